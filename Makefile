@@ -1,0 +1,37 @@
+# Two commands matter: `make run` and `make test`. Both set everything up first, and only once.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+ARGS   ?=
+
+.PHONY: run test check perf setup lock clean
+
+run: setup
+	$(BIN)/arbshard run $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+perf: setup
+	$(BIN)/python -m perf $(ARGS)
+
+setup: $(STAMP)
+
+# Python 3.11 or newer, named or found; uv when the machine has it, plain venv and pip otherwise.
+$(STAMP): requirements.lock pyproject.toml scripts/setup_env.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup_env.sh
+	touch $(STAMP)
+
+# Pins every dependency with its hashes for Python 3.11 and newer; writes no index address.
+lock: setup
+	$(BIN)/python scripts/lock.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

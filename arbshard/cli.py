@@ -1,0 +1,5 @@
+"""The ``arbshard`` command."""
+
+
+def main() -> None:
+    """Entry point."""

@@ -1,0 +1,260 @@
+"""Configuration: a TOML file, checked once and frozen. Every error names the file and the key's path.
+
+Every setting has its default here, so an empty file is a valid one: the embedded exchanges, on paper.
+"""
+
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from arbshard.errors import ConfigError
+
+Regime = Literal["calm", "mixed", "high-win", "low-win", "trending", "crash"]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[float, Meta(gt=0, lt=1e12)]
+NotNegative = Annotated[float, Meta(ge=0, lt=1e12)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file; an unknown key in it is an error."""
+
+
+class SimConfig(_Section):
+    """The simulated exchanges."""
+
+    seed: Annotated[int, Meta(ge=0)] = 7
+    regime: Regime = "mixed"
+    coins: Annotated[int, Meta(ge=1, le=1000)] = 30
+    updates_per_s: Annotated[float, Meta(gt=0, le=100)] = 10.0
+    """Book updates of each market per second."""
+    depth: Annotated[int, Meta(ge=5, le=30)] = 30
+    """Levels kept on each side of a book."""
+    host: str = "127.0.0.1"
+    upbit_port: Port = 0
+    """0 takes a free one."""
+    binance_port: Port = 0
+
+
+class VenueConfig(_Section, kw_only=True):
+    """One exchange: where it is and what it costs."""
+
+    ws_url: str = ""
+    """Empty with ``data = "sim"``: the simulated exchange's own address."""
+    rest_url: str = ""
+    symbols_per_connection: Annotated[int, Meta(ge=1, le=500)] = 100
+    depth: Annotated[int, Meta(ge=1, le=30)] = 15
+    """Levels to subscribe to; rounded up to what the venue offers."""
+    buy_fee_bps: Annotated[Decimal, Meta(ge=0, le=1000)]
+    sell_fee_bps: Annotated[Decimal, Meta(ge=0, le=1000)]
+
+
+def _upbit() -> VenueConfig:
+    return VenueConfig(buy_fee_bps=Decimal(5), sell_fee_bps=Decimal(5))
+
+
+def _binance() -> VenueConfig:
+    return VenueConfig(buy_fee_bps=Decimal(10), sell_fee_bps=Decimal(10), depth=20)
+
+
+class VenuesConfig(_Section):
+    """The exchanges traded on."""
+
+    upbit: VenueConfig = msgspec.field(default_factory=_upbit)
+    binance: VenueConfig = msgspec.field(default_factory=_binance)
+
+    def get(self, venue: str) -> VenueConfig:
+        """The section of ``venue``."""
+        return {"upbit": self.upbit, "binance": self.binance}[venue]
+
+
+class DataConfig(_Section):
+    """When a book may be traded on. Older, skewed or silent books are refused, and the refusal counted."""
+
+    max_book_age_ms: Positive = 1500.0
+    max_leg_skew_ms: Positive = 1000.0
+    """Largest difference of receive times between the two books of a pair."""
+    max_fx_age_ms: Positive = 5000.0
+
+
+class StrategyConfig(_Section):
+    """When to enter and when to leave. All in basis points of the notional bought, net of fees and FX."""
+
+    entry_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 15.0
+    """Enter when the whole quantity nets at least this."""
+    min_edge_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 10.0
+    """Take depth while the marginal unit still nets this."""
+    max_edge_bps: Positive = 500.0
+    """Refuse an edge above this: too good to be true."""
+    take_profit_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
+    """Leave when the whole round trip, closed now, nets at least this."""
+    close_on_spread_reversal: bool = True
+    reversal_bps: NotNegative = 3.0
+    """How far the gap (mid to mid, no fees) must stand on the other side to count as reversed."""
+    stop_loss_bps: Positive = 60.0
+    """Leave when the whole round trip, closed now, loses at least this."""
+    max_hold_s: Positive = 20.0
+    cooldown_ms: NotNegative = 500.0
+    """Pause of a pair after each trade or refusal."""
+
+
+class SizingConfig(_Section):
+    """How much to trade at once, in the reporting currency (KRW)."""
+
+    order_notional_max: Annotated[Decimal, Meta(gt=0)] = Decimal(1_000_000)
+    order_notional_min: Annotated[Decimal, Meta(gt=0)] = Decimal(20_000)
+    """Below this an entry is not worth two orders; must leave room for both venues' minimum."""
+
+
+class LimitsConfig(_Section):
+    """What risk refuses to go beyond, in the reporting currency (KRW)."""
+
+    symbol_notional_max: Annotated[Decimal, Meta(gt=0)] = Decimal(3_000_000)
+    symbol_positions_max: Count = 1
+    portfolio_notional_max: Annotated[Decimal, Meta(gt=0)] = Decimal(100_000_000)
+    portfolio_positions_max: Count = 200
+    open_intents_max: Count = 100
+    daily_loss_max: Annotated[Decimal, Meta(gt=0)] = Decimal(5_000_000)
+
+
+class ExecutionConfig(_Section):
+    """How the two legs are brought home."""
+
+    order_timeout_ms: Positive = 2000.0
+    exit_slippage_bps: NotNegative = 15.0
+    """How far behind the book's walk an exit's limit prices may stand."""
+    max_hedge_slippage_bps: NotNegative = 40.0
+    """How far behind the best price a hedge or unwind may go; doubled on each further try."""
+    hedge_tries: Annotated[int, Meta(ge=1, le=20)] = 3
+    """Tries on the lagging leg, then as many taking the leading leg back, then again from the start."""
+    retry_ms: Positive = 200.0
+
+
+class PaperConfig(_Section):
+    """The paper venue: how far it is from too good to be true."""
+
+    seed: Annotated[int, Meta(ge=0)] = 1
+    latency_ms: Positive = 40.0
+    """Median time from sending an order to its arrival in the book; log-normally distributed."""
+    latency_sigma: NotNegative = 0.5
+    """Sigma of the logarithm of the latency."""
+    reject_share: Share = 0.002
+    """Share of orders the venue refuses."""
+    depth_share: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    """Share of each level's displayed size that is still there when our order arrives."""
+    quote_home: Annotated[Decimal, Meta(ge=0)] = Decimal(100_000_000)
+    """Opening balance of the home quote (KRW)."""
+    quote_away: Annotated[Decimal, Meta(ge=0)] = Decimal(70_000)
+    """Opening balance of the away quote (USDT)."""
+    inventory_notional: Annotated[Decimal, Meta(ge=0)] = Decimal(4_000_000)
+    """Coins of each pair held on each venue at the start, worth this much in the reporting currency."""
+
+
+class RunConfig(_Section):
+    """The processes."""
+
+    shards: Annotated[int, Meta(ge=1, le=64)] = 4
+    symbols: tuple[str, ...] = ()
+    """Pairs to trade, by base or either market's name; empty for all that both venues list."""
+    max_pairs: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    doorbell: Literal["pipe", "zmq"] = "pipe"
+    spin_us: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    """How long a worker looks at its ring again before it sleeps."""
+    stop_timeout_s: Positive = 20.0
+    """How long a graceful stop may take to close positions."""
+    restart_tries: Annotated[int, Meta(ge=0, le=100)] = 5
+    """Restarts of one child within ``restart_window_s`` before it is given up."""
+    restart_window_s: Positive = 60.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(_Section):
+    """The whole file."""
+
+    name: Name = "sim"
+    """Separates instances: each name has its own run directory, state directory and ledger."""
+    mode: Literal["paper"] = "paper"
+    data: Literal["sim", "public"] = "sim"
+    """``sim``: the embedded simulated exchanges. ``public``: real public feeds (orders stay on paper)."""
+    reporting: Literal["KRW"] = "KRW"
+    state_dir: str = ""
+    """Where ledger and logs are kept; empty for ``$XDG_STATE_HOME/arbshard``."""
+    run: RunConfig = msgspec.field(default_factory=RunConfig)
+    venues: VenuesConfig = msgspec.field(default_factory=VenuesConfig)
+    data_quality: DataConfig = msgspec.field(default_factory=DataConfig)
+    strategy: StrategyConfig = msgspec.field(default_factory=StrategyConfig)
+    sizing: SizingConfig = msgspec.field(default_factory=SizingConfig)
+    limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
+    execution: ExecutionConfig = msgspec.field(default_factory=ExecutionConfig)
+    paper: PaperConfig = msgspec.field(default_factory=PaperConfig)
+    sim: SimConfig = msgspec.field(default_factory=SimConfig)
+
+
+def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read ``path`` (None for the defaults), lay ``overrides`` (nested like the file) over it and check all.
+
+    Raises ``ConfigError`` with the file, the key's path and what would be right.
+    """
+    where = str(path) if path is not None else "configuration"
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(where, f"cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(where, f"is not valid TOML: {error}") from error
+    defaults: dict[str, Any] = msgspec.to_builtins(Config())
+    merged = _merge(_merge(defaults, tree), overrides or {})
+    try:
+        return _check(msgspec.convert(merged, Config, strict=False), where)
+    except msgspec.ValidationError as error:
+        raise ConfigError(where, _explain(str(error))) from error
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both_tables = isinstance(value, dict) and isinstance(old, dict)
+        merged[key] = _merge(old, value) if both_tables else value
+    return merged
+
+
+def _explain(message: str) -> str:
+    """msgspec's «… - at `$.run.shards`» with the path first, as it stands in the file."""
+    problem, _, path = message.partition(" - at `$")
+    key = path.rstrip("`").lstrip(".")
+    if problem.startswith("Object contains unknown field"):
+        unknown = problem.split("`")[1]
+        known = ", ".join(_keys_of(key))
+        return f"unknown key '{f'{key}.' if key else ''}{unknown}'; known here: {known}"
+    return f"{key}: {problem}" if key else problem
+
+
+def _keys_of(path: str) -> tuple[str, ...]:
+    section: type[msgspec.Struct] = Config
+    for part in path.split(".") if path else ():
+        field = next(f for f in msgspec.structs.fields(section) if f.name == part)
+        section = field.type
+    return tuple(f.name for f in msgspec.structs.fields(section))
+
+
+def _check(config: Config, where: str) -> Config:
+    """Facts that span several keys."""
+    if config.data == "public":
+        for name in ("upbit", "binance"):
+            venue = config.venues.get(name)
+            if not venue.ws_url or not venue.rest_url:
+                raise ConfigError(where, f'venues.{name}: data = "public" needs ws_url and rest_url')
+    if config.sizing.order_notional_min > config.sizing.order_notional_max:
+        raise ConfigError(where, "sizing: order_notional_min is above order_notional_max")
+    if config.strategy.min_edge_bps > config.strategy.entry_bps:
+        raise ConfigError(where, "strategy: min_edge_bps is above entry_bps")
+    return config

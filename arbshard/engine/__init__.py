@@ -1,0 +1,1 @@
+"""Pure decisions: edge, entry, exit."""

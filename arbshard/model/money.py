@@ -1,0 +1,49 @@
+"""Exact money: Decimal helpers that round against ourselves, and nothing else."""
+
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
+
+ZERO = Decimal(0)
+ONE = Decimal(1)
+BPS = Decimal(10_000)
+
+# 50 digits: quantity (8 places) x price (8 places) x fee (5 places) x FX is exact with room to spare, so no
+# product or sum of money is ever rounded; only division is.
+MONEY_CONTEXT = Context(prec=50)
+
+
+def use_money_context() -> None:
+    """Make the exact context the current one; every process that touches money calls this at its start."""
+    from decimal import setcontext
+
+    setcontext(MONEY_CONTEXT.copy())
+
+
+def floor_to(value: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of ``step`` that is not above ``value``."""
+    assert step > 0, step
+    with localcontext(MONEY_CONTEXT):
+        return (value / step).to_integral_value(ROUND_FLOOR) * step
+
+
+def ceil_to(value: Decimal, step: Decimal) -> Decimal:
+    """The smallest multiple of ``step`` that is not below ``value``."""
+    assert step > 0, step
+    with localcontext(MONEY_CONTEXT):
+        return (value / step).to_integral_value(ROUND_CEILING) * step
+
+
+def exact(value: float) -> Decimal:
+    """The decimal a float was written as.
+
+    ``repr`` gives the shortest text that reads back as the same float, which for prices and sizes of up to 15
+    significant digits is the text the venue sent.
+    """
+    return Decimal(repr(value))
+
+
+def plain(value: Decimal) -> str:
+    """``value`` without exponent and without trailing zeros: how it is stored and sent."""
+    if value == 0:
+        return "0"
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

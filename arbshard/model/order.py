@@ -1,0 +1,75 @@
+"""Orders and fills: one instruction to one venue, and what came of it."""
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from arbshard.model.market import Market, Side
+from arbshard.model.money import ZERO
+
+OrderState = Literal[
+    "INTENT", "SENT", "ACCEPTED", "PARTIAL", "FILLED", "CANCELED", "REJECTED", "EXPIRED", "UNKNOWN"
+]
+FINAL_STATES: frozenset[str] = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
+
+OrderRole = Literal["leg", "hedge", "unwind"]
+"""``leg``: one of the two of an intent. ``hedge``: completes the lagging leg. ``unwind``: takes the leading leg
+back. The last two only reduce exposure."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An IOC limit order. ``quantity`` in base units, ``limit`` in quote units."""
+
+    client_id: str
+    """Unique for ever, derived from the intent id: ``<intent>-h0`` (home leg), ``-a0``, ``-h1`` (next) …"""
+    market: Market
+    side: Side
+    quantity: Decimal
+    limit: Decimal
+    role: OrderRole = "leg"
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """One execution. ``fee`` is an amount of ``fee_currency`` and never negative here."""
+
+    fill_id: str
+    """Unique for ever: ``<client_id>:<n>`` on paper, the venue's trade id live."""
+    client_id: str
+    market: Market
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    fee_currency: str
+
+    def changes(self) -> tuple[tuple[str, Decimal], ...]:
+        """(currency, amount) by which the venue balance changes, fee included; at most three entries."""
+        sign = 1 if self.side == "buy" else -1
+        return (
+            (self.market.base, sign * self.quantity),
+            (self.market.quote, -sign * self.quantity * self.price),
+            (self.fee_currency, -self.fee),
+        )
+
+
+class OrderResult(msgspec.Struct, frozen=True):
+    """How an order ended, or stands: its state and all its fills so far."""
+
+    order: Order
+    state: OrderState
+    fills: tuple[Fill, ...] = ()
+    detail: str = ""
+    """Why it was rejected, in the venue's words; empty otherwise."""
+    decision_price: Decimal = ZERO
+    """Average price the book promised for this quantity when the decision was made; 0 if not known."""
+
+    @property
+    def filled(self) -> Decimal:
+        """Base quantity executed, before fees."""
+        return sum((fill.quantity for fill in self.fills), ZERO)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more can come."""
+        return self.state in FINAL_STATES

@@ -1,0 +1,1 @@
+"""The process that owns portfolio and limits: approves, settles, fences."""

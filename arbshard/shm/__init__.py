@@ -1,0 +1,1 @@
+"""Shared memory: book slots, shard rings, process pages. Plain mmap, one writer each."""

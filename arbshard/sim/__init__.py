@@ -1,0 +1,1 @@
+"""The simulated exchanges: real Upbit and Binance wire protocols on loopback."""

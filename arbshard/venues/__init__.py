@@ -1,0 +1,1 @@
+"""One file per venue: pure codec and trading rules."""

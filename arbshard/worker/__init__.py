@@ -1,0 +1,1 @@
+"""One shard, one process."""

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes the virtual environment from requirements.lock (hashes checked) and installs this checkout into it.
+# PYTHON: the interpreter to use (3.11 or newer; searched for when the given one is older). VENV: where to.
+set -eu
+
+fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+for candidate in "${PYTHON:-python3}" python3.11 python3.12 python3.13 python3; do
+    if fits "$candidate"; then python=$candidate; break; fi
+done
+if [ -z "${python:-}" ]; then
+    echo "arbshard needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2
+    exit 2
+fi
+
+if command -v uv >/dev/null 2>&1; then
+    uv venv --quiet --clear --python "$("$python" -c 'import sys; print(sys.executable)')" "$VENV"
+    uv pip install --quiet --python "$VENV/bin/python" --require-hashes -r requirements.lock
+    uv pip install --quiet --python "$VENV/bin/python" --no-deps --no-build-isolation -e .
+else
+    "$python" -m venv --clear "$VENV"
+    "$VENV/bin/python" -m pip install --quiet --require-hashes -r requirements.lock
+    "$VENV/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e .
+fi
+"$VENV/bin/python" -c 'import supervisor, sys; sys.exit(not hasattr(supervisor, "ARBSHARD"))' || {
+    echo "another package named 'supervisor' (PyPI's process manager) shadows arbshard's in $VENV" >&2
+    exit 2
+}
