@@ -4,6 +4,7 @@ Every setting has its default here, so an empty file is a valid one: the embedde
 """
 
 import tomllib
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -51,8 +52,8 @@ class VenueConfig(_Section, kw_only=True):
     symbols_per_connection: Annotated[int, Meta(ge=1, le=500)] = 100
     depth: Annotated[int, Meta(ge=1, le=30)] = 15
     """Levels to subscribe to; rounded up to what the venue offers."""
-    buy_fee_bps: Annotated[Decimal, Meta(ge=0, le=1000)]
-    sell_fee_bps: Annotated[Decimal, Meta(ge=0, le=1000)]
+    buy_fee_bps: Decimal
+    sell_fee_bps: Decimal
 
 
 def _upbit() -> VenueConfig:
@@ -107,20 +108,20 @@ class StrategyConfig(_Section):
 class SizingConfig(_Section):
     """How much to trade at once, in the reporting currency (KRW)."""
 
-    order_notional_max: Annotated[Decimal, Meta(gt=0)] = Decimal(1_000_000)
-    order_notional_min: Annotated[Decimal, Meta(gt=0)] = Decimal(20_000)
+    order_notional_max: Decimal = Decimal(1_000_000)
+    order_notional_min: Decimal = Decimal(20_000)
     """Below this an entry is not worth two orders; must leave room for both venues' minimum."""
 
 
 class LimitsConfig(_Section):
     """What risk refuses to go beyond, in the reporting currency (KRW)."""
 
-    symbol_notional_max: Annotated[Decimal, Meta(gt=0)] = Decimal(3_000_000)
+    symbol_notional_max: Decimal = Decimal(3_000_000)
     symbol_positions_max: Count = 1
-    portfolio_notional_max: Annotated[Decimal, Meta(gt=0)] = Decimal(100_000_000)
+    portfolio_notional_max: Decimal = Decimal(100_000_000)
     portfolio_positions_max: Count = 200
     open_intents_max: Count = 100
-    daily_loss_max: Annotated[Decimal, Meta(gt=0)] = Decimal(5_000_000)
+    daily_loss_max: Decimal = Decimal(5_000_000)
 
 
 class ExecutionConfig(_Section):
@@ -148,11 +149,11 @@ class PaperConfig(_Section):
     """Share of orders the venue refuses."""
     depth_share: Annotated[float, Meta(gt=0, le=1)] = 0.7
     """Share of each level's displayed size that is still there when our order arrives."""
-    quote_home: Annotated[Decimal, Meta(ge=0)] = Decimal(100_000_000)
+    quote_home: Decimal = Decimal(100_000_000)
     """Opening balance of the home quote (KRW)."""
-    quote_away: Annotated[Decimal, Meta(ge=0)] = Decimal(70_000)
+    quote_away: Decimal = Decimal(70_000)
     """Opening balance of the away quote (USDT)."""
-    inventory_notional: Annotated[Decimal, Meta(ge=0)] = Decimal(4_000_000)
+    inventory_notional: Decimal = Decimal(4_000_000)
     """Coins of each pair held on each venue at the start, worth this much in the reporting currency."""
 
 
@@ -246,8 +247,22 @@ def _keys_of(path: str) -> tuple[str, ...]:
     return tuple(f.name for f in msgspec.structs.fields(section))
 
 
+def _amounts(section: msgspec.Struct, prefix: str) -> Iterator[tuple[str, Decimal]]:
+    for field in section.__struct_fields__:
+        value = getattr(section, field)
+        if isinstance(value, Decimal):
+            yield prefix + field, value
+        elif isinstance(value, msgspec.Struct):
+            yield from _amounts(value, f"{prefix}{field}.")
+
+
 def _check(config: Config, where: str) -> Config:
-    """Facts that span several keys."""
+    """What types alone cannot say: exact amounts, and facts that span several keys."""
+    for path, amount in _amounts(config, ""):
+        if not amount.is_finite() or amount < 0:
+            raise ConfigError(where, f"{path}: must be a number that is not negative, not {amount}")
+        if amount == 0 and path.startswith(("sizing.", "limits.")):
+            raise ConfigError(where, f"{path}: must be above 0")
     if config.data == "public":
         for name in ("upbit", "binance"):
             venue = config.venues.get(name)
