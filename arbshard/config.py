@@ -27,7 +27,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of the file; an unknown key in it is an error."""
 
 
-class SimConfig(_Section):
+class SimConfig(_Section, frozen=True):
     """The simulated exchanges."""
 
     seed: Annotated[int, Meta(ge=0)] = 7
@@ -43,7 +43,7 @@ class SimConfig(_Section):
     binance_port: Port = 0
 
 
-class VenueConfig(_Section, kw_only=True):
+class VenueConfig(_Section, frozen=True, kw_only=True):
     """One exchange: where it is and what it costs."""
 
     ws_url: str = ""
@@ -64,7 +64,7 @@ def _binance() -> VenueConfig:
     return VenueConfig(buy_fee_bps=Decimal(10), sell_fee_bps=Decimal(10), depth=20)
 
 
-class VenuesConfig(_Section):
+class VenuesConfig(_Section, frozen=True):
     """The exchanges traded on."""
 
     upbit: VenueConfig = msgspec.field(default_factory=_upbit)
@@ -75,7 +75,7 @@ class VenuesConfig(_Section):
         return {"upbit": self.upbit, "binance": self.binance}[venue]
 
 
-class DataConfig(_Section):
+class DataConfig(_Section, frozen=True):
     """When a book may be traded on. Older, skewed or silent books are refused, and the refusal counted."""
 
     max_book_age_ms: Positive = 1500.0
@@ -84,7 +84,7 @@ class DataConfig(_Section):
     max_fx_age_ms: Positive = 5000.0
 
 
-class StrategyConfig(_Section):
+class StrategyConfig(_Section, frozen=True):
     """When to enter and when to leave. All in basis points of the notional bought, net of fees and FX."""
 
     entry_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 15.0
@@ -105,7 +105,7 @@ class StrategyConfig(_Section):
     """Pause of a pair after each trade or refusal."""
 
 
-class SizingConfig(_Section):
+class SizingConfig(_Section, frozen=True):
     """How much to trade at once, in the reporting currency (KRW)."""
 
     order_notional_max: Decimal = Decimal(1_000_000)
@@ -113,7 +113,7 @@ class SizingConfig(_Section):
     """Below this an entry is not worth two orders; must leave room for both venues' minimum."""
 
 
-class LimitsConfig(_Section):
+class LimitsConfig(_Section, frozen=True):
     """What risk refuses to go beyond, in the reporting currency (KRW)."""
 
     symbol_notional_max: Decimal = Decimal(3_000_000)
@@ -124,7 +124,7 @@ class LimitsConfig(_Section):
     daily_loss_max: Decimal = Decimal(5_000_000)
 
 
-class ExecutionConfig(_Section):
+class ExecutionConfig(_Section, frozen=True):
     """How the two legs are brought home."""
 
     order_timeout_ms: Positive = 2000.0
@@ -137,7 +137,7 @@ class ExecutionConfig(_Section):
     retry_ms: Positive = 200.0
 
 
-class PaperConfig(_Section):
+class PaperConfig(_Section, frozen=True):
     """The paper venue: how far it is from too good to be true."""
 
     seed: Annotated[int, Meta(ge=0)] = 1
@@ -157,7 +157,7 @@ class PaperConfig(_Section):
     """Coins of each pair held on each venue at the start, worth this much in the reporting currency."""
 
 
-class RunConfig(_Section):
+class RunConfig(_Section, frozen=True):
     """The processes."""
 
     shards: Annotated[int, Meta(ge=1, le=64)] = 4
@@ -175,7 +175,7 @@ class RunConfig(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Config(_Section):
+class Config(_Section, frozen=True):
     """The whole file."""
 
     name: Name = "sim"
@@ -223,13 +223,12 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        both_tables = isinstance(value, dict) and isinstance(old, dict)
-        merged[key] = _merge(old, value) if both_tables else value
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 
 def _explain(message: str) -> str:
-    """msgspec's «… - at `$.run.shards`» with the path first, as it stands in the file."""
+    """Turn msgspec's «… - at `$.run.shards`» round: the path first, as it stands in the file."""
     problem, _, path = message.partition(" - at `$")
     key = path.rstrip("`").lstrip(".")
     if problem.startswith("Object contains unknown field"):

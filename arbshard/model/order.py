@@ -14,8 +14,8 @@ OrderState = Literal[
 FINAL_STATES: frozenset[str] = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
 
 OrderRole = Literal["leg", "hedge", "unwind"]
-"""``leg``: one of the two of an intent. ``hedge``: completes the lagging leg. ``unwind``: takes the leading leg
-back. The last two only reduce exposure."""
+"""``leg``: one of the two of an intent. ``hedge``: completes the lagging leg. ``unwind``: takes the leading
+leg back. The last two only reduce exposure."""
 
 
 class Order(msgspec.Struct, frozen=True):

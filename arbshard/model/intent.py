@@ -1,0 +1,62 @@
+"""An intent: one opportunity submitted for approval, both legs in one request."""
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from arbshard.model.market import Direction
+from arbshard.model.order import Order, OrderResult
+
+IntentKind = Literal["entry", "exit"]
+EntryReason = Literal["net_edge"]
+ExitReason = Literal[
+    "take_profit", "spread_reversal", "stop_loss", "max_hold", "manual", "kill_switch", "shutdown"
+]
+CloseReason = ExitReason | Literal["entry_unwound"]
+"""``entry_unwound``: one leg of the entry filled, the other could not be had, and it was taken back."""
+
+
+class FxQuote(msgspec.Struct, frozen=True):
+    """What one away quote (USDT) fetches and costs in home quote (KRW)."""
+
+    bid: Decimal
+    ask: Decimal
+
+    def value(self, amount: Decimal) -> Decimal:
+        """``amount`` of away quote in home quote, at the side that is worse for us."""
+        return amount * (self.bid if amount >= 0 else self.ask)
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """Two IOC limit orders that belong together."""
+
+    intent_id: str
+    """Unique for ever: ``s<session>-<shard>-<epoch>-<n>``; at most 24 characters of ``[a-z0-9-]``."""
+    kind: IntentKind
+    pair: str
+    """The base."""
+    direction: Direction
+    """Of this trade: an exit has the reverse of its position's entry."""
+    position_id: str
+    """Entry: the intent's own id, under which the position will be known. Exit: the position to close."""
+    home: Order
+    away: Order
+    reason: EntryReason | ExitReason
+    edge_bps: float
+    """Entry: net edge of this trade. Exit: net result of the whole round trip, if the books stay as seen."""
+    fx: FxQuote
+    decided_ms: int
+    """Wall time of the decision."""
+
+    def order(self, venue: str) -> Order:
+        """The leg on ``venue``."""
+        return self.home if self.home.market.venue == venue else self.away
+
+
+class OpenIntent(msgspec.Struct, frozen=True):
+    """An intent without an outcome, with what is known of its orders: what a successor takes over."""
+
+    intent: Intent
+    orders: tuple[OrderResult, ...]
+    """Both legs first, then hedges and unwinds in the order they were sent."""

@@ -1,0 +1,77 @@
+"""A position: a pair bought on one venue and sold out of inventory on the other, until it is closed."""
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from arbshard.model.intent import CloseReason, FxQuote
+from arbshard.model.market import Direction
+from arbshard.model.money import ZERO
+
+PositionState = Literal["OPENING", "OPEN", "CLOSED"]
+
+
+class Flows(msgspec.Struct, frozen=True):
+    """Net change of the four balances a position has touched, fees included. Derived from fills alone."""
+
+    home_base: Decimal = ZERO
+    home_quote: Decimal = ZERO
+    away_base: Decimal = ZERO
+    away_quote: Decimal = ZERO
+
+
+class Position(msgspec.Struct, frozen=True):
+    """One round trip. Amounts in base units unless said otherwise; "reporting" is the home quote (KRW)."""
+
+    position_id: str
+    pair: str
+    direction: Direction
+    """Of the entry."""
+    state: PositionState
+    flows: Flows = Flows()
+    entry_home_price: Decimal = ZERO
+    """Average fill price of the entry's home leg, home quote."""
+    entry_away_price: Decimal = ZERO
+    """Average fill price of the entry's away leg, away quote."""
+    entry_fx: FxQuote | None = None
+    entry_notional: Decimal = ZERO
+    """Base bought at entry x its price, in reporting currency: what limits count."""
+    entry_edge_bps: float = 0.0
+    """Net edge promised when the entry was decided."""
+    fees: Decimal = ZERO
+    """All fees so far, each valued when it was paid, in reporting currency."""
+    opened_ms: int = 0
+    closed_ms: int = 0
+    reason: CloseReason | None = None
+    pnl: Decimal | None = None
+    """Realised result after all fees, in reporting currency; None until closed."""
+
+    @property
+    def long_base(self) -> Decimal:
+        """Base held by the bought leg and not yet sold again."""
+        return self.flows.home_base if self.direction == "buy_home" else self.flows.away_base
+
+    @property
+    def short_base(self) -> Decimal:
+        """Base sold out of inventory by the other leg and not yet bought back."""
+        return -(self.flows.away_base if self.direction == "buy_home" else self.flows.home_base)
+
+    @property
+    def quantity(self) -> Decimal:
+        """Base quantity open on both legs."""
+        return max(ZERO, min(self.long_base, self.short_base))
+
+    @property
+    def imbalance(self) -> Decimal:
+        """Net base exposure: positive when more was bought than sold."""
+        return self.flows.home_base + self.flows.away_base
+
+    def value(self, fx: FxQuote, mark: Decimal) -> Decimal:
+        """Worth of the flows in reporting currency.
+
+        Away quote at the worse side of ``fx``; left-over base at ``mark`` (home quote per base). For a closed
+        position this is the realised PnL: what was paid and received in all fills, nothing else.
+        """
+        flows = self.flows
+        return flows.home_quote + fx.value(flows.away_quote) + self.imbalance * mark

@@ -1,0 +1,48 @@
+"""Why a trade was not made: numbered by family, counted, stored, shown in status.
+
+1xx who is asking · 2xx market data · 3xx limits of the symbol · 4xx limits of the portfolio · 5xx balances ·
+6xx state of the system
+"""
+
+from enum import IntEnum
+
+
+class Refusal(IntEnum):
+    """The reasons. The number never changes its meaning; a new reason gets a new number."""
+
+    STALE_EPOCH = 101
+    """The shard has a newer incarnation; this one must end."""
+    UNKNOWN_PAIR = 102
+    UNKNOWN_POSITION = 103
+    UNKNOWN_INTENT = 104
+    MALFORMED = 105
+    """The request contradicts itself: legs of another pair, same side twice, quantity not positive …"""
+
+    BOOK_MISSING = 201
+    BOOK_STALE = 202
+    LEG_SKEW = 203
+    VENUE_DOWN = 204
+    FX_MISSING = 205
+    FX_STALE = 206
+    BOOK_BAD = 207
+    """The newest frame was cut, crossed, empty or not finite."""
+    EDGE_TOO_GOOD = 208
+
+    SYMBOL_NOTIONAL = 301
+    SYMBOL_POSITIONS = 302
+
+    PORTFOLIO_NOTIONAL = 401
+    PORTFOLIO_POSITIONS = 402
+    OPEN_INTENTS = 403
+    DAILY_LOSS = 404
+
+    BALANCE = 501
+    NOT_FUNDED = 502
+
+    STOPPING = 601
+    PAIR_BUSY = 602
+    """An intent of the pair has no outcome yet."""
+    RISK_SILENT = 603
+    """No answer from risk: no trade."""
+    EXPIRED = 604
+    """The opportunity was older than its expiry when risk came to it."""
