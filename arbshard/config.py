@@ -87,9 +87,10 @@ class DataConfig(_Section, frozen=True):
 class StrategyConfig(_Section, frozen=True):
     """When to enter and when to leave. All in basis points of the notional bought, net of fees and FX."""
 
-    entry_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 15.0
-    """Enter when the whole quantity nets at least this."""
-    min_edge_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 10.0
+    entry_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 30.0
+    """Enter when the whole quantity nets at least this. A round trip pays fees and FX twice: an entry that
+    nets less than an exit costs (22 to 25 here) cannot win when the gap merely closes."""
+    min_edge_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 20.0
     """Take depth while the marginal unit still nets this."""
     max_edge_bps: Positive = 500.0
     """Refuse an edge above this: too good to be true."""
@@ -127,7 +128,8 @@ class LimitsConfig(_Section, frozen=True):
 class ExecutionConfig(_Section, frozen=True):
     """How the two legs are brought home."""
 
-    order_timeout_ms: Positive = 2000.0
+    approval_expiry_ms: Positive = 150.0
+    """An entry approved later than this after it was decided is not sent any more."""
     exit_slippage_bps: NotNegative = 15.0
     """How far behind the book's walk an exit's limit prices may stand."""
     max_hedge_slippage_bps: NotNegative = 40.0
@@ -165,8 +167,6 @@ class RunConfig(_Section, frozen=True):
     """Pairs to trade, by base or either market's name; empty for all that both venues list."""
     max_pairs: Annotated[int, Meta(ge=1, le=1000)] = 1000
     doorbell: Literal["pipe", "zmq"] = "pipe"
-    spin_us: Annotated[int, Meta(ge=0, le=10_000)] = 0
-    """How long a worker looks at its ring again before it sleeps."""
     stop_timeout_s: Positive = 20.0
     """How long a graceful stop may take to close positions."""
     restart_tries: Annotated[int, Meta(ge=0, le=100)] = 5

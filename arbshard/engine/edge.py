@@ -1,0 +1,189 @@
+"""The edge: what buying on one venue and selling on the other nets, after fees and FX, for a stated quantity.
+
+Floats only, because it runs on every tick; ``execution.plan`` makes exact orders of what it finds.
+
+For a gross quantity Q bought at price p_b and q = Q (1 - f_base) sold at p_s:
+
+    cost     = Q p_b (1 + f_quote) X_buy          in reporting currency
+    proceeds = q p_s (1 - f_sell) X_sell
+    edge     = proceeds / cost - 1
+
+f_base is the buyer's fee where it is taken in the coin (else 0), f_quote where it is taken in money (else 0).
+X is 1 on the home venue; on the away venue it is the FX bid when selling there (the USDT received must be sold)
+and the FX ask when buying there (the USDT spent must be bought).
+"""
+
+from math import ceil
+from typing import NamedTuple
+
+from arbshard.model.book import Levels
+from arbshard.model.market import Direction, Pair
+
+BPS = 10_000.0
+
+
+class Terms(NamedTuple):
+    """What a direction of a pair costs, apart from prices. Constant for a run."""
+
+    base_kept: float
+    """1 - f_base."""
+    cost_factor: float
+    """1 + f_quote."""
+    proceeds_factor: float
+    """1 - f_sell."""
+    buy_lot: float
+    sell_lot: float
+    buy_is_home: bool
+
+
+class Edge(NamedTuple):
+    """A trade that could be made now."""
+
+    buy_quantity: float
+    """Gross base to buy."""
+    sell_quantity: float
+    """Base to sell: what is left of it after a fee taken in the coin."""
+    buy_price: float
+    """Average, in the buy venue's quote."""
+    sell_price: float
+    buy_worst: float
+    """Price of the last level touched: the limit of the order."""
+    sell_worst: float
+    net_bps: float
+    gross_bps: float
+    """Before fees, at the same FX."""
+    cost: float
+    """In reporting currency, fee included."""
+
+
+class Fill(NamedTuple):
+    """A quantity walked through one side of a book."""
+
+    price: float
+    """Average."""
+    worst: float
+    quantity: float
+    """Less than asked for when the book is not that deep."""
+
+
+def terms_of(pair: Pair, direction: Direction) -> Terms:
+    """The constants of one direction of a pair."""
+    buy, sell = (pair.home, pair.away) if direction == "buy_home" else (pair.away, pair.home)
+    buy_fee = float(buy.fees.buy_bps) / BPS
+    in_base = buy.fees.buy_fee_in_base
+    return Terms(
+        base_kept=1 - buy_fee if in_base else 1.0,
+        cost_factor=1.0 if in_base else 1 + buy_fee,
+        proceeds_factor=1 - float(sell.fees.sell_bps) / BPS,
+        buy_lot=float(buy.rules.lot),
+        sell_lot=float(sell.rules.lot),
+        buy_is_home=direction == "buy_home",
+    )
+
+
+def walk(levels: Levels, quantity: float) -> Fill:
+    """Average and worst price of taking ``quantity`` from ``levels``, as far as they go."""
+    left = quantity
+    paid = 0.0
+    worst = levels[0][0]
+    for price, size in levels:
+        take = min(left, size)
+        paid += take * price
+        left -= take
+        worst = price
+        if left <= 0.0:
+            break
+    taken = quantity - max(left, 0.0)
+    return Fill(paid / taken if taken > 0 else worst, worst, taken)
+
+
+def top_edge_bps(asks: Levels, bids: Levels, terms: Terms, fx: float) -> float:
+    """Net edge of the first unit. ``fx`` is the side that applies: bid when buying at home, ask otherwise."""
+    ratio = terms.base_kept * terms.proceeds_factor / terms.cost_factor
+    ratio = ratio * fx if terms.buy_is_home else ratio / fx
+    return (bids[0][0] / asks[0][0] * ratio - 1) * BPS
+
+
+def find_edge(
+    asks: Levels,
+    bids: Levels,
+    terms: Terms,
+    fx: float,
+    *,
+    min_edge_bps: float,
+    cost_max: float,
+    sell_max: float,
+) -> Edge | None:
+    """The largest quantity whose marginal unit still nets ``min_edge_bps``.
+
+    ``asks`` of the venue to buy on, ``bids`` of the venue to sell on. ``cost_max`` (reporting currency, fee
+    included) and ``sell_max`` (base) bound it by limits and balances. None when nothing clears or nothing is
+    left after rounding to both lots.
+    """
+    cost_rate = terms.cost_factor if terms.buy_is_home else terms.cost_factor * fx
+    sale_rate = terms.proceeds_factor * fx if terms.buy_is_home else terms.proceeds_factor
+    kept = terms.base_kept
+    # A unit bought at `ask` and sold at `bid` clears when bid * hurdle >= ask.
+    hurdle = sale_rate * kept / (cost_rate * (1 + min_edge_bps / BPS))
+    quantity = 0.0
+    cost_left = cost_max
+    sell_left = sell_max
+    bids_left = iter(bids)
+    bid, bid_size = next(bids_left)
+    for ask, ask_size in asks:
+        ask_left = ask_size
+        while ask_left > 0.0:
+            if bid * hurdle < ask:
+                return _edge_of(quantity, asks, bids, terms, fx)
+            by_bid = bid_size / kept
+            by_limits = min(cost_left / (ask * cost_rate), sell_left / kept)
+            take = min(ask_left, by_bid, by_limits)
+            quantity += max(take, 0.0)
+            if take >= by_limits:
+                return _edge_of(quantity, asks, bids, terms, fx)
+            cost_left -= take * ask * cost_rate
+            sell_left -= take * kept
+            ask_left -= take
+            if take < by_bid:
+                bid_size -= take * kept
+                continue
+            bid, bid_size = next(bids_left, (0.0, 0.0))
+    return _edge_of(quantity, asks, bids, terms, fx)
+
+
+def _edge_of(quantity: float, asks: Levels, bids: Levels, terms: Terms, fx: float) -> Edge | None:
+    if terms.base_kept == 1.0:
+        lot = max(terms.buy_lot, terms.sell_lot)  # lots are powers of ten: the coarser fits both
+        buy_quantity = sell_quantity = floor_lot(quantity, lot)
+    else:
+        buy_quantity = floor_lot(quantity, terms.buy_lot)
+        sell_quantity = floor_lot(buy_quantity * terms.base_kept, terms.sell_lot)
+    if buy_quantity <= 0.0 or sell_quantity <= 0.0:
+        return None
+    bought = walk(asks, buy_quantity)
+    sold = walk(bids, sell_quantity)
+    buy_fx, sell_fx = (1.0, fx) if terms.buy_is_home else (fx, 1.0)
+    gross_cost = buy_quantity * bought.price * buy_fx
+    cost = gross_cost * terms.cost_factor
+    proceeds = sell_quantity * sold.price * sell_fx * terms.proceeds_factor
+    return Edge(
+        buy_quantity=buy_quantity,
+        sell_quantity=sell_quantity,
+        buy_price=bought.price,
+        sell_price=sold.price,
+        buy_worst=bought.worst,
+        sell_worst=sold.worst,
+        net_bps=(proceeds / cost - 1) * BPS,
+        gross_bps=(buy_quantity * sold.price * sell_fx / gross_cost - 1) * BPS,
+        cost=cost,
+    )
+
+
+def floor_lot(quantity: float, lot: float) -> float:
+    """``quantity`` rounded down to ``lot``, forgiving the last bits of a float: 0.3 / 0.1 is three lots."""
+    return int(quantity / lot * (1 + 1e-12)) * lot
+
+
+def ceil_lot(quantity: float, lot: float) -> float:
+    """``quantity`` rounded up to ``lot``, with the same forgiveness."""
+    return ceil(quantity / lot * (1 - 1e-12)) * lot

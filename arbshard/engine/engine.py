@@ -1,0 +1,226 @@
+"""``ArbitrageEngine``: books in, trades to do out. Pure: the time is an argument, positions are told to it.
+
+One engine holds any number of pairs; a worker's holds those of its shard, a library user's all of them.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from arbshard.config import Config
+from arbshard.engine.closing import Closing, Held, close_now, gap_bps
+from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
+from arbshard.engine.quality import UNSEEN, View, doubt, quality_of
+from arbshard.engine.signals import exit_reason
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.intent import ExitReason
+from arbshard.model.market import Direction, Leg, Pair
+from arbshard.model.position import Position
+from arbshard.model.refusal import Refusal
+
+
+class Entry(NamedTuple):
+    """Open a position."""
+
+    pair: Pair
+    direction: Direction
+    edge: Edge
+    fx: tuple[float, float]
+
+
+class Exit(NamedTuple):
+    """Close a position."""
+
+    pair: Pair
+    position_id: str
+    direction: Direction
+    """Of the trade: the reverse of the position's."""
+    reason: ExitReason
+    closing: Closing
+    fx: tuple[float, float]
+
+
+Trade = Entry | Exit
+
+
+class Funds(NamedTuple):
+    """What may be spent on a pair, as last heard from risk; risk has the last word."""
+
+    home_quote: float
+    home_base: float
+    away_quote: float
+    away_base: float
+
+
+class PairState:
+    """One pair: its newest books, its positions, and whether it may act."""
+
+    __slots__ = (
+        "away",
+        "busy",
+        "buy_away",
+        "buy_home",
+        "exit_rest_until_ns",
+        "funds",
+        "held",
+        "home",
+        "pair",
+        "refusal",
+        "rest_until_ns",
+    )
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.home: View = UNSEEN
+        self.away: View = UNSEEN
+        self.buy_home: Terms = terms_of(pair, "buy_home")
+        self.buy_away: Terms = terms_of(pair, "buy_away")
+        self.held: list[Held] = []
+        self.funds: Funds | None = None
+        """None until the pair's inventory is known: nothing is entered before."""
+        self.busy = False
+        """An intent has no outcome yet: nothing new until it has."""
+        self.rest_until_ns = 0
+        """No entry before."""
+        self.exit_rest_until_ns = 0
+        """No exit before: the last one was refused."""
+        self.refusal: Refusal | None = None
+        """Why the last evaluation could not trust its data."""
+
+
+class ArbitrageEngine:
+    """Evaluates a pair whenever one of its books changes."""
+
+    def __init__(self, pairs: Iterable[Pair], fx: Leg, config: Config) -> None:
+        self._strategy = config.strategy
+        self._quality = quality_of(config.data_quality)
+        self._cost_max = float(config.sizing.order_notional_max)
+        self._cost_min = float(config.sizing.order_notional_min)
+        self._positions_max = config.limits.symbol_positions_max
+        self._fx_slot = fx.slot
+        self.fx: View = UNSEEN
+        self.pairs: dict[str, PairState] = {pair.base: PairState(pair) for pair in pairs}
+        self._by_slot: dict[int, tuple[PairState, bool]] = {}
+        for state in self.pairs.values():
+            self._by_slot[state.pair.home.slot] = (state, True)
+            self._by_slot[state.pair.away.slot] = (state, False)
+        self.entering = True
+        """False while stopping: positions are still closed, none is opened."""
+
+    def observe(self, slot: int, view: View) -> PairState | None:
+        """Take in what is new of a market; the pair it belongs to, None for the FX market."""
+        if slot == self._fx_slot:
+            self.fx = view
+            return None
+        state, is_home = self._by_slot[slot]
+        if is_home:
+            state.home = view
+        else:
+            state.away = view
+        return state
+
+    def process_snapshot(
+        self, slot: int, snapshot: OrderBookSnapshot, now_ns: int, now_ms: int
+    ) -> Trade | None:
+        """Take in a good, live book and evaluate its pair."""
+        state = self.observe(slot, View(snapshot, live=True, bad=False))
+        return self.evaluate(state, now_ns, now_ms) if state is not None else None
+
+    def evaluate(self, state: PairState, now_ns: int, now_ms: int) -> Trade | None:
+        """The trade this pair should do now, or None. Exits come before entries."""
+        if state.busy:
+            return None
+        state.refusal = doubt(state.home, state.away, self.fx, now_ns, self._quality)
+        if state.refusal is not None:
+            return None
+        home, away, rate = state.home.book, state.away.book, self.fx.book
+        assert home is not None and away is not None and rate is not None  # noqa: PT018 - doubt() saw to it
+        fx = (rate.bids[0][0], rate.asks[0][0])
+        for held in state.held:
+            back = state.buy_away if held.buy_is_home else state.buy_home
+            closing = close_now(held, home, away, fx, back)
+            reason = exit_reason(held, closing, gap_bps(home, away, fx), now_ms, self._strategy)
+            if reason is not None and now_ns >= state.exit_rest_until_ns:
+                return self._exit(state, held, closing, reason, fx)
+        if not self.entering or len(state.held) >= self._positions_max or now_ns < state.rest_until_ns:
+            return None
+        return self._entry(state, home, away, fx)
+
+    def close(self, state: PairState, held: Held, reason: ExitReason) -> Exit | None:
+        """Close ``held`` whatever the rules say (stop, manual); None without books on both sides.
+
+        A stale book will do here: the order's limit protects the price, and staying is the greater risk.
+        """
+        home, away, rate = state.home.book, state.away.book, self.fx.book
+        if home is None or away is None or rate is None or state.busy:
+            return None
+        fx = (rate.bids[0][0], rate.asks[0][0])
+        back = state.buy_away if held.buy_is_home else state.buy_home
+        return self._exit(state, held, close_now(held, home, away, fx, back), reason, fx)
+
+    def hold(self, state: PairState, positions: Iterable[Position]) -> None:
+        """Replace what the pair holds by what risk says."""
+        state.held = [held_of(position) for position in positions]
+
+    def _exit(
+        self, state: PairState, held: Held, closing: Closing, reason: ExitReason, fx: tuple[float, float]
+    ) -> Exit:
+        direction: Direction = "buy_away" if held.buy_is_home else "buy_home"
+        return Exit(state.pair, held.position_id, direction, reason, closing, fx)
+
+    def _entry(
+        self, state: PairState, home: OrderBookSnapshot, away: OrderBookSnapshot, fx: tuple[float, float]
+    ) -> Entry | None:
+        entry_bps = self._strategy.entry_bps
+        if top_edge_bps(home.asks, away.bids, state.buy_home, fx[0]) >= entry_bps:
+            return self._sized(state, "buy_home", home, away, fx)
+        if top_edge_bps(away.asks, home.bids, state.buy_away, fx[1]) >= entry_bps:
+            return self._sized(state, "buy_away", home, away, fx)
+        return None
+
+    def _sized(
+        self,
+        state: PairState,
+        direction: Direction,
+        home: OrderBookSnapshot,
+        away: OrderBookSnapshot,
+        fx: tuple[float, float],
+    ) -> Entry | None:
+        funds = state.funds
+        if funds is None:
+            state.refusal = Refusal.NOT_FUNDED
+            return None
+        if direction == "buy_home":
+            terms, rate, asks, bids = state.buy_home, fx[0], home.asks, away.bids
+            money, coins = funds.home_quote, funds.away_base
+        else:
+            terms, rate, asks, bids = state.buy_away, fx[1], away.asks, home.bids
+            money, coins = funds.away_quote * fx[0], funds.home_base
+        edge = find_edge(
+            asks,
+            bids,
+            terms,
+            rate,
+            min_edge_bps=self._strategy.min_edge_bps,
+            cost_max=min(self._cost_max, money * 0.99),  # room for the limit price above the average
+            sell_max=coins,
+        )
+        if edge is None or edge.net_bps < self._strategy.entry_bps or edge.cost < self._cost_min:
+            return None
+        if edge.net_bps > self._strategy.max_edge_bps:
+            state.refusal = Refusal.EDGE_TOO_GOOD
+            return None
+        return Entry(state.pair, direction, edge, fx)
+
+
+def held_of(position: Position) -> Held:
+    """The floats of an open position."""
+    return Held(
+        position_id=position.position_id,
+        buy_is_home=position.direction == "buy_home",
+        long_base=float(position.long_base),
+        short_base=float(position.short_base),
+        home_quote=float(position.flows.home_quote),
+        away_quote=float(position.flows.away_quote),
+        entry_notional=float(position.entry_notional),
+        opened_ms=position.opened_ms,
+    )

@@ -1,0 +1,181 @@
+"""Executors: they carry an intent from approval to settlement, over whatever way to the venue they were given.
+
+One executor per pair, independent of each other. The order of things never changes: risk has the intent in the
+ledger before any order leaves, every result is reported as it comes, and the pair is free again only when risk
+has settled.
+"""
+
+import asyncio
+from decimal import Decimal
+from typing import NamedTuple, Protocol
+
+from arbshard.clock import Clock
+from arbshard.config import ExecutionConfig, PaperConfig
+from arbshard.execution.paper_port import PaperPort
+from arbshard.execution.ports import BookPort, OrderPort, RiskPort
+from arbshard.execution.two_leg import Ask, Done, Pause, Send, TwoLeg
+from arbshard.model.intent import Intent, OpenIntent
+from arbshard.model.market import Pair
+from arbshard.model.money import exact
+from arbshard.model.order import Order, OrderResult
+from arbshard.model.position import Position
+from arbshard.wire.messages import Refused, Settled
+
+
+class Observer(Protocol):
+    """Who counts what executors do."""
+
+    def approved(self, waited_ns: int) -> None:
+        """An intent was approved, ``waited_ns`` after it was submitted."""
+        ...
+
+    def order_done(self, result: OrderResult) -> None:
+        """An order reached its end."""
+        ...
+
+    def late(self) -> None:
+        """An approval came when the opportunity had expired; nothing was sent."""
+        ...
+
+
+class Outcome(NamedTuple):
+    """How an intent ended: refused, or settled."""
+
+    refused: Refused | None
+    settled: Settled | None
+
+
+class BaseExecutor:
+    """The two-leg run, whatever the venues are."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        port: OrderPort,
+        risk: RiskPort,
+        books: BookPort,
+        execution: ExecutionConfig,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self.pair = pair
+        self._port = port
+        self._risk = risk
+        self._books = books
+        self._execution = execution
+        self._clock = clock
+        self._observer = observer
+
+    async def execute(self, intent: Intent, before: Position | None) -> Outcome:
+        """Ask risk, send both legs, bring them home. ``before`` is the position an exit closes."""
+        asked_ns = self._clock.monotonic_ns()
+        reply = await self._risk.submit(intent)
+        if isinstance(reply, Refused):
+            return Outcome(reply, None)
+        waited_ns = self._clock.monotonic_ns() - asked_ns
+        self._observer.approved(waited_ns)
+        machine = TwoLeg(intent, self.pair, before, self._execution)
+        if intent.kind == "entry" and waited_ns > self._execution.approval_expiry_ms * 1_000_000:
+            self._observer.late()
+            for order in (intent.home, intent.away):
+                await self._record(machine, OrderResult(order, "CANCELED", detail="approved too late"))
+        return await self._run(machine)
+
+    async def resume(self, taken_over: OpenIntent, before: Position | None) -> Outcome:
+        """Carry on with an intent of an earlier incarnation.
+
+        A leg that nothing is known of may have been sent: it is asked about, never sent again.
+        """
+        intent = taken_over.intent
+        heard_of = {result.order.client_id for result in taken_over.orders}
+        silent = (
+            OrderResult(order, "UNKNOWN")
+            for order in (intent.home, intent.away)
+            if order.client_id not in heard_of
+        )
+        known = (*silent, *taken_over.orders)
+        return await self._run(TwoLeg(intent, self.pair, before, self._execution, known))
+
+    async def _run(self, machine: TwoLeg) -> Outcome:
+        home, away = self.pair.home, self.pair.away
+        while True:
+            match machine.next_step(self._books.tradable(home), self._books.tradable(away)):
+                case Send(orders):
+                    for order in orders:
+                        if order.role != "leg":
+                            await self._risk.extend(machine.intent.intent_id, order)
+                    await asyncio.gather(*(self._send(machine, order) for order in orders))
+                case Ask(orders):
+                    for order in orders:
+                        await self._record(machine, await self._port.ask(order))
+                    if any(not result.is_final for result in machine.results):
+                        await self._pause()
+                case Pause():
+                    await self._pause()
+                case Done(closed):
+                    fx = self._books.fx() or machine.intent.fx
+                    settled = await self._risk.conclude(
+                        machine.intent.intent_id, self._mark(machine.intent), fx, done=closed
+                    )
+                    return Outcome(None, settled)
+
+    async def _send(self, machine: TwoLeg, order: Order) -> None:
+        await self._record(machine, await self._port.send(order))
+
+    async def _record(self, machine: TwoLeg, result: OrderResult) -> None:
+        machine.record(result)
+        if result.is_final:
+            self._observer.order_done(result)
+        await self._risk.report(machine.intent.intent_id, result)
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._execution.retry_ms / 1000)
+
+    def _mark(self, intent: Intent) -> Decimal:
+        """Home price of the base: the book's bid, or what the intent was ready to trade at."""
+        book = self._books.tradable(self.pair.home)
+        return exact(book.best_bid) if book is not None else intent.home.limit
+
+
+class PaperExecutor(BaseExecutor):
+    """Fills against the books as they are when an order would arrive."""
+
+
+class ExecutorFactory:
+    """Makes and keeps one executor per pair."""
+
+    def __init__(
+        self,
+        risk: RiskPort,
+        books: BookPort,
+        execution: ExecutionConfig,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._risk = risk
+        self._books = books
+        self._execution = execution
+        self._clock = clock
+        self._observer = observer
+        self._executors: dict[str, BaseExecutor] = {}
+
+    def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
+        """A new paper executor for ``pair``, in place of any it had."""
+        port = PaperPort(pair, paper, self._books)
+        executor = PaperExecutor(
+            pair, port, self._risk, self._books, self._execution, self._clock, self._observer
+        )
+        self._executors[pair.base] = executor
+        return executor
+
+    def get_executor(self, base: str) -> BaseExecutor | None:
+        """The executor of a pair, None when it has none."""
+        return self._executors.get(base)
+
+    def get_all_executors(self) -> dict[str, BaseExecutor]:
+        """All executors by base."""
+        return dict(self._executors)
+
+    def remove_executor(self, base: str) -> None:
+        """Forget a pair's executor; raises ``KeyError`` when it has none."""
+        del self._executors[base]

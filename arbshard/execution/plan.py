@@ -1,0 +1,106 @@
+"""From a trade found by the engine (floats) to an intent (exact orders). Pure."""
+
+from decimal import Decimal
+
+from arbshard.config import ExecutionConfig
+from arbshard.engine.engine import Entry, Exit
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.market import Leg, Side
+from arbshard.model.money import BPS, ONE, ZERO, ceil_to, exact
+from arbshard.model.order import Order, OrderRole
+from arbshard.model.position import Position
+
+
+def make_order(
+    leg: Leg, side: Side, quantity: Decimal, limit: Decimal, client_id: str, role: OrderRole
+) -> Order:
+    """An IOC limit order; its limit is rounded to the tick, never against ourselves."""
+    return Order(client_id, leg.market, side, quantity, leg.rules.round_price(limit, side), role)
+
+
+def base_kept(leg: Leg) -> Decimal:
+    """Share of a bought quantity that arrives: less than 1 where the fee is taken in the coin."""
+    return ONE - leg.fees.buy_bps / BPS if leg.fees.buy_fee_in_base else ONE
+
+
+def plan_entry(trade: Entry, intent_id: str, now_ms: int) -> Intent:
+    """Both legs at the worst price the walk touched."""
+    edge = trade.edge
+    buys_home = trade.direction == "buy_home"
+    home, away = trade.pair.home, trade.pair.away
+    buy, sell = (home, away) if buys_home else (away, home)
+    bought = make_order(
+        buy,
+        "buy",
+        _lots(edge.buy_quantity, buy),
+        exact(edge.buy_worst),
+        f"{intent_id}-{'h' if buys_home else 'a'}0",
+        "leg",
+    )
+    sold = make_order(
+        sell,
+        "sell",
+        _lots(edge.sell_quantity, sell),
+        exact(edge.sell_worst),
+        f"{intent_id}-{'a' if buys_home else 'h'}0",
+        "leg",
+    )
+    return Intent(
+        intent_id=intent_id,
+        kind="entry",
+        pair=trade.pair.base,
+        direction=trade.direction,
+        position_id=intent_id,
+        home=bought if buys_home else sold,
+        away=sold if buys_home else bought,
+        reason="net_edge",
+        edge_bps=edge.net_bps,
+        fx=FxQuote(exact(trade.fx[0]), exact(trade.fx[1])),
+        decided_ms=now_ms,
+    )
+
+
+def plan_exit(
+    trade: Exit, position: Position, intent_id: str, now_ms: int, execution: ExecutionConfig
+) -> Intent:
+    """Both legs for all that is open, ``exit_slippage_bps`` behind the walk: to be out matters more than a tick."""
+    slip = Decimal(str(execution.exit_slippage_bps)) / BPS
+    buys_home = trade.direction == "buy_home"
+    home, away = trade.pair.home, trade.pair.away
+    buy, sell = (home, away) if buys_home else (away, home)
+    to_buy = ceil_to(max(position.short_base, ZERO) / base_kept(buy), buy.rules.lot)
+    to_sell = sell.rules.round_quantity(max(position.long_base, ZERO))
+    bought = make_order(
+        buy,
+        "buy",
+        max(to_buy, buy.rules.lot),
+        exact(trade.closing.buy_worst) * (1 + slip),
+        f"{intent_id}-{'h' if buys_home else 'a'}0",
+        "leg",
+    )
+    sold = make_order(
+        sell,
+        "sell",
+        max(to_sell, sell.rules.lot),
+        exact(trade.closing.sell_worst) * (1 - slip),
+        f"{intent_id}-{'a' if buys_home else 'h'}0",
+        "leg",
+    )
+    return Intent(
+        intent_id=intent_id,
+        kind="exit",
+        pair=trade.pair.base,
+        direction=trade.direction,
+        position_id=position.position_id,
+        home=bought if buys_home else sold,
+        away=sold if buys_home else bought,
+        reason=trade.reason,
+        edge_bps=trade.closing.net_bps,
+        fx=FxQuote(exact(trade.fx[0]), exact(trade.fx[1])),
+        decided_ms=now_ms,
+    )
+
+
+def _lots(quantity: float, leg: Leg) -> Decimal:
+    """The whole number of lots that the float stands for."""
+    return Decimal(round(quantity / float(leg.rules.lot))) * leg.rules.lot

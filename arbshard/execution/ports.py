@@ -1,0 +1,54 @@
+"""What an executor needs from outside: a venue to send to, risk to ask, books to look at, time to wait."""
+
+from decimal import Decimal
+from typing import Protocol
+
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.market import Leg
+from arbshard.model.order import Order, OrderResult
+from arbshard.wire.messages import Approved, Refused, Settled
+
+
+class OrderPort(Protocol):
+    """The way to the venues."""
+
+    async def send(self, order: Order) -> OrderResult:
+        """Send an IOC order and wait for its end; state UNKNOWN when no end was heard of in time."""
+        ...
+
+    async def ask(self, order: Order) -> OrderResult:
+        """How an order stands that nothing final is known of."""
+        ...
+
+
+class RiskPort(Protocol):
+    """Risk, asked until it answers. Raises ``worker.risk_link.Fenced`` when this shard has been replaced."""
+
+    async def submit(self, intent: Intent) -> Approved | Refused:
+        """Ask for approval."""
+        ...
+
+    async def extend(self, intent_id: str, order: Order) -> None:
+        """Record a hedge or unwind before it is sent."""
+        ...
+
+    async def report(self, intent_id: str, result: OrderResult) -> None:
+        """Record how an order stands."""
+        ...
+
+    async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
+        """Release the holds and settle the position."""
+        ...
+
+
+class BookPort(Protocol):
+    """The newest books."""
+
+    def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
+        """The newest good book of a live market, None when there is none."""
+        ...
+
+    def fx(self) -> FxQuote | None:
+        """The newest FX rate."""
+        ...

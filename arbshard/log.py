@@ -1,0 +1,89 @@
+"""Logs: JSON lines to a file for every process, one human line on the terminal for the supervisor.
+
+Never per tick. Every process counts what it logs at ``error`` or above (``error_count``): a run's summary says
+how many there were, and a campaign fails on the first.
+"""
+
+import logging
+import logging.handlers
+import sys
+from pathlib import Path
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+_FILE_BYTES = 10_000_000
+_FILES_KEPT = 5
+
+
+class _ErrorCounter(logging.Handler):
+    """Counts every record at ERROR or above, ours and the libraries'."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - the record itself is not needed
+        self.count += 1
+
+
+_errors = _ErrorCounter()
+
+
+def error_count() -> int:
+    """How many errors this process has logged."""
+    return _errors.count
+
+
+def setup(process: str, log_dir: Path, level: str, *, console: bool = False) -> None:
+    """Send this process's log to ``log_dir/<process>.jsonl`` (rotated), and to stderr when ``console``.
+
+    Raises ``OSError`` when the directory cannot be written.
+    """
+    log_dir.mkdir(parents=True, exist_ok=True)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    to_file = logging.handlers.RotatingFileHandler(
+        log_dir / f"{process}.jsonl", maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8"
+    )
+    to_file.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(sort_keys=False),
+            ],
+        )
+    )
+    handlers: list[logging.Handler] = [to_file, _errors]
+    if console:
+        to_terminal = logging.StreamHandler(sys.stderr)
+        to_terminal.setFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                foreign_pre_chain=shared,
+                processors=[
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+                ],
+            )
+        )
+        handlers.append(to_terminal)
+    logging.basicConfig(handlers=handlers, level=level.upper(), force=True)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def get_logger() -> FilteringBoundLogger:
+    """The process's logger: ``log.info("fenced", shard=2)``."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger

@@ -1,0 +1,129 @@
+"""The feed: the newest raw frame of every market, a slot each. The supervisor writes it, workers read it."""
+
+from pathlib import Path
+from typing import Self
+
+from arbshard.shm.layout import (
+    HOT_A,
+    HOT_B,
+    ORDERED_STORES,
+    Mapped,
+    Segment,
+    attach_segment,
+    create_segment,
+    require,
+)
+from arbshard.shm.seqlock import SlotsReader, SlotsWriter, stride
+
+_MAGIC = b"ARBBOOKS"
+_FIRST_SLOT = 4096
+_PHASE = HOT_A
+_BEAT = HOT_B
+
+
+class BooksWriter(Mapped):
+    """The supervisor's side. One thread of one process."""
+
+    def __init__(self, segment: Segment, slot_count: int, slot_bytes: int, *, checked: bool) -> None:
+        super().__init__(segment)
+        self._slots = SlotsWriter(segment, _FIRST_SLOT, slot_count, slot_bytes, checked=checked)
+        self._write = self._slots.write
+        self._words = segment.words
+        self.slot_count = slot_count
+        self.slot_bytes = slot_bytes
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        slot_count: int,
+        slot_bytes: int = 8192,
+        *,
+        epoch: int,
+        checked: bool = not ORDERED_STORES,
+    ) -> Self:
+        """A feed of ``slot_count`` empty slots for frames of up to ``slot_bytes``; replaces an older one.
+
+        ``epoch`` is the supervisor's incarnation. Raises ``SharedMemoryError``.
+        """
+        assert slot_count > 0, slot_count
+        assert slot_bytes > 0, slot_bytes
+        size = _FIRST_SLOT + slot_count * stride(slot_bytes)
+        args = (slot_count, slot_bytes, epoch, int(checked))
+        return cls(create_segment(path, _MAGIC, size, args), slot_count, slot_bytes, checked=checked)
+
+    def write(self, slot: int, frame: bytes | bytearray | memoryview, received_ns: int) -> None:
+        """Put ``frame``, received at ``received_ns`` (monotonic), into ``slot``.
+
+        Raises ``FrameError`` ("oversize", "empty"), to be counted by the caller; the slot is then as before.
+        """
+        self._write(slot, frame, received_ns)
+
+    def set_live(self, slot: int, live: bool) -> None:
+        """Say whether the connection that carries this market is up. The frame stays, the sequence grows."""
+        self._slots.set_flag(slot, int(live))
+
+    def set_phase(self, phase: int) -> None:
+        """Set the run's phase, a number the supervisor and its children agree on."""
+        self._words[_PHASE] = phase
+
+    def beat(self, now_ns: int) -> None:
+        """Note that the supervisor's loop was alive at ``now_ns`` (monotonic)."""
+        self._words[_BEAT] = now_ns
+
+
+class BooksReader(Mapped):
+    """A reader's side."""
+
+    def __init__(
+        self, segment: Segment, slot_count: int, slot_bytes: int, epoch: int, *, checked: bool
+    ) -> None:
+        super().__init__(segment)
+        self._slots = SlotsReader(segment, _FIRST_SLOT, slot_count, slot_bytes, checked=checked)
+        self._words = segment.words
+        self.slot_count = slot_count
+        self.slot_bytes = slot_bytes
+        self.epoch = epoch
+
+    @classmethod
+    def attach(cls, path: Path) -> Self:
+        """Raises ``SharedMemoryError`` when there is no feed of this layout at ``path``."""
+        segment = attach_segment(path, _MAGIC)
+        slot_count, slot_bytes, epoch, checked, _ = segment.args()
+        require(segment, len(segment.raw) == _FIRST_SLOT + slot_count * stride(slot_bytes))
+        return cls(segment, slot_count, slot_bytes, epoch, checked=bool(checked))
+
+    def sequence(self, slot: int) -> int:
+        """The slot's sequence: 0 before the first write, odd inside one, larger after every change."""
+        return self._slots.sequence(slot)
+
+    def live(self, slot: int) -> bool:
+        """Whether the connection that carries this market is up."""
+        return self._slots.flag(slot) != 0
+
+    def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
+        """(sequence, received_ns, live, frame), all of one moment, or None.
+
+        None means no frame yet, or that the writer stayed inside a write (counted in ``torn``). In the second
+        case nothing is lost: a living writer announces the slot once it is done.
+        """
+        found = self._slots.read(slot)
+        if found is None:
+            return None
+        sequence, received_ns, live, frame = found
+        return sequence, received_ns, live != 0, frame
+
+    @property
+    def torn(self) -> int:
+        """Reads given up because the slot stayed inside a write."""
+        return self._slots.torn
+
+    @property
+    def phase(self) -> int:
+        """The run's phase; 0 until it is set."""
+        return self._words[_PHASE]
+
+    @property
+    def beat_ns(self) -> int:
+        """When the supervisor's loop was last known to be alive (monotonic); 0 before the first beat."""
+        return self._words[_BEAT]

@@ -1,0 +1,195 @@
+"""One page per process: counters, gauges, latency histograms and a note, readable by anybody without asking.
+
+The page describes itself: its header holds the names, so that status, metrics and dashboard show whatever a
+process counts. The owner writes from one thread; a word is never seen half written. The note (JSON of the
+owner's, such as risk's portfolio) stands in two slots written in turn: one whole note can always be read, also
+after its owner died while it wrote.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from arbshard.errors import FrameError, SharedMemoryError
+from arbshard.shm.histogram import BUCKETS, Histogram, bucket_of
+from arbshard.shm.layout import (
+    HEADER_BYTES,
+    HOT_A,
+    ORDERED_STORES,
+    WORD,
+    Mapped,
+    Segment,
+    aligned,
+    attach_segment,
+    create_segment,
+    require,
+)
+from arbshard.shm.seqlock import SlotsReader, SlotsWriter, stride
+
+_MAGIC = b"ARBPAGE "
+_NOTE = HOT_A
+"""Number of notes written; note n stands in slot n modulo 2."""
+_NOTE_TRIES = 100
+
+# A histogram's words: its buckets, total, longest. Written in the opposite order, so that a reader who sees a
+# duration in its bucket sees it in the other two as well.
+_TOTAL = BUCKETS
+_MAX = BUCKETS + 1
+_HISTOGRAM_WORDS = BUCKETS + 2
+
+
+class _Names(msgspec.Struct, frozen=True):
+    counters: tuple[str, ...]
+    histograms: tuple[str, ...]
+
+    def is_unique(self) -> bool:
+        every = (*self.counters, *self.histograms)
+        return len(set(every)) == len(every)
+
+
+class _Plan:
+    """Where things stand in the file, from its names."""
+
+    def __init__(self, names: _Names, blob_bytes: int, note_bytes: int) -> None:
+        word = aligned(HEADER_BYTES + blob_bytes) // WORD
+        self.counters = {name: word + index for index, name in enumerate(names.counters)}
+        word += len(names.counters)
+        self.histograms = {name: word + i * _HISTOGRAM_WORDS for i, name in enumerate(names.histograms)}
+        word += len(names.histograms) * _HISTOGRAM_WORDS
+        self.notes = aligned(word * WORD)
+        self.size = self.notes + (2 * stride(note_bytes) if note_bytes else 0)
+
+
+class PageWriter(Mapped):
+    """The owner's side."""
+
+    def __init__(self, segment: Segment, plan: _Plan, note_bytes: int, *, checked: bool) -> None:
+        super().__init__(segment)
+        self._plan = plan
+        self._words = segment.words
+        self._signed = segment.signed
+        self._notes = SlotsWriter(segment, plan.notes, 2, note_bytes, checked=checked)
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        counters: Sequence[str],
+        histograms: Sequence[str] = (),
+        note_bytes: int = 262_144,
+        *,
+        checked: bool = not ORDERED_STORES,
+    ) -> Self:
+        """A page with these names, all 0, and room for a note (0: none); replaces an older one.
+
+        Raises ``SharedMemoryError``.
+        """
+        names = _Names(tuple(counters), tuple(histograms))
+        assert names.is_unique(), names
+        assert note_bytes >= 0, note_bytes
+        blob = msgspec.json.encode(names)
+        plan = _Plan(names, len(blob), note_bytes)
+        args = (len(blob), note_bytes, int(checked))
+        segment = create_segment(path, _MAGIC, plan.size, args, blob=blob)
+        return cls(segment, plan, note_bytes, checked=checked)
+
+    def counter(self, name: str) -> int:
+        """The handle of a counter or gauge, for ``add`` and ``set``. Raises ``KeyError``."""
+        return self._plan.counters[name]
+
+    def histogram(self, name: str) -> int:
+        """The handle of a histogram, for ``record``. Raises ``KeyError``."""
+        return self._plan.histograms[name]
+
+    def add(self, counter: int, n: int = 1) -> None:
+        """Add ``n``, which may be negative."""
+        self._signed[counter] += n
+
+    def set(self, counter: int, value: int) -> None:
+        """Set a gauge to ``value``, a signed 64-bit number."""
+        self._signed[counter] = value
+
+    def record(self, histogram: int, ns: int) -> None:
+        """Count one duration; a negative one (clocks of two cores) counts as 0."""
+        words = self._words
+        if ns > words[histogram + _MAX]:  # noqa: PLR1730 -- max() costs 0.1 µs more
+            words[histogram + _MAX] = ns
+        if ns > 0:
+            words[histogram + _TOTAL] += ns
+        words[histogram + bucket_of(ns)] += 1
+
+    def write_note(self, note: bytes) -> None:
+        """Replace the note. Raises ``SharedMemoryError`` if it is empty or too long; the old one stays."""
+        serial = self._words[_NOTE] + 1
+        try:
+            self._notes.write(serial & 1, note, serial)
+        except FrameError as error:
+            raise SharedMemoryError(f"{self.path}: note: {error}") from error
+        self._words[_NOTE] = serial
+
+
+class PageReader(Mapped):
+    """Anybody's side."""
+
+    def __init__(self, segment: Segment, plan: _Plan, note_bytes: int, *, checked: bool) -> None:
+        super().__init__(segment)
+        self._plan = plan
+        self._words = segment.words
+        self._signed = segment.signed
+        self._notes = SlotsReader(segment, plan.notes, 2, note_bytes, checked=checked)
+
+    @classmethod
+    def attach(cls, path: Path) -> Self:
+        """Raises ``SharedMemoryError`` when there is no page of this layout at ``path``."""
+        segment = attach_segment(path, _MAGIC)
+        blob_bytes, note_bytes, checked, *_ = segment.args()
+        try:
+            blob = segment.raw[HEADER_BYTES : HEADER_BYTES + blob_bytes]
+            names = msgspec.json.decode(blob, type=_Names)
+        except msgspec.MsgspecError as error:
+            segment.close()
+            raise SharedMemoryError(f"{path}: unreadable names: {error}") from error
+        plan = _Plan(names, blob_bytes, note_bytes)
+        require(segment, names.is_unique() and plan.size == len(segment.raw))
+        return cls(segment, plan, note_bytes, checked=bool(checked))
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """Names of the counters and gauges."""
+        return tuple(self._plan.counters)
+
+    @property
+    def histograms(self) -> tuple[str, ...]:
+        """Names of the histograms."""
+        return tuple(self._plan.histograms)
+
+    def value(self, name: str) -> int:
+        """A counter or gauge now. Raises ``KeyError``."""
+        return self._signed[self._plan.counters[name]]
+
+    def values(self) -> dict[str, int]:
+        """All counters and gauges by name."""
+        signed = self._signed
+        return {name: signed[word] for name, word in self._plan.counters.items()}
+
+    def histogram(self, name: str) -> Histogram:
+        """A histogram now. Raises ``KeyError``."""
+        word = self._plan.histograms[name]
+        *buckets, total, longest = self._words[word : word + _HISTOGRAM_WORDS].tolist()
+        return Histogram(tuple(buckets), total, longest)
+
+    def note(self) -> bytes:
+        """The newest whole note; empty before the first one.
+
+        Raises ``SharedMemoryError`` if the owner wrote so fast that none could be read whole.
+        """
+        for _ in range(_NOTE_TRIES):
+            serial = self._words[_NOTE]
+            if serial == 0:
+                return b""
+            found = self._notes.read(serial & 1)
+            if found is not None and found[1] >= serial:
+                return found[3]
+        raise SharedMemoryError(f"{self.path}: no whole note")

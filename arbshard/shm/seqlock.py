@@ -1,0 +1,141 @@
+"""Slots of bytes under a sequence lock: the one place that prevents a torn read. Used by books and pages.
+
+A slot is eight header words and room for the frame::
+
+    0 sequence   odd while the writer is inside   3 flag       a word of the owner's
+    1 stamp      a number of the owner's           4 checksum   crc32, where stores may be seen out of order
+    2 length     of the frame, bytes               5-7 free
+
+The writer makes the sequence odd, changes the slot, and makes it even as its last store. The reader takes a
+copy between two looks at the sequence and keeps it only if both were the same even number. x86 shows stores
+and does loads in program order, and nothing else is needed. Other CPUs may do neither: there the copy must
+also match its checksum, which covers the sequence too.
+"""
+
+from zlib import crc32
+
+from arbshard.errors import FrameError
+from arbshard.shm.layout import WORD, Segment, aligned
+
+SLOT_HEADER_BYTES = 64
+RETRIES = 64
+"""Looks at a slot before a reader gives up. A write takes below a microsecond; longer means the writer was
+put off the CPU inside it (it will announce the change when it is done) or has died there."""
+
+STAMP, LENGTH, FLAG, CHECKSUM = 1, 2, 3, 4
+
+
+def stride(capacity: int) -> int:
+    """Bytes from one slot to the next for frames of up to ``capacity`` bytes."""
+    return SLOT_HEADER_BYTES + aligned(capacity)
+
+
+def _checksum(frame: bytes | bytearray | memoryview, sequence: int, stamp: int, flag: int) -> int:
+    # A changed header word must change the sum as well, so that it seeds the sum.
+    return crc32(frame, (sequence + stamp + len(frame) + flag) & 0xFFFFFFFF)
+
+
+class SlotsWriter:
+    """The only writer of ``count`` slots that begin at byte ``offset`` of ``segment``."""
+
+    def __init__(self, segment: Segment, offset: int, count: int, capacity: int, *, checked: bool) -> None:
+        self._raw = segment.raw
+        self._words = segment.words
+        self._first = offset // WORD
+        self._step = stride(capacity) // WORD
+        self._count = count
+        self._capacity = capacity
+        self._checked = checked
+
+    def write(self, slot: int, frame: bytes | bytearray | memoryview, stamp: int) -> None:
+        """Replace the slot's frame. ``stamp`` is kept with it.
+
+        Raises ``FrameError`` ("oversize", "empty"), then the slot is as before; ``IndexError`` for a slot
+        that does not exist.
+        """
+        length = len(frame)
+        if not 0 < length <= self._capacity:
+            raise FrameError("oversize" if length else "empty", f"{length} bytes")
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        words = self._words
+        base = self._first + slot * self._step
+        odd = words[base] | 1  # odd already if the last write was broken off by an exception
+        words[base] = odd
+        words[base + STAMP] = stamp
+        words[base + LENGTH] = length
+        start = (base << 3) + SLOT_HEADER_BYTES
+        self._raw[start : start + length] = frame
+        if self._checked:
+            words[base + CHECKSUM] = _checksum(frame, odd + 1, stamp, words[base + FLAG])
+        words[base] = odd + 1
+
+    def set_flag(self, slot: int, flag: int) -> None:
+        """Change the flag alone; the frame stays and the sequence moves on. ``IndexError`` as above."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        words = self._words
+        base = self._first + slot * self._step
+        odd = words[base] | 1
+        words[base] = odd
+        words[base + FLAG] = flag
+        if self._checked:
+            start = (base << 3) + SLOT_HEADER_BYTES
+            frame = self._raw[start : start + words[base + LENGTH]]
+            words[base + CHECKSUM] = _checksum(frame, odd + 1, words[base + STAMP], flag)
+        words[base] = odd + 1
+
+
+class SlotsReader:
+    """Any reader of the same slots."""
+
+    def __init__(self, segment: Segment, offset: int, count: int, capacity: int, *, checked: bool) -> None:
+        self._raw = segment.raw
+        self._words = segment.words
+        self._first = offset // WORD
+        self._step = stride(capacity) // WORD
+        self._count = count
+        self._checked = checked
+        self.torn = 0
+        """Reads given up because the slot stayed inside a write."""
+
+    def sequence(self, slot: int) -> int:
+        """The slot's sequence: 0 before the first write, odd inside one. ``IndexError`` for no such slot."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        return self._words[self._first + slot * self._step]
+
+    def flag(self, slot: int) -> int:
+        """The slot's flag now. ``IndexError`` if there is no such slot."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        return self._words[self._first + slot * self._step + FLAG]
+
+    def read(self, slot: int) -> tuple[int, int, int, bytes] | None:
+        """(sequence, stamp, flag, frame), all of one write; None if there is no frame yet or no whole one.
+
+        The second case is counted in ``torn``. Takes a bounded time. ``IndexError`` if there is no such slot.
+        """
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        words = self._words
+        base = self._first + slot * self._step
+        start = (base << 3) + SLOT_HEADER_BYTES
+        for _ in range(RETRIES):
+            sequence = words[base]
+            if sequence & 1:
+                continue
+            length = words[base + LENGTH]
+            stamp = words[base + STAMP]
+            flag = words[base + FLAG]
+            frame = self._raw[start : start + length]
+            checksum = words[base + CHECKSUM]
+            if words[base] != sequence:
+                continue
+            if length == 0:
+                return None
+            if self._checked and checksum != _checksum(frame, sequence, stamp, flag):
+                continue
+            return sequence, stamp, flag, frame
+        self.torn += 1
+        return None

@@ -1,0 +1,221 @@
+"""Reads a running instance's pages into a ``Status``. Asks nobody: the hot path never notices."""
+
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from arbshard.clock import Clock
+from arbshard.errors import SharedMemoryError
+from arbshard.model.notes import ChildNote, RiskNote, SupervisorNote, Totals
+from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
+from arbshard.model.rundir import RunFiles
+from arbshard.model.universe import Universe
+from arbshard.shm.books import BooksReader
+from arbshard.shm.histogram import Histogram
+from arbshard.shm.pages import PageReader
+from arbshard.status.model import Latency, RiskStatus, ShardStatus, Status, VenueStatus
+
+_REFUSAL = "refusal_"
+_BAD = "bad_"
+
+
+class Collector:
+    """Of one instance. Rates are counted between two calls of ``collect``."""
+
+    def __init__(self, run_dir: Path, clock: Clock) -> None:
+        self._files = RunFiles(run_dir)
+        self._clock = clock
+        self._last: dict[int, tuple[int, int]] = {}
+
+    def collect(self) -> Status | None:
+        """What is to be seen now; None when nothing runs here (or it has not got as far as its page)."""
+        now_ns = self._clock.monotonic_ns()
+        try:
+            with PageReader.attach(self._files.supervisor_page) as page:
+                raw = page.note()
+                beat_ns, errors, messages = (page.value(n) for n in ("beat_ns", "errors", "messages"))
+        except SharedMemoryError:
+            return None
+        if not raw:
+            return None
+        note = msgspec.json.decode(raw, type=SupervisorNote)
+        children = {child.name: child for child in note.children}
+        risk_note, risk, risk_errors = self._risk(children.get("risk"))
+        decisions, approvals, shards = self._shards(note, children, now_ns)
+        oldest = self._oldest(now_ns)
+        venues = tuple(
+            VenueStatus(
+                name=venue.name,
+                state=venue.state,
+                simulated=note.data == "sim",
+                connections=venue.connections,
+                symbols=venue.symbols,
+                msg_s=venue.msg_s,
+                frames=venue.frames,
+                reconnects=venue.reconnects,
+                bad_frames=venue.bad_frames + sum(shard.bad_frames.get(venue.name, 0) for shard in shards),
+                oldest_ms=oldest.get(venue.name, 0.0),
+                last_error=venue.last_error,
+            )
+            for venue in note.venues
+        )
+        is_dead = note.state != "ended" and now_ns - beat_ns > SUPERVISOR_SILENT_NS
+        problems = _problems(note, shards, venues, risk)
+        state = "dead" if is_dead else note.state
+        return Status(
+            name=note.name,
+            state="degraded" if state == "running" and problems else state,
+            mode=note.mode,
+            data=note.data,
+            pid=note.pid,
+            uptime_s=round((self._clock.wall_ms() - note.started_ms) / 1000, 1),
+            state_dir=note.state_dir,
+            shards=shards,
+            venues=venues,
+            risk=risk,
+            portfolio=risk_note.portfolio,
+            lifetime=risk_note.lifetime,
+            symbols=risk_note.symbols,
+            reasons=risk_note.reasons,
+            balances=risk_note.balances,
+            positions=risk_note.positions,
+            residue=risk_note.residue,
+            latency_us=_latency(decisions),
+            approval_us=_latency(approvals),
+            messages=messages,
+            errors=errors + risk_errors + sum(shard.errors for shard in shards),
+            alerts=note.alerts,
+            unattended=note.unattended,
+            memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
+            problems=problems,
+        )
+
+    def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, int]:
+        note = RiskNote(session=0, portfolio=Totals(), lifetime=Totals())
+        counters: dict[str, int] = {}
+        commit = Histogram.of(())
+        try:
+            with PageReader.attach(self._files.risk_page) as page:
+                counters = page.values()
+                commit = page.histogram("commit")
+                if raw := page.note():
+                    note = msgspec.json.decode(raw, type=RiskNote)
+        except SharedMemoryError:
+            counters = {}  # not started yet: shown as such
+        status = RiskStatus(
+            state=child.state if child is not None else "starting",
+            pid=child.pid if child is not None else 0,
+            restarts=child.restarts if child is not None else 0,
+            approvals=counters.get("approvals", 0),
+            refusals=note.refusals,
+            commit_us=_latency(commit),
+            session=note.session,
+        )
+        return note, status, counters.get("errors", 0)
+
+    def _shards(
+        self, note: SupervisorNote, children: dict[str, ChildNote], now_ns: int
+    ) -> tuple[Histogram, Histogram, tuple[ShardStatus, ...]]:
+        decisions, approvals = Histogram.of(()), Histogram.of(())
+        shards = []
+        for shard in range(note.shards):
+            child = children.get(f"worker-{shard}") or ChildNote(f"worker-{shard}", "starting", 0, 0, 0)
+            try:
+                with PageReader.attach(self._files.worker_page(shard)) as page:
+                    counters = page.values()
+                    decision, approval = (
+                        page.histogram("receive_decision"),
+                        page.histogram("decision_approval"),
+                    )
+            except SharedMemoryError:
+                counters, decision, approval = {}, Histogram.of(()), Histogram.of(())
+            decisions, approvals = decisions.merge(decision), approvals.merge(approval)
+            shards.append(self._shard(shard, child, counters, decision, approval, now_ns))
+        return decisions, approvals, tuple(shards)
+
+    def _shard(
+        self,
+        shard: int,
+        child: ChildNote,
+        counters: dict[str, int],
+        decision: Histogram,
+        approval: Histogram,
+        now_ns: int,
+    ) -> ShardStatus:
+        ticks = counters.get("ticks", 0)
+        then_ns, then_ticks = self._last.get(shard, (now_ns, ticks))
+        self._last[shard] = (now_ns, ticks)
+        span_s = (now_ns - then_ns) / 1e9
+        state: str = child.state
+        if child.state == "running":
+            state = WorkerState(counters.get("state", 0)).name.lower()
+        return ShardStatus(
+            id=shard,
+            state=state,
+            pid=child.pid,
+            epoch=child.epoch,
+            restarts=child.restarts,
+            pairs=counters.get("pairs", 0),
+            msg_s=round((ticks - then_ticks) / span_s, 1) if span_s > 0 and ticks >= then_ticks else 0.0,
+            latency_us=_latency(decision),
+            approval_us=_latency(approval),
+            ticks=ticks,
+            frames=counters.get("frames", 0),
+            conflated=counters.get("conflated", 0),
+            bad_frames={
+                name.removeprefix(_BAD): value for name, value in counters.items() if name.startswith(_BAD)
+            },
+            refusals={
+                name.removeprefix(_REFUSAL): value
+                for name, value in counters.items()
+                if name.startswith(_REFUSAL) and value
+            },
+            orders=counters.get("orders", 0),
+            rejected=counters.get("rejected", 0),
+            partial=counters.get("partial", 0),
+            errors=counters.get("errors", 0),
+        )
+
+    def _oldest(self, now_ns: int) -> dict[str, float]:
+        """Age of each venue's oldest live book in milliseconds."""
+        oldest: dict[str, float] = {}
+        try:
+            universe = msgspec.json.decode(self._files.universe.read_bytes(), type=Universe)
+            with BooksReader.attach(self._files.books) as books:
+                for leg in universe.legs():
+                    found = books.read(leg.slot)
+                    if found is not None and found[2]:
+                        age_ms = (now_ns - found[1]) / 1e6
+                        oldest[leg.market.venue] = max(oldest.get(leg.market.venue, 0.0), round(age_ms, 1))
+        except (OSError, SharedMemoryError):
+            return oldest  # the feed is not there yet
+        return oldest
+
+
+def _problems(
+    note: SupervisorNote, shards: tuple[ShardStatus, ...], venues: tuple[VenueStatus, ...], risk: RiskStatus
+) -> tuple[str, ...]:
+    found = [f"shard {shard.id} is {shard.state}" for shard in shards if shard.state != "running"]
+    found += [f"{venue.name} is {venue.state}" for venue in venues if venue.state != "connected"]
+    if risk.state != "running":
+        found.append(f"risk is {risk.state}")
+    found += [f"open position without a worker: {position}" for position in note.unattended]
+    return tuple(found)
+
+
+def _latency(histogram: Histogram) -> Latency:
+    if not histogram.count:
+        return Latency()
+    p50, p90, p99, p999 = (round(histogram.percentile_ns(p) / 1000, 1) for p in (50, 90, 99, 99.9))
+    return Latency(p50, p90, p99, p999, round(histogram.max_ns / 1000, 1), histogram.count)
+
+
+def _memory_mb(pids: list[int]) -> float:
+    total = 0
+    for pid in pids:
+        try:
+            total += psutil.Process(pid).memory_info().rss if pid else 0
+        except psutil.NoSuchProcess:
+            continue  # ended between the note and now
+    return round(total / 1e6, 1)

@@ -1,0 +1,113 @@
+"""``Status``: everything there is to see of a running instance, at one instant. What ``--json`` prints."""
+
+import msgspec
+
+from arbshard.model.notes import BalanceNote, PositionNote, Totals
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Percentiles in microseconds; 0 when nothing was measured yet."""
+
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    p999: float = 0.0
+    max: float = 0.0
+    count: int = 0
+
+
+class ShardStatus(msgspec.Struct, frozen=True):
+    """One worker."""
+
+    id: int
+    state: str
+    """``starting``, ``running``, ``draining``, ``drained``, ``restarting``, ``quarantined``, ``ended``."""
+    pid: int
+    epoch: int
+    restarts: int
+    pairs: int
+    msg_s: float
+    """Evaluated book changes per second."""
+    latency_us: Latency
+    """Receive → decision."""
+    approval_us: Latency
+    """Decision → risk's approval."""
+    ticks: int
+    frames: int
+    conflated: int
+    bad_frames: dict[str, int]
+    refusals: dict[str, int]
+    """Evaluations that found their data not fit to trade on, by reason."""
+    orders: int
+    rejected: int
+    partial: int
+    errors: int
+
+
+class VenueStatus(msgspec.Struct, frozen=True):
+    """One exchange."""
+
+    name: str
+    state: str
+    simulated: bool
+    connections: int
+    symbols: int
+    msg_s: float
+    frames: int
+    reconnects: int
+    bad_frames: int
+    oldest_ms: float
+    """Age of the oldest live book."""
+    last_error: str
+
+
+class RiskStatus(msgspec.Struct, frozen=True):
+    """The risk process."""
+
+    state: str
+    pid: int
+    restarts: int
+    approvals: int
+    refusals: dict[str, int]
+    commit_us: Latency
+    session: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """One instance."""
+
+    name: str
+    state: str
+    """``starting``, ``running``, ``degraded``, ``draining``, ``ended``, ``dead``."""
+    mode: str
+    data: str
+    """``sim``: simulated exchanges. ``public``: real feeds."""
+    pid: int
+    uptime_s: float
+    state_dir: str
+    shards: tuple[ShardStatus, ...]
+    venues: tuple[VenueStatus, ...]
+    risk: RiskStatus
+    portfolio: Totals
+    lifetime: Totals
+    symbols: dict[str, Totals]
+    reasons: dict[str, int]
+    balances: dict[str, dict[str, BalanceNote]]
+    positions: tuple[PositionNote, ...]
+    residue: dict[str, dict[str, str]]
+    latency_us: Latency
+    """Receive → decision over all shards."""
+    approval_us: Latency
+    messages: int
+    errors: int
+    alerts: tuple[str, ...]
+    unattended: tuple[str, ...]
+    memory_mb: float
+    """Resident memory of all processes."""
+    problems: tuple[str, ...]
+    """Why ``state`` is ``degraded``, one line each."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 healthy, 1 degraded, 2 not running."""
+        return {"running": 0, "ended": 2, "dead": 2}.get(self.state, 1)

@@ -1,0 +1,227 @@
+"""A ``Status`` or ``Summary`` as tables for a terminal."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from arbshard.model.notes import Totals
+from arbshard.status.model import Latency, ShardStatus, Status
+from arbshard.status.summary import Summary
+
+_GOOD = {"running", "connected", "drained"}
+_WAITING = {"starting", "connecting", "draining", "restarting", "partly", "degraded"}
+_SYMBOLS_SHOWN = 12
+
+
+def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> RenderableType:
+    """The whole picture."""
+    parts: list[RenderableType] = [_headline(status), _portfolio(status.portfolio, status.lifetime)]
+    parts.append(_shards(status))
+    parts.append(_venues(status))
+    parts.append(_risk(status))
+    if status.symbols:
+        parts.append(_symbols(status.symbols, symbols_shown))
+    parts.extend(Text(f"! {line}", style="yellow") for line in status.problems)
+    parts.extend(Text(f"  {line}", style="yellow") for line in status.alerts)
+    return Group(*parts)
+
+
+def render_summary(summary: Summary) -> RenderableType:
+    """What is printed at the end of a run."""
+    portfolio = summary.portfolio
+    table = Table(title=_title(summary), title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("trades", _trades(portfolio))
+    table.add_row(
+        "result",
+        Text.assemble(
+            _money(portfolio.pnl), f" {portfolio.currency} realised, after {_plain(portfolio.fees)} fees"
+        ),
+    )
+    table.add_row("exits by", _counts(summary.reasons))
+    table.add_row(
+        "orders",
+        f"{summary.orders}, {summary.partial_orders} partly filled, {summary.rejected_orders} rejected",
+    )
+    table.add_row("refused by risk", _counts(summary.refusals))
+    table.add_row("data refused", _counts(summary.data_refusals))
+    table.add_row("receive → decision", _percentiles(summary.latency_us))
+    table.add_row("decision → approval", _percentiles(summary.approval_us))
+    table.add_row("ledger commit", _percentiles(summary.commit_us))
+    table.add_row(
+        "messages",
+        f"{summary.messages:,} received, {summary.ticks:,} evaluated, {summary.conflated:,} superseded unread,"
+        f" {summary.bad_frames} bad",
+    )
+    table.add_row("errors", f"{summary.errors} logged, {summary.restarts} restarts")
+    table.add_row("ledger and logs", summary.state_dir)
+    parts: list[RenderableType] = [table]
+    if summary.symbols:
+        parts.append(_symbols(summary.symbols, len(summary.symbols)))
+    if summary.failure:
+        parts.append(Text(f"The run could not go on: {summary.failure}", style="bold red"))
+    parts.extend(Text(line, style="yellow") for line in summary.alerts)
+    return Group(*parts)
+
+
+def _title(summary: Summary) -> str:
+    where = "SIMULATED exchanges" if summary.data == "sim" else "public feeds"
+    return f"arbshard '{summary.name}': {summary.duration_s:.0f} s on {where}, {summary.mode} orders"
+
+
+def _headline(status: Status) -> Text:
+    where = "SIMULATED exchanges" if status.data == "sim" else "public feeds"
+    return Text.assemble(
+        ("arbshard ", "bold"),
+        (status.name, "bold"),
+        "  ",
+        _state(status.state),
+        f"  {where}, {status.mode} orders  up {status.uptime_s:.0f} s  {status.memory_mb:.0f} MB",
+        f"  {status.messages:,} messages  ",
+        (f"{status.errors} errors", "bold red" if status.errors else "dim"),
+    )
+
+
+def _portfolio(session: Totals, lifetime: Totals) -> Table:
+    table = Table(title="Portfolio", title_justify="left")
+    for heading in ("", "entries", "exits", "open", "win rate", "PnL", "fees"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for label, totals in (("this run", session), ("ledger", lifetime)):
+        table.add_row(
+            label,
+            str(totals.entries),
+            str(totals.exits),
+            str(totals.open),
+            _rate(totals.win_rate),
+            Text.assemble(_money(totals.pnl), f" {totals.currency}"),
+            _plain(totals.fees),
+        )
+    return table
+
+
+def _shards(status: Status) -> Table:
+    table = Table(title="Shards: receive → decision, µs", title_justify="left")
+    for heading in (
+        "shard", "state", "pid", "epoch", "restarts", "pairs", "msg/s", "p50", "p99", "approval p50", "refused data",
+    ):  # fmt: skip
+        table.add_column(heading, justify="right" if heading != "state" else "left", no_wrap=True)
+    for shard in status.shards:
+        table.add_row(
+            str(shard.id),
+            _state(shard.state),
+            str(shard.pid or "-"),
+            str(shard.epoch),
+            str(shard.restarts),
+            str(shard.pairs),
+            f"{shard.msg_s:,.0f}",
+            f"{shard.latency_us.p50:,.0f}",
+            f"{shard.latency_us.p99:,.0f}",
+            f"{shard.approval_us.p50:,.0f}",
+            _most_refused(shard),
+        )
+    return table
+
+
+def _venues(status: Status) -> Table:
+    table = Table(title="Venues", title_justify="left")
+    for heading in (
+        "venue",
+        "state",
+        "connections",
+        "symbols",
+        "msg/s",
+        "oldest book",
+        "reconnects",
+        "bad frames",
+    ):
+        table.add_column(heading, justify="left" if heading in ("venue", "state") else "right", no_wrap=True)
+    for venue in status.venues:
+        table.add_row(
+            f"{venue.name} (simulated)" if venue.simulated else venue.name,
+            _state(venue.state),
+            str(venue.connections),
+            str(venue.symbols),
+            f"{venue.msg_s:,.0f}",
+            f"{venue.oldest_ms:,.0f} ms",
+            str(venue.reconnects),
+            str(venue.bad_frames),
+        )
+    return table
+
+
+def _risk(status: Status) -> Text:
+    risk = status.risk
+    return Text.assemble(
+        ("Risk ", "bold"),
+        _state(risk.state),
+        f"  pid {risk.pid or '-'}  session {risk.session}  {risk.approvals} approved  refused: ",
+        _counts(risk.refusals),
+        f"  commit p50 {risk.commit_us.p50:,.0f} µs",
+    )
+
+
+def _symbols(symbols: dict[str, Totals], shown: int) -> Table:
+    title = "Symbols" if shown >= len(symbols) else f"Symbols: the {shown} busiest of {len(symbols)}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("symbol", "entries", "exits", "open", "win rate", "PnL", "fees"):
+        table.add_column(heading, justify="left" if heading == "symbol" else "right", no_wrap=True)
+    busiest = sorted(symbols.items(), key=lambda item: (-item[1].entries, item[0]))[:shown]
+    for base, totals in busiest:
+        table.add_row(
+            base,
+            str(totals.entries),
+            str(totals.exits),
+            str(totals.open),
+            _rate(totals.win_rate),
+            _money(totals.pnl),
+            _plain(totals.fees),
+        )
+    return table
+
+
+def _trades(totals: Totals) -> str:
+    return (
+        f"{totals.entries} entries, {totals.exits} exits, {totals.open} open; "
+        f"{totals.wins} won, {totals.losses} lost, win rate {_rate(totals.win_rate)}"
+    )
+
+
+def _rate(rate: float | None) -> str:
+    return f"{rate:.1%}" if rate is not None else "-"
+
+
+def _plain(amount: str) -> str:
+    return f"{float(amount):,.0f}"
+
+
+def _money(amount: str) -> Text:
+    value = float(amount)
+    return Text(
+        f"{value:+,.0f}" if value else "0", style="green" if value > 0 else "red" if value < 0 else ""
+    )
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return (
+        ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda i: -i[1])) or "none"
+    )
+
+
+def _most_refused(shard: ShardStatus) -> str:
+    if not shard.refusals:
+        return "-"
+    reason, count = max(shard.refusals.items(), key=lambda item: item[1])
+    return f"{reason} {count}"
+
+
+def _percentiles(latency: Latency) -> str:
+    return (
+        f"p50 {latency.p50:,.0f}  p90 {latency.p90:,.0f}  p99 {latency.p99:,.0f}  p99.9 {latency.p999:,.0f}"
+        f"  max {latency.max:,.0f} µs  ({latency.count:,})"
+    )
+
+
+def _state(state: str) -> Text:
+    style = "green" if state in _GOOD else "yellow" if state in _WAITING else "bold red"
+    return Text(state, style=style)

@@ -1,0 +1,33 @@
+"""The live table: a ``Status`` drawn again and again until the run ends."""
+
+import signal
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from arbshard.clock import SystemClock
+from arbshard.status.collect import Collector
+from arbshard.status.render import render_status
+
+_EVERY_S = 0.5
+
+
+def watch(run_dir: Path) -> int:
+    """Draw until the run ends or this process is told to; returns the last status' exit code."""
+    told: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: told.append(received))
+    collector = Collector(run_dir, SystemClock())
+    status = collector.collect()
+    if status is None:
+        return 2
+    console = Console()
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while status is not None and status.state not in ("ended", "dead") and not told:
+            shown = max(console.height - 24 - len(status.shards) - len(status.alerts), 3)
+            live.update(render_status(status, symbols_shown=shown), refresh=True)
+            time.sleep(_EVERY_S)
+            status = collector.collect()
+    return status.exit_code if status is not None else 2

@@ -1,0 +1,257 @@
+"""Binance spot (USDT markets): partial-depth frames of a combined stream, subscriptions, listing, trading rules.
+
+A partial-depth frame carries neither symbol nor time: the symbol is in the stream's name, in the wrapper that
+connections to ``/stream`` put around each event. Reached through ``registry``; see ``base.Venue`` for what each
+method promises.
+"""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from arbshard.errors import VenueError
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
+from arbshard.model.money import ZERO
+from arbshard.venues.base import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
+from arbshard.venues.frame import (
+    UNREADABLE,
+    Level,
+    checked_book,
+    clipped,
+    refusal,
+    refusal_of,
+    unreadable_body,
+)
+
+DEPTHS = (5, 10, 20)
+"""Levels per side a subscription may ask for."""
+STREAMS_PER_MESSAGE = 100
+"""Keeps a SUBSCRIBE message near 3 KB."""
+NO_STEP = Decimal("0.00000001")
+"""Tick or lot where the venue has switched the rule off: it keeps eight decimals."""
+NO_LIMIT = Decimal(10) ** 18
+"""Largest notional where the venue has switched the rule off."""
+
+_QUOTE = "USDT"
+_MARKETS_PATH = "/api/v3/exchangeInfo"
+
+# The usual first and last bytes of an order-book frame: neither a cut frame nor an answer has both.
+_HEAD = b'{"stream":"'
+_NAME = len(_HEAD)
+_TAIL = b"]}}"
+
+# Symbols may hold letters of any script.
+_PARTIAL_DEPTH = re.compile(r"([\w.-]{1,50})@depth(?:5|10|20)(?:@100ms|@1000ms)?")
+
+
+class _PartialDepth(msgspec.Struct, gc=False):
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+
+class _Combined(msgspec.Struct, gc=False):
+    stream: str
+    data: _PartialDepth
+
+
+class _Fault(msgspec.Struct):
+    code: int
+    msg: str = ""
+
+
+class _Event(msgspec.Struct):
+    e: str | UnsetType = UNSET
+
+
+class _Header(msgspec.Struct):
+    """The keys that tell what a frame is, with or without the wrapper."""
+
+    stream: str | UnsetType = UNSET
+    e: str | UnsetType = UNSET
+    event: _Event | UnsetType = UNSET
+    result: msgspec.Raw | UnsetType = UNSET
+    id: int | str | None = None
+    error: _Fault | UnsetType = UNSET
+    code: int | UnsetType = UNSET
+    msg: str = ""
+
+
+class _SymbolRow(msgspec.Struct):
+    symbol: str
+    status: str
+    base: str = msgspec.field(name="baseAsset")
+    quote: str = msgspec.field(name="quoteAsset")
+    filters: msgspec.Raw
+    """Read for our quote only: the full listing is some 15 MB."""
+    spot: bool = msgspec.field(name="isSpotTradingAllowed", default=True)
+
+
+class _ExchangeInfo(msgspec.Struct):
+    symbols: list[_SymbolRow]
+
+
+class _Filter(msgspec.Struct, rename="camel"):
+    """The fields we use of any filter. The venue reads an absent filter and a value of 0 alike: no such rule."""
+
+    filter_type: str
+    tick_size: Decimal = ZERO
+    step_size: Decimal = ZERO
+    min_qty: Decimal = ZERO
+    min_notional: Decimal = ZERO
+    max_notional: Decimal = ZERO
+
+
+# Prices and sizes are strings. strict=False makes floats of them, "nan" and "inf" too: checked_book refuses those.
+_decode_combined = msgspec.json.Decoder(_Combined, strict=False).decode
+_decode_header = msgspec.json.Decoder(_Header).decode
+_decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
+_decode_filters = msgspec.json.Decoder(list[_Filter]).decode
+
+
+class Binance:
+    """See ``base.Venue``."""
+
+    name = "binance"
+    buy_fee_in_base = True
+    connection_rules = ConnectionRules(
+        symbols_max=1024,
+        connects=RateLimit(300, 300.0),
+        messages=(RateLimit(5, 1.0),),
+        ping_interval_s=60.0,  # it pings every 20 s itself; ours finds a dead line sooner
+        ping_text=None,
+        life_max_s=24 * 3600.0,
+    )
+
+    def ws_address(self, ws_url: str) -> str:
+        """The combined endpoint: only its wrapper names the symbol."""
+        return ws_url.rstrip("/") + "/stream"
+
+    def subscribe_messages(self, symbols: Sequence[str], depth: int, ticket: str) -> list[str]:
+        """Several messages that add up, numbered from 1; ``ticket`` is not needed."""
+        del ticket
+        levels = next((offered for offered in DEPTHS if offered >= depth), DEPTHS[-1])
+        streams = [f"{symbol.lower()}@depth{levels}@100ms" for symbol in dict.fromkeys(symbols)]
+        chunks = [
+            streams[start : start + STREAMS_PER_MESSAGE]
+            for start in range(0, len(streams), STREAMS_PER_MESSAGE)
+        ]
+        return [
+            msgspec.json.encode({"method": "SUBSCRIBE", "params": chunk, "id": number}).decode()
+            for number, chunk in enumerate(chunks, start=1)
+        ]
+
+    def route(self, frame: bytes) -> str | None:
+        """By the stream's name at the front; by its keys when those are in another order."""
+        if frame.startswith(_HEAD) and frame.endswith(_TAIL):
+            return _symbol(frame[_NAME : frame.find(b'"', _NAME)])
+        return _route_by_keys(frame)
+
+    def classify(self, frame: bytes) -> ControlFrame:
+        """Answers to requests, errors (nested or bare), ``serverShutdown``, streams other than partial depth."""
+        try:
+            header = _decode_header(frame)
+        except UNREADABLE as error:
+            return ControlFrame(FrameKind.GARBAGE, str(refusal_of(error)))
+        if header.error is not UNSET:
+            return _error(header.error.code, header.error.msg, header.id)
+        if header.code is not UNSET:
+            return _error(header.code, header.msg, header.id)
+        if header.result is not UNSET:
+            return ControlFrame(FrameKind.ACK, clipped(str(header.id)))
+        inner = header.event.e if header.event is not UNSET else UNSET
+        name = header.stream or header.e or inner
+        if not name or _partial_depth_symbol(name) is not None:
+            return ControlFrame(FrameKind.GARBAGE, "shape: no order book, event, error or result in it")
+        if name.lstrip("!") == "serverShutdown":
+            return ControlFrame(FrameKind.SHUTDOWN, "serverShutdown")
+        return ControlFrame(FrameKind.OTHER, clipped(name))
+
+    def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
+        """Wrapped partial depth. ``exchange_ms`` is None: the stream carries no time."""
+        try:
+            combined = _decode_combined(frame)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        symbol = _partial_depth_symbol(combined.stream)
+        if symbol is None:
+            raise refusal("shape", f"stream {combined.stream!r}")
+        return checked_book(self.name, symbol, combined.data.bids, combined.data.asks, None, received_ns)
+
+    def listing_paths(self) -> tuple[str, ...]:
+        """One call lists all markets with their filters."""
+        return (_MARKETS_PATH,)
+
+    def listing(self, bodies: Sequence[bytes]) -> dict[str, ListedMarket]:
+        """USDT markets. Tradable means spot and ``TRADING``; otherwise the note is the venue's status."""
+        (body,) = bodies
+        try:
+            rows = _decode_info(body).symbols
+        except UNREADABLE as error:
+            raise unreadable_body(f"{self.name} {_MARKETS_PATH}", error, body) from error
+        return {row.symbol: self._listed(row) for row in rows if row.quote == _QUOTE}
+
+    def _listed(self, row: _SymbolRow) -> ListedMarket:
+        market = Market(venue=self.name, symbol=row.symbol, base=row.base, quote=row.quote)
+        tradable = row.status == "TRADING" and row.spot
+        note = "" if tradable else row.status if row.status != "TRADING" else "no spot trading"
+        return ListedMarket(market, _rules(row), tradable, note)
+
+    def fee_schedule(self, buy_bps: Decimal, sell_bps: Decimal) -> FeeSchedule:
+        """A buyer pays in the coin received, a seller in USDT."""
+        return FeeSchedule(buy_bps=buy_bps, sell_bps=sell_bps, buy_fee_in_base=self.buy_fee_in_base)
+
+
+@lru_cache(maxsize=8192)
+def _partial_depth_symbol(stream: str) -> str | None:
+    match = _PARTIAL_DEPTH.fullmatch(stream)
+    return match[1].upper() if match else None
+
+
+@lru_cache(maxsize=8192)
+def _symbol(wire: bytes) -> str | None:
+    """One string object per market, so that the hot path neither decodes nor allocates."""
+    return _partial_depth_symbol(wire.decode("utf-8", "replace"))
+
+
+def _route_by_keys(frame: bytes) -> str | None:
+    """Slow and sure: reads the whole frame, so that keys may come in any order and a cut one is refused."""
+    try:
+        header = _decode_header(frame)
+    except UNREADABLE:
+        return None
+    return _partial_depth_symbol(header.stream) if header.stream is not UNSET else None
+
+
+def _error(code: int, message: str, request: int | str | None) -> ControlFrame:
+    return ControlFrame(FrameKind.ERROR, clipped(f"{code}: {message} (request {request})"))
+
+
+def _rules(row: _SymbolRow) -> MarketRules:
+    """The rules of a market from its filters. Raises ``VenueError``."""
+    where = f"{Binance.name} {_MARKETS_PATH}: {row.symbol}"
+    try:
+        filters = _decode_filters(row.filters)
+    except UNREADABLE as error:
+        raise unreadable_body(where, error, bytes(row.filters)) from error
+    by_type = {each.filter_type: each for each in filters}
+    none = _Filter(filter_type="")
+    price, lot = by_type.get("PRICE_FILTER", none), by_type.get("LOT_SIZE", none)
+    notionals = (by_type.get("NOTIONAL", none), by_type.get("MIN_NOTIONAL", none))
+    amounts = (price.tick_size, lot.step_size, lot.min_qty)
+    limits = tuple(amount for each in notionals for amount in (each.min_notional, each.max_notional))
+    for amount in (*amounts, *limits):
+        if not amount.is_finite() or amount < 0:
+            raise VenueError(f"{where}: a filter holds {amount}")
+    step = lot.step_size or NO_STEP
+    return MarketRules(
+        ticks=(TickBand(price_min=ZERO, tick=price.tick_size or NO_STEP),),
+        lot=step,
+        quantity_min=max(lot.min_qty, step),
+        notional_min=max(each.min_notional for each in notionals),
+        notional_max=min(each.max_notional or NO_LIMIT for each in notionals),
+    )

@@ -1,0 +1,90 @@
+"""When a frame may be trusted: the one place where a decoded book is checked, for every venue.
+
+Venue codecs call ``checked_book`` with what they decoded and ``refusal_of`` with what msgspec refused.
+"""
+
+from collections.abc import Sequence
+from math import inf, isfinite
+from typing import Literal
+
+import msgspec
+
+from arbshard.errors import FrameError, VenueError
+from arbshard.model.book import OrderBookSnapshot
+
+FrameReason = Literal["cut", "shape", "number", "empty", "crossed", "unsorted"]
+"""``cut``: not valid JSON. ``shape``: a key is missing or of another type. ``number``: not finite, zero or
+negative. ``empty``: a side has no level. ``crossed``: best bid at or above best ask. ``unsorted``: levels are not
+strictly best first."""
+FRAME_REASONS: tuple[FrameReason, ...] = ("cut", "shape", "number", "empty", "crossed", "unsorted")
+
+# What a msgspec decoder raises on bytes it cannot make sense of: bad UTF-8 and deep nesting have types of their own.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_DETAIL_MAX = 200
+
+Level = tuple[float, float]
+
+
+def refusal(reason: FrameReason, detail: str = "") -> FrameError:
+    """A ``FrameError`` with a checked reason."""
+    return FrameError(reason, detail[:_DETAIL_MAX])
+
+
+def refusal_of(error: Exception) -> FrameError:
+    """The ``FrameError`` for one of ``UNREADABLE``."""
+    if isinstance(error, msgspec.ValidationError):
+        # 1e400 is no float at all for msgspec; everything else it refuses by type or key.
+        return refusal("number" if "out of range" in str(error) else "shape", str(error))
+    if isinstance(error, RecursionError):
+        return refusal("shape", "nested too deeply")
+    return refusal("cut", str(error))
+
+
+def unreadable_body(where: str, error: Exception, body: bytes) -> VenueError:
+    """The one line for a REST body that is not what ``where`` documents."""
+    return VenueError(f"{where}: unexpected body: {error}; it begins {body[:80]!r}")
+
+
+def clipped(text: str) -> str:
+    """``text`` on one line, short enough for a log line."""
+    return " ".join(text.split())[:_DETAIL_MAX]
+
+
+def checked_book(
+    venue: str,
+    symbol: str,
+    bids: tuple[Level, ...],
+    asks: tuple[Level, ...],
+    exchange_ms: int | None,
+    received_ns: int,
+) -> OrderBookSnapshot:
+    """The snapshot, if both sides hold finite positive levels, strictly best first and not crossed.
+
+    Raises ``FrameError`` otherwise. A chained comparison is False for NaN, so NaN cannot pass.
+    """
+    if not bids or not asks:
+        raise refusal("empty", "no bids" if asks else "no asks")
+    worse_than = inf
+    for price, size in bids:
+        if not (0.0 < price < worse_than and 0.0 < size < inf):
+            raise _fault(bids, "bid")
+        worse_than = price
+    worse_than = 0.0
+    for price, size in asks:
+        if not (worse_than < price < inf and 0.0 < size < inf):
+            raise _fault(asks, "ask")
+        worse_than = price
+    if bids[0][0] >= asks[0][0]:
+        raise refusal("crossed", f"bid {bids[0][0]!r}, ask {asks[0][0]!r}")
+    return OrderBookSnapshot(
+        venue=venue, symbol=symbol, bids=bids, asks=asks, exchange_ms=exchange_ms, received_ns=received_ns
+    )
+
+
+def _fault(levels: Sequence[Level], side: str) -> FrameError:
+    """Say precisely what is wrong with a side that has been refused."""
+    for rank, (price, size) in enumerate(levels):
+        if not (isfinite(price) and isfinite(size) and price > 0 and size > 0):
+            return refusal("number", f"{side} {rank}: {price!r} x {size!r}")
+    return refusal("unsorted", f"{side}s are not strictly best first")

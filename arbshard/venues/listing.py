@@ -1,0 +1,99 @@
+"""From two venues' listings to pairs: who trades where, in which slot, and which of them a person asked for.
+
+Called once by whoever sets up a run, before any process of it starts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+
+import msgspec
+
+from arbshard.errors import UsageError, VenueError
+from arbshard.model.market import FeeSchedule, Leg, Pair
+from arbshard.venues.base import ListedMarket
+
+FX_SLOT = 0
+"""The FX market's slot; pairs follow from 1."""
+_SUGGESTIONS_MAX = 5
+
+
+def fx_leg(home: Mapping[str, ListedMarket], fees: FeeSchedule, fx_base: str = "USDT") -> Leg:
+    """The home market whose book is the FX rate, in slot 0. Raises ``VenueError`` if home does not list it."""
+    for listed in home.values():
+        if listed.market.base == fx_base:
+            return Leg(market=listed.market, rules=listed.rules, fees=fees, slot=FX_SLOT)
+    raise VenueError(f"home venue lists no {fx_base} market, which is needed as the FX rate")
+
+
+def pairs_of(
+    home: Mapping[str, ListedMarket],
+    away: Mapping[str, ListedMarket],
+    home_fees: FeeSchedule,
+    away_fees: FeeSchedule,
+    fx_base: str = "USDT",
+) -> list[Pair]:
+    """Every base that is tradable on both venues, sorted by base, in slots 1, 2 (home, away), 3, 4 …
+
+    ``home`` and ``away`` are listings by symbol, each in one quote only; away's quote is ``fx_base``, and the FX
+    market itself is no pair. ``fx_leg`` has slot 0.
+    """
+    homes = _by_base(home.values())
+    aways = _by_base(listed for listed in away.values() if listed.market.quote == fx_base)
+    bases = sorted((homes.keys() & aways.keys()) - {fx_base})
+    pairs = [
+        Pair(
+            base=base,
+            home=Leg(homes[base].market, homes[base].rules, home_fees, slot=0),
+            away=Leg(aways[base].market, aways[base].rules, away_fees, slot=0),
+        )
+        for base in bases
+    ]
+    return with_slots(pairs)
+
+
+def with_slots(pairs: Iterable[Pair]) -> list[Pair]:
+    """``pairs`` in the same order with slots numbered without gaps: home then away of each, from 1."""
+    replace = msgspec.structs.replace
+    return [
+        replace(
+            pair,
+            home=replace(pair.home, slot=FX_SLOT + 1 + 2 * number),
+            away=replace(pair.away, slot=FX_SLOT + 2 + 2 * number),
+        )
+        for number, pair in enumerate(pairs)
+    ]
+
+
+def select_pairs(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
+    """The pairs that ``names`` mean (base or either market's name, any case), each once, with slots anew.
+
+    They keep the order of ``pairs``, so the same set gets the same slots however it was typed. No names: all.
+    Raises ``UsageError`` with every name that means no pair and up to five near matches each.
+    """
+    if not names:
+        return with_slots(pairs)
+    by_name: dict[str, Pair] = {}
+    for pair in pairs:
+        for name in (pair.home.market.symbol, pair.away.market.symbol, pair.base):
+            by_name[name.upper()] = pair
+    unknown = [name for name in dict.fromkeys(names) if _key(name) not in by_name]
+    if unknown:
+        raise UsageError("; ".join(_no_such_pair(name, by_name) for name in unknown))
+    wanted = {by_name[_key(name)].base for name in names}
+    return with_slots(pair for pair in pairs if pair.base in wanted)
+
+
+def _by_base(listing: Iterable[ListedMarket]) -> dict[str, ListedMarket]:
+    return {listed.market.base: listed for listed in listing if listed.tradable}
+
+
+def _key(name: str) -> str:
+    return name.strip().upper()
+
+
+def _no_such_pair(name: str, by_name: Mapping[str, Pair]) -> str:
+    """One clause: the name, and the bases whose names look like it."""
+    near = get_close_matches(_key(name), by_name, n=3 * _SUGGESTIONS_MAX)
+    bases = list(dict.fromkeys(by_name[match].base for match in near))[:_SUGGESTIONS_MAX]
+    hint = f", did you mean {', '.join(bases)}?" if bases else ""
+    return f"'{name}' is not tradable on both venues{hint}"

@@ -1,0 +1,280 @@
+"""Upbit (KRW markets): order-book frames in SIMPLE and DEFAULT format, subscriptions, listing, trading rules.
+
+Upbit sends whole top-N books as JSON in binary frames; a new subscription replaces the old one of the connection.
+Reached through ``registry``; see ``base.Venue`` for what each method promises.
+"""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
+from arbshard.venues.base import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
+from arbshard.venues.frame import (
+    UNREADABLE,
+    Level,
+    checked_book,
+    clipped,
+    refusal,
+    refusal_of,
+    unreadable_body,
+)
+
+DEPTHS = (1, 5, 15, 30)
+"""Levels per side a subscription may ask for."""
+
+_QUOTE = "KRW"
+_MARKETS_PATH = "/v1/market/all?is_details=true"
+
+# The usual first and last bytes of an order-book frame. A frame with both is whole, as neither end occurs inside.
+_SIMPLE_HEAD = b'{"ty":"orderbook","cd":"'
+_DEFAULT_HEAD = b'{"type":"orderbook","code":"'
+_SIMPLE_CODE = len(_SIMPLE_HEAD)
+_DEFAULT_CODE = len(_DEFAULT_HEAD)
+_TAILS = (b'"lv":0}', b'"level":0}', b'"REALTIME"}', b'"SNAPSHOT"}')
+
+_CODE = re.compile(r"[A-Z0-9]{1,12}-[A-Z0-9]{1,24}", re.ASCII)
+
+
+class _Unit(msgspec.Struct, gc=False):
+    """One rank of a DEFAULT book."""
+
+    ask_price: float
+    bid_price: float
+    ask_size: float
+    bid_size: float
+
+
+class _SimpleUnit(
+    msgspec.Struct,
+    gc=False,
+    rename={"ask_price": "ap", "bid_price": "bp", "ask_size": "as", "bid_size": "bs"},
+):
+    """One rank of a SIMPLE book."""
+
+    ask_price: float
+    bid_price: float
+    ask_size: float
+    bid_size: float
+
+
+class _DefaultBook(msgspec.Struct, gc=False):
+    type: Literal["orderbook"]
+    code: str
+    timestamp: int
+    orderbook_units: list[_Unit]
+
+
+class _SimpleBook(
+    msgspec.Struct,
+    gc=False,
+    rename={"type": "ty", "code": "cd", "timestamp": "tms", "orderbook_units": "obu"},
+):
+    type: Literal["orderbook"]
+    code: str
+    timestamp: int
+    orderbook_units: list[_SimpleUnit]
+
+
+class _Fault(msgspec.Struct):
+    name: str | int = ""
+    message: str = ""
+
+
+class _Header(msgspec.Struct):
+    """The keys that tell what a frame is, in either format."""
+
+    type: str | UnsetType = UNSET
+    ty: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    cd: str | UnsetType = UNSET
+    error: _Fault | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    mthd: str | UnsetType = UNSET
+
+
+class _MarketEvent(msgspec.Struct):
+    warning: bool = False
+    caution: dict[str, bool] = msgspec.field(default_factory=dict)
+
+
+class _MarketRow(msgspec.Struct):
+    market: str
+    market_event: _MarketEvent | None = None
+
+
+_decode_simple = msgspec.json.Decoder(_SimpleBook).decode
+_decode_default = msgspec.json.Decoder(_DefaultBook).decode
+_decode_header = msgspec.json.Decoder(_Header).decode
+_decode_markets = msgspec.json.Decoder(list[_MarketRow]).decode
+
+
+def _bands(*rows: tuple[str, str]) -> tuple[TickBand, ...]:
+    return tuple(TickBand(price_min=Decimal(price), tick=Decimal(tick)) for price, tick in rows)
+
+
+KRW_TICKS = _bands(
+    ("1000000", "1000"),
+    ("500000", "500"),
+    ("100000", "100"),
+    ("50000", "50"),
+    ("10000", "10"),
+    ("5000", "5"),
+    ("100", "1"),
+    ("10", "0.1"),
+    ("1", "0.01"),
+    ("0.1", "0.001"),
+    ("0.01", "0.0001"),
+    ("0.001", "0.00001"),
+    ("0.0001", "0.000001"),
+    ("0.00001", "0.0000001"),
+    ("0", "0.00000001"),
+)
+"""Tick sizes of KRW markets, in force since 2025-07-31."""
+
+# The orderbook/instruments call wants the markets named one by one, so the published table stands in for it.
+KRW_RULES = MarketRules(
+    ticks=KRW_TICKS,
+    lot=Decimal("0.00000001"),
+    quantity_min=Decimal("0.00000001"),
+    notional_min=Decimal(5_000),
+    notional_max=Decimal(1_000_000_000),
+)
+"""The same for every KRW market."""
+
+
+class Upbit:
+    """See ``base.Venue``."""
+
+    name = "upbit"
+    buy_fee_in_base = False
+    connection_rules = ConnectionRules(
+        symbols_max=500,  # our own bound: Upbit documents none
+        connects=RateLimit(5, 1.0),
+        messages=(RateLimit(5, 1.0), RateLimit(100, 60.0)),
+        ping_interval_s=60.0,  # it cuts after 120 s of silence
+        ping_text="PING",
+        life_max_s=None,
+    )
+
+    def ws_address(self, ws_url: str) -> str:
+        """``ws_url`` as it is."""
+        return ws_url
+
+    def subscribe_messages(self, symbols: Sequence[str], depth: int, ticket: str) -> list[str]:
+        """One message with the full set, as each message replaces the one before."""
+        levels = next((offered for offered in DEPTHS if offered >= depth), DEPTHS[-1])
+        codes = [f"{symbol}.{levels}" for symbol in dict.fromkeys(symbols)]
+        if not codes:
+            return []
+        request = [{"ticket": ticket}, {"type": "orderbook", "codes": codes}, {"format": "SIMPLE"}]
+        return [msgspec.json.encode(request).decode()]
+
+    def route(self, frame: bytes) -> str | None:
+        """By the frame's first and last bytes; by its keys when those are in another order."""
+        if frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS):
+            return _symbol(frame[_SIMPLE_CODE : frame.find(b'"', _SIMPLE_CODE)])
+        if frame.startswith(_DEFAULT_HEAD) and frame.endswith(_TAILS):
+            return _symbol(frame[_DEFAULT_CODE : frame.find(b'"', _DEFAULT_CODE)])
+        return _route_by_keys(frame)
+
+    def classify(self, frame: bytes) -> ControlFrame:
+        """Error frames, ``{"status":"UP"}``, subscription lists, streams other than orderbook."""
+        try:
+            header = _decode_header(frame)
+        except UNREADABLE as error:
+            return ControlFrame(FrameKind.GARBAGE, str(refusal_of(error)))
+        if header.error is not UNSET:
+            return ControlFrame(FrameKind.ERROR, clipped(f"{header.error.name}: {header.error.message}"))
+        if header.status is not UNSET:
+            return ControlFrame(FrameKind.STATUS, clipped(header.status))
+        method = header.method or header.mthd
+        if method:
+            return ControlFrame(FrameKind.ACK, clipped(method))
+        stream = header.type or header.ty
+        if stream and stream != "orderbook":
+            return ControlFrame(FrameKind.OTHER, clipped(stream))
+        return ControlFrame(FrameKind.GARBAGE, "shape: no order book, stream, error or status in it")
+
+    def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
+        """Either format, told apart by its longest key. Zero-size units at the end of a thin side are padding."""
+        book: _DefaultBook | _SimpleBook
+        try:
+            book = _decode_default(frame) if b'"orderbook_units"' in frame else _decode_simple(frame)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        if not _is_code(book.code):
+            raise refusal("shape", f"market {book.code!r}")
+        units = book.orderbook_units
+        bids = [(unit.bid_price, unit.bid_size) for unit in units]
+        asks = [(unit.ask_price, unit.ask_size) for unit in units]
+        return checked_book(
+            self.name, book.code, _unpadded(bids), _unpadded(asks), book.timestamp, received_ns
+        )
+
+    def listing_paths(self) -> tuple[str, ...]:
+        """One call lists all markets."""
+        return (_MARKETS_PATH,)
+
+    def listing(self, bodies: Sequence[bytes]) -> dict[str, ListedMarket]:
+        """KRW markets. A market under a warning still trades; its note says so."""
+        (body,) = bodies
+        try:
+            rows = _decode_markets(body)
+        except UNREADABLE as error:
+            raise unreadable_body(f"{self.name} {_MARKETS_PATH}", error, body) from error
+        listed: dict[str, ListedMarket] = {}
+        for row in rows:
+            quote, _, base = row.market.partition("-")
+            if quote == _QUOTE and base:
+                market = Market(venue=self.name, symbol=row.market, base=base, quote=quote)
+                listed[row.market] = ListedMarket(market, KRW_RULES, note=_note(row.market_event))
+        return listed
+
+    def fee_schedule(self, buy_bps: Decimal, sell_bps: Decimal) -> FeeSchedule:
+        """Both sides pay in KRW."""
+        return FeeSchedule(buy_bps=buy_bps, sell_bps=sell_bps, buy_fee_in_base=self.buy_fee_in_base)
+
+
+@lru_cache(maxsize=4096)
+def _is_code(code: str) -> bool:
+    return _CODE.fullmatch(code) is not None
+
+
+@lru_cache(maxsize=4096)
+def _symbol(wire: bytes) -> str | None:
+    """One string object per market, so that the hot path neither decodes nor allocates."""
+    code = wire.decode("ascii", "replace")
+    return code if _is_code(code) else None
+
+
+def _route_by_keys(frame: bytes) -> str | None:
+    """Slow and sure: reads the whole frame, so that keys may come in any order and a cut one is refused."""
+    try:
+        header = _decode_header(frame)
+    except UNREADABLE:
+        return None
+    code = header.cd if header.ty == "orderbook" else header.code if header.type == "orderbook" else UNSET
+    return code if code is not UNSET and _is_code(code) else None
+
+
+def _unpadded(levels: list[Level]) -> tuple[Level, ...]:
+    """``levels`` without trailing zero-size units; zeros further in stay, to be refused."""
+    while levels and levels[-1][1] == 0:
+        levels.pop()
+    return tuple(levels)
+
+
+def _note(event: _MarketEvent | None) -> str:
+    if event is None:
+        return ""
+    cautions = sorted(name for name, raised in event.caution.items() if raised)
+    parts = ["warning"] if event.warning else []
+    return ", ".join(parts + [f"caution {name}" for name in cautions])

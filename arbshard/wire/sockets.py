@@ -1,0 +1,117 @@
+"""Opening a ZeroMQ socket and driving it by its own descriptor. Used by every other file of this package.
+
+A socket's descriptor is edge-triggered: it becomes readable when the socket's state changes and says nothing
+about what is still waiting, and any send or receive may take that edge. So after each of them the socket itself
+is asked again (``SocketReader.poke``). This costs some 50 µs less per message than ``zmq.asyncio``.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+import zmq
+
+from arbshard.errors import TransportError
+
+Socket = zmq.Socket[bytes]
+
+IPC_PATH_BYTES_MAX = 107
+"""What ``sockaddr_un`` holds."""
+_RECONNECT_MS = 10
+_RECONNECT_MAX_MS = 200
+
+
+def open_socket(kind: int, endpoint: str, *, bind: bool, high_water: int) -> Socket:
+    """A socket bound or connected to ``endpoint``, holding at most ``high_water`` messages per peer and way.
+
+    Raises ``TransportError``.
+    """
+    assert high_water > 0, high_water  # 0 would mean no limit
+    path = endpoint.removeprefix("ipc://")
+    size = len(os.fsencode(path))
+    if path != endpoint and size > IPC_PATH_BYTES_MAX:
+        raise TransportError(
+            f"{endpoint}: the path is {size} bytes long, a socket's may have {IPC_PATH_BYTES_MAX}; "
+            "choose a shorter run directory"
+        )
+    socket: Socket = zmq.Context.instance().socket(kind)
+    try:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, high_water)
+        socket.setsockopt(zmq.RCVHWM, high_water)
+        socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
+        if bind:
+            socket.bind(endpoint)
+        else:
+            socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise TransportError(
+            f"{endpoint}: cannot {'bind' if bind else 'connect'}: {error.strerror}"
+        ) from error
+    return socket
+
+
+def descriptor(socket: Socket) -> int:
+    """The descriptor that shows changes of the socket's state."""
+    number = socket.getsockopt(zmq.FD)
+    assert isinstance(number, int)
+    return number
+
+
+def is_readable(socket: Socket) -> bool:
+    """Whether a message is waiting."""
+    events = socket.getsockopt(zmq.EVENTS)
+    assert isinstance(events, int)
+    return events & zmq.POLLIN != 0
+
+
+def receive(socket: Socket) -> list[bytes] | None:
+    """The frames of the next waiting message; None if there is none. Does not wait."""
+    if not is_readable(socket):
+        return None
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+
+
+class SocketReader:
+    """Calls ``drain`` in the running loop whenever messages wait. ``drain`` may leave some: it is called again."""
+
+    def __init__(self, socket: Socket, drain: Callable[[], None]) -> None:
+        self._socket = socket
+        self._drain = drain
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = descriptor(socket)
+        self._soon: asyncio.Handle | None = None
+        self._closed = False
+        self._loop.add_reader(self._descriptor, self._ready)
+        self.poke()
+
+    def poke(self) -> None:
+        """To be called after every send or receive outside ``drain``."""
+        if self._soon is None and not self._closed and is_readable(self._socket):
+            self._soon = self._loop.call_soon(self._ready)
+
+    def _ready(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._closed:
+            return
+        try:
+            self._drain()
+        finally:  # also when drain raised: the loop reports it, and the messages behind it are not forgotten
+            self.poke()
+
+    def close(self) -> None:
+        """Stop calling ``drain``. Before the socket is closed. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._descriptor)
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None

@@ -1,0 +1,5 @@
+"""``python -m arbshard.worker``."""
+
+from arbshard.worker.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,176 @@
+"""The worker's trading desk: carries out what the engine decides, and tells the engine what it holds.
+
+It keeps no truth of its own: positions, open intents and balances come from risk at the start and with every
+reply, so that a successor begins where this process ended.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.engine.engine import ArbitrageEngine, Exit, Funds, PairState, Trade
+from arbshard.execution.executor import ExecutorFactory, Outcome
+from arbshard.execution.plan import plan_entry, plan_exit
+from arbshard.log import get_logger
+from arbshard.model.intent import OpenIntent
+from arbshard.model.money import exact
+from arbshard.model.position import Position
+from arbshard.wire.messages import Available, Welcome
+from arbshard.worker.meter import Meter
+from arbshard.worker.risk_link import RiskLink
+
+
+class Desk:
+    """One shard's executors and the mirror of what risk knows of its pairs."""
+
+    def __init__(
+        self,
+        engine: ArbitrageEngine,
+        executors: ExecutorFactory,
+        risk: RiskLink,
+        config: Config,
+        clock: Clock,
+        meter: Meter,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._engine = engine
+        self._executors = executors
+        self._risk = risk
+        self._config = config
+        self._clock = clock
+        self._meter = meter
+        self._on_failure = on_failure
+        self._positions: dict[str, dict[str, Position]] = {base: {} for base in engine.pairs}
+        self._free: dict[tuple[str, str], float] = {}
+        self._funded: set[str] = set()
+        self._funding: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._prefix = ""
+        self._intents = 0
+
+    def take_over(self, welcome: Welcome, shard: int, epoch: int) -> None:
+        """Begin with what risk knows: positions, intents without outcome, balances."""
+        self._prefix = f"s{welcome.session}-{shard}-{epoch}"
+        self._funded = set(welcome.funded)
+        for position in welcome.positions:
+            self._positions[position.pair][position.position_id] = position
+        self._update_funds(welcome.available)
+        for taken_over in welcome.intents:
+            state = self._engine.pairs[taken_over.intent.pair]
+            state.busy = True
+            get_logger().warning(
+                "intent taken over", intent=taken_over.intent.intent_id, pair=state.pair.base
+            )
+            self._spawn(self._resume(state, taken_over))
+        for state in self._engine.pairs.values():
+            self._refresh(state)
+            if self._config.mode == "paper":
+                self._executors.create_paper_executor(state.pair, self._config.paper)
+
+    @property
+    def busy(self) -> int:
+        """Pairs with an intent under way."""
+        return sum(state.busy for state in self._engine.pairs.values())
+
+    @property
+    def open_positions(self) -> int:
+        """Positions held by this shard."""
+        return sum(len(held) for held in self._positions.values())
+
+    def act(self, state: PairState, trade: Trade) -> None:
+        """Carry out ``trade``; the pair is busy until its intent has an outcome."""
+        assert not state.busy, state.pair.base
+        self._intents += 1
+        intent_id = f"{self._prefix}-{self._intents}"
+        state.busy = True
+        now_ms = self._clock.wall_ms()
+        before: Position | None = None
+        if isinstance(trade, Exit):
+            before = self._positions[state.pair.base][trade.position_id]
+            intent = plan_exit(trade, before, intent_id, now_ms, self._config.execution)
+        else:
+            intent = plan_entry(trade, intent_id, now_ms)
+            self._meter.count("opportunities")
+        executor = self._executors.get_executor(state.pair.base)
+        assert executor is not None, state.pair.base
+        self._spawn(self._settle(state, executor.execute(intent, before), is_exit=before is not None))
+
+    def fund(self) -> None:
+        """Have the paper inventory of pairs opened whose price has become known."""
+        for base, state in self._engine.pairs.items():
+            if base in self._funded or base in self._funding or state.home.book is None:
+                continue
+            self._funding.add(base)
+            self._spawn(self._fund(state))
+
+    async def close(self) -> None:
+        """Give up what is under way; risk keeps it as open, and a successor takes it over."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _fund(self, state: PairState) -> None:
+        book = state.home.book
+        assert book is not None, state.pair.base
+        funded = await self._risk.fund(state.pair.base, exact(book.best_bid))
+        self._funded.add(state.pair.base)
+        self._funding.discard(state.pair.base)
+        self._update_funds(funded.available)
+
+    async def _resume(self, state: PairState, taken_over: OpenIntent) -> None:
+        intent = taken_over.intent
+        before = self._positions[state.pair.base].get(intent.position_id) if intent.kind == "exit" else None
+        executor = self._executors.get_executor(state.pair.base)
+        assert executor is not None, state.pair.base
+        await self._settle(state, executor.resume(taken_over, before), is_exit=intent.kind == "exit")
+
+    async def _settle(
+        self, state: PairState, running: Coroutine[None, None, Outcome], *, is_exit: bool
+    ) -> None:
+        outcome = await running
+        rest_ns = int(self._config.strategy.cooldown_ms * 1e6)
+        now_ns = self._clock.monotonic_ns()
+        if outcome.refused is not None:
+            self._meter.count("refused")
+            self._update_funds(outcome.refused.available)
+            if is_exit:
+                state.exit_rest_until_ns = now_ns + rest_ns
+        if outcome.settled is not None:
+            self._update_funds(outcome.settled.available)
+            position = outcome.settled.position
+            mine = self._positions[state.pair.base]
+            if position is not None and position.state == "OPEN":
+                mine[position.position_id] = position
+            elif position is not None:
+                mine.pop(position.position_id, None)
+        state.rest_until_ns = now_ns + rest_ns
+        self._refresh(state)
+        state.busy = False
+
+    def _refresh(self, state: PairState) -> None:
+        self._engine.hold(state, self._positions[state.pair.base].values())
+
+    def _update_funds(self, available: Available) -> None:
+        for venue, currency, amount in available:
+            self._free[venue, currency] = float(amount)
+        for base, state in self._engine.pairs.items():
+            if base not in self._funded:
+                continue
+            home, away = state.pair.home.market, state.pair.away.market
+            state.funds = Funds(
+                home_quote=self._free.get((home.venue, home.quote), 0.0),
+                home_base=self._free.get((home.venue, home.base), 0.0),
+                away_quote=self._free.get((away.venue, away.quote), 0.0),
+                away_base=self._free.get((away.venue, away.base), 0.0),
+            )
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)

@@ -1,0 +1,166 @@
+"""The worker's event loop work: woken by the doorbell, driven by a timer for all that no frame brings.
+
+A sleep always has a limit (the timer), so that a wake-up that came late is a delay and never a stop.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from arbshard.clock import Clock
+from arbshard.engine.engine import ArbitrageEngine
+from arbshard.log import get_logger
+from arbshard.model.phase import SUPERVISOR_SILENT_NS, Phase, WorkerState
+from arbshard.shm.books import BooksReader
+from arbshard.shm.doorbell import ShardWaiter
+from arbshard.worker.desk import Desk
+from arbshard.worker.feed import ShardFeed
+from arbshard.worker.meter import Meter
+
+TIMER_S = 0.02
+_CLOSE_AGAIN_NS = 200_000_000
+"""Pause between two tries to close the same positions while draining."""
+
+
+class ShardLoop:
+    """Doorbell and timer of one shard. ``stop`` is called once with the exit code."""
+
+    def __init__(
+        self,
+        books: BooksReader,
+        waiter: ShardWaiter,
+        feed: ShardFeed,
+        engine: ArbitrageEngine,
+        desk: Desk,
+        meter: Meter,
+        clock: Clock,
+        stop: Callable[[int], None],
+    ) -> None:
+        self._books = books
+        self._waiter = waiter
+        self._feed = feed
+        self._engine = engine
+        self._desk = desk
+        self._meter = meter
+        self._clock = clock
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self._parked = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+        self._wall_offset_ms = 0
+        self._closed_ns = 0
+        self._state = WorkerState.STARTING
+
+    def start(self) -> None:
+        """Look at everything once, then sleep until something changes."""
+        self._set_state(WorkerState.RUNNING)
+        self._set_wall_offset()
+        self._loop.add_reader(self._waiter.fileno(), self._on_bell)
+        self._due_s = self._loop.time() + TIMER_S
+        self._timer = self._loop.call_at(self._due_s, self._on_timer)
+        self._cycle()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._loop.remove_reader(self._waiter.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _on_bell(self) -> None:
+        self._waiter.clear()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._parked:
+            self._parked = False
+            self._waiter.unpark()
+            self._cycle()
+
+    def _cycle(self) -> None:
+        for slot in self._feed.changed():
+            self._on_slot(slot)
+        if self._waiter.park():
+            self._parked = True
+        else:
+            self._loop.call_soon(self._cycle)  # executors get their turn in between
+
+    def _on_slot(self, slot: int) -> None:
+        view = self._feed.look(slot)
+        if view is None:
+            return
+        state = self._engine.observe(slot, view)
+        if state is None:
+            return
+        now_ns = self._clock.monotonic_ns()
+        trade = self._engine.evaluate(state, now_ns, now_ns // 1_000_000 + self._wall_offset_ms)
+        if view.book is not None:
+            self._meter.decided(self._clock.monotonic_ns() - view.book.received_ns)
+        if state.refusal is not None:
+            self._meter.doubted(state.refusal)
+        if trade is not None:
+            self._desk.act(state, trade)
+
+    def _on_timer(self) -> None:
+        late_s = max(self._loop.time() - self._due_s, 0.0)
+        self._due_s = self._loop.time() + TIMER_S
+        self._timer = self._loop.call_at(self._due_s, self._on_timer)
+        now_ns = self._clock.monotonic_ns()
+        self._meter.beat(
+            now_ns, int(late_s * 1e9), self._feed, self._waiter.overflows, self._books.torn, self._desk.busy
+        )
+        self._set_wall_offset()
+        self._wake()  # the limit of every sleep
+        beat_ns = self._books.beat_ns
+        if beat_ns and now_ns - beat_ns > SUPERVISOR_SILENT_NS:
+            get_logger().error("the supervisor is dead", silent_ms=(now_ns - beat_ns) // 1_000_000)
+            self._stop(4)
+            return
+        self._obey(Phase(self._books.phase), now_ns)
+
+    def _obey(self, phase: Phase, now_ns: int) -> None:
+        if phase is Phase.RUNNING:
+            self._engine.entering = True
+            self._desk.fund()
+            self._watch_positions(now_ns)
+            return
+        self._engine.entering = False
+        if phase is Phase.DRAINING:
+            self._set_state(WorkerState.DRAINING)
+            self._close_positions(now_ns)
+            if self._desk.open_positions or self._desk.busy:
+                return
+        elif phase is Phase.DRAINING_KEEP:
+            self._set_state(WorkerState.DRAINING)
+            if self._desk.busy:
+                return
+        else:
+            return
+        self._set_state(WorkerState.DRAINED)
+        self._stop(0)
+
+    def _watch_positions(self, now_ns: int) -> None:
+        """Time passes for a position even when no frame comes."""
+        now_ms = now_ns // 1_000_000 + self._wall_offset_ms
+        for state in self._engine.pairs.values():
+            if state.held and not state.busy:
+                trade = self._engine.evaluate(state, now_ns, now_ms)
+                if trade is not None:
+                    self._desk.act(state, trade)
+
+    def _close_positions(self, now_ns: int) -> None:
+        if now_ns - self._closed_ns < _CLOSE_AGAIN_NS:
+            return
+        self._closed_ns = now_ns
+        for state in self._engine.pairs.values():
+            if state.held and not state.busy:
+                trade = self._engine.close(state, state.held[0], "shutdown")
+                if trade is not None:
+                    self._desk.act(state, trade)
+
+    def _set_state(self, state: WorkerState) -> None:
+        if state is not self._state:
+            self._state = state
+            self._meter.state(state)
+
+    def _set_wall_offset(self) -> None:
+        self._wall_offset_ms = self._clock.wall_ms() - self._clock.monotonic_ns() // 1_000_000

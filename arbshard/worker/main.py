@@ -1,0 +1,144 @@
+"""``python -m arbshard.worker``: one shard, one process. Started and watched by the supervisor.
+
+Exit codes: 0 drained or told to end, 1 a defect (logged), 4 the supervisor died, 5 fenced by risk.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from arbshard.clock import SystemClock
+from arbshard.config import Config
+from arbshard.engine.engine import ArbitrageEngine
+from arbshard.execution.executor import ExecutorFactory
+from arbshard.log import get_logger, setup
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.intent import FxQuote
+from arbshard.model.market import Leg
+from arbshard.model.money import exact, use_money_context
+from arbshard.model.rundir import RunFiles
+from arbshard.model.universe import Universe
+from arbshard.shm.books import BooksReader
+from arbshard.shm.doorbell import ShardWaiter
+from arbshard.shm.pages import PageWriter
+from arbshard.venues.registry import VENUES
+from arbshard.wire.doorbell import BusBell
+from arbshard.wire.request import RequestClient
+from arbshard.worker.counters import COUNTERS, HISTOGRAMS
+from arbshard.worker.desk import Desk
+from arbshard.worker.feed import ShardFeed
+from arbshard.worker.loop import ShardLoop
+from arbshard.worker.meter import Meter
+from arbshard.worker.risk_link import Fenced, RiskLink
+
+_RISK_TIMEOUT_MS = 500
+_RISK_TRIES = 2
+
+
+class FeedBooks:
+    """``execution.ports.BookPort`` over the shard's feed."""
+
+    def __init__(
+        self, feed: ShardFeed, engine: ArbitrageEngine, fx: Leg, age_ns_max: int, clock: SystemClock
+    ) -> None:
+        self._feed = feed
+        self._engine = engine
+        self._fx = fx
+        self._age_ns_max = age_ns_max
+        self._clock = clock
+
+    def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
+        """See ``BookPort``. A book older than ``max_book_age_ms`` is no book: nothing fills against it."""
+        newer = self._feed.look(leg.slot)  # also when the loop has not come to it yet
+        if newer is not None:
+            self._engine.observe(leg.slot, newer)
+        view = self._feed.views[leg.slot]
+        if view.book is None or not view.live:
+            return None
+        return view.book if self._clock.monotonic_ns() - view.book.received_ns <= self._age_ns_max else None
+
+    def fx(self) -> FxQuote | None:
+        """See ``BookPort``."""
+        book = self._feed.views[self._fx.slot].book
+        return FxQuote(exact(book.best_bid), exact(book.best_ask)) if book is not None else None
+
+
+async def _work(arguments: argparse.Namespace) -> int:
+    files = RunFiles(arguments.run_dir)
+    config = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
+    universe = msgspec.json.decode(files.universe.read_bytes(), type=Universe)
+    setup(f"worker-{arguments.shard}", arguments.state_dir / "logs", config.run.log_level)
+    log = get_logger()
+    pairs = universe.pairs_of(arguments.shard)
+    legs = [universe.fx, *(leg for pair in pairs for leg in (pair.home, pair.away))]
+    clock = SystemClock()
+    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def stop(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
+    def fail(error: BaseException) -> None:
+        if isinstance(error, Fenced):
+            log.warning("fenced", why=str(error))
+            stop(5)
+        else:
+            log.error("a trade ended in a defect", exc_info=error)
+            stop(1)
+
+    bell = BusBell(files.bus_endpoint, arguments.shard) if config.run.doorbell == "zmq" else None
+    with (
+        PageWriter.create(files.worker_page(arguments.shard), COUNTERS, HISTOGRAMS) as page,
+        BooksReader.attach(files.books) as books,
+        ShardWaiter.attach(files.dir, arguments.shard, bell=bell) as waiter,
+    ):
+        meter = Meter(page, os.getpid(), arguments.epoch, len(pairs))
+        feed = ShardFeed(books, waiter, legs, {name: venue.decode for name, venue in VENUES.items()})
+        engine = ArbitrageEngine(pairs, universe.fx, config)
+        client = RequestClient(files.risk_endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)
+        risk = RiskLink(client, arguments.shard, arguments.epoch, lambda: meter.count("silent"))
+        age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
+        executors = ExecutorFactory(
+            risk, FeedBooks(feed, engine, universe.fx, age_ns_max, clock), config.execution, clock, meter
+        )
+        desk = Desk(engine, executors, risk, config, clock, meter, fail)
+        loop = ShardLoop(books, waiter, feed, engine, desk, meter, clock, stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop, 0)
+        try:
+            hello = asyncio.ensure_future(risk.hello(os.getpid(), tuple(pair.base for pair in pairs)))
+            await asyncio.wait((hello, ended), return_when=asyncio.FIRST_COMPLETED)
+            if not hello.done():
+                hello.cancel()
+                return await ended
+            desk.take_over(hello.result(), arguments.shard, arguments.epoch)
+            log.info("trading", pairs=len(pairs), epoch=arguments.epoch)
+            gc.collect()
+            gc.freeze()
+            loop.start()
+            return await ended
+        except Fenced as error:
+            fail(error)
+            return await ended
+        finally:
+            loop.close()
+            await desk.close()
+            client.close()
+            log.info("ended", code=ended.result() if ended.done() else None)
+
+
+def main() -> int:
+    """Run the worker; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m arbshard.worker")
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--shard", type=int, required=True)
+    parser.add_argument("--epoch", type=int, required=True)
+    use_money_context()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the supervisor decides
+    return uvloop.run(_work(parser.parse_args()))

@@ -1,0 +1,78 @@
+"""Writes a worker's counters and latencies to its page."""
+
+from arbshard.log import error_count
+from arbshard.model.order import OrderResult
+from arbshard.model.phase import WorkerState
+from arbshard.model.refusal import Refusal
+from arbshard.shm.pages import PageWriter
+from arbshard.worker.counters import DATA_REFUSALS
+from arbshard.worker.feed import ShardFeed
+
+
+class Meter:
+    """Implements ``execution.executor.Observer``; the tick path calls ``decided`` only."""
+
+    def __init__(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> None:
+        self._page = page
+        self._ticks = page.counter("ticks")
+        self._decision = page.histogram("receive_decision")
+        self._approval = page.histogram("decision_approval")
+        self._loop_gap = page.histogram("loop_gap")
+        self._refusals = {reason: page.counter(f"refusal_{reason.name}") for reason in DATA_REFUSALS}
+        self._add = page.add
+        self._record = page.record
+        self._set("pid", pid)
+        self._set("epoch", epoch)
+        self._set("pairs", pairs)
+
+    def decided(self, latency_ns: int) -> None:
+        """A pair was evaluated, ``latency_ns`` after the frame that caused it was received."""
+        self._add(self._ticks)
+        self._record(self._decision, latency_ns)
+
+    def doubted(self, reason: Refusal) -> None:
+        """An evaluation found its data not fit to trade on."""
+        self._add(self._refusals[reason])
+
+    def count(self, name: str) -> None:
+        """Add one to the counter ``name``."""
+        self._page.add(self._page.counter(name))
+
+    def approved(self, waited_ns: int) -> None:
+        """See ``Observer``."""
+        self.count("approved")
+        self._record(self._approval, waited_ns)
+
+    def order_done(self, result: OrderResult) -> None:
+        """See ``Observer``."""
+        self.count("orders")
+        self._page.add(self._page.counter("fills"), len(result.fills))
+        if result.state == "REJECTED":
+            self.count("rejected")
+        elif result.fills and result.state != "FILLED":
+            self.count("partial")
+
+    def late(self) -> None:
+        """See ``Observer``."""
+        self.count("late")
+
+    def beat(self, now_ns: int, late_ns: int, feed: ShardFeed, overflows: int, torn: int, busy: int) -> None:
+        """The loop is alive. ``late_ns``: how much later than planned its timer came."""
+        self.count("beat")
+        self._set("beat_ns", now_ns)
+        self._record(self._loop_gap, late_ns)
+        self._set("frames", feed.frames)
+        self._set("conflated", feed.conflated)
+        for venue, bad in feed.bad.items():
+            self._set(f"bad_{venue}", bad)
+        self._set("overflows", overflows)
+        self._set("torn", torn)
+        self._set("busy", busy)
+        self._set("errors", error_count())
+
+    def state(self, state: WorkerState) -> None:
+        """Where the worker stands."""
+        self._set("state", state)
+
+    def _set(self, name: str, value: int) -> None:
+        self._page.set(self._page.counter(name), value)

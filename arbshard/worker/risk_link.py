@@ -1,0 +1,114 @@
+"""The worker's line to risk: typed questions, asked until they are answered.
+
+Fail closed: while risk is silent the pair concerned stays busy and trades nothing. A question is repeated under
+its own ids, so asking twice changes nothing.
+"""
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Protocol, TypeVar
+
+from arbshard.errors import ArbshardError, ProtocolError, TransportError
+from arbshard.log import get_logger
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.order import Order, OrderResult
+from arbshard.model.refusal import Refusal
+from arbshard.wire.messages import (
+    Approved,
+    Conclude,
+    Extend,
+    Fund,
+    Funded,
+    Hello,
+    Noted,
+    Refused,
+    Reply,
+    Report,
+    Request,
+    Settled,
+    Submit,
+    Welcome,
+    decode_reply,
+    encode,
+)
+
+_AGAIN_AFTER_S = 0.1
+_REPORT, _EXIT, _ENTRY = 0, 1, 2
+"""Order in which waiting questions go out: what is known first, new risk last."""
+
+Answer = TypeVar("Answer", bound=Reply)
+
+
+class Fenced(ArbshardError):
+    """Risk knows a newer incarnation of this shard: this process must end."""
+
+
+class Transport(Protocol):
+    """What carries the questions."""
+
+    async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
+        """One question, one answer; raises ``TransportError``."""
+        ...
+
+
+class RiskLink:
+    """Implements ``execution.ports.RiskPort`` for one shard."""
+
+    def __init__(self, transport: Transport, shard: int, epoch: int, on_silence: Callable[[], None]) -> None:
+        self._transport = transport
+        self._shard = shard
+        self._epoch = epoch
+        self._on_silence = on_silence
+        """Told each time a question went without an answer."""
+
+    async def hello(self, pid: int, pairs: tuple[str, ...]) -> Welcome:
+        """Introduce this incarnation."""
+        return await self._ask(Hello(self._shard, self._epoch, pid, pairs), Welcome)
+
+    async def fund(self, pair: str, home_price: Decimal) -> Funded:
+        """Have the pair's paper inventory opened."""
+        return await self._ask(Fund(self._shard, self._epoch, pair, home_price), Funded)
+
+    async def submit(self, intent: Intent) -> Approved | Refused:
+        """See ``RiskPort``."""
+        priority = _EXIT if intent.kind == "exit" else _ENTRY
+        reply = await self._until_answered(Submit(self._shard, self._epoch, intent), priority)
+        if isinstance(reply, Approved | Refused):
+            return reply
+        raise ProtocolError(f"risk answered {type(reply).__name__} to a submit")
+
+    async def extend(self, intent_id: str, order: Order) -> None:
+        """See ``RiskPort``."""
+        await self._ask(Extend(self._shard, self._epoch, intent_id, order), Approved)
+
+    async def report(self, intent_id: str, result: OrderResult) -> None:
+        """See ``RiskPort``."""
+        await self._ask(Report(self._shard, self._epoch, intent_id, result), Noted)
+
+    async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
+        """See ``RiskPort``."""
+        return await self._ask(Conclude(self._shard, self._epoch, intent_id, mark, fx, done), Settled)
+
+    async def _ask(self, request: Request, kind: type[Answer]) -> Answer:
+        reply = await self._until_answered(request, _REPORT)
+        if isinstance(reply, kind):
+            return reply
+        said = f"{reply.reason.name} {reply.detail}" if isinstance(reply, Refused) else type(reply).__name__
+        raise ProtocolError(f"risk answered {said} to {type(request).__name__}")
+
+    async def _until_answered(self, request: Request, priority: int) -> Reply:
+        payload = encode(request)
+        while True:
+            try:
+                reply = decode_reply(await self._transport.request(payload, priority=priority))
+            except TransportError as error:
+                if isinstance(error, ProtocolError):
+                    raise
+                self._on_silence()
+                get_logger().warning("risk is silent", question=type(request).__name__, error=str(error))
+                await asyncio.sleep(_AGAIN_AFTER_S)
+                continue
+            if isinstance(reply, Refused) and reply.reason is Refusal.STALE_EPOCH:
+                raise Fenced(reply.detail)
+            return reply

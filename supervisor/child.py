@@ -1,0 +1,74 @@
+"""One child process: started, asked whether it still runs, ended by its pid."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from arbshard.model.notes import ChildNote, ChildState
+
+_STDERR_KEPT = 2000
+
+
+class Child:
+    """A program, through all its incarnations. ``command`` makes the argument list for an epoch."""
+
+    def __init__(
+        self, name: str, command: Callable[[int], Sequence[str]], log_dir: Path, *, draws: bool = False
+    ) -> None:
+        """``draws``: it may write to our terminal."""
+        self._draws = draws
+        self.name = name
+        self._command = command
+        self._stderr = log_dir / f"{name}.stderr"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.epoch = 0
+        self.state: ChildState = "starting"
+
+    def start(self) -> None:
+        """Start the next incarnation."""
+        self.epoch += 1
+        self.state = "starting"
+        with self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                self._command(self.epoch),
+                stdin=subprocess.DEVNULL,
+                stdout=None if self._draws else subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,  # Ctrl-C is for the supervisor, which ends its children in order
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+
+    @property
+    def pid(self) -> int:
+        """0 when it does not run."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else 0
+
+    def poll(self) -> int | None:
+        """The exit code once it has ended, None while it runs (or has never been started)."""
+        return self._process.poll() if self._process is not None else None
+
+    def last_words(self) -> str:
+        """The last line it wrote to stderr."""
+        try:
+            text = self._stderr.read_bytes()[-_STDERR_KEPT:].decode(errors="replace")
+        except OSError:
+            return ""
+        lines = [line for line in text.splitlines() if line.strip()]
+        return lines[-1].strip() if lines else ""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it, and wait until it is gone."""
+        if self._process is not None and self.pid:
+            self._process.kill()
+            self._process.wait(timeout=5)
+
+    def note(self) -> ChildNote:
+        """As shown in status."""
+        return ChildNote(self.name, self.state, self.pid, self.epoch, max(self.epoch - 1, 0))

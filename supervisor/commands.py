@@ -1,0 +1,68 @@
+"""How each child process is started: its argument list."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from arbshard.config import Config, SimConfig
+from arbshard.model.rundir import RunFiles
+
+Command = Callable[[int], Sequence[str]]
+"""Epoch → argument list."""
+
+
+def sim_command(files: RunFiles, sim: Callable[[], SimConfig]) -> Command:
+    """The simulated exchanges. ``sim`` is asked at each start: a restart takes the ports it had."""
+
+    def command(_: int) -> Sequence[str]:
+        settings = msgspec.json.encode(sim()).decode()
+        ready = str(files.sim_ready)
+        return [
+            sys.executable,
+            "-m",
+            "arbshard.sim",
+            "--settings",
+            settings,
+            "--ready-file",
+            ready,
+            "--parent-pid",
+            str(os.getpid()),
+        ]
+
+    return command
+
+
+def risk_command(files: RunFiles, state_dir: Path) -> Command:
+    """Risk and its ledger."""
+    argv = [sys.executable, "-m", "arbshard.risk", "--run-dir", str(files.dir), "--state-dir", str(state_dir)]
+    return lambda _: argv
+
+
+def worker_command(files: RunFiles, state_dir: Path, shard: int) -> Command:
+    """One shard."""
+    argv = [
+        sys.executable,
+        "-m",
+        "arbshard.worker",
+        "--run-dir",
+        str(files.dir),
+        "--state-dir",
+        str(state_dir),
+    ]
+    return lambda epoch: [*argv, "--shard", str(shard), "--epoch", str(epoch)]
+
+
+def viewer_command(files: RunFiles) -> Command:
+    """The live table."""
+    return lambda _: [sys.executable, "-m", "arbshard.status", "--run-dir", str(files.dir)]
+
+
+def state_dir_of(config: Config) -> Path:
+    """Where ledger and logs of an instance are kept: for ever, so never in a temporary place."""
+    if config.state_dir:
+        return Path(config.state_dir).expanduser().absolute()
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return (Path(base).expanduser() / "arbshard" / config.name).absolute()

@@ -1,0 +1,63 @@
+"""What can be traded: both venues' market lists over REST, made into the universe of a run."""
+
+import asyncio
+
+import aiohttp
+
+from arbshard.config import Config
+from arbshard.errors import UsageError, VenueUnavailable
+from arbshard.model.market import FeeSchedule
+from arbshard.model.universe import Universe
+from arbshard.sharding import split
+from arbshard.venues.base import ListedMarket, Venue
+from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots
+from arbshard.venues.registry import get_venue
+
+HOME, AWAY = "upbit", "binance"
+_TIMEOUT_S = 15.0
+_TRIES = 3
+
+
+async def find_universe(config: Config) -> Universe:
+    """Ask both venues, pair their markets, select and shard.
+
+    Raises ``UsageError`` for a symbol that is not there, ``VenueUnavailable`` when a venue does not answer.
+    """
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        home, away = await asyncio.gather(
+            _listing(session, get_venue(HOME), config.venues.get(HOME).rest_url),
+            _listing(session, get_venue(AWAY), config.venues.get(AWAY).rest_url),
+        )
+    home_fees = _fees(config, HOME)
+    pairs = pairs_of(home, away, home_fees, _fees(config, AWAY))
+    if not pairs:
+        raise UsageError(f"{HOME} and {AWAY} list no base in common")
+    chosen = with_slots(select_pairs(pairs, config.run.symbols)[: config.run.max_pairs])
+    shards = split([pair.base for pair in chosen], config.run.shards)
+    return Universe(fx_leg(home, home_fees), tuple(chosen), shards)
+
+
+def _fees(config: Config, name: str) -> FeeSchedule:
+    venue = config.venues.get(name)
+    return get_venue(name).fee_schedule(venue.buy_fee_bps, venue.sell_fee_bps)
+
+
+async def _listing(session: aiohttp.ClientSession, venue: Venue, rest_url: str) -> dict[str, ListedMarket]:
+    bodies = [await _get(session, venue.name, rest_url + path) for path in venue.listing_paths()]
+    return venue.listing(bodies)
+
+
+async def _get(session: aiohttp.ClientSession, name: str, url: str) -> bytes:
+    why = ""
+    for number in range(_TRIES):
+        if number:
+            await asyncio.sleep(0.5 * number)
+        try:
+            async with session.get(url) as reply:
+                if reply.status == 200:
+                    return await reply.read()
+                why = f"HTTP {reply.status}"
+        except (aiohttp.ClientError, TimeoutError) as error:
+            why = str(error) or type(error).__name__
+    raise VenueUnavailable(f"{name}: {url} does not answer: {why}")

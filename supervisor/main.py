@@ -1,0 +1,110 @@
+"""The process of ``arbshard run``: checks the ground, runs, and reports how it went."""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import uvloop
+from rich.console import Console
+
+import supervisor
+from arbshard.clock import SystemClock
+from arbshard.config import Config
+from arbshard.errors import ArbshardError, RunDirError, UsageError
+from arbshard.log import get_logger, setup
+from arbshard.model.money import use_money_context
+from arbshard.status.collect import Collector
+from arbshard.status.model import Status
+from arbshard.status.render import render_summary
+from arbshard.status.summary import Summary, summarise
+from supervisor.commands import state_dir_of
+from supervisor.run import Run
+from supervisor.rundir import RunDir
+
+
+class Options(NamedTuple):
+    """What the command line adds to the configuration."""
+
+    duration_s: float | None = None
+    summary: Path | None = None
+    keep_positions: bool = False
+
+
+def run(config: Config, options: Options) -> int:
+    """Run until stopped; returns the exit code: 0 clean, 1 something was given up or went wrong.
+
+    Raises ``UsageError`` for what the person must change; nothing is left behind then.
+    """
+    assert supervisor.ARBSHARD, "another package named 'supervisor' was imported"
+    use_money_context()
+    table = sys.stdout.isatty()
+    state_dir = state_dir_of(config)
+    if options.summary is not None and not options.summary.absolute().parent.is_dir():
+        raise UsageError(f"--summary {options.summary}: no such directory")
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        setup("supervisor", state_dir / "logs", config.run.log_level, console=not table)
+    except OSError as error:
+        raise RunDirError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
+    run_dir = RunDir.acquire(config.name)
+    try:
+        return uvloop.run(_run(Run(config, run_dir, state_dir, table=table), options))
+    finally:
+        run_dir.release()
+
+
+async def _run(one: Run, options: Options) -> int:
+    collector = Collector(one.files.dir, SystemClock())
+    seen: list[Status] = []
+    summaries: list[Summary] = []
+
+    def progress() -> None:
+        status = collector.collect()
+        if status is None:
+            return
+        seen[:] = [status]
+        portfolio = status.portfolio
+        get_logger().info(
+            "progress",
+            state=status.state,
+            entries=portfolio.entries,
+            exits=portfolio.exits,
+            open=portfolio.open,
+            pnl=f"{float(portfolio.pnl):,.0f} {portfolio.currency}",
+            msg_s=round(sum(venue.msg_s for venue in status.venues)),
+            p50_us=status.latency_us.p50,
+            p99_us=status.latency_us.p99,
+            errors=status.errors,
+        )
+
+    async def last_look() -> None:
+        status = collector.collect()
+        if status is not None:
+            failure = str(one.failure) if one.failure is not None else ""
+            summaries.append(summarise(status, alive=seen[0] if seen else None, failure=failure))
+
+    started = False
+    try:
+        await one.start()
+        started = True
+        await one.serve(options.duration_s, progress)
+        progress()
+        if options.keep_positions:
+            one.keep_positions()
+        await one.drain()
+    except ArbshardError as error:
+        if started or isinstance(error, UsageError):
+            raise
+        raise UsageError(f"could not start: {error}") from error
+    finally:
+        await one.end(last_look)
+    return _report(summaries[0], options, keeps=one.keeps_positions) if summaries else 1
+
+
+def _report(summary: Summary, options: Options, *, keeps: bool) -> int:
+    Console(soft_wrap=not sys.stdout.isatty()).print(render_summary(summary))
+    if options.summary is not None:
+        options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    is_flat = summary.portfolio.open == 0 or keeps
+    return 0 if summary.ok and is_flat else 1

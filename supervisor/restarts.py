@@ -1,0 +1,28 @@
+"""Whether, and when, a child that ended is started again. Pure: the time is an argument."""
+
+from collections import deque
+
+from arbshard.config import RunConfig
+
+_FIRST_PAUSE_S = 0.1
+_PAUSE_MAX_S = 5.0
+
+
+class RestartPolicy:
+    """Of one child: at once the first time, then with doubling pauses; given up when it fails too often."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self._tries = run.restart_tries
+        self._window_ns = int(run.restart_window_s * 1e9)
+        self._ends: deque[int] = deque(maxlen=run.restart_tries + 1)
+
+    def after_end(self, now_ns: int) -> float | None:
+        """The child has ended: seconds to wait before it is started again, or None to give it up."""
+        self._ends.append(now_ns)
+        recent = sum(1 for end in self._ends if now_ns - end <= self._window_ns)
+        if recent > self._tries:
+            return None
+        if recent == 1:
+            return 0.0
+        pause: float = min(_FIRST_PAUSE_S * 2 ** (recent - 2), _PAUSE_MAX_S)
+        return pause

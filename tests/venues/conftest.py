@@ -1,0 +1,134 @@
+"""Real frames, and builders for frames that exchanges send but were not captured."""
+
+import json
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
+from arbshard.venues.base import ListedMarket
+from arbshard.venues.binance import Binance
+from arbshard.venues.diff_book import DepthSnapshot, decode_snapshot
+from arbshard.venues.upbit import Upbit
+
+DATA = Path(__file__).parent.parent / "data"
+Levels = Sequence[tuple[object, object]]
+
+
+def _frames(name: str, column: int = 1) -> list[bytes]:
+    lines = (DATA / name).read_text(encoding="utf-8").splitlines()
+    return [line.split("\t")[column].encode() for line in lines]
+
+
+@pytest.fixture(scope="session")
+def upbit() -> Upbit:
+    return Upbit()
+
+
+@pytest.fixture(scope="session")
+def binance() -> Binance:
+    return Binance()
+
+
+@pytest.fixture(scope="session")
+def upbit_capture() -> list[bytes]:
+    return _frames("upbit_ws_simple.tsv")
+
+
+@pytest.fixture(scope="session")
+def upbit_books(upbit_capture: list[bytes]) -> list[bytes]:
+    return [frame for frame in upbit_capture if json.loads(frame)["ty"] == "orderbook"]
+
+
+@pytest.fixture(scope="session")
+def binance_capture() -> list[bytes]:
+    return _frames("binance_ws_combined.tsv")
+
+
+@pytest.fixture(scope="session")
+def binance_snapshots() -> dict[str, DepthSnapshot]:
+    """REST depth bodies of the capture, by symbol."""
+    queries = _frames("binance_rest_depth.tsv", 1)
+    bodies = _frames("binance_rest_depth.tsv", 2)
+    symbols = [query.decode().partition("symbol=")[2].partition("&")[0] for query in queries]
+    return {symbol: decode_snapshot(body) for symbol, body in zip(symbols, bodies, strict=True)}
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+@pytest.fixture(scope="session")
+def upbit_frame() -> Callable[..., bytes]:
+    """A book as Upbit sends it today, both sides given rank by rank."""
+
+    def build(bids: Levels, asks: Levels, *, simple: bool = True, code: str = "KRW-BTC") -> bytes:
+        units = [
+            {"ap": ask, "bp": bid, "as": ask_size, "bs": bid_size}
+            for (bid, bid_size), (ask, ask_size) in zip(bids, asks, strict=True)
+        ]
+        if simple:
+            head = {"ty": "orderbook", "cd": code, "tms": 1795239476126, "tas": 3.5, "tbs": 2.9}
+            return _dump({**head, "obu": units, "st": "REALTIME", "lv": 0})
+        long = {"ap": "ask_price", "bp": "bid_price", "as": "ask_size", "bs": "bid_size"}
+        head = {"type": "orderbook", "code": code, "timestamp": 1795239476126}
+        totals = {"total_ask_size": 3.5, "total_bid_size": 2.9}
+        named = [{long[key]: value for key, value in unit.items()} for unit in units]
+        return _dump({**head, **totals, "orderbook_units": named, "stream_type": "SNAPSHOT", "level": 0})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def binance_frame() -> Callable[..., bytes]:
+    """A wrapped partial-depth book; numbers become strings unless they are already."""
+
+    def build(bids: Levels, asks: Levels, *, stream: str = "btcusdt@depth20@100ms") -> bytes:
+        def spelled(levels: Levels) -> list[list[object]]:
+            return [
+                [f"{value:.8f}" if isinstance(value, int | float) else value for value in level]
+                for level in levels
+            ]
+
+        data = {"lastUpdateId": 160, "bids": spelled(bids), "asks": spelled(asks)}
+        return _dump({"stream": stream, "data": data})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def listed() -> Callable[..., ListedMarket]:
+    """A market with rules that do not matter."""
+    rules = MarketRules(
+        ticks=(TickBand(Decimal(0), Decimal("0.01")),),
+        lot=Decimal("0.001"),
+        quantity_min=Decimal("0.001"),
+        notional_min=Decimal(5),
+        notional_max=Decimal(10**9),
+    )
+
+    def build(symbol: str, base: str, quote: str, venue: str, *, tradable: bool = True) -> ListedMarket:
+        return ListedMarket(Market(venue, symbol, base, quote), rules, tradable)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def fees() -> FeeSchedule:
+    return FeeSchedule(buy_bps=Decimal(5), sell_bps=Decimal(5), buy_fee_in_base=False)
+
+
+@pytest.fixture(scope="session")
+def mutated() -> Callable[..., bytes]:
+    """Applies (kind, position, what) to a frame: ``put`` overwrites with bytes, ``drop`` removes a count."""
+
+    def apply(frame: bytes, mutations: Sequence[tuple[str, int, bytes | int]]) -> bytes:
+        for kind, position, what in mutations:
+            at = position % (len(frame) + 1)
+            new, gone = (what, len(what)) if kind == "put" else (b"", what)
+            frame = frame[:at] + new + frame[at + gone :]
+        return frame
+
+    return apply
