@@ -23,7 +23,17 @@ def main() -> int:
         *project["project"]["dependencies"],
         *project["project"]["optional-dependencies"]["dev"],
     ]
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--python-version",
+        "3.11",
+    ]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "-"]
     made = subprocess.run(
         command, input="\n".join(wanted), capture_output=True, text=True, check=False, timeout=300
