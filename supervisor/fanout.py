@@ -37,7 +37,7 @@ class VenueFanout:
             symbol: (
                 slot,
                 tuple(notifiers[shard].push for shard in shards),
-                tuple(b"book.%d" % shard for shard in shards),
+                tuple(b"book.%d." % shard for shard in shards),
             )
             for symbol, (slot, shards) in targets.items()
         }

@@ -2,9 +2,12 @@
 
 from arbshard.wire.bus import Publisher, Subscriber
 
+_DRAINS_MAX = 16
+"""More rings than so many batches hold are left for the next look: the descriptor stays readable."""
+
 
 def _topic(shard: int) -> bytes:
-    return b"bell.%d" % shard
+    return b"bell.%d." % shard  # the last dot, because a topic is a prefix: bell.1 would wake for bell.10
 
 
 class BusRinger:
@@ -34,8 +37,9 @@ class BusBell:
 
     def clear(self) -> None:
         """Take back all rings so far."""
-        while self._subscriber.drain():
-            continue
+        for _ in range(_DRAINS_MAX):
+            if not self._subscriber.drain():
+                return
 
     def close(self) -> None:
         """Close the socket. May be called again."""

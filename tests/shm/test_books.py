@@ -1,0 +1,115 @@
+"""Slots give back what was written, whole and with its receive time."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbshard.errors import FrameError, SharedMemoryError
+from arbshard.shm.books import BooksReader, BooksWriter
+
+
+def test_a_frame_is_read_as_it_was_written(feed):
+    writer, reader = feed
+    writer.write(2, b"newest", 123)
+    assert reader.read(2) == (2, 123, False, b"newest")
+    writer.write(2, memoryview(b"newer"), 124)
+    writer.write(2, bytearray(b"newest of all"), 125)
+    assert reader.read(2) == (6, 125, False, b"newest of all")
+    assert (reader.sequence(2), reader.sequence(1)) == (6, 0)
+
+
+def test_a_slot_never_written_has_no_frame(feed):
+    writer, reader = feed
+    assert reader.read(0) is None
+    writer.set_live(0, True)
+    assert reader.read(0) is None
+    assert (reader.live(0), reader.torn) == (True, 0)
+
+
+def test_slots_do_not_touch_each_other(feed):
+    writer, reader = feed
+    for slot in range(4):
+        writer.write(slot, bytes([slot]) * 100, slot)
+    writer.write(1, b"x", 9)
+    assert [reader.read(slot)[3] for slot in range(4)] == [b"\0" * 100, b"x", b"\2" * 100, b"\3" * 100]
+
+
+def test_liveness_moves_the_sequence_and_leaves_the_frame(feed):
+    writer, reader = feed
+    writer.write(1, b"frame", 7)
+    writer.set_live(1, True)
+    assert reader.read(1) == (4, 7, True, b"frame")
+    writer.write(1, b"next", 8)
+    assert reader.read(1) == (6, 8, True, b"next")
+    writer.set_live(1, False)
+    assert reader.read(1) == (8, 8, False, b"next")
+
+
+@pytest.mark.parametrize(("frame", "reason"), [(b"x" * 101, "oversize"), (b"", "empty")])
+def test_a_frame_that_does_not_fit_is_refused_and_leaves_the_slot(feed, frame, reason):
+    writer, reader = feed
+    writer.write(0, b"x" * 100, 7)
+    with pytest.raises(FrameError) as caught:
+        writer.write(0, frame, 8)
+    assert caught.value.reason == reason
+    assert reader.read(0) == (2, 7, False, b"x" * 100)
+
+
+@pytest.mark.parametrize("slot", [-1, 4])
+def test_a_slot_that_does_not_exist_is_an_error(feed, slot):
+    writer, reader = feed
+    for call in (
+        lambda: writer.write(slot, b"x", 1),
+        lambda: writer.set_live(slot, True),
+        lambda: reader.read(slot),
+        lambda: reader.sequence(slot),
+        lambda: reader.live(slot),
+    ):
+        with pytest.raises(IndexError):
+            call()
+
+
+def test_phase_beat_epoch_and_size_are_in_the_header(feed):
+    writer, reader = feed
+    assert (reader.phase, reader.beat_ns) == (0, 0)
+    writer.set_phase(2)
+    writer.beat(10**18)
+    assert (reader.phase, reader.beat_ns) == (2, 10**18)
+    assert (reader.epoch, reader.slot_count, reader.slot_bytes) == (3, 4, 100)
+
+
+def test_a_header_that_contradicts_the_size_is_refused(tmp_path):
+    path = tmp_path / "books"
+    with BooksWriter.create(path, 2, 100, epoch=1) as writer:
+        writer._segment.words[3] = 3
+        with pytest.raises(SharedMemoryError, match="contradicts"):
+            BooksReader.attach(path)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.integers(0, 2), st.binary(min_size=1, max_size=64), st.integers(0, 2**63)),
+        st.tuples(st.integers(0, 2), st.booleans()),
+    )
+)
+
+
+@given(steps, st.booleans())
+def test_any_run_of_writes_leaves_the_last_of_each_slot(tmp_path_factory, steps, checked):
+    path = tmp_path_factory.mktemp("feed") / "books"
+    model = {slot: [0, 0, False, b""] for slot in range(3)}
+    with (
+        BooksWriter.create(path, 3, 64, epoch=1, checked=checked) as writer,
+        BooksReader.attach(path) as reader,
+    ):
+        for slot, *step in steps:
+            model[slot][0] += 2
+            if len(step) == 2:
+                writer.write(slot, *step)
+                model[slot][3], model[slot][1] = step
+            else:
+                writer.set_live(slot, *step)
+                model[slot][2] = step[0]
+        for slot, expected in model.items():
+            assert reader.read(slot) == (tuple(expected) if expected[3] else None)
+        assert reader.torn == 0
