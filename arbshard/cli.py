@@ -113,11 +113,9 @@ def status(
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
     else:
-        from rich.console import Console
+        from arbshard.status.render import render_status, terminal
 
-        from arbshard.status.render import render_status
-
-        Console().print(render_status(found))
+        terminal().print(render_status(found))
     raise typer.Exit(found.exit_code)
 
 
@@ -156,21 +154,30 @@ def stop(
         typer.echo(f"{instance}: stopped")
 
 
-@ledger_app.command()
-def verify(state_dir: StateOption = None, name: NameOption = None, config: ConfigOption = None) -> None:
+@ledger_app.command("verify")
+def ledger_verify(
+    state_dir: StateOption = None, name: NameOption = None, config: ConfigOption = None
+) -> None:
     """Recompute all balances and positions from the fills, and compare. Exit code 1 on any difference."""
-    from arbshard.ledger.verify import verify_ledger
+    from arbshard.ledger.verify import verify
     from arbshard.model.money import use_money_context
 
     use_money_context()
     path = _state_dir(state_dir, name, config) / "ledger.sqlite"
     if not path.exists():
         raise UsageError(f"there is no ledger at {path}")
-    report = verify_ledger(path)
-    typer.echo(f"{path}: {report.summary}")
+    report = verify(path)
+    found = len(report.differences) + report.suppressed
+    typer.echo(
+        f"{path}: {report.events:,} events, {report.intents:,} intents, {report.fills:,} fills, "
+        f"{report.positions:,} positions ({report.closed:,} closed, PnL {report.pnl:,.2f})"
+    )
     for difference in report.differences:
         typer.echo(f"  {difference}")
-    raise typer.Exit(0 if not report.differences else 1)
+    if report.suppressed:
+        typer.echo(f"  and {report.suppressed:,} more")
+    typer.echo("everything agrees with the fills" if not found else f"{found:,} differences")
+    raise typer.Exit(1 if found else 0)
 
 
 @app.command()

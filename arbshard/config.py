@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -235,15 +235,27 @@ def _explain(message: str) -> str:
         unknown = problem.split("`")[1]
         known = ", ".join(_keys_of(key))
         return f"unknown key '{f'{key}.' if key else ''}{unknown}'; known here: {known}"
+    if problem.startswith("Invalid enum value"):
+        problem = f"{problem}; one of {', '.join(get_args(_field(key).type))}"
     return f"{key}: {problem}" if key else problem
 
 
 def _keys_of(path: str) -> tuple[str, ...]:
+    section: type[msgspec.Struct] = _field(path).type if path else Config
+    return tuple(field.name for field in msgspec.structs.fields(section))
+
+
+def _field(path: str) -> msgspec.structs.FieldInfo:
+    """The field that a dotted path of the file leads to."""
     section: type[msgspec.Struct] = Config
-    for part in path.split(".") if path else ():
-        field = next(f for f in msgspec.structs.fields(section) if f.name == part)
-        section = field.type
-    return tuple(f.name for f in msgspec.structs.fields(section))
+    *tables, last = path.split(".")
+    for table in tables:
+        section = _named(section, table).type
+    return _named(section, last)
+
+
+def _named(section: type[msgspec.Struct], name: str) -> msgspec.structs.FieldInfo:
+    return next(field for field in msgspec.structs.fields(section) if field.name == name)
 
 
 def _amounts(section: msgspec.Struct, prefix: str) -> Iterator[tuple[str, Decimal]]:

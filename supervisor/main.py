@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import msgspec
 import uvloop
-from rich.console import Console
 
 import supervisor
 from arbshard.clock import SystemClock
@@ -16,7 +15,7 @@ from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
-from arbshard.status.render import render_summary
+from arbshard.status.render import render_summary, terminal
 from arbshard.status.summary import Summary, summarise
 from supervisor.commands import state_dir_of
 from supervisor.run import Run
@@ -103,7 +102,7 @@ async def _run(one: Run, options: Options) -> int:
 
 
 def _report(summary: Summary, options: Options, *, keeps: bool) -> int:
-    Console(soft_wrap=not sys.stdout.isatty()).print(render_summary(summary))
+    terminal().print(render_summary(summary))
     if options.summary is not None:
         options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
     is_flat = summary.portfolio.open == 0 or keeps

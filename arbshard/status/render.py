@@ -1,6 +1,9 @@
 """A ``Status`` or ``Summary`` as tables for a terminal."""
 
-from rich.console import Group, RenderableType
+import sys
+
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -11,6 +14,13 @@ from arbshard.status.summary import Summary
 _GOOD = {"running", "connected", "drained"}
 _WAITING = {"starting", "connecting", "draining", "restarting", "partly", "degraded"}
 _SYMBOLS_SHOWN = 12
+_PLAIN_WIDTH = 140
+"""Columns when nobody's terminal sets them."""
+
+
+def terminal() -> Console:
+    """Where tables are printed: the terminal, or wide plain text."""
+    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 
 
 def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> RenderableType:
@@ -65,6 +75,10 @@ def render_summary(summary: Summary) -> RenderableType:
     return Group(*parts)
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
 def _title(summary: Summary) -> str:
     where = "SIMULATED exchanges" if summary.data == "sim" else "public feeds"
     return f"arbshard '{summary.name}': {summary.duration_s:.0f} s on {where}, {summary.mode} orders"
@@ -84,7 +98,7 @@ def _headline(status: Status) -> Text:
 
 
 def _portfolio(session: Totals, lifetime: Totals) -> Table:
-    table = Table(title="Portfolio", title_justify="left")
+    table = _table("Portfolio")
     for heading in ("", "entries", "exits", "open", "win rate", "PnL", "fees"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for label, totals in (("this run", session), ("ledger", lifetime)):
@@ -101,7 +115,7 @@ def _portfolio(session: Totals, lifetime: Totals) -> Table:
 
 
 def _shards(status: Status) -> Table:
-    table = Table(title="Shards: receive → decision, µs", title_justify="left")
+    table = _table("Shards: receive → decision, µs")
     for heading in (
         "shard", "state", "pid", "epoch", "restarts", "pairs", "msg/s", "p50", "p99", "approval p50", "refused data",
     ):  # fmt: skip
@@ -124,7 +138,7 @@ def _shards(status: Status) -> Table:
 
 
 def _venues(status: Status) -> Table:
-    table = Table(title="Venues", title_justify="left")
+    table = _table("Venues")
     for heading in (
         "venue",
         "state",
@@ -163,7 +177,7 @@ def _risk(status: Status) -> Text:
 
 def _symbols(symbols: dict[str, Totals], shown: int) -> Table:
     title = "Symbols" if shown >= len(symbols) else f"Symbols: the {shown} busiest of {len(symbols)}"
-    table = Table(title=title, title_justify="left")
+    table = _table(title)
     for heading in ("symbol", "entries", "exits", "open", "win rate", "PnL", "fees"):
         table.add_column(heading, justify="left" if heading == "symbol" else "right", no_wrap=True)
     busiest = sorted(symbols.items(), key=lambda item: (-item[1].entries, item[0]))[:shown]

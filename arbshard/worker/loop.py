@@ -49,10 +49,12 @@ class ShardLoop:
         self._due_s = 0.0
         self._wall_offset_ms = 0
         self._closed_ns = 0
+        self._started_ns = 0
         self._state = WorkerState.STARTING
 
     def start(self) -> None:
         """Look at everything once, then sleep until something changes."""
+        self._started_ns = self._clock.monotonic_ns()
         self._set_state(WorkerState.RUNNING)
         self._set_wall_offset()
         self._loop.add_reader(self._waiter.fileno(), self._on_bell)
@@ -93,7 +95,9 @@ class ShardLoop:
             return
         now_ns = self._clock.monotonic_ns()
         trade = self._engine.evaluate(state, now_ns, now_ns // 1_000_000 + self._wall_offset_ms)
-        if view.book is not None:
+        if (
+            view.book is not None and view.book.received_ns >= self._started_ns
+        ):  # not what waited for our start
             self._meter.decided(self._clock.monotonic_ns() - view.book.received_ns)
         if state.refusal is not None:
             self._meter.doubted(state.refusal)

@@ -1,0 +1,1 @@
+"""Binance's public spot protocol: ``session`` and ``frames`` for the WebSocket, ``rest`` for HTTP. No sockets."""

@@ -1,0 +1,133 @@
+"""One client's WebSocket: carries a session's actions out, and never lets a client that does not read hold much.
+
+Frames are written straight to the transport, complete and unmasked, the same bytes to every client. Every frame
+passes ``Connection.send`` or ``Connection._act``.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from aiohttp import WSMsgType, web
+
+from arbshard.clock import Clock
+from arbshard.sim.counters import VenueCounters
+from arbshard.sim.hub import Hub
+from arbshard.sim.session import Action, Close, Cut, Ping, Send, Session, Stream
+from arbshard.sim.wsframe import Frame, close_frame, ping_frame, pong_frame
+
+WRITE_BUFFER_MAX = 8 * 1024 * 1024
+"""Bytes waiting for one client before it is dropped: about three seconds of everything 60 coins say."""
+CLOSE_WITHIN_S = 1.0
+"""How long a client that was sent away has to go."""
+
+
+class Connection:
+    """A connected client."""
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        session: Session,
+        hub: Hub,
+        counters: VenueCounters,
+        clock: Clock,
+        write_buffer_max: int = WRITE_BUFFER_MAX,
+    ) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._session = session
+        self._hub = hub
+        self._counters = counters
+        self._clock = clock
+        self._write_buffer_max = write_buffer_max
+        self._window_bits = socket.compress or 0
+        self._streams: frozenset[Stream] = frozenset()
+        self._traffic_ns = clock.monotonic_ns()
+        self._leaving = False
+
+    async def run(self) -> None:
+        """Serve the client until it goes or is sent away."""
+        self._counters.clients += 1
+        self._counters.clients_seen += 1
+        try:
+            self._act(self._session.on_open(self._clock.wall_ms()))
+            self._follow()
+            async for message in self._socket:
+                self._on_message(message.type, message.data)
+        finally:
+            self._hub.change(self, self._streams, ())
+            self._streams = frozenset()
+            self._counters.clients -= 1
+
+    def send(self, frame: Frame) -> None:
+        """Write ``frame`` without waiting; drop the client when too much is waiting already."""
+        if self._leaving or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > self._write_buffer_max:
+            self._counters.dropped_slow += 1
+            self._leave(close_frame(1008, "client too slow"))
+            return
+        data = frame.wire(self._window_bits)
+        self._transport.write(data)
+        self._traffic_ns = self._clock.monotonic_ns()
+        self._counters.frames_sent += 1
+        self._counters.bytes_sent += len(data)
+
+    def on_time(self, now_ns: int) -> None:
+        """Let the session see the time."""
+        if not self._leaving:
+            self._act(self._session.on_time(now_ns, now_ns - self._traffic_ns))
+
+    def go_away(self) -> None:
+        """The exchange shuts down."""
+        self._leave(close_frame(1001, "simulated exchange shuts down"))
+
+    def _on_message(self, kind: WSMsgType, data: bytes | str) -> None:
+        if self._leaving:
+            return
+        now_ns = self._traffic_ns = self._clock.monotonic_ns()
+        if kind is WSMsgType.PING and isinstance(data, bytes):
+            self._transport.write(pong_frame(bytes(data)))
+            self._act(self._session.on_ping(now_ns))
+        elif kind is WSMsgType.PONG and isinstance(data, bytes):
+            self._act(self._session.on_pong(bytes(data), now_ns))
+        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
+            text = data if isinstance(data, str) else data.decode(errors="replace")
+            self._act(self._session.on_text(text, now_ns, self._clock.wall_ms()))
+            self._follow()
+
+    def _act(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(payload):
+                    self.send(Frame(payload, binary=self._hub.binary))
+                case Ping(payload):
+                    if not self._transport.is_closing():
+                        self._transport.write(ping_frame(payload))
+                case Close(code, reason):
+                    self._count_closed(reason)
+                    self._leave(close_frame(code, reason))
+                case Cut(reason):
+                    self._count_closed(reason)
+                    self._leaving = True
+                    self._transport.abort()
+
+    def _follow(self) -> None:
+        """Take part in the session's streams, as they are now."""
+        wanted = self._session.streams if not self._leaving else frozenset()
+        if wanted != self._streams:
+            self._hub.change(self, self._streams - wanted, wanted - self._streams)
+            self._streams = wanted
+
+    def _leave(self, last: bytes) -> None:
+        if self._leaving:
+            return
+        self._leaving = True
+        self._follow()
+        if not self._transport.is_closing():
+            self._transport.write(last)
+            asyncio.get_running_loop().call_later(CLOSE_WITHIN_S, self._transport.abort)
+
+    def _count_closed(self, reason: str) -> None:
+        self._counters.closed[reason] = self._counters.closed.get(reason, 0) + 1

@@ -1,0 +1,50 @@
+"""The clockwork: steps the world along the grid of time and has what happened sent. Shell around ``grid``.
+
+``main`` runs one ``run_world`` per process.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from arbshard.clock import Clock
+from arbshard.sim.counters import Counters
+from arbshard.sim.grid import Grid
+from arbshard.sim.hub import Hub
+from arbshard.sim.session import SECOND_NS, Feed
+from arbshard.sim.world import World
+
+_WAIT_S_MIN = 0.002
+"""Wake at most so often; updates due meanwhile go out together."""
+_BATCH = 32
+"""Updates made before sockets get their turn."""
+
+
+async def run_world(
+    world: World,
+    feeds: Mapping[str, Mapping[str, Feed]],
+    hubs: Mapping[str, Hub],
+    clock: Clock,
+    counters: Counters,
+) -> None:
+    """Step and publish until cancelled. ``feeds`` by venue and symbol, ``hubs`` by venue."""
+    grid = Grid(clock.monotonic_ns(), world.dt_s, len(world.places))
+    while True:
+        now_ns = clock.monotonic_ns()
+        if grid.jumped(now_ns):
+            counters.time_jumps += 1
+        now_ms = clock.wall_ms()
+        for _ in range(_BATCH):
+            taken = grid.take(now_ns)
+            if taken is None:
+                break
+            place, in_time = taken
+            venue, market, _ = world.step(place)
+            counters.steps += 1
+            feed = feeds[venue][market.symbol]
+            feed.on_step()
+            if in_time:
+                hubs[venue].publish(feed, now_ms)
+            else:
+                counters.skipped_sends += 1
+        wait_s = (grid.due_ns - clock.monotonic_ns()) / SECOND_NS
+        await asyncio.sleep(max(_WAIT_S_MIN, wait_s) if wait_s > 0 else 0)

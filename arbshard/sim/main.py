@@ -1,0 +1,108 @@
+"""``python -m arbshard.sim``: both simulated exchanges in one process. Started by the supervisor, or by hand.
+
+Says where it listens in the ready file, once both ports are open. Exit codes: 0 after SIGTERM, SIGINT or the end of
+the parent, 1 when something broke, 2 when settings are wrong or a port is taken.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from arbshard.clock import SystemClock
+from arbshard.config import SimConfig
+from arbshard.errors import ConfigError, UsageError
+from arbshard.sim.exchanges import Exchanges
+
+_TICK_S = 0.25
+"""How often sessions see the time and the parent is looked for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until told to stop; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m arbshard.sim", description="Simulated Upbit and Binance on loopback."
+    )
+    parser.add_argument("--settings", default="{}", help="the [sim] table as JSON")
+    parser.add_argument("--ready-file", type=Path, help="where to write pid and addresses, as JSON")
+    parser.add_argument("--parent-pid", type=int, help="stop when the parent is no longer this process")
+    options = parser.parse_args(arguments)
+    try:
+        config = _settings(options.settings)
+        uvloop.run(_run(config, options.ready_file, options.parent_pid))
+    except UsageError as error:
+        _say(str(error))
+        return 2
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _settings(text: str) -> SimConfig:
+    try:
+        return msgspec.json.decode(text, type=SimConfig)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        raise ConfigError(f"sim{path.rstrip('`')}", problem) from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise ConfigError("--settings", f"is not valid JSON: {error}") from error
+
+
+async def _run(config: SimConfig, ready_file: Path | None, parent_pid: int | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    exchanges = Exchanges(config, SystemClock())
+    await exchanges.start()
+    _say(
+        f"simulated exchanges (no real market): upbit {exchanges.upbit_at}, binance {exchanges.binance_at}; "
+        f"{config.coins} coins, regime {config.regime}, seed {config.seed}"
+    )
+    try:
+        if ready_file is not None:
+            _write_ready(ready_file, exchanges)
+        await _tend(exchanges, stop, parent_pid)
+    finally:
+        try:
+            await exchanges.stop()
+        finally:
+            _say(f"simulated exchanges stopped: {exchanges.counters.line()}")
+
+
+async def _tend(exchanges: Exchanges, stop: asyncio.Event, parent_pid: int | None) -> None:
+    """Until told to stop, orphaned, or the clockwork broke (``Exchanges.stop`` says how)."""
+    assert exchanges.clockwork is not None
+    exchanges.clockwork.add_done_callback(lambda _: stop.set())
+    while not stop.is_set():
+        exchanges.on_time()
+        if parent_pid is not None and os.getppid() != parent_pid:
+            return
+        try:
+            async with asyncio.timeout(_TICK_S):
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+def _write_ready(path: Path, exchanges: Exchanges) -> None:
+    """Write the addresses in one piece: a reader sees nothing or all of it."""
+    upbit, binance = exchanges.upbit_at, exchanges.binance_at
+    ready = {
+        "pid": os.getpid(),
+        "upbit": {"ws_url": f"ws://{upbit}/websocket/v1", "rest_url": f"http://{upbit}"},
+        "binance": {"ws_url": f"ws://{binance}", "rest_url": f"http://{binance}"},
+    }
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(msgspec.json.encode(ready))
+        unfinished.replace(path)
+    except OSError as error:
+        raise ConfigError("--ready-file", f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,124 @@
+"""One simulated venue on its own port: an aiohttp application for REST and WebSocket. Shell only.
+
+``main`` makes one per venue. What is said is decided in ``upbit`` and ``binance``; here is only how it gets to the
+socket.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from email.utils import formatdate
+
+import msgspec
+from aiohttp import web
+
+from arbshard.clock import Clock
+from arbshard.sim.connection import WRITE_BUFFER_MAX, Connection
+from arbshard.sim.counters import Counters
+from arbshard.sim.hub import Hub
+from arbshard.sim.session import Query, Rest, Session
+
+SERVER = "arbshard simulated exchange"
+MESSAGE_MAX = 256 * 1024
+"""Bytes of one message from a client: 1,000 codes fit ten times."""
+_SHUTDOWN_S = 0.3
+
+Opener = Callable[[web.Request], Session | None]
+"""The session a WebSocket request gets, or None where the venue has no socket."""
+
+
+class VenueServer:
+    """A venue, listening."""
+
+    def __init__(
+        self,
+        name: str,
+        hub: Hub,
+        rest: Rest,
+        opener: Opener,
+        counters: Counters,
+        clock: Clock,
+        write_buffer_max: int = WRITE_BUFFER_MAX,
+    ) -> None:
+        self._name = name
+        self._hub = hub
+        self._rest = rest
+        self._opener = opener
+        self._all_counters = counters
+        self._counters = counters.venues[name]
+        self._clock = clock
+        self._write_buffer_max = write_buffer_max
+        self._connections: set[Connection] = set()
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._serve)
+        application.on_response_prepare.append(_sign)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+
+    async def start(self, listener: socket.socket) -> None:
+        """Serve on ``listener``, which is bound already."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener, backlog=1024).start()
+
+    async def stop(self) -> None:
+        """Send every client away and close the port."""
+        for connection in self._connections:
+            connection.go_away()
+        await asyncio.sleep(0.05)  # let the close frames leave
+        await self._runner.cleanup()
+
+    def on_time(self, now_ns: int) -> None:
+        """Let every session see the time."""
+        for connection in tuple(self._connections):
+            connection.on_time(now_ns)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            session = self._opener(request)
+            if session is None:
+                return web.Response(status=404, text="no such socket on this simulated exchange")
+            return await self._serve_socket(request, session)
+        if request.path == "/":
+            return web.Response(
+                text=f"arbshard: simulated {self._name}. Not the real exchange; all prices and trades are made up.\n"
+            )
+        if request.path == "/sim/stats":
+            body = msgspec.json.encode(self._all_counters.to_builtins())
+            return web.Response(body=body, content_type="application/json")
+        return await self._serve_rest(request)
+
+    async def _serve_rest(self, request: web.Request) -> web.Response:
+        self._counters.rest_requests += 1
+        answer = self._rest.answer(
+            Query(
+                request.method,
+                request.path,
+                tuple(request.query.items()),
+                request.remote or "",
+                self._clock.monotonic_ns(),
+                self._clock.wall_ms(),
+            )
+        )
+        headers = {**answer.headers, "Content-Type": answer.content_type}
+        return web.Response(status=answer.status, headers=headers, body=answer.body)
+
+    async def _serve_socket(self, request: web.Request, session: Session) -> web.StreamResponse:
+        # autoping off: pings are counted, and pongs looked at, by the session.
+        response = web.WebSocketResponse(autoping=False, compress=True, max_msg_size=MESSAGE_MAX)
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return response  # the client is gone again
+        connection = Connection(
+            response, transport, session, self._hub, self._counters, self._clock, self._write_buffer_max
+        )
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+        return response
+
+
+async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = SERVER
+    response.headers["Date"] = formatdate(usegmt=True)
