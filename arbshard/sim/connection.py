@@ -117,7 +117,8 @@ class Connection:
         """Take part in the session's streams, as they are now."""
         wanted = self._session.streams if not self._leaving else frozenset()
         if wanted != self._streams:
-            self._hub.change(self, self._streams - wanted, wanted - self._streams)
+            # Sorted: what is sent first within an update must not depend on the hashes of this process.
+            self._hub.change(self, self._streams - wanted, sorted(wanted - self._streams))
             self._streams = wanted
 
     def _leave(self, last: bytes) -> None:

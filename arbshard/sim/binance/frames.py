@@ -97,7 +97,10 @@ class DiffWindow:
 
 
 class BinanceFeed:
-    """Real-time messages of one market. Fast streams go with every step, slow ones about once a second."""
+    """Real-time messages of one market. Fast streams go with every step, slow ones about once a second.
+
+    At more than 10 steps a second that is quicker than the real venue, on purpose: the setting asks for the load.
+    """
 
     def __init__(self, market: Market, steps_per_s: float) -> None:
         self.market = market
