@@ -1,0 +1,199 @@
+"""What the ledger remembers: one struct per kind of event, stored as JSON text that a person can read.
+
+``arbshard.risk`` decides and writes events; ``risk.portfolio`` is what they add up to. An event holds all that is
+needed to repeat its effect, so that replaying needs neither configuration nor clock. A change that older programs
+would misread raises ``SCHEMA_VERSION``.
+"""
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from arbshard.errors import LedgerDamaged
+from arbshard.model.intent import FxQuote, Intent, IntentKind
+from arbshard.model.order import Fill, Order, OrderState
+from arbshard.model.position import Position, PositionState
+from arbshard.model.refusal import Refusal
+
+SCHEMA_VERSION = 1
+
+Amounts = tuple[tuple[str, str, Decimal], ...]
+"""(venue, currency, amount)."""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """An amount set aside for one order, until the order has spent it or is final."""
+
+    client_id: str
+    venue: str
+    currency: str
+    amount: Decimal
+
+
+class _Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    at_ms: int
+    """Wall time at which risk decided."""
+
+
+class Started(_Event, frozen=True, kw_only=True):
+    """Risk began to work with this ledger."""
+
+    session: int
+    """1 for the first start ever."""
+    run: str
+    """Identity of the run: shards keep their epochs when risk alone was restarted within it."""
+    mode: str
+    version: str
+    reporting: str
+
+
+class Stopped(_Event, frozen=True, kw_only=True):
+    """Risk ended in order. ``balances`` are the totals of all accounts."""
+
+    balances: Amounts
+
+
+class ShardJoined(_Event, frozen=True, kw_only=True):
+    """A new incarnation of a shard said hello; older ones are refused from here on."""
+
+    shard: int
+    epoch: int
+    pid: int
+
+
+class Deposited(_Event, frozen=True, kw_only=True):
+    """Money or coins were put in."""
+
+    venue: str
+    currency: str
+    amount: Decimal
+    why: Literal["opening", "inventory"]
+    pair: str = ""
+    """The pair whose inventory it is; empty for an opening balance."""
+
+
+class IntentApproved(_Event, frozen=True, kw_only=True):
+    """Both orders of the intent may be sent."""
+
+    intent: Intent
+    holds: tuple[Hold, ...]
+
+
+class IntentRefused(_Event, frozen=True, kw_only=True):
+    """Nothing of the intent may be sent."""
+
+    intent_id: str
+    pair: str
+    intent_kind: IntentKind
+    reason: Refusal
+    detail: str
+
+
+class OrderExtended(_Event, frozen=True, kw_only=True):
+    """A hedge or unwind is about to be sent."""
+
+    intent_id: str
+    pair: str
+    order: Order
+    hold: Hold
+
+
+class OrderReported(_Event, frozen=True, kw_only=True):
+    """How an order stands. ``fills`` are only those that no earlier event holds."""
+
+    intent_id: str
+    pair: str
+    client_id: str
+    state: OrderState
+    detail: str
+    decision_price: Decimal
+    fills: tuple[Fill, ...]
+
+
+class IntentConcluded(_Event, frozen=True, kw_only=True):
+    """The intent is over."""
+
+    intent_id: str
+    pair: str
+    mark: Decimal
+    """Home price of the base, for what is left over."""
+    fx: FxQuote
+    done: bool
+    """What the worker says: the rest of the position cannot be traded."""
+    position_id: str
+    """Empty when nothing was filled."""
+    position_state: PositionState | None
+    """As risk decided; None when nothing was filled."""
+
+
+class PositionOpened(_Event, frozen=True, kw_only=True):
+    """Statement: the conclusion before it opened this position. Derived from fills, kept for comparison."""
+
+    intent_id: str
+    position: Position
+
+
+class PositionChanged(_Event, frozen=True, kw_only=True):
+    """Statement: the conclusion before it left this open. Derived from fills, kept for comparison."""
+
+    intent_id: str
+    position: Position
+
+
+class PositionClosed(_Event, frozen=True, kw_only=True):
+    """Statement: the conclusion before it closed this position. Derived from fills, kept for comparison."""
+
+    intent_id: str
+    position: Position
+
+
+PositionStatement = PositionOpened | PositionChanged | PositionClosed
+Event = (
+    Started
+    | Stopped
+    | ShardJoined
+    | Deposited
+    | IntentApproved
+    | IntentRefused
+    | OrderExtended
+    | OrderReported
+    | IntentConcluded
+    | PositionOpened
+    | PositionChanged
+    | PositionClosed
+)
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> str:
+    """The event as JSON text; amounts are strings."""
+    return _encoder.encode(event).decode()
+
+
+def decode_event(body: str) -> Event:
+    """Raises ``LedgerDamaged`` for anything that is not a whole event."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise LedgerDamaged(f"an event cannot be read: {error}") from error
+
+
+def kind_of(event: Event) -> str:
+    """The name of the event's kind, as in the ledger's ``kind`` column."""
+    return type(event).__name__
+
+
+def subject_of(event: Event) -> tuple[str, str]:
+    """(pair, intent id) that the event is about, each empty where there is none."""
+    if isinstance(event, IntentApproved):
+        return event.intent.pair, event.intent.intent_id
+    if isinstance(event, IntentRefused | OrderExtended | OrderReported | IntentConcluded):
+        return event.pair, event.intent_id
+    if isinstance(event, PositionOpened | PositionChanged | PositionClosed):
+        return event.position.pair, event.intent_id
+    if isinstance(event, Deposited):
+        return event.pair, ""
+    return "", ""

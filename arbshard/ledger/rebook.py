@@ -1,0 +1,235 @@
+"""The positions a second time: from approved intents and fills, for ``verify`` to compare with what was stated. Pure.
+
+Deliberately shares nothing with ``risk.settlement``: amounts are added up here leg by leg.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from arbshard.ledger.events import (
+    Event,
+    IntentApproved,
+    IntentConcluded,
+    OrderExtended,
+    OrderReported,
+    PositionChanged,
+    PositionClosed,
+    PositionOpened,
+    PositionStatement,
+)
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.money import ZERO, plain
+from arbshard.model.order import FINAL_STATES, Fill, Order, OrderState
+from arbshard.model.position import Position
+
+
+class _Running:
+    """An approved intent without an outcome."""
+
+    def __init__(self, intent: Intent) -> None:
+        self.intent = intent
+        self.orders: dict[str, Order] = {}
+        self.states: dict[str, OrderState] = {}
+        self.executed: dict[str, Decimal] = {}
+        self.fills: list[Fill] = []
+        self.add(intent.home)
+        self.add(intent.away)
+
+    def add(self, order: Order) -> None:
+        self.orders[order.client_id] = order
+        self.states[order.client_id] = "INTENT"
+        self.executed[order.client_id] = ZERO
+
+
+class _Holding:
+    """A position, as its fills make it."""
+
+    def __init__(self, intent: Intent) -> None:
+        self.entry = intent
+        self.home_base = self.home_quote = self.away_base = self.away_quote = self.fees = ZERO
+        self.is_open = True
+
+    def add(self, fill: Fill, fx: FxQuote) -> None:
+        signed = fill.quantity if fill.side == "buy" else -fill.quantity
+        in_coin = fill.fee_currency == fill.market.base
+        base = signed - (fill.fee if in_coin else ZERO)
+        quote = -signed * fill.price - (ZERO if in_coin else fill.fee)
+        paid = fill.fee * fill.price if in_coin else fill.fee
+        if fill.market == self.entry.home.market:
+            self.home_base += base
+            self.home_quote += quote
+            self.fees += paid
+        else:
+            self.away_base += base
+            self.away_quote += quote
+            self.fees += paid * fx.ask
+
+    def worth(self, fx: FxQuote, mark: Decimal) -> Decimal:
+        rate = fx.bid if self.away_quote >= 0 else fx.ask
+        return self.home_quote + self.away_quote * rate + (self.home_base + self.away_base) * mark
+
+    def flows(self) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+        return self.home_base, self.home_quote, self.away_base, self.away_quote
+
+
+class Rebook:
+    """Takes the events in order and tells ``differ`` what does not follow from the fills."""
+
+    def __init__(self, differ: Callable[[str], None]) -> None:
+        self._differ = differ
+        self._running: dict[str, _Running] = {}
+        self._ended: set[str] = set()
+        self._fill_ids: set[str] = set()
+        self._due: tuple[int, IntentConcluded, Intent, _Holding] | None = None
+        """A conclusion whose statement must come next."""
+        self.positions: dict[str, _Holding] = {}
+        self.fills = 0
+        self.closed = 0
+        self.pnl = ZERO
+        """Of closed positions, in reporting currency."""
+
+    def take(self, seq: int, event: Event) -> None:
+        """The next event."""
+        if isinstance(event, PositionOpened | PositionChanged | PositionClosed):
+            self._statement(seq, event)
+            return
+        self.finish()
+        match event:
+            case IntentApproved():
+                self._approved(seq, event.intent)
+            case OrderExtended():
+                running = self._known(seq, event.intent_id)
+                if running is not None:
+                    running.add(event.order)
+            case OrderReported():
+                self._reported(seq, event)
+            case IntentConcluded():
+                self._concluded(seq, event)
+            case _:
+                pass  # moves no position
+
+    def finish(self) -> None:
+        """The last event was taken, or another kind than a statement follows."""
+        if self._due is not None:
+            self._differ(
+                f"event {self._due[0]}: the position that {self._due[1].intent_id} left is not stated"
+            )
+            self._due = None
+
+    def _approved(self, seq: int, intent: Intent) -> None:
+        if intent.intent_id in self._running or intent.intent_id in self._ended:
+            self._differ(f"event {seq}: {intent.intent_id} was approved before")
+            return
+        self._running[intent.intent_id] = _Running(intent)
+
+    def _reported(self, seq: int, event: OrderReported) -> None:
+        running = self._known(seq, event.intent_id)
+        if running is None:
+            return
+        order = running.orders.get(event.client_id)
+        if order is None:
+            self._differ(f"event {seq}: {event.client_id} was never approved")
+            return
+        before = running.states[event.client_id]
+        if before in FINAL_STATES and event.state != before:
+            self._differ(f"event {seq}: {event.client_id} was {before} and became {event.state}")
+        running.states[event.client_id] = event.state
+        for fill in event.fills:
+            if fill.fill_id in self._fill_ids:
+                self._differ(f"event {seq}: fill {fill.fill_id} is booked twice")
+            if (fill.client_id, fill.market, fill.side) != (order.client_id, order.market, order.side):
+                self._differ(f"event {seq}: fill {fill.fill_id} is not of {order.client_id}")
+            self._fill_ids.add(fill.fill_id)
+            self.fills += 1
+            running.fills.append(fill)
+            running.executed[event.client_id] += fill.quantity
+        executed = running.executed[event.client_id]
+        if executed > order.quantity or (event.state == "FILLED" and executed != order.quantity):
+            self._differ(
+                f"event {seq}: {event.client_id} is {event.state} with {plain(executed)} executed of "
+                f"{plain(order.quantity)}"
+            )
+
+    def _concluded(self, seq: int, event: IntentConcluded) -> None:
+        running = self._known(seq, event.intent_id)
+        if running is None:
+            return
+        del self._running[event.intent_id]
+        self._ended.add(event.intent_id)
+        for client_id, state in running.states.items():
+            if state not in FINAL_STATES:
+                self._differ(f"event {seq}: {event.intent_id} ended while {client_id} was {state}")
+        intent = running.intent
+        if intent.kind == "entry" and running.fills:
+            self.positions[intent.position_id] = _Holding(intent)
+        holding = self.positions.get(intent.position_id)
+        if intent.kind == "entry" and not running.fills:
+            if event.position_state is not None:
+                self._differ(f"event {seq}: {event.intent_id} filled nothing and left a position")
+        elif holding is None or not holding.is_open:
+            self._differ(f"event {seq}: {event.intent_id} ends {intent.position_id}, which is not open")
+        else:
+            self._left(seq, event, running, holding)
+
+    def _left(self, seq: int, event: IntentConcluded, running: _Running, holding: _Holding) -> None:
+        intent = running.intent
+        for fill in running.fills:
+            holding.add(fill, intent.fx)
+        if event.position_id != intent.position_id:
+            self._differ(f"event {seq}: {event.intent_id} left {intent.position_id}, not {event.position_id}")
+        if event.position_state == "CLOSED":
+            if not event.done:
+                self._differ(f"event {seq}: {intent.position_id} was closed though it was not done")
+            holding.is_open = False
+            self.closed += 1
+            self.pnl += holding.worth(event.fx, event.mark)
+        self._due = seq, event, intent, holding
+
+    def _statement(self, seq: int, event: PositionStatement) -> None:
+        due, self._due = self._due, None
+        stated = event.position
+        if due is None or due[1].intent_id != event.intent_id:
+            self._differ(f"event {seq}: nothing before it led to this state of {stated.position_id}")
+            return
+        _, conclusion, intent, holding = due
+        for name, said, found in (
+            *_figures(stated, holding),
+            ("state", stated.state, "OPEN" if holding.is_open else "CLOSED"),
+            ("pair", stated.pair, holding.entry.pair),
+            ("direction", stated.direction, holding.entry.direction),
+            ("kind", isinstance(event, PositionClosed), not holding.is_open),
+            ("reason", stated.reason, _reason(intent, holding)),
+            ("PnL", _text(stated.pnl), _text(_pnl(conclusion, holding))),
+        ):
+            if said != found:
+                self._differ(
+                    f"event {seq}: {name} of {stated.position_id} is stated as {said}, its fills make {found}"
+                )
+
+    def _known(self, seq: int, intent_id: str) -> _Running | None:
+        running = self._running.get(intent_id)
+        if running is None:
+            self._differ(f"event {seq}: intent {intent_id} is not open")
+        return running
+
+
+def _figures(stated: Position, holding: _Holding) -> list[tuple[str, str, str]]:
+    flows = stated.flows
+    said = (flows.home_base, flows.home_quote, flows.away_base, flows.away_quote, stated.fees)
+    names = ("home base", "home quote", "away base", "away quote", "fees")
+    found = (*holding.flows(), holding.fees)
+    return [(name, plain(one), plain(other)) for name, one, other in zip(names, said, found, strict=True)]
+
+
+def _reason(intent: Intent, holding: _Holding) -> str | None:
+    if holding.is_open:
+        return None
+    return "entry_unwound" if intent.kind == "entry" else intent.reason
+
+
+def _pnl(conclusion: IntentConcluded, holding: _Holding) -> Decimal | None:
+    return None if holding.is_open else holding.worth(conclusion.fx, conclusion.mark)
+
+
+def _text(value: Decimal | None) -> str:
+    return "none" if value is None else plain(value)

@@ -1,0 +1,7 @@
+"""``python -m arbshard.risk``."""
+
+import sys
+
+from arbshard.risk.main import main
+
+sys.exit(main())

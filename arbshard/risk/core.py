@@ -1,0 +1,317 @@
+"""``RiskCore``: one request in, one reply and its events out. Pure; called by ``service``.
+
+Every request may come twice, late, or after a restart of risk: what is known already is answered as before and
+makes no event. Decisions stand under reserve until ``commit``; when the ledger cannot be written, ``rollback``.
+"""
+
+from arbshard.config import Config
+from arbshard.ledger.events import (
+    Event,
+    Hold,
+    IntentApproved,
+    IntentConcluded,
+    IntentRefused,
+    OrderExtended,
+    OrderReported,
+    PositionStatement,
+    ShardJoined,
+    Started,
+    Stopped,
+)
+from arbshard.model.market import Pair
+from arbshard.model.order import FINAL_STATES
+from arbshard.model.phase import Phase
+from arbshard.model.refusal import Refusal
+from arbshard.model.universe import Universe
+from arbshard.risk import forms
+from arbshard.risk.approval import id_objection, is_open, objection_to
+from arbshard.risk.inventory import inventory_deposits, opening_deposits
+from arbshard.risk.limits import RiskGuard, holds_for
+from arbshard.risk.portfolio import PortfolioState, statement_kind
+from arbshard.risk.settlement import settle
+from arbshard.risk.trade import Trade, hold_for
+from arbshard.wire.messages import (
+    Approved,
+    Available,
+    Conclude,
+    Extend,
+    Fund,
+    Funded,
+    Hello,
+    Noted,
+    Refused,
+    Reply,
+    Report,
+    Request,
+    Settled,
+    Submit,
+    Welcome,
+)
+
+Decision = tuple[Reply, list[Event]]
+
+
+class RiskCore:
+    """Decides on requests against the portfolio, and changes it by the events it decides on."""
+
+    def __init__(self, config: Config, universe: Universe, state: PortfolioState) -> None:
+        self._config = config
+        self._universe = universe
+        self._pairs: dict[str, Pair] = {pair.base: pair for pair in universe.pairs}
+        self.state = state
+        self.guard = RiskGuard(config.limits)
+
+    def start(self, now_ms: int, run: str, version: str) -> list[Event]:
+        """Begin a session; the first one of a ledger is given its opening balances."""
+        config = self._config
+        events: list[Event] = [
+            Started(
+                at_ms=now_ms,
+                session=self.state.session + 1,
+                run=run,
+                mode=mode_of(config),
+                version=version,
+                reporting=config.reporting,
+            )
+        ]
+        events += opening_deposits(self._universe, config.paper, self.state.balances, now_ms)
+        self._apply(events)
+        return events
+
+    def stop(self, now_ms: int) -> list[Event]:
+        """End the session."""
+        events: list[Event] = [Stopped(at_ms=now_ms, balances=self.state.balances.totals())]
+        self._apply(events)
+        return events
+
+    def handle(self, request: Request, now_ms: int, phase: int) -> Decision:
+        """The reply to ``request`` and the events to store before it is sent; they are applied already.
+
+        ``phase`` is the run's (``model.phase``). Nothing is raised for what a worker sends: it is refused.
+        """
+        if isinstance(request, Hello):
+            return self._hello(request, now_ms)
+        known = self.state.shards.get(request.shard)
+        if known is None or known.epoch != request.epoch:
+            current = "has not said hello" if known is None else f"is at epoch {known.epoch}"
+            return _refused(
+                Refusal.STALE_EPOCH, f"shard {request.shard} {current}, this is epoch {request.epoch}"
+            )
+        match request:
+            case Submit():
+                return self._submit(request, now_ms, phase)
+            case Report():
+                return self._report(request, now_ms)
+            case Conclude():
+                return self._conclude(request, now_ms)
+            case Extend():
+                return self._extend(request, now_ms)
+            case Fund():
+                return self._fund(request, now_ms)
+
+    def commit(self) -> None:
+        """The ledger has the events."""
+        self.state.commit()
+
+    def rollback(self) -> None:
+        """The ledger does not have the events: be as before them."""
+        self.state.rollback()
+
+    def _hello(self, request: Hello, now_ms: int) -> Decision:
+        known = self.state.shards.get(request.shard)
+        if known is not None and request.epoch < known.epoch:
+            detail = f"shard {request.shard} is at epoch {known.epoch}, this is epoch {request.epoch}"
+            return _refused(Refusal.STALE_EPOCH, detail)
+        strangers = [base for base in request.pairs if base not in self._pairs]
+        if strangers:
+            return _refused(Refusal.UNKNOWN_PAIR, f"{strangers[0]} is not traded in this run")
+        events: list[Event] = []
+        if known is None or request.epoch > known.epoch:
+            joined = ShardJoined(at_ms=now_ms, shard=request.shard, epoch=request.epoch, pid=request.pid)
+            events.append(joined)
+            self._apply(events)
+        return self._welcome(request.pairs), events
+
+    def _welcome(self, bases: tuple[str, ...]) -> Welcome:
+        state = self.state
+        available = dict.fromkeys(one for base in bases for one in self._free(self._pairs[base]))
+        open_trades = (state.trades[state.busy[base]] for base in bases if base in state.busy)
+        return Welcome(
+            session=state.session,
+            positions=tuple(one for base in bases for one in state.get_symbol_positions(base)),
+            intents=tuple(trade.to_open_intent() for trade in open_trades),
+            funded=tuple(base for base in bases if base in state.funded),
+            available=tuple(available),
+        )
+
+    def _fund(self, request: Fund, now_ms: int) -> Decision:
+        pair = self._pairs.get(request.pair)
+        if pair is None:
+            return _refused(Refusal.UNKNOWN_PAIR, f"{request.pair} is not traded in this run")
+        if not forms.is_positive(request.home_price):
+            return _refused(Refusal.MALFORMED, f"{request.home_price} is no price")
+        events: list[Event] = []
+        if pair.base not in self.state.funded:
+            events += inventory_deposits(pair, request.home_price, self._config.paper, now_ms)
+            self._apply(events)
+        return Funded(self._free(pair)), events
+
+    def _submit(self, request: Submit, now_ms: int, phase: int) -> Decision:
+        intent = request.intent
+        pair = self._pairs.get(intent.pair)
+        free = self._free(pair) if pair is not None else ()
+        if is_open(self.state, intent):
+            return Approved(intent.intent_id, free), []
+        # Nothing is stored under an id that is not this intent's own.
+        objection = id_objection(self.state, request)
+        if objection is not None:
+            return Refused(objection.reason, objection.detail, free), []
+        draining = phase in (Phase.DRAINING, Phase.DRAINING_KEEP)
+        expiry_ms = self._config.execution.approval_expiry_ms
+        objection = objection_to(intent, pair, self.state, self.guard, now_ms, expiry_ms, draining=draining)
+        events: list[Event]
+        if objection is not None:
+            events = [
+                IntentRefused(
+                    at_ms=now_ms,
+                    intent_id=intent.intent_id,
+                    pair=intent.pair,
+                    intent_kind=intent.kind,
+                    reason=objection.reason,
+                    detail=objection.detail,
+                )
+            ]
+            self._apply(events)
+            return Refused(objection.reason, objection.detail, free), events
+        assert pair is not None, intent.pair
+        events = [IntentApproved(at_ms=now_ms, intent=intent, holds=holds_for(intent, pair))]
+        self._apply(events)
+        return Approved(intent.intent_id, self._free(pair)), events
+
+    def _extend(self, request: Extend, now_ms: int) -> Decision:
+        trade = self.state.trades.get(request.intent_id)
+        if trade is None:
+            return self._unknown(request.intent_id)
+        order = request.order
+        pair = self._pairs.get(trade.intent.pair)
+        if pair is None:
+            return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
+        known = trade.result(order.client_id)
+        if known is not None and known.order == order:
+            return Approved(request.intent_id, self._free(pair)), []
+        problem = forms.extension_problem(order, trade, pair)
+        if known is not None or problem is not None:
+            return _refused(Refusal.MALFORMED, problem or f"{order.client_id} is another order")
+        wanted = hold_for(order, pair.leg(order.market.venue))
+        free = self.state.balance(wanted.venue, wanted.currency).available
+        hold = Hold(wanted.client_id, wanted.venue, wanted.currency, min(wanted.amount, free))
+        events: list[Event] = [
+            OrderExtended(at_ms=now_ms, intent_id=request.intent_id, pair=pair.base, order=order, hold=hold)
+        ]
+        self._apply(events)
+        return Approved(request.intent_id, self._free(pair)), events
+
+    def _report(self, request: Report, now_ms: int) -> Decision:
+        noted = Noted(request.intent_id)
+        result = request.result
+        trade = self.state.trades.get(request.intent_id)
+        if trade is None:
+            outcome = self.state.outcomes.get(request.intent_id)
+            if outcome is not None and outcome.knows(result):
+                return noted, []
+            return self._unknown(request.intent_id)
+        problem = forms.report_problem(result, trade)
+        known = trade.result(result.order.client_id)
+        if problem is not None or known is None:
+            return _refused(Refusal.MALFORMED, problem or f"{result.order.client_id} is not of this intent")
+        fills = forms.new_fills(result, trade)
+        # What is final stays so; a fill that was heard of late is booked all the same.
+        state = known.state if known.state in FINAL_STATES else result.state
+        if not fills and state == known.state:
+            return noted, []
+        events: list[Event] = [
+            OrderReported(
+                at_ms=now_ms,
+                intent_id=request.intent_id,
+                pair=trade.intent.pair,
+                client_id=result.order.client_id,
+                state=state,
+                detail=known.detail if known.is_final else result.detail,
+                decision_price=result.decision_price or known.decision_price,
+                fills=fills,
+            )
+        ]
+        self._apply(events)
+        return noted, events
+
+    def _conclude(self, request: Conclude, now_ms: int) -> Decision:
+        trade = self.state.trades.get(request.intent_id)
+        if trade is None:
+            outcome = self.state.outcomes.get(request.intent_id)
+            if outcome is None:
+                return self._unknown(request.intent_id)
+            base = outcome.pair
+            free = self._free(self._pairs[base]) if base in self._pairs else ()
+            return Settled(request.intent_id, outcome.position, free), []
+        pair = self._pairs.get(trade.intent.pair)
+        if pair is None:
+            return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
+        problem = _conclusion_problem(request, trade)
+        if problem is not None:
+            return _refused(Refusal.MALFORMED, problem)
+        before = self.state.positions.get(trade.intent.position_id)
+        position = settle(trade, before, request.mark, request.fx, done=request.done, now_ms=now_ms)
+        events: list[Event] = [
+            IntentConcluded(
+                at_ms=now_ms,
+                intent_id=request.intent_id,
+                pair=pair.base,
+                mark=request.mark,
+                fx=request.fx,
+                done=request.done,
+                position_id=position.position_id if position is not None else "",
+                position_state=position.state if position is not None else None,
+            )
+        ]
+        if position is not None:
+            kind: type[PositionStatement] = statement_kind(position, is_new=before is None)
+            events.append(kind(at_ms=now_ms, intent_id=request.intent_id, position=position))
+        self._apply(events)
+        return Settled(request.intent_id, position, self._free(pair)), events
+
+    def _unknown(self, intent_id: str) -> Decision:
+        over = intent_id in self.state.outcomes
+        detail = f"{intent_id} is over" if over else f"no intent {intent_id} is open"
+        return _refused(Refusal.UNKNOWN_INTENT, detail)
+
+    def _free(self, pair: Pair) -> Available:
+        balance = self.state.balance
+        home, away = pair.home.market, pair.away.market
+        return (
+            (home.venue, home.quote, balance(home.venue, home.quote).available),
+            (home.venue, pair.base, balance(home.venue, pair.base).available),
+            (away.venue, away.quote, balance(away.venue, away.quote).available),
+            (away.venue, pair.base, balance(away.venue, pair.base).available),
+        )
+
+    def _apply(self, events: list[Event]) -> None:
+        for event in events:
+            self.state.apply(event)
+
+
+def mode_of(config: Config) -> str:
+    """What a ledger is for: results of one mode must not be mixed with another's."""
+    return f"{config.data}-{config.mode}"
+
+
+def _conclusion_problem(request: Conclude, trade: Trade) -> str | None:
+    if not forms.is_positive(request.mark):
+        return f"mark {request.mark} is no price"
+    waiting = trade.unfinished()
+    if waiting is not None:
+        return f"{waiting.order.client_id} is {waiting.state}, not final"
+    return forms.fx_problem(request.fx)
+
+
+def _refused(reason: Refusal, detail: str) -> Decision:
+    return Refused(reason, detail), []

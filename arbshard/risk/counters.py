@@ -1,0 +1,35 @@
+"""What the risk process counts: the names on its page. Written by ``service`` and ``server``, read by status."""
+
+COUNTERS = (
+    "pid",
+    "ready",
+    "session",
+    "beat",
+    "beat_ns",
+    "requests",
+    "batches",
+    "repeated",
+    "bad",
+    "unsent",
+    "approvals",
+    "refusals",
+    "stale",
+    "events",
+    "checkpoints",
+    "doubted",
+    "open_positions",
+    "open_intents",
+    "entries",
+    "exits",
+    "errors",
+)
+"""``repeated``: requests that made no event because they were known. ``bad``: messages that are no requests.
+``stale``: refusals to replaced incarnations (part of ``refusals``). ``doubted``: positions called done of which too
+much was left. ``entries`` and ``exits`` of this session."""
+
+HISTOGRAMS = ("handle", "commit", "loop_gap")
+"""Nanoseconds. ``handle``: a whole batch, from bytes to bytes, with its commit. ``loop_gap``: how late the timer
+came: the longest anything waited."""
+
+NOTE_BYTES = 1 << 20
+"""Room for the note (``note.RiskNote``) of 1,000 pairs."""

@@ -1,0 +1,173 @@
+"""Whether a request makes sense: legs that belong together, amounts that are amounts. Pure.
+
+Each function returns what is wrong as a sentence, or None. Called by ``core`` before anything is looked up.
+"""
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from math import isfinite
+
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.market import Leg, Pair, opposite, reverse
+from arbshard.model.money import ZERO
+from arbshard.model.order import Fill, Order, OrderResult
+from arbshard.model.position import Position
+from arbshard.risk.trade import Trade
+
+_INTENT_ID = re.compile(r"s([0-9]+)-([0-9]+)-([0-9]+)-([0-9]+)")
+_INTENT_ID_MAX = 24
+_FOLLOW_UP = re.compile(r"-([ha])([1-9][0-9]*)")
+_EXIT_SLACK = Decimal("1.01")
+"""How much more than it holds an exit may trade, apart from one lot: the fee that is taken in the coin."""
+
+# Wide enough for any market, narrow enough that 50 digits hold every product exactly.
+_ADJUSTED_MAX = 20
+_EXPONENT_MIN = -34
+
+
+def is_amount(value: Decimal) -> bool:
+    """Whether ``value`` is finite, not negative, and of a size that is calculated exactly."""
+    if not value.is_finite() or value < 0:
+        return False
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= _EXPONENT_MIN and value.adjusted() <= _ADJUSTED_MAX
+
+
+def is_positive(value: Decimal) -> bool:
+    """Whether ``value`` is an amount above 0."""
+    return is_amount(value) and value > 0
+
+
+def fx_problem(fx: FxQuote) -> str | None:
+    """What is wrong with a rate."""
+    if is_positive(fx.bid) and is_positive(fx.ask):
+        return None
+    return f"fx {fx.bid} / {fx.ask} is no rate"
+
+
+def id_problem(intent_id: str, shard: int, epoch: int) -> str | None:
+    """What is wrong with the id of an intent submitted by this incarnation of a shard."""
+    named = _INTENT_ID.fullmatch(intent_id)
+    if named is None or len(intent_id) > _INTENT_ID_MAX:
+        return f"{intent_id[:_INTENT_ID_MAX]!r} is no intent id"
+    if (int(named[2]), int(named[3])) != (shard, epoch):
+        return f"{intent_id} is not an id of shard {shard}, epoch {epoch}"
+    return None
+
+
+def intent_problem(intent: Intent, pair: Pair) -> str | None:
+    """What is wrong with an intent of ``pair``, apart from its id."""
+    return (
+        fx_problem(intent.fx)
+        or _leg_problem(intent, intent.home, pair.home, "h")
+        or _leg_problem(intent, intent.away, pair.away, "a")
+        or _shape_problem(intent)
+    )
+
+
+def exit_problem(intent: Intent, pair: Pair, position: Position) -> str | None:
+    """What is wrong with an exit of ``position``, apart from itself."""
+    if position.pair != intent.pair:
+        return f"{position.position_id} is a position of {position.pair}"
+    if intent.direction != reverse(position.direction):
+        return f"{intent.direction} does not close a position entered by {position.direction}"
+    for order, leg in ((intent.home, pair.home), (intent.away, pair.away)):
+        held = max(ZERO, position.long_base if order.side == "sell" else position.short_base)
+        most = held * _EXIT_SLACK + leg.rules.lot
+        if order.quantity > most:
+            return f"{order.client_id} trades {order.quantity}, the position has {held}"
+    return None
+
+
+def extension_problem(order: Order, trade: Trade, pair: Pair) -> str | None:
+    """What is wrong with a hedge or unwind of ``trade``."""
+    home = order.market == pair.home.market
+    if not home and order.market != pair.away.market:
+        return f"{order.market} is no market of {pair.base}"
+    prefix = trade.intent.intent_id
+    named = _FOLLOW_UP.fullmatch(order.client_id.removeprefix(prefix))
+    if not order.client_id.startswith(prefix) or named is None or (named[1] == "h") != home:
+        return f"{order.client_id} does not name a further order of {prefix} on {order.market.venue}"
+    if order.role == "leg":
+        return f"{order.client_id} is neither hedge nor unwind"
+    return _amounts_problem(order)
+
+
+def report_problem(result: OrderResult, trade: Trade) -> str | None:
+    """What is wrong with a report of an order of ``trade``."""
+    order = result.order
+    known = trade.result(order.client_id)
+    if known is None or known.order != order:
+        return f"{order.client_id} is not the order that was approved"
+    if not is_amount(result.decision_price):
+        return f"{order.client_id}: decision price {result.decision_price} is no price"
+    executed = known.filled
+    seen: set[str] = set()
+    for fill in result.fills:
+        problem = _fill_problem(fill, order)
+        if problem is not None:
+            return problem
+        booked = trade.find_fill(fill.fill_id)
+        if booked is not None and booked != fill:
+            return f"fill {fill.fill_id} was booked with other figures"
+        if fill.fill_id in seen:
+            return f"fill {fill.fill_id} is reported twice in one report"
+        seen.add(fill.fill_id)
+        executed += ZERO if booked is not None else fill.quantity
+    if executed > order.quantity:
+        return f"{order.client_id}: {executed} executed of {order.quantity} ordered"
+    if result.state == "FILLED" and executed != order.quantity:  # to conclude on this would lose the fill
+        return f"{order.client_id} is called FILLED with {executed} executed of {order.quantity}"
+    return None
+
+
+def new_fills(result: OrderResult, trade: Trade) -> tuple[Fill, ...]:
+    """The fills of a report that are not booked yet."""
+    return tuple(fill for fill in result.fills if trade.find_fill(fill.fill_id) is None)
+
+
+def _leg_problem(intent: Intent, order: Order, leg: Leg, letter: str) -> str | None:
+    if order.market != leg.market:
+        return f"{order.market} is not the pair's market {leg.market}"
+    if order.client_id != f"{intent.intent_id}-{letter}0":
+        return f"{order.client_id} is not the name of this leg"
+    if order.role != "leg":
+        return f"{order.client_id} is a {order.role}, not a leg"
+    return _amounts_problem(order)
+
+
+def _amounts_problem(order: Order) -> str | None:
+    for name, value in (("quantity", order.quantity), ("limit", order.limit)):
+        if not is_positive(value):
+            return f"{order.client_id}: {name} {value} is not positive"
+    return None
+
+
+def _shape_problem(intent: Intent) -> str | None:
+    bought = "buy" if intent.direction == "buy_home" else "sell"
+    if intent.home.side != bought or intent.away.side != opposite(intent.home.side):
+        return f"{intent.direction} with home {intent.home.side} and away {intent.away.side}"
+    if (intent.kind == "entry") != (intent.reason == "net_edge"):
+        return f"{intent.reason} is no reason for an {intent.kind}"
+    if (intent.kind == "entry") != (intent.position_id == intent.intent_id):
+        return f"{intent.position_id} cannot be the position of this {intent.kind}"
+    if not isfinite(intent.edge_bps):
+        return f"edge {intent.edge_bps} is no number"
+    return None
+
+
+def _fill_problem(fill: Fill, order: Order) -> str | None:
+    if (fill.client_id, fill.market, fill.side) != (order.client_id, order.market, order.side):
+        return f"fill {fill.fill_id} is not of {order.client_id}"
+    if not fill.fill_id:
+        return f"a fill of {order.client_id} has no id"
+    if not (is_positive(fill.quantity) and is_positive(fill.price) and is_amount(fill.fee)):
+        return f"fill {fill.fill_id}: {fill.quantity} at {fill.price}, fee {fill.fee}"
+    if fill.fee_currency not in _known_currencies(order):
+        return f"fill {fill.fill_id}: a fee in {fill.fee_currency} cannot be valued"
+    return None
+
+
+def _known_currencies(order: Order) -> Iterable[str]:
+    return order.market.base, order.market.quote

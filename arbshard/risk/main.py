@@ -1,0 +1,139 @@
+"""The risk process: ``python -m arbshard.risk --run-dir DIR --state-dir DIR``. Started by the supervisor.
+
+Reads ``config.json`` and ``universe.json`` of the run directory, replays ``ledger.sqlite`` of the state directory,
+and answers workers until it is told to end. Exit codes: ``server.ExitCode``.
+"""
+
+import argparse
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import uvloop
+
+from arbshard import __version__
+from arbshard.clock import SystemClock
+from arbshard.config import Config
+from arbshard.errors import ArbshardError, LedgerError, RunDirError, UsageError
+from arbshard.ledger.replay import replay
+from arbshard.ledger.store import LedgerStore
+from arbshard.log import get_logger, setup
+from arbshard.model.money import use_money_context
+from arbshard.model.rundir import RunFiles
+from arbshard.model.universe import Universe
+from arbshard.risk.core import RiskCore, mode_of
+from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
+from arbshard.risk.note import NoteWriter
+from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.server import ExitCode, RiskServer
+from arbshard.risk.service import RiskService
+from arbshard.shm.books import BooksReader
+from arbshard.shm.pages import PageWriter
+from arbshard.wire.serve import ReplyServer
+
+# Replies are also known by what they are about; these only spare the work for requests that just timed out.
+_STORED_REPLIES = 8192
+
+Shape = TypeVar("Shape", Config, Universe)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until told to end; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m arbshard.risk")
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    # Ctrl-C reaches every process of the terminal; when to stop is for the supervisor to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    use_money_context()
+    try:
+        files = RunFiles(given.run_dir)
+        config = _read(files.config, Config)
+        setup("risk", given.state_dir / "logs", config.run.log_level)
+        return _run(files, given.state_dir, config)
+    except (ArbshardError, OSError) as error:
+        print(f"risk: {error}", file=sys.stderr)
+        get_logger().error("risk ends", error=str(error))
+        return _code_of(error)
+    except Exception:
+        get_logger().exception("risk ends: a mistake in the program")
+        raise
+
+
+def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
+    universe = _read(files.universe, Universe)
+    clock = SystemClock()
+    state = PortfolioState()
+    with contextlib.ExitStack() as cleanup:
+        books = cleanup.enter_context(BooksReader.attach(files.books))
+        page = cleanup.enter_context(PageWriter.create(files.risk_page, COUNTERS, HISTOGRAMS, NOTE_BYTES))
+        page.set(page.counter("pid"), os.getpid())
+        ledger = state_dir / "ledger.sqlite"
+        store = LedgerStore.open(ledger, name=config.name, mode=mode_of(config), now_ms=clock.wall_ms())
+        cleanup.callback(store.abandon)
+        began_ns = clock.monotonic_ns()
+        count = replay(store.events(), state)
+        took_ms = (clock.monotonic_ns() - began_ns) // 1_000_000
+        core = RiskCore(config, universe, state)
+        service = RiskService(core, store, page, books, clock)
+        was_stopped = state.is_stopped
+        # Written once per run, so its time tells a restart of risk within a run from a new run.
+        service.start(run=str(files.config.stat().st_mtime_ns), version=__version__)
+        get_logger().info(
+            "risk started", session=state.session, events=count, took_ms=took_ms, after_crash=not was_stopped
+        )
+        _tell_of_strays(state, universe)
+        code = uvloop.run(_serve(files, config, service, state, store, page, books, clock))
+        if code is not ExitCode.LEDGER:
+            store.close()
+        get_logger().info("risk ended", code=int(code))
+    return code
+
+
+async def _serve(
+    files: RunFiles,
+    config: Config,
+    service: RiskService,
+    state: PortfolioState,
+    store: LedgerStore,
+    page: PageWriter,
+    books: BooksReader,
+    clock: SystemClock,
+) -> ExitCode:
+    with ReplyServer(files.risk_endpoint, service.handle, _STORED_REPLIES) as transport:
+        note = NoteWriter(state, config.reporting)
+        server = RiskServer(service, state, store, page, transport, books, note, clock)
+        # What was loaded stays for good: the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        return await server.run()
+
+
+def _tell_of_strays(state: PortfolioState, universe: Universe) -> None:
+    """Positions and intents of pairs that are not traded in this run wait for one in which they are."""
+    traded = {pair.base for pair in universe.pairs}
+    positions = sorted(one.position_id for one in state.positions.values() if one.pair not in traded)
+    intents = sorted(trade for pair, trade in state.busy.items() if pair not in traded)
+    if positions or intents:
+        get_logger().warning("of pairs not traded now", positions=positions, intents=intents)
+
+
+def _read(path: Path, shape: type[Shape]) -> Shape:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=shape)
+    except OSError as error:
+        raise RunDirError(f"{path}: cannot be read: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise RunDirError(f"{path}: {error}") from error
+
+
+def _code_of(error: Exception) -> ExitCode:
+    if isinstance(error, LedgerError):
+        return ExitCode.LEDGER
+    return ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED

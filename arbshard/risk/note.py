@@ -1,0 +1,224 @@
+"""What risk tells everybody: the note on its page. Pure; written by ``server``, read by status.
+
+Money is text in plain notation. Symbols and balances are thousands of small entries of which few change between
+two notes, so each keeps its text until its value is replaced.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+
+import msgspec
+from msgspec import Raw
+
+from arbshard.model.intent import CloseReason
+from arbshard.model.market import Direction
+from arbshard.model.money import ZERO, plain
+from arbshard.model.position import Position
+from arbshard.risk.balances import Account, Balance
+from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.results import ALL, Totals
+
+_CLOSED_SHOWN = 20
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Results of one symbol, or of all."""
+
+    entries: int
+    exits: int
+    open: int
+    """Open positions now."""
+    wins: int
+    losses: int
+    win_rate: float | None
+    """0 to 1; None when nothing was closed."""
+    pnl: str
+    """Of positions closed, after fees."""
+    fees: str
+    """Of positions closed."""
+
+
+class PortfolioTally(Tally, frozen=True):
+    """Results of all symbols."""
+
+    currency: str
+    """Of all money here."""
+    exposure: str
+    """Entry notional of open positions and of entries under way."""
+    residue: dict[str, dict[str, str]]
+    """What all closed positions ever have left behind, by venue and coin."""
+
+
+class BalanceNote(msgspec.Struct, frozen=True):
+    """One currency on one venue."""
+
+    total: str
+    held: str
+
+
+class PositionNote(msgspec.Struct, frozen=True):
+    """A position in brief."""
+
+    position_id: str
+    pair: str
+    direction: Direction
+    quantity: str
+    entry_home_price: str
+    entry_away_price: str
+    notional: str
+    opened_ms: int
+    closed_ms: int
+    reason: CloseReason | None
+    pnl: str | None
+
+
+class _NoteHead(msgspec.Struct, frozen=True, kw_only=True):
+    session: int
+    portfolio: PortfolioTally
+    """This session."""
+    lifetime: PortfolioTally
+    refusals: dict[str, int]
+    """This session, by name of the reason."""
+    reasons: dict[str, int]
+    """Positions closed in this session by reason."""
+    doubted: int
+    """Positions called done of which too much was left, in this session."""
+    open_intents: int
+    positions: tuple[PositionNote, ...]
+    """All that are open."""
+    closed: tuple[PositionNote, ...]
+    """The last that were closed, newest first."""
+
+
+class RiskNote(_NoteHead, frozen=True, kw_only=True):
+    """The whole note."""
+
+    symbols: dict[str, Tally]
+    """This session."""
+    balances: dict[str, dict[str, BalanceNote]]
+
+
+class _RawNote(_NoteHead, frozen=True, kw_only=True):
+    """``RiskNote`` on its way out."""
+
+    symbols: dict[str, Raw]
+    balances: dict[str, dict[str, Raw]]
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(RiskNote)
+
+
+def decode_note(note: bytes) -> RiskNote:
+    """Raises ``msgspec.MsgspecError`` for anything that is not a whole note."""
+    return _decoder.decode(note)
+
+
+class NoteWriter:
+    """Makes notes of one state."""
+
+    def __init__(self, state: PortfolioState, currency: str) -> None:
+        self._state = state
+        self._currency = currency
+        self._symbols: dict[str, tuple[Totals, int, Raw]] = {}
+        self._balances: dict[Account, tuple[Balance, Raw]] = {}
+
+    def encode(self) -> bytes:
+        """The note of this moment, as JSON."""
+        state = self._state
+        results = state.results
+        refusals: dict[str, int] = {}
+        for (_, reason), count in results.refused.items():
+            refusals[reason.name] = refusals.get(reason.name, 0) + count
+        newest = islice(reversed(state.closed.values()), _CLOSED_SHOWN)
+        note = _RawNote(
+            session=state.session,
+            portfolio=self._portfolio(results.session.get(ALL, Totals())),
+            lifetime=self._portfolio(results.lifetime.get(ALL, Totals())),
+            refusals=refusals,
+            reasons=results.session_reasons,
+            doubted=sum(results.doubted.values()),
+            open_intents=len(state.trades),
+            symbols=self._all_symbols(),
+            balances=self._all_balances(),
+            positions=tuple(_brief(state.positions.values())),
+            closed=tuple(_brief(newest)),
+        )
+        return _encoder.encode(note)
+
+    def _all_symbols(self) -> dict[str, Raw]:
+        state = self._state
+        symbols = (state.results.session.keys() | state.per_symbol_positions.keys()) - {ALL}
+        return {base: self._symbol(base) for base in sorted(symbols)}
+
+    def _symbol(self, base: str) -> Raw:
+        totals = self._state.results.session.get(base, _NOTHING)
+        held = len(self._state.per_symbol_positions.get(base, ()))
+        kept = self._symbols.get(base)
+        if kept is not None and kept[0] is totals and kept[1] == held:
+            return kept[2]
+        tally = Tally(
+            totals.entries,
+            totals.exits,
+            held,
+            totals.wins,
+            totals.losses,
+            totals.win_rate,
+            plain(totals.pnl),
+            plain(totals.fees),
+        )
+        raw = Raw(_encoder.encode(tally))
+        self._symbols[base] = (totals, held, raw)
+        return raw
+
+    def _all_balances(self) -> dict[str, dict[str, Raw]]:
+        found: dict[str, dict[str, Raw]] = {}
+        for account, balance in self._state.balances.items():
+            venue, currency = account
+            kept = self._balances.get(account)
+            if kept is None or kept[0] is not balance:
+                text = BalanceNote(plain(balance.total), plain(balance.held))
+                kept = balance, Raw(_encoder.encode(text))
+                self._balances[account] = kept
+            found.setdefault(venue, {})[currency] = kept[1]
+        return found
+
+    def _portfolio(self, totals: Totals) -> PortfolioTally:
+        state = self._state
+        residue: dict[str, dict[str, str]] = {}
+        for (venue, coin), left in state.results.residue.items():
+            if left != ZERO:
+                residue.setdefault(venue, {})[coin] = plain(left)
+        return PortfolioTally(
+            entries=totals.entries,
+            exits=totals.exits,
+            open=len(state.positions),
+            wins=totals.wins,
+            losses=totals.losses,
+            win_rate=totals.win_rate,
+            pnl=plain(totals.pnl),
+            fees=plain(totals.fees),
+            currency=self._currency,
+            exposure=plain(state.exposure),
+            residue=residue,
+        )
+
+
+_NOTHING = Totals()
+
+
+def _brief(positions: Iterable[Position]) -> Iterable[PositionNote]:
+    for position in positions:
+        yield PositionNote(
+            position_id=position.position_id,
+            pair=position.pair,
+            direction=position.direction,
+            quantity=plain(position.quantity),
+            entry_home_price=plain(position.entry_home_price),
+            entry_away_price=plain(position.entry_away_price),
+            notional=plain(position.entry_notional),
+            opened_ms=position.opened_ms,
+            closed_ms=position.closed_ms,
+            reason=position.reason,
+            pnl=plain(position.pnl) if position.pnl is not None else None,
+        )

@@ -1,0 +1,84 @@
+"""Events as text: whole, readable, and the same when read back."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from arbshard.errors import LedgerDamaged
+from arbshard.ledger.events import (
+    Deposited,
+    Event,
+    Started,
+    Stopped,
+    decode_event,
+    encode_event,
+    kind_of,
+    subject_of,
+)
+
+
+@pytest.fixture
+def events(w) -> list[Event]:
+    """Of every kind at least one."""
+    world = w.World()
+    world.round_trip()
+    position = world.open_position("ETH")
+    world.submit(world.entry("ETH"))  # refused: one position per symbol
+    leg = world.exit_of(position)
+    world.submit(leg)
+    world.report(leg, w.filled(leg.home, leg.home.quantity / 2), w.expired(leg.away))
+    hedge = w.Order(
+        f"{leg.intent_id}-a1", leg.away.market, leg.away.side, Decimal("0.2"), leg.away.limit, "hedge"
+    )
+    world.ask(w_extend(world, leg.intent_id, hedge))
+    world.report(leg, w.filled(hedge))
+    world.conclude(leg)
+    world.stop()
+    return world.events
+
+
+def w_extend(world, intent_id, order):
+    from arbshard.wire.messages import Extend
+
+    return Extend(world.shard, world.epoch, intent_id, order)
+
+
+def test_every_kind_reads_back_as_it_was_written(events) -> None:
+    assert {kind_of(event) for event in events} == {kind.__name__ for kind in Event.__args__}
+    for event in events:
+        assert decode_event(encode_event(event)) == event
+
+
+def test_amounts_are_text_so_that_no_reader_rounds_them() -> None:
+    event = Deposited(
+        at_ms=1, venue="upbit", currency="KRW", amount=Decimal("0.10000000000000000001"), why="opening"
+    )
+    assert json.loads(encode_event(event))["amount"] == "0.10000000000000000001"
+
+
+def test_the_kind_stands_in_the_text() -> None:
+    assert json.loads(encode_event(Stopped(at_ms=5, balances=())))["type"] == "Stopped"
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{}", '{"type":"Nonsense","at_ms":1}', '{"type":"Stopped","at_ms":"x","balances":[]}']
+)
+def test_what_is_no_whole_event_is_damage(body) -> None:
+    with pytest.raises(LedgerDamaged, match="cannot be read"):
+        decode_event(body)
+
+
+def test_events_say_what_they_are_about(events) -> None:
+    subjects = {kind_of(event): subject_of(event) for event in events}
+    assert subjects["IntentApproved"][0] == "ETH"
+    assert subjects["PositionClosed"] == ("BTC", "s1-0-1-2")
+    assert subjects["Started"] == ("", "")
+    assert subjects["Deposited"] == ("ETH", "")
+    for kind in ("OrderReported", "OrderExtended", "IntentConcluded", "PositionChanged"):
+        assert subjects[kind] == ("ETH", "s1-0-1-5"), kind
+
+
+def test_a_start_says_which_run_it_belongs_to() -> None:
+    event = Started(at_ms=1, session=3, run="abc", mode="sim-paper", version="1", reporting="KRW")
+    assert '"run":"abc"' in encode_event(event)

@@ -1,0 +1,41 @@
+"""One writer per ledger."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from arbshard.errors import RunDirError
+from arbshard.ledger.lock import WriterLock
+
+
+def test_the_second_writer_is_told_who_the_first_is(tmp_path) -> None:
+    first = WriterLock(tmp_path / "ledger.sqlite")
+    with pytest.raises(RunDirError, match=f"process {os.getpid()} already writes this ledger"):
+        WriterLock(tmp_path / "ledger.sqlite")
+    first.release()
+    first.release()
+    WriterLock(tmp_path / "ledger.sqlite").release()
+
+
+def test_ledgers_do_not_disturb_each_other(tmp_path) -> None:
+    one, other = WriterLock(tmp_path / "a.sqlite"), WriterLock(tmp_path / "b.sqlite")
+    one.release()
+    other.release()
+
+
+def test_the_lock_goes_with_the_process_that_held_it(tmp_path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from arbshard.ledger.lock import WriterLock\n"
+        "lock = WriterLock(Path(sys.argv[1]))\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "ledger.sqlite")]
+    assert subprocess.run(command, check=False, timeout=30).returncode == -9
+    WriterLock(tmp_path / "ledger.sqlite").release()
+
+
+def test_a_place_that_cannot_be_written(tmp_path) -> None:
+    with pytest.raises(RunDirError, match="cannot be opened"):
+        WriterLock(tmp_path / "none" / "ledger.sqlite")

@@ -1,0 +1,351 @@
+"""Requests and replies: once, twice, late, from the wrong incarnation, after a restart."""
+
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from arbshard.model.intent import FxQuote
+from arbshard.model.refusal import Refusal
+from arbshard.risk.core import mode_of
+from arbshard.wire.messages import (
+    Approved,
+    Conclude,
+    Extend,
+    Fund,
+    Funded,
+    Noted,
+    Refused,
+    Report,
+    Settled,
+    Submit,
+    Welcome,
+)
+
+
+@pytest.fixture
+def world(w):
+    return w.World()
+
+
+def quiet(world, request):
+    """The reply to a request that must make no event and change nothing."""
+    events, before = len(world.events), world.state.state_hash()
+    reply = world.ask(request)
+    assert len(world.events) == events
+    assert world.state.state_hash() == before
+    return reply
+
+
+def extend(w, world, intent, n: int = 1, quantity: str = "0.1", **changes) -> Extend:
+    order = w.Order(
+        f"{intent.intent_id}-h{n}", intent.home.market, "sell", Decimal(quantity), Decimal(999_000), "hedge"
+    )
+    return Extend(0, world.epoch, intent.intent_id, replace(order, **changes))
+
+
+# hello
+
+
+def test_a_fresh_worker_is_told_that_there_is_nothing(w) -> None:
+    world = w.World(ready=False)
+    world.start()
+    welcome = world.ask(world.hello())
+    assert isinstance(welcome, Welcome)
+    assert (welcome.session, welcome.positions, welcome.intents, welcome.funded) == (1, (), (), ())
+    assert ("upbit", "KRW", Decimal(100_000_000)) in welcome.available
+    assert len(welcome.available) == len(set(welcome.available)) == 6  # two quotes, two coins on two venues
+
+
+def test_a_successor_is_told_everything_of_its_pairs(w, world) -> None:
+    position = world.open_position("BTC")
+    leave = world.exit_of(position)
+    world.submit(leave)
+    world.report(leave, w.filled(leave.home))
+    hedge = extend(w, world, leave, side="buy").order
+    world.ask(Extend(0, 1, leave.intent_id, hedge))
+    world.open_position("ETH")
+    welcome = world.ask(replace(world.hello(2), pairs=("BTC",)))
+    assert welcome.positions == (position,)
+    (taken,) = welcome.intents
+    assert taken.intent == leave
+    assert [(one.order, one.state) for one in taken.orders] == [
+        (leave.home, "FILLED"),
+        (leave.away, "INTENT"),
+        (hedge, "INTENT"),
+    ]
+    assert welcome.funded == ("BTC",)
+    assert {currency for _, currency, _ in welcome.available} == {"KRW", "USDT", "BTC"}
+
+
+def test_only_the_newest_incarnation_may_speak(w, world) -> None:
+    intent = world.entry()
+    assert isinstance(world.submit(intent), Approved)
+    assert isinstance(world.ask(world.hello(3)), Welcome)
+    result = w.filled(intent.home)
+    for request in (
+        world.hello(2),
+        Submit(0, 1, world.entry("ETH")),
+        Report(0, 1, intent.intent_id, result),
+        Conclude(0, 1, intent.intent_id, Decimal(1), w.FX, False),
+        extend(w, world, intent),
+        Fund(0, 1, "BTC", Decimal(1)),
+    ):
+        reply = quiet(world, request)
+        assert isinstance(reply, Refused), request
+        assert reply.reason is Refusal.STALE_EPOCH, request
+    assert isinstance(world.ask(Report(0, 3, intent.intent_id, result)), Noted)
+
+
+def test_who_has_not_said_hello_is_not_heard(w, world) -> None:
+    for shard, epoch in ((0, 2), (1, 1)):
+        reply = quiet(world, Fund(shard, epoch, "BTC", Decimal(1)))
+        assert reply.reason is Refusal.STALE_EPOCH
+
+
+def test_a_repeated_hello_makes_no_event(world) -> None:
+    assert isinstance(quiet(world, world.hello()), Welcome)
+
+
+def test_hello_with_a_pair_that_is_not_traded(world) -> None:
+    reply = quiet(world, replace(world.hello(5), pairs=("BTC", "XRP")))
+    assert reply == Refused(Refusal.UNKNOWN_PAIR, "XRP is not traded in this run")
+
+
+def test_the_fence_stands_after_a_restart_of_risk(world) -> None:
+    world.ask(world.hello(3))
+    again = world.restart()
+    assert quiet(again, again.hello(2)).reason is Refusal.STALE_EPOCH
+    assert isinstance(quiet(again, again.hello(3)), Welcome)
+
+
+# fund
+
+
+def test_inventory_is_opened_once_for_ever(w) -> None:
+    world = w.World(ready=False)
+    world.start()
+    world.ask(world.hello())
+    funded = world.ask(Fund(0, 1, "BTC", Decimal(3_000_000)))
+    assert funded == Funded(
+        (
+            ("upbit", "KRW", Decimal(100_000_000)),
+            ("upbit", "BTC", Decimal("1.33333333")),
+            ("binance", "USDT", Decimal(70_000)),
+            ("binance", "BTC", Decimal("1.33333333")),
+        )
+    )
+    assert quiet(world, Fund(0, 1, "BTC", Decimal(1))) == funded
+    again = world.restart()
+    assert quiet(again, Fund(0, 1, "BTC", Decimal(1))) == funded
+    assert len([event for event in again.events if getattr(event, "why", "") == "opening"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("base", "price", "reason"),
+    [
+        ("XRP", Decimal(1), Refusal.UNKNOWN_PAIR),
+        ("BTC", Decimal(0), Refusal.MALFORMED),
+        ("BTC", Decimal("NaN"), Refusal.MALFORMED),
+    ],
+)
+def test_inventory_that_cannot_be_opened(world, base, price, reason) -> None:
+    assert quiet(world, Fund(0, 1, base, price)).reason is reason
+
+
+# extend
+
+
+def test_a_hedge_is_recorded_with_what_is_free(w) -> None:
+    world = w.World(config=w.with_paper(inventory_notional=Decimal(600_000)))
+    intent = world.entry(direction="buy_away")  # sells 0.5 of 0.6 at home
+    world.submit(intent)
+    request = extend(w, world, intent, quantity="0.3")
+    reply = world.ask(request)
+    assert isinstance(reply, Approved)
+    assert reply.available[1] == ("upbit", "BTC", Decimal(0))
+    assert world.state.balance("upbit", "BTC").held == Decimal("0.6")
+    world.report(intent, w.filled(request.order), w.expired(intent.home))
+    assert world.state.balance("upbit", "BTC").total == Decimal("0.3")
+    assert world.state.balance("upbit", "BTC").held == 0
+
+
+def test_a_hedge_passes_whatever_the_limits_and_the_phase_say(w) -> None:
+    world = w.World(
+        config=w.with_limits(
+            daily_loss_max=Decimal(1), open_intents_max=1, symbol_notional_max=Decimal(600_000)
+        )
+    )
+    intent = world.entry()
+    world.submit(intent)
+    world.phase = w.Phase.DRAINING
+    assert isinstance(world.ask(extend(w, world, intent, quantity="50")), Approved)
+
+
+def test_a_repeated_hedge_is_recorded_once(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    request = extend(w, world, intent)
+    first = world.ask(request)
+    assert quiet(world, request) == first
+    assert quiet(world.restart(), request) == first
+
+
+def test_hedges_that_are_refused(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.ask(extend(w, world, intent))
+    for request, reason in (
+        (extend(w, world, intent, quantity="0.2"), Refusal.MALFORMED),
+        (extend(w, world, intent, n=2, role="leg"), Refusal.MALFORMED),
+        (replace(extend(w, world, intent, n=3), intent_id="s1-0-1-77"), Refusal.UNKNOWN_INTENT),
+    ):
+        assert quiet(world, request).reason is reason
+
+
+# report
+
+
+def test_a_fill_is_booked_once_however_often_it_is_reported(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    first, second = (w.make_fill(intent.home, Decimal("0.2"), n=n) for n in (0, 1))
+    partial = Report(0, 1, intent.intent_id, w.OrderResult(intent.home, "PARTIAL", (first,)))
+    final = Report(0, 1, intent.intent_id, w.OrderResult(intent.home, "EXPIRED", (first, second)))
+    world.ask(partial)
+    assert quiet(world, partial) == Noted(intent.intent_id)
+    world.ask(final)
+    assert world.events[-1].fills == (second,)
+    assert quiet(world, final) == Noted(intent.intent_id)
+    assert quiet(world, partial) == Noted(intent.intent_id)  # late: the order stays at its end
+    assert world.state.balance("upbit", "BTC").total == Decimal("3.6")
+
+
+def test_a_final_state_is_never_left(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.report(intent, w.expired(intent.home))
+    for state in ("SENT", "ACCEPTED", "UNKNOWN", "CANCELED"):
+        quiet(world, Report(0, 1, intent.intent_id, w.OrderResult(intent.home, state)))
+    assert world.state.get_symbol_orders("BTC")[0].state == "EXPIRED"
+
+
+def test_a_fill_heard_of_after_the_end_is_a_fact_all_the_same(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.report(intent, w.expired(intent.home))
+    late = w.make_fill(intent.home, Decimal("0.1"))
+    world.report(intent, w.OrderResult(intent.home, "PARTIAL", (late,)))
+    result = world.state.get_symbol_orders("BTC")[0]
+    assert (result.state, result.fills) == ("EXPIRED", (late,))
+    assert world.state.balance("upbit", "BTC").total == Decimal("3.9")
+
+
+def test_unknown_is_noted_and_cleared_up_later(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.report(intent, w.OrderResult(intent.home, "UNKNOWN"))
+    world.report(intent, w.filled(intent.home))
+    assert world.state.get_symbol_orders("BTC")[0].state == "FILLED"
+
+
+def test_details_and_the_promised_price_are_kept(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.report(intent, w.OrderResult(intent.home, "SENT", decision_price=Decimal(99)))
+    world.report(intent, w.OrderResult(intent.home, "REJECTED", detail="no"))
+    result = world.state.get_symbol_orders("BTC")[0]
+    assert (result.detail, result.decision_price) == ("no", Decimal(99))
+
+
+def test_reports_that_are_refused(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    other = w.filled(replace(intent.home, client_id=f"{intent.intent_id}-h7"))
+    for intent_id, result, reason in (
+        ("s1-0-1-99", w.filled(intent.home), Refusal.UNKNOWN_INTENT),
+        (intent.intent_id, other, Refusal.MALFORMED),
+        (intent.intent_id, w.filled(intent.home, Decimal("0.6")), Refusal.MALFORMED),
+    ):
+        assert quiet(world, Report(0, 1, intent_id, result)).reason is reason
+
+
+def test_late_repeats_for_an_intent_that_is_over(w, world) -> None:
+    intent = world.entry()
+    world.carry_out(intent)
+    assert quiet(world, Report(0, 1, intent.intent_id, w.filled(intent.home))) == Noted(intent.intent_id)
+    assert quiet(world, Report(0, 1, intent.intent_id, w.OrderResult(intent.home, "SENT"))) == Noted(
+        intent.intent_id
+    )
+    news = w.OrderResult(intent.home, "FILLED", (w.make_fill(intent.home, n=5),))
+    reply = quiet(world, Report(0, 1, intent.intent_id, news))
+    assert (reply.reason, reply.detail) == (Refusal.UNKNOWN_INTENT, f"{intent.intent_id} is over")
+
+
+# conclude
+
+
+def test_nothing_filled_leaves_no_position(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.report(intent, w.expired(intent.home), w.expired(intent.away))
+    settled = world.conclude(intent, done=True)
+    assert settled.position is None
+    assert settled.available[0] == ("upbit", "KRW", Decimal(100_000_000))
+    assert "BTC" not in world.state.results.session
+
+
+def test_a_repeated_conclusion_is_answered_as_before(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.report(intent, w.filled(intent.home), w.filled(intent.away))
+    settled = world.conclude(intent)
+    assert settled.position.state == "OPEN"
+    request = Conclude(0, 1, intent.intent_id, Decimal(5), w.FX, True)
+    assert quiet(world, request) == settled
+    assert quiet(world.restart(), request) == settled
+
+
+def test_no_conclusion_while_an_order_is_unclear(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.report(intent, w.filled(intent.home), w.OrderResult(intent.away, "UNKNOWN"))
+    reply = quiet(world, Conclude(0, 1, intent.intent_id, Decimal(5), w.FX, True))
+    assert (reply.reason, reply.detail) == (
+        Refusal.MALFORMED,
+        f"{intent.intent_id}-a0 is UNKNOWN, not final",
+    )
+
+
+def test_conclusions_that_are_refused(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.report(intent, w.filled(intent.home), w.filled(intent.away))
+    for intent_id, mark, fx, reason in (
+        ("s1-0-1-99", Decimal(1), w.FX, Refusal.UNKNOWN_INTENT),
+        (intent.intent_id, Decimal(0), w.FX, Refusal.MALFORMED),
+        (intent.intent_id, Decimal("NaN"), w.FX, Refusal.MALFORMED),
+        (intent.intent_id, Decimal(1), FxQuote(Decimal(1), Decimal("Infinity")), Refusal.MALFORMED),
+    ):
+        assert quiet(world, Conclude(0, 1, intent_id, mark, fx, False)).reason is reason
+
+
+def test_a_leg_is_never_forgotten(w, world) -> None:
+    intent = world.entry()
+    world.submit(intent)
+    world.report(intent, w.filled(intent.home), w.expired(intent.away))
+    settled = world.conclude(intent, done=True)
+    assert isinstance(settled, Settled)
+    assert settled.position.state == "OPEN"
+    assert settled.position.short_base == Decimal("0.5")
+
+
+def test_the_session_continues_its_count(world) -> None:
+    assert world.restart().restart().state.session == 3
+
+
+def test_modes() -> None:
+    from arbshard.config import Config
+
+    assert mode_of(Config()) == "sim-paper"
+    assert mode_of(Config(data="public")) == "public-paper"

@@ -1,0 +1,269 @@
+"""Whatever comes, in whatever order and however often: books that balance, and a replay that is the live state."""
+
+from collections import defaultdict
+from decimal import Decimal
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from arbshard.ledger.events import Deposited, OrderReported
+from arbshard.ledger.postings import postings_of
+from arbshard.ledger.verify import verify
+from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.trade import notional_of
+from arbshard.wire.messages import Approved, Conclude, Extend, Fund, Report, Settled, Submit
+
+ORDER_STATES = ("SENT", "ACCEPTED", "PARTIAL", "UNKNOWN", "FILLED", "CANCELED", "REJECTED", "EXPIRED")
+USUAL = ("enter", "leave", "report", "conclude", "finish", "repeat") * 3
+STEPS = (*USUAL, "extend", "extend", "spoil", "spoil", "hello", "restart", "phase")
+
+steps = st.lists(
+    st.tuples(st.sampled_from(STEPS), st.integers(0, 10**6), st.integers(0, 10**6)), min_size=20, max_size=80
+)
+
+
+class Chaos:
+    """Workers that say anything, sense or not."""
+
+    def __init__(self, w, world) -> None:
+        self.w = w
+        self.world = world
+        self.said = []
+
+    def do(self, step: str, a: int, b: int) -> None:
+        getattr(self, step)(a, b)
+
+    def say(self, request) -> None:
+        self.said.append(request)
+        self.world.ask(request)
+
+    def enter(self, a: int, b: int) -> None:
+        direction = ("buy_home", "buy_away")[b % 2]
+        quantity = Decimal(1 + b % 97) / 100
+        self.say(Submit(0, self.world.epoch, self.world.entry(("BTC", "ETH")[a % 2], direction, quantity)))
+
+    def leave(self, a: int, b: int) -> None:
+        positions = list(self.world.state.positions.values())
+        if positions:
+            position = positions[a % len(positions)]
+            if position.quantity > 0:
+                price = Decimal(900_000 + b % 200_000)
+                self.say(Submit(0, self.world.epoch, self.world.exit_of(position, home_limit=price)))
+
+    def report(self, a: int, b: int) -> None:
+        trades = list(self.world.state.trades.values())
+        if not trades:
+            return
+        trade = trades[a % len(trades)]
+        known = trade.orders[b % len(trade.orders)]
+        state = ORDER_STATES[(a + b) % len(ORDER_STATES)]
+        left = known.order.quantity - known.filled
+        fills = known.fills
+        if left > 0 and b % 3:
+            some = left if state == "FILLED" else (left / (1 + a % 3)).quantize(Decimal("0.00001"))
+            if some > 0:
+                fills += (self.w.make_fill(known.order, some, n=len(fills)),)
+        shown = fills if b % 5 else fills[-1:]
+        result = self.w.OrderResult(known.order, state, shown)
+        self.say(Report(0, self.world.epoch, trade.intent.intent_id, result))
+
+    def conclude(self, a: int, b: int) -> None:
+        for trade in list(self.world.state.trades.values())[: 1 + a % 2]:
+            intent_id = trade.intent.intent_id
+            if b % 4:  # mostly in order: end what is open first
+                for result in trade.orders:
+                    if not result.is_final:
+                        ended = replace(result, state="EXPIRED")
+                        self.say(Report(0, self.world.epoch, intent_id, ended))
+            mark = Decimal(900_000 + a % 200_000)
+            self.say(Conclude(0, self.world.epoch, intent_id, mark, self.w.FX, bool(b % 3)))
+
+    def finish(self, a: int, b: int) -> None:
+        """As a worker does it: what is missing of both legs fills, and the intent ends."""
+        for trade in list(self.world.state.trades.values())[: 1 + a % 2]:
+            intent = trade.intent
+            for result in trade.orders[:2]:
+                left = result.order.quantity - result.filled
+                if left > 0 and not result.is_final:
+                    fill = self.w.make_fill(result.order, left, n=len(result.fills))
+                    full = self.w.OrderResult(result.order, "FILLED", (*result.fills, fill))
+                    self.say(Report(0, self.world.epoch, intent.intent_id, full))
+            done = intent.kind == "exit"
+            self.say(
+                Conclude(
+                    0, self.world.epoch, intent.intent_id, Decimal(900_000 + b % 200_000), self.w.FX, done
+                )
+            )
+
+    def extend(self, a: int, b: int) -> None:
+        for trade in list(self.world.state.trades.values())[:1]:
+            venue, letter = ((trade.intent.home, "h"), (trade.intent.away, "a"))[a % 2]
+            order = self.w.Order(
+                f"{trade.intent.intent_id}-{letter}{1 + b % 3}",
+                venue.market,
+                ("buy", "sell")[b % 2],
+                Decimal(1 + a % 50) / 100,
+                venue.limit,
+                ("hedge", "unwind")[a % 2],
+            )
+            self.say(Extend(0, self.world.epoch, trade.intent.intent_id, order))
+
+    def repeat(self, a: int, _: int) -> None:
+        if self.said:
+            self.world.ask(self.said[a % len(self.said)])
+
+    def spoil(self, a: int, b: int) -> None:
+        if not self.said:
+            return
+        request = self.said[a % len(self.said)]
+        if isinstance(request, Submit):
+            request = replace(request, intent=replace(request.intent, edge_bps=float(b)))
+        elif isinstance(request, Report) and request.result.fills:
+            fill = replace(request.result.fills[0], price=Decimal(1 + b))
+            request = replace(request, result=replace(request.result, fills=(fill,)))
+        elif isinstance(request, Conclude):
+            request = replace(request, mark=Decimal("NaN"))
+        else:
+            request = replace(request, epoch=request.epoch - 1)
+        self.world.ask(request)
+
+    def hello(self, a: int, _: int) -> None:
+        if a % 2:
+            self.world.epoch += 1
+        self.world.ask(self.world.hello())
+
+    def restart(self, a: int, _: int) -> None:
+        if a % 3 == 0:
+            self.world.stop()
+        before = self.world.state.state_hash()
+        again = self.world.restart()
+        assert replayed(self.world.events).state_hash() == before
+        self.world = again
+
+    def phase(self, a: int, _: int) -> None:
+        self.world.phase = (1, 1, 2, 3)[a % 4]
+
+
+def replayed(events) -> PortfolioState:
+    state = PortfolioState()
+    for event in events:
+        state.apply(event)
+    state.commit()
+    return state
+
+
+def check_books(state, events) -> None:
+    """Balances from deposits and fills; holds from what is open; nothing booked twice; double entry."""
+    due, seen = defaultdict(Decimal), set()
+    for event in events:
+        sums = defaultdict(Decimal)
+        for line in postings_of(event):
+            sums[line.currency] += line.amount
+        assert not any(sums.values())
+        if isinstance(event, Deposited):
+            due[event.venue, event.currency] += event.amount
+        if isinstance(event, OrderReported):
+            for fill in event.fills:
+                assert fill.fill_id not in seen
+                seen.add(fill.fill_id)
+                for currency, change in fill.changes():
+                    due[fill.market.venue, currency] += change
+    held = defaultdict(Decimal)
+    for trade in state.trades.values():
+        for hold in trade.holds:
+            assert hold.amount > 0
+            held[hold.venue, hold.currency] += hold.amount
+    for account, balance in state.balances.items():
+        assert balance.total == due[account], account
+        assert balance.held == held[account], account
+        assert balance.available == max(Decimal(0), balance.total - balance.held)
+    assert set(state.busy.values()) == set(state.trades)
+    entering = [trade for trade in state.trades.values() if trade.intent.kind == "entry"]
+    assert state.entering == len(entering)
+    assert state.exposure == sum(position.entry_notional for position in state.positions.values()) + sum(
+        notional_of(trade.intent) for trade in entering
+    )
+    totals = state.results.lifetime.get("")
+    if totals is not None:
+        assert totals.entries - totals.exits == len(state.positions)
+        assert totals.wins + totals.losses == totals.exits
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps)
+def test_the_replayed_state_is_the_live_one_whatever_was_said(w, made) -> None:
+    chaos = Chaos(w, w.World())
+    for step in made:
+        chaos.do(*step)
+    world = chaos.world
+    assert replayed(world.events).state_hash() == world.state.state_hash()
+    check_books(world.state, world.events)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps)
+def test_every_ledger_that_can_come_about_verifies(w, tmp_path_factory, made) -> None:
+    chaos = Chaos(w, w.World())
+    for step in made:
+        chaos.do(*step)
+    path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
+    chaos.world.write_ledger(path)
+    assert verify(path).differences == ()
+
+
+def script(w, world) -> list:
+    """A worker's day: entries, partial fills, a hedge, exits; every request in its order."""
+    said = []
+
+    def ask(request):
+        said.append(request)
+        return world.ask(request)
+
+    for base in ("BTC", "ETH", "BTC"):
+        entry = world.entry(base, "buy_home")
+        assert isinstance(ask(Submit(0, 1, entry)), Approved)
+        half = w.make_fill(entry.home, entry.home.quantity / 2)
+        ask(Report(0, 1, entry.intent_id, w.OrderResult(entry.home, "PARTIAL", (half,))))
+        rest = w.make_fill(entry.home, entry.home.quantity / 2, n=1)
+        ask(Report(0, 1, entry.intent_id, w.OrderResult(entry.home, "FILLED", (half, rest))))
+        ask(Report(0, 1, entry.intent_id, w.filled(entry.away, Decimal("0.3"))))
+        hedge = w.Order(
+            f"{entry.intent_id}-a1", entry.away.market, "sell", Decimal("0.2"), Decimal(690), "hedge"
+        )
+        ask(Extend(0, 1, entry.intent_id, hedge))
+        ask(Report(0, 1, entry.intent_id, w.filled(hedge)))
+        opened = ask(Conclude(0, 1, entry.intent_id, w.HOME_PRICE, w.FX, False)).position
+        leave = world.exit_of(opened, home_limit=Decimal(1_010_000))
+        assert isinstance(ask(Submit(0, 1, leave)), Approved)
+        ask(Report(0, 1, leave.intent_id, w.filled(leave.away)))
+        ask(Report(0, 1, leave.intent_id, w.filled(leave.home)))
+        closed = ask(Conclude(0, 1, leave.intent_id, w.HOME_PRICE, w.FX, True))
+        assert isinstance(closed, Settled)
+        assert closed.position.state == "CLOSED"
+    return said
+
+
+def books(state):
+    totals = state.results.lifetime[""]
+    return state.balances.totals(), totals, state.results.residue, dict(state.positions)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_lost_and_repeated_messages_change_nothing(w, data) -> None:
+    """Requests are lost (and asked again), replies are lost (and the request repeated), old ones come late."""
+    smooth = w.World()
+    said = script(w, smooth)
+    rough = w.World()
+    for at, request in enumerate(said):
+        for _ in range(data.draw(st.integers(1, 3), label="deliveries")):
+            rough.ask(request)
+            late = data.draw(st.integers(-2, at), label="late one")
+            if late >= 0:
+                rough.ask(said[late])
+            if data.draw(st.integers(0, 9), label="restart") == 0:
+                rough = rough.restart()
+                rough.ask(Fund(0, 1, "BTC", Decimal(1)))
+    assert books(rough.state) == books(smooth.state)
+    check_books(rough.state, rough.events)

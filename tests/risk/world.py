@@ -1,0 +1,266 @@
+"""A small world to trade in: two venues, a few coins, risk's core, and the worker's side of the talk.
+
+Loaded by path from the conftests of ``tests/risk``, ``tests/ledger`` and from ``tests/integration``.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from arbshard.config import Config
+from arbshard.ledger.events import Event
+from arbshard.ledger.store import LedgerStore
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.market import FeeSchedule, Leg, Market, MarketRules, Pair, TickBand, opposite, reverse
+from arbshard.model.order import Fill, Order, OrderResult
+from arbshard.model.phase import Phase
+from arbshard.model.position import Position
+from arbshard.model.universe import Universe
+from arbshard.risk.core import RiskCore
+from arbshard.risk.portfolio import PortfolioState
+from arbshard.wire.messages import Approved, Conclude, Fund, Hello, Reply, Report, Request, Settled, Submit
+
+NOW_MS = 1_795_000_000_000
+HOME = "upbit"
+AWAY = "binance"
+HOME_PRICE = Decimal(1_000_000)
+AWAY_PRICE = Decimal(700)
+FX = FxQuote(Decimal(1399), Decimal(1401))
+QUANTITY = Decimal("0.5")
+
+
+def make_leg(venue: str, symbol: str, base: str, quote: str, lot: str, slot: int) -> Leg:
+    fees = (
+        FeeSchedule(Decimal(5), Decimal(5), False)
+        if venue == HOME
+        else FeeSchedule(Decimal(10), Decimal(10), True)
+    )
+    rules = MarketRules(
+        (TickBand(Decimal(0), Decimal("0.01")),),
+        Decimal(lot),
+        Decimal(lot),
+        Decimal(5),
+        Decimal(1_000_000_000),
+    )
+    return Leg(Market(venue, symbol, base, quote), rules, fees, slot)
+
+
+def make_pair(base: str, slot: int) -> Pair:
+    return Pair(
+        base,
+        make_leg(HOME, f"KRW-{base}", base, "KRW", "0.00000001", slot),
+        make_leg(AWAY, f"{base}USDT", base, "USDT", "0.00001", slot + 1),
+    )
+
+
+def make_universe(*bases: str) -> Universe:
+    fx = make_leg(HOME, "KRW-USDT", "USDT", "KRW", "0.01", 0)
+    return Universe(fx, tuple(make_pair(base, 1 + 2 * i) for i, base in enumerate(bases)), (bases,))
+
+
+def make_fill(
+    order: Order, quantity: Decimal | None = None, price: Decimal | None = None, n: int = 0
+) -> Fill:
+    """As the paper venue makes it; the whole order at its limit unless said otherwise."""
+    quantity = order.quantity if quantity is None else quantity
+    price = order.limit if price is None else price
+    market = order.market
+    if market.venue == HOME:
+        fee, currency = quantity * price * Decimal("0.0005"), market.quote
+    elif order.side == "buy":
+        fee, currency = quantity * Decimal("0.001"), market.base
+    else:
+        fee, currency = quantity * price * Decimal("0.001"), market.quote
+    return Fill(f"{order.client_id}:{n}", order.client_id, market, order.side, quantity, price, fee, currency)
+
+
+def filled(order: Order, quantity: Decimal | None = None, price: Decimal | None = None) -> OrderResult:
+    fill = make_fill(order, quantity, price)
+    state = "FILLED" if fill.quantity == order.quantity else "EXPIRED"
+    return OrderResult(order, state, (fill,))
+
+
+def expired(order: Order) -> OrderResult:
+    return OrderResult(order, "EXPIRED")
+
+
+@dataclass
+class World:
+    """Risk's core with its pairs funded and shard 0 welcomed. ``events`` is what a ledger would hold."""
+
+    bases: tuple[str, ...] = ("BTC", "ETH")
+    config: Config = field(default_factory=Config)
+    ready: bool = True
+    now_ms: int = NOW_MS
+    phase: int = Phase.RUNNING
+    shard: int = 0
+    epoch: int = 1
+    serial: int = 0
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.universe = make_universe(*self.bases)
+        self.pairs = {pair.base: pair for pair in self.universe.pairs}
+        self.state = PortfolioState()
+        self.core = RiskCore(self.config, self.universe, self.state)
+        if self.ready:
+            self.start()
+            self.ask(self.hello())
+            for base in self.bases:
+                self.ask(Fund(self.shard, self.epoch, base, HOME_PRICE))
+
+    def start(self, run: str = "run-1") -> None:
+        self.events += self.core.start(self.now_ms, run, "test")
+        self.core.commit()
+
+    def stop(self) -> None:
+        self.events += self.core.stop(self.now_ms)
+        self.core.commit()
+
+    def ask(self, request: Request) -> Reply:
+        """Put a request, and forget that it was under reserve."""
+        self.now_ms += 1
+        reply, events = self.core.handle(request, self.now_ms, self.phase)
+        self.core.commit()
+        self.events += events
+        return reply
+
+    def restart(self, run: str = "run-1") -> "World":
+        """Risk anew, from the events alone."""
+        again = World(
+            self.bases,
+            self.config,
+            ready=False,
+            now_ms=self.now_ms,
+            shard=self.shard,
+            epoch=self.epoch,
+            serial=self.serial,
+            events=list(self.events),
+        )
+        for event in again.events:
+            again.state.apply(event)
+        again.state.commit()
+        again.start(run)
+        return again
+
+    def hello(self, epoch: int | None = None) -> Hello:
+        return Hello(self.shard, self.epoch if epoch is None else epoch, 4242, self.bases)
+
+    def next_id(self) -> str:
+        self.serial += 1
+        return f"s{self.state.session}-{self.shard}-{self.epoch}-{self.serial}"
+
+    def entry(
+        self,
+        base: str = "BTC",
+        direction: str = "buy_away",
+        quantity: Decimal = QUANTITY,
+        home_limit: Decimal = HOME_PRICE,
+        away_limit: Decimal = AWAY_PRICE,
+    ) -> Intent:
+        return self.intent("entry", base, direction, quantity, quantity, home_limit, away_limit)
+
+    def exit_of(
+        self,
+        position: Position,
+        home_limit: Decimal = HOME_PRICE,
+        away_limit: Decimal = AWAY_PRICE,
+        reason: str = "take_profit",
+    ) -> Intent:
+        """As ``execution.plan`` makes it: sell what is long, buy back what is short, grossed up for the fee."""
+        direction = reverse(position.direction)
+        home_is_bought = direction == "buy_home"
+        lot = self.pairs[position.pair].away.rules.lot
+        if home_is_bought:
+            home, away = position.short_base, position.long_base // lot * lot
+        else:
+            home, away = position.long_base, -(-(position.short_base / Decimal("0.999")) // lot) * lot
+        return self.intent(
+            "exit", position.pair, direction, home, away, home_limit, away_limit, position.position_id, reason
+        )
+
+    def intent(
+        self,
+        kind: str,
+        base: str,
+        direction: str,
+        home_quantity: Decimal,
+        away_quantity: Decimal,
+        home_limit: Decimal,
+        away_limit: Decimal,
+        position_id: str | None = None,
+        reason: str = "net_edge",
+    ) -> Intent:
+        intent_id = self.next_id()
+        pair = self.pairs[base]
+        home_side = "buy" if direction == "buy_home" else "sell"
+        return Intent(
+            intent_id,
+            kind,
+            base,
+            direction,
+            position_id or intent_id,
+            Order(f"{intent_id}-h0", pair.home.market, home_side, home_quantity, home_limit),
+            Order(f"{intent_id}-a0", pair.away.market, opposite(home_side), away_quantity, away_limit),
+            reason,
+            25.0,
+            FX,
+            self.now_ms,
+        )
+
+    def submit(self, intent: Intent) -> Reply:
+        return self.ask(Submit(self.shard, self.epoch, intent))
+
+    def report(self, intent: Intent, *results: OrderResult) -> Reply:
+        assert results
+        for result in results:
+            reply = self.ask(Report(self.shard, self.epoch, intent.intent_id, result))
+        return reply
+
+    def conclude(
+        self, intent: Intent, *, done: bool = False, mark: Decimal = HOME_PRICE, fx: FxQuote = FX
+    ) -> Reply:
+        return self.ask(Conclude(self.shard, self.epoch, intent.intent_id, mark, fx, done))
+
+    def carry_out(self, intent: Intent, *results: OrderResult, done: bool = False) -> Position | None:
+        """Submit, report (both legs filled unless said otherwise), conclude."""
+        approved = self.submit(intent)
+        assert isinstance(approved, Approved), approved
+        self.report(intent, *(results or (filled(intent.home), filled(intent.away))))
+        settled = self.conclude(intent, done=done)
+        assert isinstance(settled, Settled), settled
+        return settled.position
+
+    def open_position(self, base: str = "BTC", direction: str = "buy_away") -> Position:
+        position = self.carry_out(self.entry(base, direction))
+        assert position is not None
+        assert position.state == "OPEN"
+        return position
+
+    def round_trip(
+        self, base: str = "BTC", direction: str = "buy_away", home_out: Decimal = HOME_PRICE
+    ) -> Position:
+        position = self.carry_out(
+            self.exit_of(self.open_position(base, direction), home_limit=home_out), done=True
+        )
+        assert position is not None
+        assert position.state == "CLOSED"
+        return position
+
+    def write_ledger(self, path: Path) -> None:
+        """Store all events, closed in order."""
+        store = LedgerStore.open(path, name="sim", mode="sim-paper", now_ms=self.now_ms)
+        store.append(self.events)
+        store.close()
+
+
+def with_limits(**changes: object) -> Config:
+    config = Config()
+    return msgspec.structs.replace(config, limits=msgspec.structs.replace(config.limits, **changes))
+
+
+def with_paper(**changes: object) -> Config:
+    config = Config()
+    return msgspec.structs.replace(config, paper=msgspec.structs.replace(config.paper, **changes))
