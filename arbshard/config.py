@@ -14,13 +14,18 @@ from msgspec import Meta
 
 from arbshard.errors import ConfigError
 
+_AMOUNT_MAX = Decimal(10**15)
+_FEE_BPS_MAX = Decimal(10_000)
+"""The whole notional: at this fee nothing would be left to divide by."""
+
 Regime = Literal["calm", "mixed", "high-win", "low-win", "trending", "crash"]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0, lt=1e12)]
 NotNegative = Annotated[float, Meta(ge=0, lt=1e12)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}\Z")]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +35,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SimConfig(_Section, frozen=True):
     """The simulated exchanges."""
 
-    seed: Annotated[int, Meta(ge=0)] = 7
+    seed: Seed = 7
     regime: Regime = "mixed"
     coins: Annotated[int, Meta(ge=1, le=1000)] = 30
     updates_per_s: Annotated[float, Meta(gt=0, le=100)] = 10.0
@@ -94,13 +99,19 @@ class StrategyConfig(_Section, frozen=True):
     """Take depth while the marginal unit still nets this."""
     max_edge_bps: Positive = 500.0
     """Refuse an edge above this: too good to be true."""
+    round_trip_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
+    """Enter only if entry and exit together would net this once the gap has closed, at the spreads of now: a coin
+    whose tick is wide costs more to leave than its gap brings."""
     take_profit_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
     """Leave when the whole round trip, closed now, nets at least this."""
     close_on_spread_reversal: bool = True
     reversal_bps: NotNegative = 3.0
     """How far the gap (mid to mid, no fees) must stand on the other side to count as reversed."""
-    stop_loss_bps: Positive = 60.0
-    """Leave when the whole round trip, closed now, loses at least this."""
+    stop_loss_bps: Positive = 100.0
+    """Leave when the whole round trip, closed now, loses at least this. Leaving right after entering costs about
+    45 here (fees and FX twice, spreads), which is part of it."""
+    stop_room_bps: NotNegative = 40.0
+    """Enter only if the books may still move this far against the position before the stop loss is reached."""
     max_hold_s: Positive = 20.0
     cooldown_ms: NotNegative = 500.0
     """Pause of a pair after each trade or refusal."""
@@ -142,10 +153,10 @@ class ExecutionConfig(_Section, frozen=True):
 class PaperConfig(_Section, frozen=True):
     """The paper venue: how far it is from too good to be true."""
 
-    seed: Annotated[int, Meta(ge=0)] = 1
+    seed: Seed = 1
     latency_ms: Positive = 40.0
     """Median time from sending an order to its arrival in the book; log-normally distributed."""
-    latency_sigma: NotNegative = 0.5
+    latency_sigma: Annotated[float, Meta(ge=0, le=5)] = 0.5
     """Sigma of the logarithm of the latency."""
     reject_share: Share = 0.002
     """Share of orders the venue refuses."""
@@ -274,6 +285,9 @@ def _check(config: Config, where: str) -> Config:
             raise ConfigError(where, f"{path}: must be a number that is not negative, not {amount}")
         if amount == 0 and path.startswith(("sizing.", "limits.")):
             raise ConfigError(where, f"{path}: must be above 0")
+        most = _FEE_BPS_MAX if path.endswith("_fee_bps") else _AMOUNT_MAX
+        if amount >= most:
+            raise ConfigError(where, f"{path}: must be below {most}")
     if config.data == "public":
         for name in ("upbit", "binance"):
             venue = config.venues.get(name)

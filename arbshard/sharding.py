@@ -18,11 +18,15 @@ def preference(base: str, shards: int) -> list[int]:
 def split(bases: Sequence[str], shards: int) -> tuple[tuple[str, ...], ...]:
     """All ``bases`` by shard; within a shard in the order given.
 
-    Pure rendezvous hashing leaves small universes lopsided, so a shard takes at most ceil(n / shards) pairs
-    and passes the rest on to their next choice.
+    Pure rendezvous hashing leaves small universes lopsided, so no shard gets two pairs more than another: one that
+    is full passes the rest on to their next choice.
     """
-    most = -(-len(bases) // shards)
+    least, larger = divmod(len(bases), shards)
     taken: list[list[str]] = [[] for _ in range(shards)]
     for base in bases:
-        taken[next(shard for shard in preference(base, shards) if len(taken[shard]) < most)].append(base)
+        most = least + 1 if larger else least
+        shard = next(shard for shard in preference(base, shards) if len(taken[shard]) < most)
+        taken[shard].append(base)
+        if len(taken[shard]) > least:
+            larger -= 1
     return tuple(tuple(one) for one in taken)

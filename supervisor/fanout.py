@@ -59,14 +59,14 @@ class VenueFanout:
             self.refused += 1
             return
         slot, pushes, topics = target
-        if slot in self._dark:
-            self._dark.discard(slot)
-            self._books.set_live(slot, live=True)
         try:
             self._write(slot, frame, received_ns)
         except FrameError:
             self.refused += 1
             return
+        if slot in self._dark:  # only now: what stood there before must not come back to life
+            self._dark.discard(slot)
+            self._books.set_live(slot, live=True)
         for push in pushes:
             push(slot)
         for topic in topics:

@@ -18,6 +18,7 @@ from arbshard.errors import ArbshardError, ProtocolError, SharedMemoryError
 from arbshard.log import error_count, get_logger
 from arbshard.model.notes import RunState, SupervisorNote, VenueNote
 from arbshard.model.phase import Phase, WorkerState
+from arbshard.model.risk_note import decode_risk_note
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
@@ -273,7 +274,7 @@ class Run:
     def _find_unattended(self, universe: Universe) -> None:
         """Positions in the ledger whose pair is not traded in this run have nobody to close them."""
         with PageReader.attach(self.files.risk_page) as page:
-            note = msgspec.json.decode(page.note(), type=_RiskPositions)
+            note = decode_risk_note(page.note())
         mine = {pair.base for pair in universe.pairs}
         self._unattended = tuple(
             f"{position.pair} {position.position_id}"
@@ -335,15 +336,6 @@ class _SimReady(msgspec.Struct, frozen=True):
 
     upbit: _Address
     binance: _Address
-
-
-class _RiskPosition(msgspec.Struct, frozen=True):
-    position_id: str
-    pair: str
-
-
-class _RiskPositions(msgspec.Struct, frozen=True):
-    positions: tuple[_RiskPosition, ...] = ()
 
 
 def _with_ports(sim: SimConfig, ready: _SimReady) -> SimConfig:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -17,6 +18,8 @@ from arbshard.errors import RunDirError
 from arbshard.model.rundir import RunFiles
 
 _SOCKET_PATH_MAX = 107
+_LOCK_TRIES = 10
+_ORPHANS_POLL_S = 0.05
 _ORPHANS_S = 3.0
 """Children of a dead supervisor notice within a second; this is how long a new one waits for them."""
 
@@ -36,6 +39,36 @@ def find_run_dir(name: str) -> Path:
     return run_root() / name
 
 
+def _open_lock(files: RunFiles) -> int:
+    path = files.dir
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if path.parent.stat().st_uid != os.getuid():
+            raise RunDirError(f"run directory {path.parent} belongs to another user")
+        path.mkdir(mode=0o700, exist_ok=True)
+        return os.open(files.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RunDirError(f"run directory {path} cannot be written: {error.strerror}") from error
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it still does anything: a dead process that nobody has buried yet does not."""
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _until_gone(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait until they have ended; those that have not in time."""
+    deadline_s = monotonic() + timeout_s
+    left = [process for process in processes if _runs(process)]
+    while left and monotonic() < deadline_s:
+        sleep(_ORPHANS_POLL_S)
+        left = [process for process in left if _runs(process)]
+    return left
+
+
 class RunDir:
     """The directory of one running instance, held by a lock as long as the process lives."""
 
@@ -52,28 +85,34 @@ class RunDir:
             raise RunDirError(
                 f"run directory {path}: the path is too long for a socket; use a shorter --name"
             )
-        try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            if path.parent.stat().st_uid != os.getuid():
-                raise RunDirError(f"run directory {path.parent} belongs to another user")
-            path.mkdir(mode=0o700, exist_ok=True)
-            lock = os.open(files.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise RunDirError(f"run directory {path} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
-            raise RunDirError(
-                f"an instance named '{name}' is already running (pid {holder}): "
-                f"stop it with 'arbshard stop --name {name}' or choose another --name"
-            ) from None
+        lock = cls._lock_file(name, files)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         run_dir = cls(files, lock)
-        run_dir._clear()
+        try:
+            run_dir._clear()
+        except RunDirError:
+            os.close(lock)
+            raise
         return run_dir
+
+    @staticmethod
+    def _lock_file(name: str, files: RunFiles) -> int:
+        for _ in range(_LOCK_TRIES):
+            lock = _open_lock(files)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+                os.close(lock)
+                raise RunDirError(
+                    f"an instance named '{name}' is already running (pid {holder}): "
+                    f"stop it with 'arbshard stop --name {name}' or choose another --name"
+                ) from None
+            if files.lock.exists() and os.path.samestat(os.fstat(lock), files.lock.stat()):
+                return lock
+            os.close(lock)  # its holder removed the file after we had opened it: it locks nothing any more
+        raise RunDirError(f"run directory {files.dir} is being removed by another instance: try again")
 
     def note_children(self, children: dict[str, int]) -> None:
         """Keep who our children are, so that a successor can wait for them if we are killed."""
@@ -121,13 +160,12 @@ class RunDir:
                     orphans.append(process)
             except psutil.NoSuchProcess:
                 continue
-        deadline = monotonic() + _ORPHANS_S
-        while orphans and monotonic() < deadline:
-            sleep(0.05)
-            orphans = [process for process in orphans if process.is_running()]
-        for process in orphans:
-            process.kill()
-            process.wait(timeout=1)
+        stubborn = _until_gone(orphans, _ORPHANS_S)
+        for process in stubborn:
+            with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                process.kill()
+        if left := _until_gone(stubborn, _ORPHANS_S):
+            raise RunDirError(f"process {left[0].pid} of the last run cannot be ended")
 
 
 def running_pid(name: str) -> int | None:

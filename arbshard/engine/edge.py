@@ -84,6 +84,7 @@ def terms_of(pair: Pair, direction: Direction) -> Terms:
 def walk(levels: Levels, quantity: float) -> Fill:
     """Average and worst price of taking ``quantity`` from ``levels``, as far as they go."""
     left = quantity
+    dust = abs(quantity) * 1e-12  # what subtracting floats leaves must not touch one more level
     paid = 0.0
     worst = levels[0][0]
     for price, size in levels:
@@ -91,7 +92,7 @@ def walk(levels: Levels, quantity: float) -> Fill:
         paid += take * price
         left -= take
         worst = price
-        if left <= 0.0:
+        if left <= dust:
             break
     taken = quantity - max(left, 0.0)
     return Fill(paid / taken if taken > 0 else worst, worst, taken)

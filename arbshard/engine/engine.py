@@ -128,6 +128,7 @@ class ArbitrageEngine:
     def evaluate(self, state: PairState, now_ns: int, now_ms: int) -> Trade | None:
         """The trade this pair should do now, or None. Exits come before entries."""
         if state.busy:
+            state.refusal = None  # nothing was judged: the last refusal must not be counted again
             return None
         state.refusal = doubt(state.home, state.away, self.fx, now_ns, self._quality)
         if state.refusal is not None:
@@ -208,6 +209,15 @@ class ArbitrageEngine:
             return None
         if edge.net_bps > self._strategy.max_edge_bps:
             state.refusal = Refusal.EDGE_TOO_GOOD
+            return None
+        back_asks, back_bids = (away.asks, home.bids) if direction == "buy_home" else (home.asks, away.bids)
+        back_terms, back_fx = (state.buy_away, fx[1]) if direction == "buy_home" else (state.buy_home, fx[0])
+        back_bps = top_edge_bps(back_asks, back_bids, back_terms, back_fx)
+        at_once_bps = edge.net_bps + back_bps
+        once_closed_bps = at_once_bps + abs(gap_bps(home, away, fx))
+        room_bps = at_once_bps + self._strategy.stop_loss_bps
+        if once_closed_bps < self._strategy.round_trip_bps or room_bps < self._strategy.stop_room_bps:
+            state.refusal = Refusal.ROUND_TRIP_COST
             return None
         return Entry(state.pair, direction, edge, fx)
 

@@ -101,10 +101,7 @@ class BaseExecutor:
         while True:
             match machine.next_step(self._books.tradable(home), self._books.tradable(away)):
                 case Send(orders):
-                    for order in orders:
-                        if order.role != "leg":
-                            await self._risk.extend(machine.intent.intent_id, order)
-                    await asyncio.gather(*(self._send(machine, order) for order in orders))
+                    await self._send_all(machine, orders)
                 case Ask(orders):
                     for order in orders:
                         await self._record(machine, await self._port.ask(order))
@@ -119,8 +116,18 @@ class BaseExecutor:
                     )
                     return Outcome(None, settled)
 
-    async def _send(self, machine: TwoLeg, order: Order) -> None:
-        await self._record(machine, await self._port.send(order))
+    async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
+        for order in orders:
+            if order.role != "leg":
+                await self._risk.extend(machine.intent.intent_id, order)
+        results = await asyncio.gather(*(self._send(machine, order) for order in orders))
+        if any(result.state == "REJECTED" and result.order.role != "leg" for result in results):
+            await self._pause()  # a venue that refuses would otherwise be asked again at once, without end
+
+    async def _send(self, machine: TwoLeg, order: Order) -> OrderResult:
+        result = await self._port.send(order)
+        await self._record(machine, result)
+        return result
 
     async def _record(self, machine: TwoLeg, result: OrderResult) -> None:
         machine.record(result)

@@ -29,10 +29,13 @@ def plan_entry(trade: Entry, intent_id: str, now_ms: int) -> Intent:
     buys_home = trade.direction == "buy_home"
     home, away = trade.pair.home, trade.pair.away
     buy, sell = (home, away) if buys_home else (away, home)
+    kept = base_kept(buy)
+    whole = max(buy, sell, key=lambda leg: leg.rules.lot) if kept == ONE else buy
+    quantity = _lots(edge.buy_quantity, whole)
     bought = make_order(
         buy,
         "buy",
-        _lots(edge.buy_quantity, buy),
+        quantity,
         exact(edge.buy_worst),
         f"{intent_id}-{'h' if buys_home else 'a'}0",
         "leg",
@@ -40,7 +43,7 @@ def plan_entry(trade: Entry, intent_id: str, now_ms: int) -> Intent:
     sold = make_order(
         sell,
         "sell",
-        _lots(edge.sell_quantity, sell),
+        sell.rules.round_quantity(quantity * kept),  # a float of many coins is not exact to the lot
         exact(edge.sell_worst),
         f"{intent_id}-{'a' if buys_home else 'h'}0",
         "leg",

@@ -12,12 +12,15 @@ Both legs go out at once. When both are final, what was bought and what was sold
     ==================  ==========================================================================
 
 ``hedge_tries`` orders on the lagging leg, then as many taking the leading leg back, then again from the start,
-each reaching twice as far: it gives up only when what is left is below both venues' minimum order (residue).
+each reaching twice as far: it gives up only when what is left is below both venues' minimum order, valued at the
+limit it would need (residue).
 """
 
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from arbshard.config import ExecutionConfig
 from arbshard.execution.plan import base_kept, make_order
@@ -29,6 +32,7 @@ from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 
 _SLIPPAGE_BPS_MAX = Decimal(1000)
+_EXIT_PRICE_SHARE = Decimal("0.95")
 
 
 class Send(NamedTuple):
@@ -78,10 +82,14 @@ class TwoLeg:
         self._results: dict[str, OrderResult] = {result.order.client_id: result for result in known}
 
     def record(self, result: OrderResult) -> None:
-        """Take in how an order stands. A final state is never left again."""
+        """Take in how an order stands. A final state is never left again, and a fill once heard of stays."""
         old = self._results.get(result.order.client_id)
-        if old is None or not old.is_final:
-            self._results[result.order.client_id] = result
+        if old is not None:
+            if old.is_final:
+                return
+            fills = {fill.fill_id: fill for fill in (*old.fills, *result.fills)}
+            result = replace(result, fills=tuple(fills.values()))
+        self._results[result.order.client_id] = result
 
     @property
     def results(self) -> tuple[OrderResult, ...]:
@@ -144,18 +152,18 @@ class TwoLeg:
             quantity = leg.rules.round_quantity(
                 abs(excess) / base_kept(leg) if side == "buy" else abs(excess)
             )
-            best = exact(_touch(books[leg.market], side))
-            if leg.rules.accepts(best, quantity):
-                number = 1 + self.follow_ups
-                name = "h" if leg is self._pair.home else "a"
-                return make_order(
-                    leg,
-                    side,
-                    quantity,
-                    best * (1 + self._slip(side)),
-                    f"{self.intent.intent_id}-{name}{number}",
-                    "hedge" if leg is lagging else "unwind",
-                )
+            name = "h" if leg is self._pair.home else "a"
+            order = make_order(
+                leg,
+                side,
+                quantity,
+                exact(_touch(books[leg.market], side)) * (1 + self._slip(side)),
+                f"{self.intent.intent_id}-{name}{1 + self.follow_ups}",
+                "hedge" if leg is lagging else "unwind",
+            )
+            # Venues measure their minimum at the limit: what only the touch lifts above it is refused for ever.
+            if leg.rules.accepts(order.limit, quantity):
+                return order
         return None
 
     def _leg_on(self, side: Side) -> Leg:
@@ -175,11 +183,15 @@ class TwoLeg:
         return slip if side == "buy" else -slip
 
     def _is_tradable(self, home: OrderBookSnapshot, away: OrderBookSnapshot) -> bool:
-        """Whether both legs that are left could still be closed by orders that their venues accept."""
+        """Whether both legs that are left could still be closed by orders that their venues accept.
+
+        Valued a little below the books, for an exit's limits stand behind them: a position that is just large
+        enough today could never be left tomorrow.
+        """
         long, short = self._open()
         quantity = max(min(long, short), ZERO)
         return all(
-            leg.rules.accepts(exact(book.mid), leg.rules.round_quantity(quantity))
+            leg.rules.accepts(exact(book.mid) * _EXIT_PRICE_SHARE, leg.rules.round_quantity(quantity))
             for leg, book in ((self._pair.home, home), (self._pair.away, away))
         )
 

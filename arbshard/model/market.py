@@ -67,7 +67,8 @@ class MarketRules(msgspec.Struct, frozen=True):
     def accepts(self, price: Decimal, quantity: Decimal) -> bool:
         """Whether an order of ``quantity`` at ``price`` meets the venue's minimum and maximum."""
         notional = price * quantity
-        return quantity >= self.quantity_min and self.notional_min <= notional <= self.notional_max
+        is_enough = quantity > 0 and quantity >= self.quantity_min
+        return is_enough and self.notional_min <= notional <= self.notional_max
 
 
 class FeeSchedule(msgspec.Struct, frozen=True):

@@ -27,6 +27,8 @@ class Refusal(IntEnum):
     BOOK_BAD = 207
     """The newest frame was cut, crossed, empty or not finite."""
     EDGE_TOO_GOOD = 208
+    ROUND_TRIP_COST = 209
+    """The entry would pay, but not the way out at the spreads of now."""
 
     SYMBOL_NOTIONAL = 301
     SYMBOL_POSITIONS = 302

@@ -10,10 +10,9 @@ from itertools import islice
 import msgspec
 from msgspec import Raw
 
-from arbshard.model.intent import CloseReason
-from arbshard.model.market import Direction
 from arbshard.model.money import ZERO, plain
 from arbshard.model.position import Position
+from arbshard.model.risk_note import BalanceNote, PortfolioTally, PositionNote, RiskNoteHead, Tally
 from arbshard.risk.balances import Account, Balance
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.results import ALL, Totals
@@ -21,84 +20,7 @@ from arbshard.risk.results import ALL, Totals
 _CLOSED_SHOWN = 20
 
 
-class Tally(msgspec.Struct, frozen=True):
-    """Results of one symbol, or of all."""
-
-    entries: int
-    exits: int
-    open: int
-    """Open positions now."""
-    wins: int
-    losses: int
-    win_rate: float | None
-    """0 to 1; None when nothing was closed."""
-    pnl: str
-    """Of positions closed, after fees."""
-    fees: str
-    """Of positions closed."""
-
-
-class PortfolioTally(Tally, frozen=True):
-    """Results of all symbols."""
-
-    currency: str
-    """Of all money here."""
-    exposure: str
-    """Entry notional of open positions and of entries under way."""
-    residue: dict[str, dict[str, str]]
-    """What all closed positions ever have left behind, by venue and coin."""
-
-
-class BalanceNote(msgspec.Struct, frozen=True):
-    """One currency on one venue."""
-
-    total: str
-    held: str
-
-
-class PositionNote(msgspec.Struct, frozen=True):
-    """A position in brief."""
-
-    position_id: str
-    pair: str
-    direction: Direction
-    quantity: str
-    entry_home_price: str
-    entry_away_price: str
-    notional: str
-    opened_ms: int
-    closed_ms: int
-    reason: CloseReason | None
-    pnl: str | None
-
-
-class _NoteHead(msgspec.Struct, frozen=True, kw_only=True):
-    session: int
-    portfolio: PortfolioTally
-    """This session."""
-    lifetime: PortfolioTally
-    refusals: dict[str, int]
-    """This session, by name of the reason."""
-    reasons: dict[str, int]
-    """Positions closed in this session by reason."""
-    doubted: int
-    """Positions called done of which too much was left, in this session."""
-    open_intents: int
-    positions: tuple[PositionNote, ...]
-    """All that are open."""
-    closed: tuple[PositionNote, ...]
-    """The last that were closed, newest first."""
-
-
-class RiskNote(_NoteHead, frozen=True, kw_only=True):
-    """The whole note."""
-
-    symbols: dict[str, Tally]
-    """This session."""
-    balances: dict[str, dict[str, BalanceNote]]
-
-
-class _RawNote(_NoteHead, frozen=True, kw_only=True):
+class _RawNote(RiskNoteHead, frozen=True, kw_only=True):
     """``RiskNote`` on its way out."""
 
     symbols: dict[str, Raw]
@@ -106,12 +28,6 @@ class _RawNote(_NoteHead, frozen=True, kw_only=True):
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(RiskNote)
-
-
-def decode_note(note: bytes) -> RiskNote:
-    """Raises ``msgspec.MsgspecError`` for anything that is not a whole note."""
-    return _decoder.decode(note)
 
 
 class NoteWriter:

@@ -7,8 +7,9 @@ import psutil
 
 from arbshard.clock import Clock
 from arbshard.errors import SharedMemoryError
-from arbshard.model.notes import ChildNote, RiskNote, SupervisorNote, Totals
+from arbshard.model.notes import ChildNote, SupervisorNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
+from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader
@@ -80,7 +81,6 @@ class Collector:
             reasons=risk_note.reasons,
             balances=risk_note.balances,
             positions=risk_note.positions,
-            residue=risk_note.residue,
             latency_us=_latency(decisions),
             approval_us=_latency(approvals),
             messages=messages,
@@ -92,7 +92,7 @@ class Collector:
         )
 
     def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, int]:
-        note = RiskNote(session=0, portfolio=Totals(), lifetime=Totals())
+        note = NO_NOTE
         counters: dict[str, int] = {}
         commit = Histogram.of(())
         try:
@@ -100,7 +100,7 @@ class Collector:
                 counters = page.values()
                 commit = page.histogram("commit")
                 if raw := page.note():
-                    note = msgspec.json.decode(raw, type=RiskNote)
+                    note = decode_risk_note(raw)
         except SharedMemoryError:
             counters = {}  # not started yet: shown as such
         status = RiskStatus(

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arbshard.model.notes import BalanceNote, PositionNote, Totals
+from arbshard.model.risk_note import BalanceNote, PortfolioTally, PositionNote, Tally
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -88,13 +88,14 @@ class Status(msgspec.Struct, frozen=True):
     shards: tuple[ShardStatus, ...]
     venues: tuple[VenueStatus, ...]
     risk: RiskStatus
-    portfolio: Totals
-    lifetime: Totals
-    symbols: dict[str, Totals]
+    portfolio: PortfolioTally
+    """Since this start."""
+    lifetime: PortfolioTally
+    """Since the ledger began."""
+    symbols: dict[str, Tally]
     reasons: dict[str, int]
     balances: dict[str, dict[str, BalanceNote]]
     positions: tuple[PositionNote, ...]
-    residue: dict[str, dict[str, str]]
     latency_us: Latency
     """Receive → decision over all shards."""
     approval_us: Latency

@@ -7,7 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from arbshard.model.notes import Totals
+from arbshard.model.risk_note import PortfolioTally, Tally
 from arbshard.status.model import Latency, ShardStatus, Status
 from arbshard.status.summary import Summary
 
@@ -97,7 +97,7 @@ def _headline(status: Status) -> Text:
     )
 
 
-def _portfolio(session: Totals, lifetime: Totals) -> Table:
+def _portfolio(session: PortfolioTally, lifetime: PortfolioTally) -> Table:
     table = _table("Portfolio")
     for heading in ("", "entries", "exits", "open", "win rate", "PnL", "fees"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
@@ -175,7 +175,7 @@ def _risk(status: Status) -> Text:
     )
 
 
-def _symbols(symbols: dict[str, Totals], shown: int) -> Table:
+def _symbols(symbols: dict[str, Tally], shown: int) -> Table:
     title = "Symbols" if shown >= len(symbols) else f"Symbols: the {shown} busiest of {len(symbols)}"
     table = _table(title)
     for heading in ("symbol", "entries", "exits", "open", "win rate", "PnL", "fees"):
@@ -194,7 +194,7 @@ def _symbols(symbols: dict[str, Totals], shown: int) -> Table:
     return table
 
 
-def _trades(totals: Totals) -> str:
+def _trades(totals: PortfolioTally) -> str:
     return (
         f"{totals.entries} entries, {totals.exits} exits, {totals.open} open; "
         f"{totals.wins} won, {totals.losses} lost, win rate {_rate(totals.win_rate)}"

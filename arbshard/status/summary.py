@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arbshard.model.notes import Totals
+from arbshard.model.risk_note import PortfolioTally, Tally
 from arbshard.status.model import Latency, Status
 
 
@@ -14,8 +14,8 @@ class Summary(msgspec.Struct, frozen=True):
     data: str
     duration_s: float
     ok: bool
-    portfolio: Totals
-    symbols: dict[str, Totals]
+    portfolio: PortfolioTally
+    symbols: dict[str, Tally]
     reasons: dict[str, int]
     refusals: dict[str, int]
     """By risk."""

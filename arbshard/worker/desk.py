@@ -6,6 +6,7 @@ reply, so that a successor begins where this process ended.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 
 from arbshard.clock import Clock
 from arbshard.config import Config
@@ -94,7 +95,9 @@ class Desk:
             self._meter.count("opportunities")
         executor = self._executors.get_executor(state.pair.base)
         assert executor is not None, state.pair.base
-        self._spawn(self._settle(state, executor.execute(intent, before), is_exit=before is not None))
+        self._spawn(
+            self._settle(state, partial(executor.execute, intent, before), is_exit=before is not None)
+        )
 
     def fund(self) -> None:
         """Have the paper inventory of pairs opened whose price has become known."""
@@ -123,12 +126,12 @@ class Desk:
         before = self._positions[state.pair.base].get(intent.position_id) if intent.kind == "exit" else None
         executor = self._executors.get_executor(state.pair.base)
         assert executor is not None, state.pair.base
-        await self._settle(state, executor.resume(taken_over, before), is_exit=intent.kind == "exit")
+        await self._settle(state, partial(executor.resume, taken_over, before), is_exit=intent.kind == "exit")
 
     async def _settle(
-        self, state: PairState, running: Coroutine[None, None, Outcome], *, is_exit: bool
+        self, state: PairState, run: Callable[[], Coroutine[None, None, Outcome]], *, is_exit: bool
     ) -> None:
-        outcome = await running
+        outcome = await run()
         rest_ns = int(self._config.strategy.cooldown_ms * 1e6)
         now_ns = self._clock.monotonic_ns()
         if outcome.refused is not None:

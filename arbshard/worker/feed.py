@@ -66,10 +66,11 @@ class ShardFeed:
         if found is None:
             return None
         sequence, received_ns, live, frame = found
-        skipped = sequence - self._sequences[slot]
+        before = self._sequences[slot]
+        skipped = sequence - before
         if skipped == 0:
             return None
-        if skipped > 2:  # the writer adds two for each write
+        if before and skipped > 2:  # the writer adds two for each write; what was before our time is no loss
             self.conflated += skipped // 2 - 1
         self._sequences[slot] = sequence
         self.frames += 1

@@ -22,7 +22,7 @@ _CLOSE_AGAIN_NS = 200_000_000
 
 
 class ShardLoop:
-    """Doorbell and timer of one shard. ``stop`` is called once with the exit code."""
+    """Doorbell and timer of one shard. ``stop`` is called with the exit code, the first call counts."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class ShardLoop:
         self._stop = stop
         self._loop = asyncio.get_running_loop()
         self._parked = False
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = 0.0
         self._wall_offset_ms = 0
@@ -63,7 +64,8 @@ class ShardLoop:
         self._cycle()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and do nothing more: the feed is about to be unmapped."""
+        self._closed = True
         self._loop.remove_reader(self._waiter.fileno())
         if self._timer is not None:
             self._timer.cancel()
@@ -79,6 +81,8 @@ class ShardLoop:
             self._cycle()
 
     def _cycle(self) -> None:
+        if self._closed:  # this turn was planned before
+            return
         for slot in self._feed.changed():
             self._on_slot(slot)
         if self._waiter.park():

@@ -21,8 +21,8 @@ from arbshard.ledger.verify import verify
 from arbshard.model.money import MONEY_CONTEXT
 from arbshard.model.phase import Phase
 from arbshard.model.refusal import Refusal
+from arbshard.model.risk_note import decode_risk_note
 from arbshard.model.rundir import RunFiles
-from arbshard.risk.note import decode_note
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.pages import PageReader
 from arbshard.wire.messages import (
@@ -112,7 +112,7 @@ class Run:
 
     def note(self):
         with PageReader.attach(self.files.risk_page) as page:
-            return decode_note(page.note())
+            return decode_risk_note(page.note())
 
     async def ask(self, request: Request) -> Reply:
         if self.client is None:

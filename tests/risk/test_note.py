@@ -6,7 +6,8 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from arbshard.risk.note import NoteWriter, decode_note
+from arbshard.model.risk_note import decode_risk_note
+from arbshard.risk.note import NoteWriter
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def world(w):
 
 
 def note_of(world):
-    return decode_note(NoteWriter(world.state, "KRW").encode())
+    return decode_risk_note(NoteWriter(world.state, "KRW").encode())
 
 
 def test_a_fresh_ledgers_note(world) -> None:
@@ -70,10 +71,10 @@ def test_a_writer_that_has_written_before_writes_what_a_new_one_does(w, world) -
     writer = NoteWriter(world.state, "KRW")
     for step in (world.open_position, lambda: world.open_position("ETH"), world.stop):
         step()
-        assert decode_note(writer.encode()) == note_of(world)
+        assert decode_risk_note(writer.encode()) == note_of(world)
     leave = world.exit_of(world.state.get_symbol_positions("BTC")[0])
     world.carry_out(leave, done=True)
-    assert decode_note(writer.encode()) == note_of(world)
+    assert decode_risk_note(writer.encode()) == note_of(world)
 
 
 def test_a_position_kept_from_an_earlier_session_is_among_the_symbols(world) -> None:
@@ -86,7 +87,7 @@ def test_a_position_kept_from_an_earlier_session_is_among_the_symbols(world) -> 
 def test_half_a_note_is_no_note(world) -> None:
     text = NoteWriter(world.state, "KRW").encode()
     with pytest.raises(msgspec.MsgspecError):
-        decode_note(text[:-10])
+        decode_risk_note(text[:-10])
 
 
 def test_a_thousand_pairs_fit_the_page(w) -> None:

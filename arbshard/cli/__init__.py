@@ -1,0 +1,42 @@
+"""The ``arbshard`` command: one thin function per command.
+
+Bad input is one line on stderr and exit code 2.
+"""
+
+import typer
+
+from arbshard import __version__
+from arbshard.cli import ledger, run, status
+from arbshard.errors import ArbshardError, LedgerError, UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Cross-exchange crypto arbitrage: many pairs, many processes, one ledger.",
+)
+app.command()(run.run)
+app.command()(status.status)
+app.command()(run.stop)
+app.add_typer(ledger.app, name="ledger")
+
+
+@app.command()
+def version() -> None:
+    """The version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except UsageError as error:
+        typer.echo(f"arbshard: {error}", err=True)
+        raise SystemExit(2) from error
+    except LedgerError as error:
+        typer.echo(f"arbshard: ledger: {error}", err=True)
+        raise SystemExit(1) from error
+    except ArbshardError as error:
+        typer.echo(f"arbshard: {error}", err=True)
+        raise SystemExit(1) from error

@@ -1,0 +1,92 @@
+"""How the gaps of different pairs move together. Pure; fed and read at sample pace, never on the tick path."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from math import fsum, sqrt
+
+from arbshard.engine.series import SpreadSeries
+
+
+def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
+    """Pearson's coefficient over the intervals in which both have a sample, -1 to 1.
+
+    None below ``samples_min`` of the more demanding one, and when either does not move. Raises ``ValueError`` for
+    series of different pace, which have no common sample times.
+    """
+    if a.sample_ms != b.sample_ms:
+        raise ValueError(f"sampled every {a.sample_ms} ms and every {b.sample_ms} ms")
+    a_start, a_values = a.intervals()
+    b_start, b_values = b.intervals()
+    start = max(a_start, b_start)
+    common = [
+        (x, y)
+        for x, y in zip(a_values[start - a_start :], b_values[start - b_start :], strict=False)
+        if x == x and y == y  # noqa: PLR0124 - not NaN
+    ]
+    if len(common) < max(a.samples_min, b.samples_min):
+        return None
+    xs, ys = [x for x, _ in common], [y for _, y in common]
+    if min(xs) == max(xs) or min(ys) == max(ys):
+        return None
+    # Means first: the one-pass formula loses everything to a large offset.
+    x_mean, y_mean = fsum(xs) / len(xs), fsum(ys) / len(ys)
+    xs, ys = [x - x_mean for x in xs], [y - y_mean for y in ys]
+    spread = sqrt(fsum(x * x for x in xs)) * sqrt(fsum(y * y for y in ys))
+    if spread == 0.0:
+        return None
+    together = fsum(x * y for x, y in zip(xs, ys, strict=True))
+    return max(-1.0, min(1.0, together / spread))
+
+
+class CorrelationMatrix:
+    """Correlations of every two of up to ``pairs_max`` series, a few brought up to date at a time.
+
+    A whole matrix at once would hold up the loop it runs in; ``update`` does a bounded share and goes round.
+    """
+
+    def __init__(
+        self, series: Mapping[str, SpreadSeries], *, pairs_max: int = 64, cells_max: int = 8
+    ) -> None:
+        """The first ``pairs_max`` of ``series``; ``cells_max`` cells are computed by one ``update``."""
+        if pairs_max < 2 or cells_max < 1:
+            raise ValueError(f"pairs_max {pairs_max}, cells_max {cells_max}")
+        self._series = dict(list(series.items())[:pairs_max])
+        self._cells_max = cells_max
+        self._order = list(combinations(sorted(self._series), 2))
+        self._next = 0
+        self._cells: dict[tuple[str, str], float] = {}
+        self._due_ns = 0
+        self._sample_ns = int(min((one.sample_ms for one in self._series.values()), default=1000.0) * 1e6)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The bases it knows, sorted."""
+        return tuple(sorted(self._series))
+
+    def update(self, now_ns: int) -> int:
+        """Bring the next cells up to date, at most once per sample interval; how many were."""
+        if now_ns < self._due_ns or not self._order:
+            return 0
+        self._due_ns = now_ns + self._sample_ns
+        count = min(self._cells_max, len(self._order))
+        for _ in range(count):
+            a, b = cell = self._order[self._next]
+            self._next = (self._next + 1) % len(self._order)
+            value = correlation(self._series[a], self._series[b])
+            if value is None:
+                self._cells.pop(cell, None)
+            else:
+                self._cells[cell] = value
+        return count
+
+    def get(self, a: str, b: str) -> float | None:
+        """As last computed, whichever is named first; None when undefined, unknown or not yet computed."""
+        if a == b:
+            return 1.0 if a in self._series else None
+        return self._cells.get((a, b) if a < b else (b, a))
+
+    def strongest(self, base: str, count: int = 5) -> list[tuple[str, float]]:
+        """The other pairs that move most like ``base`` or against it, strongest first."""
+        others = ((other, self.get(base, other)) for other in self._series if other != base)
+        known = [(other, value) for other, value in others if value is not None]
+        return sorted(known, key=lambda item: -abs(item[1]))[:count]

@@ -1,0 +1,247 @@
+"""``SpreadSeries``: the gap of one pair over time, and what can be said of it. Pure, bounded, no numpy.
+
+Fed at a fixed pace by whoever evaluates the pair, read by rules and status. Sums are kept as samples come and go,
+so that feeding and reading cost the same however long the window is. Taking from a sum what leaves the window lets
+rounding errors gather: a reading that they could harm has the sums computed anew first.
+"""
+
+from array import array
+from collections.abc import Sequence
+from itertools import pairwise
+from math import fsum, log, log1p, nan, sqrt
+
+GAP_BPS_MAX = 1e12
+"""A gap beyond is no gap but a mistake; squares of smaller ones stay far from overflow."""
+
+_LOST_DIGITS_MAX = 1e-3
+"""How far a sum of squares may shrink before it is computed anew: three of its sixteen digits are lost then."""
+
+
+class SpreadSeries:
+    """The first sample of every interval of ``sample_ms``, over the newest ``window`` intervals.
+
+    Intervals are counted on the clock's own grid, so the series of two pairs share their sample times. An interval
+    without a sample stays empty and is never filled in.
+    """
+
+    __slots__ = (
+        "_age",
+        "_anchor",
+        "_due_ns",
+        "_last",
+        "_newest",
+        "_pair_anchor",
+        "_pair_d",
+        "_pair_peak",
+        "_pair_u",
+        "_pair_ud",
+        "_pair_uu",
+        "_pairs",
+        "_peak",
+        "_sample_ns",
+        "_sum",
+        "_sum_squares",
+        "_values",
+        "count",
+        "refused",
+        "samples_min",
+        "window",
+    )
+
+    def __init__(self, window: int = 300, sample_ms: float = 1000.0, samples_min: int = 30) -> None:
+        """``samples_min``: how many samples z-score, half-life and correlation must rest on."""
+        if window < 2 or sample_ms < 0.001 or not 2 <= samples_min <= window:
+            raise ValueError(f"window {window}, sample_ms {sample_ms}, samples_min {samples_min}")
+        self.window = window
+        self.samples_min = samples_min
+        self._sample_ns = round(sample_ms * 1_000_000)
+        self._values = array("d", [nan]) * window
+        """Interval n stands at n modulo ``window``; NaN where there was no sample."""
+        self._newest = -1
+        """Number of the newest interval with a sample."""
+        self._due_ns = 0
+        self._last = nan
+        self.refused = 0
+        """Samples that were no number, or beyond ``GAP_BPS_MAX``."""
+        self._clear()
+
+    def _clear(self) -> None:
+        self.count = 0
+        """Samples in the window."""
+        # Sums of x - anchor: close to the data, or the squares of a large offset would drown the deviation.
+        self._anchor = self._sum = self._sum_squares = self._peak = 0.0
+        # Of neighbouring samples (x, next x), with u = x - anchor and d = next x - x: the regression of d on x.
+        self._pairs = 0
+        self._pair_anchor = self._pair_u = self._pair_uu = self._pair_d = self._pair_ud = 0.0
+        self._pair_peak = 0.0
+        self._age = 0
+        """Samples since the sums were last computed anew."""
+
+    def add(self, now_ns: int, gap_bps: float) -> bool:
+        """Take the sample if its interval has none yet; whether it was taken. ``now_ns`` is monotonic."""
+        if now_ns < self._due_ns:
+            return False
+        if not -GAP_BPS_MAX <= gap_bps <= GAP_BPS_MAX:  # NaN is within nothing
+            self.refused += 1
+            return False
+        window, values = self.window, self._values
+        interval = now_ns // self._sample_ns
+        self._due_ns = (interval + 1) * self._sample_ns
+        if interval - self._newest > window:
+            if self.count:
+                values[:] = array("d", [nan]) * window
+            self._clear()
+        else:
+            for passed in range(self._newest + 1, interval + 1):
+                self._drop(passed % window)
+        if not self.count:
+            self._anchor = self._pair_anchor = gap_bps
+        before = values[(interval - 1) % window]
+        values[interval % window] = gap_bps
+        self._newest, self._last = interval, gap_bps
+        self._age += 1
+        self.count += 1
+        x = gap_bps - self._anchor
+        self._sum += x
+        self._sum_squares += x * x
+        if self._sum_squares > self._peak:
+            self._peak = self._sum_squares
+        if before == before:  # noqa: PLR0124 - false for NaN, and three times faster than isnan()
+            u, d = before - self._pair_anchor, gap_bps - before
+            self._pairs += 1
+            self._pair_u += u
+            self._pair_uu += u * u
+            self._pair_d += d
+            self._pair_ud += u * d
+            if self._pair_uu > self._pair_peak:
+                self._pair_peak = self._pair_uu
+        return True
+
+    def _drop(self, slot: int) -> None:
+        """Empty the slot of the oldest interval."""
+        value = self._values[slot]
+        if value != value:  # noqa: PLR0124 - NaN: nothing there
+            return
+        self._values[slot] = nan
+        self.count -= 1
+        x = value - self._anchor
+        self._sum -= x
+        self._sum_squares -= x * x
+        after = self._values[slot + 1 - self.window]  # a negative index wraps round
+        if after == after:  # noqa: PLR0124 - not NaN
+            u, d = value - self._pair_anchor, after - value
+            self._pairs -= 1
+            self._pair_u -= u
+            self._pair_uu -= u * u
+            self._pair_d -= d
+            self._pair_ud -= u * d
+
+    @property
+    def due_ns(self) -> int:
+        """Monotonic time before which a sample would be skipped."""
+        return self._due_ns
+
+    @property
+    def sample_ms(self) -> float:
+        """Length of an interval in milliseconds."""
+        return self._sample_ns / 1_000_000
+
+    @property
+    def last(self) -> float | None:
+        """The newest sample in basis points; None before the first."""
+        return self._last if self.count else None
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the window in basis points; None when it is empty."""
+        if not self.count:
+            return None
+        self._refresh()
+        return self._anchor + self._sum / self.count
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of the window (n - 1) in basis points; None below two samples."""
+        if self.count < 2:
+            return None
+        self._refresh()
+        squares = self._sum_squares - self._sum * self._sum / self.count
+        return sqrt(max(squares, 0.0) / (self.count - 1))
+
+    @property
+    def z_score(self) -> float | None:
+        """How many deviations the newest sample is off the mean.
+
+        None below ``samples_min`` samples, and when all are alike.
+        """
+        if self.count < self.samples_min:
+            return None
+        deviation = self.deviation
+        if not deviation:
+            return None
+        return (self._last - self._anchor - self._sum / self.count) / deviation
+
+    @property
+    def half_life_s(self) -> float | None:
+        """Seconds in which a gap loses half its distance to the mean, as far as the window tells.
+
+        Ornstein-Uhlenbeck, sampled: the regression of the next change on x has slope b = exp(-theta dt) - 1, and the
+        half-life is ln 2 / theta = -ln 2 dt / ln(1 + b) (E. Chan, Algorithmic Trading, 2013, chapter 2, in its
+        exact form). Only neighbouring samples count. None below ``samples_min`` of them, when x does not revert
+        (b >= 0), and when it overshoots the mean within one interval (b <= -1). A half-life near the window's
+        own length is hardly told from a random walk.
+        """
+        pairs = self._pairs
+        if pairs < self.samples_min - 1:
+            return None
+        self._refresh()
+        spread = pairs * self._pair_uu - self._pair_u * self._pair_u
+        if spread <= 0:
+            return None
+        slope = (pairs * self._pair_ud - self._pair_u * self._pair_d) / spread
+        if not -1 < slope < 0:
+            return None
+        return -log(2) / log1p(slope) * self._sample_ns / 1e9
+
+    def intervals(self) -> tuple[int, list[float]]:
+        """Number of the window's oldest interval, and its values from there; NaN where there is no sample."""
+        start = (self._newest + 1) % self.window
+        return self._newest + 1 - self.window, self._values[start:].tolist() + self._values[:start].tolist()
+
+    def _refresh(self) -> None:
+        """Compute the sums anew where subtracting may have cost too many digits."""
+        if self._age > self.window or not (
+            _is_sound(self.count, self._sum, self._sum_squares, self._peak)
+            and _is_sound(self._pairs, self._pair_u, self._pair_uu, self._pair_peak)
+        ):
+            self._recompute()
+
+    def _recompute(self) -> None:
+        _, values = self.intervals()
+        present = [value for value in values if value == value]  # noqa: PLR0124 - not NaN
+        self._anchor = anchor = _centre(present)
+        self._sum = fsum(x - anchor for x in present)
+        self._sum_squares = self._peak = fsum((x - anchor) ** 2 for x in present)
+        pairs = [(x, y) for x, y in pairwise(values) if x == x and y == y]  # noqa: PLR0124 - not NaN
+        self._pair_anchor = anchor = _centre([x for x, _ in pairs])
+        self._pair_u = fsum(x - anchor for x, _ in pairs)
+        self._pair_uu = self._pair_peak = fsum((x - anchor) ** 2 for x, _ in pairs)
+        self._pair_d = fsum(y - x for x, y in pairs)
+        self._pair_ud = fsum((x - anchor) * (y - x) for x, y in pairs)
+        self._age = 0
+
+
+def _centre(values: Sequence[float]) -> float:
+    """The mean; the value itself when all are alike, so that their deviation is exactly 0."""
+    if not values:
+        return 0.0
+    return values[0] if min(values) == max(values) else fsum(values) / len(values)
+
+
+def _is_sound(count: int, total: float, squares: float, peak: float) -> bool:
+    """Whether neither what was taken away nor the anchor's distance from the mean outweighs what is left."""
+    if not count:
+        return True
+    return (
+        squares >= peak * _LOST_DIGITS_MAX and squares - total * total / count >= squares * _LOST_DIGITS_MAX
+    )
