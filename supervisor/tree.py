@@ -104,7 +104,7 @@ class Tree:
             child.state = "ended"
             self._on_change()
             return
-        words = child.last_words()
+        words = child.last_words() if code > 0 else ""  # who was killed did not say why
         if code in _FATAL_CODES and child.name == "risk":
             child.state = "ended"
             raise ChildFailedError(f"risk: {_FATAL_CODES[code]}: {words}")

@@ -85,6 +85,7 @@ class Collector:
             approval_us=_latency(approvals),
             messages=messages,
             errors=errors + risk_errors + sum(shard.errors for shard in shards),
+            restarts=sum(child.restarts for child in note.children),
             alerts=note.alerts,
             unattended=note.unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),

@@ -101,6 +101,8 @@ class Status(msgspec.Struct, frozen=True):
     approval_us: Latency
     messages: int
     errors: int
+    restarts: int
+    """Of all children."""
     alerts: tuple[str, ...]
     unattended: tuple[str, ...]
     memory_mb: float

@@ -49,13 +49,12 @@ def summarise(last: Status, *, alive: Status | None, failure: str) -> Summary:
     for shard in last.shards:
         for reason, count in shard.refusals.items():
             data_refusals[reason] = data_refusals.get(reason, 0) + count
-    restarts = last.risk.restarts + sum(shard.restarts for shard in last.shards)
     return Summary(
         name=last.name,
         mode=last.mode,
         data=last.data,
         duration_s=last.uptime_s,
-        ok=not failure and last.errors == 0 and restarts == 0,
+        ok=not failure and last.errors == 0 and last.restarts == 0,
         portfolio=last.portfolio,
         symbols=last.symbols,
         reasons=last.reasons,
@@ -72,7 +71,7 @@ def summarise(last: Status, *, alive: Status | None, failure: str) -> Summary:
         rejected_orders=sum(shard.rejected for shard in last.shards),
         partial_orders=sum(shard.partial for shard in last.shards),
         errors=last.errors,
-        restarts=restarts,
+        restarts=last.restarts,
         alerts=last.alerts,
         failure=failure,
         memory_mb=alive.memory_mb if alive is not None else 0.0,

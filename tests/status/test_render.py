@@ -1,0 +1,126 @@
+"""Tables for a terminal: every number in its place."""
+
+import pytest
+from msgspec.structs import replace
+
+from arbshard.status.render import render_status, render_summary
+from arbshard.status.summary import summarise
+
+
+class TestStatus:
+    def test_headline(self, status, drawn):
+        line = drawn(render_status(status)).splitlines()[0]
+        for part in (
+            "desk", "degraded", "SIMULATED exchanges", "paper orders", "1234 s", "190 MB",
+            "1,700,000 messages", "18 errors",
+        ):  # fmt: skip
+            assert part in line
+
+    def test_public_feeds_are_not_called_simulated(self, status, drawn):
+        text = drawn(render_status(replace(status, data="public")))
+        assert "public feeds" in text
+        assert "SIMULATED" not in text
+
+    def test_portfolio(self, status, row):
+        drawing = render_status(status)
+        assert row(drawing, "this run") == [
+            "this", "run", "101", "102", "103", "49.8%", "-106,106", "KRW", "107,108",
+        ]  # fmt: skip
+        assert row(drawing, "ledger") == ["ledger", "111", "112", "113", "-", "+116,116", "KRW", "117,117"]
+
+    def test_shards(self, status, row):
+        drawing = render_status(status)
+        assert row(drawing, "0 ") == [
+            "0", "running", "30001", "31", "2", "33", "3,434", "3,501", "3,503", "3,601", "BOOK_STALE", "41",
+        ]  # fmt: skip
+        assert row(drawing, "1 ") == [
+            "1", "quarantined", "-", "51", "3", "53", "0", "0", "0", "0", "FX_STALE", "62",
+        ]  # fmt: skip
+
+    def test_venues(self, status, row):
+        drawing = render_status(status)
+        assert row(drawing, "upbit") == [
+            "upbit", "(simulated)", "connected", "71", "72", "7,373", "7,778", "ms", "75", "76",
+        ]  # fmt: skip
+        assert row(drawing, "binance ")[:8] == ["binance", "down", "81", "82", "8,383", "8,787", "ms", "85"]
+
+    def test_risk(self, status, drawn):
+        (line,) = [line for line in drawn(render_status(status)).splitlines() if line.startswith("Risk ")]
+        for part in (
+            "running",
+            "30009",
+            "session 95",
+            "91 approved",
+            "DAILY_LOSS 93, BALANCE 92",
+            "9,401 µs",
+        ):
+            assert part in line
+
+    def test_symbols_busiest_first(self, status, row, drawn):
+        drawing = render_status(status)
+        assert row(drawing, "BTC") == ["BTC", "121", "122", "123", "12.6%", "+127,127", "128"]
+        assert row(drawing, "ETH") == ["ETH", "131", "132", "133", "13.6%", "-137,137", "138"]
+        assert row(drawing, "SOL") == ["SOL", "0", "0", "0", "-", "0", "0"]
+        text = drawn(drawing)
+        assert text.index("ETH") < text.index("BTC") < text.index("SOL")
+
+    def test_only_as_many_symbols_as_there_is_room_for(self, status, drawn):
+        text = drawn(render_status(status, symbols_shown=1))
+        assert "the 1 busiest of 3" in text
+        assert "ETH" in text
+        assert "BTC" not in text
+
+    def test_problems_and_alerts(self, status, drawn):
+        text = drawn(render_status(status))
+        for line in ("! shard 1 is quarantined", "! binance is down", "12:00:00 worker-1 given up"):
+            assert line in text
+
+    def test_what_children_say_is_shown_as_it_is(self, status, drawn):
+        """Brackets in an error text are no markup."""
+        said = "worker-0: [red]KeyError[/] [/nothing"
+        assert said in drawn(render_status(replace(status, alerts=(said,), problems=(said,))))
+
+    def test_before_anything_has_happened(self, status, drawn):
+        empty = replace(status, shards=(), venues=(), symbols={}, problems=(), alerts=())
+        assert "desk" in drawn(render_status(empty))
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("running", 0), ("degraded", 1), ("starting", 1), ("draining", 1), ("ended", 2), ("dead", 2)],
+)
+def test_exit_code(status, state, code):
+    assert replace(status, state=state).exit_code == code
+
+
+class TestSummary:
+    def test_every_number(self, status, drawn):
+        text = drawn(render_summary(summarise(status, alive=status, failure="")))
+        for part in (
+            "arbshard 'desk': 1234 s on SIMULATED exchanges, paper orders",
+            "101 entries, 102 exits, 103 open; 104 won, 105 lost, win rate 49.8%",
+            "-106,106 KRW realised, after 107,108 fees",
+            "max_hold 142, take_profit 141",
+            "1040, 108 partly filled, 106 rejected",
+            "DAILY_LOSS 93, BALANCE 92",
+            "BOOK_STALE 102, FX_STALE 62, LEG_SKEW 4",
+            "p50 1,501  p90 1,502  p99 1,503  p99.9 1,504  max 1,505 µs  (1,506)",
+            "p50 1,601  p90 1,602  p99 1,603  p99.9 1,604  max 1,605 µs  (1,606)",
+            "p50 9,401  p90 9,402  p99 9,403  p99.9 9,404  max 9,405 µs  (9,406)",
+            "1,700,000 received, 940 evaluated, 980 superseded unread, 162 bad",
+            "18 logged, 9 restarts",
+            "/state/desk",
+            "12:00:00 worker-1 given up",
+            "BTC", "ETH", "SOL",
+        ):  # fmt: skip
+            assert part in text, part
+        assert "could not go on" not in text
+
+    def test_failure_is_said(self, status, drawn):
+        text = drawn(render_summary(summarise(status, alive=None, failure="risk is gone")))
+        assert "The run could not go on: risk is gone" in text
+
+    def test_nothing_is_none(self, status, drawn):
+        bare = summarise(replace(status, reasons={}), alive=None, failure="")
+        text = drawn(render_summary(replace(bare, refusals={}, data_refusals={})))
+        assert text.count("none") == 3

@@ -1,0 +1,107 @@
+"""One child: started, watched, ended; real little programs."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open("{ready}", "w").close()
+time.sleep(60)
+"""
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_before_it_is_started(program):
+    child = program("")
+    assert (child.pid, child.poll(), child.epoch, child.last_words()) == (0, None, 0, "")
+    child.terminate()
+    child.kill()
+    assert child.note().restarts == 0
+
+
+async def test_runs_and_ends(program):
+    child = program("raise SystemExit(7)")
+    child.start()
+    pid = child.pid
+    assert pid > 0
+    assert child.note() == type(child.note())("worker-0", "starting", pid, 1, 0)
+    await until(lambda: child.poll() is not None)
+    assert (child.poll(), child.pid) == (7, 0)
+
+
+async def test_each_start_is_a_new_epoch(program, tmp_path):
+    child = program(f"open(r'{tmp_path}/EPOCH', 'w').close()")
+    for epoch in (1, 2):
+        child.start()
+        await until(lambda: child.poll() is not None)
+        assert child.epoch == epoch
+    assert (tmp_path / "1").exists()
+    assert (tmp_path / "2").exists()
+    assert child.note().restarts == 1
+
+
+async def test_last_words_are_the_last_line_of_stderr(program):
+    child = program("import sys; sys.stderr.write('first\\n' + 'x' * 5000 + '\\n  the reason  \\n\\n')")
+    child.start()
+    await until(lambda: child.poll() is not None)
+    assert child.last_words() == "the reason"
+
+
+async def test_last_words_of_the_last_incarnation_only(program):
+    child = program("import sys; EPOCH == 1 and sys.stderr.write('old news')")
+    for words in ("old news", ""):
+        child.start()
+        await until(lambda: child.poll() is not None)
+        assert child.last_words() == words
+
+
+async def test_terminate_asks_and_kill_does_not(program, tmp_path):
+    child = program("import time; time.sleep(60)")
+    child.start()
+    child.terminate()
+    await until(lambda: child.poll() is not None)
+    assert child.poll() == -signal.SIGTERM
+
+    ready = tmp_path / "ready"
+    stubborn = program(STUBBORN.format(ready=ready), "worker-1")
+    stubborn.start()
+    await until(ready.exists)
+    stubborn.terminate()
+    await asyncio.sleep(0.1)
+    assert stubborn.poll() is None
+    stubborn.kill()
+    assert stubborn.poll() == -signal.SIGKILL
+    assert stubborn.pid == 0
+
+
+async def test_ctrl_c_of_the_terminal_does_not_reach_it(program):
+    child = program("import time; time.sleep(60)")
+    child.start()
+    assert os.getsid(child.pid) == child.pid != os.getsid(0)
+
+
+async def test_writes_nothing_to_our_terminal(program, capfd):
+    child = program("print('hello'); import sys; print('words', file=sys.stderr)")
+    child.start()
+    await until(lambda: child.poll() is not None)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_log_directory_gone(program, tmp_path):
+    child = program("")
+    child._stderr = Path(tmp_path / "gone" / "x.stderr")
+    with pytest.raises(FileNotFoundError):
+        child.start()
+    assert child.last_words() == ""

@@ -1,0 +1,201 @@
+"""The children of a run: restarted after a crash, given up after too many, ended in order. Real little programs."""
+
+import asyncio
+
+import pytest
+
+from arbshard.clock import SystemClock
+from arbshard.config import RunConfig
+from arbshard.errors import UsageError
+from supervisor.tree import ChildFailedError, Tree
+
+pytestmark = pytest.mark.integration
+
+SLEEPS = "import time; time.sleep(60)"
+FAILS_ONCE = "import sys, time; EPOCH == 1 and sys.exit('boom'); time.sleep(60)"
+STUBBORN = (
+    "import signal, time, pathlib; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    " pathlib.Path(r'{ready}').touch(); time.sleep(60)"
+)
+
+
+class Room:
+    def __init__(self, **run):
+        self.alerts = []
+        self.changes = 0
+        self.tree = Tree(RunConfig(**run), SystemClock(), self.alerts.append, self.changed)
+
+    def changed(self):
+        self.changes += 1
+
+    async def watch_until(self, condition):
+        async with asyncio.timeout(20):
+            while not condition():
+                self.tree.watch()
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def room():
+    made = []
+
+    def build(**run):
+        made.append(Room(**run))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.tree.kill_all()
+
+
+class TestReady:
+    async def test_waits_until_it_is_at_work(self, room, program):
+        one, child = room(), program(SLEEPS)
+        one.tree.start(child)
+        asked = []
+        await one.tree.until_ready(child, lambda: len(asked) > 3 or asked.append(1), 10.0)
+        assert child.state == "running"
+        assert one.tree.children == (child,)
+        assert one.changes == 1
+
+    async def test_wrong_settings_are_told_in_the_childs_words(self, room, program):
+        one, child = (
+            room(),
+            program("import sys; print('port 80 is taken', file=sys.stderr); sys.exit(2)", "sim"),
+        )
+        one.tree.start(child)
+        with pytest.raises(UsageError) as caught:
+            await one.tree.until_ready(child, lambda: False, 20.0)
+        assert str(caught.value) == "port 80 is taken"
+
+    async def test_any_other_end_is_a_failed_start(self, room, program):
+        one, child = room(), program("raise RuntimeError('no luck')", "risk")
+        one.tree.start(child)
+        with pytest.raises(
+            ChildFailedError, match=r"risk ended with code 1 at its start: RuntimeError: no luck"
+        ):
+            await one.tree.until_ready(child, lambda: False, 20.0)
+
+    async def test_silence_is_a_failed_start(self, room, program):
+        one, child = room(), program(SLEEPS)
+        one.tree.start(child)
+        with pytest.raises(ChildFailedError, match=r"worker-0 was not ready within 0\.1 s"):
+            await one.tree.until_ready(child, lambda: False, 0.1)
+
+
+class TestWatch:
+    async def test_crashed_child_is_restarted_under_a_new_epoch(self, room, program):
+        one, child = room(), program(FAILS_ONCE)
+        one.tree.start(child)
+        await one.watch_until(lambda: child.epoch == 2)
+        assert child.state == "running"
+        assert child.pid
+        assert one.alerts == ["worker-0 ended with code 1; restarted in 0 s: boom"]
+        assert one.changes == 2
+
+    async def test_child_that_ends_without_being_asked_is_restarted_too(self, room, program):
+        one, child = room(), program("import sys, time; EPOCH == 1 and sys.exit(0); time.sleep(60)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.epoch == 2)
+
+    async def test_worker_is_given_up_after_too_many_and_the_others_go_on(self, room, program):
+        one = room(restart_tries=2)
+        child, other = program("raise SystemExit('again')"), program(SLEEPS, "worker-1")
+        one.tree.start(child)
+        one.tree.start(other)
+        await one.watch_until(lambda: child.state == "quarantined")
+        assert child.epoch == 3
+        assert one.alerts[-1] == "worker-0 ended with code 1 too often and is given up: again"
+        one.tree.watch()
+        assert child.epoch == 3
+        assert other.poll() is None
+
+    @pytest.mark.parametrize("name", ["risk", "sim"])
+    async def test_run_cannot_do_without_the_others(self, room, program, name):
+        one, child = room(restart_tries=1), program("raise SystemExit(1)", name)
+        one.tree.start(child)
+        with pytest.raises(ChildFailedError, match=f"{name} cannot be kept running"):
+            await one.watch_until(lambda: False)
+        assert child.state == "quarantined"
+
+    @pytest.mark.parametrize(("code", "why"), [(2, "these settings"), (3, "the ledger")])
+    async def test_risk_that_says_it_cannot_is_believed_at_once(self, room, program, code, why):
+        one, child = room(), program(f"import sys; print('words', file=sys.stderr); sys.exit({code})", "risk")
+        one.tree.start(child)
+        with pytest.raises(ChildFailedError, match=f"{why}.*: words"):
+            await one.watch_until(lambda: False)
+        assert child.epoch == 1
+
+    async def test_pause_before_the_next_try_is_kept(self, room, program):
+        one, child = room(restart_tries=5), program("raise SystemExit(1)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "restarting")
+        assert child.pid == 0
+        epoch = child.epoch
+        one.tree.watch()
+        assert child.epoch == epoch
+        await one.watch_until(lambda: child.epoch > epoch)
+
+    async def test_child_that_has_done_its_part_while_stopping_stays_ended(self, room, program):
+        one, child = room(), program("")
+        one.tree.start(child)
+        one.tree.ending = True
+        await one.watch_until(lambda: child.state == "ended")
+        one.tree.watch()
+        assert child.epoch == 1
+        assert one.alerts == []
+
+    async def test_crash_while_stopping_is_still_restarted(self, room, program):
+        """Its positions have to be closed by somebody."""
+        one, child = room(), program(FAILS_ONCE)
+        one.tree.start(child)
+        one.tree.ending = True
+        await one.watch_until(lambda: child.epoch == 2)
+
+
+class TestEnd:
+    async def test_named_children_are_asked_to_end(self, room, program):
+        one, child, other = room(), program(SLEEPS), program(SLEEPS, "risk")
+        one.tree.start(child)
+        one.tree.start(other)
+        await one.tree.end(["worker-0", "nobody"], 20.0)
+        assert (child.state, child.pid) == ("ended", 0)
+        assert other.poll() is None
+        one.tree.watch()
+        assert child.epoch == 1  # not taken for a crash
+        assert one.alerts == []
+
+    async def test_stubborn_child_is_killed_and_that_is_said(self, room, program, tmp_path):
+        ready = tmp_path / "ready"
+        one, child = room(), program(STUBBORN.format(ready=ready))
+        one.tree.start(child)
+        await one.tree.until_ready(child, ready.exists, 20.0)
+        await one.tree.end(["worker-0"], 0.1)
+        assert child.poll() == -9
+        assert one.alerts == ["worker-0 did not end within 0.1 s and was killed"]
+
+    async def test_child_waiting_for_its_restart_is_not_started_again(self, room, program):
+        one, child = room(), program("raise SystemExit(1)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "restarting")
+        epoch = child.epoch
+        await one.tree.end(["worker-0"], 5.0)
+        await asyncio.sleep(0.3)
+        one.tree.watch()
+        assert (child.state, child.epoch) == ("ended", epoch)
+
+    async def test_quarantined_child_stays_shown_as_such(self, room, program):
+        one, child = room(restart_tries=0), program("raise SystemExit(1)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "quarantined")
+        await one.tree.end(["worker-0"], 5.0)
+        assert child.state == "quarantined"
+
+    async def test_last_resort(self, room, program, tmp_path):
+        ready = tmp_path / "ready"
+        one, child, other = room(), program(STUBBORN.format(ready=ready)), program(SLEEPS, "risk")
+        one.tree.start(child)
+        one.tree.start(other)
+        await one.tree.until_ready(child, ready.exists, 20.0)
+        one.tree.kill_all()
+        assert child.pid == other.pid == 0
