@@ -19,6 +19,7 @@ from arbshard.model.rundir import RunFiles
 
 _SOCKET_PATH_MAX = 107
 _LOCK_TRIES = 10
+_LOCK_PAUSE_S = 0.02
 _ORPHANS_POLL_S = 0.05
 _ORPHANS_S = 3.0
 """Children of a dead supervisor notice within a second; this is how long a new one waits for them."""
@@ -98,11 +99,15 @@ class RunDir:
 
     @staticmethod
     def _lock_file(name: str, files: RunFiles) -> int:
-        for _ in range(_LOCK_TRIES):
+        for tries_left in reversed(range(_LOCK_TRIES)):
             lock = _open_lock(files)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
+                if tries_left:  # `status` looks by taking the lock for an instant
+                    os.close(lock)
+                    sleep(_LOCK_PAUSE_S)
+                    continue
                 holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
                 os.close(lock)
                 raise RunDirError(

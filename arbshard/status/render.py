@@ -65,7 +65,8 @@ def render_summary(summary: Summary) -> RenderableType:
         f" {summary.bad_frames} bad",
     )
     table.add_row("errors", f"{summary.errors} logged, {summary.restarts} restarts")
-    table.add_row("ledger and logs", summary.state_dir)
+    table.add_row("memory", f"{summary.memory_mb:,.0f} MB in all processes")
+    table.add_row("ledger and logs", Text(summary.state_dir))
     parts: list[RenderableType] = [table]
     if summary.symbols:
         parts.append(_symbols(summary.symbols, len(summary.symbols)))

@@ -98,6 +98,17 @@ class TestWatch:
         one.tree.start(child)
         await one.watch_until(lambda: child.epoch == 2)
 
+    async def test_killed_child_did_not_say_why(self, room, program):
+        """What it wrote before is no reason: a signal ended it."""
+        code = (
+            "import os, sys, time; EPOCH == 1 and (sys.stderr.write('chatter'), sys.stderr.flush(),"
+            " os.kill(os.getpid(), 9)); time.sleep(60)"
+        )
+        one, child = room(), program(code)
+        one.tree.start(child)
+        await one.watch_until(lambda: child.epoch == 2)
+        assert one.alerts == ["worker-0 ended with code -9; restarted in 0 s"]
+
     async def test_worker_is_given_up_after_too_many_and_the_others_go_on(self, room, program):
         one = room(restart_tries=2)
         child, other = program("raise SystemExit('again')"), program(SLEEPS, "worker-1")

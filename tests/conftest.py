@@ -1,0 +1,194 @@
+"""What every test may build: a pair with the rules of real markets, books, orders, fills, positions, a clock."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import settings
+from msgspec.structs import replace
+
+from arbshard.clock import ManualClock
+from arbshard.config import Config
+from arbshard.engine.quality import View
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.market import FeeSchedule, Leg, Market, MarketRules, Pair, TickBand
+from arbshard.model.money import BPS, use_money_context
+from arbshard.model.order import Fill, Order, OrderResult
+from arbshard.model.position import Flows, Position
+
+use_money_context()  # as every process that touches money does at its start
+
+# The machine is shared: a slow example says nothing about the code.
+settings.register_profile("arbshard", deadline=None, max_examples=80)
+settings.load_profile("arbshard")
+
+NOW_NS = 10_000_000_000
+FX_BID, FX_ASK = 1390.0, 1391.0
+AWAY_MID = 105_000.0
+
+
+def _leg(venue, symbol, base, quote, slot, *, tick, lot, notional_min, fee_bps, fee_in_base):
+    return Leg(
+        market=Market(venue, symbol, base, quote),
+        rules=MarketRules(
+            ticks=(TickBand(Decimal(0), Decimal(tick)),),
+            lot=Decimal(lot),
+            quantity_min=Decimal(lot),
+            notional_min=Decimal(notional_min),
+            notional_max=Decimal(1_000_000_000 if quote == "KRW" else 9_000_000),
+        ),
+        fees=FeeSchedule(Decimal(fee_bps), Decimal(fee_bps), buy_fee_in_base=fee_in_base),
+        slot=slot,
+    )
+
+
+class Make:
+    """Builders; everything not named has a usual value."""
+
+    now_ns = NOW_NS
+    now_ms = 1_795_000_000_000
+    fx = (FX_BID, FX_ASK)
+    quote = FxQuote(Decimal(1390), Decimal(1391))
+
+    def __init__(self) -> None:
+        self.home = _leg(
+            "upbit", "KRW-BTC", "BTC", "KRW", 1,
+            tick=1000, lot="0.00000001", notional_min=5000, fee_bps=5, fee_in_base=False,
+        )  # fmt: skip
+        self.away = _leg(
+            "binance", "BTCUSDT", "BTC", "USDT", 2,
+            tick="0.01", lot="0.00001", notional_min=5, fee_bps=10, fee_in_base=True,
+        )  # fmt: skip
+        self.fx_leg = _leg(
+            "upbit", "KRW-USDT", "USDT", "KRW", 0,
+            tick=1, lot="0.00000001", notional_min=5000, fee_bps=5, fee_in_base=False,
+        )  # fmt: skip
+        self.pair = Pair("BTC", self.home, self.away)
+
+    def other_pair(self, base="ETH", slots=(3, 4)) -> Pair:
+        """The same rules under another name."""
+        home, away = self.home, self.away
+        return Pair(
+            base,
+            replace(home, market=Market("upbit", f"KRW-{base}", base, "KRW"), slot=slots[0]),
+            replace(away, market=Market("binance", f"{base}USDT", base, "USDT"), slot=slots[1]),
+        )
+
+    def book(self, leg, bids, asks, received_ns=NOW_NS) -> OrderBookSnapshot:
+        market = leg.market
+        return OrderBookSnapshot(market.venue, market.symbol, tuple(bids), tuple(asks), None, received_ns)
+
+    def fx_book(self, bid=FX_BID, ask=FX_ASK, received_ns=NOW_NS) -> OrderBookSnapshot:
+        return self.book(self.fx_leg, [(bid, 1e5)], [(ask, 1e5)], received_ns)
+
+    def away_book(self, mid=AWAY_MID, size=0.02, levels=5, received_ns=NOW_NS) -> OrderBookSnapshot:
+        bids = [(round(mid - 0.01 - 0.5 * n, 2), size) for n in range(levels)]
+        asks = [(round(mid + 0.01 + 0.5 * n, 2), size) for n in range(levels)]
+        return self.book(self.away, bids, asks, received_ns)
+
+    def home_book(self, gap_bps=0.0, size=0.02, levels=5, received_ns=NOW_NS) -> OrderBookSnapshot:
+        """Home stands ``gap_bps`` above (below when negative) what away is worth at the FX mid."""
+        mid = round(AWAY_MID * (FX_BID + FX_ASK) / 2 * (1 + gap_bps / 1e4), -3)
+        bids = [(mid - 1000.0 * (n + 1), size) for n in range(levels)]
+        asks = [(mid + 1000.0 * (n + 1), size) for n in range(levels)]
+        return self.book(self.home, bids, asks, received_ns)
+
+    def view(self, book, *, live=True, bad=False) -> View:
+        return View(book, live, bad)
+
+    def order(self, leg, side, quantity, limit, client_id="s1-0-1-1-h0", role="leg") -> Order:
+        return Order(client_id, leg.market, side, Decimal(quantity), Decimal(limit), role)
+
+    def fill(self, order, quantity, price, number=0) -> Fill:
+        """With the fee that the order's venue takes."""
+        leg = self.home if order.market.venue == "upbit" else self.away
+        quantity, price = Decimal(quantity), Decimal(price)
+        in_base = order.side == "buy" and leg.fees.buy_fee_in_base
+        bps = leg.fees.buy_bps if order.side == "buy" else leg.fees.sell_bps
+        fee = quantity * bps / BPS * (1 if in_base else price)
+        currency = order.market.base if in_base else order.market.quote
+        return Fill(
+            f"{order.client_id}:{number}", order.client_id, order.market, order.side,
+            quantity, price, fee, currency,
+        )  # fmt: skip
+
+    def result(self, order, state, quantity=0, price=None) -> OrderResult:
+        """An order in ``state`` with one fill of ``quantity`` (none for 0), by default at its limit."""
+        fills = (self.fill(order, quantity, price or order.limit),) if quantity else ()
+        return OrderResult(order, state, fills)
+
+    def intent(self, kind="entry", direction="buy_home", quantity="0.001", intent_id="s1-0-1-1") -> Intent:
+        """Both legs of about the same base quantity, the buy grossed up for a fee taken in the coin."""
+        buys_home = direction == "buy_home"
+        lots = Decimal(quantity)
+        gross = lots if buys_home else (lots / (1 - Decimal("0.001"))).quantize(Decimal("0.00001"))
+        home = self.order(self.home, "buy" if buys_home else "sell", lots, 146_000_000, f"{intent_id}-h0")
+        away = self.order(
+            self.away,
+            "sell" if buys_home else "buy",
+            lots if buys_home else gross,
+            105_000,
+            f"{intent_id}-a0",
+        )
+        return Intent(
+            intent_id=intent_id,
+            kind=kind,
+            pair="BTC",
+            direction=direction,
+            position_id=intent_id if kind == "entry" else "s1-0-1-0",
+            home=home,
+            away=away,
+            reason="net_edge" if kind == "entry" else "take_profit",
+            edge_bps=40.0,
+            fx=self.quote,
+            decided_ms=self.now_ms,
+        )
+
+    def position(self, direction="buy_home", quantity="0.001", short=None, **changes) -> Position:
+        """Open, with ``quantity`` bought (net) and as much (or ``short``) sold at today's prices."""
+        long, sold = Decimal(quantity), Decimal(quantity if short is None else short)
+        home_price, away_price = Decimal(146_000_000), Decimal(105_000)
+        if direction == "buy_home":
+            flows = Flows(
+                home_base=long,
+                home_quote=-long * home_price * (1 + Decimal("0.0005")),
+                away_base=-sold,
+                away_quote=sold * away_price * (1 - Decimal("0.001")),
+            )
+            notional = long * home_price
+        else:
+            flows = Flows(
+                home_base=-sold,
+                home_quote=sold * home_price * (1 - Decimal("0.0005")),
+                away_base=long,
+                away_quote=-long / (1 - Decimal("0.001")) * away_price,
+            )
+            notional = long * away_price * self.quote.ask
+        position = Position(
+            position_id="s1-0-1-0",
+            pair="BTC",
+            direction=direction,
+            state="OPEN",
+            flows=flows,
+            entry_home_price=home_price,
+            entry_away_price=away_price,
+            entry_fx=self.quote,
+            entry_notional=notional,
+            opened_ms=self.now_ms,
+        )
+        return replace(position, **changes)
+
+
+@pytest.fixture(scope="session")
+def make() -> Make:
+    return Make()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(monotonic_ns=NOW_NS)
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    return Config()

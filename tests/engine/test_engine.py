@@ -1,0 +1,332 @@
+"""The engine: when it enters, when it leaves, and above all when it does nothing."""
+
+import pytest
+from msgspec.structs import replace
+
+from arbshard.config import Config, SizingConfig, StrategyConfig
+from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds, held_of
+from arbshard.engine.quality import View
+from arbshard.model.refusal import Refusal
+
+RICH = Funds(home_quote=1e9, home_base=10.0, away_quote=1e7, away_base=10.0)
+WIDE = 100.0
+"""A gap in basis points that pays for everything."""
+
+
+@pytest.fixture
+def desk(make):
+    """An engine and its one pair, funded, with an FX rate; ``show`` puts books before it and evaluates."""
+
+    class Desk:
+        def __init__(self, config=None) -> None:
+            self.use(config or Config())
+
+        def use(self, config) -> None:
+            self.engine = ArbitrageEngine([make.pair], make.fx_leg, config)
+            self.state = self.engine.pairs["BTC"]
+            self.state.funds = RICH
+            self.engine.observe(make.fx_leg.slot, make.view(make.fx_book()))
+
+        def show(self, gap=0.0, now_ns=make.now_ns, now_ms=make.now_ms, **book):
+            self.engine.observe(1, make.view(make.home_book(gap, **book)))
+            self.engine.observe(2, make.view(make.away_book(**book)))
+            return self.engine.evaluate(self.state, now_ns, now_ms)
+
+    return Desk()
+
+
+@pytest.mark.parametrize(
+    ("gap", "direction"), [(-WIDE, "buy_home"), (WIDE, "buy_away")], ids=["home cheap", "home dear"]
+)
+class TestEntry:
+    def test_enters_where_the_coin_is_cheap(self, desk, gap, direction):
+        trade = desk.show(gap)
+        assert isinstance(trade, Entry)
+        assert trade.direction == direction
+        assert trade.pair.base == "BTC"
+        assert trade.fx == (1390.0, 1391.0)
+        assert 30.0 <= trade.edge.net_bps < 100.0  # the gap less fees, FX and spreads
+        assert trade.edge.cost <= 1_000_000
+        assert desk.state.refusal is None
+
+    def test_size_stays_below_the_maximum_and_what_is_there(self, desk, gap, direction):
+        desk.state.funds = Funds(300_000.0, 1.0, 300_000 / 1390, 1.0)
+        trade = desk.show(gap)
+        assert isinstance(trade, Entry)
+        assert 290_000 < trade.edge.cost <= 300_000 * 0.99
+        desk.state.funds = Funds(1e9, 0.001, 1e7, 0.001)
+        trade = desk.show(gap)
+        assert isinstance(trade, Entry)
+        assert trade.edge.sell_quantity == pytest.approx(0.001, abs=0.00001)
+
+    def test_busy_pair_does_nothing(self, desk, gap, direction):
+        desk.state.busy = True
+        assert desk.show(gap) is None
+
+    def test_resting_pair_does_nothing(self, desk, make, gap, direction):
+        desk.state.rest_until_ns = make.now_ns + 1
+        assert desk.show(gap) is None
+        assert desk.show(gap, now_ns=make.now_ns + 1) is not None
+
+    def test_unfunded_pair_does_nothing_and_says_so(self, desk, gap, direction):
+        desk.state.funds = None
+        assert desk.show(gap) is None
+        assert desk.state.refusal is Refusal.NOT_FUNDED
+
+    def test_without_money_or_coins_nothing(self, desk, gap, direction):
+        desk.state.funds = Funds(0.0, 1.0, 0.0, 1.0)
+        assert desk.show(gap) is None
+        desk.state.funds = Funds(1e9, 0.0, 1e7, 0.0)
+        assert desk.show(gap) is None
+
+    def test_no_entry_while_stopping(self, desk, gap, direction):
+        desk.engine.entering = False
+        assert desk.show(gap) is None
+
+    def test_no_second_position_beyond_the_limit(self, desk, make, gap, direction):
+        desk.use(Config(strategy=StrategyConfig(stop_loss_bps=1000.0)))
+        assert desk.show(gap) is not None
+        desk.engine.hold(desk.state, [make.position(direction)])
+        assert desk.show(gap) is None  # neither in profit nor reversed, and one is all it may hold
+
+    def test_too_good_to_be_true(self, desk, gap, direction):
+        assert desk.show(gap * 7) is None
+        assert desk.state.refusal is Refusal.EDGE_TOO_GOOD
+
+    def test_worth_two_orders_or_not_at_all(self, desk, gap, direction):
+        assert desk.show(gap, size=0.00002, levels=5) is None  # about 14,600 KRW in all
+        assert desk.show(gap, size=0.0001, levels=5) is not None
+
+    def test_data_not_to_be_trusted_is_never_traded_on(self, desk, make, gap, direction):
+        home, away = make.home_book(gap), make.away_book()
+        assert desk.show(gap) is not None
+        spoilt = {
+            Refusal.BOOK_BAD: (View(None, live=True, bad=True), make.view(away)),
+            Refusal.VENUE_DOWN: (make.view(home), make.view(away, live=False)),
+            Refusal.BOOK_STALE: (make.view(replace(home, received_ns=0)), make.view(away)),
+            Refusal.BOOK_MISSING: (View(None, live=True, bad=False), make.view(away)),
+        }
+        for reason, (home_view, away_view) in spoilt.items():
+            desk.engine.observe(1, home_view)
+            desk.engine.observe(2, away_view)
+            assert desk.engine.evaluate(desk.state, make.now_ns, make.now_ms) is None
+            assert desk.state.refusal is reason
+        desk.engine.observe(0, View(None, live=True, bad=True))
+        assert desk.show(gap) is None
+        assert desk.state.refusal is Refusal.FX_MISSING
+
+
+class TestRoundTrip:
+    """At these books: fees of 30 bps, 7 of FX, and what the books' own spreads take."""
+
+    def use(self, desk, **strategy):
+        desk.use(Config(strategy=StrategyConfig(**strategy)))
+
+    @pytest.mark.parametrize("gap", [-WIDE, WIDE])
+    def test_gap_that_merely_closes_has_to_pay(self, desk, gap):
+        """100 bps of gap less 36.3 of costs."""
+        self.use(desk, round_trip_bps=61.0)
+        assert isinstance(desk.show(gap), Entry)
+        self.use(desk, round_trip_bps=64.0)
+        assert desk.show(gap) is None
+        assert desk.state.refusal is Refusal.ROUND_TRIP_COST
+
+    @pytest.mark.parametrize("gap", [-WIDE, WIDE])
+    def test_stop_must_not_be_reached_at_once(self, desk, gap):
+        """In and out at once costs 36.3 bps: a stop at 60 leaves 23.7 of room."""
+        self.use(desk, round_trip_bps=0.0, stop_loss_bps=60.0, stop_room_bps=23.0)
+        assert isinstance(desk.show(gap), Entry)
+        self.use(desk, round_trip_bps=0.0, stop_loss_bps=60.0, stop_room_bps=24.5)
+        assert desk.show(gap) is None
+        assert desk.state.refusal is Refusal.ROUND_TRIP_COST
+
+    def test_entry_that_does_not_pay_is_no_refusal(self, desk):
+        self.use(desk, round_trip_bps=64.0)
+        assert desk.show(20.0) is None
+        assert desk.state.refusal is None
+
+
+class TestFxSide:
+    """A wide rate, 1390 to 1460, shows which side was taken."""
+
+    def show(self, desk, make, gap):
+        desk.use(Config(strategy=StrategyConfig(max_edge_bps=5000.0, stop_loss_bps=5000.0)))
+        desk.engine.observe(make.fx_leg.slot, make.view(make.fx_book(1390.0, 1460.0)))
+        trade = desk.show(gap)
+        assert isinstance(trade, Entry)
+        return trade
+
+    def test_dollars_received_are_sold_at_the_bid(self, desk, make):
+        edge = self.show(desk, make, -800.0).edge
+        received = edge.sell_quantity * edge.sell_price * 0.999 * 1390.0
+        assert edge.net_bps == pytest.approx((received / edge.cost - 1) * 1e4)
+        assert edge.cost == pytest.approx(edge.buy_quantity * edge.buy_price * 1.0005)
+
+    def test_dollars_spent_are_bought_at_the_ask(self, desk, make):
+        edge = self.show(desk, make, 800.0).edge
+        assert edge.cost == pytest.approx(edge.buy_quantity * edge.buy_price * 1460.0)
+
+    def test_dollars_at_hand_count_at_the_bid(self, desk, make):
+        """What they would cost is not what they are worth."""
+        self.show(desk, make, 800.0)
+        desk.state.funds = Funds(1e9, 1.0, 500.0, 1.0)
+        trade = desk.show(800.0)
+        assert isinstance(trade, Entry)
+        assert trade.edge.cost <= 500.0 * 1390.0 * 0.99
+
+
+@pytest.mark.parametrize("gap", [0.0, 20.0, -20.0])
+def test_no_entry_without_a_gap_that_pays(desk, gap):
+    assert desk.show(gap) is None
+    assert desk.state.refusal is None
+
+
+def test_edge_of_the_whole_quantity_decides(desk):
+    """The top of the book pays 30 bps, what lies behind it pays 20: together too little."""
+    desk.use(Config(strategy=StrategyConfig(entry_bps=45.0, min_edge_bps=0.0)))
+    assert desk.show(-80.0, size=0.002) is not None
+    desk.use(Config(strategy=StrategyConfig(entry_bps=62.0, min_edge_bps=0.0)))
+    assert desk.show(-80.0, size=0.002) is None
+
+
+def test_order_size_follows_the_configuration(desk, make):
+    desk.use(Config(sizing=SizingConfig(order_notional_max=100_000, order_notional_min=50_000)))
+    trade = desk.show(-WIDE)
+    assert isinstance(trade, Entry)
+    assert 98_000 < trade.edge.cost <= 100_000
+
+
+class TestExit:
+    @pytest.mark.parametrize(
+        ("direction", "gap", "reason"),
+        [
+            ("buy_home", 120.0, "take_profit"),
+            ("buy_away", -120.0, "take_profit"),
+            ("buy_home", 10.0, "spread_reversal"),
+            ("buy_away", -10.0, "spread_reversal"),
+            ("buy_home", -150.0, "stop_loss"),
+            ("buy_away", 150.0, "stop_loss"),
+        ],
+    )
+    def test_leaves_in_the_reverse_direction(self, desk, make, direction, gap, reason):
+        position = make.position(direction)
+        desk.engine.hold(desk.state, [position])
+        trade = desk.show(gap)
+        assert isinstance(trade, Exit)
+        assert trade.reason == reason
+        assert trade.direction == ("buy_away" if direction == "buy_home" else "buy_home")
+        assert trade.position_id == position.position_id
+        assert trade.fx == make.fx
+
+    def test_age_alone_is_a_reason(self, desk, make):
+        desk.engine.hold(desk.state, [make.position()])
+        assert desk.show(-5.0) is None
+        trade = desk.show(-5.0, now_ms=make.now_ms + 20_000)
+        assert isinstance(trade, Exit)
+        assert trade.reason == "max_hold"
+
+    def test_exits_come_before_entries(self, desk, make):
+        """The gap would pay for an entry; the position has to go first."""
+        desk.use(Config(limits=replace(Config().limits, symbol_positions_max=2)))
+        desk.engine.hold(desk.state, [make.position("buy_home")])
+        assert isinstance(desk.show(-WIDE), Exit)
+        desk.engine.hold(desk.state, [])
+        assert isinstance(desk.show(-WIDE), Entry)
+
+    def test_exits_go_on_while_stopping_and_resting(self, desk, make):
+        desk.engine.hold(desk.state, [make.position()])
+        desk.engine.entering = False
+        desk.state.rest_until_ns = make.now_ns + 10**9
+        desk.state.funds = None
+        assert isinstance(desk.show(WIDE), Exit)
+
+    def test_refused_exit_rests(self, desk, make):
+        desk.engine.hold(desk.state, [make.position()])
+        desk.state.exit_rest_until_ns = make.now_ns + 1
+        assert desk.show(WIDE) is None
+        assert isinstance(desk.show(WIDE, now_ns=make.now_ns + 1), Exit)
+
+    def test_never_on_stale_books(self, desk, make):
+        desk.engine.hold(desk.state, [make.position()])
+        assert desk.show(WIDE, now_ns=make.now_ns + 2 * 10**9) is None
+        assert desk.state.refusal is Refusal.BOOK_STALE
+
+    def test_the_position_that_has_a_reason_is_the_one_closed(self, desk, make):
+        young = make.position(position_id="young")
+        old = make.position(position_id="old", opened_ms=make.now_ms - 20_000)
+        desk.engine.hold(desk.state, [young, old])
+        trade = desk.show(-5.0)
+        assert isinstance(trade, Exit)
+        assert trade.position_id == "old"
+
+
+class TestClose:
+    def test_closes_whatever_the_rules_say(self, desk, make):
+        position = make.position()
+        desk.engine.hold(desk.state, [position])
+        assert desk.show(-5.0) is None
+        trade = desk.engine.close(desk.state, desk.state.held[0], "shutdown")
+        assert isinstance(trade, Exit)
+        assert (trade.reason, trade.direction) == ("shutdown", "buy_away")
+
+    def test_stale_books_will_do(self, desk, make):
+        desk.engine.hold(desk.state, [make.position()])
+        desk.show(-5.0, received_ns=0)
+        assert desk.engine.close(desk.state, desk.state.held[0], "manual") is not None
+
+    @pytest.mark.parametrize("slot", [0, 1, 2])
+    def test_not_without_a_book(self, desk, make, slot):
+        desk.engine.hold(desk.state, [make.position()])
+        desk.show(-5.0)
+        desk.engine.observe(slot, View(None, live=True, bad=True))
+        assert desk.engine.close(desk.state, desk.state.held[0], "shutdown") is None
+
+    def test_not_while_busy(self, desk, make):
+        desk.engine.hold(desk.state, [make.position()])
+        desk.show(-5.0)
+        desk.state.busy = True
+        assert desk.engine.close(desk.state, desk.state.held[0], "shutdown") is None
+
+
+class TestObserve:
+    def test_finds_the_pair_of_a_slot(self, make):
+        eth = make.other_pair()
+        engine = ArbitrageEngine([make.pair, eth], make.fx_leg, Config())
+        assert engine.observe(3, make.view(make.home_book())) is engine.pairs["ETH"]
+        assert engine.observe(2, make.view(make.away_book())) is engine.pairs["BTC"]
+        assert engine.pairs["ETH"].home.book is not None
+        assert engine.pairs["ETH"].away.book is None
+        assert engine.pairs["BTC"].away.book is not None
+        assert engine.pairs["BTC"].home.book is None
+
+    def test_fx_belongs_to_no_pair(self, make):
+        engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
+        assert engine.observe(0, make.view(make.fx_book())) is None
+        assert engine.fx.book is not None
+
+    def test_process_snapshot_is_all_a_library_user_needs(self, desk, make):
+        assert desk.engine.process_snapshot(0, make.fx_book(), make.now_ns, make.now_ms) is None
+        assert desk.engine.process_snapshot(1, make.home_book(-WIDE), make.now_ns, make.now_ms) is None
+        trade = desk.engine.process_snapshot(2, make.away_book(), make.now_ns, make.now_ms)
+        assert isinstance(trade, Entry)
+
+
+def test_busy_pair_does_not_repeat_an_old_refusal(desk, make):
+    """Each evaluation that doubted its data is counted once; a busy pair evaluates nothing."""
+    desk.show(now_ns=make.now_ns + 2 * 10**9)
+    assert desk.state.refusal is Refusal.BOOK_STALE
+    desk.state.busy = True
+    desk.show()
+    assert desk.state.refusal is None
+
+
+@pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
+def test_held_has_the_floats_of_the_position(make, direction):
+    position = make.position(direction, "0.00123")
+    held = held_of(position)
+    assert held.buy_is_home is (direction == "buy_home")
+    assert held.long_base == held.short_base == 0.00123
+    assert held.home_quote == float(position.flows.home_quote)
+    assert held.away_quote == float(position.flows.away_quote)
+    assert held.entry_notional == float(position.entry_notional)
+    assert (held.position_id, held.opened_ms) == (position.position_id, position.opened_ms)

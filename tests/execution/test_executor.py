@@ -1,0 +1,205 @@
+"""The order of things: approval, sending, reporting, settling. It is what keeps an order from being lost."""
+
+from decimal import Decimal
+
+import pytest
+
+from arbshard.config import ExecutionConfig, PaperConfig
+from arbshard.execution.executor import BaseExecutor, ExecutorFactory, Outcome, PaperExecutor
+from arbshard.model.intent import FxQuote, OpenIntent
+from arbshard.model.refusal import Refusal
+from arbshard.wire.messages import Refused, Settled
+
+EXECUTION = ExecutionConfig(retry_ms=0.01, approval_expiry_ms=150.0)
+
+
+@pytest.fixture
+def executor(make, port, risk, books, clock, observer):
+    return BaseExecutor(make.pair, port, risk, books, EXECUTION, clock, observer)
+
+
+@pytest.fixture
+def intent(make):
+    return make.intent("entry", "buy_home", "0.00999")
+
+
+def names(calls):
+    return [call[0] for call in calls]
+
+
+async def test_entry_that_fills_at_once(executor, intent, calls, make, mark, observer):
+    outcome = await executor.execute(intent, None)
+    assert outcome == Outcome(None, Settled(intent.intent_id, None, ()))
+    assert calls[0] == ("submit", "s1-0-1-1")
+    assert sorted(calls[1:3]) == [("send", "s1-0-1-1-a0"), ("send", "s1-0-1-1-h0")]
+    assert sorted(calls[3:5]) == [
+        ("report", "s1-0-1-1-a0", "FILLED"), ("report", "s1-0-1-1-h0", "FILLED"),
+    ]  # fmt: skip
+    assert calls[5:] == [("conclude", "s1-0-1-1", mark, make.quote, False)]
+    assert len(observer.done) == 2
+
+
+async def test_refused_intent_sends_nothing(executor, intent, risk, calls, observer):
+    risk.answer = Refused(Refusal.BALANCE, "not enough")
+    outcome = await executor.execute(intent, None)
+    assert outcome == Outcome(risk.answer, None)
+    assert names(calls) == ["submit"]
+    assert not observer.waited_ns
+
+
+async def test_approval_that_came_too_late_sends_nothing(executor, intent, risk, clock, calls, observer):
+    risk.on_submit = lambda: clock.advance_ms(150.001)
+    outcome = await executor.execute(intent, None)
+    assert outcome.settled is not None
+    assert "send" not in names(calls)
+    assert [call for call in calls if call[0] == "report"] == [
+        ("report", "s1-0-1-1-h0", "CANCELED"), ("report", "s1-0-1-1-a0", "CANCELED"),
+    ]  # fmt: skip
+    assert calls[-1][0] == "conclude"
+    assert calls[-1][-1] is True
+    assert observer.late_count == 1
+
+
+async def test_approval_just_in_time_is_sent(executor, intent, risk, clock, calls, observer):
+    risk.on_submit = lambda: clock.advance_ms(150)
+    await executor.execute(intent, None)
+    assert names(calls).count("send") == 2
+    assert observer.waited_ns == [150_000_000]
+    assert observer.late_count == 0
+
+
+async def test_exit_is_never_too_late(executor, make, risk, clock, calls):
+    """To be out matters more than the moment."""
+    risk.on_submit = lambda: clock.advance_ms(60_000)
+    leaving = make.intent("exit", "buy_away", "0.00999")
+    await executor.execute(leaving, make.position("buy_home", "0.00999"))
+    assert names(calls).count("send") == 2
+    assert calls[-1][-1] is True
+
+
+async def test_hedge_is_known_to_risk_before_it_is_sent(executor, intent, port, calls):
+    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)]}
+    await executor.execute(intent, None)
+    assert calls[-4:-1] == [
+        ("extend", "s1-0-1-1-a1"), ("send", "s1-0-1-1-a1"), ("report", "s1-0-1-1-a1", "FILLED"),
+    ]  # fmt: skip
+    assert calls[-1][0] == "conclude"
+    assert not [
+        call for call in calls if call[0] == "extend" and call[1].endswith("0")
+    ]  # legs were submitted
+
+
+async def test_unknown_order_is_asked_about_until_it_is_known(executor, intent, port, calls, observer):
+    port.script = {"s1-0-1-1-h0": [("UNKNOWN", 0), ("UNKNOWN", 0), ("ACCEPTED", 0), ("FILLED", "0.00999")]}
+    await executor.execute(intent, None)
+    about_home = [call for call in calls if len(call) > 1 and call[1] == "s1-0-1-1-h0"]
+    assert [call[0] for call in about_home] == [
+        "send", "report", "ask", "report", "ask", "report", "ask", "report",
+    ]  # fmt: skip
+    assert names(calls).count("conclude") == 1
+    assert sorted(result.order.client_id for result in observer.done) == ["s1-0-1-1-a0", "s1-0-1-1-h0"]
+
+
+async def test_follow_up_that_was_refused_is_not_repeated_at_once(executor, intent, port, calls, monkeypatch):
+    """A venue in maintenance refuses in microseconds; a storm of orders would only make it worse."""
+    pauses = []
+
+    async def pause():
+        pauses.append(len(calls))
+
+    monkeypatch.setattr(executor, "_pause", pause)
+    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)], "s1-0-1-1-a1": [("REJECTED", 0)]}
+    await executor.execute(intent, None)
+    again = calls.index(("extend", "s1-0-1-1-a2"))
+    assert [at for at in pauses if at <= again] == [again]
+
+
+async def test_missing_book_is_waited_for(executor, intent, make, books, calls):
+    """An order without a book behind it would be blind."""
+    seen = iter(range(100))
+    book = books.books[make.away.market]
+    books.books[make.away.market] = None
+
+    def look():
+        if next(seen) == 6:
+            books.books[make.away.market] = book
+
+    books.on_look = look
+    await executor.execute(intent, None)
+    assert names(calls).count("conclude") == 1
+
+
+async def test_settles_at_the_newest_rate(executor, intent, books, calls):
+    books.rate = FxQuote(Decimal(1400), Decimal(1401))
+    await executor.execute(intent, None)
+    assert calls[-1][3] == books.rate
+
+
+async def test_failing_venue_port_is_not_swallowed(executor, intent, port, calls):
+    async def broken(order):
+        raise RuntimeError("defect")
+
+    port.send = broken
+    with pytest.raises(RuntimeError, match="defect"):
+        await executor.execute(intent, None)
+    assert "conclude" not in names(calls)
+
+
+class TestResume:
+    async def test_orders_nobody_heard_of_are_asked_about_and_never_sent(self, executor, intent, port, calls):
+        port.script = {"s1-0-1-1-h0": [("EXPIRED", 0)], "s1-0-1-1-a0": [("EXPIRED", 0)]}
+        outcome = await executor.resume(OpenIntent(intent, ()), None)
+        assert outcome.settled is not None
+        assert "send" not in names(calls)
+        assert "submit" not in names(calls)
+        assert [call[1] for call in calls if call[0] == "ask"] == ["s1-0-1-1-h0", "s1-0-1-1-a0"]
+
+    async def test_known_results_are_built_upon(self, executor, intent, make, port, calls):
+        known = (make.result(intent.home, "FILLED", "0.00999"), make.result(intent.away, "REJECTED"))
+        await executor.resume(OpenIntent(intent, known), None)
+        assert calls[:3] == [
+            ("extend", "s1-0-1-1-a1"), ("send", "s1-0-1-1-a1"), ("report", "s1-0-1-1-a1", "FILLED"),
+        ]  # fmt: skip
+
+    async def test_hedge_in_flight_is_asked_about(self, executor, intent, make, calls):
+        hedge = make.order(make.away, "sell", "0.00999", 104_000, "s1-0-1-1-a1", "hedge")
+        known = (
+            make.result(intent.home, "FILLED", "0.00999"),
+            make.result(intent.away, "REJECTED"),
+            make.result(hedge, "INTENT"),
+        )
+        await executor.resume(OpenIntent(intent, known), None)
+        assert calls[:2] == [("ask", "s1-0-1-1-a1"), ("report", "s1-0-1-1-a1", "FILLED")]
+        assert "send" not in names(calls)
+
+
+class TestFactory:
+    @pytest.fixture
+    def factory(self, risk, books, clock, observer):
+        return ExecutorFactory(risk, books, EXECUTION, clock, observer)
+
+    def test_one_executor_per_pair(self, factory, make):
+        eth = make.other_pair()
+        first = factory.create_paper_executor(make.pair, PaperConfig())
+        second = factory.create_paper_executor(eth, PaperConfig())
+        assert isinstance(first, PaperExecutor)
+        assert factory.get_executor("BTC") is first
+        assert factory.get_executor("ETH") is second
+        assert factory.get_all_executors() == {"BTC": first, "ETH": second}
+        assert factory.create_paper_executor(make.pair, PaperConfig()) is factory.get_executor("BTC")
+
+    def test_what_is_removed_is_gone(self, factory, make):
+        factory.create_paper_executor(make.pair, PaperConfig())
+        factory.get_all_executors().clear()
+        assert factory.get_executor("BTC") is not None
+        factory.remove_executor("BTC")
+        assert factory.get_executor("BTC") is None
+        with pytest.raises(KeyError):
+            factory.remove_executor("BTC")
+
+    async def test_paper_executor_trades_on_the_books(self, factory, intent, make, calls):
+        paper = PaperConfig(latency_ms=0.01, latency_sigma=0.0, reject_share=0.0, depth_share=1.0)
+        outcome = await factory.create_paper_executor(make.pair, paper).execute(intent, None)
+        assert outcome.settled is not None
+        assert {call[2] for call in calls if call[0] == "report"} <= {"FILLED", "EXPIRED"}
+        assert calls[-1][0] == "conclude"

@@ -1,0 +1,186 @@
+"""From floats to exact orders: lots, ticks, ids, and never a price worse than what was decided on."""
+
+import re
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from arbshard.config import ExecutionConfig
+from arbshard.engine.closing import close_now
+from arbshard.engine.edge import find_edge, terms_of
+from arbshard.engine.engine import Entry, Exit, held_of
+from arbshard.execution.plan import base_kept, make_order, plan_entry, plan_exit
+from arbshard.model.market import TickBand, reverse
+from arbshard.model.money import exact
+
+DIRECTIONS = ["buy_home", "buy_away"]
+CLIENT_ID = re.compile(r"^[a-z0-9-]{1,36}$")
+LONGEST_ID = "s9999-63-99999-999999999"
+
+
+def is_multiple(value, step):
+    return value % step == 0
+
+
+@pytest.fixture(scope="module")
+def enter(make):
+    def at(direction, gap, cost_max, pair=None, size=0.02):
+        pair = pair or make.pair
+        home, away = make.home_book(gap, size=size), make.away_book(size=size)
+        buys_home = direction == "buy_home"
+        edge = find_edge(
+            home.asks if buys_home else away.asks,
+            away.bids if buys_home else home.bids,
+            terms_of(pair, direction),
+            make.fx[0] if buys_home else make.fx[1],
+            min_edge_bps=0.0,
+            cost_max=cost_max,
+            sell_max=1e9,
+        )
+        assert edge is not None
+        return Entry(pair, direction, edge, make.fx)
+
+    return at
+
+
+@pytest.fixture(scope="module")
+def leave(make):
+    def at(position, gap=0.0, home=None, away=None):
+        home, away = home or make.home_book(gap), away or make.away_book()
+        back = reverse(position.direction)
+        closing = close_now(held_of(position), home, away, make.fx, terms_of(make.pair, back))
+        return Exit(make.pair, position.position_id, back, "take_profit", closing, make.fx)
+
+    return at
+
+
+class TestEntry:
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    @given(gap=st.floats(60, 400), cost_max=st.floats(20_000, 20_000_000), size=st.floats(0.001, 0.05))
+    def test_orders_are_what_was_decided(self, make, enter, direction, gap, cost_max, size):
+        trade = enter(direction, -gap if direction == "buy_home" else gap, cost_max, size=size)
+        intent = plan_entry(trade, "s1-0-1-1", make.now_ms)
+        buy, sell = (intent.home, intent.away) if direction == "buy_home" else (intent.away, intent.home)
+        buy_leg, sell_leg = (make.home, make.away) if direction == "buy_home" else (make.away, make.home)
+        assert (buy.side, sell.side) == ("buy", "sell")
+        assert (buy.market, sell.market) == (buy_leg.market, sell_leg.market)
+        for order, leg in ((buy, buy_leg), (sell, sell_leg)):
+            assert is_multiple(order.quantity, leg.rules.lot)
+            assert is_multiple(order.limit, leg.rules.tick_at(order.limit))
+            assert order.quantity > 0
+            assert order.role == "leg"
+        # Never worse for us than the worst price the walk touched.
+        assert buy.limit <= exact(trade.edge.buy_worst)
+        assert sell.limit >= exact(trade.edge.sell_worst)
+        assert float(buy.quantity) == pytest.approx(trade.edge.buy_quantity, rel=1e-12)
+        # Never sells more than the buy brings; what is left over is less than one lot.
+        arrives = buy.quantity * base_kept(buy_leg)
+        assert 0 <= arrives - sell.quantity < sell_leg.rules.lot
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_intent_says_what_it_is(self, make, enter, direction):
+        trade = enter(direction, -200.0 if direction == "buy_home" else 200.0, 1e6)
+        intent = plan_entry(trade, "s3-1-2-77", 1234)
+        assert (intent.intent_id, intent.position_id) == ("s3-1-2-77", "s3-1-2-77")
+        assert (intent.kind, intent.pair, intent.direction) == ("entry", "BTC", direction)
+        assert (intent.reason, intent.edge_bps, intent.decided_ms) == ("net_edge", trade.edge.net_bps, 1234)
+        assert intent.fx == make.quote
+        assert (intent.home.client_id, intent.away.client_id) == ("s3-1-2-77-h0", "s3-1-2-77-a0")
+
+    def test_quantities_beyond_a_floats_reach_stay_exact(self, make, enter):
+        """Coins worth a fraction of a won: 8 decimals of 100 million of them need 16 digits."""
+        lot_of_one = replace(make.away, rules=replace(make.away.rules, lot=Decimal(1)))
+        pair = replace(make.pair, away=lot_of_one)
+        trade = enter("buy_away", 200.0, 1e30, pair=pair, size=17_000_001.0)
+        intent = plan_entry(trade, "s1-0-1-1", make.now_ms)
+        assert intent.away.quantity > 80_000_000
+        assert intent.home.quantity == intent.away.quantity * Decimal("0.999")
+
+    def test_limit_off_the_tick_is_rounded_in_our_favour(self, make):
+        buy = make_order(make.home, "buy", Decimal(1), Decimal(146_000_999), "x-h0", "leg")
+        sell = make_order(make.home, "sell", Decimal(1), Decimal(146_000_001), "x-h0", "leg")
+        assert (buy.limit, sell.limit) == (Decimal(146_000_000), Decimal(146_001_000))
+
+    def test_limit_takes_the_tick_of_its_band(self, make):
+        bands = (TickBand(Decimal(1000), Decimal(1)), TickBand(Decimal(0), Decimal("0.1")))
+        leg = replace(make.home, rules=replace(make.home.rules, ticks=bands))
+        assert make_order(leg, "buy", Decimal(1), Decimal("1000.97"), "x", "leg").limit == Decimal(1000)
+        assert make_order(leg, "buy", Decimal(1), Decimal("999.97"), "x", "leg").limit == Decimal("999.9")
+        assert make_order(leg, "sell", Decimal(1), Decimal("999.97"), "x", "leg").limit == Decimal(1000)
+
+
+class TestExit:
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    @given(
+        quantity=st.integers(1, 6_000_000).map(lambda n: Decimal(n) * Decimal("0.00000001")),
+        gap=st.floats(-200, 200),
+        slippage=st.floats(0, 100),
+    )
+    def test_all_that_is_open_and_not_too_far_behind(self, make, leave, direction, quantity, gap, slippage):
+        position = make.position(direction, quantity)
+        trade = leave(position, gap)
+        intent = plan_exit(
+            trade, position, "s1-0-1-2", make.now_ms, ExecutionConfig(exit_slippage_bps=slippage)
+        )
+        sell, buy = (intent.home, intent.away) if direction == "buy_home" else (intent.away, intent.home)
+        sell_leg, buy_leg = (make.home, make.away) if direction == "buy_home" else (make.away, make.home)
+        assert (sell.side, buy.side) == ("sell", "buy")
+        slip = Decimal(str(slippage)) / 10_000
+        assert exact(trade.closing.sell_worst) * (1 - slip) <= sell.limit <= exact(trade.closing.sell_worst)
+        assert exact(trade.closing.buy_worst) * (1 + slip) >= buy.limit
+        tick = buy_leg.rules.tick_at(buy.limit)
+        assert (
+            buy.limit > exact(trade.closing.buy_worst) * (1 + slip) - tick
+        )  # no further ahead than the tick
+        for order, leg in ((sell, sell_leg), (buy, buy_leg)):
+            assert is_multiple(order.quantity, leg.rules.lot)
+            assert is_multiple(order.limit, leg.rules.tick_at(order.limit))
+        # Sells what it has, to the lot; buys back all it owes, up to one lot more.
+        assert sell.quantity == max(sell_leg.rules.round_quantity(quantity), sell_leg.rules.lot)
+        arrives = buy.quantity * base_kept(buy_leg)
+        assert quantity <= arrives < quantity + buy_leg.rules.lot
+
+    def test_buy_is_grossed_up_for_a_fee_in_the_coin(self, make, leave):
+        """0.00999 owed at 10 bps: 0.01 bought, 0.00001 of it kept as the fee."""
+        position = make.position("buy_home", "0.00999")
+        intent = plan_exit(leave(position), position, "s1-0-1-2", make.now_ms, ExecutionConfig())
+        assert intent.away.quantity == Decimal("0.01")
+        assert intent.home.quantity == Decimal("0.00999")
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_intent_says_what_it_is(self, make, leave, direction):
+        position = make.position(direction)
+        trade = leave(position)
+        intent = plan_exit(trade, position, "s3-1-2-78", 1234, ExecutionConfig())
+        assert (intent.kind, intent.position_id) == ("exit", position.position_id)
+        assert intent.direction == reverse(direction)
+        assert (intent.reason, intent.edge_bps) == ("take_profit", trade.closing.net_bps)
+        assert (intent.fx, intent.decided_ms) == (make.quote, 1234)
+        assert (intent.home.client_id, intent.away.client_id) == ("s3-1-2-78-h0", "s3-1-2-78-a0")
+
+    @pytest.mark.parametrize(("long", "short"), [("0.001", "0"), ("0", "0.001")])
+    def test_one_sided_position_still_makes_two_valid_orders(self, make, leave, long, short):
+        position = make.position("buy_home", long, short)
+        intent = plan_exit(leave(position), position, "s1-0-1-2", make.now_ms, ExecutionConfig())
+        assert intent.home.quantity >= make.home.rules.lot
+        assert intent.away.quantity >= make.away.rules.lot
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_client_ids_fit_every_venue(make, enter, leave, direction):
+    """At most 36 characters of a-z, 0-9 and '-', also for the longest intent id and late follow-ups."""
+    assert len(LONGEST_ID) == 24
+    entry = plan_entry(enter(direction, -200.0 if direction == "buy_home" else 200.0, 1e6), LONGEST_ID, 0)
+    position = make.position(direction)
+    leaving = plan_exit(leave(position), position, LONGEST_ID, 0, ExecutionConfig())
+    for order in (entry.home, entry.away, leaving.home, leaving.away):
+        assert CLIENT_ID.match(order.client_id)
+        assert len(order.client_id) + len("999999999") <= 36
+
+
+def test_base_kept(make):
+    assert base_kept(make.home) == 1
+    assert base_kept(make.away) == Decimal("0.999")

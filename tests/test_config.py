@@ -1,0 +1,227 @@
+"""The configuration: an empty file is a valid one, and every error says where it is and what would be right."""
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from arbshard.config import Config, load_config
+from arbshard.errors import ConfigError, UsageError
+
+
+@pytest.fixture
+def load(tmp_path):
+    def write_and_load(text, overrides=None):
+        path = tmp_path / "my.toml"
+        path.write_text(text)
+        return load_config(path, overrides)
+
+    return write_and_load
+
+
+@pytest.fixture
+def problem(load, tmp_path):
+    """What is said about a file, without its name (which must be there)."""
+
+    def ask(text):
+        with pytest.raises(ConfigError) as caught:
+            load(text)
+        where = f"{tmp_path / 'my.toml'}: "
+        assert str(caught.value).startswith(where)
+        assert caught.value.where + ": " == where
+        return str(caught.value).removeprefix(where)
+
+    return ask
+
+
+class TestValid:
+    def test_defaults(self, load):
+        assert load_config(None) == load("") == Config()
+
+    def test_defaults_can_be_traded_on(self):
+        """Entry above what an exit costs, a smallest order above every venue's minimum."""
+        config = load_config(None)
+        assert config.strategy.entry_bps >= 22 + config.strategy.take_profit_bps
+        assert config.sizing.order_notional_min > 10_000
+        assert config.limits.symbol_notional_max >= config.sizing.order_notional_max
+        assert config.venues.binance.depth == 20
+
+    def test_file_lies_over_the_defaults(self, load):
+        config = load('[run]\nshards = 2\nsymbols = ["BTC", "KRW-ETH"]\n[venues.upbit]\nbuy_fee_bps = 2.5\n')
+        assert config.run.shards == 2
+        assert config.run.symbols == ("BTC", "KRW-ETH")
+        assert config.run.max_pairs == Config().run.max_pairs
+        assert config.venues.upbit.buy_fee_bps == Decimal("2.5")
+        assert config.venues.upbit.sell_fee_bps == Decimal(5)
+        assert config.venues.binance == Config().venues.binance
+
+    def test_overrides_lie_over_the_file(self, load):
+        config = load("[run]\nshards = 2\nmax_pairs = 9\n", {"run": {"shards": 3}, "name": "other"})
+        assert (config.run.shards, config.run.max_pairs, config.name) == (3, 9, "other")
+
+    def test_amounts_are_exact(self, load):
+        config = load("[paper]\nquote_away = 0.1\nquote_home = 123456789012.12\n")
+        assert config.paper.quote_away == Decimal("0.1")
+        assert config.paper.quote_home == Decimal("123456789012.12")
+
+    def test_venue_by_name(self):
+        venues = Config().venues
+        assert venues.get("upbit") is venues.upbit
+        assert venues.get("binance") is venues.binance
+        with pytest.raises(KeyError):
+            venues.get("kraken")
+
+    def test_goes_to_the_children_and_back(self):
+        """As the supervisor writes it and workers read it."""
+        config = load_config(
+            None,
+            {
+                "paper": {"quote_away": "0.00000001", "seed": 2**63 - 1},
+                "venues": {"upbit": {"buy_fee_bps": "1.39"}},
+            },
+        )
+        assert msgspec.json.decode(msgspec.json.encode(config), type=Config, strict=False) == config
+
+    def test_public_data_with_addresses(self, load):
+        addresses = 'ws_url = "wss://a"\nrest_url = "https://a"\n'
+        config = load(f'data = "public"\n[venues.upbit]\n{addresses}[venues.binance]\n{addresses}')
+        assert config.data == "public"
+
+
+class TestUnknownKeys:
+    @pytest.mark.parametrize(
+        ("text", "key", "known"),
+        [
+            ("speed = 1", "'speed'", "known here: name, mode"),
+            ("[run]\nshard = 1", "'run.shard'", "shards, symbols"),
+            ("[venues.upbit]\nfee = 1", "'venues.upbit.fee'", "buy_fee_bps"),
+            ("[venues.kraken]\ndepth = 1", "'venues.kraken'", "upbit, binance"),
+        ],
+    )
+    def test_are_named_with_those_that_exist(self, problem, text, key, known):
+        said = problem(text)
+        assert said.startswith(f"unknown key {key}; ")
+        assert known in said
+
+
+class TestWrongValues:
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ('[run]\nshards = "many"', "run.shards: Expected `int`, got `str`"),
+            ("[run]\nshards = 0", "run.shards: Expected `int` >= 1"),
+            ("[run]\nshards = 65", "run.shards: Expected `int` <= 64"),
+            ("[run]\nshards = 2.5", "run.shards: Expected `int`, got `float`"),
+            ("run = 5", "run: Expected `object`, got `int`"),
+            ("[run]\nsymbols = [1]", "run.symbols[0]: Expected `str`, got `int`"),
+            ("[strategy]\nmax_hold_s = 0", "strategy.max_hold_s: Expected `float` > 0.0"),
+            ("[venues.binance]\ndepth = 31", "venues.binance.depth: Expected `int` <= 30"),
+            ("[paper]\nlatency_sigma = 800", "paper.latency_sigma: Expected `float` <= 5.0"),
+            ("[sim]\nseed = 99999999999999999999", "sim.seed: Expected `int` <= 9223372036854775807"),
+        ],
+    )
+    def test_path_and_what_would_be_right(self, problem, text, said):
+        assert problem(text) == said
+
+    @pytest.mark.parametrize(
+        ("text", "path", "choices"),
+        [
+            ('[run]\ndoorbell = "bell"', "run.doorbell: ", ("pipe", "zmq")),
+            ('mode = "live"', "mode: ", ("paper",)),
+            ('[sim]\nregime = "wild"', "sim.regime: ", ("calm", "crash")),
+        ],
+    )
+    def test_choices_are_named(self, problem, text, path, choices):
+        said = problem(text)
+        assert said.startswith(path)
+        assert all(choice in said for choice in choices)
+
+    @pytest.mark.parametrize("value", ["nan", "inf", "-inf", '"nan"', '"inf"', '"-Infinity"'])
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "strategy.entry_bps", "strategy.stop_loss_bps", "data_quality.max_book_age_ms", "paper.reject_share",
+            "sizing.order_notional_max", "limits.daily_loss_max", "paper.quote_home", "venues.upbit.buy_fee_bps",
+        ],
+    )  # fmt: skip
+    def test_not_a_number_is_not_a_value(self, problem, key, value):
+        table, _, name = key.rpartition(".")
+        assert problem(f"[{table}]\n{name} = {value}").startswith(f"{key}: ")
+
+    @pytest.mark.parametrize("name", ["", "A", "a b", "../x", "-x", "x" * 33, "a\\n"])
+    def test_name_becomes_a_directory(self, problem, name):
+        assert problem(f'name = "{name}"').startswith("name: ")
+
+
+class TestAmounts:
+    @pytest.mark.parametrize("key", ["sizing.order_notional_max", "limits.portfolio_notional_max"])
+    def test_limits_are_above_zero(self, problem, key):
+        table, _, name = key.rpartition(".")
+        assert problem(f"[{table}]\n{name} = 0") == f"{key}: must be above 0"
+
+    @pytest.mark.parametrize(
+        "key", ["paper.quote_home", "venues.binance.sell_fee_bps", "limits.daily_loss_max"]
+    )
+    def test_never_negative(self, problem, key):
+        table, _, name = key.rpartition(".")
+        assert problem(f"[{table}]\n{name} = -1").startswith(f"{key}: must be a number that is not negative")
+
+    @pytest.mark.parametrize(
+        ("key", "value", "most"),
+        [
+            ("venues.upbit.buy_fee_bps", "10000", "10000"),
+            ("venues.binance.buy_fee_bps", "12000", "10000"),
+            ("paper.quote_home", '"1e999999"', "1000000000000000"),
+        ],
+    )
+    def test_within_reason(self, problem, key, value, most):
+        """A fee of 100 % would divide by nothing left."""
+        table, _, name = key.rpartition(".")
+        assert problem(f"[{table}]\n{name} = {value}") == f"{key}: must be below {most}"
+
+    def test_nothing_may_be_free(self, load):
+        config = load("[venues.upbit]\nbuy_fee_bps = 0\n[paper]\nquote_home = 0\n")
+        assert config.venues.upbit.buy_fee_bps == config.paper.quote_home == 0
+
+
+class TestAcrossKeys:
+    def test_order_sizes(self, problem):
+        said = problem("[sizing]\norder_notional_min = 2000000")
+        assert said == "sizing: order_notional_min is above order_notional_max"
+
+    def test_edges(self, problem):
+        assert problem("[strategy]\nmin_edge_bps = 31") == "strategy: min_edge_bps is above entry_bps"
+
+    @pytest.mark.parametrize("venue", ["upbit", "binance"])
+    def test_public_data_needs_addresses(self, problem, venue):
+        other = "binance" if venue == "upbit" else "upbit"
+        said = problem(f'data = "public"\n[venues.{other}]\nws_url = "wss://a"\nrest_url = "https://a"\n')
+        assert said == f'venues.{venue}: data = "public" needs ws_url and rest_url'
+
+
+class TestFile:
+    def test_not_toml(self, problem):
+        assert problem("x = = 1").startswith("is not valid TOML: ")
+
+    def test_not_text(self, tmp_path):
+        path = tmp_path / "my.toml"
+        path.write_bytes(b"\xff\xfe")
+        with pytest.raises(ConfigError, match="is not valid TOML"):
+            load_config(path)
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(ConfigError) as caught:
+            load_config(tmp_path / "none.toml")
+        assert str(caught.value) == f"{tmp_path / 'none.toml'}: cannot be read: No such file or directory"
+
+    def test_directory(self, tmp_path):
+        with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+            load_config(tmp_path)
+
+    def test_overrides_without_a_file(self):
+        with pytest.raises(ConfigError) as caught:
+            load_config(None, {"run": {"shards": 0}})
+        assert str(caught.value) == "configuration: run.shards: Expected `int` >= 1"
+
+    def test_is_for_the_person_to_change(self):
+        assert issubclass(ConfigError, UsageError)

@@ -1,0 +1,304 @@
+"""The desk: one intent per pair at a time, and a mirror of what risk says."""
+
+import asyncio
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+
+from arbshard.config import Config, StrategyConfig
+from arbshard.engine.closing import close_now
+from arbshard.engine.edge import find_edge
+from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
+from arbshard.execution.executor import Outcome
+from arbshard.model.intent import OpenIntent
+from arbshard.model.refusal import Refusal
+from arbshard.wire.messages import Funded, Refused, Settled, Welcome
+from arbshard.worker.desk import Desk
+from arbshard.worker.risk_link import Fenced
+
+ALL = (
+    ("upbit", "KRW", Decimal("1000000.5")),
+    ("upbit", "BTC", Decimal("0.3")),
+    ("binance", "USDT", Decimal(700)),
+    ("binance", "BTC", Decimal("0.4")),
+)
+
+
+class Executor:
+    """Ends an intent when told to."""
+
+    def __init__(self):
+        self.intents = []
+        self.befores = []
+        self.resumed = []
+        self.end = asyncio.Event()
+        self.outcome = None
+
+    async def execute(self, intent, before):
+        self.intents.append(intent)
+        self.befores.append(before)
+        return await self._ended()
+
+    async def resume(self, taken_over, before):
+        self.resumed.append(taken_over)
+        self.befores.append(before)
+        return await self._ended()
+
+    async def _ended(self):
+        await self.end.wait()
+        self.end.clear()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+class Executors:
+    def __init__(self):
+        self.made = {}
+
+    def create_paper_executor(self, pair, paper):
+        self.made[pair.base] = Executor()
+
+    def get_executor(self, base):
+        return self.made.get(base)
+
+
+class Risk:
+    def __init__(self):
+        self.funds = []
+        self.go_on = asyncio.Event()
+
+    async def fund(self, pair, home_price):
+        self.funds.append((pair, home_price))
+        await self.go_on.wait()
+        return Funded(ALL)
+
+
+@pytest.fixture
+async def room(make, clock):
+    """A desk with all that is around it; nothing of it survives the test."""
+    config = Config(strategy=StrategyConfig(cooldown_ms=500.0))
+    eth = make.other_pair()
+    engine = ArbitrageEngine([make.pair, eth], make.fx_leg, config)
+    counts = []
+    meter = SimpleNamespace(count=counts.append)
+    failures = []
+    executors, risk = Executors(), Risk()
+    desk = Desk(engine, executors, risk, config, clock, meter, failures.append)
+    around = SimpleNamespace(
+        desk=desk, engine=engine, executors=executors, risk=risk, clock=clock, counts=counts,
+        failures=failures, btc=engine.pairs["BTC"], eth=engine.pairs["ETH"],
+    )  # fmt: skip
+    yield around
+    await desk.close()
+
+
+async def turn():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def entry(make):
+    edge = find_edge(
+        make.home_book(-100.0).asks, make.away_book().bids,
+        ArbitrageEngine([make.pair], make.fx_leg, Config()).pairs["BTC"].buy_home,
+        1390.0, min_edge_bps=0.0, cost_max=1e6, sell_max=1.0,
+    )  # fmt: skip
+    assert edge is not None
+    return Entry(make.pair, "buy_home", edge, make.fx)
+
+
+def leaving(make, room, position_id="s1-0-1-0"):
+    held = next(held for held in room.btc.held if held.position_id == position_id)
+    closing = close_now(held, make.home_book(), make.away_book(), make.fx, room.btc.buy_away)
+    return Exit(make.pair, position_id, "buy_away", "take_profit", closing, make.fx)
+
+
+def welcome(positions=(), intents=(), funded=(), available=()):
+    return Welcome(5, tuple(positions), tuple(intents), tuple(funded), tuple(available))
+
+
+async def finish(room, base, outcome):
+    executor = room.executors.made[base]
+    executor.outcome = outcome
+    executor.end.set()
+    await turn()
+
+
+class TestTakeOver:
+    async def test_begins_with_what_risk_knows(self, make, room):
+        position = make.position()
+        room.desk.take_over(welcome([position], funded=["BTC"], available=ALL), shard=2, epoch=9)
+        assert [held.position_id for held in room.btc.held] == [position.position_id]
+        assert room.desk.open_positions == 1
+        assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.4)
+        assert room.eth.funds is None
+        assert sorted(room.executors.made) == ["BTC", "ETH"]
+        assert room.desk.busy == 0
+
+    async def test_intent_without_outcome_is_carried_on(self, make, room):
+        taken_over = OpenIntent(make.intent(), ())
+        room.desk.take_over(welcome(intents=[taken_over]), shard=0, epoch=2)
+        assert room.btc.busy
+        assert room.desk.busy == 1
+        await turn()
+        executor = room.executors.made["BTC"]
+        assert executor.resumed == [taken_over]
+        assert executor.befores == [None]
+        opened = make.position(position_id="s1-0-1-1")
+        await finish(room, "BTC", Outcome(None, Settled("s1-0-1-1", opened, ())))
+        assert not room.btc.busy
+        assert room.desk.open_positions == 1
+
+    async def test_exit_is_carried_on_with_its_position(self, make, room):
+        position = make.position()
+        taken_over = OpenIntent(make.intent("exit", "buy_away"), ())
+        room.desk.take_over(welcome([position], [taken_over]), shard=0, epoch=2)
+        await turn()
+        assert room.executors.made["BTC"].befores == [position]
+
+
+class TestAct:
+    @pytest.fixture(autouse=True)
+    def begun(self, make, room):
+        room.desk.take_over(welcome([make.position()], funded=["BTC"], available=ALL), shard=2, epoch=9)
+
+    async def test_entry(self, make, room):
+        room.desk.act(room.btc, entry(make))
+        assert room.btc.busy
+        await turn()
+        executor = room.executors.made["BTC"]
+        (intent,) = executor.intents
+        assert (intent.kind, intent.intent_id, intent.decided_ms) == (
+            "entry",
+            "s5-2-9-1",
+            room.clock.wall_ms(),
+        )
+        assert executor.befores == [None]
+        assert room.counts == ["opportunities"]
+
+    async def test_exit_gets_its_position(self, make, room):
+        room.desk.act(room.btc, leaving(make, room))
+        await turn()
+        executor = room.executors.made["BTC"]
+        (intent,) = executor.intents
+        assert (intent.kind, intent.position_id) == ("exit", "s1-0-1-0")
+        assert executor.befores == [make.position()]
+        assert room.counts == []
+
+    async def test_ids_are_never_used_twice(self, make, room):
+        seen = []
+        for _ in range(3):
+            room.desk.act(room.btc, entry(make))
+            await turn()
+            await finish(room, "BTC", Outcome(None, Settled("x", None, ())))
+        seen = [intent.intent_id for intent in room.executors.made["BTC"].intents]
+        assert seen == ["s5-2-9-1", "s5-2-9-2", "s5-2-9-3"]
+
+    async def test_never_two_at_once(self, make, room):
+        room.desk.act(room.btc, entry(make))
+        with pytest.raises(AssertionError):
+            room.desk.act(room.btc, entry(make))
+
+    async def test_settled_entry_is_held(self, make, room):
+        room.desk.act(room.btc, entry(make))
+        await turn()
+        opened = make.position(position_id="s5-2-9-1")
+        left = (("upbit", "KRW", Decimal(9)),)
+        await finish(room, "BTC", Outcome(None, Settled("s5-2-9-1", opened, left)))
+        assert [held.position_id for held in room.btc.held] == ["s1-0-1-0", "s5-2-9-1"]
+        assert room.btc.funds == Funds(9.0, 0.3, 700.0, 0.4)  # only what the reply concerns
+        assert not room.btc.busy
+        assert room.btc.rest_until_ns == room.clock.monotonic_ns() + 500_000_000
+        assert room.btc.exit_rest_until_ns == 0
+
+    @pytest.mark.parametrize(("state", "left"), [("CLOSED", 0), ("OPEN", 1)])
+    async def test_settled_exit(self, make, room, state, left):
+        """Partly filled, a position stays open, with what is left of it."""
+        room.desk.act(room.btc, leaving(make, room))
+        await turn()
+        after = make.position(quantity="0.0004", state=state)
+        await finish(room, "BTC", Outcome(None, Settled("s5-2-9-1", after, ())))
+        assert room.desk.open_positions == len(room.btc.held) == left
+        if left:
+            assert room.btc.held[0].long_base == 0.0004
+
+    async def test_nothing_filled_changes_nothing(self, make, room):
+        room.desk.act(room.btc, entry(make))
+        await turn()
+        await finish(room, "BTC", Outcome(None, Settled("s5-2-9-1", None, ())))
+        assert room.desk.open_positions == 1
+        assert not room.btc.busy
+
+    async def test_refused_entry_rests(self, make, room):
+        room.desk.act(room.btc, entry(make))
+        await turn()
+        left = (("binance", "BTC", Decimal(0)),)
+        await finish(room, "BTC", Outcome(Refused(Refusal.BALANCE, "", left), None))
+        assert room.counts == ["opportunities", "refused"]
+        assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.0)
+        assert room.btc.rest_until_ns == room.clock.monotonic_ns() + 500_000_000
+        assert room.btc.exit_rest_until_ns == 0
+        assert not room.btc.busy
+
+    async def test_refused_exit_rests_and_keeps_the_position(self, make, room):
+        room.desk.act(room.btc, leaving(make, room))
+        await turn()
+        await finish(room, "BTC", Outcome(Refused(Refusal.PAIR_BUSY, ""), None))
+        assert room.btc.exit_rest_until_ns == room.clock.monotonic_ns() + 500_000_000
+        assert room.desk.open_positions == 1
+
+    @pytest.mark.parametrize("error", [Fenced("newer"), RuntimeError("defect")])
+    async def test_failure_is_told_and_the_pair_stays_busy(self, make, room, error):
+        """Nobody knows how its orders stand: nothing new may be sent."""
+        room.desk.act(room.btc, entry(make))
+        await turn()
+        await finish(room, "BTC", error)
+        assert room.failures == [error]
+        assert room.btc.busy
+
+    async def test_pairs_are_independent(self, make, room):
+        room.desk.act(room.btc, entry(make))
+        await turn()
+        assert not room.eth.busy
+        assert room.desk.busy == 1
+
+    async def test_close_gives_up_quietly_what_is_under_way(self, make, room):
+        room.desk.act(room.btc, entry(make))
+        await turn()
+        await room.desk.close()
+        assert room.failures == []
+        assert room.btc.busy
+
+    async def test_close_gives_up_what_has_not_even_begun(self, make, room):
+        room.desk.act(room.btc, entry(make))
+        await room.desk.close()
+        assert room.executors.made["BTC"].intents == []
+
+
+class TestFund:
+    async def test_each_pair_once_when_its_price_is_known(self, make, room):
+        room.desk.take_over(welcome(), shard=0, epoch=1)
+        room.desk.fund()
+        assert room.risk.funds == []
+        book = make.home_book()
+        room.engine.observe(1, make.view(book))
+        room.desk.fund()
+        room.desk.fund()
+        await turn()
+        assert room.risk.funds == [("BTC", Decimal(str(book.best_bid)))]
+        assert room.btc.funds is None
+        room.risk.go_on.set()
+        await turn()
+        assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.4)
+        room.desk.fund()
+        await turn()
+        assert len(room.risk.funds) == 1
+
+    async def test_not_what_was_funded_before(self, make, room):
+        room.desk.take_over(welcome(funded=["BTC"], available=ALL), shard=0, epoch=1)
+        room.engine.observe(1, make.view(make.home_book()))
+        room.desk.fund()
+        await turn()
+        assert room.risk.funds == []

@@ -1,0 +1,308 @@
+"""The worker's loop with everything around it replaced: what wakes it, what it obeys, when it ends."""
+
+import asyncio
+import os
+
+import pytest
+
+from arbshard.config import Config
+from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
+from arbshard.model.phase import Phase, WorkerState
+from arbshard.model.refusal import Refusal
+from arbshard.worker.loop import ShardLoop
+
+
+class Books:
+    phase = Phase.RUNNING
+    beat_ns = 0
+    torn = 0
+
+
+class Waiter:
+    """A pipe for the bell; ``park`` answers what it is told."""
+
+    overflows = 0
+
+    def __init__(self):
+        self.reader, self.writer = os.pipe()
+        self.may_sleep = True
+        self.parked = False
+        self.parks = 0
+
+    def fileno(self):
+        return self.reader
+
+    def ring(self):
+        os.write(self.writer, b"1")
+
+    def clear(self):
+        os.read(self.reader, 100)
+
+    def park(self):
+        self.parks += 1
+        self.parked = self.may_sleep
+        return self.may_sleep
+
+    def unpark(self):
+        assert self.parked
+        self.parked = False
+
+
+class Feed:
+    """Views to be found, by slot; each once."""
+
+    def __init__(self):
+        self.news = {}
+        self.asked = 0
+
+    def changed(self):
+        self.asked += 1
+        return list(self.news)
+
+    def look(self, slot):
+        return self.news.pop(slot, None)
+
+
+class Desk:
+    def __init__(self):
+        self.acts = []
+        self.funded = 0
+        self.busy = 0
+        self.open_positions = 0
+
+    def act(self, state, trade):
+        assert not state.busy
+        state.busy = True
+        self.acts.append(trade)
+
+    def fund(self):
+        self.funded += 1
+
+
+class Meter:
+    def __init__(self):
+        self.latencies = []
+        self.doubts = []
+        self.beats = []
+        self.states = []
+
+    def decided(self, latency_ns):
+        self.latencies.append(latency_ns)
+
+    def doubted(self, reason):
+        self.doubts.append(reason)
+
+    def beat(self, now_ns, late_ns, feed, overflows, torn, busy):
+        self.beats.append((now_ns, late_ns, busy))
+
+    def state(self, state):
+        self.states.append(state)
+
+
+class Shop:
+    """All of it together."""
+
+    def __init__(self, make, clock):
+        self.books, self.waiter, self.feed, self.desk, self.meter = Books(), Waiter(), Feed(), Desk(), Meter()
+        self.clock = clock
+        self.engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
+        self.state = self.engine.pairs["BTC"]
+        self.state.funds = Funds(1e9, 10.0, 1e7, 10.0)
+        self.codes = []
+        self.loop = ShardLoop(
+            self.books, self.waiter, self.feed, self.engine, self.desk, self.meter, clock, self.codes.append
+        )
+
+    async def until(self, condition):
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def shop(make, clock):
+    one = Shop(make, clock)
+    one.feed.news = {
+        0: make.view(make.fx_book()),
+        1: make.view(make.home_book()),
+        2: make.view(make.away_book()),
+    }
+    yield one
+    one.loop.close()
+    os.close(one.waiter.reader)
+    os.close(one.waiter.writer)
+
+
+async def test_looks_at_everything_once_and_sleeps(shop):
+    shop.loop.start()
+    assert shop.feed.asked == 1
+    assert shop.feed.news == {}
+    assert shop.waiter.parked
+    assert shop.meter.states == [WorkerState.RUNNING]
+
+
+async def test_bell_wakes_it_and_the_trade_is_acted_on(make, shop):
+    shop.loop.start()
+    shop.clock.advance_ms(3)
+    shop.feed.news = {1: make.view(make.home_book(-100.0))}
+    before = len(shop.meter.latencies)
+    shop.waiter.ring()
+    await shop.until(lambda: shop.desk.acts)
+    (trade,) = shop.desk.acts
+    assert isinstance(trade, Entry)
+    assert shop.meter.latencies[before:] == [3_000_000]
+    assert shop.waiter.parked
+
+
+async def test_fx_alone_decides_nothing(make, shop):
+    shop.loop.start()
+    before = len(shop.meter.latencies)
+    shop.feed.news = {0: make.view(make.fx_book(1300.0, 1301.0))}
+    shop.waiter.ring()
+    await shop.until(lambda: not shop.feed.news)
+    assert len(shop.meter.latencies) == before
+
+
+async def test_doubts_are_counted(make, shop):
+    shop.loop.start()
+    shop.meter.doubts.clear()
+    shop.feed.news = {1: make.view(None, bad=True)}
+    before = len(shop.meter.latencies)
+    shop.waiter.ring()
+    await shop.until(lambda: shop.meter.doubts)
+    assert shop.meter.doubts == [Refusal.BOOK_BAD]
+    assert len(shop.meter.latencies) == before  # no book, no latency
+
+
+async def test_timer_finds_what_no_bell_announced(make, shop):
+    shop.loop.start()
+    shop.feed.news = {1: make.view(make.home_book(-100.0))}
+    await shop.until(lambda: shop.desk.acts)
+
+
+async def test_does_not_sleep_while_more_comes_in(shop):
+    shop.waiter.may_sleep = False
+    shop.loop.start()
+    await shop.until(lambda: shop.feed.asked > 20)
+    shop.waiter.may_sleep = True
+    await shop.until(lambda: shop.waiter.parked)
+
+
+async def test_beats_with_the_timer(shop):
+    shop.desk.busy = 3
+    shop.loop.start()
+    await shop.until(lambda: len(shop.meter.beats) >= 3)
+    assert all(now_ns == shop.clock.monotonic_ns() for now_ns, _, _ in shop.meter.beats)
+    assert all(late_ns >= 0 for _, late_ns, _ in shop.meter.beats)
+    assert shop.meter.beats[-1][2] == 3
+
+
+async def test_time_passes_for_a_position_without_frames(make, shop):
+    """A position that is too old is closed though no book changes."""
+    shop.loop.start()
+    shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+    await shop.until(lambda: len(shop.meter.beats) >= 2)
+    assert shop.desk.acts == []
+    opened_ms = shop.clock.wall_ms() - 20_000
+    shop.engine.hold(shop.state, [make.position(opened_ms=opened_ms)])
+    await shop.until(lambda: shop.desk.acts)
+    (trade,) = shop.desk.acts
+    assert isinstance(trade, Exit)
+    assert trade.reason == "max_hold"
+
+
+class TestPhases:
+    async def test_running_funds_and_enters(self, shop):
+        shop.loop.start()
+        await shop.until(lambda: shop.desk.funded)
+        assert shop.engine.entering
+
+    async def test_starting_does_not_enter(self, shop):
+        shop.books.phase = Phase.STARTING
+        shop.loop.start()
+        await shop.until(lambda: len(shop.meter.beats) >= 2)
+        assert not shop.engine.entering
+        assert shop.desk.funded == 0
+        assert shop.codes == []
+
+    async def test_draining_closes_what_is_open_and_ends(self, make, shop):
+        shop.loop.start()
+        shop.clock.advance_ms(1000)
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.desk.open_positions = 1
+        shop.books.phase = Phase.DRAINING
+        await shop.until(lambda: shop.desk.acts)
+        (trade,) = shop.desk.acts
+        assert isinstance(trade, Exit)
+        assert trade.reason == "shutdown"
+        assert not shop.engine.entering
+        assert shop.codes == []
+        shop.desk.busy = 1
+        shop.desk.open_positions = 0
+        beats = len(shop.meter.beats)
+        await shop.until(lambda: len(shop.meter.beats) > beats + 1)
+        assert shop.codes == []  # an intent is still under way
+        shop.desk.busy = 0
+        await shop.until(lambda: shop.codes)
+        assert set(shop.codes) == {0}
+        assert shop.meter.states == [WorkerState.RUNNING, WorkerState.DRAINING, WorkerState.DRAINED]
+
+    async def test_draining_tries_again_after_a_pause(self, make, shop):
+        shop.loop.start()
+        shop.clock.advance_ms(1000)
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.desk.open_positions = 1
+        shop.books.phase = Phase.DRAINING
+        await shop.until(lambda: shop.desk.acts)
+        shop.state.busy = False  # refused
+        beats = len(shop.meter.beats)
+        await shop.until(lambda: len(shop.meter.beats) > beats + 2)
+        assert len(shop.desk.acts) == 1
+        shop.clock.advance_ms(200)
+        await shop.until(lambda: len(shop.desk.acts) == 2)
+
+    async def test_draining_can_keep_positions(self, make, shop):
+        shop.loop.start()
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.desk.open_positions = 1
+        shop.desk.busy = 1
+        shop.books.phase = Phase.DRAINING_KEEP
+        beats = len(shop.meter.beats)
+        await shop.until(lambda: len(shop.meter.beats) > beats + 1)
+        assert shop.codes == []
+        shop.desk.busy = 0
+        await shop.until(lambda: shop.codes)
+        assert set(shop.codes) == {0}
+        assert shop.desk.acts == []
+
+
+async def test_dead_supervisor_ends_it(shop):
+    shop.books.beat_ns = shop.clock.monotonic_ns()
+    shop.loop.start()
+    shop.clock.advance_ms(1000)
+    await shop.until(lambda: len(shop.meter.beats) >= 2)
+    assert shop.codes == []
+    shop.clock.advance_ms(0.001)
+    await shop.until(lambda: shop.codes)
+    assert set(shop.codes) == {4}
+
+
+async def test_supervisor_that_never_beat_is_not_dead(shop):
+    shop.clock.advance_ms(100_000)
+    shop.loop.start()
+    await shop.until(lambda: len(shop.meter.beats) >= 2)
+    assert shop.codes == []
+
+
+async def test_after_close_nothing_is_looked_at_or_traded(make, shop):
+    """What it reads from is unmapped next; a turn of the loop that was already planned must do nothing."""
+    shop.waiter.may_sleep = False
+    shop.loop.start()
+    shop.loop.close()
+    asked, beats = shop.feed.asked, len(shop.meter.beats)
+    shop.feed.news = {1: make.view(make.home_book(-100.0))}
+    shop.waiter.ring()
+    await asyncio.sleep(0.06)
+    assert shop.feed.asked == asked
+    assert len(shop.meter.beats) == beats
+    assert shop.desk.acts == []

@@ -1,0 +1,72 @@
+"""What the worker counts, as a reader of its page sees it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from arbshard.model.phase import WorkerState
+from arbshard.model.refusal import Refusal
+from arbshard.shm.pages import PageReader, PageWriter
+from arbshard.worker.counters import COUNTERS, DATA_REFUSALS, HISTOGRAMS
+from arbshard.worker.meter import Meter
+
+
+@pytest.fixture
+def page(tmp_path):
+    with (
+        PageWriter.create(tmp_path / "page", COUNTERS, HISTOGRAMS) as writer,
+        PageReader.attach(writer.path) as page,
+    ):
+        page.meter = Meter(writer, pid=42, epoch=3, pairs=7)
+        yield page
+
+
+def test_who_it_is(page):
+    page.meter.state(WorkerState.DRAINING)
+    values = page.values()
+    assert (values["pid"], values["epoch"], values["pairs"], values["state"]) == (42, 3, 7, 2)
+
+
+def test_decisions_and_approvals(page):
+    page.meter.decided(1000)
+    page.meter.decided(3000)
+    page.meter.approved(250_000)
+    assert page.value("ticks") == 2
+    assert page.value("approved") == 1
+    assert page.histogram("receive_decision").count == 2
+    assert page.histogram("receive_decision").max_ns == 3000
+    assert page.histogram("decision_approval").max_ns == 250_000
+
+
+def test_every_reason_a_worker_can_find(page):
+    assert {Refusal.NOT_FUNDED, Refusal.EDGE_TOO_GOOD, Refusal.BOOK_BAD, Refusal.FX_STALE} <= set(
+        DATA_REFUSALS
+    )
+    for reason in DATA_REFUSALS:
+        page.meter.doubted(reason)
+        assert page.value(f"refusal_{reason.name}") == 1
+
+
+def test_orders(make, page):
+    order = make.order(make.home, "buy", "0.01", 146_000_000)
+    for state, quantity in (("FILLED", "0.01"), ("EXPIRED", "0.004"), ("EXPIRED", 0), ("REJECTED", 0)):
+        page.meter.order_done(make.result(order, state, quantity))
+    values = page.values()
+    assert (values["orders"], values["fills"], values["partial"], values["rejected"]) == (4, 2, 1, 1)
+
+
+def test_beat(page):
+    feed = SimpleNamespace(frames=10, conflated=4, bad={"upbit": 1, "binance": 2})
+    page.meter.beat(5_000, 700, feed, 3, 2, 1)
+    page.meter.beat(6_000, 100, feed, 3, 2, 1)
+    page.meter.late()
+    values = page.values()
+    assert (values["beat"], values["beat_ns"], values["late"]) == (2, 6_000, 1)
+    assert (values["frames"], values["conflated"], values["bad_upbit"], values["bad_binance"]) == (
+        10,
+        4,
+        1,
+        2,
+    )
+    assert (values["overflows"], values["torn"], values["busy"]) == (3, 2, 1)
+    assert page.histogram("loop_gap").max_ns == 700

@@ -1,0 +1,142 @@
+"""The line to risk: asked until it answers, the same question each time, and never an answer made up."""
+
+from decimal import Decimal
+
+import pytest
+
+from arbshard.errors import ProtocolError, RequestTimeout, TransportError
+from arbshard.model.refusal import Refusal
+from arbshard.wire.messages import (
+    Approved,
+    Conclude,
+    Extend,
+    Fund,
+    Funded,
+    Hello,
+    Noted,
+    Refused,
+    Report,
+    Settled,
+    Submit,
+    Welcome,
+    decode_request,
+    encode,
+)
+from arbshard.worker.risk_link import Fenced, RiskLink
+
+NOTHING = Welcome(1, (), (), (), ())
+
+
+class Transport:
+    """Gives the answers in order; an exception among them is raised."""
+
+    def __init__(self):
+        self.answers = []
+        self.asked = []
+
+    async def request(self, payload, *, priority=0):
+        self.asked.append((payload, priority))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, bytes) else encode(answer)
+
+
+@pytest.fixture
+def transport():
+    return Transport()
+
+
+@pytest.fixture
+def silences():
+    return []
+
+
+@pytest.fixture
+def link(transport, silences, monkeypatch):
+    monkeypatch.setattr("arbshard.worker.risk_link._AGAIN_AFTER_S", 0.0)
+    return RiskLink(transport, shard=3, epoch=7, on_silence=lambda: silences.append(1))
+
+
+@pytest.fixture
+def questions(make):
+    """Every question: how it is asked, what goes over the wire, the answer it wants, its priority."""
+    entry, leaving = make.intent(), make.intent("exit")
+    result = make.result(entry.home, "FILLED", "0.001")
+    settled, approved = Settled("i", None, ()), Approved("i", ())
+    mark = Decimal("146000000.5")
+    return {
+        "hello": (lambda link: link.hello(42, ("BTC",)), Hello(3, 7, 42, ("BTC",)), NOTHING, 0),
+        "fund": (lambda link: link.fund("BTC", mark), Fund(3, 7, "BTC", mark), Funded(()), 0),
+        "entry": (lambda link: link.submit(entry), Submit(3, 7, entry), approved, 2),
+        "exit": (lambda link: link.submit(leaving), Submit(3, 7, leaving), approved, 1),
+        "extend": (lambda link: link.extend("i", entry.home), Extend(3, 7, "i", entry.home), approved, 0),
+        "report": (lambda link: link.report("i", result), Report(3, 7, "i", result), Noted("i"), 0),
+        "conclude": (
+            lambda link: link.conclude("i", mark, make.quote, done=True),
+            Conclude(3, 7, "i", mark, make.quote, True),
+            settled,
+            0,
+        ),
+    }
+
+
+NAMES = ["hello", "fund", "entry", "exit", "extend", "report", "conclude"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_asks_and_takes_the_answer(link, transport, questions, name):
+    ask, request, answer, priority = questions[name]
+    transport.answers = [answer]
+    assert await ask(link) in (answer, None)
+    ((payload, asked_priority),) = transport.asked
+    assert decode_request(payload) == request
+    assert asked_priority == priority
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_silence_is_asked_into_with_the_same_words(link, transport, questions, silences, name):
+    ask, _, answer, _ = questions[name]
+    transport.answers = [RequestTimeout("no answer"), TransportError("socket gone"), answer]
+    await ask(link)
+    assert len(set(transport.asked)) == 1
+    assert len(transport.asked) == 3
+    assert len(silences) == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_newer_incarnation_ends_this_one(link, transport, questions, name):
+    transport.answers = [Refused(Refusal.STALE_EPOCH, "epoch 8 is at work")]
+    with pytest.raises(Fenced, match="epoch 8 is at work"):
+        await questions[name][0](link)
+    assert len(transport.asked) == 1
+
+
+@pytest.mark.parametrize("name", ["entry", "exit"])
+async def test_refusal_of_a_trade_is_an_answer(link, transport, questions, name):
+    refused = Refused(Refusal.BALANCE, "short of 3 KRW")
+    transport.answers = [refused]
+    assert await questions[name][0](link) == refused
+
+
+@pytest.mark.parametrize("name", ["hello", "fund", "extend", "report", "conclude"])
+async def test_refusal_of_anything_else_is_a_defect(link, transport, questions, name):
+    """Nobody may go on as if a hedge had been recorded."""
+    transport.answers = [Refused(Refusal.UNKNOWN_INTENT, "who?")]
+    with pytest.raises(ProtocolError, match=r"UNKNOWN_INTENT who\?"):
+        await questions[name][0](link)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_answer_to_another_question_is_a_defect(link, transport, questions, name):
+    transport.answers = [Noted("i") if name != "report" else Funded(())]
+    with pytest.raises(ProtocolError, match="risk answered"):
+        await questions[name][0](link)
+
+
+async def test_unreadable_answer_is_not_asked_for_again(link, transport, questions, silences):
+    transport.answers = [b"\x00garbage"]
+    with pytest.raises(ProtocolError, match="bad reply"):
+        await questions["entry"][0](link)
+    assert len(transport.asked) == 1
+    assert not silences
