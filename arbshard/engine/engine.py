@@ -10,7 +10,8 @@ from arbshard.config import Config
 from arbshard.engine.closing import Closing, Held, close_now, gap_bps
 from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
 from arbshard.engine.quality import UNSEEN, View, doubt, quality_of
-from arbshard.engine.signals import exit_reason
+from arbshard.engine.series import SpreadSeries
+from arbshard.engine.signals import exit_reason, is_unusual
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import ExitReason
 from arbshard.model.market import Direction, Leg, Pair
@@ -66,10 +67,13 @@ class PairState:
         "pair",
         "refusal",
         "rest_until_ns",
+        "series",
     )
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, series: SpreadSeries) -> None:
         self.pair = pair
+        self.series = series
+        """Of the gap, mid to mid, in basis points."""
         self.home: View = UNSEEN
         self.away: View = UNSEEN
         self.buy_home: Terms = terms_of(pair, "buy_home")
@@ -98,7 +102,10 @@ class ArbitrageEngine:
         self._positions_max = config.limits.symbol_positions_max
         self._fx_slot = fx.slot
         self.fx: View = UNSEEN
-        self.pairs: dict[str, PairState] = {pair.base: PairState(pair) for pair in pairs}
+        self.pairs: dict[str, PairState] = {
+            pair.base: PairState(pair, SpreadSeries(config.series.window, config.series.sample_ms))
+            for pair in pairs
+        }
         self._by_slot: dict[int, tuple[PairState, bool]] = {}
         for state in self.pairs.values():
             self._by_slot[state.pair.home.slot] = (state, True)
@@ -136,6 +143,8 @@ class ArbitrageEngine:
         home, away, rate = state.home.book, state.away.book, self.fx.book
         assert home is not None and away is not None and rate is not None  # noqa: PT018 - doubt() saw to it
         fx = (rate.bids[0][0], rate.asks[0][0])
+        if now_ns >= state.series.due_ns:
+            state.series.add(now_ns, gap_bps(home, away, fx))
         for held in state.held:
             back = state.buy_away if held.buy_is_home else state.buy_home
             closing = close_now(held, home, away, fx, back)
@@ -213,11 +222,15 @@ class ArbitrageEngine:
         back_asks, back_bids = (away.asks, home.bids) if direction == "buy_home" else (home.asks, away.bids)
         back_terms, back_fx = (state.buy_away, fx[1]) if direction == "buy_home" else (state.buy_home, fx[0])
         back_bps = top_edge_bps(back_asks, back_bids, back_terms, back_fx)
+        gap = gap_bps(home, away, fx)
         at_once_bps = edge.net_bps + back_bps
-        once_closed_bps = at_once_bps + abs(gap_bps(home, away, fx))
+        once_closed_bps = at_once_bps + abs(gap)
         room_bps = at_once_bps + self._strategy.stop_loss_bps
         if once_closed_bps < self._strategy.round_trip_bps or room_bps < self._strategy.stop_room_bps:
             state.refusal = Refusal.ROUND_TRIP_COST
+            return None
+        if not is_unusual(state.series, gap, self._strategy.entry_z):
+            state.refusal = Refusal.SPREAD_USUAL
             return None
         return Entry(state.pair, direction, edge, fx)
 

@@ -1,7 +1,8 @@
-"""When to leave a position: the first rule that holds names the reason. Pure."""
+"""Rules of entry and exit as pure functions. The first exit rule that holds names the reason."""
 
 from arbshard.config import StrategyConfig
 from arbshard.engine.closing import Closing, Held
+from arbshard.engine.series import SpreadSeries
 from arbshard.model.intent import ExitReason
 
 
@@ -23,3 +24,18 @@ def exit_reason(
     if now_ms - held.opened_ms >= strategy.max_hold_s * 1000:
         return "max_hold"
     return None
+
+
+def is_unusual(series: SpreadSeries, gap: float, entry_z: float) -> bool:
+    """Whether ``gap`` (bps) stands at least ``entry_z`` deviations off the mean of its pair, on its own side of it.
+
+    An entry on a negative gap buys at home and wants it low, one on a positive gap wants it high. 0 switches the
+    rule off; a history too short to tell is not unusual.
+    """
+    if entry_z == 0.0:
+        return True
+    mean, deviation = series.mean, series.deviation
+    if mean is None or not deviation or series.count < series.samples_min:
+        return False
+    z_score = (gap - mean) / deviation
+    return z_score >= entry_z if gap > 0 else z_score <= -entry_z
