@@ -16,7 +16,7 @@ from arbshard.execution.ports import BookPort, OrderPort, RiskPort
 from arbshard.execution.two_leg import Ask, Done, Pause, Send, TwoLeg
 from arbshard.model.intent import Intent, OpenIntent
 from arbshard.model.market import Pair
-from arbshard.model.money import exact
+from arbshard.model.money import ZERO, exact
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.wire.messages import Refused, Settled
@@ -66,22 +66,27 @@ class BaseExecutor:
         self._clock = clock
         self._observer = observer
 
-    async def execute(self, intent: Intent, before: Position | None) -> Outcome:
-        """Ask risk, send both legs, bring them home. ``before`` is the position an exit closes."""
+    async def execute(self, intent: Intent, before: Position | None, residue: Decimal = ZERO) -> Outcome:
+        """Ask risk, send both legs, bring them home.
+
+        ``before`` is the position an exit closes, ``residue`` the left-over base that its plan uses up.
+        """
         asked_ns = self._clock.monotonic_ns()
         reply = await self._risk.submit(intent)
         if isinstance(reply, Refused):
             return Outcome(reply, None)
         waited_ns = self._clock.monotonic_ns() - asked_ns
         self._observer.approved(waited_ns)
-        machine = TwoLeg(intent, self.pair, before, self._execution)
+        machine = TwoLeg(intent, self.pair, before, self._execution, residue=residue)
         if intent.kind == "entry" and waited_ns > self._execution.approval_expiry_ms * 1_000_000:
             self._observer.late()
             for order in (intent.home, intent.away):
                 await self._record(machine, OrderResult(order, "CANCELED", detail="approved too late"))
         return await self._run(machine)
 
-    async def resume(self, taken_over: OpenIntent, before: Position | None) -> Outcome:
+    async def resume(
+        self, taken_over: OpenIntent, before: Position | None, residue: Decimal = ZERO
+    ) -> Outcome:
         """Carry on with an intent of an earlier incarnation.
 
         A leg that nothing is known of may have been sent: it is asked about, never sent again.
@@ -94,7 +99,7 @@ class BaseExecutor:
             if order.client_id not in heard_of
         )
         known = (*silent, *taken_over.orders)
-        return await self._run(TwoLeg(intent, self.pair, before, self._execution, known))
+        return await self._run(TwoLeg(intent, self.pair, before, self._execution, known, residue))
 
     async def _run(self, machine: TwoLeg) -> Outcome:
         home, away = self.pair.home, self.pair.away

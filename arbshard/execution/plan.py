@@ -64,15 +64,24 @@ def plan_entry(trade: Entry, intent_id: str, now_ms: int) -> Intent:
 
 
 def plan_exit(
-    trade: Exit, position: Position, intent_id: str, now_ms: int, execution: ExecutionConfig
+    trade: Exit,
+    position: Position,
+    intent_id: str,
+    now_ms: int,
+    execution: ExecutionConfig,
+    residue: Decimal = ZERO,
 ) -> Intent:
-    """Both legs for all that is open, ``exit_slippage_bps`` behind the walk: to be out matters more than a tick."""
+    """Both legs for all that is open, ``exit_slippage_bps`` behind the walk: to be out matters more than a tick.
+
+    ``residue``: base that earlier positions of the pair left over (negative: are short of). It is used up here:
+    what lies there already need not be bought back, what is missing is not sold.
+    """
     slip = Decimal(str(execution.exit_slippage_bps)) / BPS
     buys_home = trade.direction == "buy_home"
     home, away = trade.pair.home, trade.pair.away
     buy, sell = (home, away) if buys_home else (away, home)
-    to_buy = ceil_to(max(position.short_base, ZERO) / base_kept(buy), buy.rules.lot)
-    to_sell = sell.rules.round_quantity(max(position.long_base, ZERO))
+    to_buy = ceil_to(max(position.short_base - max(residue, ZERO), ZERO) / base_kept(buy), buy.rules.lot)
+    to_sell = sell.rules.round_quantity(max(position.long_base + min(residue, ZERO), ZERO))
     bought = make_order(
         buy,
         "buy",

@@ -71,8 +71,13 @@ class TwoLeg:
         before: Position | None,
         execution: ExecutionConfig,
         known: Iterable[OrderResult] = (),
+        residue: Decimal = ZERO,
     ) -> None:
-        """Begin, or carry on from what is ``known``. ``before`` is the position an exit closes."""
+        """Begin, or carry on from what is ``known``. ``before`` is the position an exit closes.
+
+        ``residue``: base that earlier positions of the pair left over; an exit was planned to use it up.
+        """
+        self._residue = residue if intent.kind == "exit" else ZERO
         self.intent = intent
         self._pair = pair
         self._execution = execution
@@ -103,9 +108,9 @@ class TwoLeg:
 
     @property
     def imbalance(self) -> Decimal:
-        """Net base that the position has too much (or, negative, too little) of."""
+        """Net base that there is too much (or, negative, too little) of: the position's, and the residue."""
         long, short = self._open()
-        return long - short
+        return long - short + self._residue
 
     def next_step(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None) -> Step:
         """What to do now, at these books."""
