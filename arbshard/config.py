@@ -4,10 +4,12 @@ Every setting has its default here, so an empty file is a valid one: the embedde
 """
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, timedelta, timezone, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +19,9 @@ from arbshard.errors import ConfigError
 _AMOUNT_MAX = Decimal(10**15)
 _FEE_BPS_MAX = Decimal(10_000)
 """The whole notional: at this fee nothing would be left to divide by."""
+
+_FIXED_ZONES: dict[str, tzinfo] = {"UTC": UTC, "Asia/Seoul": timezone(timedelta(hours=9), "KST")}
+"""Without summer time: the default must not depend on whether the machine has a zone database."""
 
 Regime = Literal["calm", "mixed", "high-win", "low-win", "trending", "crash"]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -102,6 +107,9 @@ class StrategyConfig(_Section, frozen=True):
     round_trip_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
     """Enter only if entry and exit together would net this once the gap has closed, at the spreads of now: a coin
     whose tick is wide costs more to leave than its gap brings."""
+    entry_z: NotNegative = 0.0
+    """Enter only if the gap stands at least this many deviations off its own mean, on the side of the entry; 0
+    switches the rule off."""
     take_profit_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
     """Leave when the whole round trip, closed now, nets at least this."""
     close_on_spread_reversal: bool = True
@@ -117,6 +125,14 @@ class StrategyConfig(_Section, frozen=True):
     """Pause of a pair after each trade or refusal."""
 
 
+class SeriesConfig(_Section, frozen=True):
+    """The time series kept of each pair's gap (mid to mid)."""
+
+    window: Annotated[int, Meta(ge=30, le=100_000)] = 300
+    """Samples kept."""
+    sample_ms: Annotated[float, Meta(ge=10, le=3_600_000)] = 1000.0
+
+
 class SizingConfig(_Section, frozen=True):
     """How much to trade at once, in the reporting currency (KRW)."""
 
@@ -126,14 +142,68 @@ class SizingConfig(_Section, frozen=True):
 
 
 class LimitsConfig(_Section, frozen=True):
-    """What risk refuses to go beyond, in the reporting currency (KRW)."""
+    """What risk refuses to go beyond, in the reporting currency (KRW). For entries: exits and hedges always pass."""
 
     symbol_notional_max: Decimal = Decimal(3_000_000)
+    """Entry notional of a symbol's open positions."""
     symbol_positions_max: Count = 1
+    symbol_trades_max: Count = 1
+    """Intents of a symbol under way."""
+    symbol_daily_loss_max: Decimal = Decimal(5_000_000)
+    order_notional_max: Decimal = Decimal(3_000_000)
+    """One entry. Workers size theirs by ``sizing.order_notional_max``; this is risk's own word."""
+    loss_streak_max: Count = 20
+    """Losses of a symbol in a row after which it pauses, and again after as many more."""
+    loss_streak_pause_s: NotNegative = 60.0
+    edge_bps_max: Positive = 600.0
+    """An entry that promises more is too good to be true. A second look beside ``strategy.max_edge_bps``: at the
+    limit prices and before fees."""
+
     portfolio_notional_max: Decimal = Decimal(100_000_000)
+    """Gross exposure: entry notional of all open positions and of entries under way."""
+    venue_notional_max: Decimal = Decimal(100_000_000)
+    """Of it, what was bought on one venue, and what was sold on one venue."""
     portfolio_positions_max: Count = 200
     open_intents_max: Count = 100
     daily_loss_max: Decimal = Decimal(5_000_000)
+    """Realised loss of a trading day; no more entries until the next one."""
+    drawdown_max: Decimal = Decimal(5_000_000)
+    """From the highest realised result of the trading day."""
+    orders_per_s_max: Annotated[float, Meta(ge=1, le=100_000)] = 500.0
+    """Orders of all kinds per second; as many at once after a pause. Only entries wait for it."""
+    concentration_max: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Share of one symbol in the gross exposure, once that is above ``concentration_floor``."""
+    concentration_floor: Decimal = Decimal(20_000_000)
+    correlated_notional_max: Decimal = Decimal(50_000_000)
+    """Exposure of a symbol and of all whose gaps move with it, where correlations are known."""
+    correlation_min: Share = 0.8
+    """From here on two symbols count as moving together."""
+
+    tighten_at: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Share of ``drawdown_max`` from which order and exposure limits are tightened; loosened again at half of it."""
+    tighten_volatility: Annotated[float, Meta(gt=1, le=100)] = 2.0
+    """A symbol's limits are tightened when its results scatter this many times as wide as they used to."""
+    tighten_factor: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """What tightened limits are multiplied with; 1 turns tightening off."""
+    tighten_lapse_s: Positive = 900.0
+    """A symbol that has closed nothing for so long is given its limits back."""
+
+    halt_daily_loss: Decimal = Decimal(10_000_000)
+    """Kill switch: realised loss of a trading day."""
+    halt_drawdown: Decimal = Decimal(10_000_000)
+    """Kill switch: from the highest realised result of the trading day."""
+    halt_rejects_per_min: Count = 300
+    """Kill switch: orders that a venue rejected within a minute."""
+    halt_hedges_per_min: Count = 5000
+    """Kill switch: hedges and unwinds within a minute."""
+    halt_unknown_per_min: Count = 30
+    """Kill switch: orders of which nothing could be learned in time, within a minute."""
+    halt_stale_feeds_s: Positive = 30.0
+    """Kill switch: no venue has sent anything for so long."""
+
+    day_starts: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "09:00"
+    """When a trading day begins, by the clocks of ``time_zone``."""
+    time_zone: str = "Asia/Seoul"
 
 
 class ExecutionConfig(_Section, frozen=True):
@@ -201,6 +271,7 @@ class Config(_Section, frozen=True):
     venues: VenuesConfig = msgspec.field(default_factory=VenuesConfig)
     data_quality: DataConfig = msgspec.field(default_factory=DataConfig)
     strategy: StrategyConfig = msgspec.field(default_factory=StrategyConfig)
+    series: SeriesConfig = msgspec.field(default_factory=SeriesConfig)
     sizing: SizingConfig = msgspec.field(default_factory=SizingConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     execution: ExecutionConfig = msgspec.field(default_factory=ExecutionConfig)
@@ -278,16 +349,22 @@ def _amounts(section: msgspec.Struct, prefix: str) -> Iterator[tuple[str, Decima
             yield from _amounts(value, f"{prefix}{field}.")
 
 
+def change_limits(limits: LimitsConfig, changes: Mapping[str, str], where: str) -> LimitsConfig:
+    """``limits`` with ``changes`` (key → text), checked like the file. Raises ``ConfigError``."""
+    tree = {"limits": {**msgspec.to_builtins(limits), **changes}}
+    try:
+        return _check(msgspec.convert(tree, Config, strict=False), where).limits
+    except msgspec.ValidationError as error:
+        raise ConfigError(where, _explain(str(error))) from error
+
+
 def _check(config: Config, where: str) -> Config:
     """What types alone cannot say: exact amounts, and facts that span several keys."""
-    for path, amount in _amounts(config, ""):
-        if not amount.is_finite() or amount < 0:
-            raise ConfigError(where, f"{path}: must be a number that is not negative, not {amount}")
-        if amount == 0 and path.startswith(("sizing.", "limits.")):
-            raise ConfigError(where, f"{path}: must be above 0")
-        most = _FEE_BPS_MAX if path.endswith("_fee_bps") else _AMOUNT_MAX
-        if amount >= most:
-            raise ConfigError(where, f"{path}: must be below {most}")
+    _check_amounts(config, where)
+    try:
+        zone_of(config.limits.time_zone)
+    except ValueError as error:
+        raise ConfigError(where, f"limits.time_zone: {error}") from error
     if config.data == "public":
         for name in ("upbit", "binance"):
             venue = config.venues.get(name)
@@ -298,3 +375,25 @@ def _check(config: Config, where: str) -> Config:
     if config.strategy.min_edge_bps > config.strategy.entry_bps:
         raise ConfigError(where, "strategy: min_edge_bps is above entry_bps")
     return config
+
+
+def _check_amounts(config: Config, where: str) -> None:
+    for path, amount in _amounts(config, ""):
+        if not amount.is_finite() or amount < 0:
+            raise ConfigError(where, f"{path}: must be a number that is not negative, not {amount}")
+        if amount == 0 and path.startswith(("sizing.", "limits.")):
+            raise ConfigError(where, f"{path}: must be above 0")
+        most = _FEE_BPS_MAX if path.endswith("_fee_bps") else _AMOUNT_MAX
+        if amount >= most:
+            raise ConfigError(where, f"{path}: must be below {most}")
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone called ``name``, as in ``Europe/Berlin``. Raises ``ValueError`` when it is not known here."""
+    fixed = _FIXED_ZONES.get(name)
+    if fixed is not None:
+        return fixed
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, ZoneInfoNotFoundError) as error:
+        raise ValueError(f"'{name}' is no time zone known on this machine") from error

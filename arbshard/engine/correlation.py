@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import combinations
 from math import fsum, sqrt
+from operator import mul
 
 from arbshard.engine.series import SpreadSeries
 
@@ -31,10 +32,10 @@ def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
     # Means first: the one-pass formula loses everything to a large offset.
     x_mean, y_mean = fsum(xs) / len(xs), fsum(ys) / len(ys)
     xs, ys = [x - x_mean for x in xs], [y - y_mean for y in ys]
-    spread = sqrt(fsum(x * x for x in xs)) * sqrt(fsum(y * y for y in ys))
+    spread = sqrt(sum(map(mul, xs, xs))) * sqrt(sum(map(mul, ys, ys)))
     if spread == 0.0:
         return None
-    together = fsum(x * y for x, y in zip(xs, ys, strict=True))
+    together: float = sum(map(mul, xs, ys))
     return max(-1.0, min(1.0, together / spread))
 
 
@@ -45,7 +46,7 @@ class CorrelationMatrix:
     """
 
     def __init__(
-        self, series: Mapping[str, SpreadSeries], *, pairs_max: int = 64, cells_max: int = 8
+        self, series: Mapping[str, SpreadSeries], *, pairs_max: int = 32, cells_max: int = 8
     ) -> None:
         """The first ``pairs_max`` of ``series``; ``cells_max`` cells are computed by one ``update``."""
         if pairs_max < 2 or cells_max < 1:

@@ -63,19 +63,23 @@ class SpreadSeries:
         self._last = nan
         self.refused = 0
         """Samples that were no number, or beyond ``GAP_BPS_MAX``."""
-        self._clear()
-
-    def _clear(self) -> None:
         self.count = 0
         """Samples in the window."""
-        # Sums of x - anchor: close to the data, or the squares of a large offset would drown the deviation.
-        self._anchor = self._sum = self._sum_squares = self._peak = 0.0
-        # Of neighbouring samples (x, next x), with u = x - anchor and d = next x - x: the regression of d on x.
         self._pairs = 0
-        self._pair_anchor = self._pair_u = self._pair_uu = self._pair_d = self._pair_ud = 0.0
-        self._pair_peak = 0.0
         self._age = 0
         """Samples since the sums were last computed anew."""
+        self._begin(0.0)
+        self._begin_pairs(0.0)
+
+    def _begin(self, anchor: float) -> None:
+        """Start the sums of x - anchor: close to the data, or a large offset's square would drown the deviation."""
+        self._anchor = anchor
+        self._sum = self._sum_squares = self._peak = 0.0
+
+    def _begin_pairs(self, anchor: float) -> None:
+        """Start the regression of d on u, with u = x - anchor and d = next x - x, for neighbouring samples."""
+        self._pair_anchor = anchor
+        self._pair_u = self._pair_uu = self._pair_d = self._pair_ud = self._pair_peak = 0.0
 
     def add(self, now_ns: int, gap_bps: float) -> bool:
         """Take the sample if its interval has none yet; whether it was taken. ``now_ns`` is monotonic."""
@@ -90,12 +94,12 @@ class SpreadSeries:
         if interval - self._newest > window:
             if self.count:
                 values[:] = array("d", [nan]) * window
-            self._clear()
+            self.count = self._pairs = 0
         else:
             for passed in range(self._newest + 1, interval + 1):
                 self._drop(passed % window)
         if not self.count:
-            self._anchor = self._pair_anchor = gap_bps
+            self._begin(gap_bps)
         before = values[(interval - 1) % window]
         values[interval % window] = gap_bps
         self._newest, self._last = interval, gap_bps
@@ -104,17 +108,17 @@ class SpreadSeries:
         x = gap_bps - self._anchor
         self._sum += x
         self._sum_squares += x * x
-        if self._sum_squares > self._peak:
-            self._peak = self._sum_squares
+        self._peak = max(self._peak, self._sum_squares)
         if before == before:  # noqa: PLR0124 - false for NaN, and three times faster than isnan()
+            if not self._pairs:
+                self._begin_pairs(before)
             u, d = before - self._pair_anchor, gap_bps - before
             self._pairs += 1
             self._pair_u += u
             self._pair_uu += u * u
             self._pair_d += d
             self._pair_ud += u * d
-            if self._pair_uu > self._pair_peak:
-                self._pair_peak = self._pair_uu
+            self._pair_peak = max(self._pair_peak, self._pair_uu)
         return True
 
     def _drop(self, slot: int) -> None:

@@ -29,14 +29,30 @@ class Refusal(IntEnum):
     EDGE_TOO_GOOD = 208
     ROUND_TRIP_COST = 209
     """The entry would pay, but not the way out at the spreads of now."""
+    SPREAD_USUAL = 210
+    """The gap is not unusual enough for its pair (``entry_z``), or its history is too short to tell."""
 
     SYMBOL_NOTIONAL = 301
     SYMBOL_POSITIONS = 302
+    SYMBOL_TRADES = 303
+    """Too many intents of the symbol under way."""
+    ORDER_NOTIONAL = 304
+    SYMBOL_DAILY_LOSS = 305
+    LOSS_STREAK = 306
+    """The symbol pauses after so many losses in a row."""
+    EDGE_IMPLAUSIBLE = 307
+    """Too good to be true, by risk's own look at the limit prices."""
 
     PORTFOLIO_NOTIONAL = 401
     PORTFOLIO_POSITIONS = 402
     OPEN_INTENTS = 403
     DAILY_LOSS = 404
+    VENUE_NOTIONAL = 405
+    """Too much bought on one venue, or sold on one."""
+    DRAWDOWN = 406
+    ORDER_RATE = 407
+    CONCENTRATION = 408
+    CORRELATED_NOTIONAL = 409
 
     BALANCE = 501
     NOT_FUNDED = 502
@@ -48,3 +64,7 @@ class Refusal(IntEnum):
     """No answer from risk: no trade."""
     EXPIRED = 604
     """The opportunity was older than its expiry when risk came to it."""
+    HALTED = 605
+    """The kill switch is on: no entries until a person resumes."""
+    PAIR_CLOSING = 606
+    """A person has the pair closed; no entries until it is flat."""
