@@ -9,6 +9,9 @@
     ├── VenueError            an exchange, or what it sent
     │   ├── FrameError        a frame that cannot be trusted; counted, never traded on
     │   └── VenueUnavailable  no connection or no answer; worth a retry
+    ├── RunFailed             the run cannot go on
+    │   ├── ChildFailed       a process it cannot do without could not be started or kept
+    │   └── FeedFailed        a connection or poller ended in a defect of ours
     ├── SharedMemoryError     a mapping of another layout, or a writer that died inside a write
     ├── TransportError        a message socket
     │   ├── RequestTimeout    no reply in time: the outcome is unknown; worth a retry under the same id
@@ -60,6 +63,18 @@ class VenueUnavailable(VenueError):
     """No connection to the venue, or no answer from it."""
 
     retryable = True
+
+
+class RunFailed(ArbshardError):
+    """The run cannot go on."""
+
+
+class ChildFailed(RunFailed):
+    """A process that the run cannot do without could not be started or kept."""
+
+
+class FeedFailed(RunFailed):
+    """A connection or poller ended in a defect of ours; what an exchange does is never the cause."""
 
 
 class SharedMemoryError(ArbshardError):

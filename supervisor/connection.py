@@ -11,9 +11,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from arbshard.clock import Clock
 from arbshard.config import VenueConfig
+from arbshard.data.reconnect import Backoff
 from arbshard.log import get_logger
 from arbshard.venues.base import Venue
-from supervisor.reconnect import Backoff
 
 _OPEN_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 0.5

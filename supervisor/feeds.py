@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from arbshard.clock import Clock
 from arbshard.config import VenueConfig
-from arbshard.errors import ArbshardError
+from arbshard.errors import FeedFailed
 from arbshard.log import get_logger
 from arbshard.model.notes import FeedState, VenueNote
 from arbshard.model.universe import Universe
@@ -18,10 +18,6 @@ from supervisor.fanout import VenueFanout, targets_of
 
 STALE_NS = 5_000_000_000
 """Connected, but nothing heard for this long."""
-
-
-class FeedFailedError(ArbshardError):
-    """A connection ended in a defect of ours."""
 
 
 class VenueFeed:
@@ -77,10 +73,10 @@ class VenueFeed:
                 get_logger().error("a connection ended in a defect", venue=self.name, exc_info=end)
 
     def check(self) -> None:
-        """Raises ``FeedFailedError`` when a connection has ended in a defect; losses are its own to mend."""
+        """Raises ``FeedFailed`` when a connection has ended in a defect; losses are its own to mend."""
         for task in self._tasks:
             if task.done() and not task.cancelled():
-                raise FeedFailedError(f"{self.name}: a connection ended in a defect: {task.exception()!r}")
+                raise FeedFailed(f"{self.name}: a connection ended in a defect: {task.exception()!r}")
 
     def report(self) -> VenueNote:
         """State and rates; call about once a second, the rate is counted since the last call."""

@@ -14,7 +14,8 @@ import msgspec
 
 from arbshard.clock import SystemClock
 from arbshard.config import Config, SimConfig
-from arbshard.errors import ArbshardError, ProtocolError, SharedMemoryError
+from arbshard.data.listings import AWAY, HOME, find_universe
+from arbshard.errors import ArbshardError, ProtocolError, RunFailed, SharedMemoryError
 from arbshard.log import error_count, get_logger
 from arbshard.model.notes import RunState, SupervisorNote, VenueNote
 from arbshard.model.phase import Phase, WorkerState
@@ -30,10 +31,9 @@ from arbshard.wire.doorbell import BusRinger
 from arbshard.wire.serve import ReplyServer
 from supervisor.child import Child
 from supervisor.commands import risk_command, sim_command, viewer_command, worker_command
-from supervisor.feeds import FeedFailedError, VenueFeed
-from supervisor.listings import AWAY, HOME, find_universe
+from supervisor.feeds import VenueFeed
 from supervisor.rundir import RunDir
-from supervisor.tree import ChildFailedError, Tree
+from supervisor.tree import Tree
 
 COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages")
 HISTOGRAMS = ("loop_gap",)
@@ -99,7 +99,7 @@ class Run:
         logs = self._state_dir / "logs"
         if self.config.data == "sim":
             await self._start_exchanges(logs)
-        universe = await find_universe(self.config)
+        universe = await find_universe(self.config, shards=self.config.run.shards)
         self._universe = universe
         self.files.config.write_bytes(msgspec.json.encode(self.config))
         self.files.universe.write_bytes(msgspec.json.encode(universe))
@@ -164,7 +164,7 @@ class Run:
                 self._tree.watch()
                 for feed in self._feeds:
                     feed.check()
-            except (ChildFailedError, FeedFailedError) as error:
+            except RunFailed as error:
                 self.failure = error
                 get_logger().error("cannot go on", why=str(error))
                 return
@@ -187,7 +187,7 @@ class Run:
         while any(worker.state in ("starting", "running", "restarting") for worker in workers):
             try:
                 self._tree.watch()
-            except ChildFailedError as error:
+            except RunFailed as error:
                 self.failure = self.failure or error
                 get_logger().error("cannot drain", why=str(error))
                 return

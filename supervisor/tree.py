@@ -5,17 +5,13 @@ from collections.abc import Callable, Iterable
 
 from arbshard.clock import Clock
 from arbshard.config import RunConfig
-from arbshard.errors import ArbshardError, UsageError
+from arbshard.errors import ChildFailed, UsageError
 from arbshard.log import get_logger
 from supervisor.child import Child
 from supervisor.restarts import RestartPolicy
 
 _POLL_S = 0.02
 _FATAL_CODES = {2: "cannot run with these settings", 3: "the ledger cannot be trusted or written"}
-
-
-class ChildFailedError(ArbshardError):
-    """A child that the run cannot do without could not be started or kept."""
 
 
 class Tree:
@@ -50,7 +46,7 @@ class Tree:
         """Wait until ``child`` is at work. A child that ends or stays silent is a start-up failure.
 
         Raises ``UsageError`` with the child's own words when it says that settings are wrong (exit code 2),
-        ``ChildFailedError`` otherwise.
+        ``ChildFailed`` otherwise.
         """
         deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
         while not is_ready():
@@ -58,18 +54,14 @@ class Tree:
             if code == 2:
                 raise UsageError(child.last_words())
             if code is not None:
-                raise ChildFailedError(
-                    f"{child.name} ended with code {code} at its start: {child.last_words()}"
-                )
+                raise ChildFailed(f"{child.name} ended with code {code} at its start: {child.last_words()}")
             if self._clock.monotonic_ns() > deadline_ns:
-                raise ChildFailedError(
-                    f"{child.name} was not ready within {timeout_s:g} s: {child.last_words()}"
-                )
+                raise ChildFailed(f"{child.name} was not ready within {timeout_s:g} s: {child.last_words()}")
             await asyncio.sleep(_POLL_S)
         child.state = "running"
 
     def watch(self) -> None:
-        """Restart what has ended. Raises ``ChildFailedError`` for a child the run cannot do without."""
+        """Restart what has ended. Raises ``ChildFailed`` for a child the run cannot do without."""
         for child in self._children.values():
             if child.state == "restarting":
                 self._start_if_due(child)
@@ -107,7 +99,7 @@ class Tree:
         words = child.last_words() if code > 0 else ""  # who was killed did not say why
         if code in _FATAL_CODES and child.name == "risk":
             child.state = "ended"
-            raise ChildFailedError(f"risk: {_FATAL_CODES[code]}: {words}")
+            raise ChildFailed(f"risk: {_FATAL_CODES[code]}: {words}")
         pause_s = self._policies[child.name].after_end(self._clock.monotonic_ns())
         said = f": {words}" if words else ""
         if pause_s is None:
@@ -115,7 +107,7 @@ class Tree:
             self._alert(f"{child.name} ended with code {code} too often and is given up{said}")
             self._on_change()
             if not child.name.startswith("worker"):
-                raise ChildFailedError(f"{child.name} cannot be kept running{said}")
+                raise ChildFailed(f"{child.name} cannot be kept running{said}")
             return
         self._alert(f"{child.name} ended with code {code}; restarted in {pause_s:g} s{said}")
         get_logger().warning("child ended", child=child.name, code=code, words=words)

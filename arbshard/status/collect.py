@@ -1,24 +1,29 @@
 """Reads a running instance's pages into a ``Status``. Asks nobody: the hot path never notices."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import psutil
 
 from arbshard.clock import Clock
-from arbshard.errors import SharedMemoryError
+from arbshard.errors import FrameError, SharedMemoryError
+from arbshard.model.money import exact, plain
 from arbshard.model.notes import ChildNote, SupervisorNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
+from arbshard.model.valuation import worth_of
 from arbshard.shm.books import BooksReader
 from arbshard.shm.histogram import Histogram
 from arbshard.shm.pages import PageReader
 from arbshard.status.model import Latency, RiskStatus, ShardStatus, Status, VenueStatus
+from arbshard.venues.registry import VENUES
 
 _REFUSAL = "refusal_"
 _BAD = "bad_"
+_WON = Decimal(1)
 
 
 class Collector:
@@ -44,7 +49,13 @@ class Collector:
         children = {child.name: child for child in note.children}
         risk_note, risk, risk_errors = self._risk(children.get("risk"))
         decisions, approvals, shards = self._shards(note, children, now_ns)
-        oldest = self._oldest(now_ns)
+        oldest, marks = self._look_at_books(now_ns)
+        holdings = (
+            (currency, Decimal(balance.total))
+            for currencies in risk_note.balances.values()
+            for currency, balance in currencies.items()
+        )
+        worth = worth_of(holdings, marks)
         venues = tuple(
             VenueStatus(
                 name=venue.name,
@@ -77,6 +88,8 @@ class Collector:
             risk=risk,
             portfolio=risk_note.portfolio,
             lifetime=risk_note.lifetime,
+            equity=plain(worth.amount.quantize(_WON)),
+            unpriced=worth.unpriced,
             symbols=risk_note.symbols,
             reasons=risk_note.reasons,
             balances=risk_note.balances,
@@ -178,20 +191,27 @@ class Collector:
             errors=counters.get("errors", 0),
         )
 
-    def _oldest(self, now_ns: int) -> dict[str, float]:
-        """Age of each venue's oldest live book in milliseconds."""
+    def _look_at_books(self, now_ns: int) -> tuple[dict[str, float], dict[str, Decimal]]:
+        """Age of each venue's oldest live book in ms, and each currency's bid in reporting currency."""
         oldest: dict[str, float] = {}
+        marks: dict[str, Decimal] = {}
         try:
             universe = msgspec.json.decode(self._files.universe.read_bytes(), type=Universe)
             with BooksReader.attach(self._files.books) as books:
+                reporting = universe.fx.market.quote
+                marks[reporting] = Decimal(1)
                 for leg in universe.legs():
                     found = books.read(leg.slot)
-                    if found is not None and found[2]:
-                        age_ms = (now_ns - found[1]) / 1e6
-                        oldest[leg.market.venue] = max(oldest.get(leg.market.venue, 0.0), round(age_ms, 1))
-        except (OSError, SharedMemoryError):
-            return oldest  # the feed is not there yet
-        return oldest
+                    if found is None or not found[2]:
+                        continue
+                    market, (_, received_ns, _, frame) = leg.market, found
+                    age_ms = round((now_ns - received_ns) / 1e6, 1)
+                    oldest[market.venue] = max(oldest.get(market.venue, 0.0), age_ms)
+                    if market.quote == reporting:
+                        marks[market.base] = exact(VENUES[market.venue].decode(frame, received_ns).best_bid)
+        except (OSError, SharedMemoryError, FrameError):
+            return oldest, marks  # the feed is not there yet, or a frame is bad: what has no mark is named
+        return oldest, marks
 
 
 def _problems(

@@ -92,6 +92,9 @@ class Status(msgspec.Struct, frozen=True):
     """Since this start."""
     lifetime: PortfolioTally
     """Since the ledger began."""
+    equity: str
+    """All balances at the bids of now, in reporting currency; what has no price is in ``unpriced``."""
+    unpriced: tuple[str, ...]
     symbols: dict[str, Tally]
     reasons: dict[str, int]
     balances: dict[str, dict[str, BalanceNote]]

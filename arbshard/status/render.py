@@ -26,6 +26,7 @@ def terminal() -> Console:
 def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> RenderableType:
     """The whole picture."""
     parts: list[RenderableType] = [_headline(status), _portfolio(status.portfolio, status.lifetime)]
+    parts.append(_equity(status))
     parts.append(_shards(status))
     parts.append(_venues(status))
     parts.append(_risk(status))
@@ -100,7 +101,7 @@ def _headline(status: Status) -> Text:
 
 def _portfolio(session: PortfolioTally, lifetime: PortfolioTally) -> Table:
     table = _table("Portfolio")
-    for heading in ("", "entries", "exits", "open", "win rate", "PnL", "fees"):
+    for heading in ("", "entries", "exits", "open", "win rate", "PnL", "fees", "exposure"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for label, totals in (("this run", session), ("ledger", lifetime)):
         table.add_row(
@@ -111,8 +112,14 @@ def _portfolio(session: PortfolioTally, lifetime: PortfolioTally) -> Table:
             _rate(totals.win_rate),
             Text.assemble(_money(totals.pnl), f" {totals.currency}"),
             _plain(totals.fees),
+            _plain(totals.exposure),
         )
     return table
+
+
+def _equity(status: Status) -> Text:
+    text = f"Equity {_plain(status.equity)} {status.portfolio.currency} at the bids of now"
+    return Text(f"{text}, without {', '.join(status.unpriced)} (no price)" if status.unpriced else text)
 
 
 def _shards(status: Status) -> Table:

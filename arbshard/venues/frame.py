@@ -88,3 +88,10 @@ def _fault(levels: Sequence[Level], side: str) -> FrameError:
         if not (isfinite(price) and isfinite(size) and price > 0 and size > 0):
             return refusal("number", f"{side} {rank}: {price!r} x {size!r}")
     return refusal("unsorted", f"{side}s are not strictly best first")
+
+
+def unpadded(levels: list[Level]) -> tuple[Level, ...]:
+    """``levels`` without trailing zero-size units; zeros further in stay, to be refused."""
+    while levels and levels[-1][1] == 0:
+        levels.pop()
+    return tuple(levels)

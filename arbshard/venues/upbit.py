@@ -18,11 +18,11 @@ from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
 from arbshard.venues.base import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
 from arbshard.venues.frame import (
     UNREADABLE,
-    Level,
     checked_book,
     clipped,
     refusal,
     refusal_of,
+    unpadded,
     unreadable_body,
 )
 
@@ -215,9 +215,7 @@ class Upbit:
         units = book.orderbook_units
         bids = [(unit.bid_price, unit.bid_size) for unit in units]
         asks = [(unit.ask_price, unit.ask_size) for unit in units]
-        return checked_book(
-            self.name, book.code, _unpadded(bids), _unpadded(asks), book.timestamp, received_ns
-        )
+        return checked_book(self.name, book.code, unpadded(bids), unpadded(asks), book.timestamp, received_ns)
 
     def listing_paths(self) -> tuple[str, ...]:
         """One call lists all markets."""
@@ -263,13 +261,6 @@ def _route_by_keys(frame: bytes) -> str | None:
         return None
     code = header.cd if header.ty == "orderbook" else header.code if header.type == "orderbook" else UNSET
     return code if code is not UNSET and _is_code(code) else None
-
-
-def _unpadded(levels: list[Level]) -> tuple[Level, ...]:
-    """``levels`` without trailing zero-size units; zeros further in stay, to be refused."""
-    while levels and levels[-1][1] == 0:
-        levels.pop()
-    return tuple(levels)
 
 
 def _note(event: _MarketEvent | None) -> str:

@@ -48,7 +48,8 @@ def status(shards):
         name="desk", state="degraded", mode="paper", data="sim", pid=30_000, uptime_s=1_234.4,
         state_dir="/state/desk", shards=shards, venues=(upbit, binance), risk=risk,
         portfolio=PortfolioTally(
-            entries=101, exits=102, open=103, wins=104, losses=105, win_rate=0.4976, pnl="-106106.4", fees="107107.6"
+            entries=101, exits=102, open=103, wins=104, losses=105, win_rate=0.4976, pnl="-106106.4", fees="107107.6",
+            exposure="109110",
         ),
         lifetime=PortfolioTally(
             entries=111, exits=112, open=113, wins=114, losses=115, win_rate=None, pnl="116116", fees="117117"
@@ -60,7 +61,8 @@ def status(shards):
         },
         reasons={"take_profit": 141, "max_hold": 142},
         balances={}, positions=(), latency_us=latency(1_500), approval_us=latency(1_600),
-        messages=1_700_000, errors=18, restarts=9, alerts=("12:00:00 worker-1 given up",), unattended=(),
+        messages=1_700_000, equity="987654321", unpriced=("XYZ",), errors=18, restarts=9,
+        alerts=("12:00:00 worker-1 given up",), unattended=(),
         memory_mb=190.4, problems=("shard 1 is quarantined", "binance is down"),
     )  # fmt: skip
 

@@ -6,8 +6,8 @@ import pytest
 
 from arbshard.clock import SystemClock
 from arbshard.config import RunConfig
-from arbshard.errors import UsageError
-from supervisor.tree import ChildFailedError, Tree
+from arbshard.errors import ChildFailed, UsageError
+from supervisor.tree import Tree
 
 pytestmark = pytest.mark.integration
 
@@ -71,15 +71,13 @@ class TestReady:
     async def test_any_other_end_is_a_failed_start(self, room, program):
         one, child = room(), program("raise RuntimeError('no luck')", "risk")
         one.tree.start(child)
-        with pytest.raises(
-            ChildFailedError, match=r"risk ended with code 1 at its start: RuntimeError: no luck"
-        ):
+        with pytest.raises(ChildFailed, match=r"risk ended with code 1 at its start: RuntimeError: no luck"):
             await one.tree.until_ready(child, lambda: False, 20.0)
 
     async def test_silence_is_a_failed_start(self, room, program):
         one, child = room(), program(SLEEPS)
         one.tree.start(child)
-        with pytest.raises(ChildFailedError, match=r"worker-0 was not ready within 0\.1 s"):
+        with pytest.raises(ChildFailed, match=r"worker-0 was not ready within 0\.1 s"):
             await one.tree.until_ready(child, lambda: False, 0.1)
 
 
@@ -125,7 +123,7 @@ class TestWatch:
     async def test_run_cannot_do_without_the_others(self, room, program, name):
         one, child = room(restart_tries=1), program("raise SystemExit(1)", name)
         one.tree.start(child)
-        with pytest.raises(ChildFailedError, match=f"{name} cannot be kept running"):
+        with pytest.raises(ChildFailed, match=f"{name} cannot be kept running"):
             await one.watch_until(lambda: False)
         assert child.state == "quarantined"
 
@@ -133,7 +131,7 @@ class TestWatch:
     async def test_risk_that_says_it_cannot_is_believed_at_once(self, room, program, code, why):
         one, child = room(), program(f"import sys; print('words', file=sys.stderr); sys.exit({code})", "risk")
         one.tree.start(child)
-        with pytest.raises(ChildFailedError, match=f"{why}.*: words"):
+        with pytest.raises(ChildFailed, match=f"{why}.*: words"):
             await one.watch_until(lambda: False)
         assert child.epoch == 1
 

@@ -1,6 +1,7 @@
-"""What can be traded: both venues' market lists over REST, made into the universe of a run."""
+"""What can be traded: both venues' market lists over REST, made into a universe."""
 
 import asyncio
+from collections.abc import Sequence
 
 import aiohttp
 
@@ -18,24 +19,22 @@ _TIMEOUT_S = 15.0
 _TRIES = 3
 
 
-async def find_universe(config: Config) -> Universe:
+async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int = 1) -> Universe:
     """Ask both venues, pair their markets, select and shard.
 
+    ``symbols`` by base or either market's name; none for those of the configuration, and none there for all pairs.
     Raises ``UsageError`` for a symbol that is not there, ``VenueUnavailable`` when a venue does not answer.
     """
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        home, away = await asyncio.gather(
-            _listing(session, get_venue(HOME), config.venues.get(HOME).rest_url),
-            _listing(session, get_venue(AWAY), config.venues.get(AWAY).rest_url),
-        )
+        home, away = await asyncio.gather(_listing(session, config, HOME), _listing(session, config, AWAY))
     home_fees = _fees(config, HOME)
     pairs = pairs_of(home, away, home_fees, _fees(config, AWAY))
     if not pairs:
         raise UsageError(f"{HOME} and {AWAY} list no base in common")
-    chosen = with_slots(select_pairs(pairs, config.run.symbols)[: config.run.max_pairs])
-    shards = split([pair.base for pair in chosen], config.run.shards)
-    return Universe(fx_leg(home, home_fees), tuple(chosen), shards)
+    wanted = select_pairs(pairs, symbols or config.run.symbols)[: config.run.max_pairs]
+    chosen = with_slots(wanted)
+    return Universe(fx_leg(home, home_fees), tuple(chosen), split([pair.base for pair in chosen], shards))
 
 
 def _fees(config: Config, name: str) -> FeeSchedule:
@@ -43,8 +42,12 @@ def _fees(config: Config, name: str) -> FeeSchedule:
     return get_venue(name).fee_schedule(venue.buy_fee_bps, venue.sell_fee_bps)
 
 
-async def _listing(session: aiohttp.ClientSession, venue: Venue, rest_url: str) -> dict[str, ListedMarket]:
-    bodies = [await _get(session, venue.name, rest_url + path) for path in venue.listing_paths()]
+async def _listing(session: aiohttp.ClientSession, config: Config, name: str) -> dict[str, ListedMarket]:
+    venue: Venue = get_venue(name)
+    rest_url = config.venues.get(name).rest_url
+    if not rest_url:
+        raise UsageError(f"venues.{name}.rest_url is empty: where is {name} to be asked?")
+    bodies = [await _get(session, name, rest_url + path) for path in venue.listing_paths()]
     return venue.listing(bodies)
 
 

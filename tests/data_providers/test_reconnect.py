@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.reconnect import Backoff
+from arbshard.data.reconnect import Backoff
 
 S = 1_000_000_000
 
@@ -47,3 +47,11 @@ def test_two_connections_lost_together_come_back_apart():
 def test_fails_for_ever_without_overflow():
     backoff = Backoff(Random(1))
     assert max(backoff.after_loss(0) for _ in range(5000)) <= 30.0
+
+
+def test_a_success_makes_the_next_failure_a_first_one():
+    backoff = Backoff(Random(1))
+    for _ in range(3):
+        backoff.after_loss(0)
+    backoff.succeeded()
+    assert backoff.after_loss(0) == 0.0

@@ -1,0 +1,116 @@
+"""``MarketDataProvider``: the newest book of every market, wherever it comes from.
+
+One interface for the ways to get books (``websocket``, ``rest``, ``recorded``); ``runner`` trades on it, and a
+notebook may use one alone. A provider lives on the event loop that started it.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from types import MappingProxyType
+
+from arbshard.errors import FeedFailed
+from arbshard.log import get_logger
+from arbshard.model.book import OrderBookSnapshot
+
+
+class MarketDataProvider(ABC):
+    """Keeps what it was last given; looking is O(1) and never waits."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, OrderBookSnapshot] = {}
+        self._bad: set[str] = set()
+        self._changed: set[str] = set()
+        self._bell = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._counters: Counter[str] = Counter()
+        self.last_error = ""
+        """What last went wrong, in one line; empty when nothing has."""
+
+    @property
+    def latest_snapshots(self) -> Mapping[str, OrderBookSnapshot]:
+        """The newest good book by market symbol (``KRW-BTC``, ``BTCUSDT``), both venues in one live view."""
+        return MappingProxyType(self._latest)
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What has happened, by name: ``books``, ``bad_<venue>_<reason>``, ``lost_<venue>`` … A live view."""
+        return MappingProxyType(self._counters)
+
+    def get_latest_snapshot(self, symbol: str) -> OrderBookSnapshot | None:
+        """The newest good book of a market; None when none has come, or nobody asked for it."""
+        return self._latest.get(symbol)
+
+    async def aget_latest_snapshot(self, symbol: str) -> OrderBookSnapshot | None:
+        """As ``get_latest_snapshot``; it does not wait either."""
+        return self._latest.get(symbol)
+
+    @abstractmethod
+    def is_live(self, symbol: str) -> bool:
+        """Whether the line the market's books come by is up."""
+
+    def is_bad(self, symbol: str) -> bool:
+        """Whether the newest book of a market could not be trusted, whatever came before."""
+        return symbol in self._bad
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Begin; books come in while the event loop runs."""
+
+    async def stop(self) -> None:
+        """End everything that was started. What was last known can still be looked at, but is not live."""
+        tasks = [task for task in self._tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def changes(self, timeout_s: float) -> frozenset[str]:
+        """Symbols whose book, state or trust changed since the last call, after at most ``timeout_s``.
+
+        For one listener. Raises ``FeedFailed`` when a part of the provider has failed for good.
+        """
+        if not self._changed and self._failure is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._bell.wait()
+        if self._failure is not None:
+            raise FeedFailed(f"{type(self._failure).__name__}: {self._failure}") from self._failure
+        self._bell.clear()
+        changed = frozenset(self._changed)
+        self._changed.clear()
+        return changed
+
+    def _take(self, symbol: str, book: OrderBookSnapshot) -> None:
+        """A good book has come."""
+        self._latest[symbol] = book
+        self._bad.discard(symbol)
+        self._counters["books"] += 1
+        self._touch(symbol)
+
+    def _distrust(self, symbol: str, counter: str, why: str) -> None:
+        """The newest book of a market is no good."""
+        self._bad.add(symbol)
+        self._fault(counter, why)
+        self._touch(symbol)
+
+    def _touch(self, *symbols: str) -> None:
+        self._changed.update(symbols)
+        self._bell.set()
+
+    def _fault(self, counter: str, why: str) -> None:
+        self._counters[counter] += 1
+        self.last_error = why
+
+    def _spawn(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            get_logger().error("market data ended in a defect", exc_info=error)
+            self._failure = error
+            self._bell.set()

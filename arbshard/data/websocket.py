@@ -1,0 +1,182 @@
+"""``WebSocketMarketDataProvider``: both venues' real streams, decoded in this process.
+
+The sharded engine decodes in its workers; here the frames of a few markets are decoded as they come. For whoever
+owns the event loop, with one guard of its own: a loop that stood still (a long notebook cell) finds frames that
+waited in the socket and would look new, so after a stall no book is live until what had waited is through.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from random import Random
+from uuid import uuid4
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from arbshard.clock import Clock
+from arbshard.config import Config, VenueConfig
+from arbshard.data.provider import MarketDataProvider
+from arbshard.data.reconnect import Backoff
+from arbshard.errors import FrameError, UsageError
+from arbshard.log import get_logger
+from arbshard.model.market import Market
+from arbshard.venues.base import FrameKind, Venue
+from arbshard.venues.registry import get_venue
+
+_OPEN_TIMEOUT_S = 5.0
+_CLOSE_TIMEOUT_S = 0.5
+_QUEUE_FRAMES = 4096
+"""Frames the client holds before it stops reading; its default of 16 pauses in every burst."""
+_FRAME_BYTES_MAX = 1 << 20
+_PULSE_S = 0.05
+_STALL_NS = 250_000_000
+"""A pulse this late means that the loop stood still."""
+_CATCH_UP_NS = 500_000_000
+"""How long what waited in the sockets may take to come through."""
+
+
+class WebSocketMarketDataProvider(MarketDataProvider):
+    """Books of ``markets`` from as many connections as their venues' rules ask for."""
+
+    def __init__(self, config: Config, markets: Iterable[Market], clock: Clock) -> None:
+        """Raises ``UsageError`` for a venue we do not know or whose ``ws_url`` is empty."""
+        super().__init__()
+        self._clock = clock
+        self._lines: list[_Line] = []
+        self._line_of: dict[str, _Line] = {}
+        self._gap_s: dict[str, float] = {}
+        by_venue: dict[str, list[str]] = {}
+        for market in markets:
+            by_venue.setdefault(market.venue, []).append(market.symbol)
+        for name, symbols in by_venue.items():
+            self._plan(get_venue(name), config.venues.get(name), list(dict.fromkeys(symbols)))
+        self._pulse: asyncio.TimerHandle | None = None
+        self._pulse_due_ns = 0
+        self._distrust_until_ns = 0
+
+    def is_live(self, symbol: str) -> bool:
+        """See ``MarketDataProvider``."""
+        line = self._line_of.get(symbol)
+        return line is not None and line.is_up and self._clock.monotonic_ns() >= self._distrust_until_ns
+
+    async def start(self) -> None:
+        """Open all connections, no faster than their venues allow; they are kept up until ``stop``."""
+        self._beat_at(self._clock.monotonic_ns())
+        opened: set[str] = set()
+        for line in self._lines:
+            if line.venue.name in opened:
+                await asyncio.sleep(self._gap_s[line.venue.name])
+            opened.add(line.venue.name)
+            self._spawn(asyncio.create_task(self._keep(line), name=line.name))
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        if self._pulse is not None:
+            self._pulse.cancel()
+        await super().stop()
+
+    def _plan(self, venue: Venue, config: VenueConfig, symbols: Sequence[str]) -> None:
+        if not config.ws_url:
+            raise UsageError(f"venues.{venue.name}.ws_url is empty: where is {venue.name} to be reached?")
+        most = min(config.symbols_per_connection, venue.connection_rules.symbols_max)
+        count = -(-len(symbols) // most)
+        connects = venue.connection_rules.connects
+        # Half of what the venue allows may go at once; the other half is kept for reconnections.
+        self._gap_s[venue.name] = connects.window_s / connects.count if count > connects.count // 2 else 0.0
+        for n in range(count):
+            line = _Line(venue, config, tuple(symbols[n::count]), f"{venue.name}-{n}")
+            self._lines.append(line)
+            self._line_of.update(dict.fromkeys(line.symbols, line))
+
+    async def _keep(self, line: "_Line") -> None:
+        """Keep a connection up."""
+        backoff = Backoff(Random(line.name))
+        while True:
+            opened_ns = 0
+            try:
+                async with connect(
+                    line.venue.ws_address(line.config.ws_url),
+                    compression=None,
+                    open_timeout=_OPEN_TIMEOUT_S,
+                    close_timeout=_CLOSE_TIMEOUT_S,
+                    ping_interval=line.venue.connection_rules.ping_interval_s,
+                    max_queue=_QUEUE_FRAMES,
+                    max_size=_FRAME_BYTES_MAX,
+                ) as socket:
+                    opened_ns = self._clock.monotonic_ns()
+                    await self._subscribe(socket, line)
+                    line.is_up = True
+                    await self._read(socket, line)
+            except (ConnectionClosed, InvalidHandshake, InvalidURI, OSError, TimeoutError) as error:
+                self._fault(f"lost_{line.venue.name}", f"{line.name}: {error or type(error).__name__}")
+            finally:
+                line.is_up = False
+                self._touch(*line.symbols)
+            held_ns = self._clock.monotonic_ns() - opened_ns if opened_ns else 0
+            pause_s = backoff.after_loss(held_ns)
+            get_logger().warning(
+                "connection lost", line=line.name, why=self.last_error, again_in_s=round(pause_s, 2)
+            )
+            await asyncio.sleep(pause_s)
+
+    async def _subscribe(self, socket: ClientConnection, line: "_Line") -> None:
+        messages = line.venue.subscribe_messages(line.symbols, line.config.depth, uuid4().hex)
+        for number, message in enumerate(messages):
+            if number:
+                await asyncio.sleep(line.venue.connection_rules.message_gap_s)
+            await socket.send(message)
+
+    async def _read(self, socket: ClientConnection, line: "_Line") -> None:
+        """Until the connection is lost, or the venue says that it is about to end it."""
+        while True:
+            frame = await socket.recv(decode=False)
+            self._counters["frames"] += 1
+            symbol = line.venue.route(frame)
+            if symbol is None:
+                if self._control(frame, line.venue):
+                    socket.transport.abort()
+                continue
+            if symbol not in self._line_of:
+                self._counters[f"unasked_{line.venue.name}"] += 1
+                continue
+            try:
+                book = line.venue.decode(frame, self._clock.monotonic_ns())
+            except FrameError as error:
+                name = line.venue.name
+                self._distrust(symbol, f"bad_{name}_{error.reason}", f"{name}:{symbol}: {error}")
+            else:
+                self._take(symbol, book)
+
+    def _control(self, frame: bytes, venue: Venue) -> bool:
+        """Count a frame without a book; whether the connection must be made anew."""
+        control = venue.classify(frame)
+        if control.kind in (FrameKind.GARBAGE, FrameKind.ERROR):
+            self._fault(f"{control.kind.value}_{venue.name}", f"{venue.name}: {control.detail}")
+        if control.kind is FrameKind.ERROR:
+            get_logger().error("the venue refused a request", venue=venue.name, said=control.detail)
+        return control.kind is FrameKind.SHUTDOWN
+
+    def _beat_at(self, now_ns: int) -> None:
+        self._pulse_due_ns = now_ns + int(_PULSE_S * 1e9)
+        self._pulse = asyncio.get_running_loop().call_later(_PULSE_S, self._beat)
+
+    def _beat(self) -> None:
+        # A timer runs in the same turn in which the sockets are read, before any task sees what was in them.
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._pulse_due_ns > _STALL_NS:
+            self._distrust_until_ns = now_ns + _CATCH_UP_NS
+            late_ms = (now_ns - self._pulse_due_ns) // 1_000_000
+            self._fault("stalls", f"the event loop stood still for {late_ms} ms")
+            self._touch(*self._line_of)
+        self._beat_at(now_ns)
+
+
+class _Line:
+    """One connection's share."""
+
+    def __init__(self, venue: Venue, config: VenueConfig, symbols: tuple[str, ...], name: str) -> None:
+        self.venue = venue
+        self.config = config
+        self.symbols = symbols
+        self.name = name
+        self.is_up = False

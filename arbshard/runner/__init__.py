@@ -1,0 +1,6 @@
+"""The whole engine in one process, for scripts and notebooks: same core as the shards, no supervisor."""
+
+from arbshard.runner.live import ArbitrageLiveRunner
+from arbshard.runner.report import TradeReport
+
+__all__ = ("ArbitrageLiveRunner", "TradeReport")

@@ -1,0 +1,277 @@
+"""``AsyncRunner``: the engine in one process, for code that has an event loop.
+
+``live`` adds the same for code that has none. Orders are on paper, as everywhere.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from decimal import localcontext
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+from arbshard.clock import Clock, SystemClock
+from arbshard.config import Config
+from arbshard.data.provider import MarketDataProvider
+from arbshard.engine.correlation import CorrelationMatrix
+from arbshard.engine.series import SpreadSeries
+from arbshard.errors import UsageError
+from arbshard.model.market import Leg, Pair
+from arbshard.model.money import MONEY_CONTEXT
+from arbshard.model.universe import Universe
+from arbshard.risk.portfolio import PortfolioState
+from arbshard.runner.report import TradeReport
+from arbshard.runner.session import Session
+from arbshard.sharding import split
+from arbshard.shm.histogram import Histogram
+from arbshard.venues.listing import with_slots
+
+OnReport = Callable[[TradeReport], None]
+
+_OF_PROCESSES = frozenset(
+    {
+        "pid", "epoch", "state", "beat", "beat_ns", "frames", "conflated", "bad_upbit", "bad_binance",
+        "overflows", "torn", "busy", "errors",
+    }
+)  # fmt: skip
+"""What a worker counts of its process and its shared memory, which there are none of here."""
+
+
+class AsyncRunner:
+    """Watches pairs, trades their gaps on paper, keeps the books of it. Use ``async with``."""
+
+    def __init__(
+        self,
+        config: Config,
+        universe: Universe | Sequence[Pair],
+        provider: MarketDataProvider,
+        *,
+        fx: Leg | None = None,
+        ledger: Path | None = None,
+        clock: Clock | None = None,
+        warm_up_s: float = 5.0,
+    ) -> None:
+        """Nothing is opened before the first call.
+
+        ``fx`` is needed with a list of pairs: the market whose book is the FX rate. ``ledger`` is an SQLite file,
+        carried on from if it exists; without one everything is in memory. ``warm_up_s``: how long the start may wait
+        for a first book of every market. Raises ``UsageError``.
+        """
+        self._universe = _universe_of(universe, fx)
+        self._bases = tuple(pair.base for pair in self._universe.pairs)
+        self._config = config
+        self._provider = provider
+        self._ledger = ledger
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._warm_up_s = warm_up_s
+        self._session: Session | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._working = False
+        self._stopped = False
+        self._asked_to_stop = False
+
+    @property
+    def portfolio(self) -> PortfolioState:
+        """Balances, positions, orders and results. The live object: a script reads it between two calls."""
+        return self._started.risk.state
+
+    @property
+    def provider(self) -> MarketDataProvider:
+        """Where the books come from."""
+        return self._provider
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pairs it trades."""
+        return self._universe.pairs
+
+    @property
+    def reports(self) -> tuple[TradeReport, ...]:
+        """The newest reports, oldest first; at most 10,000."""
+        return tuple(self._started.reports)
+
+    @property
+    def series(self) -> Mapping[str, SpreadSeries]:
+        """The gap of each pair over time, by base; paced by the configuration's ``[series]``."""
+        return MappingProxyType(self._started.series)
+
+    @property
+    def correlations(self) -> CorrelationMatrix:
+        """How the pairs' gaps move together."""
+        return self._started.correlations
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What a worker counts (``ticks``, ``orders``, ``refusal_BOOK_STALE`` …) and what the provider does."""
+        mine = {name: n for name, n in self._started.page.values().items() if name not in _OF_PROCESSES}
+        return {**mine, **self._provider.counters}
+
+    @property
+    def decision_latency(self) -> Histogram:
+        """Nanoseconds from receiving a book to the decision on it."""
+        return self._started.page.histogram("receive_decision")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the recording it trades on has come to its end; never so with live data."""
+        return self._session is not None and self._session.pace.has_ended
+
+    async def astart(self) -> None:
+        """Open the ledger and the market data. The first call of anything else does it, too.
+
+        Raises ``RunDirError`` (another process writes the ledger), ``UsageError``, ``LedgerError``.
+        """
+        self._bind()
+        if self._stopped:
+            raise UsageError("this runner has been stopped: make a new one")
+        if self._session is None:
+            with localcontext(MONEY_CONTEXT):
+                self._session = Session(
+                    self._config, self._universe, self._provider, self._ledger, self._clock
+                )
+                try:
+                    await self._session.start(self._warm_up_s)
+                except BaseException:
+                    await self.astop(close_positions=False)
+                    raise
+
+    async def astop(self, *, close_positions: bool = True) -> list[TradeReport]:
+        """Stop in order: no new entries, close what is open (unless told not to); what that has brought.
+
+        What cannot be closed within ``run.stop_timeout_s`` stays open, is logged, and stands in ``portfolio``. Raises
+        ``LedgerError`` when the end cannot be stored. May be called again.
+        """
+        self._bind()
+        if self._stopped or self._session is None:
+            self._stopped = True
+            return []
+        self._stopped = True
+        before = self._session.reported
+        with localcontext(MONEY_CONTEXT):
+            await self._session.stop(close_positions=close_positions)
+        return self._since(before)
+
+    async def arun_once(self) -> list[TradeReport]:
+        """Decide on every pair at the newest books and wait for the trades to end; what became of them.
+
+        On a recording: one step, and what ended during it. Raises what has ended the trading, if anything has.
+        """
+        return await self._work(lambda session: self._decide_once(session, self._bases))
+
+    async def arun_once_for_symbol(self, symbol: str) -> list[TradeReport]:
+        """As ``arun_once`` for one pair. On a recording: the steps up to the pair's next book."""
+        bases = (self._base_of(symbol),)
+
+        async def work(session: Session) -> None:
+            while not await self._decide_once(session, bases):
+                if session.pace.has_ended:
+                    return
+
+        return await self._work(work)
+
+    async def arun_multisymbol_loop(
+        self,
+        symbols: Sequence[str] = (),
+        duration_s: float | None = None,
+        on_report: OnReport | None = None,
+    ) -> list[TradeReport]:
+        """Trade ``symbols`` (none: all) as books come, each pair for itself; what has become of the trades.
+
+        Ends after ``duration_s`` (a recording's own seconds), with the recording, or by ``request_stop``. Positions
+        stay open until ``astop``. At most the newest 10,000 reports are returned; ``on_report`` is told all.
+        """
+        wanted = frozenset(map(self._base_of, symbols))
+        bases = tuple(base for base in self._bases if base in wanted) if symbols else self._bases
+        return await self._work(lambda session: self._loop_over(session, bases, duration_s, on_report))
+
+    def request_stop(self) -> None:
+        """End the loop that is running, from any thread or callback."""
+        self._asked_to_stop = True
+
+    async def __aenter__(self) -> Self:
+        await self.astart()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.astop()
+
+    @property
+    def _started(self) -> Session:
+        if self._session is None:
+            raise UsageError("this runner has not been started")
+        return self._session
+
+    def _base_of(self, symbol: str) -> str:
+        for pair in self._universe.pairs:
+            if pair.answers_to(symbol.strip()):
+                return pair.base
+        raise UsageError(f"'{symbol}' is not traded by this runner")
+
+    async def _decide_once(self, session: Session, bases: Sequence[str]) -> bool:
+        """Whether anything could be decided on."""
+        if session.pace.is_stepped:
+            return bool(await session.step(bases))
+        await session.look(bases)
+        await session.settle(bases, self._config.run.stop_timeout_s)
+        return True
+
+    async def _loop_over(
+        self, session: Session, bases: Sequence[str], duration_s: float | None, on_report: OnReport | None
+    ) -> None:
+        clock = session.pace.clock
+        until_ns = clock.monotonic_ns() + int(duration_s * 1e9) if duration_s is not None else None
+        told = session.reported
+        while not self._asked_to_stop and not session.pace.has_ended:
+            if until_ns is not None and clock.monotonic_ns() >= until_ns:
+                break
+            await session.step(bases)
+            told = self._tell(told, on_report)
+        await session.settle(bases, self._config.run.stop_timeout_s)
+        self._tell(told, on_report)
+
+    def _tell(self, told: int, on_report: OnReport | None) -> int:
+        """Hand on what is new since ``told`` reports."""
+        if on_report is not None:
+            for report in self._since(told):
+                on_report(report)
+        return self._started.reported
+
+    async def _work(self, work: Callable[[Session], Coroutine[Any, Any, object]]) -> list[TradeReport]:
+        """Do one thing at a time, in exact money; the reports it brings."""
+        await self.astart()
+        if self._working:
+            raise UsageError("this runner is at work already: one call at a time")
+        session = self._started
+        before = session.reported
+        self._working = True
+        self._asked_to_stop = False
+        try:
+            with localcontext(MONEY_CONTEXT):
+                await work(session)
+        finally:
+            self._working = False
+        return self._since(before)
+
+    def _since(self, count: int) -> list[TradeReport]:
+        session = self._started
+        new = session.reported - count
+        return list(session.reports)[-new:] if new else []
+
+    def _bind(self) -> None:
+        """A runner lives on one event loop."""
+        running = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = running
+        elif self._loop is not running:
+            raise UsageError("this runner lives on another event loop: use it from there only")
+
+
+def _universe_of(given: Universe | Sequence[Pair], fx: Leg | None) -> Universe:
+    if isinstance(given, Universe):
+        return given
+    if fx is None:
+        raise UsageError("a list of pairs needs fx, the market whose book is the FX rate")
+    pairs = with_slots(given)
+    return Universe(fx, tuple(pairs), split([pair.base for pair in pairs], 1))

@@ -1,0 +1,151 @@
+"""``RecordedPace``: trading on a recording in the recording's own time, the same result every time.
+
+An order that takes 40 ms to arrive meets the book that was there 40 ms later, however fast the recording is played.
+Time moves only when the next book is asked for; whatever waits for a moment before it is woken in order.
+"""
+
+import asyncio
+from heapq import heappop, heappush
+
+from arbshard.config import ExecutionConfig, PaperConfig
+from arbshard.data.recorded import RecordedMarketDataProvider
+from arbshard.engine.edge import walk
+from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
+from arbshard.execution.paper_port import PaperPort
+from arbshard.execution.ports import BookPort, RiskPort
+from arbshard.model.market import Pair
+from arbshard.model.money import ZERO, exact
+from arbshard.model.order import Order, OrderResult
+
+_TURNS = 16
+"""Turns of the event loop in which a woken trade surely comes to its next wait or its end: it needs about six."""
+_TICK_NS = 20_000_000
+"""A step of time once the recording has ended."""
+
+
+class RecordedClock:
+    """A ``Clock`` that is moved, and wakes those who sleep by it."""
+
+    def __init__(self, monotonic_ns: int, wall_offset_ms: int) -> None:
+        self._ns = monotonic_ns
+        self._wall_offset_ms = wall_offset_ms
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._count = 0
+
+    def monotonic_ns(self) -> int:
+        """See ``Clock``."""
+        return self._ns
+
+    def wall_ms(self) -> int:
+        """See ``Clock``."""
+        return self._ns // 1_000_000 + self._wall_offset_ms
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait in the recording's time."""
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heappush(self._sleepers, (self._ns + int(seconds * 1e9), self._count, woken))
+        await woken
+
+    async def run_until(self, monotonic_ns: int) -> None:
+        """Move to ``monotonic_ns``, waking sleepers at their times on the way."""
+        while self._sleepers and self._sleepers[0][0] <= monotonic_ns:
+            due_ns, _, woken = heappop(self._sleepers)
+            if woken.done():  # cancelled
+                continue
+            self._ns = max(self._ns, due_ns)
+            woken.set_result(None)
+            await self.turn()
+        self._ns = max(self._ns, monotonic_ns)
+
+    async def turn(self) -> None:
+        """Let everything that can go on do so, while time stands still."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+
+class RecordedPort(PaperPort):
+    """The paper venue, its latency in the recording's time."""
+
+    def __init__(self, pair: Pair, paper: PaperConfig, books: BookPort, clock: RecordedClock) -> None:
+        super().__init__(pair, paper, books)
+        self._clock = clock
+
+    async def send(self, order: Order) -> OrderResult:
+        """See ``OrderPort``."""
+        leg, venue = self._venues[order.market]
+        promised = self._books.tradable(leg)
+        price = ZERO
+        if promised is not None:
+            levels = promised.asks if order.side == "buy" else promised.bids
+            price = exact(round(walk(levels, float(order.quantity)).price, 12))
+        await self._clock.sleep(venue.latency_ms() / 1000)
+        return venue.match(order, self._books.tradable(leg), price)
+
+
+class RecordedExecutor(PaperExecutor):
+    """The paper executor, its pauses in the recording's time."""
+
+    clock: RecordedClock
+
+    async def _pause(self) -> None:
+        await self.clock.sleep(self._execution.retry_ms / 1000)
+
+
+class RecordedExecutors(ExecutorFactory):
+    """Makes ``RecordedExecutor``."""
+
+    def __init__(
+        self,
+        risk: RiskPort,
+        books: BookPort,
+        execution: ExecutionConfig,
+        clock: RecordedClock,
+        observer: Observer,
+    ) -> None:
+        super().__init__(risk, books, execution, clock, observer)
+        self._recorded = clock
+
+    def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
+        """See ``ExecutorFactory``."""
+        port = RecordedPort(pair, paper, self._books, self._recorded)
+        executor = RecordedExecutor(
+            pair, port, self._risk, self._books, self._execution, self._recorded, self._observer
+        )
+        executor.clock = self._recorded
+        self._executors[pair.base] = executor
+        return executor
+
+
+class RecordedPace:
+    """See ``Pace``: each call for changes is one step of the recording."""
+
+    is_stepped = True
+
+    def __init__(self, provider: RecordedMarketDataProvider) -> None:
+        self._provider = provider
+        self.clock = RecordedClock(provider.now_ns, provider.wall_offset_ms)
+
+    @property
+    def has_ended(self) -> bool:
+        """See ``Pace``. Its last books are all there will be: they no longer grow old."""
+        return self._provider.exhausted
+
+    async def changes(self, timeout_s: float) -> frozenset[str]:
+        """See ``Pace``. After the end only time passes."""
+        await asyncio.sleep(0)  # whoever else is on this event loop gets a turn
+        if self._provider.exhausted:
+            await self.clock.run_until(self.clock.monotonic_ns() + _TICK_NS)
+        else:
+            await self.clock.run_until(self._provider.next_ns)
+        return await self._provider.changes(timeout_s)
+
+    async def turn(self) -> None:
+        """See ``Pace``."""
+        await self.clock.turn()
+
+    def executors(
+        self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, observer: Observer
+    ) -> ExecutorFactory:
+        """See ``Pace``."""
+        return RecordedExecutors(risk, books, execution, self.clock, observer)

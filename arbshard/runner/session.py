@@ -1,0 +1,261 @@
+"""``Session``: one engine, desk and risk over one provider, from start to stop, on one event loop.
+
+What ``worker.loop`` is to a shard: it brings books to the engine and the engine's trades to the desk. ``live`` puts
+the public face on it.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.data.provider import MarketDataProvider
+from arbshard.data.recorded import RecordedMarketDataProvider
+from arbshard.engine.correlation import CorrelationMatrix
+from arbshard.engine.engine import ArbitrageEngine, PairState
+from arbshard.errors import ArbshardError
+from arbshard.log import get_logger
+from arbshard.model.market import Leg
+from arbshard.model.phase import Phase
+from arbshard.model.universe import Universe
+from arbshard.risk.core import mode_of
+from arbshard.runner.books import ProviderBooks
+from arbshard.runner.local_risk import SHARD, LocalRisk
+from arbshard.runner.pace import LivePace, Pace
+from arbshard.runner.recording import RecordedPace
+from arbshard.runner.report import TradeReport
+from arbshard.shm.pages import PageReader, PageWriter
+from arbshard.worker.counters import COUNTERS, HISTOGRAMS
+from arbshard.worker.desk import Desk
+from arbshard.worker.meter import Meter
+from arbshard.worker.risk_link import RiskLink
+
+STEP_S = 0.02
+"""How long a step waits for books: time passes for positions even when none come."""
+WATCH_NS = 20_000_000
+"""Positions without new books are looked at so often."""
+REPORTS_KEPT = 10_000
+_CLOSE_AGAIN_NS = 200_000_000
+"""Pause between two tries to close the same positions."""
+_FUND_TURNS = 64
+
+
+class Session:
+    """Made, started, stepped and stopped once."""
+
+    def __init__(
+        self,
+        config: Config,
+        universe: Universe,
+        provider: MarketDataProvider,
+        ledger: Path | None,
+        clock: Clock,
+    ) -> None:
+        """Opens the ledger. Raises what ``LocalRisk.open`` raises."""
+        self._config = config
+        self._provider = provider
+        self.reports: deque[TradeReport] = deque(maxlen=REPORTS_KEPT)
+        self.reported = 0
+        """All reports ever made, also those no longer kept."""
+        self.failure: BaseException | None = None
+        """Why nothing can be traded any more."""
+        self.pace: Pace
+        if isinstance(provider, RecordedMarketDataProvider):
+            # The results of a replay must not get into the ledger of a run.
+            self.pace, mode = RecordedPace(provider), "recorded-paper"
+        else:
+            self.pace, mode = LivePace(provider, clock), mode_of(config)
+        self.engine = ArbitrageEngine(universe.pairs, universe.fx, config)
+        self._legs: dict[str, Leg] = {leg.market.symbol: leg for leg in universe.legs()}
+        self._books = ProviderBooks(provider, self.pace, universe.fx, config.data_quality.max_book_age_ms)
+        self.page, self._writer = _private_page()
+        self._meter = Meter(self._writer, os.getpid(), 1, len(universe.pairs))
+        self.risk = LocalRisk.open(config, universe, ledger, mode, self.pace.clock, self._report)
+        self._epoch = self.risk.epoch
+        self._link = RiskLink(self.risk, SHARD, self._epoch, lambda: self._meter.count("silent"))
+        executors = self.pace.executors(self._link, self._books, config.execution, self._meter)
+        self.desk = Desk(
+            self.engine, executors, self._link, config, self.pace.clock, self._meter, self._failed
+        )
+        self.series = {base: state.series for base, state in self.engine.pairs.items()}
+        self.correlations = CorrelationMatrix(self.series)
+        self._closed_ns = 0
+        self._watched_ns = 0
+
+    async def start(self, warm_up_s: float) -> None:
+        """Take over what the ledger has open, and wait for a first book of every market, at most ``warm_up_s``."""
+        welcome = await self._link.hello(os.getpid(), tuple(self.engine.pairs))
+        self.desk.take_over(welcome, SHARD, self._epoch)
+        await self._provider.start()
+        if self.pace.is_stepped:
+            return
+        until_ns = self.pace.clock.monotonic_ns() + int(warm_up_s * 1e9)
+        while missing := self._legs.keys() - self._provider.latest_snapshots.keys():
+            if self.pace.clock.monotonic_ns() >= until_ns:
+                get_logger().warning("no book yet", symbols=sorted(missing)[:20], count=len(missing))
+                return
+            self._observe(await self.pace.changes(STEP_S))
+
+    async def step(self, only: Sequence[str]) -> list[str]:
+        """Wait for books, decide on the pairs of ``only`` they belong to; the bases decided on."""
+        touched = self._observe(await self.pace.changes(STEP_S))
+        self.check()
+        await self._fund()
+        decided = [base for base in only if base in touched]
+        for base in decided:
+            state = self.engine.pairs[base]
+            self._decide(state)
+            self._meter.decided(self.pace.clock.monotonic_ns() - _newest_ns(state))
+        self._watch(base for base in only if base not in touched)
+        if self.pace.is_stepped and self.desk.busy:
+            await self.pace.turn()
+        self.check()
+        return decided
+
+    async def look(self, only: Sequence[str]) -> None:
+        """Decide on every pair of ``only`` at the newest books, whether they have changed or not."""
+        self._observe(self._legs)
+        await self._fund()
+        for base in only:
+            self._decide(self.engine.pairs[base])
+        self.check()
+
+    async def settle(self, only: Collection[str], timeout_s: float) -> None:
+        """Wait until the trades of ``only`` have ended, at most ``timeout_s``.
+
+        Trades on a recording end as its next books come; here only when it has none left.
+        """
+        if self.pace.is_stepped and not self.pace.has_ended:
+            return
+        until_ns = self.pace.clock.monotonic_ns() + int(timeout_s * 1e9)
+        while any(self.engine.pairs[base].busy for base in only):
+            self.check()
+            if self.pace.clock.monotonic_ns() >= until_ns:
+                return
+            await self.pace.turn()
+            if self.pace.is_stepped:
+                await self.pace.changes(0.0)
+
+    async def stop(self, *, close_positions: bool) -> None:
+        """No new entries; close what is open, end what is under way, let go of everything.
+
+        Raises ``LedgerError`` when the end cannot be stored.
+        """
+        self.engine.entering = False
+        self.risk.phase = Phase.DRAINING if close_positions else Phase.DRAINING_KEEP
+        clock = self.pace.clock
+        until_ns = clock.monotonic_ns() + int(self._config.run.stop_timeout_s * 1e9)
+        try:
+            while self.failure is None and clock.monotonic_ns() < until_ns:
+                if not self.desk.busy and not (close_positions and self.desk.open_positions):
+                    break
+                if close_positions:
+                    self._close_positions()
+                await self.pace.turn()
+                self._observe(await self.pace.changes(STEP_S))
+        except ArbshardError as error:
+            self._failed(error)
+        finally:
+            await self._end(close_positions=close_positions)
+
+    def check(self) -> None:
+        """Raises what has ended the trading, if anything has."""
+        if self.failure is not None:
+            raise self.failure
+
+    async def _end(self, *, close_positions: bool) -> None:
+        if self.desk.busy or (close_positions and self.desk.open_positions):
+            left = sorted(self.risk.state.positions)
+            get_logger().warning("left open", positions=left, trades_under_way=self.desk.busy)
+        try:
+            await self.desk.close()
+            await self._provider.stop()
+        finally:
+            self.risk.close()
+
+    def _observe(self, symbols: Collection[str]) -> set[str]:
+        """Show the engine what is new; the pairs concerned."""
+        touched: set[str] = set()
+        for symbol in symbols:
+            leg = self._legs.get(symbol)
+            if leg is None:
+                continue
+            state = self.engine.observe(leg.slot, self._books.view(leg))
+            if state is not None:
+                touched.add(state.pair.base)
+        return touched
+
+    async def _fund(self) -> None:
+        """Have the inventory of pairs opened whose price has become known, before they are decided on."""
+        waiting = [
+            state
+            for state in self.engine.pairs.values()
+            if state.funds is None and state.home.book is not None
+        ]
+        if waiting:
+            self.desk.fund()
+            for _ in range(_FUND_TURNS):
+                if all(state.funds is not None for state in waiting):
+                    return
+                await asyncio.sleep(0)
+
+    def _decide(self, state: PairState) -> None:
+        if state.busy:
+            return
+        now_ns, now_ms = self.pace.clock.monotonic_ns(), self.pace.clock.wall_ms()
+        trade = self.engine.evaluate(state, now_ns, now_ms)
+        if state.refusal is not None:
+            self._meter.doubted(state.refusal)
+        self.correlations.update(now_ns)
+        if trade is not None:
+            self.desk.act(state, trade)
+
+    def _watch(self, only: Iterable[str]) -> None:
+        """Time passes for a position even when no book comes."""
+        now_ns = self.pace.clock.monotonic_ns()
+        if now_ns - self._watched_ns < WATCH_NS:
+            return
+        self._watched_ns = now_ns
+        for base in only:
+            state = self.engine.pairs[base]
+            if state.held and not state.busy:
+                self._decide(state)
+
+    def _close_positions(self) -> None:
+        now_ns = self.pace.clock.monotonic_ns()
+        if now_ns - self._closed_ns < _CLOSE_AGAIN_NS:
+            return
+        self._closed_ns = now_ns
+        for state in self.engine.pairs.values():
+            if state.held and not state.busy:
+                trade = self.engine.close(state, state.held[0], "shutdown")
+                if trade is not None:
+                    self.desk.act(state, trade)
+
+    def _report(self, report: TradeReport) -> None:
+        self.reports.append(report)
+        self.reported += 1
+
+    def _failed(self, error: BaseException) -> None:
+        if self.failure is None:
+            get_logger().error("trading has ended in a defect", exc_info=error)
+            self.failure = error
+
+
+def _newest_ns(state: PairState) -> int:
+    """When the newer of the pair's books was received; 0 without any."""
+    return max(
+        (view.book.received_ns for view in (state.home, state.away) if view.book is not None), default=0
+    )
+
+
+def _private_page() -> tuple[PageReader, PageWriter]:
+    """Counters as a worker keeps them, in memory that nobody else finds and that goes with the process."""
+    with TemporaryDirectory(prefix="arbshard-") as folder:
+        path = Path(folder, "page")
+        writer = PageWriter.create(path, COUNTERS, HISTOGRAMS, 0)
+        return PageReader.attach(path), writer

@@ -1,0 +1,30 @@
+"""Trade a few pairs on paper for a minute, in one process.
+
+``python examples/trade_paper.py configs/paper.toml BTC ETH``
+"""
+
+import sys
+from pathlib import Path
+
+from arbshard.config import load_config
+from arbshard.runner import ArbitrageLiveRunner, TradeReport
+
+
+def show(report: TradeReport) -> None:
+    """One line for each trade."""
+    pnl = report.position.pnl if report.position is not None else None
+    print(
+        f"{report.pair:6} {report.kind:5} {report.result:8} {report.reason:16} {pnl if pnl is not None else ''}"
+    )
+
+
+def main(config_file: str, symbols: list[str], seconds: float = 60.0) -> None:
+    """Trade, then say what it has brought."""
+    with ArbitrageLiveRunner.create(load_config(Path(config_file)), symbols) as runner:
+        runner.run_multisymbol_loop(duration_s=seconds, on_report=show)
+        runner.stop()
+    print(runner.portfolio.results.session.get(""))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

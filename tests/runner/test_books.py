@@ -1,0 +1,59 @@
+"""Which books executors may trade against."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from arbshard.data.recorded import RecordedMarketDataProvider
+from arbshard.runner.books import ProviderBooks
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def world(make, clock):
+    """Books of 500 ms at most, at a time and state the test sets."""
+    now_ns = make.now_ns
+    provider = RecordedMarketDataProvider(
+        [make.home_book(received_ns=now_ns), make.fx_book(received_ns=now_ns - 60_000 * MS)]
+    )
+    pace = SimpleNamespace(clock=clock, has_ended=False)
+    return SimpleNamespace(
+        provider=provider, pace=pace, books=ProviderBooks(provider, pace, make.fx_leg, 500.0)
+    )
+
+
+def test_unknown_markets_have_no_book(make, world):
+    assert world.books.tradable(make.home) is None
+    assert world.books.fx() is None
+    assert world.books.view(make.home) == (None, False, False)
+
+
+def test_a_book_is_tradable_until_it_is_too_old(make, world, clock):
+    world.provider.step()
+    assert world.books.tradable(make.home) is world.provider.get_latest_snapshot("KRW-BTC")
+    clock.advance_ms(500)
+    assert world.books.tradable(make.home) is not None
+    clock.advance_ms(0.001)
+    assert world.books.tradable(make.home) is None
+    world.pace.has_ended = True  # no younger one will come
+    assert world.books.tradable(make.home) is not None
+
+
+def test_a_book_of_a_line_that_is_down_is_not_tradable(make, world, monkeypatch):
+    world.provider.step()
+    monkeypatch.setattr(world.provider, "is_live", lambda _: False)
+    assert world.books.tradable(make.home) is None
+
+
+def test_a_bad_book_hides_the_one_before(make, world, monkeypatch):
+    world.provider.step()
+    monkeypatch.setattr(world.provider, "is_bad", lambda _: True)
+    assert world.books.tradable(make.home) is None
+    assert world.books.view(make.home) == (None, True, True)
+
+
+def test_the_rate_is_exact_and_has_no_age_of_its_own(make, world):
+    world.provider.step()
+    world.provider.step()
+    assert world.books.fx() == make.quote
