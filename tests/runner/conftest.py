@@ -2,7 +2,7 @@
 
 import pytest
 
-from arbshard.config import Config, SimConfig, load_config
+from arbshard.config import Config, Regime, SimConfig, load_config
 from arbshard.model.universe import Universe
 from arbshard.sim.binance import frames as binance_frames
 from arbshard.sim.binance.rest import BinanceRest
@@ -21,8 +21,8 @@ START_MS = 1_795_000_000_000
 class Recording:
     """Books of a few coins, as they were received, and what may be traded of them."""
 
-    def __init__(self, coins: int, seconds: float, seed: int = 11) -> None:
-        world = World(SimConfig(seed=seed, coins=coins))
+    def __init__(self, coins: int, seconds: float, seed: int = 11, regime: Regime = "mixed") -> None:
+        world = World(SimConfig(seed=seed, coins=coins, regime=regime))
         self.universe = self._universe(world)
         self.records = list(self._play(world, seconds))
 
@@ -62,6 +62,12 @@ class Recording:
 @pytest.fixture(scope="session")
 def recording() -> Recording:
     return Recording(coins=4, seconds=60)
+
+
+@pytest.fixture(scope="session")
+def record() -> type[Recording]:
+    """To make others of."""
+    return Recording
 
 
 @pytest.fixture(scope="session")

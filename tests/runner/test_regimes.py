@@ -1,0 +1,36 @@
+"""The market regimes through the whole engine: nothing but prices makes one win and another lose."""
+
+import pytest
+
+from arbshard.config import Config
+from arbshard.risk.results import ALL
+from arbshard.runner import ArbitrageLiveRunner
+
+REGIMES = ("high-win", "mixed", "low-win", "trending", "crash")
+
+
+async def play(recording):
+    """The session's totals after the whole recording, with the default settings."""
+    async with await ArbitrageLiveRunner.acreate(
+        Config(), data_source=recording.records, universe=recording.universe
+    ) as runner:
+        await runner.arun_multisymbol_loop()
+    assert not runner.portfolio.positions
+    return runner.portfolio.results.session[ALL]
+
+
+@pytest.mark.timeout(120)
+async def test_each_regime_ends_as_its_name_says(record):
+    totals = {regime: await play(record(coins=6, seconds=120, regime=regime)) for regime in REGIMES}
+    for regime, found in totals.items():
+        assert found.entries >= 3, regime
+        assert found.exits == found.entries, regime
+        assert found.wins + found.losses == found.exits, regime
+        assert found.fees > 0, regime
+    assert totals["high-win"].win_rate > totals["low-win"].win_rate
+    assert totals["mixed"].win_rate > totals["low-win"].win_rate
+    assert totals["high-win"].pnl > totals["low-win"].pnl
+    assert totals["high-win"].pnl > 0
+    for regime in ("low-win", "trending", "crash"):
+        assert totals[regime].pnl < 0, regime
+        assert totals[regime].losses > 0, regime
