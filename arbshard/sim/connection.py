@@ -83,14 +83,15 @@ class Connection:
         """The exchange shuts down."""
         self._leave(close_frame(1001, "simulated exchange shuts down"))
 
-    def _on_message(self, kind: WSMsgType, data: bytes | str) -> None:
+    def _on_message(self, kind: WSMsgType, data: bytes | bytearray | str) -> None:
         if self._leaving:
             return
         now_ns = self._traffic_ns = self._clock.monotonic_ns()
-        if kind is WSMsgType.PING and isinstance(data, bytes):
+        # aiohttp hands the payload of a control frame over as bytes or as a bytearray, by its version.
+        if kind is WSMsgType.PING and not isinstance(data, str):
             self._transport.write(pong_frame(bytes(data)))
             self._act(self._session.on_ping(now_ns))
-        elif kind is WSMsgType.PONG and isinstance(data, bytes):
+        elif kind is WSMsgType.PONG and not isinstance(data, str):
             self._act(self._session.on_pong(bytes(data), now_ns))
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
             text = data if isinstance(data, str) else data.decode(errors="replace")

@@ -336,3 +336,11 @@ async def test_a_slow_client_is_dropped_and_a_quick_one_is_not(exchanges: Exchan
             assert time.monotonic() < deadline
             await receive(quick)
         assert counters.clients == 1
+
+
+@pytest.mark.parametrize(("venue", "tail"), [("upbit", ""), ("binance", "/stream")])
+async def test_a_clients_ping_is_answered(sim: Addresses, venue: str, tail: str) -> None:
+    """Or every client that keeps alive by pings drops a healthy connection after its time-out."""
+    async with connect(sim[venue]["ws_url"] + tail, compression=None, ping_interval=None) as client:
+        pong = await client.ping(b"are you there")
+        await asyncio.wait_for(pong, 5)
