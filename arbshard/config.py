@@ -147,8 +147,8 @@ class LimitsConfig(_Section, frozen=True):
     symbol_notional_max: Decimal = Decimal(3_000_000)
     """Entry notional of a symbol's open positions."""
     symbol_positions_max: Count = 1
-    symbol_trades_max: Count = 1
-    """Intents of a symbol under way."""
+    symbol_trades_max: Count = 2
+    """Intents of a symbol under way. A pair has one at a time in any case (PAIR_BUSY)."""
     symbol_daily_loss_max: Decimal = Decimal(5_000_000)
     order_notional_max: Decimal = Decimal(3_000_000)
     """One entry. Workers size theirs by ``sizing.order_notional_max``; this is risk's own word."""
@@ -186,7 +186,7 @@ class LimitsConfig(_Section, frozen=True):
     tighten_factor: Annotated[float, Meta(gt=0, le=1)] = 0.5
     """What tightened limits are multiplied with; 1 turns tightening off."""
     tighten_lapse_s: Positive = 900.0
-    """A symbol that has closed nothing for so long is given its limits back."""
+    """A tightened symbol is given its limits back after this; its next result may tighten them again."""
 
     halt_daily_loss: Decimal = Decimal(10_000_000)
     """Kill switch: realised loss of a trading day."""

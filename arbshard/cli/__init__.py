@@ -6,7 +6,7 @@ Bad input is one line on stderr and exit code 2.
 import typer
 
 from arbshard import __version__
-from arbshard.cli import ledger, run, status
+from arbshard.cli import desk, ledger, limits, positions, run, status
 from arbshard.errors import ArbshardError, LedgerError, UsageError
 
 app = typer.Typer(
@@ -18,6 +18,12 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(status.status)
 app.command()(run.stop)
+app.command()(desk.halt)
+app.command()(desk.resume)
+app.command()(desk.close)
+app.command()(positions.positions)
+app.command()(positions.trades)
+app.add_typer(limits.app, name="limits")
 app.add_typer(ledger.app, name="ledger")
 
 

@@ -1,9 +1,17 @@
-"""``arbshard ledger …``: look into the ledger."""
+"""``arbshard ledger …``: look into the ledger, check it, copy it, export it. None of these ever writes to it."""
 
+import gc
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, get_args
+
+import msgspec
 import typer
 
 from arbshard.cli.options import ConfigOption, NameOption, StateOption, state_dir_of
-from arbshard.errors import UsageError
+from arbshard.errors import LedgerError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Look into the ledger.")
 
@@ -13,14 +21,15 @@ def ledger_verify(
     state_dir: StateOption = None, name: NameOption = None, config: ConfigOption = None
 ) -> None:
     """Recompute all balances and positions from the fills, and compare. Exit code 1 on any difference."""
+    from arbshard.ledger.provenance import digest_of
     from arbshard.ledger.verify import verify
     from arbshard.model.money import use_money_context
+    from arbshard.risk.snapshot import PortfolioCodec
 
     use_money_context()
-    path = state_dir_of(name, config, state_dir) / "ledger.sqlite"
-    if not path.exists():
-        raise UsageError(f"there is no ledger at {path}")
-    report = verify(path)
+    path = _ledger(name, config, state_dir)
+    gc.disable()  # nothing here makes cycles, and walking all positions again and again doubles the time
+    report = verify(path, PortfolioCodec(digest_of(PortfolioCodec.__module__) or ""))
     found = len(report.differences) + report.suppressed
     typer.echo(
         f"{path}: {report.events:,} events, {report.intents:,} intents, {report.fills:,} fills, "
@@ -32,3 +41,122 @@ def ledger_verify(
         typer.echo(f"  and {report.suppressed:,} more")
     typer.echo("everything agrees with the fills" if not found else f"{found:,} differences")
     raise typer.Exit(1 if found else 0)
+
+
+@app.command("info")
+@app.command("show", hidden=True)
+def ledger_info(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """What is in it: sessions, dates, counts, size, mode, and whether the last stop was clean."""
+    from arbshard.ledger.info import look_into
+
+    info = look_into(_ledger(name, config, state_dir))
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(info)).decode() + "\n")
+        return
+    stops = {
+        "none": "never started",
+        "clean": "in order",
+        "not clean": "not in order: the last session was cut off",
+        "running": f"running now, written by process {info.writer}",
+    }
+    typer.echo(f"{info.path}: {info.size / 1e6:,.1f} MB, {info.mode}, schema {info.schema}, {info.name}")
+    typer.echo(f"  begun       {info.created}")
+    typer.echo(f"  events      {info.events:,} ({info.first or 'none'} to {info.last or 'none'})")
+    typer.echo(f"  postings    {info.postings:,}")
+    for kind, count in info.kinds.items():
+        typer.echo(f"    {kind:<18}{count:>12,}")
+    typer.echo(f"  last stop   {stops[info.last_stop]}")
+    for snapshot in info.snapshots:
+        typer.echo(f"  snapshot    after event {snapshot.seq:,} ({snapshot.taken})")
+    shown = "" if info.sessions == len(info.newest) else f", the last {len(info.newest)}"
+    typer.echo(f"  sessions    {info.sessions:,}{shown}")
+    for session in info.newest:
+        stopped = session.stopped or ("running" if session == info.newest[-1] and info.writer else "cut off")
+        typer.echo(
+            f"    {session.session:>5}  {session.started} to {stopped}  {session.events:,} events  {session.version}"
+        )
+
+
+@app.command("export")
+def ledger_export(
+    what: Annotated[
+        str, typer.Option("--what", help="fills, positions, events, balances or postings.")
+    ] = "fills",
+    form: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    since: Annotated[
+        str | None, typer.Option("--since", help="ISO date or time, UTC unless it names a zone: 2026-11-01.")
+    ] = None,
+    out: Annotated[str, typer.Option("--out", help="A new file; - for the terminal.")] = "-",
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write what it holds as plain rows. Also while it is written to."""
+    from arbshard.ledger.export import COLUMNS, Format, What, rows_of, write_rows
+    from arbshard.ledger.output import new_file
+    from arbshard.ledger.reader import EVER, LedgerReader
+    from arbshard.model.money import use_money_context
+
+    use_money_context()
+    # Checked against the very types they are converted to.
+    for option, given, known in (("what", what, get_args(What)), ("format", form, get_args(Format))):
+        if given not in known:
+            raise UsageError(f"--{option} {given}: one of {', '.join(known)}")
+    chosen = msgspec.convert(what, What)
+    shape = msgspec.convert(form, Format)
+    since_ms = EVER if since is None else _wall_ms(since)
+    with LedgerReader(_ledger(name, config, state_dir)) as reader:
+        rows = rows_of(reader, chosen, since_ms)
+        if out == "-":
+            try:
+                write_rows(sys.stdout, COLUMNS[chosen], rows, shape)
+                sys.stdout.flush()
+            except BrokenPipeError:
+                # Whoever read has enough. The interpreter would flush again at its end.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        with new_file(Path(out)) as partial:
+            try:
+                with partial.open("w", encoding="utf-8", newline="") as target:
+                    count = write_rows(target, COLUMNS[chosen], rows, shape)
+            except OSError as error:
+                raise LedgerError(f"{out}: cannot be written: {error.strerror}") from error
+    typer.echo(f"{out}: {count:,} {what}")
+
+
+@app.command("backup")
+def ledger_backup(
+    file: Annotated[Path, typer.Argument(help="A new file.")],
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Copy it into one new file. Also while it is written to."""
+    from arbshard.ledger.backup import back_up
+
+    made = back_up(_ledger(name, config, state_dir), file)
+    typer.echo(f"{file}: {made.events:,} events, {made.size / 1e6:,.1f} MB")
+
+
+def _ledger(name: str | None, config: Path | None, state_dir: str | None) -> Path:
+    path = state_dir_of(name, config, state_dir) / "ledger.sqlite"
+    if not path.exists():
+        raise UsageError(f"there is no ledger at {path}")
+    return path
+
+
+def _wall_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--since {text}: not a date or time such as 2026-11-01 or 2026-11-01T09:30+09:00"
+        ) from error

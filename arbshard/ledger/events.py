@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from arbshard.errors import LedgerDamaged
-from arbshard.model.intent import FxQuote, Intent, IntentKind
+from arbshard.model.intent import ExitReason, FxQuote, Intent, IntentKind
 from arbshard.model.order import Fill, Order, OrderState
 from arbshard.model.position import Position, PositionState
 from arbshard.model.refusal import Refusal
@@ -125,6 +125,8 @@ class IntentConcluded(_Event, frozen=True, kw_only=True):
     """Empty when nothing was filled."""
     position_state: PositionState | None
     """As risk decided; None when nothing was filled."""
+    day: int | None = None
+    """Number of the trading day its result belongs to (``risk.days``); None: the UTC day of ``at_ms``."""
 
 
 class PositionOpened(_Event, frozen=True, kw_only=True):
@@ -148,6 +150,58 @@ class PositionClosed(_Event, frozen=True, kw_only=True):
     position: Position
 
 
+HaltCause = Literal["operator", "daily_loss", "drawdown", "errors", "stale_feeds", "accounting"]
+
+
+class Halted(_Event, frozen=True, kw_only=True):
+    """The kill switch: no entries from here on, until ``Resumed``."""
+
+    cause: HaltCause
+    reason: str
+    """A sentence, for people."""
+
+
+class Resumed(_Event, frozen=True, kw_only=True):
+    """A person allowed entries again."""
+
+    reason: str
+    acknowledged: tuple[str, ...] = ()
+    """What held at this moment and is not to halt again for: cause, trading day and limit."""
+
+
+class ClosesOrdered(_Event, frozen=True, kw_only=True):
+    """Everything of these pairs is to be closed; each is done with when it is flat."""
+
+    pairs: tuple[str, ...]
+    reason: ExitReason
+
+
+class LimitsChanged(_Event, frozen=True, kw_only=True):
+    """A person changed limits while risk ran."""
+
+    symbol: str
+    """Empty: for all."""
+    changes: tuple[tuple[str, str], ...]
+    """(key, value) as in the configuration; an empty value goes back to it."""
+
+
+class LimitsScaled(_Event, frozen=True, kw_only=True):
+    """A rule tightened order and exposure limits, or loosened them again."""
+
+    symbol: str
+    """Empty: for all."""
+    factor: Decimal
+    """1: as they are set."""
+    cause: str
+
+
+class RefusalsCounted(_Event, frozen=True, kw_only=True):
+    """Refusals that were not stored one by one: repetitions of stored ones within a short time."""
+
+    counts: tuple[tuple[str, Refusal, int], ...]
+    """(symbol, reason, how many)."""
+
+
 PositionStatement = PositionOpened | PositionChanged | PositionClosed
 Event = (
     Started
@@ -162,6 +216,12 @@ Event = (
     | PositionOpened
     | PositionChanged
     | PositionClosed
+    | Halted
+    | Resumed
+    | ClosesOrdered
+    | LimitsChanged
+    | LimitsScaled
+    | RefusalsCounted
 )
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -196,4 +256,6 @@ def subject_of(event: Event) -> tuple[str, str]:
         return event.position.pair, event.intent_id
     if isinstance(event, Deposited):
         return event.pair, ""
+    if isinstance(event, LimitsChanged | LimitsScaled):
+        return event.symbol, ""
     return "", ""

@@ -3,8 +3,13 @@
 import fcntl
 import os
 from pathlib import Path
+from time import sleep
 
 from arbshard.errors import RunDirError
+
+_TRIES = 5
+_PAUSE_S = 0.02
+"""Whoever only asks for the holder (``writer_of``) holds the lock for a moment too."""
 
 
 class WriterLock:
@@ -12,17 +17,19 @@ class WriterLock:
 
     def __init__(self, ledger: Path) -> None:
         """Take the lock. Raises ``RunDirError`` naming the process that holds it."""
-        path = ledger.with_name(f"{ledger.name}.lock")
+        path = _lock_of(ledger)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise RunDirError(f"{path}: cannot be opened: {error.strerror}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor)
         except BlockingIOError as error:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "an unknown process"
             os.close(descriptor)
-            raise RunDirError(f"{ledger}: process {holder} already writes this ledger") from error
+            raise RunDirError(
+                f"{ledger}: process {holder} already writes this ledger; stop it first"
+            ) from error
         except OSError as error:
             os.close(descriptor)
             raise RunDirError(f"{path}: cannot be locked: {error.strerror}") from error
@@ -35,3 +42,36 @@ class WriterLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def writer_of(ledger: Path) -> str | None:
+    """The process that writes the ledger now; None when none does."""
+    try:
+        descriptor = os.open(_lock_of(ledger), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None  # never written here: a copy
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _lock_of(ledger: Path) -> Path:
+    return ledger.with_name(f"{ledger.name}.lock")
+
+
+def _take(descriptor: int) -> None:
+    """Raises ``BlockingIOError`` when somebody else keeps it."""
+    for attempt in range(1, _TRIES + 1):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt == _TRIES:
+                raise
+            sleep(_PAUSE_S)
+        else:
+            return

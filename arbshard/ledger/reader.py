@@ -1,46 +1,155 @@
-"""Reads a ledger without ever writing: for ``verify``, status and reports, also while risk writes."""
+"""Reads a ledger without ever writing: for ``verify``, exports and reports, also while risk writes."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from arbshard.errors import LedgerDamaged, LedgerError, UsageError
-from arbshard.ledger import schema
-from arbshard.ledger.store import Line, Row, check_meta
+from arbshard.ledger import schema, snapshots
+from arbshard.ledger.events import Event, decode_event
+from arbshard.ledger.file import check_meta, damaged, failure, open_reader
+from arbshard.ledger.inspection import check_pages
+from arbshard.ledger.running import Line
+from arbshard.ledger.snapshots import Snapshot
+
+Row = tuple[int, int, str, str, str, str]
+"""(seq, ts_ms, kind, pair, intent_id, body), as stored."""
+T = TypeVar("T")
+
+EVER = -(2**63)
+"""Before every wall time and every number."""
+_PIECE_ROWS = 2000
 
 
 class LedgerReader:
-    """A read-only connection."""
+    """A read-only connection; ``ledger.file`` says what makes it so.
+
+    All it tells is of one moment, the one it was made in: events and postings are only ever added, so the number of
+    the last event marks it. It holds no lock and no read transaction in between.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises ``UsageError`` when there is no ledger, ``LedgerVersionError``, ``LedgerDamaged``."""
+        """Raises ``UsageError`` when there is no ledger, ``LedgerError`` when it cannot be read."""
         if not path.is_file():
             raise UsageError(f"{path}: no ledger here")
         self.path = path
         try:
-            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            self._connection = open_reader(path)
         except sqlite3.Error as error:
-            raise LedgerError(f"{path}: cannot be opened: {error}") from error
+            raise failure(path, "cannot be opened", error) from error
         try:
-            check_meta(self._connection, path)
-            # One moment for everything that is read, however much risk appends meanwhile.
-            self._connection.execute("BEGIN")
+            self.meta = check_meta(self._connection, path)
+            self.last_seq: int = self._connection.execute(schema.LAST_SEQ).fetchone()[0] or 0
         except sqlite3.Error as error:
             self.close()
-            raise LedgerDamaged(f"{path}: {error}") from error
+            raise failure(path, "cannot be read", error) from error
         except LedgerError:
             self.close()
             raise
 
-    def rows(self) -> Iterator[Row]:
-        """(seq, ts_ms, kind, pair, intent_id, body) of every event, by seq."""
-        return self._read(schema.ALL_EVENTS)
+    def rows(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[Row]:
+        """Every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later."""
+        wanted = f",{','.join(kinds)}," if kinds else ""
+        after = EVER
+        while True:
+            given = (after, self.last_seq, since_ms, wanted, _PIECE_ROWS)
+            rows: list[Row] = self._all(schema.EVENTS_PIECE, given)
+            for row in rows:
+                if not isinstance(row[1], int) or not all(isinstance(value, str) for value in row[2:]):
+                    raise damaged(self.path, f"the row of event {row[0]} holds something else than text")
+                yield row
+            if len(rows) < _PIECE_ROWS:
+                return
+            after = rows[-1][0]
+
+    def decode(self, seq: int, body: str) -> Event:
+        """The event of a row. Raises ``LedgerDamaged`` that names it."""
+        try:
+            return decode_event(body)
+        except LedgerDamaged as error:
+            raise damaged(self.path, f"event {seq}: {error}") from error
 
     def lines(self) -> Iterator[Line]:
-        """(seq, line, account, currency, amount, balance) of every posting, in order."""
-        return self._read(schema.ALL_POSTINGS)
+        """Every posting, in order."""
+        seq, number = EVER, EVER
+        while True:
+            lines: list[Line] = self._all(schema.POSTINGS_PIECE, (seq, number, self.last_seq, _PIECE_ROWS))
+            for line in lines:
+                _check_line(self.path, line)
+                yield line
+            if len(lines) < _PIECE_ROWS:
+                return
+            seq, number = lines[-1][:2]
+
+    def dated_lines(self, since_ms: int = EVER) -> Iterator[tuple[int, Line]]:
+        """(wall time, posting) of every posting whose event was decided at ``since_ms`` or later, in order."""
+        seq, number = EVER, EVER
+        while True:
+            given = (seq, number, self.last_seq, since_ms, _PIECE_ROWS)
+            rows: list[tuple[int, int, str, str, str, str, int]] = self._all(
+                schema.DATED_POSTINGS_PIECE, given
+            )
+            for seq, number, account, currency, amount, balance, at_ms in rows:
+                line = (seq, number, account, currency, amount, balance)
+                _check_line(self.path, line)
+                if not isinstance(at_ms, int):
+                    raise damaged(self.path, f"the row of event {seq} holds something else than a time")
+                yield at_ms, line
+            if len(rows) < _PIECE_ROWS:
+                return
+
+    def stray_lines(self) -> Iterator[tuple[int, int]]:
+        """(seq, line) of postings after the last event that belong to none."""
+        yield from self._all(schema.STRAY_POSTINGS, (self.last_seq,))
+
+    def counts(self) -> dict[str, int]:
+        """Events by kind."""
+        counted: list[tuple[str, int]] = self._all(schema.COUNT_BY_KIND, (self.last_seq,))
+        return dict(counted)
+
+    def extent_ms(self) -> tuple[int, int] | None:
+        """(earliest, latest) wall time of an event; None when there is none."""
+        found: list[tuple[object, object]] = self._all(schema.EXTENT_MS, (self.last_seq,))
+        first, last = found[0]
+        if first is None or last is None:
+            return None
+        if not isinstance(first, int) or not isinstance(last, int):
+            raise damaged(self.path, "an event was decided at something else than a time")
+        return first, last
+
+    def count_postings(self) -> int:
+        """The number of postings."""
+        found: list[tuple[int]] = self._all(schema.COUNT_POSTINGS, (self.last_seq,))
+        return found[0][0]
+
+    def snapshots(self) -> Iterator[Snapshot | LedgerDamaged]:
+        """The snapshots, newest first; in place of one that is not whole, why. Raises ``LedgerError``."""
+        try:
+            yield from snapshots.load(self._connection, self.last_seq)
+        except sqlite3.Error as error:
+            raise failure(self.path, "cannot be read", error) from error
+
+    def check_pages(self) -> None:
+        """Walk every page. Raises ``LedgerDamaged``, ``LedgerError``."""
+        try:
+            check_pages(self._connection, self.path)
+        except sqlite3.Error as error:
+            raise failure(self.path, "cannot be read", error) from error
+
+    def copy_to(self, target: sqlite3.Connection, pages_at_once: int) -> None:
+        """Copy the whole file as it is now, by SQLite's online backup. Raises ``sqlite3.Error``.
+
+        One read transaction holds the moment from the first page to the last; without it every commit of the
+        writer would have the copy begin again.
+        """
+        self._connection.execute("BEGIN")
+        try:
+            self._connection.execute(schema.LAST_SEQ).fetchone()
+            self._connection.backup(target, pages=pages_at_once, sleep=0)
+        finally:
+            self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -54,8 +163,13 @@ class LedgerReader:
     ) -> None:
         self.close()
 
-    def _read(self, query: str) -> Iterator[tuple[int, int, str, str, str, str]]:
+    def _all(self, query: str, given: Sequence[object]) -> list[T]:
         try:
-            yield from self._connection.execute(query)
+            return self._connection.execute(query, given).fetchall()
         except sqlite3.Error as error:
-            raise LedgerDamaged(f"{self.path}: {error}") from error
+            raise failure(self.path, "cannot be read", error) from error
+
+
+def _check_line(path: Path, line: Line) -> None:
+    if not isinstance(line[1], int) or not all(isinstance(value, str) for value in line[2:]):
+        raise damaged(path, f"the row of posting {line[0]}.{line[1]} holds something else than text")

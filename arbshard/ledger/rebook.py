@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from arbshard.ledger.events import (
     Event,
+    Halted,
     IntentApproved,
     IntentConcluded,
     OrderExtended,
@@ -16,6 +17,7 @@ from arbshard.ledger.events import (
     PositionClosed,
     PositionOpened,
     PositionStatement,
+    Resumed,
 )
 from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.money import ZERO, plain
@@ -82,6 +84,7 @@ class Rebook:
         self._fill_ids: set[str] = set()
         self._due: tuple[int, IntentConcluded, Intent, _Holding] | None = None
         """A conclusion whose statement must come next."""
+        self._halted = False
         self.positions: dict[str, _Holding] = {}
         self.fills = 0
         self.closed = 0
@@ -105,6 +108,8 @@ class Rebook:
                 self._reported(seq, event)
             case IntentConcluded():
                 self._concluded(seq, event)
+            case Halted() | Resumed():
+                self._halted = isinstance(event, Halted)
             case _:
                 pass  # moves no position
 
@@ -120,6 +125,8 @@ class Rebook:
         if intent.intent_id in self._running or intent.intent_id in self._ended:
             self._differ(f"event {seq}: {intent.intent_id} was approved before")
             return
+        if self._halted and intent.kind == "entry":
+            self._differ(f"event {seq}: {intent.intent_id} was approved while everything was halted")
         self._running[intent.intent_id] = _Running(intent)
 
     def _reported(self, seq: int, event: OrderReported) -> None:

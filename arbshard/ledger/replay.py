@@ -1,12 +1,26 @@
-"""From the ledger to the state: start-up and recovery are this one function. Called by ``arbshard.risk``."""
+"""From the ledger to the state: start-up and recovery are this one code. Called by ``arbshard.risk``."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from arbshard.errors import LedgerDamaged
-from arbshard.ledger.events import Event
+from arbshard.errors import LedgerDamaged, LedgerError
+from arbshard.ledger.events import Amounts, Event
+from arbshard.ledger.file import damaged
+from arbshard.ledger.snapshots import Snapshot
+from arbshard.ledger.store import LedgerStore
 
 _COMMIT_EVERY = 1000
+CONTRADICTIONS = (
+    LedgerDamaged,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What an event raises that does not fit the state it meets: a stored one cannot be refused like a request."""
 
 
 class Replayable(Protocol):
@@ -21,18 +35,132 @@ class Replayable(Protocol):
         ...
 
 
-def replay(events: Iterable[tuple[int, Event]], state: Replayable) -> int:
-    """Apply all events in order; the number of events. Raises ``LedgerDamaged`` naming the event at fault."""
-    count = 0
+class Hashed(Replayable, Protocol):
+    """A state that can be compared with another."""
+
+    def state_hash(self) -> str:
+        """Equal for equal states."""
+        ...
+
+
+State = TypeVar("State", bound=Hashed)
+
+
+class StateCodec(Protocol[State]):
+    """Makes states: ``risk.snapshot.PortfolioCodec``."""
+
+    @property
+    def version(self) -> str:
+        """Of the code that makes and reads snapshots, and of all it stands on."""
+        ...
+
+    def fresh(self) -> State:
+        """A state before the first event."""
+        ...
+
+    def load(self, body: bytes) -> State:
+        """The state a snapshot was made of. Raises ``LedgerDamaged``."""
+        ...
+
+    def owned(self, state: State) -> Amounts:
+        """(venue, currency, total) of all we own."""
+        ...
+
+
+class Recovery(NamedTuple, Generic[State]):
+    """How the state was found."""
+
+    state: State
+    snapshot_seq: int
+    """Last event of the snapshot it began with; 0 for none."""
+    replayed: int
+    """Events replayed."""
+    ignored: tuple[str, ...]
+    """Why snapshots were not used, a sentence each."""
+
+
+def recover(store: LedgerStore, codec: StateCodec[State]) -> Recovery[State]:
+    """The state after the last event: from the newest snapshot that can be trusted, or from the beginning.
+
+    After it the store is ready to append. Raises ``LedgerDamaged`` naming what is at fault, ``LedgerError``.
+    """
+    ignored: list[str] = []
+    found = _load_newest(store, codec, ignored)
+    if found is not None:
+        snapshot, state = found
+        try:
+            count = _carry_on(store, codec, state, snapshot)
+        except LedgerDamaged as error:
+            # Either what follows it is damaged or the snapshot is wrong: the beginning tells.
+            ignored.append(f"what follows the snapshot at event {snapshot.seq} does not fit: {error}")
+        else:
+            store.inspect()
+            return Recovery(state, snapshot.seq, count, tuple(ignored))
+    if ignored or not store.ended_in_order:
+        store.check_pages()
+    state = codec.fresh()
+    count = _carry_on(store, codec, state, None)
+    return Recovery(state, 0, count, tuple(ignored))
+
+
+def replay(
+    events: Iterable[tuple[int, Event]], state: Replayable, *, after: int = 0, ledger: Path | None = None
+) -> int:
+    """Apply all events in order; their number. ``after`` is the last event that ``state`` already holds.
+
+    Raises ``LedgerDamaged`` naming the event at fault, and ``ledger``.
+    """
+    expected = after
     for seq, event in events:
-        count += 1
-        if seq != count:
-            raise LedgerDamaged(f"event {count} is missing")
+        expected += 1
+        if seq != expected:
+            raise _damaged(ledger, f"event {expected} is missing")
         try:
             state.apply(event)
-        except LedgerDamaged as error:
-            raise LedgerDamaged(f"event {seq}: {error}") from error
-        if count % _COMMIT_EVERY == 0:
+        except CONTRADICTIONS as error:
+            said = (
+                str(error)
+                if isinstance(error, LedgerDamaged)
+                else f"it contradicts what came before ({error!r})"
+            )
+            raise _damaged(ledger, f"event {seq}: {said}") from error
+        if expected % _COMMIT_EVERY == 0:
             state.commit()
     state.commit()
+    return expected - after
+
+
+def _carry_on(store: LedgerStore, codec: StateCodec[State], state: State, snapshot: Snapshot | None) -> int:
+    after = snapshot.seq if snapshot is not None else 0
+    count = replay(store.events(after), state, after=after, ledger=store.path)
+    store.resume(snapshot, codec.owned(state))
     return count
+
+
+def _load_newest(
+    store: LedgerStore, codec: StateCodec[State], ignored: list[str]
+) -> tuple[Snapshot, State] | None:
+    """The newest snapshot that gives back what it was made of; why newer ones do not goes to ``ignored``."""
+    try:
+        for snapshot in store.snapshots():
+            if isinstance(snapshot, LedgerDamaged):
+                ignored.append(str(snapshot))
+                continue
+            name = f"the snapshot at event {snapshot.seq}"
+            if snapshot.version != codec.version:
+                ignored.append(f"{name} was made by another version of the program")
+                continue
+            try:
+                state = codec.load(snapshot.body)
+                if state.state_hash() == snapshot.hash:
+                    return snapshot, state
+                ignored.append(f"{name} does not give back the state it was made of")
+            except LedgerDamaged as error:
+                ignored.append(f"{name}: {error}")
+    except LedgerError as error:
+        ignored.append(f"the snapshots cannot be read: {error}")
+    return None
+
+
+def _damaged(ledger: Path | None, problem: str) -> LedgerDamaged:
+    return damaged(ledger, problem) if ledger is not None else LedgerDamaged(problem)

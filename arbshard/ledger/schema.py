@@ -1,4 +1,8 @@
-"""The ledger's tables. Amounts are TEXT in plain notation; nothing is ever changed or removed."""
+"""The ledger's tables. Amounts are TEXT in plain notation; no event or posting is ever changed or removed.
+
+``snapshots`` is beside the record, not part of it: a cache that spares replaying from the beginning. Its rows may go
+at any time, so older programs need not know it and it is made when it is first needed.
+"""
 
 _TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -34,10 +38,58 @@ INSERT_POSTING = (
     "INSERT INTO postings (seq, line, account, currency, amount, balance) VALUES (?, ?, ?, ?, ?, ?)"
 )
 
-EXTENT = "SELECT COALESCE(MIN(seq), 1), COALESCE(MAX(seq), 0), COUNT(*) FROM events"
-# SQLite takes the other columns from the row that holds the maximum.
-LAST_BALANCES = (
-    "SELECT account, currency, balance, MAX(seq * 1000000 + line) FROM postings GROUP BY account, currency"
+CREATE_SNAPSHOTS = """CREATE TABLE IF NOT EXISTS snapshots (
+    seq      INTEGER PRIMARY KEY, -- the last event that it holds
+    made_ms  INTEGER NOT NULL,
+    version  TEXT NOT NULL,       -- of the code that made it
+    hash     TEXT NOT NULL,       -- of the state that body holds
+    balances BLOB NOT NULL,       -- of every account, after this event
+    body     BLOB NOT NULL,
+    digest   BLOB NOT NULL        -- of all columns before
+)"""
+INSERT_SNAPSHOT = (
+    "INSERT OR REPLACE INTO snapshots (seq, made_ms, version, hash, balances, body, digest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-ALL_EVENTS = "SELECT seq, ts_ms, kind, pair, intent_id, body FROM events ORDER BY seq"
-ALL_POSTINGS = "SELECT seq, line, account, currency, amount, balance FROM postings ORDER BY seq, line"
+PRUNE_SNAPSHOTS = (
+    "DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT ?)"
+)
+ALL_SNAPSHOTS = (
+    "SELECT seq, made_ms, version, hash, balances, body, digest FROM snapshots "
+    "WHERE seq <= ? ORDER BY seq DESC"
+)
+
+TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+ALL_META = "SELECT key, value FROM meta"
+# One aggregate to a query: then SQLite looks at one end of the table and not at all of it.
+LAST_SEQ = "SELECT MAX(seq) FROM events"
+COUNT = "SELECT COUNT(*), COALESCE(MIN(seq), 1), COALESCE(MAX(seq), 0) FROM events"
+KIND_AT = "SELECT kind FROM events WHERE seq = ?"
+EVENTS_AFTER = "SELECT seq, ts_ms, kind, pair, intent_id, body FROM events WHERE seq > ? ORDER BY seq"
+POSTINGS_AFTER = (
+    "SELECT seq, line, account, currency, amount, balance FROM postings WHERE seq > ? ORDER BY seq, line"
+)
+# What a reader asks for, a piece at a time up to a last event: between two pieces it holds nothing, so however long
+# it takes, the write-ahead log can be emptied. ?4 is a list of kinds with a comma before and after each; an empty one
+# stands for all.
+EVENTS_PIECE = (
+    "SELECT seq, ts_ms, kind, pair, intent_id, body FROM events WHERE seq > ?1 AND seq <= ?2 "
+    "AND ts_ms >= ?3 AND (?4 = '' OR instr(?4, ',' || kind || ',')) ORDER BY seq LIMIT ?5"
+)
+POSTINGS_PIECE = (
+    "SELECT seq, line, account, currency, amount, balance FROM postings "
+    "WHERE (seq, line) > (?1, ?2) AND seq <= ?3 ORDER BY seq, line LIMIT ?4"
+)
+# CROSS JOIN keeps SQLite from walking the events first, which would need a sort.
+DATED_POSTINGS_PIECE = (
+    "SELECT postings.seq, line, account, currency, amount, balance, ts_ms FROM postings "
+    "CROSS JOIN events ON events.seq = postings.seq WHERE (postings.seq, line) > (?1, ?2) "
+    "AND postings.seq <= ?3 AND ts_ms >= ?4 ORDER BY postings.seq, line LIMIT ?5"
+)
+STRAY_POSTINGS = (
+    "SELECT seq, line FROM postings WHERE seq > ? "
+    "AND NOT EXISTS (SELECT 1 FROM events WHERE events.seq = postings.seq) ORDER BY seq, line"
+)
+COUNT_BY_KIND = "SELECT kind, COUNT(*) FROM events WHERE seq <= ? GROUP BY kind ORDER BY kind"
+COUNT_POSTINGS = "SELECT COUNT(*) FROM postings WHERE seq <= ?"
+EXTENT_MS = "SELECT MIN(ts_ms), MAX(ts_ms) FROM events WHERE seq <= ?"

@@ -1,50 +1,59 @@
-"""The ledger's file: SQLite in WAL mode with one writing connection, owned by ``arbshard.risk``.
+"""The ledger's one writer, owned by ``arbshard.risk``.
 
 Nothing here decides. ``append`` is all-or-nothing: when it raises, the file and the balances kept here are as
-before. Other programs read through ``ledger.reader``.
+before. Until the first ``append`` the file is only read, so a ledger that is refused stays byte for byte as it was.
+Other programs read through ``ledger.reader``.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Self
 
-from arbshard.errors import (
-    LedgerDamaged,
-    LedgerError,
-    LedgerVersionError,
-    RunDirError,
-    UsageError,
-)
-from arbshard.ledger import schema
-from arbshard.ledger.events import SCHEMA_VERSION, Event, decode_event, encode_event, kind_of, subject_of
+from arbshard.errors import LedgerDamaged, LedgerError, RunDirError
+from arbshard.ledger import file, schema, snapshots
+from arbshard.ledger.events import Amounts, Event, decode_event, encode_event, kind_of, subject_of
+from arbshard.ledger.file import damaged, failure
+from arbshard.ledger.inspection import Inspection, check_pages
 from arbshard.ledger.lock import WriterLock
-from arbshard.ledger.postings import postings_of
-from arbshard.model.money import ZERO, plain
+from arbshard.ledger.running import RunningBalances
+from arbshard.ledger.snapshots import Snapshot
+from arbshard.log import get_logger
 
-_BUSY_MS = 2000
-# A commit waits for a checkpoint that falls into it, so the owner makes them between two batches; SQLite itself
-# only when the log has grown to this many pages.
-_AUTOCHECKPOINT_PAGES = 32_000
 _COMMITS_DUE = 200
 _COMMITS_OVERDUE = 500
 
-Row = tuple[int, int, str, str, str, str]
-Line = tuple[int, int, str, str, str, str]
+TakeSnapshot = Callable[[], tuple[str, bytes]]
+"""Hash and body of the state as it is now. Raises ``LedgerError`` when it cannot be kept."""
 
 
 class LedgerStore:
     """The one writer."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: WriterLock) -> None:
+    def __init__(self, path: Path, reader: sqlite3.Connection, lock: WriterLock, *, durable: bool) -> None:
         self.path = path
-        self._connection = connection
+        self._reader = reader
+        self._connection: sqlite3.Connection | None = None
+        """What writes; opened by the first write."""
         self._lock = lock
-        self._balances: dict[tuple[str, str], Decimal] = {}
+        self._durable = durable
+        self._running: RunningBalances | None = None
+        """None until they are needed or ``resume`` has read them."""
         self._unmoved = 0
         """Commits since the last checkpoint."""
+        self._take: TakeSnapshot | None = None
+        self._version = ""
+        self._kept_seq = 0
+        """Last event of the newest snapshot, or when one could not be taken."""
+        self._prepared: snapshots.Prepared | None = None
+        """A snapshot that is yet to be written."""
+        self._newest_ms = 0
+        self._inspection: Inspection | None = None
+        self._is_closed = False
         self.last_seq = 0
+        self.failure: LedgerError | None = None
+        """Why nothing more could be written, once that is so."""
 
     @classmethod
     def open(cls, path: Path, *, name: str, mode: str, now_ms: int, durable: bool = False) -> Self:
@@ -59,157 +68,241 @@ class LedgerStore:
         except OSError as error:
             raise RunDirError(f"{path.parent}: cannot be created: {error.strerror}") from error
         lock = WriterLock(path)
-        connection: sqlite3.Connection | None = None
+        reader: sqlite3.Connection | None = None
         try:
-            connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
-            _configure(connection, durable=durable)
-            _prepare(connection, path, name, mode, now_ms)
-            store = cls(path, connection, lock)
-            store._load()
+            if not path.exists():
+                file.create(path, name, mode, now_ms)
+            file.check_writable(path)
+            reader = file.open_reader(path)
+            file.check_meta(reader, path, mode)
+            store = cls(path, reader, lock, durable=durable)
+            store.last_seq = reader.execute(schema.LAST_SEQ).fetchone()[0] or 0
         except BaseException as error:
-            if connection is not None:
-                connection.close()
+            if reader is not None:
+                reader.close()
             lock.release()
             if isinstance(error, sqlite3.Error):
-                _fail(path, error)
+                raise failure(path, "cannot be opened", error) from error
             raise
         return store
 
-    def events(self) -> Iterator[tuple[int, Event]]:
-        """(sequence, event) of everything stored, oldest first. Raises ``LedgerDamaged``, ``LedgerError``."""
+    # reading, at the start
+
+    @property
+    def ended_in_order(self) -> bool:
+        """Whether the last writer did. Raises ``LedgerError``."""
         try:
-            for seq, _, _, _, _, body in self._connection.execute(schema.ALL_EVENTS):
-                yield seq, decode_event(body)
+            ended = self._reader.execute(schema.KIND_AT, (self.last_seq,)).fetchone()
         except sqlite3.Error as error:
-            _fail(self.path, error)
+            raise failure(self.path, "cannot be read", error) from error
+        return ended is None or ended[0] == "Stopped"
+
+    def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:
+        """(sequence, event) of all that follows the event ``after``, oldest first. Raises ``LedgerError``."""
+        try:
+            for seq, _, _, _, _, body in self._reader.execute(schema.EVENTS_AFTER, (after,)):
+                try:
+                    yield seq, decode_event(body)
+                except (LedgerDamaged, TypeError) as error:
+                    raise damaged(self.path, f"event {seq}: {error}") from error
+        except sqlite3.Error as error:
+            raise failure(self.path, "cannot be read", error) from error
+
+    def snapshots(self) -> Iterator[Snapshot | LedgerDamaged]:
+        """The snapshots, newest first; in place of one that is not whole, why. Raises ``LedgerError``."""
+        try:
+            yield from snapshots.load(self._reader, self.last_seq)
+        except sqlite3.Error as error:
+            raise failure(self.path, "cannot be read", error) from error
+
+    def check_pages(self) -> None:
+        """Walk every page. Raises ``LedgerError``."""
+        try:
+            check_pages(self._reader, self.path)
+        except sqlite3.Error as error:
+            raise failure(self.path, "cannot be read", error) from error
+
+    def resume(self, snapshot: Snapshot | None, owned: Amounts) -> None:
+        """Take over the running balances: those of ``snapshot``, moved by the postings after it.
+
+        ``owned`` is what the events add up to. Raises ``LedgerDamaged`` when the postings contradict that or
+        themselves, ``LedgerError``.
+        """
+        running = self._read_balances(snapshot)
+        running.check(self.path, owned)
+        self._running = running
+        self._kept_seq = snapshot.seq if snapshot is not None else 0
+
+    def inspect(self) -> None:
+        """Look the whole file through meanwhile; ``checkpoint_if_due`` raises what is found.
+
+        Raises ``LedgerError``.
+        """
+        self._inspection = Inspection(self.path)
+
+    # writing
 
     def append(self, events: Sequence[Event]) -> None:
         """Store ``events`` and their postings in one transaction. Raises ``LedgerError``; then nothing is stored."""
         if not events:
             return
-        balances: dict[tuple[str, str], Decimal] = {}
-        rows: list[Row] = []
-        lines: list[Line] = []
-        seq = self.last_seq
-        for event in events:
-            seq += 1
-            rows.append((seq, event.at_ms, kind_of(event), *subject_of(event), encode_event(event)))
-            for number, (account, currency, amount) in enumerate(postings_of(event)):
-                key = account, currency
-                before = balances[key] if key in balances else self._balances.get(key, ZERO)
-                balances[key] = after = before + amount
-                lines.append((seq, number, account, currency, plain(amount), plain(after)))
+        running = self._balances()
+        first = self.last_seq + 1
+        rows = [
+            (seq, event.at_ms, kind_of(event), *subject_of(event), encode_event(event))
+            for seq, event in enumerate(events, first)
+        ]
+        moved: dict[tuple[str, str], Decimal] = {}
+        lines = list(running.lines(first, events, moved))
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(schema.INSERT_EVENT, rows)
-            self._connection.executemany(schema.INSERT_POSTING, lines)
-            self._connection.execute("COMMIT")
+            writer = self._writer()
+            writer.execute("BEGIN IMMEDIATE")
+            writer.executemany(schema.INSERT_EVENT, rows)
+            writer.executemany(schema.INSERT_POSTING, lines)
+            writer.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
-            raise LedgerError(f"{self.path}: cannot be written: {error}") from error
-        self.last_seq = seq
+            raise self._failed("cannot be written", error) from error
+        self.last_seq += len(events)
+        self._newest_ms = events[-1].at_ms
         self._unmoved += 1
-        self._balances.update(balances)
+        running.table.update(moved)
 
     @property
     def balances(self) -> Mapping[tuple[str, str], Decimal]:
-        """Running balance by (account, currency)."""
-        return self._balances
+        """Running balance by (account, currency). Raises ``LedgerError``."""
+        return self._balances().table
+
+    def keep_snapshots(self, version: str, take: TakeSnapshot) -> None:
+        """From now on leave snapshots of what ``take`` gives, when there is time and at the end."""
+        self._version = version
+        self._take = take
 
     def checkpoint_if_due(self, *, is_idle: bool) -> bool:
         """Move the write-ahead log into the file when it has grown, sooner when ``is_idle``; whether it was moved.
 
-        Raises ``LedgerError``.
+        Called between two batches, a few times a second; snapshots are taken here too, and what the inspection has
+        found comes out here. Raises ``LedgerError``.
         """
+        self._look_at_inspection()
+        due = snapshots.SNAPSHOT_DUE if is_idle else snapshots.SNAPSHOT_OVERDUE
+        # Never two of these at once: each is a pause in which nobody is answered.
+        if self._write_snapshot() or self._prepare_snapshot(due):
+            return False
         if self._unmoved < (_COMMITS_DUE if is_idle else _COMMITS_OVERDUE):
             return False
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._writer().execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error as error:
-            raise LedgerError(f"{self.path}: cannot be checkpointed: {error}") from error
+            raise self._failed("cannot be checkpointed", error) from error
         self._unmoved = 0
         return True
 
     def close(self) -> None:
-        """Move everything into the file, empty the log and let the next writer in. Raises ``LedgerError``."""
+        """Leave a snapshot, move everything into the file, empty the log, let the next writer in.
+
+        Raises ``LedgerError``.
+        """
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if not self._is_closed:
+                self._prepare_snapshot(snapshots.SNAPSHOT_AT_STOP)
+                self._write_snapshot()
+            if self._connection is not None:
+                self._let_go_of_reading()  # whoever still read would keep the log from being emptied
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._connection.close()
         except sqlite3.Error as error:
-            raise LedgerError(f"{self.path}: cannot be checkpointed: {error}") from error
+            raise self._failed("cannot be checkpointed", error) from error
         finally:
             self.abandon()
 
     def abandon(self) -> None:
-        """Close without writing anything more, after a failure. May be called again."""
-        self._connection.close()
+        """Close without writing anything more, after a failure. May be called again.
+
+        The last connection to close moves the log into the file, unless it cannot write: so what reads goes last.
+        """
+        self._is_closed = True
+        if self._connection is not None:
+            self._connection.close()
+        self._let_go_of_reading()
         self._lock.release()
 
-    def _load(self) -> None:
-        first, last, count = self._connection.execute(schema.EXTENT).fetchone()
-        if first != 1 or last != count:
-            raise LedgerDamaged(f"{self.path}: {count} events are numbered {first} to {last}")
-        ended = self._connection.execute("SELECT kind FROM events WHERE seq = ?", (last,)).fetchone()
-        if ended is not None and ended[0] != "Stopped":  # the last writer did not end in order
-            _check_pages(self._connection, self.path)
-        for account, currency, balance, _ in self._connection.execute(schema.LAST_BALANCES):
-            self._balances[account, currency] = Decimal(balance)
-        self.last_seq = last
+    def _writer(self) -> sqlite3.Connection:
+        if self._is_closed:
+            raise sqlite3.ProgrammingError("it is closed")
+        if self._connection is None:
+            self._connection = file.open_writer(self.path, durable=self._durable)
+        return self._connection
+
+    def _balances(self) -> RunningBalances:
+        if self._running is None:
+            self._running = self._read_balances(None)
+        return self._running
+
+    def _read_balances(self, snapshot: Snapshot | None) -> RunningBalances:
+        running = RunningBalances(snapshot.balances if snapshot is not None else None)
+        try:
+            running.read(self._reader, self.path, snapshot.seq if snapshot is not None else 0)
+        except sqlite3.Error as error:
+            raise self._failed("cannot be read", error) from error
+        return running
+
+    def _prepare_snapshot(self, due: int) -> bool:
+        """Take one if so many events have come since the last; whether it was."""
+        if self._take is None or self.last_seq - self._kept_seq < due:
+            return False
+        self._kept_seq = self.last_seq
+        try:
+            state_hash, body = self._take()
+        except LedgerError as error:
+            get_logger().warning("no snapshot of the ledger", seq=self.last_seq, why=str(error))
+            return False
+        balances = self._balances().table
+        snapshot = Snapshot(self.last_seq, self._newest_ms, self._version, state_hash, balances, body)
+        self._prepared = snapshots.prepare(snapshot)
+        return True
+
+    def _write_snapshot(self) -> bool:
+        """Store what was prepared; whether it was. A failure costs only time at a later start."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return False
+        try:
+            snapshots.save(self._writer(), prepared)
+        except sqlite3.Error as error:
+            get_logger().warning("no snapshot of the ledger", seq=prepared.seq, why=str(error))
+            self._roll_back()
+            return False
+        self._unmoved += 1
+        get_logger().info("snapshot of the ledger", seq=prepared.seq, bytes=len(prepared.body))
+        return True
+
+    def _look_at_inspection(self) -> None:
+        one = self._inspection
+        if one is None or not one.is_over:
+            return
+        self._inspection = None
+        one.stop()
+        try:
+            one.check()
+        except LedgerError as error:
+            self.failure = error
+            raise
+
+    def _let_go_of_reading(self) -> None:
+        if self._inspection is not None:
+            self._inspection.stop()
+            self._inspection = None
+        self._reader.close()
 
     def _roll_back(self) -> None:
         try:
-            if self._connection.in_transaction:  # some errors (disk full) have SQLite roll back by itself
+            # Some errors (disk full) have SQLite roll back by itself.
+            if self._connection is not None and not self._is_closed and self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error as error:
-            raise LedgerError(f"{self.path}: cannot be written nor rolled back: {error}") from error
+            raise self._failed("cannot be written nor rolled back", error) from error
 
-
-def _configure(connection: sqlite3.Connection, *, durable: bool) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_AUTOCHECKPOINT_PAGES}")
-
-
-def _prepare(connection: sqlite3.Connection, path: Path, name: str, mode: str, now_ms: int) -> None:
-    found = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-    if found == 0:
-        stated = {"schema": str(SCHEMA_VERSION), "name": name, "mode": mode, "created_ms": str(now_ms)}
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in schema.STATEMENTS:
-            connection.execute(statement)
-        connection.executemany(schema.INSERT_META, stated.items())
-        connection.execute("COMMIT")
-    check_meta(connection, path, mode)
-
-
-def check_meta(connection: sqlite3.Connection, path: Path, mode: str | None = None) -> None:
-    """Whether this program may read the ledger, and in ``mode`` write it.
-
-    Raises ``LedgerVersionError``, ``UsageError``, ``LedgerDamaged``, ``sqlite3.Error``.
-    """
-    meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    try:
-        version = int(meta["schema"])
-        written_in = meta["mode"]
-    except (KeyError, ValueError) as error:
-        raise LedgerDamaged(f"{path}: it does not say what it is: {error}") from error
-    if version > SCHEMA_VERSION:
-        raise LedgerVersionError(
-            f"{path}: schema {version} was written by a newer arbshard; this one knows {SCHEMA_VERSION}"
-        )
-    if mode is not None and written_in != mode:
-        raise UsageError(
-            f"{path}: this ledger was begun in mode {written_in}, not {mode}; use another name or state directory"
-        )
-
-
-def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
-    result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if result != "ok":
-        raise LedgerDamaged(f"{path}: {result}")
-
-
-def _fail(path: Path, error: sqlite3.Error) -> NoReturn:
-    # "malformed" and "not a database" are DatabaseError itself, the rest (locked, full, I/O) its children.
-    if type(error) is sqlite3.DatabaseError or "no such table" in str(error):
-        raise LedgerDamaged(f"{path}: {error}") from error
-    raise LedgerError(f"{path}: {error}") from error
+    def _failed(self, doing: str, error: sqlite3.Error) -> LedgerError:
+        self.failure = failure(self.path, doing, error)
+        return self.failure

@@ -60,6 +60,40 @@ class PositionNote(msgspec.Struct, frozen=True):
     pnl: str | None
 
 
+class HaltNote(msgspec.Struct, frozen=True):
+    """The kill switch is on: no entries."""
+
+    at_ms: int
+    cause: str
+    """``operator``, ``daily_loss``, ``drawdown``, ``errors``, ``stale_feeds``, ``accounting``."""
+    reason: str
+
+
+class DayNote(msgspec.Struct, frozen=True):
+    """A trading day so far, or one of the last."""
+
+    label: str
+    """The local date on which it begins."""
+    starts_ms: int = 0
+    """Of the running day only."""
+    ends_ms: int = 0
+    exits: int = 0
+    wins: int = 0
+    losses: int = 0
+    pnl: str = "0"
+    fees: str = "0"
+    drawdown: str = "0"
+    """How far the result stands below its highest of the day."""
+
+
+class TightNote(msgspec.Struct, frozen=True):
+    """Limits that a rule has tightened."""
+
+    factor: str
+    cause: str
+    since_ms: int
+
+
 class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """All but what changes little from note to note."""
 
@@ -78,6 +112,20 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """All that are open."""
     closed: tuple[PositionNote, ...]
     """The last that were closed, newest first."""
+    halt: HaltNote | None = None
+    closing: dict[str, str] = {}
+    """Pairs that are being closed, by order of a person or of the kill switch, and why."""
+    day: DayNote | None = None
+    days: tuple[DayNote, ...] = ()
+    """The last trading days that had a result, newest first."""
+    tightened: dict[str, TightNote] = {}
+    """By symbol; empty for all together."""
+    limits_changed: dict[str, str] = {}
+    """Limits that people changed while risk ran: key, or ``SYMBOL key`` → value."""
+    exposures: dict[str, str] = {}
+    """What is bought on one venue and sold on the other, by direction."""
+    broken: str = ""
+    """Why the books do not balance; empty when they do."""
 
 
 class RiskNote(RiskNoteHead, frozen=True, kw_only=True):

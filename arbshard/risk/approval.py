@@ -4,9 +4,10 @@ from arbshard.model.intent import Intent
 from arbshard.model.market import Pair
 from arbshard.model.refusal import Refusal
 from arbshard.risk import forms
-from arbshard.risk.limits import Objection, RiskGuard
+from arbshard.risk.limits import RiskGuard
+from arbshard.risk.objection import Moment, Objection
 from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.results import day_of
+from arbshard.risk.refusals import RefusalLog
 from arbshard.wire.messages import Submit
 
 
@@ -16,8 +17,8 @@ def is_open(state: PortfolioState, intent: Intent) -> bool:
     return trade is not None and trade.intent == intent
 
 
-def id_objection(state: PortfolioState, request: Submit) -> Objection | None:
-    """Why the intent's id cannot be that of a new intent; a stored refusal is given again."""
+def id_objection(state: PortfolioState, refusals: RefusalLog, request: Submit) -> Objection | None:
+    """Why the intent's id cannot be that of a new intent; a refusal that is known is given again."""
     intent_id = request.intent.intent_id
     problem = forms.id_problem(intent_id, request.shard, request.epoch)
     if problem is not None:
@@ -27,6 +28,9 @@ def id_objection(state: PortfolioState, request: Submit) -> Objection | None:
     before = state.refusals.get(intent_id)
     if before is not None:
         return Objection(before.reason, before.detail)
+    answered = refusals.answer(intent_id)
+    if answered is not None:
+        return answered
     prefix, _, number = intent_id.rpartition("-")
     if intent_id in state.outcomes or int(number) <= state.spent.get(prefix, 0):
         # To approve it again would have its orders sent again.
@@ -39,7 +43,7 @@ def objection_to(
     pair: Pair | None,
     state: PortfolioState,
     guard: RiskGuard,
-    now_ms: int,
+    moment: Moment,
     expiry_ms: float,
     *,
     draining: bool,
@@ -61,10 +65,10 @@ def objection_to(
         problem = forms.exit_problem(intent, pair, position)
         if problem is not None:
             return Objection(Refusal.MALFORMED, problem)
-    objection = guard.check_trade_allowed(state, intent, pair, day_of(now_ms), draining=draining)
+    objection = guard.check_trade_allowed(intent, pair, moment, draining=draining)
     if objection is not None:
         return objection
-    age_ms = now_ms - intent.decided_ms
+    age_ms = moment.now_ms - intent.decided_ms
     if is_entry and age_ms > expiry_ms:
         return Objection(Refusal.EXPIRED, f"decided {age_ms} ms ago")
     return None

@@ -4,9 +4,10 @@ Every request may come twice, late, or after a restart of risk: what is known al
 makes no event. Decisions stand under reserve until ``commit``; when the ledger cannot be written, ``rollback``.
 """
 
-from arbshard.config import Config
+from arbshard.config import Config, zone_of
 from arbshard.ledger.events import (
     Event,
+    Halted,
     Hold,
     IntentApproved,
     IntentConcluded,
@@ -18,6 +19,7 @@ from arbshard.ledger.events import (
     Started,
     Stopped,
 )
+from arbshard.model.intent import Intent
 from arbshard.model.market import Pair
 from arbshard.model.order import FINAL_STATES
 from arbshard.model.phase import Phase
@@ -25,19 +27,27 @@ from arbshard.model.refusal import Refusal
 from arbshard.model.universe import Universe
 from arbshard.risk import forms
 from arbshard.risk.approval import id_objection, is_open, objection_to
+from arbshard.risk.days import TradingDays
 from arbshard.risk.inventory import inventory_deposits, opening_deposits
 from arbshard.risk.limits import RiskGuard, holds_for
+from arbshard.risk.objection import Moment, Objection
+from arbshard.risk.operators import Operators
 from arbshard.risk.portfolio import PortfolioState, statement_kind
 from arbshard.risk.settlement import settle
 from arbshard.risk.trade import Trade, hold_for
+from arbshard.risk.watch import Watch
 from arbshard.wire.messages import (
     Approved,
     Available,
+    Command,
+    CommandReply,
     Conclude,
     Extend,
     Fund,
     Funded,
     Hello,
+    Instructed,
+    Instructions,
     Noted,
     Refused,
     Reply,
@@ -59,7 +69,12 @@ class RiskCore:
         self._universe = universe
         self._pairs: dict[str, Pair] = {pair.base: pair for pair in universe.pairs}
         self.state = state
-        self.guard = RiskGuard(config.limits)
+        self.guard = RiskGuard(config.limits, state)
+        self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
+        self.broken: str | None = None
+        """Why the books do not balance; None when they do."""
+        self._watch = Watch(self.guard, state, state.apply)
+        self._operators = Operators(self._pairs, state, self.guard)
 
     def start(self, now_ms: int, run: str, version: str) -> list[Event]:
         """Begin a session; the first one of a ledger is given its opening balances."""
@@ -80,15 +95,59 @@ class RiskCore:
 
     def stop(self, now_ms: int) -> list[Event]:
         """End the session."""
-        events: list[Event] = [Stopped(at_ms=now_ms, balances=self.state.balances.totals())]
+        events: list[Event] = [*self.guard.refusals.flush(now_ms, 0, is_last=True)]
+        events.append(Stopped(at_ms=now_ms, balances=self.state.balances.totals()))
         self._apply(events)
         return events
 
-    def handle(self, request: Request, now_ms: int, phase: int) -> Decision:
+    def handle(self, request: Request, now_ms: int, phase: int, now_ns: int | None = None) -> Decision:
         """The reply to ``request`` and the events to store before it is sent; they are applied already.
 
-        ``phase`` is the run's (``model.phase``). Nothing is raised for what a worker sends: it is refused.
+        ``phase`` is the run's (``model.phase``). ``now_ns`` is monotonic; without it the wall time stands in, which
+        is right for a virtual clock. Nothing is raised for what a worker sends: it is refused.
         """
+        moment = self._moment(now_ms, now_ns)
+        reply, events = self._decide(request, moment, phase)
+        if events:
+            events += self._watch.after(events, moment)
+        return reply, events
+
+    def command(
+        self, command: Command, now_ms: int, now_ns: int | None = None
+    ) -> tuple[CommandReply, list[Event]]:
+        """Likewise for what a person tells or asks."""
+        moment = self._moment(now_ms, now_ns)
+        answer, events = self._operators.answer(command, moment, self.days.day_at(now_ms), self.broken)
+        self._apply(events)
+        events += self._watch.after(events, moment)
+        return answer, events
+
+    def tick(self, now_ms: int, now_ns: int | None = None, *, feeds_silent: bool = False) -> list[Event]:
+        """What follows from the passing of time; a few times a second. ``feeds_silent``: no venue sends anything."""
+        moment = self._moment(now_ms, now_ns)
+        events: list[Event] = [*self.guard.refusals.flush(now_ms, moment.now_ns)]
+        self._apply(events)
+        return events + self._watch.tick(moment, feeds_silent=feeds_silent)
+
+    def note_break(self, broken: str, now_ms: int) -> list[Event]:
+        """The books do not balance: halt. Nothing new when that is known."""
+        is_known, self.broken = self.broken is not None, broken
+        if is_known or self.state.standing.halt is not None:
+            return []
+        events: list[Event] = [Halted(at_ms=now_ms, cause="accounting", reason=broken)]
+        self._apply(events)
+        return events
+
+    def commit(self) -> None:
+        """The ledger has the events."""
+        self.state.commit()
+
+    def rollback(self) -> None:
+        """The ledger does not have the events: be as before them."""
+        self.state.rollback()
+
+    def _decide(self, request: Request, moment: Moment, phase: int) -> Decision:
+        now_ms = moment.now_ms
         if isinstance(request, Hello):
             return self._hello(request, now_ms)
         known = self.state.shards.get(request.shard)
@@ -99,23 +158,21 @@ class RiskCore:
             )
         match request:
             case Submit():
-                return self._submit(request, now_ms, phase)
+                return self._submit(request, moment, phase)
             case Report():
                 return self._report(request, now_ms)
             case Conclude():
-                return self._conclude(request, now_ms)
+                return self._conclude(request, moment)
             case Extend():
                 return self._extend(request, now_ms)
             case Fund():
                 return self._fund(request, now_ms)
+            case Instructions():
+                return self._instructed(), []
 
-    def commit(self) -> None:
-        """The ledger has the events."""
-        self.state.commit()
-
-    def rollback(self) -> None:
-        """The ledger does not have the events: be as before them."""
-        self.state.rollback()
+    def _instructed(self) -> Instructed:
+        standing = self.state.standing
+        return Instructed(standing.serial, standing.halt is not None, tuple(standing.closing.items()))
 
     def _hello(self, request: Hello, now_ms: int) -> Decision:
         known = self.state.shards.get(request.shard)
@@ -142,6 +199,9 @@ class RiskCore:
             intents=tuple(trade.to_open_intent() for trade in open_trades),
             funded=tuple(base for base in bases if base in state.funded),
             available=tuple(available),
+            halted=state.standing.halt is not None,
+            closing=tuple(state.standing.closing.items()),
+            serial=state.standing.serial,
         )
 
     def _fund(self, request: Fund, now_ms: int) -> Decision:
@@ -156,37 +216,45 @@ class RiskCore:
             self._apply(events)
         return Funded(self._free(pair)), events
 
-    def _submit(self, request: Submit, now_ms: int, phase: int) -> Decision:
+    def _submit(self, request: Submit, moment: Moment, phase: int) -> Decision:
         intent = request.intent
         pair = self._pairs.get(intent.pair)
         free = self._free(pair) if pair is not None else ()
         if is_open(self.state, intent):
             return Approved(intent.intent_id, free), []
         # Nothing is stored under an id that is not this intent's own.
-        objection = id_objection(self.state, request)
+        objection = id_objection(self.state, self.guard.refusals, request)
         if objection is not None:
             return Refused(objection.reason, objection.detail, free), []
         draining = phase in (Phase.DRAINING, Phase.DRAINING_KEEP)
         expiry_ms = self._config.execution.approval_expiry_ms
-        objection = objection_to(intent, pair, self.state, self.guard, now_ms, expiry_ms, draining=draining)
-        events: list[Event]
+        objection = objection_to(intent, pair, self.state, self.guard, moment, expiry_ms, draining=draining)
         if objection is not None:
-            events = [
-                IntentRefused(
-                    at_ms=now_ms,
-                    intent_id=intent.intent_id,
-                    pair=intent.pair,
-                    intent_kind=intent.kind,
-                    reason=objection.reason,
-                    detail=objection.detail,
-                )
-            ]
-            self._apply(events)
-            return Refused(objection.reason, objection.detail, free), events
+            return Refused(objection.reason, objection.detail, free), self._refuse(intent, objection, moment)
         assert pair is not None, intent.pair
-        events = [IntentApproved(at_ms=now_ms, intent=intent, holds=holds_for(intent, pair))]
+        approved = IntentApproved(at_ms=moment.now_ms, intent=intent, holds=holds_for(intent, pair))
+        events: list[Event] = [approved]
         self._apply(events)
         return Approved(intent.intent_id, self._free(pair)), events
+
+    def _refuse(self, intent: Intent, objection: Objection, moment: Moment) -> list[Event]:
+        if not self.guard.refusals.is_new(intent, objection.reason, moment.now_ns):
+            self.guard.refusals.count(intent, objection, moment.now_ns)
+            counted: list[Event] = [*self.guard.refusals.flush(moment.now_ms, moment.now_ns)]
+            self._apply(counted)
+            return counted
+        events: list[Event] = [
+            IntentRefused(
+                at_ms=moment.now_ms,
+                intent_id=intent.intent_id,
+                pair=intent.pair,
+                intent_kind=intent.kind,
+                reason=objection.reason,
+                detail=objection.detail,
+            )
+        ]
+        self._apply(events)
+        return events
 
     def _extend(self, request: Extend, now_ms: int) -> Decision:
         trade = self.state.trades.get(request.intent_id)
@@ -244,7 +312,8 @@ class RiskCore:
         self._apply(events)
         return noted, events
 
-    def _conclude(self, request: Conclude, now_ms: int) -> Decision:
+    def _conclude(self, request: Conclude, moment: Moment) -> Decision:
+        now_ms = moment.now_ms
         trade = self.state.trades.get(request.intent_id)
         if trade is None:
             outcome = self.state.outcomes.get(request.intent_id)
@@ -271,6 +340,7 @@ class RiskCore:
                 done=request.done,
                 position_id=position.position_id if position is not None else "",
                 position_state=position.state if position is not None else None,
+                day=moment.day,
             )
         ]
         if position is not None:
@@ -278,6 +348,10 @@ class RiskCore:
             events.append(kind(at_ms=now_ms, intent_id=request.intent_id, position=position))
         self._apply(events)
         return Settled(request.intent_id, position, self._free(pair)), events
+
+    def _moment(self, now_ms: int, now_ns: int | None) -> Moment:
+        day = self.days.day_at(now_ms).number
+        return Moment(now_ms, now_ms * 1_000_000 if now_ns is None else now_ns, day)
 
     def _unknown(self, intent_id: str) -> Decision:
         over = intent_id in self.state.outcomes

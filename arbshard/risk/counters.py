@@ -22,10 +22,15 @@ COUNTERS = (
     "entries",
     "exits",
     "errors",
+    "instructions",
+    "halted",
+    "commands",
+    "breaks",
 )
 """``repeated``: requests that made no event because they were known. ``bad``: messages that are no requests.
 ``stale``: refusals to replaced incarnations (part of ``refusals``). ``doubted``: positions called done of which too
-much was left. ``entries`` and ``exits`` of this session."""
+much was left. ``entries`` and ``exits`` of this session. ``instructions``: changes with what workers are to do beside
+trading (``Standing.serial``). ``commands``: of operators. ``breaks``: times that the books did not balance."""
 
 HISTOGRAMS = ("handle", "commit", "loop_gap")
 """Nanoseconds. ``handle``: a whole batch, from bytes to bytes, with its commit. ``loop_gap``: how late the timer

@@ -21,7 +21,8 @@ from arbshard import __version__
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, LedgerError, RunDirError, UsageError
-from arbshard.ledger.replay import replay
+from arbshard.ledger.provenance import digest_of
+from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
@@ -29,10 +30,12 @@ from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
+from arbshard.risk.feeds import FeedWatch
 from arbshard.risk.note import NoteWriter
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.server import ExitCode, RiskServer
 from arbshard.risk.service import RiskService
+from arbshard.risk.snapshot import PortfolioCodec
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageWriter
 from arbshard.wire.serve import ReplyServer
@@ -69,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
     universe = _read(files.universe, Universe)
     clock = SystemClock()
-    state = PortfolioState()
     with contextlib.ExitStack() as cleanup:
         books = cleanup.enter_context(BooksReader.attach(files.books))
         page = cleanup.enter_context(PageWriter.create(files.risk_page, COUNTERS, HISTOGRAMS, NOTE_BYTES))
@@ -78,19 +80,35 @@ def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
         store = LedgerStore.open(ledger, name=config.name, mode=mode_of(config), now_ms=clock.wall_ms())
         cleanup.callback(store.abandon)
         began_ns = clock.monotonic_ns()
-        count = replay(store.events(), state)
+        version = digest_of(PortfolioCodec.__module__)
+        codec = PortfolioCodec(version or "")
+        found = recover(store, codec)
+        state = found.state
         took_ms = (clock.monotonic_ns() - began_ns) // 1_000_000
+        for why in found.ignored:
+            get_logger().warning("snapshot ignored", why=why)
         core = RiskCore(config, universe, state)
         service = RiskService(core, store, page, books, clock)
         was_stopped = state.is_stopped
         # Written once per run, so its time tells a restart of risk within a run from a new run.
         service.start(run=str(files.config.stat().st_mtime_ns), version=__version__)
+        if version is not None:
+            store.keep_snapshots(version, lambda: codec.dump(state))
         get_logger().info(
-            "risk started", session=state.session, events=count, took_ms=took_ms, after_crash=not was_stopped
+            "risk started",
+            session=state.session,
+            events=store.last_seq,
+            replayed=found.replayed,
+            snapshot=found.snapshot_seq,
+            took_ms=took_ms,
+            after_crash=not was_stopped,
         )
         _tell_of_strays(state, universe)
-        code = uvloop.run(_serve(files, config, service, state, store, page, books, clock))
-        if code is not ExitCode.LEDGER:
+        code = uvloop.run(_serve(files, config, service, core, store, page, books, clock))
+        if code is ExitCode.LEDGER:
+            # The supervisor shows the last line of stderr.
+            print(f"risk: {store.failure or 'the ledger failed; the log says why'}", file=sys.stderr)
+        else:
             store.close()
         get_logger().info("risk ended", code=int(code))
     return code
@@ -100,15 +118,18 @@ async def _serve(
     files: RunFiles,
     config: Config,
     service: RiskService,
-    state: PortfolioState,
+    core: RiskCore,
     store: LedgerStore,
     page: PageWriter,
     books: BooksReader,
     clock: SystemClock,
 ) -> ExitCode:
-    with ReplyServer(files.risk_endpoint, service.handle, _STORED_REPLIES) as transport:
-        note = NoteWriter(state, config.reporting)
-        server = RiskServer(service, state, store, page, transport, books, note, clock)
+    with (
+        ReplyServer(files.risk_endpoint, service.handle, _STORED_REPLIES) as transport,
+        contextlib.closing(FeedWatch(files.supervisor_page)) as feeds,
+    ):
+        note = NoteWriter(core, config.reporting)
+        server = RiskServer(service, core.state, store, page, transport, books, feeds, note, clock)
         # What was loaded stays for good: the collector need not walk it again.
         gc.collect()
         gc.freeze()

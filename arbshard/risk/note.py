@@ -12,9 +12,20 @@ from msgspec import Raw
 
 from arbshard.model.money import ZERO, plain
 from arbshard.model.position import Position
-from arbshard.model.risk_note import BalanceNote, PortfolioTally, PositionNote, RiskNoteHead, Tally
+from arbshard.model.risk_note import (
+    BalanceNote,
+    DayNote,
+    HaltNote,
+    PortfolioTally,
+    PositionNote,
+    RiskNoteHead,
+    Tally,
+    TightNote,
+)
 from arbshard.risk.balances import Account, Balance
-from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.core import RiskCore
+from arbshard.risk.days import label_of
+from arbshard.risk.limit_lines import changed_limits
 from arbshard.risk.results import ALL, Totals
 
 _CLOSED_SHOWN = 20
@@ -31,27 +42,26 @@ _encoder = msgspec.json.Encoder()
 
 
 class NoteWriter:
-    """Makes notes of one state."""
+    """Makes notes of one core and its state."""
 
-    def __init__(self, state: PortfolioState, currency: str) -> None:
-        self._state = state
+    def __init__(self, core: RiskCore, currency: str) -> None:
+        self._core = core
+        self._state = core.state
         self._currency = currency
         self._symbols: dict[str, tuple[Totals, int, Raw]] = {}
         self._balances: dict[Account, tuple[Balance, Raw]] = {}
 
-    def encode(self) -> bytes:
+    def encode(self, now_ms: int) -> bytes:
         """The note of this moment, as JSON."""
         state = self._state
-        results = state.results
-        refusals: dict[str, int] = {}
-        for (_, reason), count in results.refused.items():
-            refusals[reason.name] = refusals.get(reason.name, 0) + count
+        results, standing = state.results, state.standing
+        halt = standing.halt
         newest = islice(reversed(state.closed.values()), _CLOSED_SHOWN)
         note = _RawNote(
             session=state.session,
             portfolio=self._portfolio(results.session.get(ALL, Totals())),
             lifetime=self._portfolio(results.lifetime.get(ALL, Totals())),
-            refusals=refusals,
+            refusals=self._refusals(),
             reasons=results.session_reasons,
             doubted=sum(results.doubted.values()),
             open_intents=len(state.trades),
@@ -59,8 +69,45 @@ class NoteWriter:
             balances=self._all_balances(),
             positions=tuple(_brief(state.positions.values())),
             closed=tuple(_brief(newest)),
+            halt=HaltNote(halt.at_ms, halt.cause, halt.reason) if halt is not None else None,
+            closing={**standing.closing},
+            day=self._today(now_ms),
+            days=tuple(self._day(number) for number in sorted(results.days, reverse=True)),
+            tightened={
+                symbol: TightNote(plain(scale.factor), scale.cause, scale.since_ms)
+                for symbol, scale in standing.scales.items()
+            },
+            limits_changed=changed_limits(state),
+            exposures={direction: plain(amount) for direction, amount in state.exposures.items()},
+            broken=self._core.broken or "",
         )
         return _encoder.encode(note)
+
+    def _refusals(self) -> dict[str, int]:
+        refusals: dict[str, int] = {}
+        for table in (self._state.results.refused, self._core.guard.refusals.pending):
+            for (_, reason), count in table.items():
+                refusals[reason.name] = refusals.get(reason.name, 0) + count
+        return refusals
+
+    def _today(self, now_ms: int) -> DayNote:
+        today = self._core.days.day_at(now_ms)
+        return msgspec.structs.replace(
+            self._day(today.number), starts_ms=today.starts_ms, ends_ms=today.ends_ms
+        )
+
+    def _day(self, number: int) -> DayNote:
+        results = self._state.results
+        totals = results.days.get(number, _NOTHING)
+        return DayNote(
+            label=label_of(number),
+            exits=totals.exits,
+            wins=totals.wins,
+            losses=totals.losses,
+            pnl=plain(totals.pnl),
+            fees=plain(totals.fees),
+            drawdown=plain(results.drawdown(number)),
+        )
 
     def _all_symbols(self) -> dict[str, Raw]:
         state = self._state

@@ -12,23 +12,30 @@ import msgspec
 
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
+    ClosesOrdered,
     Deposited,
     Event,
+    Halted,
     Hold,
     IntentApproved,
     IntentConcluded,
     IntentRefused,
+    LimitsChanged,
+    LimitsScaled,
     OrderExtended,
     OrderReported,
     PositionChanged,
     PositionClosed,
     PositionOpened,
     PositionStatement,
+    RefusalsCounted,
+    Resumed,
     ShardJoined,
     Started,
     Stopped,
 )
 from arbshard.model.intent import Intent
+from arbshard.model.market import Direction
 from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
@@ -36,8 +43,9 @@ from arbshard.model.refusal import Refusal
 from arbshard.risk.balances import Balance, Balances
 from arbshard.risk.fingerprint import fingerprint
 from arbshard.risk.journal import Journal
-from arbshard.risk.results import Results
+from arbshard.risk.results import Results, day_of
 from arbshard.risk.settlement import settle
+from arbshard.risk.standing import Standing
 from arbshard.risk.trade import Outcome, Trade, notional_of, outcome_of
 
 CLOSED_KEPT = 1000
@@ -74,6 +82,8 @@ class PortfolioState:
         self.exposure = ZERO
         """Entry notional of all open positions and of entries under way, in reporting currency. Kept, not summed:
         every entry asks for it."""
+        self.exposures: dict[Direction, Decimal] = {"buy_home": ZERO, "buy_away": ZERO}
+        """The same by direction: what is bought on one venue and sold on the other."""
         self.entering = 0
         """Entries under way."""
         self.closed: OrderedDict[str, Position] = OrderedDict()
@@ -84,6 +94,7 @@ class PortfolioState:
         """By prefix of intent ids: the highest number that has been forgotten. At or below it, an unknown id is
         not a new one."""
         self.results = Results(self._journal)
+        self.standing = Standing(self._journal)
         self._due: tuple[str, Position, bool] | None = None
         """(intent, position, is new) that the next event must state."""
 
@@ -107,6 +118,13 @@ class PortfolioState:
         """Entry notional of a base's open positions, in reporting currency."""
         return sum((position.entry_notional for position in self.get_symbol_positions(symbol)), ZERO)
 
+    def get_symbol_exposure(self, symbol: str) -> Decimal:
+        """Entry notional of a base's open positions and of its entry under way."""
+        intent_id = self.busy.get(symbol)
+        intent = self.trades[intent_id].intent if intent_id is not None else None
+        entering = notional_of(intent) if intent is not None and intent.kind == "entry" else ZERO
+        return self.get_total_symbol_position_value(symbol) + entering
+
     def balance(self, venue: str, currency: str) -> Balance:
         """A balance; zero where there never was one."""
         return self.balances.get(venue, currency)
@@ -119,6 +137,8 @@ class PortfolioState:
             (self.per_symbol_positions, self.closed, self.outcomes, self.refusals, self.spent),
             (self.results.session, self.results.session_reasons, self.results.approved, self.results.doubted),
             (self.results.lifetime, self.results.lifetime_reasons, self.results.refused, self.results.daily),
+            (self.results.days, self.results.peaks, self.results.streaks, self.results.scatter),
+            (self.exposures, *self.standing.parts()),
         )
 
     # how it changes
@@ -128,8 +148,19 @@ class PortfolioState:
         if self._due is not None and not isinstance(event, PositionStatement):
             raise LedgerDamaged(f"no statement of the position follows the end of {self._due[0]}")
         match event:
-            case Deposited() | Started() | Stopped() | ShardJoined():
+            case Deposited() | Started() | Stopped() | ShardJoined() | RefusalsCounted():
                 self._apply_housekeeping(event)
+            case Halted() | Resumed() | ClosesOrdered() | LimitsChanged() | LimitsScaled():
+                self.standing.apply(event)
+            case IntentApproved() | IntentRefused() | OrderExtended() | OrderReported() | IntentConcluded():
+                self._apply_trading(event)
+            case PositionOpened() | PositionChanged() | PositionClosed():
+                self._stated(event)
+
+    def _apply_trading(
+        self, event: IntentApproved | IntentRefused | OrderExtended | OrderReported | IntentConcluded
+    ) -> None:
+        match event:
             case IntentApproved():
                 self._approved(event.intent, event.holds)
             case IntentRefused():
@@ -140,8 +171,6 @@ class PortfolioState:
                 self._reported(event)
             case IntentConcluded():
                 self._concluded(event)
-            case PositionOpened() | PositionChanged() | PositionClosed():
-                self._stated(event)
 
     def commit(self) -> None:
         """The ledger has what was applied: keep it."""
@@ -170,11 +199,13 @@ class PortfolioState:
             mine = {}
             self._journal.put(self.per_symbol_positions, position.pair, mine)
         if position.position_id not in mine:
-            self._expose(position.entry_notional)
+            self._expose(position.entry_notional, position.direction)
         self._journal.put(mine, position.position_id, position)
         self._journal.put(self.positions, position.position_id, position)
 
-    def _apply_housekeeping(self, event: Deposited | Started | Stopped | ShardJoined) -> None:
+    def _apply_housekeeping(
+        self, event: Deposited | Started | Stopped | ShardJoined | RefusalsCounted
+    ) -> None:
         match event:
             case Deposited():
                 self.balances.add(event.venue, event.currency, event.amount)
@@ -196,6 +227,8 @@ class PortfolioState:
                 self._journal.assign(self, "is_stopped", True)
             case ShardJoined():
                 self._journal.put(self.shards, event.shard, Shard(event.epoch, event.pid))
+            case RefusalsCounted():
+                self.results.count_refusals(event.counts)
 
     def _approved(self, intent: Intent, holds: tuple[Hold, ...]) -> None:
         if intent.intent_id in self.trades or intent.pair in self.busy:
@@ -206,7 +239,7 @@ class PortfolioState:
         self._journal.put(self.busy, intent.pair, intent.intent_id)
         if intent.kind == "entry":
             self._journal.assign(self, "entering", self.entering + 1)
-            self._expose(notional_of(intent))
+            self._expose(notional_of(intent), intent.direction)
         self.results.count(self.results.approved, intent.pair)
 
     def _refused(self, event: IntentRefused) -> None:
@@ -259,26 +292,29 @@ class PortfolioState:
         self._journal.drop(self.busy, intent.pair)
         if intent.kind == "entry":
             self._journal.assign(self, "entering", self.entering - 1)
-            self._expose(-notional_of(intent))
+            self._expose(-notional_of(intent), intent.direction)
         self._journal.put(self.outcomes, intent.intent_id, outcome_of(trade, position))
         if len(self.outcomes) > OUTCOMES_KEPT:
             self._forget(self._journal.drop_oldest(self.outcomes))
         if position is not None:
-            self._left(position, intent, is_new=before is None, done=event.done)
+            day = event.day if event.day is not None else day_of(event.at_ms)
+            self._left(position, intent, day, is_new=before is None, done=event.done)
+        if not self.per_symbol_positions.get(intent.pair):
+            self.standing.became_flat(intent.pair)
 
-    def _left(self, position: Position, intent: Intent, *, is_new: bool, done: bool) -> None:
+    def _left(self, position: Position, intent: Intent, day: int, *, is_new: bool, done: bool) -> None:
         """Book the position that a concluded intent leaves."""
         if is_new:
             self.results.opened(position)
         if position.state == "CLOSED":
             if not is_new:
                 self._journal.drop(self.positions, position.position_id)
-                self._expose(-position.entry_notional)
+                self._expose(-position.entry_notional, position.direction)
                 self._journal.drop(self.per_symbol_positions[position.pair], position.position_id)
             self._journal.put(self.closed, position.position_id, position)
             if len(self.closed) > CLOSED_KEPT:
                 self._journal.drop_oldest(self.closed)
-            self.results.closed(position, intent.home.market.venue, intent.away.market.venue)
+            self.results.closed(position, intent.home.market.venue, intent.away.market.venue, day)
         else:
             if done:
                 self.results.count(self.results.doubted, intent.pair)
@@ -299,8 +335,9 @@ class PortfolioState:
             raise LedgerDamaged(f"intent {intent_id} is not open")
         return trade
 
-    def _expose(self, notional: Decimal) -> None:
+    def _expose(self, notional: Decimal, direction: Direction) -> None:
         self._journal.assign(self, "exposure", self.exposure + notional)
+        self._journal.put(self.exposures, direction, self.exposures[direction] + notional)
 
     def _forget(self, intent_id: str) -> None:
         prefix, _, number = intent_id.rpartition("-")

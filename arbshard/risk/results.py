@@ -1,16 +1,18 @@
-"""What trading has brought: counts, wins, PnL and fees, by session and for the ledger's life. Pure.
+"""What trading has brought: counts, wins, PnL and fees, by session, by trading day and for the ledger's life. Pure.
 
 Part of ``portfolio.PortfolioState``, which tells it of every position opened and closed.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
 
-from arbshard.model.money import ZERO
+from arbshard.model.money import MONEY_CONTEXT, ZERO
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.risk.journal import Journal
+from arbshard.risk.scatter import Scatter
 
 DAY_MS = 86_400_000
 _DAYS_KEPT = 8
@@ -61,6 +63,14 @@ class Totals(msgspec.Struct, frozen=True):
         )
 
 
+class Streak(msgspec.Struct, frozen=True):
+    """Losses of a symbol in a row."""
+
+    losses: int
+    last_ms: int
+    """When the last of them was closed."""
+
+
 class Results:
     """All sums. Changed through the journal of the state that owns it."""
 
@@ -79,7 +89,15 @@ class Results:
         self.doubted: dict[str, int] = {}
         """Positions called done of which too much was left, since the last start, by symbol."""
         self.daily: dict[tuple[int, str], Decimal] = {}
-        """Realised PnL by UTC day, by symbol and for ``ALL``."""
+        """Realised PnL by trading day (``risk.days``), by symbol and for ``ALL``."""
+        self.days: dict[int, Totals] = {}
+        """Closed positions of each trading day."""
+        self.peaks: dict[int, Decimal] = {}
+        """The highest that a trading day's PnL has stood, at least 0."""
+        self.streaks: dict[str, Streak] = {}
+        """By symbol, where the last result was a loss."""
+        self.scatter: dict[str, Scatter] = {}
+        """By symbol: how wide its results scatter."""
         self.residue: dict[tuple[str, str], Decimal] = {}
         """What closed positions left behind (negative: are short of), by venue and coin."""
 
@@ -94,8 +112,16 @@ class Results:
             for key in (position.pair, ALL):
                 self._journal.put(table, key, table.get(key, Totals()).with_entry())
 
-    def closed(self, position: Position, home: str, away: str) -> None:
-        """A position was closed; ``home`` and ``away`` are its venues."""
+    def drawdown(self, day: int) -> Decimal:
+        """How far the PnL of a trading day stands below its peak, never below 0."""
+        return self.peaks.get(day, ZERO) - self.daily.get((day, ALL), ZERO)
+
+    def loss(self, day: int, symbol: str = ALL) -> Decimal:
+        """Realised loss of a trading day, negative for a gain."""
+        return -self.daily.get((day, symbol), ZERO)
+
+    def closed(self, position: Position, home: str, away: str, day: int) -> None:
+        """A position was closed on trading day ``day``; ``home`` and ``away`` are its venues."""
         assert position.pnl is not None, position.position_id
         assert position.reason is not None, position.position_id
         put = self._journal.put
@@ -104,11 +130,11 @@ class Results:
                 put(table, key, table.get(key, Totals()).with_exit(position.pnl, position.fees))
         for reasons in (self.session_reasons, self.lifetime_reasons):
             put(reasons, position.reason, reasons.get(position.reason, 0) + 1)
-        day = day_of(position.closed_ms)
-        if (day, ALL) not in self.daily:
-            self._forget_old_days(day)
-        for key in (position.pair, ALL):
-            put(self.daily, (day, key), self.daily.get((day, key), ZERO) + position.pnl)
+        self._count_day(position.pair, position.pnl, position.fees, day)
+        self._count_streak(position.pair, position.pnl, position.closed_ms)
+        if position.entry_notional:
+            bps = float(MONEY_CONTEXT.divide(position.pnl, position.entry_notional)) * 1e4
+            put(self.scatter, position.pair, self.scatter.get(position.pair, Scatter()).after(bps))
         for venue, left in ((home, position.flows.home_base), (away, position.flows.away_base)):
             if left:
                 coin = venue, position.pair
@@ -123,6 +149,32 @@ class Results:
         key = symbol, reason
         self._journal.put(self.refused, key, self.refused.get(key, 0) + 1)
 
+    def count_refusals(self, counts: Iterable[tuple[str, Refusal, int]]) -> None:
+        """Refusals that were not counted one by one."""
+        for symbol, reason, count in counts:
+            key = symbol, reason
+            self._journal.put(self.refused, key, self.refused.get(key, 0) + count)
+
+    def _count_day(self, symbol: str, pnl: Decimal, fees: Decimal, day: int) -> None:
+        put = self._journal.put
+        if (day, ALL) not in self.daily:
+            self._forget_old_days(day)
+        for key in (symbol, ALL):
+            put(self.daily, (day, key), self.daily.get((day, key), ZERO) + pnl)
+        put(self.days, day, self.days.get(day, Totals()).with_exit(pnl, fees))
+        put(self.peaks, day, max(self.peaks.get(day, ZERO), self.daily[day, ALL]))
+
+    def _count_streak(self, symbol: str, pnl: Decimal, closed_ms: int) -> None:
+        if pnl <= 0:
+            before = self.streaks[symbol].losses if symbol in self.streaks else 0
+            self._journal.put(self.streaks, symbol, Streak(before + 1, closed_ms))
+        elif symbol in self.streaks:
+            self._journal.drop(self.streaks, symbol)
+
     def _forget_old_days(self, today: int) -> None:
-        for key in [key for key in self.daily if key[0] <= today - _DAYS_KEPT]:
+        oldest = today - _DAYS_KEPT
+        for key in [key for key in self.daily if key[0] <= oldest]:
             self._journal.drop(self.daily, key)
+        for day in [day for day in self.days if day <= oldest]:
+            self._journal.drop(self.days, day)
+            self._journal.drop(self.peaks, day)

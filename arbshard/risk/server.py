@@ -15,6 +15,7 @@ from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import error_count, get_logger
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
+from arbshard.risk.feeds import FeedWatch
 from arbshard.risk.note import NoteWriter
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.results import ALL, Totals
@@ -62,6 +63,7 @@ class RiskServer:
         page: PageWriter,
         transport: ReplyServer,
         supervisor: Heart,
+        feeds: FeedWatch,
         note: NoteWriter,
         clock: Clock,
     ) -> None:
@@ -71,6 +73,7 @@ class RiskServer:
         self._page = page
         self._transport = transport
         self._supervisor = supervisor
+        self._feeds = feeds
         self._note = note
         self._clock = clock
         self._parent = os.getppid()
@@ -126,6 +129,7 @@ class RiskServer:
         self._page.record(self._page.histogram("loop_gap"), now_ns - due_ns)
         self._show(now_ns)
         try:
+            self._service.tick(feeds_silent=self._feeds.look(now_ns))
             moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
         except LedgerError as error:
             self._failed(error)
@@ -147,7 +151,7 @@ class RiskServer:
         self._set("exits", session.exits)
         if self._service.is_changed and (is_last or now_ns - self._noted_ns >= _NOTE_EVERY_NS):
             try:
-                self._page.write_note(self._note.encode())
+                self._page.write_note(self._note.encode(self._clock.wall_ms()))
             except SharedMemoryError as error:
                 get_logger().error("the note cannot be written", error=str(error))
             self._service.is_changed = False

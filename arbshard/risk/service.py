@@ -8,12 +8,27 @@ from typing import Protocol
 
 from arbshard.clock import Clock
 from arbshard.errors import LedgerError, ProtocolError
-from arbshard.ledger.events import Event
+from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, LimitsScaled, Resumed
 from arbshard.ledger.store import LedgerStore
+from arbshard.log import get_logger
 from arbshard.model.refusal import Refusal
+from arbshard.risk.audit import find_any_break, find_break, touched
 from arbshard.risk.core import RiskCore
 from arbshard.shm.pages import PageWriter
-from arbshard.wire.messages import Hello, Refused, Reply, Request, Submit, decode_request, encode
+from arbshard.wire.messages import (
+    CommandReply,
+    Hello,
+    Instructions,
+    Refused,
+    Reply,
+    Request,
+    Submit,
+    decode_command,
+    decode_request,
+    encode,
+)
+
+_AUDIT_EVERY_NS = 10_000_000_000
 
 
 class PhaseSource(Protocol):
@@ -44,6 +59,12 @@ class RiskService:
         self._repeated = page.counter("repeated")
         self._events = page.counter("events")
         self._bad = page.counter("bad")
+        self._instructions = page.counter("instructions")
+        self._halted = page.counter("halted")
+        self._commands = page.counter("commands")
+        self._breaks = page.counter("breaks")
+        self._audited_ns = 0
+        self._day = 0
         self.is_changed = True
         """Whether the state has changed since this was last set to False."""
 
@@ -54,11 +75,12 @@ class RiskService:
         phase = self._feed.phase
         events: list[Event] = []
         try:
-            replies = [self._answer(payload, now_ms, phase, events) for payload in payloads]
+            replies = [self._answer(payload, now_ms, began_ns, phase, events) for payload in payloads]
         except BaseException:
             self._core.rollback()
             raise
         self._keep(events)
+        self._audit(events, now_ms)
         packed = [encode(reply) for reply in replies]
         self._page.record(self._handle, self._clock.monotonic_ns() - began_ns)
         return packed
@@ -66,21 +88,73 @@ class RiskService:
     def start(self, run: str, version: str) -> None:
         """Begin a session. Raises ``LedgerError``."""
         self._keep(self._core.start(self._clock.wall_ms(), run, version))
+        self._audit_all(self._clock.monotonic_ns())
+        standing = self._core.state.standing
+        if standing.halt is not None:
+            get_logger().warning(
+                "halted before this start: no entries until somebody resumes", reason=standing.halt.reason
+            )
 
     def stop(self) -> None:
         """End the session. Raises ``LedgerError``."""
         self._keep(self._core.stop(self._clock.wall_ms()))
 
-    def _answer(self, payload: bytes, now_ms: int, phase: int, events: list[Event]) -> Reply:
+    def tick(self, *, feeds_silent: bool) -> None:
+        """Let risk do what the time alone calls for. ``feeds_silent``: no venue sends anything.
+
+        Raises ``LedgerError``.
+        """
+        now_ms, now_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
+        self._keep(self._core.tick(now_ms, now_ns, feeds_silent=feeds_silent))
+        if now_ns - self._audited_ns >= _AUDIT_EVERY_NS:
+            self._audit_all(now_ns)
+        day = self._core.days.day_at(now_ms).number
+        self.is_changed = self.is_changed or day != self._day
+        self._day = day
+
+    def _answer(
+        self, payload: bytes, now_ms: int, now_ns: int, phase: int, events: list[Event]
+    ) -> Reply | CommandReply:
         try:
             request = decode_request(payload)
         except ProtocolError as error:
-            self._page.add(self._bad)
-            return Refused(Refusal.MALFORMED, str(error))
-        reply, made = self._core.handle(request, now_ms, phase)
+            return self._answer_command(payload, now_ms, now_ns, events, error)
+        reply, made = self._core.handle(request, now_ms, phase, now_ns)
         self._count(request, reply, made)
         events.extend(made)
         return reply
+
+    def _answer_command(
+        self, payload: bytes, now_ms: int, now_ns: int, events: list[Event], error: ProtocolError
+    ) -> Reply | CommandReply:
+        """What is no request may be a command of an operator; ``error`` says why it is no request."""
+        try:
+            command = decode_command(payload)
+        except ProtocolError:
+            self._page.add(self._bad)
+            return Refused(Refusal.MALFORMED, str(error))
+        self._page.add(self._commands)
+        answer, made = self._core.command(command, now_ms, now_ns)
+        events.extend(made)
+        return answer
+
+    def _audit(self, events: list[Event], now_ms: int) -> None:
+        accounts = touched(events)
+        if accounts:
+            self._halt_on(find_break(accounts, self._core.state.balances, self._store.balances), now_ms)
+
+    def _audit_all(self, now_ns: int) -> None:
+        self._audited_ns = now_ns
+        broken = find_any_break(self._core.state.balances, self._store.balances)
+        self._halt_on(broken, self._clock.wall_ms())
+
+    def _halt_on(self, broken: str | None, now_ms: int) -> None:
+        if broken is None:
+            return
+        self._page.add(self._breaks)
+        if self._core.broken is None:
+            get_logger().error("the books do not balance", what=broken)
+        self._keep(self._core.note_break(broken, now_ms))
 
     def _keep(self, events: list[Event]) -> None:
         if not events:
@@ -94,14 +168,39 @@ class RiskService:
         self._core.commit()
         self._page.record(self._commit, self._clock.monotonic_ns() - began_ns)
         self._page.add(self._events, len(events))
+        standing = self._core.state.standing
+        self._page.set(self._instructions, standing.serial)
+        self._page.set(self._halted, int(standing.halt is not None))
         self.is_changed = True
+        for event in events:
+            _tell(event)
 
     def _count(self, request: Request, reply: Reply, made: list[Event]) -> None:
         if isinstance(reply, Refused):
             self._page.add(self._refusals)
+            self.is_changed = True  # the refusal is counted, stored or not
             if reply.reason is Refusal.STALE_EPOCH:
                 self._page.add(self._stale)
-        elif not made and not isinstance(request, Hello):
+        elif not made and not isinstance(request, Hello | Instructions):
             self._page.add(self._repeated)
         elif isinstance(request, Submit):
             self._page.add(self._approvals)
+
+
+def _tell(event: Event) -> None:
+    """What people and rules have ordered is worth a line in the log."""
+    match event:
+        case Halted():
+            get_logger().warning("halted", cause=event.cause, reason=event.reason)
+        case Resumed():
+            get_logger().warning("resumed", reason=event.reason)
+        case ClosesOrdered():
+            get_logger().warning("closing", pairs=list(event.pairs), reason=event.reason)
+        case LimitsChanged():
+            get_logger().warning("limits changed", symbol=event.symbol, changes=dict(event.changes))
+        case LimitsScaled():
+            get_logger().warning(
+                "limits scaled", symbol=event.symbol, factor=str(event.factor), cause=event.cause
+            )
+        case _:
+            pass

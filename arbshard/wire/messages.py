@@ -1,7 +1,8 @@
-"""What workers say to risk, and its answers: tagged structs in MessagePack, one union per direction.
+"""What workers and operators say to risk, and its answers: tagged structs in MessagePack, one union per speaker.
 
-Every request carries the shard and its epoch; risk answers ``Refused(STALE_EPOCH)`` to anything from an older
-incarnation. All requests are idempotent by their ids, so a repeated one changes nothing.
+Workers put requests, operators (the command line) give commands. Every request carries the shard and its epoch;
+risk answers ``Refused(STALE_EPOCH)`` to anything from an older incarnation. All requests are idempotent by their
+ids, so a repeated one changes nothing.
 """
 
 from decimal import Decimal
@@ -9,7 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from arbshard.errors import ProtocolError
-from arbshard.model.intent import FxQuote, Intent, OpenIntent
+from arbshard.model.intent import ExitReason, FxQuote, Intent, OpenIntent
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
@@ -69,11 +70,19 @@ class Conclude(_Request, frozen=True):
     """True when what is left of the position cannot be traded: below the venues' minimum, or nothing."""
 
 
-Request = Hello | Fund | Submit | Extend | Report | Conclude
+class Instructions(_Request, frozen=True):
+    """What is to be done beside trading? Answer: ``Instructed``."""
+
+
+Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions
 
 
 class _Reply(msgspec.Struct, frozen=True, tag=True):
     pass
+
+
+Closings = tuple[tuple[str, ExitReason], ...]
+"""(pair, reason): pairs to be closed until risk says they are flat."""
 
 
 class Welcome(_Reply, frozen=True):
@@ -86,6 +95,11 @@ class Welcome(_Reply, frozen=True):
     funded: tuple[str, ...]
     """Pairs whose paper inventory exists."""
     available: Available
+    halted: bool = False
+    """No entries."""
+    closing: Closings = ()
+    serial: int = 0
+    """See ``Instructed``."""
 
 
 class Funded(_Reply, frozen=True):
@@ -123,14 +137,119 @@ class Settled(_Reply, frozen=True):
     available: Available
 
 
-Reply = Welcome | Funded | Approved | Refused | Noted | Settled
+class Instructed(_Reply, frozen=True):
+    """What stands now."""
+
+    serial: int
+    """Changes with every change of what follows; also the word ``instructions`` on risk's page."""
+    halted: bool
+    closing: Closings
+
+
+Reply = Welcome | Funded | Approved | Refused | Noted | Settled | Instructed
+
+
+class Halt(msgspec.Struct, frozen=True, tag=True):
+    """The kill switch, by hand. Answer: ``Done``."""
+
+    reason: str
+    flatten: bool
+
+
+class Resume(msgspec.Struct, frozen=True, tag=True):
+    """Allow entries again. Answer: ``Done`` or ``Denied``."""
+
+    reason: str
+
+
+class Close(msgspec.Struct, frozen=True, tag=True):
+    """Close all that is open of these pairs (by base or either market's name). Answer: ``Done`` or ``Denied``."""
+
+    symbols: tuple[str, ...]
+    """Empty: of every pair."""
+
+
+class SetLimits(msgspec.Struct, frozen=True, tag=True):
+    """Change limits. Answer: ``Done`` or ``Denied``."""
+
+    changes: tuple[tuple[str, str], ...]
+    """(key, value) as in the configuration; an empty value goes back to it."""
+    symbol: str = ""
+    """Empty: for all."""
+
+
+class ShowLimits(msgspec.Struct, frozen=True, tag=True):
+    """What limits are in force? Answer: ``Limits`` or ``Denied``."""
+
+    symbol: str = ""
+
+
+class ShowPositions(msgspec.Struct, frozen=True, tag=True):
+    """What is open? Answer: ``Positions``."""
+
+
+Command = Halt | Resume | Close | SetLimits | ShowLimits | ShowPositions
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """It is in the ledger. ``text`` is for the person who asked."""
+
+    text: str
+    pairs: tuple[str, ...] = ()
+    """Pairs that are being closed."""
+
+
+class Denied(msgspec.Struct, frozen=True, tag=True):
+    """It is not done, and why."""
+
+    why: str
+
+
+class LimitLine(msgspec.Struct, frozen=True):
+    """One limit."""
+
+    key: str
+    value: str
+    """In force, before any tightening."""
+    configured: str
+    """By the file."""
+    factor: str
+    """What a rule multiplies it with now; ``1`` for none."""
+    used: str
+    """How much of it is taken now; empty where that is no single number."""
+
+
+class Limits(msgspec.Struct, frozen=True, tag=True):
+    """All limits, or those of a symbol."""
+
+    symbol: str
+    lines: tuple[LimitLine, ...]
+    day: str
+    """The trading day, as its date."""
+    day_ends_ms: int
+    halted: str
+    """Why nothing may be entered; empty when it may."""
+    tightened: tuple[tuple[str, str, str], ...]
+    """(symbol or empty for all, factor, cause)."""
+
+
+class Positions(msgspec.Struct, frozen=True, tag=True):
+    """All open positions."""
+
+    positions: tuple[Position, ...]
+    closing: Closings
+
+
+CommandReply = Done | Denied | Limits | Positions
 
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+_commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_command_replies: msgspec.msgpack.Decoder[CommandReply] = msgspec.msgpack.Decoder(CommandReply)
 
 
-def encode(message: Request | Reply) -> bytes:
+def encode(message: Request | Reply | Command | CommandReply) -> bytes:
     """The message as MessagePack."""
     return _encoder.encode(message)
 
@@ -147,5 +266,21 @@ def decode_reply(payload: bytes) -> Reply:
     """Raises ``ProtocolError`` for anything that is not a whole, well-typed reply."""
     try:
         return _replies.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"bad reply: {error}") from error
+
+
+def decode_command(payload: bytes) -> Command:
+    """An operator's message. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
+    try:
+        return _commands.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"bad command: {error}") from error
+
+
+def decode_command_reply(payload: bytes) -> CommandReply:
+    """Raises ``ProtocolError`` likewise."""
+    try:
+        return _command_replies.decode(payload)
     except msgspec.MsgspecError as error:
         raise ProtocolError(f"bad reply: {error}") from error

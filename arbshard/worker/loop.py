@@ -4,21 +4,25 @@ A sleep always has a limit (the timer), so that a wake-up that came late is a de
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from arbshard.clock import Clock
-from arbshard.engine.engine import ArbitrageEngine
+from arbshard.engine.engine import ArbitrageEngine, Entry, PairState, Trade
 from arbshard.log import get_logger
+from arbshard.model.intent import ExitReason
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, Phase, WorkerState
 from arbshard.shm.books import BooksReader
 from arbshard.shm.doorbell import ShardWaiter
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import ShardFeed
 from arbshard.worker.meter import Meter
+from arbshard.worker.standing_orders import StandingOrders
 
 TIMER_S = 0.02
 _CLOSE_AGAIN_NS = 200_000_000
-"""Pause between two tries to close the same positions while draining."""
+"""Pause between two tries to close the same positions, whatever the rules say."""
+
+_SHUTDOWN: ExitReason = "shutdown"
 
 
 class ShardLoop:
@@ -31,6 +35,7 @@ class ShardLoop:
         feed: ShardFeed,
         engine: ArbitrageEngine,
         desk: Desk,
+        orders: StandingOrders,
         meter: Meter,
         clock: Clock,
         stop: Callable[[int], None],
@@ -40,6 +45,7 @@ class ShardLoop:
         self._feed = feed
         self._engine = engine
         self._desk = desk
+        self._orders = orders
         self._meter = meter
         self._clock = clock
         self._stop = stop
@@ -106,7 +112,12 @@ class ShardLoop:
         if state.refusal is not None:
             self._meter.doubted(state.refusal)
         if trade is not None:
-            self._desk.act(state, trade)
+            self._act(state, trade)
+
+    def _act(self, state: PairState, trade: Trade) -> None:
+        if isinstance(trade, Entry) and state.pair.base in self._orders.closing:
+            return  # until risk says that the pair is flat
+        self._desk.act(state, trade)
 
     def _on_timer(self) -> None:
         late_s = max(self._loop.time() - self._due_s, 0.0)
@@ -123,18 +134,22 @@ class ShardLoop:
             get_logger().error("the supervisor is dead", silent_ms=(now_ns - beat_ns) // 1_000_000)
             self._stop(4)
             return
+        self._orders.look(now_ns)
         self._obey(Phase(self._books.phase), now_ns)
 
     def _obey(self, phase: Phase, now_ns: int) -> None:
         if phase is Phase.RUNNING:
-            self._engine.entering = True
+            self._engine.entering = not self._orders.halted
             self._desk.fund()
+            self._close_positions(now_ns, self._orders.closing)
             self._watch_positions(now_ns)
             return
         self._engine.entering = False
         if phase is Phase.DRAINING:
             self._set_state(WorkerState.DRAINING)
-            self._close_positions(now_ns)
+            self._close_positions(
+                now_ns, {**dict.fromkeys(self._engine.pairs, _SHUTDOWN), **self._orders.closing}
+            )
             if self._desk.open_positions or self._desk.busy:
                 return
         elif phase is Phase.DRAINING_KEEP:
@@ -153,15 +168,17 @@ class ShardLoop:
             if state.held and not state.busy:
                 trade = self._engine.evaluate(state, now_ns, now_ms)
                 if trade is not None:
-                    self._desk.act(state, trade)
+                    self._act(state, trade)
 
-    def _close_positions(self, now_ns: int) -> None:
-        if now_ns - self._closed_ns < _CLOSE_AGAIN_NS:
+    def _close_positions(self, now_ns: int, reasons: Mapping[str, ExitReason]) -> None:
+        """Close what is held of these pairs, each for its reason, whatever the rules say."""
+        if not reasons or now_ns - self._closed_ns < _CLOSE_AGAIN_NS:
             return
         self._closed_ns = now_ns
-        for state in self._engine.pairs.values():
-            if state.held and not state.busy:
-                trade = self._engine.close(state, state.held[0], "shutdown")
+        for base, reason in reasons.items():
+            state = self._engine.pairs.get(base)  # None: another shard's
+            if state is not None and state.held and not state.busy:
+                trade = self._engine.close(state, state.held[0], reason)
                 if trade is not None:
                     self._desk.act(state, trade)
 

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,8 @@ from arbshard.worker.feed import ShardFeed
 from arbshard.worker.loop import ShardLoop
 from arbshard.worker.meter import Meter
 from arbshard.worker.risk_link import Fenced, RiskLink
+from arbshard.worker.risk_page import RiskPage
+from arbshard.worker.standing_orders import StandingOrders
 
 _RISK_TIMEOUT_MS = 500
 _RISK_TRIES = 2
@@ -97,18 +100,20 @@ async def _work(arguments: argparse.Namespace) -> int:
         PageWriter.create(files.worker_page(arguments.shard), COUNTERS, HISTOGRAMS) as page,
         BooksReader.attach(files.books) as books,
         ShardWaiter.attach(files.dir, arguments.shard, bell=bell) as waiter,
+        closing(RiskPage(files.risk_page)) as risk_page,
+        closing(RequestClient(files.risk_endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)) as client,
     ):
         meter = Meter(page, os.getpid(), arguments.epoch, len(pairs))
         feed = ShardFeed(books, waiter, legs, {name: venue.decode for name, venue in VENUES.items()})
         engine = ArbitrageEngine(pairs, universe.fx, config)
-        client = RequestClient(files.risk_endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)
         risk = RiskLink(client, arguments.shard, arguments.epoch, lambda: meter.count("silent"))
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
         executors = ExecutorFactory(
             risk, FeedBooks(feed, engine, universe.fx, age_ns_max, clock), config.execution, clock, meter
         )
         desk = Desk(engine, executors, risk, config, clock, meter, fail)
-        loop = ShardLoop(books, waiter, feed, engine, desk, meter, clock, stop)
+        orders = StandingOrders(risk, risk_page, fail)
+        loop = ShardLoop(books, waiter, feed, engine, desk, orders, meter, clock, stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop, 0)
         try:
             hello = asyncio.ensure_future(risk.hello(os.getpid(), tuple(pair.base for pair in pairs)))
@@ -117,6 +122,7 @@ async def _work(arguments: argparse.Namespace) -> int:
                 hello.cancel()
                 return await ended
             desk.take_over(hello.result(), arguments.shard, arguments.epoch)
+            orders.take(hello.result())
             log.info("trading", pairs=len(pairs), epoch=arguments.epoch)
             gc.collect()
             gc.freeze()
@@ -127,8 +133,8 @@ async def _work(arguments: argparse.Namespace) -> int:
             return await ended
         finally:
             loop.close()
+            await orders.close()
             await desk.close()
-            client.close()
             log.info("ended", code=ended.result() if ended.done() else None)
 
 

@@ -21,6 +21,8 @@ from arbshard.wire.messages import (
     Fund,
     Funded,
     Hello,
+    Instructed,
+    Instructions,
     Noted,
     Refused,
     Reply,
@@ -69,6 +71,10 @@ class RiskLink:
     async def fund(self, pair: str, home_price: Decimal) -> Funded:
         """Have the pair's paper inventory opened."""
         return await self._ask(Fund(self._shard, self._epoch, pair, home_price), Funded)
+
+    async def instructions(self) -> Instructed:
+        """What is to be done beside trading."""
+        return await self._ask(Instructions(self._shard, self._epoch), Instructed)
 
     async def submit(self, intent: Intent) -> Approved | Refused:
         """See ``RiskPort``."""

@@ -7,8 +7,14 @@ import pytest
 
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
+    ClosesOrdered,
     Deposited,
     Event,
+    Halted,
+    LimitsChanged,
+    LimitsScaled,
+    RefusalsCounted,
+    Resumed,
     Started,
     Stopped,
     decode_event,
@@ -16,6 +22,17 @@ from arbshard.ledger.events import (
     kind_of,
     subject_of,
 )
+from arbshard.model.refusal import Refusal
+
+ORDERED = (
+    Halted(at_ms=1, cause="daily_loss", reason="lost 5,000,000 KRW today"),
+    Resumed(at_ms=2, reason="looked into", acknowledged=("daily_loss 20778",)),
+    ClosesOrdered(at_ms=3, pairs=("BTC", "ETH"), reason="manual"),
+    LimitsChanged(at_ms=4, symbol="ETH", changes=(("symbol_notional_max", "5"), ("daily_loss_max", ""))),
+    LimitsScaled(at_ms=5, symbol="", factor=Decimal("0.5"), cause="drawdown"),
+    RefusalsCounted(at_ms=6, counts=(("BTC", Refusal.PAIR_BUSY, 7),)),
+)
+"""What people and rules order."""
 
 
 @pytest.fixture
@@ -35,7 +52,7 @@ def events(w) -> list[Event]:
     world.report(leg, w.filled(hedge))
     world.conclude(leg)
     world.stop()
-    return world.events
+    return [*world.events, *ORDERED]
 
 
 def w_extend(world, intent_id, order):
@@ -74,6 +91,7 @@ def test_events_say_what_they_are_about(events) -> None:
     assert subjects["IntentApproved"][0] == "ETH"
     assert subjects["PositionClosed"] == ("BTC", "s1-0-1-2")
     assert subjects["Started"] == ("", "")
+    assert subjects["LimitsChanged"] == ("ETH", "")
     assert subjects["Deposited"] == ("ETH", "")
     for kind in ("OrderReported", "OrderExtended", "IntentConcluded", "PositionChanged"):
         assert subjects[kind] == ("ETH", "s1-0-1-5"), kind

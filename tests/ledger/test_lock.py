@@ -1,5 +1,6 @@
 """One writer per ledger."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from arbshard.errors import RunDirError
-from arbshard.ledger.lock import WriterLock
+from arbshard.ledger.lock import WriterLock, writer_of
 
 
 def test_the_second_writer_is_told_who_the_first_is(tmp_path) -> None:
@@ -39,3 +40,24 @@ def test_the_lock_goes_with_the_process_that_held_it(tmp_path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path) -> None:
     with pytest.raises(RunDirError, match="cannot be opened"):
         WriterLock(tmp_path / "none" / "ledger.sqlite")
+
+
+def test_who_writes_it(tmp_path) -> None:
+    ledger = tmp_path / "ledger.sqlite"
+    assert writer_of(ledger) is None
+    lock = WriterLock(ledger)
+    assert writer_of(ledger) == str(os.getpid())
+    lock.release()
+    assert writer_of(ledger) is None
+
+
+def test_whoever_asks_in_that_moment_keeps_no_writer_out(tmp_path, monkeypatch) -> None:
+    ledger = tmp_path / "ledger.sqlite"
+    WriterLock(ledger).release()
+    asking = os.open(tmp_path / "ledger.sqlite.lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    monkeypatch.setattr("arbshard.ledger.lock.sleep", lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
+    try:
+        WriterLock(ledger).release()
+    finally:
+        os.close(asking)

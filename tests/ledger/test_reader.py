@@ -1,11 +1,12 @@
 """Reading beside the writer."""
 
+import sqlite3
 from decimal import Decimal
 
 import pytest
 
 from arbshard.errors import LedgerDamaged, UsageError
-from arbshard.ledger.events import Deposited
+from arbshard.ledger.events import Deposited, Stopped
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.store import LedgerStore
 
@@ -49,3 +50,63 @@ def test_a_file_that_is_no_ledger(tmp_path) -> None:
     path.write_bytes(b"x" * 5000)
     with pytest.raises(LedgerDamaged):
         LedgerReader(path)
+
+
+def test_it_goes_through_a_long_ledger_in_pieces(store, monkeypatch) -> None:
+    monkeypatch.setattr("arbshard.ledger.reader._PIECE_ROWS", 3)
+    store.append([deposit() for _ in range(10)])
+    with LedgerReader(store.path) as reader:
+        assert [row[0] for row in reader.rows()] == list(range(1, 11))
+        assert [line[:2] for line in reader.lines()] == [(seq, n) for seq in range(1, 11) for n in (0, 1)]
+        assert [line[:2] for _, line in reader.dated_lines()] == [line[:2] for line in reader.lines()]
+
+
+def test_between_two_pieces_the_log_can_be_emptied(store, monkeypatch) -> None:
+    monkeypatch.setattr("arbshard.ledger.reader._PIECE_ROWS", 2)
+    store.append([deposit() for _ in range(5)])
+    with LedgerReader(store.path) as reader:
+        rows = reader.rows()
+        next(rows)
+        assert store._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0] == 0
+        assert len(list(rows)) == 4
+
+
+def test_kinds_and_times_are_chosen(store) -> None:
+    late = Deposited(at_ms=9, venue="upbit", currency="KRW", amount=Decimal(1), why="opening")
+    store.append([deposit(), Stopped(at_ms=8, balances=()), late])
+    with LedgerReader(store.path) as reader:
+        assert [row[0] for row in reader.rows(("Deposited",))] == [1, 3]
+        assert [row[0] for row in reader.rows(("Deposited", "Stopped"), since_ms=8)] == [2, 3]
+        assert [(at_ms, line[0]) for at_ms, line in reader.dated_lines(since_ms=8)] == [(9, 3), (9, 3)]
+        assert reader.counts() == {"Deposited": 2, "Stopped": 1}
+        assert reader.extent_ms() == (7, 9)
+        assert reader.count_postings() == 4
+
+
+def test_a_reader_never_writes_nor_checkpoints(store) -> None:
+    store.append([deposit()])
+    store.abandon()  # a full log, and nobody who writes
+    log = store.path.with_name("ledger.sqlite-wal")
+    before = store.path.read_bytes(), log.read_bytes()
+    assert before[1]
+    with LedgerReader(store.path) as reader:
+        assert len(list(reader.rows())) == 1
+        connection = reader._connection
+        assert connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0] == 0
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("DELETE FROM meta")
+        with pytest.raises(sqlite3.OperationalError):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert (store.path.read_bytes(), log.read_bytes()) == before
+
+
+def test_a_row_of_other_types_is_damage(store) -> None:
+    store.append([deposit()])
+    store.close()
+    connection = sqlite3.connect(store.path)
+    with connection:
+        connection.execute("DROP TRIGGER events_update")
+        connection.execute("UPDATE events SET body = x'00ff'")
+    connection.close()
+    with LedgerReader(store.path) as reader, pytest.raises(LedgerDamaged, match="the row of event 1 holds"):
+        list(reader.rows())

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from arbshard.errors import LedgerDamaged, LedgerError, LedgerVersionError, RunDirError, UsageError
-from arbshard.ledger.events import Deposited, Stopped
+from arbshard.ledger.events import Deposited
 from arbshard.ledger.store import LedgerStore
 
 
@@ -20,18 +20,13 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def opened(path):
+def opened(opened, path):
     """Opens the ledger as often as asked; all are closed at the end."""
-    stores = []
 
     def open_it(**changes) -> LedgerStore:
-        given = {"name": "sim", "mode": "sim-paper", "now_ms": 1, **changes}
-        stores.append(LedgerStore.open(path, **given))
-        return stores[-1]
+        return opened(path, **changes)
 
-    yield open_it
-    for store in stores:
-        store.abandon()
+    return open_it
 
 
 def alter(path, *statements: str) -> None:
@@ -101,7 +96,7 @@ def test_a_full_disk_stores_nothing_of_the_batch(opened) -> None:
 def test_a_closed_connection_is_a_ledger_error(opened) -> None:
     store = opened()
     store.abandon()
-    with pytest.raises(LedgerError, match="closed database"):
+    with pytest.raises(LedgerError, match="closed"):
         store.append([deposit("1")])
 
 
@@ -135,37 +130,101 @@ def test_a_file_that_is_no_ledger(opened, path) -> None:
 def test_another_programs_database(opened, path) -> None:
     path.parent.mkdir()
     alter(path, "CREATE TABLE birds (name TEXT)")
-    with pytest.raises(LedgerDamaged, match="no such table"):
+    with pytest.raises(LedgerDamaged, match="no table meta, events, postings"):
         opened()
 
 
-def test_a_missing_event_is_noticed_at_the_start(opened, path) -> None:
+def test_a_refused_ledger_stays_byte_for_byte_as_it_was(opened, path) -> None:
     store = opened()
-    store.append([deposit("1"), deposit("2"), deposit("3")])
+    store.append([deposit("1")])
+    store.abandon()  # as after a crash: the log is still full
+    log = path.with_name("ledger.sqlite-wal")
+    before = path.read_bytes(), log.read_bytes()
+    assert before[1]
+    with pytest.raises(UsageError):
+        opened(mode="public-paper")
+    assert (path.read_bytes(), log.read_bytes()) == before
+
+
+def test_nothing_is_written_before_the_first_event(opened, path) -> None:
+    store = opened()
+    store.append([deposit("1")])
+    store.abandon()
+    log = path.with_name("ledger.sqlite-wal")
+    before = path.read_bytes(), log.read_bytes()
+    store = opened()
+    assert [seq for seq, _ in store.events()] == [1]
+    assert not store.checkpoint_if_due(is_idle=True)
+    store.abandon()
+    assert (path.read_bytes(), log.read_bytes()) == before
+
+
+def test_abandoning_leaves_the_log_as_it_is(opened, path) -> None:
+    store = opened()
+    store.append([deposit("1")])
+    log = path.with_name("ledger.sqlite-wal")
+    before = path.read_bytes(), log.read_bytes()
+    store.abandon()
+    assert (path.read_bytes(), log.read_bytes()) == before
+    assert opened().last_seq == 1
+
+
+def test_an_empty_file_is_a_lost_ledger(opened, path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(LedgerDamaged, match="the file is empty"):
+        opened()
+    assert path.stat().st_size == 0
+
+
+def test_the_log_of_a_lost_ledger_is_not_thrown_away(opened, path) -> None:
+    store = opened()
+    store.append([deposit("1")])
+    store.abandon()
+    log = path.with_name("ledger.sqlite-wal")
+    before = log.read_bytes()
+    path.unlink()
+    with pytest.raises(LedgerDamaged, match=r"it is gone, but its log ledger.sqlite-wal is still there"):
+        opened()
+    assert log.read_bytes() == before
+    assert not path.exists()
+
+
+def test_what_a_killed_creation_left_is_made_anew(opened, path) -> None:
+    path.parent.mkdir()
+    path.with_name("ledger.sqlite.new").write_bytes(b"half")
+    assert opened().last_seq == 0
+    assert sorted(one.name for one in path.parent.iterdir() if ".new" in one.name) == []
+
+
+@pytest.mark.parametrize("table", ["meta", "events", "postings"])
+def test_a_missing_table(opened, path, table) -> None:
+    opened().close()
+    alter(path, f"DROP TABLE {table}")
+    with pytest.raises(LedgerDamaged, match=f"it has no table {table}"):
+        opened()
+
+
+def test_a_truncated_file(opened, path) -> None:
+    store = opened()
+    store.append([deposit("1", at_ms=n) for n in range(500)])
     store.close()
-    alter(path, "DROP TRIGGER events_delete", "DELETE FROM events WHERE seq = 2")
-    with pytest.raises(LedgerDamaged, match="2 events are numbered 1 to 3"):
-        opened()
-
-
-def test_pages_are_checked_after_a_crash(opened, path) -> None:
-    store = opened()
-    store.append([deposit("1", at_ms=n) for n in range(2000)])
-    store.close()  # the file is whole, but its last event is no stop
-    size = path.stat().st_size
     with path.open("r+b") as file:
-        file.seek(size // 2 // 4096 * 4096)
-        file.write(b"\xff" * 4096)
-    with pytest.raises(LedgerDamaged):
+        file.truncate(path.stat().st_size // 2)
+    before = path.read_bytes()
+    with pytest.raises(LedgerDamaged, match="malformed; keep this file, and put a backup in its place"):
         opened()
+    assert path.read_bytes() == before
 
 
-def test_after_a_stop_pages_are_not_walked(opened, monkeypatch) -> None:
-    store = opened()
-    store.append([deposit("1"), Stopped(at_ms=2, balances=())])
-    store.close()
-    monkeypatch.setattr("arbshard.ledger.store._check_pages", lambda *_: pytest.fail("walked"))
-    assert opened().last_seq == 2
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM meta", "UPDATE meta SET value = 'x' WHERE key = 'schema'"]
+)
+def test_a_ledger_that_does_not_say_what_it_is(opened, path, statement) -> None:
+    opened().close()
+    alter(path, statement)
+    with pytest.raises(LedgerDamaged, match="does not say what it is"):
+        opened()
 
 
 def test_closing_empties_the_log(opened, path) -> None:
@@ -193,7 +252,9 @@ def test_checkpoints_come_when_idle_and_at_last_anyway(opened, monkeypatch) -> N
 
 
 def test_live_ledgers_reach_the_disk_before_they_answer(opened) -> None:
-    assert opened(durable=True)._connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+    store = opened(durable=True)
+    store.append([deposit("1")])
+    assert store._connection.execute("PRAGMA synchronous").fetchone()[0] == 2
 
 
 def test_a_place_that_cannot_be_written(tmp_path) -> None:

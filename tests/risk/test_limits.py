@@ -5,8 +5,9 @@ from decimal import Decimal
 import pytest
 
 from arbshard.model.refusal import Refusal
-from arbshard.risk.limits import RiskGuard, SymbolRiskLimits
-from arbshard.risk.results import day_of
+from arbshard.risk.limits import RiskGuard
+from arbshard.risk.objection import Moment
+from arbshard.risk.symbol_limits import SymbolRiskLimits
 from arbshard.wire.messages import Approved, Refused
 
 NOTIONAL = Decimal(350) * 1401
@@ -85,7 +86,9 @@ def test_a_gain_makes_room_for_a_loss(w) -> None:
 def test_a_symbol_with_limits_of_its_own(w) -> None:
     world = w.World()
     guard = world.core.guard
-    assert guard.get_symbol_limits("BTC") == SymbolRiskLimits("BTC", Decimal(3_000_000), 1)
+    assert guard.get_symbol_limits("BTC") == SymbolRiskLimits(
+        "BTC", Decimal(3_000_000), 1, 2, Decimal(5_000_000), Decimal(3_000_000), 20, 60.0
+    )
     guard.set_symbol_limits(SymbolRiskLimits("BTC", Decimal(3_000_000), max_positions=2))
     world.open_position("BTC")
     world.open_position("ETH")
@@ -100,7 +103,7 @@ def test_a_symbols_own_daily_loss_stops_that_symbol_only(w) -> None:
     )
     world.round_trip("BTC")
     reply = world.submit(world.entry("BTC"))
-    assert reason_of(reply) is Refusal.DAILY_LOSS
+    assert reason_of(reply) is Refusal.SYMBOL_DAILY_LOSS
     assert reply.detail.startswith("BTC has lost")
     assert reason_of(world.submit(world.entry("ETH"))) is None
 
@@ -143,7 +146,9 @@ def test_a_pair_with_an_intent_under_way(w) -> None:
     first = world.entry()
     world.submit(first)
     reply = world.submit(world.entry())
-    assert (reason_of(reply), reply.detail) == (Refusal.PAIR_BUSY, f"{first.intent_id} has no outcome yet")
+    busy = f"{first.intent_id} has no outcome yet"
+    assert (reason_of(reply), reply.detail) == (Refusal.PAIR_BUSY, busy)
+    assert reason_of(world.submit(world.entry("ETH"))) is None
 
 
 def test_exits_pass_where_entries_do_not(w) -> None:
@@ -184,18 +189,19 @@ def test_stats_of_a_symbol(w) -> None:
     world.submit(world.entry())
     world.submit(world.entry())
     world.submit(world.entry("ETH"))
-    day = day_of(world.now_ms)
-    stats = world.core.guard.get_symbol_stats(world.state, "BTC", day)
+    world.submit(world.entry())  # the same again: counted, not stored
+    stats = world.core.guard.get_symbol_stats("BTC", world.day)
     assert stats.allowed == 3
-    assert stats.rejected == {Refusal.PAIR_BUSY: 1}
-    assert stats.loss == -world.state.results.daily[day, "BTC"] > 0
-    assert world.core.guard.get_symbol_stats(world.state, "BTC", day + 1).loss == 0
+    assert stats.rejected == {Refusal.PAIR_BUSY: 2}
+    assert stats.loss == -world.state.results.daily[world.day, "BTC"] > 0
+    assert world.core.guard.get_symbol_stats("BTC", world.day + 1).loss == 0
 
 
 def test_checks_change_nothing(w) -> None:
     world = w.World()
     before = world.state.state_hash()
-    guard = RiskGuard(world.config.limits)
-    pair = world.pairs["BTC"]
-    assert guard.check_trade_allowed(world.state, world.entry(), pair, 0, draining=False) is None
+    guard = RiskGuard(world.config.limits, world.state)
+    moment = Moment(world.now_ms, 0, world.day)
+    for _ in range(1000):
+        assert guard.check_trade_allowed(world.entry(), world.pairs["BTC"], moment, draining=False) is None
     assert world.state.state_hash() == before

@@ -8,6 +8,7 @@ import pytest
 
 from arbshard.model.risk_note import decode_risk_note
 from arbshard.risk.note import NoteWriter
+from arbshard.wire.messages import Halt, SetLimits
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def world(w):
 
 
 def note_of(world):
-    return decode_risk_note(NoteWriter(world.state, "KRW").encode())
+    return decode_risk_note(NoteWriter(world.core, "KRW").encode(world.now_ms))
 
 
 def test_a_fresh_ledgers_note(world) -> None:
@@ -54,7 +55,7 @@ def test_results_by_session_and_life(world) -> None:
 def test_money_is_text_in_plain_notation(w, world) -> None:
     intent = world.entry()
     world.carry_out(intent, w.expired(intent.home), w.filled(intent.away, Decimal("0.00001")), done=True)
-    text = json.loads(NoteWriter(world.state, "KRW").encode())
+    text = json.loads(NoteWriter(world.core, "KRW").encode(world.now_ms))
     assert text["portfolio"]["residue"] == {"binance": {"BTC": "0.00000999"}}
     assert text["balances"]["binance"]["BTC"] == {"total": "4.00000999", "held": "0"}
 
@@ -68,13 +69,13 @@ def test_held_and_open_are_shown_while_an_intent_runs(world) -> None:
 
 
 def test_a_writer_that_has_written_before_writes_what_a_new_one_does(w, world) -> None:
-    writer = NoteWriter(world.state, "KRW")
+    writer = NoteWriter(world.core, "KRW")
     for step in (world.open_position, lambda: world.open_position("ETH"), world.stop):
         step()
-        assert decode_risk_note(writer.encode()) == note_of(world)
+        assert decode_risk_note(writer.encode(world.now_ms)) == note_of(world)
     leave = world.exit_of(world.state.get_symbol_positions("BTC")[0])
     world.carry_out(leave, done=True)
-    assert decode_risk_note(writer.encode()) == note_of(world)
+    assert decode_risk_note(writer.encode(world.now_ms)) == note_of(world)
 
 
 def test_a_position_kept_from_an_earlier_session_is_among_the_symbols(world) -> None:
@@ -85,7 +86,7 @@ def test_a_position_kept_from_an_earlier_session_is_among_the_symbols(world) -> 
 
 
 def test_half_a_note_is_no_note(world) -> None:
-    text = NoteWriter(world.state, "KRW").encode()
+    text = NoteWriter(world.core, "KRW").encode(world.now_ms)
     with pytest.raises(msgspec.MsgspecError):
         decode_risk_note(text[:-10])
 
@@ -98,4 +99,46 @@ def test_a_thousand_pairs_fit_the_page(w) -> None:
         world.round_trip(f"C{n}")
         if n < 900:
             world.open_position(f"C{n}")
-    assert len(NoteWriter(world.state, "KRW").encode()) < NOTE_BYTES / 2
+    assert len(NoteWriter(world.core, "KRW").encode(world.now_ms)) < NOTE_BYTES / 2
+
+
+def test_what_stands_is_told(w) -> None:
+    world = w.World(config=w.with_limits(drawdown_max=Decimal(2000)))
+    assert note_of(world).halt is None
+    world.round_trip()
+    world.open_position("ETH")
+    world.tell(SetLimits((("order_notional_max", "7"),), "ETH"))
+    world.tell(Halt("lunch", flatten=True))
+    note = note_of(world)
+    assert (note.halt.cause, note.halt.reason, note.halt.at_ms) == ("operator", "lunch", world.now_ms)
+    assert note.closing == {"ETH": "kill_switch"}
+    assert note.tightened[""].factor == "0.5"
+    assert note.limits_changed == {"ETH order_notional_max": "7"}
+    assert Decimal(note.exposures["buy_away"]) > 0
+    assert note.exposures["buy_home"] == "0"
+    assert note.broken == ""
+    world.core.note_break("no", world.now_ms)
+    assert note_of(world).broken == "no"
+
+
+def test_results_by_trading_day(world) -> None:
+    lost = world.round_trip()
+    world.now_ms += 86_400_000
+    won = world.round_trip(home_out=Decimal(980_000))
+    note = note_of(world)
+    assert [day.label for day in note.days] == ["2026-11-19", "2026-11-18"]
+    assert [Decimal(day.pnl) for day in note.days] == [won.pnl, lost.pnl]
+    assert (note.day.label, note.day.wins, note.day.losses) == ("2026-11-19", 1, 0)
+    assert note.day.starts_ms <= world.now_ms < note.day.ends_ms
+    assert Decimal(note.days[1].drawdown) == -lost.pnl
+    world.now_ms += 86_400_000
+    assert (note_of(world).day.label, note_of(world).day.pnl) == ("2026-11-20", "0")
+
+
+def test_refusals_that_are_only_counted_so_far_are_in_it(world) -> None:
+    world.open_position()
+    for _ in range(5):
+        world.submit(world.entry())
+    assert note_of(world).refusals == {"SYMBOL_POSITIONS": 5}
+    world.tick(10_000)
+    assert note_of(world).refusals == {"SYMBOL_POSITIONS": 5}

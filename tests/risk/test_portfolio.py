@@ -244,6 +244,7 @@ def test_what_is_remembered_is_bounded(w, monkeypatch) -> None:
     open_one = world.entry()
     world.submit(open_one)
     for _ in range(5):
+        world.now_ms += 10_000  # repeated sooner, a refusal is only counted
         world.submit(world.entry())
     state = world.state
     assert [one.position_id for one in state.closed.values()] == ["s1-0-1-5", "s1-0-1-7"]

@@ -7,16 +7,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from arbshard.ledger.events import Deposited, OrderReported
+from arbshard.ledger.events import (
+    ClosesOrdered,
+    Deposited,
+    Halted,
+    IntentApproved,
+    IntentConcluded,
+    OrderReported,
+    Resumed,
+)
 from arbshard.ledger.postings import postings_of
 from arbshard.ledger.verify import verify
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.trade import notional_of
-from arbshard.wire.messages import Approved, Conclude, Extend, Fund, Report, Settled, Submit
+from arbshard.wire.messages import (
+    Approved,
+    Close,
+    Conclude,
+    Extend,
+    Fund,
+    Halt,
+    Instructions,
+    Report,
+    Resume,
+    SetLimits,
+    Settled,
+    ShowLimits,
+    Submit,
+)
 
 ORDER_STATES = ("SENT", "ACCEPTED", "PARTIAL", "UNKNOWN", "FILLED", "CANCELED", "REJECTED", "EXPIRED")
 USUAL = ("enter", "leave", "report", "conclude", "finish", "repeat") * 3
-STEPS = (*USUAL, "extend", "extend", "spoil", "spoil", "hello", "restart", "phase")
+STEPS = (
+    *USUAL,
+    "extend",
+    "extend",
+    "spoil",
+    "spoil",
+    "hello",
+    "restart",
+    "phase",
+    "operate",
+    "operate",
+    "tick",
+)
 
 steps = st.lists(
     st.tuples(st.sampled_from(STEPS), st.integers(0, 10**6), st.integers(0, 10**6)), min_size=20, max_size=80
@@ -141,6 +175,22 @@ class Chaos:
         assert replayed(self.world.events).state_hash() == before
         self.world = again
 
+    def operate(self, a: int, b: int) -> None:
+        commands = (
+            Resume(""),
+            Resume(""),
+            Halt("", flatten=bool(b % 2)),
+            Close(("BTC",) if b % 2 else ()),
+            SetLimits((("order_notional_max", str(100_000 + b)),), ("", "BTC")[b % 2]),
+            SetLimits((("order_notional_max", ""), ("halt_drawdown", str(10_000 + b))), ""),
+            SetLimits((("drawdown_max", str(10_000 + b % 50_000)),), ""),
+            ShowLimits("ETH"),
+        )
+        self.world.tell(commands[a % len(commands)])
+
+    def tick(self, a: int, b: int) -> None:
+        self.world.tick(a % 20_000, feeds_silent=b % 3 == 0)
+
     def phase(self, a: int, _: int) -> None:
         self.world.phase = (1, 1, 2, 3)[a % 4]
 
@@ -179,15 +229,45 @@ def check_books(state, events) -> None:
         assert balance.held == held[account], account
         assert balance.available == max(Decimal(0), balance.total - balance.held)
     assert set(state.busy.values()) == set(state.trades)
+    open_pairs = {pair for pair, open_ in state.per_symbol_positions.items() if open_} | state.busy.keys()
+    assert state.standing.closing.keys() <= open_pairs
     entering = [trade for trade in state.trades.values() if trade.intent.kind == "entry"]
     assert state.entering == len(entering)
     assert state.exposure == sum(position.entry_notional for position in state.positions.values()) + sum(
         notional_of(trade.intent) for trade in entering
     )
+    for direction, exposure in state.exposures.items():
+        assert exposure == sum(
+            one.entry_notional for one in state.positions.values() if one.direction == direction
+        ) + sum(notional_of(trade.intent) for trade in entering if trade.intent.direction == direction)
     totals = state.results.lifetime.get("")
     if totals is not None:
         assert totals.entries - totals.exits == len(state.positions)
         assert totals.wins + totals.losses == totals.exits
+
+
+def check_halts(events) -> None:
+    """While it is halted nothing is entered; while a pair is being closed, nothing of it."""
+    halted, closing, open_ = False, set(), defaultdict(set)
+    for event in events:
+        match event:
+            case Halted():
+                halted = True
+            case Resumed():
+                halted = False
+            case ClosesOrdered():
+                closing.update(event.pairs)
+            case IntentApproved(intent=intent):
+                assert intent.kind == "exit" or not (halted or intent.pair in closing)
+                open_[intent.pair].add(intent.intent_id)
+            case IntentConcluded():
+                open_[event.pair].discard(event.intent_id)
+                if event.position_state == "OPEN":
+                    open_[event.pair].add(event.position_id)
+                else:
+                    open_[event.pair].discard(event.position_id)
+                if not open_[event.pair]:
+                    closing.discard(event.pair)
 
 
 @settings(max_examples=150, deadline=None)
@@ -199,6 +279,11 @@ def test_the_replayed_state_is_the_live_one_whatever_was_said(w, made) -> None:
     world = chaos.world
     assert replayed(world.events).state_hash() == world.state.state_hash()
     check_books(world.state, world.events)
+    check_halts(world.events)
+    standing = world.state.standing
+    told = world.ask(Instructions(0, world.epoch))
+    if world.state.shards[0].epoch == world.epoch:
+        assert (told.halted, dict(told.closing)) == (standing.halt is not None, standing.closing)
 
 
 @settings(max_examples=25, deadline=None)

@@ -7,6 +7,7 @@ from arbshard.errors import LedgerError
 from arbshard.ledger.replay import replay
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.refusal import Refusal
+from arbshard.risk.balances import Balance
 from arbshard.risk.core import RiskCore
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
 from arbshard.risk.portfolio import PortfolioState
@@ -14,12 +15,17 @@ from arbshard.risk.service import RiskService
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.wire.messages import (
     Approved,
+    Denied,
+    Done,
     Fund,
+    Halt,
     Noted,
     Refused,
     Report,
+    Resume,
     Submit,
     Welcome,
+    decode_command_reply,
     decode_reply,
     encode,
 )
@@ -108,7 +114,8 @@ def test_when_the_ledger_is_full_nothing_has_happened(w, desk) -> None:
     def fill_the_disk() -> None:
         for _ in range(100):
             hashes.append((desk.state.state_hash(), desk.stored()))
-            desk.ask(*(Submit(0, 1, desk.world.entry()) for _ in range(20)))
+            desk.clock.advance_ms(11_000)  # repeated sooner, a refusal is only counted
+            desk.ask(*(Submit(0, 1, desk.world.entry(base)) for base in ("BTC", "ETH") for _ in range(10)))
 
     with pytest.raises(LedgerError, match="full"):
         fill_the_disk()
@@ -137,6 +144,99 @@ def test_a_mistake_in_the_program_leaves_no_half_batch(w, desk, monkeypatch) -> 
     with pytest.raises(ZeroDivisionError):
         desk.ask(Submit(0, 1, intent), Extend(0, 1, intent.intent_id, order))
     assert desk.state.state_hash() == before
+
+
+def test_an_operators_command_is_stored_before_it_is_answered(desk) -> None:
+    before = desk.stored()
+    (raw,) = desk.service.handle([encode(Halt("lunch", flatten=False))])
+    assert decode_command_reply(raw) == Done("halted: no new entries until somebody resumes")
+    assert desk.stored() == before + 1
+    assert desk.reader.value("halted") == 1
+    assert desk.reader.value("commands") == 1
+    assert desk.reader.value("instructions") == desk.state.standing.serial == 1
+    again = PortfolioState()
+    replay(desk.store.events(), again)
+    assert again.standing.halt == desk.state.standing.halt
+
+
+def test_an_order_of_a_batch_before_it_counts_for_what_follows(desk) -> None:
+    replies = desk.service.handle(
+        [encode(Halt("", flatten=False)), encode(Submit(0, 1, desk.world.entry())), encode(Resume(""))]
+    )
+    assert decode_reply(replies[1]).reason is Refusal.HALTED
+    (reply,) = desk.ask(Submit(0, 1, desk.world.entry()))
+    assert isinstance(reply, Approved)
+
+
+def test_the_word_for_workers_is_there_from_the_start(w, desk) -> None:
+    desk.service.handle([encode(Halt("", flatten=False))])
+    desk.service.start("run", "v")
+    assert desk.reader.value("instructions") == 1
+    assert desk.reader.value("halted") == 1
+
+
+class TestBooksThatDoNotBalance:
+    def spoil(self, desk, venue="upbit", currency="KRW") -> None:
+        table = desk.state.balances.table
+        old = table[venue, currency]
+        table[venue, currency] = Balance(old.total + 1, old.held)
+
+    def test_a_batch_that_touches_them_halts(self, w, desk) -> None:
+        self.spoil(desk)
+        intent = desk.world.entry()
+        desk.ask(Submit(0, 1, intent))
+        assert desk.state.standing.halt is None
+        desk.ask(Report(0, 1, intent.intent_id, w.filled(intent.home)))
+        assert desk.state.standing.halt.cause == "accounting"
+        assert desk.reader.value("breaks") == 1
+        (reply,) = desk.ask(Submit(0, 1, desk.world.entry("ETH")))
+        assert reply.reason is Refusal.HALTED
+        (raw,) = desk.service.handle([encode(Resume(""))])
+        assert isinstance(decode_command_reply(raw), Denied)
+
+    def test_what_no_batch_touches_is_found_with_time(self, desk) -> None:
+        self.spoil(desk, "binance", "ETH")
+        desk.service.tick(feeds_silent=False)
+        assert desk.state.standing.halt is None  # the last look was at the start
+        desk.clock.advance_ms(10_000)
+        desk.service.tick(feeds_silent=False)
+        assert desk.state.standing.halt.cause == "accounting"
+        assert desk.state.standing.halt.reason.startswith("binance ETH: ")
+
+    def test_it_is_found_at_a_start(self, desk) -> None:
+        self.spoil(desk, "binance", "ETH")
+        desk.service.start("run", "v")
+        assert desk.state.standing.halt.cause == "accounting"
+
+    def test_books_that_balance_halt_nothing(self, w, desk) -> None:
+        for base in ("BTC", "ETH"):
+            intent = desk.world.entry(base)
+            desk.ask(
+                Submit(0, 1, intent),
+                Report(0, 1, intent.intent_id, w.filled(intent.home)),
+                Report(0, 1, intent.intent_id, w.filled(intent.away)),
+            )
+        desk.clock.advance_ms(60_000)
+        desk.service.tick(feeds_silent=False)
+        assert desk.state.standing.halt is None
+        assert desk.reader.value("breaks") == 0
+
+
+def test_silent_feeds_halt_after_a_while(desk) -> None:
+    for _ in range(4):
+        desk.service.tick(feeds_silent=True)
+        desk.clock.advance_ms(10_000)
+    assert desk.state.standing.halt.cause == "stale_feeds"
+
+
+def test_a_new_trading_day_is_news(desk) -> None:
+    desk.service.tick(feeds_silent=False)
+    desk.service.is_changed = False
+    desk.service.tick(feeds_silent=False)
+    assert not desk.service.is_changed
+    desk.clock.advance_ms(86_400_000)
+    desk.service.tick(feeds_silent=False)
+    assert desk.service.is_changed
 
 
 def test_counters(w, desk) -> None:

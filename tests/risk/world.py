@@ -20,7 +20,19 @@ from arbshard.model.position import Position
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
 from arbshard.risk.portfolio import PortfolioState
-from arbshard.wire.messages import Approved, Conclude, Fund, Hello, Reply, Report, Request, Settled, Submit
+from arbshard.wire.messages import (
+    Approved,
+    Command,
+    CommandReply,
+    Conclude,
+    Fund,
+    Hello,
+    Reply,
+    Report,
+    Request,
+    Settled,
+    Submit,
+)
 
 NOW_MS = 1_795_000_000_000
 HOME = "upbit"
@@ -104,12 +116,20 @@ class World:
         self.universe = make_universe(*self.bases)
         self.pairs = {pair.base: pair for pair in self.universe.pairs}
         self.state = PortfolioState()
-        self.core = RiskCore(self.config, self.universe, self.state)
         if self.ready:
             self.start()
             self.ask(self.hello())
             for base in self.bases:
                 self.ask(Fund(self.shard, self.epoch, base, HOME_PRICE))
+
+    @property
+    def state(self) -> PortfolioState:
+        return self.core.state
+
+    @state.setter
+    def state(self, state: PortfolioState) -> None:
+        """Risk anew, over ``state``."""
+        self.core = RiskCore(self.config, self.universe, state)
 
     def start(self, run: str = "run-1") -> None:
         self.events += self.core.start(self.now_ms, run, "test")
@@ -126,6 +146,25 @@ class World:
         self.core.commit()
         self.events += events
         return reply
+
+    def tell(self, command: Command) -> CommandReply:
+        """What an operator says."""
+        self.now_ms += 1
+        answer, events = self.core.command(command, self.now_ms)
+        self.core.commit()
+        self.events += events
+        return answer
+
+    def tick(self, ms: int = 1, *, feeds_silent: bool = False) -> None:
+        """Time passes."""
+        self.now_ms += ms
+        self.events += self.core.tick(self.now_ms, feeds_silent=feeds_silent)
+        self.core.commit()
+
+    @property
+    def day(self) -> int:
+        """The trading day."""
+        return self.core.days.day_at(self.now_ms).number
 
     def restart(self, run: str = "run-1") -> "World":
         """Risk anew, from the events alone."""

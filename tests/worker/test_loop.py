@@ -79,6 +79,18 @@ class Desk:
         self.funded += 1
 
 
+class Orders:
+    """What risk wants, as the test says."""
+
+    def __init__(self):
+        self.halted = False
+        self.closing = {}
+        self.looks = []
+
+    def look(self, now_ns):
+        self.looks.append(now_ns)
+
+
 class Meter:
     def __init__(self):
         self.latencies = []
@@ -104,13 +116,22 @@ class Shop:
 
     def __init__(self, make, clock):
         self.books, self.waiter, self.feed, self.desk, self.meter = Books(), Waiter(), Feed(), Desk(), Meter()
+        self.orders = Orders()
         self.clock = clock
         self.engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
         self.state = self.engine.pairs["BTC"]
         self.state.funds = Funds(1e9, 10.0, 1e7, 10.0)
         self.codes = []
         self.loop = ShardLoop(
-            self.books, self.waiter, self.feed, self.engine, self.desk, self.meter, clock, self.codes.append
+            self.books,
+            self.waiter,
+            self.feed,
+            self.engine,
+            self.desk,
+            self.orders,
+            self.meter,
+            clock,
+            self.codes.append,
         )
 
     async def until(self, condition):
@@ -306,3 +327,89 @@ async def test_after_close_nothing_is_looked_at_or_traded(make, shop):
     assert shop.feed.asked == asked
     assert len(shop.meter.beats) == beats
     assert shop.desk.acts == []
+
+
+class TestOrders:
+    """What risk wants beside trading."""
+
+    async def until_beats(self, shop, count=2):
+        beats = len(shop.meter.beats)
+        await shop.until(lambda: len(shop.meter.beats) >= beats + count)
+
+    async def test_looks_with_every_timer(self, shop):
+        shop.loop.start()
+        await self.until_beats(shop)
+        assert len(shop.orders.looks) == len(shop.meter.beats)
+
+    async def test_halted_enters_nothing_and_resumed_does(self, make, shop):
+        shop.loop.start()
+        shop.orders.halted = True
+        await self.until_beats(shop)
+        assert not shop.engine.entering
+        shop.feed.news = {1: make.view(make.home_book(-100.0))}
+        shop.waiter.ring()
+        await shop.until(lambda: not shop.feed.news)
+        assert shop.desk.acts == []
+        shop.orders.halted = False
+        await self.until_beats(shop)
+        assert shop.engine.entering
+
+    async def test_halted_keeps_what_is_open_and_closes_it_by_the_rules(self, make, shop):
+        shop.loop.start()
+        shop.orders.halted = True
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        await self.until_beats(shop)
+        assert shop.desk.acts == []
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
+        await shop.until(lambda: shop.desk.acts)
+        assert shop.desk.acts[0].reason == "max_hold"
+
+    async def test_closes_what_it_is_told_to_for_the_reason_given(self, make, shop):
+        shop.loop.start()
+        shop.clock.advance_ms(1000)
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.orders.closing = {"ELSEWHERE": "manual", "BTC": "kill_switch"}
+        await shop.until(lambda: shop.desk.acts)
+        (trade,) = shop.desk.acts
+        assert isinstance(trade, Exit)
+        assert trade.reason == "kill_switch"
+
+    async def test_tries_again_after_a_pause_until_it_is_flat(self, make, shop):
+        shop.loop.start()
+        shop.clock.advance_ms(1000)
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.orders.closing = {"BTC": "manual"}
+        await shop.until(lambda: shop.desk.acts)
+        shop.state.busy = False  # refused
+        await self.until_beats(shop)
+        assert len(shop.desk.acts) == 1
+        shop.clock.advance_ms(200)
+        await shop.until(lambda: len(shop.desk.acts) == 2)
+        shop.state.busy = False
+        shop.engine.hold(shop.state, [])
+        shop.clock.advance_ms(200)
+        await self.until_beats(shop)
+        assert len(shop.desk.acts) == 2
+
+    async def test_a_pair_being_closed_enters_nothing(self, make, shop):
+        shop.loop.start()
+        shop.orders.closing = {"BTC": "manual"}
+        shop.feed.news = {1: make.view(make.home_book(-100.0))}
+        shop.waiter.ring()
+        await shop.until(lambda: not shop.feed.news)
+        assert shop.desk.acts == []
+        shop.orders.closing = {}
+        shop.feed.news = {1: make.view(make.home_book(-100.0))}
+        shop.waiter.ring()
+        await shop.until(lambda: shop.desk.acts)
+        assert isinstance(shop.desk.acts[0], Entry)
+
+    async def test_draining_keeps_the_reason_of_an_order(self, make, shop):
+        shop.loop.start()
+        shop.clock.advance_ms(1000)
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.desk.open_positions = 1
+        shop.orders.closing = {"BTC": "kill_switch"}
+        shop.books.phase = Phase.DRAINING
+        await shop.until(lambda: shop.desk.acts)
+        assert shop.desk.acts[0].reason == "kill_switch"

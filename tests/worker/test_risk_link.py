@@ -13,6 +13,8 @@ from arbshard.wire.messages import (
     Fund,
     Funded,
     Hello,
+    Instructed,
+    Instructions,
     Noted,
     Refused,
     Report,
@@ -67,6 +69,12 @@ def questions(make):
     mark = Decimal("146000000.5")
     return {
         "hello": (lambda link: link.hello(42, ("BTC",)), Hello(3, 7, 42, ("BTC",)), NOTHING, 0),
+        "instructions": (
+            lambda link: link.instructions(),
+            Instructions(3, 7),
+            Instructed(4, True, (("BTC", "manual"),)),
+            0,
+        ),
         "fund": (lambda link: link.fund("BTC", mark), Fund(3, 7, "BTC", mark), Funded(()), 0),
         "entry": (lambda link: link.submit(entry), Submit(3, 7, entry), approved, 2),
         "exit": (lambda link: link.submit(leaving), Submit(3, 7, leaving), approved, 1),
@@ -81,7 +89,7 @@ def questions(make):
     }
 
 
-NAMES = ["hello", "fund", "entry", "exit", "extend", "report", "conclude"]
+NAMES = ["hello", "instructions", "fund", "entry", "exit", "extend", "report", "conclude"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -119,7 +127,7 @@ async def test_refusal_of_a_trade_is_an_answer(link, transport, questions, name)
     assert await questions[name][0](link) == refused
 
 
-@pytest.mark.parametrize("name", ["hello", "fund", "extend", "report", "conclude"])
+@pytest.mark.parametrize("name", ["hello", "instructions", "fund", "extend", "report", "conclude"])
 async def test_refusal_of_anything_else_is_a_defect(link, transport, questions, name):
     """Nobody may go on as if a hedge had been recorded."""
     transport.answers = [Refused(Refusal.UNKNOWN_INTENT, "who?")]

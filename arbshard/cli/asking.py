@@ -1,0 +1,57 @@
+"""How commands talk to a running risk process: a question, its answer, and waiting until pairs are flat."""
+
+import time
+from collections.abc import Iterable
+
+import typer
+
+from arbshard.errors import RequestTimeout, UsageError
+from arbshard.model.rundir import RunFiles
+from arbshard.wire.messages import (
+    Command,
+    CommandReply,
+    Denied,
+    Positions,
+    ShowPositions,
+    decode_command_reply,
+    encode,
+)
+from arbshard.wire.serve import ask
+
+_TIMEOUT_MS = 5000
+"""Long enough for a restart of risk in between."""
+_LOOK_EVERY_S = 0.1
+
+
+def tell_risk(files: RunFiles, command: Command) -> CommandReply:
+    """Risk's answer. Raises ``UsageError`` when it says no, ``TransportError`` when it does not answer."""
+    answer = decode_command_reply(ask(files.risk_endpoint, encode(command), _TIMEOUT_MS))
+    if isinstance(answer, Denied):
+        raise UsageError(answer.why)
+    return answer
+
+
+def wait_until_flat(instance: str, files: RunFiles, pairs: tuple[str, ...], wait_s: float) -> None:
+    """Wait until risk no longer has any of ``pairs`` closed. Ends the program with code 1 when it takes too long."""
+    if not pairs or not wait_s:
+        return
+    end_s = time.monotonic() + wait_s
+    while True:
+        left = [pair for pair in pairs if pair in _closing(files, pairs)]
+        if not left:
+            typer.echo(f"{instance}: closed {', '.join(pairs)}")
+            return
+        if time.monotonic() > end_s:
+            typer.echo(f"{instance}: not closed within {wait_s:g} s: {', '.join(left)}", err=True)
+            raise typer.Exit(1)
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _closing(files: RunFiles, unknown: tuple[str, ...]) -> Iterable[str]:
+    """Pairs that are being closed; ``unknown`` while risk does not answer."""
+    try:
+        answer = tell_risk(files, ShowPositions())
+    except RequestTimeout:
+        return unknown  # it is being restarted
+    assert isinstance(answer, Positions), answer
+    return [pair for pair, _ in answer.closing]

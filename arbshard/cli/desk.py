@@ -1,0 +1,54 @@
+"""``arbshard halt``, ``resume`` and ``close``: the desk by hand. Each is in the ledger before it is answered."""
+
+from typing import Annotated
+
+import typer
+
+from arbshard.cli.asking import tell_risk, wait_until_flat
+from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.errors import UsageError
+from arbshard.wire.messages import Close, Command, Done, Halt, Resume
+
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for whoever reads the ledger later.")]
+WaitOption = Annotated[
+    float, typer.Option("--wait", help="Seconds to wait until all is closed; 0 does not wait.")
+]
+
+
+def halt(
+    flatten: Annotated[bool, typer.Option("--flatten", help="Close all positions as well.")] = False,
+    reason: ReasonOption = "",
+    wait: WaitOption = 15.0,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Kill switch: no new entries until somebody resumes, whatever is restarted in between. Exits go on."""
+    _order(name, config, Halt(reason, flatten), wait)
+
+
+def resume(reason: ReasonOption = "", name: NameOption = None, config: ConfigOption = None) -> None:
+    """Allow entries again after a halt, by hand or by rule."""
+    _order(name, config, Resume(reason), 0.0)
+
+
+def close(
+    symbols: Annotated[
+        list[str] | None, typer.Argument(help="Pairs, by base or market: BTC, KRW-ETH, SOLUSDT.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every position.")] = False,
+    wait: WaitOption = 15.0,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Close positions now, whatever the exit rules say. New entries follow when a pair is flat."""
+    if bool(symbols) == everything:
+        raise UsageError("close: name the pairs to close, or --all")
+    _order(name, config, Close(tuple(symbols or ())), wait)
+
+
+def _order(name: NameOption, config: ConfigOption, command: Command, wait_s: float) -> None:
+    instance, files = running_files(name, config)
+    answer = tell_risk(files, command)
+    assert isinstance(answer, Done), answer
+    typer.echo(f"{instance}: {answer.text}")
+    wait_until_flat(instance, files, answer.pairs, wait_s)

@@ -1,0 +1,99 @@
+"""``arbshard limits …``: what risk refuses to go beyond, seen and changed while it runs."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from arbshard.cli.asking import tell_risk
+from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.errors import UsageError
+from arbshard.wire.messages import Done, LimitLine, Limits, SetLimits, ShowLimits
+
+app = typer.Typer(no_args_is_help=True, help="See and change limits while it runs.")
+
+SymbolOption = Annotated[str, typer.Option("--symbol", help="Of one pair, by base or market.")]
+_AS_CONFIGURED = "default"
+
+
+@app.command("show")
+def show_limits(
+    symbol: SymbolOption = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """The limits in force, what was changed, what a rule has tightened, and how much of each is used."""
+    import msgspec
+
+    from arbshard.status.render import terminal
+
+    _, files = running_files(name, config)
+    shown = tell_risk(files, ShowLimits(symbol))
+    assert isinstance(shown, Limits), shown
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
+        return
+    console = terminal()
+    console.print(_table(shown))
+    ends = datetime.fromtimestamp(shown.day_ends_ms / 1000).astimezone()
+    console.print(f"trading day {shown.day}, until {ends:%Y-%m-%d %H:%M:%S %Z}")
+    for whose, factor, cause in shown.tightened:
+        console.print(Text(f"{whose or 'all'} tightened to {factor}: {cause}", style="yellow"))
+    if shown.halted:
+        console.print(Text(f"HALTED by {shown.halted}", style="bold red"))
+
+
+@app.command("set")
+def set_limits(
+    changes: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE…", help="As in [limits]; KEY=default takes it back.")
+    ],
+    symbol: SymbolOption = "",
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Change limits at once and for good: they hold over restarts, until changed again."""
+    pairs: list[tuple[str, str]] = []
+    for change in changes:
+        key, equals, value = (part.strip() for part in change.partition("="))
+        if not equals or not key or not value:
+            raise UsageError(f"limits set: '{change}' is not KEY=VALUE")
+        pairs.append((key, "" if value == _AS_CONFIGURED else value))
+    instance, files = running_files(name, config)
+    done = tell_risk(files, SetLimits(tuple(pairs), symbol))
+    assert isinstance(done, Done), done
+    typer.echo(f"{instance}: {done.text}")
+
+
+def _table(shown: Limits) -> Table:
+    title = f"Limits of {shown.symbol}" if shown.symbol else "Limits"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("limit", "in force", "used", "tightened", "configured"):
+        table.add_column(heading, justify="left" if heading == "limit" else "right", no_wrap=True)
+    for line in shown.lines:
+        table.add_row(
+            line.key,
+            Text(_grouped(line.value), style="yellow" if line.value != line.configured else ""),
+            _grouped(line.used),
+            f"x {line.factor}" if line.factor != "1" else "",
+            _changed(line),
+        )
+    return table
+
+
+def _changed(line: LimitLine) -> Text:
+    if line.value == line.configured:
+        return Text(_grouped(line.configured), style="dim")
+    return Text(f"changed from {_grouped(line.configured)}", style="yellow")
+
+
+def _grouped(value: str) -> str:
+    """Amounts as people read them; anything else as it is."""
+    whole, _, rest = value.partition(".")
+    if not whole.lstrip("-").isdecimal():
+        return value
+    return f"{int(whole):,}" + (f".{rest[:2]}" if rest else "")

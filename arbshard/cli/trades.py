@@ -1,0 +1,91 @@
+"""Closed positions, read from the ledger. Used by ``arbshard trades``."""
+
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from arbshard.ledger.events import PositionClosed, decode_event
+from arbshard.ledger.reader import LedgerReader
+from arbshard.model.money import BPS, MONEY_CONTEXT, ZERO, plain
+from arbshard.model.position import Position
+
+
+class ClosedTrade(msgspec.Struct, frozen=True):
+    """One round trip, amounts in reporting currency as plain text."""
+
+    position_id: str
+    symbol: str
+    direction: str
+    """Of the entry."""
+    reason: str
+    opened_ms: int
+    closed_ms: int
+    held_s: float
+    quantity: str
+    """Base bought at the entry, rounded to eight places."""
+    entry_home_price: str
+    entry_away_price: str
+    notional: str
+    fees: str
+    pnl: str
+    """After all fees."""
+    pnl_bps: float | None
+    """Of the notional; None when nothing was bought."""
+
+
+def closed_positions(path: Path, symbol: str, last: int) -> list[Position]:
+    """The newest ``last`` closed positions, newest first; of ``symbol`` (base or market), or of all when empty.
+
+    Raises ``UsageError``, ``LedgerError``.
+    """
+    newest: deque[Position] = deque(maxlen=last)
+    bases = _bases_of(symbol)
+    with LedgerReader(path) as reader:
+        for _, _, _, pair, _, body in reader.rows(("PositionClosed",)):
+            if bases and pair not in bases:
+                continue
+            event = decode_event(body)
+            assert isinstance(event, PositionClosed), event
+            newest.append(event.position)
+    return list(reversed(newest))
+
+
+def trade_row(position: Position) -> ClosedTrade:
+    """What there is to tell of a closed position."""
+    assert position.pnl is not None, position.position_id
+    pnl_bps = None
+    if position.entry_notional:
+        pnl_bps = round(float(MONEY_CONTEXT.divide(position.pnl, position.entry_notional) * BPS), 2)
+    return ClosedTrade(
+        position_id=position.position_id,
+        symbol=position.pair,
+        direction=position.direction,
+        reason=position.reason or "",
+        opened_ms=position.opened_ms,
+        closed_ms=position.closed_ms,
+        held_s=round((position.closed_ms - position.opened_ms) / 1000, 3),
+        quantity=_quantity(position),
+        entry_home_price=plain(position.entry_home_price),
+        entry_away_price=plain(position.entry_away_price),
+        notional=plain(position.entry_notional),
+        fees=plain(position.fees),
+        pnl=plain(position.pnl),
+        pnl_bps=pnl_bps,
+    )
+
+
+def _quantity(position: Position) -> str:
+    """Nothing is left of a closed position; what it was follows from its notional."""
+    price = position.entry_home_price
+    if position.direction == "buy_away":
+        price = position.entry_away_price * (position.entry_fx.ask if position.entry_fx is not None else ZERO)
+    if not price:
+        return "0"
+    return plain(round(MONEY_CONTEXT.divide(position.entry_notional, price), 8))
+
+
+def _bases_of(symbol: str) -> frozenset[str]:
+    """The bases that a name can mean: itself, or what either venue's name of a market begins or ends with."""
+    name = symbol.upper()
+    return frozenset(one for one in (name, name.removeprefix("KRW-"), name.removesuffix("USDT")) if one)

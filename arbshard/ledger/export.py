@@ -1,0 +1,148 @@
+"""``arbshard ledger export``: what the ledger holds as plain rows, one after the other, in bounded memory.
+
+Amounts are text in plain notation, times ISO 8601 in UTC with their zone. Works while risk writes.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Literal, TextIO
+
+import msgspec
+
+from arbshard.ledger.events import (
+    OrderReported,
+    PositionChanged,
+    PositionClosed,
+    PositionOpened,
+)
+from arbshard.ledger.file import damaged
+from arbshard.ledger.reader import EVER, LedgerReader
+from arbshard.model.money import plain
+from arbshard.model.position import Position
+
+What = Literal["fills", "positions", "events", "balances", "postings"]
+Format = Literal["csv", "jsonl"]
+Cell = str | int | float | None | msgspec.Raw
+
+COLUMNS: dict[What, tuple[str, ...]] = {
+    "fills": (
+        *("time", "seq", "pair", "venue", "market", "side", "quantity", "price", "value", "quote"),
+        *("fee", "fee_currency", "intent_id", "client_id", "fill_id"),
+    ),
+    "positions": (
+        *("position_id", "pair", "direction", "state", "opened", "closed", "reason", "pnl", "fees"),
+        *("entry_notional", "entry_home_price", "entry_away_price", "entry_fx_bid", "entry_fx_ask"),
+        *("entry_edge_bps", "home_base", "home_quote", "away_base", "away_quote"),
+    ),
+    "events": ("seq", "time", "kind", "pair", "intent_id", "body"),
+    "balances": ("account", "currency", "balance", "changed"),
+    "postings": ("seq", "line", "time", "account", "currency", "amount", "balance"),
+}
+"""The header of each kind of export."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def iso(at_ms: int) -> str:
+    """A wall time for people and programs: ``2026-11-18T12:00:00.123+00:00``. Raises ``OverflowError``."""
+    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds")
+
+
+def rows_of(reader: LedgerReader, what: What, since_ms: int = EVER) -> Iterator[tuple[Cell, ...]]:
+    """The rows below ``COLUMNS[what]``, of what was booked at ``since_ms`` or later; positions also when still open.
+
+    Raises ``LedgerDamaged``, ``LedgerError``.
+    """
+    try:
+        match what:
+            case "fills":
+                yield from _fills(reader, since_ms)
+            case "positions":
+                yield from _positions(reader, since_ms)
+            case "events":
+                for seq, at_ms, kind, pair, intent_id, body in reader.rows(since_ms=since_ms):
+                    yield seq, iso(at_ms), kind, pair, intent_id, msgspec.Raw(body.encode())
+            case "balances":
+                yield from _balances(reader, since_ms)
+            case "postings":
+                for at_ms, (seq, line, account, currency, amount, balance) in reader.dated_lines(since_ms):
+                    yield seq, line, iso(at_ms), account, currency, amount, balance
+    except (ArithmeticError, UnicodeError) as error:  # a time or an amount that cannot be one
+        raise damaged(reader.path, f"it holds what is no time or no amount: {error}") from error
+
+
+def write_rows(target: TextIO, columns: Sequence[str], rows: Iterable[tuple[Cell, ...]], form: Format) -> int:
+    """Write a header (csv) and the rows; the number of rows. Raises ``OSError`` of ``target``."""
+    count = 0
+    if form == "csv":
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            count += 1
+            writer.writerow([bytes(cell).decode() if isinstance(cell, msgspec.Raw) else cell for cell in row])
+        return count
+    keys = [f"{json.dumps(column)}:" for column in columns]
+    for row in rows:
+        count += 1
+        cells = (key + msgspec.json.encode(cell).decode() for key, cell in zip(keys, row, strict=True))
+        target.write(f"{{{','.join(cells)}}}\n")
+    return count
+
+
+def _fills(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+    for seq, at_ms, _, _, _, body in reader.rows(("OrderReported",), since_ms):
+        event = reader.decode(seq, body)
+        if not isinstance(event, OrderReported):
+            raise damaged(reader.path, f"event {seq} is not of the kind its row says")
+        for fill in event.fills:
+            market = fill.market
+            yield (
+                *(iso(at_ms), seq, event.pair, market.venue, market.symbol, fill.side),
+                *(plain(fill.quantity), plain(fill.price), plain(fill.quantity * fill.price), market.quote),
+                *(plain(fill.fee), fill.fee_currency, event.intent_id, fill.client_id, fill.fill_id),
+            )
+
+
+def _positions(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+    """Closed ones as they were closed, then those that are still open."""
+    open_now: dict[str, Position] = {}
+    for seq, at_ms, _, _, _, body in reader.rows(("PositionOpened", "PositionChanged", "PositionClosed")):
+        event = reader.decode(seq, body)
+        if not isinstance(event, PositionOpened | PositionChanged | PositionClosed):
+            raise damaged(reader.path, f"event {seq} is not of the kind its row says")
+        position = event.position
+        if not isinstance(event, PositionClosed):
+            open_now[position.position_id] = position
+            continue
+        open_now.pop(position.position_id, None)
+        if at_ms >= since_ms:
+            yield _position(position)
+    for position in open_now.values():
+        yield _position(position)
+
+
+def _position(one: Position) -> tuple[Cell, ...]:
+    flows, fx = one.flows, one.entry_fx
+    return (
+        *(one.position_id, one.pair, one.direction, one.state, iso(one.opened_ms)),
+        *(iso(one.closed_ms) if one.closed_ms else None, one.reason, _amount(one.pnl), plain(one.fees)),
+        *(plain(one.entry_notional), plain(one.entry_home_price), plain(one.entry_away_price)),
+        *(_amount(fx.bid if fx else None), _amount(fx.ask if fx else None), one.entry_edge_bps),
+        *(plain(flows.home_base), plain(flows.home_quote), plain(flows.away_base), plain(flows.away_quote)),
+    )
+
+
+def _balances(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+    """Where every account that changed since then stands."""
+    newest: dict[tuple[str, str], tuple[str, int]] = {}
+    for at_ms, (_, _, account, currency, _, balance) in reader.dated_lines(since_ms):
+        newest[account, currency] = balance, at_ms
+    for (account, currency), (balance, at_ms) in sorted(newest.items()):
+        yield account, currency, balance, iso(at_ms)
+
+
+def _amount(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)

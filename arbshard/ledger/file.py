@@ -1,0 +1,165 @@
+"""The ledger as a file: made whole or not at all, told apart from what is none, opened to read or to write.
+
+Used by ``store`` (the one writer), ``reader`` and ``inspection``. A reader can neither write nor checkpoint: SQLite
+opens the file itself read-only, refuses statements that write, and never starts a checkpoint. That is more than
+politeness: SQLite below 3.51.3 can corrupt a database when a second connection checkpoints.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from arbshard.errors import LedgerDamaged, LedgerError, LedgerVersionError, RunDirError, UsageError
+from arbshard.ledger import schema
+from arbshard.ledger.events import SCHEMA_VERSION
+
+_BUSY_S = 2.0
+# A commit waits for a checkpoint that falls into it, so the owner makes them between two batches; SQLite itself
+# only when the log has grown to this many pages.
+_AUTOCHECKPOINT_PAGES = 32_000
+
+_DAMAGED_CODES = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_MISMATCH", "SQLITE_FORMAT")
+_TO_DO = (
+    ("SQLITE_FULL", "free space on its disk, then start again"),
+    ("SQLITE_IOERR", "check its disk and the free space there, then start again"),
+    ("SQLITE_READONLY", "check owner and mode of the file and its directory"),
+    ("SQLITE_CANTOPEN", "check owner and mode of the file and its directory"),
+    ("SQLITE_BUSY", "another program holds it: close that, then start again"),
+    ("SQLITE_LOCKED", "another program holds it: close that, then start again"),
+)
+
+
+def damaged(path: Path, problem: str) -> LedgerDamaged:
+    """The error that says what is damaged and what to do."""
+    return LedgerDamaged(
+        f"{path}: damaged: {problem}; keep this file, and put a backup in its place or start with another --state-dir"
+    )
+
+
+def failure(path: Path, doing: str, error: sqlite3.Error) -> LedgerError:
+    """The error that says what failed while ``doing`` ("cannot be read") and what to do."""
+    code = str(getattr(error, "sqlite_errorname", ""))  # errors of Python's own have none
+    text = str(error)
+    if code.startswith(_DAMAGED_CODES) or text.startswith(
+        ("no such table", "no such column", "Could not decode")
+    ):
+        return damaged(path, text)
+    for family, advice in _TO_DO:
+        if code.startswith(family):
+            return LedgerError(f"{path}: {doing}: {text}; {advice}")
+    return LedgerError(f"{path}: {doing}: {text}")
+
+
+def log_of(path: Path) -> Path:
+    """SQLite's write-ahead log of the ledger at ``path``."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def create(path: Path, name: str, mode: str, now_ms: int) -> None:
+    """Make an empty ledger where there is none. Crash-safe: it appears whole, by renaming, or not at all.
+
+    Raises ``LedgerDamaged`` when only the log of a lost ledger is there, ``LedgerError``, ``RunDirError``.
+    """
+    log = log_of(path)
+    if log.exists() and log.stat().st_size > 0:
+        raise damaged(path, f"it is gone, but its log {log.name} is still there")
+    partial = path.with_name(f"{path.name}.new")
+    stated = {"schema": str(SCHEMA_VERSION), "name": name, "mode": mode, "created_ms": str(now_ms)}
+    try:
+        partial.unlink(missing_ok=True)  # of a start that was killed; the caller holds the lock
+        connection = sqlite3.connect(partial, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in schema.STATEMENTS:
+                connection.execute(statement)
+            connection.executemany(schema.INSERT_META, stated.items())
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+        partial.rename(path)
+        sync_directory(path.parent)
+    except sqlite3.Error as error:
+        raise failure(path, "cannot be created", error) from error
+    except OSError as error:
+        raise RunDirError(f"{path}: cannot be created: {error.strerror}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raises ``RunDirError`` when it may only be read."""
+    for one in (path, path.parent):
+        if not os.access(one, os.W_OK):
+            raise RunDirError(f"{one}: may not be written: check its owner and mode")
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename in ``directory`` survive the machine. Raises ``OSError``."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
+    """A connection that cannot write. Raises ``sqlite3.Error``."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        timeout=_BUSY_S,
+        check_same_thread=not any_thread,
+    )
+    try:
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
+    """The connection that writes. ``durable``: every commit reaches the disk. Raises ``sqlite3.Error``."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=_BUSY_S
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")  # a restored backup is not in this mode yet
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_AUTOCHECKPOINT_PAGES}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def check_meta(connection: sqlite3.Connection, path: Path, mode: str | None = None) -> dict[str, str]:
+    """What the ledger says of itself, if this program may read it, and in ``mode`` write it.
+
+    Raises ``LedgerVersionError``, ``UsageError``, ``LedgerDamaged``, ``sqlite3.Error``.
+    """
+    if path.stat().st_size == 0:
+        raise damaged(path, "the file is empty")
+    tables = {str(name) for (name,) in connection.execute(schema.TABLE_NAMES).fetchall()}
+    missing = [name for name in ("meta", "events", "postings") if name not in tables]
+    if missing:
+        raise damaged(path, f"it has no table {', '.join(missing)}, so it is no ledger or not a whole one")
+    meta = {str(key): str(value) for key, value in connection.execute(schema.ALL_META).fetchall()}
+    try:
+        version = int(meta["schema"])
+        written_in = meta["mode"]
+    except (KeyError, ValueError) as error:
+        raise damaged(path, f"it does not say what it is ({error})") from error
+    if version > SCHEMA_VERSION:
+        raise LedgerVersionError(
+            f"{path}: schema {version} was written by a newer arbshard, this one knows {SCHEMA_VERSION}; "
+            "use the newer program, or start with another --state-dir"
+        )
+    if mode is not None and written_in != mode:
+        raise UsageError(
+            f"{path}: this ledger was begun in mode {written_in}, not {mode}; use another name or state directory"
+        )
+    return meta

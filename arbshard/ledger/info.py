@@ -1,0 +1,139 @@
+"""``arbshard ledger info``: what a ledger holds, at a glance. Reads only; may run while risk writes."""
+
+from collections import deque
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from arbshard.errors import LedgerDamaged
+from arbshard.ledger.events import Started
+from arbshard.ledger.export import iso
+from arbshard.ledger.file import damaged, log_of
+from arbshard.ledger.lock import writer_of
+from arbshard.ledger.reader import LedgerReader
+
+_SESSIONS_SHOWN = 10
+
+LastStop = Literal["none", "clean", "not clean", "running"]
+
+
+class SessionInfo(msgspec.Struct, frozen=True):
+    """From a start of risk to its stop. Times are ISO 8601 with their zone."""
+
+    session: int
+    version: str
+    """Of arbshard."""
+    started: str
+    stopped: str | None
+    """None for a session that was cut off, or still runs."""
+    events: int
+
+
+class SnapshotInfo(msgspec.Struct, frozen=True):
+    """What spares replaying from the beginning."""
+
+    seq: int
+    taken: str
+    size: int
+    """Bytes."""
+
+
+class LedgerInfo(msgspec.Struct, frozen=True):
+    """What is in the file."""
+
+    path: str
+    size: int
+    """Bytes, with the part that is still in the write-ahead log."""
+    name: str
+    mode: str
+    schema: int
+    created: str
+    events: int
+    postings: int
+    kinds: dict[str, int]
+    first: str | None
+    last: str | None
+    """When the first and the last event were decided."""
+    sessions: int
+    newest: tuple[SessionInfo, ...]
+    """The last ten sessions."""
+    last_stop: LastStop
+    writer: str | None
+    """The process that writes it now."""
+    snapshots: tuple[SnapshotInfo, ...]
+    """Newest first."""
+
+
+def look_into(path: Path) -> LedgerInfo:
+    """Raises ``UsageError`` (no ledger), ``LedgerError``."""
+    with LedgerReader(path) as reader:
+        try:
+            return _look(reader)
+        except (OverflowError, ValueError) as error:
+            raise damaged(path, f"it holds a time that is none: {error}") from error
+
+
+def _look(reader: LedgerReader) -> LedgerInfo:
+    path, meta = reader.path, reader.meta
+    sessions, newest, ended_seq = _sessions(reader)
+    writer = writer_of(path)
+    last_stop: LastStop = "not clean"
+    if writer is not None:
+        last_stop = "running"
+    elif reader.last_seq == 0:
+        last_stop = "none"
+    elif ended_seq == reader.last_seq:
+        last_stop = "clean"
+    extent = reader.extent_ms()
+    kinds = reader.counts()
+    log = log_of(path)
+    return LedgerInfo(
+        path=str(path),
+        size=path.stat().st_size + (log.stat().st_size if log.exists() else 0),
+        name=meta.get("name", ""),
+        mode=meta["mode"],
+        schema=int(meta["schema"]),
+        created=iso(int(meta["created_ms"])) if "created_ms" in meta else "",
+        events=sum(kinds.values()),
+        postings=reader.count_postings(),
+        kinds=kinds,
+        first=iso(extent[0]) if extent is not None else None,
+        last=iso(extent[1]) if extent is not None else None,
+        sessions=sessions,
+        newest=tuple(newest),
+        last_stop=last_stop,
+        writer=writer,
+        snapshots=tuple(
+            SnapshotInfo(one.seq, iso(one.made_ms), len(one.body))
+            for one in reader.snapshots()
+            if not isinstance(one, LedgerDamaged)
+        ),
+    )
+
+
+def _sessions(reader: LedgerReader) -> tuple[int, deque[SessionInfo], int]:
+    """(number of sessions, the newest, number of the last stop's event)."""
+    count = ended_seq = began_seq = 0
+    newest: deque[SessionInfo] = deque(maxlen=_SESSIONS_SHOWN)
+
+    def finish(last_seq: int, stopped: str | None) -> None:
+        newest[-1] = msgspec.structs.replace(newest[-1], stopped=stopped, events=last_seq - began_seq + 1)
+
+    for seq, at_ms, kind, _, _, body in reader.rows(("Started", "Stopped")):
+        if kind == "Stopped":
+            ended_seq = seq
+            if newest:
+                finish(seq, iso(at_ms))
+            continue
+        event = reader.decode(seq, body)
+        if not isinstance(event, Started):
+            raise damaged(reader.path, f"event {seq} is not of the kind its row says")
+        if newest and newest[-1].stopped is None:
+            finish(seq - 1, None)
+        count += 1
+        began_seq = seq
+        newest.append(SessionInfo(event.session, event.version, iso(at_ms), None, 0))
+    if newest and newest[-1].stopped is None:
+        finish(reader.last_seq, None)
+    return count, newest, ended_seq

@@ -1,0 +1,77 @@
+"""Looks through a long ledger for damage while trading goes on. Started by ``store``.
+
+A start from a snapshot reads only the newest events. What lies before is walked here, in a thread of the lowest
+priority over a connection that cannot write: every page, and that no event is missing. The content of old events is
+for ``ledger verify``.
+"""
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+from arbshard.errors import LedgerError
+from arbshard.ledger import schema
+from arbshard.ledger.file import damaged, failure, open_reader
+
+_NICE = 19
+_END_S = 5.0
+
+
+class Inspection:
+    """One walk through the file."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin. Raises ``LedgerError``."""
+        self._path = path
+        self._problem: LedgerError | None = None
+        self._is_stopped = False
+        try:
+            self._connection = open_reader(path, any_thread=True)
+        except sqlite3.Error as error:
+            raise failure(path, "cannot be read", error) from error
+        self._thread = threading.Thread(target=self._run, name="inspection", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has come to its end."""
+        return not self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raises what was found, ``LedgerDamaged`` or ``LedgerError``."""
+        if self._problem is not None:
+            raise self._problem
+
+    def stop(self) -> None:
+        """Break it off, and let go of the file. May be called again."""
+        self._is_stopped = True
+        if self._thread.is_alive():
+            self._connection.interrupt()
+            self._thread.join(_END_S)
+        self._connection.close()
+
+    def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        try:
+            check_pages(self._connection, self._path)
+            check_numbers(self._connection, self._path)
+        except sqlite3.Error as error:
+            if not self._is_stopped:
+                self._problem = failure(self._path, "cannot be read", error)
+        except LedgerError as error:
+            self._problem = error
+
+
+def check_pages(connection: sqlite3.Connection, path: Path) -> None:
+    """Walk every page. Raises ``LedgerDamaged``, ``sqlite3.Error``."""
+    said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if said != "ok":
+        raise damaged(path, " ".join(said.split()))
+
+
+def check_numbers(connection: sqlite3.Connection, path: Path) -> None:
+    """Whether no event is missing. Raises ``LedgerDamaged``, ``sqlite3.Error``."""
+    count, first, last = connection.execute(schema.COUNT).fetchone()
+    if first != 1 or last != count:
+        raise damaged(path, f"{count} events are numbered {first} to {last}")

@@ -1,0 +1,53 @@
+"""Whether any venue still sends something: read from the supervisor's page, once a second. Used by ``server``."""
+
+from pathlib import Path
+
+import msgspec
+
+from arbshard.errors import SharedMemoryError
+from arbshard.log import get_logger
+from arbshard.model.notes import SupervisorNote
+from arbshard.shm.pages import PageReader
+
+_EVERY_NS = 1_000_000_000
+_SILENT = ("stale", "down")
+
+
+def is_silent(note: SupervisorNote) -> bool:
+    """Whether every venue's feed is lost. A run that is ending or has no venues yet is not silent."""
+    return note.state == "running" and bool(note.venues) and all(one.state in _SILENT for one in note.venues)
+
+
+class FeedWatch:
+    """Looks at the supervisor's note."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._page: PageReader | None = None
+        self._next_ns = 0
+        self._silent = False
+
+    def look(self, now_ns: int) -> bool:
+        """Whether all feeds were silent when last looked at; False as long as nobody says."""
+        if now_ns >= self._next_ns:
+            self._next_ns = now_ns + _EVERY_NS
+            self._silent = self._read()
+        return self._silent
+
+    def close(self) -> None:
+        """Let go of the page."""
+        if self._page is not None:
+            self._page.close()
+            self._page = None
+
+    def _read(self) -> bool:
+        if not self._path.exists():
+            return False
+        try:
+            if self._page is None:
+                self._page = PageReader.attach(self._path)
+            raw = self._page.note()
+            return bool(raw) and is_silent(msgspec.json.decode(raw, type=SupervisorNote))
+        except (SharedMemoryError, msgspec.MsgspecError) as error:
+            get_logger().warning("the supervisor's page cannot be read", error=str(error))
+            return False

@@ -1,0 +1,172 @@
+"""What people tell risk: halt, resume, close, change limits; and what they ask. Pure; called by ``core``.
+
+Each command gives an answer and the events that make it so. What is an order of a person is an event first: it
+survives whatever happens to the processes that carry it out.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from arbshard.errors import ConfigError
+from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, Resumed
+from arbshard.model.intent import ExitReason
+from arbshard.model.market import Pair
+from arbshard.risk.days import TradingDay
+from arbshard.risk.kill_switch import losses
+from arbshard.risk.limit_lines import limit_lines
+from arbshard.risk.limits import RiskGuard
+from arbshard.risk.objection import Moment
+from arbshard.risk.portfolio import PortfolioState
+from arbshard.wire.messages import (
+    Close,
+    Command,
+    CommandReply,
+    Denied,
+    Done,
+    Halt,
+    Limits,
+    Positions,
+    Resume,
+    SetLimits,
+    ShowLimits,
+    ShowPositions,
+)
+
+Answer = tuple[CommandReply, list[Event]]
+_REASON_MAX = 200
+
+
+class Operators:
+    """Answers commands against the state; changes nothing itself."""
+
+    def __init__(self, pairs: dict[str, Pair], state: PortfolioState, guard: RiskGuard) -> None:
+        self._pairs = pairs
+        self._state = state
+        self._guard = guard
+
+    def answer(self, command: Command, moment: Moment, day: TradingDay, broken: str | None) -> Answer:
+        """The answer, and the events to apply and store before it is given.
+
+        ``broken``: why the books do not balance; None when they do.
+        """
+        match command:
+            case Halt():
+                return self._halt(command, moment)
+            case Resume():
+                return self._resume(command, moment, broken)
+            case Close():
+                return self._close(command, moment)
+            case SetLimits():
+                return self._set_limits(command, moment)
+            case ShowLimits():
+                return self._show_limits(command, day), []
+            case ShowPositions():
+                standing = self._state.standing
+                positions = tuple(self._state.positions.values())
+                return Positions(positions, tuple(standing.closing.items())), []
+
+    def _halt(self, command: Halt, moment: Moment) -> Answer:
+        events: list[Event] = []
+        halt = self._state.standing.halt
+        if halt is None:
+            reason = command.reason[:_REASON_MAX] or "by hand"
+            events.append(Halted(at_ms=moment.now_ms, cause="operator", reason=reason))
+            text = "halted: no new entries until somebody resumes"
+        else:
+            text = f"halted already, since {_clock(halt.at_ms)}: {halt.reason}"
+        pairs = self._open_pairs() if command.flatten else []
+        if pairs:
+            events += self._closes(pairs, "kill_switch", moment)
+            text += f"; closing {', '.join(pairs)}"
+        return Done(text + self._strays(), tuple(pairs)), events
+
+    def _resume(self, command: Resume, moment: Moment, broken: str | None) -> Answer:
+        halt = self._state.standing.halt
+        if halt is None:
+            return Done("nothing is halted"), []
+        if broken is not None:
+            return Denied(f"the books do not balance: {broken}"), []
+        limits = self._guard.limits.portfolio()
+        accepted = tuple(loss.key for loss in losses(self._state, limits, moment.day))
+        resumed = Resumed(
+            at_ms=moment.now_ms, reason=command.reason[:_REASON_MAX] or "by hand", acknowledged=accepted
+        )
+        return Done(f"resumed; it was halted since {_clock(halt.at_ms)}: {halt.reason}"), [resumed]
+
+    def _close(self, command: Close, moment: Moment) -> Answer:
+        bases: list[str] = []
+        for symbol in command.symbols:
+            base = self._base_of(symbol)
+            if base is None:
+                return Denied(f"{symbol} is not traded in this run"), []
+            bases.append(base)
+        is_open = self._open_pairs()
+        pairs = [base for base in is_open if not bases or base in bases]
+        if not pairs:
+            return Done("nothing is open" + self._strays()), []
+        text = f"closing {', '.join(pairs)}" + ("" if bases else self._strays())
+        return Done(text, tuple(pairs)), self._closes(pairs, "manual", moment)
+
+    def _set_limits(self, command: SetLimits, moment: Moment) -> Answer:
+        symbol = ""
+        if command.symbol:
+            symbol = self._base_of(command.symbol) or ""
+            if not symbol:
+                return Denied(f"{command.symbol} is not traded in this run"), []
+        try:
+            self._guard.limits.check(symbol, command.changes)
+        except ConfigError as error:
+            return Denied(str(error)), []
+        known = self._state.standing.changes
+        changes = tuple(
+            (key, value) for key, value in command.changes if known.get((symbol, key), "") != value
+        )
+        if not changes:
+            return Done("nothing changes"), []
+        said = ", ".join(f"{key} = {value or 'as configured'}" for key, value in changes)
+        whose = f"{symbol}: " if symbol else ""
+        return Done(whose + said), [LimitsChanged(at_ms=moment.now_ms, symbol=symbol, changes=changes)]
+
+    def _show_limits(self, command: ShowLimits, day: TradingDay) -> CommandReply:
+        symbol = ""
+        if command.symbol:
+            symbol = self._base_of(command.symbol) or ""
+            if not symbol:
+                return Denied(f"{command.symbol} is not traded in this run")
+        halt = self._state.standing.halt
+        return Limits(
+            symbol=symbol,
+            lines=limit_lines(self._state, self._guard, symbol, day.number),
+            day=day.label,
+            day_ends_ms=day.ends_ms,
+            halted=f"{halt.cause}: {halt.reason}" if halt is not None else "",
+            tightened=tuple(
+                (whose, format(scale.factor, "f"), scale.cause)
+                for whose, scale in sorted(self._state.standing.scales.items())
+                if not symbol or whose in ("", symbol)
+            ),
+        )
+
+    def _base_of(self, name: str) -> str | None:
+        return next((base for base, pair in self._pairs.items() if pair.answers_to(name)), None)
+
+    def _open_pairs(self) -> list[str]:
+        """Pairs of this run with anything open or under way."""
+        state = self._state
+        busy = {base for base in state.busy if base in self._pairs}
+        held = {base for base, held in state.per_symbol_positions.items() if held and base in self._pairs}
+        return sorted(busy | held)
+
+    def _closes(self, pairs: Sequence[str], reason: ExitReason, moment: Moment) -> list[Event]:
+        closing = self._state.standing.closing
+        new = tuple(pair for pair in pairs if closing.get(pair) != reason)
+        return [ClosesOrdered(at_ms=moment.now_ms, pairs=new, reason=reason)] if new else []
+
+    def _strays(self) -> str:
+        held = self._state.per_symbol_positions.items()
+        strays = sorted(base for base, open_ in held if open_ and base not in self._pairs)
+        return f"; not traded in this run, so left open: {', '.join(strays)}" if strays else ""
+
+
+def _clock(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,72 @@
+"""What risk wants of this shard beside trading: to enter nothing, and to close pairs. Looked at by ``loop``.
+
+Risk has the truth. A word on its page says when there is news; what it is, risk is asked. A pair is closed until
+risk no longer names it, so nothing is lost when a worker or risk ends in between.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from arbshard.log import get_logger
+from arbshard.model.intent import ExitReason
+from arbshard.wire.messages import Instructed, Welcome
+
+
+class Serial(Protocol):
+    """Where news is announced: ``risk_page.RiskPage``."""
+
+    def serial(self, now_ns: int) -> int | None:
+        """A number that changes with every news; None when it cannot be read."""
+        ...
+
+
+class Source(Protocol):
+    """Whom to ask: ``risk_link.RiskLink``."""
+
+    async def instructions(self) -> Instructed:
+        """What stands now."""
+        ...
+
+
+class StandingOrders:
+    """The mirror of what stands at risk."""
+
+    def __init__(self, source: Source, page: Serial, on_failure: Callable[[BaseException], None]) -> None:
+        self._source = source
+        self._page = page
+        self._on_failure = on_failure
+        self._serial = 0
+        self._asking: asyncio.Task[None] | None = None
+        self.halted = False
+        self.closing: dict[str, ExitReason] = {}
+
+    def take(self, said: Welcome | Instructed) -> None:
+        """What risk has said."""
+        closing = dict(said.closing)
+        if (said.halted, closing) != (self.halted, self.closing):
+            get_logger().warning("told by risk", halted=said.halted, closing=closing)
+        self._serial, self.halted, self.closing = said.serial, said.halted, closing
+
+    def look(self, now_ns: int) -> None:
+        """Ask risk if there is news; its answer comes later."""
+        if self._asking is not None:
+            return
+        serial = self._page.serial(now_ns)
+        if serial is not None and serial != self._serial:
+            self._asking = asyncio.ensure_future(self._ask())
+            self._asking.add_done_callback(self._asked)
+
+    async def close(self) -> None:
+        """Stop asking."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
+    async def _ask(self) -> None:
+        self.take(await self._source.instructions())
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)

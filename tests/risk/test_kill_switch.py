@@ -1,0 +1,185 @@
+"""When risk halts by itself, at, below and above each limit; and when it does so again."""
+
+from decimal import Decimal
+
+import pytest
+
+from arbshard.ledger.events import Halted
+from arbshard.model.refusal import Refusal
+from arbshard.wire.messages import Approved, Extend, Halt, Resume, SetLimits
+
+GAIN = Decimal(980_000)
+"""Home price at which the usual round trip wins."""
+
+
+def halts(world) -> list[str]:
+    return [event.cause for event in world.events if isinstance(event, Halted)]
+
+
+def lost(w) -> Decimal:
+    return -w.World().round_trip().pnl
+
+
+class TestDailyLoss:
+    def test_at_the_limit_and_not_below(self, w) -> None:
+        for limit, causes in ((lost(w) + 1, []), (lost(w), ["daily_loss"]), (lost(w) - 1, ["daily_loss"])):
+            world = w.World(config=w.with_limits(halt_daily_loss=limit, halt_drawdown=Decimal(10**9)))
+            world.round_trip()
+            assert halts(world) == causes
+
+    def test_it_is_in_the_same_batch_as_the_loss(self, w) -> None:
+        world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
+        world.round_trip()
+        assert world.submit(world.entry("ETH")).reason is Refusal.HALTED
+
+    def test_the_next_day_does_not_resume(self, w) -> None:
+        world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
+        world.round_trip()
+        world.tick(86_400_000)
+        assert world.submit(world.entry()).reason is Refusal.HALTED
+
+    def test_once_resumed_it_does_not_halt_again_on_the_same_day(self, w) -> None:
+        world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
+        world.round_trip()
+        world.tell(Resume("seen"))
+        world.round_trip("ETH")  # loses more
+        world.tick()
+        assert halts(world) == ["daily_loss"]
+        world = world.restart()
+        world.tick()
+        assert halts(world) == ["daily_loss"]
+
+    def test_the_next_day_it_halts_for_the_next_days_loss(self, w) -> None:
+        world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
+        world.round_trip()
+        world.tell(Resume("seen"))
+        world.tick(86_400_000)
+        assert len(halts(world)) == 1
+        world.round_trip()
+        assert len(halts(world)) == 2
+
+    def test_another_limit_is_another_matter(self, w) -> None:
+        world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
+        world.round_trip()
+        world.tell(Resume("seen"))
+        world.tell(SetLimits((("halt_daily_loss", "2000"),)))
+        world.tick()
+        assert len(halts(world)) == 1
+        world.round_trip()
+        assert len(halts(world)) == 2
+
+    def test_a_limit_that_is_lowered_halts_with_the_next_tick(self, w) -> None:
+        world = w.World()
+        world.round_trip()
+        world.tell(SetLimits((("halt_daily_loss", "1000"),)))
+        world.tick()
+        assert halts(world) == ["daily_loss"]
+
+
+def test_drawdown(w) -> None:
+    probe = w.World()
+    probe.round_trip(home_out=GAIN)
+    probe.round_trip()
+    fell = probe.state.results.drawdown(probe.day)
+    for limit, causes in ((fell + 1, []), (fell, ["drawdown"])):
+        world = w.World(config=w.with_limits(halt_drawdown=limit))
+        world.round_trip(home_out=GAIN)
+        world.round_trip()
+        assert halts(world) == causes
+
+
+class TestErrors:
+    def reject(self, w, world, apart_ms=0, state="REJECTED") -> None:
+        """One entry, of which one order ends in ``state``."""
+        world.now_ms += apart_ms
+        intent = world.entry()
+        assert isinstance(world.submit(intent), Approved)
+        world.report(intent, w.OrderResult(intent.home, state))
+        world.report(intent, w.expired(intent.home), w.expired(intent.away))
+        world.conclude(intent)
+
+    @pytest.mark.parametrize(
+        ("state", "key"), [("REJECTED", "halt_rejects_per_min"), ("UNKNOWN", "halt_unknown_per_min")]
+    )
+    def test_so_many_within_a_minute(self, w, state, key) -> None:
+        world = w.World(config=w.with_limits(**{key: 3}))
+        self.reject(w, world, state=state)
+        self.reject(w, world, state=state)
+        assert halts(world) == []
+        self.reject(w, world, state=state)
+        assert halts(world) == ["errors"]
+        assert "within a minute, the limit is 3" in world.state.standing.halt.reason
+
+    def test_older_than_a_minute_is_forgotten(self, w) -> None:
+        world = w.World(config=w.with_limits(halt_rejects_per_min=3))
+        for _ in range(10):
+            self.reject(w, world, apart_ms=30_000)
+        assert halts(world) == []
+
+    def test_hedges_count_and_pass(self, w) -> None:
+        world = w.World(config=w.with_limits(halt_hedges_per_min=2))
+        intent = world.entry()
+        world.submit(intent)
+        for n in (1, 2, 3):
+            order = w.Order(
+                f"{intent.intent_id}-h{n}", intent.home.market, "sell", Decimal(1), Decimal(1), "hedge"
+            )
+            assert isinstance(world.ask(Extend(0, 1, intent.intent_id, order)), Approved)
+        assert halts(world) == ["errors"]
+
+    def test_after_a_resume_it_counts_anew(self, w) -> None:
+        world = w.World(config=w.with_limits(halt_rejects_per_min=2))
+        self.reject(w, world)
+        self.reject(w, world)
+        world.tell(Resume("mended"))
+        self.reject(w, world)
+        world.tick()
+        assert halts(world) == ["errors"]
+        self.reject(w, world)
+        assert halts(world) == ["errors", "errors"]
+
+
+class TestStaleFeeds:
+    @pytest.fixture
+    def world(self, w):
+        return w.World(config=w.with_limits(halt_stale_feeds_s=2.0))
+
+    def test_so_long_without_a_word(self, world) -> None:
+        world.tick(feeds_silent=True)
+        world.tick(1999, feeds_silent=True)
+        assert halts(world) == []
+        world.tick(1, feeds_silent=True)
+        assert halts(world) == ["stale_feeds"]
+
+    def test_a_word_in_between_begins_anew(self, world) -> None:
+        world.tick(feeds_silent=True)
+        world.tick(1500)
+        world.tick(1500, feeds_silent=True)
+        assert halts(world) == []
+
+    def test_it_does_not_resume_by_itself(self, world) -> None:
+        world.tick(feeds_silent=True)
+        world.tick(3000, feeds_silent=True)
+        world.tick(3000)
+        assert world.submit(world.entry()).reason is Refusal.HALTED
+        world.tell(Resume(""))
+        assert isinstance(world.submit(world.entry()), Approved)
+
+    def test_resumed_too_early_it_halts_again(self, world) -> None:
+        world.tick(feeds_silent=True)
+        world.tick(3000, feeds_silent=True)
+        world.tell(Resume(""))
+        world.tick(1, feeds_silent=True)
+        world.tick(1000, feeds_silent=True)
+        assert len(halts(world)) == 1
+        world.tick(1000, feeds_silent=True)
+        assert len(halts(world)) == 2
+
+
+def test_one_halt_is_enough(w) -> None:
+    world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000), halt_drawdown=Decimal(1000)))
+    world.tell(Halt("lunch", flatten=False))
+    world.core.commit()
+    world.tick(feeds_silent=True)
+    world.tick(60_000, feeds_silent=True)
+    assert halts(world) == ["operator"]

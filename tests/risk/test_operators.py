@@ -1,0 +1,314 @@
+"""What people tell risk: halt, resume, close, limits; and that it outlives whatever happens."""
+
+from decimal import Decimal
+
+import pytest
+
+from arbshard.ledger.events import ClosesOrdered, Halted, LimitsChanged, Resumed
+from arbshard.ledger.verify import verify
+from arbshard.model.refusal import Refusal
+from arbshard.wire.messages import (
+    Approved,
+    Close,
+    Denied,
+    Done,
+    Halt,
+    Instructed,
+    Instructions,
+    Limits,
+    Positions,
+    Resume,
+    SetLimits,
+    ShowLimits,
+    ShowPositions,
+)
+
+
+@pytest.fixture
+def world(w):
+    return w.World()
+
+
+def instructed(world) -> Instructed:
+    return world.ask(Instructions(0, 1))
+
+
+class TestHalt:
+    def test_entries_are_refused_and_exits_pass(self, world) -> None:
+        position = world.open_position()
+        assert world.tell(Halt("lunch", flatten=False)) == Done(
+            "halted: no new entries until somebody resumes"
+        )
+        reply = world.submit(world.entry("ETH"))
+        assert (reply.reason, reply.detail) == (Refusal.HALTED, "lunch")
+        assert isinstance(world.submit(world.exit_of(position)), Approved)
+        assert (world.events[-3].cause, world.events[-3].reason) == ("operator", "lunch")
+
+    def test_workers_are_told(self, world) -> None:
+        before = instructed(world)
+        world.tell(Halt("", flatten=False))
+        after = instructed(world)
+        assert (before.halted, after.halted) == (False, True)
+        assert after.serial != before.serial
+        welcome = world.ask(world.hello(epoch=2))
+        assert (welcome.halted, welcome.serial) == (True, after.serial)
+
+    def test_it_outlives_restarts_of_everything(self, world) -> None:
+        world.tell(Halt("", flatten=False))
+        world.stop()
+        again = world.restart(run="run-2")
+        again.ask(again.hello())
+        assert again.submit(again.entry()).reason is Refusal.HALTED
+
+    def test_a_second_one_changes_nothing(self, world) -> None:
+        world.tell(Halt("lunch", flatten=False))
+        events = len(world.events)
+        assert "halted already, since 2026-11-18" in world.tell(Halt("tea", flatten=False)).text
+        assert len(world.events) == events
+        assert world.state.standing.halt.reason == "lunch"
+
+    def test_flatten_closes_what_is_open_and_under_way(self, w) -> None:
+        world = w.World(("A", "B", "C"))
+        world.open_position("B")
+        entry = world.entry("A")
+        world.submit(entry)
+        answer = world.tell(Halt("", flatten=True))
+        assert answer.pairs == ("A", "B")
+        assert instructed(world).closing == (("A", "kill_switch"), ("B", "kill_switch"))
+        world.report(entry, w.filled(entry.home), w.filled(entry.away))
+        opened = world.conclude(entry).position
+        assert dict(instructed(world).closing).keys() == {"A", "B"}  # it opened after the order
+        world.carry_out(world.exit_of(opened, reason="kill_switch"), done=True)
+        assert dict(instructed(world).closing).keys() == {"B"}
+
+    def test_flatten_after_a_halt(self, world) -> None:
+        world.open_position()
+        world.tell(Halt("", flatten=False))
+        assert world.tell(Halt("", flatten=True)).pairs == ("BTC",)
+        assert isinstance(world.events[-1], ClosesOrdered)
+
+    def test_a_long_reason_is_cut(self, world) -> None:
+        world.tell(Halt("x" * 5000, flatten=False))
+        assert len(world.state.standing.halt.reason) == 200
+
+
+class TestResume:
+    def test_entries_again(self, world) -> None:
+        world.tell(Halt("lunch", flatten=False))
+        assert world.tell(Resume("back")).text.startswith("resumed; it was halted since 2026-11-18")
+        assert isinstance(world.events[-1], Resumed)
+        assert isinstance(world.submit(world.entry()), Approved)
+        assert not instructed(world).halted
+
+    def test_nothing_to_resume(self, world) -> None:
+        events = len(world.events)
+        assert world.tell(Resume("")) == Done("nothing is halted")
+        assert len(world.events) == events
+
+    def test_not_while_the_books_do_not_balance(self, world) -> None:
+        world.events += world.core.note_break("upbit KRW: 1 by the fills, 2 by the ledger", world.now_ms)
+        world.core.commit()
+        answer = world.tell(Resume(""))
+        assert isinstance(answer, Denied)
+        assert "do not balance" in answer.why
+        assert world.submit(world.entry()).reason is Refusal.HALTED
+
+    def test_a_halt_by_hand_hides_no_break(self, world) -> None:
+        world.tell(Halt("lunch", flatten=False))
+        assert world.core.note_break("x", world.now_ms) == []
+        assert isinstance(world.tell(Resume("")), Denied)
+
+
+class TestClose:
+    @pytest.fixture(autouse=True)
+    def opened(self, world):
+        self.btc = world.open_position("BTC")
+        self.eth = world.open_position("ETH")
+
+    @pytest.mark.parametrize("name", ["BTC", "btc", "KRW-BTC", "BTCUSDT"])
+    def test_one_by_any_name(self, world, name) -> None:
+        assert world.tell(Close((name,))) == Done("closing BTC", ("BTC",))
+        assert instructed(world).closing == (("BTC", "manual"),)
+
+    def test_all(self, world) -> None:
+        assert world.tell(Close(())).pairs == ("BTC", "ETH")
+
+    def test_until_it_is_flat_nothing_is_entered(self, w) -> None:
+        world = w.World(config=w.with_limits(symbol_positions_max=2))
+        first, second = world.open_position(), world.open_position()
+        world.tell(Close(("BTC",)))
+        assert world.submit(world.entry()).reason is Refusal.PAIR_CLOSING
+        assert isinstance(world.submit(world.entry("ETH")), Approved)
+        world.carry_out(world.exit_of(first, reason="manual"), done=True)
+        assert instructed(world).closing == (("BTC", "manual"),)
+        world.carry_out(world.exit_of(second), done=True)  # by whatever reason
+        assert instructed(world).closing == ()
+        assert isinstance(world.submit(world.entry()), Approved)
+
+    def test_a_part_that_is_left_is_closed_too(self, w, world) -> None:
+        world.tell(Close(("BTC",)))
+        leave = world.exit_of(self.btc, reason="manual")
+        world.submit(leave)
+        world.report(leave, w.filled(leave.home, leave.home.quantity / 2), w.expired(leave.away))
+        assert world.conclude(leave).position.state == "OPEN"
+        assert instructed(world).closing == (("BTC", "manual"),)
+
+    def test_it_outlives_a_restart_and_is_in_the_welcome(self, world) -> None:
+        world.tell(Close(("BTC",)))
+        again = world.restart()
+        assert again.ask(again.hello(epoch=2)).closing == (("BTC", "manual"),)
+
+    def test_twice_is_once(self, world) -> None:
+        world.tell(Close(("BTC",)))
+        events = len(world.events)
+        assert world.tell(Close(("BTC",))).pairs == ("BTC",)
+        assert len(world.events) == events
+
+    def test_nothing_open(self, world) -> None:
+        world.carry_out(world.exit_of(self.btc), done=True)
+        assert world.tell(Close(("BTC",))) == Done("nothing is open")
+        assert world.tell(Close(("BTC", "ETH"))).pairs == ("ETH",)
+
+    def test_a_name_that_is_not_traded(self, world) -> None:
+        assert world.tell(Close(("BTC", "XRP"))) == Denied("XRP is not traded in this run")
+        assert instructed(world).closing == ()
+
+    def test_positions_of_pairs_that_this_run_does_not_trade(self, w, world) -> None:
+        smaller = w.World(("BTC",), ready=False, now_ms=world.now_ms)
+        for event in world.events:
+            smaller.state.apply(event)
+        answer = smaller.tell(Close(()))
+        assert answer == Done("closing BTC; not traded in this run, so left open: ETH", ("BTC",))
+
+    def test_positions_are_shown(self, world) -> None:
+        world.tell(Close(("ETH",)))
+        assert world.tell(ShowPositions()) == Positions((self.btc, self.eth), (("ETH", "manual"),))
+
+
+class TestLimits:
+    def set(self, world, *changes, symbol=""):
+        return world.tell(SetLimits(changes, symbol))
+
+    def test_the_next_intent_feels_it(self, world) -> None:
+        answer = self.set(world, ("portfolio_notional_max", "100000"))
+        assert answer == Done("portfolio_notional_max = 100000")
+        assert world.submit(world.entry()).reason is Refusal.PORTFOLIO_NOTIONAL
+        assert (
+            self.set(world, ("portfolio_notional_max", "")).text == "portfolio_notional_max = as configured"
+        )
+        assert isinstance(world.submit(world.entry()), Approved)
+
+    def test_of_one_symbol(self, world) -> None:
+        assert self.set(world, ("order_notional_max", "100000"), symbol="KRW-BTC").text.startswith("BTC: ")
+        assert world.submit(world.entry("BTC")).reason is Refusal.ORDER_NOTIONAL
+        assert isinstance(world.submit(world.entry("ETH")), Approved)
+
+    def test_a_symbols_word_stands_above_that_for_all(self, world) -> None:
+        self.set(world, ("order_notional_max", "3000000"), symbol="BTC")
+        self.set(world, ("order_notional_max", "100000"))
+        assert isinstance(world.submit(world.entry("BTC")), Approved)
+        assert world.submit(world.entry("ETH")).reason is Refusal.ORDER_NOTIONAL
+
+    def test_it_outlives_a_restart(self, world) -> None:
+        self.set(world, ("order_notional_max", "100000"))
+        assert world.restart().submit(world.entry()).reason is Refusal.ORDER_NOTIONAL
+
+    @pytest.mark.parametrize(
+        ("changes", "symbol", "said"),
+        [
+            ((), "", "names no limit"),
+            ((("nope", "1"),), "", "unknown key 'limits.nope'; known here: symbol_notional_max"),
+            ((("nope", ""),), "", "unknown key 'limits.nope'"),
+            ((("nope", "1"),), "BTC", "unknown key 'limits.nope'"),
+            ((("symbol_positions_max", "0"),), "", "limits.symbol_positions_max: Expected `int` >= 1"),
+            ((("daily_loss_max", "much"),), "", "limits.daily_loss_max: Invalid decimal string"),
+            ((("daily_loss_max", "NaN"),), "", "limits.daily_loss_max: must be a number"),
+            ((("daily_loss_max", "-5"),), "", "limits.daily_loss_max: must be a number that is not negative"),
+            ((("daily_loss_max", "5"),), "BTC", "limits.daily_loss_max: is not a limit of one symbol"),
+            ((("time_zone", "UTC"),), "", "limits.time_zone: is read at the start only"),
+            (
+                (("order_notional_max", "5"), ("tighten_at", "2")),
+                "",
+                "limits.tighten_at: Expected `float` <= 1",
+            ),
+        ],
+    )
+    def test_what_makes_no_sense_changes_nothing(self, world, changes, symbol, said) -> None:
+        events = len(world.events)
+        answer = self.set(world, *changes, symbol=symbol)
+        assert isinstance(answer, Denied)
+        assert answer.why.startswith("limits set: ")
+        assert said in answer.why
+        assert len(world.events) == events
+
+    def test_an_unknown_symbol(self, world) -> None:
+        assert self.set(world, ("order_notional_max", "5"), symbol="XRP") == Denied(
+            "XRP is not traded in this run"
+        )
+        assert world.tell(ShowLimits("XRP")) == Denied("XRP is not traded in this run")
+
+    def test_what_is_so_already_is_no_event(self, world) -> None:
+        self.set(world, ("order_notional_max", "5"))
+        events = len(world.events)
+        assert self.set(world, ("order_notional_max", "5")) == Done("nothing changes")
+        assert len(world.events) == events
+
+    def test_shown_with_what_was_changed_and_what_is_used(self, world) -> None:
+        world.open_position()
+        self.set(world, ("portfolio_notional_max", "700000"))
+        shown = world.tell(ShowLimits())
+        assert isinstance(shown, Limits)
+        lines = {line.key: line for line in shown.lines}
+        assert set(lines) == set(type(world.config.limits).__struct_fields__)
+        line = lines["portfolio_notional_max"]
+        assert (line.value, line.configured, line.factor) == ("700000", "100000000", "1")
+        assert Decimal(line.used) == world.state.exposure
+        assert lines["portfolio_positions_max"].used == "1"
+        assert lines["tighten_at"].value == "0.5"
+        assert shown.day == "2026-11-18"
+        assert shown.halted == ""
+
+    def test_shown_of_one_symbol(self, world) -> None:
+        self.set(world, ("symbol_positions_max", "4"), symbol="BTC")
+        world.round_trip("BTC")
+        lines = {line.key: line for line in world.tell(ShowLimits("BTCUSDT")).lines}
+        assert (lines["symbol_positions_max"].value, lines["symbol_positions_max"].configured) == ("4", "1")
+        assert Decimal(lines["symbol_daily_loss_max"].used) > 1000
+        assert lines["loss_streak_max"].used == "1"
+        other = {line.key: line for line in world.tell(ShowLimits("ETH")).lines}
+        assert (other["symbol_positions_max"].value, other["loss_streak_max"].used) == ("1", "0")
+
+    def test_a_halt_is_shown(self, world) -> None:
+        world.tell(Halt("lunch", flatten=False))
+        assert world.tell(ShowLimits()).halted == "operator: lunch"
+
+
+def test_the_ledger_has_it_all_and_verifies(w, world, tmp_path) -> None:
+    world.open_position()
+    world.tell(SetLimits((("order_notional_max", "3000000"),)))
+    world.tell(Halt("", flatten=True))
+    world.carry_out(
+        world.exit_of(world.state.get_symbol_positions("BTC")[0], reason="kill_switch"), done=True
+    )
+    world.tell(Resume(""))
+    world.open_position()
+    world.stop()
+    kinds = {type(event) for event in world.events}
+    assert {Halted, Resumed, ClosesOrdered, LimitsChanged} <= kinds
+    world.write_ledger(tmp_path / "ledger.sqlite")
+    report = verify(tmp_path / "ledger.sqlite")
+    assert report.differences == ()
+    assert report.kinds["Halted"] == 1
+
+
+def test_an_entry_while_halted_does_not_verify(w, world, tmp_path) -> None:
+    world.tell(Halt("", flatten=False))
+    halted = world.events.pop()
+    world.events.insert(1, halted)  # as if it had been ignored
+    world.tell(Resume(""))
+    resumed = world.events.pop()
+    assert isinstance(resumed, Resumed)
+    world.open_position()
+    world.write_ledger(tmp_path / "ledger.sqlite")
+    (difference,) = verify(tmp_path / "ledger.sqlite").differences
+    assert difference.endswith("was approved while everything was halted")
