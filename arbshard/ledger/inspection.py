@@ -55,7 +55,8 @@ class Inspection:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         try:
             check_pages(self._connection, self._path)
-            check_numbers(self._connection, self._path)
+            if not self._is_stopped:
+                check_numbers(self._connection, self._path)
         except sqlite3.Error as error:
             if not self._is_stopped:
                 self._problem = failure(self._path, "cannot be read", error)

@@ -1,6 +1,6 @@
 """From the ledger to the state: start-up and recovery are this one code. Called by ``arbshard.risk``."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -79,17 +79,25 @@ class Recovery(NamedTuple, Generic[State]):
     """Why snapshots were not used, a sentence each."""
 
 
-def recover(store: LedgerStore, codec: StateCodec[State]) -> Recovery[State]:
+def _no_progress() -> None:
+    pass
+
+
+def recover(
+    store: LedgerStore, codec: StateCodec[State], on_progress: Callable[[], None] = _no_progress
+) -> Recovery[State]:
     """The state after the last event: from the newest snapshot that can be trusted, or from the beginning.
 
-    After it the store is ready to append. Raises ``LedgerDamaged`` naming what is at fault, ``LedgerError``.
+    After it the store is ready to append. ``on_progress`` is called every thousand events: replaying a long ledger
+    takes time, and whoever waits should see that it goes on. Raises ``LedgerDamaged`` naming what is at fault,
+    ``LedgerError``.
     """
     ignored: list[str] = []
     found = _load_newest(store, codec, ignored)
     if found is not None:
         snapshot, state = found
         try:
-            count = _carry_on(store, codec, state, snapshot)
+            count = _carry_on(store, codec, state, snapshot, on_progress)
         except LedgerDamaged as error:
             # Either what follows it is damaged or the snapshot is wrong: the beginning tells.
             ignored.append(f"what follows the snapshot at event {snapshot.seq} does not fit: {error}")
@@ -99,12 +107,17 @@ def recover(store: LedgerStore, codec: StateCodec[State]) -> Recovery[State]:
     if ignored or not store.ended_in_order:
         store.check_pages()
     state = codec.fresh()
-    count = _carry_on(store, codec, state, None)
+    count = _carry_on(store, codec, state, None, on_progress)
     return Recovery(state, 0, count, tuple(ignored))
 
 
 def replay(
-    events: Iterable[tuple[int, Event]], state: Replayable, *, after: int = 0, ledger: Path | None = None
+    events: Iterable[tuple[int, Event]],
+    state: Replayable,
+    *,
+    after: int = 0,
+    ledger: Path | None = None,
+    on_progress: Callable[[], None] = _no_progress,
 ) -> int:
     """Apply all events in order; their number. ``after`` is the last event that ``state`` already holds.
 
@@ -126,13 +139,20 @@ def replay(
             raise _damaged(ledger, f"event {seq}: {said}") from error
         if expected % _COMMIT_EVERY == 0:
             state.commit()
+            on_progress()
     state.commit()
     return expected - after
 
 
-def _carry_on(store: LedgerStore, codec: StateCodec[State], state: State, snapshot: Snapshot | None) -> int:
+def _carry_on(
+    store: LedgerStore,
+    codec: StateCodec[State],
+    state: State,
+    snapshot: Snapshot | None,
+    on_progress: Callable[[], None],
+) -> int:
     after = snapshot.seq if snapshot is not None else 0
-    count = replay(store.events(after), state, after=after, ledger=store.path)
+    count = replay(store.events(after), state, after=after, ledger=store.path, on_progress=on_progress)
     store.resume(snapshot, codec.owned(state))
     return count
 

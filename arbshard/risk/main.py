@@ -82,7 +82,12 @@ def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
         began_ns = clock.monotonic_ns()
         version = digest_of(PortfolioCodec.__module__)
         codec = PortfolioCodec(version or "")
-        found = recover(store, codec)
+
+        def beat() -> None:
+            page.add(page.counter("beat"))
+            page.set(page.counter("beat_ns"), clock.monotonic_ns())
+
+        found = recover(store, codec, beat)
         state = found.state
         took_ms = (clock.monotonic_ns() - began_ns) // 1_000_000
         for why in found.ignored:
