@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
+# Tests side by side: most of the integration tests' time is waiting for real processes.
+JOBS   ?= 3
 
 .PHONY: run test check perf setup lock clean
 
@@ -11,7 +13,7 @@ run: setup
 	$(BIN)/arbshard run $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

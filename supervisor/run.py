@@ -130,11 +130,13 @@ class Run:
             self._feeds.append(feed)
         await asyncio.gather(*(feed.start() for feed in self._feeds))
         await self._tree.until_ready(
-            risk, lambda: self._page_shows(self.files.risk_page, "ready", 1), _READY_S
+            risk,
+            lambda: self._page_value(self.files.risk_page, "ready") >= 1,
+            _READY_S,
+            lambda: self._page_value(self.files.risk_page, "beat"),  # it replays a long ledger
         )
         for shard, worker in enumerate(workers):
-            shows = partial(self._page_shows, self.files.worker_page(shard), "state", WorkerState.RUNNING)
-            await self._tree.until_ready(worker, shows, _READY_S)
+            await self._tree.until_ready(worker, partial(self._is_running, shard), _READY_S)
         self._find_unattended(universe)
         self._books.set_phase(Phase.RUNNING)
         self._state = "running"
@@ -179,6 +181,9 @@ class Run:
             return
         self._state = "draining"
         self._tree.ending = True
+        if any(child.name == "risk" and not child.pid for child in self._tree.children):
+            self.alert("risk is gone: nothing can be closed; the next start takes the positions over")
+            return
         self._books.set_phase(Phase.DRAINING_KEEP if self.keeps_positions else Phase.DRAINING)
         get_logger().info("stopping", positions="kept" if self.keeps_positions else "closed")
         deadline_ns = self._clock.monotonic_ns() + int(self.config.run.stop_timeout_s * 1e9)
@@ -261,12 +266,15 @@ class Run:
             case control.Ping():
                 return control.encode(control.Done(self._state))
 
-    def _page_shows(self, path: Path, counter: str, at_least: int) -> bool:
+    def _is_running(self, shard: int) -> bool:
+        return self._page_value(self.files.worker_page(shard), "state") >= WorkerState.RUNNING
+
+    def _page_value(self, path: Path, counter: str) -> int:
         try:
             with PageReader.attach(path) as page:
-                return page.value(counter) >= at_least
+                return page.value(counter)
         except SharedMemoryError:
-            return False  # not made yet
+            return 0  # not made yet
 
     def _children_changed(self) -> None:
         self._run_dir.note_children({child.name: child.pid for child in self._tree.children if child.pid})

@@ -42,14 +42,26 @@ class Tree:
         child.start()
         self._on_change()
 
-    async def until_ready(self, child: Child, is_ready: Callable[[], bool], timeout_s: float) -> None:
+    async def until_ready(
+        self,
+        child: Child,
+        is_ready: Callable[[], bool],
+        timeout_s: float,
+        progress: Callable[[], int] = lambda: 0,
+    ) -> None:
         """Wait until ``child`` is at work. A child that ends or stays silent is a start-up failure.
+
+        As long as ``progress`` moves (risk replaying a long ledger), the time-out begins anew.
 
         Raises ``UsageError`` with the child's own words when it says that settings are wrong (exit code 2),
         ``ChildFailed`` otherwise.
         """
+        seen = progress()
         deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
         while not is_ready():
+            if (now_seen := progress()) != seen:
+                seen = now_seen
+                deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
             code = child.poll()
             if code == 2:
                 raise UsageError(child.last_words())

@@ -4,6 +4,8 @@ Every request may come twice, late, or after a restart of risk: what is known al
 makes no event. Decisions stand under reserve until ``commit``; when the ledger cannot be written, ``rollback``.
 """
 
+from decimal import Decimal
+
 from arbshard.config import Config, zone_of
 from arbshard.ledger.events import (
     Event,
@@ -202,6 +204,7 @@ class RiskCore:
             halted=state.standing.halt is not None,
             closing=tuple(state.standing.closing.items()),
             serial=state.standing.serial,
+            residues=tuple((base, residue) for base in bases if (residue := state.results.residue_of(base))),
         )
 
     def _fund(self, request: Fund, now_ms: int) -> Decision:
@@ -321,7 +324,7 @@ class RiskCore:
                 return self._unknown(request.intent_id)
             base = outcome.pair
             free = self._free(self._pairs[base]) if base in self._pairs else ()
-            return Settled(request.intent_id, outcome.position, free), []
+            return Settled(request.intent_id, outcome.position, free, self._residue(base)), []
         pair = self._pairs.get(trade.intent.pair)
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
@@ -347,7 +350,10 @@ class RiskCore:
             kind: type[PositionStatement] = statement_kind(position, is_new=before is None)
             events.append(kind(at_ms=now_ms, intent_id=request.intent_id, position=position))
         self._apply(events)
-        return Settled(request.intent_id, position, self._free(pair)), events
+        return Settled(request.intent_id, position, self._free(pair), self._residue(pair.base)), events
+
+    def _residue(self, base: str) -> Decimal:
+        return self.state.results.residue_of(base)
 
     def _moment(self, now_ms: int, now_ns: int | None) -> Moment:
         day = self.days.day_at(now_ms).number

@@ -140,6 +140,10 @@ class Results:
                 coin = venue, position.pair
                 put(self.residue, coin, self.residue.get(coin, ZERO) + left)
 
+    def residue_of(self, coin: str) -> Decimal:
+        """What closed positions have left of ``coin``, over all venues."""
+        return sum((left for (_, base), left in self.residue.items() if base == coin), ZERO)
+
     def count(self, table: dict[str, int], symbol: str) -> None:
         """One more of ``approved`` or ``doubted``."""
         self._journal.put(table, symbol, table.get(symbol, 0) + 1)

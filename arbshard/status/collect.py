@@ -1,5 +1,6 @@
 """Reads a running instance's pages into a ``Status``. Asks nobody: the hot path never notices."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class Collector:
             for venue in note.venues
         )
         is_dead = note.state != "ended" and now_ns - beat_ns > SUPERVISOR_SILENT_NS
-        problems = _problems(note, shards, venues, risk)
+        problems = (*_problems(note, shards, venues, risk), *_standing(risk_note))
         state = "dead" if is_dead else note.state
         return Status(
             name=note.name,
@@ -223,6 +224,16 @@ def _problems(
         found.append(f"risk is {risk.state}")
     found += [f"open position without a worker: {position}" for position in note.unattended]
     return tuple(found)
+
+
+def _standing(note: RiskNote) -> Iterator[str]:
+    """What risk or a person has stopped."""
+    if note.halt is not None:
+        yield f"halted ({note.halt.cause}): {note.halt.reason or 'no reason given'}; 'arbshard resume' ends it"
+    if note.broken:
+        yield f"accounting break: {note.broken}"
+    for pair, reason in note.closing.items():
+        yield f"{pair} is being closed ({reason})"
 
 
 def _latency(histogram: Histogram) -> Latency:

@@ -11,6 +11,7 @@ import msgspec
 
 from arbshard.errors import ProtocolError
 from arbshard.model.intent import ExitReason, FxQuote, Intent, OpenIntent
+from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
@@ -100,6 +101,8 @@ class Welcome(_Reply, frozen=True):
     closing: Closings = ()
     serial: int = 0
     """See ``Instructed``."""
+    residues: tuple[tuple[str, Decimal], ...] = ()
+    """(pair, residue) of the worker's pairs that have one: see ``Settled``."""
 
 
 class Funded(_Reply, frozen=True):
@@ -135,6 +138,8 @@ class Settled(_Reply, frozen=True):
     intent_id: str
     position: Position | None
     available: Available
+    residue: Decimal = ZERO
+    """Base that closed positions of the pair have left over (negative: are short of), on both venues."""
 
 
 class Instructed(_Reply, frozen=True):

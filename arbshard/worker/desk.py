@@ -6,6 +6,7 @@ reply, so that a successor begins where this process ended.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from functools import partial
 
 from arbshard.clock import Clock
@@ -15,7 +16,7 @@ from arbshard.execution.executor import ExecutorFactory, Outcome
 from arbshard.execution.plan import plan_entry, plan_exit
 from arbshard.log import get_logger
 from arbshard.model.intent import OpenIntent
-from arbshard.model.money import exact
+from arbshard.model.money import ZERO, exact
 from arbshard.model.position import Position
 from arbshard.wire.messages import Available, Welcome
 from arbshard.worker.meter import Meter
@@ -44,6 +45,8 @@ class Desk:
         self._on_failure = on_failure
         self._positions: dict[str, dict[str, Position]] = {base: {} for base in engine.pairs}
         self._free: dict[tuple[str, str], float] = {}
+        self._residues: dict[str, Decimal] = {}
+        """Left-over base of each pair's closed positions; its next exit uses it up."""
         self._funded: set[str] = set()
         self._funding: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -54,6 +57,7 @@ class Desk:
         """Begin with what risk knows: positions, intents without outcome, balances."""
         self._prefix = f"s{welcome.session}-{shard}-{epoch}"
         self._funded = set(welcome.funded)
+        self._residues = dict(welcome.residues)
         for position in welcome.positions:
             self._positions[position.pair][position.position_id] = position
         self._update_funds(welcome.available)
@@ -87,16 +91,19 @@ class Desk:
         state.busy = True
         now_ms = self._clock.wall_ms()
         before: Position | None = None
+        residue = self._residues.get(state.pair.base, ZERO)
         if isinstance(trade, Exit):
             before = self._positions[state.pair.base][trade.position_id]
-            intent = plan_exit(trade, before, intent_id, now_ms, self._config.execution)
+            intent = plan_exit(trade, before, intent_id, now_ms, self._config.execution, residue)
         else:
             intent = plan_entry(trade, intent_id, now_ms)
             self._meter.count("opportunities")
         executor = self._executors.get_executor(state.pair.base)
         assert executor is not None, state.pair.base
         self._spawn(
-            self._settle(state, partial(executor.execute, intent, before), is_exit=before is not None)
+            self._settle(
+                state, partial(executor.execute, intent, before, residue), is_exit=before is not None
+            )
         )
 
     def fund(self) -> None:
@@ -126,7 +133,10 @@ class Desk:
         before = self._positions[state.pair.base].get(intent.position_id) if intent.kind == "exit" else None
         executor = self._executors.get_executor(state.pair.base)
         assert executor is not None, state.pair.base
-        await self._settle(state, partial(executor.resume, taken_over, before), is_exit=intent.kind == "exit")
+        residue = self._residues.get(state.pair.base, ZERO)
+        await self._settle(
+            state, partial(executor.resume, taken_over, before, residue), is_exit=intent.kind == "exit"
+        )
 
     async def _settle(
         self, state: PairState, run: Callable[[], Coroutine[None, None, Outcome]], *, is_exit: bool
@@ -141,6 +151,7 @@ class Desk:
                 state.exit_rest_until_ns = now_ns + rest_ns
         if outcome.settled is not None:
             self._update_funds(outcome.settled.available)
+            self._residues[state.pair.base] = outcome.settled.residue
             position = outcome.settled.position
             mine = self._positions[state.pair.base]
             if position is not None and position.state == "OPEN":

@@ -234,6 +234,7 @@ async def test_decisions_are_those_of_the_engine(recording, quick, tmp_path):
     offset_ms = recording.records[0].exchange_ms - recording.records[0].received_ns // 1_000_000
     ends: dict[str, object] = {}
     held: dict[str, dict] = {base: {} for base in engine.pairs}
+    residue = dict.fromkeys(engine.pairs, Decimal(0))
     decided = []
     watched_ns = 0
     names = iter(sorted(wanted, key=lambda name: int(name.rpartition("-")[2])))
@@ -248,6 +249,7 @@ async def test_decisions_are_those_of_the_engine(recording, quick, tmp_path):
                 held[base][position.position_id] = position
             elif position is not None:
                 held[base].pop(position.position_id, None)
+                residue[base] += position.imbalance
             engine.hold(state, held[base].values())
             state.busy = False
             state.rest_until_ns = (end_ms - offset_ms) * 1_000_000 + int(quick.strategy.cooldown_ms * 1e6)
@@ -267,7 +269,7 @@ async def test_decisions_are_those_of_the_engine(recording, quick, tmp_path):
                 intent = plan_entry(trade, name, now_ms)
             else:
                 position = held[state.pair.base][trade.position_id]
-                intent = plan_exit(trade, position, name, now_ms, quick.execution)
+                intent = plan_exit(trade, position, name, now_ms, quick.execution, residue[state.pair.base])
             decided.append(intent)
             state.busy = True
             ends[state.pair.base] = (name, reports[name].at_ms) if name in reports else (name, 1 << 62)

@@ -26,10 +26,22 @@ class TestStatus:
         assert row(drawing, "this run") == [
             "this", "run", "101", "102", "103", "49.8%", "-106,106", "KRW", "107,108", "109,110",
         ]  # fmt: skip
-        assert row(drawing, "ledger") == ["ledger", "111", "112", "113", "-", "+116,116", "KRW", "117,117", "0"]
+        assert row(drawing, "ledger") == [
+            "ledger",
+            "111",
+            "112",
+            "113",
+            "-",
+            "+116,116",
+            "KRW",
+            "117,117",
+            "0",
+        ]
 
     def test_equity_names_what_has_no_price(self, status, drawn):
-        assert "Equity 987,654,321 KRW at the bids of now, without XYZ (no price)" in drawn(render_status(status))
+        assert "Equity 987,654,321 KRW at the bids of now, without XYZ (no price)" in drawn(
+            render_status(status)
+        )
         assert "no price" not in drawn(render_status(replace(status, unpriced=())))
 
     def test_shards(self, status, row):

@@ -11,6 +11,7 @@ from arbshard.engine.closing import close_now
 from arbshard.engine.edge import find_edge
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
 from arbshard.execution.executor import Outcome
+from arbshard.execution.plan import plan_exit
 from arbshard.model.intent import OpenIntent
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Funded, Refused, Settled, Welcome
@@ -31,16 +32,19 @@ class Executor:
     def __init__(self):
         self.intents = []
         self.befores = []
+        self.residues = []
         self.resumed = []
         self.end = asyncio.Event()
         self.outcome = None
 
-    async def execute(self, intent, before):
+    async def execute(self, intent, before, residue):
+        self.residues.append(residue)
         self.intents.append(intent)
         self.befores.append(before)
         return await self._ended()
 
-    async def resume(self, taken_over, before):
+    async def resume(self, taken_over, before, residue):
+        self.residues.append(residue)
         self.resumed.append(taken_over)
         self.befores.append(before)
         return await self._ended()
@@ -223,6 +227,17 @@ class TestAct:
         assert room.desk.open_positions == len(room.btc.held) == left
         if left:
             assert room.btc.held[0].long_base == 0.0004
+
+    async def test_what_a_closed_position_left_over_is_for_the_next_exit(self, make, room):
+        room.desk.act(room.btc, entry(make))
+        await turn()
+        left_over = Settled("s5-2-9-1", None, (), Decimal("0.00007"))
+        await finish(room, "BTC", Outcome(None, left_over))
+        room.desk.act(room.btc, leaving(make, room))
+        await turn()
+        assert room.executors.made["BTC"].residues == [Decimal(0), Decimal("0.00007")]
+        plain = plan_exit(leaving(make, room), make.position(), "x", 0, Config().execution)
+        assert room.executors.made["BTC"].intents[-1].away.quantity < plain.away.quantity
 
     async def test_nothing_filled_changes_nothing(self, make, room):
         room.desk.act(room.btc, entry(make))
