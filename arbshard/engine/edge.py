@@ -135,13 +135,13 @@ def find_edge(
         ask_left = ask_size
         while ask_left > 0.0:
             if bid * hurdle < ask:
-                return _edge_of(quantity, asks, bids, terms, fx)
+                return edge_at(quantity, asks, bids, terms, fx)
             by_bid = bid_size / kept
             by_limits = min(cost_left / (ask * cost_rate), sell_left / kept)
             take = min(ask_left, by_bid, by_limits)
             quantity += max(take, 0.0)
             if take >= by_limits:
-                return _edge_of(quantity, asks, bids, terms, fx)
+                return edge_at(quantity, asks, bids, terms, fx)
             cost_left -= take * ask * cost_rate
             sell_left -= take * kept
             ask_left -= take
@@ -149,10 +149,11 @@ def find_edge(
                 bid_size -= take * kept
                 continue
             bid, bid_size = next(bids_left, (0.0, 0.0))
-    return _edge_of(quantity, asks, bids, terms, fx)
+    return edge_at(quantity, asks, bids, terms, fx)
 
 
-def _edge_of(quantity: float, asks: Levels, bids: Levels, terms: Terms, fx: float) -> Edge | None:
+def edge_at(quantity: float, asks: Levels, bids: Levels, terms: Terms, fx: float) -> Edge | None:
+    """The edge of buying ``quantity`` (gross), good or bad; None when no lot is left of it after rounding."""
     if terms.base_kept == 1.0:
         lot = max(terms.buy_lot, terms.sell_lot)  # lots are powers of ten: the coarser fits both
         buy_quantity = sell_quantity = floor_lot(quantity, lot)

@@ -6,19 +6,27 @@ has settled.
 """
 
 import asyncio
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, PaperConfig
+from arbshard.engine.closing import close_now
+from arbshard.engine.edge import edge_at, terms_of
+from arbshard.engine.engine import Entry, Exit, Trade, held_of
+from arbshard.errors import VenueUnavailable
 from arbshard.execution.paper_port import PaperPort
+from arbshard.execution.plan import plan_entry, plan_exit
 from arbshard.execution.ports import BookPort, OrderPort, RiskPort
 from arbshard.execution.two_leg import Ask, Done, Pause, Send, TwoLeg
-from arbshard.model.intent import Intent, OpenIntent
-from arbshard.model.market import Pair
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.intent import ExitReason, Intent, OpenIntent
+from arbshard.model.market import Direction, Pair
 from arbshard.model.money import ZERO, exact
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
+from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
 
 
@@ -65,6 +73,91 @@ class BaseExecutor:
         self._execution = execution
         self._clock = clock
         self._observer = observer
+        self._positions: dict[str, Position] = {}
+        self._pnl: dict[str, Decimal] = {}
+        self._residue = ZERO
+
+    def take_over(self, positions: Iterable[Position], residue: Decimal = ZERO) -> None:
+        """Positions and left-over base that risk knows of from before."""
+        self._positions = {position.position_id: position for position in positions}
+        self._residue = residue
+
+    def get_positions(self) -> tuple[Position, ...]:
+        """Open positions of the pair, as risk last settled them."""
+        return tuple(self._positions.values())
+
+    def get_pnl(self) -> Decimal:
+        """Realised result of the positions this executor has closed, after all fees, in reporting currency."""
+        return sum(self._pnl.values(), ZERO)
+
+    async def execute_trades(self, trades: Iterable[Trade], next_id: Callable[[], str]) -> list[Outcome]:
+        """Carry out what the engine found, one after the other; ``next_id`` makes intent ids.
+
+        Raises ``KeyError`` for an exit of a position that is not open.
+        """
+        outcomes = []
+        for trade in trades:
+            now_ms = self._clock.wall_ms()
+            if isinstance(trade, Exit):
+                before = self._positions[trade.position_id]
+                intent = plan_exit(trade, before, next_id(), now_ms, self._execution, self._residue)
+                outcomes.append(await self.execute(intent, before, self._residue))
+            else:
+                outcomes.append(await self.execute(plan_entry(trade, next_id(), now_ms), None))
+        return outcomes
+
+    async def execute_buy(self, quantity: Decimal, next_id: Callable[[], str]) -> Outcome:
+        """By hand, at the books as they are: buy ``quantity`` (base) on home and sell it on away.
+
+        Limits apply as to any entry. Raises ``VenueUnavailable`` without both books and an FX rate.
+        """
+        return await self._enter("buy_home", quantity, next_id)
+
+    async def execute_sell(self, quantity: Decimal, next_id: Callable[[], str]) -> Outcome:
+        """By hand: sell on home and buy ``quantity`` (base, gross) on away. See ``execute_buy``."""
+        return await self._enter("buy_away", quantity, next_id)
+
+    async def close_position(
+        self, position_id: str, next_id: Callable[[], str], reason: ExitReason = "manual"
+    ) -> Outcome:
+        """Close a position at the books as they are. Raises ``KeyError``, ``VenueUnavailable``."""
+        held = held_of(self._positions[position_id])
+        home, away, fx = self._look()
+        back: Direction = "buy_away" if held.buy_is_home else "buy_home"
+        closing = close_now(held, home, away, fx, terms_of(self.pair, back))
+        (outcome,) = await self.execute_trades(
+            [Exit(self.pair, position_id, back, reason, closing, fx)], next_id
+        )
+        return outcome
+
+    async def _enter(self, direction: Direction, quantity: Decimal, next_id: Callable[[], str]) -> Outcome:
+        home, away, fx = self._look()
+        buys_home = direction == "buy_home"
+        asks, bids, rate = (home.asks, away.bids, fx[0]) if buys_home else (away.asks, home.bids, fx[1])
+        edge = edge_at(float(quantity), asks, bids, terms_of(self.pair, direction), rate)
+        if edge is None:
+            refused = Refused(Refusal.MALFORMED, f"{quantity} {self.pair.base} is less than a lot")
+            return Outcome(refused, None)
+        (outcome,) = await self.execute_trades([Entry(self.pair, direction, edge, fx)], next_id)
+        return outcome
+
+    def _look(self) -> tuple[OrderBookSnapshot, OrderBookSnapshot, tuple[float, float]]:
+        home, away = self._books.tradable(self.pair.home), self._books.tradable(self.pair.away)
+        fx = self._books.fx()
+        if home is None or away is None or fx is None:
+            raise VenueUnavailable(f"{self.pair.base}: no tradable book on both venues, or no FX rate")
+        return home, away, (float(fx.bid), float(fx.ask))
+
+    def _settle(self, settled: Settled) -> None:
+        position = settled.position
+        self._residue = settled.residue
+        if position is None:
+            return
+        if position.state == "OPEN":
+            self._positions[position.position_id] = position
+        else:
+            self._positions.pop(position.position_id, None)
+            self._pnl[position.position_id] = position.pnl or ZERO
 
     async def execute(self, intent: Intent, before: Position | None, residue: Decimal = ZERO) -> Outcome:
         """Ask risk, send both legs, bring them home.
@@ -119,6 +212,7 @@ class BaseExecutor:
                     settled = await self._risk.conclude(
                         machine.intent.intent_id, self._mark(machine.intent), fx, done=closed
                     )
+                    self._settle(settled)
                     return Outcome(None, settled)
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
