@@ -64,6 +64,11 @@ class CorrelationMatrix:
         """The bases it knows, sorted."""
         return tuple(sorted(self._series))
 
+    @property
+    def cells(self) -> Mapping[tuple[str, str], float]:
+        """What is known now, by (base, base) in order of name."""
+        return self._cells
+
     def update(self, now_ns: int) -> int:
         """Bring the next cells up to date, at most once per sample interval; how many were."""
         if now_ns < self._due_ns or not self._order:

@@ -31,6 +31,7 @@ from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
 from arbshard.risk.feeds import FeedWatch
+from arbshard.risk.gaps import GapWatch
 from arbshard.risk.note import NoteWriter
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.server import ExitCode, RiskServer
@@ -109,7 +110,9 @@ def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
             after_crash=not was_stopped,
         )
         _tell_of_strays(state, universe)
-        code = uvloop.run(_serve(files, config, service, core, store, page, books, clock))
+        age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
+        gaps = GapWatch(books, universe, config.series, age_ns_max)
+        code = uvloop.run(_serve(files, config, service, core, store, page, books, gaps, clock))
         if code is ExitCode.LEDGER:
             # The supervisor shows the last line of stderr.
             print(f"risk: {store.failure or 'the ledger failed; the log says why'}", file=sys.stderr)
@@ -127,6 +130,7 @@ async def _serve(
     store: LedgerStore,
     page: PageWriter,
     books: BooksReader,
+    gaps: GapWatch,
     clock: SystemClock,
 ) -> ExitCode:
     with (
@@ -134,7 +138,7 @@ async def _serve(
         contextlib.closing(FeedWatch(files.supervisor_page)) as feeds,
     ):
         note = NoteWriter(core, config.reporting)
-        server = RiskServer(service, core.state, store, page, transport, books, feeds, note, clock)
+        server = RiskServer(service, core.state, store, page, transport, books, feeds, gaps, note, clock)
         # What was loaded stays for good: the collector need not walk it again.
         gc.collect()
         gc.freeze()

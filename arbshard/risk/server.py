@@ -16,6 +16,7 @@ from arbshard.ledger.store import LedgerStore
 from arbshard.log import error_count, get_logger
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.risk.feeds import FeedWatch
+from arbshard.risk.gaps import GapWatch
 from arbshard.risk.note import NoteWriter
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.results import ALL, Totals
@@ -64,6 +65,7 @@ class RiskServer:
         transport: ReplyServer,
         supervisor: Heart,
         feeds: FeedWatch,
+        gaps: GapWatch,
         note: NoteWriter,
         clock: Clock,
     ) -> None:
@@ -74,6 +76,7 @@ class RiskServer:
         self._transport = transport
         self._supervisor = supervisor
         self._feeds = feeds
+        self._gaps = gaps
         self._note = note
         self._clock = clock
         self._parent = os.getppid()
@@ -129,7 +132,7 @@ class RiskServer:
         self._page.record(self._page.histogram("loop_gap"), now_ns - due_ns)
         self._show(now_ns)
         try:
-            self._service.tick(feeds_silent=self._feeds.look(now_ns))
+            self._service.tick(feeds_silent=self._feeds.look(now_ns), correlations=self._gaps.look(now_ns))
             moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
         except LedgerError as error:
             self._failed(error)

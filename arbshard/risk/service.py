@@ -4,6 +4,7 @@ Ledger first: replies leave, and the state keeps what it was changed by, only wh
 batch. When it cannot be written the state is taken back, ``LedgerError`` goes to the owner, and nobody is answered.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from arbshard.clock import Clock
@@ -99,11 +100,16 @@ class RiskService:
         """End the session. Raises ``LedgerError``."""
         self._keep(self._core.stop(self._clock.wall_ms()))
 
-    def tick(self, *, feeds_silent: bool) -> None:
-        """Let risk do what the time alone calls for. ``feeds_silent``: no venue sends anything.
+    def tick(
+        self, *, feeds_silent: bool, correlations: Mapping[tuple[str, str], float] | None = None
+    ) -> None:
+        """Let risk do what the time alone calls for.
 
+        ``feeds_silent``: no venue sends anything. ``correlations``: of the pairs' gaps, None for as they were.
         Raises ``LedgerError``.
         """
+        if correlations is not None:
+            self._core.guard.set_correlations(correlations)
         now_ms, now_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
         self._keep(self._core.tick(now_ms, now_ns, feeds_silent=feeds_silent))
         if now_ns - self._audited_ns >= _AUDIT_EVERY_NS:

@@ -1,0 +1,74 @@
+"""The gap of every pair as risk sees it for itself, once per sample: what the correlated-exposure limit rests on.
+
+Read from the feed in shared memory, so that no worker has to tell. A few pairs at each tick, never all at once.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from arbshard.config import SeriesConfig
+from arbshard.engine.closing import gap_bps
+from arbshard.engine.correlation import CorrelationMatrix
+from arbshard.engine.series import SpreadSeries
+from arbshard.errors import FrameError
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.market import Leg
+from arbshard.model.universe import Universe
+from arbshard.venues.registry import get_venue
+
+_PAIRS_PER_TICK = 40
+"""About a millisecond: risk must answer meanwhile."""
+_CORRELATED_PAIRS_MAX = 64
+_CELLS_PER_UPDATE = 8
+
+
+class Slots(Protocol):
+    """Where frames are read from: ``shm.books.BooksReader``."""
+
+    def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
+        """(sequence, received_ns, live, frame) or None."""
+        ...
+
+
+class GapWatch:
+    """Samples gaps and keeps their correlations."""
+
+    def __init__(self, slots: Slots, universe: Universe, series: SeriesConfig, age_ns_max: int) -> None:
+        """``age_ns_max``: an older book tells nothing about now."""
+        self._slots = slots
+        self._universe = universe
+        self._age_ns_max = age_ns_max
+        self._next = 0
+        self.series = {pair.base: SpreadSeries(series.window, series.sample_ms) for pair in universe.pairs}
+        self._matrix = CorrelationMatrix(
+            self.series, pairs_max=_CORRELATED_PAIRS_MAX, cells_max=_CELLS_PER_UPDATE
+        )
+        self.bad_frames = 0
+
+    def look(self, now_ns: int) -> Mapping[tuple[str, str], float]:
+        """Sample the pairs whose turn it is; the correlations known now, by (base, base) in order of name."""
+        pairs = self._universe.pairs
+        rate = self._book(self._universe.fx, now_ns)
+        if rate is not None:
+            fx = (rate.best_bid, rate.best_ask)
+            for _ in range(min(_PAIRS_PER_TICK, len(pairs))):
+                pair = pairs[self._next]
+                self._next = (self._next + 1) % len(pairs)
+                series = self.series[pair.base]
+                if now_ns < series.due_ns:
+                    continue
+                home, away = self._book(pair.home, now_ns), self._book(pair.away, now_ns)
+                if home is not None and away is not None:
+                    series.add(now_ns, gap_bps(home, away, fx))
+        self._matrix.update(now_ns)
+        return self._matrix.cells
+
+    def _book(self, leg: Leg, now_ns: int) -> OrderBookSnapshot | None:
+        found = self._slots.read(leg.slot)
+        if found is None or not found[2] or now_ns - found[1] > self._age_ns_max:
+            return None
+        try:
+            return get_venue(leg.market.venue).decode(found[3], found[1])
+        except FrameError:
+            self.bad_frames += 1
+            return None
