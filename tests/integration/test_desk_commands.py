@@ -53,7 +53,7 @@ class Desk(Instance):
 
     def run(self) -> None:
         self.process = self.start()
-        self.until(lambda s: s["state"] == "running")
+        self.until(lambda s: s["state"] in ("running", "degraded"))  # halted is degraded
 
     def do(self, *arguments: str, code: int = 0) -> str:
         """What a command says; its exit code must be ``code``."""
@@ -93,7 +93,7 @@ class Desk(Instance):
     def until_restarted(self, child: str) -> None:
         def is_back(status) -> bool:
             one = status["risk"] if child == "risk" else status["shards"][int(child)]
-            return status["state"] == "running" and one["restarts"] == 1
+            return status["state"] in ("running", "degraded") and one["restarts"] == 1
 
         self.until(is_back)
 
