@@ -163,7 +163,7 @@ def test_one_pair_and_all_pairs_are_closed_by_hand(desk):
     desk.run()
     first, *others = desk.until_open(3)
     for one in (first, *others):
-        assert one["age_s"] > 0
+        assert one["age_s"] >= 0  # just opened, perhaps
         assert float(one["notional"]) > 0
         assert one["unrealised"] is not None
         assert one["closing"] == ""
