@@ -13,7 +13,7 @@ run: setup
 	$(BIN)/arbshard run $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
