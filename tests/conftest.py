@@ -1,6 +1,10 @@
 """What every test may build: a pair with the rules of real markets, books, orders, fills, positions, a clock."""
 
+import importlib.util
+import sys
 from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -192,3 +196,17 @@ def clock() -> ManualClock:
 @pytest.fixture(scope="session")
 def config() -> Config:
     return Config()
+
+
+@pytest.fixture(scope="session")
+def w() -> ModuleType:
+    """``tests/risk/world.py``: risk's core to trade in, loaded once under one name wherever it is used."""
+    name = "arbshard_test_world"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "risk" / "world.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
