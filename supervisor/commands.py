@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,7 +15,14 @@ Command = Callable[[int], Sequence[str]]
 """Epoch → argument list."""
 
 
-def sim_command(files: RunFiles, sim: Callable[[], SimConfig]) -> Command:
+class Programs(NamedTuple):
+    """Modules run as ``python -m``, each in the place of a process. The perf harness puts its own in."""
+
+    sim: str = "arbshard.sim"
+    worker: str = "arbshard.worker"
+
+
+def sim_command(module: str, files: RunFiles, sim: Callable[[], SimConfig]) -> Command:
     """The simulated exchanges. ``sim`` is asked at each start: a restart takes the ports it had."""
 
     def command(_: int) -> Sequence[str]:
@@ -23,7 +31,7 @@ def sim_command(files: RunFiles, sim: Callable[[], SimConfig]) -> Command:
         return [
             sys.executable,
             "-m",
-            "arbshard.sim",
+            module,
             "--settings",
             settings,
             "--ready-file",
@@ -41,12 +49,12 @@ def risk_command(files: RunFiles, state_dir: Path) -> Command:
     return lambda _: argv
 
 
-def worker_command(files: RunFiles, state_dir: Path, shard: int) -> Command:
+def worker_command(module: str, files: RunFiles, state_dir: Path, shard: int) -> Command:
     """One shard."""
     argv = [
         sys.executable,
         "-m",
-        "arbshard.worker",
+        module,
         "--run-dir",
         str(files.dir),
         "--state-dir",

@@ -17,7 +17,7 @@ from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
 from arbshard.status.summary import Summary, summarise
-from supervisor.commands import state_dir_of
+from supervisor.commands import Programs, state_dir_of
 from supervisor.run import Run
 from supervisor.rundir import RunDir
 
@@ -30,7 +30,10 @@ class Options(NamedTuple):
     keep_positions: bool = False
 
 
-def run(config: Config, options: Options) -> int:
+_PROGRAMS = Programs()
+
+
+def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int:
     """Run until stopped; returns the exit code: 0 clean, 1 something was given up or went wrong.
 
     Raises ``UsageError`` for what the person must change; nothing is left behind then.
@@ -48,7 +51,7 @@ def run(config: Config, options: Options) -> int:
         raise RunDirError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
     run_dir = RunDir.acquire(config.name)
     try:
-        return uvloop.run(_run(Run(config, run_dir, state_dir, table=table), options))
+        return uvloop.run(_run(Run(config, run_dir, state_dir, table=table, programs=programs), options))
     finally:
         run_dir.release()
 

@@ -30,7 +30,7 @@ from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
 from arbshard.wire.serve import ReplyServer
 from supervisor.child import Child
-from supervisor.commands import risk_command, sim_command, viewer_command, worker_command
+from supervisor.commands import Programs, risk_command, sim_command, viewer_command, worker_command
 from supervisor.feeds import VenueFeed
 from supervisor.rundir import RunDir
 from supervisor.tree import Tree
@@ -47,8 +47,17 @@ _SLOT_BYTES = 8192
 class Run:
     """The supervisor of one instance."""
 
-    def __init__(self, config: Config, run_dir: RunDir, state_dir: Path, *, table: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        run_dir: RunDir,
+        state_dir: Path,
+        *,
+        table: bool,
+        programs: Programs,
+    ) -> None:
         self.config = config
+        self._programs = programs
         self.files = run_dir.files
         self._run_dir = run_dir
         self._state_dir = state_dir
@@ -119,7 +128,11 @@ class Run:
         risk = Child("risk", risk_command(self.files, self._state_dir), logs)
         self._tree.start(risk)
         workers = [
-            Child(f"worker-{shard}", worker_command(self.files, self._state_dir, shard), logs)
+            Child(
+                f"worker-{shard}",
+                worker_command(self._programs.worker, self.files, self._state_dir, shard),
+                logs,
+            )
             for shard in range(self.config.run.shards)
         ]
         for worker in workers:
@@ -226,7 +239,7 @@ class Run:
                 close()
 
     async def _start_exchanges(self, logs: Path) -> None:
-        sim = Child("sim", sim_command(self.files, lambda: self._sim), logs)
+        sim = Child("sim", sim_command(self._programs.sim, self.files, lambda: self._sim), logs)
         self._tree.start(sim)
         await self._tree.until_ready(sim, self.files.sim_ready.exists, _READY_S)
         ready = msgspec.json.decode(self.files.sim_ready.read_bytes(), type=_SimReady)

@@ -19,6 +19,7 @@ from arbshard.engine.correlation import CorrelationMatrix
 from arbshard.engine.engine import ArbitrageEngine, PairState
 from arbshard.errors import ArbshardError
 from arbshard.log import get_logger
+from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import Leg
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
@@ -109,7 +110,9 @@ class Session:
         for base in decided:
             state = self.engine.pairs[base]
             self._decide(state)
-            self._meter.decided(self.pace.clock.monotonic_ns() - _newest_ns(state))
+            book = _newest_book(state)
+            if book is not None:
+                self._meter.decided(book, self.pace.clock.monotonic_ns())
         self._watch(base for base in only if base not in touched)
         if self.pace.is_stepped and self.desk.busy:
             await self.pace.turn()
@@ -246,11 +249,10 @@ class Session:
             self.failure = error
 
 
-def _newest_ns(state: PairState) -> int:
-    """When the newer of the pair's books was received; 0 without any."""
-    return max(
-        (view.book.received_ns for view in (state.home, state.away) if view.book is not None), default=0
-    )
+def _newest_book(state: PairState) -> OrderBookSnapshot | None:
+    """The one of the pair's books that was received last."""
+    books = [view.book for view in (state.home, state.away) if view.book is not None]
+    return max(books, key=lambda book: book.received_ns, default=None)
 
 
 def _private_page() -> tuple[PageReader, PageWriter]:

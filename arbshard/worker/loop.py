@@ -105,10 +105,9 @@ class ShardLoop:
             return
         now_ns = self._clock.monotonic_ns()
         trade = self._engine.evaluate(state, now_ns, now_ns // 1_000_000 + self._wall_offset_ms)
-        if (
-            view.book is not None and view.book.received_ns >= self._started_ns
-        ):  # not what waited for our start
-            self._meter.decided(self._clock.monotonic_ns() - view.book.received_ns)
+        book = view.book
+        if book is not None and book.received_ns >= self._started_ns:  # not what waited for our start
+            self._meter.decided(book, self._clock.monotonic_ns())
         if state.refusal is not None:
             self._meter.doubted(state.refusal)
         if trade is not None:

@@ -31,7 +31,7 @@ from arbshard.shm.pages import PageWriter
 from arbshard.venues.registry import VENUES
 from arbshard.wire.doorbell import BusBell
 from arbshard.wire.request import RequestClient
-from arbshard.worker.counters import COUNTERS, HISTOGRAMS
+from arbshard.worker.counters import COUNTERS
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import ShardFeed
 from arbshard.worker.loop import ShardLoop
@@ -72,7 +72,7 @@ class FeedBooks:
         return FxQuote(exact(book.best_bid), exact(book.best_ask)) if book is not None else None
 
 
-async def _work(arguments: argparse.Namespace) -> int:
+async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
     files = RunFiles(arguments.run_dir)
     config = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
     universe = msgspec.json.decode(files.universe.read_bytes(), type=Universe)
@@ -97,13 +97,13 @@ async def _work(arguments: argparse.Namespace) -> int:
 
     bell = BusBell(files.bus_endpoint, arguments.shard) if config.run.doorbell == "zmq" else None
     with (
-        PageWriter.create(files.worker_page(arguments.shard), COUNTERS, HISTOGRAMS) as page,
+        PageWriter.create(files.worker_page(arguments.shard), COUNTERS, meter_type.histograms) as page,
         BooksReader.attach(files.books) as books,
         ShardWaiter.attach(files.dir, arguments.shard, bell=bell) as waiter,
         closing(RiskPage(files.risk_page)) as risk_page,
         closing(RequestClient(files.risk_endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)) as client,
     ):
-        meter = Meter(page, os.getpid(), arguments.epoch, len(pairs))
+        meter = meter_type(page, os.getpid(), arguments.epoch, len(pairs))
         feed = ShardFeed(books, waiter, legs, {name: venue.decode for name, venue in VENUES.items()})
         engine = ArbitrageEngine(pairs, universe.fx, config)
         risk = RiskLink(client, arguments.shard, arguments.epoch, lambda: meter.count("silent"))
@@ -138,8 +138,8 @@ async def _work(arguments: argparse.Namespace) -> int:
             log.info("ended", code=ended.result() if ended.done() else None)
 
 
-def main() -> int:
-    """Run the worker; returns the exit code."""
+def main(meter_type: type[Meter] = Meter) -> int:
+    """Run the worker; returns the exit code. The perf harness measures with a meter of its own."""
     parser = argparse.ArgumentParser(prog="python -m arbshard.worker")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
@@ -147,4 +147,4 @@ def main() -> int:
     parser.add_argument("--epoch", type=int, required=True)
     use_money_context()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the supervisor decides
-    return uvloop.run(_work(parser.parse_args()))
+    return uvloop.run(_work(parser.parse_args(), meter_type))

@@ -1,16 +1,20 @@
 """Writes a worker's counters and latencies to its page."""
 
 from arbshard.log import error_count
+from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.order import OrderResult
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageWriter
-from arbshard.worker.counters import DATA_REFUSALS
+from arbshard.worker.counters import DATA_REFUSALS, HISTOGRAMS
 from arbshard.worker.feed import ShardFeed
 
 
 class Meter:
     """Implements ``execution.executor.Observer``; the tick path calls ``decided`` only."""
+
+    histograms: tuple[str, ...] = HISTOGRAMS
+    """Names of those on its page."""
 
     def __init__(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> None:
         self._page = page
@@ -25,10 +29,10 @@ class Meter:
         self._set("epoch", epoch)
         self._set("pairs", pairs)
 
-    def decided(self, latency_ns: int) -> None:
-        """A pair was evaluated, ``latency_ns`` after the frame that caused it was received."""
+    def decided(self, book: OrderBookSnapshot, now_ns: int) -> None:
+        """A pair was evaluated at ``now_ns`` because of ``book``."""
         self._add(self._ticks)
-        self._record(self._decision, latency_ns)
+        self._record(self._decision, now_ns - book.received_ns)
 
     def doubted(self, reason: Refusal) -> None:
         """An evaluation found its data not fit to trade on."""

@@ -98,8 +98,8 @@ class Meter:
         self.beats = []
         self.states = []
 
-    def decided(self, latency_ns):
-        self.latencies.append(latency_ns)
+    def decided(self, book, now_ns):
+        self.latencies.append(now_ns - book.received_ns)
 
     def doubted(self, reason):
         self.doubts.append(reason)

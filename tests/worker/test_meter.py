@@ -28,8 +28,8 @@ def test_who_it_is(page):
 
 
 def test_decisions_and_approvals(page):
-    page.meter.decided(1000)
-    page.meter.decided(3000)
+    for now_ns in (1_001_000, 1_003_000):
+        page.meter.decided(SimpleNamespace(received_ns=1_000_000), now_ns)
     page.meter.approved(250_000)
     assert page.value("ticks") == 2
     assert page.value("approved") == 1
