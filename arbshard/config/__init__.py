@@ -1,0 +1,32 @@
+"""Configuration: a TOML file, checked once and frozen. One file per family of sections; ``file`` reads and checks.
+
+An empty file is a valid one: the embedded exchanges, on paper.
+"""
+
+from arbshard.config.execution import ExecutionConfig, PaperConfig
+from arbshard.config.file import change_limits, load_config
+from arbshard.config.limits import LimitsConfig, zone_of
+from arbshard.config.root import Config
+from arbshard.config.run import RunConfig
+from arbshard.config.sim import Regime, SimConfig
+from arbshard.config.strategy import DataConfig, SeriesConfig, SizingConfig, StrategyConfig
+from arbshard.config.venues import VenueConfig, VenuesConfig
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "ExecutionConfig",
+    "LimitsConfig",
+    "PaperConfig",
+    "Regime",
+    "RunConfig",
+    "SeriesConfig",
+    "SimConfig",
+    "SizingConfig",
+    "StrategyConfig",
+    "VenueConfig",
+    "VenuesConfig",
+    "change_limits",
+    "load_config",
+    "zone_of",
+]

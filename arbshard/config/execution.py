@@ -1,0 +1,42 @@
+"""How orders go out: ``[execution]``, and ``[paper]``, the venue that is none."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from msgspec import Meta
+
+from arbshard.config.section import NotNegative, Positive, Section, Seed, Share
+
+
+class ExecutionConfig(Section, frozen=True):
+    """How the two legs are brought home."""
+
+    approval_expiry_ms: Positive = 150.0
+    """An entry approved later than this after it was decided is not sent any more."""
+    exit_slippage_bps: NotNegative = 15.0
+    """How far behind the book's walk an exit's limit prices may stand."""
+    max_hedge_slippage_bps: NotNegative = 40.0
+    """How far behind the best price a hedge or unwind may go; doubled on each further try."""
+    hedge_tries: Annotated[int, Meta(ge=1, le=20)] = 3
+    """Tries on the lagging leg, then as many taking the leading leg back, then again from the start."""
+    retry_ms: Positive = 200.0
+
+
+class PaperConfig(Section, frozen=True):
+    """The paper venue: how far it is from too good to be true."""
+
+    seed: Seed = 1
+    latency_ms: Positive = 40.0
+    """Median time from sending an order to its arrival in the book; log-normally distributed."""
+    latency_sigma: Annotated[float, Meta(ge=0, le=5)] = 0.5
+    """Sigma of the logarithm of the latency."""
+    reject_share: Share = 0.002
+    """Share of orders the venue refuses."""
+    depth_share: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    """Share of each level's displayed size that is still there when our order arrives."""
+    quote_home: Decimal = Decimal(100_000_000)
+    """Opening balance of the home quote (KRW)."""
+    quote_away: Decimal = Decimal(70_000)
+    """Opening balance of the away quote (USDT)."""
+    inventory_notional: Decimal = Decimal(4_000_000)
+    """Coins of each pair held on each venue at the start, worth this much in the reporting currency."""

@@ -1,0 +1,126 @@
+"""Reads a TOML file, checks it once. Every error names the file and the key's path."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from arbshard.config.limits import LimitsConfig, zone_of
+from arbshard.config.root import Config
+from arbshard.errors import ConfigError
+
+_AMOUNT_MAX = Decimal(10**15)
+_FEE_BPS_MAX = Decimal(10_000)
+"""The whole notional: at this fee nothing would be left to divide by."""
+
+
+def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read ``path`` (None for the defaults), lay ``overrides`` (nested like the file) over it and check all.
+
+    Raises ``ConfigError`` with the file, the key's path and what would be right.
+    """
+    where = str(path) if path is not None else "configuration"
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(where, f"cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(where, f"is not valid TOML: {error}") from error
+    defaults: dict[str, Any] = msgspec.to_builtins(Config())
+    merged = _merge(_merge(defaults, tree), overrides or {})
+    try:
+        return _check(msgspec.convert(merged, Config, strict=False), where)
+    except msgspec.ValidationError as error:
+        raise ConfigError(where, _explain(str(error))) from error
+
+
+def change_limits(limits: LimitsConfig, changes: Mapping[str, str], where: str) -> LimitsConfig:
+    """``limits`` with ``changes`` (key → text), checked like the file. Raises ``ConfigError``."""
+    tree = {"limits": {**msgspec.to_builtins(limits), **changes}}
+    try:
+        return _check(msgspec.convert(tree, Config, strict=False), where).limits
+    except msgspec.ValidationError as error:
+        raise ConfigError(where, _explain(str(error))) from error
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explain(message: str) -> str:
+    """Turn msgspec's «… - at `$.run.shards`» round: the path first, as it stands in the file."""
+    problem, _, path = message.partition(" - at `$")
+    key = path.rstrip("`").lstrip(".")
+    if problem.startswith("Object contains unknown field"):
+        unknown = problem.split("`")[1]
+        known = ", ".join(_keys_of(key))
+        return f"unknown key '{f'{key}.' if key else ''}{unknown}'; known here: {known}"
+    if problem.startswith("Invalid enum value"):
+        problem = f"{problem}; one of {', '.join(get_args(_field(key).type))}"
+    return f"{key}: {problem}" if key else problem
+
+
+def _keys_of(path: str) -> tuple[str, ...]:
+    section: type[msgspec.Struct] = _field(path).type if path else Config
+    return tuple(field.name for field in msgspec.structs.fields(section))
+
+
+def _field(path: str) -> msgspec.structs.FieldInfo:
+    """The field that a dotted path of the file leads to."""
+    section: type[msgspec.Struct] = Config
+    *tables, last = path.split(".")
+    for table in tables:
+        section = _named(section, table).type
+    return _named(section, last)
+
+
+def _named(section: type[msgspec.Struct], name: str) -> msgspec.structs.FieldInfo:
+    return next(field for field in msgspec.structs.fields(section) if field.name == name)
+
+
+def _amounts(section: msgspec.Struct, prefix: str) -> Iterator[tuple[str, Decimal]]:
+    for field in section.__struct_fields__:
+        value = getattr(section, field)
+        if isinstance(value, Decimal):
+            yield prefix + field, value
+        elif isinstance(value, msgspec.Struct):
+            yield from _amounts(value, f"{prefix}{field}.")
+
+
+def _check(config: Config, where: str) -> Config:
+    """What types alone cannot say: exact amounts, and facts that span several keys."""
+    _check_amounts(config, where)
+    try:
+        zone_of(config.limits.time_zone)
+    except ValueError as error:
+        raise ConfigError(where, f"limits.time_zone: {error}") from error
+    if config.data == "public":
+        for name in ("upbit", "binance"):
+            venue = config.venues.get(name)
+            if not venue.ws_url or not venue.rest_url:
+                raise ConfigError(where, f'venues.{name}: data = "public" needs ws_url and rest_url')
+    if config.sizing.order_notional_min > config.sizing.order_notional_max:
+        raise ConfigError(where, "sizing: order_notional_min is above order_notional_max")
+    if config.strategy.min_edge_bps > config.strategy.entry_bps:
+        raise ConfigError(where, "strategy: min_edge_bps is above entry_bps")
+    return config
+
+
+def _check_amounts(config: Config, where: str) -> None:
+    for path, amount in _amounts(config, ""):
+        if not amount.is_finite() or amount < 0:
+            raise ConfigError(where, f"{path}: must be a number that is not negative, not {amount}")
+        if amount == 0 and path.startswith(("sizing.", "limits.")):
+            raise ConfigError(where, f"{path}: must be above 0")
+        most = _FEE_BPS_MAX if path.endswith("_fee_bps") else _AMOUNT_MAX
+        if amount >= most:
+            raise ConfigError(where, f"{path}: must be below {most}")

@@ -1,0 +1,89 @@
+"""The section ``[limits]``, and the clock its days go by."""
+
+from datetime import UTC, timedelta, timezone, tzinfo
+from decimal import Decimal
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Meta
+
+from arbshard.config.section import Count, NotNegative, Positive, Section, Share
+
+_FIXED_ZONES: dict[str, tzinfo] = {"UTC": UTC, "Asia/Seoul": timezone(timedelta(hours=9), "KST")}
+"""Without summer time: the default must not depend on whether the machine has a zone database."""
+
+
+class LimitsConfig(Section, frozen=True):
+    """What risk refuses to go beyond, in the reporting currency (KRW). For entries: exits and hedges always pass."""
+
+    symbol_notional_max: Decimal = Decimal(3_000_000)
+    """Entry notional of a symbol's open positions."""
+    symbol_positions_max: Count = 1
+    symbol_trades_max: Count = 2
+    """Intents of a symbol under way. A pair has one at a time in any case (PAIR_BUSY)."""
+    symbol_daily_loss_max: Decimal = Decimal(5_000_000)
+    order_notional_max: Decimal = Decimal(3_000_000)
+    """One entry. Workers size theirs by ``sizing.order_notional_max``; this is risk's own word."""
+    loss_streak_max: Count = 20
+    """Losses of a symbol in a row after which it pauses, and again after as many more."""
+    loss_streak_pause_s: NotNegative = 60.0
+    edge_bps_max: Positive = 600.0
+    """An entry that promises more is too good to be true. A second look beside ``strategy.max_edge_bps``: at the
+    limit prices and before fees."""
+
+    portfolio_notional_max: Decimal = Decimal(100_000_000)
+    """Gross exposure: entry notional of all open positions and of entries under way."""
+    venue_notional_max: Decimal = Decimal(100_000_000)
+    """Of it, what was bought on one venue, and what was sold on one venue."""
+    portfolio_positions_max: Count = 200
+    open_intents_max: Count = 100
+    daily_loss_max: Decimal = Decimal(5_000_000)
+    """Realised loss of a trading day; no more entries until the next one."""
+    drawdown_max: Decimal = Decimal(5_000_000)
+    """From the highest realised result of the trading day."""
+    orders_per_s_max: Annotated[float, Meta(ge=1, le=100_000)] = 500.0
+    """Orders of all kinds per second; as many at once after a pause. Only entries wait for it."""
+    concentration_max: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Share of one symbol in the gross exposure, once that is above ``concentration_floor``."""
+    concentration_floor: Decimal = Decimal(20_000_000)
+    correlated_notional_max: Decimal = Decimal(50_000_000)
+    """Exposure of a symbol and of all whose gaps move with it, where correlations are known."""
+    correlation_min: Share = 0.8
+    """From here on two symbols count as moving together."""
+
+    tighten_at: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Share of ``drawdown_max`` from which order and exposure limits are tightened; loosened again at half of it."""
+    tighten_volatility: Annotated[float, Meta(gt=1, le=100)] = 2.0
+    """A symbol's limits are tightened when its results scatter this many times as wide as they used to."""
+    tighten_factor: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """What tightened limits are multiplied with; 1 turns tightening off."""
+    tighten_lapse_s: Positive = 900.0
+    """A tightened symbol is given its limits back after this; its next result may tighten them again."""
+
+    halt_daily_loss: Decimal = Decimal(10_000_000)
+    """Kill switch: realised loss of a trading day."""
+    halt_drawdown: Decimal = Decimal(10_000_000)
+    """Kill switch: from the highest realised result of the trading day."""
+    halt_rejects_per_min: Count = 300
+    """Kill switch: orders that a venue rejected within a minute."""
+    halt_hedges_per_min: Count = 5000
+    """Kill switch: hedges and unwinds within a minute."""
+    halt_unknown_per_min: Count = 30
+    """Kill switch: orders of which nothing could be learned in time, within a minute."""
+    halt_stale_feeds_s: Positive = 30.0
+    """Kill switch: no venue has sent anything for so long."""
+
+    day_starts: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "09:00"
+    """When a trading day begins, by the clocks of ``time_zone``."""
+    time_zone: str = "Asia/Seoul"
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone called ``name``, as in ``Europe/Berlin``. Raises ``ValueError`` when it is not known here."""
+    fixed = _FIXED_ZONES.get(name)
+    if fixed is not None:
+        return fixed
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, ZoneInfoNotFoundError) as error:
+        raise ValueError(f"'{name}' is no time zone known on this machine") from error

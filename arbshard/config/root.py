@@ -1,0 +1,39 @@
+"""``Config``: the whole file, frozen. Every setting has its default, so an empty file is a valid one."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from arbshard.config.execution import ExecutionConfig, PaperConfig
+from arbshard.config.limits import LimitsConfig
+from arbshard.config.run import RunConfig
+from arbshard.config.section import Section
+from arbshard.config.sim import SimConfig
+from arbshard.config.strategy import DataConfig, SeriesConfig, SizingConfig, StrategyConfig
+from arbshard.config.venues import VenuesConfig
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}\Z")]
+
+
+class Config(Section, frozen=True):
+    """The whole file."""
+
+    name: Name = "sim"
+    """Separates instances: each name has its own run directory, state directory and ledger."""
+    mode: Literal["paper"] = "paper"
+    data: Literal["sim", "public"] = "sim"
+    """``sim``: the embedded simulated exchanges. ``public``: real public feeds (orders stay on paper)."""
+    reporting: Literal["KRW"] = "KRW"
+    state_dir: str = ""
+    """Where ledger and logs are kept; empty for ``$XDG_STATE_HOME/arbshard``."""
+    run: RunConfig = msgspec.field(default_factory=RunConfig)
+    venues: VenuesConfig = msgspec.field(default_factory=VenuesConfig)
+    data_quality: DataConfig = msgspec.field(default_factory=DataConfig)
+    strategy: StrategyConfig = msgspec.field(default_factory=StrategyConfig)
+    series: SeriesConfig = msgspec.field(default_factory=SeriesConfig)
+    sizing: SizingConfig = msgspec.field(default_factory=SizingConfig)
+    limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
+    execution: ExecutionConfig = msgspec.field(default_factory=ExecutionConfig)
+    paper: PaperConfig = msgspec.field(default_factory=PaperConfig)
+    sim: SimConfig = msgspec.field(default_factory=SimConfig)

@@ -1,0 +1,64 @@
+"""What decides: ``[data_quality]``, ``[strategy]``, ``[series]``, ``[sizing]``."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from msgspec import Meta
+
+from arbshard.config.section import NotNegative, Positive, Section
+
+
+class DataConfig(Section, frozen=True):
+    """When a book may be traded on. Older, skewed or silent books are refused, and the refusal counted."""
+
+    max_book_age_ms: Positive = 1500.0
+    max_leg_skew_ms: Positive = 1000.0
+    """Largest difference of receive times between the two books of a pair."""
+    max_fx_age_ms: Positive = 5000.0
+
+
+class StrategyConfig(Section, frozen=True):
+    """When to enter and when to leave. All in basis points of the notional bought, net of fees and FX."""
+
+    entry_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 30.0
+    """Enter when the whole quantity nets at least this. A round trip pays fees and FX twice: an entry that
+    nets less than an exit costs (22 to 25 here) cannot win when the gap merely closes."""
+    min_edge_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 20.0
+    """Take depth while the marginal unit still nets this."""
+    max_edge_bps: Positive = 500.0
+    """Refuse an edge above this: too good to be true."""
+    round_trip_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
+    """Enter only if entry and exit together would net this once the gap has closed, at the spreads of now: a coin
+    whose tick is wide costs more to leave than its gap brings."""
+    entry_z: NotNegative = 0.0
+    """Enter only if the gap stands at least this many deviations off its own mean, on the side of the entry; 0
+    switches the rule off."""
+    take_profit_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
+    """Leave when the whole round trip, closed now, nets at least this."""
+    close_on_spread_reversal: bool = True
+    reversal_bps: NotNegative = 3.0
+    """How far the gap (mid to mid, no fees) must stand on the other side to count as reversed."""
+    stop_loss_bps: Positive = 100.0
+    """Leave when the whole round trip, closed now, loses at least this. Leaving right after entering costs about
+    45 here (fees and FX twice, spreads), which is part of it."""
+    stop_room_bps: NotNegative = 40.0
+    """Enter only if the books may still move this far against the position before the stop loss is reached."""
+    max_hold_s: Positive = 20.0
+    cooldown_ms: NotNegative = 500.0
+    """Pause of a pair after each trade or refusal."""
+
+
+class SeriesConfig(Section, frozen=True):
+    """The time series kept of each pair's gap (mid to mid)."""
+
+    window: Annotated[int, Meta(ge=30, le=100_000)] = 300
+    """Samples kept."""
+    sample_ms: Annotated[float, Meta(ge=10, le=3_600_000)] = 1000.0
+
+
+class SizingConfig(Section, frozen=True):
+    """How much to trade at once, in the reporting currency (KRW)."""
+
+    order_notional_max: Decimal = Decimal(1_000_000)
+    order_notional_min: Decimal = Decimal(20_000)
+    """Below this an entry is not worth two orders; must leave room for both venues' minimum."""

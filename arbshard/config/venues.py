@@ -1,0 +1,41 @@
+"""The sections ``[venues.*]``: where the exchanges are and what they cost."""
+
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from arbshard.config.section import Section
+
+
+class VenueConfig(Section, frozen=True, kw_only=True):
+    """One exchange: where it is and what it costs."""
+
+    ws_url: str = ""
+    """Empty with ``data = "sim"``: the simulated exchange's own address."""
+    rest_url: str = ""
+    symbols_per_connection: Annotated[int, Meta(ge=1, le=500)] = 100
+    depth: Annotated[int, Meta(ge=1, le=30)] = 15
+    """Levels to subscribe to; rounded up to what the venue offers."""
+    buy_fee_bps: Decimal
+    sell_fee_bps: Decimal
+
+
+def _upbit() -> VenueConfig:
+    return VenueConfig(buy_fee_bps=Decimal(5), sell_fee_bps=Decimal(5))
+
+
+def _binance() -> VenueConfig:
+    return VenueConfig(buy_fee_bps=Decimal(10), sell_fee_bps=Decimal(10), depth=20)
+
+
+class VenuesConfig(Section, frozen=True):
+    """The exchanges traded on."""
+
+    upbit: VenueConfig = msgspec.field(default_factory=_upbit)
+    binance: VenueConfig = msgspec.field(default_factory=_binance)
+
+    def get(self, venue: str) -> VenueConfig:
+        """The section of ``venue``."""
+        return {"upbit": self.upbit, "binance": self.binance}[venue]
