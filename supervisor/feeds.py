@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from arbshard.clock import Clock
 from arbshard.config import VenueConfig
+from arbshard.data.stream import Receiver
 from arbshard.errors import FeedFailed
 from arbshard.log import get_logger
 from arbshard.model.notes import FeedState, VenueNote
@@ -32,6 +33,7 @@ class VenueFeed:
         notifiers: Sequence[ShardNotifier],
         bus: Publisher,
         clock: Clock,
+        receiver: Receiver = "auto",
     ) -> None:
         self.name = venue.name
         self._clock = clock
@@ -42,7 +44,7 @@ class VenueFeed:
         symbols = sorted(targets, key=lambda symbol: targets[symbol][0])
         count = -(-len(symbols) // most)
         self._connections = [
-            Connection(venue, config, symbols[n::count], self._fanout, self._fanout.lose, clock)
+            Connection(venue, config, symbols[n::count], self._fanout, self._fanout.lose, clock, receiver)
             for n in range(count)
         ]
         self._symbols = len(symbols)

@@ -139,7 +139,16 @@ class Run:
             self._tree.start(worker)
         for name in (HOME, AWAY):
             venue, settings = get_venue(name), self.config.venues.get(name)
-            feed = VenueFeed(venue, settings, universe, self._books, notifiers, bus, self._clock)
+            feed = VenueFeed(
+                venue,
+                settings,
+                universe,
+                self._books,
+                notifiers,
+                bus,
+                self._clock,
+                self.config.run.receiver,
+            )
             self._feeds.append(feed)
         await asyncio.gather(*(feed.start() for feed in self._feeds))
         await self._tree.until_ready(

@@ -7,27 +7,21 @@ waited in the socket and would look new, so after a stall no book is live until 
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from random import Random
 from uuid import uuid4
-
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from arbshard.clock import Clock
 from arbshard.config import Config, VenueConfig
 from arbshard.data.provider import MarketDataProvider
 from arbshard.data.reconnect import Backoff
-from arbshard.errors import FrameError, UsageError
+from arbshard.data.stream import Stream, Target, open_stream
+from arbshard.errors import FrameError, UsageError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.model.market import Market
 from arbshard.venues.base import FrameKind, Venue
 from arbshard.venues.registry import get_venue
 
-_OPEN_TIMEOUT_S = 5.0
-_CLOSE_TIMEOUT_S = 0.5
-_QUEUE_FRAMES = 4096
-"""Frames the client holds before it stops reading; its default of 16 pauses in every burst."""
-_FRAME_BYTES_MAX = 1 << 20
 _PULSE_S = 0.05
 _STALL_NS = 250_000_000
 """A pulse this late means that the loop stood still."""
@@ -94,23 +88,25 @@ class WebSocketMarketDataProvider(MarketDataProvider):
         while True:
             opened_ns = 0
             try:
-                async with connect(
-                    line.venue.ws_address(line.config.ws_url),
-                    compression=None,
-                    open_timeout=_OPEN_TIMEOUT_S,
-                    close_timeout=_CLOSE_TIMEOUT_S,
-                    ping_interval=line.venue.connection_rules.ping_interval_s,
-                    max_queue=_QUEUE_FRAMES,
-                    max_size=_FRAME_BYTES_MAX,
-                ) as socket:
+                async with open_stream(
+                    Target(
+                        line.venue.ws_address(line.config.ws_url),
+                        line.venue.connection_rules.ping_interval_s,
+                    ),
+                    partial(self._on_frame, line),
+                    self._clock.monotonic_ns,
+                ) as stream:
                     opened_ns = self._clock.monotonic_ns()
-                    await self._subscribe(socket, line)
+                    line.stream = stream
+                    await self._subscribe(stream, line)
                     line.is_up = True
-                    await self._read(socket, line)
-            except (ConnectionClosed, InvalidHandshake, InvalidURI, OSError, TimeoutError) as error:
-                self._fault(f"lost_{line.venue.name}", f"{line.name}: {error or type(error).__name__}")
+                    why = await stream.until_over()
+                    self._fault(f"lost_{line.venue.name}", f"{line.name}: {why}")
+            except VenueUnavailable as error:
+                self._fault(f"lost_{line.venue.name}", f"{line.name}: {error}")
             finally:
                 line.is_up = False
+                line.stream = None
                 self._touch(*line.symbols)
             held_ns = self._clock.monotonic_ns() - opened_ns if opened_ns else 0
             pause_s = backoff.after_loss(held_ns)
@@ -119,33 +115,32 @@ class WebSocketMarketDataProvider(MarketDataProvider):
             )
             await asyncio.sleep(pause_s)
 
-    async def _subscribe(self, socket: ClientConnection, line: "_Line") -> None:
+    async def _subscribe(self, stream: Stream, line: "_Line") -> None:
         messages = line.venue.subscribe_messages(line.symbols, line.config.depth, uuid4().hex)
         for number, message in enumerate(messages):
             if number:
                 await asyncio.sleep(line.venue.connection_rules.message_gap_s)
-            await socket.send(message)
+            await stream.send(message)
 
-    async def _read(self, socket: ClientConnection, line: "_Line") -> None:
-        """Until the connection is lost, or the venue says that it is about to end it."""
-        while True:
-            frame = await socket.recv(decode=False)
-            self._counters["frames"] += 1
-            symbol = line.venue.route(frame)
-            if symbol is None:
-                if self._control(frame, line.venue):
-                    socket.transport.abort()
-                continue
-            if symbol not in self._line_of:
-                self._counters[f"unasked_{line.venue.name}"] += 1
-                continue
-            try:
-                book = line.venue.decode(frame, self._clock.monotonic_ns())
-            except FrameError as error:
-                name = line.venue.name
-                self._distrust(symbol, f"bad_{name}_{error.reason}", f"{name}:{symbol}: {error}")
-            else:
-                self._take(symbol, book)
+    def _on_frame(self, line: "_Line", frame: bytes, received_ns: int) -> None:
+        self._counters["frames"] += 1
+        if received_ns - self._pulse_due_ns > _STALL_NS:
+            self._stalled(received_ns)
+        symbol = line.venue.route(frame)
+        if symbol is None:
+            if self._control(frame, line.venue) and line.stream is not None:
+                line.stream.abort()
+            return
+        if symbol not in self._line_of:
+            self._counters[f"unasked_{line.venue.name}"] += 1
+            return
+        try:
+            book = line.venue.decode(frame, received_ns)
+        except FrameError as error:
+            name = line.venue.name
+            self._distrust(symbol, f"bad_{name}_{error.reason}", f"{name}:{symbol}: {error}")
+        else:
+            self._take(symbol, book)
 
     def _control(self, frame: bytes, venue: Venue) -> bool:
         """Count a frame without a book; whether the connection must be made anew."""
@@ -161,14 +156,19 @@ class WebSocketMarketDataProvider(MarketDataProvider):
         self._pulse = asyncio.get_running_loop().call_later(_PULSE_S, self._beat)
 
     def _beat(self) -> None:
-        # A timer runs in the same turn in which the sockets are read, before any task sees what was in them.
         now_ns = self._clock.monotonic_ns()
         if now_ns - self._pulse_due_ns > _STALL_NS:
-            self._distrust_until_ns = now_ns + _CATCH_UP_NS
-            late_ms = (now_ns - self._pulse_due_ns) // 1_000_000
-            self._fault("stalls", f"the event loop stood still for {late_ms} ms")
-            self._touch(*self._line_of)
+            self._stalled(now_ns)
         self._beat_at(now_ns)
+
+    def _stalled(self, now_ns: int) -> None:
+        """Found by the pulse or by the first frame after the stall, whichever the loop runs first."""
+        self._distrust_until_ns = now_ns + _CATCH_UP_NS
+        self._fault(
+            "stalls", f"the event loop stood still for {(now_ns - self._pulse_due_ns) // 1_000_000} ms"
+        )
+        self._pulse_due_ns = now_ns
+        self._touch(*self._line_of)
 
 
 class _Line:
@@ -180,3 +180,4 @@ class _Line:
         self.symbols = symbols
         self.name = name
         self.is_up = False
+        self.stream: Stream | None = None

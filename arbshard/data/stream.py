@@ -1,0 +1,162 @@
+"""One WebSocket of a venue: every message is handed over in the very call that read it from the socket.
+
+Nothing is queued and no task is woken in between, so that a message's receive time is the time at which its bytes
+were read, and a burst costs little. Two client libraries stand behind one interface: ``websockets``, and ``picows``
+when it is installed. The supervisor's connections and ``data.websocket`` use it.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.util import find_spec
+from typing import Literal, NamedTuple, Protocol
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
+
+from arbshard.errors import VenueUnavailable
+
+Receiver = Literal["auto", "websockets", "picows"]
+
+OnMessage = Callable[[bytes, int], None]
+"""A whole message, and when its bytes were read (monotonic ns)."""
+
+OPEN_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 0.5
+PONG_TIMEOUT_S = 20.0
+MESSAGE_BYTES_MAX = 1 << 20
+_DATA = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
+
+
+class Target(NamedTuple):
+    """Where to connect, and how often to make sure that somebody is still there."""
+
+    address: str
+    ping_interval_s: float
+
+
+class Stream(Protocol):
+    """An open connection."""
+
+    async def send(self, text: str) -> None:
+        """Send a text message. Raises ``VenueUnavailable`` when the connection is over."""
+        ...
+
+    async def until_over(self) -> str:
+        """Wait until the connection is over; why it ended. Raises what the taker of messages raised."""
+        ...
+
+    def abort(self) -> None:
+        """Let go of the socket at once."""
+        ...
+
+
+def is_installed() -> bool:
+    """Whether picows is there."""
+    return find_spec("picows") is not None
+
+
+def open_stream(
+    target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver = "auto"
+) -> AbstractAsyncContextManager[Stream]:
+    """Connect; messages go to ``on_message`` from the first on. Raises ``VenueUnavailable`` on entering."""
+    if receiver == "picows" or (receiver == "auto" and is_installed()):
+        from arbshard.data.fast_stream import open_fast_stream
+
+        return open_fast_stream(target, on_message, now_ns)
+    return _open(target, on_message, now_ns)
+
+
+@asynccontextmanager
+async def _open(target: Target, on_message: OnMessage, now_ns: Callable[[], int]) -> AsyncIterator[Stream]:
+    try:
+        socket = await connect(
+            target.address,
+            compression=None,
+            open_timeout=OPEN_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ping_interval=target.ping_interval_s,
+            ping_timeout=PONG_TIMEOUT_S,
+            max_size=MESSAGE_BYTES_MAX,
+            create_connection=_connection_type(on_message, now_ns),
+        )
+    except (InvalidHandshake, InvalidURI, OSError, TimeoutError, ValueError) as error:
+        raise VenueUnavailable(str(error) or type(error).__name__) from error
+    assert isinstance(socket, _Connection)
+    try:
+        yield _WebsocketsStream(socket)
+    finally:
+        await socket.close()
+
+
+class _Connection(ClientConnection):
+    """Hands messages over in place of queueing them."""
+
+    take: OnMessage
+    now_ns: Callable[[], int]
+    received_ns = 0
+    parts: list[bytes] | None = None
+    """Of a message that comes in several frames."""
+    defect: Exception | None = None
+    """What ``take`` raised."""
+
+    def data_received(self, data: bytes) -> None:
+        self.received_ns = self.now_ns()
+        super().data_received(data)
+
+    def process_event(self, event: Event) -> None:
+        if type(event) is not Frame or event.opcode not in _DATA:
+            super().process_event(event)
+        elif event.fin and self.parts is None:
+            self.hand_over(bytes(event.data))
+        else:
+            self.collect(event)
+
+    def collect(self, frame: Frame) -> None:
+        self.parts = [*(self.parts or ()), bytes(frame.data)]
+        if frame.fin:
+            message, self.parts = b"".join(self.parts), None
+            self.hand_over(message)
+
+    def hand_over(self, message: bytes) -> None:
+        if self.defect is not None:
+            return
+        try:
+            self.take(message, self.received_ns)
+        except Exception as error:  # noqa: BLE001 - whatever it is, ``until_over`` raises it
+            self.defect = error
+            self.transport.abort()
+
+
+def _connection_type(on_message: OnMessage, clock_ns: Callable[[], int]) -> type[_Connection]:
+    """``connect`` wants a class, and makes the object itself: what the object needs must stand in the class."""
+
+    class Bound(_Connection):
+        take = staticmethod(on_message)
+        now_ns = staticmethod(clock_ns)
+
+    return Bound
+
+
+class _WebsocketsStream:
+    """Implements ``Stream`` on ``websockets``."""
+
+    def __init__(self, socket: _Connection) -> None:
+        self._socket = socket
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._socket.send(text)
+        except ConnectionClosed as error:
+            raise VenueUnavailable(str(error)) from error
+
+    async def until_over(self) -> str:
+        await self._socket.wait_closed()
+        if self._socket.defect is not None:
+            raise self._socket.defect
+        said = self._socket.close_reason
+        return f"closed with code {self._socket.close_code}{f': {said}' if said else ''}"
+
+    def abort(self) -> None:
+        self._socket.transport.abort()
