@@ -1,7 +1,6 @@
 """One run, from the first child to the last file: start in order, serve, drain, end in order."""
 
 import asyncio
-import gc
 import os
 import signal
 from collections import deque
@@ -21,6 +20,7 @@ from arbshard.model.notes import RunState, SupervisorNote, VenueNote
 from arbshard.model.phase import Phase, WorkerState
 from arbshard.model.risk_note import decode_risk_note
 from arbshard.model.universe import Universe
+from arbshard.process import keep_what_is_there, pin
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.shm.pages import PageReader, PageWriter
@@ -104,6 +104,7 @@ class Run:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.request_stop)
+        pin(self.config.run.pin_cores, 0)
         self._heart = asyncio.create_task(self._beat(), name="heart")
         logs = self._state_dir / "logs"
         if self.config.data == "sim":
@@ -164,8 +165,7 @@ class Run:
         self._state = "running"
         if self._table:
             self._tree.start(Child("viewer", viewer_command(self.files), logs, draws=True))
-        gc.collect()
-        gc.freeze()
+        keep_what_is_there()
         get_logger().info(
             "running",
             name=self.config.name,

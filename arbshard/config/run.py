@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from arbshard.config.section import Positive, Section
+from arbshard.config.section import NotNegative, Positive, Section
 
 
 class RunConfig(Section, frozen=True):
@@ -15,12 +15,16 @@ class RunConfig(Section, frozen=True):
     """Pairs to trade, by base or either market's name; empty for all that both venues list."""
     max_pairs: Annotated[int, Meta(ge=1, le=1000)] = 1000
     doorbell: Literal["pipe", "zmq"] = "pipe"
+    requests: Literal["unix", "zmq"] = "unix"
+    """How workers ask risk: over a Unix socket, or by ZeroMQ."""
+    rehearse_ms: NotNegative = 10.0
+    """How often a worker takes the way of an entry up to risk's word and forgets it, to keep it quick; 0: never."""
     receiver: Literal["auto", "websockets", "picows"] = "auto"
     """WebSocket client of the feeds; ``auto`` takes picows when it is installed (extra ``fast``)."""
     spin_us: Annotated[int, Meta(ge=0, le=10_000)] = 0
     """How long a worker looks for more before it sleeps; burns CPU, wants a core per worker."""
     pin_cores: tuple[Annotated[int, Meta(ge=0, le=4095)], ...] = ()
-    """CPU cores by number: supervisor on the first, workers on the others in turn; empty: left to the system."""
+    """CPU cores by number: workers on all but the first in turn, all else on the first; empty: left to the system."""
     stop_timeout_s: Positive = 20.0
     """How long a graceful stop may take to close positions."""
     restart_tries: Annotated[int, Meta(ge=0, le=100)] = 5

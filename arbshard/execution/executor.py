@@ -34,7 +34,7 @@ class Observer(Protocol):
     """Who counts what executors do."""
 
     def approved(self, waited_ns: int) -> None:
-        """An intent was approved, ``waited_ns`` after it was submitted."""
+        """An intent was approved, ``waited_ns`` after its trade was decided on."""
         ...
 
     def order_done(self, result: OrderResult) -> None:
@@ -131,15 +131,23 @@ class BaseExecutor:
         return outcome
 
     async def _enter(self, direction: Direction, quantity: Decimal, next_id: Callable[[], str]) -> Outcome:
+        entry = self.entry_at(direction, quantity)
+        if entry is None:
+            refused = Refused(Refusal.MALFORMED, f"{quantity} {self.pair.base} is less than a lot")
+            return Outcome(refused, None)
+        (outcome,) = await self.execute_trades([entry], next_id)
+        return outcome
+
+    def entry_at(self, direction: Direction, quantity: Decimal) -> Entry | None:
+        """An entry at the books as they are, whatever it brings; None for less than a lot.
+
+        Raises ``VenueUnavailable`` without both books and an FX rate.
+        """
         home, away, fx = self._look()
         buys_home = direction == "buy_home"
         asks, bids, rate = (home.asks, away.bids, fx[0]) if buys_home else (away.asks, home.bids, fx[1])
         edge = edge_at(float(quantity), asks, bids, terms_of(self.pair, direction), rate)
-        if edge is None:
-            refused = Refused(Refusal.MALFORMED, f"{quantity} {self.pair.base} is less than a lot")
-            return Outcome(refused, None)
-        (outcome,) = await self.execute_trades([Entry(self.pair, direction, edge, fx)], next_id)
-        return outcome
+        return Entry(self.pair, direction, edge, fx) if edge is not None else None
 
     def _look(self) -> tuple[OrderBookSnapshot, OrderBookSnapshot, tuple[float, float]]:
         home, away = self._books.tradable(self.pair.home), self._books.tradable(self.pair.away)
@@ -159,16 +167,24 @@ class BaseExecutor:
             self._positions.pop(position.position_id, None)
             self._pnl[position.position_id] = position.pnl or ZERO
 
-    async def execute(self, intent: Intent, before: Position | None, residue: Decimal = ZERO) -> Outcome:
+    async def execute(
+        self,
+        intent: Intent,
+        before: Position | None,
+        residue: Decimal = ZERO,
+        decided_ns: int | None = None,
+    ) -> Outcome:
         """Ask risk, send both legs, bring them home.
 
         ``before`` is the position an exit closes, ``residue`` the left-over base that its plan uses up.
+        ``decided_ns``: when the trade was found (monotonic), if not now.
         """
-        asked_ns = self._clock.monotonic_ns()
+        if decided_ns is None:
+            decided_ns = self._clock.monotonic_ns()
         reply = await self._risk.submit(intent)
         if isinstance(reply, Refused):
             return Outcome(reply, None)
-        waited_ns = self._clock.monotonic_ns() - asked_ns
+        waited_ns = self._clock.monotonic_ns() - decided_ns
         self._observer.approved(waited_ns)
         machine = TwoLeg(intent, self.pair, before, self._execution, residue=residue)
         if intent.kind == "entry" and waited_ns > self._execution.approval_expiry_ms * 1_000_000:

@@ -22,8 +22,13 @@ class RunFiles:
 
     @property
     def risk_endpoint(self) -> str:
-        """Where risk answers."""
+        """Where risk answers ZeroMQ: operators, and workers with ``requests = "zmq"``."""
         return f"ipc://{self.dir}/risk.ipc"
+
+    @property
+    def risk_socket(self) -> str:
+        """Where risk answers workers with ``requests = "unix"``."""
+        return f"unix://{self.dir}/risk.sock"
 
     @property
     def bus_endpoint(self) -> str:

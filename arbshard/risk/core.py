@@ -52,6 +52,7 @@ from arbshard.wire.messages import (
     Instructions,
     Noted,
     Refused,
+    Rehearse,
     Reply,
     Report,
     Request,
@@ -114,6 +115,19 @@ class RiskCore:
             events += self._watch.after(events, moment)
         return reply, events
 
+    def rehearse(self, intent: Intent, now_ms: int, now_ns: int) -> list[Event]:
+        """Decide on ``intent`` as on a submit, and take it back; what would have been stored. Between two batches."""
+        pair = self._pairs.get(intent.pair)
+        moment = self._moment(now_ms, now_ns)
+        expiry_ms = self._config.execution.approval_expiry_ms
+        objection = objection_to(intent, pair, self.state, self.guard, moment, expiry_ms, draining=False)
+        if objection is not None or pair is None:
+            return []
+        events: list[Event] = [IntentApproved(at_ms=now_ms, intent=intent, holds=holds_for(intent, pair))]
+        self._apply(events)
+        self.rollback()
+        return events
+
     def command(
         self, command: Command, now_ms: int, now_ns: int | None = None
     ) -> tuple[CommandReply, list[Event]]:
@@ -171,6 +185,8 @@ class RiskCore:
                 return self._fund(request, now_ms)
             case Instructions():
                 return self._instructed(), []
+            case Rehearse():
+                return Noted(request.intent.intent_id), []
 
     def _instructed(self) -> Instructed:
         standing = self.state.standing

@@ -25,6 +25,7 @@ COUNTERS = (
     "instructions",
     "halted",
     "commands",
+    "rehearsals",
     "breaks",
 )
 """``repeated``: requests that made no event because they were known. ``bad``: messages that are no requests.

@@ -6,7 +6,6 @@ and answers workers until it is told to end. Exit codes: ``server.ExitCode``.
 
 import argparse
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -28,6 +27,7 @@ from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
+from arbshard.process import keep_what_is_there
 from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
 from arbshard.risk.feeds import FeedWatch
@@ -134,14 +134,14 @@ async def _serve(
     clock: SystemClock,
 ) -> ExitCode:
     with (
-        ReplyServer(files.risk_endpoint, service.handle, _STORED_REPLIES) as transport,
+        ReplyServer(
+            files.risk_socket, service.handle, _STORED_REPLIES, also=(files.risk_endpoint,)
+        ) as transport,
         contextlib.closing(FeedWatch(files.supervisor_page)) as feeds,
     ):
         note = NoteWriter(core, config.reporting)
         server = RiskServer(service, core.state, store, page, transport, books, feeds, gaps, note, clock)
-        # What was loaded stays for good: the collector need not walk it again.
-        gc.collect()
-        gc.freeze()
+        keep_what_is_there()
         return await server.run()
 
 

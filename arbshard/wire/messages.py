@@ -75,7 +75,13 @@ class Instructions(_Request, frozen=True):
     """What is to be done beside trading? Answer: ``Instructed``."""
 
 
-Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions
+class Rehearse(_Request, frozen=True):
+    """Decide on this intent as on a submit, and forget it: see ``worker.rehearsal``. Answer: ``Noted``."""
+
+    intent: Intent
+
+
+Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions | Rehearse
 
 
 class _Reply(msgspec.Struct, frozen=True, tag=True):

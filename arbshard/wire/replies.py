@@ -2,9 +2,18 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 Handler = Callable[[list[bytes]], list[bytes]]
 """Takes the payloads of new requests in the order they came, gives as many replies in the same order."""
+
+
+class Asked(NamedTuple):
+    """A request that waits, and the way back to whoever asked."""
+
+    request_id: bytes
+    payload: bytes
+    reply: Callable[[bytes], None]
 
 
 class StoredReplies:

@@ -1,4 +1,4 @@
-"""The asking side of REQ/REP, as a Lazy Pirate: time out, rebuild the socket, resend under the same request id.
+"""The asking side of REQ/REP, as a Lazy Pirate: time out, drop the connection, resend under the same request id.
 
 One question is out at a time. The others wait in a bounded queue, lower priority number first, then in the
 order they came. Used by workers towards risk.
@@ -7,17 +7,34 @@ order they came. Used by workers towards risk.
 import asyncio
 import heapq
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import zmq
 
 from arbshard.errors import RequestTimeout, TransportError
 from arbshard.wire.envelope import pack, unpack
 from arbshard.wire.sockets import Socket, SocketReader, open_socket, receive
+from arbshard.wire.unix import SCHEME, UnixChannel
 
 _HIGH_WATER = 16
+
+
+class Channel(Protocol):
+    """Carries one question at a time to the server. Made with a callable that is given what comes back.
+
+    That is (request id, payload), or None for what is no reply of this version.
+    """
+
+    def send(self, request_id: bytes, payload: bytes) -> None:
+        """Ask. Raises ``TransportError`` when that cannot be."""
+        ...
+
+    def drop(self) -> None:
+        """Forget the question that is out: its reply must not be taken for the next one's."""
+        ...
 
 
 @dataclass(order=True)
@@ -31,7 +48,7 @@ class _Question:
 
 
 class RequestClient:
-    """Asks the server at ``endpoint``, there or not yet. To be used inside a running loop.
+    """Asks the server at ``endpoint`` (``unix://`` or ZeroMQ's own), there or not yet. For use in a running loop.
 
     A question waits ``timeout_ms`` for its reply on each of ``tries`` tries; time spent in the queue is not
     counted. At most ``queue_limit`` questions wait.
@@ -46,8 +63,8 @@ class RequestClient:
         self._queue_limit = queue_limit
         self._queue: list[_Question] = []
         self._out: _Question | None = None
-        self._socket: Socket | None = None
-        self._reader: SocketReader | None = None
+        is_unix = endpoint.startswith(SCHEME)
+        self._channel: Channel = (UnixChannel if is_unix else _ZmqChannel)(endpoint, self._heard)
         self._timer: asyncio.TimerHandle | None = None
         self._id_prefix = os.urandom(8)
         self._serial = 0
@@ -100,27 +117,13 @@ class RequestClient:
 
     def _send(self, question: _Question) -> None:
         question.tries_left -= 1
-        if self._socket is None:
-            self._socket = open_socket(zmq.REQ, self.endpoint, bind=False, high_water=_HIGH_WATER)
-            self._reader = SocketReader(self._socket, self._drain)
-        try:
-            self._socket.send_multipart(pack(question.request_id, question.payload), zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            self._drop_socket()
-            raise TransportError(f"{self.endpoint}: cannot send: {error.strerror}") from error
+        self._channel.send(question.request_id, question.payload)
         self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._on_timeout)
-        assert self._reader is not None
-        self._reader.poke()
 
-    def _drain(self) -> None:
-        assert self._socket is not None
-        frames = receive(self._socket)
-        if frames is None:
-            return
+    def _heard(self, reply: tuple[bytes, bytes] | None) -> None:
         question = self._out
-        reply = unpack(frames)
         if question is None or reply is None or reply[0] != question.request_id:
-            # REQ hears one reply per question: the right one can now only come on another try.
+            # One reply is heard per question: the right one can now only come on another try.
             self.late += 1
             return
         self._finish()
@@ -131,8 +134,7 @@ class RequestClient:
     def _on_timeout(self) -> None:
         question = self._out
         assert question is not None
-        # A REQ socket without its reply can do nothing more; a late one must not be taken for the next's.
-        self._drop_socket()
+        self._channel.drop()
         if question.tries_left > 0 and not question.answer.done():
             self.retried += 1
             try:
@@ -158,21 +160,13 @@ class RequestClient:
             self._timer.cancel()
             self._timer = None
 
-    def _drop_socket(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
     def close(self) -> None:
         """Close the socket; every question without a reply raises ``TransportError``. May be called again."""
         self._closed = True
         waiting = [self._out, *self._queue] if self._out is not None else list(self._queue)
         self._queue.clear()
         self._finish()
-        self._drop_socket()
+        self._channel.drop()
         for question in waiting:
             if not question.answer.done():
                 question.answer.set_exception(TransportError(f"{self.endpoint}: the client was closed"))
@@ -184,3 +178,39 @@ class RequestClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _ZmqChannel:
+    """Implements ``Channel`` by a REQ socket, made anew whenever its reply did not come."""
+
+    def __init__(self, endpoint: str, on_reply: Callable[[tuple[bytes, bytes] | None], None]) -> None:
+        self._endpoint = endpoint
+        self._on_reply = on_reply
+        self._socket: Socket | None = None
+        self._reader: SocketReader | None = None
+
+    def send(self, request_id: bytes, payload: bytes) -> None:
+        if self._socket is None:
+            self._socket = open_socket(zmq.REQ, self._endpoint, bind=False, high_water=_HIGH_WATER)
+            self._reader = SocketReader(self._socket, self._drain)
+        try:
+            self._socket.send_multipart(pack(request_id, payload), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            self.drop()
+            raise TransportError(f"{self._endpoint}: cannot send: {error.strerror}") from error
+        assert self._reader is not None
+        self._reader.poke()
+
+    def drop(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _drain(self) -> None:
+        assert self._socket is not None
+        frames = receive(self._socket)
+        if frames is not None:
+            self._on_reply(unpack(frames))

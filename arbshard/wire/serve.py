@@ -1,51 +1,86 @@
-"""The answering side of REQ/REP: a ROUTER that takes all that waits and answers it as one batch.
+"""The answering side of REQ/REP: takes all that waits and answers it as one batch.
 
 Risk and the supervisor's control socket are such servers. ``ask`` is the command line's way to put one question.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import zmq
 
 from arbshard.errors import ProtocolError, RequestTimeout, TransportError
 from arbshard.wire.envelope import pack, unpack
-from arbshard.wire.replies import Handler, StoredReplies
+from arbshard.wire.replies import Asked, Handler, StoredReplies
 from arbshard.wire.sockets import SocketReader, open_socket, receive
+from arbshard.wire.unix import SCHEME, UnixListener
 
 _BATCH = 1024
 _HIGH_WATER = 4096
 
 
-class ReplyServer:
-    """Binds ``endpoint`` and answers with ``handler``, called once per batch with the payloads of new requests.
+class Listener(Protocol):
+    """Where requests come in."""
 
-    A repeated request id gets its stored reply and ``handler`` never hears of it. Raises ``TransportError``.
+    bad: int
+    """Messages that are not requests of this version; dropped."""
+    unsent: int
+    """Replies whose asker had gone, or does not read."""
+
+    def start(self, on_ready: Callable[[], None]) -> None:
+        """Call ``on_ready`` in the running loop whenever requests wait."""
+        ...
+
+    def take(self, limit: int) -> Sequence[Asked]:
+        """Up to ``limit`` waiting requests."""
+        ...
+
+    def close(self) -> None:
+        """Close. May be called again."""
+        ...
+
+
+class ReplyServer:
+    """Binds ``endpoint`` and those of ``also``; ``handler`` gets the payloads of all new requests that wait at once.
+
+    A repeated request id gets its stored reply and ``handler`` never hears of it. Endpoints are ``unix://`` or
+    ZeroMQ's own. Raises ``TransportError``.
     """
 
-    def __init__(self, endpoint: str, handler: Handler, stored_replies: int = 65536) -> None:
-        self._socket = open_socket(zmq.ROUTER, endpoint, bind=True, high_water=_HIGH_WATER)
-        # Otherwise a reply that cannot be delivered would vanish uncounted.
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    def __init__(
+        self, endpoint: str, handler: Handler, stored_replies: int = 65536, *, also: Sequence[str] = ()
+    ) -> None:
+        self._listeners: list[Listener] = []
+        try:
+            for each in (endpoint, *also):
+                self._listeners.append(UnixListener(each) if each.startswith(SCHEME) else _ZmqListener(each))
+        except TransportError:
+            self.close()
+            raise
         self.endpoint = endpoint
         self._handler = handler
         self._replies = StoredReplies(stored_replies)
-        self._reader: SocketReader | None = None
         self._on_error: Callable[[Exception], None] | None = None
         self.requests = 0
         """Requests answered, repeated ones included."""
         self.batches = 0
-        self.bad = 0
-        """Messages that are not requests of this version; dropped."""
-        self.unsent = 0
-        """Replies whose asker had gone, or does not read."""
 
     @property
     def repeated(self) -> int:
         """Requests answered from the store."""
         return self._replies.repeated
+
+    @property
+    def bad(self) -> int:
+        """Messages that are not requests of this version; dropped."""
+        return sum(listener.bad for listener in self._listeners)
+
+    @property
+    def unsent(self) -> int:
+        """Replies whose asker had gone, or does not read."""
+        return sum(listener.unsent for listener in self._listeners)
 
     def start(self, on_error: Callable[[Exception], None]) -> None:
         """Answer in the running loop from now on.
@@ -53,51 +88,36 @@ class ReplyServer:
         When the handler raises, the server stops for good and hands the exception to ``on_error``: nobody is
         answered wrongly, and the owner decides how its process ends.
         """
-        assert self._reader is None, "started already"
+        assert self._on_error is None, "started already"
         self._on_error = on_error
-        self._reader = SocketReader(self._socket, self._serve)
+        for listener in self._listeners:
+            listener.start(self._serve)
 
     def _serve(self) -> None:
-        assert self._reader is not None
         assert self._on_error is not None
         try:
             self.step()
         except Exception as error:  # noqa: BLE001 -- handed to the owner, who ends the process
-            self._reader.close()
+            self.close()
             self._on_error(error)
 
     def step(self) -> int:
         """Answer what waits now, at most 1024 requests; their number. Raises what the handler raises."""
-        routes: list[bytes] = []
-        batch: list[tuple[bytes, bytes]] = []
-        for _ in range(_BATCH):
-            frames = receive(self._socket)
-            if frames is None:
-                break
-            # A REQ socket's message comes as its identity, an empty frame, and what was sent.
-            request = unpack(frames[2:]) if len(frames) > 2 and frames[1] == b"" else None
-            if request is None:
-                self.bad += 1
-                continue
-            routes.append(frames[0])
-            batch.append(request)
-        if not batch:
+        asked = [one for listener in self._listeners for one in listener.take(_BATCH)]
+        if not asked:
             return 0
+        batch = [(one.request_id, one.payload) for one in asked]
         replies = self._replies.answer(batch, self._handler)
         self.batches += 1
         self.requests += len(batch)
-        for route, (request_id, _), reply in zip(routes, batch, replies, strict=True):
-            try:
-                self._socket.send_multipart((route, b"", *pack(request_id, reply)), zmq.NOBLOCK)
-            except zmq.ZMQError:  # it will ask again, and the reply is stored
-                self.unsent += 1
+        for one, reply in zip(asked, replies, strict=True):
+            one.reply(reply)
         return len(batch)
 
     def close(self) -> None:
-        """Close the socket. May be called again."""
-        if self._reader is not None:
-            self._reader.close()
-        self._socket.close()
+        """Close the sockets. May be called again."""
+        for listener in self._listeners:
+            listener.close()
 
     def __enter__(self) -> Self:
         return self
@@ -106,6 +126,48 @@ class ReplyServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _ZmqListener:
+    """Implements ``Listener`` by a ROUTER socket."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.socket = open_socket(zmq.ROUTER, endpoint, bind=True, high_water=_HIGH_WATER)
+        # Otherwise a reply that cannot be delivered would vanish uncounted.
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._reader: SocketReader | None = None
+        self.bad = 0
+        self.unsent = 0
+
+    def start(self, on_ready: Callable[[], None]) -> None:
+        self._reader = SocketReader(self.socket, on_ready)
+
+    def take(self, limit: int) -> list[Asked]:
+        taken: list[Asked] = []
+        for _ in range(limit):
+            frames = receive(self.socket)
+            if frames is None:
+                break
+            # A REQ socket's message comes as its identity, an empty frame, and what was sent.
+            request = unpack(frames[2:]) if len(frames) > 2 and frames[1] == b"" else None
+            if request is None:
+                self.bad += 1
+                continue
+            taken.append(Asked(*request, partial(self._reply, frames[0], request[0])))
+        return taken
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self.socket.close()
+
+    def _reply(self, route: bytes, request_id: bytes, payload: bytes) -> None:
+        try:
+            self.socket.send_multipart((route, b"", *pack(request_id, payload)), zmq.NOBLOCK)
+        except zmq.ZMQError:  # it will ask again, and the reply is stored
+            self.unsent += 1
+        if self._reader is not None:
+            self._reader.poke()
 
 
 def ask(endpoint: str, payload: bytes, timeout_ms: int) -> bytes:

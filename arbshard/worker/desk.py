@@ -8,14 +8,16 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from functools import partial
+from itertools import cycle
 
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine, Exit, Funds, PairState, Trade
+from arbshard.errors import VenueUnavailable
 from arbshard.execution.executor import ExecutorFactory, Outcome
 from arbshard.execution.plan import plan_entry, plan_exit
 from arbshard.log import get_logger
-from arbshard.model.intent import OpenIntent
+from arbshard.model.intent import Intent, OpenIntent
 from arbshard.model.money import ZERO, exact
 from arbshard.model.position import Position
 from arbshard.wire.messages import Available, Welcome
@@ -86,6 +88,7 @@ class Desk:
     def act(self, state: PairState, trade: Trade) -> None:
         """Carry out ``trade``; the pair is busy until its intent has an outcome."""
         assert not state.busy, state.pair.base
+        decided_ns = self._clock.monotonic_ns()
         self._intents += 1
         intent_id = f"{self._prefix}-{self._intents}"
         state.busy = True
@@ -102,9 +105,39 @@ class Desk:
         assert executor is not None, state.pair.base
         self._spawn(
             self._settle(
-                state, partial(executor.execute, intent, before, residue), is_exit=before is not None
+                state,
+                partial(executor.execute, intent, before, residue, decided_ns),
+                is_exit=before is not None,
             )
         )
+
+    def start_rehearsing(self) -> None:
+        """From now on take the way of an entry up to risk's word every ``run.rehearse_ms``, and forget it.
+
+        What nobody has done for a while has left the CPU's caches: then the first approval takes twice as long.
+        """
+        if self._config.run.rehearse_ms:
+            self._spawn(self._rehearse(self._config.run.rehearse_ms / 1000))
+
+    async def _rehearse(self, pause_s: float) -> None:
+        for base, state in cycle(self._engine.pairs.items()):
+            await asyncio.sleep(pause_s)
+            intent = self._draft(base) if base in self._funded and not state.busy else None
+            if intent is not None:
+                await self._risk.rehearse(intent)
+
+    def _draft(self, base: str) -> Intent | None:
+        """An entry for the least worth trading, at the books as they are; None without books."""
+        executor = self._executors.get_executor(base)
+        book = self._engine.pairs[base].home.book
+        if executor is None or book is None:
+            return None
+        least = self._config.sizing.order_notional_min / exact(book.best_ask)
+        try:
+            entry = executor.entry_at("buy_home", least)
+        except VenueUnavailable:
+            return None
+        return plan_entry(entry, f"{self._prefix}-0", self._clock.wall_ms()) if entry is not None else None
 
     def fund(self) -> None:
         """Have the paper inventory of pairs opened whose price has become known."""

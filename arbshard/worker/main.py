@@ -5,7 +5,6 @@ Exit codes: 0 drained or told to end, 1 a defect (logged), 4 the supervisor died
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 from contextlib import closing
@@ -25,6 +24,7 @@ from arbshard.model.market import Leg
 from arbshard.model.money import exact, use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
+from arbshard.process import keep_what_is_there, pin
 from arbshard.shm.books import BooksReader
 from arbshard.shm.doorbell import ShardWaiter
 from arbshard.shm.pages import PageWriter
@@ -72,10 +72,20 @@ class FeedBooks:
         return FxQuote(exact(book.best_bid), exact(book.best_ask)) if book is not None else None
 
 
+def _load(files: RunFiles) -> tuple[Config, Universe]:
+    config = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
+    return config, msgspec.json.decode(files.universe.read_bytes(), type=Universe)
+
+
+def _risk_client(files: RunFiles, config: Config) -> RequestClient:
+    endpoint = files.risk_socket if config.run.requests == "unix" else files.risk_endpoint
+    return RequestClient(endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)
+
+
 async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
     files = RunFiles(arguments.run_dir)
-    config = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
-    universe = msgspec.json.decode(files.universe.read_bytes(), type=Universe)
+    config, universe = _load(files)
+    pin(config.run.pin_cores, arguments.shard + 1)
     setup(f"worker-{arguments.shard}", arguments.state_dir / "logs", config.run.log_level)
     log = get_logger()
     pairs = universe.pairs_of(arguments.shard)
@@ -101,7 +111,7 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
         BooksReader.attach(files.books) as books,
         ShardWaiter.attach(files.dir, arguments.shard, bell=bell) as waiter,
         closing(RiskPage(files.risk_page)) as risk_page,
-        closing(RequestClient(files.risk_endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)) as client,
+        closing(_risk_client(files, config)) as client,
     ):
         meter = meter_type(page, os.getpid(), arguments.epoch, len(pairs))
         feed = ShardFeed(books, waiter, legs, {name: venue.decode for name, venue in VENUES.items()})
@@ -122,10 +132,10 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
                 hello.cancel()
                 return await ended
             desk.take_over(hello.result(), arguments.shard, arguments.epoch)
+            desk.start_rehearsing()
             orders.take(hello.result())
             log.info("trading", pairs=len(pairs), epoch=arguments.epoch)
-            gc.collect()
-            gc.freeze()
+            keep_what_is_there()
             loop.start()
             return await ended
         except Fenced as error:

@@ -21,6 +21,7 @@ from arbshard.wire.messages import (
     Halt,
     Noted,
     Refused,
+    Rehearse,
     Report,
     Resume,
     Submit,
@@ -249,3 +250,35 @@ def test_counters(w, desk) -> None:
     assert desk.reader.value("stale") == 1
     assert desk.reader.value("events") == desk.stored()
     assert desk.reader.histogram("handle").count == 3
+
+
+class TestRehearsal:
+    def test_changes_nothing(self, w, desk) -> None:
+        intent = desk.world.entry()
+        before, stored = desk.state.state_hash(), desk.stored()
+        for _ in range(3):
+            assert desk.ask(Rehearse(0, 1, intent)) == [Noted(intent.intent_id)]
+        assert desk.state.state_hash() == before
+        assert desk.stored() == stored
+        assert desk.reader.value("rehearsals") == 3
+        assert desk.reader.value("approvals") == desk.reader.value("refusals") == 0
+        (approved,) = desk.ask(Submit(0, 1, intent))  # its id is not spent
+        assert isinstance(approved, Approved)
+
+    def test_is_left_out_where_there_is_real_work(self, w, desk) -> None:
+        first, second = desk.world.entry(), desk.world.entry("ETH")
+        replies = desk.ask(Submit(0, 1, first), Rehearse(0, 1, second))
+        assert [type(reply) for reply in replies] == [Approved, Noted]
+        assert desk.reader.value("rehearsals") == 0
+
+    def test_of_what_would_be_refused_is_no_refusal(self, w, desk) -> None:
+        before = desk.state.state_hash()
+        intent = desk.world.entry(quantity=w.QUANTITY * 10_000)
+        assert desk.ask(Rehearse(0, 1, intent)) == [Noted(intent.intent_id)]
+        assert desk.state.state_hash() == before
+        assert desk.reader.value("refusals") == 0
+
+    def test_tells_an_old_incarnation(self, w, desk) -> None:
+        (reply,) = desk.ask(Rehearse(0, 0, desk.world.entry()))
+        assert reply.reason is Refusal.STALE_EPOCH
+        assert desk.reader.value("rehearsals") == 0

@@ -33,7 +33,7 @@ def step_until(server, count):
     """Answer until ``count`` messages have been dealt with, good or bad."""
     deadline = 5000
     while server.requests + server.bad < count and deadline > 0:
-        server._socket.poll(10)
+        server._listeners[0].socket.poll(10)
         server.step()
         deadline -= 10
     assert server.requests + server.bad == count
@@ -44,7 +44,7 @@ def waits(server, socket, messages):
     for frames in messages:
         socket.send_multipart([b"", *frames])
     socket.send_multipart([b"", b"no request"])
-    assert server._socket.poll(5000)
+    assert server._listeners[0].socket.poll(5000)
     threading.Event().wait(0.05)
 
 
@@ -94,7 +94,7 @@ def test_a_reply_to_an_asker_that_has_gone_is_counted_and_kept_for_its_successor
     with ReplyServer(endpoint, Handler()) as server:
         gone = open_socket(zmq.DEALER, endpoint, bind=False, high_water=10)
         gone.send_multipart([b"", *pack(b"1", b"a")])
-        assert server._socket.poll(5000)
+        assert server._listeners[0].socket.poll(5000)
         gone.close()
         threading.Event().wait(0.1)
         server.step()

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from arbshard.config import Config, StrategyConfig
+from arbshard.config import Config, RunConfig, StrategyConfig
 from arbshard.engine.closing import close_now
 from arbshard.engine.edge import find_edge
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
+from arbshard.engine.quality import View
+from arbshard.errors import VenueUnavailable
 from arbshard.execution.executor import Outcome
 from arbshard.execution.plan import plan_exit
 from arbshard.model.intent import OpenIntent
@@ -37,7 +39,7 @@ class Executor:
         self.end = asyncio.Event()
         self.outcome = None
 
-    async def execute(self, intent, before, residue):
+    async def execute(self, intent, before, residue, decided_ns=None):
         self.residues.append(residue)
         self.intents.append(intent)
         self.befores.append(before)
@@ -317,3 +319,61 @@ class TestFund:
         room.desk.fund()
         await turn()
         assert room.risk.funds == []
+
+
+class TestRehearsal:
+    @pytest.fixture
+    async def rehearsing(self, make, clock, monkeypatch):
+        """A desk that rehearses every millisecond; ``drafts`` is what its executors make of it."""
+        config = Config(run=RunConfig(rehearse_ms=1.0))
+        engine = ArbitrageEngine([make.pair], make.fx_leg, config)
+        risk = SimpleNamespace(rehearsed=[])
+
+        async def rehearse(intent):
+            risk.rehearsed.append(intent)
+
+        risk.rehearse = rehearse
+        executors, failures = Executors(), []
+        desk = Desk(engine, executors, risk, config, clock, SimpleNamespace(count=None), failures.append)
+        desk.take_over(welcome(funded=["BTC"], available=ALL), shard=2, epoch=9)
+        asked = []
+
+        def entry_at(direction, quantity):
+            asked.append((direction, quantity))
+            return entry(make)
+
+        executors.made["BTC"].entry_at = entry_at
+        engine.observe(make.pair.home.slot, View(make.home_book(), live=True, bad=False))
+        around = SimpleNamespace(
+            desk=desk, engine=engine, risk=risk, asked=asked, failures=failures, executors=executors
+        )
+        yield around
+        await desk.close()
+        assert failures == []
+
+    async def test_the_least_worth_trading_is_decided_on_again_and_again(self, make, rehearsing):
+        rehearsing.desk.start_rehearsing()
+        while len(rehearsing.risk.rehearsed) < 3:
+            await asyncio.sleep(0.001)
+        first = rehearsing.risk.rehearsed[0]
+        assert (first.kind, first.pair, first.intent_id) == ("entry", "BTC", "s5-2-9-0")
+        direction, quantity = rehearsing.asked[0]
+        assert direction == "buy_home"
+        assert quantity * Decimal(str(make.home_book().best_ask)) == pytest.approx(Decimal(20_000))
+        assert rehearsing.desk.busy == 0
+        assert rehearsing.executors.made["BTC"].intents == []
+
+    async def test_not_while_the_pair_trades(self, rehearsing):
+        rehearsing.engine.pairs["BTC"].busy = True
+        rehearsing.desk.start_rehearsing()
+        await asyncio.sleep(0.02)
+        assert rehearsing.risk.rehearsed == []
+
+    async def test_not_without_books(self, rehearsing):
+        def nothing(direction, quantity):
+            raise VenueUnavailable("no book")
+
+        rehearsing.executors.made["BTC"].entry_at = nothing
+        rehearsing.desk.start_rehearsing()
+        await asyncio.sleep(0.02)
+        assert rehearsing.risk.rehearsed == []

@@ -1,0 +1,31 @@
+"""What a process does to itself so that it runs evenly. Called by the ``main`` of each once it has started."""
+
+import gc
+import os
+from collections.abc import Sequence
+
+from arbshard.errors import ConfigError
+
+
+def keep_what_is_there() -> None:
+    """All that was made until now stays for good: the collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pin(cores: Sequence[int], place: int) -> None:
+    """Run on one of ``cores`` only, with all children to come; no cores: as the system likes.
+
+    Place 0 (the supervisor) gets the first, which the others leave to it as long as there are more. Raises
+    ``ConfigError`` at place 0 for cores that cannot be used.
+    """
+    if not cores:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise ConfigError("run.pin_cores", "this system does not let a process choose its cores")
+    usable = os.sched_getaffinity(0)
+    if place == 0 and (strange := set(cores) - usable):
+        has = ", ".join(map(str, sorted(usable)))
+        raise ConfigError("run.pin_cores", f"there is no core {min(strange)} here; usable are {has}")
+    others = cores[1:] or cores
+    os.sched_setaffinity(0, {cores[0] if place == 0 else others[(place - 1) % len(others)]})
