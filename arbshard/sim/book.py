@@ -6,9 +6,10 @@ level comes first. ``market`` moves it; the venues' frames print it.
 """
 
 import math
+import operator
 import random
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from arbshard.sim.ladder import Ladder
@@ -41,7 +42,7 @@ class Shape(NamedTuple):
 class Side:
     """One side of a book. Its four lists run in step; only the methods here change them."""
 
-    __slots__ = ("_text", "amounts", "changed", "keys", "ladder", "prices", "sign", "sizes")
+    __slots__ = ("_text", "amounts", "changed", "eaten", "keys", "ladder", "prices", "sign", "sizes")
 
     def __init__(self, sign: int, ladder: Ladder, text: Text) -> None:
         self.sign = sign
@@ -58,6 +59,8 @@ class Side:
         """Sizes as the venue prints them."""
         self.changed: set[int] = set()
         """Keys whose size is another than before the last step, or that are gone."""
+        self.eaten: set[int] = set()
+        """Those that customers' orders changed since the last step began; they count as changed in the next one."""
 
     def size_at(self, key: int) -> int:
         """Size at ``key`` in units of 1e-8; 0 when there is no such level."""
@@ -109,10 +112,16 @@ class Book:
     def step(self, price: float, orders: int = 2) -> None:
         """Lay the quotes around ``price`` (quote) and let ``orders`` random orders change a size each."""
         bids, asks = self.bids, self.asks
-        bids.changed.clear()
-        asks.changed.clear()
+        for side in (bids, asks):
+            side.changed.clear()
+            if side.eaten:
+                side.changed |= side.eaten
+                side.eaten.clear()
         if abs(price - self._price) > self._sticky:
             self._requote(price)
+        else:
+            self._refill(bids)
+            self._refill(asks)
         rng, depth = self._rng, self._shape.depth
         for _ in range(orders):
             side = bids if rng.random() < 0.5 else asks
@@ -131,6 +140,35 @@ class Book:
             return 0
         side.resize(0, side.sizes[0] - taken)
         return taken
+
+    def eat(self, side: Side, sizes: Sequence[int]) -> None:
+        """Customers take ``sizes`` (units, whole lots) from the best levels of ``side``, all but the last in full.
+
+        A side is never left empty: somebody always stands behind the last level. The update id moves at once, so
+        that a snapshot taken now fits the stream; the stream tells with the next step.
+        """
+        assert 0 < len(sizes) <= len(side.keys), (len(sizes), len(side.keys))
+        assert all(map(operator.eq, sizes[:-1], side.sizes)), "a level was skipped"
+        full = len(sizes) - 1
+        rest = side.sizes[full] - sizes[-1]
+        assert 0 <= rest < side.sizes[full], (sizes[-1], side.sizes[full])
+        touched = set(side.keys[: len(sizes)])
+        if rest:
+            side.resize(full, rest)
+        else:
+            full += 1
+            if full == len(side.keys):
+                self._fill_back(side, 0, 1)
+                touched.add(side.keys[-1])
+        side.remove(0, full)
+        side.eaten |= touched
+        self.update_id += len(touched)
+
+    def _refill(self, side: Side) -> None:
+        """Put levels behind the last one for those that were eaten; those in front come back with the next quotes."""
+        missing = self._shape.depth - len(side.keys)
+        if missing > 0:
+            self._fill_back(side, 0, missing)
 
     def _requote(self, price: float) -> None:
         tick = self.ladder.tick(price) / UNIT

@@ -5,7 +5,7 @@ passes ``Connection.send`` or ``Connection._act``.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiohttp import WSMsgType, web
 
@@ -33,7 +33,9 @@ class Connection:
         counters: VenueCounters,
         clock: Clock,
         write_buffer_max: int = WRITE_BUFFER_MAX,
+        after_message: Callable[[], None] | None = None,
     ) -> None:
+        """``after_message`` is called when a message was answered: it may have changed an account."""
         self._socket = socket
         self._transport = transport
         self._session = session
@@ -41,6 +43,7 @@ class Connection:
         self._counters = counters
         self._clock = clock
         self._write_buffer_max = write_buffer_max
+        self._after_message = after_message
         self._window_bits = socket.compress or 0
         self._streams: frozenset[Stream] = frozenset()
         self._traffic_ns = clock.monotonic_ns()
@@ -76,8 +79,12 @@ class Connection:
 
     def on_time(self, now_ns: int) -> None:
         """Let the session see the time."""
+        self.act(self._session.on_time(now_ns, now_ns - self._traffic_ns))
+
+    def act(self, actions: Iterable[Action]) -> None:
+        """Carry out what the session wants, unless the client is leaving."""
         if not self._leaving:
-            self._act(self._session.on_time(now_ns, now_ns - self._traffic_ns))
+            self._act(actions)
 
     def go_away(self) -> None:
         """The exchange shuts down."""
@@ -97,6 +104,8 @@ class Connection:
             text = data if isinstance(data, str) else data.decode(errors="replace")
             self._act(self._session.on_text(text, now_ns, self._clock.wall_ms()))
             self._follow()
+            if self._after_message is not None:
+                self._after_message()
 
     def _act(self, actions: Iterable[Action]) -> None:
         for action in actions:

@@ -1,4 +1,4 @@
-"""Both simulated exchanges, put together and running: world, feeds, hubs, servers, clockwork.
+"""Both simulated exchanges, put together and running: world, feeds, accounts, hubs, servers, clockwork.
 
 ``main`` runs one per process; tests may run one inside theirs.
 """
@@ -12,25 +12,45 @@ from aiohttp import web
 from arbshard.clock import Clock
 from arbshard.config import SimConfig
 from arbshard.errors import ConfigError
+from arbshard.sim.accounts.account import AccountsConfig, seeded_accounts
+from arbshard.sim.accounts.matching import Matcher
 from arbshard.sim.binance.frames import BinanceFeed
+from arbshard.sim.binance.money import BinanceMoney
+from arbshard.sim.binance.operations import Operations
 from arbshard.sim.binance.rest import BinanceRest
 from arbshard.sim.binance.session import BinanceSession, opening_streams
+from arbshard.sim.binance.wsapi import WsApiSession
 from arbshard.sim.connection import WRITE_BUFFER_MAX
 from arbshard.sim.counters import Counters
 from arbshard.sim.hub import Hub
-from arbshard.sim.loop import run_world
+from arbshard.sim.loop import OnStep, run_world
 from arbshard.sim.server import Opener, VenueServer
-from arbshard.sim.session import Feed
+from arbshard.sim.session import Answer, Feed
+from arbshard.sim.upbit.auth import Authenticator
+from arbshard.sim.upbit.desk import UpbitDesk
 from arbshard.sim.upbit.frames import UpbitFeed
+from arbshard.sim.upbit.money import UpbitMoney
+from arbshard.sim.upbit.private import UpbitPrivate
+from arbshard.sim.upbit.private_session import PrivateDoor
 from arbshard.sim.upbit.rest import UpbitRest
 from arbshard.sim.upbit.session import UpbitSession
 from arbshard.sim.world import World
 
+_DEFAULT_ACCOUNTS = AccountsConfig()
+_NUMBERS_PER_MS = 1000
+"""Orders and trades are numbered from the start's wall time on, so that no later run repeats an id."""
+
 
 class Exchanges:
-    """The two venues of one world."""
+    """The two venues of one world, with a trading account on each."""
 
-    def __init__(self, config: SimConfig, clock: Clock, write_buffer_max: int = WRITE_BUFFER_MAX) -> None:
+    def __init__(
+        self,
+        config: SimConfig,
+        clock: Clock,
+        write_buffer_max: int = WRITE_BUFFER_MAX,
+        accounts: AccountsConfig = _DEFAULT_ACCOUNTS,
+    ) -> None:
         self._config = config
         self._clock = clock
         self.counters = Counters()
@@ -44,24 +64,36 @@ class Exchanges:
                 symbol: BinanceFeed(market, config.updates_per_s) for symbol, market in world.binance.items()
             },
         }
+        upbit_accounts, binance_accounts = seeded_accounts(accounts, world.upbit, world.binance)
+        first_number = clock.wall_ms() * _NUMBERS_PER_MS
+        upbit_matcher = Matcher(world.upbit, UpbitMoney(), first_number)
+        authenticator = Authenticator(upbit_accounts)
+        binance_matcher = Matcher(world.binance, BinanceMoney(), first_number)
+        binance_operations = Operations(world.binance, binance_accounts, binance_matcher)
         self._upbit = VenueServer(
             "upbit",
             self._hubs["upbit"],
-            UpbitRest(world.upbit),
-            _upbit_opener(world),
+            UpbitRest(world.upbit, UpbitPrivate(UpbitDesk(world.upbit, upbit_matcher), authenticator)),
+            _upbit_opener(world, authenticator, clock),
             self.counters,
             clock,
+            upbit_accounts,
             write_buffer_max,
         )
         self._binance = VenueServer(
             "binance",
             self._hubs["binance"],
-            BinanceRest(world.binance),
-            _binance_opener(world, clock),
+            BinanceRest(binance_operations),
+            _binance_opener(world, binance_operations, clock),
             self.counters,
             clock,
+            binance_accounts,
             write_buffer_max,
         )
+        self._desks = {
+            "upbit": _desk(upbit_matcher, self._upbit),
+            "binance": _desk(binance_matcher, self._binance),
+        }
         self.clockwork: asyncio.Task[None] | None = None
         """Runs until ``stop``; when it ends before, something broke."""
 
@@ -78,7 +110,7 @@ class Exchanges:
         await self._upbit.start(upbit)
         await self._binance.start(binance)
         self.clockwork = asyncio.create_task(
-            run_world(self._world, self._feeds, self._hubs, self._clock, self.counters)
+            run_world(self._world, self._feeds, self._hubs, self._clock, self.counters, self._desks)
         )
 
     def on_time(self) -> None:
@@ -126,18 +158,37 @@ def _authority(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _upbit_opener(world: World) -> Opener:
-    def open_session(request: web.Request) -> UpbitSession | None:
-        return UpbitSession(world.upbit) if request.path == "/websocket/v1" else None
+def _desk(matcher: Matcher, server: VenueServer) -> OnStep:
+    def on_step(symbol: str, now_ms: int) -> None:
+        if matcher.on_step(symbol, now_ms):
+            server.deliver()
+
+    return on_step
+
+
+def _upbit_opener(world: World, authenticator: Authenticator, clock: Clock) -> Opener:
+    door = PrivateDoor(world.upbit, authenticator)
+
+    def open_session(request: web.Request) -> UpbitSession | Answer | None:
+        if request.path == "/websocket/v1":
+            return UpbitSession(world.upbit)
+        if request.path == "/websocket/v1/private":
+            return door.open(request.headers.get("Authorization", ""), clock.monotonic_ns())
+        return None
 
     return open_session
 
 
-def _binance_opener(world: World, clock: Clock) -> Opener:
+def _binance_opener(world: World, operations: Operations, clock: Clock) -> Opener:
     symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
 
-    def open_session(request: web.Request) -> BinanceSession | None:
-        if request.path.split("/")[1] not in ("ws", "stream"):
+    def open_session(request: web.Request) -> BinanceSession | WsApiSession | None:
+        root = request.path.split("/")[1]
+        if root == "ws-api":
+            with_limits = request.query.get("returnRateLimits") != "false"
+            address, now_ns, now_ms = request.remote or "", clock.monotonic_ns(), clock.wall_ms()
+            return WsApiSession(operations, address, now_ns, now_ms, with_limits=with_limits)
+        if root not in ("ws", "stream"):
             return None
         combined, names = opening_streams(request.path, request.query.get("streams"))
         return BinanceSession(symbols, combined=combined, names=names, now_ns=clock.monotonic_ns())

@@ -65,6 +65,10 @@ class Ladder:
         """The tick at ``price`` (quote), in units of 1e-8."""
         return self._tick[bisect_right(self._from, price * UNIT) - 1]
 
+    def tick_at(self, price: int) -> int:
+        """The tick at ``price``; both in units of 1e-8, exact."""
+        return self._tick[bisect_right(self._from, price) - 1]
+
     def tick_bps(self, price: float) -> float:
         """The tick at ``price`` (quote) in basis points of it."""
         return self.tick(price) / UNIT / price * 10_000

@@ -4,7 +4,8 @@
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from arbshard.clock import Clock
 from arbshard.sim.counters import Counters
@@ -18,6 +19,13 @@ _WAIT_S_MIN = 0.002
 _BATCH = 32
 """Updates made before sockets get their turn."""
 
+OnStep = Callable[[str, int], None]
+"""Takes the symbol that moved and the wall time in ms."""
+
+
+def _ignore(_symbol: str, _now_ms: int) -> None:
+    """No customers."""
+
 
 async def run_world(
     world: World,
@@ -25,8 +33,12 @@ async def run_world(
     hubs: Mapping[str, Hub],
     clock: Clock,
     counters: Counters,
+    desks: Mapping[str, OnStep] = MappingProxyType({}),
 ) -> None:
-    """Step and publish until cancelled. ``feeds`` by venue and symbol, ``hubs`` by venue."""
+    """Step and publish until cancelled. ``feeds`` by venue and symbol, ``hubs`` and ``desks`` by venue.
+
+    A venue's desk fills its customers' resting orders: before the step is told, because they eat of the book.
+    """
     grid = Grid(clock.monotonic_ns(), world.dt_s, len(world.places))
     while True:
         now_ns = clock.monotonic_ns()
@@ -40,6 +52,7 @@ async def run_world(
             place, in_time = taken
             venue, market, _ = world.step(place)
             counters.steps += 1
+            desks.get(venue, _ignore)(market.symbol, now_ms)
             feed = feeds[venue][market.symbol]
             feed.on_step()
             if in_time:

@@ -13,18 +13,20 @@ import msgspec
 from aiohttp import web
 
 from arbshard.clock import Clock
+from arbshard.sim.accounts.account import Accounts
+from arbshard.sim.accounts.state import audit
 from arbshard.sim.connection import WRITE_BUFFER_MAX, Connection
 from arbshard.sim.counters import Counters
 from arbshard.sim.hub import Hub
-from arbshard.sim.session import Query, Rest, Session
+from arbshard.sim.session import Answer, PrivateSession, Query, Rest, Session
 
 SERVER = "arbshard simulated exchange"
 MESSAGE_MAX = 256 * 1024
 """Bytes of one message from a client: 1,000 codes fit ten times."""
 _SHUTDOWN_S = 0.3
 
-Opener = Callable[[web.Request], Session | None]
-"""The session a WebSocket request gets, or None where the venue has no socket."""
+Opener = Callable[[web.Request], Session | Answer | None]
+"""The session a WebSocket request gets, the answer that refuses it, or None where the venue has no socket."""
 
 
 class VenueServer:
@@ -38,6 +40,7 @@ class VenueServer:
         opener: Opener,
         counters: Counters,
         clock: Clock,
+        accounts: Accounts,
         write_buffer_max: int = WRITE_BUFFER_MAX,
     ) -> None:
         self._name = name
@@ -48,7 +51,9 @@ class VenueServer:
         self._counters = counters.venues[name]
         self._clock = clock
         self._write_buffer_max = write_buffer_max
+        self._accounts = accounts
         self._connections: set[Connection] = set()
+        self._private: dict[Connection, PrivateSession] = {}
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._serve)
         application.on_response_prepare.append(_sign)
@@ -71,11 +76,22 @@ class VenueServer:
         for connection in tuple(self._connections):
             connection.on_time(now_ns)
 
+    def deliver(self) -> None:
+        """Tell private clients what happened in the accounts. Called after whatever may change one."""
+        for account in self._accounts:
+            events = account.take_events()
+            if events:
+                now_ms = self._clock.wall_ms()
+                for connection, session in tuple(self._private.items()):
+                    connection.act(session.on_events(account, events, now_ms))
+
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             session = self._opener(request)
             if session is None:
                 return web.Response(status=404, text="no such socket on this simulated exchange")
+            if isinstance(session, Answer):
+                return _response(session)
             return await self._serve_socket(request, session)
         if request.path == "/":
             return web.Response(
@@ -84,10 +100,14 @@ class VenueServer:
         if request.path == "/sim/stats":
             body = msgspec.json.encode(self._all_counters.to_builtins())
             return web.Response(body=body, content_type="application/json")
+        if request.path == "/sim/accounts":
+            body = msgspec.json.encode({account.key: audit(account) for account in self._accounts})
+            return web.Response(body=body, content_type="application/json")
         return await self._serve_rest(request)
 
     async def _serve_rest(self, request: web.Request) -> web.Response:
         self._counters.rest_requests += 1
+        body = await request.read() if request.body_exists else b""
         answer = self._rest.answer(
             Query(
                 request.method,
@@ -96,10 +116,13 @@ class VenueServer:
                 request.remote or "",
                 self._clock.monotonic_ns(),
                 self._clock.wall_ms(),
+                request.raw_path.partition("#")[0].partition("?")[2],
+                body,
+                {name.lower(): value for name, value in request.headers.items()},
             )
         )
-        headers = {**answer.headers, "Content-Type": answer.content_type}
-        return web.Response(status=answer.status, headers=headers, body=answer.body)
+        self.deliver()
+        return _response(answer)
 
     async def _serve_socket(self, request: web.Request, session: Session) -> web.StreamResponse:
         # autoping off: pings are counted, and pongs looked at, by the session.
@@ -109,14 +132,29 @@ class VenueServer:
         if transport is None:
             return response  # the client is gone again
         connection = Connection(
-            response, transport, session, self._hub, self._counters, self._clock, self._write_buffer_max
+            response,
+            transport,
+            session,
+            self._hub,
+            self._counters,
+            self._clock,
+            self._write_buffer_max,
+            self.deliver if isinstance(session, PrivateSession) else None,
         )
         self._connections.add(connection)
+        if isinstance(session, PrivateSession):
+            self._private[connection] = session
         try:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            self._private.pop(connection, None)
         return response
+
+
+def _response(answer: Answer) -> web.Response:
+    headers = {**answer.headers, "Content-Type": answer.content_type}
+    return web.Response(status=answer.status, headers=headers, body=answer.body)
 
 
 async def _sign(_request: web.Request, response: web.StreamResponse) -> None:

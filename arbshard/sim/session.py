@@ -1,13 +1,17 @@
 """What a venue's protocol session and the shell agree on: streams, what a session wants done, message windows.
 
 A session is pure: text and the time go in, actions come out, the set of streams is its state. ``connection`` carries
-the actions out. One session per connection; ``upbit.session`` and ``binance.session`` implement ``Session``.
+the actions out. One session per connection; ``upbit.session`` and ``binance.session`` implement ``Session``, those
+that tell an account's owner of its changes implement ``PrivateSession`` too.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, runtime_checkable
 
+from arbshard.sim.accounts.account import Account
+from arbshard.sim.accounts.order import Event
 from arbshard.sim.market import Market
 
 SECOND_NS = 1_000_000_000
@@ -85,6 +89,15 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
+class PrivateSession(Session, Protocol):
+    """A session that may tell of accounts."""
+
+    def on_events(self, account: Account, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
+        """Something happened in ``account``, which need not be the client's. Called after every change, in order."""
+        ...
+
+
 class Feed(Protocol):
     """Makes the real-time text of one market's streams."""
 
@@ -124,6 +137,12 @@ class Query(NamedTuple):
     peer: str
     now_ns: int
     now_ms: int
+    raw_query: str = ""
+    """As sent, percent-encoded: what signatures cover."""
+    body: bytes = b""
+    """As sent."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Names in lower case."""
 
     def get(self, *names: str) -> str | None:
         """The first parameter that has one of ``names``."""

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,3 +95,73 @@ def test_a_taker_eats_whole_lots_and_never_the_last() -> None:
     assert book.bids.sizes[0] == size - taken
     assert book.take(book.bids, 1e-9) == 0
     assert book.take(book.bids, 1.0) == 0
+
+
+def new_book(depth: int = 5, seed: int = 1) -> Book:
+    return Book(LADDERS["usdt"], Shape(depth, 1000, 3.0, 1.0, 1000.0), plain, 100.0, random.Random(seed))
+
+
+def test_customers_eat_exactly_what_they_take() -> None:
+    book = new_book()
+    keys, sizes, first_id = list(book.asks.keys), list(book.asks.sizes), book.update_id
+    book.eat(book.asks, [sizes[0], sizes[1], 1000])
+    assert book.asks.keys == keys[2:]
+    assert book.asks.sizes == [sizes[2] - 1000, *sizes[3:]]
+    assert book.asks.amounts[0] == plain(sizes[2] - 1000)
+    assert book.update_id == first_id + 3
+    book.step(100.0, orders=0)
+    assert set(keys[:3]) <= book.asks.changed
+    check_side(book.asks, 5, 1000)
+    book.step(100.0, orders=0)
+    assert not book.asks.changed
+
+
+def test_a_side_that_is_eaten_up_has_somebody_behind_it() -> None:
+    book = new_book()
+    last, first_id = book.asks.keys[-1], book.update_id
+    book.eat(book.asks, list(book.asks.sizes))
+    assert len(book.asks.keys) == 1
+    assert book.asks.keys[0] > last
+    assert book.update_id == first_id + 6
+    for price in (100.0, 101.0, 99.0):
+        book.step(price)
+        check_side(book.asks, 5, 1000)
+        check_side(book.bids, 5, 1000)
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1000, 1000], [10**18], [1] * 6])
+def test_nobody_eats_what_is_not_there(sizes: list[int]) -> None:
+    book = new_book()
+    before = levels(book.bids)
+    with pytest.raises(AssertionError):
+        book.eat(book.bids, sizes)
+    assert levels(book.bids) == before
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(moves.map(lambda found: found[0]), st.integers(0, 6), st.booleans()), max_size=25),
+    st.integers(0, 2**16),
+)
+def test_changes_tell_the_whole_story_of_steps_and_eating(
+    plan: list[tuple[float, int, bool]], seed: int
+) -> None:
+    """Whoever applies every step's changed levels has the book; the id moves whenever the book does."""
+    book = new_book(6, seed)
+    price = 100.0
+    mine = {side: levels(side) for side in (book.bids, book.asks)}
+    for move, wanted, asks in plan:
+        side = book.asks if asks else book.bids
+        count = min(wanted, len(side.keys))
+        if count:
+            before = book.update_id
+            book.eat(side, [*side.sizes[: count - 1], max(1000, side.sizes[count - 1] // 2000 * 1000)])
+            assert book.update_id > before
+        price *= 1 + move / 10
+        book.step(price)
+        book.number_changes()
+        for one, seen in mine.items():
+            for key in one.changed:
+                seen[key] = one.size_at(key)
+            mine[one] = {key: size for key, size in seen.items() if size}
+            assert mine[one] == levels(one)

@@ -7,6 +7,7 @@ from arbshard.clock import ManualClock
 from arbshard.sim.connection import Connection
 from arbshard.sim.counters import VenueCounters
 from arbshard.sim.hub import Hub
+from arbshard.sim.session import Close, Send
 
 
 class Transport:
@@ -34,6 +35,13 @@ class Session:
         self.heard.append(("pong", payload))
         return ()
 
+    def on_text(self, text, now_ns, now_ms):
+        self.heard.append(text)
+        return (Send(b"reply"),)
+
+    def on_time(self, now_ns, quiet_ns):
+        return (Close(1008, "enough"),)
+
 
 class Socket:
     compress = 0
@@ -47,3 +55,35 @@ def test_control_frames_are_heard_however_their_payload_comes(kind):
     connection._on_message(WSMsgType.PONG, kind(b"xyz"))
     assert session.heard == ["ping", ("pong", b"xyz")]
     assert transport.written == [b"\x8a\x03abc"]
+
+
+def test_after_a_message_the_accounts_are_looked_at_once_it_is_answered():
+    transport, session = Transport(), Session()
+    transport.get_write_buffer_size = lambda: 0
+    seen = []
+    connection = Connection(
+        Socket(),
+        transport,
+        session,
+        Hub(binary=False),
+        VenueCounters(),
+        ManualClock(),
+        after_message=lambda: seen.append(list(transport.written)),
+    )
+    connection._on_message(WSMsgType.TEXT, "order")
+    assert seen == [[b"\x81\x05reply"]]
+    connection._on_message(WSMsgType.PING, b"")
+    assert len(seen) == 1
+
+
+async def test_nothing_more_is_said_to_a_client_that_was_sent_away():
+    transport, session = Transport(), Session()
+    transport.get_write_buffer_size = lambda: 0
+    transport.abort = lambda: None
+    connection = Connection(Socket(), transport, session, Hub(binary=False), VenueCounters(), ManualClock())
+    connection.on_time(1)
+    said = list(transport.written)
+    assert said
+    connection.act([Send(b"late")])
+    connection.on_time(2)
+    assert transport.written == said

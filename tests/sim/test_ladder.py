@@ -66,3 +66,12 @@ def test_floor_and_ceil_stand_on_either_side(price: float) -> None:
 def test_binance_tick_and_lot_of_a_price(price: float, tick: str, lot: str) -> None:
     assert plain(binance_tick(price)) == tick
     assert plain(binance_lot(price)) == lot
+
+
+def test_tick_at_an_exact_price() -> None:
+    ladder = Ladder(UPBIT_KRW_BANDS)
+    for price, tick in UPBIT_KRW_BANDS:
+        assert ladder.tick_at(price) == tick
+        assert ladder.tick_at(price + tick) == tick
+        if price:
+            assert ladder.tick_at(price - 1) < tick

@@ -38,7 +38,9 @@ class Rig:
             venue: {symbol: UpbitFeed(market) for symbol, market in listed.items()}
             for venue, listed in markets.items()
         }
-        self.task = asyncio.create_task(run_world(self.world, feeds, hubs, self.clock, self.counters))
+        self.desk: list[tuple[str, int]] = []
+        desks = {"upbit": lambda symbol, now_ms: self.desk.append((symbol, now_ms))}
+        self.task = asyncio.create_task(run_world(self.world, feeds, hubs, self.clock, self.counters, desks))
 
     async def advance(self, milliseconds: float) -> None:
         self.clock.advance_ms(milliseconds)
@@ -81,3 +83,11 @@ async def test_after_a_standstill_it_goes_on_from_now(rig: Rig) -> None:
     assert rig.counters.steps == 2
     await rig.advance(100)
     assert rig.seen() == (2, 2, 0, 1)
+
+
+async def test_a_venues_desk_hears_of_every_step_sent_or_not(rig: Rig) -> None:
+    await rig.advance(0)
+    assert rig.desk == [(FX_SYMBOL, rig.clock.wall_ms())]
+    await rig.advance(1000)
+    assert len(rig.desk) == 21  # of two markets at this venue; the other venue has no desk here
+    assert {symbol for symbol, _ in rig.desk} == {FX_SYMBOL, "KRW-BTC"}

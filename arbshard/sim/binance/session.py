@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from arbshard.sim.binance.frames import COMBINED, RAW
+from arbshard.sim.binance.keepalive import KeepAlive
 from arbshard.sim.market import Market
-from arbshard.sim.session import SECOND_NS, Action, Close, MessageWindow, Ping, Send, Stream
+from arbshard.sim.session import Action, Close, MessageWindow, Send, Stream
 
 STREAMS_MAX = 1024
-PING_EVERY_NS = 20 * SECOND_NS
-PONG_WITHIN_NS = 60 * SECOND_NS
 
 _NAME = re.compile(r"([A-Za-z0-9]{2,40})@(depth(5|10|20)?(@100ms|@1000ms)?|bookTicker|trade|aggTrade)")
 _SILENT = re.compile(
@@ -57,8 +56,7 @@ class BinanceSession:
         self._combined = combined
         self._names: dict[str, None] = {}
         self._messages = MessageWindow(5, 1)
-        self._ping_at_ns = now_ns + PING_EVERY_NS
-        self._pings: dict[bytes, int] = {}
+        self._keep_alive = KeepAlive(now_ns)
         self.streams: frozenset[Stream] = frozenset()
         for name in names:
             if _is_name(name) and len(self._names) < STREAMS_MAX:
@@ -88,21 +86,12 @@ class BinanceSession:
 
     def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:
         """A pong with the payload of a ping shows life; any pong counts as a message."""
-        if payload in self._pings:
-            self._pings.clear()
+        self._keep_alive.on_pong(payload)
         return () if self._messages.admit(now_ns) else (Close(1008, "Too many requests"),)
 
     def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002
         """Ping every 20 s; close a client that left one unanswered for 60 s."""
-        oldest = min(self._pings.values(), default=now_ns)
-        if now_ns - oldest >= PONG_WITHIN_NS:
-            return (Close(1008, "Pong timeout"),)
-        if now_ns < self._ping_at_ns:
-            return ()
-        self._ping_at_ns += PING_EVERY_NS
-        payload = str(now_ns // 1_000_000).encode()
-        self._pings[payload] = now_ns
-        return (Ping(payload),)
+        return self._keep_alive.on_time(now_ns)
 
     def _result(self, request: dict[str, Json]) -> Json:
         method = _method_of(request)

@@ -1,1 +1,5 @@
-"""Upbit's public protocol: ``session`` and ``frames`` for the WebSocket, ``rest`` for HTTP. No sockets here."""
+"""Upbit's protocol. No sockets here.
+
+Public: ``session`` and ``frames`` for the WebSocket, ``rest`` for HTTP. Accounts: ``auth``, ``private``, ``desk`` for
+HTTP, ``private_session`` and ``private_frames`` for the WebSocket.
+"""

@@ -1,4 +1,4 @@
-"""Upbit's quotation REST interface: pure, a query in and an answer out.
+"""Upbit's REST interface: pure, a query in and an answer out. Quotation here, accounts in ``private``.
 
 Every answer carries ``Remaining-Req``, errors too. Errors of quotation endpoints have an integer as their name.
 """
@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from arbshard.sim.limits import Budget
 from arbshard.sim.market import Market
 from arbshard.sim.session import Answer, Query
 from arbshard.sim.units import UNIT, plain
 from arbshard.sim.upbit import frames
+from arbshard.sim.upbit.gate import Gate, Verdict
+from arbshard.sim.upbit.private import UpbitPrivate
+from arbshard.sim.upbit.refusals import Refused, error_body
+from arbshard.sim.upbit.replies import at_kst
 
-_PER_SECOND = 10
 _CAUTIONS = (
     "PRICE_FLUCTUATIONS",
     "TRADING_VOLUME_SOARING",
@@ -22,41 +24,70 @@ _CAUTIONS = (
     "CONCENTRATION_OF_SMALL_ACCOUNTS",
 )
 _TRUE = ("true", "True", "1")
+_QUOTATION_METHODS = ("GET", "HEAD")
 
 Reply = tuple[int, bytes]
 
 
 class UpbitRest:
-    """``/v1`` of the simulated Upbit, as far as market data goes."""
+    """``/v1`` of the simulated Upbit."""
 
-    def __init__(self, markets: Mapping[str, Market]) -> None:
+    def __init__(self, markets: Mapping[str, Market], private: UpbitPrivate | None = None) -> None:
+        """Without ``private`` there are no accounts."""
         self._markets = markets
+        self._private = private
         self._routes: dict[str, tuple[str, Callable[[Query], Reply]]] = {
             "/v1/market/all": ("market", self._market_all),
             "/v1/orderbook": ("orderbook", self._orderbook),
             "/v1/orderbook/instruments": ("orderbook", self._instruments),
             "/v1/ticker": ("ticker", self._ticker),
         }
-        self._budgets = {
-            group: Budget(_PER_SECOND, 1) for group in ("market", "orderbook", "ticker", "default")
-        }
+        self._gate = Gate()
 
     def answer(self, query: Query) -> Answer:
-        """The reply to ``query``, 429 when the caller asks more than 10 times a second in one group."""
-        group, handler = self._routes.get(query.path, ("default", None))
-        budget = self._budgets[group]
-        spent = budget.spend(query.peer, 1, query.now_ns)
-        left = max(0, budget.limit - spent)
-        headers = {"Remaining-Req": f"group={group}; min={60 * budget.limit}; sec={left}"}
-        if spent > budget.limit:
-            status, body = 429, _error("too_many_requests", "Too many API requests.")
-        elif handler is None:
-            status, body = 404, _error("not_found", f"no Route matched with those values: {query.path}")
-        elif query.method not in ("GET", "HEAD"):
-            status, body = 405, _error("method_not_allowed", "Method not allowed")
+        """The reply to ``query``; 429 and then 418 to a caller who asks too often in one group."""
+        private = self._private
+        if private is not None and query.path in private.paths:
+            verdict, status, body = self._answer_private(private, query)
         else:
-            status, body = handler(query)
+            verdict, status, body = self._answer_public(query)
+        headers = {"Remaining-Req": verdict.header}
         return Answer(status, headers, body, "application/json; charset=utf-8")
+
+    def _answer_public(self, query: Query) -> tuple[Verdict, int, bytes]:
+        group, handler = self._routes.get(query.path, ("default", None))
+        verdict = self._admit(group, query.peer, query)
+        if verdict.status != 200:
+            return verdict, verdict.status, _too_many(verdict, query)
+        if handler is None:
+            return verdict, *_no_route(query)
+        if query.method not in _QUOTATION_METHODS:
+            return verdict, *_no_method()
+        return verdict, *handler(query)
+
+    def _answer_private(self, private: UpbitPrivate, query: Query) -> tuple[Verdict, int, bytes]:
+        """Limits count by key; a request that is not known to be anybody's counts by address."""
+        route = private.route(query.method, query.path)
+        if route is None:
+            return self._admit("default", query.peer, query), *_no_method()
+        try:
+            account = private.account(query)
+        except Refused as refused:
+            verdict = self._admit(route.group, query.peer, query)
+            if verdict.status != 200:
+                return verdict, verdict.status, _too_many(verdict, query)
+            return verdict, refused.status, refused.body
+        verdict = self._admit(route.group, account.key, query)
+        if verdict.status != 200:
+            return verdict, verdict.status, _too_many(verdict, query)
+        try:
+            return verdict, *private.reply(route, account, query)
+        except Refused as refused:
+            return verdict, refused.status, refused.body
+
+    def _admit(self, group: str, caller: str, query: Query) -> Verdict:
+        # A browser's requests, which have an origin, share a narrow limit of their own.
+        return self._gate.admit("origin" if "origin" in query.headers else group, caller, query.now_ns)
 
     def _market_all(self, query: Query) -> Reply:
         details = query.get("is_details", "isDetails") in _TRUE
@@ -110,8 +141,19 @@ class UpbitRest:
         """The markets asked for, or the body of the error."""
         codes = [code.strip() for code in (query.get("markets", "market") or "").split(",")]
         markets = [self._markets[code] for code in codes if code in self._markets]
-        return markets if len(markets) == len(codes) else _error(404, "Code not found")
+        return markets if len(markets) == len(codes) else error_body(404, "Code not found")
 
 
-def _error(name: str | int, message: str) -> bytes:
-    return msgspec.json.encode({"error": {"name": name, "message": message}})
+def _too_many(verdict: Verdict, query: Query) -> bytes:
+    if verdict.status == 429:
+        return error_body("too_many_requests", "Too many API requests.")
+    until = at_kst(query.now_ms + verdict.blocked_s * 1000)
+    return error_body("too_many_requests", f"Blocked for {verdict.blocked_s} s, until {until}.")
+
+
+def _no_route(query: Query) -> Reply:
+    return 404, error_body("not_found", f"no Route matched with those values: {query.path}")
+
+
+def _no_method() -> Reply:
+    return 405, error_body("method_not_allowed", "Method not allowed")

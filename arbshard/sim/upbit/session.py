@@ -1,5 +1,7 @@
 """Upbit's WebSocket protocol, one session per client: an array of objects in, replies and snapshots out.
 
+``private_session`` is the same protocol on the private endpoint and overrides what differs.
+
 A subscription replaces the one before and is not acknowledged: data is the answer. Where the venue does not say
 what it does (which error a wrong code gets, whether it closes after one), the session sends the error, keeps what
 was subscribed and stays open.
@@ -26,29 +28,32 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 JsonObject = dict[str, Json]
 
 
-class _Refused(Exception):
+class Refused(Exception):
+    """A message that is answered by an error frame."""
+
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
         self.frame = msgspec.json.encode({"error": {"name": name, "message": message}})
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """One type object of a subscription."""
 
     kind: str
     codes: tuple[str, ...]
-    level: int
-    snapshot: bool
-    realtime: bool
+    """Empty where the type has none, or means all."""
+    level: int = 0
+    snapshot: bool = False
+    realtime: bool = True
 
 
 class UpbitSession:
     """See ``session.Session``."""
 
     def __init__(self, markets: Mapping[str, Market]) -> None:
-        self._markets = markets
-        self._wanted: tuple[_Wanted, ...] = ()
-        self._form = "DEFAULT"
+        self.markets = markets
+        self.wanted: tuple[Wanted, ...] = ()
+        self.form = "DEFAULT"
         self._per_second = MessageWindow(5, 1)
         self._per_minute = MessageWindow(100, 60)
         self._next_up_ns: int | None = None
@@ -67,7 +72,7 @@ class UpbitSession:
             return (Close(1008, "too many messages"),)
         try:
             return [Send(payload) for payload in self._handle(text, now_ms)]
-        except _Refused as refused:
+        except Refused as refused:
             return (Send(refused.frame),)
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002
@@ -88,54 +93,53 @@ class UpbitSession:
         return ()
 
     def _handle(self, text: str, now_ms: int) -> list[bytes]:
-        objects = _objects(text)
+        objects = _objects_of(text)
         ticket = next((entry["ticket"] for entry in objects if "ticket" in entry), None)
         if not isinstance(ticket, str) or not ticket:
-            raise _Refused("NO_TICKET", "Ticket is missing.")
+            raise Refused("NO_TICKET", "Ticket is missing.")
         form = self._format_of(objects)
         method = next((entry["method"] for entry in objects if "method" in entry), None)
         if method is not None:
             if method != "LIST_SUBSCRIPTIONS":
-                raise _Refused("WRONG_FORMAT", "Unknown method.")
-            self._adopt(self._wanted, form)
+                raise Refused("WRONG_FORMAT", "Unknown method.")
+            self._adopt(self.wanted, form)
             return [self._list(ticket)]
         if "ticket" not in objects[0]:
-            raise _Refused("NO_TICKET", "The first element must be the ticket.")
+            raise Refused("NO_TICKET", "The first element must be the ticket.")
         types = [entry for entry in objects[1:] if "ticket" not in entry and set(entry) != {"format"}]
         if not types:
-            raise _Refused("NO_TYPE", "Type is missing.")
-        self._adopt(tuple(self._wanted_of(entry) for entry in types), form)
+            raise Refused("NO_TYPE", "Type is missing.")
+        self._adopt(tuple(self.wanted_of(entry) for entry in types), form)
         return self._snapshots(now_ms)
 
     def _format_of(self, objects: list[JsonObject]) -> str:
         form = next((entry["format"] for entry in objects if "format" in entry), None)
         if form is None:
             # A subscription without a format is DEFAULT; a method without one leaves it as it is.
-            return self._form if any("method" in entry for entry in objects) else "DEFAULT"
+            return self.form if any("method" in entry for entry in objects) else "DEFAULT"
         if not isinstance(form, str) or form not in frames.FORMATS:
-            raise _Refused("INVALID_PARAM", "Format is not valid.")
+            raise Refused("INVALID_PARAM", "Format is not valid.")
         return form
 
-    def _wanted_of(self, entry: JsonObject) -> _Wanted:
-        kind = entry.get("type")
-        if not isinstance(kind, str) or not kind:
-            raise _Refused("NO_TYPE", "Type is missing.")
+    def wanted_of(self, entry: JsonObject) -> Wanted:
+        """A type object, checked. Raises ``Refused``."""
+        kind = kind_of(entry)
         if kind in _PRIVATE:
-            raise _Refused("INVALID_AUTH", "This type needs the private endpoint.")
+            raise Refused("INVALID_AUTH", "This type needs the private endpoint.")
         if kind not in _PUBLIC and kind not in _CANDLES:
-            raise _Refused("INVALID_PARAM", "Type is not valid.")
+            raise Refused("INVALID_PARAM", "Type is not valid.")
         given = entry.get("codes")
         if not isinstance(given, list) or not given:
-            raise _Refused("NO_CODES", "Codes are missing.")
-        codes = tuple(code for code in given if isinstance(code, str))
-        if len(codes) < len(given) or any(self._symbol(kind, code) not in self._markets for code in codes):
-            raise _Refused("INVALID_PARAM", "Code is not valid.")
+            raise Refused("NO_CODES", "Codes are missing.")
+        codes = texts_of(given)
+        if any(self._symbol(kind, code) not in self.markets for code in codes):
+            raise Refused("INVALID_PARAM", "Code is not valid.")
         level = entry.get("level", 0)
         if not isinstance(level, int | float) or level < 0:
-            raise _Refused("INVALID_PARAM", "Level is not valid.")
+            raise Refused("INVALID_PARAM", "Level is not valid.")
         only_snapshot = _flag(entry, "is_only_snapshot", "isOnlySnapshot")
         only_realtime = _flag(entry, "is_only_realtime", "isOnlyRealtime")
-        return _Wanted(
+        return Wanted(
             kind,
             codes,
             int(level),
@@ -147,14 +151,14 @@ class UpbitSession:
     def _symbol(kind: str, code: str) -> str:
         return code.partition(".")[0] if kind == "orderbook" else code
 
-    def _adopt(self, wanted: tuple[_Wanted, ...], form: str) -> None:
-        self._wanted, self._form = wanted, form
+    def _adopt(self, wanted: tuple[Wanted, ...], form: str) -> None:
+        self.wanted, self.form = wanted, form
         self.streams = frozenset(
             stream for entry in wanted if entry.realtime for stream in self._streams_of(entry)
         )
 
-    def _streams_of(self, entry: _Wanted) -> list[Stream]:
-        if entry.level or entry.kind in _CANDLES:
+    def _streams_of(self, entry: Wanted) -> list[Stream]:
+        if entry.level or entry.kind not in _PUBLIC:
             return []  # an unsupported level is accepted and silent; so are candles here
         return [
             Stream(
@@ -162,7 +166,7 @@ class UpbitSession:
                 entry.kind,
                 _depth(code) if entry.kind == "orderbook" else 0,
                 slow=False,
-                form=self._form,
+                form=self.form,
                 name=code,
             )
             for code in entry.codes
@@ -170,17 +174,19 @@ class UpbitSession:
 
     def _snapshots(self, now_ms: int) -> list[bytes]:
         streams = dict.fromkeys(
-            stream for entry in self._wanted if entry.snapshot for stream in self._streams_of(entry)
+            stream for entry in self.wanted if entry.snapshot for stream in self._streams_of(entry)
         )
-        made = (frames.snapshot(self._markets[stream.symbol], stream, now_ms) for stream in streams)
+        made = (frames.snapshot(self.markets[stream.symbol], stream, now_ms) for stream in streams)
         return [payload for payload in made if payload is not None]
 
     def _list(self, ticket: str) -> bytes:
-        short = frames.is_short(self._form)
+        short = frames.is_short(self.form)
         type_key, codes_key, level_key = ("ty", "cds", "lv") if short else ("type", "codes", "level")
         result: list[JsonObject] = []
-        for entry in self._wanted:
-            item: JsonObject = {type_key: entry.kind, codes_key: list(entry.codes)}
+        for entry in self.wanted:
+            item: JsonObject = {type_key: entry.kind}
+            if entry.codes:
+                item[codes_key] = list(entry.codes)
             if entry.kind == "orderbook":
                 item[level_key] = entry.level
             result.append(item)
@@ -188,18 +194,34 @@ class UpbitSession:
             ("mthd", "rslt", "tckt") if short else ("method", "result", "ticket")
         )
         payload = {method_key: "LIST_SUBSCRIPTIONS", result_key: result, ticket_key: ticket}
-        return frames.in_list(self._form, msgspec.json.encode(payload))
+        return frames.in_list(self.form, msgspec.json.encode(payload))
 
 
-def _objects(text: str) -> list[JsonObject]:
+def kind_of(entry: JsonObject) -> str:
+    """The type of a type object. Raises ``Refused``."""
+    kind = entry.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise Refused("NO_TYPE", "Type is missing.")
+    return kind
+
+
+def texts_of(codes: list[Json]) -> tuple[str, ...]:
+    """``codes`` when all are text. Raises ``Refused``."""
+    texts = tuple(code for code in codes if isinstance(code, str))
+    if len(texts) < len(codes):
+        raise Refused("INVALID_PARAM", "Code is not valid.")
+    return texts
+
+
+def _objects_of(text: str) -> list[JsonObject]:
     """The objects of a request, at least one."""
     try:
         parsed: Json = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        raise _Refused("WRONG_FORMAT", "Format is wrong.") from None
+        raise Refused("WRONG_FORMAT", "Format is wrong.") from None
     objects = [entry for entry in parsed if isinstance(entry, dict)] if isinstance(parsed, list) else []
     if not objects or not isinstance(parsed, list) or len(objects) != len(parsed):
-        raise _Refused("WRONG_FORMAT", "Format is wrong.")
+        raise Refused("WRONG_FORMAT", "Format is wrong.")
     return objects
 
 

@@ -1,0 +1,159 @@
+"""A customer of a simulated venue: key, wallet, orders, and what has not been told about them yet.
+
+``exchanges`` makes one trading account per venue out of ``AccountsConfig``; the venues find it by its key.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, localcontext
+
+import msgspec
+
+from arbshard.model.money import MONEY_CONTEXT, floor_to
+from arbshard.sim.accounts.order import Event, Order
+from arbshard.sim.accounts.wallet import Wallet
+from arbshard.sim.market import Market
+from arbshard.sim.units import UNIT
+
+EVENTS_MAX = 100_000
+ORDERS_MAX = 200_000
+"""Finished orders kept; older ones are forgotten and counted."""
+CLIENT_IDS_MAX = 1_000_000
+
+
+class Permissions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a key may do."""
+
+    can_read: bool = True
+    can_trade: bool = True
+    can_withdraw: bool = False
+    can_deposit: bool = False
+
+
+class AccountsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Keys and opening balances of the simulated accounts. The keys open nothing but the simulation."""
+
+    upbit_key: str = "sim-upbit-key"
+    upbit_secret: str = "sim-upbit-secret-opens-nothing-but-the-simulated-exchange-00000001"  # noqa: S105 - a fixture's
+    binance_key: str = "sim-binance-key"
+    binance_secret: str = "sim-binance-secret-opens-nothing-but-the-simulated-exchange-000001"  # noqa: S105 - a fixture's
+    binance_ed25519_public: str = ""
+    """PEM or base64 of the raw 32 bytes; empty: the key signs with its secret."""
+    quote_home: Decimal = Decimal(100_000_000)
+    """KRW at Upbit."""
+    quote_away: Decimal = Decimal(70_000)
+    """USDT at Binance."""
+    coins_notional: Decimal = Decimal(10_000_000)
+    """Of every coin that both list, so much worth in KRW on each venue."""
+    permissions: Permissions = Permissions()
+
+
+class Account:
+    """One customer. ``matching`` changes wallet and orders; the venue reads them."""
+
+    def __init__(
+        self, key: str, secret: str, wallet: Wallet, permissions: Permissions, *, ed25519_public: str = ""
+    ) -> None:
+        self.key = key
+        self.secret = secret
+        self.ed25519_public = ed25519_public
+        self.wallet = wallet
+        self.permissions = permissions
+        self.opening = tuple(wallet.balances())
+        """What the wallet held at first."""
+        self.orders: dict[str, Order] = {}
+        """By the venue's id, oldest first."""
+        self.open_orders: dict[str, Order] = {}
+        """Those of ``orders`` that are open."""
+        self.by_client_id: dict[str, Order] = {}
+        """The newest order of each client id."""
+        self.orders_dropped = 0
+        """Finished orders that were forgotten."""
+        self.events_lost = 0
+        """Events that nobody fetched in time."""
+        self._client_ids: dict[str, None] = {}
+        self._events: deque[Event] = deque()
+
+    def add_order(self, order: Order) -> None:
+        """Take a new order into the books."""
+        self.orders[order.id] = self.open_orders[order.id] = order
+        if order.client_id:
+            self.by_client_id[order.client_id] = order
+            self.burn_client_id(order.client_id)
+        if len(self.orders) - len(self.open_orders) > ORDERS_MAX:
+            self._drop_oldest()
+
+    def close_order(self, order: Order) -> None:
+        """The order is over."""
+        del self.open_orders[order.id]
+
+    def burn_client_id(self, client_id: str) -> None:
+        """Remember that ``client_id`` was used, whatever came of it."""
+        self._client_ids[client_id] = None
+        if len(self._client_ids) > CLIENT_IDS_MAX:
+            del self._client_ids[next(iter(self._client_ids))]
+
+    def has_used(self, client_id: str) -> bool:
+        """Whether ``client_id`` was ever used."""
+        return client_id in self._client_ids
+
+    def tell(self, event: Event) -> None:
+        """Keep ``event`` until it is fetched."""
+        if len(self._events) >= EVENTS_MAX:
+            self._events.popleft()
+            self.events_lost += 1
+        self._events.append(event)
+
+    def take_events(self) -> tuple[Event, ...]:
+        """All that happened since this was last asked, in order."""
+        if not self._events:
+            return ()
+        taken = tuple(self._events)
+        self._events.clear()
+        return taken
+
+    def _drop_oldest(self) -> None:
+        oldest = next(one for one in self.orders.values() if not one.is_open)
+        del self.orders[oldest.id]
+        self.orders_dropped += 1
+        if self.by_client_id.get(oldest.client_id) is oldest:
+            del self.by_client_id[oldest.client_id]
+
+
+class Accounts:
+    """The customers of one venue, by API key."""
+
+    def __init__(self, *accounts: Account) -> None:
+        self._by_key = {account.key: account for account in accounts}
+        assert len(self._by_key) == len(accounts), "two accounts with one key"
+
+    def get(self, key: str) -> Account | None:
+        """The account of ``key``."""
+        return self._by_key.get(key)
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(self._by_key.values())
+
+
+def seeded_accounts(
+    config: AccountsConfig, upbit: Mapping[str, Market], binance: Mapping[str, Market]
+) -> tuple[Accounts, Accounts]:
+    """(Upbit's, Binance's) accounts with their opening balances: the same quantity of each coin on both venues."""
+    home = {"KRW": config.quote_home}
+    away = {"USDT": config.quote_away}
+    at_upbit = {market.listing.base: market for market in upbit.values()}
+    with localcontext(MONEY_CONTEXT):
+        for market in binance.values():
+            base, lot = market.listing.base, Decimal(market.listing.lot) / UNIT
+            if base in at_upbit:
+                price = Decimal(at_upbit[base].best_bid) / UNIT
+                home[base] = away[base] = floor_to(config.coins_notional / price, lot)
+    upbit_account = Account(config.upbit_key, config.upbit_secret, Wallet(home), config.permissions)
+    binance_account = Account(
+        config.binance_key,
+        config.binance_secret,
+        Wallet(away),
+        config.permissions,
+        ed25519_public=config.binance_ed25519_public,
+    )
+    return Accounts(upbit_account), Accounts(binance_account)
