@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from arbshard.engine.edge import BPS, Terms, walk
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 
 
 class Held(NamedTuple):
@@ -69,6 +69,8 @@ def close_now(
     )
 
 
-def gap_bps(home: OrderBookSnapshot, away: OrderBookSnapshot, fx: tuple[float, float]) -> float:
+def gap_bps(
+    home: BookTop | OrderBookSnapshot, away: BookTop | OrderBookSnapshot, fx: tuple[float, float]
+) -> float:
     """How much dearer home is than away, mid to mid, before any cost. Negative: home is cheap."""
     return (home.mid / (away.mid * (fx[0] + fx[1]) / 2) - 1) * BPS

@@ -98,11 +98,14 @@ def walk(levels: Levels, quantity: float) -> Fill:
     return Fill(paid / taken if taken > 0 else worst, worst, taken)
 
 
-def top_edge_bps(asks: Levels, bids: Levels, terms: Terms, fx: float) -> float:
-    """Net edge of the first unit. ``fx`` is the side that applies: bid when buying at home, ask otherwise."""
+def top_edge_bps(ask: float, bid: float, terms: Terms, fx: float) -> float:
+    """Net edge of buying at ``ask`` and selling at ``bid``.
+
+    ``fx`` is the side that applies: bid when buying at home, ask otherwise.
+    """
     ratio = terms.base_kept * terms.proceeds_factor / terms.cost_factor
     ratio = ratio * fx if terms.buy_is_home else ratio / fx
-    return (bids[0][0] / asks[0][0] * ratio - 1) * BPS
+    return (bid / ask * ratio - 1) * BPS
 
 
 def find_edge(

@@ -12,7 +12,7 @@ from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
 from arbshard.engine.quality import UNSEEN, View, doubt, quality_of
 from arbshard.engine.series import SpreadSeries
 from arbshard.engine.signals import exit_reason, is_unusual
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.intent import ExitReason
 from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.position import Position
@@ -140,17 +140,15 @@ class ArbitrageEngine:
         state.refusal = doubt(state.home, state.away, self.fx, now_ns, self._quality)
         if state.refusal is not None:
             return None
-        home, away, rate = state.home.book, state.away.book, self.fx.book
+        home, away, rate = state.home.top, state.away.top, self.fx.top
         assert home is not None and away is not None and rate is not None  # noqa: PT018 - doubt() saw to it
-        fx = (rate.bids[0][0], rate.asks[0][0])
+        fx = (rate.best_bid, rate.best_ask)
         if now_ns >= state.series.due_ns:
             state.series.add(now_ns, gap_bps(home, away, fx))
-        for held in state.held:
-            back = state.buy_away if held.buy_is_home else state.buy_home
-            closing = close_now(held, home, away, fx, back)
-            reason = exit_reason(held, closing, gap_bps(home, away, fx), now_ms, self._strategy)
-            if reason is not None and now_ns >= state.exit_rest_until_ns:
-                return self._exit(state, held, closing, reason, fx)
+        if state.held and now_ns >= state.exit_rest_until_ns:
+            leaving = self._leaving(state, gap_bps(home, away, fx), fx, now_ms)
+            if leaving is not None or state.refusal is not None:
+                return leaving
         if not self.entering or len(state.held) >= self._positions_max or now_ns < state.rest_until_ns:
             return None
         return self._entry(state, home, away, fx)
@@ -160,10 +158,10 @@ class ArbitrageEngine:
 
         A stale book will do here: the order's limit protects the price, and staying is the greater risk.
         """
-        home, away, rate = state.home.book, state.away.book, self.fx.book
+        home, away, rate = state.home.book, state.away.book, self.fx.top
         if home is None or away is None or rate is None or state.busy:
             return None
-        fx = (rate.bids[0][0], rate.asks[0][0])
+        fx = (rate.best_bid, rate.best_ask)
         back = state.buy_away if held.buy_is_home else state.buy_home
         return self._exit(state, held, close_now(held, home, away, fx, back), reason, fx)
 
@@ -171,34 +169,53 @@ class ArbitrageEngine:
         """Replace what the pair holds by what risk says."""
         state.held = [held_of(position) for position in positions]
 
+    def _leaving(self, state: PairState, gap: float, fx: tuple[float, float], now_ms: int) -> Exit | None:
+        home, away = state.home.book, state.away.book
+        if home is None or away is None:
+            state.refusal = Refusal.BOOK_BAD
+            return None
+        for held in state.held:
+            back = state.buy_away if held.buy_is_home else state.buy_home
+            closing = close_now(held, home, away, fx, back)
+            reason = exit_reason(held, closing, gap, now_ms, self._strategy)
+            if reason is not None:
+                return self._exit(state, held, closing, reason, fx)
+        return None
+
     def _exit(
         self, state: PairState, held: Held, closing: Closing, reason: ExitReason, fx: tuple[float, float]
     ) -> Exit:
         direction: Direction = "buy_away" if held.buy_is_home else "buy_home"
         return Exit(state.pair, held.position_id, direction, reason, closing, fx)
 
-    def _entry(
-        self, state: PairState, home: OrderBookSnapshot, away: OrderBookSnapshot, fx: tuple[float, float]
-    ) -> Entry | None:
+    def _entry(self, state: PairState, home: BookTop, away: BookTop, fx: tuple[float, float]) -> Entry | None:
+        """Most ticks end at the tops: no quantity nets more than the first unit."""
         entry_bps = self._strategy.entry_bps
-        if top_edge_bps(home.asks, away.bids, state.buy_home, fx[0]) >= entry_bps:
-            return self._sized(state, "buy_home", home, away, fx)
-        if top_edge_bps(away.asks, home.bids, state.buy_away, fx[1]) >= entry_bps:
-            return self._sized(state, "buy_away", home, away, fx)
-        return None
+        direction: Direction
+        if top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0]) >= entry_bps:
+            direction = "buy_home"
+        elif top_edge_bps(away.best_ask, home.best_bid, state.buy_away, fx[1]) >= entry_bps:
+            direction = "buy_away"
+        else:
+            return None
+        if state.funds is None:
+            state.refusal = Refusal.NOT_FUNDED
+            return None
+        whole_home, whole_away = state.home.book, state.away.book
+        if whole_home is None or whole_away is None:
+            state.refusal = Refusal.BOOK_BAD
+            return None
+        return self._sized(state, state.funds, direction, whole_home, whole_away, fx)
 
     def _sized(
         self,
         state: PairState,
+        funds: Funds,
         direction: Direction,
         home: OrderBookSnapshot,
         away: OrderBookSnapshot,
         fx: tuple[float, float],
     ) -> Entry | None:
-        funds = state.funds
-        if funds is None:
-            state.refusal = Refusal.NOT_FUNDED
-            return None
         if direction == "buy_home":
             terms, rate, asks, bids = state.buy_home, fx[0], home.asks, away.bids
             money, coins = funds.home_quote, funds.away_base
@@ -219,9 +236,10 @@ class ArbitrageEngine:
         if edge.net_bps > self._strategy.max_edge_bps:
             state.refusal = Refusal.EDGE_TOO_GOOD
             return None
-        back_asks, back_bids = (away.asks, home.bids) if direction == "buy_home" else (home.asks, away.bids)
-        back_terms, back_fx = (state.buy_away, fx[1]) if direction == "buy_home" else (state.buy_home, fx[0])
-        back_bps = top_edge_bps(back_asks, back_bids, back_terms, back_fx)
+        if direction == "buy_home":
+            back_bps = top_edge_bps(away.best_ask, home.best_bid, state.buy_away, fx[1])
+        else:
+            back_bps = top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0])
         gap = gap_bps(home, away, fx)
         at_once_bps = edge.net_bps + back_bps
         once_closed_bps = at_once_bps + abs(gap)

@@ -1,9 +1,10 @@
 """Whether two books and an FX rate may be traded on. Fail closed: every doubt is a numbered refusal."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
 from arbshard.config import DataConfig
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.refusal import Refusal
 
 
@@ -22,14 +23,44 @@ def quality_of(config: DataConfig) -> Quality:
     )
 
 
-class View(NamedTuple):
-    """One market as its shard sees it: the newest good book, or why there is none."""
+LoadBook = Callable[[], OrderBookSnapshot | None]
+"""Decodes a book that was only glanced at; None if it cannot be trusted."""
 
-    book: OrderBookSnapshot | None
-    live: bool
-    """The connection that carries it is up."""
-    bad: bool
-    """Its newest frame could not be trusted, whatever came before."""
+
+class View:
+    """One market as its shard sees it: the newest good book, or why there is none.
+
+    Most ticks need its top only. The whole book is decoded when somebody asks for it, and once.
+    """
+
+    __slots__ = ("_book", "_load", "bad", "live", "top")
+
+    def __init__(self, book: OrderBookSnapshot | None, live: bool, bad: bool) -> None:
+        """``live``: the connection that carries it is up. ``bad``: its newest frame could not be trusted."""
+        self.top: BookTop | None = book.top if book is not None else None
+        self.live = live
+        self.bad = bad
+        self._book = book
+        self._load: LoadBook | None = None
+
+    @classmethod
+    def glanced(cls, top: BookTop, live: bool, load: LoadBook) -> Self:
+        """A frame of which only the top was looked at."""
+        view = cls(None, live, bad=False)
+        view.top = top
+        view._load = load
+        return view
+
+    @property
+    def book(self) -> OrderBookSnapshot | None:
+        """All levels; None without a good book. A frame found bad only now has no top any more either."""
+        if self._load is not None:
+            self._book = self._load()
+            self._load = None
+            if self._book is None:
+                self.top = None
+                self.bad = True
+        return self._book
 
 
 UNSEEN = View(book=None, live=False, bad=False)
@@ -39,17 +70,17 @@ def doubt(home: View, away: View, fx: View, now_ns: int, quality: Quality) -> Re
     """The first reason not to trade on these, or None."""
     if home.bad or away.bad:
         return Refusal.BOOK_BAD
-    if home.book is None or away.book is None:
+    if home.top is None or away.top is None:
         return Refusal.BOOK_MISSING
     if not (home.live and away.live):
         return Refusal.VENUE_DOWN
-    home_ns, away_ns = home.book.received_ns, away.book.received_ns
+    home_ns, away_ns = home.top.received_ns, away.top.received_ns
     if now_ns - min(home_ns, away_ns) > quality.book_age_ns_max:
         return Refusal.BOOK_STALE
     if abs(home_ns - away_ns) > quality.leg_skew_ns_max:
         return Refusal.LEG_SKEW
-    if fx.book is None or fx.bad:
+    if fx.top is None or fx.bad:
         return Refusal.FX_MISSING
-    if not fx.live or now_ns - fx.book.received_ns > quality.fx_age_ns_max:
+    if not fx.live or now_ns - fx.top.received_ns > quality.fx_age_ns_max:
         return Refusal.FX_STALE
     return None

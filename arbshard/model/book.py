@@ -1,4 +1,4 @@
-"""``OrderBookSnapshot``: what a market offered at one instant."""
+"""``OrderBookSnapshot``: what a market offered at one instant; ``BookTop``: the best of it."""
 
 import msgspec
 
@@ -6,7 +6,23 @@ Levels = tuple[tuple[float, float], ...]
 """(price, size) in quote and base units, best first."""
 
 
-class OrderBookSnapshot(msgspec.Struct, frozen=True):
+class BookTop(msgspec.Struct, frozen=True, gc=False):
+    """The best bid and ask of one market: all that most ticks need of a book."""
+
+    best_bid: float
+    bid_size: float
+    best_ask: float
+    ask_size: float
+    received_ns: int
+    """When the frame was received, monotonic nanoseconds."""
+
+    @property
+    def mid(self) -> float:
+        """Mean of best bid and best ask."""
+        return (self.best_bid + self.best_ask) / 2
+
+
+class OrderBookSnapshot(msgspec.Struct, frozen=True, gc=False):
     """Best-first bids and asks of one market.
 
     Prices and sizes are floats: they only feed the edge calculation. What reaches an order is made exact
@@ -21,6 +37,12 @@ class OrderBookSnapshot(msgspec.Struct, frozen=True):
     """Exchange time in wall milliseconds, or None where the stream carries none (Binance partial depth)."""
     received_ns: int
     """When the frame was received, monotonic nanoseconds."""
+
+    @property
+    def top(self) -> BookTop:
+        """Its best levels."""
+        (bid, bid_size), (ask, ask_size) = self.bids[0], self.asks[0]
+        return BookTop(bid, bid_size, ask, ask_size, self.received_ns)
 
     @property
     def best_bid(self) -> float:

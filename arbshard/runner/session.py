@@ -19,7 +19,7 @@ from arbshard.engine.correlation import CorrelationMatrix
 from arbshard.engine.engine import ArbitrageEngine, PairState
 from arbshard.errors import ArbshardError
 from arbshard.log import get_logger
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop
 from arbshard.model.market import Leg
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
@@ -110,9 +110,9 @@ class Session:
         for base in decided:
             state = self.engine.pairs[base]
             self._decide(state)
-            book = _newest_book(state)
-            if book is not None:
-                self._meter.decided(book, self.pace.clock.monotonic_ns())
+            top = _newest_top(state)
+            if top is not None:
+                self._meter.decided(top, self.pace.clock.monotonic_ns())
         self._watch(base for base in only if base not in touched)
         if self.pace.is_stepped and self.desk.busy:
             await self.pace.turn()
@@ -197,7 +197,7 @@ class Session:
         waiting = [
             state
             for state in self.engine.pairs.values()
-            if state.funds is None and state.home.book is not None
+            if state.funds is None and state.home.top is not None
         ]
         if waiting:
             self.desk.fund()
@@ -249,10 +249,10 @@ class Session:
             self.failure = error
 
 
-def _newest_book(state: PairState) -> OrderBookSnapshot | None:
-    """The one of the pair's books that was received last."""
-    books = [view.book for view in (state.home, state.away) if view.book is not None]
-    return max(books, key=lambda book: book.received_ns, default=None)
+def _newest_top(state: PairState) -> BookTop | None:
+    """Of the pair's books the one that was received last."""
+    tops = [view.top for view in (state.home, state.away) if view.top is not None]
+    return max(tops, key=lambda top: top.received_ns, default=None)
 
 
 def _private_page() -> tuple[PageReader, PageWriter]:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market, MarketRules
 
 
@@ -120,6 +120,13 @@ class Venue(Protocol):
 
     def classify(self, frame: bytes) -> ControlFrame:
         """What a frame is that ``route`` refused. Never raises."""
+        ...
+
+    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+        """The top of a frame's book, found without decoding the rest of it: ``decode`` may still refuse that.
+
+        Never crossed, every number finite and positive. Raises ``FrameError`` as ``decode`` does.
+        """
         ...
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from arbshard.errors import VenueError
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
 from arbshard.model.money import ZERO
 from arbshard.venues.base import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
@@ -25,6 +25,7 @@ from arbshard.venues.frame import (
     clipped,
     refusal,
     refusal_of,
+    sound_top,
     unreadable_body,
 )
 
@@ -42,6 +43,8 @@ _MARKETS_PATH = "/api/v3/exchangeInfo"
 
 # The usual first and last bytes of an order-book frame: neither a cut frame nor an answer has both.
 _HEAD = b'{"stream":"'
+_BIDS = b'"bids":['
+_ASKS = b'"asks":['
 _NAME = len(_HEAD)
 _TAIL = b"]}}"
 
@@ -107,6 +110,7 @@ class _Filter(msgspec.Struct, rename="camel"):
 
 
 # Prices and sizes are strings. strict=False makes floats of them, "nan" and "inf" too: checked_book refuses those.
+_decode_level = msgspec.json.Decoder(Level, strict=False).decode
 _decode_combined = msgspec.json.Decoder(_Combined, strict=False).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
@@ -170,6 +174,21 @@ class Binance:
         if name.lstrip("!") == "serverShutdown":
             return ControlFrame(FrameKind.SHUTDOWN, "serverShutdown")
         return ControlFrame(FrameKind.OTHER, clipped(name))
+
+    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+        """The first level of each side of a frame as the venue writes it; anything else is decoded."""
+        if frame.startswith(_HEAD) and frame.endswith(_TAIL):
+            bid_at = frame.find(_BIDS) + len(_BIDS)
+            ask_at = frame.find(_ASKS, bid_at) + len(_ASKS)
+            try:
+                bid, bid_size = _decode_level(frame[bid_at : frame.find(b"]", bid_at) + 1])
+                ask, ask_size = _decode_level(frame[ask_at : frame.find(b"]", ask_at) + 1])
+            except UNREADABLE:  # not as usual: ``decode`` knows or says why
+                return self.decode(frame, received_ns).top
+            top = sound_top(bid, bid_size, ask, ask_size, received_ns)
+            if top is not None:
+                return top
+        return self.decode(frame, received_ns).top
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
         """Wrapped partial depth. ``exchange_ms`` is None: the stream carries no time."""

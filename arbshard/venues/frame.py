@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from arbshard.errors import FrameError, VenueError
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 
 FrameReason = Literal["cut", "shape", "number", "empty", "crossed", "unsorted"]
 """``cut``: not valid JSON. ``shape``: a key is missing or of another type. ``number``: not finite, zero or
@@ -80,6 +80,13 @@ def checked_book(
     return OrderBookSnapshot(
         venue=venue, symbol=symbol, bids=bids, asks=asks, exchange_ms=exchange_ms, received_ns=received_ns
     )
+
+
+def sound_top(bid: float, bid_size: float, ask: float, ask_size: float, received_ns: int) -> BookTop | None:
+    """The top of a book, None if it cannot be trusted: then ``decode`` says why."""
+    if 0.0 < bid < ask < inf and 0.0 < bid_size < inf and 0.0 < ask_size < inf:
+        return BookTop(bid, bid_size, ask, ask_size, received_ns)
+    return None
 
 
 def _fault(levels: Sequence[Level], side: str) -> FrameError:

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
 from arbshard.venues.base import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
 from arbshard.venues.frame import (
@@ -22,6 +22,7 @@ from arbshard.venues.frame import (
     clipped,
     refusal,
     refusal_of,
+    sound_top,
     unpadded,
     unreadable_body,
 )
@@ -35,6 +36,7 @@ _MARKETS_PATH = "/v1/market/all?is_details=true"
 # The usual first and last bytes of an order-book frame. A frame with both is whole, as neither end occurs inside.
 _SIMPLE_HEAD = b'{"ty":"orderbook","cd":"'
 _DEFAULT_HEAD = b'{"type":"orderbook","code":"'
+_UNITS = b'"obu":['
 _SIMPLE_CODE = len(_SIMPLE_HEAD)
 _DEFAULT_CODE = len(_DEFAULT_HEAD)
 _TAILS = (b'"lv":0}', b'"level":0}', b'"REALTIME"}', b'"SNAPSHOT"}')
@@ -111,6 +113,7 @@ class _MarketRow(msgspec.Struct):
 
 
 _decode_simple = msgspec.json.Decoder(_SimpleBook).decode
+_decode_unit = msgspec.json.Decoder(_SimpleUnit).decode
 _decode_default = msgspec.json.Decoder(_DefaultBook).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_markets = msgspec.json.Decoder(list[_MarketRow]).decode
@@ -202,6 +205,19 @@ class Upbit:
         if stream and stream != "orderbook":
             return ControlFrame(FrameKind.OTHER, clipped(stream))
         return ControlFrame(FrameKind.GARBAGE, "shape: no order book, stream, error or status in it")
+
+    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+        """The first unit of a SIMPLE book as the venue writes it; anything else is decoded."""
+        if frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS):
+            begin = frame.find(_UNITS) + len(_UNITS)
+            try:
+                unit = _decode_unit(frame[begin : frame.find(b"}", begin) + 1])
+            except UNREADABLE:  # not as usual: ``decode`` knows or says why
+                return self.decode(frame, received_ns).top
+            top = sound_top(unit.bid_price, unit.bid_size, unit.ask_price, unit.ask_size, received_ns)
+            if top is not None:
+                return top
+        return self.decode(frame, received_ns).top
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
         """Either format, told apart by its longest key. Zero-size units at the end of a thin side are padding."""

@@ -129,10 +129,10 @@ class Desk:
     def _draft(self, base: str) -> Intent | None:
         """An entry for the least worth trading, at the books as they are; None without books."""
         executor = self._executors.get_executor(base)
-        book = self._engine.pairs[base].home.book
-        if executor is None or book is None:
+        top = self._engine.pairs[base].home.top
+        if executor is None or top is None:
             return None
-        least = self._config.sizing.order_notional_min / exact(book.best_ask)
+        least = self._config.sizing.order_notional_min / exact(top.best_ask)
         try:
             entry = executor.entry_at("buy_home", least)
         except VenueUnavailable:
@@ -142,7 +142,7 @@ class Desk:
     def fund(self) -> None:
         """Have the paper inventory of pairs opened whose price has become known."""
         for base, state in self._engine.pairs.items():
-            if base in self._funded or base in self._funding or state.home.book is None:
+            if base in self._funded or base in self._funding or state.home.top is None:
                 continue
             self._funding.add(base)
             self._spawn(self._fund(state))
@@ -154,9 +154,9 @@ class Desk:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _fund(self, state: PairState) -> None:
-        book = state.home.book
-        assert book is not None, state.pair.base
-        funded = await self._risk.fund(state.pair.base, exact(book.best_bid))
+        top = state.home.top
+        assert top is not None, state.pair.base
+        funded = await self._risk.fund(state.pair.base, exact(top.best_bid))
         self._funded.add(state.pair.base)
         self._funding.discard(state.pair.base)
         self._update_funds(funded.available)

@@ -1,14 +1,15 @@
-"""One shard's view of the feed: which markets changed, decoded once per version.
+"""One shard's view of the feed: which markets changed. Each version is glanced at once, and decoded if need be.
 
 ``drain`` is the worker's hot path: doorbell → ring → slot → codec → engine.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 from arbshard.engine.quality import View
 from arbshard.errors import FrameError
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import Leg
 
 
@@ -28,29 +29,40 @@ class Changes(Protocol):
         ...
 
 
-Decode = Callable[[bytes, int], OrderBookSnapshot]
+class Codec(Protocol):
+    """What makes books of frames: ``venues.base.Venue``."""
+
+    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+        """The top of the book. Raises ``FrameError``."""
+        ...
+
+    def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
+        """All of it. Raises ``FrameError``."""
+        ...
 
 
 class ShardFeed:
     """The newest good book of every market of a shard."""
 
     def __init__(
-        self, slots: Slots, changes: Changes, legs: Iterable[Leg], decoders: dict[str, Decode]
+        self, slots: Slots, changes: Changes, legs: Iterable[Leg], codecs: Mapping[str, Codec]
     ) -> None:
         self._slots = slots
         self._changes = changes
-        self._decoders: dict[int, Decode] = {}
+        self._codecs: dict[int, Codec] = {}
+        self._glances: dict[int, Callable[[bytes, int], BookTop]] = {}
         self._sequences: dict[int, int] = {}
         self._venues: dict[int, str] = {}
         self.views: dict[int, View] = {}
         for leg in legs:
-            self._decoders[leg.slot] = decoders[leg.market.venue]
+            self._codecs[leg.slot] = codecs[leg.market.venue]
+            self._glances[leg.slot] = codecs[leg.market.venue].glance
             self._sequences[leg.slot] = 0
             self._venues[leg.slot] = leg.market.venue
             self.views[leg.slot] = View(None, live=False, bad=False)
         self.conflated = 0
         """Frames that were replaced by newer ones before they were looked at."""
-        self.bad: dict[str, int] = dict.fromkeys(decoders, 0)
+        self.bad: dict[str, int] = dict.fromkeys(codecs, 0)
         """Frames not to be trusted, by venue."""
         self.bad_reasons: dict[str, int] = {}
         self.frames = 0
@@ -58,7 +70,7 @@ class ShardFeed:
     def changed(self) -> Iterable[int]:
         """Slots to look at now."""
         slots = self._changes.drain()
-        return self._decoders if slots is None else slots
+        return self._codecs if slots is None else slots
 
     def look(self, slot: int) -> View | None:
         """The slot's new view, or None when it has not changed since the last look."""
@@ -75,10 +87,22 @@ class ShardFeed:
         self._sequences[slot] = sequence
         self.frames += 1
         try:
-            view = View(self._decoders[slot](frame, received_ns), live, bad=False)
+            top = self._glances[slot](frame, received_ns)
         except FrameError as error:
-            self.bad[self._venues[slot]] += 1
-            self.bad_reasons[error.reason] = self.bad_reasons.get(error.reason, 0) + 1
+            self._refuse(slot, error)
             view = View(None, live, bad=True)
+        else:
+            view = View.glanced(top, live, partial(self._decode, slot, frame, received_ns))
         self.views[slot] = view
         return view
+
+    def _decode(self, slot: int, frame: bytes, received_ns: int) -> OrderBookSnapshot | None:
+        try:
+            return self._codecs[slot].decode(frame, received_ns)
+        except FrameError as error:
+            self._refuse(slot, error)
+            return None
+
+    def _refuse(self, slot: int, error: FrameError) -> None:
+        self.bad[self._venues[slot]] += 1
+        self.bad_reasons[error.reason] = self.bad_reasons.get(error.reason, 0) + 1

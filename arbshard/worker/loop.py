@@ -105,9 +105,9 @@ class ShardLoop:
             return
         now_ns = self._clock.monotonic_ns()
         trade = self._engine.evaluate(state, now_ns, now_ns // 1_000_000 + self._wall_offset_ms)
-        book = view.book
-        if book is not None and book.received_ns >= self._started_ns:  # not what waited for our start
-            self._meter.decided(book, self._clock.monotonic_ns())
+        top = view.top
+        if top is not None and top.received_ns >= self._started_ns:  # not what waited for our start
+            self._meter.decided(top, self._clock.monotonic_ns())
         if state.refusal is not None:
             self._meter.doubted(state.refusal)
         if trade is not None:

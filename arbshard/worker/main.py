@@ -62,14 +62,15 @@ class FeedBooks:
         if newer is not None:
             self._engine.observe(leg.slot, newer)
         view = self._feed.views[leg.slot]
-        if view.book is None or not view.live:
+        book = view.book if view.live else None
+        if book is None or self._clock.monotonic_ns() - book.received_ns > self._age_ns_max:
             return None
-        return view.book if self._clock.monotonic_ns() - view.book.received_ns <= self._age_ns_max else None
+        return book
 
     def fx(self) -> FxQuote | None:
         """See ``BookPort``."""
-        book = self._feed.views[self._fx.slot].book
-        return FxQuote(exact(book.best_bid), exact(book.best_ask)) if book is not None else None
+        top = self._feed.views[self._fx.slot].top
+        return FxQuote(exact(top.best_bid), exact(top.best_ask)) if top is not None else None
 
 
 def _load(files: RunFiles) -> tuple[Config, Universe]:
@@ -114,7 +115,7 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
         closing(_risk_client(files, config)) as client,
     ):
         meter = meter_type(page, os.getpid(), arguments.epoch, len(pairs))
-        feed = ShardFeed(books, waiter, legs, {name: venue.decode for name, venue in VENUES.items()})
+        feed = ShardFeed(books, waiter, legs, VENUES)
         engine = ArbitrageEngine(pairs, universe.fx, config)
         risk = RiskLink(client, arguments.shard, arguments.epoch, lambda: meter.count("silent"))
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)

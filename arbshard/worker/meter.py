@@ -1,7 +1,7 @@
 """Writes a worker's counters and latencies to its page."""
 
 from arbshard.log import error_count
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop
 from arbshard.model.order import OrderResult
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
@@ -29,10 +29,10 @@ class Meter:
         self._set("epoch", epoch)
         self._set("pairs", pairs)
 
-    def decided(self, book: OrderBookSnapshot, now_ns: int) -> None:
-        """A pair was evaluated at ``now_ns`` because of ``book``."""
+    def decided(self, top: BookTop, now_ns: int) -> None:
+        """A pair was evaluated at ``now_ns`` because of a book with this ``top``."""
         self._add(self._ticks)
-        self._record(self._decision, now_ns - book.received_ns)
+        self._record(self._decision, now_ns - top.received_ns)
 
     def doubted(self, reason: Refusal) -> None:
         """An evaluation found its data not fit to trade on."""

@@ -149,6 +149,10 @@ def test_limits_are_the_last_prices_that_were_needed(oracle, case):
     assert edge.sell_worst == float(oracle.price_at(bids, Fraction(edge.sell_quantity) * just_before))
 
 
+def top_of(asks, bids, terms, fx):
+    return top_edge_bps(asks[0][0], bids[0][0], terms, fx)
+
+
 @given(
     case=cases(),
     worse=st.integers(0, 5),
@@ -171,7 +175,7 @@ def test_worse_book_is_never_better(oracle, case, worse, by, what):
         return
     assert before is not None
     assert worsened.buy_quantity <= before.buy_quantity * (1 + 1e-9)
-    assert top_edge_bps(asks, bids, terms, fx) <= top_edge_bps(*case[:4]) + 1e-9
+    assert top_of(asks, bids, terms, fx) <= top_of(*case[:4]) + 1e-9
 
     # What is earned above the hurdle cannot grow either, but for the lot that rounding took off.
     def above(edge):
@@ -209,9 +213,9 @@ def test_top_edge_is_the_first_unit_of_the_oracle(oracle, buy_is_home):
     asks, bids = ((100.0, 1.0),), ((0.08, 1.0),)
     for fx in (1200.0, 1300.0, 0.0008):
         expected = oracle.unit_edge_bps(asks, bids, terms, fx, Fraction(0))
-        assert top_edge_bps(asks, bids, terms, fx) == pytest.approx(float(expected))
+        assert top_of(asks, bids, terms, fx) == pytest.approx(float(expected))
     # A dearer USDT makes selling for USDT better and buying with USDT worse.
-    rises = top_edge_bps(asks, bids, terms, 1300.0) > top_edge_bps(asks, bids, terms, 1200.0)
+    rises = top_of(asks, bids, terms, 1300.0) > top_of(asks, bids, terms, 1200.0)
     assert rises is buy_is_home
 
 

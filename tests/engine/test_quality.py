@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.config import DataConfig
-from arbshard.engine.quality import UNSEEN, Quality, doubt, quality_of
+from arbshard.engine.quality import UNSEEN, Quality, View, doubt, quality_of
 from arbshard.model.refusal import Refusal
 
 MS = 1_000_000
@@ -30,7 +30,11 @@ def judge(make, good):
 
 def aged(view, ms):
     assert view.book is not None
-    return view._replace(book=replace(view.book, received_ns=view.book.received_ns - int(ms * MS)))
+    return View(replace(view.book, received_ns=view.book.received_ns - int(ms * MS)), view.live, view.bad)
+
+
+def changed(view, **how):
+    return View(**{"book": view.book, "live": view.live, "bad": view.bad, **how})
 
 
 def test_settings_become_nanoseconds():
@@ -45,13 +49,13 @@ def test_good_data_is_trusted(judge):
 @pytest.mark.parametrize("side", ["home", "away"])
 class TestEitherBook:
     def test_bad(self, judge, good, side):
-        assert judge(**{side: good[side]._replace(book=None, bad=True)}) is Refusal.BOOK_BAD
+        assert judge(**{side: changed(good[side], book=None, bad=True)}) is Refusal.BOOK_BAD
 
     def test_missing(self, judge, side):
         assert judge(**{side: UNSEEN}) is Refusal.BOOK_MISSING
 
     def test_not_live(self, judge, good, side):
-        assert judge(**{side: good[side]._replace(live=False)}) is Refusal.VENUE_DOWN
+        assert judge(**{side: changed(good[side], live=False)}) is Refusal.VENUE_DOWN
 
     def test_skewed(self, judge, good, side):
         assert judge(**{side: aged(good[side], 1000)}) is None
@@ -68,24 +72,47 @@ def test_both_stale_together(judge, make):
 
 def test_fx_missing_or_bad(judge, good):
     assert judge(fx=UNSEEN) is Refusal.FX_MISSING
-    assert judge(fx=good["fx"]._replace(book=None, bad=True)) is Refusal.FX_MISSING
-    assert judge(fx=good["fx"]._replace(bad=True)) is Refusal.FX_MISSING
+    assert judge(fx=changed(good["fx"], book=None, bad=True)) is Refusal.FX_MISSING
+    assert judge(fx=changed(good["fx"], bad=True)) is Refusal.FX_MISSING
 
 
 def test_fx_stale_or_its_venue_down(judge, good):
     assert judge(fx=aged(good["fx"], 5000)) is None
     assert judge(fx=aged(good["fx"], 5000.001)) is Refusal.FX_STALE
-    assert judge(fx=good["fx"]._replace(live=False)) is Refusal.FX_STALE
+    assert judge(fx=changed(good["fx"], live=False)) is Refusal.FX_STALE
 
 
 def test_first_reason_is_named(judge, good):
     """Each line repairs the doubt of the line before and leaves all later ones."""
-    old_home = aged(good["home"], 1600)._replace(live=False)
-    bad = {"home": good["home"]._replace(book=None, bad=True), "away": UNSEEN, "fx": UNSEEN}
+    old_home = changed(aged(good["home"], 1600), live=False)
+    bad = {"home": changed(good["home"], book=None, bad=True), "away": UNSEEN, "fx": UNSEEN}
     assert judge(**bad) is Refusal.BOOK_BAD
     assert judge(home=old_home, away=UNSEEN, fx=UNSEEN) is Refusal.BOOK_MISSING
     assert judge(home=old_home, fx=UNSEEN) is Refusal.VENUE_DOWN
-    assert judge(home=old_home._replace(live=True), fx=UNSEEN) is Refusal.BOOK_STALE
+    assert judge(home=changed(old_home, live=True), fx=UNSEEN) is Refusal.BOOK_STALE
     assert judge(home=aged(good["home"], 1200), fx=UNSEEN) is Refusal.LEG_SKEW
     assert judge(fx=UNSEEN) is Refusal.FX_MISSING
     assert judge(fx=aged(good["fx"], 6000)) is Refusal.FX_STALE
+
+
+class TestGlance:
+    def test_the_book_is_decoded_when_asked_for_and_once(self, make):
+        loads = []
+
+        def load():
+            loads.append(1)
+            return make.home_book()
+
+        view = View.glanced(make.home_book().top, True, load)
+        assert (view.top.best_bid, view.live, view.bad) == (make.home_book().best_bid, True, False)
+        assert loads == []
+        assert view.book == view.book == make.home_book()
+        assert loads == [1]
+
+    def test_a_book_found_bad_when_asked_for_is_not_trusted_from_then_on(self, make, judge):
+        view = View.glanced(make.home_book().top, True, lambda: None)
+        assert judge(home=view) is None
+        assert view.book is None
+        assert view.top is None
+        assert judge(home=view) is Refusal.BOOK_BAD
+        assert view.book is None

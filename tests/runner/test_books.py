@@ -26,7 +26,8 @@ def world(make, clock):
 def test_unknown_markets_have_no_book(make, world):
     assert world.books.tradable(make.home) is None
     assert world.books.fx() is None
-    assert world.books.view(make.home) == (None, False, False)
+    view = world.books.view(make.home)
+    assert (view.book, view.live, view.bad) == (None, False, False)
 
 
 def test_a_book_is_tradable_until_it_is_too_old(make, world, clock):
@@ -50,7 +51,8 @@ def test_a_bad_book_hides_the_one_before(make, world, monkeypatch):
     world.provider.step()
     monkeypatch.setattr(world.provider, "is_bad", lambda _: True)
     assert world.books.tradable(make.home) is None
-    assert world.books.view(make.home) == (None, True, True)
+    view = world.books.view(make.home)
+    assert (view.book, view.live, view.bad) == (None, True, True)
 
 
 def test_the_rate_is_exact_and_has_no_age_of_its_own(make, world):

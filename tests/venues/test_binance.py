@@ -3,13 +3,14 @@
 import json
 import math
 from decimal import Decimal
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.errors import FrameError, VenueError
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.venues.base import FrameKind
 from arbshard.venues.binance import Binance
 
@@ -26,6 +27,18 @@ def reason_of(venue: Binance, frame: bytes) -> str:
     with pytest.raises(FrameError) as caught:
         venue.decode(frame, 1)
     return caught.value.reason
+
+
+def glanced(venue: Binance, frame: bytes) -> BookTop | None:
+    """The top, which is sound whatever the frame is; None for a refusal."""
+    try:
+        top = venue.glance(frame, 1)
+    except FrameError:
+        return None
+    assert 0 < top.best_bid < top.best_ask < inf
+    assert 0 < top.bid_size < inf
+    assert 0 < top.ask_size < inf
+    return top
 
 
 # ---- books
@@ -78,6 +91,7 @@ def test_any_sound_book_survives_the_wire(binance, binance_frame, prices, data):
     asks = tuple((price, data.draw(SIZE)) for price in floats[split:])
     book = binance.decode(binance_frame(bids, asks), 1)
     assert (book.bids, book.asks) == (bids, asks)
+    assert binance.glance(binance_frame(bids, asks), 1) == book.top
 
 
 # ---- other captured streams
@@ -125,10 +139,12 @@ def test_mutated_frames_are_refused_or_sound(binance, mutated, mutations):
     frame = mutated(BOOK, mutations)
     binance.route(frame)
     binance.classify(frame)
+    top = glanced(binance, frame)
     try:
         book = binance.decode(frame, 1)
     except FrameError:
         return
+    assert top == book.top
     for side, sign in ((book.bids, -1), (book.asks, 1)):
         ranks = [sign * price for price, _ in side]
         assert ranks
@@ -144,6 +160,7 @@ def test_garbage_never_raises_anything_else(binance, junk):
         binance.classify(frame)
         with pytest.raises(FrameError):
             binance.decode(frame, 1)
+        glanced(binance, frame)
 
 
 @pytest.mark.parametrize(

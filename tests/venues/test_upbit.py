@@ -2,13 +2,14 @@
 
 import json
 from decimal import Decimal
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.errors import FrameError, VenueError
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.venues.base import FrameKind
 from arbshard.venues.upbit import KRW_RULES, Upbit
 
@@ -20,6 +21,18 @@ def reason_of(venue: Upbit, frame: bytes) -> str:
     with pytest.raises(FrameError) as caught:
         venue.decode(frame, 1)
     return caught.value.reason
+
+
+def glanced(venue: Upbit, frame: bytes) -> BookTop | None:
+    """The top, which is sound whatever the frame is; None for a refusal."""
+    try:
+        top = venue.glance(frame, 1)
+    except FrameError:
+        return None
+    assert 0 < top.best_bid < top.best_ask < inf
+    assert 0 < top.bid_size < inf
+    assert 0 < top.ask_size < inf
+    return top
 
 
 # ---- what the exchange sent
@@ -37,6 +50,7 @@ def test_every_captured_book_decodes_to_its_values(upbit, upbit_books):
             exchange_ms=plain["tms"],
             received_ns=number,
         )
+        assert upbit.glance(frame, number) == upbit.decode(frame, number).top
         assert upbit.route(frame) == plain["cd"]
 
 
@@ -110,10 +124,12 @@ def test_mutated_frames_are_refused_or_sound(upbit, upbit_books, upbit_frame, mu
     frame = mutated(frames[which], mutations)
     upbit.route(frame)
     upbit.classify(frame)
+    top = glanced(upbit, frame)
     try:
         book = upbit.decode(frame, 1)
     except FrameError:
         return
+    assert top == book.top
     for side, sign in ((book.bids, -1), (book.asks, 1)):
         ranks = [sign * price for price, _ in side]
         assert ranks
@@ -129,6 +145,7 @@ def test_garbage_never_raises_anything_else(upbit, junk):
         upbit.classify(frame)
         with pytest.raises(FrameError):
             upbit.decode(frame, 1)
+        glanced(upbit, frame)
 
 
 @pytest.mark.parametrize("simple", [True, False])

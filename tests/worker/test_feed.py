@@ -1,4 +1,4 @@
-"""One shard's view of the feed: each version decoded once, bad frames seen and counted."""
+"""One shard's view of the feed: each version glanced at once, decoded if need be, bad frames seen and counted."""
 
 import pytest
 
@@ -41,42 +41,55 @@ def changes():
 
 
 @pytest.fixture
-def decoded():
+def calls():
     return []
 
 
+class Codec:
+    """Refuses frames that begin with "bad" at a glance, and those with "deep" when they are decoded."""
+
+    def __init__(self, make, leg, calls):
+        self.make, self.leg, self.calls = make, leg, calls
+
+    def glance(self, frame, received_ns):
+        self.calls.append(("glance", self.leg.market.venue, frame))
+        if frame.startswith(b"bad"):
+            raise FrameError(frame.decode().removeprefix("bad "))
+        return self._book(received_ns).top
+
+    def decode(self, frame, received_ns):
+        self.calls.append(("decode", self.leg.market.venue, frame))
+        if frame.startswith(b"deep"):
+            raise FrameError(frame.decode().removeprefix("deep "))
+        return self._book(received_ns)
+
+    def _book(self, received_ns):
+        return self.make.book(self.leg, [(99.0, 1.0)], [(100.0, 1.0)], received_ns)
+
+
 @pytest.fixture
-def feed(make, slots, changes, decoded):
-    def decoder(venue):
-        def decode(frame, received_ns):
-            decoded.append((venue, frame))
-            if frame.startswith(b"bad"):
-                raise FrameError(frame.decode().removeprefix("bad "))
-            leg = make.away if venue == "binance" else make.home
-            return make.book(leg, [(99.0, 1.0)], [(100.0, 1.0)], received_ns)
-
-        return decode
-
-    legs = [make.fx_leg, make.home, make.away]
-    return ShardFeed(slots, changes, legs, {name: decoder(name) for name in ("upbit", "binance")})
+def feed(make, slots, changes, calls):
+    codecs = {"upbit": Codec(make, make.home, calls), "binance": Codec(make, make.away, calls)}
+    return ShardFeed(slots, changes, [make.fx_leg, make.home, make.away], codecs)
 
 
-def test_new_frame_becomes_a_view(feed, slots, decoded):
+def test_new_frame_becomes_a_view(feed, slots, calls):
     slots.put(2, b"frame", 77)
     view = feed.look(2)
     assert view is not None
-    assert view.book is not None
-    assert (view.book.received_ns, view.live, view.bad) == (77, True, False)
+    assert (view.top.received_ns, view.live, view.bad) == (77, True, False)
     assert feed.views[2] is view
-    assert decoded == [("binance", b"frame")]
+    assert calls == [("glance", "binance", b"frame")]
+    assert view.book.received_ns == 77
+    assert calls[1:] == [("decode", "binance", b"frame")]
     assert feed.frames == 1
 
 
-def test_same_version_is_looked_at_once(feed, slots, decoded):
+def test_same_version_is_looked_at_once(feed, slots, calls):
     slots.put(1, b"frame")
     assert feed.look(1) is not None
     assert feed.look(1) is None
-    assert len(decoded) == feed.frames == 1
+    assert len(calls) == feed.frames == 1
 
 
 def test_empty_or_torn_slot_is_nothing_new(feed):
@@ -128,20 +141,26 @@ def test_bad_frame_takes_the_book_away(feed, slots):
     assert feed.look(1).book is not None
 
 
-def test_defect_in_a_codec_is_not_taken_for_a_bad_frame(make, slots, changes):
+def test_a_frame_found_bad_deeper_down_is_counted_once_and_has_no_book(feed, slots):
+    slots.put(1, b"deep unsorted")
+    view = feed.look(1)
+    assert not view.bad
+    assert feed.bad == {"upbit": 0, "binance": 0}
+    assert view.book is None
+    assert (view.top, view.bad) == (None, True)
+    assert view.book is None
+    assert feed.bad == {"upbit": 1, "binance": 0}
+    assert feed.bad_reasons == {"unsorted": 1}
+
+
+def test_defect_in_a_codec_is_not_taken_for_a_bad_frame(make, slots, changes, calls, monkeypatch):
+    codec = Codec(make, make.home, calls)
+
     def broken(frame, received_ns):
         raise KeyError("defect")
 
-    feed = ShardFeed(slots, changes, [make.home], {"upbit": broken})
+    monkeypatch.setattr(codec, "glance", broken)
+    feed = ShardFeed(slots, changes, [make.home], {"upbit": codec})
     slots.put(1, b"frame")
     with pytest.raises(KeyError):
         feed.look(1)
-
-
-def test_changed_slots(feed, changes):
-    changes.answer = [2, 1]
-    assert list(feed.changed()) == [2, 1]
-    changes.answer = []
-    assert list(feed.changed()) == []
-    changes.answer = None  # overflow: all
-    assert sorted(feed.changed()) == [0, 1, 2]
