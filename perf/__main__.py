@@ -1,48 +1,143 @@
-"""``make perf``: stage costs and loop latencies, as tables, and as JSON in ``perf/out/latest.json``."""
+"""``make perf``: measure, print tables, save JSON in ``perf/out/latest.json``. ``--help`` says what is measured
+alone.
 
-import json
-import os
-import platform
+Exit codes: 0 measured (budgets met or not), 1 this system could not be measured, 2 wrong arguments, 130 Ctrl-C.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
+import msgspec
 from rich.console import Console
-from rich.table import Table
 
-from perf import loop, stages
+from arbshard.config import load_config
+from arbshard.errors import UsageError
+from perf import baseline, report
+from perf.budgets import judge
+from perf.conditions import Watch
+from perf.load import RATES, receiver_section
+from perf.plan import PARTS, Plan, measure
+from perf.results import Results
 
 _OUT = Path(__file__).resolve().parent / "out" / "latest.json"
-_SECONDS = 15.0
+_RATE_MAX = 200_000
+_SECONDS, _QUICK_SECONDS = 8.0, 3.0
+_QUICK_RATES = (5_000, 10_000, 20_000, 50_000)
+_WIDTH = 100
 
 
-def main() -> int:
-    """Measure, print, save."""
-    console = Console()
-    load = os.getloadavg()[0]
-    conditions = (
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, load before the start {load:.2f}"
+def _rates(text: str) -> tuple[int, ...]:
+    rates = tuple(int(part.replace("_", "")) for part in text.split(","))
+    if not all(100 <= rate <= _RATE_MAX for rate in rates):
+        raise argparse.ArgumentTypeError(f"rates are 100 to {_RATE_MAX:,} messages per second")
+    return rates
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 600:
+        raise argparse.ArgumentTypeError("1 to 600 seconds")
+    return seconds
+
+
+class _OneLine(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends the run as Ctrl-C does: every process it started with it."""
+    raise KeyboardInterrupt
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _OneLine(prog="python -m perf", description="Measures speed, and says which budgets are met.")
+    parser.add_argument("part", nargs="?", choices=[*PARTS, "all"], default="all", help="default: all")
+    parser.add_argument("--quick", action="store_true", help="shorter windows, fewer rates: about 3 minutes")
+    parser.add_argument("--seconds", type=_seconds, help="measured window of each rate")
+    parser.add_argument("--rates", type=_rates, help="messages per second, comma-separated")
+    parser.add_argument("--no-peers", action="store_true", help="leave ccxt.pro and cryptofeed out")
+    parser.add_argument("--receiver", help="WebSocket client of the feeds, as in the configuration")
+    parser.add_argument("--save-baseline", action="store_true", help=f"write {baseline.PATH.name}")
+    given = parser.parse_args(arguments)
+    if given.receiver is not None:
+        section = receiver_section()
+        if section is None:
+            parser.error("--receiver: this version has one WebSocket client only")
+        try:
+            load_config(None, {section: {"receiver": given.receiver}})
+        except UsageError as error:
+            parser.error(f"--receiver: {error}")
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    given = _parse(arguments)
+    console = Console(width=_WIDTH if not sys.stdout.isatty() else None)
+    signal.signal(signal.SIGTERM, _interrupt)
+    watch = Watch(quick=given.quick)
+    results = Results(conditions=watch.conditions())
+    plan = Plan(
+        parts=tuple(PARTS) if given.part == "all" else (given.part,),
+        rates=given.rates or (_QUICK_RATES if given.quick else RATES),
+        seconds=given.seconds or (_QUICK_SECONDS if given.quick else _SECONDS),
+        quick=given.quick,
+        peers=not given.no_peers,
+        receiver=given.receiver,
     )
-    console.print(conditions)
-    costs = stages.measure()
-    table = Table(title="Stage costs, µs per call (best of 7 x 5,000)", title_justify="left")
-    table.add_column("stage")
-    table.add_column("µs", justify="right")
-    for name, cost in costs.items():
-        table.add_row(name, f"{cost:.2f}")
-    console.print(table)
-    rows = loop.measure(_SECONDS)
-    table = Table(title="Receive → decision, 2 shards, generator on the same cores, µs", title_justify="left")
-    for heading in ("msg/s", "coins", "p50", "p90", "p99", "p99.9", "max", "approval p50", "memory MB"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        latency = row["latency_us"]
-        cells = [row["msg_s"], row["coins"], *(latency[p] for p in ("p50", "p90", "p99", "p999", "max"))]
-        cells += [row["approval_us"]["p50"], row["memory_mb"]]
-        table.add_row(*(f"{cell:,.0f}" for cell in cells))
-    console.print(table)
+    try:
+        kept = baseline.load()
+        is_whole = measure(plan, results, lambda line: console.print(line, style="dim", markup=False))
+    except ValueError as error:
+        console.print(f"[bold red]failed[/]: {error}", highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    results.conditions = watch.conditions()
+    _show(console, results)
+    ratios = baseline.ratios_of(results)
+    if kept is not None:
+        report.show_changes(console, kept.commit, baseline.compare(kept.ratios, ratios))
     _OUT.parent.mkdir(exist_ok=True)
-    _OUT.write_text(json.dumps({"conditions": conditions, "stages_us": costs, "loop": rows}, indent=2) + "\n")
-    console.print(f"saved as {_OUT}")
-    return 0
+    _OUT.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    console.print(f"saved as {_OUT}", highlight=False, soft_wrap=True)
+    if given.save_baseline:
+        # What was not measured this time is kept as it was.
+        before = kept.ratios if kept is not None else {}
+        baseline.save(baseline.Baseline(results.conditions.commit, {**before, **ratios}))
+        console.print(f"saved as {baseline.PATH}", highlight=False, soft_wrap=True)
+    return 0 if is_whole else 1
 
 
-raise SystemExit(main())
+def _show(console: Console, results: Results) -> None:
+    report.show_conditions(console, results.conditions)
+    if results.stages_us:
+        report.show_stages(console, results.stages_us)
+    if results.load:
+        report.show_load(console, results.load)
+    if results.highest:
+        report.show_highest(console, results.highest)
+    if results.equal:
+        rates = {row.rate for row in results.equal}
+        ours = [row for row in results.load if row.rate in rates]
+        rows = sorted([*ours, *results.equal], key=lambda row: (row.rate, row.client, row.processes))
+        report.show_equal(console, rows)
+        ratios = baseline.ratios_of(results)
+        report.show_ratios(
+            console, {name: ratio for name, ratio in ratios.items() if name.startswith("peer: ")}
+        )
+    report.show_rest(console, results)
+    report.show_budgets(console, judge(results))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,27 +1,36 @@
 """CPU of each stage of the tick path, alone: best of several repetitions, in microseconds per call.
 
 Frames are those of the embedded exchanges' size: 15 levels of Upbit SIMPLE, 20 levels of Binance partial depth.
+Stages that need another process stand in ``services``.
 """
 
 import json
 import tempfile
+import time
 import timeit
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 from arbshard.config import Config
-from arbshard.engine.engine import ArbitrageEngine, Funds
+from arbshard.engine.engine import ArbitrageEngine, Entry, Funds
 from arbshard.engine.quality import View
+from arbshard.execution.plan import plan_entry
 from arbshard.model.market import Pair
+from arbshard.model.money import use_money_context
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier, ShardWaiter
 from arbshard.shm.pages import PageWriter
 from arbshard.venues.listing import fx_leg, pairs_of
 from arbshard.venues.registry import get_venue
+from arbshard.wire.bus import Publisher
+from arbshard.wire.doorbell import BusBell, BusRinger
 
-_REPEAT, _CALLS = 7, 5_000
 RECEIVED_NS = 1_000_000_000
+REFERENCE = "decode binance"
+"""The stage that others are compared with across machines."""
+_CALLS = 5_000
+_SUBSCRIBED_S = 5.0
 
 
 def upbit_frame(code: str, mid: float, tick: float, levels: int = 15) -> bytes:
@@ -43,50 +52,88 @@ def binance_frame(symbol: str, mid: float, tick: float, levels: int = 20) -> byt
     return json.dumps({"stream": stream, "data": data}, separators=(",", ":")).encode()
 
 
-def measure() -> dict[str, float]:
+class _Costs:
+    """Takes the best of ``repeat`` repetitions of each stage."""
+
+    def __init__(self, repeat: int) -> None:
+        self._repeat = repeat
+        self.found: dict[str, float] = {}
+
+    def note(self, name: str, call: Callable[[], object], calls: int = _CALLS) -> None:
+        """Measure ``call`` under ``name``."""
+        best = min(timeit.repeat(call, repeat=self._repeat, number=calls))
+        self.found[name] = round(best / calls * 1e6, 3)
+
+
+def measure(repeat: int = 7) -> dict[str, float]:
     """Stage → µs per call."""
+    use_money_context()
+    costs = _Costs(repeat)
     upbit, binance = get_venue("upbit"), get_venue("binance")
     home_frame, away_frame = upbit_frame("KRW-BTC", 137_000_000, 1000), binance_frame("BTCUSDT", 94_500, 0.01)
-    fx_frame = upbit_frame("KRW-USDT", 1450, 0.5)
-    costs: dict[str, float] = {}
+    costs.note("route upbit", lambda: upbit.route(home_frame))
+    costs.note("route binance", lambda: binance.route(away_frame))
+    with tempfile.TemporaryDirectory(prefix="arbperf-") as folder:
+        _shared_memory(costs, Path(folder), home_frame)
+        _zmq_doorbell(costs, Path(folder))
+    costs.note("decode upbit", lambda: upbit.decode(home_frame, RECEIVED_NS))
+    costs.note("decode binance", lambda: binance.decode(away_frame, RECEIVED_NS))
+    _engine_stages(costs, home_frame, away_frame)
+    return costs.found
 
-    def note(name: str, call: Callable[[], object]) -> None:
-        best = min(timeit.repeat(call, repeat=_REPEAT, number=_CALLS))
-        costs[name] = round(best / _CALLS * 1e6, 3)
 
-    note("route upbit", lambda: upbit.route(home_frame))
-    note("route binance", lambda: binance.route(away_frame))
-    note("decode upbit", lambda: upbit.decode(home_frame, RECEIVED_NS))
-    note("decode binance", lambda: binance.decode(away_frame, RECEIVED_NS))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        with BooksWriter.create(path / "books", 3, epoch=1) as writer:
-            note("slot write", lambda: writer.write(1, home_frame, RECEIVED_NS))
-            with BooksReader.attach(path / "books") as reader:
-                note("slot read", lambda: reader.read(1))
-        with ShardNotifier.create(path, 0) as notifier, ShardWaiter.attach(path, 0) as waiter:
+def _shared_memory(costs: _Costs, place: Path, frame: bytes) -> None:
+    with BooksWriter.create(place / "books", 3, epoch=1) as writer:
+        costs.note("slot write", lambda: writer.write(1, frame, RECEIVED_NS))
+        with BooksReader.attach(place / "books") as reader:
+            costs.note("slot read", lambda: reader.read(1))
+    with ShardNotifier.create(place, 0) as notifier, ShardWaiter.attach(place, 0) as waiter:
+        waiter.drain()
+
+        def change() -> None:
+            notifier.push(1)
             waiter.drain()
 
-            def change() -> None:
-                notifier.push(1)
-                waiter.drain()
+        costs.note("ring push + drain", change)
+        costs.note("doorbell (pipe): push, ring, clear, drain, park", _ring_once(notifier, waiter))
+    with PageWriter.create(place / "page", ("a",), ("h",)) as page:
+        histogram = page.histogram("h")
+        costs.note("latency record", lambda: page.record(histogram, 43_210))
 
-            note("ring push + drain", change)
-            waiter.park()
 
-            def ring() -> None:
-                notifier.push(1)
-                waiter.unpark()
-                waiter.clear()
-                waiter.drain()
-                waiter.park()
+def _ring_once(notifier: ShardNotifier, waiter: ShardWaiter) -> Callable[[], None]:
+    waiter.park()
 
-            note("doorbell (pipe): push, ring, clear, drain, park", ring)
-        with PageWriter.create(path / "page", ("a",), ("h",)) as page:
-            histogram = page.histogram("h")
-            note("latency record", lambda: page.record(histogram, 43_210))
+    def ring() -> None:
+        notifier.push(1)
+        waiter.unpark()
+        waiter.clear()
+        waiter.drain()
+        waiter.park()
+
+    return ring
+
+
+def _zmq_doorbell(costs: _Costs, place: Path) -> None:
+    endpoint = f"ipc://{place}/bus.ipc"
+    with Publisher(endpoint) as bus:
+        notifier = ShardNotifier.create(place, 1, ringer=BusRinger(bus, 1))
+        with notifier, ShardWaiter.attach(place, 1, bell=BusBell(endpoint, 1)) as waiter:
+            deadline_s = time.monotonic() + _SUBSCRIBED_S
+            while not bus.wanted(b"bell.1.") and time.monotonic() < deadline_s:
+                bus.pump()
+                time.sleep(0.01)
+            assert bus.wanted(b"bell.1."), "the doorbell's subscription did not arrive"
+            waiter.drain()
+            ring = _ring_once(notifier, waiter)
+            costs.note("doorbell (zmq): push, ring, clear, drain, park", ring, _CALLS // 5)
+
+
+def _engine_stages(costs: _Costs, home_frame: bytes, away_frame: bytes) -> None:
+    upbit, binance = get_venue("upbit"), get_venue("binance")
     pair, engine = _engine()
     state = engine.pairs[pair.base]
+    fx_frame = upbit_frame("KRW-USDT", 1450, 0.5)
     engine.observe(0, View(upbit.decode(fx_frame, RECEIVED_NS), live=True, bad=False))
     engine.observe(pair.home.slot, View(upbit.decode(home_frame, RECEIVED_NS), live=True, bad=False))
     view = View(binance.decode(away_frame, RECEIVED_NS), live=True, bad=False)
@@ -95,15 +142,18 @@ def measure() -> dict[str, float]:
         engine.observe(pair.away.slot, view)
         engine.evaluate(state, RECEIVED_NS, 0)
 
-    note("evaluate, no gap", evaluate)
+    costs.note("edge, no gap", evaluate)
     dear = View(binance.decode(binance_frame("BTCUSDT", 95_500, 0.01), RECEIVED_NS), live=True, bad=False)
 
-    def trade() -> None:
+    def trade() -> Entry:
         engine.observe(pair.away.slot, dear)
-        assert engine.evaluate(state, RECEIVED_NS, 0) is not None
+        found = engine.evaluate(state, RECEIVED_NS, 0)
+        assert isinstance(found, Entry), found
+        return found
 
-    note("evaluate, gap walked and sized", trade)
-    return costs
+    costs.note("edge, gap walked and sized", trade)
+    entry = trade()
+    costs.note("order build", lambda: plan_entry(entry, "s1-0-1-1", 0))
 
 
 def _engine() -> tuple[Pair, ArbitrageEngine]:

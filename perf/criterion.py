@@ -1,0 +1,61 @@
+"""When a rate counts as sustained, the same for every client; and the search for the highest such rate. Pure."""
+
+from collections.abc import Callable, Sequence
+
+from perf.figures import LoadRow
+
+DELIVERED_SHARE_MIN = 0.99
+LATE_SHARE_MAX = 0.01
+SLOT_AGE_MS_MAX = 100.0
+SEND_P999_US_MAX = 100_000.0
+LADDER = (
+    1_000, 2_000, 3_000, 5_000, 7_000, 10_000, 15_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000, 100_000,
+)  # fmt: skip
+"""Rates tried, messages per second."""
+
+
+def faults(row: LoadRow) -> tuple[str, ...]:
+    """What speaks against calling the row's rate sustained; nothing when it is."""
+    found = []
+    if row.delivered_share < DELIVERED_SHARE_MIN:
+        found.append(f"delivered {row.delivered_share:.1%}")
+    if row.lost:
+        found.append(f"{row.lost} connections lost")
+    if row.late_share > LATE_SHARE_MAX:
+        found.append(f"generator late {row.late_share:.1%}")
+    if row.slot_age_ms > SLOT_AGE_MS_MAX:
+        found.append(f"slot {row.slot_age_ms:.0f} ms old")
+    if row.send_us.p999 > SEND_P999_US_MAX:
+        found.append(f"p99.9 {row.send_us.p999 / 1000:.0f} ms")
+    if not row.decided:
+        found.append("nothing decided")
+    return tuple(found)
+
+
+def highest_sustained(
+    measure: Callable[[int], LoadRow], start: int, ladder: Sequence[int] = LADDER, tries: int = 2
+) -> tuple[int, tuple[LoadRow, ...]]:
+    """The highest rate of ``ladder`` that ``measure`` finds sustained, and every row measured for it.
+
+    Begins at the rung at or below ``start`` and climbs until a rung fails ``tries`` times in a row (one
+    failure may be the machine's); when the first rung fails, goes down until one holds. 0 when none does.
+    """
+    rung = max((index for index, rate in enumerate(ladder) if rate <= start), default=0)
+    rows: list[LoadRow] = []
+
+    def holds(index: int, tries: int) -> bool:
+        for _ in range(tries):
+            rows.append(measure(ladder[index]))
+            if not faults(rows[-1]):
+                return True
+        return False
+
+    if holds(rung, tries):
+        while rung + 1 < len(ladder) and holds(rung + 1, tries):
+            rung += 1
+        return ladder[rung], tuple(rows)
+    while rung > 0:
+        rung -= 1
+        if holds(rung, 1):
+            return ladder[rung], tuple(rows)
+    return 0, tuple(rows)

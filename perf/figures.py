@@ -1,0 +1,91 @@
+"""What is measured, as data: percentiles, and a row of the load table. Pure; saved as JSON by ``report``."""
+
+import msgspec
+
+from arbshard.shm.histogram import Histogram
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """Of a latency, in microseconds."""
+
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    p999: float = 0.0
+    max: float = 0.0
+    count: int = 0
+
+
+def percentiles_of(histogram: Histogram) -> Percentiles:
+    """All zero when nothing was recorded."""
+    p50, p90, p99, p999 = (round(histogram.percentile_ns(p) / 1000, 1) for p in (50, 90, 99, 99.9))
+    return Percentiles(p50, p90, p99, p999, round(histogram.max_ns / 1000, 1), histogram.count)
+
+
+class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One client (this system, or a peer) at one rate. Times over the measured window only."""
+
+    client: str
+    """``arbshard``, ``ccxt``, ``cryptofeed``."""
+    processes: int
+    """Shards, or processes of a peer."""
+    rate: float
+    """Offered messages per second, both venues and FX."""
+    coins: int
+    seconds: float
+    offered: int
+    """Messages the generator had to send in the window."""
+    delivered: int
+    """Messages that arrived in the client."""
+    receive_us: Percentiles = Percentiles()
+    """Receive → decision; peers cannot tell when they received."""
+    send_us: Percentiles = Percentiles()
+    """Intended send → decision."""
+    decided: int = 0
+    """Ticks evaluated."""
+    conflated: int = 0
+    """Messages replaced by newer ones of their market before they were looked at."""
+    unstamped: int = 0
+    """Decisions without a send time; there should be none."""
+    cpu_s: dict[str, float] = {}
+    """Process → CPU seconds."""
+    rss_mb: dict[str, float] = {}
+    uss_mb: dict[str, float] = {}
+    slot_age_ms: float = 0.0
+    """Age of the oldest live slot ever seen, less its own update interval."""
+    late: int = 0
+    """Messages that left the generator more than 1 ms after they were due."""
+    skipped: int = 0
+    """Messages it never sent because it stood still."""
+    lost: int = 0
+    """Connections lost or dropped."""
+    errors: int = 0
+    bad_frames: int = 0
+    details: dict[str, str] = {}
+    """Settings worth stating: a peer's version and event loop."""
+
+    @property
+    def delivered_share(self) -> float:
+        """Of what was offered."""
+        return self.delivered / self.offered if self.offered else 0.0
+
+    @property
+    def late_share(self) -> float:
+        """Of what was offered: late or never sent."""
+        return (self.late + self.skipped) / self.offered if self.offered else 0.0
+
+    @property
+    def conflated_share(self) -> float:
+        """Of what was delivered."""
+        return self.conflated / self.delivered if self.delivered else 0.0
+
+    def cpu_us(self, prefix: str, per: int) -> float:
+        """CPU of all processes whose name begins with ``prefix``, in microseconds for each of ``per``."""
+        used_s = sum(used for name, used in self.cpu_s.items() if name.startswith(prefix))
+        return used_s / per * 1e6 if per else 0.0
+
+    @property
+    def client_cpu_us(self) -> float:
+        """CPU of all that the client runs, in microseconds per delivered message."""
+        used_s = sum(used for name, used in self.cpu_s.items() if name != "generator")
+        return used_s / self.delivered * 1e6 if self.delivered else 0.0

@@ -1,0 +1,152 @@
+"""Prepared frames: what each stream says, made once per market in a few versions, cut open where the stamp
+goes.
+
+``replay`` joins the pieces. The embedded exchanges' own text is used, so the bytes are those of the real protocol.
+Prices stand still and sizes change: no gap arises to trade on, and no client has to delete a level.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from arbshard.config import SimConfig
+from arbshard.sim.binance import frames as binance
+from arbshard.sim.book import Side
+from arbshard.sim.coins import coin_table
+from arbshard.sim.market import Market
+from arbshard.sim.prices import FX_START
+from arbshard.sim.session import Stream
+from arbshard.sim.upbit import frames as upbit
+from arbshard.sim.world import FX_SYMBOL, World
+from arbshard.sim.wsframe import Frame
+from perf.stamp import BASE
+
+VERSIONS = 4
+UPBIT_LEVELS = 15
+"""Whatever a client asks for: all get the same number of levels."""
+BINANCE_LEVELS = 20
+CHANGES = 12
+"""Levels whose size differs between two versions."""
+IDS_PER_EVENT = 2 * BINANCE_LEVELS
+"""A diff event sets every level, so it uses up one update id for each."""
+FIRST_ID = 10**9
+"""Ids keep ten digits for as long as any run lasts."""
+_MARK = str(BASE)
+_FIRST_MARK, _LAST_MARK = "1111111111", "2222222222"
+
+Plain = tuple[tuple[bytes, bytes], ...]
+"""By version: before the stamp, behind it."""
+Diff = tuple[tuple[bytes, bytes, bytes, bytes], ...]
+"""By version: before the first id, between the ids, up to the stamp, behind it."""
+
+
+class Place(NamedTuple):
+    """A market's place in the order of sending."""
+
+    venue: str
+    market: Market
+    price: float
+    """In quote."""
+
+
+def settings_of(config: SimConfig) -> SimConfig:
+    """``config`` with as many levels as are sent: a client's book from a snapshot holds what the frames set."""
+    return SimConfig(
+        seed=config.seed,
+        regime="calm",
+        coins=config.coins,
+        updates_per_s=config.updates_per_s,
+        depth=BINANCE_LEVELS,
+        host=config.host,
+        upbit_port=config.upbit_port,
+        binance_port=config.binance_port,
+    )
+
+
+def places_of(world: World, coins: int) -> tuple[Place, ...]:
+    """Every market, the two venues in turn, FX first."""
+    places = [Place("upbit", world.upbit[FX_SYMBOL], FX_START)]
+    for coin in coin_table(coins):
+        places.append(Place("upbit", world.upbit[f"KRW-{coin.base}"], coin.price_usdt * FX_START))
+        places.append(Place("binance", world.binance[f"{coin.base}USDT"], coin.price_usdt))
+    return tuple(places)
+
+
+@contextmanager
+def _marked(side: Side, text: str) -> Iterator[None]:
+    """``text`` in the place of the best size, for as long as frames are made."""
+    kept = side.amounts[0]
+    side.amounts[0] = text
+    try:
+        yield
+    finally:
+        side.amounts[0] = kept
+
+
+class FrameMaker:
+    """The frames of every stream anybody subscribed to, each made once."""
+
+    def __init__(self, places: Mapping[tuple[str, str], Place], now_ms: int) -> None:
+        """``places`` by venue and symbol; ``now_ms`` is the exchange time that all frames carry."""
+        self._places = places
+        self._now_ms = now_ms
+        self._plain: dict[tuple[str, Stream], Plain] = {}
+        self._diff: dict[tuple[str, Stream], Diff] = {}
+
+    def plain(self, venue: str, stream: Stream) -> Plain | None:
+        """The versions of a stream of whole books; None when ``stream`` is of another kind."""
+        if stream.kind not in ("orderbook", "depth"):
+            return None
+        made = self._plain.get((venue, stream))
+        if made is None:
+            made = self._plain[venue, stream] = tuple(self._versions(venue, stream))
+        return made
+
+    def diff(self, venue: str, stream: Stream) -> Diff | None:
+        """The versions of a diff stream; None when ``stream`` is of another kind."""
+        if stream.kind != "diff":
+            return None
+        made = self._diff.get((venue, stream))
+        if made is None:
+            made = self._diff[venue, stream] = tuple(self._diff_versions(venue, stream))
+        return made
+
+    def _versions(self, venue: str, stream: Stream) -> Iterator[tuple[bytes, bytes]]:
+        _, market, price = self._places[venue, stream.symbol]
+        for _ in range(VERSIONS):
+            market.book.step(price, CHANGES)
+            head, tail = self._frame(venue, market, stream).split(_MARK.encode())
+            yield head, tail
+
+    def _diff_versions(self, venue: str, stream: Stream) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+        _, market, price = self._places[venue, stream.symbol]
+        for _ in range(VERSIONS):
+            market.book.step(price, CHANGES)
+            head, rest = self._frame(venue, market, stream).split(_FIRST_MARK.encode())
+            middle, rest = rest.split(_LAST_MARK.encode())
+            levels, tail = rest.split(_MARK.encode())
+            yield head, middle, levels, tail
+
+    def _frame(self, venue: str, market: Market, stream: Stream) -> bytes:
+        """One whole WebSocket message, with the mark where the stamp goes."""
+        bids = market.book.bids
+        if venue == "upbit":
+            levels = min(stream.depth, UPBIT_LEVELS)
+            with _marked(bids, _MARK):
+                payload = upbit.orderbook(market, levels, stream.form, "REALTIME", self._now_ms)
+            return Frame(payload, binary=True).wire(0)
+        levels = stream.depth or BINANCE_LEVELS
+        with _marked(bids, f"{_MARK}.00000000"):
+            is_diff = stream.kind == "diff"
+            text = self._diff_text(market) if is_diff else binance.depth(market.book, levels)
+        return Frame(binance.wrap(stream, text), binary=False).wire(0)
+
+    def _diff_text(self, market: Market) -> str:
+        bids, asks = (
+            ",".join(f'["{p}","{q}"]' for p, q in zip(side.prices, side.amounts, strict=True))
+            for side in (market.book.bids, market.book.asks)
+        )
+        return (
+            f'{{"e":"depthUpdate","E":{self._now_ms},"s":"{market.symbol}",'
+            f'"U":{_FIRST_MARK},"u":{_LAST_MARK},"b":[{bids}],"a":[{asks}]}}'
+        )

@@ -1,0 +1,85 @@
+"""The whole system at a fixed rate: real processes and sockets, prepared frames, an open loop.
+
+``measure`` is one row of the table: start, warm up, read the pages, wait, read them again, end.
+"""
+
+import time
+from typing import Any
+
+import msgspec
+
+from arbshard.config import Config
+from perf.figures import LoadRow
+from perf.reading import Observer
+from perf.running import System
+
+SHARDS = 2
+RATES = (1_000, 5_000, 10_000, 20_000, 50_000, 100_000)
+WARM_UP_S = 3.0
+_LOOK_S = 0.05
+_COINS = ((5_000, 60), (20_000, 300), (100_000, 1_000))
+"""(up to this rate, coins): as many messages per market as real venues send at most."""
+
+
+def coins_at(rate: float) -> int:
+    """Coins that share ``rate`` messages per second among them, on both venues."""
+    return next((coins for highest, coins in _COINS if rate <= highest), _COINS[-1][1])
+
+
+def updates_of(rate: float, coins: int) -> float:
+    """Updates of each market per second: two markets a coin, and FX."""
+    return rate / (2 * coins + 1)
+
+
+def config_of(rate: float, coins: int, shards: int, receiver: str | None) -> dict[str, Any]:
+    """What differs from the default configuration."""
+    config: dict[str, Any] = {
+        "run": {"shards": shards, "log_level": "warning"},
+        "sim": {"coins": coins, "updates_per_s": updates_of(rate, coins), "regime": "calm"},
+    }
+    if receiver is not None:
+        section = receiver_section()
+        assert section is not None, "checked by the command line"
+        config.setdefault(section, {})["receiver"] = receiver
+    return config
+
+
+def receiver_section() -> str | None:
+    """The section of the configuration in which the WebSocket client is chosen; None where there is no choice."""
+    config = Config()
+    return next(
+        (name for name in config.__struct_fields__ if hasattr(getattr(config, name), "receiver")), None
+    )
+
+
+def measure(
+    rate: float,
+    seconds: float,
+    *,
+    coins: int | None = None,
+    shards: int = SHARDS,
+    receiver: str | None = None,
+    warm_up_s: float = WARM_UP_S,
+) -> LoadRow:
+    """One row. Raises ``MeasurementFailed`` when the system does not come up or does not stay."""
+    coins = coins or coins_at(rate)
+    with System(("-m", "perf.system"), config_of(rate, coins, shards, receiver)) as system:
+        system.until_running()
+        system.until_deciding()
+        observer = Observer(system, shards, rate, coins)
+        try:
+            _watch(observer, warm_up_s)
+            observer.forget_slots()
+            first = observer.read()
+            _watch(observer, seconds)
+            row = observer.row(first, observer.read())
+            return msgspec.structs.replace(row, details={"receiver": receiver or "as configured"})
+        finally:
+            observer.close()
+
+
+def _watch(observer: Observer, seconds: float) -> None:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        observer.look_at_slots()
+        time.sleep(_LOOK_S)

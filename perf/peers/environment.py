@@ -1,0 +1,46 @@
+"""An environment of its own for each peer, made once below ``perf/out/peers``. Used by ``run``."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
+_PLACE = _HERE.parent / "out" / "peers"
+_TIMEOUT_S = 400.0
+
+
+class PeerUnavailable(Exception):
+    """The peer cannot be measured here; the message says why."""
+
+
+def ensure_environment(name: str) -> Path:
+    """The interpreter of the peer's environment, made when it is not there or its requirements have changed.
+
+    Raises ``PeerUnavailable``.
+    """
+    requirements = _HERE / f"requirements-{name}.txt"
+    wanted = hashlib.blake2b(requirements.read_bytes() + sys.version.encode(), digest_size=8).hexdigest()
+    place = _PLACE / name
+    python, made = place / "bin" / "python", place / "made"
+    if python.exists() and made.exists() and made.read_text() == wanted:
+        return python
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    print(f"making an environment for {name} (once) ...", file=sys.stderr, flush=True)
+    _run([sys.executable, "-m", "venv", str(place)], name)
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary"]
+    _run([str(python), *install, "-r", str(requirements)], name)
+    made.write_text(wanted)
+    return python
+
+
+def _run(command: list[str], name: str) -> None:
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise PeerUnavailable(f"{name} could not be installed within {_TIMEOUT_S:g} s") from error
+    if ended.returncode:
+        said = [line for line in ended.stderr.strip().splitlines() if "WARNING" not in line]
+        raise PeerUnavailable(f"{name} could not be installed: {said[-1] if said else ended.returncode}")

@@ -1,0 +1,163 @@
+"""The running system at one moment, from its pages and the operating system; the difference of two is a
+``LoadRow``.
+
+Asks nobody: neither supervisor nor workers notice. Used by ``load``.
+"""
+
+import time
+from typing import NamedTuple
+
+import psutil
+
+from arbshard.errors import SharedMemoryError
+from arbshard.shm.books import BooksReader
+from arbshard.shm.histogram import Histogram
+from arbshard.shm.pages import PageReader
+from perf.figures import LoadRow, percentiles_of
+from perf.generator import PAGE
+from perf.running import MeasurementFailed, System
+from perf.worker import SEND_DECISION
+
+_RECEIVE_DECISION = "receive_decision"
+_MB = 1e6
+
+
+class Reading(NamedTuple):
+    """Everything that only grows, and the memory."""
+
+    at_ns: int
+    written: int
+    """Frames in all slots since the start."""
+    cpu_s: dict[str, float]
+    receive: Histogram
+    send: Histogram
+    ticks: int
+    conflated: int
+    bad_frames: int
+    errors: int
+    lost: int
+    sent: int
+    late: int
+    skipped: int
+    rss_mb: dict[str, float]
+    uss_mb: dict[str, float]
+
+
+def cpu_s_of(process: psutil.Process) -> float:
+    """CPU seconds used so far, all threads. Raises ``MeasurementFailed`` when it has ended."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess as error:
+        raise MeasurementFailed(f"process {process.pid} has ended") from error
+    return float(times.user + times.system)
+
+
+class Observer:
+    """Takes readings of one running system, and looks for old slots in between."""
+
+    def __init__(self, system: System, shards: int, rate: float, coins: int) -> None:
+        self._system = system
+        self._shards = shards
+        self._rate = rate
+        self._coins = coins
+        self._books = BooksReader.attach(system.files.books)
+        self._interval_ns = int(self._books.slot_count / rate * 1e9)
+        self._next_slot = 0
+        self._oldest_ns = 0
+
+    def close(self) -> None:
+        """Unmap the feed."""
+        self._books.close()
+
+    def read(self) -> Reading:
+        """Now. Raises ``MeasurementFailed`` when a part of the system is missing."""
+        self._system.require_alive()
+        try:
+            return self._read()
+        except SharedMemoryError as error:
+            raise MeasurementFailed(f"a page is missing: {error}") from error
+
+    def _read(self) -> Reading:
+        processes = self._system.processes()
+        receive, send = Histogram.of(()), Histogram.of(())
+        ticks = conflated = bad = errors = 0
+        at_ns = time.monotonic_ns()
+        cpu_s = {_name(name): cpu_s_of(process) for name, process in processes.items()}
+        written = sum(self._books.sequence(slot) // 2 for slot in range(self._books.slot_count))
+        for shard in range(self._shards):
+            with PageReader.attach(self._system.files.worker_page(shard)) as page:
+                receive = receive.merge(page.histogram(_RECEIVE_DECISION))
+                send = send.merge(page.histogram(SEND_DECISION))
+                values = page.values()
+            ticks += values["ticks"]
+            conflated += values["conflated"]
+            bad += sum(value for name, value in values.items() if name.startswith("bad_"))
+            errors += values["errors"]
+        with PageReader.attach(self._system.files.sim_ready.with_name(PAGE)) as page:
+            generator = page.values()
+        note = self._system.note()
+        venues = note.venues if note is not None else ()
+        memory = {_name(name): process.memory_full_info() for name, process in processes.items()}
+        return Reading(
+            at_ns=at_ns,
+            written=written,
+            cpu_s=cpu_s,
+            receive=receive,
+            send=send,
+            ticks=ticks,
+            conflated=conflated,
+            bad_frames=bad + sum(venue.bad_frames for venue in venues),
+            errors=errors,
+            lost=generator["dropped"] + sum(venue.reconnects for venue in venues),
+            sent=generator["sent"],
+            late=generator["late"],
+            skipped=generator["skipped"],
+            rss_mb={name: round(found.rss / _MB, 1) for name, found in memory.items()},
+            uss_mb={name: round(found.uss / _MB, 1) for name, found in memory.items()},
+        )
+
+    def look_at_slots(self, share: float = 0.1) -> None:
+        """Note the oldest of some live slots, the next ones at each call: looking costs the system time."""
+        books = self._books
+        for _ in range(max(int(books.slot_count * share), min(books.slot_count, 64))):
+            self._next_slot = (self._next_slot + 1) % books.slot_count
+            found = books.read(self._next_slot)
+            if found is not None and found[2]:
+                self._oldest_ns = max(self._oldest_ns, time.monotonic_ns() - found[1])
+
+    def forget_slots(self) -> None:
+        """Begin anew: the window starts."""
+        self._oldest_ns = 0
+
+    def row(self, first: Reading, last: Reading) -> LoadRow:
+        """What happened in between."""
+        span_s = (last.at_ns - first.at_ns) / 1e9
+        send, receive = last.send.minus(first.send), last.receive.minus(first.receive)
+        return LoadRow(
+            client="arbshard",
+            processes=self._shards,
+            rate=self._rate,
+            coins=self._coins,
+            seconds=round(span_s, 3),
+            offered=round(self._rate * span_s),
+            delivered=last.written - first.written,
+            receive_us=percentiles_of(receive),
+            send_us=percentiles_of(send),
+            decided=last.ticks - first.ticks,
+            conflated=last.conflated - first.conflated,
+            unstamped=max(receive.count - send.count, 0),
+            cpu_s={name: round(used - first.cpu_s.get(name, 0.0), 3) for name, used in last.cpu_s.items()},
+            rss_mb=last.rss_mb,
+            uss_mb=last.uss_mb,
+            slot_age_ms=round(max(self._oldest_ns - self._interval_ns, 0) / 1e6, 2),
+            late=last.late - first.late,
+            skipped=last.skipped - first.skipped,
+            lost=last.lost - first.lost,
+            errors=last.errors - first.errors,
+            bad_frames=last.bad_frames - first.bad_frames,
+        )
+
+
+def _name(child: str) -> str:
+    """The generator runs in the place of the exchanges."""
+    return "generator" if child == "sim" else child

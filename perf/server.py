@@ -1,0 +1,82 @@
+"""One replayed venue on its own port: the embedded exchanges' sessions and connections, and the few REST calls.
+
+``generator`` makes one per venue. Less than ``sim.server`` on purpose: no accounts, no limits, nothing between the
+frames and the socket.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+
+from arbshard.clock import Clock
+from arbshard.sim.connection import Connection
+from arbshard.sim.counters import VenueCounters
+from arbshard.sim.session import Session
+from perf.replay import ReplayHub
+from perf.rest import Answer
+
+Opener = Callable[[web.Request], Session | None]
+"""The session that a WebSocket request gets, or None where the venue has no socket."""
+_MESSAGE_BYTES_MAX = 1 << 20
+_SHUTDOWN_S = 0.3
+
+
+class ReplayServer:
+    """A venue, listening."""
+
+    def __init__(self, hub: ReplayHub, calls: Mapping[str, Answer], opener: Opener, clock: Clock) -> None:
+        self._hub = hub
+        self._calls = calls
+        self._opener = opener
+        self._clock = clock
+        self._connections: set[Connection] = set()
+        self.counters = VenueCounters()
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+
+    async def start(self, listener: socket.socket) -> None:
+        """Serve on ``listener``, which is bound already."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener, backlog=1024).start()
+
+    async def stop(self) -> None:
+        """Send every client away and close the port."""
+        for connection in self._connections:
+            connection.go_away()
+        await asyncio.sleep(0.05)  # let the close frames leave
+        await self._runner.cleanup()
+
+    def on_time(self) -> None:
+        """Let every session see the time: pings, idle clients."""
+        now_ns = self._clock.monotonic_ns()
+        for connection in tuple(self._connections):
+            connection.on_time(now_ns)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            session = self._opener(request)
+            if session is None:
+                return web.Response(status=404)
+            return await self._serve_socket(request, session)
+        call = self._calls.get(request.path)
+        body = call(request.query) if call is not None else None
+        if body is None:
+            return web.Response(status=404, body=b'{"code":-1121,"msg":"not here"}')
+        return web.Response(body=body, content_type="application/json")
+
+    async def _serve_socket(self, request: web.Request, session: Session) -> web.StreamResponse:
+        response = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=_MESSAGE_BYTES_MAX)
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return response  # the client is gone again
+        connection = Connection(response, transport, session, self._hub, self.counters, self._clock)
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+        return response

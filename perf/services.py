@@ -1,0 +1,153 @@
+"""Stages that need another process or a disk: receive, the round trip to risk, the ledger's commit. In
+microseconds.
+
+Together with ``stages`` these are all the costs between an exchange's frame and an approved order.
+"""
+
+import asyncio
+import importlib
+import importlib.util
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from arbshard.ledger.events import Hold, IntentApproved
+from arbshard.ledger.store import LedgerStore
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.market import Market
+from arbshard.model.money import exact, use_money_context
+from arbshard.model.order import Order
+from arbshard.wire.messages import Instructed, Instructions, decode_reply, encode
+from arbshard.wire.request import RequestClient
+from perf.load import config_of
+from perf.running import ROOT, System, end_process
+
+_FRAMES = 32_000
+_COMMITS = 300
+_ROUND_TRIPS = 500
+_TIMEOUT_S = 20.0
+
+
+def measure() -> dict[str, float]:
+    """Stage → µs: CPU of the receiving process per frame; medians of the others. Raises ``MeasurementFailed``."""
+    use_money_context()
+    costs = {}
+    for label, module in (("websockets", "websockets.asyncio.client"), ("picows", "picows.websockets")):
+        if importlib.util.find_spec(module.partition(".")[0]) is not None:
+            costs[f"receive ({label})"] = round(_receive(importlib.import_module(module)), 3)
+    for label, durable in (("NORMAL", False), ("FULL", True)):
+        costs[f"ledger commit ({label}), p50"] = round(_commit(durable=durable), 1)
+    costs.update(_round_trips())
+    return costs
+
+
+def _receive(client: Any) -> float:
+    """CPU of one frame through the client library: nothing else is done with it."""
+    command = [sys.executable, "-m", "perf.flood", str(_FRAMES)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        return uvloop.run(_drain(client, f"ws://127.0.0.1:{port}"))
+    finally:
+        end_process(process, 3.0)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+async def _drain(client: Any, url: str) -> float:
+    # As the supervisor connects: no compression, a deep queue.
+    async with (
+        asyncio.timeout(_TIMEOUT_S),
+        client.connect(url, compression=None, max_queue=4096, ping_interval=None) as socket,
+    ):
+        receive = socket.recv
+        await socket.send("go")
+        for _ in range(_FRAMES // 10):
+            await receive(decode=False)
+        began_s = time.process_time()
+        left = _FRAMES - _FRAMES // 10
+        for _ in range(left):
+            await receive(decode=False)
+        return (time.process_time() - began_s) / left * 1e6
+
+
+def _commit(*, durable: bool) -> float:
+    """``LedgerStore.append`` of what one approved intent writes."""
+    took = []
+    with tempfile.TemporaryDirectory(prefix="arbperf-") as folder:
+        path = Path(folder) / "ledger.sqlite"
+        store = LedgerStore.open(path, name="perf", mode="sim-paper", now_ms=1, durable=durable)
+        try:
+            for number in range(_COMMITS):
+                event = _approval(number)
+                began_ns = time.perf_counter_ns()
+                store.append([event])
+                took.append((time.perf_counter_ns() - began_ns) / 1000)
+        finally:
+            store.close()
+    return statistics.median(took[_COMMITS // 10 :])
+
+
+def _approval(number: int) -> IntentApproved:
+    name = f"s1-0-1-{number}"
+    home = Order(
+        f"{name}-h0", Market("upbit", "KRW-BTC", "BTC", "KRW"), "buy", exact(0.01), exact(137_000_000), "leg"
+    )
+    away = Order(
+        f"{name}-a0", Market("binance", "BTCUSDT", "BTC", "USDT"), "sell", exact(0.01), exact(94_500), "leg"
+    )
+    intent = Intent(
+        intent_id=name,
+        kind="entry",
+        pair="BTC",
+        direction="buy_home",
+        position_id=name,
+        home=home,
+        away=away,
+        reason="net_edge",
+        edge_bps=35.0,
+        fx=FxQuote(exact(1450), exact(1451)),
+        decided_ms=1,
+    )
+    holds = (
+        Hold(home.client_id, "upbit", "KRW", exact(1_370_685)),
+        Hold(away.client_id, "binance", "BTC", exact(0.01)),
+    )
+    return IntentApproved(at_ms=1, intent=intent, holds=holds)
+
+
+def _round_trips() -> dict[str, float]:
+    """Of a question that risk answers from memory, asked while the system runs with next to no load."""
+    with System(("-m", "perf.system"), config_of(50.0, 1, 1, None)) as system:
+        note = system.until_running()
+        epoch = next(child.epoch for child in note.children if child.name == "worker-0")
+        costs = {"risk round trip (zmq), p50": _ask(system.files.risk_endpoint, epoch)}
+        unix = getattr(system.files, "risk_socket", None)
+        if unix is not None:
+            costs["risk round trip (unix), p50"] = _ask(unix, epoch)
+        return costs
+
+
+def _ask(endpoint: str, epoch: int) -> float:
+    async def ask() -> float:
+        took = []
+        question = encode(Instructions(0, epoch))
+        with RequestClient(endpoint, timeout_ms=1000, tries=3) as client:
+            for _ in range(_ROUND_TRIPS):
+                began_ns = time.perf_counter_ns()
+                reply = await client.request(question)
+                took.append((time.perf_counter_ns() - began_ns) / 1000)
+                await asyncio.sleep(0.001)
+        answer = decode_reply(reply)
+        assert isinstance(answer, Instructed), msgspec.to_builtins(answer)
+        return round(statistics.median(took), 1)
+
+    return uvloop.run(ask())

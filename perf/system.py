@@ -1,0 +1,29 @@
+"""The system under test: ``python -m perf.system``, ``arbshard run`` with the harness's own exchanges and workers.
+
+Started by ``load``. Everything else is as in a real run.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from arbshard.config import load_config
+from arbshard.errors import UsageError
+from supervisor.commands import Programs
+from supervisor.main import Options, run
+
+
+def main() -> int:
+    """Run until told to stop; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m perf.system")
+    parser.add_argument("--config", required=True, type=Path)
+    given = parser.parse_args()
+    try:
+        return run(load_config(given.config), Options(), Programs(sim="perf.generator", worker="perf.worker"))
+    except UsageError as error:
+        print(f"perf.system: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

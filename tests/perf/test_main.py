@@ -1,0 +1,26 @@
+import pytest
+
+from perf.__main__ import main
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["--rates", "fast"],
+        ["--rates", "5"],
+        ["--rates", "999999999"],
+        ["--seconds", "0"],
+        ["--seconds", "soon"],
+        ["load", "--unknown"],
+        ["load", "--receiver", "telegraph"],
+    ],
+)
+def test_bad_arguments_end_with_two_and_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("python -m perf: ")
