@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 from arbshard.errors import ConfigError
 
+_YOUNG_MAX = 20_000
+"""Objects made before the collector looks for cycles: at its usual 700 it would look after every few books."""
+
 
 def keep_what_is_there() -> None:
     """All that was made until now stays for good: the collector need not walk it again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_YOUNG_MAX, 20, 50)
 
 
 def pin(cores: Sequence[int], place: int) -> None:

@@ -56,15 +56,18 @@ def end_process(process: "subprocess.Popen[bytes]", timeout_s: float = _END_S) -
     process.wait()
 
 
-def as_toml(config: Mapping[str, Any]) -> str:
-    """A configuration of plain values and one level of tables as TOML: its scalars are those of JSON."""
-    lines = [
+def as_toml(config: Mapping[str, Any], table: str = "") -> str:
+    """A configuration of plain values and tables as TOML: its scalars are those of JSON."""
+    lines = [f"[{table}]"] if table else []
+    lines += [
         f"{key} = {json.dumps(value)}" for key, value in config.items() if not isinstance(value, Mapping)
     ]
-    for key, table in config.items():
-        if isinstance(table, Mapping):
-            lines += [f"[{key}]", *(f"{name} = {json.dumps(value)}" for name, value in table.items())]
-    return "\n".join(lines) + "\n"
+    below = [
+        as_toml(value, f"{table}.{key}" if table else key)
+        for key, value in config.items()
+        if isinstance(value, Mapping)
+    ]
+    return "\n".join(lines) + "\n" + "".join(below)
 
 
 class System:

@@ -11,13 +11,13 @@ from arbshard.engine.closing import gap_bps
 from arbshard.engine.correlation import CorrelationMatrix
 from arbshard.engine.series import SpreadSeries
 from arbshard.errors import FrameError
-from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.book import BookTop
 from arbshard.model.market import Leg
 from arbshard.model.universe import Universe
 from arbshard.venues.registry import get_venue
 
 _PAIRS_PER_TICK = 40
-"""About a millisecond: risk must answer meanwhile."""
+"""A quarter of a millisecond: risk must answer meanwhile."""
 _CORRELATED_PAIRS_MAX = 64
 _CELLS_PER_UPDATE = 8
 
@@ -48,7 +48,7 @@ class GapWatch:
     def look(self, now_ns: int) -> Mapping[tuple[str, str], float]:
         """Sample the pairs whose turn it is; the correlations known now, by (base, base) in order of name."""
         pairs = self._universe.pairs
-        rate = self._book(self._universe.fx, now_ns)
+        rate = self._top(self._universe.fx, now_ns)
         if rate is not None:
             fx = (rate.best_bid, rate.best_ask)
             for _ in range(min(_PAIRS_PER_TICK, len(pairs))):
@@ -57,18 +57,18 @@ class GapWatch:
                 series = self.series[pair.base]
                 if now_ns < series.due_ns:
                     continue
-                home, away = self._book(pair.home, now_ns), self._book(pair.away, now_ns)
+                home, away = self._top(pair.home, now_ns), self._top(pair.away, now_ns)
                 if home is not None and away is not None:
                     series.add(now_ns, gap_bps(home, away, fx))
         self._matrix.update(now_ns)
         return self._matrix.cells
 
-    def _book(self, leg: Leg, now_ns: int) -> OrderBookSnapshot | None:
+    def _top(self, leg: Leg, now_ns: int) -> BookTop | None:
         found = self._slots.read(leg.slot)
         if found is None or not found[2] or now_ns - found[1] > self._age_ns_max:
             return None
         try:
-            return get_venue(leg.market.venue).decode(found[3], found[1])
+            return get_venue(leg.market.venue).glance(found[3], found[1])
         except FrameError:
             self.bad_frames += 1
             return None

@@ -8,6 +8,7 @@ import os
 import stat
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic_ns
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -191,6 +192,14 @@ class ShardWaiter:
     def drain(self) -> list[int] | None:
         """Slots changed since the last call, None for all: see ``RingReader.drain``."""
         return self._ring.drain()
+
+    def comes_within(self, duration_ns: int) -> bool:
+        """Whether something comes within ``duration_ns``; keeps the CPU busy until then."""
+        end_ns = monotonic_ns() + duration_ns
+        while not self._ring.behind():
+            if monotonic_ns() >= end_ns:
+                return False
+        return True
 
     def park(self) -> bool:
         """Go to sleep: True. False, and awake, when something has come meanwhile: drain again."""

@@ -16,6 +16,7 @@ from arbshard.shm.doorbell import ShardWaiter
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import ShardFeed
 from arbshard.worker.meter import Meter
+from arbshard.worker.spin import Spin
 from arbshard.worker.standing_orders import StandingOrders
 
 TIMER_S = 0.02
@@ -39,6 +40,7 @@ class ShardLoop:
         meter: Meter,
         clock: Clock,
         stop: Callable[[int], None],
+        spin_us: int = 0,
     ) -> None:
         self._books = books
         self._waiter = waiter
@@ -49,6 +51,7 @@ class ShardLoop:
         self._meter = meter
         self._clock = clock
         self._stop = stop
+        self._spin = Spin(spin_us * 1000)
         self._loop = asyncio.get_running_loop()
         self._parked = False
         self._closed = False
@@ -91,10 +94,20 @@ class ShardLoop:
             return
         for slot in self._feed.changed():
             self._on_slot(slot)
-        if self._waiter.park():
+        if self._more_comes():
+            self._loop.call_soon(self._cycle)
+        elif self._waiter.park():
             self._parked = True
         else:
             self._loop.call_soon(self._cycle)  # executors get their turn in between
+
+    def _more_comes(self) -> bool:
+        duration_ns = self._spin.duration_ns()
+        if not duration_ns:
+            return False
+        found = self._waiter.comes_within(duration_ns)
+        self._spin.looked(found=found)
+        return found
 
     def _on_slot(self, slot: int) -> None:
         view = self._feed.look(slot)

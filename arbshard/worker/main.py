@@ -124,7 +124,7 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
         )
         desk = Desk(engine, executors, risk, config, clock, meter, fail)
         orders = StandingOrders(risk, risk_page, fail)
-        loop = ShardLoop(books, waiter, feed, engine, desk, orders, meter, clock, stop)
+        loop = ShardLoop(books, waiter, feed, engine, desk, orders, meter, clock, stop, config.run.spin_us)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop, 0)
         try:
             hello = asyncio.ensure_future(risk.hello(os.getpid(), tuple(pair.base for pair in pairs)))

@@ -51,6 +51,15 @@ def test_a_worker_does_not_go_to_sleep_on_a_change(ends):
     assert waiter.park()
 
 
+def test_looking_for_more_ends_at_the_first_change_or_in_vain(ends):
+    notifier, waiter = ends
+    assert not waiter.comes_within(1_000)
+    notifier.push(2)
+    assert waiter.comes_within(60_000_000_000)
+    assert waiter.drain() == [2]
+    assert notifier.rings == 0
+
+
 def test_a_worker_does_not_go_to_sleep_before_its_first_scan(tmp_path):
     with ShardNotifier.create(tmp_path, 0), ShardWaiter.attach(tmp_path, 0) as waiter:
         assert not waiter.park()

@@ -28,6 +28,9 @@ class Waiter:
         self.may_sleep = True
         self.parked = False
         self.parks = 0
+        self.spins = []
+        self.come = []
+        """Whether something comes, for the next times of looking."""
 
     def fileno(self):
         return self.reader
@@ -37,6 +40,10 @@ class Waiter:
 
     def clear(self):
         os.read(self.reader, 100)
+
+    def comes_within(self, duration_ns):
+        self.spins.append(duration_ns)
+        return self.come.pop(0) if self.come else False
 
     def park(self):
         self.parks += 1
@@ -114,7 +121,7 @@ class Meter:
 class Shop:
     """All of it together."""
 
-    def __init__(self, make, clock):
+    def __init__(self, make, clock, spin_us=0):
         self.books, self.waiter, self.feed, self.desk, self.meter = Books(), Waiter(), Feed(), Desk(), Meter()
         self.orders = Orders()
         self.clock = clock
@@ -132,6 +139,7 @@ class Shop:
             self.meter,
             clock,
             self.codes.append,
+            spin_us,
         )
 
     async def until(self, condition):
@@ -207,6 +215,17 @@ async def test_does_not_sleep_while_more_comes_in(shop):
     await shop.until(lambda: shop.feed.asked > 20)
     shop.waiter.may_sleep = True
     await shop.until(lambda: shop.waiter.parked)
+
+
+async def test_looks_for_more_before_it_sleeps_only_when_told_to(make, clock, shop):
+    shop.loop.start()
+    assert shop.waiter.spins == []
+    spinning = Shop(make, clock, spin_us=100)
+    spinning.waiter.come = [True, True, False]
+    spinning.loop.start()
+    await spinning.until(lambda: spinning.waiter.parks == 1)
+    spinning.loop.close()
+    assert spinning.waiter.spins == [100_000] * 3
 
 
 async def test_beats_with_the_timer(shop):
