@@ -1,7 +1,8 @@
 """The asking side of REQ/REP, as a Lazy Pirate: time out, drop the connection, resend under the same request id.
 
-One question is out at a time. The others wait in a bounded queue, lower priority number first, then in the
-order they came. Used by workers towards risk.
+A few questions are out at a time (over ZeroMQ one, as REQ wants it); what comes at once is one batch for the server.
+The others wait in a bounded queue, lower priority number first, then in the order they came. Used by workers
+towards risk.
 """
 
 import asyncio
@@ -23,17 +24,20 @@ _HIGH_WATER = 16
 
 
 class Channel(Protocol):
-    """Carries one question at a time to the server. Made with a callable that is given what comes back.
+    """Carries questions to the server. Made with a callable that is given what comes back.
 
     That is (request id, payload), or None for what is no reply of this version.
     """
+
+    WINDOW: int
+    """How many questions may be out at a time."""
 
     def send(self, request_id: bytes, payload: bytes) -> None:
         """Ask. Raises ``TransportError`` when that cannot be."""
         ...
 
     def drop(self) -> None:
-        """Forget the question that is out: its reply must not be taken for the next one's."""
+        """Forget the questions that are out, and the connection: no late reply must come over it."""
         ...
 
 
@@ -45,6 +49,8 @@ class _Question:
     payload: bytes = field(compare=False)
     answer: asyncio.Future[bytes] = field(compare=False)
     tries_left: int = field(compare=False)
+    due_s: float = field(compare=False, default=0.0)
+    """When its try is over, by the loop's clock."""
 
 
 class RequestClient:
@@ -62,7 +68,7 @@ class RequestClient:
         self._tries = tries
         self._queue_limit = queue_limit
         self._queue: list[_Question] = []
-        self._out: _Question | None = None
+        self._out: dict[bytes, _Question] = {}
         is_unix = endpoint.startswith(SCHEME)
         self._channel: Channel = (UnixChannel if is_unix else _ZmqChannel)(endpoint, self._heard)
         self._timer: asyncio.TimerHandle | None = None
@@ -76,7 +82,7 @@ class RequestClient:
         self.timed_out = 0
         """Questions given up."""
         self.late = 0
-        """Replies to another question than the one that is out, or not replies at all; dropped."""
+        """Replies to no question that is out, or not replies at all; dropped."""
         self.refused = 0
         """Questions not taken because the queue was full."""
 
@@ -95,77 +101,91 @@ class RequestClient:
         if request_id is None:
             request_id = self._id_prefix + self._serial.to_bytes(8, "little")
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        same = self._out.get(request_id)
+        if same is not None:
+            if not same.answer.done():
+                raise TransportError(f"{request_id!r} is asked already")
+            same.answer = answer  # whoever asked before has given up, its reply is still to come
+            return await answer
         question = _Question(priority, self._serial, request_id, payload, answer, self._tries)
         heapq.heappush(self._queue, question)
         self._next()
         return await answer
 
     def _next(self) -> None:
-        """Send the next question, if none is out."""
-        while self._out is None and self._queue:
+        """Send what may go out."""
+        while len(self._out) < self._channel.WINDOW and self._queue:
             question = heapq.heappop(self._queue)
             if question.answer.done():  # cancelled while it waited
                 continue
-            self._out = question
-            try:
-                self._send(question)
-            except TransportError as error:
-                self._out = None
-                question.answer.set_exception(error)
-            else:
+            if self._send(question):
                 self.sent += 1
 
-    def _send(self, question: _Question) -> None:
+    def _send(self, question: _Question) -> bool:
+        """Begin a try of ``question``; whether that could be."""
+        loop = asyncio.get_running_loop()
         question.tries_left -= 1
-        self._channel.send(question.request_id, question.payload)
-        self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._on_timeout)
+        question.due_s = loop.time() + self._timeout_s
+        self._out[question.request_id] = question
+        if self._timer is None:
+            self._timer = loop.call_at(question.due_s, self._on_timer)
+        return self._carry(question)
+
+    def _carry(self, question: _Question) -> bool:
+        try:
+            self._channel.send(question.request_id, question.payload)
+        except TransportError as error:
+            self._finish(question, error)
+            return False
+        return True
 
     def _heard(self, reply: tuple[bytes, bytes] | None) -> None:
-        question = self._out
-        if question is None or reply is None or reply[0] != question.request_id:
-            # One reply is heard per question: the right one can now only come on another try.
+        question = self._out.pop(reply[0], None) if reply is not None else None
+        if question is None or reply is None:
+            # One reply is heard per try: the right one can now only come on another.
             self.late += 1
             return
-        self._finish()
         if not question.answer.done():
             question.answer.set_result(reply[1])
         self._next()
 
-    def _on_timeout(self) -> None:
-        question = self._out
-        assert question is not None
-        self._channel.drop()
-        if question.tries_left > 0 and not question.answer.done():
-            self.retried += 1
-            try:
-                self._send(question)
-            except TransportError as error:
-                self._fail(question, error)
-            return
-        self.timed_out += 1
-        self._fail(
-            question,
-            RequestTimeout(f"{self.endpoint}: no reply to {self._tries} tries of {self._timeout_s} s"),
-        )
+    def _on_timer(self) -> None:
+        """The first try may be over. Its connection is dropped, so whatever else is out goes out anew."""
+        self._timer = None
+        now_s = asyncio.get_running_loop().time()
+        if any(question.due_s <= now_s for question in self._out.values()):
+            self._channel.drop()
+            for question in tuple(self._out.values()):
+                self._again(question, now_s)
+            self._next()
+        if self._out and self._timer is None:
+            first_s = min(question.due_s for question in self._out.values())
+            self._timer = asyncio.get_running_loop().call_at(first_s, self._on_timer)
 
-    def _fail(self, question: _Question, error: TransportError) -> None:
-        self._finish()
+    def _again(self, question: _Question, now_s: float) -> None:
+        if question.due_s > now_s:
+            self._carry(question)
+        elif question.tries_left > 0 and not question.answer.done():
+            self.retried += 1
+            self._send(question)
+        else:
+            self.timed_out += 1
+            reason = f"{self.endpoint}: no reply to {self._tries} tries of {self._timeout_s} s"
+            self._finish(question, RequestTimeout(reason))
+
+    def _finish(self, question: _Question, error: TransportError) -> None:
+        del self._out[question.request_id]
         if not question.answer.done():
             question.answer.set_exception(error)
-        self._next()
-
-    def _finish(self) -> None:
-        self._out = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def close(self) -> None:
         """Close the socket; every question without a reply raises ``TransportError``. May be called again."""
         self._closed = True
-        waiting = [self._out, *self._queue] if self._out is not None else list(self._queue)
+        waiting = [*self._out.values(), *self._queue]
         self._queue.clear()
-        self._finish()
+        self._out.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         self._channel.drop()
         for question in waiting:
             if not question.answer.done():
@@ -182,6 +202,8 @@ class RequestClient:
 
 class _ZmqChannel:
     """Implements ``Channel`` by a REQ socket, made anew whenever its reply did not come."""
+
+    WINDOW = 1
 
     def __init__(self, endpoint: str, on_reply: Callable[[tuple[bytes, bytes] | None], None]) -> None:
         self._endpoint = endpoint

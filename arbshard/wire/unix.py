@@ -173,55 +173,60 @@ class Line:
 class UnixChannel:
     """The asking side: implements ``request.Channel``. Connects, and again if need be, when there is a question."""
 
+    WINDOW = 64
+
     def __init__(self, endpoint: str, on_reply: Callable[[tuple[bytes, bytes] | None], None]) -> None:
         self._path = path_of(endpoint)
         self._on_reply = on_reply
         self._line: Line | None = None
-        self._question: bytes | None = None
+        self._questions: dict[bytes, bytes] = {}
+        """Those without a reply, as they go over the wire."""
         self._again: asyncio.TimerHandle | None = None
 
     def send(self, request_id: bytes, payload: bytes) -> None:
         """Ask, as soon as somebody listens."""
-        self._question = encode(request_id, payload)
-        self._try()
+        message = self._questions[request_id] = encode(request_id, payload)
+        if self._line is not None:
+            self._line.send(message)
+        elif self._again is None:
+            self._connect()
 
     def drop(self) -> None:
-        """Forget the question and the connection."""
-        self._question = None
+        """Forget the questions and the connection."""
+        self._questions.clear()
         if self._again is not None:
             self._again.cancel()
             self._again = None
         if self._line is not None:
             self._line.end()
 
-    def _try(self) -> None:
+    def _connect(self) -> None:
         self._again = None
-        if self._question is None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._path)
+        except OSError:  # not there yet, or its queue is full
+            connection.close()
+            self._retry()
             return
-        if self._line is None:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.setblocking(False)
-            try:
-                connection.connect(self._path)
-            except OSError:  # not there yet, or its queue is full
-                connection.close()
-                self._retry()
-                return
-            self._line = Line(connection, self._heard, self._lost)
-        self._line.send(self._question)
+        self._line = line = Line(connection, self._heard, self._lost)
+        for message in tuple(self._questions.values()):
+            line.send(message)
 
     def _heard(self, _: Line, message: tuple[bytes, bytes] | None) -> None:
-        self._question = None
+        if message is not None:
+            self._questions.pop(message[0], None)
         self._on_reply(message)
 
     def _lost(self, _: Line) -> None:
         self._line = None
-        if self._question is not None:  # ask whoever comes in its place: under its id that is safe
+        if self._questions:  # ask whoever comes in its place: under their ids that is safe
             self._retry()
 
     def _retry(self) -> None:
         if self._again is None:
-            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._try)
+            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._connect)
 
 
 class UnixListener:

@@ -12,7 +12,7 @@ from arbshard.errors import RequestTimeout, TransportError
 from arbshard.wire.envelope import ID_BYTES_MAX
 from arbshard.wire.request import RequestClient
 from arbshard.wire.serve import ReplyServer
-from arbshard.wire.unix import MESSAGE_BYTES_MAX, Messages, encode
+from arbshard.wire.unix import MESSAGE_BYTES_MAX, Messages, UnixChannel, encode
 
 
 @pytest.fixture
@@ -195,3 +195,57 @@ async def test_a_path_too_long_is_said_so():
         ReplyServer("unix:///tmp/" + "x" * 200, Handler())
     with pytest.raises(TransportError, match="shorter run directory"):
         RequestClient("unix:///tmp/" + "x" * 200, 50, 1)
+
+
+async def test_questions_asked_at_once_are_one_batch(unix):
+    handler = Handler()
+    with ReplyServer(unix, handler) as server, RequestClient(unix, 5000, 1) as client:
+        server.start(pytest.fail)
+        await client.request(b"connect")
+        replies = await asyncio.gather(*(client.request(b"%d" % n) for n in range(10)))
+    assert replies == [b"re: %d" % n for n in range(10)]
+    assert handler.batches[1:] == [[b"%d" % n for n in range(10)]]
+
+
+async def test_the_urgent_go_first_when_more_wait_than_may_be_out(unix, monkeypatch):
+    monkeypatch.setattr(UnixChannel, "WINDOW", 2)
+    handler = Handler()
+    with ReplyServer(unix, handler) as server, RequestClient(unix, 5000, 1) as client:
+        server.start(pytest.fail)
+        asked = [(b"a", 9), (b"b", 9), (b"e", 2), (b"c", 0), (b"d", 1)]
+        await asyncio.gather(*(client.request(payload, priority=priority) for payload, priority in asked))
+    assert [payload for batch in handler.batches for payload in batch] == [b"a", b"b", b"c", b"d", b"e"]
+
+
+async def test_one_time_out_resends_all_that_is_out_and_each_gets_its_own_reply(unix, until):
+    heard = []
+
+    def handler(batch):
+        heard.extend(batch)
+        return [b"re: " + payload for payload in batch]
+
+    with ReplyServer(unix, handler) as server, RequestClient(unix, 80, 3) as client:
+        first = asyncio.ensure_future(client.request(b"first"))
+        await asyncio.sleep(0.05)
+        second = asyncio.ensure_future(client.request(b"second"))
+        await asyncio.sleep(0.05)
+        assert client.retried == 1  # of the first: the second's time is not over
+        server.start(pytest.fail)
+        assert await asyncio.gather(first, second) == [b"re: first", b"re: second"]
+    assert sorted(heard) == [b"first", b"second"]
+    assert client.timed_out == 0
+
+
+async def test_the_same_question_is_not_out_twice_but_may_be_taken_up_again(unix):
+    with ReplyServer(unix, Handler()) as server, RequestClient(unix, 5000, 1) as client:
+        asked = asyncio.ensure_future(client.request(b"x", request_id=b"same"))
+        await asyncio.sleep(0)
+        with pytest.raises(TransportError, match="asked already"):
+            await client.request(b"x", request_id=b"same")
+        asked.cancel()
+        await asyncio.sleep(0)
+        again = asyncio.ensure_future(client.request(b"x", request_id=b"same"))
+        await asyncio.sleep(0)
+        server.start(pytest.fail)
+        assert await again == b"re: x"
+        assert server.requests == 1
