@@ -1,12 +1,209 @@
-"""The section ``[sim]``: the simulated exchanges."""
+"""The sections ``[sim]``, ``[sim.accounts]`` and ``[sim.faults]``: the simulated exchanges.
 
+The supervisor hands all of it to their process; faults of the same form are set at run time too (``sim.faults``).
+"""
+
+from decimal import Decimal
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
-from arbshard.config.section import Port, Section, Seed
+from arbshard.config.section import Port, Section, Seed, Share
 
 Regime = Literal["calm", "mixed", "high-win", "low-win", "trending", "crash"]
+Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
+Number = Annotated[int, Meta(ge=0, le=1_000_000)]
+Text = Annotated[str, Meta(min_length=1, max_length=200)]
+Calls = Literal["placing", "changing", "all"]
+"""REST calls: those that place an order; those that place or cancel; all of them."""
+Sockets = Literal["all", "public", "private"]
+VenueFilter = Literal["", "upbit", "binance"]
+"""Empty for both."""
+
+
+class SimPermissions(Section, frozen=True):
+    """What the key of a simulated account may do."""
+
+    can_read: bool = True
+    can_trade: bool = True
+    can_withdraw: bool = False
+    can_deposit: bool = False
+
+
+class SimAccountsConfig(Section, frozen=True, kw_only=True):
+    """Keys and opening balances of the simulated accounts.
+
+    The secrets are none: they open nothing but the simulation, so they may stand in files and on command lines.
+    """
+
+    upbit_key: Text = "sim-upbit-key"
+    upbit_secret: Text = "sim-upbit-secret-opens-nothing-but-the-simulated-exchange-00000001"  # noqa: S105 - see above
+    binance_key: Text = "sim-binance-key"
+    binance_secret: Text = "sim-binance-secret-opens-nothing-but-the-simulated-exchange-000001"  # noqa: S105 - see above
+    binance_ed25519_public: str = ""
+    """PEM or base64 of the raw 32 bytes; empty: the key signs with its secret."""
+    quote_home: Decimal = Decimal(100_000_000)
+    """KRW at Upbit."""
+    quote_away: Decimal = Decimal(70_000)
+    """USDT at Binance."""
+    coins_notional: Decimal = Decimal(10_000_000)
+    """Of every coin that both list, so much worth in KRW on each venue."""
+    permissions: SimPermissions = SimPermissions()
+
+
+class Fault(Section, frozen=True, kw_only=True):
+    """A fault. Off without ``share`` and ``times``."""
+
+    venue: VenueFilter = ""
+    share: Share = 0.0
+    """Of its occasions: so often it happens by chance."""
+    times: Number = 0
+    """The next so many occasions it happens for certain."""
+
+
+class TimedFault(Fault, frozen=True, kw_only=True):
+    """A fault with a time, drawn evenly from a range."""
+
+    ms_min: Milliseconds = 50.0
+    ms_max: Milliseconds = 500.0
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` (msgspec adds the path) for a range that is none."""
+        if self.ms_max < self.ms_min:
+            raise ValueError("ms_max is below ms_min")
+
+
+class RequestFault(Fault, frozen=True, kw_only=True):
+    """Befalls a REST call: each is an occasion."""
+
+    calls: Calls = "placing"
+
+
+class DelayFault(TimedFault, frozen=True, kw_only=True):
+    """The reply is late by the time; what was asked for is done at once."""
+
+    calls: Calls = "all"
+
+
+class EventBeforeReplyFault(TimedFault, frozen=True, kw_only=True):
+    """The private events of a placed order go out, and after the time the reply."""
+
+    ms_min: Milliseconds = 20.0
+    ms_max: Milliseconds = 50.0
+
+
+class LateEventFault(TimedFault, frozen=True, kw_only=True):
+    """A private event is told later by the time; others overtake it. Each is an occasion, for each client."""
+
+    ms_min: Milliseconds = 100.0
+    ms_max: Milliseconds = 1000.0
+
+
+class RateLimitedFault(RequestFault, frozen=True, kw_only=True):
+    """The call is not carried out: too many requests."""
+
+    calls: Calls = "all"
+    status: Literal[429, 418] = 429
+    retry_after_s: Annotated[int, Meta(ge=1, le=86_400)] = 1
+    """Told in a header by Binance, and in the text of a block (418)."""
+
+
+class PartialFillFault(Fault, frozen=True, kw_only=True):
+    """A taker gets only a share of what the book has for it. Each order that takes is an occasion."""
+
+    fill_share: Annotated[float, Meta(ge=0, lt=1)] = 0.5
+
+
+class RejectFault(Fault, frozen=True, kw_only=True):
+    """An order that breaks no rule is refused all the same. Each is an occasion."""
+
+    upbit_error: str = ""
+    """The error's name; empty for create_bid_error and create_ask_error."""
+    binance_code: int = -2010
+    message: Text = "This action is disabled on this account."
+
+
+class SocketFault(TimedFault, frozen=True, kw_only=True):
+    """Befalls WebSockets. Each second is an occasion, and so is the moment at which it is set."""
+
+    sockets: Sockets = "all"
+    connections: Number = 0
+    """So many of them, drawn; 0 for all that are there."""
+
+
+class DisconnectFault(Fault, frozen=True, kw_only=True):
+    """WebSockets are cut. Occasions as for ``SocketFault``."""
+
+    sockets: Sockets = "all"
+    connections: Number = 0
+    clean: bool = False
+    """With a close frame; otherwise the TCP connection just ends."""
+
+
+class SilentStallFault(SocketFault, frozen=True, kw_only=True):
+    """WebSockets stay connected and answer pings, and say nothing else, for the time; 0: until cleared."""
+
+    ms_min: Milliseconds = 2000.0
+    ms_max: Milliseconds = 5000.0
+
+
+class SequenceGapFault(Fault, frozen=True, kw_only=True):
+    """The next event of a diff stream gets lost. Each second is an occasion."""
+
+    venue: Literal["", "binance"] = ""
+    markets: Number = 0
+    """So many of them, drawn; 0 for all."""
+
+
+class ClockSkewFault(TimedFault, frozen=True, kw_only=True):
+    """The venue's clock is off, in answers and checks, for the time; 0: until cleared. Each second is an occasion."""
+
+    ms_min: Milliseconds = 5000.0
+    ms_max: Milliseconds = 10_000.0
+    skew_ms: Annotated[int, Meta(ge=-3_600_000, le=3_600_000)] = 10_000
+    """Above 0 it is fast."""
+
+
+class MaintenanceFault(TimedFault, frozen=True, kw_only=True):
+    """503 on REST, WebSockets closed and refused, for the time; 0: until cleared. Each second is an occasion."""
+
+    ms_min: Milliseconds = 5000.0
+    ms_max: Milliseconds = 15_000.0
+
+
+class ShutdownNoticeFault(SocketFault, frozen=True, kw_only=True):
+    """``serverShutdown`` is told, and the WebSockets are closed after the time."""
+
+    venue: Literal["", "binance"] = ""
+    ms_min: Milliseconds = 1000.0
+    ms_max: Milliseconds = 5000.0
+
+
+class FaultsConfig(Section, frozen=True, kw_only=True):
+    """What may go wrong at the simulated exchanges. All is off at first."""
+
+    seed: Seed = 1
+    delay: DelayFault = DelayFault()
+    lost_request: RequestFault = RequestFault()
+    """The connection is cut before the call is looked at."""
+    lost_reply: RequestFault = RequestFault()
+    """The call is carried out, and the connection cut before the reply."""
+    error_500: RequestFault = RequestFault()
+    """The call is carried out, and answered like this: Binance -1007 (status unknown), Upbit 500."""
+    rate_limited: RateLimitedFault = RateLimitedFault()
+    event_before_reply: EventBeforeReplyFault = EventBeforeReplyFault()
+    duplicate_event: Fault = Fault()
+    """A private event is told twice. Each is an occasion, for each client."""
+    late_event: LateEventFault = LateEventFault()
+    partial_fill: PartialFillFault = PartialFillFault()
+    reject: RejectFault = RejectFault()
+    disconnect: DisconnectFault = DisconnectFault()
+    silent_stall: SilentStallFault = SilentStallFault()
+    sequence_gap: SequenceGapFault = SequenceGapFault()
+    clock_skew: ClockSkewFault = ClockSkewFault()
+    maintenance: MaintenanceFault = MaintenanceFault()
+    shutdown_notice: ShutdownNoticeFault = ShutdownNoticeFault()
 
 
 class SimConfig(Section, frozen=True):
@@ -23,3 +220,9 @@ class SimConfig(Section, frozen=True):
     upbit_port: Port = 0
     """0 takes a free one."""
     binance_port: Port = 0
+    tls: bool = False
+    """Listen with TLS too, under a certificate authority made at each start."""
+    upbit_tls_port: Port = 0
+    binance_tls_port: Port = 0
+    accounts: SimAccountsConfig = msgspec.field(default_factory=SimAccountsConfig)
+    faults: FaultsConfig = msgspec.field(default_factory=FaultsConfig)

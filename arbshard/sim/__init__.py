@@ -2,8 +2,6 @@
 
 Pure core (no socket, no clock): ``coins``, ``ladder``, ``regimes``, ``prices``, ``book``, ``market``, ``world`` make
 the prices; ``accounts`` keeps customers' wallets and matches their orders against the books; the venues' own folders,
-``upbit`` and ``binance``, make text of it all and answer text. Thin shell: ``server``, ``connection``, ``loop``,
-``main``.
-
-A fault switchboard belongs in ``connection.Connection``, which every frame passes on its way out.
+``upbit`` and ``binance``, make text of it all and answer text; ``faults`` decides what goes wrong. ``tls`` makes
+certificates. Thin shell: ``server``, ``connection``, ``loop``, ``main``.
 """

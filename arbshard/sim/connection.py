@@ -1,7 +1,8 @@
 """One client's WebSocket: carries a session's actions out, and never lets a client that does not read hold much.
 
 Frames are written straight to the transport, complete and unmasked, the same bytes to every client. Every frame
-passes ``Connection.send`` or ``Connection._act``.
+passes ``Connection.send`` or ``Connection._act``. Faults that befall a connection (see ``faults.spells.Client``) cost
+those it does not befall nothing: a stalled client just leaves its streams for a while.
 """
 
 import asyncio
@@ -12,13 +13,25 @@ from aiohttp import WSMsgType, web
 from arbshard.clock import Clock
 from arbshard.sim.counters import VenueCounters
 from arbshard.sim.hub import Hub
-from arbshard.sim.session import Action, Close, Cut, Ping, Send, Session, Stream
+from arbshard.sim.session import (
+    Action,
+    Close,
+    Cut,
+    ForewarningSession,
+    Ping,
+    PrivateSession,
+    Send,
+    Session,
+    Stream,
+)
 from arbshard.sim.wsframe import Frame, close_frame, ping_frame, pong_frame
 
 WRITE_BUFFER_MAX = 8 * 1024 * 1024
 """Bytes waiting for one client before it is dropped: about three seconds of everything 60 coins say."""
 CLOSE_WITHIN_S = 1.0
 """How long a client that was sent away has to go."""
+LATE_MAX = 10_000
+"""Events held back for one client; those beyond it are told at once."""
 
 
 class Connection:
@@ -48,6 +61,10 @@ class Connection:
         self._streams: frozenset[Stream] = frozenset()
         self._traffic_ns = clock.monotonic_ns()
         self._leaving = False
+        self._stalled = False
+        self._late = 0
+        self.is_private = isinstance(session, PrivateSession)
+        """Whether it tells of accounts."""
 
     async def run(self) -> None:
         """Serve the client until it goes or is sent away."""
@@ -59,6 +76,7 @@ class Connection:
             async for message in self._socket:
                 self._on_message(message.type, message.data)
         finally:
+            self._leaving = True  # whatever is still planned for this client comes too late
             self._hub.change(self, self._streams, ())
             self._streams = frozenset()
             self._counters.clients -= 1
@@ -86,6 +104,32 @@ class Connection:
         if not self._leaving:
             self._act(actions)
 
+    def act_later(self, wait_ms: float, action: Action) -> None:
+        """Carry ``action`` out after a while."""
+        if self._late >= LATE_MAX:
+            self.act((action,))
+            return
+        self._late += 1
+        asyncio.get_running_loop().call_later(wait_ms / 1000, self._act_late, action)
+
+    def cut(self, reason: str, *, clean: bool) -> None:
+        """End the connection, with a close frame where ``clean``; ``reason`` is counted."""
+        if clean and not self._leaving:
+            self._count_closed(reason)
+            self._leave(close_frame(1001, "going away"))
+        else:
+            self.act((Cut(reason),))
+
+    def stall(self, *, on: bool) -> None:
+        """Answer pings and say nothing else, or speak again."""
+        self._stalled = on
+        self._follow()
+
+    def announce_shutdown(self) -> None:
+        """Tell that the exchange will shut down, where the protocol has a word for it."""
+        if isinstance(self._session, ForewarningSession):
+            self.act(self._session.on_shutdown(self._clock.wall_ms()))
+
     def go_away(self) -> None:
         """The exchange shuts down."""
         self._leave(close_frame(1001, "simulated exchange shuts down"))
@@ -110,6 +154,8 @@ class Connection:
     def _act(self, actions: Iterable[Action]) -> None:
         for action in actions:
             match action:
+                case Send() if self._stalled:
+                    self._counters.withheld += 1
                 case Send(payload):
                     self.send(Frame(payload, binary=self._hub.binary))
                 case Ping(payload):
@@ -125,11 +171,15 @@ class Connection:
 
     def _follow(self) -> None:
         """Take part in the session's streams, as they are now."""
-        wanted = self._session.streams if not self._leaving else frozenset()
+        wanted = frozenset() if self._leaving or self._stalled else self._session.streams
         if wanted != self._streams:
             # Sorted: what is sent first within an update must not depend on the hashes of this process.
             self._hub.change(self, self._streams - wanted, sorted(wanted - self._streams))
             self._streams = wanted
+
+    def _act_late(self, action: Action) -> None:
+        self._late -= 1
+        self.act((action,))
 
     def _leave(self, last: bytes) -> None:
         if self._leaving:

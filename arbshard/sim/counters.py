@@ -17,6 +17,10 @@ class VenueCounters:
     closed: dict[str, int] = field(default_factory=dict)
     """Clients sent away by the protocol, by reason."""
     rest_requests: int = 0
+    withheld: int = 0
+    """Replies and private events that stalled clients did not get."""
+    faults: dict[str, int] = field(default_factory=dict)
+    """How often each fault happened (``/sim/faults``)."""
 
 
 @dataclass

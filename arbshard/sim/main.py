@@ -1,15 +1,21 @@
 """``python -m arbshard.sim``: both simulated exchanges in one process. Started by the supervisor, or by hand.
 
-Says where it listens in the ready file, once both ports are open. Exit codes: 0 after SIGTERM, SIGINT or the end of
-the parent, 1 when something broke, 2 when settings are wrong or a port is taken.
+Says where it listens in the ready file, once all ports are open: ``{"pid", "upbit": {"ws_url", "rest_url"},
+"binance": {...}, "tls": null}``. With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
+``ca_file``: the certificate that clients are to trust, made at each start, beside the ready file (in a temporary
+folder where there is none). Exit codes: 0 after SIGTERM, SIGINT or the end of the parent, 1 when something broke, 2
+when settings are wrong or a port is taken.
 """
 
 import argparse
 import asyncio
 import os
 import signal
+import ssl
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -19,6 +25,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import SimConfig
 from arbshard.errors import ConfigError, UsageError
 from arbshard.sim.exchanges import Exchanges
+from arbshard.sim.tls.context import server_context
 
 _TICK_S = 0.25
 """How often sessions see the time and the parent is looked for."""
@@ -60,15 +67,36 @@ async def _run(config: SimConfig, ready_file: Path | None, parent_pid: int | Non
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    exchanges = Exchanges(config, SystemClock())
-    await exchanges.start()
+    clock = SystemClock()
+    exchanges = Exchanges(config, clock)
+    with ExitStack() as folders:
+        context: ssl.SSLContext | None = None
+        ca_file: Path | None = None
+        if config.tls:
+            ca_file = _ca_file(ready_file, folders)
+            context = _tls(config.host, clock.wall_ms() // 1000, ca_file)
+        await exchanges.start(context)
+        await _serve(exchanges, config, stop, parent_pid, ready_file, ca_file)
+
+
+async def _serve(
+    exchanges: Exchanges,
+    config: SimConfig,
+    stop: asyncio.Event,
+    parent_pid: int | None,
+    ready_file: Path | None,
+    ca_file: Path | None,
+) -> None:
+    """Say that the exchanges are started, wait for the end, stop them."""
     _say(
         f"simulated exchanges (no real market): upbit {exchanges.upbit_at}, binance {exchanges.binance_at}; "
         f"{config.coins} coins, regime {config.regime}, seed {config.seed}"
     )
+    if ca_file is not None:
+        _say(f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}")
     try:
         if ready_file is not None:
-            _write_ready(ready_file, exchanges)
+            _write_ready(ready_file, exchanges, ca_file)
         await _tend(exchanges, stop, parent_pid)
     finally:
         try:
@@ -92,17 +120,42 @@ async def _tend(exchanges: Exchanges, stop: asyncio.Event, parent_pid: int | Non
             continue
 
 
-def _write_ready(path: Path, exchanges: Exchanges) -> None:
+def _ca_file(ready_file: Path | None, folders: ExitStack) -> Path:
+    """Where the authority's certificate goes; a temporary folder goes with ``folders``."""
+    if ready_file is not None:
+        return ready_file.absolute().with_name(f"{ready_file.stem}-ca.pem")
+    return Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="arbshard-sim-"))) / "ca.pem"
+
+
+def _tls(host: str, now_s: int, ca_file: Path) -> ssl.SSLContext:
+    """A new certificate, in use. Raises ``ConfigError``."""
+    try:
+        return server_context(host, now_s, ca_file)
+    except OSError as error:
+        raise ConfigError("sim.tls", f"{ca_file} cannot be written: {error.strerror}") from error
+
+
+def _write_ready(path: Path, exchanges: Exchanges, ca_file: Path | None) -> None:
     """Write the addresses in one piece: a reader sees nothing or all of it."""
-    upbit, binance = exchanges.upbit_at, exchanges.binance_at
-    ready = {
+    ready: dict[str, object] = {
         "pid": os.getpid(),
-        "upbit": {"ws_url": f"ws://{upbit}/websocket/v1", "rest_url": f"http://{upbit}"},
-        "binance": {"ws_url": f"ws://{binance}", "rest_url": f"http://{binance}"},
+        **_addresses(exchanges.upbit_at, exchanges.binance_at, ""),
     }
+    ready["tls"] = None
+    if ca_file is not None:
+        addresses = _addresses(exchanges.upbit_tls_at, exchanges.binance_tls_at, "s")
+        ready["tls"] = {"ca_file": str(ca_file), **addresses}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(msgspec.json.encode(ready))
         unfinished.replace(path)
     except OSError as error:
         raise ConfigError("--ready-file", f"{path} cannot be written: {error.strerror}") from error
+
+
+def _addresses(upbit: str, binance: str, secure: str) -> dict[str, dict[str, str]]:
+    """What clients call; ``secure`` is the letter that tells ``https`` from ``http``."""
+    return {
+        "upbit": {"ws_url": f"ws{secure}://{upbit}/websocket/v1", "rest_url": f"http{secure}://{upbit}"},
+        "binance": {"ws_url": f"ws{secure}://{binance}", "rest_url": f"http{secure}://{binance}"},
+    }

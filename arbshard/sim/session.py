@@ -2,7 +2,8 @@
 
 A session is pure: text and the time go in, actions come out, the set of streams is its state. ``connection`` carries
 the actions out. One session per connection; ``upbit.session`` and ``binance.session`` implement ``Session``, those
-that tell an account's owner of its changes implement ``PrivateSession`` too.
+that tell an account's owner of its changes implement ``PrivateSession`` too, those that tell that the exchange will
+shut down ``ForewarningSession``.
 """
 
 from collections import deque
@@ -95,6 +96,15 @@ class PrivateSession(Session, Protocol):
 
     def on_events(self, account: Account, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
         """Something happened in ``account``, which need not be the client's. Called after every change, in order."""
+        ...
+
+
+@runtime_checkable
+class ForewarningSession(Session, Protocol):
+    """A session whose protocol has a word for a shutdown to come."""
+
+    def on_shutdown(self, now_ms: int) -> Sequence[Action]:
+        """The connection will be closed soon."""
         ...
 
 

@@ -18,11 +18,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from yarl import URL
 
-from arbshard.sim.accounts.account import AccountsConfig
+from arbshard.config import SimAccountsConfig
 
 pytestmark = pytest.mark.integration
 
-ACCOUNTS = AccountsConfig()
+ACCOUNTS = SimAccountsConfig()
 LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
 
 

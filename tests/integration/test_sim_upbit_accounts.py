@@ -20,11 +20,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from arbshard.sim.accounts.account import AccountsConfig
+from arbshard.config import SimAccountsConfig
 
 pytestmark = pytest.mark.integration
 
-KEYS = AccountsConfig()
+KEYS = SimAccountsConfig()
 
 
 def token(text: str | None = None) -> str:

@@ -5,7 +5,8 @@ import pytest
 from arbshard.config import Config, Regime, SimConfig, load_config
 from arbshard.model.universe import Universe
 from arbshard.sim.binance import frames as binance_frames
-from arbshard.sim.binance.rest import BinanceRest
+from arbshard.sim.binance.marketdata import MarketData
+from arbshard.sim.binance.params import Params
 from arbshard.sim.session import Query
 from arbshard.sim.upbit import frames as upbit_frames
 from arbshard.sim.upbit.rest import UpbitRest
@@ -27,12 +28,9 @@ class Recording:
         self.records = list(self._play(world, seconds))
 
     def _universe(self, world: World) -> Universe:
-        def listing(name, rest, path, params=()):
-            answer = rest.answer(Query("GET", path, params, "test", START_NS, START_MS))
-            return get_venue(name).listing([answer.body])
-
-        home = listing("upbit", UpbitRest(world.upbit), "/v1/market/all", (("is_details", "true"),))
-        away = listing("binance", BinanceRest(world.binance), "/api/v3/exchangeInfo")
+        query = Query("GET", "/v1/market/all", (("is_details", "true"),), "test", START_NS, START_MS)
+        home = get_venue("upbit").listing([UpbitRest(world.upbit).answer(query).body])
+        away = get_venue("binance").listing([MarketData(world.binance).exchange_info(Params({}), START_MS)])
         config = Config().venues
         fees = [
             get_venue(name).fee_schedule(config.get(name).buy_fee_bps, config.get(name).sell_fee_bps)

@@ -1,14 +1,13 @@
 """A customer of a simulated venue: key, wallet, orders, and what has not been told about them yet.
 
-``exchanges`` makes one trading account per venue out of ``AccountsConfig``; the venues find it by its key.
+``exchanges`` makes one trading account per venue out of ``[sim.accounts]``; the venues find it by its key.
 """
 
 from collections import deque
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, localcontext
 
-import msgspec
-
+from arbshard.config import SimAccountsConfig, SimPermissions
 from arbshard.model.money import MONEY_CONTEXT, floor_to
 from arbshard.sim.accounts.order import Event, Order
 from arbshard.sim.accounts.wallet import Wallet
@@ -21,38 +20,11 @@ ORDERS_MAX = 200_000
 CLIENT_IDS_MAX = 1_000_000
 
 
-class Permissions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a key may do."""
-
-    can_read: bool = True
-    can_trade: bool = True
-    can_withdraw: bool = False
-    can_deposit: bool = False
-
-
-class AccountsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Keys and opening balances of the simulated accounts. The keys open nothing but the simulation."""
-
-    upbit_key: str = "sim-upbit-key"
-    upbit_secret: str = "sim-upbit-secret-opens-nothing-but-the-simulated-exchange-00000001"  # noqa: S105 - a fixture's
-    binance_key: str = "sim-binance-key"
-    binance_secret: str = "sim-binance-secret-opens-nothing-but-the-simulated-exchange-000001"  # noqa: S105 - a fixture's
-    binance_ed25519_public: str = ""
-    """PEM or base64 of the raw 32 bytes; empty: the key signs with its secret."""
-    quote_home: Decimal = Decimal(100_000_000)
-    """KRW at Upbit."""
-    quote_away: Decimal = Decimal(70_000)
-    """USDT at Binance."""
-    coins_notional: Decimal = Decimal(10_000_000)
-    """Of every coin that both list, so much worth in KRW on each venue."""
-    permissions: Permissions = Permissions()
-
-
 class Account:
     """One customer. ``matching`` changes wallet and orders; the venue reads them."""
 
     def __init__(
-        self, key: str, secret: str, wallet: Wallet, permissions: Permissions, *, ed25519_public: str = ""
+        self, key: str, secret: str, wallet: Wallet, permissions: SimPermissions, *, ed25519_public: str = ""
     ) -> None:
         self.key = key
         self.secret = secret
@@ -136,7 +108,7 @@ class Accounts:
 
 
 def seeded_accounts(
-    config: AccountsConfig, upbit: Mapping[str, Market], binance: Mapping[str, Market]
+    config: SimAccountsConfig, upbit: Mapping[str, Market], binance: Mapping[str, Market]
 ) -> tuple[Accounts, Accounts]:
     """(Upbit's, Binance's) accounts with their opening balances: the same quantity of each coin on both venues."""
     home = {"KRW": config.quote_home}

@@ -5,7 +5,7 @@ the depth that crossed it. Customers' orders never meet each other, and do not s
 ``binance`` place and cancel, ``exchanges`` calls ``on_step``. Every change is told to the account as an event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
@@ -36,24 +36,35 @@ class Shortage(NamedTuple):
     free: Decimal
 
 
+def _whole() -> float:
+    """Takers get all there is."""
+    return 1.0
+
+
 class Matcher:
     """The order desk of one venue."""
 
-    def __init__(self, markets: Mapping[str, Market], rules: MoneyRules, first_number: int = 1) -> None:
-        """``first_number``: where orders and trades begin to count; another one for every run of the exchange."""
+    def __init__(
+        self,
+        markets: Mapping[str, Market],
+        rules: MoneyRules,
+        first_number: int = 1,
+        fill_share: Callable[[], float] = _whole,
+    ) -> None:
+        """``first_number``: where orders and trades begin to count; another one for every run of the exchange.
+
+        ``fill_share`` is asked once for each order that takes: what share it gets of what the book has for it.
+        """
         self._markets = markets
         self._rules = rules
+        self._fill_share = fill_share
         self._resting: dict[str, Resting] = {}
         self._next_order = self._next_trade = first_number
 
     def shortage(self, account: Account, ticket: Ticket) -> Shortage | None:
         """What ``account`` lacks in order to place ``ticket`` now; None when it has enough."""
         with localcontext(MONEY_CONTEXT):
-            market = self._markets[ticket.symbol]
-            currency = market.listing.quote if ticket.side == "buy" else market.listing.base
-            needed = self._needed(ticket, self._plan(ticket))
-            free = account.wallet.free(currency)
-            return Shortage(currency, needed, free) if free < needed else None
+            return self._shortage(account, ticket, self._plan(ticket))
 
     def would_take(self, symbol: str, side: Side, price: Decimal) -> bool:
         """Whether a limit order at ``price`` would meet the book at once."""
@@ -62,10 +73,12 @@ class Matcher:
     def place(self, account: Account, ticket: Ticket, now_ms: int) -> Order | Shortage:
         """Take an order on and match it at once. A ``Shortage`` changes nothing."""
         with localcontext(MONEY_CONTEXT):
-            lack = self.shortage(account, ticket)
+            found = self._plan(ticket)
+            lack = self._shortage(account, ticket, found)
             if lack is not None:
                 return lack
-            found = self._plan(ticket)
+            if found.takes and (share := self._fill_share()) < 1:
+                found = self._plan(ticket, share)
             order = self._open(account, ticket, self._needed(ticket, found), now_ms)
             self._take(account, order, found, now_ms)
             if order.is_open and found.ended:
@@ -212,9 +225,15 @@ class Matcher:
         book = self._markets[symbol].book
         return book.asks if side == "buy" else book.bids
 
-    def _plan(self, ticket: Ticket) -> Plan:
+    def _plan(self, ticket: Ticket, share: float = 1.0) -> Plan:
         lot = self._markets[ticket.symbol].listing.lot
-        return plan(ticket, self._opposite(ticket.symbol, ticket.side), lot)
+        return plan(ticket, self._opposite(ticket.symbol, ticket.side), lot, share)
+
+    def _shortage(self, account: Account, ticket: Ticket, found: Plan) -> Shortage | None:
+        listing = self._markets[ticket.symbol].listing
+        currency = listing.quote if ticket.side == "buy" else listing.base
+        needed, free = self._needed(ticket, found), account.wallet.free(currency)
+        return Shortage(currency, needed, free) if free < needed else None
 
     def _needed(self, ticket: Ticket, found: Plan) -> Decimal:
         """What a new order locks. A market buy by quantity locks what its fills will cost."""

@@ -59,11 +59,13 @@ def levels(side: BookSide, worst: Decimal | None) -> Iterator[tuple[Decimal, int
         yield amount_of(price), size
 
 
-def plan(ticket: Ticket, side: BookSide, lot: int) -> Plan:
-    """What ``ticket`` takes from ``side``. ``lot`` in units of 1e-8."""
+def plan(ticket: Ticket, side: BookSide, lot: int, share: float = 1.0) -> Plan:
+    """What ``ticket`` takes from ``side``. ``lot`` in units of 1e-8; ``share``: of what the book has for it."""
     found = (
         _by_funds(ticket, ticket.funds, side, lot) if ticket.funds is not None else _by_quantity(ticket, side)
     )
+    if share < 1:
+        found = _part_of(found, share, lot)
     if ticket.tif == "post_only" and found.takes:
         return Plan((), "post_only")
     if ticket.tif == "fok" and found.ended not in ("filled", "dust"):
@@ -73,6 +75,18 @@ def plan(ticket: Ticket, side: BookSide, lot: int) -> Plan:
     if ticket.tif == "ioc":
         return Plan(found.takes, "ioc")
     return Plan(found.takes, "no_liquidity" if ticket.kind == "market" else "")
+
+
+def _part_of(found: Plan, share: float, lot: int) -> Plan:
+    """The best of ``found``, whole lots, and not the end of it."""
+    left = int(sum(take.size for take in found.takes) * share) // lot * lot
+    takes: list[Take] = []
+    for take in found.takes:
+        if not left:
+            break
+        takes.append(take._replace(size=min(take.size, left)))
+        left -= takes[-1].size
+    return Plan(tuple(takes), "")
 
 
 def _by_quantity(ticket: Ticket, side: BookSide) -> Plan:

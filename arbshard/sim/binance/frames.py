@@ -68,6 +68,7 @@ class DiffWindow:
         self._bids: set[int] = set()
         self._asks: set[int] = set()
         self._first_id = book.update_id + 1
+        self._lost = False
 
     def note(self) -> None:
         """Take over the changes of the book's last step."""
@@ -75,9 +76,9 @@ class DiffWindow:
         self._asks |= self._book.asks.changed
 
     def event(self, symbol: str, now_ms: int) -> str | None:
-        """The event for all since the last ``restart``; None when nothing changed."""
+        """The event for all since the last ``restart``; None when nothing changed, or when it got lost."""
         book = self._book
-        if book.update_id < self._first_id:
+        if book.update_id < self._first_id or self._lost:
             return None
         bids, asks = self._side(book.bids, self._bids), self._side(book.asks, self._asks)
         return (
@@ -89,7 +90,13 @@ class DiffWindow:
         """The event is out (or nobody wanted it): begin anew behind it."""
         self._bids.clear()
         self._asks.clear()
+        if self._book.update_id >= self._first_id:
+            self._lost = False
         self._first_id = self._book.update_id + 1
+
+    def lose(self) -> None:
+        """Let the next event get lost: the one after it does not follow the one before."""
+        self._lost = True
 
     @staticmethod
     def _side(side: Side, keys: set[int]) -> str:
@@ -129,6 +136,11 @@ class BinanceFeed:
         if stream.kind == "bookTicker":
             return (wrap(stream, book_ticker(market)),) if _best(market.book) != self._best else ()
         return [wrap(stream, event) for event in trades(market, stream.kind, now_ms)]
+
+    def lose_event(self) -> None:
+        """See ``faults.spells.Sequenced``: of both speeds."""
+        self._fast.lose()
+        self._slow.lose()
 
     def on_sent(self) -> None:
         """See ``Feed``."""

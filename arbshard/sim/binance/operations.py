@@ -13,7 +13,7 @@ from arbshard.sim.binance.history import History
 from arbshard.sim.binance.marketdata import MarketData, depth_weight
 from arbshard.sim.binance.params import Params
 from arbshard.sim.binance.refusals import Json
-from arbshard.sim.binance.trading import Call, Trading
+from arbshard.sim.binance.trading import Call, Refuse, Trading, never
 from arbshard.sim.binance.weights import Weights
 from arbshard.sim.market import Market
 
@@ -42,12 +42,17 @@ class SignedCall(NamedTuple):
 class Operations:
     """All that stands behind both ways in."""
 
-    def __init__(self, markets: Mapping[str, Market], accounts: Accounts, matcher: Matcher) -> None:
-        """Raises ``ConfigError`` for an Ed25519 key that is none, or cannot be used here."""
+    def __init__(
+        self, markets: Mapping[str, Market], accounts: Accounts, matcher: Matcher, refuse: Refuse = never
+    ) -> None:
+        """Raises ``ConfigError`` for an Ed25519 key that is none, or cannot be used here.
+
+        ``refuse`` is asked once for each new order that breaks no rule.
+        """
         self.access = Access(accounts)
         self.weights = Weights()
         data = MarketData(markets)
-        self.trading = trading = Trading(data, matcher)
+        self.trading = trading = Trading(data, matcher, refuse)
         history = History(data, trading)
         ping = PublicCall(_flat(1), _ping)
         time = PublicCall(_flat(1), _time)

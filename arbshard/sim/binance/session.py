@@ -46,7 +46,7 @@ def opening_streams(path: str, streams_param: str | None) -> tuple[bool, tuple[s
 
 
 class BinanceSession:
-    """See ``session.Session``."""
+    """See ``session.ForewarningSession``."""
 
     def __init__(
         self, symbols: Mapping[str, Market], *, combined: bool, names: Iterable[str], now_ns: int
@@ -92,6 +92,13 @@ class BinanceSession:
     def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002
         """Ping every 20 s; close a client that left one unanswered for 60 s."""
         return self._keep_alive.on_time(now_ns)
+
+    def on_shutdown(self, now_ms: int) -> Sequence[Action]:
+        """``serverShutdown``; wrapped where the connection has wrappers."""
+        payload = f'{{"e":"serverShutdown","E":{now_ms}}}'
+        if self._combined:
+            payload = f'{{"stream":"!serverShutdown","data":{payload}}}'
+        return (Send(payload.encode()),)
 
     def _result(self, request: dict[str, Json]) -> Json:
         method = _method_of(request)

@@ -72,7 +72,7 @@ class PublicKey:
 
     def __init__(self, text: str) -> None:
         """Raises ``ConfigError`` for what is no such key, and where ``cryptography`` is not installed."""
-        where = "sim accounts: binance_ed25519_public"
+        where = "sim.accounts.binance_ed25519_public"
         try:
             # By name: the package is optional, so no type checker may count on it.
             ed25519 = import_module("cryptography.hazmat.primitives.asymmetric.ed25519")

@@ -29,6 +29,12 @@ from arbshard.sim.binance.weights import OrderCounts
 _RESTRICTIONS = ("ONLY_NEW", "ONLY_PARTIALLY_FILLED")
 _REPLACE_MODES = ("STOP_ON_FAILURE", "ALLOW_FAILURE")
 _EXCEEDED_MODES = ("DO_NOTHING", "CANCEL_ONLY")
+Refuse = Callable[[], Refused | None]
+"""Refuses a new order without a reason of its own, or does not."""
+
+
+def never() -> None:
+    """All is well."""
 
 
 class Call(NamedTuple):
@@ -51,9 +57,11 @@ class _Cancel(NamedTuple):
 class Trading:
     """The order desk as Binance's clients know it."""
 
-    def __init__(self, data: MarketData, matcher: Matcher) -> None:
+    def __init__(self, data: MarketData, matcher: Matcher, refuse: Refuse = never) -> None:
+        """``refuse`` is asked once for each new order that breaks no rule."""
         self._data = data
         self._matcher = matcher
+        self._refuse = refuse
         self._counts: dict[str, OrderCounts] = {}
         self._ids_made = 0
 
@@ -146,6 +154,9 @@ class Trading:
             assert ticket.price is not None
             if self._matcher.would_take(ticket.symbol, ticket.side, ticket.price):
                 raise rejected("Order would immediately match and take.")
+        refused = self._refuse()
+        if refused is not None:
+            raise refused
         order = self._matcher.place(account, ticket, call.now_ms)
         if isinstance(order, Shortage):
             raise rejected("Account has insufficient balance for requested action.")

@@ -26,7 +26,7 @@ _SESSION_WEIGHT = 2
 
 
 class WsApiSession:
-    """See ``session.PrivateSession``."""
+    """See ``session.PrivateSession`` and ``session.ForewarningSession``."""
 
     def __init__(
         self, operations: Operations, address: str, now_ns: int, now_ms: int, *, with_limits: bool = True
@@ -117,6 +117,10 @@ class WsApiSession:
     def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
         """See ``KeepAlive``."""
         return self._keep_alive.on_time(now_ns)
+
+    def on_shutdown(self, now_ms: int) -> Sequence[Action]:
+        """``serverShutdown``."""
+        return (Send(b'{"event":{"e":"serverShutdown","E":%d}}' % now_ms),)
 
     def _run(self, request: Request) -> Json | msgspec.Raw:
         operations, weights = self._operations, self._operations.weights

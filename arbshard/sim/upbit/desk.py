@@ -3,12 +3,12 @@
 ``private`` knows who asks and calls these; ``accounts.matching`` does what is ordered. Refusals are raised.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from arbshard.sim.accounts.account import Account
 from arbshard.sim.accounts.matching import Matcher, Shortage
-from arbshard.sim.accounts.order import Order, Ticket
+from arbshard.sim.accounts.order import Order, Side, Ticket
 from arbshard.sim.market import Market
 from arbshard.sim.upbit import order_lists
 from arbshard.sim.upbit.money import uuid_of
@@ -32,6 +32,12 @@ from arbshard.sim.upbit.replies import (
 from arbshard.sim.upbit.tickets import Request, check_identifier, ticket_of
 
 _CANCEL_IDS_MAX = 20
+Refuse = Callable[[Side], Refused | None]
+"""Refuses a new order without a reason of its own, or does not."""
+
+
+def _never(_side: Side) -> None:
+    """All is well."""
 
 
 class Call(NamedTuple):
@@ -45,9 +51,11 @@ class Call(NamedTuple):
 class UpbitDesk:
     """The private calls of one venue. Each takes a ``Call``, returns the reply's JSON and may raise ``Refused``."""
 
-    def __init__(self, markets: Mapping[str, Market], matcher: Matcher) -> None:
+    def __init__(self, markets: Mapping[str, Market], matcher: Matcher, refuse: Refuse = _never) -> None:
+        """``refuse`` is asked once for each new order that breaks no rule."""
         self._markets = markets
         self._matcher = matcher
+        self._refuse = refuse
 
     def accounts(self, call: Call) -> Json:
         """``GET /v1/accounts``."""
@@ -157,6 +165,9 @@ class UpbitDesk:
 
     def _place(self, call: Call, ticket: Ticket) -> Order:
         """The new order as it was before it met the book: that is what Upbit answers."""
+        refused = self._refuse(ticket.side)
+        if refused is not None:
+            raise refused
         placed = self._matcher.place(call.account, ticket, call.now_ms)
         if isinstance(placed, Shortage):
             raise _short(ticket)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from arbshard.config import SimPermissions
 from arbshard.model.money import MONEY_CONTEXT
-from arbshard.sim.accounts.account import Account, Permissions
+from arbshard.sim.accounts.account import Account
 from arbshard.sim.session import Query
 from arbshard.sim.upbit.auth import Authenticator
 from arbshard.sim.upbit.desk import Call, UpbitDesk
@@ -24,16 +25,16 @@ class Route(NamedTuple):
 
     group: str
     """Of the request limits."""
-    allowed: Callable[[Permissions], bool]
+    allowed: Callable[[SimPermissions], bool]
     handler: Callable[[Call], Json]
     status: int = 200
 
 
-def _may_read(permissions: Permissions) -> bool:
+def _may_read(permissions: SimPermissions) -> bool:
     return permissions.can_read
 
 
-def _may_trade(permissions: Permissions) -> bool:
+def _may_trade(permissions: SimPermissions) -> bool:
     return permissions.can_trade
 
 

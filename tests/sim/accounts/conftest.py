@@ -5,8 +5,9 @@ from decimal import Decimal
 
 import pytest
 
+from arbshard.config import SimPermissions
 from arbshard.model.money import ZERO
-from arbshard.sim.accounts.account import Account, Permissions
+from arbshard.sim.accounts.account import Account
 from arbshard.sim.accounts.matching import Matcher
 from arbshard.sim.accounts.order import Order, OrderChanged, Side, Ticket
 from arbshard.sim.accounts.rules import Fee
@@ -42,12 +43,12 @@ class ReceivedFee:
 class Desk:
     """One account at one market (lot 0.001, tick 0.01)."""
 
-    def __init__(self, market: Market, rules: object) -> None:
+    def __init__(self, market: Market, rules: object, fill_share: Callable[[], float]) -> None:
         self.market = market
         self.account = Account(
-            "key", "secret", Wallet({"USDT": Decimal(1_000_000), "ABC": Decimal(10_000)}), Permissions()
+            "key", "secret", Wallet({"USDT": Decimal(1_000_000), "ABC": Decimal(10_000)}), SimPermissions()
         )
-        self.matcher = Matcher({SYMBOL: market}, rules)
+        self.matcher = Matcher({SYMBOL: market}, rules, fill_share=fill_share)
         self.steps = 0
 
     def ticket(self, side: str, **options: object) -> Ticket:
@@ -90,7 +91,8 @@ class Desk:
 def make_desk(make_market: Callable[..., Market]) -> Callable[..., Desk]:
     """``make_desk("upbit")`` or ``make_desk("received", price=…, depth=…, seed=…)``."""
 
-    def make(fees: str = "upbit", **market: object) -> Desk:
-        return Desk(make_market(**market), UpbitMoney() if fees == "upbit" else ReceivedFee())
+    def make(fees: str = "upbit", fill_share: Callable[[], float] = lambda: 1.0, **market: object) -> Desk:
+        rules = UpbitMoney() if fees == "upbit" else ReceivedFee()
+        return Desk(make_market(**market), rules, fill_share)
 
     return make

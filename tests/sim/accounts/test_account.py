@@ -3,15 +3,16 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from arbshard.config import SimAccountsConfig, SimPermissions
 from arbshard.sim.accounts import account as account_module
-from arbshard.sim.accounts.account import Account, Accounts, AccountsConfig, Permissions, seeded_accounts
+from arbshard.sim.accounts.account import Account, Accounts, seeded_accounts
 from arbshard.sim.accounts.order import Order, Ticket, WalletChanged
 from arbshard.sim.accounts.wallet import Wallet
 from arbshard.sim.world import World
 
 
 def new_account(key: str = "key") -> Account:
-    return Account(key, "secret", Wallet({}), Permissions())
+    return Account(key, "secret", Wallet({}), SimPermissions())
 
 
 def new_order(number: int, client_id: str = "") -> Order:
@@ -20,7 +21,7 @@ def new_order(number: int, client_id: str = "") -> Order:
 
 
 def test_opening_balances_are_the_same_coins_on_both_venues(world: World) -> None:
-    config = AccountsConfig(
+    config = SimAccountsConfig(
         quote_home=Decimal(5), quote_away=Decimal(6), coins_notional=Decimal(1_000_000), upbit_key="mine"
     )
     home, away = seeded_accounts(config, world.upbit, world.binance)
@@ -40,13 +41,13 @@ def test_opening_balances_are_the_same_coins_on_both_venues(world: World) -> Non
 
 
 def test_secrets_are_long_enough_for_any_signing_library_and_unknown_keys_are_refused() -> None:
-    config = AccountsConfig()
+    config = SimAccountsConfig()
     assert (
         min(len(config.upbit_secret), len(config.binance_secret)) >= 64
     )  # HS512 wants a key as long as its hash
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"upbit_keys": "x"}, AccountsConfig)
-    assert msgspec.convert({"quote_home": "1.5"}, AccountsConfig).quote_home == Decimal("1.5")
+        msgspec.convert({"upbit_keys": "x"}, SimAccountsConfig)
+    assert msgspec.convert({"quote_home": "1.5"}, SimAccountsConfig).quote_home == Decimal("1.5")
 
 
 def test_one_account_per_key() -> None:

@@ -172,3 +172,14 @@ def test_money_is_conserved_over_a_long_day(make_desk: Callable[..., Any], fees:
         seen = play(make_desk(fees, seed=seed, depth=6), plan)
     ends = {"filled", "user", "ioc", "fok", "post_only", "no_liquidity", "dust"}
     assert {"shortage", "maker", "in parts"} | ends <= {name for name, count in seen.items() if count}
+
+
+@pytest.mark.parametrize("fees", ["upbit", "received"])
+def test_money_is_conserved_when_takers_get_a_part(make_desk: Callable[..., Any], fees: str) -> None:
+    rng = random.Random(3)
+    chosen = rng.choices(CHOICES, k=250)
+    plan = [(name, *map(rng.choice, terms)) for name, terms in chosen]
+    with localcontext(MONEY_CONTEXT):
+        desk = make_desk(fees, seed=3, depth=6, fill_share=lambda: rng.choice((1.0, 0.6, 0.01, 0.0)))
+        seen = play(desk, plan)
+    assert {"maker", "in parts", "filled", "ioc", "fok", "no_liquidity"} <= set(seen)

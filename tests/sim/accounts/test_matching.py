@@ -246,3 +246,37 @@ def test_audit_shows_plain_values(make_desk: MakeDesk) -> None:
     assert sum(Decimal(fill["quantity"]) for fill in filled["fills"]) == Decimal("1.5")
     assert (resting["held"], resting["held_currency"], resting["status"]) == ("2", "ABC", "open")
     assert seen["balances"]["ABC"] == {"free": "9999.4985", "locked": "2"}
+
+
+@pytest.mark.parametrize(
+    ("terms", "status", "ended", "executed"),
+    [
+        ({"tif": "ioc"}, "canceled", "ioc", "2.5"),
+        ({"tif": "gtc"}, "open", "", "2.5"),
+        ({"tif": "fok"}, "canceled", "fok", "0"),
+        ({"price": None}, "canceled", "no_liquidity", "2.5"),
+        ({"price": None, "quantity": None, "funds": 1000}, "canceled", "no_liquidity", None),
+    ],
+)
+def test_a_taker_may_get_a_part_only(
+    make_desk: MakeDesk, terms: dict[str, Any], status: str, ended: str, executed: str | None
+) -> None:
+    desk = make_desk("received", fill_share=lambda: 0.25)
+    terms = {"price": desk.best("ask") + 5, "quantity": 10} | terms
+    order = desk.place("buy", **({"kind": "market"} if terms["price"] is None else {}), **terms)
+    assert (order.status, order.ended) == (status, ended)
+    if executed is None:
+        assert 200 < order.executed_funds < 251
+    else:
+        assert order.executed == Decimal(executed)
+    assert desk.account.wallet.locked("USDT") == order.held
+
+
+def test_only_takers_are_asked_for_their_part(make_desk: MakeDesk) -> None:
+    asked = []
+    desk = make_desk(fill_share=lambda: asked.append(1) or 0.5)
+    desk.place("buy", price=desk.best("bid") - 1, quantity=1)
+    desk.place("buy", price=desk.best("ask"), quantity=1, tif="post_only")
+    assert not asked
+    desk.place("buy", price=desk.best("ask"), quantity=1, tif="ioc")
+    assert asked == [1]

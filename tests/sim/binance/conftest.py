@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from arbshard.sim.accounts.account import AccountsConfig, seeded_accounts
+from arbshard.config import SimAccountsConfig
+from arbshard.sim.accounts.account import seeded_accounts
 from arbshard.sim.accounts.matching import Matcher
 from arbshard.sim.binance.money import BinanceMoney
 from arbshard.sim.binance.operations import Operations
@@ -41,7 +42,7 @@ class Reply(NamedTuple):
 class Venue:
     """The exchange, its clock, and one customer who trades by REST."""
 
-    def __init__(self, world: World, config: AccountsConfig) -> None:
+    def __init__(self, world: World, config: SimAccountsConfig) -> None:
         self.world = world
         self.now_ms = NOW_MS
         _, accounts = seeded_accounts(config, world.upbit, world.binance)
@@ -156,10 +157,10 @@ def text(value: object) -> str:
 
 @pytest.fixture
 def make_venue(world: World) -> Callable[..., Venue]:
-    """``make_venue(permissions=..., **AccountsConfig)``."""
+    """``make_venue(permissions=..., **SimAccountsConfig)``."""
 
     def make(**settings: Any) -> Venue:
-        return Venue(world, AccountsConfig(**settings))
+        return Venue(world, SimAccountsConfig(**settings))
 
     return make
 

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
+from arbshard.config import SimPermissions
 from arbshard.errors import ConfigError
-from arbshard.sim.accounts.account import Account, Accounts, Permissions
+from arbshard.sim.accounts.account import Account, Accounts
 from arbshard.sim.accounts.wallet import Wallet
 from arbshard.sim.binance.access import Access
 from arbshard.sim.binance.refusals import Refused
@@ -12,7 +13,7 @@ from arbshard.sim.binance.refusals import Refused
 
 def make(key: str = "key-1", *, ed25519_public: str = "", **rights: bool) -> Account:
     wallet = Wallet({"USDT": Decimal(1)})
-    return Account(key, "secret", wallet, Permissions(**rights), ed25519_public=ed25519_public)
+    return Account(key, "secret", wallet, SimPermissions(**rights), ed25519_public=ed25519_public)
 
 
 def test_accounts_by_key() -> None:

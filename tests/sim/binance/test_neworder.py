@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from arbshard.sim.accounts.account import Permissions
+from arbshard.config import SimPermissions
 
 LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
 
@@ -117,7 +117,7 @@ def test_a_hundred_unfilled_orders_in_ten_seconds(venue: Any) -> None:
 
 
 def test_a_key_that_may_only_read(make_venue: Any) -> None:
-    venue = make_venue(permissions=Permissions(can_trade=False))
+    venue = make_venue(permissions=SimPermissions(can_trade=False))
     assert venue.call("GET", "account").body["canTrade"] is False
     refused = venue.order(price=venue.far())
     assert (refused.status, refused.code) == (401, -2015)

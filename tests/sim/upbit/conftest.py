@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 import pytest
 
-from arbshard.sim.accounts.account import AccountsConfig, seeded_accounts
+from arbshard.config import SimAccountsConfig
+from arbshard.sim.accounts.account import seeded_accounts
 from arbshard.sim.accounts.matching import Matcher
 from arbshard.sim.session import SECOND_NS, Answer, Query
 from arbshard.sim.upbit.auth import Authenticator
@@ -41,7 +42,7 @@ class Customer:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.config = AccountsConfig()
+        self.config = SimAccountsConfig()
         accounts, _ = seeded_accounts(self.config, world.upbit, world.binance)
         account = accounts.get(self.config.upbit_key)
         assert account is not None

@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlencode
 
 import pytest
 
-from arbshard.sim.accounts.account import Account, Accounts, Permissions
+from arbshard.config import SimPermissions
+from arbshard.sim.accounts.account import Account, Accounts
 from arbshard.sim.accounts.wallet import Wallet
 from arbshard.sim.session import Query
 from arbshard.sim.upbit import auth
@@ -29,7 +30,9 @@ def error_of(answer: Any) -> tuple[int, str]:
 
 def test_hash_and_signature_of_a_known_token() -> None:
     assert hashlib.sha512(VECTOR.encode()).hexdigest() == VECTOR_HASH
-    authenticator = Authenticator(Accounts(Account("demo-access", "demo-secret", Wallet({}), Permissions())))
+    authenticator = Authenticator(
+        Accounts(Account("demo-access", "demo-secret", Wallet({}), SimPermissions()))
+    )
     head = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
     claims = {
         "access_key": "demo-access",
@@ -143,12 +146,12 @@ def test_memory_of_nonces_is_bounded(customer: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_key_without_the_permission(customer: Any) -> None:
-    customer.account.permissions = Permissions(can_trade=False)
+    customer.account.permissions = SimPermissions(can_trade=False)
     order = {"market": "KRW-BTC", "side": "bid", "ord_type": "limit", "price": "100000000", "volume": "0.001"}
     assert customer.refused("POST", "orders", order) == (403, "out_of_scope")
     assert customer.refused("DELETE", "order", {"uuid": "x"}) == (403, "out_of_scope")
     assert customer.get("accounts")
-    customer.account.permissions = Permissions(can_read=False)
+    customer.account.permissions = SimPermissions(can_read=False)
     assert customer.refused("GET", "accounts") == (403, "out_of_scope")
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from arbshard.sim.accounts.account import Account, Permissions
+from arbshard.config import SimPermissions
+from arbshard.sim.accounts.account import Account
 from arbshard.sim.accounts.wallet import Wallet
 from arbshard.sim.session import SECOND_NS, Answer, PrivateSession, Send
 from arbshard.sim.upbit.private_session import UpbitPrivateSession
@@ -165,7 +166,7 @@ def test_another_accounts_business_is_not_told(listener: Listener) -> None:
     listener.subscribe({"type": "myOrder"}, {"type": "myAsset"})
     listener.customer.limit()
     events = listener.customer.account.take_events()
-    stranger = Account("other", "secret", Wallet({}), Permissions())
+    stranger = Account("other", "secret", Wallet({}), SimPermissions())
     assert events
     assert listener.session.on_events(stranger, events, 1) == ()
 

@@ -1,0 +1,31 @@
+"""The switchboard of each venue, on its port."""
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+
+async def test_mistakes_change_nothing(venues: dict[str, Any]) -> None:
+    venue = venues["upbit"]
+    for order in (
+        {"set": {"delay": {"share": 1}, "delai": {}}},
+        {"set": {"delay": {"share": 2}}},
+        {"once": {"shutdown_notice": {}}},
+        {"once": {"delay": {"venue": "binance"}}},
+        {"colour": 1},
+    ):
+        async with venue.http.post(f"http://{venue.at}/sim/faults", json=order) as reply:
+            assert reply.status == 400
+            assert (await reply.json())["error"]
+    _, state, _ = await venue.get("/sim/faults")
+    assert not any(one["on"] for one in state["faults"].values())
+
+
+async def test_each_port_has_faults_of_its_own(venues: dict[str, Any]) -> None:
+    await venues["upbit"].faults(set={"rate_limited": {"share": 1.0}})
+    assert (await venues["upbit"].get(venues["upbit"].ping))[0] == 429
+    assert (await venues["binance"].get(venues["binance"].ping))[0] == 200
+    await venues["upbit"].faults(clear=["rate_limited"])
+    assert (await venues["upbit"].get(venues["upbit"].ping))[0] == 200
