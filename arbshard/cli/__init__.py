@@ -6,7 +6,7 @@ Bad input is one line on stderr and exit code 2.
 import typer
 
 from arbshard import __version__
-from arbshard.cli import desk, ledger, limits, positions, run, status
+from arbshard.cli import desk, doctor, ledger, limits, positions, reconcile, run, status
 from arbshard.errors import ArbshardError, LedgerError, UsageError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command()(run.stop)
 app.command()(desk.halt)
 app.command()(desk.resume)
 app.command()(desk.close)
+app.command()(reconcile.reconcile)
+app.command()(doctor.doctor)
 app.command()(positions.positions)
 app.command()(positions.trades)
 app.add_typer(limits.app, name="limits")

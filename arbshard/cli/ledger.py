@@ -65,6 +65,7 @@ def ledger_info(
         "running": f"running now, written by process {info.writer}",
     }
     typer.echo(f"{info.path}: {info.size / 1e6:,.1f} MB, {info.mode}, schema {info.schema}, {info.name}")
+    typer.echo(f"  tag         {info.tag or 'none yet'}")
     typer.echo(f"  begun       {info.created}")
     typer.echo(f"  events      {info.events:,} ({info.first or 'none'} to {info.last or 'none'})")
     typer.echo(f"  postings    {info.postings:,}")
@@ -85,7 +86,7 @@ def ledger_info(
 @app.command("export")
 def ledger_export(
     what: Annotated[
-        str, typer.Option("--what", help="fills, positions, events, balances or postings.")
+        str, typer.Option("--what", help="fills, positions, deposits, events, balances or postings.")
     ] = "fills",
     form: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
     since: Annotated[

@@ -50,6 +50,8 @@ def _copy(reader: LedgerReader, partial: Path) -> int:
         reader.copy_to(copy, _PAGES_AT_ONCE)
         # A file of its own, without a log beside it; the first writer puts it back into WAL mode.
         copy.execute("PRAGMA journal_mode = DELETE")
+        # Put in the place of its original it would count on from here and give names that venues have heard already.
+        copy.execute(schema.FORGET_TAG)
         last: int = copy.execute(schema.LAST_SEQ).fetchone()[0] or 0
     except sqlite3.Error as error:
         raise failure(partial, "cannot be written", error) from error

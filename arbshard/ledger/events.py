@@ -3,6 +3,9 @@
 ``arbshard.risk`` decides and writes events; ``risk.portfolio`` is what they add up to. An event holds all that is
 needed to repeat its effect, so that replaying needs neither configuration nor clock. A change that older programs
 would misread raises ``SCHEMA_VERSION``.
+
+Version 2: reconciliation with the venues, adjustments, fees in other coins. A ledger of version 1 is written on as
+what it is: it is one of paper, where none of these comes up.
 """
 
 from decimal import Decimal
@@ -12,11 +15,12 @@ import msgspec
 
 from arbshard.errors import LedgerDamaged
 from arbshard.model.intent import ExitReason, FxQuote, Intent, IntentKind
+from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderState
 from arbshard.model.position import Position, PositionState
 from arbshard.model.refusal import Refusal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Amounts = tuple[tuple[str, str, Decimal], ...]
 """(venue, currency, amount)."""
@@ -68,9 +72,12 @@ class Deposited(_Event, frozen=True, kw_only=True):
     venue: str
     currency: str
     amount: Decimal
-    why: Literal["opening", "inventory"]
+    why: Literal["opening", "inventory", "adjustment"]
+    """``adjustment``: a person accepted what the venue says; negative when it says less than was booked."""
     pair: str = ""
-    """The pair whose inventory it is; empty for an opening balance."""
+    """The pair whose inventory it is; empty otherwise."""
+    reason: str = ""
+    """Of an adjustment: a sentence, for people."""
 
 
 class IntentApproved(_Event, frozen=True, kw_only=True):
@@ -127,6 +134,8 @@ class IntentConcluded(_Event, frozen=True, kw_only=True):
     """As risk decided; None when nothing was filled."""
     day: int | None = None
     """Number of the trading day its result belongs to (``risk.days``); None: the UTC day of ``at_ms``."""
+    other_fees: Decimal = ZERO
+    """Worth of the intent's fees in other coins than base and quote, in reporting currency, as risk valued them."""
 
 
 class PositionOpened(_Event, frozen=True, kw_only=True):
@@ -202,6 +211,50 @@ class RefusalsCounted(_Event, frozen=True, kw_only=True):
     """(symbol, reason, how many)."""
 
 
+class AccountOpened(_Event, frozen=True, kw_only=True):
+    """A venue has stated for the first time what we own there; the deposits before this are that."""
+
+    venue: str
+
+
+class DifferenceFound(_Event, frozen=True, kw_only=True):
+    """Venue and ledger say different amounts of a currency, and nothing is under way that explains it."""
+
+    venue: str
+    currency: str
+    stated: Decimal
+    booked: Decimal
+
+
+class DifferenceResolved(_Event, frozen=True, kw_only=True):
+    """They agree again: by themselves, or because a person accepted (the deposit before this)."""
+
+    venue: str
+    currency: str
+    how: Literal["agrees", "accepted"]
+
+
+class StrayFound(_Event, frozen=True, kw_only=True):
+    """An order with our tag is open at a venue, and no open intent owns it."""
+
+    venue: str
+    client_id: str
+    """Without the tag."""
+    symbol: str
+    remaining: Decimal
+    pair: str
+    """Empty for a market that is not traded in this run."""
+
+
+class StrayGone(_Event, frozen=True, kw_only=True):
+    """It is no longer open."""
+
+    venue: str
+    client_id: str
+    pair: str
+
+
+ReconciliationEvent = AccountOpened | DifferenceFound | DifferenceResolved | StrayFound | StrayGone
 PositionStatement = PositionOpened | PositionChanged | PositionClosed
 Event = (
     Started
@@ -222,6 +275,11 @@ Event = (
     | LimitsChanged
     | LimitsScaled
     | RefusalsCounted
+    | AccountOpened
+    | DifferenceFound
+    | DifferenceResolved
+    | StrayFound
+    | StrayGone
 )
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -254,7 +312,7 @@ def subject_of(event: Event) -> tuple[str, str]:
         return event.pair, event.intent_id
     if isinstance(event, PositionOpened | PositionChanged | PositionClosed):
         return event.position.pair, event.intent_id
-    if isinstance(event, Deposited):
+    if isinstance(event, Deposited | StrayFound | StrayGone):
         return event.pair, ""
     if isinstance(event, LimitsChanged | LimitsScaled):
         return event.symbol, ""

@@ -13,6 +13,7 @@ from typing import Literal, TextIO
 import msgspec
 
 from arbshard.ledger.events import (
+    Deposited,
     OrderReported,
     PositionChanged,
     PositionClosed,
@@ -23,7 +24,7 @@ from arbshard.ledger.reader import EVER, LedgerReader
 from arbshard.model.money import plain
 from arbshard.model.position import Position
 
-What = Literal["fills", "positions", "events", "balances", "postings"]
+What = Literal["fills", "positions", "deposits", "events", "balances", "postings"]
 Format = Literal["csv", "jsonl"]
 Cell = str | int | float | None | msgspec.Raw
 
@@ -35,8 +36,9 @@ COLUMNS: dict[What, tuple[str, ...]] = {
     "positions": (
         *("position_id", "pair", "direction", "state", "opened", "closed", "reason", "pnl", "fees"),
         *("entry_notional", "entry_home_price", "entry_away_price", "entry_fx_bid", "entry_fx_ask"),
-        *("entry_edge_bps", "home_base", "home_quote", "away_base", "away_quote"),
+        *("entry_edge_bps", "home_base", "home_quote", "away_base", "away_quote", "other_fees"),
     ),
+    "deposits": ("time", "seq", "venue", "currency", "amount", "why", "pair", "reason"),
     "events": ("seq", "time", "kind", "pair", "intent_id", "body"),
     "balances": ("account", "currency", "balance", "changed"),
     "postings": ("seq", "line", "time", "account", "currency", "amount", "balance"),
@@ -62,6 +64,8 @@ def rows_of(reader: LedgerReader, what: What, since_ms: int = EVER) -> Iterator[
                 yield from _fills(reader, since_ms)
             case "positions":
                 yield from _positions(reader, since_ms)
+            case "deposits":
+                yield from _deposits(reader, since_ms)
             case "events":
                 for seq, at_ms, kind, pair, intent_id, body in reader.rows(since_ms=since_ms):
                     yield seq, iso(at_ms), kind, pair, intent_id, msgspec.Raw(body.encode())
@@ -106,6 +110,18 @@ def _fills(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
             )
 
 
+def _deposits(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+    """What was put in, and what was accepted as the venues' word."""
+    for seq, at_ms, _, _, _, body in reader.rows(("Deposited",), since_ms):
+        event = reader.decode(seq, body)
+        if not isinstance(event, Deposited):
+            raise damaged(reader.path, f"event {seq} is not of the kind its row says")
+        yield (
+            *(iso(at_ms), seq, event.venue, event.currency, plain(event.amount)),
+            *(event.why, event.pair, event.reason),
+        )
+
+
 def _positions(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
     """Closed ones as they were closed, then those that are still open."""
     open_now: dict[str, Position] = {}
@@ -132,6 +148,7 @@ def _position(one: Position) -> tuple[Cell, ...]:
         *(plain(one.entry_notional), plain(one.entry_home_price), plain(one.entry_away_price)),
         *(_amount(fx.bid if fx else None), _amount(fx.ask if fx else None), one.entry_edge_bps),
         *(plain(flows.home_base), plain(flows.home_quote), plain(flows.away_base), plain(flows.away_quote)),
+        plain(one.other_fees),
     )
 
 

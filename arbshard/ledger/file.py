@@ -6,7 +6,9 @@ politeness: SQLite below 3.51.3 can corrupt a database when a second connection 
 """
 
 import os
+import secrets
 import sqlite3
+import string
 from pathlib import Path
 
 from arbshard.errors import LedgerDamaged, LedgerError, LedgerVersionError, RunDirError, UsageError
@@ -17,6 +19,9 @@ _BUSY_S = 2.0
 # A commit waits for a checkpoint that falls into it, so the owner makes them between two batches; SQLite itself
 # only when the log has grown to this many pages.
 _AUTOCHECKPOINT_PAGES = 32_000
+
+TAG_LENGTH = 5
+_TAG_LETTERS = string.ascii_lowercase + string.digits
 
 _DAMAGED_CODES = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_MISMATCH", "SQLITE_FORMAT")
 _TO_DO = (
@@ -65,6 +70,7 @@ def create(path: Path, name: str, mode: str, now_ms: int) -> None:
         raise damaged(path, f"it is gone, but its log {log.name} is still there")
     partial = path.with_name(f"{path.name}.new")
     stated = {"schema": str(SCHEMA_VERSION), "name": name, "mode": mode, "created_ms": str(now_ms)}
+    stated["tag"] = new_tag()
     try:
         partial.unlink(missing_ok=True)  # of a start that was killed; the caller holds the lock
         connection = sqlite3.connect(partial, isolation_level=None)
@@ -85,6 +91,11 @@ def create(path: Path, name: str, mode: str, now_ms: int) -> None:
         raise failure(path, "cannot be created", error) from error
     except OSError as error:
         raise RunDirError(f"{path}: cannot be created: {error.strerror}") from error
+
+
+def new_tag() -> str:
+    """Five random characters: what tells this ledger's orders from those of any other, at the venues."""
+    return "".join(secrets.choice(_TAG_LETTERS) for _ in range(TAG_LENGTH))
 
 
 def check_writable(path: Path) -> None:

@@ -47,6 +47,8 @@ class LedgerInfo(msgspec.Struct, frozen=True):
     """Bytes, with the part that is still in the write-ahead log."""
     name: str
     mode: str
+    tag: str
+    """Part of every order's name at its venue; empty as long as there is none."""
     schema: int
     created: str
     events: int
@@ -93,6 +95,7 @@ def _look(reader: LedgerReader) -> LedgerInfo:
         size=path.stat().st_size + (log.stat().st_size if log.exists() else 0),
         name=meta.get("name", ""),
         mode=meta["mode"],
+        tag=meta.get("tag", ""),
         schema=int(meta["schema"]),
         created=iso(int(meta["created_ms"])) if "created_ms" in meta else "",
         events=sum(kinds.values()),

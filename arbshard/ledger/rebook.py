@@ -7,6 +7,9 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from arbshard.ledger.events import (
+    AccountOpened,
+    DifferenceFound,
+    DifferenceResolved,
     Event,
     Halted,
     IntentApproved,
@@ -18,7 +21,10 @@ from arbshard.ledger.events import (
     PositionOpened,
     PositionStatement,
     Resumed,
+    StrayFound,
+    StrayGone,
 )
+from arbshard.ledger.reblock import Blocks
 from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.money import ZERO, plain
 from arbshard.model.order import FINAL_STATES, Fill, Order, OrderState
@@ -49,14 +55,17 @@ class _Holding:
     def __init__(self, intent: Intent) -> None:
         self.entry = intent
         self.home_base = self.home_quote = self.away_base = self.away_quote = self.fees = ZERO
+        self.other_fees = ZERO
         self.is_open = True
 
     def add(self, fill: Fill, fx: FxQuote) -> None:
         signed = fill.quantity if fill.side == "buy" else -fill.quantity
-        in_coin = fill.fee_currency == fill.market.base
+        in_coin, in_quote = (
+            fill.fee_currency == one for one in (fill.market.base, fill.market.quote)
+        )  # a fee in any other coin is in neither, and stated as a whole
         base = signed - (fill.fee if in_coin else ZERO)
-        quote = -signed * fill.price - (ZERO if in_coin else fill.fee)
-        paid = fill.fee * fill.price if in_coin else fill.fee
+        quote = -signed * fill.price - (fill.fee if in_quote else ZERO)
+        paid = fill.fee * fill.price if in_coin else fill.fee if in_quote else ZERO
         if fill.market == self.entry.home.market:
             self.home_base += base
             self.home_quote += quote
@@ -68,7 +77,8 @@ class _Holding:
 
     def worth(self, fx: FxQuote, mark: Decimal) -> Decimal:
         rate = fx.bid if self.away_quote >= 0 else fx.ask
-        return self.home_quote + self.away_quote * rate + (self.home_base + self.away_base) * mark
+        held = self.home_quote + self.away_quote * rate + (self.home_base + self.away_base) * mark
+        return held - self.other_fees
 
     def flows(self) -> tuple[Decimal, Decimal, Decimal, Decimal]:
         return self.home_base, self.home_quote, self.away_base, self.away_quote
@@ -85,6 +95,7 @@ class Rebook:
         self._due: tuple[int, IntentConcluded, Intent, _Holding] | None = None
         """A conclusion whose statement must come next."""
         self._halted = False
+        self._blocks = Blocks(differ)
         self.positions: dict[str, _Holding] = {}
         self.fills = 0
         self.closed = 0
@@ -110,6 +121,8 @@ class Rebook:
                 self._concluded(seq, event)
             case Halted() | Resumed():
                 self._halted = isinstance(event, Halted)
+            case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
+                self._blocks.take(seq, event)
             case _:
                 pass  # moves no position
 
@@ -127,6 +140,9 @@ class Rebook:
             return
         if self._halted and intent.kind == "entry":
             self._differ(f"event {seq}: {intent.intent_id} was approved while everything was halted")
+        why = self._blocks.block_of(intent) if intent.kind == "entry" else None
+        if why is not None:
+            self._differ(f"event {seq}: {intent.intent_id} was approved though {why}")
         self._running[intent.intent_id] = _Running(intent)
 
     def _reported(self, seq: int, event: OrderReported) -> None:
@@ -182,6 +198,7 @@ class Rebook:
         intent = running.intent
         for fill in running.fills:
             holding.add(fill, intent.fx)
+        self._other_fees(seq, event, running, holding)
         if event.position_id != intent.position_id:
             self._differ(f"event {seq}: {event.intent_id} left {intent.position_id}, not {event.position_id}")
         if event.position_state == "CLOSED":
@@ -191,6 +208,20 @@ class Rebook:
             self.closed += 1
             self.pnl += holding.worth(event.fx, event.mark)
         self._due = seq, event, intent, holding
+
+    def _other_fees(self, seq: int, event: IntentConcluded, running: _Running, holding: _Holding) -> None:
+        """Their worth cannot be recomputed; whether there are any can."""
+        paid = any(
+            fill.fee and fill.fee_currency not in (fill.market.base, fill.market.quote)
+            for fill in running.fills
+        )
+        if event.other_fees < 0 or (event.other_fees and not paid):
+            self._differ(
+                f"event {seq}: {event.intent_id} values fees in other coins at {plain(event.other_fees)}, "
+                f"its fills have {'some' if paid else 'none'}"
+            )
+        holding.fees += event.other_fees
+        holding.other_fees += event.other_fees
 
     def _statement(self, seq: int, event: PositionStatement) -> None:
         due, self._due = self._due, None
@@ -222,9 +253,16 @@ class Rebook:
 
 def _figures(stated: Position, holding: _Holding) -> list[tuple[str, str, str]]:
     flows = stated.flows
-    said = (flows.home_base, flows.home_quote, flows.away_base, flows.away_quote, stated.fees)
-    names = ("home base", "home quote", "away base", "away quote", "fees")
-    found = (*holding.flows(), holding.fees)
+    said = (
+        flows.home_base,
+        flows.home_quote,
+        flows.away_base,
+        flows.away_quote,
+        stated.fees,
+        stated.other_fees,
+    )
+    names = ("home base", "home quote", "away base", "away quote", "fees", "fees in other coins")
+    found = (*holding.flows(), holding.fees, holding.other_fees)
     return [(name, plain(one), plain(other)) for name, one, other in zip(names, said, found, strict=True)]
 
 

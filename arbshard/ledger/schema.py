@@ -33,6 +33,7 @@ _GUARDS = tuple(
 STATEMENTS = (*_TABLES, *_GUARDS)
 
 INSERT_META = "INSERT INTO meta (key, value) VALUES (?, ?)"
+FORGET_TAG = "DELETE FROM meta WHERE key = 'tag'"
 INSERT_EVENT = "INSERT INTO events (seq, ts_ms, kind, pair, intent_id, body) VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_POSTING = (
     "INSERT INTO postings (seq, line, account, currency, amount, balance) VALUES (?, ?, ?, ?, ?, ?)"

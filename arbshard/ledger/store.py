@@ -31,8 +31,13 @@ TakeSnapshot = Callable[[], tuple[str, bytes]]
 class LedgerStore:
     """The one writer."""
 
-    def __init__(self, path: Path, reader: sqlite3.Connection, lock: WriterLock, *, durable: bool) -> None:
+    def __init__(
+        self, path: Path, reader: sqlite3.Connection, lock: WriterLock, tag: str | None, *, durable: bool
+    ) -> None:
         self.path = path
+        self.tag = tag if tag is not None else file.new_tag()
+        """Part of every order's name at its venue, so that no other ledger's orders have the same."""
+        self._must_store_tag = tag is None
         self._reader = reader
         self._connection: sqlite3.Connection | None = None
         """What writes; opened by the first write."""
@@ -74,8 +79,8 @@ class LedgerStore:
                 file.create(path, name, mode, now_ms)
             file.check_writable(path)
             reader = file.open_reader(path)
-            file.check_meta(reader, path, mode)
-            store = cls(path, reader, lock, durable=durable)
+            meta = file.check_meta(reader, path, mode)
+            store = cls(path, reader, lock, meta.get("tag"), durable=durable)
             store.last_seq = reader.execute(schema.LAST_SEQ).fetchone()[0] or 0
         except BaseException as error:
             if reader is not None:
@@ -147,6 +152,7 @@ class LedgerStore:
         if not events:
             return
         moved = self._write(events, "COMMIT")
+        self._must_store_tag = False
         self.last_seq += len(events)
         self._newest_ms = events[-1].at_ms
         self._unmoved += 1
@@ -168,6 +174,8 @@ class LedgerStore:
         try:
             writer = self._writer()
             writer.execute("BEGIN IMMEDIATE")
+            if self._must_store_tag:
+                writer.execute(schema.INSERT_META, ("tag", self.tag))
             writer.executemany(schema.INSERT_EVENT, rows)
             writer.executemany(schema.INSERT_POSTING, lines)
             writer.execute(end)

@@ -15,6 +15,7 @@ import msgspec
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
     Deposited,
+    DifferenceFound,
     Event,
     OrderReported,
     Stopped,
@@ -150,6 +151,8 @@ class _Verifier(Generic[State]):
         self._postings(seq, moved, lines)
         if isinstance(event, Stopped):
             self._stopped(seq, event)
+        elif isinstance(event, DifferenceFound):
+            self._compared(seq, event)
         self._rebook.take(seq, event)
 
     def _postings(self, seq: int, moved: dict[tuple[str, str], Decimal], lines: list[Line]) -> None:
@@ -193,6 +196,14 @@ class _Verifier(Generic[State]):
                     f"event {seq}: the stop states {plain(said)} {currency} on {venue}, "
                     f"deposits and fills come to {plain(found)}"
                 )
+
+    def _compared(self, seq: int, event: DifferenceFound) -> None:
+        found = self._owned[event.venue, event.currency]
+        if event.booked != found:
+            self._differ(
+                f"event {seq}: {plain(event.booked)} {event.currency} on {event.venue} was compared with what the "
+                f"venue said, deposits and fills come to {plain(found)}"
+            )
 
     def _balances(self) -> None:
         booked = {

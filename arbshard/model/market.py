@@ -47,6 +47,8 @@ class MarketRules(msgspec.Struct, frozen=True):
     """Smallest price x quantity of an order (quote units)."""
     notional_max: Decimal
     """Largest price x quantity of an order (quote units)."""
+    quantity_max: Decimal = Decimal(10) ** 18
+    """Largest quantity of an order (base units)."""
 
     def tick_at(self, price: Decimal) -> Decimal:
         """The tick of the band ``price`` lies in."""
@@ -61,14 +63,14 @@ class MarketRules(msgspec.Struct, frozen=True):
         return floor_to(price, tick) if side == "buy" else ceil_to(price, tick)
 
     def round_quantity(self, quantity: Decimal) -> Decimal:
-        """Round a quantity down to the lot."""
-        return floor_to(quantity, self.lot)
+        """Round a quantity down to the lot, and to what one order may have."""
+        return floor_to(min(quantity, self.quantity_max), self.lot)
 
     def accepts(self, price: Decimal, quantity: Decimal) -> bool:
         """Whether an order of ``quantity`` at ``price`` meets the venue's minimum and maximum."""
         notional = price * quantity
-        is_enough = quantity > 0 and quantity >= self.quantity_min
-        return is_enough and self.notional_min <= notional <= self.notional_max
+        is_between = quantity > 0 and self.quantity_min <= quantity <= self.quantity_max
+        return is_between and self.notional_min <= notional <= self.notional_max
 
 
 class FeeSchedule(msgspec.Struct, frozen=True):

@@ -41,6 +41,8 @@ class Position(msgspec.Struct, frozen=True):
     """Net edge promised when the entry was decided."""
     fees: Decimal = ZERO
     """All fees so far, each valued when it was paid, in reporting currency."""
+    other_fees: Decimal = ZERO
+    """Those of ``fees`` that were paid in a coin which is neither base nor quote, and so are not in ``flows``."""
     opened_ms: int = 0
     closed_ms: int = 0
     reason: CloseReason | None = None
@@ -70,8 +72,9 @@ class Position(msgspec.Struct, frozen=True):
     def value(self, fx: FxQuote, mark: Decimal) -> Decimal:
         """Worth of the flows in reporting currency.
 
-        Away quote at the worse side of ``fx``; left-over base at ``mark`` (home quote per base). For a closed
-        position this is the realised PnL: what was paid and received in all fills, nothing else.
+        Away quote at the worse side of ``fx``; left-over base at ``mark`` (home quote per base); less the fees that
+        are not in the flows. For a closed position this is the realised PnL: what was paid and received in all
+        fills, nothing else.
         """
         flows = self.flows
-        return flows.home_quote + fx.value(flows.away_quote) + self.imbalance * mark
+        return flows.home_quote + fx.value(flows.away_quote) + self.imbalance * mark - self.other_fees

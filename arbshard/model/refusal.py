@@ -56,6 +56,10 @@ class Refusal(IntEnum):
 
     BALANCE = 501
     NOT_FUNDED = 502
+    NOT_RECONCILED = 503
+    """Venue and ledger say different things of this pair; no entries until somebody has looked (``reconcile``)."""
+    NO_STATEMENT = 504
+    """Live: a venue of the pair has not stated what we own there since the last start."""
 
     STOPPING = 601
     PAIR_BUSY = 602

@@ -3,6 +3,8 @@
 Money is text in plain notation.
 """
 
+from typing import Literal
+
 import msgspec
 
 from arbshard.model.intent import CloseReason
@@ -94,6 +96,41 @@ class TightNote(msgspec.Struct, frozen=True):
     since_ms: int
 
 
+class VenueWord(msgspec.Struct, frozen=True):
+    """What a venue last stated of our account. Wall times; 0 for never since the last start."""
+
+    at_ms: int
+    compared_ms: int
+    """The oldest of the newest comparisons of its currencies with the ledger."""
+    settled: bool
+
+
+class DifferenceNote(msgspec.Struct, frozen=True):
+    """Venue and ledger say different amounts; ``arbshard reconcile`` tells more."""
+
+    venue: str
+    currency: str
+    stated: str
+    booked: str
+    since_ms: int
+    pairs: int
+    """So many are blocked."""
+
+
+class StrayNote(msgspec.Struct, frozen=True):
+    """An open order of ours that no open intent owns, or one whose fate is unknown."""
+
+    venue: str
+    client_id: str
+    symbol: str
+    pair: str
+    since_ms: int
+
+
+Orders = Literal["", "paper", "dry run", "live"]
+"""Where orders go; empty before risk has said."""
+
+
 class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """All but what changes little from note to note."""
 
@@ -126,6 +163,17 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """What is bought on one venue and sold on the other, by direction."""
     broken: str = ""
     """Why the books do not balance; empty when they do."""
+    orders: Orders = ""
+    tag: str = ""
+    """The ledger's, part of every order's name at its venue."""
+    accounts: dict[str, VenueWord] = {}
+    """By venue; live only."""
+    states_every_s: float = 0.0
+    """How often venues are asked to state what we own; 0 for never."""
+    differences: tuple[DifferenceNote, ...] = ()
+    strays: tuple[StrayNote, ...] = ()
+    unknown: tuple[StrayNote, ...] = ()
+    """Orders of open intents whose fate at the venue is not known; ``since_ms``: when the intent was decided."""
 
 
 class RiskNote(RiskNoteHead, frozen=True, kw_only=True):

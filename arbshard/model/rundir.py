@@ -15,6 +15,7 @@ class RunFiles:
         self.sim_ready = run_dir / "sim.json"
         self.supervisor_page = run_dir / "page-supervisor"
         self.risk_page = run_dir / "page-risk"
+        self.accounts_page = run_dir / "page-accounts"
 
     def worker_page(self, shard: int) -> Path:
         """The page of a shard's worker; a successor writes it anew."""
@@ -34,6 +35,11 @@ class RunFiles:
     def bus_endpoint(self) -> str:
         """Where the supervisor publishes."""
         return f"ipc://{self.dir}/bus.ipc"
+
+    @property
+    def accounts_endpoint(self) -> str:
+        """Where the accounts process publishes what venues say of our orders."""
+        return f"ipc://{self.dir}/accounts.ipc"
 
     @property
     def control_endpoint(self) -> str:

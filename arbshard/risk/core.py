@@ -10,33 +10,29 @@ from arbshard.config import Config, zone_of
 from arbshard.ledger.events import (
     Event,
     Halted,
-    Hold,
     IntentApproved,
-    IntentConcluded,
     IntentRefused,
-    OrderExtended,
-    OrderReported,
-    PositionStatement,
     ShardJoined,
     Started,
     Stopped,
 )
 from arbshard.model.intent import Intent
 from arbshard.model.market import Pair
-from arbshard.model.order import FINAL_STATES
 from arbshard.model.phase import Phase
 from arbshard.model.refusal import Refusal
+from arbshard.model.risk_note import Orders
 from arbshard.model.universe import Universe
 from arbshard.risk import forms
 from arbshard.risk.approval import id_objection, is_open, objection_to
+from arbshard.risk.booking import book_conclusion, book_extension, book_report
 from arbshard.risk.days import TradingDays
+from arbshard.risk.discrepancies import reconciliation_of
 from arbshard.risk.inventory import inventory_deposits, opening_deposits
 from arbshard.risk.limits import RiskGuard, holds_for
 from arbshard.risk.objection import Moment, Objection
 from arbshard.risk.operators import Operators
-from arbshard.risk.portfolio import PortfolioState, statement_kind
-from arbshard.risk.settlement import settle
-from arbshard.risk.trade import Trade, hold_for
+from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.reconciler import Reconciler
 from arbshard.risk.watch import Watch
 from arbshard.wire.messages import (
     Approved,
@@ -57,9 +53,11 @@ from arbshard.wire.messages import (
     Report,
     Request,
     Settled,
+    Statement,
     Submit,
     Welcome,
 )
+from arbshard.wire.reconciliation import AcceptDifference, ShowReconciliation
 
 Decision = tuple[Reply, list[Event]]
 
@@ -67,12 +65,22 @@ Decision = tuple[Reply, list[Event]]
 class RiskCore:
     """Decides on requests against the portfolio, and changes it by the events it decides on."""
 
-    def __init__(self, config: Config, universe: Universe, state: PortfolioState) -> None:
+    def __init__(self, config: Config, universe: Universe, state: PortfolioState, tag: str = "") -> None:
+        """``tag``: of the ledger, part of every order's name at its venue."""
         self._config = config
         self._universe = universe
         self._pairs: dict[str, Pair] = {pair.base: pair for pair in universe.pairs}
         self.state = state
-        self.guard = RiskGuard(config.limits, state)
+        self.reconciler = Reconciler(
+            self._pairs,
+            state,
+            is_live=config.mode == "live",
+            tolerance=config.live.balance_tolerance,
+            tag=tag,
+        )
+        self.orders = orders_of(config)
+        self.states_every_s = config.live.reconcile_every_s if self.reconciler.is_live else 0.0
+        self.guard = RiskGuard(config.limits, state, self.reconciler)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
@@ -80,7 +88,7 @@ class RiskCore:
         self._operators = Operators(self._pairs, state, self.guard)
 
     def start(self, now_ms: int, run: str, version: str) -> list[Event]:
-        """Begin a session; the first one of a ledger is given its opening balances."""
+        """Begin a session; the first one of a ledger on paper is given its opening balances."""
         config = self._config
         events: list[Event] = [
             Started(
@@ -92,7 +100,9 @@ class RiskCore:
                 reporting=config.reporting,
             )
         ]
-        events += opening_deposits(self._universe, config.paper, self.state.balances, now_ms)
+        self.reconciler.activity.begin(now_ms)
+        if not self.reconciler.is_live:
+            events += opening_deposits(self._universe, config.paper, self.state.balances, now_ms)
         self._apply(events)
         return events
 
@@ -131,9 +141,9 @@ class RiskCore:
     def command(
         self, command: Command, now_ms: int, now_ns: int | None = None
     ) -> tuple[CommandReply, list[Event]]:
-        """Likewise for what a person tells or asks."""
+        """Likewise for what a person tells or asks, and what the accounts process states."""
         moment = self._moment(now_ms, now_ns)
-        answer, events = self._operators.answer(command, moment, self.days.day_at(now_ms), self.broken)
+        answer, events = self._answer(command, moment)
         self._apply(events)
         events += self._watch.after(events, moment)
         return answer, events
@@ -161,6 +171,18 @@ class RiskCore:
     def rollback(self) -> None:
         """The ledger does not have the events: be as before them."""
         self.state.rollback()
+
+    def _answer(self, command: Command, moment: Moment) -> tuple[CommandReply, list[Event]]:
+        match command:
+            case Statement():
+                return self.reconciler.hear(command, moment.now_ms)
+            case AcceptDifference():
+                return self.reconciler.accept(command, moment.now_ms)
+            case ShowReconciliation():
+                return reconciliation_of(self.reconciler, self.state), []
+            case _:
+                day = self.days.day_at(moment.now_ms)
+                return self._operators.answer(command, moment, day, self.broken)
 
     def _decide(self, request: Request, moment: Moment, phase: int) -> Decision:
         now_ms = moment.now_ms
@@ -215,12 +237,13 @@ class RiskCore:
             session=state.session,
             positions=tuple(one for base in bases for one in state.get_symbol_positions(base)),
             intents=tuple(trade.to_open_intent() for trade in open_trades),
-            funded=tuple(base for base in bases if base in state.funded),
+            funded=tuple(base for base in bases if self.reconciler.is_funded(base)),
             available=tuple(available),
             halted=state.standing.halt is not None,
             closing=tuple(state.standing.closing.items()),
             serial=state.standing.serial,
             residues=tuple((base, residue) for base in bases if (residue := state.results.residue_of(base))),
+            tag=self.reconciler.tag,
         )
 
     def _fund(self, request: Fund, now_ms: int) -> Decision:
@@ -230,7 +253,10 @@ class RiskCore:
         if not forms.is_positive(request.home_price):
             return _refused(Refusal.MALFORMED, f"{request.home_price} is no price")
         events: list[Event] = []
-        if pair.base not in self.state.funded:
+        if self.reconciler.is_live:
+            if not self.reconciler.is_funded(pair.base):
+                return _refused(Refusal.NO_STATEMENT, "its venues have not stated what we own there")
+        elif pair.base not in self.state.funded:
             events += inventory_deposits(pair, request.home_price, self._config.paper, now_ms)
             self._apply(events)
         return Funded(self._free(pair)), events
@@ -279,60 +305,30 @@ class RiskCore:
         trade = self.state.trades.get(request.intent_id)
         if trade is None:
             return self._unknown(request.intent_id)
-        order = request.order
         pair = self._pairs.get(trade.intent.pair)
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
-        known = trade.result(order.client_id)
-        if known is not None and known.order == order:
-            return Approved(request.intent_id, self._free(pair)), []
-        problem = forms.extension_problem(order, trade, pair)
-        if known is not None or problem is not None:
-            return _refused(Refusal.MALFORMED, problem or f"{order.client_id} is another order")
-        wanted = hold_for(order, pair.leg(order.market.venue))
-        free = self.state.balance(wanted.venue, wanted.currency).available
-        hold = Hold(wanted.client_id, wanted.venue, wanted.currency, min(wanted.amount, free))
-        events: list[Event] = [
-            OrderExtended(at_ms=now_ms, intent_id=request.intent_id, pair=pair.base, order=order, hold=hold)
-        ]
+        events = book_extension(request, trade, pair, self.guard.available, now_ms)
+        if isinstance(events, Objection):
+            return _refused(*events)
         self._apply(events)
         return Approved(request.intent_id, self._free(pair)), events
 
     def _report(self, request: Report, now_ms: int) -> Decision:
         noted = Noted(request.intent_id)
-        result = request.result
         trade = self.state.trades.get(request.intent_id)
         if trade is None:
             outcome = self.state.outcomes.get(request.intent_id)
-            if outcome is not None and outcome.knows(result):
+            if outcome is not None and outcome.knows(request.result):
                 return noted, []
             return self._unknown(request.intent_id)
-        problem = forms.report_problem(result, trade)
-        known = trade.result(result.order.client_id)
-        if problem is not None or known is None:
-            return _refused(Refusal.MALFORMED, problem or f"{result.order.client_id} is not of this intent")
-        fills = forms.new_fills(result, trade)
-        # What is final stays so; a fill that was heard of late is booked all the same.
-        state = known.state if known.state in FINAL_STATES else result.state
-        if not fills and state == known.state:
-            return noted, []
-        events: list[Event] = [
-            OrderReported(
-                at_ms=now_ms,
-                intent_id=request.intent_id,
-                pair=trade.intent.pair,
-                client_id=result.order.client_id,
-                state=state,
-                detail=known.detail if known.is_final else result.detail,
-                decision_price=result.decision_price or known.decision_price,
-                fills=fills,
-            )
-        ]
+        events = book_report(request, trade, now_ms)
+        if isinstance(events, Objection):
+            return _refused(*events)
         self._apply(events)
         return noted, events
 
     def _conclude(self, request: Conclude, moment: Moment) -> Decision:
-        now_ms = moment.now_ms
         trade = self.state.trades.get(request.intent_id)
         if trade is None:
             outcome = self.state.outcomes.get(request.intent_id)
@@ -344,28 +340,13 @@ class RiskCore:
         pair = self._pairs.get(trade.intent.pair)
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
-        problem = _conclusion_problem(request, trade)
-        if problem is not None:
-            return _refused(Refusal.MALFORMED, problem)
         before = self.state.positions.get(trade.intent.position_id)
-        position = settle(trade, before, request.mark, request.fx, done=request.done, now_ms=now_ms)
-        events: list[Event] = [
-            IntentConcluded(
-                at_ms=now_ms,
-                intent_id=request.intent_id,
-                pair=pair.base,
-                mark=request.mark,
-                fx=request.fx,
-                done=request.done,
-                position_id=position.position_id if position is not None else "",
-                position_state=position.state if position is not None else None,
-                day=moment.day,
-            )
-        ]
-        if position is not None:
-            kind: type[PositionStatement] = statement_kind(position, is_new=before is None)
-            events.append(kind(at_ms=now_ms, intent_id=request.intent_id, position=position))
+        concluded = book_conclusion(request, trade, pair, before, moment)
+        if isinstance(concluded, Objection):
+            return _refused(*concluded)
+        position, events = concluded
         self._apply(events)
+        self.reconciler.activity.ended(trade, moment.now_ms)
         return Settled(request.intent_id, position, self._free(pair), self._residue(pair.base)), events
 
     def _residue(self, base: str) -> Decimal:
@@ -381,13 +362,13 @@ class RiskCore:
         return _refused(Refusal.UNKNOWN_INTENT, detail)
 
     def _free(self, pair: Pair) -> Available:
-        balance = self.state.balance
+        available = self.guard.available
         home, away = pair.home.market, pair.away.market
         return (
-            (home.venue, home.quote, balance(home.venue, home.quote).available),
-            (home.venue, pair.base, balance(home.venue, pair.base).available),
-            (away.venue, away.quote, balance(away.venue, away.quote).available),
-            (away.venue, pair.base, balance(away.venue, pair.base).available),
+            (home.venue, home.quote, available(home.venue, home.quote)),
+            (home.venue, pair.base, available(home.venue, pair.base)),
+            (away.venue, away.quote, available(away.venue, away.quote)),
+            (away.venue, pair.base, available(away.venue, pair.base)),
         )
 
     def _apply(self, events: list[Event]) -> None:
@@ -400,13 +381,11 @@ def mode_of(config: Config) -> str:
     return f"{config.data}-{config.mode}"
 
 
-def _conclusion_problem(request: Conclude, trade: Trade) -> str | None:
-    if not forms.is_positive(request.mark):
-        return f"mark {request.mark} is no price"
-    waiting = trade.unfinished()
-    if waiting is not None:
-        return f"{waiting.order.client_id} is {waiting.state}, not final"
-    return forms.fx_problem(request.fx)
+def orders_of(config: Config) -> Orders:
+    """Where orders go."""
+    if config.mode == "paper":
+        return "paper"
+    return "dry run" if config.live.dry_run else "live"
 
 
 def _refused(reason: Refusal, detail: str) -> Decision:

@@ -4,7 +4,6 @@ Each function returns what is wrong as a sentence, or None. Called by ``core`` b
 """
 
 import re
-from collections.abc import Iterable
 from decimal import Decimal
 from math import isfinite
 
@@ -17,6 +16,9 @@ from arbshard.risk.trade import Trade
 
 _INTENT_ID = re.compile(r"s([0-9]+)-([0-9]+)-([0-9]+)-([0-9]+)")
 _INTENT_ID_MAX = 24
+_CURRENCY_MAX = 24
+_CURRENCY = re.compile(rf"[^\s:]{{1,{_CURRENCY_MAX}}}")
+"""Venues list coins with letters of any alphabet."""
 _FOLLOW_UP = re.compile(r"-([ha])([1-9][0-9]*)")
 _EXIT_SLACK = Decimal("1.01")
 """How much more than it holds an exit may trade, apart from one lot: the fee that is taken in the coin."""
@@ -37,6 +39,11 @@ def is_amount(value: Decimal) -> bool:
 def is_positive(value: Decimal) -> bool:
     """Whether ``value`` is an amount above 0."""
     return is_amount(value) and value > 0
+
+
+def is_currency(name: str) -> bool:
+    """Whether ``name`` could be a venue's name of a coin or money."""
+    return _CURRENCY.fullmatch(name) is not None
 
 
 def fx_problem(fx: FxQuote) -> str | None:
@@ -164,10 +171,6 @@ def _fill_problem(fill: Fill, order: Order) -> str | None:
         return f"a fill of {order.client_id} has no id"
     if not (is_positive(fill.quantity) and is_positive(fill.price) and is_amount(fill.fee)):
         return f"fill {fill.fill_id}: {fill.quantity} at {fill.price}, fee {fill.fee}"
-    if fill.fee_currency not in _known_currencies(order):
-        return f"fill {fill.fill_id}: a fee in {fill.fee_currency} cannot be valued"
+    if not is_currency(fill.fee_currency):
+        return f"fill {fill.fill_id}: {fill.fee_currency[:_CURRENCY_MAX]!r} is no currency"
     return None
-
-
-def _known_currencies(order: Order) -> Iterable[str]:
-    return order.market.base, order.market.quote

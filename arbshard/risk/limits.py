@@ -1,8 +1,8 @@
 """``RiskGuard``: what an intent may not go beyond. Pure checks over portfolio, intent and time.
 
 Called by ``core`` for every new intent. The first check that fails names the reason. Halt and ordered closes come
-first; then checks run by the numbers of ``model.refusal``, but for NOT_FUNDED (502): it comes before BALANCE (501),
-which would only be its consequence. Entries alone are limited: an exit is spared all but balances and PAIR_BUSY, and
+first; then checks run by the numbers of ``model.refusal``, but for BALANCE (501): it comes after 502 to 504, of which
+it would only be the consequence. Entries alone are limited: an exit is spared all but balances and PAIR_BUSY, and
 a hedge is never asked about here.
 """
 
@@ -20,6 +20,7 @@ from arbshard.risk.effective import EffectiveLimits
 from arbshard.risk.objection import Moment, Objection
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.rate import TokenBucket
+from arbshard.risk.reconciler import Reconciler
 from arbshard.risk.refusals import RefusalLog
 from arbshard.risk.symbol_limits import SymbolRiskLimits
 from arbshard.risk.trade import hold_for, notional_of
@@ -39,12 +40,16 @@ class SymbolStats(NamedTuple):
 class RiskGuard:
     """The limits, and the checks of intents against them and the state of the portfolio."""
 
-    def __init__(self, limits: LimitsConfig, state: PortfolioState) -> None:
+    def __init__(
+        self, limits: LimitsConfig, state: PortfolioState, accounts: Reconciler | None = None
+    ) -> None:
+        """``accounts``: what the venues say; None on paper."""
         self.limits = EffectiveLimits(limits, state.standing)
         self.refusals = RefusalLog()
         self._state = state
         self._bucket = TokenBucket()
         self._correlations: Mapping[tuple[str, str], float] = {}
+        self._accounts = accounts or Reconciler({}, state, is_live=False, tolerance=ZERO, tag="")
 
     def set_symbol_limits(self, limits: SymbolRiskLimits) -> None:
         """Give a symbol limits of its own."""
@@ -70,6 +75,7 @@ class RiskGuard:
                 self.check_halt(intent.pair)
                 or self.check_trade_allowed_for_symbol(intent, moment)
                 or self.check_trade_allowed_for_portfolio(intent, pair, moment)
+                or self._accounts.objection(pair)
             )
             if objection is not None:
                 return objection
@@ -152,12 +158,16 @@ class RiskGuard:
             return Objection(Refusal.ORDER_RATE, f"{limits.orders_per_s_max:g} orders per second")
         return self._check_crowd(intent.pair, order, gross, limits, factor)
 
+    def available(self, venue: str, currency: str) -> Decimal:
+        """What a new order may spend."""
+        return self._accounts.available(venue, currency)
+
     def check_balances(self, intent: Intent, pair: Pair) -> Objection | None:
         """502, 501: whether both legs can be paid for out of what is free."""
-        if intent.pair not in self._state.funded:
+        if not self._accounts.is_funded(intent.pair):
             return Objection(Refusal.NOT_FUNDED, f"{intent.pair} has no inventory yet")
         for hold in holds_for(intent, pair):
-            free = self._state.balance(hold.venue, hold.currency).available
+            free = self.available(hold.venue, hold.currency)
             if hold.amount > free:
                 return Objection(
                     Refusal.BALANCE,

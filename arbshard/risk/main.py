@@ -78,7 +78,13 @@ def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
         page = cleanup.enter_context(PageWriter.create(files.risk_page, COUNTERS, HISTOGRAMS, NOTE_BYTES))
         page.set(page.counter("pid"), os.getpid())
         ledger = state_dir / "ledger.sqlite"
-        store = LedgerStore.open(ledger, name=config.name, mode=mode_of(config), now_ms=clock.wall_ms())
+        store = LedgerStore.open(
+            ledger,
+            name=config.name,
+            mode=mode_of(config),
+            now_ms=clock.wall_ms(),
+            durable=config.mode == "live",
+        )
         cleanup.callback(store.abandon)
         began_ns = clock.monotonic_ns()
         version = digest_of(PortfolioCodec.__module__)
@@ -93,7 +99,7 @@ def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
         took_ms = (clock.monotonic_ns() - began_ns) // 1_000_000
         for why in found.ignored:
             get_logger().warning("snapshot ignored", why=why)
-        core = RiskCore(config, universe, state)
+        core = RiskCore(config, universe, state, store.tag)
         service = RiskService(core, store, page, books, clock)
         was_stopped = state.is_stopped
         # Written once per run, so its time tells a restart of risk within a run from a new run.

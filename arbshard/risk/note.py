@@ -15,18 +15,23 @@ from arbshard.model.position import Position
 from arbshard.model.risk_note import (
     BalanceNote,
     DayNote,
+    DifferenceNote,
     HaltNote,
     PortfolioTally,
     PositionNote,
     RiskNoteHead,
+    StrayNote,
     Tally,
     TightNote,
+    VenueWord,
 )
 from arbshard.risk.balances import Account, Balance
 from arbshard.risk.core import RiskCore
 from arbshard.risk.days import label_of
+from arbshard.risk.discrepancies import reconciliation_of
 from arbshard.risk.limit_lines import changed_limits
 from arbshard.risk.results import ALL, Totals
+from arbshard.wire.reconciliation import StrayOrder, UnknownOrder
 
 _CLOSED_SHOWN = 20
 
@@ -56,6 +61,7 @@ class NoteWriter:
         state = self._state
         results, standing = state.results, state.standing
         halt = standing.halt
+        differing = reconciliation_of(self._core.reconciler, state)
         newest = islice(reversed(state.closed.values()), _CLOSED_SHOWN)
         note = _RawNote(
             session=state.session,
@@ -80,6 +86,25 @@ class NoteWriter:
             limits_changed=changed_limits(state),
             exposures={direction: plain(amount) for direction, amount in state.exposures.items()},
             broken=self._core.broken or "",
+            orders=self._core.orders,
+            tag=differing.tag,
+            accounts={
+                one.venue: VenueWord(one.at_ms, one.compared_ms, one.settled) for one in differing.statements
+            },
+            states_every_s=self._core.states_every_s,
+            differences=tuple(
+                DifferenceNote(
+                    one.venue,
+                    one.currency,
+                    plain(one.stated),
+                    plain(one.booked),
+                    one.since_ms,
+                    len(one.pairs),
+                )
+                for one in differing.differences
+            ),
+            strays=tuple(map(_order, differing.strays)),
+            unknown=tuple(map(_order, differing.unknown)),
         )
         return _encoder.encode(note)
 
@@ -168,6 +193,10 @@ class NoteWriter:
 
 
 _NOTHING = Totals()
+
+
+def _order(one: StrayOrder | UnknownOrder) -> StrayNote:
+    return StrayNote(one.venue, one.client_id, one.symbol, one.pair, one.since_ms)
 
 
 def _brief(positions: Iterable[Position]) -> Iterable[PositionNote]:

@@ -19,7 +19,6 @@ from arbshard.risk.objection import Moment
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.wire.messages import (
     Close,
-    Command,
     CommandReply,
     Denied,
     Done,
@@ -33,6 +32,8 @@ from arbshard.wire.messages import (
 )
 
 Answer = tuple[CommandReply, list[Event]]
+Order = Halt | Resume | Close | SetLimits | ShowLimits | ShowPositions
+"""Of the commands, those that are answered here."""
 _REASON_MAX = 200
 
 
@@ -44,7 +45,7 @@ class Operators:
         self._state = state
         self._guard = guard
 
-    def answer(self, command: Command, moment: Moment, day: TradingDay, broken: str | None) -> Answer:
+    def answer(self, command: Order, moment: Moment, day: TradingDay, broken: str | None) -> Answer:
         """The answer, and the events to apply and store before it is given.
 
         ``broken``: why the books do not balance; None when they do.

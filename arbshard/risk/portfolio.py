@@ -12,8 +12,11 @@ import msgspec
 
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
+    AccountOpened,
     ClosesOrdered,
     Deposited,
+    DifferenceFound,
+    DifferenceResolved,
     Event,
     Halted,
     Hold,
@@ -33,6 +36,8 @@ from arbshard.ledger.events import (
     ShardJoined,
     Started,
     Stopped,
+    StrayFound,
+    StrayGone,
 )
 from arbshard.model.intent import Intent
 from arbshard.model.market import Direction
@@ -43,6 +48,7 @@ from arbshard.model.refusal import Refusal
 from arbshard.risk.balances import Balance, Balances
 from arbshard.risk.fingerprint import fingerprint
 from arbshard.risk.journal import Journal
+from arbshard.risk.reconciled import Reconciled
 from arbshard.risk.results import Results, day_of
 from arbshard.risk.settlement import settle
 from arbshard.risk.standing import Standing
@@ -95,6 +101,7 @@ class PortfolioState:
         not a new one."""
         self.results = Results(self._journal)
         self.standing = Standing(self._journal)
+        self.reconciled = Reconciled(self._journal)
         self._due: tuple[str, Position, bool] | None = None
         """(intent, position, is new) that the next event must state."""
 
@@ -139,6 +146,7 @@ class PortfolioState:
             (self.results.lifetime, self.results.lifetime_reasons, self.results.refused, self.results.daily),
             (self.results.days, self.results.peaks, self.results.streaks, self.results.scatter),
             (self.exposures, *self.standing.parts()),
+            self.reconciled.parts(),
         )
 
     # how it changes
@@ -152,6 +160,8 @@ class PortfolioState:
                 self._apply_housekeeping(event)
             case Halted() | Resumed() | ClosesOrdered() | LimitsChanged() | LimitsScaled():
                 self.standing.apply(event)
+            case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
+                self.reconciled.apply(event)
             case IntentApproved() | IntentRefused() | OrderExtended() | OrderReported() | IntentConcluded():
                 self._apply_trading(event)
             case PositionOpened() | PositionChanged() | PositionClosed():
@@ -282,7 +292,15 @@ class PortfolioState:
         before = self.positions.get(intent.position_id)
         if (before is None) != (intent.kind == "entry"):
             raise LedgerDamaged(f"position {intent.position_id} does not fit an {intent.kind}")
-        position = settle(trade, before, event.mark, event.fx, done=event.done, now_ms=event.at_ms)
+        position = settle(
+            trade,
+            before,
+            event.mark,
+            event.fx,
+            done=event.done,
+            now_ms=event.at_ms,
+            other_fees=event.other_fees,
+        )
         derived = (position.position_id, position.state) if position is not None else ("", None)
         if derived != (event.position_id, event.position_state):
             raise LedgerDamaged(f"the end of {intent.intent_id} leaves {derived}, not what it states")

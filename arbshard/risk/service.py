@@ -8,11 +8,26 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from arbshard.clock import Clock
+from arbshard.crashpoint import reach
 from arbshard.errors import LedgerError, ProtocolError
-from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, LimitsScaled, Resumed
+from arbshard.ledger.events import (
+    AccountOpened,
+    ClosesOrdered,
+    DifferenceFound,
+    DifferenceResolved,
+    Event,
+    Halted,
+    LimitsChanged,
+    LimitsScaled,
+    Resumed,
+    StrayFound,
+    StrayGone,
+    kind_of,
+)
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger
 from arbshard.model.intent import Intent
+from arbshard.model.money import plain
 from arbshard.model.refusal import Refusal
 from arbshard.risk.audit import find_any_break, find_break, touched
 from arbshard.risk.core import RiskCore
@@ -26,6 +41,7 @@ from arbshard.wire.messages import (
     Rehearse,
     Reply,
     Request,
+    Statement,
     Submit,
     decode_command,
     decode_request,
@@ -154,6 +170,7 @@ class RiskService:
         self._page.add(self._commands)
         answer, made = self._core.command(command, now_ms, now_ns)
         events.extend(made)
+        self.is_changed = self.is_changed or isinstance(command, Statement)  # when it was heard is shown, too
         return answer
 
     def _rehearse(self, intent: Intent, now_ms: int, now_ns: int) -> None:
@@ -183,11 +200,13 @@ class RiskService:
         if not events:
             return
         began_ns = self._clock.monotonic_ns()
+        reach("before_commit")
         try:
             self._store.append(events)
         except LedgerError:
             self._core.rollback()
             raise
+        reach("after_commit")
         self._core.commit()
         self._page.record(self._commit, self._clock.monotonic_ns() - began_ns)
         self._page.add(self._events, len(events))
@@ -225,5 +244,26 @@ def _tell(event: Event) -> None:
             get_logger().warning(
                 "limits scaled", symbol=event.symbol, factor=str(event.factor), cause=event.cause
             )
+        case DifferenceFound():
+            get_logger().warning(
+                "venue and ledger differ: blocked until reconciled",
+                venue=event.venue,
+                currency=event.currency,
+                stated=plain(event.stated),
+                booked=plain(event.booked),
+            )
+        case DifferenceResolved():
+            get_logger().warning(
+                "venue and ledger agree again", venue=event.venue, currency=event.currency, how=event.how
+            )
+        case StrayFound():
+            get_logger().warning(
+                "an open order of ours that no intent owns",
+                venue=event.venue,
+                order=event.client_id,
+                market=event.symbol,
+            )
+        case AccountOpened() | StrayGone():
+            get_logger().info(kind_of(event), venue=event.venue)
         case _:
             pass

@@ -10,8 +10,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from msgspec.structs import replace
 
 from arbshard.model.intent import CloseReason, FxQuote, Intent
-from arbshard.model.market import Market, Side
-from arbshard.model.money import MONEY_CONTEXT, ZERO
+from arbshard.model.market import Market, Pair, Side
+from arbshard.model.money import BPS, MONEY_CONTEXT, ZERO
 from arbshard.model.order import Fill
 from arbshard.model.position import Flows, Position
 from arbshard.risk.trade import Trade
@@ -25,12 +25,19 @@ _PRICE_STEP = Decimal("1e-12")
 
 
 def settle(
-    trade: Trade, before: Position | None, mark: Decimal, fx: FxQuote, *, done: bool, now_ms: int
+    trade: Trade,
+    before: Position | None,
+    mark: Decimal,
+    fx: FxQuote,
+    *,
+    done: bool,
+    now_ms: int,
+    other_fees: Decimal = ZERO,
 ) -> Position | None:
     """The position after ``trade``, None when an entry filled nothing.
 
     ``before`` is the position an exit closes. ``mark`` is the home price of the base. A position called ``done``
-    is closed unless more than ``RESIDUE_MAX`` is left of it.
+    is closed unless more than ``RESIDUE_MAX`` is left of it. ``other_fees``: see ``value_other_fees``.
     """
     fills = trade.fills()
     intent = trade.intent
@@ -41,6 +48,10 @@ def settle(
     else:
         assert before is not None, intent.intent_id
         position = _changed(before, intent, fills)
+    if other_fees:
+        position = replace(
+            position, fees=position.fees + other_fees, other_fees=position.other_fees + other_fees
+        )
     if done and left_over(position, mark) <= RESIDUE_MAX:
         return _closed(position, intent, mark, fx, now_ms)
     return position
@@ -61,12 +72,38 @@ def add_fills(flows: Flows, home: Market, fills: Iterable[Fill]) -> Flows:
     }
     for fill in fills:
         for currency, change in fill.changes():
-            amounts[fill.market == home, currency == fill.market.base] += change
+            if currency in (fill.market.base, fill.market.quote):
+                amounts[fill.market == home, currency == fill.market.base] += change
     return Flows(*amounts.values())
 
 
+def has_other_fee(fill: Fill) -> bool:
+    """Whether the fee was paid in a coin that is neither base nor quote (Binance: BNB)."""
+    return bool(fill.fee) and fill.fee_currency not in (fill.market.base, fill.market.quote)
+
+
+def value_other_fees(trade: Trade, pair: Pair) -> Decimal:
+    """What fees in other coins are worth, in reporting currency: as if they were paid at the venue's full rate.
+
+    Nobody here knows the other coin's price; the discount for which people pay so is left out, against ourselves.
+    """
+    total = ZERO
+    for fill in trade.fills():
+        if has_other_fee(fill):
+            fees = pair.leg(fill.market.venue).fees
+            bps = fees.buy_bps if fill.side == "buy" else fees.sell_bps
+            amount = fill.quantity * fill.price * bps / BPS
+            total += amount if fill.market == pair.home.market else amount * trade.intent.fx.ask
+    return total
+
+
 def fee_value(fill: Fill, home: Market, fx: FxQuote) -> Decimal:
-    """The fee in reporting currency when it was paid: coins at the fill's price, away quote at the FX ask."""
+    """The fee in reporting currency when it was paid: coins at the fill's price, away quote at the FX ask.
+
+    0 for a fee in another coin: see ``value_other_fees``.
+    """
+    if has_other_fee(fill):
+        return ZERO
     amount = fill.fee * fill.price if fill.fee_currency == fill.market.base else fill.fee
     return amount if fill.market == home else amount * fx.ask
 

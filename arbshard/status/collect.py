@@ -19,6 +19,7 @@ from arbshard.model.valuation import worth_of
 from arbshard.shm.books import BooksReader
 from arbshard.shm.histogram import Histogram
 from arbshard.shm.pages import PageReader
+from arbshard.status.accounts import accounts_of, problems_of
 from arbshard.status.model import Latency, RiskStatus, ShardStatus, Status, VenueStatus
 from arbshard.venues.registry import VENUES
 
@@ -73,8 +74,13 @@ class Collector:
             )
             for venue in note.venues
         )
+        accounts = accounts_of(risk_note, self._clock.wall_ms())
         is_dead = note.state != "ended" and now_ns - beat_ns > SUPERVISOR_SILENT_NS
-        problems = (*_problems(note, shards, venues, risk), *_standing(risk_note))
+        problems = (
+            *_problems(note, shards, venues, risk),
+            *_standing(risk_note),
+            *problems_of(risk_note, accounts),
+        )
         state = "dead" if is_dead else note.state
         return Status(
             name=note.name,
@@ -104,6 +110,11 @@ class Collector:
             unattended=note.unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
             problems=problems,
+            order_mode=risk_note.orders or note.mode,
+            accounts=accounts,
+            differences=risk_note.differences,
+            strays=risk_note.strays,
+            unknown=risk_note.unknown,
         )
 
     def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, int]:

@@ -2,7 +2,14 @@
 
 import msgspec
 
-from arbshard.model.risk_note import BalanceNote, PortfolioTally, PositionNote, Tally
+from arbshard.model.risk_note import (
+    BalanceNote,
+    DifferenceNote,
+    PortfolioTally,
+    PositionNote,
+    StrayNote,
+    Tally,
+)
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -73,6 +80,19 @@ class RiskStatus(msgspec.Struct, frozen=True):
     session: int
 
 
+class AccountStatus(msgspec.Struct, frozen=True):
+    """What one venue says of our account there; live only."""
+
+    venue: str
+    statement_age_s: float | None
+    """None: nothing was heard since risk started."""
+    compared_age_s: float | None
+    """Within so long every currency was compared with the ledger; None: not all of them yet."""
+    settled: bool
+    is_late: bool
+    """Whether the venue should have stated more by now."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """One instance."""
 
@@ -112,6 +132,15 @@ class Status(msgspec.Struct, frozen=True):
     """Resident memory of all processes."""
     problems: tuple[str, ...]
     """Why ``state`` is ``degraded``, one line each."""
+    order_mode: str = "paper"
+    """``paper``, ``dry run`` or ``live``."""
+    accounts: tuple[AccountStatus, ...] = ()
+    differences: tuple[DifferenceNote, ...] = ()
+    """Currencies of which venue and ledger say different amounts: their pairs are blocked."""
+    strays: tuple[StrayNote, ...] = ()
+    """Open orders of ours that no open intent owns."""
+    unknown: tuple[StrayNote, ...] = ()
+    """Orders whose fate at the venue is not known."""
 
     @property
     def exit_code(self) -> int:

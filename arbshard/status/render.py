@@ -13,6 +13,9 @@ from arbshard.status.summary import Summary
 
 _GOOD = {"running", "connected", "drained"}
 _WAITING = {"starting", "connecting", "draining", "restarting", "partly", "degraded"}
+_ORDERS = {"paper": "paper orders", "dry run": "DRY RUN: no order is sent", "live": "LIVE ORDERS"}
+"""The first words on the screen."""
+_ORDERS_STYLE = {"paper": "", "dry run": "bold black on yellow", "live": "bold white on red"}
 _SYMBOLS_SHOWN = 12
 _PLAIN_WIDTH = 140
 """Columns when nobody's terminal sets them."""
@@ -30,6 +33,8 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     parts.append(_shards(status))
     parts.append(_venues(status))
     parts.append(_risk(status))
+    if status.accounts:
+        parts.append(_accounts(status))
     if status.symbols:
         parts.append(_symbols(status.symbols, symbols_shown))
     parts.extend(Text(f"! {line}", style="yellow") for line in status.problems)
@@ -66,6 +71,12 @@ def render_summary(summary: Summary) -> RenderableType:
         f" {summary.bad_frames} bad",
     )
     table.add_row("errors", f"{summary.errors} logged, {summary.restarts} restarts")
+    if summary.order_mode != "paper":
+        table.add_row(
+            "accounts",
+            f"{len(summary.differences)} differences from the venues, {len(summary.strays)} stray orders, "
+            f"{len(summary.unknown)} of unknown fate",
+        )
     table.add_row("memory", f"{summary.memory_mb:,.0f} MB in all processes")
     table.add_row("ledger and logs", Text(summary.state_dir))
     parts: list[RenderableType] = [table]
@@ -81,19 +92,31 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
+def _where(data: str, order_mode: str) -> str:
+    if data == "sim":
+        return "SIMULATED exchanges"
+    return "public feeds" if order_mode == "paper" else "REAL exchanges"
+
+
 def _title(summary: Summary) -> str:
-    where = "SIMULATED exchanges" if summary.data == "sim" else "public feeds"
-    return f"arbshard '{summary.name}': {summary.duration_s:.0f} s on {where}, {summary.mode} orders"
+    where = _where(summary.data, summary.order_mode)
+    return f"arbshard '{summary.name}': {summary.duration_s:.0f} s on {where}, {_ORDERS[summary.order_mode]}"
 
 
 def _headline(status: Status) -> Text:
-    where = "SIMULATED exchanges" if status.data == "sim" else "public feeds"
+    where = _where(status.data, status.order_mode)
+    orders = _ORDERS[status.order_mode]
+    is_paper = status.order_mode == "paper"
+    # What may cost money stands above everything, in a line of its own.
+    banner = "" if is_paper else f" {orders} on {where} \n"
     return Text.assemble(
+        (banner, _ORDERS_STYLE[status.order_mode]),
         ("arbshard ", "bold"),
         (status.name, "bold"),
         "  ",
         _state(status.state),
-        f"  {where}, {status.mode} orders  up {status.uptime_s:.0f} s  {status.memory_mb:.0f} MB",
+        f"  {where}, {orders}" if is_paper else "",
+        f"  up {status.uptime_s:.0f} s  {status.memory_mb:.0f} MB",
         f"  {status.messages:,} messages  ",
         (f"{status.errors} errors", "bold red" if status.errors else "dim"),
     )
@@ -181,6 +204,36 @@ def _risk(status: Status) -> Text:
         _counts(risk.refusals),
         f"  commit p50 {risk.commit_us.p50:,.0f} µs",
     )
+
+
+def _accounts(status: Status) -> Table:
+    table = _table("Accounts: what the venues say, against the ledger")
+    for heading in (
+        "venue",
+        "last statement",
+        "all compared",
+        "differences",
+        "stray orders",
+        "unknown orders",
+    ):
+        table.add_column(heading, justify="left" if heading == "venue" else "right", no_wrap=True)
+    for account in status.accounts:
+        counts = [
+            sum(one.venue == account.venue for one in found)
+            for found in (status.differences, status.strays, status.unknown)
+        ]
+        said = _ago(account.statement_age_s) + ("" if account.settled else ", not settled")
+        table.add_row(
+            account.venue,
+            Text(said, style="bold red" if account.is_late else ""),
+            _ago(account.compared_age_s),
+            *(Text(str(count), style="bold red" if count else "") for count in counts),
+        )
+    return table
+
+
+def _ago(age_s: float | None) -> str:
+    return f"{age_s:,.0f} s ago" if age_s is not None else "not yet"
 
 
 def _symbols(symbols: dict[str, Tally], shown: int) -> Table:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arbshard.model.risk_note import PortfolioTally, Tally
+from arbshard.model.risk_note import DifferenceNote, PortfolioTally, StrayNote, Tally
 from arbshard.status.model import Latency, Status
 
 
@@ -41,6 +41,11 @@ class Summary(msgspec.Struct, frozen=True):
     """Why the run could not go on; empty for a clean end."""
     memory_mb: float
     state_dir: str
+    order_mode: str = "paper"
+    """``paper``, ``dry run`` or ``live``."""
+    differences: tuple[DifferenceNote, ...] = ()
+    strays: tuple[StrayNote, ...] = ()
+    unknown: tuple[StrayNote, ...] = ()
 
 
 def summarise(last: Status, *, alive: Status | None, failure: str) -> Summary:
@@ -54,7 +59,7 @@ def summarise(last: Status, *, alive: Status | None, failure: str) -> Summary:
         mode=last.mode,
         data=last.data,
         duration_s=last.uptime_s,
-        ok=not failure and last.errors == 0 and last.restarts == 0,
+        ok=not (failure or last.errors or last.restarts or last.differences or last.strays or last.unknown),
         portfolio=last.portfolio,
         symbols=last.symbols,
         reasons=last.reasons,
@@ -76,4 +81,8 @@ def summarise(last: Status, *, alive: Status | None, failure: str) -> Summary:
         failure=failure,
         memory_mb=alive.memory_mb if alive is not None else 0.0,
         state_dir=last.state_dir,
+        order_mode=last.order_mode,
+        differences=last.differences,
+        strays=last.strays,
+        unknown=last.unknown,
     )

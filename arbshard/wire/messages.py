@@ -15,6 +15,7 @@ from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
+from arbshard.wire.reconciliation import AcceptDifference, Reconciliation, ShowReconciliation
 
 Available = tuple[tuple[str, str, Decimal], ...]
 """(venue, currency, free amount): what is left after all holds. Only the currencies a reply concerns."""
@@ -33,7 +34,9 @@ class Hello(_Request, frozen=True):
 
 
 class Fund(_Request, frozen=True):
-    """Paper only: open the pair's inventory at these prices, once for ever. Answer: ``Funded``."""
+    """May the pair be traded? On paper: open its inventory at this price, once for ever. Answer: ``Funded``; live, as
+    long as its venues have not stated what we own there, ``Refused(NO_STATEMENT)``: to be asked again.
+    """
 
     pair: str
     home_price: Decimal
@@ -100,7 +103,7 @@ class Welcome(_Reply, frozen=True):
     positions: tuple[Position, ...]
     intents: tuple[OpenIntent, ...]
     funded: tuple[str, ...]
-    """Pairs whose paper inventory exists."""
+    """Pairs whose inventory exists: on paper it was opened, live both venues have stated it."""
     available: Available
     halted: bool = False
     """No entries."""
@@ -109,6 +112,8 @@ class Welcome(_Reply, frozen=True):
     """See ``Instructed``."""
     residues: tuple[tuple[str, Decimal], ...] = ()
     """(pair, residue) of the worker's pairs that have one: see ``Settled``."""
+    tag: str = ""
+    """Five characters of ``[a-z0-9]``, the ledger's own for ever: a venue knows an order as ``<tag>-<client id>``."""
 
 
 class Funded(_Reply, frozen=True):
@@ -199,7 +204,32 @@ class ShowPositions(msgspec.Struct, frozen=True, tag=True):
     """What is open? Answer: ``Positions``."""
 
 
-Command = Halt | Resume | Close | SetLimits | ShowLimits | ShowPositions
+class Statement(msgspec.Struct, frozen=True, tag=True):
+    """What a venue says of our account, by the accounts process, live only. Answer: ``Done`` or ``Denied``."""
+
+    venue: str
+    at_ms: int
+    """Wall time just before the balances were asked for."""
+    balances: tuple[tuple[str, Decimal, Decimal], ...]
+    """(currency, free, locked in open orders). Every currency that is not zero; one that is missing is zero."""
+    open_orders: tuple[tuple[str, str, Decimal], ...]
+    """(client id as the venue has it, with its tag; market as the venue names it; remaining base). An order that has
+    no client id has an empty one."""
+    settled: bool
+    """Whether no order of ours changed between two readings, so that balances and orders are of one instant."""
+
+
+Command = (
+    Halt
+    | Resume
+    | Close
+    | SetLimits
+    | ShowLimits
+    | ShowPositions
+    | Statement
+    | ShowReconciliation
+    | AcceptDifference
+)
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
@@ -251,7 +281,7 @@ class Positions(msgspec.Struct, frozen=True, tag=True):
     closing: Closings
 
 
-CommandReply = Done | Denied | Limits | Positions
+CommandReply = Done | Denied | Limits | Positions | Reconciliation
 
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

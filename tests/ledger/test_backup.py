@@ -136,3 +136,13 @@ def test_a_place_that_is_none(store, tmp_path) -> None:
         back_up(store.path, tmp_path / "none" / "copy.sqlite")
     with pytest.raises(UsageError, match="no ledger here"):
         back_up(tmp_path / "none.sqlite", tmp_path / "copy.sqlite")
+
+
+def test_a_copy_has_no_tag_so_that_no_name_is_given_twice(store, tmp_path, opened) -> None:
+    """In the place of its original it counts on from an earlier event: its orders' names would be known already."""
+    back_up(store.path, tmp_path / "copy.sqlite")
+    again = opened(tmp_path / "copy.sqlite")
+    again.append([joined()])
+    assert again.tag != store.tag
+    again.close()
+    assert opened(tmp_path / "copy.sqlite").tag == again.tag

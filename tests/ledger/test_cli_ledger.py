@@ -58,7 +58,7 @@ def test_info(ledger, call, command) -> None:
     code, out, err = call(command)
     assert (code, err) == (0, "")
     assert "last stop   in order" in out
-    assert "sim-paper, schema 1" in out
+    assert "sim-paper, schema 2" in out
     code, out, _ = call(command, "--json")
     assert json.loads(out)["last_stop"] == "clean"
 
@@ -95,7 +95,7 @@ def test_since_is_utc_unless_it_names_a_zone(ledger, call, since, rows) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--what", "cats"), "--what cats: one of fills, positions, events, balances, postings"),
+        (("--what", "cats"), "--what cats: one of fills, positions, deposits, events, balances, postings"),
         (("--format", "xml"), "--format xml: one of csv, jsonl"),
         (("--since", "yesterday"), "--since yesterday: not a date or time such as 2026-11-01"),
         (("--since", "2026-13-01"), "--since 2026-13-01: not a date"),

@@ -7,8 +7,11 @@ import pytest
 
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
+    AccountOpened,
     ClosesOrdered,
     Deposited,
+    DifferenceFound,
+    DifferenceResolved,
     Event,
     Halted,
     LimitsChanged,
@@ -17,6 +20,8 @@ from arbshard.ledger.events import (
     Resumed,
     Started,
     Stopped,
+    StrayFound,
+    StrayGone,
     decode_event,
     encode_event,
     kind_of,
@@ -33,6 +38,17 @@ ORDERED = (
     RefusalsCounted(at_ms=6, counts=(("BTC", Refusal.PAIR_BUSY, 7),)),
 )
 """What people and rules order."""
+
+RECONCILED = (
+    AccountOpened(at_ms=1, venue="upbit"),
+    DifferenceFound(at_ms=2, venue="upbit", currency="KRW", stated=Decimal(7), booked=Decimal(8)),
+    DifferenceResolved(at_ms=3, venue="upbit", currency="KRW", how="accepted"),
+    StrayFound(
+        at_ms=4, venue="binance", client_id="s1-0-1-9-a0", symbol="ETHUSDT", remaining=Decimal(2), pair="ETH"
+    ),
+    StrayGone(at_ms=5, venue="binance", client_id="s1-0-1-9-a0", pair="ETH"),
+)
+"""What venues say."""
 
 
 @pytest.fixture
@@ -52,7 +68,7 @@ def events(w) -> list[Event]:
     world.report(leg, w.filled(hedge))
     world.conclude(leg)
     world.stop()
-    return [*world.events, *ORDERED]
+    return [*world.events, *ORDERED, *RECONCILED]
 
 
 def w_extend(world, intent_id, order):
@@ -93,6 +109,8 @@ def test_events_say_what_they_are_about(events) -> None:
     assert subjects["Started"] == ("", "")
     assert subjects["LimitsChanged"] == ("ETH", "")
     assert subjects["Deposited"] == ("ETH", "")
+    assert subjects["StrayFound"] == subjects["StrayGone"] == ("ETH", "")
+    assert subjects["DifferenceFound"] == ("", "")
     for kind in ("OrderReported", "OrderExtended", "IntentConcluded", "PositionChanged"):
         assert subjects[kind] == ("ETH", "s1-0-1-5"), kind
 

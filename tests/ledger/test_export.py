@@ -155,3 +155,16 @@ def test_damage_is_a_clear_line(ledger, what, statement) -> None:
         exported(ledger, what)
     assert str(raised.value).startswith(f"{ledger}: damaged: ")
     assert "\n" not in str(raised.value)
+
+
+def test_deposits_say_why(w, tmp_path) -> None:
+    from arbshard.ledger.events import Deposited
+
+    world = w.World(bases=("BTC",))
+    given = {"at_ms": world.now_ms, "venue": "upbit", "currency": "KRW", "why": "adjustment"}
+    world.events.append(Deposited(amount=Decimal("-1.50"), reason="sent away", **given))
+    world.write_ledger(tmp_path / "ledger.sqlite")
+    rows = exported(tmp_path / "ledger.sqlite", "deposits")
+    assert [row["why"] for row in rows] == ["opening", "opening", "inventory", "inventory", "adjustment"]
+    assert (rows[2]["pair"], rows[2]["currency"]) == ("BTC", "BTC")
+    assert (rows[-1]["amount"], rows[-1]["reason"], rows[-1]["venue"]) == ("-1.5", "sent away", "upbit")

@@ -280,3 +280,26 @@ def test_the_digest_of_the_code(monkeypatch) -> None:
     monkeypatch.setattr(provenance, "_source", lambda _: b"\x00")
     assert provenance.digest_of("arbshard.risk.snapshot") is None
     assert provenance.digest_of("arbshard.no.such") is None
+
+
+def test_what_venues_and_ledger_do_not_agree_on_comes_back(w, codec) -> None:
+    from arbshard.wire.messages import Statement
+
+    world = w.World(ready=False, config=w.with_live(), tag="ab1cd")
+    world.start()
+    venues = w.Venues()
+    for _ in range(2):
+        for venue in (w.HOME, w.AWAY):
+            world.now_ms += 1
+            said = venues.statement(venue, world.now_ms)
+            assert isinstance(said, Statement)
+            world.tell(said)
+        venues.held[w.HOME, "BTC"] += 1
+        venues.open_orders.append((w.AWAY, "ab1cd-s1-0-1-9-a0", "BTCUSDT", Decimal(1)))
+    assert world.state.reconciled.differences
+    assert world.state.reconciled.strays
+    assert world.state.reconciled.opened
+    state_hash, body = codec.dump(world.state)
+    again = codec.load(body)
+    assert again.state_hash() == state_hash
+    assert differences(world.state, again) == []

@@ -1,5 +1,6 @@
 """The ledger's file: one writer, nothing changed afterwards, all or nothing."""
 
+import re
 import sqlite3
 from decimal import Decimal
 
@@ -102,7 +103,7 @@ def test_a_closed_connection_is_a_ledger_error(opened) -> None:
 
 def test_a_newer_schema_is_not_touched(opened, path) -> None:
     opened().close()
-    alter(path, "UPDATE meta SET value = '2' WHERE key = 'schema'")
+    alter(path, "UPDATE meta SET value = '3' WHERE key = 'schema'")
     with pytest.raises(LedgerVersionError, match="newer arbshard"):
         opened()
 
@@ -262,3 +263,58 @@ def test_a_place_that_cannot_be_written(tmp_path) -> None:
     blocked.write_text("")
     with pytest.raises(RunDirError, match="cannot be created"):
         LedgerStore.open(blocked / "ledger.sqlite", name="sim", mode="sim-paper", now_ms=1)
+
+
+class TestTag:
+    def test_a_new_ledger_has_one_for_ever(self, opened, tmp_path) -> None:
+        store = opened()
+        assert re.fullmatch(r"[a-z0-9]{5}", store.tag)
+        store.close()
+        assert opened().tag == store.tag
+
+    def test_no_two_have_the_same(self, opened, tmp_path) -> None:
+        tags = set()
+        for number in range(20):
+            store = LedgerStore.open(tmp_path / str(number) / "l", name="sim", mode="sim-paper", now_ms=1)
+            tags.add(store.tag)
+            store.close()
+        assert len(tags) == 20
+
+    def test_an_older_ledger_is_given_one_with_its_first_events(self, opened, path) -> None:
+        opened().close()
+        alter(path, "DELETE FROM meta WHERE key = 'tag'", "UPDATE meta SET value = '1' WHERE key = 'schema'")
+        before = path.read_bytes()
+        opened().close()
+        assert path.read_bytes() == before  # nothing was written yet
+        store = opened()
+        tag = store.tag
+        store.rehearse([deposit("1")])
+        store.append([deposit("1")])
+        store.append([deposit("2")])
+        store.close()
+        assert opened().tag == tag
+        rows = sqlite3.connect(path).execute("SELECT key, value FROM meta WHERE key IN ('tag', 'schema')")
+        assert dict(rows.fetchall()) == {"tag": tag, "schema": "1"}
+
+    def test_a_write_that_fails_gives_none(self, opened, path) -> None:
+        opened().close()
+        alter(path, "DELETE FROM meta WHERE key = 'tag'")
+        store = opened()
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError):
+            store.append([deposit("1")])
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        store.append([deposit("1")])
+        tag = store.tag
+        store.close()
+        assert opened().tag == tag
+
+
+def test_durable_reaches_the_disk_with_every_append(opened) -> None:
+    for durable, level in ((True, 2), (False, 1)):
+        store = opened(durable=durable)
+        store.append([deposit("1")])
+        assert store._connection.execute("PRAGMA synchronous").fetchone()[0] == level
+        store.close()

@@ -6,6 +6,13 @@ from decimal import Decimal
 
 import pytest
 
+from arbshard.ledger.events import (
+    AccountOpened,
+    DifferenceFound,
+    DifferenceResolved,
+    StrayFound,
+    StrayGone,
+)
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
 
@@ -243,3 +250,72 @@ def test_the_sums_do_not_depend_on_the_callers_precision(ledger) -> None:
 
     with localcontext(Context(prec=4)):
         assert verify(ledger).is_clean
+
+
+class TestReconciliation:
+    """What venues said, and what was done about it."""
+
+    def said(self, w, tmp_path, *events, entry=True) -> str:
+        world = w.World()
+        world.events += events
+        if entry:
+            # Risk itself would have refused it: approved elsewhere, laid over.
+            other = w.World()
+            before = len(other.events)
+            other.open_position("BTC")
+            world.events += other.events[before:]
+        world.write_ledger(tmp_path / "ledger.sqlite")
+        return "\n".join(verify(tmp_path / "ledger.sqlite").differences)
+
+    def test_an_entry_of_a_blocked_pair(self, w, tmp_path) -> None:
+        found = DifferenceFound(
+            at_ms=1, venue="upbit", currency="KRW", stated=Decimal(7), booked=Decimal(100_000_000)
+        )
+        assert self.said(w, tmp_path, found) == (
+            "event 10: s1-0-1-1 was approved though upbit KRW was not reconciled"
+        )
+
+    def test_an_entry_while_an_order_was_astray(self, w, tmp_path) -> None:
+        given = {"at_ms": 1, "venue": "upbit", "client_id": "x", "symbol": "KRW-BTC", "remaining": Decimal(1)}
+        assert "approved though x was astray at upbit" in self.said(
+            w, tmp_path, StrayFound(pair="BTC", **given)
+        )
+
+    def test_one_of_another_pair(self, w, tmp_path) -> None:
+        given = {"at_ms": 1, "venue": "upbit", "client_id": "x", "symbol": "KRW-ETH", "remaining": Decimal(1)}
+        assert self.said(w, tmp_path, StrayFound(pair="ETH", **given)) == ""
+
+    def test_resolved_it_blocks_nothing(self, w, tmp_path) -> None:
+        found = DifferenceFound(
+            at_ms=1, venue="upbit", currency="KRW", stated=Decimal(7), booked=Decimal(100_000_000)
+        )
+        resolved = DifferenceResolved(at_ms=2, venue="upbit", currency="KRW", how="agrees")
+        assert self.said(w, tmp_path, found, resolved) == ""
+
+    def test_a_comparison_with_another_balance(self, w, tmp_path) -> None:
+        found = DifferenceFound(at_ms=1, venue="upbit", currency="BTC", stated=Decimal(7), booked=Decimal(5))
+        said = self.said(w, tmp_path, found, entry=False)
+        assert said.endswith(
+            "5 BTC on upbit was compared with what the venue said, deposits and fills come to 4"
+        )
+
+    def test_what_contradicts_itself(self, w, tmp_path) -> None:
+        opened = AccountOpened(at_ms=1, venue="upbit")
+        same = DifferenceFound(at_ms=1, venue="upbit", currency="BTC", stated=Decimal(4), booked=Decimal(4))
+        said = self.said(
+            w,
+            tmp_path,
+            opened,
+            opened,
+            same,
+            DifferenceResolved(at_ms=2, venue="upbit", currency="ETH", how="agrees"),
+            StrayGone(at_ms=2, venue="upbit", client_id="x", pair="BTC"),
+            entry=False,
+        )
+        for part in (
+            "the account at upbit was opened before",
+            "upbit BTC differs by nothing",
+            "upbit ETH did not differ",
+            "x was not astray at upbit",
+        ):
+            assert part in said

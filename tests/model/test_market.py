@@ -57,6 +57,13 @@ def test_minimum_and_maximum(price, quantity, accepted):
     assert RULES.accepts(Decimal(price), Decimal(quantity)) is accepted
 
 
+def test_largest_quantity():
+    rules = replace(RULES, quantity_max=Decimal("2.005"))
+    assert rules.accepts(Decimal(100), Decimal("2.005"))
+    assert not rules.accepts(Decimal(100), Decimal("2.006"))
+    assert rules.round_quantity(Decimal(50)) == Decimal("2.005") // RULES.lot * RULES.lot
+
+
 @pytest.mark.parametrize("quantity", ["0", "-1"])
 def test_nothing_is_no_order_even_without_minimums(quantity):
     free = replace(RULES, quantity_min=Decimal(0), notional_min=Decimal(0))

@@ -170,7 +170,7 @@ def fill(result, **changes):
         (lambda r: fill(r, quantity=Decimal(0)), "fee"),
         (lambda r: fill(r, price=Decimal("NaN")), "fee"),
         (lambda r: fill(r, fee=Decimal(-1)), "fee -1"),
-        (lambda r: fill(r, fee_currency="BNB"), "a fee in BNB cannot be valued"),
+        (lambda r: fill(r, fee_currency=""), "is no currency"),
         (lambda r: fill(r, quantity=Decimal("0.6")), "0.6 executed of 0.5 ordered"),
         (lambda r: replace(r, fills=r.fills * 2), "reported twice"),
         (lambda r: replace(r, fills=()), "called FILLED with 0 executed of 0.5"),

@@ -142,3 +142,52 @@ def test_refusals_that_are_only_counted_so_far_are_in_it(world) -> None:
     assert note_of(world).refusals == {"SYMBOL_POSITIONS": 5}
     world.tick(10_000)
     assert note_of(world).refusals == {"SYMBOL_POSITIONS": 5}
+
+
+def test_on_paper_it_says_so_and_has_no_accounts(world) -> None:
+    note = note_of(world)
+    assert (note.orders, note.accounts, note.states_every_s) == ("paper", {}, 0.0)
+
+
+@pytest.mark.parametrize(("dry_run", "said"), [(True, "dry run"), (False, "live")])
+def test_live_it_says_what_the_venues_say(w, dry_run, said) -> None:
+    world = w.World(ready=False, config=w.with_live(dry_run=dry_run, reconcile_every_s=7.0), tag="ab1cd")
+    world.start()
+    world.ask(world.hello())
+    note = note_of(world)
+    assert (note.orders, note.tag, note.states_every_s) == (said, "ab1cd", 7.0)
+    assert [(word.at_ms, word.compared_ms) for word in note.accounts.values()] == [(0, 0), (0, 0)]
+    venues = w.Venues()
+    for _ in range(2):
+        for venue in (w.HOME, w.AWAY):
+            world.now_ms += 1
+            world.tell(venues.statement(venue, world.now_ms))
+        venues.held[w.HOME, "KRW"] -= Decimal("0.5")
+        venues.open_orders = [(w.AWAY, "ab1cd-s1-0-1-9-a0", "DOGEUSDT", Decimal(1))]
+    intent = world.entry()
+    world.state.reconciled.differences.clear()  # only to get an intent under way
+    world.submit(intent)
+    world.report(intent, w.OrderResult(intent.away, "UNKNOWN"))
+    world.now_ms += 1
+    world.tell(venues.statement(w.HOME, world.now_ms, settled=False))
+    note = note_of(world)
+    assert note.accounts["upbit"].at_ms == world.now_ms - 1
+    assert not note.accounts["upbit"].settled
+    assert note.accounts["binance"].compared_ms == note.accounts["binance"].at_ms > 0
+    assert [(one.client_id, one.pair) for one in note.strays] == [("s1-0-1-9-a0", "")]
+    assert [(one.client_id, one.since_ms) for one in note.unknown] == [
+        (intent.away.client_id, intent.decided_ms)
+    ]
+
+
+def test_differences_are_in_it(w) -> None:
+    world = w.World(ready=False, config=w.with_live(), tag="ab1cd")
+    world.start()
+    venues = w.Venues()
+    for _ in range(2):
+        world.now_ms += 1
+        world.tell(venues.statement(w.HOME, world.now_ms))
+        venues.held[w.HOME, "KRW"] -= Decimal("0.5")
+    (one,) = note_of(world).differences
+    assert (one.venue, one.currency, one.stated, one.booked) == ("upbit", "KRW", "99999999.5", "100000000")
+    assert one.pairs == 2

@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_refused_and_the_rest_answered(desk) -> None:
 
 def test_a_mistake_in_the_program_leaves_no_half_batch(w, desk, monkeypatch) -> None:
     before = desk.state.state_hash()
-    monkeypatch.setattr("arbshard.risk.core.hold_for", lambda *_: 1 / 0)
+    monkeypatch.setattr("arbshard.risk.booking.hold_for", lambda *_: 1 / 0)
     intent = desk.world.entry()
     order = w.Order(f"{intent.intent_id}-h1", intent.home.market, "sell", w.Decimal(1), w.Decimal(1), "hedge")
     from arbshard.wire.messages import Extend

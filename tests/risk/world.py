@@ -18,7 +18,7 @@ from arbshard.model.order import Fill, Order, OrderResult
 from arbshard.model.phase import Phase
 from arbshard.model.position import Position
 from arbshard.model.universe import Universe
-from arbshard.risk.core import RiskCore
+from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.wire.messages import (
     Approved,
@@ -31,6 +31,7 @@ from arbshard.wire.messages import (
     Report,
     Request,
     Settled,
+    Statement,
     Submit,
 )
 
@@ -98,6 +99,37 @@ def expired(order: Order) -> OrderResult:
     return OrderResult(order, "EXPIRED")
 
 
+class Venues:
+    """What both venues really hold of ours, and what they state: the other side of a live world."""
+
+    def __init__(self, bases: tuple[str, ...] = ("BTC", "ETH")) -> None:
+        self.held: dict[tuple[str, str], Decimal] = {
+            (HOME, "KRW"): Decimal(100_000_000),
+            (AWAY, "USDT"): Decimal(70_000),
+            (AWAY, "BNB"): Decimal(5),
+        }
+        for base in bases:
+            self.held[HOME, base] = self.held[AWAY, base] = Decimal(4)
+        self.locked: dict[tuple[str, str], Decimal] = {}
+        self.open_orders: list[tuple[str, str, str, Decimal]] = []
+        """(venue, name, symbol, remaining)."""
+
+    def fill(self, fill: Fill) -> None:
+        """It happens at the venue."""
+        for currency, change in fill.changes():
+            account = fill.market.venue, currency
+            self.held[account] = self.held.get(account, Decimal(0)) + change
+
+    def statement(self, venue: str, at_ms: int, *, settled: bool = True) -> Statement:
+        balances = []
+        for (where, currency), held in self.held.items():
+            if where == venue and held:
+                locked = self.locked.get((where, currency), Decimal(0))
+                balances.append((currency, held - locked, locked))
+        orders = tuple(tuple(rest) for where, *rest in self.open_orders if where == venue)
+        return Statement(venue, at_ms, tuple(balances), orders, settled)
+
+
 @dataclass
 class World:
     """Risk's core with its pairs funded and shard 0 welcomed. ``events`` is what a ledger would hold."""
@@ -111,6 +143,7 @@ class World:
     epoch: int = 1
     serial: int = 0
     events: list[Event] = field(default_factory=list)
+    tag: str = ""
 
     def __post_init__(self) -> None:
         self.universe = make_universe(*self.bases)
@@ -129,7 +162,7 @@ class World:
     @state.setter
     def state(self, state: PortfolioState) -> None:
         """Risk anew, over ``state``."""
-        self.core = RiskCore(self.config, self.universe, state)
+        self.core = RiskCore(self.config, self.universe, state, self.tag)
 
     def start(self, run: str = "run-1") -> None:
         self.events += self.core.start(self.now_ms, run, "test")
@@ -177,6 +210,7 @@ class World:
             epoch=self.epoch,
             serial=self.serial,
             events=list(self.events),
+            tag=self.tag,
         )
         for event in again.events:
             again.state.apply(event)
@@ -290,7 +324,7 @@ class World:
 
     def write_ledger(self, path: Path) -> None:
         """Store all events, closed in order."""
-        store = LedgerStore.open(path, name="sim", mode="sim-paper", now_ms=self.now_ms)
+        store = LedgerStore.open(path, name="sim", mode=mode_of(self.config), now_ms=self.now_ms)
         store.append(self.events)
         store.close()
 
@@ -298,6 +332,11 @@ class World:
 def with_limits(**changes: object) -> Config:
     config = Config()
     return msgspec.structs.replace(config, limits=msgspec.structs.replace(config.limits, **changes))
+
+
+def with_live(**changes: object) -> Config:
+    config = Config(mode="live")
+    return msgspec.structs.replace(config, live=msgspec.structs.replace(config.live, **changes))
 
 
 def with_paper(**changes: object) -> Config:

@@ -1,0 +1,165 @@
+"""``arbshard reconcile``: where venues and ledger differ, and accepting what a venue says."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from arbshard.cli.asking import tell_risk
+from arbshard.cli.options import ConfigOption, NameOption, StateOption, config_of, running_files, state_dir_of
+from arbshard.errors import UsageError
+from arbshard.model.money import plain
+from arbshard.wire.messages import Done
+from arbshard.wire.reconciliation import AcceptDifference, Reconciliation, ShowReconciliation
+
+_PAIRS_SHOWN = 6
+
+
+def reconcile(
+    accept: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--accept", metavar="VENUE CURRENCY", help="Book what the venue says of this currency."),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the ledger later.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """What venues and ledger do not agree on, and which pairs that blocks. Exit code 1 while anything is blocked.
+
+    Of an instance that does not run, what its ledger says was blocked last.
+    """
+    from arbshard.model.money import use_money_context
+    from supervisor.rundir import running_pid
+
+    use_money_context()
+    runs = running_pid(config_of(name, config).name) is not None
+    if accept is not None:
+        if not runs:
+            raise UsageError(
+                "reconcile: --accept needs the instance running: only then does the venue say anything"
+            )
+        instance, files = running_files(name, config)
+        venue, currency = accept
+        done = tell_risk(files, AcceptDifference(venue.lower(), currency.upper(), reason))
+        assert isinstance(done, Done), done
+        typer.echo(f"{instance}: {done.text}")
+        return
+    if runs:
+        _, files = running_files(name, config)
+        shown = tell_risk(files, ShowReconciliation())
+        assert isinstance(shown, Reconciliation), shown
+    else:
+        shown = _from_ledger(state_dir_of(name, config, state_dir) / "ledger.sqlite")
+    if as_json:
+        typer.echo(msgspec.json.format(_encoder.encode(shown)).decode())
+    else:
+        _print(shown, is_running=runs)
+    raise typer.Exit(1 if shown.differences or shown.strays else 0)
+
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+
+
+def _from_ledger(path: Path) -> Reconciliation:
+    """What the last session left blocked. Raises ``UsageError`` (no ledger), ``LedgerError``."""
+    from arbshard.ledger.blocks import blocks_of
+    from arbshard.ledger.reader import LedgerReader
+
+    with LedgerReader(path) as reader:
+        return blocks_of(reader)
+
+
+def _print(shown: Reconciliation, *, is_running: bool) -> None:
+    from arbshard.status.render import terminal
+
+    console = terminal()
+    now_ms = time.time_ns() // 1_000_000
+    if not is_running:
+        console.print(
+            Text("not running: this is what the ledger says was blocked at the end", style="yellow")
+        )
+    for one in shown.statements:
+        if not one.at_ms:
+            console.print(Text(f"{one.venue} has stated nothing since the last start", style="yellow"))
+            continue
+        settled = "" if one.settled else ", not settled"
+        compared = (
+            f"all compared {_ago(one.compared_ms, now_ms)}" if one.compared_ms else "not all compared yet"
+        )
+        console.print(
+            f"{one.venue}: stated {_ago(one.at_ms, now_ms)}{settled}, {compared}, {one.open_orders} open orders"
+        )
+    if shown.differences:
+        console.print(_differences(shown))
+    if shown.strays:
+        console.print(_strays(shown))
+    for unknown in shown.unknown:
+        where = f"{unknown.client_id} on {unknown.venue} {unknown.symbol}"
+        console.print(Text(f"order {where}: its fate is not known; it is being asked about", style="yellow"))
+    if not (shown.differences or shown.strays):
+        agreed = "venues and ledger agree" if shown.statements else "nothing is blocked"
+        console.print(f"{agreed}, as far as they were compared" if shown.unknown else agreed)
+    elif is_running and shown.differences:
+        first = shown.differences[0]
+        console.print(
+            f"to book what the venue says: arbshard reconcile --accept {first.venue} {first.currency}"
+        )
+
+
+def _differences(shown: Reconciliation) -> Table:
+    table = _table("Differences", ("venue", "currency"))
+    for heading in ("by the venue", "by the ledger", "difference", "since"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("blocked")  # the one that may wrap: an amount must not be cut
+    for one in shown.differences:
+        named = ", ".join(one.pairs[:_PAIRS_SHOWN]) or "nothing"
+        more = f" and {len(one.pairs) - _PAIRS_SHOWN} more" if len(one.pairs) > _PAIRS_SHOWN else ""
+        difference = one.stated - one.booked
+        table.add_row(
+            one.venue,
+            one.currency,
+            plain(one.stated),
+            plain(one.booked),
+            Text(("+" if difference > 0 else "") + plain(difference), style="bold red"),
+            _clock(one.since_ms),
+            named + more,
+        )
+    return table
+
+
+def _strays(shown: Reconciliation) -> Table:
+    table = _table("Open orders that no open intent owns", ("venue", "order", "market"))
+    for heading in ("remaining", "since", "blocked"):
+        table.add_column(heading, justify="left" if heading == "blocked" else "right", no_wrap=True)
+    for one in shown.strays:
+        table.add_row(
+            one.venue,
+            one.client_id,
+            one.symbol,
+            plain(one.remaining),
+            _clock(one.since_ms),
+            one.pair or "nothing",
+        )
+    return table
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    return table
+
+
+def _clock(at_ms: int) -> str:
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
+
+
+def _ago(at_ms: int, now_ms: int) -> str:
+    return f"{max(0, now_ms - at_ms) / 1000:,.0f} s ago"

@@ -1,0 +1,39 @@
+"""What a ledger says is blocked: for ``arbshard reconcile`` while nothing runs. Reads only."""
+
+from arbshard.ledger.events import DifferenceFound, DifferenceResolved, StrayFound, StrayGone
+from arbshard.ledger.reader import LedgerReader
+from arbshard.wire.reconciliation import Difference, Reconciliation, StrayOrder
+
+_KINDS = ("DifferenceFound", "DifferenceResolved", "StrayFound", "StrayGone")
+
+
+def blocks_of(reader: LedgerReader) -> Reconciliation:
+    """Differences and stray orders that no event has resolved. Which pairs that blocks depends on the run.
+
+    Raises ``LedgerError``.
+    """
+    differences: dict[tuple[str, str], Difference] = {}
+    strays: dict[tuple[str, str], StrayOrder] = {}
+    for seq, at_ms, _, _, _, body in reader.rows(_KINDS):
+        match reader.decode(seq, body):
+            case DifferenceFound(venue=venue, currency=currency, stated=stated, booked=booked):
+                known = differences.get((venue, currency))
+                since_ms = known.since_ms if known is not None else at_ms
+                differences[venue, currency] = Difference(venue, currency, stated, booked, since_ms, ())
+            case DifferenceResolved(venue=venue, currency=currency):
+                differences.pop((venue, currency), None)
+            case StrayFound(venue=venue, client_id=client_id) as found:
+                strays[venue, client_id] = StrayOrder(
+                    venue, client_id, found.symbol, found.remaining, at_ms, found.pair
+                )
+            case StrayGone(venue=venue, client_id=client_id):
+                strays.pop((venue, client_id), None)
+            case _:
+                pass  # a row of another kind than it says: for ``verify`` to tell
+    return Reconciliation(
+        tag=reader.meta.get("tag", ""),
+        statements=(),
+        differences=tuple(differences[key] for key in sorted(differences)),
+        strays=tuple(strays[key] for key in sorted(strays)),
+        unknown=(),
+    )

@@ -1,0 +1,58 @@
+"""What the venues say of our accounts, out of risk's note: for ``collect``. Pure."""
+
+from collections.abc import Iterator
+
+from arbshard.model.risk_note import RiskNote, StrayNote
+from arbshard.status.model import AccountStatus
+
+_LATE_TIMES = 5.0
+_LATE_S = 10.0
+"""Late is who has not stated anything for so many turns and so long."""
+
+
+def accounts_of(note: RiskNote, now_ms: int) -> tuple[AccountStatus, ...]:
+    """One for each venue; none on paper."""
+    late_s = _LATE_TIMES * note.states_every_s + _LATE_S
+    accounts = []
+    for venue, word in note.accounts.items():
+        age_s = _age_s(word.at_ms, now_ms)
+        accounts.append(
+            AccountStatus(
+                venue=venue,
+                statement_age_s=age_s,
+                compared_age_s=_age_s(word.compared_ms, now_ms),
+                settled=word.settled,
+                is_late=age_s is None or age_s > late_s,
+            )
+        )
+    return tuple(accounts)
+
+
+def problems_of(note: RiskNote, accounts: tuple[AccountStatus, ...]) -> Iterator[str]:
+    """A line for everything that venues and ledger do not agree on."""
+    for account in accounts:
+        if account.statement_age_s is None:
+            yield f"{account.venue} has not stated what we own there: no entries until it has"
+        elif account.is_late:
+            yield f"{account.venue} last stated what we own there {account.statement_age_s:,.0f} s ago"
+    for one in note.differences:
+        yield (
+            f"{one.venue} {one.currency}: the venue says {one.stated}, the ledger {one.booked}; "
+            f"{_pairs(one.pairs)} blocked; 'arbshard reconcile' shows it"
+        )
+    for stray in note.strays:
+        yield f"{_order(stray)} is open and no intent owns it; {stray.pair or 'no pair'} blocked"
+    for unknown in note.unknown:
+        yield f"{_order(unknown)}: its fate is not known; {unknown.pair} enters nothing meanwhile"
+
+
+def _order(order: StrayNote) -> str:
+    return f"order {order.client_id} on {order.venue} {order.symbol}"
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"
+
+
+def _age_s(at_ms: int, now_ms: int) -> float | None:
+    return round((now_ms - at_ms) / 1000, 1) if at_ms else None

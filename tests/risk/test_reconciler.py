@@ -1,0 +1,335 @@
+"""What venues state, held against the ledger: openings, differences, strays, and what each of them blocks."""
+
+from decimal import Decimal
+
+import pytest
+
+from arbshard.ledger.events import (
+    AccountOpened,
+    Deposited,
+    DifferenceFound,
+    DifferenceResolved,
+)
+from arbshard.ledger.verify import verify
+from arbshard.model.refusal import Refusal
+from arbshard.wire.messages import (
+    Approved,
+    Denied,
+    Done,
+    Fund,
+    Funded,
+    Refused,
+    Report,
+    Settled,
+    Statement,
+    Welcome,
+)
+from arbshard.wire.reconciliation import AcceptDifference, ShowReconciliation
+
+TAG = "ab1cd"
+
+
+class TestOpening:
+    def test_a_live_ledger_begins_with_nothing(self, new) -> None:
+        assert isinstance(new.welcome, Welcome)
+        assert new.welcome.funded == ()
+        assert new.welcome.tag == TAG
+        assert new.world.state.balances.totals() == ()
+        assert new.refusal(new.world.entry()) is Refusal.NO_STATEMENT
+
+    def test_funding_waits_for_both_venues(self, new, w) -> None:
+        ask = Fund(0, 1, "BTC", w.HOME_PRICE)
+        for venue in (w.HOME, w.AWAY):
+            reply = new.world.ask(ask)
+            assert isinstance(reply, Refused)
+            assert reply.reason is Refusal.NO_STATEMENT
+            new.state(venue)
+        funded = new.world.ask(ask)
+        assert isinstance(funded, Funded)
+        assert {(v, c): a for v, c, a in funded.available}[w.HOME, "KRW"] == Decimal(100_000_000)
+        assert not any(event.why == "inventory" for event in new.world.events if isinstance(event, Deposited))
+        assert new.world.ask(new.world.hello()).funded == ("BTC", "ETH")
+
+    def test_the_first_statement_is_what_it_begins_with(self, new, w) -> None:
+        events = new.state()
+        deposits = [event for event in events if isinstance(event, Deposited)]
+        assert {event.why for event in deposits} == {"opening"}
+        assert [event.venue for event in events if isinstance(event, AccountOpened)] == [w.HOME, w.AWAY]
+        for account, held in new.venues.held.items():
+            assert new.booked(*account) == held
+        assert new.state() == []  # once for ever
+        assert isinstance(new.world.submit(new.world.entry()), Approved)
+
+    def test_one_that_is_not_settled_opens_nothing(self, new) -> None:
+        assert new.state(settled=False) == []
+        assert new.refusal(new.world.entry()) is Refusal.NO_STATEMENT
+
+    def test_limits_use_what_the_venues_hold(self, new, w) -> None:
+        new.venues.held[w.AWAY, "USDT"] = Decimal(100)
+        new.state()
+        reply = new.world.submit(new.world.entry())  # 350 USDT
+        assert (reply.reason, reply.detail) == (Refusal.BALANCE, "binance USDT: 350 needed, 100 free")
+
+    def test_what_others_have_locked_is_not_free(self, desk, w) -> None:
+        desk.venues.locked[w.AWAY, "USDT"] = Decimal(69_800)
+        assert desk.state() == []  # it is ours all the same
+        reply = desk.world.submit(desk.world.entry())
+        assert reply.detail == "binance USDT: 350 needed, 200 free"
+        assert (w.AWAY, "USDT", Decimal(200)) in reply.available
+        desk.venues.locked.clear()
+        desk.state()
+        assert desk.refusal(desk.world.entry()) is None
+
+    def test_after_a_restart_entries_wait_for_the_venues_again_and_exits_do_not(self, desk) -> None:
+        position = desk.trade(desk.world.entry())
+        desk.world = desk.world.restart("run-2")
+        desk.world.ask(desk.world.hello())
+        assert desk.refusal(desk.world.entry("ETH")) is Refusal.NO_STATEMENT
+        assert desk.refusal(desk.world.exit_of(position)) is None
+        assert desk.state() == []
+        assert desk.refusal(desk.world.entry("ETH")) is None
+
+    def test_a_statement_from_before_the_start_counts_for_nothing(self, desk, w) -> None:
+        old = desk.venues.statement(w.HOME, desk.world.now_ms)
+        desk.world = desk.world.restart("run-2")
+        desk.world.ask(desk.world.hello())
+        assert "before this start" in desk.world.tell(old).text
+        desk.state(w.AWAY)
+        assert desk.refusal(desk.world.entry()) is Refusal.NO_STATEMENT
+
+    def test_on_paper_nothing_is_stated(self, w) -> None:
+        world = w.World()
+        said = w.Venues().statement(w.HOME, world.now_ms)
+        assert world.tell(said) == Denied("on paper there is nothing to be stated")
+        assert world.tell(ShowReconciliation()).statements == ()
+
+
+class TestDifferences:
+    def test_a_coin_that_is_missing_blocks_its_pair_alone(self, desk, w) -> None:
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        (found,) = desk.state()
+        assert isinstance(found, DifferenceFound)
+        assert (found.venue, found.currency, found.stated, found.booked) == (w.HOME, "BTC", 3, 4)
+        reply = desk.world.submit(desk.world.entry())
+        assert reply.reason is Refusal.NOT_RECONCILED
+        assert reply.detail == "upbit BTC: 3 by the venue, 4 by the ledger"
+        assert desk.refusal(desk.world.entry("ETH")) is None
+        assert desk.state() == []  # found once
+
+    def test_exits_go_on(self, desk, w) -> None:
+        position = desk.trade(desk.world.entry())
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        desk.venues.held[w.AWAY, "USDT"] += 1
+        assert len(desk.state()) == 2
+        assert desk.refusal(desk.world.exit_of(position)) is None
+
+    def test_a_quote_blocks_all_entries(self, desk, w) -> None:
+        desk.venues.held[w.AWAY, "USDT"] += Decimal("0.00000001")
+        desk.state()
+        assert desk.refusal(desk.world.entry("BTC")) is Refusal.NOT_RECONCILED
+        assert desk.refusal(desk.world.entry("ETH")) is Refusal.NOT_RECONCILED
+        (difference,) = desk.show().differences
+        assert difference.pairs == ("BTC", "ETH")
+
+    def test_a_coin_that_is_not_traded_blocks_nothing_and_is_shown(self, desk, w) -> None:
+        desk.venues.held[w.AWAY, "DOGE"] = Decimal(9)
+        desk.state()
+        assert desk.refusal(desk.world.entry()) is None
+        (difference,) = desk.show().differences
+        assert (difference.currency, difference.stated, difference.booked, difference.pairs) == (
+            "DOGE",
+            9,
+            0,
+            (),
+        )
+
+    def test_what_the_venue_no_longer_names_is_zero(self, desk, w) -> None:
+        del desk.venues.held[w.HOME, "ETH"]
+        (found,) = desk.state()
+        assert (found.currency, found.stated, found.booked) == ("ETH", 0, 4)
+
+    def test_it_goes_when_both_agree_again(self, desk, w) -> None:
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        desk.state()
+        desk.venues.held[w.HOME, "BTC"] += 1
+        (resolved,) = desk.state()
+        assert isinstance(resolved, DifferenceResolved)
+        assert resolved.how == "agrees"
+        assert desk.refusal(desk.world.entry()) is None
+
+    def test_one_that_grows_is_found_again_and_keeps_its_beginning(self, desk, w) -> None:
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        since_ms = desk.state()[0].at_ms
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        (found,) = desk.state()
+        assert found.stated == 2
+        (shown,) = desk.show().differences
+        assert (shown.since_ms, shown.stated) == (since_ms, 2)
+
+    def test_trading_on_does_not_make_it_another_one(self, desk, w) -> None:
+        """Its amount is what counts: exits move both sides."""
+        position = desk.trade(desk.world.entry())
+        desk.venues.held[w.AWAY, "USDT"] += 1
+        desk.state()
+        desk.trade(desk.world.exit_of(position), done=True)
+        assert desk.state() == []
+
+    def test_within_the_tolerance_there_is_none(self, make_desk, w) -> None:
+        desk = make_desk(balance_tolerance=Decimal("0.01"))
+        desk.state()
+        desk.venues.held[w.AWAY, "USDT"] += Decimal("0.01")
+        assert desk.state() == []
+        desk.venues.held[w.AWAY, "USDT"] += Decimal("0.001")
+        assert len(desk.state()) == 1
+
+    def test_it_survives_a_restart(self, desk, w) -> None:
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        desk.state()
+        shown = desk.show().differences
+        desk.world = desk.world.restart("run-2")
+        desk.world.ask(desk.world.hello())
+        assert desk.show().differences == shown
+        assert desk.state() == []
+        assert desk.refusal(desk.world.entry()) is Refusal.NOT_RECONCILED
+
+
+class TestWhatIsUnderWay:
+    def test_what_an_open_intent_may_move_is_not_compared(self, desk, w) -> None:
+        intent = desk.world.entry()
+        desk.world.submit(intent)
+        for fill in (*w.filled(intent.home).fills, *w.filled(intent.away).fills):
+            desk.venues.fill(fill)
+        desk.venues.held[w.AWAY, "ETH"] += 1  # nothing to do with it
+        (found,) = desk.state()
+        assert found.currency == "ETH"
+        desk.world.report(intent, w.filled(intent.home), w.filled(intent.away))
+        assert isinstance(desk.world.conclude(intent), Settled)
+        assert desk.state() == []
+
+    def test_the_coin_of_fees_is_compared_when_nothing_at_all_is_under_way(self, desk, w) -> None:
+        intent = desk.world.entry()
+        desk.world.submit(intent)
+        desk.venues.held[w.AWAY, "BNB"] -= Decimal("0.001")
+        assert desk.state() == []
+        desk.world.report(intent, w.expired(intent.home), w.expired(intent.away))
+        desk.world.conclude(intent)
+        (found,) = desk.state()
+        assert (found.venue, found.currency) == (w.AWAY, "BNB")
+
+    def test_a_statement_read_before_an_intent_ended_is_too_old_for_it(self, desk, w) -> None:
+        said = [desk.venues.statement(venue, desk.world.now_ms + 1) for venue in (w.HOME, w.AWAY)]
+        desk.world.now_ms += 1
+        desk.trade(desk.world.entry())
+        before = len(desk.world.events)
+        for one in said:
+            desk.world.tell(one)
+        assert desk.world.events[before:] == []
+        assert desk.show().statements[0].compared_ms < said[0].at_ms
+        assert desk.state() == []
+        assert desk.show().statements[0].compared_ms > said[0].at_ms
+
+    def test_an_older_statement_than_the_last_is_not_looked_at(self, desk, w) -> None:
+        old = desk.venues.statement(w.HOME, desk.world.now_ms)
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        desk.state()
+        assert "older" in desk.world.tell(old).text
+        assert desk.refusal(desk.world.entry()) is Refusal.NOT_RECONCILED
+
+    def test_one_that_is_not_settled_finds_and_resolves_nothing(self, desk, w) -> None:
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        assert desk.state(settled=False) == []
+        desk.state()
+        desk.venues.held[w.HOME, "BTC"] += 1
+        assert desk.state(settled=False) == []
+
+    def test_a_late_fill_of_a_concluded_intent_is_a_difference(self, desk, w) -> None:
+        """It was reported as expired, and had filled."""
+        intent = desk.world.entry()
+        desk.trade(intent, w.expired(intent.home), w.expired(intent.away))
+        desk.venues.fill(w.make_fill(intent.home))
+        assert {event.currency for event in desk.state()} == {"BTC", "KRW"}
+
+
+class TestAccepting:
+    def test_the_venues_word_is_booked(self, desk, w) -> None:
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        desk.state()
+        before = len(desk.world.events)
+        answer = desk.world.tell(AcceptDifference(w.HOME, "BTC", "sent to the cold wallet"))
+        assert isinstance(answer, Done)
+        deposited, resolved = desk.world.events[before:]
+        assert (deposited.amount, deposited.why, deposited.reason) == (
+            -1,
+            "adjustment",
+            "sent to the cold wallet",
+        )
+        assert resolved.how == "accepted"
+        assert desk.booked(w.HOME, "BTC") == 3
+        assert desk.state() == []
+        assert desk.refusal(desk.world.entry()) is None
+
+    def test_it_is_the_difference_that_is_booked_whatever_was_traded_since(self, desk, w) -> None:
+        position = desk.trade(desk.world.entry())
+        desk.venues.held[w.AWAY, "USDT"] += 7
+        desk.state()
+        desk.trade(desk.world.exit_of(position), done=True)
+        desk.world.tell(AcceptDifference(w.AWAY, "USDT", ""))
+        assert desk.state() == []
+
+    def test_where_nothing_differs_there_is_nothing_to_accept(self, desk, w) -> None:
+        answer = desk.world.tell(AcceptDifference(w.HOME, "BTC", ""))
+        assert answer == Denied("upbit BTC: venue and ledger do not differ")
+
+    def test_the_ledger_verifies(self, desk, w, tmp_path) -> None:
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        desk.state()
+        desk.trade(desk.world.entry("ETH"))
+        desk.world.tell(AcceptDifference(w.HOME, "BTC", ""))
+        desk.trade(desk.world.entry())
+        desk.world.stop()
+        desk.world.write_ledger(tmp_path / "ledger.sqlite")
+        assert verify(tmp_path / "ledger.sqlite").differences == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"venue": "kraken"}, "kraken is no venue of this run"),
+        ({"balances": (("BTC", Decimal("NaN"), Decimal(0)),)}, "NaN is no amount"),
+        ({"balances": (("BTC", Decimal(1), Decimal(-1)),)}, "-1 is no amount"),
+        ({"balances": (("", Decimal(1), Decimal(1)),)}, "'' is no currency"),
+        ({"balances": (("BTC", Decimal(1), Decimal(1)),) * 2}, "names a currency twice"),
+        ({"open_orders": (("x", "BTCUSDT", Decimal("Infinity")),)}, "Infinity is no amount"),
+    ],
+)
+def test_statements_that_make_no_sense(desk, change, said) -> None:
+    given = {
+        "venue": "upbit",
+        "at_ms": desk.world.now_ms + 5,
+        "balances": (),
+        "open_orders": (),
+        "settled": True,
+    }
+    before = len(desk.world.events)
+    answer = desk.world.tell(Statement(**{**given, **change}))
+    assert isinstance(answer, Denied)
+    assert said in answer.why
+    assert len(desk.world.events) == before
+
+
+def test_unknown_orders_halt_at_their_limit(w) -> None:
+    config = w.with_live()
+    limits = w.msgspec.structs.replace(config.limits, halt_unknown_per_min=2)
+    world = w.World(ready=False, config=w.msgspec.structs.replace(config, limits=limits), tag=TAG)
+    world.start()
+    world.ask(world.hello())
+    for venue in (w.HOME, w.AWAY):
+        world.now_ms += 1
+        world.tell(w.Venues().statement(venue, world.now_ms))
+    intent = world.entry()
+    world.submit(intent)
+    for _ in range(3):  # said again and again, it is one order
+        world.ask(Report(0, 1, intent.intent_id, w.OrderResult(intent.home, "UNKNOWN")))
+    assert world.state.standing.halt is None
+    world.ask(Report(0, 1, intent.intent_id, w.OrderResult(intent.away, "UNKNOWN")))
+    assert world.state.standing.halt.cause == "errors"
