@@ -49,6 +49,20 @@ def risk_command(files: RunFiles, state_dir: Path) -> Command:
     return lambda _: argv
 
 
+def accounts_command(files: RunFiles, state_dir: Path) -> Command:
+    """Private streams and balances, live only."""
+    argv = [
+        sys.executable,
+        "-m",
+        "arbshard.accounts",
+        "--run-dir",
+        str(files.dir),
+        "--state-dir",
+        str(state_dir),
+    ]
+    return lambda _: argv
+
+
 def worker_command(module: str, files: RunFiles, state_dir: Path, shard: int) -> Command:
     """One shard."""
     argv = [

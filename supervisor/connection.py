@@ -1,6 +1,7 @@
 """One WebSocket to one venue: connect, subscribe, hand every frame on, and begin again when it is lost."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
 from enum import Enum
 from random import Random
@@ -42,7 +43,11 @@ class Connection:
         self._on_frame = on_frame
         self._on_loss = on_loss
         self._clock = clock
-        self._target = Target(venue.ws_address(config.ws_url), venue.connection_rules.ping_interval_s)
+        self._target = Target(
+            venue.ws_address(config.ws_url),
+            venue.connection_rules.ping_interval_s,
+            tls=ssl.create_default_context(cafile=config.ca_file) if config.ca_file else None,
+        )
         self._backoff = Backoff(Random(f"{venue.name}:{self.symbols[0]}"))
         self._receiver = receiver
         self._stream: Stream | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from arbshard.clock import SystemClock
-from arbshard.config import Config, SimConfig
+from arbshard.config import Config
 from arbshard.data.listings import AWAY, HOME, find_universe
 from arbshard.errors import ArbshardError, ProtocolError, RunFailed, SharedMemoryError
 from arbshard.log import error_count, get_logger
@@ -30,8 +30,17 @@ from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
 from arbshard.wire.serve import ReplyServer
 from supervisor.child import Child
-from supervisor.commands import Programs, risk_command, sim_command, viewer_command, worker_command
+from supervisor.commands import (
+    Programs,
+    accounts_command,
+    risk_command,
+    sim_command,
+    viewer_command,
+    worker_command,
+)
+from supervisor.exchanges import with_exchanges
 from supervisor.feeds import VenueFeed
+from supervisor.fitness import require_fit
 from supervisor.rundir import RunDir
 from supervisor.tree import Tree
 
@@ -111,6 +120,8 @@ class Run:
             await self._start_exchanges(logs)
         universe = await find_universe(self.config, shards=self.config.run.shards)
         self._universe = universe
+        if self.config.mode == "live":
+            await require_fit(self.config, universe, self.alert)
         self.files.config.write_bytes(msgspec.json.encode(self.config))
         self.files.universe.write_bytes(msgspec.json.encode(universe))
         self._books = BooksWriter.create(
@@ -128,6 +139,8 @@ class Run:
         server.start(self._control_failed)
         risk = Child("risk", risk_command(self.files, self._state_dir), logs)
         self._tree.start(risk)
+        if self.config.mode == "live":
+            await self._start_accounts(risk, logs)
         workers = [
             Child(
                 f"worker-{shard}",
@@ -152,12 +165,7 @@ class Run:
             )
             self._feeds.append(feed)
         await asyncio.gather(*(feed.start() for feed in self._feeds))
-        await self._tree.until_ready(
-            risk,
-            lambda: self._page_value(self.files.risk_page, "ready") >= 1,
-            _READY_S,
-            lambda: self._page_value(self.files.risk_page, "beat"),  # it replays a long ledger
-        )
+        await self._until_risk_answers(risk)
         for shard, worker in enumerate(workers):
             await self._tree.until_ready(worker, partial(self._is_running, shard), _READY_S)
         self._find_unattended(universe)
@@ -170,7 +178,7 @@ class Run:
             "running",
             name=self.config.name,
             data="SIMULATED exchanges" if self.config.data == "sim" else "public feeds",
-            orders="paper",
+            orders=_orders(self.config),
             pairs=len(universe.pairs),
             shards=self.config.run.shards,
             state_dir=str(self._state_dir),
@@ -233,6 +241,7 @@ class Run:
         await self._tree.end([name for name in names if name.startswith("worker")], 2.0)
         for feed in self._feeds:
             await feed.stop()
+        await self._tree.end(["accounts"], 5.0)
         await self._tree.end(["risk"], 10.0)
         await self._tree.end(["viewer"], 2.0)
         await self._tree.end(["sim"], 3.0)
@@ -251,17 +260,24 @@ class Run:
         sim = Child("sim", sim_command(self._programs.sim, self.files, lambda: self._sim), logs)
         self._tree.start(sim)
         await self._tree.until_ready(sim, self.files.sim_ready.exists, _READY_S)
-        ready = msgspec.json.decode(self.files.sim_ready.read_bytes(), type=_SimReady)
-        replace = msgspec.structs.replace
-        venues = replace(
-            self.config.venues,
-            upbit=replace(self.config.venues.upbit, ws_url=ready.upbit.ws_url, rest_url=ready.upbit.rest_url),
-            binance=replace(
-                self.config.venues.binance, ws_url=ready.binance.ws_url, rest_url=ready.binance.rest_url
-            ),
+        self.config, self._sim = with_exchanges(self.config, self.files.sim_ready.read_bytes())
+
+    async def _start_accounts(self, risk: Child, logs: Path) -> None:
+        """Only once risk answers: what the venues say is compared with its ledger."""
+        await self._until_risk_answers(risk)
+        accounts = Child("accounts", accounts_command(self.files, self._state_dir), logs)
+        self._tree.start(accounts)
+        await self._tree.until_ready(
+            accounts, lambda: self._page_value(self.files.accounts_page, "ready") >= 1, _READY_S
         )
-        self._sim = _with_ports(self.config.sim, ready)
-        self.config = replace(self.config, venues=venues)
+
+    async def _until_risk_answers(self, risk: Child) -> None:
+        await self._tree.until_ready(
+            risk,
+            lambda: self._page_value(self.files.risk_page, "ready") >= 1,
+            _READY_S,
+            lambda: self._page_value(self.files.risk_page, "beat"),  # it replays a long ledger
+        )
 
     def _notifier(self, bus: Publisher, shard: int) -> ShardNotifier:
         ringer = BusRinger(bus, shard) if self.config.run.doorbell == "zmq" else None
@@ -356,19 +372,7 @@ class Run:
         self._page.write_note(msgspec.json.encode(note))
 
 
-class _Address(msgspec.Struct, frozen=True):
-    ws_url: str
-    rest_url: str
-
-
-class _SimReady(msgspec.Struct, frozen=True):
-    """What the simulated exchanges say once they listen."""
-
-    upbit: _Address
-    binance: _Address
-
-
-def _with_ports(sim: SimConfig, ready: _SimReady) -> SimConfig:
-    """The same exchanges on the same ports, should they have to be restarted."""
-    upbit, binance = (int(address.rest_url.rsplit(":", 1)[1]) for address in (ready.upbit, ready.binance))
-    return msgspec.structs.replace(sim, upbit_port=upbit, binance_port=binance)
+def _orders(config: Config) -> str:
+    if config.mode == "paper":
+        return "paper"
+    return "DRY RUN: not sent" if config.live.dry_run else "SENT"

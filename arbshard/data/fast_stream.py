@@ -46,6 +46,8 @@ async def open_fast_stream(
                 auto_ping_reply_timeout=PONG_TIMEOUT_S,
                 auto_ping_strategy=WSAutoPingStrategy.PING_PERIODICALLY,
                 max_frame_size=MESSAGE_BYTES_MAX,
+                extra_headers=target.headers or None,
+                ssl_context=target.tls if target.address.startswith("wss:") else None,
                 proxy=_proxy_for(target.address),
             )
     except (WSError, WSInvalidURL, OSError, TimeoutError, ValueError) as error:

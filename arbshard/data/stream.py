@@ -2,9 +2,10 @@
 
 Nothing is queued and no task is woken in between, so that a message's receive time is the time at which its bytes
 were read, and a burst costs little. Two client libraries stand behind one interface: ``websockets``, and ``picows``
-when it is installed. The supervisor's connections and ``data.websocket`` use it.
+when it is installed. The supervisor's connections, ``data.websocket`` and the private streams use it.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.util import find_spec
@@ -34,6 +35,13 @@ class Target(NamedTuple):
 
     address: str
     ping_interval_s: float
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with the handshake. They may carry a token, so they are not shown."""
+    tls: ssl.SSLContext | None = None
+    """For ``wss://``; None: whom the system trusts."""
+
+    def __repr__(self) -> str:
+        return f"Target({self.address!r})"
 
 
 class Stream(Protocol):
@@ -79,6 +87,8 @@ async def _open(target: Target, on_message: OnMessage, now_ns: Callable[[], int]
             ping_interval=target.ping_interval_s,
             ping_timeout=PONG_TIMEOUT_S,
             max_size=MESSAGE_BYTES_MAX,
+            additional_headers=target.headers or None,
+            ssl=target.tls if target.address.startswith("wss:") else None,
             create_connection=_connection_type(on_message, now_ns),
         )
     except (InvalidHandshake, InvalidURI, OSError, TimeoutError, ValueError) as error:

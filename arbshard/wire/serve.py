@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 import zmq
 
+from arbshard.crashpoint import reach
 from arbshard.errors import ProtocolError, RequestTimeout, TransportError
 from arbshard.wire.envelope import pack, unpack
 from arbshard.wire.replies import Asked, Handler, StoredReplies
@@ -112,6 +113,7 @@ class ReplyServer:
         self.requests += len(batch)
         for one, reply in zip(asked, replies, strict=True):
             one.reply(reply)
+        reach("after_answer")
         return len(batch)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Both WebSocket clients behind ``data.stream``, against a real server."""
 
 import asyncio
+import ssl
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from websockets.asyncio.server import serve
 
 from arbshard.data.stream import MESSAGE_BYTES_MAX, Target, open_stream
 from arbshard.errors import VenueUnavailable
+from arbshard.sim.tls.context import server_context
 
 pytestmark = pytest.mark.integration
 
@@ -212,3 +214,38 @@ async def test_an_address_that_is_none(receiver):
     with pytest.raises(VenueUnavailable):
         async with open_stream(Target("http://[", 20.0), Taker(), time.monotonic_ns, receiver):
             pass
+
+
+async def test_headers_go_with_the_handshake_and_are_not_shown(server, receiver):
+    seen = {}
+
+    async def handler(socket):
+        seen["token"] = socket.request.headers["Authorization"]
+        await socket.close()
+
+    server.handler = handler
+    target = server.target._replace(headers=(("Authorization", "Bearer s3cret"),))
+    assert "s3cret" not in f"{target!r} {target}"
+    async with asyncio.timeout(10), open_stream(target, Taker(), time.monotonic_ns, receiver) as stream:
+        await stream.until_over()
+    assert seen["token"] == "Bearer s3cret"
+
+
+async def test_a_context_says_whom_to_trust(receiver, tmp_path):
+    authority = tmp_path / "ca.pem"
+    context = server_context("127.0.0.1", int(time.time()), authority)
+
+    async def handler(socket):
+        await socket.send("hello")
+        await socket.close()
+
+    async with serve(handler, "127.0.0.1", 0, ssl=context) as listening:
+        target = Target(f"wss://127.0.0.1:{listening.sockets[0].getsockname()[1]}/", 20.0)
+        taker = Taker()
+        trusting = target._replace(tls=ssl.create_default_context(cafile=str(authority)))
+        async with asyncio.timeout(10), open_stream(trusting, taker, time.monotonic_ns, receiver) as stream:
+            await stream.until_over()
+        assert taker.messages == [b"hello"]
+        with pytest.raises(VenueUnavailable):  # the system trusts no authority that was made a moment ago
+            async with open_stream(target, taker, time.monotonic_ns, receiver):
+                pass

@@ -1,0 +1,8 @@
+"""``python -m arbshard.accounts``."""
+
+import sys
+
+from arbshard.accounts.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

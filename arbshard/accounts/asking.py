@@ -1,0 +1,44 @@
+"""REST questions about an account: within the rate budget, and with what the venue refused told apart from silence.
+
+Used by ``poller`` and ``recovery``.
+"""
+
+from typing import Protocol
+
+from arbshard.errors import VenueUnavailable
+from arbshard.execution.live.clients import Answer
+from arbshard.execution.live.errors import understand
+from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.line import Caller
+from arbshard.execution.live.requests import Request
+
+
+class Questioned(Protocol):
+    """Who answers: an ``Asker``."""
+
+    async def ask(self, request: Request, *, urgent: bool = False) -> Answer:
+        """The answer, always a good one. Raises ``VenueUnavailable``."""
+        ...
+
+
+class Asker:
+    """Asks one venue."""
+
+    def __init__(self, venue: str, caller: Caller, gate: Gate) -> None:
+        self._venue = venue
+        self._caller = caller
+        self._gate = gate
+
+    async def ask(self, request: Request, *, urgent: bool = False) -> Answer:
+        """See ``Questioned``. What is not ``urgent`` leaves exits and hedges their share of the rate limits."""
+        admitted = await self._gate.admit(request.cost) if urgent else self._gate.spare(request.cost)
+        if not admitted:
+            raise VenueUnavailable("no room in the rate limits")
+        answer = await self._caller.call(
+            request.method, request.path, request.params, private=request.private
+        )
+        self._gate.learn(self._venue, answer)
+        said = understand(self._venue, answer.status, answer.body)
+        if said.meaning != "accepted":
+            raise VenueUnavailable(said.detail)
+        return answer

@@ -1,0 +1,184 @@
+"""``AccountVenue``: how a venue tells of an account, by its private stream and by REST, and what it tells. Pure.
+
+``upbit.py`` and ``binance.py`` implement it; ``stream``, ``poller`` and the doctor's ``probing`` use it. Nothing here
+opens a socket or looks at a clock.
+"""
+
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from ipaddress import ip_address
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from arbshard.config import VenueConfig
+from arbshard.errors import FrameError, UsageError
+from arbshard.execution.live.keys import Keys
+from arbshard.execution.live.requests import Request
+from arbshard.model.market import Side
+from arbshard.model.money import ZERO
+from arbshard.model.order import OrderState
+
+DETAIL_CHARS_MAX = 200
+
+
+class Subscribed(NamedTuple):
+    """The stream is on: what happens from now on is told."""
+
+
+class Proceed(NamedTuple):
+    """The venue agreed to a first step; this is to be sent next."""
+
+    message: str
+
+
+class Turned(NamedTuple):
+    """The venue refused the subscription, or ended it."""
+
+    why: str
+
+
+class Leaving(NamedTuple):
+    """The venue is about to close the connection."""
+
+
+class Nothing(NamedTuple):
+    """A frame that tells nothing of orders or balances."""
+
+
+class HeardFill(NamedTuple):
+    """One execution as the venue tells it."""
+
+    trade_id: str
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    fee_currency: str
+
+
+class HeardOrder(NamedTuple):
+    """How an order stands, and what has just been executed of it. Also what REST says of it, without the fill."""
+
+    client_id: str
+    """As the venue has it; empty for an order that was given none."""
+    venue_order_id: str
+    symbol: str
+    side: Side
+    state: OrderState
+    filled: Decimal
+    """Base executed so far."""
+    remaining: Decimal
+    at_ms: int
+    fill: HeardFill | None = None
+    detail: str = ""
+
+
+class Balance(NamedTuple):
+    """What we own of a currency."""
+
+    free: Decimal
+    locked: Decimal
+
+
+class HeardBalances(NamedTuple):
+    """Balances that changed."""
+
+    balances: Mapping[str, Balance]
+
+
+Heard = Subscribed | Proceed | Turned | Leaving | Nothing | HeardOrder | HeardBalances
+
+
+class AccountVenue(Protocol):
+    """A venue's side of an account."""
+
+    @property
+    def name(self) -> str:
+        """Its name in configuration, markets and the ledger."""
+        ...
+
+    @property
+    def ping_interval_s(self) -> float:
+        """Send a keep-alive on the private stream after this long."""
+        ...
+
+    def address(self, config: VenueConfig) -> str:
+        """Where the private stream is. Raises ``UsageError`` when that is not to be known."""
+        ...
+
+    def headers(self, keys: Keys, nonce: str) -> tuple[tuple[str, str], ...]:
+        """Of the handshake; ``nonce`` is never used again."""
+        ...
+
+    def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[str, ...]:
+        """What to send once connected. ``now_ms``: by the venue's clock, which refuses it after ``window_ms``."""
+        ...
+
+    def read(self, frame: bytes) -> Heard:
+        """What a frame of the private stream says. Raises ``FrameError``."""
+        ...
+
+    def balances_call(self) -> Request:
+        """Asks for all balances."""
+        ...
+
+    def balances_of(self, body: bytes) -> dict[str, Balance]:
+        """All that are not zero, by currency. Raises ``FrameError``."""
+        ...
+
+    @property
+    def orders_per_page(self) -> int:
+        """A page with fewer was the last."""
+        ...
+
+    def orders_call(self, page: int) -> Request | None:
+        """Asks for open orders, in pages from 1; None behind the last page there can be."""
+        ...
+
+    def orders_of(self, body: bytes) -> list[HeardOrder]:
+        """The orders of such an answer. Raises ``FrameError``."""
+        ...
+
+    def order_call(self, symbol: str, venue_order_id: str) -> Request:
+        """Asks how an order stands."""
+        ...
+
+    def order_of(self, body: bytes) -> HeardOrder:
+        """The order. Raises ``FrameError``."""
+        ...
+
+    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
+        """Ask for orders made since then, open or not, on ``symbols`` where the venue wants them named.
+
+        Each answer reads as ``orders_of`` does.
+        """
+        ...
+
+    def clock_call(self) -> Request:
+        """Something cheap whose answer tells the venue's time."""
+        ...
+
+    def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
+        """(wall ms of the venue, how far it may be off). Raises ``FrameError``."""
+        ...
+
+
+def amount(value: Decimal | None, what: str) -> Decimal:
+    """``value``, if it is a finite number that is not negative. Raises ``FrameError``."""
+    if value is None or not value.is_finite() or value < ZERO:
+        raise FrameError("number", f"{what} {value}")
+    return value
+
+
+def secret_safe(venue: str, url: str) -> str:
+    """``url``, if a key may travel there: encrypted, or on this machine. Raises ``UsageError``."""
+    parts = urlsplit(url)
+    if parts.scheme == "wss" or (parts.scheme == "ws" and _is_here(parts.hostname or "")):
+        return url
+    raise UsageError(f"venues.{venue}: {url}: keys travel by wss only, except on this machine")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,322 @@
+"""Binance's side of an account: user data on the WebSocket API, balances and open orders by REST. Pure.
+
+With a shared secret the subscription itself is signed; with an Ed25519 key the connection logs on first. What each
+method promises stands in ``base.AccountVenue``.
+"""
+
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET, UnsetType, field
+
+from arbshard.accounts.base import (
+    DETAIL_CHARS_MAX,
+    Balance,
+    Heard,
+    HeardBalances,
+    HeardFill,
+    HeardOrder,
+    Leaving,
+    Nothing,
+    Proceed,
+    Subscribed,
+    Turned,
+    amount,
+    secret_safe,
+)
+from arbshard.accounts.signing import sign
+from arbshard.config import VenueConfig
+from arbshard.errors import FrameError, UsageError
+from arbshard.execution.live import limits
+from arbshard.execution.live.keys import Keys
+from arbshard.execution.live.requests import Request
+from arbshard.model.market import Side
+from arbshard.model.order import OrderState
+from arbshard.venues.frame import UNREADABLE, refusal_of
+
+_PATH = "/ws-api/v3"
+_HOSTS: Final[Mapping[str, str]] = {
+    "stream.binance.com": "ws-api.binance.com:443",
+    "data-stream.binance.vision": "ws-api.binance.com:443",
+    "stream.testnet.binance.vision": "ws-api.testnet.binance.vision",
+    "demo-stream.binance.com": "demo-ws-api.binance.com",
+}
+"""Where the WebSocket API stands beside the public streams."""
+_ACCOUNT_COST: Final[Mapping[str, int]] = {"binance_weight": 20}
+_ORDERS_COST: Final[Mapping[str, int]] = {"binance_weight": 80}
+_LOGON, _SUBSCRIBE = "logon", "subscribe"
+_STATES: Final[Mapping[str, OrderState]] = {
+    "NEW": "ACCEPTED",
+    "PENDING_NEW": "ACCEPTED",
+    "PARTIALLY_FILLED": "PARTIAL",
+    "FILLED": "FILLED",
+    "CANCELED": "CANCELED",
+    "PENDING_CANCEL": "ACCEPTED",
+    "REJECTED": "REJECTED",
+    "EXPIRED": "EXPIRED",
+    "EXPIRED_IN_MATCH": "EXPIRED",
+}
+_SIDES: Final[Mapping[str, Side]] = {"BUY": "buy", "SELL": "sell"}
+
+
+class _Asset(msgspec.Struct):
+    currency: str = field(name="a")
+    free: Decimal = field(name="f")
+    locked: Decimal = field(name="l")
+
+
+class _Position(msgspec.Struct):
+    assets: list[_Asset] = field(name="B")
+
+
+class _Report(msgspec.Struct):
+    symbol: str = field(name="s")
+    client_id: str = field(name="c")
+    side: str = field(name="S")
+    state: str = field(name="X")
+    order_id: int = field(name="i")
+    quantity: Decimal = field(name="q")
+    filled: Decimal = field(name="z")
+    last_quantity: Decimal = field(name="l")
+    last_price: Decimal = field(name="L")
+    original_client_id: str = field(name="C", default="")
+    fee: Decimal | None = field(name="n", default=None)
+    fee_currency: str | None = field(name="N", default=None)
+    trade_id: int = field(name="t", default=-1)
+    at_ms: int = field(name="T", default=0)
+    reject_reason: str = field(name="r", default="NONE")
+    expiry_reason: str = field(name="eR", default="")
+
+
+class _Fault(msgspec.Struct):
+    code: int = 0
+    msg: str = ""
+
+
+class _Frame(msgspec.Struct):
+    id: str | int | None = None
+    status: int = 0
+    error: _Fault | None = None
+    event: msgspec.Raw | UnsetType = UNSET
+
+
+class _Kind(msgspec.Struct):
+    kind: str = field(name="e")
+
+
+class _Row(msgspec.Struct):
+    symbol: str
+    order_id: int = field(name="orderId")
+    client_id: str = field(name="clientOrderId")
+    side: str
+    status: str
+    quantity: Decimal = field(name="origQty")
+    filled: Decimal = field(name="executedQty")
+    updated_ms: int = field(name="updateTime", default=0)
+
+
+class _Held(msgspec.Struct):
+    asset: str
+    free: Decimal
+    locked: Decimal
+
+
+class _Account(msgspec.Struct):
+    balances: list[_Held]
+
+
+class _Time(msgspec.Struct):
+    server_time: int = field(name="serverTime")
+
+
+_frame = msgspec.json.Decoder(_Frame).decode
+_kind = msgspec.json.Decoder(_Kind).decode
+_report = msgspec.json.Decoder(_Report).decode
+_position = msgspec.json.Decoder(_Position).decode
+_account = msgspec.json.Decoder(_Account).decode
+_rows = msgspec.json.Decoder(list[_Row]).decode
+_row = msgspec.json.Decoder(_Row).decode
+_time = msgspec.json.Decoder(_Time).decode
+
+
+class BinanceAccount:
+    """Implements ``AccountVenue``."""
+
+    name = "binance"
+    ping_interval_s = 60.0
+    orders_per_page = 1
+    """All come in one answer; there is no second page."""
+
+    def address(self, config: VenueConfig) -> str:
+        """The configured address, else the WebSocket API that belongs to the public streams' host."""
+        if config.private_ws_url:
+            return secret_safe(self.name, config.private_ws_url)
+        parts = urlsplit(config.ws_url)
+        host = _HOSTS.get(parts.hostname or "")
+        if host is not None:
+            return f"wss://{host}{_PATH}"
+        if not config.ws_url:
+            raise UsageError("venues.binance.ws_url is empty: where is binance to be heard?")
+        return secret_safe(self.name, config.ws_url.rstrip("/") + _PATH)
+
+    def headers(self, keys: Keys, nonce: str) -> tuple[tuple[str, str], ...]:
+        """None: requests are signed."""
+        del keys, nonce
+        return ()
+
+    def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[str, ...]:
+        """The subscription, or the logon that goes before it."""
+        del ticket
+        key, _ = keys.reveal()
+        params = {"apiKey": key, "recvWindow": str(window_ms), "timestamp": str(now_ms)}
+        payload = "&".join(f"{name}={params[name]}" for name in sorted(params))
+        signed: dict[str, str | int] = {
+            "apiKey": key,
+            "recvWindow": window_ms,
+            "timestamp": now_ms,
+            "signature": sign(keys, payload),
+        }
+        logs_on = keys.is_ed25519
+        request = {
+            "id": _LOGON if logs_on else _SUBSCRIBE,
+            "method": "session.logon" if logs_on else "userDataStream.subscribe.signature",
+            "params": signed,
+        }
+        return (msgspec.json.encode(request).decode(),)
+
+    def read(self, frame: bytes) -> Heard:
+        """See ``AccountVenue``."""
+        try:
+            heard = _frame(frame)
+            if heard.event is not UNSET:
+                return _told(heard.event)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        if heard.error is not None:
+            return Turned(f"{heard.error.code}: {heard.error.msg}"[:DETAIL_CHARS_MAX])
+        if heard.status != 200:
+            return Nothing()
+        if heard.id == _LOGON:
+            return Proceed(f'{{"id":"{_SUBSCRIBE}","method":"userDataStream.subscribe"}}')
+        return Subscribed() if heard.id == _SUBSCRIBE else Nothing()
+
+    def balances_call(self) -> Request:
+        """All that are not zero."""
+        return Request("GET", "account", {"omitZeroBalances": "true"}, _ACCOUNT_COST)
+
+    def balances_of(self, body: bytes) -> dict[str, Balance]:
+        """See ``AccountVenue``."""
+        try:
+            rows = _account(body).balances
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        found = {row.asset: _balance(row.free, row.locked) for row in rows}
+        return {currency: one for currency, one in found.items() if one.free or one.locked}
+
+    def orders_call(self, page: int) -> Request | None:
+        """All in one answer."""
+        return Request("GET", "openOrders", {}, _ORDERS_COST) if page == 1 else None
+
+    def orders_of(self, body: bytes) -> list[HeardOrder]:
+        """See ``AccountVenue``."""
+        try:
+            return [_listed(row) for row in _rows(body)]
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+
+    def order_call(self, symbol: str, venue_order_id: str) -> Request:
+        """By the venue's id, which is one of the market."""
+        params = {"symbol": symbol, "orderId": venue_order_id}
+        return Request("GET", "order", params, limits.BINANCE_QUERY)
+
+    def order_of(self, body: bytes) -> HeardOrder:
+        """See ``AccountVenue``."""
+        try:
+            return _listed(_row(body))
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+
+    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
+        """One call a market."""
+        return tuple(
+            Request("GET", "allOrders", {"symbol": symbol, "startTime": str(since_ms)}, _ACCOUNT_COST)
+            for symbol in symbols
+        )
+
+    def clock_call(self) -> Request:
+        """The venue has a call for it."""
+        return Request("GET", "time", {}, limits.BINANCE_TIME, private=False)
+
+    def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
+        """To the millisecond."""
+        del headers
+        try:
+            return _time(body).server_time, 0
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+
+
+def _told(raw: msgspec.Raw) -> Heard:
+    """An event; kinds share letters and not their types."""
+    match _kind(raw).kind:
+        case "executionReport":
+            return _order(_report(raw))
+        case "outboundAccountPosition":
+            assets = _position(raw).assets
+            return HeardBalances({one.currency: _balance(one.free, one.locked) for one in assets})
+        case "serverShutdown":
+            return Leaving()
+        case "eventStreamTerminated":
+            return Turned("the venue ended the subscription")
+        case _:
+            return Nothing()
+
+
+def _order(event: _Report) -> HeardOrder:
+    state, side = _STATES.get(event.state), _SIDES.get(event.side)
+    if state is None or side is None:
+        raise FrameError("shape", f"executionReport of state {event.state!r}, side {event.side!r}")
+    fill = None
+    if event.trade_id >= 0:
+        fee = amount(event.fee, "n")
+        if fee and not event.fee_currency:
+            raise FrameError("shape", "a commission in no currency")
+        fill = HeardFill(
+            trade_id=str(event.trade_id),
+            quantity=amount(event.last_quantity, "l"),
+            price=amount(event.last_price, "L"),
+            fee=fee,
+            fee_currency=event.fee_currency or "",
+        )
+    filled = amount(event.filled, "z")
+    remaining = amount(amount(event.quantity, "q") - filled, "q - z")
+    said = (event.reject_reason if event.reject_reason != "NONE" else "") or event.expiry_reason
+    return HeardOrder(
+        client_id=event.original_client_id or event.client_id,  # a cancel has an id of its own
+        venue_order_id=str(event.order_id),
+        symbol=event.symbol,
+        side=side,
+        state=state,
+        filled=filled,
+        remaining=remaining,
+        at_ms=event.at_ms,
+        fill=fill,
+        detail=said[:DETAIL_CHARS_MAX],
+    )
+
+
+def _listed(row: _Row) -> HeardOrder:
+    state, side = _STATES.get(row.status), _SIDES.get(row.side)
+    if state is None or side is None:
+        raise FrameError("shape", f"an order of state {row.status!r}, side {row.side!r}")
+    filled = amount(row.filled, "executedQty")
+    remaining = amount(amount(row.quantity, "origQty") - filled, "origQty - executedQty")
+    number = str(row.order_id)
+    return HeardOrder(row.client_id, number, row.symbol, side, state, filled, remaining, row.updated_ms)
+
+
+def _balance(free: Decimal, locked: Decimal) -> Balance:
+    return Balance(amount(free, "free"), amount(locked, "locked"))

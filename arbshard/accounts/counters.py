@@ -1,0 +1,40 @@
+"""What the accounts process counts: the names on its page. Written by ``meter.py``, read by ``arbshard.status``."""
+
+from arbshard.execution.live.keys import VENUES
+
+_PER_VENUE = (
+    "stream_up",
+    "reconnects",
+    "events",
+    "repeated",
+    "foreign",
+    "bad_frames",
+    "polls",
+    "poll_errors",
+    "statements",
+    "unsettled",
+    "statement_ms",
+    "skew_ms",
+)
+"""``stream_up``: 1 while the private stream is on. ``events``: order events published. ``repeated``: tellings without
+news. ``foreign``: of orders that are not ours. ``unsettled``: statements between whose readings something changed.
+``statement_ms``: wall time of the newest one. ``skew_ms``: how far the venue's clock is ahead of ours."""
+
+COUNTERS = (
+    "pid",
+    "ready",
+    "beat",
+    "beat_ns",
+    "errors",
+    "silent",
+    "denied",
+    "unheard",
+    "budget_waits",
+    "budget_refused",
+    "rate_limited",
+    *(f"{name}_{venue}" for venue in VENUES for name in _PER_VENUE),
+)
+"""``silent``: statements that risk did not answer. ``denied``: those it refused. ``unheard``: events no worker had
+subscribed to."""
+
+HISTOGRAMS = ("loop_gap",)

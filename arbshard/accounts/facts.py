@@ -1,0 +1,91 @@
+"""What was found out about accounts and venues before trading. Made by ``probing``, judged by ``checks``."""
+
+from decimal import Decimal
+
+import msgspec
+
+from arbshard.model.market import Pair
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """Something tried: whether it went well, else the other side's own words."""
+
+    ok: bool
+    why: str = ""
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """A taker's fees on one market, in basis points."""
+
+    symbol: str
+    buy_bps: Decimal
+    sell_bps: Decimal
+    paid_in: str = ""
+    """A coin of its own that fees are paid in (BNB); empty: what is traded."""
+
+
+class ToldLimit(msgspec.Struct, frozen=True):
+    """A rate limit as the venue tells it, beside the one we keep to."""
+
+    window: str
+    told: int
+    kept: int
+    used: int = 0
+
+
+class ToldTick(msgspec.Struct, frozen=True):
+    """The tick of a market at a price, as the venue tells it and as we have it."""
+
+    symbol: str
+    price: Decimal
+    told: Decimal
+    ours: Decimal
+
+
+class Rights(msgspec.Struct, frozen=True):
+    """What the key may do. None: the venue does not tell."""
+
+    withdraw: bool | None = None
+    trade: bool | None = None
+    addresses_listed: bool | None = None
+    """Whether the key works from listed addresses only."""
+    by_account: bool = False
+    """This is what the account may do; what the key may, which can be less, is not told."""
+
+
+class VenueFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue. What could not be asked is None or empty, and ``why`` of what was tried says it."""
+
+    venue: str
+    rest_url: str
+    rest: Probe
+    """Its REST address answers."""
+    public_stream: Probe
+    private_stream: Probe
+    ahead_ms: int | None = None
+    """How far its clock is ahead of ours."""
+    ahead_off_ms: int = 0
+    """How far that may be off."""
+    account: Probe = Probe(ok=False, why="not asked")
+    """It accepts the key and tells the balances."""
+    free: dict[str, Decimal] = {}
+    """Balances that orders may use."""
+    rights: Rights = Rights()
+    test_order: Probe = Probe(ok=False, why="not asked")
+    """It takes a small order, rounded by our rules, that is checked and not carried out."""
+    rates: Rates | None = None
+    limits: tuple[ToldLimit, ...] = ()
+    ticks: tuple[ToldTick, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What it would not tell, and why."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """Both venues, the pairs to be traded, and what a base is worth."""
+
+    venues: tuple[VenueFacts, ...]
+    pairs: tuple[Pair, ...]
+    prices: dict[str, Decimal]
+    """Home quote per base, by base; of those whose book could be read."""
+    fx: Decimal | None
+    """Home quote per away quote."""

@@ -1,0 +1,43 @@
+"""The way of a statement to risk. A statement that does not arrive is not repeated: the next one says it anew."""
+
+from typing import Protocol
+
+from arbshard.accounts.meter import Meter
+from arbshard.crashpoint import reach
+from arbshard.errors import TransportError
+from arbshard.log import get_logger
+from arbshard.wire.messages import Denied, Statement, decode_command_reply, encode
+
+
+class Transport(Protocol):
+    """What carries it: a ``RequestClient``."""
+
+    async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
+        """One question, one answer; raises ``TransportError``."""
+        ...
+
+
+class Statements:
+    """Sends statements, and notes what became of them."""
+
+    def __init__(self, transport: Transport, meter: Meter) -> None:
+        self._transport = transport
+        self._meter = meter
+        self._trouble = ""
+
+    async def send(self, statement: Statement) -> None:
+        """Tell risk."""
+        trouble = ""
+        reach("before_state")
+        try:
+            answer = decode_command_reply(await self._transport.request(encode(statement)))
+            if isinstance(answer, Denied):
+                self._meter.count("denied")
+                trouble = answer.why
+        except TransportError as error:
+            self._meter.count("silent")
+            trouble = str(error)
+        reach("after_state")
+        if trouble != self._trouble:
+            get_logger().warning("statement", venue=statement.venue, trouble=trouble or "none any more")
+            self._trouble = trouble

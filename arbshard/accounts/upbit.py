@@ -1,0 +1,247 @@
+"""Upbit's side of an account: myOrder and myAsset on the private WebSocket, balances and open orders by REST. Pure.
+
+A subscription is not acknowledged, so the list of subscriptions is asked for right after it: its answer tells that
+the stream is on. What each method promises stands in ``base.AccountVenue``.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Collection, Mapping
+from datetime import UTC
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import msgspec
+
+from arbshard.accounts.base import (
+    DETAIL_CHARS_MAX,
+    Balance,
+    Heard,
+    HeardBalances,
+    HeardFill,
+    HeardOrder,
+    Nothing,
+    Subscribed,
+    Turned,
+    amount,
+    secret_safe,
+)
+from arbshard.config import VenueConfig
+from arbshard.errors import FrameError, UsageError
+from arbshard.execution.live import limits
+from arbshard.execution.live.keys import Keys
+from arbshard.execution.live.requests import Request
+from arbshard.model.market import Side
+from arbshard.model.money import ZERO
+from arbshard.model.order import OrderState
+from arbshard.venues.frame import UNREADABLE, refusal_of
+
+_STATES: Final[Mapping[str, OrderState]] = {
+    "wait": "ACCEPTED",
+    "watch": "ACCEPTED",
+    "prevented": "ACCEPTED",
+    "trade": "PARTIAL",
+    "done": "FILLED",
+    "cancel": "CANCELED",
+}
+_SIDES: Final[Mapping[str, Side]] = {"BID": "buy", "ASK": "sell", "bid": "buy", "ask": "sell"}
+_PAGES_MAX = 10
+_RECENT_MAX = 1000
+_DATE_OFF_MS = 500
+"""The header has whole seconds."""
+
+
+class _Error(msgspec.Struct):
+    name: str | int = ""
+    message: str = ""
+
+
+class _Asset(msgspec.Struct):
+    currency: str
+    balance: Decimal
+    locked: Decimal
+
+
+class _Frame(msgspec.Struct):
+    """All that tells what a frame is, and an order's fields; other frames have none of these."""
+
+    type: str = ""
+    method: str = ""
+    error: _Error | None = None
+    assets: list[_Asset] = []
+    code: str = ""
+    uuid: str = ""
+    ask_bid: str = ""
+    state: str = ""
+    trade_uuid: str | None = None
+    price: Decimal | None = None
+    volume: Decimal | None = None
+    remaining_volume: Decimal | None = None
+    executed_volume: Decimal | None = None
+    trade_fee: Decimal | None = None
+    identifier: str | None = None
+    timestamp: int = 0
+
+
+class _Row(msgspec.Struct):
+    market: str
+    uuid: str
+    side: str
+    state: str
+    executed_volume: Decimal
+    remaining_volume: Decimal | None = None
+    identifier: str | None = None
+
+
+_frame = msgspec.json.Decoder(_Frame).decode
+_assets = msgspec.json.Decoder(list[_Asset]).decode
+_rows = msgspec.json.Decoder(list[_Row]).decode
+_row = msgspec.json.Decoder(_Row).decode
+
+
+def token(keys: Keys, nonce: str) -> str:
+    """A JWT for requests without parameters (HS512). It opens the account once, so it is shown to nobody."""
+    key, secret = keys.reveal()
+    header = _part(b'{"alg":"HS512","typ":"JWT"}')
+    signed = f"{header}.{_part(msgspec.json.encode({'access_key': key, 'nonce': nonce}))}"
+    return f"{signed}.{_part(hmac.digest(secret.encode(), signed.encode(), hashlib.sha512))}"
+
+
+class UpbitAccount:
+    """Implements ``AccountVenue``."""
+
+    name = "upbit"
+    ping_interval_s = 30.0
+    orders_per_page = 100
+
+    def address(self, config: VenueConfig) -> str:
+        """The configured address, else the public one with ``/private``."""
+        if not config.ws_url and not config.private_ws_url:
+            raise UsageError("venues.upbit.ws_url is empty: where is upbit to be heard?")
+        return secret_safe(self.name, config.private_ws_url or config.ws_url.rstrip("/") + "/private")
+
+    def headers(self, keys: Keys, nonce: str) -> tuple[tuple[str, str], ...]:
+        """The token."""
+        return (("Authorization", f"Bearer {token(keys, nonce)}"),)
+
+    def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[str, ...]:
+        """Orders and balances of all markets; the key was in the handshake."""
+        del keys, now_ms, window_ms
+        wanted = [{"ticket": ticket}, {"type": "myOrder"}, {"type": "myAsset"}]
+        asked = [{"ticket": ticket}, {"method": "LIST_SUBSCRIPTIONS"}]
+        return tuple(msgspec.json.encode(message).decode() for message in (wanted, asked))
+
+    def read(self, frame: bytes) -> Heard:
+        """See ``AccountVenue``."""
+        try:
+            heard = _frame(frame)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        if heard.type == "myOrder":
+            return _order(heard)
+        if heard.type == "myAsset":
+            return HeardBalances({one.currency: _balance(one) for one in heard.assets})
+        if heard.error is not None:
+            return Turned(f"{heard.error.name}: {heard.error.message}"[:DETAIL_CHARS_MAX])
+        return Subscribed() if heard.method == "LIST_SUBSCRIPTIONS" else Nothing()
+
+    def balances_call(self) -> Request:
+        """All currencies that were ever held."""
+        return Request("GET", "accounts", {}, limits.UPBIT_READ)
+
+    def balances_of(self, body: bytes) -> dict[str, Balance]:
+        """See ``AccountVenue``."""
+        try:
+            rows = _assets(body)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        found = {row.currency: _balance(row) for row in rows}
+        return {currency: one for currency, one in found.items() if one.free or one.locked}
+
+    def orders_call(self, page: int) -> Request | None:
+        """A hundred orders a page."""
+        if page > _PAGES_MAX:
+            return None
+        params = {"limit": str(self.orders_per_page), "page": str(page)}
+        return Request("GET", "orders/open", params, limits.UPBIT_READ)
+
+    def orders_of(self, body: bytes) -> list[HeardOrder]:
+        """See ``AccountVenue``."""
+        try:
+            return [_listed(row) for row in _rows(body)]
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+
+    def order_call(self, symbol: str, venue_order_id: str) -> Request:
+        """By the venue's id."""
+        del symbol
+        return Request("GET", "order", {"uuid": venue_order_id}, limits.UPBIT_READ)
+
+    def order_of(self, body: bytes) -> HeardOrder:
+        """See ``AccountVenue``."""
+        try:
+            return _listed(_row(body))
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+
+    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
+        """Those that have ended; all markets in one answer."""
+        del symbols
+        params = {"start_time": str(since_ms), "limit": str(_RECENT_MAX)}
+        return (Request("GET", "orders/closed", params, limits.UPBIT_READ),)
+
+    def clock_call(self) -> Request:
+        """The balances: every answer has the time in a header, and this needs no market's name."""
+        return self.balances_call()
+
+    def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
+        """By the header ``Date``: whole seconds, so the middle of that second."""
+        del body
+        try:
+            date = parsedate_to_datetime(headers["date"])
+        except (KeyError, ValueError) as error:
+            raise FrameError("shape", f"no usable Date header: {error}") from error
+        return round(date.replace(tzinfo=date.tzinfo or UTC).timestamp() * 1000) + _DATE_OFF_MS, _DATE_OFF_MS
+
+
+def _order(heard: _Frame) -> HeardOrder:
+    state, side = _STATES.get(heard.state), _SIDES.get(heard.ask_bid)
+    if state is None or side is None or not heard.code or not heard.uuid:
+        raise FrameError("shape", f"myOrder of state {heard.state!r}, side {heard.ask_bid!r}")
+    remaining = amount(heard.remaining_volume or ZERO, "remaining_volume")
+    fill = None
+    if heard.state == "trade":
+        fill = HeardFill(
+            trade_id=heard.trade_uuid or "",
+            quantity=amount(heard.volume, "volume"),
+            price=amount(heard.price, "price"),
+            fee=amount(heard.trade_fee, "trade_fee"),
+            fee_currency=heard.code.partition("-")[0],
+        )
+        if not fill.trade_id:
+            raise FrameError("shape", "a trade without an id")
+        state = state if remaining else "FILLED"
+    filled = amount(heard.executed_volume or ZERO, "executed_volume")
+    name = heard.identifier or ""
+    return HeardOrder(name, heard.uuid, heard.code, side, state, filled, remaining, heard.timestamp, fill)
+
+
+def _listed(row: _Row) -> HeardOrder:
+    state, side = _STATES.get(row.state), _SIDES.get(row.side)
+    if state is None or side is None:
+        raise FrameError("shape", f"an order of state {row.state!r}, side {row.side!r}")
+    filled = amount(row.executed_volume, "executed_volume")
+    if state == "ACCEPTED" and filled:
+        state = "PARTIAL"
+    remaining = amount(row.remaining_volume or ZERO, "remaining_volume")
+    return HeardOrder(row.identifier or "", row.uuid, row.market, side, state, filled, remaining, 0)
+
+
+def _balance(asset: _Asset) -> Balance:
+    return Balance(amount(asset.balance, "balance"), amount(asset.locked, "locked"))
+
+
+def _part(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

@@ -1,0 +1,15 @@
+"""The venues whose accounts can be watched, by name."""
+
+from arbshard.accounts.base import AccountVenue
+from arbshard.accounts.binance import BinanceAccount
+from arbshard.accounts.upbit import UpbitAccount
+
+
+def account_venues() -> tuple[AccountVenue, ...]:
+    """All of them."""
+    return (UpbitAccount(), BinanceAccount())
+
+
+def account_venue(name: str) -> AccountVenue:
+    """The one called ``name``. Raises ``KeyError``."""
+    return {venue.name: venue for venue in account_venues()}[name]

@@ -1,0 +1,127 @@
+"""One venue's account, watched: its private stream, what is asked after a loss of it, and the polling of balances.
+
+``main`` runs one per venue. Each of its three tasks ends only by being cancelled, or by a defect.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from arbshard.accounts.asking import Questioned
+from arbshard.accounts.base import AccountVenue, HeardBalances, HeardOrder
+from arbshard.accounts.meter import VenueMeter
+from arbshard.accounts.orders import VenueOrders
+from arbshard.accounts.poller import Poller, Sight
+from arbshard.accounts.recovery import recover
+from arbshard.accounts.stream import PrivateStream
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.errors import FrameError, VenueUnavailable
+from arbshard.execution.live.keys import Keys
+from arbshard.log import get_logger
+from arbshard.wire.messages import Statement
+from arbshard.wire.order_events import OrderEvent
+
+_RECOVER_TRIES = 5
+_RECOVER_PAUSE_S = 1.0
+
+
+class VenueWatch:
+    """Implements ``stream.Listener`` for one venue."""
+
+    def __init__(
+        self,
+        venue: AccountVenue,
+        config: Config,
+        keys: Keys,
+        asker: Questioned,
+        orders: VenueOrders,
+        publish: Callable[[OrderEvent], None],
+        send: Callable[[Statement], Awaitable[None]],
+        set_clock: Callable[[int], None],
+        meter: VenueMeter,
+        clock: Clock,
+    ) -> None:
+        """``set_clock``: to sign with the venue's time, told as ms ahead of ours. Raises ``UsageError``."""
+        self._venue = venue
+        self._asker = asker
+        self._orders = orders
+        self._publish = publish
+        self._meter = meter
+        self._balance_changes = 0
+        self._came_up = asyncio.Event()
+        self._sign_ahead = set_clock
+        live = config.live
+        self._stream = PrivateStream(
+            venue,
+            config.venues.get(venue.name),
+            keys,
+            self,
+            meter,
+            clock,
+            live.recv_window_ms,
+            config.run.receiver,
+        )
+        self._poller = Poller(
+            venue, asker, self._look, send, self._set_clock, meter, clock, live.reconcile_every_s
+        )
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            await self._poller.measure_clock()  # the subscription is signed with the venue's time
+        except (VenueUnavailable, FrameError) as error:
+            get_logger().warning("the venue's time is not known", venue=self._venue.name, why=str(error))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stream.run(), name=f"{self._venue.name}-stream")
+            tasks.create_task(self._poller.run(), name=f"{self._venue.name}-poller")
+            tasks.create_task(self._recover(), name=f"{self._venue.name}-recovery")
+
+    async def state(self) -> None:
+        """Tell risk once more how the account stands: the last word of a run."""
+        await self._poller.state()
+
+    def on_up(self) -> None:
+        """See ``Listener``."""
+        self._came_up.set()
+        self._poller.nudge()
+
+    def on_order(self, heard: HeardOrder) -> None:
+        """See ``Listener``."""
+        repeated, foreign = self._orders.repeated, self._orders.foreign
+        event = self._orders.take(heard)
+        self._poller.nudge()
+        if event is not None:
+            self._meter.count("events")
+            self._publish(event)
+        elif self._orders.foreign != foreign:
+            self._meter.count("foreign")
+        elif self._orders.repeated != repeated:
+            self._meter.count("repeated")
+
+    def on_balances(self, heard: HeardBalances) -> None:
+        """See ``Listener``."""
+        self._balance_changes += len(heard.balances)
+        self._poller.nudge()
+
+    def _look(self) -> Sight:
+        return Sight(self._stream.is_up, self._orders.changes + self._balance_changes)
+
+    def _set_clock(self, ahead_ms: int) -> None:
+        self._stream.ahead_ms = ahead_ms
+        self._sign_ahead(ahead_ms)
+
+    async def _recover(self) -> None:
+        while True:
+            await self._came_up.wait()
+            self._came_up.clear()
+            for number in range(_RECOVER_TRIES):
+                try:
+                    since_ms = self._stream.lost_ms + self._stream.ahead_ms
+                    told = await recover(self._venue, self._asker, self._orders, since_ms, self.on_order)
+                except (VenueUnavailable, FrameError) as error:
+                    self._meter.count("poll_errors")
+                    get_logger().warning("orders not recovered", venue=self._venue.name, why=str(error))
+                    await asyncio.sleep(_RECOVER_PAUSE_S * (number + 1))
+                else:
+                    get_logger().info("orders since the loss", venue=self._venue.name, told=told)
+                    break

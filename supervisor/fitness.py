@@ -1,0 +1,32 @@
+"""Before a live run starts: the checks of ``arbshard doctor``, none of which may fail when orders are to be sent."""
+
+from collections.abc import Callable
+
+from arbshard.accounts.checks import Check, examine
+from arbshard.accounts.probing import gather_facts
+from arbshard.config import Config
+from arbshard.errors import UsageError
+from arbshard.execution.live.keys import load_keys
+from arbshard.log import get_logger
+from arbshard.model.universe import Universe
+
+
+async def require_fit(config: Config, universe: Universe, alert: Callable[[str], None]) -> None:
+    """Raises ``UsageError`` when a check fails; in a dry run ``alert`` is told instead. Warnings are logged."""
+    checks = examine(config, await gather_facts(config, universe, load_keys(config)))
+    for check in checks:
+        if check.verdict == "warning":
+            get_logger().warning("doctor", venue=check.venue, check=check.name, found=check.found)
+    failed = [check for check in checks if check.verdict == "fail"]
+    get_logger().info("doctor", checks=len(checks), failed=len(failed))
+    if not failed:
+        return
+    if not config.live.dry_run:
+        raise UsageError(f"not fit to trade, see 'arbshard doctor': {'; '.join(map(_line, failed))}")
+    for check in failed:
+        alert(f"doctor: {_line(check)}")
+
+
+def _line(check: Check) -> str:
+    advice = f" ({check.advice})" if check.advice else ""
+    return f"{check.venue} {check.name}: {check.found}{advice}"

@@ -1,0 +1,35 @@
+"""Signatures of both kinds."""
+
+import base64
+
+import pytest
+
+from arbshard.accounts.signing import sign
+from arbshard.errors import UsageError
+from arbshard.execution.live.keys import Keys
+
+
+def test_the_published_example(binance_keys):
+    payload = (
+        "symbol=LTCBTC&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=0.1"
+        "&recvWindow=5000&timestamp=1499827319559"
+    )
+    assert sign(binance_keys, payload) == "c8db56825ae71d6d79447849e617115f4a920fa2acdcab2b053c4b2838bd6b71"
+
+
+def test_ed25519():
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    private = ed25519.Ed25519PrivateKey.generate()
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    signature = sign(Keys("binance", "k", pem), "apiKey=k&timestamp=1")
+    private.public_key().verify(base64.b64decode(signature), b"apiKey=k&timestamp=1")  # raises when it is not
+
+
+def test_a_private_key_that_cannot_be_read_is_never_shown():
+    secret = "-----BEGIN PRIVATE KEY-----\nnothing\n-----END PRIVATE KEY-----"
+    with pytest.raises(UsageError) as caught:
+        sign(Keys("binance", "k", secret), "x")
+    assert "nothing" not in str(caught.value)
