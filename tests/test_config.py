@@ -127,7 +127,7 @@ class TestWrongValues:
         ("text", "path", "choices"),
         [
             ('[run]\ndoorbell = "bell"', "run.doorbell: ", ("pipe", "zmq")),
-            ('mode = "live"', "mode: ", ("paper",)),
+            ('mode = "real"', "mode: ", ("paper", "live")),
             ('[sim]\nregime = "wild"', "sim.regime: ", ("calm", "crash")),
         ],
     )
@@ -191,6 +191,13 @@ class TestAcrossKeys:
 
     def test_edges(self, problem):
         assert problem("[strategy]\nmin_edge_bps = 31") == "strategy: min_edge_bps is above entry_bps"
+
+    @pytest.mark.parametrize(
+        "text", ["order_timeout_s = 10", "recv_window_ms = 10000", "not_found_after_s = 5"]
+    )
+    def test_an_order_is_not_given_up_while_it_may_arrive(self, problem, text):
+        said = problem(f"[live]\n{text}")
+        assert said.startswith("live: not_found_after_s must be above order_timeout_s and recv_window_ms")
 
     @pytest.mark.parametrize("venue", ["upbit", "binance"])
     def test_public_data_needs_addresses(self, problem, venue):

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from arbshard.cli.options import ConfigOption, NameOption, StateOption, running_files
-from arbshard.config import load_config
+from arbshard.config import Config, load_config
 from arbshard.errors import UsageError
 
 
@@ -31,6 +32,9 @@ def run(
     keep_positions: Annotated[
         bool, typer.Option("--keep-positions", help="Leave positions open at the end.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help='Send orders. Needs mode = "live"; without it, live runs dry.')
+    ] = False,
 ) -> None:
     """Run the whole system until it is stopped."""
     if duration is not None and not 0 < duration < 1e9:
@@ -52,8 +56,28 @@ def run(
     from supervisor.main import Options
     from supervisor.main import run as supervise
 
-    code = supervise(load_config(config, overrides), Options(duration, summary, keep_positions))
+    checked = _checked(load_config(config, overrides), sends=live)
+    code = supervise(checked, Options(duration, summary, keep_positions))
     raise typer.Exit(code)
+
+
+def _checked(config: Config, *, sends: bool) -> Config:
+    """``config`` with the sending on only if a person said so now. Raises ``UsageError``."""
+    if config.mode == "paper":
+        if sends:
+            raise UsageError(
+                '--live: the configuration says mode = "paper"; orders are sent with mode = "live", '
+                "as in configs/sim-live.toml and configs/live.example.toml"
+            )
+        return config
+    from arbshard.execution.live.clients import require_ccxt
+    from arbshard.execution.live.keys import load_keys
+
+    require_ccxt()
+    load_keys(config)  # only to see that they are there: each process reads them for itself
+    if not sends:
+        typer.echo("DRY RUN: no order is sent (--live sends)", err=True)
+    return replace(config, live=replace(config.live, dry_run=not sends))
 
 
 def stop(

@@ -6,9 +6,10 @@ An empty file is a valid one: the embedded exchanges, on paper.
 from arbshard.config.execution import ExecutionConfig, PaperConfig
 from arbshard.config.file import change_limits, load_config
 from arbshard.config.limits import LimitsConfig, zone_of
+from arbshard.config.live import LiveConfig
 from arbshard.config.root import Config
 from arbshard.config.run import RunConfig
-from arbshard.config.sim import Regime, SimConfig
+from arbshard.config.sim import FaultsConfig, Regime, SimAccountsConfig, SimConfig, SimPermissions
 from arbshard.config.strategy import DataConfig, SeriesConfig, SizingConfig, StrategyConfig
 from arbshard.config.venues import VenueConfig, VenuesConfig
 
@@ -16,12 +17,16 @@ __all__ = [
     "Config",
     "DataConfig",
     "ExecutionConfig",
+    "FaultsConfig",
     "LimitsConfig",
+    "LiveConfig",
     "PaperConfig",
     "Regime",
     "RunConfig",
     "SeriesConfig",
+    "SimAccountsConfig",
     "SimConfig",
+    "SimPermissions",
     "SizingConfig",
     "StrategyConfig",
     "VenueConfig",

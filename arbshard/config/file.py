@@ -108,6 +108,11 @@ def _check(config: Config, where: str) -> Config:
             venue = config.venues.get(name)
             if not venue.ws_url or not venue.rest_url:
                 raise ConfigError(where, f'venues.{name}: data = "public" needs ws_url and rest_url')
+    if config.live.not_found_after_s <= max(config.live.order_timeout_s, config.live.recv_window_ms / 1000):
+        raise ConfigError(
+            where,
+            "live: not_found_after_s must be above order_timeout_s and recv_window_ms: an order may still arrive",
+        )
     if config.sizing.order_notional_min > config.sizing.order_notional_max:
         raise ConfigError(where, "sizing: order_notional_min is above order_notional_max")
     if config.strategy.min_edge_bps > config.strategy.entry_bps:

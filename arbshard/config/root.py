@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from arbshard.config.execution import ExecutionConfig, PaperConfig
 from arbshard.config.limits import LimitsConfig
+from arbshard.config.live import LiveConfig
 from arbshard.config.run import RunConfig
 from arbshard.config.section import Section
 from arbshard.config.sim import SimConfig
@@ -21,9 +22,10 @@ class Config(Section, frozen=True):
 
     name: Name = "sim"
     """Separates instances: each name has its own run directory, state directory and ledger."""
-    mode: Literal["paper"] = "paper"
+    mode: Literal["paper", "live"] = "paper"
+    """``paper``: orders reach nobody. ``live``: orders go to the venues' accounts, if ``live.dry_run`` is off."""
     data: Literal["sim", "public"] = "sim"
-    """``sim``: the embedded simulated exchanges. ``public``: real public feeds (orders stay on paper)."""
+    """``sim``: the embedded simulated exchanges and their accounts. ``public``: the real ones."""
     reporting: Literal["KRW"] = "KRW"
     state_dir: str = ""
     """Where ledger and logs are kept; empty for ``$XDG_STATE_HOME/arbshard``."""
@@ -36,4 +38,5 @@ class Config(Section, frozen=True):
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     execution: ExecutionConfig = msgspec.field(default_factory=ExecutionConfig)
     paper: PaperConfig = msgspec.field(default_factory=PaperConfig)
+    live: LiveConfig = msgspec.field(default_factory=LiveConfig)
     sim: SimConfig = msgspec.field(default_factory=SimConfig)

@@ -15,6 +15,10 @@ class VenueConfig(Section, frozen=True, kw_only=True):
     ws_url: str = ""
     """Empty with ``data = "sim"``: the simulated exchange's own address."""
     rest_url: str = ""
+    private_ws_url: str = ""
+    """Where the account's own events come from; empty: beside ``ws_url``, as the venue has it."""
+    ca_file: str = ""
+    """Certificate authorities (PEM) to trust for this venue; empty: those of the system."""
     symbols_per_connection: Annotated[int, Meta(ge=1, le=500)] = 100
     depth: Annotated[int, Meta(ge=1, le=30)] = 15
     """Levels to subscribe to; rounded up to what the venue offers."""

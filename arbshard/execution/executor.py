@@ -8,10 +8,11 @@ has settled.
 import asyncio
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from arbshard.clock import Clock
-from arbshard.config import ExecutionConfig, PaperConfig
+from arbshard.config import ExecutionConfig, LiveConfig, PaperConfig
+from arbshard.crashpoint import reach
 from arbshard.engine.closing import close_now
 from arbshard.engine.edge import edge_at, terms_of
 from arbshard.engine.engine import Entry, Exit, Trade, held_of
@@ -28,6 +29,12 @@ from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
+
+if TYPE_CHECKING:
+    from arbshard.execution.live.executor import LiveExecutor, LiveObserver
+    from arbshard.execution.live.port import LivePort
+
+_REFUSED = ("REJECTED", "CANCELED")
 
 
 class Observer(Protocol):
@@ -212,22 +219,29 @@ class BaseExecutor:
 
     async def _run(self, machine: TwoLeg) -> Outcome:
         home, away = self.pair.home, self.pair.away
+        asked = 0
         while True:
             match machine.next_step(self._books.tradable(home), self._books.tradable(away)):
                 case Send(orders):
+                    asked = 0
                     await self._send_all(machine, orders)
                 case Ask(orders):
-                    for order in orders:
-                        await self._record(machine, await self._port.ask(order))
-                    if any(not result.is_final for result in machine.results):
-                        await self._pause()
+                    await self._pause_to_ask(orders, asked)
+                    asked += 1
+                    for result in await asyncio.gather(*(self._port.ask(order) for order in orders)):
+                        if asked == 1 or machine.is_news(
+                            result
+                        ):  # once is enough to say that nothing is known
+                            await self._record(machine, result)
                 case Pause():
                     await self._pause()
                 case Done(closed):
                     fx = self._books.fx() or machine.intent.fx
+                    reach("before_conclude")
                     settled = await self._risk.conclude(
                         machine.intent.intent_id, self._mark(machine.intent), fx, done=closed
                     )
+                    reach("after_conclude")
                     self._settle(settled)
                     return Outcome(None, settled)
 
@@ -235,8 +249,9 @@ class BaseExecutor:
         for order in orders:
             if order.role != "leg":
                 await self._risk.extend(machine.intent.intent_id, order)
+                reach("after_extend")
         results = await asyncio.gather(*(self._send(machine, order) for order in orders))
-        if any(result.state == "REJECTED" and result.order.role != "leg" for result in results):
+        if any(result.state in _REFUSED and result.order.role != "leg" for result in results):
             await self._pause()  # a venue that refuses would otherwise be asked again at once, without end
 
     async def _send(self, machine: TwoLeg, order: Order) -> OrderResult:
@@ -248,10 +263,17 @@ class BaseExecutor:
         machine.record(result)
         if result.is_final:
             self._observer.order_done(result)
+        reach("before_report")
         await self._risk.report(machine.intent.intent_id, result)
+        reach("after_report")
 
     async def _pause(self) -> None:
         await asyncio.sleep(self._execution.retry_ms / 1000)
+
+    async def _pause_to_ask(self, orders: tuple[Order, ...], asked: int) -> None:
+        """Before ``orders`` are asked about, ``asked`` times already; the first time there is no pause."""
+        if asked and orders:
+            await self._pause()
 
     def _mark(self, intent: Intent) -> Decimal:
         """Home price of the base: the book's bid, or what the intent was ready to trade at."""
@@ -286,6 +308,18 @@ class ExecutorFactory:
         port = PaperPort(pair, paper, self._books)
         executor = PaperExecutor(
             pair, port, self._risk, self._books, self._execution, self._clock, self._observer
+        )
+        self._executors[pair.base] = executor
+        return executor
+
+    def create_live_executor(
+        self, pair: Pair, port: "LivePort", live: LiveConfig, observer: "LiveObserver"
+    ) -> "LiveExecutor":
+        """A new live executor for ``pair``, in place of any it had. ``port`` is shared by all of a process."""
+        from arbshard.execution.live.executor import LiveExecutor
+
+        executor = LiveExecutor(
+            pair, port, self._risk, self._books, self._execution, live, self._clock, observer
         )
         self._executors[pair.base] = executor
         return executor

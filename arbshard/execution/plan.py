@@ -31,7 +31,7 @@ def plan_entry(trade: Entry, intent_id: str, now_ms: int) -> Intent:
     buy, sell = (home, away) if buys_home else (away, home)
     kept = base_kept(buy)
     whole = max(buy, sell, key=lambda leg: leg.rules.lot) if kept == ONE else buy
-    quantity = _lots(edge.buy_quantity, whole)
+    quantity = whole.rules.round_quantity(min(_lots(edge.buy_quantity, whole), _most(home, away)))
     bought = make_order(
         buy,
         "buy",
@@ -80,8 +80,10 @@ def plan_exit(
     buys_home = trade.direction == "buy_home"
     home, away = trade.pair.home, trade.pair.away
     buy, sell = (home, away) if buys_home else (away, home)
-    to_buy = ceil_to(max(position.short_base - max(residue, ZERO), ZERO) / base_kept(buy), buy.rules.lot)
-    to_sell = sell.rules.round_quantity(max(position.long_base + min(residue, ZERO), ZERO))
+    most = _most(home, away)  # what is more is left to the next exit
+    wanted = min(max(position.short_base - max(residue, ZERO), ZERO) / base_kept(buy), most)
+    to_buy = ceil_to(wanted, buy.rules.lot)
+    to_sell = sell.rules.round_quantity(min(max(position.long_base + min(residue, ZERO), ZERO), most))
     bought = make_order(
         buy,
         "buy",
@@ -111,6 +113,11 @@ def plan_exit(
         fx=FxQuote(exact(trade.fx[0]), exact(trade.fx[1])),
         decided_ms=now_ms,
     )
+
+
+def _most(home: Leg, away: Leg) -> Decimal:
+    """The largest quantity that one order may have on either venue."""
+    return min(home.rules.quantity_max, away.rules.quantity_max)
 
 
 def _lots(quantity: float, leg: Leg) -> Decimal:

@@ -96,6 +96,16 @@ class TwoLeg:
             result = replace(result, fills=tuple(fills.values()))
         self._results[result.order.client_id] = result
 
+    def is_news(self, result: OrderResult) -> bool:
+        """Whether ``result`` says anything that was not recorded yet."""
+        old = self._results.get(result.order.client_id)
+        known = {fill.fill_id for fill in old.fills} if old is not None else set()
+        return (
+            old is None
+            or result.state != old.state
+            or any(fill.fill_id not in known for fill in result.fills)
+        )
+
     @property
     def results(self) -> tuple[OrderResult, ...]:
         """All orders of the intent that were sent, and how they stand."""
@@ -103,8 +113,17 @@ class TwoLeg:
 
     @property
     def follow_ups(self) -> int:
-        """How many hedges and unwinds have been sent."""
+        """How many hedges and unwinds there have been, sent or not."""
         return sum(1 for result in self._results.values() if result.order.role != "leg")
+
+    @property
+    def tries(self) -> int:
+        """How many of them a venue has looked at: one that was never accepted is no reason to reach farther."""
+        return sum(
+            1
+            for result in self._results.values()
+            if result.order.role != "leg" and (result.fills or result.state != "CANCELED")
+        )
 
     @property
     def imbalance(self) -> Decimal:
@@ -150,9 +169,7 @@ class TwoLeg:
         lagging = self._leg_on(side)
         leading = self._pair.away if lagging is self._pair.home else self._pair.home
         tries = self._execution.hedge_tries
-        prefer_hedge = (self.follow_ups // tries) % 2 == 0 and self._is_near(
-            lagging, side, books[lagging.market]
-        )
+        prefer_hedge = (self.tries // tries) % 2 == 0 and self._is_near(lagging, side, books[lagging.market])
         for leg in (lagging, leading) if prefer_hedge else (leading, lagging):
             quantity = leg.rules.round_quantity(
                 abs(excess) / base_kept(leg) if side == "buy" else abs(excess)
@@ -183,7 +200,7 @@ class TwoLeg:
         return best <= limit * (1 + reach) if side == "buy" else best >= limit * (1 - reach)
 
     def _slip(self, side: Side) -> Decimal:
-        doubled = Decimal(str(self._execution.max_hedge_slippage_bps)) * (1 << min(self.follow_ups, 10))
+        doubled = Decimal(str(self._execution.max_hedge_slippage_bps)) * (1 << min(self.tries, 10))
         slip = min(doubled, _SLIPPAGE_BPS_MAX) / BPS
         return slip if side == "buy" else -slip
 

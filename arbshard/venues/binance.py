@@ -36,7 +36,7 @@ STREAMS_PER_MESSAGE = 100
 NO_STEP = Decimal("0.00000001")
 """Tick or lot where the venue has switched the rule off: it keeps eight decimals."""
 NO_LIMIT = Decimal(10) ** 18
-"""Largest notional where the venue has switched the rule off."""
+"""Largest notional or quantity where the venue has switched the rule off."""
 
 _QUOTE = "USDT"
 _MARKETS_PATH = "/api/v3/exchangeInfo"
@@ -105,6 +105,7 @@ class _Filter(msgspec.Struct, rename="camel"):
     tick_size: Decimal = ZERO
     step_size: Decimal = ZERO
     min_qty: Decimal = ZERO
+    max_qty: Decimal = ZERO
     min_notional: Decimal = ZERO
     max_notional: Decimal = ZERO
 
@@ -261,7 +262,7 @@ def _rules(row: _SymbolRow) -> MarketRules:
     none = _Filter(filter_type="")
     price, lot = by_type.get("PRICE_FILTER", none), by_type.get("LOT_SIZE", none)
     notionals = (by_type.get("NOTIONAL", none), by_type.get("MIN_NOTIONAL", none))
-    amounts = (price.tick_size, lot.step_size, lot.min_qty)
+    amounts = (price.tick_size, lot.step_size, lot.min_qty, lot.max_qty)
     limits = tuple(amount for each in notionals for amount in (each.min_notional, each.max_notional))
     for amount in (*amounts, *limits):
         if not amount.is_finite() or amount < 0:
@@ -273,4 +274,5 @@ def _rules(row: _SymbolRow) -> MarketRules:
         quantity_min=max(lot.min_qty, step),
         notional_min=max(each.min_notional for each in notionals),
         notional_max=min(each.max_notional or NO_LIMIT for each in notionals),
+        quantity_max=lot.max_qty or NO_LIMIT,
     )

@@ -5,6 +5,22 @@ from arbshard.model.refusal import Refusal
 DATA_REFUSALS = tuple(reason for reason in Refusal if 200 <= reason < 300 or reason is Refusal.NOT_FUNDED)
 """Reasons that are found in the worker, before risk is asked."""
 
+LIVE_COUNTERS = (
+    "asks",
+    "unknown",
+    "dry_run",
+    "budget_waits",
+    "budget_refused",
+    "rate_limited",
+    "warm_failed",
+    "unreadable",
+    "events",
+    "events_lost",
+    "events_bad",
+)
+"""With ``mode = "live"``. ``asks``: questions how an order stands; ``unknown``: orders whose end did not come in
+time; ``budget_waits`` and ``budget_refused``: calls that had to wait for the rate budget, and that did not get it;
+``rate_limited``: answers 429 and 418; ``events``: private events heard of our orders."""
 
 COUNTERS = (
     "pid",
@@ -31,8 +47,10 @@ COUNTERS = (
     "fills",
     "busy",
     "errors",
+    *LIVE_COUNTERS,
     *(f"refusal_{reason.name}" for reason in DATA_REFUSALS),
 )
 
-HISTOGRAMS = ("receive_decision", "decision_approval", "loop_gap")
-"""Nanoseconds. ``loop_gap``: how late the worker's timer came: the longest anything waited."""
+HISTOGRAMS = ("receive_decision", "decision_approval", "decision_wire", "loop_gap")
+"""Nanoseconds. ``decision_wire``: until a leg's request was handed to the socket, live only. ``loop_gap``: how late
+the worker's timer came: the longest anything waited."""

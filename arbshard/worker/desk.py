@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from functools import partial
 from itertools import cycle
+from typing import TYPE_CHECKING
 
 from arbshard.clock import Clock
 from arbshard.config import Config
@@ -24,6 +25,11 @@ from arbshard.wire.messages import Available, Welcome
 from arbshard.worker.meter import Meter
 from arbshard.worker.risk_link import RiskLink
 
+if TYPE_CHECKING:
+    from arbshard.execution.live.port import LivePort
+
+_FUND_AGAIN_S = 0.25
+
 
 class Desk:
     """One shard's executors and the mirror of what risk knows of its pairs."""
@@ -37,7 +43,11 @@ class Desk:
         clock: Clock,
         meter: Meter,
         on_failure: Callable[[BaseException], None],
+        port: "LivePort | None" = None,
     ) -> None:
+        """``port``: the way to the venues, live."""
+        assert (port is not None) == (config.mode == "live"), config.mode
+        self._port = port
         self._engine = engine
         self._executors = executors
         self._risk = risk
@@ -72,8 +82,10 @@ class Desk:
             self._spawn(self._resume(state, taken_over))
         for state in self._engine.pairs.values():
             self._refresh(state)
-            if self._config.mode == "paper":
+            if self._port is None:
                 self._executors.create_paper_executor(state.pair, self._config.paper)
+            else:
+                self._executors.create_live_executor(state.pair, self._port, self._config.live, self._meter)
 
     @property
     def busy(self) -> int:
@@ -140,7 +152,7 @@ class Desk:
         return plan_entry(entry, f"{self._prefix}-0", self._clock.wall_ms()) if entry is not None else None
 
     def fund(self) -> None:
-        """Have the paper inventory of pairs opened whose price has become known."""
+        """Have pairs funded whose price has become known: on paper with inventory, live with what venues state."""
         for base, state in self._engine.pairs.items():
             if base in self._funded or base in self._funding or state.home.top is None:
                 continue
@@ -157,9 +169,12 @@ class Desk:
         top = state.home.top
         assert top is not None, state.pair.base
         funded = await self._risk.fund(state.pair.base, exact(top.best_bid))
-        self._funded.add(state.pair.base)
+        if funded is None:
+            await asyncio.sleep(_FUND_AGAIN_S)
+        else:
+            self._funded.add(state.pair.base)
+            self._update_funds(funded.available)
         self._funding.discard(state.pair.base)
-        self._update_funds(funded.available)
 
     async def _resume(self, state: PairState, taken_over: OpenIntent) -> None:
         intent = taken_over.intent

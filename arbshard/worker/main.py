@@ -7,8 +7,10 @@ import argparse
 import asyncio
 import os
 import signal
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
@@ -20,7 +22,7 @@ from arbshard.execution.executor import ExecutorFactory
 from arbshard.log import get_logger, setup
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import FxQuote
-from arbshard.model.market import Leg
+from arbshard.model.market import Leg, Pair
 from arbshard.model.money import exact, use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
@@ -30,6 +32,7 @@ from arbshard.shm.doorbell import ShardWaiter
 from arbshard.shm.pages import PageWriter
 from arbshard.venues.registry import VENUES
 from arbshard.wire.doorbell import BusBell
+from arbshard.wire.messages import Welcome
 from arbshard.wire.request import RequestClient
 from arbshard.worker.counters import COUNTERS
 from arbshard.worker.desk import Desk
@@ -39,6 +42,9 @@ from arbshard.worker.meter import Meter
 from arbshard.worker.risk_link import Fenced, RiskLink
 from arbshard.worker.risk_page import RiskPage
 from arbshard.worker.standing_orders import StandingOrders
+
+if TYPE_CHECKING:
+    from arbshard.worker.live import LiveSide
 
 _RISK_TIMEOUT_MS = 500
 _RISK_TRIES = 2
@@ -83,6 +89,55 @@ def _risk_client(files: RunFiles, config: Config) -> RequestClient:
     return RequestClient(endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)
 
 
+def _live_side(
+    config: Config,
+    files: RunFiles,
+    shard: int,
+    legs: Sequence[Leg],
+    books: FeedBooks,
+    clock: SystemClock,
+    meter: Meter,
+    fail: Callable[[BaseException], None],
+) -> "LiveSide | None":
+    """None on paper, where none of it is even imported."""
+    if config.mode == "paper":
+        return None
+    from arbshard.worker.live import LiveSide
+
+    return LiveSide(config, files, shard, legs, books, clock, meter.count, fail)
+
+
+class _End:
+    """How this process ends: the first word counts."""
+
+    def __init__(self) -> None:
+        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def stop(self, code: int) -> None:
+        """With this exit code."""
+        if not self.code.done():
+            self.code.set_result(code)
+
+    def fail(self, error: BaseException) -> None:
+        """Because of this."""
+        if isinstance(error, Fenced):
+            get_logger().warning("fenced", why=str(error))
+            self.stop(5)
+        else:
+            get_logger().error("a trade ended in a defect", exc_info=error)
+            self.stop(1)
+
+
+async def _greet(risk: RiskLink, pairs: Sequence[Pair], ended: asyncio.Future[int]) -> Welcome | None:
+    """Risk's answer to our first word; None when this process was told to end before it came."""
+    hello = asyncio.ensure_future(risk.hello(os.getpid(), tuple(pair.base for pair in pairs)))
+    await asyncio.wait((hello, ended), return_when=asyncio.FIRST_COMPLETED)
+    if not hello.done():
+        hello.cancel()
+        return None
+    return hello.result()
+
+
 async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
     files = RunFiles(arguments.run_dir)
     config, universe = _load(files)
@@ -92,20 +147,7 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
     pairs = universe.pairs_of(arguments.shard)
     legs = [universe.fx, *(leg for pair in pairs for leg in (pair.home, pair.away))]
     clock = SystemClock()
-    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def stop(code: int) -> None:
-        if not ended.done():
-            ended.set_result(code)
-
-    def fail(error: BaseException) -> None:
-        if isinstance(error, Fenced):
-            log.warning("fenced", why=str(error))
-            stop(5)
-        else:
-            log.error("a trade ended in a defect", exc_info=error)
-            stop(1)
-
+    end = _End()
     bell = BusBell(files.bus_endpoint, arguments.shard) if config.run.doorbell == "zmq" else None
     with (
         PageWriter.create(files.worker_page(arguments.shard), COUNTERS, meter_type.histograms) as page,
@@ -119,34 +161,39 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
         engine = ArbitrageEngine(pairs, universe.fx, config)
         risk = RiskLink(client, arguments.shard, arguments.epoch, lambda: meter.count("silent"))
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
-        executors = ExecutorFactory(
-            risk, FeedBooks(feed, engine, universe.fx, age_ns_max, clock), config.execution, clock, meter
+        feed_books = FeedBooks(feed, engine, universe.fx, age_ns_max, clock)
+        executors = ExecutorFactory(risk, feed_books, config.execution, clock, meter)
+        live = _live_side(config, files, arguments.shard, legs, feed_books, clock, meter, end.fail)
+        port = live.port if live is not None else None
+        desk = Desk(engine, executors, risk, config, clock, meter, end.fail, port)
+        orders = StandingOrders(risk, risk_page, end.fail)
+        loop = ShardLoop(
+            books, waiter, feed, engine, desk, orders, meter, clock, end.stop, config.run.spin_us
         )
-        desk = Desk(engine, executors, risk, config, clock, meter, fail)
-        orders = StandingOrders(risk, risk_page, fail)
-        loop = ShardLoop(books, waiter, feed, engine, desk, orders, meter, clock, stop, config.run.spin_us)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop, 0)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.stop, 0)
         try:
-            hello = asyncio.ensure_future(risk.hello(os.getpid(), tuple(pair.base for pair in pairs)))
-            await asyncio.wait((hello, ended), return_when=asyncio.FIRST_COMPLETED)
-            if not hello.done():
-                hello.cancel()
-                return await ended
-            desk.take_over(hello.result(), arguments.shard, arguments.epoch)
+            welcome = await _greet(risk, pairs, end.code)
+            if welcome is None:
+                return await end.code
+            if live is not None:
+                await live.start(welcome.tag)
+            desk.take_over(welcome, arguments.shard, arguments.epoch)
             desk.start_rehearsing()
-            orders.take(hello.result())
+            orders.take(welcome)
             log.info("trading", pairs=len(pairs), epoch=arguments.epoch)
             keep_what_is_there()
             loop.start()
-            return await ended
+            return await end.code
         except Fenced as error:
-            fail(error)
-            return await ended
+            end.fail(error)
+            return await end.code
         finally:
             loop.close()
             await orders.close()
             await desk.close()
-            log.info("ended", code=ended.result() if ended.done() else None)
+            if live is not None:
+                await live.close()
+            log.info("ended", code=end.code.result() if end.code.done() else None)
 
 
 def main(meter_type: type[Meter] = Meter) -> int:

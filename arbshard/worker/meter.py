@@ -11,7 +11,7 @@ from arbshard.worker.feed import ShardFeed
 
 
 class Meter:
-    """Implements ``execution.executor.Observer``; the tick path calls ``decided`` only."""
+    """Implements ``execution.live.executor.LiveObserver``; the tick path calls ``decided`` only."""
 
     histograms: tuple[str, ...] = HISTOGRAMS
     """Names of those on its page."""
@@ -21,6 +21,7 @@ class Meter:
         self._ticks = page.counter("ticks")
         self._decision = page.histogram("receive_decision")
         self._approval = page.histogram("decision_approval")
+        self._wire = page.histogram("decision_wire")
         self._loop_gap = page.histogram("loop_gap")
         self._refusals = {reason: page.counter(f"refusal_{reason.name}") for reason in DATA_REFUSALS}
         self._add = page.add
@@ -46,6 +47,10 @@ class Meter:
         """See ``Observer``."""
         self.count("approved")
         self._record(self._approval, waited_ns)
+
+    def sent(self, waited_ns: int) -> None:
+        """See ``execution.live.executor.LiveObserver``."""
+        self._record(self._wire, waited_ns)
 
     def order_done(self, result: OrderResult) -> None:
         """See ``Observer``."""

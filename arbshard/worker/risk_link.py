@@ -40,6 +40,8 @@ _AGAIN_AFTER_S = 0.1
 _REPORT, _EXIT, _ENTRY, _REHEARSAL = 0, 1, 2, 3
 """Order in which waiting questions go out: what is known first, new risk last."""
 
+_NOT_YET = (Refusal.NOT_FUNDED, Refusal.NO_STATEMENT)
+
 Answer = TypeVar("Answer", bound=Reply)
 
 
@@ -69,9 +71,14 @@ class RiskLink:
         """Introduce this incarnation."""
         return await self._ask(Hello(self._shard, self._epoch, pid, pairs), Welcome)
 
-    async def fund(self, pair: str, home_price: Decimal) -> Funded:
-        """Have the pair's paper inventory opened."""
-        return await self._ask(Fund(self._shard, self._epoch, pair, home_price), Funded)
+    async def fund(self, pair: str, home_price: Decimal) -> Funded | None:
+        """Have the pair's paper inventory opened. None: not yet, for both venues must state what we own first."""
+        reply = await self._until_answered(Fund(self._shard, self._epoch, pair, home_price), _REPORT)
+        if isinstance(reply, Funded):
+            return reply
+        if isinstance(reply, Refused) and reply.reason in _NOT_YET:
+            return None
+        raise _unexpected(reply, Fund)
 
     async def instructions(self) -> Instructed:
         """What is to be done beside trading."""
@@ -114,8 +121,7 @@ class RiskLink:
         reply = await self._until_answered(request, _REPORT)
         if isinstance(reply, kind):
             return reply
-        said = f"{reply.reason.name} {reply.detail}" if isinstance(reply, Refused) else type(reply).__name__
-        raise ProtocolError(f"risk answered {said} to {type(request).__name__}")
+        raise _unexpected(reply, type(request))
 
     async def _until_answered(self, request: Request, priority: int) -> Reply:
         payload = encode(request)
@@ -132,3 +138,8 @@ class RiskLink:
             if isinstance(reply, Refused) and reply.reason is Refusal.STALE_EPOCH:
                 raise Fenced(reply.detail)
             return reply
+
+
+def _unexpected(reply: Reply, question: type[Request]) -> ProtocolError:
+    said = f"{reply.reason.name} {reply.detail}" if isinstance(reply, Refused) else type(reply).__name__
+    return ProtocolError(f"risk answered {said} to {question.__name__}")

@@ -169,6 +169,29 @@ class TestExit:
         assert intent.away.quantity >= make.away.rules.lot
 
 
+class TestLargestOrder:
+    """What one order may have, on either venue, bounds both legs."""
+
+    @pytest.fixture
+    def small(self, make):
+        rules = replace(make.away.rules, quantity_max=Decimal("0.0005"))
+        return replace(make.pair, away=replace(make.away, rules=rules))
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_entry(self, make, enter, small, direction):
+        trade = enter(direction, -200.0 if direction == "buy_home" else 200.0, 1e7, pair=small)
+        intent = plan_entry(trade, "s1-0-1-1", 0)
+        assert Decimal("0.00049") <= intent.away.quantity <= Decimal("0.0005")
+        assert Decimal("0.00049") <= intent.home.quantity <= Decimal("0.0005")
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_exit(self, make, leave, small, direction):
+        position = make.position(direction, "0.001")
+        trade = leave(position)._replace(pair=small)
+        intent = plan_exit(trade, position, "s1-0-1-2", 0, ExecutionConfig())
+        assert intent.home.quantity == intent.away.quantity == Decimal("0.0005")
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_client_ids_fit_every_venue(make, enter, leave, direction):
     """At most 36 characters of a-z, 0-9 and '-', also for the longest intent id and late follow-ups."""

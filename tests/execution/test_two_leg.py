@@ -203,6 +203,19 @@ class TestFollowUps:
         slips = [round((1 - float(order.limit) / touch[order.market]) * 1e4) for order in seen]
         assert slips == [40, 80, 160, 320, 640, 1000, 1000, 1000, 1000]
 
+    def test_what_was_never_accepted_is_no_reason_to_reach_farther(self, make, long):
+        """A rate limit says nothing about the price."""
+        machine = long("buy_home")
+        books = make.home_book(), make.away_book()
+        seen = []
+        for _ in range(5):
+            order = self.sent(machine.next_step(*books))
+            seen.append(order)
+            machine.record(make.result(order, "CANCELED"))
+        assert {order.limit for order in seen} == {seen[0].limit}
+        assert {order.role for order in seen} == {"hedge"}
+        assert len({order.client_id for order in seen}) == 5
+
     def test_hedge_completes_a_partial_hedge(self, make, long):
         machine = long("buy_home")
         books = make.home_book(), make.away_book()
@@ -270,3 +283,15 @@ def test_market_without_minimums_still_comes_to_an_end(make, begin, execution):
     machine.record(make.result(buy, "FILLED", NET))
     machine.record(make.result(sell, "FILLED", NET))
     assert isinstance(machine.next_step(make.home_book(), make.away_book()), Done)
+
+
+class TestNews:
+    @pytest.mark.parametrize(
+        ("state", "quantity", "is_news"),
+        [("UNKNOWN", 0, False), ("ACCEPTED", 0, True), ("FILLED", NET, True), ("UNKNOWN", "0.001", True)],
+    )
+    def test_against_what_was_recorded(self, make, begin, state, quantity, is_news):
+        machine, buy, _ = begin("entry", "buy_home")
+        assert machine.is_news(make.result(buy, "UNKNOWN"))
+        machine.record(make.result(buy, "UNKNOWN"))
+        assert machine.is_news(make.result(buy, state, quantity)) is is_news

@@ -341,6 +341,7 @@ def test_listing_keeps_dollar_markets(binance):
     assert rules.tick_at(Decimal(60_000)) == Decimal("0.01")
     assert (rules.lot, rules.quantity_min) == (Decimal("0.00001"), Decimal("0.00001"))
     assert (rules.notional_min, rules.notional_max) == (Decimal(5), Decimal(9_000_000))
+    assert rules.quantity_max == 9000
 
 
 def test_rounding_is_against_us(binance):

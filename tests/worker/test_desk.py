@@ -74,11 +74,17 @@ class Risk:
     def __init__(self):
         self.funds = []
         self.go_on = asyncio.Event()
+        self.answer: Funded | None = Funded(ALL)
 
     async def fund(self, pair, home_price):
         self.funds.append((pair, home_price))
         await self.go_on.wait()
-        return Funded(ALL)
+        return self.answer
+
+
+class LiveExecutors(Executors):
+    def create_live_executor(self, pair, port, live, observer):
+        self.made[pair.base] = (port, live, observer)
 
 
 @pytest.fixture
@@ -313,6 +319,22 @@ class TestFund:
         await turn()
         assert len(room.risk.funds) == 1
 
+    async def test_not_yet_is_asked_again(self, make, room, monkeypatch):
+        """Live, the venues have not stated yet what we own there."""
+        monkeypatch.setattr("arbshard.worker.desk._FUND_AGAIN_S", 0.0)
+        room.desk.take_over(welcome(), shard=0, epoch=1)
+        room.engine.observe(1, make.view(make.home_book()))
+        room.risk.go_on.set()
+        room.risk.answer = None
+        room.desk.fund()
+        await turn()
+        assert room.btc.funds is None
+        room.risk.answer = Funded(ALL)
+        room.desk.fund()
+        await turn()
+        assert len(room.risk.funds) == 2
+        assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.4)
+
     async def test_not_what_was_funded_before(self, make, room):
         room.desk.take_over(welcome(funded=["BTC"], available=ALL), shard=0, epoch=1)
         room.engine.observe(1, make.view(make.home_book()))
@@ -377,3 +399,20 @@ class TestRehearsal:
         rehearsing.desk.start_rehearsing()
         await asyncio.sleep(0.02)
         assert rehearsing.risk.rehearsed == []
+
+
+class TestLive:
+    def test_every_pair_gets_an_executor_on_the_same_port(self, make, clock):
+        config = Config(mode="live")
+        engine = ArbitrageEngine([make.pair, make.other_pair()], make.fx_leg, config)
+        executors, port, meter = LiveExecutors(), object(), SimpleNamespace()
+        desk = Desk(engine, executors, Risk(), config, clock, meter, [].append, port)
+        desk.take_over(welcome(), shard=0, epoch=1)
+        assert executors.made == dict.fromkeys(("BTC", "ETH"), (port, config.live, meter))
+
+    @pytest.mark.parametrize(("mode", "port"), [("live", None), ("paper", object())])
+    def test_real_orders_need_a_port_and_paper_has_none(self, make, clock, mode, port):
+        config = Config(mode=mode)
+        engine = ArbitrageEngine([make.pair], make.fx_leg, config)
+        with pytest.raises(AssertionError):
+            Desk(engine, Executors(), Risk(), config, clock, SimpleNamespace(), [].append, port)

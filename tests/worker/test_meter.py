@@ -7,7 +7,7 @@ import pytest
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageReader, PageWriter
-from arbshard.worker.counters import COUNTERS, DATA_REFUSALS, HISTOGRAMS
+from arbshard.worker.counters import COUNTERS, DATA_REFUSALS, HISTOGRAMS, LIVE_COUNTERS
 from arbshard.worker.meter import Meter
 
 
@@ -36,6 +36,14 @@ def test_decisions_and_approvals(page):
     assert page.histogram("receive_decision").count == 2
     assert page.histogram("receive_decision").max_ns == 3000
     assert page.histogram("decision_approval").max_ns == 250_000
+
+
+def test_live(page):
+    page.meter.sent(2_000_000)
+    for name in LIVE_COUNTERS:
+        page.meter.count(name)
+    assert page.histogram("decision_wire").max_ns == 2_000_000
+    assert {page.value(name) for name in LIVE_COUNTERS} == {1}
 
 
 def test_every_reason_a_worker_can_find(page):

@@ -170,3 +170,16 @@ class TestRehearsal:
         transport.answers = [Refused(Refusal.STALE_EPOCH, "shard 3 is at epoch 8")]
         with pytest.raises(Fenced):
             await link.rehearse(make.intent())
+
+
+@pytest.mark.parametrize("reason", [Refusal.NOT_FUNDED, Refusal.NO_STATEMENT])
+async def test_not_funded_yet_is_no_error(link, transport, reason):
+    """Live, both venues must state what we own before a pair can trade."""
+    transport.answers = [Refused(reason, "wait")]
+    assert await link.fund("BTC", Decimal(1)) is None
+
+
+async def test_funding_refused_for_good_is_one(link, transport):
+    transport.answers = [Refused(Refusal.MALFORMED, "no such pair")]
+    with pytest.raises(ProtocolError, match="MALFORMED no such pair to Fund"):
+        await link.fund("XXX", Decimal(1))

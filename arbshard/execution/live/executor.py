@@ -1,0 +1,98 @@
+"""``LiveExecutor``: the same two-leg run, with real orders. Made by ``ExecutorFactory.create_live_executor``."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Protocol
+
+from arbshard.clock import Clock
+from arbshard.config import ExecutionConfig, LiveConfig
+from arbshard.execution.executor import BaseExecutor, Observer, Outcome
+from arbshard.execution.live.port import LivePort
+from arbshard.execution.ports import BookPort, RiskPort
+from arbshard.execution.two_leg import TwoLeg
+from arbshard.model.intent import Intent
+from arbshard.model.market import Pair
+from arbshard.model.money import ZERO
+from arbshard.model.order import Order, OrderResult
+from arbshard.model.position import Position
+
+_DOUBLINGS_MAX = 20
+
+
+class LiveObserver(Observer, Protocol):
+    """Who counts what live executors do."""
+
+    def sent(self, waited_ns: int) -> None:
+        """A leg was handed to the socket, ``waited_ns`` after its trade was decided on."""
+        ...
+
+
+class LiveExecutor(BaseExecutor):
+    """Sends to real accounts, or says in a dry run that it did not."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        port: LivePort,
+        risk: RiskPort,
+        books: BookPort,
+        execution: ExecutionConfig,
+        live: LiveConfig,
+        clock: Clock,
+        observer: LiveObserver,
+    ) -> None:
+        super().__init__(pair, port, risk, books, execution, clock, observer)
+        self._live_port = port
+        self._live = live
+        self._live_observer = observer
+        self._decided_ns: dict[str, int] = {}
+
+    async def execute(
+        self,
+        intent: Intent,
+        before: Position | None,
+        residue: Decimal = ZERO,
+        decided_ns: int | None = None,
+    ) -> Outcome:
+        """See ``BaseExecutor``."""
+        self._decided_ns[intent.intent_id] = (
+            decided_ns if decided_ns is not None else self._clock.monotonic_ns()
+        )
+        try:
+            return await super().execute(intent, before, residue, decided_ns)
+        finally:
+            del self._decided_ns[intent.intent_id]
+
+    async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
+        """An entry's legs go out both or not at all: half an entry for want of budget would cost a hedge."""
+        is_entry = machine.intent.kind == "entry" and all(order.role == "leg" for order in orders)
+        if is_entry and not await self._live_port.admit_entry(orders):
+            for order in orders:
+                await self._record(
+                    machine, OrderResult(order, "CANCELED", detail="not sent: no rate budget left")
+                )
+            return
+        await super()._send_all(machine, orders)
+
+    async def _send(self, machine: TwoLeg, order: Order) -> OrderResult:
+        is_entry = machine.intent.kind == "entry" and order.role == "leg"
+        result = await self._live_port.send(
+            order, admitted=is_entry, on_sent=self._on_sent(machine.intent, order)
+        )
+        await self._record(machine, result)
+        return result
+
+    async def _pause_to_ask(self, orders: tuple[Order, ...], asked: int) -> None:
+        """Longer each time; shorter when a private event brings the end."""
+        doubled_ms = self._live.ask_pause_ms * (1 << min(asked, _DOUBLINGS_MAX))
+        await self._live_port.wait_for_news(orders, min(doubled_ms, self._live.ask_pause_max_ms) / 1000)
+
+    def _on_sent(self, intent: Intent, order: Order) -> Callable[[], None] | None:
+        decided_ns = self._decided_ns.get(intent.intent_id)
+        if decided_ns is None or order.role != "leg":
+            return None
+
+        def sent() -> None:
+            self._live_observer.sent(self._clock.monotonic_ns() - decided_ns)
+
+        return sent

@@ -1,0 +1,65 @@
+"""Who may use the venues' rate limits when they run short: exits and hedges first, entries wait.
+
+Every call of ``port`` passes here, and every answer is shown here. The sum over all processes is in ``shm.budget``.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from arbshard.clock import Clock
+from arbshard.config import LiveConfig
+from arbshard.execution.live import limits
+from arbshard.execution.live.clients import Answer
+from arbshard.log import get_logger
+from arbshard.shm.budget import Budget
+
+_PAUSE_S = 0.002
+_PAUSE_MAX_S = 0.05
+
+
+class Gate:
+    """The way to the venues' budgets. ``count`` adds one to a counter by name."""
+
+    def __init__(self, budget: Budget, live: LiveConfig, clock: Clock, count: Callable[[str], None]) -> None:
+        self._budget = budget
+        self._live = live
+        self._clock = clock
+        self._count = count
+
+    async def admit_entry(self, costs: Mapping[str, int]) -> bool:
+        """Take ``costs`` if that leaves the others their reserve; waits ``entry_wait_ms`` at most."""
+        return await self._admit(costs, 1 - self._live.reserve_share, self._live.entry_wait_ms / 1000)
+
+    async def admit(self, costs: Mapping[str, int]) -> bool:
+        """Take ``costs`` if there is anything left; waits ``budget_wait_s`` at most."""
+        return await self._admit(costs, 1.0, self._live.budget_wait_s)
+
+    def spare(self, costs: Mapping[str, int]) -> bool:
+        """Take ``costs`` now if that leaves the reserve, for what can as well be left undone."""
+        return self._budget.spend(costs, 1 - self._live.reserve_share, self._clock.monotonic_ns())
+
+    def learn(self, venue: str, answer: Answer) -> None:
+        """Note what an answer says of the limits."""
+        now_ns = self._clock.monotonic_ns()
+        for said in limits.read_headers(venue, answer.headers):
+            self._budget.told(said.window, said.used, now_ns)
+        blocked_s = limits.blocked_s(answer.status, answer.headers, answer.body)
+        if blocked_s:
+            self._count("rate_limited")
+            self._budget.block(venue, now_ns + int(blocked_s * 1e9))
+            get_logger().warning("rate limit", venue=venue, status=answer.status, blocked_s=blocked_s)
+
+    async def _admit(self, costs: Mapping[str, int], share: float, wait_s: float) -> bool:
+        if self._budget.spend(costs, share, self._clock.monotonic_ns()):
+            return True
+        self._count("budget_waits")
+        pause_s, waited_s = _PAUSE_S, 0.0
+        while waited_s < wait_s:
+            pause_s = min(pause_s, wait_s - waited_s)
+            await asyncio.sleep(pause_s)
+            waited_s += pause_s
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+            if self._budget.spend(costs, share, self._clock.monotonic_ns()):
+                return True
+        self._count("budget_refused")
+        return False

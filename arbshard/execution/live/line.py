@@ -1,0 +1,151 @@
+"""One venue's line: calls it, reads the limits in every answer, keeps the connection warm and the venue's time.
+
+Used by ``port``; a line knows nothing of orders.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from arbshard.clock import Clock
+from arbshard.execution.live import requests
+from arbshard.execution.live.clients import Answer, NoAnswer, Params
+from arbshard.execution.live.errors import Meaning, understand
+from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.requests import Request
+from arbshard.log import get_logger
+
+_SKEW_TOLD_MS = 500
+"""A clock that is off by more is worth a line in the log."""
+
+
+class Caller(Protocol):
+    """What carries the calls: ``clients.VenueClient``."""
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        *,
+        private: bool = True,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Answer:
+        """The answer, good or bad. Raises ``NoAnswer``."""
+        ...
+
+    def set_clock(self, ahead_ms: int) -> None:
+        """Sign with the venue's time."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class Heard(NamedTuple):
+    """What came of a call."""
+
+    meaning: Meaning
+    detail: str
+    body: bytes = b""
+
+
+class _Time(msgspec.Struct, rename="camel"):
+    server_time: int
+
+
+_time = msgspec.json.Decoder(_Time).decode
+
+
+class Line:
+    """Calls one venue. ``count`` adds one to a counter by name."""
+
+    def __init__(
+        self, venue: str, caller: Caller, gate: Gate, clock: Clock, count: Callable[[str], None]
+    ) -> None:
+        self.venue = venue
+        self.skew_ms = 0
+        """How far the venue's clock is ahead of ours, where it tells."""
+        self._caller = caller
+        self._gate = gate
+        self._clock = clock
+        self._count = count
+        self._is_warm = True
+        self._key_refused = False
+        self._clock_off = asyncio.Event()
+
+    async def call(self, request: Request, on_sent: Callable[[], None] | None = None) -> Heard:
+        """Carry out ``request``, whose cost has been admitted. Never raises for what the venue does."""
+        try:
+            answer = await self._caller.call(
+                request.method, request.path, request.params, private=request.private, on_sent=on_sent
+            )
+        except NoAnswer as error:
+            return Heard("unknown" if error.sent else "not_accepted", str(error))
+        self._gate.learn(self.venue, answer)
+        said = understand(self.venue, answer.status, answer.body)
+        if said.clock_off:
+            self._clock_off.set()
+        if said.key_refused and not self._key_refused:
+            get_logger().error("the venue refuses our key", venue=self.venue, detail=said.detail)
+        self._key_refused = said.key_refused
+        return Heard(said.meaning, said.detail, answer.body)
+
+    async def connect(self, connections: int) -> None:
+        """Open so many connections; waits for the rate budget."""
+        request = requests.warm(self.venue)
+        if await self._gate.admit(_times(connections, request.cost)):
+            await asyncio.gather(*(self._warm(request) for _ in range(connections)))
+
+    async def warm(self, connections: int) -> None:
+        """Use so many connections for something cheap; learn the venue's time where it tells."""
+        request = requests.warm(self.venue)
+        if self._gate.spare(_times(connections, request.cost)):  # what is busy is warm
+            await asyncio.gather(*(self._warm(request) for _ in range(connections)))
+
+    async def keep_warm(self, connections: int, every_s: float) -> None:
+        """``warm`` every so often, and at once when the venue finds our time wrong. Runs until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(every_s):
+                    await self._clock_off.wait()
+            except TimeoutError:
+                pass  # nothing was wrong: it is simply time
+            self._clock_off.clear()
+            await self.warm(connections)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._caller.close()
+
+    async def _warm(self, request: Request) -> None:
+        before_ms = self._clock.wall_ms()
+        heard = await self.call(request)
+        after_ms = self._clock.wall_ms()
+        is_warm = heard.meaning == "accepted"
+        if not is_warm:
+            self._count("warm_failed")
+        if is_warm is not self._is_warm:
+            get_logger().warning("venue line", venue=self.venue, up=is_warm, detail=heard.detail)
+        self._is_warm = is_warm
+        if is_warm and request.path == "time":
+            self._set_clock(heard.body, before_ms, after_ms)
+
+    def _set_clock(self, body: bytes, before_ms: int, after_ms: int) -> None:
+        try:
+            server_ms = _time(body).server_time
+        except msgspec.MsgspecError as error:
+            get_logger().warning("the venue's time cannot be read", venue=self.venue, error=str(error))
+            return
+        skew_ms = server_ms - (before_ms + after_ms) // 2
+        if abs(skew_ms - self.skew_ms) > _SKEW_TOLD_MS:
+            get_logger().warning("clock skew", venue=self.venue, ahead_ms=skew_ms)
+        self.skew_ms = skew_ms
+        self._caller.set_clock(skew_ms)
+
+
+def _times(count: int, cost: Mapping[str, int]) -> dict[str, int]:
+    return {window: count * amount for window, amount in cost.items()}

@@ -1,0 +1,269 @@
+"""The way to the real venues: sends orders, asks about them, and knows when an order's end is known.
+
+Answers and private events feed one ``Tracker``; whichever is first and whole ends the order. Sending never waits
+longer than ``live.order_timeout_s``, and what is then not known is UNKNOWN, never failed.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from decimal import Decimal
+
+from arbshard.clock import Clock
+from arbshard.config import LiveConfig
+from arbshard.crashpoint import reach
+from arbshard.engine.edge import walk
+from arbshard.errors import VenueError
+from arbshard.execution.live import requests
+from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.ids import venue_id
+from arbshard.execution.live.limits import together
+from arbshard.execution.live.line import Heard, Line
+from arbshard.execution.live.replies import read_order, read_trades
+from arbshard.execution.live.tracker import Tracked, Tracker
+from arbshard.execution.ports import BookPort
+from arbshard.log import get_logger
+from arbshard.model.market import Leg, Market
+from arbshard.model.money import ZERO, exact, plain
+from arbshard.model.order import FINAL_STATES, Order, OrderResult
+
+_FOLLOW_S = 0.05
+_FOLLOW_MAX_S = 0.4
+
+DRY_RUN = "DRY RUN: not sent"
+
+
+class LivePort:
+    """Implements ``execution.ports.OrderPort`` for all pairs of a worker.
+
+    ``count`` adds one to a counter by name; ``on_failure`` hears of defects in what runs in the background.
+    """
+
+    def __init__(
+        self,
+        legs: Iterable[Leg],
+        lines: Mapping[str, Line],
+        gate: Gate,
+        books: BookPort,
+        live: LiveConfig,
+        clock: Clock,
+        count: Callable[[str], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._legs: dict[Market, Leg] = {leg.market: leg for leg in legs}
+        self._lines = dict(lines)
+        self._gate = gate
+        self._books = books
+        self._live = live
+        self._clock = clock
+        self._count = count
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.tracker = Tracker()
+        self.tag = ""
+        """The ledger's, set before the first order: see ``ids.venue_id``."""
+
+    async def start(self) -> None:
+        """Open connections to every venue and keep them open."""
+        connections = self._live.connections
+        await asyncio.gather(*(line.connect(connections) for line in self._lines.values()))
+        for line in self._lines.values():
+            self._spawn(line.keep_warm(connections, self._live.warm_every_s))
+
+    async def close(self) -> None:
+        """Give up what runs in the background, close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(line.close() for line in self._lines.values()))
+
+    async def admit_entry(self, orders: Iterable[Order]) -> bool:
+        """Take the budget of all ``orders`` of an entry, or of none, if exits and hedges keep their reserve."""
+        return await self._gate.admit_entry(together(*(requests.place(order, "").cost for order in orders)))
+
+    async def send(
+        self, order: Order, *, admitted: bool = False, on_sent: Callable[[], None] | None = None
+    ) -> OrderResult:
+        """See ``OrderPort``. ``admitted``: the budget is taken. ``on_sent``: called as it goes to the socket."""
+        tracked = self.tracker.begin(order, self._clock.monotonic_ns(), self._promised(order))
+        name = venue_id(self.tag, order.client_id)
+        problem = self._problem(order)
+        if problem:
+            tracked.end("REJECTED", f"not sent: {problem}")
+        elif not admitted and not await self._gate.admit(requests.place(order, name).cost):
+            tracked.end("CANCELED", "not sent: no rate budget left")
+        elif self._live.dry_run:
+            await self._rehearse(tracked, name)
+        else:
+            tracked.sending = True
+            self._spawn(self._place(tracked, name, on_sent))
+            if not await tracked.wait(self._live.order_timeout_s):
+                self._count("unknown")
+                get_logger().warning("order unknown", order=order.client_id, detail=tracked.detail)
+        return self.tracker.release(tracked)
+
+    async def ask(self, order: Order) -> OrderResult:
+        """See ``OrderPort``. Final only for what the venue says is final, or has never heard of for long enough."""
+        tracked = self.tracker.get(order.client_id)
+        if tracked is None:  # sent by a process that has ended, if at all
+            tracked = self.tracker.begin(order, self._clock.monotonic_ns())
+        if tracked.result is None:
+            await self._find(tracked)
+        return self.tracker.release(tracked)
+
+    async def wait_for_news(self, orders: Iterable[Order], timeout_s: float) -> None:
+        """Until the end of one of ``orders`` has become known by itself, or the time is over."""
+        tracked = [found for order in orders if (found := self.tracker.get(order.client_id)) is not None]
+        if not tracked:
+            await asyncio.sleep(timeout_s)
+            return
+        waits = [asyncio.ensure_future(one.wait(timeout_s)) for one in tracked]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _place(self, tracked: Tracked, name: str, on_sent: Callable[[], None] | None) -> None:
+        order = tracked.order
+        line = self._lines[order.market.venue]
+
+        def sent() -> None:
+            # In the next turn of the loop, when the socket has it.
+            asyncio.get_running_loop().call_soon(reach, "after_send")
+            if on_sent is not None:
+                on_sent()
+
+        reach("before_send")
+        try:
+            heard = await line.call(requests.place(order, name), sent)
+        finally:
+            tracked.sending = False
+        reach("after_reply")
+        if heard.meaning == "accepted":
+            tracked.accept()
+            await self._settle(tracked, heard)
+            if tracked.result is None:
+                await self._follow(tracked)
+        elif heard.meaning == "rejected":
+            tracked.end("REJECTED", heard.detail)
+        elif heard.meaning == "not_accepted":
+            tracked.end("CANCELED", f"not accepted: {heard.detail}")
+        else:
+            tracked.doubt(heard.detail)
+
+    async def _follow(self, tracked: Tracked) -> None:
+        """An answer that shows the order as it was before it met the book (Upbit): ask until it is over.
+
+        The private stream is usually faster; ``send`` stops waiting, and then the executor asks.
+        """
+        pause_s = _FOLLOW_S
+        end_ns = tracked.since_ns + int(self._live.order_timeout_s * 1e9)
+        while True:
+            await asyncio.sleep(pause_s)
+            if tracked.result is not None or self._clock.monotonic_ns() >= end_ns:
+                return
+            await self._find(tracked)
+            pause_s = min(2 * pause_s, _FOLLOW_MAX_S)
+
+    async def _find(self, tracked: Tracked) -> None:
+        order = tracked.order
+        request = requests.find(order.market, venue_id(self.tag, order.client_id))
+        if not await self._gate.admit(request.cost):
+            return
+        if tracked.result is not None:
+            return  # while the budget was waited for
+        self._count("asks")
+        heard = await self._lines[order.market.venue].call(request)
+        reach("after_ask")
+        if heard.meaning == "accepted":
+            tracked.accept()
+            await self._settle(tracked, heard)
+        elif heard.meaning == "not_found":
+            self._miss(tracked, heard.detail)
+        else:
+            tracked.detail = heard.detail
+
+    async def _settle(self, tracked: Tracked, heard: Heard) -> None:
+        """Take in an answer that shows the order."""
+        order = tracked.order
+        try:
+            standing = read_order(order, heard.body)
+            listed = sum((fill.quantity for fill in standing.fills), ZERO)
+            is_short = standing.state in FINAL_STATES and listed != standing.filled
+            if is_short and order.market.venue == "binance":  # it shows an order without its fills
+                request = requests.trades(order.market, standing.venue_order_id)
+                if not await self._gate.admit(request.cost):
+                    return
+                trades = await self._lines[order.market.venue].call(request)
+                if trades.meaning != "accepted":
+                    tracked.detail = trades.detail
+                    return
+                standing = standing._replace(fills=read_trades(order, trades.body))
+        except VenueError as error:
+            self._count("unreadable")
+            get_logger().error("unreadable answer", order=order.client_id, error=str(error))
+            tracked.doubt(str(error))
+            return
+        tracked.settle(standing)
+
+    def _miss(self, tracked: Tracked, detail: str) -> None:
+        """The venue does not know the order. That is its end once the request cannot be on its way any more."""
+        age_ns = self._clock.monotonic_ns() - tracked.since_ns
+        if tracked.sending or tracked.accepted or age_ns < self._live.not_found_after_s * 1e9:
+            tracked.detail = detail
+            return
+        tracked.end("CANCELED", f"never accepted: {detail}")
+
+    async def _rehearse(self, tracked: Tracked, name: str) -> None:
+        """A dry run: all but the sending. The venue's own check is asked while there is budget to spare."""
+        order = tracked.order
+        request = requests.rehearse(order, name)
+        checked = "not checked by the venue"
+        if self._gate.spare(request.cost):
+            heard = await self._lines[order.market.venue].call(request)
+            checked = (
+                "would be accepted" if heard.meaning == "accepted" else f"{heard.meaning}: {heard.detail}"
+            )
+        self._count("dry_run")
+        get_logger().info(
+            DRY_RUN,
+            order=order.client_id,
+            market=str(order.market),
+            side=order.side,
+            quantity=plain(order.quantity),
+            limit=plain(order.limit),
+            venue_says=checked,
+        )
+        tracked.end("CANCELED", f"{DRY_RUN} ({checked})")
+
+    def _problem(self, order: Order) -> str:
+        """What of the venue's rules ``order`` breaks; empty for an order it must accept."""
+        rules = self._legs[order.market].rules
+        if rules.round_price(order.limit, order.side) != order.limit:
+            return f"price {plain(order.limit)} is off the tick"
+        if rules.round_quantity(order.quantity) != order.quantity:
+            return f"quantity {plain(order.quantity)} is off the lot or above the largest"
+        if not rules.accepts(order.limit, order.quantity):
+            return (
+                f"{plain(order.quantity)} at {plain(order.limit)} is outside the venue's minimum and maximum"
+            )
+        return ""
+
+    def _promised(self, order: Order) -> Decimal:
+        """Average price that the book promises for the order now; 0 without a book."""
+        book = self._books.tradable(self._legs[order.market])
+        if book is None:
+            return ZERO
+        levels = book.asks if order.side == "buy" else book.bids
+        return exact(round(walk(levels, float(order.quantity)).price, 12))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)

@@ -1,0 +1,144 @@
+"""What is known of orders under way, by whichever way it came first: answers to calls, or private events.
+
+An order ends here once, with all its fills from one source: only when the fills that are known add up to what the
+venue says was executed. Until then it is unknown, and nothing of it is passed on. Pure but for the wake-up.
+"""
+
+import asyncio
+from decimal import Decimal
+
+from arbshard.execution.live.replies import Standing
+from arbshard.log import get_logger
+from arbshard.model.money import ZERO
+from arbshard.model.order import FINAL_STATES, Fill, Order, OrderResult, OrderState
+
+
+class Tracked:
+    """One order."""
+
+    def __init__(self, order: Order, since_ns: int, decision_price: Decimal = ZERO) -> None:
+        self.order = order
+        self.since_ns = since_ns
+        """When it was sent or, if that was not here, first asked about (monotonic)."""
+        self.decision_price = decision_price
+        self.result: OrderResult | None = None
+        """Its end, once it is known."""
+        self.venue_order_id = ""
+        self.accepted = False
+        """The venue has shown that it has the order."""
+        self.sending = False
+        """The call that places it has not come back yet."""
+        self.detail = ""
+        """The last that was heard when nothing final was."""
+        self._fills: dict[str, Fill] = {}
+        self._heard_end: tuple[OrderState, Decimal, str] | None = None
+        """The final event, should fills overtaken by it still be missing."""
+        self._news = asyncio.Event()
+
+    def hear(
+        self, state: OrderState, filled: Decimal, fills: tuple[Fill, ...], venue_order_id: str, detail: str
+    ) -> None:
+        """A private event: ``fills`` are new ones, ``filled`` is the sum so far. Repeated events change nothing."""
+        self.accept(venue_order_id)
+        for fill in fills:
+            self._fills.setdefault(fill.fill_id, fill)
+        if state in FINAL_STATES:
+            self._heard_end = self._heard_end or (state, filled, detail)
+        if self._heard_end is not None:
+            ended, total, why = self._heard_end
+            self._finish(ended, total, tuple(self._fills.values()), why)
+
+    def settle(self, standing: Standing, detail: str = "") -> None:
+        """An answer. It ends the order only if it is final and whole."""
+        self.accept(standing.venue_order_id)
+        self._finish(standing.state, standing.filled, standing.fills, detail)
+
+    def accept(self, venue_order_id: str = "") -> None:
+        """The venue has it, whatever comes of it."""
+        self.accepted = True
+        self.venue_order_id = self.venue_order_id or venue_order_id
+
+    def end(self, state: OrderState, detail: str) -> None:
+        """Nothing was executed, and nothing can be any more. Not believed of an order that the venue has shown."""
+        if self.accepted:
+            self.doubt(f"contradiction: {detail}")
+            get_logger().warning("a known order was denied", order=self.order.client_id, detail=detail)
+            return
+        self._finish(state, ZERO, (), detail)
+
+    def doubt(self, detail: str) -> None:
+        """The call that placed it brought no certainty: whoever waits need not wait longer."""
+        self.detail = detail
+        self._news.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Until there is news or the time is over; whether its end is known."""
+        if self.result is None:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._news.wait()
+            except TimeoutError:
+                self.detail = self.detail or f"nothing heard within {timeout_s:g} s"
+            self._news.clear()
+        return self.result is not None
+
+    def now(self) -> OrderResult:
+        """Its end, or UNKNOWN."""
+        return self.result or OrderResult(
+            self.order, "UNKNOWN", detail=self.detail, decision_price=self.decision_price
+        )
+
+    def _finish(self, state: OrderState, filled: Decimal, fills: tuple[Fill, ...], detail: str) -> None:
+        if self.result is not None or state not in FINAL_STATES:
+            return
+        listed = sum((fill.quantity for fill in fills), ZERO)
+        if listed != filled:
+            self.detail = f"{state}, but fills of {listed} are known out of {filled}"
+            return
+        if state == "FILLED" and filled < self.order.quantity:
+            state = "CANCELED"  # an end without all of it, whatever the venue calls it
+        self.result = OrderResult(self.order, state, fills, detail, self.decision_price)
+        self._news.set()
+
+
+class Tracker:
+    """All orders under way in this process, by our id. Bounded by what is sent: an order leaves when it has ended."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, Tracked] = {}
+        self.strays = 0
+        """Events about orders that are not (or no longer) under way here."""
+
+    def begin(self, order: Order, now_ns: int, decision_price: Decimal = ZERO) -> Tracked:
+        """Follow ``order`` from now on."""
+        tracked = self._orders[order.client_id] = Tracked(order, now_ns, decision_price)
+        return tracked
+
+    def get(self, client_id: str) -> Tracked | None:
+        """An order under way."""
+        return self._orders.get(client_id)
+
+    def hear(
+        self,
+        client_id: str,
+        state: OrderState,
+        filled: Decimal,
+        fills: tuple[Fill, ...],
+        venue_order_id: str,
+        detail: str,
+    ) -> None:
+        """See ``Tracked.hear``."""
+        tracked = self._orders.get(client_id)
+        if tracked is None:
+            self.strays += 1
+        else:
+            tracked.hear(state, filled, fills, venue_order_id, detail)
+
+    def release(self, tracked: Tracked) -> OrderResult:
+        """How it stands; forgets it if that is its end."""
+        if tracked.result is not None:
+            self._orders.pop(tracked.order.client_id, None)
+        return tracked.now()
+
+    def __len__(self) -> int:
+        return len(self._orders)

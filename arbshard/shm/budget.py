@@ -1,0 +1,180 @@
+"""The rate budget of a venue, shared by all processes of a run: one small file each, read by everyone.
+
+A file has one writer, which notes what it has spent in each window, what the venue last said of it, and until when
+the venue refuses everything. Who wants to spend adds up all files. Spending is noted first and looked at after:
+two who do so at once both see too much, and both take it back; neither goes over.
+
+A window slides: it is kept in eight parts, so that it fits however the venue's own windows lie.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from arbshard.errors import SharedMemoryError
+from arbshard.shm.layout import HEADER_BYTES, WORD, Mapped, Segment, attach_segment, create_segment
+
+_MAGIC = b"ARBBUDG "
+_PREFIX = "budget-"
+_PARTS = 8
+_RING = _PARTS + 1
+"""The part that has just begun, and eight whole ones behind it."""
+_SAID, _NOTED_THEN = _RING, _RING + 1
+_WINDOW_WORDS = _RING + 2
+"""The ring, what the venue said, and what all had noted in that part by then: it is in what the venue said."""
+_AMOUNT_BITS = 24
+_AMOUNT_MAX = (1 << _AMOUNT_BITS) - 1
+_SAID_NS_MAX = 60_000_000_000
+"""What a venue said longer ago than this counts no more: the next answer tells anew."""
+_LIST_AGAIN_NS = 1_000_000_000
+_MS = 1_000_000
+
+
+class Window(NamedTuple):
+    """At most ``limit`` in any ``span_ns``, as the venue counts."""
+
+    name: str
+    venue: str
+    limit: int
+    span_ns: int
+    gives_back: bool = False
+    """The venue takes back what it counted (orders that filled): what it says goes before our own sum."""
+
+
+class Usage(NamedTuple):
+    """How a window stands."""
+
+    used: int
+    limit: int
+
+
+class Budget(Mapped):
+    """One process's file, and the sum of all."""
+
+    def __init__(self, segment: Segment, windows: Sequence[Window]) -> None:
+        super().__init__(segment)
+        self._words = segment.words
+        self._windows = {window.name: window for window in windows}
+        first = HEADER_BYTES // WORD
+        self._venues = {
+            venue: first + index
+            for index, venue in enumerate(dict.fromkeys(window.venue for window in windows))
+        }
+        first += len(self._venues)
+        self._first = {window.name: first + index * _WINDOW_WORDS for index, window in enumerate(windows)}
+        self._others: dict[Path, Segment] = {}
+        self._listed_ns = -_LIST_AGAIN_NS
+
+    @classmethod
+    def open(cls, run_dir: Path, owner: str, windows: Sequence[Window]) -> Self:
+        """The file of ``owner`` (``worker-0``, ``accounts`` …), with what a predecessor of the name has spent.
+
+        All processes of a run must name the same windows. Raises ``SharedMemoryError``.
+        """
+        venues = {window.venue for window in windows}
+        size = HEADER_BYTES + (len(venues) + len(windows) * _WINDOW_WORDS) * WORD
+        path = run_dir / f"{_PREFIX}{owner}"
+        try:
+            segment = attach_segment(path, _MAGIC, writable=True)
+            if len(segment.raw) == size:
+                return cls(segment, windows)
+            segment.close()
+        except SharedMemoryError:
+            if path.exists():
+                raise
+        return cls(create_segment(path, _MAGIC, size, ()), windows)
+
+    def spend(self, costs: Mapping[str, int], share: float, now_ns: int) -> bool:
+        """Take ``costs`` (by window) if that leaves every window within ``share`` of its limit; else take nothing.
+
+        Nothing is taken either while one of the venues concerned refuses everything.
+        """
+        venues = {self._windows[name].venue for name in costs}
+        if any(self.blocked_until_ns(venue, now_ns) > now_ns for venue in venues):
+            return False
+        for name, cost in costs.items():
+            self._note(name, cost, now_ns)
+        if all(self.usage(name, now_ns).used <= self._windows[name].limit * share for name in costs):
+            return True
+        for name, cost in costs.items():
+            self._note(name, -cost, now_ns)
+        return False
+
+    def told(self, name: str, used: int, now_ns: int) -> None:
+        """The venue says that ``used`` of a window is gone."""
+        first = self._first[name]
+        part = _part_of(now_ns // _MS * _MS, self._windows[name])
+        self._words[first + _NOTED_THEN] = sum(
+            word & _AMOUNT_MAX for word in self._noted(name, now_ns) if word >> _AMOUNT_BITS == part
+        )
+        self._words[first + _SAID] = (now_ns // _MS) << _AMOUNT_BITS | min(max(used, 0), _AMOUNT_MAX)
+
+    def block(self, venue: str, until_ns: int) -> None:
+        """The venue refuses everything until then (monotonic)."""
+        word = self._venues[venue]
+        self._words[word] = max(self._words[word], until_ns)
+
+    def blocked_until_ns(self, venue: str, now_ns: int) -> int:
+        """Until when (monotonic) the venue refuses everything, by anybody's word; 0 if it does not."""
+        word = self._venues[venue]
+        return max(segment.words[word] for segment in self._all(now_ns))
+
+    def usage(self, name: str, now_ns: int) -> Usage:
+        """What is gone of a window, by our own sum or by the venue's word, whichever is more."""
+        window = self._windows[name]
+        first = self._first[name]
+        noted = self._noted(name, now_ns)
+        oldest = _part_of(now_ns, window) - _PARTS
+        own = sum(word & _AMOUNT_MAX for word in noted if word >> _AMOUNT_BITS >= oldest)
+        newest = max(self._all(now_ns), key=lambda segment: segment.words[first + _SAID])
+        said = newest.words[first + _SAID]
+        said_ns = (said >> _AMOUNT_BITS) * _MS
+        if said == 0 or now_ns - said_ns > min(window.span_ns, _SAID_NS_MAX):
+            return Usage(own, window.limit)
+        part = _part_of(said_ns, window)
+        since = sum(word & _AMOUNT_MAX for word in noted if word >> _AMOUNT_BITS >= part)
+        heard = (said & _AMOUNT_MAX) + max(since - newest.words[first + _NOTED_THEN], 0)
+        return Usage(heard if window.gives_back else max(own, heard), window.limit)
+
+    def close(self) -> None:
+        """Unmap all files. May be called again."""
+        for segment in self._others.values():
+            segment.close()
+        self._others.clear()
+        super().close()
+
+    def _note(self, name: str, cost: int, now_ns: int) -> None:
+        part = _part_of(now_ns, self._windows[name])
+        word = self._first[name] + part % _RING
+        noted = self._words[word]
+        spent = noted & _AMOUNT_MAX if noted >> _AMOUNT_BITS == part else 0
+        # Number and amount in one word: a reader never sees the one without the other.
+        self._words[word] = part << _AMOUNT_BITS | min(max(spent + cost, 0), _AMOUNT_MAX)
+
+    def _noted(self, name: str, now_ns: int) -> list[int]:
+        """The rings of all processes."""
+        first = self._first[name]
+        return [
+            word for segment in self._all(now_ns) for word in segment.words[first : first + _RING].tolist()
+        ]
+
+    def _all(self, now_ns: int) -> list[Segment]:
+        if now_ns - self._listed_ns >= _LIST_AGAIN_NS:
+            self._listed_ns = now_ns
+            self._look_for_others()
+        return [self._segment, *self._others.values()]
+
+    def _look_for_others(self) -> None:
+        size = len(self._segment.raw)
+        for path in self.path.parent.glob(f"{_PREFIX}*"):
+            if path == self.path or path in self._others:
+                continue
+            segment = attach_segment(path, _MAGIC)
+            if len(segment.raw) != size:
+                segment.close()
+                raise SharedMemoryError(f"{path}: counts other windows than {self.path}")
+            self._others[path] = segment
+
+
+def _part_of(at_ns: int, window: Window) -> int:
+    return at_ns * _PARTS // window.span_ns

@@ -1,0 +1,86 @@
+"""What a worker has more with ``mode = "live"``: clients, budget, and an ear for the venues' private events.
+
+Made by ``main`` before the worker says hello: importing ccxt takes half a second, and the first order must not wait.
+"""
+
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.errors import LedgerError, ProtocolError
+from arbshard.execution.live.clients import VenueClient, make_client
+from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.keys import load_keys
+from arbshard.execution.live.limits import WINDOWS
+from arbshard.execution.live.line import Line
+from arbshard.execution.live.port import LivePort
+from arbshard.execution.ports import BookPort
+from arbshard.log import get_logger
+from arbshard.model.market import Leg
+from arbshard.model.rundir import RunFiles
+from arbshard.shm.budget import Budget
+from arbshard.wire import order_events
+from arbshard.wire.bus import BusMessage, Subscriber
+
+
+class LiveSide:
+    """A worker's way to real orders. ``count`` adds one to a counter by name; close it in the same loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        files: RunFiles,
+        shard: int,
+        legs: Iterable[Leg],
+        books: BookPort,
+        clock: Clock,
+        count: Callable[[str], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._config = config
+        self._count = count
+        self._topic = order_events.topic(shard)
+        if config.live.dry_run:
+            structlog.contextvars.bind_contextvars(orders="DRY RUN")  # on every line from here on
+        keys = load_keys(config)
+        self._budget = Budget.open(files.dir, f"worker-{shard}", WINDOWS)
+        gate = Gate(self._budget, config.live, clock, count)
+        lines = {
+            venue: Line(venue, VenueClient(venue, make_client(venue, config, key)), gate, clock, count)
+            for venue, key in keys.items()
+        }
+        self.port = LivePort(legs, lines, gate, books, config.live, clock, count, on_failure)
+        self._events = Subscriber(files.accounts_endpoint, (self._topic,))
+        self._lost = 0
+
+    async def start(self, tag: str) -> None:
+        """Connect. ``tag`` is the ledger's. Raises ``LedgerError`` for a ledger without one."""
+        if not tag:
+            raise LedgerError("risk gave no tag: orders of this ledger could not be told from others'")
+        self.port.tag = tag
+        self._events.start(self._hear)
+        await self.port.start()
+        get_logger().info("live", dry_run=self._config.live.dry_run, tag=tag)
+
+    async def close(self) -> None:
+        """Close connections and files."""
+        self._events.close()
+        await self.port.close()
+        self._budget.close()
+
+    def _hear(self, message: BusMessage) -> None:
+        if self._events.lost != self._lost:  # what was in them, the venue is asked
+            self._lost = self._events.lost
+            self._count("events_lost")
+        try:
+            event = order_events.decode(message.parts[0])
+        except (ProtocolError, IndexError) as error:
+            self._count("events_bad")
+            get_logger().error("bad order event", error=str(error))
+            return
+        self._count("events")
+        self.port.tracker.hear(
+            event.client_id, event.state, event.filled, event.fills, event.venue_order_id, event.detail
+        )

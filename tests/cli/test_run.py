@@ -1,0 +1,68 @@
+"""``arbshard run --live``: sending is a word said now, never a line in a file."""
+
+import pytest
+
+from arbshard.cli import run as module
+from arbshard.config import load_config
+from arbshard.errors import UsageError
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A configuration of this text, with ccxt to be had and no key in the environment."""
+    monkeypatch.setattr("arbshard.execution.live.clients.require_ccxt", lambda: None)
+    for name in ("UPBIT_KEY", "UPBIT_SECRET", "BINANCE_KEY", "BINANCE_SECRET", "BINANCE_ED25519_KEY_FILE"):
+        monkeypatch.delenv(f"ARBSHARD_{name}", raising=False)
+
+    def build(text):
+        path = tmp_path / "my.toml"
+        path.write_text(text)
+        return load_config(path)
+
+    return build
+
+
+def test_live_runs_dry_whatever_the_file_says(config, capsys):
+    checked = module._checked(config('mode = "live"\n[live]\ndry_run = false'), sends=False)
+    assert checked.live.dry_run
+    assert "DRY RUN" in capsys.readouterr().err
+
+
+def test_live_sends_when_told_to(config, capsys):
+    assert not module._checked(config('mode = "live"'), sends=True).live.dry_run
+    assert capsys.readouterr().err == ""
+
+
+def test_paper_cannot_send(config):
+    with pytest.raises(UsageError, match='the configuration says mode = "paper"'):
+        module._checked(config(""), sends=True)
+
+
+def test_paper_is_as_it_was(config):
+    paper = config("")
+    assert module._checked(paper, sends=False) is paper
+
+
+@pytest.mark.parametrize("sends", [False, True])
+def test_real_venues_need_keys(config, sends):
+    text = 'mode = "live"\ndata = "public"\n' + "".join(
+        f'[venues.{venue}]\nws_url = "wss://a"\nrest_url = "https://a"\n' for venue in ("upbit", "binance")
+    )
+    with pytest.raises(UsageError, match="no API key for upbit"):
+        module._checked(config(text), sends=sends)
+
+
+def test_without_ccxt_it_says_what_to_install(config, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr("arbshard.execution.live.clients.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="need ccxt"):
+        module._checked(load_config(None, {"mode": "live"}), sends=True)
+
+
+@pytest.mark.parametrize("name", ["sim-live.toml", "live.example.toml"])
+def test_the_files_that_come_along(name, request):
+    """They can be read, run dry, and hold no key."""
+    path = request.config.rootpath / "configs" / name
+    loaded = load_config(path)
+    assert (loaded.mode, loaded.live.dry_run, loaded.live.keys_file) == ("live", True, "")
+    assert loaded.data == ("sim" if name.startswith("sim") else "public")

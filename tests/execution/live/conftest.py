@@ -1,0 +1,189 @@
+"""A venue that answers from a script, and a port over it: everything of live execution but ccxt and the network."""
+
+import asyncio
+from collections import Counter, deque
+
+import msgspec
+import pytest
+
+from arbshard.clock import SystemClock
+from arbshard.config import LiveConfig
+from arbshard.execution.live.clients import Answer, NoAnswer
+from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.limits import WINDOWS
+from arbshard.execution.live.line import Line
+from arbshard.execution.live.port import LivePort
+from arbshard.shm.budget import Budget
+
+LIVE = LiveConfig(
+    dry_run=False,
+    order_timeout_s=0.05,
+    ask_pause_ms=1.0,
+    ask_pause_max_ms=4.0,
+    not_found_after_s=10.0,
+    entry_wait_ms=2.0,
+    budget_wait_s=0.01,
+)
+
+
+def answer(body, status=200, **headers):
+    raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return Answer(status, raw, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class FakeVenue:
+    """``line.Caller``: takes the next answer of the path called; an exception is raised, a callable is awaited."""
+
+    def __init__(self, name):
+        self.name = name
+        self.calls = []
+        self.script = {}
+        self.clock_ms = []
+        self.closed = False
+
+    def says(self, path, *answers):
+        self.script.setdefault(path, deque()).extend(answers)
+
+    async def call(self, method, path, params, *, private=True, on_sent=None):
+        self.calls.append((method, path, dict(params), private))
+        await asyncio.sleep(0)
+        if on_sent is not None:
+            on_sent()
+        said = self.script[path].popleft()
+        if isinstance(said, Exception):
+            raise said
+        return await said() if callable(said) else said
+
+    def set_clock(self, ahead_ms):
+        self.clock_ms.append(ahead_ms)
+
+    async def close(self):
+        self.closed = True
+
+    def paths(self):
+        return [path for _, path, _, _ in self.calls]
+
+
+class Room:
+    """A port and all around it."""
+
+    def __init__(self, make, run_dir, clock, live):
+        self.make = make
+        self.clock = clock
+        self.live = live
+        self.counts = Counter()
+        self.failures = []
+        self.budget = Budget.open(run_dir, "worker-0", WINDOWS)
+        self.gate = Gate(self.budget, live, clock, self.count)
+        self.upbit, self.binance = FakeVenue("upbit"), FakeVenue("binance")
+        self.books = Books(make)
+        self.lines = {
+            venue.name: Line(venue.name, venue, self.gate, clock, self.count)
+            for venue in (self.upbit, self.binance)
+        }
+        self.port = LivePort(
+            [make.home, make.away],
+            self.lines,
+            self.gate,
+            self.books,
+            live,
+            clock,
+            self.count,
+            self.failures.append,
+        )
+        self.port.tag = "ab1cd"
+
+    def count(self, name):
+        self.counts[name] += 1
+
+
+class Books:
+    def __init__(self, make):
+        self.books = {make.home.market: make.home_book(), make.away.market: make.away_book()}
+        self.rate = make.quote
+
+    def tradable(self, leg):
+        return self.books.get(leg.market)
+
+    def fx(self):
+        return self.rate
+
+
+def binance_order(status="FILLED", executed="0.00100000", fills=None, **more):
+    """As the venue answers a new order."""
+    if fills is None:
+        fills = [(5, "60001.00000000", executed, "0.00000100", "BTC")] if float(executed) else []
+    return {
+        "symbol": "BTCUSDT",
+        "orderId": 7,
+        "clientOrderId": "ab1cd-s1-0-1-1-a0",
+        "executedQty": executed,
+        "status": status,
+        "fills": [
+            dict(zip(("tradeId", "price", "qty", "commission", "commissionAsset"), fill, strict=True))
+            for fill in fills
+        ],
+        **more,
+    }
+
+
+def upbit_order(state="done", executed="0.001", paid_fee="73.0", trades=None):
+    """As the venue answers a question."""
+    if trades is None:
+        trades = [("t-1", "146000000", executed, "146000")] if float(executed) else []
+    return {
+        "market": "KRW-BTC",
+        "uuid": "u-1",
+        "side": "bid",
+        "state": state,
+        "executed_volume": executed,
+        "paid_fee": paid_fee,
+        "identifier": "ab1cd-s1-0-1-1-h0",
+        "trades": [dict(zip(("uuid", "price", "volume", "funds"), trade, strict=True)) for trade in trades],
+    }
+
+
+@pytest.fixture(scope="session")
+def said():
+    """Answers of the venues."""
+
+    class Said:
+        answer = staticmethod(answer)
+        binance = staticmethod(binance_order)
+        upbit = staticmethod(upbit_order)
+        lost = NoAnswer("binance: RequestTimeout", sent=True)
+        unsent = NoAnswer("binance: ExchangeNotAvailable", sent=False)
+        not_found = answer({"code": -2013, "msg": "Order does not exist."}, 400)
+        upbit_not_found = answer({"error": {"name": "order_not_found", "message": "?"}}, 404)
+
+    return Said
+
+
+@pytest.fixture
+async def open_room(make, tmp_path):
+    rooms = []
+
+    def build(clock=None, **changes):
+        live = msgspec.structs.replace(LIVE, **changes)
+        room = Room(make, tmp_path, clock or SystemClock(), live)
+        rooms.append(room)
+        return room
+
+    yield build
+    for room in rooms:
+        await room.port.close()
+        room.budget.close()
+        assert room.upbit.closed
+        assert room.binance.closed
+
+
+@pytest.fixture
+def bid(make):
+    """A buying leg at home."""
+    return make.order(make.home, "buy", "0.001", 146_000_000)
+
+
+@pytest.fixture
+def ask(make):
+    """A selling leg away."""
+    return make.order(make.away, "sell", "0.001", 60_000, client_id="s1-0-1-1-a0")

@@ -1,0 +1,154 @@
+"""The two-leg run over a port to real venues: both legs or none, unknown orders, dry runs."""
+
+from decimal import Decimal
+
+import pytest
+
+from arbshard.config import ExecutionConfig
+from arbshard.execution.executor import ExecutorFactory
+from arbshard.execution.live.executor import LiveExecutor
+from arbshard.model.intent import OpenIntent
+
+EXECUTION = ExecutionConfig(retry_ms=0.01)
+
+
+class Observer:
+    def __init__(self):
+        self.sent_ns = []
+        self.done = []
+
+    def approved(self, waited_ns):
+        pass
+
+    def order_done(self, result):
+        self.done.append(result)
+
+    def late(self):
+        pass
+
+    def sent(self, waited_ns):
+        self.sent_ns.append(waited_ns)
+
+
+@pytest.fixture
+def observed():
+    return Observer()
+
+
+@pytest.fixture
+def executor_in(make, risk, clock, observed):
+    """An executor in a room, made as workers make it."""
+
+    def build(room):
+        factory = ExecutorFactory(risk, room.books, EXECUTION, clock, observed)
+        executor = factory.create_live_executor(make.pair, room.port, room.live, observed)
+        assert isinstance(executor, LiveExecutor)
+        assert factory.get_executor("BTC") is executor
+        return executor
+
+    return build
+
+
+@pytest.fixture
+def entry(make):
+    return make.intent("entry", "buy_home", "0.001")
+
+
+def fill_both(room, said):
+    room.upbit.says("orders", said.answer(said.upbit("wait", "0", "0"), 201))
+    room.upbit.says("order", said.answer(said.upbit()))
+    room.binance.says("order", said.answer(said.binance()))
+
+
+def reports(calls):
+    return [call[1:] for call in calls if call[0] == "report"]
+
+
+async def test_entry(open_room, executor_in, said, entry, calls, observed):
+    room = open_room(order_timeout_s=2.0)
+    fill_both(room, said)
+    await executor_in(room).execute(entry, None)
+    assert sorted(reports(calls)) == [("s1-0-1-1-a0", "FILLED"), ("s1-0-1-1-h0", "FILLED")]
+    assert calls[0] == ("submit", "s1-0-1-1")
+    assert calls[-1][0] == "conclude"
+    assert len(observed.sent_ns) == 2
+
+
+async def test_time_to_the_wire_counts_from_the_decision(
+    open_room, executor_in, said, entry, observed, clock
+):
+    room = open_room(order_timeout_s=2.0)
+    fill_both(room, said)
+    decided_ns = clock.monotonic_ns() - 5_000_000
+    await executor_in(room).execute(entry, None, Decimal(0), decided_ns)
+    assert observed.sent_ns == [5_000_000, 5_000_000]
+
+
+async def test_entry_without_budget_sends_neither_leg(open_room, executor_in, entry, calls):
+    """Binance has room for it, Upbit has not."""
+    room = open_room()
+    assert room.gate.spare({"upbit_order": 8})
+    await executor_in(room).execute(entry, None)
+    assert room.upbit.calls == []
+    assert room.binance.calls == []
+    assert reports(calls) == [("s1-0-1-1-h0", "CANCELED"), ("s1-0-1-1-a0", "CANCELED")]
+    assert calls[-1][0] == "conclude"
+
+
+async def test_exit_uses_the_reserve(open_room, executor_in, make, said, calls):
+    room = open_room(order_timeout_s=2.0)
+    assert room.gate.spare({"upbit_order": 8})
+    fill_both(room, said)
+    leaving = make.intent("exit", "buy_home", "0.001")
+    await executor_in(room).execute(leaving, make.position("buy_away", "0.001"))
+    assert sorted(reports(calls)) == [("s1-0-1-1-a0", "FILLED"), ("s1-0-1-1-h0", "FILLED")]
+
+
+async def test_unknown_leg_is_asked_about_and_told_once(open_room, executor_in, said, entry, calls):
+    room = open_room(order_timeout_s=2.0)
+    room.upbit.says("orders", said.answer(said.upbit("wait", "0", "0"), 201))
+    room.upbit.says("order", said.answer(said.upbit()))
+    room.binance.says("order", said.lost, *(said.not_found for _ in range(4)), said.answer(said.binance()))
+    await executor_in(room).execute(entry, None)
+    assert [state for name, state in reports(calls) if name.endswith("a0")] == [
+        "UNKNOWN",
+        "UNKNOWN",
+        "FILLED",
+    ]
+    assert room.counts["asks"] == 1 + 5
+    assert sum(call[0] == "POST" for call in room.binance.calls) == 1
+
+
+async def test_leg_that_was_not_accepted_is_hedged(open_room, executor_in, said, entry, calls):
+    room = open_room(order_timeout_s=2.0)
+    room.upbit.says("orders", said.answer(said.upbit("wait", "0", "0"), 201))
+    room.upbit.says("order", said.answer(said.upbit()))
+    room.binance.says(
+        "order",
+        said.unsent,
+        said.answer(said.binance(fills=[(6, "104900", "0.00100000", "0.1049", "USDT")])),
+    )
+    await executor_in(room).execute(entry, None)
+    assert ("extend", "s1-0-1-1-a1") in calls
+    assert ("s1-0-1-1-a1", "FILLED") in reports(calls)
+    names = [call[2]["newClientOrderId"] for call in room.binance.calls]
+    assert names == ["ab1cd-s1-0-1-1-a0", "ab1cd-s1-0-1-1-a1"]
+
+
+async def test_dry_run_ends_flat(open_room, executor_in, said, entry, calls):
+    room = open_room(dry_run=True)
+    room.upbit.says("orders/test", said.answer({}, 201))
+    room.binance.says("order/test", said.answer({}))
+    await executor_in(room).execute(entry, None)
+    assert {state for _, state in reports(calls)} == {"CANCELED"}
+    assert calls[-1][-1] is True
+    assert [call[1] for call in (*room.upbit.calls, *room.binance.calls)] == ["orders/test", "order/test"]
+
+
+async def test_successor_asks_and_does_not_send(open_room, executor_in, said, entry, calls):
+    room = open_room()
+    room.upbit.says("order", said.answer(said.upbit()))
+    room.binance.says("order", said.answer(said.binance()))
+    await executor_in(room).resume(OpenIntent(entry, ()), None)
+    assert sorted(reports(calls)) == [("s1-0-1-1-a0", "FILLED"), ("s1-0-1-1-h0", "FILLED")]
+    assert not [call for call in (*room.upbit.calls, *room.binance.calls) if call[0] == "POST"]

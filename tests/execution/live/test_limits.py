@@ -1,0 +1,59 @@
+"""Headers are read where they are as known; blocks last as long as the venue says."""
+
+import pytest
+
+from arbshard.execution.live.limits import WINDOWS, Said, blocked_s, read_headers
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("group=order; min=720; sec=11", [Said("upbit_order", 1)]),
+        ("group=default; min=1800; sec=29", [Said("upbit_default", 1)]),
+        ("group=order-test; min=480; sec=0", [Said("upbit_order_test", 8)]),
+        ("group=orderbook; min=600; sec=9", [Said("upbit_orderbook", 1)]),
+        ("group=market; min=600; sec=9", []),
+        ("group=order; min=x", []),
+        ("", []),
+    ],
+)
+def test_upbit(header, said):
+    assert list(read_headers("upbit", {"remaining-req": header})) == said
+
+
+def test_binance():
+    headers = {
+        "x-mbx-used-weight-1m": "38",
+        "x-mbx-order-count-10s": "3",
+        "x-mbx-order-count-1d": "x",
+        "date": "1",
+    }
+    assert list(read_headers("binance", headers)) == [
+        Said("binance_weight", 38),
+        Said("binance_orders_10s", 3),
+    ]
+
+
+def test_nothing_said():
+    assert list(read_headers("binance", {})) == []
+    assert list(read_headers("upbit", {})) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "seconds"),
+    [
+        (200, {"retry-after": "9"}, b"", 0.0),
+        (429, {"retry-after": "9"}, b"", 9.0),
+        (418, {"retry-after": "120"}, b"", 120.0),
+        (429, {}, b"", 1.0),
+        (418, {}, b'{"error":{"name":"x","message":"blocked for 30 seconds"}}', 30.0),
+        (418, {}, b"", 60.0),
+        (418, {"retry-after": "99999999"}, b"", 259_200.0),
+    ],
+)
+def test_blocks(status, headers, body, seconds):
+    assert blocked_s(status, headers, body) == seconds
+
+
+def test_every_window_has_its_venue_in_its_name():
+    assert all(window.name.startswith(f"{window.venue}_") for window in WINDOWS)

@@ -1,0 +1,66 @@
+"""A line says what came of a call, whatever the venue does."""
+
+import asyncio
+
+from arbshard.execution.live import requests
+
+
+async def test_answers_are_understood(open_room, said, ask):
+    room = open_room()
+    room.binance.says(
+        "order",
+        said.answer(said.binance()),
+        said.lost,
+        said.unsent,
+        said.answer({"code": -2010, "msg": "no"}, 400),
+    )
+    line, request = room.lines["binance"], requests.place(ask, "n")
+    assert [(await line.call(request)).meaning for _ in range(4)] == [
+        "accepted", "unknown", "not_accepted", "rejected",
+    ]  # fmt: skip
+
+
+async def test_clock_is_read_while_warm(open_room, said, clock):
+    room = open_room(clock)
+    room.binance.says("time", said.answer({"serverTime": clock.wall_ms() + 3000}))
+    await room.lines["binance"].warm(1)
+    assert room.binance.clock_ms == [3000]
+    assert room.lines["binance"].skew_ms == 3000
+    assert room.binance.calls == [("GET", "time", {}, False)]
+
+
+async def test_wrong_clock_is_put_right_at_once(open_room, said, ask, clock):
+    room = open_room(clock)
+    line = room.lines["binance"]
+    keeping = asyncio.ensure_future(line.keep_warm(1, 3600))
+    room.binance.says("order", said.answer({"code": -1021, "msg": "outside"}, 400))
+    room.binance.says("time", said.answer({"serverTime": clock.wall_ms() - 9000}))
+    assert (await line.call(requests.place(ask, "n"))).meaning == "not_accepted"
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert room.binance.clock_ms == [-9000]
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_failures_are_counted(open_room, said):
+    room = open_room()
+    room.upbit.says("orderbook", said.unsent, said.answer([]), said.answer(b"", 500))
+    for _ in range(3):
+        await room.lines["upbit"].warm(1)
+    assert room.counts == {"warm_failed": 2}
+    assert room.upbit.calls[0][3] is False
+
+
+async def test_time_that_cannot_be_read_changes_nothing(open_room, said):
+    room = open_room()
+    room.binance.says("time", said.answer(b"<html>"))
+    await room.lines["binance"].warm(1)
+    assert room.binance.clock_ms == []
+
+
+async def test_busy_line_needs_no_warming(open_room, clock):
+    room = open_room(clock)
+    assert room.gate.spare({"binance_weight": 4200})
+    await room.lines["binance"].warm(1)
+    assert room.binance.calls == []

@@ -1,0 +1,270 @@
+"""Sending and asking: what is final, what is unknown, and that nothing is ever sent twice."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from arbshard.execution.live.replies import read_order
+
+
+async def later(seconds=5.0):
+    await asyncio.sleep(seconds)
+    raise AssertionError("nobody waits that long")
+
+
+def sent(venue, path):
+    return [call for call in venue.calls if call[0] == "POST" and call[1] == path]
+
+
+class TestBinance:
+    async def test_reply_ends_it(self, open_room, said, ask):
+        room = open_room()
+        room.binance.says("order", said.answer(said.binance()))
+        result = await room.port.send(ask)
+        assert (result.state, result.filled) == ("FILLED", Decimal("0.001"))
+        assert result.decision_price > 0
+        assert room.binance.calls[0][2]["newClientOrderId"] == "ab1cd-s1-0-1-1-a0"
+        assert len(room.port.tracker) == 0
+
+    async def test_partly(self, open_room, said, ask):
+        room = open_room()
+        room.binance.says("order", said.answer(said.binance("EXPIRED", "0.00040000")))
+        result = await room.port.send(ask)
+        assert (result.state, result.filled) == ("EXPIRED", Decimal("0.0004"))
+
+    async def test_event_before_the_reply(self, open_room, said, ask):
+        room = open_room()
+        room.binance.says("order", later)
+        fills = read_order(ask, said.answer(said.binance()).body).fills
+
+        def hear():
+            room.port.tracker.hear(ask.client_id, "FILLED", Decimal("0.001"), fills, "7", "")
+
+        result = await room.port.send(ask, on_sent=hear)
+        assert (result.state, result.fills) == ("FILLED", fills)
+
+    async def test_rejected(self, open_room, said, ask):
+        room = open_room()
+        room.binance.says("order", said.answer({"code": -2010, "msg": "insufficient balance"}, 400))
+        result = await room.port.send(ask)
+        assert (result.state, result.detail) == ("REJECTED", "-2010: insufficient balance")
+
+    @pytest.mark.parametrize("status", [429, 418, 403])
+    async def test_not_accepted_is_nobodys_fault(self, open_room, said, ask, status):
+        room = open_room()
+        room.binance.says("order", said.answer({}, status))
+        assert (await room.port.send(ask)).state == "CANCELED"
+
+    async def test_nothing_left_this_machine(self, open_room, said, ask):
+        room = open_room()
+        room.binance.says("order", said.unsent)
+        assert (await room.port.send(ask)).state == "CANCELED"
+
+    async def test_commission_of_a_found_order_is_fetched(self, open_room, said, ask):
+        room = open_room()
+        found = said.binance()
+        del found["fills"]
+        row = {"id": 5, "price": "60001", "qty": "0.001", "commission": "0.06", "commissionAsset": "USDT"}
+        room.binance.says("order", said.answer(found))
+        room.binance.says("myTrades", said.answer([row]))
+        result = await room.port.ask(ask)
+        assert [fill.fee for fill in result.fills] == [Decimal("0.06")]
+        assert room.binance.calls[-1][2]["orderId"] == "7"
+
+    async def test_commission_that_is_not_told_leaves_it_unknown(self, open_room, said, ask):
+        room = open_room()
+        found = said.binance()
+        del found["fills"]
+        room.binance.says("order", said.answer(found))
+        room.binance.says("myTrades", said.answer([]))
+        assert (await room.port.ask(ask)).state == "UNKNOWN"
+
+
+class TestUpbit:
+    async def test_asked_until_it_has_ended(self, open_room, said, bid):
+        room = open_room(order_timeout_s=2.0)
+        room.upbit.says("orders", said.answer(said.upbit("wait", "0", "0"), 201))
+        room.upbit.says("order", said.answer(said.upbit("wait", "0", "0")), said.answer(said.upbit()))
+        result = await room.port.send(bid)
+        assert (result.state, result.filled) == ("FILLED", Decimal("0.001"))
+        assert room.upbit.paths() == ["orders", "order", "order"]
+        assert room.upbit.calls[1][2] == {"identifier": "ab1cd-s1-0-1-1-h0"}
+
+    async def test_event_saves_the_question(self, open_room, said, bid):
+        room = open_room(order_timeout_s=2.0)
+        fills = read_order(bid, said.answer(said.upbit()).body).fills
+
+        async def created():
+            loop = asyncio.get_running_loop()
+            loop.call_later(
+                0.005, room.port.tracker.hear, bid.client_id, "FILLED", Decimal("0.001"), fills, "u-1", ""
+            )
+            return said.answer(said.upbit("wait", "0", "0"), 201)
+
+        room.upbit.says("orders", created)
+        assert (await room.port.send(bid)).state == "FILLED"
+        assert room.upbit.paths() == ["orders"]
+
+    async def test_burned_identifier_is_asked_about(self, open_room, said, bid):
+        room = open_room()
+        room.upbit.says(
+            "orders", said.answer({"error": {"name": "duplicated_identifier", "message": "?"}}, 400)
+        )
+        assert (await room.port.send(bid)).state == "UNKNOWN"
+
+
+class TestUnknown:
+    async def test_time_out(self, open_room, ask):
+        room = open_room()
+        room.binance.says("order", later)
+        result = await room.port.send(ask)
+        assert (result.state, result.fills) == ("UNKNOWN", ())
+        assert room.counts["unknown"] == 1
+
+    @pytest.mark.parametrize("status", [500, 502, 504])
+    async def test_server_error_is_known_at_once_to_be_unknown(self, open_room, said, ask, status):
+        room = open_room(order_timeout_s=30.0)
+        room.binance.says("order", said.answer({"code": -1007, "msg": "timeout"}, status))
+        assert (await room.port.send(ask)).state == "UNKNOWN"
+
+    async def test_reset(self, open_room, said, ask):
+        room = open_room(order_timeout_s=30.0)
+        room.binance.says("order", said.lost)
+        assert (await room.port.send(ask)).state == "UNKNOWN"
+
+    async def test_late_reply_ends_it(self, open_room, said, ask):
+        room = open_room(order_timeout_s=0.005)
+
+        async def late():
+            await asyncio.sleep(0.02)
+            return said.answer(said.binance())
+
+        room.binance.says("order", late)
+        assert (await room.port.send(ask)).state == "UNKNOWN"
+        await room.port.wait_for_news([ask], 5.0)
+        assert (await room.port.ask(ask)).state == "FILLED"
+        assert room.binance.paths() == ["order"]
+
+    async def test_never_sent_again(self, open_room, said, ask):
+        room = open_room()
+        room.binance.says("order", said.lost, *(said.not_found for _ in range(5)))
+        await room.port.send(ask)
+        for _ in range(5):
+            assert (await room.port.ask(ask)).state == "UNKNOWN"
+        assert len(sent(room.binance, "order")) == 1
+
+    async def test_unreadable_reply_is_asked_about(self, open_room, said, ask):
+        room = open_room(order_timeout_s=0.005)
+        room.binance.says("order", said.answer(b"{}"), said.answer(said.binance()))
+        assert (await room.port.send(ask)).state == "UNKNOWN"
+        assert room.counts["unreadable"] == 1
+        assert (await room.port.ask(ask)).state == "FILLED"
+
+
+class TestNotFound:
+    async def test_final_only_when_nothing_can_be_on_its_way(self, open_room, said, ask, clock):
+        room = open_room(clock)
+        room.binance.says("order", said.not_found, said.not_found, said.not_found)
+        assert (await room.port.ask(ask)).state == "UNKNOWN"  # the process that sent it is gone
+        clock.advance_ms(9_999)
+        assert (await room.port.ask(ask)).state == "UNKNOWN"
+        clock.advance_ms(1)
+        result = await room.port.ask(ask)
+        assert result.state == "CANCELED"
+        assert "never accepted" in result.detail
+        assert len(room.port.tracker) == 0
+
+    async def test_order_the_venue_has_shown_is_never_given_up(self, open_room, said, bid, clock):
+        room = open_room(clock)
+        room.upbit.says("order", said.answer(said.upbit("wait", "0", "0")), said.upbit_not_found)
+        await room.port.ask(bid)
+        clock.advance_ms(60_000)
+        assert (await room.port.ask(bid)).state == "UNKNOWN"
+
+    async def test_not_while_the_sending_call_is_out(self, open_room, said, ask, clock):
+        room = open_room(clock, order_timeout_s=0.005)
+        room.binance.says("order", later, said.not_found)
+        await room.port.send(ask)
+        clock.advance_ms(60_000)
+        assert (await room.port.ask(ask)).state == "UNKNOWN"
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("quantity", "limit", "why"),
+        [
+            ("0.001", "60000.001", "tick"),
+            ("0.000001", "60000", "lot"),
+            ("0.00001", "60000", "minimum"),
+            ("1000", "60000", "maximum"),
+        ],
+    )
+    async def test_broken_rule_is_not_sent(self, open_room, make, quantity, limit, why):
+        room = open_room()
+        result = await room.port.send(make.order(make.away, "sell", quantity, limit))
+        assert result.state == "REJECTED"
+        assert result.detail.startswith("not sent: ")
+        assert why in result.detail
+        assert room.binance.calls == []
+
+
+class TestBudget:
+    async def test_order_without_budget_is_not_sent(self, open_room, bid):
+        room = open_room()
+        assert room.gate.spare({"upbit_order": 8})
+        assert await room.gate.admit({"upbit_order": 4})
+        result = await room.port.send(bid)
+        assert (result.state, result.detail) == ("CANCELED", "not sent: no rate budget left")
+        assert room.upbit.calls == []
+
+    async def test_both_legs_or_none(self, open_room, bid, ask):
+        room = open_room()
+        assert room.gate.spare({"upbit_order": 8})
+        assert not await room.port.admit_entry([bid, ask])
+        assert room.budget.usage("binance_orders_10s", room.clock.monotonic_ns()).used == 0
+
+    async def test_question_without_budget_stays_open(self, open_room, bid):
+        room = open_room()
+        assert await room.gate.admit({"upbit_default": 30})
+        assert (await room.port.ask(bid)).state == "UNKNOWN"
+        assert room.upbit.calls == []
+
+
+class TestDryRun:
+    async def test_everything_but_the_sending(self, open_room, said, bid, ask):
+        room = open_room(dry_run=True)
+        room.upbit.says("orders/test", said.answer(said.upbit("wait"), 201))
+        room.binance.says("order/test", said.answer({"code": -1013, "msg": "LOT_SIZE"}, 400))
+        home, away = await asyncio.gather(room.port.send(bid), room.port.send(ask))
+        assert (home.state, home.detail) == ("CANCELED", "DRY RUN: not sent (would be accepted)")
+        assert (away.state, away.detail) == ("CANCELED", "DRY RUN: not sent (rejected: -1013: LOT_SIZE)")
+        assert sent(room.upbit, "orders") == []
+        assert sent(room.binance, "order") == []
+        assert room.counts["dry_run"] == 2
+
+    async def test_venue_out_of_reach(self, open_room, said, ask):
+        room = open_room(dry_run=True)
+        room.binance.says("order/test", said.unsent)
+        assert (await room.port.send(ask)).detail.startswith("DRY RUN: not sent (not_accepted")
+
+    async def test_orders_of_a_real_run_are_still_asked_about(self, open_room, said, ask):
+        room = open_room(dry_run=True)
+        room.binance.says("order", said.answer(said.binance()))
+        assert (await room.port.ask(ask)).state == "FILLED"
+
+
+async def test_defect_in_the_background_is_heard_of(open_room, ask):
+    room = open_room()
+    room.binance.says("order", ZeroDivisionError("a defect"))
+    await room.port.send(ask)
+    assert [type(error) for error in room.failures] == [ZeroDivisionError]
+
+
+async def test_start_connects_to_both(open_room, said):
+    room = open_room(connections=2)
+    room.upbit.says("orderbook", said.answer([]), said.answer([]))
+    room.binance.says("time", said.answer({"serverTime": 1}), said.answer({"serverTime": 1}))
+    await room.port.start()
+    assert room.upbit.paths() == ["orderbook", "orderbook"]
+    assert room.binance.paths() == ["time", "time"]

@@ -1,0 +1,129 @@
+"""A worker's way to real orders: what it hears, what it refuses, and that it closes what it opened."""
+
+import asyncio
+from collections import Counter
+from decimal import Decimal
+from typing import ClassVar
+
+import pytest
+import structlog
+from msgspec.structs import replace
+
+from arbshard.clock import SystemClock
+from arbshard.config import Config, LiveConfig
+from arbshard.errors import LedgerError
+from arbshard.execution.live.clients import Answer
+from arbshard.model.rundir import RunFiles
+from arbshard.wire import order_events
+from arbshard.wire.bus import Publisher
+from arbshard.worker import live as live_module
+from arbshard.worker.live import LiveSide
+
+
+class Client:
+    """A venue that answers everything and has nothing to say."""
+
+    made: ClassVar[list["Client"]] = []
+
+    def __init__(self, venue, exchange):
+        self.venue = venue
+        self.closed = False
+        self.made.append(self)
+
+    async def call(self, method, path, params, *, private=True, on_sent=None):
+        return Answer(200, b'{"serverTime":1}', {})
+
+    def set_clock(self, ahead_ms):
+        pass
+
+    async def close(self):
+        self.closed = True
+
+
+class Books:
+    def tradable(self, leg):
+        return None
+
+    def fx(self):
+        return None
+
+
+@pytest.fixture
+async def open_side(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(live_module, "make_client", lambda venue, config, keys: None)
+    monkeypatch.setattr(live_module, "VenueClient", Client)
+    monkeypatch.setattr(Client, "made", [])
+    for name in ("UPBIT_KEY", "UPBIT_SECRET", "BINANCE_KEY", "BINANCE_SECRET", "BINANCE_ED25519_KEY_FILE"):
+        monkeypatch.delenv(f"ARBSHARD_{name}", raising=False)
+    sides = []
+
+    def build(*, dry_run=False, shard=0):
+        config = replace(Config(mode="live"), live=LiveConfig(dry_run=dry_run))
+        counts, failures = Counter(), []
+        side = LiveSide(
+            config, RunFiles(tmp_path), shard, [make.home, make.away], Books(), SystemClock(),
+            lambda name: counts.update([name]), failures.append,
+        )  # fmt: skip
+        side.counts, side.failures = counts, failures
+        sides.append(side)
+        return side
+
+    yield build
+    for side in sides:
+        await side.close()
+        assert side.failures == []
+    assert all(client.closed for client in Client.made)
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture
+async def publisher(tmp_path):
+    with Publisher(RunFiles(tmp_path).accounts_endpoint) as publisher:
+        publisher.start()
+        yield publisher
+
+
+async def until(condition):
+    for _ in range(400):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("did not come")
+
+
+def event(order, make):
+    fill = make.fill(order, order.quantity, order.limit)
+    return order_events.OrderEvent(
+        "upbit", order.client_id, "u-1", "FILLED", Decimal(order.quantity), (fill,), "", 0
+    )
+
+
+async def test_hears_of_its_own_shard_only(make, open_side, publisher):
+    side = open_side(shard=1)
+    order = make.order(make.home, "buy", "0.001", 146_000_000, client_id="s1-1-1-1-h0")
+    await side.start("ab1cd")
+    tracked = side.port.tracker.begin(order, 0)
+    own, other = order_events.topic(1), order_events.topic(10)
+    await until(lambda: publisher.wanted(own))
+    assert not publisher.wanted(other)
+    publisher.publish(own, b"garbage")
+    publisher.publish(own, order_events.encode(event(order, make)))
+    await until(lambda: tracked.result is not None)
+    assert tracked.result.state == "FILLED"
+    assert side.counts["events"] == 1
+    assert side.counts["events_bad"] == 1
+
+
+async def test_ledger_without_a_tag_is_refused(open_side):
+    with pytest.raises(LedgerError, match="no tag"):
+        await open_side().start("")
+
+
+async def test_dry_run_is_on_every_line(open_side):
+    open_side(dry_run=True)
+    assert structlog.contextvars.get_contextvars()["orders"] == "DRY RUN"
+
+
+async def test_real_run_is_not_called_dry(open_side):
+    open_side()
+    assert "orders" not in structlog.contextvars.get_contextvars()
