@@ -18,7 +18,6 @@ class Blocks:
 
     def __init__(self, differ: Callable[[str], None]) -> None:
         self._differ = differ
-        self._opened: set[str] = set()
         self._differences: set[tuple[str, str]] = set()
         self._strays: dict[tuple[str, str], str] = {}
 
@@ -26,9 +25,8 @@ class Blocks:
         """The next event."""
         match event:
             case AccountOpened():
-                if event.venue in self._opened:
-                    self._differ(f"event {seq}: the account at {event.venue} was opened before")
-                self._opened.add(event.venue)
+                self._differences = {one for one in self._differences if one[0] != event.venue}
+                self._strays = {one: pair for one, pair in self._strays.items() if one[0] != event.venue}
             case DifferenceFound():
                 if event.stated == event.booked:
                     self._differ(f"event {seq}: {event.venue} {event.currency} differs by nothing")

@@ -1,8 +1,9 @@
 """What is traded in this run: pairs, slots, shards. Written by the supervisor, read by every child."""
 
 import msgspec
+from msgspec.structs import replace
 
-from arbshard.model.market import Leg, Pair
+from arbshard.model.market import Leg, MarketRules, Pair
 
 
 class Universe(msgspec.Struct, frozen=True):
@@ -15,9 +16,18 @@ class Universe(msgspec.Struct, frozen=True):
     """Bases by shard number."""
 
     def pairs_of(self, shard: int) -> tuple[Pair, ...]:
-        """The pairs of ``shard``."""
+        """The pairs of ``shard``. Equal rules are one object: hundreds of markets share a venue's tick table."""
         mine = frozenset(self.shards[shard])
-        return tuple(pair for pair in self.pairs if pair.base in mine)
+        rules: dict[MarketRules, MarketRules] = {}
+
+        def shared(leg: Leg) -> Leg:
+            return replace(leg, rules=rules.setdefault(leg.rules, leg.rules))
+
+        return tuple(
+            replace(pair, home=shared(pair.home), away=shared(pair.away))
+            for pair in self.pairs
+            if pair.base in mine
+        )
 
     def legs(self) -> tuple[Leg, ...]:
         """Every market of the feed, by slot."""

@@ -101,6 +101,8 @@ class RiskCore:
             )
         ]
         self.reconciler.activity.begin(now_ms)
+        if config.data == "sim" and run != self.state.run:
+            self.reconciler.begin_anew()
         if not self.reconciler.is_live:
             events += opening_deposits(self._universe, config.paper, self.state.balances, now_ms)
         self._apply(events)

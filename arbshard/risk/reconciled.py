@@ -58,8 +58,10 @@ class Reconciled:
         put, drop = self._journal.put, self._journal.drop
         match event:
             case AccountOpened():
-                if event.venue in self.opened:
-                    raise LedgerDamaged(f"the account at {event.venue} was opened before")
+                if (
+                    event.venue in self.opened
+                ):  # a simulated exchange that began anew: nothing of before is there
+                    self._forget(event.venue)
                 put(self.opened, event.venue, event.at_ms)
             case DifferenceFound():
                 account = event.venue, event.currency
@@ -77,6 +79,12 @@ class Reconciled:
                 if (event.venue, event.client_id) not in self.strays:
                     raise LedgerDamaged(f"{event.client_id} was not astray at {event.venue}")
                 drop(self.strays, (event.venue, event.client_id))
+
+    def _forget(self, venue: str) -> None:
+        for account in [one for one in self.differences if one[0] == venue]:
+            self._journal.drop(self.differences, account)
+        for order in [one for one in self.strays if one[0] == venue]:
+            self._journal.drop(self.strays, order)
 
     def parts(self) -> tuple[object, ...]:
         """Everything, for the state's hash."""

@@ -73,6 +73,12 @@ class Reconciler:
         """What orders that are not ours have locked."""
         self._heard: dict[str, Heard] = {}
         self._compared: dict[Account, int] = {}
+        self._new: set[str] = set()
+        """Simulated venues that have begun anew and not yet said with what."""
+
+    def begin_anew(self) -> None:
+        """The simulated exchanges of another run know nothing of what was there before."""
+        self._new = set(self.venues)
 
     # what others ask
 
@@ -135,7 +141,8 @@ class Reconciler:
         if self.activity.is_before_session(said.at_ms):
             return Done(f"{said.venue}: from before this start, so not compared"), []
         stated = {currency: free + locked for currency, free, locked in said.balances}
-        if said.venue not in self._state.reconciled.opened:
+        if said.venue in self._new or said.venue not in self._state.reconciled.opened:
+            self._new.discard(said.venue)
             currencies = self._currencies(said.venue, stated)
             events = list(self._opening(said.venue, stated, now_ms))
         else:

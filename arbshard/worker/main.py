@@ -79,9 +79,11 @@ class FeedBooks:
         return FxQuote(exact(top.best_bid), exact(top.best_ask)) if top is not None else None
 
 
-def _load(files: RunFiles) -> tuple[Config, Universe]:
+def _load(files: RunFiles, shard: int) -> tuple[Config, Leg, tuple[Pair, ...]]:
+    """Configuration, FX market, and the shard's own pairs: of the others nothing is kept."""
     config = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
-    return config, msgspec.json.decode(files.universe.read_bytes(), type=Universe)
+    universe = msgspec.json.decode(files.universe.read_bytes(), type=Universe)
+    return config, universe.fx, universe.pairs_of(shard)
 
 
 def _risk_client(files: RunFiles, config: Config) -> RequestClient:
@@ -140,12 +142,11 @@ async def _greet(risk: RiskLink, pairs: Sequence[Pair], ended: asyncio.Future[in
 
 async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
     files = RunFiles(arguments.run_dir)
-    config, universe = _load(files)
+    config, fx, pairs = _load(files, arguments.shard)
     pin(config.run.pin_cores, arguments.shard + 1)
     setup(f"worker-{arguments.shard}", arguments.state_dir / "logs", config.run.log_level)
     log = get_logger()
-    pairs = universe.pairs_of(arguments.shard)
-    legs = [universe.fx, *(leg for pair in pairs for leg in (pair.home, pair.away))]
+    legs = [fx, *(leg for pair in pairs for leg in (pair.home, pair.away))]
     clock = SystemClock()
     end = _End()
     bell = BusBell(files.bus_endpoint, arguments.shard) if config.run.doorbell == "zmq" else None
@@ -158,10 +159,10 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
     ):
         meter = meter_type(page, os.getpid(), arguments.epoch, len(pairs))
         feed = ShardFeed(books, waiter, legs, VENUES)
-        engine = ArbitrageEngine(pairs, universe.fx, config)
+        engine = ArbitrageEngine(pairs, fx, config)
         risk = RiskLink(client, arguments.shard, arguments.epoch, lambda: meter.count("silent"))
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
-        feed_books = FeedBooks(feed, engine, universe.fx, age_ns_max, clock)
+        feed_books = FeedBooks(feed, engine, fx, age_ns_max, clock)
         executors = ExecutorFactory(risk, feed_books, config.execution, clock, meter)
         live = _live_side(config, files, arguments.shard, legs, feed_books, clock, meter, end.fail)
         port = live.port if live is not None else None

@@ -306,14 +306,12 @@ class TestReconciliation:
             w,
             tmp_path,
             opened,
-            opened,
             same,
             DifferenceResolved(at_ms=2, venue="upbit", currency="ETH", how="agrees"),
             StrayGone(at_ms=2, venue="upbit", client_id="x", pair="BTC"),
             entry=False,
         )
         for part in (
-            "the account at upbit was opened before",
             "upbit BTC differs by nothing",
             "upbit ETH did not differ",
             "x was not astray at upbit",

@@ -40,9 +40,7 @@ def test_the_amount_is_what_the_venue_has_more(state) -> None:
     assert state.reconciled.differences["upbit", "KRW"].amount == -2
 
 
-@pytest.mark.parametrize(
-    ("before", "event"), [((OPENED,), OPENED), ((), RESOLVED), ((), GONE), ((STRAY, GONE), GONE)]
-)
+@pytest.mark.parametrize(("before", "event"), [((), RESOLVED), ((), GONE), ((STRAY, GONE), GONE)])
 def test_what_contradicts_itself_is_damage(state, before, event) -> None:
     for one in before:
         state.apply(one)

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from arbshard.ledger.events import (
@@ -96,6 +97,28 @@ class TestOpening:
         assert "before this start" in desk.world.tell(old).text
         desk.state(w.AWAY)
         assert desk.refusal(desk.world.entry()) is Refusal.NO_STATEMENT
+
+    def test_simulated_exchanges_that_began_anew_are_taken_as_they_are(self, desk, w) -> None:
+        """A new run has new ones: what was traded before is not there, and that is nobody's mistake."""
+        desk.world.config = msgspec.structs.replace(desk.world.config, data="sim")
+        desk.state()
+        desk.trade(desk.world.entry())
+        desk.venues.held[w.HOME, "KRW"] += 5
+        desk.state()
+        assert desk.refusal(desk.world.entry("ETH")) is Refusal.NOT_RECONCILED
+        same_run = desk.world.restart("run-1")
+        assert same_run.state.reconciled.differences
+        desk.world = desk.world.restart("run-2")
+        desk.venues = w.Venues()
+        desk.world.ask(desk.world.hello())
+        events = desk.state()
+        assert [event.venue for event in events if isinstance(event, AccountOpened)] == [w.HOME, w.AWAY]
+        assert desk.world.state.reconciled.differences == {}
+        said = {
+            currency: free + locked for currency, free, locked in desk.venues.statement(w.HOME, 1).balances
+        }
+        assert {currency: desk.booked(w.HOME, currency) for currency in said} == said
+        assert desk.refusal(desk.world.entry("ETH")) is None
 
     def test_on_paper_nothing_is_stated(self, w) -> None:
         world = w.World()

@@ -335,7 +335,7 @@ def with_limits(**changes: object) -> Config:
 
 
 def with_live(**changes: object) -> Config:
-    config = Config(mode="live")
+    config = Config(mode="live", data="public")
     return msgspec.structs.replace(config, live=msgspec.structs.replace(config.live, **changes))
 
 
