@@ -75,6 +75,10 @@ def _approval(results: Results) -> float | None:
     return results.approval_us.p50 if results.approval_us is not None else None
 
 
+def _wire(results: Results) -> float | None:
+    return results.wire_us.p50 if results.wire_us is not None else None
+
+
 def _first_decision(results: Results) -> float | None:
     return max(results.startup.first_decision_s) if results.startup is not None else None
 
@@ -107,6 +111,7 @@ BUDGETS = (
     Budget("p99 at 10,000 msg/s, send → decision, to ccxt.pro", 1, "×", True, _p99_share("ccxt")),
     Budget("p99 at 10,000 msg/s, send → decision, to cryptofeed", 1, "×", True, _p99_share("cryptofeed")),
     Budget("decision → risk approval p50, paper", 250, "µs", True, _approval),
+    Budget("decision → order on the wire p50, live", 1_000, "µs", True, _wire),
     Budget("largest worker, resident", 60, "MB", True, _worker_memory),
     Budget("1,000 pairs in all (USS + shared once)", 500, "MB", True, _footprint(1_000)),
     Budget("arbshard run --shards 4 → first decision, slowest", 3, "s", True, _first_decision),

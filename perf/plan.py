@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
-from perf import approval, load, services, stages, startup
+from perf import approval, load, services, stages, startup, wire
 from perf.criterion import LADDER, faults, highest_sustained
 from perf.figures import LoadRow
 from perf.peers.environment import PeerUnavailable
@@ -15,7 +15,7 @@ from perf.peers.run import PEERS, measure_peer
 from perf.results import ARBSHARD, EQUAL_RATES, Highest, Results
 from perf.running import MeasurementFailed
 
-PARTS = ("stages", "load", "approval", "startup", "peers")
+PARTS = ("stages", "load", "approval", "wire", "startup", "peers")
 _SEARCH_S, _QUICK_SEARCH_S = 4.0, 2.0
 _PEER_STARTS = {"ccxt": 3_000, "cryptofeed": 7_000}
 """Where the search for a peer's highest rate begins: near what was found the last time."""
@@ -61,6 +61,9 @@ def measure(plan: Plan, results: Results, tell: Tell) -> bool:
     if "approval" in plan.parts:
         seconds = _QUICK_APPROVAL_S if plan.quick else _APPROVAL_S
         run("approval", lambda: setattr(results, "approval_us", approval.measure(seconds)))
+    if "wire" in plan.parts:
+        seconds = _QUICK_APPROVAL_S if plan.quick else _APPROVAL_S
+        run("order on the wire", lambda: setattr(results, "wire_us", wire.measure(seconds)))
     if "startup" in plan.parts:
         starts = 1 if plan.quick else 3
         run("start-up and memory", lambda: setattr(results, "startup", startup.measure(starts)))

@@ -136,10 +136,13 @@ def show_ratios(console: Console, ratios: dict[str, float]) -> None:
 
 
 def show_rest(console: Console, results: Results) -> None:
-    """Approval, start-up, memory, and whatever else was measured."""
-    if results.approval_us is not None:
-        table = _table("Decision → risk approval, paper, µs", ("",), (*_LATENCY, "approvals"))
-        table.add_row("", *_latency(results.approval_us), f"{results.approval_us.count:,}")
+    """Approval, orders, start-up, memory, and whatever else was measured."""
+    found = {"risk approval, paper": results.approval_us, "order on the wire, live": results.wire_us}
+    if any(found.values()):
+        table = _table("From the decision on, µs", ("to",), (*_LATENCY, "times"))
+        for name, times in found.items():
+            if times is not None:
+                table.add_row(name, *_latency(times), f"{times.count:,}")
         console.print(table)
     if results.startup is not None:
         took = ", ".join(f"{seconds:.2f} s" for seconds in results.startup.first_decision_s)

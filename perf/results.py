@@ -50,6 +50,8 @@ class Results(msgspec.Struct, kw_only=True):
     not_measured: dict[str, str] = {}
     """Part → why."""
     approval_us: Percentiles | None = None
+    wire_us: Percentiles | None = None
+    """Decision → order on the wire."""
     startup: Startup | None = None
     more: dict[str, dict[str, float]] = {}
     """Room for other measurements: group → name → number."""

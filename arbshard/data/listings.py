@@ -1,6 +1,7 @@
 """What can be traded: both venues' market lists over REST, made into a universe."""
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 
 import aiohttp
@@ -44,20 +45,22 @@ def _fees(config: Config, name: str) -> FeeSchedule:
 
 async def _listing(session: aiohttp.ClientSession, config: Config, name: str) -> dict[str, ListedMarket]:
     venue: Venue = get_venue(name)
-    rest_url = config.venues.get(name).rest_url
+    settings = config.venues.get(name)
+    rest_url = settings.rest_url
     if not rest_url:
         raise UsageError(f"venues.{name}.rest_url is empty: where is {name} to be asked?")
-    bodies = [await _get(session, name, rest_url + path) for path in venue.listing_paths()]
+    tls = ssl.create_default_context(cafile=settings.ca_file or None)
+    bodies = [await _get(session, name, rest_url + path, tls) for path in venue.listing_paths()]
     return venue.listing(bodies)
 
 
-async def _get(session: aiohttp.ClientSession, name: str, url: str) -> bytes:
+async def _get(session: aiohttp.ClientSession, name: str, url: str, tls: ssl.SSLContext) -> bytes:
     why = ""
     for number in range(_TRIES):
         if number:
             await asyncio.sleep(0.5 * number)
         try:
-            async with session.get(url) as reply:
+            async with session.get(url, ssl=tls) as reply:
                 if reply.status == 200:
                     return await reply.read()
                 why = f"HTTP {reply.status}"

@@ -59,6 +59,10 @@ class ArbitrageLiveRunner(AsyncRunner):
         With ``universe`` nobody is asked: for a recording without a network. Raises ``UsageError`` (unknown symbol,
         no address in the configuration), ``VenueUnavailable``.
         """
+        if config.mode == "live":
+            raise UsageError(
+                'mode = "live" needs the processes of `arbshard run`: the library trades on paper'
+            )
         if universe is None:
             universe = await find_universe(config, symbols)
         elif symbols:

@@ -1,0 +1,47 @@
+"""Decision → order on the wire: a live run on the embedded exchanges, with everything in it.
+
+Planning, risk's approval with its durable commit, the rate budget, signing, and the request handed to the socket:
+what the workers' pages call ``decision_wire``.
+"""
+
+import time
+from importlib.util import find_spec
+
+from arbshard.shm.histogram import Histogram
+from arbshard.shm.pages import PageReader
+from perf.figures import Percentiles, percentiles_of
+from perf.running import MeasurementFailed, System
+
+_SHARDS = 2
+_COINS = 30
+_WARM_UP_S = 4.0
+
+
+def measure(seconds: float = 20.0) -> Percentiles:
+    """Raises ``MeasurementFailed``, also when nothing was sent or ccxt is not installed."""
+    if find_spec("ccxt") is None:
+        raise MeasurementFailed("ccxt is not installed (pip install 'arbshard[live]')")
+    config = {
+        "mode": "live",
+        "run": {"shards": _SHARDS, "log_level": "warning"},
+        "sim": {"coins": _COINS, "updates_per_s": 10.0, "regime": "high-win"},
+        "strategy": {"max_hold_s": 5.0},
+    }
+    with System(("-m", "arbshard", "run", "--live"), config) as system:
+        system.until_running()
+        time.sleep(_WARM_UP_S)
+        first = _read(system)
+        time.sleep(seconds)
+        system.require_alive()
+        sent = _read(system).minus(first)
+    if not sent.count:
+        raise MeasurementFailed(f"nothing was sent within {seconds:g} s")
+    return percentiles_of(sent)
+
+
+def _read(system: System) -> Histogram:
+    found = Histogram.of(())
+    for shard in range(_SHARDS):
+        with PageReader.attach(system.files.worker_page(shard)) as page:
+            found = found.merge(page.histogram("decision_wire"))
+    return found
