@@ -1,0 +1,101 @@
+"""Crash points: a process can be told to die at a chosen place, as if the machine had taken it away. For tests.
+
+``ARBSHARD_CRASH_AT="before_send:3"`` kills a process with SIGKILL the third time it comes to that point;
+several are separated by commas. ``@path`` takes the plan from a file, as it stands when the process starts, and the
+point is noted in ``path.died`` before the death. The variable is read once, here, at import; without it ``reach``
+does nothing.
+``tests/torture`` sets it; nothing else should.
+
+    ================  =========================================================================
+    before_send       worker: risk has approved, the order is about to go out
+    after_send        worker: the order is in the socket, nothing has been heard of it
+    after_reply       worker: the venue has answered, nothing has been made of it
+    before_report     worker: it knows how an order stands, risk does not
+    after_report      worker: risk has booked it
+    after_extend      worker: a hedge is in the ledger, it is about to go out
+    after_ask         worker: a question about an order was answered
+    before_conclude   worker: all orders are final, the intent is not
+    after_conclude    worker: the intent is concluded, the desk has not heard
+    before_commit     risk: decided, not stored
+    after_commit      risk: stored, not answered
+    after_answer      risk: the answers of a batch are in the sockets
+    before_publish    accounts: an order event was heard, not passed on
+    before_state      accounts: balances are read, risk has not been told
+    after_state       accounts: risk has taken them in
+    ================  =========================================================================
+"""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from arbshard.errors import UsageError
+
+VARIABLE = "ARBSHARD_CRASH_AT"
+
+POINTS = (
+    "before_send",
+    "after_send",
+    "after_reply",
+    "before_report",
+    "after_report",
+    "after_extend",
+    "after_ask",
+    "before_conclude",
+    "after_conclude",
+    "before_commit",
+    "after_commit",
+    "after_answer",
+    "before_publish",
+    "before_state",
+    "after_state",
+)
+
+Reach = Callable[[str], None]
+
+
+def make_reach(environ: Mapping[str, str], die: Callable[[str], None]) -> Reach:
+    """What is called at every point: ``die`` is told the point at which it is time. Raises ``UsageError``."""
+    plan = environ.get(VARIABLE, "")
+    if plan.startswith("@"):
+        try:
+            plan = Path(plan[1:]).read_text().strip()
+        except OSError as error:
+            raise UsageError(f"{VARIABLE}: {plan[1:]} cannot be read: {error.strerror}") from error
+    if not plan:
+        return _pass_by
+    left = dict(_planned(entry) for entry in plan.split(","))
+
+    def reach(point: str) -> None:
+        if point in left:
+            left[point] -= 1
+            if left[point] == 0:
+                die(point)
+
+    return reach
+
+
+def _pass_by(point: str) -> None:
+    del point
+
+
+def _planned(entry: str) -> tuple[str, int]:
+    name, _, number = entry.partition(":")
+    if name not in POINTS or not number.isdecimal() or int(number) < 1:
+        raise UsageError(f"{VARIABLE}: {entry!r} is not point:number, with one of {', '.join(POINTS)}")
+    return name, int(number)
+
+
+def _die(point: str) -> NoReturn:
+    plan = os.environ[VARIABLE]
+    if plan.startswith("@"):
+        note = os.open(f"{plan[1:]}.died", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(note, f"{point}\n".encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("a SIGKILL was survived")
+
+
+reach: Reach = make_reach(os.environ, _die)
+"""Come to a point."""
