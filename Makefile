@@ -6,8 +6,11 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 # Tests side by side: most of the integration tests' time is waiting for real processes.
 JOBS   ?= 3
+# Of `make torture`: how many kills, and drawn from which seed (none: a new one, which is said).
+N      ?= 1000
+SEED   ?=
 
-.PHONY: run test check perf setup lock clean
+.PHONY: run test check perf torture setup lock clean
 
 run: setup
 	$(BIN)/arbshard run $(ARGS)
@@ -23,6 +26,10 @@ check: setup
 
 perf: setup
 	$(BIN)/python -m perf $(ARGS)
+
+# Kills every process of a live run against the simulated exchanges, then compares both to the last digit.
+torture: setup
+	$(BIN)/python tests/torture --kills $(N) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 setup: $(STAMP)
 

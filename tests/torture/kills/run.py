@@ -1,0 +1,255 @@
+"""One live installation of arbshard in a folder of its own: started, killed, started again, stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import psutil
+
+from arbshard.crashpoint import VARIABLE
+from arbshard.errors import TransportError
+from arbshard.model.rundir import RunFiles
+from arbshard.wire import control
+from arbshard.wire.serve import ask
+from kills.exchange import Exchange
+
+START_S = 60.0
+STOP_S = 60.0
+
+# Enters whatever it costs, leaves soon, never pauses for its losses: the more orders, the more there is to lose.
+CONFIG = """
+name = "{name}"
+mode = "live"
+data = "public"
+state_dir = "{folder}/state"
+[run]
+shards = 2
+rehearse_ms = 0
+restart_tries = 100
+restart_window_s = 0.5
+stop_timeout_s = 30
+[venues.upbit]
+ws_url = "{upbit[ws_url]}"
+rest_url = "{upbit[rest_url]}"
+[venues.binance]
+ws_url = "{binance[ws_url]}"
+rest_url = "{binance[rest_url]}"
+[data_quality]
+max_book_age_ms = 5000
+max_leg_skew_ms = 5000
+max_fx_age_ms = 10000
+[strategy]
+entry_bps = -100
+min_edge_bps = -100
+round_trip_bps = -1000
+stop_loss_bps = 5000
+stop_room_bps = 0
+max_hold_s = 0.4
+cooldown_ms = 50
+[sizing]
+order_notional_max = "120000"
+order_notional_min = "40000"
+[execution]
+approval_expiry_ms = 2000
+retry_ms = 50
+[limits]
+symbol_daily_loss_max = "1e14"
+daily_loss_max = "1e14"
+drawdown_max = "1e14"
+halt_daily_loss = "1e14"
+halt_drawdown = "1e14"
+loss_streak_max = 100000
+tighten_factor = 1
+halt_rejects_per_min = 100000
+halt_hedges_per_min = 100000
+halt_unknown_per_min = 100000
+halt_stale_feeds_s = 3600
+[live]
+order_timeout_s = 0.6
+ask_pause_ms = 50
+ask_pause_max_ms = 500
+recv_window_ms = 2000
+not_found_after_s = 2.5
+entry_wait_ms = 200
+budget_wait_s = 2
+reconcile_every_s = 1
+connections = 1
+"""
+
+
+class LiveRun:
+    """``arbshard run --live`` against ``exchange``; its ledger outlives it."""
+
+    def __init__(self, folder: Path, exchange: Exchange, name: str) -> None:
+        self.folder = folder
+        self.config = folder / "config.toml"
+        self.config.write_text(CONFIG.format(name=name, folder=folder, **exchange.addresses))
+        self.ledger = folder / "state" / "ledger.sqlite"
+        self.logs = folder / "state" / "logs"
+        self.plan = folder / "crash-plan"
+        self.plan.write_text("")
+        self._files = RunFiles(folder / "run" / name)
+        self._environment = {
+            **os.environ,
+            **exchange.environment(),
+            "ARBSHARD_RUN_ROOT": str(folder / "run"),
+            VARIABLE: f"@{self.plan}",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self.failed_starts = 0
+
+    # life and death
+
+    def start(self, calm: Callable[[], None], tries: int = 4) -> None:
+        """Until it runs. It may refuse to start while the exchange misbehaves: then ``calm`` ends that.
+
+        Raises ``RuntimeError``.
+        """
+        for _ in range(tries):
+            if self._started():
+                return
+            self.failed_starts += 1
+            calm()
+        raise RuntimeError(f"it did not start in {tries} tries: {self.last_output()}")
+
+    def launch(self) -> None:
+        """Begin to start, and wait for nothing."""
+        command = [sys.executable, "-m", "arbshard", "run", "--live", "--config", str(self.config)]
+        with (self.folder / "out.txt").open("ab") as out:
+            self._process = subprocess.Popen(
+                command, env=self._environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+
+    def ask_to_stop(self) -> None:
+        """It is to end in order; waits for nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """End it in order; its exit code."""
+        self.ask_to_stop()
+        assert self._process is not None
+        return self._process.wait(STOP_S)
+
+    def kill(self, name: str) -> bool:
+        """SIGKILL one child; False when it does not run at the moment."""
+        for process in self._children(name):
+            process.kill()
+            return True
+        return False
+
+    def kill_supervisor(self) -> bool:
+        """SIGKILL the supervisor alone; its children must notice. False when it has ended by itself."""
+        assert self._process is not None
+        self._process.kill()
+        return self._process.wait(10) == -signal.SIGKILL
+
+    def kill_all(self, rng: Random) -> int:
+        """SIGKILL every process, in any order, within a millisecond or two; how many those were."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            return 0
+        victims = [psutil.Process(self._process.pid), *self._children()]
+        rng.shuffle(victims)
+        for victim in victims:
+            try:
+                victim.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._process.wait(10)
+        return len(victims)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        children = self._children()
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+        for child in children:
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(children, timeout=10)
+
+    # what it says
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its supervisor runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def running_children(self) -> set[str]:
+        """Names of the children that run."""
+        return {name for name, pid in self._known().items() if _alive(pid) is not None}
+
+    def deaths(self) -> list[str]:
+        """Points at which processes died by plan, in order."""
+        died = self.plan.with_name(f"{self.plan.name}.died")
+        return died.read_text().split() if died.exists() else []
+
+    def arm(self, plan: str) -> None:
+        """Let processes that start from now on die by ``plan``; empty: by none."""
+        partial = self.plan.with_name("crash-plan.tmp")
+        partial.write_text(plan)
+        partial.replace(self.plan)
+
+    def verify(self) -> str:
+        """What ``arbshard ledger verify`` finds wrong; empty when the ledger is clean."""
+        done = subprocess.run(
+            [sys.executable, "-m", "arbshard", "ledger", "verify", "--config", str(self.config)],
+            env=self._environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        return "" if done.returncode == 0 else f"{done.stdout}{done.stderr}"
+
+    def last_output(self) -> str:
+        """The end of what the supervisor printed."""
+        return "\n".join((self.folder / "out.txt").read_text(errors="replace").splitlines()[-15:])
+
+    def _started(self) -> bool:
+        self.launch()
+        assert self._process is not None
+        end_s = time.monotonic() + START_S
+        while time.monotonic() < end_s:
+            if self._process.poll() is not None:
+                return False
+            if self._says_running():
+                return True
+            time.sleep(0.1)
+        raise RuntimeError(f"not running after {START_S:g} s: {self.last_output()}")
+
+    def _says_running(self) -> bool:
+        try:
+            reply = ask(self._files.control_endpoint, control.encode(control.Ping()), 200)
+        except TransportError:
+            return False  # it is not there yet
+        return control.decode_answer(reply) == control.Done("running")
+
+    def _known(self) -> dict[str, tuple[int, float]]:
+        try:
+            known = json.loads((self._files.dir / "children.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return {child["name"]: (child["pid"], child["started"]) for child in known}
+
+    def _children(self, name: str = "") -> list[psutil.Process]:
+        found = (_alive(pid) for child, pid in self._known().items() if name in ("", child))
+        return [process for process in found if process is not None]
+
+
+def _alive(known: tuple[int, float]) -> psutil.Process | None:
+    """The process, unless it has ended and its number went to another."""
+    pid, started = known
+    try:
+        process = psutil.Process(pid)
+        if process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    except psutil.NoSuchProcess:
+        return None
+    return None

@@ -1,0 +1,20 @@
+"""About 200 kills; ``make torture N=1000`` does more. Each manner is a test, so that they can run side by side."""
+
+import pytest
+from kills.torture import Torture
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
+
+
+@pytest.mark.parametrize(("manner", "kills"), [("points", 95), ("children", 90), ("runs", 15)])
+def test_exchange_and_ledger_agree_to_the_last_digit(tmp_path, manner, kills):
+    torture = Torture(tmp_path, manner, kills, seed=20)
+    try:
+        report = torture()
+    finally:
+        torture.close()
+    assert not report.problems, report.text()
+    assert report.kills >= kills
+    # Kills that hit nothing would prove nothing.
+    assert report.orders > kills / 2, report.text()
+    assert report.fills > kills / 2, report.text()
