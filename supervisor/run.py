@@ -41,7 +41,7 @@ from supervisor.commands import (
 from supervisor.exchanges import with_exchanges
 from supervisor.feeds import VenueFeed
 from supervisor.fitness import require_fit
-from supervisor.rundir import RunDir
+from supervisor.rundir import RunDir, write_whole
 from supervisor.tree import Tree
 
 COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages")
@@ -122,8 +122,8 @@ class Run:
         self._universe = universe
         if self.config.mode == "live":
             await require_fit(self.config, universe, self.alert)
-        self.files.config.write_bytes(msgspec.json.encode(self.config))
-        self.files.universe.write_bytes(msgspec.json.encode(universe))
+        write_whole(self.files.config, msgspec.json.encode(self.config))
+        write_whole(self.files.universe, msgspec.json.encode(universe))
         self._books = BooksWriter.create(
             self.files.books, 1 + 2 * len(universe.pairs), _SLOT_BYTES, epoch=os.getpid()
         )

@@ -40,6 +40,13 @@ def find_run_dir(name: str) -> Path:
     return run_root() / name
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write ``content`` in one piece: whoever reads meanwhile, `arbshard status` say, sees nothing or all of it."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
 def _open_lock(files: RunFiles) -> int:
     path = files.dir
     try:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from arbshard.errors import RunDirError, UsageError
-from supervisor.rundir import RunDir, find_run_dir, run_root, running_pid
+from supervisor.rundir import RunDir, find_run_dir, run_root, running_pid, write_whole
 
 HOLDER = (
     "import sys; from supervisor.rundir import RunDir;"
@@ -237,3 +237,23 @@ class TestOrphans:
     def test_unreadable_note_is_no_obstacle(self, acquire, run_root, text):
         self.killed(run_root, text)
         assert acquire().files.dir.exists()
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "universe.json"
+    seen = []
+    monkeypatch.setattr(Path, "write_bytes", _slowly(seen, path, Path.write_bytes))
+    write_whole(path, b"first")
+    write_whole(path, b"second")
+    assert seen == [None, b"first"]  # while the new one was being written
+    assert path.read_bytes() == b"second"
+    assert [one.name for one in tmp_path.iterdir()] == ["universe.json"]
+
+
+def _slowly(seen, path, write):
+    def slow(self, content):
+        size = write(self, content)
+        seen.append(path.read_bytes() if path.exists() else None)
+        return size
+
+    return slow
