@@ -30,4 +30,10 @@ class RunConfig(Section, frozen=True):
     restart_tries: Annotated[int, Meta(ge=0, le=100)] = 5
     """Restarts of one child within ``restart_window_s`` before it is given up."""
     restart_window_s: Positive = 60.0
+    stuck_after_ms: Annotated[float, Meta(ge=100, le=60_000)] = 1000.0
+    """A worker whose loop stands still for so long while its books go on is fenced and replaced."""
+    spare_workers: Annotated[int, Meta(ge=0, le=8)] = 1
+    """Workers kept ready, already imported, to take over a shard whose worker died."""
+    rebalance_s: NotNegative = 30.0
+    """How often pairs are moved to shards with less load, if the loads differ much; 0: never."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
