@@ -23,7 +23,7 @@ def main(config_file: str, symbols: list[str], seconds: float = 60.0) -> None:
     with ArbitrageLiveRunner.create(load_config(Path(config_file)), symbols) as runner:
         runner.run_multisymbol_loop(duration_s=seconds, on_report=show)
         runner.stop()
-    print(runner.portfolio.results.session.get(""))
+    print(runner.portfolio.results.run.get(""))
 
 
 if __name__ == "__main__":

@@ -65,10 +65,10 @@ class NoteWriter:
         newest = islice(reversed(state.closed.values()), _CLOSED_SHOWN)
         note = _RawNote(
             session=state.session,
-            portfolio=self._portfolio(results.session.get(ALL, Totals())),
+            portfolio=self._portfolio(results.run.get(ALL, Totals())),
             lifetime=self._portfolio(results.lifetime.get(ALL, Totals())),
             refusals=self._refusals(),
-            reasons=results.session_reasons,
+            reasons=results.run_reasons,
             doubted=sum(results.doubted.values()),
             open_intents=len(state.trades),
             symbols=self._all_symbols(),
@@ -136,11 +136,11 @@ class NoteWriter:
 
     def _all_symbols(self) -> dict[str, Raw]:
         state = self._state
-        symbols = (state.results.session.keys() | state.per_symbol_positions.keys()) - {ALL}
+        symbols = (state.results.run.keys() | state.per_symbol_positions.keys()) - {ALL}
         return {base: self._symbol(base) for base in sorted(symbols)}
 
     def _symbol(self, base: str) -> Raw:
-        totals = self._state.results.session.get(base, _NOTHING)
+        totals = self._state.results.run.get(base, _NOTHING)
         held = len(self._state.per_symbol_positions.get(base, ()))
         kept = self._symbols.get(base)
         if kept is not None and kept[0] is totals and kept[1] == held:

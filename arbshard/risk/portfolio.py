@@ -142,7 +142,7 @@ class PortfolioState:
             (self.session, self.run, self.is_stopped, self.exposure, self.entering, self.results.residue),
             (self.balances.table, self.shards, self.funded, self.trades, self.busy, self.positions),
             (self.per_symbol_positions, self.closed, self.outcomes, self.refusals, self.spent),
-            (self.results.session, self.results.session_reasons, self.results.approved, self.results.doubted),
+            (self.results.run, self.results.run_reasons, self.results.approved, self.results.doubted),
             (self.results.lifetime, self.results.lifetime_reasons, self.results.refused, self.results.daily),
             (self.results.days, self.results.peaks, self.results.streaks, self.results.scatter),
             (self.exposures, *self.standing.parts()),
@@ -227,10 +227,10 @@ class PortfolioState:
                 if event.run != self.run:  # epochs are counted anew in each run
                     self._journal.assign(self, "shards", {})
                     self._journal.assign(self, "spent", {})
+                    self.results.start_run()
                 self._journal.assign(self, "session", event.session)
                 self._journal.assign(self, "run", event.run)
                 self._journal.assign(self, "is_stopped", False)
-                self.results.start_session()
             case Stopped():
                 if event.balances != self.balances.totals():
                     raise LedgerDamaged("the balances at the stop are not what the fills add up to")

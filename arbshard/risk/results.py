@@ -1,4 +1,4 @@
-"""What trading has brought: counts, wins, PnL and fees, by session, by trading day and for the ledger's life. Pure.
+"""What trading has brought: counts, wins, PnL and fees, by run, by trading day and for the ledger's life. Pure.
 
 Part of ``portfolio.PortfolioState``, which tells it of every position opened and closed.
 """
@@ -76,18 +76,18 @@ class Results:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self.session: dict[str, Totals] = {}
-        """Since the last start, by symbol and for ``ALL``."""
+        self.run: dict[str, Totals] = {}
+        """Of this run, by symbol and for ``ALL``; a restart of risk within it changes nothing."""
         self.lifetime: dict[str, Totals] = {}
-        self.session_reasons: dict[str, int] = {}
-        """Closed positions by reason, since the last start."""
+        self.run_reasons: dict[str, int] = {}
+        """Closed positions of this run by reason."""
         self.lifetime_reasons: dict[str, int] = {}
         self.approved: dict[str, int] = {}
-        """Intents approved since the last start, by symbol."""
+        """Intents approved in this run, by symbol."""
         self.refused: dict[tuple[str, Refusal], int] = {}
-        """Intents refused since the last start, by symbol and reason."""
+        """Intents refused in this run, by symbol and reason."""
         self.doubted: dict[str, int] = {}
-        """Positions called done of which too much was left, since the last start, by symbol."""
+        """Positions of this run called done of which too much was left, by symbol."""
         self.daily: dict[tuple[int, str], Decimal] = {}
         """Realised PnL by trading day (``risk.days``), by symbol and for ``ALL``."""
         self.days: dict[int, Totals] = {}
@@ -101,14 +101,14 @@ class Results:
         self.residue: dict[tuple[str, str], Decimal] = {}
         """What closed positions left behind (negative: are short of), by venue and coin."""
 
-    def start_session(self) -> None:
-        """A new session has no results yet."""
-        for name in ("session", "session_reasons", "approved", "refused", "doubted"):
+    def start_run(self) -> None:
+        """A new run has no results yet."""
+        for name in ("run", "run_reasons", "approved", "refused", "doubted"):
             self._journal.assign(self, name, {})
 
     def opened(self, position: Position) -> None:
         """A position came to be."""
-        for table in (self.session, self.lifetime):
+        for table in (self.run, self.lifetime):
             for key in (position.pair, ALL):
                 self._journal.put(table, key, table.get(key, Totals()).with_entry())
 
@@ -125,10 +125,10 @@ class Results:
         assert position.pnl is not None, position.position_id
         assert position.reason is not None, position.position_id
         put = self._journal.put
-        for table in (self.session, self.lifetime):
+        for table in (self.run, self.lifetime):
             for key in (position.pair, ALL):
                 put(table, key, table.get(key, Totals()).with_exit(position.pnl, position.fees))
-        for reasons in (self.session_reasons, self.lifetime_reasons):
+        for reasons in (self.run_reasons, self.lifetime_reasons):
             put(reasons, position.reason, reasons.get(position.reason, 0) + 1)
         self._count_day(position.pair, position.pnl, position.fees, day)
         self._count_streak(position.pair, position.pnl, position.closed_ms)

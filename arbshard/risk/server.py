@@ -142,7 +142,7 @@ class RiskServer:
 
     def _show(self, now_ns: int, *, is_last: bool = False) -> None:
         """Bring the page up to date, and its note when it is due or the last one."""
-        session = self._state.results.session.get(ALL, Totals())
+        session = self._state.results.run.get(ALL, Totals())
         self._set("session", self._state.session)
         self._set("requests", self._transport.requests)
         self._set("batches", self._transport.batches)

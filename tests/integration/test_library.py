@@ -92,7 +92,7 @@ async def test_entries_and_exits_over_real_sockets(config, source, tmp_path):
     assert all(report.at_ms >= reports[-1].at_ms for report in once)
     checked = verify(ledger)
     assert checked.is_clean, checked.differences
-    assert checked.closed == runner.portfolio.results.session[""].exits >= 2
+    assert checked.closed == runner.portfolio.results.run[""].exits >= 2
     assert checked.kinds["Stopped"] == 1
     assert runner.counters["silent"] == 0
     assert runner.counters["books"] > 100

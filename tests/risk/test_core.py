@@ -292,7 +292,7 @@ def test_nothing_filled_leaves_no_position(w, world) -> None:
     settled = world.conclude(intent, done=True)
     assert settled.position is None
     assert settled.available[0] == ("upbit", "KRW", Decimal(100_000_000))
-    assert "BTC" not in world.state.results.session
+    assert "BTC" not in world.state.results.run
 
 
 def test_a_repeated_conclusion_is_answered_as_before(w, world) -> None:

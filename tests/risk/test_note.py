@@ -29,10 +29,11 @@ def test_a_fresh_ledgers_note(world) -> None:
     assert note.balances["upbit"]["KRW"].total == "100000000"
 
 
-def test_results_by_session_and_life(world) -> None:
+def test_results_by_run_and_life(world) -> None:
     won = world.round_trip(home_out=Decimal(980_000))
     world.stop()
-    world = world.restart()
+    world = world.restart("run-2")
+    world.ask(world.hello())
     lost = world.round_trip()
     world.open_position("ETH")
     world.submit(world.entry("ETH"))
@@ -78,9 +79,9 @@ def test_a_writer_that_has_written_before_writes_what_a_new_one_does(w, world) -
     assert decode_risk_note(writer.encode(world.now_ms)) == note_of(world)
 
 
-def test_a_position_kept_from_an_earlier_session_is_among_the_symbols(world) -> None:
+def test_a_position_kept_from_an_earlier_run_is_among_the_symbols(world) -> None:
     world.open_position()
-    note = note_of(world.restart())
+    note = note_of(world.restart("run-2"))
     assert note.symbols["BTC"].open == 1
     assert note.symbols["BTC"].entries == 0
 

@@ -118,19 +118,27 @@ def test_an_unwound_entry_never_was_an_open_position(w, world) -> None:
     )
     assert closed.reason == "entry_unwound"
     assert world.state.positions == {}
-    totals = world.state.results.session["BTC"]
+    totals = world.state.results.run["BTC"]
     assert (totals.entries, totals.exits) == (1, 1)
     assert world.state.results.residue == {("binance", "BTC"): Decimal("0.00999")}
 
 
-def test_a_new_session_keeps_positions_and_begins_its_own_results(world) -> None:
+def test_a_new_run_keeps_positions_and_begins_its_own_results(world) -> None:
     position = world.open_position()
     world.stop()
-    again = world.restart()
+    again = world.restart("run-2")
     assert again.state.session == 2
     assert again.state.positions == {position.position_id: position}
-    assert again.state.results.session == {}
+    assert again.state.results.run == {}
     assert again.state.results.lifetime[""].entries == 1
+
+
+def test_a_restart_of_risk_within_a_run_keeps_the_results_of_the_run(world) -> None:
+    world.open_position()
+    again = world.restart()
+    assert again.state.session == 2
+    assert again.state.results.run == world.state.results.run != {}
+    assert again.state.results.approved == world.state.results.approved != {}
 
 
 def test_shards_keep_their_epochs_within_a_run_only(world) -> None:

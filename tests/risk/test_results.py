@@ -33,10 +33,10 @@ def test_wins_losses_and_their_rate(results) -> None:
         position = closed(pnl)
         results.opened(position)
         results.closed(position, "upbit", "binance", 0)
-    totals = results.session["BTC"]
+    totals = results.run["BTC"]
     assert totals == Totals(entries=3, exits=3, wins=1, losses=2, pnl=Decimal(3), fees=Decimal(9))
     assert totals.win_rate == pytest.approx(1 / 3)
-    assert results.session[ALL] == results.lifetime[ALL] == totals
+    assert results.run[ALL] == results.lifetime[ALL] == totals
 
 
 def test_without_exits_there_is_no_rate() -> None:
@@ -47,9 +47,9 @@ def test_a_new_session_begins_at_nothing_and_life_goes_on(results) -> None:
     results.opened(closed("1"))
     results.closed(closed("1"), "upbit", "binance", 0)
     results.count(results.approved, "BTC")
-    results.start_session()
-    assert results.session == {}
-    assert results.session_reasons == {}
+    results.start_run()
+    assert results.run == {}
+    assert results.run_reasons == {}
     assert results.approved == {}
     assert results.lifetime[ALL].exits == 1
     assert results.lifetime_reasons == {"take_profit": 1}

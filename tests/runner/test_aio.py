@@ -43,7 +43,7 @@ async def test_a_gap_that_opens_and_closes_is_entered_and_left(quick, universe, 
     runner, reports = await play(quick, universe, gap_recording)
     assert brief(reports)[0] == ("entry", "opened", "net_edge")
     assert ("exit", "closed", "take_profit") in brief(reports)
-    totals = runner.portfolio.results.session[""]
+    totals = runner.portfolio.results.run[""]
     closed = [report for report in runner.reports if report.result == "closed"]
     assert (totals.entries, totals.exits) == (len(closed), len(closed))
     assert totals.pnl == sum(report.position.pnl for report in closed)
@@ -284,8 +284,8 @@ async def test_the_ledger_adds_up(recording, quick, tmp_path):
     runner, _ = await play(quick, recording.universe, recording.records, ledger=ledger)
     report = verify(ledger)
     assert report.is_clean, report.differences
-    assert report.closed == runner.portfolio.results.session[""].exits
-    assert report.pnl == runner.portfolio.results.session[""].pnl
+    assert report.closed == runner.portfolio.results.run[""].exits
+    assert report.pnl == runner.portfolio.results.run[""].pnl
 
 
 # --- what can go wrong ---------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ async def play(recording):
     ) as runner:
         await runner.arun_multisymbol_loop()
     assert not runner.portfolio.positions
-    return runner.portfolio.results.session[ALL]
+    return runner.portfolio.results.run[ALL]
 
 
 @pytest.mark.timeout(120)
