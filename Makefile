@@ -10,7 +10,11 @@ JOBS   ?= 3
 N      ?= 1000
 SEED   ?=
 
-.PHONY: run test check perf torture setup lock clean
+# Of `make soak`: minutes, and messages per second.
+MINUTES ?= 10
+RATE    ?= 5000
+
+.PHONY: run test check perf torture fuzz fuzz-messages soak setup lock clean
 
 run: setup
 	$(BIN)/arbshard run $(ARGS)
@@ -30,6 +34,18 @@ perf: setup
 # Kills every process of a live run against the simulated exchanges, then compares both to the last digit.
 torture: setup
 	$(BIN)/python tests/torture --kills $(N) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# The whole system on virtual time with faults, seed after seed, until stopped.
+fuzz: setup
+	$(BIN)/python -m arbshard.simulation.fuzz $(ARGS)
+
+# Mutated frames and control messages into every codec and socket; `make test` takes a share of them.
+fuzz-messages: setup
+	$(BIN)/python tests/fuzz --cases 100000 $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# A real run at a steady rate: memory and descriptors must stay flat.
+soak: setup
+	$(BIN)/python tests/soak --minutes $(MINUTES) --rate $(RATE) $(ARGS)
 
 setup: $(STAMP)
 
