@@ -15,7 +15,7 @@ from kills.torture import MANNERS, Torture
 
 from arbshard.model.money import use_money_context
 
-_SHARE = {"children": 0.4, "points": 0.4, "runs": 0.2}
+_SHARE = {"children": 0.35, "points": 0.35, "runs": 0.15, "stops": 0.15}
 
 
 def _session(manner: str, kills: int, seed: int) -> bool:

@@ -6,7 +6,7 @@ from kills.torture import Torture
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
 
 
-@pytest.mark.parametrize(("manner", "kills"), [("points", 95), ("children", 90), ("runs", 15)])
+@pytest.mark.parametrize(("manner", "kills"), [("points", 95), ("children", 70), ("runs", 15), ("stops", 15)])
 def test_exchange_and_ledger_agree_to_the_last_digit(tmp_path, manner, kills):
     torture = Torture(tmp_path, manner, kills, seed=20)
     try:

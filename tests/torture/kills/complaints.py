@@ -8,17 +8,22 @@ from pathlib import Path
 ORPHANED = ("the supervisor is dead", "the supervisor is gone")
 """What children say, rightly, after the supervisor was killed."""
 _WORDS_MAX = 300
+_FENCED = 5
 
 
-def complaints(lines: Iterable[str]) -> Iterator[str]:
-    """Errors, and children that ended otherwise than by being killed. ``lines``: of the logs, JSON each."""
+def complaints(lines: Iterable[str], *, fenced: bool = False) -> Iterator[str]:
+    """Errors, and children that ended otherwise than by being killed. ``lines``: of the logs, JSON each.
+
+    ``fenced``: workers were made to stand still, so one that wakes too late and ends itself does right.
+    """
+    expected = (-signal.SIGKILL, _FENCED) if fenced else (-signal.SIGKILL,)
     for line in lines:
         try:
             said = json.loads(line)
         except ValueError:
             continue  # the last line of a process that was killed while it wrote
         event = said.get("event", "")
-        if event == "child ended" and said["code"] != -signal.SIGKILL:
+        if event == "child ended" and said["code"] not in expected:
             yield f"{said['child']} ended by itself with code {said['code']}: {said['words'][:_WORDS_MAX]}"
         elif said.get("level") in ("error", "critical") and event not in ORPHANED:
             why = str(said.get("exception") or said.get("error") or said.get("why") or said.get("detail"))

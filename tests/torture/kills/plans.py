@@ -49,6 +49,11 @@ def draw_pause_s(rng: Random) -> float:
     return rng.uniform(0.05, 0.4) if rng.random() < 0.25 else rng.uniform(0.4, 1.6)
 
 
+def draw_freeze_s(rng: Random) -> float:
+    """How long a process stands still: around the time after which it is taken to be stuck, often on its edge."""
+    return rng.uniform(0.02, 0.3) if rng.random() < 0.3 else rng.uniform(0.25, 1.5)
+
+
 def draw_plan(rng: Random) -> str:
     """A point of death for each kind of process that starts next."""
     worker = f"{rng.choice(WORKER_POINTS)}:{rng.randint(1, 3)}"

@@ -34,6 +34,7 @@ rehearse_ms = 0
 restart_tries = 100
 restart_window_s = 0.5
 stop_timeout_s = 30
+stuck_after_ms = {stuck_after_ms}
 [venues.upbit]
 ws_url = "{upbit[ws_url]}"
 rest_url = "{upbit[rest_url]}"
@@ -86,10 +87,12 @@ connections = 1
 class LiveRun:
     """``arbshard run --live`` against ``exchange``; its ledger outlives it."""
 
-    def __init__(self, folder: Path, exchange: Exchange, name: str) -> None:
+    def __init__(self, folder: Path, exchange: Exchange, name: str, stuck_after_ms: int = 1000) -> None:
         self.folder = folder
         self.config = folder / "config.toml"
-        self.config.write_text(CONFIG.format(name=name, folder=folder, **exchange.addresses))
+        self.config.write_text(
+            CONFIG.format(name=name, folder=folder, stuck_after_ms=stuck_after_ms, **exchange.addresses)
+        )
         self.ledger = folder / "state" / "ledger.sqlite"
         self.logs = folder / "state" / "logs"
         self.plan = folder / "crash-plan"
@@ -141,6 +144,18 @@ class LiveRun:
         """SIGKILL one child; False when it does not run at the moment."""
         for process in self._children(name):
             process.kill()
+            return True
+        return False
+
+    def freeze(self, name: str, duration_s: float) -> bool:
+        """SIGSTOP one child for so long, unless it is killed meanwhile; False when it does not run at the moment."""
+        for process in self._children(name):
+            try:
+                process.suspend()
+                time.sleep(duration_s)
+                process.resume()
+            except psutil.NoSuchProcess:
+                return True
             return True
         return False
 

@@ -14,17 +14,19 @@ from arbshard.config.sim import FaultsConfig
 from kills.agreement import disagreements, read_ledger
 from kills.complaints import complaints, log_lines
 from kills.exchange import Exchange
-from kills.plans import CHILDREN, draw_faults, draw_pause_s, draw_plan, draw_victim
+from kills.plans import CHILDREN, draw_faults, draw_freeze_s, draw_pause_s, draw_plan, draw_victim
 from kills.run import LiveRun
 
-Manner = Literal["children", "points", "runs"]
-"""Children at random instants; processes at chosen points; the supervisor alone, or all at once."""
-MANNERS: tuple[Manner, ...] = ("children", "points", "runs")
+Manner = Literal["children", "points", "runs", "stops"]
+"""Children at random instants; processes at chosen points; the supervisor alone, or all at once; children are not
+killed but stand still for a while, and wake: some in time, some when their successors already trade."""
+MANNERS: tuple[Manner, ...] = ("children", "points", "runs", "stops")
 
 _QUIET_S = 45.0
 """So long without a death by plan, and the run is taken to be stuck."""
 _FAULTS_EVERY_S = 6.0
 _SETTLE_S = 3.0
+_STUCK_AFTER_MS: dict[Manner, int] = {"stops": 300}
 _POLL_S = 0.05
 
 
@@ -62,7 +64,7 @@ class Report:
         faults = ", ".join(f"{name} {number}" for name, number in sorted(self.faults.items()) if number)
         lines = [
             f"{self.manner}, seed {self.seed}: {self.kills} kills, {self.processes} processes, {self.took_s:.0f} s",
-            f"  killed: {victims}",
+            f"  {'stopped' if self.manner == 'stops' else 'killed'}: {victims}",
             f"  {self.starts} starts, {self.failed_starts} of them in vain",
             f"  {self.intents} intents, {self.fills} fills, {self.orders} orders at the exchange",
             f"  {self.not_found} orders that never got there",
@@ -86,7 +88,7 @@ class Torture:
         self.report = Report(manner, seed, kills)
         sim = SimConfig(seed=seed, coins=4, updates_per_s=5.0, faults=FaultsConfig(seed=seed))
         self._exchange = Exchange(folder, sim)
-        self._run = LiveRun(folder, self._exchange, f"t{manner[0]}")
+        self._run = LiveRun(folder, self._exchange, f"t{manner[0]}", _STUCK_AFTER_MS.get(manner, 1000))
         self._faulted_s = 0.0
 
     def close(self) -> None:
@@ -97,15 +99,18 @@ class Torture:
     def __call__(self) -> Report:
         """All of it. Raises ``RuntimeError`` when the run cannot be kept going."""
         began_s = time.monotonic()
-        {"children": self._kill_children, "points": self._kill_at_points, "runs": self._kill_runs}[
-            self.report.manner
-        ]()
+        {
+            "children": self._kill_children,
+            "points": self._kill_at_points,
+            "runs": self._kill_runs,
+            "stops": self._freeze_children,
+        }[self.report.manner]()
         self._end()
         self._reckon()
         self.report.took_s = time.monotonic() - began_s
         return self.report
 
-    # the three manners
+    # the manners
 
     def _kill_children(self) -> None:
         self._start()
@@ -118,6 +123,14 @@ class Torture:
                 other = draw_victim(self._rng)
                 if other != victim and self._run.kill(other):
                     self._count(other)
+
+    def _freeze_children(self) -> None:
+        self._start()
+        while self.report.kills < self._kills:
+            self._wait(draw_pause_s(self._rng))
+            victim = draw_victim(self._rng)
+            if self._run.freeze(victim, draw_freeze_s(self._rng)):
+                self._count(victim)
 
     def _kill_at_points(self) -> None:
         self._run.arm(draw_plan(self._rng))
@@ -205,7 +218,7 @@ class Torture:
         wrong = self._run.verify()
         if wrong:
             report.problems.append(f"arbshard ledger verify: {wrong}")
-        report.problems += complaints(log_lines(self._run.logs))
+        report.problems += complaints(log_lines(self._run.logs), fenced=report.manner == "stops")
         report.failed_starts = self._run.failed_starts
         report.intents = ledger.intents
         report.orders = sum(len(book["orders"]) for book in books.values())
