@@ -26,6 +26,8 @@ class Config(Section, frozen=True):
     """``paper``: orders reach nobody. ``live``: orders go to the venues' accounts, if ``live.dry_run`` is off."""
     data: Literal["sim", "public"] = "sim"
     """``sim``: the embedded simulated exchanges and their accounts. ``public``: the real ones."""
+    data_source: Literal["ws", "rest"] = "ws"
+    """How books are got: ``ws``, streams, with REST while one is down; ``rest``, by asking only."""
     reporting: Literal["KRW"] = "KRW"
     state_dir: str = ""
     """Where ledger and logs are kept; empty for ``$XDG_STATE_HOME/arbshard``."""

@@ -1,12 +1,12 @@
-"""The sections ``[venues.*]``: where the exchanges are and what they cost."""
+"""The sections ``[venues.*]``: where the exchanges are, what they cost, and how their feeds are kept."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from arbshard.config.section import Section
+from arbshard.config.section import NotNegative, Section
 
 
 class VenueConfig(Section, frozen=True, kw_only=True):
@@ -22,6 +22,18 @@ class VenueConfig(Section, frozen=True, kw_only=True):
     symbols_per_connection: Annotated[int, Meta(ge=1, le=500)] = 100
     depth: Annotated[int, Meta(ge=1, le=30)] = 15
     """Levels to subscribe to; rounded up to what the venue offers."""
+    connections: Annotated[int, Meta(ge=1, le=2)] = 1
+    """Connections that carry the same symbols at once; of two, the first frame wins."""
+    stream: Literal["partial", "diff"] = "partial"
+    """``diff``: the book is kept here from its changes. Binance only; costs the supervisor a decode per frame."""
+    life_max_s: NotNegative = 0.0
+    """A connection is renewed before it is this old; 0: what the venue documents."""
+    life_margin_s: NotNegative = 600.0
+    """How long before."""
+    silence_s: NotNegative = 0.0
+    """A connection silent for so long is made anew, and a market is asked for again; 0: what is usual is learned."""
+    rest_fallback_s: NotNegative = 10.0
+    """Books are asked for over REST once their WebSocket is down for so long; 0: never."""
     buy_fee_bps: Decimal
     sell_fee_bps: Decimal
 

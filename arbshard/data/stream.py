@@ -60,6 +60,16 @@ class Stream(Protocol):
         ...
 
 
+class Opener(Protocol):
+    """The way to open a stream: ``open_stream``, or a stand-in for it where there are no sockets."""
+
+    def __call__(
+        self, target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver, /
+    ) -> AbstractAsyncContextManager[Stream]:
+        """Connect; messages go to ``on_message``. Raises ``VenueUnavailable`` on entering."""
+        ...
+
+
 def is_installed() -> bool:
     """Whether picows is there."""
     return find_spec("picows") is not None

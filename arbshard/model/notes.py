@@ -4,8 +4,9 @@ from typing import Literal
 
 import msgspec
 
-FeedState = Literal["connecting", "connected", "partly", "stale", "down"]
+FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest"]
 ChildState = Literal["starting", "running", "restarting", "quarantined", "ended"]
+SpareState = Literal["starting", "ready"]
 RunState = Literal["starting", "running", "draining", "ended"]
 
 
@@ -23,6 +24,24 @@ class VenueNote(msgspec.Struct, frozen=True):
     bad_frames: int
     """Frames the supervisor could not use; the workers count those they could not decode."""
     last_error: str = ""
+    wanted: int = 0
+    """Connections there should be."""
+    planned: int = 0
+    """Connections renewed before they ended, without a gap; not counted as ``reconnects``."""
+    duplicates: int = 0
+    """Frames that another connection had brought before."""
+    stalls: int = 0
+    """Times that a connection or a market was silent for too long."""
+    resyncs: int = 0
+    """Books made anew from a snapshot after a gap in their changes."""
+    refusals: int = 0
+    """Requests that the venue refused; they are made again."""
+    source: str = "ws"
+    """``ws``, ``ws x2`` or ``rest``."""
+    quiet: tuple[str, ...] = ()
+    """Markets from which nothing comes, whatever is done; a few at most."""
+    lines: tuple[str, ...] = ()
+    """Each connection in one line, a few at most."""
 
 
 class ChildNote(msgspec.Struct, frozen=True):
@@ -35,6 +54,10 @@ class ChildNote(msgspec.Struct, frozen=True):
     """0 while it does not run."""
     epoch: int
     restarts: int
+    again_in_s: float = 0.0
+    """Of ``restarting``: how long until it is started again."""
+    reason: str = ""
+    """Why its last incarnation ended; empty when none has."""
 
 
 class SupervisorNote(msgspec.Struct, frozen=True):
@@ -58,3 +81,6 @@ class SupervisorNote(msgspec.Struct, frozen=True):
     alerts_total: int = 0
     unattended: tuple[str, ...] = ()
     """Open positions of pairs that this run does not trade: nobody closes them."""
+    spares: tuple[SpareState, ...] = ()
+    """Workers kept ready to take over a shard."""
+    spares_wanted: int = 0

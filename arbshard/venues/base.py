@@ -23,6 +23,17 @@ class RateLimit(msgspec.Struct, frozen=True):
     window_s: float
 
 
+class SilenceRules(msgspec.Struct, frozen=True):
+    """How long a silence may be before it is taken for a stall: what is usual is learned, within these bounds."""
+
+    connection_min_s: float = 3.0
+    connection_max_s: float = 30.0
+    """Of everything that one connection carries."""
+    symbol_min_s: float = 10.0
+    symbol_max_s: float = 120.0
+    """Of one market while others of its connection go on."""
+
+
 class ConnectionRules(msgspec.Struct, frozen=True):
     """How a venue wants its WebSocket to be used."""
 
@@ -38,6 +49,8 @@ class ConnectionRules(msgspec.Struct, frozen=True):
     """The keep-alive as a text message, or None for a WebSocket ping frame."""
     life_max_s: float | None
     """The venue ends a connection of this age; None where it documents no such limit."""
+    silence: SilenceRules = SilenceRules()
+    """What silence of this venue is unusual."""
 
     @property
     def message_gap_s(self) -> float:
@@ -108,6 +121,23 @@ class Venue(Protocol):
 
         ``depth`` levels per side, rounded up to what the venue offers, or its most. ``ticket`` names the
         request where the venue wants a unique name. No symbols, no message.
+        """
+        ...
+
+    def change_messages(
+        self, symbols: Sequence[str], added: Sequence[str], removed: Sequence[str], depth: int, ticket: str
+    ) -> list[str]:
+        """Text messages that bring a subscribed connection to the books of ``symbols``, others going on meanwhile.
+
+        ``symbols`` are all that are wanted from now on and not empty; ``added`` and ``removed`` are the
+        difference to before. A symbol among ``added`` that was subscribed already is subscribed anew.
+        """
+        ...
+
+    def mark(self, frame: bytes) -> int | None:
+        """A number in an order-book frame that grows as the book goes on: of two, the larger is newer.
+
+        Found by a search for bytes; comparable between connections. None where there is none. Never raises.
         """
         ...
 

@@ -17,12 +17,20 @@ from arbshard.errors import VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
 from arbshard.model.money import ZERO
-from arbshard.venues.base import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
+from arbshard.venues.base import (
+    ConnectionRules,
+    ControlFrame,
+    FrameKind,
+    ListedMarket,
+    RateLimit,
+    SilenceRules,
+)
 from arbshard.venues.frame import (
     UNREADABLE,
     Level,
     checked_book,
     clipped,
+    number_after,
     refusal,
     refusal_of,
     sound_top,
@@ -33,6 +41,8 @@ DEPTHS = (5, 10, 20)
 """Levels per side a subscription may ask for."""
 STREAMS_PER_MESSAGE = 100
 """Keeps a SUBSCRIBE message near 3 KB."""
+CHANGE_IDS_FROM = 1001
+"""Requests of a connection that is subscribed already are numbered from here."""
 NO_STEP = Decimal("0.00000001")
 """Tick or lot where the venue has switched the rule off: it keeps eight decimals."""
 NO_LIMIT = Decimal(10) ** 18
@@ -47,6 +57,7 @@ _BIDS = b'"bids":['
 _ASKS = b'"asks":['
 _NAME = len(_HEAD)
 _TAIL = b"]}}"
+_LAST_ID = b'"lastUpdateId":'
 
 # Symbols may hold letters of any script.
 _PARTIAL_DEPTH = re.compile(r"([\w.-]{1,50})@depth(?:5|10|20)(?:@100ms|@1000ms)?")
@@ -130,6 +141,7 @@ class Binance:
         ping_interval_s=60.0,  # it pings every 20 s itself; ours finds a dead line sooner
         ping_text=None,
         life_max_s=24 * 3600.0,
+        silence=SilenceRules(symbol_min_s=5.0, symbol_max_s=60.0),  # it sends each change within 100 ms
     )
 
     def ws_address(self, ws_url: str) -> str:
@@ -139,16 +151,24 @@ class Binance:
     def subscribe_messages(self, symbols: Sequence[str], depth: int, ticket: str) -> list[str]:
         """Several messages that add up, numbered from 1; ``ticket`` is not needed."""
         del ticket
+        return _requests("SUBSCRIBE", self.streams_of(symbols, depth), 1)
+
+    def change_messages(
+        self, symbols: Sequence[str], added: Sequence[str], removed: Sequence[str], depth: int, ticket: str
+    ) -> list[str]:
+        """Only what changes; others are not touched. Subscribing twice is no error to the venue."""
+        del symbols, ticket
+        leave = _requests("UNSUBSCRIBE", self.streams_of(removed, depth), CHANGE_IDS_FROM)
+        return leave + _requests("SUBSCRIBE", self.streams_of(added, depth), CHANGE_IDS_FROM + len(leave))
+
+    def streams_of(self, symbols: Sequence[str], depth: int) -> list[str]:
+        """The names of the streams that carry the books of ``symbols``."""
         levels = next((offered for offered in DEPTHS if offered >= depth), DEPTHS[-1])
-        streams = [f"{symbol.lower()}@depth{levels}@100ms" for symbol in dict.fromkeys(symbols)]
-        chunks = [
-            streams[start : start + STREAMS_PER_MESSAGE]
-            for start in range(0, len(streams), STREAMS_PER_MESSAGE)
-        ]
-        return [
-            msgspec.json.encode({"method": "SUBSCRIBE", "params": chunk, "id": number}).decode()
-            for number, chunk in enumerate(chunks, start=1)
-        ]
+        return [f"{symbol.lower()}@depth{levels}@100ms" for symbol in dict.fromkeys(symbols)]
+
+    def mark(self, frame: bytes) -> int | None:
+        """The book's last update id, the same sequence on every connection and over REST."""
+        return number_after(frame, _LAST_ID)
 
     def route(self, frame: bytes) -> str | None:
         """By the stream's name at the front; by its keys when those are in another order."""
@@ -224,6 +244,16 @@ class Binance:
     def fee_schedule(self, buy_bps: Decimal, sell_bps: Decimal) -> FeeSchedule:
         """A buyer pays in the coin received, a seller in USDT."""
         return FeeSchedule(buy_bps=buy_bps, sell_bps=sell_bps, buy_fee_in_base=self.buy_fee_in_base)
+
+
+def _requests(method: str, streams: Sequence[str], first_id: int) -> list[str]:
+    chunks = [
+        streams[start : start + STREAMS_PER_MESSAGE] for start in range(0, len(streams), STREAMS_PER_MESSAGE)
+    ]
+    return [
+        msgspec.json.encode({"method": method, "params": chunk, "id": number}).decode()
+        for number, chunk in enumerate(chunks, start=first_id)
+    ]
 
 
 @lru_cache(maxsize=8192)

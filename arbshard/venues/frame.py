@@ -3,6 +3,7 @@
 Venue codecs call ``checked_book`` with what they decoded and ``refusal_of`` with what msgspec refused.
 """
 
+import re
 from collections.abc import Sequence
 from math import inf, isfinite
 from typing import Literal
@@ -22,6 +23,7 @@ FRAME_REASONS: tuple[FrameReason, ...] = ("cut", "shape", "number", "empty", "cr
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _DETAIL_MAX = 200
+_DIGITS = re.compile(rb"[0-9]{1,20}(?![0-9])")
 
 Level = tuple[float, float]
 
@@ -102,3 +104,10 @@ def unpadded(levels: list[Level]) -> tuple[Level, ...]:
     while levels and levels[-1][1] == 0:
         levels.pop()
     return tuple(levels)
+
+
+def number_after(frame: bytes, key: bytes) -> int | None:
+    """The whole number that stands right behind the first ``key``; None where there is none."""
+    begin = frame.find(key)
+    found = _DIGITS.match(frame, begin + len(key)) if begin >= 0 else None
+    return int(found[0]) if found is not None else None

@@ -49,6 +49,13 @@ class RestBooks(Protocol):
         """
         ...
 
+    def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
+        """The answer as frames that the venue's codec decodes as if they had come over its WebSocket.
+
+        Prices are not looked at. Raises ``FrameError`` for a body that holds no books at all.
+        """
+        ...
+
 
 class _Unit(msgspec.Struct, gc=False):
     ask_price: float
@@ -67,6 +74,22 @@ class _Named(msgspec.Struct):
     market: str = ""
 
 
+class _UpbitItem(msgspec.Struct, gc=False):
+    """A book that is passed on unread."""
+
+    market: str
+    timestamp: int
+    orderbook_units: msgspec.Raw
+
+
+class _BinanceItem(msgspec.Struct, gc=False, rename={"last_id": "lastUpdateId"}):
+    """A book that is passed on unread."""
+
+    last_id: int
+    bids: msgspec.Raw
+    asks: msgspec.Raw
+
+
 class _BinanceBook(msgspec.Struct, gc=False, rename={"last_id": "lastUpdateId"}):
     last_id: int
     bids: tuple[Level, ...]
@@ -76,6 +99,8 @@ class _BinanceBook(msgspec.Struct, gc=False, rename={"last_id": "lastUpdateId"})
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_named = msgspec.json.Decoder(_Named).decode
 _decode_upbit = msgspec.json.Decoder(_UpbitBook).decode
+_decode_upbit_items = msgspec.json.Decoder(list[_UpbitItem]).decode
+_decode_binance_item = msgspec.json.Decoder(_BinanceItem).decode
 # Prices and sizes are strings; checked_book refuses the "nan" and "inf" that strict=False lets through.
 _decode_binance = msgspec.json.Decoder(_BinanceBook, strict=False).decode
 
@@ -114,6 +139,21 @@ class UpbitBooks:
         for symbol in sorted(missing):
             yield symbol, refusal("empty", "not in the answer")
 
+    def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
+        """See ``RestBooks``."""
+        try:
+            items = _decode_upbit_items(body)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        for item in items:
+            if item.market not in call.symbols:
+                raise refusal("shape", f"market {item.market!r} was not asked for")
+            yield b'{"type":"orderbook","code":"%b","timestamp":%d,"orderbook_units":%b,"level":0}' % (
+                item.market.encode(),
+                item.timestamp,
+                item.orderbook_units,
+            )
+
 
 class BinanceBooks:
     """One market per call, weight 5 of 6,000 a minute."""
@@ -139,6 +179,20 @@ class BinanceBooks:
             yield symbol, checked_book("binance", symbol, book.bids, book.asks, None, asked_ns)
         except FrameError as error:
             yield symbol, error
+
+    def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
+        """See ``RestBooks``."""
+        (symbol,) = call.symbols
+        try:
+            item = _decode_binance_item(body)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        yield b'{"stream":"%b@depth20@100ms","data":{"lastUpdateId":%d,"bids":%b,"asks":%b}}' % (
+            symbol.lower().encode(),
+            item.last_id,
+            item.bids,
+            item.asks,
+        )
 
 
 _BOOKS: dict[str, RestBooks] = {"upbit": UpbitBooks(), "binance": BinanceBooks()}

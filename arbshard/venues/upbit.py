@@ -20,6 +20,7 @@ from arbshard.venues.frame import (
     UNREADABLE,
     checked_book,
     clipped,
+    number_after,
     refusal,
     refusal_of,
     sound_top,
@@ -37,6 +38,8 @@ _MARKETS_PATH = "/v1/market/all?is_details=true"
 _SIMPLE_HEAD = b'{"ty":"orderbook","cd":"'
 _DEFAULT_HEAD = b'{"type":"orderbook","code":"'
 _UNITS = b'"obu":['
+_SIMPLE_TIME = b'"tms":'
+_DEFAULT_TIME = b'"timestamp":'
 _SIMPLE_CODE = len(_SIMPLE_HEAD)
 _DEFAULT_CODE = len(_DEFAULT_HEAD)
 _TAILS = (b'"lv":0}', b'"level":0}', b'"REALTIME"}', b'"SNAPSHOT"}')
@@ -179,6 +182,18 @@ class Upbit:
             return []
         request = [{"ticket": ticket}, {"type": "orderbook", "codes": codes}, {"format": "SIMPLE"}]
         return [msgspec.json.encode(request).decode()]
+
+    def change_messages(
+        self, symbols: Sequence[str], added: Sequence[str], removed: Sequence[str], depth: int, ticket: str
+    ) -> list[str]:
+        """The full set again: it takes the place of the one before, and every book comes once more."""
+        del added, removed
+        return self.subscribe_messages(symbols, depth, ticket)
+
+    def mark(self, frame: bytes) -> int | None:
+        """The exchange's time of the book."""
+        found = number_after(frame, _SIMPLE_TIME)
+        return number_after(frame, _DEFAULT_TIME) if found is None else found
 
     def route(self, frame: bytes) -> str | None:
         """By the frame's first and last bytes; by its keys when those are in another order."""

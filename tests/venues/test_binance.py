@@ -416,3 +416,28 @@ def test_listing_it_cannot_read_is_one_clear_line(binance, body):
 def test_buyer_pays_in_the_coin(binance):
     fees = binance.fee_schedule(Decimal(10), Decimal("7.5"))
     assert (fees.buy_bps, fees.sell_bps, fees.buy_fee_in_base) == (Decimal(10), Decimal("7.5"), True)
+
+
+# ---- two connections, and changes
+
+
+def test_mark_is_the_update_id(binance):
+    assert binance.mark(BOOK) == 160
+    assert binance.mark(BOOK.replace(b'"lastUpdateId":160,', b"")) is None
+    assert binance.mark(b"") is None
+
+
+def test_changes_touch_nothing_else(binance):
+    messages = binance.change_messages(["AUSDT", "BUSDT", "CUSDT"], ["CUSDT"], ["XUSDT"], 20, "t")
+    first, second = map(json.loads, messages)
+    assert (first["method"], first["params"]) == ("UNSUBSCRIBE", ["xusdt@depth20@100ms"])
+    assert (second["method"], second["params"]) == ("SUBSCRIBE", ["cusdt@depth20@100ms"])
+    assert first["id"] != second["id"]
+    assert binance.change_messages(["AUSDT"], [], [], 20, "t") == []
+
+
+def test_many_changes_go_in_several_messages(binance):
+    added = [f"C{n}USDT" for n in range(250)]
+    messages = [json.loads(message) for message in binance.change_messages(added, added, [], 20, "t")]
+    assert [len(message["params"]) for message in messages] == [100, 100, 50]
+    assert len({message["id"] for message in messages}) == 3

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.errors import FrameError
-from arbshard.venues.frame import FRAME_REASONS, checked_book, refusal_of
+from arbshard.venues.frame import FRAME_REASONS, checked_book, number_after, refusal_of
 
 BIDS = ((100.0, 1.0), (99.0, 2.0))
 ASKS = ((101.0, 1.0), (102.0, 2.0))
@@ -98,3 +98,21 @@ def test_nesting_without_end_is_a_shape():
     with pytest.raises(RecursionError) as caught:
         msgspec.json.Decoder(Thing).decode(b'{"b":' + b"[" * 100_000)
     assert refusal_of(caught.value).reason == "shape"
+
+
+@pytest.mark.parametrize(
+    ("frame", "found"),
+    [
+        (b'{"n":17,"m":1}', 17),
+        (b'{"n":0}', 0),
+        (b'{"n":9', 9),
+        (b'{"n":"17"}', None),
+        (b'{"n":-1}', None),
+        (b'{"n":', None),
+        (b'{"m":17}', None),
+        (b"", None),
+        (b'{"n":1234567890123456789012}', None),
+    ],
+)
+def test_number_after(frame, found):
+    assert number_after(frame, b'"n":') == found

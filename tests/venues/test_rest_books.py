@@ -7,6 +7,7 @@ import pytest
 
 from arbshard.errors import FrameError, UsageError
 from arbshard.model.book import OrderBookSnapshot
+from arbshard.venues.registry import get_venue
 from arbshard.venues.rest_books import BinanceBooks, Call, UpbitBooks, get_rest_books
 
 DATA = Path(__file__).parent.parent / "data"
@@ -137,3 +138,40 @@ def test_unknown_venue():
     assert isinstance(get_rest_books("upbit"), UpbitBooks)
     with pytest.raises(UsageError, match="kraken"):
         get_rest_books("kraken")
+
+
+# ---- answers as frames of the stream
+
+
+def test_upbit_answers_as_frames_decode_to_the_same_books():
+    body = json.dumps([BTC, ETH]).encode()
+    venue = get_venue("upbit")
+    frames = list(UpbitBooks().frames(CALL, body))
+    assert [venue.route(frame) for frame in frames] == ["KRW-BTC", "KRW-ETH"]
+    assert [venue.mark(frame) for frame in frames] == [1_795_239_476_126] * 2
+    found = decode(UpbitBooks(), CALL, body)
+    assert [venue.decode(frame, 77) for frame in frames] == [found["KRW-BTC"], found["KRW-ETH"]]
+    assert [venue.glance(frame, 77).best_bid for frame in frames] == [137001000.0, 4999000.0]
+
+
+def test_binance_answer_as_a_frame_decodes_to_the_same_book():
+    call = Call("", ("BTCUSDT",))
+    body = b'{"lastUpdateId":17,"bids":[["100.0","1.0"],["99.5","2.0"]],"asks":[["100.5","1.0"]]}'
+    venue = get_venue("binance")
+    (frame,) = BinanceBooks().frames(call, body)
+    assert (venue.route(frame), venue.mark(frame)) == ("BTCUSDT", 17)
+    assert venue.decode(frame, 77) == decode(BinanceBooks(), call, body)["BTCUSDT"]
+
+
+@pytest.mark.parametrize("books", [UpbitBooks(), BinanceBooks()])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[1]", b'{"code":-1003}', b"<html>", b'[{"market":"KRW-DOGE"}]']
+)
+def test_what_is_no_answer_makes_no_frame(books, body):
+    with pytest.raises(FrameError):
+        list(books.frames(Call("", ("KRW-BTC",)), body))
+
+
+def test_a_market_nobody_asked_for_makes_no_frame():
+    with pytest.raises(FrameError, match="not asked for"):
+        list(UpbitBooks().frames(Call("", ("KRW-BTC",)), json.dumps([ETH]).encode()))

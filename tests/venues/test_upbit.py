@@ -389,3 +389,21 @@ def test_listing_it_cannot_read_is_one_clear_line(upbit, body):
 def test_fees_are_in_won(upbit):
     fees = upbit.fee_schedule(Decimal(5), Decimal(6))
     assert (fees.buy_bps, fees.sell_bps, fees.buy_fee_in_base) == (Decimal(5), Decimal(6), False)
+
+
+# ---- two connections, and changes
+
+
+@pytest.mark.parametrize("key", ["tms", "timestamp"])
+def test_mark_is_the_exchanges_time(upbit, key):
+    assert (
+        upbit.mark(b'{"ty":"orderbook","cd":"KRW-BTC","%b":1795239476126,"obu":[]}' % key.encode())
+        == 1795239476126
+    )
+    assert upbit.mark(b'{"ty":"orderbook","cd":"KRW-BTC","obu":[]}') is None
+
+
+def test_a_change_sends_the_full_set_again(upbit):
+    wanted = ["KRW-BTC", "KRW-SOL"]
+    (message,) = upbit.change_messages(wanted, ["KRW-SOL"], ["KRW-ETH"], 15, "t-2")
+    assert json.loads(message) == json.loads(upbit.subscribe_messages(wanted, 15, "t-2")[0])

@@ -1,0 +1,106 @@
+"""Books by asking for them, again and again, inside a venue's rate limit: the loop that ``rest`` and the feeds share.
+
+A book is dated from when it was asked for, the oldest it can be, so the age and skew limits hold however slow the
+answers are.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from random import Random
+from typing import Protocol
+
+from arbshard.clock import Clock
+from arbshard.data.http import Fetch
+from arbshard.data.reconnect import Backoff
+from arbshard.errors import FrameError, VenueUnavailable
+from arbshard.log import get_logger
+from arbshard.venues.rest_books import Call, RestBooks
+
+
+class Taker(Protocol):
+    """Who gets the answers."""
+
+    def answered(self, call: Call, body: bytes, asked_ns: int) -> None:
+        """There are books. Raises ``FrameError`` when there are none after all."""
+        ...
+
+    def missed(self, call: Call, what: str, why: str) -> None:
+        """A call brought nothing. ``what`` is one word to count by: ``http``, ``lost``, ``limited``, ``bad_cut`` …"""
+        ...
+
+
+class RestPoller:
+    """One venue: its calls, and when the next one may go out."""
+
+    def __init__(
+        self,
+        name: str,
+        rest_url: str,
+        books: RestBooks,
+        clock: Clock,
+        fetch: Fetch,
+        taker: Taker,
+        poll_s: float,
+    ) -> None:
+        """Each round begins no sooner than ``poll_s`` after the one before."""
+        self._name = name
+        self._rest_url = rest_url
+        self._books = books
+        self._clock = clock
+        self._fetch = fetch
+        self._taker = taker
+        self._poll_s = poll_s
+        self._next_ns = 0
+
+    def lanes(self, symbols: Sequence[str], depth: int) -> list[Coroutine[None, None, None]]:
+        """What is to be run, each in a task, until it is cancelled. One set at a time."""
+        calls = self._books.calls(list(dict.fromkeys(symbols)), depth)
+        count = min(self._books.lanes, len(calls))
+        # A market stays in its lane, so an older answer can never come after a newer one.
+        return [self._poll(calls[lane::count]) for lane in range(count)]
+
+    async def _poll(self, calls: Sequence[Call]) -> None:
+        backoff = Backoff(Random(f"{self._name}:{calls[0].symbols[0]}"))
+        while True:
+            began_ns = self._clock.monotonic_ns()
+            for call in calls:
+                await self._wait_turn()
+                if await self._ask(call):
+                    backoff.succeeded()
+                else:
+                    await asyncio.sleep(backoff.after_loss(0))
+            spent_s = (self._clock.monotonic_ns() - began_ns) / 1e9
+            await asyncio.sleep(max(self._poll_s - spent_s, 0.0))
+
+    async def _wait_turn(self) -> None:
+        """Until the venue's budget allows one more call."""
+        while True:
+            now_ns = self._clock.monotonic_ns()
+            if now_ns >= self._next_ns:
+                self._next_ns = now_ns + int(1e9 / self._books.calls_per_s)
+                return
+            await asyncio.sleep((self._next_ns - now_ns) / 1e9)
+
+    async def _ask(self, call: Call) -> bool:
+        """Make one call; whether it was answered with books."""
+        asked_ns = self._clock.monotonic_ns()
+        try:
+            answer = await self._fetch(self._rest_url + call.path)
+        except VenueUnavailable as error:
+            return self._miss(call, "lost", str(error))
+        if answer.pause_s:
+            until_ns = self._clock.monotonic_ns() + int(answer.pause_s * 1e9)
+            self._next_ns = max(self._next_ns, until_ns)  # all lanes wait
+            get_logger().warning("rate limit", venue=self._name, status=answer.status, pause_s=answer.pause_s)
+            return self._miss(call, "limited", f"HTTP {answer.status}, waiting {answer.pause_s:g} s")
+        if answer.status != 200:
+            return self._miss(call, "http", f"HTTP {answer.status} to {call.path}")
+        try:
+            self._taker.answered(call, answer.body, asked_ns)
+        except FrameError as error:
+            return self._miss(call, f"bad_{error.reason}", f"{call.path}: {error}")
+        return True
+
+    def _miss(self, call: Call, what: str, why: str) -> bool:
+        self._taker.missed(call, what, f"{self._name}: {why}")
+        return False

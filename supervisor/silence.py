@@ -1,0 +1,157 @@
+"""When silence is a stall: what a connection and each of its markets usually send, and what to do when they do not.
+
+Pure: ``Silence`` is shown what was heard so far, a few times a second, and answers with what is to be done. A market
+that stays silent after every cure is quiet, not broken: it is asked for again at growing pauses, and shown.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from arbshard.venues.base import SilenceRules
+
+_MEANS = 20.0
+"""So many times the mean gap is unusual, and"""
+_LONGEST = 4.0
+"""so many times the longest of late."""
+_FADES = 0.998
+"""How the longest gap of late fades, with each look that heard something."""
+_SMOOTHING = 0.05
+_LEARNED_AFTER = 20
+"""Frames, before what was learned counts."""
+_PAUSE_MAX_S = 3600.0
+_RENEW_EVERY_NS = 600 * 10**9
+"""One quiet market after the other must not keep a connection in renewal."""
+
+
+class Cure(Enum):
+    """What is to be done."""
+
+    RECONNECT = "reconnect"
+    """The whole connection is silent."""
+    RESUBSCRIBE = "resubscribe"
+    """Some of its markets are: ask for them again."""
+    RENEW = "renew"
+    """Asking again did not help: a new connection for all, without losing the old one first."""
+
+
+class Verdict(NamedTuple):
+    """One cure."""
+
+    cure: Cure
+    symbols: tuple[str, ...] = ()
+
+
+class Habit:
+    """How often something is usually heard, and since when it has not been."""
+
+    def __init__(self, floor_s: float, ceiling_s: float, now_ns: int) -> None:
+        self._floor_s = floor_s
+        self._ceiling_s = ceiling_s
+        self._mean_s = 0.0
+        self._longest_s = 0.0
+        self._gaps = 0
+        self._heard = 0
+        self._heard_ns = now_ns
+        self._since_ns = now_ns
+        """When it was last heard, or something was last done about it."""
+        self.tries = 0
+        """Cures since it was last heard."""
+
+    def look(self, heard: int, now_ns: int) -> bool:
+        """Take in how many frames have come on this connection; whether there are more than before."""
+        if heard == self._heard:
+            return False
+        if self._heard:  # a gap that a new connection ended says nothing of the market
+            gap_s = (now_ns - self._heard_ns) / 1e9
+            mean_s = gap_s / max(heard - self._heard, 1)
+            self._mean_s = mean_s if not self._gaps else self._mean_s + _SMOOTHING * (mean_s - self._mean_s)
+            self._longest_s = max(gap_s, self._longest_s * _FADES)
+            self._gaps += max(heard - self._heard, 1)
+        self._heard, self._heard_ns, self._since_ns, self.tries = heard, now_ns, now_ns, 0
+        return True
+
+    @property
+    def limit_s(self) -> float:
+        """Longer than this is unusual; twice as long after each cure that did not help."""
+        usual_s = self._ceiling_s
+        if self._gaps >= _LEARNED_AFTER:
+            learned_s = max(_MEANS * self._mean_s, _LONGEST * self._longest_s)
+            usual_s = min(max(learned_s, self._floor_s), self._ceiling_s)
+        return min(usual_s * 2.0 ** min(self.tries, 32), max(_PAUSE_MAX_S, usual_s))
+
+    def is_silent(self, now_ns: int) -> bool:
+        """Whether it is time to do something."""
+        return (now_ns - self._since_ns) / 1e9 > self.limit_s
+
+    def cured(self, now_ns: int) -> None:
+        """Something was done; wait again."""
+        self.tries += 1
+        self._since_ns = now_ns
+
+    def begin(self, now_ns: int) -> None:
+        """A new connection: the wait begins anew, what was learned stays."""
+        self._since_ns = now_ns
+        self._heard = 0
+
+
+class Silence:
+    """Judges one connection and the markets it carries."""
+
+    def __init__(self, rules: SilenceRules, silence_s: float, now_ns: int) -> None:
+        """``silence_s``: what is unusual for the whole connection, and the least for one market; 0: it is learned."""
+        if silence_s:
+            rules = SilenceRules(silence_s, silence_s, silence_s, max(silence_s, rules.symbol_max_s))
+        self._rules = rules
+        self._connection = Habit(rules.connection_min_s, rules.connection_max_s, now_ns)
+        self._markets: dict[str, Habit] = {}
+        self._renewed_ns: int | None = None
+        self.stalls = 0
+        """Silences found."""
+
+    @property
+    def quiet(self) -> tuple[str, ...]:
+        """Markets that were asked for again and given a new connection, and said nothing since."""
+        return tuple(symbol for symbol, habit in self._markets.items() if habit.tries > 1)
+
+    def begin(self, now_ns: int) -> None:
+        """A new connection stands, in place of one that ended or beside it."""
+        self._connection.begin(now_ns)
+        for habit in self._markets.values():
+            habit.begin(now_ns)
+
+    def look(self, frames: int, heard: Mapping[str, int], now_ns: int) -> list[Verdict]:
+        """What is to be done, given how much the connection has brought in all, and of each of its markets."""
+        habits = self._markets
+        for symbol in habits.keys() - heard.keys():
+            del habits[symbol]
+        spoke = self._connection.look(frames, now_ns)
+        silent = []
+        for symbol, count in heard.items():
+            habit = habits.get(symbol)
+            if habit is None:
+                habit = habits[symbol] = Habit(self._rules.symbol_min_s, self._rules.symbol_max_s, now_ns)
+            if not habit.look(count, now_ns) and habit.is_silent(now_ns):
+                silent.append(symbol)
+        if spoke:  # only while others go on is a single market at fault
+            return self._cure(silent, now_ns)
+        if not self._connection.is_silent(now_ns):
+            return []
+        self._connection.cured(now_ns)
+        self.stalls += 1
+        return [Verdict(Cure.RECONNECT)]
+
+    def _cure(self, silent: list[str], now_ns: int) -> list[Verdict]:
+        again: list[str] = []
+        renew: list[str] = []
+        for symbol in silent:
+            habit = self._markets[symbol]
+            (renew if habit.tries == 1 else again).append(symbol)
+            if habit.tries == 0:
+                self.stalls += 1
+            habit.cured(now_ns)
+        verdicts = [Verdict(Cure.RESUBSCRIBE, tuple(again))] if again else []
+        if renew and (self._renewed_ns is None or now_ns - self._renewed_ns >= _RENEW_EVERY_NS):
+            self._renewed_ns = now_ns
+            verdicts.append(Verdict(Cure.RENEW, tuple(renew)))
+        return verdicts
