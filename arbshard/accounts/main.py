@@ -19,6 +19,7 @@ import uvloop
 
 from arbshard.accounts.asking import Asker
 from arbshard.accounts.counters import COUNTERS, HISTOGRAMS
+from arbshard.accounts.markets import Markets
 from arbshard.accounts.meter import Meter
 from arbshard.accounts.orders import VenueOrders
 from arbshard.accounts.statements import Statements
@@ -37,11 +38,11 @@ from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.model.rundir import RunFiles
-from arbshard.model.universe import Universe
 from arbshard.process import keep_what_is_there
 from arbshard.shm.books import BooksReader
 from arbshard.shm.budget import Budget
 from arbshard.shm.pages import PageWriter
+from arbshard.shm.universe import UniverseFile
 from arbshard.wire import order_events
 from arbshard.wire.bus import Publisher
 from arbshard.wire.order_events import OrderEvent
@@ -93,10 +94,11 @@ async def _work(arguments: argparse.Namespace) -> int:
         books = cleanup.enter_context(BooksReader.attach(files.books))
         meter = Meter(page)
         meter.set("pid", os.getpid())
-        watches = _watches(cleanup, files, config, _tag(arguments.state_dir), meter, clock)
+        markets = Markets(UniverseFile(books, files.universe))
+        watches = _watches(cleanup, files, config, _tag(arguments.state_dir), markets, meter, clock)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop, 0)
         tasks = [asyncio.create_task(watch.run()) for watch in watches]
-        tasks.append(asyncio.create_task(_beat(books, meter, clock, stop)))
+        tasks.append(asyncio.create_task(_beat(books, markets, meter, clock, stop)))
         for task in tasks:
             task.add_done_callback(finished)
         meter.set("ready", 1)
@@ -123,11 +125,16 @@ async def _last_words(watches: Sequence[VenueWatch]) -> None:
 
 
 def _watches(
-    cleanup: AsyncExitStack, files: RunFiles, config: Config, tag: str, meter: Meter, clock: SystemClock
+    cleanup: AsyncExitStack,
+    files: RunFiles,
+    config: Config,
+    tag: str,
+    markets: Markets,
+    meter: Meter,
+    clock: SystemClock,
 ) -> list[VenueWatch]:
     """One per venue, with all they use; what is to be closed goes to ``cleanup``."""
     keys = load_keys(config)
-    universe = msgspec.json.decode(files.universe.read_bytes(), type=Universe)
     publisher = cleanup.enter_context(Publisher(files.accounts_endpoint))
     publisher.start()
     risk = RequestClient(files.risk_endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)
@@ -140,13 +147,12 @@ def _watches(
         name = venue.name
         caller = VenueClient(name, make_client(name, config, keys[name]))
         cleanup.push_async_callback(caller.close)
-        markets = {leg.market.symbol: leg.market for leg in universe.legs() if leg.market.venue == name}
         watch = VenueWatch(
             venue,
             config,
             keys[name],
             Asker(name, caller, gate),
-            VenueOrders(name, tag, markets),
+            VenueOrders(name, tag, markets.of(name)),
             announcer.publish,
             statements.send,
             caller.set_clock,
@@ -163,14 +169,17 @@ def _tag(state_dir: Path) -> str:
         return ledger.meta["tag"]
 
 
-async def _beat(books: BooksReader, meter: Meter, clock: SystemClock, stop: Callable[[int], None]) -> None:
-    """Show that the loop is alive, and see that the supervisor is."""
+async def _beat(
+    books: BooksReader, markets: Markets, meter: Meter, clock: SystemClock, stop: Callable[[int], None]
+) -> None:
+    """Show that the loop is alive, see that the supervisor is, and whether pairs have come."""
     parent = os.getppid()
     while True:
         due_ns = clock.monotonic_ns() + int(_BEAT_S * 1e9)
         await asyncio.sleep(_BEAT_S)
         now_ns = clock.monotonic_ns()
         meter.beat(now_ns, max(now_ns - due_ns, 0))
+        markets.follow()
         silent = books.beat_ns != 0 and now_ns - books.beat_ns > SUPERVISOR_SILENT_NS
         if silent or os.getppid() != parent:
             get_logger().error("the supervisor is dead")

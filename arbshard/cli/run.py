@@ -99,6 +99,7 @@ def stop(
     )
     if isinstance(answer, control.Denied):
         raise UsageError(answer.why)
+    assert isinstance(answer, control.Done), answer
     typer.echo(f"{instance}: {answer.text}")
     end_s = time.monotonic() + wait
     while wait and running_pid(instance) is not None:

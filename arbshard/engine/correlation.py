@@ -46,16 +46,28 @@ class CorrelationMatrix:
     """
 
     def __init__(
-        self, series: Mapping[str, SpreadSeries], *, pairs_max: int = 32, cells_max: int = 8
+        self,
+        series: Mapping[str, SpreadSeries],
+        *,
+        pairs_max: int = 32,
+        cells_max: int = 8,
+        known: Mapping[tuple[str, str], float] | None = None,
     ) -> None:
-        """The first ``pairs_max`` of ``series``; ``cells_max`` cells are computed by one ``update``."""
+        """The first ``pairs_max`` of ``series``; ``cells_max`` cells are computed by one ``update``.
+
+        ``known``: cells of another matrix to begin with, of those that are here, too.
+        """
         if pairs_max < 2 or cells_max < 1:
             raise ValueError(f"pairs_max {pairs_max}, cells_max {cells_max}")
         self._series = dict(list(series.items())[:pairs_max])
         self._cells_max = cells_max
         self._order = list(combinations(sorted(self._series), 2))
         self._next = 0
-        self._cells: dict[tuple[str, str], float] = {}
+        self._cells: dict[tuple[str, str], float] = {
+            cell: value
+            for cell, value in (known or {}).items()
+            if cell[0] in self._series and cell[1] in self._series
+        }
         self._due_ns = 0
         self._sample_ns = int(min((one.sample_ms for one in self._series.values()), default=1000.0) * 1e6)
 

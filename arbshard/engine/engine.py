@@ -102,16 +102,27 @@ class ArbitrageEngine:
         self._positions_max = config.limits.symbol_positions_max
         self._fx_slot = fx.slot
         self.fx: View = UNSEEN
-        self.pairs: dict[str, PairState] = {
-            pair.base: PairState(pair, SpreadSeries(config.series.window, config.series.sample_ms))
-            for pair in pairs
-        }
+        self._series = config.series
+        self.pairs: dict[str, PairState] = {}
         self._by_slot: dict[int, tuple[PairState, bool]] = {}
-        for state in self.pairs.values():
-            self._by_slot[state.pair.home.slot] = (state, True)
-            self._by_slot[state.pair.away.slot] = (state, False)
+        for pair in pairs:
+            self.add(pair)
         self.entering = True
         """False while stopping: positions are still closed, none is opened."""
+
+    def add(self, pair: Pair) -> PairState:
+        """Evaluate ``pair`` from now on; its books, funds and positions are told later."""
+        assert pair.base not in self.pairs, pair.base
+        state = PairState(pair, SpreadSeries(self._series.window, self._series.sample_ms))
+        self.pairs[pair.base] = state
+        self._by_slot[pair.home.slot] = (state, True)
+        self._by_slot[pair.away.slot] = (state, False)
+        return state
+
+    def remove(self, base: str) -> None:
+        """Forget a pair. Raises ``KeyError`` when it is not here."""
+        pair = self.pairs.pop(base).pair
+        del self._by_slot[pair.home.slot], self._by_slot[pair.away.slot]
 
     def observe(self, slot: int, view: View) -> PairState | None:
         """Take in what is new of a market; the pair it belongs to, None for the FX market."""

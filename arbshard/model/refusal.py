@@ -17,6 +17,8 @@ class Refusal(IntEnum):
     UNKNOWN_INTENT = 104
     MALFORMED = 105
     """The request contradicts itself: legs of another pair, same side twice, quantity not positive …"""
+    NOT_OWNER = 106
+    """The pair belongs to another shard now, or is on its way to one."""
 
     BOOK_MISSING = 201
     BOOK_STALE = 202

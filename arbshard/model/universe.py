@@ -1,5 +1,7 @@
 """What is traded in this run: pairs, slots, shards. Written by the supervisor, read by every child."""
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec.structs import replace
 
@@ -7,29 +9,99 @@ from arbshard.model.market import Leg, MarketRules, Pair
 
 
 class Universe(msgspec.Struct, frozen=True):
-    """All pairs of a run and the shard each belongs to."""
+    """All pairs of a run and the shard each belongs to.
+
+    A pair may be in no shard: it is on its way from one to another, or out. Its books go on.
+    """
 
     fx: Leg
     """The market whose book is the FX rate (home quote per away quote)."""
     pairs: tuple[Pair, ...]
     shards: tuple[tuple[str, ...], ...]
     """Bases by shard number."""
+    serial: int = 0
+    """Grows by one with each change while the run goes on."""
+    leaving: tuple[str, ...] = ()
+    """Bases that are being closed and taken out: nothing is entered, what is open is closed."""
+    given_up: tuple[int, ...] = ()
+    """Shards whose worker has ended for good: what it had under way is anybody's who owns the pair."""
 
     def pairs_of(self, shard: int) -> tuple[Pair, ...]:
         """The pairs of ``shard``. Equal rules are one object: hundreds of markets share a venue's tick table."""
         mine = frozenset(self.shards[shard])
-        rules: dict[MarketRules, MarketRules] = {}
+        return with_shared_rules(pair for pair in self.pairs if pair.base in mine)
 
-        def shared(leg: Leg) -> Leg:
-            return replace(leg, rules=rules.setdefault(leg.rules, leg.rules))
+    def owners(self) -> dict[str, int]:
+        """The shard of each base that is in one."""
+        return {base: shard for shard, bases in enumerate(self.shards) for base in bases}
 
-        return tuple(
-            replace(pair, home=shared(pair.home), away=shared(pair.away))
-            for pair in self.pairs
-            if pair.base in mine
-        )
+    def unassigned(self) -> tuple[str, ...]:
+        """Bases in no shard."""
+        owned = self.owners()
+        return tuple(pair.base for pair in self.pairs if pair.base not in owned)
 
     def legs(self) -> tuple[Leg, ...]:
         """Every market of the feed, by slot."""
         legs = [self.fx, *(leg for pair in self.pairs for leg in (pair.home, pair.away))]
         return tuple(sorted(legs, key=lambda leg: leg.slot))
+
+    def may_follow(self, before: "Universe") -> bool:
+        """Whether this may come after ``before``: later, and no pair straight from one shard to another.
+
+        A pair of a shard that is given up may: nobody touches it any more.
+        """
+        owned = before.owners()
+        leaps = [base for base, shard in self.owners().items() if owned.get(base, shard) != shard]
+        return self.serial > before.serial and all(owned[base] in self.given_up for base in leaps)
+
+    # each the next universe: the same with one change, and the next serial
+
+    def without_shard(self, bases: Iterable[str]) -> "Universe":
+        """``bases`` taken from their shards."""
+        gone = frozenset(bases)
+        shards = tuple(tuple(base for base in mine if base not in gone) for mine in self.shards)
+        return replace(self, shards=shards, serial=self.serial + 1)
+
+    def on_shards(self, places: dict[str, int]) -> "Universe":
+        """Each base of ``places`` in its shard, whatever it was in before."""
+        shards = tuple(
+            (
+                *(base for base in mine if places.get(base, number) == number),
+                *(base for base, shard in places.items() if shard == number and base not in mine),
+            )
+            for number, mine in enumerate(self.shards)
+        )
+        return replace(self, shards=shards, serial=self.serial + 1)
+
+    def with_pairs(self, pairs: Iterable[Pair]) -> "Universe":
+        """With new pairs, in no shard yet."""
+        return replace(self, pairs=(*self.pairs, *pairs), serial=self.serial + 1)
+
+    def without_pairs(self, bases: Iterable[str]) -> "Universe":
+        """Without these pairs, which are in no shard."""
+        gone = frozenset(bases)
+        assert not gone & self.owners().keys(), gone
+        return replace(
+            self,
+            pairs=tuple(pair for pair in self.pairs if pair.base not in gone),
+            leaving=tuple(base for base in self.leaving if base not in gone),
+            serial=self.serial + 1,
+        )
+
+    def with_leaving(self, leaving: Iterable[str]) -> "Universe":
+        """With these bases leaving, and no others."""
+        return replace(self, leaving=tuple(leaving), serial=self.serial + 1)
+
+    def with_given_up(self, shards: Iterable[int]) -> "Universe":
+        """With these shards given up, and no others."""
+        return replace(self, given_up=tuple(sorted(shards)), serial=self.serial + 1)
+
+
+def with_shared_rules(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    """``pairs`` with equal rules as one object."""
+    rules: dict[MarketRules, MarketRules] = {}
+
+    def shared(leg: Leg) -> Leg:
+        return replace(leg, rules=rules.setdefault(leg.rules, leg.rules))
+
+    return tuple(replace(pair, home=shared(pair.home), away=shared(pair.away)) for pair in pairs)

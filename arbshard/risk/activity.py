@@ -19,13 +19,18 @@ class Activity:
     """Which accounts orders have moved lately."""
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
-        legs = [leg.market for pair in pairs for leg in (pair.home, pair.away)]
-        self._traded: frozenset[Account] = frozenset(
-            (market.venue, currency) for market in legs for currency in (market.base, market.quote)
-        )
+        self._traded: frozenset[Account] = frozenset()
+        self.set_pairs(pairs)
         self._ended_ms: dict[Account, int] = {}
         self._venue_ended_ms: dict[str, int] = {}
         self._began_ms = 0
+
+    def set_pairs(self, pairs: Iterable[Pair]) -> None:
+        """These are traded now."""
+        legs = [leg.market for pair in pairs for leg in (pair.home, pair.away)]
+        self._traded = frozenset(
+            (market.venue, currency) for market in legs for currency in (market.base, market.quote)
+        )
 
     def begin(self, now_ms: int) -> None:
         """A session begins; what ended before it is not remembered."""

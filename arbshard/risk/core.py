@@ -12,12 +12,10 @@ from arbshard.ledger.events import (
     Halted,
     IntentApproved,
     IntentRefused,
-    ShardJoined,
     Started,
     Stopped,
 )
 from arbshard.model.intent import Intent
-from arbshard.model.market import Pair
 from arbshard.model.phase import Phase
 from arbshard.model.refusal import Refusal
 from arbshard.model.risk_note import Orders
@@ -27,16 +25,19 @@ from arbshard.risk.approval import id_objection, is_open, objection_to
 from arbshard.risk.booking import book_conclusion, book_extension, book_report
 from arbshard.risk.days import TradingDays
 from arbshard.risk.discrepancies import reconciliation_of
+from arbshard.risk.handover import HandOver
+from arbshard.risk.incarnations import fenced, greeting_objection, joined, objection_to_speaker
 from arbshard.risk.inventory import inventory_deposits, opening_deposits
 from arbshard.risk.limits import RiskGuard, holds_for
 from arbshard.risk.objection import Moment, Objection
 from arbshard.risk.operators import Operators
+from arbshard.risk.ownership import Ownership
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.reconciler import Reconciler
 from arbshard.risk.watch import Watch
 from arbshard.wire.messages import (
+    Adopt,
     Approved,
-    Available,
     Command,
     CommandReply,
     Conclude,
@@ -55,7 +56,6 @@ from arbshard.wire.messages import (
     Settled,
     Statement,
     Submit,
-    Welcome,
 )
 from arbshard.wire.reconciliation import AcceptDifference, ShowReconciliation
 
@@ -68,8 +68,8 @@ class RiskCore:
     def __init__(self, config: Config, universe: Universe, state: PortfolioState, tag: str = "") -> None:
         """``tag``: of the ledger, part of every order's name at its venue."""
         self._config = config
-        self._universe = universe
-        self._pairs: dict[str, Pair] = {pair.base: pair for pair in universe.pairs}
+        self.ownership = Ownership(universe)
+        self._pairs = self.ownership.pairs
         self.state = state
         self.reconciler = Reconciler(
             self._pairs,
@@ -81,6 +81,7 @@ class RiskCore:
         self.orders = orders_of(config)
         self.states_every_s = config.live.reconcile_every_s if self.reconciler.is_live else 0.0
         self.guard = RiskGuard(config.limits, state, self.reconciler)
+        self._handover = HandOver(state, self.ownership, self.reconciler)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
@@ -104,7 +105,7 @@ class RiskCore:
         if config.data == "sim" and run != self.state.run:
             self.reconciler.begin_anew()
         if not self.reconciler.is_live:
-            events += opening_deposits(self._universe, config.paper, self.state.balances, now_ms)
+            events += opening_deposits(self.ownership.universe, config.paper, self.state.balances, now_ms)
         self._apply(events)
         return events
 
@@ -112,6 +113,16 @@ class RiskCore:
         """End the session."""
         events: list[Event] = [*self.guard.refusals.flush(now_ms, 0, is_last=True)]
         events.append(Stopped(at_ms=now_ms, balances=self.state.balances.totals()))
+        self._apply(events)
+        return events
+
+    def set_universe(self, universe: Universe, now_ms: int) -> list[Event]:
+        """Pairs have come, gone or changed their shard; the events to store, applied already."""
+        self.ownership.set(universe)
+        self.reconciler.set_pairs()
+        events: list[Event] = []
+        if not self.reconciler.is_live:  # a quote that was not traded before has its opening balance, too
+            events += opening_deposits(universe, self._config.paper, self.state.balances, now_ms)
         self._apply(events)
         return events
 
@@ -157,6 +168,12 @@ class RiskCore:
         self._apply(events)
         return events + self._watch.tick(moment, feeds_silent=feeds_silent)
 
+    def fence(self, shard: int, reason: str, now_ms: int) -> list[Event]:
+        """Refuse the shard's incarnation, and whatever is older, from now on. Nothing new when that is so."""
+        events = fenced(self.state.shards.get(shard), shard, reason, now_ms)
+        self._apply(events)
+        return events
+
     def note_break(self, broken: str, now_ms: int) -> list[Event]:
         """The books do not balance: halt. Nothing new when that is known."""
         is_known, self.broken = self.broken is not None, broken
@@ -190,12 +207,9 @@ class RiskCore:
         now_ms = moment.now_ms
         if isinstance(request, Hello):
             return self._hello(request, now_ms)
-        known = self.state.shards.get(request.shard)
-        if known is None or known.epoch != request.epoch:
-            current = "has not said hello" if known is None else f"is at epoch {known.epoch}"
-            return _refused(
-                Refusal.STALE_EPOCH, f"shard {request.shard} {current}, this is epoch {request.epoch}"
-            )
+        replaced = objection_to_speaker(self.state.shards.get(request.shard), request)
+        if replaced is not None:
+            return _refused(*replaced)
         match request:
             case Submit():
                 return self._submit(request, moment, phase)
@@ -207,51 +221,36 @@ class RiskCore:
                 return self._extend(request, now_ms)
             case Fund():
                 return self._fund(request, now_ms)
-            case Instructions():
-                return self._instructed(), []
-            case Rehearse():
-                return Noted(request.intent.intent_id), []
-
-    def _instructed(self) -> Instructed:
-        standing = self.state.standing
-        return Instructed(standing.serial, standing.halt is not None, tuple(standing.closing.items()))
+            case Instructions() | Rehearse() | Adopt():
+                return self._inform(request), []
 
     def _hello(self, request: Hello, now_ms: int) -> Decision:
         known = self.state.shards.get(request.shard)
-        if known is not None and request.epoch < known.epoch:
-            detail = f"shard {request.shard} is at epoch {known.epoch}, this is epoch {request.epoch}"
-            return _refused(Refusal.STALE_EPOCH, detail)
-        strangers = [base for base in request.pairs if base not in self._pairs]
-        if strangers:
-            return _refused(Refusal.UNKNOWN_PAIR, f"{strangers[0]} is not traded in this run")
-        events: list[Event] = []
-        if known is None or request.epoch > known.epoch:
-            joined = ShardJoined(at_ms=now_ms, shard=request.shard, epoch=request.epoch, pid=request.pid)
-            events.append(joined)
-            self._apply(events)
-        return self._welcome(request.pairs), events
+        objection = greeting_objection(known, request)
+        if objection is not None:
+            return _refused(*objection)
+        events = joined(known, request, now_ms)
+        self._apply(events)
+        return self._handover.welcome(request.pairs, request.shard), events
 
-    def _welcome(self, bases: tuple[str, ...]) -> Welcome:
-        state = self.state
-        available = dict.fromkeys(one for base in bases for one in self._free(self._pairs[base]))
-        open_trades = (state.trades[state.busy[base]] for base in bases if base in state.busy)
-        return Welcome(
-            session=state.session,
-            positions=tuple(one for base in bases for one in state.get_symbol_positions(base)),
-            intents=tuple(trade.to_open_intent() for trade in open_trades),
-            funded=tuple(base for base in bases if self.reconciler.is_funded(base)),
-            available=tuple(available),
-            halted=state.standing.halt is not None,
-            closing=tuple(state.standing.closing.items()),
-            serial=state.standing.serial,
-            residues=tuple((base, residue) for base in bases if (residue := state.results.residue_of(base))),
-            tag=self.reconciler.tag,
-        )
+    def _inform(self, request: Instructions | Rehearse | Adopt) -> Reply:
+        """Questions that change nothing."""
+        match request:
+            case Instructions():
+                standing = self.state.standing
+                return Instructed(standing.serial, standing.halt is not None, tuple(standing.closing.items()))
+            case Rehearse():
+                return Noted(request.intent.intent_id)
+            case Adopt():
+                return self._handover.adopt(request.pairs, request.shard)
 
     def _fund(self, request: Fund, now_ms: int) -> Decision:
         pair = self._pairs.get(request.pair)
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{request.pair} is not traded in this run")
+        not_owner = self.ownership.objection(request.pair, request.shard)
+        if not_owner is not None:
+            return _refused(*not_owner)
         if not forms.is_positive(request.home_price):
             return _refused(Refusal.MALFORMED, f"{request.home_price} is no price")
         events: list[Event] = []
@@ -261,12 +260,12 @@ class RiskCore:
         elif pair.base not in self.state.funded:
             events += inventory_deposits(pair, request.home_price, self._config.paper, now_ms)
             self._apply(events)
-        return Funded(self._free(pair)), events
+        return Funded(self._handover.free(pair)), events
 
     def _submit(self, request: Submit, moment: Moment, phase: int) -> Decision:
         intent = request.intent
         pair = self._pairs.get(intent.pair)
-        free = self._free(pair) if pair is not None else ()
+        free = self._handover.free(pair) if pair is not None else ()
         if is_open(self.state, intent):
             return Approved(intent.intent_id, free), []
         # Nothing is stored under an id that is not this intent's own.
@@ -275,14 +274,16 @@ class RiskCore:
             return Refused(objection.reason, objection.detail, free), []
         draining = phase in (Phase.DRAINING, Phase.DRAINING_KEEP)
         expiry_ms = self._config.execution.approval_expiry_ms
-        objection = objection_to(intent, pair, self.state, self.guard, moment, expiry_ms, draining=draining)
+        objection = self.ownership.trade_objection(intent, request.shard) or objection_to(
+            intent, pair, self.state, self.guard, moment, expiry_ms, draining=draining
+        )
         if objection is not None:
             return Refused(objection.reason, objection.detail, free), self._refuse(intent, objection, moment)
         assert pair is not None, intent.pair
         approved = IntentApproved(at_ms=moment.now_ms, intent=intent, holds=holds_for(intent, pair))
         events: list[Event] = [approved]
         self._apply(events)
-        return Approved(intent.intent_id, self._free(pair)), events
+        return Approved(intent.intent_id, self._handover.free(pair)), events
 
     def _refuse(self, intent: Intent, objection: Objection, moment: Moment) -> list[Event]:
         if not self.guard.refusals.is_new(intent, objection.reason, moment.now_ns):
@@ -314,7 +315,7 @@ class RiskCore:
         if isinstance(events, Objection):
             return _refused(*events)
         self._apply(events)
-        return Approved(request.intent_id, self._free(pair)), events
+        return Approved(request.intent_id, self._handover.free(pair)), events
 
     def _report(self, request: Report, now_ms: int) -> Decision:
         noted = Noted(request.intent_id)
@@ -337,7 +338,7 @@ class RiskCore:
             if outcome is None:
                 return self._unknown(request.intent_id)
             base = outcome.pair
-            free = self._free(self._pairs[base]) if base in self._pairs else ()
+            free = self._handover.free(self._pairs[base]) if base in self._pairs else ()
             return Settled(request.intent_id, outcome.position, free, self._residue(base)), []
         pair = self._pairs.get(trade.intent.pair)
         if pair is None:
@@ -349,7 +350,9 @@ class RiskCore:
         position, events = concluded
         self._apply(events)
         self.reconciler.activity.ended(trade, moment.now_ms)
-        return Settled(request.intent_id, position, self._free(pair), self._residue(pair.base)), events
+        return Settled(
+            request.intent_id, position, self._handover.free(pair), self._residue(pair.base)
+        ), events
 
     def _residue(self, base: str) -> Decimal:
         return self.state.results.residue_of(base)
@@ -362,16 +365,6 @@ class RiskCore:
         over = intent_id in self.state.outcomes
         detail = f"{intent_id} is over" if over else f"no intent {intent_id} is open"
         return _refused(Refusal.UNKNOWN_INTENT, detail)
-
-    def _free(self, pair: Pair) -> Available:
-        available = self.guard.available
-        home, away = pair.home.market, pair.away.market
-        return (
-            (home.venue, home.quote, available(home.venue, home.quote)),
-            (home.venue, pair.base, available(home.venue, pair.base)),
-            (away.venue, away.quote, available(away.venue, away.quote)),
-            (away.venue, pair.base, available(away.venue, pair.base)),
-        )
 
     def _apply(self, events: list[Event]) -> None:
         for event in events:

@@ -63,6 +63,12 @@ def id_problem(intent_id: str, shard: int, epoch: int) -> str | None:
     return None
 
 
+def maker_of(intent_id: str) -> tuple[int, int] | None:
+    """(shard, epoch) of the worker that made an intent; None for what is no intent's id."""
+    named = _INTENT_ID.fullmatch(intent_id)
+    return (int(named[2]), int(named[3])) if named is not None else None
+
+
 def intent_problem(intent: Intent, pair: Pair) -> str | None:
     """What is wrong with an intent of ``pair``, apart from its id."""
     return (

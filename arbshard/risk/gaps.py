@@ -39,11 +39,27 @@ class GapWatch:
         self._universe = universe
         self._age_ns_max = age_ns_max
         self._next = 0
-        self.series = {pair.base: SpreadSeries(series.window, series.sample_ms) for pair in universe.pairs}
-        self._matrix = CorrelationMatrix(
-            self.series, pairs_max=_CORRELATED_PAIRS_MAX, cells_max=_CELLS_PER_UPDATE
-        )
+        self._settings = series
+        self.series: dict[str, SpreadSeries] = {}
+        self._matrix = CorrelationMatrix({})
+        self.set_universe(universe)
         self.bad_frames = 0
+
+    def set_universe(self, universe: Universe) -> None:
+        """Sample these pairs from now on; of those that stay, what is known stays."""
+        self._universe = universe
+        self._next = 0
+        self.series = {
+            pair.base: self.series.get(pair.base)
+            or SpreadSeries(self._settings.window, self._settings.sample_ms)
+            for pair in universe.pairs
+        }
+        self._matrix = CorrelationMatrix(
+            self.series,
+            pairs_max=_CORRELATED_PAIRS_MAX,
+            cells_max=_CELLS_PER_UPDATE,
+            known=self._matrix.cells,
+        )
 
     def look(self, now_ns: int) -> Mapping[tuple[str, str], float]:
         """Sample the pairs whose turn it is; the correlations known now, by (base, base) in order of name."""

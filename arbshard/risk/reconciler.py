@@ -62,19 +62,30 @@ class Reconciler:
         self.tag = tag
         self.is_live = is_live
         self.activity = Activity(pairs.values())
-        legs = [(pair, leg.market) for pair in pairs.values() for leg in (pair.home, pair.away)]
         self._blocked: dict[Account, tuple[str, ...]] = {}
-        for pair in pairs.values():
-            for account in _accounts(pair):
-                self._blocked[account] = (*self._blocked.get(account, ()), pair.base)
-        self._symbols = {(market.venue, market.symbol): pair.base for pair, market in legs}
-        self.venues: tuple[str, ...] = tuple(sorted({market.venue for _, market in legs})) if is_live else ()
+        self._symbols: dict[tuple[str, str], str] = {}
+        self.venues: tuple[str, ...] = ()
+        self.set_pairs()
         self.locked: dict[Account, Decimal] = {}
         """What orders that are not ours have locked."""
         self._heard: dict[str, Heard] = {}
         self._compared: dict[Account, int] = {}
         self._new: set[str] = set()
         """Simulated venues that have begun anew and not yet said with what."""
+
+    def set_pairs(self) -> None:
+        """The pairs have changed; what was heard and compared stands."""
+        pairs = self._pairs.values()
+        self.activity.set_pairs(pairs)
+        legs = [(pair, leg.market) for pair in pairs for leg in (pair.home, pair.away)]
+        blocked: dict[Account, list[str]] = {}
+        for pair in pairs:
+            for account in _accounts(pair):
+                blocked.setdefault(account, []).append(pair.base)
+        self._blocked = {account: tuple(bases) for account, bases in blocked.items()}
+        self._symbols = {(market.venue, market.symbol): pair.base for pair, market in legs}
+        if self.is_live:
+            self.venues = tuple(sorted({market.venue for _, market in legs}))
 
     def begin_anew(self) -> None:
         """The simulated exchanges of another run know nothing of what was there before."""

@@ -19,6 +19,8 @@ _MAGIC = b"ARBBOOKS"
 _FIRST_SLOT = 4096
 _PHASE = HOT_A
 _BEAT = HOT_B
+_UNIVERSE = 24
+"""First word of the header's fourth cache line."""
 
 
 class BooksWriter(Mapped):
@@ -62,6 +64,18 @@ class BooksWriter(Mapped):
     def set_live(self, slot: int, live: bool) -> None:
         """Say whether the connection that carries this market is up. The frame stays, the sequence grows."""
         self._slots.set_flag(slot, int(live))
+
+    def clear(self, slot: int) -> None:
+        """Take the frame of a market away that is no longer carried: the slot may be given to another one."""
+        self._slots.clear(slot)
+
+    def sequence(self, slot: int) -> int:
+        """The slot's sequence: grows by two with every write."""
+        return self._slots.sequence(slot)
+
+    def set_universe(self, serial: int) -> None:
+        """Say that ``universe.json`` has this serial now; after the file was written."""
+        self._words[_UNIVERSE] = serial
 
     def set_phase(self, phase: int) -> None:
         """Set the run's phase, a number the supervisor and its children agree on."""
@@ -122,6 +136,11 @@ class BooksReader(Mapped):
     def phase(self) -> int:
         """The run's phase; 0 until it is set."""
         return self._words[_PHASE]
+
+    @property
+    def universe(self) -> int:
+        """Serial of the newest ``universe.json``; 0 before the first change."""
+        return self._words[_UNIVERSE]
 
     @property
     def beat_ns(self) -> int:

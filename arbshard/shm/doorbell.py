@@ -222,6 +222,11 @@ class ShardWaiter:
         self._bell.clear()
 
     @property
+    def seen(self) -> int:
+        """How far was looked into the ring: see ``RingReader.seen``."""
+        return self._ring.seen
+
+    @property
     def overflows(self) -> int:
         """Times that entries of the ring were lost and all slots had to be looked at."""
         return self._ring.overflows

@@ -95,6 +95,16 @@ class RingReader(Mapped):
         require(segment, power_of_two and len(segment.raw) == HEADER_BYTES + capacity * WORD)
         return cls(segment, capacity)
 
+    @property
+    def seen(self) -> int:
+        """The head up to which was looked."""
+        return self._cursor
+
+    @property
+    def head(self) -> int:
+        """How many changes were ever noted."""
+        return self._words[_HEAD]
+
     def behind(self) -> bool:
         """Whether ``drain`` would have something to tell."""
         return self._fresh or self._words[_HEAD] != self._cursor

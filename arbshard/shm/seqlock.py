@@ -85,6 +85,24 @@ class SlotsWriter:
             words[base + CHECKSUM] = _checksum(frame, odd + 1, words[base + STAMP], flag)
         words[base] = odd + 1
 
+    def clear(self, slot: int) -> None:
+        """Take the frame away: the slot is as before its first write, but for a sequence that has moved on."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        words = self._words
+        base = self._first + slot * self._step
+        odd = words[base] | 1
+        words[base] = odd
+        for word in (STAMP, LENGTH, FLAG, CHECKSUM):
+            words[base + word] = 0
+        words[base] = odd + 1
+
+    def sequence(self, slot: int) -> int:
+        """The slot's sequence as it was last written. ``IndexError`` as above."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        return self._words[self._first + slot * self._step]
+
 
 class SlotsReader:
     """Any reader of the same slots."""

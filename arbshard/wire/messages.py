@@ -15,6 +15,7 @@ from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
+from arbshard.wire.decoding import UNREADABLE, comparable
 from arbshard.wire.reconciliation import AcceptDifference, Reconciliation, ShowReconciliation
 
 Available = tuple[tuple[str, str, Decimal], ...]
@@ -84,7 +85,15 @@ class Rehearse(_Request, frozen=True):
     intent: Intent
 
 
-Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions | Rehearse
+class Adopt(_Request, frozen=True):
+    """These pairs have come to this shard while it runs: what is there to carry on with? Answer: ``Welcome`` of them
+    alone, or ``Refused(NOT_OWNER)``, to be asked again.
+    """
+
+    pairs: tuple[str, ...]
+
+
+Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions | Rehearse | Adopt
 
 
 class _Reply(msgspec.Struct, frozen=True, tag=True):
@@ -114,6 +123,8 @@ class Welcome(_Reply, frozen=True):
     """(pair, residue) of the worker's pairs that have one: see ``Settled``."""
     tag: str = ""
     """Five characters of ``[a-z0-9]``, the ledger's own for ever: a venue knows an order as ``<tag>-<client id>``."""
+    strangers: tuple[str, ...] = ()
+    """Pairs of the ``Hello`` that are not the shard's, as risk has it: one of both has an older universe."""
 
 
 class Funded(_Reply, frozen=True):
@@ -298,30 +309,30 @@ def encode(message: Request | Reply | Command | CommandReply) -> bytes:
 def decode_request(payload: bytes) -> Request:
     """Raises ``ProtocolError`` for anything that is not a whole, well-typed request."""
     try:
-        return _requests.decode(payload)
-    except msgspec.MsgspecError as error:
+        return comparable(payload, _requests.decode(payload))
+    except UNREADABLE as error:
         raise ProtocolError(f"bad request: {error}") from error
 
 
 def decode_reply(payload: bytes) -> Reply:
     """Raises ``ProtocolError`` for anything that is not a whole, well-typed reply."""
     try:
-        return _replies.decode(payload)
-    except msgspec.MsgspecError as error:
+        return comparable(payload, _replies.decode(payload))
+    except UNREADABLE as error:
         raise ProtocolError(f"bad reply: {error}") from error
 
 
 def decode_command(payload: bytes) -> Command:
     """An operator's message. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
     try:
-        return _commands.decode(payload)
-    except msgspec.MsgspecError as error:
+        return comparable(payload, _commands.decode(payload))
+    except UNREADABLE as error:
         raise ProtocolError(f"bad command: {error}") from error
 
 
 def decode_command_reply(payload: bytes) -> CommandReply:
     """Raises ``ProtocolError`` likewise."""
     try:
-        return _command_replies.decode(payload)
-    except msgspec.MsgspecError as error:
+        return comparable(payload, _command_replies.decode(payload))
+    except UNREADABLE as error:
         raise ProtocolError(f"bad reply: {error}") from error

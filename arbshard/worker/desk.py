@@ -5,10 +5,10 @@ reply, so that a successor begins where this process ended.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from decimal import Decimal
 from functools import partial
-from itertools import cycle
+from itertools import count
 from typing import TYPE_CHECKING
 
 from arbshard.clock import Clock
@@ -61,6 +61,10 @@ class Desk:
         """Left-over base of each pair's closed positions; its next exit uses it up."""
         self._funded: set[str] = set()
         self._funding: set[str] = set()
+        self._under_way: set[str] = set()
+        """Pairs with an intent that has no outcome."""
+        self._held: set[str] = set()
+        """Pairs that are to do nothing new."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefix = ""
         self._intents = 0
@@ -68,29 +72,87 @@ class Desk:
     def take_over(self, welcome: Welcome, shard: int, epoch: int) -> None:
         """Begin with what risk knows: positions, intents without outcome, balances."""
         self._prefix = f"s{welcome.session}-{shard}-{epoch}"
-        self._funded = set(welcome.funded)
-        self._residues = dict(welcome.residues)
+        for base in welcome.strangers:
+            self.hold(base)
+        self.adopt(welcome, [base for base in self._engine.pairs if base not in self._held])
+
+    def adopt(self, welcome: Welcome, bases: Iterable[str]) -> None:
+        """Trade these pairs of the engine from now on, beginning with what risk knows of them."""
+        mine = tuple(bases)
+        self._funded.update(welcome.funded)
+        self._residues.update(welcome.residues)
+        for base in mine:
+            assert base not in self._under_way, base
+            state = self._engine.pairs[base]
+            self.unhold(base)
+            self._positions[base] = {}
+            if self._port is None:
+                self._executors.create_paper_executor(state.pair, self._config.paper)
+            else:
+                self._port.add_legs((state.pair.home, state.pair.away))
+                self._executors.create_live_executor(state.pair, self._port, self._config.live, self._meter)
         for position in welcome.positions:
             self._positions[position.pair][position.position_id] = position
         self._update_funds(welcome.available)
         for taken_over in welcome.intents:
             state = self._engine.pairs[taken_over.intent.pair]
-            state.busy = True
             get_logger().warning(
                 "intent taken over", intent=taken_over.intent.intent_id, pair=state.pair.base
             )
+            self._begin(state)
             self._spawn(self._resume(state, taken_over))
-        for state in self._engine.pairs.values():
-            self._refresh(state)
-            if self._port is None:
-                self._executors.create_paper_executor(state.pair, self._config.paper)
-            else:
-                self._executors.create_live_executor(state.pair, self._port, self._config.live, self._meter)
+        for base in mine:
+            self._refresh(self._engine.pairs[base])
+
+    def hold(self, base: str) -> None:
+        """Do nothing new with a pair; what is under way comes to its end."""
+        self._held.add(base)
+        self._engine.pairs[base].busy = True
+
+    def unhold(self, base: str) -> None:
+        """Trade a pair again that was to do nothing new."""
+        self._held.discard(base)
+        self._engine.pairs[base].busy = base in self._under_way
+
+    def is_held(self, base: str) -> bool:
+        """Whether nothing new is done with the pair."""
+        return base in self._held
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether any pair is held."""
+        return bool(self._held)
+
+    def is_adopted(self, base: str) -> bool:
+        """Whether risk has said what there is to carry on with of this pair."""
+        return self._executors.get_executor(base) is not None
+
+    def is_idle(self, base: str) -> bool:
+        """Whether nothing of the pair is under way, at a venue or at risk."""
+        return base not in self._under_way and base not in self._funding
+
+    def is_flat(self, base: str) -> bool:
+        """Whether the pair has no position and nothing under way."""
+        return self.is_idle(base) and not self._positions.get(base)
+
+    def forget(self, base: str) -> None:
+        """Let go of a pair that is held and idle, before the engine does."""
+        assert base in self._held, base
+        assert self.is_idle(base), base
+        self._held.discard(base)
+        self._funded.discard(base)
+        self._residues.pop(base, None)
+        self._positions.pop(base, None)
+        if self.is_adopted(base):
+            self._executors.remove_executor(base)
+            if self._port is not None:
+                pair = self._engine.pairs[base].pair
+                self._port.remove_legs((pair.home, pair.away))
 
     @property
     def busy(self) -> int:
         """Pairs with an intent under way."""
-        return sum(state.busy for state in self._engine.pairs.values())
+        return len(self._under_way)
 
     @property
     def open_positions(self) -> int:
@@ -103,7 +165,7 @@ class Desk:
         decided_ns = self._clock.monotonic_ns()
         self._intents += 1
         intent_id = f"{self._prefix}-{self._intents}"
-        state.busy = True
+        self._begin(state)
         now_ms = self._clock.wall_ms()
         before: Position | None = None
         residue = self._residues.get(state.pair.base, ZERO)
@@ -132,9 +194,14 @@ class Desk:
             self._spawn(self._rehearse(self._config.run.rehearse_ms / 1000))
 
     async def _rehearse(self, pause_s: float) -> None:
-        for base, state in cycle(self._engine.pairs.items()):
+        for number in count():
             await asyncio.sleep(pause_s)
-            intent = self._draft(base) if base in self._funded and not state.busy else None
+            bases = tuple(self._engine.pairs)  # they come and go
+            if not bases:
+                continue
+            base = bases[number % len(bases)]
+            is_free = base in self._funded and not self._engine.pairs[base].busy
+            intent = self._draft(base) if is_free else None
             if intent is not None:
                 await self._risk.rehearse(intent)
 
@@ -154,7 +221,7 @@ class Desk:
     def fund(self) -> None:
         """Have pairs funded whose price has become known: on paper with inventory, live with what venues state."""
         for base, state in self._engine.pairs.items():
-            if base in self._funded or base in self._funding or state.home.top is None:
+            if base in self._funded or base in self._funding or base in self._held or state.home.top is None:
                 continue
             self._funding.add(base)
             self._spawn(self._fund(state))
@@ -208,7 +275,12 @@ class Desk:
                 mine.pop(position.position_id, None)
         state.rest_until_ns = now_ns + rest_ns
         self._refresh(state)
-        state.busy = False
+        self._under_way.discard(state.pair.base)
+        state.busy = state.pair.base in self._held
+
+    def _begin(self, state: PairState) -> None:
+        self._under_way.add(state.pair.base)
+        state.busy = True
 
     def _refresh(self, state: PairState) -> None:
         self._engine.hold(state, self._positions[state.pair.base].values())

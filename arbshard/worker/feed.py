@@ -54,12 +54,8 @@ class ShardFeed:
         self._sequences: dict[int, int] = {}
         self._venues: dict[int, str] = {}
         self.views: dict[int, View] = {}
-        for leg in legs:
-            self._codecs[leg.slot] = codecs[leg.market.venue]
-            self._glances[leg.slot] = codecs[leg.market.venue].glance
-            self._sequences[leg.slot] = 0
-            self._venues[leg.slot] = leg.market.venue
-            self.views[leg.slot] = View(None, live=False, bad=False)
+        self._known_codecs = codecs
+        self.add(legs)
         self.conflated = 0
         """Frames that were replaced by newer ones before they were looked at."""
         self.bad: dict[str, int] = dict.fromkeys(codecs, 0)
@@ -67,18 +63,36 @@ class ShardFeed:
         self.bad_reasons: dict[str, int] = {}
         self.frames = 0
 
+    def add(self, legs: Iterable[Leg]) -> None:
+        """Watch these markets too. What stands in their slots is new at the next look."""
+        for leg in legs:
+            self._codecs[leg.slot] = self._known_codecs[leg.market.venue]
+            self._glances[leg.slot] = self._known_codecs[leg.market.venue].glance
+            self._sequences[leg.slot] = 0
+            self._venues[leg.slot] = leg.market.venue
+            self.views[leg.slot] = View(None, live=False, bad=False)
+
+    def remove(self, legs: Iterable[Leg]) -> None:
+        """Watch these markets no longer. Raises ``KeyError`` for one that is not watched."""
+        for leg in legs:
+            for table in (self._codecs, self._glances, self._sequences, self._venues, self.views):
+                del table[leg.slot]
+
     def changed(self) -> Iterable[int]:
         """Slots to look at now."""
         slots = self._changes.drain()
-        return self._codecs if slots is None else slots
+        return tuple(self._codecs) if slots is None else slots
 
     def look(self, slot: int) -> View | None:
-        """The slot's new view, or None when it has not changed since the last look."""
+        """The slot's new view, or None when it has not changed since the last look, or is none of ours (any more)."""
         found = self._slots.read(slot)
         if found is None:
             return None
         sequence, received_ns, live, frame = found
-        before = self._sequences[slot]
+        try:
+            before = self._sequences[slot]
+        except KeyError:  # rung for just before its pair came, or after it went
+            return None
         skipped = sequence - before
         if skipped == 0:
             return None

@@ -15,6 +15,7 @@ from arbshard.shm.books import BooksReader
 from arbshard.shm.doorbell import ShardWaiter
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import ShardFeed
+from arbshard.worker.membership import Membership
 from arbshard.worker.meter import Meter
 from arbshard.worker.spin import Spin
 from arbshard.worker.standing_orders import StandingOrders
@@ -24,6 +25,7 @@ _CLOSE_AGAIN_NS = 200_000_000
 """Pause between two tries to close the same positions, whatever the rules say."""
 
 _SHUTDOWN: ExitReason = "shutdown"
+_TAKEN_OUT: ExitReason = "manual"
 
 
 class ShardLoop:
@@ -41,7 +43,10 @@ class ShardLoop:
         clock: Clock,
         stop: Callable[[int], None],
         spin_us: int = 0,
+        membership: Membership | None = None,
+        timer_s: float = TIMER_S,
     ) -> None:
+        """``membership``: None where the pairs never change. ``timer_s``: the limit of a sleep."""
         self._books = books
         self._waiter = waiter
         self._feed = feed
@@ -52,6 +57,8 @@ class ShardLoop:
         self._clock = clock
         self._stop = stop
         self._spin = Spin(spin_us * 1000)
+        self._membership = membership
+        self._timer_s = timer_s
         self._loop = asyncio.get_running_loop()
         self._parked = False
         self._closed = False
@@ -68,7 +75,7 @@ class ShardLoop:
         self._set_state(WorkerState.RUNNING)
         self._set_wall_offset()
         self._loop.add_reader(self._waiter.fileno(), self._on_bell)
-        self._due_s = self._loop.time() + TIMER_S
+        self._due_s = self._loop.time() + self._timer_s
         self._timer = self._loop.call_at(self._due_s, self._on_timer)
         self._cycle()
 
@@ -127,13 +134,16 @@ class ShardLoop:
             self._act(state, trade)
 
     def _act(self, state: PairState, trade: Trade) -> None:
-        if isinstance(trade, Entry) and state.pair.base in self._orders.closing:
-            return  # until risk says that the pair is flat
+        if isinstance(trade, Entry):
+            if state.pair.base in self._orders.closing:
+                return  # until risk says that the pair is flat
+            if self._membership is not None and state.pair.base in self._membership.leaving:
+                return
         self._desk.act(state, trade)
 
     def _on_timer(self) -> None:
         late_s = max(self._loop.time() - self._due_s, 0.0)
-        self._due_s = self._loop.time() + TIMER_S
+        self._due_s = self._loop.time() + self._timer_s
         self._timer = self._loop.call_at(self._due_s, self._on_timer)
         now_ns = self._clock.monotonic_ns()
         self._meter.beat(
@@ -146,6 +156,8 @@ class ShardLoop:
             get_logger().error("the supervisor is dead", silent_ms=(now_ns - beat_ns) // 1_000_000)
             self._stop(4)
             return
+        if self._membership is not None:
+            self._membership.look(now_ns)
         self._orders.look(now_ns)
         self._obey(Phase(self._books.phase), now_ns)
 
@@ -153,7 +165,7 @@ class ShardLoop:
         if phase is Phase.RUNNING:
             self._engine.entering = not self._orders.halted
             self._desk.fund()
-            self._close_positions(now_ns, self._orders.closing)
+            self._close_positions(now_ns, self._closing())
             self._watch_positions(now_ns)
             return
         self._engine.entering = False
@@ -162,16 +174,26 @@ class ShardLoop:
             self._close_positions(
                 now_ns, {**dict.fromkeys(self._engine.pairs, _SHUTDOWN), **self._orders.closing}
             )
-            if self._desk.open_positions or self._desk.busy:
+            if self._desk.open_positions or self._desk.busy or not self._is_settled():
                 return
         elif phase is Phase.DRAINING_KEEP:
             self._set_state(WorkerState.DRAINING)
-            if self._desk.busy:
+            if self._desk.busy or not self._is_settled():
                 return
         else:
             return
         self._set_state(WorkerState.DRAINED)
         self._stop(0)
+
+    def _closing(self) -> Mapping[str, ExitReason]:
+        """Pairs to be closed, by risk's word or because they are taken out."""
+        if self._membership is None or not self._membership.leaving:
+            return self._orders.closing
+        return {**dict.fromkeys(sorted(self._membership.leaving), _TAKEN_OUT), **self._orders.closing}
+
+    def _is_settled(self) -> bool:
+        """Whether no pair is on its way to us or from us."""
+        return self._membership is None or self._membership.is_settled
 
     def _watch_positions(self, now_ns: int) -> None:
         """Time passes for a position even when no frame comes."""

@@ -15,6 +15,7 @@ from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import (
+    Adopt,
     Approved,
     Conclude,
     Extend,
@@ -41,6 +42,8 @@ _REPORT, _EXIT, _ENTRY, _REHEARSAL = 0, 1, 2, 3
 """Order in which waiting questions go out: what is known first, new risk last."""
 
 _NOT_YET = (Refusal.NOT_FUNDED, Refusal.NO_STATEMENT)
+_NOT_OURS = (Refusal.NOT_OWNER, Refusal.UNKNOWN_PAIR)
+"""One of both sides has an older universe: the next look sets it right."""
 
 Answer = TypeVar("Answer", bound=Reply)
 
@@ -76,9 +79,18 @@ class RiskLink:
         reply = await self._until_answered(Fund(self._shard, self._epoch, pair, home_price), _REPORT)
         if isinstance(reply, Funded):
             return reply
-        if isinstance(reply, Refused) and reply.reason in _NOT_YET:
+        if isinstance(reply, Refused) and reply.reason in (*_NOT_YET, *_NOT_OURS):
             return None
         raise _unexpected(reply, Fund)
+
+    async def adopt(self, pairs: tuple[str, ...]) -> Welcome | None:
+        """What there is to carry on with of pairs that have come to this shard. None: they have not, for risk."""
+        reply = await self._until_answered(Adopt(self._shard, self._epoch, pairs), _REPORT)
+        if isinstance(reply, Welcome):
+            return reply
+        if isinstance(reply, Refused) and reply.reason in (*_NOT_OURS, Refusal.PAIR_BUSY):
+            return None
+        raise _unexpected(reply, Adopt)
 
     async def instructions(self) -> Instructed:
         """What is to be done beside trading."""

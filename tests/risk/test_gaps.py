@@ -87,3 +87,17 @@ def test_old_or_missing_books_tell_nothing(make):
     watch.look(4 * S)
     assert watch.series["AAA"].count == 1
     assert watch.bad_frames == 1
+
+
+def test_pairs_that_come_and_go_leave_what_is_known_of_the_others(make):
+    def gaps(base, second):
+        wave = 50 * math.sin(second / 3)
+        return {"AAA": wave, "BBB": 2 * wave + 5, "CCC": 50 * math.sin(second * 1.7 + 1)}[base]
+
+    watch, found = play(make, gaps)
+    kept = watch.series["AAA"]
+    watch.set_universe(world(make, ("BBB", "AAA", "DDD")))
+    assert watch.series.keys() == {"AAA", "BBB", "DDD"}
+    assert watch.series["AAA"] is kept
+    after = watch.look(60 * S)
+    assert after == {("AAA", "BBB"): found["AAA", "BBB"]}

@@ -113,3 +113,28 @@ def test_any_run_of_writes_leaves_the_last_of_each_slot(tmp_path_factory, steps,
         for slot, expected in model.items():
             assert reader.read(slot) == (tuple(expected) if expected[3] else None)
         assert reader.torn == 0
+
+
+def test_a_cleared_slot_is_as_before_its_first_frame_but_for_its_sequence(feed):
+    writer, reader = feed
+    writer.write(1, b"of the old market", 7)
+    writer.set_live(1, True)
+    before = reader.sequence(1)
+    writer.clear(1)
+    assert reader.read(1) is None
+    assert not reader.live(1)
+    assert reader.sequence(1) == writer.sequence(1) > before
+    assert reader.torn == 0
+    writer.write(1, b"new", 9)
+    assert reader.read(1) == (before + 4, 9, False, b"new")
+    with pytest.raises(IndexError):
+        writer.clear(4)
+
+
+def test_the_word_of_the_universe(feed):
+    writer, reader = feed
+    assert reader.universe == 0
+    writer.set_phase(3)
+    writer.beat(5)
+    writer.set_universe(12)
+    assert (reader.universe, reader.phase, reader.beat_ns) == (12, 3, 5)

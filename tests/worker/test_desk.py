@@ -405,7 +405,11 @@ class TestLive:
     def test_every_pair_gets_an_executor_on_the_same_port(self, make, clock):
         config = Config(mode="live")
         engine = ArbitrageEngine([make.pair, make.other_pair()], make.fx_leg, config)
-        executors, port, meter = LiveExecutors(), object(), SimpleNamespace()
+        executors, port, meter = (
+            LiveExecutors(),
+            SimpleNamespace(add_legs=lambda legs: None),
+            SimpleNamespace(),
+        )
         desk = Desk(engine, executors, Risk(), config, clock, meter, [].append, port)
         desk.take_over(welcome(), shard=0, epoch=1)
         assert executors.made == dict.fromkeys(("BTC", "ETH"), (port, config.live, meter))

@@ -432,3 +432,56 @@ class TestOrders:
         shop.books.phase = Phase.DRAINING
         await shop.until(lambda: shop.desk.acts)
         assert shop.desk.acts[0].reason == "kill_switch"
+
+
+class Membership:
+    """Which pairs leave, and whether all is as it should be, as the test says."""
+
+    def __init__(self):
+        self.leaving = frozenset()
+        self.is_settled = True
+        self.looks = 0
+
+    def look(self, now_ns):
+        self.looks += 1
+
+
+class TestMembership:
+    @pytest.fixture
+    def pairs(self, shop):
+        shop.loop._membership = Membership()
+        return shop.loop._membership
+
+    async def test_is_looked_at_on_the_timer(self, shop, pairs):
+        shop.loop.start()
+        await shop.until(lambda: pairs.looks >= 2)
+
+    async def test_nothing_is_entered_of_a_pair_that_leaves(self, make, shop, pairs):
+        pairs.leaving = frozenset({"BTC"})
+        shop.loop.start()
+        shop.feed.news = {1: make.view(make.home_book(-100.0))}
+        shop.waiter.ring()
+        await shop.until(lambda: not shop.feed.news and shop.waiter.parked)
+        assert shop.desk.acts == []
+
+    async def test_what_it_holds_is_closed(self, make, shop, pairs):
+        shop.engine.hold(shop.state, [make.position()])
+        shop.loop.start()
+        await shop.until(lambda: pairs.looks >= 2)
+        assert shop.desk.acts == []
+        shop.clock.advance_ms(250)
+        pairs.leaving = frozenset({"BTC"})
+        await shop.until(lambda: shop.desk.acts)
+        (trade,) = shop.desk.acts
+        assert isinstance(trade, Exit)
+        assert trade.reason == "manual"
+
+    async def test_it_does_not_end_while_pairs_are_on_their_way(self, shop, pairs):
+        pairs.is_settled = False
+        shop.loop.start()
+        shop.books.phase = Phase.DRAINING
+        await shop.until(lambda: pairs.looks >= 3)
+        assert shop.codes == []
+        pairs.is_settled = True
+        await shop.until(lambda: shop.codes)
+        assert shop.codes == [0]

@@ -1,0 +1,72 @@
+"""How commands tell a running supervisor to change who trades what, and wait until it is done."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from arbshard.errors import RequestTimeout, UsageError
+from arbshard.model.rundir import RunFiles
+from arbshard.wire import control
+from arbshard.wire.serve import ask
+
+WaitOption = Annotated[
+    float, typer.Option("--wait", help="Seconds to wait until it is done; 0 does not wait.")
+]
+
+_TIMEOUT_MS = 3000
+_LOOK_EVERY_S = 0.05
+
+
+def tell_supervisor(files: RunFiles, order: control.Order) -> control.Answer:
+    """The supervisor's answer. Raises ``UsageError`` when it says no, ``TransportError`` when it does not answer."""
+    answer = control.decode_answer(ask(files.control_endpoint, control.encode(order), _TIMEOUT_MS))
+    if isinstance(answer, control.Denied):
+        raise UsageError(answer.why)
+    return answer
+
+
+def ask_shards(files: RunFiles) -> control.Shards:
+    """All shards and pairs. Raises ``TransportError``."""
+    shown = tell_supervisor(files, control.ShowShards())
+    assert isinstance(shown, control.Shards), shown
+    return shown
+
+
+def carry_out(instance: str, files: RunFiles, order: control.Order, wait_s: float) -> None:
+    """Have ``order`` done and say what came of it. Ends the program with code 1 when it failed or takes too long.
+
+    Raises ``UsageError`` when something else must be asked for.
+    """
+    answer = tell_supervisor(files, order)
+    if isinstance(answer, control.Done):
+        typer.echo(f"{instance}: {answer.text}")
+        return
+    assert isinstance(answer, control.Accepted), answer
+    if not wait_s:
+        typer.echo(f"{instance}: to be done: {answer.text}")
+        return
+    end_s = time.monotonic() + wait_s
+    while True:
+        line = _look(files, answer)
+        if line.state == "done":
+            typer.echo(f"{instance}: {line.text}")
+            return
+        if line.state == "refused":
+            raise UsageError(line.text)
+        if line.state == "failed":
+            typer.echo(f"{instance}: {line.what}: {line.text}", err=True)
+            raise typer.Exit(1)
+        if time.monotonic() > end_s:
+            typer.echo(f"{instance}: not done within {wait_s:g} s, and goes on: {line.what}", err=True)
+            raise typer.Exit(1)
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _look(files: RunFiles, accepted: control.Accepted) -> control.ChangeLine:
+    try:
+        changes = ask_shards(files).changes
+    except RequestTimeout:
+        return control.ChangeLine(accepted.number, accepted.text, "running")  # it is busy: asked again
+    lost = control.ChangeLine(accepted.number, accepted.text, "done", f"over: {accepted.text}")
+    return next((line for line in changes if line.number == accepted.number), lost)

@@ -1,0 +1,67 @@
+"""``arbshard symbols …``: which pairs are traded, and changing that while it runs."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from arbshard.cli.changing import WaitOption, ask_shards, carry_out
+from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.wire import control
+
+app = typer.Typer(
+    help="See the pairs that are traded; add and remove some while it runs. For this run: no file is changed."
+)
+
+SymbolsArgument = Annotated[
+    list[str], typer.Argument(help="Pairs, by base or market: BTC, KRW-ETH, SOLUSDT.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def show(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """The pairs that are traded, one a line: base, both markets, shard."""
+    if context.invoked_subcommand is not None:
+        return
+    _, files = running_files(name, config)
+    pairs = sorted(ask_shards(files).pairs, key=lambda pair: pair.base)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(pairs)).decode())
+        return
+    width = max(len(pair.base) for pair in pairs)
+    for pair in pairs:
+        where = f"shard {pair.shard}" if pair.shard >= 0 else "on its way"
+        leaving = ", leaving" if pair.is_leaving else ""
+        typer.echo(f"{pair.base:<{width}}  {pair.home:<12} {pair.away:<12} {where}{leaving}")
+
+
+@app.command()
+def add(
+    symbols: SymbolsArgument,
+    wait: WaitOption = 60.0,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Trade more pairs, at once and for this run: the configuration file stays as it is."""
+    instance, files = running_files(name, config)
+    carry_out(instance, files, control.AddSymbols(tuple(symbols)), wait)
+
+
+@app.command()
+def remove(
+    symbols: SymbolsArgument,
+    keep_positions: Annotated[
+        bool, typer.Option("--keep-positions", help="Leave what is open as it is: nobody closes it then.")
+    ] = False,
+    wait: WaitOption = 90.0,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Trade pairs no more, for this run: no entries, positions closed, then out. The others do not notice."""
+    instance, files = running_files(name, config)
+    carry_out(instance, files, control.RemoveSymbols(tuple(symbols), keep_positions), wait)

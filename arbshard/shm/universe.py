@@ -1,0 +1,93 @@
+"""``UniverseFile``: what is traded now, as the supervisor says it: a file, and a word that tells of a newer one.
+
+The file is written whole before the word is set. Looked at by workers and risk on their timers.
+"""
+
+from collections.abc import Container
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from arbshard.errors import SharedMemoryError
+from arbshard.model.market import Pair
+from arbshard.model.universe import Universe, with_shared_rules
+
+
+class Word(Protocol):
+    """Where the newest serial stands: ``books.BooksReader``."""
+
+    @property
+    def universe(self) -> int:
+        """0 before the first change."""
+        ...
+
+
+class ShardUniverse(NamedTuple):
+    """What one shard must know of a universe."""
+
+    serial: int
+    mine: frozenset[str]
+    """Its bases."""
+    leaving: frozenset[str]
+    """Those of them that are being closed and taken out."""
+    new: dict[str, Pair]
+    """Those of its pairs that it did not know."""
+
+
+class _Base(msgspec.Struct, frozen=True):
+    base: str
+
+
+class _Outline(msgspec.Struct, frozen=True):
+    """A universe with its pairs left as they stand in the file."""
+
+    pairs: tuple[msgspec.Raw, ...]
+    shards: tuple[tuple[str, ...], ...]
+    serial: int = 0
+    leaving: tuple[str, ...] = ()
+
+
+class UniverseFile:
+    """Of one run directory."""
+
+    def __init__(self, word: Word, path: Path) -> None:
+        self._word = word
+        self._path = path
+
+    @property
+    def serial(self) -> int:
+        """Of the newest universe; a load finds this one or a later one."""
+        return self._word.universe
+
+    def load(self) -> Universe:
+        """All of it. Raises ``SharedMemoryError``."""
+        try:
+            return msgspec.json.decode(self._read(), type=Universe)
+        except msgspec.MsgspecError as error:
+            raise SharedMemoryError(f"{self._path}: {error}") from error
+
+    def load_shard(self, shard: int, known: Container[str]) -> ShardUniverse:
+        """What ``shard`` must know; of its pairs those that are not ``known``. Raises ``SharedMemoryError``."""
+        try:
+            return _part_of(msgspec.json.decode(self._read(), type=_Outline), shard, known)
+        except msgspec.MsgspecError as error:
+            raise SharedMemoryError(f"{self._path}: {error}") from error
+
+    def _read(self) -> bytes:
+        try:
+            return self._path.read_bytes()
+        except OSError as error:
+            raise SharedMemoryError(f"{self._path}: {error}") from error
+
+
+def _part_of(outline: _Outline, shard: int, known: Container[str]) -> ShardUniverse:
+    mine = frozenset(outline.shards[shard])
+    wanted = {base for base in mine if base not in known}
+    new = [
+        msgspec.json.decode(raw, type=Pair)
+        for raw in (outline.pairs if wanted else ())
+        if msgspec.json.decode(raw, type=_Base).base in wanted
+    ]
+    pairs = {pair.base: pair for pair in with_shared_rules(new)}
+    return ShardUniverse(outline.serial, mine, mine.intersection(outline.leaving), pairs)

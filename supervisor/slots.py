@@ -1,0 +1,31 @@
+"""Places of the feed: which are free for markets that come while the run goes on. Pure; used by ``assignments``.
+
+A freed place is given away only when everybody goes by a universe that no longer names its old market: a frame of
+one market must never be taken for a book of another.
+"""
+
+from collections.abc import Iterable
+
+
+class SlotPool:
+    """The slots of one feed."""
+
+    def __init__(self, count: int, used: Iterable[int]) -> None:
+        taken = frozenset(used)
+        self._free = [slot for slot in reversed(range(count)) if slot not in taken]
+        self._freed: list[tuple[int, tuple[int, ...]]] = []
+
+    def take(self, count: int, passed: int) -> list[int] | None:
+        """``count`` free slots, lowest first; None when there are too few. ``passed``: the serial all go by."""
+        for serial, slots in self._freed:
+            if serial <= passed:
+                self._free.extend(slots)
+        self._freed = [one for one in self._freed if one[0] > passed]
+        self._free.sort(reverse=True)
+        if len(self._free) < count:
+            return None
+        return [self._free.pop() for _ in range(count)]
+
+    def free(self, slots: Iterable[int], serial: int) -> None:
+        """Nobody writes ``slots`` any more from the universe of ``serial`` on."""
+        self._freed.append((serial, tuple(slots)))

@@ -1,0 +1,267 @@
+"""Pairs that come and go, with desk and engine as they are; risk and the universe say what the test says."""
+
+import asyncio
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+
+from arbshard.config import Config, RunConfig
+from arbshard.engine.engine import ArbitrageEngine
+from arbshard.errors import SharedMemoryError
+from arbshard.shm.universe import ShardUniverse
+from arbshard.wire.messages import Welcome
+from arbshard.worker.desk import Desk
+from arbshard.worker.feed import ShardFeed
+from arbshard.worker.membership import Membership
+
+MS = 1_000_000
+
+
+class Source:
+    def __init__(self, pairs):
+        self.pairs = {pair.base: pair for pair in pairs}
+        self.serial = 0
+        self.bases = ("BTC",)
+        self.leaving = ()
+        self.is_broken = False
+        self.loads = 0
+
+    def set(self, *bases, leaving=()):
+        self.serial += 1
+        self.bases, self.leaving = bases, leaving
+
+    def load_shard(self, shard, known):
+        self.loads += 1
+        if self.is_broken:
+            raise SharedMemoryError("cut")
+        new = {base: self.pairs[base] for base in self.bases if base not in known}
+        return ShardUniverse(self.serial, frozenset(self.bases), frozenset(self.leaving), new)
+
+
+class Risk:
+    def __init__(self):
+        self.asked = []
+        self.answer = Welcome(1, (), (), (), ())
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def adopt(self, pairs):
+        self.asked.append(pairs)
+        await self.go_on.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Executors:
+    def __init__(self):
+        self.made = {}
+
+    def create_paper_executor(self, pair, paper):
+        self.made[pair.base] = pair
+
+    def get_executor(self, base):
+        return self.made.get(base)
+
+    def remove_executor(self, base):
+        del self.made[base]
+
+
+class Codec:
+    def glance(self, frame, received_ns):
+        return SimpleNamespace(received_ns=received_ns, frame=frame)
+
+    decode = glance
+
+
+@pytest.fixture
+async def room(make, clock):
+    config = Config(run=RunConfig(rehearse_ms=0.0))
+    eth = make.other_pair("ETH", (3, 4))
+    engine = ArbitrageEngine([make.pair], make.fx_leg, config)
+    frames = {}
+    slots = SimpleNamespace(read=frames.get)
+    feed = ShardFeed(slots, None, [make.pair.home, make.pair.away], {"upbit": Codec(), "binance": Codec()})
+    failures, shown, counts = [], [], []
+    desk = Desk(
+        engine, Executors(), Risk(), config, clock, SimpleNamespace(count=counts.append), failures.append
+    )
+    desk.take_over(Welcome(1, (), (), ("BTC",), ()), 0, 1)
+    source, risk = Source((make.pair, eth)), Risk()
+    one = Membership(
+        0,
+        source,
+        risk,
+        engine,
+        feed,
+        desk,
+        lambda serial, pairs: shown.append((serial, pairs)),
+        failures.append,
+    )
+    yield SimpleNamespace(
+        one=one, source=source, risk=risk, engine=engine, feed=feed, desk=desk, frames=frames, eth=eth,
+        shown=shown, failures=failures, now_ns=0,
+    )  # fmt: skip
+    await one.close()
+    await desk.close()
+
+
+async def look(room, ms=20):
+    room.now_ns += ms * MS
+    room.one.look(room.now_ns)
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+async def test_the_first_look_reads_the_newest_and_shows_it(room):
+    await look(room)
+    assert (room.source.loads, room.shown) == (1, [(0, 1)])
+    await look(room)
+    assert room.source.loads == 1
+    assert room.one.is_settled
+
+
+async def test_a_pair_that_comes_is_asked_about_and_its_books_are_there(room):
+    await look(room)
+    room.source.set("BTC", "ETH")
+    room.frames.update({3: (8, 77, True, b"h"), 4: (6, 78, True, b"a")})
+    await look(room)
+    assert room.risk.asked == [("ETH",)]
+    state = room.engine.pairs["ETH"]
+    assert (state.home.top.received_ns, state.away.top.received_ns) == (77, 78)
+    assert not state.busy
+    await look(room)
+    assert room.shown == [(0, 1), (1, 2)]
+
+
+async def test_a_pair_that_goes_is_forgotten_when_idle(room):
+    await look(room)
+    room.source.set()
+    await look(room)
+    assert room.shown[-1] == (1, 0)
+    assert room.engine.pairs == {}
+    assert room.feed.look(room.source.pairs["BTC"].home.slot) is None
+    assert room.desk.open_positions == 0
+
+
+async def test_a_pair_with_an_intent_under_way_is_held_until_its_end(room):
+    await look(room)
+    room.desk._begin(room.engine.pairs["BTC"])
+    room.source.set()
+    await look(room)
+    await look(room)
+    assert room.shown == [(0, 1)]
+    assert not room.one.is_settled
+    assert room.engine.pairs["BTC"].busy
+    room.desk._under_way.clear()  # its end
+    await look(room)
+    assert room.shown[-1] == (1, 0)
+
+
+async def test_a_pair_that_is_given_back_before_it_was_let_go(room):
+    await look(room)
+    room.desk._begin(room.engine.pairs["BTC"])
+    room.source.set()
+    await look(room)
+    room.source.set("BTC")
+    await look(room)
+    assert room.risk.asked == [], "it was never forgotten"
+    assert room.shown[-1] == (2, 1)
+    assert room.engine.pairs["BTC"].busy, "its intent goes on"
+    assert not room.desk.is_held("BTC")
+
+
+async def test_risk_that_does_not_think_so_is_asked_again(room):
+    await look(room)
+    room.source.set("BTC", "ETH")
+    room.risk.answer = None
+    await look(room)
+    await look(room)
+    assert len(room.risk.asked) == 1, "not at every tick"
+    await look(room, ms=150)
+    assert len(room.risk.asked) == 2
+    assert "ETH" not in room.engine.pairs
+    assert room.shown == [(0, 1)]
+    room.risk.answer = Welcome(1, (), (), (), ())
+    await look(room, ms=150)
+    await look(room)
+    assert room.shown[-1] == (1, 2)
+
+
+async def test_nothing_is_shown_while_an_answer_of_before_is_to_come(room):
+    await look(room)
+    room.risk.go_on.clear()
+    room.source.set("BTC", "ETH")
+    await look(room)
+    room.source.set("BTC")
+    await look(room)
+    assert room.shown == [(0, 1)]
+    room.risk.go_on.set()
+    await look(room)
+    await look(room)
+    assert room.shown[-1] == (2, 1)
+    assert "ETH" not in room.engine.pairs
+
+
+async def test_a_stranger_of_the_welcome_is_held_and_asked_about(make, room):
+    room.engine.add(room.eth)
+    room.feed.add((room.eth.home, room.eth.away))
+    room.desk.take_over(Welcome(1, (), (), (), (), strangers=("ETH",)), 0, 1)
+    assert room.engine.pairs["ETH"].busy
+    assert not room.engine.pairs["BTC"].busy
+    room.source.set("BTC", "ETH")
+    await look(room)
+    assert room.risk.asked == [("ETH",)]
+    await look(room)
+    assert not room.engine.pairs["ETH"].busy
+    assert room.shown[-1] == (1, 2)
+
+
+async def test_a_stranger_that_is_not_ours_is_let_go(room):
+    room.engine.add(room.eth)
+    room.feed.add((room.eth.home, room.eth.away))
+    room.desk.take_over(Welcome(1, (), (), (), (), strangers=("ETH",)), 0, 1)
+    await look(room)
+    assert room.engine.pairs.keys() == {"BTC"}
+    assert room.shown == [(0, 1)]
+
+
+async def test_what_leaves_is_shown_only_once_it_is_flat(make, room):
+    await look(room)
+    room.desk._positions["BTC"]["p"] = make.position(position_id="p")
+    room.source.set("BTC", leaving=("BTC",))
+    await look(room)
+    assert room.one.leaving == {"BTC"}
+    assert room.shown == [(0, 1)]
+    room.desk._positions["BTC"].clear()
+    await look(room)
+    assert room.shown[-1] == (1, 1)
+
+
+async def test_a_pair_brings_its_position(make, room):
+    await look(room)
+    room.source.set()
+    await look(room)
+    room.risk.answer = Welcome(1, (make.position(),), (), ("BTC",), (), residues=(("BTC", Decimal("0.1")),))
+    room.source.set("BTC")
+    await look(room)
+    assert [held.position_id for held in room.engine.pairs["BTC"].held] == [make.position().position_id]
+    assert room.desk.open_positions == 1
+
+
+async def test_a_file_that_cannot_be_read_is_read_again(room):
+    room.source.is_broken = True
+    await look(room)
+    assert room.shown == []
+    room.source.is_broken = False
+    await look(room)
+    assert room.shown == [(0, 1)]
+
+
+async def test_a_defect_is_told(room):
+    await look(room)
+    room.risk.answer = RuntimeError("no")
+    room.source.set("BTC", "ETH")
+    await look(room)
+    assert [str(failure) for failure in room.failures] == ["no"]
