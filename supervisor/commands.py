@@ -65,16 +65,17 @@ def accounts_command(files: RunFiles, state_dir: Path) -> Command:
 
 def worker_command(module: str, files: RunFiles, state_dir: Path, shard: int) -> Command:
     """One shard."""
-    argv = [
-        sys.executable,
-        "-m",
-        module,
-        "--run-dir",
-        str(files.dir),
-        "--state-dir",
-        str(state_dir),
-    ]
+    argv = _worker(module, files, state_dir)
     return lambda epoch: [*argv, "--shard", str(shard), "--epoch", str(epoch)]
+
+
+def spare_command(module: str, files: RunFiles, state_dir: Path) -> Sequence[str]:
+    """A worker that waits until it is told its shard."""
+    return [*_worker(module, files, state_dir), "--spare"]
+
+
+def _worker(module: str, files: RunFiles, state_dir: Path) -> Sequence[str]:
+    return [sys.executable, "-m", module, "--run-dir", str(files.dir), "--state-dir", str(state_dir)]
 
 
 def viewer_command(files: RunFiles) -> Command:

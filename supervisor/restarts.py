@@ -6,6 +6,8 @@ from arbshard.config import RunConfig
 
 _FIRST_PAUSE_S = 0.1
 _PAUSE_MAX_S = 5.0
+_NEVER_UP_WEIGHT = 2
+"""An end before it ever came up counts like so many: what cannot start will hardly start the next time."""
 
 
 class RestartPolicy:
@@ -16,9 +18,9 @@ class RestartPolicy:
         self._window_ns = int(run.restart_window_s * 1e9)
         self._ends: deque[int] = deque(maxlen=run.restart_tries + 1)
 
-    def after_end(self, now_ns: int) -> float | None:
+    def after_end(self, now_ns: int, *, came_up: bool = True) -> float | None:
         """The child has ended: seconds to wait before it is started again, or None to give it up."""
-        self._ends.append(now_ns)
+        self._ends.extend([now_ns] * (1 if came_up else _NEVER_UP_WEIGHT))
         recent = sum(1 for end in self._ends if now_ns - end <= self._window_ns)
         if recent > self._tries:
             return None
@@ -26,3 +28,7 @@ class RestartPolicy:
             return 0.0
         pause: float = min(_FIRST_PAUSE_S * 2 ** (recent - 2), _PAUSE_MAX_S)
         return pause
+
+    def forgive(self) -> None:
+        """Begin to count anew: a person has seen to it."""
+        self._ends.clear()

@@ -3,53 +3,41 @@
 import asyncio
 import os
 import signal
-from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from arbshard.clock import SystemClock
 from arbshard.config import Config
-from arbshard.data.listings import AWAY, HOME, find_universe
-from arbshard.errors import ArbshardError, ProtocolError, RunFailed, SharedMemoryError
-from arbshard.log import error_count, get_logger
-from arbshard.model.notes import RunState, SupervisorNote, VenueNote
-from arbshard.model.phase import Phase, WorkerState
-from arbshard.model.risk_note import decode_risk_note
+from arbshard.data.listings import find_universe
+from arbshard.errors import ArbshardError, RunFailed, SharedMemoryError
+from arbshard.log import get_logger
+from arbshard.model.phase import Phase
+from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.universe import Universe
 from arbshard.process import keep_what_is_there, pin
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
-from arbshard.shm.pages import PageReader, PageWriter
-from arbshard.venues.registry import get_venue
+from arbshard.shm.pages import PageReader
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
-from arbshard.wire.serve import ReplyServer
-from supervisor.child import Child
-from supervisor.commands import (
-    Programs,
-    accounts_command,
-    risk_command,
-    sim_command,
-    viewer_command,
-    worker_command,
-)
+from supervisor.bulletin import Bulletin
+from supervisor.commands import Programs
+from supervisor.control import ControlDesk
 from supervisor.exchanges import with_exchanges
-from supervisor.feeds import VenueFeed
 from supervisor.fitness import require_fit
+from supervisor.markets import Markets
+from supervisor.probe import Probe
 from supervisor.rundir import RunDir, write_whole
+from supervisor.shards import ShardDesk, Surroundings, slots_for
+from supervisor.spares import Spares
+from supervisor.staff import Staff
 from supervisor.tree import Tree
+from supervisor.watchdog import Watchdog
 
-COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages")
-HISTOGRAMS = ("loop_gap",)
 _TICK_S = 0.02
-_NOTE_S = 0.25
-_READY_S = 15.0
-_ALERTS_KEPT = 5
 _SLOT_BYTES = 8192
 
 
@@ -66,27 +54,24 @@ class Run:
         programs: Programs,
     ) -> None:
         self.config = config
-        self._programs = programs
         self.files = run_dir.files
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._table = table
         self._clock = SystemClock()
-        self._page = PageWriter.create(self.files.supervisor_page, COUNTERS, HISTOGRAMS)
-        self._tree = Tree(config.run, self._clock, self.alert, self._children_changed)
-        self._closers: list[Callable[[], object]] = [self._page.close]
-        self._feeds: list[VenueFeed] = []
-        self._venues: tuple[VenueNote, ...] = ()
-        self._alerts: deque[str] = deque(maxlen=_ALERTS_KEPT)
-        self._alerts_total = 0
-        self._unattended: tuple[str, ...] = ()
+        self._bulletin = Bulletin(self.files.supervisor_page, config, state_dir, self._clock)
+        self._staff = Staff(programs, self.files, state_dir)
+        spares = Spares(config.run, self._staff.spare(), self._staff.logs, self.alert)
+        self._tree = Tree(config.run, self._clock, self.alert, self._children_changed, spares)
+        self._watchdog = Watchdog(self._tree, config.run, self._why_fenced)
+        self._closers: list[Callable[[], object]] = [self._bulletin.close]
+        self._markets: Markets | None = None
+        self._control: ControlDesk | None = None
+        self._shards: ShardDesk | None = None
         self._books: BooksWriter | None = None
         self._bus: Publisher | None = None
-        self._universe: Universe | None = None
-        self._heart: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._sim = config.sim
-        self._state: RunState = "starting"
-        self._started_ms = self._clock.wall_ms()
         self._stop = asyncio.Event()
         self._stops = 0
         self.keeps_positions = False
@@ -94,9 +79,7 @@ class Run:
 
     def alert(self, line: str) -> None:
         """Something a person should know: logged, counted and shown."""
-        self._alerts_total += 1
-        self._alerts.append(f"{datetime.now(UTC):%H:%M:%S} {line}")
-        get_logger().warning("alert", what=line)
+        self._bulletin.alert(line)
 
     def request_stop(self, *, keep_positions: bool = False) -> None:
         """End in order. A second request ends at once what the first is still waiting for."""
@@ -114,65 +97,49 @@ class Run:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.request_stop)
         pin(self.config.run.pin_cores, 0)
-        self._heart = asyncio.create_task(self._beat(), name="heart")
-        logs = self._state_dir / "logs"
+        self._tasks.append(asyncio.create_task(self._beat(), name="heart"))
         if self.config.data == "sim":
-            await self._start_exchanges(logs)
+            await self._start_exchanges()
         universe = await find_universe(self.config, shards=self.config.run.shards)
-        self._universe = universe
+        self._bulletin.pairs = len(universe.pairs)
         if self.config.mode == "live":
             await require_fit(self.config, universe, self.alert)
         write_whole(self.files.config, msgspec.json.encode(self.config))
         write_whole(self.files.universe, msgspec.json.encode(universe))
-        self._books = BooksWriter.create(
-            self.files.books, 1 + 2 * len(universe.pairs), _SLOT_BYTES, epoch=os.getpid()
+        books = BooksWriter.create(
+            self.files.books, slots_for(len(universe.pairs)), _SLOT_BYTES, epoch=os.getpid()
         )
-        self._closers.append(self._books.close)
-        self._books.beat(self._clock.monotonic_ns())
+        self._closers.append(books.close)
+        books.beat(self._clock.monotonic_ns())
+        self._books = books
         bus = Publisher(self.files.bus_endpoint)
         self._closers.append(bus.close)
         bus.start()
         self._bus = bus
         notifiers = [self._notifier(bus, shard) for shard in range(self.config.run.shards)]
-        server = ReplyServer(self.files.control_endpoint, self._obey)
-        self._closers.append(server.close)
-        server.start(self._control_failed)
-        risk = Child("risk", risk_command(self.files, self._state_dir), logs)
+        self._open_control()
+        risk = self._staff.risk()
         self._tree.start(risk)
         if self.config.mode == "live":
-            await self._start_accounts(risk, logs)
-        workers = [
-            Child(
-                f"worker-{shard}",
-                worker_command(self._programs.worker, self.files, self._state_dir, shard),
-                logs,
-            )
-            for shard in range(self.config.run.shards)
-        ]
+            # Only once risk answers: what the venues say is compared with its ledger.
+            await self._tree.until_up(risk)
+            accounts = self._staff.accounts()
+            self._tree.start(accounts)
+            await self._tree.until_up(accounts)
+        workers = [self._staff.worker(shard) for shard in range(self.config.run.shards)]
         for worker in workers:
             self._tree.start(worker)
-        for name in (HOME, AWAY):
-            venue, settings = get_venue(name), self.config.venues.get(name)
-            feed = VenueFeed(
-                venue,
-                settings,
-                universe,
-                self._books,
-                notifiers,
-                bus,
-                self._clock,
-                self.config.run.receiver,
-            )
-            self._feeds.append(feed)
-        await asyncio.gather(*(feed.start() for feed in self._feeds))
-        await self._until_risk_answers(risk)
-        for shard, worker in enumerate(workers):
-            await self._tree.until_ready(worker, partial(self._is_running, shard), _READY_S)
+        self._markets = Markets(self.config, universe, books, notifiers, bus, self._clock, self.alert)
+        await self._markets.start()
+        await self._tree.until_up(risk)
+        for worker in workers:
+            await self._tree.until_up(worker)
         self._find_unattended(universe)
-        self._books.set_phase(Phase.RUNNING)
-        self._state = "running"
+        self._open_shards(universe, books, self._markets)
+        books.set_phase(Phase.RUNNING)
+        self._bulletin.state = "running"
         if self._table:
-            self._tree.start(Child("viewer", viewer_command(self.files), logs, draws=True))
+            self._tree.start(self._staff.viewer())
         keep_what_is_there()
         get_logger().info(
             "running",
@@ -193,9 +160,11 @@ class Run:
             if end_s is not None and now_s >= end_s:
                 return
             try:
-                self._tree.watch()
-                for feed in self._feeds:
-                    feed.check()
+                self._look_after_children()
+                if self._markets is not None:
+                    self._markets.check()
+                if self._shards is not None:
+                    self._shards.step(self._clock.monotonic_ns())
             except RunFailed as error:
                 self.failure = error
                 get_logger().error("cannot go on", why=str(error))
@@ -203,25 +172,28 @@ class Run:
             if now_s - told_s >= 5:
                 told_s = now_s
                 progress()
-            await asyncio.sleep(_TICK_S)
+            await self._tree.until_next(_TICK_S)
 
     async def drain(self) -> None:
         """No new entries; close the positions, or keep them if told to; wait for the workers to end."""
-        if self._books is None or self._state != "running":
+        if self._books is None or self._bulletin.state != "running":
             return
-        self._state = "draining"
+        self._bulletin.state = "draining"
         self._tree.ending = True
-        if any(child.name == "risk" and not child.pid for child in self._tree.children):
+        risk = self._tree.get("risk")
+        if risk is not None and not risk.pid:
             self.alert("risk is gone: nothing can be closed; the next start takes the positions over")
             return
+        if self._shards is not None:
+            self._shards.end(self._clock.monotonic_ns())
         self._books.set_phase(Phase.DRAINING_KEEP if self.keeps_positions else Phase.DRAINING)
         get_logger().info("stopping", positions="kept" if self.keeps_positions else "closed")
         deadline_ns = self._clock.monotonic_ns() + int(self.config.run.stop_timeout_s * 1e9)
         stops = self._stops
-        workers = [child for child in self._tree.children if child.name.startswith("worker")]
+        workers = [child for child in self._tree.children if child.shard is not None]
         while any(worker.state in ("starting", "running", "restarting") for worker in workers):
             try:
-                self._tree.watch()
+                self._look_after_children()
             except RunFailed as error:
                 self.failure = self.failure or error
                 get_logger().error("cannot drain", why=str(error))
@@ -232,52 +204,46 @@ class Run:
             if self._stops > stops + 1:
                 self.alert("stopped at once on a second request: positions may be left open")
                 return
-            await asyncio.sleep(_TICK_S)
+            await self._tree.until_next(_TICK_S)
 
     async def end(self, before_removal: Callable[[], Awaitable[None]]) -> None:
         """End every child in order, call ``before_removal`` while the pages still stand, close everything."""
         self._tree.ending = True
-        names = [child.name for child in self._tree.children]
-        await self._tree.end([name for name in names if name.startswith("worker")], 2.0)
-        for feed in self._feeds:
-            await feed.stop()
+        if self._tree.spares is not None:
+            self._tree.spares.end()
+        await self._tree.end([child.name for child in self._tree.children if child.shard is not None], 2.0)
+        if self._markets is not None:
+            await self._markets.stop()
         await self._tree.end(["accounts"], 5.0)
         await self._tree.end(["risk"], 10.0)
         await self._tree.end(["viewer"], 2.0)
         await self._tree.end(["sim"], 3.0)
-        self._state = "ended"
+        self._bulletin.state = "ended"
         try:
             self._write_note()
             await before_removal()
         finally:
             self._tree.kill_all()
-            if self._heart is not None:
-                self._heart.cancel()
+            for task in self._tasks:
+                task.cancel()
             for close in reversed(self._closers):
                 close()
 
-    async def _start_exchanges(self, logs: Path) -> None:
-        sim = Child("sim", sim_command(self._programs.sim, self.files, lambda: self._sim), logs)
+    def _look_after_children(self) -> None:
+        self._watchdog.look(self._clock.monotonic_ns())
+        self._tree.watch()
+
+    async def _start_exchanges(self) -> None:
+        sim = self._staff.sim(lambda: self._sim)
         self._tree.start(sim)
-        await self._tree.until_ready(sim, self.files.sim_ready.exists, _READY_S)
+        await self._tree.until_up(sim)
         self.config, self._sim = with_exchanges(self.config, self.files.sim_ready.read_bytes())
+        probe = Probe(self._sim.host, self._sim.binance_port, self._frames, self._clock)
+        self._watchdog.probe = probe
+        self._tasks.append(asyncio.create_task(probe.run(), name="probe"))
 
-    async def _start_accounts(self, risk: Child, logs: Path) -> None:
-        """Only once risk answers: what the venues say is compared with its ledger."""
-        await self._until_risk_answers(risk)
-        accounts = Child("accounts", accounts_command(self.files, self._state_dir), logs)
-        self._tree.start(accounts)
-        await self._tree.until_ready(
-            accounts, lambda: self._page_value(self.files.accounts_page, "ready") >= 1, _READY_S
-        )
-
-    async def _until_risk_answers(self, risk: Child) -> None:
-        await self._tree.until_ready(
-            risk,
-            lambda: self._page_value(self.files.risk_page, "ready") >= 1,
-            _READY_S,
-            lambda: self._page_value(self.files.risk_page, "beat"),  # it replays a long ledger
-        )
+    def _frames(self) -> int:
+        return self._markets.frames if self._markets is not None else 0
 
     def _notifier(self, bus: Publisher, shard: int) -> ShardNotifier:
         ringer = BusRinger(bus, shard) if self.config.run.doorbell == "zmq" else None
@@ -285,91 +251,83 @@ class Run:
         self._closers.append(notifier.close)
         return notifier
 
-    def _control_failed(self, error: Exception) -> None:
-        get_logger().error("the control socket ended in a defect", exc_info=error)
-        self.request_stop()
+    def _open_shards(self, universe: Universe, books: BooksWriter, markets: Markets) -> None:
+        """From now on pairs can be moved, added and removed."""
 
-    def _obey(self, batch: list[bytes]) -> list[bytes]:
-        return [self._obey_one(payload) for payload in batch]
+        def changed(newer: Universe) -> None:
+            self._bulletin.pairs = len(newer.pairs)
+            self._find_unattended(newer)
 
-    def _obey_one(self, payload: bytes) -> bytes:
-        try:
-            order = control.decode_order(payload)
-        except ProtocolError as error:
-            return control.encode(control.Denied(str(error)))
-        match order:
-            case control.Stop(keep_positions):
-                self.request_stop(keep_positions=keep_positions)
-                return control.encode(control.Done("stopping"))
-            case control.Ping():
-                return control.encode(control.Done(self._state))
+        around = Surroundings(
+            self.config,
+            self.files,
+            books,
+            markets,
+            self._tree,
+            self._clock,
+            self.alert,
+            lambda: frozenset(position.pair for position in self._risk_note().positions),
+            changed,
+        )
+        self._shards = ShardDesk(universe, around)
+        self._closers.append(self._shards.close)
+        if self._control is not None:
+            self._shards.register(self._control)
 
-    def _is_running(self, shard: int) -> bool:
-        return self._page_value(self.files.worker_page(shard), "state") >= WorkerState.RUNNING
+    def _open_control(self) -> None:
+        desk = self._control = ControlDesk(self.files, self.request_stop)
+        self._closers.append(desk.close)
+        desk.on(control.Stop, self._told_to_stop)
+        desk.on(control.Ping, lambda _: control.Done(self._bulletin.state))
+        desk.start()
 
-    def _page_value(self, path: Path, counter: str) -> int:
-        try:
-            with PageReader.attach(path) as page:
-                return page.value(counter)
-        except SharedMemoryError:
-            return 0  # not made yet
+    def _told_to_stop(self, order: control.Stop) -> control.Answer:
+        self.request_stop(keep_positions=order.keep_positions)
+        return control.Done("stopping")
 
     def _children_changed(self) -> None:
-        self._run_dir.note_children({child.name: child.pid for child in self._tree.children if child.pid})
+        self._run_dir.note_children(self._tree.pids)
+
+    def _risk_note(self) -> RiskNote:
+        try:
+            with PageReader.attach(self.files.risk_page) as page:
+                note = page.note()
+        except SharedMemoryError:
+            return NO_NOTE  # risk is just being replaced
+        return decode_risk_note(note) if note else NO_NOTE
+
+    def _why_fenced(self, shard: int) -> str:
+        return self._risk_note().fences.get(str(shard), "")
 
     def _find_unattended(self, universe: Universe) -> None:
         """Positions in the ledger whose pair is not traded in this run have nobody to close them."""
-        with PageReader.attach(self.files.risk_page) as page:
-            note = decode_risk_note(page.note())
         mine = {pair.base for pair in universe.pairs}
-        self._unattended = tuple(
+        unattended = tuple(
             f"{position.pair} {position.position_id}"
-            for position in note.positions
+            for position in self._risk_note().positions
             if position.pair not in mine
         )
-        if self._unattended:
-            self.alert(f"open positions of pairs this run does not trade: {', '.join(self._unattended)}")
+        is_news = unattended != self._bulletin.unattended
+        self._bulletin.unattended = unattended
+        if unattended and is_news:
+            self.alert(f"open positions of pairs this run does not trade: {', '.join(unattended)}")
 
     async def _beat(self) -> None:
         """The heart: children that miss it for a second end themselves."""
-        gap = self._page.histogram("loop_gap")
-        noted_ns = 0
         while True:
             now_ns = self._clock.monotonic_ns()
             if self._books is not None:
                 self._books.beat(now_ns)
             if self._bus is not None:
                 self._bus.publish(b"beat", now_ns.to_bytes(8, "little"))
-            self._page.set(self._page.counter("beat_ns"), now_ns)
-            if now_ns - noted_ns >= _NOTE_S * 1e9:
-                noted_ns = now_ns
+            if self._bulletin.beat(now_ns):
                 self._write_note()
             await asyncio.sleep(_TICK_S)
-            self._page.record(gap, self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9))
+            self._bulletin.late(self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9))
 
     def _write_note(self) -> None:
-        if self._state != "ended":
-            self._venues = tuple(feed.report() for feed in self._feeds)
-        self._page.set(self._page.counter("pid"), os.getpid())
-        self._page.set(self._page.counter("errors"), error_count())
-        self._page.set(self._page.counter("messages"), sum(venue.frames for venue in self._venues))
-        note = SupervisorNote(
-            name=self.config.name,
-            mode=self.config.mode,
-            data=self.config.data,
-            state=self._state,
-            pid=os.getpid(),
-            started_ms=self._started_ms,
-            state_dir=str(self._state_dir),
-            shards=self.config.run.shards,
-            pairs=len(self._universe.pairs) if self._universe is not None else 0,
-            venues=self._venues,
-            children=tuple(child.note() for child in self._tree.children),
-            alerts=tuple(self._alerts),
-            alerts_total=self._alerts_total,
-            unattended=self._unattended,
-        )
-        self._page.write_note(msgspec.json.encode(note))
+        markets = self._markets
+        self._bulletin.write(self._tree, markets.report if markets is not None else tuple)
 
 
 def _orders(config: Config) -> str:

@@ -6,11 +6,13 @@ from msgspec import Meta
 
 from arbshard.config.section import NotNegative, Positive, Section
 
+SHARDS_MAX = 64
+
 
 class RunConfig(Section, frozen=True):
     """The processes."""
 
-    shards: Annotated[int, Meta(ge=1, le=64)] = 4
+    shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX)] = 4
     symbols: tuple[str, ...] = ()
     """Pairs to trade, by base or either market's name; empty for all that both venues list."""
     max_pairs: Annotated[int, Meta(ge=1, le=1000)] = 1000

@@ -6,6 +6,8 @@ would misread raises ``SCHEMA_VERSION``.
 
 Version 2: reconciliation with the venues, adjustments, fees in other coins. A ledger of version 1 is written on as
 what it is: it is one of paper, where none of these comes up.
+Version 3: shards that were fenced. A ledger of version 2 is written on as what it is: an older program that comes
+upon a fence says that it cannot read it.
 """
 
 from decimal import Decimal
@@ -20,7 +22,7 @@ from arbshard.model.order import Fill, Order, OrderState
 from arbshard.model.position import Position, PositionState
 from arbshard.model.refusal import Refusal
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Amounts = tuple[tuple[str, str, Decimal], ...]
 """(venue, currency, amount)."""
@@ -64,6 +66,16 @@ class ShardJoined(_Event, frozen=True, kw_only=True):
     shard: int
     epoch: int
     pid: int
+
+
+class ShardFenced(_Event, frozen=True, kw_only=True):
+    """A shard's incarnation does not do its work: it and older ones are refused from here on."""
+
+    shard: int
+    epoch: int
+    """The last one that is refused."""
+    reason: str
+    """A sentence's end, for people."""
 
 
 class Deposited(_Event, frozen=True, kw_only=True):
@@ -260,6 +272,7 @@ Event = (
     Started
     | Stopped
     | ShardJoined
+    | ShardFenced
     | Deposited
     | IntentApproved
     | IntentRefused

@@ -161,6 +161,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """Limits that people changed while risk ran: key, or ``SYMBOL key`` → value."""
     exposures: dict[str, str] = {}
     """What is bought on one venue and sold on the other, by direction."""
+    fences: dict[str, str] = {}
+    """Shards of which an incarnation was fenced in this run, by number, and why the last one was."""
     broken: str = ""
     """Why the books do not balance; empty when they do."""
     orders: Orders = ""

@@ -1,5 +1,7 @@
 """What the risk process counts: the names on its page. Written by ``service`` and ``server``, read by status."""
 
+from arbshard.config.run import SHARDS_MAX
+
 COUNTERS = (
     "pid",
     "ready",
@@ -27,11 +29,16 @@ COUNTERS = (
     "commands",
     "rehearsals",
     "breaks",
+    "universe",
+    "fenced",
+    *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
 )
 """``repeated``: requests that made no event because they were known. ``bad``: messages that are no requests.
 ``stale``: refusals to replaced incarnations (part of ``refusals``). ``doubted``: positions called done of which too
 much was left. ``entries`` and ``exits`` of this session. ``instructions``: changes with what workers are to do beside
-trading (``Standing.serial``). ``commands``: of operators. ``breaks``: times that the books did not balance."""
+trading (``Standing.serial``). ``commands``: of operators. ``breaks``: times that the books did not balance.
+``universe``: serial of the one risk goes by.
+``fenced``: workers taken out because they were stuck. ``fence_<shard>``: the lowest epoch that may still trade."""
 
 HISTOGRAMS = ("handle", "commit", "loop_gap")
 """Nanoseconds. ``handle``: a whole batch, from bytes to bytes, with its commit. ``loop_gap``: how late the timer

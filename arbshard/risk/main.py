@@ -37,8 +37,10 @@ from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.server import ExitCode, RiskServer
 from arbshard.risk.service import RiskService
 from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.workers import WorkerWatch
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageWriter
+from arbshard.shm.universe import UniverseFile
 from arbshard.wire.serve import ReplyServer
 
 # Replies are also known by what they are about; these only spare the work for requests that just timed out.
@@ -100,7 +102,7 @@ def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
         for why in found.ignored:
             get_logger().warning("snapshot ignored", why=why)
         core = RiskCore(config, universe, state, store.tag)
-        service = RiskService(core, store, page, books, clock)
+        service = RiskService(core, store, page, books, clock, UniverseFile(books, files.universe))
         was_stopped = state.is_stopped
         # Written once per run, so its time tells a restart of risk within a run from a new run.
         service.start(run=str(files.config.stat().st_mtime_ns), version=__version__)
@@ -118,6 +120,7 @@ def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
         _tell_of_strays(state, universe)
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
         gaps = GapWatch(books, universe, config.series, age_ns_max)
+        service.on_universe = gaps.set_universe
         code = uvloop.run(_serve(files, config, service, core, store, page, books, gaps, clock))
         if code is ExitCode.LEDGER:
             # The supervisor shows the last line of stderr.
@@ -144,9 +147,25 @@ async def _serve(
             files.risk_socket, service.handle, _STORED_REPLIES, also=(files.risk_endpoint,)
         ) as transport,
         contextlib.closing(FeedWatch(files.supervisor_page)) as feeds,
+        contextlib.closing(
+            WorkerWatch(files, config.run.shards, int(config.run.stuck_after_ms * 1e6))
+        ) as workers,
     ):
         note = NoteWriter(core, config.reporting)
-        server = RiskServer(service, core.state, store, page, transport, books, feeds, gaps, note, clock)
+        server = RiskServer(
+            service,
+            core.state,
+            store,
+            page,
+            transport,
+            books,
+            feeds,
+            gaps,
+            note,
+            workers,
+            config.run.stuck_after_ms,
+            clock,
+        )
         keep_what_is_there()
         return await server.run()
 

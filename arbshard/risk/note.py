@@ -85,6 +85,7 @@ class NoteWriter:
             },
             limits_changed=changed_limits(state),
             exposures={direction: plain(amount) for direction, amount in state.exposures.items()},
+            fences={str(number): shard.fenced_for for number, shard in state.shards.items() if shard.fence},
             broken=self._core.broken or "",
             orders=self._core.orders,
             tag=differing.tag,

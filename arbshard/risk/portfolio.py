@@ -9,6 +9,7 @@ from collections import OrderedDict
 from decimal import Decimal
 
 import msgspec
+from msgspec.structs import replace
 
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
@@ -33,6 +34,7 @@ from arbshard.ledger.events import (
     PositionStatement,
     RefusalsCounted,
     Resumed,
+    ShardFenced,
     ShardJoined,
     Started,
     Stopped,
@@ -64,6 +66,20 @@ class Shard(msgspec.Struct, frozen=True):
 
     epoch: int
     pid: int
+    fence: int = 0
+    """The lowest epoch that may speak, whoever has said hello."""
+    fenced_for: str = ""
+    """Why the last one was fenced."""
+
+    @property
+    def lowest(self) -> int:
+        """The lowest epoch that may still speak."""
+        return max(self.epoch, self.fence)
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether nobody may speak for it before a new incarnation comes."""
+        return self.epoch < self.fence
 
 
 class PortfolioState:
@@ -156,8 +172,10 @@ class PortfolioState:
         if self._due is not None and not isinstance(event, PositionStatement):
             raise LedgerDamaged(f"no statement of the position follows the end of {self._due[0]}")
         match event:
-            case Deposited() | Started() | Stopped() | ShardJoined() | RefusalsCounted():
+            case Deposited() | Started() | Stopped() | RefusalsCounted():
                 self._apply_housekeeping(event)
+            case ShardJoined() | ShardFenced():
+                self._apply_shard(event)
             case Halted() | Resumed() | ClosesOrdered() | LimitsChanged() | LimitsScaled():
                 self.standing.apply(event)
             case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
@@ -213,9 +231,18 @@ class PortfolioState:
         self._journal.put(mine, position.position_id, position)
         self._journal.put(self.positions, position.position_id, position)
 
-    def _apply_housekeeping(
-        self, event: Deposited | Started | Stopped | ShardJoined | RefusalsCounted
-    ) -> None:
+    def _apply_shard(self, event: ShardJoined | ShardFenced) -> None:
+        known = self.shards.get(event.shard, Shard(0, 0))
+        match event:
+            case ShardJoined():
+                if event.epoch < known.fence:
+                    raise LedgerDamaged(f"shard {event.shard} joined at the fenced epoch {event.epoch}")
+                new = replace(known, epoch=event.epoch, pid=event.pid)
+            case ShardFenced():
+                new = replace(known, fence=event.epoch + 1, fenced_for=event.reason)
+        self._journal.put(self.shards, event.shard, new)
+
+    def _apply_housekeeping(self, event: Deposited | Started | Stopped | RefusalsCounted) -> None:
         match event:
             case Deposited():
                 self.balances.add(event.venue, event.currency, event.amount)
@@ -235,8 +262,6 @@ class PortfolioState:
                 if event.balances != self.balances.totals():
                     raise LedgerDamaged("the balances at the stop are not what the fills add up to")
                 self._journal.assign(self, "is_stopped", True)
-            case ShardJoined():
-                self._journal.put(self.shards, event.shard, Shard(event.epoch, event.pid))
             case RefusalsCounted():
                 self.results.count_refusals(event.counts)
 

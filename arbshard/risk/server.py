@@ -21,10 +21,14 @@ from arbshard.risk.note import NoteWriter
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.results import ALL, Totals
 from arbshard.risk.service import RiskService
+from arbshard.risk.workers import WorkerWatch
 from arbshard.shm.pages import PageWriter
 from arbshard.wire.serve import ReplyServer
 
-_TICK_S = 0.1
+_TICK_S = 0.05
+"""How often workers are looked at, and at least so often within what is called stuck:"""
+_LOOKS = 4
+_HOUSEKEEPING_NS = 100_000_000
 _NOTE_EVERY_NS = 200_000_000
 
 
@@ -67,6 +71,8 @@ class RiskServer:
         feeds: FeedWatch,
         gaps: GapWatch,
         note: NoteWriter,
+        workers: WorkerWatch,
+        stuck_after_ms: float,
         clock: Clock,
     ) -> None:
         self._service = service
@@ -78,7 +84,10 @@ class RiskServer:
         self._feeds = feeds
         self._gaps = gaps
         self._note = note
+        self._workers = workers
+        self._tick_s = min(_TICK_S, stuck_after_ms / 1000 / _LOOKS)
         self._clock = clock
+        self._kept_ns = 0
         self._parent = os.getppid()
         self._noted_ns = 0
         self._seen_batches = 0
@@ -105,9 +114,9 @@ class RiskServer:
 
     async def _watch(self) -> ExitCode:
         while not self._end.is_set():
-            due_ns = self._clock.monotonic_ns() + int(_TICK_S * 1e9)
+            due_ns = self._clock.monotonic_ns() + int(self._tick_s * 1e9)
             try:
-                await asyncio.wait_for(self._end.wait(), _TICK_S)
+                await asyncio.wait_for(self._end.wait(), self._tick_s)
                 break
             except TimeoutError:
                 now_ns = self._clock.monotonic_ns()
@@ -130,8 +139,12 @@ class RiskServer:
         self._page.add(self._page.counter("beat"))
         self._set("beat_ns", now_ns)
         self._page.record(self._page.histogram("loop_gap"), now_ns - due_ns)
-        self._show(now_ns)
         try:
+            self._look_at_workers(now_ns)
+            if now_ns - self._kept_ns < _HOUSEKEEPING_NS:
+                return
+            self._kept_ns = now_ns
+            self._show(now_ns)
             self._service.tick(feeds_silent=self._feeds.look(now_ns), correlations=self._gaps.look(now_ns))
             moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
         except LedgerError as error:
@@ -139,6 +152,16 @@ class RiskServer:
             return
         self._page.add(self._page.counter("checkpoints"), int(moved))
         self._seen_batches = self._transport.batches
+
+    def _look_at_workers(self, now_ns: int) -> None:
+        """Ledger first, then why, then the word on which workers and supervisor act. Raises ``LedgerError``."""
+        stuck = self._workers.look(now_ns, self._state.shards)
+        for shard, reason in stuck.items():
+            self._service.fence(shard, reason)
+        if stuck:
+            self._noted_ns = 0
+            self._show(now_ns)
+            self._service.show_fences()
 
     def _show(self, now_ns: int, *, is_last: bool = False) -> None:
         """Bring the page up to date, and its note when it is due or the last one."""

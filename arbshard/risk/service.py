@@ -4,33 +4,24 @@ Ledger first: replies leave, and the state keeps what it was changed by, only wh
 batch. When it cannot be written the state is taken back, ``LedgerError`` goes to the owner, and nobody is answered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from arbshard.clock import Clock
 from arbshard.crashpoint import reach
-from arbshard.errors import LedgerError, ProtocolError
+from arbshard.errors import LedgerError, ProtocolError, SharedMemoryError
 from arbshard.ledger.events import (
-    AccountOpened,
-    ClosesOrdered,
-    DifferenceFound,
-    DifferenceResolved,
     Event,
-    Halted,
-    LimitsChanged,
-    LimitsScaled,
-    Resumed,
-    StrayFound,
-    StrayGone,
-    kind_of,
+    ShardJoined,
 )
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger
 from arbshard.model.intent import Intent
-from arbshard.model.money import plain
 from arbshard.model.refusal import Refusal
+from arbshard.model.universe import Universe
 from arbshard.risk.audit import find_any_break, find_break, touched
 from arbshard.risk.core import RiskCore
+from arbshard.risk.telling import tell
 from arbshard.shm.pages import PageWriter
 from arbshard.wire.messages import (
     CommandReply,
@@ -60,12 +51,36 @@ class PhaseSource(Protocol):
         ...
 
 
+class UniverseSource(Protocol):
+    """Where universes come from: ``shm.universe.UniverseFile``."""
+
+    @property
+    def serial(self) -> int:
+        """Of the newest one."""
+        ...
+
+    def load(self) -> Universe:
+        """It. Raises ``SharedMemoryError``."""
+        ...
+
+
 class RiskService:
     """Core, ledger and counters together."""
 
     def __init__(
-        self, core: RiskCore, store: LedgerStore, page: PageWriter, feed: PhaseSource, clock: Clock
+        self,
+        core: RiskCore,
+        store: LedgerStore,
+        page: PageWriter,
+        feed: PhaseSource,
+        clock: Clock,
+        universes: UniverseSource | None = None,
     ) -> None:
+        """``universes``: None where the pairs never change."""
+        self._universes = universes
+        self._serial = core.ownership.universe.serial
+        self.on_universe: Callable[[Universe], None] = _nobody
+        """Told each newer universe that risk goes by."""
         self._core = core
         self._store = store
         self._page = page
@@ -84,6 +99,9 @@ class RiskService:
         self._commands = page.counter("commands")
         self._breaks = page.counter("breaks")
         self._rehearsals = page.counter("rehearsals")
+        self._fenced = page.counter("fenced")
+        self._universe = page.counter("universe")
+        page.set(self._universe, self._serial)
         self._rehearsal: Intent | None = None
         self._audited_ns = 0
         self._day = 0
@@ -92,6 +110,7 @@ class RiskService:
 
     def handle(self, payloads: list[bytes]) -> list[bytes]:
         """The replies to ``payloads``, in their order. Raises ``LedgerError``; then nothing has happened."""
+        self._follow_universe()
         began_ns = self._clock.monotonic_ns()
         now_ms = self._clock.wall_ms()
         phase = self._feed.phase
@@ -115,11 +134,23 @@ class RiskService:
         """Begin a session. Raises ``LedgerError``."""
         self._keep(self._core.start(self._clock.wall_ms(), run, version))
         self._audit_all(self._clock.monotonic_ns())
+        self.show_fences()
         standing = self._core.state.standing
         if standing.halt is not None:
             get_logger().warning(
                 "halted before this start: no entries until somebody resumes", reason=standing.halt.reason
             )
+
+    def fence(self, shard: int, reason: str) -> None:
+        """Refuse a shard's incarnation from now on. Raises ``LedgerError``."""
+        events = self._core.fence(shard, reason, self._clock.wall_ms())
+        self._keep(events)
+        self._page.add(self._fenced, len(events))
+
+    def show_fences(self) -> None:
+        """Put on the page which epochs may still trade: workers and the supervisor act on it."""
+        for number, shard in self._core.state.shards.items():
+            self._page.set(self._page.counter(f"fence_{number}"), shard.lowest)
 
     def stop(self) -> None:
         """End the session. Raises ``LedgerError``."""
@@ -133,6 +164,7 @@ class RiskService:
         ``feeds_silent``: no venue sends anything. ``correlations``: of the pairs' gaps, None for as they were.
         Raises ``LedgerError``.
         """
+        self._follow_universe()
         if correlations is not None:
             self._core.guard.set_correlations(correlations)
         now_ms, now_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
@@ -142,6 +174,23 @@ class RiskService:
         day = self._core.days.day_at(now_ms).number
         self.is_changed = self.is_changed or day != self._day
         self._day = day
+
+    def _follow_universe(self) -> None:
+        """Before anything is decided: who owns which pair."""
+        if self._universes is None or self._universes.serial <= self._serial:
+            return
+        try:
+            universe = self._universes.load()
+        except SharedMemoryError as error:
+            get_logger().error("the universe cannot be read", error=str(error))  # and is tried again
+            return
+        self._keep(self._core.set_universe(universe, self._clock.wall_ms()))
+        self.on_universe(universe)
+        self._serial = universe.serial
+        self._page.set(self._universe, universe.serial)
+        get_logger().info(
+            "universe", serial=universe.serial, pairs=len(universe.pairs), moving=list(universe.unassigned())
+        )
 
     def _answer(
         self, payload: bytes, now_ms: int, now_ns: int, phase: int, events: list[Event]
@@ -215,7 +264,9 @@ class RiskService:
         self._page.set(self._halted, int(standing.halt is not None))
         self.is_changed = True
         for event in events:
-            _tell(event)
+            if isinstance(event, ShardJoined):
+                self.show_fences()
+            tell(event)
 
     def _count(self, request: Request, reply: Reply, made: list[Event]) -> None:
         if isinstance(reply, Refused):
@@ -229,41 +280,5 @@ class RiskService:
             self._page.add(self._approvals)
 
 
-def _tell(event: Event) -> None:
-    """What people and rules have ordered is worth a line in the log."""
-    match event:
-        case Halted():
-            get_logger().warning("halted", cause=event.cause, reason=event.reason)
-        case Resumed():
-            get_logger().warning("resumed", reason=event.reason)
-        case ClosesOrdered():
-            get_logger().warning("closing", pairs=list(event.pairs), reason=event.reason)
-        case LimitsChanged():
-            get_logger().warning("limits changed", symbol=event.symbol, changes=dict(event.changes))
-        case LimitsScaled():
-            get_logger().warning(
-                "limits scaled", symbol=event.symbol, factor=str(event.factor), cause=event.cause
-            )
-        case DifferenceFound():
-            get_logger().warning(
-                "venue and ledger differ: blocked until reconciled",
-                venue=event.venue,
-                currency=event.currency,
-                stated=plain(event.stated),
-                booked=plain(event.booked),
-            )
-        case DifferenceResolved():
-            get_logger().warning(
-                "venue and ledger agree again", venue=event.venue, currency=event.currency, how=event.how
-            )
-        case StrayFound():
-            get_logger().warning(
-                "an open order of ours that no intent owns",
-                venue=event.venue,
-                order=event.client_id,
-                market=event.symbol,
-            )
-        case AccountOpened() | StrayGone():
-            get_logger().info(kind_of(event), venue=event.venue)
-        case _:
-            pass
+def _nobody(_: Universe) -> None:
+    """Who is told when nobody is."""

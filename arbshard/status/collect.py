@@ -21,6 +21,7 @@ from arbshard.shm.histogram import Histogram
 from arbshard.shm.pages import PageReader
 from arbshard.status.accounts import accounts_of, problems_of
 from arbshard.status.model import Latency, RiskStatus, ShardStatus, Status, VenueStatus
+from arbshard.status.shards import problems_of_shards, unattended_of
 from arbshard.venues.registry import VENUES
 
 _REFUSAL = "refusal_"
@@ -49,9 +50,11 @@ class Collector:
             return None
         note = msgspec.json.decode(raw, type=SupervisorNote)
         children = {child.name: child for child in note.children}
-        risk_note, risk, risk_errors = self._risk(children.get("risk"))
-        decisions, approvals, shards = self._shards(note, children, now_ns)
-        oldest, marks = self._look_at_books(now_ns)
+        risk_note, risk, risk_counters = self._risk(children.get("risk"))
+        decisions, approvals, shards = self._shards(note, children, risk_counters, now_ns)
+        universe = self._universe()
+        oldest, marks = self._look_at_books(universe, now_ns)
+        unattended = (*note.unattended, *unattended_of(shards, universe, risk_note.positions))
         holdings = (
             (currency, Decimal(balance.total))
             for currencies in risk_note.balances.values()
@@ -71,13 +74,23 @@ class Collector:
                 bad_frames=venue.bad_frames + sum(shard.bad_frames.get(venue.name, 0) for shard in shards),
                 oldest_ms=oldest.get(venue.name, 0.0),
                 last_error=venue.last_error,
+                wanted=venue.wanted,
+                source=venue.source,
+                planned=venue.planned,
+                duplicates=venue.duplicates,
+                stalls=venue.stalls,
+                resyncs=venue.resyncs,
+                refusals=venue.refusals,
+                quiet=venue.quiet,
+                lines=venue.lines,
             )
             for venue in note.venues
         )
         accounts = accounts_of(risk_note, self._clock.wall_ms())
         is_dead = note.state != "ended" and now_ns - beat_ns > SUPERVISOR_SILENT_NS
         problems = (
-            *_problems(note, shards, venues, risk),
+            *problems_of_shards(shards, universe),
+            *_problems(unattended, venues, risk),
             *_standing(risk_note),
             *problems_of(risk_note, accounts),
         )
@@ -104,10 +117,10 @@ class Collector:
             latency_us=_latency(decisions),
             approval_us=_latency(approvals),
             messages=messages,
-            errors=errors + risk_errors + sum(shard.errors for shard in shards),
+            errors=errors + risk_counters.get("errors", 0) + sum(shard.errors for shard in shards),
             restarts=sum(child.restarts for child in note.children),
             alerts=note.alerts,
-            unattended=note.unattended,
+            unattended=unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
             problems=problems,
             order_mode=risk_note.orders or note.mode,
@@ -115,9 +128,11 @@ class Collector:
             differences=risk_note.differences,
             strays=risk_note.strays,
             unknown=risk_note.unknown,
+            spares=note.spares,
+            spares_wanted=note.spares_wanted,
         )
 
-    def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, int]:
+    def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, dict[str, int]]:
         note = NO_NOTE
         counters: dict[str, int] = {}
         commit = Histogram.of(())
@@ -138,10 +153,10 @@ class Collector:
             commit_us=_latency(commit),
             session=note.session,
         )
-        return note, status, counters.get("errors", 0)
+        return note, status, counters
 
     def _shards(
-        self, note: SupervisorNote, children: dict[str, ChildNote], now_ns: int
+        self, note: SupervisorNote, children: dict[str, ChildNote], risk: dict[str, int], now_ns: int
     ) -> tuple[Histogram, Histogram, tuple[ShardStatus, ...]]:
         decisions, approvals = Histogram.of(()), Histogram.of(())
         shards = []
@@ -157,7 +172,9 @@ class Collector:
             except SharedMemoryError:
                 counters, decision, approval = {}, Histogram.of(()), Histogram.of(())
             decisions, approvals = decisions.merge(decision), approvals.merge(approval)
-            shards.append(self._shard(shard, child, counters, decision, approval, now_ns))
+            shards.append(
+                self._shard(shard, child, counters, decision, approval, risk.get(f"fence_{shard}", 0), now_ns)
+            )
         return decisions, approvals, tuple(shards)
 
     def _shard(
@@ -167,6 +184,7 @@ class Collector:
         counters: dict[str, int],
         decision: Histogram,
         approval: Histogram,
+        lowest_epoch: int,
         now_ns: int,
     ) -> ShardStatus:
         ticks = counters.get("ticks", 0)
@@ -176,6 +194,8 @@ class Collector:
         state: str = child.state
         if child.state == "running":
             state = WorkerState(counters.get("state", 0)).name.lower()
+            if child.epoch < lowest_epoch:
+                state = "fenced"
         return ShardStatus(
             id=shard,
             state=state,
@@ -201,14 +221,25 @@ class Collector:
             rejected=counters.get("rejected", 0),
             partial=counters.get("partial", 0),
             errors=counters.get("errors", 0),
+            again_in_s=child.again_in_s,
+            reason=child.reason,
         )
 
-    def _look_at_books(self, now_ns: int) -> tuple[dict[str, float], dict[str, Decimal]]:
+    def _universe(self) -> Universe | None:
+        try:
+            return msgspec.json.decode(self._files.universe.read_bytes(), type=Universe)
+        except OSError:
+            return None  # not written yet
+
+    def _look_at_books(
+        self, universe: Universe | None, now_ns: int
+    ) -> tuple[dict[str, float], dict[str, Decimal]]:
         """Age of each venue's oldest live book in ms, and each currency's bid in reporting currency."""
         oldest: dict[str, float] = {}
         marks: dict[str, Decimal] = {}
+        if universe is None:
+            return oldest, marks
         try:
-            universe = msgspec.json.decode(self._files.universe.read_bytes(), type=Universe)
             with BooksReader.attach(self._files.books) as books:
                 reporting = universe.fx.market.quote
                 marks[reporting] = Decimal(1)
@@ -221,19 +252,22 @@ class Collector:
                     oldest[market.venue] = max(oldest.get(market.venue, 0.0), age_ms)
                     if market.quote == reporting:
                         marks[market.base] = exact(VENUES[market.venue].decode(frame, received_ns).best_bid)
-        except (OSError, SharedMemoryError, FrameError):
+        except (SharedMemoryError, FrameError):
             return oldest, marks  # the feed is not there yet, or a frame is bad: what has no mark is named
         return oldest, marks
 
 
 def _problems(
-    note: SupervisorNote, shards: tuple[ShardStatus, ...], venues: tuple[VenueStatus, ...], risk: RiskStatus
+    unattended: tuple[str, ...], venues: tuple[VenueStatus, ...], risk: RiskStatus
 ) -> tuple[str, ...]:
-    found = [f"shard {shard.id} is {shard.state}" for shard in shards if shard.state != "running"]
-    found += [f"{venue.name} is {venue.state}" for venue in venues if venue.state != "connected"]
+    found = [
+        f"{venue.name} is {'on REST' if venue.state == 'rest' else venue.state}"
+        for venue in venues
+        if not venue.is_well
+    ]
     if risk.state != "running":
         found.append(f"risk is {risk.state}")
-    found += [f"open position without a worker: {position}" for position in note.unattended]
+    found += [f"open position without a worker: {position}" for position in unattended]
     return tuple(found)
 
 

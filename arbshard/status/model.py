@@ -28,7 +28,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
 
     id: int
     state: str
-    """``starting``, ``running``, ``draining``, ``drained``, ``restarting``, ``quarantined``, ``ended``."""
+    """``starting``, ``running``, ``draining``, ``drained``, ``fenced``, ``restarting``, ``quarantined`` or ``ended``.
+    """
     pid: int
     epoch: int
     restarts: int
@@ -49,6 +50,10 @@ class ShardStatus(msgspec.Struct, frozen=True):
     rejected: int
     partial: int
     errors: int
+    again_in_s: float = 0.0
+    """Of ``restarting``: how long until it is started again."""
+    reason: str = ""
+    """Why its last incarnation ended; empty when none has."""
 
 
 class VenueStatus(msgspec.Struct, frozen=True):
@@ -66,6 +71,29 @@ class VenueStatus(msgspec.Struct, frozen=True):
     oldest_ms: float
     """Age of the oldest live book."""
     last_error: str
+    wanted: int = 0
+    """Connections there should be; 0 when books are asked for over REST only."""
+    source: str = "ws"
+    """Where books come from: ``ws``, ``ws x2``, ``rest``, ``ws + rest``."""
+    planned: int = 0
+    """Connections renewed before they ended, without a gap."""
+    duplicates: int = 0
+    """Frames that another connection had brought before."""
+    stalls: int = 0
+    """Times that a connection or a market was silent for too long."""
+    resyncs: int = 0
+    """Books made anew from a snapshot after a gap in their changes."""
+    refusals: int = 0
+    """Requests that the venue refused."""
+    quiet: tuple[str, ...] = ()
+    """Markets from which nothing comes, whatever is done; a few at most."""
+    lines: tuple[str, ...] = ()
+    """Each connection in one line, a few at most."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether books come the way they should."""
+        return self.state == "connected" or (self.state == "rest" and self.wanted == 0)
 
 
 class RiskStatus(msgspec.Struct, frozen=True):
@@ -141,6 +169,9 @@ class Status(msgspec.Struct, frozen=True):
     """Open orders of ours that no open intent owns."""
     unknown: tuple[StrayNote, ...] = ()
     """Orders whose fate at the venue is not known."""
+    spares: tuple[str, ...] = ()
+    """Workers kept ready to take over a shard: ``starting`` or ``ready``."""
+    spares_wanted: int = 0
 
     @property
     def exit_code(self) -> int:

@@ -3,7 +3,7 @@
 import sys
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -11,8 +11,8 @@ from arbshard.model.risk_note import PortfolioTally, Tally
 from arbshard.status.model import Latency, ShardStatus, Status
 from arbshard.status.summary import Summary
 
-_GOOD = {"running", "connected", "drained"}
-_WAITING = {"starting", "connecting", "draining", "restarting", "partly", "degraded"}
+_GOOD = {"running", "connected", "drained", "ready"}
+_WAITING = {"starting", "connecting", "draining", "restarting", "partly", "degraded", "missing"}
 _ORDERS = {"paper": "paper orders", "dry run": "DRY RUN: no order is sent", "live": "LIVE ORDERS"}
 """The first words on the screen."""
 _ORDERS_STYLE = {"paper": "", "dry run": "bold black on yellow", "live": "bold white on red"}
@@ -31,6 +31,7 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     parts: list[RenderableType] = [_headline(status), _portfolio(status.portfolio, status.lifetime)]
     parts.append(_equity(status))
     parts.append(_shards(status))
+    parts.append(_spares(status))
     parts.append(_venues(status))
     parts.append(_risk(status))
     if status.accounts:
@@ -150,11 +151,13 @@ def _shards(status: Status) -> Table:
     for heading in (
         "shard", "state", "pid", "epoch", "restarts", "pairs", "msg/s", "p50", "p99", "approval p50", "refused data",
     ):  # fmt: skip
-        table.add_column(heading, justify="right" if heading != "state" else "left", no_wrap=True)
+        # On a narrow terminal what has two words breaks, and no number is cut.
+        justify: JustifyMethod = "right" if heading != "state" else "left"
+        table.add_column(heading, justify=justify, no_wrap=" " not in heading)
     for shard in status.shards:
         table.add_row(
             str(shard.id),
-            _state(shard.state),
+            _shard_state(shard),
             str(shard.pid or "-"),
             str(shard.epoch),
             str(shard.restarts),
@@ -168,28 +171,48 @@ def _shards(status: Status) -> Table:
     return table
 
 
+def _shard_state(shard: ShardStatus) -> Text:
+    state = _state(shard.state)
+    return state.append(f" in {shard.again_in_s:g} s") if shard.state == "restarting" else state
+
+
+def _spares(status: Status) -> Text:
+    if not status.spares_wanted:
+        return Text("Spare workers: none kept", style="dim")
+    missing = ["missing"] * (status.spares_wanted - len(status.spares))
+    states = [_state(state) for state in (*status.spares, *missing)]
+    return Text.assemble("Spare workers: ", Text(", ").join(states))
+
+
 def _venues(status: Status) -> Table:
     table = _table("Venues")
     for heading in (
         "venue",
         "state",
+        "source",
         "connections",
         "symbols",
         "msg/s",
         "oldest book",
         "reconnects",
+        "planned",
+        "stalls",
         "bad frames",
     ):
-        table.add_column(heading, justify="left" if heading in ("venue", "state") else "right", no_wrap=True)
+        justify: JustifyMethod = "left" if heading in ("venue", "state", "source") else "right"
+        table.add_column(heading, justify=justify, no_wrap=" " not in heading)
     for venue in status.venues:
         table.add_row(
             f"{venue.name} (simulated)" if venue.simulated else venue.name,
-            _state(venue.state),
-            str(venue.connections),
+            _state(venue.state) if venue.state != "rest" or venue.is_well else Text("rest", style="yellow"),
+            venue.source,
+            f"{venue.connections} of {venue.wanted}" if venue.wanted else str(venue.connections),
             str(venue.symbols),
             f"{venue.msg_s:,.0f}",
             f"{venue.oldest_ms:,.0f} ms",
             str(venue.reconnects),
+            str(venue.planned),
+            str(venue.stalls),
             str(venue.bad_frames),
         )
     return table

@@ -28,6 +28,7 @@ COUNTERS = (
     "state",
     "beat",
     "beat_ns",
+    "seen",
     "pairs",
     "frames",
     "conflated",
@@ -47,6 +48,7 @@ COUNTERS = (
     "fills",
     "busy",
     "errors",
+    "universe",
     *LIVE_COUNTERS,
     *(f"refusal_{reason.name}" for reason in DATA_REFUSALS),
 )

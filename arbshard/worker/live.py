@@ -38,6 +38,7 @@ class LiveSide:
         clock: Clock,
         count: Callable[[str], None],
         on_failure: Callable[[BaseException], None],
+        is_fenced: Callable[[], bool],
     ) -> None:
         self._config = config
         self._count = count
@@ -51,7 +52,7 @@ class LiveSide:
             venue: Line(venue, VenueClient(venue, make_client(venue, config, key)), gate, clock, count)
             for venue, key in keys.items()
         }
-        self.port = LivePort(legs, lines, gate, books, config.live, clock, count, on_failure)
+        self.port = LivePort(legs, lines, gate, books, config.live, clock, count, on_failure, is_fenced)
         self._events = Subscriber(files.accounts_endpoint, (self._topic,))
         self._lost = 0
 

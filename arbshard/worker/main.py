@@ -1,5 +1,6 @@
 """``python -m arbshard.worker``: one shard, one process. Started and watched by the supervisor.
 
+With ``--spare`` it waits until it is told its shard (``spare``); from there on it is a worker like any other.
 Exit codes: 0 drained or told to end, 1 a defect (logged), 4 the supervisor died, 5 fenced by risk.
 """
 
@@ -30,6 +31,7 @@ from arbshard.process import keep_what_is_there, pin
 from arbshard.shm.books import BooksReader
 from arbshard.shm.doorbell import ShardWaiter
 from arbshard.shm.pages import PageWriter
+from arbshard.shm.universe import UniverseFile
 from arbshard.venues.registry import VENUES
 from arbshard.wire.doorbell import BusBell
 from arbshard.wire.messages import Welcome
@@ -37,10 +39,13 @@ from arbshard.wire.request import RequestClient
 from arbshard.worker.counters import COUNTERS
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import ShardFeed
+from arbshard.worker.fence import Fence
 from arbshard.worker.loop import ShardLoop
+from arbshard.worker.membership import Membership
 from arbshard.worker.meter import Meter
 from arbshard.worker.risk_link import Fenced, RiskLink
 from arbshard.worker.risk_page import RiskPage
+from arbshard.worker.spare import Assignment, wait_for_shard, warm_up
 from arbshard.worker.standing_orders import StandingOrders
 
 if TYPE_CHECKING:
@@ -48,6 +53,8 @@ if TYPE_CHECKING:
 
 _RISK_TIMEOUT_MS = 500
 _RISK_TRIES = 2
+_SETTLED_S = 0.2
+"""Tidying memory takes tens of milliseconds: only when the books have been looked at once."""
 
 
 class FeedBooks:
@@ -79,11 +86,26 @@ class FeedBooks:
         return FxQuote(exact(top.best_bid), exact(top.best_ask)) if top is not None else None
 
 
-def _load(files: RunFiles, shard: int) -> tuple[Config, Leg, tuple[Pair, ...]]:
-    """Configuration, FX market, and the shard's own pairs: of the others nothing is kept."""
-    config = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
-    universe = msgspec.json.decode(files.universe.read_bytes(), type=Universe)
-    return config, universe.fx, universe.pairs_of(shard)
+class _Papers:
+    """Configuration and universe, read once; the universe is looked at anew, for it may have changed since."""
+
+    def __init__(self, files: RunFiles) -> None:
+        self._files = files
+        self.config = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
+        self._text = b""
+        self._universe: Universe | None = None
+
+    def universe(self) -> Universe:
+        """As it stands now."""
+        text = self._files.universe.read_bytes()
+        if self._universe is None or text != self._text:
+            self._text = text
+            self._universe = msgspec.json.decode(text, type=Universe)
+        return self._universe
+
+    def forget(self) -> None:
+        """Of other shards' pairs nothing is kept."""
+        self._text, self._universe = b"", None
 
 
 def _risk_client(files: RunFiles, config: Config) -> RequestClient:
@@ -100,13 +122,14 @@ def _live_side(
     clock: SystemClock,
     meter: Meter,
     fail: Callable[[BaseException], None],
+    fence: Fence,
 ) -> "LiveSide | None":
     """None on paper, where none of it is even imported."""
     if config.mode == "paper":
         return None
     from arbshard.worker.live import LiveSide
 
-    return LiveSide(config, files, shard, legs, books, clock, meter.count, fail)
+    return LiveSide(config, files, shard, legs, books, clock, meter.count, fail, fence.is_fenced)
 
 
 class _End:
@@ -141,35 +164,83 @@ async def _greet(risk: RiskLink, pairs: Sequence[Pair], ended: asyncio.Future[in
 
 
 async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
+    """As the worker of a shard, at once or when we are told which."""
     files = RunFiles(arguments.run_dir)
-    config, fx, pairs = _load(files, arguments.shard)
-    pin(config.run.pin_cores, arguments.shard + 1)
-    setup(f"worker-{arguments.shard}", arguments.state_dir / "logs", config.run.log_level)
+    papers = _Papers(files)
+    with BooksReader.attach(files.books) as books:
+        given: Assignment | None = None
+        if arguments.spare:
+            warm_up(papers.config, papers.universe(), books)
+            keep_what_is_there()
+            given = await wait_for_shard(books, SystemClock())
+            if given is None:
+                return 4
+        else:
+            keep_what_is_there()
+            given = Assignment(arguments.shard, arguments.epoch)
+        return await _trade(files, arguments.state_dir, papers, books, given, meter_type)
+
+
+async def _trade(
+    files: RunFiles,
+    state_dir: Path,
+    papers: _Papers,
+    books: BooksReader,
+    given: Assignment,
+    meter_type: type[Meter],
+) -> int:
+    shard, epoch = given
+    config, universe = papers.config, papers.universe()
+    fx, pairs = universe.fx, universe.pairs_of(shard)
+    papers.forget()
+    pin(config.run.pin_cores, shard + 1)
+    setup(f"worker-{shard}", state_dir / "logs", config.run.log_level)
     log = get_logger()
     legs = [fx, *(leg for pair in pairs for leg in (pair.home, pair.away))]
     clock = SystemClock()
     end = _End()
-    bell = BusBell(files.bus_endpoint, arguments.shard) if config.run.doorbell == "zmq" else None
+    bell = BusBell(files.bus_endpoint, shard) if config.run.doorbell == "zmq" else None
     with (
-        PageWriter.create(files.worker_page(arguments.shard), COUNTERS, meter_type.histograms) as page,
-        BooksReader.attach(files.books) as books,
-        ShardWaiter.attach(files.dir, arguments.shard, bell=bell) as waiter,
+        PageWriter.create(files.worker_page(shard), COUNTERS, meter_type.histograms) as page,
+        ShardWaiter.attach(files.dir, shard, bell=bell) as waiter,
         closing(RiskPage(files.risk_page)) as risk_page,
         closing(_risk_client(files, config)) as client,
+        closing(Fence(risk_page, shard, epoch, clock, end.fail)) as fence,
     ):
-        meter = meter_type(page, os.getpid(), arguments.epoch, len(pairs))
+        meter = meter_type(page, os.getpid(), epoch, len(pairs))
+        meter.follow(waiter)
         feed = ShardFeed(books, waiter, legs, VENUES)
         engine = ArbitrageEngine(pairs, fx, config)
-        risk = RiskLink(client, arguments.shard, arguments.epoch, lambda: meter.count("silent"))
+        risk = RiskLink(client, shard, epoch, lambda: meter.count("silent"))
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
         feed_books = FeedBooks(feed, engine, fx, age_ns_max, clock)
         executors = ExecutorFactory(risk, feed_books, config.execution, clock, meter)
-        live = _live_side(config, files, arguments.shard, legs, feed_books, clock, meter, end.fail)
+        live = _live_side(config, files, shard, legs, feed_books, clock, meter, end.fail, fence)
         port = live.port if live is not None else None
         desk = Desk(engine, executors, risk, config, clock, meter, end.fail, port)
         orders = StandingOrders(risk, risk_page, end.fail)
+        membership = Membership(
+            shard,
+            UniverseFile(books, files.universe),
+            risk,
+            engine,
+            feed,
+            desk,
+            meter.carried_out,
+            end.fail,
+        )
         loop = ShardLoop(
-            books, waiter, feed, engine, desk, orders, meter, clock, end.stop, config.run.spin_us
+            books,
+            waiter,
+            feed,
+            engine,
+            desk,
+            orders,
+            meter,
+            clock,
+            end.stop,
+            config.run.spin_us,
+            membership,
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.stop, 0)
         try:
@@ -178,18 +249,20 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
                 return await end.code
             if live is not None:
                 await live.start(welcome.tag)
-            desk.take_over(welcome, arguments.shard, arguments.epoch)
+            desk.take_over(welcome, shard, epoch)
             desk.start_rehearsing()
             orders.take(welcome)
-            log.info("trading", pairs=len(pairs), epoch=arguments.epoch)
-            keep_what_is_there()
+            log.info("trading", pairs=len(pairs), epoch=epoch)
             loop.start()
+            fence.start()
+            asyncio.get_running_loop().call_later(_SETTLED_S, keep_what_is_there)
             return await end.code
         except Fenced as error:
             end.fail(error)
             return await end.code
         finally:
             loop.close()
+            await membership.close()
             await orders.close()
             await desk.close()
             if live is not None:
@@ -202,8 +275,12 @@ def main(meter_type: type[Meter] = Meter) -> int:
     parser = argparse.ArgumentParser(prog="python -m arbshard.worker")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--shard", type=int, required=True)
-    parser.add_argument("--epoch", type=int, required=True)
+    parser.add_argument("--shard", type=int)
+    parser.add_argument("--epoch", type=int)
+    parser.add_argument("--spare", action="store_true", help="wait on stdin to be told shard and epoch")
     use_money_context()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the supervisor decides
-    return uvloop.run(_work(parser.parse_args(), meter_type))
+    given = parser.parse_args()
+    if not given.spare and (given.shard is None or given.epoch is None):
+        parser.error("--shard and --epoch, or --spare")
+    return uvloop.run(_work(given, meter_type))

@@ -1,5 +1,7 @@
 """Writes a worker's counters and latencies to its page."""
 
+from typing import Protocol
+
 from arbshard.log import error_count
 from arbshard.model.book import BookTop
 from arbshard.model.order import OrderResult
@@ -8,6 +10,15 @@ from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageWriter
 from arbshard.worker.counters import DATA_REFUSALS, HISTOGRAMS
 from arbshard.worker.feed import ShardFeed
+
+
+class Ring(Protocol):
+    """What changes are read from: ``shm.doorbell.ShardWaiter``."""
+
+    @property
+    def seen(self) -> int:
+        """How many of them were looked at."""
+        ...
 
 
 class Meter:
@@ -26,9 +37,14 @@ class Meter:
         self._refusals = {reason: page.counter(f"refusal_{reason.name}") for reason in DATA_REFUSALS}
         self._add = page.add
         self._record = page.record
+        self._ring: Ring | None = None
         self._set("pid", pid)
         self._set("epoch", epoch)
         self._set("pairs", pairs)
+
+    def follow(self, ring: Ring) -> None:
+        """Show with every beat how far the loop has looked into ``ring``: risk judges by it."""
+        self._ring = ring
 
     def decided(self, top: BookTop, now_ns: int) -> None:
         """A pair was evaluated at ``now_ns`` because of a book with this ``top``."""
@@ -70,6 +86,8 @@ class Meter:
         self.count("beat")
         self._set("beat_ns", now_ns)
         self._record(self._loop_gap, late_ns)
+        if self._ring is not None:
+            self._set("seen", self._ring.seen)
         self._set("frames", feed.frames)
         self._set("conflated", feed.conflated)
         for venue, bad in feed.bad.items():
@@ -78,6 +96,11 @@ class Meter:
         self._set("torn", torn)
         self._set("busy", busy)
         self._set("errors", error_count())
+
+    def carried_out(self, universe: int, pairs: int) -> None:
+        """The universe of this serial is carried out; so many pairs are the shard's."""
+        self._set("universe", universe)
+        self._set("pairs", pairs)
 
     def state(self, state: WorkerState) -> None:
         """Where the worker stands."""

@@ -1,4 +1,7 @@
-"""Where a worker sees that risk has something to say: one word on risk's page. Used by ``standing_orders``."""
+"""Where a worker sees that risk has something to say: two words on risk's page.
+
+One changes with every news (``standing_orders``), the other is the lowest epoch that may still trade (``fence``).
+"""
 
 from pathlib import Path
 
@@ -19,14 +22,29 @@ class RiskPage:
         self._attached_ns = 0
         self.attached = 0
         """Times a page was found."""
+        self._fences: dict[int, int] = {}
 
     def serial(self, now_ns: int) -> int | None:
         """The word ``instructions``; None while there is no page."""
+        self._look(now_ns)
+        return self._page.value("instructions") if self._page is not None else None
+
+    def fence(self, shard: int, now_ns: int) -> int:
+        """The lowest epoch of ``shard`` that may trade: the highest that any page has said; 0 for none."""
+        for _ in range(
+            2
+        ):  # what a risk process said that has ended stands, also before its successor says it
+            if self._page is not None:
+                said = self._page.value(f"fence_{shard}")
+                self._fences[shard] = max(said, self._fences.get(shard, 0))
+            self._look(now_ns)
+        return self._fences.get(shard, 0)
+
+    def _look(self, now_ns: int) -> None:
         is_still = self._page is None or now_ns - self._page.value("beat_ns") > _STILL_NS
         if is_still and now_ns - self._attached_ns >= _AGAIN_NS:
             self._attached_ns = now_ns
             self._attach()
-        return self._page.value("instructions") if self._page is not None else None
 
     def close(self) -> None:
         """Let go of the page."""

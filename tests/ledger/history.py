@@ -15,6 +15,7 @@ from types import ModuleType
 from arbshard.ledger import schema
 from arbshard.ledger.events import (
     Event,
+    ShardFenced,
     ShardJoined,
     Started,
     Stopped,
@@ -167,6 +168,7 @@ class History:
             )
         )
         self._whole(ShardJoined(at_ms=self._ms, shard=0, epoch=1, pid=4242))
+        self._whole(ShardFenced(at_ms=self._ms, shard=0, epoch=1, reason="no beat for 1.02 s"))
         self._serial = 0
 
     def _stop(self) -> None:

@@ -67,6 +67,7 @@ def events(w) -> list[Event]:
     world.ask(w_extend(world, leg.intent_id, hedge))
     world.report(leg, w.filled(hedge))
     world.conclude(leg)
+    world.events += world.core.fence(world.shard, "no beat for 1.02 s", world.now_ms)
     world.stop()
     return [*world.events, *ORDERED, *RECONCILED]
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from arbshard.errors import LedgerDamaged, LedgerError, LedgerVersionError, RunDirError, UsageError
-from arbshard.ledger.events import Deposited
+from arbshard.ledger.events import SCHEMA_VERSION, Deposited
 from arbshard.ledger.store import LedgerStore
 
 
@@ -103,7 +103,7 @@ def test_a_closed_connection_is_a_ledger_error(opened) -> None:
 
 def test_a_newer_schema_is_not_touched(opened, path) -> None:
     opened().close()
-    alter(path, "UPDATE meta SET value = '3' WHERE key = 'schema'")
+    alter(path, f"UPDATE meta SET value = '{SCHEMA_VERSION + 1}' WHERE key = 'schema'")
     with pytest.raises(LedgerVersionError, match="newer arbshard"):
         opened()
 

@@ -1,9 +1,10 @@
 """A batch: one transaction, ledger first, all or nothing."""
 
 import pytest
+from msgspec.structs import replace
 
 from arbshard.clock import ManualClock
-from arbshard.errors import LedgerError
+from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.replay import replay
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.refusal import Refusal
@@ -18,6 +19,7 @@ from arbshard.wire.messages import (
     Denied,
     Done,
     Fund,
+    Funded,
     Halt,
     Noted,
     Refused,
@@ -282,3 +284,87 @@ class TestRehearsal:
         (reply,) = desk.ask(Rehearse(0, 0, desk.world.entry()))
         assert reply.reason is Refusal.STALE_EPOCH
         assert desk.reader.value("rehearsals") == 0
+
+
+class Universes:
+    """As ``UniverseFile``, with what the test puts there."""
+
+    def __init__(self, universe) -> None:
+        self.universe = universe
+        self.is_broken = False
+        self.loads = 0
+
+    @property
+    def serial(self) -> int:
+        return self.universe.serial
+
+    def load(self):
+        self.loads += 1
+        if self.is_broken:
+            raise SharedMemoryError("cut")
+        return self.universe
+
+
+class TestUniverse:
+    @pytest.fixture
+    def following(self, desk):
+        universes = Universes(desk.world.universe)
+        core = RiskCore(desk.world.config, desk.world.universe, desk.state)
+        desk.service = RiskService(core, desk.store, desk.page, Feed(), desk.clock, universes)
+        desk.service.start("run-1", "test")
+        desk.told = []
+        desk.service.on_universe = desk.told.append
+        return universes
+
+    def test_a_newer_one_is_in_force_before_anything_is_decided(self, w, desk, following):
+        (reply,) = desk.ask(desk.world.hello())
+        assert reply.strangers == ()
+        assert following.loads == 0
+        following.universe = replace(desk.world.universe, serial=1, shards=(("ETH",), ("BTC",)))
+        (reply,) = desk.ask(Fund(0, 1, "BTC", w.HOME_PRICE))
+        assert reply.reason is Refusal.NOT_OWNER
+        assert desk.told == [following.universe]
+        assert desk.reader.value("universe") == 1
+        desk.ask(Fund(0, 1, "ETH", w.HOME_PRICE))
+        assert following.loads == 1
+
+    def test_time_alone_will_do(self, desk, following):
+        following.universe = replace(desk.world.universe, serial=3)
+        desk.service.tick(feeds_silent=False)
+        assert desk.reader.value("universe") == 3
+
+    def test_one_that_cannot_be_read_leaves_the_old_one_in_force(self, w, desk, following):
+        desk.ask(desk.world.hello())
+        following.universe = replace(desk.world.universe, serial=1, shards=((), ("BTC", "ETH")))
+        following.is_broken = True
+        (reply,) = desk.ask(Fund(0, 1, "BTC", w.HOME_PRICE))
+        assert isinstance(reply, Funded)
+        following.is_broken = False
+        (reply,) = desk.ask(Fund(0, 1, "ETH", w.HOME_PRICE))
+        assert reply.reason is Refusal.NOT_OWNER
+
+
+def test_fence_is_in_the_ledger_before_it_is_on_the_page(desk) -> None:
+    desk.service.start("run-1", "test")
+    desk.ask(desk.world.hello())
+    assert desk.reader.value("fence_0") == 1  # whoever joined is the lowest that may trade
+    stored = desk.stored()
+    desk.service.fence(0, "no beat for 1.02 s")
+    assert (desk.stored(), desk.reader.value("fenced"), desk.reader.value("fence_0")) == (stored + 1, 1, 1)
+    (reply,) = desk.ask(desk.world.hello())
+    assert (type(reply), reply.reason) == (Refused, Refusal.STALE_EPOCH)
+    desk.service.show_fences()
+    assert desk.reader.value("fence_0") == 2
+    desk.service.fence(0, "again")
+    assert (desk.stored(), desk.reader.value("fenced")) == (stored + 1, 1)
+
+
+def test_fences_are_shown_again_when_risk_is_restarted(desk, tmp_path) -> None:
+    desk.service.start("run-1", "test")
+    desk.ask(desk.world.hello())
+    desk.service.fence(0, "no beat for 1.02 s")
+    with PageWriter.create(tmp_path / "newer", COUNTERS, HISTOGRAMS, 0) as page:
+        core = RiskCore(desk.world.config, desk.world.universe, desk.state)
+        RiskService(core, desk.store, page, Feed(), desk.clock).start("run-1", "test")
+        with PageReader.attach(tmp_path / "newer") as reader:
+            assert reader.value("fence_0") == 2

@@ -56,9 +56,25 @@ class TestStatus:
     def test_venues(self, status, row):
         drawing = render_status(status)
         assert row(drawing, "upbit") == [
-            "upbit", "(simulated)", "connected", "71", "72", "7,373", "7,778", "ms", "75", "76",
+            "upbit", "(simulated)", "connected", "ws", "x2", "71", "of", "70", "72", "7,373", "7,778", "ms", "75",
+            "78", "79", "76",
         ]  # fmt: skip
-        assert row(drawing, "binance ")[:8] == ["binance", "down", "81", "82", "8,383", "8,787", "ms", "85"]
+        assert row(drawing, "binance ")[:9] == [
+            "binance",
+            "down",
+            "ws",
+            "81",
+            "82",
+            "8,383",
+            "8,787",
+            "ms",
+            "85",
+        ]
+
+    def test_rest_is_well_only_where_it_was_asked_for(self, status):
+        fallen_back = replace(status.venues[0], state="rest", source="rest")
+        assert not fallen_back.is_well
+        assert replace(fallen_back, wanted=0).is_well
 
     def test_risk(self, status, drawn):
         (line,) = [line for line in drawn(render_status(status)).splitlines() if line.startswith("Risk ")]

@@ -37,6 +37,18 @@ def test_what_lies_outside_the_window_is_forgotten():
     assert one.after_end(120 * S + 1) is None  # just inside
 
 
+def test_what_never_came_up_counts_double():
+    one = policy(tries=5)
+    assert [one.after_end(n, came_up=False) for n in range(3)] == [0.1, 0.4, None]
+
+
+def test_a_person_can_have_it_begin_anew():
+    one = policy(tries=1)
+    assert [one.after_end(0), one.after_end(1)] == [0.0, None]
+    one.forgive()
+    assert one.after_end(2) == 0.0
+
+
 @given(
     gaps=st.lists(st.integers(0, 100 * S), min_size=1, max_size=40),
     tries=st.integers(0, 10),

@@ -20,10 +20,10 @@ STUBBORN = (
 
 
 class Room:
-    def __init__(self, **run):
+    def __init__(self, clock=None, **run):
         self.alerts = []
         self.changes = 0
-        self.tree = Tree(RunConfig(**run), SystemClock(), self.alerts.append, self.changed)
+        self.tree = Tree(RunConfig(**run), clock or SystemClock(), self.alerts.append, self.changed)
 
     def changed(self):
         self.changes += 1
@@ -160,6 +160,134 @@ class TestWatch:
         one.tree.start(child)
         one.tree.ending = True
         await one.watch_until(lambda: child.epoch == 2)
+
+
+class Pulse:
+    """A child's, by hand."""
+
+    def __init__(self):
+        self.up = False
+        self.steps = 0
+
+    def is_up(self, pid):
+        return self.up
+
+    def progress(self, pid):
+        return self.steps
+
+    def beat_ns(self, pid):
+        return 0
+
+    def close(self):
+        self.up = False
+
+
+class TestComingUp:
+    async def test_restarted_child_runs_only_when_it_says_so(self, room, program):
+        one, child = room(), program(FAILS_ONCE)
+        child.pulse = pulse = Pulse()
+        one.tree.start(child)
+        await one.watch_until(lambda: child.epoch == 2)
+        one.tree.watch()
+        assert child.state == "starting"
+        pulse.up = True
+        one.tree.watch()
+        assert child.state == "running"
+
+    async def test_end_before_it_was_up_counts_double_and_is_said(self, room, program):
+        one, child = room(restart_tries=3), program("raise SystemExit('again')")
+        child.pulse = Pulse()
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "quarantined")
+        assert child.epoch == 2
+        assert one.alerts[0] == "worker-0 ended with code 1 before it was up; restarted in 0.1 s: again"
+        assert child.note().reason == "ended with code 1: again"
+
+    async def test_one_that_never_comes_up_is_killed(self, room, program, clock):
+        one, child = room(clock=clock, restart_tries=1), program(SLEEPS)
+        child.pulse = pulse = Pulse()
+        one.tree.start(child)
+        for _ in range(4):  # as long as it gets on, it may
+            clock.advance_ms(14_900)
+            pulse.steps += 1
+            one.tree.watch()
+        assert child.doom == ""
+        clock.advance_ms(15_100)
+        one.tree.watch()
+        assert child.doom == "it did not come up in time"
+        await one.watch_until(lambda: child.state == "quarantined")
+
+    async def test_worker_cannot_come_up_before_risk_does(self, room, program, clock):
+        one, child, risk = room(clock=clock), program(SLEEPS), program(SLEEPS, "risk")
+        child.pulse, child.shard, risk.pulse = Pulse(), 0, Pulse()
+        one.tree.start(risk)
+        one.tree.start(child)
+        for _ in range(4):
+            clock.advance_ms(14_900)
+            risk.pulse.steps += 1
+            one.tree.watch()
+        assert child.doom == risk.doom == ""
+
+
+class TestSleptIn:
+    async def test_children_that_took_us_for_dead_have_not_failed(self, room, program, clock):
+        code = "import sys, time; EPOCH < 4 and sys.exit(4); time.sleep(60)"
+        one, child = room(clock=clock, restart_tries=1), program(code)
+        one.tree.watch()
+        one.tree.start(child)
+        clock.advance_ms(3000)
+        await one.watch_until(lambda: child.epoch == 4)
+        assert one.alerts[0] == "the supervisor stood still for 3.0 s"
+
+    async def test_without_such_a_pause_it_is_a_failure(self, room, program):
+        one, child = room(restart_tries=1), program("raise SystemExit(4)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "quarantined")
+        assert child.epoch == 2
+
+
+class TestByHand:
+    async def test_given_up_one_is_started_again(self, room, program):
+        one, child = room(restart_tries=0), program(FAILS_ONCE)
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "quarantined")
+        assert one.tree.revive("worker-0") == "worker-0 was quarantined and is being started"
+        await one.watch_until(lambda: child.state == "running")
+        assert child.epoch == 2
+
+    async def test_one_that_runs_is_replaced_without_blame(self, room, program):
+        one, child = room(restart_tries=1), program(SLEEPS)
+        one.tree.start(child)
+        for epoch in (2, 3, 4):
+            assert one.tree.revive("worker-0") == "worker-0 is being replaced"
+            await one.watch_until(lambda wanted=epoch: child.epoch == wanted)
+        assert one.alerts[0] == "worker-0 was killed: replaced by hand; restarted in 0 s"
+
+    async def test_nobody_of_that_name(self, room):
+        with pytest.raises(UsageError, match="no process named worker-9"):
+            room().tree.revive("worker-9")
+
+    async def test_not_while_stopping(self, room, program):
+        one, child = room(), program(SLEEPS)
+        one.tree.start(child)
+        one.tree.ending = True
+        with pytest.raises(UsageError, match="ended with the run"):
+            one.tree.revive("worker-0")
+
+
+async def test_viewer_is_given_up_without_harm(room, program):
+    one, child = room(restart_tries=0), program("raise SystemExit(1)", "viewer")
+    one.tree.start(child)
+    await one.watch_until(lambda: child.state == "quarantined")
+
+
+async def test_death_is_heard_at_once(room, program):
+    one, child = room(), program(SLEEPS)
+    one.tree.start(child)
+    child.put_down("enough")
+    async with asyncio.timeout(20):
+        await one.tree.until_next(60.0)
+    assert child.poll() == -9
 
 
 class TestEnd:

@@ -62,7 +62,7 @@ async def open_side(make, tmp_path, monkeypatch):
         counts, failures = Counter(), []
         side = LiveSide(
             config, RunFiles(tmp_path), shard, [make.home, make.away], Books(), SystemClock(),
-            lambda name: counts.update([name]), failures.append,
+            lambda name: counts.update([name]), failures.append, lambda: False,
         )  # fmt: skip
         side.counts, side.failures = counts, failures
         sides.append(side)

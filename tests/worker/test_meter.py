@@ -38,6 +38,16 @@ def test_decisions_and_approvals(page):
     assert page.histogram("decision_approval").max_ns == 250_000
 
 
+def test_how_far_the_ring_was_looked_into_is_shown_with_every_beat(page):
+    feed = SimpleNamespace(frames=1, conflated=0, bad={})
+    page.meter.beat(1, 0, feed, 0, 0, 0)
+    assert page.value("seen") == 0
+    ring = SimpleNamespace(seen=17)
+    page.meter.follow(ring)
+    page.meter.beat(2, 0, feed, 0, 0, 0)
+    assert page.value("seen") == 17
+
+
 def test_live(page):
     page.meter.sent(2_000_000)
     for name in LIVE_COUNTERS:

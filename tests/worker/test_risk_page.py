@@ -50,6 +50,29 @@ def test_a_page_that_stands_still_is_looked_for_anew(path, page):
             assert page.attached == 2
 
 
+def test_the_lowest_epoch_that_may_trade(path, page):
+    with risk(path, 3, 10 * S) as writer:
+        assert page.fence(1, 10 * S) == 0
+        writer.set(writer.counter("fence_1"), 4)
+        assert page.fence(1, 10 * S) == 4
+        assert page.fence(0, 10 * S) == 0
+
+
+def test_a_fence_stands_while_risk_is_replaced(path, page):
+    """It was set while this process stood still, and the new risk process has not said it yet."""
+    with risk(path, 3, 10 * S) as old:
+        page.serial(10 * S)
+        old.set(old.counter("fence_0"), 2)
+        with risk(path, 0, 20 * S):
+            assert page.fence(0, 20 * S) == 2
+            assert page.attached == 2
+            assert page.fence(0, 20 * S) == 2
+
+
+def test_without_a_page_nobody_is_fenced(page):
+    assert page.fence(0, 10 * S) == 0
+
+
 def test_a_dead_page_is_not_looked_for_all_the_time(path, page):
     with risk(path, 3, 10 * S):
         for step in range(100):

@@ -48,7 +48,10 @@ class LivePort:
         clock: Clock,
         count: Callable[[str], None],
         on_failure: Callable[[BaseException], None],
+        is_fenced: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``is_fenced``: whether this worker has been replaced, looked at before every order."""
+        self._is_fenced = is_fenced
         self._legs: dict[Market, Leg] = {leg.market: leg for leg in legs}
         self._lines = dict(lines)
         self._gate = gate
@@ -61,6 +64,15 @@ class LivePort:
         self.tracker = Tracker()
         self.tag = ""
         """The ledger's, set before the first order: see ``ids.venue_id``."""
+
+    def add_legs(self, legs: Iterable[Leg]) -> None:
+        """Markets that are traded from now on; again is no harm."""
+        self._legs.update((leg.market, leg) for leg in legs)
+
+    def remove_legs(self, legs: Iterable[Leg]) -> None:
+        """Markets of which nothing is under way and nothing will be."""
+        for leg in legs:
+            self._legs.pop(leg.market, None)
 
     async def start(self) -> None:
         """Open connections to every venue and keep them open."""
@@ -126,6 +138,10 @@ class LivePort:
 
     async def _place(self, tracked: Tracked, name: str, on_sent: Callable[[], None] | None) -> None:
         order = tracked.order
+        if self._is_fenced():  # approved before this process was stopped, and left to a successor since
+            tracked.sending = False
+            tracked.end("CANCELED", "not sent: this worker has been replaced")
+            return
         line = self._lines[order.market.venue]
 
         def sent() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from arbshard.execution.live.replies import read_order
@@ -26,6 +27,15 @@ class TestBinance:
         assert result.decision_price > 0
         assert room.binance.calls[0][2]["newClientOrderId"] == "ab1cd-s1-0-1-1-a0"
         assert len(room.port.tracker) == 0
+
+    async def test_worker_that_was_replaced_sends_nothing(self, open_room, said, ask):
+        """Approved, then stopped, then fenced: it wakes with the order in its hand."""
+        room = open_room()
+        room.binance.says("order", said.answer(said.binance()))
+        room.port._is_fenced = lambda: True
+        result = await room.port.send(ask)
+        assert (result.state, result.detail) == ("CANCELED", "not sent: this worker has been replaced")
+        assert sent(room.binance, "order") == []
 
     async def test_partly(self, open_room, said, ask):
         room = open_room()
@@ -268,3 +278,15 @@ async def test_start_connects_to_both(open_room, said):
     await room.port.start()
     assert room.upbit.paths() == ["orderbook", "orderbook"]
     assert room.binance.paths() == ["time", "time"]
+
+
+async def test_pairs_come_and_go_while_a_worker_runs(make, open_room, said, ask):
+    room = open_room()
+    for _ in range(2):
+        room.port.remove_legs((make.home, make.away))
+    with pytest.raises(KeyError):
+        await room.port.send(ask)
+    room.port.add_legs((make.home, make.away))
+    room.binance.says("order", said.answer(said.binance()))
+    again = msgspec.structs.replace(ask, client_id="s1-0-1-2-a0")
+    assert (await room.port.send(again)).order == again

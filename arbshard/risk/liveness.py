@@ -1,0 +1,112 @@
+"""Whether a shard's worker does its work: a verdict from what its page and its ring show. Pure; called by ``server``.
+
+A worker is stuck when it does nothing about quotes that go on coming: its timer's beats stand still, or its loop has
+stopped looking into its ring. Without quotes nothing is said: then the feed is at fault, which others watch. A judge
+that was itself held up begins anew, for it has not seen what the worker did meanwhile.
+"""
+
+from typing import Literal, NamedTuple
+
+Health = Literal["unjudged", "alive", "quiet", "stuck"]
+"""``unjudged``: not up yet, or of another incarnation. ``quiet``: no quotes to judge it by."""
+
+
+class Sample(NamedTuple):
+    """What is to be seen of a worker and its ring at one moment."""
+
+    epoch: int
+    """On its page."""
+    is_running: bool
+    """Whether its page says that it is at work: RUNNING or DRAINING."""
+    beats: int
+    """Of its timer, ever growing."""
+    seen: int
+    """How far its loop has looked into its ring, as of its last beat."""
+    head: int
+    """How far the supervisor has written the ring: grows with every quote."""
+
+
+class Verdict(NamedTuple):
+    """What is to be said of a worker."""
+
+    health: Health
+    reason: str = ""
+    """Of ``stuck``: a sentence's end, for people."""
+
+
+_UNJUDGED = Verdict("unjudged")
+_ALIVE = Verdict("alive")
+_QUIET = Verdict("quiet")
+
+
+class _Neglect:
+    """For how long quotes have come since a number last moved."""
+
+    def __init__(self, moved: int, head: int) -> None:
+        self.moved = moved
+        self.head = head
+        """When it moved."""
+        self.since_ns: int | None = None
+        """The first quote after that."""
+
+    def look(self, moved: int, head: int, now_ns: int) -> int:
+        """Nanoseconds since the first quote that nothing was done about; 0 for none."""
+        if moved != self.moved:
+            self.moved, self.head, self.since_ns = moved, head, None
+        elif head != self.head and self.since_ns is None:
+            self.since_ns = now_ns
+        return now_ns - self.since_ns if self.since_ns is not None else 0
+
+
+class ShardJudge:
+    """Judges one shard through all its incarnations."""
+
+    def __init__(self, stuck_after_ns: int) -> None:
+        assert stuck_after_ns > 0, stuck_after_ns
+        self._stuck_after_ns = stuck_after_ns
+        self._recent_ns = stuck_after_ns // 2
+        """A quote that is older does not show that quotes go on; a look that is longer ago was a pause of ours."""
+        self._epoch = 0
+        self._looked_ns = 0
+        self._head = 0
+        self._quoted_ns: int | None = None
+        self._beats: _Neglect | None = None
+        self._seen: _Neglect | None = None
+
+    def look(self, sample: Sample | None, epoch: int, now_ns: int) -> Verdict:
+        """The verdict at ``now_ns``. ``sample``: None without a page; ``epoch``: the incarnation that may speak.
+
+        Call it several times within ``stuck_after``: a longer pause between two calls makes all times begin anew.
+        """
+        paused = now_ns - self._looked_ns > self._recent_ns
+        self._looked_ns = now_ns
+        if sample is None or not sample.is_running or sample.epoch != epoch:
+            self._beats = self._seen = None
+            return _UNJUDGED
+        if self._beats is None or self._seen is None or paused or epoch != self._epoch:
+            self._begin(sample)
+            return _ALIVE
+        if sample.head != self._head:
+            self._head, self._quoted_ns = sample.head, now_ns
+        idle_ns = self._beats.look(sample.beats, sample.head, now_ns)
+        deaf_ns = self._seen.look(sample.seen, sample.head, now_ns)
+        if sample.seen == sample.head:  # whoever has looked at everything has nothing to do
+            self._seen.since_ns, deaf_ns = None, 0
+        if self._quoted_ns is None or now_ns - self._quoted_ns > self._recent_ns:
+            return _QUIET
+        if max(idle_ns, deaf_ns) < self._stuck_after_ns:
+            return _ALIVE
+        # Who does not beat does not look either, and may have been found so a moment before.
+        if idle_ns > self._stuck_after_ns // 2:
+            return _stuck("no beat", idle_ns, sample.head - self._beats.head)
+        return _stuck("nothing was looked at", deaf_ns, sample.head - self._seen.head)
+
+    def _begin(self, sample: Sample) -> None:
+        self._epoch = sample.epoch
+        self._head, self._quoted_ns = sample.head, None
+        self._beats = _Neglect(sample.beats, sample.head)
+        self._seen = _Neglect(sample.seen, sample.head)
+
+
+def _stuck(what: str, span_ns: int, quotes: int) -> Verdict:
+    return Verdict("stuck", f"{what} for {span_ns / 1e9:.2f} s while {quotes} quotes came")

@@ -1,0 +1,92 @@
+"""What the supervisor tells everybody: its page with beat and note, and the alerts a person should see."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.log import error_count, get_logger
+from arbshard.model.notes import RunState, SupervisorNote, VenueNote
+from arbshard.shm.pages import PageWriter
+from supervisor.tree import Tree
+
+COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages")
+HISTOGRAMS = ("loop_gap",)
+_NOTE_S = 0.25
+_ALERTS_KEPT = 5
+
+
+class Bulletin:
+    """Written by ``run``, read by status and risk."""
+
+    def __init__(self, path: Path, config: Config, state_dir: Path, clock: Clock) -> None:
+        self._page = PageWriter.create(path, COUNTERS, HISTOGRAMS)
+        self._config = config
+        self._state_dir = state_dir
+        self._clock = clock
+        self._started_ms = clock.wall_ms()
+        self._alerts: deque[str] = deque(maxlen=_ALERTS_KEPT)
+        self._alerts_total = 0
+        self._noted_ns = 0
+        self._venues: tuple[VenueNote, ...] = ()
+        self.state: RunState = "starting"
+        self.pairs = 0
+        self.unattended: tuple[str, ...] = ()
+        """Open positions of pairs that this run does not trade."""
+
+    def alert(self, line: str) -> None:
+        """Something a person should know: logged, counted and shown."""
+        self._alerts_total += 1
+        self._alerts.append(f"{datetime.now(UTC):%H:%M:%S} {line}")
+        get_logger().warning("alert", what=line)
+
+    def beat(self, now_ns: int) -> bool:
+        """The supervisor's loop is alive; whether a note is due."""
+        self._page.add(self._page.counter("beat"))
+        self._page.set(self._page.counter("beat_ns"), now_ns)
+        is_due = now_ns - self._noted_ns >= _NOTE_S * 1e9
+        if is_due:
+            self._noted_ns = now_ns
+        return is_due
+
+    def late(self, late_ns: int) -> None:
+        """By how much its timer came too late."""
+        self._page.record(self._page.histogram("loop_gap"), late_ns)
+
+    def write(self, tree: Tree, report: Callable[[], Sequence[VenueNote]]) -> None:
+        """Write the note. ``report``: what the venues' feeds say now; once all has ended, their last word stays."""
+        if self.state != "ended":
+            self._venues = tuple(report())
+        set_ = self._page.set
+        set_(self._page.counter("pid"), os.getpid())
+        set_(self._page.counter("errors"), error_count())
+        set_(self._page.counter("messages"), sum(venue.frames for venue in self._venues))
+        config = self._config
+        note = SupervisorNote(
+            name=config.name,
+            mode=config.mode,
+            data=config.data,
+            state=self.state,
+            pid=os.getpid(),
+            started_ms=self._started_ms,
+            state_dir=str(self._state_dir),
+            shards=config.run.shards,
+            pairs=self.pairs,
+            venues=self._venues,
+            children=tree.notes(),
+            alerts=tuple(self._alerts),
+            alerts_total=self._alerts_total,
+            unattended=self.unattended,
+            spares=tree.spares.states if tree.spares is not None else (),
+            spares_wanted=tree.spares.wanted if tree.spares is not None else 0,
+        )
+        self._page.write_note(msgspec.json.encode(note))
+
+    def close(self) -> None:
+        """Let go of the page."""
+        self._page.close()

@@ -1,0 +1,110 @@
+"""What a child shows of itself to the supervisor: whether it is up, and when it was last alive. Read by ``tree``.
+
+Each look is at the incarnation that runs: what a predecessor left behind says nothing of its successor.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from arbshard.errors import SharedMemoryError
+from arbshard.shm.pages import PageReader
+
+
+class Pulse(Protocol):
+    """Of one child, through all its incarnations."""
+
+    def is_up(self, pid: int) -> bool:
+        """Whether the incarnation ``pid`` has come so far that it works."""
+        ...
+
+    def progress(self, pid: int) -> int:
+        """A number that moves while it is getting there; 0 where nothing tells."""
+        ...
+
+    def beat_ns(self, pid: int) -> int:
+        """When its loop was last alive (monotonic); 0 where nothing tells."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was read."""
+        ...
+
+
+class PagePulse:
+    """On its page."""
+
+    def __init__(self, path: Path, counter: str, least: int) -> None:
+        """It is up when ``counter`` is at ``least``."""
+        self._path = path
+        self._counter = counter
+        self._least = least
+        self._page: PageReader | None = None
+
+    def is_up(self, pid: int) -> bool:
+        """See ``Pulse``."""
+        return self.value(self._counter, pid) >= self._least
+
+    def progress(self, pid: int) -> int:
+        """See ``Pulse``."""
+        return self.value("beat", pid)
+
+    def beat_ns(self, pid: int) -> int:
+        """See ``Pulse``."""
+        return self.value("beat_ns", pid)
+
+    def value(self, counter: str, pid: int) -> int:
+        """A counter of the incarnation ``pid``; 0 as long as it has no page."""
+        if self._page is None or self._page.value("pid") != pid:
+            self._attach()
+        page = self._page
+        return page.value(counter) if page is not None and page.value("pid") == pid else 0
+
+    def newest(self, counter: str) -> int:
+        """A counter of whichever incarnation was read last; 0 before the first."""
+        return self._page.value(counter) if self._page is not None else 0
+
+    def close(self) -> None:
+        """See ``Pulse``."""
+        if self._page is not None:
+            self._page.close()
+            self._page = None
+
+    def _attach(self) -> None:
+        try:
+            page = PageReader.attach(self._path)
+        except SharedMemoryError:
+            return  # not made yet
+        self.close()
+        self._page = page
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    pid: int = 0
+
+
+class FilePulse:
+    """In a file that it writes once it is up: its pid, as JSON. The simulated exchanges have no page."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def is_up(self, pid: int) -> bool:
+        """See ``Pulse``. A file that names nobody counts for whoever asks."""
+        try:
+            found = msgspec.json.decode(self._path.read_bytes(), type=_Ready)
+        except (OSError, msgspec.MsgspecError):
+            return False
+        return found.pid in (pid, 0)
+
+    def progress(self, pid: int) -> int:  # noqa: ARG002 - nothing tells, whoever it is
+        """See ``Pulse``."""
+        return 0
+
+    def beat_ns(self, pid: int) -> int:  # noqa: ARG002 - likewise
+        """See ``Pulse``."""
+        return 0
+
+    def close(self) -> None:
+        """See ``Pulse``."""

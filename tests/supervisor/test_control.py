@@ -1,0 +1,41 @@
+"""Orders of people: answered by whoever took them on, denied otherwise."""
+
+import pytest
+
+from arbshard.errors import UsageError
+from arbshard.model.rundir import RunFiles
+from arbshard.wire import control
+from supervisor.control import ControlDesk
+
+
+@pytest.fixture
+def desk(tmp_path):
+    one = ControlDesk(RunFiles(tmp_path), lambda: None)
+    yield one
+    one.close()
+
+
+def ask(desk, payload):
+    (answer,) = desk._obey([payload])
+    return control.decode_answer(answer)
+
+
+def test_who_took_it_on_answers(desk):
+    desk.on(control.Stop, lambda order: control.Done(f"keeps {order.keep_positions}"))
+    assert ask(desk, control.encode(control.Stop(True))) == control.Done("keeps True")
+
+
+def test_nobody_took_it_on(desk):
+    assert ask(desk, control.encode(control.Ping())) == control.Denied("Ping: not possible in this run")
+
+
+def test_what_cannot_be_done_is_denied_in_words(desk):
+    def refuse(_):
+        raise UsageError("there is no process named worker-9")
+
+    desk.on(control.Ping, refuse)
+    assert ask(desk, control.encode(control.Ping())) == control.Denied("there is no process named worker-9")
+
+
+def test_garbage_is_denied(desk):
+    assert isinstance(ask(desk, b"\x00garbage"), control.Denied)
