@@ -55,6 +55,14 @@ POINTS = (
 
 Reach = Callable[[str], None]
 
+_listener: Reach | None = None
+
+
+def listen(listener: Reach | None) -> None:
+    """Have ``listener`` told every point this process comes to; None: nobody. For many processes simulated in one."""
+    global _listener  # noqa: PLW0603 - there is one for the process, as there is one environment
+    _listener = listener
+
 
 def make_reach(environ: Mapping[str, str], die: Callable[[str], None]) -> Reach:
     """What is called at every point: ``die`` is told the point at which it is time. Raises ``UsageError``."""
@@ -78,7 +86,8 @@ def make_reach(environ: Mapping[str, str], die: Callable[[str], None]) -> Reach:
 
 
 def _pass_by(point: str) -> None:
-    del point
+    if _listener is not None:
+        _listener(point)
 
 
 def _planned(entry: str) -> tuple[str, int]:

@@ -116,6 +116,12 @@ class VenueServer:
             connection.act_later(wait_ms, event)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._dispatch(request)
+        except ConnectionResetError:  # the client did not wait for its answer
+            return web.Response()  # nobody gets it
+
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             refusal = None if self._faults is None else self._faults.refusal(self._clock.monotonic_ns())
             if refusal is not None:

@@ -11,6 +11,7 @@ import msgspec
 
 from arbshard.errors import ProtocolError
 from arbshard.model.order import Fill, OrderState
+from arbshard.wire.decoding import UNREADABLE, comparable
 
 _SHARD = re.compile(r"s\d+-(\d+)-\d+-\d+-")
 
@@ -45,8 +46,8 @@ def encode(event: OrderEvent) -> bytes:
 def decode(payload: bytes) -> OrderEvent:
     """The event. Raises ``ProtocolError``."""
     try:
-        return _decoder.decode(payload)
-    except msgspec.DecodeError as error:
+        return comparable(payload, _decoder.decode(payload))
+    except UNREADABLE as error:
         raise ProtocolError(f"not an order event: {error}") from error
 
 

@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from arbshard.venues.frame import UNREADABLE
+
 Meaning = Literal["accepted", "rejected", "not_accepted", "not_found", "unknown"]
 
 _DETAIL_MAX = 200
@@ -88,7 +90,7 @@ def understand(venue: str, status: int, body: bytes) -> Said:
 def _binance(status: int, body: bytes) -> Said:
     try:
         error = _binance_error(body)
-    except (msgspec.MsgspecError, UnicodeError):
+    except UNREADABLE:
         return _by_status(status, body)
     detail = _short(f"{error.code}: {error.msg}")
     if error.msg in _DUPLICATES:
@@ -104,7 +106,7 @@ def _binance(status: int, body: bytes) -> Said:
 def _upbit(status: int, body: bytes) -> Said:
     try:
         error = _upbit_error(body).error
-    except (msgspec.MsgspecError, UnicodeError):
+    except UNREADABLE:
         return _by_status(status, body)
     detail = _short(f"{error.name}: {error.message}")
     if error.name == "order_not_found":

@@ -16,6 +16,7 @@ from arbshard.execution.live.errors import Meaning, understand
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.requests import Request
 from arbshard.log import get_logger
+from arbshard.venues.frame import UNREADABLE
 
 _SKEW_TOLD_MS = 500
 """A clock that is off by more is worth a line in the log."""
@@ -137,7 +138,7 @@ class Line:
     def _set_clock(self, body: bytes, before_ms: int, after_ms: int) -> None:
         try:
             server_ms = _time(body).server_time
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             get_logger().warning("the venue's time cannot be read", venue=self.venue, error=str(error))
             return
         skew_ms = server_ms - (before_ms + after_ms) // 2

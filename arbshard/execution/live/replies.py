@@ -15,6 +15,7 @@ from arbshard.errors import VenueError
 from arbshard.execution.live.ids import fill_id
 from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderState
+from arbshard.venues.frame import UNREADABLE
 
 BINANCE_STATES: dict[str, OrderState] = {
     "NEW": "ACCEPTED",
@@ -92,7 +93,7 @@ def read_order(order: Order, body: bytes) -> Standing:
     """The answer to placing or finding ``order``. Raises ``VenueError`` for one that cannot be read."""
     try:
         return _read_upbit(order, body) if order.market.venue == "upbit" else _read_binance(order, body)
-    except (msgspec.MsgspecError, UnicodeError, KeyError) as error:
+    except (*UNREADABLE, KeyError, ArithmeticError) as error:
         raise VenueError(f"{order.market}: an answer that cannot be read: {error}") from error
 
 
@@ -100,7 +101,7 @@ def read_trades(order: Order, body: bytes) -> tuple[Fill, ...]:
     """Binance's list of an order's fills. Raises ``VenueError``."""
     try:
         rows = _binance_trades(body)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except UNREADABLE as error:
         raise VenueError(f"{order.market}: an answer that cannot be read: {error}") from error
     return tuple(
         _fill(order, row.id, row.qty, row.price, row.commission, row.commission_asset) for row in rows
@@ -113,7 +114,7 @@ def _read_binance(order: Order, body: bytes) -> Standing:
         _fill(order, row.trade_id, row.qty, row.price, row.commission, row.commission_asset)
         for row in said.fills
     )
-    return Standing(str(said.order_id), BINANCE_STATES[said.status], said.executed_qty, fills)
+    return Standing(str(said.order_id), BINANCE_STATES[said.status], _amount(order, said.executed_qty), fills)
 
 
 def _read_upbit(order: Order, body: bytes) -> Standing:
@@ -124,9 +125,10 @@ def _read_upbit(order: Order, body: bytes) -> Standing:
         for trade, fee in zip(said.trades, fees, strict=True)
     )
     state = UPBIT_STATES[said.state]
-    if state == "ACCEPTED" and said.executed_volume:
+    filled = _amount(order, said.executed_volume)
+    if state == "ACCEPTED" and filled:
         state = "PARTIAL"
-    return Standing(said.uuid, state, said.executed_volume, fills)
+    return Standing(said.uuid, state, filled, fills)
 
 
 def shares(total: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
@@ -146,8 +148,15 @@ def _fill(
         client_id=order.client_id,
         market=order.market,
         side=order.side,
-        quantity=quantity,
-        price=price,
-        fee=fee,
+        quantity=_amount(order, quantity),
+        price=_amount(order, price),
+        fee=_amount(order, fee),
         fee_currency=currency,
     )
+
+
+def _amount(order: Order, value: Decimal) -> Decimal:
+    """``value``, if it may be booked. Raises ``VenueError``."""
+    if not value.is_finite() or value < ZERO:  # "NaN" reads as a decimal, too
+        raise VenueError(f"{order.market}: an answer with {value} in the place of an amount")
+    return value

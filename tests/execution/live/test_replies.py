@@ -99,3 +99,36 @@ def test_unreadable(ask, bid, body):
     for order in (ask, bid):
         with pytest.raises(VenueError, match="cannot be read"):
             read_order(order, body)
+
+
+class TestNoAmounts:
+    """A text that reads as a decimal is not yet an amount."""
+
+    @pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-0.001", "1E+999999"])
+    def test_binance(self, ask, said, text):
+        fills = [(5, "60001.0", "0.0004", text, "USDT")]
+        if text != "1E+999999":
+            with pytest.raises(VenueError):
+                read_order(ask, said.answer(said.binance(fills=fills)).body)
+            with pytest.raises(VenueError):
+                read_order(ask, said.answer(said.binance(executedQty=text)).body)
+        row = {"id": 5, "price": text, "qty": "-1", "commission": "0", "commissionAsset": "BTC"}
+        with pytest.raises(VenueError):
+            read_trades(ask, msgspec.json.encode([row]))
+
+    @pytest.mark.parametrize("text", ["NaN", "-Infinity", "-73"])
+    def test_upbit(self, bid, said, text):
+        for changed in ({"paid_fee": text}, {"executed_volume": text}):
+            with pytest.raises(VenueError):
+                read_order(bid, said.answer({**said.upbit(), **changed}).body)
+
+    def test_a_sum_beyond_all_bounds(self, bid, said):
+        trades = [("t-1", "1", "1", "1E+999999"), ("t-2", "1", "1", "1E+999999")]
+        with pytest.raises(VenueError):
+            read_order(bid, said.answer(said.upbit(paid_fee="1E+999999", trades=trades)).body)
+
+    def test_deeper_than_anybody_goes(self, ask):
+        with pytest.raises(VenueError):
+            read_order(ask, b'{"x":' * 100_000)
+        with pytest.raises(VenueError):
+            read_trades(ask, b"[" * 100_000)
