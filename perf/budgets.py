@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from perf import failover
 from perf.results import ARBSHARD, Results
 
 Found = Callable[[Results], float | None]
@@ -83,6 +84,10 @@ def _first_decision(results: Results) -> float | None:
     return max(results.startup.first_decision_s) if results.startup is not None else None
 
 
+def _failover(name: str, group: str = failover.GROUP) -> Found:
+    return lambda results: results.more.get(group, {}).get(name)
+
+
 def _footprint(pairs: int) -> Found:
     def found(results: Results) -> float | None:
         footprints = results.startup.footprints if results.startup is not None else ()
@@ -115,6 +120,20 @@ BUDGETS = (
     Budget("largest worker, resident", 60, "MB", True, _worker_memory),
     Budget("1,000 pairs in all (USS + shared once)", 500, "MB", True, _footprint(1_000)),
     Budget("arbshard run --shards 4 → first decision, slowest", 3, "s", True, _first_decision),
+    Budget("worker killed, a spare there → decides again", 100, "ms", True, _failover(failover.KILLED_SPARE)),
+    Budget("worker killed, no spare → decides again", 500, "ms", True, _failover(failover.KILLED_ALONE)),
+    Budget("worker stuck → decides again, beyond stuck_after", 500, "ms", True, _failover(failover.STOPPED)),
+    Budget("risk killed → answers again", 2_000, "ms", True, _failover(failover.RISK_KILLED)),
+    Budget("connections cut → all books live", 300, "ms", True, _failover(failover.CUT)),
+    Budget("other shards' p99, worker killed", 2, "×", True, _failover(failover.OTHERS_KILLED)),
+    Budget("other shards' p99, worker stuck", 2, "×", True, _failover(failover.OTHERS_STOPPED)),
+    Budget(
+        "simulation of 4 pairs, against real time",
+        500,
+        "×",
+        False,
+        _failover(failover.SPEED, failover.SIMULATION_GROUP),
+    ),
 )
 
 

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
-from perf import approval, load, services, stages, startup, wire
+from perf import approval, failover, load, services, stages, startup, wire
 from perf.criterion import LADDER, faults, highest_sustained
 from perf.figures import LoadRow
 from perf.peers.environment import PeerUnavailable
@@ -15,13 +15,15 @@ from perf.peers.run import PEERS, measure_peer
 from perf.results import ARBSHARD, EQUAL_RATES, Highest, Results
 from perf.running import MeasurementFailed
 
-PARTS = ("stages", "load", "approval", "wire", "startup", "peers")
+PARTS = ("stages", "load", "approval", "wire", "startup", "failover", "peers")
 _SEARCH_S, _QUICK_SEARCH_S = 4.0, 2.0
 _PEER_STARTS = {"ccxt": 3_000, "cryptofeed": 7_000}
 """Where the search for a peer's highest rate begins: near what was found the last time."""
 _RECEIVERS = ("websockets", "picows")
 _RECEIVERS_RATE = 20_000
 _APPROVAL_S, _QUICK_APPROVAL_S = 20.0, 8.0
+_FAILOVERS, _QUICK_FAILOVERS = 5, 1
+"""Times that each fault is made."""
 
 Tell = Callable[[str], None]
 
@@ -67,6 +69,8 @@ def measure(plan: Plan, results: Results, tell: Tell) -> bool:
     if "startup" in plan.parts:
         starts = 1 if plan.quick else 3
         run("start-up and memory", lambda: setattr(results, "startup", startup.measure(starts)))
+    if "failover" in plan.parts:
+        _failover(plan, results, run)
     is_whole = not results.not_measured
     if "peers" in plan.parts:
         if plan.peers:
@@ -92,6 +96,16 @@ class _Runner:
         except MeasurementFailed as error:
             self.tell(f"  failed: {error}")
             self._results.not_measured[name] = str(error)
+
+
+def _failover(plan: Plan, results: Results, run: _Runner) -> None:
+    times = _QUICK_FAILOVERS if plan.quick else _FAILOVERS
+    run("failover", lambda: results.more.update({failover.GROUP: failover.measure(times)}))
+
+    def speed() -> None:
+        results.more[failover.SIMULATION_GROUP] = {failover.SPEED: failover.simulation_speed()}
+
+    run("simulation", speed)
 
 
 def _load(plan: Plan, results: Results, run: _Runner) -> None:

@@ -81,28 +81,34 @@ class System:
         self._program = tuple(program)
         self._config = config
         self._place = temporary_place()
+        self._environment = {**os.environ, "ARBSHARD_RUN_ROOT": str(self._place / "run")}
         self.files = RunFiles(self._place / "run" / NAME)
         self._process: subprocess.Popen[bytes] | None = None
         self._children: dict[str, psutil.Process] = {}
         self.started_ns = 0
 
     def __enter__(self) -> Self:
-        state = self._place / "state"
-        config = {**self._config, "name": NAME, "state_dir": str(state)}
-        environment = {**os.environ, "ARBSHARD_RUN_ROOT": str(self._place / "run")}
-        file = self._place / "config.toml"
-        command = [sys.executable, *self._program, "--config", str(file)]
+        config = {**self._config, "name": NAME, "state_dir": str(self.state_dir)}
         try:
-            file.write_text(as_toml(config))
-            with (self._place / "output").open("wb") as output:
-                self.started_ns = time.monotonic_ns()
-                self._process = subprocess.Popen(
-                    command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-                )
+            (self._place / "config.toml").write_text(as_toml(config))
+            self._launch("wb")
         except BaseException:
             shutil.rmtree(self._place, ignore_errors=True)
             raise
         return self
+
+    def _launch(self, mode: str) -> None:
+        command = [sys.executable, *self._program, "--config", str(self._place / "config.toml")]
+        with (self._place / "output").open(mode) as output:
+            self.started_ns = time.monotonic_ns()
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -118,6 +124,56 @@ class System:
                 except psutil.NoSuchProcess:
                     continue
             shutil.rmtree(self._place, ignore_errors=True)
+
+    @property
+    def state_dir(self) -> Path:
+        """Ledger and logs; gone when the block is left."""
+        return self._place / "state"
+
+    @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        assert self._process is not None
+        return self._process.pid
+
+    def risk_value(self, counter: str) -> int:
+        """A counter of risk; 0 before it has a page."""
+        return _value(self.files.risk_page, counter)
+
+    def call(self, *arguments: str, timeout_s: float = 30.0) -> "subprocess.CompletedProcess[str]":
+        """``arbshard ARGUMENTS --config FILE`` in the place of this run."""
+        command = [sys.executable, "-m", "arbshard", *arguments, "--config", str(self._place / "config.toml")]
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def end(self, timeout_s: float = _END_S) -> int:
+        """End it in order, however it has ended before; its exit code."""
+        assert self._process is not None
+        self._remember_children()
+        end_process(self._process, timeout_s)
+        return self._process.returncode
+
+    def start_again(self) -> None:
+        """After it has ended: the same instance once more, with its ledger."""
+        assert self._process is not None
+        assert self._process.poll() is not None, "it still runs"
+        self._launch("ab")
+
+    def leftovers(self) -> list[str]:
+        """What an ended run has left: files in the run root, and processes of this place."""
+        found = [str(path) for path in (self._place / "run").rglob("*")]
+        for process in psutil.process_iter(["cmdline"]):
+            line = " ".join(process.info["cmdline"] or [])
+            if str(self._place) in line:
+                found.append(line)
+        return found
 
     def note(self) -> SupervisorNote | None:
         """What the supervisor says of itself; None before it has a page."""
@@ -144,6 +200,7 @@ class System:
             note = self.note()
             if (
                 note is not None
+                and note.pid == self.pid  # not what a predecessor that was killed has left
                 and note.state == "running"
                 and all(map(self._worker_runs, range(note.shards)))
             ):

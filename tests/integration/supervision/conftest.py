@@ -1,0 +1,230 @@
+"""A whole instance that is broken piece by piece, with a terminal of its own if need be; and a supervisor's part
+played by the test, for what a real one would never let happen.
+"""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+_ROOT = str(Path(__file__).resolve().parents[3])
+if _ROOT not in sys.path:
+    sys.path.append(_ROOT)
+
+from msgspec.structs import replace  # noqa: E402 - after the path
+
+from arbshard.config import Config  # noqa: E402 - after the path
+from arbshard.ledger.events import ShardFenced  # noqa: E402 - after the path
+from arbshard.ledger.reader import LedgerReader  # noqa: E402 - after the path
+from arbshard.model.phase import Phase  # noqa: E402 - after the path
+from arbshard.model.rundir import RunFiles  # noqa: E402 - after the path
+from arbshard.shm.books import BooksWriter  # noqa: E402 - after the path
+from arbshard.shm.doorbell import ShardNotifier  # noqa: E402 - after the path
+from perf.breaking import Breaker, config_of  # noqa: E402 - after the path
+from perf.running import ROOT, System  # noqa: E402 - after the path
+from perf.watching import FollowedPage, Watcher  # noqa: E402 - after the path
+
+SHARDS = 2
+STUCK_AFTER_MS = 300.0
+
+
+def config(**sections):
+    """Small, quick to find out, trading all the time."""
+    found = config_of(spares=1, shards=SHARDS, coins=10)
+    found["run"]["stuck_after_ms"] = STUCK_AFTER_MS
+    for name, values in sections.items():
+        found[name] = {**found.get(name, {}), **values} if isinstance(values, dict) else values
+    return found
+
+
+class OnTerminal(System):
+    """A system that believes a person looks on: it draws its table."""
+
+    _drain: threading.Thread | None = None
+
+    def _launch(self, mode):
+        master, slave = pty.openpty()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, *self._program, "--config", str(self._place / "config.toml")],
+                cwd=ROOT,
+                env={**self._environment, "TERM": "xterm"},
+                stdin=subprocess.DEVNULL,
+                stdout=slave,
+                stderr=subprocess.STDOUT,
+            )
+        finally:
+            os.close(slave)
+        self._drain = threading.Thread(target=self._read, args=(master, self._place / "output", mode))
+        self._drain.start()
+
+    @staticmethod
+    def _read(master, path, mode):
+        """Until the last process that draws is gone."""
+        try:
+            with path.open(mode) as output:
+                while data := os.read(master, 65536):
+                    output.write(data)
+        except OSError:
+            pass
+        finally:
+            os.close(master)
+
+    def __exit__(self, *args):
+        super().__exit__(*args)
+        if self._drain is not None:
+            self._drain.join(10)
+
+
+@pytest.fixture
+def make_config():
+    return config
+
+
+@pytest.fixture
+def start():
+    """Starts systems, and ends them however the test ended."""
+    systems = []
+
+    def run(settings, *arguments, kind=System):
+        system = kind(("-m", "arbshard", "run", *arguments), settings)
+        system.__enter__()
+        systems.append(system)
+        system.until_running()
+        return system
+
+    yield run
+    for system in systems:
+        system.__exit__(None, None, None)
+
+
+@pytest.fixture
+def on_terminal():
+    return OnTerminal
+
+
+@pytest.fixture
+def breaker(start):
+    """A breaker of a system, with short windows: what is looked at here is whether it recovers."""
+    watchers = []
+
+    def build(system, shards=SHARDS):
+        watcher = Watcher(system, shards)
+        watchers.append(watcher)
+        return Breaker(system, watcher, shards, window_s=0.1, steady_s=0.0)
+
+    yield build
+    for watcher in watchers:
+        watcher.__exit__(None, None, None)
+
+
+class Stage:
+    """A run directory with the test in the supervisor's part: books, rings, beats. Risk and workers are real."""
+
+    def __init__(self, w, folder: Path) -> None:
+        self.world = w.World()
+        settings = Config()
+        self.config = replace(
+            settings,
+            run=replace(settings.run, stuck_after_ms=STUCK_AFTER_MS),
+            strategy=replace(settings.strategy, max_hold_s=0.2, cooldown_ms=50.0),
+        )
+        self.files = RunFiles(folder / "run")
+        self.files.dir.mkdir()
+        self.state_dir = folder / "state"
+        self.files.config.write_bytes(msgspec.json.encode(self.config))
+        self.files.universe.write_bytes(msgspec.json.encode(self.world.universe))
+        self.books = BooksWriter.create(self.files.books, 5, 8192, epoch=os.getpid())
+        self.books.set_phase(Phase.RUNNING)
+        self.books.beat(time.monotonic_ns())
+        self.notifier = ShardNotifier.create(self.files.dir, 0)
+        self.risk_page = FollowedPage(self.files.risk_page)
+        self.worker_page = FollowedPage(self.files.worker_page(0))
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._turn = 0
+
+    def spawn(self, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", module, "--run-dir", str(self.files.dir)]
+        command += ["--state-dir", str(self.state_dir), *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.processes.append(process)
+        return process
+
+    def worker(self, epoch: int) -> "subprocess.Popen[bytes]":
+        return self.spawn("arbshard.worker", "--shard", "0", "--epoch", str(epoch))
+
+    def quote(self) -> None:
+        """New books of both pairs: the gap is wide one half second, and gone the next."""
+        self._turn += 1
+        now_ns = time.monotonic_ns()
+        self.books.beat(now_ns)
+        away = 700.0 if self._turn // 50 % 2 else 714.0
+        self._write(0, _upbit("KRW-USDT", 1400.0, 1_000_000.0), now_ns)
+        for slot, base in ((1, "BTC"), (3, "ETH")):
+            self._write(slot, _upbit(f"KRW-{base}", 1_000_000.0, 5.0), now_ns)
+            self._write(slot + 1, _binance(f"{base}USDT", away), now_ns)
+
+    def _write(self, slot: int, frame: bytes, now_ns: int) -> None:
+        self.books.write(slot, frame, now_ns)
+        self.books.set_live(slot, live=True)
+        self.notifier.push(slot)
+
+    def until(self, holds, what: str, timeout_s: float = 20.0) -> None:
+        """Quotes go on meanwhile, a hundred a second."""
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < deadline, f"waited in vain: {what}"
+            self.quote()
+            time.sleep(0.01)
+
+    def events(self):
+        """All that is in the ledger, once risk has ended."""
+        with LedgerReader(self.state_dir / "ledger.sqlite") as ledger:
+            return [ledger.decode(row[0], row[5]) for row in ledger.rows()]
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait(10)
+        for one in (self.books, self.notifier, self.risk_page, self.worker_page):
+            one.close()
+
+
+def _upbit(code: str, price: float, size: float) -> bytes:
+    units = ",".join(
+        f'{{"ap":{price + 0.5 + n},"bp":{price - 0.5 - n},"as":{size},"bs":{size}}}' for n in range(5)
+    )
+    return (
+        f'{{"ty":"orderbook","cd":"{code}","tms":1795000000000,"tas":9,"tbs":9,"obu":[{units}],"st":"REALTIME","lv":0}}'
+    ).encode()
+
+
+def _binance(symbol: str, price: float) -> bytes:
+    def side(sign: int) -> str:
+        return ",".join(f'["{price + sign * 0.01 * (n + 1):.2f}","5.0"]' for n in range(5))
+
+    stream = f"{symbol.lower()}@depth5@100ms"
+    return (
+        f'{{"stream":"{stream}","data":{{"lastUpdateId":1,"bids":[{side(-1)}],"asks":[{side(1)}]}}}}'.encode()
+    )
+
+
+@pytest.fixture
+def stage(w, tmp_path):
+    one = Stage(w, tmp_path)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def is_fence():
+    return lambda event: isinstance(event, ShardFenced)

@@ -1,0 +1,79 @@
+"""Each kind of process killed and stopped while the system trades: the work goes on, and nothing is lost.
+
+The limits are three times what is promised: this machine may be busy with other tests. ``python -m perf failover``
+judges the promises themselves.
+"""
+
+import os
+import signal
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+SHARDS = 2
+STUCK_AFTER_MS = 300
+LIMITS_MS = {
+    ("worker", "SIGKILL"): 3 * 500,
+    ("worker", "SIGSTOP"): 3 * (STUCK_AFTER_MS + 500),
+    ("risk", "SIGKILL"): 3 * 2_000,
+    ("risk", "SIGSTOP"): 3 * (3 * STUCK_AFTER_MS + 2_000),
+    ("connections", "disconnect"): 3 * 300,
+    ("sim", "SIGKILL"): 3 * 3_000,
+    ("spare", "SIGKILL"): 3 * 3_000,
+    ("viewer", "SIGKILL"): 3 * 3_000,
+}
+
+
+def standing_still(system):
+    """The supervisor, long enough for its children to take it for dead: it starts them again when it wakes."""
+    before = sum(child.restarts for child in system.note().children)
+    os.kill(system.pid, signal.SIGSTOP)
+    time.sleep(1.6)
+    os.kill(system.pid, signal.SIGCONT)
+    deadline = time.monotonic() + 20
+    while sum(child.restarts for child in system.note().children) < before + 1 + SHARDS:
+        assert time.monotonic() < deadline, "risk and workers were not started again"
+        time.sleep(0.05)
+
+
+def test_every_kind_of_process_is_replaced(start, make_config, on_terminal, breaker, capsys):
+    system = start(make_config(), kind=on_terminal)
+    breaks = breaker(system)
+    took = [
+        breaks.worker(0, "SIGKILL"),
+        breaks.worker(1, "SIGSTOP"),
+        breaks.risk("SIGKILL"),
+        breaks.risk("SIGSTOP"),
+        breaks.connections(),
+        breaks.sim("SIGKILL"),
+        breaks.spare("SIGKILL"),
+        breaks.child("viewer", "SIGKILL"),
+    ]
+    with capsys.disabled():
+        print("\n" + ", ".join(f"{one.victim} {one.kind} {one.took_ms:.0f} ms" for one in took))
+    for one in took:
+        kind = one.victim.partition("-")[0], one.kind
+        assert one.took_ms <= LIMITS_MS[kind], f"{one.victim} after {one.kind}: {one.took_ms:.0f} ms"
+    standing_still(system)
+    breaks.settle()
+    shown = system.call("status", "--json")
+    assert shown.returncode in (0, 1), shown.stderr
+    assert system.end(40.0) == 1, system.last_words()  # a run with restarts was not a clean one
+    verified = system.call("ledger", "verify")
+    assert verified.returncode == 0, verified.stdout
+    assert system.leftovers() == []
+
+
+def test_a_live_run_replaces_its_accounts_process(start, make_config, breaker):
+    pytest.importorskip("ccxt")
+    system = start(make_config(mode="live"), "--live")
+    one = breaker(system).accounts("SIGKILL")
+    assert one.took_ms <= 3 * 5_000, f"{one.took_ms:.0f} ms"
+    note = system.note()
+    assert [child.restarts for child in note.children if child.name == "accounts"] == [1]
+    assert system.end(40.0) == 1, system.last_words()
+    verified = system.call("ledger", "verify")
+    assert verified.returncode == 0, verified.stdout
+    assert system.leftovers() == []

@@ -1,0 +1,1 @@
+"""A long run at a steady rate, looked at every second: nothing of it may grow."""
