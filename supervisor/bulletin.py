@@ -15,7 +15,7 @@ from arbshard.model.notes import RunState, SupervisorNote, VenueNote
 from arbshard.shm.pages import PageWriter
 from supervisor.tree import Tree
 
-COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages")
+COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages", "bad_orders")
 HISTOGRAMS = ("loop_gap",)
 _NOTE_S = 0.25
 _ALERTS_KEPT = 5
@@ -36,6 +36,8 @@ class Bulletin:
         self._venues: tuple[VenueNote, ...] = ()
         self.state: RunState = "starting"
         self.pairs = 0
+        self.bad_orders = 0
+        """What came on the control socket and was no order."""
         self.unattended: tuple[str, ...] = ()
         """Open positions of pairs that this run does not trade."""
 
@@ -66,6 +68,7 @@ class Bulletin:
         set_(self._page.counter("pid"), os.getpid())
         set_(self._page.counter("errors"), error_count())
         set_(self._page.counter("messages"), sum(venue.frames for venue in self._venues))
+        set_(self._page.counter("bad_orders"), self.bad_orders)
         config = self._config
         note = SupervisorNote(
             name=config.name,

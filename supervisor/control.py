@@ -20,6 +20,12 @@ class ControlDesk:
         self._server = ReplyServer(files.control_endpoint, self._obey)
         self._on_failure = on_failure
         self._handlers: dict[type, Callable[[Any], control.Answer]] = {}
+        self._unreadable = 0
+
+    @property
+    def bad(self) -> int:
+        """What came and was no order."""
+        return self._server.bad + self._unreadable
 
     def on(self, kind: type[Given], handler: Callable[[Given], control.Answer]) -> None:
         """Have orders of ``kind`` answered by ``handler``. What it raises as ``UsageError`` is a denial."""
@@ -44,6 +50,7 @@ class ControlDesk:
         try:
             order = control.decode_order(payload)
         except ProtocolError as error:
+            self._unreadable += 1
             return control.Denied(str(error))
         handler = self._handlers.get(type(order))
         if handler is None:

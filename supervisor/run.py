@@ -321,6 +321,7 @@ class Run:
             if self._bus is not None:
                 self._bus.publish(b"beat", now_ns.to_bytes(8, "little"))
             if self._bulletin.beat(now_ns):
+                self._bulletin.bad_orders = self._control.bad if self._control is not None else 0
                 self._write_note()
             await asyncio.sleep(_TICK_S)
             self._bulletin.late(self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9))

@@ -15,6 +15,7 @@ from arbshard.config import Config
 from arbshard.data.listings import find_universe
 from arbshard.errors import ArbshardError, SharedMemoryError, UsageError
 from arbshard.log import get_logger
+from arbshard.model.money import use_money_context
 from arbshard.model.phase import WorkerState
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
@@ -34,6 +35,8 @@ from supervisor.rundir import write_whole
 from supervisor.tree import Tree
 
 _SAMPLE_NS = 1_000_000_000
+_SEARCH_S = 30.0
+"""How long the venues may take to say what they list."""
 _PAIRS_MAX = 1000
 _MORE_PAIRS = 128
 """Pairs that can be added while the run goes on."""
@@ -309,10 +312,26 @@ class ShardDesk:
 
     async def _search(self, names: tuple[str, ...], listing: Listing) -> None:
         config = replace(self._config, run=replace(self._config.run, max_pairs=_PAIRS_MAX))
-        try:
+        loop = asyncio.get_running_loop()
+
+        def alert(line: str) -> None:
+            loop.call_soon_threadsafe(self.alert, line)
+
+        async def look() -> Universe:
             found = await find_universe(config, names)
             if config.mode == "live":
-                await require_fit(config, found, self.alert)
+                await require_fit(config, found, alert)
+            return found
+
+        def in_thread() -> Universe:
+            use_money_context()
+            return asyncio.run(asyncio.wait_for(look(), _SEARCH_S))
+
+        try:
+            # What venues list takes hundreds of milliseconds to read: no beat and no frame may wait for it.
+            found = await asyncio.to_thread(in_thread)
+        except TimeoutError:
+            listing.problem = f"the venues did not say within {_SEARCH_S:g} s what they list"
         except ArbshardError as error:
             listing.problem, listing.is_usage = str(error), isinstance(error, UsageError)
         else:

@@ -6,6 +6,8 @@ The simulated exchanges show none; ``probe`` asks them.
 
 from collections.abc import Callable
 
+import psutil
+
 from arbshard.config import RunConfig
 from supervisor.child import Child
 from supervisor.probe import Probe
@@ -14,7 +16,8 @@ from supervisor.tree import Tree
 
 _STUCK_TIMES = 3.0
 _STUCK_S_MIN = 0.5
-"""Risk and accounts may wait for a disk or for memory a little longer than a worker may stand still."""
+"""Risk and accounts may wait for a disk or for memory a little longer than a worker may stand still; one that was
+stopped by a signal does not wait for anything."""
 _PAUSE_NS = 200_000_000
 """A longer pause between two looks was one of ours, or of the whole machine: nobody is judged by it."""
 _BEATING = ("risk", "accounts")
@@ -25,13 +28,29 @@ def stuck_ns(run: RunConfig) -> int:
     return int(max(_STUCK_TIMES * run.stuck_after_ms / 1000, _STUCK_S_MIN) * 1e9)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger holds the process."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Watchdog:
     """Looks at the children of ``tree``; ``look`` is called as often as its ``watch``."""
 
-    def __init__(self, tree: Tree, run: RunConfig, why_fenced: Callable[[int], str]) -> None:
-        """``why_fenced``: what risk says of a shard's fence."""
+    def __init__(
+        self,
+        tree: Tree,
+        run: RunConfig,
+        why_fenced: Callable[[int], str],
+        stopped: Callable[[int], bool] = is_stopped,
+    ) -> None:
+        """``why_fenced``: what risk says of a shard's fence. ``stopped``: whether a process is held by a signal."""
         self._tree = tree
         self._stuck_ns = stuck_ns(run)
+        self._stopped = stopped
+        self._stopped_ns = int(run.stuck_after_ms * 1e6)
         self._why_fenced = why_fenced
         self._looked_ns = 0
         self._awake_ns = 0
@@ -63,10 +82,16 @@ class Watchdog:
 
     def _look_at_beat(self, child: Child, now_ns: int) -> None:
         beat_ns = child.pulse.beat_ns(child.pid) if child.pulse is not None else 0
-        if beat_ns and now_ns - max(beat_ns, self._awake_ns) > self._stuck_ns:
+        if not beat_ns:
+            return
+        still_ns = now_ns - max(beat_ns, self._awake_ns)
+        if self._is_stuck(child.pid, still_ns):
             child.put_down(f"stuck, no beat for {(now_ns - beat_ns) / 1e9:.1f} s")
 
     def _ask(self, child: Child, probe: Probe, now_ns: int) -> None:
         silent_ns = probe.silent_ns(child.pid, now_ns)
-        if silent_ns > self._stuck_ns and now_ns - self._awake_ns > self._stuck_ns:
+        if self._is_stuck(child.pid, min(silent_ns, now_ns - self._awake_ns)):
             child.put_down(f"stuck, no answer and no data for {silent_ns / 1e9:.1f} s")
+
+    def _is_stuck(self, pid: int, still_ns: int) -> bool:
+        return still_ns > self._stuck_ns or (still_ns > self._stopped_ns and self._stopped(pid))

@@ -12,6 +12,7 @@ COUNTERS = (
     "batches",
     "repeated",
     "bad",
+    "bad_frames",
     "unsent",
     "approvals",
     "refusals",
@@ -34,6 +35,7 @@ COUNTERS = (
     *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
 )
 """``repeated``: requests that made no event because they were known. ``bad``: messages that are no requests.
+``bad_frames``: bytes that are no messages.
 ``stale``: refusals to replaced incarnations (part of ``refusals``). ``doubted``: positions called done of which too
 much was left. ``entries`` and ``exits`` of this session. ``instructions``: changes with what workers are to do beside
 trading (``Standing.serial``). ``commands``: of operators. ``breaks``: times that the books did not balance.

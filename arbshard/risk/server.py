@@ -170,6 +170,7 @@ class RiskServer:
         self._set("requests", self._transport.requests)
         self._set("batches", self._transport.batches)
         self._set("unsent", self._transport.unsent)
+        self._set("bad_frames", self._transport.bad)
         self._set("open_positions", len(self._state.positions))
         self._set("open_intents", len(self._state.trades))
         self._set("doubted", sum(self._state.results.doubted.values()))

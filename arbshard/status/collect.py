@@ -43,7 +43,9 @@ class Collector:
         try:
             with PageReader.attach(self._files.supervisor_page) as page:
                 raw = page.note()
-                beat_ns, errors, messages = (page.value(n) for n in ("beat_ns", "errors", "messages"))
+                beat_ns, errors, messages, bad_orders = (
+                    page.value(n) for n in ("beat_ns", "errors", "messages", "bad_orders")
+                )
         except SharedMemoryError:
             return None
         if not raw:
@@ -117,6 +119,7 @@ class Collector:
             latency_us=_latency(decisions),
             approval_us=_latency(approvals),
             messages=messages,
+            bad_requests=bad_orders + risk_counters.get("bad", 0) + risk_counters.get("bad_frames", 0),
             errors=errors + risk_counters.get("errors", 0) + sum(shard.errors for shard in shards),
             restarts=sum(child.restarts for child in note.children),
             alerts=note.alerts,

@@ -160,6 +160,8 @@ class Status(msgspec.Struct, frozen=True):
     """Resident memory of all processes."""
     problems: tuple[str, ...]
     """Why ``state`` is ``degraded``, one line each."""
+    bad_requests: int = 0
+    """What came on the sockets of risk and supervisor and was no request: none is expected."""
     order_mode: str = "paper"
     """``paper``, ``dry run`` or ``live``."""
     accounts: tuple[AccountStatus, ...] = ()

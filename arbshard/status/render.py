@@ -120,6 +120,7 @@ def _headline(status: Status) -> Text:
         f"  up {status.uptime_s:.0f} s  {status.memory_mb:.0f} MB",
         f"  {status.messages:,} messages  ",
         (f"{status.errors} errors", "bold red" if status.errors else "dim"),
+        (f"  {status.bad_requests} bad requests" if status.bad_requests else "", "yellow"),
     )
 
 

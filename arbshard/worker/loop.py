@@ -126,7 +126,8 @@ class ShardLoop:
         now_ns = self._clock.monotonic_ns()
         trade = self._engine.evaluate(state, now_ns, now_ns // 1_000_000 + self._wall_offset_ms)
         top = view.top
-        if top is not None and top.received_ns >= self._started_ns:  # not what waited for our start
+        # Not what waited for our start, and not what was seen before and has only gone dark.
+        if top is not None and view.live and top.received_ns >= self._started_ns:
             self._meter.decided(top, self._clock.monotonic_ns())
         if state.refusal is not None:
             self._meter.doubted(state.refusal)

@@ -171,7 +171,7 @@ async def test_a_live_ledger_from_its_first_statement_to_its_stop(run) -> None:
     connection = sqlite3.connect(run.ledger)
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     connection.close()
-    assert (meta["mode"], meta["tag"], meta["schema"]) == ("public-live", welcome.tag, "2")
+    assert (meta["mode"], meta["tag"], meta["schema"]) == ("public-live", welcome.tag, "3")
 
 
 async def test_what_is_blocked_survives_a_kill_and_a_person_resolves_it(run) -> None:

@@ -108,6 +108,7 @@ def room(make, clock, tmp_path):
         for _ in range(100):
             room.now_ns += SECOND // 50
             desk.step(room.now_ns)
+            await asyncio.gather(*desk._searches, return_exceptions=True)  # they look in a thread
             await asyncio.sleep(0)
             if desk.assignments.is_idle:
                 return desk.assignments.changes[-1]

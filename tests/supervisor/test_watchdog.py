@@ -37,7 +37,10 @@ class Room:
         self.children = [self.risk, *self.workers]
         self.now_ns = 10**12
         tree = SimpleNamespace(children=self.children, get=lambda _: self.risk)
-        self.dog = Watchdog(tree, RunConfig(), lambda shard: "" if shard else "no beat for 1.02 s")
+        self.stopped = False
+        self.dog = Watchdog(
+            tree, RunConfig(), lambda shard: "" if shard else "no beat for 1.02 s", lambda _: self.stopped
+        )
 
     def run(self, ms, *, beats=True, step_ms=20):
         for _ in range(ms // step_ms):
@@ -53,6 +56,15 @@ def room(tmp_path):
     yield one
     one.pulse.close()
     one.page.close()
+
+
+def test_who_is_held_by_a_signal_waits_for_nothing(room):
+    room.run(100)
+    room.stopped = True
+    room.run(980, beats=False)
+    assert not room.risk.doom
+    room.run(60, beats=False)
+    assert room.risk.doom.startswith("stuck, no beat for 1.0")
 
 
 def test_nobody_is_put_down_who_works(room):
