@@ -6,7 +6,19 @@ Bad input is one line on stderr and exit code 2.
 import typer
 
 from arbshard import __version__
-from arbshard.cli import desk, doctor, ledger, limits, positions, reconcile, run, status
+from arbshard.cli import (
+    desk,
+    doctor,
+    ledger,
+    limits,
+    positions,
+    reconcile,
+    run,
+    shards,
+    simulate,
+    status,
+    symbols,
+)
 from arbshard.errors import ArbshardError, LedgerError, UsageError
 
 app = typer.Typer(
@@ -25,8 +37,11 @@ app.command()(reconcile.reconcile)
 app.command()(doctor.doctor)
 app.command()(positions.positions)
 app.command()(positions.trades)
+app.command()(simulate.simulate)
 app.add_typer(limits.app, name="limits")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(shards.app, name="shards")
+app.add_typer(symbols.app, name="symbols")
 
 
 @app.command()

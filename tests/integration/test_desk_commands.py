@@ -18,6 +18,7 @@ STAYING = """
 coins = 8
 seed = 11
 [run]
+stuck_after_ms = 30000
 shards = 2
 [strategy]
 entry_bps = 8.0

@@ -1,0 +1,90 @@
+"""``arbshard simulate``: the whole system on virtual time, with faults, from a seed."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from arbshard.config.sim import Regime
+from arbshard.errors import UsageError
+
+if TYPE_CHECKING:
+    from arbshard.simulation.settings import Settings
+
+_HOURS_MAX = 10_000
+
+
+def simulate(
+    seed: Annotated[int | None, typer.Option("--seed", help="Default: a fresh one, which is told.")] = None,
+    hours: Annotated[float, typer.Option("--hours", help="Virtual hours in which things go wrong.")] = 12.0,
+    pairs: Annotated[int, typer.Option("--pairs", min=1, max=100)] = 4,
+    shards: Annotated[int, typer.Option("--shards", min=1, max=16)] = 2,
+    updates: Annotated[
+        float, typer.Option("--updates", min=0.1, max=20.0, help="Frames per market and second.")
+    ] = 0.8,
+    faults: Annotated[str, typer.Option("--faults", help="none, usual or heavy.")] = "usual",
+    only: Annotated[str | None, typer.Option("--only", help="Kinds of faults: cut,kill_worker,...")] = None,
+    regime: Annotated[
+        str, typer.Option("--regime", help="calm, mixed, high-win, low-win, trending or crash.")
+    ] = "mixed",
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Write all that happens here, as lines.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many seeds, from --seed on.")] = 1,
+    until_stopped: Annotated[
+        bool, typer.Option("--until-stopped", help="Fresh seeds on all cores until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Run the whole system on virtual time with faults; the same seed gives the same trace hash."""
+    from arbshard.simulation import fuzz
+    from arbshard.simulation.machine import Simulation
+    from arbshard.simulation.report import lines_of
+
+    settings = _settings(seed, hours, pairs, shards, updates, faults, only, regime)
+    if until_stopped:
+        raise typer.Exit(1 if fuzz.run_many(settings, None, fuzz.cores()) else 0)
+    failed = 0
+    with ExitStack() as opened:
+        write = opened.enter_context(trace.open("w")).write if trace is not None else None
+        for number in range(seeds):
+            given = fuzz.fresh_seed() if seed is None else settings.seed + number
+            report = Simulation(settings._replace(seed=given), write).run()
+            for line in lines_of(report):
+                typer.echo(line)
+            failed += bool(report.violations)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _settings(
+    seed: int | None,
+    hours: float,
+    pairs: int,
+    shards: int,
+    updates: float,
+    faults: str,
+    only: str | None,
+    regime: str,
+) -> "Settings":
+    """What was asked for. Raises ``UsageError``."""
+    from arbshard.simulation.rates import PER_HOUR, Level
+    from arbshard.simulation.settings import SEED_MAX, Settings
+
+    level: Level | None = next((one for one in get_args(Level) if one == faults), None)
+    kind: Regime | None = next((one for one in get_args(Regime) if one == regime), None)
+    kinds = tuple(one.strip() for one in only.split(",")) if only else ()
+    unknown = [one for one in kinds if one not in PER_HOUR]
+    for is_wrong, why in (
+        (level is None, f"--faults {faults}: {', '.join(get_args(Level))}"),
+        (kind is None, f"--regime {regime}: {', '.join(get_args(Regime))}"),
+        (bool(unknown), f"--only {', '.join(unknown)}: some of {', '.join(PER_HOUR)}"),
+        (not 0 < hours <= _HOURS_MAX, f"--hours {hours:g}: must be above 0 and at most {_HOURS_MAX}"),
+        (seed is not None and not 0 <= seed <= SEED_MAX, f"--seed {seed}: must be from 0 to {SEED_MAX}"),
+        (shards > pairs, f"--shards {shards}: there are {pairs} pairs only"),
+    ):
+        if is_wrong:
+            raise UsageError(why)
+    assert level is not None, faults
+    assert kind is not None, regime
+    return Settings(seed or 0, hours, pairs, shards, updates, level, kinds, kind)

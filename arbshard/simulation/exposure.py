@@ -1,0 +1,133 @@
+"""Limits a second time: exposure, positions and halts by the events alone, against what was approved. Pure.
+
+Shares nothing with ``risk.limits``: sums are made anew from the events that were stored.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from arbshard.config import LimitsConfig
+from arbshard.ledger.events import (
+    ClosesOrdered,
+    Event,
+    Halted,
+    IntentApproved,
+    IntentConcluded,
+    LimitsChanged,
+    LimitsScaled,
+    PositionChanged,
+    PositionClosed,
+    PositionOpened,
+    Resumed,
+)
+from arbshard.model.intent import Intent
+from arbshard.model.money import ONE, ZERO, plain
+
+WATCHED = ("symbol_notional_max", "order_notional_max", "portfolio_notional_max")
+
+
+class Exposure:
+    """Takes every stored event in order."""
+
+    def __init__(self, limits: LimitsConfig, differ: Callable[[str], None]) -> None:
+        self._differ = differ
+        self._configured: dict[str, Decimal] = {key: getattr(limits, key) for key in WATCHED}
+        self._positions_max = limits.symbol_positions_max
+        self._changed: dict[tuple[str, str], Decimal] = {}
+        """By (symbol or empty, key)."""
+        self._factors: dict[str, Decimal] = {}
+        self._halted = False
+        self._closing: dict[str, None] = {}
+        self._entering: dict[str, Intent] = {}
+        """Entries under way, by base."""
+        self._held: dict[str, dict[str, Decimal]] = {}
+        """Entry notional of open positions, by base and position."""
+
+    def take(self, event: Event) -> None:
+        """The next event."""
+        match event:
+            case IntentApproved():
+                if event.intent.kind == "entry":
+                    self._approved(event.intent)
+            case IntentConcluded():
+                self._entering.pop(event.pair, None)
+                if event.position_state is None:
+                    self._if_flat(event.pair)
+            case PositionOpened() | PositionChanged() | PositionClosed():
+                self._position(event)
+            case Halted() | Resumed():
+                self._halted = isinstance(event, Halted)
+            case ClosesOrdered():
+                self._closing.update(dict.fromkeys(event.pairs))
+            case LimitsChanged():
+                self._change(event)
+            case LimitsScaled():
+                self._factors[event.symbol] = event.factor
+            case _:
+                pass  # limits nothing
+
+    def _position(self, event: PositionOpened | PositionChanged | PositionClosed) -> None:
+        position = event.position
+        held = self._held.setdefault(position.pair, {})
+        if isinstance(event, PositionClosed):
+            held.pop(position.position_id, None)
+            self._if_flat(position.pair)
+        else:
+            held[position.position_id] = position.entry_notional
+
+    def _if_flat(self, base: str) -> None:
+        """What is flat need not be closed any more."""
+        if not self._held.get(base):
+            self._closing.pop(base, None)
+
+    def _approved(self, intent: Intent) -> None:
+        base = intent.pair
+        if self._halted:
+            self._differ(f"halt: {intent.intent_id} was approved while everything was halted")
+        if base in self._closing:
+            self._differ(f"close: {intent.intent_id} was approved while {base} was being closed")
+        if len(self._held.get(base, {})) >= self._positions_max or base in self._entering:
+            self._differ(f"limits: {intent.intent_id} was approved, {base} has all it may have")
+        order = _cost(intent)
+        self._entering[base] = intent
+        mine = self._of(base)
+        gross = sum((self._of(each) for each in self._held.keys() | self._entering.keys()), ZERO)
+        self._compare(intent, "order_notional_max", order, base)
+        self._compare(intent, "symbol_notional_max", mine, base)
+        self._compare(intent, "portfolio_notional_max", gross, "")
+
+    def _of(self, base: str) -> Decimal:
+        entering = self._entering.get(base)
+        held = sum(self._held.get(base, {}).values(), ZERO)
+        return held + (_cost(entering) if entering is not None else ZERO)
+
+    def _compare(self, intent: Intent, key: str, value: Decimal, symbol: str) -> None:
+        limit = self._limit(key, symbol)
+        if value > limit:
+            self._differ(
+                f"limits: with {intent.intent_id} {key} is at {plain(value)}, the limit in force is {plain(limit)}"
+            )
+
+    def _limit(self, key: str, symbol: str) -> Decimal:
+        factor = self._factors.get("", ONE)
+        if symbol:
+            factor = min(factor, self._factors.get(symbol, ONE))
+        own = self._changed.get((symbol, key)) if symbol else None
+        everyones = self._changed.get(("", key), self._configured[key])
+        return (own if own is not None else everyones) * factor
+
+    def _change(self, event: LimitsChanged) -> None:
+        for key, value in event.changes:
+            if key not in self._configured:
+                continue
+            if value:
+                self._changed[event.symbol, key] = Decimal(value)
+            else:
+                self._changed.pop((event.symbol, key), None)
+
+
+def _cost(intent: Intent) -> Decimal:
+    """What an entry may cost at its limit price, in reporting currency."""
+    if intent.home.side == "buy":
+        return intent.home.quantity * intent.home.limit
+    return intent.away.quantity * intent.away.limit * intent.fx.ask

@@ -1,0 +1,148 @@
+"""The ledger in memory: a disk that outlives risk, and a store on it with the ways of ``ledger.store.LedgerStore``.
+
+What was appended stays; what was not, is gone with the process. Events are kept as they are stored, so that a
+restart decodes them. Events before the oldest snapshot are let go of: a run may last for days.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from arbshard.errors import LedgerDamaged, LedgerError
+from arbshard.ledger.events import Amounts, Event, decode_event, encode_event
+from arbshard.ledger.running import RunningBalances
+from arbshard.ledger.snapshots import Snapshot
+from arbshard.ledger.store import LedgerStore, TakeSnapshot
+
+_SNAPSHOT_EVERY = 2_000
+_SNAPSHOTS_KEPT = 2
+_PATH = Path("virtual-ledger")
+VERSION = "virtual"
+"""Of the code that makes snapshots: it never changes within a run."""
+
+OnStored = Callable[[int, Sequence[Event], Sequence[str]], None]
+"""Takes the number of the first event, the events, and each as it is stored."""
+
+
+class Disk:
+    """What is stored, and whether there is room for more."""
+
+    def __init__(self, on_stored: OnStored) -> None:
+        self.bodies: list[str] = []
+        self.first_seq = 1
+        """Of ``bodies``."""
+        self.last_seq = 0
+        self.table: dict[tuple[str, str], Decimal] = {}
+        """Running balances after the last event."""
+        self.snapshots: list[Snapshot] = []
+        """Oldest first."""
+        self.is_full = False
+        self.failed = 0
+        """Appends refused for want of room."""
+        self.ended_in_order = True
+        self.on_stored = on_stored
+
+    def let_go(self) -> None:
+        """Forget the events that the oldest snapshot holds, if there are as many snapshots as are kept."""
+        if len(self.snapshots) > _SNAPSHOTS_KEPT:
+            del self.snapshots[0]
+            oldest = self.snapshots[0].seq
+            del self.bodies[: oldest + 1 - self.first_seq]
+            self.first_seq = oldest + 1
+
+
+class MemoryLedger(LedgerStore):
+    """One writer's view of a disk. It shares the interface of ``LedgerStore`` and none of its code."""
+
+    def __init__(self, disk: Disk) -> None:  # the parent's would open files
+        self.path = _PATH
+        self.tag = "virtu"
+        self.failure = None
+        self.last_seq = disk.last_seq
+        self._disk = disk
+        self._own = RunningBalances(disk.table)
+        self._snapshot_of: TakeSnapshot | None = None
+        self._snapshot_version = ""
+
+    @property
+    def ended_in_order(self) -> bool:
+        """See ``LedgerStore``."""
+        return self._disk.ended_in_order
+
+    def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:
+        """See ``LedgerStore``."""
+        first = self._disk.first_seq
+        for number, body in enumerate(self._disk.bodies[max(0, after + 1 - first) :]):
+            yield max(first, after + 1) + number, decode_event(body)
+
+    def snapshots(self) -> Iterator[Snapshot | LedgerDamaged]:
+        """See ``LedgerStore``."""
+        yield from reversed(self._disk.snapshots)
+
+    def check_pages(self) -> None:
+        """Memory has none."""
+
+    def resume(self, snapshot: Snapshot | None, owned: Amounts) -> None:
+        """See ``LedgerStore``."""
+        self._own.check(_PATH, owned)
+        self._last_kept = snapshot.seq if snapshot is not None else 0
+
+    def inspect(self) -> None:
+        """Memory needs none."""
+
+    def append(self, events: Sequence[Event]) -> None:
+        """See ``LedgerStore``: all of it, or nothing and ``LedgerError``."""
+        if not events:
+            return
+        disk, first = self._disk, self.last_seq + 1
+        if disk.last_seq != self.last_seq:
+            raise LedgerError("another writer has the ledger")
+        bodies = [encode_event(event) for event in events]
+        moved: dict[tuple[str, str], Decimal] = {}
+        for _ in self._own.lines(first, events, moved):
+            pass  # making them is what moves the balances
+        if disk.is_full:
+            disk.failed += 1
+            self.failure = LedgerError(f"{_PATH}: cannot be written: database or disk is full")
+            raise self.failure
+        disk.bodies += bodies
+        disk.last_seq = self.last_seq = disk.last_seq + len(bodies)
+        disk.ended_in_order = type(events[-1]).__name__ == "Stopped"
+        self._own.table.update(moved)
+        disk.table.update(moved)
+        disk.on_stored(first, events, bodies)
+
+    def rehearse(self, events: Sequence[Event]) -> None:
+        """See ``LedgerStore``."""
+        for event in events:
+            encode_event(event)
+
+    @property
+    def balances(self) -> Mapping[tuple[str, str], Decimal]:
+        """See ``LedgerStore``."""
+        return self._own.table
+
+    def keep_snapshots(self, version: str, take: TakeSnapshot) -> None:
+        """See ``LedgerStore``."""
+        self._snapshot_version = version
+        self._snapshot_of = take
+
+    def checkpoint_if_due(self, *, is_idle: bool) -> bool:
+        """See ``LedgerStore``: takes a snapshot now and then; there is nothing else to move."""
+        del is_idle
+        take = self._snapshot_of
+        if take is None or self.last_seq - self._last_kept < _SNAPSHOT_EVERY or self._disk.is_full:
+            return False
+        state_hash, body = take()
+        self._last_kept = self.last_seq
+        self._disk.snapshots.append(
+            Snapshot(self.last_seq, 0, self._snapshot_version, state_hash, dict(self._own.table), body)
+        )
+        self._disk.let_go()
+        return False
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def abandon(self) -> None:
+        """Nothing is left to do."""

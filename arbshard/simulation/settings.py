@@ -1,0 +1,101 @@
+"""What a simulation is asked for, and the configuration of the system in it."""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from arbshard.config import Config
+from arbshard.config.sim import Regime
+from arbshard.data.listings import AWAY, HOME
+from arbshard.model.market import FeeSchedule
+from arbshard.model.universe import Universe
+from arbshard.sharding import split
+from arbshard.sim.binance.marketdata import MarketData
+from arbshard.sim.binance.params import Params
+from arbshard.sim.session import Query
+from arbshard.sim.upbit.rest import UpbitRest
+from arbshard.sim.world import World
+from arbshard.simulation.clock import WALL_START_MS
+from arbshard.simulation.rates import Level
+from arbshard.venues.listing import fx_leg, pairs_of
+from arbshard.venues.registry import get_venue
+
+SEED_MAX = 2**31 - 1
+SAMPLE_S = 5.0
+
+
+class Settings(NamedTuple):
+    """One simulation."""
+
+    seed: int
+    hours: float = 12.0
+    """Virtual, while things go wrong; calm and closing come after."""
+    pairs: int = 4
+    shards: int = 2
+    updates: float = 0.8
+    """Frames per market and second."""
+    faults: Level = "usual"
+    only: tuple[str, ...] = ()
+    """Kinds of faults; empty for all."""
+    regime: Regime = "mixed"
+
+    def command(self) -> str:
+        """What repeats this very run."""
+        parts = [
+            f"arbshard simulate --seed {self.seed} --hours {self.hours:g} --pairs {self.pairs}",
+            f"--shards {self.shards} --updates {self.updates:g} --faults {self.faults} --regime {self.regime}",
+        ]
+        if self.only:
+            parts.append(f"--only {','.join(self.only)}")
+        return " ".join(parts)
+
+
+def config_of(settings: Settings) -> Config:
+    """The configuration: the usual one, but for limits so narrow that they are met."""
+    base = Config()
+    return replace(
+        base,
+        name="virtual",
+        run=replace(base.run, shards=settings.shards, rehearse_ms=0.0, stop_timeout_s=60.0),
+        venues=replace(
+            base.venues,
+            upbit=replace(base.venues.upbit, ws_url="ws://upbit.virtual", depth=5),
+            binance=replace(base.venues.binance, ws_url="ws://binance.virtual", depth=5),
+        ),
+        # Correlations cost more than all else risk does by itself, so they are told once in five seconds.
+        series=replace(base.series, sample_ms=SAMPLE_S * 1000, window=60),
+        limits=replace(base.limits, portfolio_notional_max=Decimal(650_000) * settings.pairs),
+        paper=replace(base.paper, seed=settings.seed),
+        sim=replace(
+            base.sim,
+            seed=settings.seed,
+            regime=settings.regime,
+            coins=settings.pairs,
+            updates_per_s=settings.updates,
+            depth=5,
+        ),
+    )
+
+
+def universe_of(world: World, config: Config) -> Universe:
+    """All coins of ``world``, as both venues list them, sharded."""
+    home, away = get_venue(HOME), get_venue(AWAY)
+    rest = UpbitRest(world.upbit)
+    bodies = []
+    for number, path in enumerate(home.listing_paths()):
+        where, _, query = path.partition("?")
+        params = tuple((name, value) for name, _, value in (one.partition("=") for one in query.split("&")))
+        asked = Query("GET", where, params, "virtual", number * 1_000_000_000, WALL_START_MS)
+        bodies.append(rest.answer(asked).body)
+    at_home = home.listing(bodies)
+    at_away = away.listing([MarketData(world.binance).exchange_info(Params({}), WALL_START_MS)])
+    home_fees = _fees(config, HOME)
+    pairs = pairs_of(at_home, at_away, home_fees, _fees(config, AWAY))
+    shards = split([pair.base for pair in pairs], config.run.shards)
+    return Universe(fx_leg(at_home, home_fees), tuple(pairs), shards)
+
+
+def _fees(config: Config, name: str) -> FeeSchedule:
+    venue = config.venues.get(name)
+    return get_venue(name).fee_schedule(venue.buy_fee_bps, venue.sell_fee_bps)

@@ -1,0 +1,30 @@
+"""Counts of a run, for the report at its end."""
+
+from collections import Counter
+from decimal import Decimal
+
+from arbshard.model.money import ZERO
+
+_CODES = {-9: "killed", 0: "ended in order", 1: "defect", 3: "ledger", 4: "orphaned", 5: "fenced"}
+
+
+class Tally:
+    """What the oracle counts besides judging."""
+
+    def __init__(self) -> None:
+        self.run = ""
+        """Of the newest session."""
+        self.approved = 0
+        self.entries = 0
+        self.exits = 0
+        self.fenced = 0
+        self.pnl: Decimal = ZERO
+        self.orders: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+        """Of processes, by kind and how."""
+
+    def ended(self, name: str, code: int) -> None:
+        """A process ended."""
+        self.ends[f"{name.split('-', maxsplit=1)[0]} {_CODES.get(code, str(code))}"] += 1

@@ -1,0 +1,52 @@
+"""What the network is like now: set by ``faults``, asked by ``network`` and ``exchange`` for every message."""
+
+from random import Random
+
+_REQUEST_NS = (60_000, 300_000)
+_FRAME_NS = (400_000, 2_500_000)
+
+
+class Weather:
+    """Latencies and losses, from one seed."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random.random
+        self.request_slow_ns = 0
+        """Up to so much is added to a request's and a reply's way."""
+        self.frame_slow_ns = 0
+        """Likewise to a frame's."""
+        self.lost_share = 0.0
+        """Of requests and replies."""
+        self.doubled_share = 0.0
+        """Of requests: they come twice."""
+        self.lost = 0
+        self.doubled = 0
+
+    def request_ns(self) -> int:
+        """How long a request or a reply is under way."""
+        least, most = _REQUEST_NS
+        return least + int(self._random() * (most - least + self.request_slow_ns))
+
+    def frame_ns(self) -> int:
+        """How long a frame is under way."""
+        least, most = _FRAME_NS
+        return least + int(self._random() * (most - least + self.frame_slow_ns))
+
+    def loses(self) -> bool:
+        """Whether this message never arrives."""
+        if self.lost_share and self._random() < self.lost_share:
+            self.lost += 1
+            return True
+        return False
+
+    def doubles(self) -> bool:
+        """Whether this message arrives twice."""
+        if self.doubled_share and self._random() < self.doubled_share:
+            self.doubled += 1
+            return True
+        return False
+
+    def clear_up(self) -> None:
+        """The usual again."""
+        self.request_slow_ns = self.frame_slow_ns = 0
+        self.lost_share = self.doubled_share = 0.0
