@@ -9,8 +9,8 @@ from pathlib import Path
 
 from arbshard.config import load_config
 from arbshard.errors import UsageError
-from supervisor.commands import Programs
 from supervisor.main import Options, run
+from supervisor.processes.commands import Programs
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from arbshard.config import Config
 from arbshard.log import error_count, get_logger
 from arbshard.model.notes import RunState, SupervisorNote, VenueNote
 from arbshard.shm.pages import PageWriter
-from supervisor.tree import Tree
+from supervisor.processes.tree import Tree
 
 COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages", "bad_orders")
 HISTOGRAMS = ("loop_gap",)

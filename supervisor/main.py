@@ -17,7 +17,7 @@ from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
 from arbshard.status.summary import Summary, summarise
-from supervisor.commands import Programs, state_dir_of
+from supervisor.processes.commands import Programs, state_dir_of
 from supervisor.run import Run
 from supervisor.rundir import RunDir
 

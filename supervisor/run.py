@@ -24,18 +24,18 @@ from arbshard.wire import control
 from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
 from supervisor.bulletin import Bulletin
-from supervisor.commands import Programs
 from supervisor.control import ControlDesk
 from supervisor.exchanges import with_exchanges
+from supervisor.feeds.markets import Markets
 from supervisor.fitness import require_fit
-from supervisor.markets import Markets
-from supervisor.probe import Probe
+from supervisor.processes.commands import Programs
+from supervisor.processes.probe import Probe
+from supervisor.processes.spares import Spares
+from supervisor.processes.staff import Staff
+from supervisor.processes.tree import Tree
+from supervisor.processes.watchdog import Watchdog
 from supervisor.rundir import RunDir, write_whole
-from supervisor.shards import ShardDesk, Surroundings, slots_for
-from supervisor.spares import Spares
-from supervisor.staff import Staff
-from supervisor.tree import Tree
-from supervisor.watchdog import Watchdog
+from supervisor.shards.desk import ShardDesk, Surroundings, slots_for
 
 _TICK_S = 0.02
 _SLOT_BYTES = 8192

@@ -1,4 +1,4 @@
-"""Children of a virtual supervisor: the real ``supervisor.tree`` starts, watches, restarts and kills them."""
+"""Children of a virtual supervisor: the real ``supervisor.processes`` starts, watches and restarts them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Protocol
 
 from arbshard.log import get_logger
 from arbshard.simulation.loop import VirtualLoop, VirtualProcess
-from supervisor.child import Child
-from supervisor.pulse import Pulse
+from supervisor.processes.child import Child
+from supervisor.processes.pulse import Pulse
 
 KILLED = -9
 

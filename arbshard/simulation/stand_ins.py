@@ -25,12 +25,12 @@ from arbshard.simulation.trace import Trace
 from arbshard.venues.registry import get_venue
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
-from supervisor.changes import Listing
 from supervisor.control import ControlDesk
-from supervisor.feeds import VenueFeed
-from supervisor.loads import LoadMeter
-from supervisor.markets import Markets
-from supervisor.shards import ShardDesk, Surroundings
+from supervisor.feeds.markets import Markets
+from supervisor.feeds.venue import VenueFeed
+from supervisor.shards.changes import Listing
+from supervisor.shards.desk import ShardDesk, Surroundings
+from supervisor.shards.loads import LoadMeter
 
 _LISTING_S = 0.3
 

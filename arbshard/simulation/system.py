@@ -20,11 +20,11 @@ from arbshard.simulation.loop import VirtualProcess
 from arbshard.simulation.risk import VirtualRisk
 from arbshard.simulation.stand_ins import VirtualControl, VirtualMarkets, VirtualShardDesk, World
 from arbshard.simulation.worker import Surroundings, VirtualWorker
-from supervisor.pulse import PagePulse
+from supervisor.processes.pulse import PagePulse
+from supervisor.processes.tree import Tree
+from supervisor.processes.watchdog import Watchdog
 from supervisor.rundir import write_whole
-from supervisor.shards import Surroundings as DeskSurroundings
-from supervisor.tree import Tree
-from supervisor.watchdog import Watchdog
+from supervisor.shards.desk import Surroundings as DeskSurroundings
 
 TICK_S = 0.19
 """The watchdog takes a pause of 200 ms for one of ours."""

@@ -24,7 +24,7 @@ from arbshard.simulation.settings import Settings
 from arbshard.worker.desk import Desk
 from arbshard.worker.fence import Fence
 from arbshard.worker.standing_orders import StandingOrders
-from supervisor.fanout import VenueFanout
+from supervisor.feeds.fanout import VenueFanout
 
 SEEDS = range(1, 7)
 

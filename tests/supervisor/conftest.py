@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.child import Child
+from supervisor.processes.child import Child
 
 
 @pytest.fixture

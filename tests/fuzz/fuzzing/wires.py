@@ -21,7 +21,7 @@ from arbshard.wire.sockets import open_socket
 from fuzzing import corpus
 from fuzzing import messages as made
 from fuzzing.target import Target, require
-from supervisor.fanout import VenueFanout
+from supervisor.feeds.fanout import VenueFanout
 
 _SEED = 7
 _WAIT_S = 5.0

@@ -17,7 +17,7 @@ from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.sim.exchanges import Exchanges
 from arbshard.venues.registry import get_venue
 from supervisor.exchanges import with_exchanges
-from supervisor.feeds import VenueFeed
+from supervisor.feeds.venue import VenueFeed
 
 MS = 1_000_000
 

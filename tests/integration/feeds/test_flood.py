@@ -17,7 +17,7 @@ from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier, ShardWaiter
 from arbshard.venues.registry import get_venue
 from arbshard.worker.feed import ShardFeed
-from supervisor.feeds import VenueFeed
+from supervisor.feeds.venue import VenueFeed
 
 pytestmark = pytest.mark.integration
 

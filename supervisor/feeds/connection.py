@@ -1,0 +1,293 @@
+"""A share of a venue's symbols on a connection of its own: begun again when it is lost, renewed before it ends.
+
+A loss is mended at once the first time, then with growing pauses. What is known to end (the venue's longest life, its
+notice of a shutdown) is renewed before: the successor is opened beside it, and the old one closed when every symbol
+has come on the new one. ``venue`` makes these and looks after them.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from enum import Enum
+from random import Random
+
+from arbshard.config import VenueConfig
+from arbshard.data.reconnect import Backoff
+from arbshard.errors import VenueUnavailable
+from arbshard.log import get_logger
+from arbshard.venues.base import ControlFrame, FrameKind
+from supervisor.feeds.link import Dial, Link
+from supervisor.feeds.silence import Cure, Silence
+
+_SWITCH_AFTER_NS = 10_000_000_000
+"""A successor takes over even if quiet symbols have not come on it."""
+_LOOK_S = 0.02
+"""How often a link on its way is looked at."""
+_IDLE_S = 3600.0
+
+
+class ConnectionState(Enum):
+    """Where a connection stands."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RENEWING = "renewing"
+    """Connected, and its successor is on the way."""
+    DOWN = "down"
+    """Waiting before the next try."""
+
+
+class _Going:
+    """A link, the task that runs it, and its own share in when it is renewed: not all are to be at once."""
+
+    def __init__(self, link: Link, task: "asyncio.Task[str]", margins: float) -> None:
+        self.link = link
+        self.task = task
+        self.margins = margins
+
+
+class Connection:
+    """One share. ``run`` until it is cancelled."""
+
+    def __init__(
+        self, name: str, dial: Dial, config: VenueConfig, symbols: Sequence[str], ticket: str
+    ) -> None:
+        """``name`` makes its pauses its own; ``ticket`` begins the names of its requests."""
+        self.name = name
+        self._dial = dial
+        self._symbols = dict.fromkeys(symbols)
+        self._random = Random(name)
+        self._backoff = Backoff(self._random)
+        self._renewals = Backoff(self._random)
+        rules = dial.venue.connection_rules
+        self._life_s = config.life_max_s or rules.life_max_s
+        self._margin_s = config.life_margin_s
+        self._ticket = ticket
+        self._links = 0
+        self._now: _Going | None = None
+        self._next: _Going | None = None
+        self._closing: list[asyncio.Task[str]] = []
+        self._wake = asyncio.Event()
+        self._renew_ns: int | None = None
+        self._not_before_ns = 0
+        """A successor that failed is not tried again before."""
+        self._is_down = False
+        self._silence = Silence(rules.silence, config.silence_s, dial.clock.monotonic_ns())
+        self._judged: Link | None = None
+        self.reconnects = 0
+        self.planned = 0
+        """Renewals before the end."""
+        self.garbage = 0
+        """Frames that were neither books nor anything the venue documents."""
+        self.refusals = 0
+        """Requests the venue refused."""
+        self.last_error = ""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What it carries."""
+        return tuple(self._symbols)
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where it stands."""
+        if self.is_up:
+            return ConnectionState.RENEWING if self._next is not None else ConnectionState.CONNECTED
+        return ConnectionState.DOWN if self._is_down else ConnectionState.CONNECTING
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a stream is open and all was asked for."""
+        return self._now is not None and self._now.link.subscribed_ns > 0
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether a book has come on the stream that stands."""
+        return self._now is not None and self._now.link.frames > 0
+
+    @property
+    def stalls(self) -> int:
+        """Silences found."""
+        return self._silence.stalls
+
+    @property
+    def quiet(self) -> tuple[str, ...]:
+        """Markets that nothing comes from."""
+        return self._silence.quiet
+
+    def line(self, now_ns: int) -> str:
+        """The connection in one line, for people."""
+        said = f"{self.name}: {self.state.value}"
+        if self._now is not None and self._now.link.opened_ns:
+            link = self._now.link
+            held_s = (now_ns - link.opened_ns) / 1e9
+            said += f" for {held_s:.0f} s, {len(self._symbols)} symbols, {link.frames} frames"
+            if link.refused:
+                said += f", refused: {link.refused}"
+        elif self.last_error:
+            said += f", {self.last_error}"
+        return said
+
+    async def run(self) -> None:
+        """Keep it up."""
+        while True:
+            held_ns = await self._hold()
+            pause_s = self._backoff.after_loss(held_ns)
+            self.reconnects += 1
+            self._is_down = True
+            get_logger().warning(
+                "connection lost", connection=self.name, why=self.last_error, again_in_s=round(pause_s, 2)
+            )
+            await asyncio.sleep(pause_s)
+            self._is_down = False
+
+    def change(self, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Carry other markets."""
+        added, removed = tuple(added), tuple(removed)
+        for symbol in removed:
+            self._symbols.pop(symbol, None)
+        self._symbols.update(dict.fromkeys(added))
+        for going in (self._now, self._next):
+            if going is not None:
+                going.link.change(added, removed)
+
+    def drop(self) -> None:
+        """Let go of the socket: it is of no use. ``run`` connects anew."""
+        if self._now is not None:
+            self._now.link.abort()
+
+    def renew(self) -> None:
+        """Open a successor now, and close the old one when that has taken over."""
+        self._renew_ns = self._dial.clock.monotonic_ns()
+        self._wake.set()
+
+    def look(self, now_ns: int) -> None:
+        """Judge its silence, a few times a second, and do what there is to do about it."""
+        if self._now is None or not self.is_up or self._next is not None:
+            return
+        link = self._now.link
+        if link is not self._judged:
+            self._judged = link
+            self._silence.begin(now_ns)
+        for cure, symbols in self._silence.look(link.frames, link.heard(), now_ns):
+            some = ", ".join(symbols[:5])
+            get_logger().warning("silence", connection=self.name, cure=cure.value, symbols=some)
+            if cure is Cure.RECONNECT:
+                link.abort("connected, and nothing came")
+            elif cure is Cure.RESUBSCRIBE:
+                link.ask_again(symbols)
+            else:
+                self.renew()
+
+    async def _hold(self) -> int:
+        """Open a stream and renew it in time, until the last one is lost; how long that one had held, in ns."""
+        now = self._now = self._begin()
+        self._renew_ns = None
+        try:
+            while True:
+                await self._sleep(now)
+                self._see_to_successor(now)
+                if self._now is not now:
+                    now = self._now
+                elif now.task.done():
+                    held_ns = self._end_of(now)
+                    if self._next is None:
+                        return held_ns
+                    self.reconnects += 1  # the successor is there already, though it may have to catch up
+                    now = self._take_over(self._next)
+        finally:
+            await self._close_all()
+
+    def _see_to_successor(self, now: _Going) -> None:
+        """Begin it when it is time, let it take over when it is ready, begin it anew when it failed."""
+        now_ns = self._dial.clock.monotonic_ns()
+        coming = self._next
+        if coming is None:
+            if not now.task.done() and self._due_in_ns(now, now_ns) <= 0:
+                self._next = self._begin()
+        elif coming.task.done():
+            self._end_of(coming)
+            self._next = None
+            self._not_before_ns = now_ns + int(max(self._renewals.after_loss(0), _LOOK_S) * 1e9)
+            self._renew_ns = self._renew_ns or now_ns
+        elif self._is_ready(coming.link, now_ns):
+            self._take_over(coming)
+            self._renewals.succeeded()
+            self.planned += 1
+            get_logger().info("connection renewed", connection=self.name)
+            now.task.cancel()  # its intake is shut before its socket is
+            self._closing.append(now.task)
+
+    def _is_ready(self, link: Link, now_ns: int) -> bool:
+        return link.subscribed_ns > 0 and (link.has_all() or now_ns - link.subscribed_ns >= _SWITCH_AFTER_NS)
+
+    def _due_in_ns(self, now: _Going, now_ns: int) -> int:
+        """How long until a successor is to be opened; 0 or less: now."""
+        dues = [] if self._renew_ns is None else [self._renew_ns]
+        if self._life_s and now.link.opened_ns:
+            margin_s = min(self._margin_s * now.margins, self._life_s / 2)
+            dues.append(now.link.opened_ns + int((self._life_s - margin_s) * 1e9))
+        return max(min(dues), self._not_before_ns) - now_ns if dues else int(_IDLE_S * 1e9)
+
+    def _take_over(self, successor: _Going) -> _Going:
+        self._now, self._next = successor, None
+        self._renew_ns = None
+        return successor
+
+    def _begin(self) -> _Going:
+        self._links += 1
+        link = Link(self._dial, self._symbols, f"{self._ticket}-{self._links}", self._on_control)
+        task = asyncio.create_task(link.run(), name=f"{self.name}-{self._links}")
+        task.add_done_callback(lambda _: self._wake.set())
+        return _Going(link, task, self._random.uniform(1.0, 1.5))
+
+    def _end_of(self, going: _Going) -> int:
+        """How long it had held, ns. Raises what was a defect of ours."""
+        going.link.intake.close()
+        try:
+            why = going.task.result()
+        except VenueUnavailable as error:
+            why = str(error)
+        self.last_error = why
+        opened_ns = going.link.opened_ns
+        return self._dial.clock.monotonic_ns() - opened_ns if opened_ns else 0
+
+    async def _sleep(self, now: _Going) -> None:
+        """Until something ends or is wanted, or it is time to look."""
+        timeout_s = _LOOK_S
+        if self._next is None and now.link.opened_ns:
+            now_ns = self._dial.clock.monotonic_ns()
+            timeout_s = min(max(self._due_in_ns(now, now_ns) / 1e9, _LOOK_S), _IDLE_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        self._wake.clear()
+        for task in [task for task in self._closing if task.done()]:
+            self._closing.remove(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                get_logger().warning("a renewed connection ended badly", connection=self.name, why=str(error))
+
+    async def _close_all(self) -> None:
+        going = [one for one in (self._now, self._next) if one is not None]
+        self._now = self._next = None
+        tasks = [*self._closing, *(one.task for one in going)]
+        self._closing = []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for one in going:
+            one.link.intake.close()
+
+    def _on_control(self, link: Link, control: ControlFrame) -> None:
+        if control.kind is FrameKind.GARBAGE:
+            self.garbage += 1
+        elif control.kind is FrameKind.ERROR:
+            self.refusals += 1
+            self.last_error = f"refused: {control.detail}"
+            get_logger().error("the venue refused a request", connection=self.name, said=control.detail)
+        elif control.kind is FrameKind.SHUTDOWN:
+            get_logger().warning("the venue announced the end of a connection", connection=self.name)
+            if self._now is not None and link is self._now.link:
+                self.renew()
+            elif self._next is not None and link is self._next.link:
+                link.abort()

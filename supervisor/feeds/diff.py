@@ -1,0 +1,226 @@
+"""Books kept from their changes: ``DiffBooks`` stands between a venue's differential streams and the fan-out.
+
+Each event is decoded here, so a frame costs the supervisor some thirty times as much as a partial book that is only
+passed on. A gap darkens its market alone until a snapshot over REST has closed it; snapshots are asked for one at a
+time. Streams of two connections feed one book, as an event that it has seen is ignored.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from random import Random
+
+from arbshard.clock import Clock
+from arbshard.data.http import Fetch
+from arbshard.data.reconnect import Backoff
+from arbshard.errors import FrameError, VenueUnavailable
+from arbshard.log import get_logger
+from arbshard.venues.binance_diff import LEVELS, SNAPSHOT_EVERY_S, BinanceDiff, book_frame, snapshot_path
+from arbshard.venues.diff_book import DiffBook, Outcome, decode_snapshot, decode_update
+from supervisor.feeds.fanout import Lane, OnControl, VenueFanout
+from supervisor.feeds.pacing import Spacing
+
+_WAIT_S = 3600.0
+_LOST = (Outcome.GAP, Outcome.CROSSED, Outcome.FULL)
+
+
+class _Kept:
+    """One market's book."""
+
+    def __init__(self) -> None:
+        self.book = DiffBook()
+        self.received_ns = 0
+        """When the newest event came."""
+        self.lanes: set[DiffLane] = set()
+        self.was_whole = False
+
+
+class DiffBooks:
+    """All books of a venue that are kept here. ``run`` fetches snapshots until it is cancelled."""
+
+    def __init__(self, fanout: VenueFanout, rest_url: str, fetch: Fetch, clock: Clock) -> None:
+        self._fanout = fanout
+        self._rest_url = rest_url
+        self._fetch = fetch
+        self._clock = clock
+        self._venue = BinanceDiff()
+        self._out: Lane = fanout.lane(lambda _: None)
+        self._kept: dict[str, _Kept] = {}
+        self._waiting: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        self.resyncs = 0
+        """Books that had to be made anew."""
+        self.bad = 0
+        """Events that could not be read."""
+        self.duplicates = 0
+        """Events that a book had seen."""
+        self.last_error = ""
+
+    @property
+    def waiting(self) -> int:
+        """Books without a snapshot."""
+        return len(self._waiting)
+
+    def lane(self, on_control: OnControl) -> "DiffLane":
+        """A way in for one stream."""
+        return DiffLane(self, on_control, self._venue)
+
+    def attach(self, lane: "DiffLane", symbols: Iterable[str]) -> None:
+        """``lane`` is going to bring the changes of ``symbols``."""
+        for symbol in symbols:
+            kept = self._kept.setdefault(symbol, _Kept())
+            if not kept.lanes:
+                self._out.attach([symbol])
+            kept.lanes.add(lane)
+
+    def detach(self, lane: "DiffLane", symbols: Iterable[str]) -> None:
+        """``lane`` brings them no longer."""
+        for symbol in symbols:
+            kept = self._kept.get(symbol)
+            if kept is not None and lane in kept.lanes:
+                kept.lanes.discard(lane)
+                if not kept.lanes:
+                    self._forget(symbol)
+
+    def remove(self, symbols: Iterable[str]) -> None:
+        """These markets are carried no longer."""
+        for symbol in symbols:
+            if symbol in self._kept:
+                self._forget(symbol)
+
+    def take(self, symbol: str, frame: bytes, received_ns: int) -> None:
+        """One event of one market."""
+        kept = self._kept.get(symbol)
+        if kept is None:
+            return
+        try:
+            outcome = kept.book.apply_event(decode_update(frame))
+        except FrameError as error:  # the gap it leaves is found with the next one
+            self.bad += 1
+            self.last_error = f"{symbol}: {error}"
+            return
+        if outcome is Outcome.IGNORED:
+            self.duplicates += 1
+            return
+        kept.received_ns = received_ns
+        self._follow(symbol, kept, outcome, received_ns)
+
+    async def run(self) -> None:
+        """Fetch what is waited for, one at a time, no faster than the venue allows."""
+        spacing = Spacing(SNAPSHOT_EVERY_S)
+        backoff = Backoff(Random(self._fanout.venue.name))
+        while True:
+            if not self._waiting:
+                self._wake.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_WAIT_S):
+                        await self._wake.wait()
+                continue
+            await asyncio.sleep(spacing.reserve(self._clock.monotonic_ns()) / 1e9)
+            symbol = next(iter(self._waiting), None)
+            if symbol is None:
+                continue
+            pause_s = await self._sync(symbol)
+            if pause_s is None:
+                backoff.succeeded()
+                continue
+            if symbol in self._waiting:  # the others are not to wait for this one
+                self._waiting[symbol] = self._waiting.pop(symbol)
+            await asyncio.sleep(max(pause_s, backoff.after_loss(0)))
+
+    def close(self) -> None:
+        """Pass nothing on any more."""
+        self._out.close()
+
+    async def _sync(self, symbol: str) -> float | None:
+        """Fetch one snapshot; None if it was one, else how long to pause at least, in seconds."""
+        asked_ns = self._clock.monotonic_ns()
+        try:
+            answer = await self._fetch(self._rest_url + snapshot_path(symbol))
+            if answer.status != 200:
+                self._failed(symbol, f"HTTP {answer.status}")
+                return answer.pause_s
+            kept = self._kept.get(symbol)
+            if kept is None:
+                return None
+            outcome = kept.book.apply_snapshot(decode_snapshot(answer.body))
+        except (VenueUnavailable, FrameError) as error:
+            self._failed(symbol, str(error))
+            return 0.0
+        if outcome is Outcome.STALE:
+            return 0.0
+        self._follow(symbol, kept, outcome, max(asked_ns, kept.received_ns))
+        return None
+
+    def _follow(self, symbol: str, kept: _Kept, outcome: Outcome, received_ns: int) -> None:
+        """Pass a book on that is whole; have one mended that is not."""
+        last_id = kept.book.last_id
+        if last_id is None:
+            if outcome in _LOST and kept.was_whole:
+                kept.was_whole = False
+                self.resyncs += 1
+                get_logger().warning("book lost", symbol=symbol, why=outcome.value)
+            self._out.falter([symbol])
+            self._waiting[symbol] = None
+            self._wake.set()
+            return
+        kept.was_whole = True
+        self._waiting.pop(symbol, None)
+        bids, asks = kept.book.top(LEVELS)
+        if bids and asks:
+            self._out(book_frame(symbol, last_id, bids, asks), received_ns)
+        else:
+            self._out.falter([symbol])
+
+    def _forget(self, symbol: str) -> None:
+        del self._kept[symbol]
+        self._waiting.pop(symbol, None)
+        self._out.detach([symbol])
+
+    def _failed(self, symbol: str, why: str) -> None:
+        self.last_error = f"no snapshot of {symbol}: {why}"
+        get_logger().warning("no snapshot", symbol=symbol, why=why)
+
+
+class DiffLane:
+    """One stream of changes. Implements ``link.Intake``."""
+
+    def __init__(self, books: DiffBooks, on_control: OnControl, venue: BinanceDiff) -> None:
+        self._books = books
+        self._on_control = on_control
+        self._venue = venue
+        self._tally: dict[str, int] = {}
+        self._closed = False
+        self.frames = 0
+
+    def __call__(self, frame: bytes, received_ns: int) -> None:
+        """Take in one event."""
+        if self._closed:
+            return
+        self.frames += 1
+        symbol = self._venue.route(frame)
+        if symbol is None:
+            self._on_control(self._venue.classify(frame))
+        elif symbol in self._tally:
+            self._tally[symbol] += 1
+            self._books.take(symbol, frame, received_ns)
+
+    def attach(self, symbols: Iterable[str]) -> None:
+        """See ``link.Intake``."""
+        new = [symbol for symbol in symbols if symbol not in self._tally]
+        self._tally.update(dict.fromkeys(new, 0))
+        self._books.attach(self, new)
+
+    def detach(self, symbols: Iterable[str]) -> None:
+        """See ``link.Intake``."""
+        gone = [symbol for symbol in symbols if self._tally.pop(symbol, None) is not None]
+        self._books.detach(self, gone)
+
+    def heard(self, symbol: str) -> int:
+        """See ``link.Intake``."""
+        return self._tally.get(symbol, 0)
+
+    def close(self) -> None:
+        """See ``link.Intake``."""
+        self._closed = True
+        self.detach(tuple(self._tally))

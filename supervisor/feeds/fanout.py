@@ -1,0 +1,340 @@
+"""The way of a frame: route it, put it into its slot, tell the shards it belongs to. The supervisor's hot path.
+
+No book is decoded here; that is the worker's, and only for the newest frame of a slot. Each connection writes through
+a ``Lane`` of its own. Where two lanes carry one market, ``contest`` decides between them; where there is one, that
+costs nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from arbshard.errors import FrameError
+from arbshard.model.universe import Universe
+from arbshard.shm.doorbell import ShardNotifier
+from arbshard.venues.base import ControlFrame, Venue
+from arbshard.wire.bus import Publisher
+from supervisor.feeds.contest import Contest
+
+Target = tuple[int, tuple[Callable[[int], None], ...], tuple[bytes, ...]]
+"""Slot, the shards' rings, and their topics on the bus."""
+
+OnControl = Callable[[ControlFrame], None]
+Peek = Callable[[int], bytes | None]
+"""The frame that stands in a slot."""
+
+
+class Slots(Protocol):
+    """Where frames are put: ``shm.books.BooksWriter``."""
+
+    def write(self, slot: int, frame: bytes, received_ns: int, /) -> None:
+        """Replace the slot's frame. Raises ``FrameError``."""
+        ...
+
+    def set_live(self, slot: int, live: bool) -> None:
+        """Say whether anything still brings this market."""
+        ...
+
+    def sequence(self, slot: int) -> int:
+        """Grows with every change of the slot."""
+        ...
+
+
+class VenueFanout:
+    """One venue's markets: where each goes, and which lanes bring it."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        targets: Mapping[str, tuple[int, tuple[int, ...]]],
+        books: Slots,
+        notifiers: Sequence[ShardNotifier],
+        bus: Publisher,
+        on_control: OnControl,
+        peek: Peek | None = None,
+    ) -> None:
+        """``targets``: symbol → (slot, shards). ``peek`` looks into a slot; only asked when a second lane begins."""
+        self.venue = venue
+        self.books = books
+        self.bus = bus
+        self._notifiers = notifiers
+        self._peek = peek
+        self._all: dict[str, Target] = {}
+        self.targets: dict[str, Target] = {}
+        """Of the markets that one lane may write as it pleases."""
+        self.dark: set[int] = set()
+        """Slots without a frame since their connection came up."""
+        self._contests: dict[str, Contest[Lane]] = {}
+        self._lanes: dict[str, list[Lane]] = {}
+        self._gone: set[str] = set()
+        """Taken out; what still comes of them until the venue has noticed is no fault."""
+        self._flips: dict[int, int] = {}
+        """Changes of a slot that were no frames."""
+        self._ended_frames = 0
+        self._open: set[Lane] = set()
+        self.refused = 0
+        """Frames no slot took: too long, empty, or of a market nobody asked for."""
+        self.duplicates = 0
+        """Frames that another lane had brought before."""
+        self.late = 0
+        """Frames of markets just taken out, or of lanes just closed."""
+        self.add(targets)
+        self._own = self.lane(on_control)
+
+    @property
+    def frames(self) -> int:
+        """Received on all lanes."""
+        return self._ended_frames + sum(lane.frames for lane in self._open)
+
+    def __call__(self, frame: bytes, received_ns: int) -> None:
+        """Take in one frame, for those with a single connection."""
+        self._own(frame, received_ns)
+
+    def lane(self, on_control: OnControl) -> "Lane":
+        """A way in, to be closed at its end."""
+        lane = Lane(self, on_control)
+        self._open.add(lane)
+        return lane
+
+    def attach(self, lane: "Lane", symbols: Iterable[str]) -> None:
+        """``lane`` is going to bring ``symbols``, perhaps as a second one."""
+        for symbol in symbols:
+            lanes = self._lanes[symbol]
+            if lane in lanes:
+                continue
+            if lanes:
+                self._contend(symbol, lanes[0])
+            lanes.append(lane)
+            if len(lanes) > 1:
+                lane.tally[symbol] = lane.before[symbol] = 0
+            else:
+                lane.before[symbol] = -self.writes(symbol)
+
+    def detach(self, lane: "Lane", symbols: Iterable[str]) -> None:
+        """``lane`` brings ``symbols`` no longer: those that no other brings are not live until a new frame comes."""
+        lost = []
+        for symbol in symbols:
+            lanes = self._lanes.get(symbol, [])
+            if lane not in lanes:
+                continue
+            lanes.remove(lane)
+            if symbol in self._contests:
+                self._contests[symbol].leave(lane)
+            if not lanes:
+                self._settle(symbol)
+                lost.append(symbol)
+        self.lose(lost)
+
+    def close(self, lane: "Lane") -> None:
+        """Nothing comes in through ``lane`` any more."""
+        if lane in self._open:
+            self.detach(lane, [symbol for symbol, lanes in self._lanes.items() if lane in lanes])
+            self._open.discard(lane)
+            self._ended_frames += lane.frames
+            lane.shut()
+
+    def falter(self, lane: "Lane", symbols: Iterable[str]) -> None:
+        """What ``lane`` said of ``symbols`` is not to be relied on; others may bring them."""
+        self.lose(
+            symbol for symbol in symbols if self._lanes.get(symbol) == [lane] and not self.is_dark(symbol)
+        )
+
+    def is_contested(self, symbol: str) -> bool:
+        """Whether more than one lane brings ``symbol``, or the one that is left has yet to catch up."""
+        return symbol in self._contests
+
+    def writes(self, symbol: str) -> int:
+        """Frames put into the market's slot."""
+        slot = self._all[symbol][0]
+        return self.books.sequence(slot) // 2 - self._flips.get(slot, 0)
+
+    def is_dark(self, symbol: str) -> bool:
+        """Whether no frame has come since its connection came up."""
+        return self._all[symbol][0] in self.dark
+
+    def slot_of(self, symbol: str) -> int:
+        """The slot of a market."""
+        return self._all[symbol][0]
+
+    def add(self, targets: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
+        """Take these markets in."""
+        for symbol, (slot, shards) in targets.items():
+            assert symbol not in self._all, symbol
+            target = self._target(slot, shards)
+            self._all[symbol] = self.targets[symbol] = target
+            self._lanes[symbol] = []
+            self._gone.discard(symbol)
+            self.dark.add(slot)
+
+    def remove(self, symbols: Iterable[str]) -> None:
+        """Take these markets out: their slots are not live and may be given to others."""
+        for symbol in symbols:
+            self.lose([symbol])
+            self._settle(symbol)
+            for lane in self._lanes[symbol]:
+                del lane.before[symbol]
+            self.dark.discard(self._all[symbol][0])
+            del self._all[symbol], self.targets[symbol], self._lanes[symbol]
+            self._gone.add(symbol)
+
+    def retarget(self, symbol: str, shards: tuple[int, ...]) -> None:
+        """From the next frame on ``symbol`` belongs to ``shards``."""
+        target = self._all[symbol] = self._target(self._all[symbol][0], shards)
+        if symbol in self.targets:
+            self.targets[symbol] = target
+
+    def lose(self, symbols: Iterable[str]) -> None:
+        """Nothing brings ``symbols`` any more: their books are not live until a new frame comes."""
+        for symbol in symbols:
+            slot, pushes, _ = self._all[symbol]
+            self.dark.add(slot)
+            self._set_live(slot, live=False)
+            for push in pushes:
+                push(slot)
+
+    def admit(self, lane: "Lane", symbol: str, frame: bytes, received_ns: int) -> Target | None:
+        """Where a frame goes of a market that is not one lane's alone; None for nowhere, counted."""
+        contest = self._contests.get(symbol)
+        if contest is None or lane not in self._lanes[symbol]:
+            if symbol in self._gone or lane not in self._open:
+                self.late += 1
+            else:
+                self.refused += 1
+            return None
+        lane.tally[symbol] += 1
+        mark = self.venue.mark(frame)
+        if mark is None:  # of two, a frame without age cannot be said to be the newer one
+            self.refused += 1
+            return None
+        if not contest.wins(lane, mark, received_ns):
+            self.duplicates += 1
+            return None
+        if len(self._lanes[symbol]) == 1:  # the last one left has caught up
+            self._settle(symbol)
+        return self._all[symbol]
+
+    def light(self, slot: int) -> None:
+        """The first frame has come."""
+        self.dark.discard(slot)
+        self._set_live(slot, live=True)
+
+    def _set_live(self, slot: int, *, live: bool) -> None:
+        self._flips[slot] = self._flips.get(slot, 0) + 1
+        self.books.set_live(slot, live=live)
+
+    def _contend(self, symbol: str, first: "Lane") -> None:
+        if symbol in self._contests:
+            return
+        slot = self._all[symbol][0]
+        found = self._peek(slot) if self._peek is not None and slot not in self.dark else None
+        self._contests[symbol] = Contest(first, self.venue.mark(found) if found else None)
+        del self.targets[symbol]
+        first.before[symbol] += self.writes(symbol)
+        first.tally[symbol] = 0
+
+    def _settle(self, symbol: str) -> None:
+        """One lane is left, or none: its frames are looked at no longer."""
+        if self._contests.pop(symbol, None) is not None:
+            self.targets[symbol] = self._all[symbol]
+            for lane in self._lanes[symbol]:
+                lane.before[symbol] += lane.tally.pop(symbol) - self.writes(symbol)
+
+    def _target(self, slot: int, shards: tuple[int, ...]) -> Target:
+        return (
+            slot,
+            tuple(self._notifiers[shard].push for shard in shards),
+            tuple(b"book.%d." % shard for shard in shards),
+        )
+
+
+class Lane:
+    """One connection's way into the slots. Calling it takes in a frame."""
+
+    def __init__(self, fanout: VenueFanout, on_control: OnControl) -> None:
+        self._route = fanout.venue.route
+        self._classify = fanout.venue.classify
+        self._on_control = on_control
+        self._write = fanout.books.write
+        self._bus = fanout.bus
+        self._wanted = fanout.bus.wanted
+        self._targets: Mapping[str, Target] = fanout.targets
+        self._dark = fanout.dark
+        self._fanout = fanout
+        self.frames = 0
+        self.tally: dict[str, int] = {}
+        """Frames of the markets that others bring too."""
+        self.before: dict[str, int] = {}
+        """What makes ``heard`` count from 0, whoever wrote to the slot before."""
+
+    def __call__(self, frame: bytes, received_ns: int) -> None:
+        """Take in one frame."""
+        self.frames += 1
+        symbol = self._route(frame)
+        if symbol is None:
+            self._on_control(self._classify(frame))
+            return
+        target = self._targets.get(symbol)
+        if target is None:
+            target = self._fanout.admit(self, symbol, frame, received_ns)
+            if target is None:
+                return
+        slot, pushes, topics = target
+        try:
+            self._write(slot, frame, received_ns)
+        except FrameError:
+            self._fanout.refused += 1
+            return
+        if slot in self._dark:  # only now: what stood there before must not come back to life
+            self._fanout.light(slot)
+        for push in pushes:
+            push(slot)
+        for topic in topics:
+            if self._wanted(topic):
+                self._bus.publish(topic, (slot.to_bytes(4, "little"), frame))
+
+    def attach(self, symbols: Iterable[str]) -> None:
+        """It is going to bring ``symbols``."""
+        self._fanout.attach(self, symbols)
+
+    def detach(self, symbols: Iterable[str]) -> None:
+        """It brings ``symbols`` no longer."""
+        self._fanout.detach(self, symbols)
+
+    def falter(self, symbols: Iterable[str]) -> None:
+        """What it said of ``symbols`` is not to be relied on."""
+        self._fanout.falter(self, symbols)
+
+    def heard(self, symbol: str) -> int:
+        """Frames it has brought of a market it is attached to."""
+        if self._fanout.is_contested(symbol):
+            return self.before[symbol] + self.tally[symbol]
+        return self.before[symbol] + self._fanout.writes(symbol)
+
+    def close(self) -> None:
+        """It brings nothing any more."""
+        self._fanout.close(self)
+
+    def shut(self) -> None:
+        """What is still read from the socket goes nowhere."""
+        self._targets = {}
+        self._on_control = _ignore
+
+
+def _ignore(_: ControlFrame) -> None:
+    """Said on a connection that we have left."""
+
+
+def targets_of(universe: Universe, venue: str) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Symbol → (slot, shards) of one venue's markets; the FX market goes to every shard.
+
+    A pair that is in no shard goes to none; its slot is written all the same.
+    """
+    owners = universe.owners()
+    targets: dict[str, tuple[int, tuple[int, ...]]] = {}
+    for pair in universe.pairs:
+        shards = (owners[pair.base],) if pair.base in owners else ()
+        for leg in (pair.home, pair.away):
+            if leg.market.venue == venue:
+                targets[leg.market.symbol] = (leg.slot, shards)
+    if universe.fx.market.venue == venue:
+        targets[universe.fx.market.symbol] = (universe.fx.slot, tuple(range(len(universe.shards))))
+    return targets

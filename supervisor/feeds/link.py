@@ -1,0 +1,244 @@
+"""One WebSocket stream of a connection, from opening to its end: open, subscribe, follow changes, until it is over.
+
+``Connection`` keeps one going, and two while it renews it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import NamedTuple, Protocol
+
+from arbshard.clock import Clock
+from arbshard.data.stream import OPEN_TIMEOUT_S, Opener, Receiver, Stream, Target
+from arbshard.errors import VenueUnavailable
+from arbshard.venues.base import ControlFrame, FrameKind, Venue
+from supervisor.feeds.pacing import Bucket, Spacing
+
+_SEND_TIMEOUT_S = 5.0
+_GATHER_S = 0.05
+"""Changes that come together go out together."""
+_FIRST_RETRY_S = 1.0
+_RETRY_MAX_S = 60.0
+"""What the venue refused is asked for again."""
+
+
+class Intake(Protocol):
+    """Where a stream's frames go: ``fanout.Lane``, or ``diff.DiffLane`` where the book is kept here."""
+
+    frames: int
+
+    def __call__(self, frame: bytes, received_ns: int) -> None:
+        """Take in one frame."""
+        ...
+
+    def attach(self, symbols: Iterable[str]) -> None:
+        """These are going to come."""
+        ...
+
+    def detach(self, symbols: Iterable[str]) -> None:
+        """These come no longer."""
+        ...
+
+    def heard(self, symbol: str) -> int:
+        """Frames it has brought of a market it is attached to."""
+        ...
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        ...
+
+
+MakeIntake = Callable[[Callable[[ControlFrame], None]], Intake]
+
+
+class Dial(NamedTuple):
+    """What all streams of a venue are opened with."""
+
+    venue: Venue
+    depth: int
+    target: Target
+    clock: Clock
+    opener: Opener
+    receiver: Receiver
+    connects: Bucket
+    """Shared by all connections of the venue."""
+    intake: MakeIntake
+
+
+class Link:
+    """One stream. ``run`` once; ``change``, ``ask_again`` and ``abort`` meanwhile."""
+
+    def __init__(
+        self,
+        dial: Dial,
+        symbols: Iterable[str],
+        ticket: str,
+        on_control: Callable[["Link", ControlFrame], None],
+    ) -> None:
+        """``on_control`` is told what is no book; ``ticket`` begins the names of its requests."""
+        self._dial = dial
+        self._venue = dial.venue
+        self._symbols = dict.fromkeys(symbols)
+        self._ticket = ticket
+        self._tickets = 0
+        self._told = on_control
+        self._stream: Stream | None = None
+        self._spacing = Spacing(dial.venue.connection_rules.message_gap_s)
+        self._added: dict[str, None] = {}
+        self._removed: dict[str, None] = {}
+        self._changed = asyncio.Event()
+        self._why = ""
+        self._refusals = 0
+        self._controls = 0
+        self.intake = dial.intake(self._on_control)
+        self.opened_ns = 0
+        """When it was open; 0 before."""
+        self.subscribed_ns = 0
+        """When all was asked for; 0 before."""
+        self.refused = ""
+        """What the venue last refused; empty once books have come since."""
+
+    @property
+    def frames(self) -> int:
+        """Books it has brought."""
+        return self.intake.frames - self._controls
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What it carries."""
+        return tuple(self._symbols)
+
+    def heard(self) -> dict[str, int]:
+        """Frames by market."""
+        return {symbol: self.intake.heard(symbol) for symbol in self._symbols}
+
+    def has_all(self) -> bool:
+        """Whether every market has come at least once."""
+        return all(self.intake.heard(symbol) for symbol in self._symbols)
+
+    async def run(self) -> str:
+        """Until it is over; why it ended. Raises ``VenueUnavailable``, and what the taker of frames raised."""
+        try:
+            await self._wait_turn()
+            async with AsyncExitStack() as stack:
+                try:
+                    async with asyncio.timeout(OPEN_TIMEOUT_S + 1.0):
+                        stream = await stack.enter_async_context(
+                            self._dial.opener(
+                                self._dial.target,
+                                self.intake,
+                                self._dial.clock.monotonic_ns,
+                                self._dial.receiver,
+                            )
+                        )
+                except TimeoutError:
+                    raise VenueUnavailable("no connection in time") from None
+                # First of all on the way out: what comes while the socket is closed goes nowhere.
+                stack.callback(self.intake.close)
+                self._stream = stream
+                self.opened_ns = self._dial.clock.monotonic_ns()
+                self.intake.attach(self._symbols)
+                said = await self._serve(stream)
+                return self._why or said
+        finally:
+            self._stream = None
+            self.intake.close()
+
+    def change(self, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Carry other markets, as soon as the venue may be told."""
+        for symbol in removed:
+            self._symbols.pop(symbol, None)
+            self._added.pop(symbol, None)
+            self._removed[symbol] = None
+            self.intake.detach((symbol,))
+        for symbol in added:
+            self._symbols[symbol] = None
+            self._removed.pop(symbol, None)
+            self._added[symbol] = None
+        if self._stream is not None:
+            self.intake.attach(self._symbols)
+        self._changed.set()
+
+    def ask_again(self, symbols: Iterable[str]) -> None:
+        """Subscribe anew to markets it carries already."""
+        self._added.update((symbol, None) for symbol in symbols if symbol in self._symbols)
+        self._changed.set()
+
+    def abort(self, why: str = "") -> None:
+        """Let go of the socket at once; ``run`` then says ``why``."""
+        self._why = self._why or why
+        if self._stream is not None:
+            self._stream.abort()
+
+    async def _serve(self, stream: Stream) -> str:
+        """Both until one ends: the stream, and what is asked of it."""
+        over = asyncio.create_task(stream.until_over())
+        asking = asyncio.create_task(self._keep_asking(stream))
+        tasks = {over, asking}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done() and not over.done():
+                await asking  # raises: a message could not be sent
+            return await over
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_asking(self, stream: Stream) -> None:
+        self._added.clear()
+        self._removed.clear()
+        await self._send(
+            stream, self._venue.subscribe_messages(self.symbols, self._dial.depth, self._next_ticket())
+        )
+        self.subscribed_ns = self._dial.clock.monotonic_ns()
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(_GATHER_S)
+            self._changed.clear()
+            added, removed = tuple(self._added), tuple(self._removed)
+            self._added.clear()
+            self._removed.clear()
+            if self._symbols and (added or removed):
+                await self._send(
+                    stream,
+                    self._venue.change_messages(
+                        self.symbols, added, removed, self._dial.depth, self._next_ticket()
+                    ),
+                )
+
+    async def _send(self, stream: Stream, messages: Iterable[str]) -> None:
+        for message in messages:
+            wait_ns = self._spacing.reserve(self._dial.clock.monotonic_ns())
+            if wait_ns:
+                await asyncio.sleep(wait_ns / 1e9)
+            try:
+                async with asyncio.timeout(_SEND_TIMEOUT_S):
+                    await stream.send(message)
+            except TimeoutError:
+                raise VenueUnavailable("a message could not be sent in time") from None
+
+    async def _wait_turn(self) -> None:
+        wait_ns = self._dial.connects.reserve(self._dial.clock.monotonic_ns())
+        if wait_ns:
+            await asyncio.sleep(wait_ns / 1e9)
+
+    def _next_ticket(self) -> str:
+        self._tickets += 1
+        return f"{self._ticket}-{self._tickets}"
+
+    def _on_control(self, control: ControlFrame) -> None:
+        self._controls += 1
+        if control.kind is FrameKind.ERROR:
+            self.refused = control.detail
+            pause_s = min(_FIRST_RETRY_S * 2.0 ** min(self._refusals, 16), _RETRY_MAX_S)
+            self._refusals += 1
+            asyncio.get_running_loop().call_later(pause_s, self._ask_all_again)
+        self._told(self, control)
+
+    def _ask_all_again(self) -> None:
+        """What was refused is not known for sure: ask for all that has not come."""
+        if self._stream is not None:
+            missing = [symbol for symbol in self._symbols if not self.intake.heard(symbol)]
+            self.refused = self.refused if missing else ""
+            self.ask_again(missing)

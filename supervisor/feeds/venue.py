@@ -1,0 +1,319 @@
+"""All feeds of one venue: connections that share its symbols out, and REST while they are down."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from arbshard.clock import Clock
+from arbshard.config import VenueConfig
+from arbshard.data.http import Fetch, HttpFetch
+from arbshard.data.stream import Opener, Receiver, Target, open_stream
+from arbshard.errors import FeedFailed, UsageError
+from arbshard.log import get_logger
+from arbshard.model.notes import FeedState, VenueNote
+from arbshard.model.universe import Universe
+from arbshard.shm.books import BooksReader, BooksWriter
+from arbshard.shm.doorbell import ShardNotifier
+from arbshard.venues.base import ControlFrame, Venue
+from arbshard.venues.binance_diff import BinanceDiff
+from arbshard.wire.bus import Publisher
+from supervisor.feeds.connection import Connection
+from supervisor.feeds.diff import DiffBooks
+from supervisor.feeds.fallback import RestSource
+from supervisor.feeds.fanout import VenueFanout, targets_of
+from supervisor.feeds.link import Dial
+from supervisor.feeds.pacing import Bucket
+from supervisor.feeds.share import Share, close_all
+
+STALE_NS = 5_000_000_000
+"""Connected, but nothing heard for this long."""
+_LOOK_S = 0.5
+"""How often silence is judged."""
+_QUIET_SHOWN = 10
+_LINES_SHOWN = 16
+
+
+class VenueFeed:
+    """One venue's connections, from ``start`` to ``stop``."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        config: VenueConfig,
+        universe: Universe,
+        books: BooksWriter,
+        notifiers: Sequence[ShardNotifier],
+        bus: Publisher,
+        clock: Clock,
+        receiver: Receiver = "auto",
+        opener: Opener = open_stream,
+        *,
+        data_source: Literal["ws", "rest"] = "ws",
+        fetch: Fetch | None = None,
+        alert: Callable[[str], None] | None = None,
+    ) -> None:
+        """``opener`` and ``fetch`` are the ways out, over sockets unless there are others.
+
+        Raises ``UsageError`` for a stream that the venue does not have.
+        """
+        if config.stream == "diff" and venue.name != "binance":
+            raise UsageError(f'venues.{venue.name}.stream = "diff": only binance has such a stream')
+        self.name = venue.name
+        self._config = config
+        self._clock = clock
+        self._bus = bus
+        self._alert = alert
+        self._only_rest = data_source == "rest"
+        self._http = HttpFetch(config.ca_file)
+        self._fetch: Fetch = fetch or self._http
+        self._peek = _Peek(books)
+        targets = targets_of(universe, venue.name)
+        self._fanout = VenueFanout(venue, targets, books, notifiers, bus, self._on_stray_control, self._peek)
+        self._rest = RestSource(self._fanout, config.rest_url, config.depth, clock, self._fetch)
+        self._diff: DiffBooks | None = None
+        if config.stream == "diff":
+            self._diff = DiffBooks(self._fanout, config.rest_url, self._fetch, clock)
+        rules = venue.connection_rules
+        self._dial = Dial(
+            venue=BinanceDiff() if self._diff is not None else venue,
+            depth=config.depth,
+            target=Target(
+                venue.ws_address(config.ws_url),
+                rules.ping_interval_s,
+                tls=ssl.create_default_context(cafile=config.ca_file) if config.ca_file else None,
+            ),
+            clock=clock,
+            opener=opener,
+            receiver=receiver,
+            connects=Bucket(rules.connects),
+            intake=self._fanout.lane if self._diff is None else self._diff.lane,
+        )
+        self._most = min(config.symbols_per_connection, rules.symbols_max)
+        self._made = 0
+        self._shares: list[Share] = []
+        self._symbols = sorted(targets, key=lambda symbol: targets[symbol][0])
+        if not self._only_rest:
+            count = -(-len(self._symbols) // self._most)
+            self._shares = [self._make_share(self._symbols[n::count]) for n in range(count)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._leaving: list[asyncio.Task[None]] = []
+        self._ended = _Ended()
+        self._counted = (clock.monotonic_ns(), 0)
+        self._rate = 0.0
+        self._heard_ns = clock.monotonic_ns()
+        self._state: FeedState = "connecting"
+
+    async def start(self) -> None:
+        """Open all connections, no faster than the venue allows; they are kept up until ``stop``."""
+        for share in self._shares:
+            share.start()
+        self._tasks.append(asyncio.create_task(self._watch(), name=f"{self.name}-watch"))
+        if self._diff is not None:
+            self._tasks.append(asyncio.create_task(self._diff.run(), name=f"{self.name}-snapshots"))
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._leaving, return_exceptions=True)
+        await close_all(self._shares)
+        await self._rest.stop()
+        if self._diff is not None:
+            self._diff.close()
+        await self._http.close()
+        self._peek.close()
+
+    def check(self) -> None:
+        """Raises ``FeedFailed`` when a part of it has ended in a defect; losses are its own to mend."""
+        for share in self._shares:
+            share.check()
+        self._rest.check()
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                raise FeedFailed(f"{task.get_name()} ended in a defect: {task.exception()!r}")
+
+    def add(self, targets: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
+        """Carry these symbols too. ``targets``: symbol → (slot, shards). Others go on without a gap."""
+        self._fanout.add(targets)
+        self._symbols += targets
+        if self._only_rest:
+            self._rest.follow(self._symbols)
+            return
+        waiting = list(targets)
+        while waiting:
+            share = min(self._shares, key=lambda one: len(one.symbols), default=None)
+            room = self._most - len(share.symbols) if share is not None else 0
+            if share is None or room <= 0:
+                share = self._make_share(waiting[: self._most])
+                self._shares.append(share)
+                if self._tasks:
+                    share.start()
+                waiting = waiting[self._most :]
+            else:
+                share.change(waiting[:room], ())
+                waiting = waiting[room:]
+
+    def remove(self, symbols: Sequence[str]) -> None:
+        """Carry these symbols no longer: their slots are free at once, the venue is told as soon as may be."""
+        gone = set(symbols)
+        self._symbols = [symbol for symbol in self._symbols if symbol not in gone]
+        self._rest.follow([symbol for symbol in self._rest.symbols if symbol not in gone])
+        for share in self._shares:
+            share.change((), [symbol for symbol in share.symbols if symbol in gone])
+        if self._diff is not None:
+            self._diff.remove(symbols)
+        self._fanout.remove(symbols)
+        for share in [share for share in self._shares if not share.symbols]:
+            self._shares.remove(share)
+            self._ended.add(share)
+            self._leaving = [task for task in self._leaving if not task.done()] + share.cancel()
+
+    def retarget(self, symbol: str, shards: tuple[int, ...]) -> None:
+        """From the next frame on ``symbol`` belongs to ``shards``."""
+        self._fanout.retarget(symbol, shards)
+
+    def report(self) -> VenueNote:
+        """State and rates; call about once a second, the rate is counted since the last call."""
+        now_ns = self._clock.monotonic_ns()
+        then_ns, then_frames = self._counted
+        frames = self._fanout.frames
+        if now_ns - then_ns > 200_000_000:
+            self._rate = (frames - then_frames) * 1e9 / (now_ns - then_ns)
+            self._counted = (now_ns, frames)
+        if frames != then_frames:
+            self._heard_ns = now_ns
+        state = self._judge(now_ns)
+        if state != self._state:
+            self._state = state
+            self._bus.publish(f"venue.{self.name}".encode(), (state.encode(),))
+            get_logger().info("venue", venue=self.name, state=state)
+        connections = self._connections()
+        ended, diff = self._ended, self._diff
+        return VenueNote(
+            name=self.name,
+            state=state,
+            connections=sum(one.is_up for one in connections),
+            symbols=len(self._symbols),
+            frames=frames,
+            msg_s=round(self._rate, 1),
+            reconnects=ended.reconnects + sum(one.reconnects for one in connections),
+            bad_frames=ended.garbage
+            + sum(one.garbage for one in connections)
+            + self._fanout.refused
+            + self._rest.bad
+            + (diff.bad if diff is not None else 0),
+            last_error=self._last_error(connections),
+            wanted=len(connections),
+            planned=ended.planned + sum(one.planned for one in connections),
+            duplicates=self._fanout.duplicates + (diff.duplicates if diff is not None else 0),
+            stalls=ended.stalls + sum(one.stalls for one in connections),
+            resyncs=diff.resyncs if diff is not None else 0,
+            refusals=ended.refusals + sum(one.refusals for one in connections),
+            source=self._source(),
+            quiet=tuple(dict.fromkeys(symbol for one in connections for symbol in one.quiet))[:_QUIET_SHOWN],
+            lines=tuple(one.line(now_ns) for one in connections[:_LINES_SHOWN]),
+        )
+
+    def _connections(self) -> list[Connection]:
+        return [one for share in self._shares for one in share.connections]
+
+    def _last_error(self, connections: Sequence[Connection]) -> str:
+        errors = [one.last_error for one in connections]
+        errors += [self._rest.last_error, self._diff.last_error if self._diff is not None else ""]
+        return next((error for error in errors if error), "")
+
+    def _source(self) -> str:
+        ws = "ws x2" if self._config.connections == 2 else "ws"
+        followed = len(self._rest.symbols)
+        if not followed:
+            return ws
+        return "rest" if followed == len(self._symbols) else f"{ws} + rest"
+
+    def _judge(self, now_ns: int) -> FeedState:
+        up = sum(share.is_up for share in self._shares)
+        if up == 0 and self._rest.answered_ns and now_ns - self._rest.answered_ns <= STALE_NS:
+            return "rest"
+        if up == 0:
+            return "connecting" if self._fanout.frames == 0 else "down"
+        if now_ns - self._heard_ns > STALE_NS:
+            return "stale"
+        return "connected" if up == len(self._shares) else "partly"
+
+    def _make_share(self, symbols: Sequence[str]) -> Share:
+        """On as many connections as are configured, each with pauses of its own."""
+        self._made += 1
+        connections = []
+        for letter in "ab"[: self._config.connections]:
+            name = f"{self.name}-{self._made}{letter if self._config.connections > 1 else ''}"
+            ticket = f"{name}-{self._clock.wall_ms()}"
+            connections.append(Connection(name, self._dial, self._config, symbols, ticket))
+        return Share(connections, self._clock.monotonic_ns())
+
+    async def _watch(self) -> None:
+        """Judge silences, and ask over REST for what has no stream."""
+        if self._only_rest:
+            self._rest.follow(self._symbols)
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for share in tuple(self._shares):
+                share.look(self._clock.monotonic_ns())
+                await asyncio.sleep(0)  # frames first: many markets take a while
+            if not self._only_rest:
+                self._fall_back(self._clock.monotonic_ns())
+
+    def _fall_back(self, now_ns: int) -> None:
+        """REST for every share that has been down for too long, until it has spoken again."""
+        after_ns = int(self._config.rest_fallback_s * 1e9)
+        downs = [(share, share.down_ns(now_ns)) for share in self._shares]
+        if not after_ns or not self._config.rest_url:
+            return
+        down = [symbol for share, held_ns in downs if held_ns >= after_ns for symbol in share.symbols]
+        if bool(down) != bool(self._rest.symbols):
+            line = f"{self.name}: " + (
+                f"no stream for {self._config.rest_fallback_s:g} s, books of {len(down)} markets over REST"
+                if down
+                else "the streams are back"
+            )
+            if self._alert is not None and down:
+                self._alert(line)
+            else:
+                get_logger().warning("rest fallback", what=line)
+        self._rest.follow(down)
+
+    def _on_stray_control(self, _: ControlFrame) -> None:
+        raise AssertionError("no connection writes through the fan-out's own lane")
+
+
+class _Ended:
+    """What connections that are no more had counted."""
+
+    def __init__(self) -> None:
+        self.reconnects = self.planned = self.garbage = self.stalls = self.refusals = 0
+
+    def add(self, share: Share) -> None:
+        for one in share.connections:
+            self.reconnects += one.reconnects
+            self.planned += one.planned
+            self.garbage += one.garbage
+            self.stalls += one.stalls
+            self.refusals += one.refusals
+
+
+class _Peek:
+    """Looks into the slots; attached when first asked."""
+
+    def __init__(self, books: BooksWriter) -> None:
+        self._path = books.path
+        self._reader: BooksReader | None = None
+
+    def __call__(self, slot: int) -> bytes | None:
+        if self._reader is None:
+            self._reader = BooksReader.attach(self._path)
+        found = self._reader.read(slot)
+        return found[3] if found is not None else None
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None

@@ -1,0 +1,153 @@
+"""Workers kept ready: everything imported, attached to shared memory, waiting for a shard. Used by ``tree``.
+
+A spare waits for one line on its stdin; when that is closed instead, because the supervisor is gone, it ends. It
+says on its stdout that it is ready.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from arbshard.config import RunConfig
+from arbshard.log import get_logger
+from arbshard.model.notes import SpareState
+from supervisor.processes.restarts import RestartPolicy
+
+_PAUSE_NS = 1_000_000_000
+"""Before a new one is started: who has just taken over has the CPU for itself."""
+_READY_NS = 15_000_000_000
+"""One that has not become ready within this will not."""
+
+
+class Taken(NamedTuple):
+    """A spare that has been given a shard."""
+
+    process: "subprocess.Popen[bytes]"
+    stderr: Path
+
+
+class _Spare:
+    def __init__(self, name: str, command: Sequence[str], log_dir: Path, now_ns: int) -> None:
+        self.name = name
+        self.begun_ns = now_ns
+        self.stderr = log_dir / f"{name}.stderr"
+        with self.stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.is_ready = False
+
+    def look(self) -> None:
+        """See whether it has said that it is ready."""
+        if not self.is_ready and self.process.stdout is not None:
+            self.is_ready = bool(self.process.stdout.read(1))
+
+    def tell(self, line: str) -> bool:
+        """Give it its shard; False when it is dead."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(line.encode())
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        self.let_go()
+        return True
+
+    def let_go(self) -> None:
+        """Close our ends of its pipes."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue  # what was not read will never be
+
+
+class Spares:
+    """Starts them, hands them out, replaces those that died."""
+
+    def __init__(
+        self, run: RunConfig, command: Sequence[str], log_dir: Path, alert: Callable[[str], None]
+    ) -> None:
+        self._alert = alert
+        self.wanted = run.spare_workers
+        self._command = tuple(command)
+        self._log_dir = log_dir
+        self._policy = RestartPolicy(run)
+        self._spares: list[_Spare] = []
+        self._made = 0
+        self._due_ns = 0
+        self._is_given_up = False
+        """They die too often: none is started any more."""
+
+    @property
+    def states(self) -> tuple[SpareState, ...]:
+        """Of those that run."""
+        return tuple("ready" if spare.is_ready else "starting" for spare in self._spares)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of those that run, by name."""
+        return {spare.name: spare.process.pid for spare in self._spares}
+
+    def keep(self, now_ns: int) -> bool:
+        """Start one that is missing, bury one that died; whether there was a change. Call it all the time."""
+        before = [spare.name for spare in self._spares]
+        for spare in tuple(self._spares):
+            if spare.process.poll() is not None:
+                self._bury(spare, now_ns)
+                continue
+            spare.look()
+            if not spare.is_ready and now_ns - spare.begun_ns > _READY_NS:
+                self._bury(spare, now_ns)
+        if len(self._spares) < self.wanted and now_ns >= self._due_ns and not self._is_given_up:
+            self._made += 1
+            self._spares.append(_Spare(f"spare-{self._made}", self._command, self._log_dir, now_ns))
+            self._due_ns = now_ns + _PAUSE_NS
+        return before != [spare.name for spare in self._spares]
+
+    def take(self, shard: int, epoch: int, now_ns: int) -> Taken | None:
+        """A ready one, told what to do; None when there is none."""
+        for spare in tuple(self._spares):
+            spare.look()
+            if spare.is_ready and spare.process.poll() is None:
+                self._spares.remove(spare)
+                self._due_ns = now_ns + _PAUSE_NS
+                if spare.tell(f"{shard} {epoch}\n"):
+                    return Taken(spare.process, spare.stderr)
+                self._bury(spare, now_ns)
+        return None
+
+    def end(self) -> None:
+        """End all at once: they hold nothing."""
+        self.wanted = 0
+        for spare in self._spares:
+            spare.process.kill()
+            spare.process.wait(timeout=5)
+            spare.let_go()
+            spare.stderr.unlink(missing_ok=True)
+        self._spares.clear()
+
+    def _bury(self, spare: _Spare, now_ns: int) -> None:
+        if spare in self._spares:
+            self._spares.remove(spare)
+        spare.process.kill()
+        spare.process.wait(timeout=5)
+        spare.let_go()
+        code = spare.process.returncode
+        pause_s = self._policy.after_end(now_ns, came_up=spare.is_ready)
+        get_logger().warning("a spare worker ended", spare=spare.name, code=code, given_up=pause_s is None)
+        if pause_s is None:
+            self._is_given_up = True
+            self._alert("spare workers end too often: none is kept any more")
+        else:
+            self._due_ns = max(self._due_ns, now_ns + int(pause_s * 1e9))

@@ -1,0 +1,62 @@
+"""The children of a run, each with what it is started with and where it shows that it is up. Used by ``run``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from arbshard.config import SimConfig
+from arbshard.model.phase import WorkerState
+from arbshard.model.rundir import RunFiles
+from supervisor.processes.child import Child
+from supervisor.processes.commands import (
+    Programs,
+    accounts_command,
+    risk_command,
+    sim_command,
+    spare_command,
+    viewer_command,
+    worker_command,
+)
+from supervisor.processes.pulse import FilePulse, PagePulse
+
+
+class Staff:
+    """Makes children; ``tree`` starts and watches them."""
+
+    def __init__(self, programs: Programs, files: RunFiles, state_dir: Path) -> None:
+        self._programs = programs
+        self._files = files
+        self._state_dir = state_dir
+        self.logs = state_dir / "logs"
+
+    def sim(self, settings: Callable[[], SimConfig]) -> Child:
+        """The simulated exchanges. ``settings`` is asked at each start."""
+        command = sim_command(self._programs.sim, self._files, settings)
+        return Child("sim", command, self.logs, pulse=FilePulse(self._files.sim_ready))
+
+    def risk(self) -> Child:
+        """Risk and its ledger."""
+        pulse = PagePulse(self._files.risk_page, "ready", 1)
+        return Child("risk", risk_command(self._files, self._state_dir), self.logs, pulse=pulse)
+
+    def accounts(self) -> Child:
+        """Private streams and balances, live only."""
+        pulse = PagePulse(self._files.accounts_page, "ready", 1)
+        return Child("accounts", accounts_command(self._files, self._state_dir), self.logs, pulse=pulse)
+
+    def worker(self, shard: int) -> Child:
+        """One shard's."""
+        return Child(
+            f"worker-{shard}",
+            worker_command(self._programs.worker, self._files, self._state_dir, shard),
+            self.logs,
+            pulse=PagePulse(self._files.worker_page(shard), "state", WorkerState.RUNNING),
+            shard=shard,
+        )
+
+    def spare(self) -> Sequence[str]:
+        """How a spare worker is started."""
+        return spare_command(self._programs.worker, self._files, self._state_dir)
+
+    def viewer(self) -> Child:
+        """The live table."""
+        return Child("viewer", viewer_command(self._files), self.logs, draws=True)

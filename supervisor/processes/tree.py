@@ -1,0 +1,260 @@
+"""The children of a run: started in order, watched, restarted, and ended in order."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from arbshard.clock import Clock
+from arbshard.config import RunConfig
+from arbshard.errors import ChildFailed, UsageError
+from arbshard.log import get_logger
+from arbshard.model.notes import ChildNote
+from supervisor.processes.child import Child
+from supervisor.processes.deaths import Deaths
+from supervisor.processes.restarts import RestartPolicy
+from supervisor.processes.spares import Spares
+
+READY_S = 15.0
+"""How long a child may take to come up without any progress."""
+_SPARE_READY_S = 3.0
+"""Likewise a spare worker, which has done most of it before."""
+_POLL_S = 0.02
+_FATAL_CODES = {2: "cannot run with these settings", 3: "the ledger cannot be trusted or written"}
+_ORPHANED = 4
+_ESSENTIAL = ("sim", "risk", "accounts")
+"""Without them nothing can be traded; without a worker its pairs cannot, without a viewer nothing is lost."""
+_OVERSLEPT_NS = 900_000_000
+"""A pause of ours after which the children may have taken us for dead."""
+_BLAMELESS_NS = 5_000_000_000
+"""For so long after it, children that end because of it have not failed."""
+
+
+class Tree:
+    """Who runs. ``watch`` is called every few milliseconds by the supervisor's loop."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        clock: Clock,
+        alert: Callable[[str], None],
+        on_change: Callable[[], None],
+        spares: Spares | None = None,
+    ) -> None:
+        self._run = run
+        self._clock = clock
+        self._alert = alert
+        self._on_change = on_change
+        self.spares = spares
+        self._deaths = Deaths()
+        self._children: dict[str, Child] = {}
+        self._policies: dict[str, RestartPolicy] = {}
+        self._due_ns: dict[str, int] = {}
+        self._overdue: dict[str, tuple[int, int]] = {}
+        """(when a child is overdue, its progress when that was said), of those that are starting."""
+        self._watched_ns = 0
+        self._overslept_ns = -_BLAMELESS_NS
+        self.ending = False
+        """True while stopping: a child that ends with code 0 has done its part."""
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """In the order they were started."""
+        return tuple(self._children.values())
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of all that run, spares too, by name."""
+        pids = {child.name: child.pid for child in self._children.values() if child.pid}
+        return pids | (self.spares.pids if self.spares is not None else {})
+
+    def notes(self) -> tuple[ChildNote, ...]:
+        """Of all children, as shown in status."""
+        now_ns = self._clock.monotonic_ns()
+        return tuple(child.note(self._again_in_s(child, now_ns)) for child in self._children.values())
+
+    def get(self, name: str) -> Child | None:
+        """A child by name."""
+        return self._children.get(name)
+
+    def start(self, child: Child) -> None:
+        """Start ``child`` and watch it from now on."""
+        self._children[child.name] = child
+        self._policies[child.name] = RestartPolicy(self._run)
+        child.start()
+        self._deaths.follow(child.pid)
+        self._expect(child, READY_S)
+        self._on_change()
+
+    async def until_ready(
+        self,
+        child: Child,
+        is_ready: Callable[[], bool],
+        timeout_s: float,
+        progress: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Wait until ``child`` is at work. A child that ends or stays silent is a start-up failure.
+
+        As long as ``progress`` moves (risk replaying a long ledger), the time-out begins anew.
+
+        Raises ``UsageError`` with the child's own words when it says that settings are wrong (exit code 2),
+        ``ChildFailed`` otherwise.
+        """
+        seen = progress()
+        deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        while not is_ready():
+            if (now_seen := progress()) != seen:
+                seen = now_seen
+                deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+            code = child.poll()
+            if code == 2:
+                raise UsageError(child.last_words())
+            if code is not None:
+                raise ChildFailed(f"{child.name} ended with code {code} at its start: {child.last_words()}")
+            if self._clock.monotonic_ns() > deadline_ns:
+                raise ChildFailed(f"{child.name} was not ready within {timeout_s:g} s: {child.last_words()}")
+            await asyncio.sleep(_POLL_S)
+        child.state = "running"
+
+    async def until_up(self, child: Child) -> None:
+        """Likewise, until its pulse says so."""
+        pulse = child.pulse
+        assert pulse is not None, child.name
+        await self.until_ready(child, lambda: child.is_up, READY_S, lambda: pulse.progress(child.pid))
+
+    def watch(self) -> None:
+        """Restart what has ended. Raises ``ChildFailed`` for a child the run cannot do without."""
+        now_ns = self._clock.monotonic_ns()
+        if self._watched_ns and now_ns - self._watched_ns > _OVERSLEPT_NS:
+            self._overslept_ns = now_ns
+            self._alert(f"the supervisor stood still for {(now_ns - self._watched_ns) / 1e9:.1f} s")
+        self._watched_ns = now_ns
+        for child in self._children.values():
+            if child.state == "restarting":
+                self._start_if_due(child)
+            elif child.state in ("starting", "running"):
+                code = child.poll()
+                if code is not None:
+                    self._on_end(child, code)
+                elif child.state == "starting":
+                    self._look_whether_up(child, now_ns)
+        if self.spares is not None and not self.ending and self.spares.keep(now_ns):
+            self._on_change()
+
+    async def until_next(self, timeout_s: float) -> None:
+        """Until it is time to ``watch`` again: after ``timeout_s``, or when a child has died."""
+        await self._deaths.wait(timeout_s)
+
+    def revive(self, name: str) -> str:
+        """Start a child again that was given up, or replace one that runs; what is being done.
+
+        Raises ``UsageError`` for a name nobody has, and while stopping.
+        """
+        child = self._children.get(name)
+        if child is None:
+            raise UsageError(f"there is no process named {name}")
+        if self.ending or child.state == "ended":
+            raise UsageError(f"{name} has ended with the run")
+        self._policies[name].forgive()
+        if child.pid:
+            child.put_down("replaced by hand")
+            return f"{name} is being replaced"
+        was = child.state
+        child.state = "restarting"
+        self._due_ns[name] = self._clock.monotonic_ns()
+        return f"{name} was {was} and is being started"
+
+    async def end(self, names: Iterable[str], timeout_s: float) -> None:
+        """Ask the named children to end, and kill those that have not within ``timeout_s``."""
+        leaving = [self._children[name] for name in names if name in self._children]
+        for child in leaving:
+            child.state = "ended" if child.state != "quarantined" else child.state
+            child.terminate()
+        deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        while any(child.pid and child.poll() is None for child in leaving):
+            if self._clock.monotonic_ns() > deadline_ns:
+                break
+            await asyncio.sleep(_POLL_S)
+        for child in leaving:
+            if child.poll() is None and child.pid:
+                self._alert(f"{child.name} did not end within {timeout_s:g} s and was killed")
+                child.kill()
+
+    def kill_all(self) -> None:
+        """Whatever still runs, at once: the last resort when the supervisor itself fails."""
+        if self.spares is not None:
+            self.spares.end()
+        for child in self._children.values():
+            child.kill()
+            if child.pulse is not None:
+                child.pulse.close()
+        self._deaths.close()
+
+    def _on_end(self, child: Child, code: int) -> None:
+        if self.ending and code == 0:
+            child.state = "ended"
+            self._on_change()
+            return
+        now_ns = self._clock.monotonic_ns()
+        came_up = child.state == "running" or child.pulse is None
+        words = child.last_words() if code > 0 else ""  # who was killed did not say why
+        if code in _FATAL_CODES and child.name == "risk":
+            child.state = "ended"
+            raise ChildFailed(f"risk: {_FATAL_CODES[code]}: {words}")
+        said = f": {words}" if words else ""
+        what = f"was killed: {child.doom}" if child.doom else f"ended with code {code}"
+        child.reason = what + said
+        pause_s: float | None = 0.0
+        if not (code == _ORPHANED and now_ns - self._overslept_ns < _BLAMELESS_NS):
+            pause_s = self._policies[child.name].after_end(now_ns, came_up=came_up)
+        if pause_s is None:
+            child.state = "quarantined"
+            self._alert(f"{child.name} {what} too often and is given up{said}")
+            self._on_change()
+            if child.name in _ESSENTIAL:
+                raise ChildFailed(f"{child.name} cannot be kept running{said}")
+            return
+        early = "" if came_up else " before it was up"
+        self._alert(f"{child.name} {what}{early}; restarted in {pause_s:g} s{said}")
+        get_logger().warning("child ended", child=child.name, code=code, words=words)
+        child.state = "restarting"
+        self._due_ns[child.name] = now_ns + int(pause_s * 1e9)
+        self._start_if_due(child)
+
+    def _start_if_due(self, child: Child) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._due_ns[child.name]:
+            return
+        taken = None
+        if self.spares is not None and child.shard is not None:
+            taken = self.spares.take(child.shard, child.epoch + 1, now_ns)
+        if taken is not None:
+            child.adopt(*taken)
+            self._expect(child, _SPARE_READY_S)
+        else:
+            child.start()
+            self._expect(child, READY_S)
+        self._deaths.follow(child.pid)
+        self._look_whether_up(child, now_ns)
+        self._on_change()
+
+    def _expect(self, child: Child, within_s: float) -> None:
+        self._overdue[child.name] = (self._clock.monotonic_ns() + int(within_s * 1e9), 0)
+
+    def _look_whether_up(self, child: Child, now_ns: int) -> None:
+        if child.is_up:
+            child.state = "running"
+            return
+        overdue_ns, seen = self._overdue[child.name]
+        progress = child.pulse.progress(child.pid) if child.pulse is not None else 0
+        # A worker cannot come up before risk answers it.
+        if progress != seen or (child.shard is not None and self._waits_for_others()):
+            self._overdue[child.name] = (now_ns + int(READY_S * 1e9), progress)
+        elif now_ns > overdue_ns:
+            child.put_down("it did not come up in time")
+
+    def _waits_for_others(self) -> bool:
+        return any(one.state != "running" for one in self._children.values() if one.name in _ESSENTIAL)
+
+    def _again_in_s(self, child: Child, now_ns: int) -> float:
+        if child.state != "restarting":
+            return 0.0
+        return round(max(self._due_ns.get(child.name, now_ns) - now_ns, 0) / 1e9, 1)

@@ -1,0 +1,97 @@
+"""Finds children that run and do nothing, and puts them down: ``tree`` then replaces them like any that ended.
+
+Workers are judged by risk, which says on its page whose epoch is fenced. Risk and the accounts process show beats.
+The simulated exchanges show none; ``probe`` asks them.
+"""
+
+from collections.abc import Callable
+
+import psutil
+
+from arbshard.config import RunConfig
+from supervisor.processes.child import Child
+from supervisor.processes.probe import Probe
+from supervisor.processes.pulse import PagePulse
+from supervisor.processes.tree import Tree
+
+_STUCK_TIMES = 3.0
+_STUCK_S_MIN = 0.5
+"""Risk and accounts may wait for a disk or for memory a little longer than a worker may stand still; one that was
+stopped by a signal does not wait for anything."""
+_PAUSE_NS = 200_000_000
+"""A longer pause between two looks was one of ours, or of the whole machine: nobody is judged by it."""
+_BEATING = ("risk", "accounts")
+
+
+def stuck_ns(run: RunConfig) -> int:
+    """For how long a process other than a worker may stand still."""
+    return int(max(_STUCK_TIMES * run.stuck_after_ms / 1000, _STUCK_S_MIN) * 1e9)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger holds the process."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Watchdog:
+    """Looks at the children of ``tree``; ``look`` is called as often as its ``watch``."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        run: RunConfig,
+        why_fenced: Callable[[int], str],
+        stopped: Callable[[int], bool] = is_stopped,
+    ) -> None:
+        """``why_fenced``: what risk says of a shard's fence. ``stopped``: whether a process is held by a signal."""
+        self._tree = tree
+        self._stuck_ns = stuck_ns(run)
+        self._stopped = stopped
+        self._stopped_ns = int(run.stuck_after_ms * 1e6)
+        self._why_fenced = why_fenced
+        self._looked_ns = 0
+        self._awake_ns = 0
+        """Since when we have looked without a pause."""
+        self.probe: Probe | None = None
+        """Of the simulated exchanges; None without them."""
+
+    def look(self, now_ns: int) -> None:
+        """Put down whoever is fenced or stuck."""
+        if now_ns - self._looked_ns > _PAUSE_NS:
+            self._awake_ns = now_ns
+        self._looked_ns = now_ns
+        risk = self._tree.get("risk")
+        for child in self._tree.children:
+            if not child.pid or child.doom:
+                continue
+            if child.shard is not None and risk is not None:
+                self._look_at_fence(child, child.shard, risk)
+            elif child.name in _BEATING and child.state == "running":
+                self._look_at_beat(child, now_ns)
+            elif child.name == "sim" and self.probe is not None and child.state == "running":
+                self._ask(child, self.probe, now_ns)
+
+    def _look_at_fence(self, child: Child, shard: int, risk: Child) -> None:
+        """The last word of a risk that died counts too."""
+        if isinstance(risk.pulse, PagePulse) and risk.pulse.newest(f"fence_{shard}") > child.epoch:
+            why = self._why_fenced(shard)
+            child.put_down(f"fenced by risk{f': {why}' if why else ''}")
+
+    def _look_at_beat(self, child: Child, now_ns: int) -> None:
+        beat_ns = child.pulse.beat_ns(child.pid) if child.pulse is not None else 0
+        if not beat_ns:
+            return
+        still_ns = now_ns - max(beat_ns, self._awake_ns)
+        if self._is_stuck(child.pid, still_ns):
+            child.put_down(f"stuck, no beat for {(now_ns - beat_ns) / 1e9:.1f} s")
+
+    def _ask(self, child: Child, probe: Probe, now_ns: int) -> None:
+        silent_ns = probe.silent_ns(child.pid, now_ns)
+        if self._is_stuck(child.pid, min(silent_ns, now_ns - self._awake_ns)):
+            child.put_down(f"stuck, no answer and no data for {silent_ns / 1e9:.1f} s")
+
+    def _is_stuck(self, pid: int, still_ns: int) -> bool:
+        return still_ns > self._stuck_ns or (still_ns > self._stopped_ns and self._stopped(pid))

@@ -1,0 +1,234 @@
+"""``Assignments``: who owns which pair, and every change of it while the run goes on, one after the other.
+
+Pure: what it does to the world goes through ``Ground``, the time is an argument. ``desk`` calls ``step`` with the
+supervisor's loop. A pair changes hands in two steps: out of its shard, and into the next one only when the first has
+shown that it touches it no more, so it never has two owners. It never stays without one either: what does not let
+go in time gets its pair back, and a shard that was given up has its pairs given to the others.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from arbshard.errors import ArbshardError
+from arbshard.model.market import Pair
+from arbshard.model.universe import Universe
+from arbshard.wire.control import ChangeLine, ChangeState
+from supervisor.shards.balance import spread
+from supervisor.shards.slots import SlotPool
+
+QUEUE_MAX = 32
+_KEPT = 32
+"""Changes that are over and still shown."""
+
+
+class Ground(Protocol):
+    """What changes act on."""
+
+    def publish(self, before: Universe, after: Universe) -> None:
+        """Make ``after`` the universe that everybody goes by: file, routing, word.
+
+        Raises ``ChangeFailed`` when the file cannot be written; then all is as before.
+        """
+        ...
+
+    def carried_out(self, shard: int) -> int:
+        """The serial that the shard's running worker has carried out; -1 while none is up."""
+        ...
+
+    def incarnation(self, shard: int) -> int:
+        """The epoch of the shard's running worker; -1 while none is up."""
+        ...
+
+    def is_given_up(self, shard: int) -> bool:
+        """Whether its worker has ended for good; it does nothing any more then."""
+        ...
+
+    def risk_serial(self) -> int:
+        """The serial that risk goes by; -1 while it is not up."""
+        ...
+
+    def loads(self) -> dict[str, float]:
+        """Frames per second by base, of what is known."""
+        ...
+
+    def alert(self, line: str) -> None:
+        """Something a person should know."""
+        ...
+
+
+class ChangeFailed(ArbshardError):
+    """A change that cannot be carried out, and why. Nothing of it is left standing."""
+
+    def __init__(self, why: str, *, is_usage: bool = False) -> None:
+        """``is_usage``: the person must ask for something else."""
+        super().__init__(why)
+        self.is_usage = is_usage
+
+
+class Change(Protocol):
+    """One change, under way from its first ``go_on`` to its last."""
+
+    what: str
+    """For people: ``move SOL to shard 2``."""
+
+    def go_on(self, room: "Assignments", now_ns: int) -> str | None:
+        """Do what can be done now; None while it is not over, then what was achieved. Raises ``ChangeFailed``."""
+        ...
+
+
+class _Ticket:
+    def __init__(self, number: int, change: Change) -> None:
+        self.number = number
+        self.change = change
+        self.state: ChangeState = "queued"
+        self.text = ""
+
+    def line(self) -> ChangeLine:
+        return ChangeLine(self.number, self.change.what, self.state, self.text)
+
+
+class Assignments:
+    """The universe in force, and the queue of changes to it."""
+
+    def __init__(self, universe: Universe, slot_count: int, ground: Ground) -> None:
+        self.universe = universe
+        self.ground = ground
+        self.slots = SlotPool(slot_count, (leg.slot for leg in universe.legs()))
+        self.is_ending = False
+        """The run is stopping: what waits is given up, and every pair gets an owner at once."""
+        self._queue: deque[_Ticket] = deque()
+        self._current: _Ticket | None = None
+        self._over: deque[_Ticket] = deque(maxlen=_KEPT)
+        self._numbers = 0
+        self._is_helpless = False
+
+    # what others ask
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no change waits or is under way."""
+        return self._current is None and not self._queue
+
+    @property
+    def changes(self) -> tuple[ChangeLine, ...]:
+        """Those that are over, under way and waiting, oldest first."""
+        current = (self._current,) if self._current is not None else ()
+        return tuple(ticket.line() for ticket in (*self._over, *current, *self._queue))
+
+    def living(self) -> dict[int, Sequence[str]]:
+        """Bases by shard, of the shards that are not given up."""
+        shards = enumerate(self.universe.shards)
+        return {shard: bases for shard, bases in shards if not self.ground.is_given_up(shard)}
+
+    def pairs(self) -> dict[str, Pair]:
+        """All pairs by base."""
+        return {pair.base: pair for pair in self.universe.pairs}
+
+    # what happens
+
+    def put(self, change: Change, *, first: bool = False) -> int | None:
+        """Queue a change; its number, or None when too many wait."""
+        if len(self._queue) >= QUEUE_MAX and not first:
+            return None
+        self._numbers += 1
+        ticket = _Ticket(self._numbers, change)
+        if first:
+            self._queue.appendleft(ticket)
+        else:
+            self._queue.append(ticket)
+        return self._numbers
+
+    def step(self, now_ns: int) -> None:
+        """Go on with the change under way, or begin the next one."""
+        if self._current is None:
+            self._evacuate()
+            if not self._queue:
+                return
+            self._current = self._queue.popleft()
+            self._current.state = "running"
+        ticket = self._current
+        try:
+            achieved = ticket.change.go_on(self, now_ns)
+        except ChangeFailed as error:
+            ticket.state = "refused" if error.is_usage else "failed"
+            ticket.text = str(error)
+        else:
+            if achieved is None:
+                return
+            ticket.state, ticket.text = "done", achieved
+        self._over.append(ticket)
+        self._current = None
+
+    def end(self, now_ns: int) -> None:
+        """The run stops: give up what waits, and see that every pair has an owner."""
+        self.is_ending = True
+        for ticket in self._queue:
+            ticket.state, ticket.text = "failed", "the run is stopping"
+        self._over.extend(self._queue)
+        self._queue.clear()
+        if self._current is not None:
+            self.step(now_ns)
+        homeless = self.universe.unassigned()
+        if homeless:
+            shards = self.living() or dict(enumerate(self.universe.shards))
+            try:
+                self.publish(self.universe.on_shards(spread(homeless, shards, self.ground.loads())))
+            except ChangeFailed as error:
+                self.ground.alert(f"{', '.join(homeless)}: {error}")
+
+    # what changes use
+
+    def publish(self, universe: Universe) -> int:
+        """Put ``universe`` in force; its serial. Raises ``ChangeFailed``: the one before is in force still."""
+        given_up = [n for n in range(len(universe.shards)) if self.ground.is_given_up(n)]
+        after = replace(universe, given_up=tuple(given_up))
+        assert after.may_follow(self.universe), after.shards
+        self.ground.publish(self.universe, after)
+        self.universe = after
+        return after.serial
+
+    def waits_for(self, shards: Iterable[int], serial: int) -> list[int]:
+        """Those of ``shards`` that have not carried out ``serial`` and still may."""
+        return [
+            shard
+            for shard in dict.fromkeys(shards)
+            if not self.ground.is_given_up(shard) and self.ground.carried_out(shard) < serial
+        ]
+
+    def passed(self) -> int:
+        """The serial that everybody has carried out."""
+        shards = range(len(self.universe.shards))
+        living = [self.ground.carried_out(n) for n in shards if not self.ground.is_given_up(n)]
+        return min([self.ground.risk_serial(), *living])
+
+    def homes_for(self, bases: Iterable[str]) -> dict[str, int]:
+        """A shard for each of ``bases``. Raises ``ChangeFailed`` when every shard is given up."""
+        living = self.living()
+        if not living:
+            raise ChangeFailed("every shard is given up")
+        return spread(bases, living, self.ground.loads())
+
+    def _evacuate(self) -> None:
+        """Pairs of a shard that was given up: positions get attended to, so this comes before all else."""
+        stranded = [
+            base
+            for shard, bases in enumerate(self.universe.shards)
+            if self.ground.is_given_up(shard)
+            for base in bases
+        ]
+        if not stranded or not self.living():
+            if stranded and not self._is_helpless:
+                self.ground.alert(f"every shard is given up: nobody trades {', '.join(stranded)}")
+            self._is_helpless = bool(stranded)
+            return
+        self._is_helpless = False
+        places = self.homes_for(stranded)
+        try:
+            self.publish(self.universe.on_shards(places))
+        except ChangeFailed:
+            return  # tried again at the next step
+        said = ", ".join(f"{base} to {shard}" for base, shard in places.items())
+        self.ground.alert(f"pairs of a shard that was given up are moved: {said}")

@@ -1,0 +1,264 @@
+"""The changes a run can take while it goes on: pairs move, come, go. Pure; run one at a time by ``assignments``."""
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from arbshard.model.market import Pair
+from arbshard.model.universe import Universe
+from supervisor.shards.assignments import Assignments, ChangeFailed
+from supervisor.shards.balance import fill
+
+_LET_GO_NS = 20_000_000_000
+"""How long a shard may take to let a pair go; an intent under way has to come to its end first."""
+_TAKE_NS = 5_000_000_000
+"""How long we wait to see a pair taken up; it is its new owner's in any case."""
+_CLOSE_NS = 60_000_000_000
+"""How long positions of a pair that leaves may take to be closed."""
+_COME_UP_NS = 20_000_000_000
+_NAMES_SHOWN = 8
+
+Steps = Generator[None, int, str]
+"""Each ``yield`` gives way until the next step and is given its time (monotonic ns)."""
+
+
+class _Change:
+    """Base: ``run`` is the change from first to last, as a generator."""
+
+    what = ""
+
+    def __init__(self) -> None:
+        self._steps: Steps | None = None
+
+    def run(self, room: Assignments, now_ns: int) -> Steps:
+        """The change; returns what was achieved. Raises ``ChangeFailed``."""
+        raise NotImplementedError
+
+    def go_on(self, room: Assignments, now_ns: int) -> str | None:
+        """See ``assignments.Change``."""
+        try:
+            if self._steps is None:
+                self._steps = self.run(room, now_ns)
+                next(self._steps)
+            else:
+                self._steps.send(now_ns)
+        except StopIteration as end:
+            return str(end.value)
+        return None
+
+
+def _until_carried_out(
+    room: Assignments, shards: Iterable[int], serial: int, now_ns: int, wait_ns: int
+) -> Generator[None, int, list[int]]:
+    """Wait for ``shards``; those that have not carried ``serial`` out in time."""
+    asked = tuple(shards)
+    deadline_ns = now_ns + wait_ns
+    while left := room.waits_for(asked, serial):
+        if now_ns > deadline_ns or room.is_ending:
+            return left
+        now_ns = yield
+    return []
+
+
+def _insist(room: Assignments, after: Callable[[], Universe]) -> Generator[None, int, int]:
+    """Publish, now or as soon as it can be done: pairs that are on their way must not stay there."""
+    while True:
+        try:
+            return room.publish(after())
+        except ChangeFailed:
+            yield
+
+
+def _hand_over(
+    room: Assignments, places: Mapping[str, int], now_ns: int
+) -> Generator[None, int, tuple[list[str], list[str]]]:
+    """Move each base to its shard; (those that are there now, those whose shard did not let go)."""
+    owners = room.universe.owners()
+    before = {base: owners[base] for base in places}
+    serial = room.publish(room.universe.without_shard(places))
+    late = yield from _until_carried_out(room, before.values(), serial, now_ns, _LET_GO_NS)
+    after = {base: before[base] if before[base] in late else shard for base, shard in places.items()}
+    dead = [base for base, shard in after.items() if room.ground.is_given_up(shard)]
+    if dead and room.living():
+        after |= room.homes_for(dead)
+    serial = yield from _insist(room, lambda: room.universe.on_shards(after))
+    kept = [base for base in places if before[base] in late]
+    now_ns = yield
+    yield from _until_carried_out(room, after.values(), serial, now_ns, _TAKE_NS)
+    return [base for base in places if base not in kept], kept
+
+
+def _named(bases: Sequence[str]) -> str:
+    more = len(bases) - _NAMES_SHOWN
+    return ", ".join(bases[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _placed(places: Mapping[str, int]) -> str:
+    """``SOL, ETH to shard 2; BTC to shard 0``."""
+    by_shard: dict[int, list[str]] = {}
+    for base, shard in places.items():
+        by_shard.setdefault(shard, []).append(base)
+    return "; ".join(f"{_named(bases)} to shard {shard}" for shard, bases in by_shard.items())
+
+
+def _moved(room: Assignments, bases: Iterable[str]) -> str:
+    owners = room.universe.owners()
+    return _placed({base: owners[base] for base in bases})
+
+
+class Move(_Change):
+    """Pairs to other shards."""
+
+    def __init__(self, places: Mapping[str, int], why: str = "") -> None:
+        super().__init__()
+        self._places = dict(places)
+        self.what = f"move {_placed(places)}{f' ({why})' if why else ''}"
+
+    def run(self, room: Assignments, now_ns: int) -> Steps:
+        """See ``_Change``."""
+        owners = room.universe.owners()
+        wanted = {
+            base: shard
+            for base, shard in self._places.items()
+            if base in owners and owners[base] != shard and base not in room.universe.leaving
+        }
+        if not wanted:
+            return "nothing to move any more"
+        moved, kept = yield from _hand_over(room, wanted, now_ns)
+        if kept:
+            done = f"; moved {_moved(room, moved)}" if moved else ""
+            raise ChangeFailed(f"not let go of in time, so left where it was: {_named(kept)}{done}")
+        return f"moved {_moved(room, moved)}"
+
+
+class Fill(_Change):
+    """Pairs to a shard that has come back."""
+
+    def __init__(self, shard: int, is_up: Callable[[], bool], held: Callable[[], frozenset[str]]) -> None:
+        """``is_up``: whether it has. ``held``: bases that are better left where they are."""
+        super().__init__()
+        self._shard = shard
+        self._is_up = is_up
+        self._held = held
+        self.what = f"restart shard {shard}"
+
+    def run(self, room: Assignments, now_ns: int) -> Steps:
+        """See ``_Change``."""
+        deadline_ns = now_ns + _COME_UP_NS
+        while not self._is_up():
+            if now_ns > deadline_ns or room.is_ending:
+                raise ChangeFailed(f"shard {self._shard} did not come up")
+            now_ns = yield
+        if room.universe.shards[self._shard]:
+            return f"shard {self._shard} is up"
+        plan = fill(self._shard, room.living(), room.ground.loads(), self._held())
+        moved: list[str] = []
+        if plan:
+            moved, _ = yield from _hand_over(room, {move.base: move.to for move in plan}, now_ns)
+        return f"shard {self._shard} is up and has {_named(moved) or 'no pair: there are too few'}"
+
+
+class Listing:
+    """What the venues were asked for: filled in when they have answered."""
+
+    def __init__(self) -> None:
+        self.pairs: Sequence[Pair] | None = None
+        self.problem: str = ""
+        self.is_usage = False
+
+
+class Add(_Change):
+    """New pairs. ``find`` begins to ask the venues for them by name."""
+
+    def __init__(self, names: Sequence[str], find: Callable[[Sequence[str]], Listing]) -> None:
+        super().__init__()
+        self._names = tuple(names)
+        self._find = find
+        self.what = f"add {_named(names)}"
+
+    def run(self, room: Assignments, now_ns: int) -> Steps:
+        """See ``_Change``."""
+        listing = self._find(self._names)
+        while listing.pairs is None and not listing.problem:
+            now_ns = yield
+            if room.is_ending:
+                raise ChangeFailed("the run is stopping")
+        if listing.problem:
+            raise ChangeFailed(listing.problem, is_usage=listing.is_usage)
+        known = room.pairs()
+        found = listing.pairs or ()
+        if again := [pair.base for pair in found if pair.base in known]:
+            raise ChangeFailed(f"traded already: {_named(again)}", is_usage=True)
+        slots = room.slots.take(2 * len(found), room.passed())
+        if slots is None:
+            raise ChangeFailed("no free slot: this run has room for no more pairs", is_usage=True)
+        pairs = [_in_slots(pair, slots.pop(0), slots.pop(0)) for pair in found]
+        bases = [pair.base for pair in pairs]
+        try:
+            serial = room.publish(room.universe.with_pairs(pairs).on_shards(room.homes_for(bases)))
+        except ChangeFailed:
+            room.slots.free((leg.slot for pair in pairs for leg in (pair.home, pair.away)), serial=0)
+            raise
+        owners = room.universe.owners()
+        yield from _until_carried_out(room, (owners[base] for base in bases), serial, now_ns, _TAKE_NS)
+        return f"added {_moved(room, bases)}, for this run: the configuration is as it was"
+
+
+def _in_slots(pair: Pair, home: int, away: int) -> Pair:
+    return replace(pair, home=replace(pair.home, slot=home), away=replace(pair.away, slot=away))
+
+
+class Remove(_Change):
+    """Pairs out of the run, closed before unless their positions are kept."""
+
+    def __init__(self, bases: Sequence[str], *, keep_positions: bool) -> None:
+        super().__init__()
+        self._bases = tuple(bases)
+        self._keeps = keep_positions
+        self.what = f"remove {_named(bases)}{', positions kept' if keep_positions else ''}"
+
+    def run(self, room: Assignments, now_ns: int) -> Steps:
+        """See ``_Change``."""
+        known = room.pairs()
+        bases = [base for base in self._bases if base in known]
+        if not bases:
+            return "gone already"
+        if len(bases) == len(known):
+            raise ChangeFailed("these are the last pairs of the run: stop it instead", is_usage=True)
+        if not self._keeps:
+            yield from self._close(room, bases, now_ns)
+        before = room.universe.owners()
+        owners = {base: before[base] for base in bases}
+        yield from _until_carried_out(room, owners.values(), 0, now_ns, _LET_GO_NS)
+        incarnations = {shard: room.ground.incarnation(shard) for shard in owners.values()}
+        serial = room.publish(room.universe.without_shard(bases))
+        now_ns = yield
+        late = yield from _until_carried_out(room, owners.values(), serial, now_ns, _LET_GO_NS)
+        # Who let go has nothing under way. What a worker that died had is its successor's, who must be the owner.
+        died = [
+            shard
+            for shard, epoch in incarnations.items()
+            if epoch < 0 or epoch != room.ground.incarnation(shard)
+        ]
+        if late or died:
+            yield from _insist(room, lambda: room.universe.with_leaving(()).on_shards(owners))
+            why = "not let go of in time" if late else "their worker was replaced meanwhile"
+            raise ChangeFailed(f"{why}, so still traded")
+        legs = [leg for base in bases for leg in (known[base].home, known[base].away)]
+        serial = yield from _insist(room, lambda: room.universe.without_pairs(bases))
+        room.slots.free((leg.slot for leg in legs), serial)
+        kept = ", positions kept" if self._keeps else ""
+        return f"removed {_named(bases)}{kept}, for this run: the configuration is as it was"
+
+    def _close(self, room: Assignments, bases: Sequence[str], now_ns: int) -> Generator[None, int, None]:
+        """A shard has carried this out when all that leaves is flat."""
+        owners = room.universe.owners()
+        shards = [owners[base] for base in bases]
+        serial = room.publish(room.universe.with_leaving(bases))
+        now_ns = yield
+        late = yield from _until_carried_out(room, shards, serial, now_ns, _CLOSE_NS)
+        lost = [shard for shard in shards if room.ground.is_given_up(shard)]
+        if late or lost:
+            yield from _insist(room, lambda: room.universe.with_leaving(()))
+            why = "their shard was given up" if lost else "not closed in time"
+            raise ChangeFailed(f"{why}, so still traded; --keep-positions takes pairs out as they are")

@@ -1,0 +1,342 @@
+"""``ShardDesk``: who trades what, in the running system. Carries out what ``assignments`` decides; answers about it.
+
+Made by ``run`` once all is up. ``step`` is called with the supervisor's loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.data.listings import find_universe
+from arbshard.errors import ArbshardError, SharedMemoryError, UsageError
+from arbshard.log import get_logger
+from arbshard.model.money import use_money_context
+from arbshard.model.phase import WorkerState
+from arbshard.model.rundir import RunFiles
+from arbshard.model.universe import Universe
+from arbshard.shm.books import BooksWriter
+from arbshard.shm.pages import PageReader
+from arbshard.wire import control
+from supervisor.control import ControlDesk
+from supervisor.feeds.fanout import targets_of
+from supervisor.feeds.markets import Markets
+from supervisor.fitness import require_fit
+from supervisor.processes.pulse import PagePulse
+from supervisor.processes.tree import Tree
+from supervisor.rundir import write_whole
+from supervisor.shards.assignments import Assignments, Change, ChangeFailed
+from supervisor.shards.balance import Judge, PairMove, plan_moves, ratio
+from supervisor.shards.changes import Add, Fill, Listing, Move, Remove
+from supervisor.shards.loads import LoadMeter
+
+_SAMPLE_NS = 1_000_000_000
+_SEARCH_S = 30.0
+"""How long the venues may take to say what they list."""
+_PAIRS_MAX = 1000
+_MORE_PAIRS = 128
+"""Pairs that can be added while the run goes on."""
+
+
+def slots_for(pairs: int) -> int:
+    """Slots of a feed that begins with so many pairs: room for more of them, and the FX market."""
+    return 1 + 2 * min(max(pairs, _PAIRS_MAX), pairs + _MORE_PAIRS)
+
+
+class Surroundings(NamedTuple):
+    """What it reaches of the run."""
+
+    config: Config
+    files: RunFiles
+    books: BooksWriter
+    markets: Markets
+    tree: Tree
+    clock: Clock
+    alert: Callable[[str], None]
+    held: Callable[[], frozenset[str]]
+    """Bases with an open position."""
+    on_universe: Callable[[Universe], None]
+    """Told each universe that comes into force."""
+
+
+class ShardDesk:
+    """Implements ``assignments.Ground``."""
+
+    def __init__(self, universe: Universe, around: Surroundings) -> None:
+        self._config = around.config
+        self._files = around.files
+        self._books = around.books
+        self._feeds = around.markets.feeds
+        self._tree = around.tree
+        self._clock = around.clock
+        self.alert = around.alert
+        self._held = around.held
+        self._on_universe = around.on_universe
+        shards = range(len(universe.shards))
+        self._pages = [PagePulse(self._files.worker_page(n), "state", WorkerState.RUNNING) for n in shards]
+        self._risk_page = PagePulse(self._files.risk_page, "ready", 1)
+        self._meter = LoadMeter(self._books.sequence)
+        self._judge = Judge(self._config.run.rebalance_s)
+        self._sampled_ns = 0
+        self._searches: set[asyncio.Task[None]] = set()
+        self.assignments = Assignments(universe, self._books.slot_count, self)
+
+    def register(self, desk: ControlDesk) -> None:
+        """Answer orders of this kind."""
+        desk.on(control.ShowShards, lambda _: self._show())
+        desk.on(control.MovePairs, self._move)
+        desk.on(control.Balance, self._balance)
+        desk.on(control.AddSymbols, self._add)
+        desk.on(control.RemoveSymbols, self._remove)
+        desk.on(control.RestartShard, self._restart)
+
+    def step(self, now_ns: int) -> None:
+        """Go on with changes; measure now and then; begin a balancing that is due."""
+        self.assignments.step(now_ns)
+        if now_ns - self._sampled_ns < _SAMPLE_NS:
+            return
+        self._sampled_ns = now_ns
+        pids = {
+            child.shard: child.pid for child in self._tree.children if child.shard is not None and child.pid
+        }
+        self._meter.sample(self.assignments.universe, pids, now_ns)
+        if not self.assignments.is_idle:
+            return
+        busiest = max(self._meter.cpu.values(), default=0.0)
+        if self._judge.is_due(ratio(self.assignments.living(), self.loads()), busiest, now_ns):
+            plan = self._plan()
+            if plan:
+                self.assignments.put(_move_of(plan, "uneven load"))
+
+    def end(self, now_ns: int) -> None:
+        """The run stops: give every pair an owner who closes it."""
+        for search in self._searches:
+            search.cancel()
+        self.assignments.end(now_ns)
+
+    def close(self) -> None:
+        """Let go of the pages."""
+        for page in (*self._pages, self._risk_page):
+            page.close()
+
+    # implements Ground
+
+    def publish(self, before: Universe, after: Universe) -> None:
+        """See ``Ground``."""
+        try:
+            write_whole(self._files.universe, msgspec.json.encode(after))
+        except OSError as error:
+            raise ChangeFailed(f"{self._files.universe}: cannot be written: {error.strerror}") from error
+        for name, feed in self._feeds.items():
+            had, has = targets_of(before, name), targets_of(after, name)
+            feed.remove([symbol for symbol in had if symbol not in has])
+            feed.add({symbol: target for symbol, target in has.items() if symbol not in had})
+            for symbol, (_, shards) in has.items():
+                if symbol in had and had[symbol][1] != shards:
+                    feed.retarget(symbol, shards)
+        named = {leg.slot for leg in after.legs()}
+        for leg in before.legs():
+            if leg.slot not in named:
+                self._books.clear(leg.slot)
+        self._books.set_universe(after.serial)
+        self._on_universe(after)
+        get_logger().info("universe", serial=after.serial, pairs=len(after.pairs), moving=after.unassigned())
+
+    def carried_out(self, shard: int) -> int:
+        """See ``Ground``."""
+        child = self._tree.get(f"worker-{shard}")
+        page = self._pages[shard]
+        if child is None or not child.pid or not page.is_up(child.pid):
+            return -1
+        return page.value("universe", child.pid)
+
+    def incarnation(self, shard: int) -> int:
+        """See ``Ground``."""
+        child = self._tree.get(f"worker-{shard}")
+        return child.epoch if child is not None and self.carried_out(shard) >= 0 else -1
+
+    def is_given_up(self, shard: int) -> bool:
+        """See ``Ground``."""
+        child = self._tree.get(f"worker-{shard}")
+        return child is not None and child.state == "quarantined"
+
+    def risk_serial(self) -> int:
+        """See ``Ground``."""
+        risk = self._tree.get("risk")
+        if risk is None or not risk.pid or not self._risk_page.is_up(risk.pid):
+            return -1
+        return self._risk_page.value("universe", risk.pid)
+
+    def loads(self) -> dict[str, float]:
+        """See ``Ground``."""
+        return self._meter.frames_s
+
+    # answers
+
+    def _show(self) -> control.Shards:
+        universe = self.assignments.universe
+        owners = universe.owners()
+        rates = self.loads()
+        shards = tuple(
+            control.ShardLine(
+                shard=shard,
+                bases=bases,
+                frames_s=round(sum(rates.get(base, 0.0) for base in bases), 1),
+                cpu=round(self._meter.cpu.get(shard, 0.0), 3),
+                loop_gap_us=self._loop_gap_us(shard),
+                serial=self.carried_out(shard),
+            )
+            for shard, bases in enumerate(universe.shards)
+        )
+        pairs = tuple(
+            control.PairLine(
+                base=pair.base,
+                home=pair.home.market.symbol,
+                away=pair.away.market.symbol,
+                shard=owners.get(pair.base, -1),
+                frames_s=round(rates.get(pair.base, 0.0), 1),
+                is_leaving=pair.base in universe.leaving,
+            )
+            for pair in universe.pairs
+        )
+        imbalance = round(ratio(self.assignments.living(), rates), 2)
+        return control.Shards(universe.serial, shards, pairs, self.assignments.changes, imbalance)
+
+    def _loop_gap_us(self, shard: int) -> float:
+        try:
+            with PageReader.attach(self._files.worker_page(shard)) as page:
+                gaps = page.histogram("loop_gap")
+        except SharedMemoryError:
+            return 0.0  # not made yet
+        return round(gaps.percentile_ns(99) / 1000, 1) if gaps.count else 0.0
+
+    def _move(self, order: control.MovePairs) -> control.Answer:
+        self._require_shard(order.shard)
+        if self.is_given_up(order.shard):
+            raise UsageError(
+                f"shard {order.shard} is given up: 'arbshard shards restart {order.shard}' first"
+            )
+        bases = self._bases(order.symbols)
+        owners = self.assignments.universe.owners()
+        away = [base for base in bases if owners.get(base) != order.shard]
+        if not away:
+            return control.Done(f"in shard {order.shard} already: {', '.join(bases)}")
+        return self._put(Move(dict.fromkeys(away, order.shard)))
+
+    def _balance(self, order: control.Balance) -> control.Answer:
+        plan = self._plan()
+        even = (
+            f"the fullest shard has {ratio(self.assignments.living(), self.loads()):.2f} times the mean load"
+        )
+        if not plan:
+            return control.Done(f"nothing to move: {even}")
+        move = _move_of(plan, "by hand")
+        if order.dry_run:
+            return control.Done(f"{even}; would {move.what}")
+        return self._put(move)
+
+    def _add(self, order: control.AddSymbols) -> control.Answer:
+        if not order.symbols:
+            raise UsageError("name the pairs to add")
+        pairs = self.assignments.universe.pairs
+        known = [name for name in order.symbols if any(pair.answers_to(name) for pair in pairs)]
+        if known:
+            raise UsageError(f"traded already: {', '.join(known)}")
+        return self._put(Add(order.symbols, self._find))
+
+    def _remove(self, order: control.RemoveSymbols) -> control.Answer:
+        bases = self._bases(order.symbols)
+        if len(bases) == len(self.assignments.universe.pairs):
+            raise UsageError("these are the last pairs of the run: stop it instead")
+        return self._put(Remove(bases, keep_positions=order.keep_positions))
+
+    def _restart(self, order: control.RestartShard) -> control.Answer:
+        self._require_shard(order.shard)
+        if self._tree.ending:
+            raise UsageError("the run is stopping")
+        child = self._tree.get(f"worker-{order.shard}")
+        before = child.epoch if child is not None else 0
+        self._tree.revive(f"worker-{order.shard}")
+
+        def is_up() -> bool:
+            return child is not None and child.epoch > before and self.carried_out(order.shard) >= 0
+
+        return self._put(Fill(order.shard, is_up, self._held))
+
+    def _put(self, change: Change) -> control.Answer:
+        if self._tree.ending:
+            raise UsageError("the run is stopping")
+        number = self.assignments.put(change)
+        if number is None:
+            raise UsageError("too many changes wait: try again later")
+        return control.Accepted(number, change.what)
+
+    def _plan(self) -> list[PairMove]:
+        return plan_moves(self.assignments.living(), self.loads(), self._held())
+
+    def _require_shard(self, shard: int) -> None:
+        count = len(self.assignments.universe.shards)
+        if not 0 <= shard < count:
+            raise UsageError(f"no shard {shard}: there are 0 to {count - 1}")
+
+    def _bases(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The bases that ``names`` mean, each once. Raises ``UsageError``."""
+        pairs = self.assignments.universe.pairs
+        bases: dict[str, None] = {}
+        for name in names:
+            base = next((pair.base for pair in pairs if pair.answers_to(name)), None)
+            if base is None:
+                raise UsageError(f"{name} is not traded in this run")
+            bases[base] = None
+        if not bases:
+            raise UsageError("name the pairs")
+        return tuple(bases)
+
+    def _find(self, names: Sequence[str]) -> Listing:
+        listing = Listing()
+        search = asyncio.get_running_loop().create_task(self._search(tuple(names), listing))
+        self._searches.add(search)
+
+        def found(task: asyncio.Task[None]) -> None:
+            self._searches.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                get_logger().error("looking for pairs ended in a defect", exc_info=error)
+                listing.problem = f"a defect of ours: {error!r}"
+
+        search.add_done_callback(found)
+        return listing
+
+    async def _search(self, names: tuple[str, ...], listing: Listing) -> None:
+        config = replace(self._config, run=replace(self._config.run, max_pairs=_PAIRS_MAX))
+        loop = asyncio.get_running_loop()
+
+        def alert(line: str) -> None:
+            loop.call_soon_threadsafe(self.alert, line)
+
+        async def look() -> Universe:
+            found = await find_universe(config, names)
+            if config.mode == "live":
+                await require_fit(config, found, alert)
+            return found
+
+        def in_thread() -> Universe:
+            use_money_context()
+            return asyncio.run(asyncio.wait_for(look(), _SEARCH_S))
+
+        try:
+            # What venues list takes hundreds of milliseconds to read: no beat and no frame may wait for it.
+            found = await asyncio.to_thread(in_thread)
+        except TimeoutError:
+            listing.problem = f"the venues did not say within {_SEARCH_S:g} s what they list"
+        except ArbshardError as error:
+            listing.problem, listing.is_usage = str(error), isinstance(error, UsageError)
+        else:
+            listing.pairs = found.pairs
+
+
+def _move_of(plan: Sequence[PairMove], why: str) -> Move:
+    return Move({move.base: move.to for move in plan}, why)

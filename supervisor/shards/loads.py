@@ -1,0 +1,65 @@
+"""What pairs and workers cost: frames per second by pair, and each worker's share of a core. Used by ``desk``.
+
+Frames are counted by the sequences of their slots, which the supervisor writes itself: the hot path is not asked.
+"""
+
+from collections.abc import Callable, Mapping
+
+import psutil
+
+from arbshard.model.universe import Universe
+
+_SMOOTHING = 0.3
+"""Weight of the newest second."""
+
+
+class LoadMeter:
+    """Rates, smoothed over a few samples."""
+
+    def __init__(self, sequence: Callable[[int], int]) -> None:
+        """``sequence``: of a slot; grows by two with every frame."""
+        self._sequence = sequence
+        self._sampled_ns = 0
+        self._counts: dict[str, tuple[int, int]] = {}
+        self._used: dict[int, tuple[psutil.Process, float]] = {}
+        self.frames_s: dict[str, float] = {}
+        """By base, of pairs that were sampled twice."""
+        self.cpu: dict[int, float] = {}
+        """By shard."""
+
+    def sample(self, universe: Universe, pids: Mapping[int, int], now_ns: int) -> None:
+        """Look once more; about once a second. ``pids``: of the workers that run, by shard."""
+        span_s = (now_ns - self._sampled_ns) / 1e9
+        self._sampled_ns = now_ns
+        counts: dict[str, tuple[int, int]] = {}
+        rates: dict[str, float] = {}
+        for pair in universe.pairs:
+            slot = pair.home.slot
+            count = (self._sequence(slot) + self._sequence(pair.away.slot)) // 2
+            counts[pair.base] = (slot, count)
+            before = self._counts.get(pair.base)
+            if before is None or before[0] != slot:
+                continue  # its first sample
+            rate = max(count - before[1], 0) / span_s
+            old = self.frames_s.get(pair.base, rate)
+            rates[pair.base] = old + _SMOOTHING * (rate - old)
+        self._counts, self.frames_s = counts, rates
+        self._look_at_processes(pids, span_s)
+
+    def _look_at_processes(self, pids: Mapping[int, int], span_s: float) -> None:
+        used: dict[int, tuple[psutil.Process, float]] = {}
+        cpu: dict[int, float] = {}
+        for shard, pid in pids.items():
+            before = self._used.get(shard)
+            try:
+                process = before[0] if before is not None and before[0].pid == pid else psutil.Process(pid)
+                times = process.cpu_times()
+            except psutil.Error:
+                continue  # it has just ended
+            seconds = times.user + times.system
+            used[shard] = (process, seconds)
+            if before is not None and before[0] is process:
+                share = (seconds - before[1]) / span_s
+                old = self.cpu.get(shard, share)
+                cpu[shard] = old + _SMOOTHING * (share - old)
+        self._used, self.cpu = used, cpu

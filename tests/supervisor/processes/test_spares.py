@@ -1,0 +1,178 @@
+"""Spare workers: kept ready, handed out, replaced. Real little programs."""
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from arbshard.clock import SystemClock
+from arbshard.config import RunConfig
+from supervisor.processes.child import Child
+from supervisor.processes.spares import Spares
+from supervisor.processes.tree import Tree
+
+pytestmark = pytest.mark.integration
+
+WAITS = """
+import sys, time
+sys.stdout.write('+'); sys.stdout.flush()
+line = sys.stdin.readline()
+if line:
+    open(r'{folder}/told', 'w').write(line)
+    print('taken', file=sys.stderr, flush=True)
+    time.sleep(60)
+"""
+
+
+class Room:
+    def __init__(self, folder, code=WAITS, **run):
+        self.alerts = []
+        self.clock = SystemClock()
+        command = [sys.executable, "-c", code.format(folder=folder)]
+        self.spares = Spares(RunConfig(**run), command, folder, self.alerts.append)
+        self.taken = []
+
+    async def keep_until(self, condition):
+        async with asyncio.timeout(20):
+            while not condition():
+                self.spares.keep(self.clock.monotonic_ns())
+                await asyncio.sleep(0.01)
+
+    def take(self, shard, epoch):
+        taken = self.spares.take(shard, epoch, self.clock.monotonic_ns())
+        if taken is not None:
+            self.taken.append(taken.process)
+        return taken
+
+    def close(self):
+        self.spares.end()
+        for process in self.taken:
+            process.kill()
+            process.wait(10)
+
+
+@pytest.fixture
+def room(tmp_path):
+    made = []
+
+    def build(*args, **run):
+        made.append(Room(tmp_path, *args, **run))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.close()
+
+
+async def test_one_is_started_and_says_that_it_is_ready(room):
+    one = room()
+    one.spares.keep(one.clock.monotonic_ns())
+    assert one.spares.states in (("starting",), ("ready",))
+    await one.keep_until(lambda: one.spares.states == ("ready",))
+    assert list(one.spares.pids) == ["spare-1"]
+
+
+async def test_it_is_told_its_shard_and_another_follows_after_a_moment(room, tmp_path):
+    one = room()
+    await one.keep_until(lambda: one.spares.states == ("ready",))
+    taken = one.take(3, 7)
+    assert taken.process.poll() is None
+    assert one.spares.states == ()
+    one.spares.keep(one.clock.monotonic_ns())
+    assert one.spares.states == ()  # its successor would take the CPU from it
+    await one.keep_until(lambda: one.spares.states == ("ready",))
+    assert (tmp_path / "told").read_text() == "3 7\n"
+    assert list(one.spares.pids) == ["spare-2"]
+
+
+async def test_nobody_is_ready(room):
+    one = room("import time; time.sleep(60)")
+    one.spares.keep(one.clock.monotonic_ns())
+    assert one.take(0, 2) is None
+    assert one.spares.states == ("starting",)
+
+
+async def test_none_wanted(room):
+    one = room(spare_workers=0)
+    assert not one.spares.keep(one.clock.monotonic_ns())
+    assert one.take(0, 2) is None
+
+
+async def test_one_that_died_is_replaced(room):
+    one = room()
+    await one.keep_until(lambda: one.spares.states == ("ready",))
+    one.spares._spares[0].process.kill()
+    await one.keep_until(lambda: one.spares.states == ("ready",) and "spare-2" in one.spares.pids)
+    assert one.alerts == []
+
+
+async def test_one_that_died_unseen_is_not_handed_out(room):
+    one = room()
+    await one.keep_until(lambda: one.spares.states == ("ready",))
+    process = one.spares._spares[0].process
+    process.kill()
+    process.wait(10)
+    assert one.take(0, 2) is None
+
+
+async def test_they_are_given_up_when_they_die_too_often(room):
+    one = room("raise SystemExit(1)", restart_tries=2)
+    await one.keep_until(lambda: one.alerts)
+    assert one.alerts == ["spare workers end too often: none is kept any more"]
+    assert not one.spares.keep(one.clock.monotonic_ns() + 10**12)
+
+
+async def test_one_that_never_gets_ready_is_replaced(room):
+    one = room("import time; time.sleep(60)")
+    now_ns = one.clock.monotonic_ns()
+    one.spares.keep(now_ns)
+    one.spares.keep(now_ns + 16 * 10**9)
+    one.spares.keep(now_ns + 20 * 10**9)
+    assert list(one.spares.pids) == ["spare-2"]
+
+
+async def test_closing_its_stdin_ends_it(room):
+    """As the death of the supervisor does."""
+    one = room()
+    await one.keep_until(lambda: one.spares.states == ("ready",))
+    spare = one.spares._spares[0]
+    spare.process.stdin.close()
+    assert spare.process.wait(10) == 0
+
+
+async def test_the_end_ends_all_and_leaves_no_file(room, tmp_path):
+    one = room(spare_workers=2)
+    await one.keep_until(lambda: len(one.spares.pids) == 2)
+    processes = [spare.process for spare in one.spares._spares]
+    one.spares.end()
+    assert all(process.poll() is not None for process in processes)
+    assert list(tmp_path.glob("spare-*")) == []
+
+
+async def test_a_dead_worker_is_followed_by_the_spare(room, tmp_path):
+    one = room()
+    changes = []
+    tree = Tree(
+        RunConfig(), one.clock, one.alerts.append, lambda: changes.append(time.monotonic()), one.spares
+    )
+    child = Child(
+        "worker-3", lambda epoch: [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, shard=3
+    )
+    try:
+        tree.start(child)
+        tree.watch()
+        await one.keep_until(lambda: one.spares.states == ("ready",))
+        (spare,) = one.spares.pids.values()
+        child.put_down("for the test")
+        async with asyncio.timeout(20):
+            while child.epoch == 1:
+                tree.watch()
+                await asyncio.sleep(0.005)
+            assert child.pid == spare
+            while child.last_words() != "taken":
+                await asyncio.sleep(0.01)
+        assert (tmp_path / "told").read_text() == "3 2\n"
+        assert tree.pids == {"worker-3": spare}
+    finally:
+        tree.kill_all()

@@ -1,0 +1,338 @@
+"""The children of a run: restarted after a crash, given up after too many, ended in order. Real little programs."""
+
+import asyncio
+
+import pytest
+
+from arbshard.clock import SystemClock
+from arbshard.config import RunConfig
+from arbshard.errors import ChildFailed, UsageError
+from supervisor.processes.tree import Tree
+
+pytestmark = pytest.mark.integration
+
+SLEEPS = "import time; time.sleep(60)"
+FAILS_ONCE = "import sys, time; EPOCH == 1 and sys.exit('boom'); time.sleep(60)"
+STUBBORN = (
+    "import signal, time, pathlib; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    " pathlib.Path(r'{ready}').touch(); time.sleep(60)"
+)
+
+
+class Room:
+    def __init__(self, clock=None, **run):
+        self.alerts = []
+        self.changes = 0
+        self.tree = Tree(RunConfig(**run), clock or SystemClock(), self.alerts.append, self.changed)
+
+    def changed(self):
+        self.changes += 1
+
+    async def watch_until(self, condition):
+        async with asyncio.timeout(20):
+            while not condition():
+                self.tree.watch()
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def room():
+    made = []
+
+    def build(**run):
+        made.append(Room(**run))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.tree.kill_all()
+
+
+class TestReady:
+    async def test_waits_until_it_is_at_work(self, room, program):
+        one, child = room(), program(SLEEPS)
+        one.tree.start(child)
+        asked = []
+        await one.tree.until_ready(child, lambda: len(asked) > 3 or asked.append(1), 10.0)
+        assert child.state == "running"
+        assert one.tree.children == (child,)
+        assert one.changes == 1
+
+    async def test_wrong_settings_are_told_in_the_childs_words(self, room, program):
+        one, child = (
+            room(),
+            program("import sys; print('port 80 is taken', file=sys.stderr); sys.exit(2)", "sim"),
+        )
+        one.tree.start(child)
+        with pytest.raises(UsageError) as caught:
+            await one.tree.until_ready(child, lambda: False, 20.0)
+        assert str(caught.value) == "port 80 is taken"
+
+    async def test_any_other_end_is_a_failed_start(self, room, program):
+        one, child = room(), program("raise RuntimeError('no luck')", "risk")
+        one.tree.start(child)
+        with pytest.raises(ChildFailed, match=r"risk ended with code 1 at its start: RuntimeError: no luck"):
+            await one.tree.until_ready(child, lambda: False, 20.0)
+
+    async def test_silence_is_a_failed_start(self, room, program):
+        one, child = room(), program(SLEEPS)
+        one.tree.start(child)
+        with pytest.raises(ChildFailed, match=r"worker-0 was not ready within 0\.1 s"):
+            await one.tree.until_ready(child, lambda: False, 0.1)
+
+
+class TestWatch:
+    async def test_crashed_child_is_restarted_under_a_new_epoch(self, room, program):
+        one, child = room(), program(FAILS_ONCE)
+        one.tree.start(child)
+        await one.watch_until(lambda: child.epoch == 2)
+        assert child.state == "running"
+        assert child.pid
+        assert one.alerts == ["worker-0 ended with code 1; restarted in 0 s: boom"]
+        assert one.changes == 2
+
+    async def test_child_that_ends_without_being_asked_is_restarted_too(self, room, program):
+        one, child = room(), program("import sys, time; EPOCH == 1 and sys.exit(0); time.sleep(60)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.epoch == 2)
+
+    async def test_killed_child_did_not_say_why(self, room, program):
+        """What it wrote before is no reason: a signal ended it."""
+        code = (
+            "import os, sys, time; EPOCH == 1 and (sys.stderr.write('chatter'), sys.stderr.flush(),"
+            " os.kill(os.getpid(), 9)); time.sleep(60)"
+        )
+        one, child = room(), program(code)
+        one.tree.start(child)
+        await one.watch_until(lambda: child.epoch == 2)
+        assert one.alerts == ["worker-0 ended with code -9; restarted in 0 s"]
+
+    async def test_worker_is_given_up_after_too_many_and_the_others_go_on(self, room, program):
+        one = room(restart_tries=2)
+        child, other = program("raise SystemExit('again')"), program(SLEEPS, "worker-1")
+        one.tree.start(child)
+        one.tree.start(other)
+        await one.watch_until(lambda: child.state == "quarantined")
+        assert child.epoch == 3
+        assert one.alerts[-1] == "worker-0 ended with code 1 too often and is given up: again"
+        one.tree.watch()
+        assert child.epoch == 3
+        assert other.poll() is None
+
+    @pytest.mark.parametrize("name", ["risk", "sim"])
+    async def test_run_cannot_do_without_the_others(self, room, program, name):
+        one, child = room(restart_tries=1), program("raise SystemExit(1)", name)
+        one.tree.start(child)
+        with pytest.raises(ChildFailed, match=f"{name} cannot be kept running"):
+            await one.watch_until(lambda: False)
+        assert child.state == "quarantined"
+
+    @pytest.mark.parametrize(("code", "why"), [(2, "these settings"), (3, "the ledger")])
+    async def test_risk_that_says_it_cannot_is_believed_at_once(self, room, program, code, why):
+        one, child = room(), program(f"import sys; print('words', file=sys.stderr); sys.exit({code})", "risk")
+        one.tree.start(child)
+        with pytest.raises(ChildFailed, match=f"{why}.*: words"):
+            await one.watch_until(lambda: False)
+        assert child.epoch == 1
+
+    async def test_pause_before_the_next_try_is_kept(self, room, program):
+        one, child = room(restart_tries=5), program("raise SystemExit(1)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "restarting")
+        assert child.pid == 0
+        epoch = child.epoch
+        one.tree.watch()
+        assert child.epoch == epoch
+        await one.watch_until(lambda: child.epoch > epoch)
+
+    async def test_child_that_has_done_its_part_while_stopping_stays_ended(self, room, program):
+        one, child = room(), program("")
+        one.tree.start(child)
+        one.tree.ending = True
+        await one.watch_until(lambda: child.state == "ended")
+        one.tree.watch()
+        assert child.epoch == 1
+        assert one.alerts == []
+
+    async def test_crash_while_stopping_is_still_restarted(self, room, program):
+        """Its positions have to be closed by somebody."""
+        one, child = room(), program(FAILS_ONCE)
+        one.tree.start(child)
+        one.tree.ending = True
+        await one.watch_until(lambda: child.epoch == 2)
+
+
+class Pulse:
+    """A child's, by hand."""
+
+    def __init__(self):
+        self.up = False
+        self.steps = 0
+
+    def is_up(self, pid):
+        return self.up
+
+    def progress(self, pid):
+        return self.steps
+
+    def beat_ns(self, pid):
+        return 0
+
+    def close(self):
+        self.up = False
+
+
+class TestComingUp:
+    async def test_restarted_child_runs_only_when_it_says_so(self, room, program):
+        one, child = room(), program(FAILS_ONCE)
+        child.pulse = pulse = Pulse()
+        one.tree.start(child)
+        await one.watch_until(lambda: child.epoch == 2)
+        one.tree.watch()
+        assert child.state == "starting"
+        pulse.up = True
+        one.tree.watch()
+        assert child.state == "running"
+
+    async def test_end_before_it_was_up_counts_double_and_is_said(self, room, program):
+        one, child = room(restart_tries=3), program("raise SystemExit('again')")
+        child.pulse = Pulse()
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "quarantined")
+        assert child.epoch == 2
+        assert one.alerts[0] == "worker-0 ended with code 1 before it was up; restarted in 0.1 s: again"
+        assert child.note().reason == "ended with code 1: again"
+
+    async def test_one_that_never_comes_up_is_killed(self, room, program, clock):
+        one, child = room(clock=clock, restart_tries=1), program(SLEEPS)
+        child.pulse = pulse = Pulse()
+        one.tree.start(child)
+        for _ in range(4):  # as long as it gets on, it may
+            clock.advance_ms(14_900)
+            pulse.steps += 1
+            one.tree.watch()
+        assert child.doom == ""
+        clock.advance_ms(15_100)
+        one.tree.watch()
+        assert child.doom == "it did not come up in time"
+        await one.watch_until(lambda: child.state == "quarantined")
+
+    async def test_worker_cannot_come_up_before_risk_does(self, room, program, clock):
+        one, child, risk = room(clock=clock), program(SLEEPS), program(SLEEPS, "risk")
+        child.pulse, child.shard, risk.pulse = Pulse(), 0, Pulse()
+        one.tree.start(risk)
+        one.tree.start(child)
+        for _ in range(4):
+            clock.advance_ms(14_900)
+            risk.pulse.steps += 1
+            one.tree.watch()
+        assert child.doom == risk.doom == ""
+
+
+class TestSleptIn:
+    async def test_children_that_took_us_for_dead_have_not_failed(self, room, program, clock):
+        code = "import sys, time; EPOCH < 4 and sys.exit(4); time.sleep(60)"
+        one, child = room(clock=clock, restart_tries=1), program(code)
+        one.tree.watch()
+        one.tree.start(child)
+        clock.advance_ms(3000)
+        await one.watch_until(lambda: child.epoch == 4)
+        assert one.alerts[0] == "the supervisor stood still for 3.0 s"
+
+    async def test_without_such_a_pause_it_is_a_failure(self, room, program):
+        one, child = room(restart_tries=1), program("raise SystemExit(4)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "quarantined")
+        assert child.epoch == 2
+
+
+class TestByHand:
+    async def test_given_up_one_is_started_again(self, room, program):
+        one, child = room(restart_tries=0), program(FAILS_ONCE)
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "quarantined")
+        assert one.tree.revive("worker-0") == "worker-0 was quarantined and is being started"
+        await one.watch_until(lambda: child.state == "running")
+        assert child.epoch == 2
+
+    async def test_one_that_runs_is_replaced_without_blame(self, room, program):
+        one, child = room(restart_tries=1), program(SLEEPS)
+        one.tree.start(child)
+        for epoch in (2, 3, 4):
+            assert one.tree.revive("worker-0") == "worker-0 is being replaced"
+            await one.watch_until(lambda wanted=epoch: child.epoch == wanted)
+        assert one.alerts[0] == "worker-0 was killed: replaced by hand; restarted in 0 s"
+
+    async def test_nobody_of_that_name(self, room):
+        with pytest.raises(UsageError, match="no process named worker-9"):
+            room().tree.revive("worker-9")
+
+    async def test_not_while_stopping(self, room, program):
+        one, child = room(), program(SLEEPS)
+        one.tree.start(child)
+        one.tree.ending = True
+        with pytest.raises(UsageError, match="ended with the run"):
+            one.tree.revive("worker-0")
+
+
+async def test_viewer_is_given_up_without_harm(room, program):
+    one, child = room(restart_tries=0), program("raise SystemExit(1)", "viewer")
+    one.tree.start(child)
+    await one.watch_until(lambda: child.state == "quarantined")
+
+
+async def test_death_is_heard_at_once(room, program):
+    one, child = room(), program(SLEEPS)
+    one.tree.start(child)
+    child.put_down("enough")
+    async with asyncio.timeout(20):
+        await one.tree.until_next(60.0)
+    assert child.poll() == -9
+
+
+class TestEnd:
+    async def test_named_children_are_asked_to_end(self, room, program):
+        one, child, other = room(), program(SLEEPS), program(SLEEPS, "risk")
+        one.tree.start(child)
+        one.tree.start(other)
+        await one.tree.end(["worker-0", "nobody"], 20.0)
+        assert (child.state, child.pid) == ("ended", 0)
+        assert other.poll() is None
+        one.tree.watch()
+        assert child.epoch == 1  # not taken for a crash
+        assert one.alerts == []
+
+    async def test_stubborn_child_is_killed_and_that_is_said(self, room, program, tmp_path):
+        ready = tmp_path / "ready"
+        one, child = room(), program(STUBBORN.format(ready=ready))
+        one.tree.start(child)
+        await one.tree.until_ready(child, ready.exists, 20.0)
+        await one.tree.end(["worker-0"], 0.1)
+        assert child.poll() == -9
+        assert one.alerts == ["worker-0 did not end within 0.1 s and was killed"]
+
+    async def test_child_waiting_for_its_restart_is_not_started_again(self, room, program):
+        one, child = room(), program("raise SystemExit(1)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "restarting")
+        epoch = child.epoch
+        await one.tree.end(["worker-0"], 5.0)
+        await asyncio.sleep(0.3)
+        one.tree.watch()
+        assert (child.state, child.epoch) == ("ended", epoch)
+
+    async def test_quarantined_child_stays_shown_as_such(self, room, program):
+        one, child = room(restart_tries=0), program("raise SystemExit(1)")
+        one.tree.start(child)
+        await one.watch_until(lambda: child.state == "quarantined")
+        await one.tree.end(["worker-0"], 5.0)
+        assert child.state == "quarantined"
+
+    async def test_last_resort(self, room, program, tmp_path):
+        ready = tmp_path / "ready"
+        one, child, other = room(), program(STUBBORN.format(ready=ready)), program(SLEEPS, "risk")
+        one.tree.start(child)
+        one.tree.start(other)
+        await one.tree.until_ready(child, ready.exists, 20.0)
+        one.tree.kill_all()
+        assert child.pid == other.pid == 0
