@@ -26,8 +26,9 @@ def test_so_many_seeds_are_run_and_told(capfd: pytest.CaptureFixture[str]) -> No
 @pytest.mark.integration
 def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
     running = subprocess.Popen(
-        [sys.executable, "-m", "arbshard.simulation.fuzz", "--jobs", "1", "--hours", "0.01"],
+        [sys.executable, "-m", "arbshard.simulation.fuzz", "--jobs", "1", "--hours", "0.05"],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "ARBSHARD_RUN_ROOT": str(tmp_path)},
@@ -36,11 +37,12 @@ def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path) -
         assert running.stdout is not None
         assert running.stdout.readline().rstrip().endswith("ok")
         running.send_signal(signal.SIGINT)
-        rest, _ = running.communicate(timeout=30)
+        rest, said = running.communicate(timeout=30)
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
     assert running.returncode == 0
     assert "0 failed" in rest
+    assert said == ""
     assert not list(tmp_path.glob("arbshard-simulation-*"))
