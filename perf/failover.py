@@ -127,7 +127,9 @@ def simulation_speed() -> float:
             command, cwd=ROOT, capture_output=True, text=True, timeout=_SIMULATION_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise MeasurementFailed(f"{_SIMULATED_HOURS} hours were not simulated within {_SIMULATION_S:g} s") from error
+        raise MeasurementFailed(
+            f"{_SIMULATED_HOURS} hours were not simulated within {_SIMULATION_S:g} s"
+        ) from error
     if done.returncode:
         last = (done.stdout + done.stderr).strip().splitlines()[-1:]
         raise MeasurementFailed(f"arbshard simulate ended with code {done.returncode}: {''.join(last)}")

@@ -317,7 +317,8 @@ what_happens = st.tuples(st.sampled_from(KINDS), st.integers(0, 4), st.integers(
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=st.lists(what_happens, min_size=2, max_size=20), given_up=st.sampled_from([None, 0, 1, 2]))
 def test_whatever_dies_when_no_pair_has_two_owners_and_all_comes_to_rest(script, given_up):
-    loop = asyncio.new_event_loop()  # asyncio.run would unset the loop that pytest-asyncio keeps for this thread
+    # asyncio.run would unset the loop that pytest-asyncio keeps for this thread.
+    loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(_play(script, given_up))
     finally:

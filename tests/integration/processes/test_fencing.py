@@ -1,0 +1,88 @@
+"""A worker that stands still is fenced by risk and replaced; the old one can do nothing any more. Real processes."""
+
+import os
+import signal
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+QUICK = "stuck_after_ms = 400.0\nrestart_tries = 20\n"
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_stuck_worker_is_fenced_replaced_and_ends(start):
+    one = start(f"{QUICK}spare_workers = 0\n")
+    one.until(lambda: one.decides(0, 1) and one.decides(1, 1))
+    pid = one.worker(0)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    one.until(lambda: one.decides(0, 2))
+    one.until(lambda: "worker-0 was killed: fenced by risk: no beat for" in one.alerts())
+    assert not psutil.pid_exists(pid)
+    risk = one.risk()
+    assert (risk["fenced"], risk["fence_0"], risk["fence_1"]) == (1, 2, 1)
+    (event,) = one.events("ShardFenced")
+    assert (event["shard"], event["epoch"]) == (0, 1)
+    assert one.worker(1)["epoch"] == 1  # the other shard noticed nothing
+    assert one.stop() == 1  # a restart is not a clean run
+    done = one.call("ledger", "verify")
+    assert done.returncode == 0, done.stdout
+
+
+def test_fence_holds_over_a_restart_of_risk(start):
+    one = start(QUICK)
+    one.until(lambda: one.decides(0, 1))
+    os.kill(one.worker(0)["pid"], signal.SIGSTOP)
+    one.until(lambda: one.decides(0, 2))
+    before = one.risk()
+    os.kill(before["pid"], signal.SIGKILL)
+
+    def is_back() -> bool:
+        risk = one.risk()
+        return risk.get("pid") != before["pid"] and risk.get("ready") == 1
+
+    one.until(is_back)
+    assert one.risk()["fence_0"] == 2
+    ticks = one.worker(0)["ticks"]
+    one.until(lambda: one.worker(0)["ticks"] > ticks)
+    assert one.worker(0)["epoch"] == 2
+
+
+def test_stuck_risk_is_replaced_and_the_workers_carry_on(start):
+    one = start(QUICK)
+    one.until(lambda: one.decides(0, 1))
+    pid = one.risk()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    one.until(lambda: one.risk().get("pid") not in (pid, 0, None))
+    one.until(lambda: one.risk().get("ready") == 1)
+    one.until(lambda: "risk was killed: stuck, no beat for" in one.alerts())
+    assert one.worker(0)["epoch"] == one.worker(1)["epoch"] == 1
+
+
+def test_supervisor_that_stood_still_starts_its_children_again(start):
+    one = start(QUICK)
+    one.until(lambda: one.decides(0, 1))
+    workers = [child for child in one.remember() if "arbshard.worker" in child.cmdline()]
+    one.process.send_signal(signal.SIGSTOP)
+    one.until(lambda: not any(map(lives, workers)))
+    one.process.send_signal(signal.SIGCONT)
+    one.until(lambda: one.decides(0, 2) and one.decides(1, 2))
+    one.until(lambda: "the supervisor stood still for" in one.alerts())
+    assert one.stop() == 1
+
+
+def test_nothing_outlives_a_killed_supervisor(start):
+    one = start(QUICK)
+    one.until(lambda: one.note().spares == ("ready",))
+    family = one.remember()
+    assert sum("--spare" in child.cmdline() for child in family) == 1
+    one.process.kill()
+    one.process.wait(10)
+    one.until(lambda: not any(map(lives, family)), 5.0)
