@@ -22,6 +22,7 @@ Ts = TypeVarTuple("Ts")
 
 START_NS = 1_000_000_000_000
 """Monotonic time of the beginning: no clock begins at 0."""
+_CLOSES_MAX = 10
 _FIRST_PID = 10_000_000
 """Above any pid of a real system: nobody must take a real process for ours."""
 _CANCELLED_MAX = 4096
@@ -90,10 +91,14 @@ def _close(tasks: dict[asyncio.Task[Any], None], context: Context) -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it was killed, not forgotten
         work = task.get_coro()
         assert isinstance(work, Coroutine | Generator), work
-        try:
-            context.copy().run(work.close)
-        except (RuntimeError, ValueError, Killed):
-            continue  # it awaits in its finally, or was running: either way it is over
+        for _ in range(
+            _CLOSES_MAX
+        ):  # each ends one that awaits in a finally; what is left would end somewhere else
+            try:
+                context.copy().run(work.close)
+                break
+            except (RuntimeError, ValueError, Killed):
+                continue
     tasks.clear()
 
 
@@ -116,6 +121,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._stopping = False
         self._running = False
         self._closed = False
+        self._unburied: dict[VirtualProcess, None] = {}
+        """Killed, their coroutines not yet ended."""
         self._base = copy_context()
         self._processes: dict[VirtualProcess, None] = {}
         self._tasks: dict[asyncio.Task[Any], None] = {}
@@ -138,6 +145,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         process.stopped = False
         process.parked.clear()
         self._processes.pop(process, None)
+        self._unburied[process] = None
         self.call_soon(self._bury, process, context=self._base.copy())
 
     def stop_process(self, process: VirtualProcess) -> None:
@@ -171,13 +179,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def _bury(self, process: VirtualProcess) -> None:
         """End the coroutines of a dead process now, so that their ``finally`` meets a world without it."""
+        self._unburied.pop(process, None)
         _close(process.tasks, process.context)
 
     def finish(self) -> None:
         """End everything that is left, as if the machine were switched off. Not while it runs."""
         events._set_running_loop(self)  # noqa: SLF001 - some clean-up asks for it
         try:
-            for process in tuple(self._processes):
+            for process in (*self._unburied, *self._processes):
                 process.alive = False
                 _close(process.tasks, process.context)
             _close(self._tasks, self._base)

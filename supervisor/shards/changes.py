@@ -231,7 +231,11 @@ class Remove(_Change):
         owners = {base: before[base] for base in bases}
         yield from _until_carried_out(room, owners.values(), 0, now_ns, _LET_GO_NS)
         incarnations = {shard: room.ground.incarnation(shard) for shard in owners.values()}
-        serial = room.publish(room.universe.without_shard(bases))
+        try:
+            serial = room.publish(room.universe.without_shard(bases))
+        except ChangeFailed:
+            yield from _insist(room, lambda: room.universe.with_leaving(()))  # they enter again
+            raise
         now_ns = yield
         late = yield from _until_carried_out(room, owners.values(), serial, now_ns, _LET_GO_NS)
         # Who let go has nothing under way. What a worker that died had is its successor's, who must be the owner.

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -315,6 +315,7 @@ what_happens = st.tuples(st.sampled_from(KINDS), st.integers(0, 4), st.integers(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@example(script=[("move", 0, 1, 3), ("remove", 0, 0, 2), ("full disk", 0, 0, 1)], given_up=None)
 @given(script=st.lists(what_happens, min_size=2, max_size=20), given_up=st.sampled_from([None, 0, 1, 2]))
 def test_whatever_dies_when_no_pair_has_two_owners_and_all_comes_to_rest(script, given_up):
     # asyncio.run would unset the loop that pytest-asyncio keeps for this thread.
