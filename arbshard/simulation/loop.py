@@ -91,9 +91,8 @@ def _close(tasks: dict[asyncio.Task[Any], None], context: Context) -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it was killed, not forgotten
         work = task.get_coro()
         assert isinstance(work, Coroutine | Generator), work
-        for _ in range(
-            _CLOSES_MAX
-        ):  # each ends one that awaits in a finally; what is left would end somewhere else
+        # Each ends one that awaits in a finally; what is left would end somewhere else.
+        for _ in range(_CLOSES_MAX):
             try:
                 context.copy().run(work.close)
                 break
