@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-QUICK = "stuck_after_ms = 400.0\nrestart_tries = 20\n"
+QUICK = "stuck_after_ms = 800.0\nrestart_tries = 20\n"
 
 
 def lives(process: psutil.Process) -> bool:
