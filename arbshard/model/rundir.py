@@ -1,6 +1,49 @@
-"""Names of the files in a run directory: where the processes of one run find each other."""
+"""Names of the files in a run directory: where the processes of one run find each other.
 
+Only files whose names are listed here are ever removed from a run directory. Whoever adds a file to it adds an
+attribute to ``RunFiles`` and the name to ``OWN_NAMES`` (or the pattern to ``_NUMBERED``, when there is one file for
+each shard or process).
+"""
+
+import re
 from pathlib import Path
+
+MARKER = "arbshard.run"
+"""The file that says that a directory is a run directory; written when the directory is made."""
+
+OWN_NAMES = frozenset(
+    {
+        MARKER,
+        "lock",
+        "children.json",
+        "config.json",
+        "universe.json",
+        "books",
+        "sim.json",
+        "sim-ca.pem",
+        "page-supervisor",
+        "page-risk",
+        "page-accounts",
+        "budget-accounts",
+        "risk.ipc",
+        "risk.sock",
+        "bus.ipc",
+        "accounts.ipc",
+        "control.ipc",
+    }
+)
+
+_NUMBERED = re.compile(r"(page-worker|budget-worker|ring|park|bell)-[0-9]{1,6}")
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{1,16}")
+"""What is written before it is renamed: ``write_whole`` adds a pid, ``tempfile`` adds letters."""
+
+
+def is_own_name(name: str) -> bool:
+    """Whether a file of this name in a run directory is ours, so that we may remove it."""
+    unfinished = _UNFINISHED.fullmatch(name)
+    if unfinished is not None:
+        name = unfinished["name"]
+    return name in OWN_NAMES or _NUMBERED.fullmatch(name) is not None
 
 
 class RunFiles:
@@ -8,7 +51,9 @@ class RunFiles:
 
     def __init__(self, run_dir: Path) -> None:
         self.dir = run_dir
+        self.marker = run_dir / MARKER
         self.lock = run_dir / "lock"
+        self.children = run_dir / "children.json"
         self.config = run_dir / "config.json"
         self.universe = run_dir / "universe.json"
         self.books = run_dir / "books"
