@@ -1,4 +1,4 @@
-"""What a process does to itself so that it runs evenly. Called by the ``main`` of each once it has started."""
+"""What a process does to itself: private files from its start on, and an even pace once it has started."""
 
 import gc
 import os
@@ -15,6 +15,11 @@ def keep_what_is_there() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_MAX, 20, 50)
+
+
+def keep_files_private() -> None:
+    """Every file and socket that this process or its children make from now on is for this user alone."""
+    os.umask(0o077)
 
 
 def pin(cores: Sequence[int], place: int) -> None:

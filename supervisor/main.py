@@ -13,6 +13,7 @@ from arbshard.config import Config
 from arbshard.errors import ArbshardError, RunDirError, UsageError
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
+from arbshard.process import keep_files_private
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
@@ -20,6 +21,7 @@ from arbshard.status.summary import Summary, summarise
 from supervisor.processes.commands import Programs, state_dir_of
 from supervisor.run import Run
 from supervisor.rundir import RunDir
+from supervisor.statedir import StateDir
 
 
 class Options(NamedTuple):
@@ -44,16 +46,26 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     state_dir = state_dir_of(config)
     if options.summary is not None and not options.summary.absolute().parent.is_dir():
         raise UsageError(f"--summary {options.summary}: no such directory")
+    keep_files_private()
+    run_dir = RunDir.acquire(config.name, apart_from=state_dir)
     try:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        setup("supervisor", state_dir / "logs", config.run.log_level, console=not table)
-    except OSError as error:
-        raise RunDirError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
-    run_dir = RunDir.acquire(config.name)
-    try:
-        return uvloop.run(_run(Run(config, run_dir, state_dir, table=table, programs=programs), options))
+        state = StateDir.hold(state_dir)
+        try:
+            _open_log(state_dir, config.run.log_level, console=not table)
+            for warning in (*run_dir.warnings, *state.warnings):
+                get_logger().warning(warning)
+            return uvloop.run(_run(Run(config, run_dir, state_dir, table=table, programs=programs), options))
+        finally:
+            state.release()
     finally:
         run_dir.release()
+
+
+def _open_log(state_dir: Path, level: str, *, console: bool) -> None:
+    try:
+        setup("supervisor", state_dir / "logs", level, console=console)
+    except OSError as error:
+        raise RunDirError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
 
 
 async def _run(one: Run, options: Options) -> int:

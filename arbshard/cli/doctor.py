@@ -69,7 +69,7 @@ async def _examine(config: Config) -> tuple[Check, ...]:
 async def _with_exchanges(config: Config) -> AsyncIterator[Config]:
     """``config`` with the addresses of the embedded exchanges: of the running instance, else of some just for now."""
     from arbshard.model.rundir import RunFiles
-    from supervisor.rundir import find_run_dir, running_pid
+    from supervisor.places import find_run_dir, running_pid
 
     if config.data != "sim":
         yield config

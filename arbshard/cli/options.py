@@ -42,7 +42,7 @@ def state_dir_of(name: str | None, config: Path | None, state_dir: str | None) -
 
 def running_files(name: str | None, config: Path | None) -> tuple[str, RunFiles]:
     """Name and run directory of a running instance. Raises ``UsageError`` when it does not run."""
-    from supervisor.rundir import find_run_dir, running_pid
+    from supervisor.places import find_run_dir, running_pid
 
     instance = config_of(name, config).name
     if running_pid(instance) is None:

@@ -36,7 +36,7 @@ def reconcile(
     Of an instance that does not run, what its ledger says was blocked last.
     """
     from arbshard.model.money import use_money_context
-    from supervisor.rundir import running_pid
+    from supervisor.places import running_pid
 
     use_money_context()
     runs = running_pid(config_of(name, config).name) is not None

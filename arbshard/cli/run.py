@@ -91,7 +91,7 @@ def stop(
     """Stop a running instance in order: no new entries, positions closed, ledger closed."""
     from arbshard.wire import control
     from arbshard.wire.serve import ask
-    from supervisor.rundir import running_pid
+    from supervisor.places import running_pid
 
     instance, files = running_files(name, config)
     answer = control.decode_answer(

@@ -22,7 +22,7 @@ def status(
     from arbshard.clock import SystemClock
     from arbshard.status.collect import Collector
     from arbshard.status.watch import watch as watch_status
-    from supervisor.rundir import find_run_dir, running_pid
+    from supervisor.places import find_run_dir, running_pid
 
     instance = config_of(name, config).name
     run_dir = find_run_dir(instance)

@@ -8,12 +8,14 @@ politeness: SQLite below 3.51.3 can corrupt a database when a second connection 
 import os
 import secrets
 import sqlite3
+import stat
 import string
 from pathlib import Path
 
 from arbshard.errors import LedgerDamaged, LedgerError, LedgerVersionError, RunDirError, UsageError
 from arbshard.ledger import schema
 from arbshard.ledger.events import SCHEMA_VERSION
+from arbshard.ledger.lock import lock_of
 
 _BUSY_S = 2.0
 # A commit waits for a checkpoint that falls into it, so the owner makes them between two batches; SQLite itself
@@ -73,6 +75,7 @@ def create(path: Path, name: str, mode: str, now_ms: int) -> None:
     stated["tag"] = new_tag()
     try:
         partial.unlink(missing_ok=True)  # of a start that was killed; the caller holds the lock
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # SQLite's log gets its mode
         connection = sqlite3.connect(partial, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -103,6 +106,26 @@ def check_writable(path: Path) -> None:
     for one in (path, path.parent):
         if not os.access(one, os.W_OK):
             raise RunDirError(f"{one}: may not be written: check its owner and mode")
+
+
+def make_private(path: Path) -> list[str]:
+    """Take from other users what they may do with the ledger's files; a line for each that was open to them.
+
+    Raises ``RunDirError``.
+    """
+    lines = []
+    for one in (path, log_of(path), path.with_name(f"{path.name}-shm"), lock_of(path)):
+        try:
+            found = one.lstat()
+            mode = stat.S_IMODE(found.st_mode)
+            if stat.S_ISREG(found.st_mode) and mode & 0o077:
+                one.chmod(0o600)
+                lines.append(f"{one} was open to other users (mode {mode:04o}): it is 0600 now")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise RunDirError(f"{one}: may be read by other users, and its mode cannot be changed") from error
+    return lines
 
 
 def sync_directory(directory: Path) -> None:

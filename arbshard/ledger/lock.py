@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 
@@ -12,12 +13,11 @@ _PAUSE_S = 0.02
 """Whoever only asks for the holder (``writer_of``) holds the lock for a moment too."""
 
 
-class WriterLock:
-    """An exclusive lock. The kernel drops it with the process, however that ends."""
+class FileLock:
+    """An exclusive lock on a file. The kernel drops it with the process, however that ends."""
 
-    def __init__(self, ledger: Path) -> None:
-        """Take the lock. Raises ``RunDirError`` naming the process that holds it."""
-        path = _lock_of(ledger)
+    def __init__(self, path: Path, held_by: Callable[[str], str]) -> None:
+        """Take the lock. Raises ``RunDirError``: ``held_by`` makes its line from the process that holds it."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -27,9 +27,7 @@ class WriterLock:
         except BlockingIOError as error:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "an unknown process"
             os.close(descriptor)
-            raise RunDirError(
-                f"{ledger}: process {holder} already writes this ledger; stop it first"
-            ) from error
+            raise RunDirError(held_by(holder)) from error
         except OSError as error:
             os.close(descriptor)
             raise RunDirError(f"{path}: cannot be locked: {error.strerror}") from error
@@ -44,10 +42,21 @@ class WriterLock:
             self._descriptor = None
 
 
+class WriterLock(FileLock):
+    """The lock of the one process that writes a ledger."""
+
+    def __init__(self, ledger: Path) -> None:
+        """Take the lock. Raises ``RunDirError`` naming the process that holds it."""
+        super().__init__(
+            lock_of(ledger),
+            lambda holder: f"{ledger}: process {holder} already writes this ledger; stop it first",
+        )
+
+
 def writer_of(ledger: Path) -> str | None:
     """The process that writes the ledger now; None when none does."""
     try:
-        descriptor = os.open(_lock_of(ledger), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(lock_of(ledger), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None  # never written here: a copy
     try:
@@ -60,7 +69,8 @@ def writer_of(ledger: Path) -> str | None:
         os.close(descriptor)
 
 
-def _lock_of(ledger: Path) -> Path:
+def lock_of(ledger: Path) -> Path:
+    """The lock file of the ledger at ``ledger``."""
     return ledger.with_name(f"{ledger.name}.lock")
 
 

@@ -1,5 +1,9 @@
-"""A new file that appears whole or not at all, and never in the place of another. Used by backups and exports."""
+"""A new file that appears whole or not at all, and never in the place of another. Used by backups and exports.
 
+Nobody but its owner may read it.
+"""
+
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +21,7 @@ def new_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     _must_not_exist(path)
     try:
-        partial.open("xb").close()
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
         raise UsageError(
             f"{partial}: is being written, or was left by a killed command: remove it"

@@ -78,6 +78,8 @@ class LedgerStore:
             if not path.exists():
                 file.create(path, name, mode, now_ms)
             file.check_writable(path)
+            for line in file.make_private(path):
+                get_logger().warning(line)
             reader = file.open_reader(path)
             meta = file.check_meta(reader, path, mode)
             store = cls(path, reader, lock, meta.get("tag"), durable=durable)

@@ -8,13 +8,12 @@ each shard or process).
 import re
 from pathlib import Path
 
-MARKER = "arbshard.run"
-"""The file that says that a directory is a run directory; written when the directory is made."""
+LOCK = "arbshard.lock"
+"""The lock file. It also marks the directory: where it is, arbshard made the directory and may clean it."""
 
 OWN_NAMES = frozenset(
     {
-        MARKER,
-        "lock",
+        LOCK,
         "children.json",
         "config.json",
         "universe.json",
@@ -51,8 +50,7 @@ class RunFiles:
 
     def __init__(self, run_dir: Path) -> None:
         self.dir = run_dir
-        self.marker = run_dir / MARKER
-        self.lock = run_dir / "lock"
+        self.lock = run_dir / LOCK
         self.children = run_dir / "children.json"
         self.config = run_dir / "config.json"
         self.universe = run_dir / "universe.json"

@@ -32,7 +32,7 @@ def test_unfinished_and_numbered_files_are_own(name):
 @pytest.mark.parametrize(
     "name",
     ["thesis.txt", "ledger.sqlite", "ledger.sqlite-wal", "logs", ".bashrc", "books.txt", "ring-", "ring-a", "ring-1x",
-     "page-", "xlock", ".thesis.txt.4711", "..", ".lock.A B", "page-worker-1\n"],
+     "page-", "xlock", ".thesis.txt.4711", "..", ".books.A B", "lock", "page-worker-1\n"],
 )  # fmt: skip
 def test_files_of_others_are_not(name):
     assert not is_own_name(name)

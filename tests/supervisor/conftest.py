@@ -1,8 +1,11 @@
 """A root for run directories, and small child programs that end with the test."""
 
+import os
+import pickle
 import shutil
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,40 @@ def program(tmp_path):
     yield build
     for child in made:
         child.kill()
+
+
+@pytest.fixture
+def as_user():
+    """Calls a function in a child that has become another user; returns what it returned, raises what it raised."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+
+    def call(uid, function):
+        read_end, write_end = os.pipe()
+        with warnings.catch_warnings():  # newer Pythons warn of threads; the child uses none
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:  # in the child: nothing of pytest may run here
+            code = 1
+            try:
+                os.setgroups([])
+                os.setgid(uid)
+                os.setuid(uid)
+                try:
+                    found = (True, function())
+                except Exception as error:  # noqa: BLE001 - handed to the parent
+                    found = (False, error)
+                os.write(write_end, pickle.dumps(found))
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as pipe:
+            content = pipe.read()
+        assert os.waitpid(pid, 0)[1] == 0
+        ok, found = pickle.loads(content)
+        if not ok:
+            raise found
+        return found
+
+    return call
