@@ -10,9 +10,10 @@ import uvloop
 import supervisor
 from arbshard.clock import SystemClock
 from arbshard.config import Config
-from arbshard.errors import ArbshardError, RunDirError, UsageError
+from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, UsageError
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
+from arbshard.model.rundir import reason_of
 from arbshard.process import keep_files_private
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
@@ -54,7 +55,7 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
             _open_log(state_dir, config.run.log_level, console=not table)
             for warning in (*run_dir.warnings, *state.warnings):
                 get_logger().warning(warning)
-            return uvloop.run(_run(Run(config, run_dir, state_dir, table=table, programs=programs), options))
+            return uvloop.run(_run(_prepared(config, run_dir, state_dir, programs, table=table), options))
         finally:
             state.release()
     finally:
@@ -66,6 +67,13 @@ def _open_log(state_dir: Path, level: str, *, console: bool) -> None:
         setup("supervisor", state_dir / "logs", level, console=console)
     except OSError as error:
         raise RunDirError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
+
+
+def _prepared(config: Config, run_dir: RunDir, state_dir: Path, programs: Programs, *, table: bool) -> Run:
+    try:
+        return Run(config, run_dir, state_dir, table=table, programs=programs)
+    except SharedMemoryError as error:
+        raise RunDirError(f"could not start: {error}") from error
 
 
 async def _run(one: Run, options: Options) -> int:
@@ -111,6 +119,11 @@ async def _run(one: Run, options: Options) -> int:
         if started or isinstance(error, UsageError):
             raise
         raise UsageError(f"could not start: {error}") from error
+    except OSError as error:
+        if started:
+            raise
+        where = error.filename or one.files.dir
+        raise RunDirError(f"could not start: {where}: {reason_of(error)}") from error
     finally:
         await one.end(last_look)
     return _report(summaries[0], options, keeps=one.keeps_positions) if summaries else 1

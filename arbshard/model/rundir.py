@@ -5,6 +5,7 @@ attribute to ``RunFiles`` and the name to ``OWN_NAMES`` (or the pattern to ``_NU
 each shard or process).
 """
 
+import errno
 import re
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def is_own_name(name: str) -> bool:
     if unfinished is not None:
         name = unfinished["name"]
     return name in OWN_NAMES or _NUMBERED.fullmatch(name) is not None
+
+
+def reason_of(error: OSError) -> str:
+    """Why a file of the run directory could not be written; where its place is full, also what can be done."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{reason}; free space there, or choose another place with $ARBSHARD_RUN_ROOT"
+    return reason
 
 
 class RunFiles:

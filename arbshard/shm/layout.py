@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from arbshard.errors import SharedMemoryError
+from arbshard.model.rundir import reason_of
 
 LAYOUT_VERSION = 1
 WORD = 8
@@ -121,7 +122,7 @@ def create_segment(
     except OSError as error:
         if segment is not None:
             segment.close()
-        raise SharedMemoryError(f"{path}: cannot be created: {error.strerror or error}") from error
+        raise SharedMemoryError(f"{path}: cannot be created: {reason_of(error)}") from error
     return segment
 
 

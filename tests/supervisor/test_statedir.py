@@ -49,7 +49,9 @@ def test_a_second_run_is_refused_until_the_first_has_ended(hold, tmp_path):
     )  # fmt: skip
     try:
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(RunDirError, match=rf"is used by another run \(process {first.pid}\): stop that one"):
+        with pytest.raises(
+            RunDirError, match=rf"is used by another run \(process {first.pid}\): stop that one"
+        ):
             hold()
     finally:
         first.kill()
