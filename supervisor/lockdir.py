@@ -41,17 +41,19 @@ class LockedDir:
         self._removes_root = removes_root
 
     @classmethod
-    def acquire(cls, root: Root, name: str) -> Self:
+    def acquire(cls, root: Root, name: str, *, tries: int = _TRIES) -> Self:
         """Make the directory, or take over what a process left that was killed; lock it.
+
+        It is tried again after a pause because `arbshard status` looks by taking the lock for an instant.
 
         Raises ``Busy`` (another process holds it), ``RunDirError`` (it is not ours, or cannot be made).
         """
         path = root.path / name
-        for tries_left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(tries)):
             try:
                 return cls._try(root, path)
             except Busy:
-                if not tries_left:  # `arbshard status` looks by taking the lock for an instant
+                if not tries_left:
                     raise
             except FileNotFoundError:
                 if not tries_left:

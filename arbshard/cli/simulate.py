@@ -1,7 +1,9 @@
 """``arbshard simulate``: the whole system on virtual time, with faults, from a seed."""
 
+import signal
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
@@ -10,6 +12,8 @@ from arbshard.config.sim import Regime
 from arbshard.errors import UsageError
 
 if TYPE_CHECKING:
+    from arbshard.simulation.machine import Simulation
+    from arbshard.simulation.outcome import Report
     from arbshard.simulation.settings import Settings
 
 _HOURS_MAX = 10_000
@@ -49,12 +53,35 @@ def simulate(
         write = opened.enter_context(trace.open("w")).write if trace is not None else None
         for number in range(seeds):
             given = fuzz.fresh_seed() if seed is None else settings.seed + number
-            report = Simulation(settings._replace(seed=given), write).run()
+            report = _run(Simulation(settings._replace(seed=given), write))
             for line in lines_of(report):
                 typer.echo(line)
             failed += bool(report.violations)
     if failed:
         raise typer.Exit(1)
+
+
+def _run(one: "Simulation") -> "Report":
+    """Run it; a signal to end breaks it off in order. Raises ``typer.Exit`` then."""
+    from arbshard.simulation.machine import BrokenOff
+
+    told: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        told.append(number)
+        one.break_off()
+
+    before = {
+        number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        return one.run()
+    except BrokenOff:
+        typer.echo("stopped before the end", err=True)
+        raise typer.Exit(128 + told[0]) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _settings(

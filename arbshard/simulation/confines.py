@@ -2,8 +2,8 @@
 
 import gc
 import os
-import shutil
-import tempfile
+import re
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,19 +12,55 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from arbshard import crashpoint
+from arbshard.errors import RunDirError
+from arbshard.log import get_logger
 from arbshard.simulation.trace import Trace
+from supervisor.lockdir import LockedDir, remove_own_files
+from supervisor.places import Root, open_directory, usable_roots
+
+_PREFIX = ".simulation-"
+"""No instance has such a name."""
+_RUN = re.compile(r"run-[0-9]+")
 
 
 @contextmanager
 def place() -> Iterator[Path]:
-    """A directory for mapped files: where runs are wanted, otherwise in memory where that can be."""
-    memory = os.environ.get("ARBSHARD_RUN_ROOT", "/dev/shm")  # noqa: S108 - a fresh directory is made in it
-    root = memory if Path(memory).is_dir() else None
-    path = Path(tempfile.mkdtemp(prefix="arbshard-simulation-", dir=root))
+    """A directory for mapped files, where run directories are made; removes those of simulations that were killed."""
+    root = usable_roots()[0]
+    _remove_leftovers(root)
+    held = LockedDir.acquire(root, f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        yield path
+        yield held.path
     finally:
-        shutil.rmtree(path)
+        _remove(held)
+
+
+def _remove_leftovers(root: Root) -> None:
+    """A directory whose lock nobody holds is of a process that was killed."""
+    if not root.path.is_dir():
+        return
+    for path in sorted(root.path.glob(f"{_PREFIX}*")):
+        try:
+            held = LockedDir.acquire(root, path.name, tries=1)
+        except RunDirError:
+            continue  # in use, or not one of ours
+        _remove(held)
+
+
+def _remove(held: LockedDir) -> None:
+    """Remove the run directories in it by the names of their files, and then itself."""
+    for name in os.listdir(held.directory):  # noqa: PTH208 - relative to the open directory
+        if not _RUN.fullmatch(name):
+            continue
+        run = open_directory(held.path / name, within=held.directory)
+        try:
+            left = remove_own_files(run)
+        finally:
+            os.close(run)
+        if not left:
+            os.rmdir(name, dir_fd=held.directory)
+    for warning in held.release():
+        get_logger().warning(warning)
 
 
 @contextmanager

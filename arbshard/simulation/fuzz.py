@@ -1,6 +1,7 @@
 """``python -m arbshard.simulation.fuzz``: fresh seeds on all cores until stopped, one line for each.
 
-A seed that fails is told with the command that repeats it, and the exit code is 1. Ctrl-C ends all at once, in order.
+A seed that fails is told with the command that repeats it, and the exit code is 1. Ctrl-C and SIGTERM end all
+at once, in order.
 """
 
 import argparse
@@ -22,6 +23,7 @@ HOURS = 1.0
 _TASKS_MAX = 20
 """Simulations of one process."""
 _WAIT_S = 0.2
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def cores() -> int:
@@ -51,6 +53,8 @@ def run_many(given: Settings, count: int | None, jobs: int) -> int:
     """Simulate ``count`` fresh seeds, or until interrupted; how many failed."""
     failed = done = 0
     wanted = _settings(given, count)
+    # Whoever ends us ends all in order: as by Ctrl-C.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDINGS}
     running: list[AsyncResult[Report]] = []
     # Spawned, not forked: a simulation must begin like one in a process of its own.
     pool = multiprocessing.get_context("spawn").Pool(jobs, _obey_the_parent, maxtasksperchild=_TASKS_MAX)
@@ -71,6 +75,8 @@ def run_many(given: Settings, count: int | None, jobs: int) -> int:
     finally:
         pool.terminate()
         pool.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
     print(f"{done} seeds, {failed} failed", flush=True)
     return failed
 

@@ -49,6 +49,10 @@ _RESET_EVERY = 600
 """And between two at limits that were set."""
 
 
+class BrokenOff(Exception):
+    """The simulation was told to end before its end; there is nothing to report."""
+
+
 class Simulation:
     """One run, from its seed."""
 
@@ -87,14 +91,20 @@ class Simulation:
         self._starts = 0
         self._given_up_s = 0.0
         self._is_closing = False
+        self._is_broken_off = False
         self._memory: list[Memory] = []
         for venue in self._exchanges.venues.values():
             venue.on_truth = self._received
             venue.on_lost = self._lost
 
     def run(self) -> Report:
-        """All of it."""
+        """All of it. Raises ``BrokenOff`` after ``break_off``, when everything has been tidied up."""
         return copy_context().run(self._run)
+
+    def break_off(self) -> None:
+        """End ``run`` before the next event. May be called from a signal handler."""
+        self._is_broken_off = True
+        self._loop.stop()
 
     def _run(self) -> Report:
         use_money_context()
@@ -108,6 +118,8 @@ class Simulation:
             if not self.oracle.violations:  # otherwise the rest was broken off in the middle
                 self.oracle.violations += [f"defect: {defect}" for defect in self._loop.defects]
             self._loop.finish()
+        if self._is_broken_off:
+            raise BrokenOff
         virtual_s = (self._loop.now_ns - START_NS) / 1e9
         return Report(
             self._settings,

@@ -24,7 +24,8 @@ def test_so_many_seeds_are_run_and_told(capfd: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.integration
-def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "arbshard.simulation.fuzz", "--jobs", "1", "--hours", "0.05"],
         stdout=subprocess.PIPE,
@@ -36,7 +37,7 @@ def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path) -
     try:
         assert running.stdout is not None
         assert running.stdout.readline().rstrip().endswith("ok")
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         rest, said = running.communicate(timeout=30)
     finally:
         if running.poll() is None:
@@ -45,4 +46,4 @@ def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path) -
     assert running.returncode == 0
     assert "0 failed" in rest
     assert said == ""
-    assert not list(tmp_path.glob("arbshard-simulation-*"))
+    assert not list(tmp_path.iterdir())
