@@ -126,14 +126,15 @@ def _approval(number: int) -> IntentApproved:
 
 def _round_trips() -> dict[str, float]:
     """Of a question that risk answers from memory, asked while the system runs with next to no load."""
-    with System(("-m", "perf.system"), config_of(50.0, 1, 1, None)) as system:
+    config = config_of(50.0, 1, 1, None)
+    config["run"]["requests"] = "zmq"  # then risk answers on both
+    with System(("-m", "perf.system"), config) as system:
         note = system.until_running()
         epoch = next(child.epoch for child in note.children if child.name == "worker-0")
-        costs = {"risk round trip (zmq), p50": _ask(system.files.risk_endpoint, epoch)}
-        unix = getattr(system.files, "risk_socket", None)
-        if unix is not None:
-            costs["risk round trip (unix), p50"] = _ask(unix, epoch)
-        return costs
+        return {
+            "risk round trip (zmq), p50": _ask(system.files.risk_zmq_endpoint, epoch),
+            "risk round trip (unix), p50": _ask(system.files.risk_endpoint, epoch),
+        }
 
 
 def _ask(endpoint: str, epoch: int) -> float:

@@ -29,7 +29,7 @@ OWN_NAMES = frozenset(
         "risk.sock",
         "bus.ipc",
         "accounts.ipc",
-        "control.ipc",
+        "control.sock",
     }
 )
 
@@ -75,13 +75,13 @@ class RunFiles:
 
     @property
     def risk_endpoint(self) -> str:
-        """Where risk answers ZeroMQ: operators, and workers with ``requests = "zmq"``."""
-        return f"ipc://{self.dir}/risk.ipc"
+        """Where risk answers: operators, the accounts process, and workers."""
+        return f"unix://{self.dir}/risk.sock"
 
     @property
-    def risk_socket(self) -> str:
-        """Where risk answers workers with ``requests = "unix"``."""
-        return f"unix://{self.dir}/risk.sock"
+    def risk_zmq_endpoint(self) -> str:
+        """Where it answers workers besides if they ask over ZeroMQ (``requests = "zmq"``)."""
+        return f"ipc://{self.dir}/risk.ipc"
 
     @property
     def bus_endpoint(self) -> str:
@@ -96,4 +96,4 @@ class RunFiles:
     @property
     def control_endpoint(self) -> str:
         """Where the supervisor takes orders from the command line."""
-        return f"ipc://{self.dir}/control.ipc"
+        return f"unix://{self.dir}/control.sock"

@@ -144,7 +144,10 @@ async def _serve(
 ) -> ExitCode:
     with (
         ReplyServer(
-            files.risk_socket, service.handle, _STORED_REPLIES, also=(files.risk_endpoint,)
+            files.risk_endpoint,
+            service.handle,
+            _STORED_REPLIES,
+            also=(files.risk_zmq_endpoint,) if config.run.requests == "zmq" else (),
         ) as transport,
         contextlib.closing(FeedWatch(files.supervisor_page)) as feeds,
         contextlib.closing(

@@ -33,7 +33,7 @@ from arbshard.sim.session import Action, Answer, PrivateSession, Query, Rest, Se
 
 SERVER = "arbshard simulated exchange"
 MESSAGE_MAX = 256 * 1024
-"""Bytes of one message from a client: 1,000 codes fit ten times."""
+"""Bytes of one message or request body from a client: 1,000 codes fit ten times."""
 _SHUTDOWN_S = 0.3
 
 Opener = Callable[[web.Request], Session | Answer | None]
@@ -69,7 +69,7 @@ class VenueServer:
         self._connections: dict[Connection, None] = {}
         """In the order they came."""
         self._private: dict[Connection, PrivateSession] = {}
-        application = web.Application()
+        application = web.Application(client_max_size=MESSAGE_MAX)
         application.router.add_route("*", "/{path:.*}", self._serve)
         application.on_response_prepare.append(_sign)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)

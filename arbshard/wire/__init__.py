@@ -1,1 +1,1 @@
-"""Messages between processes and the ZeroMQ sockets that carry them."""
+"""Messages between processes, and the Unix and ZeroMQ sockets that carry them."""

@@ -16,6 +16,8 @@ _SUBSCRIBE = 1
 _UNSUBSCRIBE = 0
 _SEQUENCE_BYTES = 8
 _BATCH = 1024
+_TOPIC_BYTES_MAX = 4096
+"""What subscribers send is topics."""
 
 
 class BusMessage(NamedTuple):
@@ -30,7 +32,9 @@ class Publisher:
     """Binds ``endpoint``. ``high_water``: messages kept per subscriber. Raises ``TransportError``."""
 
     def __init__(self, endpoint: str, *, high_water: int = 4096) -> None:
-        self._socket = open_socket(zmq.XPUB, endpoint, bind=True, high_water=high_water)
+        self._socket = open_socket(
+            zmq.XPUB, endpoint, bind=True, high_water=high_water, frame_max=_TOPIC_BYTES_MAX
+        )
         self._reader: SocketReader | None = None
         self._prefixes: set[bytes] = set()
         self._wanted: dict[bytes, bool] = {}

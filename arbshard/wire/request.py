@@ -16,7 +16,7 @@ from typing import Protocol, Self
 import zmq
 
 from arbshard.errors import RequestTimeout, TransportError
-from arbshard.wire.envelope import pack, unpack
+from arbshard.wire.envelope import REPLY_BYTES_MAX, pack, require_size, unpack
 from arbshard.wire.sockets import Socket, SocketReader, open_socket, receive
 from arbshard.wire.unix import SCHEME, UnixChannel
 
@@ -90,10 +90,12 @@ class RequestClient:
         """The reply's payload.
 
         Raises ``RequestTimeout`` when no try was answered (the server may have acted all the same: ask again
-        under the same ``request_id``), ``TransportError`` when the queue is full or the client is closed.
+        under the same ``request_id``), ``TransportError`` when the queue is full, the client is closed, or the server
+        would not take so large a payload.
         """
         if self._closed:
             raise TransportError(f"{self.endpoint}: the client is closed")
+        require_size(self.endpoint, payload)
         if len(self._queue) >= self._queue_limit:
             self.refused += 1
             raise TransportError("request queue full")
@@ -213,7 +215,9 @@ class _ZmqChannel:
 
     def send(self, request_id: bytes, payload: bytes) -> None:
         if self._socket is None:
-            self._socket = open_socket(zmq.REQ, self._endpoint, bind=False, high_water=_HIGH_WATER)
+            self._socket = open_socket(
+                zmq.REQ, self._endpoint, bind=False, high_water=_HIGH_WATER, frame_max=REPLY_BYTES_MAX
+            )
             self._reader = SocketReader(self._socket, self._drain)
         try:
             self._socket.send_multipart(pack(request_id, payload), zmq.NOBLOCK)

@@ -4,8 +4,10 @@ Risk and the supervisor's control socket are such servers. ``ask`` is the comman
 """
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -13,20 +15,24 @@ import zmq
 
 from arbshard.crashpoint import reach
 from arbshard.errors import ProtocolError, RequestTimeout, TransportError
-from arbshard.wire.envelope import pack, unpack
+from arbshard.wire.envelope import REPLY_BYTES_MAX, pack, require_size, unpack
 from arbshard.wire.replies import Asked, Handler, StoredReplies
 from arbshard.wire.sockets import SocketReader, open_socket, receive
-from arbshard.wire.unix import SCHEME, UnixListener
+from arbshard.wire.unix import SCHEME, Messages, UnixListener, encode, path_of
 
 _BATCH = 1024
 _HIGH_WATER = 4096
+_READ_BYTES = 64 * 1024
+_PAUSE_S = 0.01
+_PAUSE_MAX_S = 0.2
+"""Between two tries to connect, growing."""
 
 
 class Listener(Protocol):
     """Where requests come in."""
 
     bad: int
-    """Messages that are not requests of this version; dropped."""
+    """Messages that are not requests of this version, and connections closed because there was too much."""
     unsent: int
     """Replies whose asker had gone, or does not read."""
 
@@ -75,7 +81,7 @@ class ReplyServer:
 
     @property
     def bad(self) -> int:
-        """Messages that are not requests of this version; dropped."""
+        """Messages that are not requests of this version, and connections closed because there was too much."""
         return sum(listener.bad for listener in self._listeners)
 
     @property
@@ -173,22 +179,55 @@ class _ZmqListener:
 
 
 def ask(endpoint: str, payload: bytes, timeout_ms: int) -> bytes:
-    """Put one question and wait for its answer; for programs without a loop.
+    """Put one question to a ``unix://`` endpoint and wait for its answer; for programs without a loop.
+
+    Where nobody listens yet, it waits for a server as long as for an answer.
 
     Raises ``RequestTimeout`` (nobody answered; whether it was acted on is unknown), ``ProtocolError`` (not an
     answer to this question), ``TransportError``.
     """
+    require_size(endpoint, payload)
     request_id = os.urandom(16)
-    socket = open_socket(zmq.REQ, endpoint, bind=False, high_water=1)
-    try:
-        socket.send_multipart(pack(request_id, payload), zmq.NOBLOCK)
-        if not socket.poll(timeout_ms, zmq.POLLIN):
-            raise RequestTimeout(f"{endpoint}: no reply within {timeout_ms} ms")
-        reply = unpack(socket.recv_multipart(zmq.NOBLOCK))
-    except zmq.ZMQError as error:
-        raise TransportError(f"{endpoint}: {error.strerror}") from error
-    finally:
-        socket.close()
+    deadline_s = monotonic() + timeout_ms / 1000
+    late = f"{endpoint}: no reply within {timeout_ms} ms"
+    with _connected(path_of(endpoint), deadline_s, late) as line:
+        messages = Messages(REPLY_BYTES_MAX)
+        found: list[tuple[bytes, bytes] | None] = []
+        try:
+            line.sendall(encode(request_id, payload))
+            while not found:
+                line.settimeout(max(deadline_s - monotonic(), _PAUSE_S))
+                data = line.recv(_READ_BYTES)
+                if not data:
+                    raise RequestTimeout(f"{endpoint}: the connection ended before the reply")
+                found = messages.feed(data)
+        except TimeoutError as error:
+            raise RequestTimeout(late) from error
+        except ValueError as error:
+            raise ProtocolError(f"{endpoint}: the reply is not a message") from error
+        except OSError as error:
+            raise RequestTimeout(
+                f"{endpoint}: the connection ended before the reply: {error.strerror}"
+            ) from error
+    reply = found[0]
     if reply is None or reply[0] != request_id:
         raise ProtocolError(f"{endpoint}: the reply is not one to this question")
     return reply[1]
+
+
+def _connected(path: str, deadline_s: float, late: str) -> socket.socket:
+    """Raises ``RequestTimeout`` with the words ``late`` if nobody listens until then."""
+    pause_s = _PAUSE_S
+    while True:
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            line.settimeout(max(deadline_s - monotonic(), _PAUSE_S))
+            line.connect(path)
+        except OSError as error:  # not there yet, or its queue is full
+            line.close()
+            if monotonic() + pause_s >= deadline_s:
+                raise RequestTimeout(late) from error
+            sleep(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+        else:
+            return line

@@ -12,19 +12,26 @@ from collections.abc import Callable
 import zmq
 
 from arbshard.errors import TransportError
+from arbshard.wire.envelope import REQUEST_BYTES_MAX
 
 Socket = zmq.Socket[bytes]
 
 IPC_PATH_BYTES_MAX = 107
 """What ``sockaddr_un`` holds."""
+FRAME_BYTES_MAX = REQUEST_BYTES_MAX
+_HANDSHAKE_MS = 2000
+"""How long a peer has to introduce itself."""
 _RECONNECT_MS = 10
 _RECONNECT_MAX_MS = 200
 
 
-def open_socket(kind: int, endpoint: str, *, bind: bool, high_water: int) -> Socket:
+def open_socket(
+    kind: int, endpoint: str, *, bind: bool, high_water: int, frame_max: int = FRAME_BYTES_MAX
+) -> Socket:
     """A socket bound or connected to ``endpoint``, holding at most ``high_water`` messages per peer and way.
 
-    Raises ``TransportError``.
+    A peer that sends a frame of more than ``frame_max`` bytes is disconnected before the frame is read, and so is
+    one that connects and says nothing. Raises ``TransportError``.
     """
     assert high_water > 0, high_water  # 0 would mean no limit
     path = endpoint.removeprefix("ipc://")
@@ -39,6 +46,8 @@ def open_socket(kind: int, endpoint: str, *, bind: bool, high_water: int) -> Soc
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, high_water)
         socket.setsockopt(zmq.RCVHWM, high_water)
+        socket.setsockopt(zmq.MAXMSGSIZE, frame_max)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
         if bind:

@@ -109,7 +109,7 @@ class _Papers:
 
 
 def _risk_client(files: RunFiles, config: Config) -> RequestClient:
-    endpoint = files.risk_socket if config.run.requests == "unix" else files.risk_endpoint
+    endpoint = files.risk_endpoint if config.run.requests == "unix" else files.risk_zmq_endpoint
     return RequestClient(endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)
 
 

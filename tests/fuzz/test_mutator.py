@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from arbshard.errors import FrameError, ProtocolError
 from arbshard.venues.registry import get_venue
 from arbshard.wire import messages, unix
+from arbshard.wire.envelope import REPLY_BYTES_MAX
 
 CORPUS = [b'{"price":"1.5","levels":[[1,2],[3,4]]}', msgspec.msgpack.encode({"a": [1, "x"], "b": None})]
 
@@ -99,7 +100,7 @@ def test_a_cut_frame_is_no_book(venue, number, cut):
 @given(payloads=st.lists(st.binary(max_size=50), max_size=5), cuts=st.lists(st.integers(0, 400), max_size=6))
 def test_a_stream_reads_the_same_however_it_is_cut(payloads, cuts):
     stream = b"".join(unix.encode(b"id-%d" % number, payload) for number, payload in enumerate(payloads))
-    reader, found = unix.Messages(), []
+    reader, found = unix.Messages(REPLY_BYTES_MAX), []
     ends = sorted({min(cut, len(stream)) for cut in cuts} | {len(stream)})
     for begin, end in zip([0, *ends], ends, strict=False):
         found += reader.feed(stream[begin:end])

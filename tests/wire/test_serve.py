@@ -1,16 +1,19 @@
 """All that waits is one batch; a repeated id is answered without being heard; a failing handler ends the server."""
 
 import asyncio
+import socket
 import threading
+from contextlib import contextmanager
 
 import pytest
 import zmq
 
-from arbshard.errors import ProtocolError, RequestTimeout
-from arbshard.wire.envelope import VERSION, pack
+from arbshard.errors import ProtocolError, RequestTimeout, TransportError
+from arbshard.wire.envelope import ID_BYTES_MAX, REQUEST_BYTES_MAX, VERSION, pack
 from arbshard.wire.request import RequestClient
 from arbshard.wire.serve import ReplyServer, ask
 from arbshard.wire.sockets import open_socket
+from arbshard.wire.unix import encode
 
 
 class Handler:
@@ -25,8 +28,8 @@ class Handler:
 @pytest.fixture
 def dealer(endpoint):
     """A peer that can send what it likes, as often as it likes; the empty frame is what REQ would add."""
-    with open_socket(zmq.DEALER, endpoint, bind=False, high_water=1000) as socket:
-        yield socket
+    with open_socket(zmq.DEALER, endpoint, bind=False, high_water=1000) as peer:
+        yield peer
 
 
 def step_until(server, count):
@@ -137,26 +140,78 @@ async def test_a_handler_that_fails_is_told_to_the_owner_and_nobody_is_answered_
         server.close()
 
 
-async def test_asking_without_a_loop(endpoint):
-    with ReplyServer(endpoint, Handler()) as server:
-        server.start(pytest.fail)
-        assert await asyncio.to_thread(ask, endpoint, b"x", 5000) == b"re: x"
+@pytest.fixture
+def unix(endpoint):
+    return endpoint.replace("ipc://", "unix://")
 
 
-def test_asking_where_nobody_answers_is_a_time_out(endpoint):
-    with pytest.raises(RequestTimeout, match="20 ms"):
-        ask(endpoint, b"x", 20)
+@contextmanager
+def answering(unix, reply):
+    """A server that reads one question, sends ``reply`` and hangs up."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(unix.removeprefix("unix://"))
+        listener.listen()
 
+        def serve():
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(65536)
+                peer.sendall(reply)
 
-def test_an_answer_to_something_else_is_a_protocol_error(endpoint):
-    with open_socket(zmq.REP, endpoint, bind=True, high_water=1) as rep:
-
-        def reply():
-            rep.recv_multipart()
-            rep.send_multipart(pack(b"another", b"x"))
-
-        thread = threading.Thread(target=reply)
+        thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(ProtocolError, match="not one to this question"):
-            ask(endpoint, b"x", 5000)
+        yield
         thread.join(5)
+        assert not thread.is_alive()
+
+
+async def test_asking_without_a_loop(unix):
+    with ReplyServer(unix, Handler()) as server:
+        server.start(pytest.fail)
+        assert await asyncio.to_thread(ask, unix, b"x", 5000) == b"re: x"
+        long = b"x" * (REQUEST_BYTES_MAX - 2 * ID_BYTES_MAX)
+        assert await asyncio.to_thread(ask, unix, long, 5000) == b"re: " + long
+
+
+async def test_asking_whoever_comes_while_it_waits(unix):
+    asked = asyncio.create_task(asyncio.to_thread(ask, unix, b"x", 5000))
+    await asyncio.sleep(0.05)
+    with ReplyServer(unix, Handler()) as server:
+        server.start(pytest.fail)
+        assert await asked == b"re: x"
+
+
+def test_asking_where_nobody_answers_is_a_time_out(unix):
+    with pytest.raises(RequestTimeout, match="no reply within 20 ms"):
+        ask(unix, b"x", 20)
+
+
+def test_asking_where_somebody_listens_and_does_not_answer_is_a_time_out(unix):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(unix.removeprefix("unix://"))
+        listener.listen()
+        with pytest.raises(RequestTimeout, match="no reply within 50 ms"):
+            ask(unix, b"x", 50)
+
+
+def test_asking_one_that_ends_says_that_the_outcome_is_unknown(unix):
+    with answering(unix, b""), pytest.raises(RequestTimeout, match="the connection ended before the reply"):
+        ask(unix, b"x", 5000)
+
+
+def test_an_answer_to_something_else_is_a_protocol_error(unix):
+    with (
+        answering(unix, encode(b"another", b"x")),
+        pytest.raises(ProtocolError, match="not one to this question"),
+    ):
+        ask(unix, b"x", 5000)
+
+
+def test_an_answer_that_is_no_message_is_a_protocol_error(unix):
+    with answering(unix, b"\xff" * 64), pytest.raises(ProtocolError, match="is not a message"):
+        ask(unix, b"x", 5000)
+
+
+def test_a_question_that_no_server_takes_is_not_asked(unix):
+    with pytest.raises(TransportError, match="a request of 1048576 bytes is too large"):
+        ask(unix, bytes(REQUEST_BYTES_MAX), 5000)

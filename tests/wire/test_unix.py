@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.errors import RequestTimeout, TransportError
-from arbshard.wire.envelope import ID_BYTES_MAX
+from arbshard.wire.envelope import ID_BYTES_MAX, REQUEST_BYTES_MAX
 from arbshard.wire.request import RequestClient
 from arbshard.wire.serve import ReplyServer
-from arbshard.wire.unix import MESSAGE_BYTES_MAX, Messages, UnixChannel, encode
+from arbshard.wire.unix import Messages, UnixChannel, encode
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ class TestMessages:
     )
     def test_any_cutting_gives_the_same_messages(self, sent, data):
         stream = b"".join(encode(request_id, payload) for request_id, payload in sent)
-        messages, found = Messages(), []
+        messages, found = Messages(REQUEST_BYTES_MAX), []
         while stream:
             cut = data.draw(st.integers(1, len(stream)))
             found += messages.feed(stream[:cut])
@@ -54,7 +54,7 @@ class TestMessages:
 
     @given(st.binary(max_size=200))
     def test_no_bytes_do_harm(self, noise):
-        messages = Messages()
+        messages = Messages(REQUEST_BYTES_MAX)
         try:
             found = messages.feed(noise)
         except ValueError:
@@ -62,14 +62,14 @@ class TestMessages:
         assert all(one is None or len(one) == 2 for one in found)
 
     @pytest.mark.parametrize(
-        "head", [(0, 0), (MESSAGE_BYTES_MAX + 1, 3), (10, 11), (2**32 - 1, 1), (200, ID_BYTES_MAX + 1)]
+        "head", [(0, 0), (REQUEST_BYTES_MAX + 1, 3), (10, 11), (2**32 - 1, 1), (200, ID_BYTES_MAX + 1)]
     )
     def test_what_can_be_no_message_is_refused_at_once(self, head):
         with pytest.raises(ValueError, match="not a message"):
-            Messages().feed(struct.pack("<IB", *head))
+            Messages(REQUEST_BYTES_MAX).feed(struct.pack("<IB", *head))
 
     def test_another_version_is_told_apart(self):
-        assert Messages().feed(encode(b"id", b"x").replace(b"arb1", b"arb0")) == [None]
+        assert Messages(REQUEST_BYTES_MAX).feed(encode(b"id", b"x").replace(b"arb1", b"arb0")) == [None]
 
 
 async def test_many_clients_each_get_their_own_replies(unix):

@@ -20,7 +20,7 @@ from arbshard.errors import ProtocolError
 from arbshard.model.rundir import RunFiles
 from arbshard.wire import control, unix
 from arbshard.wire.control import decode_order
-from arbshard.wire.envelope import VERSION, unpack
+from arbshard.wire.envelope import REPLY_BYTES_MAX, VERSION, unpack
 from arbshard.wire.messages import decode_command, decode_request
 from arbshard.wire.serve import ask
 from fuzzing.target import require
@@ -82,21 +82,30 @@ class Attacks:
         self.denied = 0
         self.ways: tuple[Callable[[list[bytes]], None], ...] = (
             self.unix_payloads, self.unix_payloads, self.unix_stream, self.unix_aborted, self.risk_router,
-            self.risk_router, self.control_router, self.senseless_orders, self.bus_subscriptions,
+            self.risk_router, self.control_payloads, self.senseless_orders, self.bus_subscriptions,
             self.raw_zmq, self.venue_http, self.venue_socket,
         )  # fmt: skip
 
     def unix_payloads(self, payloads: list[bytes]) -> None:
-        """Well-framed garbage over risk's own socket; each is answered."""
+        """Well-framed garbage to risk; each is answered."""
+        self._framed(self._files.risk_endpoint, payloads)
+        self.expected += len(payloads)
+
+    def control_payloads(self, payloads: list[bytes]) -> None:
+        """Likewise to the supervisor; each is denied."""
+        self._framed(self._files.control_endpoint, payloads)
+        self.denied += len(payloads)
+
+    def _framed(self, endpoint: str, payloads: list[bytes]) -> None:
+        """Send them and wait for as many answers."""
         messages = [unix.encode(os.urandom(16), payload) for payload in payloads]
-        with _connected(unix.path_of(self._files.risk_socket)) as line:
+        with _connected(unix.path_of(endpoint)) as line:
             line.sendall(b"".join(messages))
-            reader, answers = unix.Messages(), 0
+            reader, answers = unix.Messages(REPLY_BYTES_MAX), 0
             while answers < len(messages):
                 data = line.recv(65536)
-                require(bool(data), "risk hung up on a well-framed message")
+                require(bool(data), f"{endpoint}: hung up on a well-framed message")
                 answers += len(reader.feed(data))
-        self.expected += len(payloads)
 
     def unix_stream(self, payloads: list[bytes]) -> None:
         """Wrong lengths, half messages, or no messages at all."""
@@ -106,13 +115,13 @@ class Attacks:
             )
             for payload in payloads
         )
-        reader = unix.Messages()
+        reader = unix.Messages(REPLY_BYTES_MAX)
         try:
             if any(found is not None for found in reader.feed(stream)):
                 return  # it became a message by chance, under an id that may be known
         except ValueError:
             pass
-        with _connected(unix.path_of(self._files.risk_socket)) as line:
+        with _connected(unix.path_of(self._files.risk_endpoint)) as line:
             try:
                 line.sendall(stream)
                 line.shutdown(socket.SHUT_WR)
@@ -123,7 +132,7 @@ class Attacks:
     def unix_aborted(self, payloads: list[bytes]) -> None:
         """Connected, some of it said, and gone; sometimes without a word."""
         for payload in payloads:
-            with _connected(unix.path_of(self._files.risk_socket)) as line:
+            with _connected(unix.path_of(self._files.risk_endpoint)) as line:
                 line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
                 if self._rng.random() < 0.7:
                     message = unix.encode(b"id", payload)
@@ -131,11 +140,7 @@ class Attacks:
 
     def risk_router(self, payloads: list[bytes]) -> None:
         """Over ZeroMQ: well-framed garbage, and garbage in place of frames."""
-        self.expected += self._router(self._files.risk_endpoint, payloads)
-
-    def control_router(self, payloads: list[bytes]) -> None:
-        """Likewise to the supervisor; each well-framed one is denied."""
-        self.denied += self._router(self._files.control_endpoint, payloads)
+        self.expected += self._router(self._files.risk_zmq_endpoint, payloads)
 
     def senseless_orders(self, payloads: list[bytes]) -> None:
         """Orders of good form about markets and shards there are none of; each is answered."""
@@ -200,7 +205,7 @@ class Attacks:
         """Bytes that are no ZeroMQ, to each of its sockets."""
         files = self._files
         for payload in payloads:
-            endpoint = self._rng.choice((files.risk_endpoint, files.control_endpoint, files.bus_endpoint))
+            endpoint = self._rng.choice((files.risk_zmq_endpoint, files.bus_endpoint))
             with _connected(endpoint.removeprefix("ipc://")) as line:
                 try:
                     greeting = self._rng.choice(
@@ -266,11 +271,10 @@ class Attacks:
         """So many connections at once to every socket, which say nothing and go."""
         files = self._files
         for path in (
-            unix.path_of(files.risk_socket),
-            *(
-                each.removeprefix("ipc://")
-                for each in (files.risk_endpoint, files.control_endpoint, files.bus_endpoint)
-            ),
+            unix.path_of(files.risk_endpoint),
+            unix.path_of(files.control_endpoint),
+            files.risk_zmq_endpoint.removeprefix("ipc://"),
+            files.bus_endpoint.removeprefix("ipc://"),
         ):
             lines = []
             try:

@@ -16,7 +16,7 @@ from arbshard.venues.base import ControlFrame, Venue
 from arbshard.venues.registry import get_venue
 from arbshard.wire import control, messages, order_events, unix
 from arbshard.wire.bus import Publisher, Subscriber
-from arbshard.wire.envelope import VERSION, pack, unpack
+from arbshard.wire.envelope import REPLY_BYTES_MAX, VERSION, pack, unpack
 from arbshard.wire.sockets import open_socket
 from fuzzing import corpus
 from fuzzing import messages as made
@@ -103,7 +103,7 @@ class Envelopes:
         return "broken off" if whole[1] else f"{min(len(whole[0]), 5)} messages"
 
     def _read(self, pieces: Sequence[bytes]) -> tuple[list[tuple[bytes, bytes] | None], bool]:
-        reader, found = unix.Messages(), []
+        reader, found = unix.Messages(REPLY_BYTES_MAX), []
         for piece in pieces:
             try:
                 found += reader.feed(piece)
