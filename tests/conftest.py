@@ -46,6 +46,33 @@ def _leg(venue, symbol, base, quote, slot, *, tick, lot, notional_min, fee_bps, 
     )
 
 
+EXTRAS = {"live": "ccxt", "fast": "picows", "tls": "trustme"}
+"""The library by which it is seen whether an extra is installed."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped makes the run fail")
+
+
+def pytest_runtest_setup(item):
+    """``@pytest.mark.needs("live")``: the test is skipped where that extra is not installed."""
+    for marker in item.iter_markers("needs"):
+        for extra in marker.args:
+            if importlib.util.find_spec(EXTRAS[extra]) is None:
+                pytest.skip(f"the extra '{extra}' is not installed")
+
+
+def pytest_sessionfinish(session):
+    """An environment with all extras has no reason to skip anything."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not session.config.getoption("--no-skips"):
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if skipped and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(f"--no-skips: {len(skipped)} skipped, the first is {skipped[0].nodeid}", red=True)
+
+
 class Make:
     """Builders; everything not named has a usual value."""
 

@@ -25,9 +25,7 @@ from arbshard.execution.live.port import LivePort
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
 
-ccxt = pytest.importorskip("ccxt")
-
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]
 
 START = time.monotonic_ns()
 
@@ -138,7 +136,7 @@ def _addresses(venues, ready):
     return replace(venues, **changes)
 
 
-@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("tls", [False, pytest.param(True, marks=pytest.mark.needs("tls"))])
 async def test_orders_fill_and_asking_agrees(open_market, tls):
     market = await open_market(tls=tls)
     await market.port.start()

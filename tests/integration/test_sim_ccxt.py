@@ -1,9 +1,7 @@
-"""ccxt against the simulated exchanges, with nothing but the addresses changed: plain, and with TLS.
-
-Runs where ccxt is installed (the extra ``live``), and is skipped elsewhere.
-"""
+"""ccxt against the simulated exchanges, with nothing but the addresses changed: plain, and with TLS."""
 
 import asyncio
+import importlib.util
 import json
 import subprocess
 import sys
@@ -16,10 +14,12 @@ import pytest
 
 from arbshard.config import SimConfig
 
-ccxt = pytest.importorskip("ccxt.pro", reason="ccxt is not installed (pip install 'arbshard[live]')")
+if importlib.util.find_spec("ccxt") is not None:
+    import ccxt.pro as ccxt
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.needs("live", "tls"),
     # Of ccxt and what it imports; nothing of ours.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -19,8 +19,7 @@ from arbshard.config import SimPermissions
 from arbshard.data.listings import find_universe
 from arbshard.execution.live.keys import Keys
 
-pytest.importorskip("ccxt")
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]
 
 
 async def checks_of(world, config=None, keys=None):

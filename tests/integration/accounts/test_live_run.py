@@ -21,8 +21,7 @@ from arbshard.ledger.verify import verify
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 
-pytest.importorskip("ccxt")
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(90), pytest.mark.needs("live")]
 
 SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
 

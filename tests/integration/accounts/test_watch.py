@@ -22,8 +22,7 @@ from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
 from arbshard.venues.rest_books import get_rest_books
 
-pytest.importorskip("ccxt")
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]
 TAG = "ab12c"
 
 
