@@ -221,7 +221,7 @@ class SimConfig(Section, frozen=True):
     """0 takes a free one."""
     binance_port: Port = 0
     tls: bool = False
-    """Listen with TLS too, under a certificate authority made at each start."""
+    """Listen with TLS too, under a certificate authority made at each start; the run then uses these addresses."""
     upbit_tls_port: Port = 0
     binance_tls_port: Port = 0
     accounts: SimAccountsConfig = msgspec.field(default_factory=SimAccountsConfig)

@@ -25,7 +25,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import SimConfig
 from arbshard.errors import ConfigError, UsageError
 from arbshard.sim.exchanges import Exchanges
-from arbshard.sim.tls.context import server_context
+from arbshard.sim.tls import server_context
 
 _TICK_S = 0.25
 """How often sessions see the time and the parent is looked for."""
