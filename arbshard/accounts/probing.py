@@ -4,17 +4,16 @@ Nothing is bought or sold: the one order that is sent is a test order, which ven
 """
 
 import asyncio
-import ssl
-
-import aiohttp
 
 from arbshard.accounts.facts import Facts, Probe, VenueFacts
 from arbshard.accounts.reach import probe_public_stream, probe_rest
 from arbshard.accounts.venue_probe import VenueProbe
 from arbshard.clock import Clock, SystemClock
 from arbshard.config import Config
+from arbshard.data.http import HttpFetch
 from arbshard.data.listings import AWAY, HOME
-from arbshard.errors import FrameError
+from arbshard.data.trust import trust_of
+from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.execution.live.keys import Keys
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import Market
@@ -25,7 +24,6 @@ from arbshard.venues.rest_books import get_rest_books
 Books = dict[str, OrderBookSnapshot]
 """By symbol; a market whose book could not be read is missing."""
 
-_TIMEOUT_S = 5.0
 _GAP_S = 0.15
 """Between two calls: Upbit allows ten a second."""
 
@@ -76,20 +74,19 @@ async def _books(config: Config, venue: str, markets: list[Market], clock: Clock
     """The books of those of ``markets`` that are on ``venue``."""
     settings, rest = config.venues.get(venue), get_rest_books(venue)
     symbols = [market.symbol for market in markets if market.venue == venue]
-    tls = ssl.create_default_context(cafile=settings.ca_file or None)
+    fetch = HttpFetch(trust_of(venue, settings))
     found: Books = {}
-    async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), connector=aiohttp.TCPConnector(ssl=tls)
-    ) as session:
+    try:
         for number, call in enumerate(rest.calls(symbols, depth=1)):
             if number:
                 await asyncio.sleep(_GAP_S)
             try:
-                async with session.get(settings.rest_url.rstrip("/") + call.path) as reply:
-                    body = await reply.read()
-                for symbol, book in rest.decode(call, body, clock.monotonic_ns()):
+                answer = await fetch(settings.rest_url.rstrip("/") + call.path)
+                for symbol, book in rest.decode(call, answer.body, clock.monotonic_ns()):
                     if isinstance(book, OrderBookSnapshot):
                         found[symbol] = book
-            except (aiohttp.ClientError, TimeoutError, FrameError):
+            except (VenueUnavailable, FrameError):
                 continue  # the checks say which prices are missing, and why the venue does not answer
+    finally:
+        await fetch.close()
     return found

@@ -3,19 +3,18 @@
 Needs neither a key nor a market. Used by ``venue_probe``, and by ``probing`` when the markets could not be listed.
 """
 
-import ssl
-
-import aiohttp
+from urllib.parse import urlencode
 
 from arbshard.accounts.facts import Probe
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.data.stream import Target, open_stream
+from arbshard.data.http import HttpFetch
+from arbshard.data.stream import open_stream, target_of
+from arbshard.data.trust import trust_of
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.live.requests import warm
 from arbshard.venues.registry import get_venue
 
-_TIMEOUT_S = 5.0
 _ROOT = {"upbit": "/v1/", "binance": "/api/v3/"}
 
 
@@ -23,26 +22,25 @@ async def probe_rest(config: Config, name: str) -> Probe:
     """By one cheap public call."""
     settings = config.venues.get(name)
     request = warm(name)
-    tls = ssl.create_default_context(cafile=settings.ca_file or None)
     url = settings.rest_url.rstrip("/") + _ROOT[name] + request.path
+    if request.params:
+        url += f"?{urlencode(request.params)}"
+    fetch = HttpFetch(trust_of(name, settings))
     try:
-        async with (
-            aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), connector=aiohttp.TCPConnector(ssl=tls)
-            ) as session,
-            session.get(url, params=request.params) as reply,
-        ):
-            ok = reply.status == 200
-            return Probe(ok=ok, why="" if ok else f"HTTP {reply.status} {reply.reason}")
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Probe(ok=False, why=str(error) or "no answer in time")
+        answer = await fetch(url)
+    except VenueUnavailable as error:
+        return Probe(ok=False, why=str(error))
+    finally:
+        await fetch.close()
+    ok = answer.status == 200
+    return Probe(ok=ok, why="" if ok else f"HTTP {answer.status}")
 
 
 async def probe_public_stream(config: Config, name: str, clock: Clock) -> Probe:
     """By opening it."""
     settings, venue = config.venues.get(name), get_venue(name)
-    tls = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else None
-    target = Target(venue.ws_address(settings.ws_url), venue.connection_rules.ping_interval_s, tls=tls)
+    address = venue.ws_address(settings.ws_url)
+    target = target_of(name, settings, address, venue.connection_rules.ping_interval_s)
     try:
         async with open_stream(target, _ignore, clock.monotonic_ns, config.run.receiver):
             return Probe(ok=True)

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import ssl
 from random import Random
 from typing import Protocol
 from uuid import uuid4
@@ -21,7 +20,7 @@ from arbshard.accounts.base import (
 from arbshard.clock import Clock
 from arbshard.config import VenueConfig
 from arbshard.data.reconnect import Backoff
-from arbshard.data.stream import Receiver, Stream, Target, open_stream
+from arbshard.data.stream import Receiver, Stream, Target, open_stream, target_of
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.execution.live.keys import Keys
 from arbshard.log import get_logger
@@ -71,10 +70,9 @@ class PrivateStream:
         window_ms: int,
         receiver: Receiver = "auto",
     ) -> None:
-        """``window_ms``: for how long the venue may take what we sign. Raises ``UsageError`` for its address."""
+        """``window_ms``: for how long the venue may take what we sign. Raises ``UsageError`` for its settings."""
         self._venue = venue
-        self._address = venue.address(config)
-        self._tls = ssl.create_default_context(cafile=config.ca_file) if config.ca_file else None
+        self._reach = target_of(venue.name, config, venue.address(config), venue.ping_interval_s)
         self._keys = keys
         self._listener = listener
         self._meter = meter
@@ -146,8 +144,7 @@ class PrivateStream:
 
     def _target(self) -> Target:
         """A token is good for one handshake."""
-        headers = self._venue.headers(self._keys, str(uuid4()))
-        return Target(self._address, self._venue.ping_interval_s, headers, self._tls)
+        return self._reach._replace(headers=self._venue.headers(self._keys, str(uuid4())))
 
     async def _subscribe(self, stream: Stream, over: asyncio.Future[str]) -> None:
         """Raises ``VenueUnavailable`` when the venue refuses, stays silent or goes."""

@@ -3,20 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from picows import (
     WSAutoPingStrategy,
     WSError,
     WSFrame,
+    WSHandshakeError,
     WSInvalidURL,
     WSListener,
     WSMsgType,
     WSTransport,
     ws_connect,
 )
+from python_socks import ProxyError  # picows raises it
 
+from arbshard.data.redirects import is_redirect, refusal
 from arbshard.data.stream import (
     CLOSE_TIMEOUT_S,
     MESSAGE_BYTES_MAX,
@@ -47,10 +48,17 @@ async def open_fast_stream(
                 auto_ping_strategy=WSAutoPingStrategy.PING_PERIODICALLY,
                 max_frame_size=MESSAGE_BYTES_MAX,
                 extra_headers=target.headers or None,
-                ssl_context=target.tls if target.address.startswith("wss:") else None,
-                proxy=_proxy_for(target.address),
+                ssl_context=target.context(),
+                proxy=target.proxy,
+                max_redirects=0,  # picows would send the headers, and with them a token, to any host
             )
-    except (WSError, WSInvalidURL, OSError, TimeoutError, ValueError) as error:
+    except WSHandshakeError as error:
+        answer = error.response
+        if answer is None or not is_redirect(answer.status):
+            raise VenueUnavailable(str(error)) from error
+        location = answer.headers.get("Location", "")
+        raise VenueUnavailable(refusal(answer.status, location, target.address)) from error
+    except (WSError, WSInvalidURL, ProxyError, OSError, TimeoutError, ValueError) as error:
         raise VenueUnavailable(str(error) or type(error).__name__) from error
     try:
         yield _PicowsStream(transport)
@@ -135,12 +143,3 @@ async def _close(transport: WSTransport) -> None:
             await asyncio.gather(transport.wait_disconnected(), return_exceptions=True)
     except TimeoutError:
         transport.disconnect(graceful=False)
-
-
-def _proxy_for(address: str) -> str | None:
-    """The environment's proxy for ``address``, as ``websockets`` would take it."""
-    parts = urlsplit(address)
-    if parts.hostname is None or proxy_bypass(parts.hostname):
-        return None
-    proxies = getproxies()
-    return proxies.get("https" if parts.scheme == "wss" else "http")

@@ -1,11 +1,16 @@
-"""One way to ask a venue something over HTTP without a key: ``Fetch``. ``poller`` and the feeds' snapshots use it."""
+"""One way to ask a venue something over HTTP without a key: ``Fetch``.
 
-import ssl
+``poller``, ``listings``, the feeds' snapshots and the doctor's probes use it.
+"""
+
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import aiohttp
 
+from arbshard.data.proxy import proxy_for
+from arbshard.data.redirects import is_redirect, refusal
+from arbshard.data.trust import Trust, system_trust
 from arbshard.errors import VenueUnavailable
 
 _TIMEOUT_S = 5.0
@@ -41,25 +46,54 @@ Fetch = Callable[[str], Awaitable[Answer]]
 
 
 class HttpFetch:
-    """``Fetch`` over sockets, kept open from call to call. Made on the loop that uses it; ``close`` at the end."""
+    """``Fetch`` over sockets, kept open from call to call. Made on the loop that uses it; ``close`` at the end.
 
-    def __init__(self, ca_file: str = "") -> None:
-        """``ca_file``: authorities to trust; empty for those of the system."""
-        self._tls = ssl.create_default_context(cafile=ca_file) if ca_file else True
+    It follows no redirect, see ``redirects``, and takes the environment's proxy, see ``proxy``.
+    """
+
+    def __init__(
+        self,
+        trust: Trust | None = None,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        body_bytes_max: int = _BODY_BYTES_MAX,
+    ) -> None:
+        """``trust``: the authorities that may vouch for the host; None for those of the system."""
+        self._trust = trust or system_trust()
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._body_bytes_max = body_bytes_max
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, address: str) -> Answer:
-        """See ``Fetch``. At most 4 MiB of a body are read."""
+        """See ``Fetch``. A body that is longer than the limit is no answer.
+
+        Raises ``UsageError`` for a proxy that cannot be used.
+        """
+        proxy = proxy_for(address)
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
+            self._session = aiohttp.ClientSession(timeout=self._timeout)
         try:
-            async with self._session.get(address, ssl=self._tls) as reply:
-                body = await reply.content.read(_BODY_BYTES_MAX)
-                while chunk := await reply.content.read(_BODY_BYTES_MAX - len(body)):
-                    body += chunk
+            async with self._session.get(
+                address, ssl=self._trust.context(), proxy=proxy, allow_redirects=False
+            ) as reply:
+                if is_redirect(reply.status):
+                    raise VenueUnavailable(
+                        refusal(reply.status, reply.headers.get("Location", ""), str(reply.url))
+                    )
+                body = await self._read(reply)
                 return Answer(reply.status, body, reply.headers.get("Retry-After"))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise VenueUnavailable(str(error) or type(error).__name__) from error
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise VenueUnavailable(str(error) or f"no answer within {self._timeout.total:g} s") from error
+
+    async def _read(self, reply: aiohttp.ClientResponse) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for part in reply.content.iter_chunked(1 << 16):
+            size += len(part)
+            if size > self._body_bytes_max:
+                raise VenueUnavailable(f"an answer of more than {self._body_bytes_max} bytes")
+            parts.append(part)
+        return b"".join(parts)
 
     async def close(self) -> None:
         """Close all connections. May be called again."""

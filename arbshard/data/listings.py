@@ -1,12 +1,11 @@
 """What can be traded: both venues' market lists over REST, made into a universe."""
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 
-import aiohttp
-
 from arbshard.config import Config
+from arbshard.data.http import Fetch, HttpFetch
+from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.market import FeeSchedule
 from arbshard.model.universe import Universe
@@ -17,18 +16,21 @@ from arbshard.venues.registry import get_venue
 
 HOME, AWAY = "upbit", "binance"
 _TIMEOUT_S = 15.0
+_BODY_BYTES_MAX = 1 << 26
+"""Binance's list of markets is the longest, more than ten megabytes."""
 _TRIES = 3
+_PAUSE_S_MAX = 3.0
+"""A venue that asks for a longer pause than this is not asked again."""
 
 
 async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int = 1) -> Universe:
     """Ask both venues, pair their markets, select and shard.
 
     ``symbols`` by base or either market's name; none for those of the configuration, and none there for all pairs.
-    Raises ``UsageError`` for a symbol that is not there, ``VenueUnavailable`` when a venue does not answer.
+    Raises ``UsageError`` for a symbol that is not there and for settings that cannot work, ``VenueUnavailable`` when
+    a venue does not answer.
     """
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        home, away = await asyncio.gather(_listing(session, config, HOME), _listing(session, config, AWAY))
+    home, away = await asyncio.gather(_listing(config, HOME), _listing(config, AWAY))
     home_fees = _fees(config, HOME)
     pairs = pairs_of(home, away, home_fees, _fees(config, AWAY))
     if not pairs:
@@ -43,27 +45,35 @@ def _fees(config: Config, name: str) -> FeeSchedule:
     return get_venue(name).fee_schedule(venue.buy_fee_bps, venue.sell_fee_bps)
 
 
-async def _listing(session: aiohttp.ClientSession, config: Config, name: str) -> dict[str, ListedMarket]:
+async def _listing(config: Config, name: str) -> dict[str, ListedMarket]:
     venue: Venue = get_venue(name)
     settings = config.venues.get(name)
     rest_url = settings.rest_url
     if not rest_url:
         raise UsageError(f"venues.{name}.rest_url is empty: where is {name} to be asked?")
-    tls = ssl.create_default_context(cafile=settings.ca_file or None)
-    bodies = [await _get(session, name, rest_url + path, tls) for path in venue.listing_paths()]
+    fetch = HttpFetch(trust_of(name, settings), timeout_s=_TIMEOUT_S, body_bytes_max=_BODY_BYTES_MAX)
+    try:
+        bodies = [await _get(fetch, name, rest_url + path) for path in venue.listing_paths()]
+    finally:
+        await fetch.close()
     return venue.listing(bodies)
 
 
-async def _get(session: aiohttp.ClientSession, name: str, url: str, tls: ssl.SSLContext) -> bytes:
+async def _get(fetch: Fetch, name: str, url: str) -> bytes:
     why = ""
+    pause_s = 0.0
     for number in range(_TRIES):
         if number:
-            await asyncio.sleep(0.5 * number)
+            await asyncio.sleep(max(0.5 * number, pause_s))
         try:
-            async with session.get(url, ssl=tls) as reply:
-                if reply.status == 200:
-                    return await reply.read()
-                why = f"HTTP {reply.status}"
-        except (aiohttp.ClientError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
+            answer = await fetch(url)
+        except VenueUnavailable as error:
+            why = str(error)
+            continue
+        if answer.status == 200:
+            return answer.body
+        why, pause_s = f"HTTP {answer.status}", answer.pause_s
+        if pause_s > _PAUSE_S_MAX:  # asking again before would make the block longer
+            why += f", the venue wants no question for {pause_s:g} s"
+            break
     raise VenueUnavailable(f"{name}: {url} does not answer: {why}")

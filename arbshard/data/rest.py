@@ -11,6 +11,7 @@ from arbshard.config import Config
 from arbshard.data.http import HttpFetch
 from arbshard.data.poller import RestPoller
 from arbshard.data.provider import MarketDataProvider
+from arbshard.data.trust import trust_of
 from arbshard.errors import FrameError, UsageError
 from arbshard.model.market import Market
 from arbshard.venues.rest_books import Call, Found, RestBooks, get_rest_books
@@ -35,7 +36,7 @@ class RestMarketDataProvider(MarketDataProvider):
             if not settings.rest_url:
                 raise UsageError(f"venues.{name}.rest_url is empty: where is {name} to be asked?")
             books = get_rest_books(name)
-            fetch = HttpFetch(settings.ca_file)
+            fetch = HttpFetch(trust_of(name, settings))
             self._fetches.append(fetch)
             taker = _Taker(self, name, books)
             poller = RestPoller(name, settings.rest_url, books, clock, fetch, taker, poll_ms / 1000)

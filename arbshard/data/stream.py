@@ -12,10 +12,14 @@ from importlib.util import find_spec
 from typing import Literal, NamedTuple, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event
 
+from arbshard.config import VenueConfig
+from arbshard.data.proxy import proxy_for
+from arbshard.data.redirects import is_redirect, refusal
+from arbshard.data.trust import Trust, system_trust, trust_of
 from arbshard.errors import VenueUnavailable
 
 Receiver = Literal["auto", "websockets", "picows"]
@@ -31,17 +35,39 @@ _DATA = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
 
 
 class Target(NamedTuple):
-    """Where to connect, and how often to make sure that somebody is still there."""
+    """Where to connect and how: by which proxy, whom to trust, and how often to send a ping."""
 
     address: str
     ping_interval_s: float
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with the handshake. They may carry a token, so they are not shown."""
-    tls: ssl.SSLContext | None = None
-    """For ``wss://``; None: whom the system trusts."""
+    trust: Trust | None = None
+    """For ``wss://``. None stands for the system's authorities."""
+    proxy: str | None = None
+    """None for a direct connection. It may hold a password, so it is not shown."""
 
     def __repr__(self) -> str:
         return f"Target({self.address!r})"
+
+    def context(self) -> ssl.SSLContext | None:
+        """The TLS context for a new connection; None for an address without TLS."""
+        if not self.address.startswith("wss:"):
+            return None
+        return (self.trust or system_trust()).context()
+
+
+def target_of(
+    venue: str,
+    settings: VenueConfig,
+    address: str,
+    ping_interval_s: float,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Target:
+    """How ``address`` of ``venue`` is reached with these settings and this environment.
+
+    Raises ``ConfigError`` for a ``ca_file`` and ``UsageError`` for a proxy that cannot be used.
+    """
+    return Target(address, ping_interval_s, headers, trust_of(venue, settings), proxy_for(address))
 
 
 class Stream(Protocol):
@@ -89,8 +115,9 @@ def open_stream(
 @asynccontextmanager
 async def _open(target: Target, on_message: OnMessage, now_ns: Callable[[], int]) -> AsyncIterator[Stream]:
     try:
-        socket = await connect(
+        socket = await _Connect(
             target.address,
+            proxy=target.proxy,
             compression=None,
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
@@ -98,16 +125,29 @@ async def _open(target: Target, on_message: OnMessage, now_ns: Callable[[], int]
             ping_timeout=PONG_TIMEOUT_S,
             max_size=MESSAGE_BYTES_MAX,
             additional_headers=target.headers or None,
-            ssl=target.tls if target.address.startswith("wss:") else None,
+            ssl=target.context(),
             create_connection=_connection_type(on_message, now_ns),
         )
-    except (InvalidHandshake, InvalidURI, OSError, TimeoutError, ValueError) as error:
+    except InvalidStatus as error:
+        answer = error.response
+        if not is_redirect(answer.status_code):
+            raise VenueUnavailable(str(error)) from error
+        location = answer.headers.get("Location", "")
+        raise VenueUnavailable(refusal(answer.status_code, location, target.address)) from error
+    except (WebSocketException, OSError, TimeoutError, ValueError) as error:
         raise VenueUnavailable(str(error) or type(error).__name__) from error
     assert isinstance(socket, _Connection)
     try:
         yield _WebsocketsStream(socket)
     finally:
         await socket.close()
+
+
+class _Connect(connect):
+    """Follows no redirect: the handshake may carry a token, and another host is not the venue."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 class _Connection(ClientConnection):

@@ -15,7 +15,7 @@ from arbshard.clock import Clock
 from arbshard.config import Config, VenueConfig
 from arbshard.data.provider import MarketDataProvider
 from arbshard.data.reconnect import Backoff
-from arbshard.data.stream import Stream, Target, open_stream
+from arbshard.data.stream import Stream, Target, open_stream, target_of
 from arbshard.errors import FrameError, UsageError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.model.market import Market
@@ -33,7 +33,7 @@ class WebSocketMarketDataProvider(MarketDataProvider):
     """Books of ``markets`` from as many connections as their venues' rules ask for."""
 
     def __init__(self, config: Config, markets: Iterable[Market], clock: Clock) -> None:
-        """Raises ``UsageError`` for a venue we do not know or whose ``ws_url`` is empty."""
+        """Raises ``UsageError`` for a venue we do not know, and for an address or ``ca_file`` that cannot be used."""
         super().__init__()
         self._clock = clock
         self._lines: list[_Line] = []
@@ -74,11 +74,13 @@ class WebSocketMarketDataProvider(MarketDataProvider):
             raise UsageError(f"venues.{venue.name}.ws_url is empty: where is {venue.name} to be reached?")
         most = min(config.symbols_per_connection, venue.connection_rules.symbols_max)
         count = -(-len(symbols) // most)
-        connects = venue.connection_rules.connects
+        rules = venue.connection_rules
+        target = target_of(venue.name, config, venue.ws_address(config.ws_url), rules.ping_interval_s)
+        connects = rules.connects
         # Half of what the venue allows may go at once; the other half is kept for reconnections.
         self._gap_s[venue.name] = connects.window_s / connects.count if count > connects.count // 2 else 0.0
         for n in range(count):
-            line = _Line(venue, config, tuple(symbols[n::count]), f"{venue.name}-{n}")
+            line = _Line(venue, config, target, tuple(symbols[n::count]), f"{venue.name}-{n}")
             self._lines.append(line)
             self._line_of.update(dict.fromkeys(line.symbols, line))
 
@@ -89,12 +91,7 @@ class WebSocketMarketDataProvider(MarketDataProvider):
             opened_ns = 0
             try:
                 async with open_stream(
-                    Target(
-                        line.venue.ws_address(line.config.ws_url),
-                        line.venue.connection_rules.ping_interval_s,
-                    ),
-                    partial(self._on_frame, line),
-                    self._clock.monotonic_ns,
+                    line.target, partial(self._on_frame, line), self._clock.monotonic_ns
                 ) as stream:
                     opened_ns = self._clock.monotonic_ns()
                     line.stream = stream
@@ -174,9 +171,12 @@ class WebSocketMarketDataProvider(MarketDataProvider):
 class _Line:
     """One connection's share."""
 
-    def __init__(self, venue: Venue, config: VenueConfig, symbols: tuple[str, ...], name: str) -> None:
+    def __init__(
+        self, venue: Venue, config: VenueConfig, target: Target, symbols: tuple[str, ...], name: str
+    ) -> None:
         self.venue = venue
         self.config = config
+        self.target = target
         self.symbols = symbols
         self.name = name
         self.is_up = False

@@ -1,14 +1,14 @@
 """All feeds of one venue: connections that share its symbols out, and REST while they are down."""
 
 import asyncio
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from arbshard.clock import Clock
 from arbshard.config import VenueConfig
 from arbshard.data.http import Fetch, HttpFetch
-from arbshard.data.stream import Opener, Receiver, Target, open_stream
+from arbshard.data.stream import Opener, Receiver, open_stream, target_of
+from arbshard.data.trust import trust_of
 from arbshard.errors import FeedFailed, UsageError
 from arbshard.log import get_logger
 from arbshard.model.notes import FeedState, VenueNote
@@ -55,7 +55,7 @@ class VenueFeed:
     ) -> None:
         """``opener`` and ``fetch`` are the ways out, over sockets unless there are others.
 
-        Raises ``UsageError`` for a stream that the venue does not have.
+        Raises ``UsageError`` for a stream that the venue does not have, and for settings that cannot work.
         """
         if config.stream == "diff" and venue.name != "binance":
             raise UsageError(f'venues.{venue.name}.stream = "diff": only binance has such a stream')
@@ -65,7 +65,7 @@ class VenueFeed:
         self._bus = bus
         self._alert = alert
         self._only_rest = data_source == "rest"
-        self._http = HttpFetch(config.ca_file)
+        self._http = HttpFetch(trust_of(venue.name, config))
         self._fetch: Fetch = fetch or self._http
         self._peek = _Peek(books)
         targets = targets_of(universe, venue.name)
@@ -78,11 +78,7 @@ class VenueFeed:
         self._dial = Dial(
             venue=BinanceDiff() if self._diff is not None else venue,
             depth=config.depth,
-            target=Target(
-                venue.ws_address(config.ws_url),
-                rules.ping_interval_s,
-                tls=ssl.create_default_context(cafile=config.ca_file) if config.ca_file else None,
-            ),
+            target=target_of(venue.name, config, venue.ws_address(config.ws_url), rules.ping_interval_s),
             clock=clock,
             opener=opener,
             receiver=receiver,

@@ -62,5 +62,5 @@ async def test_an_endless_list_is_cut(script):
 
 async def test_silence_is_for_the_caller_to_bear(tag, markets, script, lost):
     orders = VenueOrders("upbit", tag, markets["upbit"])
-    with pytest.raises(VenueUnavailable):
+    with pytest.raises(VenueUnavailable, match="no answer"):
         await recover(UPBIT, script(orders_open=lost), orders, 0, pytest.fail)

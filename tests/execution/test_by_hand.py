@@ -94,7 +94,7 @@ async def test_no_books_no_trade(executor, next_id, books, make, calls):
         await executor.execute_sell(QUANTITY, next_id)
     books.books[make.away.market] = make.away_book()
     books.rate = None
-    with pytest.raises(VenueUnavailable):
+    with pytest.raises(VenueUnavailable, match="FX"):
         await executor.execute_buy(QUANTITY, next_id)
     assert calls == []
 

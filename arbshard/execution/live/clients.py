@@ -5,12 +5,10 @@ listing, and what an answer means is read from the answer itself. Made by worker
 doctor, once per venue, inside a running loop.
 """
 
-import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from importlib import import_module
 from importlib.util import find_spec
-from ipaddress import ip_address
 from logging import WARNING, Logger
 from types import SimpleNamespace
 from typing import NamedTuple, Protocol
@@ -19,8 +17,11 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from arbshard.config import Config
+from arbshard.data.proxy import is_loopback, proxy_for
+from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.execution.live.keys import Keys
+from arbshard.execution.live.session import DirectSession
 
 _CONNECTIONS_MAX = 32
 _KEEPALIVE_S = 75.0
@@ -78,14 +79,14 @@ _seen: ContextVar[_Seen | None] = ContextVar("_seen", default=None)
 def require_ccxt() -> None:
     """Raises ``UsageError`` when ccxt is not installed."""
     if find_spec("ccxt") is None:
-        raise UsageError("live orders need ccxt: pip install 'arbshard[live]'")
+        raise UsageError("live orders need ccxt: pip install --require-hashes -r requirements-live.lock")
 
 
 def make_client(venue: str, config: Config, keys: Keys) -> Exchange:
     """A ``ccxt.async_support`` exchange for ``venue`` at its configured address, with one session kept open.
 
-    Close it in the same loop. Raises ``UsageError`` without ccxt or an address, and for an address that would carry
-    the key in clear text off this machine.
+    Close it in the same loop. Raises ``UsageError`` without ccxt or an address, for an address that would carry the
+    key in clear text off this machine, and for a ``ca_file`` or a proxy that cannot be used.
     """
     require_ccxt()
     settings = config.venues.get(venue)
@@ -93,6 +94,7 @@ def make_client(venue: str, config: Config, keys: Keys) -> Exchange:
     if not url:
         raise UsageError(f"venues.{venue}.rest_url is empty: where is {venue} to be asked?")
     _check_address(venue, url)
+    proxy = proxy_for(url)
     key, secret = keys.reveal()
     exchange = getattr(import_module("ccxt.async_support"), venue)(
         {
@@ -110,11 +112,12 @@ def make_client(venue: str, config: Config, keys: Keys) -> Exchange:
     if venue == "binance":
         addresses.update(public=f"{url}/api/v3", private=f"{url}/api/v3", sapi=f"{url}/sapi/v1")
     exchange.hostname = urlsplit(url).netloc
-    exchange.ssl_context = ssl.create_default_context(cafile=settings.ca_file or None)
+    exchange.ssl_context = trust_of(venue, settings).context()
     exchange.tcp_connector = aiohttp.TCPConnector(
         ssl=exchange.ssl_context, limit=_CONNECTIONS_MAX, keepalive_timeout=_KEEPALIVE_S
     )
-    exchange.session = aiohttp.ClientSession(connector=exchange.tcp_connector, trace_configs=[_trace()])
+    session = aiohttp.ClientSession(connector=exchange.tcp_connector, trace_configs=[_trace()])
+    exchange.session = DirectSession(session, proxy)
     exchange.on_rest_response = _on_answer
     exchange.timeout_on_exit = 0
     logger: Logger = exchange.logger
@@ -213,13 +216,6 @@ async def _on_chunk_sent(
 
 def _check_address(venue: str, url: str) -> None:
     parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_here(parts.hostname or "")):
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         return
     raise UsageError(f"venues.{venue}.rest_url {url}: keys travel by https only, except on this machine")
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

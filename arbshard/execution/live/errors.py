@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from arbshard.data.redirects import is_redirect
 from arbshard.venues.frame import UNREADABLE
 
 Meaning = Literal["accepted", "rejected", "not_accepted", "not_found", "unknown"]
@@ -84,6 +85,8 @@ def understand(venue: str, status: int, body: bytes) -> Said:
     """What an answer of HTTP ``status`` means."""
     if 200 <= status < 300:
         return Said("accepted")
+    if is_redirect(status):  # whoever wrote the body is not known to be the venue
+        return Said("unknown", f"HTTP {status}: a redirect, which is not followed")
     return _upbit(status, body) if venue == "upbit" else _binance(status, body)
 
 
@@ -125,7 +128,7 @@ def _by_status(status: int, body: bytes) -> Said:
     detail = _short(f"HTTP {status} {body[:_DETAIL_MAX].decode(errors='replace')}".strip())
     if status in {418, 429, 401, 403, 451}:
         return Said("not_accepted", detail, key_refused=status == 401)
-    # 408 is a time-out, 409 a request in part carried out, 3xx a stranger in between.
+    # 408 is a time-out, 409 a request in part carried out.
     if 400 <= status < 500 and status not in {408, 409}:
         return Said("rejected", detail)
     return Said("unknown", detail)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from arbshard.clock import Clock
 from arbshard.config import LiveConfig
+from arbshard.data.redirects import is_redirect, refusal
 from arbshard.execution.live import limits
 from arbshard.execution.live.clients import Answer
 from arbshard.log import get_logger
@@ -39,7 +40,11 @@ class Gate:
         return self._budget.spend(costs, 1 - self._live.reserve_share, self._clock.monotonic_ns())
 
     def learn(self, venue: str, answer: Answer) -> None:
-        """Note what an answer says of the limits."""
+        """Note what an answer says of the limits. A redirect may come from anybody and says nothing."""
+        if is_redirect(answer.status):
+            location = answer.headers.get("location", "")
+            get_logger().error("redirect", venue=venue, what=refusal(answer.status, location, ""))
+            return
         now_ns = self._clock.monotonic_ns()
         for said in limits.read_headers(venue, answer.headers):
             self._budget.told(said.window, said.used, now_ns)

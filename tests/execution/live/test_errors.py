@@ -107,3 +107,29 @@ class TestWithoutWords:
     @given(st.sampled_from(["upbit", "binance"]), st.integers(100, 599), st.binary(max_size=60))
     def test_anything_can_be_read(self, venue, status, body):
         understand(venue, status, body)
+
+
+class TestRedirects:
+    """Whoever answers with a redirect is not known to be the venue: nothing it says is believed."""
+
+    @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"code":-2013,"msg":"Order does not exist."}',
+            b'{"code":-1003,"msg":"Too many requests."}',
+            b'{"code":-2010,"msg":"no"}',
+            b'{"code":-2015,"msg":"key"}',
+            b'{"error":{"name":"order_not_found","message":"?"}}',
+            b'{"error":{"name":"jwt_verification","message":"?"}}',
+            b'{"orderId":7,"status":"FILLED","executedQty":"1"}',
+            b"<html>",
+        ],
+    )
+    @pytest.mark.parametrize("venue", ["upbit", "binance"])
+    def test_is_unknown_whatever_it_says(self, venue, status, body):
+        said = understand(venue, status, body)
+        assert said.meaning == "unknown"
+        assert said.detail == f"HTTP {status}: a redirect, which is not followed"
+        assert not said.key_refused
+        assert not said.clock_off

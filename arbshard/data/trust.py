@@ -1,0 +1,97 @@
+"""TLS contexts: the only place that makes them, for streams, REST calls and signed calls alike.
+
+Reading certificates takes milliseconds to tens of milliseconds, so a context is made once for each ``ca_file`` and
+kept for the life of the process.
+"""
+
+import ssl
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from arbshard.config import VenueConfig
+from arbshard.errors import ConfigError
+from arbshard.log import get_logger
+
+
+class _Identity(NamedTuple):
+    """Changes whenever a file is replaced or written."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+
+class Trust:
+    """The authorities that may vouch for a venue: those of the system, or those in a file."""
+
+    def __init__(self, ca_file: str = "", key: str = "ca_file") -> None:
+        """``key`` is the name of the setting that holds ``ca_file``; empty means the system's authorities.
+
+        Raises ``ConfigError`` when the file is missing or holds no certificate.
+        """
+        self._ca_file = ca_file
+        self._key = key
+        self._seen = _identity_of(ca_file) if ca_file else None
+        if ca_file and self._seen is None:
+            raise ConfigError(key, f"{ca_file} is not a file that can be read")
+        try:
+            self._context = ssl.create_default_context(cafile=ca_file or None)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise ConfigError(key, _unusable(ca_file, error)) from error
+
+    def context(self) -> ssl.SSLContext:
+        """The context for a new connection.
+
+        A file that has been replaced is read again. A file that is gone or has become unusable changes nothing: what
+        was read before stays trusted, and a warning says so.
+        """
+        if not self._ca_file:
+            return self._context
+        identity = _identity_of(self._ca_file)
+        if identity == self._seen:
+            return self._context
+        self._seen = identity  # read once, and one line in the log, for each state of the file
+        try:
+            self._context = ssl.create_default_context(cafile=self._ca_file)
+            get_logger().info("authorities read again", setting=self._key, file=self._ca_file)
+        except (OSError, ValueError) as error:
+            why = _unusable(self._ca_file, error)
+            get_logger().warning("the authorities read before stay trusted", setting=self._key, why=why)
+        return self._context
+
+
+@cache
+def system_trust() -> Trust:
+    """The system's authorities."""
+    return Trust()
+
+
+_trusts: dict[str, Trust] = {}
+
+
+def trust_of(venue: str, settings: VenueConfig) -> Trust:
+    """The authorities that may vouch for ``venue``. Raises ``ConfigError`` that names ``venues.<venue>.ca_file``."""
+    if not settings.ca_file:
+        return system_trust()
+    known = _trusts.get(settings.ca_file)
+    if known is None:
+        known = _trusts[settings.ca_file] = Trust(settings.ca_file, f"venues.{venue}.ca_file")
+    return known
+
+
+def _identity_of(ca_file: str) -> _Identity | None:
+    """None for a file that cannot be looked at."""
+    try:
+        found = Path(ca_file).stat()
+    except (OSError, ValueError):
+        return None
+    return _Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _unusable(ca_file: str, error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"{ca_file} holds no certificate in PEM form"
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"{ca_file} cannot be read: {reason or error}"

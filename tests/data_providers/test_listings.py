@@ -1,0 +1,60 @@
+"""Markets are asked for a few times, and not while the venue wants to be left alone. On virtual time."""
+
+import asyncio
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+from arbshard.data.http import Answer
+from arbshard.data.listings import _get
+from arbshard.errors import VenueUnavailable
+
+
+@pytest.fixture(scope="module")
+def v():
+    """An event loop with a time of its own: the supervisor tests' ``virtual.py``."""
+    name = "arbshard_test_virtual"
+    if name not in sys.modules:
+        path = Path(__file__).parents[1] / "supervisor" / "feeds" / "virtual.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("answers", "gaps_s", "why"),
+    [
+        ([VenueUnavailable("nobody there")] * 3, [0.5, 1.0], "nobody there"),
+        ([Answer(500, b"")] * 3, [0.5, 1.0], "HTTP 500"),
+        ([Answer(429, b"", "2")] * 3, [2.0, 2.0], "HTTP 429"),
+        ([Answer(429, b"", "7")], [], "HTTP 429, the venue wants no question for 7 s"),
+        ([Answer(418, b"")], [], "HTTP 418, the venue wants no question for 120 s"),
+        ([Answer(429, b""), Answer(200, b"[]")], [1.0], ""),
+    ],
+)
+def test_tries(v, answers, gaps_s, why):
+    async def work():
+        loop = asyncio.get_running_loop()
+        asked_s = []
+
+        async def fetch(address):
+            asked_s.append(loop.time())
+            said = answers[len(asked_s) - 1]
+            if isinstance(said, Exception):
+                raise said
+            return said
+
+        if why:
+            with pytest.raises(VenueUnavailable) as caught:
+                await _get(fetch, "upbit", "https://u/v1")
+            assert str(caught.value) == f"upbit: https://u/v1 does not answer: {why}"
+        else:
+            assert await _get(fetch, "upbit", "https://u/v1") == b"[]"
+        assert [b - a for a, b in itertools.pairwise(asked_s)] == pytest.approx(gaps_s)
+
+    v.run(work())

@@ -1,0 +1,68 @@
+"""A venue that answers 429 or 418 is asked nothing by any lane for as long as it says. On virtual time."""
+
+import asyncio
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from arbshard.data.http import Answer
+from arbshard.data.poller import RestPoller
+from arbshard.venues.rest_books import get_rest_books
+
+BOOK = Answer(200, b'{"lastUpdateId":1,"bids":[["100","1"]],"asks":[["200","1"]]}')
+
+
+@pytest.fixture(scope="module")
+def v():
+    """An event loop with a time of its own: the supervisor tests' ``virtual.py``."""
+    name = "arbshard_test_virtual"
+    if name not in sys.modules:
+        path = Path(__file__).parents[1] / "supervisor" / "feeds" / "virtual.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+class Taker:
+    def answered(self, call, body, asked_ns):
+        pass
+
+    def missed(self, call, what, why):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("refusal", "pause_s"),
+    [
+        (Answer(429, b"", "7"), 7.0),
+        (Answer(418, b"", "7"), 7.0),
+        (Answer(429, b""), 1.0),
+        (Answer(418, b""), 120.0),
+    ],
+)
+def test_a_block_is_remembered_by_all_lanes(v, refusal, pause_s):
+    async def work():
+        clock = v.LoopClock()
+        asked_s = []
+
+        async def fetch(address):
+            asked_s.append(clock.monotonic_ns() / 1e9)
+            await asyncio.sleep(0.001)
+            return refusal if len(asked_s) == 5 else BOOK
+
+        poller = RestPoller("binance", "https://b", get_rest_books("binance"), clock, fetch, Taker(), 0.01)
+        lanes = [asyncio.ensure_future(lane) for lane in poller.lanes(["AUSDT", "BUSDT", "CUSDT"], 20)]
+        await asyncio.sleep(pause_s + 5)
+        for lane in lanes:
+            lane.cancel()
+        await asyncio.gather(*lanes, return_exceptions=True)
+        blocked_s = asked_s[4] + 0.001
+        during = [at for at in asked_s[5:] if at < blocked_s + pause_s - 0.1]
+        assert during == []
+        assert [at for at in asked_s[5:] if at <= blocked_s + pause_s + 0.2] != []
+
+    v.run(work())
