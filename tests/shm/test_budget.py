@@ -126,3 +126,13 @@ class TestWhatTheVenueSays:
         assert first.spend({"slow": 1}, 1.0, T0 + 2 * S)
         assert first.spend({"fast": 1}, 1.0, T0 + 3 * S)
         assert first.usage("fast", T0 + 3 * S) == Usage(1, 12)
+
+    def test_block_is_remembered_for_days_and_by_a_successor(self, open_budget):
+        ban_ns = 3 * 86_400 * S
+        first = open_budget("worker-0")
+        first.block("upbit", T0 + ban_ns)
+        first.close()
+        successor = open_budget("worker-0")
+        assert successor.blocked_until_ns("upbit", T0) == T0 + ban_ns
+        assert not successor.spend({"fast": 1}, 1.0, T0 + ban_ns - S // 10)
+        assert successor.spend({"fast": 1}, 1.0, T0 + ban_ns)
