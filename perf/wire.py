@@ -20,7 +20,7 @@ _WARM_UP_S = 4.0
 def measure(seconds: float = 20.0) -> Percentiles:
     """Raises ``MeasurementFailed``, also when nothing was sent or ccxt is not installed."""
     if find_spec("ccxt") is None:
-        raise MeasurementFailed("ccxt is not installed (pip install 'arbshard[live]')")
+        raise MeasurementFailed("ccxt is not installed; docs/live.md says how to install it")
     config = {
         "mode": "live",
         "run": {"shards": _SHARDS, "log_level": "warning"},

@@ -80,7 +80,7 @@ class PublicKey:
             self._invalid = import_module("cryptography.exceptions").InvalidSignature
         except ImportError:
             raise ConfigError(
-                where, "Ed25519 keys need the package 'cryptography': pip install cryptography"
+                where, "Ed25519 keys need the package 'cryptography', which requirements-live.lock installs"
             ) from None
         lines = [line.strip() for line in text.strip().splitlines()]
         try:

@@ -116,5 +116,7 @@ def test_address_is_needed(monkeypatch):
 
 def test_ccxt_is_needed(monkeypatch):
     monkeypatch.setattr(clients, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"pip install 'arbshard\[live\]'"):
+    with pytest.raises(
+        UsageError, match=r"live orders need ccxt: pip install --require-hashes -r requirements-live\.lock$"
+    ):
         make_client("upbit", at("https://api.upbit.com"), KEYS)
