@@ -14,13 +14,17 @@ SEED   ?=
 MINUTES ?= 10
 RATE    ?= 5000
 
-.PHONY: run test check perf torture fuzz fuzz-messages soak setup lock clean
+.PHONY: run test test-wheel check perf torture fuzz fuzz-messages soak setup lock clean
 
 run: setup
 	$(BIN)/arbshard run $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# Builds the wheel and runs tests against it, installed without any extra.
+test-wheel: setup
+	$(BIN)/python scripts/test_wheel.py -n $(JOBS) --dist worksteal $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -37,7 +37,7 @@ _PROGRAMS = Programs()
 
 
 def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int:
-    """Run until stopped; returns the exit code: 0 clean, 1 something was given up or went wrong.
+    """Run until stopped; returns the exit code: 0 for a clean run, 1 for one with ``Summary.problems``.
 
     Raises ``UsageError`` for what the person must change; nothing is left behind then.
     """
@@ -104,7 +104,10 @@ async def _run(one: Run, options: Options) -> int:
         status = collector.collect()
         if status is not None:
             failure = str(one.failure) if one.failure is not None else ""
-            summaries.append(summarise(status, alive=seen[0] if seen else None, failure=failure))
+            alive = seen[0] if seen else None
+            summaries.append(
+                summarise(status, alive=alive, failure=failure, keeps_positions=one.keeps_positions)
+            )
 
     started = False
     try:
@@ -126,12 +129,11 @@ async def _run(one: Run, options: Options) -> int:
         raise RunDirError(f"could not start: {where}: {reason_of(error)}") from error
     finally:
         await one.end(last_look)
-    return _report(summaries[0], options, keeps=one.keeps_positions) if summaries else 1
+    return _report(summaries[0], options) if summaries else 1
 
 
-def _report(summary: Summary, options: Options, *, keeps: bool) -> int:
+def _report(summary: Summary, options: Options) -> int:
     terminal().print(render_summary(summary))
     if options.summary is not None:
         options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
-    is_flat = summary.portfolio.open == 0 or keeps
-    return 0 if summary.ok and is_flat else 1
+    return 0 if summary.ok else 1

@@ -1,7 +1,10 @@
 """What every test may build: a pair with the rules of real markets, books, orders, fills, positions, a clock."""
 
+import importlib
 import importlib.util
+import subprocess
 import sys
+import sysconfig
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import settings
 from msgspec.structs import replace
 
+import arbshard
 from arbshard.clock import ManualClock
 from arbshard.config import Config
 from arbshard.engine.quality import View
@@ -26,6 +30,7 @@ use_money_context()  # as every process that touches money does at its start
 settings.register_profile("arbshard", deadline=None, max_examples=80)
 settings.load_profile("arbshard")
 
+ROOT = Path(__file__).parents[1]
 NOW_NS = 10_000_000_000
 FX_BID, FX_ASK = 1390.0, 1391.0
 AWAY_MID = 105_000.0
@@ -52,6 +57,22 @@ EXTRAS = {"live": "ccxt", "fast": "picows", "tls": "trustme"}
 
 def pytest_addoption(parser):
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped makes the run fail")
+    parser.addoption("--installed", action="store_true", help="arbshard must come from an installed wheel")
+
+
+def pytest_sessionstart(session):
+    """With ``--installed`` neither this process nor one that it starts may find the packages in the checkout."""
+    if not session.config.getoption("--installed"):
+        return
+    look = "import arbshard, supervisor; print(arbshard.__file__); print(supervisor.__file__)"
+    place = Path(sysconfig.get_path("purelib")).resolve()
+    started = subprocess.run(
+        [sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60, cwd=ROOT
+    )
+    found = [arbshard.__file__, importlib.import_module("supervisor").__file__, *started.stdout.split()]
+    for path in map(Path, found):
+        if not path.resolve().is_relative_to(place):
+            pytest.exit(f"--installed: {path} is not below {place}", returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 def pytest_runtest_setup(item):

@@ -1,6 +1,7 @@
 """A ``Status`` or ``Summary`` as tables for a terminal."""
 
 import sys
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console, Group, JustifyMethod, RenderableType
@@ -17,6 +18,8 @@ _ORDERS = {"paper": "paper orders", "dry run": "DRY RUN: no order is sent", "liv
 """The first words on the screen."""
 _ORDERS_STYLE = {"paper": "", "dry run": "bold black on yellow", "live": "bold white on red"}
 _SYMBOLS_SHOWN = 12
+_PROBLEMS_SHOWN = 6
+"""Of a run that has ended, in its one line; ``--summary`` holds all."""
 _PLAIN_WIDTH = 140
 """Columns when nobody's terminal sets them."""
 
@@ -83,8 +86,8 @@ def render_summary(summary: Summary) -> RenderableType:
     parts: list[RenderableType] = [table]
     if summary.symbols:
         parts.append(_symbols(summary.symbols, len(summary.symbols)))
-    if summary.failure:
-        parts.append(Text(f"The run could not go on: {summary.failure}", style="bold red"))
+    if summary.problems:
+        parts.append(Text(f"Not a clean run: {_listed(summary.problems)}", style="bold red"))
     parts.extend(Text(line, style="yellow") for line in summary.alerts)
     return Group(*parts)
 
@@ -284,6 +287,11 @@ def _trades(totals: PortfolioTally) -> str:
         f"{totals.entries} entries, {totals.exits} exits, {totals.open} open; "
         f"{totals.wins} won, {totals.losses} lost, win rate {_rate(totals.win_rate)}"
     )
+
+
+def _listed(problems: Sequence[str]) -> str:
+    more = len(problems) - _PROBLEMS_SHOWN
+    return "; ".join(problems[:_PROBLEMS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _rate(rate: float | None) -> str:

@@ -1,4 +1,6 @@
-"""The end of a run: what it brought and how it went, as one struct (``--summary``) and as text."""
+"""The end of a run: what it brought and how it went, as one struct (``--summary``) and as text. Pure."""
+
+from collections.abc import Iterator
 
 import msgspec
 
@@ -14,6 +16,7 @@ class Summary(msgspec.Struct, frozen=True):
     data: str
     duration_s: float
     ok: bool
+    """Whether the exit code is 0: there are no ``problems``."""
     portfolio: PortfolioTally
     symbols: dict[str, Tally]
     reasons: dict[str, int]
@@ -46,10 +49,13 @@ class Summary(msgspec.Struct, frozen=True):
     differences: tuple[DifferenceNote, ...] = ()
     strays: tuple[StrayNote, ...] = ()
     unknown: tuple[StrayNote, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why this was not a clean run, one line each; empty for a clean run."""
 
 
-def summarise(last: Status, *, alive: Status | None, failure: str) -> Summary:
-    """``last`` is the status after everything ended, ``alive`` one from before (memory is only seen alive)."""
+def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positions: bool = False) -> Summary:
+    """``last`` is the status after everything ended, ``alive`` the last one from before the end began."""
+    problems = tuple(_problems(last, alive, failure, keeps_positions))
     data_refusals: dict[str, int] = {}
     for shard in last.shards:
         for reason, count in shard.refusals.items():
@@ -59,7 +65,7 @@ def summarise(last: Status, *, alive: Status | None, failure: str) -> Summary:
         mode=last.mode,
         data=last.data,
         duration_s=last.uptime_s,
-        ok=not (failure or last.errors or last.restarts or last.differences or last.strays or last.unknown),
+        ok=not problems,
         portfolio=last.portfolio,
         symbols=last.symbols,
         reasons=last.reasons,
@@ -85,4 +91,33 @@ def summarise(last: Status, *, alive: Status | None, failure: str) -> Summary:
         differences=last.differences,
         strays=last.strays,
         unknown=last.unknown,
+        problems=problems,
     )
+
+
+def _problems(last: Status, alive: Status | None, failure: str, keeps_positions: bool) -> Iterator[str]:
+    """What ``arbshard status`` found wrong at the end, and what is wrong with the whole run.
+
+    A fault that was over before the end, such as a connection that was lost and made anew, is not among them.
+    """
+    if failure:
+        yield f"the run could not go on: {failure}"
+    for venue in last.venues:
+        if not venue.frames:
+            why = f": {venue.last_error}" if venue.last_error else ""
+            yield f"nothing was received from {venue.name}{why}"
+    if not last.venues:
+        yield "nothing was received from any venue"
+    if alive is not None:
+        yield from alive.problems
+    left_open = 0 if keeps_positions else last.portfolio.open
+    for count, one, many in (
+        (last.errors, "error was logged", "errors were logged"),
+        (last.restarts, "process was restarted", "processes were restarted"),
+        (len(last.differences), "balance differs from the venue", "balances differ from the venues"),
+        (len(last.strays), "open order belongs to no intent", "open orders belong to no intent"),
+        (len(last.unknown), "order has an unknown outcome", "orders have an unknown outcome"),
+        (left_open, "position was left open", "positions were left open"),
+    ):
+        if count:
+            yield f"{count} {one if count == 1 else many}"

@@ -115,7 +115,7 @@ class TestRendering:
         assert "unknown fate" not in drawn(render_summary(summarise(status, alive=None, failure="")))
 
     def test_a_run_with_anything_unreconciled_is_not_ok(self, live):
-        clean = replace(live, errors=0, restarts=0)
+        clean = replace(live, errors=0, restarts=0, portfolio=replace(live.portfolio, open=0))
         assert not summarise(replace(clean, strays=(), unknown=()), alive=None, failure="").ok
         assert not summarise(replace(clean, differences=(), unknown=()), alive=None, failure="").ok
         assert not summarise(replace(clean, differences=(), strays=()), alive=None, failure="").ok

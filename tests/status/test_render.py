@@ -146,11 +146,11 @@ class TestSummary:
             "BTC", "ETH", "SOL",
         ):  # fmt: skip
             assert part in text, part
-        assert "could not go on" not in text
+        assert text.count("Not a clean run: shard 1 is quarantined; binance is down; 18 errors") == 1
 
     def test_failure_is_said(self, status, drawn):
         text = drawn(render_summary(summarise(status, alive=None, failure="risk is gone")))
-        assert "The run could not go on: risk is gone" in text
+        assert "Not a clean run: the run could not go on: risk is gone; " in text
 
     def test_nothing_is_none(self, status, drawn):
         bare = summarise(replace(status, reasons={}), alive=None, failure="")

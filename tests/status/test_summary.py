@@ -37,15 +37,58 @@ def test_memory_is_that_of_the_living(status):
 class TestOk:
     @pytest.fixture
     def clean(self, status):
-        return replace(status, restarts=0, errors=0)
+        return replace(
+            status,
+            restarts=0,
+            errors=0,
+            portfolio=replace(status.portfolio, open=0),
+            problems=(),
+            differences=(),
+            strays=(),
+            unknown=(),
+        )
 
     def test_clean_run(self, clean):
-        assert summarise(clean, alive=None, failure="").ok
+        summary = summarise(clean, alive=clean, failure="")
+        assert summary.ok
+        assert summary.problems == ()
 
-    def test_any_failure_error_or_restart_is_not(self, clean):
-        assert not summarise(clean, alive=None, failure="gone").ok
-        assert not summarise(replace(clean, errors=1), alive=None, failure="").ok
-        assert not summarise(replace(clean, restarts=1), alive=None, failure="").ok
+    @pytest.mark.parametrize(
+        ("changes", "problem"),
+        [
+            ({"errors": 1}, "1 error was logged"),
+            ({"errors": 2}, "2 errors were logged"),
+            ({"restarts": 1}, "1 process was restarted"),
+            ({"venues": ()}, "nothing was received from any venue"),
+        ],
+    )
+    def test_not_clean(self, clean, changes, problem):
+        summary = summarise(replace(clean, **changes), alive=clean, failure="")
+        assert not summary.ok
+        assert summary.problems == (problem,)
+
+    def test_failure(self, clean):
+        summary = summarise(clean, alive=clean, failure="risk is gone")
+        assert (summary.ok, summary.problems) == (False, ("the run could not go on: risk is gone",))
+
+    def test_positions_left_open_unless_that_was_wanted(self, clean):
+        left = replace(clean, portfolio=replace(clean.portfolio, open=2))
+        assert summarise(left, alive=clean, failure="").problems == ("2 positions were left open",)
+        assert summarise(left, alive=clean, failure="", keeps_positions=True).ok
+
+    def test_a_venue_from_which_nothing_came(self, clean):
+        upbit, binance = clean.venues
+        silent = replace(binance, frames=0, last_error="no route")
+        summary = summarise(replace(clean, venues=(upbit, silent)), alive=clean, failure="")
+        assert summary.problems == ("nothing was received from binance: no route",)
+
+    def test_what_status_finds_wrong_at_the_end(self, clean):
+        """By the very lines that make ``arbshard status`` say degraded; what is over by then is not among them."""
+        degraded = replace(clean, state="degraded", problems=("binance is down", "shard 1 is quarantined"))
+        summary = summarise(clean, alive=degraded, failure="")
+        assert (summary.ok, summary.problems) == (False, degraded.problems)
+        healed = replace(clean, venues=tuple(replace(venue, reconnects=9) for venue in clean.venues))
+        assert summarise(healed, alive=healed, failure="").ok
 
 
 def test_goes_into_a_file_as_json(status):
@@ -54,3 +97,4 @@ def test_goes_into_a_file_as_json(status):
     assert decoded["portfolio"]["pnl"] == "-106106.4"
     assert decoded["latency_us"]["p999"] == 1504
     assert decoded["failure"] == "why"
+    assert decoded["problems"][0] == "the run could not go on: why"

@@ -1,12 +1,17 @@
-"""A server with TLS under an authority of the test's own, and every client that connects to venues."""
+"""A server with TLS under an authority of the test's own, every client that connects to venues, and whole runs."""
 
 import importlib.util
+import json
+import os
 import ssl
+import subprocess
 import sys
+import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from aiohttp import web
 
@@ -110,3 +115,97 @@ def serving():
             await runner.cleanup()
 
     return serve
+
+
+class Place:
+    """A folder with a configuration, in which ``arbshard`` is called as a person calls it."""
+
+    def __init__(self, folder, config):
+        self.folder = folder
+        self.config = folder / "config.toml"
+        self.config.write_text(f'name = "t"\nstate_dir = "{folder}/state"\n{config}')
+        self.env = {**os.environ, "ARBSHARD_RUN_ROOT": str(folder / "run")}
+        self._started = []
+
+    def start(self, *arguments, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "arbshard", *arguments, "--config", str(self.config)],
+            env={**self.env, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._started.append(process)
+        return process
+
+    def call(self, *arguments, **environment):
+        """Exit code and what was printed."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def run(self, *arguments, **environment):
+        """A run to its end: exit code, summary, and what was printed."""
+        path = self.folder / "summary.json"
+        code, out, err = self.call("run", "--summary", str(path), *arguments, **environment)
+        return code, json.loads(path.read_text()), out + err
+
+    def until(self, is_so, timeout_s=30.0):
+        """Waits for a status; returns it."""
+        deadline = time.monotonic() + timeout_s
+        code, out = -1, ""
+        while time.monotonic() < deadline:
+            code, out, _ = self.call("status", "--json")
+            if code != 2 and is_so(status := json.loads(out)):
+                return status
+            time.sleep(0.1)
+        raise AssertionError(f"not reached within {timeout_s} s: exit code {code}, {out[:3000]}")
+
+    def close(self):
+        for process in self._started:
+            if process.poll() is None:
+                family = psutil.Process(process.pid).children(recursive=True)
+                process.kill()
+                process.wait(10)
+                for child in family:
+                    if child.is_running():
+                        child.kill()
+            for pipe in (process.stdout, process.stderr):
+                pipe.close()
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Builds one from the text of a configuration."""
+    made = []
+
+    def build(config):
+        made.append(Place(tmp_path, config))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def exchanges(tmp_path):
+    """Starts simulated exchanges that are no part of a run; what is in their ready file."""
+    started = []
+
+    def start(**settings):
+        ready = tmp_path / "exchanges.json"
+        command = [sys.executable, "-m", "arbshard.sim", "--settings", json.dumps({"coins": 4} | settings)]
+        process = subprocess.Popen([*command, "--ready-file", str(ready)], stderr=subprocess.DEVNULL)
+        started.append(process)
+        deadline = time.monotonic() + 20
+        while not ready.exists():
+            assert process.poll() is None, "the exchanges ended"
+            assert time.monotonic() < deadline, "not ready in time"
+            time.sleep(0.02)
+        return json.loads(ready.read_text())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)

@@ -1,0 +1,113 @@
+"""Build the wheel, install it without extras into an environment of its own, and run tests against it.
+
+Run through ``make test-wheel``. It takes the way of a person who installs arbshard with nothing optional: no ccxt, no
+picows. The versions are those of requirements.lock; trustme is installed as a tool of the tests, so that TLS is tried
+here too. Tests that need an extra are skipped and name it.
+
+Not everything is run again. Left out are the folders whose code is not in the wheel (``perf``, ``fuzz``, ``soak``,
+``torture``), the simulation, which is long and does not depend on what is installed, and the integration tests that
+need ccxt or look at single processes. What stays is every other unit test, and what depends on the installation: TLS,
+streams, feeds, the library, and runs from the command line.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import venv
+from collections.abc import Sequence
+from os import environ
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = ("perf", "fuzz", "soak", "torture", "simulation", "integration")
+INTEGRATION = (
+    "network",
+    "feeds",
+    "test_stream.py",
+    "test_run.py",
+    "test_library.py",
+    "test_sim_exchanges.py",
+)
+_TIMEOUT_S = 3000.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code of the tests. ``arguments`` are handed to pytest."""
+    with tempfile.TemporaryDirectory(prefix="arbshard-wheel-") as folder:
+        work = Path(folder)
+        wheel = _build(work)
+        python = _install(work, wheel)
+        tests = [ROOT / "tests" / "integration" / name for name in INTEGRATION]
+        tests += sorted(
+            path
+            for path in (ROOT / "tests").iterdir()
+            if path.name not in LEFT_OUT and (path.is_dir() or path.name.startswith("test_"))
+            if not path.name.startswith((".", "__"))
+        )
+        command = [
+            python,
+            "-m",
+            "pytest",
+            "-c",
+            ROOT / "pyproject.toml",
+            "--rootdir",
+            ROOT,
+            "--installed",
+            "-rs",
+        ]
+        command += ["-p", "no:cacheprovider", *arguments, *tests]
+        # Neither the folder that Python is started in nor that of a script may stand before the installed wheel.
+        return subprocess.run(
+            command, cwd=work, env={**environ, "PYTHONSAFEPATH": "1"}, check=False, timeout=_TIMEOUT_S
+        ).returncode
+
+
+def _build(work: Path) -> Path:
+    """From a copy, because setuptools would also pack what an earlier build left in the checkout."""
+    source = work / "source"
+    for name in ("arbshard", "supervisor"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source / name)
+    if _has_uv():
+        command = ["uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable]
+        command += ["--out-dir", str(work), str(source)]
+    else:
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+        command += ["--wheel-dir", str(work), str(source)]
+    subprocess.run(command, check=True, timeout=300)
+    (wheel,) = work.glob("arbshard-*.whl")
+    return wheel
+
+
+def _install(work: Path, wheel: Path) -> str:
+    """The interpreter of a new environment with the wheel, its dependencies and the tools of the tests."""
+    pins = re.findall(r"^[\w.-]+==[^\\\n]+", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    constraints = work / "constraints.txt"
+    constraints.write_text("\n".join(pin.strip() for pin in pins) + "\n")
+    dev = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
+    tools = [one for one in dev if one.startswith(("pytest", "hypothesis", "trustme"))]
+    place = work / "venv"
+    python = str(place / "bin" / "python")
+    if _has_uv():
+        subprocess.run(
+            ["uv", "venv", "--quiet", "--python", sys.executable, str(place)], check=True, timeout=120
+        )
+        command = ["uv", "pip", "install", "--quiet", "--python", python]
+    else:
+        venv.create(place, with_pip=True)
+        command = [python, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*command, "--constraint", str(constraints), str(wheel), *tools], check=True, timeout=900)
+    return python
+
+
+def _has_uv() -> bool:
+    """As ``setup_env.sh`` decides."""
+    return shutil.which("uv") is not None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

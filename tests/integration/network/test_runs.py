@@ -1,0 +1,160 @@
+"""Whole runs over the ways that lead to real venues, and what their exit codes say."""
+
+import json
+import os
+import signal
+import socket
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+SMALL = "[strategy]\nmax_hold_s = 3.0\n[sim]\ncoins = 4\nseed = 11\n"
+ONE_SHARD = "[run]\nshards = 1\n"
+FEES = {"upbit": 5, "binance": 10}
+
+
+def public(ready, *, receiver="auto", more=""):
+    """A configuration that takes exchanges of their own for the real ones."""
+    venues = "".join(
+        f'[venues.{name}]\nws_url = "{ready[name]["ws_url"]}"\nrest_url = "{ready[name]["rest_url"]}"\n'
+        f"buy_fee_bps = {fee}\nsell_fee_bps = {fee}\n{more}"
+        for name, fee in FEES.items()
+    )
+    return f'data = "public"\n{ONE_SHARD}receiver = "{receiver}"\n{venues}[strategy]\nmax_hold_s = 3.0\n'
+
+
+@pytest.mark.needs("tls")
+def test_with_tls_it_trades(place, receiver):
+    here = place(f'{ONE_SHARD}receiver = "{receiver}"\n{SMALL}tls = true\n')
+    process = here.start("run", "--duration", "10", "--summary", str(here.folder / "summary.json"))
+    here.until(lambda status: status["state"] == "running")
+    config = json.loads((here.folder / "run" / "t" / "config.json").read_text())
+    assert {venue["ws_url"][:6] for venue in config["venues"].values()} == {"wss://"}
+    assert {venue["rest_url"][:8] for venue in config["venues"].values()} == {"https://"}
+    out, err = process.communicate(timeout=60)
+    summary = json.loads((here.folder / "summary.json").read_text())
+    assert process.returncode == 0, out + err
+    assert summary["portfolio"]["entries"] > 0
+    assert summary["problems"] == []
+
+
+@pytest.mark.needs("tls", "live")
+@pytest.mark.parametrize("kind", ["websockets", pytest.param("picows", marks=pytest.mark.needs("fast"))])
+def test_live_orders_and_private_streams_with_tls(place, kind):
+    here = place(f'mode = "live"\n{ONE_SHARD}receiver = "{kind}"\n{SMALL}tls = true\n')
+    code, summary, said = here.run("--live", "--duration", "12")
+    assert code == 0, said
+    assert summary["order_mode"] == "live"
+    assert summary["portfolio"]["entries"] > 0
+    assert summary["differences"] == []
+
+
+@pytest.mark.needs("tls")
+def test_exchanges_that_come_back_under_another_authority_are_trusted(place):
+    """A restart makes new certificates in the same file."""
+    here = place(f"{ONE_SHARD}{SMALL}tls = true\n")
+    process = here.start("run", "--summary", str(here.folder / "summary.json"))
+    here.until(lambda status: status["state"] == "running")
+    children = json.loads((here.folder / "run" / "t" / "children.json").read_text())
+    (pid,) = [child["pid"] for child in children if child["name"] == "sim"]
+    os.kill(pid, signal.SIGKILL)
+    here.until(lambda status: status["restarts"] == 1)
+    here.until(
+        lambda status: (
+            status["state"] == "running"
+            and all(venue["state"] == "connected" and venue["msg_s"] > 0 for venue in status["venues"])
+        )
+    )
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, out + err
+    summary = json.loads((here.folder / "summary.json").read_text())
+    assert summary["problems"] == ["1 process was restarted"]
+
+
+@pytest.mark.needs("tls")
+def test_public_feeds_that_the_system_trusts(place, exchanges, receiver):
+    tls = exchanges(tls=True)["tls"]
+    here = place(public(tls, receiver=receiver))
+    code, summary, said = here.run("--duration", "6", SSL_CERT_FILE=tls["ca_file"])
+    assert code == 0, said
+    assert summary["messages"] > 50
+    assert summary["problems"] == []
+
+
+def test_a_proxy_in_the_environment_is_not_for_loopback(place):
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    code, summary, said = place(ONE_SHARD + SMALL).run("--duration", "8", **nowhere)
+    assert code == 0, said
+    assert summary["portfolio"]["entries"] > 0
+
+
+def test_a_run_that_received_nothing_from_a_venue_does_not_end_with_0(place, exchanges):
+    ready = exchanges()
+    with socket.socket() as taken:  # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        ready["binance"]["ws_url"] = f"ws://127.0.0.1:{taken.getsockname()[1]}"
+        here = place(public(ready, more="rest_fallback_s = 0\n"))
+        code, summary, said = here.run("--duration", "4")
+    assert code == 1
+    assert summary["ok"] is False
+    problems = summary["problems"]
+    assert any(line.startswith("nothing was received from binance: ") for line in problems), problems
+    assert "binance is connecting" in problems
+    assert not any("upbit" in line for line in problems)
+    (line,) = [line for line in said.splitlines() if line.startswith("Not a clean run: ")]
+    assert "nothing was received from binance" in line
+
+
+def test_a_run_that_is_halted_at_its_end_does_not_end_with_0(place):
+    here = place(ONE_SHARD + SMALL)
+    process = here.start("run", "--summary", str(here.folder / "summary.json"))
+    here.until(lambda status: status["state"] == "running")
+    assert here.call("halt", "--reason", "a look at it")[0] == 0
+    assert here.call("stop")[0] == 0
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    (problem,) = json.loads((here.folder / "summary.json").read_text())["problems"]
+    assert problem.startswith("halted (")
+
+
+def test_a_fault_that_was_over_before_the_end_is_none(place):
+    here = place(ONE_SHARD + SMALL)
+    process = here.start("run", "--summary", str(here.folder / "summary.json"))
+    here.until(lambda status: status["state"] == "running")
+    assert here.call("halt", "--reason", "a look at it")[0] == 0
+    assert here.call("resume")[0] == 0
+    assert here.call("stop")[0] == 0
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert json.loads((here.folder / "summary.json").read_text())["problems"] == []
+
+
+NOWHERE = {name: {"ws_url": "wss://127.0.0.1:1", "rest_url": "https://127.0.0.1:1"} for name in FEES}
+KEYS = {f"ARBSHARD_{venue}_{part}": "x" * 40 for venue in ("UPBIT", "BINANCE") for part in ("KEY", "SECRET")}
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+@pytest.mark.parametrize("command", ["run", pytest.param("doctor", marks=pytest.mark.needs("live"))])
+def test_a_ca_file_that_cannot_be_used_is_one_line(place, tmp_path, command, content):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    here = place(public(NOWHERE, more=f'ca_file = "{path}"\n'))
+    code, out, err = here.call(command, **KEYS)
+    (line,) = [line for line in (out + err).splitlines() if line.startswith("arbshard:")]
+    assert code == 2, out + err
+    assert ".ca_file: " in line
+    assert str(path) in line
+    assert "Traceback" not in out + err
+
+
+def test_a_proxy_that_cannot_be_used_is_one_line(place):
+    elsewhere = {name: {"ws_url": "wss://venue.test", "rest_url": "https://venue.test"} for name in FEES}
+    code, out, err = place(public(elsewhere)).call("run", https_proxy="socks5://me:s3cret@127.0.0.1:1")
+    (line,) = [line for line in err.splitlines() if line.startswith("arbshard:")]
+    assert code == 2, out + err
+    assert "https_proxy in the environment: " in line
+    assert "s3cret" not in out + err
+    assert "Traceback" not in out + err
