@@ -47,18 +47,8 @@ def main(arguments: Sequence[str]) -> int:
             if path.name not in LEFT_OUT and (path.is_dir() or path.name.startswith("test_"))
             if not path.name.startswith((".", "__"))
         )
-        command = [
-            python,
-            "-m",
-            "pytest",
-            "-c",
-            ROOT / "pyproject.toml",
-            "--rootdir",
-            ROOT,
-            "--installed",
-            "-rs",
-        ]
-        command += ["-p", "no:cacheprovider", *arguments, *tests]
+        command = [python, "-m", "pytest", "-c", f"{ROOT}/pyproject.toml", f"--rootdir={ROOT}", "--installed"]
+        command += ["-rs", "-p", "no:cacheprovider", *arguments, *map(str, tests)]
         # Neither the folder that Python is started in nor that of a script may stand before the installed wheel.
         return subprocess.run(
             command, cwd=work, env={**environ, "PYTHONSAFEPATH": "1"}, check=False, timeout=_TIMEOUT_S
