@@ -141,7 +141,7 @@ class Place:
     def call(self, *arguments, **environment):
         """Exit code and what was printed."""
         process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=90)
         return process.returncode, out, err
 
     def run(self, *arguments, **environment):
@@ -150,7 +150,7 @@ class Place:
         code, out, err = self.call("run", "--summary", str(path), *arguments, **environment)
         return code, json.loads(path.read_text()), out + err
 
-    def until(self, is_so, timeout_s=30.0):
+    def until(self, is_so, timeout_s=60.0):
         """Waits for a status; returns it."""
         deadline = time.monotonic() + timeout_s
         code, out = -1, ""

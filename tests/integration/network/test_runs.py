@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 SMALL = "[strategy]\nmax_hold_s = 3.0\n[sim]\ncoins = 4\nseed = 11\n"
 ONE_SHARD = "[run]\nshards = 1\n"
@@ -32,7 +32,7 @@ def test_with_tls_it_trades(place, receiver):
     config = json.loads((here.folder / "run" / "t" / "config.json").read_text())
     assert {venue["ws_url"][:6] for venue in config["venues"].values()} == {"wss://"}
     assert {venue["rest_url"][:8] for venue in config["venues"].values()} == {"https://"}
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=90)
     summary = json.loads((here.folder / "summary.json").read_text())
     assert process.returncode == 0, out + err
     assert summary["portfolio"]["entries"] > 0
@@ -67,7 +67,7 @@ def test_exchanges_that_come_back_under_another_authority_are_trusted(place):
         )
     )
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=90)
     assert process.returncode == 1, out + err
     summary = json.loads((here.folder / "summary.json").read_text())
     assert summary["problems"] == ["1 process was restarted"]
@@ -113,7 +113,7 @@ def test_a_run_that_is_halted_at_its_end_does_not_end_with_0(place):
     here.until(lambda status: status["state"] == "running")
     assert here.call("halt", "--reason", "a look at it")[0] == 0
     assert here.call("stop")[0] == 0
-    process.communicate(timeout=60)
+    process.communicate(timeout=90)
     assert process.returncode == 1
     (problem,) = json.loads((here.folder / "summary.json").read_text())["problems"]
     assert problem.startswith("halted (")
@@ -126,7 +126,7 @@ def test_a_fault_that_was_over_before_the_end_is_none(place):
     assert here.call("halt", "--reason", "a look at it")[0] == 0
     assert here.call("resume")[0] == 0
     assert here.call("stop")[0] == 0
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=90)
     assert process.returncode == 0, out + err
     assert json.loads((here.folder / "summary.json").read_text())["problems"] == []
 
