@@ -18,7 +18,9 @@
     │   └── ProtocolError     a message that cannot be decoded, or of another protocol version
     └── LedgerError           the ledger cannot be trusted or written; trading stops
         ├── LedgerVersionError   written by a newer arbshard
-        └── LedgerDamaged        what is stored contradicts itself
+        ├── LedgerDamaged        what is stored contradicts itself
+        ├── LedgerChanged        somebody else changed, replaced or removed its files while it was in use
+        └── LedgerFull           no room for what was to be written
 
 Refusals of trades are values with numbered reasons (``model.refusal``), not exceptions.
 """
@@ -105,3 +107,11 @@ class LedgerVersionError(LedgerError):
 
 class LedgerDamaged(LedgerError):
     """What is stored contradicts itself."""
+
+
+class LedgerChanged(LedgerError):
+    """The ledger's files were changed by somebody else, or are not those of the ledger that the run began with."""
+
+
+class LedgerFull(LedgerError):
+    """The disk had no room for what was to be written; nothing of it is stored."""

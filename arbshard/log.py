@@ -7,6 +7,7 @@ how many there were, and a campaign fails on the first.
 import logging
 import logging.handlers
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -27,12 +28,36 @@ class _ErrorCounter(logging.Handler):
         self.count += 1
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """A log file that may stand on a full disk: what cannot be written is counted, and said once.
+
+    The standard handler writes a traceback to stderr for every line that it loses, and stderr is where the supervisor
+    reads a child's last words.
+    """
+
+    lost = 0
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the standard library's name
+        """Called by ``emit`` with the exception at hand."""
+        type(self).lost += 1
+        if self.lost > 1:
+            return
+        error = sys.exc_info()[1]
+        with suppress(OSError, ValueError):  # nowhere is left to say it, and it is counted
+            print(f"{self.baseFilename}: cannot be written: {error}", file=sys.stderr)
+
+
 _errors = _ErrorCounter()
 
 
 def error_count() -> int:
     """How many errors this process has logged."""
     return _errors.count
+
+
+def lost_count() -> int:
+    """How many lines of its log this process could not write to the file."""
+    return _LogFile.lost
 
 
 def setup(process: str, log_dir: Path, level: str, *, console: bool = False) -> None:
@@ -46,7 +71,7 @@ def setup(process: str, log_dir: Path, level: str, *, console: bool = False) -> 
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    to_file = logging.handlers.RotatingFileHandler(
+    to_file = _LogFile(
         log_dir / f"{process}.jsonl", maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8"
     )
     to_file.setFormatter(

@@ -1,10 +1,14 @@
 """What every test may build: a pair with the rules of real markets, books, orders, fills, positions, a clock."""
 
+import errno
 import importlib
 import importlib.util
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -258,3 +262,42 @@ def w() -> ModuleType:
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], Path]]:
+    """Mounts a file system of so many MB in memory and gives its folder; skips where nobody may mount one."""
+    mounted: list[Path] = []
+
+    def mount(size_mb: int) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="arbshard-disk-"))
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        if done.returncode:
+            folder.rmdir()
+            pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], timeout=20, check=True)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def fill() -> Callable[[Path], Path]:
+    """Leaves nothing free on the disk of a folder; the file that takes the room."""
+
+    def take_all(folder: Path) -> Path:
+        path = folder / "fill"
+        with path.open("wb", buffering=0) as file:
+            try:
+                while file.write(bytes(4096)) == 4096:
+                    pass
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+        return path
+
+    return take_all

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 import structlog
@@ -98,3 +100,28 @@ def test_directory_that_cannot_be_made(setup, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         setup("risk", tmp_path / "file" / "logs", "info")
+
+
+_LOG = """
+import logging, resource, signal, sys
+from pathlib import Path
+from arbshard.log import get_logger, lost_count, setup
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+setup("risk", Path(sys.argv[1]), "info")
+get_logger().info("this fits")
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+for number in range(50):
+    get_logger().error("this does not", number=number)
+print(lost_count())
+raise SystemExit(3)
+"""
+
+
+def test_a_log_that_cannot_be_written_changes_no_exit_code_and_says_so_once(tmp_path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LOG, str(tmp_path)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 3
+    assert int(done.stdout) > 40
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{tmp_path / 'risk.jsonl'}: cannot be written: [Errno 27] File too large")

@@ -11,8 +11,16 @@ import sqlite3
 import stat
 import string
 from pathlib import Path
+from typing import Literal
 
-from arbshard.errors import LedgerDamaged, LedgerError, LedgerVersionError, RunDirError, UsageError
+from arbshard.errors import (
+    LedgerDamaged,
+    LedgerError,
+    LedgerFull,
+    LedgerVersionError,
+    RunDirError,
+    UsageError,
+)
 from arbshard.ledger import schema
 from arbshard.ledger.events import SCHEMA_VERSION
 from arbshard.ledger.lock import lock_of
@@ -21,6 +29,12 @@ _BUSY_S = 2.0
 # A commit waits for a checkpoint that falls into it, so the owner makes them between two batches; SQLite itself
 # only when the log has grown to this many pages.
 _AUTOCHECKPOINT_PAGES = 32_000
+
+_FULL_BYTES = 65_536
+"""With less room than this SQLite's next page may not fit."""
+
+Opening = Literal["any", "existing", "new"]
+"""What must be at a ledger's path: anything (a missing ledger is begun), a ledger, or no ledger."""
 
 TAG_LENGTH = 5
 _TAG_LETTERS = string.ascii_lowercase + string.digits
@@ -53,8 +67,44 @@ def failure(path: Path, doing: str, error: sqlite3.Error) -> LedgerError:
         return damaged(path, text)
     for family, advice in _TO_DO:
         if code.startswith(family):
-            return LedgerError(f"{path}: {doing}: {text}; {advice}")
+            kind = LedgerFull if family == "SQLITE_FULL" or _is_full(path) else LedgerError
+            return kind(f"{path}: {doing}: {text}; {advice}")
     return LedgerError(f"{path}: {doing}: {text}")
+
+
+def free_bytes(path: Path) -> int:
+    """What this process may still write on the file system of ``path``. Raises ``OSError``."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def _is_full(path: Path) -> bool:
+    """Whether an I/O error came of a full disk: SQLite reports some of these as errors of another family."""
+    try:
+        return free_bytes(path.parent) < _FULL_BYTES
+    except OSError:
+        return False  # then the error is about more than room
+
+
+def check_opening(path: Path, opening: Opening) -> None:
+    """Whether a ledger is, or is not yet, at ``path`` as ``opening`` demands. Raises ``UsageError``."""
+    if opening == "new" and path.exists():
+        raise UsageError(
+            f"--new-ledger: there is a ledger at {path} already; "
+            "leave --new-ledger away to go on with it, or name another --state-dir"
+        )
+    is_lost = not path.exists() and not log_of(path).exists()  # with a log it is damaged: ``create`` says so
+    if opening == "existing" and is_lost:
+        raise UsageError(
+            f"{path}: there is no ledger, and a live run begins one only when it is told to: if this instance "
+            "has traded before, mount or name its state directory (--state-dir, or state_dir in the "
+            "configuration); if it is new, add --new-ledger"
+        )
+
+
+def index_of(path: Path) -> Path:
+    """SQLite's shared index of the write-ahead log of the ledger at ``path``."""
+    return path.with_name(f"{path.name}-shm")
 
 
 def log_of(path: Path) -> Path:

@@ -1,28 +1,37 @@
 """The ledger's one writer, owned by ``arbshard.risk``.
 
 Nothing here decides. ``append`` is all-or-nothing: when it raises, the file and the balances kept here are as
-before. Until the first ``append`` the file is only read, so a ledger that is refused stays byte for byte as it was.
-Other programs read through ``ledger.reader``.
+before, unless somebody else has changed the file meanwhile (``LedgerChanged``). Until the first ``append`` the file
+is only read, so a ledger that is refused stays byte for byte as it was. Other programs use ``ledger.reader``.
+
+The files are looked at before and after each write. What remains is a change that is made and hidden again between
+these two looks: a file that is cut while a transaction is written, and has grown beyond its old size when it is done.
 """
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
-from arbshard.errors import LedgerDamaged, LedgerError, RunDirError
+from arbshard.errors import LedgerChanged, LedgerDamaged, LedgerError, LedgerFull, RunDirError, UsageError
 from arbshard.ledger import file, schema, snapshots
 from arbshard.ledger.events import Amounts, Event, decode_event, encode_event, kind_of, subject_of
-from arbshard.ledger.file import damaged, failure
+from arbshard.ledger.file import Opening, damaged, failure
+from arbshard.ledger.filewatch import FileWatch
+from arbshard.ledger.identity import LedgerIdentity
 from arbshard.ledger.inspection import Inspection, check_pages
 from arbshard.ledger.lock import WriterLock
+from arbshard.ledger.reader import LedgerReader
+from arbshard.ledger.reserve import Reserve
 from arbshard.ledger.running import RunningBalances
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.log import get_logger
 
 _COMMITS_DUE = 200
 _COMMITS_OVERDUE = 500
+
+T = TypeVar("T")
 
 TakeSnapshot = Callable[[], tuple[str, bytes]]
 """Hash and body of the state as it is now. Raises ``LedgerError`` when it cannot be kept."""
@@ -37,6 +46,12 @@ class LedgerStore:
         self.path = path
         self.tag = tag if tag is not None else file.new_tag()
         """Part of every order's name at its venue, so that no other ledger's orders have the same."""
+        self.began_ms = 0
+        """When the ledger was begun (wall time); 0 when it does not say."""
+        self.reserve = Reserve(path)
+        self.reserve_used = 0
+        """Times that the reserve was given up to let a write through."""
+        self._files = FileWatch(path)
         self._must_store_tag = tag is None
         self._reader = reader
         self._connection: sqlite3.Connection | None = None
@@ -61,12 +76,22 @@ class LedgerStore:
         """Why nothing more could be written, once that is so."""
 
     @classmethod
-    def open(cls, path: Path, *, name: str, mode: str, now_ms: int, durable: bool = False) -> Self:
-        """Open or create the ledger at ``path``.
+    def open(
+        cls,
+        path: Path,
+        *,
+        name: str,
+        mode: str,
+        now_ms: int,
+        durable: bool = False,
+        opening: Opening = "any",
+    ) -> Self:
+        """Open the ledger at ``path``, or begin it there if ``opening`` allows that.
 
         ``durable`` makes every append reach the disk (live); without it the newest appends may be lost when the
         machine, not the process, fails. Raises ``RunDirError`` (place unusable, another writer), ``UsageError``
-        (ledger of another mode), ``LedgerVersionError``, ``LedgerDamaged``, ``LedgerError``.
+        (ledger of another mode, or not what ``opening`` demands), ``LedgerVersionError``, ``LedgerDamaged``,
+        ``LedgerError``.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -75,6 +100,7 @@ class LedgerStore:
         lock = WriterLock(path)
         reader: sqlite3.Connection | None = None
         try:
+            file.check_opening(path, opening)
             if not path.exists():
                 file.create(path, name, mode, now_ms)
             file.check_writable(path)
@@ -83,6 +109,7 @@ class LedgerStore:
             reader = file.open_reader(path)
             meta = file.check_meta(reader, path, mode)
             store = cls(path, reader, lock, meta.get("tag"), durable=durable)
+            store.began_ms = int(meta.get("created_ms", "0"))
             store.last_seq = reader.execute(schema.LAST_SEQ).fetchone()[0] or 0
         except BaseException as error:
             if reader is not None:
@@ -153,7 +180,7 @@ class LedgerStore:
         """Store ``events`` and their postings in one transaction. Raises ``LedgerError``; then nothing is stored."""
         if not events:
             return
-        moved = self._write(events, "COMMIT")
+        moved = self._with_reserve(lambda: self._write(events, "COMMIT"))
         self._must_store_tag = False
         self.last_seq += len(events)
         self._newest_ms = events[-1].at_ms
@@ -175,6 +202,7 @@ class LedgerStore:
         lines = list(self._balances().lines(first, events, moved))
         try:
             writer = self._writer()
+            self.look()
             writer.execute("BEGIN IMMEDIATE")
             if self._must_store_tag:
                 writer.execute(schema.INSERT_META, ("tag", self.tag))
@@ -183,8 +211,41 @@ class LedgerStore:
             writer.execute(end)
         except sqlite3.Error as error:
             self._roll_back()
+            self._look(wrote=True)  # what was done to the files explains the error better than SQLite does
             raise self._failed("cannot be written", error) from error
+        self._look(wrote=True)
         return moved
+
+    def look(self) -> None:
+        """Whether the files are as the last write left them. Raises ``LedgerChanged``, ``LedgerError``."""
+        self._look(wrote=False)
+
+    def _look(self, *, wrote: bool) -> None:
+        try:
+            if wrote:
+                self._files.wrote()
+            else:
+                self._files.look()
+        except LedgerError as error:
+            self.failure = error
+            raise
+
+    def _with_reserve(self, write: Callable[[], T]) -> T:
+        """Do ``write``; when the disk is full, give up the reserve and do it once more. Raises ``LedgerError``."""
+        try:
+            return write()
+        except LedgerFull:
+            try:
+                if not self.reserve.give_up():
+                    raise
+            except OSError as error:
+                get_logger().error("the reserve cannot be given up", error=str(error))
+                raise self.failure or error from error
+            self.reserve_used += 1
+            get_logger().warning("the disk is full: the reserve was given up", ledger=str(self.path))
+        done = write()
+        self.failure = None
+        return done
 
     @property
     def balances(self) -> Mapping[tuple[str, str], Decimal]:
@@ -209,30 +270,58 @@ class LedgerStore:
             return False
         if self._unmoved < (_COMMITS_DUE if is_idle else _COMMITS_OVERDUE):
             return False
-        try:
-            self._writer().execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error as error:
-            raise self._failed("cannot be checkpointed", error) from error
+        self._with_reserve(lambda: self._checkpoint("PASSIVE"))
         self._unmoved = 0
         return True
+
+    def _checkpoint(self, kind: str) -> None:
+        self.look()
+        try:
+            self._writer().execute(f"PRAGMA wal_checkpoint({kind})")
+        except sqlite3.Error as error:
+            self._look(wrote=True)
+            raise self._failed("cannot be checkpointed", error) from error
+        if kind == "PASSIVE":  # any other kind may cut the log
+            self._look(wrote=True)
 
     def close(self) -> None:
         """Leave a snapshot, move everything into the file, empty the log, let the next writer in.
 
-        Raises ``LedgerError``.
+        What can then be read at the ledger's path is compared with what was written. Raises ``LedgerError``.
         """
+        if self._is_closed:
+            return
+        wrote = self._connection is not None
         try:
-            if not self._is_closed:
-                self._prepare_snapshot(snapshots.SNAPSHOT_AT_STOP)
-                self._write_snapshot()
-            if self._connection is not None:
+            self.look()
+            self._prepare_snapshot(snapshots.SNAPSHOT_AT_STOP)
+            self._write_snapshot()
+            if wrote:
                 self._let_go_of_reading()  # whoever still read would keep the log from being emptied
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                self._connection.close()
-        except sqlite3.Error as error:
-            raise self._failed("cannot be checkpointed", error) from error
+                self._with_reserve(lambda: self._checkpoint("TRUNCATE"))
+                # Before the writer is closed: the last connection to close takes SQLite's other files away.
+                self._read_back()
         finally:
             self.abandon()
+
+    def _read_back(self) -> None:
+        wanted = LedgerIdentity(self.tag, self.last_seq)
+        try:
+            with LedgerReader(self.path) as reader:
+                found = LedgerIdentity(reader.meta.get("tag", ""), reader.last_seq)
+        except UsageError as error:  # no ledger is there
+            self.failure = LedgerChanged(f"{error}: it was removed while it was being closed")
+            raise self.failure from error
+        except LedgerError as error:
+            self.failure = error
+            raise
+        if found != wanted:
+            self.failure = LedgerChanged(
+                f"{self.path}: read back at its close it has the tag {found.tag} and ends with event "
+                f"{found.last_seq}; written was tag {wanted.tag} up to event {wanted.last_seq}; "
+                "put the right ledger back before you start again"
+            )
+            raise self.failure
 
     def abandon(self) -> None:
         """Close without writing anything more, after a failure. May be called again.
@@ -249,7 +338,9 @@ class LedgerStore:
         if self._is_closed:
             raise sqlite3.ProgrammingError("it is closed")
         if self._connection is None:
+            self.look()  # all that was read until now is of the file that is opened here
             self._connection = file.open_writer(self.path, durable=self._durable)
+            self._look(wrote=True)
         return self._connection
 
     def _balances(self) -> RunningBalances:
@@ -286,11 +377,15 @@ class LedgerStore:
         if prepared is None:
             return False
         try:
-            snapshots.save(self._writer(), prepared)
+            writer = self._writer()
+            self.look()
+            snapshots.save(writer, prepared)
         except sqlite3.Error as error:
             get_logger().warning("no snapshot of the ledger", seq=prepared.seq, why=str(error))
             self._roll_back()
+            self._look(wrote=True)
             return False
+        self._look(wrote=True)
         self._unmoved += 1
         get_logger().info("snapshot of the ledger", seq=prepared.seq, bytes=len(prepared.body))
         return True

@@ -58,6 +58,8 @@ class MemoryLedger(LedgerStore):
         self.path = _PATH
         self.tag = "virtu"
         self.failure = None
+        self.began_ms = 0
+        self.reserve_used = 0
         self.last_seq = disk.last_seq
         self._disk = disk
         self._own = RunningBalances(disk.table)
@@ -116,6 +118,9 @@ class MemoryLedger(LedgerStore):
         """See ``LedgerStore``."""
         for event in events:
             encode_event(event)
+
+    def look(self) -> None:
+        """Nobody else reaches this memory."""
 
     @property
     def balances(self) -> Mapping[tuple[str, str], Decimal]:
