@@ -68,6 +68,7 @@ class RunFiles:
         self.supervisor_page = run_dir / "page-supervisor"
         self.risk_page = run_dir / "page-risk"
         self.accounts_page = run_dir / "page-accounts"
+        self.ledger_page = run_dir / "page-ledger"
 
     def worker_page(self, shard: int) -> Path:
         """The page of a shard's worker; a successor writes it anew."""

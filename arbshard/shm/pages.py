@@ -95,6 +95,15 @@ class PageWriter(Mapped):
         segment = create_segment(path, _MAGIC, plan.size, args, blob=blob)
         return cls(segment, plan, note_bytes, checked=checked)
 
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """The page at ``path`` with all that stands in it, for the next process that owns it.
+
+        Raises ``SharedMemoryError`` when there is no page of this layout at ``path``.
+        """
+        segment, plan, note_bytes, checked = _attach(path, writable=True)
+        return cls(segment, plan, note_bytes, checked=checked)
+
     def counter(self, name: str) -> int:
         """The handle of a counter or gauge, for ``add`` and ``set``. Raises ``KeyError``."""
         return self._plan.counters[name]
@@ -143,17 +152,8 @@ class PageReader(Mapped):
     @classmethod
     def attach(cls, path: Path) -> Self:
         """Raises ``SharedMemoryError`` when there is no page of this layout at ``path``."""
-        segment = attach_segment(path, _MAGIC)
-        blob_bytes, note_bytes, checked, *_ = segment.args()
-        try:
-            blob = segment.raw[HEADER_BYTES : HEADER_BYTES + blob_bytes]
-            names = msgspec.json.decode(blob, type=_Names)
-        except msgspec.MsgspecError as error:
-            segment.close()
-            raise SharedMemoryError(f"{path}: unreadable names: {error}") from error
-        plan = _Plan(names, blob_bytes, note_bytes)
-        require(segment, names.is_unique() and plan.size == len(segment.raw))
-        return cls(segment, plan, note_bytes, checked=bool(checked))
+        segment, plan, note_bytes, checked = _attach(path, writable=False)
+        return cls(segment, plan, note_bytes, checked=checked)
 
     @property
     def counters(self) -> tuple[str, ...]:
@@ -193,3 +193,17 @@ class PageReader(Mapped):
             if found is not None and found[1] >= serial:
                 return found[3]
         raise SharedMemoryError(f"{self.path}: no whole note")
+
+
+def _attach(path: Path, *, writable: bool) -> tuple[Segment, _Plan, int, bool]:
+    segment = attach_segment(path, _MAGIC, writable=writable)
+    blob_bytes, note_bytes, checked, *_ = segment.args()
+    try:
+        blob = segment.raw[HEADER_BYTES : HEADER_BYTES + blob_bytes]
+        names = msgspec.json.decode(blob, type=_Names)
+    except msgspec.MsgspecError as error:
+        segment.close()
+        raise SharedMemoryError(f"{path}: unreadable names: {error}") from error
+    plan = _Plan(names, blob_bytes, note_bytes)
+    require(segment, names.is_unique() and plan.size == len(segment.raw))
+    return segment, plan, note_bytes, bool(checked)

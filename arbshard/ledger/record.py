@@ -1,0 +1,100 @@
+"""What a run knows of its ledger: a page in the run directory that outlives the process which writes the ledger.
+
+The first risk process of a run makes it, each successor goes on with it, and the last event moves with every commit.
+The words are plain numbers, so that no state of the page is half a record: the tag, which is written last, is its
+five letters read as one number.
+"""
+
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from arbshard.errors import LedgerChanged, SharedMemoryError
+from arbshard.ledger.identity import LedgerIdentity, difference
+from arbshard.ledger.store import LedgerStore
+from arbshard.shm.pages import PageReader, PageWriter
+
+_COUNTERS = ("last_seq", "began_ms", "is_new", "tag")
+
+
+class LedgerRecord:
+    """The owner's side: of the risk process that writes the ledger now."""
+
+    def __init__(self, page: PageWriter) -> None:
+        self._page = page
+        self._last_seq = page.counter("last_seq")
+
+    @classmethod
+    def begin(cls, path: Path, store: LedgerStore, *, is_new: bool) -> Self:
+        """Note ``store`` as the ledger of the run that begins. ``is_new``: it had no event before this run.
+
+        Raises ``SharedMemoryError``.
+        """
+        page = PageWriter.create(path, _COUNTERS, note_bytes=0)
+        for name, value in (
+            ("last_seq", store.last_seq),
+            ("began_ms", store.began_ms),
+            ("is_new", int(is_new)),
+            ("tag", _number_of(store.tag)),
+        ):
+            page.set(page.counter(name), value)
+        return cls(page)
+
+    @classmethod
+    def go_on(cls, path: Path) -> Self:
+        """Take over the record of the predecessor. Raises ``SharedMemoryError``."""
+        return cls(PageWriter.reopen(path))
+
+    def note(self, last_seq: int) -> None:
+        """The ledger has this event now."""
+        self._page.set(self._last_seq, last_seq)
+
+    def close(self) -> None:
+        """Let go of the page."""
+        self._page.close()
+
+
+class NotedLedger(NamedTuple):
+    """What a record says."""
+
+    identity: LedgerIdentity
+    began_ms: int
+    """When the ledger was begun (wall time)."""
+    is_new: bool
+    """Whether this run is the ledger's first."""
+
+
+def read_record(path: Path) -> NotedLedger | None:
+    """The record at ``path``; None when nothing is noted yet."""
+    try:
+        with PageReader.attach(path) as page:
+            found = page.values()
+    except SharedMemoryError:
+        return None
+    if not found["tag"]:
+        return None
+    return NotedLedger(
+        LedgerIdentity(_tag_of(found["tag"]), found["last_seq"]), found["began_ms"], bool(found["is_new"])
+    )
+
+
+def require_same(noted: NotedLedger, store: LedgerStore) -> None:
+    """Raises ``LedgerChanged`` unless ``store`` is the ledger that was noted."""
+    problem = difference(noted.identity, LedgerIdentity(store.tag, store.last_seq))
+    if problem is not None:
+        raise not_the_same(store.path, problem)
+
+
+def not_the_same(path: Path, problem: str) -> LedgerChanged:
+    """The error that says why the ledger at ``path`` is not the one of this run, and what to do."""
+    return LedgerChanged(
+        f"the ledger at {path} is not the one this run began with: {problem}; "
+        "put that one back, then start again"
+    )
+
+
+def _number_of(tag: str) -> int:
+    return int.from_bytes(tag.encode("ascii"), "big")
+
+
+def _tag_of(number: int) -> str:
+    return number.to_bytes(8, "big").lstrip(b"\0").decode("ascii")
