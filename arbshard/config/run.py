@@ -38,4 +38,8 @@ class RunConfig(Section, frozen=True):
     """Workers kept ready, already imported, to take over a shard whose worker died."""
     rebalance_s: NotNegative = 30.0
     """How often pairs are moved to shards with less load, if the loads differ much; 0: never."""
+    disk_free_min_mb: NotNegative = 100.0
+    """With less free on the ledger's disk a person is alerted."""
+    disk_free_stop_mb: NotNegative = 20.0
+    """With less free there nothing is entered; exits go on."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -74,3 +74,5 @@ class Refusal(IntEnum):
     """The kill switch is on: no entries until a person resumes."""
     PAIR_CLOSING = 606
     """A person has the pair closed; no entries until it is flat."""
+    DISK_SHORT = 608
+    """The ledger's disk is nearly full: the room that is left is kept for exits."""

@@ -49,6 +49,8 @@ class RiskGuard:
         self._state = state
         self._bucket = TokenBucket()
         self._correlations: Mapping[tuple[str, str], float] = {}
+        self.disk_short = ""
+        """Why there is too little room for the ledger to enter anything; empty when there is enough."""
         self._accounts = accounts or Reconciler({}, state, is_live=False, tolerance=ZERO, tag="")
 
     def set_symbol_limits(self, limits: SymbolRiskLimits) -> None:
@@ -94,7 +96,9 @@ class RiskGuard:
         self._bucket.take(count, moment.now_ns, self.limits.portfolio().orders_per_s_max)
 
     def check_halt(self, symbol: str) -> Objection | None:
-        """605, 606."""
+        """605, 606, 608."""
+        if self.disk_short:
+            return Objection(Refusal.DISK_SHORT, self.disk_short)
         halt = self._state.standing.halt
         if halt is not None:
             return Objection(Refusal.HALTED, halt.reason)
