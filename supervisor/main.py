@@ -11,6 +11,7 @@ import supervisor
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, UsageError
+from arbshard.ledger.file import Opening, check_opening
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import reason_of
@@ -19,6 +20,7 @@ from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
 from arbshard.status.summary import Summary, summarise
+from supervisor.ledger import ledger_in, opening_of
 from supervisor.processes.commands import Programs, state_dir_of
 from supervisor.run import Run
 from supervisor.rundir import RunDir
@@ -31,6 +33,7 @@ class Options(NamedTuple):
     duration_s: float | None = None
     summary: Path | None = None
     keep_positions: bool = False
+    new_ledger: bool = False
 
 
 _PROGRAMS = Programs()
@@ -48,6 +51,8 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     if options.summary is not None and not options.summary.absolute().parent.is_dir():
         raise UsageError(f"--summary {options.summary}: no such directory")
     keep_files_private()
+    opening = opening_of(config, is_new=options.new_ledger)
+    check_opening(ledger_in(state_dir), opening)  # before anything is made there
     run_dir = RunDir.acquire(config.name, apart_from=state_dir)
     try:
         state = StateDir.hold(state_dir)
@@ -55,7 +60,8 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
             _open_log(state_dir, config.run.log_level, console=not table)
             for warning in (*run_dir.warnings, *state.warnings):
                 get_logger().warning(warning)
-            return uvloop.run(_run(_prepared(config, run_dir, state_dir, programs, table=table), options))
+            one = _prepared(config, run_dir, state_dir, programs, opening, table=table)
+            return uvloop.run(_run(one, options))
         finally:
             state.release()
     finally:
@@ -69,9 +75,11 @@ def _open_log(state_dir: Path, level: str, *, console: bool) -> None:
         raise RunDirError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
 
 
-def _prepared(config: Config, run_dir: RunDir, state_dir: Path, programs: Programs, *, table: bool) -> Run:
+def _prepared(
+    config: Config, run_dir: RunDir, state_dir: Path, programs: Programs, opening: Opening, *, table: bool
+) -> Run:
     try:
-        return Run(config, run_dir, state_dir, table=table, programs=programs)
+        return Run(config, run_dir, state_dir, table=table, programs=programs, opening=opening)
     except SharedMemoryError as error:
         raise RunDirError(f"could not start: {error}") from error
 

@@ -11,7 +11,8 @@ import msgspec
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.data.listings import find_universe
-from arbshard.errors import ArbshardError, RunFailed, SharedMemoryError
+from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError
+from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
 from arbshard.model.phase import Phase
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
@@ -28,6 +29,7 @@ from supervisor.control import ControlDesk
 from supervisor.exchanges import with_exchanges
 from supervisor.feeds.markets import Markets
 from supervisor.fitness import require_fit
+from supervisor.ledger import LedgerAlerts, words_on_open
 from supervisor.processes.commands import Programs
 from supervisor.processes.probe import Probe
 from supervisor.processes.spares import Spares
@@ -52,7 +54,9 @@ class Run:
         *,
         table: bool,
         programs: Programs,
+        opening: Opening = "any",
     ) -> None:
+        """``opening``: what risk must find at its ledger's path."""
         self.config = config
         self.files = run_dir.files
         self._run_dir = run_dir
@@ -60,7 +64,8 @@ class Run:
         self._table = table
         self._clock = SystemClock()
         self._bulletin = Bulletin(self.files.supervisor_page, config, state_dir, self._clock)
-        self._staff = Staff(programs, self.files, state_dir)
+        self._staff = Staff(programs, self.files, state_dir, opening)
+        self._ledger = LedgerAlerts(self.files, state_dir, config, self.alert)
         spares = Spares(config.run, self._staff.spare(), self._staff.logs, self.alert)
         self._tree = Tree(config.run, self._clock, self.alert, self._children_changed, spares)
         self._watchdog = Watchdog(self._tree, config.run, self._why_fenced)
@@ -182,7 +187,7 @@ class Run:
         self._tree.ending = True
         risk = self._tree.get("risk")
         if risk is not None and not risk.pid:
-            self.alert("risk is gone: nothing can be closed; the next start takes the positions over")
+            self.alert(f"risk is gone: nothing can be closed; {words_on_open(self._risk_note())}")
             return
         if self._shards is not None:
             self._shards.end(self._clock.monotonic_ns())
@@ -215,7 +220,7 @@ class Run:
         if self._markets is not None:
             await self._markets.stop()
         await self._tree.end(["accounts"], 5.0)
-        await self._tree.end(["risk"], 10.0)
+        await self._end_risk()
         await self._tree.end(["viewer"], 2.0)
         await self._tree.end(["sim"], 3.0)
         self._bulletin.state = "ended"
@@ -228,6 +233,20 @@ class Run:
                 task.cancel()
             for close in reversed(self._closers):
                 close()
+
+    async def _end_risk(self) -> None:
+        """It closes the ledger and reads it back: how it ends is part of how the run went."""
+        risk = self._tree.get("risk")
+        if risk is None or not risk.pid:
+            return
+        await self._tree.end(["risk"], 10.0)
+        self._ledger.look()
+        code = risk.poll()
+        if code:
+            self.failure = self.failure or ChildFailed(
+                f"risk ended with code {code} at the stop: {risk.last_words()}"
+            )
+            self.alert(str(self.failure))
 
     def _look_after_children(self) -> None:
         self._watchdog.look(self._clock.monotonic_ns())
@@ -322,6 +341,7 @@ class Run:
                 self._bus.publish(b"beat", now_ns.to_bytes(8, "little"))
             if self._bulletin.beat(now_ns):
                 self._bulletin.bad_orders = self._control.bad if self._control is not None else 0
+                self._ledger.look()
                 self._write_note()
             await asyncio.sleep(_TICK_S)
             self._bulletin.late(self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9))

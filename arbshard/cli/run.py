@@ -35,6 +35,12 @@ def run(
     live: Annotated[
         bool, typer.Option("--live", help='Send orders. Needs mode = "live"; without it, live runs dry.')
     ] = False,
+    new_ledger: Annotated[
+        bool,
+        typer.Option(
+            "--new-ledger", help="Begin a ledger where there is none; real exchanges demand to be told."
+        ),
+    ] = False,
 ) -> None:
     """Run the whole system until it is stopped."""
     if duration is not None and not 0 < duration < 1e9:
@@ -57,7 +63,7 @@ def run(
     from supervisor.main import run as supervise
 
     checked = _checked(load_config(config, overrides), sends=live)
-    code = supervise(checked, Options(duration, summary, keep_positions))
+    code = supervise(checked, Options(duration, summary, keep_positions, new_ledger))
     raise typer.Exit(code)
 
 

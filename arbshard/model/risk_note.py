@@ -135,6 +135,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """All but what changes little from note to note."""
 
     session: int
+    at_ms: int = 0
+    """When this note was written (wall time)."""
     portfolio: PortfolioTally
     """This session."""
     lifetime: PortfolioTally

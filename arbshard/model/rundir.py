@@ -24,6 +24,7 @@ OWN_NAMES = frozenset(
         "page-supervisor",
         "page-risk",
         "page-accounts",
+        "page-ledger",
         "budget-accounts",
         "risk.ipc",
         "risk.sock",

@@ -32,6 +32,11 @@ COUNTERS = (
     "breaks",
     "universe",
     "fenced",
+    "closed",
+    "disk_free_mb",
+    "disk_room",
+    "reserve_kept",
+    "reserve_used",
     *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
 )
 """``repeated``: requests that made no event because they were known. ``bad``: messages that are no requests.
@@ -40,6 +45,9 @@ COUNTERS = (
 much was left. ``entries`` and ``exits`` of this session. ``instructions``: changes with what workers are to do beside
 trading (``Standing.serial``). ``commands``: of operators. ``breaks``: times that the books did not balance.
 ``universe``: serial of the one risk goes by.
+``closed``: 1 once the session was ended in order and the ledger was read back after its close: the note is final.
+``disk_free_mb``: free on the ledger's disk. ``disk_room``: ``disk.Room``. ``reserve_kept``: whether the reserve
+beside the ledger is there; ``reserve_used``: times that it was given up.
 ``fenced``: workers taken out because they were stuck. ``fence_<shard>``: the lowest epoch that may still trade."""
 
 HISTOGRAMS = ("handle", "commit", "loop_gap")

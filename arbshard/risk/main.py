@@ -19,8 +19,10 @@ import uvloop
 from arbshard import __version__
 from arbshard.clock import SystemClock
 from arbshard.config import Config
-from arbshard.errors import ArbshardError, LedgerError, RunDirError, UsageError
+from arbshard.errors import ArbshardError, LedgerError, RunDirError, SharedMemoryError, UsageError
+from arbshard.ledger.file import Opening
 from arbshard.ledger.provenance import digest_of
+from arbshard.ledger.record import LedgerRecord, not_the_same, read_record, require_same
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger, setup
@@ -30,6 +32,7 @@ from arbshard.model.universe import Universe
 from arbshard.process import keep_what_is_there
 from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
+from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feeds import FeedWatch
 from arbshard.risk.gaps import GapWatch
 from arbshard.risk.note import NoteWriter
@@ -39,12 +42,16 @@ from arbshard.risk.service import RiskService
 from arbshard.risk.snapshot import PortfolioCodec
 from arbshard.risk.workers import WorkerWatch
 from arbshard.shm.books import BooksReader
-from arbshard.shm.pages import PageWriter
+from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.shm.universe import UniverseFile
 from arbshard.wire.serve import ReplyServer
 
 # Replies are also known by what they are about; these only spare the work for requests that just timed out.
 _STORED_REPLIES = 8192
+
+SAME = "same"
+LEDGERS = ("any", "existing", "new", SAME)
+"""What ``--ledger`` demands of the ledger: see ``ledger.file.Opening``; ``same``: the one this run began with."""
 
 Shape = TypeVar("Shape", Config, Universe)
 
@@ -54,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m arbshard.risk")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--ledger", choices=LEDGERS, default="any")
     given = parser.parse_args(arguments)
     # Ctrl-C reaches every process of the terminal; when to stop is for the supervisor to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -62,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files = RunFiles(given.run_dir)
         config = _read(files.config, Config)
         setup("risk", given.state_dir / "logs", config.run.log_level)
-        return _run(files, given.state_dir, config)
+        return _run(files, given.state_dir, config, given.ledger)
     except (ArbshardError, OSError) as error:
         print(f"risk: {error}", file=sys.stderr)
         get_logger().error("risk ends", error=str(error))
@@ -72,22 +80,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
 
 
-def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
+def _run(files: RunFiles, state_dir: Path, config: Config, which: str) -> ExitCode:
     universe = _read(files.universe, Universe)
     clock = SystemClock()
     with contextlib.ExitStack() as cleanup:
         books = cleanup.enter_context(BooksReader.attach(files.books))
+        last_note = _note_of_predecessor(files.risk_page)
         page = cleanup.enter_context(PageWriter.create(files.risk_page, COUNTERS, HISTOGRAMS, NOTE_BYTES))
+        if last_note:
+            page.write_note(last_note)  # the last that is known, until there is something newer
         page.set(page.counter("pid"), os.getpid())
-        ledger = state_dir / "ledger.sqlite"
-        store = LedgerStore.open(
-            ledger,
-            name=config.name,
-            mode=mode_of(config),
-            now_ms=clock.wall_ms(),
-            durable=config.mode == "live",
-        )
+        store = _open_ledger(files, state_dir / "ledger.sqlite", config, clock, which)
         cleanup.callback(store.abandon)
+        is_new = store.last_seq == 0
         began_ns = clock.monotonic_ns()
         version = digest_of(PortfolioCodec.__module__)
         codec = PortfolioCodec(version or "")
@@ -106,6 +111,14 @@ def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
         was_stopped = state.is_stopped
         # Written once per run, so its time tells a restart of risk within a run from a new run.
         service.start(run=str(files.config.stat().st_mtime_ns), version=__version__)
+        record = (
+            LedgerRecord.begin(files.ledger_page, store, is_new=is_new)
+            if read_record(files.ledger_page) is None
+            else LedgerRecord.go_on(files.ledger_page)
+        )
+        cleanup.callback(record.close)
+        record.note(store.last_seq)
+        service.on_stored = record.note
         if version is not None:
             store.keep_snapshots(version, lambda: codec.dump(state))
         get_logger().info(
@@ -127,6 +140,7 @@ def _run(files: RunFiles, state_dir: Path, config: Config) -> ExitCode:
             print(f"risk: {store.failure or 'the ledger failed; the log says why'}", file=sys.stderr)
         else:
             store.close()
+            page.set(page.counter("closed"), 1)
         get_logger().info("risk ended", code=int(code))
     return code
 
@@ -166,11 +180,48 @@ async def _serve(
             gaps,
             note,
             workers,
+            DiskWatch(store, config.run, core.guard, page),
             config.run.stuck_after_ms,
             clock,
         )
         keep_what_is_there()
         return await server.run()
+
+
+def _open_ledger(files: RunFiles, path: Path, config: Config, clock: SystemClock, which: str) -> LedgerStore:
+    """The ledger that may be written in this run. Raises ``LedgerError``, ``UsageError``."""
+    noted = read_record(files.ledger_page)
+    is_successor = which == SAME
+    if is_successor and noted is None:
+        raise not_the_same(path, "the run directory no longer says which ledger that was")
+    if is_successor and not path.exists():
+        raise not_the_same(path, "there is no file")
+    opening: Opening = (
+        "existing" if is_successor or which == "existing" else "new" if which == "new" else "any"
+    )
+    store = LedgerStore.open(
+        path,
+        name=config.name,
+        mode=mode_of(config),
+        now_ms=clock.wall_ms(),
+        durable=config.mode == "live",
+        opening=opening,
+    )
+    try:
+        if noted is not None:
+            require_same(noted, store)
+    except LedgerError:
+        store.abandon()
+        raise
+    return store
+
+
+def _note_of_predecessor(path: Path) -> bytes:
+    try:
+        with PageReader.attach(path) as page:
+            return page.note()
+    except SharedMemoryError:
+        return b""  # there was none
 
 
 def _tell_of_strays(state: PortfolioState, universe: Universe) -> None:

@@ -65,6 +65,7 @@ class NoteWriter:
         newest = islice(reversed(state.closed.values()), _CLOSED_SHOWN)
         note = _RawNote(
             session=state.session,
+            at_ms=now_ms,
             portfolio=self._portfolio(results.run.get(ALL, Totals())),
             lifetime=self._portfolio(results.lifetime.get(ALL, Totals())),
             refusals=self._refusals(),

@@ -15,6 +15,7 @@ from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import error_count, get_logger
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
+from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feeds import FeedWatch
 from arbshard.risk.gaps import GapWatch
 from arbshard.risk.note import NoteWriter
@@ -72,6 +73,7 @@ class RiskServer:
         gaps: GapWatch,
         note: NoteWriter,
         workers: WorkerWatch,
+        disk: DiskWatch,
         stuck_after_ms: float,
         clock: Clock,
     ) -> None:
@@ -85,6 +87,7 @@ class RiskServer:
         self._gaps = gaps
         self._note = note
         self._workers = workers
+        self._disk = disk
         self._tick_s = min(_TICK_S, stuck_after_ms / 1000 / _LOOKS)
         self._clock = clock
         self._kept_ns = 0
@@ -98,9 +101,10 @@ class RiskServer:
         """Serve; how it ended. Raises what the handler of a batch raised, unless it was the ledger."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._end.set)
+        self._disk.look(self._clock.monotonic_ns())
         self._transport.start(self._failed)
-        self._set("ready", 1)
         self._show(self._clock.monotonic_ns())
+        self._set("ready", 1)  # from here on the note is risk's own
         try:
             code = await self._watch()
         finally:
@@ -127,7 +131,7 @@ class RiskServer:
         if self._failure is None:
             return ExitCode.ORDERLY
         if isinstance(self._failure, LedgerError):
-            get_logger().error("the ledger cannot be written", error=str(self._failure))
+            get_logger().error("the ledger cannot be trusted or written", error=str(self._failure))
             return ExitCode.LEDGER
         raise self._failure
 
@@ -144,6 +148,8 @@ class RiskServer:
             if now_ns - self._kept_ns < _HOUSEKEEPING_NS:
                 return
             self._kept_ns = now_ns
+            self._store.look()
+            self._disk.look(now_ns)
             self._show(now_ns)
             self._service.tick(feeds_silent=self._feeds.look(now_ns), correlations=self._gaps.look(now_ns))
             moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)

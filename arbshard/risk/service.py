@@ -81,6 +81,8 @@ class RiskService:
         self._serial = core.ownership.universe.serial
         self.on_universe: Callable[[Universe], None] = _nobody
         """Told each newer universe that risk goes by."""
+        self.on_stored: Callable[[int], None] = _nobody
+        """Told the number of the last event after each commit, before anybody is answered."""
         self._core = core
         self._store = store
         self._page = page
@@ -255,6 +257,7 @@ class RiskService:
         except LedgerError:
             self._core.rollback()
             raise
+        self.on_stored(self._store.last_seq)
         reach("after_commit")
         self._core.commit()
         self._page.record(self._commit, self._clock.monotonic_ns() - began_ns)
@@ -280,5 +283,5 @@ class RiskService:
             self._page.add(self._approvals)
 
 
-def _nobody(_: Universe) -> None:
+def _nobody(_: object) -> None:
     """Who is told when nobody is."""

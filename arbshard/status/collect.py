@@ -1,6 +1,7 @@
 """Reads a running instance's pages into a ``Status``. Asks nobody: the hot path never notices."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import psutil
 
 from arbshard.clock import Clock
 from arbshard.errors import FrameError, SharedMemoryError
+from arbshard.ledger.record import read_record
 from arbshard.model.money import exact, plain
 from arbshard.model.notes import ChildNote, SupervisorNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
@@ -20,7 +22,7 @@ from arbshard.shm.books import BooksReader
 from arbshard.shm.histogram import Histogram
 from arbshard.shm.pages import PageReader
 from arbshard.status.accounts import accounts_of, problems_of
-from arbshard.status.model import Latency, RiskStatus, ShardStatus, Status, VenueStatus
+from arbshard.status.model import Latency, LedgerStatus, RiskStatus, ShardStatus, Status, VenueStatus
 from arbshard.status.shards import problems_of_shards, unattended_of
 from arbshard.venues.registry import VENUES
 
@@ -90,9 +92,14 @@ class Collector:
         )
         accounts = accounts_of(risk_note, self._clock.wall_ms())
         is_dead = note.state != "ended" and now_ns - beat_ns > SUPERVISOR_SILENT_NS
+        as_of = (
+            "" if _is_current(children.get("risk"), risk_counters, is_dead=is_dead) else _iso(risk_note.at_ms)
+        )
         problems = (
             *problems_of_shards(shards, universe),
             *_problems(unattended, venues, risk),
+            *([f"portfolio, balances and positions are as of {as_of}"] if as_of else []),
+            *_disk_problems(risk_counters),
             *_standing(risk_note),
             *problems_of(risk_note, accounts),
         )
@@ -133,6 +140,25 @@ class Collector:
             unknown=risk_note.unknown,
             spares=note.spares,
             spares_wanted=note.spares_wanted,
+            as_of=as_of,
+            ledger=self._ledger(note, risk_counters),
+        )
+
+    def _ledger(self, note: SupervisorNote, risk: dict[str, int]) -> LedgerStatus | None:
+        noted = read_record(self._files.ledger_page)
+        if noted is None:
+            return None
+        path = Path(note.state_dir) / "ledger.sqlite"
+        return LedgerStatus(
+            path=str(path),
+            tag=noted.identity.tag,
+            last_seq=noted.identity.last_seq,
+            begun=_iso(noted.began_ms),
+            is_new=noted.is_new,
+            is_there=path.is_file(),
+            is_closed=bool(risk.get("closed", 0)),
+            disk_free_mb=risk.get("disk_free_mb", 0),
+            reserve_kept=bool(risk.get("reserve_kept", 0)),
         )
 
     def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, dict[str, int]]:
@@ -155,6 +181,7 @@ class Collector:
             refusals=note.refusals,
             commit_us=_latency(commit),
             session=note.session,
+            reason=child.reason if child is not None else "",
         )
         return note, status, counters
 
@@ -269,9 +296,27 @@ def _problems(
         if not venue.is_well
     ]
     if risk.state != "running":
-        found.append(f"risk is {risk.state}")
+        found.append(f"risk is {risk.state}{f': {risk.reason}' if risk.reason else ''}")
     found += [f"open position without a worker: {position}" for position in unattended]
     return tuple(found)
+
+
+def _is_current(child: ChildNote | None, shown: dict[str, int], *, is_dead: bool) -> bool:
+    """Whether risk's note is of now, or its last word after it closed the ledger in order."""
+    if shown.get("closed", 0):
+        return True
+    runs = child is not None and child.pid != 0 and child.pid == shown.get("pid", 0)
+    return runs and not is_dead and bool(shown.get("ready", 0))
+
+
+def _disk_problems(shown: dict[str, int]) -> Iterator[str]:
+    if shown.get("disk_room", 0):
+        what = "; nothing is entered" if shown["disk_room"] > 1 else ""
+        yield f"{shown['disk_free_mb']} MB are free on the ledger's disk{what}"
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds") if at_ms else ""
 
 
 def _standing(note: RiskNote) -> Iterator[str]:

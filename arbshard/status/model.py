@@ -106,6 +106,28 @@ class RiskStatus(msgspec.Struct, frozen=True):
     refusals: dict[str, int]
     commit_us: Latency
     session: int
+    reason: str = ""
+    """Why its last incarnation ended; empty when none has."""
+
+
+class LedgerStatus(msgspec.Struct, frozen=True):
+    """The ledger of this run, as risk noted it."""
+
+    path: str
+    tag: str
+    last_seq: int
+    """The last event that was written."""
+    begun: str
+    """When the ledger was begun, ISO 8601; empty when it does not say."""
+    is_new: bool
+    """Whether this run is its first."""
+    is_there: bool
+    """Whether there is a file at ``path``."""
+    is_closed: bool
+    """Whether it was closed in order and read back."""
+    disk_free_mb: int
+    reserve_kept: bool
+    """Whether the room kept for the last commits is there."""
 
 
 class AccountStatus(msgspec.Struct, frozen=True):
@@ -174,6 +196,10 @@ class Status(msgspec.Struct, frozen=True):
     spares: tuple[str, ...] = ()
     """Workers kept ready to take over a shard: ``starting`` or ``ready``."""
     spares_wanted: int = 0
+    as_of: str = ""
+    """When risk last said what portfolio, balances and positions are, ISO 8601; empty while it says so itself."""
+    ledger: LedgerStatus | None = None
+    """None before risk has opened it."""
 
     @property
     def exit_code(self) -> int:

@@ -8,8 +8,8 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from arbshard.model.risk_note import PortfolioTally, Tally
-from arbshard.status.model import Latency, ShardStatus, Status
+from arbshard.model.risk_note import PortfolioTally, PositionNote, Tally
+from arbshard.status.model import Latency, LedgerStatus, ShardStatus, Status
 from arbshard.status.summary import Summary
 
 _GOOD = {"running", "connected", "drained", "ready"}
@@ -31,12 +31,15 @@ def terminal() -> Console:
 
 def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> RenderableType:
     """The whole picture."""
-    parts: list[RenderableType] = [_headline(status), _portfolio(status.portfolio, status.lifetime)]
+    parts: list[RenderableType] = [_headline(status)]
+    parts.append(_portfolio(status.portfolio, status.lifetime, status.as_of))
     parts.append(_equity(status))
     parts.append(_shards(status))
     parts.append(_spares(status))
     parts.append(_venues(status))
     parts.append(_risk(status))
+    if status.ledger is not None:
+        parts.append(_ledger(status.ledger))
     if status.accounts:
         parts.append(_accounts(status))
     if status.symbols:
@@ -52,7 +55,8 @@ def render_summary(summary: Summary) -> RenderableType:
     table = Table(title=_title(summary), title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
     table.add_column()
-    table.add_row("trades", _trades(portfolio))
+    as_of = f"; as of {summary.as_of}, when risk was last heard of" if summary.as_of else ""
+    table.add_row("trades", _trades(portfolio) + as_of)
     table.add_row(
         "result",
         Text.assemble(
@@ -82,8 +86,11 @@ def render_summary(summary: Summary) -> RenderableType:
             f"{len(summary.unknown)} of unknown fate",
         )
     table.add_row("memory", f"{summary.memory_mb:,.0f} MB in all processes")
-    table.add_row("ledger and logs", Text(summary.state_dir))
+    table.add_row("ledger", _ledger_at_end(summary))
+    table.add_row("logs", Text(f"{summary.state_dir}/logs"))
     parts: list[RenderableType] = [table]
+    if summary.positions:
+        parts.append(_still_open(summary.positions, summary.as_of))
     if summary.symbols:
         parts.append(_symbols(summary.symbols, len(summary.symbols)))
     if summary.problems:
@@ -127,8 +134,8 @@ def _headline(status: Status) -> Text:
     )
 
 
-def _portfolio(session: PortfolioTally, lifetime: PortfolioTally) -> Table:
-    table = _table("Portfolio")
+def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) -> Table:
+    table = _table(f"Portfolio as of {as_of}: risk says nothing newer" if as_of else "Portfolio")
     for heading in ("", "entries", "exits", "open", "win rate", "PnL", "fees", "exposure"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for label, totals in (("this run", session), ("ledger", lifetime)):
@@ -231,6 +238,39 @@ def _risk(status: Status) -> Text:
         _counts(risk.refusals),
         f"  commit p50 {risk.commit_us.p50:,.0f} µs",
     )
+
+
+def _ledger(ledger: LedgerStatus) -> Text:
+    new = f"new ledger, begun {ledger.begun}  " if ledger.is_new else ""
+    return Text.assemble(
+        ("Ledger ", "bold"),
+        (new, "yellow"),
+        (f"{ledger.path}  ", "" if ledger.is_there else "bold red"),
+        ("" if ledger.is_there else "IS NOT THERE  ", "bold red"),
+        f"event {ledger.last_seq:,}  {ledger.disk_free_mb:,} MB free",
+        ("" if ledger.reserve_kept else ", no reserve", "yellow"),
+    )
+
+
+def _ledger_at_end(summary: Summary) -> Text:
+    ledger = summary.ledger
+    if ledger is None:
+        return Text("was not opened")
+    written = f"the last event written was {ledger.last_seq:,}"
+    if not ledger.is_there:
+        return Text(f"NOT THERE any more: {ledger.path}; {written}", style="bold red")
+    if not ledger.is_closed:
+        return Text(f"{ledger.path}, NOT closed in order; {written}", style="bold red")
+    return Text(f"{ledger.path}, {ledger.last_seq:,} events")
+
+
+def _still_open(positions: tuple[PositionNote, ...], as_of: str) -> Table:
+    table = _table(f"Still open, as of {as_of}" if as_of else "Still open")
+    for heading in ("position", "pair", "direction", "quantity", "entered for"):
+        table.add_column(heading, justify="right" if heading in ("quantity", "entered for") else "left")
+    for one in positions:
+        table.add_row(one.position_id, one.pair, one.direction, one.quantity, _plain(one.notional))
+    return table
 
 
 def _accounts(status: Status) -> Table:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from arbshard.model.risk_note import DifferenceNote, PortfolioTally, StrayNote, Tally
-from arbshard.status.model import Latency, Status
+from arbshard.model.risk_note import DifferenceNote, PortfolioTally, PositionNote, StrayNote, Tally
+from arbshard.status.model import Latency, LedgerStatus, Status
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -51,6 +51,11 @@ class Summary(msgspec.Struct, frozen=True):
     unknown: tuple[StrayNote, ...] = ()
     problems: tuple[str, ...] = ()
     """Why this was not a clean run, one line each; empty for a clean run."""
+    positions: tuple[PositionNote, ...] = ()
+    """All that are open."""
+    as_of: str = ""
+    """When risk last said what portfolio and positions are, if it did not end in order; empty when it did."""
+    ledger: LedgerStatus | None = None
 
 
 def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positions: bool = False) -> Summary:
@@ -92,6 +97,9 @@ def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positio
         strays=last.strays,
         unknown=last.unknown,
         problems=problems,
+        positions=last.positions,
+        as_of=last.as_of,
+        ledger=last.ledger,
     )
 
 
@@ -108,6 +116,8 @@ def _problems(last: Status, alive: Status | None, failure: str, keeps_positions:
             yield f"nothing was received from {venue.name}{why}"
     if not last.venues:
         yield "nothing was received from any venue"
+    if last.as_of:
+        yield f"risk did not close the ledger in order: portfolio and positions are as of {last.as_of}"
     if alive is not None:
         yield from alive.problems
     left_open = 0 if keeps_positions else last.portfolio.open

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from arbshard.config import Config, SimConfig
+from arbshard.ledger.file import Opening
 from arbshard.model.rundir import RunFiles
 
 Command = Callable[[int], Sequence[str]]
@@ -43,10 +44,10 @@ def sim_command(module: str, files: RunFiles, sim: Callable[[], SimConfig]) -> C
     return command
 
 
-def risk_command(files: RunFiles, state_dir: Path) -> Command:
-    """Risk and its ledger."""
+def risk_command(files: RunFiles, state_dir: Path, opening: Opening) -> Command:
+    """Risk and its ledger. ``opening`` is for the first start; each successor takes the ledger of the run."""
     argv = [sys.executable, "-m", "arbshard.risk", "--run-dir", str(files.dir), "--state-dir", str(state_dir)]
-    return lambda _: argv
+    return lambda epoch: [*argv, "--ledger", opening if epoch == 1 else "same"]
 
 
 def accounts_command(files: RunFiles, state_dir: Path) -> Command:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from arbshard.config import SimConfig
+from arbshard.ledger.file import Opening
 from arbshard.model.phase import WorkerState
 from arbshard.model.rundir import RunFiles
 from supervisor.processes.child import Child
@@ -22,10 +23,12 @@ from supervisor.processes.pulse import FilePulse, PagePulse
 class Staff:
     """Makes children; ``tree`` starts and watches them."""
 
-    def __init__(self, programs: Programs, files: RunFiles, state_dir: Path) -> None:
+    def __init__(self, programs: Programs, files: RunFiles, state_dir: Path, opening: Opening) -> None:
+        """``opening``: what risk must find at its ledger's path."""
         self._programs = programs
         self._files = files
         self._state_dir = state_dir
+        self._opening = opening
         self.logs = state_dir / "logs"
 
     def sim(self, settings: Callable[[], SimConfig]) -> Child:
@@ -36,7 +39,8 @@ class Staff:
     def risk(self) -> Child:
         """Risk and its ledger."""
         pulse = PagePulse(self._files.risk_page, "ready", 1)
-        return Child("risk", risk_command(self._files, self._state_dir), self.logs, pulse=pulse)
+        command = risk_command(self._files, self._state_dir, self._opening)
+        return Child("risk", command, self.logs, pulse=pulse)
 
     def accounts(self) -> Child:
         """Private streams and balances, live only."""

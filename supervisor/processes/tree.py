@@ -198,7 +198,10 @@ class Tree:
         words = child.last_words() if code > 0 else ""  # who was killed did not say why
         if code in _FATAL_CODES and child.name == "risk":
             child.state = "ended"
-            raise ChildFailed(f"risk: {_FATAL_CODES[code]}: {words}")
+            child.reason = words
+            failure = f"risk: {_FATAL_CODES[code]}: {words.removeprefix('risk: ')}"
+            self._alert(failure)
+            raise ChildFailed(failure)
         said = f": {words}" if words else ""
         what = f"was killed: {child.doom}" if child.doom else f"ended with code {code}"
         child.reason = what + said

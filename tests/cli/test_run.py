@@ -1,5 +1,9 @@
 """``arbshard run --live``: sending is a word said now, never a line in a file."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from arbshard.cli import run as module
@@ -66,3 +70,61 @@ def test_the_files_that_come_along(name, request):
     loaded = load_config(path)
     assert (loaded.mode, loaded.live.dry_run, loaded.live.keys_file) == ("live", True, "")
     assert loaded.data == ("sim" if name.startswith("sim") else "public")
+
+
+LIVE = 'mode = "live"\ndata = "public"\n' + "".join(
+    f'[venues.{venue}]\nws_url = "wss://{venue}.invalid"\nrest_url = "https://{venue}.invalid"\n'
+    for venue in ("upbit", "binance")
+)
+
+
+class TestNewLedger:
+    """Against real exchanges a ledger is begun only when a person says so; nothing is made before that is clear."""
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        keys = {
+            f"ARBSHARD_{venue}_{part}": "x" * 40
+            for venue in ("UPBIT", "BINANCE")
+            for part in ("KEY", "SECRET")
+        }
+
+        def run(text, *arguments):
+            path = tmp_path / "config.toml"
+            path.write_text(f'state_dir = "{tmp_path / "state"}"\n{text}')
+            return subprocess.run(
+                [sys.executable, "-m", "arbshard", "run", "--config", str(path), *arguments],
+                env={**os.environ, **keys, "ARBSHARD_RUN_ROOT": str(tmp_path / "run")},
+                capture_output=True, text=True, timeout=50, check=False,
+            )  # fmt: skip
+
+        return run
+
+    @pytest.mark.parametrize("arguments", [("--live",), ()])
+    def test_live_without_a_ledger(self, run, tmp_path, arguments):
+        done = run(LIVE, *arguments)
+        assert done.returncode == 2
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("arbshard: ")]
+        assert line.startswith(f"arbshard: {tmp_path}/state/ledger.sqlite: there is no ledger")
+        assert "--state-dir" in line
+        assert "--new-ledger" in line
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "state").exists()
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("text", ["", LIVE])
+    def test_a_new_one_where_one_is(self, run, tmp_path, text):
+        ledger = tmp_path / "state" / "ledger.sqlite"
+        ledger.parent.mkdir()
+        ledger.write_bytes(b"precious")
+        done = run(text, "--new-ledger")
+        assert done.returncode == 2
+        assert f"--new-ledger: there is a ledger at {ledger} already" in done.stderr
+        assert ledger.read_bytes() == b"precious"
+
+    def test_told_to_it_goes_on_to_what_comes_next(self, run):
+        """Here the listings of exchanges that do not exist."""
+        done = run(LIVE, "--live", "--new-ledger")
+        assert done.returncode == 2
+        assert "there is no ledger" not in done.stderr
+        assert ".invalid" in done.stderr

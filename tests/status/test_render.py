@@ -3,6 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
+from arbshard.model.risk_note import PositionNote
+from arbshard.status.model import LedgerStatus
 from arbshard.status.render import render_status, render_summary
 from arbshard.status.summary import summarise
 
@@ -156,3 +158,63 @@ class TestSummary:
         bare = summarise(replace(status, reasons={}), alive=None, failure="")
         text = drawn(render_summary(replace(bare, refusals={}, data_refusals={})))
         assert text.count("none") == 3
+
+
+LEDGER = LedgerStatus(
+    path="/state/desk/ledger.sqlite", tag="abcde", last_seq=123_456, begun="2026-11-18T08:26:40+00:00",
+    is_new=False, is_there=True, is_closed=True, disk_free_mb=151_515, reserve_kept=True,
+)  # fmt: skip
+HELD = PositionNote("s1-0-1-4", "BTC", "buy_home", "0.5", "1", "1", "999888", 1, 0, None, None)
+
+
+class TestLedger:
+    def test_in_status(self, status, drawn):
+        text = drawn(render_status(replace(status, ledger=LEDGER)))
+        assert "Ledger /state/desk/ledger.sqlite  event 123,456  151,515 MB free" in text
+        assert "new ledger" not in text
+
+    def test_a_new_one_says_so(self, status, drawn):
+        text = drawn(render_status(replace(status, ledger=replace(LEDGER, is_new=True))))
+        assert "Ledger new ledger, begun 2026-11-18T08:26:40+00:00" in text
+
+    def test_one_that_is_not_there_says_so(self, status, drawn):
+        text = drawn(
+            render_status(replace(status, ledger=replace(LEDGER, is_there=False, reserve_kept=False)))
+        )
+        assert "IS NOT THERE" in text
+        assert "no reserve" in text
+
+    @pytest.mark.parametrize(
+        ("ledger", "said"),
+        [
+            (LEDGER, "/state/desk/ledger.sqlite, 123,456 events"),
+            (replace(LEDGER, is_closed=False), "NOT closed in order; the last event written was 123,456"),
+            (
+                replace(LEDGER, is_there=False),
+                "NOT THERE any more: /state/desk/ledger.sqlite; the last event",
+            ),
+            (None, "was not opened"),
+        ],
+    )
+    def test_at_the_end(self, status, drawn, ledger, said):
+        text = drawn(render_summary(summarise(replace(status, ledger=ledger), alive=None, failure="")))
+        assert said in text
+        assert "/state/desk/logs" in text
+        assert "ledger and logs" not in text
+
+
+class TestAsOf:
+    def test_in_status(self, status, drawn):
+        assert "as of" not in drawn(render_status(status))
+        text = drawn(render_status(replace(status, as_of="12:01")))
+        assert "Portfolio as of 12:01: risk says nothing newer" in text
+
+    def test_at_the_end(self, status, drawn):
+        last = replace(status, as_of="12:01", positions=(HELD,))
+        summary = summarise(last, alive=None, failure="")
+        assert not summary.ok
+        text = drawn(render_summary(summary))
+        assert "103 open; 104 won, 105 lost, win rate 49.8%; as of 12:01, when risk was last heard of" in text
+        assert "Still open, as of 12:01" in text
+        assert "s1-0-1-4" in text
+        assert "999,888" in text

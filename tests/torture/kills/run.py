@@ -124,6 +124,8 @@ class LiveRun:
     def launch(self) -> None:
         """Begin to start, and wait for nothing."""
         command = [sys.executable, "-m", "arbshard", "run", "--live", "--config", str(self.config)]
+        if not (self.folder / "state" / "ledger.sqlite").exists():
+            command.append("--new-ledger")
         with (self.folder / "out.txt").open("ab") as out:
             self._process = subprocess.Popen(
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out

@@ -1,0 +1,90 @@
+"""What the supervisor has to do with the ledger: which one a run may begin with, and what people are told about it.
+
+It never opens the ledger: it reads what risk says on its page and in the run's record.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from arbshard.config import Config
+from arbshard.errors import SharedMemoryError
+from arbshard.ledger.file import Opening
+from arbshard.ledger.record import read_record
+from arbshard.model.risk_note import RiskNote
+from arbshard.model.rundir import RunFiles
+from arbshard.shm.pages import PageReader
+
+_LEVELS = {
+    0: "the ledger's disk has room again: {free} MB are free",
+    1: "the ledger's disk is filling up: {free} MB are free (run.disk_free_min_mb)",
+    2: "the ledger's disk is nearly full: {free} MB are free; nothing is entered until there is more room",
+}
+"""By ``disk_room`` on risk's page."""
+
+
+def ledger_in(state_dir: Path) -> Path:
+    """The ledger of an instance."""
+    return state_dir / "ledger.sqlite"
+
+
+def opening_of(config: Config, *, is_new: bool) -> Opening:
+    """What must be at the ledger's path when a run starts. ``is_new``: a person wants a new ledger.
+
+    A ledger of real accounts begins with the first statement of the venues: begun by mistake (a state directory that
+    is not mounted, a wrong path) it would take the very balances for its own that would have shown the loss. A dry
+    run writes the same ledger, so the same holds. The accounts of the embedded exchanges are new with each run.
+    """
+    if is_new:
+        return "new"
+    return "existing" if config.mode == "live" and config.data == "public" else "any"
+
+
+def words_on_open(note: RiskNote) -> str:
+    """What was open when risk last said so."""
+    if not note.positions and not note.open_intents:
+        return "nothing was open when it was last heard of"
+    held = ", ".join(f"{one.pair} {one.position_id}" for one in note.positions)
+    return (
+        f"when it was last heard of {len(note.positions)} positions were open ({held or 'none'}) and "
+        f"{note.open_intents} intents under way; a start with the right ledger takes them over"
+    )
+
+
+class LedgerAlerts:
+    """Turns what risk shows of its ledger into alerts, each once."""
+
+    def __init__(
+        self, files: RunFiles, state_dir: Path, config: Config, alert: Callable[[str], None]
+    ) -> None:
+        self._files = files
+        self._path = ledger_in(state_dir)
+        self._is_live = config.mode == "live"
+        self._alert = alert
+        self._is_known = False
+        """Whether the run's record was seen."""
+        self._pid = 0
+        self._room = 0
+        self._used = 0
+
+    def look(self) -> None:
+        """Read both pages; a few times a second."""
+        if not self._is_known:
+            noted = read_record(self._files.ledger_page)
+            self._is_known = noted is not None
+            if noted is not None and noted.is_new and self._is_live:
+                self._alert(f"new ledger: {self._path} begins with this run and knows nothing from before")
+        try:
+            with PageReader.attach(self._files.risk_page) as page:
+                shown = page.values()
+        except SharedMemoryError:
+            return  # risk is not that far
+        if shown["pid"] != self._pid:
+            self._pid, self._used = shown["pid"], 0
+        if shown["reserve_used"] > self._used:
+            self._used = shown["reserve_used"]
+            self._alert(
+                "the ledger's disk was full: the reserve beside the ledger was given up to go on writing"
+            )
+        if shown["disk_room"] != self._room and shown["ready"]:
+            self._room = shown["disk_room"]
+            self._alert(_LEVELS[self._room].format(free=shown["disk_free_mb"]))

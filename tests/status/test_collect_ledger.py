@@ -1,0 +1,126 @@
+"""What is shown of ledger and portfolio when risk is there, gone, replaced, or done."""
+
+import os
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from arbshard.clock import ManualClock
+from arbshard.ledger.record import LedgerRecord
+from arbshard.model.notes import ChildNote, SupervisorNote
+from arbshard.model.risk_note import NO_NOTE, PortfolioTally
+from arbshard.model.rundir import RunFiles
+from arbshard.risk.counters import COUNTERS, HISTOGRAMS
+from arbshard.shm.pages import PageWriter
+from arbshard.status.collect import Collector
+
+NOW_NS = 5_000_000_000
+AT_MS = 1_795_000_000_000
+AS_OF = "2026-11-18T11:06:40+00:00"
+NOTE = replace(
+    NO_NOTE, session=3, at_ms=AT_MS, portfolio=PortfolioTally(entries=4, open=2, exposure="1168000")
+)
+
+
+class Instance:
+    """The pages of a run."""
+
+    def __init__(self, folder) -> None:
+        self.files = RunFiles(folder)
+        self.folder = folder
+        self.supervisor = PageWriter.create(
+            self.files.supervisor_page, ("pid", "beat_ns", "errors", "messages", "bad_orders")
+        )
+        self.risk = None
+        self.say("running", "running", os.getpid())
+
+    def say(self, state: str, risk: str, pid: int, reason: str = "", beat_ns: int = NOW_NS) -> None:
+        note = SupervisorNote(
+            name="t", mode="live", data="sim", state=state, pid=os.getpid(), started_ms=1,
+            state_dir=str(self.folder), shards=0, pairs=0,
+            children=(ChildNote("risk", risk, pid, 1, 0, 0.0, reason),),
+        )  # fmt: skip
+        self.supervisor.write_note(msgspec.json.encode(note))
+        self.supervisor.set(self.supervisor.counter("beat_ns"), beat_ns)
+
+    def start_risk(self, note=None, **values: int) -> None:
+        self.risk = PageWriter.create(self.files.risk_page, COUNTERS, HISTOGRAMS)
+        if note is not None:
+            self.risk.write_note(msgspec.json.encode(note))
+        for name, value in ({"pid": os.getpid(), "ready": 1} | values).items():
+            self.risk.set(self.risk.counter(name), value)
+
+    def status(self):
+        return Collector(self.folder, ManualClock(wall_ms=AT_MS + 9_000, monotonic_ns=NOW_NS)).collect()
+
+
+@pytest.fixture
+def instance(tmp_path):
+    return Instance(tmp_path)
+
+
+def test_what_risk_says_now_is_of_now(instance) -> None:
+    instance.start_risk(NOTE)
+    status = instance.status()
+    assert status.as_of == ""
+    assert status.portfolio.open == 2
+    assert not [line for line in status.problems if "as of" in line]
+
+
+@pytest.mark.parametrize(
+    ("state", "pid"), [("restarting", 0), ("starting", 4711), ("ended", 0), ("quarantined", 0)]
+)
+def test_what_a_risk_that_is_gone_said_last_is_kept(instance, state, pid) -> None:
+    instance.start_risk(NOTE)
+    instance.say("running", state, pid, reason="database or disk is full")
+    status = instance.status()
+    assert status.state == "degraded"
+    assert (status.portfolio.open, status.portfolio.exposure) == (2, "1168000")
+    assert status.as_of == AS_OF
+    assert f"portfolio, balances and positions are as of {AS_OF}" in status.problems
+    assert f"risk is {state}: database or disk is full" in status.problems
+
+
+def test_a_successor_that_is_not_ready_shows_what_was_last_known(instance) -> None:
+    instance.start_risk(NOTE, ready=0)
+    status = instance.status()
+    assert status.portfolio.open == 2
+    assert status.as_of == AS_OF
+
+
+def test_a_dead_supervisor_has_no_risk_that_runs(instance) -> None:
+    instance.start_risk(NOTE)
+    instance.say("running", "running", os.getpid(), beat_ns=1)
+    status = instance.status()
+    assert (status.state, status.as_of) == ("dead", AS_OF)
+
+
+def test_the_last_word_of_a_closed_ledger_is_final(instance) -> None:
+    instance.start_risk(NOTE, ready=0, closed=1)
+    instance.say("ended", "ended", 0)
+    assert instance.status().as_of == ""
+
+
+def test_before_risk_has_said_anything(instance) -> None:
+    status = instance.status()
+    assert (status.as_of, status.ledger, status.portfolio.open) == ("", None, 0)
+
+
+def test_the_ledger(instance, tmp_path) -> None:
+    store = SimpleNamespace(tag="abcde", last_seq=12, began_ms=AT_MS)
+    LedgerRecord.begin(instance.files.ledger_page, store, is_new=True).close()
+    instance.start_risk(NOTE, disk_free_mb=85, disk_room=1, reserve_kept=1)
+    status = instance.status()
+    ledger = status.ledger
+    assert (ledger.path, ledger.tag, ledger.last_seq) == (str(tmp_path / "ledger.sqlite"), "abcde", 12)
+    assert (ledger.begun, ledger.is_new, ledger.is_there, ledger.is_closed) == (AS_OF, True, False, False)
+    assert (ledger.disk_free_mb, ledger.reserve_kept) == (85, True)
+    assert "85 MB are free on the ledger's disk" in status.problems
+    (tmp_path / "ledger.sqlite").write_bytes(b"")
+    instance.start_risk(NOTE, disk_room=2, closed=1)
+    status = instance.status()
+    assert status.ledger.is_there
+    assert status.ledger.is_closed
+    assert "0 MB are free on the ledger's disk; nothing is entered" in status.problems
