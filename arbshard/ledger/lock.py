@@ -1,12 +1,13 @@
 """One writer per ledger: a lock file beside it, held for as long as the process lives."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 
-from arbshard.errors import RunDirError
+from arbshard.errors import ArbshardError, LedgerFull, RunDirError
 
 _TRIES = 5
 _PAUSE_S = 0.02
@@ -15,6 +16,9 @@ _PAUSE_S = 0.02
 
 class FileLock:
     """An exclusive lock on a file. The kernel drops it with the process, however that ends."""
+
+    _full: type[ArbshardError] = RunDirError
+    """What is raised when the disk has no room for the file."""
 
     def __init__(self, path: Path, held_by: Callable[[str], str]) -> None:
         """Take the lock. Raises ``RunDirError``: ``held_by`` makes its line from the process that holds it."""
@@ -31,8 +35,15 @@ class FileLock:
         except OSError as error:
             os.close(descriptor)
             raise RunDirError(f"{path}: cannot be locked: {error.strerror}") from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            _name_holder(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise self._full(
+                    f"{path}: cannot be written: its disk is full; free space on its disk, then start again"
+                ) from error
+            raise RunDirError(f"{path}: cannot be written: {error.strerror}") from error
         self._descriptor: int | None = descriptor
 
     def release(self) -> None:
@@ -45,8 +56,10 @@ class FileLock:
 class WriterLock(FileLock):
     """The lock of the one process that writes a ledger."""
 
+    _full = LedgerFull
+
     def __init__(self, ledger: Path) -> None:
-        """Take the lock. Raises ``RunDirError`` naming the process that holds it."""
+        """Take the lock. Raises ``RunDirError`` naming the process that holds it, ``LedgerFull``."""
         super().__init__(
             lock_of(ledger),
             lambda holder: f"{ledger}: process {holder} already writes this ledger; stop it first",
@@ -72,6 +85,13 @@ def writer_of(ledger: Path) -> str | None:
 def lock_of(ledger: Path) -> Path:
     """The lock file of the ledger at ``ledger``."""
     return ledger.with_name(f"{ledger.name}.lock")
+
+
+def _name_holder(descriptor: int) -> None:
+    """Write our pid over that of the last holder, which needs no room on the disk. Raises ``OSError``."""
+    holder = f"{os.getpid()}\n".encode()
+    os.pwrite(descriptor, holder, 0)
+    os.ftruncate(descriptor, len(holder))
 
 
 def _take(descriptor: int) -> None:

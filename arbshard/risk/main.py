@@ -6,6 +6,7 @@ and answers workers until it is told to end. Exit codes: ``server.ExitCode``.
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -72,9 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setup("risk", given.state_dir / "logs", config.run.log_level)
         return _run(files, given.state_dir, config, given.ledger)
     except (ArbshardError, OSError) as error:
-        print(f"risk: {error}", file=sys.stderr)
+        code = _code_of(error)
         get_logger().error("risk ends", error=str(error))
-        return _code_of(error)
+        _say(f"risk: {error}")
+        return code
     except Exception:
         get_logger().exception("risk ends: a mistake in the program")
         raise
@@ -137,7 +139,7 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str) -> ExitCo
         code = uvloop.run(_serve(files, config, service, core, store, page, books, gaps, clock))
         if code is ExitCode.LEDGER:
             # The supervisor shows the last line of stderr.
-            print(f"risk: {store.failure or 'the ledger failed; the log says why'}", file=sys.stderr)
+            _say(f"risk: {store.failure or 'the ledger failed; the log says why'}")
         else:
             store.close()
             page.set(page.counter("closed"), 1)
@@ -242,7 +244,14 @@ def _read(path: Path, shape: type[Shape]) -> Shape:
         raise RunDirError(f"{path}: {error}") from error
 
 
+def _say(line: str) -> None:
+    """Tell the supervisor, if stderr can be written: on a full disk the exit code must not depend on that."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
+
+
 def _code_of(error: Exception) -> ExitCode:
-    if isinstance(error, LedgerError):
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, LedgerError) or is_full:
         return ExitCode.LEDGER
     return ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED
