@@ -102,7 +102,7 @@ def check_opening(path: Path, opening: Opening) -> None:
         )
 
 
-def index_of(path: Path) -> Path:
+def shared_of(path: Path) -> Path:
     """SQLite's shared index of the write-ahead log of the ledger at ``path``."""
     return path.with_name(f"{path.name}-shm")
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from arbshard.errors import LedgerChanged, LedgerError
-from arbshard.ledger.file import index_of, log_of
+from arbshard.ledger.file import log_of, shared_of
 from arbshard.ledger.identity import FileFacts, LedgerFacts, change_between
 
 
@@ -18,19 +18,22 @@ class FileWatch:
     def __init__(self, path: Path) -> None:
         """Raises ``LedgerError`` when the files cannot be looked at."""
         self._path = path
-        self._names = (str(path), str(log_of(path)), str(index_of(path)))
+        self._database, self._log, self._shared = str(path), str(log_of(path)), str(shared_of(path))
         self._known = self._facts()
 
     def look(self) -> None:
         """Compare with the last look. Nothing was written in between. Raises ``LedgerChanged``, ``LedgerError``."""
-        self._compare(wrote=False)
+        self._compare(self._facts(), wrote=False)
+
+    def look_before_write(self) -> None:
+        """Likewise for the two files that are written."""
+        self._compare(self._written(), wrote=False)
 
     def wrote(self) -> None:
-        """Likewise after a write of our own, whose outcome is what later looks expect."""
-        self._compare(wrote=True)
+        """Compare after a write of our own, whose outcome is what later looks expect. Raises as ``look``."""
+        self._compare(self._written(), wrote=True)
 
-    def _compare(self, *, wrote: bool) -> None:
-        found = self._facts()
+    def _compare(self, found: LedgerFacts, *, wrote: bool) -> None:
         change = change_between(self._known, found, wrote=wrote)
         if change is not None:
             raise LedgerChanged(
@@ -39,14 +42,18 @@ class FileWatch:
             )
         self._known = found
 
-    def _facts(self) -> LedgerFacts:
-        return LedgerFacts(*map(self._facts_of, self._names))
+    def _written(self) -> LedgerFacts:
+        return LedgerFacts(_facts_of(self._database), _facts_of(self._log), self._known.shared)
 
-    def _facts_of(self, name: str) -> FileFacts | None:
-        try:
-            found = os.stat(name)  # noqa: PTH116 - twice as quick as Path.stat, and made at every commit
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise LedgerError(f"{name}: cannot be looked at: {error.strerror}") from error
-        return FileFacts(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    def _facts(self) -> LedgerFacts:
+        return LedgerFacts(_facts_of(self._database), _facts_of(self._log), _facts_of(self._shared))
+
+
+def _facts_of(name: str) -> FileFacts | None:
+    try:
+        found = os.stat(name)  # noqa: PTH116 - twice as quick as Path.stat, and made at every commit
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LedgerError(f"{name}: cannot be looked at: {error.strerror}") from error
+    return FileFacts(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -202,7 +202,7 @@ class LedgerStore:
         lines = list(self._balances().lines(first, events, moved))
         try:
             writer = self._writer()
-            self.look()
+            self._check(self._files.look_before_write)
             writer.execute("BEGIN IMMEDIATE")
             if self._must_store_tag:
                 writer.execute(schema.INSERT_META, ("tag", self.tag))
@@ -211,21 +211,20 @@ class LedgerStore:
             writer.execute(end)
         except sqlite3.Error as error:
             self._roll_back()
-            self._look(wrote=True)  # what was done to the files explains the error better than SQLite does
+            self._check(
+                self._files.wrote
+            )  # what was done to the files explains the error better than SQLite does
             raise self._failed("cannot be written", error) from error
-        self._look(wrote=True)
+        self._check(self._files.wrote)
         return moved
 
     def look(self) -> None:
         """Whether the files are as the last write left them. Raises ``LedgerChanged``, ``LedgerError``."""
-        self._look(wrote=False)
+        self._check(self._files.look)
 
-    def _look(self, *, wrote: bool) -> None:
+    def _check(self, look: Callable[[], None]) -> None:
         try:
-            if wrote:
-                self._files.wrote()
-            else:
-                self._files.look()
+            look()
         except LedgerError as error:
             self.failure = error
             raise
@@ -279,10 +278,10 @@ class LedgerStore:
         try:
             self._writer().execute(f"PRAGMA wal_checkpoint({kind})")
         except sqlite3.Error as error:
-            self._look(wrote=True)
+            self._check(self._files.wrote)
             raise self._failed("cannot be checkpointed", error) from error
         if kind == "PASSIVE":  # any other kind may cut the log
-            self._look(wrote=True)
+            self._check(self._files.wrote)
 
     def close(self) -> None:
         """Leave a snapshot, move everything into the file, empty the log, let the next writer in.
@@ -340,7 +339,7 @@ class LedgerStore:
         if self._connection is None:
             self.look()  # all that was read until now is of the file that is opened here
             self._connection = file.open_writer(self.path, durable=self._durable)
-            self._look(wrote=True)
+            self._check(self._files.wrote)
         return self._connection
 
     def _balances(self) -> RunningBalances:
@@ -383,9 +382,9 @@ class LedgerStore:
         except sqlite3.Error as error:
             get_logger().warning("no snapshot of the ledger", seq=prepared.seq, why=str(error))
             self._roll_back()
-            self._look(wrote=True)
+            self._check(self._files.wrote)
             return False
-        self._look(wrote=True)
+        self._check(self._files.wrote)
         self._unmoved += 1
         get_logger().info("snapshot of the ledger", seq=prepared.seq, bytes=len(prepared.body))
         return True

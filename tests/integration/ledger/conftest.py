@@ -73,14 +73,12 @@ class System:
         command = [sys.executable, "-m", "arbshard", *arguments, "--config", str(self.config)]
         return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=30, check=False)
 
-    def until(self, wanted, timeout_s: float = 50, *, may_end: bool = False) -> dict | None:
-        """The first status that is ``wanted``; None when the run ends before, if it may."""
+    def until(self, wanted, timeout_s: float = 50) -> dict:
+        """The first status that is ``wanted``."""
         end = time.monotonic() + timeout_s
         status = None
         while time.monotonic() < end:
-            if self._process.poll() is not None:
-                assert may_end, self._process.communicate()
-                return None
+            assert self._process.poll() is None, self._process.communicate()
             found = self.call("status", "--json")
             if found.stdout.startswith("{"):
                 status = json.loads(found.stdout)
