@@ -24,6 +24,7 @@ shards = 1
 spare_workers = 0
 stop_timeout_s = 4.0
 restart_tries = 20
+stuck_after_ms = 10000
 {run}
 [data_quality]
 max_book_age_ms = 5000
@@ -71,9 +72,9 @@ class System:
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "arbshard", *arguments, "--config", str(self.config)]
-        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=60, check=False)
 
-    def until(self, wanted, timeout_s: float = 50) -> dict:
+    def until(self, wanted, timeout_s: float = 100) -> dict:
         """The first status that is ``wanted``."""
         end = time.monotonic() + timeout_s
         status = None
@@ -97,7 +98,7 @@ class System:
 
     def ended(self) -> tuple[int, str, str]:
         """Exit code, what it printed, and what it printed as errors, without line breaks of the table."""
-        out, err = self._process.communicate(timeout=60)
+        out, err = self._process.communicate(timeout=100)
         return self._process.returncode, " ".join(out.split()), err
 
     def close(self) -> None:
