@@ -379,7 +379,7 @@ async def test_a_ledger_that_cannot_be_written_ends_it_without_an_answer(run) ->
         connection.close()
     assert verify(run.ledger).kinds.get("IntentApproved", 0) == 0
     lines = (run.state_dir / "logs" / "risk.jsonl").read_text().splitlines()
-    assert sum("the ledger cannot be written" in line for line in lines) == 1
+    assert sum("the ledger cannot be trusted or written" in line for line in lines) == 1
 
 
 async def test_a_run_directory_without_its_files(run) -> None:

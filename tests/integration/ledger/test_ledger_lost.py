@@ -101,10 +101,11 @@ def assert_told(one, said: str) -> str:
     problem = out.split(FATAL, 1)[1]
     assert any(part in problem for part in said.split("|")), problem
     assert str(one.ledger) in out
-    assert not re.search(r"risk ended with code \d+", out)  # that would be one that is started again
+    # One with such a code would have been started again; 4 is for a supervisor that was silent on a busy machine.
+    assert not re.search(r"risk ended with code [12356789]", out)
     assert "Still open, as of " in out
     assert "as of 20" in out.split("trades", 1)[1].split("result", 1)[0]
-    assert re.search(r"when it was last heard of [1-9]\d* positions were open \(\w+ s1-", out)
+    assert re.search(r"when it was last heard of [1-9]\d* positions were open \(\w+ s\d+-", out)
     return out
 
 
@@ -177,9 +178,9 @@ def test_the_right_ledger_is_put_back_and_the_positions_are_taken_over(system, k
     remove(one.ledger)
     out = assert_told(one, DEEDS[remove])
     kept.put_back(one.ledger)
-    still_open = set(re.findall(r"s1-\d+-\d+-\d+", out.split("Still open", 1)[1]))
+    still_open = set(re.findall(r"s\d+-\d+-\d+-\d+", out.split("Still open", 1)[1]))
     one.start()
-    again = one.until(lambda s: s["ledger"] is not None and s["as_of"] == "")
+    again = one.until(lambda s: s.get("ledger") is not None and s["as_of"] == "")
     assert (again["ledger"]["tag"], again["ledger"]["is_new"]) == (before["ledger"]["tag"], False)
     one.trading(1)
     one.signal(signal.SIGTERM)
