@@ -51,13 +51,8 @@ _errors = _ErrorCounter()
 
 
 def error_count() -> int:
-    """How many errors this process has logged."""
-    return _errors.count
-
-
-def lost_count() -> int:
-    """How many lines of its log this process could not write to the file."""
-    return _LogFile.lost
+    """How many errors this process has logged, and how many lines of any kind its log file did not take."""
+    return _errors.count + _LogFile.lost
 
 
 def setup(process: str, log_dir: Path, level: str, *, console: bool = False) -> None:
