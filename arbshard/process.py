@@ -1,11 +1,17 @@
-"""What a process does to itself: private files from its start on, and an even pace once it has started."""
+"""What a process does to itself: private files and memory from its start on, and an even pace after that."""
 
+import ctypes
 import gc
 import os
-from collections.abc import Sequence
+import resource
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from arbshard.errors import ConfigError
 
+_PR_SET_DUMPABLE = 4
+"""Of Linux' prctl(2)."""
 _YOUNG_MAX = 20_000
 """Objects made before the collector looks for cycles: at its usual 700 it would look after every few books."""
 
@@ -15,11 +21,6 @@ def keep_what_is_there() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_MAX, 20, 50)
-
-
-def keep_files_private() -> None:
-    """Every file and socket that this process or its children make from now on is for this user alone."""
-    os.umask(0o077)
 
 
 def pin(cores: Sequence[int], place: int) -> None:
@@ -38,3 +39,43 @@ def pin(cores: Sequence[int], place: int) -> None:
         raise ConfigError("run.pin_cores", f"there is no core {min(strange)} here; usable are {has}")
     others = cores[1:] or cores
     os.sched_setaffinity(0, {cores[0] if place == 0 else others[(place - 1) % len(others)]})
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Whatever this process makes meanwhile, and its children ever, is open to its user alone (0600 and 0700)."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def forbid_core_dumps() -> None:
+    """No core file of this process and its children to come: a core holds all of their memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def protect_memory() -> None:
+    """For a process that holds keys: no core dump, and other processes of its user cannot look into it.
+
+    The limit alone is not enough: Linux ignores it where cores are piped into a program. On Linux the process is
+    therefore not dumpable either, so that ``/proc/PID`` belongs to root, and debuggers and ``perf`` need root. Both
+    are lost with ``exec``, so each process calls this for itself.
+    """
+    forbid_core_dumps()
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) failed")
+
+
+def forget_variables(names: Iterable[str]) -> None:
+    """Take variables out of this process's environment, and out of what ``/proc/PID/environ`` shows of it."""
+    libc = ctypes.CDLL(None)
+    libc.getenv.restype = ctypes.c_void_p
+    for name in names:
+        address = libc.getenv(name.encode())
+        if address is not None:
+            ctypes.memset(address, 0, len(ctypes.string_at(address)))
+        os.environ.pop(name, None)

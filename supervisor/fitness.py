@@ -1,19 +1,21 @@
 """Before a live run starts: the checks of ``arbshard doctor``, none of which may fail when orders are to be sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from arbshard.accounts.checks import Check, examine
 from arbshard.accounts.probing import gather_facts
 from arbshard.config import Config
 from arbshard.errors import UsageError
-from arbshard.execution.live.keys import load_keys
+from arbshard.execution.live.keys import Keys
 from arbshard.log import get_logger
 from arbshard.model.universe import Universe
 
 
-async def require_fit(config: Config, universe: Universe, alert: Callable[[str], None]) -> None:
+async def require_fit(
+    config: Config, universe: Universe, keys: Mapping[str, Keys], alert: Callable[[str], None]
+) -> None:
     """Raises ``UsageError`` when a check fails; in a dry run ``alert`` is told instead. Warnings are logged."""
-    checks = examine(config, await gather_facts(config, universe, load_keys(config)))
+    checks = examine(config, await gather_facts(config, universe, keys))
     for check in checks:
         if check.verdict == "warning":
             get_logger().warning("doctor", venue=check.venue, check=check.name, found=check.found)

@@ -11,11 +11,12 @@ import supervisor
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, UsageError
+from arbshard.execution.live.keys import KEY_VARIABLES, Keys, load_keys
 from arbshard.ledger.file import Opening, check_opening
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import reason_of
-from arbshard.process import keep_files_private
+from arbshard.process import forbid_core_dumps, forget_variables, private_files
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
@@ -46,13 +47,23 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     """
     assert supervisor.ARBSHARD, "another package named 'supervisor' was imported"
     use_money_context()
-    table = sys.stdout.isatty()
-    state_dir = state_dir_of(config)
+    forbid_core_dumps()
     if options.summary is not None and not options.summary.absolute().parent.is_dir():
         raise UsageError(f"--summary {options.summary}: no such directory")
-    keep_files_private()
+    with private_files():
+        summary = _supervise(config, options, programs)
+    # The summary belongs to the user: it is made with the mode that the user's files have.
+    return _report(summary, options) if summary is not None else 1
+
+
+def _supervise(config: Config, options: Options, programs: Programs) -> Summary | None:
+    """The run itself. None when it left nothing to tell."""
+    table = sys.stdout.isatty()
+    state_dir = state_dir_of(config)
     opening = opening_of(config, is_new=options.new_ledger)
     check_opening(ledger_in(state_dir), opening)  # before anything is made there
+    keys = load_keys(config) if config.mode == "live" else {}
+    forget_variables(KEY_VARIABLES)
     run_dir = RunDir.acquire(config.name, apart_from=state_dir)
     try:
         state = StateDir.hold(state_dir)
@@ -60,7 +71,7 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
             _open_log(state_dir, config.run.log_level, console=not table)
             for warning in (*run_dir.warnings, *state.warnings):
                 get_logger().warning(warning)
-            one = _prepared(config, run_dir, state_dir, programs, opening, table=table)
+            one = _prepared(config, run_dir, state_dir, programs, opening, keys, table=table)
             return uvloop.run(_run(one, options))
         finally:
             state.release()
@@ -76,15 +87,22 @@ def _open_log(state_dir: Path, level: str, *, console: bool) -> None:
 
 
 def _prepared(
-    config: Config, run_dir: RunDir, state_dir: Path, programs: Programs, opening: Opening, *, table: bool
+    config: Config,
+    run_dir: RunDir,
+    state_dir: Path,
+    programs: Programs,
+    opening: Opening,
+    keys: dict[str, Keys],
+    *,
+    table: bool,
 ) -> Run:
     try:
-        return Run(config, run_dir, state_dir, table=table, programs=programs, opening=opening)
+        return Run(config, run_dir, state_dir, table=table, programs=programs, opening=opening, keys=keys)
     except SharedMemoryError as error:
         raise RunDirError(f"could not start: {error}") from error
 
 
-async def _run(one: Run, options: Options) -> int:
+async def _run(one: Run, options: Options) -> Summary | None:
     collector = Collector(one.files.dir, SystemClock())
     seen: list[Status] = []
     summaries: list[Summary] = []
@@ -137,7 +155,7 @@ async def _run(one: Run, options: Options) -> int:
         raise RunDirError(f"could not start: {where}: {reason_of(error)}") from error
     finally:
         await one.end(last_look)
-    return _report(summaries[0], options) if summaries else 1
+    return summaries[0] if summaries else None
 
 
 def _report(summary: Summary, options: Options) -> int:

@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 
 from arbshard.clock import SystemClock
-from arbshard.config import Config
+from arbshard.config import Config, without_secrets
 from arbshard.data.listings import find_universe
 from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError
+from arbshard.execution.live.keys import Keys, hand_over
 from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
 from arbshard.model.phase import Phase
@@ -54,9 +55,10 @@ class Run:
         *,
         table: bool,
         programs: Programs,
+        keys: dict[str, Keys],
         opening: Opening = "any",
     ) -> None:
-        """``opening``: what risk must find at its ledger's path."""
+        """``keys``: of all venues; empty on paper. ``opening``: what risk must find at its ledger's path."""
         self.config = config
         self.files = run_dir.files
         self._run_dir = run_dir
@@ -64,9 +66,11 @@ class Run:
         self._table = table
         self._clock = SystemClock()
         self._bulletin = Bulletin(self.files.supervisor_page, config, state_dir, self._clock)
-        self._staff = Staff(programs, self.files, state_dir, opening)
+        self._keys = keys
+        handed_over = (lambda: hand_over(keys)) if keys else None
+        self._staff = Staff(programs, self.files, state_dir, opening, handed_over)
         self._ledger = LedgerAlerts(self.files, state_dir, config, self.alert)
-        spares = Spares(config.run, self._staff.spare(), self._staff.logs, self.alert)
+        spares = Spares(config.run, self._staff.spare(), self._staff.logs, self.alert, handed_over)
         self._tree = Tree(config.run, self._clock, self.alert, self._children_changed, spares)
         self._watchdog = Watchdog(self._tree, config.run, self._why_fenced)
         self._closers: list[Callable[[], object]] = [self._bulletin.close]
@@ -108,8 +112,8 @@ class Run:
         universe = await find_universe(self.config, shards=self.config.run.shards)
         self._bulletin.pairs = len(universe.pairs)
         if self.config.mode == "live":
-            await require_fit(self.config, universe, self.alert)
-        write_whole(self.files.config, msgspec.json.encode(self.config))
+            await require_fit(self.config, universe, self._keys, self.alert)
+        write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
         write_whole(self.files.universe, msgspec.json.encode(universe))
         books = BooksWriter.create(
             self.files.books, slots_for(len(universe.pairs)), _SLOT_BYTES, epoch=os.getpid()
@@ -287,6 +291,7 @@ class Run:
             self.alert,
             lambda: frozenset(position.pair for position in self._risk_note().positions),
             changed,
+            self._keys,
         )
         self._shards = ShardDesk(universe, around)
         self._closers.append(self._shards.close)

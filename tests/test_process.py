@@ -1,11 +1,15 @@
 """Cores are shared out as the configuration says."""
 
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from arbshard.errors import ConfigError
-from arbshard.process import pin
+from arbshard.process import pin, private_files
 
 
 @pytest.fixture
@@ -43,3 +47,52 @@ def test_where_cores_cannot_be_chosen(monkeypatch):
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     with pytest.raises(ConfigError, match="does not let a process choose"):
         pin((0,), 0)
+
+
+def run(code, **environ):
+    """What a process says that has run ``code``; core dumps are allowed to it at first."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"from arbshard.process import *\nimport os, resource\n{code}"],
+        capture_output=True, text=True, timeout=30, check=False, env={**os.environ, **environ},
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_protected_process_and_its_children_write_no_core():
+    code, out, err = run("protect_memory(); print(resource.getrlimit(resource.RLIMIT_CORE))")
+    assert (code, out) == (0, "(0, 0)\n"), err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux'")
+def test_a_protected_process_cannot_be_looked_into():
+    ask = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
+    assert run(ask)[1] == "1\n"
+    assert run(f"protect_memory(); {ask}")[1] == "0\n"
+
+
+def test_an_abort_leaves_no_core(tmp_path):
+    code, _, _ = run(f"os.chdir({str(tmp_path)!r}); protect_memory(); os.abort()")
+    assert code == -signal.SIGABRT
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc")
+def test_forgotten_variables_are_in_no_environment():
+    look = "print(open('/proc/self/environ', 'rb').read()); print(os.environ); os.system('env')"
+    code, out, err = run(f"forget_variables(['MARKED', 'NEVER_SET']); {look}", MARKED="MARKUP4711", KEPT="1")
+    assert code == 0, err
+    assert "MARKUP4711" not in out
+    assert "KEPT=1" in out
+
+
+def test_files_are_private_meanwhile(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with private_files():
+            (tmp_path / "file").write_text("")
+            (tmp_path / "folder").mkdir()
+        (tmp_path / "after").write_text("")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"file": 0o600, "folder": 0o700, "after": 0o644}

@@ -17,6 +17,7 @@ from arbshard.execution.live.requests import Request
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
 from arbshard.model.order import OrderState
+from arbshard.secret import Secret
 
 DETAIL_CHARS_MAX = 200
 
@@ -109,7 +110,7 @@ class AccountVenue(Protocol):
         """Of the handshake; ``nonce`` is never used again."""
         ...
 
-    def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[str, ...]:
+    def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[Secret, ...]:
         """What to send once connected. ``now_ms``: by the venue's clock, which refuses it after ``window_ms``."""
         ...
 

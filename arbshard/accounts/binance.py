@@ -35,6 +35,7 @@ from arbshard.execution.live.keys import Keys
 from arbshard.execution.live.requests import Request
 from arbshard.model.market import Side
 from arbshard.model.order import OrderState
+from arbshard.secret import Secret, encode_revealed
 from arbshard.venues.frame import UNREADABLE, refusal_of
 
 _PATH = "/ws-api/v3"
@@ -167,14 +168,13 @@ class BinanceAccount:
         del keys, nonce
         return ()
 
-    def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[str, ...]:
+    def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[Secret, ...]:
         """The subscription, or the logon that goes before it."""
         del ticket
-        key, _ = keys.reveal()
-        params = {"apiKey": key, "recvWindow": str(window_ms), "timestamp": str(now_ms)}
-        payload = "&".join(f"{name}={params[name]}" for name in sorted(params))
-        signed: dict[str, str | int] = {
-            "apiKey": key,
+        # What is signed are the parameters in the order of their names.
+        payload = Secret.join("apiKey=", keys.key, f"&recvWindow={window_ms}&timestamp={now_ms}")
+        signed: dict[str, str | int | Secret] = {
+            "apiKey": keys.key,
             "recvWindow": window_ms,
             "timestamp": now_ms,
             "signature": sign(keys, payload),
@@ -185,7 +185,7 @@ class BinanceAccount:
             "method": "session.logon" if logs_on else "userDataStream.subscribe.signature",
             "params": signed,
         }
-        return (msgspec.json.encode(request).decode(),)
+        return (Secret(encode_revealed(request).decode()),)
 
     def read(self, frame: bytes) -> Heard:
         """See ``AccountVenue``."""

@@ -31,7 +31,7 @@ from arbshard.crashpoint import reach
 from arbshard.errors import ArbshardError, UsageError
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.keys import load_keys
+from arbshard.execution.live.keys import receive_keys
 from arbshard.execution.live.limits import WINDOWS
 from arbshard.ledger.reader import LedgerReader
 from arbshard.log import get_logger, setup
@@ -48,6 +48,7 @@ from arbshard.wire.bus import Publisher
 from arbshard.wire.order_events import OrderEvent
 from arbshard.wire.request import RequestClient
 
+_STDIN = 0
 _BEAT_S = 0.05
 _RISK_TIMEOUT_MS = 1000
 _RISK_TRIES = 2
@@ -134,7 +135,7 @@ def _watches(
     clock: SystemClock,
 ) -> list[VenueWatch]:
     """One per venue, with all they use; what is to be closed goes to ``cleanup``."""
-    keys = load_keys(config)
+    keys = receive_keys(_STDIN)
     publisher = cleanup.enter_context(Publisher(files.accounts_endpoint))
     publisher.start()
     risk = RequestClient(files.risk_endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)

@@ -4,6 +4,7 @@ Nothing is bought or sold: the one order that is sent is a test order, which ven
 """
 
 import asyncio
+from collections.abc import Mapping
 
 from arbshard.accounts.facts import Facts, Probe, VenueFacts
 from arbshard.accounts.reach import probe_public_stream, probe_rest
@@ -28,7 +29,7 @@ _GAP_S = 0.15
 """Between two calls: Upbit allows ten a second."""
 
 
-async def gather_facts(config: Config, universe: Universe, keys: dict[str, Keys]) -> Facts:
+async def gather_facts(config: Config, universe: Universe, keys: Mapping[str, Keys]) -> Facts:
     """Everything, from both venues at once. Raises ``UsageError`` for an address or a key that cannot be used."""
     clock = SystemClock()
     home, away = universe.fx.market.venue, universe.pairs[0].away.market.venue

@@ -153,9 +153,9 @@ class PrivateStream:
             self._next.get_nowait()
         now_ms = self._clock.wall_ms() + self.ahead_ms
         for message in self._venue.opening(self._keys, uuid4().hex, now_ms, self._window_ms):
-            await stream.send(message)
-        while message := await self._next_step(over):
-            await stream.send(message)
+            await message.use(stream.send)
+        while step := await self._next_step(over):
+            await stream.send(step)
         if self._turned:
             raise VenueUnavailable(self._turned)
 

@@ -5,8 +5,6 @@ the stream is on. What each method promises stands in ``base.AccountVenue``.
 """
 
 import base64
-import hashlib
-import hmac
 from collections.abc import Collection, Mapping
 from datetime import UTC
 from decimal import Decimal
@@ -36,6 +34,7 @@ from arbshard.execution.live.requests import Request
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
 from arbshard.model.order import OrderState
+from arbshard.secret import Secret, encode_revealed
 from arbshard.venues.frame import UNREADABLE, refusal_of
 
 _STATES: Final[Mapping[str, OrderState]] = {
@@ -101,12 +100,15 @@ _rows = msgspec.json.Decoder(list[_Row]).decode
 _row = msgspec.json.Decoder(_Row).decode
 
 
-def token(keys: Keys, nonce: str) -> str:
+def token(keys: Keys, nonce: str) -> Secret:
     """A JWT for requests without parameters (HS512). It opens the account once, so it is shown to nobody."""
-    key, secret = keys.reveal()
-    header = _part(b'{"alg":"HS512","typ":"JWT"}')
-    signed = f"{header}.{_part(msgspec.json.encode({'access_key': key, 'nonce': nonce}))}"
-    return f"{signed}.{_part(hmac.digest(secret.encode(), signed.encode(), hashlib.sha512))}"
+    claims = {"access_key": keys.key, "nonce": nonce}
+    signed = Secret.join(
+        _JWT_HEADER,
+        ".",
+        Secret(encode_revealed(claims).decode()).use_encoded(base64.urlsafe_b64encode).decode().rstrip("="),
+    )
+    return Secret.join(signed, ".", _part(keys.secret.digest(signed, "sha512")))
 
 
 class UpbitAccount:
@@ -124,14 +126,14 @@ class UpbitAccount:
 
     def headers(self, keys: Keys, nonce: str) -> tuple[tuple[str, str], ...]:
         """The token."""
-        return (("Authorization", f"Bearer {token(keys, nonce)}"),)
+        return (("Authorization", token(keys, nonce).use("Bearer {}".format)),)
 
-    def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[str, ...]:
+    def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[Secret, ...]:
         """Orders and balances of all markets; the key was in the handshake."""
         del keys, now_ms, window_ms
         wanted = [{"ticket": ticket}, {"type": "myOrder"}, {"type": "myAsset"}]
         asked = [{"ticket": ticket}, {"method": "LIST_SUBSCRIPTIONS"}]
-        return tuple(msgspec.json.encode(message).decode() for message in (wanted, asked))
+        return tuple(Secret(msgspec.json.encode(message).decode()) for message in (wanted, asked))
 
     def read(self, frame: bytes) -> Heard:
         """See ``AccountVenue``."""
@@ -245,3 +247,6 @@ def _balance(asset: _Asset) -> Balance:
 
 def _part(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+_JWT_HEADER: Final = _part(b'{"alg":"HS512","typ":"JWT"}')

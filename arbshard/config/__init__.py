@@ -7,7 +7,7 @@ from arbshard.config.execution import ExecutionConfig, PaperConfig
 from arbshard.config.file import change_limits, load_config
 from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.live import LiveConfig
-from arbshard.config.root import Config
+from arbshard.config.root import Config, without_secrets
 from arbshard.config.run import RunConfig
 from arbshard.config.sim import FaultsConfig, Regime, SimAccountsConfig, SimConfig, SimPermissions
 from arbshard.config.strategy import DataConfig, SeriesConfig, SizingConfig, StrategyConfig
@@ -33,5 +33,6 @@ __all__ = [
     "VenuesConfig",
     "change_limits",
     "load_config",
+    "without_secrets",
     "zone_of",
 ]

@@ -42,3 +42,9 @@ class Config(Section, frozen=True):
     paper: PaperConfig = msgspec.field(default_factory=PaperConfig)
     live: LiveConfig = msgspec.field(default_factory=LiveConfig)
     sim: SimConfig = msgspec.field(default_factory=SimConfig)
+
+
+def without_secrets(config: Config) -> Config:
+    """``config`` as it may stand in the run directory: without the keys of the simulated accounts."""
+    sim = msgspec.structs.replace(config.sim, accounts=config.sim.accounts.without_secrets())
+    return msgspec.structs.replace(config, sim=sim)

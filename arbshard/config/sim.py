@@ -4,6 +4,7 @@ The supervisor hands all of it to their process; faults of the same form are set
 """
 
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec import Meta
 
 from arbshard.config.section import Port, Section, Seed, Share
 
+_HIDDEN = "********"
 Regime = Literal["calm", "mixed", "high-win", "low-win", "trending", "crash"]
 Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
 Number = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -34,7 +36,8 @@ class SimPermissions(Section, frozen=True):
 class SimAccountsConfig(Section, frozen=True, kw_only=True):
     """Keys and opening balances of the simulated accounts.
 
-    The secrets are none: they open nothing but the simulation, so they may stand in files and on command lines.
+    The keys open nothing but the simulation. They are kept as real ones are all the same, because one day somebody
+    will put a real one here: they are not shown, and no copy of the configuration holds them.
     """
 
     upbit_key: Text = "sim-upbit-key"
@@ -50,6 +53,20 @@ class SimAccountsConfig(Section, frozen=True, kw_only=True):
     coins_notional: Decimal = Decimal(10_000_000)
     """Of every coin that both list, so much worth in KRW on each venue."""
     permissions: SimPermissions = SimPermissions()
+
+    def without_secrets(self) -> "SimAccountsConfig":
+        """The same without its keys, for copies of the configuration."""
+        hidden = dict.fromkeys(("upbit_key", "upbit_secret", "binance_key", "binance_secret"), _HIDDEN)
+        return msgspec.structs.replace(self, **hidden)
+
+    def __repr__(self) -> str:
+        return (
+            f"SimAccountsConfig(quote_home={self.quote_home}, quote_away={self.quote_away}, keys={_HIDDEN})"
+        )
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """What ``rich`` shows in place of all fields."""
+        return [("keys", _HIDDEN)]
 
 
 class Fault(Section, frozen=True, kw_only=True):
@@ -217,6 +234,9 @@ class SimConfig(Section, frozen=True):
     depth: Annotated[int, Meta(ge=5, le=30)] = 30
     """Levels kept on each side of a book."""
     host: str = "127.0.0.1"
+    expose: bool = False
+    """Let ``host`` be an address that other machines can reach. Whoever knows the keys of the accounts can then
+    trade on them, and the default keys are known to everybody."""
     upbit_port: Port = 0
     """0 takes a free one."""
     binance_port: Port = 0
@@ -226,3 +246,18 @@ class SimConfig(Section, frozen=True):
     binance_tls_port: Port = 0
     accounts: SimAccountsConfig = msgspec.field(default_factory=SimAccountsConfig)
     faults: FaultsConfig = msgspec.field(default_factory=FaultsConfig)
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` (msgspec adds the path) for a host that other machines reach, unless they may."""
+        if not self.expose and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} may be reached from other machines: take 127.0.0.1, or set expose = true"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

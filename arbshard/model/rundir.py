@@ -66,6 +66,8 @@ class RunFiles:
         self.universe = run_dir / "universe.json"
         self.books = run_dir / "books"
         self.sim_ready = run_dir / "sim.json"
+        self.sim_accounts = run_dir / "sim-accounts.sqlite"
+        """With ``-wal`` and ``-shm`` beside it."""
         self.supervisor_page = run_dir / "page-supervisor"
         self.risk_page = run_dir / "page-risk"
         self.accounts_page = run_dir / "page-accounts"

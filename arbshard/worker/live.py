@@ -3,7 +3,7 @@
 Made by ``main`` before the worker says hello: importing ccxt takes half a second, and the first order must not wait.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
@@ -12,7 +12,7 @@ from arbshard.config import Config
 from arbshard.errors import LedgerError, ProtocolError
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.keys import load_keys
+from arbshard.execution.live.keys import Keys
 from arbshard.execution.live.limits import WINDOWS
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
@@ -31,6 +31,7 @@ class LiveSide:
     def __init__(
         self,
         config: Config,
+        keys: Mapping[str, Keys],
         files: RunFiles,
         shard: int,
         legs: Iterable[Leg],
@@ -45,7 +46,6 @@ class LiveSide:
         self._topic = order_events.topic(shard)
         if config.live.dry_run:
             structlog.contextvars.bind_contextvars(orders="DRY RUN")  # on every line from here on
-        keys = load_keys(config)
         self._budget = Budget.open(files.dir, f"worker-{shard}", WINDOWS)
         gate = Gate(self._budget, config.live, clock, count)
         lines = {

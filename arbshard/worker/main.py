@@ -45,10 +45,11 @@ from arbshard.worker.membership import Membership
 from arbshard.worker.meter import Meter
 from arbshard.worker.risk_link import Fenced, RiskLink
 from arbshard.worker.risk_page import RiskPage
-from arbshard.worker.spare import Assignment, wait_for_shard, warm_up
+from arbshard.worker.spare import STDIN, Assignment, wait_for_shard, warm_up
 from arbshard.worker.standing_orders import StandingOrders
 
 if TYPE_CHECKING:
+    from arbshard.execution.live.keys import Keys
     from arbshard.worker.live import LiveSide
 
 _RISK_TIMEOUT_MS = 500
@@ -115,6 +116,7 @@ def _risk_client(files: RunFiles, config: Config) -> RequestClient:
 
 def _live_side(
     config: Config,
+    keys: dict[str, "Keys"],
     files: RunFiles,
     shard: int,
     legs: Sequence[Leg],
@@ -129,7 +131,7 @@ def _live_side(
         return None
     from arbshard.worker.live import LiveSide
 
-    return LiveSide(config, files, shard, legs, books, clock, meter.count, fail, fence.is_fenced)
+    return LiveSide(config, keys, files, shard, legs, books, clock, meter.count, fail, fence.is_fenced)
 
 
 class _End:
@@ -168,6 +170,11 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
     files = RunFiles(arguments.run_dir)
     papers = _Papers(files)
     with BooksReader.attach(files.books) as books:
+        keys: dict[str, Keys] = {}
+        if papers.config.mode == "live":
+            from arbshard.execution.live.keys import receive_keys
+
+            keys = receive_keys(STDIN)
         given: Assignment | None = None
         if arguments.spare:
             warm_up(papers.config, papers.universe(), books)
@@ -178,7 +185,7 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
         else:
             keep_what_is_there()
             given = Assignment(arguments.shard, arguments.epoch)
-        return await _trade(files, arguments.state_dir, papers, books, given, meter_type)
+        return await _trade(files, arguments.state_dir, papers, books, given, keys, meter_type)
 
 
 async def _trade(
@@ -187,6 +194,7 @@ async def _trade(
     papers: _Papers,
     books: BooksReader,
     given: Assignment,
+    keys: dict[str, "Keys"],
     meter_type: type[Meter],
 ) -> int:
     shard, epoch = given
@@ -215,7 +223,7 @@ async def _trade(
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
         feed_books = FeedBooks(feed, engine, fx, age_ns_max, clock)
         executors = ExecutorFactory(risk, feed_books, config.execution, clock, meter)
-        live = _live_side(config, files, shard, legs, feed_books, clock, meter, end.fail, fence)
+        live = _live_side(config, keys, files, shard, legs, feed_books, clock, meter, end.fail, fence)
         port = live.port if live is not None else None
         desk = Desk(engine, executors, risk, config, clock, meter, end.fail, port)
         orders = StandingOrders(risk, risk_page, end.fail)

@@ -16,7 +16,7 @@ from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader
 from arbshard.venues.registry import VENUES
 
-_STDIN, _STDOUT = 0, 1
+STDIN, _STDOUT = 0, 1
 _LINE_MAX = 64
 _BEAT_S = 0.25
 
@@ -62,12 +62,12 @@ async def wait_for_shard(books: BooksReader, clock: Clock) -> Assignment | None:
     heard = bytearray()
 
     def hear() -> None:
-        some = os.read(_STDIN, _LINE_MAX)
+        some = os.read(STDIN, _LINE_MAX)
         heard.extend(some)
         if (not some or heard.endswith(b"\n") or len(heard) > _LINE_MAX) and not told.done():
             told.set_result(bytes(heard))
 
-    loop.add_reader(_STDIN, hear)
+    loop.add_reader(STDIN, hear)
     os.write(_STDOUT, b"+")
     try:
         while not told.done():
@@ -75,13 +75,13 @@ async def wait_for_shard(books: BooksReader, clock: Clock) -> Assignment | None:
             if clock.monotonic_ns() - books.beat_ns > SUPERVISOR_SILENT_NS and not told.done():
                 return None
     finally:
-        loop.remove_reader(_STDIN)
+        loop.remove_reader(STDIN)
     line = told.result()
     if not line:
         return None
     assignment = parse(line)
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (_STDIN, _STDOUT):
+    for descriptor in (STDIN, _STDOUT):
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
     return assignment

@@ -4,12 +4,21 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+from arbshard.execution.live.keys import KEY_VARIABLES
 from arbshard.model.notes import ChildNote, ChildState
+from arbshard.secret import Secret, hidden_file
 from supervisor.processes.pulse import Pulse
 
 _STDERR_KEPT = 2000
+
+
+def child_environment() -> dict[str, str]:
+    """The supervisor's environment without API keys: a process shows its environment for as long as it lives."""
+    kept = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
 class Child:
@@ -24,16 +33,19 @@ class Child:
         draws: bool = False,
         pulse: Pulse | None = None,
         shard: int | None = None,
+        hands_over: Callable[[], Secret] | None = None,
     ) -> None:
         """``draws``: it may write to our terminal. ``pulse``: where it shows that it is up; None: at once.
 
-        ``shard``: of a worker.
+        ``shard``: of a worker. ``hands_over``: asked at each start for what the child reads from its standard input,
+        because arguments, environment and files could be read by others.
         """
         self._draws = draws
         self.name = name
         self.pulse = pulse
         self.shard = shard
         self._command = command
+        self._hands_over = hands_over
         self._stderr = log_dir / f"{name}.stderr"
         self._process: subprocess.Popen[bytes] | None = None
         self.epoch = 0
@@ -46,14 +58,17 @@ class Child:
     def start(self) -> None:
         """Start the next incarnation."""
         self._begin()
-        with self._stderr.open("wb") as stderr:
+        with ExitStack() as files:
+            stderr = files.enter_context(self._stderr.open("wb"))
+            hidden = None if self._hands_over is None else hidden_file(self._hands_over())
+            stdin = subprocess.DEVNULL if hidden is None else files.enter_context(hidden)
             self._process = subprocess.Popen(
                 self._command(self.epoch),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=None if self._draws else subprocess.DEVNULL,
                 stderr=stderr,
                 start_new_session=True,  # Ctrl-C is for the supervisor, which ends its children in order
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=child_environment(),
             )
 
     def adopt(self, process: subprocess.Popen[bytes], stderr: Path) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from arbshard.config import Config, SimConfig
+from arbshard.config import Config
 from arbshard.ledger.file import Opening
 from arbshard.model.rundir import RunFiles
 
@@ -23,25 +21,22 @@ class Programs(NamedTuple):
     worker: str = "arbshard.worker"
 
 
-def sim_command(module: str, files: RunFiles, sim: Callable[[], SimConfig]) -> Command:
-    """The simulated exchanges. ``sim`` is asked at each start: a restart takes the ports it had."""
-
-    def command(_: int) -> Sequence[str]:
-        settings = msgspec.json.encode(sim()).decode()
-        ready = str(files.sim_ready)
-        return [
-            sys.executable,
-            "-m",
-            module,
-            "--settings",
-            settings,
-            "--ready-file",
-            ready,
-            "--parent-pid",
-            str(os.getpid()),
-        ]
-
-    return command
+def sim_command(module: str, files: RunFiles) -> Command:
+    """The simulated exchanges; they read their settings from their standard input."""
+    argv = [
+        sys.executable,
+        "-m",
+        module,
+        "--settings",
+        "-",
+        "--ready-file",
+        str(files.sim_ready),
+        "--accounts-file",
+        str(files.sim_accounts),
+        "--parent-pid",
+        str(os.getpid()),
+    ]
+    return lambda _: argv
 
 
 def risk_command(files: RunFiles, state_dir: Path, opening: Opening) -> Command:

@@ -1,7 +1,7 @@
 """Workers kept ready: everything imported, attached to shared memory, waiting for a shard. Used by ``tree``.
 
-A spare waits for one line on its stdin; when that is closed instead, because the supervisor is gone, it ends. It
-says on its stdout that it is ready.
+In a live run the first line on its stdin holds the keys. Then a spare waits for one line more, its shard; when stdin
+is closed instead, because the supervisor is gone, it ends. It says on its stdout that it is ready.
 """
 
 import os
@@ -13,6 +13,8 @@ from typing import NamedTuple
 from arbshard.config import RunConfig
 from arbshard.log import get_logger
 from arbshard.model.notes import SpareState
+from arbshard.secret import Secret
+from supervisor.processes.child import child_environment
 from supervisor.processes.restarts import RestartPolicy
 
 _PAUSE_NS = 1_000_000_000
@@ -29,7 +31,9 @@ class Taken(NamedTuple):
 
 
 class _Spare:
-    def __init__(self, name: str, command: Sequence[str], log_dir: Path, now_ns: int) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], log_dir: Path, now_ns: int, handed_over: Secret | None
+    ) -> None:
         self.name = name
         self.begun_ns = now_ns
         self.stderr = log_dir / f"{name}.stderr"
@@ -40,11 +44,13 @@ class _Spare:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=child_environment(),
             )
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self.is_ready = False
+        if handed_over is not None:
+            self._hand_over(handed_over)
 
     def look(self) -> None:
         """See whether it has said that it is ready."""
@@ -62,6 +68,16 @@ class _Spare:
         self.let_go()
         return True
 
+    def _hand_over(self, secret: Secret) -> None:
+        """The first line of its standard input."""
+        assert self.process.stdin is not None
+        try:
+            secret.use_encoded(self.process.stdin.write)
+            self.process.stdin.write(b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return  # it has ended already, which ``keep`` will find
+
     def let_go(self) -> None:
         """Close our ends of its pipes."""
         for pipe in (self.process.stdin, self.process.stdout):
@@ -76,9 +92,16 @@ class Spares:
     """Starts them, hands them out, replaces those that died."""
 
     def __init__(
-        self, run: RunConfig, command: Sequence[str], log_dir: Path, alert: Callable[[str], None]
+        self,
+        run: RunConfig,
+        command: Sequence[str],
+        log_dir: Path,
+        alert: Callable[[str], None],
+        hands_over: Callable[[], Secret] | None = None,
     ) -> None:
+        """``hands_over``: asked for the first line that each of them reads from its standard input."""
         self._alert = alert
+        self._hands_over = hands_over
         self.wanted = run.spare_workers
         self._command = tuple(command)
         self._log_dir = log_dir
@@ -111,7 +134,8 @@ class Spares:
                 self._bury(spare, now_ns)
         if len(self._spares) < self.wanted and now_ns >= self._due_ns and not self._is_given_up:
             self._made += 1
-            self._spares.append(_Spare(f"spare-{self._made}", self._command, self._log_dir, now_ns))
+            secret = None if self._hands_over is None else self._hands_over()
+            self._spares.append(_Spare(f"spare-{self._made}", self._command, self._log_dir, now_ns, secret))
             self._due_ns = now_ns + _PAUSE_NS
         return before != [spare.name for spare in self._spares]
 

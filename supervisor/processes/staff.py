@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from arbshard.config import SimConfig
 from arbshard.ledger.file import Opening
 from arbshard.model.phase import WorkerState
 from arbshard.model.rundir import RunFiles
+from arbshard.secret import Secret
 from supervisor.processes.child import Child
 from supervisor.processes.commands import (
     Programs,
@@ -23,8 +26,19 @@ from supervisor.processes.pulse import FilePulse, PagePulse
 class Staff:
     """Makes children; ``tree`` starts and watches them."""
 
-    def __init__(self, programs: Programs, files: RunFiles, state_dir: Path, opening: Opening) -> None:
-        """``opening``: what risk must find at its ledger's path."""
+    def __init__(
+        self,
+        programs: Programs,
+        files: RunFiles,
+        state_dir: Path,
+        opening: Opening,
+        keys: Callable[[], Secret] | None = None,
+    ) -> None:
+        """``opening``: what risk must find at its ledger's path.
+
+        ``keys``: what is handed over to the processes that sign orders; None when no process does.
+        """
+        self._keys = keys
         self._programs = programs
         self._files = files
         self._state_dir = state_dir
@@ -33,8 +47,13 @@ class Staff:
 
     def sim(self, settings: Callable[[], SimConfig]) -> Child:
         """The simulated exchanges. ``settings`` is asked at each start."""
-        command = sim_command(self._programs.sim, self._files, settings)
-        return Child("sim", command, self.logs, pulse=FilePulse(self._files.sim_ready))
+        return Child(
+            "sim",
+            sim_command(self._programs.sim, self._files),
+            self.logs,
+            pulse=FilePulse(self._files.sim_ready),
+            hands_over=lambda: Secret(msgspec.json.encode(settings()).decode()),
+        )
 
     def risk(self) -> Child:
         """Risk and its ledger."""
@@ -45,7 +64,8 @@ class Staff:
     def accounts(self) -> Child:
         """Private streams and balances, live only."""
         pulse = PagePulse(self._files.accounts_page, "ready", 1)
-        return Child("accounts", accounts_command(self._files, self._state_dir), self.logs, pulse=pulse)
+        command = accounts_command(self._files, self._state_dir)
+        return Child("accounts", command, self.logs, pulse=pulse, hands_over=self._keys)
 
     def worker(self, shard: int) -> Child:
         """One shard's."""
@@ -55,6 +75,7 @@ class Staff:
             self.logs,
             pulse=PagePulse(self._files.worker_page(shard), "state", WorkerState.RUNNING),
             shard=shard,
+            hands_over=self._keys,
         )
 
     def spare(self) -> Sequence[str]:

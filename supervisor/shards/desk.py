@@ -4,7 +4,8 @@ Made by ``run`` once all is up. ``step`` is called with the supervisor's loop.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +15,7 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.listings import find_universe
 from arbshard.errors import ArbshardError, SharedMemoryError, UsageError
+from arbshard.execution.live.keys import Keys
 from arbshard.log import get_logger
 from arbshard.model.money import use_money_context
 from arbshard.model.phase import WorkerState
@@ -61,6 +63,8 @@ class Surroundings(NamedTuple):
     """Bases with an open position."""
     on_universe: Callable[[Universe], None]
     """Told each universe that comes into force."""
+    keys: Mapping[str, Keys] = MappingProxyType({})
+    """Of all venues; empty on paper."""
 
 
 class ShardDesk:
@@ -69,6 +73,7 @@ class ShardDesk:
     def __init__(self, universe: Universe, around: Surroundings) -> None:
         self._config = around.config
         self._files = around.files
+        self._keys = around.keys
         self._books = around.books
         self._feeds = around.markets.feeds
         self._tree = around.tree
@@ -320,7 +325,7 @@ class ShardDesk:
         async def look() -> Universe:
             found = await find_universe(config, names)
             if config.mode == "live":
-                await require_fit(config, found, alert)
+                await require_fit(config, found, self._keys, alert)
             return found
 
         def in_thread() -> Universe:

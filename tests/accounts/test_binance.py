@@ -125,14 +125,14 @@ def test_reports_that_make_no_sense(frames, changes):
 
 
 def test_the_subscription_is_signed_over_sorted_parameters(binance_keys):
-    (text,) = BINANCE.opening(binance_keys, "t", 1795239580704, 5000)
-    request = json.loads(text)
+    (message,) = BINANCE.opening(binance_keys, "t", 1795239580704, 5000)
+    request = message.use(json.loads)
     assert request["method"] == "userDataStream.subscribe.signature"
     params = request["params"]
     signature = params.pop("signature")
     payload = f"apiKey={params['apiKey']}&recvWindow=5000&timestamp=1795239580704"
-    _, secret = binance_keys.reveal()
-    assert signature == hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+    secret = binance_keys.secret.use_encoded(bytes)
+    assert signature == hmac.new(secret, payload.encode(), hashlib.sha256).hexdigest()
 
 
 @pytest.mark.parametrize(

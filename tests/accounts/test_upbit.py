@@ -93,7 +93,7 @@ def test_a_fill_that_is_not_whole_is_refused(frames, field):
 
 
 def test_the_token_is_signed_and_names_key_and_nonce(upbit_keys):
-    signed, _, signature = token(upbit_keys, "n-1").rpartition(".")
+    signed, _, signature = token(upbit_keys, "n-1").use(str).rpartition(".")
     header, payload = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in signed.split("."))
     assert header == {"alg": "HS512", "typ": "JWT"}
     assert payload == {"access_key": "demo-access", "nonce": "n-1"}
@@ -117,7 +117,7 @@ def test_keys_travel_encrypted_or_not_at_all(url):
 
 
 def test_the_subscription_and_the_question_whether_it_stands(upbit_keys):
-    wanted, asked = (json.loads(text) for text in UPBIT.opening(upbit_keys, "t", 0, 0))
+    wanted, asked = (message.use(json.loads) for message in UPBIT.opening(upbit_keys, "t", 0, 0))
     assert wanted == [{"ticket": "t"}, {"type": "myOrder"}, {"type": "myAsset"}]
     assert asked == [{"ticket": "t"}, {"method": "LIST_SUBSCRIPTIONS"}]
 

@@ -27,11 +27,11 @@ def program(tmp_path):
     """Builds a child that runs a line of Python; whatever still runs at the end of the test is killed."""
     made = []
 
-    def build(code, name="worker-0"):
+    def build(code, name="worker-0", **more):
         def command(epoch):
             return [sys.executable, "-c", code.replace("EPOCH", str(epoch))]
 
-        made.append(Child(name, command, tmp_path))
+        made.append(Child(name, command, tmp_path, **more))
         return made[-1]
 
     yield build

@@ -13,6 +13,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig
 from arbshard.errors import LedgerError
 from arbshard.execution.live.clients import Answer
+from arbshard.execution.live.keys import VENUES, Keys
 from arbshard.model.rundir import RunFiles
 from arbshard.wire import order_events
 from arbshard.wire.bus import Publisher
@@ -53,15 +54,14 @@ async def open_side(make, tmp_path, monkeypatch):
     monkeypatch.setattr(live_module, "make_client", lambda venue, config, keys: None)
     monkeypatch.setattr(live_module, "VenueClient", Client)
     monkeypatch.setattr(Client, "made", [])
-    for name in ("UPBIT_KEY", "UPBIT_SECRET", "BINANCE_KEY", "BINANCE_SECRET", "BINANCE_ED25519_KEY_FILE"):
-        monkeypatch.delenv(f"ARBSHARD_{name}", raising=False)
     sides = []
 
     def build(*, dry_run=False, shard=0):
         config = replace(Config(mode="live"), live=LiveConfig(dry_run=dry_run))
         counts, failures = Counter(), []
+        keys = {venue: Keys(venue, "key", "secret") for venue in VENUES}
         side = LiveSide(
-            config, RunFiles(tmp_path), shard, [make.home, make.away], Books(), SystemClock(),
+            config, keys, RunFiles(tmp_path), shard, [make.home, make.away], Books(), SystemClock(),
             lambda name: counts.update([name]), failures.append, lambda: False,
         )  # fmt: skip
         side.counts, side.failures = counts, failures

@@ -95,16 +95,14 @@ def make_client(venue: str, config: Config, keys: Keys) -> Exchange:
         raise UsageError(f"venues.{venue}.rest_url is empty: where is {venue} to be asked?")
     _check_address(venue, url)
     proxy = proxy_for(url)
-    key, secret = keys.reveal()
     exchange = getattr(import_module("ccxt.async_support"), venue)(
         {
-            "apiKey": key,
-            "secret": secret,
             "enableRateLimit": False,  # the budget is ours, and for all processes together
             "timeout": round(config.live.order_timeout_s * 1000),
             "options": {"recvWindow": config.live.recv_window_ms, "fetchCurrencies": False},
         }
     )
+    keys.put_into(exchange)
     addresses = exchange.urls["api"]
     for name, address in addresses.items():
         if isinstance(address, str):

@@ -1,62 +1,84 @@
 """API keys: read from the environment or a file of their own, and never shown.
 
-Called by every process that signs requests, at its start. ``Keys`` hides what it holds from ``repr`` and cannot be
-encoded or copied by accident; only ``clients`` and the private streams ask it to ``reveal``.
+The supervisor and ``doctor`` read them (``load_keys``). Workers and the accounts process get them from the supervisor
+on their standard input (``hand_over``, ``receive_keys``): an environment could be read by others for as long as the
+process lives. Whoever holds keys writes no core dump (``process.protect_memory``).
 """
 
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
+
 from arbshard.config import Config
-from arbshard.errors import ConfigError, UsageError
+from arbshard.errors import ConfigError, ProtocolError, UsageError
+from arbshard.process import protect_memory
+from arbshard.secret import HIDDEN, Secret, encode_revealed, hide, read_hidden_line
 
 VENUES = ("upbit", "binance")
-_HIDDEN = "********"
+KEY_VARIABLES = (
+    "ARBSHARD_UPBIT_KEY",
+    "ARBSHARD_UPBIT_SECRET",
+    "ARBSHARD_BINANCE_KEY",
+    "ARBSHARD_BINANCE_SECRET",
+    "ARBSHARD_BINANCE_ED25519_KEY_FILE",
+)
+"""The environment variables that keys are read from; no child process gets them."""
 _ED25519_PEM_MAX = 120
 """A private Ed25519 key in PEM is 118 characters; what is longer is of another kind."""
+_HANDED_BYTES_MAX = 16_384
+_HANDED_WITHIN_S = 10.0
+
+Lookup = Callable[[str, str], str]
+"""Takes the name of an environment variable and a default. A function, because a mapping would show itself."""
 
 
 class Keys:
     """The key of one account: what to sign with."""
 
-    __slots__ = ("_key", "_secret", "venue")
+    __slots__ = ("key", "secret", "venue")
 
-    def __init__(self, venue: str, key: str, secret: str) -> None:
+    def __init__(self, venue: str, key: Secret | str, secret: Secret | str) -> None:
         self.venue = venue
-        self._key = key
-        self._secret = secret
+        self.key = key if isinstance(key, Secret) else Secret(key)
+        self.secret = secret if isinstance(secret, Secret) else Secret(secret)
+        """May be the PEM of an Ed25519 key."""
 
-    def reveal(self) -> tuple[str, str]:
-        """(key, secret). The secret may be the PEM of an Ed25519 key. For the one call that signs with it."""
-        return self._key, self._secret
+    def put_into(self, exchange: object) -> None:
+        """Let a ccxt exchange sign with them."""
+        self.key.use(partial(setattr, exchange, "apiKey"))
+        self.secret.use(partial(setattr, exchange, "secret"))
 
     @property
     def is_ed25519(self) -> bool:
         """Whether the secret is a private key in PEM instead of a shared secret."""
-        return "PRIVATE KEY" in self._secret
+        return "PRIVATE KEY" in self.secret
 
     def __repr__(self) -> str:
-        return f"Keys({self.venue!r}, {_HIDDEN})"
+        return f"Keys({self.venue!r}, {HIDDEN})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("keys are not to be pickled or copied")
 
 
-def load_keys(config: Config, environ: Mapping[str, str] = os.environ) -> dict[str, Keys]:
-    """The keys of all venues, by name: from ``environ``, else ``live.keys_file``, else the simulated accounts'.
+def load_keys(config: Config, lookup: Lookup = os.getenv) -> dict[str, Keys]:
+    """The keys of all venues, by name: from the environment, else ``live.keys_file``, else the simulated accounts'.
 
-    The last only for ``data = "sim"``, whose keys open nothing. Raises ``UsageError`` in one line for a key that is
-    missing or incomplete, and for a file that others can read; the line never shows what was found.
+    The last only for ``data = "sim"``, whose keys open nothing. From here on this process writes no core dump. Raises
+    ``UsageError`` in one line for a key that is missing or incomplete, and for a file that others can read; the line
+    never shows what was found.
     """
+    protect_memory()
     from_file = _read_file(config.live.keys_file) if config.live.keys_file else {}
     keys: dict[str, Keys] = {}
     for venue in VENUES:
         found = (
-            _from_environment(venue, environ)
+            _from_environment(venue, lookup)
             or _from_table(venue, from_file.get(venue))
             or _simulated(config, venue)
         )
@@ -69,14 +91,41 @@ def load_keys(config: Config, environ: Mapping[str, str] = os.environ) -> dict[s
     return keys
 
 
-def _from_environment(venue: str, environ: Mapping[str, str]) -> Keys | None:
+def hand_over(keys: Mapping[str, Keys]) -> Secret:
+    """The line that ``receive_keys`` reads in a child."""
+    return Secret(encode_revealed({venue: [one.key, one.secret] for venue, one in keys.items()}).decode())
+
+
+def receive_keys(descriptor: int) -> dict[str, Keys]:
+    """What the supervisor hands over at the start of a process. From here on this process writes no core dump.
+
+    Raises ``ProtocolError`` when nothing, or something else, comes.
+    """
+    protect_memory()
+    line = read_hidden_line(descriptor, _HANDED_BYTES_MAX, _HANDED_WITHIN_S)
+    try:
+        found = hide(line.use(msgspec.json.decode))
+    except msgspec.DecodeError:
+        # The decoder's words might quote what it read.
+        raise ProtocolError("the keys that were handed over cannot be read") from None
+    keys: dict[str, Keys] = {}
+    for venue, pair in found.items() if isinstance(found, dict) else ():
+        match pair:
+            case [Secret() as key, Secret() as secret]:
+                keys[venue] = Keys(venue, key, secret)
+    if set(keys) != set(VENUES):
+        raise ProtocolError("the keys that were handed over are not complete")
+    return keys
+
+
+def _from_environment(venue: str, lookup: Lookup) -> Keys | None:
     prefix = f"ARBSHARD_{venue.upper()}"
-    key, secret = environ.get(f"{prefix}_KEY", ""), environ.get(f"{prefix}_SECRET", "")
-    pem = environ.get(f"{prefix}_ED25519_KEY_FILE", "") if venue == "binance" else ""
-    if not (key or secret or pem):
+    key, secret = Secret(lookup(f"{prefix}_KEY", "")), Secret(lookup(f"{prefix}_SECRET", ""))
+    pem_file = lookup(f"{prefix}_ED25519_KEY_FILE", "") if venue == "binance" else ""
+    if not (key or secret or pem_file):
         return None
     where = f"{prefix}_KEY and {prefix}_SECRET"
-    return _keys(venue, key, secret, pem, where)
+    return _keys(venue, key, secret, pem_file, where)
 
 
 def _from_table(venue: str, table: object) -> Keys | None:
@@ -85,26 +134,24 @@ def _from_table(venue: str, table: object) -> Keys | None:
     if not isinstance(table, dict):
         raise ConfigError("live.keys_file", f"{venue} must be a table")
     known = {"key", "secret", "ed25519_key_file"} if venue == "binance" else {"key", "secret"}
-    values = {str(name): value for name, value in table.items()}
-    for name, value in values.items():
-        if name not in known or not isinstance(value, str):
-            raise ConfigError("live.keys_file", f"[{venue}] may hold {', '.join(sorted(known))}, each a text")
+    if not all(name in known and isinstance(value, Secret) for name, value in table.items()):
+        raise ConfigError("live.keys_file", f"[{venue}] may hold {', '.join(sorted(known))}, each a text")
     where = f"key and secret of [{venue}] in live.keys_file"
-    return _keys(
-        venue, values.get("key", ""), values.get("secret", ""), values.get("ed25519_key_file", ""), where
-    )
+    nothing = Secret()
+    pem_file: str = table.get("ed25519_key_file", nothing).use(str)
+    return _keys(venue, table.get("key", nothing), table.get("secret", nothing), pem_file, where)
 
 
-def _keys(venue: str, key: str, secret: str, pem_file: str, where: str) -> Keys:
+def _keys(venue: str, key: Secret, secret: Secret, pem_file: str, where: str) -> Keys:
     if secret and pem_file:
         raise UsageError(f"{venue}: a secret and an Ed25519 key file are one too many")
     if pem_file:
         secret = _read_pem(Path(pem_file).expanduser())
-    if not key.strip() or not secret.strip():
+    if not key or not secret:
         raise UsageError(f"{venue}: {where} must both be set")
-    if not key.strip().isascii() or not secret.strip().isascii():
+    if not key.isascii() or not secret.isascii():
         raise UsageError(f"{venue}: {where} must be plain ASCII")
-    return Keys(venue, key.strip(), secret.strip())
+    return Keys(venue, key, secret)
 
 
 def _simulated(config: Config, venue: str) -> Keys | None:
@@ -119,18 +166,18 @@ def _simulated(config: Config, venue: str) -> Keys | None:
 def _read_file(name: str) -> dict[str, object]:
     path = Path(name).expanduser()
     try:
-        tree: dict[str, object] = tomllib.loads(_read_private(path, "live.keys_file"))
+        tree = hide(tomllib.loads(_read_private(path, "live.keys_file")))
     except tomllib.TOMLDecodeError:
         # The parser's words may quote the line, and with it a secret.
         raise ConfigError("live.keys_file", f"{path} is not valid TOML") from None
-    unknown = sorted(set(tree) - set(VENUES))
-    if unknown:
+    assert isinstance(tree, dict)
+    if set(tree) - set(VENUES):
         raise ConfigError("live.keys_file", f"{path}: tables may be {', '.join(VENUES)}")
     return tree
 
 
-def _read_pem(path: Path) -> str:
-    text = _read_private(path, "ed25519_key_file").strip()
+def _read_pem(path: Path) -> Secret:
+    text = Secret(_read_private(path, "ed25519_key_file"))
     if "PRIVATE KEY" not in text or len(text) > _ED25519_PEM_MAX:
         raise UsageError(f"{path}: is no private Ed25519 key in PEM")
     return text

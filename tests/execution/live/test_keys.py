@@ -1,13 +1,21 @@
 """Keys are found, checked, and never shown."""
 
+import os
 import pickle
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+import arbshard
+from arbshard.accounts.binance import BinanceAccount
+from arbshard.accounts.upbit import UpbitAccount
 from arbshard.config import Config, LiveConfig
-from arbshard.errors import UsageError
-from arbshard.execution.live.keys import Keys, load_keys
+from arbshard.errors import ProtocolError, UsageError
+from arbshard.execution.live.keys import KEY_VARIABLES, Keys, hand_over, load_keys, receive_keys
+from arbshard.secret import hidden_file
 
 SECRET = "do-not-show-me-4711"
 PEM = f"-----BEGIN PRIVATE KEY-----\n{'A' * 64}\n-----END PRIVATE KEY-----\n"
@@ -33,37 +41,42 @@ def with_file(tmp_path):
     return write
 
 
+def shown(keys):
+    """What the keys hold, in clear text."""
+    return keys.key.use(str), keys.secret.use(str)
+
+
 FILE = f'[upbit]\nkey = "fu"\nsecret = "{SECRET}"\n[binance]\nkey = "fb"\nsecret = "{SECRET}"\n'
 
 
 class TestWhereTheyComeFrom:
     def test_environment(self):
-        keys = load_keys(PUBLIC, ENVIRON)
-        assert {venue: key.reveal() for venue, key in keys.items()} == {
+        keys = load_keys(PUBLIC, ENVIRON.get)
+        assert {venue: shown(key) for venue, key in keys.items()} == {
             "upbit": ("uk", SECRET),
             "binance": ("bk", SECRET),
         }
 
     def test_file(self, with_file):
-        keys = load_keys(with_file(FILE), {})
-        assert keys["upbit"].reveal() == ("fu", SECRET)
-        assert keys["binance"].reveal() == ("fb", SECRET)
+        keys = load_keys(with_file(FILE), {}.get)
+        assert shown(keys["upbit"]) == ("fu", SECRET)
+        assert shown(keys["binance"]) == ("fb", SECRET)
 
     def test_environment_goes_before_the_file(self, with_file):
-        keys = load_keys(with_file(FILE), {name: ENVIRON[name] for name in list(ENVIRON)[:2]})
-        assert keys["upbit"].reveal() == ("uk", SECRET)
-        assert keys["binance"].reveal() == ("fb", SECRET)
+        keys = load_keys(with_file(FILE), {name: ENVIRON[name] for name in list(ENVIRON)[:2]}.get)
+        assert shown(keys["upbit"]) == ("uk", SECRET)
+        assert shown(keys["binance"]) == ("fb", SECRET)
 
     def test_the_simulation_opens_itself(self):
         config = Config(mode="live")
-        assert load_keys(config, {})["upbit"].reveal() == (
+        assert shown(load_keys(config, {}.get)["upbit"]) == (
             config.sim.accounts.upbit_key,
             config.sim.accounts.upbit_secret,
         )
 
     def test_nothing_opens_a_real_venue(self):
         with pytest.raises(UsageError, match="no API key for upbit: set ARBSHARD_UPBIT_KEY"):
-            load_keys(PUBLIC, {})
+            load_keys(PUBLIC, {}.get)
 
     def test_ed25519(self, tmp_path):
         path = tmp_path / "key.pem"
@@ -71,16 +84,16 @@ class TestWhereTheyComeFrom:
         path.chmod(0o600)
         environ = {**ENVIRON, "ARBSHARD_BINANCE_ED25519_KEY_FILE": str(path)}
         del environ["ARBSHARD_BINANCE_SECRET"]
-        keys = load_keys(PUBLIC, environ)["binance"]
+        keys = load_keys(PUBLIC, environ.get)["binance"]
         assert keys.is_ed25519
-        assert keys.reveal() == ("bk", PEM.strip())
+        assert shown(keys) == ("bk", PEM.strip())
 
 
 class TestRefused:
     @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o777])
     def test_file_open_to_others(self, with_file, mode):
         with pytest.raises(UsageError, match="is open to others"):
-            load_keys(with_file(FILE, mode), {})
+            load_keys(with_file(FILE, mode), {}.get)
 
     @pytest.mark.parametrize(
         ("text", "why"),
@@ -95,23 +108,23 @@ class TestRefused:
     )
     def test_file_of_another_form(self, with_file, text, why):
         with pytest.raises(UsageError, match=why) as caught:
-            load_keys(with_file(text), {})
+            load_keys(with_file(text), {}.get)
         assert SECRET not in str(caught.value)
         assert "\n" not in str(caught.value)
 
     def test_file_that_is_not_there(self):
         config = msgspec.structs.replace(PUBLIC, live=LiveConfig(keys_file="/nowhere/keys.toml"))
         with pytest.raises(UsageError, match="cannot be read"):
-            load_keys(config, {})
+            load_keys(config, {}.get)
 
     @pytest.mark.parametrize("name", list(ENVIRON))
     def test_half_a_key(self, name):
         with pytest.raises(UsageError, match="must both be set"):
-            load_keys(PUBLIC, {**ENVIRON, name: " "})
+            load_keys(PUBLIC, {**ENVIRON, name: " "}.get)
 
     def test_secret_and_key_file(self):
         with pytest.raises(UsageError, match="one too many"):
-            load_keys(PUBLIC, {**ENVIRON, "ARBSHARD_BINANCE_ED25519_KEY_FILE": "x"})
+            load_keys(PUBLIC, {**ENVIRON, "ARBSHARD_BINANCE_ED25519_KEY_FILE": "x"}.get)
 
     def test_key_file_that_is_no_key(self, tmp_path):
         path = tmp_path / "key.pem"
@@ -119,7 +132,7 @@ class TestRefused:
         path.chmod(0o600)
         environ = {"ARBSHARD_BINANCE_KEY": "bk", "ARBSHARD_BINANCE_ED25519_KEY_FILE": str(path)}
         with pytest.raises(UsageError, match="no private Ed25519 key"):
-            load_keys(PUBLIC, {**ENVIRON, **environ, "ARBSHARD_BINANCE_SECRET": ""})
+            load_keys(PUBLIC, {**ENVIRON, **environ, "ARBSHARD_BINANCE_SECRET": ""}.get)
 
 
 class TestNeverShown:
@@ -136,3 +149,127 @@ class TestNeverShown:
         with pytest.raises(TypeError):
             msgspec.json.encode(keys)
         assert not hasattr(keys, "__dict__")
+
+
+class TestHandedOver:
+    def receive(self, keys):
+        with hidden_file(hand_over(keys)) as file:
+            return receive_keys(file.fileno())
+
+    def test_a_child_gets_the_same_keys(self):
+        pem = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
+        given = {"upbit": Keys("upbit", "uk", SECRET), "binance": Keys("binance", "bk", pem)}
+        taken = self.receive(given)
+        assert {venue: shown(one) for venue, one in taken.items()} == {
+            "upbit": ("uk", SECRET),
+            "binance": ("bk", pem),
+        }
+        assert taken["binance"].is_ed25519
+
+    def test_over_a_pipe_that_stays_open(self):
+        reading, writing = os.pipe()
+        keys = {venue: Keys(venue, "k", SECRET) for venue in ("upbit", "binance")}
+        try:
+            hand_over(keys).use_encoded(lambda line: os.write(writing, line + b"\n"))
+            assert set(receive_keys(reading)) == {"upbit", "binance"}
+            os.write(writing, b"0 1\n")
+            assert os.read(reading, 64) == b"0 1\n"
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+    def test_half_of_them_is_refused(self):
+        with pytest.raises(ProtocolError, match="not complete"):
+            self.receive({"upbit": Keys("upbit", "uk", SECRET)})
+
+    @pytest.mark.parametrize(("said", "why"), [(b"", "no whole line"), (b"{\n", "cannot be read")])
+    def test_anything_else_is_refused(self, said, why):
+        reading, writing = os.pipe()
+        os.write(writing, said)
+        os.close(writing)
+        try:
+            with pytest.raises(ProtocolError, match=why):
+                receive_keys(reading)
+        finally:
+            os.close(reading)
+
+
+class TestNoFrameKeepsThem:
+    """Everything that is done with keys, watched line by line: what do our frames hold in local variables?"""
+
+    OURS = str(Path(arbshard.__file__).parent)
+    EXEMPT = str(Path(arbshard.__file__).parent / "secret.py")
+
+    @pytest.fixture
+    def watch(self):
+        """Calls a function; the names of the frames of ours that showed a marker."""
+
+        def call(function, *markers):
+            found = set()
+
+            def trace(frame, _event, _argument):
+                name = frame.f_code.co_filename
+                if not name.startswith(self.OURS) or name == self.EXEMPT:
+                    return None
+                for local, value in frame.f_locals.items():
+                    # An object whose ``__init__`` has only just been entered cannot show itself yet.
+                    shows = "" if local == "self" and frame.f_code.co_name == "__init__" else repr(value)
+                    if any(marker in shows for marker in markers):
+                        found.add(f"{frame.f_code.co_name}: {local}")
+                return trace
+
+            before = sys.gettrace()
+            sys.settrace(trace)
+            try:
+                function()
+            finally:
+                sys.settrace(before)
+            return found
+
+        return call
+
+    def test_reading_them(self, watch, with_file, monkeypatch):
+        config = with_file(FILE.replace("fu", "MARKUPKEY").replace("fb", "MARKUPKEY"))
+        assert watch(lambda: load_keys(config), "MARKUPKEY", SECRET) == set()
+        for name in KEY_VARIABLES[:4]:
+            monkeypatch.setenv(name, "MARKUPKEY")
+        assert watch(lambda: load_keys(PUBLIC), "MARKUPKEY") == set()
+
+    def test_handing_them_over(self, watch):
+        keys = {venue: Keys(venue, "MARKUPKEY", SECRET) for venue in ("upbit", "binance")}
+
+        def both():
+            with hidden_file(hand_over(keys)) as file:
+                receive_keys(file.fileno())
+
+        assert watch(both, "MARKUPKEY", SECRET) == set()
+
+    def test_signing_with_them(self, watch):
+        keys = Keys("upbit", "MARKUPKEY", SECRET)
+        exchange = SimpleNamespace()
+
+        def use():
+            UpbitAccount().headers(keys, "n")
+            UpbitAccount().opening(keys, "t", 1, 1)
+            BinanceAccount().opening(keys, "t", 1, 1)
+
+        assert watch(use, "MARKUPKEY", SECRET) == set()
+        keys.put_into(exchange)
+        assert (exchange.apiKey, exchange.secret) == ("MARKUPKEY", SECRET)
+
+    def test_making_a_client(self, watch):
+        pytest.importorskip("ccxt")
+        from arbshard.execution.live.clients import make_client
+
+        venues = msgspec.structs.replace(
+            PUBLIC.venues.upbit, rest_url="https://api.upbit.com", ca_file="/nowhere/ca.pem"
+        )
+        config = msgspec.structs.replace(PUBLIC, venues=msgspec.structs.replace(PUBLIC.venues, upbit=venues))
+
+        keys = Keys("upbit", "MARKUPKEY", SECRET)
+
+        def make():
+            with pytest.raises((OSError, UsageError)):  # as when the certificates were moved away
+                make_client("upbit", config, keys)
+
+        assert watch(make, "MARKUPKEY", SECRET) == set()

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from arbshard.execution.live.keys import KEY_VARIABLES
+from arbshard.secret import Secret
+
 pytestmark = pytest.mark.integration
 
 STUBBORN = """
@@ -105,3 +108,23 @@ def test_log_directory_gone(program, tmp_path):
     with pytest.raises(FileNotFoundError):
         child.start()
     assert child.last_words() == ""
+
+
+async def test_what_is_handed_over_is_read_from_the_standard_input_by_each_incarnation(program, tmp_path):
+    child = program(
+        f"import sys; open(r'{tmp_path}/heard-EPOCH', 'w').write(sys.stdin.read())",
+        hands_over=lambda: Secret("for your eyes only"),
+    )
+    for epoch in (1, 2):
+        child.start()
+        await until(lambda: child.poll() is not None)
+        assert (tmp_path / f"heard-{epoch}").read_text() == "for your eyes only\n"
+
+
+async def test_no_key_is_in_a_childs_environment(program, tmp_path, monkeypatch):
+    for name in KEY_VARIABLES:
+        monkeypatch.setenv(name, "MARKUPKEY")
+    child = program(f"import os; open(r'{tmp_path}/environ', 'w').write(str(dict(os.environ)))")
+    child.start()
+    await until(lambda: child.poll() is not None)
+    assert "MARKUPKEY" not in (tmp_path / "environ").read_text()

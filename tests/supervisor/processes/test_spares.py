@@ -8,6 +8,7 @@ import pytest
 
 from arbshard.clock import SystemClock
 from arbshard.config import RunConfig
+from arbshard.secret import Secret
 from supervisor.processes.child import Child
 from supervisor.processes.spares import Spares
 from supervisor.processes.tree import Tree
@@ -30,7 +31,8 @@ class Room:
         self.alerts = []
         self.clock = SystemClock()
         command = [sys.executable, "-c", code.format(folder=folder)]
-        self.spares = Spares(RunConfig(**run), command, folder, self.alerts.append)
+        hands_over = run.pop("hands_over", None)
+        self.spares = Spares(RunConfig(**run), command, folder, self.alerts.append, hands_over)
         self.taken = []
 
     async def keep_until(self, condition):
@@ -176,3 +178,20 @@ async def test_a_dead_worker_is_followed_by_the_spare(room, tmp_path):
         assert tree.pids == {"worker-3": spare}
     finally:
         tree.kill_all()
+
+
+async def test_what_is_handed_over_comes_before_the_shard(room, tmp_path):
+    code = WAITS.replace(
+        "sys.stdout.write", "open(r'{folder}/heard', 'w').write(sys.stdin.readline());sys.stdout.write"
+    )
+    one = room(code, hands_over=lambda: Secret("for your eyes only"))
+    await one.keep_until(lambda: one.spares.states == ("ready",))
+    assert (tmp_path / "heard").read_text() == "for your eyes only\n"
+    assert one.take(3, 7) is not None
+    await one.keep_until(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text())
+    assert (tmp_path / "told").read_text() == "3 7\n"
+
+
+async def test_one_that_has_ended_before_it_is_handed_anything(room):
+    one = room("raise SystemExit(3)", hands_over=lambda: Secret("x" * 100_000))
+    await one.keep_until(lambda: "spare-2" in one.spares.pids)
