@@ -148,10 +148,12 @@ class Breaker:
         ready = msgspec.json.decode(self._system.files.sim_ready.read_bytes())
         urls = [f"{ready[venue]['rest_url']}/sim/faults" for venue in ("upbit", "binance")]
 
+        headers = {"Authorization": f"Bearer {ready['token']}", "Content-Type": "application/json"}
+
         def cut() -> None:
             for url in urls:
                 body = b'{"once":{"disconnect":{"times":1}}}'
-                urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=5).close()
+                urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=5).close()
 
         return self._after_dark("connections", "disconnect", cut)
 

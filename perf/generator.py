@@ -181,14 +181,16 @@ def _write_ready(path: Path, addresses: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop; the exit code: 0, or 2 when settings are wrong or a port is taken."""
     parser = argparse.ArgumentParser(prog="python -m perf.generator")
-    parser.add_argument("--settings", default="{}", help="the [sim] table as JSON")
+    parser.add_argument("--settings", default="{}", help="the [sim] table as JSON; -: from standard input")
     parser.add_argument("--ready-file", type=Path, required=True)
+    parser.add_argument("--accounts-file", type=Path, help="not used: there are no accounts")
     parser.add_argument("--parent-pid", type=int)
     given = parser.parse_args(arguments)
     with suppress(PermissionError):  # then it competes with its clients, and its lateness is counted
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     try:
-        config = msgspec.json.decode(given.settings, type=SimConfig)
+        settings = sys.stdin.read() if given.settings == "-" else given.settings
+        config = msgspec.json.decode(settings, type=SimConfig)
         uvloop.run(_run(config, given.ready_file, given.parent_pid))
     except (msgspec.MsgspecError, OSError) as error:
         print(f"generator: {error}", file=sys.stderr)

@@ -4,14 +4,19 @@
 """
 
 import asyncio
+import secrets
 import ssl
 from contextlib import ExitStack
+from pathlib import Path
 
 from arbshard.clock import Clock
 from arbshard.config import SimAccountsConfig, SimConfig
+from arbshard.secret import Secret
 from arbshard.sim.accounts.account import seeded_accounts
 from arbshard.sim.connection import WRITE_BUFFER_MAX
 from arbshard.sim.counters import Counters
+from arbshard.sim.guard import Guard
+from arbshard.sim.keeping import AccountsFile
 from arbshard.sim.listening import authority, listen
 from arbshard.sim.loop import run_world
 from arbshard.sim.venues import Common, make_binance, make_upbit
@@ -30,8 +35,12 @@ class Exchanges:
         clock: Clock,
         write_buffer_max: int = WRITE_BUFFER_MAX,
         accounts: SimAccountsConfig | None = None,
+        accounts_file: Path | None = None,
     ) -> None:
-        """``accounts`` in place of those in ``config``. Raises ``ConfigError`` for a key that cannot be used."""
+        """``accounts`` in place of those in ``config``; ``accounts_file`` keeps them, and may know them already.
+
+        Raises ``ConfigError`` for a key or a file that cannot be used.
+        """
         self._config = config
         self._clock = clock
         self.counters = Counters()
@@ -41,12 +50,22 @@ class Exchanges:
         """The same of the ports with TLS; empty without."""
         self._world = world = World(config)
         first_number = clock.wall_ms() * _NUMBERS_PER_MS
-        common = Common(world, config, clock, self.counters, first_number, write_buffer_max)
+        self.token = Secret(secrets.token_urlsafe(24))
+        """What the fault switchboard and the accounts' books ask for; another one at each start."""
+        guard = Guard(self.token, exposed=config.expose)
+        common = Common(world, config, clock, self.counters, first_number, write_buffer_max, guard)
         at_upbit, at_binance = seeded_accounts(accounts or config.accounts, world.upbit, world.binance)
         self._venues = {
             "upbit": make_upbit(common, at_upbit),
             "binance": make_binance(common, at_binance),
         }
+        self._kept = AccountsFile(accounts_file) if accounts_file is not None else None
+        if self._kept is not None:
+            for (name, venue), accounts_there in zip(
+                self._venues.items(), (at_upbit, at_binance), strict=True
+            ):
+                for account in accounts_there:
+                    self._kept.keep(name, account, venue.matcher)
         self.clockwork: asyncio.Task[None] | None = None
         """Runs until ``stop``; when it ends before, something broke."""
 
@@ -85,7 +104,12 @@ class Exchanges:
         )
 
     def on_time(self) -> None:
-        """Let every session see the time, and faults begin and end; call a few times a second."""
+        """Let every session see the time, and faults begin and end; call a few times a second.
+
+        Raises ``RunFailed`` when an account could not be kept.
+        """
+        if self._kept is not None and self._kept.failure is not None:
+            raise self._kept.failure
         now_ns = self._clock.monotonic_ns()
         for venue in self._venues.values():
             venue.server.on_time(now_ns)
@@ -99,3 +123,11 @@ class Exchanges:
                 await self.clockwork
             except asyncio.CancelledError:
                 return
+            finally:
+                self._close_file()
+        else:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._kept is not None:
+            self._kept.close()

@@ -1,10 +1,12 @@
 """``python -m arbshard.sim``: both simulated exchanges in one process. Started by the supervisor, or by hand.
 
 Says where it listens in the ready file, once all ports are open: ``{"pid", "upbit": {"ws_url", "rest_url"},
-"binance": {...}, "tls": null}``. With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
+"binance": {...}, "token", "tls": null}``. The token opens the fault switchboard and
+the accounts' books (``guard``). With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
 ``ca_file``: the certificate that clients are to trust, made at each start, beside the ready file (in a temporary
-folder where there is none). Exit codes: 0 after SIGTERM, SIGINT or the end of the parent, 1 when something broke, 2
-when settings are wrong or a port is taken.
+folder where there is none). ``--accounts-file`` keeps the accounts for the next start (``keeping``).
+Exit codes: 0 after SIGTERM, SIGINT or the end of the parent, 1 when something broke, 2 when settings are wrong or a
+port is taken.
 """
 
 import argparse
@@ -23,7 +25,8 @@ import uvloop
 
 from arbshard.clock import SystemClock
 from arbshard.config import SimConfig
-from arbshard.errors import ConfigError, UsageError
+from arbshard.errors import ConfigError, RunFailed, UsageError
+from arbshard.secret import Secret, encode_revealed
 from arbshard.sim.exchanges import Exchanges
 from arbshard.sim.tls import server_context
 
@@ -36,16 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m arbshard.sim", description="Simulated Upbit and Binance on loopback."
     )
-    parser.add_argument("--settings", default="{}", help="the [sim] table as JSON")
+    parser.add_argument("--settings", default="{}", help="the [sim] table as JSON; -: from standard input")
     parser.add_argument("--ready-file", type=Path, help="where to write pid and addresses, as JSON")
+    parser.add_argument("--accounts-file", type=Path, help="keep the accounts here, and go on with them")
     parser.add_argument("--parent-pid", type=int, help="stop when the parent is no longer this process")
     options = parser.parse_args(arguments)
     try:
-        config = _settings(options.settings)
-        uvloop.run(_run(config, options.ready_file, options.parent_pid))
+        config = _settings(Secret(sys.stdin.read() if options.settings == "-" else options.settings))
+        uvloop.run(_run(config, options.ready_file, options.parent_pid, options.accounts_file))
     except UsageError as error:
         _say(str(error))
         return 2
+    except RunFailed as error:
+        _say(str(error))
+        return 1
     return 0
 
 
@@ -53,9 +60,9 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _settings(text: str) -> SimConfig:
+def _settings(text: Secret) -> SimConfig:
     try:
-        return msgspec.json.decode(text, type=SimConfig)
+        return text.use(msgspec.json.Decoder(SimConfig).decode)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$")
         raise ConfigError(f"sim{path.rstrip('`')}", problem) from error
@@ -63,12 +70,14 @@ def _settings(text: str) -> SimConfig:
         raise ConfigError("--settings", f"is not valid JSON: {error}") from error
 
 
-async def _run(config: SimConfig, ready_file: Path | None, parent_pid: int | None) -> None:
+async def _run(
+    config: SimConfig, ready_file: Path | None, parent_pid: int | None, accounts_file: Path | None
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     clock = SystemClock()
-    exchanges = Exchanges(config, clock)
+    exchanges = Exchanges(config, clock, accounts_file=accounts_file)
     with ExitStack() as folders:
         context: ssl.SSLContext | None = None
         ca_file: Path | None = None
@@ -139,6 +148,7 @@ def _write_ready(path: Path, exchanges: Exchanges, ca_file: Path | None) -> None
     """Write the addresses in one piece: a reader sees nothing or all of it."""
     ready: dict[str, object] = {
         "pid": os.getpid(),
+        "token": exchanges.token,
         **_addresses(exchanges.upbit_at, exchanges.binance_at, ""),
     }
     ready["tls"] = None
@@ -147,7 +157,8 @@ def _write_ready(path: Path, exchanges: Exchanges, ca_file: Path | None) -> None
         ready["tls"] = {"ca_file": str(ca_file), **addresses}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(msgspec.json.encode(ready))
+        unfinished.touch(mode=0o600)  # the token is for this user alone
+        unfinished.write_bytes(encode_revealed(ready))
         unfinished.replace(path)
     except OSError as error:
         raise ConfigError("--ready-file", f"{path} cannot be written: {error.strerror}") from error

@@ -9,7 +9,7 @@
   stand oldest first, with their fills; amounts are text (``accounts.state``).
 - ``GET`` and ``POST /sim/faults``: what goes wrong on this venue (``faults.control``).
 
-Faults do not befall these.
+Faults do not befall these. ``guard`` says what a request for the last two needs, and which requests are refused.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from arbshard.sim.connection import WRITE_BUFFER_MAX, Connection
 from arbshard.sim.counters import Counters
 from arbshard.sim.faults.requests import Fate
 from arbshard.sim.faults.venue import VenueFaults
+from arbshard.sim.guard import Guard
 from arbshard.sim.hub import Hub
 from arbshard.sim.session import Action, Answer, PrivateSession, Query, Rest, Session
 
@@ -54,8 +55,10 @@ class VenueServer:
         accounts: Accounts,
         write_buffer_max: int = WRITE_BUFFER_MAX,
         faults: VenueFaults | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        """Without ``faults`` nothing goes wrong."""
+        """Without ``faults`` nothing goes wrong; without ``guard`` nobody is refused."""
+        self._guard = guard
         self._name = name
         self._hub = hub
         self._rest = rest
@@ -116,6 +119,10 @@ class VenueServer:
             connection.act_later(wait_ms, event)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if self._guard is not None:
+            refused = self._guard.refusal(request.method, request.path, request.headers, _port_of(request))
+            if refused is not None:
+                return _response(refused)
         try:
             return await self._dispatch(request)
         except ConnectionResetError:  # the client did not wait for its answer
@@ -217,6 +224,12 @@ class VenueServer:
 def _response(answer: Answer) -> web.Response:
     headers = {**answer.headers, "Content-Type": answer.content_type}
     return web.Response(status=answer.status, headers=headers, body=answer.body)
+
+
+def _port_of(request: web.Request) -> int:
+    """Where the request came in; 0 when the client is gone."""
+    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    return int(name[1]) if name else 0
 
 
 def _cut(request: web.Request) -> web.Response:

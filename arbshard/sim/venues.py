@@ -24,6 +24,7 @@ from arbshard.sim.faults.board import Board
 from arbshard.sim.faults.clock import SkewedClock
 from arbshard.sim.faults.spells import Spells
 from arbshard.sim.faults.venue import VenueFaults
+from arbshard.sim.guard import Guard
 from arbshard.sim.hub import Hub
 from arbshard.sim.loop import OnStep
 from arbshard.sim.server import Opener, VenueServer
@@ -50,6 +51,7 @@ class Common(NamedTuple):
     first_number: int
     """Of orders and trades."""
     write_buffer_max: int
+    guard: Guard
 
 
 class Venue(NamedTuple):
@@ -61,6 +63,7 @@ class Venue(NamedTuple):
     """By symbol."""
     on_step: OnStep
     """Fills resting orders when a market moves."""
+    matcher: Matcher
 
 
 def make_upbit(common: Common, accounts: Accounts) -> Venue:
@@ -83,9 +86,10 @@ def make_upbit(common: Common, accounts: Accounts) -> Venue:
         accounts,
         common.write_buffer_max,
         faults,
+        common.guard,
     )
     feeds = {symbol: UpbitFeed(market) for symbol, market in markets.items()}
-    return Venue(server, hub, feeds, _on_step(matcher, server, faults.spells))
+    return Venue(server, hub, feeds, _on_step(matcher, server, faults.spells), matcher)
 
 
 def make_binance(common: Common, accounts: Accounts) -> Venue:
@@ -108,8 +112,9 @@ def make_binance(common: Common, accounts: Accounts) -> Venue:
         accounts,
         common.write_buffer_max,
         faults,
+        common.guard,
     )
-    return Venue(server, hub, feeds, _on_step(matcher, server, faults.spells))
+    return Venue(server, hub, feeds, _on_step(matcher, server, faults.spells), matcher)
 
 
 def _on_step(matcher: Matcher, server: VenueServer, spells: Spells) -> OnStep:

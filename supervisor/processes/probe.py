@@ -14,7 +14,7 @@ _QUIET_NS = 500_000_000
 """Data that came within this is an answer."""
 _EVERY_S = 0.25
 _TIMEOUT_S = 1.0
-_QUESTION = b"GET /api/v3/ping HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n"
+_QUESTION = "GET /api/v3/ping HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n\r\n"
 
 
 class Probe:
@@ -50,7 +50,7 @@ class Probe:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 reader, writer = await asyncio.open_connection(self._host, self._port)
-                writer.write(_QUESTION)
+                writer.write(_QUESTION.format(self._host, self._port).encode())
                 await reader.read(1)
                 return True
         except TimeoutError:

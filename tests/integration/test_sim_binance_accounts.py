@@ -132,7 +132,7 @@ async def test_an_orders_life_by_rest(rest: Rest) -> None:
 
 
 async def test_a_taker_and_its_events_agree_with_the_exchanges_own_books(
-    rest: Rest, socket: ClientConnection, address: str
+    rest: Rest, socket: ClientConnection, address: str, tmp_path: Path
 ) -> None:
     assert (await ask(socket, "userDataStream.subscribe.signature"))["result"] == {"subscriptionId": 0}
     price = await rest.price("asks", 1.01)
@@ -143,7 +143,9 @@ async def test_a_taker_and_its_events_agree_with_the_exchanges_own_books(
     reports = [one for one in events if one["e"] == "executionReport"]
     assert [one["x"] for one in reports][:2] == ["NEW", "TRADE"]
     commission = sum(Decimal(one["commission"]) for one in placed["fills"])
-    async with aiohttp.ClientSession() as http, http.get(f"http://{address}/sim/accounts") as reply:
+    control = {"Authorization": f"Bearer {json.loads((tmp_path / 'ready.json').read_text())['token']}"}
+    url = f"http://{address}/sim/accounts"
+    async with aiohttp.ClientSession() as http, http.get(url, headers=control) as reply:
         audit = (await reply.json())[ACCOUNTS.binance_key]
     assert Decimal(audit["balances"]["USDT"]["free"]) == 70_000 - Decimal(placed["cummulativeQuoteQty"])
     opening = Decimal(audit["opening"]["BTC"])

@@ -250,7 +250,7 @@ async def test_orders_are_watched(exchange: Open, name: str) -> None:
     assert told["filled"] == 0.001
 
 
-async def test_faults_have_the_classes_that_callers_look_for(exchange: Open) -> None:
+async def test_faults_have_the_classes_that_callers_look_for(exchange: Open, ready: Any) -> None:
     """What the switchboard does, as a caller of ccxt sees it."""
     binance, upbit = exchange("binance"), exchange("upbit")
     await binance.load_markets()
@@ -258,9 +258,11 @@ async def test_faults_have_the_classes_that_callers_look_for(exchange: Open) -> 
     rest = binance.urls["api"]["public"].removesuffix("/api/v3")
     bid, _ = await top(binance, "BTC/USDT")
 
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {ready['token']}"}
+
     async def once(at: str, fault: str, **settings: object) -> None:
         body = json.dumps({"once": {fault: settings}})
-        await binance.fetch(f"{at}/sim/faults", "POST", {"Content-Type": "application/json"}, body)
+        await binance.fetch(f"{at}/sim/faults", "POST", headers, body)
 
     async def order(client_id: str) -> Any:
         return await binance.create_order(
@@ -287,9 +289,7 @@ async def test_faults_have_the_classes_that_callers_look_for(exchange: Open) -> 
     await once(rest, "clock_skew", ms_min=0, ms_max=0, skew_ms=60_000)
     with pytest.raises(ccxt.InvalidNonce):
         await binance.fetch_balance()
-    await binance.fetch(
-        f"{rest}/sim/faults", "POST", {"Content-Type": "application/json"}, '{"clear":["clock_skew"]}'
-    )
+    await binance.fetch(f"{rest}/sim/faults", "POST", headers, '{"clear":["clock_skew"]}')
     await once(upbit.urls["api"]["public"], "error_500", calls="all")
     # ccxt takes any JSON error of Upbit for a refusal: callers must look at the name.
     with pytest.raises(ccxt.ExchangeError, match="internal_server_error"):

@@ -57,8 +57,9 @@ def begin(start: Start, tmp_path: Path) -> Callable[..., Any]:
     return begin
 
 
-def get(url: str, context: ssl.SSLContext | None = None) -> Any:
-    with urllib.request.urlopen(url, timeout=5, context=context) as reply:
+def get(url: str, context: ssl.SSLContext | None = None, token: str = "") -> Any:
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    with urllib.request.urlopen(asked, timeout=5, context=context) as reply:
         return json.loads(reply.read())
 
 
@@ -143,8 +144,8 @@ def test_ports_of_ones_own(begin: Callable[..., Any], start: Start) -> None:
 def test_accounts_are_those_of_the_settings(begin: Callable[..., Any]) -> None:
     accounts = {"upbit_key": "mine", "quote_home": "5", "quote_away": "0.5", "coins_notional": "0"}
     ready = begin(accounts=accounts)
-    upbit = get(f"{ready['upbit']['rest_url']}/sim/accounts")
-    binance = get(f"{ready['binance']['rest_url']}/sim/accounts")
+    upbit = get(f"{ready['upbit']['rest_url']}/sim/accounts", token=ready["token"])
+    binance = get(f"{ready['binance']['rest_url']}/sim/accounts", token=ready["token"])
     assert upbit["mine"]["opening"]["KRW"] == "5"
     assert upbit["mine"]["opening"]["BTC"] == "0"
     assert binance["sim-binance-key"]["opening"]["USDT"] == "0.5"

@@ -42,6 +42,7 @@ class Client:
 
     def __init__(self, http: aiohttp.ClientSession, addresses: dict[str, str]) -> None:
         self.http = http
+        self.control = {"Authorization": f"Bearer {addresses['token']}"}
         self.rest, self.ws = addresses["rest_url"], addresses["ws_url"]
 
     async def ask(self, method: str, path: str, **params: str) -> tuple[int, Any, Any]:
@@ -73,7 +74,7 @@ class Client:
             return (await reply.json())[0]["orderbook_units"]
 
     async def audit(self) -> Any:
-        async with self.http.get(f"{self.rest}/sim/accounts") as reply:
+        async with self.http.get(f"{self.rest}/sim/accounts", headers=self.control) as reply:
             return (await reply.json())[KEYS.upbit_key]
 
 
@@ -89,7 +90,8 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline, "not ready in time"
             time.sleep(0.02)
-        yield json.loads(ready.read_text())["upbit"]
+        said = json.loads(ready.read_text())
+        yield {**said["upbit"], "token": said["token"]}
     finally:
         process.kill()
         process.communicate(timeout=10)

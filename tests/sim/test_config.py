@@ -1,12 +1,15 @@
 """The sections of the simulated exchanges: shown in full in the default file, passed on whole to their process."""
 
+import io
 import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
+from rich.pretty import Pretty
 
-from arbshard.config import Config, FaultsConfig, SimConfig, load_config
+from arbshard.config import Config, FaultsConfig, SimAccountsConfig, SimConfig, load_config, without_secrets
 from arbshard.errors import ConfigError
 
 DEFAULT = Path(__file__).parents[2] / "configs" / "default.toml"
@@ -74,3 +77,33 @@ def test_all_faults_are_off():
         for fault in (getattr(faults, field.name) for field in msgspec.structs.fields(FaultsConfig))
         if not isinstance(fault, int)
     )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "exchange.lan", ""])
+def test_a_host_that_others_reach_needs_a_word(tmp_path, host):
+    path = tmp_path / "my.toml"
+    path.write_text(f'[sim]\nhost = "{host}"\n')
+    with pytest.raises(ConfigError, match="set expose = true") as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+    path.write_text(f'[sim]\nhost = "{host}"\nexpose = true\n')
+    assert load_config(path).sim.host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_this_machine_needs_none(tmp_path, host):
+    path = tmp_path / "my.toml"
+    path.write_text(f'[sim]\nhost = "{host}"\n')
+    assert load_config(path).sim.host == host
+
+
+def test_keys_of_the_accounts_are_not_shown_and_not_copied():
+    names = ("upbit_key", "upbit_secret", "binance_key", "binance_secret")
+    config = Config(sim=SimConfig(accounts=SimAccountsConfig(**dict.fromkeys(names, "MARKUPKEY"))))
+    console = Console(file=io.StringIO(), width=10_000)
+    console.print(Pretty(config, max_string=None))
+    copy = msgspec.json.encode(without_secrets(config))
+    for text in (repr(config), f"{config}", console.file.getvalue(), copy.decode()):
+        assert "MARKUPKEY" not in text
+    assert msgspec.json.decode(copy, type=Config).sim.accounts.quote_home == config.sim.accounts.quote_home
+    assert "MARKUPKEY" in msgspec.json.encode(config).decode()  # as their process is told

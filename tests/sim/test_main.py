@@ -15,8 +15,11 @@ from arbshard.sim.main import main
         ('{"regime":"wild"}', "sim.regime: Invalid enum value 'wild'"),
         ('{"coins":0}', "sim.coins: Expected `int` >= 1"),
         ('{"colour":1}', "sim: Object contains unknown field `colour`"),
-        ('{"host":"no such host"}', "sim.host: 'no such host' cannot be resolved"),
-        ('{"host":"192.0.2.1"}', "sim.host: '192.0.2.1' is not an address of this machine"),
+        ('{"expose":true,"host":"no such host"}', "sim.host: 'no such host' cannot be resolved"),
+        ('{"expose":true,"host":"192.0.2.1"}', "sim.host: '192.0.2.1' is not an address of this machine"),
+        ('{"host":"0.0.0.0"}', "sim: host '0.0.0.0' may be reached from other machines"),
+        ('{"host":"::"}', "sim: host '::' may be reached from other machines"),
+        ('{"host":"exchange.lan"}', "sim: host 'exchange.lan' may be reached from other machines"),
     ],
 )
 def test_bad_settings(settings: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:

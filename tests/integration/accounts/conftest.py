@@ -1,7 +1,6 @@
 """The embedded exchanges inside the test's own loop, with what watches their accounts."""
 
 import asyncio
-import json
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -33,11 +32,12 @@ class World:
             ),
             live=replace(config.live, reconcile_every_s=1.0),
         )
-        self.keys = load_keys(self.config, {})
+        self.control = {"Authorization": f"Bearer {exchanges.token.use(str)}"}
+        self.keys = load_keys(self.config, {}.get)
 
     async def post(self, venue, path, body):
         url = f"{self.config.venues.get(venue).rest_url}{path}"
-        async with aiohttp.ClientSession() as http, http.post(url, data=json.dumps(body)) as reply:
+        async with aiohttp.ClientSession(headers=self.control) as http, http.post(url, json=body) as reply:
             assert reply.status == 200, await reply.text()
 
     async def fault(self, venue, **faults):
@@ -51,9 +51,8 @@ class World:
     async def account(self, venue):
         """The account as the exchange itself sees it."""
         url = f"{self.config.venues.get(venue).rest_url}/sim/accounts"
-        async with aiohttp.ClientSession() as http, http.get(url) as reply:
-            key, _ = self.keys[venue].reveal()
-            return (await reply.json())[key]
+        async with aiohttp.ClientSession(headers=self.control) as http, http.get(url) as reply:
+            return (await reply.json())[self.keys[venue].key.use(str)]
 
 
 @asynccontextmanager

@@ -65,6 +65,7 @@ class Rig:
     def __init__(self, name, config, universe, exchanges, http, folder, opener=None, **settings):
         self.name = name
         self.http = http
+        self.control = {"Authorization": f"Bearer {exchanges.token.use(str)}"}
         self.at = exchanges.upbit_at if name == "upbit" else exchanges.binance_at
         self.universe = universe
         self.shards = [Shard() for _ in universe.shards]
@@ -130,7 +131,8 @@ class Rig:
         return await until(lambda: all(self.sequence(one) > before[one] for one in symbols), what="new books")
 
     async def faults(self, **order):
-        async with self.http.post(f"http://{self.at}/sim/faults", json=order) as reply:
+        url = f"http://{self.at}/sim/faults"
+        async with self.http.post(url, json=order, headers=self.control) as reply:
             assert reply.status == 200, await reply.text()
 
     async def stats(self):

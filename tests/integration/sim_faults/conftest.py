@@ -33,17 +33,19 @@ class Venue:
         self.exchanges = exchanges
         self.http = http
         self.stack = stack
+        self.control = {"Authorization": f"Bearer {exchanges.token.use(str)}"}
         self.at = exchanges.upbit_at if self.name == "upbit" else exchanges.binance_at
 
     async def get(self, path: str) -> tuple[int, Any, Any]:
-        async with self.http.get(f"http://{self.at}{path}") as reply:
+        headers = self.control if path.startswith("/sim/") else {}
+        async with self.http.get(f"http://{self.at}{path}", headers=headers) as reply:
             return reply.status, await reply.json(content_type=None), reply.headers
 
     async def audit(self) -> Any:
         return (await self.get("/sim/accounts"))[1][self.key]
 
     async def faults(self, **order: Any) -> Any:
-        async with self.http.post(f"http://{self.at}/sim/faults", json=order) as reply:
+        async with self.http.post(f"http://{self.at}/sim/faults", json=order, headers=self.control) as reply:
             assert reply.status == 200, await reply.text()
             return (await reply.json())["faults"]
 

@@ -16,7 +16,8 @@ async def test_mistakes_change_nothing(venues: dict[str, Any]) -> None:
         {"once": {"delay": {"venue": "binance"}}},
         {"colour": 1},
     ):
-        async with venue.http.post(f"http://{venue.at}/sim/faults", json=order) as reply:
+        url = f"http://{venue.at}/sim/faults"
+        async with venue.http.post(url, json=order, headers=venue.control) as reply:
             assert reply.status == 400
             assert (await reply.json())["error"]
     _, state, _ = await venue.get("/sim/faults")

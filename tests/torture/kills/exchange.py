@@ -39,6 +39,7 @@ class Exchange:
                 raise RuntimeError(f"no exchange: {(folder / 'sim.stderr').read_text()[-500:]}")
             time.sleep(0.05)
         said = json.loads(ready.read_text())
+        self._token = said["token"]
         self.addresses: dict[str, dict[str, str]] = {venue: said[venue] for venue in VENUES}
 
     def environment(self) -> dict[str, str]:
@@ -76,5 +77,7 @@ class Exchange:
 
     def _call(self, venue: str, path: str, body: dict | None = None) -> dict:
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(self.addresses[venue]["rest_url"] + path, data, timeout=10) as reply:
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        asked = urllib.request.Request(self.addresses[venue]["rest_url"] + path, data, headers)
+        with urllib.request.urlopen(asked, timeout=10) as reply:
             return json.load(reply)
