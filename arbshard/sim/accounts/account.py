@@ -6,11 +6,12 @@
 from collections import deque
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, localcontext
+from typing import NamedTuple
 
 from arbshard.config import SimAccountsConfig, SimPermissions
 from arbshard.model.money import MONEY_CONTEXT, floor_to
-from arbshard.sim.accounts.order import Event, Order
-from arbshard.sim.accounts.wallet import Wallet
+from arbshard.sim.accounts.order import Event, Order, OrderChanged
+from arbshard.sim.accounts.wallet import Balance, Wallet
 from arbshard.sim.market import Market
 from arbshard.sim.units import UNIT
 
@@ -18,6 +19,42 @@ EVENTS_MAX = 100_000
 ORDERS_MAX = 200_000
 """Finished orders kept; older ones are forgotten and counted."""
 CLIENT_IDS_MAX = 1_000_000
+
+
+class Changes(NamedTuple):
+    """What has changed in an account since this was last asked."""
+
+    orders: tuple[Order, ...]
+    """As they stand now."""
+    dropped: tuple[int, ...]
+    """Numbers of orders that were forgotten."""
+    client_ids: tuple[str, ...]
+    """Used for the first time."""
+    forgotten_ids: tuple[str, ...]
+    balances: tuple[Balance, ...]
+
+
+class Restored(NamedTuple):
+    """An account as it was before the exchange was killed."""
+
+    opening: tuple[Balance, ...]
+    balances: tuple[Balance, ...]
+    orders: tuple[Order, ...]
+    """Oldest first."""
+    client_ids: tuple[str, ...]
+    """Oldest first."""
+    orders_dropped: int
+
+
+class _Unsaved:
+    """Changes as they gather."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.dropped: list[int] = []
+        self.client_ids: list[str] = []
+        self.forgotten_ids: list[str] = []
+        self.balances: dict[str, Balance] = {}
 
 
 class Account:
@@ -45,6 +82,8 @@ class Account:
         """Events that nobody fetched in time."""
         self._client_ids: dict[str, None] = {}
         self._events: deque[Event] = deque()
+        self._unsaved: _Unsaved | None = None
+        """None: nobody saves the changes."""
 
     def add_order(self, order: Order) -> None:
         """Take a new order into the books."""
@@ -62,15 +101,25 @@ class Account:
     def burn_client_id(self, client_id: str) -> None:
         """Remember that ``client_id`` was used, whatever came of it."""
         self._client_ids[client_id] = None
+        if self._unsaved is not None:
+            self._unsaved.client_ids.append(client_id)
         if len(self._client_ids) > CLIENT_IDS_MAX:
-            del self._client_ids[next(iter(self._client_ids))]
+            oldest = next(iter(self._client_ids))
+            del self._client_ids[oldest]
+            if self._unsaved is not None:
+                self._unsaved.forgotten_ids.append(oldest)
 
     def has_used(self, client_id: str) -> bool:
         """Whether ``client_id`` was ever used."""
         return client_id in self._client_ids
 
     def tell(self, event: Event) -> None:
-        """Keep ``event`` until it is fetched."""
+        """Keep ``event`` until it is fetched. Every change of an order or a balance comes by here."""
+        if self._unsaved is not None:
+            if isinstance(event, OrderChanged):
+                self._unsaved.orders[event.order.id] = event.order
+            else:
+                self._unsaved.balances.update({one.currency: one for one in event.balances})
         if len(self._events) >= EVENTS_MAX:
             self._events.popleft()
             self.events_lost += 1
@@ -84,10 +133,43 @@ class Account:
         self._events.clear()
         return taken
 
+    def follow_changes(self) -> None:
+        """From now on somebody calls ``take_changes`` after every change."""
+        self._unsaved = _Unsaved()
+
+    def take_changes(self) -> Changes:
+        """What has changed since this was last asked."""
+        taken, self._unsaved = self._unsaved, _Unsaved()
+        assert taken is not None, "nobody follows the changes"
+        return Changes(
+            tuple(taken.orders.values()),
+            tuple(taken.dropped),
+            tuple(taken.client_ids),
+            tuple(taken.forgotten_ids),
+            tuple(taken.balances.values()),
+        )
+
+    def restore(self, known: Restored) -> None:
+        """Become the account that was known before."""
+        assert not self.orders, "the account is in use already"
+        self.wallet = Wallet.restored(known.balances)
+        self.opening = known.opening
+        self.orders_dropped = known.orders_dropped
+        self._client_ids = dict.fromkeys(known.client_ids)
+        for order in known.orders:
+            self.orders[order.id] = order
+            if order.is_open:
+                self.open_orders[order.id] = order
+            if order.client_id:
+                self.by_client_id[order.client_id] = order
+
     def _drop_oldest(self) -> None:
         oldest = next(one for one in self.orders.values() if not one.is_open)
         del self.orders[oldest.id]
         self.orders_dropped += 1
+        if self._unsaved is not None:
+            self._unsaved.orders.pop(oldest.id, None)
+            self._unsaved.dropped.append(oldest.number)
         if self.by_client_id.get(oldest.client_id) is oldest:
             del self.by_client_id[oldest.client_id]
 

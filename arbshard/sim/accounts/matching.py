@@ -36,6 +36,10 @@ class Shortage(NamedTuple):
     free: Decimal
 
 
+def _ignore(_account: Account) -> None:
+    """Nobody keeps the accounts."""
+
+
 def _whole() -> float:
     """Takers get all there is."""
     return 1.0
@@ -60,6 +64,20 @@ class Matcher:
         self._fill_share = fill_share
         self._resting: dict[str, Resting] = {}
         self._next_order = self._next_trade = first_number
+        self.on_change: Callable[[Account], None] = _ignore
+        """Called at the end of every change of an account, before anybody is told of it."""
+
+    @property
+    def next_numbers(self) -> tuple[int, int]:
+        """Of the next order and the next trade."""
+        return self._next_order, self._next_trade
+
+    def resume(self, account: Account, next_order: int, next_trade: int) -> None:
+        """Go on with an account of before: its open orders wait again, and no number is used twice."""
+        self._next_order = max(self._next_order, next_order)
+        self._next_trade = max(self._next_trade, next_trade)
+        for order in account.open_orders.values():
+            self._resting.setdefault(order.symbol, Resting()).add(account, order)
 
     def shortage(self, account: Account, ticket: Ticket) -> Shortage | None:
         """What ``account`` lacks in order to place ``ticket`` now; None when it has enough."""
@@ -85,7 +103,8 @@ class Matcher:
                 self._end(account, order, found.ended, now_ms)
             if order.is_open:
                 self._resting.setdefault(order.symbol, Resting()).add(account, order)
-            return order
+        self.on_change(account)
+        return order
 
     def cancel(self, account: Account, order: Order, now_ms: int) -> None:
         """End ``order``, which is open, at its owner's wish."""
@@ -93,23 +112,26 @@ class Matcher:
         with localcontext(MONEY_CONTEXT):
             self._unrest(account, order)
             self._end(account, order, "user", now_ms)
+        self.on_change(account)
 
     def on_step(self, symbol: str, now_ms: int) -> bool:
         """The book of ``symbol`` moved: fill what it crosses. Whether anything was filled."""
         resting = self._resting.get(symbol)
         if resting is None:
             return False
-        filled = False
+        changed: dict[str, Account] = {}
         with localcontext(MONEY_CONTEXT):
             for queue in (resting.buys, resting.sells):
                 while queue:
                     _, _, account, order = queue[0]
                     if not self._make(account, order, now_ms):
                         break
-                    filled = True
+                    changed[account.key] = account
                     if order.is_open:
                         break  # it took all that crossed
-        return filled
+        for account in changed.values():
+            self.on_change(account)
+        return bool(changed)
 
     def _make(self, account: Account, order: Order, now_ms: int) -> bool:
         """Fill a resting order by what crosses it, at its own price. Whether anything did."""

@@ -3,7 +3,7 @@
 Nothing here rounds: callers run inside ``MONEY_CONTEXT``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -27,6 +27,13 @@ class Wallet:
         self._free = dict(opening)
         self._locked: dict[str, Decimal] = dict.fromkeys(opening, ZERO)
         self._changed: dict[str, None] = {}
+
+    @classmethod
+    def restored(cls, balances: Sequence[Balance]) -> "Wallet":
+        """A wallet that holds just this, free and locked."""
+        wallet = cls({one.currency: one.free for one in balances})
+        wallet._locked.update({one.currency: one.locked for one in balances})
+        return wallet
 
     def free(self, currency: str) -> Decimal:
         """What may be spent or locked."""
