@@ -2,19 +2,43 @@
 
 Never per tick. Every process counts what it logs at ``error`` or above (``error_count``): a run's summary says
 how many there were, and a campaign fails on the first.
+
+Who logs only puts the record into a queue; a thread renders and writes it, because a traceback takes longer to
+render than an event loop may stand still. What does not fit into the queue, or cannot be written, is lost. It is
+counted, and told in the log as soon as something can be written again. A process that ends by itself writes out its
+queue first; one that is killed loses what was in it, a few milliseconds' worth.
+
+Tracebacks never show local variables, because those may hold secrets, and they are shortened.
 """
 
 import logging
 import logging.handlers
+import queue
 import sys
+import threading
+import traceback
+from collections.abc import MutableMapping
 from contextlib import suppress
+from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from arbshard.private_files import open_private, tighten
 
 _FILE_BYTES = 10_000_000
 _FILES_KEPT = 5
+_QUEUE_MAX = 10_000
+_FLUSH_S = 5.0
+"""How long the end of a process waits for what is still to be written."""
+
+_Records = queue.Queue[logging.LogRecord | None]
+"""None ends the listener."""
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 class _ErrorCounter(logging.Handler):
@@ -28,82 +52,261 @@ class _ErrorCounter(logging.Handler):
         self.count += 1
 
 
-class _LogFile(logging.handlers.RotatingFileHandler):
-    """A log file that may stand on a full disk: what cannot be written is counted, and said once.
-
-    The standard handler writes a traceback to stderr for every line that it loses, and stderr is where the supervisor
-    reads a child's last words.
-    """
-
-    lost = 0
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the standard library's name
-        """Called by ``emit`` with the exception at hand."""
-        type(self).lost += 1
-        if self.lost > 1:
-            return
-        error = sys.exc_info()[1]
-        with suppress(OSError, ValueError):  # nowhere is left to say it, and it is counted
-            print(f"{self.baseFilename}: cannot be written: {error}", file=sys.stderr)
-
-
 _errors = _ErrorCounter()
 
 
 def error_count() -> int:
-    """How many errors this process has logged, and how many lines of any kind its log file did not take."""
-    return _errors.count + _LogFile.lost
+    """How many errors this process has logged, and how many records of any kind its log has lost."""
+    return _errors.count
+
+
+class Losses:
+    """How many records were lost; shared by the queue and the handlers behind it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._untold = 0
+        self.total = 0
+
+    def add(self) -> bool:
+        """One more; whether it is the first of a series. Each counts as an error, so that status shows it."""
+        with self._lock:
+            self.total += 1
+            self._untold += 1
+            _errors.count += 1
+            return self._untold == 1
+
+    def take(self) -> int:
+        """How many there were since this was last asked: the end of a series."""
+        with self._lock:
+            untold, self._untold = self._untold, 0
+        return untold
+
+
+class QueueHandler(logging.handlers.QueueHandler):
+    """Takes records on the thread that logs; its listener renders and writes them on a thread of its own."""
+
+    def __init__(self, handlers: list[logging.Handler], losses: Losses, size: int = _QUEUE_MAX) -> None:
+        records: _Records = queue.Queue(size)
+        super().__init__(records)
+        self._records = records
+        self._losses = losses
+        self._listener = _Listener(records, handlers, losses)
+        self._listener.start()
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """What only the thread that logs knows: a library's arguments as they are now, and the bound context."""
+        if not isinstance(record.msg, dict):
+            record.msg = record.getMessage()
+            record.args = None
+            record.bound = dict(structlog.contextvars.get_contextvars())
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Never waits."""
+        try:
+            self._records.put_nowait(record)
+        except queue.Full:
+            self._losses.add()
+
+    def flush(self) -> None:
+        """Wait until all that was logged until now is written, for a few seconds at most."""
+        with self._records.all_tasks_done:
+            self._records.all_tasks_done.wait_for(lambda: not self._records.unfinished_tasks, _FLUSH_S)
+
+    def close(self) -> None:
+        """Write what there is and close the handlers. ``logging.shutdown`` calls it when the process ends."""
+        self._listener.stop()
+        super().close()
+
+
+class _Listener(logging.handlers.QueueListener):
+    def __init__(self, records: _Records, handlers: list[logging.Handler], losses: Losses) -> None:
+        super().__init__(records, *handlers, respect_handler_level=True)
+        self._records = records
+        self._losses = losses
+
+    def handle(self, record: logging.LogRecord) -> None:
+        before = self._losses.total
+        super().handle(record)
+        if self._losses.total == before and (lost := self._losses.take()):
+            told = logging.LogRecord(
+                "arbshard.log", logging.WARNING, __file__, 0, f"{lost} log records were lost", None, None
+            )
+            super().handle(told)  # when this fails too, it begins a new series
+
+    def stop(self) -> None:
+        """Write what there is, for a few seconds at most, and close the handlers."""
+        thread: threading.Thread | None = getattr(self, "_thread", None)
+        if thread is not None:
+            with suppress(queue.Full):  # the writer is stuck, and so many records are lost with it
+                self._records.put(None, timeout=_FLUSH_S)
+            thread.join(_FLUSH_S)
+            self._thread = None
+        for handler in self.handlers:
+            handler.close()
+
+
+class PrivateFile(logging.handlers.RotatingFileHandler):
+    """A rotated log file that only its owner can read."""
+
+    def __init__(self, path: Path, losses: Losses) -> None:
+        self._losses = losses
+        super().__init__(path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+
+    def _open(self) -> TextIOWrapper:
+        return open_private(Path(self.baseFilename), self.mode, self.encoding)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Called by ``emit`` inside its ``except``: the record is lost."""
+        del record
+        if self._losses.add():
+            with suppress(
+                OSError
+            ):  # stderr may be on the same full disk; status shows the error all the same
+                print(f"{self.baseFilename}: cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
+
+
+class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Nobody reads the terminal any more. The file has the record, and is told why there will be no other."""
+        del record
+        if self.level <= logging.CRITICAL:
+            self.setLevel(logging.CRITICAL + 1)
+            why = repr(sys.exc_info()[1])
+            logging.getLogger("arbshard.log").error("the terminal cannot be written to: %s", why)
 
 
 def setup(process: str, log_dir: Path, level: str, *, console: bool = False) -> None:
     """Send this process's log to ``log_dir/<process>.jsonl`` (rotated), and to stderr when ``console``.
 
-    Raises ``OSError`` when the directory cannot be written.
+    Directory and files are made private, also if they were there with a wider mode. Raises ``OSError`` when the
+    directory cannot be written.
     """
-    log_dir.mkdir(parents=True, exist_ok=True)
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    to_file = _LogFile(
-        log_dir / f"{process}.jsonl", maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8"
-    )
+    log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    tightened = tighten(log_dir)
+    losses = Losses()
+    to_file = PrivateFile(log_dir / f"{process}.jsonl", losses)
     to_file.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(sort_keys=False),
-            ],
-        )
+        _formatter(process, structlog.processors.JSONRenderer(sort_keys=False), _Shortened(30, 16_000))
     )
-    handlers: list[logging.Handler] = [to_file, _errors]
+    handlers: list[logging.Handler] = [to_file]
     if console:
-        to_terminal = logging.StreamHandler(sys.stderr)
-        to_terminal.setFormatter(
-            structlog.stdlib.ProcessorFormatter(
-                foreign_pre_chain=shared,
-                processors=[
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-                ],
-            )
+        to_terminal = _Terminal()
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
+        to_terminal.setFormatter(_formatter(process, renderer, _Shortened(6, 3000)))
         handlers.append(to_terminal)
-    logging.basicConfig(handlers=handlers, level=level.upper(), force=True)
+    logging.basicConfig(handlers=[QueueHandler(handlers, losses), _errors], level=level.upper(), force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _hold_exception,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
+    sys.excepthook = _Unhandled(console=console)
+    threading.excepthook = _on_thread_end
+    if tightened:
+        get_logger().warning("these could be read by others and are private now", paths=tightened)
+
+
+def flush() -> None:
+    """Wait until all that this process has logged is written, for a few seconds at most."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
 
 
 def get_logger() -> FilteringBoundLogger:
     """The process's logger: ``log.info("fenced", shard=2)``."""
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger
+
+
+def short_traceback(error: ExcInfo, frames_max: int, characters_max: int) -> str:
+    """The traceback without local variables: the innermost frames of each exception, head and tail of a long text."""
+    kind, value, trace = error
+    found = traceback.TracebackException(kind, value, trace, limit=-frames_max, compact=True)
+    text = "".join(found.format()).rstrip()
+    if len(text) <= characters_max:
+        return text
+    half = characters_max // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+
+
+class _Shortened:
+    """Processor: the exception as text."""
+
+    def __init__(self, frames_max: int, characters_max: int) -> None:
+        self._frames_max = frames_max
+        self._characters_max = characters_max
+
+    def __call__(self, _logger: object, _name: str, event_dict: EventDict) -> EventDict:
+        error = event_dict.pop("exc_info", None)
+        if isinstance(error, tuple) and isinstance(error[1], BaseException):
+            event_dict["exception"] = short_traceback(error, self._frames_max, self._characters_max)
+        return event_dict
+
+
+class _Unhandled:
+    """``sys.excepthook``: what ends the process goes to the log, shortened, and to stderr for who started it."""
+
+    def __init__(self, *, console: bool) -> None:
+        self._console = console
+
+    def __call__(self, kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, value, trace)
+            return
+        get_logger().critical("ended by an unexpected error", exc_info=(kind, value, trace))
+        if not self._console:
+            print(short_traceback((kind, value, trace), 6, 3000), file=sys.stderr)
+
+
+def _on_thread_end(ended: threading.ExceptHookArgs) -> None:
+    """``threading.excepthook``."""
+    if ended.exc_value is not None:
+        error = (ended.exc_type, ended.exc_value, ended.exc_traceback)
+        name = ended.thread.name if ended.thread is not None else ""
+        get_logger().error("a thread ended by an unexpected error", thread=name, exc_info=error)
+
+
+def _formatter(process: str, renderer: Processor, shortened: _Shortened) -> logging.Formatter:
+    def named(_logger: object, _name: str, event_dict: EventDict) -> EventDict:
+        event_dict["process"] = process
+        return event_dict
+
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[_of_library],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, named, shortened, renderer],
+    )
+
+
+def _of_library(_logger: object, _name: str, event_dict: MutableMapping[str, Any]) -> EventDict:
+    """Processor: what our own records have had since they were made."""
+    record: logging.LogRecord = event_dict["_record"]
+    event_dict.update(getattr(record, "bound", {}))
+    event_dict["level"] = record.levelname.lower()
+    at = datetime.fromtimestamp(record.created, UTC)
+    event_dict["timestamp"] = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return event_dict
+
+
+def _hold_exception(_logger: object, _name: str, event_dict: EventDict) -> EventDict:
+    """Processor: ``exc_info=True`` means the exception of this moment and of this thread."""
+    error = event_dict.get("exc_info")
+    if isinstance(error, BaseException):
+        event_dict["exc_info"] = (type(error), error, error.__traceback__)
+    elif error and not isinstance(error, tuple):
+        event_dict["exc_info"] = sys.exc_info()
+    return event_dict

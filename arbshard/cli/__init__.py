@@ -25,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
     help="Cross-exchange crypto arbitrage: many pairs, many processes, one ledger.",
 )
 app.command()(run.run)
