@@ -38,6 +38,7 @@ class AccountsFile:
         """Raises ``ConfigError`` for a file that cannot be used."""
         self._path = path
         try:
+            path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
             self._db = sqlite3.connect(path, isolation_level=None)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
@@ -46,7 +47,7 @@ class AccountsFile:
             self._db.execute("PRAGMA synchronous = OFF")
             self._db.executescript(_TABLES)
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise ConfigError("--accounts-file", f"{path} cannot be used: {error}") from error
         self.failure: RunFailed | None = None
         """Why the last change could not be kept. The exchanges must not go on then."""

@@ -1,5 +1,6 @@
 """Accounts outlive the exchange that kept them: what was acknowledged is known to the next one."""
 
+import os
 import sqlite3
 from decimal import Decimal
 
@@ -110,6 +111,23 @@ def test_what_is_forgotten_is_forgotten_in_the_file_too(begin, monkeypatch):
     second = begin()
     assert audit(second.account) == audit(first.account)
     assert [second.account.has_used(f"o{number}") for number in range(12)] == [False] * 7 + [True] * 5
+
+
+def test_nobody_else_can_read_it(begin, tmp_path):
+    before = os.umask(0o000)
+    try:
+        begin().place("filled", "1.02", "ioc")
+    finally:
+        os.umask(before)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "accounts.sqlite", "accounts.sqlite-wal", "accounts.sqlite-shm",
+    }  # fmt: skip
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="--accounts-file: "):
+        AccountsFile(tmp_path / "none" / "accounts.sqlite")
 
 
 def test_a_change_that_cannot_be_kept_is_not_acknowledged(begin, tmp_path):
