@@ -36,16 +36,16 @@ def config(*, dry_run):
 async def test_a_failed_check_stops_the_start(found):
     found(CHECKS)
     with pytest.raises(UsageError, match=r"binance fees: buy 12 \(set 12\)"):
-        await fitness.require_fit(config(dry_run=False), None, pytest.fail)
+        await fitness.require_fit(config(dry_run=False), None, {}, pytest.fail)
 
 
 async def test_a_dry_run_only_says_so(found):
     found(CHECKS)
     said = []
-    await fitness.require_fit(config(dry_run=True), None, said.append)
+    await fitness.require_fit(config(dry_run=True), None, {}, said.append)
     assert said == ["doctor: binance fees: buy 12 (set 12)"]
 
 
 async def test_warnings_stop_nothing(found):
     found(CHECKS[:2])
-    await fitness.require_fit(config(dry_run=False), None, pytest.fail)
+    await fitness.require_fit(config(dry_run=False), None, {}, pytest.fail)
