@@ -173,6 +173,8 @@ class Place:
 
     def command(self, name, *arguments):
         state = ["--state-dir", str(self.traces / "state")] if name in ("run", "reconcile") else []
+        if name == "run" and not (self.traces / "state" / "ledger.sqlite").exists():
+            state.append("--new-ledger")
         config = ["--config", str(self.own / "config.toml")]
         return [sys.executable, str(self.own / "driver.py"), *name.split(), *arguments, *config, *state]
 
