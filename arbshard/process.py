@@ -1,7 +1,9 @@
 """What a process does to itself: private files from its start on, and an even pace once it has started."""
 
+import argparse
 import gc
 import os
+import signal
 from collections.abc import Sequence
 
 from arbshard.errors import ConfigError
@@ -20,6 +22,35 @@ def keep_what_is_there() -> None:
 def keep_files_private() -> None:
     """Every file and socket that this process or its children make from now on is for this user alone."""
     os.umask(0o077)
+
+
+def leave_ending_to_the_supervisor() -> None:
+    """Ignore what a terminal sends to all its processes: Ctrl-C, and its own end.
+
+    The supervisor gets the same signals and ends its children in order.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class Parent:
+    """The process that started this one, which is the supervisor for every child of a run."""
+
+    def __init__(self, pid: int | None = None) -> None:
+        """``pid``: of the parent, as it said itself; None for the process that is the parent now.
+
+        A child should be told: the parent may have died before the child came to ask.
+        """
+        self._pid = os.getppid() if pid is None else pid
+
+    def is_gone(self) -> bool:
+        """Whether it has died. One that is merely stopped has not: the system gives its children no new parent."""
+        return os.getppid() != self._pid
+
+
+def add_parent_option(parser: argparse.ArgumentParser) -> None:
+    """Take the pid that ``Parent`` wants from the command line, as ``parent_pid``."""
+    parser.add_argument("--parent-pid", type=int, help="end when the parent is no longer this process")
 
 
 def pin(cores: Sequence[int], place: int) -> None:

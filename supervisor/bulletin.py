@@ -12,6 +12,7 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.log import error_count, get_logger
 from arbshard.model.notes import RunState, SupervisorNote, VenueNote
+from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.shm.pages import PageWriter
 from supervisor.processes.tree import Tree
 
@@ -59,6 +60,8 @@ class Bulletin:
     def late(self, late_ns: int) -> None:
         """By how much its timer came too late."""
         self._page.record(self._page.histogram("loop_gap"), late_ns)
+        if late_ns > SUPERVISOR_SILENT_NS:
+            self.alert(f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile")
 
     def write(self, tree: Tree, report: Callable[[], Sequence[VenueNote]]) -> None:
         """Write the note. ``report``: what the venues' feeds say now; once all has ended, their last word stays."""

@@ -332,7 +332,7 @@ class Run:
             self.alert(f"open positions of pairs this run does not trade: {', '.join(unattended)}")
 
     async def _beat(self) -> None:
-        """The heart: children that miss it for a second end themselves."""
+        """The heart: children that miss it for a second trade nothing until it beats again."""
         while True:
             now_ns = self._clock.monotonic_ns()
             if self._books is not None:

@@ -1,11 +1,13 @@
-"""Cores are shared out as the configuration says."""
+"""Cores are shared out as the configuration says; the death of a parent is seen, whenever it dies."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from arbshard.errors import ConfigError
-from arbshard.process import pin
+from arbshard.process import Parent, pin
 
 
 @pytest.fixture
@@ -43,3 +45,19 @@ def test_where_cores_cannot_be_chosen(monkeypatch):
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     with pytest.raises(ConfigError, match="does not let a process choose"):
         pin((0,), 0)
+
+
+class TestParent:
+    def test_one_that_lives_is_not_gone(self):
+        assert not Parent().is_gone()
+        assert not Parent(os.getppid()).is_gone()
+
+    def test_one_that_is_not_the_parent_any_more_is_gone(self, monkeypatch):
+        parent = Parent()
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        assert parent.is_gone()
+
+    def test_one_that_died_before_it_was_looked_for_is_gone(self):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        assert Parent(gone.pid).is_gone()

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import errno
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
-from arbshard.process import keep_what_is_there
+from arbshard.process import Parent, add_parent_option, keep_what_is_there, leave_ending_to_the_supervisor
 from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
 from arbshard.risk.disk import DiskWatch
@@ -63,15 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--ledger", choices=LEDGERS, default="any")
+    add_parent_option(parser)
     given = parser.parse_args(arguments)
-    # Ctrl-C reaches every process of the terminal; when to stop is for the supervisor to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_ending_to_the_supervisor()
     use_money_context()
     try:
         files = RunFiles(given.run_dir)
         config = _read(files.config, Config)
         setup("risk", given.state_dir / "logs", config.run.log_level)
-        return _run(files, given.state_dir, config, given.ledger)
+        return _run(files, given.state_dir, config, given.ledger, Parent(given.parent_pid))
     except (ArbshardError, OSError) as error:
         code = _code_of(error)
         get_logger().error("risk ends", error=str(error))
@@ -82,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
 
 
-def _run(files: RunFiles, state_dir: Path, config: Config, which: str) -> ExitCode:
+def _run(
+    files: RunFiles, state_dir: Path, config: Config, which: str, parent: Parent
+) -> ExitCode:
     universe = _read(files.universe, Universe)
     clock = SystemClock()
     with contextlib.ExitStack() as cleanup:
@@ -136,7 +137,7 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str) -> ExitCo
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
         gaps = GapWatch(books, universe, config.series, age_ns_max)
         service.on_universe = gaps.set_universe
-        code = uvloop.run(_serve(files, config, service, core, store, page, books, gaps, clock))
+        code = uvloop.run(_serve(files, config, service, core, store, page, parent, gaps, clock))
         if code is ExitCode.LEDGER:
             # The supervisor shows the last line of stderr.
             _say(f"risk: {store.failure or 'the ledger failed; the log says why'}")
@@ -154,7 +155,7 @@ async def _serve(
     core: RiskCore,
     store: LedgerStore,
     page: PageWriter,
-    books: BooksReader,
+    parent: Parent,
     gaps: GapWatch,
     clock: SystemClock,
 ) -> ExitCode:
@@ -177,7 +178,7 @@ async def _serve(
             store,
             page,
             transport,
-            books,
+            parent.is_gone,
             feeds,
             gaps,
             note,

@@ -276,7 +276,7 @@ class Faults:
         supervisor = self._supervisor()
         if supervisor is None or not supervisor.process.alive or supervisor.process.stopped:
             return ""
-        seconds = self._random.choice((0.3, 0.3, 2.0)) * self._random.uniform(0.5, 1.5)
+        seconds = self._random.choice((0.3, 2.0, 8.0)) * self._random.uniform(0.5, 1.5)
         return self._pause_supervisor(supervisor, seconds)
 
     def _pause_supervisor(self, supervisor: VirtualSupervisor, seconds: float) -> str:

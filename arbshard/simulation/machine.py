@@ -87,6 +87,7 @@ class Simulation:
         self.health = Health(self.world, self.faults)
         self.supervisor: VirtualSupervisor | None = None
         self.oracle.owners = self._owners
+        self.oracle.silent_ns = lambda: self.supervisor.silent_ns if self.supervisor is not None else 0
         self._root = Path()
         self._starts = 0
         self._given_up_s = 0.0

@@ -96,7 +96,7 @@ class VirtualSupervisor:
         ]
         around = Surroundings(
             world.loop, world.clock, files, world.config, world.port, bells, world.oracle,
-            world.timing.worker_timer_s,
+            world.timing.worker_timer_s, self.process,
         )  # fmt: skip
         self._tree = tree = Tree(world.config.run, world.clock, self._alert, lambda: None)
         watchdog = Watchdog(tree, world.config.run, lambda _: "")
@@ -193,6 +193,11 @@ class VirtualSupervisor:
 
     def _changed(self, universe: Universe) -> None:
         self._world.trace.note("universe", f"{universe.serial} {universe.shards} leaving {universe.leaving}")
+
+    @property
+    def silent_ns(self) -> int:
+        """For how long this process has been stopped; 0 while it runs."""
+        return self._world.clock.monotonic_ns() - self.process.stopped_ns if self.process.stopped else 0
 
     @property
     def universe(self) -> Universe:

@@ -19,13 +19,8 @@ _SPARE_READY_S = 3.0
 """Likewise a spare worker, which has done most of it before."""
 _POLL_S = 0.02
 _FATAL_CODES = {2: "cannot run with these settings", 3: "the ledger cannot be trusted or written"}
-_ORPHANED = 4
 _ESSENTIAL = ("sim", "risk", "accounts")
 """Without them nothing can be traded; without a worker its pairs cannot, without a viewer nothing is lost."""
-_OVERSLEPT_NS = 900_000_000
-"""A pause of ours after which the children may have taken us for dead."""
-_BLAMELESS_NS = 5_000_000_000
-"""For so long after it, children that end because of it have not failed."""
 
 
 class Tree:
@@ -50,8 +45,6 @@ class Tree:
         self._due_ns: dict[str, int] = {}
         self._overdue: dict[str, tuple[int, int]] = {}
         """(when a child is overdue, its progress when that was said), of those that are starting."""
-        self._watched_ns = 0
-        self._overslept_ns = -_BLAMELESS_NS
         self.ending = False
         """True while stopping: a child that ends with code 0 has done its part."""
 
@@ -123,10 +116,6 @@ class Tree:
     def watch(self) -> None:
         """Restart what has ended. Raises ``ChildFailed`` for a child the run cannot do without."""
         now_ns = self._clock.monotonic_ns()
-        if self._watched_ns and now_ns - self._watched_ns > _OVERSLEPT_NS:
-            self._overslept_ns = now_ns
-            self._alert(f"the supervisor stood still for {(now_ns - self._watched_ns) / 1e9:.1f} s")
-        self._watched_ns = now_ns
         for child in self._children.values():
             if child.state == "restarting":
                 self._start_if_due(child)
@@ -205,9 +194,7 @@ class Tree:
         said = f": {words}" if words else ""
         what = f"was killed: {child.doom}" if child.doom else f"ended with code {code}"
         child.reason = what + said
-        pause_s: float | None = 0.0
-        if not (code == _ORPHANED and now_ns - self._overslept_ns < _BLAMELESS_NS):
-            pause_s = self._policies[child.name].after_end(now_ns, came_up=came_up)
+        pause_s = self._policies[child.name].after_end(now_ns, came_up=came_up)
         if pause_s is None:
             child.state = "quarantined"
             self._alert(f"{child.name} {what} too often and is given up{said}")

@@ -32,7 +32,7 @@ from perf.running import ROOT, System  # noqa: E402 - after the path
 from perf.watching import FollowedPage, Watcher  # noqa: E402 - after the path
 
 SHARDS = 2
-STUCK_AFTER_MS = 800.0
+STUCK_AFTER_MS = 300.0
 
 
 def config(**sections):

@@ -229,23 +229,6 @@ class TestComingUp:
         assert child.doom == risk.doom == ""
 
 
-class TestSleptIn:
-    async def test_children_that_took_us_for_dead_have_not_failed(self, room, program, clock):
-        code = "import sys, time; EPOCH < 4 and sys.exit(4); time.sleep(60)"
-        one, child = room(clock=clock, restart_tries=1), program(code)
-        one.tree.watch()
-        one.tree.start(child)
-        clock.advance_ms(3000)
-        await one.watch_until(lambda: child.epoch == 4)
-        assert one.alerts[0] == "the supervisor stood still for 3.0 s"
-
-    async def test_without_such_a_pause_it_is_a_failure(self, room, program):
-        one, child = room(restart_tries=1), program("raise SystemExit(4)")
-        one.tree.start(child)
-        await one.watch_until(lambda: child.state == "quarantined")
-        assert child.epoch == 2
-
-
 class TestByHand:
     async def test_given_up_one_is_started_again(self, room, program):
         one, child = room(restart_tries=0), program(FAILS_ONCE)
