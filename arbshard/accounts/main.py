@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -33,6 +32,7 @@ from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.keys import load_keys
 from arbshard.execution.live.limits import WINDOWS
+from arbshard.last_words import end_with
 from arbshard.ledger.reader import LedgerReader
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
@@ -200,7 +200,5 @@ def main() -> int:
     try:
         return uvloop.run(_work(given))
     except (ArbshardError, OSError) as error:
-        # The supervisor shows the last line of stderr.
-        print(f"accounts: {error}", file=sys.stderr)
         get_logger().error("accounts ends", why=str(error))
-        return 2 if isinstance(error, UsageError) else 1
+        return end_with(2 if isinstance(error, UsageError) else 1, f"accounts: {error}")

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import errno
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +19,7 @@ from arbshard import __version__
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, LedgerError, RunDirError, SharedMemoryError, UsageError
+from arbshard.last_words import end_with, say
 from arbshard.ledger.file import Opening
 from arbshard.ledger.provenance import digest_of
 from arbshard.ledger.record import LedgerRecord, not_the_same, read_record, require_same
@@ -72,18 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setup("risk", given.state_dir / "logs", config.run.log_level)
         return _run(files, given.state_dir, config, given.ledger, Parent(given.parent_pid))
     except (ArbshardError, OSError) as error:
-        code = _code_of(error)
         get_logger().error("risk ends", error=str(error))
-        _say(f"risk: {error}")
-        return code
+        return end_with(_code_of(error), f"risk: {error}")
     except Exception:
         get_logger().exception("risk ends: a mistake in the program")
         raise
 
 
-def _run(
-    files: RunFiles, state_dir: Path, config: Config, which: str, parent: Parent
-) -> ExitCode:
+def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: Parent) -> ExitCode:
     universe = _read(files.universe, Universe)
     clock = SystemClock()
     with contextlib.ExitStack() as cleanup:
@@ -140,7 +136,7 @@ def _run(
         code = uvloop.run(_serve(files, config, service, core, store, page, parent, gaps, clock))
         if code is ExitCode.LEDGER:
             # The supervisor shows the last line of stderr.
-            _say(f"risk: {store.failure or 'the ledger failed; the log says why'}")
+            say(f"risk: {store.failure or 'the ledger failed; the log says why'}")
         else:
             store.close()
             page.set(page.counter("closed"), 1)
@@ -243,12 +239,6 @@ def _read(path: Path, shape: type[Shape]) -> Shape:
         raise RunDirError(f"{path}: cannot be read: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise RunDirError(f"{path}: {error}") from error
-
-
-def _say(line: str) -> None:
-    """Tell the supervisor, if stderr can be written: on a full disk the exit code must not depend on that."""
-    with contextlib.suppress(OSError):
-        print(line, file=sys.stderr)
 
 
 def _code_of(error: Exception) -> ExitCode:

@@ -3,8 +3,8 @@
 Says where it listens in the ready file, once all ports are open: ``{"pid", "upbit": {"ws_url", "rest_url"},
 "binance": {...}, "tls": null}``. With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
 ``ca_file``: the certificate that clients are to trust, made at each start, beside the ready file (in a temporary
-folder where there is none). Exit codes: 0 after SIGTERM, SIGINT or the end of the parent, 1 when something broke, 2
-when settings are wrong or a port is taken.
+folder where there is none). Exit codes: 0 after SIGTERM, SIGINT, SIGHUP or the end of the parent, 1 when something
+broke, 2 when settings are wrong or a port is taken.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import asyncio
 import os
 import signal
 import ssl
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,6 +23,8 @@ import uvloop
 from arbshard.clock import SystemClock
 from arbshard.config import SimConfig
 from arbshard.errors import ConfigError, UsageError
+from arbshard.last_words import end_with, say
+from arbshard.process import Parent, add_parent_option
 from arbshard.sim.exchanges import Exchanges
 from arbshard.sim.tls import server_context
 
@@ -38,19 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--settings", default="{}", help="the [sim] table as JSON")
     parser.add_argument("--ready-file", type=Path, help="where to write pid and addresses, as JSON")
-    parser.add_argument("--parent-pid", type=int, help="stop when the parent is no longer this process")
+    add_parent_option(parser)
     options = parser.parse_args(arguments)
     try:
         config = _settings(options.settings)
         uvloop.run(_run(config, options.ready_file, options.parent_pid))
     except UsageError as error:
-        _say(str(error))
-        return 2
+        return end_with(2, str(error))
     return 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _settings(text: str) -> SimConfig:
@@ -65,7 +61,7 @@ def _settings(text: str) -> SimConfig:
 
 async def _run(config: SimConfig, ready_file: Path | None, parent_pid: int | None) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     clock = SystemClock()
     exchanges = Exchanges(config, clock)
@@ -76,42 +72,43 @@ async def _run(config: SimConfig, ready_file: Path | None, parent_pid: int | Non
             ca_file = _ca_file(ready_file, folders)
             context = _tls(config.host, clock.wall_ms() // 1000, ca_file)
         await exchanges.start(context)
-        await _serve(exchanges, config, stop, parent_pid, ready_file, ca_file)
+        parent = Parent(parent_pid) if parent_pid is not None else None  # by hand it runs for itself
+        await _serve(exchanges, config, stop, parent, ready_file, ca_file)
 
 
 async def _serve(
     exchanges: Exchanges,
     config: SimConfig,
     stop: asyncio.Event,
-    parent_pid: int | None,
+    parent: Parent | None,
     ready_file: Path | None,
     ca_file: Path | None,
 ) -> None:
     """Say that the exchanges are started, wait for the end, stop them."""
-    _say(
+    say(
         f"simulated exchanges (no real market): upbit {exchanges.upbit_at}, binance {exchanges.binance_at}; "
         f"{config.coins} coins, regime {config.regime}, seed {config.seed}"
     )
     if ca_file is not None:
-        _say(f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}")
+        say(f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}")
     try:
         if ready_file is not None:
             _write_ready(ready_file, exchanges, ca_file)
-        await _tend(exchanges, stop, parent_pid)
+        await _tend(exchanges, stop, parent)
     finally:
         try:
             await exchanges.stop()
         finally:
-            _say(f"simulated exchanges stopped: {exchanges.counters.line()}")
+            say(f"simulated exchanges stopped: {exchanges.counters.line()}")
 
 
-async def _tend(exchanges: Exchanges, stop: asyncio.Event, parent_pid: int | None) -> None:
+async def _tend(exchanges: Exchanges, stop: asyncio.Event, parent: Parent | None) -> None:
     """Until told to stop, orphaned, or the clockwork broke (``Exchanges.stop`` says how)."""
     assert exchanges.clockwork is not None
     exchanges.clockwork.add_done_callback(lambda _: stop.set())
     while not stop.is_set():
         exchanges.on_time()
-        if parent_pid is not None and os.getppid() != parent_pid:
+        if parent is not None and parent.is_gone():
             return
         try:
             async with asyncio.timeout(_TICK_S):

@@ -19,7 +19,9 @@ import uvloop
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine
+from arbshard.errors import ArbshardError
 from arbshard.execution.executor import ExecutorFactory
+from arbshard.last_words import end_with
 from arbshard.log import get_logger, setup
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import FxQuote
@@ -293,4 +295,8 @@ def main(meter_type: type[Meter] = Meter) -> int:
     given = parser.parse_args()
     if not given.spare and (given.shard is None or given.epoch is None):
         parser.error("--shard and --epoch, or --spare")
-    return uvloop.run(_work(given, meter_type))
+    try:
+        return uvloop.run(_work(given, meter_type))
+    except (ArbshardError, OSError) as error:
+        get_logger().error("a worker ends", why=str(error))
+        return end_with(1, f"worker: {error}")
