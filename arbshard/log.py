@@ -55,20 +55,30 @@ def error_count() -> int:
     return _errors.count + _LogFile.lost
 
 
-def setup(process: str, log_dir: Path, level: str, *, console: bool = False) -> None:
+def setup(
+    process: str, log_dir: Path, level: str, *, console: bool = False, must_write: bool = False
+) -> None:
     """Send this process's log to ``log_dir/<process>.jsonl`` (rotated), and to stderr when ``console``.
 
-    Raises ``OSError`` when the directory cannot be written.
+    Where the directory cannot be written, raises ``OSError`` if it ``must_write``. Otherwise the process goes on and
+    its log goes to stderr: a trade that is under way is worth more than a line about it.
     """
-    log_dir.mkdir(parents=True, exist_ok=True)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    to_file = _LogFile(
-        log_dir / f"{process}.jsonl", maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8"
-    )
+    to_file: logging.Handler
+    problem: OSError | None = None
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        to_file = _LogFile(
+            log_dir / f"{process}.jsonl", maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8"
+        )
+    except OSError as error:
+        if must_write:
+            raise
+        problem, to_file = error, logging.StreamHandler(sys.stderr)
     to_file.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -101,6 +111,8 @@ def setup(process: str, log_dir: Path, level: str, *, console: bool = False) -> 
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+    if problem is not None:
+        get_logger().error("the log cannot be written", error=str(problem))
 
 
 def get_logger() -> FilteringBoundLogger:

@@ -19,6 +19,7 @@ from supervisor.processes.tree import Tree
 COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages", "bad_orders")
 HISTOGRAMS = ("loop_gap",)
 _NOTE_S = 0.25
+_NOTE_AGAIN_NS = 5_000_000_000
 _ALERTS_KEPT = 5
 
 
@@ -56,6 +57,10 @@ class Bulletin:
         if is_due:
             self._noted_ns = now_ns
         return is_due
+
+    def put_off(self, now_ns: int) -> None:
+        """The note that was due could not be written: it is due again after a pause."""
+        self._noted_ns = now_ns + _NOTE_AGAIN_NS
 
     def late(self, late_ns: int) -> None:
         """By how much its timer came too late."""

@@ -11,6 +11,7 @@ import supervisor
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, UsageError
+from arbshard.last_words import settle_streams
 from arbshard.ledger.file import Opening, check_opening
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
@@ -66,11 +67,12 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
             state.release()
     finally:
         run_dir.release()
+        settle_streams()
 
 
 def _open_log(state_dir: Path, level: str, *, console: bool) -> None:
     try:
-        setup("supervisor", state_dir / "logs", level, console=console)
+        setup("supervisor", state_dir / "logs", level, console=console, must_write=True)
     except OSError as error:
         raise RunDirError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
 
@@ -109,7 +111,7 @@ async def _run(one: Run, options: Options) -> int:
         )
 
     async def last_look() -> None:
-        status = collector.collect()
+        status = _last_status(collector)
         if status is not None:
             failure = str(one.failure) if one.failure is not None else ""
             alive = seen[0] if seen else None
@@ -122,7 +124,7 @@ async def _run(one: Run, options: Options) -> int:
         await one.start()
         started = True
         await one.serve(options.duration_s, progress)
-        progress()
+        await one.report(progress)
         if options.keep_positions:
             one.keep_positions()
         await one.drain()
@@ -140,8 +142,20 @@ async def _run(one: Run, options: Options) -> int:
     return _report(summaries[0], options) if summaries else 1
 
 
+def _last_status(collector: Collector) -> Status | None:
+    """None when it cannot be read: all has ended in order, and only the summary is missing."""
+    try:
+        return collector.collect()
+    except Exception as error:  # noqa: BLE001 - see above
+        get_logger().error("the last status cannot be read", exc_info=error)
+        return None
+
+
 def _report(summary: Summary, options: Options) -> int:
-    terminal().print(render_summary(summary))
+    try:
+        terminal().print(render_summary(summary))
+    except OSError as error:  # the terminal was closed, which is why the run ends
+        get_logger().warning("the summary cannot be shown", error=str(error))
     if options.summary is not None:
         options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
     return 0 if summary.ok else 1

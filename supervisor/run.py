@@ -36,11 +36,17 @@ from supervisor.processes.spares import Spares
 from supervisor.processes.staff import Staff
 from supervisor.processes.tree import Tree
 from supervisor.processes.watchdog import Watchdog
+from supervisor.retry import Retried
 from supervisor.rundir import RunDir, write_whole
 from supervisor.shards.desk import ShardDesk, Surroundings, slots_for
 
 _TICK_S = 0.02
+_PROGRESS_S = 5.0
 _SLOT_BYTES = 8192
+
+
+class Defect(RunFailed):
+    """A mistake of ours, of which the run is to be ended in order."""
 
 
 class Run:
@@ -66,8 +72,9 @@ class Run:
         self._bulletin = Bulletin(self.files.supervisor_page, config, state_dir, self._clock)
         self._staff = Staff(programs, self.files, state_dir, opening)
         self._ledger = LedgerAlerts(self.files, state_dir, config, self.alert)
-        spares = Spares(config.run, self._staff.spare(), self._staff.logs, self.alert)
-        self._tree = Tree(config.run, self._clock, self.alert, self._children_changed, spares)
+        spares = Spares(config.run, self._staff.spare(), self.alert)
+        self._children_noted = Retried("the list of children", self._note_children, self.alert)
+        self._tree = Tree(config.run, self._clock, self.alert, self._children_noted.want, spares)
         self._watchdog = Watchdog(self._tree, config.run, self._why_fenced)
         self._closers: list[Callable[[], object]] = [self._bulletin.close]
         self._markets: Markets | None = None
@@ -157,27 +164,46 @@ class Run:
         )
 
     async def serve(self, duration_s: float | None, progress: Callable[[], None]) -> None:
-        """Run until told to stop, for ``duration_s`` at most. ``progress`` is called every few seconds."""
+        """Run until told to stop, for ``duration_s`` at most, or until the run cannot go on (``failure``).
+
+        ``progress`` is called every few seconds, in a thread.
+        """
+        reports: set[asyncio.Task[None]] = set()
+        try:
+            await self._serve(duration_s, progress, reports)
+        except Exception as error:  # noqa: BLE001 - open positions are worth more than a traceback: it is drained
+            self._fail(error)
+        finally:
+            await asyncio.gather(*reports, return_exceptions=True)
+
+    async def _serve(
+        self, duration_s: float | None, progress: Callable[[], None], reports: set[asyncio.Task[None]]
+    ) -> None:
         end_s = asyncio.get_running_loop().time() + duration_s if duration_s is not None else None
         told_s = asyncio.get_running_loop().time()
         while not self._stop.is_set():
             now_s = asyncio.get_running_loop().time()
             if end_s is not None and now_s >= end_s:
                 return
-            try:
-                self._look_after_children()
-                if self._markets is not None:
-                    self._markets.check()
-                if self._shards is not None:
-                    self._shards.step(self._clock.monotonic_ns())
-            except RunFailed as error:
-                self.failure = error
-                get_logger().error("cannot go on", why=str(error))
-                return
-            if now_s - told_s >= 5:
+            self._look_after_children()
+            if self._markets is not None:
+                self._markets.check()
+            if self._shards is not None:
+                self._shards.step(self._clock.monotonic_ns())
+            if now_s - told_s >= _PROGRESS_S and not reports:
                 told_s = now_s
-                progress()
+                report = asyncio.create_task(self.report(progress))
+                reports.add(report)
+                report.add_done_callback(reports.discard)
             await self._tree.until_next(_TICK_S)
+
+    @staticmethod
+    async def report(progress: Callable[[], None]) -> None:
+        """Call ``progress`` in a thread: it decodes every book, and no beat and no frame may wait for that."""
+        try:
+            await asyncio.to_thread(progress)
+        except Exception as error:  # noqa: BLE001 - a report that fails must not end a run
+            get_logger().error("the progress cannot be told", exc_info=error)
 
     async def drain(self) -> None:
         """No new entries; close the positions, or keep them if told to; wait for the workers to end."""
@@ -200,9 +226,11 @@ class Run:
             try:
                 self._look_after_children()
             except RunFailed as error:
-                self.failure = self.failure or error
-                get_logger().error("cannot drain", why=str(error))
+                self._fail(error)
                 return
+            except Exception as error:  # noqa: BLE001 - the workers drain by themselves; a time-out is set
+                if not isinstance(self.failure, Defect):  # the same one comes again and again
+                    self._fail(error)
             if self._clock.monotonic_ns() > deadline_ns:
                 self.alert(f"positions not all closed within {self.config.run.stop_timeout_s:g} s")
                 return
@@ -248,9 +276,19 @@ class Run:
             )
             self.alert(str(self.failure))
 
+    def _fail(self, error: Exception) -> None:
+        """Note why the run cannot go on; the first reason counts."""
+        if isinstance(error, RunFailed):
+            get_logger().error("cannot go on", why=str(error))
+        else:
+            get_logger().error("cannot go on: a defect in the supervisor", exc_info=error)
+            error = Defect(f"a defect in the supervisor: {error!r}")
+        self.failure = self.failure or error
+
     def _look_after_children(self) -> None:
         self._watchdog.look(self._clock.monotonic_ns())
         self._tree.watch()
+        self._children_noted.look(self._clock.monotonic_ns())
 
     async def _start_exchanges(self) -> None:
         sim = self._staff.sim(lambda: self._sim)
@@ -304,7 +342,7 @@ class Run:
         self.request_stop(keep_positions=order.keep_positions)
         return control.Done("stopping")
 
-    def _children_changed(self) -> None:
+    def _note_children(self) -> None:
         self._run_dir.note_children(self._tree.pids)
 
     def _risk_note(self) -> RiskNote:
@@ -341,8 +379,12 @@ class Run:
                 self._bus.publish(b"beat", now_ns.to_bytes(8, "little"))
             if self._bulletin.beat(now_ns):
                 self._bulletin.bad_orders = self._control.bad if self._control is not None else 0
-                self._ledger.look()
-                self._write_note()
+                try:
+                    self._ledger.look()
+                    self._write_note()
+                except Exception as error:  # noqa: BLE001 - without a heart nobody trades, without a note all do
+                    self._bulletin.put_off(now_ns)
+                    get_logger().error("the supervisor's note cannot be written", exc_info=error)
             await asyncio.sleep(_TICK_S)
             self._bulletin.late(self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9))
 

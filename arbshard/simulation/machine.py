@@ -167,6 +167,8 @@ class Simulation:
             name = f"run-{self._starts}"
             run_dir = self._root / name
             run_dir.mkdir()
+            while self._loop.has_no_room:  # noqa: ASYNC110 - a person who tries again
+                await asyncio.sleep(_RESTART_S)
             process = self._loop.new_process(name)
             supervisor = self.supervisor = VirtualSupervisor(self.world, process, run_dir, name)
             self.trace.note("start", name)

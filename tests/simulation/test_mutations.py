@@ -26,6 +26,8 @@ from arbshard.worker.desk import Desk
 from arbshard.worker.fence import Fence
 from arbshard.worker.standing_orders import StandingOrders
 from supervisor.feeds.fanout import VenueFanout
+from supervisor.processes.child import Child
+from supervisor.processes.tree import Tree
 
 SEEDS = range(1, 7)
 
@@ -111,6 +113,13 @@ def stuck_is_not_seen(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WorkerWatch, "look", lambda self, now_ns, shards: {})
 
 
+def refusals_are_not_caught(patch: pytest.MonkeyPatch) -> None:
+    def raise_it(self: Tree, child: Child, error: OSError, now_ns: int) -> None:
+        raise error
+
+    patch.setattr(Tree, "_on_refusal", raise_it)
+
+
 class Mutation(NamedTuple):
     break_it: Break
     faults: str
@@ -134,6 +143,7 @@ MUTATIONS = (
     Mutation(orphans_live_on, "kill_supervisor", "orphans"),
     Mutation(silence_is_not_heeded, "stop_supervisor,command", "silence"),
     Mutation(stuck_is_not_seen, "stop_worker", "liveness"),
+    Mutation(refusals_are_not_caught, "no_room", "defect"),
 )
 
 

@@ -111,6 +111,22 @@ def on_terminal():
 
 
 @pytest.fixture
+def on_disk():
+    """A kind of system whose run directory stands in a place of the test's choice."""
+
+    def choose(place):
+        class OnDisk(System):
+            def __init__(self, program, settings):
+                super().__init__(program, settings)
+                self._environment["ARBSHARD_RUN_ROOT"] = str(place / "run")
+                self.files = RunFiles(place / "run" / self.files.dir.name)
+
+        return OnDisk
+
+    return choose
+
+
+@pytest.fixture
 def breaker(start):
     """A breaker of a system, with short windows: what is looked at here is whether it recovers."""
     watchers = []
