@@ -105,9 +105,7 @@ class Run:
 
     async def start(self) -> None:
         """Bring everything up. Raises ``UsageError`` or another ``ArbshardError``; ``end`` must follow."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.request_stop)
+        self._obey_signals()
         pin(self.config.run.pin_cores, 0)
         self._tasks.append(asyncio.create_task(self._beat(), name="heart"))
         if self.config.data == "sim":
@@ -162,6 +160,13 @@ class Run:
             shards=self.config.run.shards,
             state_dir=str(self._state_dir),
         )
+
+    def _obey_signals(self) -> None:
+        """End in order by Ctrl-C, by SIGTERM, and when the terminal is closed."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, self.request_stop)
 
     async def serve(self, duration_s: float | None, progress: Callable[[], None]) -> None:
         """Run until told to stop, for ``duration_s`` at most, or until the run cannot go on (``failure``).
