@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import msgspec
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.data.listings import find_universe
-from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError
+from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError, VenueUnavailable
 from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
 from arbshard.model.phase import Phase
@@ -24,6 +25,7 @@ from arbshard.shm.pages import PageReader
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
+from supervisor.aside import aside, from_thread
 from supervisor.bulletin import Bulletin
 from supervisor.control import ControlDesk
 from supervisor.exchanges import with_exchanges
@@ -42,6 +44,8 @@ from supervisor.shards.desk import ShardDesk, Surroundings, slots_for
 
 _TICK_S = 0.02
 _PROGRESS_S = 5.0
+_FIND_S = 120.0
+"""How long venues may take at the start to say what they list, and live what they know of our accounts."""
 _SLOT_BYTES = 8192
 
 
@@ -110,10 +114,8 @@ class Run:
         self._tasks.append(asyncio.create_task(self._beat(), name="heart"))
         if self.config.data == "sim":
             await self._start_exchanges()
-        universe = await find_universe(self.config, shards=self.config.run.shards)
+        universe = await self._find_universe()
         self._bulletin.pairs = len(universe.pairs)
-        if self.config.mode == "live":
-            await require_fit(self.config, universe, self.alert)
         write_whole(self.files.config, msgspec.json.encode(self.config))
         write_whole(self.files.universe, msgspec.json.encode(universe))
         books = BooksWriter.create(
@@ -146,11 +148,11 @@ class Run:
             await self._tree.until_up(worker)
         self._find_unattended(universe)
         self._open_shards(universe, books, self._markets)
+        keep_what_is_there()  # before anybody trades: it takes tens of milliseconds
         books.set_phase(Phase.RUNNING)
         self._bulletin.state = "running"
         if self._table:
             self._tree.start(self._staff.viewer())
-        keep_what_is_there()
         get_logger().info(
             "running",
             name=self.config.name,
@@ -160,6 +162,21 @@ class Run:
             shards=self.config.run.shards,
             state_dir=str(self._state_dir),
         )
+
+    async def _find_universe(self) -> Universe:
+        """What can be traded; live, only if everything is fit for it. Raises ``ArbshardError``."""
+        alert = from_thread(self.alert)
+
+        async def find() -> Universe:
+            universe = await find_universe(self.config, shards=self.config.run.shards)
+            if self.config.mode == "live":
+                await require_fit(self.config, universe, alert)
+            return universe
+
+        try:
+            return await aside(find, _FIND_S)
+        except TimeoutError as error:
+            raise VenueUnavailable(f"the venues did not answer within {_FIND_S:g} s") from error
 
     def _obey_signals(self) -> None:
         """End in order by Ctrl-C, by SIGTERM, and when the terminal is closed."""
@@ -378,6 +395,7 @@ class Run:
         """The heart: children that miss it for a second trade nothing until it beats again."""
         while True:
             now_ns = self._clock.monotonic_ns()
+            used_ns = time.thread_time_ns()
             if self._books is not None:
                 self._books.beat(now_ns)
             if self._bus is not None:
@@ -391,7 +409,9 @@ class Run:
                     self._bulletin.put_off(now_ns)
                     get_logger().error("the supervisor's note cannot be written", exc_info=error)
             await asyncio.sleep(_TICK_S)
-            self._bulletin.late(self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9))
+            self._bulletin.turned(
+                self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9), time.thread_time_ns() - used_ns
+            )
 
     def _write_note(self) -> None:
         markets = self._markets

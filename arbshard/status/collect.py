@@ -48,6 +48,7 @@ class Collector:
                 beat_ns, errors, messages, bad_orders = (
                     page.value(n) for n in ("beat_ns", "errors", "messages", "bad_orders")
                 )
+                late, cpu = page.histogram("loop_gap"), page.histogram("loop_cpu")
         except SharedMemoryError:
             return None
         if not raw:
@@ -147,6 +148,8 @@ class Collector:
             unknown=risk_note.unknown,
             spares=note.spares,
             spares_wanted=note.spares_wanted,
+            loop_late_ms=round(late.max_ns / 1e6, 1),
+            loop_cpu_ms=round(cpu.max_ns / 1e6, 1),
             as_of=as_of,
             ledger=self._ledger(note, risk_counters),
         )

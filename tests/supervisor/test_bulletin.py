@@ -15,11 +15,11 @@ def bulletin(tmp_path):
 
 
 def test_a_pause_that_stopped_the_trading_is_an_alert_with_its_length(bulletin):
-    bulletin.late(1_600_000_000)
+    bulletin.turned(1_600_000_000, 0)
     (line,) = bulletin._alerts
     assert line.endswith("the supervisor stood still for 1.6 s: nothing was traded meanwhile")
 
 
 def test_a_shorter_one_is_not(bulletin):
-    bulletin.late(1_000_000_000)
+    bulletin.turned(1_000_000_000, 0)
     assert not bulletin._alerts
