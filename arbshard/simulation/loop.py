@@ -48,7 +48,9 @@ class VirtualProcess:
         self.alive = True
         self.stopped = False
         self.stopped_ns = 0
-        """Since when, if it is."""
+        """Since when, if it is; otherwise since when it was the last time."""
+        self.continued_ns = 0
+        """When it was last continued."""
         self.parked: list[_Event] = []
         """What came up while it was stopped."""
         self.tasks: dict[asyncio.Task[Any], None] = {}
@@ -162,6 +164,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Let what came up meanwhile run now, in its order."""
         if process.alive and process.stopped:
             process.stopped = False
+            process.continued_ns = self.now_ns
             self._ready.extend(process.parked)
             process.parked.clear()
 

@@ -11,6 +11,7 @@ import msgspec
 from arbshard.errors import RunFailed
 from arbshard.model.phase import Phase, WorkerState
 from arbshard.model.rundir import RunFiles
+from arbshard.model.silence import SETTLED_NS
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
@@ -196,8 +197,11 @@ class VirtualSupervisor:
 
     @property
     def silent_ns(self) -> int:
-        """For how long this process has been stopped; 0 while it runs."""
-        return self._world.clock.monotonic_ns() - self.process.stopped_ns if self.process.stopped else 0
+        """For how long this process has been stopped, or was until a moment ago; otherwise 0."""
+        process, now_ns = self.process, self._world.clock.monotonic_ns()
+        if process.stopped:
+            return now_ns - process.stopped_ns
+        return process.continued_ns - process.stopped_ns if now_ns - process.continued_ns < SETTLED_NS else 0
 
     @property
     def universe(self) -> Universe:

@@ -141,7 +141,7 @@ MUTATIONS = (
     Mutation(repeats_are_new, "slow_requests,lossy", "liveness|defect"),
     Mutation(fills_counted_again, "slow_requests,lossy", "replay"),
     Mutation(orphans_live_on, "kill_supervisor", "orphans"),
-    Mutation(silence_is_not_heeded, "stop_supervisor,command", "silence"),
+    Mutation(silence_is_not_heeded, "stop_supervisor", "silence"),
     Mutation(stuck_is_not_seen, "stop_worker", "liveness"),
     Mutation(refusals_are_not_caught, "no_room", "defect"),
 )
