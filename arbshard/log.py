@@ -180,16 +180,27 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
             logging.getLogger("arbshard.log").error("the terminal cannot be written to: %s", why)
 
 
-def setup(process: str, log_dir: Path, level: str, *, console: bool = False) -> None:
+def setup(
+    process: str, log_dir: Path, level: str, *, console: bool = False, must_write: bool = False
+) -> None:
     """Send this process's log to ``log_dir/<process>.jsonl`` (rotated), and to stderr when ``console``.
 
-    Directory and files are made private, also if they were there with a wider mode. Raises ``OSError`` when the
-    directory cannot be written.
+    Directory and files are made private, also if they were there with a wider mode. When the directory cannot be
+    written, the process goes on and its log goes to stderr, because a trade that is under way is worth more than a
+    line about it. With ``must_write``, ``OSError`` is raised instead.
     """
-    log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    tightened = tighten(log_dir)
     losses = Losses()
-    to_file = PrivateFile(log_dir / f"{process}.jsonl", losses)
+    tightened: list[str] = []
+    to_file: logging.Handler
+    problem: OSError | None = None
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        tightened = tighten(log_dir)
+        to_file = PrivateFile(log_dir / f"{process}.jsonl", losses)
+    except OSError as error:
+        if must_write:
+            raise
+        problem, to_file = error, logging.StreamHandler(sys.stderr)
     to_file.setFormatter(
         _formatter(process, structlog.processors.JSONRenderer(sort_keys=False), _Shortened(30, 16_000))
     )
@@ -219,6 +230,8 @@ def setup(process: str, log_dir: Path, level: str, *, console: bool = False) -> 
     threading.excepthook = _on_thread_end
     if tightened:
         get_logger().warning("these could be read by others and are private now", paths=tightened)
+    if problem is not None:
+        get_logger().error("the log cannot be written", error=str(problem))
 
 
 def flush() -> None:

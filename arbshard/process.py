@@ -1,9 +1,11 @@
 """What a process does to itself: private files and memory from its start on, and an even pace after that."""
 
+import argparse
 import ctypes
 import gc
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,35 @@ def keep_what_is_there() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_MAX, 20, 50)
+
+
+def leave_ending_to_the_supervisor() -> None:
+    """Ignore what a terminal sends to all its processes: Ctrl-C, and its own end.
+
+    The supervisor gets the same signals and ends its children in order.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class Parent:
+    """The process that started this one, which is the supervisor for every child of a run."""
+
+    def __init__(self, pid: int | None = None) -> None:
+        """``pid``: of the parent, as it said itself; None for the process that is the parent now.
+
+        A child should be told: the parent may have died before the child came to ask.
+        """
+        self._pid = os.getppid() if pid is None else pid
+
+    def is_gone(self) -> bool:
+        """Whether it has died. One that is merely stopped has not: the system gives its children no new parent."""
+        return os.getppid() != self._pid
+
+
+def add_parent_option(parser: argparse.ArgumentParser) -> None:
+    """Take the pid that ``Parent`` wants from the command line, as ``parent_pid``."""
+    parser.add_argument("--parent-pid", type=int, help="end when the parent is no longer this process")
 
 
 def pin(cores: Sequence[int], place: int) -> None:

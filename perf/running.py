@@ -222,9 +222,12 @@ class System:
 
     def last_words(self) -> str:
         """The end of what it printed."""
+        return " | ".join(self.output().strip().splitlines()[-3:]) or "it said nothing"
+
+    def output(self) -> str:
+        """All that it printed."""
         path = self._place / "output"
-        lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-        return " | ".join(lines[-3:]) or "it said nothing"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def processes(self) -> dict[str, psutil.Process]:
         """Every process of the run by name, the supervisor first."""

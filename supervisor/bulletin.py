@@ -12,12 +12,15 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.log import error_count, get_logger
 from arbshard.model.notes import RunState, SupervisorNote, VenueNote
+from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.shm.pages import PageWriter
 from supervisor.processes.tree import Tree
 
 COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages", "bad_orders")
-HISTOGRAMS = ("loop_gap",)
+HISTOGRAMS = ("loop_gap", "loop_cpu")
+"""Of each turn of the heart: by how much its timer came too late, and what the loop used of a CPU since the last."""
 _NOTE_S = 0.25
+_NOTE_AGAIN_NS = 5_000_000_000
 _ALERTS_KEPT = 5
 
 
@@ -56,9 +59,16 @@ class Bulletin:
             self._noted_ns = now_ns
         return is_due
 
-    def late(self, late_ns: int) -> None:
-        """By how much its timer came too late."""
+    def put_off(self, now_ns: int) -> None:
+        """The note that was due could not be written: it is due again after a pause."""
+        self._noted_ns = now_ns + _NOTE_AGAIN_NS
+
+    def turned(self, late_ns: int, cpu_ns: int) -> None:
+        """A turn of the heart came ``late_ns`` too late; the loop used ``cpu_ns`` of a CPU for all it did in it."""
         self._page.record(self._page.histogram("loop_gap"), late_ns)
+        self._page.record(self._page.histogram("loop_cpu"), cpu_ns)
+        if late_ns > SUPERVISOR_SILENT_NS:
+            self.alert(f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile")
 
     def write(self, tree: Tree, report: Callable[[], Sequence[VenueNote]]) -> None:
         """Write the note. ``report``: what the venues' feeds say now; once all has ended, their last word stays."""

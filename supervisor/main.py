@@ -12,6 +12,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, UsageError
 from arbshard.execution.live.keys import KEY_VARIABLES, Keys, load_keys
+from arbshard.last_words import settle_streams
 from arbshard.ledger.file import Opening, check_opening
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
@@ -77,11 +78,12 @@ def _supervise(config: Config, options: Options, programs: Programs) -> Summary 
             state.release()
     finally:
         run_dir.release()
+        settle_streams()
 
 
 def _open_log(state_dir: Path, level: str, *, console: bool) -> None:
     try:
-        setup("supervisor", state_dir / "logs", level, console=console)
+        setup("supervisor", state_dir / "logs", level, console=console, must_write=True)
     except OSError as error:
         raise RunDirError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
 
@@ -127,7 +129,7 @@ async def _run(one: Run, options: Options) -> Summary | None:
         )
 
     async def last_look() -> None:
-        status = collector.collect()
+        status = _last_status(collector)
         if status is not None:
             failure = str(one.failure) if one.failure is not None else ""
             alive = seen[0] if seen else None
@@ -140,7 +142,7 @@ async def _run(one: Run, options: Options) -> Summary | None:
         await one.start()
         started = True
         await one.serve(options.duration_s, progress)
-        progress()
+        await one.report(progress)
         if options.keep_positions:
             one.keep_positions()
         await one.drain()
@@ -158,8 +160,20 @@ async def _run(one: Run, options: Options) -> Summary | None:
     return summaries[0] if summaries else None
 
 
+def _last_status(collector: Collector) -> Status | None:
+    """None when it cannot be read: all has ended in order, and only the summary is missing."""
+    try:
+        return collector.collect()
+    except Exception as error:  # noqa: BLE001 - see above
+        get_logger().error("the last status cannot be read", exc_info=error)
+        return None
+
+
 def _report(summary: Summary, options: Options) -> int:
-    terminal().print(render_summary(summary))
+    try:
+        terminal().print(render_summary(summary))
+    except OSError as error:  # the terminal was closed, which is why the run ends
+        get_logger().warning("the summary cannot be shown", error=str(error))
     if options.summary is not None:
         options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
     return 0 if summary.ok else 1

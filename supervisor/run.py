@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import msgspec
 from arbshard.clock import SystemClock
 from arbshard.config import Config, without_secrets
 from arbshard.data.listings import find_universe
-from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError
+from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError, VenueUnavailable
 from arbshard.execution.live.keys import Keys, hand_over
 from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
@@ -25,6 +26,7 @@ from arbshard.shm.pages import PageReader
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
+from supervisor.aside import aside, from_thread
 from supervisor.bulletin import Bulletin
 from supervisor.control import ControlDesk
 from supervisor.exchanges import with_exchanges
@@ -37,11 +39,19 @@ from supervisor.processes.spares import Spares
 from supervisor.processes.staff import Staff
 from supervisor.processes.tree import Tree
 from supervisor.processes.watchdog import Watchdog
+from supervisor.retry import Retried
 from supervisor.rundir import RunDir, write_whole
 from supervisor.shards.desk import ShardDesk, Surroundings, slots_for
 
 _TICK_S = 0.02
+_PROGRESS_S = 5.0
+_FIND_S = 120.0
+"""How long venues may take at the start to say what they list, and live what they know of our accounts."""
 _SLOT_BYTES = 8192
+
+
+class Defect(RunFailed):
+    """A mistake of ours, of which the run is to be ended in order."""
 
 
 class Run:
@@ -70,8 +80,9 @@ class Run:
         handed_over = (lambda: hand_over(keys)) if keys else None
         self._staff = Staff(programs, self.files, state_dir, opening, handed_over)
         self._ledger = LedgerAlerts(self.files, state_dir, config, self.alert)
-        spares = Spares(config.run, self._staff.spare(), self._staff.logs, self.alert, handed_over)
-        self._tree = Tree(config.run, self._clock, self.alert, self._children_changed, spares)
+        spares = Spares(config.run, self._staff.spare(), self.alert, handed_over)
+        self._children_noted = Retried("the list of children", self._note_children, self.alert)
+        self._tree = Tree(config.run, self._clock, self.alert, self._children_noted.want, spares)
         self._watchdog = Watchdog(self._tree, config.run, self._why_fenced)
         self._closers: list[Callable[[], object]] = [self._bulletin.close]
         self._markets: Markets | None = None
@@ -102,17 +113,13 @@ class Run:
 
     async def start(self) -> None:
         """Bring everything up. Raises ``UsageError`` or another ``ArbshardError``; ``end`` must follow."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.request_stop)
+        self._obey_signals()
         pin(self.config.run.pin_cores, 0)
         self._tasks.append(asyncio.create_task(self._beat(), name="heart"))
         if self.config.data == "sim":
             await self._start_exchanges()
-        universe = await find_universe(self.config, shards=self.config.run.shards)
+        universe = await self._find_universe()
         self._bulletin.pairs = len(universe.pairs)
-        if self.config.mode == "live":
-            await require_fit(self.config, universe, self._keys, self.alert)
         write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
         write_whole(self.files.universe, msgspec.json.encode(universe))
         books = BooksWriter.create(
@@ -145,11 +152,11 @@ class Run:
             await self._tree.until_up(worker)
         self._find_unattended(universe)
         self._open_shards(universe, books, self._markets)
+        keep_what_is_there()  # before anybody trades: it takes tens of milliseconds
         books.set_phase(Phase.RUNNING)
         self._bulletin.state = "running"
         if self._table:
             self._tree.start(self._staff.viewer())
-        keep_what_is_there()
         get_logger().info(
             "running",
             name=self.config.name,
@@ -160,28 +167,69 @@ class Run:
             state_dir=str(self._state_dir),
         )
 
+    async def _find_universe(self) -> Universe:
+        """What can be traded; live, only if everything is fit for it. Raises ``ArbshardError``."""
+        alert = from_thread(self.alert)
+
+        async def find() -> Universe:
+            universe = await find_universe(self.config, shards=self.config.run.shards)
+            if self.config.mode == "live":
+                await require_fit(self.config, universe, self._keys, alert)
+            return universe
+
+        try:
+            return await aside(find, _FIND_S)
+        except TimeoutError as error:
+            raise VenueUnavailable(f"the venues did not answer within {_FIND_S:g} s") from error
+
+    def _obey_signals(self) -> None:
+        """End in order by Ctrl-C, by SIGTERM, and when the terminal is closed."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, self.request_stop)
+
     async def serve(self, duration_s: float | None, progress: Callable[[], None]) -> None:
-        """Run until told to stop, for ``duration_s`` at most. ``progress`` is called every few seconds."""
+        """Run until told to stop, for ``duration_s`` at most, or until the run cannot go on (``failure``).
+
+        ``progress`` is called every few seconds, in a thread.
+        """
+        reports: set[asyncio.Task[None]] = set()
+        try:
+            await self._serve(duration_s, progress, reports)
+        except Exception as error:  # noqa: BLE001 - open positions are worth more than a traceback: it is drained
+            self._fail(error)
+        finally:
+            await asyncio.gather(*reports, return_exceptions=True)
+
+    async def _serve(
+        self, duration_s: float | None, progress: Callable[[], None], reports: set[asyncio.Task[None]]
+    ) -> None:
         end_s = asyncio.get_running_loop().time() + duration_s if duration_s is not None else None
         told_s = asyncio.get_running_loop().time()
         while not self._stop.is_set():
             now_s = asyncio.get_running_loop().time()
             if end_s is not None and now_s >= end_s:
                 return
-            try:
-                self._look_after_children()
-                if self._markets is not None:
-                    self._markets.check()
-                if self._shards is not None:
-                    self._shards.step(self._clock.monotonic_ns())
-            except RunFailed as error:
-                self.failure = error
-                get_logger().error("cannot go on", why=str(error))
-                return
-            if now_s - told_s >= 5:
+            self._look_after_children()
+            if self._markets is not None:
+                self._markets.check()
+            if self._shards is not None:
+                self._shards.step(self._clock.monotonic_ns())
+            if now_s - told_s >= _PROGRESS_S and not reports:
                 told_s = now_s
-                progress()
+                report = asyncio.create_task(self.report(progress))
+                reports.add(report)
+                report.add_done_callback(reports.discard)
             await self._tree.until_next(_TICK_S)
+
+    @staticmethod
+    async def report(progress: Callable[[], None]) -> None:
+        """Call ``progress`` in a thread: it decodes every book, and no beat and no frame may wait for that."""
+        try:
+            await asyncio.to_thread(progress)
+        except Exception as error:  # noqa: BLE001 - a report that fails must not end a run
+            get_logger().error("the progress cannot be told", exc_info=error)
 
     async def drain(self) -> None:
         """No new entries; close the positions, or keep them if told to; wait for the workers to end."""
@@ -204,9 +252,11 @@ class Run:
             try:
                 self._look_after_children()
             except RunFailed as error:
-                self.failure = self.failure or error
-                get_logger().error("cannot drain", why=str(error))
+                self._fail(error)
                 return
+            except Exception as error:  # noqa: BLE001 - the workers drain by themselves; a time-out is set
+                if not isinstance(self.failure, Defect):  # the same one comes again and again
+                    self._fail(error)
             if self._clock.monotonic_ns() > deadline_ns:
                 self.alert(f"positions not all closed within {self.config.run.stop_timeout_s:g} s")
                 return
@@ -252,9 +302,19 @@ class Run:
             )
             self.alert(str(self.failure))
 
+    def _fail(self, error: Exception) -> None:
+        """Note why the run cannot go on; the first reason counts."""
+        if isinstance(error, RunFailed):
+            get_logger().error("cannot go on", why=str(error))
+        else:
+            get_logger().error("cannot go on: a defect in the supervisor", exc_info=error)
+            error = Defect(f"a defect in the supervisor: {error!r}")
+        self.failure = self.failure or error
+
     def _look_after_children(self) -> None:
         self._watchdog.look(self._clock.monotonic_ns())
         self._tree.watch()
+        self._children_noted.look(self._clock.monotonic_ns())
 
     async def _start_exchanges(self) -> None:
         sim = self._staff.sim(lambda: self._sim)
@@ -309,7 +369,7 @@ class Run:
         self.request_stop(keep_positions=order.keep_positions)
         return control.Done("stopping")
 
-    def _children_changed(self) -> None:
+    def _note_children(self) -> None:
         self._run_dir.note_children(self._tree.pids)
 
     def _risk_note(self) -> RiskNote:
@@ -337,19 +397,26 @@ class Run:
             self.alert(f"open positions of pairs this run does not trade: {', '.join(unattended)}")
 
     async def _beat(self) -> None:
-        """The heart: children that miss it for a second end themselves."""
+        """The heart: children that miss it for a second trade nothing until it beats again."""
         while True:
             now_ns = self._clock.monotonic_ns()
+            used_ns = time.thread_time_ns()
             if self._books is not None:
                 self._books.beat(now_ns)
             if self._bus is not None:
                 self._bus.publish(b"beat", now_ns.to_bytes(8, "little"))
             if self._bulletin.beat(now_ns):
                 self._bulletin.bad_orders = self._control.bad if self._control is not None else 0
-                self._ledger.look()
-                self._write_note()
+                try:
+                    self._ledger.look()
+                    self._write_note()
+                except Exception as error:  # noqa: BLE001 - without a heart nobody trades, without a note all do
+                    self._bulletin.put_off(now_ns)
+                    get_logger().error("the supervisor's note cannot be written", exc_info=error)
             await asyncio.sleep(_TICK_S)
-            self._bulletin.late(self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9))
+            self._bulletin.turned(
+                self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9), time.thread_time_ns() - used_ns
+            )
 
     def _write_note(self) -> None:
         markets = self._markets

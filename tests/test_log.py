@@ -108,7 +108,18 @@ def test_set_up_twice_writes_once(setup, tmp_path):
 def test_directory_that_cannot_be_made(setup, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        setup("risk", tmp_path / "file" / "logs", "info")
+        setup("supervisor", tmp_path / "file" / "logs", "info", must_write=True)
+
+
+def test_a_child_goes_on_without_its_file(setup, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    before = logs.error_count()
+    setup("risk", tmp_path / "file" / "logs", "info")
+    logs.get_logger().info("fenced")
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert first["event"] == "the log cannot be written"
+    assert second["event"] == "fenced"
+    assert logs.error_count() == before + 1
 
 
 SECRET = "MARKUPSECRET-0123456789"

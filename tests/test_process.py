@@ -1,4 +1,4 @@
-"""Cores are shared out as the configuration says."""
+"""Cores are shared out as the configuration says; the death of a parent is seen, whenever it dies."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from arbshard.errors import ConfigError
-from arbshard.process import pin, private_files
+from arbshard.process import Parent, pin, private_files
 
 
 @pytest.fixture
@@ -96,3 +96,19 @@ def test_files_are_private_meanwhile(tmp_path):
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert modes == {"file": 0o600, "folder": 0o700, "after": 0o644}
+
+
+class TestParent:
+    def test_one_that_lives_is_not_gone(self):
+        assert not Parent().is_gone()
+        assert not Parent(os.getppid()).is_gone()
+
+    def test_one_that_is_not_the_parent_any_more_is_gone(self, monkeypatch):
+        parent = Parent()
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        assert parent.is_gone()
+
+    def test_one_that_died_before_it_was_looked_for_is_gone(self):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        assert Parent(gone.pid).is_gone()

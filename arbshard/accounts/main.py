@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -33,12 +32,12 @@ from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.keys import receive_keys
 from arbshard.execution.live.limits import WINDOWS
+from arbshard.last_words import end_with
 from arbshard.ledger.reader import LedgerReader
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
-from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.model.rundir import RunFiles
-from arbshard.process import keep_what_is_there
+from arbshard.process import Parent, add_parent_option, keep_what_is_there, leave_ending_to_the_supervisor
 from arbshard.shm.books import BooksReader
 from arbshard.shm.budget import Budget
 from arbshard.shm.pages import PageWriter
@@ -99,7 +98,8 @@ async def _work(arguments: argparse.Namespace) -> int:
         watches = _watches(cleanup, files, config, _tag(arguments.state_dir), markets, meter, clock)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop, 0)
         tasks = [asyncio.create_task(watch.run()) for watch in watches]
-        tasks.append(asyncio.create_task(_beat(books, markets, meter, clock, stop)))
+        parent = Parent(arguments.parent_pid)
+        tasks.append(asyncio.create_task(_beat(parent, markets, meter, clock, stop)))
         for task in tasks:
             task.add_done_callback(finished)
         meter.set("ready", 1)
@@ -171,18 +171,19 @@ def _tag(state_dir: Path) -> str:
 
 
 async def _beat(
-    books: BooksReader, markets: Markets, meter: Meter, clock: SystemClock, stop: Callable[[int], None]
+    parent: Parent, markets: Markets, meter: Meter, clock: SystemClock, stop: Callable[[int], None]
 ) -> None:
-    """Show that the loop is alive, see that the supervisor is, and whether pairs have come."""
-    parent = os.getppid()
+    """Show that the loop is alive, see that the supervisor is, and whether pairs have come.
+
+    A supervisor that is merely silent is no reason to stop: what the venues say of our orders is wanted all the more.
+    """
     while True:
         due_ns = clock.monotonic_ns() + int(_BEAT_S * 1e9)
         await asyncio.sleep(_BEAT_S)
         now_ns = clock.monotonic_ns()
         meter.beat(now_ns, max(now_ns - due_ns, 0))
         markets.follow()
-        silent = books.beat_ns != 0 and now_ns - books.beat_ns > SUPERVISOR_SILENT_NS
-        if silent or os.getppid() != parent:
+        if parent.is_gone():
             get_logger().error("the supervisor is dead")
             stop(4)
             return
@@ -193,13 +194,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m arbshard.accounts")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
+    add_parent_option(parser)
     given = parser.parse_args()
     use_money_context()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the supervisor decides
+    leave_ending_to_the_supervisor()
     try:
         return uvloop.run(_work(given))
     except (ArbshardError, OSError) as error:
-        # The supervisor shows the last line of stderr.
-        print(f"accounts: {error}", file=sys.stderr)
         get_logger().error("accounts ends", why=str(error))
-        return 2 if isinstance(error, UsageError) else 1
+        return end_with(2 if isinstance(error, UsageError) else 1, f"accounts: {error}")

@@ -24,4 +24,6 @@ class WorkerState(IntEnum):
 
 
 SUPERVISOR_SILENT_NS = 1_000_000_000
-"""A supervisor whose beat is older than this is dead: children stop trading and end."""
+"""A supervisor whose beat is older than this is silent: trading stops until it beats again. It need not be dead:
+whether it is, its children know from the pid of their parent.
+"""

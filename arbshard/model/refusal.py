@@ -74,5 +74,7 @@ class Refusal(IntEnum):
     """The kill switch is on: no entries until a person resumes."""
     PAIR_CLOSING = 606
     """A person has the pair closed; no entries until it is flat."""
+    SUPERVISOR_SILENT = 607
+    """The supervisor has shown no beat for a second: the books stand still, and nothing is entered on them."""
     DISK_SHORT = 608
     """The ledger's disk is nearly full: the room that is left is kept for exits."""

@@ -51,6 +51,8 @@ class RiskGuard:
         self._correlations: Mapping[tuple[str, str], float] = {}
         self.disk_short = ""
         """Why there is too little room for the ledger to enter anything; empty when there is enough."""
+        self.is_supervisor_silent = False
+        """Whether entries are refused because no beat of the supervisor is seen."""
         self._accounts = accounts or Reconciler({}, state, is_live=False, tolerance=ZERO, tag="")
 
     def set_symbol_limits(self, limits: SymbolRiskLimits) -> None:
@@ -96,7 +98,9 @@ class RiskGuard:
         self._bucket.take(count, moment.now_ns, self.limits.portfolio().orders_per_s_max)
 
     def check_halt(self, symbol: str) -> Objection | None:
-        """605, 606, 608."""
+        """605 to 608."""
+        if self.is_supervisor_silent:
+            return Objection(Refusal.SUPERVISOR_SILENT, "no beat of the supervisor: the books stand still")
         if self.disk_short:
             return Objection(Refusal.DISK_SHORT, self.disk_short)
         halt = self._state.standing.halt

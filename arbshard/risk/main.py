@@ -8,8 +8,6 @@ import argparse
 import contextlib
 import errno
 import os
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +19,7 @@ from arbshard import __version__
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, LedgerError, RunDirError, SharedMemoryError, UsageError
+from arbshard.last_words import end_with, say
 from arbshard.ledger.file import Opening
 from arbshard.ledger.provenance import digest_of
 from arbshard.ledger.record import LedgerRecord, not_the_same, read_record, require_same
@@ -30,7 +29,7 @@ from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
-from arbshard.process import keep_what_is_there
+from arbshard.process import Parent, add_parent_option, keep_what_is_there, leave_ending_to_the_supervisor
 from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
 from arbshard.risk.disk import DiskWatch
@@ -63,26 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--ledger", choices=LEDGERS, default="any")
+    add_parent_option(parser)
     given = parser.parse_args(arguments)
-    # Ctrl-C reaches every process of the terminal; when to stop is for the supervisor to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_ending_to_the_supervisor()
     use_money_context()
     try:
         files = RunFiles(given.run_dir)
         config = _read(files.config, Config)
         setup("risk", given.state_dir / "logs", config.run.log_level)
-        return _run(files, given.state_dir, config, given.ledger)
+        return _run(files, given.state_dir, config, given.ledger, Parent(given.parent_pid))
     except (ArbshardError, OSError) as error:
-        code = _code_of(error)
         get_logger().error("risk ends", error=str(error))
-        _say(f"risk: {error}")
-        return code
+        return end_with(_code_of(error), f"risk: {error}")
     except Exception:
         get_logger().exception("risk ends: a mistake in the program")
         raise
 
 
-def _run(files: RunFiles, state_dir: Path, config: Config, which: str) -> ExitCode:
+def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: Parent) -> ExitCode:
     universe = _read(files.universe, Universe)
     clock = SystemClock()
     with contextlib.ExitStack() as cleanup:
@@ -136,10 +133,10 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str) -> ExitCo
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
         gaps = GapWatch(books, universe, config.series, age_ns_max)
         service.on_universe = gaps.set_universe
-        code = uvloop.run(_serve(files, config, service, core, store, page, books, gaps, clock))
+        code = uvloop.run(_serve(files, config, service, core, store, page, parent, gaps, clock))
         if code is ExitCode.LEDGER:
             # The supervisor shows the last line of stderr.
-            _say(f"risk: {store.failure or 'the ledger failed; the log says why'}")
+            say(f"risk: {store.failure or 'the ledger failed; the log says why'}")
         else:
             store.close()
             page.set(page.counter("closed"), 1)
@@ -154,7 +151,7 @@ async def _serve(
     core: RiskCore,
     store: LedgerStore,
     page: PageWriter,
-    books: BooksReader,
+    parent: Parent,
     gaps: GapWatch,
     clock: SystemClock,
 ) -> ExitCode:
@@ -177,7 +174,7 @@ async def _serve(
             store,
             page,
             transport,
-            books,
+            parent.is_gone,
             feeds,
             gaps,
             note,
@@ -242,12 +239,6 @@ def _read(path: Path, shape: type[Shape]) -> Shape:
         raise RunDirError(f"{path}: cannot be read: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise RunDirError(f"{path}: {error}") from error
-
-
-def _say(line: str) -> None:
-    """Tell the supervisor, if stderr can be written: on a full disk the exit code must not depend on that."""
-    with contextlib.suppress(OSError):
-        print(line, file=sys.stderr)
 
 
 def _code_of(error: Exception) -> ExitCode:

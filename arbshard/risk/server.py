@@ -5,16 +5,14 @@ nobody watches the workers, and a risk process left over would hold the ledger a
 """
 
 import asyncio
-import os
 import signal
+from collections.abc import Callable
 from enum import IntEnum
-from typing import Protocol
 
 from arbshard.clock import Clock
 from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import error_count, get_logger
-from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feeds import FeedWatch
 from arbshard.risk.gaps import GapWatch
@@ -43,21 +41,6 @@ class ExitCode(IntEnum):
     ORPHANED = 4
 
 
-class Heart(Protocol):
-    """Where the supervisor's beat is read: ``shm.books.BooksReader``."""
-
-    @property
-    def beat_ns(self) -> int:
-        """Monotonic time of the newest beat; 0 before the first."""
-        ...
-
-
-def is_orphaned(beat_ns: int, now_ns: int, parent: int, parent_at_start: int) -> bool:
-    """Whether the supervisor has died or hangs."""
-    silent = beat_ns != 0 and now_ns - beat_ns > SUPERVISOR_SILENT_NS
-    return silent or parent != parent_at_start
-
-
 class RiskServer:
     """Runs until there is a reason to end."""
 
@@ -68,7 +51,7 @@ class RiskServer:
         store: LedgerStore,
         page: PageWriter,
         transport: ReplyServer,
-        supervisor: Heart,
+        is_orphan: Callable[[], bool],
         feeds: FeedWatch,
         gaps: GapWatch,
         note: NoteWriter,
@@ -77,12 +60,13 @@ class RiskServer:
         stuck_after_ms: float,
         clock: Clock,
     ) -> None:
+        """``is_orphan``: whether the supervisor has died."""
         self._service = service
         self._state = state
         self._store = store
         self._page = page
         self._transport = transport
-        self._supervisor = supervisor
+        self._is_orphan = is_orphan
         self._feeds = feeds
         self._gaps = gaps
         self._note = note
@@ -91,7 +75,6 @@ class RiskServer:
         self._tick_s = min(_TICK_S, stuck_after_ms / 1000 / _LOOKS)
         self._clock = clock
         self._kept_ns = 0
-        self._parent = os.getppid()
         self._noted_ns = 0
         self._seen_batches = 0
         self._failure: Exception | None = None
@@ -125,7 +108,7 @@ class RiskServer:
             except TimeoutError:
                 now_ns = self._clock.monotonic_ns()
             self._tick(now_ns, due_ns)
-            if is_orphaned(self._supervisor.beat_ns, now_ns, os.getppid(), self._parent):
+            if self._is_orphan():
                 get_logger().error("the supervisor is gone")
                 return ExitCode.ORPHANED
         if self._failure is None:

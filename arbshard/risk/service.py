@@ -18,10 +18,11 @@ from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger
 from arbshard.model.intent import Intent
 from arbshard.model.refusal import Refusal
+from arbshard.model.silence import SilenceWatch
 from arbshard.model.universe import Universe
 from arbshard.risk.audit import find_any_break, find_break, touched
 from arbshard.risk.core import RiskCore
-from arbshard.risk.telling import tell
+from arbshard.risk.telling import tell, tell_of_silence
 from arbshard.shm.pages import PageWriter
 from arbshard.wire.messages import (
     CommandReply,
@@ -42,12 +43,17 @@ from arbshard.wire.messages import (
 _AUDIT_EVERY_NS = 10_000_000_000
 
 
-class PhaseSource(Protocol):
-    """Where the run's phase is read: ``shm.books.BooksReader``."""
+class FeedHeader(Protocol):
+    """What the supervisor says in the header of the feed: ``shm.books.BooksReader``."""
 
     @property
     def phase(self) -> int:
         """See ``model.phase``."""
+        ...
+
+    @property
+    def beat_ns(self) -> int:
+        """Monotonic time of the supervisor's newest beat; 0 before the first."""
         ...
 
 
@@ -72,7 +78,7 @@ class RiskService:
         core: RiskCore,
         store: LedgerStore,
         page: PageWriter,
-        feed: PhaseSource,
+        feed: FeedHeader,
         clock: Clock,
         universes: UniverseSource | None = None,
     ) -> None:
@@ -87,6 +93,7 @@ class RiskService:
         self._store = store
         self._page = page
         self._feed = feed
+        self._silence = SilenceWatch()
         self._clock = clock
         self._handle = page.histogram("handle")
         self._commit = page.histogram("commit")
@@ -114,6 +121,7 @@ class RiskService:
         """The replies to ``payloads``, in their order. Raises ``LedgerError``; then nothing has happened."""
         self._follow_universe()
         began_ns = self._clock.monotonic_ns()
+        self._look_for_silence(began_ns)
         now_ms = self._clock.wall_ms()
         phase = self._feed.phase
         events: list[Event] = []
@@ -170,12 +178,21 @@ class RiskService:
         if correlations is not None:
             self._core.guard.set_correlations(correlations)
         now_ms, now_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
+        self._look_for_silence(now_ns)
         self._keep(self._core.tick(now_ms, now_ns, feeds_silent=feeds_silent))
         if now_ns - self._audited_ns >= _AUDIT_EVERY_NS:
             self._audit_all(now_ns)
         day = self._core.days.day_at(now_ms).number
         self.is_changed = self.is_changed or day != self._day
         self._day = day
+
+    def _look_for_silence(self, now_ns: int) -> None:
+        """Entries are refused while the supervisor shows no beat."""
+        guard = self._core.guard
+        was_silent = guard.is_supervisor_silent
+        guard.is_supervisor_silent = self._silence.look(self._feed.beat_ns, now_ns)
+        if guard.is_supervisor_silent is not was_silent:
+            tell_of_silence(self._silence)
 
     def _follow_universe(self) -> None:
         """Before anything is decided: who owns which pair."""

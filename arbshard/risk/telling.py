@@ -18,6 +18,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.log import get_logger
 from arbshard.model.money import plain
+from arbshard.model.silence import SilenceWatch
 
 
 def tell(event: Event) -> None:
@@ -41,6 +42,14 @@ def tell(event: Event) -> None:
             _tell_of_accounts(event)
         case _:
             pass
+
+
+def tell_of_silence(silence: SilenceWatch) -> None:
+    """Log that the supervisor has become silent, or that it is back."""
+    if silence.is_silent:
+        get_logger().warning("the supervisor is silent: no entries", silent_ms=silence.silent_ns // 1_000_000)
+    else:
+        get_logger().warning("the supervisor beats again", silent_ms=silence.silent_ns // 1_000_000)
 
 
 def _tell_of_accounts(event: ReconciliationEvent) -> None:

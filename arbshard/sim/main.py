@@ -5,8 +5,8 @@ Says where it listens in the ready file, once all ports are open: ``{"pid", "upb
 the accounts' books (``guard``). With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
 ``ca_file``: the certificate that clients are to trust, made at each start, beside the ready file (in a temporary
 folder where there is none). ``--accounts-file`` keeps the accounts for the next start (``keeping``).
-Exit codes: 0 after SIGTERM, SIGINT or the end of the parent, 1 when something broke, 2 when settings are wrong or a
-port is taken.
+Exit codes: 0 after SIGTERM, SIGINT, SIGHUP or the end of the parent, 1 when something broke, 2 when settings are
+wrong or a port is taken.
 """
 
 import argparse
@@ -26,6 +26,8 @@ import uvloop
 from arbshard.clock import SystemClock
 from arbshard.config import SimConfig
 from arbshard.errors import ConfigError, RunFailed, UsageError
+from arbshard.last_words import end_with, say
+from arbshard.process import Parent, add_parent_option
 from arbshard.secret import Secret, encode_revealed
 from arbshard.sim.exchanges import Exchanges
 from arbshard.sim.tls import server_context
@@ -42,22 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", default="{}", help="the [sim] table as JSON; -: from standard input")
     parser.add_argument("--ready-file", type=Path, help="where to write pid and addresses, as JSON")
     parser.add_argument("--accounts-file", type=Path, help="keep the accounts here, and go on with them")
-    parser.add_argument("--parent-pid", type=int, help="stop when the parent is no longer this process")
+    add_parent_option(parser)
     options = parser.parse_args(arguments)
     try:
         config = _settings(Secret(sys.stdin.read() if options.settings == "-" else options.settings))
         uvloop.run(_run(config, options.ready_file, options.parent_pid, options.accounts_file))
     except UsageError as error:
-        _say(str(error))
-        return 2
+        return end_with(2, str(error))
     except RunFailed as error:
-        _say(str(error))
-        return 1
+        return end_with(1, str(error))
     return 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _settings(text: Secret) -> SimConfig:
@@ -74,7 +70,7 @@ async def _run(
     config: SimConfig, ready_file: Path | None, parent_pid: int | None, accounts_file: Path | None
 ) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     clock = SystemClock()
     exchanges = Exchanges(config, clock, accounts_file=accounts_file)
@@ -85,42 +81,43 @@ async def _run(
             ca_file = _ca_file(ready_file, folders)
             context = _tls(config.host, clock.wall_ms() // 1000, ca_file)
         await exchanges.start(context)
-        await _serve(exchanges, config, stop, parent_pid, ready_file, ca_file)
+        parent = Parent(parent_pid) if parent_pid is not None else None  # by hand it runs for itself
+        await _serve(exchanges, config, stop, parent, ready_file, ca_file)
 
 
 async def _serve(
     exchanges: Exchanges,
     config: SimConfig,
     stop: asyncio.Event,
-    parent_pid: int | None,
+    parent: Parent | None,
     ready_file: Path | None,
     ca_file: Path | None,
 ) -> None:
     """Say that the exchanges are started, wait for the end, stop them."""
-    _say(
+    say(
         f"simulated exchanges (no real market): upbit {exchanges.upbit_at}, binance {exchanges.binance_at}; "
         f"{config.coins} coins, regime {config.regime}, seed {config.seed}"
     )
     if ca_file is not None:
-        _say(f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}")
+        say(f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}")
     try:
         if ready_file is not None:
             _write_ready(ready_file, exchanges, ca_file)
-        await _tend(exchanges, stop, parent_pid)
+        await _tend(exchanges, stop, parent)
     finally:
         try:
             await exchanges.stop()
         finally:
-            _say(f"simulated exchanges stopped: {exchanges.counters.line()}")
+            say(f"simulated exchanges stopped: {exchanges.counters.line()}")
 
 
-async def _tend(exchanges: Exchanges, stop: asyncio.Event, parent_pid: int | None) -> None:
+async def _tend(exchanges: Exchanges, stop: asyncio.Event, parent: Parent | None) -> None:
     """Until told to stop, orphaned, or the clockwork broke (``Exchanges.stop`` says how)."""
     assert exchanges.clockwork is not None
     exchanges.clockwork.add_done_callback(lambda _: stop.set())
     while not stop.is_set():
         exchanges.on_time()
-        if parent_pid is not None and os.getppid() != parent_pid:
+        if parent is not None and parent.is_gone():
             return
         try:
             async with asyncio.timeout(_TICK_S):

@@ -1,7 +1,6 @@
 """Children of a virtual supervisor: the real ``supervisor.processes`` starts, watches and restarts them."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from arbshard.log import get_logger
@@ -45,7 +44,7 @@ class VirtualChild(Child):
         shard: int | None = None,
     ) -> None:
         """``boot_s``: how long the next incarnation takes to come to its first line."""
-        super().__init__(name, lambda _: (), Path(), pulse=pulse, shard=shard)
+        super().__init__(name, lambda _: (), pulse=pulse, shard=shard)
         self._loop = loop
         self._make = make
         self._boot_s = boot_s
@@ -57,9 +56,10 @@ class VirtualChild(Child):
 
     def start(self) -> None:
         """See ``Child``."""
+        process = self._loop.new_process(f"{self.name}.{self.epoch + 1}")
         self._begin()
         self._code = None
-        self.process = self._loop.new_process(f"{self.name}.{self.epoch}")
+        self.process = process
         self.program = self._make(self.process, self.epoch)
         delay_ns = int(self._boot_s() * 1e9)
         self._loop.deliver(

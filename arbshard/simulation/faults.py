@@ -276,7 +276,7 @@ class Faults:
         supervisor = self._supervisor()
         if supervisor is None or not supervisor.process.alive or supervisor.process.stopped:
             return ""
-        seconds = self._random.choice((0.3, 0.3, 2.0)) * self._random.uniform(0.5, 1.5)
+        seconds = self._random.choice((0.3, 2.0, 8.0)) * self._random.uniform(0.5, 1.5)
         return self._pause_supervisor(supervisor, seconds)
 
     def _pause_supervisor(self, supervisor: VirtualSupervisor, seconds: float) -> str:
@@ -367,6 +367,18 @@ class Faults:
         return self._for(
             self._random.uniform(0.5, 15.0), lambda: set_full(True), lambda: set_full(False), "disk"
         )
+
+    def _no_room(self) -> str:
+        """The machine starts no process for a while, and just then one is needed."""
+        loop = self._loop
+
+        def set_full(is_full: bool) -> None:
+            loop.has_no_room = is_full
+
+        seconds = self._random.choice((1.0, 10.0, 40.0)) * self._random.uniform(0.5, 1.5)
+        said = self._for(seconds, lambda: set_full(True), lambda: set_full(False), "processes")
+        victim = self._a_worker() if self._random.random() < 0.7 else self._child("risk")
+        return f"{said} {self._kill(victim)}"
 
     def _command(self) -> str:
         return self._say(self._random)

@@ -7,6 +7,8 @@ any effect; and it can be stopped and continued, as by SIGSTOP and SIGCONT. Used
 """
 
 import asyncio
+import errno
+import os
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -46,7 +48,9 @@ class VirtualProcess:
         self.alive = True
         self.stopped = False
         self.stopped_ns = 0
-        """Since when, if it is."""
+        """Since when, if it is; otherwise since when it was the last time."""
+        self.continued_ns = 0
+        """When it was last continued."""
         self.parked: list[_Event] = []
         """What came up while it was stopped."""
         self.tasks: dict[asyncio.Task[Any], None] = {}
@@ -107,6 +111,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def __init__(self) -> None:
         self.now_ns = START_NS
         self.events_run = 0
+        self.has_no_room = False
+        """Whether the machine starts no process at the moment."""
         self.defects: list[str] = []
         """What callbacks raised, and what asyncio found wrong."""
         self._ready: deque[_Event] = deque()
@@ -130,7 +136,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     # processes
 
     def new_process(self, name: str) -> VirtualProcess:
-        """A process that does nothing yet."""
+        """A process that does nothing yet. Raises ``OSError`` while the machine has no room for one."""
+        if self.has_no_room:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._pids += 1
         process = VirtualProcess(name, self._pids)
         self._processes[process] = None
@@ -156,6 +164,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Let what came up meanwhile run now, in its order."""
         if process.alive and process.stopped:
             process.stopped = False
+            process.continued_ns = self.now_ns
             self._ready.extend(process.parked)
             process.parked.clear()
 

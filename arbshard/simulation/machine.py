@@ -87,6 +87,7 @@ class Simulation:
         self.health = Health(self.world, self.faults)
         self.supervisor: VirtualSupervisor | None = None
         self.oracle.owners = self._owners
+        self.oracle.silent_ns = lambda: self.supervisor.silent_ns if self.supervisor is not None else 0
         self._root = Path()
         self._starts = 0
         self._given_up_s = 0.0
@@ -166,6 +167,8 @@ class Simulation:
             name = f"run-{self._starts}"
             run_dir = self._root / name
             run_dir.mkdir()
+            while self._loop.has_no_room:  # noqa: ASYNC110 - a person who tries again
+                await asyncio.sleep(_RESTART_S)
             process = self._loop.new_process(name)
             supervisor = self.supervisor = VirtualSupervisor(self.world, process, run_dir, name)
             self.trace.note("start", name)

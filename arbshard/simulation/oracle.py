@@ -30,6 +30,7 @@ from arbshard.model.intent import Intent
 from arbshard.model.market import Leg
 from arbshard.model.money import ZERO, plain
 from arbshard.model.order import OrderResult
+from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.model.universe import Universe
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.snapshot import PortfolioCodec
@@ -45,6 +46,8 @@ _WHATEVER_THE_BOOKS = ("manual", "kill_switch", "shutdown")
 """Exits that go out on an old book: the order's limit protects the price, and staying is the greater risk."""
 _APPROVED = b"Approved"
 _ENDED_KEPT = 4_000
+_NOTICED_NS = 400_000_000
+"""Beats and timers of the virtual processes are this far apart at most: a silence may be noticed so late."""
 
 
 class _Recent(set[str]):
@@ -97,6 +100,9 @@ class Oracle:
         self.on_violation: Callable[[], None] = lambda: None
         self.owners: Callable[[str], list[int]] = lambda _: []
         """Shards whose newest worker takes a base for its own."""
+        self.silent_ns: Callable[[], int] = lambda: 0
+        """For how long the supervisor has been stopped."""
+        self._silence_ns = SUPERVISOR_SILENT_NS + _NOTICED_NS
         self.traded_ns = 0
         """When risk last decided on an intent (monotonic)."""
 
@@ -116,6 +122,12 @@ class Oracle:
             else f"entry {trade.direction}"
         )
         self._trace.note("decided", f"{shard}.{epoch} {trade.pair.base} {what}")
+        silent_ns = self.silent_ns()
+        if silent_ns > self._silence_ns:
+            self.differs(
+                f"silence: shard {shard}.{epoch} decided on {trade.pair.base} {what} "
+                f"though the supervisor is silent for {silent_ns / 1e9:.1f} s"
+            )
         for other in self.owners(trade.pair.base):
             if other != shard:
                 self.differs(f"owners: shards {shard} and {other} both trade {trade.pair.base}")

@@ -27,6 +27,7 @@ PER_HOUR: Mapping[str, float] = {
     "restart": 0.3,
     "clock_jump": 1.5,
     "disk_full": 0.25,
+    "no_room": 0.25,
     "command": 6.0,
     "move": 6.0,
     "symbols": 2.0,

@@ -15,7 +15,7 @@ from arbshard.risk.core import Decision, RiskCore
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
 from arbshard.risk.gaps import GapWatch
 from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.server import ExitCode, is_orphaned
+from arbshard.risk.server import ExitCode
 from arbshard.risk.service import RiskService
 from arbshard.risk.snapshot import PortfolioCodec
 from arbshard.risk.workers import WorkerWatch
@@ -217,7 +217,7 @@ class VirtualRisk:
         except LedgerError as error:
             self._ledger_failed(error)
             return
-        if is_orphaned(self._books.beat_ns, now_ns, 0, 0):
+        if self._around.is_orphan():
             self._stop(ExitCode.ORPHANED)
 
     def _core_state(self) -> PortfolioState:

@@ -11,6 +11,7 @@ import msgspec
 from arbshard.errors import RunFailed
 from arbshard.model.phase import Phase, WorkerState
 from arbshard.model.rundir import RunFiles
+from arbshard.model.silence import SETTLED_NS
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
@@ -96,7 +97,7 @@ class VirtualSupervisor:
         ]
         around = Surroundings(
             world.loop, world.clock, files, world.config, world.port, bells, world.oracle,
-            world.timing.worker_timer_s,
+            world.timing.worker_timer_s, self.process,
         )  # fmt: skip
         self._tree = tree = Tree(world.config.run, world.clock, self._alert, lambda: None)
         watchdog = Watchdog(tree, world.config.run, lambda _: "")
@@ -193,6 +194,14 @@ class VirtualSupervisor:
 
     def _changed(self, universe: Universe) -> None:
         self._world.trace.note("universe", f"{universe.serial} {universe.shards} leaving {universe.leaving}")
+
+    @property
+    def silent_ns(self) -> int:
+        """For how long this process has been stopped, or was until a moment ago; otherwise 0."""
+        process, now_ns = self.process, self._world.clock.monotonic_ns()
+        if process.stopped:
+            return now_ns - process.stopped_ns
+        return process.continued_ns - process.stopped_ns if now_ns - process.continued_ns < SETTLED_NS else 0
 
     @property
     def universe(self) -> Universe:

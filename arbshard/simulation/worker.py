@@ -63,6 +63,11 @@ class Surroundings(NamedTuple):
     bells: Bells
     watch: TradeWatch
     timer_s: float
+    supervisor: VirtualProcess
+
+    def is_orphan(self) -> bool:
+        """Whether the supervisor has died."""
+        return not self.supervisor.alive
 
 
 class WatchedMeter(Meter):
@@ -173,7 +178,7 @@ class VirtualWorker:
                 )
                 loop = ShardLoop(
                     books, waiter, feed, engine, desk, orders, meter, clock, self._stop,
-                    config.run.spin_us, membership, around.timer_s,
+                    around.is_orphan, config.run.spin_us, membership, around.timer_s,
                 )  # fmt: skip
                 try:
                     hello = asyncio.ensure_future(

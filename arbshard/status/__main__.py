@@ -6,8 +6,19 @@ A process of its own, so that drawing costs the hot path nothing. It ends when t
 import argparse
 from pathlib import Path
 
+from arbshard.last_words import end_with
 from arbshard.status.watch import watch
 
-parser = argparse.ArgumentParser(prog="python -m arbshard.status")
-parser.add_argument("--run-dir", type=Path, required=True)
-raise SystemExit(watch(parser.parse_args().run_dir))
+
+def main() -> int:
+    """Draw; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m arbshard.status")
+    parser.add_argument("--run-dir", type=Path, required=True)
+    given = parser.parse_args()
+    try:
+        return watch(given.run_dir)
+    except OSError as error:
+        return end_with(1, f"the terminal cannot be written: {error.strerror}")
+
+
+raise SystemExit(main())

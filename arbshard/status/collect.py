@@ -48,6 +48,7 @@ class Collector:
                 beat_ns, errors, messages, bad_orders = (
                     page.value(n) for n in ("beat_ns", "errors", "messages", "bad_orders")
                 )
+                late, cpu = page.histogram("loop_gap"), page.histogram("loop_cpu")
         except SharedMemoryError:
             return None
         if not raw:
@@ -91,11 +92,18 @@ class Collector:
             for venue in note.venues
         )
         accounts = accounts_of(risk_note, self._clock.wall_ms())
-        is_dead = note.state != "ended" and now_ns - beat_ns > SUPERVISOR_SILENT_NS
+        silent_ns = now_ns - beat_ns if note.state != "ended" else 0
+        is_silent = silent_ns > SUPERVISOR_SILENT_NS
+        is_dead = is_silent and not _lives(note.pid)
         as_of = (
             "" if _is_current(children.get("risk"), risk_counters, is_dead=is_dead) else _iso(risk_note.at_ms)
         )
         problems = (
+            *(
+                [f"the supervisor is silent for {silent_ns / 1e9:.0f} s: trading is stopped"]
+                if is_silent
+                else ()
+            ),
             *problems_of_shards(shards, universe),
             *_problems(unattended, venues, risk),
             *([f"portfolio, balances and positions are as of {as_of}"] if as_of else []),
@@ -140,6 +148,8 @@ class Collector:
             unknown=risk_note.unknown,
             spares=note.spares,
             spares_wanted=note.spares_wanted,
+            loop_late_ms=round(late.max_ns / 1e6, 1),
+            loop_cpu_ms=round(cpu.max_ns / 1e6, 1),
             as_of=as_of,
             ledger=self._ledger(note, risk_counters),
         )
@@ -336,11 +346,19 @@ def _latency(histogram: Histogram) -> Latency:
     return Latency(p50, p90, p99, p999, round(histogram.max_ns / 1000, 1), histogram.count)
 
 
+def _lives(pid: int) -> bool:
+    """Whether there is such a process, stopped or not; one that has ended and was not yet buried does not count."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _memory_mb(pids: list[int]) -> float:
     total = 0
     for pid in pids:
         try:
             total += psutil.Process(pid).memory_info().rss if pid else 0
-        except psutil.NoSuchProcess:
-            continue  # ended between the note and now
+        except (psutil.Error, OSError):
+            continue  # it ended between the note and now, or there is no descriptor left to look with
     return round(total / 1e6, 1)

@@ -200,6 +200,10 @@ class Status(msgspec.Struct, frozen=True):
     """When risk last said what portfolio, balances and positions are, ISO 8601; empty while it says so itself."""
     ledger: LedgerStatus | None = None
     """None before risk has opened it."""
+    loop_late_ms: float = 0.0
+    """By how much the supervisor's loop came too late at most: it was busy, or got no CPU."""
+    loop_cpu_ms: float = 0.0
+    """How much of a CPU it used at most before it came to its heart again."""
 
     @property
     def exit_code(self) -> int:

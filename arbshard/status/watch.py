@@ -15,9 +15,12 @@ _EVERY_S = 0.5
 
 
 def watch(run_dir: Path) -> int:
-    """Draw until the run ends or this process is told to; returns the last status' exit code."""
+    """Draw until the run ends or this process is told to; returns the last status' exit code.
+
+    Raises ``OSError`` when the terminal is gone.
+    """
     told: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _: told.append(received))
     collector = Collector(run_dir, SystemClock())
     status = collector.collect()

@@ -2,7 +2,11 @@
 
 from arbshard.model.refusal import Refusal
 
-DATA_REFUSALS = tuple(reason for reason in Refusal if 200 <= reason < 300 or reason is Refusal.NOT_FUNDED)
+DATA_REFUSALS = tuple(
+    reason
+    for reason in Refusal
+    if 200 <= reason < 300 or reason in (Refusal.NOT_FUNDED, Refusal.SUPERVISOR_SILENT)
+)
 """Reasons that are found in the worker, before risk is asked."""
 
 LIVE_COUNTERS = (

@@ -10,7 +10,9 @@ from arbshard.clock import Clock
 from arbshard.engine.engine import ArbitrageEngine, Entry, PairState, Trade
 from arbshard.log import get_logger
 from arbshard.model.intent import ExitReason
-from arbshard.model.phase import SUPERVISOR_SILENT_NS, Phase, WorkerState
+from arbshard.model.phase import Phase, WorkerState
+from arbshard.model.refusal import Refusal
+from arbshard.model.silence import SilenceWatch
 from arbshard.shm.books import BooksReader
 from arbshard.shm.doorbell import ShardWaiter
 from arbshard.worker.desk import Desk
@@ -42,11 +44,15 @@ class ShardLoop:
         meter: Meter,
         clock: Clock,
         stop: Callable[[int], None],
+        is_orphan: Callable[[], bool],
         spin_us: int = 0,
         membership: Membership | None = None,
         timer_s: float = TIMER_S,
     ) -> None:
-        """``membership``: None where the pairs never change. ``timer_s``: the limit of a sleep."""
+        """``is_orphan``: whether the supervisor has died. ``membership``: None where the pairs never change.
+
+        ``timer_s``: the limit of a sleep.
+        """
         self._books = books
         self._waiter = waiter
         self._feed = feed
@@ -56,6 +62,8 @@ class ShardLoop:
         self._meter = meter
         self._clock = clock
         self._stop = stop
+        self._is_orphan = is_orphan
+        self._silence = SilenceWatch()
         self._spin = Spin(spin_us * 1000)
         self._membership = membership
         self._timer_s = timer_s
@@ -135,6 +143,9 @@ class ShardLoop:
             self._act(state, trade)
 
     def _act(self, state: PairState, trade: Trade) -> None:
+        if self._silence.is_silent:  # exits too: whoever decides now decides on books that stood still
+            self._meter.doubted(Refusal.SUPERVISOR_SILENT)
+            return
         if isinstance(trade, Entry):
             if state.pair.base in self._orders.closing:
                 return  # until risk says that the pair is flat
@@ -151,16 +162,26 @@ class ShardLoop:
             now_ns, int(late_s * 1e9), self._feed, self._waiter.overflows, self._books.torn, self._desk.busy
         )
         self._set_wall_offset()
-        self._wake()  # the limit of every sleep
-        beat_ns = self._books.beat_ns
-        if beat_ns and now_ns - beat_ns > SUPERVISOR_SILENT_NS:
-            get_logger().error("the supervisor is dead", silent_ms=(now_ns - beat_ns) // 1_000_000)
+        if self._is_orphan():
+            get_logger().error("the supervisor is dead")
             self._stop(4)
             return
+        self._look_for_silence(now_ns)
+        self._wake()  # the limit of every sleep
         if self._membership is not None:
             self._membership.look(now_ns)
         self._orders.look(now_ns)
-        self._obey(Phase(self._books.phase), now_ns)
+        if not self._silence.is_silent:
+            self._obey(Phase(self._books.phase), now_ns)
+
+    def _look_for_silence(self, now_ns: int) -> None:
+        """While the supervisor shows no beat nothing is decided; what is under way comes to its end."""
+        was_silent = self._silence.is_silent
+        if self._silence.look(self._books.beat_ns, now_ns) is not was_silent:
+            get_logger().warning(
+                "the supervisor beats again" if was_silent else "the supervisor is silent: trading stops",
+                silent_ms=self._silence.silent_ns // 1_000_000,
+            )
 
     def _obey(self, phase: Phase, now_ns: int) -> None:
         if phase is Phase.RUNNING:

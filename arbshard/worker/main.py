@@ -19,7 +19,9 @@ import uvloop
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine
+from arbshard.errors import ArbshardError
 from arbshard.execution.executor import ExecutorFactory
+from arbshard.last_words import end_with
 from arbshard.log import get_logger, setup
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import FxQuote
@@ -27,7 +29,13 @@ from arbshard.model.market import Leg, Pair
 from arbshard.model.money import exact, use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
-from arbshard.process import keep_what_is_there, pin
+from arbshard.process import (
+    Parent,
+    add_parent_option,
+    keep_what_is_there,
+    leave_ending_to_the_supervisor,
+    pin,
+)
 from arbshard.shm.books import BooksReader
 from arbshard.shm.doorbell import ShardWaiter
 from arbshard.shm.pages import PageWriter
@@ -169,6 +177,7 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
     """As the worker of a shard, at once or when we are told which."""
     files = RunFiles(arguments.run_dir)
     papers = _Papers(files)
+    parent = Parent(arguments.parent_pid)
     with BooksReader.attach(files.books) as books:
         keys: dict[str, Keys] = {}
         if papers.config.mode == "live":
@@ -179,13 +188,13 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
         if arguments.spare:
             warm_up(papers.config, papers.universe(), books)
             keep_what_is_there()
-            given = await wait_for_shard(books, SystemClock())
+            given = await wait_for_shard(parent.is_gone)
             if given is None:
                 return 4
         else:
             keep_what_is_there()
             given = Assignment(arguments.shard, arguments.epoch)
-        return await _trade(files, arguments.state_dir, papers, books, given, keys, meter_type)
+        return await _trade(files, arguments.state_dir, papers, books, given, keys, meter_type, parent)
 
 
 async def _trade(
@@ -196,6 +205,7 @@ async def _trade(
     given: Assignment,
     keys: dict[str, "Keys"],
     meter_type: type[Meter],
+    parent: Parent,
 ) -> int:
     shard, epoch = given
     config, universe = papers.config, papers.universe()
@@ -247,6 +257,7 @@ async def _trade(
             meter,
             clock,
             end.stop,
+            parent.is_gone,
             config.run.spin_us,
             membership,
         )
@@ -286,9 +297,14 @@ def main(meter_type: type[Meter] = Meter) -> int:
     parser.add_argument("--shard", type=int)
     parser.add_argument("--epoch", type=int)
     parser.add_argument("--spare", action="store_true", help="wait on stdin to be told shard and epoch")
+    add_parent_option(parser)
     use_money_context()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the supervisor decides
+    leave_ending_to_the_supervisor()
     given = parser.parse_args()
     if not given.spare and (given.shard is None or given.epoch is None):
         parser.error("--shard and --epoch, or --spare")
-    return uvloop.run(_work(given, meter_type))
+    try:
+        return uvloop.run(_work(given, meter_type))
+    except (ArbshardError, OSError) as error:
+        get_logger().error("a worker ends", why=str(error))
+        return end_with(1, f"worker: {error}")

@@ -1,17 +1,16 @@
 """A worker without a shard: everything imported and read, waiting for one. Used by ``main`` with ``--spare``.
 
-The supervisor writes one line to its stdin, shard and epoch; when it closes that instead, or its heart stands still,
-the spare ends. Until then risk and the ledger do not know of it.
+The supervisor writes one line to its stdin, shard and epoch; when it closes that instead, or dies, the spare ends.
+Until then risk and the ledger do not know of it.
 """
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
-from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.errors import FrameError, ProtocolError
-from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader
 from arbshard.venues.registry import VENUES
@@ -55,7 +54,7 @@ def warm_up(config: Config, universe: Universe, books: BooksReader) -> None:
             continue  # it is not traded on
 
 
-async def wait_for_shard(books: BooksReader, clock: Clock) -> Assignment | None:
+async def wait_for_shard(is_orphan: Callable[[], bool]) -> Assignment | None:
     """Say that we are ready, and wait to be told; None when the supervisor is gone. Raises ``ProtocolError``."""
     loop = asyncio.get_running_loop()
     told: asyncio.Future[bytes] = loop.create_future()
@@ -72,7 +71,7 @@ async def wait_for_shard(books: BooksReader, clock: Clock) -> Assignment | None:
     try:
         while not told.done():
             await asyncio.wait((told,), timeout=_BEAT_S)
-            if clock.monotonic_ns() - books.beat_ns > SUPERVISOR_SILENT_NS and not told.done():
+            if is_orphan() and not told.done():
                 return None
     finally:
         loop.remove_reader(STDIN)

@@ -5,14 +5,16 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from arbshard.execution.live.keys import KEY_VARIABLES
+from arbshard.log import get_logger
 from arbshard.model.notes import ChildNote, ChildState
 from arbshard.secret import Secret, hidden_file
 from supervisor.processes.pulse import Pulse
+from supervisor.processes.words import Words
 
-_STDERR_KEPT = 2000
+_KILLED_S = 5.0
+"""How long the system may take to end a process that was killed."""
 
 
 def child_environment() -> dict[str, str]:
@@ -28,7 +30,6 @@ class Child:
         self,
         name: str,
         command: Callable[[int], Sequence[str]],
-        log_dir: Path,
         *,
         draws: bool = False,
         pulse: Pulse | None = None,
@@ -46,7 +47,7 @@ class Child:
         self.shard = shard
         self._command = command
         self._hands_over = hands_over
-        self._stderr = log_dir / f"{name}.stderr"
+        self._words: Words | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.epoch = 0
         self.state: ChildState = "starting"
@@ -56,26 +57,30 @@ class Child:
         """Why this one was killed by us."""
 
     def start(self) -> None:
-        """Start the next incarnation."""
-        self._begin()
-        with ExitStack() as files:
-            stderr = files.enter_context(self._stderr.open("wb"))
-            hidden = None if self._hands_over is None else hidden_file(self._hands_over())
-            stdin = subprocess.DEVNULL if hidden is None else files.enter_context(hidden)
-            self._process = subprocess.Popen(
-                self._command(self.epoch),
-                stdin=stdin,
-                stdout=None if self._draws else subprocess.DEVNULL,
-                stderr=stderr,
-                start_new_session=True,  # Ctrl-C is for the supervisor, which ends its children in order
-                env=child_environment(),
-            )
+        """Start the next incarnation. Raises ``OSError`` when the system refuses; then nothing has changed."""
+        words = Words()
+        try:
+            with ExitStack() as files:
+                hidden = None if self._hands_over is None else hidden_file(self._hands_over())
+                process = subprocess.Popen(
+                    self._command(self.epoch + 1),
+                    stdin=subprocess.DEVNULL if hidden is None else files.enter_context(hidden),
+                    stdout=None if self._draws else subprocess.DEVNULL,
+                    stderr=words.writer,
+                    start_new_session=True,  # Ctrl-C is for the supervisor, which ends its children in order
+                    env=child_environment(),
+                )
+        except OSError:
+            words.close()
+            raise
+        words.hand_over()
+        self.adopt(process, words)
 
-    def adopt(self, process: subprocess.Popen[bytes], stderr: Path) -> None:
-        """Make ``process``, which runs already, the next incarnation. ``stderr``: where it writes its words."""
+    def adopt(self, process: subprocess.Popen[bytes], words: Words) -> None:
+        """Make ``process``, which runs already, the next incarnation. ``words``: what it writes to stderr."""
         self._begin()
-        stderr.replace(self._stderr)
-        self._process = process
+        self.close()
+        self._process, self._words = process, words
 
     def _begin(self) -> None:
         self.epoch += 1
@@ -93,17 +98,18 @@ class Child:
         return self.pid != 0 and (self.pulse is None or self.pulse.is_up(self.pid))
 
     def poll(self) -> int | None:
-        """The exit code once it has ended, None while it runs (or has never been started)."""
+        """The exit code once it has ended, None while it runs (or has never been started). Call it all the time."""
+        if self._words is not None:
+            self._words.drain()
         return self._process.poll() if self._process is not None else None
 
     def last_words(self) -> str:
         """The last line it wrote to stderr."""
-        try:
-            text = self._stderr.read_bytes()[-_STDERR_KEPT:].decode(errors="replace")
-        except OSError:
-            return ""
-        lines = [line for line in text.splitlines() if line.strip()]
-        return lines[-1].strip() if lines else ""
+        return self._words.last_line() if self._words is not None else ""
+
+    def all_words(self) -> str:
+        """The end of what it wrote to stderr."""
+        return self._words.text() if self._words is not None else ""
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -117,10 +123,18 @@ class Child:
             self._process.kill()
 
     def kill(self) -> None:
-        """End it, and wait until it is gone."""
+        """End it, and wait until it is gone. One that the system cannot end in time is left behind."""
         if self._process is not None and self.pid:
             self._process.kill()
-            self._process.wait(timeout=5)
+            try:
+                self._process.wait(timeout=_KILLED_S)
+            except subprocess.TimeoutExpired:
+                get_logger().error("a killed process does not end", child=self.name, pid=self._process.pid)
+
+    def close(self) -> None:
+        """Listen to its words no more."""
+        if self._words is not None:
+            self._words.close()
 
     def note(self, again_in_s: float = 0.0) -> ChildNote:
         """As shown in status."""

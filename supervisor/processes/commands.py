@@ -23,9 +23,7 @@ class Programs(NamedTuple):
 
 def sim_command(module: str, files: RunFiles) -> Command:
     """The simulated exchanges; they read their settings from their standard input."""
-    argv = [
-        sys.executable,
-        "-m",
+    argv = _python(
         module,
         "--settings",
         "-",
@@ -33,45 +31,40 @@ def sim_command(module: str, files: RunFiles) -> Command:
         str(files.sim_ready),
         "--accounts-file",
         str(files.sim_accounts),
-        "--parent-pid",
-        str(os.getpid()),
-    ]
+    )
     return lambda _: argv
 
 
 def risk_command(files: RunFiles, state_dir: Path, opening: Opening) -> Command:
     """Risk and its ledger. ``opening`` is for the first start; each successor takes the ledger of the run."""
-    argv = [sys.executable, "-m", "arbshard.risk", "--run-dir", str(files.dir), "--state-dir", str(state_dir)]
+    argv = _in_place("arbshard.risk", files, state_dir)
     return lambda epoch: [*argv, "--ledger", opening if epoch == 1 else "same"]
 
 
 def accounts_command(files: RunFiles, state_dir: Path) -> Command:
     """Private streams and balances, live only."""
-    argv = [
-        sys.executable,
-        "-m",
-        "arbshard.accounts",
-        "--run-dir",
-        str(files.dir),
-        "--state-dir",
-        str(state_dir),
-    ]
+    argv = _in_place("arbshard.accounts", files, state_dir)
     return lambda _: argv
 
 
 def worker_command(module: str, files: RunFiles, state_dir: Path, shard: int) -> Command:
     """One shard."""
-    argv = _worker(module, files, state_dir)
+    argv = _in_place(module, files, state_dir)
     return lambda epoch: [*argv, "--shard", str(shard), "--epoch", str(epoch)]
 
 
 def spare_command(module: str, files: RunFiles, state_dir: Path) -> Sequence[str]:
     """A worker that waits until it is told its shard."""
-    return [*_worker(module, files, state_dir), "--spare"]
+    return [*_in_place(module, files, state_dir), "--spare"]
 
 
-def _worker(module: str, files: RunFiles, state_dir: Path) -> Sequence[str]:
-    return [sys.executable, "-m", module, "--run-dir", str(files.dir), "--state-dir", str(state_dir)]
+def _in_place(module: str, files: RunFiles, state_dir: Path) -> Sequence[str]:
+    return _python(module, "--run-dir", str(files.dir), "--state-dir", str(state_dir))
+
+
+def _python(module: str, *arguments: str) -> Sequence[str]:
+    """A module as a program that is told who its parent is."""
+    return [sys.executable, "-m", module, *arguments, "--parent-pid", str(os.getpid())]
 
 
 def viewer_command(files: RunFiles) -> Command:

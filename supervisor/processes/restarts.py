@@ -10,6 +10,12 @@ _NEVER_UP_WEIGHT = 2
 """An end before it ever came up counts like so many: what cannot start will hardly start the next time."""
 
 
+def pause_s(failures: int) -> float:
+    """How long to wait after so many failures in a row: twice as long each time, up to five seconds."""
+    pause: float = min(_FIRST_PAUSE_S * 2 ** min(failures - 1, 10), _PAUSE_MAX_S)
+    return pause
+
+
 class RestartPolicy:
     """Of one child: at once the first time, then with doubling pauses; given up when it fails too often."""
 
@@ -26,8 +32,7 @@ class RestartPolicy:
             return None
         if recent == 1:
             return 0.0
-        pause: float = min(_FIRST_PAUSE_S * 2 ** (recent - 2), _PAUSE_MAX_S)
-        return pause
+        return pause_s(recent - 1)
 
     def forgive(self) -> None:
         """Begin to count anew: a person has seen to it."""

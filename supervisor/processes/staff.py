@@ -43,14 +43,12 @@ class Staff:
         self._files = files
         self._state_dir = state_dir
         self._opening = opening
-        self.logs = state_dir / "logs"
 
     def sim(self, settings: Callable[[], SimConfig]) -> Child:
         """The simulated exchanges. ``settings`` is asked at each start."""
         return Child(
             "sim",
             sim_command(self._programs.sim, self._files),
-            self.logs,
             pulse=FilePulse(self._files.sim_ready),
             hands_over=lambda: Secret(msgspec.json.encode(settings()).decode()),
         )
@@ -59,20 +57,19 @@ class Staff:
         """Risk and its ledger."""
         pulse = PagePulse(self._files.risk_page, "ready", 1)
         command = risk_command(self._files, self._state_dir, self._opening)
-        return Child("risk", command, self.logs, pulse=pulse)
+        return Child("risk", command, pulse=pulse)
 
     def accounts(self) -> Child:
         """Private streams and balances, live only."""
         pulse = PagePulse(self._files.accounts_page, "ready", 1)
         command = accounts_command(self._files, self._state_dir)
-        return Child("accounts", command, self.logs, pulse=pulse, hands_over=self._keys)
+        return Child("accounts", command, pulse=pulse, hands_over=self._keys)
 
     def worker(self, shard: int) -> Child:
         """One shard's."""
         return Child(
             f"worker-{shard}",
             worker_command(self._programs.worker, self._files, self._state_dir, shard),
-            self.logs,
             pulse=PagePulse(self._files.worker_page(shard), "state", WorkerState.RUNNING),
             shard=shard,
             hands_over=self._keys,
@@ -84,4 +81,4 @@ class Staff:
 
     def viewer(self) -> Child:
         """The live table."""
-        return Child("viewer", viewer_command(self._files), self.logs, draws=True)
+        return Child("viewer", viewer_command(self._files), draws=True)

@@ -10,7 +10,7 @@ from arbshard.log import get_logger
 from arbshard.model.notes import ChildNote
 from supervisor.processes.child import Child
 from supervisor.processes.deaths import Deaths
-from supervisor.processes.restarts import RestartPolicy
+from supervisor.processes.restarts import RestartPolicy, pause_s
 from supervisor.processes.spares import Spares
 
 READY_S = 15.0
@@ -19,13 +19,12 @@ _SPARE_READY_S = 3.0
 """Likewise a spare worker, which has done most of it before."""
 _POLL_S = 0.02
 _FATAL_CODES = {2: "cannot run with these settings", 3: "the ledger cannot be trusted or written"}
-_ORPHANED = 4
 _ESSENTIAL = ("sim", "risk", "accounts")
 """Without them nothing can be traded; without a worker its pairs cannot, without a viewer nothing is lost."""
-_OVERSLEPT_NS = 900_000_000
-"""A pause of ours after which the children may have taken us for dead."""
-_BLAMELESS_NS = 5_000_000_000
-"""For so long after it, children that end because of it have not failed."""
+_REFUSED_NS = 30_000_000_000
+"""A worker that the system would not start for so long is given up, so that others take its pairs over."""
+_KILLED_S = 5.0
+"""How long the system may take to end a process that was killed."""
 
 
 class Tree:
@@ -47,11 +46,11 @@ class Tree:
         self._deaths = Deaths()
         self._children: dict[str, Child] = {}
         self._policies: dict[str, RestartPolicy] = {}
+        self._refusals: dict[str, tuple[int, int]] = {}
+        """(how often in a row, since when) the system would not start a child."""
         self._due_ns: dict[str, int] = {}
         self._overdue: dict[str, tuple[int, int]] = {}
         """(when a child is overdue, its progress when that was said), of those that are starting."""
-        self._watched_ns = 0
-        self._overslept_ns = -_BLAMELESS_NS
         self.ending = False
         """True while stopping: a child that ends with code 0 has done its part."""
 
@@ -76,10 +75,14 @@ class Tree:
         return self._children.get(name)
 
     def start(self, child: Child) -> None:
-        """Start ``child`` and watch it from now on."""
+        """Start ``child`` and watch it from now on. Raises ``ChildFailed`` when the system refuses."""
         self._children[child.name] = child
         self._policies[child.name] = RestartPolicy(self._run)
-        child.start()
+        try:
+            child.start()
+        except OSError as error:
+            child.state = "ended"
+            raise ChildFailed(f"{child.name} cannot be started: {error}") from error
         self._deaths.follow(child.pid)
         self._expect(child, READY_S)
         self._on_change()
@@ -123,10 +126,6 @@ class Tree:
     def watch(self) -> None:
         """Restart what has ended. Raises ``ChildFailed`` for a child the run cannot do without."""
         now_ns = self._clock.monotonic_ns()
-        if self._watched_ns and now_ns - self._watched_ns > _OVERSLEPT_NS:
-            self._overslept_ns = now_ns
-            self._alert(f"the supervisor stood still for {(now_ns - self._watched_ns) / 1e9:.1f} s")
-        self._watched_ns = now_ns
         for child in self._children.values():
             if child.state == "restarting":
                 self._start_if_due(child)
@@ -174,9 +173,16 @@ class Tree:
                 break
             await asyncio.sleep(_POLL_S)
         for child in leaving:
+            if words := child.all_words():
+                get_logger().info("child said", child=child.name, words=words)
             if child.poll() is None and child.pid:
                 self._alert(f"{child.name} did not end within {timeout_s:g} s and was killed")
-                child.kill()
+                child.put_down("it did not end in time")
+        deadline_ns = self._clock.monotonic_ns() + int(_KILLED_S * 1e9)
+        while any(child.poll() is None and child.pid for child in leaving):
+            if self._clock.monotonic_ns() > deadline_ns:
+                break  # ``kill_all`` tells of it
+            await asyncio.sleep(_POLL_S)
 
     def kill_all(self) -> None:
         """Whatever still runs, at once: the last resort when the supervisor itself fails."""
@@ -184,6 +190,7 @@ class Tree:
             self.spares.end()
         for child in self._children.values():
             child.kill()
+            child.close()
             if child.pulse is not None:
                 child.pulse.close()
         self._deaths.close()
@@ -205,19 +212,18 @@ class Tree:
         said = f": {words}" if words else ""
         what = f"was killed: {child.doom}" if child.doom else f"ended with code {code}"
         child.reason = what + said
-        pause_s: float | None = 0.0
-        if not (code == _ORPHANED and now_ns - self._overslept_ns < _BLAMELESS_NS):
-            pause_s = self._policies[child.name].after_end(now_ns, came_up=came_up)
+        pause_s = self._policies[child.name].after_end(now_ns, came_up=came_up)
         if pause_s is None:
             child.state = "quarantined"
             self._alert(f"{child.name} {what} too often and is given up{said}")
+            get_logger().warning("child given up", child=child.name, code=code, words=child.all_words())
             self._on_change()
             if child.name in _ESSENTIAL:
                 raise ChildFailed(f"{child.name} cannot be kept running{said}")
             return
         early = "" if came_up else " before it was up"
         self._alert(f"{child.name} {what}{early}; restarted in {pause_s:g} s{said}")
-        get_logger().warning("child ended", child=child.name, code=code, words=words)
+        get_logger().warning("child ended", child=child.name, code=code, words=child.all_words())
         child.state = "restarting"
         self._due_ns[child.name] = now_ns + int(pause_s * 1e9)
         self._start_if_due(child)
@@ -233,11 +239,37 @@ class Tree:
             child.adopt(*taken)
             self._expect(child, _SPARE_READY_S)
         else:
-            child.start()
+            try:
+                child.start()
+            except OSError as error:
+                self._on_refusal(child, error, now_ns)
+                return
             self._expect(child, READY_S)
+        self._refusals.pop(child.name, None)
         self._deaths.follow(child.pid)
         self._look_whether_up(child, now_ns)
         self._on_change()
+
+    def _on_refusal(self, child: Child, error: OSError, now_ns: int) -> None:
+        """The system would not start ``child``: no memory, no process, no descriptor. It may, after a while.
+
+        Without risk, accounts and exchanges there is no run, so they are tried for as long as it lasts.
+        """
+        before, since_ns = self._refusals.get(child.name, (0, now_ns))
+        count = before + 1
+        child.reason = f"cannot be started: {error}"
+        if child.name not in _ESSENTIAL and now_ns - since_ns > _REFUSED_NS:
+            self._refusals.pop(child.name)
+            child.state = "quarantined"
+            self._alert(f"{child.name} {child.reason}, for too long; it is given up")
+            self._on_change()
+            return
+        self._refusals[child.name] = count, since_ns
+        wait_s = pause_s(count)
+        self._due_ns[child.name] = now_ns + int(wait_s * 1e9)
+        get_logger().warning("child cannot be started", child=child.name, error=str(error), tries=count)
+        if count == 1 or pause_s(count - 1) != wait_s:  # and then only when the pause has grown
+            self._alert(f"{child.name} {child.reason}; tried again in {wait_s:g} s")
 
     def _expect(self, child: Child, within_s: float) -> None:
         self._overdue[child.name] = (self._clock.monotonic_ns() + int(within_s * 1e9), 0)

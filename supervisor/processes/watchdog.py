@@ -32,8 +32,10 @@ def is_stopped(pid: int) -> bool:
     """Whether a signal or a debugger holds the process."""
     try:
         return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-    except psutil.NoSuchProcess:
-        return False
+    except (psutil.Error, OSError):
+        return (
+            False  # it has ended, or there is no descriptor left to look with: then its silence alone counts
+        )
 
 
 class Watchdog:

@@ -17,13 +17,13 @@ from arbshard.data.listings import find_universe
 from arbshard.errors import ArbshardError, SharedMemoryError, UsageError
 from arbshard.execution.live.keys import Keys
 from arbshard.log import get_logger
-from arbshard.model.money import use_money_context
 from arbshard.model.phase import WorkerState
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.pages import PageReader
 from arbshard.wire import control
+from supervisor.aside import aside, from_thread
 from supervisor.control import ControlDesk
 from supervisor.feeds.fanout import targets_of
 from supervisor.feeds.markets import Markets
@@ -317,10 +317,7 @@ class ShardDesk:
 
     async def _search(self, names: tuple[str, ...], listing: Listing) -> None:
         config = replace(self._config, run=replace(self._config.run, max_pairs=_PAIRS_MAX))
-        loop = asyncio.get_running_loop()
-
-        def alert(line: str) -> None:
-            loop.call_soon_threadsafe(self.alert, line)
+        alert = from_thread(self.alert)
 
         async def look() -> Universe:
             found = await find_universe(config, names)
@@ -328,13 +325,8 @@ class ShardDesk:
                 await require_fit(config, found, self._keys, alert)
             return found
 
-        def in_thread() -> Universe:
-            use_money_context()
-            return asyncio.run(asyncio.wait_for(look(), _SEARCH_S))
-
         try:
-            # What venues list takes hundreds of milliseconds to read: no beat and no frame may wait for it.
-            found = await asyncio.to_thread(in_thread)
+            found = await aside(look, _SEARCH_S)
         except TimeoutError:
             listing.problem = f"the venues did not say within {_SEARCH_S:g} s what they list"
         except ArbshardError as error:

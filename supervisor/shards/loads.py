@@ -54,8 +54,8 @@ class LoadMeter:
             try:
                 process = before[0] if before is not None and before[0].pid == pid else psutil.Process(pid)
                 times = process.cpu_times()
-            except psutil.Error:
-                continue  # it has just ended
+            except (psutil.Error, OSError):
+                continue  # it has just ended, or there is no descriptor left to look with
             seconds = times.user + times.system
             used[shard] = (process, seconds)
             if before is not None and before[0] is process:

@@ -79,8 +79,8 @@ class Run:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.client: RequestClient | None = None
 
-    def spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "arbshard.risk"]
+    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "arbshard.risk", *arguments]
         command += ["--run-dir", str(self.files.dir), "--state-dir", str(self.state_dir)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE)
         self.processes.append(process)
@@ -274,15 +274,38 @@ async def test_no_entries_while_the_run_ends(run) -> None:
     await run.until(lambda: run.note().refusals == {"STOPPING": 1})
 
 
-async def test_it_ends_itself_when_the_supervisor_falls_silent(run) -> None:
+async def test_a_silent_supervisor_stops_entries_and_not_the_process(run) -> None:
     process = run.spawn()
     await run.ready(process)
     await run.prepare()
     run.beating = False
+
+    async def refusal() -> Refusal | None:
+        reply = await run.ask(Submit(0, 1, run.entry()))
+        return reply.reason if isinstance(reply, Refused) else None
+
+    deadline = time.monotonic() + _WAIT_S
+    while await refusal() is not Refusal.SUPERVISOR_SILENT:
+        assert time.monotonic() < deadline, "entries are let through"
+        await asyncio.sleep(0.05)
+    assert process.poll() is None
+    run.beating = True
+    while await refusal() is Refusal.SUPERVISOR_SILENT:
+        assert time.monotonic() < deadline, "entries are refused for ever"
+        run.beat()
+        await asyncio.sleep(0.02)
+    process.terminate()
+    assert await run.ended(process) == 0
+    assert verify(run.ledger).is_clean
+
+
+async def test_a_parent_that_died_before_it_was_looked_for_is_missed_too(run) -> None:
+    """It is told whose child it is: whoever its parent is when it comes to ask may be somebody else."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    process = run.spawn("--parent-pid", str(gone.pid))
     assert await run.ended(process) == 4
-    report = verify(run.ledger)
-    assert report.is_clean
-    assert report.kinds["Stopped"] == 1
+    assert verify(run.ledger).kinds["Stopped"] == 1
 
 
 async def test_it_ends_itself_when_its_parent_is_gone(run) -> None:

@@ -38,6 +38,7 @@ class Feed:
     """A run that goes on."""
 
     phase = 1
+    beat_ns = 0
 
 
 class Desk:
@@ -51,7 +52,8 @@ class Desk:
         self.reader = PageReader.attach(tmp_path / "page")
         core = RiskCore(self.world.config, self.world.universe, self.state)
         self.clock = ManualClock(wall_ms=self.world.now_ms)
-        self.service = RiskService(core, self.store, self.page, Feed(), self.clock)
+        self.feed = Feed()
+        self.service = RiskService(core, self.store, self.page, self.feed, self.clock)
 
     def ask(self, *requests):
         return [decode_reply(reply) for reply in self.service.handle([encode(one) for one in requests])]
@@ -368,3 +370,27 @@ def test_fences_are_shown_again_when_risk_is_restarted(desk, tmp_path) -> None:
         RiskService(core, desk.store, page, Feed(), desk.clock).start("run-1", "test")
         with PageReader.attach(tmp_path / "newer") as reader:
             assert reader.value("fence_0") == 2
+
+
+def test_no_entries_while_the_supervisor_is_silent(desk):
+    """The books stand still. Risk goes on, and takes entries again by itself."""
+    ms = 1_000_000
+
+    def beat():
+        desk.feed.beat_ns = desk.clock.monotonic_ns()
+
+    def reason():
+        (reply,) = desk.ask(Submit(0, 1, desk.world.entry()))
+        return reply.reason if isinstance(reply, Refused) else None
+
+    desk.clock.advance_ms(10_000)
+    beat()
+    desk.service.tick(feeds_silent=False)
+    desk.clock.advance_ms(1_000.001)
+    assert reason() is Refusal.SUPERVISOR_SILENT
+    assert desk.clock.monotonic_ns() - desk.feed.beat_ns < 1_001 * ms
+    beat()
+    assert reason() is Refusal.SUPERVISOR_SILENT  # frames that waited come first
+    desk.clock.advance_ms(500)
+    beat()
+    assert reason() is not Refusal.SUPERVISOR_SILENT

@@ -10,21 +10,24 @@ import pytest
 from msgspec.structs import replace
 
 import arbshard.risk.core
-import arbshard.worker.loop
 from arbshard.engine import engine as engine_module
 from arbshard.engine.quality import Quality, View
 from arbshard.engine.quality import doubt as true_doubt
 from arbshard.ledger.events import Event, IntentApproved, ShardJoined
+from arbshard.model.silence import SilenceWatch
 from arbshard.risk.limits import RiskGuard
 from arbshard.risk.portfolio import PortfolioState
 from arbshard.risk.service import RiskService
 from arbshard.risk.workers import WorkerWatch
 from arbshard.simulation.machine import Simulation
 from arbshard.simulation.settings import Settings
+from arbshard.simulation.worker import Surroundings
 from arbshard.worker.desk import Desk
 from arbshard.worker.fence import Fence
 from arbshard.worker.standing_orders import StandingOrders
 from supervisor.feeds.fanout import VenueFanout
+from supervisor.processes.child import Child
+from supervisor.processes.tree import Tree
 
 SEEDS = range(1, 7)
 
@@ -98,12 +101,23 @@ def fills_counted_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(arbshard.risk.forms, "new_fills", lambda result, trade: result.fills)
 
 
-def deaf_to_the_supervisor(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(arbshard.worker.loop, "SUPERVISOR_SILENT_NS", 2**62)
+def orphans_live_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Surroundings, "is_orphan", lambda self: False)
+
+
+def silence_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SilenceWatch, "look", lambda self, beat_ns, now_ns: False)
 
 
 def stuck_is_not_seen(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WorkerWatch, "look", lambda self, now_ns, shards: {})
+
+
+def refusals_are_not_caught(patch: pytest.MonkeyPatch) -> None:
+    def raise_it(self: Tree, child: Child, error: OSError, now_ns: int) -> None:
+        raise error
+
+    patch.setattr(Tree, "_on_refusal", raise_it)
 
 
 class Mutation(NamedTuple):
@@ -126,8 +140,10 @@ MUTATIONS = (
     Mutation(joins_not_stored, "kill_risk", "replay"),
     Mutation(repeats_are_new, "slow_requests,lossy", "liveness|defect"),
     Mutation(fills_counted_again, "slow_requests,lossy", "replay"),
-    Mutation(deaf_to_the_supervisor, "kill_supervisor", "orphans"),
+    Mutation(orphans_live_on, "kill_supervisor", "orphans"),
+    Mutation(silence_is_not_heeded, "stop_supervisor", "silence"),
     Mutation(stuck_is_not_seen, "stop_worker", "liveness"),
+    Mutation(refusals_are_not_caught, "no_room", "defect"),
 )
 
 

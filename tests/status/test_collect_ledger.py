@@ -31,14 +31,18 @@ class Instance:
         self.files = RunFiles(folder)
         self.folder = folder
         self.supervisor = PageWriter.create(
-            self.files.supervisor_page, ("pid", "beat_ns", "errors", "messages", "bad_orders")
+            self.files.supervisor_page,
+            ("pid", "beat_ns", "errors", "messages", "bad_orders"),
+            ("loop_gap", "loop_cpu"),
         )
         self.risk = None
         self.say("running", "running", os.getpid())
 
-    def say(self, state: str, risk: str, pid: int, reason: str = "", beat_ns: int = NOW_NS) -> None:
+    def say(
+        self, state: str, risk: str, pid: int, reason: str = "", beat_ns: int = NOW_NS, supervisor: int = 0
+    ) -> None:
         note = SupervisorNote(
-            name="t", mode="live", data="sim", state=state, pid=os.getpid(), started_ms=1,
+            name="t", mode="live", data="sim", state=state, pid=supervisor or os.getpid(), started_ms=1,
             state_dir=str(self.folder), shards=0, pairs=0,
             children=(ChildNote("risk", risk, pid, 1, 0, 0.0, reason),),
         )  # fmt: skip
@@ -92,7 +96,7 @@ def test_a_successor_that_is_not_ready_shows_what_was_last_known(instance) -> No
 
 def test_a_dead_supervisor_has_no_risk_that_runs(instance) -> None:
     instance.start_risk(NOTE)
-    instance.say("running", "running", os.getpid(), beat_ns=1)
+    instance.say("running", "running", os.getpid(), beat_ns=1, supervisor=2**22 + 1)  # above any pid of Linux
     status = instance.status()
     assert (status.state, status.as_of) == ("dead", AS_OF)
 

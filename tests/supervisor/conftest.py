@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -23,7 +24,26 @@ def run_root(monkeypatch):
 
 
 @pytest.fixture
-def program(tmp_path):
+def refuse(monkeypatch):
+    """Has the system refuse to start processes, with an error number, for so many times."""
+
+    def set_up(code, times=10**9):
+        left = [times]
+        begin = subprocess.Popen
+
+        def popen(*args, **kwargs):
+            if left[0] <= 0:
+                return begin(*args, **kwargs)
+            left[0] -= 1
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(subprocess, "Popen", popen)
+
+    return set_up
+
+
+@pytest.fixture
+def program():
     """Builds a child that runs a line of Python; whatever still runs at the end of the test is killed."""
     made = []
 
@@ -31,12 +51,13 @@ def program(tmp_path):
         def command(epoch):
             return [sys.executable, "-c", code.replace("EPOCH", str(epoch))]
 
-        made.append(Child(name, command, tmp_path, **more))
+        made.append(Child(name, command, **more))
         return made[-1]
 
     yield build
     for child in made:
         child.kill()
+        child.close()
 
 
 @pytest.fixture

@@ -129,6 +129,7 @@ class Shop:
         self.state = self.engine.pairs["BTC"]
         self.state.funds = Funds(1e9, 10.0, 1e7, 10.0)
         self.codes = []
+        self.is_orphan = False
         self.loop = ShardLoop(
             self.books,
             self.waiter,
@@ -139,6 +140,7 @@ class Shop:
             self.meter,
             clock,
             self.codes.append,
+            lambda: self.is_orphan,
             spin_us,
         )
 
@@ -319,19 +321,76 @@ class TestPhases:
 async def test_dead_supervisor_ends_it(shop):
     shop.books.beat_ns = shop.clock.monotonic_ns()
     shop.loop.start()
-    shop.clock.advance_ms(1000)
     await shop.until(lambda: len(shop.meter.beats) >= 2)
     assert shop.codes == []
-    shop.clock.advance_ms(0.001)
+    shop.is_orphan = True
     await shop.until(lambda: shop.codes)
     assert set(shop.codes) == {4}
 
 
-async def test_supervisor_that_never_beat_is_not_dead(shop):
-    shop.clock.advance_ms(100_000)
-    shop.loop.start()
-    await shop.until(lambda: len(shop.meter.beats) >= 2)
-    assert shop.codes == []
+class TestSilentSupervisor:
+    """Its process lives, and its beat stands still: nothing is decided until it is back."""
+
+    async def beats(self, shop, count=3):
+        before = len(shop.meter.beats)
+        await shop.until(lambda: len(shop.meter.beats) >= before + count)
+
+    async def silence(self, shop):
+        shop.books.beat_ns = shop.clock.monotonic_ns()
+        shop.loop.start()
+        await self.beats(shop, 1)
+        shop.clock.advance_ms(1000.001)
+        await self.beats(shop)
+
+    async def be_back(self, shop):
+        for _ in range(2):
+            shop.clock.advance_ms(501)
+            shop.books.beat_ns = shop.clock.monotonic_ns()
+            await self.beats(shop)
+
+    async def test_it_does_not_end_for_it(self, shop):
+        await self.silence(shop)
+        shop.clock.advance_ms(3_600_000)
+        await self.beats(shop)
+        assert shop.codes == []
+
+    async def test_one_that_never_beat_is_not_silent(self, shop):
+        shop.clock.advance_ms(100_000)
+        shop.loop.start()
+        await self.beats(shop)
+        assert shop.desk.funded > 0
+
+    async def test_nothing_is_entered_on_frames_that_waited(self, make, shop):
+        await self.silence(shop)
+        shop.feed.news = {1: make.view(make.home_book(-100.0)), 2: make.view(make.away_book())}
+        shop.waiter.ring()
+        await self.beats(shop)
+        assert shop.desk.acts == []
+        assert Refusal.SUPERVISOR_SILENT in shop.meter.doubts
+
+    async def test_nothing_is_closed_not_even_by_order(self, make, shop):
+        shop.engine.hold(shop.state, [make.position()])
+        await self.silence(shop)
+        shop.orders.closing = {"BTC": "manual"}
+        shop.books.phase = Phase.DRAINING
+        await self.beats(shop)
+        assert (shop.desk.acts, shop.codes) == ([], [])
+        await self.be_back(shop)
+        await shop.until(lambda: shop.desk.acts)
+        assert isinstance(shop.desk.acts[0], Exit)
+
+    async def test_trading_goes_on_when_it_is_back(self, make, shop):
+        await self.silence(shop)
+        await self.be_back(shop)
+        now_ns = shop.clock.monotonic_ns()
+        shop.feed.news = {
+            0: make.view(make.fx_book(received_ns=now_ns)),
+            1: make.view(make.home_book(-100.0, received_ns=now_ns)),
+            2: make.view(make.away_book(received_ns=now_ns)),
+        }
+        shop.waiter.ring()
+        await shop.until(lambda: shop.desk.acts)
+        assert isinstance(shop.desk.acts[0], Entry)
 
 
 async def test_after_close_nothing_is_looked_at_or_traded(make, shop):

@@ -80,6 +80,7 @@ class _Running:
     """A run that goes on."""
 
     phase = 1
+    beat_ns = 0
 
 
 class _Desk:

@@ -26,8 +26,11 @@ _TOGETHER = 12
 """Payloads of one connection."""
 _CROWD = 200
 _SETTLE_S = 20.0
-_OURS = re.compile(r'  File ".*/(arbshard|supervisor)/')
-"""A line of a traceback. What aiohttp alone says of a request that is no HTTP is its own business."""
+_OURS = re.compile(r'File \\".*/(arbshard|supervisor)/')
+"""A line of a traceback in the log, where a child's last words are.
+
+What aiohttp alone says of a request that is no HTTP is its own business.
+"""
 _SPARE_DESCRIPTORS = 2
 """By which a process may differ: a connection of its own that is just being made anew."""
 
@@ -41,6 +44,9 @@ def siege(cases: int, seed: int, say: Callable[[str], None]) -> Report:
             alerts = _alerts(system)
             code = system.end()
             require(code == 0, f"the run ended with code {code}: {system.last_words()}; {alerts}")
+            log = (system.state_dir / "logs" / "supervisor.jsonl").read_text(errors="replace")
+            ours = [line for line in log.splitlines() if _OURS.search(line)]
+            require(not ours, f"an exception in {ours}")
             verified = system.call("ledger", "verify")
             require(verified.returncode == 0, f"ledger verify: {verified.stdout}{verified.stderr}")
         except Exception as error:  # noqa: BLE001 - the very thing that is looked for
@@ -91,9 +97,6 @@ def _besiege(system: System, report: Report, cases: int, rng: Random) -> None:
     for page in (system.files.supervisor_page, system.files.risk_page):
         with PageReader.attach(page) as reader:
             require(reader.value("errors") == 0, f"{page.name}: {reader.value('errors')} errors logged")
-    for path in (system.state_dir / "logs").glob("*.stderr"):
-        ours = [line for line in path.read_text(errors="replace").splitlines() if _OURS.match(line)]
-        require(not ours, f"{path.name}: an exception in {ours}")
 
 
 def _alerts(system: System) -> tuple[str, ...]:

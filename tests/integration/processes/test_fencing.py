@@ -2,13 +2,14 @@
 
 import os
 import signal
+import time
 
 import psutil
 import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-QUICK = "stuck_after_ms = 800.0\nrestart_tries = 20\n"
+QUICK = "stuck_after_ms = 400.0\nrestart_tries = 20\n"
 
 
 def lives(process: psutil.Process) -> bool:
@@ -66,17 +67,39 @@ def test_stuck_risk_is_replaced_and_the_workers_carry_on(start):
     assert one.worker(0)["epoch"] == one.worker(1)["epoch"] == 1
 
 
-def test_supervisor_that_stood_still_starts_its_children_again(start):
+def test_supervisor_that_stood_still_finds_its_children_alive_and_trading_goes_on(start):
+    """Silent is not dead: nothing is traded meanwhile, status says so, and nobody ends for it."""
     one = start(QUICK)
-    one.until(lambda: one.decides(0, 1))
-    workers = [child for child in one.remember() if "arbshard.worker" in child.cmdline()]
+    one.until(lambda: one.decides(0, 1) and one.decides(1, 1) and one.spare_pid())
+    family = one.remember()
     one.process.send_signal(signal.SIGSTOP)
-    one.until(lambda: not any(map(lives, workers)))
+    one.until(lambda: one.status()[1].problems[:1] and "silent" in one.status()[1].problems[0])
+    code, status = one.status()
+    assert (code, status.state) == (1, "degraded")
+    assert status.problems[0].endswith("s: trading is stopped")
+    time.sleep(2.0)
+    entries = one.risk()["entries"]
+    time.sleep(1.0)
+    assert one.risk()["entries"] == entries
+    assert all(map(lives, family))
     one.process.send_signal(signal.SIGCONT)
-    # The spare may have been about to end as well: then a shard needs one incarnation more.
-    one.until(lambda: all(any(one.decides(shard, epoch) for epoch in (2, 3)) for shard in (0, 1)))
     one.until(lambda: "the supervisor stood still for" in one.alerts())
-    assert one.stop() == 1
+    one.until(lambda: one.risk()["entries"] > entries)
+    assert all(map(lives, family))
+    assert all(child.epoch == 1 for child in one.note().children)
+    assert one.stop() == 0
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed_while_it_is_stopped(start):
+    one = start(QUICK)
+    one.until(one.spare_pid)
+    family = one.remember()
+    one.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)
+    assert all(map(lives, family))
+    one.process.kill()
+    one.process.wait(10)
+    one.until(lambda: not any(map(lives, family)), 5.0)
 
 
 def test_nothing_outlives_a_killed_supervisor(start):

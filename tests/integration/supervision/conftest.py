@@ -32,7 +32,7 @@ from perf.running import ROOT, System  # noqa: E402 - after the path
 from perf.watching import FollowedPage, Watcher  # noqa: E402 - after the path
 
 SHARDS = 2
-STUCK_AFTER_MS = 800.0
+STUCK_AFTER_MS = 300.0
 
 
 def config(**sections):
@@ -108,6 +108,22 @@ def start():
 @pytest.fixture
 def on_terminal():
     return OnTerminal
+
+
+@pytest.fixture
+def on_disk():
+    """A kind of system whose run directory stands in a place of the test's choice."""
+
+    def choose(place):
+        class OnDisk(System):
+            def __init__(self, program, settings):
+                super().__init__(program, settings)
+                self._environment["ARBSHARD_RUN_ROOT"] = str(place / "run")
+                self.files = RunFiles(place / "run" / self.files.dir.name)
+
+        return OnDisk
+
+    return choose
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """One child: started, watched, ended; real little programs."""
 
 import asyncio
+import errno
 import os
 import signal
 from pathlib import Path
@@ -11,6 +12,8 @@ from arbshard.execution.live.keys import KEY_VARIABLES
 from arbshard.secret import Secret
 
 pytestmark = pytest.mark.integration
+
+DESCRIPTORS = Path("/proc/self/fd")
 
 STUBBORN = """
 import signal, time
@@ -102,12 +105,39 @@ async def test_writes_nothing_to_our_terminal(program, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_log_directory_gone(program, tmp_path):
-    child = program("")
-    child._stderr = Path(tmp_path / "gone" / "x.stderr")
-    with pytest.raises(FileNotFoundError):
+@pytest.mark.parametrize(
+    "code", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOSPC]
+)
+async def test_a_start_that_the_system_refuses_changes_nothing(program, refuse, code):
+    child = program("raise SystemExit('words')")
+    child.start()
+    await until(lambda: child.poll() is not None)
+    before = child.note(), len(list(DESCRIPTORS.iterdir()))
+    refuse(code)
+    with pytest.raises(OSError, match=os.strerror(code)):
         child.start()
-    assert child.last_words() == ""
+    assert (child.note(), len(list(DESCRIPTORS.iterdir()))) == before
+    assert child.last_words() == "words"
+
+
+def test_without_a_descriptor_for_its_words_it_is_not_started(program, monkeypatch):
+    def pipe():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    child = program("")
+    monkeypatch.setattr(os, "pipe", pipe)
+    with pytest.raises(OSError, match="Too many open files"):
+        child.start()
+    assert (child.epoch, child.pid) == (0, 0)
+
+
+async def test_its_words_need_no_file(program, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    child = program("import sys; sys.exit('the disk is full')")
+    child.start()
+    await until(lambda: child.poll() is not None)
+    assert child.last_words() == "the disk is full"
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_what_is_handed_over_is_read_from_the_standard_input_by_each_incarnation(program, tmp_path):

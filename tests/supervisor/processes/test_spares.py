@@ -1,6 +1,8 @@
 """Spare workers: kept ready, handed out, replaced. Real little programs."""
 
 import asyncio
+import errno
+import os
 import sys
 import time
 
@@ -32,7 +34,7 @@ class Room:
         self.clock = SystemClock()
         command = [sys.executable, "-c", code.format(folder=folder)]
         hands_over = run.pop("hands_over", None)
-        self.spares = Spares(RunConfig(**run), command, folder, self.alerts.append, hands_over)
+        self.spares = Spares(RunConfig(**run), command, self.alerts.append, hands_over)
         self.taken = []
 
     async def keep_until(self, condition):
@@ -44,14 +46,15 @@ class Room:
     def take(self, shard, epoch):
         taken = self.spares.take(shard, epoch, self.clock.monotonic_ns())
         if taken is not None:
-            self.taken.append(taken.process)
+            self.taken.append(taken)
         return taken
 
     def close(self):
         self.spares.end()
-        for process in self.taken:
+        for process, words in self.taken:
             process.kill()
             process.wait(10)
+            words.close()
 
 
 @pytest.fixture
@@ -143,13 +146,39 @@ async def test_closing_its_stdin_ends_it(room):
     assert spare.process.wait(10) == 0
 
 
-async def test_the_end_ends_all_and_leaves_no_file(room, tmp_path):
+async def test_the_end_ends_all(room):
     one = room(spare_workers=2)
     await one.keep_until(lambda: len(one.spares.pids) == 2)
     processes = [spare.process for spare in one.spares._spares]
     one.spares.end()
     assert all(process.poll() is not None for process in processes)
-    assert list(tmp_path.glob("spare-*")) == []
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENOSPC])
+def test_what_the_system_refuses_is_tried_again(room, refuse, code):
+    one = room()
+    refuse(code, times=3)
+    now_ns, tried = one.clock.monotonic_ns(), []
+    for step in range(40):
+        refused = one.spares._refused
+        if one.spares.keep(now_ns + step * 50_000_000) or one.spares._refused != refused:
+            tried.append(step * 50)
+    assert tried[:4] == [0, 100, 300, 700]
+    assert list(one.spares.pids) == ["spare-1"]
+    assert one.alerts == [
+        f"a spare worker cannot be started: [Errno {code}] {os.strerror(code)}; this is tried again"
+    ]
+
+
+async def test_one_that_is_buried_is_not_waited_for(room, monkeypatch):
+    """A process that the system cannot end at once holds up nobody."""
+    one = room("import time; time.sleep(60)")
+    now_ns = one.clock.monotonic_ns()
+    one.spares.keep(now_ns)
+    process = one.spares._spares[0].process
+    monkeypatch.setattr(process, "wait", lambda *_: pytest.fail("it is waited for"))
+    one.spares.keep(now_ns + 16 * 10**9)
+    await one.keep_until(lambda: process.returncode is not None)
 
 
 async def test_a_dead_worker_is_followed_by_the_spare(room, tmp_path):
@@ -158,9 +187,7 @@ async def test_a_dead_worker_is_followed_by_the_spare(room, tmp_path):
     tree = Tree(
         RunConfig(), one.clock, one.alerts.append, lambda: changes.append(time.monotonic()), one.spares
     )
-    child = Child(
-        "worker-3", lambda epoch: [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, shard=3
-    )
+    child = Child("worker-3", lambda epoch: [sys.executable, "-c", "import time; time.sleep(60)"], shard=3)
     try:
         tree.start(child)
         tree.watch()

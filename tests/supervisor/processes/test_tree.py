@@ -1,6 +1,8 @@
 """The children of a run: restarted after a crash, given up after too many, ended in order. Real little programs."""
 
 import asyncio
+import errno
+import os
 
 import pytest
 
@@ -229,21 +231,64 @@ class TestComingUp:
         assert child.doom == risk.doom == ""
 
 
-class TestSleptIn:
-    async def test_children_that_took_us_for_dead_have_not_failed(self, room, program, clock):
-        code = "import sys, time; EPOCH < 4 and sys.exit(4); time.sleep(60)"
-        one, child = room(clock=clock, restart_tries=1), program(code)
-        one.tree.watch()
-        one.tree.start(child)
-        clock.advance_ms(3000)
-        await one.watch_until(lambda: child.epoch == 4)
-        assert one.alerts[0] == "the supervisor stood still for 3.0 s"
+REFUSALS = [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOSPC]
 
-    async def test_without_such_a_pause_it_is_a_failure(self, room, program):
-        one, child = room(restart_tries=1), program("raise SystemExit(4)")
+
+class TestRefused:
+    """The system would not start a process: that costs this process, and for a while only."""
+
+    def stand(self, one, clock, seconds):
+        for _ in range(int(seconds * 50)):
+            clock.advance_ms(20)
+            one.tree.watch()
+
+    async def end_of(self, child):
+        async with asyncio.timeout(20):
+            while child.poll() is None:
+                await asyncio.sleep(0.01)
+
+    @pytest.mark.parametrize("code", REFUSALS)
+    @pytest.mark.parametrize("name", ["worker-0", "risk"])
+    async def test_it_is_tried_again_after_growing_pauses(self, room, program, refuse, clock, name, code):
+        one, child, other = room(clock=clock), program(FAILS_ONCE, name), program(SLEEPS, "worker-1")
         one.tree.start(child)
-        await one.watch_until(lambda: child.state == "quarantined")
-        assert child.epoch == 2
+        one.tree.start(other)
+        await self.end_of(child)
+        refuse(code, times=4)
+        self.stand(one, clock, 1.6)
+        assert (child.epoch, child.state, other.poll()) == (2, "running", None)
+        refused = f"{name} cannot be started: [Errno {code}] {os.strerror(code)}; tried again in"
+        assert one.alerts[1:] == [f"{refused} {pause} s" for pause in ("0.1", "0.2", "0.4", "0.8")]
+
+    async def test_a_worker_is_given_up_when_it_lasts(self, room, program, refuse, clock):
+        """Then its pairs go to the others."""
+        one, child = room(clock=clock), program(FAILS_ONCE)
+        one.tree.start(child)
+        await self.end_of(child)
+        refuse(errno.EAGAIN)
+        self.stand(one, clock, 29)
+        assert child.state == "restarting"
+        assert "cannot be started" in child.note().reason
+        self.stand(one, clock, 8)
+        assert child.state == "quarantined"
+        assert one.alerts[-1].endswith("for too long; it is given up")
+
+    async def test_risk_never_is(self, room, program, refuse, clock):
+        one, child = room(clock=clock), program(FAILS_ONCE, "risk")
+        one.tree.start(child)
+        await self.end_of(child)
+        refuse(errno.EAGAIN, times=70)
+        self.stand(one, clock, 360)
+        assert (child.epoch, child.state) == (2, "running")
+        assert len(one.alerts) == 1 + 7  # one for each longer pause, and no more
+
+    async def test_at_the_start_of_a_run_it_is_said(self, room, program, refuse):
+        one, child = room(), program(SLEEPS, "risk")
+        refuse(errno.EAGAIN)
+        with pytest.raises(ChildFailed, match=r"risk cannot be started: .*Resource temporarily unavailable"):
+            one.tree.start(child)
+        one.tree.watch()
+        assert (child.state, child.epoch) == ("ended", 0)
 
 
 class TestByHand:

@@ -1,0 +1,57 @@
+"""The last words of a process on stderr, whatever has become of it. Used by the ``main`` of each.
+
+The reader of the pipe may be dead, the terminal closed, the disk full. None of it may change how a process ends.
+"""
+
+import os
+import sys
+from typing import TypeVar
+
+from arbshard.log import get_logger
+
+Code = TypeVar("Code", bound=int)
+
+
+def say(line: str) -> None:
+    """Write one line to stderr, where the supervisor (or a person) finds the last words. Raises nothing."""
+    problem: Exception | None = None
+    try:
+        print(line, file=sys.stderr)
+    except (OSError, ValueError) as error:  # a stream that is closed is a ``ValueError``
+        problem = error
+    settle_streams()
+    if problem is not None:
+        get_logger().warning("stderr cannot be written", error=str(problem), line=line)
+
+
+def end_with(code: Code, last_words: str) -> Code:
+    """``code``, once the last words were said."""
+    say(last_words)
+    return code
+
+
+def settle_streams() -> None:
+    """Write what waits in stdout and stderr; what cannot be written is thrown away.
+
+    The interpreter would try again at its end, and end with code 120 for it.
+    """
+    problems = []
+    for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError) as error:
+            problems.append(str(error))
+            problems += _discard(descriptor)
+    for problem in problems:  # only now, for the log may go to one of them
+        get_logger().warning("a stream cannot be written", error=problem)
+
+
+def _discard(descriptor: int) -> list[str]:
+    """Send what is written to ``descriptor`` nowhere; what was in the way of that, if anything."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    except OSError as error:
+        return [str(error)]
+    return []

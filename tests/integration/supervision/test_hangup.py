@@ -1,0 +1,124 @@
+"""The terminal of a run is closed, as a lost SSH session does it: the run ends in order, as by SIGTERM."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from arbshard.ledger.verify import verify
+from perf.running import ROOT, System
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+SESSION = """
+import os, sys
+os.setsid()
+terminal = os.open(sys.argv[1], os.O_RDWR)
+for descriptor in map(int, sys.argv[2].split(",")):
+    os.dup2(terminal, descriptor)
+os.close(terminal)
+os.execv(sys.executable, [sys.executable, *sys.argv[3:]])
+"""
+"""Begins a session whose controlling terminal is the first argument, and runs a program in it."""
+
+
+class InSession(System):
+    """In a session of its own on a terminal. ``master`` is our end of it."""
+
+    descriptors = "0,1,2"
+    prefix: tuple[str, ...] = ()
+    master = -1
+
+    def _launch(self, mode):
+        self.master, slave = pty.openpty()
+        name = os.ttyname(slave)
+        command = [*self.prefix, sys.executable, "-c", SESSION, name, self.descriptors, *self._program]
+        with (self._place / "output").open(mode) as output:
+            self._process = subprocess.Popen(
+                [*command, "--config", str(self._place / "config.toml")],
+                cwd=ROOT,
+                env={**self._environment, "TERM": "xterm"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        os.close(slave)
+
+    def read(self):
+        """Take out what is written to the terminal, so that nobody waits for room."""
+        os.set_blocking(self.master, False)
+        try:
+            return os.read(self.master, 1 << 20)
+        except BlockingIOError:
+            return b""
+
+    def hang_up(self):
+        os.close(self.master)
+        self.master = -1
+
+    def __exit__(self, *args):
+        super().__exit__(*args)
+        if self.master >= 0:
+            self.hang_up()
+
+
+class WithLog(InSession):
+    """No table is drawn: the log goes to the terminal."""
+
+    descriptors = "0,2"
+
+
+class UnderNohup(InSession):
+    """Started to outlive its terminal."""
+
+    descriptors = "0,2"
+    prefix = ("nohup",)
+
+
+def until(holds, what, system, timeout_s=30.0):
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        system.read()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", [InSession, WithLog], ids=["table", "log"])
+def test_it_closes_its_positions_and_leaves_nothing(start, make_config, kind):
+    system = start(make_config(strategy={"max_hold_s": 60.0}), kind=kind)
+    until(lambda: system.risk_value("open_positions") > 0, "a position is open", system)
+    system.hang_up()
+    assert system._process.wait(60) == 0, system.output()
+    assert "Traceback" not in system.output()
+    found = verify(system.state_dir / "ledger.sqlite")
+    assert not found.differences, found.differences
+    assert found.positions == found.closed > 0
+    assert system.leftovers() == []
+
+
+def test_nohup_means_that_it_goes_on(start, make_config):
+    system = start(make_config(), kind=UnderNohup)
+    system.hang_up()
+    os.kill(system.pid, signal.SIGHUP)
+    beats = system.risk_value("beat")
+    time.sleep(1.0)
+    system.require_alive()
+    assert system.risk_value("beat") > beats
+    assert system.end(40.0) == 0, system.output()
+
+
+def test_children_leave_it_to_the_supervisor(start, make_config):
+    """Somebody sends it to all of them: none ends before its turn."""
+    system = start(make_config())
+    family = {child.name: child.pid for child in system.note().children if child.name != "sim"}
+    for pid in family.values():
+        os.kill(pid, signal.SIGHUP)
+    time.sleep(1.0)
+    note = system.note()
+    assert {child.name: child.pid for child in note.children if child.name != "sim"} == family
+    os.kill(system.pid, signal.SIGHUP)
+    assert system._process.wait(60) == 0, system.output()

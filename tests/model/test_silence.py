@@ -1,0 +1,70 @@
+"""When a supervisor is silent, and when trading may go on after it."""
+
+import pytest
+
+from arbshard.model.silence import SilenceWatch
+
+MS = 1_000_000
+
+
+class Follower:
+    """Looks every 20 ms; the supervisor beats every 20 ms unless it is held."""
+
+    def __init__(self):
+        self.watch = SilenceWatch()
+        self.now_ms = 10_000
+        self.beat_ms = 10_000
+
+    def go(self, span_ms, *, held=False):
+        """Whether trading was stopped, at each look."""
+        found = []
+        for _ in range(0, span_ms, 20):
+            self.now_ms += 20
+            if not held:
+                self.beat_ms = self.now_ms
+            found.append(self.watch.look(self.beat_ms * MS, self.now_ms * MS))
+        return found
+
+
+@pytest.fixture
+def follower():
+    return Follower()
+
+
+def test_one_that_beats_is_not_silent(follower):
+    assert not any(follower.go(10_000))
+
+
+def test_before_the_first_beat_there_is_no_silence():
+    assert SilenceWatch().look(0, 100_000 * MS) is False
+
+
+def test_after_a_second_it_is_silent_and_says_for_how_long(follower):
+    follower.go(100)
+    assert not any(follower.go(1_000, held=True))
+    assert all(follower.go(3_000, held=True))
+    assert follower.watch.silent_ns == 4_000 * MS
+
+
+def test_trading_goes_on_by_itself_half_a_second_after_the_first_beat(follower):
+    follower.go(100)
+    follower.go(4_000, held=True)
+    found = follower.go(1_000)
+    assert found == [True] * 25 + [False] * 25
+    assert follower.watch.silent_ns == 4_020 * MS
+
+
+def test_one_beat_alone_is_not_a_return(follower):
+    follower.go(100)
+    follower.go(4_000, held=True)
+    follower.go(20)
+    assert all(follower.go(3_000, held=True))
+    assert follower.go(1_000).index(False) == 25
+
+
+def test_a_silence_in_which_we_stood_still_ourselves_is_seen_by_its_gap(follower):
+    """The frames that waited meanwhile look new, whether or not this process saw the pause."""
+    follower.go(100)
+    follower.now_ms += 3_000
+    assert follower.go(20) == [True]
+    assert follower.go(1_000).index(False) == 24

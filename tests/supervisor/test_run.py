@@ -1,0 +1,78 @@
+"""What a defect, or a page that cannot be written, does to a run: it is drained, and its heart goes on."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from arbshard.config import Config
+from arbshard.errors import RunFailed, SharedMemoryError
+from supervisor.processes.commands import Programs
+from supervisor.run import Run
+from supervisor.rundir import RunDir
+
+
+@pytest.fixture
+def run(run_root, tmp_path):
+    run_root.mkdir(parents=True, mode=0o700)
+    run_dir = RunDir.acquire("t")
+    one = Run(Config(), run_dir, tmp_path, table=False, programs=Programs())
+    yield one
+    one._bulletin.close()
+    run_dir.release()
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("a mistake"), KeyError("x")])
+async def test_a_defect_is_the_reason_of_an_orderly_end(run, monkeypatch, error):
+    def look():
+        raise error
+
+    monkeypatch.setattr(run, "_look_after_children", look)
+    async with asyncio.timeout(10):
+        await run.serve(None, lambda: None)
+    assert isinstance(run.failure, RunFailed)
+    assert repr(error) in str(run.failure)
+
+
+async def test_a_run_that_cannot_go_on_says_why_in_its_own_words(run, monkeypatch):
+    def look():
+        raise RunFailed("risk cannot be kept running")
+
+    monkeypatch.setattr(run, "_look_after_children", look)
+    async with asyncio.timeout(10):
+        await run.serve(None, lambda: None)
+    assert str(run.failure) == "risk cannot be kept running"
+
+
+async def test_a_report_that_fails_ends_nothing(run):
+    def progress():
+        raise ValueError("a page is damaged")
+
+    with capture_logs() as logs:
+        await run.report(progress)
+    assert run.failure is None
+    assert [(line["log_level"], line["event"]) for line in logs] == [("error", "the progress cannot be told")]
+
+
+async def test_the_heart_beats_on_when_the_note_cannot_be_written(run, monkeypatch):
+    tries = []
+
+    def write(*_):
+        tries.append(1)
+        raise SharedMemoryError("no room for the note")
+
+    monkeypatch.setattr(run._bulletin, "write", write)
+    beats = []
+    beat = run._bulletin.beat
+
+    def count(now_ns):
+        beats.append(now_ns)
+        return beat(now_ns)
+
+    monkeypatch.setattr(run._bulletin, "beat", count)
+    heart = asyncio.create_task(run._beat())
+    async with asyncio.timeout(10):
+        while len(beats) < 20:
+            await asyncio.sleep(0.01)
+    heart.cancel()
+    assert len(tries) == 1  # and again after a pause, not with every beat
