@@ -167,6 +167,19 @@ class PrivateFile(logging.handlers.RotatingFileHandler):
                 print(f"{self.baseFilename}: cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
 
 
+class _InPlaceOfFile(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to stderr where there can be no log file."""
+
+    def __init__(self, losses: Losses) -> None:
+        self._losses = losses
+        super().__init__(sys.stderr)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Called by ``emit`` inside its ``except``: the record is lost, and counted."""
+        del record
+        self._losses.add()
+
+
 class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -200,7 +213,7 @@ def setup(
     except OSError as error:
         if must_write:
             raise
-        problem, to_file = error, logging.StreamHandler(sys.stderr)
+        problem, to_file = error, _InPlaceOfFile(losses)
     to_file.setFormatter(
         _formatter(process, structlog.processors.JSONRenderer(sort_keys=False), _Shortened(30, 16_000))
     )

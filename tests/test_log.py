@@ -116,6 +116,7 @@ def test_a_child_goes_on_without_its_file(setup, tmp_path, capsys):
     before = logs.error_count()
     setup("risk", tmp_path / "file" / "logs", "info")
     logs.get_logger().info("fenced")
+    logs.flush()
     first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert first["event"] == "the log cannot be written"
     assert second["event"] == "fenced"

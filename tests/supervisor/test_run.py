@@ -16,7 +16,7 @@ from supervisor.rundir import RunDir
 def run(run_root, tmp_path):
     run_root.mkdir(parents=True, mode=0o700)
     run_dir = RunDir.acquire("t")
-    one = Run(Config(), run_dir, tmp_path, table=False, programs=Programs())
+    one = Run(Config(), run_dir, tmp_path, table=False, programs=Programs(), keys={})
     yield one
     one._bulletin.close()
     run_dir.release()
