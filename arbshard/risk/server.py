@@ -15,6 +15,7 @@ from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import error_count, get_logger
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
+from arbshard.risk.archivist import Archivist
 from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feeds import FeedWatch
 from arbshard.risk.gaps import GapWatch
@@ -76,7 +77,9 @@ class RiskServer:
         disk: DiskWatch,
         stuck_after_ms: float,
         clock: Clock,
+        archivist: Archivist,
     ) -> None:
+        self._archivist = archivist
         self._service = service
         self._state = state
         self._store = store
@@ -111,6 +114,7 @@ class RiskServer:
             loop.remove_signal_handler(signal.SIGTERM)
             self._transport.close()
             self._set("ready", 0)
+            self._archivist.stop()
         if code is not ExitCode.LEDGER:
             self._service.stop()
             self._show(self._clock.monotonic_ns(), is_last=True)
@@ -153,6 +157,8 @@ class RiskServer:
             self._show(now_ns)
             self._service.tick(feeds_silent=self._feeds.look(now_ns), correlations=self._gaps.look(now_ns))
             moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
+            if not moved:  # never two pauses at once
+                self._archivist.look(now_ns, self._clock.monotonic_ns)
         except LedgerError as error:
             self._failed(error)
             return

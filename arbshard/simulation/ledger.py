@@ -127,8 +127,9 @@ class MemoryLedger(LedgerStore):
         """See ``LedgerStore``."""
         return self._own.table
 
-    def keep_snapshots(self, version: str, take: TakeSnapshot) -> None:
-        """See ``LedgerStore``."""
+    def keep_snapshots(self, version: str, take: TakeSnapshot, overdue: int | None = None) -> None:
+        """See ``LedgerStore``; how often is not for the caller to say."""
+        del overdue
         self._snapshot_version = version
         self._snapshot_of = take
 
