@@ -14,7 +14,7 @@ from arbshard.crashpoint import reach
 from arbshard.errors import LedgerError
 from arbshard.ledger import schema
 from arbshard.ledger.events import SCHEMA_VERSION
-from arbshard.ledger.file import damaged, failure, log_of, shared_of, sync_directory
+from arbshard.ledger.file import failure, log_of, shared_of, sync_directory
 from arbshard.ledger.period import PeriodOpening, head_of_period, save_opening
 from arbshard.ledger.reader import LedgerReader
 
@@ -63,7 +63,7 @@ def make_successor(reader: LedgerReader, opening: PeriodOpening) -> Path:
 def bring_up_to_date(path: Path, ledger: sqlite3.Connection, name: Path, last_seq: int) -> None:
     """Copy what the ledger got since the successor at ``path`` was made, up to the event ``last_seq``.
 
-    ``ledger`` reads the ledger at ``name``. Raises ``LedgerDamaged`` when the successor is not one of this ledger,
+    ``ledger`` reads the ledger at ``name``. Raises ``LedgerError`` when the successor is not one of this ledger,
     ``sqlite3.Error``, ``OSError``.
     """
     connection = _open(path)
@@ -80,7 +80,7 @@ def bring_up_to_date(path: Path, ledger: sqlite3.Connection, name: Path, last_se
         count, first, last = connection.execute(schema.COUNT).fetchone()
         _, before = head_of_period(connection, path)
         if (last or before) != last_seq or (count and (first, count) != (before + 1, last - before)):
-            raise damaged(path, f"it ends at event {last or before}, the ledger at {last_seq}")
+            raise LedgerError(f"{path}: it ends at event {last or before}, the ledger at {last_seq}")
         connection.execute("COMMIT")
     finally:
         connection.close()
@@ -140,10 +140,10 @@ def _checked(connection: sqlite3.Connection, path: Path, ledger: sqlite3.Connect
     number, archived_seq = head_of_period(connection, path)
     period, _ = head_of_period(ledger, name)
     metas = [dict(one.execute(schema.ALL_META).fetchall()) for one in (connection, ledger)]
-    if number != period + 1 or metas[0] != _meta(metas[1]):
-        raise damaged(path, f"it does not continue period {period} of {name}")
+    if number <= period or metas[0] != _meta(metas[1]):
+        raise LedgerError(f"{path}: it does not continue period {period} of {name}")
     done: int = connection.execute(schema.LAST_SEQ).fetchone()[0] or archived_seq
     ours, theirs = (one.execute(schema.BODY_AT, (done,)).fetchone() for one in (connection, ledger))
     if theirs is None or (ours is not None and ours != theirs):
-        raise damaged(path, f"its event {done} is not that of {name}")
+        raise LedgerError(f"{path}: its event {done} is not that of {name}")
     return done
