@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, localcontext
 from pathlib import Path
+from time import sleep
 
 from arbshard.errors import LedgerBusy, LedgerError
 from arbshard.ledger.archive import ArchiveReader, Closed, folder_of, write_archive
@@ -29,6 +30,8 @@ PERIOD_EVENTS = 50_000
 """Events in one archive, give or take a half; a longer period becomes several. So many are held in memory."""
 _FOLDER_MODE = 0o700
 _PROGRESS_EVERY = 1000
+_TRIES = 50
+_PAUSE_S = 0.1
 _STATEMENTS = ("PositionOpened", "PositionChanged", "PositionClosed")
 
 
@@ -130,10 +133,15 @@ def _alone(folder: Path) -> Iterator[None]:
     """One archiver at a time: one that outlived its parent by a moment must not meet the next."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LedgerBusy(f"{folder}: another process is just writing an archive") from error
+        for attempt in range(1, _TRIES + 1):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if attempt == _TRIES:
+                    raise LedgerBusy(f"{folder}: another process is just writing an archive") from error
+                sleep(_PAUSE_S)
+            else:
+                break
         yield
     finally:
         os.close(descriptor)
