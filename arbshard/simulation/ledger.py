@@ -10,6 +10,7 @@ from pathlib import Path
 
 from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.ledger.events import Amounts, Event, decode_event, encode_event
+from arbshard.ledger.period import PeriodOpening
 from arbshard.ledger.running import RunningBalances
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.store import LedgerStore, TakeSnapshot
@@ -70,6 +71,11 @@ class MemoryLedger(LedgerStore):
     def ended_in_order(self) -> bool:
         """See ``LedgerStore``."""
         return self._disk.ended_in_order
+
+    @property
+    def opening(self) -> PeriodOpening | None:
+        """See ``LedgerStore``: a simulated ledger is never archived."""
+        return None
 
     def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:
         """See ``LedgerStore``."""
