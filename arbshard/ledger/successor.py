@@ -5,6 +5,7 @@ was. So the next period is written as a file of its own: what opens it, and the 
 the renaming leaves the ledger untouched; the renaming is the one moment at which the old period is over.
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -103,9 +104,12 @@ def put_in_place(path: Path, ledger: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a successor that nobody took over. Raises ``OSError``."""
-    for one in (path, log_of(path), path.with_name(f"{path.name}-shm")):
-        one.unlink(missing_ok=True)
+    """Remove a successor that nobody took over, and whatever its writer had beside it. Raises ``OSError``.
+
+    The journal goes first: SQLite would play that of an interrupted attempt back into the next file of this name.
+    """
+    for end in ("-journal", "-wal", "-shm", ""):
+        path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
 
 
 def _meta(meta: Mapping[str, str]) -> dict[str, str]:
@@ -130,9 +134,8 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    log = log_of(path)
-    if log.exists() and log.stat().st_size:
-        raise OSError(None, "its log was not emptied")
+    if log_of(path).exists():  # closing removes it, and without it the file is not whole
+        raise OSError(errno.EBUSY, "another program holds it, so that its log stays beside it")
 
 
 def _checked(connection: sqlite3.Connection, path: Path, ledger: sqlite3.Connection, name: Path) -> int:

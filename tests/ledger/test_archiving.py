@@ -214,6 +214,29 @@ def test_what_an_interrupted_attempt_left_is_set_aside_and_never_deleted(
     assert len(list(prove(path))) == 2
 
 
+def test_the_journal_of_an_interrupted_attempt_is_not_played_back(w, tmp_path, codec, close_at) -> None:
+    """SQLite takes a journal for that of the file of its name, whoever left it."""
+    world = w.World()
+    world.round_trip()
+    path = tmp_path / "ledger.sqlite"
+    world.write_ledger(path)
+    left = path.with_name("ledger.sqlite.next")
+    connection = sqlite3.connect(left, isolation_level=None)
+    connection.execute("CREATE TABLE birds (name TEXT)")
+    connection.execute("PRAGMA cache_spill = 1")
+    connection.execute("PRAGMA cache_size = 1")
+    connection.execute("BEGIN")
+    connection.executemany("INSERT INTO birds VALUES (?)", [("x" * 500,)] * 200)
+    journal = path.with_name("ledger.sqlite.next-journal")
+    kept = journal.read_bytes()
+    assert kept.strip(b"\0")
+    connection.close()
+    journal.write_bytes(kept)
+    close_at(path, len(world.events))
+    assert not journal.exists()
+    assert verify(path, codec).differences == ()
+
+
 def test_the_state_of_another_version_is_taken_over(w, tmp_path, close_at, opened) -> None:
     """A period can be opened by programs that do not know its maker's code."""
     world = w.World()

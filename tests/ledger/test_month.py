@@ -16,6 +16,10 @@ from arbshard.risk.snapshot import PortfolioCodec
 from arbshard.simulation.machine import Simulation
 from arbshard.simulation.settings import Settings
 
+pytestmark = pytest.mark.timeout(
+    280
+)  # the simulation computes for some seconds, on a machine that may be busy
+
 ROUND_TRIPS_A_MONTH = 6_900 * 24 * 30
 """A default run closes 6,650 to 6,900 positions an hour."""
 LIVE_BYTES = 100_000_000
@@ -25,9 +29,9 @@ MONTH_BYTES_MAX = 2_000_000_000
 
 @pytest.fixture(scope="module")
 def traded(tmp_path_factory):
-    """A ledger with real amounts, ids and times: 0.3 virtual hours of eight coins without faults."""
+    """A ledger with real amounts, ids and times: 0.3 virtual hours of four coins without faults."""
     path = tmp_path_factory.mktemp("month") / "ledger.sqlite"
-    simulation = Simulation(Settings(seed=7, hours=0.3, pairs=8, faults="none"))
+    simulation = Simulation(Settings(seed=7, hours=0.3, pairs=4, faults="none"))
     store = LedgerStore.open(path, name="sim", mode="sim-paper", now_ms=1)
     check = simulation.disk.on_stored
 
@@ -47,7 +51,7 @@ def test_a_month_stays_below_two_gigabytes(traded, codec, opened, monkeypatch) -
     with LedgerReader(traded) as reader:
         round_trips = reader.counts()["PositionClosed"]
         last = reader.last_seq
-    assert round_trips > 400
+    assert round_trips > 200
     monkeypatch.setattr(archiving, "PERIOD_EVENTS", last)
     with LedgerReader(traded) as reader:
         successor = close_period(reader, take_cut(reader, codec, last))
