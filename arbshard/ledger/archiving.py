@@ -66,7 +66,7 @@ class _Archives:
         """Number of the period that the next archive closes."""
         self.newest: Link | None = None
         self._verifier = Verifier()
-        opening = reader.opening
+        opening = reader.period
         if opening is not None:
             self.period, self.newest = opening.number, opening.archive
             before = ArchiveReader(folder / opening.archive.name)
@@ -172,7 +172,7 @@ def take_cut(reader: LedgerReader, codec: StateCodec[State], seq: int) -> Snapsh
 
 def _balances_at(reader: LedgerReader, seq: int) -> dict[tuple[str, str], Decimal]:
     """Of every account after the event ``seq``, as the postings have them. ``close_period`` adds them up itself."""
-    opening = reader.opening
+    opening = reader.period
     table = dict(opening.state.balances) if opening is not None else {}
     for number, line, account, currency, _, balance in _lines_until(reader, seq):
         try:

@@ -25,7 +25,7 @@ class LedgerHistory:
 
     def newest_first(self) -> Iterator[ArchiveReader]:
         """The archives, each found by the name that its successor gives. Raises ``LedgerError``."""
-        opening = self.live.opening
+        opening = self.live.period
         link = opening.archive if opening is not None else None
         named_by = self.path
         while link is not None:

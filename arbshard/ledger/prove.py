@@ -41,7 +41,7 @@ def prove(ledger: Path) -> Iterator[Proven]:
             before = archive
         if broken is not None:
             raise broken
-        opening = history.live.opening
+        opening = history.live.period
         if opening is not None and before is not None:
             _opens(opening, before, ledger)
         history.live.check_numbers()

@@ -47,9 +47,9 @@ class LedgerReader:
         path = self.path
         try:
             self.meta = check_meta(self._connection, path)
-            self.opening = load_opening(self._connection, path)
+            self.period = load_opening(self._connection, path)
             """What the period begins with; None when nothing is in archives."""
-            before = self.opening.seq if self.opening is not None else 0
+            before = self.period.seq if self.period is not None else 0
             self.first_seq = before + 1
             """Number of the first event that is not in an archive."""
             self.last_seq: int = self._connection.execute(schema.LAST_SEQ).fetchone()[0] or before

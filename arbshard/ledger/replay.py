@@ -124,7 +124,7 @@ def recover(
             return Recovery(state, snapshot.seq, count, tuple(ignored))
     if ignored or not store.ended_in_order:
         store.check_pages()
-    opening = store.opening
+    opening = store.period
     state = begin_period(opening, codec, store.path)
     count = _carry_on(store, codec, state, opening.state if opening is not None else None, on_progress)
     return Recovery(state, opening.seq if opening is not None else 0, count, tuple(ignored))
@@ -145,7 +145,7 @@ def begin_period(opening: PeriodOpening | None, codec: StateCodec[State], ledger
 
 def state_at(reader: LedgerReader, codec: StateCodec[State], seq: int) -> State:
     """The state after the event ``seq`` of the ledger's period. Raises ``LedgerError``."""
-    opening = reader.opening
+    opening = reader.period
     after = opening.seq if opening is not None else 0
     state = begin_period(opening, codec, reader.path)
     rows = reader.rows(until=seq)

@@ -45,7 +45,7 @@ class SnapshotAudit(Generic[State]):
         if self._codec is not None:
             mine = [seq for seq, one in self._claims.items() if one.version == self._codec.version]
             self._until = max(mine, default=0)
-            self._state = begin_period(reader.opening, self._codec, reader.path) if mine else None
+            self._state = begin_period(reader.period, self._codec, reader.path) if mine else None
 
     def take(self, seq: int, event: Event, balances: dict[tuple[str, str], Decimal]) -> None:
         """The next event, and the running balances after it."""

@@ -139,7 +139,7 @@ class LedgerStore:
     # reading, at the start
 
     @property
-    def opening(self) -> PeriodOpening | None:
+    def period(self) -> PeriodOpening | None:
         """What the period begins with; None when nothing is in archives. Raises ``LedgerError``."""
         try:
             return load_opening(self._reader, self.path)
@@ -431,8 +431,8 @@ class LedgerStore:
         return self._running
 
     def _read_balances(self, snapshot: Snapshot | None) -> RunningBalances:
-        if snapshot is None and (opening := self.opening) is not None:
-            snapshot = opening.state
+        if snapshot is None and (period := self.period) is not None:
+            snapshot = period.state
         running = RunningBalances(snapshot.balances if snapshot is not None else None)
         try:
             running.read(self._reader, self.path, snapshot.seq if snapshot is not None else 0)

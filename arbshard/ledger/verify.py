@@ -78,7 +78,7 @@ def verify(path: Path, codec: StateCodec[State] | None = None) -> VerifyReport:
     """
     with localcontext(MONEY_CONTEXT), LedgerReader(path) as reader:
         reader.check_pages()
-        opening = reader.opening
+        opening = reader.period
         if opening is None:
             return _of_live(Verifier(), reader, codec)
         before = ArchiveReader(folder_of(path) / opening.archive.name)

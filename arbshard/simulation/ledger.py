@@ -73,7 +73,7 @@ class MemoryLedger(LedgerStore):
         return self._disk.ended_in_order
 
     @property
-    def opening(self) -> PeriodOpening | None:
+    def period(self) -> PeriodOpening | None:
         """See ``LedgerStore``: a simulated ledger is never archived."""
         return None
 

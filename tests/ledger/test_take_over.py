@@ -24,6 +24,8 @@ from arbshard.ledger.successor import successor_of
 from arbshard.ledger.verify import verify
 from arbshard.risk.snapshot import PortfolioCodec
 
+pytestmark = pytest.mark.timeout(280)  # real processes, which a busy machine starts slowly
+
 
 @pytest.fixture
 def long(w, history, tmp_path):
