@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbshard.cli.trades import closed_positions
-from arbshard.errors import LedgerDamaged, LedgerError
+from arbshard.errors import LedgerDamaged, LedgerError, LedgerVersionError
 from arbshard.ledger import archiving
 from arbshard.ledger.archive import ArchiveReader, folder_of
 from arbshard.ledger.archiving import close_period, cut_before, take_cut
@@ -270,6 +270,26 @@ def test_a_state_that_is_not_what_was_stored_is_refused(w, tmp_path, codec, clos
     connection.close()
     with pytest.raises(LedgerDamaged, match="opens its period is not what was stored"):
         recover(opened(path), codec)
+
+
+def test_archiving_makes_a_ledger_one_of_the_newest_schema(
+    w, tmp_path, close_at, opened, monkeypatch
+) -> None:
+    world = w.World()
+    world.round_trip()
+    path = tmp_path / "ledger.sqlite"
+    world.write_ledger(path)
+    tag = look_into(path).tag
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE meta SET value = '3' WHERE key = 'schema'")
+    connection.close()
+    close_at(path, len(world.events))
+    info = look_into(path)
+    assert (info.schema, info.tag, info.name) == (4, tag, "sim")
+    monkeypatch.setattr("arbshard.ledger.file.SCHEMA_VERSION", 3)
+    with pytest.raises(LedgerVersionError, match="schema 4 was written by a newer arbshard"):
+        opened(path)
 
 
 def test_an_archives_name_says_what_is_in_it(w, tmp_path, close_at) -> None:
