@@ -100,6 +100,11 @@ def name_of(period: int, first_seq: int, last_seq: int) -> str:
     return f"{period:06}-{first_seq}-{last_seq}.jsonl.xz"
 
 
+def partial_of(name: str) -> str:
+    """The name under which the archive ``name`` is written."""
+    return f".{name}.partial"
+
+
 class _Digest:
     """The digest of an archive up to some event."""
 
@@ -137,7 +142,7 @@ def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> Link:
         blocks.append(Block(piece[0][0], piece[-1][0], digest.hex(), pack([row[5] for row in piece])))
     header = msgspec.structs.replace(header, digest=digest.hex())
     name = name_of(header.period, header.first_seq, header.last_seq)
-    target, partial = folder / name, folder / f".{name}.partial"
+    target, partial = folder / name, folder / partial_of(name)
     try:
         _write_durably(partial, header, blocks)
         reach("archive_written")
@@ -146,6 +151,7 @@ def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> Link:
         partial.rename(target)
         sync_directory(folder)
     except OSError as error:
+        partial.unlink(missing_ok=True)  # a full disk needs the room
         raise LedgerError(f"{target}: cannot be written: {error.strerror}") from error
     reach("archive_in_place")
     return Link(name, header.digest)

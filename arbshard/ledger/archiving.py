@@ -15,14 +15,14 @@ from pathlib import Path
 from time import sleep
 
 from arbshard.errors import LedgerBusy, LedgerError
-from arbshard.ledger.archive import ArchiveReader, Closed, folder_of, write_archive
+from arbshard.ledger.archive import ArchiveReader, Closed, folder_of, partial_of, write_archive
 from arbshard.ledger.file import damaged
 from arbshard.ledger.period import Link, PeriodOpening, rows_of_balances
 from arbshard.ledger.reader import LedgerReader, Row
 from arbshard.ledger.replay import State, StateCodec, state_at
 from arbshard.ledger.running import Line
 from arbshard.ledger.snapshots import Snapshot
-from arbshard.ledger.successor import make_successor
+from arbshard.ledger.successor import make_successor, remove, successor_of
 from arbshard.ledger.verify import Verifier, differing
 from arbshard.model.money import MONEY_CONTEXT, plain
 
@@ -50,10 +50,18 @@ def close_period(reader: LedgerReader, cut: Snapshot, on_progress: Callable[[], 
     except OSError as error:
         raise LedgerError(f"{folder}: cannot be made: {error.strerror}") from error
     with localcontext(MONEY_CONTEXT), _alone(folder):
+        for left in folder.glob(
+            partial_of("*")
+        ):  # of attempts that were cut off: never whole, named by nobody
+            left.unlink()
         archives = _Archives(reader, folder)
         archives.write(cut, on_progress)
         assert archives.newest is not None, cut.seq
-        return make_successor(reader, PeriodOpening(archives.period, cut, archives.newest))
+        try:
+            return make_successor(reader, PeriodOpening(archives.period, cut, archives.newest))
+        except LedgerError:
+            remove(successor_of(reader.path))  # a full disk needs the room
+            raise
 
 
 class _Archives:

@@ -1,5 +1,6 @@
 """Closing a period changes nothing: state, balances, exports and verification are as without archives."""
 
+import errno
 import io
 import shutil
 import sqlite3
@@ -212,6 +213,33 @@ def test_what_an_interrupted_attempt_left_is_set_aside_and_never_deleted(
     close_at(path, len(world.events))
     assert left.with_name(f"{left.name}.unused-1").read_bytes() == content
     assert len(list(prove(path))) == 2
+
+
+def test_what_was_cut_off_is_removed_and_a_failed_attempt_leaves_nothing(
+    w, tmp_path, codec, close_at, monkeypatch
+) -> None:
+    world = w.World()
+    world.round_trip()
+    path = tmp_path / "ledger.sqlite"
+    world.write_ledger(path)
+    folder_of(path).mkdir()
+    (folder_of(path) / ".000001-1-7.jsonl.xz.partial").write_bytes(b"half an archive")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("arbshard.ledger.archive.os.fsync", full)
+        with pytest.raises(LedgerError, match="cannot be written: No space left on device"):
+            close_at(path, len(world.events))
+    assert list(folder_of(path).iterdir()) == []
+    with monkeypatch.context() as patched:
+        patched.setattr("arbshard.ledger.successor._sync", full)
+        with pytest.raises(LedgerError, match="cannot be written: No space left on device"):
+            close_at(path, len(world.events))
+    assert not path.with_name("ledger.sqlite.next").exists()
+    close_at(path, len(world.events))
+    assert verify(path, codec).differences == ()
 
 
 def test_the_journal_of_an_interrupted_attempt_is_not_played_back(w, tmp_path, codec, close_at) -> None:
