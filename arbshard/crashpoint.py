@@ -6,7 +6,7 @@ point is noted in ``path.died`` before the death. The variable is read once, her
 does nothing.
 ``tests/torture`` sets it; nothing else should.
 
-    ================  =========================================================================
+    =================  ========================================================================
     before_send       worker: risk has approved, the order is about to go out
     after_send        worker: the order is in the socket, nothing has been heard of it
     after_reply       worker: the venue has answered, nothing has been made of it
@@ -22,7 +22,13 @@ does nothing.
     before_publish    accounts: an order event was heard, not passed on
     before_state      accounts: balances are read, risk has not been told
     after_state       accounts: risk has taken them in
-    ================  =========================================================================
+    archive_written   archiver: an archive is on the disk, under a temporary name
+    archive_in_place  archiver: it has its name, nothing refers to it
+    successor_written archiver: the next period's file is on the disk, beside the ledger
+    before_switch     risk: it is up to date, and the old log is empty
+    during_switch     risk: the old log is removed
+    after_switch      risk: the ledger is the next period's file
+    =================  ========================================================================
 """
 
 import os
@@ -51,6 +57,12 @@ POINTS = (
     "before_publish",
     "before_state",
     "after_state",
+    "archive_written",
+    "archive_in_place",
+    "successor_written",
+    "before_switch",
+    "during_switch",
+    "after_switch",
 )
 
 Reach = Callable[[str], None]

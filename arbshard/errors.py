@@ -18,6 +18,7 @@
     │   └── ProtocolError     a message that cannot be decoded, or of another protocol version
     └── LedgerError           the ledger cannot be trusted or written; trading stops
         ├── LedgerVersionError   written by a newer arbshard
+        ├── LedgerBusy           another program is using its file just now; worth another try
         ├── LedgerDamaged        what is stored contradicts itself
         ├── LedgerChanged        somebody else changed, replaced or removed its files while it was in use
         └── LedgerFull           no room for what was to be written
@@ -103,6 +104,10 @@ class LedgerError(ArbshardError):
 
 class LedgerVersionError(LedgerError):
     """The ledger was written by a newer arbshard."""
+
+
+class LedgerBusy(LedgerError):
+    """Another program is using the ledger's file at this moment; the same call may succeed a little later."""
 
 
 class LedgerDamaged(LedgerError):

@@ -7,6 +7,7 @@ import typer
 
 from arbshard import __version__
 from arbshard.cli import (
+    archive,
     desk,
     doctor,
     ledger,
@@ -40,6 +41,8 @@ app.command()(positions.positions)
 app.command()(positions.trades)
 app.command()(simulate.simulate)
 app.add_typer(limits.app, name="limits")
+ledger.app.command("archive")(archive.ledger_archive)
+ledger.app.command("prove")(archive.ledger_prove)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(shards.app, name="shards")
 app.add_typer(symbols.app, name="symbols")

@@ -3,34 +3,57 @@
 import gc
 import os
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import msgspec
 import typer
 
-from arbshard.cli.options import ConfigOption, NameOption, StateOption, state_dir_of
+from arbshard.cli.options import (
+    ConfigOption,
+    NameOption,
+    SinceOption,
+    StateOption,
+    state_dir_of,
+    wall_ms_of,
+)
 from arbshard.errors import LedgerError, UsageError
+
+if TYPE_CHECKING:
+    from arbshard.ledger.verify import VerifyReport
 
 app = typer.Typer(no_args_is_help=True, help="Look into the ledger.")
 
 
 @app.command("verify")
 def ledger_verify(
-    state_dir: StateOption = None, name: NameOption = None, config: ConfigOption = None
+    archives: Annotated[bool, typer.Option("--archive", help="The archived periods too.")] = False,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Recompute all balances and positions from the fills, and compare. Exit code 1 on any difference."""
+    from arbshard.ledger.history import LedgerHistory
     from arbshard.ledger.provenance import digest_of
-    from arbshard.ledger.verify import verify
+    from arbshard.ledger.verify import verify, verify_archive
     from arbshard.model.money import use_money_context
     from arbshard.risk.snapshot import PortfolioCodec
 
     use_money_context()
-    path = _ledger(name, config, state_dir)
+    path = ledger_of(name, config, state_dir)
     gc.disable()  # nothing here makes cycles, and walking all positions again and again doubles the time
-    report = verify(path, PortfolioCodec(digest_of(PortfolioCodec.__module__) or ""))
-    found = len(report.differences) + report.suppressed
+    with LedgerHistory(path) as history:
+        archived = [archive.path for archive in history.archives()]
+    found = sum(_tell_of(one, verify_archive(one)) for one in (archived if archives else ()))
+    found += _tell_of(path, verify(path, PortfolioCodec(digest_of(PortfolioCodec.__module__) or "")))
+    if archived and not archives:
+        typer.echo(f"{len(archived):,} archived periods were not looked at: --archive verifies them too")
+    typer.echo("everything agrees with the fills" if not found else f"{found:,} differences")
+    raise typer.Exit(1 if found else 0)
+
+
+def _tell_of(path: Path, report: "VerifyReport") -> int:
+    """Print what was found in one file; the number of differences."""
     typer.echo(
         f"{path}: {report.events:,} events, {report.intents:,} intents, {report.fills:,} fills, "
         f"{report.positions:,} positions ({report.closed:,} closed, PnL {report.pnl:,.2f})"
@@ -39,8 +62,7 @@ def ledger_verify(
         typer.echo(f"  {difference}")
     if report.suppressed:
         typer.echo(f"  and {report.suppressed:,} more")
-    typer.echo("everything agrees with the fills" if not found else f"{found:,} differences")
-    raise typer.Exit(1 if found else 0)
+    return len(report.differences) + report.suppressed
 
 
 @app.command("info")
@@ -54,7 +76,7 @@ def ledger_info(
     """What is in it: sessions, dates, counts, size, mode, and whether the last stop was clean."""
     from arbshard.ledger.info import look_into
 
-    info = look_into(_ledger(name, config, state_dir))
+    info = look_into(ledger_of(name, config, state_dir))
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(info)).decode() + "\n")
         return
@@ -67,6 +89,13 @@ def ledger_info(
     typer.echo(f"{info.path}: {info.size / 1e6:,.1f} MB, {info.mode}, schema {info.schema}, {info.name}")
     typer.echo(f"  tag         {info.tag or 'none yet'}")
     typer.echo(f"  begun       {info.created}")
+    for period in info.periods:
+        typer.echo(
+            f"  archive     {period.period:>4}  events {period.first_seq:,} to {period.last_seq:,}, "
+            f"until {period.until}, {period.size / 1e6:,.1f} MB"
+        )
+    if info.archives > len(info.periods):
+        typer.echo(f"  archives    {info.archives:,} in all, {info.archives_size / 1e6:,.1f} MB")
     typer.echo(f"  events      {info.events:,} ({info.first or 'none'} to {info.last or 'none'})")
     typer.echo(f"  postings    {info.postings:,}")
     for kind, count in info.kinds.items():
@@ -89,18 +118,16 @@ def ledger_export(
         str, typer.Option("--what", help="fills, positions, deposits, events, balances or postings.")
     ] = "fills",
     form: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
-    since: Annotated[
-        str | None, typer.Option("--since", help="ISO date or time, UTC unless it names a zone: 2026-11-01.")
-    ] = None,
+    since: SinceOption = None,
     out: Annotated[str, typer.Option("--out", help="A new file; - for the terminal.")] = "-",
     state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Write what it holds as plain rows. Also while it is written to."""
+    """Write what it and its archives hold as plain rows. Also while it is written to."""
     from arbshard.ledger.export import COLUMNS, Format, What, rows_of, write_rows
+    from arbshard.ledger.history import LedgerHistory
     from arbshard.ledger.output import new_file
-    from arbshard.ledger.reader import EVER, LedgerReader
     from arbshard.model.money import use_money_context
 
     use_money_context()
@@ -110,9 +137,9 @@ def ledger_export(
             raise UsageError(f"--{option} {given}: one of {', '.join(known)}")
     chosen = msgspec.convert(what, What)
     shape = msgspec.convert(form, Format)
-    since_ms = EVER if since is None else _wall_ms(since)
-    with LedgerReader(_ledger(name, config, state_dir)) as reader:
-        rows = rows_of(reader, chosen, since_ms)
+    since_ms = wall_ms_of("since", since)
+    with LedgerHistory(ledger_of(name, config, state_dir)) as history:
+        rows = rows_of(history, chosen, since_ms)
         if out == "-":
             try:
                 write_rows(sys.stdout, COLUMNS[chosen], rows, shape)
@@ -137,27 +164,21 @@ def ledger_backup(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy it into one new file. Also while it is written to."""
+    """Copy it into one new file, and its archives into a folder beside that. Also while it is written to."""
+    from arbshard.ledger.archive import folder_of
     from arbshard.ledger.backup import back_up
 
-    made = back_up(_ledger(name, config, state_dir), file)
+    made = back_up(ledger_of(name, config, state_dir), file)
     typer.echo(f"{file}: {made.events:,} events, {made.size / 1e6:,.1f} MB")
+    if made.archives:
+        typer.echo(
+            f"{folder_of(file)}: {made.archives:,} archived periods, {made.archives_size / 1e6:,.1f} MB"
+        )
 
 
-def _ledger(name: str | None, config: Path | None, state_dir: str | None) -> Path:
+def ledger_of(name: str | None, config: Path | None, state_dir: str | None) -> Path:
+    """The ledger of the instance. Raises ``UsageError`` when there is none."""
     path = state_dir_of(name, config, state_dir) / "ledger.sqlite"
     if not path.exists():
         raise UsageError(f"there is no ledger at {path}")
     return path
-
-
-def _wall_ms(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            f"--since {text}: not a date or time such as 2026-11-01 or 2026-11-01T09:30+09:00"
-        ) from error

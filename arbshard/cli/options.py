@@ -1,5 +1,6 @@
 """Options that several commands share, and what they mean."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,26 @@ StateOption = Annotated[
         "--state-dir", help="Where ledger and logs are kept; default: ~/.local/state/arbshard/NAME."
     ),
 ]
+
+SinceOption = Annotated[
+    str | None, typer.Option("--since", help="ISO date or time, UTC unless it names a zone: 2026-11-01.")
+]
+_EVER_MS = -(2**63)
+
+
+def wall_ms_of(option: str, text: str | None) -> int:
+    """The wall time that ``--option TEXT`` names, long ago when it was not given. Raises ``UsageError``."""
+    if text is None:
+        return _EVER_MS
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--{option} {text}: not a date or time such as 2026-11-01 or 2026-11-01T09:30+09:00"
+        ) from error
 
 
 def config_of(name: str | None, config: Path | None, state_dir: str | None = None) -> Config:

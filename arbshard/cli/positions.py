@@ -10,7 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from arbshard.cli.asking import tell_risk
-from arbshard.cli.options import ConfigOption, NameOption, StateOption, running_files, state_dir_of
+from arbshard.cli.options import (
+    ConfigOption,
+    NameOption,
+    SinceOption,
+    StateOption,
+    running_files,
+    state_dir_of,
+    wall_ms_of,
+)
 from arbshard.cli.trades import closed_positions, trade_row
 from arbshard.cli.unrealised import OpenPosition, open_rows
 from arbshard.errors import UsageError
@@ -46,19 +54,21 @@ def positions(as_json: JsonOption = False, name: NameOption = None, config: Conf
 def trades(
     last: Annotated[int, typer.Option("--last", min=1, max=100_000, help="So many of the newest.")] = 20,
     symbol: Annotated[str, typer.Option("--symbol", help="Of one pair, by base or market.")] = "",
+    since: SinceOption = None,
     as_json: JsonOption = False,
     state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Closed positions from the ledger, newest first; whether it runs or not."""
+    """Closed positions from the ledger and its archives, newest first; whether it runs or not."""
     from arbshard.model.money import use_money_context
 
     use_money_context()
     path = state_dir_of(name, config, state_dir) / "ledger.sqlite"
     if not path.exists():
         raise UsageError(f"there is no ledger at {path}")
-    rows = [trade_row(position) for position in closed_positions(path, symbol, last)]
+    since_ms = wall_ms_of("since", since)
+    rows = [trade_row(position) for position in closed_positions(path, symbol, last, since_ms)]
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return

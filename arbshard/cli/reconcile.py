@@ -70,10 +70,10 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 def _from_ledger(path: Path) -> Reconciliation:
     """What the last session left blocked. Raises ``UsageError`` (no ledger), ``LedgerError``."""
     from arbshard.ledger.blocks import blocks_of
-    from arbshard.ledger.reader import LedgerReader
+    from arbshard.ledger.history import LedgerHistory
 
-    with LedgerReader(path) as reader:
-        return blocks_of(reader)
+    with LedgerHistory(path) as history:
+        return blocks_of(history)
 
 
 def _print(shown: Reconciliation, *, is_running: bool) -> None:

@@ -1,12 +1,14 @@
 """Closed positions, read from the ledger. Used by ``arbshard trades``."""
 
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from arbshard.ledger.events import PositionClosed, decode_event
-from arbshard.ledger.reader import LedgerReader
+from arbshard.ledger.history import LedgerHistory
+from arbshard.ledger.reader import EVER, Row
 from arbshard.model.money import BPS, MONEY_CONTEXT, ZERO, plain
 from arbshard.model.position import Position
 
@@ -34,20 +36,30 @@ class ClosedTrade(msgspec.Struct, frozen=True):
     """Of the notional; None when nothing was bought."""
 
 
-def closed_positions(path: Path, symbol: str, last: int) -> list[Position]:
-    """The newest ``last`` closed positions, newest first; of ``symbol`` (base or market), or of all when empty.
+def closed_positions(path: Path, symbol: str, last: int, since_ms: int = EVER) -> list[Position]:
+    """The newest ``last`` positions closed at ``since_ms`` or later, newest first, archived ones too.
 
-    Raises ``UsageError``, ``LedgerError``.
+    ``symbol`` is a base or a market; empty for all. Raises ``UsageError``, ``LedgerError``.
     """
-    newest: deque[Position] = deque(maxlen=last)
     bases = _bases_of(symbol)
-    with LedgerReader(path) as reader:
-        for _, _, _, pair, _, body in reader.rows(("PositionClosed",)):
-            if bases and pair not in bases:
-                continue
-            event = decode_event(body)
-            assert isinstance(event, PositionClosed), event
-            newest.append(event.position)
+    with LedgerHistory(path) as history:
+        found = _newest_of(history.live.rows(("PositionClosed",), since_ms), bases, last)
+        for archive in history.newest_first():
+            if len(found) >= last or archive.header.last_ms < since_ms:
+                break
+            older = _newest_of(archive.rows(("PositionClosed",), since_ms), bases, last - len(found))
+            found += older
+    return found
+
+
+def _newest_of(rows: Iterable[Row], bases: frozenset[str], last: int) -> list[Position]:
+    newest: deque[Position] = deque(maxlen=last)
+    for _, _, _, pair, _, body in rows:
+        if bases and pair not in bases:
+            continue
+        event = decode_event(body)
+        assert isinstance(event, PositionClosed), event
+        newest.append(event.position)
     return list(reversed(newest))
 
 

@@ -1,16 +1,21 @@
-"""``arbshard ledger backup``: a copy of the ledger in one file, made while risk may go on writing.
+"""``arbshard ledger backup``: a copy of the ledger and its archives, made while risk may go on writing.
 
 The copy is SQLite's own online backup, read through a connection that cannot write.
 """
 
 import os
+import shutil
 import sqlite3
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from arbshard.errors import LedgerError
+from arbshard.errors import LedgerError, UsageError
 from arbshard.ledger import schema
-from arbshard.ledger.file import damaged, failure
+from arbshard.ledger.archive import ArchiveReader, folder_of
+from arbshard.ledger.file import damaged, failure, sync_directory
+from arbshard.ledger.history import LedgerHistory
 from arbshard.ledger.output import new_file
 from arbshard.ledger.reader import LedgerReader
 
@@ -24,20 +29,52 @@ class Backup(NamedTuple):
     events: int
     """Number of the last event in the copy."""
     size: int
-    """Bytes."""
+    """Bytes of the ledger itself."""
+    archives: int
+    """Archived periods that were copied."""
+    archives_size: int
+    """Bytes of these."""
 
 
 def back_up(ledger: Path, target: Path) -> Backup:
-    """Copy ``ledger`` to the new file ``target``. It is whole when it appears, and needs no second file beside it.
+    """Copy ``ledger`` to the new file ``target``, and its archives into a new folder beside that.
 
-    Raises ``UsageError`` (no ledger, ``target`` exists or cannot be made), ``LedgerError``.
+    The file is whole when it appears, needs no second file beside it, and all archives that it follows are there
+    before it. Raises ``UsageError`` (no ledger, ``target`` or its folder exists or cannot be made), ``LedgerError``.
     """
-    with LedgerReader(ledger) as reader, new_file(target) as partial:
+    with LedgerHistory(ledger) as history, new_file(target) as partial:
         try:
-            events = _copy(reader, partial)
+            archives = history.archives()
+            size = _copy_archives(archives, folder_of(target)) if archives else 0
+            events = _copy(history.live, partial)
         except OSError as error:
             raise LedgerError(f"{target}: cannot be written: {error.strerror}") from error
-        return Backup(events, partial.stat().st_size)
+        return Backup(events, partial.stat().st_size, len(archives), size)
+
+
+def _copy_archives(archives: Sequence[ArchiveReader], folder: Path) -> int:
+    """Copy them, each proven by its digest before it counts as copied; their bytes. Raises ``OSError``."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError as error:
+        raise UsageError(f"{folder}: exists already, and nothing is overwritten") from error
+    size = 0
+    with ExitStack() as undo:
+        undo.callback(folder.rmdir)
+        for archive in archives:
+            copy = folder / archive.path.name
+            with archive.path.open("rb") as source, copy.open("xb") as target:
+                undo.callback(copy.unlink)
+                shutil.copyfileobj(source, target)
+                target.flush()
+                os.fsync(target.fileno())
+            copy.chmod(0o400)
+            for _ in ArchiveReader(copy).bodies():
+                pass  # reading it is what compares it with its digest
+            size += copy.stat().st_size
+        sync_directory(folder)
+        undo.pop_all()
+    return size
 
 
 def _copy(reader: LedgerReader, partial: Path) -> int:
@@ -52,7 +89,7 @@ def _copy(reader: LedgerReader, partial: Path) -> int:
         copy.execute("PRAGMA journal_mode = DELETE")
         # Put in the place of its original it would count on from here and give names that venues have heard already.
         copy.execute(schema.FORGET_TAG)
-        last: int = copy.execute(schema.LAST_SEQ).fetchone()[0] or 0
+        last: int = copy.execute(schema.LAST_SEQ).fetchone()[0] or reader.first_seq - 1
     except sqlite3.Error as error:
         raise failure(partial, "cannot be written", error) from error
     finally:

@@ -1,13 +1,13 @@
 """What a ledger says is blocked: for ``arbshard reconcile`` while nothing runs. Reads only."""
 
 from arbshard.ledger.events import DifferenceFound, DifferenceResolved, StrayFound, StrayGone
-from arbshard.ledger.reader import LedgerReader
+from arbshard.ledger.history import LedgerHistory
 from arbshard.wire.reconciliation import Difference, Reconciliation, StrayOrder
 
 _KINDS = ("DifferenceFound", "DifferenceResolved", "StrayFound", "StrayGone")
 
 
-def blocks_of(reader: LedgerReader) -> Reconciliation:
+def blocks_of(reader: LedgerHistory) -> Reconciliation:
     """Differences and stray orders that no event has resolved. Which pairs that blocks depends on the run.
 
     Raises ``LedgerError``.
@@ -31,7 +31,7 @@ def blocks_of(reader: LedgerReader) -> Reconciliation:
             case _:
                 pass  # a row of another kind than it says: for ``verify`` to tell
     return Reconciliation(
-        tag=reader.meta.get("tag", ""),
+        tag=reader.live.meta.get("tag", ""),
         statements=(),
         differences=tuple(differences[key] for key in sorted(differences)),
         strays=tuple(strays[key] for key in sorted(strays)),

@@ -8,6 +8,7 @@ Version 2: reconciliation with the venues, adjustments, fees in other coins. A l
 what it is: it is one of paper, where none of these comes up.
 Version 3: shards that were fenced. A ledger of version 2 is written on as what it is: an older program that comes
 upon a fence says that it cannot read it.
+Version 4: earlier periods may be in archives, so that the events do not begin with number 1 (``ledger.period``).
 """
 
 from decimal import Decimal
@@ -22,7 +23,7 @@ from arbshard.model.order import Fill, Order, OrderState
 from arbshard.model.position import Position, PositionState
 from arbshard.model.refusal import Refusal
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Amounts = tuple[tuple[str, str, Decimal], ...]
 """(venue, currency, amount)."""

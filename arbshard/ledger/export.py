@@ -20,7 +20,8 @@ from arbshard.ledger.events import (
     PositionOpened,
 )
 from arbshard.ledger.file import damaged
-from arbshard.ledger.reader import EVER, LedgerReader
+from arbshard.ledger.history import LedgerHistory
+from arbshard.ledger.reader import EVER
 from arbshard.model.money import plain
 from arbshard.model.position import Position
 
@@ -53,7 +54,7 @@ def iso(at_ms: int) -> str:
     return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds")
 
 
-def rows_of(reader: LedgerReader, what: What, since_ms: int = EVER) -> Iterator[tuple[Cell, ...]]:
+def rows_of(reader: LedgerHistory, what: What, since_ms: int = EVER) -> Iterator[tuple[Cell, ...]]:
     """The rows below ``COLUMNS[what]``, of what was booked at ``since_ms`` or later; positions also when still open.
 
     Raises ``LedgerDamaged``, ``LedgerError``.
@@ -96,7 +97,7 @@ def write_rows(target: TextIO, columns: Sequence[str], rows: Iterable[tuple[Cell
     return count
 
 
-def _fills(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+def _fills(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
     for seq, at_ms, _, _, _, body in reader.rows(("OrderReported",), since_ms):
         event = reader.decode(seq, body)
         if not isinstance(event, OrderReported):
@@ -110,7 +111,7 @@ def _fills(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
             )
 
 
-def _deposits(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+def _deposits(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
     """What was put in, and what was accepted as the venues' word."""
     for seq, at_ms, _, _, _, body in reader.rows(("Deposited",), since_ms):
         event = reader.decode(seq, body)
@@ -122,7 +123,7 @@ def _deposits(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]
         )
 
 
-def _positions(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+def _positions(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
     """Closed ones as they were closed, then those that are still open."""
     open_now: dict[str, Position] = {}
     for seq, at_ms, _, _, _, body in reader.rows(("PositionOpened", "PositionChanged", "PositionClosed")):
@@ -152,7 +153,7 @@ def _position(one: Position) -> tuple[Cell, ...]:
     )
 
 
-def _balances(reader: LedgerReader, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+def _balances(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
     """Where every account that changed since then stands."""
     newest: dict[tuple[str, str], tuple[str, int]] = {}
     for at_ms, (_, _, account, currency, _, balance) in reader.dated_lines(since_ms):

@@ -5,15 +5,20 @@ opens the file itself read-only, refuses statements that write, and never starts
 politeness: SQLite below 3.51.3 can corrupt a database when a second connection checkpoints.
 """
 
+import fcntl
 import os
 import secrets
 import sqlite3
 import stat
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Literal
 
 from arbshard.errors import (
+    LedgerBusy,
     LedgerDamaged,
     LedgerError,
     LedgerFull,
@@ -25,7 +30,10 @@ from arbshard.ledger import schema
 from arbshard.ledger.events import SCHEMA_VERSION
 from arbshard.ledger.lock import lock_of
 
-_BUSY_S = 2.0
+BUSY_S = 2.0
+"""How long SQLite waits for another program that holds the file."""
+_OPENING_TRIES = 100
+_OPENING_PAUSE_S = 0.02
 # A commit waits for a checkpoint that falls into it, so the owner makes them between two batches; SQLite itself
 # only when the log has grown to this many pages.
 _AUTOCHECKPOINT_PAGES = 32_000
@@ -187,13 +195,45 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def one_file(path: Path, *, exclusive: bool = False) -> Iterator[None]:
+    """While this is held, the ledger's path leads to one and the same file, with its log and its index.
+
+    Every reader holds it while it opens. Whoever puts another file at the path holds it exclusively, so that no
+    reader joins the new file with the log of the old one. Raises ``LedgerBusy`` when the others do not let go.
+    """
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RunDirError(f"{path.parent}: cannot be opened: {error.strerror}") from error
+    try:
+        _lock_directory(descriptor, path, exclusive=exclusive)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock_directory(descriptor: int, path: Path, *, exclusive: bool) -> None:
+    kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    tries = 1 if exclusive else _OPENING_TRIES  # who writes the ledger must not wait, and tries again later
+    for attempt in range(1, tries + 1):
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if attempt == tries:
+                raise LedgerBusy(f"{path}: another program is just opening it") from error
+            sleep(_OPENING_PAUSE_S)
+        else:
+            return
+
+
 def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
     """A connection that cannot write. Raises ``sqlite3.Error``."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
         isolation_level=None,
-        timeout=_BUSY_S,
+        timeout=BUSY_S,
         check_same_thread=not any_thread,
     )
     try:
@@ -208,7 +248,7 @@ def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
 def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
     """The connection that writes. ``durable``: every commit reaches the disk. Raises ``sqlite3.Error``."""
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=_BUSY_S
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_S
     )
     try:
         connection.execute("PRAGMA journal_mode = WAL")  # a restored backup is not in this mode yet

@@ -1,19 +1,21 @@
 """``arbshard ledger info``: what a ledger holds, at a glance. Reads only; may run while risk writes."""
 
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from arbshard.errors import LedgerDamaged
+from arbshard.ledger.archive import ArchiveReader
 from arbshard.ledger.events import Started
 from arbshard.ledger.export import iso
 from arbshard.ledger.file import damaged, log_of
+from arbshard.ledger.history import LedgerHistory
 from arbshard.ledger.lock import writer_of
-from arbshard.ledger.reader import LedgerReader
 
 _SESSIONS_SHOWN = 10
+_PERIODS_SHOWN = 10
 
 LastStop = Literal["none", "clean", "not clean", "running"]
 
@@ -39,8 +41,23 @@ class SnapshotInfo(msgspec.Struct, frozen=True):
     """Bytes."""
 
 
+class PeriodInfo(msgspec.Struct, frozen=True):
+    """An archived period."""
+
+    period: int
+    archive: str
+    """Path of its file."""
+    first_seq: int
+    last_seq: int
+    until: str
+    """When its last event was decided."""
+    size: int
+    """Bytes."""
+    digest: str
+
+
 class LedgerInfo(msgspec.Struct, frozen=True):
-    """What is in the file."""
+    """What is in the file and in its archives."""
 
     path: str
     size: int
@@ -65,20 +82,28 @@ class LedgerInfo(msgspec.Struct, frozen=True):
     """The process that writes it now."""
     snapshots: tuple[SnapshotInfo, ...]
     """Newest first."""
+    archives: int
+    """Periods that are in archives."""
+    archives_size: int
+    """Bytes."""
+    periods: tuple[PeriodInfo, ...]
+    """The last ten archived periods."""
 
 
 def look_into(path: Path) -> LedgerInfo:
     """Raises ``UsageError`` (no ledger), ``LedgerError``."""
-    with LedgerReader(path) as reader:
+    with LedgerHistory(path) as history:
         try:
-            return _look(reader)
+            return _look(history)
         except (OverflowError, ValueError) as error:
             raise damaged(path, f"it holds a time that is none: {error}") from error
 
 
-def _look(reader: LedgerReader) -> LedgerInfo:
+def _look(history: LedgerHistory) -> LedgerInfo:
+    reader = history.live
     path, meta = reader.path, reader.meta
-    sessions, newest, ended_seq = _sessions(reader)
+    archives = history.archives()
+    sessions, newest, ended_seq = _sessions(history)
     writer = writer_of(path)
     last_stop: LastStop = "not clean"
     if writer is not None:
@@ -88,7 +113,9 @@ def _look(reader: LedgerReader) -> LedgerInfo:
     elif ended_seq == reader.last_seq:
         last_stop = "clean"
     extent = reader.extent_ms()
-    kinds = reader.counts()
+    extents = [(one.header.first_ms, one.header.last_ms) for one in archives] + ([extent] if extent else [])
+    counts = sum((Counter(one.header.kinds) for one in archives), Counter(reader.counts()))
+    kinds = dict(sorted(counts.items()))
     log = log_of(path)
     return LedgerInfo(
         path=str(path),
@@ -99,10 +126,10 @@ def _look(reader: LedgerReader) -> LedgerInfo:
         schema=int(meta["schema"]),
         created=iso(int(meta["created_ms"])) if "created_ms" in meta else "",
         events=sum(kinds.values()),
-        postings=reader.count_postings(),
+        postings=reader.count_postings() + sum(one.header.postings for one in archives),
         kinds=kinds,
-        first=iso(extent[0]) if extent is not None else None,
-        last=iso(extent[1]) if extent is not None else None,
+        first=iso(min(first for first, _ in extents)) if extents else None,
+        last=iso(max(last for _, last in extents)) if extents else None,
         sessions=sessions,
         newest=tuple(newest),
         last_stop=last_stop,
@@ -112,10 +139,21 @@ def _look(reader: LedgerReader) -> LedgerInfo:
             for one in reader.snapshots()
             if not isinstance(one, LedgerDamaged)
         ),
+        archives=len(archives),
+        archives_size=sum(one.path.stat().st_size for one in archives),
+        periods=tuple(_period(one) for one in archives[-_PERIODS_SHOWN:]),
     )
 
 
-def _sessions(reader: LedgerReader) -> tuple[int, deque[SessionInfo], int]:
+def _period(archive: ArchiveReader) -> PeriodInfo:
+    path, header = archive.path, archive.header
+    return PeriodInfo(
+        *(header.period, str(path), header.first_seq, header.last_seq),
+        *(iso(header.last_ms), path.stat().st_size, header.digest),
+    )
+
+
+def _sessions(reader: LedgerHistory) -> tuple[int, deque[SessionInfo], int]:
     """(number of sessions, the newest, number of the last stop's event)."""
     count = ended_seq = began_seq = 0
     newest: deque[SessionInfo] = deque(maxlen=_SESSIONS_SHOWN)
@@ -138,5 +176,5 @@ def _sessions(reader: LedgerReader) -> tuple[int, deque[SessionInfo], int]:
         began_seq = seq
         newest.append(SessionInfo(event.session, event.version, iso(at_ms), None, 0))
     if newest and newest[-1].stopped is None:
-        finish(reader.last_seq, None)
+        finish(reader.live.last_seq, None)
     return count, newest, ended_seq

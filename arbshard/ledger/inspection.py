@@ -13,6 +13,7 @@ from pathlib import Path
 from arbshard.errors import LedgerError
 from arbshard.ledger import schema
 from arbshard.ledger.file import damaged, failure, open_reader
+from arbshard.ledger.period import head_of_period
 
 _NICE = 19
 _END_S = 5.0
@@ -72,7 +73,9 @@ def check_pages(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_numbers(connection: sqlite3.Connection, path: Path) -> None:
-    """Whether no event is missing. Raises ``LedgerDamaged``, ``sqlite3.Error``."""
+    """Whether no event is missing after the last archived one. Raises ``LedgerDamaged``, ``sqlite3.Error``."""
+    _, before = head_of_period(connection, path)
     count, first, last = connection.execute(schema.COUNT).fetchone()
-    if first != 1 or last != count:
-        raise damaged(path, f"{count} events are numbered {first} to {last}")
+    if count and (first, last) != (before + 1, before + count):
+        begun = f", the period begins with {before + 1}" if before else ""
+        raise damaged(path, f"{count} events are numbered {first} to {last}{begun}")

@@ -9,8 +9,9 @@ from typing import Self, TypeVar
 from arbshard.errors import LedgerDamaged, LedgerError, UsageError
 from arbshard.ledger import schema, snapshots
 from arbshard.ledger.events import Event, decode_event
-from arbshard.ledger.file import check_meta, damaged, failure, open_reader
-from arbshard.ledger.inspection import check_pages
+from arbshard.ledger.file import check_meta, damaged, failure, one_file, open_reader
+from arbshard.ledger.inspection import check_numbers, check_pages
+from arbshard.ledger.period import load_opening
 from arbshard.ledger.running import Line
 from arbshard.ledger.snapshots import Snapshot
 
@@ -35,13 +36,23 @@ class LedgerReader:
         if not path.is_file():
             raise UsageError(f"{path}: no ledger here")
         self.path = path
-        try:
-            self._connection = open_reader(path)
-        except sqlite3.Error as error:
-            raise failure(path, "cannot be opened", error) from error
+        with one_file(path):
+            try:
+                self._connection = open_reader(path)
+            except sqlite3.Error as error:
+                raise failure(path, "cannot be opened", error) from error
+            self._begin()
+
+    def _begin(self) -> None:
+        path = self.path
         try:
             self.meta = check_meta(self._connection, path)
-            self.last_seq: int = self._connection.execute(schema.LAST_SEQ).fetchone()[0] or 0
+            self.period = load_opening(self._connection, path)
+            """What the period begins with; None when nothing is in archives."""
+            before = self.period.seq if self.period is not None else 0
+            self.first_seq = before + 1
+            """Number of the first event that is not in an archive."""
+            self.last_seq: int = self._connection.execute(schema.LAST_SEQ).fetchone()[0] or before
         except sqlite3.Error as error:
             self.close()
             raise failure(path, "cannot be read", error) from error
@@ -49,12 +60,22 @@ class LedgerReader:
             self.close()
             raise
 
-    def rows(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[Row]:
-        """Every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later."""
+    def rows(
+        self,
+        kinds: Sequence[str] = (),
+        since_ms: int = EVER,
+        *,
+        after: int = EVER,
+        until: int | None = None,
+    ) -> Iterator[Row]:
+        """Every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later.
+
+        Only events after the number ``after`` and up to the number ``until``.
+        """
+        last = self.last_seq if until is None else min(until, self.last_seq)
         wanted = f",{','.join(kinds)}," if kinds else ""
-        after = EVER
         while True:
-            given = (after, self.last_seq, since_ms, wanted, _PIECE_ROWS)
+            given = (after, last, since_ms, wanted, _PIECE_ROWS)
             rows: list[Row] = self._all(schema.EVENTS_PIECE, given)
             for row in rows:
                 if not isinstance(row[1], int) or not all(isinstance(value, str) for value in row[2:]):
@@ -71,9 +92,9 @@ class LedgerReader:
         except LedgerDamaged as error:
             raise damaged(self.path, f"event {seq}: {error}") from error
 
-    def lines(self) -> Iterator[Line]:
-        """Every posting, in order."""
-        seq, number = EVER, EVER
+    def lines(self, after: int = EVER) -> Iterator[Line]:
+        """Every posting after the event ``after``, in order."""
+        seq, number = after, 2**63 - 1
         while True:
             lines: list[Line] = self._all(schema.POSTINGS_PIECE, (seq, number, self.last_seq, _PIECE_ROWS))
             for line in lines:
@@ -135,6 +156,13 @@ class LedgerReader:
         """Walk every page. Raises ``LedgerDamaged``, ``LedgerError``."""
         try:
             check_pages(self._connection, self.path)
+        except sqlite3.Error as error:
+            raise failure(self.path, "cannot be read", error) from error
+
+    def check_numbers(self) -> None:
+        """Whether no event of the period is missing. Raises ``LedgerDamaged``, ``LedgerError``."""
+        try:
+            check_numbers(self._connection, self.path)
         except sqlite3.Error as error:
             raise failure(self.path, "cannot be read", error) from error
 

@@ -21,6 +21,18 @@ class Blocks:
         self._differences: set[tuple[str, str]] = set()
         self._strays: dict[tuple[str, str], str] = {}
 
+    def resume(
+        self, differences: tuple[tuple[str, str], ...], strays: tuple[tuple[str, str, str], ...]
+    ) -> None:
+        """Begin with what ``carry`` gave at the end of the period before."""
+        self._differences = set(differences)
+        self._strays = {(venue, client_id): pair for venue, client_id, pair in strays}
+
+    def carry(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...]]:
+        """(venue, currency) of differences, and (venue, client id, pair) of strays, both sorted."""
+        strays = ((*order, pair) for order, pair in self._strays.items())
+        return tuple(sorted(self._differences)), tuple(sorted(strays))
+
     def take(self, seq: int, event: ReconciliationEvent) -> None:
         """The next event."""
         match event:

@@ -6,6 +6,7 @@ Deliberately shares nothing with ``risk.settlement``: amounts are added up here 
 from collections.abc import Callable
 from decimal import Decimal
 
+from arbshard.ledger.carry import CarriedHolding, CarriedIntent, CarriedOrder, Carry
 from arbshard.ledger.events import (
     AccountOpened,
     DifferenceFound,
@@ -75,6 +76,14 @@ class _Holding:
             self.away_quote += quote
             self.fees += paid * fx.ask
 
+    @classmethod
+    def resumed(cls, carried: CarriedHolding) -> "_Holding":
+        holding = cls(carried.entry)
+        holding.home_base, holding.home_quote = carried.home_base, carried.home_quote
+        holding.away_base, holding.away_quote = carried.away_base, carried.away_quote
+        holding.fees, holding.other_fees = carried.fees, carried.other_fees
+        return holding
+
     def worth(self, fx: FxQuote, mark: Decimal) -> Decimal:
         rate = fx.bid if self.away_quote >= 0 else fx.ask
         held = self.home_quote + self.away_quote * rate + (self.home_base + self.away_base) * mark
@@ -101,6 +110,57 @@ class Rebook:
         self.closed = 0
         self.pnl = ZERO
         """Of closed positions, in reporting currency."""
+
+    def resume(self, carry: Carry) -> None:
+        """Begin with what the period before has left open. Before the first event."""
+        self.positions = {one.position_id: _Holding.resumed(one) for one in carry.holdings}
+        for carried in carry.intents:
+            running = _Running(carried.intent)
+            for one in carried.orders:
+                running.add(one.order)
+                running.states[one.order.client_id] = one.state
+            for fill in carried.fills:
+                running.fills.append(fill)
+                running.executed[fill.client_id] += fill.quantity
+                self._fill_ids.add(fill.fill_id)
+            self._running[carried.intent.intent_id] = running
+        self._halted = carry.halted
+        self._blocks.resume(carry.differences, carry.strays)
+
+    def carry(self) -> Carry:
+        """What is open now. Not between a conclusion and its statement (``is_settled``)."""
+        differences, strays = self._blocks.carry()
+        return Carry(
+            holdings=tuple(
+                CarriedHolding(name, one.entry, *one.flows(), one.fees, one.other_fees)
+                for name, one in self.positions.items()
+                if one.is_open
+            ),
+            intents=tuple(
+                CarriedIntent(
+                    running.intent,
+                    tuple(
+                        CarriedOrder(order, running.states[name]) for name, order in running.orders.items()
+                    ),
+                    tuple(running.fills),
+                )
+                for running in self._running.values()
+            ),
+            halted=self._halted,
+            differences=differences,
+            strays=strays,
+        )
+
+    def forget_ended(self) -> None:
+        """Let go of intents, positions and fills that nothing can follow any more."""
+        self.positions = {name: one for name, one in self.positions.items() if one.is_open}
+        self._ended.clear()
+        self._fill_ids = {fill.fill_id for running in self._running.values() for fill in running.fills}
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no statement of a position is due."""
+        return self._due is None
 
     def take(self, seq: int, event: Event) -> None:
         """The next event."""

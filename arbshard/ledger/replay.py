@@ -7,8 +7,11 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.ledger.events import Amounts, Event
 from arbshard.ledger.file import damaged
+from arbshard.ledger.period import PeriodOpening
+from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.store import LedgerStore
+from arbshard.model.position import Position
 
 _COMMIT_EVERY = 1000
 CONTRADICTIONS = (
@@ -62,6 +65,21 @@ class StateCodec(Protocol[State]):
         """The state a snapshot was made of. Raises ``LedgerDamaged``."""
         ...
 
+    def adopt(self, body: bytes) -> State:
+        """The state that a period opens with, which another version of the program may have made.
+
+        Raises ``LedgerDamaged`` when this program cannot take it over.
+        """
+        ...
+
+    def dump(self, state: State) -> tuple[str, bytes]:
+        """Hash and body, for ``load`` and ``adopt``. Raises ``LedgerError``."""
+        ...
+
+    def open_positions(self, state: State) -> tuple[Position, ...]:
+        """The positions that are open."""
+        ...
+
     def owned(self, state: State) -> Amounts:
         """(venue, currency, total) of all we own."""
         ...
@@ -72,7 +90,7 @@ class Recovery(NamedTuple, Generic[State]):
 
     state: State
     snapshot_seq: int
-    """Last event of the snapshot it began with; 0 for none."""
+    """Last event of the snapshot, or of the archived period, that it began with; 0 for neither."""
     replayed: int
     """Events replayed."""
     ignored: tuple[str, ...]
@@ -106,9 +124,33 @@ def recover(
             return Recovery(state, snapshot.seq, count, tuple(ignored))
     if ignored or not store.ended_in_order:
         store.check_pages()
-    state = codec.fresh()
-    count = _carry_on(store, codec, state, None, on_progress)
-    return Recovery(state, 0, count, tuple(ignored))
+    opening = store.period
+    state = begin_period(opening, codec, store.path)
+    count = _carry_on(store, codec, state, opening.state if opening is not None else None, on_progress)
+    return Recovery(state, opening.seq if opening is not None else 0, count, tuple(ignored))
+
+
+def begin_period(opening: PeriodOpening | None, codec: StateCodec[State], ledger: Path) -> State:
+    """The state before the first event of the ledger's period. Raises ``LedgerDamaged``."""
+    if opening is None:
+        return codec.fresh()
+    try:
+        state = codec.adopt(opening.state.body)
+    except LedgerDamaged as error:
+        raise damaged(ledger, f"the state that opens its period cannot be taken over: {error}") from error
+    if opening.state.version == codec.version and state.state_hash() != opening.state.hash:
+        raise damaged(ledger, "the state that opens its period is not the one that was stored")
+    return state
+
+
+def state_at(reader: LedgerReader, codec: StateCodec[State], seq: int) -> State:
+    """The state after the event ``seq`` of the ledger's period. Raises ``LedgerError``."""
+    opening = reader.period
+    after = opening.seq if opening is not None else 0
+    state = begin_period(opening, codec, reader.path)
+    rows = reader.rows(until=seq)
+    replay(((row[0], reader.decode(row[0], row[5])) for row in rows), state, after=after, ledger=reader.path)
+    return state
 
 
 def replay(

@@ -24,13 +24,32 @@ _TABLES = (
         PRIMARY KEY (seq, line)
     ) WITHOUT ROWID""",
 )
-_GUARDS = tuple(
-    f"CREATE TRIGGER {table}_{verb.lower()} BEFORE {verb} ON {table} "
-    "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-    for table in ("events", "postings")
-    for verb in ("UPDATE", "DELETE")
-)
-STATEMENTS = (*_TABLES, *_GUARDS)
+_PERIOD = """CREATE TABLE period (
+    number         INTEGER PRIMARY KEY, -- of this period
+    seq            INTEGER NOT NULL,    -- the last event of the period before
+    made_ms        INTEGER NOT NULL,
+    version        TEXT NOT NULL,       -- of the code that made the state
+    hash           TEXT NOT NULL,       -- of the state
+    balances       TEXT NOT NULL,       -- opening balance of every account, as JSON
+    body           BLOB NOT NULL,       -- the state
+    archive        TEXT NOT NULL,       -- name of the archive of the period before
+    archive_digest TEXT NOT NULL,
+    digest         BLOB NOT NULL        -- of all columns before
+)"""
+
+
+def _guards(*tables: str) -> tuple[str, ...]:
+    return tuple(
+        f"CREATE TRIGGER {table}_{verb.lower()} BEFORE {verb} ON {table} "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+        for table in tables
+        for verb in ("UPDATE", "DELETE")
+    )
+
+
+STATEMENTS = (*_TABLES, *_guards("events", "postings"))
+PERIOD_STATEMENTS = (_PERIOD, *_guards("period"))
+"""Beside ``STATEMENTS``: of a ledger whose earlier periods are in archives."""
 
 INSERT_META = "INSERT INTO meta (key, value) VALUES (?, ?)"
 FORGET_TAG = "DELETE FROM meta WHERE key = 'tag'"
@@ -38,6 +57,15 @@ INSERT_EVENT = "INSERT INTO events (seq, ts_ms, kind, pair, intent_id, body) VAL
 INSERT_POSTING = (
     "INSERT INTO postings (seq, line, account, currency, amount, balance) VALUES (?, ?, ?, ?, ?, ?)"
 )
+
+INSERT_PERIOD = (
+    "INSERT INTO period (number, seq, made_ms, version, hash, balances, body, archive, archive_digest, digest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+PERIODS = (
+    "SELECT number, seq, made_ms, version, hash, balances, body, archive, archive_digest, digest FROM period"
+)
+PERIOD_HEADS = "SELECT number, seq FROM period"
 
 CREATE_SNAPSHOTS = """CREATE TABLE IF NOT EXISTS snapshots (
     seq      INTEGER PRIMARY KEY, -- the last event that it holds
@@ -64,7 +92,8 @@ TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 ALL_META = "SELECT key, value FROM meta"
 # One aggregate to a query: then SQLite looks at one end of the table and not at all of it.
 LAST_SEQ = "SELECT MAX(seq) FROM events"
-COUNT = "SELECT COUNT(*), COALESCE(MIN(seq), 1), COALESCE(MAX(seq), 0) FROM events"
+COUNT = "SELECT COUNT(*), MIN(seq), MAX(seq) FROM events"
+BODY_AT = "SELECT body FROM events WHERE seq = ?"
 KIND_AT = "SELECT kind FROM events WHERE seq = ?"
 EVENTS_AFTER = "SELECT seq, ts_ms, kind, pair, intent_id, body FROM events WHERE seq > ? ORDER BY seq"
 POSTINGS_AFTER = (

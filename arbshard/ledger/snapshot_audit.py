@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import Event
 from arbshard.ledger.reader import LedgerReader
-from arbshard.ledger.replay import CONTRADICTIONS, State, StateCodec
+from arbshard.ledger.replay import CONTRADICTIONS, State, StateCodec, begin_period
 from arbshard.ledger.snapshots import BalanceTable
 
 _COMMIT_EVERY = 1000
@@ -45,7 +45,7 @@ class SnapshotAudit(Generic[State]):
         if self._codec is not None:
             mine = [seq for seq, one in self._claims.items() if one.version == self._codec.version]
             self._until = max(mine, default=0)
-            self._state = self._codec.fresh() if mine else None
+            self._state = begin_period(reader.period, self._codec, reader.path) if mine else None
 
     def take(self, seq: int, event: Event, balances: dict[tuple[str, str], Decimal]) -> None:
         """The next event, and the running balances after it."""

@@ -14,7 +14,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Self, TypeVar
 
-from arbshard.errors import LedgerChanged, LedgerDamaged, LedgerError, LedgerFull, RunDirError, UsageError
+from arbshard.errors import (
+    LedgerBusy,
+    LedgerChanged,
+    LedgerDamaged,
+    LedgerError,
+    LedgerFull,
+    RunDirError,
+    UsageError,
+)
 from arbshard.ledger import file, schema, snapshots
 from arbshard.ledger.events import Amounts, Event, decode_event, encode_event, kind_of, subject_of
 from arbshard.ledger.file import Opening, damaged, failure
@@ -22,10 +30,12 @@ from arbshard.ledger.filewatch import FileWatch
 from arbshard.ledger.identity import LedgerIdentity
 from arbshard.ledger.inspection import Inspection, check_pages
 from arbshard.ledger.lock import WriterLock
+from arbshard.ledger.period import PeriodOpening, head_of_period, load_opening
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.reserve import Reserve
 from arbshard.ledger.running import RunningBalances
 from arbshard.ledger.snapshots import Snapshot
+from arbshard.ledger.successor import bring_up_to_date, put_in_place
 from arbshard.log import get_logger
 
 _COMMITS_DUE = 200
@@ -64,13 +74,18 @@ class LedgerStore:
         """Commits since the last checkpoint."""
         self._take: TakeSnapshot | None = None
         self._version = ""
+        self._overdue: int | None = None
         self._kept_seq = 0
         """Last event of the newest snapshot, or when one could not be taken."""
         self._prepared: snapshots.Prepared | None = None
         """A snapshot that is yet to be written."""
+        self.snapshot_seq = 0
+        """Last event of the newest snapshot that is stored; 0 when none is."""
         self._newest_ms = 0
         self._inspection: Inspection | None = None
         self._is_closed = False
+        self.archived_seq = 0
+        """The last event that is in an archive; 0 when none is."""
         self.last_seq = 0
         self.failure: LedgerError | None = None
         """Why nothing more could be written, once that is so."""
@@ -110,7 +125,8 @@ class LedgerStore:
             meta = file.check_meta(reader, path, mode)
             store = cls(path, reader, lock, meta.get("tag"), durable=durable)
             store.began_ms = int(meta.get("created_ms", "0"))
-            store.last_seq = reader.execute(schema.LAST_SEQ).fetchone()[0] or 0
+            _, store.archived_seq = head_of_period(reader, path)
+            store.last_seq = reader.execute(schema.LAST_SEQ).fetchone()[0] or store.archived_seq
         except BaseException as error:
             if reader is not None:
                 reader.close()
@@ -121,6 +137,14 @@ class LedgerStore:
         return store
 
     # reading, at the start
+
+    @property
+    def period(self) -> PeriodOpening | None:
+        """What the period begins with; None when nothing is in archives. Raises ``LedgerError``."""
+        try:
+            return load_opening(self._reader, self.path)
+        except sqlite3.Error as error:
+            raise failure(self.path, "cannot be read", error) from error
 
     @property
     def ended_in_order(self) -> bool:
@@ -165,7 +189,7 @@ class LedgerStore:
         running = self._read_balances(snapshot)
         running.check(self.path, owned)
         self._running = running
-        self._kept_seq = snapshot.seq if snapshot is not None else 0
+        self._kept_seq = self.snapshot_seq = snapshot.seq if snapshot is not None else 0
 
     def inspect(self) -> None:
         """Look the whole file through meanwhile; ``checkpoint_if_due`` raises what is found.
@@ -251,8 +275,13 @@ class LedgerStore:
         """Running balance by (account, currency). Raises ``LedgerError``."""
         return self._balances().table
 
-    def keep_snapshots(self, version: str, take: TakeSnapshot) -> None:
-        """From now on leave snapshots of what ``take`` gives, when there is time and at the end."""
+    def keep_snapshots(self, version: str, take: TakeSnapshot, overdue: int | None = None) -> None:
+        """From now on leave snapshots of what ``take`` gives: now and then, and at the end.
+
+        ``overdue``: after how many events one is taken even when there is no time; ``snapshots.SNAPSHOT_OVERDUE``
+        unless given. A period can only end at a snapshot, so they must not be rarer than periods are to be long.
+        """
+        self._overdue = overdue
         self._version = version
         self._take = take
 
@@ -263,15 +292,69 @@ class LedgerStore:
         found comes out here. Raises ``LedgerError``.
         """
         self._look_at_inspection()
-        due = snapshots.SNAPSHOT_DUE if is_idle else snapshots.SNAPSHOT_OVERDUE
+        overdue = snapshots.SNAPSHOT_OVERDUE if self._overdue is None else self._overdue
+        due = min(overdue, snapshots.SNAPSHOT_DUE) if is_idle else overdue
         # Never two of these at once: each is a pause in which nobody is answered.
         if self._write_snapshot() or self._prepare_snapshot(due):
             return False
         if self._unmoved < (_COMMITS_DUE if is_idle else _COMMITS_OVERDUE):
             return False
+        self.checkpoint()
+        return True
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the file. Raises ``LedgerError``."""
         self._with_reserve(lambda: self._checkpoint("PASSIVE"))
         self._unmoved = 0
-        return True
+
+    def prepare_successor(self, successor: Path) -> None:
+        """Do beforehand most of what ``take_over`` would do while nobody is answered. Raises ``LedgerError``."""
+        try:
+            bring_up_to_date(successor, self._reader, self.path, self.last_seq)
+        except sqlite3.Error as error:
+            raise failure(successor, "cannot be written", error) from error
+        except OSError as error:
+            raise LedgerError(f"{successor}: cannot be written: {error.strerror}") from error
+
+    def take_over(self, successor: Path) -> None:
+        """Put ``successor`` (``ledger.successor``) in the place of the ledger's file, and go on in it.
+
+        It is brought up to date first. Whatever ends the process meanwhile, the file at the ledger's path is the old
+        one or the new one, and whole. Raises ``LedgerBusy`` when somebody else is just reading (nothing has changed,
+        and another try is worth it), ``LedgerError``.
+        """
+        if self._inspection is not None:
+            raise LedgerBusy(f"{self.path}: it is still looked through for damage")
+        self.look()
+        self.prepare_successor(successor)
+        try:
+            with file.one_file(self.path, exclusive=True):
+                self._empty_log()
+                self._connection = None
+                self._reader.close()
+                put_in_place(successor, self.path)
+                self._reader = file.open_reader(self.path)
+                _, self.archived_seq = head_of_period(self._reader, self.path)
+                self._files = FileWatch(self.path)  # from now on these files are the ledger's
+        except sqlite3.Error as error:
+            raise self._failed("cannot be exchanged", error) from error
+        except OSError as error:
+            self.failure = LedgerError(f"{self.path}: cannot be exchanged: {error.strerror}")
+            raise self.failure from error
+        self._unmoved = 0
+
+    def _empty_log(self) -> None:
+        """Move all of the log into the file, and close the writer. Raises ``LedgerBusy``, ``sqlite3.Error``."""
+        writer = self._writer()
+        writer.execute("PRAGMA busy_timeout = 0")
+        try:
+            is_busy = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            writer.execute(f"PRAGMA busy_timeout = {int(file.BUSY_S * 1000)}")
+        if is_busy:
+            self._check(self._files.wrote)  # some of the log may have been moved
+            raise LedgerBusy(f"{self.path}: another program is just reading it")
+        writer.close()
 
     def _checkpoint(self, kind: str) -> None:
         self.look()
@@ -348,6 +431,8 @@ class LedgerStore:
         return self._running
 
     def _read_balances(self, snapshot: Snapshot | None) -> RunningBalances:
+        if snapshot is None and (period := self.period) is not None:
+            snapshot = period.state
         running = RunningBalances(snapshot.balances if snapshot is not None else None)
         try:
             running.read(self._reader, self.path, snapshot.seq if snapshot is not None else 0)
@@ -386,6 +471,7 @@ class LedgerStore:
             return False
         self._check(self._files.wrote)
         self._unmoved += 1
+        self.snapshot_seq = prepared.seq
         get_logger().info("snapshot of the ledger", seq=prepared.seq, bytes=len(prepared.body))
         return True
 

@@ -1,18 +1,21 @@
 """``arbshard ledger verify``: recomputes everything from deposits and fills alone, and compares.
 
 Written a second time on purpose, without ``risk.portfolio`` and ``ledger.postings``: a mistake there, a hand in the
-file or a bad disk shows here. Never begins from a snapshot; the snapshots are compared with what is found. Reads
-only; may run while risk writes.
+file or a bad disk shows here. Never begins from a snapshot; the snapshots are compared with what is found. A period
+begins with what this same code found at the end of the period before. Reads only; may run while risk writes.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, localcontext
 from pathlib import Path
-from typing import Generic
+from types import MappingProxyType
 
 import msgspec
 
 from arbshard.errors import LedgerDamaged
+from arbshard.ledger.archive import ArchiveReader, Header, folder_of
+from arbshard.ledger.carry import Carry
 from arbshard.ledger.events import (
     Deposited,
     DifferenceFound,
@@ -23,12 +26,17 @@ from arbshard.ledger.events import (
     kind_of,
     subject_of,
 )
-from arbshard.ledger.reader import LedgerReader
+from arbshard.ledger.period import PeriodOpening, table_of_balances
+from arbshard.ledger.reader import LedgerReader, Row
 from arbshard.ledger.rebook import Rebook
 from arbshard.ledger.replay import State, StateCodec
 from arbshard.ledger.running import Line
 from arbshard.ledger.snapshot_audit import SnapshotAudit
 from arbshard.model.money import MONEY_CONTEXT, ZERO, plain
+from arbshard.model.position import Position
+
+NOTHING = Carry()
+EMPTY: Mapping[tuple[str, str], Decimal] = MappingProxyType({})
 
 _DIFFERENCES_MAX = 100
 """Of each run; a damaged ledger need not be listed row by row."""
@@ -62,80 +70,221 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
 
 def verify(path: Path, codec: StateCodec[State] | None = None) -> VerifyReport:
-    """Check the ledger at ``path``. With ``codec`` the states of its snapshots too, by replaying up to them.
+    """Check the ledger at ``path``. With ``codec`` the states it holds too, by replaying up to them.
 
-    Raises ``UsageError`` (no ledger), ``LedgerVersionError``, ``LedgerDamaged`` (not readable as a ledger at all).
+    Of a ledger with archives this is the period since the newest of them, beginning with what that archive carries
+    over. Raises ``UsageError`` (no ledger), ``LedgerVersionError``, ``LedgerDamaged`` (not readable as a ledger at
+    all), ``LedgerError`` (the newest archive is missing).
     """
     with localcontext(MONEY_CONTEXT), LedgerReader(path) as reader:
         reader.check_pages()
-        return _Verifier(codec).run(reader)
+        opening = reader.period
+        if opening is None:
+            return _of_live(Verifier(), reader, codec)
+        before = ArchiveReader(folder_of(path) / opening.archive.name)
+        verifier = Verifier(opening.seq, before.header.carry, before.closing_balances())
+        verifier.compare_opening(opening, before, codec)
+        return _of_live(verifier, reader, codec)
 
 
-class _Verifier(Generic[State]):
-    def __init__(self, codec: StateCodec[State] | None) -> None:
+def verify_archive(path: Path) -> VerifyReport:
+    """Check the archive at ``path``, beginning with what its predecessor carries over. Raises ``LedgerError``."""
+    with localcontext(MONEY_CONTEXT):
+        archive = ArchiveReader(path)
+        header, previous = archive.header, archive.header.previous
+        carry = Carry() if previous is None else ArchiveReader(path.with_name(previous.name)).header.carry
+        verifier = Verifier(header.first_seq - 1, carry, archive.opening_balances())
+        lines = (line for _, line in archive.lines())
+        for _ in verifier.walk(archive.rows(), lines):
+            pass
+        verifier.compare_closing(header)
+        return verifier.report()
+
+
+def _of_live(verifier: "Verifier", reader: LedgerReader, codec: StateCodec[State] | None) -> VerifyReport:
+    audit = SnapshotAudit(codec, verifier.differ)
+    audit.begin(reader)
+    for seq, event in verifier.walk_events(reader.rows(), reader.lines()):
+        audit.take(seq, event, verifier.balances)
+    for seq, number in reader.stray_lines():
+        verifier.stray(seq, number)
+    return verifier.report(audit.compared)
+
+
+class Verifier:
+    """Follows the events of a period, and the postings beside them."""
+
+    def __init__(
+        self, after: int = 0, carry: Carry = NOTHING, balances: Mapping[tuple[str, str], Decimal] = EMPTY
+    ) -> None:
+        """``carry`` and ``balances`` are what the events up to ``after`` have led to."""
         self._differences: list[str] = []
         self._suppressed = 0
-        self._rebook = Rebook(self._differ)
+        self._rebook = Rebook(self.differ)
+        self._rebook.resume(carry)
+        self._carried = len(carry.holdings)
+        self._last_seq = after
         self._kinds: Counter[str] = Counter()
+        self._postings_seen = 0
         self._owned: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
         """Our balances by (venue, currency), from deposits and fills alone."""
-        self._chain: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
+        self._event_taken: Event | None = None
+        """Of the newest row."""
+        self.balances: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO, balances)
         """Running balance by (account, currency), from the amounts of the postings."""
-        self._snapshots = SnapshotAudit(codec, self._differ)
+        for (account, currency), balance in balances.items():
+            owner, _, venue = account.partition(":")
+            if owner == "venue":
+                self._owned[venue, currency] = balance
 
-    def run(self, reader: LedgerReader) -> VerifyReport:
-        self._snapshots.begin(reader)
-        lines = reader.lines()
-        line = next(lines, None)
-        postings = 0
-        expected = 1
-        for seq, ts_ms, kind, pair, intent_id, body in reader.rows():
-            if seq != expected:
-                self._differ(f"events {expected} to {seq - 1} are missing")
-            expected = seq + 1
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """What does not agree so far."""
+        return tuple(self._differences)
+
+    @property
+    def postings(self) -> int:
+        """Postings so far."""
+        return self._postings_seen
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a period may end here: no statement of a position is due."""
+        return self._rebook.is_settled
+
+    def carry(self) -> Carry:
+        """What is open now."""
+        return self._rebook.carry()
+
+    def forget_ended(self) -> None:
+        """Let go of what has ended, as if a period began here: of a long ledger it would fill the memory."""
+        self._rebook.forget_ended()
+
+    def walk(self, rows: Iterable[Row], lines: Iterable[Line]) -> Iterator[Row]:
+        """Check ``rows`` with their postings ``lines``; gives each row when it has been checked."""
+        waiting = iter(lines)
+        line = next(waiting, None)
+        for row in rows:
+            seq = row[0]
             mine: list[Line] = []
             while line is not None and line[0] <= seq:
-                postings += 1
                 if line[0] < seq:
-                    self._differ(f"posting {line[0]}.{line[1]} belongs to no event")
+                    self.stray(line[0], line[1])
                 else:
+                    self._postings_seen += 1
                     mine.append(line)
-                line = next(lines, None)
-            try:
-                event = decode_event(body)
-            except LedgerDamaged as error:
-                self._differ(f"event {seq}: {error}")
-                continue
-            if (ts_ms, kind, pair, intent_id) != (event.at_ms, kind_of(event), *subject_of(event)):
-                self._differ(f"event {seq}: its columns are not what its body says")
-            try:
-                self._event(seq, event, mine)
-            except ArithmeticError as error:  # such as NaN: a number, but none to count with
-                self._differ(f"event {seq}: it holds a number that is none: {error!r}")
-            self._snapshots.take(seq, event, self._chain)
+                line = next(waiting, None)
+            self._take(row, mine)
+            yield row
         while line is not None:
-            postings += 1
-            self._differ(f"posting {line[0]}.{line[1]} belongs to no event")
-            line = next(lines, None)
-        for seq, number in reader.stray_lines():
-            postings += 1
-            self._differ(f"posting {seq}.{number} belongs to no event")
+            self.stray(line[0], line[1])
+            line = next(waiting, None)
+
+    def walk_events(self, rows: Iterable[Row], lines: Iterable[Line]) -> Iterator[tuple[int, Event]]:
+        """Likewise; gives the number and the event of each row that holds one."""
+        for row in self.walk(rows, lines):
+            if self._event_taken is not None:
+                yield row[0], self._event_taken
+
+    def stray(self, seq: int, number: int) -> None:
+        """A posting was found that belongs to no event."""
+        self._postings_seen += 1
+        self.differ(f"posting {seq}.{number} belongs to no event")
+
+    def compare_opening(
+        self, opening: PeriodOpening, before: ArchiveReader, codec: StateCodec[State] | None
+    ) -> None:
+        """What the period begins with must be what its predecessor ended with."""
+        header = before.header
+        if (opening.seq, opening.archive.digest, opening.number) != (
+            header.last_seq,
+            header.digest,
+            header.period + 1,
+        ):
+            self.differ(
+                f"the period follows event {opening.seq} of an archive with digest {opening.archive.digest}; "
+                f"{before.path.name} ends at event {header.last_seq} with digest {header.digest}"
+            )
+        for account, said, found in differing(opening.state.balances, before.closing_balances()):
+            self.differ(
+                f"the opening balance of {' '.join(account)} is {plain(said)}, its archive closes with {plain(found)}"
+            )
+        if codec is None:
+            return
+        state = codec.adopt(opening.state.body)
+        if opening.state.version == codec.version and state.state_hash() != opening.state.hash:
+            self.differ("the state that opens the period is not the one it was made of")
+        owned = {(venue, currency): amount for venue, currency, amount in codec.owned(state)}
+        for account, said, found in differing(owned, self._owned):
+            self.differ(
+                f"the state that opens the period owns {plain(said)} {account[1]} on {account[0]}, "
+                f"deposits and fills come to {plain(found)}"
+            )
+        self._compare_positions(codec.open_positions(state), header.carry)
+
+    def _compare_positions(self, stated: Iterable[Position], carry: Carry) -> None:
+        said = {one.position_id: _figures(one) for one in stated}
+        found = {
+            one.position_id: (
+                one.home_base,
+                one.home_quote,
+                one.away_base,
+                one.away_quote,
+                one.fees,
+                one.other_fees,
+            )
+            for one in carry.holdings
+        }
+        for name in sorted(said.keys() | found.keys()):
+            if said.get(name) != found.get(name):
+                self.differ(f"the state that opens the period has {name} as its fills do not make it")
+
+    def compare_closing(self, header: Header) -> None:
+        """What an archive says that it ends with must be what its events lead to."""
+        for account, said, found in differing(table_of_balances(header.closing), self.balances):
+            self.differ(
+                f"the closing balance of {' '.join(account)} is {plain(said)}, the events lead to {plain(found)}"
+            )
+        if header.carry != self.carry():
+            self.differ("what it carries over is not what its events leave open")
+
+    def report(self, snapshots: int = 0) -> VerifyReport:
+        """What was found. After the last event."""
         self._balances()
         self._rebook.finish()
         return VerifyReport(
             events=sum(self._kinds.values()),
-            postings=postings,
+            postings=self._postings_seen,
             deposits=self._kinds["Deposited"],
             fills=self._rebook.fills,
             intents=self._kinds["IntentApproved"],
-            positions=len(self._rebook.positions),
+            positions=len(self._rebook.positions) - self._carried,
             closed=self._rebook.closed,
             pnl=self._rebook.pnl,
             kinds=dict(self._kinds),
-            snapshots=self._snapshots.compared,
+            snapshots=snapshots,
             differences=tuple(self._differences),
             suppressed=self._suppressed,
         )
+
+    def _take(self, row: Row, lines: list[Line]) -> None:
+        seq, ts_ms, kind, pair, intent_id, body = row
+        if seq != self._last_seq + 1:
+            self.differ(f"events {self._last_seq + 1} to {seq - 1} are missing")
+        self._last_seq = seq
+        self._event_taken = None
+        try:
+            event = decode_event(body)
+        except LedgerDamaged as error:
+            self.differ(f"event {seq}: {error}")
+            return
+        if (ts_ms, kind, pair, intent_id) != (event.at_ms, kind_of(event), *subject_of(event)):
+            self.differ(f"event {seq}: its columns are not what its body says")
+        try:
+            self._event(seq, event, lines)
+        except ArithmeticError as error:  # such as NaN: a number, but none to count with
+            self.differ(f"event {seq}: it holds a number that is none: {error!r}")
+        self._event_taken = event
 
     def _event(self, seq: int, event: Event, lines: list[Line]) -> None:
         self._kinds[kind_of(event)] += 1
@@ -161,29 +310,29 @@ class _Verifier(Generic[State]):
         for number, (_, line, account, currency, amount_text, balance_text) in enumerate(lines):
             amount, balance = _amount(amount_text), _amount(balance_text)
             if amount is None or balance is None:
-                self._differ(f"posting {seq}.{line}: {amount_text!r} or {balance_text!r} is no amount")
+                self.differ(f"posting {seq}.{line}: {amount_text!r} or {balance_text!r} is no amount")
                 continue
             if line != number:
-                self._differ(f"posting {seq}.{number} is missing")
+                self.differ(f"posting {seq}.{number} is missing")
             sums[currency] += amount
             owner, _, venue = account.partition(":")
             if owner == "venue":
                 venues[venue, currency] += amount
             key = account, currency
-            self._chain[key] += amount
-            if balance != self._chain[key]:
-                self._differ(
+            self.balances[key] += amount
+            if balance != self.balances[key]:
+                self.differ(
                     f"posting {seq}.{line}: {account} {currency} stands at {plain(balance)}, "
-                    f"the amounts add up to {plain(self._chain[key])}"
+                    f"the amounts add up to {plain(self.balances[key])}"
                 )
-                self._chain[key] = balance  # one difference, not one for every line that follows
+                self.balances[key] = balance  # one difference, not one for every line that follows
         for currency, total in sums.items():
             if total:
-                self._differ(f"event {seq}: its postings in {currency} add up to {plain(total)}, not to 0")
+                self.differ(f"event {seq}: its postings in {currency} add up to {plain(total)}, not to 0")
         for venue, currency in sorted(moved.keys() | venues.keys()):
             booked, due = venues[venue, currency], moved[venue, currency]
             if booked != due:
-                self._differ(
+                self.differ(
                     f"event {seq}: {plain(booked)} {currency} booked on {venue}, its fills say {plain(due)}"
                 )
 
@@ -192,7 +341,7 @@ class _Verifier(Generic[State]):
         for venue, currency in sorted(stated.keys() | self._owned.keys()):
             said, found = stated.get((venue, currency), ZERO), self._owned[venue, currency]
             if said != found:
-                self._differ(
+                self.differ(
                     f"event {seq}: the stop states {plain(said)} {currency} on {venue}, "
                     f"deposits and fills come to {plain(found)}"
                 )
@@ -200,7 +349,7 @@ class _Verifier(Generic[State]):
     def _compared(self, seq: int, event: DifferenceFound) -> None:
         found = self._owned[event.venue, event.currency]
         if event.booked != found:
-            self._differ(
+            self.differ(
                 f"event {seq}: {plain(event.booked)} {event.currency} on {event.venue} was compared with what the "
                 f"venue said, deposits and fills come to {plain(found)}"
             )
@@ -208,17 +357,18 @@ class _Verifier(Generic[State]):
     def _balances(self) -> None:
         booked = {
             (account.removeprefix("venue:"), currency): balance
-            for (account, currency), balance in self._chain.items()
+            for (account, currency), balance in self.balances.items()
             if account.startswith("venue:")
         }
         for venue, currency in sorted(booked.keys() | self._owned.keys()):
             last, found = booked.get((venue, currency), ZERO), self._owned[venue, currency]
             if last != found:
-                self._differ(
+                self.differ(
                     f"{venue} {currency} stands at {plain(last)}, deposits and fills come to {plain(found)}"
                 )
 
-    def _differ(self, sentence: str) -> None:
+    def differ(self, sentence: str) -> None:
+        """Note what does not agree."""
         if len(self._differences) < _DIFFERENCES_MAX:
             self._differences.append(sentence)
         else:
@@ -231,3 +381,21 @@ def _amount(text: str) -> Decimal | None:
     except ArithmeticError:
         return None
     return amount if amount.is_finite() else None
+
+
+def differing(
+    said: Mapping[tuple[str, str], Decimal], found: Mapping[tuple[str, str], Decimal]
+) -> Iterator[tuple[tuple[str, str], Decimal, Decimal]]:
+    """(account, said, found) wherever the two tables differ; what one does not name is zero."""
+    for account in sorted(said.keys() | found.keys()):
+        one, other = said.get(account, ZERO), found.get(account, ZERO)
+        if one != other:
+            yield account, one, other
+
+
+def _figures(one: Position) -> tuple[Decimal, ...]:
+    flows = one.flows
+    return (
+        *(flows.home_base, flows.home_quote, flows.away_base, flows.away_quote),
+        *(one.fees, one.other_fees),
+    )

@@ -37,6 +37,8 @@ COUNTERS = (
     "disk_room",
     "reserve_kept",
     "reserve_used",
+    "archived",
+    "archive_failures",
     *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
 )
 """``repeated``: requests that made no event because they were known. ``bad``: messages that are no requests.
@@ -48,6 +50,7 @@ trading (``Standing.serial``). ``commands``: of operators. ``breaks``: times tha
 ``closed``: 1 once the session was ended in order and the ledger was read back after its close: the note is final.
 ``disk_free_mb``: free on the ledger's disk. ``disk_room``: ``disk.Room``. ``reserve_kept``: whether the reserve
 beside the ledger is there; ``reserve_used``: times that it was given up.
+``archived``: periods of the ledger that were moved into archives; ``archive_failures``: attempts that failed.
 ``fenced``: workers taken out because they were stuck. ``fence_<shard>``: the lowest epoch that may still trade."""
 
 HISTOGRAMS = ("handle", "commit", "loop_gap")

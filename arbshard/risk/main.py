@@ -24,12 +24,14 @@ from arbshard.ledger.file import Opening
 from arbshard.ledger.provenance import digest_of
 from arbshard.ledger.record import LedgerRecord, not_the_same, read_record, require_same
 from arbshard.ledger.replay import recover
+from arbshard.ledger.snapshots import SNAPSHOT_OVERDUE
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.process import Parent, add_parent_option, keep_what_is_there, leave_ending_to_the_supervisor
+from arbshard.risk.archivist import Archivist
 from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
 from arbshard.risk.disk import DiskWatch
@@ -119,7 +121,8 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: P
         record.note(store.last_seq)
         service.on_stored = record.note
         if version is not None:
-            store.keep_snapshots(version, lambda: codec.dump(state))
+            overdue = min(SNAPSHOT_OVERDUE, config.ledger.archive_events or SNAPSHOT_OVERDUE)
+            store.keep_snapshots(version, lambda: codec.dump(state), overdue)
         get_logger().info(
             "risk started",
             session=state.session,
@@ -168,6 +171,11 @@ async def _serve(
         ) as workers,
     ):
         note = NoteWriter(core, config.reporting)
+
+        def count(done: bool) -> None:
+            page.add(page.counter("archived" if done else "archive_failures"))
+
+        archivist = Archivist(store, config.ledger.archive_events, os.environ, count)
         server = RiskServer(
             service,
             core.state,
@@ -182,6 +190,7 @@ async def _serve(
             DiskWatch(store, config.run, core.guard, page),
             config.run.stuck_after_ms,
             clock,
+            archivist,
         )
         keep_what_is_there()
         return await server.run()

@@ -13,6 +13,7 @@ from arbshard.clock import Clock
 from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import error_count, get_logger
+from arbshard.risk.archivist import Archivist
 from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feeds import FeedWatch
 from arbshard.risk.gaps import GapWatch
@@ -59,8 +60,10 @@ class RiskServer:
         disk: DiskWatch,
         stuck_after_ms: float,
         clock: Clock,
+        archivist: Archivist,
     ) -> None:
         """``is_orphan``: whether the supervisor has died."""
+        self._archivist = archivist
         self._service = service
         self._state = state
         self._store = store
@@ -94,6 +97,7 @@ class RiskServer:
             loop.remove_signal_handler(signal.SIGTERM)
             self._transport.close()
             self._set("ready", 0)
+            self._archivist.stop()
         if code is not ExitCode.LEDGER:
             self._service.stop()
             self._show(self._clock.monotonic_ns(), is_last=True)
@@ -136,6 +140,8 @@ class RiskServer:
             self._show(now_ns)
             self._service.tick(feeds_silent=self._feeds.look(now_ns), correlations=self._gaps.look(now_ns))
             moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
+            if not moved:  # never two pauses at once
+                self._archivist.look(now_ns, self._clock.monotonic_ns)
         except LedgerError as error:
             self._failed(error)
             return

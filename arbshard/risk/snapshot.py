@@ -21,6 +21,7 @@ from msgspec import inspect
 
 from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.ledger.events import Amounts
+from arbshard.model.position import Position
 from arbshard.risk.journal import Journal
 from arbshard.risk.portfolio import PortfolioState
 
@@ -73,13 +74,28 @@ class PortfolioCodec:
                 raise LedgerError(f"{path} cannot be kept: {error}") from error
         return state.state_hash(), _encoder.encode(image)
 
+    def open_positions(self, state: PortfolioState) -> tuple[Position, ...]:
+        """The positions that are open."""
+        return tuple(state.positions.values())
+
     def load(self, body: bytes) -> PortfolioState:
         """The state that was dumped. Raises ``LedgerDamaged`` when ``body`` is not one of this program's."""
+        return self._load(body, is_exact=True)
+
+    def adopt(self, body: bytes) -> PortfolioState:
+        """Likewise; what an older program did not keep yet stands as it does in a fresh state.
+
+        What opens a period must be readable for ever, so the state and its parts may get new attributes (and their
+        structs new fields with defaults), but may not lose or rename any.
+        """
+        return self._load(body, is_exact=False)
+
+    def _load(self, body: bytes, *, is_exact: bool) -> PortfolioState:
         state = self.fresh()
         places = {path: (owner, value) for path, owner, value in _attributes(state)}
         try:
             image = _image_decoder.decode(body)
-            if image.keys() != places.keys():
+            if image.keys() - places.keys() or (is_exact and image.keys() != places.keys()):
                 raise LedgerDamaged("it holds other things than this program keeps")
             for path, stored in image.items():
                 owner, old = places[path]

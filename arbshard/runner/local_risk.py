@@ -12,13 +12,14 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.errors import LedgerError
 from arbshard.ledger.events import Event
-from arbshard.ledger.replay import replay
+from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
 from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.snapshot import PortfolioCodec
 from arbshard.runner.report import TradeReport, report_refused, report_settled
 from arbshard.wire.messages import Conclude, Refused, Reply, Request, Settled, Submit, decode_request, encode
 
@@ -64,7 +65,7 @@ class LocalRisk:
             store = LedgerStore.open(ledger, name=config.name, mode=mode, now_ms=clock.wall_ms())
         try:
             if store is not None:
-                replay(store.events(), state)
+                state = recover(store, PortfolioCodec("")).state  # no snapshot has this version
             _tell_of_strays(state, universe)
             risk = cls(RiskCore(config, universe, state), store, clock, on_report)
             risk.start()

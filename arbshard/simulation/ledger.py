@@ -10,6 +10,7 @@ from pathlib import Path
 
 from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.ledger.events import Amounts, Event, decode_event, encode_event
+from arbshard.ledger.period import PeriodOpening
 from arbshard.ledger.running import RunningBalances
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.store import LedgerStore, TakeSnapshot
@@ -71,6 +72,11 @@ class MemoryLedger(LedgerStore):
         """See ``LedgerStore``."""
         return self._disk.ended_in_order
 
+    @property
+    def period(self) -> PeriodOpening | None:
+        """See ``LedgerStore``: a simulated ledger is never archived."""
+        return None
+
     def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:
         """See ``LedgerStore``."""
         first = self._disk.first_seq
@@ -127,8 +133,9 @@ class MemoryLedger(LedgerStore):
         """See ``LedgerStore``."""
         return self._own.table
 
-    def keep_snapshots(self, version: str, take: TakeSnapshot) -> None:
-        """See ``LedgerStore``."""
+    def keep_snapshots(self, version: str, take: TakeSnapshot, overdue: int | None = None) -> None:
+        """See ``LedgerStore``; how often is not for the caller to say."""
+        del overdue
         self._snapshot_version = version
         self._snapshot_of = take
 

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from arbshard.ledger.archiving import close_period, take_cut
+from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.money import MONEY_CONTEXT
 from arbshard.risk.snapshot import PortfolioCodec
@@ -45,7 +47,7 @@ def _money() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def codec() -> PortfolioCodec:
     return PortfolioCodec("this code")
 
@@ -63,3 +65,37 @@ def opened() -> Iterator[Callable[[Path], LedgerStore]]:
     yield open_it
     for store in stores:
         store.abandon()
+
+
+@pytest.fixture(scope="session")
+def chaos() -> ModuleType:
+    """``tests/risk/test_sequences.py``: workers that say anything, on paper."""
+    return _load("arbshard_test_sequences", _TESTS / "risk" / "test_sequences.py")
+
+
+@pytest.fixture(scope="session")
+def live_chaos() -> ModuleType:
+    """``tests/risk/test_reconciler_sequences.py``: a live desk whose venues disagree."""
+    return _load("arbshard_test_reconciler_sequences", _TESTS / "risk" / "test_reconciler_sequences.py")
+
+
+def close_period_at(path: Path, seq: int, codec: PortfolioCodec, mode: str = "sim-paper") -> int:
+    """Archive the events up to about ``seq`` as ``arbshard ledger archive`` does; the last archived one."""
+    with LedgerReader(path) as reader:
+        statement = next(reader.rows(after=seq, until=seq + 1), None)
+        cut = seq - 1 if statement is not None and statement[2].startswith("Position") else seq
+        if cut < reader.first_seq:
+            return reader.first_seq - 1
+        successor = close_period(reader, take_cut(reader, codec, cut))
+    store = LedgerStore.open(path, name="sim", mode=mode, now_ms=1)
+    try:
+        store.take_over(successor)
+    finally:
+        store.abandon()
+    return cut
+
+
+@pytest.fixture(scope="session")
+def close_at(codec: PortfolioCodec) -> Callable[..., int]:
+    """``close_period_at`` with the folder's codec."""
+    return lambda path, seq, mode="sim-paper": close_period_at(path, seq, codec, mode)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from arbshard.ledger.blocks import blocks_of
 from arbshard.ledger.events import AccountOpened, DifferenceFound, DifferenceResolved, StrayFound, StrayGone
-from arbshard.ledger.reader import LedgerReader
+from arbshard.ledger.history import LedgerHistory
 
 KRW = DifferenceFound(at_ms=2, venue="upbit", currency="KRW", stated=Decimal(7), booked=Decimal(9))
 BTC = DifferenceFound(at_ms=3, venue="binance", currency="BTC", stated=Decimal(1), booked=Decimal(2))
@@ -23,8 +23,8 @@ def blocks(opened, tmp_path):
         store = opened(path)
         store.append([AccountOpened(at_ms=1, venue="upbit"), *events])
         store.close()
-        with LedgerReader(path) as reader:
-            assert reader.meta["tag"] == store.tag
+        with LedgerHistory(path) as reader:
+            assert reader.live.meta["tag"] == store.tag
             return blocks_of(reader)
 
     return look

@@ -22,7 +22,7 @@ from arbshard.ledger.events import (
     PositionOpened,
     StrayFound,
 )
-from arbshard.ledger.reader import LedgerReader
+from arbshard.ledger.history import LedgerHistory
 from arbshard.model.money import plain
 from arbshard.model.order import Fill, Order
 
@@ -91,8 +91,9 @@ class LedgerView:
 
 def read_ledger(path: Path) -> LedgerView:
     """The ledger as it stands."""
-    with closing(LedgerReader(path)) as reader:
-        return LedgerView(reader.meta["tag"], [reader.decode(row[0], row[5]) for row in reader.rows()])
+    with closing(LedgerHistory(path)) as history:
+        events = [history.decode(row[0], row[5]) for row in history.rows()]
+        return LedgerView(history.live.meta["tag"], events)
 
 
 def disagreements(books: dict[str, dict], ledger: LedgerView) -> list[str]:

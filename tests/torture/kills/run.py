@@ -71,6 +71,8 @@ halt_rejects_per_min = 100000
 halt_hedges_per_min = 100000
 halt_unknown_per_min = 100000
 halt_stale_feeds_s = 3600
+[ledger]
+archive_events = 1000
 [live]
 order_timeout_s = 0.6
 ask_pause_ms = 50
@@ -218,12 +220,15 @@ class LiveRun:
         partial.replace(self.plan)
 
     def verify(self) -> str:
-        """What ``arbshard ledger verify`` finds wrong; empty when the ledger is clean."""
-        done = subprocess.run(
-            [sys.executable, "-m", "arbshard", "ledger", "verify", "--config", str(self.config)],
-            env=self._environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        return "" if done.returncode == 0 else f"{done.stdout}{done.stderr}"
+        """What ``arbshard ledger verify --archive`` and ``prove`` find wrong; empty when the ledger is clean."""
+        found = ""
+        for command in (("verify", "--archive"), ("prove",)):
+            done = subprocess.run(
+                [sys.executable, "-m", "arbshard", "ledger", *command, "--config", str(self.config)],
+                env=self._environment, capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+            found += "" if done.returncode == 0 else f"{done.stdout}{done.stderr}"
+        return found
 
     def last_output(self) -> str:
         """The end of what the supervisor printed."""

@@ -1,0 +1,52 @@
+"""What verification carries from one period into the next: computed by ``rebook``, stored in each archive.
+
+It holds what the fills up to the end of a period have left open. ``verify`` begins a period with it, so that a period
+can be verified without the events before it.
+"""
+
+from decimal import Decimal
+
+import msgspec
+
+from arbshard.model.intent import Intent
+from arbshard.model.order import Fill, Order, OrderState
+
+
+class CarriedHolding(msgspec.Struct, frozen=True):
+    """An open position, added up leg by leg."""
+
+    position_id: str
+    entry: Intent
+    home_base: Decimal
+    home_quote: Decimal
+    away_base: Decimal
+    away_quote: Decimal
+    fees: Decimal
+    other_fees: Decimal
+
+
+class CarriedOrder(msgspec.Struct, frozen=True):
+    """An order of an intent that is under way."""
+
+    order: Order
+    state: OrderState
+
+
+class CarriedIntent(msgspec.Struct, frozen=True):
+    """An approved intent without an outcome."""
+
+    intent: Intent
+    orders: tuple[CarriedOrder, ...]
+    fills: tuple[Fill, ...]
+
+
+class Carry(msgspec.Struct, frozen=True):
+    """Everything that is open at the end of a period."""
+
+    holdings: tuple[CarriedHolding, ...] = ()
+    intents: tuple[CarriedIntent, ...] = ()
+    halted: bool = False
+    differences: tuple[tuple[str, str], ...] = ()
+    """(venue, currency) that venue and ledger do not agree on."""
+    strays: tuple[tuple[str, str, str], ...] = ()
+    """(venue, client id, pair) of orders that no open intent owns."""

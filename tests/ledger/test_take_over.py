@@ -1,0 +1,254 @@
+"""The ledger changes its file at one instant: readers never notice, and no death leaves anything but old or new."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from arbshard.errors import LedgerBusy, LedgerError
+from arbshard.ledger.archive import folder_of
+from arbshard.ledger.archiving import close_period, take_cut
+from arbshard.ledger.file import one_file
+from arbshard.ledger.history import LedgerHistory
+from arbshard.ledger.lock import WriterLock
+from arbshard.ledger.prove import prove
+from arbshard.ledger.reader import LedgerReader
+from arbshard.ledger.replay import recover
+from arbshard.ledger.successor import successor_of
+from arbshard.ledger.verify import verify
+from arbshard.risk.snapshot import PortfolioCodec
+
+pytestmark = pytest.mark.timeout(280)  # real processes, which a busy machine starts slowly
+
+
+@pytest.fixture
+def long(w, history, tmp_path):
+    """Some 3,000 events on 20 coins, with open positions and intents, cut off."""
+    path = tmp_path / "ledger.sqlite"
+    history.History(w, 20).write(path, 3_000, positions=8, intents=4, stopped=False)
+    return path
+
+
+def prepare(path, codec, behind: int = 0):
+    """Archive all but ``behind`` events, and make the successor."""
+    with LedgerReader(path) as reader:
+        seq = reader.last_seq - behind
+        following = next(reader.rows(after=seq, until=seq + 1), None)
+        seq -= following is not None and following[2].startswith("Position")
+        return close_period(reader, take_cut(reader, codec, seq))
+
+
+def joined(w, epoch: int):
+    from arbshard.ledger.events import ShardJoined
+
+    return ShardJoined(at_ms=w.NOW_MS * 2, shard=0, epoch=epoch, pid=1)
+
+
+def test_what_is_written_meanwhile_goes_along(w, long, opened, codec) -> None:
+    store = opened(long)
+    state = recover(store, codec).state
+    successor = prepare(long, codec, behind=40)
+    for epoch in range(2, 40):
+        store.append([joined(w, epoch)])
+    store.prepare_successor(successor)
+    store.append([joined(w, 40)])
+    last, inode = store.last_seq, long.stat().st_ino
+    store.take_over(successor)
+    assert long.stat().st_ino != inode
+    assert not successor.exists()
+    assert store.last_seq == last
+    store.append([joined(w, 41)])
+    for epoch in range(2, 42):
+        state.apply(joined(w, epoch))
+    state.commit()
+    assert dict(store.balances)
+    store.close()
+    again = opened(long)
+    assert recover(again, codec).state.state_hash() == state.state_hash()
+    assert again.last_seq == last + 1
+    again.abandon()
+    assert verify(long, codec).differences == ()
+    assert list(prove(long))[-1].last_seq == last + 1
+
+
+def test_readers_of_before_read_on_and_new_ones_see_the_new_file(w, long, opened, codec) -> None:
+    store = opened(long)
+    recover(store, codec)
+    store.append([joined(w, 2)])
+    successor = prepare(long, codec)
+    with LedgerHistory(long) as before:
+        last = store.last_seq
+        rows = before.live.rows()
+        seen = [next(rows)[0]]
+        store.take_over(successor)
+        for epoch in range(3, 200):
+            store.append([joined(w, epoch)])
+        store.checkpoint()
+        seen += [row[0] for row in rows]
+        assert seen == list(range(1, last + 1))
+        with LedgerHistory(long) as after:
+            assert after.live.first_seq == last + 1
+            assert [row[0] for row in after.rows()] == list(range(1, store.last_seq + 1))
+        assert [line[:2] for line in before.live.lines()]
+    store.close()
+    assert verify(long, codec).differences == ()
+
+
+def test_it_waits_for_whoever_is_reading_or_opening(w, long, opened, codec) -> None:
+    store = opened(long)
+    recover(store, codec)
+    store.append([joined(w, 2)])
+    successor = prepare(long, codec)
+    reading = sqlite3.connect(f"file:{long}?mode=ro", uri=True, isolation_level=None)
+    reading.execute("BEGIN")
+    reading.execute("SELECT COUNT(*) FROM events").fetchone()
+    store.append([joined(w, 3)])
+    with pytest.raises(LedgerBusy, match="just reading"):
+        store.take_over(successor)
+    reading.close()
+    with one_file(long), pytest.raises(LedgerBusy, match="just opening"):
+        store.take_over(successor)
+    store.append([joined(w, 4)])  # nothing has changed for the writer
+    store.take_over(successor)
+    store.append([joined(w, 5)])
+    store.close()
+    assert store.failure is None
+    assert verify(long, codec).differences == ()
+
+
+def test_only_the_ledgers_own_successor_is_taken(w, history, long, opened, codec, tmp_path) -> None:
+    other = tmp_path / "other" / "ledger.sqlite"
+    other.parent.mkdir()
+    history.History(w, 20).write(other, 1_000)
+    strange = prepare(other, codec)
+    store = opened(long)
+    recover(store, codec)
+    before = long.read_bytes()
+    with pytest.raises(LedgerError, match="does not continue period 1"):
+        store.take_over(strange)
+    assert long.read_bytes() == before
+    assert store.failure is None
+    successor = prepare(long, codec)
+    kept = successor.with_name("kept")
+    shutil.copy(successor, kept)
+    store.take_over(successor)
+    with pytest.raises(LedgerError, match="does not continue period 2"):
+        store.take_over(kept)  # of a period that is over
+
+
+def test_a_ledger_that_is_written_is_not_archived_from_outside(long, codec, monkeypatch, capsys) -> None:
+    from arbshard.cli import main
+
+    lock = WriterLock(long)
+    before = long.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["arbshard", "ledger", "archive", "--state-dir", str(long.parent)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    lock.release()
+    err = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert err.count("\n") == 1
+    assert f"process {os.getpid()} already writes this ledger; stop it first" in err
+    assert long.read_bytes() == before
+    assert not folder_of(long).exists()
+
+
+# A death at any instant
+
+POINTS = (
+    "archive_written",
+    "archive_in_place",
+    "successor_written",
+    "before_switch",
+    "during_switch",
+    "after_switch",
+)
+
+
+@pytest.fixture(scope="module")
+def crashed_once(w, history, tmp_path_factory):
+    """A ledger that a crash has left with its log, once archived: what each attempt begins with."""
+    path = tmp_path_factory.mktemp("crash") / "ledger.sqlite"
+    history.History(w, 10).write(path, 1_500, positions=4, intents=2, stopped=False)
+    return path
+
+
+def archive(path, crash_at: str = "") -> subprocess.Popen:
+    command = [sys.executable, "-m", "arbshard", "ledger", "archive", "--state-dir", str(path.parent)]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "ARBSHARD_CRASH_AT": crash_at},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def rows(path) -> list:
+    with LedgerHistory(path) as whole:
+        return list(whole.rows())
+
+
+def check_old_or_new(path, before: list, opened, state_hash: str) -> int:
+    """Either state, and whole; the number of the last archived event."""
+    assert rows(path) == before
+    links = list(prove(path))
+    assert verify(path).differences == ()
+    store = opened(path)
+    assert recover(store, PortfolioCodec("this code")).state.state_hash() == state_hash
+    store.abandon()
+    archived = links[-1].first_seq - 1
+    assert archived in (0, len(before))
+    return archived
+
+
+def finish(path, opened, before, state_hash) -> None:
+    process = archive(path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert check_old_or_new(path, before, opened, state_hash) == len(before)
+    assert not successor_of(path).exists()
+
+
+@pytest.fixture
+def attempt(crashed_once, tmp_path, opened, codec):
+    """A copy of the ledger, all its events, and the hash of its state."""
+    path = tmp_path / "attempt" / "ledger.sqlite"
+    shutil.copytree(crashed_once.parent, path.parent)
+    store = opened(path)
+    state_hash = recover(store, codec).state.state_hash()
+    store.abandon()
+    return path, rows(path), state_hash
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("point", POINTS)
+def test_a_death_at_each_step_leaves_old_or_new_and_the_next_attempt_ends_it(attempt, opened, point) -> None:
+    path, before, state_hash = attempt
+    process = archive(path, f"{point}:1")
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    archived = check_old_or_new(path, before, opened, state_hash)
+    assert archived == (len(before) if point == "after_switch" else 0)
+    finish(path, opened, before, state_hash)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("seed", range(4))
+def test_a_death_at_any_other_instant_too(attempt, opened, seed) -> None:
+    path, before, state_hash = attempt
+    drawn = random.Random(seed)
+    process = archive(path)
+    partial = folder_of(path)
+    while process.poll() is None and not partial.exists():  # imports are over
+        time.sleep(0.001)
+    time.sleep(drawn.uniform(0, 0.3))
+    process.kill()
+    process.communicate(timeout=60)
+    check_old_or_new(path, before, opened, state_hash)
+    finish(path, opened, before, state_hash)
