@@ -16,6 +16,7 @@ from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.simulation.bells import Bells
 from arbshard.simulation.children import KILLED, VirtualChild
+from arbshard.simulation.costs import UNIVERSE_NS
 from arbshard.simulation.loop import VirtualProcess
 from arbshard.simulation.risk import VirtualRisk
 from arbshard.simulation.stand_ins import VirtualControl, VirtualMarkets, VirtualShardDesk, World
@@ -125,6 +126,7 @@ class VirtualSupervisor:
                     world.disk,
                     self.name,
                     world.oracle,
+                    world.audit,
                     lambda: self._silent,
                     world.timing.risk_tick_s,
                 ),
@@ -192,6 +194,7 @@ class VirtualSupervisor:
         return frozenset(position.pair for position in risk.core.state.positions.values())
 
     def _changed(self, universe: Universe) -> None:
+        self._world.loop.charge(UNIVERSE_NS, "writes a universe")
         self._world.trace.note("universe", f"{universe.serial} {universe.shards} leaving {universe.leaving}")
 
     @property
@@ -269,5 +272,5 @@ class VirtualSupervisor:
         self._world.trace.note("ended", f"{name}.{epoch} code {code}")
         risk = self.risk
         if name == "risk" and code == KILLED and risk is not None and risk.core is not None:
-            self._world.oracle.left(risk.core.state)
+            self._world.audit.left(risk.core.state)
         self._world.oracle.ended(name, epoch, code)
