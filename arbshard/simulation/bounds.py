@@ -15,6 +15,8 @@ Each bound has its reason, and none is wider than that:
                     the buying leg is rounded up to the lot, fee in coin included, the selling one down
     residue         what is left at the end of an intent is too small for both venues at the farthest limit that a
                     hedge may have
+    result          a round trip brings what its exit promised less what its orders cost more; what was rounded to
+                    lots was traded at one price and is valued at another
     ==============  ================================================================================================
 """
 
@@ -41,6 +43,12 @@ _ROOM = 1.02
 _MOVED = Decimal("1.01")
 """What is left is valued at home's bid, and was weighed at either venue's best price."""
 _TOLERANCE = Decimal("0.01")
+_APART = Decimal("0.1")
+"""How far apart the prices of both venues are at most, and a price before and after an order's way in a crash."""
+_FEES = Decimal("0.005")
+"""Fees on what was paid more, and both sides of the FX rate."""
+_ROUNDED = Decimal("0.000002")
+"""Floats against decimals, as for ``_PROMISE_BPS``."""
 
 
 class Facts(NamedTuple):
@@ -119,6 +127,8 @@ class Bounds:
         self._differ = differ
         self._looks: dict[str, Look] = {}
         self._prices: dict[str, _Price] = {}
+        self._promised: dict[str, None] = {}
+        """Exits under way whose promise was found in the books."""
 
     def decided(self, base: str, home: str, away: str, now_ns: int, wall_ms: int) -> None:
         """A worker has just decided on a trade of the markets ``home`` and ``away``."""
@@ -144,6 +154,8 @@ class Bounds:
             if own_bps is None or abs(own_bps - intent.edge_bps) <= _PROMISE_BPS:
                 for order, book in ((intent.home, home), (intent.away, away)):
                     self._leg(intent, order, book)
+                if own_bps is not None and held is not None:
+                    self._promised[intent.intent_id] = None
                 return
             found.append(own_bps)
         said = " or ".join(f"{bps:.4f}" for bps in found)
@@ -222,13 +234,40 @@ class Bounds:
                 f"cost: {position_id} cost {shortfall:.2f} KRW more than promised, {allowed:.2f} are accounted for"
             )
 
+    def brought(
+        self,
+        intent: Intent,
+        notional: Decimal,
+        worth: Decimal,
+        shortfall: Decimal,
+        aside: Decimal,
+        mark: Decimal,
+    ) -> None:
+        """What a round trip brought, at the FX rate of its exit's decision, beside what the exit promised.
+
+        Promise less shortfall is the result, but for what was rounded to lots and for ``aside``: base that lay there
+        already or is too little to be traded. That was promised at one price and is valued at another.
+        """
+        if intent.intent_id not in self._promised:
+            return
+        promised = _exact(intent.edge_bps) / _BPS * notional
+        lots = sum((self._facts[order.market.symbol].lot for order in (intent.home, intent.away)), _ZERO)
+        most = (lots + aside) * mark * _APART + abs(shortfall) * _FEES + notional * _ROUNDED + _TOLERANCE
+        unexplained = worth - (promised - shortfall)
+        if abs(unexplained) > most:
+            self._differ(
+                f"cost: {intent.position_id} brought {worth:.2f} KRW; its exit promised {promised:.2f} and cost "
+                f"{shortfall:.2f} more, so {unexplained:.2f} are unexplained, {most:.2f} may be"
+            )
+
     def least_order(self, intent: Intent) -> Decimal:
         """The smallest order that one of both venues takes, in KRW."""
         home, away = (self._facts[order.market.symbol].notional_min for order in (intent.home, intent.away))
         return min(home, away * intent.fx.ask)
 
-    def forget(self, client_ids: Iterable[str]) -> None:
-        """These orders belong to an intent that is over."""
+    def forget(self, intent_id: str, client_ids: Iterable[str]) -> None:
+        """This intent is over, and its orders."""
+        self._promised.pop(intent_id, None)
         for client_id in client_ids:
             self._prices.pop(client_id, None)
 

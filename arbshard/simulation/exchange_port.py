@@ -68,19 +68,19 @@ class LateNews:
             return  # the worker's own fence ends it; its successor owns the intent
 
     async def submit(self, intent: Intent) -> Approved | Refused:
-        """See ``RiskPort``."""
+        """Ask risk for approval."""
         return await self._risk.submit(intent)
 
     async def extend(self, intent_id: str, order: Order) -> None:
-        """See ``RiskPort``."""
+        """Have risk record a further order."""
         await self._risk.extend(intent_id, order)
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
-        """See ``RiskPort``."""
+        """Tell risk how an order stands."""
         await self._risk.report(intent_id, result)
 
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
-        """See ``RiskPort``. Waits for the news of this intent."""
+        """Conclude the intent at risk, once all late news of it is told."""
         await asyncio.gather(*self._pending.pop(intent_id, ()))
         return await self._risk.conclude(intent_id, mark, fx, done=done)
 
@@ -105,7 +105,7 @@ class ExchangePort:
         self._account = account
 
     async def send(self, order: Order) -> OrderResult:
-        """See ``OrderPort``."""
+        """Send an order and wait for its end, as the exchange tells it at first."""
         if not self._account.has_coins(order):
             await asyncio.sleep(_REFUSED_S)
             return OrderResult(order, "REJECTED", detail="the account has not so many coins")
@@ -128,7 +128,7 @@ class ExchangePort:
         return told
 
     async def ask(self, order: Order) -> OrderResult:
-        """See ``OrderPort``."""
+        """Ask how an order stands."""
         return await self._venue.ask(order)
 
 
@@ -152,7 +152,7 @@ class ExchangeExecutors(ExecutorFactory):
         self._account = account
 
     def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
-        """See ``ExecutorFactory``."""
+        """A new executor for ``pair``, in place of any it had; it trades by way of the exchange."""
         random = Random(f"{paper.seed}:{pair.base}:{self._holder.pid}")
         news = LateNews(self._risk, random)
         venue = PaperPort(pair, paper, self._books)

@@ -128,7 +128,7 @@ class Oracle:
     # decisions and fills
 
     def decided(self, shard: int, epoch: int, decision: Decision) -> None:
-        """See ``worker.TradeWatch``."""
+        """A worker has decided to trade."""
         base, what = decision.base, decision.what
         self._trace.note("decided", f"{shard}.{epoch} {base} {what}")
         for other in self.owners(base):

@@ -75,6 +75,8 @@ class Running:
         """Since when one leg is open; 0 while none is."""
         self.shortfall = self.allowed = _ZERO
         """What the executions cost more than the books had promised, and what they were allowed to; KRW."""
+        self.residue = _ZERO
+        """Base that an exit was to use up."""
 
 
 class Holding:
@@ -86,6 +88,7 @@ class Holding:
         self.flows = Flows()
         self.notional = _ZERO
         self.shortfall = self.allowed = _ZERO
+        """Of all its intents; see ``Running``."""
 
     @property
     def long(self) -> Decimal:
@@ -115,6 +118,14 @@ class Naked(NamedTuple):
     since_ns: int
 
 
+class _Due(NamedTuple):
+    """A position whose intent was concluded and which has to be stated next."""
+
+    holding: Holding
+    concluded: IntentConcluded
+    running: Running
+
+
 class OwnBooks:
     """Takes every stored event in order."""
 
@@ -129,9 +140,8 @@ class OwnBooks:
         """Open positions by id."""
         self.residue: dict[str, Decimal] = {}
         """Base that closed positions of a pair have left over."""
-        self._due: Holding | None = None
+        self._due: _Due | None = None
         """What the next event must state."""
-        self._concluded: IntentConcluded | None = None
 
     def take(self, event: Event, now_ns: int) -> None:
         """The next event."""
@@ -191,11 +201,12 @@ class OwnBooks:
             self._differ(f"money: {total:f} {currency} on {venue}, which is less than nothing")
 
     def _approved(self, intent: Intent, now_ns: int) -> None:
-        self.running[intent.intent_id] = Running(intent, now_ns)
+        running = self.running[intent.intent_id] = Running(intent, now_ns)
+        running.residue = self.residue.get(intent.pair, _ZERO)
         holding = self.holdings.get(intent.position_id)
         held = holding.held() if intent.kind == "exit" and holding is not None else None
         if held is not None:
-            self._bounds.planned_exit(intent, held, self.residue.get(intent.pair, _ZERO), self._kept(intent))
+            self._bounds.planned_exit(intent, held, running.residue, self._kept(intent))
         self._bounds.approved(intent, held)
 
     def _kept(self, intent: Intent) -> Decimal:
@@ -302,7 +313,6 @@ class OwnBooks:
         if running is None:
             return
         intent = running.intent
-        self._concluded = event
         excess = self._excess(running)
         holding = self.holdings.get(intent.position_id)
         if intent.kind == "entry" and running.fills:
@@ -317,16 +327,27 @@ class OwnBooks:
             holding.shortfall += running.shortfall
             holding.allowed += running.allowed
             self._bounds.left_over(intent, (excess, excess - running.late_base), event.mark)
-        self._due = holding if event.position_state is not None else None
         self._executions.forget(running.orders)
-        self._bounds.forget(running.orders)
+        if holding is not None and event.position_state is not None:
+            self._due = _Due(holding, event, running)
+        else:
+            self._bounds.forget(intent.intent_id, running.orders)
 
     def _stated(self, event: PositionOpened | PositionChanged | PositionClosed) -> None:
-        holding, concluded = self._due, self._concluded
-        self._due = None
+        due, self._due = self._due, None
+        if due is None:
+            return  # the second bookkeeping of the ledger says so
+        self._compare_statement(event, due.holding)
+        if isinstance(event, PositionClosed):
+            self._closed(event, due)
+        else:
+            self.holdings[event.position.position_id] = due.holding
+        self._bounds.forget(due.running.intent.intent_id, due.running.orders)
+
+    def _compare_statement(
+        self, event: PositionOpened | PositionChanged | PositionClosed, holding: Holding
+    ) -> None:
         stated = event.position
-        if holding is None or concluded is None:
-            return
         flows = stated.flows
         said = (flows.home_base, flows.home_quote, flows.away_base, flows.away_quote)
         mine = holding.flows
@@ -339,14 +360,20 @@ class OwnBooks:
                 f"exposure: the entry of {stated.position_id} is stated as {stated.entry_notional:.3f}, "
                 f"its executions come to {holding.notional:.3f}"
             )
-        if not isinstance(event, PositionClosed):
-            self.holdings[stated.position_id] = holding
-            return
+
+    def _closed(self, event: PositionClosed, due: _Due) -> None:
+        stated, (holding, concluded, running) = event.position, due
         self.holdings.pop(stated.position_id, None)
-        self.residue[holding.pair] = self.residue.get(holding.pair, _ZERO) + mine.excess
+        self.residue[holding.pair] = self.residue.get(holding.pair, _ZERO) + holding.flows.excess
         worth = holding.worth(concluded.fx, concluded.mark)
         if stated.pnl is None or abs(stated.pnl - worth) > _TOLERANCE:
             self._differ(
                 f"results: {stated.position_id} is closed with {stated.pnl}, its executions make {worth}"
             )
         self._bounds.closed(stated.position_id, holding.shortfall, holding.allowed)
+        intent = running.intent
+        if intent.kind == "exit" and not running.late_base:
+            # At the rate of the decision: what the FX market moved since is nobody's cost.
+            worth = holding.worth(intent.fx, concluded.mark)
+            aside = abs(running.residue) + abs(holding.long) + abs(holding.short)
+            self._bounds.brought(intent, holding.notional, worth, running.shortfall, aside, concluded.mark)

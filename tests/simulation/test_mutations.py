@@ -272,6 +272,11 @@ def hedges_wait_for_half_a_minute(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(BaseExecutor, "_send_all", send_all)
 
 
+def left_over_base_valued_in_usdt(patch: pytest.MonkeyPatch) -> None:
+    true_mark = BaseExecutor._mark
+    patch.setattr(BaseExecutor, "_mark", lambda self, intent: round(true_mark(self, intent) / 1_450, 4))
+
+
 def edge_without_the_fee_for_selling(patch: pytest.MonkeyPatch) -> None:
     true_terms = engine_module.terms_of
     patch.setattr(engine_module, "terms_of", lambda *args: true_terms(*args)._replace(proceeds_factor=1.0))
@@ -327,6 +332,7 @@ MUTATIONS = (
     Mutation(gives_up_while_an_order_is_possible, "", "residue"),
     Mutation(exit_slippage_in_the_wrong_unit, "", "cost"),
     Mutation(hedges_reach_ten_times_as_far, "", "cost"),
+    Mutation(left_over_base_valued_in_usdt, "", "cost"),
     Mutation(hedges_wait_for_half_a_minute, "", "naked"),
     Mutation(edge_without_the_fee_for_selling, "", "promise"),
     Mutation(better_side_of_the_fx_in_results, "", "results"),
