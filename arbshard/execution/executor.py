@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 _REFUSED = ("REJECTED", "CANCELED")
 
 
+def _is_in_vain(result: OrderResult) -> bool:
+    """Whether an order like this one, sent at once, could expect nothing better."""
+    return result.state in _REFUSED or (result.is_final and not result.fills)
+
+
 class Observer(Protocol):
     """Who counts what executors do."""
 
@@ -251,8 +256,8 @@ class BaseExecutor:
                 await self._risk.extend(machine.intent.intent_id, order)
                 reach("after_extend")
         results = await asyncio.gather(*(self._send(machine, order) for order in orders))
-        if any(result.state in _REFUSED and result.order.role != "leg" for result in results):
-            await self._pause()  # a venue that refuses would otherwise be asked again at once, without end
+        if any(_is_in_vain(result) for result in results if result.order.role != "leg"):
+            await self._pause()  # the same book or the same refusal would otherwise be met again at once
 
     async def _send(self, machine: TwoLeg, order: Order) -> OrderResult:
         result = await self._port.send(order)

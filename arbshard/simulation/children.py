@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from arbshard.log import get_logger
+from arbshard.simulation.costs import START_CHILD_NS
 from arbshard.simulation.loop import VirtualLoop, VirtualProcess
 from supervisor.processes.child import Child
 from supervisor.processes.pulse import Pulse
@@ -56,6 +57,7 @@ class VirtualChild(Child):
 
     def start(self) -> None:
         """See ``Child``."""
+        self._loop.charge(START_CHILD_NS, f"starts {self.name}")
         process = self._loop.new_process(f"{self.name}.{self.epoch + 1}")
         self._begin()
         self._code = None

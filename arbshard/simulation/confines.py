@@ -14,6 +14,7 @@ from structlog.typing import EventDict, WrappedLogger
 from arbshard import crashpoint
 from arbshard.errors import RunDirError
 from arbshard.log import get_logger
+from arbshard.simulation import costs
 from arbshard.simulation.trace import Trace
 from supervisor.lockdir import LockedDir, remove_own_files
 from supervisor.places import Root, open_directory, usable_roots
@@ -64,10 +65,11 @@ def _remove(held: LockedDir) -> None:
 
 
 @contextmanager
-def quiet(trace: Trace) -> Iterator[None]:
-    """Nothing is logged meanwhile; errors become lines of the trace."""
+def quiet(trace: Trace, charge: Callable[[int, str], None]) -> Iterator[None]:
+    """Nothing is logged meanwhile; errors become lines of the trace. ``charge`` takes what writing one takes."""
 
     def keep(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        charge(costs.ERROR_NS, "logs an error")
         trace.note("error", f"{event.get('event')} {event.get('exc', '')}")
         raise structlog.DropEvent
 

@@ -31,8 +31,8 @@ from arbshard.simulation.weather import Weather
 _SYMBOL = re.compile(rb'"(?:cd|code)":"([A-Z0-9-]+)"|"stream":"([a-z0-9]+)@')
 _REFUSED_AFTER_S = 0.002
 
-OnTruth = Callable[[str, int], None]
-"""Takes a market's symbol and the number of the connection that has just brought a frame of it."""
+OnTruth = Callable[[str, int, bytes], None]
+"""Takes a market's symbol, the number of the connection that has just brought a frame of it, and the frame."""
 
 
 def symbol_of(payload: bytes) -> str | None:
@@ -143,7 +143,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
     def _at_client(self, symbol: str | None, payload: bytes) -> None:
         if self.is_open:
             if symbol is not None:
-                self._venue.on_truth(symbol, self.number)
+                self._venue.on_truth(symbol, self.number, payload)
             self._on_message(payload, self._loop.now_ns)
 
 

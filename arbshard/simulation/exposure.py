@@ -1,10 +1,14 @@
-"""Limits a second time: exposure, positions and halts by the events alone, against what was approved. Pure.
+"""Limits a second time: exposure, positions and halts by events and executions, against what was approved. Pure.
 
-Shares nothing with ``risk.limits``: sums are made anew from the events that were stored.
+Shares nothing with ``risk.limits``: sums are made anew from the events that were stored and from what ``own_books``
+makes of the exchanges' executions. Which side of the FX rate applies: an entry that buys at home spends KRW, and no
+rate enters; one that buys away spends USDT, which must be bought with KRW, so it is valued at the ask. The bid is
+what USDT fetches, and would make an exposure look smaller than it is.
 """
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import NamedTuple
 
 from arbshard.config import LimitsConfig
 from arbshard.ledger.events import (
@@ -21,16 +25,38 @@ from arbshard.ledger.events import (
     Resumed,
 )
 from arbshard.model.intent import Intent
-from arbshard.model.money import ONE, ZERO, plain
+
+ZERO, ONE = Decimal(0), Decimal(1)
 
 WATCHED = ("symbol_notional_max", "order_notional_max", "portfolio_notional_max")
 
 
-class Exposure:
-    """Takes every stored event in order."""
+_TOLERANCE = Decimal("0.01")
+"""KRW: average prices are stated with twelve places."""
 
-    def __init__(self, limits: LimitsConfig, differ: Callable[[str], None]) -> None:
+
+class Stated(NamedTuple):
+    """What risk reckons with, in reporting currency."""
+
+    exposure: Decimal
+    buy_home: Decimal
+    buy_away: Decimal
+    entering: int
+
+
+class Exposure:
+    """Takes every stored event in order, after ``own_books``."""
+
+    def __init__(
+        self, limits: LimitsConfig, notional: Callable[[str], Decimal], differ: Callable[[str], None]
+    ) -> None:
+        """``notional``: what the entry of a position has come to by its executions; 0 for one that is not open."""
+        self._notional = notional
         self._differ = differ
+        self.costs: dict[str, Decimal] = {}
+        """What the last entry of each pair could cost."""
+        self._direction: dict[str, str] = {}
+        """Of open positions and of entries under way, by the entry's id."""
         self._configured: dict[str, Decimal] = {key: getattr(limits, key) for key in WATCHED}
         self._positions_max = limits.symbol_positions_max
         self._changed: dict[tuple[str, str], Decimal] = {}
@@ -52,6 +78,7 @@ class Exposure:
             case IntentConcluded():
                 self._entering.pop(event.pair, None)
                 if event.position_state is None:
+                    self._direction.pop(event.intent_id, None)
                     self._if_flat(event.pair)
             case PositionOpened() | PositionChanged() | PositionClosed():
                 self._position(event)
@@ -71,9 +98,10 @@ class Exposure:
         held = self._held.setdefault(position.pair, {})
         if isinstance(event, PositionClosed):
             held.pop(position.position_id, None)
+            self._direction.pop(position.position_id, None)
             self._if_flat(position.pair)
         else:
-            held[position.position_id] = position.entry_notional
+            held[position.position_id] = self._notional(position.position_id)
 
     def _if_flat(self, base: str) -> None:
         """What is flat need not be closed any more."""
@@ -88,13 +116,34 @@ class Exposure:
             self._differ(f"close: {intent.intent_id} was approved while {base} was being closed")
         if len(self._held.get(base, {})) >= self._positions_max or base in self._entering:
             self._differ(f"limits: {intent.intent_id} was approved, {base} has all it may have")
-        order = _cost(intent)
+        order = self.costs[base] = _cost(intent)
         self._entering[base] = intent
+        self._direction[intent.intent_id] = intent.direction
         mine = self._of(base)
         gross = sum((self._of(each) for each in self._held.keys() | self._entering.keys()), ZERO)
         self._compare(intent, "order_notional_max", order, base)
         self._compare(intent, "symbol_notional_max", mine, base)
         self._compare(intent, "portfolio_notional_max", gross, "")
+
+    def compare(self, stated: Stated) -> None:
+        """What risk reckons with must be what there is: the next approval depends on it."""
+        sums = {"buy_home": ZERO, "buy_away": ZERO}
+        for held in self._held.values():
+            for position_id, notional in held.items():
+                sums[self._direction[position_id]] += notional
+        for intent in self._entering.values():
+            sums[intent.direction] += _cost(intent)
+        for name, said, found in (
+            ("of all pairs", stated.exposure, sums["buy_home"] + sums["buy_away"]),
+            ("bought at home", stated.buy_home, sums["buy_home"]),
+            ("bought away", stated.buy_away, sums["buy_away"]),
+        ):
+            if abs(said - found) > _TOLERANCE:
+                self._differ(f"exposure: {name} risk reckons with {said:.3f}, there is {found:.3f}")
+        if stated.entering != len(self._entering):
+            self._differ(
+                f"exposure: risk has {stated.entering} entries under way, there are {len(self._entering)}"
+            )
 
     def _of(self, base: str) -> Decimal:
         entering = self._entering.get(base)
@@ -105,7 +154,7 @@ class Exposure:
         limit = self._limit(key, symbol)
         if value > limit:
             self._differ(
-                f"limits: with {intent.intent_id} {key} is at {plain(value)}, the limit in force is {plain(limit)}"
+                f"limits: with {intent.intent_id} {key} is at {value:f}, the limit in force is {limit:f}"
             )
 
     def _limit(self, key: str, symbol: str) -> Decimal:
@@ -127,7 +176,7 @@ class Exposure:
 
 
 def _cost(intent: Intent) -> Decimal:
-    """What an entry may cost at its limit price, in reporting currency."""
+    """What an entry may cost at its limit price, in reporting currency; see the module for the side of the FX."""
     if intent.home.side == "buy":
         return intent.home.quantity * intent.home.limit
     return intent.away.quantity * intent.away.limit * intent.fx.ask

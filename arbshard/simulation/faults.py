@@ -8,8 +8,17 @@ from random import Random
 from typing import NamedTuple
 
 from arbshard.simulation.children import VirtualChild
-from arbshard.simulation.loop import Killed, VirtualLoop
-from arbshard.simulation.rates import FACTOR, PER_HOUR, RISK_POINTS, WORKER_POINTS, Level
+from arbshard.simulation.loop import Killed, VirtualLoop, VirtualProcess
+from arbshard.simulation.network import Straggler
+from arbshard.simulation.rates import (
+    FACTOR,
+    PER_HOUR,
+    RISK_POINTS,
+    STRAGGLERS,
+    WAKE_POINTS,
+    WORKER_POINTS,
+    Level,
+)
 from arbshard.simulation.stand_ins import World
 from arbshard.simulation.system import VirtualSupervisor
 from arbshard.simulation.weather import Weather
@@ -210,6 +219,44 @@ class Faults:
             f"{lost:.3f} {doubled:.3f}",
         )
 
+    def _late_fills(self) -> str:
+        share = self._random.uniform(0.05, 0.3)
+
+        def set_share(late_share: float) -> None:
+            self._weather.late_share = late_share
+
+        seconds = self._random.uniform(20.0, 120.0)
+        return self._for(seconds, lambda: set_share(share), lambda: set_share(0.0), f"{share:.3f}")
+
+    def _straggler(self) -> str:
+        """A request of a worker that is killed arrives after its successor has begun."""
+        child = self._a_worker()
+        if child is None:
+            return ""
+        port, loop = self._world.port, self._loop
+
+        def kept(sender: VirtualProcess) -> None:
+            loop.call_soon(self._kill_sender, sender, context=self._context)
+
+        straggler = Straggler(
+            child.name, self._random.choice(STRAGGLERS), int(self._random.uniform(0, 2e6)), kept
+        )
+
+        def begin() -> None:
+            port.stragglers[straggler] = None
+
+        def end() -> None:
+            del port.stragglers[straggler]
+
+        return self._for(_POINT_WAIT_S, begin, end, f"{straggler.shard} {straggler.kind}")
+
+    def _kill_sender(self, sender: VirtualProcess) -> None:
+        supervisor = self._supervisor()
+        child = supervisor.child(sender.name.partition(".")[0]) if supervisor is not None else None
+        if child is not None and child.process is sender:
+            self._mark(f"died {sender.name} with a request on its way")
+            child.die()
+
     # processes
 
     def _child(self, name: str) -> VirtualChild | None:
@@ -288,10 +335,30 @@ class Faults:
             supervisor.name,
         )
 
+    def _slow_callback(self) -> str:
+        """A callback of a process takes long: its loop stands still, and the process lives."""
+        supervisor = self._supervisor()
+        if supervisor is None or not supervisor.process.alive:
+            return ""
+        seconds = self._random.choice((0.2, 0.5, 1.2, 3.0)) * self._random.uniform(0.5, 1.0)
+        match self._random.randrange(3):
+            case 0:
+                process: VirtualProcess | None = supervisor.process
+            case 1:
+                process = risk.process if (risk := self._child("risk")) is not None else None
+            case _:
+                process = worker.process if (worker := self._a_worker()) is not None else None
+        if process is None or not process.alive:
+            return ""
+        taken_ns = int(seconds * 1e9)
+        return self._for(seconds, lambda: self._loop.hold(process, taken_ns), lambda: None, process.name)
+
     def _wake_fenced(self) -> str:
         """In the middle of a trade a worker stands still; once it is fenced, and not yet killed, it wakes."""
         child = self._a_worker()
-        return self._await_at(Plan(child.name, "before_report", wakes=True)) if child is not None else ""
+        if child is None:
+            return ""
+        return self._await_at(Plan(child.name, self._random.choice(WAKE_POINTS), wakes=True))
 
     def _stop_and_wake(self, supervisor: VirtualSupervisor, child: VirtualChild) -> None:
         stuck_s = self._world.config.run.stuck_after_ms / 1000

@@ -13,6 +13,10 @@ _LAG_NS = 1_000_000_000
 _SETTLED_NS = 2_000_000_000
 _CHANGED_NS = 400_000_000_000
 """Several changes may wait for each other, each for pairs to close."""
+NAKED_NS = 5_000_000_000
+"""One leg of an intent is open no longer than this while nothing goes wrong: an order takes a tenth of a second, a
+venue that refuses is asked again after ``retry_ms``, and six orders are the most that an intent may need.
+"""
 _REPLACED_NS = 2_000_000_000
 """A worker that stands still is replaced so long after it counts as stuck."""
 
@@ -48,6 +52,12 @@ class Health:
         homeless = supervisor.universe.unassigned()
         if homeless:
             self._say(f"{', '.join(homeless)}: in no shard")
+        for naked in self._oracle.books.naked():
+            for_ns = now_ns - max(naked.since_ns, self._faults.last_ns)
+            if for_ns > NAKED_NS:
+                self._oracle.differs(
+                    f"naked: {naked.intent_id} has {naked.worth:.0f} KRW on one leg for {for_ns / 1e9:.0f} s"
+                )
         for intent_id, (_, since_ns) in self._oracle.open.items():
             if now_ns - since_ns > RECOVERED_NS:
                 self._say(f"{intent_id} has no outcome after {(now_ns - since_ns) / 1e9:.0f} s")

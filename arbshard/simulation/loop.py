@@ -4,6 +4,10 @@ Time stands still while anything is to be done and jumps to the next timer when 
 instant runs in the order it was planned, so one seed gives one order. Every callback belongs to a process (or to
 none: the world around them). A process can be killed, as by SIGKILL: nothing of it runs any more, no ``finally`` has
 any effect; and it can be stopped and continued, as by SIGSTOP and SIGCONT. Used by all of this package.
+
+Each process has a CPU of its own, and what its callbacks take is charged to it: a little for each, what ``costs``
+says for heavy ones (``charge``), and whatever a fault wants (``hold``). While a process is behind by more than
+``costs.SLACK_NS`` nothing of it runs; what came up meanwhile runs then, in its order.
 """
 
 import asyncio
@@ -18,6 +22,7 @@ from heapq import heappop, heappush
 from typing import Any, TypeVar, TypeVarTuple
 
 from arbshard.errors import ArbshardError
+from arbshard.simulation.costs import CALLBACK_NS, SLACK_NS, SLOW_NS
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -48,11 +53,15 @@ class VirtualProcess:
         self.alive = True
         self.stopped = False
         self.stopped_ns = 0
-        """Since when, if it is; otherwise since when it was the last time."""
+        """Since when it does nothing, stopped or held; otherwise since when it did the last time."""
         self.continued_ns = 0
-        """When it was last continued."""
+        """When it last went on."""
+        self.held = False
+        """Whether it is busy with what it was charged for."""
+        self.free_ns = 0
+        """When it has done all that it was charged for."""
         self.parked: list[_Event] = []
-        """What came up while it was stopped."""
+        """What came up while it was stopped or held."""
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.context = copy_context()
         self.context.run(_PROCESS.set, self)
@@ -113,6 +122,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.events_run = 0
         self.has_no_room = False
         """Whether the machine starts no process at the moment."""
+        self._charged_ns = 0
+        """What the callback that runs was charged for besides its being one."""
+        self.on_slow: Callable[[VirtualProcess, int, str], None] = lambda _process, _taken_ns, _what: None
+        """Told of a callback that takes longer than any may."""
         self.defects: list[str] = []
         """What callbacks raised, and what asyncio found wrong."""
         self._ready: deque[_Event] = deque()
@@ -158,12 +171,42 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def stop_process(self, process: VirtualProcess) -> None:
         """Let nothing of ``process`` run until it is continued."""
         process.stopped = process.alive
-        process.stopped_ns = self.now_ns
+        if not process.held:
+            process.stopped_ns = self.now_ns
 
     def continue_process(self, process: VirtualProcess) -> None:
         """Let what came up meanwhile run now, in its order."""
         if process.alive and process.stopped:
             process.stopped = False
+            self._unpark(process)
+
+    def charge(self, taken_ns: int, what: str) -> None:
+        """The callback that runs does ``what``, which takes so long. Nothing for the world around."""
+        process = _PROCESS.get()
+        if process is not None and process.alive:
+            self._charged_ns += taken_ns
+            if self._charged_ns > SLOW_NS:
+                self.on_slow(process, self._charged_ns, what)
+            self.hold(process, taken_ns)
+
+    def hold(self, process: VirtualProcess, taken_ns: int) -> None:
+        """Keep ``process`` busy for so long, on top of what it is busy with."""
+        process.free_ns = max(process.free_ns, self.now_ns) + taken_ns
+        if not process.held and process.free_ns - self.now_ns > SLACK_NS:
+            if not process.stopped:
+                process.stopped_ns = self.now_ns
+            process.held = True
+            self.deliver(None, process.free_ns, self._release, process)
+
+    def _release(self, process: VirtualProcess) -> None:
+        if process.free_ns > self.now_ns:  # it was charged for more meanwhile
+            self.deliver(None, process.free_ns, self._release, process)
+            return
+        process.held = False
+        self._unpark(process)
+
+    def _unpark(self, process: VirtualProcess) -> None:
+        if process.alive and not (process.stopped or process.held):
             process.continued_ns = self.now_ns
             self._ready.extend(process.parked)
             process.parked.clear()
@@ -317,9 +360,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         if process is not None:
             if not process.alive:
                 return
-            if process.stopped:
+            if process.stopped or process.held:
                 process.parked.append(event)
                 return
+            process.free_ns = free_ns = max(process.free_ns, self.now_ns) + CALLBACK_NS
+            if free_ns - self.now_ns > SLACK_NS:
+                self.hold(process, 0)
+        self._charged_ns = 0
         self.events_run += 1
         try:
             event._context.run(event._callback, *event._args)  # noqa: SLF001 - a method of its own would cost as much

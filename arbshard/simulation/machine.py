@@ -16,13 +16,14 @@ from time import process_time
 import psutil
 
 from arbshard.model.money import use_money_context
+from arbshard.simulation.audit import Audit
 from arbshard.simulation.clock import VirtualClock
 from arbshard.simulation.confines import dying, patient_collector, place, quiet
 from arbshard.simulation.exchange import Exchanges
 from arbshard.simulation.faults import Faults
 from arbshard.simulation.health import RECOVERED_NS, Health
 from arbshard.simulation.ledger import Disk
-from arbshard.simulation.loop import START_NS, VirtualLoop
+from arbshard.simulation.loop import START_NS, VirtualLoop, VirtualProcess
 from arbshard.simulation.network import Port
 from arbshard.simulation.operator import Operator
 from arbshard.simulation.oracle import Oracle
@@ -70,13 +71,16 @@ class Simulation:
         universe = universe_of(self._exchanges.world, config)
         self.oracle = Oracle(config, universe, self._clock, self.trace)
         self.oracle.on_violation = loop.stop
+        loop.on_slow = self._slow
+        self.audit = Audit(self.oracle, self.trace)
+        self.oracle.audit_event = self.audit.take
         self.disk = Disk(self.oracle.stored)
         port = Port(loop, self.weather)
         self.world = World(
-            loop, self._clock, config, universe, self._exchanges, self.disk, port, self.oracle, self.trace,
-            Random(f"{settings.seed}:boots"), timing or Timing(),
+            loop, self._clock, config, universe, self._exchanges, self.disk, port, self.oracle, self.audit,
+            self.trace, Random(f"{settings.seed}:boots"), timing or Timing(),
         )  # fmt: skip
-        self.operator = Operator(loop, port, universe, self.trace)
+        self.operator = Operator(loop, port, universe, self.trace, self.oracle.last_cost)
         self.faults = Faults(
             self.world,
             self.weather,
@@ -110,7 +114,8 @@ class Simulation:
     def _run(self) -> Report:
         use_money_context()
         began_s = process_time()
-        with place() as self._root, quiet(self.trace), dying(self.faults.reached), patient_collector():
+        quietly = quiet(self.trace, self._loop.charge)
+        with place() as self._root, quietly, dying(self.faults.reached), patient_collector():
             try:
                 self._loop.run_until_complete(self._live())
             except Exception as error:  # noqa: BLE001 - a defect of the simulated system, or of the simulation
@@ -194,7 +199,8 @@ class Simulation:
             await asyncio.sleep(_KEEP_S)
             waited_s += _KEEP_S
         for child in supervisor.children:
-            if child.pid and child.process is not None and not child.process.stopped:
+            process = child.process
+            if child.pid and process is not None and not (process.stopped or process.held):
                 self.oracle.differs(f"orphans: {child.name} lives {_GONE_S:g} s after its supervisor")
             child.die()
         for venue in self._exchanges.venues.values():
@@ -253,7 +259,7 @@ class Simulation:
             self.oracle.differs("liveness: risk does not run at the end")
             return
         state = risk.core.state
-        self.oracle.balances(state)
+        self.oracle.balances(state.balances.totals())
         for what, left in (
             ("positions", sorted(state.positions)),
             ("intents", sorted(state.trades)),
@@ -262,7 +268,7 @@ class Simulation:
         ):
             if left:
                 self.oracle.differs(f"left over: {what} {left}")
-        self.oracle.replayed(self.disk, state)
+        self.audit.replayed(self.disk, state)
 
     def _owners(self, base: str) -> list[int]:
         supervisor = self.supervisor
@@ -272,8 +278,12 @@ class Simulation:
     def _has_ended(self, supervisor: VirtualSupervisor) -> bool:
         return not any(child.pid for child in supervisor.children)
 
-    def _received(self, symbol: str, connection: int) -> None:
+    def _received(self, symbol: str, connection: int, payload: bytes) -> None:
         self.oracle.fresh.received(symbol, connection, self._loop.now_ns)
+        self.oracle.frames.received(symbol, self._loop.now_ns, payload)
+
+    def _slow(self, process: VirtualProcess, taken_ns: int, what: str) -> None:
+        self.oracle.differs(f"slow: {process.name} {what}, and holds its loop for {taken_ns / 1e6:.0f} ms")
 
     def _lost(self, connection: int) -> None:
         self.oracle.fresh.lost(connection, self._loop.now_ns)

@@ -14,6 +14,9 @@ from arbshard.simulation.weather import Weather
 from arbshard.wire.request import RequestClient
 
 _AGAIN_NS = 10_000_000
+_TAG_BYTES = 24
+"""A request's kind stands within so many bytes from its beginning."""
+_HELLO = b"Hello"
 
 OnReply = Callable[[tuple[bytes, bytes] | None], None]
 
@@ -38,6 +41,56 @@ class Waiting(NamedTuple):
     payload: bytes
 
 
+class Straggler:
+    """A request that stays on its way until its sender has been replaced.
+
+    A Unix socket keeps what a process wrote before it died, and nothing orders it with what its successor writes.
+    The next request of ``kind`` that a worker of ``shard`` sends is kept; it arrives just after its successor's
+    first word.
+    """
+
+    def __init__(
+        self, shard: str, kind: str, after_ns: int, on_kept: Callable[[VirtualProcess], None]
+    ) -> None:
+        """``on_kept`` is told whose request is kept."""
+        self.shard = shard
+        self.kind = kind
+        self._tag = kind.encode()
+        self._after_ns = after_ns
+        self._on_kept = on_kept
+        self._kept: Waiting | None = None
+        self.has_arrived = False
+
+    def keeps(self, request: "Waiting") -> bool:
+        """Whether ``request`` is kept."""
+        sender = request.line.asker
+        if self._kept is not None or sender is None or not self._is_of_shard(sender):
+            return False
+        if self._tag not in request.payload[:_TAG_BYTES]:
+            return False
+        self._kept = request
+        self._on_kept(sender)
+        return True
+
+    def follows(self, request: "Waiting") -> "Waiting | None":
+        """What arrives after ``request``: the one that was kept, if this is its sender's successor's first word."""
+        kept, sender = self._kept, request.line.asker
+        is_first = _HELLO in request.payload[:_TAG_BYTES] and sender is not None
+        if kept is None or self.has_arrived or not is_first or sender is kept.line.asker:
+            return None
+        if sender is None or not self._is_of_shard(sender):
+            return None
+        self.has_arrived = True
+        return kept
+
+    def delay_ns(self) -> int:
+        """How long after the successor's first word it arrives."""
+        return self._after_ns
+
+    def _is_of_shard(self, process: VirtualProcess) -> bool:
+        return process.name.startswith(f"{self.shard}.")
+
+
 class Listener:
     """A process that takes requests at a port."""
 
@@ -53,6 +106,7 @@ class Port:
         self.loop = loop
         self.weather = weather
         self._listener: Listener | None = None
+        self.stragglers: dict[Straggler, None] = {}
 
     def listen(self, listener: Listener | None) -> None:
         """``listener`` takes what comes from now on; None: nobody does."""
@@ -72,7 +126,19 @@ class Port:
         for _ in range(1 + self.weather.doubles()):
             line.there_ns = max(line.there_ns, self.loop.now_ns + self.weather.request_ns())
             request = Waiting(line, request_id, payload)
+            if self.stragglers and self._is_kept(request, listener):
+                return
             self.loop.deliver(listener.process, line.there_ns, listener.on_request, request)
+
+    def _is_kept(self, request: Waiting, listener: Listener) -> bool:
+        for straggler in tuple(self.stragglers):
+            if straggler.keeps(request):
+                return True
+            kept = straggler.follows(request)
+            if kept is not None:
+                at_ns = request.line.there_ns + straggler.delay_ns()
+                self.loop.deliver(listener.process, at_ns, listener.on_request, kept)
+        return False
 
     def answer(self, request: Waiting, payload: bytes) -> bool:
         """Send the reply to ``request``; whether its asker still listens."""

@@ -1,6 +1,8 @@
 """A person at the desk, on virtual time: halts, resumes, closes, sets limits, as the command line would."""
 
 import asyncio
+from collections.abc import Callable
+from decimal import Decimal
 from random import Random
 
 from arbshard.errors import TransportError
@@ -24,6 +26,8 @@ from arbshard.wire.messages import (
 _TIMEOUT_MS = 2000
 _TRIES = 3
 _AGAIN_S = 1.0
+_NEAR = 8
+"""Hundredths of a percent: the two sides of the FX rate are seven apart."""
 _LIMITS = {
     "symbol_notional_max": ("0", "600000", "1500000", ""),
     "order_notional_max": ("300000", "900000", ""),
@@ -34,7 +38,16 @@ _LIMITS = {
 class Operator:
     """Says things at random, and sets them right again when asked to."""
 
-    def __init__(self, loop: VirtualLoop, port: Port, universe: Universe, trace: Trace) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        port: Port,
+        universe: Universe,
+        trace: Trace,
+        last_cost: Callable[[str], Decimal | None],
+    ) -> None:
+        """``last_cost``: what a pair's last entry could cost; a limit just there is met by the next one."""
+        self._last_cost = last_cost
         self._client = VirtualClient(port, "operator", _TIMEOUT_MS, _TRIES)
         self._loop = loop
         self._bases = tuple(pair.base for pair in universe.pairs)
@@ -88,7 +101,7 @@ class Operator:
             await self.tell(Resume(f"looked at: {answer.halted}"))
 
     def _draw(self, random: Random) -> Command:
-        match random.randrange(6):
+        match random.randrange(8):
             case 0:
                 return Halt("a whim", flatten=random.random() < 0.5)
             case 1:
@@ -99,5 +112,16 @@ class Operator:
                 key = random.choice(tuple(_LIMITS))
                 symbol = random.choice(("", *self._bases)) if key != "portfolio_notional_max" else ""
                 return SetLimits(((key, random.choice(_LIMITS[key])),), symbol)
+            case 5 | 6:
+                return self._just_there(random)
             case _:
                 return ShowPositions()
+
+    def _just_there(self, random: Random) -> Command:
+        """A limit so near to what entries cost that a few hundredths of a percent decide."""
+        base = random.choice(self._bases)
+        cost = self._last_cost(base)
+        if cost is None:
+            return ShowPositions()
+        limit = cost * (1 + Decimal(random.randint(-_NEAR, _NEAR)) / 10_000)
+        return SetLimits((("order_notional_max", f"{limit:.0f}"),), base)

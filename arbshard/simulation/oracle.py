@@ -1,78 +1,81 @@
 """The invariants, held against everything that happens. Told by the virtual processes; knows the truth from outside.
 
-What it knows: when each market last got a frame (from the connections themselves), every event as it is stored, every
-request risk accepts, every decision and fill at the instant it is made. Money is added up a second time by
-``ledger.rebook``, which shares nothing with risk's own sums. ``health`` looks at what must come true in time.
+What it knows: when each market last got a frame, and what stood in it (from the connections themselves); what the
+exchanges have executed, and for whom (from their own record); every event as it is stored, every request risk
+accepts, every decision and fill at the instant it is made. It judges by arithmetic of its own (``own_books``,
+``bounds``, ``exposure``, ``executions``): none of these imports anything of the system that decides or values, which
+``tests/simulation/test_independence.py`` holds. ``audit`` asks the system's own audits besides; ``health`` looks at
+what must come true in time.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
 from arbshard.config import Config
-from arbshard.engine.engine import Exit, Trade
-from arbshard.errors import LedgerError
 from arbshard.ledger.events import (
-    Deposited,
     Event,
     IntentApproved,
     IntentConcluded,
     IntentRefused,
-    OrderReported,
     PositionClosed,
     PositionOpened,
     ShardFenced,
     Started,
 )
-from arbshard.ledger.rebook import Rebook
-from arbshard.ledger.replay import recover
 from arbshard.model.intent import Intent
 from arbshard.model.market import Leg
-from arbshard.model.money import ZERO, plain
-from arbshard.model.order import OrderResult
-from arbshard.model.phase import SUPERVISOR_SILENT_NS
+from arbshard.model.order import Order, OrderResult
 from arbshard.model.universe import Universe
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.simulation.bounds import Bounds, Facts
 from arbshard.simulation.clock import VirtualClock
-from arbshard.simulation.exposure import Exposure
+from arbshard.simulation.executions import Execution, Executions, fees_of
+from arbshard.simulation.exposure import Exposure, Stated
+from arbshard.simulation.frames import Frames
 from arbshard.simulation.freshness import Freshness
-from arbshard.simulation.ledger import VERSION, Disk, MemoryLedger
+from arbshard.simulation.own_books import OwnBooks
 from arbshard.simulation.tally import Tally
 from arbshard.simulation.trace import Trace
-from arbshard.wire.messages import Approved, Hello, Refused, Reply, Request, decode_reply
+from arbshard.wire.messages import (
+    Approved,
+    Conclude,
+    Hello,
+    Noted,
+    Refused,
+    Reply,
+    Report,
+    Request,
+    Settled,
+    decode_reply,
+)
 
-_WHATEVER_THE_BOOKS = ("manual", "kill_switch", "shutdown")
-"""Exits that go out on an old book: the order's limit protects the price, and staying is the greater risk."""
+ZERO = Decimal(0)
 _APPROVED = b"Approved"
 _ENDED_KEPT = 4_000
+_SILENCE_NS = 1_000_000_000
+"""A supervisor without a beat for longer than this is silent: nothing may be decided."""
 _NOTICED_NS = 400_000_000
 """Beats and timers of the virtual processes are this far apart at most: a silence may be noticed so late."""
 
 
-class _Recent(set[str]):
-    """The newest names of a set that would grow for ever."""
+class Decision(NamedTuple):
+    """What a worker has decided to do."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._order: deque[str] = deque()
-
-    def add(self, element: str) -> None:
-        """Take in ``element``; let the oldest go."""
-        if element not in self:
-            super().add(element)
-            self._order.append(element)
-            if len(self._order) > _ENDED_KEPT:
-                self.discard(self._order.popleft())
+    base: str
+    home: str
+    """Symbol of the market at home."""
+    away: str
+    what: str
+    trusts_books: bool
+    """Whether it may only be done on fresh books."""
 
 
-class _Books(Rebook):
-    """The second bookkeeping, with a memory that ends."""
+class _Told(NamedTuple):
+    """A fill that risk has taken note of, under reserve."""
 
-    def __init__(self, differ: Callable[[str], None]) -> None:
-        super().__init__(differ)
-        self._ended = _Recent()
-        self._fill_ids = _Recent()
+    intent_id: str
+    fill_id: str
 
 
 class Oracle:
@@ -82,9 +85,22 @@ class Oracle:
         self._clock = clock
         self._trace = trace
         self.fresh = Freshness(config.data_quality, universe)
-        self._books = _Books(self.differs)
-        self._exposure = Exposure(config.limits, self.differs)
-        self._owned: dict[tuple[str, str], Decimal] = {}
+        self.frames = Frames()
+        self.executions = Executions(fees_of(config))
+        facts = {
+            leg.market.symbol: Facts(leg.rules.lot, leg.rules.notional_min, leg.rules.quantity_max)
+            for leg in universe.legs()
+        }
+        bounds = self._bounds = Bounds(
+            self.frames, facts, self.executions.fees, config.execution, config.data_quality,
+            universe.fx.market.symbol, self.differs,
+        )  # fmt: skip
+        self.books = OwnBooks(self.executions, bounds, self.differs)
+        self._exposure = Exposure(config.limits, self.books.notional, self.differs)
+        self._told: list[_Told] = []
+        """Not compared yet with what is stored."""
+        self._pids: dict[tuple[int, int], int] = {}
+        """Of the incarnations that have joined, by shard and epoch."""
         self._epochs: dict[int, int] = {}
         """Highest epoch each shard has joined with, in this run."""
         self._fences: dict[int, int] = {}
@@ -93,16 +109,15 @@ class Oracle:
         """Approved intents without an outcome, by id, and when they were approved (monotonic ns)."""
         self._known: OrderedDict[str, None] = OrderedDict()
         """Ids of intents that the ledger has approved, the newest."""
-        self._hash = ""
-        """Of the state that risk had committed when it was last looked at."""
         self.tally = Tally()
         self.violations: list[str] = []
         self.on_violation: Callable[[], None] = lambda: None
+        self.audit_event: Callable[[int, Event], None] = lambda _seq, _event: None
+        """Takes every stored event, with its number: the system's own audit."""
         self.owners: Callable[[str], list[int]] = lambda _: []
         """Shards whose newest worker takes a base for its own."""
         self.silent_ns: Callable[[], int] = lambda: 0
-        """For how long the supervisor has been stopped."""
-        self._silence_ns = SUPERVISOR_SILENT_NS + _NOTICED_NS
+        """For how long the supervisor has done nothing."""
         self.traded_ns = 0
         """When risk last decided on an intent (monotonic)."""
 
@@ -112,39 +127,35 @@ class Oracle:
         self.violations.append(what)
         self.on_violation()
 
+    def last_cost(self, base: str) -> Decimal | None:
+        """What the last entry of a pair could cost at most, in KRW; None before the first."""
+        return self._exposure.costs.get(base)
+
     # decisions and fills
 
-    def decided(self, shard: int, epoch: int, trade: Trade) -> None:
-        """See ``worker.TradeWatch``."""
-        what = (
-            f"exit {trade.position_id} {trade.reason}"
-            if isinstance(trade, Exit)
-            else f"entry {trade.direction}"
-        )
-        self._trace.note("decided", f"{shard}.{epoch} {trade.pair.base} {what}")
+    def decided(self, shard: int, epoch: int, decision: Decision) -> None:
+        """A worker has decided to trade."""
+        base, what = decision.base, decision.what
+        self._trace.note("decided", f"{shard}.{epoch} {base} {what}")
         silent_ns = self.silent_ns()
-        if silent_ns > self._silence_ns:
+        if silent_ns > _SILENCE_NS + _NOTICED_NS:
             self.differs(
-                f"silence: shard {shard}.{epoch} decided on {trade.pair.base} {what} "
+                f"silence: shard {shard}.{epoch} decided on {base} {what} "
                 f"though the supervisor is silent for {silent_ns / 1e9:.1f} s"
             )
-        for other in self.owners(trade.pair.base):
+        for other in self.owners(base):
             if other != shard:
-                self.differs(f"owners: shards {shard} and {other} both trade {trade.pair.base}")
-        if isinstance(trade, Exit) and trade.reason in _WHATEVER_THE_BOOKS:
+                self.differs(f"owners: shards {shard} and {other} both trade {base}")
+        self._bounds.decided(
+            base, decision.home, decision.away, self._clock.monotonic_ns(), self._clock.wall_ms()
+        )
+        if not decision.trusts_books:
             return
         now_ns = self._clock.monotonic_ns()
-        for leg in (trade.pair.home, trade.pair.away):
-            why = self.fresh.objection(leg, now_ns)
+        found = [self.fresh.objection(self.fresh.legs[one], now_ns) for one in (decision.home, decision.away)]
+        for why in (*found, self.fresh.fx_objection(now_ns)):
             if why is not None:
-                self.differs(
-                    f"stale data: shard {shard}.{epoch} decided on {trade.pair.base} {what} though {why}"
-                )
-        why = self.fresh.fx_objection(now_ns)
-        if why is not None:
-            self.differs(
-                f"stale data: shard {shard}.{epoch} decided on {trade.pair.base} {what} though {why}"
-            )
+                self.differs(f"stale data: shard {shard}.{epoch} decided on {base} {what} though {why}")
 
     def order_done(self, shard: int, epoch: int, result: OrderResult) -> None:
         """See ``worker.TradeWatch``."""
@@ -158,28 +169,20 @@ class Oracle:
 
     # risk
 
-    def began(self, state: PortfolioState) -> None:
-        """See ``risk.RiskWatch``."""
-        found = state.state_hash()
-        self._trace.note("replayed", found)
-        if self._hash and found != self._hash:
-            self.differs(f"replay: state {found} is not the {self._hash} that risk had before it ended")
+    def executed(self, fill_id: str, execution: Execution) -> None:
+        """An exchange has executed an order, in part or whole."""
+        self.executions.happened(fill_id, execution)
 
-    def left(self, state: PortfolioState) -> None:
-        """See ``risk.RiskWatch``."""
-        state.rollback()  # what stands under reserve dies with it
-        self._hash = state.state_hash()
+    def has_coins(self, order: Order) -> bool:
+        """Whether the exchange's account can deliver what ``order`` sells."""
+        return (
+            order.side == "buy"
+            or self.books.free_coins(order.market.venue, order.market.base) >= order.quantity
+        )
 
-    def damaged(self, why: str) -> None:
-        """See ``risk.RiskWatch``."""
-        self.differs(f"replay: {why}")
-
-    def rolled_back(self, state: PortfolioState) -> None:
-        """See ``risk.RiskWatch``."""
-        self._trace.note("full", "the ledger could not be written")
-        if not state.is_settled:
-            self.differs("rollback: risk's state holds what the ledger has not")
-        self._hash = state.state_hash()
+    def ended_risk(self) -> None:
+        """Risk has ended, was killed or begins anew: what was under reserve is gone."""
+        self._told.clear()
 
     def handled(self, request: Request, reply: Reply) -> None:
         """See ``risk.RiskWatch``."""
@@ -194,6 +197,28 @@ class Oracle:
             )
         if accepted and isinstance(request, Hello):
             self._epochs[request.shard] = max(request.epoch, self._epochs.get(request.shard, 0))
+            self._pids[request.shard, request.epoch] = request.pid
+        match request, reply:
+            case Report(), Noted():
+                self._told += [_Told(request.intent_id, fill.fill_id) for fill in request.result.fills]
+            case Conclude(), Settled():
+                self._is_told_all(request)
+
+    def _is_told_all(self, request: Conclude) -> None:
+        """Who concludes an intent has told of everything that the exchanges have executed for it."""
+        holder = str(self._pids.get((request.shard, request.epoch), ""))
+        for fill_id in self.books.unbooked(request.intent_id, holder):
+            self.differs(f"fills: {fill_id} was executed, and {request.intent_id} is concluded without it")
+
+    def committed(self, stated: Stated) -> None:
+        """Everything that was decided is stored; risk reckons with ``stated``."""
+        told, self._told = self._told, []
+        for one in told:
+            if not self.books.is_booked(one.intent_id, one.fill_id):
+                self.differs(
+                    f"fills: risk was told of {one.fill_id} and took note, and it is not in the ledger"
+                )
+        self._exposure.compare(stated)
 
     def answers(self, replies: list[bytes]) -> None:
         """See ``risk.RiskWatch``. Ledger first: whoever is told of an approval finds it stored."""
@@ -207,9 +232,10 @@ class Oracle:
         """Events were committed. See ``ledger.Disk``."""
         for seq, (event, body) in enumerate(zip(events, bodies, strict=True), first_seq):
             self._trace.note("event", f"{seq} {body}")
-            self._books.take(seq, event)
+            self.books.take(event, self._clock.monotonic_ns())
             self._exposure.take(event)
             self._take(event)
+            self.audit_event(seq, event)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -219,10 +245,6 @@ class Oracle:
                 self.traded_ns = self._clock.monotonic_ns()
             case IntentConcluded():
                 self.open.pop(event.intent_id, None)
-            case OrderReported():
-                self._reported(event)
-            case Deposited():
-                self._move(event.venue, event.currency, event.amount)
             case PositionOpened():
                 self.tally.entries += 1
             case PositionClosed():
@@ -240,6 +262,7 @@ class Oracle:
             self.tally.run = event.run
             self._epochs.clear()
             self._fences.clear()
+            self._pids.clear()
 
     def _approved(self, event: IntentApproved) -> None:
         intent = event.intent
@@ -254,22 +277,11 @@ class Oracle:
         if int(epoch) < least:
             self.differs(f"fencing: {intent.intent_id} was approved, shard {shard} is at epoch {least}")
 
-    def _reported(self, event: OrderReported) -> None:
-        for fill in event.fills:
-            for currency, change in fill.changes():
-                self._move(fill.market.venue, currency, change)
-
-    def _move(self, venue: str, currency: str, amount: Decimal) -> None:
-        total = self._owned[venue, currency] = self._owned.get((venue, currency), ZERO) + amount
-        if total < 0:
-            self.differs(f"money: {plain(total)} {currency} on {venue}, which is less than nothing")
-
     def _closed(self, event: PositionClosed) -> None:
         position = event.position
         self.tally.exits += 1
         self.tally.pnl += position.pnl or ZERO
         self.tally.reasons[position.reason or ""] += 1
-        self._books.positions.pop(position.position_id, None)  # it is over: the memory of a run has an end
 
     # processes
 
@@ -279,22 +291,10 @@ class Oracle:
         if code in (1, 2):
             self.differs(f"defect: {name}.{epoch} ended with code {code}")
 
-    def replayed(self, disk: Disk, state: PortfolioState) -> None:
-        """What is stored leads to this very state."""
-        try:
-            found = recover(MemoryLedger(disk), PortfolioCodec(VERSION)).state.state_hash()
-        except LedgerError as error:
-            self.differs(f"replay: {error}")
-            return
-        if found != state.state_hash():
-            self.differs(f"replay: the ledger leads to {found}, risk was at {state.state_hash()}")
-
-    def balances(self, state: PortfolioState) -> None:
-        """Risk's balances are those that deposits and fills add up to. Call when nothing is under way."""
-        said = {(venue, currency): amount for venue, currency, amount in state.balances.totals()}
-        for account in sorted(said.keys() | self._owned.keys()):
-            theirs, ours = said.get(account, ZERO), self._owned.get(account, ZERO)
+    def balances(self, totals: Iterable[tuple[str, str, Decimal]]) -> None:
+        """Risk's balances are those that deposits and executions add up to. Call when nothing is under way."""
+        said = {(venue, currency): amount for venue, currency, amount in totals}
+        for account in sorted(said.keys() | self.books.owned.keys()):
+            theirs, ours = said.get(account, ZERO), self.books.owned.get(account, ZERO)
             if theirs != ours:
-                self.differs(
-                    f"money: {account} is {plain(theirs)} for risk, {plain(ours)} by deposits and fills"
-                )
+                self.differs(f"money: {account} is {theirs:f} for risk, {ours:f} by deposits and executions")

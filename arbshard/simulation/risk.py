@@ -22,6 +22,9 @@ from arbshard.risk.workers import WorkerWatch
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
+from arbshard.simulation.audit import Audit
+from arbshard.simulation.costs import COMMIT_NS, EVENT_NS
+from arbshard.simulation.exposure import Stated
 from arbshard.simulation.ledger import VERSION, Disk, MemoryLedger
 from arbshard.simulation.loop import VirtualProcess
 from arbshard.simulation.network import Listener, Waiting
@@ -38,8 +41,8 @@ _NOTE_BYTES = 64
 class RiskWatch(Protocol):
     """Who is told what risk does: ``oracle.Oracle``."""
 
-    def began(self, state: PortfolioState) -> None:
-        """A new incarnation has found this state by replay."""
+    def ended_risk(self) -> None:
+        """What was decided under reserve is gone."""
         ...
 
     def handled(self, request: Request, reply: Reply) -> None:
@@ -50,16 +53,8 @@ class RiskWatch(Protocol):
         """These replies are about to leave."""
         ...
 
-    def rolled_back(self, state: PortfolioState) -> None:
-        """The ledger could not be written and the state was taken back."""
-        ...
-
-    def left(self, state: PortfolioState) -> None:
-        """Risk has ended, or was killed."""
-        ...
-
-    def damaged(self, why: str) -> None:
-        """The ledger cannot be replayed."""
+    def committed(self, stated: Stated) -> None:
+        """All that was decided is stored; risk reckons with ``stated`` from now on."""
         ...
 
 
@@ -85,6 +80,7 @@ class VirtualRisk:
         disk: Disk,
         run: str,
         watch: RiskWatch,
+        audit: Audit,
         are_feeds_silent: Callable[[], bool],
         tick_s: float,
     ) -> None:
@@ -94,6 +90,7 @@ class VirtualRisk:
         self._disk = disk
         self._run_name = run
         self._watch = watch
+        self._audit = audit
         self._are_feeds_silent = are_feeds_silent
         self._tick_s = tick_s
         self._sampled_ns = 0
@@ -132,13 +129,14 @@ class VirtualRisk:
             universe = universes.load()
             try:
                 state = recover(store, codec).state
-                self._watch.began(state)
+                self._audit.began(state)
+                self._watch.ended_risk()
                 core = self.core = WatchedCore(around.config, universe, state, store.tag)
                 core.watch = self._watch
                 service = self._service = RiskService(core, store, page, books, around.clock, universes)
                 service.start(self._run_name, VERSION)
             except LedgerDamaged as error:
-                self._watch.damaged(str(error))
+                self._audit.damaged(str(error))
                 return ExitCode.LEDGER
             except LedgerError:
                 return ExitCode.LEDGER  # no room for the first event
@@ -164,9 +162,9 @@ class VirtualRisk:
                 try:
                     service.stop()
                 except LedgerError:
-                    self._watch.rolled_back(core.state)
+                    self._rolled_back()
                     return ExitCode.LEDGER
-                self._watch.left(core.state)
+                self._audit.left(core.state)
             return code
 
     def _arrived(self, request: Waiting) -> None:
@@ -180,6 +178,7 @@ class VirtualRisk:
         if self._end is None or self._end.done():
             return
         batch = [(one.request_id, one.payload) for one in waiting]
+        before = self._store.last_seq
         try:
             replies = self._replies.answer(batch, self._service.handle)
         except LedgerError as error:
@@ -190,6 +189,14 @@ class VirtualRisk:
             self._stop(ExitCode.FAILED)
             return
         self._watch.answers(replies)
+        state = self._core_state()
+        exposures = state.exposures
+        self._watch.committed(
+            Stated(state.exposure, exposures["buy_home"], exposures["buy_away"], state.entering)
+        )
+        stored = self._store.last_seq - before
+        if stored:
+            self._around.loop.charge(COMMIT_NS + stored * EVENT_NS, f"stores {stored} events")
         for one, reply in zip(waiting, replies, strict=True):
             self._around.port.answer(one, reply)
         reach(_ANSWERED)
@@ -226,9 +233,13 @@ class VirtualRisk:
 
     def _ledger_failed(self, error: LedgerError) -> None:
         if isinstance(error, LedgerDamaged):  # an event that contradicts the state, not a disk without room
-            self._watch.damaged(str(error))
-        self._watch.rolled_back(self._core_state())
+            self._audit.damaged(str(error))
+        self._rolled_back()
         self._stop(ExitCode.LEDGER)
+
+    def _rolled_back(self) -> None:
+        self._watch.ended_risk()
+        self._audit.rolled_back(self._core_state())
 
     def _set(self, name: str, value: int) -> None:
         self._page.set(self._page.counter(name), value)

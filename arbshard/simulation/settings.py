@@ -1,6 +1,7 @@
 """What a simulation is asked for, and the configuration of the system in it."""
 
 from decimal import Decimal
+from random import Random
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -52,8 +53,20 @@ class Settings(NamedTuple):
 
 
 def config_of(settings: Settings) -> Config:
-    """The configuration: the usual one, but for limits so narrow that they are met."""
+    """The configuration: the usual one, but for limits so narrow that they are met.
+
+    How the venues treat orders is drawn from the seed: shallow books make partial fills on both legs, refusals make
+    hedges, and two positions a pair make exits that are not the only ones.
+    """
     base = Config()
+    draw = Random(f"{settings.seed}:venues")
+    paper = replace(
+        base.paper,
+        seed=settings.seed,
+        depth_share=round(draw.uniform(0.25, 0.8), 3),
+        reject_share=round(draw.choice((0.002, 0.01, 0.03)), 3),
+        latency_ms=round(draw.uniform(15.0, 90.0), 1),
+    )
     return replace(
         base,
         name="virtual",
@@ -65,8 +78,12 @@ def config_of(settings: Settings) -> Config:
         ),
         # Correlations cost more than all else risk does by itself, so they are told once in five seconds.
         series=replace(base.series, sample_ms=SAMPLE_S * 1000, window=60),
-        limits=replace(base.limits, portfolio_notional_max=Decimal(650_000) * settings.pairs),
-        paper=replace(base.paper, seed=settings.seed),
+        limits=replace(
+            base.limits,
+            portfolio_notional_max=Decimal(650_000) * settings.pairs,
+            symbol_positions_max=draw.choice((1, 1, 2)),
+        ),
+        paper=paper,
         sim=replace(
             base.sim,
             seed=settings.seed,

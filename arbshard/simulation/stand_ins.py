@@ -15,6 +15,7 @@ from arbshard.model.market import Pair
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
+from arbshard.simulation.audit import Audit
 from arbshard.simulation.clock import VirtualClock
 from arbshard.simulation.exchange import Exchanges
 from arbshard.simulation.ledger import Disk
@@ -56,6 +57,7 @@ class World(NamedTuple):
     disk: Disk
     port: Port
     oracle: Oracle
+    audit: Audit
     trace: Trace
     random: Random
     timing: Timing

@@ -17,6 +17,7 @@ from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.simulation.bells import Bells
 from arbshard.simulation.children import KILLED, VirtualChild
+from arbshard.simulation.costs import UNIVERSE_NS
 from arbshard.simulation.loop import VirtualProcess
 from arbshard.simulation.risk import VirtualRisk
 from arbshard.simulation.stand_ins import VirtualControl, VirtualMarkets, VirtualShardDesk, World
@@ -126,6 +127,7 @@ class VirtualSupervisor:
                     world.disk,
                     self.name,
                     world.oracle,
+                    world.audit,
                     lambda: self._silent,
                     world.timing.risk_tick_s,
                 ),
@@ -193,13 +195,14 @@ class VirtualSupervisor:
         return frozenset(position.pair for position in risk.core.state.positions.values())
 
     def _changed(self, universe: Universe) -> None:
+        self._world.loop.charge(UNIVERSE_NS, "writes a universe")
         self._world.trace.note("universe", f"{universe.serial} {universe.shards} leaving {universe.leaving}")
 
     @property
     def silent_ns(self) -> int:
-        """For how long this process has been stopped, or was until a moment ago; otherwise 0."""
+        """For how long this process has done nothing, or did nothing until a moment ago; otherwise 0."""
         process, now_ns = self.process, self._world.clock.monotonic_ns()
-        if process.stopped:
+        if process.stopped or process.held:
             return now_ns - process.stopped_ns
         return process.continued_ns - process.stopped_ns if now_ns - process.continued_ns < SETTLED_NS else 0
 
@@ -278,5 +281,5 @@ class VirtualSupervisor:
         self._world.trace.note("ended", f"{name}.{epoch} code {code}")
         risk = self.risk
         if name == "risk" and code == KILLED and risk is not None and risk.core is not None:
-            self._world.oracle.left(risk.core.state)
+            self._world.audit.left(risk.core.state)
         self._world.oracle.ended(name, epoch, code)

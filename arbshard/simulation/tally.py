@@ -3,8 +3,6 @@
 from collections import Counter
 from decimal import Decimal
 
-from arbshard.model.money import ZERO
-
 _CODES = {-9: "killed", 0: "ended in order", 1: "defect", 3: "ledger", 4: "orphaned", 5: "fenced"}
 
 
@@ -18,7 +16,7 @@ class Tally:
         self.entries = 0
         self.exits = 0
         self.fenced = 0
-        self.pnl: Decimal = ZERO
+        self.pnl = Decimal(0)
         self.orders: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()

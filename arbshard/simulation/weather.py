@@ -19,6 +19,9 @@ class Weather:
         """Of requests and replies."""
         self.doubled_share = 0.0
         """Of requests: they come twice."""
+        self.late_share = 0.0
+        """Of orders with several executions: the last is told after the order's end."""
+        self.late = 0
         self.lost = 0
         self.doubled = 0
 
@@ -49,4 +52,4 @@ class Weather:
     def clear_up(self) -> None:
         """The usual again."""
         self.request_slow_ns = self.frame_slow_ns = 0
-        self.lost_share = self.doubled_share = 0.0
+        self.lost_share = self.doubled_share = self.late_share = 0.0

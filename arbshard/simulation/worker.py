@@ -8,9 +8,8 @@ from contextlib import closing
 from typing import NamedTuple, Protocol
 
 from arbshard.config import Config
-from arbshard.engine.engine import ArbitrageEngine, PairState, Trade
+from arbshard.engine.engine import ArbitrageEngine, Exit, PairState, Trade
 from arbshard.errors import SharedMemoryError
-from arbshard.execution.executor import ExecutorFactory
 from arbshard.log import get_logger
 from arbshard.model.order import OrderResult
 from arbshard.model.rundir import RunFiles
@@ -21,8 +20,10 @@ from arbshard.shm.rings import ParkWriter, RingReader
 from arbshard.shm.universe import UniverseFile
 from arbshard.simulation.bells import Bells
 from arbshard.simulation.clock import VirtualClock
+from arbshard.simulation.exchange_port import Account, ExchangeExecutors
 from arbshard.simulation.loop import VirtualLoop, VirtualProcess
 from arbshard.simulation.network import Port, VirtualClient
+from arbshard.simulation.oracle import Decision
 from arbshard.venues.registry import VENUES
 from arbshard.worker.counters import COUNTERS, HISTOGRAMS
 from arbshard.worker.desk import Desk
@@ -36,15 +37,17 @@ from arbshard.worker.risk_link import Fenced, RiskLink
 from arbshard.worker.risk_page import RiskPage
 from arbshard.worker.standing_orders import StandingOrders
 
+_WHATEVER_THE_BOOKS = ("manual", "kill_switch", "shutdown")
+"""Exits that go out on an old book: the order's limit protects the price, and staying is the greater risk."""
 _RISK_TIMEOUT_MS = 500
 _RISK_TRIES = 2
 
 
-class TradeWatch(Protocol):
+class TradeWatch(Account, Protocol):
     """Who is told what a worker does: ``oracle.Oracle``."""
 
-    def decided(self, shard: int, epoch: int, trade: Trade) -> None:
-        """A worker decided on ``trade``."""
+    def decided(self, shard: int, epoch: int, decision: Decision) -> None:
+        """A worker has decided."""
         ...
 
     def order_done(self, shard: int, epoch: int, result: OrderResult) -> None:
@@ -97,7 +100,16 @@ class WatchedDesk(Desk):
 
     def act(self, state: PairState, trade: Trade) -> None:
         """See ``Desk``."""
-        self.worker.around.watch.decided(self.worker.shard, self.worker.epoch, trade)
+        decision = Decision(
+            trade.pair.base,
+            trade.pair.home.market.symbol,
+            trade.pair.away.market.symbol,
+            f"exit {trade.position_id} {trade.reason}"
+            if isinstance(trade, Exit)
+            else f"entry {trade.direction}",
+            not (isinstance(trade, Exit) and trade.reason in _WHATEVER_THE_BOOKS),
+        )
+        self.worker.around.watch.decided(self.worker.shard, self.worker.epoch, decision)
         super().act(state, trade)
 
 
@@ -168,7 +180,10 @@ class VirtualWorker:
                 risk = RiskLink(client, self.shard, self.epoch, lambda: meter.count("silent"))
                 age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
                 feed_books = FeedBooks(feed, engine, fx, age_ns_max, clock)
-                executors = ExecutorFactory(risk, feed_books, config.execution, clock, meter)
+                executors = ExchangeExecutors(
+                    risk, feed_books, config.execution, clock, meter, self.process, around.port.weather,
+                    around.watch,
+                )  # fmt: skip
                 desk = WatchedDesk(engine, executors, risk, config, clock, meter, self._fail)
                 desk.worker = self
                 self.desk = desk

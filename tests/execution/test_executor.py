@@ -100,15 +100,20 @@ async def test_unknown_order_is_asked_about_until_it_is_known(executor, intent, 
     assert sorted(result.order.client_id for result in observer.done) == ["s1-0-1-1-a0", "s1-0-1-1-h0"]
 
 
-async def test_follow_up_that_was_refused_is_not_repeated_at_once(executor, intent, port, calls, monkeypatch):
-    """A venue in maintenance refuses in microseconds; a storm of orders would only make it worse."""
+@pytest.mark.parametrize("end", ["REJECTED", "CANCELED", "EXPIRED"])
+async def test_follow_up_that_was_in_vain_is_not_repeated_at_once(
+    executor, intent, port, calls, monkeypatch, end
+):
+    """A venue in maintenance refuses in microseconds, and a book that was emptied stays so until the next frame:
+    seven hedges went out within 400 ms, each reaching twice as far as the one before.
+    """
     pauses = []
 
     async def pause():
         pauses.append(len(calls))
 
     monkeypatch.setattr(executor, "_pause", pause)
-    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)], "s1-0-1-1-a1": [("REJECTED", 0)]}
+    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)], "s1-0-1-1-a1": [(end, 0)]}
     await executor.execute(intent, None)
     again = calls.index(("extend", "s1-0-1-1-a2"))
     assert [at for at in pauses if at <= again] == [again]

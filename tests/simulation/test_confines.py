@@ -12,6 +12,7 @@ import structlog
 from arbshard import crashpoint
 from arbshard.log import get_logger
 from arbshard.simulation.confines import dying, patient_collector, place, quiet
+from arbshard.simulation.costs import ERROR_NS
 from arbshard.simulation.loop import VirtualLoop
 from arbshard.simulation.trace import Trace
 
@@ -27,9 +28,11 @@ def test_crash_points_are_told_only_meanwhile() -> None:
 def test_errors_become_lines_of_the_trace_and_the_log_is_as_before() -> None:
     before = structlog.get_config()
     trace = Trace(VirtualLoop())
-    with quiet(trace):
+    charged: list[tuple[int, str]] = []
+    with quiet(trace, lambda *what: charged.append(what)):
         get_logger().warning("nobody hears this")
         get_logger().error("something is wrong", exc="because")
+    assert charged == [(ERROR_NS, "logs an error")]
     assert [line.split(" ", 1)[1] for line in trace.last] == ["error something is wrong because"]
     assert structlog.get_config() == before
 

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from arbshard.simulation.clock import WALL_START_MS, VirtualClock
+from arbshard.simulation.costs import CALLBACK_NS, SLACK_NS, SLOW_NS
 from arbshard.simulation.loop import START_NS, Killed, Stalled, VirtualLoop
 
 
@@ -187,3 +188,80 @@ def test_the_wall_clock_jumps_and_the_monotonic_one_does_not(loop) -> None:
     _run(loop, 1)
     assert clock.monotonic_ns() >= before_ns + 1_000_000_000
     assert clock.wall_ms() == WALL_START_MS - 4_000
+
+
+def _in_process(loop: VirtualLoop, name: str, callback, *args):
+    process = loop.new_process(name)
+    loop.deliver(process, loop.now_ns, callback, *args)
+    return process
+
+
+def test_what_a_callback_takes_holds_its_process_and_no_other(loop) -> None:
+    seen: list[tuple[str, float]] = []
+
+    def note(what: str) -> None:
+        seen.append((what, round(loop.time() - START_NS / 1e9, 3)))
+
+    def heavy() -> None:
+        note("heavy")
+        loop.call_later(0.1, note, "timer")
+        loop.call_soon(note, "next")
+        loop.charge(50_000_000, "starts")
+        loop.charge(450_000_000 - SLOW_NS, "writes")
+
+    process = _in_process(loop, "worker", heavy)
+    other = _in_process(loop, "risk", lambda: loop.call_later(0.1, note, "other"))
+    loop.deliver(process, loop.now_ns + 200_000_000, note, "arrived")
+    _run(loop, 2.0)
+    assert seen == [("heavy", 0.0), ("other", 0.1), ("next", 0.4), ("timer", 0.4), ("arrived", 0.4)]
+    assert not process.held
+    assert not other.held
+
+
+def test_cheap_callbacks_cost_no_time_before_there_are_many_of_them(loop) -> None:
+    times: list[int] = []
+
+    def cheap() -> None:
+        times.append(loop.now_ns - START_NS)
+
+    process = loop.new_process("worker")
+    for _ in range(3 * SLACK_NS // CALLBACK_NS):
+        loop.deliver(process, START_NS, cheap)
+    _run(loop, 1.0)
+    assert times[: SLACK_NS // CALLBACK_NS] == [0] * (SLACK_NS // CALLBACK_NS)
+    assert 0 < times[-1] < 3 * SLACK_NS
+
+
+def test_a_callback_that_takes_longer_than_any_may_is_told(loop) -> None:
+    told: list[tuple[str, int, str]] = []
+    loop.on_slow = lambda process, taken_ns, what: told.append((process.name, taken_ns, what))
+
+    def heavy() -> None:
+        loop.charge(SLOW_NS // 2, "half of it")
+        loop.charge(SLOW_NS // 2, "the other half")
+        loop.charge(1, "one more")
+
+    _in_process(loop, "supervisor", heavy)
+    loop.charge(10 * SLOW_NS, "of the world around")
+    _run(loop, 1.0)
+    assert told == [("supervisor", SLOW_NS + 1, "one more")]
+
+
+def test_who_is_held_and_stopped_goes_on_when_both_are_over(loop) -> None:
+    seen: list[float] = []
+    process = loop.new_process("worker")
+    loop.hold(process, 300_000_000)
+    loop.hold(process, 200_000_000)
+    loop.deliver(process, loop.now_ns + 1, lambda: seen.append(round(loop.time() - START_NS / 1e9, 3)))
+    loop.call_later(0.1, loop.stop_process, process)
+    loop.call_later(0.2, loop.continue_process, process)
+    _run(loop, 1.0)
+    assert seen == [0.5]
+    loop.hold(process, 300_000_000)
+    loop.stop_process(process)
+    loop.deliver(process, loop.now_ns + 1, lambda: seen.append(loop.time()))
+    _run(loop, 1.0)
+    assert len(seen) == 1
+    loop.continue_process(process)
+    _run(loop, 1.0)
+    assert len(seen) == 2

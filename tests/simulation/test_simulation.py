@@ -41,10 +41,10 @@ def test_the_invariants_hold_with_fresh_seeds() -> None:
 
 _GROUPS = {
     "connections": ("cut", "stall", "outage", "slow_frames"),
-    "requests": ("slow_requests", "lossy"),
-    "workers": ("kill_worker", "kill_worker_at", "stop_worker", "wake_fenced"),
+    "requests": ("slow_requests", "lossy", "straggler", "late_fills"),
+    "workers": ("kill_worker", "kill_worker_at", "stop_worker", "wake_fenced", "slow_callback"),
     "risk": ("kill_risk", "kill_risk_at", "stop_risk"),
-    "everything": ("stop_supervisor", "kill_supervisor", "restart", "disk_full"),
+    "everything": ("stop_supervisor", "kill_supervisor", "restart", "disk_full", "no_room"),
     "people": ("command", "move", "symbols", "clock_jump"),
 }
 
