@@ -126,6 +126,16 @@ class RateLimitedFault(RequestFault, frozen=True, kw_only=True):
     """Told in a header by Binance, and in the text of a block (418)."""
 
 
+class RedirectFault(RequestFault, frozen=True, kw_only=True):
+    """The call is answered with a redirect to another host, as a broken CDN or a firewall does."""
+
+    status: Literal[301, 302, 303, 307, 308] = 307
+    location: Text = "http://127.0.0.2:9"
+    """Scheme, host and port of the other host; the path and query of the call are added."""
+    carried_out: bool = False
+    """Whether the venue has carried out the call all the same."""
+
+
 class PartialFillFault(Fault, frozen=True, kw_only=True):
     """A taker gets only a share of what the book has for it. Each order that takes is an occasion."""
 
@@ -209,6 +219,7 @@ class FaultsConfig(Section, frozen=True, kw_only=True):
     error_500: RequestFault = RequestFault()
     """The call is carried out, and answered like this: Binance -1007 (status unknown), Upbit 500."""
     rate_limited: RateLimitedFault = RateLimitedFault()
+    redirect: RedirectFault = RedirectFault()
     event_before_reply: EventBeforeReplyFault = EventBeforeReplyFault()
     duplicate_event: Fault = Fault()
     """A private event is told twice. Each is an occasion, for each client."""

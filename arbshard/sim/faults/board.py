@@ -25,6 +25,7 @@ class Board:
         self.lost_reply = self._switch("lost_reply", faults.lost_reply)
         self.error_500 = self._switch("error_500", faults.error_500)
         self.rate_limited = self._switch("rate_limited", faults.rate_limited)
+        self.redirect = self._switch("redirect", faults.redirect)
         self.event_before_reply = self._switch("event_before_reply", faults.event_before_reply)
         self.duplicate_event = self._switch("duplicate_event", faults.duplicate_event)
         self.late_event = self._switch("late_event", faults.late_event)

@@ -39,6 +39,8 @@ class RequestFaults:
             return Fate(words.rate_limited(limited.fault.status, limited.fault.retry_after_s, query))
         if lost.on and self._concerns(lost.fault.calls, query) and lost.happens():
             return CUT
+        if not board.redirect.fault.carried_out and self._is_redirected(query):
+            return Fate(self._redirected(query))
         return None
 
     def after(self, query: Query, answer: Answer) -> Fate:
@@ -50,6 +52,8 @@ class RequestFaults:
                 return CUT
             if error.on and self._concerns(error.fault.calls, query) and error.happens():
                 answer = self._words.unknown_outcome()
+            elif board.redirect.fault.carried_out and self._is_redirected(query):
+                answer = self._redirected(query)
             first = board.event_before_reply
             if first.on and self._concerns("placing", query) and first.happens():
                 wait_ms += first.draw_ms(first.fault)
@@ -57,6 +61,15 @@ class RequestFaults:
         if delay.on and self._concerns(delay.fault.calls, query) and delay.happens():
             wait_ms += delay.draw_ms(delay.fault)
         return Fate(answer, wait_ms)
+
+    def _is_redirected(self, query: Query) -> bool:
+        redirect = self._board.redirect
+        return redirect.on and self._concerns(redirect.fault.calls, query) and redirect.happens()
+
+    def _redirected(self, query: Query) -> Answer:
+        fault = self._board.redirect.fault
+        parameters = f"?{query.raw_query}" if query.raw_query else ""
+        return Answer(fault.status, {"Location": f"{fault.location}{query.path}{parameters}"}, b"")
 
     def _concerns(self, calls: Calls, query: Query) -> bool:
         if calls == "all":

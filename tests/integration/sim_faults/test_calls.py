@@ -79,6 +79,16 @@ async def test_too_many_requests(venues: dict[str, Any]) -> None:
             assert (await venue.get(venue.ping))[0] == 200
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_call_is_redirected_to_another_host(venue: Any, status: int) -> None:
+    await venue.once("redirect", calls="all", status=status, location="http://127.0.0.2:9")
+    async with venue.http.get(f"http://{venue.at}{venue.ping}?a=%2B", allow_redirects=False) as reply:
+        assert reply.status == status
+        assert reply.headers["Location"] == f"http://127.0.0.2:9{venue.ping}?a=%2B"
+    assert await venue.happened("redirect") == 1
+    assert (await venue.get(venue.ping))[0] == 200
+
+
 async def test_the_venues_clock_is_wrong(binance: Any) -> None:
     await binance.once("clock_skew", skew_ms=60_000, ms_min=0, ms_max=0)
     status, body = await binance.ask("GET", "account")

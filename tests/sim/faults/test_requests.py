@@ -101,6 +101,26 @@ def test_too_many_requests_come_before_losses(make):
     assert faults.before(PLACE) == CUT
 
 
+def test_a_redirect_names_another_host_and_keeps_path_and_query(make):
+    faults = make(redirect={"times": 1, "status": 308, "location": "http://127.0.0.9:1", "calls": "all"})
+    fate = faults.before(READ._replace(raw_query="orderId=7&signature=ab%2B"))
+    assert fate is not None
+    assert fate.answer is not None
+    assert fate.answer.status == 308
+    assert fate.answer.headers["Location"] == "http://127.0.0.9:1/api/v3/order?orderId=7&signature=ab%2B"
+    assert faults.before(READ) is None
+
+
+def test_a_redirect_may_hide_that_the_call_was_carried_out(make):
+    faults = make(redirect={"times": 1, "carried_out": True})
+    assert faults.before(PLACE) is None
+    assert faults.after(PLACE, REFUSED) == Fate(REFUSED)
+    hidden = faults.after(PLACE, DONE).answer
+    assert hidden is not None
+    assert hidden.status == 307
+    assert faults.after(PLACE, DONE) == Fate(DONE)
+
+
 @pytest.mark.parametrize("words", [UpbitWords(), BinanceWords()])
 def test_a_ban_names_its_end(words):
     answer = words.rate_limited(418, 60, PLACE)
