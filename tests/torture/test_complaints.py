@@ -21,3 +21,14 @@ def test_an_error_is_a_complaint_but_for_orphans():
 
 def test_half_a_line_is_no_complaint():
     assert list(complaints(['{"event": "chi'])) == []
+
+
+def test_harmed_files_explain_errors_with_a_cause_but_no_traceback():
+    lines = [
+        line("child ended", child="risk", code=3, words="the ledger is gone"),
+        line("the ledger cannot be written", "error", error="database or disk is full"),
+    ]
+    assert list(complaints(lines, harmed=True)) == []
+    assert len(list(complaints(lines))) == 2
+    (said,) = complaints([line("risk ends", "error", exception="Traceback: KeyError")], harmed=True)
+    assert said.endswith("Traceback: KeyError")

@@ -7,16 +7,24 @@ from pathlib import Path
 
 ORPHANED = ("the supervisor is dead", "the supervisor is gone")
 """What children say, rightly, after the supervisor was killed."""
+REDIRECTED = "redirect"
+"""What is said of a redirect, which the exchange's faults bring about."""
 _WORDS_MAX = 300
 _FENCED = 5
+_LEDGER = 3
 
 
-def complaints(lines: Iterable[str], *, fenced: bool = False) -> Iterator[str]:
+def complaints(lines: Iterable[str], *, fenced: bool = False, harmed: bool = False) -> Iterator[str]:
     """Errors, and children that ended otherwise than by being killed. ``lines``: of the logs, JSON each.
 
     ``fenced``: workers were made to stand still, so one that wakes too late and ends itself does right.
+    ``harmed``: files were taken away, so errors that name a cause are right; an exception with a traceback is not.
     """
-    expected = (-signal.SIGKILL, _FENCED) if fenced else (-signal.SIGKILL,)
+    expected = {-signal.SIGKILL}
+    if fenced:
+        expected.add(_FENCED)
+    if harmed:
+        expected.add(_LEDGER)
     for line in lines:
         try:
             said = json.loads(line)
@@ -25,7 +33,9 @@ def complaints(lines: Iterable[str], *, fenced: bool = False) -> Iterator[str]:
         event = said.get("event", "")
         if event == "child ended" and said["code"] not in expected:
             yield f"{said['child']} ended by itself with code {said['code']}: {said['words'][:_WORDS_MAX]}"
-        elif said.get("level") in ("error", "critical") and event not in ORPHANED:
+        elif harmed and not said.get("exception"):
+            continue
+        elif said.get("level") in ("error", "critical") and event not in (*ORPHANED, REDIRECTED):
             why = str(said.get("exception") or said.get("error") or said.get("why") or said.get("detail"))
             yield f"{said['process']} logged an error: {event}: {why[-_WORDS_MAX:]}"
 

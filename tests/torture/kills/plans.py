@@ -31,12 +31,17 @@ FAULTS: tuple[dict[str, dict], ...] = (
         "partial_fill": {"share": 0.3, "fill_share": 0.6},
     },
     {"rate_limited": {"share": 0.05}, "reject": {"share": 0.15}, "late_event": {"share": 0.5}},
+    {"redirect": {"share": 0.15, "status": 307, "calls": "changing"}, "partial_fill": {"share": 0.2}},
+    {"redirect": {"share": 0.15, "status": 302, "calls": "all", "carried_out": True}},
 )
 
 
-def draw_faults(rng: Random) -> dict[str, dict]:
-    """One of the sets of faults."""
-    return rng.choice(FAULTS)
+def draw_faults(rng: Random, stranger: str) -> dict[str, dict]:
+    """One of the sets of faults. ``stranger``: where redirects lead to."""
+    faults = rng.choice(FAULTS)
+    if "redirect" in faults:
+        return {**faults, "redirect": {**faults["redirect"], "location": stranger}}
+    return faults
 
 
 def draw_victim(rng: Random) -> str:

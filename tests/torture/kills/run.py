@@ -19,6 +19,7 @@ from arbshard.wire import control
 from arbshard.wire.serve import ask
 from kills.exchange import Exchange
 
+_DAMAGED = (b"", b"null", b'{"a":1}', b'[{"pid":-1,"name":"risk","started":0}]', b"\xff\x00 not JSON")
 START_S = 60.0
 STOP_S = 60.0
 
@@ -35,6 +36,8 @@ restart_tries = 100
 restart_window_s = 0.5
 stop_timeout_s = 30
 stuck_after_ms = {stuck_after_ms}
+disk_free_min_mb = 8
+disk_free_stop_mb = 4
 [venues.upbit]
 ws_url = "{upbit[ws_url]}"
 rest_url = "{upbit[rest_url]}"
@@ -151,6 +154,14 @@ class LiveRun:
             return True
         return False
 
+    def damage_children_note(self, rng: Random, victim: str) -> bool:
+        """Write garbage into the note of which children there are, and kill one; False when it does not run."""
+        found = self._children(victim)
+        (self._files.dir / "children.json").write_bytes(rng.choice(_DAMAGED))
+        for process in found:
+            process.kill()
+        return bool(found)
+
     def freeze(self, name: str, duration_s: float) -> bool:
         """SIGSTOP one child for so long, unless it is killed meanwhile; False when it does not run at the moment."""
         for process in self._children(name):
@@ -198,6 +209,11 @@ class LiveRun:
         psutil.wait_procs(children, timeout=10)
 
     # what it says
+
+    @property
+    def exit_code(self) -> int | None:
+        """How its supervisor ended; None while it runs."""
+        return self._process.poll() if self._process is not None else None
 
     @property
     def is_alive(self) -> bool:

@@ -1,5 +1,6 @@
 """A session of kills: an exchange, a live run, so many kills drawn from a seed, and the reckoning at the end."""
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,13 +15,27 @@ from arbshard.config.sim import FaultsConfig
 from kills.agreement import disagreements, read_ledger
 from kills.complaints import complaints, log_lines
 from kills.exchange import Exchange
+from kills.files import (
+    FATAL,
+    HARMLESS,
+    LAST,
+    Disk,
+    back_up,
+    ledger_removed,
+    ledger_replaced,
+    truncate,
+    wal_removed,
+)
 from kills.plans import CHILDREN, draw_faults, draw_freeze_s, draw_pause_s, draw_plan, draw_victim
 from kills.run import LiveRun
+from kills.stranger import Stranger
 
-Manner = Literal["children", "points", "runs", "stops"]
-"""Children at random instants; processes at chosen points; the supervisor alone, or all at once; children are not
-killed but stand still for a while, and wake: some in time, some when their successors already trade."""
-MANNERS: tuple[Manner, ...] = ("children", "points", "runs", "stops")
+Manner = Literal["children", "points", "runs", "stops", "files"]
+"""What is done to the run. ``children``: they are killed at random instants. ``points``: processes die at chosen
+points of the code. ``runs``: the supervisor is killed alone, or all processes at once. ``stops``: children are
+stopped for a while and continue, some of them after their successors have begun to trade. ``files``: files are
+removed, replaced and truncated, and disks are full."""
+MANNERS: tuple[Manner, ...] = ("children", "points", "runs", "stops", "files")
 
 _QUIET_S = 45.0
 """So long without a death by plan, and the run is taken to be stuck."""
@@ -28,6 +43,14 @@ _FAULTS_EVERY_S = 6.0
 _SETTLE_S = 3.0
 _STUCK_AFTER_MS: dict[Manner, int] = {"stops": 300}
 _POLL_S = 0.05
+_FATAL_S = 30.0
+"""Within this time a run ends by itself after its ledger was taken away."""
+_FULL_S = 60.0
+"""A full disk ends the run only when the ledger has used up what it keeps in reserve."""
+_COMPLETE_S = 30.0
+"""Within this time every child runs again."""
+_MEGABYTES = {"state": 48, "run": 24}
+"""Sizes of the file systems of a run whose disks are to be full."""
 
 
 @dataclass
@@ -52,6 +75,8 @@ class Report:
     faults: dict[str, int] = field(default_factory=dict)
     took_s: float = 0.0
     problems: list[str] = field(default_factory=list)
+    untried: list[str] = field(default_factory=list)
+    """What this machine does not let us try, and why."""
 
     @property
     def replay(self) -> str:
@@ -70,6 +95,7 @@ class Report:
             f"  {self.not_found} orders that never got there",
             f"  faults: {faults}",
         ]
+        lines += [f"  not tried: {what}" for what in self.untried]
         if self.problems:
             lines += [f"  PROBLEM: {problem}" for problem in self.problems[:40]]
             lines.append(f"  {len(self.problems)} problems; again with: {self.replay}")
@@ -87,7 +113,10 @@ class Torture:
         self._say = say
         self.report = Report(manner, seed, kills)
         sim = SimConfig(seed=seed, coins=4, updates_per_s=5.0, faults=FaultsConfig(seed=seed))
+        self._folder = folder
         self._exchange = Exchange(folder, sim)
+        self._stranger = Stranger()
+        self._disks = self._mount() if manner == "files" else {}
         self._run = LiveRun(folder, self._exchange, f"t{manner[0]}", _STUCK_AFTER_MS.get(manner, 1000))
         self._faulted_s = 0.0
 
@@ -95,6 +124,9 @@ class Torture:
         """Leave nothing behind."""
         self._run.close()
         self._exchange.close()
+        self._stranger.close()
+        for disk in self._disks.values():
+            disk.close()
 
     def __call__(self) -> Report:
         """All of it. Raises ``RuntimeError`` when the run cannot be kept going."""
@@ -104,9 +136,12 @@ class Torture:
             "points": self._kill_at_points,
             "runs": self._kill_runs,
             "stops": self._freeze_children,
+            "files": self._harm_files,
         }[self.report.manner]()
         self._end()
         self._reckon()
+        if self.report.manner == "files":
+            self._truncate_at_last()
         self.report.took_s = time.monotonic() - began_s
         return self.report
 
@@ -171,6 +206,131 @@ class Torture:
                 self._count("all", killed)
         self._start()
 
+    def _mount(self) -> dict[str, Disk]:
+        try:
+            disks: dict[str, Disk] = {}
+            for name, megabytes in _MEGABYTES.items():
+                disks[name] = Disk(self._folder / name, megabytes)
+        except OSError as error:
+            for disk in disks.values():
+                disk.close()
+            self.report.untried.append(f"full disks: {error.strerror}")
+            return {}
+        return disks
+
+    def _harm_files(self) -> None:
+        """Each kind of harm once in a drawn order, and again until there were enough."""
+        kinds = [*HARMLESS, *FATAL]
+        if not self._disks:
+            kinds = [kind for kind in kinds if "full" not in kind]
+        backup = self._folder / "backup.sqlite"
+        self._start()
+        while self.report.kills < self._kills:
+            for kind in self._rng.sample(kinds, len(kinds)):
+                if not self._run.is_alive:
+                    self._start()
+                self._wait(self._rng.uniform(0.5, 2.5))
+                if not backup.exists():
+                    back_up(self._run.ledger, backup)
+                    self._wait(1.0)
+                self._count(kind)
+                if kind in HARMLESS:
+                    self._harm_and_go_on(kind)
+                else:
+                    self._harm_and_end(kind, backup)
+        if not self._run.is_alive:
+            self._start()
+
+    def _harm_and_go_on(self, kind: str) -> None:
+        """The run must outlive it, with every child replaced that was killed meanwhile."""
+        victim = draw_victim(self._rng)
+        match kind:
+            case "logs removed":
+                shutil.rmtree(self._run.logs)
+                self._kill_and_count(victim)
+            case "children.json damaged":
+                if self._run.damage_children_note(self._rng, victim):
+                    self._count(victim)
+                if self._rng.random() < 0.5 and self._run.kill_supervisor():
+                    self._count("supervisor")
+                    self._start()
+            case "run folder full":
+                self._disks["run"].fill()
+                self._kill_and_count(victim)
+                self._wait(self._rng.uniform(0.5, 3.0))
+                self._disks["run"].free()
+            case _:
+                raise AssertionError(kind)
+        self._until_complete(kind)
+
+    def _harm_and_end(self, kind: str, backup: Path) -> None:
+        """The run must end by itself and say so; with the files put back, the next start goes on from there."""
+        ledger = self._run.ledger
+        match kind:
+            case "ledger removed":
+                with ledger_removed(ledger):
+                    self._await_end(kind, _FATAL_S)
+                    if ledger.exists():
+                        self.report.problems.append(f"{kind}: another ledger was begun in its place")
+            case "ledger replaced":
+                with ledger_replaced(ledger, backup):
+                    self._await_end(kind, _FATAL_S)
+            case "WAL removed":
+                with wal_removed(ledger):
+                    self._await_end(kind, _FATAL_S)
+            case "disk full":
+                self._disks["state"].fill()
+                try:
+                    self._await_end(kind, _FULL_S, full=self._disks["state"])
+                finally:
+                    self._disks["state"].free()
+            case _:
+                raise AssertionError(kind)
+
+    def _await_end(self, kind: str, within_s: float, full: Disk | None = None) -> None:
+        if self._rng.random() < 0.5:
+            self._kill_and_count("risk")
+        end_s = time.monotonic() + within_s
+        while self._run.is_alive and time.monotonic() < end_s:
+            if full is not None:
+                full.fill()  # what was deleted in order to make room is filled again
+            time.sleep(_POLL_S)
+        if self._run.is_alive:
+            self.report.problems.append(f"{kind}: the run went on for {within_s:g} s")
+            self._run.stop()
+        elif self._run.exit_code in (0, None):
+            self.report.problems.append(f"{kind}: the run ended with exit code {self._run.exit_code}")
+        if "Traceback" in self._run.last_output():
+            self.report.problems.append(f"{kind}: {self._run.last_output()}")
+
+    def _truncate_at_last(self) -> None:
+        """A truncated ledger must end the run, and ``ledger verify`` or the next start must refuse it."""
+        kind = self._rng.choice(LAST)
+        self._start()
+        self._wait(self._rng.uniform(1.0, 2.0))
+        self._count(kind)
+        ledger = self._run.ledger
+        path = ledger if kind == "ledger truncated" else ledger.with_name(f"{ledger.name}-wal")
+        truncate(path, 8192 if path == ledger else 0)
+        self._await_end(kind, _FATAL_S)
+        if kind == "ledger truncated" and not self._run.verify():
+            self.report.problems.append(f"{kind}: 'ledger verify' finds nothing wrong")
+
+    def _kill_and_count(self, victim: str) -> None:
+        if self._run.kill(victim):
+            self._count(victim)
+
+    def _until_complete(self, kind: str) -> None:
+        end_s = time.monotonic() + _COMPLETE_S
+        while self._run.is_alive and self._run.running_children() < set(CHILDREN):
+            if time.monotonic() > end_s:
+                missing = ", ".join(sorted(set(CHILDREN) - self._run.running_children()))
+                self.report.problems.append(f"{kind}: {missing} did not come back in {_COMPLETE_S:g} s")
+                return
+            time.sleep(_POLL_S)
+        if not self._run.is_alive:
+            self.report.problems.append(f"{kind}: the run ended: {self._run.last_output()}")
+
     def _kill_while_starting(self) -> None:
         self._run.launch()
         time.sleep(self._rng.uniform(0.2, 4.0))
@@ -188,7 +348,7 @@ class Torture:
         now_s = time.monotonic()
         if now_s - self._faulted_s > _FAULTS_EVERY_S:
             self._faulted_s = now_s
-            self._exchange.set_faults(draw_faults(self._rng))
+            self._exchange.set_faults(draw_faults(self._rng, self._stranger.address))
         if not self._run.is_alive:
             raise RuntimeError(f"the run ended by itself: {self._run.last_output()}")
         time.sleep(pause_s)
@@ -218,7 +378,12 @@ class Torture:
         wrong = self._run.verify()
         if wrong:
             report.problems.append(f"arbshard ledger verify: {wrong}")
-        report.problems += complaints(log_lines(self._run.logs), fenced=report.manner == "stops")
+        report.problems += complaints(
+            log_lines(self._run.logs), fenced=report.manner == "stops", harmed=report.manner == "files"
+        )
+        if self._stranger.requests:
+            methods = ", ".join(sorted(set(self._stranger.requests)))
+            report.problems.append(f"{len(self._stranger.requests)} requests followed a redirect: {methods}")
         report.failed_starts = self._run.failed_starts
         report.intents = ledger.intents
         report.orders = sum(len(book["orders"]) for book in books.values())
