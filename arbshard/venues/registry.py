@@ -2,8 +2,8 @@
 
 from arbshard.errors import UsageError
 from arbshard.venues.base import Venue
-from arbshard.venues.binance import Binance
-from arbshard.venues.upbit import Upbit
+from arbshard.venues.binance.market import Binance
+from arbshard.venues.upbit.market import Upbit
 
 VENUES: dict[str, Venue] = {venue.name: venue for venue in (Upbit(), Binance())}
 

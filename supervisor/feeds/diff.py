@@ -15,7 +15,7 @@ from arbshard.data.http import Fetch
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
-from arbshard.venues.binance_diff import LEVELS, SNAPSHOT_EVERY_S, BinanceDiff, book_frame, snapshot_path
+from arbshard.venues.binance.diff import LEVELS, SNAPSHOT_EVERY_S, BinanceDiff, book_frame, snapshot_path
 from arbshard.venues.diff_book import DiffBook, Outcome, decode_snapshot, decode_update
 from supervisor.feeds.fanout import Lane, OnControl, VenueFanout
 from supervisor.feeds.pacing import Spacing

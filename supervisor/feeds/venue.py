@@ -16,7 +16,7 @@ from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.venues.base import ControlFrame, Venue
-from arbshard.venues.binance_diff import BinanceDiff
+from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.wire.bus import Publisher
 from supervisor.feeds.connection import Connection
 from supervisor.feeds.diff import DiffBooks

@@ -9,9 +9,9 @@ import pytest
 
 from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
 from arbshard.venues.base import ListedMarket
-from arbshard.venues.binance import Binance
+from arbshard.venues.binance.market import Binance
 from arbshard.venues.diff_book import DepthSnapshot, decode_snapshot
-from arbshard.venues.upbit import Upbit
+from arbshard.venues.upbit.market import Upbit
 
 DATA = Path(__file__).parent.parent / "data"
 Levels = Sequence[tuple[object, object]]

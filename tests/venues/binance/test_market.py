@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arbshard.errors import FrameError, VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.venues.base import FrameKind
-from arbshard.venues.binance import Binance
+from arbshard.venues.binance.market import Binance
 
 BOOK = (
     b'{"stream":"btcusdt@depth5@100ms","data":{"lastUpdateId":160,'

@@ -10,7 +10,7 @@ from functools import lru_cache
 import msgspec
 
 from arbshard.model.book import Levels
-from arbshard.venues.binance import Binance
+from arbshard.venues.binance.market import Binance
 
 SNAPSHOT_LEVELS = 500
 """Levels per side of a snapshot: weight 25 of 6,000 a minute."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from arbshard.venues.binance_diff import BinanceDiff, book_frame, snapshot_path
+from arbshard.venues.binance.diff import BinanceDiff, book_frame, snapshot_path
 
 EVENT = (
     b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1795239476126,"s":"BTCUSDT",'
