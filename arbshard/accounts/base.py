@@ -65,12 +65,15 @@ class HeardOrder(NamedTuple):
     symbol: str
     side: Side
     state: OrderState
+    """UNKNOWN for a word that is in no table."""
     filled: Decimal
     """Base executed so far."""
     remaining: Decimal
     at_ms: int
     fill: HeardFill | None = None
     detail: str = ""
+    word: str = ""
+    """The venue's own word for the state."""
 
 
 class Balance(NamedTuple):

@@ -34,9 +34,9 @@ from arbshard.execution.live import limits
 from arbshard.execution.live.keys import Keys
 from arbshard.execution.live.requests import Request
 from arbshard.model.market import Side
-from arbshard.model.order import OrderState
 from arbshard.secret import Secret, encode_revealed
-from arbshard.venues.frame import UNREADABLE, refusal_of
+from arbshard.venues.binance.states import state_of
+from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
 
 _PATH = "/ws-api/v3"
 _HOSTS: Final[Mapping[str, str]] = {
@@ -49,17 +49,6 @@ _HOSTS: Final[Mapping[str, str]] = {
 _ACCOUNT_COST: Final[Mapping[str, int]] = {"binance_weight": 20}
 _ORDERS_COST: Final[Mapping[str, int]] = {"binance_weight": 80}
 _LOGON, _SUBSCRIBE = "logon", "subscribe"
-_STATES: Final[Mapping[str, OrderState]] = {
-    "NEW": "ACCEPTED",
-    "PENDING_NEW": "ACCEPTED",
-    "PARTIALLY_FILLED": "PARTIAL",
-    "FILLED": "FILLED",
-    "CANCELED": "CANCELED",
-    "PENDING_CANCEL": "ACCEPTED",
-    "REJECTED": "REJECTED",
-    "EXPIRED": "EXPIRED",
-    "EXPIRED_IN_MATCH": "EXPIRED",
-}
 _SIDES: Final[Mapping[str, Side]] = {"BUY": "buy", "SELL": "sell"}
 
 
@@ -276,8 +265,8 @@ def _told(raw: msgspec.Raw) -> Heard:
 
 
 def _order(event: _Report) -> HeardOrder:
-    state, side = _STATES.get(event.state), _SIDES.get(event.side)
-    if state is None or side is None:
+    side = _SIDES.get(event.side)
+    if side is None:
         raise FrameError("shape", f"executionReport of state {event.state!r}, side {event.side!r}")
     fill = None
     if event.trade_id >= 0:
@@ -299,7 +288,8 @@ def _order(event: _Report) -> HeardOrder:
         venue_order_id=str(event.order_id),
         symbol=event.symbol,
         side=side,
-        state=state,
+        word=clipped(event.state),
+        state=state_of(event.state),
         filled=filled,
         remaining=remaining,
         at_ms=event.at_ms,
@@ -309,13 +299,22 @@ def _order(event: _Report) -> HeardOrder:
 
 
 def _listed(row: _Row) -> HeardOrder:
-    state, side = _STATES.get(row.status), _SIDES.get(row.side)
-    if state is None or side is None:
+    side = _SIDES.get(row.side)
+    if side is None:
         raise FrameError("shape", f"an order of state {row.status!r}, side {row.side!r}")
     filled = amount(row.filled, "executedQty")
     remaining = amount(amount(row.quantity, "origQty") - filled, "origQty - executedQty")
-    number = str(row.order_id)
-    return HeardOrder(row.client_id, number, row.symbol, side, state, filled, remaining, row.updated_ms)
+    return HeardOrder(
+        client_id=row.client_id,
+        venue_order_id=str(row.order_id),
+        symbol=row.symbol,
+        side=side,
+        word=clipped(row.status),
+        state=state_of(row.status),
+        filled=filled,
+        remaining=remaining,
+        at_ms=row.updated_ms,
+    )
 
 
 def _balance(free: Decimal, locked: Decimal) -> Balance:

@@ -9,6 +9,7 @@ _PER_VENUE = (
     "repeated",
     "foreign",
     "bad_frames",
+    "unknown_words",
     "polls",
     "poll_errors",
     "statements",
@@ -17,8 +18,9 @@ _PER_VENUE = (
     "skew_ms",
 )
 """``stream_up``: 1 while the private stream is on. ``events``: order events published. ``repeated``: tellings without
-news. ``foreign``: of orders that are not ours. ``unsettled``: statements between whose readings something changed.
-``statement_ms``: wall time of the newest one. ``skew_ms``: how far the venue's clock is ahead of ours."""
+news. ``foreign``: of orders that are not ours. ``unknown_words``: orders told in a state that is in no table.
+``unsettled``: statements between whose readings something changed. ``statement_ms``: wall time of the newest one.
+``skew_ms``: how far the venue's clock is ahead of ours."""
 
 COUNTERS = (
     "pid",

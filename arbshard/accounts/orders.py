@@ -84,7 +84,7 @@ class VenueOrders:
             state=state,
             filled=filled,
             fills=fills,
-            detail=heard.detail,
+            detail=f"unknown order state {heard.word!r}" if heard.state == "UNKNOWN" else heard.detail,
             at_ms=heard.at_ms,
         )
 

@@ -144,4 +144,9 @@ class Poller:
     async def _orders(self, balances: dict[str, Balance]) -> list[HeardOrder]:
         if not any(one.locked for one in balances.values()):
             return []
-        return await open_orders(self._venue, self._asker)
+        orders = await open_orders(self._venue, self._asker)
+        for order in orders:
+            if order.state == "UNKNOWN":
+                self._meter.count("unknown_words")
+                get_logger().error("unknown order state", venue=self._venue.name, word=order.word)
+        return orders

@@ -33,18 +33,10 @@ from arbshard.execution.live.keys import Keys
 from arbshard.execution.live.requests import Request
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
-from arbshard.model.order import OrderState
 from arbshard.secret import Secret, encode_revealed
-from arbshard.venues.frame import UNREADABLE, refusal_of
+from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
+from arbshard.venues.upbit.states import state_of
 
-_STATES: Final[Mapping[str, OrderState]] = {
-    "wait": "ACCEPTED",
-    "watch": "ACCEPTED",
-    "prevented": "ACCEPTED",
-    "trade": "PARTIAL",
-    "done": "FILLED",
-    "cancel": "CANCELED",
-}
 _SIDES: Final[Mapping[str, Side]] = {"BID": "buy", "ASK": "sell", "bid": "buy", "ask": "sell"}
 _PAGES_MAX = 10
 _RECENT_MAX = 1000
@@ -209,10 +201,12 @@ class UpbitAccount:
 
 
 def _order(heard: _Frame) -> HeardOrder:
-    state, side = _STATES.get(heard.state), _SIDES.get(heard.ask_bid)
-    if state is None or side is None or not heard.code or not heard.uuid:
+    side = _SIDES.get(heard.ask_bid)
+    if side is None or not heard.state or not heard.code or not heard.uuid:
         raise FrameError("shape", f"myOrder of state {heard.state!r}, side {heard.ask_bid!r}")
+    filled = amount(heard.executed_volume or ZERO, "executed_volume")
     remaining = amount(heard.remaining_volume or ZERO, "remaining_volume")
+    state = state_of(heard.state, filled)
     fill = None
     if heard.state == "trade":
         fill = HeardFill(
@@ -225,20 +219,36 @@ def _order(heard: _Frame) -> HeardOrder:
         if not fill.trade_id:
             raise FrameError("shape", "a trade without an id")
         state = state if remaining else "FILLED"
-    filled = amount(heard.executed_volume or ZERO, "executed_volume")
-    name = heard.identifier or ""
-    return HeardOrder(name, heard.uuid, heard.code, side, state, filled, remaining, heard.timestamp, fill)
+    return HeardOrder(
+        client_id=heard.identifier or "",
+        venue_order_id=heard.uuid,
+        symbol=heard.code,
+        side=side,
+        word=clipped(heard.state),
+        state=state,
+        filled=filled,
+        remaining=remaining,
+        at_ms=heard.timestamp,
+        fill=fill,
+    )
 
 
 def _listed(row: _Row) -> HeardOrder:
-    state, side = _STATES.get(row.state), _SIDES.get(row.side)
-    if state is None or side is None:
+    side = _SIDES.get(row.side)
+    if side is None:
         raise FrameError("shape", f"an order of state {row.state!r}, side {row.side!r}")
     filled = amount(row.executed_volume, "executed_volume")
-    if state == "ACCEPTED" and filled:
-        state = "PARTIAL"
-    remaining = amount(row.remaining_volume or ZERO, "remaining_volume")
-    return HeardOrder(row.identifier or "", row.uuid, row.market, side, state, filled, remaining, 0)
+    return HeardOrder(
+        client_id=row.identifier or "",
+        venue_order_id=row.uuid,
+        symbol=row.market,
+        side=side,
+        word=clipped(row.state),
+        state=state_of(row.state, filled),
+        filled=filled,
+        remaining=amount(row.remaining_volume or ZERO, "remaining_volume"),
+        at_ms=0,
+    )
 
 
 def _balance(asset: _Asset) -> Balance:

@@ -87,6 +87,9 @@ class VenueWatch:
 
     def on_order(self, heard: HeardOrder) -> None:
         """See ``Listener``."""
+        if heard.state == "UNKNOWN":
+            self._meter.count("unknown_words")
+            get_logger().error("unknown order state", venue=self._venue.name, word=heard.word)
         repeated, foreign = self._orders.repeated, self._orders.foreign
         event = self._orders.take(heard)
         self._poller.nudge()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from arbshard.execution.live.executor import LiveExecutor, LiveObserver
     from arbshard.execution.live.port import LivePort
 
-_REFUSED = ("REJECTED", "CANCELED")
+_REFUSED = ("REJECTED", "CANCELED", "NOT_ACCEPTED")
 
 
 def _is_in_vain(result: OrderResult) -> bool:
@@ -202,7 +202,7 @@ class BaseExecutor:
         if intent.kind == "entry" and waited_ns > self._execution.approval_expiry_ms * 1_000_000:
             self._observer.late()
             for order in (intent.home, intent.away):
-                await self._record(machine, OrderResult(order, "CANCELED", detail="approved too late"))
+                await self._record(machine, OrderResult(order, "NOT_ACCEPTED", detail="approved too late"))
         return await self._run(machine)
 
     async def resume(

@@ -122,7 +122,7 @@ class TwoLeg:
         return sum(
             1
             for result in self._results.values()
-            if result.order.role != "leg" and (result.fills or result.state != "CANCELED")
+            if result.order.role != "leg" and result.state != "NOT_ACCEPTED"
         )
 
     @property

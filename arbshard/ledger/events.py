@@ -9,6 +9,9 @@ what it is: it is one of paper, where none of these comes up.
 Version 3: shards that were fenced. A ledger of version 2 is written on as what it is: an older program that comes
 upon a fence says that it cannot read it.
 Version 4: earlier periods may be in archives, so that the events do not begin with number 1 (``ledger.period``).
+Version 5: orders that were not accepted have a state of their own, ``NOT_ACCEPTED``. Older programs called them
+``CANCELED`` and said why in ``detail``; ``decode_event`` reads such an event as it was meant. A ledger of an
+older version is written on as what it is, as above.
 """
 
 from decimal import Decimal
@@ -23,7 +26,7 @@ from arbshard.model.order import Fill, Order, OrderState
 from arbshard.model.position import Position, PositionState
 from arbshard.model.refusal import Refusal
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Amounts = tuple[tuple[str, str, Decimal], ...]
 """(venue, currency, amount)."""
@@ -296,6 +299,15 @@ Event = (
     | StrayGone
 )
 
+_NOT_ACCEPTED_BEFORE_5 = (
+    "not sent: ",
+    "not accepted: ",
+    "never accepted: ",
+    "approved too late",
+    "DRY RUN: not sent",
+)
+"""How ``detail`` of a ``CANCELED`` order begins in ledgers before version 5 when no venue had accepted the order."""
+
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
@@ -308,9 +320,16 @@ def encode_event(event: Event) -> str:
 def decode_event(body: str) -> Event:
     """Raises ``LedgerDamaged`` for anything that is not a whole event."""
     try:
-        return _decoder.decode(body)
+        event = _decoder.decode(body)
     except msgspec.MsgspecError as error:
         raise LedgerDamaged(f"an event cannot be read: {error}") from error
+    if (
+        isinstance(event, OrderReported)
+        and event.state == "CANCELED"
+        and event.detail.startswith(_NOT_ACCEPTED_BEFORE_5)
+    ):
+        return msgspec.structs.replace(event, state="NOT_ACCEPTED")
+    return event
 
 
 def kind_of(event: Event) -> str:

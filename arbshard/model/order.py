@@ -9,9 +9,21 @@ from arbshard.model.market import Market, Side
 from arbshard.model.money import ZERO
 
 OrderState = Literal[
-    "INTENT", "SENT", "ACCEPTED", "PARTIAL", "FILLED", "CANCELED", "REJECTED", "EXPIRED", "UNKNOWN"
+    "INTENT",
+    "SENT",
+    "ACCEPTED",
+    "PARTIAL",
+    "FILLED",
+    "CANCELED",
+    "REJECTED",
+    "EXPIRED",
+    "NOT_ACCEPTED",
+    "UNKNOWN",
 ]
-FINAL_STATES: frozenset[str] = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
+"""``REJECTED``: the venue looked at the order and refused it. ``NOT_ACCEPTED``: the order was not sent, or the venue
+did not look at it (rate limit, overload, clock, key), so nothing was learned about its price. ``CANCELED`` and
+``EXPIRED``: the venue had the order and ended it before all of it was executed. ``UNKNOWN``: ask the venue."""
+FINAL_STATES: frozenset[str] = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED", "NOT_ACCEPTED"})
 
 OrderRole = Literal["leg", "hedge", "unwind"]
 """``leg``: one of the two of an intent. ``hedge``: completes the lagging leg. ``unwind``: takes the leading

@@ -18,13 +18,15 @@ LIVE_COUNTERS = (
     "rate_limited",
     "warm_failed",
     "unreadable",
+    "unknown_words",
     "events",
     "events_lost",
     "events_bad",
 )
 """With ``mode = "live"``. ``asks``: questions how an order stands; ``unknown``: orders whose end did not come in
 time; ``budget_waits`` and ``budget_refused``: calls that had to wait for the rate budget, and that did not get it;
-``rate_limited``: answers 429 and 418; ``events``: private events heard of our orders."""
+``rate_limited``: answers 429 and 418; ``unknown_words``: answers with an order state that is in no table;
+``events``: private events heard of our orders."""
 
 COUNTERS = (
     "pid",

@@ -152,3 +152,14 @@ async def test_activity_is_followed_by_a_statement_soon(script, clock, counted):
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert len(one.sent) == 2
+
+
+async def test_an_order_in_an_unknown_state_does_not_hide_the_balances(world):
+    row = {
+        "market": "KRW-BTC", "uuid": "u", "side": "bid", "state": "a new word", "executed_volume": "0",
+        "remaining_volume": "0.1", "identifier": "x",
+    }  # fmt: skip
+    one = world(accounts=money(locked="5"), orders_open=[row])
+    statement = await one.poller.statement()
+    assert statement.open_orders == (("x", "KRW-BTC", Decimal("0.1")),)
+    assert one.counts["unknown_words"] == 1

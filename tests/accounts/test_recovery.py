@@ -28,7 +28,7 @@ async def test_orders_that_changed_meanwhile_are_told(markets, tag, heard, scrip
     told = []
     number = await recover(UPBIT, asker, orders, 1_000_000, told.append)
     assert {(one.venue_order_id, one.state) for one in told} == {
-        ("1", "CANCELED"), ("2", "PARTIAL"), ("3", "FILLED"),
+        ("1", "EXPIRED"), ("2", "PARTIAL"), ("3", "FILLED"),
     }  # fmt: skip
     assert number == 3
     assert asker.paths == ["orders/open", "orders/closed", "order"], "what a list told is not asked again"

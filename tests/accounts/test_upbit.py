@@ -36,7 +36,8 @@ def test_an_order_of_its_own_money_comes_exact(frames):
         ("watch", "ACCEPTED"),
         ("prevented", "ACCEPTED"),
         ("done", "FILLED"),
-        ("cancel", "CANCELED"),
+        ("cancel", "EXPIRED"),
+        ("a-new-word", "UNKNOWN"),
     ],
 )
 def test_states(frames, state, ours):
@@ -75,7 +76,7 @@ def test_what_is_neither_order_nor_balance():
         b"{",
         b"[1]",
         b'{"type":"myOrder","state":"trade"}',
-        b'{"type":"myOrder","code":"KRW-BTC","uuid":"u","ask_bid":"BID","state":"new-word"}',
+        b'{"type":"myOrder","code":"KRW-BTC","uuid":"u","ask_bid":"BID"}',
         b'{"type":"myAsset","assets":[{"currency":"KRW","balance":-1,"locked":0}]}',
         b'{"type":"myAsset","assets":[{"currency":"KRW","balance":"NaN","locked":0}]}',
         b"\xff\xfe",

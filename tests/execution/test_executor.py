@@ -53,7 +53,7 @@ async def test_approval_that_came_too_late_sends_nothing(executor, intent, risk,
     assert outcome.settled is not None
     assert "send" not in names(calls)
     assert [call for call in calls if call[0] == "report"] == [
-        ("report", "s1-0-1-1-h0", "CANCELED"), ("report", "s1-0-1-1-a0", "CANCELED"),
+        ("report", "s1-0-1-1-h0", "NOT_ACCEPTED"), ("report", "s1-0-1-1-a0", "NOT_ACCEPTED"),
     ]  # fmt: skip
     assert calls[-1][0] == "conclude"
     assert calls[-1][-1] is True

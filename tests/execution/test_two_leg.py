@@ -211,7 +211,7 @@ class TestFollowUps:
         for _ in range(5):
             order = self.sent(machine.next_step(*books))
             seen.append(order)
-            machine.record(make.result(order, "CANCELED"))
+            machine.record(make.result(order, "NOT_ACCEPTED"))
         assert {order.limit for order in seen} == {seen[0].limit}
         assert {order.role for order in seen} == {"hedge"}
         assert len({order.client_id for order in seen}) == 5

@@ -192,7 +192,7 @@ async def test_request_that_is_lost_was_never_accepted(open_market):
         assert (await market.port.send(order)).state == "UNKNOWN"
         assert (await market.port.ask(order)).state == "UNKNOWN"
         await asyncio.sleep(1.0)
-        assert (await market.port.ask(order)).state == "CANCELED"
+        assert (await market.port.ask(order)).state == "NOT_ACCEPTED"
 
 
 async def test_server_error_after_it_was_carried_out(open_market):

@@ -314,9 +314,9 @@ def test_archiving_makes_a_ledger_one_of_the_newest_schema(
     connection.close()
     close_at(path, len(world.events))
     info = look_into(path)
-    assert (info.schema, info.tag, info.name) == (4, tag, "sim")
+    assert (info.schema, info.tag, info.name) == (5, tag, "sim")
     monkeypatch.setattr("arbshard.ledger.file.SCHEMA_VERSION", 3)
-    with pytest.raises(LedgerVersionError, match="schema 4 was written by a newer arbshard"):
+    with pytest.raises(LedgerVersionError, match="schema 5 was written by a newer arbshard"):
         opened(path)
 
 

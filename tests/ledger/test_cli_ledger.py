@@ -58,7 +58,7 @@ def test_info(ledger, call, command) -> None:
     code, out, err = call(command)
     assert (code, err) == (0, "")
     assert "last stop   in order" in out
-    assert "sim-paper, schema 4" in out
+    assert "sim-paper, schema 5" in out
     code, out, _ = call(command, "--json")
     assert json.loads(out)["last_stop"] == "clean"
 

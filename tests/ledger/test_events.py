@@ -16,6 +16,7 @@ from arbshard.ledger.events import (
     Halted,
     LimitsChanged,
     LimitsScaled,
+    OrderReported,
     RefusalsCounted,
     Resumed,
     Started,
@@ -119,3 +120,28 @@ def test_events_say_what_they_are_about(events) -> None:
 def test_a_start_says_which_run_it_belongs_to() -> None:
     event = Started(at_ms=1, session=3, run="abc", mode="sim-paper", version="1", reporting="KRW")
     assert '"run":"abc"' in encode_event(event)
+
+
+@pytest.mark.parametrize(
+    ("detail", "state"),
+    [
+        ("not sent: no rate budget left", "NOT_ACCEPTED"),
+        ("not sent: this worker has been replaced", "NOT_ACCEPTED"),
+        ("not accepted: -1003: Too much request weight used", "NOT_ACCEPTED"),
+        ("never accepted: -2013: Order does not exist.", "NOT_ACCEPTED"),
+        ("approved too late", "NOT_ACCEPTED"),
+        ("DRY RUN: not sent (would be accepted)", "NOT_ACCEPTED"),
+        ("", "CANCELED"),
+        ("EXCHANGE_CANCELED", "CANCELED"),
+    ],
+)
+def test_orders_of_older_ledgers_are_read_as_they_were_meant(detail, state):
+    """Before version 5 an order that no venue had accepted was called CANCELED, like one that a venue ended."""
+    body = {
+        "type": "OrderReported", "at_ms": 1, "intent_id": "s1-0-1-1", "pair": "BTC", "client_id": "s1-0-1-1-a1",
+        "state": "CANCELED", "detail": detail, "decision_price": "0", "fills": [],
+    }  # fmt: skip
+    event = decode_event(json.dumps(body))
+    assert isinstance(event, OrderReported)
+    assert (event.state, event.detail) == (state, detail)
+    assert decode_event(encode_event(event)) == event

@@ -28,7 +28,7 @@ def ledger(w, tmp_path):
 def test_counts_dates_and_sessions(ledger) -> None:
     info = look_into(ledger)
     assert len(info.tag) == 5
-    assert (info.name, info.mode, info.schema, info.sessions) == ("sim", "sim-paper", 4, 2)
+    assert (info.name, info.mode, info.schema, info.sessions) == ("sim", "sim-paper", 5, 2)
     assert info.events == sum(info.kinds.values()) == sum(one.events for one in info.newest)
     assert info.kinds["OrderReported"] == 4
     assert info.postings > 0

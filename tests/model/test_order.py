@@ -34,7 +34,7 @@ def test_filled_is_the_sum_before_fees(make):
 
 
 def test_final_states():
-    final = {"FILLED", "CANCELED", "REJECTED", "EXPIRED"}
+    final = {"FILLED", "CANCELED", "REJECTED", "EXPIRED", "NOT_ACCEPTED"}
     assert final == FINAL_STATES
     assert final < set(get_args(OrderState))
 
@@ -42,4 +42,5 @@ def test_final_states():
 @pytest.mark.parametrize("state", get_args(OrderState))
 def test_is_final(make, state):
     order = make.order(make.home, "buy", "0.01", 146_000_000)
-    assert OrderResult(order, state).is_final is (state in ("FILLED", "CANCELED", "REJECTED", "EXPIRED"))
+    open_states = ("INTENT", "SENT", "ACCEPTED", "PARTIAL", "UNKNOWN")
+    assert OrderResult(order, state).is_final is (state not in open_states)

@@ -102,7 +102,7 @@ class LivePort:
         if problem:
             tracked.end("REJECTED", f"not sent: {problem}")
         elif not admitted and not await self._gate.admit(requests.place(order, name).cost):
-            tracked.end("CANCELED", "not sent: no rate budget left")
+            tracked.end("NOT_ACCEPTED", "not sent: no rate budget left")
         elif self._live.dry_run:
             await self._rehearse(tracked, name)
         else:
@@ -140,7 +140,7 @@ class LivePort:
         order = tracked.order
         if self._is_fenced():  # approved before this process was stopped, and left to a successor since
             tracked.sending = False
-            tracked.end("CANCELED", "not sent: this worker has been replaced")
+            tracked.end("NOT_ACCEPTED", "not sent: this worker has been replaced")
             return
         line = self._lines[order.market.venue]
 
@@ -164,7 +164,7 @@ class LivePort:
         elif heard.meaning == "rejected":
             tracked.end("REJECTED", heard.detail)
         elif heard.meaning == "not_accepted":
-            tracked.end("CANCELED", f"not accepted: {heard.detail}")
+            tracked.end("NOT_ACCEPTED", f"not accepted: {heard.detail}")
         else:
             tracked.doubt(heard.detail)
 
@@ -221,6 +221,9 @@ class LivePort:
             get_logger().error("unreadable answer", order=order.client_id, error=str(error))
             tracked.doubt(str(error))
             return
+        if standing.state == "UNKNOWN":
+            self._count("unknown_words")
+            get_logger().error("unknown order state", order=order.client_id, word=standing.word)
         tracked.settle(standing)
 
     def _miss(self, tracked: Tracked, detail: str) -> None:
@@ -229,7 +232,7 @@ class LivePort:
         if tracked.sending or tracked.accepted or age_ns < self._live.not_found_after_s * 1e9:
             tracked.detail = detail
             return
-        tracked.end("CANCELED", f"never accepted: {detail}")
+        tracked.end("NOT_ACCEPTED", f"never accepted: {detail}")
 
     async def _rehearse(self, tracked: Tracked, name: str) -> None:
         """A dry run: all but the sending. The venue's own check is asked while there is budget to spare."""
@@ -251,7 +254,7 @@ class LivePort:
             limit=plain(order.limit),
             venue_says=checked,
         )
-        tracked.end("CANCELED", f"{DRY_RUN} ({checked})")
+        tracked.end("NOT_ACCEPTED", f"{DRY_RUN} ({checked})")
 
     def _problem(self, order: Order) -> str:
         """What of the venue's rules ``order`` breaks; empty for an order it must accept."""

@@ -15,24 +15,9 @@ from arbshard.errors import VenueError
 from arbshard.execution.live.ids import fill_id
 from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderState
-from arbshard.venues.frame import UNREADABLE
-
-BINANCE_STATES: dict[str, OrderState] = {
-    "NEW": "ACCEPTED",
-    "PENDING_NEW": "ACCEPTED",
-    "PARTIALLY_FILLED": "PARTIAL",
-    "FILLED": "FILLED",
-    "CANCELED": "CANCELED",
-    "REJECTED": "REJECTED",
-    "EXPIRED": "EXPIRED",
-    "EXPIRED_IN_MATCH": "EXPIRED",
-}
-UPBIT_STATES: dict[str, OrderState] = {
-    "wait": "ACCEPTED",
-    "watch": "ACCEPTED",
-    "done": "FILLED",
-    "cancel": "EXPIRED",  # nobody cancels ours: it is how an IOC order ends that found too little
-}
+from arbshard.venues.binance import states as binance_states
+from arbshard.venues.frame import UNREADABLE, clipped
+from arbshard.venues.upbit import states as upbit_states
 
 
 class Standing(NamedTuple):
@@ -40,9 +25,12 @@ class Standing(NamedTuple):
 
     venue_order_id: str
     state: OrderState
+    """UNKNOWN for a word that is in no table."""
     filled: Decimal
     """Base executed so far; ``fills`` may say less when the answer does not list them all."""
     fills: tuple[Fill, ...]
+    word: str = ""
+    """The venue's own word for the state."""
 
 
 class _BinanceFill(msgspec.Struct, rename="camel"):
@@ -93,7 +81,7 @@ def read_order(order: Order, body: bytes) -> Standing:
     """The answer to placing or finding ``order``. Raises ``VenueError`` for one that cannot be read."""
     try:
         return _read_upbit(order, body) if order.market.venue == "upbit" else _read_binance(order, body)
-    except (*UNREADABLE, KeyError, ArithmeticError) as error:
+    except (*UNREADABLE, ArithmeticError) as error:
         raise VenueError(f"{order.market}: an answer that cannot be read: {error}") from error
 
 
@@ -114,7 +102,9 @@ def _read_binance(order: Order, body: bytes) -> Standing:
         _fill(order, row.trade_id, row.qty, row.price, row.commission, row.commission_asset)
         for row in said.fills
     )
-    return Standing(str(said.order_id), BINANCE_STATES[said.status], _amount(order, said.executed_qty), fills)
+    state = binance_states.state_of(said.status)
+    filled = _amount(order, said.executed_qty)
+    return Standing(str(said.order_id), state, filled, fills, clipped(said.status))
 
 
 def _read_upbit(order: Order, body: bytes) -> Standing:
@@ -124,11 +114,9 @@ def _read_upbit(order: Order, body: bytes) -> Standing:
         _fill(order, trade.uuid, trade.volume, trade.price, fee, order.market.quote)
         for trade, fee in zip(said.trades, fees, strict=True)
     )
-    state = UPBIT_STATES[said.state]
     filled = _amount(order, said.executed_volume)
-    if state == "ACCEPTED" and filled:
-        state = "PARTIAL"
-    return Standing(said.uuid, state, filled, fills)
+    state = upbit_states.state_of(said.state, filled)
+    return Standing(said.uuid, state, filled, fills, clipped(said.state))
 
 
 def shares(total: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:

@@ -44,14 +44,18 @@ class Tracked:
             self._fills.setdefault(fill.fill_id, fill)
         if state in FINAL_STATES:
             self._heard_end = self._heard_end or (state, filled, detail)
+        if state == "UNKNOWN":
+            self.doubt(detail)
         if self._heard_end is not None:
             ended, total, why = self._heard_end
             self._finish(ended, total, tuple(self._fills.values()), why)
 
-    def settle(self, standing: Standing, detail: str = "") -> None:
+    def settle(self, standing: Standing) -> None:
         """An answer. It ends the order only if it is final and whole."""
         self.accept(standing.venue_order_id)
-        self._finish(standing.state, standing.filled, standing.fills, detail)
+        if standing.state == "UNKNOWN":
+            self.doubt(f"unknown order state {standing.word!r}")
+        self._finish(standing.state, standing.filled, standing.fills, "")
 
     def accept(self, venue_order_id: str = "") -> None:
         """The venue has it, whatever comes of it."""

@@ -91,7 +91,7 @@ async def test_entry_without_budget_sends_neither_leg(open_room, executor_in, en
     await executor_in(room).execute(entry, None)
     assert room.upbit.calls == []
     assert room.binance.calls == []
-    assert reports(calls) == [("s1-0-1-1-h0", "CANCELED"), ("s1-0-1-1-a0", "CANCELED")]
+    assert reports(calls) == [("s1-0-1-1-h0", "NOT_ACCEPTED"), ("s1-0-1-1-a0", "NOT_ACCEPTED")]
     assert calls[-1][0] == "conclude"
 
 
@@ -140,7 +140,7 @@ async def test_dry_run_ends_flat(open_room, executor_in, said, entry, calls):
     room.upbit.says("orders/test", said.answer({}, 201))
     room.binance.says("order/test", said.answer({}))
     await executor_in(room).execute(entry, None)
-    assert {state for _, state in reports(calls)} == {"CANCELED"}
+    assert {state for _, state in reports(calls)} == {"NOT_ACCEPTED"}
     assert calls[-1][-1] is True
     assert [call[1] for call in (*room.upbit.calls, *room.binance.calls)] == ["orders/test", "order/test"]
 

@@ -34,7 +34,7 @@ class TestBinance:
         room.binance.says("order", said.answer(said.binance()))
         room.port._is_fenced = lambda: True
         result = await room.port.send(ask)
-        assert (result.state, result.detail) == ("CANCELED", "not sent: this worker has been replaced")
+        assert (result.state, result.detail) == ("NOT_ACCEPTED", "not sent: this worker has been replaced")
         assert sent(room.binance, "order") == []
 
     async def test_partly(self, open_room, said, ask):
@@ -64,12 +64,12 @@ class TestBinance:
     async def test_not_accepted_is_nobodys_fault(self, open_room, said, ask, status):
         room = open_room()
         room.binance.says("order", said.answer({}, status))
-        assert (await room.port.send(ask)).state == "CANCELED"
+        assert (await room.port.send(ask)).state == "NOT_ACCEPTED"
 
     async def test_nothing_left_this_machine(self, open_room, said, ask):
         room = open_room()
         room.binance.says("order", said.unsent)
-        assert (await room.port.send(ask)).state == "CANCELED"
+        assert (await room.port.send(ask)).state == "NOT_ACCEPTED"
 
     async def test_commission_of_a_found_order_is_fetched(self, open_room, said, ask):
         room = open_room()
@@ -171,6 +171,28 @@ class TestUnknown:
         assert room.counts["unreadable"] == 1
         assert (await room.port.ask(ask)).state == "FILLED"
 
+    async def test_unknown_state_is_counted_and_asked_about(self, open_room, said, ask, bid):
+        """A venue may come up with a word at any time."""
+        room = open_room(order_timeout_s=0.005)
+        room.binance.says("order", said.answer(said.binance("A_NEW_WORD")), said.answer(said.binance()))
+        assert (await room.port.send(ask)).state == "UNKNOWN"
+        assert room.counts == {"unknown": 1, "unknown_words": 1}
+        assert (await room.port.ask(ask)).state == "FILLED"
+        room.upbit.says("order", said.answer(said.upbit("a new word")), said.answer(said.upbit()))
+        assert (await room.port.ask(bid)).detail == "unknown order state 'a new word'"
+        assert room.counts["unknown_words"] == 2
+        assert (await room.port.ask(bid)).state == "FILLED"
+
+    async def test_unknown_state_on_the_stream_is_asked_about_at_once(self, open_room, said, ask):
+        room = open_room(order_timeout_s=30.0)
+        room.binance.says("order", later, said.answer(said.binance()))
+        sending = asyncio.ensure_future(room.port.send(ask))
+        await asyncio.sleep(0.01)
+        room.port.tracker.hear(ask.client_id, "UNKNOWN", Decimal(0), (), "7", "unknown order state 'X'")
+        result = await asyncio.wait_for(sending, 5)
+        assert (result.state, result.detail) == ("UNKNOWN", "unknown order state 'X'")
+        assert (await room.port.ask(ask)).state == "FILLED"
+
 
 class TestNotFound:
     async def test_final_only_when_nothing_can_be_on_its_way(self, open_room, said, ask, clock):
@@ -181,7 +203,7 @@ class TestNotFound:
         assert (await room.port.ask(ask)).state == "UNKNOWN"
         clock.advance_ms(1)
         result = await room.port.ask(ask)
-        assert result.state == "CANCELED"
+        assert result.state == "NOT_ACCEPTED"
         assert "never accepted" in result.detail
         assert len(room.port.tracker) == 0
 
@@ -225,7 +247,7 @@ class TestBudget:
         assert room.gate.spare({"upbit_order": 8})
         assert await room.gate.admit({"upbit_order": 4})
         result = await room.port.send(bid)
-        assert (result.state, result.detail) == ("CANCELED", "not sent: no rate budget left")
+        assert (result.state, result.detail) == ("NOT_ACCEPTED", "not sent: no rate budget left")
         assert room.upbit.calls == []
 
     async def test_both_legs_or_none(self, open_room, bid, ask):
@@ -247,8 +269,8 @@ class TestDryRun:
         room.upbit.says("orders/test", said.answer(said.upbit("wait"), 201))
         room.binance.says("order/test", said.answer({"code": -1013, "msg": "LOT_SIZE"}, 400))
         home, away = await asyncio.gather(room.port.send(bid), room.port.send(ask))
-        assert (home.state, home.detail) == ("CANCELED", "DRY RUN: not sent (would be accepted)")
-        assert (away.state, away.detail) == ("CANCELED", "DRY RUN: not sent (rejected: -1013: LOT_SIZE)")
+        assert (home.state, home.detail) == ("NOT_ACCEPTED", "DRY RUN: not sent (would be accepted)")
+        assert (away.state, away.detail) == ("NOT_ACCEPTED", "DRY RUN: not sent (rejected: -1013: LOT_SIZE)")
         assert sent(room.upbit, "orders") == []
         assert sent(room.binance, "order") == []
         assert room.counts["dry_run"] == 2

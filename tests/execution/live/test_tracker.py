@@ -120,7 +120,7 @@ class TestDenied:
         order, (one, *_) = fills
         tracked = Tracked(order, 0)
         tracked.hear("ACCEPTED", Decimal(0), (), "u", "")
-        tracked.end("CANCELED", "never accepted")
+        tracked.end("NOT_ACCEPTED", "never accepted")
         assert tracked.now().state == "UNKNOWN"
         tracked.hear("EXPIRED", one.quantity, (one,), "u", "")
         assert tracked.now().state == "EXPIRED"

@@ -24,12 +24,12 @@ from arbshard.ledger.events import (
 )
 from arbshard.ledger.history import LedgerHistory
 from arbshard.model.money import plain
-from arbshard.model.order import Fill, Order
+from arbshard.model.order import FINAL_STATES, Fill, Order
 
 ZERO = Decimal(0)
 LEFT_KRW_MAX = Decimal(20_000)
 """What may be left of a coin over both venues: less than two orders that Upbit would take. An entry is far larger."""
-_NOTHING_DONE = ("CANCELED", "REJECTED")
+_NOTHING_DONE = ("NOT_ACCEPTED", "REJECTED")
 
 
 class LedgerView:
@@ -119,7 +119,7 @@ def _of_the_ledger(ledger: LedgerView) -> Iterator[str]:
         if number > 1:
             yield f"fill {fill_id} is booked {number} times"
     for client_id, state in ledger.states.items():
-        if state not in ("FILLED", "CANCELED", "REJECTED", "EXPIRED"):
+        if state not in FINAL_STATES:
             yield f"order {client_id} is {state} in the ledger, which is no end"
 
 
