@@ -15,7 +15,6 @@ from arbshard.engine.edge import walk
 from arbshard.errors import VenueError
 from arbshard.execution.live import requests
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.ids import venue_id
 from arbshard.execution.live.limits import together
 from arbshard.execution.live.line import Heard, Line
 from arbshard.execution.live.replies import read_order, read_trades
@@ -25,6 +24,7 @@ from arbshard.log import get_logger
 from arbshard.model.market import Leg, Market
 from arbshard.model.money import ZERO, exact, plain
 from arbshard.model.order import FINAL_STATES, Order, OrderResult
+from arbshard.venues.ids import venue_id
 
 _FOLLOW_S = 0.05
 _FOLLOW_MAX_S = 0.4

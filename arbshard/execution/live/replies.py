@@ -12,11 +12,11 @@ from typing import NamedTuple
 import msgspec
 
 from arbshard.errors import VenueError
-from arbshard.execution.live.ids import fill_id
 from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderState
 from arbshard.venues.binance import states as binance_states
 from arbshard.venues.frame import UNREADABLE, clipped
+from arbshard.venues.ids import fill_id
 from arbshard.venues.upbit import states as upbit_states
 
 

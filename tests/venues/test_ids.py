@@ -2,7 +2,7 @@
 
 import pytest
 
-from arbshard.execution.live.ids import VENUE_ID_MAX, client_id_of, fill_id, venue_id
+from arbshard.venues.ids import VENUE_ID_MAX, client_id_of, fill_id, venue_id
 
 
 def test_there_and_back():
