@@ -6,9 +6,9 @@ from arbshard.accounts.checks import Check, examine
 from arbshard.accounts.probing import gather_facts
 from arbshard.config import Config
 from arbshard.errors import UsageError
-from arbshard.execution.live.keys import Keys
 from arbshard.log import get_logger
 from arbshard.model.universe import Universe
+from arbshard.venues.keys import Keys
 
 
 async def require_fit(

@@ -11,7 +11,7 @@ import supervisor
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, UsageError
-from arbshard.execution.live.keys import KEY_VARIABLES, Keys, load_keys
+from arbshard.execution.live.keys import KEY_VARIABLES, load_keys
 from arbshard.last_words import settle_streams
 from arbshard.ledger.file import Opening, check_opening
 from arbshard.log import get_logger, setup
@@ -22,6 +22,7 @@ from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
 from arbshard.status.summary import Summary, summarise
+from arbshard.venues.keys import Keys
 from supervisor.ledger import ledger_in, opening_of
 from supervisor.processes.commands import Programs, state_dir_of
 from supervisor.run import Run

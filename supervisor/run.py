@@ -13,7 +13,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config, without_secrets
 from arbshard.data.listings import find_universe
 from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError, VenueUnavailable
-from arbshard.execution.live.keys import Keys, hand_over
+from arbshard.execution.live.keys import hand_over
 from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
 from arbshard.model.phase import Phase
@@ -23,6 +23,7 @@ from arbshard.process import keep_what_is_there, pin
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.shm.pages import PageReader
+from arbshard.venues.keys import Keys
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger

@@ -10,7 +10,7 @@ from arbshard.execution.live.clients import Answer
 from arbshard.execution.live.errors import understand
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.line import Caller
-from arbshard.execution.live.requests import Request
+from arbshard.venues.base.request import Request
 
 
 class Questioned(Protocol):

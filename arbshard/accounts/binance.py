@@ -12,7 +12,13 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
-from arbshard.accounts.base import (
+from arbshard.accounts.signing import sign
+from arbshard.config import VenueConfig
+from arbshard.errors import FrameError, UsageError
+from arbshard.execution.live import limits
+from arbshard.model.market import Side
+from arbshard.secret import Secret, encode_revealed
+from arbshard.venues.base.account import (
     DETAIL_CHARS_MAX,
     Balance,
     Heard,
@@ -27,16 +33,10 @@ from arbshard.accounts.base import (
     amount,
     secret_safe,
 )
-from arbshard.accounts.signing import sign
-from arbshard.config import VenueConfig
-from arbshard.errors import FrameError, UsageError
-from arbshard.execution.live import limits
-from arbshard.execution.live.keys import Keys
-from arbshard.execution.live.requests import Request
-from arbshard.model.market import Side
-from arbshard.secret import Secret, encode_revealed
+from arbshard.venues.base.request import Request
 from arbshard.venues.binance.states import state_of
 from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
+from arbshard.venues.keys import Keys
 
 _PATH = "/ws-api/v3"
 _HOSTS: Final[Mapping[str, str]] = {

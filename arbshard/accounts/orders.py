@@ -8,10 +8,10 @@ from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple
 
-from arbshard.accounts.base import HeardFill, HeardOrder
 from arbshard.model.market import Market
 from arbshard.model.money import ZERO
 from arbshard.model.order import FINAL_STATES, Fill, OrderState
+from arbshard.venues.base.account import HeardFill, HeardOrder
 from arbshard.venues.ids import client_id_of, fill_id
 from arbshard.wire.order_events import OrderEvent
 

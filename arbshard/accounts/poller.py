@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from arbshard.accounts.asking import Questioned
-from arbshard.accounts.base import AccountVenue, Balance, HeardOrder
 from arbshard.accounts.meter import VenueMeter
 from arbshard.accounts.recovery import open_orders
 from arbshard.clock import Clock
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
+from arbshard.venues.base.account import AccountVenue, Balance, HeardOrder
 from arbshard.wire.messages import Statement
 
 CLOCK_EVERY_NS = 30_000_000_000

@@ -15,11 +15,11 @@ from arbshard.data.http import HttpFetch
 from arbshard.data.listings import AWAY, HOME
 from arbshard.data.trust import trust_of
 from arbshard.errors import FrameError, VenueUnavailable
-from arbshard.execution.live.keys import Keys
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import Market
 from arbshard.model.money import exact
 from arbshard.model.universe import Universe
+from arbshard.venues.keys import Keys
 from arbshard.venues.rest_books import get_rest_books
 
 Books = dict[str, OrderBookSnapshot]

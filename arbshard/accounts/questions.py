@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 import msgspec
 from msgspec import field
 
-from arbshard.accounts.base import amount
 from arbshard.accounts.facts import Rates, Rights, ToldLimit
 from arbshard.execution.live import limits
 from arbshard.execution.live.limits import WINDOWS
-from arbshard.execution.live.requests import Request
 from arbshard.model.money import BPS, ZERO
+from arbshard.venues.base.account import amount
+from arbshard.venues.base.request import Request
 from arbshard.venues.frame import UNREADABLE, refusal_of
 
 _KEPT = {window.name: window.limit for window in WINDOWS}

@@ -7,8 +7,8 @@ Fills are not told here, only how much was executed: who needs them asks for the
 from collections.abc import Callable
 
 from arbshard.accounts.asking import Questioned
-from arbshard.accounts.base import AccountVenue, HeardOrder
 from arbshard.accounts.orders import VenueOrders
+from arbshard.venues.base.account import AccountVenue, HeardOrder
 
 _UNFINISHED_MAX = 50
 """Orders asked about one by one; one that is open longer is told by the list of open orders."""

@@ -5,8 +5,8 @@ from functools import partial
 from importlib import import_module
 
 from arbshard.errors import UsageError
-from arbshard.execution.live.keys import Keys
 from arbshard.secret import Secret
+from arbshard.venues.keys import Keys
 
 
 def sign(keys: Keys, payload: str | Secret) -> str:

@@ -8,7 +8,13 @@ from random import Random
 from typing import Protocol
 from uuid import uuid4
 
-from arbshard.accounts.base import (
+from arbshard.clock import Clock
+from arbshard.config import VenueConfig
+from arbshard.data.reconnect import Backoff
+from arbshard.data.stream import Receiver, Stream, Target, open_stream, target_of
+from arbshard.errors import FrameError, VenueUnavailable
+from arbshard.log import get_logger
+from arbshard.venues.base.account import (
     AccountVenue,
     HeardBalances,
     HeardOrder,
@@ -17,13 +23,7 @@ from arbshard.accounts.base import (
     Subscribed,
     Turned,
 )
-from arbshard.clock import Clock
-from arbshard.config import VenueConfig
-from arbshard.data.reconnect import Backoff
-from arbshard.data.stream import Receiver, Stream, Target, open_stream, target_of
-from arbshard.errors import FrameError, VenueUnavailable
-from arbshard.execution.live.keys import Keys
-from arbshard.log import get_logger
+from arbshard.venues.keys import Keys
 
 SUBSCRIBE_TIMEOUT_S = 10.0
 

@@ -13,7 +13,13 @@ from typing import Final
 
 import msgspec
 
-from arbshard.accounts.base import (
+from arbshard.config import VenueConfig
+from arbshard.errors import FrameError, UsageError
+from arbshard.execution.live import limits
+from arbshard.model.market import Side
+from arbshard.model.money import ZERO
+from arbshard.secret import Secret, encode_revealed
+from arbshard.venues.base.account import (
     DETAIL_CHARS_MAX,
     Balance,
     Heard,
@@ -26,15 +32,9 @@ from arbshard.accounts.base import (
     amount,
     secret_safe,
 )
-from arbshard.config import VenueConfig
-from arbshard.errors import FrameError, UsageError
-from arbshard.execution.live import limits
-from arbshard.execution.live.keys import Keys
-from arbshard.execution.live.requests import Request
-from arbshard.model.market import Side
-from arbshard.model.money import ZERO
-from arbshard.secret import Secret, encode_revealed
+from arbshard.venues.base.request import Request
 from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
+from arbshard.venues.keys import Keys
 from arbshard.venues.upbit.states import state_of
 
 _SIDES: Final[Mapping[str, Side]] = {"BID": "buy", "ASK": "sell", "bid": "buy", "ask": "sell"}

@@ -6,7 +6,6 @@ from decimal import Decimal
 from importlib import import_module
 from secrets import token_hex
 
-from arbshard.accounts.base import HeardBalances, HeardOrder
 from arbshard.accounts.facts import Probe, Rates, Rights, ToldLimit, ToldTick, VenueFacts
 from arbshard.accounts.questions import Reply, questions_of
 from arbshard.accounts.reach import probe_public_stream, probe_rest
@@ -17,13 +16,15 @@ from arbshard.config import Config
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.errors import understand
-from arbshard.execution.live.keys import Keys
-from arbshard.execution.live.requests import Request, rehearse
+from arbshard.execution.live.requests import rehearse
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import Leg
 from arbshard.model.money import ceil_to, exact
 from arbshard.model.order import Order
 from arbshard.model.universe import Universe
+from arbshard.venues.base.account import HeardBalances, HeardOrder
+from arbshard.venues.base.request import Request
+from arbshard.venues.keys import Keys
 
 _STREAM_TIMEOUT_S = 12.0
 _TEST_NOTIONAL = 2

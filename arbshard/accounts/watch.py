@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from arbshard.accounts.asking import Questioned
-from arbshard.accounts.base import AccountVenue, HeardBalances, HeardOrder
 from arbshard.accounts.meter import VenueMeter
 from arbshard.accounts.orders import VenueOrders
 from arbshard.accounts.poller import Poller, Sight
@@ -16,8 +15,9 @@ from arbshard.accounts.stream import PrivateStream
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.errors import FrameError, VenueUnavailable
-from arbshard.execution.live.keys import Keys
 from arbshard.log import get_logger
+from arbshard.venues.base.account import AccountVenue, HeardBalances, HeardOrder
+from arbshard.venues.keys import Keys
 from arbshard.wire.messages import Statement
 from arbshard.wire.order_events import OrderEvent
 

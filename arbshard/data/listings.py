@@ -10,7 +10,7 @@ from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.market import FeeSchedule
 from arbshard.model.universe import Universe
 from arbshard.sharding import split
-from arbshard.venues.base import ListedMarket, Venue
+from arbshard.venues.base.market import ListedMarket, Venue
 from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots
 from arbshard.venues.registry import get_venue
 

@@ -19,7 +19,7 @@ from arbshard.data.stream import Stream, Target, open_stream, target_of
 from arbshard.errors import FrameError, UsageError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.model.market import Market
-from arbshard.venues.base import FrameKind, Venue
+from arbshard.venues.base.market import FrameKind, Venue
 from arbshard.venues.registry import get_venue
 
 _PULSE_S = 0.05

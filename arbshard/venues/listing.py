@@ -10,7 +10,7 @@ import msgspec
 
 from arbshard.errors import UsageError, VenueError
 from arbshard.model.market import FeeSchedule, Leg, Pair
-from arbshard.venues.base import ListedMarket
+from arbshard.venues.base.market import ListedMarket
 
 FX_SLOT = 0
 """The FX market's slot; pairs follow from 1."""

@@ -1,7 +1,7 @@
 """The venues arbshard knows, by name. Everything that needs one asks here."""
 
 from arbshard.errors import UsageError
-from arbshard.venues.base import Venue
+from arbshard.venues.base.market import Venue
 from arbshard.venues.binance.market import Binance
 from arbshard.venues.upbit.market import Upbit
 

@@ -30,7 +30,7 @@ class Changes(Protocol):
 
 
 class Codec(Protocol):
-    """What makes books of frames: ``venues.base.Venue``."""
+    """What makes books of frames: ``venues.base.market.Venue``."""
 
     def glance(self, frame: bytes, received_ns: int) -> BookTop:
         """The top of the book. Raises ``FrameError``."""

@@ -12,7 +12,6 @@ from arbshard.config import Config
 from arbshard.errors import LedgerError, ProtocolError
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.keys import Keys
 from arbshard.execution.live.limits import WINDOWS
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
@@ -21,6 +20,7 @@ from arbshard.log import get_logger
 from arbshard.model.market import Leg
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.budget import Budget
+from arbshard.venues.keys import Keys
 from arbshard.wire import order_events
 from arbshard.wire.bus import BusMessage, Subscriber
 

@@ -57,7 +57,7 @@ from arbshard.worker.spare import STDIN, Assignment, wait_for_shard, warm_up
 from arbshard.worker.standing_orders import StandingOrders
 
 if TYPE_CHECKING:
-    from arbshard.execution.live.keys import Keys
+    from arbshard.venues.keys import Keys
     from arbshard.worker.live import LiveSide
 
 _RISK_TIMEOUT_MS = 500

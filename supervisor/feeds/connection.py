@@ -15,7 +15,7 @@ from arbshard.config import VenueConfig
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import VenueUnavailable
 from arbshard.log import get_logger
-from arbshard.venues.base import ControlFrame, FrameKind
+from arbshard.venues.base.market import ControlFrame, FrameKind
 from supervisor.feeds.link import Dial, Link
 from supervisor.feeds.silence import Cure, Silence
 

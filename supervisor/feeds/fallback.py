@@ -10,7 +10,7 @@ from arbshard.clock import Clock
 from arbshard.data.http import Fetch
 from arbshard.data.poller import RestPoller
 from arbshard.errors import FeedFailed
-from arbshard.venues.base import ControlFrame
+from arbshard.venues.base.market import ControlFrame
 from arbshard.venues.rest_books import Call, get_rest_books
 from supervisor.feeds.fanout import VenueFanout
 

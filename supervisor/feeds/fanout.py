@@ -11,7 +11,7 @@ from typing import Protocol
 from arbshard.errors import FrameError
 from arbshard.model.universe import Universe
 from arbshard.shm.doorbell import ShardNotifier
-from arbshard.venues.base import ControlFrame, Venue
+from arbshard.venues.base.market import ControlFrame, Venue
 from arbshard.wire.bus import Publisher
 from supervisor.feeds.contest import Contest
 

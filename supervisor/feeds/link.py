@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from arbshard.clock import Clock
 from arbshard.data.stream import OPEN_TIMEOUT_S, Opener, Receiver, Stream, Target
 from arbshard.errors import VenueUnavailable
-from arbshard.venues.base import ControlFrame, FrameKind, Venue
+from arbshard.venues.base.market import ControlFrame, FrameKind, Venue
 from supervisor.feeds.pacing import Bucket, Spacing
 
 _SEND_TIMEOUT_S = 5.0

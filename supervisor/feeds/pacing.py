@@ -1,6 +1,6 @@
 """How often a venue may be bothered: a bucket shared by all of its connections, and a gap between messages. Pure."""
 
-from arbshard.venues.base import RateLimit
+from arbshard.venues.base.market import RateLimit
 
 
 class Bucket:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from arbshard.venues.base import SilenceRules
+from arbshard.venues.base.market import SilenceRules
 
 _MEANS = 20.0
 """So many times the mean gap is unusual, and"""

@@ -15,7 +15,7 @@ from arbshard.model.notes import FeedState, VenueNote
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
-from arbshard.venues.base import ControlFrame, Venue
+from arbshard.venues.base.market import ControlFrame, Venue
 from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.wire.bus import Publisher
 from supervisor.feeds.connection import Connection

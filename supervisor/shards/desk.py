@@ -15,13 +15,13 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.listings import find_universe
 from arbshard.errors import ArbshardError, SharedMemoryError, UsageError
-from arbshard.execution.live.keys import Keys
 from arbshard.log import get_logger
 from arbshard.model.phase import WorkerState
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.pages import PageReader
+from arbshard.venues.keys import Keys
 from arbshard.wire import control
 from supervisor.aside import aside, from_thread
 from supervisor.control import ControlDesk

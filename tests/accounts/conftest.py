@@ -6,12 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from arbshard.accounts.base import Balance, HeardFill, HeardOrder
 from arbshard.accounts.stream import Listener
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.live.clients import Answer
-from arbshard.execution.live.keys import Keys
 from arbshard.model.market import Market
+from arbshard.venues.base.account import Balance, HeardFill, HeardOrder
+from arbshard.venues.keys import Keys
 
 TAG = "ab12c"
 

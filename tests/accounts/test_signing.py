@@ -6,7 +6,7 @@ import pytest
 
 from arbshard.accounts.signing import sign
 from arbshard.errors import UsageError
-from arbshard.execution.live.keys import Keys
+from arbshard.venues.keys import Keys
 
 
 def test_the_published_example(binance_keys):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
-from arbshard.venues.base import ListedMarket
+from arbshard.venues.base.market import ListedMarket
 from arbshard.venues.binance.market import Binance
 from arbshard.venues.diff_book import DepthSnapshot, decode_snapshot
 from arbshard.venues.upbit.market import Upbit

@@ -13,8 +13,9 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig
 from arbshard.errors import LedgerError
 from arbshard.execution.live.clients import Answer
-from arbshard.execution.live.keys import VENUES, Keys
+from arbshard.execution.live.keys import VENUES
 from arbshard.model.rundir import RunFiles
+from arbshard.venues.keys import Keys
 from arbshard.wire import order_events
 from arbshard.wire.bus import Publisher
 from arbshard.worker import live as live_module

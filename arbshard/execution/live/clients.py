@@ -20,8 +20,8 @@ from arbshard.config import Config
 from arbshard.data.proxy import is_loopback, proxy_for
 from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError, VenueUnavailable
-from arbshard.execution.live.keys import Keys
 from arbshard.execution.live.session import DirectSession
+from arbshard.venues.keys import Keys
 
 _CONNECTIONS_MAX = 32
 _KEEPALIVE_S = 75.0

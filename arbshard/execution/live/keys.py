@@ -9,16 +9,15 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 
 from arbshard.config import Config
 from arbshard.errors import ConfigError, ProtocolError, UsageError
 from arbshard.process import protect_memory
-from arbshard.secret import HIDDEN, Secret, encode_revealed, hide, read_hidden_line
+from arbshard.secret import Secret, encode_revealed, hide, read_hidden_line
+from arbshard.venues.keys import Keys
 
 VENUES = ("upbit", "binance")
 KEY_VARIABLES = (
@@ -36,34 +35,6 @@ _HANDED_WITHIN_S = 10.0
 
 Lookup = Callable[[str, str], str]
 """Takes the name of an environment variable and a default. A function, because a mapping would show itself."""
-
-
-class Keys:
-    """The key of one account: what to sign with."""
-
-    __slots__ = ("key", "secret", "venue")
-
-    def __init__(self, venue: str, key: Secret | str, secret: Secret | str) -> None:
-        self.venue = venue
-        self.key = key if isinstance(key, Secret) else Secret(key)
-        self.secret = secret if isinstance(secret, Secret) else Secret(secret)
-        """May be the PEM of an Ed25519 key."""
-
-    def put_into(self, exchange: object) -> None:
-        """Let a ccxt exchange sign with them."""
-        self.key.use(partial(setattr, exchange, "apiKey"))
-        self.secret.use(partial(setattr, exchange, "secret"))
-
-    @property
-    def is_ed25519(self) -> bool:
-        """Whether the secret is a private key in PEM instead of a shared secret."""
-        return "PRIVATE KEY" in self.secret
-
-    def __repr__(self) -> str:
-        return f"Keys({self.venue!r}, {HIDDEN})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("keys are not to be pickled or copied")
 
 
 def load_keys(config: Config, lookup: Lookup = os.getenv) -> dict[str, Keys]:

@@ -14,8 +14,8 @@ from arbshard.execution.live import requests
 from arbshard.execution.live.clients import Answer, NoAnswer, Params
 from arbshard.execution.live.errors import Meaning, understand
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.requests import Request
 from arbshard.log import get_logger
+from arbshard.venues.base.request import Request
 from arbshard.venues.frame import UNREADABLE
 
 _SKEW_TOLD_MS = 500

@@ -3,23 +3,11 @@
 Prices and quantities go out as plain text of exact decimals; they are on the venue's grid before they come here.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
 from arbshard.execution.live import limits
 from arbshard.model.market import Market
 from arbshard.model.money import plain
 from arbshard.model.order import Order
-
-
-class Request(NamedTuple):
-    """One call."""
-
-    method: str
-    path: str
-    params: Mapping[str, str]
-    cost: Mapping[str, int]
-    private: bool = True
+from arbshard.venues.base.request import Request
 
 
 def place(order: Order, name: str) -> Request:

@@ -25,7 +25,7 @@ _DIFF = re.compile(r"([\w.-]{1,50})@depth@100ms")
 
 
 class BinanceDiff(Binance):
-    """See ``base.Venue``; ``route`` finds differential events, and ``decode`` still reads whole books."""
+    """See ``base.market.Venue``; ``route`` finds differential events, and ``decode`` still reads whole books."""
 
     def streams_of(self, symbols: Sequence[str], depth: int) -> list[str]:
         """Every change of each book, whatever its depth."""

@@ -1,7 +1,7 @@
 """Binance spot (USDT markets): partial-depth frames of a combined stream, subscriptions, listing, trading rules.
 
 A partial-depth frame carries neither symbol nor time: the symbol is in the stream's name, in the wrapper that
-connections to ``/stream`` put around each event. Reached through ``registry``; see ``base.Venue`` for what each
+connections to ``/stream`` put around each event. Reached through ``registry``; ``base.market.Venue`` says what each
 method promises.
 """
 
@@ -17,7 +17,7 @@ from arbshard.errors import VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
 from arbshard.model.money import ZERO
-from arbshard.venues.base import (
+from arbshard.venues.base.market import (
     ConnectionRules,
     ControlFrame,
     FrameKind,
@@ -130,7 +130,7 @@ _decode_filters = msgspec.json.Decoder(list[_Filter]).decode
 
 
 class Binance:
-    """See ``base.Venue``."""
+    """See ``base.market.Venue``."""
 
     name = "binance"
     buy_fee_in_base = True

@@ -1,7 +1,7 @@
 """Upbit (KRW markets): order-book frames in SIMPLE and DEFAULT format, subscriptions, listing, trading rules.
 
 Upbit sends whole top-N books as JSON in binary frames; a new subscription replaces the old one of the connection.
-Reached through ``registry``; see ``base.Venue`` for what each method promises.
+Reached through ``registry``; see ``base.market.Venue`` for what each method promises.
 """
 
 import re
@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
-from arbshard.venues.base import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
+from arbshard.venues.base.market import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
 from arbshard.venues.frame import (
     UNREADABLE,
     checked_book,
@@ -157,7 +157,7 @@ KRW_RULES = MarketRules(
 
 
 class Upbit:
-    """See ``base.Venue``."""
+    """See ``base.market.Venue``."""
 
     name = "upbit"
     buy_fee_in_base = False

@@ -9,7 +9,7 @@ from arbshard.config import Config
 from arbshard.errors import UsageError
 from arbshard.execution.live import clients
 from arbshard.execution.live.clients import NoAnswer, VenueClient, make_client
-from arbshard.execution.live.keys import Keys
+from arbshard.venues.keys import Keys
 
 KEYS = Keys("upbit", "access", "do-not-show-me")
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from arbshard.errors import FrameError, VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
-from arbshard.venues.base import ControlFrame, Venue
+from arbshard.venues.base.market import ControlFrame, Venue
 from arbshard.venues.diff_book import DiffBook, Outcome, decode_snapshot, decode_update
 from arbshard.venues.frame import FRAME_REASONS
 from arbshard.venues.registry import get_venue

@@ -12,7 +12,7 @@ import zmq
 from arbshard.errors import ProtocolError
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
-from arbshard.venues.base import ControlFrame, Venue
+from arbshard.venues.base.market import ControlFrame, Venue
 from arbshard.venues.registry import get_venue
 from arbshard.wire import control, messages, order_events, unix
 from arbshard.wire.bus import Publisher, Subscriber

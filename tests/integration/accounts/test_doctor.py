@@ -17,7 +17,7 @@ from arbshard.accounts.checks import examine
 from arbshard.accounts.probing import gather_facts
 from arbshard.config import SimPermissions
 from arbshard.data.listings import find_universe
-from arbshard.execution.live.keys import Keys
+from arbshard.venues.keys import Keys
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]
 

@@ -7,7 +7,7 @@ import pytest
 from arbshard.accounts.stream import Listener, PrivateStream
 from arbshard.accounts.venues import account_venue
 from arbshard.clock import SystemClock
-from arbshard.execution.live.keys import Keys
+from arbshard.venues.keys import Keys
 
 pytestmark = pytest.mark.integration
 

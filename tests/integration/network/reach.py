@@ -16,7 +16,7 @@ from arbshard.data.stream import open_stream, target_of
 from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.execution.live.clients import NoAnswer, VenueClient, make_client
-from arbshard.execution.live.keys import Keys
+from arbshard.venues.keys import Keys
 
 
 def config_of(venue="binance", **settings):

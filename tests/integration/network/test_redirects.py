@@ -17,12 +17,12 @@ from arbshard.data.listings import find_universe
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.keys import Keys
 from arbshard.execution.live.limits import WINDOWS
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
+from arbshard.venues.keys import Keys
 
 pytestmark = pytest.mark.integration
 

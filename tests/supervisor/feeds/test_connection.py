@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from arbshard.config import VenuesConfig
 from arbshard.data.stream import Target
-from arbshard.venues.base import ControlFrame, FrameKind, RateLimit
+from arbshard.venues.base.market import ControlFrame, FrameKind, RateLimit
 from arbshard.venues.registry import get_venue
 from supervisor.feeds.connection import Connection, ConnectionState
 from supervisor.feeds.link import Dial

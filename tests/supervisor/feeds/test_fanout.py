@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from arbshard.errors import FrameError
 from arbshard.model.universe import Universe
-from arbshard.venues.base import ControlFrame, FrameKind
+from arbshard.venues.base.market import ControlFrame, FrameKind
 from supervisor.feeds.fanout import VenueFanout, targets_of
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbshard.venues.base import RateLimit
+from arbshard.venues.base.market import RateLimit
 from supervisor.feeds.pacing import Bucket, Spacing
 
 S = 10**9

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from arbshard.venues.base import SilenceRules
+from arbshard.venues.base.market import SilenceRules
 from supervisor.feeds.silence import Cure, Silence, Verdict
 
 S = 10**9

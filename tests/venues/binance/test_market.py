@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arbshard.errors import FrameError, VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
-from arbshard.venues.base import FrameKind
+from arbshard.venues.base.market import FrameKind
 from arbshard.venues.binance.market import Binance
 
 BOOK = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from arbshard.errors import FrameError, VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
-from arbshard.venues.base import FrameKind
+from arbshard.venues.base.market import FrameKind
 from arbshard.venues.upbit.market import KRW_RULES, Upbit
 
 BIDS = [(137001000, 0.036), (137000000, 0.5), (136999000, 2)]

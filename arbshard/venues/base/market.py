@@ -1,7 +1,7 @@
 """``Venue``: what the engine needs to know of an exchange, and the small structs it speaks in.
 
-One file per exchange implements the Protocol (``upbit.py``, ``binance.py``); ``registry.py`` finds it by name.
-The supervisor's feeds call the connection side (addresses, subscriptions, ``route``, ``classify``), workers call
+The room ``market`` of a venue's folder implements the Protocol; ``registry`` finds it by the venue's name. The
+supervisor's feeds call the connection side (addresses, subscriptions, ``route``, ``classify``), workers call
 ``decode``, and whoever sets up a run calls the listing side. Nothing here opens a socket or looks at a clock.
 """
 

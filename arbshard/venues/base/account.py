@@ -1,7 +1,7 @@
 """``AccountVenue``: how a venue tells of an account, by its private stream and by REST, and what it tells. Pure.
 
-``upbit.py`` and ``binance.py`` implement it; ``stream``, ``poller`` and the doctor's ``probing`` use it. Nothing here
-opens a socket or looks at a clock.
+The room ``account`` of a venue's folder implements it; the private stream, the poller and the doctor use it. Nothing
+here opens a socket or looks at a clock.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 from arbshard.config import VenueConfig
 from arbshard.errors import FrameError, UsageError
-from arbshard.execution.live.keys import Keys
-from arbshard.execution.live.requests import Request
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
 from arbshard.model.order import OrderState
 from arbshard.secret import Secret
+from arbshard.venues.base.request import Request
+from arbshard.venues.keys import Keys
 
 DETAIL_CHARS_MAX = 200
 
