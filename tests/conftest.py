@@ -3,6 +3,7 @@
 import errno
 import importlib
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from arbshard.model.market import FeeSchedule, Leg, Market, MarketRules, Pair, T
 from arbshard.model.money import BPS, use_money_context
 from arbshard.model.order import Fill, Order, OrderResult
 from arbshard.model.position import Flows, Position
+from arbshard.venues.keys import Keys
 
 use_money_context()  # as every process that touches money does at its start
 
@@ -38,6 +40,7 @@ ROOT = Path(__file__).parents[1]
 NOW_NS = 10_000_000_000
 FX_BID, FX_ASK = 1390.0, 1391.0
 AWAY_MID = 105_000.0
+TAG = "ab12c"
 
 
 def _leg(venue, symbol, base, quote, slot, *, tick, lot, notional_min, fee_bps, fee_in_base):
@@ -233,6 +236,95 @@ class Make:
             opened_ms=self.now_ms,
         )
         return replace(position, **changes)
+
+
+class Frames:
+    """Private frames as the venues send them; everything not named has a usual value."""
+
+    def upbit_order(self, state="wait", **changes):
+        fields = {
+            "type": "myOrder",
+            "code": "KRW-BTC",
+            "uuid": "u-1",
+            "ask_bid": "BID",
+            "order_type": "limit",
+            "state": state,
+            "trade_uuid": None,
+            "price": 146000000,
+            "avg_price": 0,
+            "volume": 0.001,
+            "remaining_volume": 0.001,
+            "executed_volume": 0,
+            "trades_count": 0,
+            "reserved_fee": 73,
+            "remaining_fee": 73,
+            "paid_fee": 0,
+            "locked": 146073,
+            "executed_funds": 0,
+            "time_in_force": "ioc",
+            "trade_fee": None,
+            "is_maker": None,
+            "identifier": f"{TAG}-s1-0-1-1-h0",
+            "trade_timestamp": None,
+            "order_timestamp": 1795239580701,
+            "timestamp": 1795239580704,
+            "stream_type": "REALTIME",
+        }
+        return json.dumps(fields | changes).encode()
+
+    def upbit_trade(self, **changes):
+        fields = {
+            "trade_uuid": "t-1",
+            "volume": 0.0004,
+            "price": 145999000,
+            "executed_volume": 0.0004,
+            "remaining_volume": 0.0006,
+            "trade_fee": 29.1998,
+            "is_maker": False,
+        }
+        return self.upbit_order("trade", **(fields | changes))
+
+    def binance_report(self, **changes):
+        report = {
+            "e": "executionReport", "E": 1795239580704, "s": "BTCUSDT", "c": f"{TAG}-s1-0-1-1-a0", "S": "BUY",
+            "o": "LIMIT", "f": "IOC", "q": "0.00100000", "p": "60001.00000000", "P": "0.00000000",
+            "F": "0.00000000", "g": -1, "C": "", "x": "NEW", "X": "NEW", "r": "NONE", "i": 7,
+            "l": "0.00000000", "z": "0.00000000", "L": "0.00000000", "n": "0", "N": None, "T": 1795239580703,
+            "t": -1, "I": 99, "w": True, "m": False, "M": False, "O": 1795239580701, "Z": "0.00000000",
+            "Y": "0.00000000", "Q": "0.00000000", "W": 1795239580701, "V": "EXPIRE_MAKER",
+        }  # fmt: skip
+        return json.dumps({"subscriptionId": 0, "event": report | changes}).encode()
+
+    def binance_trade(self, **changes):
+        fields = {
+            "x": "TRADE", "X": "PARTIALLY_FILLED", "l": "0.00040000", "z": "0.00040000", "L": "60001.00000000",
+            "n": "0.00000040", "N": "BTC", "t": 5, "w": False,
+        }  # fmt: skip
+        return self.binance_report(**(fields | changes))
+
+
+@pytest.fixture(scope="session")
+def frames():
+    return Frames()
+
+
+@pytest.fixture(scope="session")
+def tag():
+    return TAG
+
+
+@pytest.fixture(scope="session")
+def upbit_keys():
+    return Keys("upbit", "demo-access", "demo-secret")
+
+
+@pytest.fixture(scope="session")
+def binance_keys():
+    return Keys(
+        "binance",
+        "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A",
+        "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j",
+    )
 
 
 @pytest.fixture(scope="session")

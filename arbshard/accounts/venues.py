@@ -1,8 +1,8 @@
 """The venues whose accounts can be watched, by name."""
 
-from arbshard.accounts.binance import BinanceAccount
-from arbshard.accounts.upbit import UpbitAccount
 from arbshard.venues.base.account import AccountVenue
+from arbshard.venues.binance.account import BinanceAccount
+from arbshard.venues.upbit.account import UpbitAccount
 
 
 def account_venues() -> tuple[AccountVenue, ...]:

@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from arbshard.accounts.binance import BinanceAccount
 from arbshard.accounts.poller import Poller, Sight
-from arbshard.accounts.upbit import UpbitAccount
+from arbshard.venues.binance.account import BinanceAccount
+from arbshard.venues.upbit.account import UpbitAccount
 
 
 def money(free="1000", locked="0"):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from arbshard.accounts.binance import BinanceAccount
 from arbshard.accounts.orders import VenueOrders
 from arbshard.accounts.recovery import open_orders, recover
-from arbshard.accounts.upbit import UpbitAccount
 from arbshard.errors import VenueUnavailable
+from arbshard.venues.binance.account import BinanceAccount
+from arbshard.venues.upbit.account import UpbitAccount
 
 UPBIT = UpbitAccount()
 

@@ -6,10 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.accounts.orders import VenueOrders
-from arbshard.accounts.upbit import UpbitAccount
 from arbshard.accounts.watch import VenueWatch
 from arbshard.clock import ManualClock
 from arbshard.config import Config
+from arbshard.venues.upbit.account import UpbitAccount
 
 UPBIT = UpbitAccount()
 

@@ -8,14 +8,14 @@ from decimal import Decimal
 
 import pytest
 
-from arbshard.accounts.binance import BinanceAccount
 from arbshard.accounts.orders import VenueOrders
-from arbshard.accounts.upbit import UpbitAccount
 from arbshard.config import ExecutionConfig
 from arbshard.execution.live.replies import read_order
 from arbshard.execution.live.tracker import Tracker
 from arbshard.execution.two_leg import Done, Send, TwoLeg
+from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.ids import venue_id
+from arbshard.venues.upbit.account import UpbitAccount
 from arbshard.wire import order_events
 
 TAG = "ab1cd"

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 import arbshard
-from arbshard.accounts.binance import BinanceAccount
-from arbshard.accounts.upbit import UpbitAccount
 from arbshard.config import Config, LiveConfig
 from arbshard.errors import ProtocolError, UsageError
 from arbshard.execution.live.keys import KEY_VARIABLES, hand_over, load_keys, receive_keys
 from arbshard.secret import hidden_file
+from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.keys import Keys
+from arbshard.venues.upbit.account import UpbitAccount
 
 SECRET = "do-not-show-me-4711"
 PEM = f"-----BEGIN PRIVATE KEY-----\n{'A' * 64}\n-----END PRIVATE KEY-----\n"

@@ -5,15 +5,15 @@ reads from their answers. Only the documented error, or amounts that are amounts
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from arbshard.accounts.binance import BinanceAccount
 from arbshard.accounts.orders import VenueOrders
-from arbshard.accounts.upbit import UpbitAccount
 from arbshard.errors import FrameError, VenueError
 from arbshard.execution.live.errors import understand
 from arbshard.execution.live.replies import read_order, read_trades
 from arbshard.model.market import Market
 from arbshard.model.order import Fill, Order
 from arbshard.venues.base.account import AccountVenue, Balance, HeardBalances, HeardOrder
+from arbshard.venues.binance.account import BinanceAccount
+from arbshard.venues.upbit.account import UpbitAccount
 from fuzzing import corpus
 from fuzzing.target import require
 

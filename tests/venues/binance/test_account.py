@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from arbshard.accounts.binance import BinanceAccount
 from arbshard.config import Config
 from arbshard.errors import FrameError, UsageError
 from arbshard.venues.base.account import HeardBalances, Leaving, Nothing, Proceed, Subscribed, Turned
+from arbshard.venues.binance.account import BinanceAccount
 
 BINANCE = BinanceAccount()
 

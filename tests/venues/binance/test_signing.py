@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
-from arbshard.accounts.signing import sign
 from arbshard.errors import UsageError
+from arbshard.venues.binance.signing import sign
 from arbshard.venues.keys import Keys
 
 

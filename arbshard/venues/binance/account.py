@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
-from arbshard.accounts.signing import sign
 from arbshard.config import VenueConfig
 from arbshard.errors import FrameError, UsageError
 from arbshard.execution.live import limits
@@ -34,6 +33,7 @@ from arbshard.venues.base.account import (
     secret_safe,
 )
 from arbshard.venues.base.request import Request
+from arbshard.venues.binance.signing import sign
 from arbshard.venues.binance.states import state_of
 from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
 from arbshard.venues.keys import Keys

@@ -9,10 +9,10 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from arbshard.accounts.upbit import UpbitAccount, token
 from arbshard.config import Config
 from arbshard.errors import FrameError, UsageError
 from arbshard.venues.base.account import HeardBalances, Nothing, Subscribed, Turned
+from arbshard.venues.upbit.account import UpbitAccount, token
 
 UPBIT = UpbitAccount()
 
