@@ -327,6 +327,51 @@ def binance_keys():
     )
 
 
+class Answers:
+    """Answers about an order as the venues send them; everything not named has a usual value."""
+
+    @staticmethod
+    def binance(status="FILLED", executed="0.00100000", fills=None, **more):
+        """As the venue answers a new order."""
+        if fills is None:
+            fills = [(5, "60001.00000000", executed, "0.00000100", "BTC")] if float(executed) else []
+        return {
+            "symbol": "BTCUSDT",
+            "orderId": 7,
+            "clientOrderId": "ab1cd-s1-0-1-1-a0",
+            "executedQty": executed,
+            "status": status,
+            "fills": [
+                dict(zip(("tradeId", "price", "qty", "commission", "commissionAsset"), fill, strict=True))
+                for fill in fills
+            ],
+            **more,
+        }
+
+    @staticmethod
+    def upbit(state="done", executed="0.001", paid_fee="73.0", trades=None):
+        """As the venue answers a question."""
+        if trades is None:
+            trades = [("t-1", "146000000", executed, "146000")] if float(executed) else []
+        return {
+            "market": "KRW-BTC",
+            "uuid": "u-1",
+            "side": "bid",
+            "state": state,
+            "executed_volume": executed,
+            "paid_fee": paid_fee,
+            "identifier": "ab1cd-s1-0-1-1-h0",
+            "trades": [
+                dict(zip(("uuid", "price", "volume", "funds"), trade, strict=True)) for trade in trades
+            ],
+        }
+
+
+@pytest.fixture(scope="session")
+def answers():
+    return Answers()
+
+
 @pytest.fixture(scope="session")
 def make() -> Make:
     return Make()
@@ -335,6 +380,18 @@ def make() -> Make:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(monotonic_ns=NOW_NS)
+
+
+@pytest.fixture
+def bid(make):
+    """A buying leg at home."""
+    return make.order(make.home, "buy", "0.001", 146_000_000)
+
+
+@pytest.fixture
+def ask(make):
+    """A selling leg away."""
+    return make.order(make.away, "sell", "0.001", 60_000, client_id="s1-0-1-1-a0")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """What the accounts process counts: the names on its page. Written by ``meter.py``, read by ``arbshard.status``."""
 
-from arbshard.execution.live.keys import VENUES
+from arbshard.venues.registry import TRADED
 
 _PER_VENUE = (
     "stream_up",
@@ -34,7 +34,7 @@ COUNTERS = (
     "budget_waits",
     "budget_refused",
     "rate_limited",
-    *(f"{name}_{venue}" for venue in VENUES for name in _PER_VENUE),
+    *(f"{name}_{venue}" for venue in TRADED for name in _PER_VENUE),
 )
 """``silent``: statements that risk did not answer. ``denied``: those it refused. ``unheard``: events no worker had
 subscribed to."""

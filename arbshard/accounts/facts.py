@@ -5,6 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from arbshard.model.market import Pair
+from arbshard.venues.base.rules import Rates, Rights, ToldLimit
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -14,25 +15,6 @@ class Probe(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class Rates(msgspec.Struct, frozen=True):
-    """A taker's fees on one market, in basis points."""
-
-    symbol: str
-    buy_bps: Decimal
-    sell_bps: Decimal
-    paid_in: str = ""
-    """A coin of its own that fees are paid in (BNB); empty: what is traded."""
-
-
-class ToldLimit(msgspec.Struct, frozen=True):
-    """A rate limit as the venue tells it, beside the one we keep to."""
-
-    window: str
-    told: int
-    kept: int
-    used: int = 0
-
-
 class ToldTick(msgspec.Struct, frozen=True):
     """The tick of a market at a price, as the venue tells it and as we have it."""
 
@@ -40,17 +22,6 @@ class ToldTick(msgspec.Struct, frozen=True):
     price: Decimal
     told: Decimal
     ours: Decimal
-
-
-class Rights(msgspec.Struct, frozen=True):
-    """What the key may do. None: the venue does not tell."""
-
-    withdraw: bool | None = None
-    trade: bool | None = None
-    addresses_listed: bool | None = None
-    """Whether the key works from listed addresses only."""
-    by_account: bool = False
-    """This is what the account may do; what the key may, which can be less, is not told."""
 
 
 class VenueFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,6 @@ from arbshard.accounts.markets import Markets
 from arbshard.accounts.meter import Meter
 from arbshard.accounts.orders import VenueOrders
 from arbshard.accounts.statements import Statements
-from arbshard.accounts.venues import account_venues
 from arbshard.accounts.watch import VenueWatch
 from arbshard.clock import SystemClock
 from arbshard.config import Config
@@ -31,7 +30,6 @@ from arbshard.errors import ArbshardError, UsageError
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.keys import receive_keys
-from arbshard.execution.live.limits import WINDOWS
 from arbshard.last_words import end_with
 from arbshard.ledger.reader import LedgerReader
 from arbshard.log import get_logger, setup
@@ -42,6 +40,7 @@ from arbshard.shm.books import BooksReader
 from arbshard.shm.budget import Budget
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
+from arbshard.venues.registry import TRADED, get_adapter, rate_windows
 from arbshard.wire import order_events
 from arbshard.wire.bus import Publisher
 from arbshard.wire.order_events import OrderEvent
@@ -104,7 +103,7 @@ async def _work(arguments: argparse.Namespace) -> int:
             task.add_done_callback(finished)
         meter.set("ready", 1)
         keep_what_is_there()
-        get_logger().info("watching accounts", venues=[venue.name for venue in account_venues()])
+        get_logger().info("watching accounts", venues=TRADED)
         try:
             code = await ended
             if code == 0:
@@ -140,16 +139,15 @@ def _watches(
     publisher.start()
     risk = RequestClient(files.risk_endpoint, timeout_ms=_RISK_TIMEOUT_MS, tries=_RISK_TRIES)
     cleanup.enter_context(closing(risk))
-    budget = cleanup.enter_context(closing(Budget.open(files.dir, "accounts", WINDOWS)))
+    budget = cleanup.enter_context(closing(Budget.open(files.dir, "accounts", rate_windows())))
     announcer, statements = Announcer(publisher, meter), Statements(risk, meter)
     gate = Gate(budget, config.live, clock, meter.count)
     watches = []
-    for venue in account_venues():
-        name = venue.name
+    for name in TRADED:
         caller = VenueClient(name, make_client(name, config, keys[name]))
         cleanup.push_async_callback(caller.close)
         watch = VenueWatch(
-            venue,
+            get_adapter(name).account,
             config,
             keys[name],
             Asker(name, caller, gate),

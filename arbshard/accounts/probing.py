@@ -12,7 +12,6 @@ from arbshard.accounts.venue_probe import VenueProbe
 from arbshard.clock import Clock, SystemClock
 from arbshard.config import Config
 from arbshard.data.http import HttpFetch
-from arbshard.data.listings import AWAY, HOME
 from arbshard.data.trust import trust_of
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.model.book import OrderBookSnapshot
@@ -20,7 +19,7 @@ from arbshard.model.market import Market
 from arbshard.model.money import exact
 from arbshard.model.universe import Universe
 from arbshard.venues.keys import Keys
-from arbshard.venues.rest_books import get_rest_books
+from arbshard.venues.registry import AWAY, HOME, get_adapter
 
 Books = dict[str, OrderBookSnapshot]
 """By symbol; a market whose book could not be read is missing."""
@@ -73,7 +72,7 @@ async def reach_only(config: Config) -> tuple[VenueFacts, ...]:
 
 async def _books(config: Config, venue: str, markets: list[Market], clock: Clock) -> Books:
     """The books of those of ``markets`` that are on ``venue``."""
-    settings, rest = config.venues.get(venue), get_rest_books(venue)
+    settings, rest = config.venues.get(venue), get_adapter(venue).rest
     symbols = [market.symbol for market in markets if market.venue == venue]
     fetch = HttpFetch(trust_of(venue, settings))
     found: Books = {}

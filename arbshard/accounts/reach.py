@@ -12,17 +12,15 @@ from arbshard.data.http import HttpFetch
 from arbshard.data.stream import open_stream, target_of
 from arbshard.data.trust import trust_of
 from arbshard.errors import VenueUnavailable
-from arbshard.execution.live.requests import warm
-from arbshard.venues.registry import get_venue
-
-_ROOT = {"upbit": "/v1/", "binance": "/api/v3/"}
+from arbshard.venues.registry import get_adapter, get_venue
 
 
 async def probe_rest(config: Config, name: str) -> Probe:
     """By one cheap public call."""
     settings = config.venues.get(name)
-    request = warm(name)
-    url = settings.rest_url.rstrip("/") + _ROOT[name] + request.path
+    adapter = get_adapter(name)
+    request = adapter.orders.warm()
+    url = settings.rest_url.rstrip("/") + adapter.signing.root + request.path
     if request.params:
         url += f"?{urlencode(request.params)}"
     fetch = HttpFetch(trust_of(name, settings))

@@ -6,17 +6,14 @@ from decimal import Decimal
 from importlib import import_module
 from secrets import token_hex
 
-from arbshard.accounts.facts import Probe, Rates, Rights, ToldLimit, ToldTick, VenueFacts
-from arbshard.accounts.questions import Reply, questions_of
+from arbshard.accounts.facts import Probe, ToldTick, VenueFacts
 from arbshard.accounts.reach import probe_public_stream, probe_rest
 from arbshard.accounts.stream import PrivateStream
-from arbshard.accounts.venues import account_venue
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.errors import understand
-from arbshard.execution.live.requests import rehearse
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import Leg
 from arbshard.model.money import ceil_to, exact
@@ -24,7 +21,9 @@ from arbshard.model.order import Order
 from arbshard.model.universe import Universe
 from arbshard.venues.base.account import HeardBalances, HeardOrder
 from arbshard.venues.base.request import Request
+from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
 from arbshard.venues.keys import Keys
+from arbshard.venues.registry import get_adapter
 
 _STREAM_TIMEOUT_S = 12.0
 _TEST_NOTIONAL = 2
@@ -51,8 +50,9 @@ class VenueProbe:
         self._keys = keys
         self._books = books
         self._clock = clock
-        self._venue = account_venue(name)
-        self._questions = questions_of(name)
+        self._adapter = get_adapter(name)
+        self._venue = self._adapter.account
+        self._rules = self._adapter.rules
         self._legs = [leg for leg in universe.legs() if leg.market.venue == name]
         self._leg = universe.pairs[0].leg(name)
         self._exchange = make_client(name, config, keys)
@@ -160,15 +160,16 @@ class VenueProbe:
     async def _rights(self, account: Reply) -> Rights:
         """A venue that does not say what the key may do may still say what the account may."""
         told: object = None
-        path, why = self._questions.rights_path(), ""
-        if path:
+        call, why = self._rules.rights_call(), ""
+        if call is not None:
+            kind, path = call
             try:
-                told = await self._exchange.request(path, ["sapi"], "GET", {})
+                told = await self._exchange.request(path, [kind], "GET", {})
             except import_module("ccxt").BaseError as error:
                 # Its words hold the signed address: the kind says enough.
                 why = type(error).__name__
         try:
-            rights = self._questions.rights_of(told, account)
+            rights = self._rules.rights_of(told, account)
         except FrameError as error:
             rights, why = Rights(), str(error)
         if why and rights.withdraw is not False:
@@ -184,25 +185,25 @@ class VenueProbe:
         limit = rules.round_price(exact(book.best_bid), "buy")
         wanted = max(_TEST_NOTIONAL * rules.notional_min / limit, rules.quantity_min)
         order = Order("doctor", self._leg.market, "buy", ceil_to(wanted, rules.lot), limit)
-        _, why = await self._ask(rehearse(order, f"doctor-{token_hex(8)}"))
+        _, why = await self._ask(self._adapter.orders.rehearse(order, f"doctor-{token_hex(8)}"))
         # Who lacks the money has been asked for nothing else: that is for the balances to say.
         return Probe(ok=not why or why.startswith("insufficient_funds"), why=why)
 
     async def _rates(self) -> Rates | None:
         symbol = self._leg.market.symbol
-        reply, why = await self._ask(self._questions.rates_call(symbol))
+        reply, why = await self._ask(self._rules.rates_call(symbol))
         try:
             if reply is not None:
-                return self._questions.rates_of(symbol, reply)
+                return self._rules.rates_of(symbol, reply)
         except FrameError as error:
             why = str(error)
         self._missing.append(f"fees: {why}")
         return None
 
     async def _limits(self) -> tuple[ToldLimit, ...]:
-        reply, why = await self._ask(self._questions.limits_call(self._leg.market.symbol))
+        reply, why = await self._ask(self._rules.limits_call(self._leg.market.symbol))
         try:
-            if reply is not None and (told := self._questions.limits_of(reply)):
+            if reply is not None and (told := self._rules.limits_of(reply)):
                 return told
         except FrameError as error:
             why = str(error)
@@ -213,10 +214,10 @@ class VenueProbe:
         """At the prices of now."""
         legs = {leg.market.symbol: leg for leg in self._legs if leg.market.symbol in self._books}
         found: list[ToldTick] = []
-        for request in self._questions.ticks_calls(tuple(legs)):
+        for request in self._rules.ticks_calls(tuple(legs)):
             reply, why = await self._ask(request)
             try:
-                told = self._questions.ticks_of(reply) if reply is not None else {}
+                told = self._rules.ticks_of(reply) if reply is not None else {}
             except FrameError as error:
                 told, why = {}, str(error)
             if not told:

@@ -68,6 +68,10 @@ class SimAccountsConfig(Section, frozen=True, kw_only=True):
         """What ``rich`` shows in place of all fields."""
         return [("keys", _HIDDEN)]
 
+    def key_of(self, venue: str) -> tuple[str, str]:
+        """(key, secret) of the simulated account at ``venue``."""
+        return getattr(self, f"{venue}_key"), getattr(self, f"{venue}_secret")
+
 
 class Fault(Section, frozen=True, kw_only=True):
     """A fault. Off without ``share`` and ``times``."""

@@ -12,12 +12,11 @@ from arbshard.model.universe import Universe
 from arbshard.sharding import split
 from arbshard.venues.base.market import ListedMarket, Venue
 from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import AWAY, HOME, get_venue
 
-HOME, AWAY = "upbit", "binance"
 _TIMEOUT_S = 15.0
 _BODY_BYTES_MAX = 1 << 26
-"""Binance's list of markets is the longest, more than ten megabytes."""
+"""The longest list of markets that a venue sends has more than ten megabytes."""
 _TRIES = 3
 _PAUSE_S_MAX = 3.0
 """A venue that asks for a longer pause than this is not asked again."""

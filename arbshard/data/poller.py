@@ -14,7 +14,7 @@ from arbshard.data.http import Fetch
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
-from arbshard.venues.rest_books import Call, RestBooks
+from arbshard.venues.base.rest import Call, RestBooks
 
 
 class Taker(Protocol):

@@ -14,7 +14,8 @@ from arbshard.data.provider import MarketDataProvider
 from arbshard.data.trust import trust_of
 from arbshard.errors import FrameError, UsageError
 from arbshard.model.market import Market
-from arbshard.venues.rest_books import Call, Found, RestBooks, get_rest_books
+from arbshard.venues.base.rest import Call, Found, RestBooks
+from arbshard.venues.registry import get_adapter
 
 
 class RestMarketDataProvider(MarketDataProvider):
@@ -35,7 +36,7 @@ class RestMarketDataProvider(MarketDataProvider):
             settings = config.venues.get(name)
             if not settings.rest_url:
                 raise UsageError(f"venues.{name}.rest_url is empty: where is {name} to be asked?")
-            books = get_rest_books(name)
+            books = get_adapter(name).rest
             fetch = HttpFetch(trust_of(name, settings))
             self._fetches.append(fetch)
             taker = _Taker(self, name, books)

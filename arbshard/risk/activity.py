@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable
 from arbshard.model.market import Pair
 from arbshard.risk.balances import Account
 from arbshard.risk.trade import Trade
+from arbshard.venues.registry import ADAPTERS
 
-FEE_COINS: frozenset[Account] = frozenset({("binance", "BNB")})
+FEE_COINS: frozenset[Account] = frozenset(
+    (name, coin) for name, adapter in ADAPTERS.items() for coin in adapter.rules.fee_coins
+)
 """Coins in which a venue may take its fee whatever is traded."""
 
 

@@ -25,13 +25,14 @@ from arbshard.runner.session import Session
 from arbshard.sharding import split
 from arbshard.shm.histogram import Histogram
 from arbshard.venues.listing import with_slots
+from arbshard.venues.registry import TRADED
 
 OnReport = Callable[[TradeReport], None]
 
 _OF_PROCESSES = frozenset(
     {
-        "pid", "epoch", "state", "beat", "beat_ns", "frames", "conflated", "bad_upbit", "bad_binance",
-        "overflows", "torn", "busy", "errors",
+        "pid", "epoch", "state", "beat", "beat_ns", "frames", "conflated", "overflows", "torn", "busy", "errors",
+        *(f"bad_{venue}" for venue in TRADED),
     }
 )  # fmt: skip
 """What a worker counts of its process and its shared memory, which there are none of here."""

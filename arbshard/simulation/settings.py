@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.config.sim import Regime
-from arbshard.data.listings import AWAY, HOME
 from arbshard.model.market import FeeSchedule
 from arbshard.model.universe import Universe
 from arbshard.sharding import split
@@ -20,7 +19,7 @@ from arbshard.sim.world import World
 from arbshard.simulation.clock import WALL_START_MS
 from arbshard.simulation.rates import Level
 from arbshard.venues.listing import fx_leg, pairs_of
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import AWAY, HOME, get_venue
 
 SEED_MAX = 2**31 - 1
 SAMPLE_S = 5.0

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from arbshard.config import Config
 from arbshard.data.http import Answer
-from arbshard.data.listings import AWAY, HOME
 from arbshard.errors import VenueUnavailable
 from arbshard.model.market import Pair
 from arbshard.model.universe import Universe
@@ -23,7 +22,7 @@ from arbshard.simulation.loop import VirtualLoop
 from arbshard.simulation.network import Port
 from arbshard.simulation.oracle import Oracle
 from arbshard.simulation.trace import Trace
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import AWAY, HOME, get_venue
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
 from supervisor.control import ControlDesk

@@ -24,7 +24,7 @@ from arbshard.simulation.exchange_port import Account, ExchangeExecutors
 from arbshard.simulation.loop import VirtualLoop, VirtualProcess
 from arbshard.simulation.network import Port, VirtualClient
 from arbshard.simulation.oracle import Decision
-from arbshard.venues.registry import VENUES
+from arbshard.venues.registry import codecs
 from arbshard.worker.counters import COUNTERS, HISTOGRAMS
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import ShardFeed
@@ -175,7 +175,7 @@ class VirtualWorker:
             with PageWriter.create(files.worker_page(self.shard), COUNTERS, HISTOGRAMS) as page:
                 meter = WatchedMeter(page, self, len(pairs))
                 meter.follow(waiter)
-                feed = ShardFeed(books, waiter, legs, VENUES)
+                feed = ShardFeed(books, waiter, legs, codecs())
                 engine = self.engine = ArbitrageEngine(pairs, fx, config)
                 risk = RiskLink(client, self.shard, self.epoch, lambda: meter.count("silent"))
                 age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)

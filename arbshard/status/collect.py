@@ -24,7 +24,7 @@ from arbshard.shm.pages import PageReader
 from arbshard.status.accounts import accounts_of, problems_of
 from arbshard.status.model import Latency, LedgerStatus, RiskStatus, ShardStatus, Status, VenueStatus
 from arbshard.status.shards import problems_of_shards, unattended_of
-from arbshard.venues.registry import VENUES
+from arbshard.venues.registry import get_venue
 
 _REFUSAL = "refusal_"
 _BAD = "bad_"
@@ -291,7 +291,9 @@ class Collector:
                     age_ms = round((now_ns - received_ns) / 1e6, 1)
                     oldest[market.venue] = max(oldest.get(market.venue, 0.0), age_ms)
                     if market.quote == reporting:
-                        marks[market.base] = exact(VENUES[market.venue].decode(frame, received_ns).best_bid)
+                        marks[market.base] = exact(
+                            get_venue(market.venue).decode(frame, received_ns).best_bid
+                        )
         except (SharedMemoryError, FrameError):
             return oldest, marks  # the feed is not there yet, or a frame is bad: what has no mark is named
         return oldest, marks

@@ -1,17 +1,38 @@
-"""The venues arbshard knows, by name. Everything that needs one asks here."""
+"""The venues arbshard knows, by name. The only place that names them; everything that needs one asks here."""
 
 from arbshard.errors import UsageError
+from arbshard.shm.budget import Window
+from arbshard.venues import binance, upbit
+from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.base.market import Venue
-from arbshard.venues.binance.market import Binance
-from arbshard.venues.upbit.market import Upbit
 
-VENUES: dict[str, Venue] = {venue.name: venue for venue in (Upbit(), Binance())}
+ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in (upbit.ADAPTER, binance.ADAPTER)}
+
+HOME, AWAY = "upbit", "binance"
+"""Where the two legs of a pair are. Home's quote is the reporting currency, away's the base of the FX market."""
+
+TRADED = (HOME, AWAY)
+
+
+def get_adapter(name: str) -> Adapter:
+    """All of the venue called ``name``. Raises ``UsageError`` for one we do not know."""
+    try:
+        return ADAPTERS[name]
+    except KeyError:
+        known = ", ".join(sorted(ADAPTERS))
+        raise UsageError(f"unknown venue '{name}'; known: {known}") from None
 
 
 def get_venue(name: str) -> Venue:
-    """The venue called ``name``. Raises ``UsageError`` for one we do not know."""
-    try:
-        return VENUES[name]
-    except KeyError:
-        known = ", ".join(sorted(VENUES))
-        raise UsageError(f"unknown venue '{name}'; known: {known}") from None
+    """The order books of the venue called ``name``. Raises ``UsageError`` for one we do not know."""
+    return get_adapter(name).market
+
+
+def codecs() -> dict[str, Venue]:
+    """The order books of every venue, by name."""
+    return {name: adapter.market for name, adapter in ADAPTERS.items()}
+
+
+def rate_windows() -> tuple[Window, ...]:
+    """The rate limits of all venues."""
+    return tuple(window for adapter in ADAPTERS.values() for window in adapter.limits.windows)

@@ -1,6 +1,7 @@
 """What a worker counts: the names on its page. Written by ``meter.py``, read by ``arbshard.status``."""
 
 from arbshard.model.refusal import Refusal
+from arbshard.venues.registry import TRADED
 
 DATA_REFUSALS = tuple(
     reason
@@ -39,8 +40,7 @@ COUNTERS = (
     "frames",
     "conflated",
     "ticks",
-    "bad_upbit",
-    "bad_binance",
+    *(f"bad_{venue}" for venue in TRADED),
     "overflows",
     "torn",
     "opportunities",

@@ -12,7 +12,6 @@ from arbshard.config import Config
 from arbshard.errors import LedgerError, ProtocolError
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.limits import WINDOWS
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
 from arbshard.execution.ports import BookPort
@@ -21,6 +20,7 @@ from arbshard.model.market import Leg
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.budget import Budget
 from arbshard.venues.keys import Keys
+from arbshard.venues.registry import rate_windows
 from arbshard.wire import order_events
 from arbshard.wire.bus import BusMessage, Subscriber
 
@@ -46,7 +46,7 @@ class LiveSide:
         self._topic = order_events.topic(shard)
         if config.live.dry_run:
             structlog.contextvars.bind_contextvars(orders="DRY RUN")  # on every line from here on
-        self._budget = Budget.open(files.dir, f"worker-{shard}", WINDOWS)
+        self._budget = Budget.open(files.dir, f"worker-{shard}", rate_windows())
         gate = Gate(self._budget, config.live, clock, count)
         lines = {
             venue: Line(venue, VenueClient(venue, make_client(venue, config, key)), gate, clock, count)

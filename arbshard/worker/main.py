@@ -40,7 +40,7 @@ from arbshard.shm.books import BooksReader
 from arbshard.shm.doorbell import ShardWaiter
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
-from arbshard.venues.registry import VENUES
+from arbshard.venues.registry import codecs
 from arbshard.wire.doorbell import BusBell
 from arbshard.wire.messages import Welcome
 from arbshard.wire.request import RequestClient
@@ -227,7 +227,7 @@ async def _trade(
     ):
         meter = meter_type(page, os.getpid(), epoch, len(pairs))
         meter.follow(waiter)
-        feed = ShardFeed(books, waiter, legs, VENUES)
+        feed = ShardFeed(books, waiter, legs, codecs())
         engine = ArbitrageEngine(pairs, fx, config)
         risk = RiskLink(client, shard, epoch, lambda: meter.count("silent"))
         age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)

@@ -13,7 +13,7 @@ from arbshard.config import Config
 from arbshard.errors import FrameError, ProtocolError
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader
-from arbshard.venues.registry import VENUES
+from arbshard.venues.registry import get_venue
 
 STDIN, _STDOUT = 0, 1
 _LINE_MAX = 64
@@ -46,7 +46,7 @@ def warm_up(config: Config, universe: Universe, books: BooksReader) -> None:
         found = books.read(leg.slot)
         if found is None:
             continue
-        codec, (_, received_ns, _, frame) = VENUES[leg.market.venue], found
+        codec, (_, received_ns, _, frame) = get_venue(leg.market.venue), found
         try:
             codec.glance(frame, received_ns)
             codec.decode(frame, received_ns)

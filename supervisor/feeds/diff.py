@@ -15,8 +15,7 @@ from arbshard.data.http import Fetch
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
-from arbshard.venues.binance.diff import LEVELS, SNAPSHOT_EVERY_S, BinanceDiff, book_frame, snapshot_path
-from arbshard.venues.diff_book import DiffBook, Outcome, decode_snapshot, decode_update
+from arbshard.venues.base.diff import DiffBook, DiffVenue, Outcome
 from supervisor.feeds.fanout import Lane, OnControl, VenueFanout
 from supervisor.feeds.pacing import Spacing
 
@@ -38,12 +37,14 @@ class _Kept:
 class DiffBooks:
     """All books of a venue that are kept here. ``run`` fetches snapshots until it is cancelled."""
 
-    def __init__(self, fanout: VenueFanout, rest_url: str, fetch: Fetch, clock: Clock) -> None:
+    def __init__(
+        self, venue: DiffVenue, fanout: VenueFanout, rest_url: str, fetch: Fetch, clock: Clock
+    ) -> None:
         self._fanout = fanout
         self._rest_url = rest_url
         self._fetch = fetch
         self._clock = clock
-        self._venue = BinanceDiff()
+        self._venue = venue
         self._out: Lane = fanout.lane(lambda _: None)
         self._kept: dict[str, _Kept] = {}
         self._waiting: dict[str, None] = {}
@@ -94,7 +95,7 @@ class DiffBooks:
         if kept is None:
             return
         try:
-            outcome = kept.book.apply_event(decode_update(frame))
+            outcome = kept.book.apply_event(self._venue.update_of(frame))
         except FrameError as error:  # the gap it leaves is found with the next one
             self.bad += 1
             self.last_error = f"{symbol}: {error}"
@@ -107,7 +108,7 @@ class DiffBooks:
 
     async def run(self) -> None:
         """Fetch what is waited for, one at a time, no faster than the venue allows."""
-        spacing = Spacing(SNAPSHOT_EVERY_S)
+        spacing = Spacing(self._venue.snapshot_every_s)
         backoff = Backoff(Random(self._fanout.venue.name))
         while True:
             if not self._waiting:
@@ -136,14 +137,14 @@ class DiffBooks:
         """Fetch one snapshot; None if it was one, else how long to pause at least, in seconds."""
         asked_ns = self._clock.monotonic_ns()
         try:
-            answer = await self._fetch(self._rest_url + snapshot_path(symbol))
+            answer = await self._fetch(self._rest_url + self._venue.snapshot_path(symbol))
             if answer.status != 200:
                 self._failed(symbol, f"HTTP {answer.status}")
                 return answer.pause_s
             kept = self._kept.get(symbol)
             if kept is None:
                 return None
-            outcome = kept.book.apply_snapshot(decode_snapshot(answer.body))
+            outcome = kept.book.apply_snapshot(self._venue.snapshot_of(answer.body))
         except (VenueUnavailable, FrameError) as error:
             self._failed(symbol, str(error))
             return 0.0
@@ -166,9 +167,9 @@ class DiffBooks:
             return
         kept.was_whole = True
         self._waiting.pop(symbol, None)
-        bids, asks = kept.book.top(LEVELS)
+        bids, asks = kept.book.top(self._venue.levels)
         if bids and asks:
-            self._out(book_frame(symbol, last_id, bids, asks), received_ns)
+            self._out(self._venue.book_frame(symbol, last_id, bids, asks), received_ns)
         else:
             self._out.falter([symbol])
 
@@ -185,7 +186,7 @@ class DiffBooks:
 class DiffLane:
     """One stream of changes. Implements ``link.Intake``."""
 
-    def __init__(self, books: DiffBooks, on_control: OnControl, venue: BinanceDiff) -> None:
+    def __init__(self, books: DiffBooks, on_control: OnControl, venue: DiffVenue) -> None:
         self._books = books
         self._on_control = on_control
         self._venue = venue

@@ -11,7 +11,8 @@ from arbshard.data.http import Fetch
 from arbshard.data.poller import RestPoller
 from arbshard.errors import FeedFailed
 from arbshard.venues.base.market import ControlFrame
-from arbshard.venues.rest_books import Call, get_rest_books
+from arbshard.venues.base.rest import Call
+from arbshard.venues.registry import get_adapter
 from supervisor.feeds.fanout import VenueFanout
 
 _POLL_S = 0.2
@@ -23,7 +24,7 @@ class RestSource:
     def __init__(self, fanout: VenueFanout, rest_url: str, depth: int, clock: Clock, fetch: Fetch) -> None:
         name = fanout.venue.name
         self._name = name
-        self._books = get_rest_books(name)
+        self._books = get_adapter(name).rest
         self._lane = fanout.lane(self._on_control)
         self._depth = depth
         self._clock = clock

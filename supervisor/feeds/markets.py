@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.data.listings import AWAY, HOME
 from arbshard.model.notes import VenueNote
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import AWAY, HOME, get_venue
 from arbshard.wire.bus import Publisher
 from supervisor.feeds.venue import VenueFeed
 

@@ -16,7 +16,7 @@ from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.venues.base.market import ControlFrame, Venue
-from arbshard.venues.binance.diff import BinanceDiff
+from arbshard.venues.registry import ADAPTERS, get_adapter
 from arbshard.wire.bus import Publisher
 from supervisor.feeds.connection import Connection
 from supervisor.feeds.diff import DiffBooks
@@ -57,8 +57,10 @@ class VenueFeed:
 
         Raises ``UsageError`` for a stream that the venue does not have, and for settings that cannot work.
         """
-        if config.stream == "diff" and venue.name != "binance":
-            raise UsageError(f'venues.{venue.name}.stream = "diff": only binance has such a stream')
+        diff = get_adapter(venue.name).diff if config.stream == "diff" else None
+        if config.stream == "diff" and diff is None:
+            able = ", ".join(name for name, adapter in ADAPTERS.items() if adapter.diff is not None)
+            raise UsageError(f'venues.{venue.name}.stream = "diff": only {able} has such a stream')
         self.name = venue.name
         self._config = config
         self._clock = clock
@@ -72,11 +74,11 @@ class VenueFeed:
         self._fanout = VenueFanout(venue, targets, books, notifiers, bus, self._on_stray_control, self._peek)
         self._rest = RestSource(self._fanout, config.rest_url, config.depth, clock, self._fetch)
         self._diff: DiffBooks | None = None
-        if config.stream == "diff":
-            self._diff = DiffBooks(self._fanout, config.rest_url, self._fetch, clock)
+        if diff is not None:
+            self._diff = DiffBooks(diff, self._fanout, config.rest_url, self._fetch, clock)
         rules = venue.connection_rules
         self._dial = Dial(
-            venue=BinanceDiff() if self._diff is not None else venue,
+            venue=diff if diff is not None else venue,
             depth=config.depth,
             target=target_of(venue.name, config, venue.ws_address(config.ws_url), rules.ping_interval_s),
             clock=clock,

@@ -5,13 +5,13 @@ import pytest
 from arbshard.accounts.asking import Asker
 from arbshard.config import LiveConfig
 from arbshard.errors import VenueUnavailable
-from arbshard.execution.live import requests
 from arbshard.execution.live.clients import Answer
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.limits import WINDOWS
 from arbshard.shm.budget import Budget
+from arbshard.venues.base.request import Request
+from arbshard.venues.registry import rate_windows
 
-QUESTION = requests.Request("GET", "account", {}, {"binance_weight": 20})
+QUESTION = Request("GET", "account", {}, {"binance_weight": 20})
 
 
 class Venue:
@@ -29,7 +29,7 @@ class Venue:
 @pytest.fixture
 def ask(clock, tmp_path):
     """Builds an asker over answers; returns it with its venue."""
-    budget = Budget.open(tmp_path, "accounts", WINDOWS)
+    budget = Budget.open(tmp_path, "accounts", rate_windows())
     gate = Gate(budget, LiveConfig(budget_wait_s=0.01), clock, lambda _: None)
 
     def build(*answers):

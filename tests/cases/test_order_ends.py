@@ -10,11 +10,11 @@ import pytest
 
 from arbshard.accounts.orders import VenueOrders
 from arbshard.config import ExecutionConfig
-from arbshard.execution.live.replies import read_order
 from arbshard.execution.live.tracker import Tracker
 from arbshard.execution.two_leg import Done, Send, TwoLeg
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.ids import venue_id
+from arbshard.venues.registry import get_adapter
 from arbshard.venues.upbit.account import UpbitAccount
 from arbshard.wire import order_events
 
@@ -44,6 +44,10 @@ BINANCE_STATES = {
     "A_NEW_WORD": "UNKNOWN",
 }
 """All that the venue documents."""
+
+
+def read_order(order, body):
+    return get_adapter(order.market.venue).orders.read(order, body)
 
 
 class Upbit:

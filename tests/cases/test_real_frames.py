@@ -17,7 +17,8 @@ from arbshard.engine.quality import View
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.refusal import Refusal
-from arbshard.venues.diff_book import DiffBook, Outcome, decode_snapshot, decode_update
+from arbshard.venues.base.diff import DiffBook, Outcome
+from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.registry import get_venue
 
 DATA = Path(__file__).parent.parent / "data"
@@ -65,9 +66,9 @@ def test_binance_diffs_rebuild_the_book_and_never_disagree_with_the_book_ticker(
     applied = compared = 0
     for at, (frame,) in rows("binance_ws_combined.tsv"):
         if b"nknusdt@depth" in frame.encode():
-            outcome = book.apply_event(decode_update(frame.encode()))
+            outcome = book.apply_event(BinanceDiff().update_of(frame.encode()))
             if applied == 0 and book.needs_snapshot:
-                assert book.apply_snapshot(decode_snapshot(snapshot.encode())) is Outcome.APPLIED
+                assert book.apply_snapshot(BinanceDiff().snapshot_of(snapshot.encode())) is Outcome.APPLIED
             assert outcome in (Outcome.APPLIED, Outcome.HELD, Outcome.IGNORED), outcome
             applied += 1
             bids, asks = book.top(20)

@@ -9,7 +9,7 @@ import pytest
 
 from arbshard.data.http import Answer
 from arbshard.data.poller import RestPoller
-from arbshard.venues.rest_books import get_rest_books
+from arbshard.venues.registry import get_adapter
 
 BOOK = Answer(200, b'{"lastUpdateId":1,"bids":[["100","1"]],"asks":[["200","1"]]}')
 
@@ -54,7 +54,7 @@ def test_a_block_is_remembered_by_all_lanes(v, refusal, pause_s):
             await asyncio.sleep(0.001)
             return refusal if len(asked_s) == 5 else BOOK
 
-        poller = RestPoller("binance", "https://b", get_rest_books("binance"), clock, fetch, Taker(), 0.01)
+        poller = RestPoller("binance", "https://b", get_adapter("binance").rest, clock, fetch, Taker(), 0.01)
         lanes = [asyncio.ensure_future(lane) for lane in poller.lanes(["AUSDT", "BUSDT", "CUSDT"], 20)]
         await asyncio.sleep(pause_s + 5)
         for lane in lanes:

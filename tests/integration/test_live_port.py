@@ -19,11 +19,11 @@ from arbshard.data.listings import find_universe
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.keys import load_keys
-from arbshard.execution.live.limits import WINDOWS
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
+from arbshard.venues.registry import rate_windows
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]
 
@@ -72,7 +72,7 @@ class Market:
         self.counts = Counter()
         self.failures = []
         clock = SystemClock()
-        self.budget = Budget.open(run_dir, "worker-0", WINDOWS)
+        self.budget = Budget.open(run_dir, "worker-0", rate_windows())
         gate = Gate(self.budget, config.live, clock, self.count)
         keys = load_keys(config, {}.get)
         self.clients = {

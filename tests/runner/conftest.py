@@ -11,9 +11,11 @@ from arbshard.sim.session import Query
 from arbshard.sim.upbit import frames as upbit_frames
 from arbshard.sim.upbit.rest import UpbitRest
 from arbshard.sim.world import World
+from arbshard.venues.base.rest import Call
+from arbshard.venues.binance.rest import BinanceBooks
 from arbshard.venues.listing import fx_leg, pairs_of
 from arbshard.venues.registry import get_venue
-from arbshard.venues.rest_books import BinanceBooks, Call, UpbitBooks
+from arbshard.venues.upbit.rest import UpbitBooks
 
 START_NS = 10_000_000_000
 START_MS = 1_795_000_000_000

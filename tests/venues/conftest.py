@@ -4,13 +4,15 @@ import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
+from arbshard.venues.base.diff import DepthSnapshot
 from arbshard.venues.base.market import ListedMarket
+from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.binance.market import Binance
-from arbshard.venues.diff_book import DepthSnapshot, decode_snapshot
 from arbshard.venues.upbit.market import Upbit
 
 DATA = Path(__file__).parent.parent / "data"
@@ -53,7 +55,7 @@ def binance_snapshots() -> dict[str, DepthSnapshot]:
     queries = _frames("binance_rest_depth.tsv", 1)
     bodies = _frames("binance_rest_depth.tsv", 2)
     symbols = [query.decode().partition("symbol=")[2].partition("&")[0] for query in queries]
-    return {symbol: decode_snapshot(body) for symbol, body in zip(symbols, bodies, strict=True)}
+    return {symbol: BinanceDiff().snapshot_of(body) for symbol, body in zip(symbols, bodies, strict=True)}
 
 
 def _dump(value: object) -> bytes:
@@ -132,3 +134,13 @@ def mutated() -> Callable[..., bytes]:
         return frame
 
     return apply
+
+
+@pytest.fixture(scope="session")
+def said(answers):
+    """Answers of the venues, as bytes by ``answer(...).body``."""
+
+    def answer(body, status=200):
+        return SimpleNamespace(status=status, body=body if isinstance(body, bytes) else _dump(body))
+
+    return SimpleNamespace(answer=answer, binance=answers.binance, upbit=answers.upbit)

@@ -3,14 +3,15 @@
 import pytest
 
 from arbshard.errors import UsageError
-from arbshard.venues.registry import VENUES, get_venue
+from arbshard.venues.registry import ADAPTERS, get_adapter, get_venue
 
 
 def test_every_venue_is_found_under_its_own_name():
-    assert set(VENUES) == {"upbit", "binance"}
-    for name, venue in VENUES.items():
-        assert venue.name == name
-        assert get_venue(name) is venue
+    assert set(ADAPTERS) == {"upbit", "binance"}
+    for name, adapter in ADAPTERS.items():
+        assert adapter.name == name
+        assert get_adapter(name) is adapter
+        assert get_venue(name) is adapter.market
 
 
 def test_unknown_venue_names_the_known_ones():

@@ -13,9 +13,9 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig
 from arbshard.errors import LedgerError
 from arbshard.execution.live.clients import Answer
-from arbshard.execution.live.keys import VENUES
 from arbshard.model.rundir import RunFiles
 from arbshard.venues.keys import Keys
+from arbshard.venues.registry import TRADED
 from arbshard.wire import order_events
 from arbshard.wire.bus import Publisher
 from arbshard.worker import live as live_module
@@ -60,7 +60,7 @@ async def open_side(make, tmp_path, monkeypatch):
     def build(*, dry_run=False, shard=0):
         config = replace(Config(mode="live"), live=LiveConfig(dry_run=dry_run))
         counts, failures = Counter(), []
-        keys = {venue: Keys(venue, "key", "secret") for venue in VENUES}
+        keys = {venue: Keys(venue, "key", "secret") for venue in TRADED}
         side = LiveSide(
             config, keys, RunFiles(tmp_path), shard, [make.home, make.away], Books(), SystemClock(),
             lambda name: counts.update([name]), failures.append, lambda: False,

@@ -22,6 +22,7 @@ from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.execution.live.session import DirectSession
 from arbshard.venues.keys import Keys
+from arbshard.venues.registry import get_adapter
 
 _CONNECTIONS_MAX = 32
 _KEEPALIVE_S = 75.0
@@ -95,7 +96,8 @@ def make_client(venue: str, config: Config, keys: Keys) -> Exchange:
         raise UsageError(f"venues.{venue}.rest_url is empty: where is {venue} to be asked?")
     _check_address(venue, url)
     proxy = proxy_for(url)
-    exchange = getattr(import_module("ccxt.async_support"), venue)(
+    signing = get_adapter(venue).signing
+    exchange = getattr(import_module("ccxt.async_support"), signing.ccxt_id)(
         {
             "enableRateLimit": False,  # the budget is ours, and for all processes together
             "timeout": round(config.live.order_timeout_s * 1000),
@@ -107,8 +109,7 @@ def make_client(venue: str, config: Config, keys: Keys) -> Exchange:
     for name, address in addresses.items():
         if isinstance(address, str):
             addresses[name] = url  # whatever is not set below must not reach another host
-    if venue == "binance":
-        addresses.update(public=f"{url}/api/v3", private=f"{url}/api/v3", sapi=f"{url}/sapi/v1")
+    addresses.update(signing.ccxt_addresses(url))
     exchange.hostname = urlsplit(url).netloc
     exchange.ssl_context = trust_of(venue, settings).context()
     exchange.tcp_connector = aiohttp.TCPConnector(

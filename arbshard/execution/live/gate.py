@@ -48,7 +48,7 @@ class Gate:
         now_ns = self._clock.monotonic_ns()
         for said in limits.read_headers(venue, answer.headers):
             self._budget.told(said.window, said.used, now_ns)
-        blocked_s = limits.blocked_s(answer.status, answer.headers, answer.body)
+        blocked_s = limits.blocked_s(venue, answer.status, answer.headers, answer.body)
         if blocked_s:
             self._count("rate_limited")
             self._budget.block(venue, now_ns + int(blocked_s * 1e9))

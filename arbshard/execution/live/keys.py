@@ -18,14 +18,13 @@ from arbshard.errors import ConfigError, ProtocolError, UsageError
 from arbshard.process import protect_memory
 from arbshard.secret import Secret, encode_revealed, hide, read_hidden_line
 from arbshard.venues.keys import Keys
+from arbshard.venues.registry import ADAPTERS, TRADED, get_adapter
 
-VENUES = ("upbit", "binance")
-KEY_VARIABLES = (
-    "ARBSHARD_UPBIT_KEY",
-    "ARBSHARD_UPBIT_SECRET",
-    "ARBSHARD_BINANCE_KEY",
-    "ARBSHARD_BINANCE_SECRET",
-    "ARBSHARD_BINANCE_ED25519_KEY_FILE",
+_ED = ("ED25519_KEY_FILE",)
+KEY_VARIABLES = tuple(
+    f"ARBSHARD_{venue.upper()}_{part}"
+    for venue, adapter in ADAPTERS.items()
+    for part in ("KEY", "SECRET", *(_ED if adapter.signing.takes_ed25519 else ()))
 )
 """The environment variables that keys are read from; no child process gets them."""
 _ED25519_PEM_MAX = 120
@@ -47,7 +46,7 @@ def load_keys(config: Config, lookup: Lookup = os.getenv) -> dict[str, Keys]:
     protect_memory()
     from_file = _read_file(config.live.keys_file) if config.live.keys_file else {}
     keys: dict[str, Keys] = {}
-    for venue in VENUES:
+    for venue in TRADED:
         found = (
             _from_environment(venue, lookup)
             or _from_table(venue, from_file.get(venue))
@@ -84,7 +83,7 @@ def receive_keys(descriptor: int) -> dict[str, Keys]:
         match pair:
             case [Secret() as key, Secret() as secret]:
                 keys[venue] = Keys(venue, key, secret)
-    if set(keys) != set(VENUES):
+    if set(keys) != set(TRADED):
         raise ProtocolError("the keys that were handed over are not complete")
     return keys
 
@@ -92,7 +91,8 @@ def receive_keys(descriptor: int) -> dict[str, Keys]:
 def _from_environment(venue: str, lookup: Lookup) -> Keys | None:
     prefix = f"ARBSHARD_{venue.upper()}"
     key, secret = Secret(lookup(f"{prefix}_KEY", "")), Secret(lookup(f"{prefix}_SECRET", ""))
-    pem_file = lookup(f"{prefix}_ED25519_KEY_FILE", "") if venue == "binance" else ""
+    takes_file = get_adapter(venue).signing.takes_ed25519
+    pem_file = lookup(f"{prefix}_ED25519_KEY_FILE", "") if takes_file else ""
     if not (key or secret or pem_file):
         return None
     where = f"{prefix}_KEY and {prefix}_SECRET"
@@ -104,7 +104,9 @@ def _from_table(venue: str, table: object) -> Keys | None:
         return None
     if not isinstance(table, dict):
         raise ConfigError("live.keys_file", f"{venue} must be a table")
-    known = {"key", "secret", "ed25519_key_file"} if venue == "binance" else {"key", "secret"}
+    known = {"key", "secret"}
+    if get_adapter(venue).signing.takes_ed25519:
+        known.add("ed25519_key_file")
     if not all(name in known and isinstance(value, Secret) for name, value in table.items()):
         raise ConfigError("live.keys_file", f"[{venue}] may hold {', '.join(sorted(known))}, each a text")
     where = f"key and secret of [{venue}] in live.keys_file"
@@ -128,10 +130,7 @@ def _keys(venue: str, key: Secret, secret: Secret, pem_file: str, where: str) ->
 def _simulated(config: Config, venue: str) -> Keys | None:
     if config.data != "sim":
         return None
-    accounts = config.sim.accounts
-    if venue == "upbit":
-        return Keys(venue, accounts.upbit_key, accounts.upbit_secret)
-    return Keys(venue, accounts.binance_key, accounts.binance_secret)
+    return Keys(venue, *config.sim.accounts.key_of(venue))
 
 
 def _read_file(name: str) -> dict[str, object]:
@@ -142,8 +141,8 @@ def _read_file(name: str) -> dict[str, object]:
         # The parser's words may quote the line, and with it a secret.
         raise ConfigError("live.keys_file", f"{path} is not valid TOML") from None
     assert isinstance(tree, dict)
-    if set(tree) - set(VENUES):
-        raise ConfigError("live.keys_file", f"{path}: tables may be {', '.join(VENUES)}")
+    if set(tree) - set(TRADED):
+        raise ConfigError("live.keys_file", f"{path}: tables may be {', '.join(TRADED)}")
     return tree
 
 

@@ -7,16 +7,15 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from arbshard.clock import Clock
-from arbshard.execution.live import requests
+from arbshard.errors import VenueError
 from arbshard.execution.live.clients import Answer, NoAnswer, Params
-from arbshard.execution.live.errors import Meaning, understand
+from arbshard.execution.live.errors import understand
 from arbshard.execution.live.gate import Gate
 from arbshard.log import get_logger
 from arbshard.venues.base.request import Request
-from arbshard.venues.frame import UNREADABLE
+from arbshard.venues.base.states import Meaning
+from arbshard.venues.registry import get_adapter
 
 _SKEW_TOLD_MS = 500
 """A clock that is off by more is worth a line in the log."""
@@ -54,13 +53,6 @@ class Heard(NamedTuple):
     body: bytes = b""
 
 
-class _Time(msgspec.Struct, rename="camel"):
-    server_time: int
-
-
-_time = msgspec.json.Decoder(_Time).decode
-
-
 class Line:
     """Calls one venue. ``count`` adds one to a counter by name."""
 
@@ -71,6 +63,7 @@ class Line:
         self.skew_ms = 0
         """How far the venue's clock is ahead of ours, where it tells."""
         self._caller = caller
+        self._orders = get_adapter(venue).orders
         self._gate = gate
         self._clock = clock
         self._count = count
@@ -97,13 +90,13 @@ class Line:
 
     async def connect(self, connections: int) -> None:
         """Open so many connections; waits for the rate budget."""
-        request = requests.warm(self.venue)
+        request = self._orders.warm()
         if await self._gate.admit(_times(connections, request.cost)):
             await asyncio.gather(*(self._warm(request) for _ in range(connections)))
 
     async def warm(self, connections: int) -> None:
         """Use so many connections for something cheap; learn the venue's time where it tells."""
-        request = requests.warm(self.venue)
+        request = self._orders.warm()
         if self._gate.spare(_times(connections, request.cost)):  # what is busy is warm
             await asyncio.gather(*(self._warm(request) for _ in range(connections)))
 
@@ -132,14 +125,16 @@ class Line:
         if is_warm is not self._is_warm:
             get_logger().warning("venue line", venue=self.venue, up=is_warm, detail=heard.detail)
         self._is_warm = is_warm
-        if is_warm and request.path == "time":
+        if is_warm:
             self._set_clock(heard.body, before_ms, after_ms)
 
     def _set_clock(self, body: bytes, before_ms: int, after_ms: int) -> None:
         try:
-            server_ms = _time(body).server_time
-        except UNREADABLE as error:
+            server_ms = self._orders.time_of(body)
+        except VenueError as error:
             get_logger().warning("the venue's time cannot be read", venue=self.venue, error=str(error))
+            return
+        if server_ms is None:
             return
         skew_ms = server_ms - (before_ms + after_ms) // 2
         if abs(skew_ms - self.skew_ms) > _SKEW_TOLD_MS:

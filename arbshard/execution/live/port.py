@@ -13,18 +13,18 @@ from arbshard.config import LiveConfig
 from arbshard.crashpoint import reach
 from arbshard.engine.edge import walk
 from arbshard.errors import VenueError
-from arbshard.execution.live import requests
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.limits import together
 from arbshard.execution.live.line import Heard, Line
-from arbshard.execution.live.replies import read_order, read_trades
 from arbshard.execution.live.tracker import Tracked, Tracker
 from arbshard.execution.ports import BookPort
 from arbshard.log import get_logger
 from arbshard.model.market import Leg, Market
 from arbshard.model.money import ZERO, exact, plain
 from arbshard.model.order import FINAL_STATES, Order, OrderResult
+from arbshard.venues.base.orders import OrderVenue
 from arbshard.venues.ids import venue_id
+from arbshard.venues.registry import get_adapter
 
 _FOLLOW_S = 0.05
 _FOLLOW_MAX_S = 0.4
@@ -90,7 +90,8 @@ class LivePort:
 
     async def admit_entry(self, orders: Iterable[Order]) -> bool:
         """Take the budget of all ``orders`` of an entry, or of none, if exits and hedges keep their reserve."""
-        return await self._gate.admit_entry(together(*(requests.place(order, "").cost for order in orders)))
+        costs = (_orders(order.market).place(order, "").cost for order in orders)
+        return await self._gate.admit_entry(together(*costs))
 
     async def send(
         self, order: Order, *, admitted: bool = False, on_sent: Callable[[], None] | None = None
@@ -101,7 +102,7 @@ class LivePort:
         problem = self._problem(order)
         if problem:
             tracked.end("REJECTED", f"not sent: {problem}")
-        elif not admitted and not await self._gate.admit(requests.place(order, name).cost):
+        elif not admitted and not await self._gate.admit(_orders(order.market).place(order, name).cost):
             tracked.end("NOT_ACCEPTED", "not sent: no rate budget left")
         elif self._live.dry_run:
             await self._rehearse(tracked, name)
@@ -152,7 +153,7 @@ class LivePort:
 
         reach("before_send")
         try:
-            heard = await line.call(requests.place(order, name), sent)
+            heard = await line.call(_orders(order.market).place(order, name), sent)
         finally:
             tracked.sending = False
         reach("after_reply")
@@ -169,7 +170,7 @@ class LivePort:
             tracked.doubt(heard.detail)
 
     async def _follow(self, tracked: Tracked) -> None:
-        """An answer that shows the order as it was before it met the book (Upbit): ask until it is over.
+        """The answer shows the order as it was before it met the book: ask until it is over.
 
         The private stream is usually faster; ``send`` stops waiting, and then the executor asks.
         """
@@ -184,7 +185,7 @@ class LivePort:
 
     async def _find(self, tracked: Tracked) -> None:
         order = tracked.order
-        request = requests.find(order.market, venue_id(self.tag, order.client_id))
+        request = _orders(order.market).find(order.market, venue_id(self.tag, order.client_id))
         if not await self._gate.admit(request.cost):
             return
         if tracked.result is not None:
@@ -204,18 +205,21 @@ class LivePort:
         """Take in an answer that shows the order."""
         order = tracked.order
         try:
-            standing = read_order(order, heard.body)
+            standing = _orders(order.market).read(order, heard.body)
             listed = sum((fill.quantity for fill in standing.fills), ZERO)
             is_short = standing.state in FINAL_STATES and listed != standing.filled
-            if is_short and order.market.venue == "binance":  # it shows an order without its fills
-                request = requests.trades(order.market, standing.venue_order_id)
+            # Some venues show an order without its fills.
+            request = (
+                _orders(order.market).trades(order.market, standing.venue_order_id) if is_short else None
+            )
+            if request is not None:
                 if not await self._gate.admit(request.cost):
                     return
                 trades = await self._lines[order.market.venue].call(request)
                 if trades.meaning != "accepted":
                     tracked.detail = trades.detail
                     return
-                standing = standing._replace(fills=read_trades(order, trades.body))
+                standing = standing._replace(fills=_orders(order.market).read_trades(order, trades.body))
         except VenueError as error:
             self._count("unreadable")
             get_logger().error("unreadable answer", order=order.client_id, error=str(error))
@@ -237,7 +241,7 @@ class LivePort:
     async def _rehearse(self, tracked: Tracked, name: str) -> None:
         """A dry run: all but the sending. The venue's own check is asked while there is budget to spare."""
         order = tracked.order
-        request = requests.rehearse(order, name)
+        request = _orders(order.market).rehearse(order, name)
         checked = "not checked by the venue"
         if self._gate.spare(request.cost):
             heard = await self._lines[order.market.venue].call(request)
@@ -286,3 +290,7 @@ class LivePort:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_failure(error)
+
+
+def _orders(market: Market) -> OrderVenue:
+    return get_adapter(market.venue).orders

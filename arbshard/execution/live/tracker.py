@@ -7,10 +7,10 @@ venue says was executed. Until then it is unknown, and nothing of it is passed o
 import asyncio
 from decimal import Decimal
 
-from arbshard.execution.live.replies import Standing
 from arbshard.log import get_logger
 from arbshard.model.money import ZERO
 from arbshard.model.order import FINAL_STATES, Fill, Order, OrderResult, OrderState
+from arbshard.venues.base.orders import Standing
 
 
 class Tracked:

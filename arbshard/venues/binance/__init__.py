@@ -1,1 +1,24 @@
-"""Binance: every word that the venue speaks, with one room for each kind of them."""
+"""Binance: every word that the venue speaks, with one room for each kind of them. ``ADAPTER`` has all rooms."""
+
+from arbshard.venues.base.adapter import Adapter
+from arbshard.venues.binance.account import BinanceAccount
+from arbshard.venues.binance.diff import BinanceDiff
+from arbshard.venues.binance.limits import BinanceLimits
+from arbshard.venues.binance.market import Binance
+from arbshard.venues.binance.orders import BinanceOrders
+from arbshard.venues.binance.rest import BinanceBooks
+from arbshard.venues.binance.rules import BinanceRules
+from arbshard.venues.binance.signing import BinanceSigning
+from arbshard.venues.binance.states import understand
+
+ADAPTER = Adapter(
+    market=Binance(),
+    rest=BinanceBooks(),
+    orders=BinanceOrders(),
+    understand=understand,
+    account=BinanceAccount(),
+    limits=BinanceLimits(),
+    rules=BinanceRules(),
+    signing=BinanceSigning(),
+    diff=BinanceDiff(),
+)

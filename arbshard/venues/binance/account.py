@@ -1,7 +1,7 @@
 """Binance's side of an account: user data on the WebSocket API, balances and open orders by REST. Pure.
 
 With a shared secret the subscription itself is signed; with an Ed25519 key the connection logs on first. What each
-method promises stands in ``base.AccountVenue``.
+method promises stands in ``base.account.AccountVenue``.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,7 +14,6 @@ from msgspec import UNSET, UnsetType, field
 
 from arbshard.config import VenueConfig
 from arbshard.errors import FrameError, UsageError
-from arbshard.execution.live import limits
 from arbshard.model.market import Side
 from arbshard.secret import Secret, encode_revealed
 from arbshard.venues.base.account import (
@@ -33,6 +32,7 @@ from arbshard.venues.base.account import (
     secret_safe,
 )
 from arbshard.venues.base.request import Request
+from arbshard.venues.binance import limits
 from arbshard.venues.binance.signing import sign
 from arbshard.venues.binance.states import state_of
 from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
@@ -46,8 +46,6 @@ _HOSTS: Final[Mapping[str, str]] = {
     "demo-stream.binance.com": "demo-ws-api.binance.com",
 }
 """Where the WebSocket API stands beside the public streams."""
-_ACCOUNT_COST: Final[Mapping[str, int]] = {"binance_weight": 20}
-_ORDERS_COST: Final[Mapping[str, int]] = {"binance_weight": 80}
 _LOGON, _SUBSCRIBE = "logon", "subscribe"
 _SIDES: Final[Mapping[str, Side]] = {"BUY": "buy", "SELL": "sell"}
 
@@ -194,7 +192,7 @@ class BinanceAccount:
 
     def balances_call(self) -> Request:
         """All that are not zero."""
-        return Request("GET", "account", {"omitZeroBalances": "true"}, _ACCOUNT_COST)
+        return Request("GET", "account", {"omitZeroBalances": "true"}, limits.ACCOUNT)
 
     def balances_of(self, body: bytes) -> dict[str, Balance]:
         """See ``AccountVenue``."""
@@ -207,7 +205,7 @@ class BinanceAccount:
 
     def orders_call(self, page: int) -> Request | None:
         """All in one answer."""
-        return Request("GET", "openOrders", {}, _ORDERS_COST) if page == 1 else None
+        return Request("GET", "openOrders", {}, limits.OPEN_ORDERS) if page == 1 else None
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
@@ -219,7 +217,7 @@ class BinanceAccount:
     def order_call(self, symbol: str, venue_order_id: str) -> Request:
         """By the venue's id, which is one of the market."""
         params = {"symbol": symbol, "orderId": venue_order_id}
-        return Request("GET", "order", params, limits.BINANCE_QUERY)
+        return Request("GET", "order", params, limits.QUERY)
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
@@ -231,13 +229,13 @@ class BinanceAccount:
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
         """One call a market."""
         return tuple(
-            Request("GET", "allOrders", {"symbol": symbol, "startTime": str(since_ms)}, _ACCOUNT_COST)
+            Request("GET", "allOrders", {"symbol": symbol, "startTime": str(since_ms)}, limits.ACCOUNT)
             for symbol in symbols
         )
 
     def clock_call(self) -> Request:
         """The venue has a call for it."""
-        return Request("GET", "time", {}, limits.BINANCE_TIME, private=False)
+        return Request("GET", "time", {}, limits.TIME, private=False)
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """To the millisecond."""

@@ -1,6 +1,6 @@
-"""Binance's differential depth streams, for feeds that keep the book themselves with ``diff_book``.
+"""Binance's differential depth streams, for feeds that keep the book themselves with ``base.diff.DiffBook``.
 
-What is not here is ``Binance``'s. ``book_frame`` writes a kept book in the form that the venue's codec reads.
+What is not here is ``market.Binance``'s. ``book_frame`` writes a kept book in the form that the venue's codec reads.
 """
 
 import re
@@ -10,7 +10,9 @@ from functools import lru_cache
 import msgspec
 
 from arbshard.model.book import Levels
+from arbshard.venues.base.diff import DepthSnapshot, DepthUpdate, WireLevel
 from arbshard.venues.binance.market import Binance
+from arbshard.venues.frame import UNREADABLE, refusal_of
 
 SNAPSHOT_LEVELS = 500
 """Levels per side of a snapshot: weight 25 of 6,000 a minute."""
@@ -24,8 +26,36 @@ _NAME = len(_HEAD)
 _DIFF = re.compile(r"([\w.-]{1,50})@depth@100ms")
 
 
+class _Update(DepthUpdate, frozen=True):
+    """A differential depth event, by the names of its fields on the wire."""
+
+    symbol: str = msgspec.field(name="s")
+    event_ms: int = msgspec.field(name="E")
+    first_id: int = msgspec.field(name="U")
+    last_id: int = msgspec.field(name="u")
+    bids: tuple[WireLevel, ...] = msgspec.field(name="b")
+    asks: tuple[WireLevel, ...] = msgspec.field(name="a")
+
+
+class _Combined(msgspec.Struct):
+    data: _Update
+
+
+class _Snapshot(DepthSnapshot, frozen=True):
+    """The body of ``/api/v3/depth``."""
+
+    last_id: int = msgspec.field(name="lastUpdateId")
+
+
+_decode_update = msgspec.json.Decoder(_Combined).decode
+_decode_snapshot = msgspec.json.Decoder(_Snapshot).decode
+
+
 class BinanceDiff(Binance):
-    """See ``base.market.Venue``; ``route`` finds differential events, and ``decode`` still reads whole books."""
+    """Implements ``base.diff.DiffVenue``; ``decode`` still reads whole books."""
+
+    levels = LEVELS
+    snapshot_every_s = SNAPSHOT_EVERY_S
 
     def streams_of(self, symbols: Sequence[str], depth: int) -> list[str]:
         """Every change of each book, whatever its depth."""
@@ -38,20 +68,32 @@ class BinanceDiff(Binance):
             return _symbol(frame[_NAME : frame.find(b'"', _NAME)])
         return None
 
+    def snapshot_path(self, symbol: str) -> str:
+        """See ``base.diff.DiffVenue``."""
+        return f"/api/v3/depth?symbol={symbol}&limit={SNAPSHOT_LEVELS}"
 
-def snapshot_path(symbol: str) -> str:
-    """Where the whole book is asked for."""
-    return f"/api/v3/depth?symbol={symbol}&limit={SNAPSHOT_LEVELS}"
+    def update_of(self, frame: bytes) -> DepthUpdate:
+        """The event in a frame of a combined stream."""
+        try:
+            return _decode_update(frame).data
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
 
+    def snapshot_of(self, body: bytes) -> DepthSnapshot:
+        """See ``base.diff.DiffVenue``."""
+        try:
+            return _decode_snapshot(body)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
 
-def book_frame(symbol: str, last_id: int, bids: Levels, asks: Levels) -> bytes:
-    """A partial-depth frame of this book."""
-    return b'{"stream":"%b@depth20@100ms","data":{"lastUpdateId":%d,"bids":%b,"asks":%b}}' % (
-        symbol.lower().encode(),
-        last_id,
-        msgspec.json.encode(bids),
-        msgspec.json.encode(asks),
-    )
+    def book_frame(self, symbol: str, last_id: int, bids: Levels, asks: Levels) -> bytes:
+        """A partial-depth frame."""
+        return b'{"stream":"%b@depth20@100ms","data":{"lastUpdateId":%d,"bids":%b,"asks":%b}}' % (
+            symbol.lower().encode(),
+            last_id,
+            msgspec.json.encode(bids),
+            msgspec.json.encode(asks),
+        )
 
 
 @lru_cache(maxsize=8192)

@@ -13,10 +13,8 @@ from functools import lru_cache
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from arbshard.errors import VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
-from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
-from arbshard.model.money import ZERO
+from arbshard.model.market import FeeSchedule, Market
 from arbshard.venues.base.market import (
     ConnectionRules,
     ControlFrame,
@@ -25,6 +23,7 @@ from arbshard.venues.base.market import (
     RateLimit,
     SilenceRules,
 )
+from arbshard.venues.binance.rules import market_rules
 from arbshard.venues.frame import (
     UNREADABLE,
     Level,
@@ -43,11 +42,6 @@ STREAMS_PER_MESSAGE = 100
 """Keeps a SUBSCRIBE message near 3 KB."""
 CHANGE_IDS_FROM = 1001
 """Requests of a connection that is subscribed already are numbered from here."""
-NO_STEP = Decimal("0.00000001")
-"""Tick or lot where the venue has switched the rule off: it keeps eight decimals."""
-NO_LIMIT = Decimal(10) ** 18
-"""Largest notional or quantity where the venue has switched the rule off."""
-
 _QUOTE = "USDT"
 _MARKETS_PATH = "/api/v3/exchangeInfo"
 
@@ -109,24 +103,11 @@ class _ExchangeInfo(msgspec.Struct):
     symbols: list[_SymbolRow]
 
 
-class _Filter(msgspec.Struct, rename="camel"):
-    """The fields we use of any filter. The venue reads an absent filter and a value of 0 alike: no such rule."""
-
-    filter_type: str
-    tick_size: Decimal = ZERO
-    step_size: Decimal = ZERO
-    min_qty: Decimal = ZERO
-    max_qty: Decimal = ZERO
-    min_notional: Decimal = ZERO
-    max_notional: Decimal = ZERO
-
-
 # Prices and sizes are strings. strict=False makes floats of them, "nan" and "inf" too: checked_book refuses those.
 _decode_level = msgspec.json.Decoder(Level, strict=False).decode
 _decode_combined = msgspec.json.Decoder(_Combined, strict=False).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
-_decode_filters = msgspec.json.Decoder(list[_Filter]).decode
 
 
 class Binance:
@@ -239,7 +220,8 @@ class Binance:
         market = Market(venue=self.name, symbol=row.symbol, base=row.base, quote=row.quote)
         tradable = row.status == "TRADING" and row.spot
         note = "" if tradable else row.status if row.status != "TRADING" else "no spot trading"
-        return ListedMarket(market, _rules(row), tradable, note)
+        rules = market_rules(row.filters, f"{self.name} {_MARKETS_PATH}: {row.symbol}")
+        return ListedMarket(market, rules, tradable, note)
 
     def fee_schedule(self, buy_bps: Decimal, sell_bps: Decimal) -> FeeSchedule:
         """A buyer pays in the coin received, a seller in USDT."""
@@ -279,30 +261,3 @@ def _route_by_keys(frame: bytes) -> str | None:
 
 def _error(code: int, message: str, request: int | str | None) -> ControlFrame:
     return ControlFrame(FrameKind.ERROR, clipped(f"{code}: {message} (request {request})"))
-
-
-def _rules(row: _SymbolRow) -> MarketRules:
-    """The rules of a market from its filters. Raises ``VenueError``."""
-    where = f"{Binance.name} {_MARKETS_PATH}: {row.symbol}"
-    try:
-        filters = _decode_filters(row.filters)
-    except UNREADABLE as error:
-        raise unreadable_body(where, error, bytes(row.filters)) from error
-    by_type = {each.filter_type: each for each in filters}
-    none = _Filter(filter_type="")
-    price, lot = by_type.get("PRICE_FILTER", none), by_type.get("LOT_SIZE", none)
-    notionals = (by_type.get("NOTIONAL", none), by_type.get("MIN_NOTIONAL", none))
-    amounts = (price.tick_size, lot.step_size, lot.min_qty, lot.max_qty)
-    limits = tuple(amount for each in notionals for amount in (each.min_notional, each.max_notional))
-    for amount in (*amounts, *limits):
-        if not amount.is_finite() or amount < 0:
-            raise VenueError(f"{where}: a filter holds {amount}")
-    step = lot.step_size or NO_STEP
-    return MarketRules(
-        ticks=(TickBand(price_min=ZERO, tick=price.tick_size or NO_STEP),),
-        lot=step,
-        quantity_min=max(lot.min_qty, step),
-        notional_min=max(each.min_notional for each in notionals),
-        notional_max=min(each.max_notional or NO_LIMIT for each in notionals),
-        quantity_max=lot.max_qty or NO_LIMIT,
-    )

@@ -1,12 +1,25 @@
-"""Binance's signatures: HMAC-SHA256 with a shared secret, or Ed25519 with a private key. Pure."""
+"""Binance's signatures: HMAC-SHA256 with a shared secret, or Ed25519; and what ccxt is told for calls. Pure."""
 
 import base64
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 
 from arbshard.errors import UsageError
 from arbshard.secret import Secret
 from arbshard.venues.keys import Keys
+
+
+class BinanceSigning:
+    """Implements ``base.signing.Signing``."""
+
+    ccxt_id = "binance"
+    takes_ed25519 = True
+    root = "/api/v3/"
+
+    def ccxt_addresses(self, url: str) -> Mapping[str, str]:
+        """Spot calls, and those that tell what a key may do."""
+        return {"public": f"{url}/api/v3", "private": f"{url}/api/v3", "sapi": f"{url}/sapi/v1"}
 
 
 def sign(keys: Keys, payload: str | Secret) -> str:

@@ -1,1 +1,22 @@
-"""Upbit: every word that the venue speaks, with one room for each kind of them."""
+"""Upbit: every word that the venue speaks, with one room for each kind of them. ``ADAPTER`` has all rooms."""
+
+from arbshard.venues.base.adapter import Adapter
+from arbshard.venues.upbit.account import UpbitAccount
+from arbshard.venues.upbit.limits import UpbitLimits
+from arbshard.venues.upbit.market import Upbit
+from arbshard.venues.upbit.orders import UpbitOrders
+from arbshard.venues.upbit.rest import UpbitBooks
+from arbshard.venues.upbit.rules import UpbitRules
+from arbshard.venues.upbit.signing import UpbitSigning
+from arbshard.venues.upbit.states import understand
+
+ADAPTER = Adapter(
+    market=Upbit(),
+    rest=UpbitBooks(),
+    orders=UpbitOrders(),
+    understand=understand,
+    account=UpbitAccount(),
+    limits=UpbitLimits(),
+    rules=UpbitRules(),
+    signing=UpbitSigning(),
+)

@@ -1,10 +1,9 @@
 """Upbit's side of an account: myOrder and myAsset on the private WebSocket, balances and open orders by REST. Pure.
 
 A subscription is not acknowledged, so the list of subscriptions is asked for right after it: its answer tells that
-the stream is on. What each method promises stands in ``base.AccountVenue``.
+the stream is on. What each method promises stands in ``base.account.AccountVenue``.
 """
 
-import base64
 from collections.abc import Collection, Mapping
 from datetime import UTC
 from decimal import Decimal
@@ -15,10 +14,9 @@ import msgspec
 
 from arbshard.config import VenueConfig
 from arbshard.errors import FrameError, UsageError
-from arbshard.execution.live import limits
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
-from arbshard.secret import Secret, encode_revealed
+from arbshard.secret import Secret
 from arbshard.venues.base.account import (
     DETAIL_CHARS_MAX,
     Balance,
@@ -35,6 +33,8 @@ from arbshard.venues.base.account import (
 from arbshard.venues.base.request import Request
 from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
 from arbshard.venues.keys import Keys
+from arbshard.venues.upbit import limits
+from arbshard.venues.upbit.signing import token
 from arbshard.venues.upbit.states import state_of
 
 _SIDES: Final[Mapping[str, Side]] = {"BID": "buy", "ASK": "sell", "bid": "buy", "ask": "sell"}
@@ -92,17 +92,6 @@ _rows = msgspec.json.Decoder(list[_Row]).decode
 _row = msgspec.json.Decoder(_Row).decode
 
 
-def token(keys: Keys, nonce: str) -> Secret:
-    """A JWT for requests without parameters (HS512). It opens the account once, so it is shown to nobody."""
-    claims = {"access_key": keys.key, "nonce": nonce}
-    signed = Secret.join(
-        _JWT_HEADER,
-        ".",
-        Secret(encode_revealed(claims).decode()).use_encoded(base64.urlsafe_b64encode).decode().rstrip("="),
-    )
-    return Secret.join(signed, ".", _part(keys.secret.digest(signed, "sha512")))
-
-
 class UpbitAccount:
     """Implements ``AccountVenue``."""
 
@@ -143,7 +132,7 @@ class UpbitAccount:
 
     def balances_call(self) -> Request:
         """All currencies that were ever held."""
-        return Request("GET", "accounts", {}, limits.UPBIT_READ)
+        return Request("GET", "accounts", {}, limits.READ)
 
     def balances_of(self, body: bytes) -> dict[str, Balance]:
         """See ``AccountVenue``."""
@@ -159,7 +148,7 @@ class UpbitAccount:
         if page > _PAGES_MAX:
             return None
         params = {"limit": str(self.orders_per_page), "page": str(page)}
-        return Request("GET", "orders/open", params, limits.UPBIT_READ)
+        return Request("GET", "orders/open", params, limits.READ)
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
@@ -171,7 +160,7 @@ class UpbitAccount:
     def order_call(self, symbol: str, venue_order_id: str) -> Request:
         """By the venue's id."""
         del symbol
-        return Request("GET", "order", {"uuid": venue_order_id}, limits.UPBIT_READ)
+        return Request("GET", "order", {"uuid": venue_order_id}, limits.READ)
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
@@ -184,7 +173,7 @@ class UpbitAccount:
         """Those that have ended; all markets in one answer."""
         del symbols
         params = {"start_time": str(since_ms), "limit": str(_RECENT_MAX)}
-        return (Request("GET", "orders/closed", params, limits.UPBIT_READ),)
+        return (Request("GET", "orders/closed", params, limits.READ),)
 
     def clock_call(self) -> Request:
         """The balances: every answer has the time in a header, and this needs no market's name."""
@@ -253,10 +242,3 @@ def _listed(row: _Row) -> HeardOrder:
 
 def _balance(asset: _Asset) -> Balance:
     return Balance(amount(asset.balance, "balance"), amount(asset.locked, "locked"))
-
-
-def _part(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-_JWT_HEADER: Final = _part(b'{"alg":"HS512","typ":"JWT"}')

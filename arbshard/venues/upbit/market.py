@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from arbshard.model.book import BookTop, OrderBookSnapshot
-from arbshard.model.market import FeeSchedule, Market, MarketRules, TickBand
+from arbshard.model.market import FeeSchedule, Market
 from arbshard.venues.base.market import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
 from arbshard.venues.frame import (
     UNREADABLE,
@@ -27,6 +27,7 @@ from arbshard.venues.frame import (
     unpadded,
     unreadable_body,
 )
+from arbshard.venues.upbit.rules import KRW_RULES
 
 DEPTHS = (1, 5, 15, 30)
 """Levels per side a subscription may ask for."""
@@ -120,40 +121,6 @@ _decode_unit = msgspec.json.Decoder(_SimpleUnit).decode
 _decode_default = msgspec.json.Decoder(_DefaultBook).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_markets = msgspec.json.Decoder(list[_MarketRow]).decode
-
-
-def _bands(*rows: tuple[str, str]) -> tuple[TickBand, ...]:
-    return tuple(TickBand(price_min=Decimal(price), tick=Decimal(tick)) for price, tick in rows)
-
-
-KRW_TICKS = _bands(
-    ("1000000", "1000"),
-    ("500000", "500"),
-    ("100000", "100"),
-    ("50000", "50"),
-    ("10000", "10"),
-    ("5000", "5"),
-    ("100", "1"),
-    ("10", "0.1"),
-    ("1", "0.01"),
-    ("0.1", "0.001"),
-    ("0.01", "0.0001"),
-    ("0.001", "0.00001"),
-    ("0.0001", "0.000001"),
-    ("0.00001", "0.0000001"),
-    ("0", "0.00000001"),
-)
-"""Tick sizes of KRW markets, in force since 2025-07-31."""
-
-# The orderbook/instruments call wants the markets named one by one, so the published table stands in for it.
-KRW_RULES = MarketRules(
-    ticks=KRW_TICKS,
-    lot=Decimal("0.00000001"),
-    quantity_min=Decimal("0.00000001"),
-    notional_min=Decimal(5_000),
-    notional_max=Decimal(1_000_000_000),
-)
-"""The same for every KRW market."""
 
 
 class Upbit:

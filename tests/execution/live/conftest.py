@@ -10,10 +10,10 @@ from arbshard.clock import SystemClock
 from arbshard.config import LiveConfig
 from arbshard.execution.live.clients import Answer, NoAnswer
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.limits import WINDOWS
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
 from arbshard.shm.budget import Budget
+from arbshard.venues.registry import rate_windows
 
 LIVE = LiveConfig(
     dry_run=False,
@@ -73,7 +73,7 @@ class Room:
         self.live = live
         self.counts = Counter()
         self.failures = []
-        self.budget = Budget.open(run_dir, "worker-0", WINDOWS)
+        self.budget = Budget.open(run_dir, "worker-0", rate_windows())
         self.gate = Gate(self.budget, live, clock, self.count)
         self.upbit, self.binance = FakeVenue("upbit"), FakeVenue("binance")
         self.books = Books(make)
@@ -109,48 +109,14 @@ class Books:
         return self.rate
 
 
-def binance_order(status="FILLED", executed="0.00100000", fills=None, **more):
-    """As the venue answers a new order."""
-    if fills is None:
-        fills = [(5, "60001.00000000", executed, "0.00000100", "BTC")] if float(executed) else []
-    return {
-        "symbol": "BTCUSDT",
-        "orderId": 7,
-        "clientOrderId": "ab1cd-s1-0-1-1-a0",
-        "executedQty": executed,
-        "status": status,
-        "fills": [
-            dict(zip(("tradeId", "price", "qty", "commission", "commissionAsset"), fill, strict=True))
-            for fill in fills
-        ],
-        **more,
-    }
-
-
-def upbit_order(state="done", executed="0.001", paid_fee="73.0", trades=None):
-    """As the venue answers a question."""
-    if trades is None:
-        trades = [("t-1", "146000000", executed, "146000")] if float(executed) else []
-    return {
-        "market": "KRW-BTC",
-        "uuid": "u-1",
-        "side": "bid",
-        "state": state,
-        "executed_volume": executed,
-        "paid_fee": paid_fee,
-        "identifier": "ab1cd-s1-0-1-1-h0",
-        "trades": [dict(zip(("uuid", "price", "volume", "funds"), trade, strict=True)) for trade in trades],
-    }
-
-
 @pytest.fixture(scope="session")
-def said():
+def said(answers):
     """Answers of the venues."""
 
     class Said:
         answer = staticmethod(answer)
-        binance = staticmethod(binance_order)
-        upbit = staticmethod(upbit_order)
+        binance = staticmethod(answers.binance)
+        upbit = staticmethod(answers.upbit)
         lost = NoAnswer("binance: RequestTimeout", sent=True)
         unsent = NoAnswer("binance: ExchangeNotAvailable", sent=False)
         not_found = answer({"code": -2013, "msg": "Order does not exist."}, 400)
@@ -175,15 +141,3 @@ async def open_room(make, tmp_path):
         room.budget.close()
         assert room.upbit.closed
         assert room.binance.closed
-
-
-@pytest.fixture
-def bid(make):
-    """A buying leg at home."""
-    return make.order(make.home, "buy", "0.001", 146_000_000)
-
-
-@pytest.fixture
-def ask(make):
-    """A selling leg away."""
-    return make.order(make.away, "sell", "0.001", 60_000, client_id="s1-0-1-1-a0")

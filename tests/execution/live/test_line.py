@@ -2,7 +2,9 @@
 
 import asyncio
 
-from arbshard.execution.live import requests
+from arbshard.venues.registry import get_adapter
+
+ORDERS = get_adapter("binance").orders
 
 
 async def test_answers_are_understood(open_room, said, ask):
@@ -14,7 +16,7 @@ async def test_answers_are_understood(open_room, said, ask):
         said.unsent,
         said.answer({"code": -2010, "msg": "no"}, 400),
     )
-    line, request = room.lines["binance"], requests.place(ask, "n")
+    line, request = room.lines["binance"], ORDERS.place(ask, "n")
     assert [(await line.call(request)).meaning for _ in range(4)] == [
         "accepted", "unknown", "not_accepted", "rejected",
     ]  # fmt: skip
@@ -35,7 +37,7 @@ async def test_wrong_clock_is_put_right_at_once(open_room, said, ask, clock):
     keeping = asyncio.ensure_future(line.keep_warm(1, 3600))
     room.binance.says("order", said.answer({"code": -1021, "msg": "outside"}, 400))
     room.binance.says("time", said.answer({"serverTime": clock.wall_ms() - 9000}))
-    assert (await line.call(requests.place(ask, "n"))).meaning == "not_accepted"
+    assert (await line.call(ORDERS.place(ask, "n"))).meaning == "not_accepted"
     for _ in range(20):
         await asyncio.sleep(0)
     assert room.binance.clock_ms == [-9000]

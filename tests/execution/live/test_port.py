@@ -6,7 +6,11 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from arbshard.execution.live.replies import read_order
+from arbshard.venues.registry import get_adapter
+
+
+def read_order(order, body):
+    return get_adapter(order.market.venue).orders.read(order, body)
 
 
 async def later(seconds=5.0):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from arbshard.execution.live.replies import Standing
 from arbshard.execution.live.tracker import Tracked, Tracker
+from arbshard.venues.base.orders import Standing
 
 PARTS = ("0.0002", "0.0003", "0.0005")
 

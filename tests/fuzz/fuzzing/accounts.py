@@ -8,11 +8,11 @@ from decimal import Decimal
 from arbshard.accounts.orders import VenueOrders
 from arbshard.errors import FrameError, VenueError
 from arbshard.execution.live.errors import understand
-from arbshard.execution.live.replies import read_order, read_trades
 from arbshard.model.market import Market
 from arbshard.model.order import Fill, Order
 from arbshard.venues.base.account import AccountVenue, Balance, HeardBalances, HeardOrder
 from arbshard.venues.binance.account import BinanceAccount
+from arbshard.venues.registry import get_adapter
 from arbshard.venues.upbit.account import UpbitAccount
 from fuzzing import corpus
 from fuzzing.target import require
@@ -121,7 +121,7 @@ class RepliesTarget:
         """``VenueError``, or fills that may be booked."""
         outcome = "refused"
         try:
-            standing = read_order(self._order, case)
+            standing = get_adapter(self._order.market.venue).orders.read(self._order, case)
             outcome = standing.state
             require(_is_amount(standing.filled), f"filled {standing.filled}")
             self._require_fills(standing.fills)
@@ -129,7 +129,9 @@ class RepliesTarget:
             pass
         if self._venue == "binance":
             try:
-                self._require_fills(read_trades(self._order, case))
+                self._require_fills(
+                    get_adapter(self._order.market.venue).orders.read_trades(self._order, case)
+                )
                 outcome = "trades"
             except VenueError:
                 pass

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from arbshard.errors import FrameError, VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
+from arbshard.venues.base.diff import DiffBook, Outcome
 from arbshard.venues.base.market import ControlFrame, Venue
-from arbshard.venues.diff_book import DiffBook, Outcome, decode_snapshot, decode_update
+from arbshard.venues.base.rest import Call
+from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.frame import FRAME_REASONS
-from arbshard.venues.registry import get_venue
-from arbshard.venues.rest_books import Call, get_rest_books
+from arbshard.venues.registry import get_adapter, get_venue
 from fuzzing import corpus
 from fuzzing.target import require
 
@@ -122,7 +123,7 @@ class RestBooksTarget:
     def __init__(self, venue: str, symbols: tuple[str, ...], bodies: Sequence[bytes]) -> None:
         self.name = f"{venue} REST books"
         self.corpus = bodies
-        self._books = get_rest_books(venue)
+        self._books = get_adapter(venue).rest
         self._call = Call("/", symbols)
 
     def __call__(self, case: bytes) -> str:
@@ -156,7 +157,7 @@ class DiffTarget:
         self._updates = corpus.binance_updates()
         self._depths = corpus.binance_depths()
         self.corpus = [*self._updates, *self._depths]
-        self._good = decode_snapshot(self._depths[0])
+        self._good = BinanceDiff().snapshot_of(self._depths[0])
         self._book = DiffBook(events_held_max=20)
         self._fed = 0
 
@@ -183,14 +184,14 @@ class DiffTarget:
         return outcome
 
     def _event(self, case: bytes) -> Outcome:
-        event = decode_update(case)
+        event = BinanceDiff().update_of(case)
         at = self._book.last_id
         if at is not None and self._fed % 2:  # what it says, as the very next change of the book
             event = replace(event, first_id=at + 1, last_id=at + 1)
         return self._book.apply_event(event)
 
     def _snapshot(self, case: bytes) -> Outcome:
-        return self._book.apply_snapshot(decode_snapshot(case))
+        return self._book.apply_snapshot(BinanceDiff().snapshot_of(case))
 
     def close(self) -> None:
         """Nothing is held."""

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from arbshard.accounts.stream import Listener, PrivateStream
-from arbshard.accounts.venues import account_venue
 from arbshard.clock import SystemClock
 from arbshard.venues.keys import Keys
+from arbshard.venues.registry import get_adapter
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +42,7 @@ async def open_private(world):
     def begin(venue, keys=None, ahead_ms=0):
         watcher = Watcher()
         stream = PrivateStream(
-            account_venue(venue),
+            get_adapter(venue).account,
             world.config.venues.get(venue),
             keys or world.keys[venue],
             watcher,

@@ -9,18 +9,15 @@ import pytest
 
 from arbshard.accounts.asking import Asker
 from arbshard.accounts.orders import VenueOrders
-from arbshard.accounts.venues import account_venue
 from arbshard.accounts.watch import VenueWatch
 from arbshard.clock import SystemClock
 from arbshard.data.listings import find_universe
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.limits import WINDOWS
-from arbshard.execution.live.requests import place
 from arbshard.model.money import exact
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
-from arbshard.venues.rest_books import get_rest_books
+from arbshard.venues.registry import get_adapter, rate_windows
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]
 TAG = "ab12c"
@@ -55,7 +52,7 @@ class Watched:
             self.statements.append(statement)
 
         self.watch = VenueWatch(
-            account_venue(venue),
+            get_adapter(venue).account,
             world.config,
             world.keys[venue],
             Asker(venue, self.client, gate),
@@ -74,7 +71,7 @@ class Watched:
         return Order(f"s1-0-1-{number}-h0", leg.market, "buy", quantity, limit)
 
     async def place(self, order, **changes):
-        request = place(order, f"{TAG}-{order.client_id}")
+        request = get_adapter(self.venue).orders.place(order, f"{TAG}-{order.client_id}")
         params = {name: value for name, value in {**request.params, **changes}.items() if value}
         answer = await self.client.call(request.method, request.path, params)
         assert answer.status in (200, 201), answer.body
@@ -84,7 +81,7 @@ class Watched:
 @pytest.fixture
 async def watched(world, tmp_path):
     universe = await find_universe(world.config)
-    budget = Budget.open(tmp_path, "accounts", WINDOWS)
+    budget = Budget.open(tmp_path, "accounts", rate_windows())
     started = []
 
     async def begin(venue):
@@ -106,7 +103,7 @@ async def watched(world, tmp_path):
 async def price_of(one):
     """What a buyer meets now."""
     leg = one.pair.leg(one.venue)
-    rest = get_rest_books(one.venue)
+    rest = get_adapter(one.venue).rest
     (call,) = rest.calls([leg.market.symbol], 5)
     path, _, query = call.path.partition("?")
     params = dict(part.split("=") for part in query.split("&"))

@@ -17,12 +17,12 @@ from arbshard.data.listings import find_universe
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.limits import WINDOWS
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
 from arbshard.venues.keys import Keys
+from arbshard.venues.registry import rate_windows
 
 pytestmark = pytest.mark.integration
 
@@ -136,7 +136,7 @@ async def test_an_order_is_unknown_until_the_venue_itself_tells(crossing, venue,
     crossing.status = status
     config = config_at(crossing)
     counts, failures, clock = Counter(), [], SystemClock()
-    budget = Budget.open(tmp_path, "worker-0", WINDOWS)
+    budget = Budget.open(tmp_path, "worker-0", rate_windows())
     gate = Gate(budget, config.live, clock, lambda name: counts.update((name,)))
     leg = make.home if venue == "upbit" else make.away
     async with signing(crossing, venue) as client:

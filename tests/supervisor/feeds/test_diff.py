@@ -11,7 +11,7 @@ import pytest
 
 from arbshard.data.http import Answer
 from arbshard.errors import VenueUnavailable
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import get_adapter, get_venue
 from supervisor.feeds.diff import DiffBooks
 from supervisor.feeds.fanout import VenueFanout
 
@@ -91,7 +91,7 @@ class Bench:
         self.clock = v.LoopClock()
         targets = {"AUSDT": (1, ()), "BUSDT": (2, ())}
         self.fanout = VenueFanout(get_venue("binance"), targets, self.slots, [], Bus(), lambda _: None)
-        self.books = DiffBooks(self.fanout, "", self.exchange.fetch, self.clock)
+        self.books = DiffBooks(get_adapter("binance").diff, self.fanout, "", self.exchange.fetch, self.clock)
         self.controls = []
         self.lane = self.begin_lane()
         self.task = asyncio.ensure_future(self.books.run())

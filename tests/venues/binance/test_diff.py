@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from arbshard.venues.binance.diff import BinanceDiff, book_frame, snapshot_path
+from arbshard.venues.binance.diff import BinanceDiff
 
 EVENT = (
     b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1795239476126,"s":"BTCUSDT",'
@@ -31,7 +31,7 @@ def test_routes_events_and_nothing_else(venue):
 
 
 def test_a_kept_book_reads_as_partial_depth(binance):
-    frame = book_frame("BTCUSDT", 160, ((60000.0, 1.2), (59999.99, 1e-05)), ((60000.01, 0.75),))
+    frame = BinanceDiff().book_frame("BTCUSDT", 160, ((60000.0, 1.2), (59999.99, 1e-05)), ((60000.01, 0.75),))
     assert (binance.route(frame), binance.mark(frame)) == ("BTCUSDT", 160)
     book = binance.decode(frame, 7)
     assert (book.bids, book.asks) == (((60000.0, 1.2), (59999.99, 1e-05)), ((60000.01, 0.75),))
@@ -39,4 +39,4 @@ def test_a_kept_book_reads_as_partial_depth(binance):
 
 
 def test_where_the_whole_book_is(venue):
-    assert snapshot_path("BTCUSDT") == "/api/v3/depth?symbol=BTCUSDT&limit=500"
+    assert BinanceDiff().snapshot_path("BTCUSDT") == "/api/v3/depth?symbol=BTCUSDT&limit=500"

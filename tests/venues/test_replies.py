@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.errors import VenueError
-from arbshard.execution.live.replies import read_order, read_trades, shares
+from arbshard.venues.registry import get_adapter
+from arbshard.venues.upbit.orders import shares
+
+
+def read_order(order, body):
+    return get_adapter(order.market.venue).orders.read(order, body)
+
+
+def read_trades(order, body):
+    return get_adapter(order.market.venue).orders.read_trades(order, body)
 
 
 class TestBinance:

@@ -2,16 +2,18 @@
 
 import pytest
 
-from arbshard.execution.live.limits import WINDOWS, Said, blocked_s, read_headers
+from arbshard.execution.live.limits import blocked_s, read_headers
+from arbshard.venues.base.limits import WindowUse
+from arbshard.venues.registry import rate_windows
 
 
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("group=order; min=720; sec=11", [Said("upbit_order", 1)]),
-        ("group=default; min=1800; sec=29", [Said("upbit_default", 1)]),
-        ("group=order-test; min=480; sec=0", [Said("upbit_order_test", 8)]),
-        ("group=orderbook; min=600; sec=9", [Said("upbit_orderbook", 1)]),
+        ("group=order; min=720; sec=11", [WindowUse("upbit_order", 1)]),
+        ("group=default; min=1800; sec=29", [WindowUse("upbit_default", 1)]),
+        ("group=order-test; min=480; sec=0", [WindowUse("upbit_order_test", 8)]),
+        ("group=orderbook; min=600; sec=9", [WindowUse("upbit_orderbook", 1)]),
         ("group=market; min=600; sec=9", []),
         ("group=order; min=x", []),
         ("", []),
@@ -29,8 +31,8 @@ def test_binance():
         "date": "1",
     }
     assert list(read_headers("binance", headers)) == [
-        Said("binance_weight", 38),
-        Said("binance_orders_10s", 3),
+        WindowUse("binance_weight", 38),
+        WindowUse("binance_orders_10s", 3),
     ]
 
 
@@ -52,8 +54,14 @@ def test_nothing_said():
     ],
 )
 def test_blocks(status, headers, body, seconds):
-    assert blocked_s(status, headers, body) == seconds
+    assert blocked_s("upbit", status, headers, body) == seconds
+
+
+def test_a_block_tells_its_end_in_one_way_per_venue():
+    text = b'{"code":-1003,"msg":"banned for 30 seconds"}'
+    assert blocked_s("binance", 418, {}, text) == 60.0
+    assert blocked_s("binance", 418, {"retry-after": "7"}, text) == 7.0
 
 
 def test_every_window_has_its_venue_in_its_name():
-    assert all(window.name.startswith(f"{window.venue}_") for window in WINDOWS)
+    assert all(window.name.startswith(f"{window.venue}_") for window in rate_windows())

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.errors import FrameError
-from arbshard.venues.diff_book import (
+from arbshard.venues.base.diff import (
     DepthSnapshot,
     DepthUpdate,
     DiffBook,
     Outcome,
-    decode_snapshot,
-    decode_update,
 )
+from arbshard.venues.binance.diff import BinanceDiff
 
 
 def event(first: int, last: int, bids=(), asks=()) -> DepthUpdate:
@@ -200,7 +199,7 @@ def test_event_that_ends_before_it_begins_is_refused():
     ("frame", "reason"), [(b'{"data":{', "cut"), (b'{"data":{"s":"X"}}', "shape"), (b"[]", "shape")]
 )
 def test_frames_that_are_no_events(frame, reason):
-    for decode in (decode_update, decode_snapshot):
+    for decode in (BinanceDiff().update_of, BinanceDiff().snapshot_of):
         with pytest.raises(FrameError) as caught:
             decode(frame)
         assert caught.value.reason == reason
@@ -237,7 +236,7 @@ def test_snapshot_at_any_point_of_a_stream_gives_the_same_book(steps, taken_afte
 def test_captured_session_rebuilds_without_a_gap_and_agrees_with_the_best_prices(
     binance_capture, binance_snapshots
 ):
-    updates = [decode_update(frame) for frame in binance_capture if b"@depth@" in frame]
+    updates = [BinanceDiff().update_of(frame) for frame in binance_capture if b"@depth@" in frame]
     symbols = Counter(update.symbol for update in updates)
     assert symbols == {"NKNUSDT": 150, "BLZETH": 10, "LRCBTC": 15, "RUNEEUR": 2}
     compared = Counter()

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from arbshard.errors import FrameError, UsageError
+from arbshard.errors import FrameError
 from arbshard.model.book import OrderBookSnapshot
-from arbshard.venues.registry import get_venue
-from arbshard.venues.rest_books import BinanceBooks, Call, UpbitBooks, get_rest_books
+from arbshard.venues.base.rest import Call
+from arbshard.venues.binance.rest import BinanceBooks
+from arbshard.venues.registry import get_adapter, get_venue
+from arbshard.venues.upbit.rest import UpbitBooks
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -134,10 +136,9 @@ def test_binance_body_of_another_kind(body):
         decode(BinanceBooks(), Call("", ("BTCUSDT",)), body)
 
 
-def test_unknown_venue():
-    assert isinstance(get_rest_books("upbit"), UpbitBooks)
-    with pytest.raises(UsageError, match="kraken"):
-        get_rest_books("kraken")
+def test_each_venue_has_its_own():
+    assert isinstance(get_adapter("upbit").rest, UpbitBooks)
+    assert isinstance(get_adapter("binance").rest, BinanceBooks)
 
 
 # ---- answers as frames of the stream

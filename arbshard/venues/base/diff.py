@@ -1,16 +1,17 @@
-"""``DiffBook``: a Binance book kept from differential depth events and one REST snapshot.
+"""``DiffVenue``: a venue whose books can be kept from their changes; ``DiffBook``: such a book.
 
-For feeds that want the whole book with exchange times rather than partial depth. The feed decodes what arrives with
-``decode_update`` and ``decode_snapshot``, hands it in, and fetches a snapshot whenever ``needs_snapshot`` is set.
+For feeds that want every change of the whole book. The feed decodes what arrives with the venue's ``update_of`` and
+``snapshot_of``, hands it in, and fetches a snapshot whenever ``needs_snapshot`` is set. The room ``diff`` of a
+venue's folder implements ``DiffVenue``.
 
-The venue's rules, by which the code below goes:
+The rules by which the code below goes, for changes that are numbered:
 
-1. Open ``<symbol>@depth@100ms`` and hold its events back. Each covers the update ids ``U`` to ``u``.
-2. Fetch ``/api/v3/depth``. If it ends before the first event held begins, fetch again.
-3. Of the events held, drop those with ``u`` at or below the snapshot's id.
+1. Open the stream of changes and hold its events back. Each covers the update ids ``first_id`` to ``last_id``.
+2. Fetch a snapshot. If it ends before the first event held begins, fetch again.
+3. Of the events held, drop those that end at or below the snapshot's id.
 4. The book is the snapshot, its id the snapshot's.
-5. Per event: ``u`` at or below the book's id, ignore; ``U`` above id + 1, something was lost: start anew at 1.
-   Otherwise sizes are absolute and 0 deletes the level; the book's id becomes ``u``.
+5. Per event: if it ends at or below the book's id, ignore it; if it begins above id + 1, something was lost: start
+   anew at 1. Otherwise sizes are absolute and 0 deletes the level; the book's id becomes the event's last.
 
 The snapshot knows a limited number of levels; what lies beyond them is unknown until it changes, so only the top of
 the book is to be relied on.
@@ -22,11 +23,13 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 from math import inf, nan
+from typing import Protocol
 
 import msgspec
 
 from arbshard.model.book import Levels
-from arbshard.venues.frame import UNREADABLE, refusal, refusal_of
+from arbshard.venues.base.market import Venue
+from arbshard.venues.frame import refusal
 
 WireLevel = tuple[str, str]
 """(price, size) as the venue spells them: always with the same decimals, so a price is its own exact key."""
@@ -58,46 +61,52 @@ class Outcome(Enum):
 
 
 class DepthUpdate(msgspec.Struct, frozen=True):
-    """A differential depth event, as on the wire."""
+    """A change of a book."""
 
-    symbol: str = msgspec.field(name="s")
-    event_ms: int = msgspec.field(name="E")
-    first_id: int = msgspec.field(name="U")
-    last_id: int = msgspec.field(name="u")
-    bids: tuple[WireLevel, ...] = msgspec.field(name="b")
-    asks: tuple[WireLevel, ...] = msgspec.field(name="a")
-
-
-class DepthSnapshot(msgspec.Struct, frozen=True):
-    """The body of ``/api/v3/depth``."""
-
-    last_id: int = msgspec.field(name="lastUpdateId")
+    symbol: str
+    event_ms: int
+    first_id: int
+    last_id: int
     bids: tuple[WireLevel, ...]
     asks: tuple[WireLevel, ...]
 
 
-class _Combined(msgspec.Struct):
-    data: DepthUpdate
+class DepthSnapshot(msgspec.Struct, frozen=True):
+    """The whole book, as far as the venue tells it."""
+
+    last_id: int
+    bids: tuple[WireLevel, ...]
+    asks: tuple[WireLevel, ...]
 
 
-_update_decoder = msgspec.json.Decoder(_Combined)
-_snapshot_decoder = msgspec.json.Decoder(DepthSnapshot)
+class DiffVenue(Venue, Protocol):
+    """A venue's streams of changes: ``route`` finds their events, and ``decode`` reads what ``book_frame`` writes."""
 
+    @property
+    def levels(self) -> int:
+        """Levels per side of a kept book that are passed on."""
+        ...
 
-def decode_update(frame: bytes) -> DepthUpdate:
-    """The event in a frame of a combined stream. Raises ``FrameError``."""
-    try:
-        return _update_decoder.decode(frame).data
-    except UNREADABLE as error:
-        raise refusal_of(error) from error
+    @property
+    def snapshot_every_s(self) -> float:
+        """Pause between two snapshots that keeps inside the venue's limits."""
+        ...
 
+    def snapshot_path(self, symbol: str) -> str:
+        """Where the whole book is asked for."""
+        ...
 
-def decode_snapshot(body: bytes) -> DepthSnapshot:
-    """The snapshot in a REST body. Raises ``FrameError``."""
-    try:
-        return _snapshot_decoder.decode(body)
-    except UNREADABLE as error:
-        raise refusal_of(error) from error
+    def update_of(self, frame: bytes) -> DepthUpdate:
+        """The change in a frame. Raises ``FrameError``."""
+        ...
+
+    def snapshot_of(self, body: bytes) -> DepthSnapshot:
+        """The whole book in a REST body. Raises ``FrameError``."""
+        ...
+
+    def book_frame(self, symbol: str, last_id: int, bids: Levels, asks: Levels) -> bytes:
+        """A kept book as a frame that the venue's codec reads."""
+        ...
 
 
 _Change = tuple[str, float, float]

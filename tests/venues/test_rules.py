@@ -5,11 +5,11 @@ from decimal import Decimal
 
 import pytest
 
-from arbshard.accounts.facts import Rates, Rights, ToldLimit
-from arbshard.accounts.questions import Reply, questions_of
 from arbshard.errors import FrameError
+from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.registry import get_adapter
 
-UPBIT, BINANCE = questions_of("upbit"), questions_of("binance")
+UPBIT, BINANCE = get_adapter("upbit").rules, get_adapter("binance").rules
 
 
 def reply(body, **headers):
@@ -30,7 +30,7 @@ def test_upbit_fees_and_limits():
 
 
 def test_upbit_tells_no_rights():
-    assert UPBIT.rights_path() == ""
+    assert UPBIT.rights_call() is None
     assert UPBIT.rights_of(None, reply({})) == Rights()
 
 

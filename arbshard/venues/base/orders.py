@@ -1,0 +1,99 @@
+"""``OrderVenue``: how a venue is asked to carry out an order and how it stands, and what the answers say. Pure.
+
+The room ``orders`` of a venue's folder implements it; ``execution.live`` uses it. Answers and private events must
+book the same fills: their ids come from ``ids``, and fees are the venue's own amounts, never computed from a rate.
+"""
+
+from decimal import Decimal
+from typing import NamedTuple, Protocol
+
+from arbshard.errors import VenueError
+from arbshard.model.market import Market
+from arbshard.model.money import ZERO
+from arbshard.model.order import Fill, Order, OrderState
+from arbshard.venues.base.request import Request
+from arbshard.venues.frame import UNREADABLE
+from arbshard.venues.ids import fill_id
+
+UNREADABLE_ORDER = (*UNREADABLE, ArithmeticError)
+"""What a reader of answers must turn into ``VenueError``: see ``unreadable_order``."""
+
+
+class Standing(NamedTuple):
+    """How an order stands, by one answer."""
+
+    venue_order_id: str
+    state: OrderState
+    """UNKNOWN for a word that is in no table."""
+    filled: Decimal
+    """Base executed so far; ``fills`` may say less when the answer does not list them all."""
+    fills: tuple[Fill, ...]
+    word: str = ""
+    """The venue's own word for the state."""
+
+
+class OrderVenue(Protocol):
+    """A venue's side of an order. Prices and quantities come here on the venue's grid already."""
+
+    def place(self, order: Order, name: str) -> Request:
+        """Send ``order`` as an IOC limit order that its venue will call ``name``."""
+        ...
+
+    def rehearse(self, order: Order, name: str) -> Request:
+        """Have ``order`` checked, and not carried out."""
+        ...
+
+    def find(self, market: Market, name: str) -> Request:
+        """Ask how the order called ``name`` stands."""
+        ...
+
+    def read(self, order: Order, body: bytes) -> Standing:
+        """The answer to placing or finding ``order``. Raises ``VenueError`` for one that cannot be read."""
+        ...
+
+    def trades(self, market: Market, venue_order_id: str) -> Request | None:
+        """Ask for the fills of an order; None where the venue tells them with the order."""
+        ...
+
+    def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
+        """The answer to ``trades``. Raises ``VenueError`` for one that cannot be read."""
+        ...
+
+    def warm(self) -> Request:
+        """Something cheap and public that keeps the connection open."""
+        ...
+
+    def time_of(self, body: bytes) -> int | None:
+        """The venue's time (wall ms) in the answer to ``warm``; None where it does not tell.
+
+        Raises ``VenueError`` for an answer that cannot be read.
+        """
+        ...
+
+
+def make_fill(
+    order: Order, trade_id: str | int, quantity: Decimal, price: Decimal, fee: Decimal, currency: str
+) -> Fill:
+    """An execution of ``order`` as its venue tells it. Raises ``VenueError`` for what may not be booked."""
+    return Fill(
+        fill_id=fill_id(order.market, trade_id),
+        client_id=order.client_id,
+        market=order.market,
+        side=order.side,
+        quantity=amount_of(order, quantity),
+        price=amount_of(order, price),
+        fee=amount_of(order, fee),
+        fee_currency=currency,
+    )
+
+
+def amount_of(order: Order, value: Decimal) -> Decimal:
+    """``value``, if it may be booked. Raises ``VenueError``."""
+    if not value.is_finite() or value < ZERO:  # "NaN" reads as a decimal, too
+        raise VenueError(f"{order.market}: an answer with {value} in the place of an amount")
+    return value
+
+
+def unreadable_order(order: Order, error: Exception) -> VenueError:
+    """The one line for an answer about ``order`` that is not what its venue documents."""
+    return VenueError(f"{order.market}: an answer that cannot be read: {error}")

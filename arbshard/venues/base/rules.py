@@ -1,0 +1,91 @@
+"""``AccountRules``: what a venue tells of the rules that hold for an account: fees, limits, rights, ticks. Pure.
+
+The room ``rules`` of a venue's folder implements it; the doctor asks. The rules of the venue's markets stand in the
+same room, for the venue's listing.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from arbshard.venues.base.request import Request
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """A taker's fees on one market, in basis points."""
+
+    symbol: str
+    buy_bps: Decimal
+    sell_bps: Decimal
+    paid_in: str = ""
+    """A coin of its own that fees are paid in (BNB); empty: what is traded."""
+
+
+class ToldLimit(msgspec.Struct, frozen=True):
+    """A rate limit as the venue tells it, beside the one we keep to."""
+
+    window: str
+    told: int
+    kept: int
+    used: int = 0
+
+
+class Rights(msgspec.Struct, frozen=True):
+    """What the key may do. None: the venue does not tell."""
+
+    withdraw: bool | None = None
+    trade: bool | None = None
+    addresses_listed: bool | None = None
+    """Whether the key works from listed addresses only."""
+    by_account: bool = False
+    """This is what the account may do; what the key may, which can be less, is not told."""
+
+
+class Reply(NamedTuple):
+    """A good answer."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class AccountRules(Protocol):
+    """Every reader raises ``FrameError`` for an answer of another form."""
+
+    @property
+    def fee_coins(self) -> frozenset[str]:
+        """Coins of its own in which the venue may take a fee, whatever is traded."""
+        ...
+
+    def rates_call(self, symbol: str) -> Request:
+        """Asks for the fees on a market."""
+        ...
+
+    def rates_of(self, symbol: str, reply: Reply) -> Rates:
+        """A taker's fees."""
+        ...
+
+    def limits_call(self, symbol: str) -> Request:
+        """Asks for something that tells the rate limits."""
+        ...
+
+    def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
+        """Those we keep to."""
+        ...
+
+    def rights_call(self) -> tuple[str, str] | None:
+        """(kind of address as ccxt calls it, path) where the venue tells what a key may do; None for nowhere."""
+        ...
+
+    def rights_of(self, told: object, account: Reply) -> Rights:
+        """What the key may do: ``told`` there (None: nothing), else by the account's own words."""
+        ...
+
+    def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
+        """Ask for the ticks of markets; none where the listing has them."""
+        ...
+
+    def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
+        """Ticks at the price of now, by symbol."""
+        ...

@@ -1,0 +1,47 @@
+"""Binance's rate limits, what each call costs of them, and how answers tell of them. Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from arbshard.shm.budget import Window
+from arbshard.venues.base.limits import WindowUse
+
+_S = 1_000_000_000
+
+WINDOWS = (
+    Window("binance_weight", "binance", 6000, 60 * _S),
+    Window("binance_orders_10s", "binance", 100, 10 * _S, gives_back=True),
+    Window("binance_orders_1d", "binance", 200_000, 86_400 * _S, gives_back=True),
+)
+ORDER: Final[Mapping[str, int]] = {"binance_weight": 1, "binance_orders_10s": 1, "binance_orders_1d": 1}
+TEST: Final[Mapping[str, int]] = {"binance_weight": 1}
+TIME: Final[Mapping[str, int]] = {"binance_weight": 1}
+QUERY: Final[Mapping[str, int]] = {"binance_weight": 4}
+TRADES: Final[Mapping[str, int]] = {"binance_weight": 5}
+ACCOUNT: Final[Mapping[str, int]] = {"binance_weight": 20}
+LISTING: Final[Mapping[str, int]] = {"binance_weight": 20}
+OPEN_ORDERS: Final[Mapping[str, int]] = {"binance_weight": 80}
+
+_HEADERS = {
+    "x-mbx-used-weight-1m": "binance_weight",
+    "x-mbx-order-count-10s": "binance_orders_10s",
+    "x-mbx-order-count-1d": "binance_orders_1d",
+}
+
+
+class BinanceLimits:
+    """Implements ``RateLimits``."""
+
+    windows = WINDOWS
+
+    def told(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
+        """A header for each window."""
+        for header, window in _HEADERS.items():
+            value = headers.get(header, "")
+            if value.isdecimal():
+                yield WindowUse(window, int(value))
+
+    def block_s(self, body: bytes) -> float | None:
+        """The seconds are in the header ``Retry-After``, not in the text."""
+        del body
+        return None

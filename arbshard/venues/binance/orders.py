@@ -1,0 +1,116 @@
+"""Binance's orders by REST: what is asked, and how the answers read. Pure."""
+
+from decimal import Decimal
+
+import msgspec
+
+from arbshard.errors import VenueError
+from arbshard.model.market import Market
+from arbshard.model.money import plain
+from arbshard.model.order import Fill, Order
+from arbshard.venues.base.orders import UNREADABLE_ORDER, Standing, amount_of, make_fill, unreadable_order
+from arbshard.venues.base.request import Request
+from arbshard.venues.binance import limits
+from arbshard.venues.binance.states import state_of
+from arbshard.venues.frame import clipped
+
+
+class _Fill(msgspec.Struct, rename="camel"):
+    price: Decimal
+    qty: Decimal
+    commission: Decimal
+    commission_asset: str
+    trade_id: int
+
+
+class _Order(msgspec.Struct, rename="camel"):
+    order_id: int
+    status: str
+    executed_qty: Decimal
+    fills: list[_Fill] = []
+
+
+class _Trade(msgspec.Struct, rename="camel"):
+    id: int
+    price: Decimal
+    qty: Decimal
+    commission: Decimal
+    commission_asset: str
+
+
+class _Time(msgspec.Struct, rename="camel"):
+    server_time: int
+
+
+_order = msgspec.json.Decoder(_Order, strict=False).decode
+_trades = msgspec.json.Decoder(list[_Trade], strict=False).decode
+_time = msgspec.json.Decoder(_Time).decode
+
+
+class BinanceOrders:
+    """Implements ``OrderVenue``."""
+
+    def place(self, order: Order, name: str) -> Request:
+        """The full answer comes with the fills and what each of them cost."""
+        params = {**_params(order, name), "newOrderRespType": "FULL"}
+        return Request("POST", "order", params, limits.ORDER)
+
+    def rehearse(self, order: Order, name: str) -> Request:
+        """The venue has a call for it."""
+        return Request("POST", "order/test", _params(order, name), limits.TEST)
+
+    def find(self, market: Market, name: str) -> Request:
+        """A name is one of the market."""
+        params = {"symbol": market.symbol, "origClientOrderId": name}
+        return Request("GET", "order", params, limits.QUERY)
+
+    def read(self, order: Order, body: bytes) -> Standing:
+        """An order that was found comes without its fills."""
+        try:
+            said = _order(body)
+            fills = tuple(
+                make_fill(order, row.trade_id, row.qty, row.price, row.commission, row.commission_asset)
+                for row in said.fills
+            )
+        except UNREADABLE_ORDER as error:
+            raise unreadable_order(order, error) from error
+        filled = amount_of(order, said.executed_qty)
+        return Standing(str(said.order_id), state_of(said.status), filled, fills, clipped(said.status))
+
+    def trades(self, market: Market, venue_order_id: str) -> Request | None:
+        """The fills with their commission."""
+        params = {"symbol": market.symbol, "orderId": venue_order_id, "limit": "1000"}
+        return Request("GET", "myTrades", params, limits.TRADES)
+
+    def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
+        """One row for each fill."""
+        try:
+            rows = _trades(body)
+        except UNREADABLE_ORDER as error:
+            raise unreadable_order(order, error) from error
+        return tuple(
+            make_fill(order, row.id, row.qty, row.price, row.commission, row.commission_asset) for row in rows
+        )
+
+    def warm(self) -> Request:
+        """The venue's time."""
+        return Request("GET", "time", {}, limits.TIME, private=False)
+
+    def time_of(self, body: bytes) -> int | None:
+        """To the millisecond."""
+        try:
+            return _time(body).server_time
+        except UNREADABLE_ORDER as error:
+            raise VenueError(str(error)) from error
+
+
+def _params(order: Order, name: str) -> dict[str, str]:
+    return {
+        "symbol": order.market.symbol,
+        "side": order.side.upper(),
+        "type": "LIMIT",
+        "timeInForce": "IOC",
+        "quantity": plain(order.quantity),
+        "price": plain(order.limit),
+        "newClientOrderId": name,
+    }

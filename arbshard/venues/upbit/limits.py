@@ -1,0 +1,49 @@
+"""Upbit's rate limits, what each call costs of them, and how answers tell of them. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from arbshard.shm.budget import Window
+from arbshard.venues.base.limits import WindowUse
+
+_S = 1_000_000_000
+
+WINDOWS = (
+    Window("upbit_default", "upbit", 30, _S),
+    Window("upbit_order", "upbit", 12, _S),
+    Window("upbit_order_test", "upbit", 8, _S),
+    Window("upbit_orderbook", "upbit", 10, _S),
+)
+ORDER: Final[Mapping[str, int]] = {"upbit_order": 1}
+TEST: Final[Mapping[str, int]] = {"upbit_order_test": 1}
+READ: Final[Mapping[str, int]] = {"upbit_default": 1}
+BOOK: Final[Mapping[str, int]] = {"upbit_orderbook": 1}
+
+_LIMITS = {window.name: window.limit for window in WINDOWS}
+_GROUPS = {
+    "default": "upbit_default",
+    "order": "upbit_order",
+    "order-test": "upbit_order_test",
+    "orderbook": "upbit_orderbook",
+}
+_REMAINING = re.compile(r"group=([a-z-]+);.*sec=(\d+)")
+_BLOCK_WORDS = re.compile(r"(\d+)\s*(?:s\b|sec|초)")
+
+
+class UpbitLimits:
+    """Implements ``RateLimits``."""
+
+    windows = WINDOWS
+
+    def told(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
+        """One header names the group of the call and what is left of its second."""
+        found = _REMAINING.search(headers.get("remaining-req", ""))
+        window = _GROUPS.get(found[1]) if found else None
+        if found and window is not None:
+            yield WindowUse(window, _LIMITS[window] - int(found[2]))
+
+    def block_s(self, body: bytes) -> float | None:
+        """The text names the seconds."""
+        found = _BLOCK_WORDS.search(body.decode(errors="replace"))
+        return float(found[1]) if found else None

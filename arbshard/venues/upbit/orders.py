@@ -1,0 +1,109 @@
+"""Upbit's orders by REST: what is asked, and how the answers read. Pure.
+
+Upbit tells an order's fee as one sum; each fill bears its share by the money that changed hands, and the last one
+what is left, so that the sum is exact.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from arbshard.model.market import Market
+from arbshard.model.money import ZERO, plain
+from arbshard.model.order import Fill, Order
+from arbshard.venues.base.orders import UNREADABLE_ORDER, Standing, amount_of, make_fill, unreadable_order
+from arbshard.venues.base.request import Request
+from arbshard.venues.frame import clipped
+from arbshard.venues.upbit import limits
+from arbshard.venues.upbit.states import state_of
+
+
+class _Trade(msgspec.Struct):
+    uuid: str
+    price: Decimal
+    volume: Decimal
+    funds: Decimal
+
+
+class _Order(msgspec.Struct):
+    uuid: str
+    state: str
+    executed_volume: Decimal
+    paid_fee: Decimal
+    trades: list[_Trade] = []
+
+
+# Decimals are texts; the lax mode also takes numbers, which some answers have.
+_order = msgspec.json.Decoder(_Order, strict=False).decode
+
+
+class UpbitOrders:
+    """Implements ``OrderVenue``."""
+
+    def place(self, order: Order, name: str) -> Request:
+        """The venue remembers ``name`` for ever, also of an order that it refused."""
+        return Request("POST", "orders", _params(order, name), limits.ORDER)
+
+    def rehearse(self, order: Order, name: str) -> Request:
+        """The venue has a call for it."""
+        return Request("POST", "orders/test", _params(order, name), limits.TEST)
+
+    def find(self, market: Market, name: str) -> Request:
+        """A name is one of the account, whatever the market."""
+        del market
+        return Request("GET", "order", {"identifier": name}, limits.READ)
+
+    def read(self, order: Order, body: bytes) -> Standing:
+        """The answer to a new order shows it as it was before it met the book."""
+        try:
+            said = _order(body)
+            fees = shares(said.paid_fee, [trade.funds for trade in said.trades])
+            fills = tuple(
+                make_fill(order, trade.uuid, trade.volume, trade.price, fee, order.market.quote)
+                for trade, fee in zip(said.trades, fees, strict=True)
+            )
+        except UNREADABLE_ORDER as error:
+            raise unreadable_order(order, error) from error
+        filled = amount_of(order, said.executed_volume)
+        return Standing(said.uuid, state_of(said.state, filled), filled, fills, clipped(said.state))
+
+    def trades(self, market: Market, venue_order_id: str) -> Request | None:
+        """None: an order comes with its fills."""
+        del market, venue_order_id
+        return None
+
+    def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
+        """Nothing was asked."""
+        del order, body
+        return ()
+
+    def warm(self) -> Request:
+        """The smallest book."""
+        return Request("GET", "orderbook", {"markets": "KRW-USDT", "count": "1"}, limits.BOOK, private=False)
+
+    def time_of(self, body: bytes) -> int | None:
+        """None: a book is of the time when it last changed."""
+        del body
+        return None
+
+
+def shares(total: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
+    """``total`` divided by ``weights``; the parts add up to it exactly. No weights, no parts."""
+    if not weights:
+        return []
+    whole = sum(weights, ZERO)
+    parts = [total * weight / whole if whole else ZERO for weight in weights[:-1]]
+    return [*parts, total - sum(parts, ZERO)]
+
+
+def _params(order: Order, name: str) -> dict[str, str]:
+    return {
+        "market": order.market.symbol,
+        "side": "bid" if order.side == "buy" else "ask",
+        "ord_type": "limit",
+        "volume": plain(order.quantity),
+        "price": plain(order.limit),
+        "time_in_force": "ioc",
+        "identifier": name,
+    }

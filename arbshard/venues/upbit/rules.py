@@ -1,0 +1,125 @@
+"""Upbit's rules: ticks and orders' sizes of KRW markets, and what it tells of fees, limits and ticks. Pure."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from arbshard.model.market import MarketRules, TickBand
+from arbshard.model.money import BPS
+from arbshard.venues.base.account import amount
+from arbshard.venues.base.request import Request
+from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.frame import UNREADABLE, refusal_of
+from arbshard.venues.upbit import limits
+
+_REMAINING = re.compile(r"group=default;.*min=(\d+);.*sec=(\d+)")
+_DEFAULT_KEPT = next(window.limit for window in limits.WINDOWS if window.name == "upbit_default")
+_INSTRUMENTS_PER_CALL = 50
+
+
+class _Chance(msgspec.Struct):
+    bid_fee: Decimal
+    ask_fee: Decimal
+
+
+class _Instrument(msgspec.Struct):
+    market: str
+    tick_size: Decimal
+
+
+_chance = msgspec.json.Decoder(_Chance).decode
+_instruments = msgspec.json.Decoder(list[_Instrument]).decode
+
+
+def _bands(*rows: tuple[str, str]) -> tuple[TickBand, ...]:
+    return tuple(TickBand(price_min=Decimal(price), tick=Decimal(tick)) for price, tick in rows)
+
+
+KRW_TICKS = _bands(
+    ("1000000", "1000"),
+    ("500000", "500"),
+    ("100000", "100"),
+    ("50000", "50"),
+    ("10000", "10"),
+    ("5000", "5"),
+    ("100", "1"),
+    ("10", "0.1"),
+    ("1", "0.01"),
+    ("0.1", "0.001"),
+    ("0.01", "0.0001"),
+    ("0.001", "0.00001"),
+    ("0.0001", "0.000001"),
+    ("0.00001", "0.0000001"),
+    ("0", "0.00000001"),
+)
+"""Tick sizes of KRW markets, in force since 2025-07-31."""
+
+# The orderbook/instruments call wants the markets named one by one, so the published table stands in for it.
+KRW_RULES = MarketRules(
+    ticks=KRW_TICKS,
+    lot=Decimal("0.00000001"),
+    quantity_min=Decimal("0.00000001"),
+    notional_min=Decimal(5_000),
+    notional_max=Decimal(1_000_000_000),
+)
+"""The same for every KRW market."""
+
+
+class UpbitRules:
+    """Implements ``AccountRules``. Upbit does not tell what a key may do."""
+
+    fee_coins: frozenset[str] = frozenset()
+
+    def rates_call(self, symbol: str) -> Request:
+        """See ``base.rules.AccountRules``."""
+        return Request("GET", "orders/chance", {"market": symbol}, limits.READ)
+
+    def rates_of(self, symbol: str, reply: Reply) -> Rates:
+        """See ``base.rules.AccountRules``."""
+        try:
+            told = _chance(reply.body)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        return Rates(symbol, amount(told.bid_fee, "bid_fee") * BPS, amount(told.ask_fee, "ask_fee") * BPS)
+
+    def limits_call(self, symbol: str) -> Request:
+        """Any private answer tells in a header."""
+        return self.rates_call(symbol)
+
+    def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
+        """``min`` is sixty times the limit of a second."""
+        found = _REMAINING.search(reply.headers.get("remaining-req", ""))
+        if found is None:
+            return ()
+        allowed = int(found[1]) // 60
+        # The call that tells is itself one of those that are used.
+        used = max(allowed - int(found[2]) - 1, 0)
+        return (ToldLimit("upbit_default", allowed, _DEFAULT_KEPT, used),)
+
+    def rights_call(self) -> tuple[str, str] | None:
+        """Nowhere."""
+        return None
+
+    def rights_of(self, told: object, account: Reply) -> Rights:
+        """Not told; the test order shows the right to trade."""
+        del told, account
+        return Rights()
+
+    def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
+        """Fifty markets a call."""
+        shares = [
+            symbols[n : n + _INSTRUMENTS_PER_CALL] for n in range(0, len(symbols), _INSTRUMENTS_PER_CALL)
+        ]
+        return tuple(
+            Request("GET", "orderbook/instruments", {"markets": ",".join(share)}, {}, private=False)
+            for share in shares
+        )
+
+    def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
+        """See ``base.rules.AccountRules``."""
+        try:
+            return {one.market: amount(one.tick_size, "tick_size") for one in _instruments(reply.body)}
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
