@@ -2,7 +2,8 @@
 
 import msgspec
 
-from arbshard.config import Config, SimConfig, VenueConfig
+from arbshard.config import Config, SimConfig
+from arbshard.venues.registry import TRADED
 
 
 class _Address(msgspec.Struct, frozen=True):
@@ -10,16 +11,8 @@ class _Address(msgspec.Struct, frozen=True):
     rest_url: str
 
 
-class _Secure(msgspec.Struct, frozen=True):
-    upbit: _Address
-    binance: _Address
-    ca_file: str
-
-
-class _Ready(msgspec.Struct, frozen=True):
-    upbit: _Address
-    binance: _Address
-    tls: _Secure | None = None
+_Said = dict[str, msgspec.Raw]
+"""An address by the venue's name, and more beside it."""
 
 
 def with_exchanges(config: Config, ready: bytes) -> tuple[Config, SimConfig]:
@@ -27,23 +20,23 @@ def with_exchanges(config: Config, ready: bytes) -> tuple[Config, SimConfig]:
 
     With ``sim.tls`` the run itself uses the addresses with TLS, so that it takes the way to a real venue.
     """
-    said = msgspec.json.decode(ready, type=_Ready)
-    replace = msgspec.structs.replace
-    used, ca_file = (said.tls, said.tls.ca_file) if said.tls is not None else (said, "")
-    venues = replace(
-        config.venues,
-        upbit=_at(config.venues.upbit, used.upbit, ca_file),
-        binance=_at(config.venues.binance, used.binance, ca_file),
+    said = msgspec.json.decode(ready, type=_Said)
+    plain = _addresses(said)
+    used, ca_file = plain, ""
+    sim = config.sim.on_ports(_ports(plain))
+    secure = msgspec.json.decode(said["tls"], type=_Said | None) if "tls" in said else None
+    if secure is not None:
+        used, ca_file = _addresses(secure), msgspec.json.decode(secure["ca_file"], type=str)
+        sim = sim.on_ports(_ports(used), tls=True)
+    venues = config.venues.at(
+        {venue: (one.ws_url, one.rest_url) for venue, one in used.items()}, ca_file=ca_file
     )
-    sim = replace(config.sim, upbit_port=_port(said.upbit), binance_port=_port(said.binance))
-    if said.tls is not None:
-        sim = replace(sim, upbit_tls_port=_port(said.tls.upbit), binance_tls_port=_port(said.tls.binance))
-    return replace(config, venues=venues), sim
+    return msgspec.structs.replace(config, venues=venues), sim
 
 
-def _at(venue: VenueConfig, address: _Address, ca_file: str) -> VenueConfig:
-    return msgspec.structs.replace(venue, ws_url=address.ws_url, rest_url=address.rest_url, ca_file=ca_file)
+def _addresses(said: _Said) -> dict[str, _Address]:
+    return {venue: msgspec.json.decode(said[venue], type=_Address) for venue in TRADED}
 
 
-def _port(address: _Address) -> int:
-    return int(address.rest_url.rsplit(":", 1)[1])
+def _ports(addresses: dict[str, _Address]) -> dict[str, int]:
+    return {venue: int(one.rest_url.rsplit(":", 1)[1]) for venue, one in addresses.items()}

@@ -24,6 +24,7 @@ from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.shm.pages import PageReader
 from arbshard.venues.keys import Keys
+from arbshard.venues.registry import AWAY
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
@@ -322,7 +323,7 @@ class Run:
         self._tree.start(sim)
         await self._tree.until_up(sim)
         self.config, self._sim = with_exchanges(self.config, self.files.sim_ready.read_bytes())
-        probe = Probe(self._sim.host, self._sim.binance_port, self._frames, self._clock)
+        probe = Probe(self._sim.host, self._sim.port_of(AWAY), self._frames, self._clock)
         self._watchdog.probe = probe
         self._tasks.append(asyncio.create_task(probe.run(), name="probe"))
 

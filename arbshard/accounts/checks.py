@@ -18,7 +18,7 @@ Verdict = Literal["ok", "warning", "fail"]
 
 SKEW_WARN_MS = 250
 SKEW_FAIL_MS = 1000
-"""Binance refuses what is dated more than a second ahead."""
+"""A venue may refuse what is dated more than a second ahead."""
 _USED_WARN_SHARE = 0.5
 _NAMED_MAX = 5
 _HEADROOM = Decimal("1.2")

@@ -25,7 +25,7 @@ Books = dict[str, OrderBookSnapshot]
 """By symbol; a market whose book could not be read is missing."""
 
 _GAP_S = 0.15
-"""Between two calls: Upbit allows ten a second."""
+"""Between two calls: the stricter venue allows ten a second."""
 
 
 async def gather_facts(config: Config, universe: Universe, keys: Mapping[str, Keys]) -> Facts:

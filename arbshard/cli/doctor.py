@@ -84,15 +84,7 @@ async def _with_exchanges(config: Config) -> AsyncIterator[Config]:
     exchanges = Exchanges(config.sim, SystemClock())
     await exchanges.start()
     try:
-        upbit, binance = exchanges.upbit_at, exchanges.binance_at
-        venues = replace(
-            config.venues,
-            upbit=replace(
-                config.venues.upbit, ws_url=f"ws://{upbit}/websocket/v1", rest_url=f"http://{upbit}"
-            ),
-            binance=replace(config.venues.binance, ws_url=f"ws://{binance}", rest_url=f"http://{binance}"),
-        )
-        yield replace(config, venues=venues)
+        yield replace(config, venues=config.venues.at(exchanges.addresses()))
     finally:
         await exchanges.stop()
 

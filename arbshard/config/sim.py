@@ -3,6 +3,7 @@
 The supervisor hands all of it to their process; faults of the same form are set at run time too (``sim.faults``).
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from ipaddress import ip_address
 from typing import Annotated, Literal
@@ -268,6 +269,16 @@ class SimConfig(Section, frozen=True):
             raise ValueError(
                 f"host {self.host!r} may be reached from other machines: take 127.0.0.1, or set expose = true"
             )
+
+    def on_ports(self, ports: Mapping[str, int], *, tls: bool = False) -> "SimConfig":
+        """The same exchanges on these ports, by venue; ``tls``: on these ports with TLS."""
+        kind = "tls_port" if tls else "port"
+        return msgspec.structs.replace(self, **{f"{venue}_{kind}": port for venue, port in ports.items()})
+
+    def port_of(self, venue: str) -> int:
+        """The port of ``venue``; 0 for any."""
+        port: int = getattr(self, f"{venue}_port")
+        return port
 
 
 def is_loopback(host: str) -> bool:

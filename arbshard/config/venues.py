@@ -1,5 +1,6 @@
 """The sections ``[venues.*]``: where the exchanges are, what they cost, and how their feeds are kept."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -53,5 +54,16 @@ class VenuesConfig(Section, frozen=True):
     binance: VenueConfig = msgspec.field(default_factory=_binance)
 
     def get(self, venue: str) -> VenueConfig:
-        """The section of ``venue``."""
-        return {"upbit": self.upbit, "binance": self.binance}[venue]
+        """The section of ``venue``. Raises ``KeyError`` for one without."""
+        if venue not in self.__struct_fields__:
+            raise KeyError(venue)
+        section: VenueConfig = getattr(self, venue)
+        return section
+
+    def at(self, addresses: Mapping[str, tuple[str, str]], ca_file: str = "") -> "VenuesConfig":
+        """The same at other (WebSocket address, REST address), by venue; ``ca_file`` is trusted for them."""
+        moved = {
+            venue: msgspec.structs.replace(self.get(venue), ws_url=ws_url, rest_url=rest_url, ca_file=ca_file)
+            for venue, (ws_url, rest_url) in addresses.items()
+        }
+        return msgspec.structs.replace(self, **moved)

@@ -4,10 +4,10 @@ Every amount is written twice, once where it arrives and once where it comes fro
 to zero in each currency:
 
     ====================  =================================================================
-    ``venue:upbit``       what we own there
-    ``trade:upbit:…``     the other side of all fills of one market
-    ``fees:upbit``        what the venue has kept
-    ``deposits:upbit``    the other side of what was put in
+    ``venue:<name>``      what we own there
+    ``trade:<name>:…``    the other side of all fills of one market
+    ``fees:<name>``       what the venue has kept
+    ``deposits:<name>``   the other side of what was put in
     ====================  =================================================================
 """
 

@@ -34,7 +34,7 @@ class OrderBookSnapshot(msgspec.Struct, frozen=True, gc=False):
     bids: Levels
     asks: Levels
     exchange_ms: int | None
-    """Exchange time in wall milliseconds, or None where the stream carries none (Binance partial depth)."""
+    """Exchange time in wall milliseconds, or None where the stream carries none."""
     received_ns: int
     """When the frame was received, monotonic nanoseconds."""
 

@@ -79,7 +79,7 @@ class FeeSchedule(msgspec.Struct, frozen=True):
     buy_bps: Decimal
     sell_bps: Decimal
     buy_fee_in_base: bool
-    """True where a buyer pays in the coin received (Binance); a seller always pays in the quote."""
+    """True where a buyer pays in the coin received; a seller always pays in the quote."""
 
 
 class Leg(msgspec.Struct, frozen=True):
@@ -95,8 +95,8 @@ class Leg(msgspec.Struct, frozen=True):
 class Pair(msgspec.Struct, frozen=True):
     """One base on two venues.
 
-    ``home`` is quoted in the reporting currency's market (Upbit, KRW), ``away`` in the other quote (Binance,
-    USDT). FX is the price of one away quote in home quote.
+    ``home`` is quoted in the reporting currency (KRW), ``away`` in the other quote (USDT). FX is the price of one
+    away quote in home quote.
     """
 
     base: str

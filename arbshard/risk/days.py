@@ -1,7 +1,7 @@
 """Trading days: when one begins and ends, by the clocks of a place. Pure: a function of the wall time.
 
 Used by ``core`` for everything that is counted by day. With the default (09:00 in Seoul) a trading day is the UTC
-day, which is also Upbit's own.
+day, which is also the home venue's own.
 """
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo

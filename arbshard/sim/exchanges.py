@@ -69,6 +69,15 @@ class Exchanges:
         self.clockwork: asyncio.Task[None] | None = None
         """Runs until ``stop``; when it ends before, something broke."""
 
+    def addresses(self, *, tls: bool = False) -> dict[str, tuple[str, str]]:
+        """(WebSocket address, REST address) of each venue, once started; those with ``tls`` where there are any."""
+        s = "s" if tls else ""
+        upbit, binance = (self.upbit_tls_at, self.binance_tls_at) if tls else (self.upbit_at, self.binance_at)
+        return {
+            "upbit": (f"ws{s}://{upbit}/websocket/v1", f"http{s}://{upbit}"),
+            "binance": (f"ws{s}://{binance}", f"http{s}://{binance}"),
+        }
+
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         """Open the ports, with ``tls`` two more, and set the world going.
 

@@ -146,12 +146,11 @@ def _write_ready(path: Path, exchanges: Exchanges, ca_file: Path | None) -> None
     ready: dict[str, object] = {
         "pid": os.getpid(),
         "token": exchanges.token,
-        **_addresses(exchanges.upbit_at, exchanges.binance_at, ""),
+        **_addresses(exchanges, tls=False),
     }
     ready["tls"] = None
     if ca_file is not None:
-        addresses = _addresses(exchanges.upbit_tls_at, exchanges.binance_tls_at, "s")
-        ready["tls"] = {"ca_file": str(ca_file), **addresses}
+        ready["tls"] = {"ca_file": str(ca_file), **_addresses(exchanges, tls=True)}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.touch(mode=0o600)  # the token is for this user alone
@@ -161,9 +160,7 @@ def _write_ready(path: Path, exchanges: Exchanges, ca_file: Path | None) -> None
         raise ConfigError("--ready-file", f"{path} cannot be written: {error.strerror}") from error
 
 
-def _addresses(upbit: str, binance: str, secure: str) -> dict[str, dict[str, str]]:
-    """What clients call; ``secure`` is the letter that tells ``https`` from ``http``."""
-    return {
-        "upbit": {"ws_url": f"ws{secure}://{upbit}/websocket/v1", "rest_url": f"http{secure}://{upbit}"},
-        "binance": {"ws_url": f"ws{secure}://{binance}", "rest_url": f"http{secure}://{binance}"},
-    }
+def _addresses(exchanges: Exchanges, *, tls: bool) -> dict[str, dict[str, str]]:
+    """What clients call."""
+    found = exchanges.addresses(tls=tls)
+    return {venue: {"ws_url": ws_url, "rest_url": rest_url} for venue, (ws_url, rest_url) in found.items()}

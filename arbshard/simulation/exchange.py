@@ -9,20 +9,16 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from urllib.parse import parse_qs, urlsplit
 
 from arbshard.config import SimConfig
 from arbshard.data.stream import OnMessage, Receiver, Stream, Target
 from arbshard.errors import VenueUnavailable
-from arbshard.sim.binance.frames import BinanceFeed
-from arbshard.sim.binance.session import BinanceSession, opening_streams
+from arbshard.sim import embedded
 from arbshard.sim.counters import Counters
 from arbshard.sim.hub import Hub
 from arbshard.sim.loop import run_world
 from arbshard.sim.session import Action, Close, Cut, Feed, Send, Session
 from arbshard.sim.session import Stream as Wanted
-from arbshard.sim.upbit.frames import UpbitFeed
-from arbshard.sim.upbit.session import UpbitSession
 from arbshard.sim.world import World
 from arbshard.simulation.clock import VirtualClock
 from arbshard.simulation.loop import VirtualLoop, VirtualProcess
@@ -147,16 +143,6 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
             self._on_message(payload, self._loop.now_ns)
 
 
-class DepthFeed(BinanceFeed):
-    """Without the windows of diff streams: nobody here subscribes to any, and they cost as much as a frame."""
-
-    def on_step(self) -> None:
-        """See ``Feed``."""
-
-    def on_sent(self) -> None:
-        """See ``Feed``."""
-
-
 class VirtualHub(Hub):
     """Who gets what: as the real hub, but straight to virtual connections, with the market's name beside."""
 
@@ -203,7 +189,7 @@ class VirtualVenue:
         self.loop = loop
         self.clock = clock
         self.weather = weather
-        self.hub = VirtualHub(binary=name == "upbit")
+        self.hub = VirtualHub(binary=embedded.BINARY[name])
         self.is_reachable = True
         self.connections: dict[VirtualStream, None] = {}
         self.on_truth: OnTruth = lambda *_: None
@@ -213,13 +199,7 @@ class VirtualVenue:
 
     def new_session(self, address: str) -> Session:
         """The venue's side of a new connection to ``address``."""
-        if self.name == "upbit":
-            return UpbitSession(self._world.upbit)
-        parts = urlsplit(address)
-        streams = parse_qs(parts.query).get("streams", [None])[0]
-        combined, names = opening_streams(parts.path, streams)
-        symbols = {symbol.lower(): market for symbol, market in self._world.binance.items()}
-        return BinanceSession(symbols, combined=combined, names=names, now_ns=self.clock.monotonic_ns())
+        return embedded.open_session(self.name, self._world, address, self.clock.monotonic_ns())
 
     def join(self, stream: VirtualStream) -> None:
         """A connection is up."""
@@ -252,14 +232,9 @@ class Exchanges:
         self._clock = clock
         numbers = [0]
         self.venues = {
-            name: VirtualVenue(name, self.world, clock, loop, weather, numbers)
-            for name in ("upbit", "binance")
+            name: VirtualVenue(name, self.world, clock, loop, weather, numbers) for name in embedded.BINARY
         }
-        rate = config.updates_per_s
-        self._feeds: dict[str, dict[str, Feed]] = {
-            "upbit": {symbol: UpbitFeed(market) for symbol, market in self.world.upbit.items()},
-            "binance": {symbol: DepthFeed(market, rate) for symbol, market in self.world.binance.items()},
-        }
+        self._feeds = embedded.feeds_of(self.world, config.updates_per_s)
 
     async def run(self) -> None:
         """Step the world and tell of it until cancelled."""
@@ -271,5 +246,5 @@ class Exchanges:
     ) -> AbstractAsyncContextManager[Stream]:
         """See ``data.stream.open_stream``."""
         del now_ns, receiver
-        name = "upbit" if "upbit" in target.address else "binance"
+        name = next(name for name in self.venues if name in target.address)
         return VirtualStream(self.venues[name], target, on_message)

@@ -1,8 +1,8 @@
 """What the simulated exchanges have executed, by their own record, and what each execution does to an account.
 
 The record outlives every process of the system, and the arithmetic here is the oracle's own: nothing of it is taken
-from what the system says about a fill. Upbit takes its fee in the quote currency; Binance takes a buyer's fee in the
-coin that was bought, and a seller's in the quote currency.
+from what the system says about a fill. Which venue takes a buyer's fee in the coin that was bought, the embedded
+exchanges say themselves; all other fees are taken in the quote currency.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,10 +10,9 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from arbshard.config import Config
+from arbshard.sim.embedded import TAKES_COIN
 
 _TEN_THOUSAND = Decimal(10_000)
-_TAKES_COIN = {"upbit": False, "binance": True}
-"""Whether a venue takes a buyer's fee in the coin. Written down here and not asked of the system's venues."""
 _KEPT = 20_000
 """Executions that are remembered at most: those of intents that end are forgotten one by one."""
 
@@ -54,10 +53,10 @@ class Change(NamedTuple):
 
 def fees_of(config: Config) -> dict[str, Fee]:
     """What each venue charges in this run, by name."""
-    upbit, binance = config.venues.upbit, config.venues.binance
+    sections = {name: config.venues.get(name) for name in TAKES_COIN}
     return {
-        "upbit": Fee(upbit.buy_fee_bps, upbit.sell_fee_bps, _TAKES_COIN["upbit"]),
-        "binance": Fee(binance.buy_fee_bps, binance.sell_fee_bps, _TAKES_COIN["binance"]),
+        name: Fee(section.buy_fee_bps, section.sell_fee_bps, TAKES_COIN[name])
+        for name, section in sections.items()
     }
 
 

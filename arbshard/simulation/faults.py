@@ -175,7 +175,7 @@ class Faults:
         return self._for(seconds, lambda: set_silent(True), lambda: set_silent(False), f"#{stream.number}")
 
     def _outage(self) -> str:
-        venue = self._world.exchanges.venues[self._random.choice(("upbit", "binance"))]
+        venue = self._world.exchanges.venues[self._random.choice(tuple(self._world.exchanges.venues))]
 
         def begin() -> None:
             venue.is_reachable = False

@@ -11,15 +11,13 @@ from arbshard.config.sim import Regime
 from arbshard.model.market import FeeSchedule
 from arbshard.model.universe import Universe
 from arbshard.sharding import split
-from arbshard.sim.binance.marketdata import MarketData
-from arbshard.sim.binance.params import Params
-from arbshard.sim.session import Query
-from arbshard.sim.upbit.rest import UpbitRest
+from arbshard.sim.embedded import listing_of
 from arbshard.sim.world import World
 from arbshard.simulation.clock import WALL_START_MS
 from arbshard.simulation.rates import Level
+from arbshard.venues.base.market import ListedMarket
 from arbshard.venues.listing import fx_leg, pairs_of
-from arbshard.venues.registry import AWAY, HOME, get_venue
+from arbshard.venues.registry import AWAY, HOME, TRADED, get_venue
 
 SEED_MAX = 2**31 - 1
 SAMPLE_S = 5.0
@@ -72,8 +70,10 @@ def config_of(settings: Settings) -> Config:
         run=replace(base.run, shards=settings.shards, rehearse_ms=0.0, stop_timeout_s=60.0),
         venues=replace(
             base.venues,
-            upbit=replace(base.venues.upbit, ws_url="ws://upbit.virtual", depth=5),
-            binance=replace(base.venues.binance, ws_url="ws://binance.virtual", depth=5),
+            **{
+                name: replace(base.venues.get(name), ws_url=f"ws://{name}.virtual", depth=5)
+                for name in TRADED
+            },
         ),
         # Correlations cost more than all else risk does by itself, so they are told once in five seconds.
         series=replace(base.series, sample_ms=SAMPLE_S * 1000, window=60),
@@ -96,16 +96,7 @@ def config_of(settings: Settings) -> Config:
 
 def universe_of(world: World, config: Config) -> Universe:
     """All coins of ``world``, as both venues list them, sharded."""
-    home, away = get_venue(HOME), get_venue(AWAY)
-    rest = UpbitRest(world.upbit)
-    bodies = []
-    for number, path in enumerate(home.listing_paths()):
-        where, _, query = path.partition("?")
-        params = tuple((name, value) for name, _, value in (one.partition("=") for one in query.split("&")))
-        asked = Query("GET", where, params, "virtual", number * 1_000_000_000, WALL_START_MS)
-        bodies.append(rest.answer(asked).body)
-    at_home = home.listing(bodies)
-    at_away = away.listing([MarketData(world.binance).exchange_info(Params({}), WALL_START_MS)])
+    at_home, at_away = _listing(world, HOME), _listing(world, AWAY)
     home_fees = _fees(config, HOME)
     pairs = pairs_of(at_home, at_away, home_fees, _fees(config, AWAY))
     shards = split([pair.base for pair in pairs], config.run.shards)
@@ -115,3 +106,12 @@ def universe_of(world: World, config: Config) -> Universe:
 def _fees(config: Config, name: str) -> FeeSchedule:
     venue = config.venues.get(name)
     return get_venue(name).fee_schedule(venue.buy_fee_bps, venue.sell_fee_bps)
+
+
+def _listing(world: World, name: str) -> dict[str, ListedMarket]:
+    venue = get_venue(name)
+    bodies = [
+        listing_of(name, world, path, number, WALL_START_MS)
+        for number, path in enumerate(venue.listing_paths())
+    ]
+    return venue.listing(bodies)

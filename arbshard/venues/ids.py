@@ -24,5 +24,5 @@ def client_id_of(tag: str, name: str) -> str | None:
 
 
 def fill_id(market: Market, trade_id: str | int) -> str:
-    """A fill's id for ever: Binance numbers trades per market, so the market is part of it."""
+    """A fill's id for ever: some venues number trades per market, so the market is part of it."""
     return f"{market.venue}:{market.symbol}:{trade_id}"
