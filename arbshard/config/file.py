@@ -10,6 +10,7 @@ import msgspec
 
 from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.root import Config
+from arbshard.config.venues import AWAY, HOME
 from arbshard.errors import ConfigError
 
 _AMOUNT_MAX = Decimal(10**15)
@@ -104,7 +105,7 @@ def _check(config: Config, where: str) -> Config:
     except ValueError as error:
         raise ConfigError(where, f"limits.time_zone: {error}") from error
     if config.data == "public":
-        for name in ("upbit", "binance"):
+        for name in (HOME, AWAY):
             venue = config.venues.get(name)
             if not venue.ws_url or not venue.rest_url:
                 raise ConfigError(where, f'venues.{name}: data = "public" needs ws_url and rest_url')

@@ -9,6 +9,9 @@ from msgspec import Meta
 
 from arbshard.config.section import NotNegative, Section
 
+HOME, AWAY = "upbit", "binance"
+"""Where the two legs of a pair are. Home's quote is the reporting currency, away's the base of the FX market."""
+
 
 class VenueConfig(Section, frozen=True, kw_only=True):
     """One exchange: where it is and what it costs."""

@@ -1,17 +1,18 @@
-"""The venues arbshard knows, by name. The only place that names them; everything that needs one asks here."""
+"""The venues arbshard knows, by name. Whoever needs one asks here; only the configuration names them, too."""
 
+from arbshard.config.venues import AWAY, HOME
 from arbshard.errors import UsageError
 from arbshard.shm.budget import Window
 from arbshard.venues import binance, upbit
 from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.base.market import Venue
 
+__all__ = ["ADAPTERS", "AWAY", "HOME", "TRADED", "codecs", "get_adapter", "get_venue", "rate_windows"]
+
 ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in (upbit.ADAPTER, binance.ADAPTER)}
 
-HOME, AWAY = "upbit", "binance"
-"""Where the two legs of a pair are. Home's quote is the reporting currency, away's the base of the FX market."""
-
 TRADED = (HOME, AWAY)
+"""The venues that a run trades on."""
 
 
 def get_adapter(name: str) -> Adapter:

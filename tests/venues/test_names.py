@@ -77,3 +77,9 @@ def test_every_kind_of_name_is_seen(source):
 def test_code_is_walked_and_every_venue_has_a_folder():
     assert len(files()) > 300
     assert {own_venue(path) for path in files()} - {""} == set(ADAPTERS)
+
+
+def test_the_page_names_every_room():
+    page = (ROOTS[0].parent / "docs" / "adding-a-venue.md").read_text(encoding="utf-8")
+    rooms = {path.stem for path in VENUES.glob("*/*.py") if own_venue(path)} - {"__init__"}
+    assert {room for room in rooms if f"| `{room}` |" not in page} == set()
