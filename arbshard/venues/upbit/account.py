@@ -7,7 +7,6 @@ the stream is on. What each method promises stands in ``base.account.AccountVenu
 from collections.abc import Collection, Mapping
 from datetime import UTC
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import msgspec
@@ -181,6 +180,8 @@ class UpbitAccount:
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """By the header ``Date``: whole seconds, so the middle of that second."""
+        from email.utils import parsedate_to_datetime  # workers do without it
+
         del body
         try:
             date = parsedate_to_datetime(headers["date"])
