@@ -1,1 +1,1 @@
-"""One file per venue: pure codec and trading rules."""
+"""The venues: one folder each, with the same rooms; ``base`` has the Protocols, ``registry`` the list."""

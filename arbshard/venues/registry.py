@@ -16,7 +16,7 @@ TRADED = (HOME, AWAY)
 
 
 def get_adapter(name: str) -> Adapter:
-    """All of the venue called ``name``. Raises ``UsageError`` for one we do not know."""
+    """Return all of the venue called ``name``. Raises ``UsageError`` for one we do not know."""
     try:
         return ADAPTERS[name]
     except KeyError:
@@ -25,15 +25,15 @@ def get_adapter(name: str) -> Adapter:
 
 
 def get_venue(name: str) -> Venue:
-    """The order books of the venue called ``name``. Raises ``UsageError`` for one we do not know."""
+    """Return the order books' side of the venue called ``name``. Raises ``UsageError`` for one we do not know."""
     return get_adapter(name).market
 
 
 def codecs() -> dict[str, Venue]:
-    """The order books of every venue, by name."""
+    """Return the order books' side of every venue, by name."""
     return {name: adapter.market for name, adapter in ADAPTERS.items()}
 
 
 def rate_windows() -> tuple[Window, ...]:
-    """The rate limits of all venues."""
+    """Return the rate limits of all venues."""
     return tuple(window for adapter in ADAPTERS.values() for window in adapter.limits.windows)

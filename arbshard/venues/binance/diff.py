@@ -27,7 +27,7 @@ _DIFF = re.compile(r"([\w.-]{1,50})@depth@100ms")
 
 
 class _Update(DepthUpdate, frozen=True):
-    """A differential depth event, by the names of its fields on the wire."""
+    """A differential depth event, by the names that its fields have on the wire."""
 
     symbol: str = msgspec.field(name="s")
     event_ms: int = msgspec.field(name="E")
@@ -58,36 +58,36 @@ class BinanceDiff(Binance):
     snapshot_every_s = SNAPSHOT_EVERY_S
 
     def streams_of(self, symbols: Sequence[str], depth: int) -> list[str]:
-        """Every change of each book, whatever its depth."""
+        """Return the names of the streams that carry every change of each book, whatever its depth."""
         del depth
         return [f"{symbol.lower()}@depth@100ms" for symbol in dict.fromkeys(symbols)]
 
     def route(self, frame: bytes) -> str | None:
-        """By the stream's name at the front."""
+        """Find the market by the stream's name at the front."""
         if frame.startswith(_HEAD):
             return _symbol(frame[_NAME : frame.find(b'"', _NAME)])
         return None
 
     def snapshot_path(self, symbol: str) -> str:
-        """See ``base.diff.DiffVenue``."""
+        """Return the path of the whole book."""
         return f"/api/v3/depth?symbol={symbol}&limit={SNAPSHOT_LEVELS}"
 
     def update_of(self, frame: bytes) -> DepthUpdate:
-        """The event in a frame of a combined stream."""
+        """Read the event in a frame of a combined stream."""
         try:
             return _decode_update(frame).data
         except UNREADABLE as error:
             raise refusal_of(error) from error
 
     def snapshot_of(self, body: bytes) -> DepthSnapshot:
-        """See ``base.diff.DiffVenue``."""
+        """Read the body of ``/api/v3/depth``."""
         try:
             return _decode_snapshot(body)
         except UNREADABLE as error:
             raise refusal_of(error) from error
 
     def book_frame(self, symbol: str, last_id: int, bids: Levels, asks: Levels) -> bytes:
-        """A partial-depth frame."""
+        """Write the book as a partial-depth frame."""
         return b'{"stream":"%b@depth20@100ms","data":{"lastUpdateId":%d,"bids":%b,"asks":%b}}' % (
             symbol.lower().encode(),
             last_id,

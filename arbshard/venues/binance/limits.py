@@ -35,13 +35,13 @@ class BinanceLimits:
     windows = WINDOWS
 
     def told(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
-        """A header for each window."""
+        """Read one header for each window."""
         for header, window in _HEADERS.items():
             value = headers.get(header, "")
             if value.isdecimal():
                 yield WindowUse(window, int(value))
 
     def block_s(self, body: bytes) -> float | None:
-        """The seconds are in the header ``Retry-After``, not in the text."""
+        """Return None: the seconds stand in the header ``Retry-After``."""
         del body
         return None

@@ -51,21 +51,21 @@ class BinanceOrders:
     """Implements ``OrderVenue``."""
 
     def place(self, order: Order, name: str) -> Request:
-        """The full answer comes with the fills and what each of them cost."""
+        """Ask for the full answer, which lists the fills and what each of them cost."""
         params = {**_params(order, name), "newOrderRespType": "FULL"}
         return Request("POST", "order", params, limits.ORDER)
 
     def rehearse(self, order: Order, name: str) -> Request:
-        """The venue has a call for it."""
+        """Use the venue's own call for it."""
         return Request("POST", "order/test", _params(order, name), limits.TEST)
 
     def find(self, market: Market, name: str) -> Request:
-        """A name is one of the market."""
+        """Ask by market and name: a name belongs to its market."""
         params = {"symbol": market.symbol, "origClientOrderId": name}
         return Request("GET", "order", params, limits.QUERY)
 
     def read(self, order: Order, body: bytes) -> Standing:
-        """An order that was found comes without its fills."""
+        """Read it with its fills, which the answer to ``find`` does not list."""
         try:
             said = _order(body)
             fills = tuple(
@@ -78,12 +78,12 @@ class BinanceOrders:
         return Standing(str(said.order_id), state_of(said.status), filled, fills, clipped(said.status))
 
     def trades(self, market: Market, venue_order_id: str) -> Request | None:
-        """The fills with their commission."""
+        """Ask for the fills with their commission."""
         params = {"symbol": market.symbol, "orderId": venue_order_id, "limit": "1000"}
         return Request("GET", "myTrades", params, limits.TRADES)
 
     def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
-        """One row for each fill."""
+        """Read one row for each fill."""
         try:
             rows = _trades(body)
         except UNREADABLE_ORDER as error:
@@ -93,11 +93,11 @@ class BinanceOrders:
         )
 
     def warm(self) -> Request:
-        """The venue's time."""
+        """Ask for the venue's time."""
         return Request("GET", "time", {}, limits.TIME, private=False)
 
     def time_of(self, body: bytes) -> int | None:
-        """To the millisecond."""
+        """Read the time, which is exact to the millisecond."""
         try:
             return _time(body).server_time
         except UNREADABLE_ORDER as error:

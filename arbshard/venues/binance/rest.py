@@ -10,7 +10,7 @@ from arbshard.venues.frame import UNREADABLE, Level, checked_book, refusal_of
 
 
 class _Item(msgspec.Struct, gc=False, rename={"last_id": "lastUpdateId"}):
-    """A book that is passed on unread."""
+    """A book that is passed on without being read."""
 
     last_id: int
     bids: msgspec.Raw
@@ -29,7 +29,7 @@ _decode_book = msgspec.json.Decoder(_Book, strict=False).decode
 
 
 class BinanceBooks:
-    """One market per call, weight 5 of 6,000 a minute."""
+    """Implements ``base.rest.RestBooks``: one call for each market, of weight 5 out of 6,000 a minute."""
 
     calls_per_s = 6000 / 60 / 5 * SHARE
     lanes = 4
@@ -37,12 +37,12 @@ class BinanceBooks:
     """More weighs more."""
 
     def calls(self, symbols: Sequence[str], depth: int) -> list[Call]:
-        """See ``base.rest.RestBooks``."""
+        """Make one call for each market."""
         limit = min(depth, self.depth_max)
         return [Call(f"/api/v3/depth?symbol={symbol}&limit={limit}", (symbol,)) for symbol in symbols]
 
     def decode(self, call: Call, body: bytes, asked_ns: int) -> Iterator[Found]:
-        """See ``base.rest.RestBooks``. The answer names neither market nor time."""
+        """Read one book; the answer names neither market nor time."""
         (symbol,) = call.symbols
         try:
             book = _decode_book(body)
@@ -54,7 +54,7 @@ class BinanceBooks:
             yield symbol, error
 
     def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
-        """See ``base.rest.RestBooks``."""
+        """Wrap the book as the stream would."""
         (symbol,) = call.symbols
         try:
             item = _decode_item(body)

@@ -121,7 +121,7 @@ class BinanceRules:
     fee_coins = frozenset({"BNB"})
 
     def rates_call(self, symbol: str) -> Request:
-        """See ``base.rules.AccountRules``."""
+        """Ask for the commission rates of a market."""
         return Request("GET", "account/commission", {"symbol": symbol}, limits.ACCOUNT)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
@@ -138,11 +138,11 @@ class BinanceRules:
         return Rates(symbol, buy * BPS, sell * BPS, told.discount.discount_asset if discounted else "")
 
     def limits_call(self, symbol: str) -> Request:
-        """One market's listing: that of all is large."""
+        """Ask for one market's listing, because that of all markets is large."""
         return Request("GET", "exchangeInfo", {"symbol": symbol}, limits.LISTING, private=False)
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
-        """See ``base.rules.AccountRules``."""
+        """Read the limits of the listing, and the weight used from its header."""
         try:
             told = _info(reply.body).rate_limits
         except UNREADABLE as error:
@@ -157,7 +157,7 @@ class BinanceRules:
         )
 
     def rights_call(self) -> tuple[str, str] | None:
-        """See ``base.rules.AccountRules``."""
+        """Name the call that tells the key's restrictions."""
         return "sapi", "account/apiRestrictions"
 
     def rights_of(self, told: object, account: Reply) -> Rights:
@@ -172,11 +172,11 @@ class BinanceRules:
         return Rights(key.enable_withdrawals, key.enable_spot_and_margin_trading, key.ip_restrict)
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
-        """None: our rules are out of the venue's own listing."""
+        """Return none: our rules are read from the venue's own listing."""
         del symbols
         return ()
 
     def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
-        """Nothing was asked."""
+        """Return nothing, since nothing was asked."""
         del reply
         return {}

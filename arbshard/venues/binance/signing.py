@@ -18,7 +18,7 @@ class BinanceSigning:
     root = "/api/v3/"
 
     def ccxt_addresses(self, url: str) -> Mapping[str, str]:
-        """Spot calls, and those that tell what a key may do."""
+        """Return where spot calls go, and those that tell what a key may do."""
         return {"public": f"{url}/api/v3", "private": f"{url}/api/v3", "sapi": f"{url}/sapi/v1"}
 
 

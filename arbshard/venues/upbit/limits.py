@@ -37,13 +37,13 @@ class UpbitLimits:
     windows = WINDOWS
 
     def told(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
-        """One header names the group of the call and what is left of its second."""
+        """Read the header that names the group of the call and what is left of its second."""
         found = _REMAINING.search(headers.get("remaining-req", ""))
         window = _GROUPS.get(found[1]) if found else None
         if found and window is not None:
             yield WindowUse(window, _LIMITS[window] - int(found[2]))
 
     def block_s(self, body: bytes) -> float | None:
-        """The text names the seconds."""
+        """Find the seconds that the text names."""
         found = _BLOCK_WORDS.search(body.decode(errors="replace"))
         return float(found[1]) if found else None

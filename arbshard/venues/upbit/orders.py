@@ -42,20 +42,20 @@ class UpbitOrders:
     """Implements ``OrderVenue``."""
 
     def place(self, order: Order, name: str) -> Request:
-        """The venue remembers ``name`` for ever, also of an order that it refused."""
+        """Send it under a name that the venue remembers for ever, even if it refuses the order."""
         return Request("POST", "orders", _params(order, name), limits.ORDER)
 
     def rehearse(self, order: Order, name: str) -> Request:
-        """The venue has a call for it."""
+        """Use the venue's own call for it."""
         return Request("POST", "orders/test", _params(order, name), limits.TEST)
 
     def find(self, market: Market, name: str) -> Request:
-        """A name is one of the account, whatever the market."""
+        """Ask by name alone: a name belongs to the account, whatever the market."""
         del market
         return Request("GET", "order", {"identifier": name}, limits.READ)
 
     def read(self, order: Order, body: bytes) -> Standing:
-        """The answer to a new order shows it as it was before it met the book."""
+        """Read it with its fills. The answer to a new order shows it as it was before it met the book."""
         try:
             said = _order(body)
             fees = shares(said.paid_fee, [trade.funds for trade in said.trades])
@@ -69,21 +69,21 @@ class UpbitOrders:
         return Standing(said.uuid, state_of(said.state, filled), filled, fills, clipped(said.state))
 
     def trades(self, market: Market, venue_order_id: str) -> Request | None:
-        """None: an order comes with its fills."""
+        """Return None: the venue tells the fills with the order."""
         del market, venue_order_id
         return None
 
     def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
-        """Nothing was asked."""
+        """Return nothing, since nothing was asked."""
         del order, body
         return ()
 
     def warm(self) -> Request:
-        """The smallest book."""
+        """Ask for the smallest book."""
         return Request("GET", "orderbook", {"markets": "KRW-USDT", "count": "1"}, limits.BOOK, private=False)
 
     def time_of(self, body: bytes) -> int | None:
-        """None: a book is of the time when it last changed."""
+        """Return None: a book has the time of its last change."""
         del body
         return None
 

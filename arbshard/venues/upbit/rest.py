@@ -28,7 +28,7 @@ class _Named(msgspec.Struct):
 
 
 class _Item(msgspec.Struct, gc=False):
-    """A book that is passed on unread."""
+    """A book that is passed on without being read."""
 
     market: str
     timestamp: int
@@ -42,7 +42,7 @@ _decode_items = msgspec.json.Decoder(list[_Item]).decode
 
 
 class UpbitBooks:
-    """Many markets in one call; 10 calls a second."""
+    """Implements ``base.rest.RestBooks``: many markets in one call, 10 calls a second."""
 
     calls_per_s = 10 * SHARE
     lanes = 1
@@ -50,14 +50,14 @@ class UpbitBooks:
     depth_max = 30
 
     def calls(self, symbols: Sequence[str], depth: int) -> list[Call]:
-        """See ``base.rest.RestBooks``."""
+        """Make one call for each 50 markets."""
         most = self.markets_per_call
         shares = [tuple(symbols[start : start + most]) for start in range(0, len(symbols), most)]
         count = min(depth, self.depth_max)
         return [Call(f"/v1/orderbook?markets={','.join(share)}&count={count}", share) for share in shares]
 
     def decode(self, call: Call, body: bytes, asked_ns: int) -> Iterator[Found]:
-        """See ``base.rest.RestBooks``. A market that is missing from the answer has a book of shape ``empty``."""
+        """Read all books. A market that is missing from the answer gets a ``FrameError`` of reason ``empty``."""
         try:
             items = _decode_list(body)
         except UNREADABLE as error:
@@ -76,7 +76,7 @@ class UpbitBooks:
             yield symbol, refusal("empty", "not in the answer")
 
     def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
-        """See ``base.rest.RestBooks``."""
+        """Write each book in the stream's DEFAULT format."""
         try:
             items = _decode_items(body)
         except UNREADABLE as error:

@@ -68,16 +68,16 @@ KRW_RULES = MarketRules(
 
 
 class UpbitRules:
-    """Implements ``AccountRules``. Upbit does not tell what a key may do."""
+    """Implements ``AccountRules``. The venue does not tell what a key may do."""
 
     fee_coins: frozenset[str] = frozenset()
 
     def rates_call(self, symbol: str) -> Request:
-        """See ``base.rules.AccountRules``."""
+        """Ask for the terms of a market."""
         return Request("GET", "orders/chance", {"market": symbol}, limits.READ)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
-        """See ``base.rules.AccountRules``."""
+        """Read the fee of each side."""
         try:
             told = _chance(reply.body)
         except UNREADABLE as error:
@@ -85,11 +85,11 @@ class UpbitRules:
         return Rates(symbol, amount(told.bid_fee, "bid_fee") * BPS, amount(told.ask_fee, "ask_fee") * BPS)
 
     def limits_call(self, symbol: str) -> Request:
-        """Any private answer tells in a header."""
+        """Use any private call: each answer tells the limit in a header."""
         return self.rates_call(symbol)
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
-        """``min`` is sixty times the limit of a second."""
+        """Read the header, whose ``min`` is sixty times the limit of a second."""
         found = _REMAINING.search(reply.headers.get("remaining-req", ""))
         if found is None:
             return ()
@@ -99,16 +99,16 @@ class UpbitRules:
         return (ToldLimit("upbit_default", allowed, _DEFAULT_KEPT, used),)
 
     def rights_call(self) -> tuple[str, str] | None:
-        """Nowhere."""
+        """Return None: the venue has no such call."""
         return None
 
     def rights_of(self, told: object, account: Reply) -> Rights:
-        """Not told; the test order shows the right to trade."""
+        """Return no rights: nothing is told, and the test order shows whether the key may trade."""
         del told, account
         return Rights()
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
-        """Fifty markets a call."""
+        """Ask for fifty markets in each call."""
         shares = [
             symbols[n : n + _INSTRUMENTS_PER_CALL] for n in range(0, len(symbols), _INSTRUMENTS_PER_CALL)
         ]
@@ -118,7 +118,7 @@ class UpbitRules:
         )
 
     def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
-        """See ``base.rules.AccountRules``."""
+        """Read the tick of each market."""
         try:
             return {one.market: amount(one.tick_size, "tick_size") for one in _instruments(reply.body)}
         except UNREADABLE as error:

@@ -16,7 +16,7 @@ class UpbitSigning:
     root = "/v1/"
 
     def ccxt_addresses(self, url: str) -> Mapping[str, str]:
-        """None: ccxt puts the root itself."""
+        """Return none: ccxt adds the root itself."""
         del url
         return {}
 
