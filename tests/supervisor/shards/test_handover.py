@@ -253,6 +253,63 @@ async def test_a_pair_is_not_taken_out_with_what_a_worker_that_died_had_under_wa
     assert len(room.risk.state.positions) == 1, "its successor has carried it on"
 
 
+@pytest.mark.parametrize("keep_positions", [True, False])
+async def test_a_pair_of_a_shard_that_was_given_up_is_taken_over_before_it_is_taken_out(room, keep_positions):
+    """The pair gets its new owner and is to be taken out in the same step."""
+    room.workers[0].trade("BTC")
+    await room.step()
+    await room.kill_worker(0)
+    room.given_up.add(0)
+    room.assignments.put(Remove(("BTC",), keep_positions=keep_positions))
+    await room.settle(10)
+    assert last(room).state == "done", last(room)
+    assert "BTC" not in room.assignments.pairs()
+    assert len(room.risk.state.positions) == keep_positions
+
+
+async def test_a_pair_that_moved_away_from_a_dead_worker_is_taken_over_before_it_is_taken_out(room):
+    """The move has ended without having seen the new owner take the pair over."""
+    room.workers[0].trade("BTC")
+    await room.step()
+    room.late.add(1)
+    room.assignments.put(Move({"BTC": 1}))
+    await room.step()
+    await room.kill_worker(0)
+    room.given_up.add(0)
+    while not room.assignments.is_idle:
+        await room.step(ms=3000)
+    assert room.assignments.universe.owners()["BTC"] == 1
+    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    await room.step()
+    await room.settle(10)
+    assert last(room).state == "done", last(room)
+    assert len(room.risk.state.positions) == 1, "its new owner has carried the intent on"
+
+
+async def test_a_pair_that_is_not_taken_over_in_time_is_not_taken_out(room):
+    room.workers[0].trade("BTC")
+    await room.step()
+    await room.kill_worker(0)
+    room.given_up.add(0)
+    room.late |= {1, 2}
+    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    while not room.assignments.is_idle:
+        await room.step(ms=3000)
+    assert (last(room).state, "not taken over" in last(room).text) == ("failed", True)
+    await room.settle(10)
+    assert len(room.risk.state.positions) == 1, "its new owner has carried the intent on"
+
+
+async def test_a_pair_is_not_taken_out_when_its_shard_is_given_up_meanwhile(room):
+    await room.kill_worker(0)
+    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    await room.step()
+    room.given_up.add(0)
+    await room.settle(10)
+    assert (last(room).state, "given up" in last(room).text) == ("failed", True)
+    assert "BTC" in room.assignments.pairs()
+
+
 async def test_a_pair_that_cannot_be_closed_stays(room):
     room.workers[0].trade("BTC")
     room.finish_trades()
@@ -316,6 +373,27 @@ what_happens = st.tuples(st.sampled_from(KINDS), st.integers(0, 4), st.integers(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @example(script=[("move", 0, 1, 3), ("remove", 0, 0, 2), ("full disk", 0, 0, 1)], given_up=None)
+@example(
+    script=[
+        ("trade", 1, 2, 3),
+        ("add", 0, 0, 4),
+        ("wait", 0, 2, 1),
+        ("late", 1, 2, 2),
+        ("kill", 2, 1, 0),
+        ("trade", 0, 1, 4),
+        ("move", 4, 2, 5),
+        ("late", 0, 1, 3),
+        ("finish", 2, 2, 4),
+        ("trade", 3, 1, 3),
+        ("keep", 0, 0, 5),
+        ("full disk", 1, 1, 5),
+        ("late", 3, 0, 4),
+        ("wait", 4, 1, 5),
+        ("start", 3, 0, 4),
+        ("trade", 0, 2, 1),
+    ],
+    given_up=0,
+)
 @given(script=st.lists(what_happens, min_size=2, max_size=20), given_up=st.sampled_from([None, 0, 1, 2]))
 def test_whatever_dies_when_no_pair_has_two_owners_and_all_comes_to_rest(script, given_up):
     # asyncio.run would unset the loop that pytest-asyncio keeps for this thread.
