@@ -147,6 +147,8 @@ class Fill(_Change):
         """See ``_Change``."""
         deadline_ns = now_ns + _COME_UP_NS
         while not self._is_up():
+            if room.ground.is_given_up(self._shard):  # its pairs wait for the end of this change to be moved
+                raise ChangeFailed(f"shard {self._shard} was given up again")
             if now_ns > deadline_ns or room.is_ending:
                 raise ChangeFailed(f"shard {self._shard} did not come up")
             now_ns = yield

@@ -183,6 +183,19 @@ async def test_a_shard_that_comes_back_gets_its_share(room):
     await room.settle(10)
 
 
+async def test_a_shard_that_is_given_up_again_is_not_waited_for(room):
+    """Its pairs are moved to other shards as soon as the restart has failed."""
+    room.given_up.add(0)
+    await room.kill_worker(0)
+    room.given_up.discard(0)
+    room.assignments.put(Fill(0, lambda: room.carried_out(0) >= 0, frozenset))
+    await room.step()
+    room.given_up.add(0)
+    await room.settle(10)
+    assert (last(room).state, "given up again" in last(room).text) == ("failed", True)
+    assert room.assignments.universe.shards[0] == ()
+
+
 async def test_new_pairs_are_traded_at_once(room):
     room.assignments.put(Add(("DOGE",), listing("DOGE")))
     await until_idle(room)
@@ -364,6 +377,7 @@ async def test_a_worker_with_a_newer_universe_than_risk_is_not_kept_waiting(room
 
 KINDS = (
     ("kill", "start", "late", "late", "risk dies", "risk comes", "full disk", "trade", "trade", "finish")
+    + ("give up", "restart")
     + 4 * ("move",)
     + ("add", "remove", "keep", "wait")
 )
@@ -394,6 +408,7 @@ what_happens = st.tuples(st.sampled_from(KINDS), st.integers(0, 4), st.integers(
     ],
     given_up=0,
 )
+@example(script=[("give up", 0, 0, 1), ("restart", 0, 0, 0), ("give up", 0, 0, 1)], given_up=None)
 @given(script=st.lists(what_happens, min_size=2, max_size=20), given_up=st.sampled_from([None, 0, 1, 2]))
 def test_whatever_dies_when_no_pair_has_two_owners_and_all_comes_to_rest(script, given_up):
     # asyncio.run would unset the loop that pytest-asyncio keeps for this thread.
@@ -415,19 +430,32 @@ async def _play(script, given_up):
                 for _ in range(ticks):
                     await room.step()
             if given_up is not None:
-                await room.kill_worker(given_up)
-                room.given_up.add(given_up)
+                await _give_up(room, given_up)
             await room.settle(40 + 80 * len(script))
         finally:
             await room.close()
+
+
+async def _give_up(room, shard):
+    """The worker of ``shard`` ends for good, unless it is the last one: nobody would be left to trade."""
+    if len(room.given_up | {shard}) < len(room.epochs):
+        await room.kill_worker(shard)
+        room.given_up.add(shard)
 
 
 async def _happens(room, what, base, shard):
     if what == "kill":
         await room.kill_worker(shard)
     elif what == "start":
-        if shard not in room.workers:
+        if shard not in room.workers and shard not in room.given_up:
             room.start_worker(shard)
+    elif what == "give up":
+        await _give_up(room, shard)
+    elif what == "restart":
+        if shard in room.given_up:
+            room.given_up.discard(shard)
+            room.start_worker(shard)
+            room.assignments.put(Fill(shard, lambda: room.carried_out(shard) >= 0, frozenset))
     elif what == "late":
         room.late ^= {shard}
     elif what == "risk dies":
