@@ -1,6 +1,7 @@
 """The changes a run can take while it goes on: pairs move, come, go. Pure; run one at a time by ``assignments``."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from msgspec.structs import replace
 
@@ -146,6 +147,8 @@ class Fill(_Change):
         """See ``_Change``."""
         deadline_ns = now_ns + _COME_UP_NS
         while not self._is_up():
+            if room.ground.is_given_up(self._shard):  # its pairs wait for the end of this change to be moved
+                raise ChangeFailed(f"shard {self._shard} was given up again")
             if now_ns > deadline_ns or room.is_ending:
                 raise ChangeFailed(f"shard {self._shard} did not come up")
             now_ns = yield
@@ -227,32 +230,40 @@ class Remove(_Change):
             raise ChangeFailed("these are the last pairs of the run: stop it instead", is_usage=True)
         if not self._keeps:
             yield from self._close(room, bases, now_ns)
+            now_ns = yield
         before = room.universe.owners()
         owners = {base: before[base] for base in bases}
-        yield from _until_carried_out(room, owners.values(), 0, now_ns, _LET_GO_NS)
-        incarnations = {shard: room.ground.incarnation(shard) for shard in owners.values()}
+        shards = owners.values()
+        # Only an owner that has taken a pair over knows what is under way with it. A pair that has just come from a
+        # shard that was given up may have an open intent; an owner that never had the pair would let go at once.
+        absent = yield from _until_carried_out(room, shards, room.universe.serial, now_ns, _LET_GO_NS)
+        incarnations = {shard: room.ground.incarnation(shard) for shard in shards}
+        if absent or min(incarnations.values()) < 0:
+            why = "not taken over by their shard in time" if absent else "their shard was given up"
+            yield from self._stay(room, owners, why)
         try:
             serial = room.publish(room.universe.without_shard(bases))
         except ChangeFailed:
             yield from _insist(room, lambda: room.universe.with_leaving(()))  # they enter again
             raise
         now_ns = yield
-        late = yield from _until_carried_out(room, owners.values(), serial, now_ns, _LET_GO_NS)
+        late = yield from _until_carried_out(room, shards, serial, now_ns, _LET_GO_NS)
         # Who let go has nothing under way. What a worker that died had is its successor's, who must be the owner.
-        died = [
-            shard
-            for shard, epoch in incarnations.items()
-            if epoch < 0 or epoch != room.ground.incarnation(shard)
-        ]
+        died = [shard for shard, epoch in incarnations.items() if epoch != room.ground.incarnation(shard)]
         if late or died:
-            yield from _insist(room, lambda: room.universe.with_leaving(()).on_shards(owners))
             why = "not let go of in time" if late else "their worker was replaced meanwhile"
-            raise ChangeFailed(f"{why}, so still traded")
+            yield from self._stay(room, owners, why)
         legs = [leg for base in bases for leg in (known[base].home, known[base].away)]
         serial = yield from _insist(room, lambda: room.universe.without_pairs(bases))
         room.slots.free((leg.slot for leg in legs), serial)
         kept = ", positions kept" if self._keeps else ""
         return f"removed {_named(bases)}{kept}, for this run: the configuration is as it was"
+
+    def _stay(self, room: Assignments, owners: dict[str, int], why: str) -> Generator[None, int, NoReturn]:
+        """Give the pairs back to their owners, let them enter again, and fail."""
+        if room.universe.leaving or room.universe.unassigned():
+            yield from _insist(room, lambda: room.universe.with_leaving(()).on_shards(owners))
+        raise ChangeFailed(f"{why}, so still traded")
 
     def _close(self, room: Assignments, bases: Sequence[str], now_ns: int) -> Generator[None, int, None]:
         """A shard has carried this out when all that leaves is flat."""

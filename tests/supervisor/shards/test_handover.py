@@ -183,6 +183,19 @@ async def test_a_shard_that_comes_back_gets_its_share(room):
     await room.settle(10)
 
 
+async def test_a_shard_that_is_given_up_again_is_not_waited_for(room):
+    """Its pairs are moved to other shards as soon as the restart has failed."""
+    room.given_up.add(0)
+    await room.kill_worker(0)
+    room.given_up.discard(0)
+    room.assignments.put(Fill(0, lambda: room.carried_out(0) >= 0, frozenset))
+    await room.step()
+    room.given_up.add(0)
+    await room.settle(10)
+    assert (last(room).state, "given up again" in last(room).text) == ("failed", True)
+    assert room.assignments.universe.shards[0] == ()
+
+
 async def test_new_pairs_are_traded_at_once(room):
     room.assignments.put(Add(("DOGE",), listing("DOGE")))
     await until_idle(room)
@@ -253,6 +266,63 @@ async def test_a_pair_is_not_taken_out_with_what_a_worker_that_died_had_under_wa
     assert len(room.risk.state.positions) == 1, "its successor has carried it on"
 
 
+@pytest.mark.parametrize("keep_positions", [True, False])
+async def test_a_pair_of_a_shard_that_was_given_up_is_taken_over_before_it_is_taken_out(room, keep_positions):
+    """The pair gets its new owner and is to be taken out in the same step."""
+    room.workers[0].trade("BTC")
+    await room.step()
+    await room.kill_worker(0)
+    room.given_up.add(0)
+    room.assignments.put(Remove(("BTC",), keep_positions=keep_positions))
+    await room.settle(10)
+    assert last(room).state == "done", last(room)
+    assert "BTC" not in room.assignments.pairs()
+    assert len(room.risk.state.positions) == keep_positions
+
+
+async def test_a_pair_that_moved_away_from_a_dead_worker_is_taken_over_before_it_is_taken_out(room):
+    """The move has ended without having seen the new owner take the pair over."""
+    room.workers[0].trade("BTC")
+    await room.step()
+    room.late.add(1)
+    room.assignments.put(Move({"BTC": 1}))
+    await room.step()
+    await room.kill_worker(0)
+    room.given_up.add(0)
+    while not room.assignments.is_idle:
+        await room.step(ms=3000)
+    assert room.assignments.universe.owners()["BTC"] == 1
+    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    await room.step()
+    await room.settle(10)
+    assert last(room).state == "done", last(room)
+    assert len(room.risk.state.positions) == 1, "its new owner has carried the intent on"
+
+
+async def test_a_pair_that_is_not_taken_over_in_time_is_not_taken_out(room):
+    room.workers[0].trade("BTC")
+    await room.step()
+    await room.kill_worker(0)
+    room.given_up.add(0)
+    room.late |= {1, 2}
+    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    while not room.assignments.is_idle:
+        await room.step(ms=3000)
+    assert (last(room).state, "not taken over" in last(room).text) == ("failed", True)
+    await room.settle(10)
+    assert len(room.risk.state.positions) == 1, "its new owner has carried the intent on"
+
+
+async def test_a_pair_is_not_taken_out_when_its_shard_is_given_up_meanwhile(room):
+    await room.kill_worker(0)
+    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    await room.step()
+    room.given_up.add(0)
+    await room.settle(10)
+    assert (last(room).state, "given up" in last(room).text) == ("failed", True)
+    assert "BTC" in room.assignments.pairs()
+
+
 async def test_a_pair_that_cannot_be_closed_stays(room):
     room.workers[0].trade("BTC")
     room.finish_trades()
@@ -307,6 +377,7 @@ async def test_a_worker_with_a_newer_universe_than_risk_is_not_kept_waiting(room
 
 KINDS = (
     ("kill", "start", "late", "late", "risk dies", "risk comes", "full disk", "trade", "trade", "finish")
+    + ("give up", "restart")
     + 4 * ("move",)
     + ("add", "remove", "keep", "wait")
 )
@@ -316,6 +387,28 @@ what_happens = st.tuples(st.sampled_from(KINDS), st.integers(0, 4), st.integers(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @example(script=[("move", 0, 1, 3), ("remove", 0, 0, 2), ("full disk", 0, 0, 1)], given_up=None)
+@example(
+    script=[
+        ("trade", 1, 2, 3),
+        ("add", 0, 0, 4),
+        ("wait", 0, 2, 1),
+        ("late", 1, 2, 2),
+        ("kill", 2, 1, 0),
+        ("trade", 0, 1, 4),
+        ("move", 4, 2, 5),
+        ("late", 0, 1, 3),
+        ("finish", 2, 2, 4),
+        ("trade", 3, 1, 3),
+        ("keep", 0, 0, 5),
+        ("full disk", 1, 1, 5),
+        ("late", 3, 0, 4),
+        ("wait", 4, 1, 5),
+        ("start", 3, 0, 4),
+        ("trade", 0, 2, 1),
+    ],
+    given_up=0,
+)
+@example(script=[("give up", 0, 0, 1), ("restart", 0, 0, 0), ("give up", 0, 0, 1)], given_up=None)
 @given(script=st.lists(what_happens, min_size=2, max_size=20), given_up=st.sampled_from([None, 0, 1, 2]))
 def test_whatever_dies_when_no_pair_has_two_owners_and_all_comes_to_rest(script, given_up):
     # asyncio.run would unset the loop that pytest-asyncio keeps for this thread.
@@ -337,19 +430,32 @@ async def _play(script, given_up):
                 for _ in range(ticks):
                     await room.step()
             if given_up is not None:
-                await room.kill_worker(given_up)
-                room.given_up.add(given_up)
+                await _give_up(room, given_up)
             await room.settle(40 + 80 * len(script))
         finally:
             await room.close()
+
+
+async def _give_up(room, shard):
+    """The worker of ``shard`` ends for good, unless it is the last one: nobody would be left to trade."""
+    if len(room.given_up | {shard}) < len(room.epochs):
+        await room.kill_worker(shard)
+        room.given_up.add(shard)
 
 
 async def _happens(room, what, base, shard):
     if what == "kill":
         await room.kill_worker(shard)
     elif what == "start":
-        if shard not in room.workers:
+        if shard not in room.workers and shard not in room.given_up:
             room.start_worker(shard)
+    elif what == "give up":
+        await _give_up(room, shard)
+    elif what == "restart":
+        if shard in room.given_up:
+            room.given_up.discard(shard)
+            room.start_worker(shard)
+            room.assignments.put(Fill(shard, lambda: room.carried_out(shard) >= 0, frozenset))
     elif what == "late":
         room.late ^= {shard}
     elif what == "risk dies":
