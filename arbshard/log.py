@@ -185,12 +185,15 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
         super().__init__(sys.stderr)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
-        """Nobody reads the terminal any more. The file has the record, and is told why there will be no other."""
+        """The terminal was closed. The log file has the record, and says why the terminal gets no more of them.
+
+        A warning: a closed terminal ends a run in order, and the run is clean.
+        """
         del record
         if self.level <= logging.CRITICAL:
             self.setLevel(logging.CRITICAL + 1)
             why = repr(sys.exc_info()[1])
-            logging.getLogger("arbshard.log").error("the terminal cannot be written to: %s", why)
+            logging.getLogger("arbshard.log").warning("the terminal cannot be written to: %s", why)
 
 
 def setup(

@@ -234,7 +234,7 @@ def test_a_limit_holds_from_the_next_intent_on_and_when_risk_was_killed(desk):
 @pytest.mark.parametrize("when", ["before it is told", "while its orders are out"])
 def test_a_worker_killed_while_it_closes(tmp_path, when):
     """Its successor finishes what was ordered, once."""
-    slow = "[paper]\nlatency_ms = 1500.0\nlatency_sigma = 0.0\n" if when != "before it is told" else ""
+    slow = "[paper]\nlatency_ms = 4000.0\nlatency_sigma = 0.0\n" if when != "before it is told" else ""
     desk = Desk(tmp_path, STAYING + slow)
     try:
         desk.run()
