@@ -26,6 +26,14 @@ os.execv(sys.executable, [sys.executable, *sys.argv[3:]])
 """Begins a session whose controlling terminal is the first argument, and runs a program in it."""
 
 
+@pytest.fixture(autouse=True)
+def hang_up_is_not_ignored():
+    """A run inherits whether SIGHUP is ignored, and so do these tests when they are started under ``nohup``."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 class InSession(System):
     """In a session of its own on a terminal. ``master`` is our end of it."""
 
