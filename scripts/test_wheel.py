@@ -60,7 +60,7 @@ def _build(work: Path) -> Path:
     source = work / "source"
     for name in ("arbshard", "supervisor"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     if _has_uv():
         command = ["uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable]

@@ -78,6 +78,7 @@ LIVE = 'mode = "live"\ndata = "public"\n' + "".join(
 )
 
 
+@pytest.mark.needs("live")
 class TestNewLedger:
     """Against real exchanges a ledger is begun only when a person says so; nothing is made before that is clear."""
 
