@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from arbshard.errors import ConfigError
 
 _PR_SET_DUMPABLE = 4
-"""Of Linux' prctl(2)."""
+"""The option of Linux' prctl(2) that says whether a process may be dumped and traced."""
 _YOUNG_MAX = 20_000
 """Objects made before the collector looks for cycles: at its usual 700 it would look after every few books."""
 

@@ -69,7 +69,7 @@ class Block(msgspec.Struct, frozen=True):
     first_seq: int
     last_seq: int
     digest: str
-    """Of the header and all events up to here."""
+    """The digest covers the header and all events up to this link."""
     events: Pack
 
 
@@ -212,7 +212,7 @@ class ArchiveReader:
 
     @property
     def link(self) -> Link:
-        """As the successor should name it."""
+        """Returns the link that the next archive stores to name this one."""
         return Link(self.path.name, self.header.digest)
 
     def bodies(self) -> Iterator[tuple[int, str]]:

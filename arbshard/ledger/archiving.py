@@ -82,7 +82,7 @@ class _Archives:
             self._verifier.compare_opening(opening, before, None)
         self._opening = rows_of_balances(self._verifier.balances)
         self._postings = 0
-        """Of the archives written here."""
+        """How many postings the verifier had counted when the last archive was written."""
         self._rows: list[Row] = []
 
     def write(self, cut: Snapshot, on_progress: Callable[[], None]) -> None:

@@ -28,7 +28,7 @@ class Link(msgspec.Struct, frozen=True):
     """An archive, as its successor names it."""
 
     name: str
-    """Of its file."""
+    """The name of the archive's file, without its folder."""
     digest: str
     """Of all that it holds, and of its predecessor's digest."""
 

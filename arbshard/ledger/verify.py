@@ -129,7 +129,7 @@ class Verifier:
         self._owned: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
         """Our balances by (venue, currency), from deposits and fills alone."""
         self._event_taken: Event | None = None
-        """Of the newest row."""
+        """The event that the newest row held."""
         self.balances: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO, balances)
         """Running balance by (account, currency), from the amounts of the postings."""
         for (account, currency), balance in balances.items():

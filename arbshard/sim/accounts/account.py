@@ -25,7 +25,7 @@ class Changes(NamedTuple):
     """What has changed in an account since this was last asked."""
 
     orders: tuple[Order, ...]
-    """As they stand now."""
+    """The changed orders in their present state."""
     dropped: tuple[int, ...]
     """Numbers of orders that were forgotten."""
     client_ids: tuple[str, ...]

@@ -69,7 +69,7 @@ class Matcher:
 
     @property
     def next_numbers(self) -> tuple[int, int]:
-        """Of the next order and the next trade."""
+        """Returns the numbers that the next order and the next trade will get."""
         return self._next_order, self._next_trade
 
     def resume(self, account: Account, next_order: int, next_trade: int) -> None:
