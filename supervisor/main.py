@@ -14,7 +14,7 @@ from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, Usage
 from arbshard.execution.live.keys import KEY_VARIABLES, load_keys
 from arbshard.last_words import settle_streams
 from arbshard.ledger.file import Opening, check_opening
-from arbshard.log import get_logger, setup
+from arbshard.log import flush, get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import reason_of
 from arbshard.process import forbid_core_dumps, forget_variables, private_files
@@ -79,6 +79,7 @@ def _supervise(config: Config, options: Options, programs: Programs) -> Summary 
             state.release()
     finally:
         run_dir.release()
+        flush()  # what the log still holds belongs before the last line, which says what went wrong
         settle_streams()
 
 
