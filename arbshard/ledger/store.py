@@ -335,6 +335,8 @@ class LedgerStore:
                 put_in_place(successor, self.path)
                 self._reader = file.open_reader(self.path)
                 _, self.archived_seq = head_of_period(self._reader, self.path)
+                # The successor holds no snapshot yet, not even one that was taken while it was being made.
+                self._kept_seq = self.snapshot_seq = self.archived_seq
                 self._files = FileWatch(self.path)  # from now on these files are the ledger's
         except sqlite3.Error as error:
             raise self._failed("cannot be exchanged", error) from error

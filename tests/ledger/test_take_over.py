@@ -77,6 +77,23 @@ def test_what_is_written_meanwhile_goes_along(w, long, opened, codec) -> None:
     assert list(prove(long))[-1].last_seq == last + 1
 
 
+def test_a_snapshot_taken_meanwhile_is_not_in_the_successor(w, long, opened, codec) -> None:
+    """The store knows that: otherwise the next archive would be tried with no snapshot to end at."""
+    store = opened(long)
+    state = recover(store, codec).state
+    successor = prepare(long, codec, behind=40)
+    store.keep_snapshots(codec.version, lambda: codec.dump(state), overdue=1)
+    while not store.snapshot_seq:
+        store.append([joined(w, 2)])
+        store.checkpoint_if_due(is_idle=False)
+    assert store.snapshot_seq > store.archived_seq
+    store.take_over(successor)
+    with LedgerReader(long) as reader:
+        assert list(reader.snapshots()) == []
+    assert store.snapshot_seq == store.archived_seq > 0
+    store.abandon()
+
+
 def test_readers_of_before_read_on_and_new_ones_see_the_new_file(w, long, opened, codec) -> None:
     store = opened(long)
     recover(store, codec)
