@@ -218,13 +218,17 @@ class Place:
                     with suppress(OSError, psutil.NoSuchProcess):
                         name = _name(one)
                         self.search(f"{kind} of {name}", Path(f"/proc/{one.pid}/{kind}").read_bytes())
-        for path in self.traces.rglob("*"):
+        for path in self._paths():
             with suppress(OSError):  # sockets, and what is just going
                 if path.is_file():
                     self.search(f"file {path.relative_to(self.traces)}", path.read_bytes())
 
+    def _paths(self):
+        """Every file; a run that ends may remove its directories meanwhile, which ``rglob`` does not bear."""
+        return [Path(folder) / name for folder, _, names in os.walk(self.traces) for name in names]
+
     def cores(self):
-        return [path for path in self.traces.rglob("core*") if path.is_file()]
+        return [path for path in self._paths() if path.name.startswith("core") and path.is_file()]
 
     def close(self):
         for process in self.processes:
