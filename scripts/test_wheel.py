@@ -95,7 +95,7 @@ def _install(work: Path, wheel: Path) -> str:
 
 
 def _has_uv() -> bool:
-    """As ``setup_env.sh`` decides."""
+    """Whether uv is there; ``setup_env.sh`` decides by the same."""
     return shutil.which("uv") is not None
 
 

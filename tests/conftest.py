@@ -332,7 +332,7 @@ class Answers:
 
     @staticmethod
     def binance(status="FILLED", executed="0.00100000", fills=None, **more):
-        """As the venue answers a new order."""
+        """Returns the body with which the venue answers a new order."""
         if fills is None:
             fills = [(5, "60001.00000000", executed, "0.00000100", "BTC")] if float(executed) else []
         return {
@@ -350,7 +350,7 @@ class Answers:
 
     @staticmethod
     def upbit(state="done", executed="0.001", paid_fee="73.0", trades=None):
-        """As the venue answers a question."""
+        """Returns the body with which the venue answers a question about an order."""
         if trades is None:
             trades = [("t-1", "146000000", executed, "146000")] if float(executed) else []
         return {

@@ -46,7 +46,7 @@ class Flows:
             self.away_quote += quote
 
     def join(self, other: "Flows") -> None:
-        """All of ``other`` besides."""
+        """Adds everything that ``other`` holds."""
         self.add(is_home=True, base=other.home_base, quote=other.home_quote)
         self.add(is_home=False, base=other.away_base, quote=other.away_quote)
 
@@ -106,7 +106,7 @@ class Holding:
         return Held(self.long, self.short, flows.home_quote, flows.away_quote, self.notional)
 
     def worth(self, fx: FxQuote, mark: Decimal) -> Decimal:
-        """Of everything that came and went, in KRW."""
+        """The value in KRW of everything that came and went."""
         return self.flows.home_quote + value_of(self.flows.away_quote, fx) + self.flows.excess * mark
 
 

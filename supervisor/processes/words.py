@@ -8,7 +8,7 @@ import os
 
 _KEPT = 4096
 _READ = 65536
-"""As much as a pipe holds."""
+"""A read of this size empties the pipe, which holds no more."""
 
 
 class Words:

@@ -64,7 +64,7 @@ class Surroundings(NamedTuple):
     on_universe: Callable[[Universe], None]
     """Told each universe that comes into force."""
     keys: Mapping[str, Keys] = MappingProxyType({})
-    """Of all venues; empty on paper."""
+    """The keys of all venues; the table is empty on paper."""
 
 
 class ShardDesk:
