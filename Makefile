@@ -41,7 +41,7 @@ torture: setup
 
 # The whole system on virtual time with faults, seed after seed, until stopped.
 fuzz: setup
-	$(BIN)/python -m arbshard.simulation.fuzz $(ARGS)
+	$(BIN)/python -m arbshard.virtual.fuzz $(ARGS)
 
 # Mutated frames and control messages into every codec and socket; `make test` takes a share of them.
 fuzz-messages: setup

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from arbshard.config import SimConfig
-from arbshard.sim.binance import frames as binance
-from arbshard.sim.book import Side
-from arbshard.sim.coins import coin_table
-from arbshard.sim.market import Market
-from arbshard.sim.prices import FX_START
-from arbshard.sim.session import Stream
-from arbshard.sim.upbit import frames as upbit
-from arbshard.sim.world import FX_SYMBOL, World
-from arbshard.sim.wsframe import Frame
+from arbshard.exchanges.binance import frames as binance
+from arbshard.exchanges.book import Side
+from arbshard.exchanges.coins import coin_table
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.prices import FX_START
+from arbshard.exchanges.session import Stream
+from arbshard.exchanges.upbit import frames as upbit
+from arbshard.exchanges.world import FX_SYMBOL, World
+from arbshard.exchanges.wsframe import Frame
 from perf.stamp import BASE
 
 VERSIONS = 4

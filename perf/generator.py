@@ -1,4 +1,4 @@
-"""The load generator: ``python -m perf.generator``, with the command line of ``python -m arbshard.sim``.
+"""The load generator: ``python -m perf.generator``, with the command line of ``python -m arbshard.exchanges``.
 
 Listens like the embedded exchanges (their sessions and connections), and replays prepared frames at the exact rate
 (2 x coins + 1 markets) x ``updates_per_s``, FX included. Counts on a page beside the ready file. The supervisor
@@ -22,10 +22,10 @@ from aiohttp import web
 
 from arbshard.clock import SystemClock
 from arbshard.config import SimConfig
+from arbshard.exchanges.binance.session import BinanceSession, opening_streams
+from arbshard.exchanges.upbit.session import UpbitSession
+from arbshard.exchanges.world import World
 from arbshard.shm.pages import PageWriter
-from arbshard.sim.binance.session import BinanceSession, opening_streams
-from arbshard.sim.upbit.session import UpbitSession
-from arbshard.sim.world import World
 from perf.frames import FrameMaker, places_of, settings_of
 from perf.replay import Replay, ReplayHub
 from perf.rest import binance_calls, upbit_calls

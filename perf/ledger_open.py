@@ -24,8 +24,8 @@ from arbshard.ledger.replay import Recovery, recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
 from arbshard.model.money import use_money_context
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.state import PortfolioState
 
 _TESTS = Path(__file__).resolve().parent.parent / "tests"
 _TIMES = 7
@@ -126,7 +126,7 @@ from arbshard.ledger.provenance import digest_of
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.money import use_money_context
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
 use_money_context()
 store = LedgerStore.open(Path(sys.argv[1]), name="sim", mode="sim-paper", now_ms=1)
 assert recover(store, PortfolioCodec(digest_of(PortfolioCodec.__module__))).snapshot_seq > 0

@@ -6,9 +6,9 @@ embedded exchanges. What is due in one turn leaves in one write per connection.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from arbshard.sim.hub import Hub, Subscriber
-from arbshard.sim.session import Stream
-from arbshard.sim.wsframe import Frame
+from arbshard.exchanges.hub import Hub, Subscriber
+from arbshard.exchanges.session import Stream
+from arbshard.exchanges.wsframe import Frame
 from perf.frames import FIRST_ID, IDS_PER_EVENT, VERSIONS, Diff, FrameMaker, Place, Plain
 from perf.schedule import LATE_NS, Schedule
 from perf.stamp import stamp_of

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from arbshard.sim.binance import frames
-from arbshard.sim.market import Market
-from arbshard.sim.units import fixed8
+from arbshard.exchanges.binance import frames
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.units import fixed8
 
 Params = Mapping[str, str]
 Answer = Callable[[Params], bytes | None]

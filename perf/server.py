@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from arbshard.clock import Clock
-from arbshard.sim.connection import Connection
-from arbshard.sim.counters import VenueCounters
-from arbshard.sim.session import Session
+from arbshard.exchanges.connection import Connection
+from arbshard.exchanges.counters import VenueCounters
+from arbshard.exchanges.session import Session
 from perf.replay import ReplayHub
 from perf.rest import Answer
 

@@ -7,7 +7,7 @@ as an argument, so each message is given one of its own. Used by ``generator``.
 from collections.abc import Sequence
 from itertools import count
 
-from arbshard.sim.session import SECOND_NS, Action, Session, Stream
+from arbshard.exchanges.session import SECOND_NS, Action, Session, Stream
 
 _APART_NS = 120 * SECOND_NS
 """Longer than any window in which a venue counts messages."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-from arbshard.accounts.checks import Check, examine
-from arbshard.accounts.probing import gather_facts
 from arbshard.config import Config
+from arbshard.doctor.checks import Check, examine
+from arbshard.doctor.probing import gather_facts
 from arbshard.errors import UsageError
 from arbshard.log import get_logger
 from arbshard.model.universe import Universe

@@ -60,7 +60,7 @@ def _archive(store: LedgerStore, until_ms: int | None) -> int | None:
     """Archive what is older than ``until_ms`` (None: everything); the last archived event. Raises ``LedgerError``."""
     from arbshard.ledger.archiving import close_period, cut_before, take_cut
     from arbshard.ledger.provenance import digest_of
-    from arbshard.risk.snapshot import PortfolioCodec
+    from arbshard.risk.portfolio.snapshot import PortfolioCodec
 
     gc.disable()  # see ``verify``
     with LedgerReader(store.path) as reader:

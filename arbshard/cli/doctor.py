@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from rich.markup import escape
 from rich.table import Table
 
-from arbshard.accounts.checks import Check, examine, examine_reach
 from arbshard.cli.options import ConfigOption, NameOption, config_of
 from arbshard.config import Config
+from arbshard.doctor.checks import Check, examine, examine_reach
 from arbshard.errors import VenueUnavailable
 from arbshard.model.money import use_money_context
 
@@ -52,8 +52,8 @@ def doctor(
 
 
 async def _examine(config: Config) -> tuple[Check, ...]:
-    from arbshard.accounts.probing import gather_facts, reach_only
     from arbshard.data.listings import find_universe
+    from arbshard.doctor.probing import gather_facts, reach_only
     from arbshard.execution.live.keys import load_keys
 
     keys = load_keys(config)
@@ -79,7 +79,7 @@ async def _with_exchanges(config: Config) -> AsyncIterator[Config]:
         yield msgspec.json.decode(running.read_bytes(), type=Config, strict=False)
         return
     from arbshard.clock import SystemClock
-    from arbshard.sim.exchanges import Exchanges
+    from arbshard.exchanges.exchanges import Exchanges
 
     exchanges = Exchanges(config.sim, SystemClock())
     await exchanges.start()

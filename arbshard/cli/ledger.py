@@ -37,7 +37,7 @@ def ledger_verify(
     from arbshard.ledger.provenance import digest_of
     from arbshard.ledger.verify import verify, verify_archive
     from arbshard.model.money import use_money_context
-    from arbshard.risk.snapshot import PortfolioCodec
+    from arbshard.risk.portfolio.snapshot import PortfolioCodec
 
     use_money_context()
     path = ledger_of(name, config, state_dir)

@@ -12,9 +12,9 @@ from arbshard.config.sim import Regime
 from arbshard.errors import UsageError
 
 if TYPE_CHECKING:
-    from arbshard.simulation.machine import Simulation
-    from arbshard.simulation.outcome import Report
-    from arbshard.simulation.settings import Settings
+    from arbshard.virtual.machine import Simulation
+    from arbshard.virtual.outcome import Report
+    from arbshard.virtual.settings import Settings
 
 _HOURS_MAX = 10_000
 
@@ -41,9 +41,9 @@ def simulate(
     ] = False,
 ) -> None:
     """Run the whole system on virtual time with faults; the same seed gives the same trace hash."""
-    from arbshard.simulation import fuzz
-    from arbshard.simulation.machine import Simulation
-    from arbshard.simulation.report import lines_of
+    from arbshard.virtual import fuzz
+    from arbshard.virtual.machine import Simulation
+    from arbshard.virtual.report import lines_of
 
     settings = _settings(seed, hours, pairs, shards, updates, faults, only, regime)
     if until_stopped:
@@ -63,7 +63,7 @@ def simulate(
 
 def _run(one: "Simulation") -> "Report":
     """Run it; a signal to end breaks it off in order. Raises ``typer.Exit`` then."""
-    from arbshard.simulation.machine import BrokenOff
+    from arbshard.virtual.machine import BrokenOff
 
     told: list[int] = []
 
@@ -95,8 +95,8 @@ def _settings(
     regime: str,
 ) -> "Settings":
     """What was asked for. Raises ``UsageError``."""
-    from arbshard.simulation.rates import PER_HOUR, Level
-    from arbshard.simulation.settings import SEED_MAX, Settings
+    from arbshard.virtual.rates import PER_HOUR, Level
+    from arbshard.virtual.settings import SEED_MAX, Settings
 
     level: Level | None = next((one for one in get_args(Level) if one == faults), None)
     kind: Regime | None = next((one for one in get_args(Regime) if one == regime), None)

@@ -4,10 +4,10 @@ from arbshard.model.intent import Intent
 from arbshard.model.market import Pair
 from arbshard.model.refusal import Refusal
 from arbshard.risk import forms
-from arbshard.risk.limits import RiskGuard
+from arbshard.risk.limits.guard import RiskGuard
+from arbshard.risk.limits.refusals import RefusalLog
 from arbshard.risk.objection import Moment, Objection
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.refusals import RefusalLog
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.wire.messages import Submit
 
 

@@ -20,9 +20,9 @@ from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.risk import forms
 from arbshard.risk.objection import Moment, Objection
-from arbshard.risk.portfolio import statement_kind
-from arbshard.risk.settlement import settle, value_other_fees
-from arbshard.risk.trade import Trade, hold_for
+from arbshard.risk.portfolio.settlement import settle, value_other_fees
+from arbshard.risk.portfolio.state import statement_kind
+from arbshard.risk.portfolio.trade import Trade, hold_for
 from arbshard.wire.messages import Conclude, Extend, Report
 
 Available = Callable[[str, str], Decimal]

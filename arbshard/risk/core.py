@@ -23,18 +23,18 @@ from arbshard.model.universe import Universe
 from arbshard.risk import forms
 from arbshard.risk.approval import id_objection, is_open, objection_to
 from arbshard.risk.booking import book_conclusion, book_extension, book_report
-from arbshard.risk.days import TradingDays
-from arbshard.risk.discrepancies import reconciliation_of
-from arbshard.risk.handover import HandOver
-from arbshard.risk.incarnations import fenced, greeting_objection, joined, objection_to_speaker
-from arbshard.risk.inventory import inventory_deposits, opening_deposits
-from arbshard.risk.limits import RiskGuard, holds_for
+from arbshard.risk.limits.guard import RiskGuard, holds_for
+from arbshard.risk.limits.watch import Watch
 from arbshard.risk.objection import Moment, Objection
 from arbshard.risk.operators import Operators
-from arbshard.risk.ownership import Ownership
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.reconciler import Reconciler
-from arbshard.risk.watch import Watch
+from arbshard.risk.portfolio.days import TradingDays
+from arbshard.risk.portfolio.inventory import inventory_deposits, opening_deposits
+from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.reconcile.discrepancies import reconciliation_of
+from arbshard.risk.reconcile.reconciler import Reconciler
+from arbshard.risk.shards.handover import HandOver
+from arbshard.risk.shards.incarnations import fenced, greeting_objection, joined, objection_to_speaker
+from arbshard.risk.shards.ownership import Ownership
 from arbshard.wire.messages import (
     Adopt,
     Approved,

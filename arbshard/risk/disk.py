@@ -12,7 +12,7 @@ from arbshard.ledger.file import free_bytes
 from arbshard.ledger.reserve import RESERVE_BYTES
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger
-from arbshard.risk.limits import RiskGuard
+from arbshard.risk.limits.guard import RiskGuard
 from arbshard.shm.pages import PageWriter
 
 _EVERY_NS = 2_000_000_000

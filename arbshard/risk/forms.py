@@ -12,7 +12,7 @@ from arbshard.model.market import Leg, Pair, opposite, reverse
 from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderResult
 from arbshard.model.position import Position
-from arbshard.risk.trade import Trade
+from arbshard.risk.portfolio.trade import Trade
 
 _INTENT_ID = re.compile(r"s([0-9]+)-([0-9]+)-([0-9]+)-([0-9]+)")
 _INTENT_ID_MAX = 24

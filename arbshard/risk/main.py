@@ -38,11 +38,11 @@ from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feeds import FeedWatch
 from arbshard.risk.gaps import GapWatch
 from arbshard.risk.note import NoteWriter
-from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.server import ExitCode, RiskServer
 from arbshard.risk.service import RiskService
-from arbshard.risk.snapshot import PortfolioCodec
-from arbshard.risk.workers import WorkerWatch
+from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.shm.universe import UniverseFile

@@ -25,12 +25,12 @@ from arbshard.model.risk_note import (
     TightNote,
     VenueWord,
 )
-from arbshard.risk.balances import Account, Balance
 from arbshard.risk.core import RiskCore
-from arbshard.risk.days import label_of
-from arbshard.risk.discrepancies import reconciliation_of
-from arbshard.risk.limit_lines import changed_limits
-from arbshard.risk.results import ALL, Totals
+from arbshard.risk.limits.limit_lines import changed_limits
+from arbshard.risk.portfolio.balances import Account, Balance
+from arbshard.risk.portfolio.days import label_of
+from arbshard.risk.portfolio.results import ALL, Totals
+from arbshard.risk.reconcile.discrepancies import reconciliation_of
 from arbshard.wire.reconciliation import StrayOrder, UnknownOrder
 
 _CLOSED_SHOWN = 20

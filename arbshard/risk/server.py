@@ -18,10 +18,10 @@ from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feeds import FeedWatch
 from arbshard.risk.gaps import GapWatch
 from arbshard.risk.note import NoteWriter
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.results import ALL, Totals
+from arbshard.risk.portfolio.results import ALL, Totals
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.service import RiskService
-from arbshard.risk.workers import WorkerWatch
+from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.shm.pages import PageWriter
 from arbshard.wire.serve import ReplyServer
 

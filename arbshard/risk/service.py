@@ -20,8 +20,8 @@ from arbshard.model.intent import Intent
 from arbshard.model.refusal import Refusal
 from arbshard.model.silence import SilenceWatch
 from arbshard.model.universe import Universe
-from arbshard.risk.audit import find_any_break, find_break, touched
 from arbshard.risk.core import RiskCore
+from arbshard.risk.portfolio.audit import find_any_break, find_break, touched
 from arbshard.risk.telling import tell, tell_of_silence
 from arbshard.shm.pages import PageWriter
 from arbshard.wire.messages import (

@@ -19,7 +19,7 @@ from arbshard.errors import UsageError
 from arbshard.model.market import Leg, Pair
 from arbshard.model.money import MONEY_CONTEXT
 from arbshard.model.universe import Universe
-from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.runner.report import TradeReport
 from arbshard.runner.session import Session
 from arbshard.sharding import split

@@ -18,8 +18,8 @@ from arbshard.log import get_logger
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.runner.report import TradeReport, report_refused, report_settled
 from arbshard.wire.messages import Conclude, Refused, Reply, Request, Settled, Submit, decode_request, encode
 

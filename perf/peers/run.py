@@ -16,9 +16,9 @@ import msgspec
 import psutil
 
 from arbshard.config import SimConfig
+from arbshard.exchanges.coins import coin_table
 from arbshard.shm.histogram import Histogram
 from arbshard.shm.pages import PageReader
-from arbshard.sim.coins import coin_table
 from perf.figures import LoadRow, percentiles_of
 from perf.generator import PAGE
 from perf.load import coins_at, updates_of

@@ -17,7 +17,7 @@ Command = Callable[[int], Sequence[str]]
 class Programs(NamedTuple):
     """Modules run as ``python -m``, each in the place of a process. The perf harness puts its own in."""
 
-    sim: str = "arbshard.sim"
+    sim: str = "arbshard.exchanges"
     worker: str = "arbshard.worker"
 
 

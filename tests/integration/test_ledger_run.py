@@ -23,7 +23,7 @@ from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
 from arbshard.model.money import MONEY_CONTEXT
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

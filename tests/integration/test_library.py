@@ -37,7 +37,7 @@ def exchanges(tmp_path_factory):
     """The ready file of a running embedded exchange process."""
     folder = tmp_path_factory.mktemp("sim")
     settings = json.dumps({"coins": 6, "seed": 11, "regime": "high-win"})
-    command = [sys.executable, "-m", "arbshard.sim", "--settings", settings]
+    command = [sys.executable, "-m", "arbshard.exchanges", "--settings", settings]
     process = subprocess.Popen(
         [*command, "--ready-file", str(folder / "sim.json")], stderr=subprocess.DEVNULL
     )

@@ -45,7 +45,13 @@ def start_sim(tmp_path):
 
     def start(**settings):
         ready = tmp_path / "sim.json"
-        command = [sys.executable, "-m", "arbshard.sim", "--settings", json.dumps({"coins": 2, **settings})]
+        command = [
+            sys.executable,
+            "-m",
+            "arbshard.exchanges",
+            "--settings",
+            json.dumps({"coins": 2, **settings}),
+        ]
         process = subprocess.Popen([*command, "--ready-file", str(ready)], stderr=subprocess.PIPE, text=True)
         started.append(process)
         deadline = time.monotonic() + 15

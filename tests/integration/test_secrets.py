@@ -90,7 +90,7 @@ class Exchanges:
     def __init__(self, folder):
         ready = folder / "sim.json"
         settings = json.dumps({"coins": 3, "accounts": KEYS})
-        command = [sys.executable, "-m", "arbshard.sim", "--settings", "-", "--ready-file", str(ready)]
+        command = [sys.executable, "-m", "arbshard.exchanges", "--settings", "-", "--ready-file", str(ready)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
         )

@@ -30,7 +30,15 @@ LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GT
 def address(tmp_path: Path) -> Iterator[str]:
     """``host:port`` of a running Binance with two coins."""
     ready = tmp_path / "ready.json"
-    command = [sys.executable, "-m", "arbshard.sim", "--settings", '{"coins":2}', "--ready-file", str(ready)]
+    command = [
+        sys.executable,
+        "-m",
+        "arbshard.exchanges",
+        "--settings",
+        '{"coins":2}',
+        "--ready-file",
+        str(ready),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 15

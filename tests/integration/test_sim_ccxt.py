@@ -32,7 +32,7 @@ KEYS = SimConfig().accounts
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The ready file of one simulator for the whole file."""
     path: Path = tmp_path_factory.mktemp("sim") / "sim.json"
-    command = [sys.executable, "-m", "arbshard.sim", "--settings", '{"coins":2,"tls":true}']
+    command = [sys.executable, "-m", "arbshard.exchanges", "--settings", '{"coins":2,"tls":true}']
     process = subprocess.Popen([*command, "--ready-file", str(path)], stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 15

@@ -22,8 +22,8 @@ from websockets.exceptions import ConnectionClosed
 
 from arbshard.clock import SystemClock
 from arbshard.config import SimConfig
-from arbshard.sim.coins import coin_table
-from arbshard.sim.exchanges import Exchanges
+from arbshard.exchanges.coins import coin_table
+from arbshard.exchanges.exchanges import Exchanges
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +37,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str, **settings: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "arbshard.sim", "--settings", json.dumps({"coins": 3} | settings)]
+        command = [
+            sys.executable,
+            "-m",
+            "arbshard.exchanges",
+            "--settings",
+            json.dumps({"coins": 3} | settings),
+        ]
         command += ["--ready-file", str(tmp_path / "ready.json"), *arguments]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         started.append(process)
@@ -255,8 +261,8 @@ async def test_a_signal_ends_it_cleanly_with_clients_connected(
 async def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     code = (
         "import os, subprocess, sys, time\n"
-        "subprocess.Popen([sys.executable, '-m', 'arbshard.sim', '--settings', '{\"coins\":1}', '--ready-file', "
-        "sys.argv[1], '--parent-pid', str(os.getpid())])\n"
+        "subprocess.Popen([sys.executable, '-m', 'arbshard.exchanges', '--settings', '{\"coins\":1}', "
+        "'--ready-file', sys.argv[1], '--parent-pid', str(os.getpid())])\n"
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen(

@@ -28,7 +28,13 @@ def start() -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str, **settings: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "arbshard.sim", "--settings", json.dumps({"coins": 2} | settings)]
+        command = [
+            sys.executable,
+            "-m",
+            "arbshard.exchanges",
+            "--settings",
+            json.dumps({"coins": 2} | settings),
+        ]
         process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process

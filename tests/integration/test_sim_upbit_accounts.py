@@ -82,7 +82,15 @@ class Client:
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """One simulator for the whole file: every test looks at its own orders only."""
     ready: Path = tmp_path_factory.mktemp("sim") / "ready.json"
-    command = [sys.executable, "-m", "arbshard.sim", "--settings", '{"coins":2}', "--ready-file", str(ready)]
+    command = [
+        sys.executable,
+        "-m",
+        "arbshard.exchanges",
+        "--settings",
+        '{"coins":2}',
+        "--ready-file",
+        str(ready),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 15

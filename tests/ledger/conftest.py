@@ -13,7 +13,7 @@ from arbshard.ledger.archiving import close_period, take_cut
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.money import MONEY_CONTEXT
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
 
 _TESTS = Path(__file__).parent.parent
 
@@ -76,7 +76,9 @@ def chaos() -> ModuleType:
 @pytest.fixture(scope="session")
 def live_chaos() -> ModuleType:
     """``tests/risk/test_reconciler_sequences.py``: a live desk whose venues disagree."""
-    return _load("arbshard_test_reconciler_sequences", _TESTS / "risk" / "test_reconciler_sequences.py")
+    return _load(
+        "arbshard_test_reconciler_sequences", _TESTS / "risk" / "reconcile" / "test_reconciler_sequences.py"
+    )
 
 
 def close_period_at(path: Path, seq: int, codec: PortfolioCodec, mode: str = "sim-paper") -> int:

@@ -23,8 +23,8 @@ from arbshard.ledger.replay import recover, replay
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify, verify_archive
 from arbshard.risk.core import RiskCore, mode_of
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.wire.messages import Halt, SetLimits
 
 splits = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=3)

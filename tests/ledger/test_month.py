@@ -12,9 +12,9 @@ from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
-from arbshard.risk.snapshot import PortfolioCodec
-from arbshard.simulation.machine import Simulation
-from arbshard.simulation.settings import Settings
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.virtual.machine import Simulation
+from arbshard.virtual.settings import Settings
 
 pytestmark = pytest.mark.timeout(
     280

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.model.intent import FxQuote
 from arbshard.model.refusal import Refusal
-from arbshard.risk.journal import Journal
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.journal import Journal
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.state import PortfolioState
 
 
 def differences(one, other, path="state"):
@@ -264,21 +264,21 @@ def test_a_body_cannot_name_what_is_no_struct_of_ours(codec, name) -> None:
 def test_the_digest_of_the_code(monkeypatch) -> None:
     from arbshard.ledger import provenance
 
-    digest = provenance.digest_of("arbshard.risk.snapshot")
-    assert digest == provenance.digest_of("arbshard.risk.snapshot")
+    digest = provenance.digest_of("arbshard.risk.portfolio.snapshot")
+    assert digest == provenance.digest_of("arbshard.risk.portfolio.snapshot")
     read = []
     source = provenance._source
 
     def changed(name: str) -> bytes:
         read.append(name)
-        return source(name) + (b"\n" if name == "arbshard.risk.settlement" else b"")
+        return source(name) + (b"\n" if name == "arbshard.risk.portfolio.settlement" else b"")
 
     monkeypatch.setattr(provenance, "_source", changed)
-    assert provenance.digest_of("arbshard.risk.snapshot") != digest
-    assert {"arbshard.risk.portfolio", "arbshard.ledger.events", "arbshard.model.money"} <= set(read)
+    assert provenance.digest_of("arbshard.risk.portfolio.snapshot") != digest
+    assert {"arbshard.risk.portfolio.state", "arbshard.ledger.events", "arbshard.model.money"} <= set(read)
     assert "arbshard.risk.main" not in read
     monkeypatch.setattr(provenance, "_source", lambda _: b"\x00")
-    assert provenance.digest_of("arbshard.risk.snapshot") is None
+    assert provenance.digest_of("arbshard.risk.portfolio.snapshot") is None
     assert provenance.digest_of("arbshard.no.such") is None
 
 

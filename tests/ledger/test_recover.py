@@ -12,8 +12,8 @@ from arbshard.ledger.inspection import Inspection
 from arbshard.ledger.replay import recover
 from arbshard.ledger.verify import verify
 from arbshard.risk.core import RiskCore
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.state import PortfolioState
 
 
 @pytest.fixture

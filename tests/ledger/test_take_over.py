@@ -22,7 +22,7 @@ from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.replay import recover
 from arbshard.ledger.successor import successor_of
 from arbshard.ledger.verify import verify
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
 
 pytestmark = pytest.mark.timeout(280)  # real processes, which a busy machine starts slowly
 

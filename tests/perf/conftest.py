@@ -10,9 +10,9 @@ if _ROOT not in sys.path:
     sys.path.append(_ROOT)
 
 from arbshard.config import SimConfig  # noqa: E402 - after the path
+from arbshard.exchanges.session import Stream  # noqa: E402 - after the path
+from arbshard.exchanges.world import World  # noqa: E402 - after the path
 from arbshard.shm.histogram import Histogram  # noqa: E402 - after the path
-from arbshard.sim.session import Stream  # noqa: E402 - after the path
-from arbshard.sim.world import World  # noqa: E402 - after the path
 from perf.figures import LoadRow, percentiles_of  # noqa: E402 - after the path
 from perf.frames import FrameMaker, places_of, settings_of  # noqa: E402 - after the path
 

@@ -73,7 +73,7 @@ def test_an_intent_that_is_over_is_not_approved_again(world) -> None:
 
 
 def test_an_intent_so_old_that_it_was_forgotten_is_not_taken_for_new(w, monkeypatch) -> None:
-    monkeypatch.setattr("arbshard.risk.portfolio.OUTCOMES_KEPT", 1)
+    monkeypatch.setattr("arbshard.risk.portfolio.state.OUTCOMES_KEPT", 1)
     world = w.World()
     first = world.entry()
     world.carry_out(first, w.expired(first.home), w.expired(first.away))

@@ -17,7 +17,7 @@ from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
 from arbshard.risk.archivist import Archivist
-from arbshard.risk.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
 
 pytestmark = pytest.mark.timeout(280)  # the archiver is a real process, which a busy machine starts slowly
 

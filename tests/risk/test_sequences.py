@@ -18,8 +18,8 @@ from arbshard.ledger.events import (
 )
 from arbshard.ledger.postings import postings_of
 from arbshard.ledger.verify import verify
-from arbshard.risk.portfolio import PortfolioState
-from arbshard.risk.trade import notional_of
+from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.portfolio.trade import notional_of
 from arbshard.wire.messages import (
     Approved,
     Close,

@@ -8,10 +8,10 @@ from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.replay import replay
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.refusal import Refusal
-from arbshard.risk.balances import Balance
 from arbshard.risk.core import RiskCore
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
-from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.portfolio.balances import Balance
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.service import RiskService
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.wire.messages import (

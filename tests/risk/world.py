@@ -19,7 +19,7 @@ from arbshard.model.phase import Phase
 from arbshard.model.position import Position
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore, mode_of
-from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.wire.messages import (
     Approved,
     Command,

@@ -3,14 +3,14 @@
 import pytest
 
 from arbshard.config import Config, Regime, SimConfig, load_config
+from arbshard.exchanges.binance import frames as binance_frames
+from arbshard.exchanges.binance.marketdata import MarketData
+from arbshard.exchanges.binance.params import Params
+from arbshard.exchanges.session import Query
+from arbshard.exchanges.upbit import frames as upbit_frames
+from arbshard.exchanges.upbit.rest import UpbitRest
+from arbshard.exchanges.world import World
 from arbshard.model.universe import Universe
-from arbshard.sim.binance import frames as binance_frames
-from arbshard.sim.binance.marketdata import MarketData
-from arbshard.sim.binance.params import Params
-from arbshard.sim.session import Query
-from arbshard.sim.upbit import frames as upbit_frames
-from arbshard.sim.upbit.rest import UpbitRest
-from arbshard.sim.world import World
 from arbshard.venues.base.rest import Call
 from arbshard.venues.binance.rest import BinanceBooks
 from arbshard.venues.listing import fx_leg, pairs_of

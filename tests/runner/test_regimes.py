@@ -3,7 +3,7 @@
 import pytest
 
 from arbshard.config import Config
-from arbshard.risk.results import ALL
+from arbshard.risk.portfolio.results import ALL
 from arbshard.runner import ArbitrageLiveRunner
 
 REGIMES = ("high-win", "mixed", "low-win", "trending", "crash")

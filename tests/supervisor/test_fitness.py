@@ -3,8 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from arbshard.accounts.checks import Check
 from arbshard.config import Config
+from arbshard.doctor.checks import Check
 from arbshard.errors import UsageError
 from supervisor import fitness
 

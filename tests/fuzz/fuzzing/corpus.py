@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from arbshard.config import SimConfig
-from arbshard.sim.binance import frames as binance
-from arbshard.sim.session import Stream
-from arbshard.sim.upbit import frames as upbit
-from arbshard.sim.world import World
+from arbshard.exchanges.binance import frames as binance
+from arbshard.exchanges.session import Stream
+from arbshard.exchanges.upbit import frames as upbit
+from arbshard.exchanges.world import World
 
 _DATA = Path(__file__).resolve().parents[2] / "data"
 _KEPT = 60

@@ -19,10 +19,10 @@ from arbshard.errors import ProtocolError
 from arbshard.ledger.replay import replay
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.intent import Intent
-from arbshard.risk.audit import find_any_break
 from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
-from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.portfolio.audit import find_any_break
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.service import RiskService
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.wire.messages import (

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from arbshard.clock import SystemClock
 from arbshard.config import Config, SimAccountsConfig, SimConfig
+from arbshard.exchanges.exchanges import Exchanges
 from arbshard.execution.live.keys import load_keys
-from arbshard.sim.exchanges import Exchanges
 
 
 class World:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from arbshard.accounts.checks import examine
-from arbshard.accounts.probing import gather_facts
 from arbshard.config import SimPermissions
 from arbshard.data.listings import find_universe
+from arbshard.doctor.checks import examine
+from arbshard.doctor.probing import gather_facts
 from arbshard.venues.keys import Keys
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from arbshard.clock import SystemClock
 from arbshard.config import Config, SimConfig
 from arbshard.data.listings import find_universe
+from arbshard.exchanges.exchanges import Exchanges
 from arbshard.shm.books import BooksReader, BooksWriter
-from arbshard.sim.exchanges import Exchanges
 from arbshard.venues.registry import get_venue
 from supervisor.exchanges import with_exchanges
 from supervisor.feeds.venue import VenueFeed

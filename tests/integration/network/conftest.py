@@ -195,7 +195,13 @@ def exchanges(tmp_path):
 
     def start(**settings):
         ready = tmp_path / "exchanges.json"
-        command = [sys.executable, "-m", "arbshard.sim", "--settings", json.dumps({"coins": 4} | settings)]
+        command = [
+            sys.executable,
+            "-m",
+            "arbshard.exchanges",
+            "--settings",
+            json.dumps({"coins": 4} | settings),
+        ]
         process = subprocess.Popen([*command, "--ready-file", str(ready)], stderr=subprocess.DEVNULL)
         started.append(process)
         deadline = time.monotonic() + 20

@@ -9,11 +9,11 @@ import pytest
 from aiohttp import web
 from msgspec.structs import replace
 
-from arbshard.accounts.reach import probe_public_stream, probe_rest
 from arbshard.clock import SystemClock
 from arbshard.config import load_config
 from arbshard.data.http import HttpFetch
 from arbshard.data.listings import find_universe
+from arbshard.doctor.reach import probe_public_stream, probe_rest
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from arbshard.clock import SystemClock
 from arbshard.config import SimConfig
-from arbshard.sim.exchanges import Exchanges
+from arbshard.exchanges.exchanges import Exchanges
 
 KEYS = SimConfig().accounts
 

@@ -21,7 +21,7 @@ from arbshard.execution.executor import Outcome
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
-from arbshard.risk.portfolio import PortfolioState
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.shm.universe import UniverseFile
 from arbshard.wire.messages import Refused, decode_request, encode
 from arbshard.worker.desk import Desk
@@ -261,7 +261,7 @@ class Room:
     def fund(self, pair):
         """Have its inventory opened, by whatever means."""
         if pair.base not in self.risk.state.funded:
-            from arbshard.risk.inventory import inventory_deposits
+            from arbshard.risk.portfolio.inventory import inventory_deposits
 
             deposits = inventory_deposits(pair, world.HOME_PRICE, CONFIG.paper, self.now_ms)
             for event in deposits:

@@ -25,7 +25,7 @@ class Exchange:
         with (folder / "sim.stderr").open("wb") as stderr:
             self._process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "arbshard.sim",
+                    sys.executable, "-m", "arbshard.exchanges",
                     "--settings", msgspec.json.encode(config).decode(),
                     "--ready-file", str(ready),
                     "--parent-pid", str(os.getpid()),

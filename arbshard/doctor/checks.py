@@ -1,0 +1,280 @@
+"""Is it safe to send orders? One verdict per question, out of the facts. Pure.
+
+The doctor shows the verdicts, the start of a live run obeys them.
+"""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from arbshard.config import Config, SizingConfig
+from arbshard.doctor.facts import Facts, VenueFacts
+from arbshard.model.market import Leg, Pair
+from arbshard.model.money import ZERO, plain
+
+Verdict = Literal["ok", "warning", "fail"]
+
+SKEW_WARN_MS = 250
+SKEW_FAIL_MS = 1000
+"""A venue may refuse what is dated more than a second ahead."""
+_USED_WARN_SHARE = 0.5
+_NAMED_MAX = 5
+_HEADROOM = Decimal("1.2")
+"""An order's last part, and its hedge, must still reach the minimum."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One question about one venue, answered."""
+
+    venue: str
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+    """What would be right; empty when all is well."""
+
+
+def examine(config: Config, facts: Facts) -> tuple[Check, ...]:
+    """Every check, in the order a person would go through them. What cannot be asked any more is left out."""
+    return tuple(
+        msgspec.structs.replace(check, venue=venue.venue)
+        for venue in facts.venues
+        for check in _venue_checks(config, facts, venue)
+    )
+
+
+def examine_reach(venues: Sequence[VenueFacts], why: str) -> tuple[Check, ...]:
+    """When the markets could not be listed, for ``why``: whether the addresses answer, and that this failed."""
+    reached = tuple(
+        msgspec.structs.replace(check, venue=venue.venue) for venue in venues for check in _reachable(venue)
+    )
+    return *reached, Check("both", "markets", "fail", why, "both venues must list their markets")
+
+
+def _venue_checks(config: Config, facts: Facts, venue: VenueFacts) -> Iterator[Check]:
+    yield from _reachable(venue)
+    if not venue.rest.ok:
+        return
+    yield _clock(venue)
+    yield _key(venue)
+    if not venue.account.ok:
+        return
+    yield _may_trade(venue)
+    yield _may_withdraw(venue)
+    yield from _addresses(venue)
+    yield from _private_stream(venue)
+    yield _balances(config.sizing, facts, venue)
+    yield _minimum(config.sizing, facts, venue)
+    yield from _fees(config, venue)
+    yield from _limits(venue)
+    yield from _ticks(venue)
+    yield from (Check("", "not told", "warning", missing) for missing in venue.missing)
+
+
+def _reachable(venue: VenueFacts) -> Iterator[Check]:
+    if venue.rest.ok:
+        yield Check("", "REST address", "ok", venue.rest_url)
+    else:
+        advice = f"venues.{venue.venue}.rest_url, the network, and that no firewall stands between"
+        yield Check("", "REST address", "fail", f"{venue.rest_url}: {venue.rest.why}", advice)
+    if venue.public_stream.ok:
+        yield Check("", "market data stream", "ok", "connected")
+    else:
+        advice = f"venues.{venue.venue}.ws_url must take WebSockets from here"
+        yield Check("", "market data stream", "fail", venue.public_stream.why, advice)
+
+
+def _clock(venue: VenueFacts) -> Check:
+    if venue.ahead_ms is None:
+        advice = "without the venue's time its answers cannot be dated"
+        return Check("", "clock", "fail", "the venue did not tell the time", advice)
+    off_ms = max(abs(venue.ahead_ms) - venue.ahead_off_ms, 0)
+    side = "ahead of" if venue.ahead_ms > 0 else "behind"
+    found = f"{abs(venue.ahead_ms)} ms {side} ours"
+    if venue.ahead_off_ms:
+        found += f" (± {venue.ahead_off_ms} ms)"
+    if off_ms > SKEW_FAIL_MS:
+        return Check("", "clock", "fail", found, f"within {SKEW_FAIL_MS} ms: set this machine's clock by NTP")
+    if off_ms > SKEW_WARN_MS:
+        return Check(
+            "", "clock", "warning", found, f"within {SKEW_WARN_MS} ms: set this machine's clock by NTP"
+        )
+    return Check("", "clock", "ok", found)
+
+
+def _key(venue: VenueFacts) -> Check:
+    if venue.account.ok:
+        return Check("", "key", "ok", "accepted")
+    return Check(
+        "", "key", "fail", venue.account.why, "a key of this venue with the right to read the account"
+    )
+
+
+def _may_trade(venue: VenueFacts) -> Check:
+    name = "right to trade"
+    if venue.rights.trade is False:
+        return Check("", name, "fail", "the key may not trade", "give the key the right to trade spot")
+    if not venue.test_order.ok:
+        advice = "the venue must take a small test order by this key and our rounding"
+        return Check("", name, "fail", f"test order refused: {venue.test_order.why}", advice)
+    return Check("", name, "ok", "a test order was taken and not carried out")
+
+
+def _may_withdraw(venue: VenueFacts) -> Check:
+    name = "no right to withdraw"
+    if venue.rights.withdraw is None:
+        advice = "see the key's page at the venue: the right to withdraw must be off"
+        return Check("", name, "warning", "the venue does not tell", advice)
+    if venue.rights.withdraw:
+        whose = "the account may withdraw; whether the key may is not told"
+        found = whose if venue.rights.by_account else "the key may withdraw"
+        return Check("", name, "fail", found, "a key that the venue says has no right to withdraw")
+    return Check("", name, "ok", "the key may not withdraw")
+
+
+def _addresses(venue: VenueFacts) -> Iterator[Check]:
+    if venue.rights.addresses_listed is None:
+        return
+    if venue.rights.addresses_listed:
+        yield Check("", "key's addresses", "ok", "restricted to a list")
+    else:
+        advice = "restrict the key to this machine's address"
+        yield Check("", "key's addresses", "warning", "the key works from anywhere", advice)
+
+
+def _private_stream(venue: VenueFacts) -> Iterator[Check]:
+    if venue.private_stream.ok:
+        yield Check("", "private stream", "ok", "subscribed")
+    else:
+        advice = f"venues.{venue.venue}.private_ws_url must take this key"
+        yield Check("", "private stream", "fail", venue.private_stream.why, advice)
+
+
+def _balances(sizing: SizingConfig, facts: Facts, venue: VenueFacts) -> Check:
+    """Both directions need money on one venue and the coin on the other, so each venue needs both."""
+    name = "balances"
+    legs = [pair.leg(venue.venue) for pair in facts.pairs]
+    quote = legs[0].market.quote
+    rate = _rate(facts, legs[0])
+    if rate is None:
+        return Check("", name, "fail", "the FX rate is not known", "the FX market's book must be readable")
+    money = venue.free.get(quote, ZERO)
+    need_min, need_max = sizing.order_notional_min / rate, sizing.order_notional_max / rate
+    if money < need_min:
+        advice = f"at least {_round(need_min)} {quote}, better {_round(need_max)}, for the smallest order"
+        return Check("", name, "fail", f"{_round(money)} {quote}", advice)
+    worths = {pair.base: _worth(facts, venue, pair) for pair in facts.pairs}
+    empty = [base for base, worth in worths.items() if worth < sizing.order_notional_min]
+    small = [base for base, worth in worths.items() if worth < sizing.order_notional_max]
+    found = f"{_round(money)} {quote}; coins for {len(worths) - len(empty)} of {len(worths)} pairs"
+    if len(empty) == len(worths):
+        advice = f"at least one pair's coin, worth {_round(sizing.order_notional_min)} {_home_quote(facts)}"
+        return Check("", name, "fail", found, advice)
+    if empty:
+        return Check("", name, "warning", found, f"nothing can be sold of {_some(empty)}")
+    if small or money < need_max:
+        short = f"{_some(small)} and " if small else ""
+        advice = (
+            f"less than one full order: {short}{quote}"
+            if money < need_max
+            else (f"less than one full order of {_some(small)}")
+        )
+        return Check("", name, "warning", found, advice)
+    return Check("", name, "ok", found)
+
+
+def _minimum(sizing: SizingConfig, facts: Facts, venue: VenueFacts) -> Check:
+    name = "minimum order"
+    found: list[tuple[Decimal, str]] = []
+    for pair in facts.pairs:
+        leg, price = pair.leg(venue.venue), facts.prices.get(pair.base)
+        rate = _rate(facts, leg)
+        if price is None or rate is None:
+            continue
+        needed = max(leg.rules.notional_min * rate, leg.rules.quantity_min * price)
+        found.append((needed, leg.market.symbol))
+    if not found:
+        return Check("", name, "fail", "no price is known", "the books must be readable")
+    least, home = sizing.order_notional_min, _home_quote(facts)
+    needed, symbol = max(found)
+    said = f"{_round(needed)} {home} needed ({symbol}), ours {_round(least)} or more"
+    if least < needed:
+        advice = f"sizing.order_notional_min of {_round(needed * _HEADROOM)} or more"
+        return Check("", name, "fail", said, advice)
+    if least < needed * _HEADROOM:
+        advice = f"sizing.order_notional_min of {_round(needed * _HEADROOM)} leaves room for hedges"
+        return Check("", name, "warning", said, advice)
+    return Check("", name, "ok", said)
+
+
+def _fees(config: Config, venue: VenueFacts) -> Iterator[Check]:
+    rates = venue.rates
+    if rates is None:
+        return
+    settings = config.venues.get(venue.venue)
+    ours, told = (settings.buy_fee_bps, settings.sell_fee_bps), (rates.buy_bps, rates.sell_bps)
+    found = f"buy {plain(told[0])}, sell {plain(told[1])} bps ({rates.symbol})"
+    advice = (
+        f"venues.{venue.venue}.buy_fee_bps = {plain(told[0])}, sell_fee_bps = {plain(told[1])}"
+        f" in place of {plain(ours[0])}, {plain(ours[1])}"
+    )
+    if told[0] > ours[0] or told[1] > ours[1]:
+        yield Check("", "fees", "fail", found, advice)
+    elif told != ours:
+        yield Check("", "fees", "warning", found, advice)
+    else:
+        yield Check("", "fees", "ok", found)
+    if rates.paid_in:
+        advice = f"switch paying fees in {rates.paid_in} off, or keep enough of it"
+        yield Check("", "fee currency", "warning", f"fees may be taken in {rates.paid_in}", advice)
+
+
+def _limits(venue: VenueFacts) -> Iterator[Check]:
+    for limit in venue.limits:
+        name = "rate limit"
+        found = f"{limit.window}: {limit.told} allowed, {limit.used} used"
+        if limit.told < limit.kept:
+            advice = f"this account may do less than the {limit.kept} that arbshard keeps to"
+            yield Check("", name, "fail", found, advice)
+        elif limit.used > limit.told * _USED_WARN_SHARE:
+            yield Check("", name, "warning", found, "another program uses this account or address")
+        else:
+            yield Check("", name, "ok", found)
+
+
+def _ticks(venue: VenueFacts) -> Iterator[Check]:
+    if not venue.ticks:
+        return
+    wrong = [tick for tick in venue.ticks if tick.told != tick.ours]
+    if wrong:
+        first = wrong[0]
+        found = f"{first.symbol} at {plain(first.price)}: tick {plain(first.told)}, ours {plain(first.ours)}"
+        advice = f"{len(wrong)} of {len(venue.ticks)} markets differ: leave them out, or update arbshard"
+        yield Check("", "ticks", "fail", found, advice)
+    else:
+        yield Check("", "ticks", "ok", f"agree on {len(venue.ticks)} markets")
+
+
+def _rate(facts: Facts, leg: Leg) -> Decimal | None:
+    """Home quote per quote of ``leg``."""
+    return Decimal(1) if leg.market.quote == _home_quote(facts) else facts.fx
+
+
+def _home_quote(facts: Facts) -> str:
+    return facts.pairs[0].home.market.quote
+
+
+def _worth(facts: Facts, venue: VenueFacts, pair: Pair) -> Decimal:
+    """Of the coin held, in home quote; 0 where no price is known."""
+    return venue.free.get(pair.base, ZERO) * facts.prices.get(pair.base, ZERO)
+
+
+def _round(value: Decimal) -> str:
+    return f"{value:,.0f}"
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED_MAX
+    return ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")

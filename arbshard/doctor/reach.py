@@ -1,0 +1,50 @@
+"""Whether a venue's addresses answer at all, in words that say what stands between: name, network, certificate.
+
+Needs neither a key nor a market. Used by ``venue_probe``, and by ``probing`` when the markets could not be listed.
+"""
+
+from urllib.parse import urlencode
+
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.data.http import HttpFetch
+from arbshard.data.stream import open_stream, target_of
+from arbshard.data.trust import trust_of
+from arbshard.doctor.facts import Probe
+from arbshard.errors import VenueUnavailable
+from arbshard.venues.registry import get_adapter, get_venue
+
+
+async def probe_rest(config: Config, name: str) -> Probe:
+    """By one cheap public call."""
+    settings = config.venues.get(name)
+    adapter = get_adapter(name)
+    request = adapter.orders.warm()
+    url = settings.rest_url.rstrip("/") + adapter.signing.root + request.path
+    if request.params:
+        url += f"?{urlencode(request.params)}"
+    fetch = HttpFetch(trust_of(name, settings))
+    try:
+        answer = await fetch(url)
+    except VenueUnavailable as error:
+        return Probe(ok=False, why=str(error))
+    finally:
+        await fetch.close()
+    ok = answer.status == 200
+    return Probe(ok=ok, why="" if ok else f"HTTP {answer.status}")
+
+
+async def probe_public_stream(config: Config, name: str, clock: Clock) -> Probe:
+    """By opening it."""
+    settings, venue = config.venues.get(name), get_venue(name)
+    address = venue.ws_address(settings.ws_url)
+    target = target_of(name, settings, address, venue.connection_rules.ping_interval_s)
+    try:
+        async with open_stream(target, _ignore, clock.monotonic_ns, config.run.receiver):
+            return Probe(ok=True)
+    except VenueUnavailable as error:
+        return Probe(ok=False, why=str(error))
+
+
+def _ignore(frame: bytes, received_ns: int) -> None:
+    """The stream only has to open."""

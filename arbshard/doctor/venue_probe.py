@@ -1,0 +1,271 @@
+"""Asks one venue: is it there, does it take our key, what does it say of rights, balances, fees, limits, ticks."""
+
+import asyncio
+from collections.abc import Mapping
+from decimal import Decimal
+from importlib import import_module
+from secrets import token_hex
+
+from arbshard.accounts.stream import PrivateStream
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.doctor.facts import Probe, ToldTick, VenueFacts
+from arbshard.doctor.reach import probe_public_stream, probe_rest
+from arbshard.errors import FrameError, VenueUnavailable
+from arbshard.execution.live.clients import VenueClient, make_client
+from arbshard.execution.live.errors import understand
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.market import Leg
+from arbshard.model.money import ceil_to, exact
+from arbshard.model.order import Order
+from arbshard.model.universe import Universe
+from arbshard.venues.base.account import HeardBalances, HeardOrder
+from arbshard.venues.base.request import Request
+from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.keys import Keys
+from arbshard.venues.registry import get_adapter
+
+_STREAM_TIMEOUT_S = 12.0
+_TEST_NOTIONAL = 2
+"""Times the venue's minimum."""
+_NEAR = Decimal("0.01")
+
+
+class VenueProbe:
+    """One venue, examined once."""
+
+    def __init__(
+        self,
+        config: Config,
+        universe: Universe,
+        name: str,
+        keys: Keys,
+        books: Mapping[str, OrderBookSnapshot],
+        clock: Clock,
+    ) -> None:
+        """``books`` by symbol, where they could be read. Raises ``UsageError``."""
+        self._config = config
+        self._settings = config.venues.get(name)
+        self._name = name
+        self._keys = keys
+        self._books = books
+        self._clock = clock
+        self._adapter = get_adapter(name)
+        self._venue = self._adapter.account
+        self._rules = self._adapter.rules
+        self._legs = [leg for leg in universe.legs() if leg.market.venue == name]
+        self._leg = universe.pairs[0].leg(name)
+        self._exchange = make_client(name, config, keys)
+        self._client = VenueClient(name, self._exchange)
+        self._missing: list[str] = []
+
+    async def facts(self) -> VenueFacts:
+        """All that can be found out."""
+        try:
+            rest, public = await asyncio.gather(
+                probe_rest(self._config, self._name),
+                probe_public_stream(self._config, self._name, self._clock),
+            )
+            if not rest.ok:
+                nothing = Probe(ok=False, why="not tried")
+                return VenueFacts(
+                    venue=self._name,
+                    rest_url=self._settings.rest_url,
+                    rest=rest,
+                    public_stream=public,
+                    private_stream=nothing,
+                )
+            return await self._account(rest, public)
+        finally:
+            await self._client.close()
+
+    async def _account(self, rest: Probe, public: Probe) -> VenueFacts:
+        ahead = await self._clock_ahead()
+        account, why = await self._ask(self._venue.balances_call())
+        if account is None:
+            return VenueFacts(
+                venue=self._name,
+                rest_url=self._settings.rest_url,
+                rest=rest,
+                public_stream=public,
+                private_stream=Probe(ok=False, why="not tried"),
+                ahead_ms=ahead[0] if ahead else None,
+                ahead_off_ms=ahead[1] if ahead else 0,
+                account=Probe(ok=False, why=why),
+            )
+        private = await self._private_stream(ahead[0] if ahead else 0)
+        balances = self._venue.balances_of(account.body)
+        return VenueFacts(
+            venue=self._name,
+            rest_url=self._settings.rest_url,
+            rest=rest,
+            public_stream=public,
+            private_stream=private,
+            ahead_ms=ahead[0] if ahead else None,
+            ahead_off_ms=ahead[1] if ahead else 0,
+            account=Probe(ok=True),
+            free={currency: one.free for currency, one in balances.items()},
+            rights=await self._rights(account),
+            test_order=await self._test_order(),
+            rates=await self._rates(),
+            limits=await self._limits(),
+            ticks=await self._ticks(),
+            missing=tuple(self._missing),
+        )
+
+    async def _private_stream(self, ahead_ms: int) -> Probe:
+        window_ms = self._config.live.recv_window_ms
+        stream = PrivateStream(
+            self._venue,
+            self._settings,
+            self._keys,
+            _Deaf(),
+            _Uncounted(),
+            self._clock,
+            window_ms,
+            self._config.run.receiver,
+        )
+        stream.ahead_ms = ahead_ms
+        tasks = asyncio.create_task(stream.run()), asyncio.create_task(stream.tried.wait())
+        try:
+            done, _ = await asyncio.wait(
+                tasks, timeout=_STREAM_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()  # a key that cannot sign, for one
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return Probe(
+            ok=bool(done) and not stream.why, why=stream.why or ("" if done else "no answer in time")
+        )
+
+    async def _clock_ahead(self) -> tuple[int, int] | None:
+        """(ms ahead of ours, how far that may be off), and from now on signed with; None when it is not told."""
+        before_ms = self._clock.wall_ms()
+        request = self._venue.clock_call()
+        try:
+            answer = await self._client.call(
+                request.method, request.path, request.params, private=request.private
+            )
+            after_ms = self._clock.wall_ms()
+            told_ms, off_ms = self._venue.clock_of(answer.body, answer.headers)
+        except (VenueUnavailable, FrameError):
+            return None
+        ahead_ms = told_ms - (before_ms + after_ms) // 2
+        self._client.set_clock(ahead_ms)
+        return ahead_ms, off_ms + (after_ms - before_ms) // 2
+
+    async def _rights(self, account: Reply) -> Rights:
+        """A venue that does not say what the key may do may still say what the account may."""
+        told: object = None
+        call, why = self._rules.rights_call(), ""
+        if call is not None:
+            kind, path = call
+            try:
+                told = await self._exchange.request(path, [kind], "GET", {})
+            except import_module("ccxt").BaseError as error:
+                # Its words hold the signed address: the kind says enough.
+                why = type(error).__name__
+        try:
+            rights = self._rules.rights_of(told, account)
+        except FrameError as error:
+            rights, why = Rights(), str(error)
+        if why and rights.withdraw is not False:
+            self._missing.append(f"what the key may do: {why}")
+        return rights
+
+    async def _test_order(self) -> Probe:
+        """As small as the venue takes them, at the best bid, so that every rule of rounding is in it."""
+        book = self._books.get(self._leg.market.symbol)
+        if book is None:
+            return Probe(ok=False, why=f"no price of {self._leg.market.symbol}")
+        rules = self._leg.rules
+        limit = rules.round_price(exact(book.best_bid), "buy")
+        wanted = max(_TEST_NOTIONAL * rules.notional_min / limit, rules.quantity_min)
+        order = Order("doctor", self._leg.market, "buy", ceil_to(wanted, rules.lot), limit)
+        _, why = await self._ask(self._adapter.orders.rehearse(order, f"doctor-{token_hex(8)}"))
+        # Who lacks the money has been asked for nothing else: that is for the balances to say.
+        return Probe(ok=not why or why.startswith("insufficient_funds"), why=why)
+
+    async def _rates(self) -> Rates | None:
+        symbol = self._leg.market.symbol
+        reply, why = await self._ask(self._rules.rates_call(symbol))
+        try:
+            if reply is not None:
+                return self._rules.rates_of(symbol, reply)
+        except FrameError as error:
+            why = str(error)
+        self._missing.append(f"fees: {why}")
+        return None
+
+    async def _limits(self) -> tuple[ToldLimit, ...]:
+        reply, why = await self._ask(self._rules.limits_call(self._leg.market.symbol))
+        try:
+            if reply is not None and (told := self._rules.limits_of(reply)):
+                return told
+        except FrameError as error:
+            why = str(error)
+        self._missing.append(f"rate limits: {why or 'not in the answer'}")
+        return ()
+
+    async def _ticks(self) -> tuple[ToldTick, ...]:
+        """At the prices of now."""
+        legs = {leg.market.symbol: leg for leg in self._legs if leg.market.symbol in self._books}
+        found: list[ToldTick] = []
+        for request in self._rules.ticks_calls(tuple(legs)):
+            reply, why = await self._ask(request)
+            try:
+                told = self._rules.ticks_of(reply) if reply is not None else {}
+            except FrameError as error:
+                told, why = {}, str(error)
+            if not told:
+                self._missing.append(f"ticks: {why or 'not in the answer'}")
+            for symbol, tick in told.items():
+                if symbol in legs:
+                    found.append(_compared(legs[symbol], exact(self._books[symbol].mid), tick))
+        return tuple(found)
+
+    async def _ask(self, request: Request) -> tuple[Reply | None, str]:
+        """(a good answer, or None and why not)."""
+        try:
+            answer = await self._client.call(
+                request.method, request.path, request.params, private=request.private
+            )
+        except VenueUnavailable as error:
+            return None, str(error)
+        said = understand(self._name, answer.status, answer.body)
+        if said.meaning != "accepted":
+            return None, said.detail or f"HTTP {answer.status}"
+        return Reply(answer.body, answer.headers), ""
+
+
+class _Deaf:
+    """Implements ``stream.Listener``: only whether the stream comes up counts."""
+
+    def on_up(self) -> None:
+        pass
+
+    def on_order(self, heard: HeardOrder) -> None:
+        pass
+
+    def on_balances(self, heard: HeardBalances) -> None:
+        pass
+
+
+class _Uncounted:
+    """Implements ``stream.Counting``."""
+
+    def count(self, name: str) -> None:
+        pass
+
+    def set(self, name: str, value: int) -> None:
+        pass
+
+
+def _compared(leg: Leg, price: Decimal, told: Decimal) -> ToldTick:
+    """The price may have moved into the next band since it was read: a tick of near by is right, too."""
+    near = {leg.rules.tick_at(price * (1 + shift)) for shift in (-_NEAR, _NEAR)}
+    ours = told if told in near else leg.rules.tick_at(price)
+    return ToldTick(leg.market.symbol, price, told, ours)

@@ -1,0 +1,213 @@
+"""A customer of a simulated venue: key, wallet, orders, and what has not been told about them yet.
+
+``exchanges`` makes one trading account per venue out of ``[sim.accounts]``; the venues find it by its key.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+from arbshard.config import SimAccountsConfig, SimPermissions
+from arbshard.exchanges.accounts.order import Event, Order, OrderChanged
+from arbshard.exchanges.accounts.wallet import Balance, Wallet
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.units import UNIT
+from arbshard.model.money import MONEY_CONTEXT, floor_to
+
+EVENTS_MAX = 100_000
+ORDERS_MAX = 200_000
+"""Finished orders kept; older ones are forgotten and counted."""
+CLIENT_IDS_MAX = 1_000_000
+
+
+class Changes(NamedTuple):
+    """What has changed in an account since this was last asked."""
+
+    orders: tuple[Order, ...]
+    """The changed orders in their present state."""
+    dropped: tuple[int, ...]
+    """Numbers of orders that were forgotten."""
+    client_ids: tuple[str, ...]
+    """Used for the first time."""
+    forgotten_ids: tuple[str, ...]
+    balances: tuple[Balance, ...]
+
+
+class Restored(NamedTuple):
+    """An account as it was before the exchange was killed."""
+
+    opening: tuple[Balance, ...]
+    balances: tuple[Balance, ...]
+    orders: tuple[Order, ...]
+    """Oldest first."""
+    client_ids: tuple[str, ...]
+    """Oldest first."""
+    orders_dropped: int
+
+
+class _Unsaved:
+    """Changes as they gather."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.dropped: list[int] = []
+        self.client_ids: list[str] = []
+        self.forgotten_ids: list[str] = []
+        self.balances: dict[str, Balance] = {}
+
+
+class Account:
+    """One customer. ``matching`` changes wallet and orders; the venue reads them."""
+
+    def __init__(
+        self, key: str, secret: str, wallet: Wallet, permissions: SimPermissions, *, ed25519_public: str = ""
+    ) -> None:
+        self.key = key
+        self.secret = secret
+        self.ed25519_public = ed25519_public
+        self.wallet = wallet
+        self.permissions = permissions
+        self.opening = tuple(wallet.balances())
+        """What the wallet held at first."""
+        self.orders: dict[str, Order] = {}
+        """By the venue's id, oldest first."""
+        self.open_orders: dict[str, Order] = {}
+        """Those of ``orders`` that are open."""
+        self.by_client_id: dict[str, Order] = {}
+        """The newest order of each client id."""
+        self.orders_dropped = 0
+        """Finished orders that were forgotten."""
+        self.events_lost = 0
+        """Events that nobody fetched in time."""
+        self._client_ids: dict[str, None] = {}
+        self._events: deque[Event] = deque()
+        self._unsaved: _Unsaved | None = None
+        """None: nobody saves the changes."""
+
+    def add_order(self, order: Order) -> None:
+        """Take a new order into the books."""
+        self.orders[order.id] = self.open_orders[order.id] = order
+        if order.client_id:
+            self.by_client_id[order.client_id] = order
+            self.burn_client_id(order.client_id)
+        if len(self.orders) - len(self.open_orders) > ORDERS_MAX:
+            self._drop_oldest()
+
+    def close_order(self, order: Order) -> None:
+        """The order is over."""
+        del self.open_orders[order.id]
+
+    def burn_client_id(self, client_id: str) -> None:
+        """Remember that ``client_id`` was used, whatever came of it."""
+        self._client_ids[client_id] = None
+        if self._unsaved is not None:
+            self._unsaved.client_ids.append(client_id)
+        if len(self._client_ids) > CLIENT_IDS_MAX:
+            oldest = next(iter(self._client_ids))
+            del self._client_ids[oldest]
+            if self._unsaved is not None:
+                self._unsaved.forgotten_ids.append(oldest)
+
+    def has_used(self, client_id: str) -> bool:
+        """Whether ``client_id`` was ever used."""
+        return client_id in self._client_ids
+
+    def tell(self, event: Event) -> None:
+        """Keep ``event`` until it is fetched. Every change of an order or a balance comes by here."""
+        if self._unsaved is not None:
+            if isinstance(event, OrderChanged):
+                self._unsaved.orders[event.order.id] = event.order
+            else:
+                self._unsaved.balances.update({one.currency: one for one in event.balances})
+        if len(self._events) >= EVENTS_MAX:
+            self._events.popleft()
+            self.events_lost += 1
+        self._events.append(event)
+
+    def take_events(self) -> tuple[Event, ...]:
+        """All that happened since this was last asked, in order."""
+        if not self._events:
+            return ()
+        taken = tuple(self._events)
+        self._events.clear()
+        return taken
+
+    def follow_changes(self) -> None:
+        """From now on somebody calls ``take_changes`` after every change."""
+        self._unsaved = _Unsaved()
+
+    def take_changes(self) -> Changes:
+        """What has changed since this was last asked."""
+        taken, self._unsaved = self._unsaved, _Unsaved()
+        assert taken is not None, "nobody follows the changes"
+        return Changes(
+            tuple(taken.orders.values()),
+            tuple(taken.dropped),
+            tuple(taken.client_ids),
+            tuple(taken.forgotten_ids),
+            tuple(taken.balances.values()),
+        )
+
+    def restore(self, known: Restored) -> None:
+        """Become the account that was known before."""
+        assert not self.orders, "the account is in use already"
+        self.wallet = Wallet.restored(known.balances)
+        self.opening = known.opening
+        self.orders_dropped = known.orders_dropped
+        self._client_ids = dict.fromkeys(known.client_ids)
+        for order in known.orders:
+            self.orders[order.id] = order
+            if order.is_open:
+                self.open_orders[order.id] = order
+            if order.client_id:
+                self.by_client_id[order.client_id] = order
+
+    def _drop_oldest(self) -> None:
+        oldest = next(one for one in self.orders.values() if not one.is_open)
+        del self.orders[oldest.id]
+        self.orders_dropped += 1
+        if self._unsaved is not None:
+            self._unsaved.orders.pop(oldest.id, None)
+            self._unsaved.dropped.append(oldest.number)
+        if self.by_client_id.get(oldest.client_id) is oldest:
+            del self.by_client_id[oldest.client_id]
+
+
+class Accounts:
+    """The customers of one venue, by API key."""
+
+    def __init__(self, *accounts: Account) -> None:
+        self._by_key = {account.key: account for account in accounts}
+        assert len(self._by_key) == len(accounts), "two accounts with one key"
+
+    def get(self, key: str) -> Account | None:
+        """The account of ``key``."""
+        return self._by_key.get(key)
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(self._by_key.values())
+
+
+def seeded_accounts(
+    config: SimAccountsConfig, upbit: Mapping[str, Market], binance: Mapping[str, Market]
+) -> tuple[Accounts, Accounts]:
+    """(Upbit's, Binance's) accounts with their opening balances: the same quantity of each coin on both venues."""
+    home = {"KRW": config.quote_home}
+    away = {"USDT": config.quote_away}
+    at_upbit = {market.listing.base: market for market in upbit.values()}
+    with localcontext(MONEY_CONTEXT):
+        for market in binance.values():
+            base, lot = market.listing.base, Decimal(market.listing.lot) / UNIT
+            if base in at_upbit:
+                price = Decimal(at_upbit[base].best_bid) / UNIT
+                home[base] = away[base] = floor_to(config.coins_notional / price, lot)
+    upbit_account = Account(config.upbit_key, config.upbit_secret, Wallet(home), config.permissions)
+    binance_account = Account(
+        config.binance_key,
+        config.binance_secret,
+        Wallet(away),
+        config.permissions,
+        ed25519_public=config.binance_ed25519_public,
+    )
+    return Accounts(upbit_account), Accounts(binance_account)

@@ -1,0 +1,280 @@
+"""Matching: customers' orders against the simulated books of one venue, and the money that changes hands.
+
+A taker eats the visible levels, best first. A resting order fills at its own price when the book comes to it, up to
+the depth that crossed it. Customers' orders never meet each other, and do not show in the public book. ``upbit`` and
+``binance`` place and cancel, ``exchanges`` calls ``on_step``. Every change is told to the account as an event.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.order import (
+    ChangeKind,
+    Ended,
+    Fill,
+    Order,
+    OrderChanged,
+    Side,
+    Ticket,
+    WalletChanged,
+)
+from arbshard.exchanges.accounts.resting import Resting
+from arbshard.exchanges.accounts.rules import MoneyRules
+from arbshard.exchanges.accounts.taking import Plan, Take, levels, plan, units_of
+from arbshard.exchanges.book import Side as BookSide
+from arbshard.exchanges.market import Market
+from arbshard.model.money import MONEY_CONTEXT, ZERO
+
+
+class Shortage(NamedTuple):
+    """An account has less free than an order would lock."""
+
+    currency: str
+    needed: Decimal
+    free: Decimal
+
+
+def _ignore(_account: Account) -> None:
+    """Nobody keeps the accounts."""
+
+
+def _whole() -> float:
+    """Takers get all there is."""
+    return 1.0
+
+
+class Matcher:
+    """The order desk of one venue."""
+
+    def __init__(
+        self,
+        markets: Mapping[str, Market],
+        rules: MoneyRules,
+        first_number: int = 1,
+        fill_share: Callable[[], float] = _whole,
+    ) -> None:
+        """``first_number``: where orders and trades begin to count; another one for every run of the exchange.
+
+        ``fill_share`` is asked once for each order that takes: what share it gets of what the book has for it.
+        """
+        self._markets = markets
+        self._rules = rules
+        self._fill_share = fill_share
+        self._resting: dict[str, Resting] = {}
+        self._next_order = self._next_trade = first_number
+        self.on_change: Callable[[Account], None] = _ignore
+        """Called at the end of every change of an account, before anybody is told of it."""
+
+    @property
+    def next_numbers(self) -> tuple[int, int]:
+        """Returns the numbers that the next order and the next trade will get."""
+        return self._next_order, self._next_trade
+
+    def resume(self, account: Account, next_order: int, next_trade: int) -> None:
+        """Go on with an account of before: its open orders wait again, and no number is used twice."""
+        self._next_order = max(self._next_order, next_order)
+        self._next_trade = max(self._next_trade, next_trade)
+        for order in account.open_orders.values():
+            self._resting.setdefault(order.symbol, Resting()).add(account, order)
+
+    def shortage(self, account: Account, ticket: Ticket) -> Shortage | None:
+        """What ``account`` lacks in order to place ``ticket`` now; None when it has enough."""
+        with localcontext(MONEY_CONTEXT):
+            return self._shortage(account, ticket, self._plan(ticket))
+
+    def would_take(self, symbol: str, side: Side, price: Decimal) -> bool:
+        """Whether a limit order at ``price`` would meet the book at once."""
+        return next(levels(self._opposite(symbol, side), price), None) is not None
+
+    def place(self, account: Account, ticket: Ticket, now_ms: int) -> Order | Shortage:
+        """Take an order on and match it at once. A ``Shortage`` changes nothing."""
+        with localcontext(MONEY_CONTEXT):
+            found = self._plan(ticket)
+            lack = self._shortage(account, ticket, found)
+            if lack is not None:
+                return lack
+            if found.takes and (share := self._fill_share()) < 1:
+                found = self._plan(ticket, share)
+            order = self._open(account, ticket, self._needed(ticket, found), now_ms)
+            self._take(account, order, found, now_ms)
+            if order.is_open and found.ended:
+                self._end(account, order, found.ended, now_ms)
+            if order.is_open:
+                self._resting.setdefault(order.symbol, Resting()).add(account, order)
+        self.on_change(account)
+        return order
+
+    def cancel(self, account: Account, order: Order, now_ms: int) -> None:
+        """End ``order``, which is open, at its owner's wish."""
+        assert order.is_open, order.id
+        with localcontext(MONEY_CONTEXT):
+            self._unrest(account, order)
+            self._end(account, order, "user", now_ms)
+        self.on_change(account)
+
+    def on_step(self, symbol: str, now_ms: int) -> bool:
+        """The book of ``symbol`` moved: fill what it crosses. Whether anything was filled."""
+        resting = self._resting.get(symbol)
+        if resting is None:
+            return False
+        changed: dict[str, Account] = {}
+        with localcontext(MONEY_CONTEXT):
+            for queue in (resting.buys, resting.sells):
+                while queue:
+                    _, _, account, order = queue[0]
+                    if not self._make(account, order, now_ms):
+                        break
+                    changed[account.key] = account
+                    if order.is_open:
+                        break  # it took all that crossed
+        for account in changed.values():
+            self.on_change(account)
+        return bool(changed)
+
+    def _make(self, account: Account, order: Order, now_ms: int) -> bool:
+        """Fill a resting order by what crosses it, at its own price. Whether anything did."""
+        price, left = order.price, units_of(order.remaining)
+        assert price is not None, order.id
+        side = self._opposite(order.symbol, order.side)
+        sizes: list[int] = []
+        for _, size in levels(side, price):
+            sizes.append(min(size, left))
+            left -= sizes[-1]
+            if not left:
+                break
+        if not sizes:
+            return False
+        self._markets[order.symbol].book.eat(side, sizes)
+        if not left:
+            self._unrest(account, order)
+        self._fill(account, order, Take(price, sum(sizes)), "" if left else "filled", now_ms, is_maker=True)
+        return True
+
+    def _open(self, account: Account, ticket: Ticket, needed: Decimal, now_ms: int) -> Order:
+        listing = self._markets[ticket.symbol].listing
+        number = self._next_order
+        self._next_order += 1
+        order = Order(
+            number,
+            self._rules.order_id(number),
+            ticket,
+            listing.base,
+            listing.quote,
+            now_ms,
+            now_ms,
+            held=needed,
+        )
+        account.add_order(order)
+        account.wallet.lock(order.held_currency, needed)
+        self._tell(account, "new", order, None, now_ms)
+        return order
+
+    def _take(self, account: Account, order: Order, found: Plan, now_ms: int) -> None:
+        if not found.takes:
+            return
+        side = self._opposite(order.symbol, order.side)
+        self._markets[order.symbol].book.eat(side, [take.size for take in found.takes])
+        last = len(found.takes) - 1
+        complete = found.ended == "filled" or (found.ended == "dust" and self._rules.dust_is_done)
+        for index, take in enumerate(found.takes):
+            ended = found.ended if complete and index == last else ""
+            self._fill(account, order, take, ended, now_ms, is_maker=False)
+
+    def _fill(
+        self, account: Account, order: Order, take: Take, ended: Ended, now_ms: int, *, is_maker: bool
+    ) -> None:
+        """Book one execution; ``ended`` says that it was the last one and why."""
+        quantity = take.quantity
+        funds = take.price * quantity
+        fee, in_base = self._rules.fee(order.side, quantity, funds, is_maker=is_maker)
+        wallet = account.wallet
+        if order.side == "buy":
+            spent = funds if in_base else funds + fee
+            wallet.credit(order.base, quantity - fee if in_base else quantity)
+        else:
+            assert not in_base, order.id
+            spent = quantity
+            wallet.credit(order.quote, funds - fee)
+        wallet.spend(order.held_currency, spent)
+        order.held -= spent
+        order.executed += quantity
+        order.executed_funds += funds
+        order.fee_paid += fee
+        order.updated_ms = now_ms
+        assert order.quantity is None or order.executed <= order.quantity, order.id
+        assert order.funds is None or order.executed_funds <= order.funds, order.id
+        trade_id = self._rules.trade_id(self._next_trade)
+        self._next_trade += 1
+        fee_currency = order.base if in_base else order.quote
+        fill = Fill(trade_id, take.price, quantity, funds, fee, fee_currency, is_maker, now_ms)
+        order.fills.append(fill)
+        self._release(account, order, ZERO if ended else self._still_needed(order))
+        if ended:
+            order.status, order.ended = "done", ended
+            account.close_order(order)
+        self._tell(account, "trade", order, fill, now_ms)
+        if ended:
+            self._tell(account, "done", order, None, now_ms)
+
+    def _end(self, account: Account, order: Order, ended: Ended, now_ms: int) -> None:
+        """Cancel the rest of ``order``."""
+        self._release(account, order, ZERO)
+        order.status, order.ended, order.updated_ms = "canceled", ended, now_ms
+        account.close_order(order)
+        self._tell(account, "canceled", order, None, now_ms)
+
+    def _release(self, account: Account, order: Order, needed: Decimal) -> None:
+        """Unlock what ``order`` holds beyond ``needed``."""
+        assert order.held >= needed, (order.id, order.held, needed)
+        account.wallet.unlock(order.held_currency, order.held - needed)
+        order.held = needed
+
+    def _unrest(self, account: Account, order: Order) -> None:
+        resting = self._resting[order.symbol]
+        resting.remove(account, order)
+        if not resting:
+            del self._resting[order.symbol]
+
+    def _tell(self, account: Account, kind: ChangeKind, order: Order, fill: Fill | None, now_ms: int) -> None:
+        account.tell(OrderChanged(kind, order.snapshot(), fill, now_ms))
+        changed = account.wallet.take_changed()
+        if changed:
+            account.tell(WalletChanged(changed, now_ms))
+
+    def _opposite(self, symbol: str, side: Side) -> BookSide:
+        book = self._markets[symbol].book
+        return book.asks if side == "buy" else book.bids
+
+    def _plan(self, ticket: Ticket, share: float = 1.0) -> Plan:
+        lot = self._markets[ticket.symbol].listing.lot
+        return plan(ticket, self._opposite(ticket.symbol, ticket.side), lot, share)
+
+    def _shortage(self, account: Account, ticket: Ticket, found: Plan) -> Shortage | None:
+        listing = self._markets[ticket.symbol].listing
+        currency = listing.quote if ticket.side == "buy" else listing.base
+        needed, free = self._needed(ticket, found), account.wallet.free(currency)
+        return Shortage(currency, needed, free) if free < needed else None
+
+    def _needed(self, ticket: Ticket, found: Plan) -> Decimal:
+        """What a new order locks. A market buy by quantity locks what its fills will cost."""
+        if ticket.side == "sell":
+            assert ticket.quantity is not None, ticket
+            return ticket.quantity
+        if ticket.funds is not None:
+            return self._rules.lock(ticket.funds)
+        if ticket.price is not None:
+            assert ticket.quantity is not None, ticket
+            return self._rules.lock(ticket.quantity * ticket.price)
+        return self._rules.lock(found.funds)
+
+    def _still_needed(self, order: Order) -> Decimal:
+        """What an open order must hold after a fill."""
+        if order.side == "sell":
+            return order.remaining
+        if order.funds is not None:
+            return self._rules.lock(order.remaining_funds)
+        if order.price is not None:
+            return self._rules.lock(order.remaining * order.price)
+        return order.held

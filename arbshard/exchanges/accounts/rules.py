@@ -1,0 +1,42 @@
+"""What differs between the venues' handling of money: fees, locks, ids. Each venue's folder has its own.
+
+``matching`` asks them; amounts are Decimal, inside ``MONEY_CONTEXT``.
+"""
+
+from decimal import Decimal
+from typing import NamedTuple, Protocol
+
+from arbshard.exchanges.accounts.order import Side
+
+
+class Fee(NamedTuple):
+    """What a fill costs."""
+
+    amount: Decimal
+    in_base: bool
+    """Taken from the coin bought; otherwise paid in quote."""
+
+
+class MoneyRules(Protocol):
+    """A venue's rules."""
+
+    @property
+    def dust_is_done(self) -> bool:
+        """Whether an order by funds is done, not canceled, when what is left buys less than one lot."""
+        ...
+
+    def order_id(self, number: int) -> str:
+        """The venue's name for its order ``number``."""
+        ...
+
+    def trade_id(self, number: int) -> str:
+        """The venue's name for its trade ``number``."""
+        ...
+
+    def lock(self, funds: Decimal) -> Decimal:
+        """Quote to set aside in order to spend ``funds``; proportional to it."""
+        ...
+
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> Fee:
+        """The fee of one fill."""
+        ...

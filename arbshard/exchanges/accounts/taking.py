@@ -1,0 +1,117 @@
+"""What a taker gets out of one side of a book, before anything is touched. Used by ``matching``."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import NamedTuple
+
+from arbshard.exchanges.accounts.order import Ended, Ticket
+from arbshard.exchanges.book import Side as BookSide
+from arbshard.exchanges.units import UNIT
+from arbshard.model.money import ZERO
+
+
+class Take(NamedTuple):
+    """Part of a level, or all of it."""
+
+    price: Decimal
+    size: int
+    """Units of 1e-8."""
+
+    @property
+    def quantity(self) -> Decimal:
+        """Base."""
+        return amount_of(self.size)
+
+
+class Plan(NamedTuple):
+    """Levels best first, and how the order ends with them; empty when the rest goes into the book."""
+
+    takes: tuple[Take, ...]
+    ended: Ended
+
+    @property
+    def funds(self) -> Decimal:
+        """What all takes are worth, quote."""
+        return sum((take.price * take.quantity for take in self.takes), ZERO)
+
+
+def amount_of(units: int) -> Decimal:
+    """Units of 1e-8 as an exact amount."""
+    return Decimal(units).scaleb(-8)
+
+
+def units_of(amount: Decimal) -> int:
+    """An amount of at most 8 decimals in units of 1e-8."""
+    units = amount.scaleb(8)
+    whole = int(units)
+    assert whole == units, amount
+    return whole
+
+
+def levels(side: BookSide, worst: Decimal | None) -> Iterator[tuple[Decimal, int]]:
+    """(price, size in units) of the levels that are no worse for a taker than ``worst``."""
+    sign = side.sign
+    limit = None if worst is None else units_of(worst) * sign
+    for key, size in zip(side.keys, side.sizes, strict=True):
+        price = side.ladder.price(key * sign)
+        if limit is not None and price * sign > limit:
+            return
+        yield amount_of(price), size
+
+
+def plan(ticket: Ticket, side: BookSide, lot: int, share: float = 1.0) -> Plan:
+    """What ``ticket`` takes from ``side``. ``lot`` in units of 1e-8; ``share``: of what the book has for it."""
+    found = (
+        _by_funds(ticket, ticket.funds, side, lot) if ticket.funds is not None else _by_quantity(ticket, side)
+    )
+    if share < 1:
+        found = _part_of(found, share, lot)
+    if ticket.tif == "post_only" and found.takes:
+        return Plan((), "post_only")
+    if ticket.tif == "fok" and found.ended not in ("filled", "dust"):
+        return Plan((), "fok")
+    if found.ended:
+        return found
+    if ticket.tif == "ioc":
+        return Plan(found.takes, "ioc")
+    return Plan(found.takes, "no_liquidity" if ticket.kind == "market" else "")
+
+
+def _part_of(found: Plan, share: float, lot: int) -> Plan:
+    """The best of ``found``, whole lots, and not the end of it."""
+    left = int(sum(take.size for take in found.takes) * share) // lot * lot
+    takes: list[Take] = []
+    for take in found.takes:
+        if not left:
+            break
+        takes.append(take._replace(size=min(take.size, left)))
+        left -= takes[-1].size
+    return Plan(tuple(takes), "")
+
+
+def _by_quantity(ticket: Ticket, side: BookSide) -> Plan:
+    assert ticket.quantity is not None, ticket
+    left = units_of(ticket.quantity)
+    takes: list[Take] = []
+    for price, size in levels(side, ticket.price):
+        takes.append(Take(price, min(size, left)))
+        left -= takes[-1].size
+        if not left:
+            return Plan(tuple(takes), "filled")
+    return Plan(tuple(takes), "")
+
+
+def _by_funds(ticket: Ticket, funds: Decimal, side: BookSide, lot: int) -> Plan:
+    takes: list[Take] = []
+    lot_amount = Decimal(lot) / UNIT
+    for price, size in levels(side, ticket.price):
+        # Whole lots that the rest buys here; // is exact where a division might round up.
+        affordable = int(funds // (price * lot_amount)) * lot
+        if not affordable:
+            return Plan(tuple(takes), "dust")
+        take = Take(price, min(size, affordable))
+        takes.append(take)
+        funds -= price * take.quantity
+        if not funds:
+            return Plan(tuple(takes), "filled")
+    return Plan(tuple(takes), "")

@@ -1,0 +1,156 @@
+"""Binance's stream payloads as bytes, and the numbering of its diff streams.
+
+``BinanceFeed`` keeps, per market, what changed since the last diff event of each speed; a diff event carries those
+levels as they are now, so skipped sends lose nothing. Ids are the book's own, shared with REST ``/api/v3/depth``.
+"""
+
+from collections.abc import Sequence
+
+from arbshard.exchanges.book import Book, Side
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.session import Stream
+from arbshard.exchanges.units import fixed8
+
+COMBINED = "combined"
+RAW = "raw"
+
+
+def wrap(stream: Stream, payload: str) -> bytes:
+    """``payload`` in the combined wrapper where the connection has it."""
+    if stream.form == COMBINED:
+        payload = f'{{"stream":"{stream.name}","data":{payload}}}'
+    return payload.encode()
+
+
+def _levels(side: Side, depth: int) -> str:
+    return ",".join(
+        [f'["{price}","{amount}"]' for price, amount in zip(side.prices[:depth], side.amounts, strict=False)]
+    )
+
+
+def depth(book: Book, levels: int) -> str:
+    """Partial depth and the REST snapshot: the best ``levels`` of each side under the book's update id."""
+    bids, asks = _levels(book.bids, levels), _levels(book.asks, levels)
+    return f'{{"lastUpdateId":{book.update_id},"bids":[{bids}],"asks":[{asks}]}}'
+
+
+def book_ticker(market: Market) -> str:
+    """Best bid and ask with their sizes."""
+    book = market.book
+    return (
+        f'{{"u":{book.update_id},"s":"{market.symbol}",'
+        f'"b":"{book.bids.prices[0]}","B":"{book.bids.amounts[0]}",'
+        f'"a":"{book.asks.prices[0]}","A":"{book.asks.amounts[0]}"}}'
+    )
+
+
+def trades(market: Market, kind: str, now_ms: int) -> list[str]:
+    """The last step's prints as ``trade`` or ``aggTrade`` events; each print is an aggregate of its own."""
+    events = []
+    for one in market.prints:
+        if kind == "aggTrade":
+            ids = f'"a":{one.number},"p":"{fixed8(one.price)}","q":"{fixed8(one.size)}",'
+            ids += f'"f":{one.number},"l":{one.number}'
+        else:
+            ids = f'"t":{one.number},"p":"{fixed8(one.price)}","q":"{fixed8(one.size)}"'
+        maker = "false" if one.taker_buys else "true"
+        events.append(
+            f'{{"e":"{kind}","E":{now_ms},"s":"{market.symbol}",{ids},"T":{now_ms},"m":{maker},"M":true}}'
+        )
+    return events
+
+
+class DiffWindow:
+    """Levels that changed since the last event of a diff stream, and the ids that event will cover."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._bids: set[int] = set()
+        self._asks: set[int] = set()
+        self._first_id = book.update_id + 1
+        self._lost = False
+
+    def note(self) -> None:
+        """Take over the changes of the book's last step."""
+        self._bids |= self._book.bids.changed
+        self._asks |= self._book.asks.changed
+
+    def event(self, symbol: str, now_ms: int) -> str | None:
+        """The event for all since the last ``restart``; None when nothing changed, or when it got lost."""
+        book = self._book
+        if book.update_id < self._first_id or self._lost:
+            return None
+        bids, asks = self._side(book.bids, self._bids), self._side(book.asks, self._asks)
+        return (
+            f'{{"e":"depthUpdate","E":{now_ms},"s":"{symbol}","U":{self._first_id},"u":{book.update_id},'
+            f'"b":[{bids}],"a":[{asks}]}}'
+        )
+
+    def restart(self) -> None:
+        """The event is out (or nobody wanted it): begin anew behind it."""
+        self._bids.clear()
+        self._asks.clear()
+        if self._book.update_id >= self._first_id:
+            self._lost = False
+        self._first_id = self._book.update_id + 1
+
+    def lose(self) -> None:
+        """Let the next event get lost: the one after it does not follow the one before."""
+        self._lost = True
+
+    @staticmethod
+    def _side(side: Side, keys: set[int]) -> str:
+        return ",".join([f'["{side.price_text(key)}","{fixed8(side.size_at(key))}"]' for key in sorted(keys)])
+
+
+class BinanceFeed:
+    """Real-time messages of one market. Fast streams go with every step, slow ones about once a second.
+
+    At more than 10 steps a second that is quicker than the real venue, on purpose: the setting asks for the load.
+    """
+
+    def __init__(self, market: Market, steps_per_s: float) -> None:
+        self.market = market
+        self._slow_every = max(1, round(steps_per_s))
+        self._steps = 0
+        self._fast = DiffWindow(market.book)
+        self._slow = DiffWindow(market.book)
+        self._best = _best(market.book)
+
+    def on_step(self) -> None:
+        """See ``Feed``."""
+        self._steps += 1
+        self._fast.note()
+        self._slow.note()
+
+    def payloads(self, stream: Stream, now_ms: int) -> Sequence[bytes]:
+        """See ``Feed``."""
+        market = self.market
+        if stream.slow and self._steps < self._slow_every:
+            return ()
+        if stream.kind == "depth":
+            return (wrap(stream, depth(market.book, stream.depth)),)
+        if stream.kind == "diff":
+            event = (self._slow if stream.slow else self._fast).event(market.symbol, now_ms)
+            return () if event is None else (wrap(stream, event),)
+        if stream.kind == "bookTicker":
+            return (wrap(stream, book_ticker(market)),) if _best(market.book) != self._best else ()
+        return [wrap(stream, event) for event in trades(market, stream.kind, now_ms)]
+
+    def lose_event(self) -> None:
+        """See ``faults.spells.Sequenced``: of both speeds."""
+        self._fast.lose()
+        self._slow.lose()
+
+    def on_sent(self) -> None:
+        """See ``Feed``."""
+        self._fast.restart()
+        self._best = _best(self.market.book)
+        if self._steps >= self._slow_every:
+            self._slow.restart()
+            self._steps = 0
+
+
+def _best(book: Book) -> tuple[str, str, str, str]:
+    bids, asks = book.bids, book.asks
+    return bids.prices[0], bids.amounts[0], asks.prices[0], asks.amounts[0]

@@ -1,0 +1,131 @@
+"""What the simulated Binance tells an account's owner: balances, rates, open and past orders, trades. Pure.
+
+REST and the WebSocket API both ask here, through ``operations``.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from arbshard.exchanges.accounts.order import Fill, Order
+from arbshard.exchanges.binance import replies
+from arbshard.exchanges.binance.marketdata import MarketData
+from arbshard.exchanges.binance.params import Params
+from arbshard.exchanges.binance.refusals import Json, Refused
+from arbshard.exchanges.binance.trading import Call, Trading
+
+LIMIT = 500
+LIMIT_MAX = 1000
+_SPAN_MAX_MS = 86_400_000
+
+
+class _Range(NamedTuple):
+    """What part of a list is wanted."""
+
+    start_ms: int | None
+    end_ms: int | None
+    limit: int
+
+    def holds(self, at_ms: int) -> bool:
+        return (self.start_ms is None or at_ms >= self.start_ms) and (
+            self.end_ms is None or at_ms <= self.end_ms
+        )
+
+    def cut(self, found: list[Json], *, from_the_start: bool) -> list[Json]:
+        """The first ones where a beginning was named, the newest otherwise; always the oldest first."""
+        return found[: self.limit] if from_the_start or self.start_ms is not None else found[-self.limit :]
+
+
+class History:
+    """Answers to the owner's questions."""
+
+    def __init__(self, data: MarketData, trading: Trading) -> None:
+        self._data = data
+        self._trading = trading
+
+    def account(self, call: Call) -> Json:
+        """Balances and rights."""
+        omit_zero = call.params.flag("omitZeroBalances")
+        call.params.finish()
+        return replies.account(call.account, omit_zero=omit_zero, now_ms=call.now_ms)
+
+    def commission(self, call: Call) -> Json:
+        """The rates of a symbol."""
+        market = self._data.market(call.params.symbol())
+        call.params.finish()
+        return replies.commission(market.symbol)
+
+    def trade_fees(self, call: Call) -> Json:
+        """The rates of one symbol or of all, in the short form of ``/sapi``."""
+        symbol = call.params.symbol_if_any()
+        call.params.finish()
+        symbols = self._data.symbols if symbol is None else [self._data.market(symbol).symbol]
+        return [replies.trade_fee(one) for one in symbols]
+
+    def order_counts(self, call: Call) -> Json:
+        """Unfilled orders against their limits."""
+        call.params.finish()
+        return self._trading.counts(call.account).listed(call.now_ms)
+
+    def open_orders(self, call: Call) -> Json:
+        """Open orders, of one symbol or of all."""
+        symbol = call.params.symbol_if_any()
+        call.params.finish()
+        if symbol is not None:
+            self._data.market(symbol)
+        return [
+            replies.queried(order)
+            for order in call.account.open_orders.values()
+            if symbol in (None, order.symbol)
+        ]
+
+    def orders(self, call: Call) -> Json:
+        """All orders of a symbol, open or not."""
+        symbol = self._data.market(call.params.symbol()).symbol
+        from_id = call.params.integer("orderId")
+        wanted = _range(call.params)
+        call.params.finish()
+        found: list[Json] = [
+            replies.queried(order)
+            for order in call.account.orders.values()
+            if order.symbol == symbol
+            and (from_id is None or order.number >= from_id)
+            and wanted.holds(order.created_ms)
+        ]
+        return wanted.cut(found, from_the_start=from_id is not None)
+
+    def trades(self, call: Call) -> Json:
+        """The fills of a symbol, with their commission."""
+        symbol = self._data.market(call.params.symbol()).symbol
+        order_id, from_id = call.params.integer("orderId"), call.params.integer("fromId")
+        wanted = _range(call.params)
+        call.params.finish()
+        fills = sorted(
+            _fills(
+                order
+                for order in call.account.orders.values()
+                if order.symbol == symbol and order_id in (None, order.number)
+            ),
+            key=lambda one: int(one[1].trade_id),
+        )
+        found: list[Json] = [
+            replies.trade(order, fill)
+            for order, fill in fills
+            if (from_id is None or int(fill.trade_id) >= from_id) and wanted.holds(fill.at_ms)
+        ]
+        return wanted.cut(found, from_the_start=from_id is not None)
+
+
+def _fills(orders: Iterable[Order]) -> Iterable[tuple[Order, Fill]]:
+    return ((order, fill) for order in orders for fill in order.fills)
+
+
+def _range(params: Params) -> _Range:
+    start_ms, end_ms, limit = (params.integer(name) for name in ("startTime", "endTime", "limit"))
+    if start_ms is not None and end_ms is not None:
+        if end_ms < start_ms:
+            raise Refused(-1128, "Combination of optional parameters invalid.")
+        if end_ms - start_ms > _SPAN_MAX_MS:
+            raise Refused(-1127, "More than 24 hours between startTime and endTime.")
+    if limit == 0:
+        raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
+    return _Range(start_ms, end_ms, min(limit or LIMIT, LIMIT_MAX))

@@ -1,0 +1,127 @@
+"""What the simulated Binance tells everybody: server time, symbols and their rules, order books.
+
+Pure. REST and the WebSocket API both ask here, through ``operations``.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from arbshard.exchanges.binance import frames
+from arbshard.exchanges.binance.filters import Rules, filters_json, rules_of
+from arbshard.exchanges.binance.params import Params
+from arbshard.exchanges.binance.refusals import Json, Refused, not_valid
+from arbshard.exchanges.binance.weights import RATE_LIMITS
+from arbshard.exchanges.market import Market
+
+DEPTH_MAX = 5000
+ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET")
+SELF_TRADE_MODES = ("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "NONE")
+"""Taken with an order and told again; an account here never meets its own orders."""
+_DIGITS = re.compile(r"[0-9]{1,20}")
+
+
+class MarketData:
+    """The markets as everybody sees them. Answers are finished JSON."""
+
+    def __init__(self, markets: Mapping[str, Market]) -> None:
+        self._markets = markets
+        self._rules = {symbol: rules_of(market.listing) for symbol, market in markets.items()}
+        self._listed = {
+            symbol: msgspec.json.encode(_symbol(market, self._rules[symbol]))
+            for symbol, market in markets.items()
+        }
+
+    @property
+    def symbols(self) -> list[str]:
+        """All symbols."""
+        return list(self._markets)
+
+    def market(self, symbol: str) -> Market:
+        """The market of ``symbol``. Raises ``Refused`` where there is none."""
+        market = self._markets.get(symbol)
+        if market is None:
+            raise Refused(-1121, "Invalid symbol.")
+        return market
+
+    def rules(self, symbol: str) -> Rules:
+        """The trading rules of a listed symbol."""
+        return self._rules[symbol]
+
+    def depth(self, params: Params) -> bytes:
+        """The book of a symbol."""
+        market = self.market(params.symbol())
+        limit = params.integer("limit")
+        params.finish()
+        if limit == 0:
+            raise not_valid("limit")
+        return frames.depth(market.book, min(limit or 100, DEPTH_MAX)).encode()
+
+    def exchange_info(self, params: Params, now_ms: int) -> bytes:
+        """Rate limits, and the symbols asked for with their filters."""
+        symbols = self._asked(params)
+        status = params.text("symbolStatus")
+        params.skip("permissions", "showPermissionSets")
+        params.finish()
+        if status not in (None, "TRADING"):
+            symbols = []
+        head = {"timezone": "UTC", "serverTime": now_ms, "rateLimits": RATE_LIMITS, "exchangeFilters": []}
+        listed = b",".join([self._listed[symbol] for symbol in symbols])
+        return msgspec.json.encode(head)[:-1] + b',"symbols":[' + listed + b"]}"
+
+    def _asked(self, params: Params) -> list[str]:
+        one, many = params.symbol_if_any(), params.text("symbols")
+        if one is not None and many is not None:
+            raise Refused(-1128, "Combination of optional parameters invalid.")
+        if one is not None:
+            return [self.market(one).symbol]
+        if many is None:
+            return self.symbols
+        try:
+            wanted = json.loads(many)
+        except ValueError:
+            wanted = None
+        if not isinstance(wanted, list) or not wanted or not all(isinstance(name, str) for name in wanted):
+            raise Refused(-1100, "Illegal characters found in parameter 'symbols'.")
+        return [self.market(name).symbol for name in wanted]
+
+
+def depth_weight(params: Params) -> int:
+    """What a call of ``depth`` costs."""
+    limit = params.peek("limit") or "100"
+    levels = int(limit) if _DIGITS.fullmatch(limit) else 100
+    return 5 if levels <= 100 else 25 if levels <= 500 else 50 if levels <= 1000 else 250
+
+
+def _symbol(market: Market, rules: Rules) -> dict[str, Json]:
+    listing = market.listing
+    return {
+        "symbol": listing.symbol,
+        "status": "TRADING",
+        "baseAsset": listing.base,
+        "baseAssetPrecision": 8,
+        "quoteAsset": listing.quote,
+        "quotePrecision": 8,
+        "quoteAssetPrecision": 8,
+        "baseCommissionPrecision": 8,
+        "quoteCommissionPrecision": 8,
+        "orderTypes": list(ORDER_TYPES),
+        "icebergAllowed": False,
+        "ocoAllowed": False,
+        "otoAllowed": False,
+        "opoAllowed": False,
+        "quoteOrderQtyMarketAllowed": True,
+        "allowTrailingStop": False,
+        "cancelReplaceAllowed": True,
+        "amendAllowed": False,
+        "pegInstructionsAllowed": False,
+        "isSpotTradingAllowed": True,
+        "isMarginTradingAllowed": False,
+        "filters": filters_json(rules),
+        "permissions": [],
+        "permissionSets": [["SPOT"]],
+        "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
+        "allowedSelfTradePreventionModes": list(SELF_TRADE_MODES),
+    }

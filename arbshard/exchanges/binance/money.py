@@ -1,0 +1,36 @@
+"""Binance's rules of money: commission out of what is received, rounded down to 8 decimals; nothing locked for it.
+
+Implements ``accounts.rules.MoneyRules``.
+"""
+
+from decimal import ROUND_DOWN, Decimal
+
+from arbshard.exchanges.accounts.order import Side
+from arbshard.exchanges.accounts.rules import Fee
+
+FEE_RATE = Decimal("0.001")
+"""Maker and taker of an ordinary user who does not pay in BNB."""
+_STEP = Decimal("0.00000001")
+
+
+class BinanceMoney:
+    """See ``MoneyRules``."""
+
+    dust_is_done = True
+
+    def order_id(self, number: int) -> str:
+        """The number."""
+        return str(number)
+
+    def trade_id(self, number: int) -> str:
+        """The number."""
+        return str(number)
+
+    def lock(self, funds: Decimal) -> Decimal:
+        """The funds alone."""
+        return funds
+
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> Fee:  # noqa: ARG002 - one rate for all
+        """A share of the coins bought, or of the quote sold for."""
+        received = quantity if side == "buy" else funds
+        return Fee((received * FEE_RATE).quantize(_STEP, ROUND_DOWN), in_base=side == "buy")

@@ -1,0 +1,128 @@
+"""The table of what the simulated Binance does: each call once, with its REST path, its WebSocket method, its weight.
+
+``rest`` and ``wsapi`` look calls up here; neither knows what they do.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from arbshard.exchanges.accounts.account import Accounts
+from arbshard.exchanges.accounts.matching import Matcher
+from arbshard.exchanges.binance.access import Access
+from arbshard.exchanges.binance.history import History
+from arbshard.exchanges.binance.marketdata import MarketData, depth_weight
+from arbshard.exchanges.binance.params import Params
+from arbshard.exchanges.binance.refusals import Json
+from arbshard.exchanges.binance.trading import Call, Refuse, Trading, never
+from arbshard.exchanges.binance.weights import Weights
+from arbshard.exchanges.market import Market
+
+Weigh = Callable[[Params], int]
+
+
+class PublicCall(NamedTuple):
+    """Anybody may call it."""
+
+    weigh: Weigh
+    run: Callable[[Params, int], bytes]
+    """Parameters and wall time in; finished JSON out."""
+
+
+class SignedCall(NamedTuple):
+    """An account's owner may call it."""
+
+    weigh: Weigh
+    run: Callable[[Call], Json]
+    places: bool = False
+    """Whether the account's order counts are told with the answer."""
+    free: bool = False
+    """Whether it weighs nothing when it succeeds."""
+
+
+class Operations:
+    """All that stands behind both ways in."""
+
+    def __init__(
+        self, markets: Mapping[str, Market], accounts: Accounts, matcher: Matcher, refuse: Refuse = never
+    ) -> None:
+        """Raises ``ConfigError`` for an Ed25519 key that is none, or cannot be used here.
+
+        ``refuse`` is asked once for each new order that breaks no rule.
+        """
+        self.access = Access(accounts)
+        self.weights = Weights()
+        data = MarketData(markets)
+        self.trading = trading = Trading(data, matcher, refuse)
+        history = History(data, trading)
+        ping = PublicCall(_flat(1), _ping)
+        time = PublicCall(_flat(1), _time)
+        depth = PublicCall(depth_weight, lambda params, _: data.depth(params))
+        info = PublicCall(_flat(20), data.exchange_info)
+        place = SignedCall(_flat(1), trading.place, places=True, free=True)
+        test = SignedCall(_test_weight, trading.test)
+        cancel = SignedCall(_flat(1), trading.cancel, free=True)
+        cancel_all = SignedCall(_flat(1), trading.cancel_all, free=True)
+        replace = SignedCall(_flat(1), trading.replace, places=True, free=True)
+        status = SignedCall(_flat(4), trading.status)
+        open_orders = SignedCall(
+            lambda params: 80 if params.peek("symbol") is None else 6, history.open_orders
+        )
+        orders = SignedCall(_flat(20), history.orders)
+        trades = SignedCall(lambda params: 20 if params.peek("orderId") is None else 5, history.trades)
+        account = SignedCall(_flat(20), history.account)
+        counts = SignedCall(_flat(40), history.order_counts)
+        commission = SignedCall(_flat(20), history.commission)
+        self.rest: dict[str, dict[str, PublicCall | SignedCall]] = {
+            "/api/v3/ping": {"GET": ping},
+            "/api/v3/time": {"GET": time},
+            "/api/v3/depth": {"GET": depth},
+            "/api/v3/exchangeInfo": {"GET": info},
+            "/api/v3/order": {"POST": place, "GET": status, "DELETE": cancel},
+            "/api/v3/order/test": {"POST": test},
+            "/api/v3/order/cancelReplace": {"POST": replace},
+            "/api/v3/openOrders": {"GET": open_orders, "DELETE": cancel_all},
+            "/api/v3/allOrders": {"GET": orders},
+            "/api/v3/myTrades": {"GET": trades},
+            "/api/v3/account": {"GET": account},
+            "/api/v3/account/commission": {"GET": commission},
+            "/api/v3/rateLimit/order": {"GET": counts},
+            "/sapi/v1/asset/tradeFee": {"GET": SignedCall(_flat(1), history.trade_fees)},
+        }
+        """By path and method."""
+        self.methods: dict[str, PublicCall | SignedCall] = {
+            "ping": ping,
+            "time": time,
+            "depth": depth,
+            "exchangeInfo": info,
+            "order.place": place,
+            "order.test": test,
+            "order.status": status,
+            "order.cancel": cancel,
+            "order.cancelReplace": replace,
+            "openOrders.status": open_orders,
+            "openOrders.cancelAll": cancel_all,
+            "allOrders": orders,
+            "myTrades": trades,
+            "account.status": account,
+            "account.rateLimits.orders": counts,
+            "account.commission": commission,
+        }
+        """Of the WebSocket API, by name."""
+
+
+def _flat(weight: int) -> Weigh:
+    return lambda _: weight
+
+
+def _test_weight(params: Params) -> int:
+    return 20 if (params.peek("computeCommissionRates") or "").lower() == "true" else 1
+
+
+def _ping(params: Params, _now_ms: int) -> bytes:
+    params.finish()
+    return b"{}"
+
+
+def _time(params: Params, now_ms: int) -> bytes:
+    params.finish()
+    return b'{"serverTime":%d}' % now_ms

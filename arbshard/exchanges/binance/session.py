@@ -1,0 +1,197 @@
+"""Binance's stream protocol, one session per client: control messages in, replies out, streams as state.
+
+Errors stand nested under ``error``, as on the wire. Streams of a known kind but an unknown symbol, and kinds without
+data here (klines, 24h tickers), are accepted and stay silent, as the venue does with symbols it does not have.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from arbshard.exchanges.binance.frames import COMBINED, RAW
+from arbshard.exchanges.binance.keepalive import KeepAlive
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.session import Action, Close, MessageWindow, Send, Stream
+
+STREAMS_MAX = 1024
+
+_NAME = re.compile(r"([A-Za-z0-9]{2,40})@(depth(5|10|20)?(@100ms|@1000ms)?|bookTicker|trade|aggTrade)")
+_SILENT = re.compile(
+    r"[A-Za-z0-9]{2,40}@(ticker|miniTicker|ticker_\w+|kline_\w+(@\+08:00)?|avgPrice|referencePrice|blockTrade)"
+    r"|!miniTicker@arr|!ticker_\w+@arr"
+)
+_ID = re.compile(r"[A-Za-z0-9_-]{0,36}")
+_METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+
+Id = int | str | None
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class _Refused(Exception):
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def opening_streams(path: str, streams_param: str | None) -> tuple[bool, tuple[str, ...]]:
+    """(combined, stream names) that a connection's URL asks for.
+
+    Any tail of ``/ws`` and ``/stream`` is taken; parts that are no stream names (clients number their
+    connections there) ask for nothing.
+    """
+    combined = path.startswith("/stream")
+    names = [*path.split("/")[2:], *(streams_param or "").split("/")]
+    return combined, tuple(name for name in names if "@" in name)
+
+
+class BinanceSession:
+    """See ``session.ForewarningSession``."""
+
+    def __init__(
+        self, symbols: Mapping[str, Market], *, combined: bool, names: Iterable[str], now_ns: int
+    ) -> None:
+        """``symbols``: markets by symbol in lower case."""
+        self._symbols = symbols
+        self._combined = combined
+        self._names: dict[str, None] = {}
+        self._messages = MessageWindow(5, 1)
+        self._keep_alive = KeepAlive(now_ns)
+        self.streams: frozenset[Stream] = frozenset()
+        for name in names:
+            if _is_name(name) and len(self._names) < STREAMS_MAX:
+                self._names[name] = None
+        self._renew()
+
+    def on_open(self, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+        """Nothing: streams begin with the next update."""
+        return ()
+
+    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:  # noqa: ARG002
+        """A control message."""
+        if not self._messages.admit(now_ns):
+            return (Close(1008, "Too many requests"),)
+        request_id: Id = None
+        try:
+            request = _parse(text)
+            request_id = _id_of(request)
+            reply: dict[str, Json] = {"result": self._result(request), "id": request_id}
+        except _Refused as refused:
+            reply = {"error": {"code": refused.code, "msg": str(refused)}, "id": request_id}
+        return (Send(msgspec.json.encode(reply)),)
+
+    def on_ping(self, now_ns: int) -> Sequence[Action]:
+        """Pings count as messages."""
+        return () if self._messages.admit(now_ns) else (Close(1008, "Too many requests"),)
+
+    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:
+        """A pong with the payload of a ping shows life; any pong counts as a message."""
+        self._keep_alive.on_pong(payload)
+        return () if self._messages.admit(now_ns) else (Close(1008, "Too many requests"),)
+
+    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002
+        """Ping every 20 s; close a client that left one unanswered for 60 s."""
+        return self._keep_alive.on_time(now_ns)
+
+    def on_shutdown(self, now_ms: int) -> Sequence[Action]:
+        """``serverShutdown``; wrapped where the connection has wrappers."""
+        payload = f'{{"e":"serverShutdown","E":{now_ms}}}'
+        if self._combined:
+            payload = f'{{"stream":"!serverShutdown","data":{payload}}}'
+        return (Send(payload.encode()),)
+
+    def _result(self, request: dict[str, Json]) -> Json:
+        method = _method_of(request)
+        params = request.get("params")
+        if method == "LIST_SUBSCRIPTIONS":
+            return list(self._names)
+        if method == "SUBSCRIBE":
+            self._subscribe(_names_in(params))
+        elif method == "UNSUBSCRIBE":
+            for name in _names_in(params):
+                self._names.pop(name, None)
+            self._renew()
+        elif method == "SET_PROPERTY":
+            self._set_property(params)
+        elif method == "GET_PROPERTY":
+            if params != ["combined"]:
+                raise _Refused(0, "Unknown property")
+            return self._combined
+        return None
+
+    def _subscribe(self, names: list[str]) -> None:
+        wanted = self._names | dict.fromkeys(names)
+        if not all(map(_is_name, names)):
+            raise _Refused(2, "Invalid request: invalid stream")
+        if len(wanted) > STREAMS_MAX:
+            raise _Refused(2, f"Invalid request: more than {STREAMS_MAX} streams")
+        self._names = wanted
+        self._renew()
+
+    def _set_property(self, params: Json) -> None:
+        if not isinstance(params, list) or len(params) != 2:
+            raise _Refused(2, "Invalid request: SET_PROPERTY takes a name and a value")
+        if params[0] != "combined":
+            raise _Refused(0, "Unknown property")
+        if not isinstance(params[1], bool):
+            raise _Refused(1, "Invalid value type: expected Boolean")
+        self._combined = params[1]
+        self._renew()
+
+    def _renew(self) -> None:
+        form = COMBINED if self._combined else RAW
+        found = (self._stream(name, form) for name in self._names)
+        self.streams = frozenset(stream for stream in found if stream is not None)
+
+    def _stream(self, name: str, form: str) -> Stream | None:
+        match = _NAME.fullmatch(name)
+        if match is None or match[1] not in self._symbols:
+            return None
+        kind, levels, speed = match[2], match[3], match[4]
+        slow = kind.startswith("depth") and speed != "@100ms"
+        if kind.startswith("depth"):
+            kind = "depth" if levels else "diff"
+        symbol = self._symbols[match[1]].symbol
+        return Stream(symbol, kind, int(levels or 0), slow, form, name)
+
+
+def _is_name(name: str) -> bool:
+    return bool(_NAME.fullmatch(name) or _SILENT.fullmatch(name))
+
+
+def _parse(text: str) -> dict[str, Json]:
+    try:
+        parsed: Json = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _Refused(3, f"Invalid JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise _Refused(2, "Invalid request: expected an object")
+    return parsed
+
+
+def _id_of(request: dict[str, Json]) -> Id:
+    value = request.get("id")
+    if value is None or (isinstance(value, str) and _ID.fullmatch(value)):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+        return value
+    raise _Refused(2, "Invalid request: request ID must be an integer, an alphanumeric string or null")
+
+
+def _method_of(request: dict[str, Json]) -> str:
+    method = request.get("method")
+    if method is None:
+        raise _Refused(2, "Invalid request: missing field `method`")
+    if not isinstance(method, str) or method not in _METHODS:
+        known = ", ".join(f"`{name}`" for name in _METHODS)
+        raise _Refused(2, f"Invalid request: unknown variant `{method}`, expected one of {known}")
+    return method
+
+
+def _names_in(params: Json) -> list[str]:
+    if not isinstance(params, list):
+        raise _Refused(2, "Invalid request: missing field `params`")
+    names = [name for name in params if isinstance(name, str)]
+    if len(names) != len(params):
+        raise _Refused(2, "Invalid request: invalid type, expected a string")
+    return names

@@ -1,0 +1,239 @@
+"""Binance's WebSocket API, one session per client: requests in, replies and the account's events out. Pure.
+
+What calls do stands in ``operations``; here are logon, subscriptions and the outer form. See ``PrivateSession``.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.order import Event, OrderChanged
+from arbshard.exchanges.binance import reports
+from arbshard.exchanges.binance.access import KeyType, not_ed25519
+from arbshard.exchanges.binance.keepalive import KeepAlive
+from arbshard.exchanges.binance.operations import Operations, PublicCall
+from arbshard.exchanges.binance.refusals import Json, Refused, bad_key
+from arbshard.exchanges.binance.signing import payload_sorted
+from arbshard.exchanges.binance.trading import Call
+from arbshard.exchanges.binance.weights import WEIGHT_MAX
+from arbshard.exchanges.binance.wsrequest import Request, id_of, parse, request_of
+from arbshard.exchanges.session import Action, Close, Send, Stream
+
+CONNECT_WEIGHT = 2
+BANNED = 418
+_SESSION_WEIGHT = 2
+
+
+class WsApiSession:
+    """See ``session.PrivateSession`` and ``session.ForewarningSession``."""
+
+    def __init__(
+        self, operations: Operations, address: str, now_ns: int, now_ms: int, *, with_limits: bool = True
+    ) -> None:
+        """``with_limits``: whether replies tell of rate limits where a request does not say."""
+        self.streams: frozenset[Stream] = frozenset()
+        self._operations = operations
+        self._address = address
+        self._with_limits = with_limits
+        self._keep_alive = KeepAlive(now_ns)
+        self._connected_ms = now_ms
+        self._account: Account | None = None
+        """Of the logon."""
+        self._authorized_ms: int | None = None
+        self._subscriptions: dict[int, tuple[Account, bool]] = {}
+        """By id: whose events, and whether they end with the logon."""
+        self._next_subscription = 0
+        self._session_calls: dict[str, Callable[[Request], Json]] = {
+            "session.logon": self._logon,
+            "session.status": self._status,
+            "session.logout": self._logout,
+            "session.subscriptions": self._list,
+            "userDataStream.subscribe": self._subscribe,
+            "userDataStream.subscribe.signature": self._subscribe_signed,
+            "userDataStream.unsubscribe": self._unsubscribe,
+        }
+        self._ended: list[int] = []
+        """Subscriptions that the request at hand ended."""
+        self._placing: Account | None = None
+        """Whose order counts the request at hand may change."""
+
+    def on_open(self, now_ms: int) -> Sequence[Action]:
+        """Connecting weighs something too."""
+        try:
+            self._operations.weights.spend(self._address, CONNECT_WEIGHT, now_ms)
+        except Refused as refused:
+            return (Close(1008, refused.message),)
+        return ()
+
+    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+        """A request."""
+        reply: dict[str, Json | msgspec.Raw] = {"id": None}
+        with_limits = self._with_limits
+        self._ended.clear()
+        self._placing = None
+        try:
+            message = parse(text)
+            reply["id"] = id_of(message)
+            request = request_of(message, now_ms)
+            if request.params.peek("returnRateLimits") is not None:
+                with_limits = request.params.flag("returnRateLimits")
+            reply |= {"status": 200, "result": self._run(request)}
+        except Refused as refused:
+            error = refused.body()
+            if refused.retry_at_ms:
+                error["data"] = {"serverTime": now_ms, "retryAfter": refused.retry_at_ms}
+            reply |= {"status": refused.status, "error": error}
+        if with_limits:
+            reply["rateLimits"] = self._limits(now_ms)
+        actions: list[Action] = [Send(msgspec.json.encode(reply))]
+        actions += (_event(number, reports.terminated(now_ms)) for number in self._ended)
+        if reply.get("status") == BANNED:
+            actions.append(Close(1008, "IP banned"))
+        return actions
+
+    def on_events(self, account: Account, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
+        """What happened in ``account``, for every subscription to it."""
+        numbers = [number for number, (whose, _) in self._subscriptions.items() if whose is account]
+        if not numbers:
+            return ()
+        told = [
+            reports.execution(event, now_ms)
+            if isinstance(event, OrderChanged)
+            else reports.position(event, now_ms)
+            for event in events
+        ]
+        return [_event(number, one) for one in told if one is not None for number in numbers]
+
+    def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+        """Nothing: the shell has answered it."""
+        return ()
+
+    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+        """A pong with the payload of a ping shows life."""
+        self._keep_alive.on_pong(payload)
+        return ()
+
+    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+        """See ``KeepAlive``."""
+        return self._keep_alive.on_time(now_ns)
+
+    def on_shutdown(self, now_ms: int) -> Sequence[Action]:
+        """``serverShutdown``."""
+        return (Send(b'{"event":{"e":"serverShutdown","E":%d}}' % now_ms),)
+
+    def _run(self, request: Request) -> Json | msgspec.Raw:
+        operations, weights = self._operations, self._operations.weights
+        of_session = self._session_calls.get(request.method)
+        if of_session is not None:
+            weights.spend(self._address, _SESSION_WEIGHT, request.now_ms)
+            return of_session(request)
+        call = operations.methods.get(request.method)
+        if call is None:
+            weights.spend(self._address, 1, request.now_ms)
+            raise Refused(-5000, f"Method {request.method} is invalid")
+        weight = call.weigh(request.params)
+        weights.spend(self._address, weight, request.now_ms)
+        if isinstance(call, PublicCall):
+            return msgspec.Raw(call.run(request.params, request.now_ms))
+        account = self._signer(request)
+        self._placing = account if call.places else None
+        result = call.run(Call(account, request.params, request.now_ms))
+        if call.free:
+            weights.refund(self._address, weight, request.now_ms)
+        return result
+
+    def _signer(self, request: Request) -> Account:
+        """The account that signed the request, or that of the logon."""
+        params = request.params
+        if self._account is not None and params.peek("apiKey") is None and params.peek("signature") is None:
+            self._operations.access.check_time(params, request.now_ms)
+            return self._account
+        return self._signed(request)[0]
+
+    def _signed(self, request: Request) -> tuple[Account, KeyType]:
+        access = self._operations.access
+        account = access.account(request.params.need("apiKey"))
+        payload = payload_sorted(request.values)
+        return account, access.check(account, request.params, payload, request.now_ms)
+
+    def _logon(self, request: Request) -> Json:
+        account, key_type = self._signed(request)
+        request.params.finish()
+        if key_type is not KeyType.ED25519:
+            raise not_ed25519()
+        self._account, self._authorized_ms = account, request.now_ms
+        return self._session(request.now_ms)
+
+    def _status(self, request: Request) -> Json:
+        request.params.finish()
+        return self._session(request.now_ms)
+
+    def _logout(self, request: Request) -> Json:
+        request.params.finish()
+        self._account = self._authorized_ms = None
+        self._end([number for number, (_, with_logon) in self._subscriptions.items() if with_logon])
+        return self._session(request.now_ms)
+
+    def _session(self, now_ms: int) -> Json:
+        return {
+            "apiKey": None if self._account is None else self._account.key,
+            "authorizedSince": self._authorized_ms,
+            "connectedSince": self._connected_ms,
+            "returnRateLimits": self._with_limits,
+            "serverTime": now_ms,
+            "userDataStream": bool(self._subscriptions),
+        }
+
+    def _list(self, request: Request) -> Json:
+        request.params.finish()
+        return [{"subscriptionId": number} for number in self._subscriptions]
+
+    def _subscribe(self, request: Request) -> Json:
+        request.params.finish()
+        if self._account is None:
+            raise bad_key()
+        return self._begin(self._account, with_logon=True)
+
+    def _subscribe_signed(self, request: Request) -> Json:
+        account, _ = self._signed(request)
+        request.params.finish()
+        return self._begin(account, with_logon=False)
+
+    def _begin(self, account: Account, *, with_logon: bool) -> Json:
+        if any(whose is account for whose, _ in self._subscriptions.values()):
+            raise Refused(-2035, "User Data Stream subscription already active.")
+        number = self._next_subscription
+        self._next_subscription += 1
+        self._subscriptions[number] = (account, with_logon)
+        return {"subscriptionId": number}
+
+    def _unsubscribe(self, request: Request) -> Json:
+        number = request.params.integer("subscriptionId")
+        request.params.finish()
+        wanted = list(self._subscriptions) if number is None else [number]
+        if not wanted or any(one not in self._subscriptions for one in wanted):
+            raise Refused(-2036, "User Data Stream subscription not active.")
+        self._end(wanted)
+        return {}
+
+    def _end(self, numbers: list[int]) -> None:
+        for number in numbers:
+            del self._subscriptions[number]
+        self._ended += numbers
+
+    def _limits(self, now_ms: int) -> list[Json]:
+        weight: Json = {
+            "rateLimitType": "REQUEST_WEIGHT",
+            "interval": "MINUTE",
+            "intervalNum": 1,
+            "limit": WEIGHT_MAX,
+            "count": self._operations.weights.spent(self._address, now_ms),
+        }
+        if self._placing is None:
+            return [weight]
+        return [*self._operations.trading.counts(self._placing).listed(now_ms), weight]
+
+
+def _event(number: int, event: dict[str, Json]) -> Send:
+    return Send(msgspec.json.encode({"subscriptionId": number, "event": event}))

@@ -1,0 +1,229 @@
+"""A simulated order book: levels in whole rungs and lots, kept from step to step.
+
+A level keeps its size until the price walks over it, a taker eats of it, or a random order changes it. Both sides
+count in keys: the rung itself for asks, its negative for bids, so that a side is always sorted upwards and its best
+level comes first. ``market`` moves it; the venues' frames print it.
+"""
+
+import math
+import operator
+import random
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from arbshard.exchanges.ladder import Ladder
+from arbshard.exchanges.units import UNIT
+
+_SIZE_SIGMA = 0.45
+_GROWTH = 0.2
+"""A level is worth this share more than the one before it."""
+_STICKY_BPS = 0.3
+_STICKY_TICKS = 0.2
+"""Smaller moves of the price (the larger of the two) leave the quotes where they are."""
+
+Text = Callable[[int], str]
+
+
+class Shape(NamedTuple):
+    """How a market's book looks."""
+
+    depth: int
+    lot: int
+    """Step of a size, units of 1e-8."""
+    spread_bps: float
+    """Least distance of best bid and best ask."""
+    gap_bps: float
+    """Mean distance of two levels; one tick where that is more."""
+    top_value: float
+    """What the best level is worth, in quote."""
+
+
+class Side:
+    """One side of a book. Its four lists run in step; only the methods here change them."""
+
+    __slots__ = ("_text", "amounts", "changed", "eaten", "keys", "ladder", "prices", "sign", "sizes")
+
+    def __init__(self, sign: int, ladder: Ladder, text: Text) -> None:
+        self.sign = sign
+        """1 for asks, -1 for bids."""
+        self.ladder = ladder
+        self._text = text
+        self.keys: list[int] = []
+        """Rung times sign, rising: the best first."""
+        self.sizes: list[int] = []
+        """Units of 1e-8, always whole lots."""
+        self.prices: list[str] = []
+        """As the venue prints them. Made once per level, because books are printed far more often than changed."""
+        self.amounts: list[str] = []
+        """Sizes as the venue prints them."""
+        self.changed: set[int] = set()
+        """Keys whose size is another than before the last step, or that are gone."""
+        self.eaten: set[int] = set()
+        """Those that customers' orders changed since the last step began; they count as changed in the next one."""
+
+    def size_at(self, key: int) -> int:
+        """Size at ``key`` in units of 1e-8; 0 when there is no such level."""
+        index = bisect_left(self.keys, key)
+        return self.sizes[index] if index < len(self.keys) and self.keys[index] == key else 0
+
+    def price_text(self, key: int) -> str:
+        """The price of ``key`` as the venue prints it."""
+        return self._text(self.ladder.price(key * self.sign))
+
+    def resize(self, index: int, size: int) -> None:
+        """Give the level at ``index`` another size."""
+        self.sizes[index] = size
+        self.amounts[index] = self._text(size)
+        self.changed.add(self.keys[index])
+
+    def insert(self, index: int, keys: list[int], sizes: list[int]) -> None:
+        """Put new levels in before the one at ``index``."""
+        self.keys[index:index] = keys
+        self.sizes[index:index] = sizes
+        self.prices[index:index] = [self.price_text(key) for key in keys]
+        self.amounts[index:index] = [self._text(size) for size in sizes]
+        self.changed.update(keys)
+
+    def remove(self, start: int, stop: int) -> None:
+        """Take the levels from ``start`` up to ``stop`` out."""
+        self.changed.update(self.keys[start:stop])
+        del self.keys[start:stop], self.sizes[start:stop], self.prices[start:stop], self.amounts[start:stop]
+
+
+class Book:
+    """Bids and asks of one market, with the number of its last update."""
+
+    def __init__(self, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random) -> None:
+        """``text`` prints units of 1e-8 the venue's way; ``price`` in quote."""
+        self.ladder = ladder
+        self.bids = Side(-1, ladder, text)
+        self.asks = Side(1, ladder, text)
+        self.update_id = 0
+        """Rises by one with every level that changes."""
+        self._shape = shape
+        self._rng = rng
+        self._price = 0.0
+        self._sticky = 0.0
+        self._gap = 1
+        self.step(price)
+        self.update_id = 1 + rng.randrange(10**6, 10**9)
+
+    def step(self, price: float, orders: int = 2) -> None:
+        """Lay the quotes around ``price`` (quote) and let ``orders`` random orders change a size each."""
+        bids, asks = self.bids, self.asks
+        for side in (bids, asks):
+            side.changed.clear()
+            if side.eaten:
+                side.changed |= side.eaten
+                side.eaten.clear()
+        if abs(price - self._price) > self._sticky:
+            self._requote(price)
+        else:
+            self._refill(bids)
+            self._refill(asks)
+        rng, depth = self._rng, self._shape.depth
+        for _ in range(orders):
+            side = bids if rng.random() < 0.5 else asks
+            index = int(depth * rng.random() ** 2)
+            side.resize(index, self._size(index))
+
+    def number_changes(self) -> None:
+        """Give the step's changes their update ids; called once when all of a step is done."""
+        self.update_id += len(self.bids.changed) + len(self.asks.changed)
+
+    def take(self, side: Side, share: float) -> int:
+        """A taker eats up to ``share`` of the best level of ``side``: the size taken (units), 0 for none."""
+        lots = int(side.sizes[0] * share) // self._shape.lot
+        taken = lots * self._shape.lot
+        if not 0 < taken < side.sizes[0]:
+            return 0
+        side.resize(0, side.sizes[0] - taken)
+        return taken
+
+    def eat(self, side: Side, sizes: Sequence[int]) -> None:
+        """Customers take ``sizes`` (units, whole lots) from the best levels of ``side``, all but the last in full.
+
+        A side is never left empty: somebody always stands behind the last level. The update id moves at once, so
+        that a snapshot taken now fits the stream; the stream tells with the next step.
+        """
+        assert 0 < len(sizes) <= len(side.keys), (len(sizes), len(side.keys))
+        assert all(map(operator.eq, sizes[:-1], side.sizes)), "a level was skipped"
+        full = len(sizes) - 1
+        rest = side.sizes[full] - sizes[-1]
+        assert 0 <= rest < side.sizes[full], (sizes[-1], side.sizes[full])
+        touched = set(side.keys[: len(sizes)])
+        if rest:
+            side.resize(full, rest)
+        else:
+            full += 1
+            if full == len(side.keys):
+                self._fill_back(side, 0, 1)
+                touched.add(side.keys[-1])
+        side.remove(0, full)
+        side.eaten |= touched
+        self.update_id += len(touched)
+
+    def _refill(self, side: Side) -> None:
+        """Put levels behind the last one for those that were eaten; those in front come back with the next quotes."""
+        missing = self._shape.depth - len(side.keys)
+        if missing > 0:
+            self._fill_back(side, 0, missing)
+
+    def _requote(self, price: float) -> None:
+        tick = self.ladder.tick(price) / UNIT
+        tick_bps = tick / price * 10_000
+        width = max(1, math.ceil(self._shape.spread_bps / tick_bps - 0.3))
+        bid = self.ladder.floor(price - (width - 1) / 2 * tick)
+        ask = bid + width
+        self._price = price
+        self._sticky = max(_STICKY_BPS / 10_000 * price, _STICKY_TICKS * tick)
+        self._gap = max(1, round(self._shape.gap_bps / tick_bps))
+        self._lay(self.bids, -bid)
+        self._lay(self.asks, ask)
+
+    def _lay(self, side: Side, best: int) -> None:
+        """Make ``best`` the best key of ``side``: drop what was walked over, fill in front and behind."""
+        keys, depth = side.keys, self._shape.depth
+        gone = bisect_left(keys, best)
+        if gone:
+            side.remove(0, gone)
+        if keys and keys[0] != best:
+            if keys[0] - best < self._gap:  # too close for a level of its own: the best one moves up
+                size = side.sizes[0]
+                side.remove(0, 1)
+                side.insert(0, [best], [size])
+            else:
+                self._fill_front(side, best)
+        missing = depth - len(keys)
+        if missing > 0:
+            self._fill_back(side, best, missing)
+        elif missing < 0:
+            side.remove(depth, len(keys))
+
+    def _fill_front(self, side: Side, best: int) -> None:
+        front: list[int] = []
+        key, behind = best, side.keys[0]
+        while key < behind and len(front) < self._shape.depth:
+            front.append(key)
+            key += self._next_gap()
+        side.insert(0, front, [self._size(index) for index in range(len(front))])
+
+    def _fill_back(self, side: Side, best: int, missing: int) -> None:
+        count = len(side.keys)
+        key = side.keys[-1] + self._next_gap() if count else best
+        back = [key]
+        while len(back) < missing:
+            key += self._next_gap()
+            back.append(key)
+        side.insert(count, back, [self._size(count + index) for index in range(missing)])
+
+    def _next_gap(self) -> int:
+        if self._gap == 1:
+            return 1 if self._rng.random() < 0.85 else 2
+        return max(1, int(self._gap * (0.4 + 1.2 * self._rng.random())))
+
+    def _size(self, index: int) -> int:
+        shape = self._shape
+        value = shape.top_value * (1 + _GROWTH * index) * math.exp(_SIZE_SIGMA * self._rng.gauss(0.0, 1.0))
+        return max(1, int(value / self._price * UNIT) // shape.lot) * shape.lot

@@ -1,0 +1,63 @@
+"""The switchboard of one venue: a switch for every fault. ``venue`` makes it; everything in this folder asks it."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from arbshard.config import FaultsConfig
+from arbshard.config.sim import Fault
+from arbshard.exchanges.faults.switch import Switch
+from arbshard.exchanges.seeds import seeded
+
+F = TypeVar("F", bound=Fault)
+
+
+class Board:
+    """All switches by their names in ``[sim.faults]``."""
+
+    def __init__(self, venue: str, faults: FaultsConfig, counts: dict[str, int]) -> None:
+        """``counts`` is told how often each fault happened."""
+        self.venue = venue
+        self._seed = faults.seed
+        self._counts = counts
+        self._switches: dict[str, Switch[Fault]] = {}
+        self.delay = self._switch("delay", faults.delay)
+        self.lost_request = self._switch("lost_request", faults.lost_request)
+        self.lost_reply = self._switch("lost_reply", faults.lost_reply)
+        self.error_500 = self._switch("error_500", faults.error_500)
+        self.rate_limited = self._switch("rate_limited", faults.rate_limited)
+        self.redirect = self._switch("redirect", faults.redirect)
+        self.event_before_reply = self._switch("event_before_reply", faults.event_before_reply)
+        self.duplicate_event = self._switch("duplicate_event", faults.duplicate_event)
+        self.late_event = self._switch("late_event", faults.late_event)
+        self.partial_fill = self._switch("partial_fill", faults.partial_fill)
+        self.reject = self._switch("reject", faults.reject)
+        self.disconnect = self._switch("disconnect", faults.disconnect)
+        self.silent_stall = self._switch("silent_stall", faults.silent_stall)
+        self.sequence_gap = self._switch("sequence_gap", faults.sequence_gap, only="binance")
+        self.clock_skew = self._switch("clock_skew", faults.clock_skew)
+        self.maintenance = self._switch("maintenance", faults.maintenance)
+        self.shutdown_notice = self._switch("shutdown_notice", faults.shutdown_notice, only="binance")
+
+    def __iter__(self) -> Iterator[Switch[Fault]]:
+        return iter(self._switches.values())
+
+    def get(self, name: str) -> Switch[Fault] | None:
+        """The switch of this name."""
+        return self._switches.get(name)
+
+    @property
+    def names(self) -> list[str]:
+        """All names."""
+        return list(self._switches)
+
+    def fill_share(self) -> float:
+        """Asked once for each order that takes: what share of the book it gets."""
+        return self.partial_fill.fault.fill_share if self.partial_fill.happens() else 1.0
+
+    def _switch(self, name: str, fault: F, only: str = "") -> Switch[F]:
+        """``only``: the one venue whose protocol has such a thing."""
+        if fault.venue not in ("", self.venue) or only not in ("", self.venue):
+            fault = type(fault)()
+        switch = Switch(name, fault, self._counts, seeded(self._seed, "fault", self.venue, name))
+        self._switches[name] = switch
+        return switch

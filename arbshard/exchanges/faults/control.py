@@ -1,0 +1,67 @@
+"""The remote control of a venue's faults: ``GET`` and ``POST /sim/faults`` as JSON. Pure; ``venue`` hands over.
+
+``{"clear": ["delay"], "set": {"delay": {"share": 0.1}}, "once": {"lost_reply": {}}}``: cleared first, then set, then
+once more; ``"clear": "all"`` clears everything. ``set`` starts from the defaults, ``once`` keeps the settings there
+are and lets the fault happen at its next occasion. A request with a mistake in it changes nothing.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from arbshard.config.sim import Fault
+from arbshard.errors import UsageError
+from arbshard.exchanges.faults.board import Board
+from arbshard.exchanges.faults.switch import Setting, Settings, Switch
+
+
+class _Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request may hold."""
+
+    clear: Literal["all"] | list[str] = []
+    to_set: dict[str, Settings] = msgspec.field(default_factory=dict, name="set")
+    once: dict[str, Settings] = {}
+
+
+def state(board: Board) -> dict[str, object]:
+    """What is on, and how often each fault happened."""
+    return {"venue": board.venue, "faults": {switch.name: switch.state() for switch in board}}
+
+
+def change(board: Board, body: bytes) -> list[str]:
+    """Do what ``body`` says: the names that were cleared. Raises ``UsageError`` with what is wrong with it."""
+    try:
+        order = msgspec.json.decode(body, type=_Order)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise UsageError(f"not a request for faults: {error}") from error
+    names = board.names if order.clear == "all" else [_switch(board, name).name for name in order.clear]
+    if order.to_set.keys() & order.once.keys():
+        raise UsageError("a fault is either set or let happen once, not both")
+    puts = [
+        (_switch(board, name), _checked(board, name, wish, once=False)) for name, wish in order.to_set.items()
+    ]
+    for name, wish in order.once.items():
+        puts.append((_switch(board, name), _checked(board, name, wish, once=True)))
+    for name in names:
+        _switch(board, name).clear()
+    for switch, setting in puts:
+        switch.put(setting)
+    return names
+
+
+def _switch(board: Board, name: str) -> Switch[Fault]:
+    switch = board.get(name)
+    if switch is None:
+        raise UsageError(f"no fault {name!r}; one of {', '.join(board.names)}")
+    return switch
+
+
+def _checked(board: Board, name: str, wish: Settings, *, once: bool) -> Setting:
+    """What the switch is to be set to: for this venue, whatever the wish says of others."""
+    switch = _switch(board, name)
+    if wish.get("venue", "") not in ("", board.venue):
+        raise UsageError(f"{name}: this is {board.venue}")
+    try:
+        return (switch.once_more if once else switch.changed)({**wish, "venue": board.venue})
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{name}: {error}") from error

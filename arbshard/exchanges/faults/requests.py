@@ -1,0 +1,78 @@
+"""What becomes of a REST call under faults. Pure; ``server`` asks before the venue answers, and after."""
+
+from typing import NamedTuple
+
+from arbshard.config.sim import Calls
+from arbshard.exchanges.faults.board import Board
+from arbshard.exchanges.faults.spells import Spells
+from arbshard.exchanges.faults.words import Words
+from arbshard.exchanges.session import Answer, Query
+
+
+class Fate(NamedTuple):
+    """What to do with a call that was looked at."""
+
+    answer: Answer | None
+    """None: cut the connection."""
+    wait_ms: float = 0.0
+    """Before the reply; what the call caused is told before."""
+
+
+CUT = Fate(None)
+
+
+class RequestFaults:
+    """Decides the fate of calls, in their order."""
+
+    def __init__(self, board: Board, words: Words, spells: Spells) -> None:
+        self._board = board
+        self._words = words
+        self._spells = spells
+
+    def before(self, query: Query) -> Fate | None:
+        """The fate of a call that the venue does not get to see; None for all others."""
+        board, words = self._board, self._words
+        if self._spells.is_closed(query.now_ns):
+            return Fate(words.maintenance())
+        limited, lost = board.rate_limited, board.lost_request
+        if limited.on and self._concerns(limited.fault.calls, query) and limited.happens():
+            return Fate(words.rate_limited(limited.fault.status, limited.fault.retry_after_s, query))
+        if lost.on and self._concerns(lost.fault.calls, query) and lost.happens():
+            return CUT
+        if not board.redirect.fault.carried_out and self._is_redirected(query):
+            return Fate(self._redirected(query))
+        return None
+
+    def after(self, query: Query, answer: Answer) -> Fate:
+        """The fate of a call that got ``answer``. What was refused is never lost."""
+        board, wait_ms = self._board, 0.0
+        if 200 <= answer.status < 300:
+            lost, error = board.lost_reply, board.error_500
+            if lost.on and self._concerns(lost.fault.calls, query) and lost.happens():
+                return CUT
+            if error.on and self._concerns(error.fault.calls, query) and error.happens():
+                answer = self._words.unknown_outcome()
+            elif board.redirect.fault.carried_out and self._is_redirected(query):
+                answer = self._redirected(query)
+            first = board.event_before_reply
+            if first.on and self._concerns("placing", query) and first.happens():
+                wait_ms += first.draw_ms(first.fault)
+        delay = board.delay
+        if delay.on and self._concerns(delay.fault.calls, query) and delay.happens():
+            wait_ms += delay.draw_ms(delay.fault)
+        return Fate(answer, wait_ms)
+
+    def _is_redirected(self, query: Query) -> bool:
+        redirect = self._board.redirect
+        return redirect.on and self._concerns(redirect.fault.calls, query) and redirect.happens()
+
+    def _redirected(self, query: Query) -> Answer:
+        fault = self._board.redirect.fault
+        parameters = f"?{query.raw_query}" if query.raw_query else ""
+        return Answer(fault.status, {"Location": f"{fault.location}{query.path}{parameters}"}, b"")
+
+    def _concerns(self, calls: Calls, query: Query) -> bool:
+        if calls == "all":
+            return True
+        kind = self._words.kind(query)
+        return kind == "placing" or (kind == "canceling" and calls == "changing")

@@ -1,0 +1,27 @@
+"""How a venue says that something went wrong. ``upbit.faults`` and ``binance.faults`` each have their own."""
+
+from typing import Literal, Protocol
+
+from arbshard.exchanges.session import Answer, Query
+
+CallKind = Literal["placing", "canceling", "asking"]
+
+
+class Words(Protocol):
+    """A venue's answers to calls that a fault befalls."""
+
+    def kind(self, query: Query) -> CallKind:
+        """Whether the call places an order (or replaces one), cancels, or neither."""
+        ...
+
+    def rate_limited(self, status: int, retry_after_s: int, query: Query) -> Answer:
+        """429 or 418."""
+        ...
+
+    def unknown_outcome(self) -> Answer:
+        """An error that does not say whether the call was carried out."""
+        ...
+
+    def maintenance(self) -> Answer:
+        """503."""
+        ...

@@ -1,0 +1,66 @@
+"""Who may talk to the simulated exchanges: programs of this machine, and no page in a browser. Pure; ``server`` asks.
+
+A browser lets every page send requests to this machine, and the accounts' default keys are known to everybody. What a
+page cannot do is to leave out the ``Origin`` header, or to send the ``Host`` of this machine under a name of its own.
+The fault switchboard and the accounts' books under ``/sim`` also need the token of this start, which stands in the
+ready file: other users of the machine cannot read it.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from arbshard.config.sim import is_loopback
+from arbshard.exchanges.session import Answer
+from arbshard.secret import Secret
+
+CONTROLS = ("/sim/faults", "/sim/accounts")
+"""Paths that need the token."""
+_DEFAULT_PORT = 80
+
+
+class Guard:
+    """Refuses requests by their headers, before anything else looks at them."""
+
+    def __init__(self, token: Secret, *, exposed: bool) -> None:
+        """``exposed``: other machines may call, under whatever name they know this one."""
+        self._token = token
+        self._exposed = exposed
+
+    def refusal(self, method: str, path: str, headers: Mapping[str, str], port: int) -> Answer | None:
+        """The answer to a request that is refused; None for one that may pass. ``port``: where it came in."""
+        host = headers.get("Host", "")
+        name, named_port = _parts(host)
+        is_control = path in CONTROLS
+        if not self._exposed and not is_loopback(name):
+            return _refuse(403, f"the Host {host!r} is not this machine")
+        if not self._exposed and is_control and named_port != port:
+            return _refuse(403, f"the Host {host!r} does not name port {port}")
+        origin = headers.get("Origin")
+        if origin is not None and (is_control or urlsplit(origin).netloc != host):
+            return _refuse(403, "no page in a browser may call: leave out the header Origin")
+        if not is_control:
+            return None
+        scheme, _, given = headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not self._token.matches(given):
+            return _refuse(
+                401, "needs the header 'Authorization: Bearer TOKEN' with the token of the ready file"
+            )
+        if (
+            method == "POST"
+            and headers.get("Content-Type", "").partition(";")[0].strip() != "application/json"
+        ):
+            return _refuse(415, "needs the header 'Content-Type: application/json'")
+        return None
+
+
+def _parts(host: str) -> tuple[str, int]:
+    """Name and port; an empty name for what is not a host."""
+    try:
+        parts = urlsplit(f"//{host}")
+        return parts.hostname or "", parts.port or _DEFAULT_PORT
+    except ValueError:
+        return "", 0
+
+
+def _refuse(status: int, why: str) -> Answer:
+    return Answer(status, {}, f"arbshard: {why}\n".encode(), "text/plain")

@@ -1,0 +1,52 @@
+"""Who gets what: streams to subscribers, per market. Each message is made once, and only if somebody wants it.
+
+``connection`` subscribes, ``loop`` publishes.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from arbshard.exchanges.session import Feed, Stream
+from arbshard.exchanges.wsframe import Frame
+
+
+class Subscriber(Protocol):
+    """A client."""
+
+    def send(self, frame: Frame) -> None:
+        """Send without waiting; may end in the client being dropped."""
+        ...
+
+
+class Hub:
+    """The subscriptions of one venue."""
+
+    def __init__(self, *, binary: bool) -> None:
+        self.binary = binary
+        """Whether the venue's data frames are binary."""
+        self._by_symbol: dict[str, dict[Stream, tuple[Subscriber, ...]]] = {}
+
+    def change(self, who: Subscriber, old: Iterable[Stream], new: Iterable[Stream]) -> None:
+        """Let ``who`` leave the streams of ``old`` and join those of ``new``."""
+        for stream in old:
+            members = self._by_symbol[stream.symbol]
+            left = tuple(one for one in members[stream] if one is not who)
+            if left:
+                members[stream] = left
+            else:
+                del members[stream]
+        for stream in new:
+            members = self._by_symbol.setdefault(stream.symbol, {})
+            members[stream] = (*members.get(stream, ()), who)
+
+    def publish(self, feed: Feed, now_ms: int) -> None:
+        """Send what the market's last step says to all who want it."""
+        streams = self._by_symbol.get(feed.market.symbol)
+        if streams:
+            # A slow client may be dropped, and leave, while this goes on: hence the copy.
+            for stream, members in tuple(streams.items()):
+                for payload in feed.payloads(stream, now_ms):
+                    frame = Frame(payload, binary=self.binary)
+                    for member in members:
+                        member.send(frame)
+        feed.on_sent()

@@ -1,0 +1,32 @@
+"""Request budgets of the simulated REST interfaces: so much per whole second or minute, per caller.
+
+Used by the venues' ``rest``. Whole windows (not sliding) because that is what both venues report in their headers.
+"""
+
+from arbshard.exchanges.session import SECOND_NS
+
+_CALLERS_MAX = 1024
+
+
+class Budget:
+    """Weight spent by each caller in the current window."""
+
+    def __init__(self, limit: int, window_s: int) -> None:
+        self.limit = limit
+        self._window_ns = window_s * SECOND_NS
+        self._window = -1
+        self._spent: dict[str, int] = {}
+
+    def spend(self, caller: str, weight: int, now_ns: int) -> int:
+        """Count ``weight`` to ``caller``: what is spent in this window, this request included."""
+        window = now_ns // self._window_ns
+        if window != self._window or len(self._spent) >= _CALLERS_MAX:
+            self._window = window
+            self._spent.clear()
+        spent = self._spent.get(caller, 0) + weight
+        self._spent[caller] = spent
+        return spent
+
+    def wait_s(self, now_ns: int) -> int:
+        """Whole seconds until the window is over, at least 1."""
+        return -(-(self._window_ns - now_ns % self._window_ns) // SECOND_NS)

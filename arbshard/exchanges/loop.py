@@ -1,0 +1,63 @@
+"""The clockwork: steps the world along the grid of time and has what happened sent. Shell around ``grid``.
+
+``main`` runs one ``run_world`` per process.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from arbshard.clock import Clock
+from arbshard.exchanges.counters import Counters
+from arbshard.exchanges.grid import Grid
+from arbshard.exchanges.hub import Hub
+from arbshard.exchanges.session import SECOND_NS, Feed
+from arbshard.exchanges.world import World
+
+_WAIT_S_MIN = 0.002
+"""Wake at most so often; updates due meanwhile go out together."""
+_BATCH = 32
+"""Updates made before sockets get their turn."""
+
+OnStep = Callable[[str, int], None]
+"""Takes the symbol that moved and the wall time in ms."""
+
+
+def _ignore(_symbol: str, _now_ms: int) -> None:
+    """No customers."""
+
+
+async def run_world(
+    world: World,
+    feeds: Mapping[str, Mapping[str, Feed]],
+    hubs: Mapping[str, Hub],
+    clock: Clock,
+    counters: Counters,
+    desks: Mapping[str, OnStep] = MappingProxyType({}),
+) -> None:
+    """Step and publish until cancelled. ``feeds`` by venue and symbol, ``hubs`` and ``desks`` by venue.
+
+    A venue's desk fills its customers' resting orders: before the step is told, because they eat of the book.
+    """
+    grid = Grid(clock.monotonic_ns(), world.dt_s, len(world.places))
+    while True:
+        now_ns = clock.monotonic_ns()
+        if grid.jumped(now_ns):
+            counters.time_jumps += 1
+        now_ms = clock.wall_ms()
+        for _ in range(_BATCH):
+            taken = grid.take(now_ns)
+            if taken is None:
+                break
+            place, in_time = taken
+            venue, market, _ = world.step(place)
+            counters.steps += 1
+            desks.get(venue, _ignore)(market.symbol, now_ms)
+            feed = feeds[venue][market.symbol]
+            feed.on_step()
+            if in_time:
+                hubs[venue].publish(feed, now_ms)
+            else:
+                counters.skipped_sends += 1
+        wait_s = (grid.due_ns - clock.monotonic_ns()) / SECOND_NS
+        await asyncio.sleep(max(_WAIT_S_MIN, wait_s) if wait_s > 0 else 0)

@@ -1,0 +1,166 @@
+"""``python -m arbshard.exchanges``: both simulated exchanges in one process. Started by the supervisor, or by hand.
+
+Says where it listens in the ready file, once all ports are open: ``{"pid", "upbit": {"ws_url", "rest_url"},
+"binance": {...}, "token", "tls": null}``. The token opens the fault switchboard and
+the accounts' books (``guard``). With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
+``ca_file``: the certificate that clients are to trust, made at each start, beside the ready file (in a temporary
+folder where there is none). ``--accounts-file`` keeps the accounts for the next start (``keeping``).
+Exit codes: 0 after SIGTERM, SIGINT, SIGHUP or the end of the parent, 1 when something broke, 2 when settings are
+wrong or a port is taken.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import ssl
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from arbshard.clock import SystemClock
+from arbshard.config import SimConfig
+from arbshard.errors import ConfigError, RunFailed, UsageError
+from arbshard.exchanges.exchanges import Exchanges
+from arbshard.exchanges.tls import server_context
+from arbshard.last_words import end_with, say
+from arbshard.process import Parent, add_parent_option
+from arbshard.secret import Secret, encode_revealed
+
+_TICK_S = 0.25
+"""How often sessions see the time and the parent is looked for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until told to stop; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m arbshard.exchanges", description="Simulated Upbit and Binance on loopback."
+    )
+    parser.add_argument("--settings", default="{}", help="the [sim] table as JSON; -: from standard input")
+    parser.add_argument("--ready-file", type=Path, help="where to write pid and addresses, as JSON")
+    parser.add_argument("--accounts-file", type=Path, help="keep the accounts here, and go on with them")
+    add_parent_option(parser)
+    options = parser.parse_args(arguments)
+    try:
+        config = _settings(Secret(sys.stdin.read() if options.settings == "-" else options.settings))
+        uvloop.run(_run(config, options.ready_file, options.parent_pid, options.accounts_file))
+    except UsageError as error:
+        return end_with(2, str(error))
+    except RunFailed as error:
+        return end_with(1, str(error))
+    return 0
+
+
+def _settings(text: Secret) -> SimConfig:
+    try:
+        return text.use(msgspec.json.Decoder(SimConfig).decode)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        raise ConfigError(f"sim{path.rstrip('`')}", problem) from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise ConfigError("--settings", f"is not valid JSON: {error}") from error
+
+
+async def _run(
+    config: SimConfig, ready_file: Path | None, parent_pid: int | None, accounts_file: Path | None
+) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    clock = SystemClock()
+    exchanges = Exchanges(config, clock, accounts_file=accounts_file)
+    with ExitStack() as folders:
+        context: ssl.SSLContext | None = None
+        ca_file: Path | None = None
+        if config.tls:
+            ca_file = _ca_file(ready_file, folders)
+            context = _tls(config.host, clock.wall_ms() // 1000, ca_file)
+        await exchanges.start(context)
+        parent = Parent(parent_pid) if parent_pid is not None else None  # by hand it runs for itself
+        await _serve(exchanges, config, stop, parent, ready_file, ca_file)
+
+
+async def _serve(
+    exchanges: Exchanges,
+    config: SimConfig,
+    stop: asyncio.Event,
+    parent: Parent | None,
+    ready_file: Path | None,
+    ca_file: Path | None,
+) -> None:
+    """Say that the exchanges are started, wait for the end, stop them."""
+    say(
+        f"simulated exchanges (no real market): upbit {exchanges.upbit_at}, binance {exchanges.binance_at}; "
+        f"{config.coins} coins, regime {config.regime}, seed {config.seed}"
+    )
+    if ca_file is not None:
+        say(f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}")
+    try:
+        if ready_file is not None:
+            _write_ready(ready_file, exchanges, ca_file)
+        await _tend(exchanges, stop, parent)
+    finally:
+        try:
+            await exchanges.stop()
+        finally:
+            say(f"simulated exchanges stopped: {exchanges.counters.line()}")
+
+
+async def _tend(exchanges: Exchanges, stop: asyncio.Event, parent: Parent | None) -> None:
+    """Until told to stop, orphaned, or the clockwork broke (``Exchanges.stop`` says how)."""
+    assert exchanges.clockwork is not None
+    exchanges.clockwork.add_done_callback(lambda _: stop.set())
+    while not stop.is_set():
+        exchanges.on_time()
+        if parent is not None and parent.is_gone():
+            return
+        try:
+            async with asyncio.timeout(_TICK_S):
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+def _ca_file(ready_file: Path | None, folders: ExitStack) -> Path:
+    """Where the authority's certificate goes; a temporary folder goes with ``folders``."""
+    if ready_file is not None:
+        return ready_file.absolute().with_name(f"{ready_file.stem}-ca.pem")
+    return Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="arbshard-sim-"))) / "ca.pem"
+
+
+def _tls(host: str, now_s: int, ca_file: Path) -> ssl.SSLContext:
+    """A new certificate, in use. Raises ``ConfigError``."""
+    try:
+        return server_context(host, now_s, ca_file)
+    except OSError as error:
+        raise ConfigError("sim.tls", f"{ca_file} cannot be written: {error.strerror}") from error
+
+
+def _write_ready(path: Path, exchanges: Exchanges, ca_file: Path | None) -> None:
+    """Write the addresses in one piece: a reader sees nothing or all of it."""
+    ready: dict[str, object] = {
+        "pid": os.getpid(),
+        "token": exchanges.token,
+        **_addresses(exchanges, tls=False),
+    }
+    ready["tls"] = None
+    if ca_file is not None:
+        ready["tls"] = {"ca_file": str(ca_file), **_addresses(exchanges, tls=True)}
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.touch(mode=0o600)  # the token is for this user alone
+        unfinished.write_bytes(encode_revealed(ready))
+        unfinished.replace(path)
+    except OSError as error:
+        raise ConfigError("--ready-file", f"{path} cannot be written: {error.strerror}") from error
+
+
+def _addresses(exchanges: Exchanges, *, tls: bool) -> dict[str, dict[str, str]]:
+    """What clients call."""
+    found = exchanges.addresses(tls=tls)
+    return {venue: {"ws_url": ws_url, "rest_url": rest_url} for venue, (ws_url, rest_url) in found.items()}

@@ -1,0 +1,178 @@
+"""The price processes: one reference price per coin, each venue's premium over it, the market's tide, and FX.
+
+Pure: every step takes the time that passed and draws from the process's own seeded generator. ``world`` steps
+them; nothing here knows of books or venues' rules.
+"""
+
+import math
+import random
+from typing import NamedTuple
+
+from arbshard.exchanges.regimes import Range, RegimeRules
+from arbshard.exchanges.seeds import seeded
+
+BPS = 10_000.0
+FX_START = 1_450.4
+"""KRW per USDT."""
+_YEAR_S = 365.25 * 86_400
+_TREND_BPS_MAX = 260.0
+_REFERENCE_FLOOR = 0.2
+
+
+class CoinPrices(NamedTuple):
+    """Where a coin stands, in USDT: what the books of the two venues are laid around."""
+
+    upbit: float
+    binance: float
+
+
+class _Premium:
+    """An Ornstein-Uhlenbeck process whose mean and speed a plan may change. In basis points."""
+
+    def __init__(self, mean_bps: float) -> None:
+        self.value = self.target = self.mean = mean_bps
+        self.rate = 0.4
+
+    def step(self, dt_s: float, shock: float) -> None:
+        self.value += (self.target - self.value) * -math.expm1(-self.rate * dt_s) + shock
+
+
+class _Leg(NamedTuple):
+    """A stretch of a gap's life: where the premium is drawn to, how fast, for how long."""
+
+    target_bps: float
+    rate: float
+    seconds: float
+
+
+class Gaps:
+    """Opens and closes gaps on a coin: every so often one venue's premium jumps, and reverts in some manner."""
+
+    def __init__(self, rng: random.Random, rules: RegimeRules, spread_bps: float) -> None:
+        """``spread_bps``: what both venues' spreads cost together; a gap stands that much higher."""
+        self._rng = rng
+        self._rules = rules
+        self._spread_bps = spread_bps
+        self._legs: list[_Leg] = []
+        self._left_s = self._draw((0.3, 0.8)) * rules.quiet_s[1]
+        """The first gap comes early: nobody likes to wait for it."""
+        self._premium: _Premium | None = None
+
+    def step(self, dt_s: float, venues: tuple[_Premium, _Premium]) -> None:
+        """Let ``dt_s`` pass; sets where the premiums are drawn to."""
+        self._left_s -= dt_s
+        while self._left_s <= 0:
+            if not self._legs:
+                self._premium = venues[self._rng.random() < 0.5]
+                self._legs = self._plan()
+            leg = self._legs.pop(0)
+            assert self._premium is not None
+            self._premium.target = self._premium.mean + leg.target_bps
+            self._premium.rate = leg.rate
+            self._left_s += leg.seconds
+
+    def _plan(self) -> list[_Leg]:
+        rules, draw = self._rules, self._draw
+        sign = 1.0 if self._rng.random() < 0.5 else -1.0
+        height = draw(rules.amplitude_bps) + self._spread_bps
+        legs = [_Leg(sign * height, rules.open_rate, draw(rules.open_s))]
+        if self._rng.random() < rules.widen_share:
+            height += draw(rules.widen_bps)
+            seconds = draw(rules.widen_s)
+            legs.append(_Leg(sign * height, 3.0 / seconds, seconds))
+        close_rate = draw(rules.close_rate)
+        if self._rng.random() < rules.linger_share:
+            left = height * draw(rules.linger_left)
+            legs.append(_Leg(sign * left, close_rate, draw(rules.linger_s)))
+        past = draw(rules.overshoot_bps)
+        legs.append(_Leg(-sign * past, close_rate, draw(rules.close_s)))
+        legs.append(_Leg(0.0, 0.4, draw(rules.quiet_s)))
+        return legs
+
+    def _draw(self, bounds: Range) -> float:
+        return bounds[0] + (bounds[1] - bounds[0]) * self._rng.random()
+
+
+class Tide:
+    """What moves all coins together: still, except in a crash, which comes in waves with false recoveries."""
+
+    def __init__(self, seed: int, rules: RegimeRules) -> None:
+        self._rng = seeded(seed, "tide")
+        self._falling = rules.falling
+        self._slope = 0.0
+        self._left_s = 2.0
+        self._level = 0.0
+        self.move = 0.0
+        """Logarithm of the last step's change."""
+
+    def step(self, dt_s: float) -> None:
+        """Let ``dt_s`` pass."""
+        if not self._falling:
+            return
+        self._left_s -= dt_s
+        if self._left_s <= 0:
+            falls = self._rng.random() < (0.7 if self._level > -0.9 else 0.2)
+            self._slope = self._rng.uniform(-0.02, -0.006) if falls else self._rng.uniform(0.002, 0.012)
+            self._left_s = self._rng.uniform(2.0, 7.0)
+        self.move = self._slope * dt_s
+        self._level += self.move
+
+
+class Fx:
+    """KRW per USDT: slow, and drawn back to where it started."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = seeded(seed, "fx")
+        self.rate = FX_START
+
+    def step(self, dt_s: float) -> None:
+        """Let ``dt_s`` pass."""
+        shock = 0.35 / BPS * math.sqrt(dt_s) * self._rng.gauss(0.0, 1.0)
+        self.rate += (FX_START - self.rate) * 0.002 * dt_s + self.rate * shock
+
+
+class CoinProcess:
+    """A coin's reference price and its premium on each venue."""
+
+    def __init__(
+        self, seed: int, base: str, price_usdt: float, spread_bps: float, rules: RegimeRules
+    ) -> None:
+        self._rng = seeded(seed, base, "prices")
+        self._rules = rules
+        self._start = self._reference = price_usdt
+        self._beta = self._rng.uniform(0.8, 1.3)
+        self._sigma = self._rng.uniform(0.4, 1.1) / math.sqrt(_YEAR_S) * rules.volatility
+        self._upbit = _Premium(self._rng.uniform(-1.5, 1.5))
+        self._binance = _Premium(self._rng.uniform(-1.5, 1.5))
+        self._gaps = Gaps(self._rng, rules, spread_bps)
+        self._trend_bps = 0.0
+        self._trend_sign = 1.0 if self._rng.random() < 0.5 else -1.0
+        self._trend_left_s = self._rng.uniform(*rules.trend_s)
+
+    @property
+    def gap_bps(self) -> float:
+        """How much dearer the coin is on Upbit than on Binance."""
+        return self._upbit.value + self._trend_bps - self._binance.value
+
+    def step(self, dt_s: float, tide: float) -> CoinPrices:
+        """Let ``dt_s`` pass while the whole market moves by ``tide`` (logarithm)."""
+        rng, root = self._rng, math.sqrt(dt_s)
+        move = self._beta * tide + self._sigma * root * rng.gauss(0.0, 1.0)
+        self._reference = max(self._reference * math.exp(move), self._start * _REFERENCE_FLOOR)
+        self._gaps.step(dt_s, (self._upbit, self._binance))
+        noise = self._rules.noise_bps * root
+        self._upbit.step(dt_s, noise * rng.gauss(0.0, 1.0))
+        self._binance.step(dt_s, noise * rng.gauss(0.0, 1.0))
+        if self._rules.trend_bps_per_s:
+            self._drift(dt_s)
+        return CoinPrices(
+            self._reference * (1 + (self._upbit.value + self._trend_bps) / BPS),
+            self._reference * (1 + self._binance.value / BPS),
+        )
+
+    def _drift(self, dt_s: float) -> None:
+        self._trend_left_s -= dt_s
+        if self._trend_left_s <= 0 or self._trend_sign * self._trend_bps > _TREND_BPS_MAX:
+            self._trend_sign = -self._trend_sign
+            self._trend_left_s = self._rng.uniform(*self._rules.trend_s)
+        self._trend_bps += self._trend_sign * self._rules.trend_bps_per_s * dt_s

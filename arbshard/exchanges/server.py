@@ -1,0 +1,244 @@
+"""One simulated venue on its own ports, plain and TLS: an aiohttp application for REST and WebSocket. Shell only.
+
+``exchanges`` makes one per venue. What is said is decided in ``upbit`` and ``binance``, what goes wrong in
+``faults``; here is only how it gets to the socket. Beside the venue's own interface each port answers:
+
+- ``GET /sim/stats``: what all venues counted, faults among it (``counters``).
+- ``GET /sim/accounts``: ``{key: {"opening": {currency: amount}, "balances": {currency: {"free", "locked"}}, "orders":
+  [...], "orders_dropped", "events_lost"}}``: the venue's own books, exact, for whoever compares them with his. Orders
+  stand oldest first, with their fills; amounts are text (``accounts.state``).
+- ``GET`` and ``POST /sim/faults``: what goes wrong on this venue (``faults.control``).
+
+Faults do not befall these. ``guard`` says what a request for the last two needs, and which requests are refused.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+
+import msgspec
+from aiohttp import web
+
+from arbshard.clock import Clock
+from arbshard.exchanges.accounts.account import Accounts
+from arbshard.exchanges.accounts.state import audit
+from arbshard.exchanges.connection import WRITE_BUFFER_MAX, Connection
+from arbshard.exchanges.counters import Counters
+from arbshard.exchanges.faults.requests import Fate
+from arbshard.exchanges.faults.venue import VenueFaults
+from arbshard.exchanges.guard import Guard
+from arbshard.exchanges.hub import Hub
+from arbshard.exchanges.session import Action, Answer, PrivateSession, Query, Rest, Session
+
+SERVER = "arbshard simulated exchange"
+MESSAGE_MAX = 256 * 1024
+"""Bytes of one message or request body from a client: 1,000 codes fit ten times."""
+_SHUTDOWN_S = 0.3
+
+Opener = Callable[[web.Request], Session | Answer | None]
+"""The session a WebSocket request gets, the answer that refuses it, or None where the venue has no socket."""
+
+
+class VenueServer:
+    """A venue, listening."""
+
+    def __init__(
+        self,
+        name: str,
+        hub: Hub,
+        rest: Rest,
+        opener: Opener,
+        counters: Counters,
+        clock: Clock,
+        accounts: Accounts,
+        write_buffer_max: int = WRITE_BUFFER_MAX,
+        faults: VenueFaults | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        """Without ``faults`` nothing goes wrong; without ``guard`` nobody is refused."""
+        self._guard = guard
+        self._name = name
+        self._hub = hub
+        self._rest = rest
+        self._opener = opener
+        self._all_counters = counters
+        self._counters = counters.venues[name]
+        self._clock = clock
+        self._write_buffer_max = write_buffer_max
+        self._accounts = accounts
+        self._faults = faults
+        self._connections: dict[Connection, None] = {}
+        """In the order they came."""
+        self._private: dict[Connection, PrivateSession] = {}
+        application = web.Application(client_max_size=MESSAGE_MAX)
+        application.router.add_route("*", "/{path:.*}", self._serve)
+        application.on_response_prepare.append(_sign)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+
+    async def start(
+        self, listener: socket.socket, tls: tuple[socket.socket, ssl.SSLContext] | None = None
+    ) -> None:
+        """Serve on ``listener``, which is bound already, and with TLS on another one."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener, backlog=1024).start()
+        if tls is not None:
+            await web.SockSite(self._runner, tls[0], ssl_context=tls[1], backlog=1024).start()
+
+    async def stop(self) -> None:
+        """Send every client away and close the ports."""
+        for connection in self._connections:
+            connection.go_away()
+        await asyncio.sleep(0.05)  # let the close frames leave
+        await self._runner.cleanup()
+
+    def on_time(self, now_ns: int) -> None:
+        """Let every session see the time, and faults begin and end."""
+        for connection in tuple(self._connections):
+            connection.on_time(now_ns)
+        if self._faults is not None:
+            self._faults.spells.on_time(now_ns, tuple(self._connections))
+
+    def deliver(self) -> None:
+        """Tell private clients what happened in the accounts. Called after whatever may change one."""
+        for account in self._accounts:
+            events = account.take_events()
+            if events:
+                now_ms = self._clock.wall_ms()
+                for connection, session in tuple(self._private.items()):
+                    self._tell(connection, session.on_events(account, events, now_ms))
+
+    def _tell(self, connection: Connection, events: Sequence[Action]) -> None:
+        if self._faults is None or not self._faults.events.on:
+            connection.act(events)
+            return
+        dealt = self._faults.events.deal(events)
+        connection.act(dealt.now)
+        for wait_ms, event in dealt.later:
+            connection.act_later(wait_ms, event)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if self._guard is not None:
+            refused = self._guard.refusal(request.method, request.path, request.headers, _port_of(request))
+            if refused is not None:
+                return _response(refused)
+        try:
+            return await self._dispatch(request)
+        except ConnectionResetError:  # the client did not wait for its answer
+            return web.Response()  # nobody gets it
+
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            refusal = None if self._faults is None else self._faults.refusal(self._clock.monotonic_ns())
+            if refusal is not None:
+                return _response(refusal)
+            session = self._opener(request)
+            if session is None:
+                return web.Response(status=404, text="no such socket on this simulated exchange")
+            if isinstance(session, Answer):
+                return _response(session)
+            return await self._serve_socket(request, session)
+        if request.path == "/":
+            return web.Response(
+                text=f"arbshard: simulated {self._name}. Not the real exchange; all prices and trades are made up.\n"
+            )
+        if request.path == "/sim/stats":
+            body = msgspec.json.encode(self._all_counters.to_builtins())
+            return web.Response(body=body, content_type="application/json")
+        if request.path == "/sim/accounts":
+            body = msgspec.json.encode({account.key: audit(account) for account in self._accounts})
+            return web.Response(body=body, content_type="application/json")
+        if request.path == "/sim/faults" and self._faults is not None:
+            return _response(self._faults.control(await self._query(request), tuple(self._connections)))
+        return await self._serve_rest(request)
+
+    async def _serve_rest(self, request: web.Request) -> web.Response:
+        """Answer, and then tell of what the call did; when a fault keeps the answer back, the other way round."""
+        self._counters.rest_requests += 1
+        fate = self._fate(await self._query(request))
+        if fate.answer is None:
+            self.deliver()
+            return _cut(request)
+        if fate.wait_ms:
+            self.deliver()
+            await asyncio.sleep(fate.wait_ms / 1000)
+        response = _response(fate.answer)
+        response.headers["Date"] = formatdate(self._clock.wall_ms() / 1000, usegmt=True)
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        finally:
+            self.deliver()
+        return response
+
+    def _fate(self, query: Query) -> Fate:
+        faults = self._faults
+        if faults is None:
+            return Fate(self._rest.answer(query))
+        fate = faults.requests.before(query)
+        return faults.requests.after(query, self._rest.answer(query)) if fate is None else fate
+
+    async def _query(self, request: web.Request) -> Query:
+        body = await request.read() if request.body_exists else b""
+        return Query(
+            request.method,
+            request.path,
+            tuple(request.query.items()),
+            request.remote or "",
+            self._clock.monotonic_ns(),
+            self._clock.wall_ms(),
+            request.raw_path.partition("#")[0].partition("?")[2],
+            body,
+            {name.lower(): value for name, value in request.headers.items()},
+        )
+
+    async def _serve_socket(self, request: web.Request, session: Session) -> web.StreamResponse:
+        # autoping off: pings are counted, and pongs looked at, by the session.
+        response = web.WebSocketResponse(autoping=False, compress=True, max_msg_size=MESSAGE_MAX)
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return response  # the client is gone again
+        connection = Connection(
+            response,
+            transport,
+            session,
+            self._hub,
+            self._counters,
+            self._clock,
+            self._write_buffer_max,
+            self.deliver if isinstance(session, PrivateSession) else None,
+        )
+        self._connections[connection] = None
+        if isinstance(session, PrivateSession):
+            self._private[connection] = session
+        try:
+            await connection.run()
+        finally:
+            self._connections.pop(connection, None)
+            self._private.pop(connection, None)
+        return response
+
+
+def _response(answer: Answer) -> web.Response:
+    headers = {**answer.headers, "Content-Type": answer.content_type}
+    return web.Response(status=answer.status, headers=headers, body=answer.body)
+
+
+def _port_of(request: web.Request) -> int:
+    """Where the request came in; 0 when the client is gone."""
+    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    return int(name[1]) if name else 0
+
+
+def _cut(request: web.Request) -> web.Response:
+    """End the connection without a word."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()  # nobody gets it
+
+
+async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = SERVER
+    response.headers.setdefault("Date", formatdate(usegmt=True))

@@ -1,0 +1,229 @@
+"""Upbit's calls on an account: balances, orders, lists, cancels. Pure: account and parameters in, a reply out.
+
+``private`` knows who asks and calls these; ``accounts.matching`` does what is ordered. Refusals are raised.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.matching import Matcher, Shortage
+from arbshard.exchanges.accounts.order import Order, Side, Ticket
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.upbit import order_lists
+from arbshard.exchanges.upbit.money import uuid_of
+from arbshard.exchanges.upbit.params import Params
+from arbshard.exchanges.upbit.refusals import (
+    Refused,
+    by_side,
+    invalid,
+    market_not_found,
+    missing,
+    order_not_found,
+)
+from arbshard.exchanges.upbit.replies import (
+    Json,
+    accounts_reply,
+    batch_reply,
+    chance_reply,
+    order_reply,
+    trades_reply,
+)
+from arbshard.exchanges.upbit.tickets import Request, check_identifier, ticket_of
+
+_CANCEL_IDS_MAX = 20
+Refuse = Callable[[Side], Refused | None]
+"""Refuses a new order without a reason of its own, or does not."""
+
+
+def _never(_side: Side) -> None:
+    """All is well."""
+
+
+class Call(NamedTuple):
+    """A call on an account."""
+
+    account: Account
+    params: Params
+    now_ms: int
+
+
+class UpbitDesk:
+    """The private calls of one venue. Each takes a ``Call``, returns the reply's JSON and may raise ``Refused``."""
+
+    def __init__(self, markets: Mapping[str, Market], matcher: Matcher, refuse: Refuse = _never) -> None:
+        """``refuse`` is asked once for each new order that breaks no rule."""
+        self._markets = markets
+        self._matcher = matcher
+        self._refuse = refuse
+
+    def accounts(self, call: Call) -> Json:
+        """``GET /v1/accounts``."""
+        return accounts_reply(call.account.wallet)
+
+    def chance(self, call: Call) -> Json:
+        """``GET /v1/orders/chance``."""
+        market = self._markets.get(call.params.need("market"))
+        if market is None:
+            raise market_not_found()
+        return chance_reply(market, call.account.wallet)
+
+    def create(self, call: Call) -> Json:
+        """``POST /v1/orders``: the order as it was taken on, before it met the book.
+
+        An identifier is used up by the attempt, whatever comes of it.
+        """
+        self._burn(call.account, call.params.get("identifier"))
+        ticket = ticket_of(_request(call.params), self._markets)
+        return order_reply(self._place(call, ticket))
+
+    def test(self, call: Call) -> Json:
+        """``POST /v1/orders/test``: all the checks, and nothing done. The reply shows what would have been."""
+        identifier = call.params.get("identifier")
+        if identifier is not None:
+            _check_unused(call.account, identifier)
+        ticket = ticket_of(_request(call.params), self._markets)
+        lack = self._matcher.shortage(call.account, ticket)
+        if lack is not None:
+            raise _short(ticket)
+        listing = self._markets[ticket.symbol].listing
+        order_id = uuid_of("test", call.now_ms)
+        return order_reply(Order(0, order_id, ticket, listing.base, listing.quote, call.now_ms, call.now_ms))
+
+    def order(self, call: Call) -> Json:
+        """``GET /v1/order``."""
+        order = _one(call.account, call.params, "uuid", "identifier")
+        return {**order_reply(order, with_funds=True), "trades": trades_reply(order)}
+
+    def cancel(self, call: Call) -> Json:
+        """``DELETE /v1/order``: the order as it was when the request was taken."""
+        order = _one(call.account, call.params, "uuid", "identifier")
+        reply = order_reply(order)
+        self._cancel(call, order)
+        return reply
+
+    def cancel_and_new(self, call: Call) -> Json:
+        """``POST /v1/orders/cancel_and_new``: the old order as it was, and the name of the new one.
+
+        Nothing is cancelled when the new order could not be placed.
+        """
+        params, account = call.params, call.account
+        identifier = params.get("new_identifier")
+        self._burn(account, identifier)
+        old = _one(account, params, "prev_order_uuid", "prev_order_identifier")
+        if not old.is_open:
+            raise order_not_found()
+        ticket = ticket_of(_renewed(old, params), self._markets)
+        lack = self._matcher.shortage(account, ticket)
+        if lack is not None and (lack.currency != old.held_currency or lack.free + old.held < lack.needed):
+            raise _short(ticket)
+        reply = order_reply(old)
+        self._cancel(call, old)
+        reply["new_order_uuid"] = self._place(call, ticket).id
+        if identifier is not None:
+            reply["new_order_identifier"] = identifier
+        return reply
+
+    def open_orders(self, call: Call) -> Json:
+        """``GET /v1/orders/open``."""
+        return _listed(order_lists.open_orders(call.account, call.params))
+
+    def closed_orders(self, call: Call) -> Json:
+        """``GET /v1/orders/closed``."""
+        return _listed(order_lists.closed_orders(call.account, call.params, call.now_ms))
+
+    def legacy_orders(self, call: Call) -> Json:
+        """``GET /v1/orders``."""
+        return _listed(order_lists.legacy_orders(call.account, call.params))
+
+    def orders_by_id(self, call: Call) -> Json:
+        """``GET /v1/orders/uuids``."""
+        found, _ = order_lists.found_orders(call.account, call.params, order_lists.IDS_MAX)
+        market = call.params.get("market")
+        return _listed([order for order in found if market in (None, order.symbol)])
+
+    def cancel_by_id(self, call: Call) -> Json:
+        """``DELETE /v1/orders/uuids``."""
+        found, unknown = order_lists.found_orders(call.account, call.params, _CANCEL_IDS_MAX)
+        open_ones = [order for order in found if order.is_open]
+        over = [order for order in found if not order.is_open]
+        for order in open_ones:
+            self._cancel(call, order)
+        return batch_reply(open_ones, over, unknown)
+
+    def cancel_open(self, call: Call) -> Json:
+        """``DELETE /v1/orders/open``."""
+        orders = order_lists.orders_to_cancel(call.account, call.params)
+        for order in orders:
+            self._cancel(call, order)
+        return batch_reply(orders, (), ())
+
+    def _burn(self, account: Account, identifier: str | None) -> None:
+        if identifier is not None:
+            _check_unused(account, identifier)
+            account.burn_client_id(identifier)
+
+    def _place(self, call: Call, ticket: Ticket) -> Order:
+        """The new order as it was before it met the book: that is what Upbit answers."""
+        refused = self._refuse(ticket.side)
+        if refused is not None:
+            raise refused
+        placed = self._matcher.place(call.account, ticket, call.now_ms)
+        if isinstance(placed, Shortage):
+            raise _short(ticket)
+        return placed.as_taken_on()
+
+    def _cancel(self, call: Call, order: Order) -> None:
+        if not order.is_open:
+            raise order_not_found()
+        self._matcher.cancel(call.account, order, call.now_ms)
+
+
+def _check_unused(account: Account, identifier: str) -> None:
+    check_identifier(identifier)
+    if account.has_used(identifier):
+        raise Refused(400, "duplicated_identifier", "The identifier was used before.")
+
+
+def _short(ticket: Ticket) -> Refused:
+    return by_side(
+        "insufficient_funds", "bid" if ticket.side == "buy" else "ask", "The balance is too small."
+    )
+
+
+def _request(params: Params) -> Request:
+    return Request(*(params.get(name) for name in Request._fields))
+
+
+def _renewed(old: Order, params: Params) -> Request:
+    """The order that takes the place of ``old``: same market and side, new terms."""
+    volume = params.get("new_volume")
+    if volume == "remain_only":
+        if old.quantity is None:
+            raise invalid("new_volume")
+        volume = f"{old.remaining:f}"
+    return Request(
+        old.symbol,
+        "bid" if old.side == "buy" else "ask",
+        params.need("new_ord_type"),
+        params.get("new_price"),
+        volume,
+        params.get("new_time_in_force"),
+        params.get("new_identifier"),
+        params.get("new_smp_type"),
+    )
+
+
+def _one(account: Account, params: Params, by_uuid: str, by_identifier: str) -> Order:
+    """The order named; the uuid wins. Raises ``Refused``."""
+    uuid, identifier = params.get(by_uuid), params.get(by_identifier)
+    if uuid is None and identifier is None:
+        raise missing(f"{by_uuid} or {by_identifier}")
+    order = account.orders.get(uuid) if uuid is not None else account.by_client_id.get(identifier or "")
+    if order is None:
+        raise order_not_found()
+    return order
+
+
+def _listed(orders: list[Order]) -> Json:
+    return [order_reply(order, with_funds=True) for order in orders]

@@ -1,0 +1,86 @@
+"""Upbit's request limits: groups of calls, each with so many requests per window and caller. Pure.
+
+One too many is answered 429; who goes on regardless is blocked with 418, longer each time. The venue does not publish
+when it blocks, nor for how long; the numbers here are of this simulation. Used by ``rest`` and the private socket.
+"""
+
+from typing import NamedTuple
+
+from arbshard.exchanges.limits import Budget
+from arbshard.exchanges.session import SECOND_NS, MessageWindow
+
+REFUSALS_MAX = 50
+"""Requests refused within the span before the caller is blocked."""
+_SPAN_S = 10
+_BLOCK_S_MIN = 10
+_BLOCK_S_MAX = 3600
+_CALLERS_MAX = 1024
+"""Callers with refusals that are remembered."""
+
+# requests, seconds
+LIMITS: dict[str, tuple[int, int]] = {
+    "market": (10, 1),
+    "orderbook": (10, 1),
+    "ticker": (10, 1),
+    "default": (30, 1),
+    "order": (12, 1),
+    "order-test": (8, 1),
+    "order-cancel-all": (1, 2),
+    "origin": (1, 10),
+    "websocket-connect": (5, 1),
+}
+
+
+class Verdict(NamedTuple):
+    """Whether a request may pass."""
+
+    status: int
+    """200, 429 or 418."""
+    header: str
+    """Of ``Remaining-Req``."""
+    blocked_s: int
+    """Seconds until the block ends; 0 where there is none."""
+
+
+class _Offender:
+    """A caller that was refused."""
+
+    def __init__(self) -> None:
+        self.refusals = MessageWindow(REFUSALS_MAX, _SPAN_S)
+        self.block_s = _BLOCK_S_MIN
+        """How long the next block takes."""
+        self.blocked_until_ns = 0
+
+
+class Gate:
+    """Counts requests by group and caller."""
+
+    def __init__(self) -> None:
+        self._budgets = {group: Budget(limit, window_s) for group, (limit, window_s) in LIMITS.items()}
+        self._offenders: dict[str, _Offender] = {}
+
+    def admit(self, group: str, caller: str, now_ns: int) -> Verdict:
+        """Count a request of ``caller`` (key or address) in ``group``."""
+        budget = self._budgets[group]
+        spent = budget.spend(caller, 1, now_ns)
+        limit, window_s = LIMITS[group]
+        header = f"group={group}; min={60 * limit // window_s}; sec={max(0, limit - spent)}"
+        offender = self._offenders.get(caller)
+        if offender is not None and now_ns < offender.blocked_until_ns:
+            return Verdict(418, header, -(-(offender.blocked_until_ns - now_ns) // SECOND_NS))
+        if spent <= limit:
+            return Verdict(200, header, 0)
+        if offender is None:
+            offender = self._remember(caller)
+        if offender.refusals.admit(now_ns):
+            return Verdict(429, header, 0)
+        blocked_s = offender.block_s
+        offender.blocked_until_ns = now_ns + blocked_s * SECOND_NS
+        offender.block_s = min(2 * blocked_s, _BLOCK_S_MAX)
+        return Verdict(418, header, blocked_s)
+
+    def _remember(self, caller: str) -> _Offender:
+        if len(self._offenders) >= _CALLERS_MAX:
+            del self._offenders[next(iter(self._offenders))]
+        offender = self._offenders[caller] = _Offender()
+        return offender

@@ -1,0 +1,152 @@
+"""myOrder and myAsset messages as bytes, in all four formats. Used by ``private_session``.
+
+Amounts are JSON numbers, written out of exact decimals. Callers run inside ``MONEY_CONTEXT``.
+"""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+from arbshard.exchanges.accounts.order import Fill, Order, OrderChanged, WalletChanged
+from arbshard.exchanges.accounts.wallet import Balance
+from arbshard.exchanges.upbit.frames import in_list, is_short
+from arbshard.exchanges.upbit.money import uuid_of
+from arbshard.exchanges.upbit.replies import figures, printed_price, time_in_force
+from arbshard.model.money import ZERO, plain
+
+_STATES = {"new": "wait", "trade": "trade", "done": "done", "canceled": "cancel"}
+_CENT = Decimal("1e-8")
+
+_SHORT = {
+    "type": "ty",
+    "code": "cd",
+    "uuid": "uid",
+    "ask_bid": "ab",
+    "order_type": "ot",
+    "state": "s",
+    "trade_uuid": "tuid",
+    "price": "p",
+    "avg_price": "ap",
+    "volume": "v",
+    "remaining_volume": "rv",
+    "executed_volume": "ev",
+    "trades_count": "tc",
+    "reserved_fee": "rsf",
+    "remaining_fee": "rmf",
+    "paid_fee": "pf",
+    "locked": "l",
+    "executed_funds": "ef",
+    "time_in_force": "tif",
+    "trade_fee": "tf",
+    "is_maker": "im",
+    "identifier": "id",
+    "smp_type": "smpt",
+    "prevented_volume": "pv",
+    "prevented_locked": "pl",
+    "trade_timestamp": "ttms",
+    "order_timestamp": "otms",
+    "timestamp": "tms",
+    "stream_type": "st",
+    "asset_uuid": "astuid",
+    "assets": "ast",
+    "asset_timestamp": "asttms",
+}
+_SHORT_ASSET = {"currency": "cu", "balance": "b", "locked": "l"}
+
+Value = None | bool | int | str | msgspec.Raw | list[dict[str, "Value"]]
+Fields = dict[str, Value]
+
+
+class _Traded(NamedTuple):
+    """What a message says differently when it tells of a fill."""
+
+    uuid: Value = None
+    fee: Value = None
+    is_maker: Value = None
+    at_ms: Value = None
+
+
+def my_order(change: OrderChanged, form: str, now_ms: int) -> bytes:
+    """What happened to an order. Of a fill, ``price`` and ``volume`` are the fill's."""
+    order, fill = change.order, change.fill
+    price = printed_price(order) if fill is None else fill.price
+    volume = order.quantity if fill is None else fill.quantity
+    traded = _traded(order, fill)
+    money = figures(order)
+    fields: Fields = {
+        "type": "myOrder",
+        "code": order.symbol,
+        "uuid": order.id,
+        "ask_bid": "BID" if order.side == "buy" else "ASK",
+        "order_type": order.ticket.venue_kind,
+        "state": _STATES[change.kind],
+        "trade_uuid": traded.uuid,
+        "price": _number(price),
+        "avg_price": _number(_average(order)),
+        "volume": _number(volume),
+        "remaining_volume": _number(None if order.quantity is None else order.remaining),
+        "executed_volume": _number(order.executed),
+        "trades_count": len(order.fills),
+        "reserved_fee": _number(money.reserved_fee),
+        "remaining_fee": _number(money.remaining_fee),
+        "paid_fee": _number(money.paid_fee),
+        "locked": _number(money.locked),
+        "executed_funds": _number(order.executed_funds),
+        "time_in_force": time_in_force(order),
+        "trade_fee": traded.fee,
+        "is_maker": traded.is_maker,
+        "identifier": order.client_id or None,
+        "smp_type": order.ticket.self_trade or None,
+        "prevented_volume": 0,
+        "prevented_locked": 0,
+        "trade_timestamp": traded.at_ms,
+        "order_timestamp": order.created_ms,
+        "timestamp": now_ms,
+        "stream_type": "REALTIME",
+    }
+    return _encode(fields, form)
+
+
+def my_asset(change: WalletChanged, form: str, now_ms: int, account_key: str) -> bytes:
+    """The currencies that changed: what is free, and what is locked beside it."""
+    short = is_short(form)
+    fields: Fields = {
+        "type": "myAsset",
+        "asset_uuid": uuid_of(account_key, change.at_ms),
+        "assets": [_asset(balance, short=short) for balance in change.balances],
+        "asset_timestamp": change.at_ms,
+        "timestamp": now_ms,
+        "stream_type": "REALTIME",
+    }
+    return _encode(fields, form)
+
+
+def _asset(balance: Balance, *, short: bool) -> Fields:
+    fields: Fields = {
+        "currency": balance.currency,
+        "balance": _number(balance.free),
+        "locked": _number(balance.locked),
+    }
+    return {_SHORT_ASSET[name]: value for name, value in fields.items()} if short else fields
+
+
+def _traded(order: Order, fill: Fill | None) -> _Traded:
+    if fill is not None:
+        return _Traded(fill.trade_id, _number(fill.fee), fill.is_maker, fill.at_ms)
+    return _Traded(at_ms=order.fills[-1].at_ms if order.fills else None)
+
+
+def _average(order: Order) -> Decimal:
+    """Average price of the fills; printed with 8 decimals at most, as nothing is booked by it."""
+    return (order.executed_funds / order.executed).quantize(_CENT) if order.executed else ZERO
+
+
+def _number(value: Decimal | None) -> Value:
+    return None if value is None else msgspec.Raw(plain(value).encode())
+
+
+def _encode(fields: Fields, form: str) -> bytes:
+    if is_short(form):
+        fields = {_SHORT[name]: value for name, value in fields.items()}
+    return in_list(form, msgspec.json.encode(fields))

@@ -1,0 +1,86 @@
+"""Upbit's private WebSocket: the same protocol as the public one, with myOrder and myAsset of one account.
+
+Opened for a client whose token was checked. There are no snapshots: only what happens is told.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import localcontext
+
+from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.order import Event, OrderChanged
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.session import Action, Answer, Send
+from arbshard.exchanges.upbit.auth import Authenticator
+from arbshard.exchanges.upbit.gate import Gate
+from arbshard.exchanges.upbit.private_frames import my_asset, my_order
+from arbshard.exchanges.upbit.refusals import Refused as RequestRefused
+from arbshard.exchanges.upbit.refusals import error_body
+from arbshard.exchanges.upbit.session import JsonObject, Refused, UpbitSession, Wanted, kind_of, texts_of
+from arbshard.model.money import MONEY_CONTEXT
+
+
+class UpbitPrivateSession(UpbitSession):
+    """See ``session.PrivateSession``."""
+
+    def __init__(self, markets: Mapping[str, Market], account: Account) -> None:
+        super().__init__(markets)
+        self._account = account
+
+    def wanted_of(self, entry: JsonObject) -> Wanted:
+        """MyOrder of some markets, or of all; myAsset."""
+        kind, given = kind_of(entry), entry.get("codes")
+        if kind == "myAsset":
+            if "codes" in entry:
+                raise Refused("WRONG_FORMAT", "myAsset takes no codes.")
+            return Wanted(kind, ())
+        if kind != "myOrder":
+            raise Refused("INVALID_PARAM", "Type is not valid here.")
+        if given is None:
+            return Wanted(kind, ())
+        if not isinstance(given, list):
+            raise Refused("INVALID_PARAM", "Code is not valid.")
+        codes = texts_of(given)
+        if any(code not in self.markets for code in codes):
+            raise Refused("INVALID_PARAM", "Code is not valid.")
+        return Wanted(kind, codes)
+
+    def on_events(self, account: Account, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
+        """What the client is subscribed to of its own account."""
+        if account is not self._account or not self.wanted:
+            return ()
+        assets = any(entry.kind == "myAsset" for entry in self.wanted)
+        with localcontext(MONEY_CONTEXT):
+            actions: list[Action] = []
+            for event in events:
+                if isinstance(event, OrderChanged):
+                    if self._wants_order(event.order.symbol):
+                        actions.append(Send(my_order(event, self.form, now_ms)))
+                elif assets:
+                    actions.append(Send(my_asset(event, self.form, now_ms, account.key)))
+        return actions
+
+    def _wants_order(self, symbol: str) -> bool:
+        return any(
+            entry.kind == "myOrder" and (not entry.codes or symbol in entry.codes) for entry in self.wanted
+        )
+
+
+class PrivateDoor:
+    """Lets clients with a token in to the private endpoint."""
+
+    def __init__(self, markets: Mapping[str, Market], authenticator: Authenticator) -> None:
+        self._markets = markets
+        self._authenticator = authenticator
+        self._gate = Gate()
+
+    def open(self, authorization: str, now_ns: int) -> UpbitPrivateSession | Answer:
+        """A session for whoever the handshake's header names, or the answer that refuses it."""
+        try:
+            account = self._authenticator.account_of_token(authorization)
+        except RequestRefused as refused:
+            return Answer(refused.status, {}, refused.body)
+        verdict = self._gate.admit("websocket-connect", account.key, now_ns)
+        if verdict.status != 200:
+            body = error_body("too_many_requests", "Too many connections.")
+            return Answer(verdict.status, {"Remaining-Req": verdict.header}, body)
+        return UpbitPrivateSession(self._markets, account)

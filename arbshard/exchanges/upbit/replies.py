@@ -1,0 +1,186 @@
+"""Orders, trades and accounts as Upbit's REST interface prints them: decimals as text, times at +09:00.
+
+``figures`` holds the venue's formulas; the private WebSocket prints the same numbers. Callers run inside
+``MONEY_CONTEXT``.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import NamedTuple
+
+from arbshard.exchanges.accounts.order import Order
+from arbshard.exchanges.accounts.wallet import Balance, Wallet
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.upbit.money import FEE_RATE
+from arbshard.exchanges.upbit.tickets import TOTAL_MAX, TOTAL_MIN
+from arbshard.model.money import ZERO, plain
+
+KST = timezone(timedelta(hours=9))
+_ORDER_TYPES = ("limit", "limit_ioc", "limit_fok", "limit_post_only", "best_ioc", "best_fok")
+
+Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
+JsonObject = dict[str, Json]
+
+
+class Figures(NamedTuple):
+    """An order's money in the venue's terms."""
+
+    reserved_fee: Decimal
+    remaining_fee: Decimal
+    paid_fee: Decimal
+    locked: Decimal
+    """What is not executed and its fee: of a cancelled order too, which locks nothing any more."""
+
+
+def figures(order: Order) -> Figures:
+    """A bid's fee is reserved on top, an ask's is taken from what comes in."""
+    if order.side == "sell":
+        return Figures(ZERO, ZERO, order.fee_paid, order.remaining)
+    if order.funds is not None:
+        asked, left = order.funds, order.remaining_funds
+    else:
+        assert order.quantity is not None, order.id
+        assert order.price is not None, order.id
+        asked, left = order.quantity * order.price, order.remaining * order.price
+    left_fee = left * FEE_RATE
+    return Figures(asked * FEE_RATE, left_fee, order.fee_paid, left + left_fee)
+
+
+def state_of(order: Order) -> str:
+    """The venue's word."""
+    return {"open": "wait", "done": "done", "canceled": "cancel"}[order.status]
+
+
+def printed_price(order: Order) -> Decimal | None:
+    """A limit, a total to spend, or nothing."""
+    if order.kind == "limit":
+        return order.price
+    return order.funds
+
+
+def time_in_force(order: Order) -> str | None:
+    """As it was sent."""
+    return None if order.tif == "gtc" else order.tif
+
+
+def at_kst(at_ms: int) -> str:
+    """``2026-11-21T14:00:00+09:00``."""
+    return datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(KST).isoformat()
+
+
+def order_reply(order: Order, *, with_funds: bool = False) -> JsonObject:
+    """An order object; ``with_funds`` where the call tells what was spent or received."""
+    money = figures(order)
+    reply: JsonObject = {
+        "market": order.symbol,
+        "uuid": order.id,
+        "side": "bid" if order.side == "buy" else "ask",
+        "ord_type": order.ticket.venue_kind,
+        "price": _text(printed_price(order)),
+        "state": state_of(order),
+        "created_at": at_kst(order.created_ms),
+        "volume": _text(order.quantity),
+        "remaining_volume": None if order.quantity is None else plain(order.remaining),
+        "executed_volume": plain(order.executed),
+        "reserved_fee": plain(money.reserved_fee),
+        "remaining_fee": plain(money.remaining_fee),
+        "paid_fee": plain(money.paid_fee),
+        "locked": plain(money.locked),
+        "prevented_volume": "0",
+        "prevented_locked": "0",
+        "trades_count": len(order.fills),
+    }
+    if with_funds:
+        reply["executed_funds"] = plain(order.executed_funds)
+    for name, value in (
+        ("time_in_force", time_in_force(order)),
+        ("identifier", order.client_id),
+        ("smp_type", order.ticket.self_trade),
+    ):
+        if value:
+            reply[name] = value
+    return reply
+
+
+def trades_reply(order: Order) -> list[Json]:
+    """The fills of an order. Upbit tells no fee here; the trend is the taker's direction."""
+    buys = order.side == "buy"
+    return [
+        {
+            "market": order.symbol,
+            "uuid": fill.trade_id,
+            "price": plain(fill.price),
+            "volume": plain(fill.quantity),
+            "funds": plain(fill.funds),
+            "trend": "up" if buys is not fill.is_maker else "down",
+            "created_at": at_kst(fill.at_ms),
+            "side": "bid" if buys else "ask",
+        }
+        for fill in order.fills
+    ]
+
+
+def accounts_reply(wallet: Wallet) -> list[Json]:
+    """What the account holds; KRW always."""
+    held = (one for one in wallet.balances() if one.free or one.locked or one.currency == "KRW")
+    return [_account(balance) for balance in held]
+
+
+def _account(balance: Balance) -> JsonObject:
+    return {
+        "currency": balance.currency,
+        "balance": plain(balance.free),
+        "locked": plain(balance.locked),
+        "avg_buy_price": "0",
+        "avg_buy_price_modified": True,
+        "unit_currency": "KRW",
+    }
+
+
+def chance_reply(market: Market, wallet: Wallet) -> JsonObject:
+    """What may be ordered in ``market``, at which fees and with which balances."""
+    listing, fee = market.listing, plain(FEE_RATE)
+    return {
+        "bid_fee": fee,
+        "ask_fee": fee,
+        "maker_bid_fee": fee,
+        "maker_ask_fee": fee,
+        "market": {
+            "id": listing.symbol,
+            "name": f"{listing.base}/{listing.quote}",
+            "order_types": ["limit"],
+            "order_sides": ["ask", "bid"],
+            "bid_types": [*_ORDER_TYPES, "price"],
+            "ask_types": [*_ORDER_TYPES, "market"],
+            "bid": {"currency": listing.quote, "min_total": plain(TOTAL_MIN)},
+            "ask": {"currency": listing.base, "min_total": plain(TOTAL_MIN)},
+            "max_total": plain(TOTAL_MAX),
+            "state": "active",
+        },
+        "bid_account": _account(wallet.balance(listing.quote)),
+        "ask_account": _account(wallet.balance(listing.base)),
+    }
+
+
+def batch_reply(
+    cancelled: Iterable[Order], over: Iterable[Order], unknown: Iterable[JsonObject]
+) -> JsonObject:
+    """Which of many orders were cancelled, which were over before, and which there are not."""
+    done: list[Json] = [_named(order) for order in cancelled]
+    failed: list[Json] = [*map(_named, over), *unknown]
+    return {
+        "success": {"count": len(done), "orders": done},
+        "failed": {"count": len(failed), "orders": failed},
+    }
+
+
+def _named(order: Order) -> JsonObject:
+    named: JsonObject = {"uuid": order.id, "market": order.symbol}
+    if order.client_id:
+        named["identifier"] = order.client_id
+    return named
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)

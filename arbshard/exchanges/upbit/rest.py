@@ -1,0 +1,159 @@
+"""Upbit's REST interface: pure, a query in and an answer out. Quotation here, accounts in ``private``.
+
+Every answer carries ``Remaining-Req``, errors too. Errors of quotation endpoints have an integer as their name.
+"""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.session import Answer, Query
+from arbshard.exchanges.units import UNIT, plain
+from arbshard.exchanges.upbit import frames
+from arbshard.exchanges.upbit.gate import Gate, Verdict
+from arbshard.exchanges.upbit.private import UpbitPrivate
+from arbshard.exchanges.upbit.refusals import Refused, error_body
+from arbshard.exchanges.upbit.replies import at_kst
+
+_CAUTIONS = (
+    "PRICE_FLUCTUATIONS",
+    "TRADING_VOLUME_SOARING",
+    "DEPOSIT_AMOUNT_SOARING",
+    "GLOBAL_PRICE_DIFFERENCES",
+    "CONCENTRATION_OF_SMALL_ACCOUNTS",
+)
+_TRUE = ("true", "True", "1")
+_QUOTATION_METHODS = ("GET", "HEAD")
+
+Reply = tuple[int, bytes]
+
+
+class UpbitRest:
+    """``/v1`` of the simulated Upbit."""
+
+    def __init__(self, markets: Mapping[str, Market], private: UpbitPrivate | None = None) -> None:
+        """Without ``private`` there are no accounts."""
+        self._markets = markets
+        self._private = private
+        self._routes: dict[str, tuple[str, Callable[[Query], Reply]]] = {
+            "/v1/market/all": ("market", self._market_all),
+            "/v1/orderbook": ("orderbook", self._orderbook),
+            "/v1/orderbook/instruments": ("orderbook", self._instruments),
+            "/v1/ticker": ("ticker", self._ticker),
+        }
+        self._gate = Gate()
+
+    def answer(self, query: Query) -> Answer:
+        """The reply to ``query``; 429 and then 418 to a caller who asks too often in one group."""
+        private = self._private
+        if private is not None and query.path in private.paths:
+            verdict, status, body = self._answer_private(private, query)
+        else:
+            verdict, status, body = self._answer_public(query)
+        headers = {"Remaining-Req": verdict.header}
+        return Answer(status, headers, body, "application/json; charset=utf-8")
+
+    def _answer_public(self, query: Query) -> tuple[Verdict, int, bytes]:
+        group, handler = self._routes.get(query.path, ("default", None))
+        verdict = self._admit(group, query.peer, query)
+        if verdict.status != 200:
+            return verdict, verdict.status, _too_many(verdict, query)
+        if handler is None:
+            return verdict, *_no_route(query)
+        if query.method not in _QUOTATION_METHODS:
+            return verdict, *_no_method()
+        return verdict, *handler(query)
+
+    def _answer_private(self, private: UpbitPrivate, query: Query) -> tuple[Verdict, int, bytes]:
+        """Limits count by key; a request that is not known to be anybody's counts by address."""
+        route = private.route(query.method, query.path)
+        if route is None:
+            return self._admit("default", query.peer, query), *_no_method()
+        try:
+            account = private.account(query)
+        except Refused as refused:
+            verdict = self._admit(route.group, query.peer, query)
+            if verdict.status != 200:
+                return verdict, verdict.status, _too_many(verdict, query)
+            return verdict, refused.status, refused.body
+        verdict = self._admit(route.group, account.key, query)
+        if verdict.status != 200:
+            return verdict, verdict.status, _too_many(verdict, query)
+        try:
+            return verdict, *private.reply(route, account, query)
+        except Refused as refused:
+            return verdict, refused.status, refused.body
+
+    def _admit(self, group: str, caller: str, query: Query) -> Verdict:
+        # A browser's requests, which have an origin, share a narrow limit of their own.
+        return self._gate.admit("origin" if "origin" in query.headers else group, caller, query.now_ns)
+
+    def _market_all(self, query: Query) -> Reply:
+        details = query.get("is_details", "isDetails") in _TRUE
+        listings = []
+        for market in self._markets.values():
+            listing = market.listing
+            entry: dict[str, object] = {
+                "market": listing.symbol,
+                "korean_name": listing.korean_name,
+                "english_name": listing.english_name,
+            }
+            if details:
+                entry["market_event"] = {"warning": False, "caution": dict.fromkeys(_CAUTIONS, False)}
+            listings.append(entry)
+        return 200, msgspec.json.encode(listings)
+
+    def _orderbook(self, query: Query) -> Reply:
+        markets = self._asked(query)
+        if isinstance(markets, bytes):
+            return 404, markets
+        count = query.get("count")
+        depth = int(count) if count and count.isascii() and count.isdigit() and len(count) < 4 else 30
+        if query.get("level") not in (None, "0"):
+            return 200, b"[]"
+        books = [frames.rest_orderbook(market, min(max(depth, 1), 30), query.now_ms) for market in markets]
+        return 200, f"[{','.join(books)}]".encode()
+
+    def _instruments(self, query: Query) -> Reply:
+        markets = self._asked(query)
+        if isinstance(markets, bytes):
+            return 404, markets
+        instruments = [
+            {
+                "market": market.symbol,
+                "quote_currency": market.listing.quote,
+                "tick_size": plain(market.book.ladder.tick(market.best_bid / UNIT)),
+                "supported_levels": ["0"],
+            }
+            for market in markets
+        ]
+        return 200, msgspec.json.encode(instruments)
+
+    def _ticker(self, query: Query) -> Reply:
+        markets = self._asked(query)
+        if isinstance(markets, bytes):
+            return 404, markets
+        tickers = [{"market": m.symbol, **frames.ticker_fields(m, query.now_ms)} for m in markets]
+        return 200, msgspec.json.encode(tickers)
+
+    def _asked(self, query: Query) -> list[Market] | bytes:
+        """The markets asked for, or the body of the error."""
+        codes = [code.strip() for code in (query.get("markets", "market") or "").split(",")]
+        markets = [self._markets[code] for code in codes if code in self._markets]
+        return markets if len(markets) == len(codes) else error_body(404, "Code not found")
+
+
+def _too_many(verdict: Verdict, query: Query) -> bytes:
+    if verdict.status == 429:
+        return error_body("too_many_requests", "Too many API requests.")
+    until = at_kst(query.now_ms + verdict.blocked_s * 1000)
+    return error_body("too_many_requests", f"Blocked for {verdict.blocked_s} s, until {until}.")
+
+
+def _no_route(query: Query) -> Reply:
+    return 404, error_body("not_found", f"no Route matched with those values: {query.path}")
+
+
+def _no_method() -> Reply:
+    return 405, error_body("method_not_allowed", "Method not allowed")

@@ -1,0 +1,235 @@
+"""Upbit's WebSocket protocol, one session per client: an array of objects in, replies and snapshots out.
+
+``private_session`` is the same protocol on the private endpoint and overrides what differs.
+
+A subscription replaces the one before and is not acknowledged: data is the answer. Where the venue does not say
+what it does (which error a wrong code gets, whether it closes after one), the session sends the error, keeps what
+was subscribed and stays open.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.session import SECOND_NS, Action, Close, Cut, MessageWindow, Send, Stream
+from arbshard.exchanges.upbit import frames
+
+IDLE_NS = 120 * SECOND_NS
+UP_EVERY_NS = 10 * SECOND_NS
+_UP = b'{"status":"UP"}'
+_PUBLIC = ("orderbook", "trade", "ticker")
+_CANDLES = tuple(f"candle.{unit}" for unit in ("1s", "1m", "3m", "5m", "10m", "15m", "30m", "60m", "240m"))
+_PRIVATE = ("myOrder", "myAsset")
+_FALSE = (None, False)
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+JsonObject = dict[str, Json]
+
+
+class Refused(Exception):
+    """A message that is answered by an error frame."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.frame = msgspec.json.encode({"error": {"name": name, "message": message}})
+
+
+class Wanted(NamedTuple):
+    """One type object of a subscription."""
+
+    kind: str
+    codes: tuple[str, ...]
+    """Empty where the type has none, or means all."""
+    level: int = 0
+    snapshot: bool = False
+    realtime: bool = True
+
+
+class UpbitSession:
+    """See ``session.Session``."""
+
+    def __init__(self, markets: Mapping[str, Market]) -> None:
+        self.markets = markets
+        self.wanted: tuple[Wanted, ...] = ()
+        self.form = "DEFAULT"
+        self._per_second = MessageWindow(5, 1)
+        self._per_minute = MessageWindow(100, 60)
+        self._next_up_ns: int | None = None
+        self.streams: frozenset[Stream] = frozenset()
+
+    def on_open(self, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+        """Nothing: Upbit waits for the subscription."""
+        return ()
+
+    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:
+        """A subscription, a method or PING."""
+        if text == "PING":
+            self._next_up_ns = now_ns + UP_EVERY_NS
+            return (Send(_UP),)
+        if not self._per_second.admit(now_ns) or not self._per_minute.admit(now_ns):
+            return (Close(1008, "too many messages"),)
+        try:
+            return [Send(payload) for payload in self._handle(text, now_ms)]
+        except Refused as refused:
+            return (Send(refused.frame),)
+
+    def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002
+        """Pings are not counted."""
+        return ()
+
+    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:  # noqa: ARG002
+        """Upbit sends no pings, so a pong means nothing."""
+        return ()
+
+    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:
+        """Repeat the status to a client that has asked for it; cut one that nothing passes to or from."""
+        if quiet_ns >= IDLE_NS:
+            return (Cut("idle"),)
+        if self._next_up_ns is not None and now_ns >= self._next_up_ns:
+            self._next_up_ns += UP_EVERY_NS
+            return (Send(_UP),)
+        return ()
+
+    def _handle(self, text: str, now_ms: int) -> list[bytes]:
+        objects = _objects_of(text)
+        ticket = next((entry["ticket"] for entry in objects if "ticket" in entry), None)
+        if not isinstance(ticket, str) or not ticket:
+            raise Refused("NO_TICKET", "Ticket is missing.")
+        form = self._format_of(objects)
+        method = next((entry["method"] for entry in objects if "method" in entry), None)
+        if method is not None:
+            if method != "LIST_SUBSCRIPTIONS":
+                raise Refused("WRONG_FORMAT", "Unknown method.")
+            self._adopt(self.wanted, form)
+            return [self._list(ticket)]
+        if "ticket" not in objects[0]:
+            raise Refused("NO_TICKET", "The first element must be the ticket.")
+        types = [entry for entry in objects[1:] if "ticket" not in entry and set(entry) != {"format"}]
+        if not types:
+            raise Refused("NO_TYPE", "Type is missing.")
+        self._adopt(tuple(self.wanted_of(entry) for entry in types), form)
+        return self._snapshots(now_ms)
+
+    def _format_of(self, objects: list[JsonObject]) -> str:
+        form = next((entry["format"] for entry in objects if "format" in entry), None)
+        if form is None:
+            # A subscription without a format is DEFAULT; a method without one leaves it as it is.
+            return self.form if any("method" in entry for entry in objects) else "DEFAULT"
+        if not isinstance(form, str) or form not in frames.FORMATS:
+            raise Refused("INVALID_PARAM", "Format is not valid.")
+        return form
+
+    def wanted_of(self, entry: JsonObject) -> Wanted:
+        """A type object, checked. Raises ``Refused``."""
+        kind = kind_of(entry)
+        if kind in _PRIVATE:
+            raise Refused("INVALID_AUTH", "This type needs the private endpoint.")
+        if kind not in _PUBLIC and kind not in _CANDLES:
+            raise Refused("INVALID_PARAM", "Type is not valid.")
+        given = entry.get("codes")
+        if not isinstance(given, list) or not given:
+            raise Refused("NO_CODES", "Codes are missing.")
+        codes = texts_of(given)
+        if any(self._symbol(kind, code) not in self.markets for code in codes):
+            raise Refused("INVALID_PARAM", "Code is not valid.")
+        level = entry.get("level", 0)
+        if not isinstance(level, int | float) or level < 0:
+            raise Refused("INVALID_PARAM", "Level is not valid.")
+        only_snapshot = _flag(entry, "is_only_snapshot", "isOnlySnapshot")
+        only_realtime = _flag(entry, "is_only_realtime", "isOnlyRealtime")
+        return Wanted(
+            kind,
+            codes,
+            int(level),
+            snapshot=only_snapshot or not only_realtime,
+            realtime=only_realtime or not only_snapshot,
+        )
+
+    @staticmethod
+    def _symbol(kind: str, code: str) -> str:
+        return code.partition(".")[0] if kind == "orderbook" else code
+
+    def _adopt(self, wanted: tuple[Wanted, ...], form: str) -> None:
+        self.wanted, self.form = wanted, form
+        self.streams = frozenset(
+            stream for entry in wanted if entry.realtime for stream in self._streams_of(entry)
+        )
+
+    def _streams_of(self, entry: Wanted) -> list[Stream]:
+        if entry.level or entry.kind not in _PUBLIC:
+            return []  # an unsupported level is accepted and silent; so are candles here
+        return [
+            Stream(
+                self._symbol(entry.kind, code),
+                entry.kind,
+                _depth(code) if entry.kind == "orderbook" else 0,
+                slow=False,
+                form=self.form,
+                name=code,
+            )
+            for code in entry.codes
+        ]
+
+    def _snapshots(self, now_ms: int) -> list[bytes]:
+        streams = dict.fromkeys(
+            stream for entry in self.wanted if entry.snapshot for stream in self._streams_of(entry)
+        )
+        made = (frames.snapshot(self.markets[stream.symbol], stream, now_ms) for stream in streams)
+        return [payload for payload in made if payload is not None]
+
+    def _list(self, ticket: str) -> bytes:
+        short = frames.is_short(self.form)
+        type_key, codes_key, level_key = ("ty", "cds", "lv") if short else ("type", "codes", "level")
+        result: list[JsonObject] = []
+        for entry in self.wanted:
+            item: JsonObject = {type_key: entry.kind}
+            if entry.codes:
+                item[codes_key] = list(entry.codes)
+            if entry.kind == "orderbook":
+                item[level_key] = entry.level
+            result.append(item)
+        method_key, result_key, ticket_key = (
+            ("mthd", "rslt", "tckt") if short else ("method", "result", "ticket")
+        )
+        payload = {method_key: "LIST_SUBSCRIPTIONS", result_key: result, ticket_key: ticket}
+        return frames.in_list(self.form, msgspec.json.encode(payload))
+
+
+def kind_of(entry: JsonObject) -> str:
+    """The type of a type object. Raises ``Refused``."""
+    kind = entry.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise Refused("NO_TYPE", "Type is missing.")
+    return kind
+
+
+def texts_of(codes: list[Json]) -> tuple[str, ...]:
+    """``codes`` when all are text. Raises ``Refused``."""
+    texts = tuple(code for code in codes if isinstance(code, str))
+    if len(texts) < len(codes):
+        raise Refused("INVALID_PARAM", "Code is not valid.")
+    return texts
+
+
+def _objects_of(text: str) -> list[JsonObject]:
+    """The objects of a request, at least one."""
+    try:
+        parsed: Json = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        raise Refused("WRONG_FORMAT", "Format is wrong.") from None
+    objects = [entry for entry in parsed if isinstance(entry, dict)] if isinstance(parsed, list) else []
+    if not objects or not isinstance(parsed, list) or len(objects) != len(parsed):
+        raise Refused("WRONG_FORMAT", "Format is wrong.")
+    return objects
+
+
+def _flag(entry: JsonObject, *names: str) -> bool:
+    return any(entry.get(name) not in _FALSE for name in names)
+
+
+def _depth(code: str) -> int:
+    suffix = code.partition(".")[2]
+    depth = int(suffix) if suffix.isascii() and suffix.isdigit() and len(suffix) < 4 else 0
+    return depth if depth in frames.DEPTHS else 30

@@ -1,0 +1,183 @@
+"""Order requests checked by Upbit's rules and turned into tickets. Pure; used by ``desk``.
+
+Every refusal has the venue's name for it. What cannot be known without an account (funds, used identifiers) is not
+checked here.
+"""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from arbshard.exchanges.accounts.order import Ticket, TimeInForce
+from arbshard.exchanges.accounts.taking import amount_of, levels, units_of
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.upbit.refusals import Refused, by_side, invalid, market_not_found, missing
+from arbshard.model.money import ZERO
+
+TOTAL_MIN = Decimal(5_000)
+TOTAL_MAX = Decimal(1_000_000_000)
+IDENTIFIER_MAX = 64
+SELF_TRADE = ("cancel_maker", "cancel_taker", "reduce", "none")
+SELF_TRADE_DEFAULT = "cancel_maker"
+_NUMBER = re.compile(r"[0-9]{1,16}(\.[0-9]{1,16})?", re.ASCII)
+_TIFS: dict[str, TimeInForce] = {"ioc": "ioc", "fok": "fok", "post_only": "post_only"}
+
+BookSide = Literal["bid", "ask"]
+
+
+class Request(NamedTuple):
+    """What a customer has written, nothing checked."""
+
+    market: str | None
+    side: str | None
+    ord_type: str | None
+    price: str | None = None
+    volume: str | None = None
+    time_in_force: str | None = None
+    identifier: str | None = None
+    smp_type: str | None = None
+
+
+def check_identifier(identifier: str) -> None:
+    """Raises ``Refused`` for one that is too long."""
+    if len(identifier) > IDENTIFIER_MAX:
+        raise invalid("identifier")
+
+
+def ticket_of(request: Request, markets: Mapping[str, Market]) -> Ticket:
+    """What ``request`` asks for. Raises ``Refused``."""
+    if request.market is None:
+        raise missing("market")
+    market = markets.get(request.market)
+    if market is None:
+        raise market_not_found()
+    side = _side(request.side)
+    tif = _tif(request)
+    smp = _self_trade(request, tif)
+    terms = _TERMS.get(request.ord_type or "")
+    if terms is None:
+        raise missing("ord_type") if request.ord_type is None else invalid("ord_type")
+    ticket = terms(request, market, side, tif)
+    return ticket._replace(
+        client_id=request.identifier or "", venue_kind=request.ord_type or "", self_trade=smp
+    )
+
+
+def _side(side: str | None) -> BookSide:
+    if side is None:
+        raise missing("side")
+    if side == "bid":
+        return "bid"
+    if side == "ask":
+        return "ask"
+    raise invalid("side")
+
+
+def _tif(request: Request) -> TimeInForce:
+    word, kind = request.time_in_force, request.ord_type
+    if word is None:
+        if kind == "best":
+            raise Refused(400, "invalid_time_in_force", "A best order must be ioc or fok.")
+        return "gtc"
+    tif = _TIFS.get(word)
+    if tif is None or kind in ("price", "market") or (kind == "best" and tif == "post_only"):
+        raise Refused(400, "invalid_time_in_force", f"time_in_force {word!r} does not go with {kind}.")
+    return tif
+
+
+def _self_trade(request: Request, tif: TimeInForce) -> str:
+    """What applies, as the venue prints it: nothing where it is switched off."""
+    word = request.smp_type
+    if word is not None and word not in SELF_TRADE:
+        raise invalid("smp_type")
+    if tif == "post_only":
+        if word not in (None, "none"):
+            raise Refused(400, "invalid_post_only", "post_only does not go with smp_type.")
+        return ""
+    return "" if word == "none" else word or SELF_TRADE_DEFAULT
+
+
+def _limit(request: Request, market: Market, side: BookSide, tif: TimeInForce) -> Ticket:
+    price, volume = _price(request, side), _volume(request, side)
+    units = price.scaleb(8)
+    if units % 1 or int(units) % market.book.ladder.tick_at(int(units)):
+        raise by_side("invalid_price", side, "The price is not a multiple of the tick.")
+    _check_total(price * volume, side)
+    word: Literal["buy", "sell"] = "buy" if side == "bid" else "sell"
+    return Ticket(market.symbol, word, "limit", tif, price, quantity=volume)
+
+
+def _by_total(request: Request, market: Market, side: BookSide, tif: TimeInForce) -> Ticket:
+    if side == "ask":
+        raise Refused(400, "invalid_parameter", "An order by total is a bid.")
+    total = _total(request)
+    asks = levels(market.book.asks, None)
+    if total > sum((price * amount_of(size) for price, size in asks), ZERO):
+        raise Refused(400, "create_bid_error", "The total is more than the visible order book.")
+    return Ticket(market.symbol, "buy", "market", tif, funds=total)
+
+
+def _by_volume(request: Request, market: Market, side: BookSide, tif: TimeInForce) -> Ticket:
+    if side == "bid":
+        raise Refused(400, "invalid_parameter", "A market order is an ask.")
+    volume = _sold(request, market)
+    if units_of(volume) > sum(market.book.bids.sizes):
+        raise Refused(400, "create_ask_error", "The volume is more than the visible order book.")
+    return Ticket(market.symbol, "sell", "market", tif, quantity=volume)
+
+
+def _best(request: Request, market: Market, side: BookSide, tif: TimeInForce) -> Ticket:
+    """At the best price of the other side at this moment, and no worse."""
+    if side == "bid":
+        return Ticket(market.symbol, "buy", "market", tif, amount_of(market.best_ask), funds=_total(request))
+    volume = _sold(request, market)
+    return Ticket(market.symbol, "sell", "market", tif, amount_of(market.best_bid), quantity=volume)
+
+
+_TERMS = {"limit": _limit, "price": _by_total, "market": _by_volume, "best": _best}
+
+
+def _total(request: Request) -> Decimal:
+    """KRW to spend."""
+    if request.volume is not None:
+        raise invalid("volume")
+    total = _price(request, "bid")
+    if total.scaleb(8) % 1:
+        raise by_side("invalid_price", "bid", "The total has more than 8 decimals.")
+    _check_total(total, "bid")
+    return total
+
+
+def _sold(request: Request, market: Market) -> Decimal:
+    """Coins to sell at what they are worth now."""
+    if request.price is not None:
+        raise invalid("price")
+    volume = _volume(request, "ask")
+    _check_total(volume * amount_of(market.best_bid), "ask")
+    return volume
+
+
+def _price(request: Request, side: BookSide) -> Decimal:
+    if request.price is None:
+        raise missing("price")
+    value = Decimal(request.price) if _NUMBER.fullmatch(request.price) else ZERO
+    if value <= 0:
+        raise by_side("invalid_price", side, "The price is not a positive number.")
+    return value
+
+
+def _volume(request: Request, side: BookSide) -> Decimal:
+    if request.volume is None:
+        raise missing("volume")
+    value = Decimal(request.volume) if _NUMBER.fullmatch(request.volume) else ZERO
+    if value <= 0 or value.scaleb(8) % 1:
+        raise by_side("invalid_volume", side, "The volume is not a positive number of at most 8 decimals.")
+    return value
+
+
+def _check_total(total: Decimal, side: BookSide) -> None:
+    if total < TOTAL_MIN:
+        raise by_side("under_min_total", side, f"The total is below {TOTAL_MIN} KRW.")
+    if total > TOTAL_MAX:
+        raise by_side("over_krw_funds", side, f"The total is above {TOTAL_MAX} KRW.")

@@ -1,0 +1,123 @@
+"""The simulated world: every market of both venues, stepped in one fixed order.
+
+A seed, a regime and a number of coins give the same stream of books step by step, whoever listens. ``loop`` drives
+it by time; tests drive it as fast as they like.
+"""
+
+from typing import NamedTuple
+
+from arbshard.config import SimConfig
+from arbshard.exchanges.book import Shape
+from arbshard.exchanges.coins import Coin, coin_table
+from arbshard.exchanges.ladder import UPBIT_KRW_BANDS, Ladder
+from arbshard.exchanges.market import Listing, Market
+from arbshard.exchanges.prices import FX_START, CoinPrices, CoinProcess, Fx, Tide
+from arbshard.exchanges.regimes import RULES, RegimeRules
+from arbshard.exchanges.seeds import seeded
+from arbshard.exchanges.units import UNIT, fixed8, plain
+
+FX_SYMBOL = "KRW-USDT"
+UPBIT_LOT = 1
+"""Upbit takes eight decimals."""
+
+
+class Place(NamedTuple):
+    """A market's place in the order of stepping."""
+
+    venue: str
+    market: Market
+    coin: int
+    """Index of its coin; -1 for the FX market."""
+
+
+class World:
+    """All markets. ``step(i)`` for i in ``range(len(places))``, over and over, in this order."""
+
+    def __init__(self, config: SimConfig) -> None:
+        self.dt_s = 1.0 / config.updates_per_s
+        rules = RULES[config.regime]
+        self._tide = Tide(config.seed, rules)
+        self._fx = Fx(config.seed)
+        coins = coin_table(config.coins)
+        fx_market = _fx_market(config, rules)
+        krw = Ladder(UPBIT_KRW_BANDS)
+        upbit: list[Market] = []
+        binance: list[Market] = []
+        self.processes: list[CoinProcess] = []
+        for coin in coins:
+            usdt = Ladder([(0, coin.tick)])
+            up_shape, bin_shape = _shapes(config, coin, rules)
+            spread_bps = max(up_shape.spread_bps, krw.tick_bps(coin.price_usdt * FX_START))
+            spread_bps += max(bin_shape.spread_bps, usdt.tick_bps(coin.price_usdt))
+            self.processes.append(CoinProcess(config.seed, coin.base, coin.price_usdt, spread_bps, rules))
+            rng = seeded(config.seed, coin.base, "upbit")
+            upbit.append(Market(_upbit_listing(coin), krw, up_shape, plain, coin.price_usdt * FX_START, rng))
+            rng = seeded(config.seed, coin.base, "binance")
+            binance.append(Market(_binance_listing(coin), usdt, bin_shape, fixed8, coin.price_usdt, rng))
+        self._now = [CoinPrices(coin.price_usdt, coin.price_usdt) for coin in coins]
+        self.upbit = {market.symbol: market for market in (fx_market, *upbit)}
+        self.binance = {market.symbol: market for market in binance}
+        self.places = (
+            Place("upbit", fx_market, -1),
+            *(Place("upbit", market, index) for index, market in enumerate(upbit)),
+            *(Place("binance", market, index) for index, market in enumerate(binance)),
+        )
+
+    @property
+    def fx_rate(self) -> float:
+        """KRW per USDT, before it is put on the FX book's ticks."""
+        return self._fx.rate
+
+    def step(self, place: int) -> Place:
+        """Advance one market by one step. A coin's prices move with its first market, FX and tide with theirs."""
+        taken = self.places[place]
+        venue, market, coin = taken
+        if coin < 0:
+            self._tide.step(self.dt_s)
+            self._fx.step(self.dt_s)
+            market.advance(self._fx.rate, self.dt_s)
+        elif venue == "upbit":
+            self._now[coin] = self.processes[coin].step(self.dt_s, self._tide.move)
+            market.advance(self._now[coin].upbit * self._fx.rate, self.dt_s)
+        else:
+            market.advance(self._now[coin].binance, self.dt_s)
+        return taken
+
+
+def _shapes(config: SimConfig, coin: Coin, rules: RegimeRules) -> tuple[Shape, Shape]:
+    """The looks of the two books of ``coin``."""
+    rng = seeded(config.seed, coin.base, "shape")
+    value_krw = rng.uniform(1_000_000, 2_400_000) * rules.book_share
+    upbit = Shape(config.depth, UPBIT_LOT, rng.uniform(2.0, 4.5), rng.uniform(0.7, 1.6), value_krw)
+    binance = Shape(
+        config.depth,
+        coin.lot,
+        rng.uniform(2.0, 3.5),
+        rng.uniform(0.5, 1.2),
+        value_krw * rng.uniform(1.0, 1.8) / FX_START,
+    )
+    return upbit, binance
+
+
+def _fx_market(config: SimConfig, rules: RegimeRules) -> Market:
+    listing = Listing(FX_SYMBOL, "USDT", "KRW", "Tether (simulated)", "테더 (모의)", UNIT, UPBIT_LOT)
+    shape = Shape(config.depth, UPBIT_LOT, 0.0, 0.1, 40_000_000.0 * rules.book_share)
+    return Market(
+        listing, Ladder(UPBIT_KRW_BANDS), shape, plain, FX_START, seeded(config.seed, "USDT", "upbit")
+    )
+
+
+def _upbit_listing(coin: Coin) -> Listing:
+    return Listing(
+        f"KRW-{coin.base}",
+        coin.base,
+        "KRW",
+        f"{coin.english_name} (simulated)",
+        f"{coin.korean_name} (모의)",
+        0,
+        UPBIT_LOT,
+    )
+
+
+def _binance_listing(coin: Coin) -> Listing:
+    return Listing(f"{coin.base}USDT", coin.base, "USDT", coin.english_name, "", coin.tick, coin.lot)

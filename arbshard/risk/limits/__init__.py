@@ -1,0 +1,1 @@
+"""What may be done: limits, their tightening, refusals, and the kill switch."""

@@ -1,0 +1,78 @@
+"""The limits in force as a person reads them: value, configuration, tightening, how much of each is used. Pure."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from arbshard.config import LimitsConfig
+from arbshard.model.money import ONE, ZERO, plain
+from arbshard.risk.limits.guard import RiskGuard
+from arbshard.risk.limits.symbol_limits import SYMBOL_KEYS
+from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.wire.messages import LimitLine
+
+_SCALED = frozenset(
+    {
+        "symbol_notional_max", "order_notional_max", "portfolio_notional_max", "venue_notional_max",
+        "correlated_notional_max",
+    }
+)  # fmt: skip
+"""Limits that a rule tightens."""
+
+Used = dict[str, Callable[[], Decimal | int]]
+
+
+def limit_lines(state: PortfolioState, guard: RiskGuard, symbol: str, day: int) -> tuple[LimitLine, ...]:
+    """A line for each limit; of ``symbol``, or of all together when it is empty."""
+    factor = state.standing.factor(symbol)
+    configured, limits = guard.limits.configured, guard.limits.portfolio()
+    own = guard.get_symbol_limits(symbol)
+    used = _used_by(state, symbol, day) if symbol else _used(state, day)
+    return tuple(
+        LimitLine(
+            key=key,
+            value=text_of(getattr(own, SYMBOL_KEYS[key]) if symbol else getattr(limits, key)),
+            configured=text_of(getattr(configured, key)),
+            factor=plain(factor if key in _SCALED else ONE),
+            used=text_of(used[key]()) if key in used else "",
+        )
+        for key in (SYMBOL_KEYS if symbol else LimitsConfig.__struct_fields__)
+    )
+
+
+def changed_limits(state: PortfolioState) -> dict[str, str]:
+    """What people changed while risk ran: key, or ``SYMBOL key`` → value."""
+    return {f"{symbol} {key}".strip(): value for (symbol, key), value in state.standing.changes.items()}
+
+
+def text_of(value: object) -> str:
+    """A limit's value in plain notation; a dash for none."""
+    if value is None:
+        return "-"
+    if isinstance(value, Decimal):
+        return plain(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _used(state: PortfolioState, day: int) -> Used:
+    results = state.results
+    return {
+        "portfolio_notional_max": lambda: state.exposure,
+        "venue_notional_max": lambda: max(state.exposures.values()),
+        "portfolio_positions_max": lambda: len(state.positions) + state.entering,
+        "open_intents_max": lambda: len(state.trades),
+        "daily_loss_max": lambda: max(ZERO, results.loss(day)),
+        "halt_daily_loss": lambda: max(ZERO, results.loss(day)),
+        "drawdown_max": lambda: results.drawdown(day),
+        "halt_drawdown": lambda: results.drawdown(day),
+    }
+
+
+def _used_by(state: PortfolioState, symbol: str, day: int) -> Used:
+    streak = state.results.streaks.get(symbol)
+    return {
+        "symbol_notional_max": lambda: state.get_total_symbol_position_value(symbol),
+        "symbol_positions_max": lambda: len(state.get_symbol_positions(symbol)),
+        "symbol_trades_max": lambda: int(symbol in state.busy),
+        "symbol_daily_loss_max": lambda: max(ZERO, state.results.loss(day, symbol)),
+        "loss_streak_max": lambda: streak.losses if streak is not None else 0,
+    }

@@ -1,0 +1,1 @@
+"""What the venues say compared with what the ledger says."""

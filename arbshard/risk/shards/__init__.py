@@ -1,0 +1,1 @@
+"""Who may trade which pair: owners, epochs, hand-over, and liveness of the workers."""

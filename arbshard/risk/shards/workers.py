@@ -1,0 +1,90 @@
+"""Reads what workers and their rings show, and has each shard judged. Used by ``server``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from arbshard.errors import SharedMemoryError
+from arbshard.model.phase import WorkerState
+from arbshard.model.rundir import RunFiles
+from arbshard.risk.portfolio.state import Shard
+from arbshard.risk.shards.liveness import Sample, ShardJudge
+from arbshard.shm.doorbell import ShardFiles
+from arbshard.shm.pages import PageReader
+from arbshard.shm.rings import RingReader
+
+_AT_WORK = (WorkerState.RUNNING, WorkerState.DRAINING)
+_AGAIN_NS = 100_000_000
+"""How often a page that stands still is looked for anew: a successor writes another file."""
+
+
+class WorkerWatch:
+    """The judges of all shards of a run."""
+
+    def __init__(self, files: RunFiles, shards: int, stuck_after_ns: int) -> None:
+        self._shards = [_Watched(files, shard, stuck_after_ns) for shard in range(shards)]
+
+    def look(self, now_ns: int, shards: Mapping[int, Shard]) -> dict[int, str]:
+        """Shards that are stuck, and why. ``shards``: what risk knows of them."""
+        stuck: dict[int, str] = {}
+        for number, watched in enumerate(self._shards):
+            known = shards.get(number)
+            epoch = known.epoch if known is not None and not known.is_fenced else 0
+            verdict = watched.judge.look(watched.sample(epoch, now_ns), epoch, now_ns)
+            if verdict.health == "stuck":
+                stuck[number] = verdict.reason
+        return stuck
+
+    def close(self) -> None:
+        """Let go of pages and rings."""
+        for watched in self._shards:
+            watched.close()
+
+
+class _Watched:
+    """One shard."""
+
+    def __init__(self, files: RunFiles, shard: int, stuck_after_ns: int) -> None:
+        self.judge = ShardJudge(stuck_after_ns)
+        self._page_path = files.worker_page(shard)
+        self._ring_path: Path = ShardFiles(files.dir, shard).ring
+        self._page: PageReader | None = None
+        self._ring: RingReader | None = None
+        self._beats = -1
+        self._attached_ns = 0
+
+    def sample(self, epoch: int, now_ns: int) -> Sample | None:
+        """What is to be seen of the incarnation ``epoch``; None as long as there is nothing."""
+        page, ring = self._page, self._ring
+        is_still = page is None or page.value("epoch") != epoch or page.value("beat") == self._beats
+        if (is_still or ring is None) and now_ns - self._attached_ns >= _AGAIN_NS:
+            self._attached_ns = now_ns
+            self._attach()
+            page, ring = self._page, self._ring
+        if page is None or ring is None:
+            return None
+        self._beats = page.value("beat")
+        return Sample(
+            epoch=page.value("epoch"),
+            is_running=page.value("state") in _AT_WORK,
+            beats=self._beats,
+            seen=page.value("seen"),
+            head=ring.head,  # after what was seen of it
+        )
+
+    def close(self) -> None:
+        if self._page is not None:
+            self._page.close()
+        if self._ring is not None:
+            self._ring.close()
+        self._page = self._ring = None
+
+    def _attach(self) -> None:
+        try:
+            if self._ring is None:
+                self._ring = RingReader.attach(self._ring_path)
+            page = PageReader.attach(self._page_path)
+        except SharedMemoryError:
+            return  # not made yet, or just being replaced
+        if self._page is not None:
+            self._page.close()
+        self._page = page

@@ -1,0 +1,103 @@
+"""What the system's own audits say of its ledger: the second bookkeeping of ``ledger verify``, and replay.
+
+These are the system's programs, so they are asked besides the oracle and never in place of it: they find a state that
+differs from what the ledger leads to, and cannot know what is true. ``oracle`` judges by what it knows from outside.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from arbshard.errors import LedgerError
+from arbshard.ledger.events import Event, PositionClosed
+from arbshard.ledger.rebook import Rebook
+from arbshard.ledger.replay import recover
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.virtual.ledger import VERSION, Disk, MemoryLedger
+from arbshard.virtual.trace import Trace
+
+_ENDED_KEPT = 4_000
+
+
+class _Recent(set[str]):
+    """The newest names of a set that would grow for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: deque[str] = deque()
+
+    def add(self, element: str) -> None:
+        """Take in ``element``; let the oldest go."""
+        if element not in self:
+            super().add(element)
+            self._order.append(element)
+            if len(self._order) > _ENDED_KEPT:
+                self.discard(self._order.popleft())
+
+
+class _Books(Rebook):
+    """The second bookkeeping, with a memory that ends."""
+
+    def __init__(self, differ: Callable[[str], None]) -> None:
+        super().__init__(differ)
+        self._ended = _Recent()
+        self._fill_ids = _Recent()
+
+
+class Differ(Protocol):
+    """Who is told what does not hold."""
+
+    def differs(self, what: str) -> None:
+        """An invariant does not hold."""
+        ...
+
+
+class Audit:
+    """Told by risk what it does; compares its states."""
+
+    def __init__(self, oracle: Differ, trace: Trace) -> None:
+        self._differ = oracle.differs
+        self._trace = trace
+        self._books = _Books(self._differ)
+        self._hash = ""
+        """Of the state that risk had committed when it was last looked at."""
+
+    def take(self, seq: int, event: Event) -> None:
+        """The next event was stored."""
+        self._books.take(seq, event)
+        if isinstance(event, PositionClosed):  # it is over: the memory of a run has an end
+            self._books.positions.pop(event.position.position_id, None)
+
+    def began(self, state: PortfolioState) -> None:
+        """A new incarnation of risk has found this state by replay."""
+        found = state.state_hash()
+        self._trace.note("replayed", found)
+        if self._hash and found != self._hash:
+            self._differ(f"replay: state {found} is not the {self._hash} that risk had before it ended")
+
+    def left(self, state: PortfolioState) -> None:
+        """Risk has ended, or was killed."""
+        state.rollback()  # what stands under reserve dies with it
+        self._hash = state.state_hash()
+
+    def damaged(self, why: str) -> None:
+        """The ledger cannot be replayed."""
+        self._differ(f"replay: {why}")
+
+    def rolled_back(self, state: PortfolioState) -> None:
+        """The ledger could not be written and the state was taken back."""
+        self._trace.note("full", "the ledger could not be written")
+        if not state.is_settled:
+            self._differ("rollback: risk's state holds what the ledger has not")
+        self._hash = state.state_hash()
+
+    def replayed(self, disk: Disk, state: PortfolioState) -> None:
+        """What is stored leads to this very state."""
+        try:
+            found = recover(MemoryLedger(disk), PortfolioCodec(VERSION)).state.state_hash()
+        except LedgerError as error:
+            self._differ(f"replay: {error}")
+            return
+        if found != state.state_hash():
+            self._differ(f"replay: the ledger leads to {found}, risk was at {state.state_hash()}")

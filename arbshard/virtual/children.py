@@ -1,0 +1,121 @@
+"""Children of a virtual supervisor: the real ``supervisor.processes`` starts, watches and restarts them."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from arbshard.log import get_logger
+from arbshard.virtual.costs import START_CHILD_NS
+from arbshard.virtual.loop import VirtualLoop, VirtualProcess
+from supervisor.processes.child import Child
+from supervisor.processes.pulse import Pulse
+
+KILLED = -9
+
+
+class Program(Protocol):
+    """What runs in a process."""
+
+    async def run(self) -> int:
+        """Until its end; the exit code."""
+        ...
+
+    def terminate(self) -> None:
+        """As by SIGTERM."""
+        ...
+
+
+Make = Callable[[VirtualProcess, int], Program]
+"""Makes the program of an incarnation: process and epoch."""
+
+
+def _nobody(_name: str, _epoch: int, _code: int) -> None:
+    """Who is told when nobody is."""
+
+
+class VirtualChild(Child):
+    """A child whose incarnations are virtual processes."""
+
+    def __init__(
+        self,
+        name: str,
+        loop: VirtualLoop,
+        make: Make,
+        boot_s: Callable[[], float],
+        pulse: Pulse,
+        shard: int | None = None,
+    ) -> None:
+        """``boot_s``: how long the next incarnation takes to come to its first line."""
+        super().__init__(name, lambda _: (), pulse=pulse, shard=shard)
+        self._loop = loop
+        self._make = make
+        self._boot_s = boot_s
+        self._code: int | None = None
+        self._mother = loop.current_process()
+        self.process: VirtualProcess | None = None
+        self.program: Program | None = None
+        self.on_end: Callable[[str, int, int], None] = _nobody
+
+    def start(self) -> None:
+        """See ``Child``."""
+        self._loop.charge(START_CHILD_NS, f"starts {self.name}")
+        process = self._loop.new_process(f"{self.name}.{self.epoch + 1}")
+        self._begin()
+        self._code = None
+        self.process = process
+        self.program = self._make(self.process, self.epoch)
+        delay_ns = int(self._boot_s() * 1e9)
+        self._loop.deliver(
+            self.process, self._loop.now_ns + delay_ns, self._boot, self.process, self.program, self.epoch
+        )
+
+    def _boot(self, process: VirtualProcess, program: Program, epoch: int) -> None:
+        self._loop.create_task(self._live(process, program, epoch))
+
+    async def _live(self, process: VirtualProcess, program: Program, epoch: int) -> None:
+        try:
+            code = await program.run()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process ends of it
+            if not process.alive:  # it was killed, and could not even clean up
+                return
+            get_logger().error("a process ends in a defect", process=process.name, exc=repr(error))
+            code = 1
+        self._ended(process, epoch, code)
+
+    def _ended(self, process: VirtualProcess, epoch: int, code: int) -> None:
+        self._loop.kill(process)
+        if process is self.process and self._code is None:
+            self._code = code
+            self.on_end(self.name, epoch, code)
+
+    @property
+    def pid(self) -> int:
+        """See ``Child``."""
+        return self.process.pid if self.process is not None and self._code is None else 0
+
+    def poll(self) -> int | None:
+        """See ``Child``."""
+        return self._code
+
+    def die(self) -> None:
+        """As by SIGKILL from outside."""
+        if self.process is not None and self._code is None:
+            self._ended(self.process, self.epoch, KILLED)
+
+    def last_words(self) -> str:
+        """See ``Child``."""
+        return ""
+
+    def terminate(self) -> None:
+        """See ``Child``. A stopped process hears of it when it is continued."""
+        if self.process is not None and self.program is not None and self._code is None:
+            self._loop.deliver(self.process, self._loop.now_ns, self.program.terminate)
+
+    def put_down(self, why: str) -> None:
+        """See ``Child``."""
+        if self.pid and not self.doom:
+            self.doom = why
+            self.die()
+
+    def kill(self) -> None:
+        """See ``Child``."""
+        self.die()

@@ -1,0 +1,250 @@
+"""The simulated exchanges on virtual time: the real world, sessions and frames of ``arbshard.exchanges``, no sockets.
+
+``open_stream`` stands in for ``data.stream.open_stream``, so the supervisor's own feeds connect, subscribe, lose and
+mend. A connection keeps the order of its frames, as TCP does; it may be slow, silent, or cut with what is under way.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+from arbshard.config import SimConfig
+from arbshard.data.stream import OnMessage, Receiver, Stream, Target
+from arbshard.errors import VenueUnavailable
+from arbshard.exchanges import embedded
+from arbshard.exchanges.counters import Counters
+from arbshard.exchanges.hub import Hub
+from arbshard.exchanges.loop import run_world
+from arbshard.exchanges.session import Action, Close, Cut, Feed, Send, Session
+from arbshard.exchanges.session import Stream as Wanted
+from arbshard.exchanges.world import World
+from arbshard.virtual.clock import VirtualClock
+from arbshard.virtual.loop import VirtualLoop, VirtualProcess
+from arbshard.virtual.weather import Weather
+
+_SYMBOL = re.compile(rb'"(?:cd|code)":"([A-Z0-9-]+)"|"stream":"([a-z0-9]+)@')
+_REFUSED_AFTER_S = 0.002
+
+OnTruth = Callable[[str, int, bytes], None]
+"""Takes a market's symbol, the number of the connection that has just brought a frame of it, and the frame."""
+
+
+def symbol_of(payload: bytes) -> str | None:
+    """The market a frame is of, found by other means than the system's."""
+    found = _SYMBOL.search(payload[:120])
+    return (found[1] or found[2].upper()).decode() if found is not None else None
+
+
+class VirtualStream(AbstractAsyncContextManager[Stream]):
+    """One WebSocket connection, both ends. Implements ``data.stream.Stream`` for the client."""
+
+    def __init__(self, venue: "VirtualVenue", target: Target, on_message: OnMessage) -> None:
+        self._venue = venue
+        self._target = target
+        self._on_message = on_message
+        self._loop = venue.loop
+        self._over: asyncio.Future[str] | None = None
+        self._session: Session | None = None
+        self._streams: frozenset[Wanted] = frozenset()
+        self._arrives_ns = 0
+        self.number = 0
+        self.client: VirtualProcess | None = None
+        self.is_open = False
+        self.is_silent = False
+        """Connected, but nothing comes through."""
+
+    async def __aenter__(self) -> Stream:
+        """Connect. Raises ``VenueUnavailable``."""
+        self.client = self._loop.current_process()
+        await asyncio.sleep(self._venue.weather.frame_ns() / 1e9)
+        if not self._venue.is_reachable:
+            await asyncio.sleep(_REFUSED_AFTER_S)
+            raise VenueUnavailable(f"{self._venue.name}: connection refused")
+        self._over = asyncio.get_running_loop().create_future()
+        self._session = self._venue.new_session(self._target.address)
+        self._arrives_ns = self._loop.now_ns
+        self.is_open = True
+        self._venue.join(self)
+        self._subscribed()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.end("closed by us")
+
+    async def send(self, text: str) -> None:
+        """See ``Stream``."""
+        if not self.is_open:
+            raise VenueUnavailable("the connection is over")
+        self._loop.deliver(None, self._loop.now_ns + self._venue.weather.frame_ns(), self._at_venue, text)
+
+    async def until_over(self) -> str:
+        """See ``Stream``."""
+        assert self._over is not None
+        return await self._over
+
+    def abort(self) -> None:
+        """See ``Stream``."""
+        self.end("aborted")
+
+    def tell(self, symbol: str | None, payload: bytes) -> None:
+        """Send a frame to the client."""
+        if self.is_silent:
+            return
+        self._arrives_ns = max(self._arrives_ns, self._loop.now_ns + self._venue.weather.frame_ns())
+        self._loop.deliver(self.client, self._arrives_ns, self._at_client, symbol, payload)
+
+    def cut(self, why: str) -> None:
+        """The connection breaks: what is under way is lost, the client hears of it."""
+        if self.is_open:
+            self._venue.leave(self, self._streams)
+            self._loop.deliver(self.client, self._loop.now_ns + self._venue.weather.frame_ns(), self.end, why)
+
+    def end(self, why: str) -> None:
+        """Over, at the client's side."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self._venue.leave(self, self._streams)
+        self._streams = frozenset()
+        self._venue.on_lost(self.number)
+        if self._over is not None and not self._over.done():
+            self._over.set_result(why)
+
+    def _at_venue(self, text: str) -> None:
+        if not self.is_open or self._session is None or not self._venue.holds(self):
+            return
+        clock = self._venue.clock
+        self._do(self._session.on_text(text, clock.monotonic_ns(), clock.wall_ms()))
+        self._subscribed()
+
+    def _subscribed(self) -> None:
+        assert self._session is not None
+        now = self._session.streams
+        if now != self._streams:
+            self._venue.hub.move(self, self._streams, now)
+            self._streams = now
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                self.tell(symbol_of(action.payload), action.payload)
+            elif isinstance(action, Close | Cut):
+                self.cut(action.reason)
+
+    def _at_client(self, symbol: str | None, payload: bytes) -> None:
+        if self.is_open:
+            if symbol is not None:
+                self._venue.on_truth(symbol, self.number, payload)
+            self._on_message(payload, self._loop.now_ns)
+
+
+class VirtualHub(Hub):
+    """Who gets what: as the real hub, but straight to virtual connections, with the market's name beside."""
+
+    def __init__(self, *, binary: bool) -> None:
+        super().__init__(binary=binary)
+        self._members: dict[str, dict[Wanted, list[VirtualStream]]] = {}
+        self.frames = 0
+
+    def move(self, who: VirtualStream, old: Iterable[Wanted], new: Iterable[Wanted]) -> None:
+        """Let ``who`` leave the streams of ``old`` and join those of ``new``."""
+        for stream in old:
+            members = self._members.get(stream.symbol, {}).get(stream, [])
+            if who in members:
+                members.remove(who)
+        for stream in sorted(new):
+            self._members.setdefault(stream.symbol, {}).setdefault(stream, []).append(who)
+
+    def publish(self, feed: Feed, now_ms: int) -> None:
+        """Send what the market's last step says to all who want it."""
+        symbol = feed.market.symbol
+        for stream, members in self._members.get(symbol, {}).items():
+            if members:
+                for payload in feed.payloads(stream, now_ms):
+                    for member in members:
+                        self.frames += 1
+                        member.tell(symbol, payload)
+        feed.on_sent()
+
+
+class VirtualVenue:
+    """One exchange: its connections, and whether it can be reached."""
+
+    def __init__(
+        self,
+        name: str,
+        world: World,
+        clock: VirtualClock,
+        loop: VirtualLoop,
+        weather: Weather,
+        numbers: list[int],
+    ) -> None:
+        """``numbers``: one counter of connections, shared by all venues."""
+        self.name = name
+        self.loop = loop
+        self.clock = clock
+        self.weather = weather
+        self.hub = VirtualHub(binary=embedded.BINARY[name])
+        self.is_reachable = True
+        self.connections: dict[VirtualStream, None] = {}
+        self.on_truth: OnTruth = lambda *_: None
+        self.on_lost: Callable[[int], None] = lambda _: None
+        self._world = world
+        self._numbers = numbers
+
+    def new_session(self, address: str) -> Session:
+        """The venue's side of a new connection to ``address``."""
+        return embedded.open_session(self.name, self._world, address, self.clock.monotonic_ns())
+
+    def join(self, stream: VirtualStream) -> None:
+        """A connection is up."""
+        self._numbers[0] += 1
+        stream.number = self._numbers[0]
+        self.connections[stream] = None
+
+    def leave(self, stream: VirtualStream, wanted: Iterable[Wanted]) -> None:
+        """It is over, or cut."""
+        self.connections.pop(stream, None)
+        self.hub.move(stream, wanted, ())
+
+    def holds(self, stream: VirtualStream) -> bool:
+        """Whether the venue still has this connection."""
+        return stream in self.connections
+
+    def forget_dead(self) -> None:
+        """Let go of connections whose client was killed."""
+        for stream in tuple(self.connections):
+            if stream.client is not None and not stream.client.alive:
+                stream.end("the client died")
+
+
+class Exchanges:
+    """Both venues of one world."""
+
+    def __init__(self, config: SimConfig, clock: VirtualClock, loop: VirtualLoop, weather: Weather) -> None:
+        self.world = World(config)
+        self.counters = Counters()
+        self._clock = clock
+        numbers = [0]
+        self.venues = {
+            name: VirtualVenue(name, self.world, clock, loop, weather, numbers) for name in embedded.BINARY
+        }
+        self._feeds = embedded.feeds_of(self.world, config.updates_per_s)
+
+    async def run(self) -> None:
+        """Step the world and tell of it until cancelled."""
+        hubs = {name: venue.hub for name, venue in self.venues.items()}
+        await run_world(self.world, self._feeds, hubs, self._clock, self.counters)
+
+    def open_stream(
+        self, target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver = "auto"
+    ) -> AbstractAsyncContextManager[Stream]:
+        """See ``data.stream.open_stream``."""
+        del now_ns, receiver
+        name = next(name for name in self.venues if name in target.address)
+        return VirtualStream(self.venues[name], target, on_message)

@@ -1,0 +1,109 @@
+"""What the simulated exchanges have executed, by their own record, and what each execution does to an account.
+
+The record outlives every process of the system, and the arithmetic here is the oracle's own: nothing of it is taken
+from what the system says about a fill. Which venue takes a buyer's fee in the coin that was bought, the embedded
+exchanges say themselves; all other fees are taken in the quote currency.
+"""
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import NamedTuple
+
+from arbshard.config import Config
+from arbshard.exchanges.embedded import TAKES_COIN
+
+_TEN_THOUSAND = Decimal(10_000)
+_KEPT = 20_000
+"""Executions that are remembered at most: those of intents that end are forgotten one by one."""
+
+
+class Fee(NamedTuple):
+    """What a venue charges."""
+
+    buy_bps: Decimal
+    sell_bps: Decimal
+    takes_coin: bool
+
+
+class Execution(NamedTuple):
+    """One execution as the exchange has recorded it."""
+
+    client_id: str
+    holder: str
+    """The process that had sent the order."""
+    venue: str
+    symbol: str
+    base: str
+    quote: str
+    side: str
+    quantity: Decimal
+    price: Decimal
+    is_late: bool = False
+    """Whether the exchange tells it only after the order's end."""
+
+
+class Change(NamedTuple):
+    """What an execution does to the account, fee included."""
+
+    base: Decimal
+    quote: Decimal
+    fee: Decimal
+    fee_currency: str
+
+
+def fees_of(config: Config) -> dict[str, Fee]:
+    """What each venue charges in this run, by name."""
+    sections = {name: config.venues.get(name) for name in TAKES_COIN}
+    return {
+        name: Fee(section.buy_fee_bps, section.sell_fee_bps, TAKES_COIN[name])
+        for name, section in sections.items()
+    }
+
+
+class Executions:
+    """The exchanges' books of record."""
+
+    def __init__(self, fees: dict[str, Fee]) -> None:
+        self.fees = fees
+        self._by_fill: dict[str, Execution] = {}
+        self._of_order: dict[str, dict[str, None]] = {}
+
+    def happened(self, fill_id: str, execution: Execution) -> None:
+        """The exchange has executed this."""
+        self._by_fill[fill_id] = execution
+        self._of_order.setdefault(execution.client_id, {})[fill_id] = None
+        if len(self._by_fill) > _KEPT:
+            self.forget((next(iter(self._of_order)),))
+
+    def get(self, fill_id: str) -> Execution | None:
+        """An execution by the name of its fill."""
+        return self._by_fill.get(fill_id)
+
+    def of_order(self, client_id: str) -> dict[str, Execution]:
+        """All executions of an order, by the names of their fills."""
+        return {fill_id: self._by_fill[fill_id] for fill_id in self._of_order.get(client_id, ())}
+
+    def of_account(self, venue: str, base: str) -> Iterator[tuple[str, Execution]]:
+        """Executions of a coin on a venue, of intents that are under way."""
+        for fill_id, execution in self._by_fill.items():
+            if (execution.venue, execution.base) == (venue, base):
+                yield fill_id, execution
+
+    def forget(self, client_ids: Iterable[str]) -> None:
+        """These orders belong to an intent that is over."""
+        for client_id in client_ids:
+            for fill_id in self._of_order.pop(client_id, ()):
+                del self._by_fill[fill_id]
+
+    def change(self, execution: Execution) -> Change:
+        """What ``execution`` does to the account of its venue."""
+        fee = self.fees[execution.venue]
+        amount = execution.quantity * execution.price
+        if execution.side == "sell":
+            taken = amount * fee.sell_bps / _TEN_THOUSAND
+            return Change(-execution.quantity, amount - taken, taken, execution.quote)
+        if fee.takes_coin:
+            taken = execution.quantity * fee.buy_bps / _TEN_THOUSAND
+            return Change(execution.quantity - taken, -amount, taken, execution.base)
+        taken = amount * fee.buy_bps / _TEN_THOUSAND
+        return Change(execution.quantity, -amount - taken, taken, execution.quote)

@@ -1,0 +1,111 @@
+"""``python -m arbshard.virtual.fuzz``: fresh seeds on all cores until stopped, one line for each.
+
+A seed that fails is told with the command that repeats it, and the exit code is 1. Ctrl-C and SIGTERM end all
+at once, in order.
+"""
+
+import argparse
+import multiprocessing
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from multiprocessing.pool import AsyncResult
+
+from arbshard.virtual.machine import Simulation
+from arbshard.virtual.outcome import Report
+from arbshard.virtual.report import line_of
+from arbshard.virtual.settings import SEED_MAX, Settings
+
+HOURS = 1.0
+_TASKS_MAX = 20
+"""Simulations of one process."""
+_WAIT_S = 0.2
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def cores() -> int:
+    """How many simulations run side by side."""
+    return os.cpu_count() or 1
+
+
+def fresh_seed() -> int:
+    """One that nobody has chosen."""
+    return secrets.randbelow(SEED_MAX)
+
+
+def simulate(settings: Settings) -> Report:
+    """One simulation, in a process of its own or in this one."""
+    return Simulation(settings).run()
+
+
+def _settings(given: Settings, count: int | None) -> Iterator[Settings]:
+    """``given`` again and again, each with a fresh seed; heavier faults every other time."""
+    number = 0
+    while count is None or number < count:
+        yield given._replace(seed=fresh_seed(), faults="heavy" if number % 2 else given.faults)
+        number += 1
+
+
+def run_many(given: Settings, count: int | None, jobs: int) -> int:
+    """Simulate ``count`` fresh seeds, or until interrupted; how many failed."""
+    failed = done = 0
+    wanted = _settings(given, count)
+    # Whoever ends us ends all in order: as by Ctrl-C.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDINGS}
+    running: list[AsyncResult[Report]] = []
+    # Spawned, not forked: a simulation must begin like one in a process of its own.
+    pool = multiprocessing.get_context("spawn").Pool(jobs, _obey_the_parent, maxtasksperchild=_TASKS_MAX)
+    try:
+        while True:
+            running += [pool.apply_async(simulate, (one,)) for one in islice(wanted, jobs - len(running))]
+            if not running:
+                break
+            running[0].wait(_WAIT_S)
+            for result in [one for one in running if one.ready()]:
+                running.remove(result)
+                report = result.get()
+                print(line_of(report), flush=True)
+                done += 1
+                failed += bool(report.violations)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+    finally:
+        pool.terminate()
+        pool.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    print(f"{done} seeds, {failed} failed", flush=True)
+    return failed
+
+
+def _obey_the_parent() -> None:
+    """Ctrl-C reaches all, but who started us decides; and whoever is ended by it tidies up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _break_off)
+
+
+def _break_off(*_: object) -> None:
+    """End at once, through every ``finally``; what is broken off in its middle has nothing to say about that."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.__stderr__.fileno() if sys.__stderr__ is not None else 2)
+    sys.exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="python -m arbshard.virtual.fuzz")
+    parser.add_argument("--hours", type=float, default=HOURS, help="virtual hours of each seed")
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--seeds", type=int, help="stop after so many")
+    parser.add_argument("--jobs", type=int, default=cores())
+    given = parser.parse_args(arguments)
+    settings = Settings(0, given.hours, given.pairs, given.shards)
+    return 1 if run_many(settings, given.seeds, given.jobs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

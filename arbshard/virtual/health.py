@@ -1,0 +1,129 @@
+"""What must come true in time: after the last fault the system trades again, and nothing is stuck."""
+
+from arbshard.virtual.faults import Faults
+from arbshard.virtual.oracle import Oracle
+from arbshard.virtual.stand_ins import World
+from arbshard.virtual.system import VirtualSupervisor
+from arbshard.virtual.worker import VirtualWorker
+
+RECOVERED_NS = 45_000_000_000
+"""So long after the last fault all is well again."""
+_LAG_NS = 1_000_000_000
+"""A worker has looked at a frame so long after it came."""
+_SETTLED_NS = 2_000_000_000
+_CHANGED_NS = 400_000_000_000
+"""Several changes may wait for each other, each for pairs to close."""
+NAKED_NS = 5_000_000_000
+"""One leg of an intent is open no longer than this while nothing goes wrong: an order takes a tenth of a second, a
+venue that refuses is asked again after ``retry_ms``, and six orders are the most that an intent may need.
+"""
+_REPLACED_NS = 2_000_000_000
+"""A worker that stands still is replaced so long after it counts as stuck."""
+
+
+class Health:
+    """Looks once a second."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self._oracle: Oracle = world.oracle
+        self._loop = world.loop
+        self._faults = faults
+        self._stuck_ns = int(world.config.run.stuck_after_ms * 1e6) + _REPLACED_NS
+        self._changing_since_ns = self._loop.now_ns
+        self._busy_since_ns: dict[str, int] = {}
+        self._well_since_ns = self._loop.now_ns
+        """Since when all is well but for one fault that lasts."""
+
+    def look(self, supervisor: VirtualSupervisor | None) -> None:
+        """Say what should be well by now and is not."""
+        now_ns = self._loop.now_ns
+        self._look_for_stuck(supervisor, now_ns)
+        self._look_at_changes(supervisor, now_ns)
+        if self._faults.active or now_ns - self._faults.last_ns < RECOVERED_NS:
+            self._busy_since_ns.clear()
+            return
+        if supervisor is None or not supervisor.is_running:
+            self._say("the system is not running")
+            return
+        if supervisor.risk is None or not supervisor.risk.is_ready:
+            self._say("risk is not ready")
+            return
+        self._look_at_shards(supervisor, now_ns)
+        homeless = supervisor.universe.unassigned()
+        if homeless:
+            self._say(f"{', '.join(homeless)}: in no shard")
+        for naked in self._oracle.books.naked():
+            for_ns = now_ns - max(naked.since_ns, self._faults.last_ns)
+            if for_ns > NAKED_NS:
+                self._oracle.differs(
+                    f"naked: {naked.intent_id} has {naked.worth:.0f} KRW on one leg for {for_ns / 1e9:.0f} s"
+                )
+        for intent_id, (_, since_ns) in self._oracle.open.items():
+            if now_ns - since_ns > RECOVERED_NS:
+                self._say(f"{intent_id} has no outcome after {(now_ns - since_ns) / 1e9:.0f} s")
+
+    def _look_at_changes(self, supervisor: VirtualSupervisor | None, now_ns: int) -> None:
+        """A change of who trades what may take its time, but not for ever."""
+        if supervisor is None or not supervisor.is_changing or self._faults.active:
+            self._changing_since_ns = now_ns
+            return
+        self._faults.last_ns = max(self._faults.last_ns, now_ns - RECOVERED_NS // 2)
+        if now_ns - self._changing_since_ns > _CHANGED_NS:
+            self._say(f"a change of the universe goes on for {_CHANGED_NS / 1e9:.0f} s")
+
+    def _look_at_shards(self, supervisor: VirtualSupervisor, now_ns: int) -> None:
+        for shard, bases in enumerate(supervisor.universe.shards):
+            worker = supervisor.worker(shard)
+            if worker is None or worker.engine is None or not worker.trading_since_ns:
+                self._say(f"shard {shard} does not trade")
+            elif now_ns - worker.trading_since_ns > _SETTLED_NS:
+                self._look_at(worker, bases, now_ns)
+
+    def _look_for_stuck(self, supervisor: VirtualSupervisor | None, now_ns: int) -> None:
+        """A worker that stands still while all else is well is replaced."""
+        risk = supervisor.risk if supervisor is not None else None
+        is_well = risk is not None and risk.is_ready and self._faults.active == 1
+        if supervisor is None or not supervisor.is_running or not is_well:
+            self._well_since_ns = now_ns
+            return
+        for shard in range(len(supervisor.universe.shards)):
+            worker = supervisor.worker(shard)
+            if worker is None or not worker.process.stopped or not worker.trading_since_ns:
+                continue
+            still_ns = now_ns - max(worker.process.stopped_ns, self._well_since_ns)
+            if still_ns > self._stuck_ns:
+                self._oracle.differs(
+                    f"liveness: shard {shard} stands still for {still_ns / 1e9:.1f} s and is not replaced"
+                )
+
+    def _look_at(self, worker: VirtualWorker, bases: tuple[str, ...], now_ns: int) -> None:
+        assert worker.engine is not None
+        fresh = self._oracle.fresh
+        for base in bases:
+            state = worker.engine.pairs.get(base)
+            if state is None:
+                self._say(f"shard {worker.shard} has not taken {base}")
+                continue
+            for leg, view in ((state.pair.home, state.home), (state.pair.away, state.away)):
+                true_ns = fresh.received_ns[leg.market.symbol]
+                seen_ns = view.top.received_ns if view.top is not None else 0
+                if true_ns - seen_ns > _LAG_NS or now_ns - true_ns > RECOVERED_NS:
+                    self._say(
+                        f"{leg.market.symbol}: seen {(now_ns - seen_ns) / 1e6:.0f} ms ago, "
+                        f"received {(now_ns - true_ns) / 1e6:.0f} ms ago"
+                    )
+                elif not view.live:
+                    self._say(f"{leg.market.symbol} is not live for shard {worker.shard}")
+            if state.busy:
+                since_ns = self._busy_since_ns.setdefault(base, now_ns)
+                if now_ns - since_ns > RECOVERED_NS and not any(
+                    intent.pair == base for intent, _ in self._oracle.open.values()
+                ):
+                    self._say(f"{base} is busy with nothing for {(now_ns - since_ns) / 1e9:.0f} s")
+            else:
+                self._busy_since_ns.pop(base, None)
+            if state.funds is None:
+                self._say(f"{base} is not funded")
+
+    def _say(self, what: str) -> None:
+        self._oracle.differs(f"liveness: {what}, though nothing went wrong for {RECOVERED_NS / 1e9:.0f} s")

@@ -1,0 +1,433 @@
+"""``VirtualLoop``: an asyncio event loop without sockets, threads or a clock, and virtual processes on it.
+
+Time stands still while anything is to be done and jumps to the next timer when nothing is. What is due at the same
+instant runs in the order it was planned, so one seed gives one order. Every callback belongs to a process (or to
+none: the world around them). A process can be killed, as by SIGKILL: nothing of it runs any more, no ``finally`` has
+any effect; and it can be stopped and continued, as by SIGSTOP and SIGCONT. Used by all of this package.
+
+Each process has a CPU of its own, and what its callbacks take is charged to it: a little for each, what ``costs``
+says for heavy ones (``charge``), and whatever a fault wants (``hold``). While a process is behind by more than
+``costs.SLACK_NS`` nothing of it runs; what came up meanwhile runs then, in its order.
+"""
+
+import asyncio
+import errno
+import os
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, ContextVar, copy_context
+from functools import partial
+from heapq import heappop, heappush
+from typing import Any, TypeVar, TypeVarTuple
+
+from arbshard.errors import ArbshardError
+from arbshard.virtual.costs import CALLBACK_NS, SLACK_NS, SLOW_NS
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+START_NS = 1_000_000_000_000
+"""Monotonic time of the beginning: no clock begins at 0."""
+_CLOSES_MAX = 10
+_FIRST_PID = 10_000_000
+"""Above any pid of a real system: nobody must take a real process for ours."""
+_CANCELLED_MAX = 4096
+"""Cancelled timers kept at most before the heap is built anew."""
+
+
+class Killed(BaseException):
+    """Raised where a process is to die in the middle of a callback. Nobody catches it but the loop."""
+
+
+class Stalled(ArbshardError):
+    """Nothing is left to happen: a virtual world that waits for a real one."""
+
+
+class VirtualProcess:
+    """What the callbacks of one simulated process have in common."""
+
+    def __init__(self, name: str, pid: int) -> None:
+        self.name = name
+        self.pid = pid
+        self.alive = True
+        self.stopped = False
+        self.stopped_ns = 0
+        """Since when it does nothing, stopped or held; otherwise since when it did the last time."""
+        self.continued_ns = 0
+        """When it last went on."""
+        self.held = False
+        """Whether it is busy with what it was charged for."""
+        self.free_ns = 0
+        """When it has done all that it was charged for."""
+        self.parked: list[_Event] = []
+        """What came up while it was stopped or held."""
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        self.context = copy_context()
+        self.context.run(_PROCESS.set, self)
+
+
+_PROCESS: ContextVar[VirtualProcess | None] = ContextVar("process", default=None)
+
+
+class _Event(asyncio.TimerHandle):
+    """A callback that is planned."""
+
+    __slots__ = ("process",)
+
+    def __init__(
+        self,
+        when_s: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: "VirtualLoop",
+        context: Context,
+    ) -> None:
+        # What the parents would do, in one step: this is the hottest line of a simulation.
+        self._when = when_s
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = context
+        self._cancelled = self._scheduled = False
+        self._repr = self._source_traceback = None
+        self.process = context.get(_PROCESS)
+
+
+def _forget(tasks: dict[asyncio.Task[Any], None], task: asyncio.Task[Any]) -> None:
+    tasks.pop(task, None)
+
+
+def _close(tasks: dict[asyncio.Task[Any], None], context: Context) -> None:
+    """End these tasks where they stand."""
+    for task in tuple(tasks):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it was killed, not forgotten
+        work = task.get_coro()
+        assert isinstance(work, Coroutine | Generator), work
+        # Each ends one that awaits in a finally; what is left would end somewhere else.
+        for _ in range(_CLOSES_MAX):
+            try:
+                context.copy().run(work.close)
+                break
+            except (RuntimeError, ValueError, Killed):
+                continue
+    tasks.clear()
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """See the module. What it does not implement raises ``NotImplementedError``: nothing real is let in."""
+
+    def __init__(self) -> None:
+        self.now_ns = START_NS
+        self.events_run = 0
+        self.has_no_room = False
+        """Whether the machine starts no process at the moment."""
+        self._charged_ns = 0
+        """What the callback that runs was charged for besides its being one."""
+        self.on_slow: Callable[[VirtualProcess, int, str], None] = lambda _process, _taken_ns, _what: None
+        """Told of a callback that takes longer than any may."""
+        self.defects: list[str] = []
+        """What callbacks raised, and what asyncio found wrong."""
+        self._ready: deque[_Event] = deque()
+        self._heap: list[tuple[int, int, _Event]] = []
+        self._serial = 0
+        self._cancelled = 0
+        self._pids = _FIRST_PID
+        self._readers: dict[int, tuple[Callable[..., object], tuple[Any, ...], Context]] = {}
+        self._rung: dict[int, None] = {}
+        self._descriptors = 0
+        self._stopping = False
+        self._running = False
+        self._closed = False
+        self._unburied: dict[VirtualProcess, None] = {}
+        """Killed, their coroutines not yet ended."""
+        self._base = copy_context()
+        self._processes: dict[VirtualProcess, None] = {}
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        """Of the world around."""
+
+    # processes
+
+    def new_process(self, name: str) -> VirtualProcess:
+        """A process that does nothing yet. Raises ``OSError`` while the machine has no room for one."""
+        if self.has_no_room:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._pids += 1
+        process = VirtualProcess(name, self._pids)
+        self._processes[process] = None
+        return process
+
+    def kill(self, process: VirtualProcess) -> None:
+        """Nothing of ``process`` runs from now on."""
+        if not process.alive:
+            return
+        process.alive = False
+        process.stopped = False
+        process.parked.clear()
+        self._processes.pop(process, None)
+        self._unburied[process] = None
+        self.call_soon(self._bury, process, context=self._base.copy())
+
+    def stop_process(self, process: VirtualProcess) -> None:
+        """Let nothing of ``process`` run until it is continued."""
+        process.stopped = process.alive
+        if not process.held:
+            process.stopped_ns = self.now_ns
+
+    def continue_process(self, process: VirtualProcess) -> None:
+        """Let what came up meanwhile run now, in its order."""
+        if process.alive and process.stopped:
+            process.stopped = False
+            self._unpark(process)
+
+    def charge(self, taken_ns: int, what: str) -> None:
+        """The callback that runs does ``what``, which takes so long. Nothing for the world around."""
+        process = _PROCESS.get()
+        if process is not None and process.alive:
+            self._charged_ns += taken_ns
+            if self._charged_ns > SLOW_NS:
+                self.on_slow(process, self._charged_ns, what)
+            self.hold(process, taken_ns)
+
+    def hold(self, process: VirtualProcess, taken_ns: int) -> None:
+        """Keep ``process`` busy for so long, on top of what it is busy with."""
+        process.free_ns = max(process.free_ns, self.now_ns) + taken_ns
+        if not process.held and process.free_ns - self.now_ns > SLACK_NS:
+            if not process.stopped:
+                process.stopped_ns = self.now_ns
+            process.held = True
+            self.deliver(None, process.free_ns, self._release, process)
+
+    def _release(self, process: VirtualProcess) -> None:
+        if process.free_ns > self.now_ns:  # it was charged for more meanwhile
+            self.deliver(None, process.free_ns, self._release, process)
+            return
+        process.held = False
+        self._unpark(process)
+
+    def _unpark(self, process: VirtualProcess) -> None:
+        if process.alive and not (process.stopped or process.held):
+            process.continued_ns = self.now_ns
+            self._ready.extend(process.parked)
+            process.parked.clear()
+
+    def current_process(self) -> VirtualProcess | None:
+        """Whose callback is running; None for the world around."""
+        return _PROCESS.get()
+
+    def spawn(self, process: VirtualProcess, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run ``work`` as a task of ``process``."""
+        return process.context.copy().run(self.create_task, work)
+
+    def deliver(
+        self, process: VirtualProcess | None, due_ns: int, callback: Callable[[*Ts], object], *args: *Ts
+    ) -> None:
+        """Have ``callback`` run at ``due_ns`` as a part of ``process``: what comes from outside."""
+        context = self._base if process is None else process.context
+        event = _Event(due_ns / 1e9, callback, args, self, context)
+        self._serial += 1
+        heappush(self._heap, (max(due_ns, self.now_ns), self._serial, event))
+
+    def _bury(self, process: VirtualProcess) -> None:
+        """End the coroutines of a dead process now, so that their ``finally`` meets a world without it."""
+        self._unburied.pop(process, None)
+        _close(process.tasks, process.context)
+
+    def finish(self) -> None:
+        """End everything that is left, as if the machine were switched off. Not while it runs."""
+        events._set_running_loop(self)  # noqa: SLF001 - some clean-up asks for it
+        try:
+            for process in (*self._unburied, *self._processes):
+                process.alive = False
+                _close(process.tasks, process.context)
+            _close(self._tasks, self._base)
+        finally:
+            events._set_running_loop(None)  # noqa: SLF001 - see above
+        self.close()
+
+    # descriptors
+
+    def new_descriptor(self) -> int:
+        """A number that ``add_reader`` takes and ``ring`` makes readable."""
+        self._descriptors += 1
+        return self._descriptors
+
+    def ring(self, fd: int) -> None:
+        """Make ``fd`` readable until ``clear``."""
+        if fd in self._rung:
+            return
+        self._rung[fd] = None
+        self._call_reader(fd)
+
+    def clear(self, fd: int) -> None:
+        """What made ``fd`` readable was read."""
+        self._rung.pop(fd, None)
+
+    def add_reader(self, fd: Any, callback: Callable[[*Ts], object], *args: *Ts) -> None:  # noqa: D102
+        self._readers[fd] = (callback, args, copy_context())
+        if fd in self._rung:
+            self._call_reader(fd)
+
+    def remove_reader(self, fd: Any) -> bool:  # noqa: D102
+        return self._readers.pop(fd, None) is not None
+
+    def _call_reader(self, fd: int) -> None:
+        reader = self._readers.get(fd)
+        if reader is not None:
+            callback, args, context = reader
+            self.call_soon(callback, *args, context=context)
+
+    # time and callbacks
+
+    def time(self) -> float:  # noqa: D102
+        return self.now_ns / 1e9
+
+    def call_soon(  # noqa: D102
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        event = _Event(0.0, callback, args, self, copy_context() if context is None else context)
+        self._ready.append(event)
+        return event
+
+    def call_at(  # noqa: D102
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        event = _Event(when, callback, args, self, copy_context() if context is None else context)
+        self._serial += 1
+        # One more: the time must have come by the loop's own clock, rounded as it is.
+        heappush(self._heap, (max(int(when * 1e9) + 1, self.now_ns), self._serial, event))
+        return event
+
+    def call_later(  # noqa: D102
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.now_ns / 1e9 + delay, callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        del handle
+        self._cancelled += 1
+        if self._cancelled > _CANCELLED_MAX:
+            self._heap = [entry for entry in self._heap if not entry[2].cancelled()]
+            self._heap.sort()
+            self._cancelled = 0
+
+    def create_future(self) -> asyncio.Future[Any]:  # noqa: D102
+        return asyncio.Future(loop=self)
+
+    def create_task(  # noqa: D102
+        self, coro: Any, *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        process = (context if context is not None else copy_context()).get(_PROCESS)
+        tasks = process.tasks if process is not None else self._tasks
+        tasks[task] = None
+        task.add_done_callback(partial(_forget, tasks))
+        return task
+
+    # running
+
+    def run_forever(self) -> None:
+        """Until ``stop``. Raises ``Stalled`` when nothing is left to happen."""
+        events._set_running_loop(self)  # noqa: SLF001 - meant for those who write event loops
+        self._running = True
+        try:
+            while not self._stopping:
+                self._step()
+        finally:
+            self._stopping = self._running = False
+            events._set_running_loop(None)  # noqa: SLF001 - see above
+
+    def run_until_complete(self, future: Any) -> Any:
+        """The result of ``future``. Raises what it raises."""
+        task: asyncio.Future[Any] = asyncio.ensure_future(future, loop=self)
+        task.add_done_callback(lambda _: self.stop())
+        self.run_forever()
+        if not task.done():
+            task.cancel()
+            raise Stalled("stopped before the end")
+        return task.result()
+
+    def stop(self) -> None:  # noqa: D102
+        self._stopping = True
+
+    def _step(self) -> None:
+        if not self._ready:
+            self._advance()
+        event = self._ready.popleft()
+        process = event.process
+        if event.cancelled():
+            return
+        if process is not None:
+            if not process.alive:
+                return
+            if process.stopped or process.held:
+                process.parked.append(event)
+                return
+            process.free_ns = free_ns = max(process.free_ns, self.now_ns) + CALLBACK_NS
+            if free_ns - self.now_ns > SLACK_NS:
+                self.hold(process, 0)
+        self._charged_ns = 0
+        self.events_run += 1
+        try:
+            event._context.run(event._callback, *event._args)  # noqa: SLF001 - a method of its own would cost as much
+        except Killed:
+            return
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a callback raises is a finding
+            self.defects.append(f"{process.name if process is not None else 'world'}: {error!r}")
+
+    def _advance(self) -> None:
+        """Nothing is to be done now: let time go on to what comes next."""
+        ready, heap = self._ready, self._heap
+        if not heap:
+            raise Stalled("nothing is left to happen")
+        due_ns, _, first = heappop(heap)
+        self.now_ns = due_ns
+        ready.append(first)
+        while heap and heap[0][0] == due_ns:
+            ready.append(heappop(heap)[2])
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:  # noqa: D102
+        error, future = context.get("exception"), context.get("future")
+        # Nobody asks for the answers to a dead process's questions; a task that failed unheard is a finding.
+        is_answer = future is not None and not isinstance(future, asyncio.Task)
+        if not isinstance(error, Killed) and not is_answer:
+            self.defects.append(f"{context.get('message')}: {error!r}")
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:  # noqa: D102
+        self.call_exception_handler(context)
+
+    def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Accepted and never called: nobody sends signals here."""
+
+    def remove_signal_handler(self, sig: int) -> bool:  # noqa: D102
+        del sig
+        return False
+
+    def get_debug(self) -> bool:  # noqa: D102
+        return False
+
+    def is_running(self) -> bool:  # noqa: D102
+        return self._running
+
+    def is_closed(self) -> bool:  # noqa: D102
+        return self._closed
+
+    async def shutdown_asyncgens(self) -> None:  # noqa: D102
+        return
+
+    async def shutdown_default_executor(self) -> None:  # noqa: D102
+        return
+
+    def close(self) -> None:
+        """Forget everything planned."""
+        self._closed = True
+        self._ready.clear()
+        self._heap.clear()
+        self._readers.clear()
+
+    @property
+    def planned(self) -> int:
+        """Callbacks that are planned."""
+        return len(self._ready) + len(self._heap)

@@ -1,0 +1,289 @@
+"""The virtual machine: exchanges, the disk, a network, and the system started on it again and again.
+
+``Simulation.run`` has things go wrong for the time asked for, then lets all come to rest, closes everything, and
+looks whether the invariants hold. It is the only part that touches the real world: a directory for mapped files.
+"""
+
+import asyncio
+import gc
+import shutil
+from collections.abc import Callable
+from contextvars import copy_context
+from pathlib import Path
+from random import Random
+from time import process_time
+
+import psutil
+
+from arbshard.model.money import use_money_context
+from arbshard.virtual.audit import Audit
+from arbshard.virtual.clock import VirtualClock
+from arbshard.virtual.confines import dying, patient_collector, place, quiet
+from arbshard.virtual.exchange import Exchanges
+from arbshard.virtual.faults import Faults
+from arbshard.virtual.health import RECOVERED_NS, Health
+from arbshard.virtual.ledger import Disk
+from arbshard.virtual.loop import START_NS, VirtualLoop, VirtualProcess
+from arbshard.virtual.network import Port
+from arbshard.virtual.operator import Operator
+from arbshard.virtual.oracle import Oracle
+from arbshard.virtual.outcome import Memory, Report
+from arbshard.virtual.settings import Settings, config_of, universe_of
+from arbshard.virtual.stand_ins import Timing, World
+from arbshard.virtual.system import VirtualSupervisor
+from arbshard.virtual.trace import Trace
+from arbshard.virtual.weather import Weather
+
+CALM_S = 120.0
+_LOOK_S = 1.0
+_KEEP_S = 0.5
+_GONE_S = 3.0
+"""Children of a dead supervisor end within it."""
+_RESTART_S = 2.0
+"""A person takes so long to start the system again."""
+_GIVEN_UP_S = 20.0
+"""And so long to see that a shard was given up."""
+_CLOSE_S = 120.0
+_WATCH_EVERY = 60
+"""Looks between two of a person at the halts."""
+_RESET_EVERY = 600
+"""And between two at limits that were set."""
+
+
+class BrokenOff(Exception):
+    """The simulation was told to end before its end; there is nothing to report."""
+
+
+class Simulation:
+    """One run, from its seed."""
+
+    def __init__(
+        self, settings: Settings, write: Callable[[str], object] | None = None, timing: Timing | None = None
+    ) -> None:
+        """``write`` takes every line of the trace."""
+        self._settings = settings
+        self._loop = loop = VirtualLoop()  # type: ignore[abstract]  # what it lacks raises, as it should
+        self._clock = VirtualClock(loop)
+        self._config = config = config_of(settings)
+        self.trace = Trace(loop, write)
+        self.weather = Weather(Random(f"{settings.seed}:weather"))
+        self._exchanges = Exchanges(config.sim, self._clock, loop, self.weather)
+        universe = universe_of(self._exchanges.world, config)
+        self.oracle = Oracle(config, universe, self._clock, self.trace)
+        self.oracle.on_violation = loop.stop
+        loop.on_slow = self._slow
+        self.audit = Audit(self.oracle, self.trace)
+        self.oracle.audit_event = self.audit.take
+        self.disk = Disk(self.oracle.stored)
+        port = Port(loop, self.weather)
+        self.world = World(
+            loop, self._clock, config, universe, self._exchanges, self.disk, port, self.oracle, self.audit,
+            self.trace, Random(f"{settings.seed}:boots"), timing or Timing(),
+        )  # fmt: skip
+        self.operator = Operator(loop, port, universe, self.trace, self.oracle.last_cost)
+        self.faults = Faults(
+            self.world,
+            self.weather,
+            Random(f"{settings.seed}:faults"),
+            lambda: self.supervisor,
+            self.operator.say,
+        )
+        self.health = Health(self.world, self.faults)
+        self.supervisor: VirtualSupervisor | None = None
+        self.oracle.owners = self._owners
+        self.oracle.silent_ns = lambda: self.supervisor.silent_ns if self.supervisor is not None else 0
+        self._root = Path()
+        self._starts = 0
+        self._given_up_s = 0.0
+        self._is_closing = False
+        self._is_broken_off = False
+        self._memory: list[Memory] = []
+        for venue in self._exchanges.venues.values():
+            venue.on_truth = self._received
+            venue.on_lost = self._lost
+
+    def run(self) -> Report:
+        """All of it. Raises ``BrokenOff`` after ``break_off``, when everything has been tidied up."""
+        return copy_context().run(self._run)
+
+    def break_off(self) -> None:
+        """End ``run`` before the next event. May be called from a signal handler."""
+        self._is_broken_off = True
+        self._loop.stop()
+
+    def _run(self) -> Report:
+        use_money_context()
+        began_s = process_time()
+        quietly = quiet(self.trace, self._loop.charge)
+        with place() as self._root, quietly, dying(self.faults.reached), patient_collector():
+            try:
+                self._loop.run_until_complete(self._live())
+            except Exception as error:  # noqa: BLE001 - a defect of the simulated system, or of the simulation
+                if not self.oracle.violations:
+                    self.oracle.violations.append(f"defect: {error!r}")
+            if not self.oracle.violations:  # otherwise the rest was broken off in the middle
+                self.oracle.violations += [f"defect: {defect}" for defect in self._loop.defects]
+            self._loop.finish()
+        if self._is_broken_off:
+            raise BrokenOff
+        virtual_s = (self._loop.now_ns - START_NS) / 1e9
+        return Report(
+            self._settings,
+            virtual_s,
+            process_time() - began_s,
+            self._loop.events_run,
+            sum(venue.hub.frames for venue in self._exchanges.venues.values()),
+            self.trace.hash,
+            self.trace.lines,
+            dict(sorted(self.faults.counts.items())),
+            self._starts,
+            self.oracle.tally,
+            tuple(self._memory),
+            tuple(self.oracle.violations),
+            virtual_s,
+            tuple(self.trace.last),
+        )
+
+    async def _live(self) -> None:
+        keeping = [asyncio.ensure_future(self._exchanges.run()), asyncio.ensure_future(self._keep())]
+        watching = asyncio.ensure_future(self._watch())
+        await asyncio.sleep(10)  # let it come up: what is broken at once is found by the tests of others
+        going_wrong = asyncio.ensure_future(self.faults.run(self._settings.faults, self._settings.only))
+        await asyncio.sleep(self._settings.hours * 3600)
+        going_wrong.cancel()
+        self.faults.calm()
+        self.weather.clear_up()
+        self.trace.note("calm", "")
+        calm_ns = self._loop.now_ns
+        await self.operator.set_right()
+        self.faults.trade_all()
+        await asyncio.sleep(CALM_S)
+        if self.oracle.traded_ns < calm_ns + RECOVERED_NS and self._settings.regime != "calm":
+            self.oracle.differs(f"liveness: nothing was traded in the {CALM_S:g} s after the last fault")
+        watching.cancel()
+        await self._close()
+        for task in keeping:
+            task.cancel()
+
+    async def _keep(self) -> None:
+        """Start the system, and again whenever it has ended."""
+        while not self._is_closing:
+            self._starts += 1
+            name = f"run-{self._starts}"
+            run_dir = self._root / name
+            run_dir.mkdir()
+            while self._loop.has_no_room:  # noqa: ASYNC110 - a person who tries again
+                await asyncio.sleep(_RESTART_S)
+            process = self._loop.new_process(name)
+            supervisor = self.supervisor = VirtualSupervisor(self.world, process, run_dir, name)
+            self.trace.note("start", name)
+            task = self._loop.spawn(process, supervisor.run())
+            while process.alive and not task.done():  # noqa: ASYNC110 - a killed process sets no event
+                await asyncio.sleep(_KEEP_S)
+            if task.done() and task.exception() is not None:
+                self.oracle.differs(f"defect: the supervisor ended with {task.exception()!r}")
+            supervisor.is_running = False
+            self.trace.note("end", f"{name} {supervisor.failure}")
+            await self._bury(supervisor)
+            shutil.rmtree(run_dir)
+            if not self._is_closing:
+                await asyncio.sleep(_RESTART_S)
+                while self.disk.is_full:  # noqa: ASYNC110 - a person who looks now and then
+                    await asyncio.sleep(_RESTART_S)
+
+    async def _bury(self, supervisor: VirtualSupervisor) -> None:
+        """Children notice that they are alone. One that is stopped cannot; the next start sees to it."""
+        self._loop.kill(supervisor.process)
+        waited_s = 0.0
+        while any(child.pid for child in supervisor.children) and waited_s < _GONE_S:
+            await asyncio.sleep(_KEEP_S)
+            waited_s += _KEEP_S
+        for child in supervisor.children:
+            process = child.process
+            if child.pid and process is not None and not (process.stopped or process.held):
+                self.oracle.differs(f"orphans: {child.name} lives {_GONE_S:g} s after its supervisor")
+            child.die()
+        for venue in self._exchanges.venues.values():
+            venue.forget_dead()
+
+    async def _watch(self) -> None:
+        looks = 0
+        while True:  # cancelled when all is to be closed
+            await asyncio.sleep(_LOOK_S)
+            looks += 1
+            self.health.look(self.supervisor)
+            self._look_for_given_up()
+            if self._loop.defects:
+                self.oracle.differs(f"defect: {self._loop.defects[0]}")
+            if looks % _WATCH_EVERY == 0:
+                await self.operator.resume_if_halted()
+            if looks % _RESET_EVERY == 0:
+                await self.operator.reset_limits()
+            if looks % 3600 == 0:
+                self._weigh()
+
+    def _look_for_given_up(self) -> None:
+        """A person sees that a shard was given up, and starts anew."""
+        supervisor = self.supervisor
+        given_up = supervisor is not None and any(
+            child.state == "quarantined" for child in supervisor.children
+        )
+        self._given_up_s = self._given_up_s + _LOOK_S if given_up else 0.0
+        if supervisor is not None and self._given_up_s >= _GIVEN_UP_S:
+            self._given_up_s = 0.0
+            self.trace.note("operator", "starts anew: a shard was given up")
+            supervisor.request_stop(keep_positions=True)
+
+    def _weigh(self) -> None:
+        gc.collect()
+        hour = (self._loop.now_ns - START_NS) / 3.6e12
+        rss_mb = psutil.Process().memory_info().rss / 1e6
+        self._memory.append(Memory(round(hour, 2), len(gc.get_objects()), round(rss_mb, 1)))
+
+    async def _close(self) -> None:
+        """Close all positions and end in order; then nothing may be left."""
+        self._is_closing = True
+        supervisor = self.supervisor
+        if supervisor is None or not supervisor.is_running:
+            self.oracle.differs("liveness: the system does not run at the end")
+            return
+        risk = supervisor.risk
+        supervisor.request_stop()
+        waited_s = 0.0
+        while supervisor.process.alive and not self._has_ended(supervisor) and waited_s < _CLOSE_S:
+            await asyncio.sleep(_LOOK_S)
+            waited_s += _LOOK_S
+        if not self._has_ended(supervisor):
+            self.oracle.differs(f"liveness: closing took more than {_CLOSE_S:g} s")
+        if risk is None or risk.core is None:
+            self.oracle.differs("liveness: risk does not run at the end")
+            return
+        state = risk.core.state
+        self.oracle.balances(state.balances.totals())
+        for what, left in (
+            ("positions", sorted(state.positions)),
+            ("intents", sorted(state.trades)),
+            ("intents by the events", sorted(self.oracle.open)),
+            ("holds", [account for account, balance in state.balances.items() if balance.held]),
+        ):
+            if left:
+                self.oracle.differs(f"left over: {what} {left}")
+        self.audit.replayed(self.disk, state)
+
+    def _owners(self, base: str) -> list[int]:
+        supervisor = self.supervisor
+        workers = [supervisor.worker(shard) for shard in range(self._settings.shards)] if supervisor else []
+        return [one.shard for one in workers if one is not None and one.process.alive and one.may_trade(base)]
+
+    def _has_ended(self, supervisor: VirtualSupervisor) -> bool:
+        return not any(child.pid for child in supervisor.children)
+
+    def _received(self, symbol: str, connection: int, payload: bytes) -> None:
+        self.oracle.fresh.received(symbol, connection, self._loop.now_ns)
+        self.oracle.frames.received(symbol, self._loop.now_ns, payload)
+
+    def _slow(self, process: VirtualProcess, taken_ns: int, what: str) -> None:
+        self.oracle.differs(f"slow: {process.name} {what}, and holds its loop for {taken_ns / 1e6:.0f} ms")
+
+    def _lost(self, connection: int) -> None:
+        self.oracle.fresh.lost(connection, self._loop.now_ns)

@@ -1,0 +1,216 @@
+"""Requests between virtual processes: the way of a Unix socket, on virtual time, with the weather's doing.
+
+The asking side is the real ``wire.request.RequestClient`` (its queue, time-outs, resends) over a channel that is
+no socket. The answering side is a ``Port``, held by whichever incarnation of risk listens. One connection keeps its
+order; a resend goes over a new one and may overtake.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import NamedTuple
+
+from arbshard.virtual.loop import VirtualLoop, VirtualProcess
+from arbshard.virtual.weather import Weather
+from arbshard.wire.request import RequestClient
+
+_AGAIN_NS = 10_000_000
+_TAG_BYTES = 24
+"""A request's kind stands within so many bytes from its beginning."""
+_HELLO = b"Hello"
+
+OnReply = Callable[[tuple[bytes, bytes] | None], None]
+
+
+class Line:
+    """One connection, as long as both ends hold it."""
+
+    def __init__(self, on_reply: OnReply, asker: VirtualProcess | None) -> None:
+        self.is_open = True
+        self.on_reply = on_reply
+        self.asker = asker
+        self.there_ns = 0
+        """When what was sent last arrives; nothing sent later arrives before it."""
+        self.back_ns = 0
+
+
+class Waiting(NamedTuple):
+    """A request that has arrived."""
+
+    line: Line
+    request_id: bytes
+    payload: bytes
+
+
+class Straggler:
+    """A request that stays on its way until its sender has been replaced.
+
+    A Unix socket keeps what a process wrote before it died, and nothing orders it with what its successor writes.
+    The next request of ``kind`` that a worker of ``shard`` sends is kept; it arrives just after its successor's
+    first word.
+    """
+
+    def __init__(
+        self, shard: str, kind: str, after_ns: int, on_kept: Callable[[VirtualProcess], None]
+    ) -> None:
+        """``on_kept`` is told whose request is kept."""
+        self.shard = shard
+        self.kind = kind
+        self._tag = kind.encode()
+        self._after_ns = after_ns
+        self._on_kept = on_kept
+        self._kept: Waiting | None = None
+        self.has_arrived = False
+
+    def keeps(self, request: "Waiting") -> bool:
+        """Whether ``request`` is kept."""
+        sender = request.line.asker
+        if self._kept is not None or sender is None or not self._is_of_shard(sender):
+            return False
+        if self._tag not in request.payload[:_TAG_BYTES]:
+            return False
+        self._kept = request
+        self._on_kept(sender)
+        return True
+
+    def follows(self, request: "Waiting") -> "Waiting | None":
+        """What arrives after ``request``: the one that was kept, if this is its sender's successor's first word."""
+        kept, sender = self._kept, request.line.asker
+        is_first = _HELLO in request.payload[:_TAG_BYTES] and sender is not None
+        if kept is None or self.has_arrived or not is_first or sender is kept.line.asker:
+            return None
+        if sender is None or not self._is_of_shard(sender):
+            return None
+        self.has_arrived = True
+        return kept
+
+    def delay_ns(self) -> int:
+        """How long after the successor's first word it arrives."""
+        return self._after_ns
+
+    def _is_of_shard(self, process: VirtualProcess) -> bool:
+        return process.name.startswith(f"{self.shard}.")
+
+
+class Listener:
+    """A process that takes requests at a port."""
+
+    def __init__(self, process: VirtualProcess, on_request: Callable[[Waiting], None]) -> None:
+        self.process = process
+        self.on_request = on_request
+
+
+class Port:
+    """Where risk is reached: the name of its socket, which outlives it."""
+
+    def __init__(self, loop: VirtualLoop, weather: Weather) -> None:
+        self.loop = loop
+        self.weather = weather
+        self._listener: Listener | None = None
+        self.stragglers: dict[Straggler, None] = {}
+
+    def listen(self, listener: Listener | None) -> None:
+        """``listener`` takes what comes from now on; None: nobody does."""
+        self._listener = listener
+
+    @property
+    def listener(self) -> Listener | None:
+        """Whoever listens and is alive."""
+        found = self._listener
+        return found if found is not None and found.process.alive else None
+
+    def ask(self, line: Line, request_id: bytes, payload: bytes) -> None:
+        """Send a request to whoever listens now."""
+        listener = self.listener
+        if listener is None or self.weather.loses():
+            return
+        for _ in range(1 + self.weather.doubles()):
+            line.there_ns = max(line.there_ns, self.loop.now_ns + self.weather.request_ns())
+            request = Waiting(line, request_id, payload)
+            if self.stragglers and self._is_kept(request, listener):
+                return
+            self.loop.deliver(listener.process, line.there_ns, listener.on_request, request)
+
+    def _is_kept(self, request: Waiting, listener: Listener) -> bool:
+        for straggler in tuple(self.stragglers):
+            if straggler.keeps(request):
+                return True
+            kept = straggler.follows(request)
+            if kept is not None:
+                at_ns = request.line.there_ns + straggler.delay_ns()
+                self.loop.deliver(listener.process, at_ns, listener.on_request, kept)
+        return False
+
+    def answer(self, request: Waiting, payload: bytes) -> bool:
+        """Send the reply to ``request``; whether its asker still listens."""
+        line = request.line
+        if not line.is_open or (line.asker is not None and not line.asker.alive):
+            return False
+        if not self.weather.loses():
+            line.back_ns = max(line.back_ns, self.loop.now_ns + self.weather.request_ns())
+            self.loop.deliver(line.asker, line.back_ns, _hear, line, request.request_id, payload)
+        return True
+
+
+def _hear(line: Line, request_id: bytes, payload: bytes) -> None:
+    if line.is_open:
+        line.on_reply((request_id, payload))
+
+
+class VirtualChannel:
+    """Implements ``wire.request.Channel``, as ``wire.unix.UnixChannel`` does."""
+
+    WINDOW = 64
+
+    def __init__(self, port: Port, on_reply: OnReply) -> None:
+        self._port = port
+        self._on_reply = on_reply
+        self._process = port.loop.current_process()
+        self._line: Line | None = None
+        self._to: Listener | None = None
+        self._questions: dict[bytes, bytes] = {}
+        self._is_trying = False
+
+    def send(self, request_id: bytes, payload: bytes) -> None:
+        """See ``Channel``."""
+        self._questions[request_id] = payload
+        if self._line is not None and self._to is self._port.listener:
+            self._port.ask(self._line, request_id, payload)
+        elif not self._is_trying:
+            self._connect()
+
+    def drop(self) -> None:
+        """See ``Channel``."""
+        self._questions.clear()
+        if self._line is not None:
+            self._line.is_open = False
+            self._line = None
+
+    def _connect(self) -> None:
+        self._is_trying = False
+        if not self._questions:
+            return
+        if self._line is not None:
+            self._line.is_open = False  # its other end has died
+            self._line = None
+        self._to = self._port.listener
+        if self._to is None:
+            self._is_trying = True
+            self._port.loop.deliver(self._process, self._port.loop.now_ns + _AGAIN_NS, self._connect)
+            return
+        self._line = Line(self._heard, self._process)
+        for request_id, payload in tuple(self._questions.items()):
+            self._port.ask(self._line, request_id, payload)
+
+    def _heard(self, reply: tuple[bytes, bytes] | None) -> None:
+        if reply is not None:
+            self._questions.pop(reply[0], None)
+        self._on_reply(reply)
+
+
+class VirtualClient(RequestClient):
+    """The real client with another channel, and ids that are the same in every run of a seed."""
+
+    def __init__(self, port: Port, name: str, timeout_ms: float, tries: int) -> None:
+        super().__init__("unix:///virtual", timeout_ms, tries)
+        self._channel = VirtualChannel(port, self._heard)
+        self._id_prefix = blake2b(name.encode(), digest_size=8).digest()

@@ -1,0 +1,127 @@
+"""A person at the desk, on virtual time: halts, resumes, closes, sets limits, as the command line would."""
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from random import Random
+
+from arbshard.errors import TransportError
+from arbshard.model.universe import Universe
+from arbshard.virtual.loop import VirtualLoop
+from arbshard.virtual.network import Port, VirtualClient
+from arbshard.virtual.trace import Trace
+from arbshard.wire.messages import (
+    Close,
+    Command,
+    Halt,
+    Limits,
+    Resume,
+    SetLimits,
+    ShowLimits,
+    ShowPositions,
+    decode_command_reply,
+    encode,
+)
+
+_TIMEOUT_MS = 2000
+_TRIES = 3
+_AGAIN_S = 1.0
+_NEAR = 8
+"""Hundredths of a percent: the two sides of the FX rate are seven apart."""
+_LIMITS = {
+    "symbol_notional_max": ("0", "600000", "1500000", ""),
+    "order_notional_max": ("300000", "900000", ""),
+    "portfolio_notional_max": ("900000", "2000000", ""),
+}
+
+
+class Operator:
+    """Says things at random, and sets them right again when asked to."""
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        port: Port,
+        universe: Universe,
+        trace: Trace,
+        last_cost: Callable[[str], Decimal | None],
+    ) -> None:
+        """``last_cost``: what a pair's last entry could cost; a limit just there is met by the next one."""
+        self._last_cost = last_cost
+        self._client = VirtualClient(port, "operator", _TIMEOUT_MS, _TRIES)
+        self._loop = loop
+        self._bases = tuple(pair.base for pair in universe.pairs)
+        self._trace = trace
+        self._tasks: dict[asyncio.Task[str], None] = {}
+
+    def say(self, random: Random) -> str:
+        """Something at random; what it was."""
+        command = self._draw(random)
+        task = asyncio.ensure_future(self.tell(command))
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+        return repr(command)
+
+    async def tell(self, command: Command) -> str:
+        """Give ``command`` to risk; what it answered, or nothing when it did not."""
+        try:
+            answer = decode_command_reply(await self._client.request(encode(command)))
+        except TransportError as error:
+            self._trace.note("operator", f"no answer: {error}")
+            return ""
+        self._trace.note("operator", repr(answer)[:200])
+        return type(answer).__name__
+
+    async def set_right(self) -> None:
+        """Let entries be made again, under the configured limits; until risk has taken it."""
+        commands: list[Command] = [Resume("all is well"), *self._resets()]
+        for command in commands:
+            while not await self.tell(command):  # noqa: ASYNC110 - it is asked again, not waited for
+                await asyncio.sleep(_AGAIN_S)
+
+    async def reset_limits(self) -> None:
+        """Go back to the configured limits, if risk hears it."""
+        for command in self._resets():
+            await self.tell(command)
+
+    def _resets(self) -> list[SetLimits]:
+        own = (("symbol_notional_max", ""), ("order_notional_max", ""))
+        return [
+            SetLimits(tuple((key, "") for key in _LIMITS)),
+            *(SetLimits(own, base) for base in self._bases),
+        ]
+
+    async def resume_if_halted(self) -> None:
+        """A person who looks in now and then."""
+        try:
+            answer = decode_command_reply(await self._client.request(encode(ShowLimits())))
+        except TransportError:
+            return
+        if isinstance(answer, Limits) and answer.halted:
+            await self.tell(Resume(f"looked at: {answer.halted}"))
+
+    def _draw(self, random: Random) -> Command:
+        match random.randrange(8):
+            case 0:
+                return Halt("a whim", flatten=random.random() < 0.5)
+            case 1:
+                return Resume("a change of mind")
+            case 2:
+                return Close(tuple(base for base in self._bases if random.random() < 0.4))
+            case 3 | 4:
+                key = random.choice(tuple(_LIMITS))
+                symbol = random.choice(("", *self._bases)) if key != "portfolio_notional_max" else ""
+                return SetLimits(((key, random.choice(_LIMITS[key])),), symbol)
+            case 5 | 6:
+                return self._just_there(random)
+            case _:
+                return ShowPositions()
+
+    def _just_there(self, random: Random) -> Command:
+        """A limit so near to what entries cost that a few hundredths of a percent decide."""
+        base = random.choice(self._bases)
+        cost = self._last_cost(base)
+        if cost is None:
+            return ShowPositions()
+        limit = cost * (1 + Decimal(random.randint(-_NEAR, _NEAR)) / 10_000)
+        return SetLimits((("order_notional_max", f"{limit:.0f}"),), base)

@@ -1,0 +1,300 @@
+"""The invariants, held against everything that happens. Told by the virtual processes; knows the truth from outside.
+
+What it knows: when each market last got a frame, and what stood in it (from the connections themselves); what the
+exchanges have executed, and for whom (from their own record); every event as it is stored, every request risk
+accepts, every decision and fill at the instant it is made. It judges by arithmetic of its own (``own_books``,
+``bounds``, ``exposure``, ``executions``): none of these imports anything of the system that decides or values, which
+``tests/virtual/test_independence.py`` holds. ``audit`` asks the system's own audits besides; ``health`` looks at
+what must come true in time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from arbshard.config import Config
+from arbshard.ledger.events import (
+    Event,
+    IntentApproved,
+    IntentConcluded,
+    IntentRefused,
+    PositionClosed,
+    PositionOpened,
+    ShardFenced,
+    Started,
+)
+from arbshard.model.intent import Intent
+from arbshard.model.market import Leg
+from arbshard.model.order import Order, OrderResult
+from arbshard.model.universe import Universe
+from arbshard.virtual.bounds import Bounds, Facts
+from arbshard.virtual.clock import VirtualClock
+from arbshard.virtual.executions import Execution, Executions, fees_of
+from arbshard.virtual.exposure import Exposure, Stated
+from arbshard.virtual.frames import Frames
+from arbshard.virtual.freshness import Freshness
+from arbshard.virtual.own_books import OwnBooks
+from arbshard.virtual.tally import Tally
+from arbshard.virtual.trace import Trace
+from arbshard.wire.messages import (
+    Approved,
+    Conclude,
+    Hello,
+    Noted,
+    Refused,
+    Reply,
+    Report,
+    Request,
+    Settled,
+    decode_reply,
+)
+
+ZERO = Decimal(0)
+_APPROVED = b"Approved"
+_ENDED_KEPT = 4_000
+_SILENCE_NS = 1_000_000_000
+"""A supervisor without a beat for longer than this is silent: nothing may be decided."""
+_NOTICED_NS = 400_000_000
+"""Beats and timers of the virtual processes are this far apart at most: a silence may be noticed so late."""
+
+
+class Decision(NamedTuple):
+    """What a worker has decided to do."""
+
+    base: str
+    home: str
+    """Symbol of the market at home."""
+    away: str
+    what: str
+    trusts_books: bool
+    """Whether it may only be done on fresh books."""
+
+
+class _Told(NamedTuple):
+    """A fill that risk has taken note of, under reserve."""
+
+    intent_id: str
+    fill_id: str
+
+
+class Oracle:
+    """Takes note of everything and says what is not as it must be."""
+
+    def __init__(self, config: Config, universe: Universe, clock: VirtualClock, trace: Trace) -> None:
+        self._clock = clock
+        self._trace = trace
+        self.fresh = Freshness(config.data_quality, universe)
+        self.frames = Frames()
+        self.executions = Executions(fees_of(config))
+        facts = {
+            leg.market.symbol: Facts(leg.rules.lot, leg.rules.notional_min, leg.rules.quantity_max)
+            for leg in universe.legs()
+        }
+        bounds = self._bounds = Bounds(
+            self.frames, facts, self.executions.fees, config.execution, config.data_quality,
+            universe.fx.market.symbol, self.differs,
+        )  # fmt: skip
+        self.books = OwnBooks(self.executions, bounds, self.differs)
+        self._exposure = Exposure(config.limits, self.books.notional, self.differs)
+        self._told: list[_Told] = []
+        """Not compared yet with what is stored."""
+        self._pids: dict[tuple[int, int], int] = {}
+        """Of the incarnations that have joined, by shard and epoch."""
+        self._epochs: dict[int, int] = {}
+        """Highest epoch each shard has joined with, in this run."""
+        self._fences: dict[int, int] = {}
+        """Lowest epoch of each shard that may speak."""
+        self.open: OrderedDict[str, tuple[Intent, int]] = OrderedDict()
+        """Approved intents without an outcome, by id, and when they were approved (monotonic ns)."""
+        self._known: OrderedDict[str, None] = OrderedDict()
+        """Ids of intents that the ledger has approved, the newest."""
+        self.tally = Tally()
+        self.violations: list[str] = []
+        self.on_violation: Callable[[], None] = lambda: None
+        self.audit_event: Callable[[int, Event], None] = lambda _seq, _event: None
+        """Takes every stored event, with its number: the system's own audit."""
+        self.owners: Callable[[str], list[int]] = lambda _: []
+        """Shards whose newest worker takes a base for its own."""
+        self.silent_ns: Callable[[], int] = lambda: 0
+        """For how long the supervisor has done nothing."""
+        self.traded_ns = 0
+        """When risk last decided on an intent (monotonic)."""
+
+    def differs(self, what: str) -> None:
+        """An invariant does not hold."""
+        self._trace.note("VIOLATION", what)
+        self.violations.append(what)
+        self.on_violation()
+
+    def last_cost(self, base: str) -> Decimal | None:
+        """What the last entry of a pair could cost at most, in KRW; None before the first."""
+        return self._exposure.costs.get(base)
+
+    # decisions and fills
+
+    def decided(self, shard: int, epoch: int, decision: Decision) -> None:
+        """A worker has decided to trade."""
+        base, what = decision.base, decision.what
+        self._trace.note("decided", f"{shard}.{epoch} {base} {what}")
+        silent_ns = self.silent_ns()
+        if silent_ns > _SILENCE_NS + _NOTICED_NS:
+            self.differs(
+                f"silence: shard {shard}.{epoch} decided on {base} {what} "
+                f"though the supervisor is silent for {silent_ns / 1e9:.1f} s"
+            )
+        for other in self.owners(base):
+            if other != shard:
+                self.differs(f"owners: shards {shard} and {other} both trade {base}")
+        self._bounds.decided(
+            base, decision.home, decision.away, self._clock.monotonic_ns(), self._clock.wall_ms()
+        )
+        if not decision.trusts_books:
+            return
+        now_ns = self._clock.monotonic_ns()
+        found = [self.fresh.objection(self.fresh.legs[one], now_ns) for one in (decision.home, decision.away)]
+        for why in (*found, self.fresh.fx_objection(now_ns)):
+            if why is not None:
+                self.differs(f"stale data: shard {shard}.{epoch} decided on {base} {what} though {why}")
+
+    def order_done(self, shard: int, epoch: int, result: OrderResult) -> None:
+        """See ``worker.TradeWatch``."""
+        self.tally.orders[result.state] += 1
+        if not result.fills:
+            return
+        leg: Leg = self.fresh.legs[result.order.market.symbol]
+        why = self.fresh.objection(leg, self._clock.monotonic_ns())
+        if why is not None:
+            self.differs(f"stale data: {result.order.client_id} of shard {shard}.{epoch} filled though {why}")
+
+    # risk
+
+    def executed(self, fill_id: str, execution: Execution) -> None:
+        """An exchange has executed an order, in part or whole."""
+        self.executions.happened(fill_id, execution)
+
+    def has_coins(self, order: Order) -> bool:
+        """Whether the exchange's account can deliver what ``order`` sells."""
+        return (
+            order.side == "buy"
+            or self.books.free_coins(order.market.venue, order.market.base) >= order.quantity
+        )
+
+    def ended_risk(self) -> None:
+        """Risk has ended, was killed or begins anew: what was under reserve is gone."""
+        self._told.clear()
+
+    def handled(self, request: Request, reply: Reply) -> None:
+        """See ``risk.RiskWatch``."""
+        accepted = not isinstance(reply, Refused)
+        if isinstance(reply, Refused):
+            self.tally.refused[reply.reason.name] += 1
+        highest = max(self._epochs.get(request.shard, 0), self._fences.get(request.shard, 0))
+        if accepted and request.epoch < highest:
+            what = type(request).__name__
+            self.differs(
+                f"fencing: risk took a {what} of shard {request.shard} epoch {request.epoch}, at epoch {highest}"
+            )
+        if accepted and isinstance(request, Hello):
+            self._epochs[request.shard] = max(request.epoch, self._epochs.get(request.shard, 0))
+            self._pids[request.shard, request.epoch] = request.pid
+        match request, reply:
+            case Report(), Noted():
+                self._told += [_Told(request.intent_id, fill.fill_id) for fill in request.result.fills]
+            case Conclude(), Settled():
+                self._is_told_all(request)
+
+    def _is_told_all(self, request: Conclude) -> None:
+        """Who concludes an intent has told of everything that the exchanges have executed for it."""
+        holder = str(self._pids.get((request.shard, request.epoch), ""))
+        for fill_id in self.books.unbooked(request.intent_id, holder):
+            self.differs(f"fills: {fill_id} was executed, and {request.intent_id} is concluded without it")
+
+    def committed(self, stated: Stated) -> None:
+        """Everything that was decided is stored; risk reckons with ``stated``."""
+        told, self._told = self._told, []
+        for one in told:
+            if not self.books.is_booked(one.intent_id, one.fill_id):
+                self.differs(
+                    f"fills: risk was told of {one.fill_id} and took note, and it is not in the ledger"
+                )
+        self._exposure.compare(stated)
+
+    def answers(self, replies: list[bytes]) -> None:
+        """See ``risk.RiskWatch``. Ledger first: whoever is told of an approval finds it stored."""
+        for reply in replies:
+            if _APPROVED in reply[:32]:
+                told = decode_reply(reply)
+                if isinstance(told, Approved) and told.intent_id not in self._known:
+                    self.differs(f"ledger first: {told.intent_id} is approved and not in the ledger")
+
+    def stored(self, first_seq: int, events: Sequence[Event], bodies: Sequence[str]) -> None:
+        """Events were committed. See ``ledger.Disk``."""
+        for seq, (event, body) in enumerate(zip(events, bodies, strict=True), first_seq):
+            self._trace.note("event", f"{seq} {body}")
+            self.books.take(event, self._clock.monotonic_ns())
+            self._exposure.take(event)
+            self._take(event)
+            self.audit_event(seq, event)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case IntentApproved():
+                self._approved(event)
+            case IntentRefused():
+                self.traded_ns = self._clock.monotonic_ns()
+            case IntentConcluded():
+                self.open.pop(event.intent_id, None)
+            case PositionOpened():
+                self.tally.entries += 1
+            case PositionClosed():
+                self._closed(event)
+            case ShardFenced() | Started():
+                self._take_incarnation(event)
+            case _:
+                pass  # nothing follows from it
+
+    def _take_incarnation(self, event: ShardFenced | Started) -> None:
+        if isinstance(event, ShardFenced):
+            self._fences[event.shard] = event.epoch + 1
+            self.tally.fenced += 1
+        elif event.run != self.tally.run:  # epochs are counted anew
+            self.tally.run = event.run
+            self._epochs.clear()
+            self._fences.clear()
+            self._pids.clear()
+
+    def _approved(self, event: IntentApproved) -> None:
+        intent = event.intent
+        self.tally.approved += 1
+        self.traded_ns = self._clock.monotonic_ns()
+        self.open[intent.intent_id] = (intent, self.traded_ns)
+        self._known[intent.intent_id] = None
+        if len(self._known) > _ENDED_KEPT:
+            self._known.popitem(last=False)
+        _, shard, epoch, _ = intent.intent_id.split("-")
+        least = max(self._epochs.get(int(shard), 0), self._fences.get(int(shard), 0))
+        if int(epoch) < least:
+            self.differs(f"fencing: {intent.intent_id} was approved, shard {shard} is at epoch {least}")
+
+    def _closed(self, event: PositionClosed) -> None:
+        position = event.position
+        self.tally.exits += 1
+        self.tally.pnl += position.pnl or ZERO
+        self.tally.reasons[position.reason or ""] += 1
+
+    # processes
+
+    def ended(self, name: str, epoch: int, code: int) -> None:
+        """A child ended."""
+        self.tally.ended(name, code)
+        if code in (1, 2):
+            self.differs(f"defect: {name}.{epoch} ended with code {code}")
+
+    def balances(self, totals: Iterable[tuple[str, str, Decimal]]) -> None:
+        """Risk's balances are those that deposits and executions add up to. Call when nothing is under way."""
+        said = {(venue, currency): amount for venue, currency, amount in totals}
+        for account in sorted(said.keys() | self.books.owned.keys()):
+            theirs, ours = said.get(account, ZERO), self.books.owned.get(account, ZERO)
+            if theirs != ours:
+                self.differs(f"money: {account} is {theirs:f} for risk, {ours:f} by deposits and executions")

@@ -1,0 +1,379 @@
+"""The oracle's own books: what every position and account comes to by what the exchanges have executed. Pure.
+
+Which fills belong to which intent is read from the stored events, because nothing else says it. Every amount is taken
+from the exchanges' record (``executions``) and worked out here a second time; what the system states about fees,
+flows, notional and results is only compared. ``bounds`` says how much may be left over, and how dear it may be.
+"""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import NamedTuple
+
+from arbshard.ledger.events import (
+    Deposited,
+    Event,
+    IntentApproved,
+    IntentConcluded,
+    OrderExtended,
+    OrderReported,
+    PositionChanged,
+    PositionClosed,
+    PositionOpened,
+)
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.order import Fill, Order
+from arbshard.virtual.bounds import Bounds, Held, price_of, value_of
+from arbshard.virtual.executions import Execution, Executions
+
+_ZERO = Decimal(0)
+_TOLERANCE = Decimal("0.001")
+"""Of amounts in reporting currency: average prices are stated with twelve places."""
+
+
+class Flows:
+    """What came and went on both venues of a pair."""
+
+    def __init__(self) -> None:
+        self.home_base = self.home_quote = self.away_base = self.away_quote = _ZERO
+
+    def add(self, *, is_home: bool, base: Decimal, quote: Decimal) -> None:
+        """An execution."""
+        if is_home:
+            self.home_base += base
+            self.home_quote += quote
+        else:
+            self.away_base += base
+            self.away_quote += quote
+
+    def join(self, other: "Flows") -> None:
+        """Adds everything that ``other`` holds."""
+        self.add(is_home=True, base=other.home_base, quote=other.home_quote)
+        self.add(is_home=False, base=other.away_base, quote=other.away_quote)
+
+    @property
+    def excess(self) -> Decimal:
+        """Base that was bought and not sold; negative: sold and not bought."""
+        return self.home_base + self.away_base
+
+
+class Running:
+    """An approved intent that has no outcome yet."""
+
+    def __init__(self, intent: Intent, approved_ns: int) -> None:
+        self.intent = intent
+        self.approved_ns = approved_ns
+        self.orders: dict[str, Order] = {one.client_id: one for one in (intent.home, intent.away)}
+        self.executed: dict[str, Decimal] = {}
+        self.flows = Flows()
+        self.late_base = _ZERO
+        """Part of the flows that the exchange told after its order's end: the worker does not reckon with it."""
+        self.fills: dict[str, None] = {}
+        self.follow_ups = 0
+        self.bought = self.paid = _ZERO
+        """On the side that an entry buys: gross base, and quote without fees."""
+        self.naked_since_ns = 0
+        """Since when one leg is open; 0 while none is."""
+        self.shortfall = self.allowed = _ZERO
+        """What the executions cost more than the books had promised, and what they were allowed to; KRW."""
+        self.residue = _ZERO
+        """Base that an exit was to use up."""
+
+
+class Holding:
+    """A position."""
+
+    def __init__(self, intent: Intent) -> None:
+        self.pair = intent.pair
+        self.is_home_bought = intent.home.side == "buy"
+        self.flows = Flows()
+        self.notional = _ZERO
+        self.shortfall = self.allowed = _ZERO
+        """Of all its intents; see ``Running``."""
+
+    @property
+    def long(self) -> Decimal:
+        """Base on the venue where the entry bought."""
+        return self.flows.home_base if self.is_home_bought else self.flows.away_base
+
+    @property
+    def short(self) -> Decimal:
+        """Base that the entry sold on the other venue and that has not come back."""
+        return -(self.flows.away_base if self.is_home_bought else self.flows.home_base)
+
+    def held(self) -> Held:
+        """What it has come to."""
+        flows = self.flows
+        return Held(self.long, self.short, flows.home_quote, flows.away_quote, self.notional)
+
+    def worth(self, fx: FxQuote, mark: Decimal) -> Decimal:
+        """The value in KRW of everything that came and went."""
+        return self.flows.home_quote + value_of(self.flows.away_quote, fx) + self.flows.excess * mark
+
+
+class Naked(NamedTuple):
+    """An intent of which one leg is open."""
+
+    intent_id: str
+    worth: Decimal
+    since_ns: int
+
+
+class _Due(NamedTuple):
+    """A position whose intent was concluded and which has to be stated next."""
+
+    holding: Holding
+    concluded: IntentConcluded
+    running: Running
+
+
+class OwnBooks:
+    """Takes every stored event in order."""
+
+    def __init__(self, executions: Executions, bounds: Bounds, differ: Callable[[str], None]) -> None:
+        self._executions = executions
+        self._bounds = bounds
+        self._differ = differ
+        self.owned: dict[tuple[str, str], Decimal] = {}
+        """What we own, by venue and currency."""
+        self.running: dict[str, Running] = {}
+        self.holdings: dict[str, Holding] = {}
+        """Open positions by id."""
+        self.residue: dict[str, Decimal] = {}
+        """Base that closed positions of a pair have left over."""
+        self._due: _Due | None = None
+        """What the next event must state."""
+
+    def take(self, event: Event, now_ns: int) -> None:
+        """The next event."""
+        match event:
+            case Deposited():
+                self._move(event.venue, event.currency, event.amount)
+            case IntentApproved():
+                self._approved(event.intent, now_ns)
+            case OrderExtended():
+                self._extended(event)
+            case OrderReported():
+                self._reported(event, now_ns)
+            case IntentConcluded():
+                self._conclude(event)
+            case PositionOpened() | PositionChanged() | PositionClosed():
+                self._stated(event)
+            case _:
+                pass  # moves nothing
+
+    def notional(self, position_id: str) -> Decimal:
+        """What the entry of an open position has come to, in KRW; 0 for one that is not open."""
+        holding = self.holdings.get(position_id)
+        return holding.notional if holding is not None else _ZERO
+
+    def free_coins(self, venue: str, base: str) -> Decimal:
+        """Coins on a venue, less those that it has sold and that the ledger does not know of yet."""
+        booked = {fill_id for running in self.running.values() for fill_id in running.fills}
+        sold = (
+            execution.quantity
+            for fill_id, execution in self._executions.of_account(venue, base)
+            if execution.side == "sell" and fill_id not in booked
+        )
+        return self.owned.get((venue, base), _ZERO) - sum(sold, _ZERO)
+
+    def is_booked(self, intent_id: str, fill_id: str) -> bool:
+        """Whether a fill of an intent that is under way is in the ledger; so it is if the intent is over."""
+        running = self.running.get(intent_id)
+        return running is None or fill_id in running.fills
+
+    def unbooked(self, intent_id: str, holder: str) -> Iterator[str]:
+        """Fills of an intent that the exchanges have executed for ``holder`` and that the ledger has not."""
+        running = self.running.get(intent_id)
+        for client_id in running.orders if running is not None else ():
+            for fill_id, execution in self._executions.of_order(client_id).items():
+                if running is not None and execution.holder == holder and fill_id not in running.fills:
+                    yield fill_id
+
+    def naked(self) -> Iterator[Naked]:
+        """Intents of which one leg is open."""
+        for intent_id, running in self.running.items():
+            if running.naked_since_ns:
+                yield Naked(intent_id, self._worth_open(running), running.naked_since_ns)
+
+    def _move(self, venue: str, currency: str, amount: Decimal) -> None:
+        total = self.owned[venue, currency] = self.owned.get((venue, currency), _ZERO) + amount
+        if total < 0:
+            self._differ(f"money: {total:f} {currency} on {venue}, which is less than nothing")
+
+    def _approved(self, intent: Intent, now_ns: int) -> None:
+        running = self.running[intent.intent_id] = Running(intent, now_ns)
+        running.residue = self.residue.get(intent.pair, _ZERO)
+        holding = self.holdings.get(intent.position_id)
+        held = holding.held() if intent.kind == "exit" and holding is not None else None
+        if held is not None:
+            self._bounds.planned_exit(intent, held, running.residue, self._kept(intent))
+        self._bounds.approved(intent, held)
+
+    def _kept(self, intent: Intent) -> Decimal:
+        """Base that arrives if the intent's buying order fills whole."""
+        order = intent.home if intent.home.side == "buy" else intent.away
+        market = order.market
+        whole = Execution(
+            order.client_id, "", market.venue, market.symbol, market.base, market.quote, "buy", order.quantity,
+            order.limit,
+        )  # fmt: skip
+        return self._executions.change(whole).base
+
+    def _extended(self, event: OrderExtended) -> None:
+        running = self.running.get(event.intent_id)
+        if running is None:
+            return
+        order = event.order
+        running.orders[order.client_id] = order
+        excess = self._excess(running)
+        # A worker does not reckon with what was told after an order's end; its successor does.
+        self._bounds.follow_up(
+            running.intent,
+            order,
+            running.follow_ups,
+            (excess, excess - running.late_base),
+            running.approved_ns,
+        )
+        running.follow_ups += 1
+
+    def _excess(self, running: Running) -> Decimal:
+        """Base that is too much or too little, as the intent has to bring it to nothing."""
+        excess = running.flows.excess
+        if running.intent.kind == "exit":
+            holding = self.holdings.get(running.intent.position_id)
+            excess += holding.flows.excess if holding is not None else _ZERO
+            excess += self.residue.get(running.intent.pair, _ZERO)
+        return excess
+
+    def _reported(self, event: OrderReported, now_ns: int) -> None:
+        running = self.running.get(event.intent_id)
+        order = running.orders.get(event.client_id) if running is not None else None
+        if running is None or order is None:
+            return  # the second bookkeeping of the ledger says so
+        for fill in event.fills:
+            execution = self._executions.get(fill.fill_id)
+            if execution is None or fill.fill_id in running.fills:
+                self._differ(f"fills: {fill.fill_id} is booked, the exchange has not executed it once more")
+                continue
+            self._compare(fill, execution, order)
+            running.fills[fill.fill_id] = None
+            self._book(running, order, execution)
+        whole = running.executed.get(event.client_id, _ZERO) == order.quantity
+        if event.state == "FILLED" and not whole:
+            self._differ(f"fills: {event.client_id} is called filled and is not")
+        open_leg = self._worth_open(running) > self._bounds.least_order(running.intent)
+        if not open_leg:
+            running.naked_since_ns = 0
+        elif not running.naked_since_ns:
+            running.naked_since_ns = now_ns
+
+    def _book(self, running: Running, order: Order, execution: Execution) -> None:
+        change = self._executions.change(execution)
+        is_home = order.market == running.intent.home.market
+        self._move(execution.venue, execution.base, change.base)
+        self._move(execution.venue, execution.quote, change.quote)
+        running.flows.add(is_home=is_home, base=change.base, quote=change.quote)
+        running.executed[order.client_id] = running.executed.get(order.client_id, _ZERO) + execution.quantity
+        if execution.is_late:
+            running.late_base += change.base
+        leg = running.intent.home if is_home else running.intent.away
+        if execution.side == "buy" == leg.side:
+            running.bought += execution.quantity
+            running.paid += execution.quantity * execution.price
+        cost = self._bounds.cost(running.intent, order, execution)
+        running.shortfall += cost.shortfall
+        running.allowed += cost.allowed
+
+    def _compare(self, fill: Fill, execution: Execution, order: Order) -> None:
+        change = self._executions.change(execution)
+        market = fill.market
+        said = (fill.client_id, market.venue, market.symbol, fill.side, fill.quantity, fill.price)
+        true = (
+            execution.client_id, execution.venue, execution.symbol, execution.side, execution.quantity,
+            execution.price,
+        )  # fmt: skip
+        if said != true:
+            self._differ(f"fills: {fill.fill_id} is booked as {said}, the exchange has executed {true}")
+        if (fill.fee, fill.fee_currency) != (change.fee, change.fee_currency):
+            self._differ(
+                f"fees: {fill.fill_id} is booked with {fill.fee} {fill.fee_currency}, "
+                f"the venue takes {change.fee} {change.fee_currency}"
+            )
+        is_worse = execution.price > order.limit if order.side == "buy" else execution.price < order.limit
+        if is_worse or execution.quantity <= 0:
+            self._differ(
+                f"fills: {fill.fill_id} is of {execution.quantity} at {execution.price}, beyond its limit"
+            )
+
+    def _worth_open(self, running: Running) -> Decimal:
+        return abs(self._excess(running)) * price_of(running.intent)
+
+    def _conclude(self, event: IntentConcluded) -> None:
+        running = self.running.pop(event.intent_id, None)
+        if running is None:
+            return
+        intent = running.intent
+        excess = self._excess(running)
+        holding = self.holdings.get(intent.position_id)
+        if intent.kind == "entry" and running.fills:
+            holding = Holding(intent)
+            buys_home = holding.is_home_bought
+            average = running.paid / running.bought if running.bought else _ZERO
+            kept = running.flows.home_base if buys_home else running.flows.away_base
+            # USDT that is spent must be bought: an entry that buys on the away venue costs the FX ask.
+            holding.notional = max(kept, _ZERO) * average * (1 if buys_home else intent.fx.ask)
+        if holding is not None and running.fills:
+            holding.flows.join(running.flows)
+            holding.shortfall += running.shortfall
+            holding.allowed += running.allowed
+            self._bounds.left_over(intent, (excess, excess - running.late_base), event.mark)
+        self._executions.forget(running.orders)
+        if holding is not None and event.position_state is not None:
+            self._due = _Due(holding, event, running)
+        else:
+            self._bounds.forget(intent.intent_id, running.orders)
+
+    def _stated(self, event: PositionOpened | PositionChanged | PositionClosed) -> None:
+        due, self._due = self._due, None
+        if due is None:
+            return  # the second bookkeeping of the ledger says so
+        self._compare_statement(event, due.holding)
+        if isinstance(event, PositionClosed):
+            self._closed(event, due)
+        else:
+            self.holdings[event.position.position_id] = due.holding
+        self._bounds.forget(due.running.intent.intent_id, due.running.orders)
+
+    def _compare_statement(
+        self, event: PositionOpened | PositionChanged | PositionClosed, holding: Holding
+    ) -> None:
+        stated = event.position
+        flows = stated.flows
+        said = (flows.home_base, flows.home_quote, flows.away_base, flows.away_quote)
+        mine = holding.flows
+        if said != (mine.home_base, mine.home_quote, mine.away_base, mine.away_quote):
+            self._differ(
+                f"positions: {stated.position_id} is stated with flows that its executions do not make"
+            )
+        if abs(stated.entry_notional - holding.notional) > _TOLERANCE:
+            self._differ(
+                f"exposure: the entry of {stated.position_id} is stated as {stated.entry_notional:.3f}, "
+                f"its executions come to {holding.notional:.3f}"
+            )
+
+    def _closed(self, event: PositionClosed, due: _Due) -> None:
+        stated, (holding, concluded, running) = event.position, due
+        self.holdings.pop(stated.position_id, None)
+        self.residue[holding.pair] = self.residue.get(holding.pair, _ZERO) + holding.flows.excess
+        worth = holding.worth(concluded.fx, concluded.mark)
+        if stated.pnl is None or abs(stated.pnl - worth) > _TOLERANCE:
+            self._differ(
+                f"results: {stated.position_id} is closed with {stated.pnl}, its executions make {worth}"
+            )
+        self._bounds.closed(stated.position_id, holding.shortfall, holding.allowed)
+        intent = running.intent
+        if intent.kind == "exit" and not running.late_base:
+            # At the rate of the decision: what the FX market moved since is nobody's cost.
+            worth = holding.worth(intent.fx, concluded.mark)
+            aside = abs(running.residue) + abs(holding.long) + abs(holding.short)
+            self._bounds.brought(intent, holding.notional, worth, running.shortfall, aside, concluded.mark)

@@ -1,0 +1,117 @@
+"""What a simulation is asked for, and the configuration of the system in it."""
+
+from decimal import Decimal
+from random import Random
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from arbshard.config import Config
+from arbshard.config.sim import Regime
+from arbshard.exchanges.embedded import listing_of
+from arbshard.exchanges.world import World
+from arbshard.model.market import FeeSchedule
+from arbshard.model.universe import Universe
+from arbshard.sharding import split
+from arbshard.venues.base.market import ListedMarket
+from arbshard.venues.listing import fx_leg, pairs_of
+from arbshard.venues.registry import AWAY, HOME, TRADED, get_venue
+from arbshard.virtual.clock import WALL_START_MS
+from arbshard.virtual.rates import Level
+
+SEED_MAX = 2**31 - 1
+SAMPLE_S = 5.0
+
+
+class Settings(NamedTuple):
+    """One simulation."""
+
+    seed: int
+    hours: float = 12.0
+    """Virtual, while things go wrong; calm and closing come after."""
+    pairs: int = 4
+    shards: int = 2
+    updates: float = 0.8
+    """Frames per market and second."""
+    faults: Level = "usual"
+    only: tuple[str, ...] = ()
+    """Kinds of faults; empty for all."""
+    regime: Regime = "mixed"
+
+    def command(self) -> str:
+        """What repeats this very run."""
+        parts = [
+            f"arbshard simulate --seed {self.seed} --hours {self.hours:g} --pairs {self.pairs}",
+            f"--shards {self.shards} --updates {self.updates:g} --faults {self.faults} --regime {self.regime}",
+        ]
+        if self.only:
+            parts.append(f"--only {','.join(self.only)}")
+        return " ".join(parts)
+
+
+def config_of(settings: Settings) -> Config:
+    """The configuration: the usual one, but for limits so narrow that they are met.
+
+    How the venues treat orders is drawn from the seed: shallow books make partial fills on both legs, refusals make
+    hedges, and two positions a pair make exits that are not the only ones.
+    """
+    base = Config()
+    draw = Random(f"{settings.seed}:venues")
+    paper = replace(
+        base.paper,
+        seed=settings.seed,
+        depth_share=round(draw.uniform(0.25, 0.8), 3),
+        reject_share=round(draw.choice((0.002, 0.01, 0.03)), 3),
+        latency_ms=round(draw.uniform(15.0, 90.0), 1),
+    )
+    return replace(
+        base,
+        name="virtual",
+        run=replace(base.run, shards=settings.shards, rehearse_ms=0.0, stop_timeout_s=60.0),
+        venues=replace(
+            base.venues,
+            **{
+                name: replace(base.venues.get(name), ws_url=f"ws://{name}.virtual", depth=5)
+                for name in TRADED
+            },
+        ),
+        # Correlations cost more than all else risk does by itself, so they are told once in five seconds.
+        series=replace(base.series, sample_ms=SAMPLE_S * 1000, window=60),
+        limits=replace(
+            base.limits,
+            portfolio_notional_max=Decimal(650_000) * settings.pairs,
+            symbol_positions_max=draw.choice((1, 1, 2)),
+        ),
+        paper=paper,
+        sim=replace(
+            base.sim,
+            seed=settings.seed,
+            regime=settings.regime,
+            coins=settings.pairs,
+            updates_per_s=settings.updates,
+            depth=5,
+        ),
+    )
+
+
+def universe_of(world: World, config: Config) -> Universe:
+    """All coins of ``world``, as both venues list them, sharded."""
+    at_home, at_away = _listing(world, HOME), _listing(world, AWAY)
+    home_fees = _fees(config, HOME)
+    pairs = pairs_of(at_home, at_away, home_fees, _fees(config, AWAY))
+    shards = split([pair.base for pair in pairs], config.run.shards)
+    return Universe(fx_leg(at_home, home_fees), tuple(pairs), shards)
+
+
+def _fees(config: Config, name: str) -> FeeSchedule:
+    venue = config.venues.get(name)
+    return get_venue(name).fee_schedule(venue.buy_fee_bps, venue.sell_fee_bps)
+
+
+def _listing(world: World, name: str) -> dict[str, ListedMarket]:
+    venue = get_venue(name)
+    bodies = [
+        listing_of(name, world, path, number, WALL_START_MS)
+        for number, path in enumerate(venue.listing_paths())
+    ]
+    return venue.listing(bodies)

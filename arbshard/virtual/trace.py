@@ -1,0 +1,35 @@
+"""What happened, as lines in order and as one hash of all of them: equal for equal runs."""
+
+from collections import deque
+from collections.abc import Callable
+from hashlib import blake2b
+
+from arbshard.virtual.loop import START_NS, VirtualLoop
+
+_KEPT = 60
+
+
+class Trace:
+    """Takes notes. ``write``: given every line as well, for two runs to be compared."""
+
+    def __init__(self, loop: VirtualLoop, write: Callable[[str], object] | None = None) -> None:
+        self._loop = loop
+        self._write = write
+        self._hash = blake2b(digest_size=16)
+        self.lines = 0
+        self.last: deque[str] = deque(maxlen=_KEPT)
+
+    def note(self, kind: str, what: str) -> None:
+        """``what`` happened now. It must hold nothing that differs between two runs of one seed."""
+        line = f"{self._loop.now_ns - START_NS} {kind} {what}"
+        self._hash.update(line.encode())
+        self._hash.update(b"\n")
+        self.lines += 1
+        self.last.append(line)
+        if self._write is not None:
+            self._write(line + "\n")
+
+    @property
+    def hash(self) -> str:
+        """Of everything so far."""
+        return self._hash.hexdigest()

@@ -1,0 +1,177 @@
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from arbshard.exchanges.binance.session import BinanceSession, opening_streams
+from arbshard.exchanges.session import SECOND_NS, Action, Close, Ping, Send
+from arbshard.exchanges.world import World
+
+
+class Client:
+    """Talks to a session, one message every second unless told otherwise."""
+
+    def __init__(self, world: World, path: str = "/ws", streams: str | None = None) -> None:
+        combined, names = opening_streams(path, streams)
+        symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
+        self.now_ns = SECOND_NS
+        self.session = BinanceSession(symbols, combined=combined, names=names, now_ns=self.now_ns)
+
+    def raw(self, text: str, wait_s: float = 1.0) -> Sequence[Action]:
+        self.now_ns += int(wait_s * SECOND_NS)
+        return self.session.on_text(text, self.now_ns, 0)
+
+    def say(self, method: str, params: object = None, request_id: object = 1) -> Any:
+        request = {"method": method, "id": request_id} | ({} if params is None else {"params": params})
+        (reply,) = self.raw(json.dumps(request))
+        assert isinstance(reply, Send)
+        return json.loads(reply.payload)
+
+    def kinds(self) -> set[tuple[str, str, int, bool]]:
+        return {(one.symbol, one.kind, one.depth, one.slow) for one in self.session.streams}
+
+
+@pytest.fixture
+def client(world: World) -> Client:
+    return Client(world)
+
+
+@pytest.mark.parametrize(
+    ("path", "streams", "combined", "names"),
+    [
+        ("/ws", None, False, ()),
+        ("/ws/btcusdt@depth20@100ms", None, False, ("btcusdt@depth20@100ms",)),
+        ("/ws/a@trade/b@trade", None, False, ("a@trade", "b@trade")),
+        ("/ws/0", None, False, ()),
+        ("/stream", None, True, ()),
+        ("/stream", "a@trade/b@depth", True, ("a@trade", "b@depth")),
+        ("/stream/ws/3", None, True, ()),
+        ("/stream/ws/a@trade", None, True, ("a@trade",)),
+    ],
+)
+def test_what_the_url_asks_for(
+    path: str, streams: str | None, combined: bool, names: tuple[str, ...]
+) -> None:
+    assert opening_streams(path, streams) == (combined, names)
+
+
+def test_streams_of_the_url_begin_at_once(world: World) -> None:
+    client = Client(world, "/stream", "btcusdt@depth5@100ms/ethusdt@bookTicker/junk@nothing")
+    assert client.kinds() == {("BTCUSDT", "depth", 5, False), ("ETHUSDT", "bookTicker", 0, False)}
+    assert {one.form for one in client.session.streams} == {"combined"}
+
+
+def test_subscribe_adds_and_unsubscribe_removes(client: Client) -> None:
+    assert client.say("SUBSCRIBE", ["btcusdt@depth20@100ms"]) == {"result": None, "id": 1}
+    assert client.say("SUBSCRIBE", ["ethusdt@depth"], 2) == {"result": None, "id": 2}
+    assert client.kinds() == {("BTCUSDT", "depth", 20, False), ("ETHUSDT", "diff", 0, True)}
+    assert client.say("LIST_SUBSCRIPTIONS", None, 3) == {
+        "result": ["btcusdt@depth20@100ms", "ethusdt@depth"],
+        "id": 3,
+    }
+    assert client.say("UNSUBSCRIBE", ["btcusdt@depth20@100ms", "never@trade"], 4) == {"result": None, "id": 4}
+    assert client.kinds() == {("ETHUSDT", "diff", 0, True)}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("depth5", ("depth", 5, True)),
+        ("depth10@100ms", ("depth", 10, False)),
+        ("depth20@1000ms", ("depth", 20, True)),
+        ("depth", ("diff", 0, True)),
+        ("depth@100ms", ("diff", 0, False)),
+        ("bookTicker", ("bookTicker", 0, False)),
+        ("trade", ("trade", 0, False)),
+        ("aggTrade", ("aggTrade", 0, False)),
+    ],
+)
+def test_stream_names(client: Client, name: str, kind: tuple[str, int, bool]) -> None:
+    client.say("SUBSCRIBE", [f"btcusdt@{name}"])
+    assert client.kinds() == {("BTCUSDT", *kind)}
+
+
+def test_unknown_symbol_upper_case_and_klines_are_accepted_and_silent(client: Client) -> None:
+    silent = ["nonesuch@trade", "BTCUSDT@trade", "btcusdt@kline_1m", "btcusdt@ticker"]
+    assert client.say("SUBSCRIBE", silent) == {"result": None, "id": 1}
+    assert client.kinds() == set()
+    assert client.say("LIST_SUBSCRIPTIONS")["result"] == silent
+
+
+def test_combined_is_a_property(client: Client) -> None:
+    assert client.say("GET_PROPERTY", ["combined"]) == {"result": False, "id": 1}
+    client.say("SUBSCRIBE", ["btcusdt@trade"])
+    assert {one.form for one in client.session.streams} == {"raw"}
+    assert client.say("SET_PROPERTY", ["combined", True], "abc") == {"result": None, "id": "abc"}
+    assert {one.form for one in client.session.streams} == {"combined"}
+    assert client.say("GET_PROPERTY", ["combined"], None) == {"result": True, "id": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "request_id"),
+    [
+        ("nonsense", 3, None),
+        ("[1]", 2, None),
+        ('{"id":1}', 2, 1),
+        ('{"method":"SHOUT","id":2}', 2, 2),
+        ('{"method":"SUBSCRIBE","id":3}', 2, 3),
+        ('{"method":"SUBSCRIBE","params":"a@trade","id":4}', 2, 4),
+        ('{"method":"SUBSCRIBE","params":[7],"id":5}', 2, 5),
+        ('{"method":"SUBSCRIBE","params":["btcusdt"],"id":"s"}', 2, "s"),
+        ('{"method":"SUBSCRIBE","params":["btcusdt@depth7"],"id":6}', 2, 6),
+        ('{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1.5}', 2, None),
+        ('{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":true}', 2, None),
+        ('{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":"' + "x" * 37 + '"}', 2, None),
+        ('{"method":"SET_PROPERTY","params":["colour",true],"id":7}', 0, 7),
+        ('{"method":"SET_PROPERTY","params":["combined","yes"],"id":8}', 1, 8),
+        ('{"method":"SET_PROPERTY","params":["combined",true,1],"id":9}', 2, 9),
+        ('{"method":"GET_PROPERTY","params":["colour"],"id":10}', 0, 10),
+    ],
+)
+def test_errors_are_nested_and_change_nothing(
+    client: Client, text: str, code: int, request_id: object
+) -> None:
+    client.say("SUBSCRIBE", ["ethusdt@trade"])
+    (reply,) = client.raw(text)
+    assert isinstance(reply, Send)
+    message = json.loads(reply.payload)
+    assert message["error"]["code"] == code
+    assert message["error"]["msg"]
+    assert message["id"] == request_id
+    assert client.kinds() == {("ETHUSDT", "trade", 0, False)}
+
+
+def test_1024_streams_and_no_more(client: Client) -> None:
+    names = [f"x{index}@trade" for index in range(1024)]
+    assert client.say("SUBSCRIBE", names)["result"] is None
+    assert client.say("SUBSCRIBE", names[:5])["result"] is None  # the same ones again are no more
+    assert client.say("SUBSCRIBE", ["btcusdt@trade"])["error"]["code"] == 2
+    assert client.kinds() == set()
+
+
+def test_sixth_message_in_a_second_closes_and_pings_count(client: Client) -> None:
+    text = '{"method":"LIST_SUBSCRIPTIONS","id":1}'
+    assert all(isinstance(client.raw(text, wait_s=0.01)[0], Send) for _ in range(3))
+    assert client.session.on_ping(client.now_ns) == ()
+    assert client.session.on_pong(b"", client.now_ns) == ()
+    assert isinstance(client.raw(text, wait_s=0.01)[0], Close)
+
+
+def test_ping_every_20_s_and_a_client_that_answers_stays(client: Client) -> None:
+    start = client.now_ns
+    for turn in range(1, 10):
+        at = start + 20 * turn * SECOND_NS
+        assert client.session.on_time(at - 1, 0) == ()
+        (ping,) = client.session.on_time(at, 0)
+        assert isinstance(ping, Ping)
+        assert client.session.on_pong(ping.payload, at + SECOND_NS) == ()
+
+
+def test_a_client_that_does_not_answer_is_closed_after_60_s(client: Client) -> None:
+    start = client.now_ns
+    for second in range(1, 80):
+        at = start + second * SECOND_NS
+        client.session.on_pong(b"", at)  # unsolicited pongs do not save it
+        assert not any(isinstance(action, Close) for action in client.session.on_time(at, 0))
+    assert client.session.on_time(start + 80 * SECOND_NS, 0) == (Close(1008, "Pong timeout"),)

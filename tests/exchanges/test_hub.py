@@ -1,0 +1,89 @@
+from collections.abc import Sequence
+
+from arbshard.exchanges.hub import Hub
+from arbshard.exchanges.market import Market
+from arbshard.exchanges.session import Stream
+from arbshard.exchanges.world import World
+from arbshard.exchanges.wsframe import Frame
+
+
+def stream(symbol: str, kind: str = "orderbook") -> Stream:
+    return Stream(symbol, kind, 5, slow=False, form="DEFAULT", name=symbol)
+
+
+class CountingFeed:
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.made = 0
+        self.sent = 0
+
+    def on_step(self) -> None: ...
+
+    def payloads(self, stream: Stream, now_ms: int) -> Sequence[bytes]:
+        self.made += 1
+        return (f"{stream.symbol}/{stream.kind}/{now_ms}".encode(),)
+
+    def on_sent(self) -> None:
+        self.sent += 1
+
+
+class Client:
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def send(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+
+def test_nobody_listens_nothing_is_made(world: World) -> None:
+    hub, feed = Hub(binary=True), CountingFeed(world.upbit["KRW-BTC"])
+    hub.publish(feed, 1)
+    assert (feed.made, feed.sent) == (0, 1)
+
+
+def test_a_message_is_made_once_for_all(world: World) -> None:
+    hub, feed = Hub(binary=True), CountingFeed(world.upbit["KRW-BTC"])
+    clients = [Client() for _ in range(5)]
+    for client in clients:
+        hub.change(client, (), [stream("KRW-BTC")])
+    hub.change(clients[0], (), [stream("KRW-ETH")])
+    hub.publish(feed, 1)
+    assert feed.made == 1
+    first = clients[0].frames
+    assert len(first) == 1
+    assert all(client.frames[0] is first[0] for client in clients)
+
+
+def test_leaving_and_joining(world: World) -> None:
+    hub, feed = Hub(binary=True), CountingFeed(world.upbit["KRW-BTC"])
+    one, two = Client(), Client()
+    hub.change(one, (), [stream("KRW-BTC"), stream("KRW-BTC", "trade")])
+    hub.change(two, (), [stream("KRW-BTC")])
+    hub.change(one, [stream("KRW-BTC")], ())
+    hub.publish(feed, 1)
+    assert (len(one.frames), len(two.frames)) == (1, 1)
+    hub.change(two, [stream("KRW-BTC")], ())
+    hub.change(one, [stream("KRW-BTC", "trade")], ())
+    hub.publish(feed, 2)
+    assert feed.made == 2
+
+
+def test_a_client_may_leave_while_it_is_served(world: World) -> None:
+    hub, feed = Hub(binary=True), CountingFeed(world.upbit["KRW-BTC"])
+
+    both = [stream("KRW-BTC"), stream("KRW-BTC", "trade")]
+
+    class Leaver(Client):
+        def send(self, frame: Frame) -> None:
+            super().send(frame)
+            if len(self.frames) == 1:
+                hub.change(self, both, ())
+
+    leaver, stayer = Leaver(), Client()
+    hub.change(leaver, (), both)
+    hub.change(stayer, (), both)
+    hub.publish(feed, 1)
+    served = len(leaver.frames)
+    hub.publish(feed, 2)
+    assert len(leaver.frames) == served
+    assert len(stayer.frames) == 4

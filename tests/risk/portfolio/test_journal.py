@@ -1,0 +1,66 @@
+"""Changes can be taken back whole, order included."""
+
+from collections import OrderedDict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbshard.risk.portfolio.journal import Journal
+
+changes = st.lists(
+    st.tuples(st.sampled_from(("put", "drop", "oldest")), st.integers(0, 4), st.integers(0, 9))
+)
+
+
+def do(journal: Journal, table: OrderedDict[int, int], made) -> None:
+    for verb, key, value in made:
+        if verb == "put":
+            journal.put(table, key, value)
+        elif verb == "drop" and key in table:
+            journal.drop(table, key)
+        elif verb == "oldest" and table:
+            journal.drop_oldest(table)
+
+
+@given(changes, changes)
+def test_a_rollback_leaves_what_was_committed(before, after) -> None:
+    journal = Journal()
+    table: OrderedDict[int, int] = OrderedDict()
+    do(journal, table, before)
+    journal.commit()
+    kept = dict(table)
+    do(journal, table, after)
+    journal.rollback()
+    assert dict(table) == kept
+    assert journal.is_empty
+
+
+def test_the_oldest_comes_back_as_the_oldest() -> None:
+    journal = Journal()
+    table = OrderedDict(a=1, b=2)
+    journal.put(table, "c", 3)
+    assert journal.drop_oldest(table) == "a"
+    journal.rollback()
+    assert list(table) == ["a", "b"]
+
+
+def test_attributes() -> None:
+    class Owner:
+        name = "old"
+
+    journal = Journal()
+    owner = Owner()
+    journal.assign(owner, "name", "new")
+    assert owner.name == "new"
+    journal.rollback()
+    assert owner.name == "old"
+
+
+def test_what_was_committed_stays() -> None:
+    journal = Journal()
+    table = {"a": 1}
+    journal.put(table, "a", 2)
+    assert not journal.is_empty
+    journal.commit()
+    journal.rollback()
+    assert table == {"a": 2}

@@ -1,0 +1,49 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arbshard.virtual.fuzz import fresh_seed, run_many
+from arbshard.virtual.settings import SEED_MAX, Settings
+
+
+def test_seeds_are_fresh_and_can_be_given_to_the_command() -> None:
+    seeds = {fresh_seed() for _ in range(20)}
+    assert len(seeds) == 20
+    assert all(0 <= seed <= SEED_MAX for seed in seeds)
+
+
+def test_so_many_seeds_are_run_and_told(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_many(Settings(0, hours=0.01, faults="none"), count=2, jobs=2) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert sum(line.endswith("ok") for line in said) == 2
+    assert said[-1] == "2 seeds, 0 failed"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "arbshard.virtual.fuzz", "--jobs", "1", "--hours", "0.05"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "ARBSHARD_RUN_ROOT": str(tmp_path)},
+    )
+    try:
+        assert running.stdout is not None
+        assert running.stdout.readline().rstrip().endswith("ok")
+        running.send_signal(number)
+        rest, said = running.communicate(timeout=30)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+    assert running.returncode == 0
+    assert "0 failed" in rest
+    assert said == ""
+    assert not list(tmp_path.iterdir())

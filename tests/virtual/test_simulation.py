@@ -1,0 +1,110 @@
+"""The whole system on virtual time: a fixed set of seeds, some fresh ones, and the same seed twice."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from arbshard.virtual.fuzz import fresh_seed
+from arbshard.virtual.machine import Simulation
+from arbshard.virtual.outcome import Report
+from arbshard.virtual.rates import PER_HOUR
+from arbshard.virtual.settings import Settings
+
+
+def _hold(report: Report) -> None:
+    assert not report.violations, f"{report.violations}\nagain: {report.settings.command()}"
+
+
+@pytest.mark.parametrize("seed", [101, 102])
+def test_the_invariants_hold_with_the_usual_faults(seed: int) -> None:
+    report = Simulation(Settings(seed, hours=0.15)).run()
+    _hold(report)
+    assert report.tally.exits > 20
+    assert report.faults
+
+
+@pytest.mark.parametrize("seed", [201, 202])
+def test_the_invariants_hold_with_heavy_faults(seed: int) -> None:
+    report = Simulation(Settings(seed, hours=0.12, faults="heavy")).run()
+    _hold(report)
+    assert sum(report.faults.values()) > 15
+
+
+def test_the_invariants_hold_with_fresh_seeds() -> None:
+    for level in ("usual", "heavy"):
+        settings = Settings(fresh_seed(), hours=0.1, faults=level)
+        print(settings.command())
+        _hold(Simulation(settings).run())
+
+
+_GROUPS = {
+    "connections": ("cut", "stall", "outage", "slow_frames"),
+    "requests": ("slow_requests", "lossy", "straggler", "late_fills"),
+    "workers": ("kill_worker", "kill_worker_at", "stop_worker", "wake_fenced", "slow_callback"),
+    "risk": ("kill_risk", "kill_risk_at", "stop_risk"),
+    "everything": ("stop_supervisor", "kill_supervisor", "restart", "disk_full", "no_room"),
+    "people": ("command", "move", "symbols", "clock_jump"),
+}
+
+
+@pytest.mark.parametrize("name", _GROUPS)
+def test_each_group_of_faults_alone_is_survived(name: str) -> None:
+    report = Simulation(Settings(7, hours=0.1, faults="heavy", only=_GROUPS[name])).run()
+    _hold(report)
+    assert report.faults.keys() <= set(_GROUPS[name])
+    assert sum(report.faults.values()) > 2
+    assert report.tally.approved > 10
+
+
+def test_every_kind_of_fault_is_in_a_group() -> None:
+    assert sorted(kind for group in _GROUPS.values() for kind in group) == sorted(PER_HOUR)
+
+
+def test_without_faults_nothing_is_restarted() -> None:
+    report = Simulation(Settings(1, hours=0.05, faults="none")).run()
+    _hold(report)
+    assert report.starts == 1
+    assert set(report.tally.ends) == {"worker ended in order", "risk ended in order"}
+
+
+def test_more_shards_and_another_regime() -> None:
+    _hold(Simulation(Settings(3, hours=0.05, pairs=6, shards=3, regime="crash")).run())
+
+
+_PROGRAM = """
+import sys
+from arbshard.virtual.machine import Simulation
+from arbshard.virtual.settings import Settings
+lines = []
+report = Simulation(Settings(55, hours=0.1, faults="heavy"), lines.append).run()
+assert not report.violations, report.violations
+sys.stdout.write("".join(lines) + report.hash)
+"""
+
+
+def test_one_seed_gives_one_trace_whatever_the_interpreters_own_randomness() -> None:
+    outputs = []
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=True,
+        )
+        outputs.append(done.stdout)
+    first, second = outputs
+    assert first.count("\n") > 300
+    different = [
+        pair for pair in zip(first.splitlines(), second.splitlines(), strict=False) if pair[0] != pair[1]
+    ]
+    assert not different, different[:1]
+    assert first == second
+
+
+def test_another_seed_gives_another_trace() -> None:
+    one, other = (Simulation(Settings(seed, hours=0.02, faults="none")).run() for seed in (1, 2))
+    assert one.hash != other.hash
