@@ -102,9 +102,3 @@ class CorrelationMatrix:
         if a == b:
             return 1.0 if a in self._series else None
         return self._cells.get((a, b) if a < b else (b, a))
-
-    def strongest(self, base: str, count: int = 5) -> list[tuple[str, float]]:
-        """The other pairs that move most like ``base`` or against it, strongest first."""
-        others = ((other, self.get(base, other)) for other in self._series if other != base)
-        known = [(other, value) for other, value in others if value is not None]
-        return sorted(known, key=lambda item: -abs(item[1]))[:count]

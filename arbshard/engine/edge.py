@@ -13,7 +13,6 @@ X is 1 on the home venue; on the away venue it is the FX bid when selling there 
 and the FX ask when buying there (the USDT spent must be bought).
 """
 
-from math import ceil
 from typing import NamedTuple
 
 from arbshard.model.book import Levels
@@ -187,8 +186,3 @@ def edge_at(quantity: float, asks: Levels, bids: Levels, terms: Terms, fx: float
 def floor_lot(quantity: float, lot: float) -> float:
     """``quantity`` rounded down to ``lot``, forgiving the last bits of a float: 0.3 / 0.1 is three lots."""
     return int(quantity / lot * (1 + 1e-12)) * lot
-
-
-def ceil_lot(quantity: float, lot: float) -> float:
-    """``quantity`` rounded up to ``lot``, with the same forgiveness."""
-    return ceil(quantity / lot * (1 - 1e-12)) * lot

@@ -50,7 +50,6 @@ class VirtualChild(Child):
         self._make = make
         self._boot_s = boot_s
         self._code: int | None = None
-        self._mother = loop.current_process()
         self.process: VirtualProcess | None = None
         self.program: Program | None = None
         self.on_end: Callable[[str, int, int], None] = _nobody

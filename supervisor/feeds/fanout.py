@@ -151,10 +151,6 @@ class VenueFanout:
         """Whether no frame has come since its connection came up."""
         return self._all[symbol][0] in self.dark
 
-    def slot_of(self, symbol: str) -> int:
-        """The slot of a market."""
-        return self._all[symbol][0]
-
     def add(self, targets: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
         """Take these markets in."""
         for symbol, (slot, shards) in targets.items():

@@ -64,11 +64,6 @@ class Wallet:
         assert amount >= 0, (currency, amount)
         self._move(currency, amount, ZERO)
 
-    def debit(self, currency: str, amount: Decimal) -> None:
-        """Pay ``amount`` out of what is free."""
-        assert amount >= 0, (currency, amount)
-        self._move(currency, -amount, ZERO)
-
     def spend(self, currency: str, amount: Decimal) -> None:
         """Pay ``amount`` out of what an order has set aside."""
         assert amount >= 0, (currency, amount)

@@ -53,10 +53,6 @@ class Rules(NamedTuple):
         if open_orders >= OPEN_ORDERS_MAX:
             raise filter_failure("MAX_NUM_ORDERS")
 
-    def floor_quantity(self, quantity: Decimal) -> Decimal:
-        """The largest tradable quantity that is not above ``quantity``; 0 when there is none."""
-        return max(ZERO, quantity - quantity % self.lot)
-
 
 def rules_of(listing: Listing) -> Rules:
     """The rules of a market."""

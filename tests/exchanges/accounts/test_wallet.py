@@ -18,7 +18,8 @@ def test_locking_spending_and_what_changed() -> None:
         Balance("ETH", Decimal(2), Decimal(0)),
     )
     assert wallet.take_changed() == ()
-    wallet.debit("ETH", Decimal(2))
+    wallet.lock("ETH", Decimal(2))
+    wallet.spend("ETH", Decimal(2))
     assert [balance.currency for balance in wallet.balances()] == ["KRW", "BTC", "ETH"]
 
 
@@ -30,7 +31,7 @@ def test_nothing_is_no_change() -> None:
 
 @pytest.mark.parametrize(
     ("action", "amount"),
-    [("lock", 2), ("unlock", 1), ("debit", 2), ("spend", 1), ("credit", -1), ("debit", -1), ("spend", -1)],
+    [("lock", 2), ("unlock", 1), ("spend", 1), ("credit", -1), ("spend", -1)],
 )
 def test_never_negative(action: str, amount: int) -> None:
     wallet = Wallet({"KRW": Decimal(1)})
