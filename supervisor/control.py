@@ -12,7 +12,7 @@ from arbshard.wire.serve import ReplyServer
 Given = TypeVar("Given")
 
 
-class ControlDesk:
+class ControlServer:
     """Answers by ``on``; an order nobody answers is denied."""
 
     def __init__(self, files: RunFiles, on_failure: Callable[[], None]) -> None:

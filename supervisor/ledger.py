@@ -39,7 +39,7 @@ def opening_of(config: Config, *, is_new: bool) -> Opening:
     return "existing" if config.mode == "live" and config.data == "public" else "any"
 
 
-def words_on_open(note: RiskNote) -> str:
+def describe_open(note: RiskNote) -> str:
     """What was open when risk last said so."""
     if not note.positions and not note.open_intents:
         return "nothing was open when it was last heard of"
@@ -66,7 +66,7 @@ class LedgerAlerts:
         self._room = 0
         self._used = 0
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read both pages; a few times a second."""
         if not self._is_known:
             noted = read_record(self._files.ledger_page)

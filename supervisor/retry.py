@@ -27,11 +27,11 @@ class Retried:
         self.is_wanted = False
         """Whether it is still to be done."""
 
-    def want(self) -> None:
-        """Have it done at the next ``look``."""
+    def request(self) -> None:
+        """Have it done at the next ``run_if_due``."""
         self.is_wanted = True
 
-    def look(self, now_ns: int) -> None:
+    def run_if_due(self, now_ns: int) -> None:
         """Do it if it is wanted and due. A refusal is an alert, the first time in a row, and a line in the log."""
         if not self.is_wanted or now_ns < self._due_ns:
             return

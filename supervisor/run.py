@@ -28,22 +28,22 @@ from arbshard.venues.registry import AWAY
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
-from supervisor.aside import aside, from_thread
-from supervisor.bulletin import Bulletin
-from supervisor.control import ControlDesk
+from supervisor.control import ControlServer
 from supervisor.exchanges import with_exchanges
 from supervisor.feeds.markets import Markets
-from supervisor.fitness import require_fit
-from supervisor.ledger import LedgerAlerts, words_on_open
+from supervisor.ledger import LedgerAlerts, describe_open
+from supervisor.preflight import run_preflight
 from supervisor.processes.commands import Programs
 from supervisor.processes.probe import Probe
-from supervisor.processes.spares import Spares
-from supervisor.processes.staff import Staff
-from supervisor.processes.tree import Tree
+from supervisor.processes.process_supervisor import ProcessSupervisor
+from supervisor.processes.spares import SparePool
+from supervisor.processes.specs import ChildSpecs
 from supervisor.processes.watchdog import Watchdog
 from supervisor.retry import Retried
 from supervisor.rundir import RunDir, write_whole
-from supervisor.shards.desk import ShardDesk, Surroundings, slots_for
+from supervisor.shards.manager import ShardManager, Surroundings, slots_for
+from supervisor.status_publisher import StatusPublisher
+from supervisor.threads import call_from_thread, run_in_thread
 
 _TICK_S = 0.02
 _PROGRESS_S = 5.0
@@ -77,19 +77,21 @@ class Run:
         self._state_dir = state_dir
         self._table = table
         self._clock = SystemClock()
-        self._bulletin = Bulletin(self.files.supervisor_page, config, state_dir, self._clock)
+        self._status = StatusPublisher(self.files.supervisor_page, config, state_dir, self._clock)
         self._keys = keys
         handed_over = (lambda: hand_over(keys)) if keys else None
-        self._staff = Staff(programs, self.files, state_dir, opening, handed_over)
+        self._specs = ChildSpecs(programs, self.files, state_dir, opening, handed_over)
         self._ledger = LedgerAlerts(self.files, state_dir, config, self.alert)
-        spares = Spares(config.run, self._staff.spare(), self.alert, handed_over)
+        spares = SparePool(config.run, self._specs.spare(), self.alert, handed_over)
         self._children_noted = Retried("the list of children", self._note_children, self.alert)
-        self._tree = Tree(config.run, self._clock, self.alert, self._children_noted.want, spares)
-        self._watchdog = Watchdog(self._tree, config.run, self._why_fenced)
-        self._closers: list[Callable[[], object]] = [self._bulletin.close]
+        self._processes = ProcessSupervisor(
+            config.run, self._clock, self.alert, self._children_noted.request, spares
+        )
+        self._watchdog = Watchdog(self._processes, config.run, self._why_fenced)
+        self._closers: list[Callable[[], object]] = [self._status.close]
         self._markets: Markets | None = None
-        self._control: ControlDesk | None = None
-        self._shards: ShardDesk | None = None
+        self._control: ControlServer | None = None
+        self._shards: ShardManager | None = None
         self._books: BooksWriter | None = None
         self._bus: Publisher | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -101,7 +103,7 @@ class Run:
 
     def alert(self, line: str) -> None:
         """Something a person should know: logged, counted and shown."""
-        self._bulletin.alert(line)
+        self._status.alert(line)
 
     def request_stop(self, *, keep_positions: bool = False) -> None:
         """End in order. A second request ends at once what the first is still waiting for."""
@@ -121,7 +123,7 @@ class Run:
         if self.config.data == "sim":
             await self._start_exchanges()
         universe = await self._find_universe()
-        self._bulletin.pairs = len(universe.pairs)
+        self._status.pairs = len(universe.pairs)
         write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
         write_whole(self.files.universe, msgspec.json.encode(universe))
         books = BooksWriter.create(
@@ -136,29 +138,29 @@ class Run:
         self._bus = bus
         notifiers = [self._notifier(bus, shard) for shard in range(self.config.run.shards)]
         self._open_control()
-        risk = self._staff.risk()
-        self._tree.start(risk)
+        risk = self._specs.risk()
+        self._processes.start(risk)
         if self.config.mode == "live":
             # Only once risk answers: what the venues say is compared with its ledger.
-            await self._tree.until_up(risk)
-            accounts = self._staff.accounts()
-            self._tree.start(accounts)
-            await self._tree.until_up(accounts)
-        workers = [self._staff.worker(shard) for shard in range(self.config.run.shards)]
+            await self._processes.until_up(risk)
+            accounts = self._specs.accounts()
+            self._processes.start(accounts)
+            await self._processes.until_up(accounts)
+        workers = [self._specs.worker(shard) for shard in range(self.config.run.shards)]
         for worker in workers:
-            self._tree.start(worker)
+            self._processes.start(worker)
         self._markets = Markets(self.config, universe, books, notifiers, bus, self._clock, self.alert)
         await self._markets.start()
-        await self._tree.until_up(risk)
+        await self._processes.until_up(risk)
         for worker in workers:
-            await self._tree.until_up(worker)
+            await self._processes.until_up(worker)
         self._find_unattended(universe)
         self._open_shards(universe, books, self._markets)
         keep_what_is_there()  # before anybody trades: it takes tens of milliseconds
         books.set_phase(Phase.RUNNING)
-        self._bulletin.state = "running"
+        self._status.state = "running"
         if self._table:
-            self._tree.start(self._staff.viewer())
+            self._processes.start(self._specs.viewer())
         get_logger().info(
             "running",
             name=self.config.name,
@@ -171,16 +173,16 @@ class Run:
 
     async def _find_universe(self) -> Universe:
         """What can be traded; live, only if everything is fit for it. Raises ``ArbshardError``."""
-        alert = from_thread(self.alert)
+        alert = call_from_thread(self.alert)
 
         async def find() -> Universe:
             universe = await find_universe(self.config, shards=self.config.run.shards)
             if self.config.mode == "live":
-                await require_fit(self.config, universe, self._keys, alert)
+                await run_preflight(self.config, universe, self._keys, alert)
             return universe
 
         try:
-            return await aside(find, _FIND_S)
+            return await run_in_thread(find, _FIND_S)
         except TimeoutError as error:
             raise VenueUnavailable(f"the venues did not answer within {_FIND_S:g} s") from error
 
@@ -223,7 +225,7 @@ class Run:
                 report = asyncio.create_task(self.report(progress))
                 reports.add(report)
                 report.add_done_callback(reports.discard)
-            await self._tree.until_next(_TICK_S)
+            await self._processes.until_next(_TICK_S)
 
     @staticmethod
     async def report(progress: Callable[[], None]) -> None:
@@ -235,13 +237,13 @@ class Run:
 
     async def drain(self) -> None:
         """No new entries; close the positions, or keep them if told to; wait for the workers to end."""
-        if self._books is None or self._bulletin.state != "running":
+        if self._books is None or self._status.state != "running":
             return
-        self._bulletin.state = "draining"
-        self._tree.ending = True
-        risk = self._tree.get("risk")
+        self._status.state = "draining"
+        self._processes.ending = True
+        risk = self._processes.get("risk")
         if risk is not None and not risk.pid:
-            self.alert(f"risk is gone: nothing can be closed; {words_on_open(self._risk_note())}")
+            self.alert(f"risk is gone: nothing can be closed; {describe_open(self._risk_note())}")
             return
         if self._shards is not None:
             self._shards.end(self._clock.monotonic_ns())
@@ -249,7 +251,7 @@ class Run:
         get_logger().info("stopping", positions="kept" if self.keeps_positions else "closed")
         deadline_ns = self._clock.monotonic_ns() + int(self.config.run.stop_timeout_s * 1e9)
         stops = self._stops
-        workers = [child for child in self._tree.children if child.shard is not None]
+        workers = [child for child in self._processes.children if child.shard is not None]
         while any(worker.state in ("starting", "running", "restarting") for worker in workers):
             try:
                 self._look_after_children()
@@ -265,26 +267,28 @@ class Run:
             if self._stops > stops + 1:
                 self.alert("stopped at once on a second request: positions may be left open")
                 return
-            await self._tree.until_next(_TICK_S)
+            await self._processes.until_next(_TICK_S)
 
     async def end(self, before_removal: Callable[[], Awaitable[None]]) -> None:
         """End every child in order, call ``before_removal`` while the pages still stand, close everything."""
-        self._tree.ending = True
-        if self._tree.spares is not None:
-            self._tree.spares.end()
-        await self._tree.end([child.name for child in self._tree.children if child.shard is not None], 2.0)
+        self._processes.ending = True
+        if self._processes.spares is not None:
+            self._processes.spares.end()
+        await self._processes.end(
+            [child.name for child in self._processes.children if child.shard is not None], 2.0
+        )
         if self._markets is not None:
             await self._markets.stop()
-        await self._tree.end(["accounts"], 5.0)
+        await self._processes.end(["accounts"], 5.0)
         await self._end_risk()
-        await self._tree.end(["viewer"], 2.0)
-        await self._tree.end(["sim"], 3.0)
-        self._bulletin.state = "ended"
+        await self._processes.end(["viewer"], 2.0)
+        await self._processes.end(["sim"], 3.0)
+        self._status.state = "ended"
         try:
             self._write_note()
             await before_removal()
         finally:
-            self._tree.kill_all()
+            self._processes.kill_all()
             for task in self._tasks:
                 task.cancel()
             for close in reversed(self._closers):
@@ -292,15 +296,15 @@ class Run:
 
     async def _end_risk(self) -> None:
         """It closes the ledger and reads it back: how it ends is part of how the run went."""
-        risk = self._tree.get("risk")
+        risk = self._processes.get("risk")
         if risk is None or not risk.pid:
             return
-        await self._tree.end(["risk"], 10.0)
-        self._ledger.look()
+        await self._processes.end(["risk"], 10.0)
+        self._ledger.poll()
         code = risk.poll()
         if code:
             self.failure = self.failure or ChildFailed(
-                f"risk ended with code {code} at the stop: {risk.last_words()}"
+                f"risk ended with code {code} at the stop: {risk.stderr_tail()}"
             )
             self.alert(str(self.failure))
 
@@ -314,14 +318,14 @@ class Run:
         self.failure = self.failure or error
 
     def _look_after_children(self) -> None:
-        self._watchdog.look(self._clock.monotonic_ns())
-        self._tree.watch()
-        self._children_noted.look(self._clock.monotonic_ns())
+        self._watchdog.check(self._clock.monotonic_ns())
+        self._processes.watch()
+        self._children_noted.run_if_due(self._clock.monotonic_ns())
 
     async def _start_exchanges(self) -> None:
-        sim = self._staff.sim(lambda: self._sim)
-        self._tree.start(sim)
-        await self._tree.until_up(sim)
+        sim = self._specs.sim(lambda: self._sim)
+        self._processes.start(sim)
+        await self._processes.until_up(sim)
         self.config, self._sim = with_exchanges(self.config, self.files.sim_ready.read_bytes())
         probe = Probe(self._sim.host, self._sim.port_of(AWAY), self._frames, self._clock)
         self._watchdog.probe = probe
@@ -340,7 +344,7 @@ class Run:
         """From now on pairs can be moved, added and removed."""
 
         def changed(newer: Universe) -> None:
-            self._bulletin.pairs = len(newer.pairs)
+            self._status.pairs = len(newer.pairs)
             self._find_unattended(newer)
 
         around = Surroundings(
@@ -348,23 +352,23 @@ class Run:
             self.files,
             books,
             markets,
-            self._tree,
+            self._processes,
             self._clock,
             self.alert,
             lambda: frozenset(position.pair for position in self._risk_note().positions),
             changed,
             self._keys,
         )
-        self._shards = ShardDesk(universe, around)
+        self._shards = ShardManager(universe, around)
         self._closers.append(self._shards.close)
         if self._control is not None:
             self._shards.register(self._control)
 
     def _open_control(self) -> None:
-        desk = self._control = ControlDesk(self.files, self.request_stop)
+        desk = self._control = ControlServer(self.files, self.request_stop)
         self._closers.append(desk.close)
         desk.on(control.Stop, self._told_to_stop)
-        desk.on(control.Ping, lambda _: control.Done(self._bulletin.state))
+        desk.on(control.Ping, lambda _: control.Done(self._status.state))
         desk.start()
 
     def _told_to_stop(self, order: control.Stop) -> control.Answer:
@@ -372,7 +376,7 @@ class Run:
         return control.Done("stopping")
 
     def _note_children(self) -> None:
-        self._run_dir.note_children(self._tree.pids)
+        self._run_dir.note_children(self._processes.pids)
 
     def _risk_note(self) -> RiskNote:
         try:
@@ -393,8 +397,8 @@ class Run:
             for position in self._risk_note().positions
             if position.pair not in mine
         )
-        is_news = unattended != self._bulletin.unattended
-        self._bulletin.unattended = unattended
+        is_news = unattended != self._status.unattended
+        self._status.unattended = unattended
         if unattended and is_news:
             self.alert(f"open positions of pairs this run does not trade: {', '.join(unattended)}")
 
@@ -407,22 +411,22 @@ class Run:
                 self._books.beat(now_ns)
             if self._bus is not None:
                 self._bus.publish(b"beat", now_ns.to_bytes(8, "little"))
-            if self._bulletin.beat(now_ns):
-                self._bulletin.bad_orders = self._control.bad if self._control is not None else 0
+            if self._status.beat(now_ns):
+                self._status.bad_orders = self._control.bad if self._control is not None else 0
                 try:
-                    self._ledger.look()
+                    self._ledger.poll()
                     self._write_note()
                 except Exception as error:  # noqa: BLE001 - without a heart nobody trades, without a note all do
-                    self._bulletin.put_off(now_ns)
+                    self._status.postpone_note(now_ns)
                     get_logger().error("the supervisor's note cannot be written", exc_info=error)
             await asyncio.sleep(_TICK_S)
-            self._bulletin.turned(
+            self._status.record_turn(
                 self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9), time.thread_time_ns() - used_ns
             )
 
     def _write_note(self) -> None:
         markets = self._markets
-        self._bulletin.write(self._tree, markets.report if markets is not None else tuple)
+        self._status.write(self._processes, markets.report if markets is not None else tuple)
 
 
 def _orders(config: Config) -> str:

@@ -7,7 +7,7 @@ from arbshard.log import get_logger
 from arbshard.virtual.costs import START_CHILD_NS
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
 from supervisor.processes.child import Child
-from supervisor.processes.pulse import Pulse
+from supervisor.processes.health import ChildHealth
 
 KILLED = -9
 
@@ -41,11 +41,11 @@ class VirtualChild(Child):
         loop: VirtualLoop,
         make: Make,
         boot_s: Callable[[], float],
-        pulse: Pulse,
+        health: ChildHealth,
         shard: int | None = None,
     ) -> None:
         """``boot_s``: how long the next incarnation takes to come to its first line."""
-        super().__init__(name, lambda _: (), pulse=pulse, shard=shard)
+        super().__init__(name, lambda _: (), health=health, shard=shard)
         self._loop = loop
         self._make = make
         self._boot_s = boot_s
@@ -100,7 +100,7 @@ class VirtualChild(Child):
         if self.process is not None and self._code is None:
             self._ended(self.process, self.epoch, KILLED)
 
-    def last_words(self) -> str:
+    def stderr_tail(self) -> str:
         """See ``Child``."""
         return ""
 
@@ -109,12 +109,12 @@ class VirtualChild(Child):
         if self.process is not None and self.program is not None and self._code is None:
             self._loop.deliver(self.process, self._loop.now_ns, self.program.terminate)
 
-    def put_down(self, why: str) -> None:
+    def kill(self, why: str) -> None:
         """See ``Child``."""
-        if self.pid and not self.doom:
-            self.doom = why
+        if self.pid and not self.kill_reason:
+            self.kill_reason = why
             self.die()
 
-    def kill(self) -> None:
+    def kill_and_wait(self) -> None:
         """See ``Child``."""
         self.die()

@@ -49,9 +49,9 @@ class Health:
             self._say("risk is not ready")
             return
         self._look_at_shards(supervisor, now_ns)
-        homeless = supervisor.universe.unassigned()
-        if homeless:
-            self._say(f"{', '.join(homeless)}: in no shard")
+        unassigned = supervisor.universe.unassigned()
+        if unassigned:
+            self._say(f"{', '.join(unassigned)}: in no shard")
         for naked in self._oracle.books.naked():
             for_ns = now_ns - max(naked.since_ns, self._faults.last_ns)
             if for_ns > NAKED_NS:

@@ -25,12 +25,12 @@ from arbshard.virtual.oracle import Oracle
 from arbshard.virtual.trace import Trace
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
-from supervisor.control import ControlDesk
+from supervisor.control import ControlServer
 from supervisor.feeds.markets import Markets
 from supervisor.feeds.venue import VenueFeed
 from supervisor.shards.changes import Listing
-from supervisor.shards.desk import ShardDesk, Surroundings
 from supervisor.shards.loads import LoadMeter
+from supervisor.shards.manager import ShardManager, Surroundings
 
 _LISTING_S = 0.3
 
@@ -126,7 +126,7 @@ class VirtualLoads(LoadMeter):
         super().sample(universe, {}, now_ns)
 
 
-class VirtualShardDesk(ShardDesk):
+class VirtualShardManager(ShardManager):
     """Finds pairs to add in the universe the run began with."""
 
     listed: tuple[Pair, ...] = ()
@@ -140,7 +140,7 @@ class VirtualShardDesk(ShardDesk):
         listing.pairs = tuple(pair for pair in self.listed if any(pair.answers_to(name) for name in names))
 
 
-class VirtualControl(ControlDesk):
+class VirtualControl(ControlServer):
     """Takes orders without a socket."""
 
     def __init__(self) -> None:  # the parent's would bind one

@@ -1,4 +1,4 @@
-"""The supervisor as a virtual process: real tree, watchdog, feeds and shards, in the order of ``supervisor.run``.
+"""The supervisor as a virtual process: real parts of it, in the order of ``supervisor.run``.
 
 Made anew by ``machine`` for each start of the whole system; the ledger's disk and the exchanges outlive it.
 """
@@ -20,13 +20,13 @@ from arbshard.virtual.children import KILLED, VirtualChild
 from arbshard.virtual.costs import UNIVERSE_NS
 from arbshard.virtual.loop import VirtualProcess
 from arbshard.virtual.risk import VirtualRisk
-from arbshard.virtual.stand_ins import VirtualControl, VirtualMarkets, VirtualShardDesk, World
+from arbshard.virtual.stand_ins import VirtualControl, VirtualMarkets, VirtualShardManager, World
 from arbshard.virtual.worker import Surroundings, VirtualWorker
-from supervisor.processes.pulse import PagePulse
-from supervisor.processes.tree import Tree
+from supervisor.processes.health import PageHealth
+from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.processes.watchdog import Watchdog
 from supervisor.rundir import write_whole
-from supervisor.shards.desk import Surroundings as DeskSurroundings
+from supervisor.shards.manager import Surroundings as DeskSurroundings
 
 TICK_S = 0.19
 """The watchdog takes a pause of 200 ms for one of ours."""
@@ -48,10 +48,10 @@ class VirtualSupervisor:
         self.control: VirtualControl | None = None
         """None until it is up."""
         self._markets: VirtualMarkets | None = None
-        self._desk: VirtualShardDesk | None = None
+        self._desk: VirtualShardManager | None = None
         self.is_running = False
         """Whether it has come up and was not told to end."""
-        self._tree: Tree | None = None
+        self._processes: ProcessSupervisor | None = None
         self._told: Phase | None = None
         self._silent = False
         self._reported_ns = 0
@@ -100,19 +100,21 @@ class VirtualSupervisor:
             world.loop, world.clock, files, world.config, world.port, bells, world.oracle,
             world.timing.worker_timer_s, self.process,
         )  # fmt: skip
-        self._tree = tree = Tree(world.config.run, world.clock, self._alert, lambda: None)
-        watchdog = Watchdog(tree, world.config.run, lambda _: "")
+        self._processes = processes = ProcessSupervisor(
+            world.config.run, world.clock, self._alert, lambda: None
+        )
+        watchdog = Watchdog(processes, world.config.run, lambda _: "")
         self._make_children(around)
         try:
-            await self._start(tree, books, notifiers)
-            await self._serve(tree, watchdog, books)
-            await self._drain(tree, books, watchdog)
+            await self._start(processes, books, notifiers)
+            await self._serve(processes, watchdog, books)
+            await self._drain(processes, books, watchdog)
         except RunFailed as error:
             self.failure = str(error)
             world.trace.note("failed", self.failure)
         finally:
             self.is_running = False
-        return await self._end(tree, books)
+        return await self._end(processes, books)
 
     def _make_children(self, around: Surroundings) -> None:
         world, files = self._world, self.files
@@ -132,7 +134,7 @@ class VirtualSupervisor:
                     world.timing.risk_tick_s,
                 ),
                 lambda: draw(*world.timing.risk_boot_s),
-                PagePulse(files.risk_page, "ready", 1),
+                PageHealth(files.risk_page, "ready", 1),
             )
         )
         for shard in range(world.config.run.shards):
@@ -147,29 +149,31 @@ class VirtualSupervisor:
             self._world.loop,
             lambda process, epoch: VirtualWorker(around, process, shard, epoch),
             lambda: draw(*self._world.timing.worker_boot_s),
-            PagePulse(self.files.worker_page(shard), "state", WorkerState.RUNNING),
+            PageHealth(self.files.worker_page(shard), "state", WorkerState.RUNNING),
             shard,
         )
 
-    async def _start(self, tree: Tree, books: BooksWriter, notifiers: list[ShardNotifier]) -> None:
+    async def _start(
+        self, processes: ProcessSupervisor, books: BooksWriter, notifiers: list[ShardNotifier]
+    ) -> None:
         world = self._world
         heart = asyncio.ensure_future(self._come_up(books))
         risk, *workers = self.children
-        tree.start(risk)
+        processes.start(risk)
         for worker in workers:
-            tree.start(worker)
+            processes.start(worker)
         markets = self._markets = VirtualMarkets(world, books, notifiers, self._alert)
         await markets.start()
-        await tree.until_up(risk)
+        await processes.until_up(risk)
         for worker in workers:
-            await tree.until_up(worker)
+            await processes.until_up(worker)
         heart.cancel()
-        self._open_shards(tree, books, markets)
+        self._open_shards(processes, books, markets)
         books.set_phase(Phase.RUNNING)
         self.is_running = self._told is None
         world.trace.note("running", self.name)
 
-    def _open_shards(self, tree: Tree, books: BooksWriter, markets: VirtualMarkets) -> None:
+    def _open_shards(self, processes: ProcessSupervisor, books: BooksWriter, markets: VirtualMarkets) -> None:
         """From now on pairs can be moved, added and removed."""
         world = self._world
         around = DeskSurroundings(
@@ -177,13 +181,13 @@ class VirtualSupervisor:
             self.files,
             books,
             markets,
-            tree,
+            processes,
             world.clock,
             self._alert,
             self._held,
             self._changed,
         )
-        desk = self._desk = VirtualShardDesk(world.universe, around)
+        desk = self._desk = VirtualShardManager(world.universe, around)
         desk.listed = world.universe.pairs
         self.control = VirtualControl()
         desk.register(self.control)
@@ -216,17 +220,17 @@ class VirtualSupervisor:
         """Whether a change of the universe waits or is under way."""
         return self._desk is not None and not self._desk.assignments.is_idle
 
-    async def _serve(self, tree: Tree, watchdog: Watchdog, books: BooksWriter) -> None:
+    async def _serve(self, processes: ProcessSupervisor, watchdog: Watchdog, books: BooksWriter) -> None:
         while self._told is None:
-            self._look(tree, watchdog, books)
+            self._look(processes, watchdog, books)
             await asyncio.sleep(TICK_S)
 
-    def _look(self, tree: Tree, watchdog: Watchdog, books: BooksWriter) -> None:
+    def _look(self, processes: ProcessSupervisor, watchdog: Watchdog, books: BooksWriter) -> None:
         """The heart beats, children are watched, and once a second the feeds say how they are."""
         now_ns = self._world.clock.monotonic_ns()
         books.beat(now_ns)
-        watchdog.look(now_ns)
-        tree.watch()
+        watchdog.check(now_ns)
+        processes.watch()
         self._looks += 1
         if self._looks % 2 and self._told is None and self._desk is not None:
             self._desk.step(now_ns)
@@ -244,10 +248,10 @@ class VirtualSupervisor:
             books.beat(self._world.clock.monotonic_ns())
             await asyncio.sleep(TICK_S)
 
-    async def _drain(self, tree: Tree, books: BooksWriter, watchdog: Watchdog) -> None:
+    async def _drain(self, processes: ProcessSupervisor, books: BooksWriter, watchdog: Watchdog) -> None:
         assert self._told is not None
         world = self._world
-        tree.ending = True
+        processes.ending = True
         if self._desk is not None:
             self._desk.end(world.clock.monotonic_ns())
         world.trace.note("draining", f"{self.name} {self._told.name}")
@@ -255,20 +259,20 @@ class VirtualSupervisor:
         deadline_ns = world.clock.monotonic_ns() + int(world.config.run.stop_timeout_s * 1e9)
         workers = [child for child in self.children if child.shard is not None]
         while any(worker.state in ("starting", "running", "restarting") for worker in workers):
-            self._look(tree, watchdog, books)
+            self._look(processes, watchdog, books)
             if world.clock.monotonic_ns() > deadline_ns:
                 world.trace.note("alert", "positions not all closed in time")
                 return
             await asyncio.sleep(TICK_S)
 
-    async def _end(self, tree: Tree, books: BooksWriter) -> int:
-        tree.ending = True
+    async def _end(self, processes: ProcessSupervisor, books: BooksWriter) -> int:
+        processes.ending = True
         heart = asyncio.ensure_future(self._come_up(books))
-        await tree.end([child.name for child in self.children if child.shard is not None], 2.0)
+        await processes.end([child.name for child in self.children if child.shard is not None], 2.0)
         if self._markets is not None:
             await self._markets.stop()
-        await tree.end(["risk"], 10.0)
-        tree.kill_all()
+        await processes.end(["risk"], 10.0)
+        processes.kill_all()
         if self._desk is not None:
             self._desk.close()
         heart.cancel()

@@ -17,7 +17,7 @@ from arbshard.errors import VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.venues.base.market import ControlFrame, FrameKind
 from supervisor.feeds.link import Dial, Link
-from supervisor.feeds.silence import Cure, Silence
+from supervisor.feeds.silence import Remedy, SilenceDetector
 
 _SWITCH_AFTER_NS = 10_000_000_000
 """A successor takes over even if quiet symbols have not come on it."""
@@ -37,7 +37,7 @@ class ConnectionState(Enum):
     """Waiting before the next try."""
 
 
-class _Going:
+class _RunningLink:
     """A link, the task that runs it, and its own share in when it is renewed: not all are to be at once."""
 
     def __init__(self, link: Link, task: "asyncio.Task[str]", margins: float) -> None:
@@ -64,15 +64,15 @@ class Connection:
         self._margin_s = config.life_margin_s
         self._ticket = ticket
         self._links = 0
-        self._now: _Going | None = None
-        self._next: _Going | None = None
+        self._now: _RunningLink | None = None
+        self._next: _RunningLink | None = None
         self._closing: list[asyncio.Task[str]] = []
         self._wake = asyncio.Event()
         self._renew_ns: int | None = None
         self._not_before_ns = 0
         """A successor that failed is not tried again before."""
         self._is_down = False
-        self._silence = Silence(rules.silence, config.silence_s, dial.clock.monotonic_ns())
+        self._silence = SilenceDetector(rules.silence, config.silence_s, dial.clock.monotonic_ns())
         self._judged: Link | None = None
         self.reconnects = 0
         self.planned = 0
@@ -101,7 +101,7 @@ class Connection:
         return self._now is not None and self._now.link.subscribed_ns > 0
 
     @property
-    def has_spoken(self) -> bool:
+    def has_received(self) -> bool:
         """Whether a book has come on the stream that stands."""
         return self._now is not None and self._now.link.frames > 0
 
@@ -147,9 +147,9 @@ class Connection:
         for symbol in removed:
             self._symbols.pop(symbol, None)
         self._symbols.update(dict.fromkeys(added))
-        for going in (self._now, self._next):
-            if going is not None:
-                going.link.change(added, removed)
+        for running in (self._now, self._next):
+            if running is not None:
+                running.link.change(added, removed)
 
     def drop(self) -> None:
         """Let go of the socket: it is of no use. ``run`` connects anew."""
@@ -161,7 +161,7 @@ class Connection:
         self._renew_ns = self._dial.clock.monotonic_ns()
         self._wake.set()
 
-    def look(self, now_ns: int) -> None:
+    def judge_silence(self, now_ns: int) -> None:
         """Judge its silence, a few times a second, and do what there is to do about it."""
         if self._now is None or not self.is_up or self._next is not None:
             return
@@ -169,12 +169,12 @@ class Connection:
         if link is not self._judged:
             self._judged = link
             self._silence.begin(now_ns)
-        for cure, symbols in self._silence.look(link.frames, link.heard(), now_ns):
+        for remedy, symbols in self._silence.judge(link.frames, link.frames_by_symbol(), now_ns):
             some = ", ".join(symbols[:5])
-            get_logger().warning("silence", connection=self.name, cure=cure.value, symbols=some)
-            if cure is Cure.RECONNECT:
+            get_logger().warning("silence", connection=self.name, cure=remedy.value, symbols=some)
+            if remedy is Remedy.RECONNECT:
                 link.abort("connected, and nothing came")
-            elif cure is Cure.RESUBSCRIBE:
+            elif remedy is Remedy.RESUBSCRIBE:
                 link.ask_again(symbols)
             else:
                 self.renew()
@@ -198,7 +198,7 @@ class Connection:
         finally:
             await self._close_all()
 
-    def _see_to_successor(self, now: _Going) -> None:
+    def _see_to_successor(self, now: _RunningLink) -> None:
         """Begin it when it is time, let it take over when it is ready, begin it anew when it failed."""
         now_ns = self._dial.clock.monotonic_ns()
         coming = self._next
@@ -221,7 +221,7 @@ class Connection:
     def _is_ready(self, link: Link, now_ns: int) -> bool:
         return link.subscribed_ns > 0 and (link.has_all() or now_ns - link.subscribed_ns >= _SWITCH_AFTER_NS)
 
-    def _due_in_ns(self, now: _Going, now_ns: int) -> int:
+    def _due_in_ns(self, now: _RunningLink, now_ns: int) -> int:
         """How long until a successor is to be opened; 0 or less: now."""
         dues = [] if self._renew_ns is None else [self._renew_ns]
         if self._life_s and now.link.opened_ns:
@@ -229,30 +229,30 @@ class Connection:
             dues.append(now.link.opened_ns + int((self._life_s - margin_s) * 1e9))
         return max(min(dues), self._not_before_ns) - now_ns if dues else int(_IDLE_S * 1e9)
 
-    def _take_over(self, successor: _Going) -> _Going:
+    def _take_over(self, successor: _RunningLink) -> _RunningLink:
         self._now, self._next = successor, None
         self._renew_ns = None
         return successor
 
-    def _begin(self) -> _Going:
+    def _begin(self) -> _RunningLink:
         self._links += 1
         link = Link(self._dial, self._symbols, f"{self._ticket}-{self._links}", self._on_control)
         task = asyncio.create_task(link.run(), name=f"{self.name}-{self._links}")
         task.add_done_callback(lambda _: self._wake.set())
-        return _Going(link, task, self._random.uniform(1.0, 1.5))
+        return _RunningLink(link, task, self._random.uniform(1.0, 1.5))
 
-    def _end_of(self, going: _Going) -> int:
+    def _end_of(self, running: _RunningLink) -> int:
         """How long it had held, ns. Raises what was a defect of ours."""
-        going.link.intake.close()
+        running.link.intake.close()
         try:
-            why = going.task.result()
+            why = running.task.result()
         except VenueUnavailable as error:
             why = str(error)
         self.last_error = why
-        opened_ns = going.link.opened_ns
+        opened_ns = running.link.opened_ns
         return self._dial.clock.monotonic_ns() - opened_ns if opened_ns else 0
 
-    async def _sleep(self, now: _Going) -> None:
+    async def _sleep(self, now: _RunningLink) -> None:
         """Until something ends or is wanted, or it is time to look."""
         timeout_s = _LOOK_S
         if self._next is None and now.link.opened_ns:
@@ -268,14 +268,14 @@ class Connection:
                 get_logger().warning("a renewed connection ended badly", connection=self.name, why=str(error))
 
     async def _close_all(self) -> None:
-        going = [one for one in (self._now, self._next) if one is not None]
+        running = [one for one in (self._now, self._next) if one is not None]
         self._now = self._next = None
-        tasks = [*self._closing, *(one.task for one in going)]
+        tasks = [*self._closing, *(one.task for one in running)]
         self._closing = []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for one in going:
+        for one in running:
             one.link.intake.close()
 
     def _on_control(self, link: Link, control: ControlFrame) -> None:

@@ -89,7 +89,7 @@ class DiffBooks:
             if symbol in self._kept:
                 self._forget(symbol)
 
-    def take(self, symbol: str, frame: bytes, received_ns: int) -> None:
+    def apply_event(self, symbol: str, frame: bytes, received_ns: int) -> None:
         """One event of one market."""
         kept = self._kept.get(symbol)
         if kept is None:
@@ -161,7 +161,7 @@ class DiffBooks:
                 kept.was_whole = False
                 self.resyncs += 1
                 get_logger().warning("book lost", symbol=symbol, why=outcome.value)
-            self._out.falter([symbol])
+            self._out.mark_stale([symbol])
             self._waiting[symbol] = None
             self._wake.set()
             return
@@ -171,7 +171,7 @@ class DiffBooks:
         if bids and asks:
             self._out(self._venue.book_frame(symbol, last_id, bids, asks), received_ns)
         else:
-            self._out.falter([symbol])
+            self._out.mark_stale([symbol])
 
     def _forget(self, symbol: str) -> None:
         del self._kept[symbol]
@@ -204,7 +204,7 @@ class DiffLane:
             self._on_control(self._venue.classify(frame))
         elif symbol in self._tally:
             self._tally[symbol] += 1
-            self._books.take(symbol, frame, received_ns)
+            self._books.apply_event(symbol, frame, received_ns)
 
     def attach(self, symbols: Iterable[str]) -> None:
         """See ``link.Intake``."""
@@ -217,7 +217,7 @@ class DiffLane:
         gone = [symbol for symbol in symbols if self._tally.pop(symbol, None) is not None]
         self._books.detach(self, gone)
 
-    def heard(self, symbol: str) -> int:
+    def frames_received(self, symbol: str) -> int:
         """See ``link.Intake``."""
         return self._tally.get(symbol, 0)
 

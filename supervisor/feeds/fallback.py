@@ -61,17 +61,19 @@ class RestSource:
 
     def answered(self, call: Call, body: bytes, asked_ns: int) -> None:
         """See ``poller.Taker``."""
-        before = {symbol: self._lane.heard(symbol) for symbol in call.symbols}
+        before = {symbol: self._lane.frames_received(symbol) for symbol in call.symbols}
         for frame in self._books.frames(call, body):
             self._lane(frame, asked_ns)
         self.answers += 1
         self.answered_ns = asked_ns
-        self._lane.falter(symbol for symbol, heard in before.items() if self._lane.heard(symbol) == heard)
+        self._lane.mark_stale(
+            symbol for symbol, heard in before.items() if self._lane.frames_received(symbol) == heard
+        )
 
     def missed(self, call: Call, what: str, why: str) -> None:
         """See ``poller.Taker``."""
         self.last_error = f"{what}: {why}"
-        self._lane.falter(call.symbols)
+        self._lane.mark_stale(call.symbols)
 
     def check(self) -> None:
         """Raises ``FeedFailed`` when it has ended in a defect."""

@@ -61,7 +61,7 @@ class VenueFanout:
         self._all: dict[str, Target] = {}
         self.targets: dict[str, Target] = {}
         """Of the markets that one lane may write as it pleases."""
-        self.dark: set[int] = set()
+        self.down: set[int] = set()
         """Slots without a frame since their connection came up."""
         self._contests: dict[str, Contest[Lane]] = {}
         self._lanes: dict[str, list[Lane]] = {}
@@ -122,7 +122,7 @@ class VenueFanout:
             if not lanes:
                 self._settle(symbol)
                 lost.append(symbol)
-        self.lose(lost)
+        self.mark_down(lost)
 
     def close(self, lane: "Lane") -> None:
         """Nothing comes in through ``lane`` any more."""
@@ -132,10 +132,10 @@ class VenueFanout:
             self._ended_frames += lane.frames
             lane.shut()
 
-    def falter(self, lane: "Lane", symbols: Iterable[str]) -> None:
+    def mark_stale(self, lane: "Lane", symbols: Iterable[str]) -> None:
         """What ``lane`` said of ``symbols`` is not to be relied on; others may bring them."""
-        self.lose(
-            symbol for symbol in symbols if self._lanes.get(symbol) == [lane] and not self.is_dark(symbol)
+        self.mark_down(
+            symbol for symbol in symbols if self._lanes.get(symbol) == [lane] and not self.is_down(symbol)
         )
 
     def is_contested(self, symbol: str) -> bool:
@@ -147,9 +147,9 @@ class VenueFanout:
         slot = self._all[symbol][0]
         return self.books.sequence(slot) // 2 - self._flips.get(slot, 0)
 
-    def is_dark(self, symbol: str) -> bool:
+    def is_down(self, symbol: str) -> bool:
         """Whether no frame has come since its connection came up."""
-        return self._all[symbol][0] in self.dark
+        return self._all[symbol][0] in self.down
 
     def add(self, targets: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
         """Take these markets in."""
@@ -159,16 +159,16 @@ class VenueFanout:
             self._all[symbol] = self.targets[symbol] = target
             self._lanes[symbol] = []
             self._gone.discard(symbol)
-            self.dark.add(slot)
+            self.down.add(slot)
 
     def remove(self, symbols: Iterable[str]) -> None:
         """Take these markets out: their slots are not live and may be given to others."""
         for symbol in symbols:
-            self.lose([symbol])
+            self.mark_down([symbol])
             self._settle(symbol)
             for lane in self._lanes[symbol]:
                 del lane.before[symbol]
-            self.dark.discard(self._all[symbol][0])
+            self.down.discard(self._all[symbol][0])
             del self._all[symbol], self.targets[symbol], self._lanes[symbol]
             self._gone.add(symbol)
 
@@ -178,11 +178,11 @@ class VenueFanout:
         if symbol in self.targets:
             self.targets[symbol] = target
 
-    def lose(self, symbols: Iterable[str]) -> None:
+    def mark_down(self, symbols: Iterable[str]) -> None:
         """Nothing brings ``symbols`` any more: their books are not live until a new frame comes."""
         for symbol in symbols:
             slot, pushes, _ = self._all[symbol]
-            self.dark.add(slot)
+            self.down.add(slot)
             self._set_live(slot, live=False)
             for push in pushes:
                 push(slot)
@@ -208,9 +208,9 @@ class VenueFanout:
             self._settle(symbol)
         return self._all[symbol]
 
-    def light(self, slot: int) -> None:
+    def mark_live(self, slot: int) -> None:
         """The first frame has come."""
-        self.dark.discard(slot)
+        self.down.discard(slot)
         self._set_live(slot, live=True)
 
     def _set_live(self, slot: int, *, live: bool) -> None:
@@ -221,7 +221,7 @@ class VenueFanout:
         if symbol in self._contests:
             return
         slot = self._all[symbol][0]
-        found = self._peek(slot) if self._peek is not None and slot not in self.dark else None
+        found = self._peek(slot) if self._peek is not None and slot not in self.down else None
         self._contests[symbol] = Contest(first, self.venue.mark(found) if found else None)
         del self.targets[symbol]
         first.before[symbol] += self.writes(symbol)
@@ -253,7 +253,7 @@ class Lane:
         self._bus = fanout.bus
         self._wanted = fanout.bus.wanted
         self._targets: Mapping[str, Target] = fanout.targets
-        self._dark = fanout.dark
+        self._down = fanout.down
         self._fanout = fanout
         self.frames = 0
         self.tally: dict[str, int] = {}
@@ -279,8 +279,8 @@ class Lane:
         except FrameError:
             self._fanout.refused += 1
             return
-        if slot in self._dark:  # only now: what stood there before must not come back to life
-            self._fanout.light(slot)
+        if slot in self._down:  # only now: what stood there before must not come back to life
+            self._fanout.mark_live(slot)
         for push in pushes:
             push(slot)
         for topic in topics:
@@ -295,11 +295,11 @@ class Lane:
         """It brings ``symbols`` no longer."""
         self._fanout.detach(self, symbols)
 
-    def falter(self, symbols: Iterable[str]) -> None:
+    def mark_stale(self, symbols: Iterable[str]) -> None:
         """What it said of ``symbols`` is not to be relied on."""
-        self._fanout.falter(self, symbols)
+        self._fanout.mark_stale(self, symbols)
 
-    def heard(self, symbol: str) -> int:
+    def frames_received(self, symbol: str) -> int:
         """Frames it has brought of a market it is attached to."""
         if self._fanout.is_contested(symbol):
             return self.before[symbol] + self.tally[symbol]

@@ -39,7 +39,7 @@ class Intake(Protocol):
         """These come no longer."""
         ...
 
-    def heard(self, symbol: str) -> int:
+    def frames_received(self, symbol: str) -> int:
         """Frames it has brought of a market it is attached to."""
         ...
 
@@ -108,13 +108,13 @@ class Link:
         """What it carries."""
         return tuple(self._symbols)
 
-    def heard(self) -> dict[str, int]:
+    def frames_by_symbol(self) -> dict[str, int]:
         """Frames by market."""
-        return {symbol: self.intake.heard(symbol) for symbol in self._symbols}
+        return {symbol: self.intake.frames_received(symbol) for symbol in self._symbols}
 
     def has_all(self) -> bool:
         """Whether every market has come at least once."""
-        return all(self.intake.heard(symbol) for symbol in self._symbols)
+        return all(self.intake.frames_received(symbol) for symbol in self._symbols)
 
     async def run(self) -> str:
         """Until it is over; why it ended. Raises ``VenueUnavailable``, and what the taker of frames raised."""
@@ -239,6 +239,6 @@ class Link:
     def _ask_all_again(self) -> None:
         """What was refused is not known for sure: ask for all that has not come."""
         if self._stream is not None:
-            missing = [symbol for symbol in self._symbols if not self.intake.heard(symbol)]
+            missing = [symbol for symbol in self._symbols if not self.intake.frames_received(symbol)]
             self.refused = self.refused if missing else ""
             self.ask_again(missing)

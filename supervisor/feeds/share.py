@@ -43,14 +43,14 @@ class Share:
         for one in self.connections:
             one.change(added, removed)
 
-    def look(self, now_ns: int) -> None:
+    def judge_silence(self, now_ns: int) -> None:
         """Judge the silence of each."""
         for one in self.connections:
-            one.look(now_ns)
+            one.judge_silence(now_ns)
 
     def down_ns(self, now_ns: int) -> int:
         """How long nothing can have come by any of them; 0 while it can."""
-        if any(one.is_up and one.has_spoken for one in self.connections):
+        if any(one.is_up and one.has_received for one in self.connections):
             self._spoke_ns = now_ns
         return now_ns - self._spoke_ns
 

@@ -1,7 +1,8 @@
 """When silence is a stall: what a connection and each of its markets usually send, and what to do when they do not.
 
-Pure: ``Silence`` is shown what was heard so far, a few times a second, and answers with what is to be done. A market
-that stays silent after every cure is quiet, not broken: it is asked for again at growing pauses, and shown.
+Pure: a few times a second ``SilenceDetector`` is given the numbers of frames so far, and returns what is to be done.
+A market that stays silent after every remedy is quiet, not broken: it is asked for again at growing pauses, and it
+is shown.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ _RENEW_EVERY_NS = 600 * 10**9
 """One quiet market after the other must not keep a connection in renewal."""
 
 
-class Cure(Enum):
+class Remedy(Enum):
     """What is to be done."""
 
     RECONNECT = "reconnect"
@@ -35,14 +36,14 @@ class Cure(Enum):
     """Asking again did not help: a new connection for all, without losing the old one first."""
 
 
-class Verdict(NamedTuple):
-    """One cure."""
+class SilenceAction(NamedTuple):
+    """One remedy."""
 
-    cure: Cure
+    remedy: Remedy
     symbols: tuple[str, ...] = ()
 
 
-class Habit:
+class GapStatistics:
     """How often something is usually heard, and since when it has not been."""
 
     def __init__(self, floor_s: float, ceiling_s: float, now_ns: int) -> None:
@@ -58,7 +59,7 @@ class Habit:
         self.tries = 0
         """Cures since it was last heard."""
 
-    def look(self, heard: int, now_ns: int) -> bool:
+    def count(self, heard: int, now_ns: int) -> bool:
         """Take in how many frames have come on this connection; whether there are more than before."""
         if heard == self._heard:
             return False
@@ -73,7 +74,7 @@ class Habit:
 
     @property
     def limit_s(self) -> float:
-        """Longer than this is unusual; twice as long after each cure that did not help."""
+        """Longer than this is unusual; twice as long after each remedy that did not help."""
         usual_s = self._ceiling_s
         if self._gaps >= _LEARNED_AFTER:
             learned_s = max(_MEANS * self._mean_s, _LONGEST * self._longest_s)
@@ -84,7 +85,7 @@ class Habit:
         """Whether it is time to do something."""
         return (now_ns - self._since_ns) / 1e9 > self.limit_s
 
-    def cured(self, now_ns: int) -> None:
+    def remedied(self, now_ns: int) -> None:
         """Something was done; wait again."""
         self.tries += 1
         self._since_ns = now_ns
@@ -95,7 +96,7 @@ class Habit:
         self._heard = 0
 
 
-class Silence:
+class SilenceDetector:
     """Judges one connection and the markets it carries."""
 
     def __init__(self, rules: SilenceRules, silence_s: float, now_ns: int) -> None:
@@ -103,8 +104,8 @@ class Silence:
         if silence_s:
             rules = SilenceRules(silence_s, silence_s, silence_s, max(silence_s, rules.symbol_max_s))
         self._rules = rules
-        self._connection = Habit(rules.connection_min_s, rules.connection_max_s, now_ns)
-        self._markets: dict[str, Habit] = {}
+        self._connection = GapStatistics(rules.connection_min_s, rules.connection_max_s, now_ns)
+        self._markets: dict[str, GapStatistics] = {}
         self._renewed_ns: int | None = None
         self.stalls = 0
         """Silences found."""
@@ -120,28 +121,30 @@ class Silence:
         for habit in self._markets.values():
             habit.begin(now_ns)
 
-    def look(self, frames: int, heard: Mapping[str, int], now_ns: int) -> list[Verdict]:
+    def judge(self, frames: int, heard: Mapping[str, int], now_ns: int) -> list[SilenceAction]:
         """What is to be done, given how much the connection has brought in all, and of each of its markets."""
         habits = self._markets
         for symbol in habits.keys() - heard.keys():
             del habits[symbol]
-        spoke = self._connection.look(frames, now_ns)
+        spoke = self._connection.count(frames, now_ns)
         silent = []
         for symbol, count in heard.items():
             habit = habits.get(symbol)
             if habit is None:
-                habit = habits[symbol] = Habit(self._rules.symbol_min_s, self._rules.symbol_max_s, now_ns)
-            if not habit.look(count, now_ns) and habit.is_silent(now_ns):
+                habit = habits[symbol] = GapStatistics(
+                    self._rules.symbol_min_s, self._rules.symbol_max_s, now_ns
+                )
+            if not habit.count(count, now_ns) and habit.is_silent(now_ns):
                 silent.append(symbol)
         if spoke:  # only while others go on is a single market at fault
-            return self._cure(silent, now_ns)
+            return self._remedy(silent, now_ns)
         if not self._connection.is_silent(now_ns):
             return []
-        self._connection.cured(now_ns)
+        self._connection.remedied(now_ns)
         self.stalls += 1
-        return [Verdict(Cure.RECONNECT)]
+        return [SilenceAction(Remedy.RECONNECT)]
 
-    def _cure(self, silent: list[str], now_ns: int) -> list[Verdict]:
+    def _remedy(self, silent: list[str], now_ns: int) -> list[SilenceAction]:
         again: list[str] = []
         renew: list[str] = []
         for symbol in silent:
@@ -149,9 +152,9 @@ class Silence:
             (renew if habit.tries == 1 else again).append(symbol)
             if habit.tries == 0:
                 self.stalls += 1
-            habit.cured(now_ns)
-        verdicts = [Verdict(Cure.RESUBSCRIBE, tuple(again))] if again else []
+            habit.remedied(now_ns)
+        verdicts = [SilenceAction(Remedy.RESUBSCRIBE, tuple(again))] if again else []
         if renew and (self._renewed_ns is None or now_ns - self._renewed_ns >= _RENEW_EVERY_NS):
             self._renewed_ns = now_ns
-            verdicts.append(Verdict(Cure.RENEW, tuple(renew)))
+            verdicts.append(SilenceAction(Remedy.RENEW, tuple(renew)))
         return verdicts

@@ -255,7 +255,7 @@ class VenueFeed:
         while True:
             await asyncio.sleep(_LOOK_S)
             for share in tuple(self._shares):
-                share.look(self._clock.monotonic_ns())
+                share.judge_silence(self._clock.monotonic_ns())
                 await asyncio.sleep(0)  # frames first: many markets take a while
             if not self._only_rest:
                 self._fall_back(self._clock.monotonic_ns())

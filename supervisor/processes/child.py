@@ -10,8 +10,8 @@ from arbshard.execution.live.keys import KEY_VARIABLES
 from arbshard.log import get_logger
 from arbshard.model.notes import ChildNote, ChildState
 from arbshard.secret import Secret, hidden_file
-from supervisor.processes.pulse import Pulse
-from supervisor.processes.words import Words
+from supervisor.processes.health import ChildHealth
+from supervisor.processes.stderr_pipe import StderrPipe
 
 _KILLED_S = 5.0
 """How long the system may take to end a process that was killed."""
@@ -32,33 +32,33 @@ class Child:
         command: Callable[[int], Sequence[str]],
         *,
         draws: bool = False,
-        pulse: Pulse | None = None,
+        health: ChildHealth | None = None,
         shard: int | None = None,
         hands_over: Callable[[], Secret] | None = None,
     ) -> None:
-        """``draws``: it may write to our terminal. ``pulse``: where it shows that it is up; None: at once.
+        """``draws``: it may write to our terminal. ``health``: where it shows that it is up; None: at once.
 
         ``shard``: of a worker. ``hands_over``: asked at each start for what the child reads from its standard input,
         because arguments, environment and files could be read by others.
         """
         self._draws = draws
         self.name = name
-        self.pulse = pulse
+        self.health = health
         self.shard = shard
         self._command = command
         self._hands_over = hands_over
-        self._words: Words | None = None
+        self._stderr: StderrPipe | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.epoch = 0
         self.state: ChildState = "starting"
         self.reason = ""
         """Why the last incarnation ended."""
-        self.doom = ""
+        self.kill_reason = ""
         """Why this one was killed by us."""
 
     def start(self) -> None:
         """Start the next incarnation. Raises ``OSError`` when the system refuses; then nothing has changed."""
-        words = Words()
+        words = StderrPipe()
         try:
             with ExitStack() as files:
                 hidden = None if self._hands_over is None else hidden_file(self._hands_over())
@@ -76,16 +76,16 @@ class Child:
         words.hand_over()
         self.adopt(process, words)
 
-    def adopt(self, process: subprocess.Popen[bytes], words: Words) -> None:
+    def adopt(self, process: subprocess.Popen[bytes], words: StderrPipe) -> None:
         """Make ``process``, which runs already, the next incarnation. ``words``: what it writes to stderr."""
         self._begin()
         self.close()
-        self._process, self._words = process, words
+        self._process, self._stderr = process, words
 
     def _begin(self) -> None:
         self.epoch += 1
         self.state = "starting"
-        self.doom = ""
+        self.kill_reason = ""
 
     @property
     def pid(self) -> int:
@@ -95,34 +95,34 @@ class Child:
     @property
     def is_up(self) -> bool:
         """Whether the incarnation that runs has come so far that it works."""
-        return self.pid != 0 and (self.pulse is None or self.pulse.is_up(self.pid))
+        return self.pid != 0 and (self.health is None or self.health.is_up(self.pid))
 
     def poll(self) -> int | None:
         """The exit code once it has ended, None while it runs (or has never been started). Call it all the time."""
-        if self._words is not None:
-            self._words.drain()
+        if self._stderr is not None:
+            self._stderr.drain()
         return self._process.poll() if self._process is not None else None
 
-    def last_words(self) -> str:
+    def stderr_tail(self) -> str:
         """The last line it wrote to stderr."""
-        return self._words.last_line() if self._words is not None else ""
+        return self._stderr.last_line() if self._stderr is not None else ""
 
-    def all_words(self) -> str:
+    def stderr_text(self) -> str:
         """The end of what it wrote to stderr."""
-        return self._words.text() if self._words is not None else ""
+        return self._stderr.text() if self._stderr is not None else ""
 
     def terminate(self) -> None:
         """Ask it to end."""
         if self.pid:
             os.kill(self.pid, signal.SIGTERM)
 
-    def put_down(self, why: str) -> None:
+    def kill(self, why: str) -> None:
         """Kill it, a stopped one too, without waiting; the first reason counts."""
-        if self._process is not None and self.pid and not self.doom:
-            self.doom = why
+        if self._process is not None and self.pid and not self.kill_reason:
+            self.kill_reason = why
             self._process.kill()
 
-    def kill(self) -> None:
+    def kill_and_wait(self) -> None:
         """End it, and wait until it is gone. One that the system cannot end in time is left behind."""
         if self._process is not None and self.pid:
             self._process.kill()
@@ -133,8 +133,8 @@ class Child:
 
     def close(self) -> None:
         """Listen to its words no more."""
-        if self._words is not None:
-            self._words.close()
+        if self._stderr is not None:
+            self._stderr.close()
 
     def note(self, again_in_s: float = 0.0) -> ChildNote:
         """As shown in status."""

@@ -34,6 +34,6 @@ class RestartPolicy:
             return 0.0
         return pause_s(recent - 1)
 
-    def forgive(self) -> None:
+    def reset(self) -> None:
         """Begin to count anew: a person has seen to it."""
         self._ends.clear()

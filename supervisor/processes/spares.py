@@ -1,4 +1,4 @@
-"""Workers kept ready: everything imported, attached to shared memory, waiting for a shard. Used by ``tree``.
+"""Workers kept ready: everything imported, attached to shared memory, waiting for a shard.
 
 In a live run the first line on its stdin holds the keys. Then a spare waits for one line more, its shard; when stdin
 is closed instead, because the supervisor is gone, it ends. It says on its stdout that it is ready.
@@ -15,7 +15,7 @@ from arbshard.model.notes import SpareState
 from arbshard.secret import Secret
 from supervisor.processes.child import child_environment
 from supervisor.processes.restarts import RestartPolicy, pause_s
-from supervisor.processes.words import Words
+from supervisor.processes.stderr_pipe import StderrPipe
 
 _PAUSE_NS = 1_000_000_000
 """Before a new one is started: who has just taken over has the CPU for itself."""
@@ -25,11 +25,11 @@ _KILLED_S = 1.0
 """How long those may take to end that are killed at the end of the run."""
 
 
-class Taken(NamedTuple):
+class AssignedSpare(NamedTuple):
     """A spare that has been given a shard."""
 
     process: "subprocess.Popen[bytes]"
-    words: Words
+    words: StderrPipe
 
 
 class _Spare:
@@ -37,7 +37,7 @@ class _Spare:
         """Raises ``OSError`` when the system refuses."""
         self.name = name
         self.begun_ns = now_ns
-        self.words = Words()
+        self.words = StderrPipe()
         try:
             self.process = subprocess.Popen(
                 command,
@@ -57,13 +57,13 @@ class _Spare:
         if handed_over is not None:
             self._hand_over(handed_over)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """See whether it has said that it is ready."""
         self.words.drain()
         if not self.is_ready and self.process.stdout is not None:
             self.is_ready = bool(self.process.stdout.read(1))
 
-    def tell(self, line: str) -> bool:
+    def send(self, line: str) -> bool:
         """Give it its shard; False when it is dead."""
         assert self.process.stdin is not None
         try:
@@ -82,7 +82,7 @@ class _Spare:
             self.process.stdin.write(b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            return  # it has ended already, which ``keep`` will find
+            return  # it has ended already, which ``maintain`` will find
 
     def let_go(self) -> None:
         """Close our ends of its pipes."""
@@ -94,7 +94,7 @@ class _Spare:
                     continue  # what was not read will never be
 
 
-class Spares:
+class SparePool:
     """Starts them, hands them out, replaces those that died."""
 
     def __init__(
@@ -130,31 +130,31 @@ class Spares:
         """Of those that run, by name."""
         return {spare.name: spare.process.pid for spare in self._spares}
 
-    def keep(self, now_ns: int) -> bool:
+    def maintain(self, now_ns: int) -> bool:
         """Start one that is missing, bury one that died; whether there was a change. Call it all the time."""
         before = [spare.name for spare in self._spares]
         self._dying = [process for process in self._dying if process.poll() is None]
         for spare in tuple(self._spares):
             if spare.process.poll() is not None:
-                self._bury(spare, now_ns)
+                self._discard(spare, now_ns)
                 continue
-            spare.look()
+            spare.poll()
             if not spare.is_ready and now_ns - spare.begun_ns > _READY_NS:
-                self._bury(spare, now_ns)
+                self._discard(spare, now_ns)
         if len(self._spares) < self.wanted and now_ns >= self._due_ns and not self._is_given_up:
             self._start(now_ns)
         return before != [spare.name for spare in self._spares]
 
-    def take(self, shard: int, epoch: int, now_ns: int) -> Taken | None:
+    def assign(self, shard: int, epoch: int, now_ns: int) -> AssignedSpare | None:
         """A ready one, told what to do; None when there is none."""
         for spare in tuple(self._spares):
-            spare.look()
+            spare.poll()
             if spare.is_ready and spare.process.poll() is None:
                 self._spares.remove(spare)
                 self._due_ns = now_ns + _PAUSE_NS
-                if spare.tell(f"{shard} {epoch}\n"):
-                    return Taken(spare.process, spare.words)
-                self._bury(spare, now_ns)
+                if spare.send(f"{shard} {epoch}\n"):
+                    return AssignedSpare(spare.process, spare.words)
+                self._discard(spare, now_ns)
         return None
 
     def end(self) -> None:
@@ -186,7 +186,7 @@ class Spares:
         self._made += 1
         self._refused = 0
 
-    def _bury(self, spare: _Spare, now_ns: int) -> None:
+    def _discard(self, spare: _Spare, now_ns: int) -> None:
         if spare in self._spares:
             self._spares.remove(spare)
         self._kill(spare)

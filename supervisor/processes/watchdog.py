@@ -1,4 +1,4 @@
-"""Finds children that run and do nothing, and puts them down: ``tree`` then replaces them like any that ended.
+"""Finds children that run and do nothing, and kills them: they are then replaced like any that ended.
 
 Workers are judged by risk, which says on its page whose epoch is fenced. Risk and the accounts process show beats.
 The simulated exchanges show none; ``probe`` asks them.
@@ -10,16 +10,16 @@ import psutil
 
 from arbshard.config import RunConfig
 from supervisor.processes.child import Child
+from supervisor.processes.health import PageHealth
 from supervisor.processes.probe import Probe
-from supervisor.processes.pulse import PagePulse
-from supervisor.processes.tree import Tree
+from supervisor.processes.process_supervisor import ProcessSupervisor
 
 _STUCK_TIMES = 3.0
 _STUCK_S_MIN = 0.5
 """Risk and accounts may wait for a disk or for memory a little longer than a worker may stand still; one that was
 stopped by a signal does not wait for anything."""
 _PAUSE_NS = 200_000_000
-"""A longer pause between two looks was one of ours, or of the whole machine: nobody is judged by it."""
+"""A longer pause between two checks was one of ours, or of the whole machine: no child is judged by it."""
 _BEATING = ("risk", "accounts")
 
 
@@ -39,61 +39,61 @@ def is_stopped(pid: int) -> bool:
 
 
 class Watchdog:
-    """Looks at the children of ``tree``; ``look`` is called as often as its ``watch``."""
+    """Checks the children of ``process_supervisor``; ``check`` is called as often as its ``watch``."""
 
     def __init__(
         self,
-        tree: Tree,
+        processes: ProcessSupervisor,
         run: RunConfig,
         why_fenced: Callable[[int], str],
         stopped: Callable[[int], bool] = is_stopped,
     ) -> None:
         """``why_fenced``: what risk says of a shard's fence. ``stopped``: whether a process is held by a signal."""
-        self._tree = tree
+        self._processes = processes
         self._stuck_ns = stuck_ns(run)
         self._stopped = stopped
         self._stopped_ns = int(run.stuck_after_ms * 1e6)
         self._why_fenced = why_fenced
-        self._looked_ns = 0
+        self._checked_ns = 0
         self._awake_ns = 0
         """Since when we have looked without a pause."""
         self.probe: Probe | None = None
         """Of the simulated exchanges; None without them."""
 
-    def look(self, now_ns: int) -> None:
-        """Put down whoever is fenced or stuck."""
-        if now_ns - self._looked_ns > _PAUSE_NS:
+    def check(self, now_ns: int) -> None:
+        """Kill the children that are fenced or stuck."""
+        if now_ns - self._checked_ns > _PAUSE_NS:
             self._awake_ns = now_ns
-        self._looked_ns = now_ns
-        risk = self._tree.get("risk")
-        for child in self._tree.children:
-            if not child.pid or child.doom:
+        self._checked_ns = now_ns
+        risk = self._processes.get("risk")
+        for child in self._processes.children:
+            if not child.pid or child.kill_reason:
                 continue
             if child.shard is not None and risk is not None:
-                self._look_at_fence(child, child.shard, risk)
+                self._check_fence(child, child.shard, risk)
             elif child.name in _BEATING and child.state == "running":
-                self._look_at_beat(child, now_ns)
+                self._check_beat(child, now_ns)
             elif child.name == "sim" and self.probe is not None and child.state == "running":
-                self._ask(child, self.probe, now_ns)
+                self._check_answers(child, self.probe, now_ns)
 
-    def _look_at_fence(self, child: Child, shard: int, risk: Child) -> None:
+    def _check_fence(self, child: Child, shard: int, risk: Child) -> None:
         """The last word of a risk that died counts too."""
-        if isinstance(risk.pulse, PagePulse) and risk.pulse.newest(f"fence_{shard}") > child.epoch:
+        if isinstance(risk.health, PageHealth) and risk.health.newest(f"fence_{shard}") > child.epoch:
             why = self._why_fenced(shard)
-            child.put_down(f"fenced by risk{f': {why}' if why else ''}")
+            child.kill(f"fenced by risk{f': {why}' if why else ''}")
 
-    def _look_at_beat(self, child: Child, now_ns: int) -> None:
-        beat_ns = child.pulse.beat_ns(child.pid) if child.pulse is not None else 0
+    def _check_beat(self, child: Child, now_ns: int) -> None:
+        beat_ns = child.health.beat_ns(child.pid) if child.health is not None else 0
         if not beat_ns:
             return
         still_ns = now_ns - max(beat_ns, self._awake_ns)
         if self._is_stuck(child.pid, still_ns):
-            child.put_down(f"stuck, no beat for {(now_ns - beat_ns) / 1e9:.1f} s")
+            child.kill(f"stuck, no beat for {(now_ns - beat_ns) / 1e9:.1f} s")
 
-    def _ask(self, child: Child, probe: Probe, now_ns: int) -> None:
+    def _check_answers(self, child: Child, probe: Probe, now_ns: int) -> None:
         silent_ns = probe.silent_ns(child.pid, now_ns)
         if self._is_stuck(child.pid, min(silent_ns, now_ns - self._awake_ns)):
-            child.put_down(f"stuck, no answer and no data for {silent_ns / 1e9:.1f} s")
+            child.kill(f"stuck, no answer and no data for {silent_ns / 1e9:.1f} s")
 
     def _is_stuck(self, pid: int, still_ns: int) -> bool:
         return still_ns > self._stuck_ns or (still_ns > self._stopped_ns and self._stopped(pid))

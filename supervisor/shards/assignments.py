@@ -1,9 +1,9 @@
 """``Assignments``: who owns which pair, and every change of it while the run goes on, one after the other.
 
-Pure: what it does to the world goes through ``Ground``, the time is an argument. ``desk`` calls ``step`` with the
-supervisor's loop. A pair changes hands in two steps: out of its shard, and into the next one only when the first has
-shown that it touches it no more, so it never has two owners. It never stays without one either: what does not let
-go in time gets its pair back, and a shard that was given up has its pairs given to the others.
+Pure: what it does to the world goes through ``Environment``, the time is an argument. ``manager`` calls ``step`` at
+each tick of the supervisor. A pair changes hands in two steps: out of its shard, and into the next one only when the
+first has shown that it touches it no more, so it never has two owners. It never stays without one either: a shard
+that does not let go in time gets its pair back, and the pairs of a shard that was given up are given to the others.
 """
 
 from collections import deque
@@ -24,7 +24,7 @@ _KEPT = 32
 """Changes that are over and still shown."""
 
 
-class Ground(Protocol):
+class Environment(Protocol):
     """What changes act on."""
 
     def publish(self, before: Universe, after: Universe) -> None:
@@ -69,12 +69,12 @@ class ChangeFailed(ArbshardError):
 
 
 class Change(Protocol):
-    """One change, under way from its first ``go_on`` to its last."""
+    """One change, under way from its first ``advance`` to its last."""
 
     what: str
     """For people: ``move SOL to shard 2``."""
 
-    def go_on(self, room: "Assignments", now_ns: int) -> str | None:
+    def advance(self, assignments: "Assignments", now_ns: int) -> str | None:
         """Do what can be done now; None while it is not over, then what was achieved. Raises ``ChangeFailed``."""
         ...
 
@@ -93,9 +93,9 @@ class _Ticket:
 class Assignments:
     """The universe in force, and the queue of changes to it."""
 
-    def __init__(self, universe: Universe, slot_count: int, ground: Ground) -> None:
+    def __init__(self, universe: Universe, slot_count: int, environment: Environment) -> None:
         self.universe = universe
-        self.ground = ground
+        self.environment = environment
         self.slots = SlotPool(slot_count, (leg.slot for leg in universe.legs()))
         self.is_ending = False
         """The run is stopping: what waits is given up, and every pair gets an owner at once."""
@@ -103,7 +103,7 @@ class Assignments:
         self._current: _Ticket | None = None
         self._over: deque[_Ticket] = deque(maxlen=_KEPT)
         self._numbers = 0
-        self._is_helpless = False
+        self._has_no_shard = False
 
     # what others ask
 
@@ -121,7 +121,7 @@ class Assignments:
     def living(self) -> dict[int, Sequence[str]]:
         """Bases by shard, of the shards that are not given up."""
         shards = enumerate(self.universe.shards)
-        return {shard: bases for shard, bases in shards if not self.ground.is_given_up(shard)}
+        return {shard: bases for shard, bases in shards if not self.environment.is_given_up(shard)}
 
     def pairs(self) -> dict[str, Pair]:
         """All pairs by base."""
@@ -144,14 +144,14 @@ class Assignments:
     def step(self, now_ns: int) -> None:
         """Go on with the change under way, or begin the next one."""
         if self._current is None:
-            self._evacuate()
+            self._reassign_orphans()
             if not self._queue:
                 return
             self._current = self._queue.popleft()
             self._current.state = "running"
         ticket = self._current
         try:
-            achieved = ticket.change.go_on(self, now_ns)
+            achieved = ticket.change.advance(self, now_ns)
         except ChangeFailed as error:
             ticket.state = "refused" if error.is_usage else "failed"
             ticket.text = str(error)
@@ -171,22 +171,22 @@ class Assignments:
         self._queue.clear()
         if self._current is not None:
             self.step(now_ns)
-        homeless = self.universe.unassigned()
-        if homeless:
+        unassigned = self.universe.unassigned()
+        if unassigned:
             shards = self.living() or dict(enumerate(self.universe.shards))
             try:
-                self.publish(self.universe.on_shards(spread(homeless, shards, self.ground.loads())))
+                self.publish(self.universe.on_shards(spread(unassigned, shards, self.environment.loads())))
             except ChangeFailed as error:
-                self.ground.alert(f"{', '.join(homeless)}: {error}")
+                self.environment.alert(f"{', '.join(unassigned)}: {error}")
 
     # what changes use
 
     def publish(self, universe: Universe) -> int:
         """Put ``universe`` in force; its serial. Raises ``ChangeFailed``: the one before is in force still."""
-        given_up = [n for n in range(len(universe.shards)) if self.ground.is_given_up(n)]
+        given_up = [n for n in range(len(universe.shards)) if self.environment.is_given_up(n)]
         after = replace(universe, given_up=tuple(given_up))
         assert after.may_follow(self.universe), after.shards
-        self.ground.publish(self.universe, after)
+        self.environment.publish(self.universe, after)
         self.universe = after
         return after.serial
 
@@ -195,40 +195,40 @@ class Assignments:
         return [
             shard
             for shard in dict.fromkeys(shards)
-            if not self.ground.is_given_up(shard) and self.ground.carried_out(shard) < serial
+            if not self.environment.is_given_up(shard) and self.environment.carried_out(shard) < serial
         ]
 
     def passed(self) -> int:
         """The serial that everybody has carried out."""
         shards = range(len(self.universe.shards))
-        living = [self.ground.carried_out(n) for n in shards if not self.ground.is_given_up(n)]
-        return min([self.ground.risk_serial(), *living])
+        living = [self.environment.carried_out(n) for n in shards if not self.environment.is_given_up(n)]
+        return min([self.environment.risk_serial(), *living])
 
-    def homes_for(self, bases: Iterable[str]) -> dict[str, int]:
+    def shards_for(self, bases: Iterable[str]) -> dict[str, int]:
         """A shard for each of ``bases``. Raises ``ChangeFailed`` when every shard is given up."""
         living = self.living()
         if not living:
             raise ChangeFailed("every shard is given up")
-        return spread(bases, living, self.ground.loads())
+        return spread(bases, living, self.environment.loads())
 
-    def _evacuate(self) -> None:
+    def _reassign_orphans(self) -> None:
         """Pairs of a shard that was given up: positions get attended to, so this comes before all else."""
-        stranded = [
+        orphaned = [
             base
             for shard, bases in enumerate(self.universe.shards)
-            if self.ground.is_given_up(shard)
+            if self.environment.is_given_up(shard)
             for base in bases
         ]
-        if not stranded or not self.living():
-            if stranded and not self._is_helpless:
-                self.ground.alert(f"every shard is given up: nobody trades {', '.join(stranded)}")
-            self._is_helpless = bool(stranded)
+        if not orphaned or not self.living():
+            if orphaned and not self._has_no_shard:
+                self.environment.alert(f"every shard is given up: nobody trades {', '.join(orphaned)}")
+            self._has_no_shard = bool(orphaned)
             return
-        self._is_helpless = False
-        places = self.homes_for(stranded)
+        self._has_no_shard = False
+        places = self.shards_for(orphaned)
         try:
             self.publish(self.universe.on_shards(places))
         except ChangeFailed:
             return  # tried again at the next step
         said = ", ".join(f"{base} to {shard}" for base, shard in places.items())
-        self.ground.alert(f"pairs of a shard that was given up are moved: {said}")
+        self.environment.alert(f"pairs of a shard that was given up are moved: {said}")

@@ -31,15 +31,15 @@ class _Change:
     def __init__(self) -> None:
         self._steps: Steps | None = None
 
-    def run(self, room: Assignments, now_ns: int) -> Steps:
+    def run(self, assignments: Assignments, now_ns: int) -> Steps:
         """The change; returns what was achieved. Raises ``ChangeFailed``."""
         raise NotImplementedError
 
-    def go_on(self, room: Assignments, now_ns: int) -> str | None:
+    def advance(self, assignments: Assignments, now_ns: int) -> str | None:
         """See ``assignments.Change``."""
         try:
             if self._steps is None:
-                self._steps = self.run(room, now_ns)
+                self._steps = self.run(assignments, now_ns)
                 next(self._steps)
             else:
                 self._steps.send(now_ns)
@@ -49,43 +49,43 @@ class _Change:
 
 
 def _until_carried_out(
-    room: Assignments, shards: Iterable[int], serial: int, now_ns: int, wait_ns: int
+    assignments: Assignments, shards: Iterable[int], serial: int, now_ns: int, wait_ns: int
 ) -> Generator[None, int, list[int]]:
     """Wait for ``shards``; those that have not carried ``serial`` out in time."""
     asked = tuple(shards)
     deadline_ns = now_ns + wait_ns
-    while left := room.waits_for(asked, serial):
-        if now_ns > deadline_ns or room.is_ending:
+    while left := assignments.waits_for(asked, serial):
+        if now_ns > deadline_ns or assignments.is_ending:
             return left
         now_ns = yield
     return []
 
 
-def _insist(room: Assignments, after: Callable[[], Universe]) -> Generator[None, int, int]:
+def _insist(assignments: Assignments, after: Callable[[], Universe]) -> Generator[None, int, int]:
     """Publish, now or as soon as it can be done: pairs that are on their way must not stay there."""
     while True:
         try:
-            return room.publish(after())
+            return assignments.publish(after())
         except ChangeFailed:
             yield
 
 
 def _hand_over(
-    room: Assignments, places: Mapping[str, int], now_ns: int
+    assignments: Assignments, places: Mapping[str, int], now_ns: int
 ) -> Generator[None, int, tuple[list[str], list[str]]]:
     """Move each base to its shard; (those that are there now, those whose shard did not let go)."""
-    owners = room.universe.owners()
+    owners = assignments.universe.owners()
     before = {base: owners[base] for base in places}
-    serial = room.publish(room.universe.without_shard(places))
-    late = yield from _until_carried_out(room, before.values(), serial, now_ns, _LET_GO_NS)
+    serial = assignments.publish(assignments.universe.without_shard(places))
+    late = yield from _until_carried_out(assignments, before.values(), serial, now_ns, _LET_GO_NS)
     after = {base: before[base] if before[base] in late else shard for base, shard in places.items()}
-    dead = [base for base, shard in after.items() if room.ground.is_given_up(shard)]
-    if dead and room.living():
-        after |= room.homes_for(dead)
-    serial = yield from _insist(room, lambda: room.universe.on_shards(after))
+    dead = [base for base, shard in after.items() if assignments.environment.is_given_up(shard)]
+    if dead and assignments.living():
+        after |= assignments.shards_for(dead)
+    serial = yield from _insist(assignments, lambda: assignments.universe.on_shards(after))
     kept = [base for base in places if before[base] in late]
     now_ns = yield
-    yield from _until_carried_out(room, after.values(), serial, now_ns, _TAKE_NS)
+    yield from _until_carried_out(assignments, after.values(), serial, now_ns, _TAKE_NS)
     return [base for base in places if base not in kept], kept
 
 
@@ -102,8 +102,8 @@ def _placed(places: Mapping[str, int]) -> str:
     return "; ".join(f"{_named(bases)} to shard {shard}" for shard, bases in by_shard.items())
 
 
-def _moved(room: Assignments, bases: Iterable[str]) -> str:
-    owners = room.universe.owners()
+def _moved(assignments: Assignments, bases: Iterable[str]) -> str:
+    owners = assignments.universe.owners()
     return _placed({base: owners[base] for base in bases})
 
 
@@ -115,21 +115,21 @@ class Move(_Change):
         self._places = dict(places)
         self.what = f"move {_placed(places)}{f' ({why})' if why else ''}"
 
-    def run(self, room: Assignments, now_ns: int) -> Steps:
+    def run(self, assignments: Assignments, now_ns: int) -> Steps:
         """See ``_Change``."""
-        owners = room.universe.owners()
+        owners = assignments.universe.owners()
         wanted = {
             base: shard
             for base, shard in self._places.items()
-            if base in owners and owners[base] != shard and base not in room.universe.leaving
+            if base in owners and owners[base] != shard and base not in assignments.universe.leaving
         }
         if not wanted:
             return "nothing to move any more"
-        moved, kept = yield from _hand_over(room, wanted, now_ns)
+        moved, kept = yield from _hand_over(assignments, wanted, now_ns)
         if kept:
-            done = f"; moved {_moved(room, moved)}" if moved else ""
+            done = f"; moved {_moved(assignments, moved)}" if moved else ""
             raise ChangeFailed(f"not let go of in time, so left where it was: {_named(kept)}{done}")
-        return f"moved {_moved(room, moved)}"
+        return f"moved {_moved(assignments, moved)}"
 
 
 class Fill(_Change):
@@ -143,21 +143,23 @@ class Fill(_Change):
         self._held = held
         self.what = f"restart shard {shard}"
 
-    def run(self, room: Assignments, now_ns: int) -> Steps:
+    def run(self, assignments: Assignments, now_ns: int) -> Steps:
         """See ``_Change``."""
         deadline_ns = now_ns + _COME_UP_NS
         while not self._is_up():
-            if room.ground.is_given_up(self._shard):  # its pairs wait for the end of this change to be moved
+            if assignments.environment.is_given_up(
+                self._shard
+            ):  # its pairs wait for the end of this change to be moved
                 raise ChangeFailed(f"shard {self._shard} was given up again")
-            if now_ns > deadline_ns or room.is_ending:
+            if now_ns > deadline_ns or assignments.is_ending:
                 raise ChangeFailed(f"shard {self._shard} did not come up")
             now_ns = yield
-        if room.universe.shards[self._shard]:
+        if assignments.universe.shards[self._shard]:
             return f"shard {self._shard} is up"
-        plan = fill(self._shard, room.living(), room.ground.loads(), self._held())
+        plan = fill(self._shard, assignments.living(), assignments.environment.loads(), self._held())
         moved: list[str] = []
         if plan:
-            moved, _ = yield from _hand_over(room, {move.base: move.to for move in plan}, now_ns)
+            moved, _ = yield from _hand_over(assignments, {move.base: move.to for move in plan}, now_ns)
         return f"shard {self._shard} is up and has {_named(moved) or 'no pair: there are too few'}"
 
 
@@ -179,32 +181,34 @@ class Add(_Change):
         self._find = find
         self.what = f"add {_named(names)}"
 
-    def run(self, room: Assignments, now_ns: int) -> Steps:
+    def run(self, assignments: Assignments, now_ns: int) -> Steps:
         """See ``_Change``."""
         listing = self._find(self._names)
         while listing.pairs is None and not listing.problem:
             now_ns = yield
-            if room.is_ending:
+            if assignments.is_ending:
                 raise ChangeFailed("the run is stopping")
         if listing.problem:
             raise ChangeFailed(listing.problem, is_usage=listing.is_usage)
-        known = room.pairs()
+        known = assignments.pairs()
         found = listing.pairs or ()
         if again := [pair.base for pair in found if pair.base in known]:
             raise ChangeFailed(f"traded already: {_named(again)}", is_usage=True)
-        slots = room.slots.take(2 * len(found), room.passed())
+        slots = assignments.slots.reserve(2 * len(found), assignments.passed())
         if slots is None:
             raise ChangeFailed("no free slot: this run has room for no more pairs", is_usage=True)
         pairs = [_in_slots(pair, slots.pop(0), slots.pop(0)) for pair in found]
         bases = [pair.base for pair in pairs]
         try:
-            serial = room.publish(room.universe.with_pairs(pairs).on_shards(room.homes_for(bases)))
+            serial = assignments.publish(
+                assignments.universe.with_pairs(pairs).on_shards(assignments.shards_for(bases))
+            )
         except ChangeFailed:
-            room.slots.free((leg.slot for pair in pairs for leg in (pair.home, pair.away)), serial=0)
+            assignments.slots.free((leg.slot for pair in pairs for leg in (pair.home, pair.away)), serial=0)
             raise
-        owners = room.universe.owners()
-        yield from _until_carried_out(room, (owners[base] for base in bases), serial, now_ns, _TAKE_NS)
-        return f"added {_moved(room, bases)}, for this run: the configuration is as it was"
+        owners = assignments.universe.owners()
+        yield from _until_carried_out(assignments, (owners[base] for base in bases), serial, now_ns, _TAKE_NS)
+        return f"added {_moved(assignments, bases)}, for this run: the configuration is as it was"
 
 
 def _in_slots(pair: Pair, home: int, away: int) -> Pair:
@@ -220,60 +224,70 @@ class Remove(_Change):
         self._keeps = keep_positions
         self.what = f"remove {_named(bases)}{', positions kept' if keep_positions else ''}"
 
-    def run(self, room: Assignments, now_ns: int) -> Steps:
+    def run(self, assignments: Assignments, now_ns: int) -> Steps:
         """See ``_Change``."""
-        known = room.pairs()
+        known = assignments.pairs()
         bases = [base for base in self._bases if base in known]
         if not bases:
             return "gone already"
         if len(bases) == len(known):
             raise ChangeFailed("these are the last pairs of the run: stop it instead", is_usage=True)
         if not self._keeps:
-            yield from self._close(room, bases, now_ns)
+            yield from self._close(assignments, bases, now_ns)
             now_ns = yield
-        before = room.universe.owners()
+        before = assignments.universe.owners()
         owners = {base: before[base] for base in bases}
         shards = owners.values()
         # Only an owner that has taken a pair over knows what is under way with it. A pair that has just come from a
         # shard that was given up may have an open intent; an owner that never had the pair would let go at once.
-        absent = yield from _until_carried_out(room, shards, room.universe.serial, now_ns, _LET_GO_NS)
-        incarnations = {shard: room.ground.incarnation(shard) for shard in shards}
+        absent = yield from _until_carried_out(
+            assignments, shards, assignments.universe.serial, now_ns, _LET_GO_NS
+        )
+        incarnations = {shard: assignments.environment.incarnation(shard) for shard in shards}
         if absent or min(incarnations.values()) < 0:
             why = "not taken over by their shard in time" if absent else "their shard was given up"
-            yield from self._stay(room, owners, why)
+            yield from self._stay(assignments, owners, why)
         try:
-            serial = room.publish(room.universe.without_shard(bases))
+            serial = assignments.publish(assignments.universe.without_shard(bases))
         except ChangeFailed:
-            yield from _insist(room, lambda: room.universe.with_leaving(()))  # they enter again
+            yield from _insist(assignments, lambda: assignments.universe.with_leaving(()))  # they enter again
             raise
         now_ns = yield
-        late = yield from _until_carried_out(room, shards, serial, now_ns, _LET_GO_NS)
+        late = yield from _until_carried_out(assignments, shards, serial, now_ns, _LET_GO_NS)
         # Who let go has nothing under way. What a worker that died had is its successor's, who must be the owner.
-        died = [shard for shard, epoch in incarnations.items() if epoch != room.ground.incarnation(shard)]
+        died = [
+            shard
+            for shard, epoch in incarnations.items()
+            if epoch != assignments.environment.incarnation(shard)
+        ]
         if late or died:
             why = "not let go of in time" if late else "their worker was replaced meanwhile"
-            yield from self._stay(room, owners, why)
+            yield from self._stay(assignments, owners, why)
         legs = [leg for base in bases for leg in (known[base].home, known[base].away)]
-        serial = yield from _insist(room, lambda: room.universe.without_pairs(bases))
-        room.slots.free((leg.slot for leg in legs), serial)
+        serial = yield from _insist(assignments, lambda: assignments.universe.without_pairs(bases))
+        assignments.slots.free((leg.slot for leg in legs), serial)
         kept = ", positions kept" if self._keeps else ""
         return f"removed {_named(bases)}{kept}, for this run: the configuration is as it was"
 
-    def _stay(self, room: Assignments, owners: dict[str, int], why: str) -> Generator[None, int, NoReturn]:
+    def _stay(
+        self, assignments: Assignments, owners: dict[str, int], why: str
+    ) -> Generator[None, int, NoReturn]:
         """Give the pairs back to their owners, let them enter again, and fail."""
-        if room.universe.leaving or room.universe.unassigned():
-            yield from _insist(room, lambda: room.universe.with_leaving(()).on_shards(owners))
+        if assignments.universe.leaving or assignments.universe.unassigned():
+            yield from _insist(assignments, lambda: assignments.universe.with_leaving(()).on_shards(owners))
         raise ChangeFailed(f"{why}, so still traded")
 
-    def _close(self, room: Assignments, bases: Sequence[str], now_ns: int) -> Generator[None, int, None]:
+    def _close(
+        self, assignments: Assignments, bases: Sequence[str], now_ns: int
+    ) -> Generator[None, int, None]:
         """A shard has carried this out when all that leaves is flat."""
-        owners = room.universe.owners()
+        owners = assignments.universe.owners()
         shards = [owners[base] for base in bases]
-        serial = room.publish(room.universe.with_leaving(bases))
+        serial = assignments.publish(assignments.universe.with_leaving(bases))
         now_ns = yield
-        late = yield from _until_carried_out(room, shards, serial, now_ns, _CLOSE_NS)
-        lost = [shard for shard in shards if room.ground.is_given_up(shard)]
+        late = yield from _until_carried_out(assignments, shards, serial, now_ns, _CLOSE_NS)
+        lost = [shard for shard in shards if assignments.environment.is_given_up(shard)]
         if late or lost:
-            yield from _insist(room, lambda: room.universe.with_leaving(()))
+            yield from _insist(assignments, lambda: assignments.universe.with_leaving(()))
             why = "their shard was given up" if lost else "not closed in time"
             raise ChangeFailed(f"{why}, so still traded; --keep-positions takes pairs out as they are")

@@ -1,4 +1,4 @@
-"""What pairs and workers cost: frames per second by pair, and each worker's share of a core. Used by ``desk``.
+"""What pairs and workers cost: frames per second by pair, and each worker's share of a core. Used by ``manager``.
 
 Frames are counted by the sequences of their slots, which the supervisor writes itself: the hot path is not asked.
 """

@@ -15,7 +15,7 @@ class SlotPool:
         self._free = [slot for slot in reversed(range(count)) if slot not in taken]
         self._freed: list[tuple[int, tuple[int, ...]]] = []
 
-    def take(self, count: int, passed: int) -> list[int] | None:
+    def reserve(self, count: int, passed: int) -> list[int] | None:
         """``count`` free slots, lowest first; None when there are too few. ``passed``: the serial all go by."""
         for serial, slots in self._freed:
             if serial <= passed:

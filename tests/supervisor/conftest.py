@@ -56,7 +56,7 @@ def program():
 
     yield build
     for child in made:
-        child.kill()
+        child.kill_and_wait()
         child.close()
 
 

@@ -5,12 +5,12 @@ import pytest
 from arbshard.errors import UsageError
 from arbshard.model.rundir import RunFiles
 from arbshard.wire import control
-from supervisor.control import ControlDesk
+from supervisor.control import ControlServer
 
 
 @pytest.fixture
 def desk(tmp_path):
-    one = ControlDesk(RunFiles(tmp_path), lambda: None)
+    one = ControlServer(RunFiles(tmp_path), lambda: None)
     yield one
     one.close()
 

@@ -11,7 +11,7 @@ from arbshard.model.risk_note import NO_NOTE, PositionNote
 from arbshard.model.rundir import RunFiles
 from arbshard.risk.counters import COUNTERS
 from arbshard.shm.pages import PageWriter
-from supervisor.ledger import LedgerAlerts, opening_of, words_on_open
+from supervisor.ledger import LedgerAlerts, describe_open, opening_of
 from supervisor.processes.commands import risk_command
 
 
@@ -64,8 +64,8 @@ class Pages:
     def look(self) -> list[str]:
         """What is told by a look, and by a second one: nothing is told twice."""
         self.told.clear()
-        self.alerts.look()
-        self.alerts.look()
+        self.alerts.poll()
+        self.alerts.poll()
         return list(self.told)
 
 
@@ -114,9 +114,9 @@ def test_each_use_of_the_reserve_is_told(pages) -> None:
 
 
 def test_what_was_open() -> None:
-    assert words_on_open(NO_NOTE) == "nothing was open when it was last heard of"
+    assert describe_open(NO_NOTE) == "nothing was open when it was last heard of"
     held = PositionNote("s1-0-1-4", "BTC", "buy_home", "1", "1", "1", "1", 1, 0, None, None)
-    assert words_on_open(replace(NO_NOTE, positions=(held,), open_intents=2)) == (
+    assert describe_open(replace(NO_NOTE, positions=(held,), open_intents=2)) == (
         "when it was last heard of 1 positions were open (BTC s1-0-1-4) and 2 intents under way; "
         "a start with the right ledger takes them over"
     )

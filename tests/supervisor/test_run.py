@@ -18,7 +18,7 @@ def run(run_root, tmp_path):
     run_dir = RunDir.acquire("t")
     one = Run(Config(), run_dir, tmp_path, table=False, programs=Programs(), keys={})
     yield one
-    one._bulletin.close()
+    one._status.close()
     run_dir.release()
 
 
@@ -61,15 +61,15 @@ async def test_the_heart_beats_on_when_the_note_cannot_be_written(run, monkeypat
         tries.append(1)
         raise SharedMemoryError("no room for the note")
 
-    monkeypatch.setattr(run._bulletin, "write", write)
+    monkeypatch.setattr(run._status, "write", write)
     beats = []
-    beat = run._bulletin.beat
+    beat = run._status.beat
 
     def count(now_ns):
         beats.append(now_ns)
         return beat(now_ns)
 
-    monkeypatch.setattr(run._bulletin, "beat", count)
+    monkeypatch.setattr(run._status, "beat", count)
     heart = asyncio.create_task(run._beat())
     async with asyncio.timeout(10):
         while len(beats) < 20:

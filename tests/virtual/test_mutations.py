@@ -29,13 +29,14 @@ from arbshard.model.money import ONE, ceil_to
 from arbshard.model.order import Order
 from arbshard.model.silence import SilenceWatch
 from arbshard.risk.limits.guard import RiskGuard
-from arbshard.risk.portfolio.state import PortfolioState, settlement
+from arbshard.risk.portfolio import settlement
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.service import RiskService
 from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.virtual import costs
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.settings import Settings
-from arbshard.virtual.stand_ins import VirtualShardDesk
+from arbshard.virtual.stand_ins import VirtualShardManager
 from arbshard.virtual.worker import Surroundings
 from arbshard.wire.messages import Conclude, Extend, Report
 from arbshard.worker.desk import Desk
@@ -43,7 +44,7 @@ from arbshard.worker.fence import Fence
 from arbshard.worker.standing_orders import StandingOrders
 from supervisor.feeds.fanout import VenueFanout
 from supervisor.processes.child import Child
-from supervisor.processes.tree import Tree
+from supervisor.processes.process_supervisor import ProcessSupervisor
 
 SEEDS = range(1, 11)
 HOURS = 0.2
@@ -81,7 +82,7 @@ def no_age_check(patch: pytest.MonkeyPatch) -> None:
 
 
 def losses_not_told(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(VenueFanout, "lose", lambda self, *args, **kwargs: None)
+    patch.setattr(VenueFanout, "mark_down", lambda self, *args, **kwargs: None)
 
 
 def no_portfolio_limits(patch: pytest.MonkeyPatch) -> None:
@@ -131,10 +132,10 @@ def stuck_is_not_seen(patch: pytest.MonkeyPatch) -> None:
 
 
 def refusals_are_not_caught(patch: pytest.MonkeyPatch) -> None:
-    def raise_it(self: Tree, child: Child, error: OSError, now_ns: int) -> None:
+    def raise_it(self: ProcessSupervisor, child: Child, error: OSError, now_ns: int) -> None:
         raise error
 
-    patch.setattr(Tree, "_on_refusal", raise_it)
+    patch.setattr(ProcessSupervisor, "_on_refusal", raise_it)
 
 
 # Of what the issue calls half blind: the oracle shared the arithmetic of what it checked.
@@ -307,7 +308,7 @@ def tracebacks_rendered_on_the_loop(patch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("the venue's certificates are gone")
 
     patch.setattr(costs, "ERROR_NS", 1_900_000_000)
-    patch.setattr(VirtualShardDesk, "_search", search)
+    patch.setattr(VirtualShardManager, "_search", search)
 
 
 class Mutation(NamedTuple):

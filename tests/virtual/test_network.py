@@ -3,7 +3,6 @@
 from random import Random
 
 import pytest
-from tests.simulation.test_loop import _run
 
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
 from arbshard.virtual.network import Line, Listener, Port, Straggler, Waiting
@@ -11,6 +10,7 @@ from arbshard.virtual.rates import STRAGGLERS
 from arbshard.virtual.weather import Weather
 from arbshard.wire import messages
 from arbshard.wire.messages import Fund, Hello, Instructions, encode
+from tests.virtual.test_loop import _run
 
 
 class Room:

@@ -78,7 +78,7 @@ async def test_a_silent_connection_is_made_anew(begin, tools, name):
     rig = await begin(name, silence_s=0.4)
     await tools.until(rig.all_live)
     await rig.faults(once={"silent_stall": {"sockets": "public", "ms_min": 60_000, "ms_max": 60_000}})
-    await tools.until(lambda: rig.note.reconnects == 1, what="the cure")
+    await tools.until(lambda: rig.note.reconnects == 1, what="the remedy")
     await tools.until(rig.all_live)
     await rig.moving()
     assert rig.note.stalls == 1

@@ -62,7 +62,7 @@ class Intake:
         for symbol in symbols:
             self.counts.pop(symbol, None)
 
-    def heard(self, symbol):
+    def frames_received(self, symbol):
         return self.counts.get(symbol, 0)
 
     def close(self):
@@ -365,7 +365,7 @@ def test_silence_is_cured_by_a_new_connection_with_growing_patience(v):
         await asyncio.sleep(0.1)
         for _ in range(240):
             await asyncio.sleep(0.5)
-            bench.connection.look(bench.dial.clock.monotonic_ns())
+            bench.connection.judge_silence(bench.dial.clock.monotonic_ns())
         gaps = [b - a for a, b in zip(bench.host.tries_s, bench.host.tries_s[1:], strict=False)]
         assert 4 <= len(gaps) <= 6
         assert gaps[0] == pytest.approx(2.5, abs=1.0)

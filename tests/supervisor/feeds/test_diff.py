@@ -110,7 +110,7 @@ class Bench:
         return book.bids[0][1]
 
     def is_live(self, symbol):
-        return not self.fanout.is_dark(symbol)
+        return not self.fanout.is_down(symbol)
 
     async def whole(self):
         for symbol in ("AUSDT", "BUSDT"):

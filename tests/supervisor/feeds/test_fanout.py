@@ -143,7 +143,7 @@ def test_frame_no_slot_takes_is_counted(lit, calls, frame):
 
 def test_refused_frame_does_not_light_a_dark_slot(lit, calls):
     """The book in the slot is from before the connection was lost: it must not come back to life."""
-    lit.lose(["KRW-BTC"])
+    lit.mark_down(["KRW-BTC"])
     calls.clear()
     lit(b"KRW-BTC:huge", 1)
     assert calls == []
@@ -152,7 +152,7 @@ def test_refused_frame_does_not_light_a_dark_slot(lit, calls):
 
 
 def test_lost_connection_darkens_its_markets_and_tells_the_shards(lit, calls):
-    lit.lose(["KRW-BTC", "KRW-USDT"])
+    lit.mark_down(["KRW-BTC", "KRW-USDT"])
     assert calls == [
         ("live", 1, False), ("push", 0, 1), ("live", 0, False), ("push", 0, 0), ("push", 1, 0),
     ]  # fmt: skip
@@ -205,7 +205,7 @@ def test_of_two_lanes_the_first_frame_wins(lit, pair, calls):
     a(b"KRW-BTC:c#12", 6)
     assert writes(calls) == [b"KRW-BTC:b#11", b"KRW-BTC:c#12"]
     assert (lit.duplicates, lit.refused) == (3, 0)
-    assert [lane.heard("KRW-BTC") for lane in pair] == [3, 3]
+    assert [lane.frames_received("KRW-BTC") for lane in pair] == [3, 3]
 
 
 def test_of_two_lanes_a_frame_without_age_is_refused(lit, pair, calls):
@@ -251,29 +251,29 @@ def test_frames_are_counted_on_past_the_end_of_their_lane(lit):
 def test_heard_counts_what_a_lane_has_brought_and_nothing_else(lit, calls):
     a, b = lit.lane(lambda _: None), lit.lane(lambda _: None)
     a.attach(["KRW-BTC"])
-    assert a.heard("KRW-BTC") == 0
+    assert a.frames_received("KRW-BTC") == 0
     a(b"KRW-BTC:x#1", 1)
     a(b"KRW-BTC:x#2", 1)
     b.attach(["KRW-BTC"])
     b(b"KRW-BTC:x#2", 1)
     a(b"KRW-BTC:x#3", 1)
-    assert (a.heard("KRW-BTC"), b.heard("KRW-BTC")) == (3, 1)
+    assert (a.frames_received("KRW-BTC"), b.frames_received("KRW-BTC")) == (3, 1)
     a.close()
     b(b"KRW-BTC:x#3", 1)
-    assert b.heard("KRW-BTC") == 2
-    b.falter(["KRW-BTC"])
+    assert b.frames_received("KRW-BTC") == 2
+    b.mark_stale(["KRW-BTC"])
     b(b"KRW-BTC:x#4", 1)
     b(b"KRW-BTC:x#5", 1)
-    assert 4 <= b.heard("KRW-BTC") <= 5
+    assert 4 <= b.frames_received("KRW-BTC") <= 5
 
 
 def test_what_falters_is_dark_unless_another_brings_it(lit, pair, calls):
     a, b = pair
-    a.falter(["KRW-BTC"])
+    a.mark_stale(["KRW-BTC"])
     assert lives(calls) == []
     b.close()
-    a.falter(["KRW-BTC"])
-    a.falter(["KRW-BTC"])
+    a.mark_stale(["KRW-BTC"])
+    a.mark_stale(["KRW-BTC"])
     assert lives(calls) == [(1, False)]
     a(b"KRW-BTC:c#12", 6)
     assert lives(calls) == [(1, False), (1, True)]
@@ -342,10 +342,10 @@ def test_whatever_lanes_come_and_go_no_book_goes_back(script):
             spoken.discard(number)
         elif what == "frame" and number in lanes:
             mark = said[number] = max(said.get(number, 0), truth - lag)
-            before = lanes[number].heard("X")
+            before = lanes[number].frames_received("X")
             calls.clear()
             lanes[number](b"X:#%d" % mark, truth)
-            assert lanes[number].heard("X") > before
+            assert lanes[number].frames_received("X") > before
             spoken.add(number)
             for frame in writes(calls):
                 written = int(frame.partition(b"#")[2])
@@ -353,5 +353,5 @@ def test_whatever_lanes_come_and_go_no_book_goes_back(script):
                 newest, live = written, True
         if not lanes:
             newest, live = -1, False
-        assert live is (0 not in fanout.dark)
+        assert live is (0 not in fanout.down)
         assert not spoken or live

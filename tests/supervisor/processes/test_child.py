@@ -31,9 +31,9 @@ async def until(condition):
 
 def test_before_it_is_started(program):
     child = program("")
-    assert (child.pid, child.poll(), child.epoch, child.last_words()) == (0, None, 0, "")
+    assert (child.pid, child.poll(), child.epoch, child.stderr_tail()) == (0, None, 0, "")
     child.terminate()
-    child.kill()
+    child.kill_and_wait()
     assert child.note().restarts == 0
 
 
@@ -62,7 +62,7 @@ async def test_last_words_are_the_last_line_of_stderr(program):
     child = program("import sys; sys.stderr.write('first\\n' + 'x' * 5000 + '\\n  the reason  \\n\\n')")
     child.start()
     await until(lambda: child.poll() is not None)
-    assert child.last_words() == "the reason"
+    assert child.stderr_tail() == "the reason"
 
 
 async def test_last_words_of_the_last_incarnation_only(program):
@@ -70,7 +70,7 @@ async def test_last_words_of_the_last_incarnation_only(program):
     for words in ("old news", ""):
         child.start()
         await until(lambda: child.poll() is not None)
-        assert child.last_words() == words
+        assert child.stderr_tail() == words
 
 
 async def test_terminate_asks_and_kill_does_not(program, tmp_path):
@@ -87,7 +87,7 @@ async def test_terminate_asks_and_kill_does_not(program, tmp_path):
     stubborn.terminate()
     await asyncio.sleep(0.1)
     assert stubborn.poll() is None
-    stubborn.kill()
+    stubborn.kill_and_wait()
     assert stubborn.poll() == -signal.SIGKILL
     assert stubborn.pid == 0
 
@@ -117,7 +117,7 @@ async def test_a_start_that_the_system_refuses_changes_nothing(program, refuse, 
     with pytest.raises(OSError, match=os.strerror(code)):
         child.start()
     assert (child.note(), len(list(DESCRIPTORS.iterdir()))) == before
-    assert child.last_words() == "words"
+    assert child.stderr_tail() == "words"
 
 
 def test_without_a_descriptor_for_its_words_it_is_not_started(program, monkeypatch):
@@ -136,7 +136,7 @@ async def test_its_words_need_no_file(program, tmp_path, monkeypatch):
     child = program("import sys; sys.exit('the disk is full')")
     child.start()
     await until(lambda: child.poll() is not None)
-    assert child.last_words() == "the disk is full"
+    assert child.stderr_tail() == "the disk is full"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -45,7 +45,7 @@ def test_what_never_came_up_counts_double():
 def test_a_person_can_have_it_begin_anew():
     one = policy(tries=1)
     assert [one.after_end(0), one.after_end(1)] == [0.0, None]
-    one.forgive()
+    one.reset()
     assert one.after_end(2) == 0.0
 
 

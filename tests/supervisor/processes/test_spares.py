@@ -12,8 +12,8 @@ from arbshard.clock import SystemClock
 from arbshard.config import RunConfig
 from arbshard.secret import Secret
 from supervisor.processes.child import Child
-from supervisor.processes.spares import Spares
-from supervisor.processes.tree import Tree
+from supervisor.processes.process_supervisor import ProcessSupervisor
+from supervisor.processes.spares import SparePool
 
 pytestmark = pytest.mark.integration
 
@@ -34,17 +34,17 @@ class Room:
         self.clock = SystemClock()
         command = [sys.executable, "-c", code.format(folder=folder)]
         hands_over = run.pop("hands_over", None)
-        self.spares = Spares(RunConfig(**run), command, self.alerts.append, hands_over)
+        self.spares = SparePool(RunConfig(**run), command, self.alerts.append, hands_over)
         self.taken = []
 
     async def keep_until(self, condition):
         async with asyncio.timeout(20):
             while not condition():
-                self.spares.keep(self.clock.monotonic_ns())
+                self.spares.maintain(self.clock.monotonic_ns())
                 await asyncio.sleep(0.01)
 
     def take(self, shard, epoch):
-        taken = self.spares.take(shard, epoch, self.clock.monotonic_ns())
+        taken = self.spares.assign(shard, epoch, self.clock.monotonic_ns())
         if taken is not None:
             self.taken.append(taken)
         return taken
@@ -72,7 +72,7 @@ def room(tmp_path):
 
 async def test_one_is_started_and_says_that_it_is_ready(room):
     one = room()
-    one.spares.keep(one.clock.monotonic_ns())
+    one.spares.maintain(one.clock.monotonic_ns())
     assert one.spares.states in (("starting",), ("ready",))
     await one.keep_until(lambda: one.spares.states == ("ready",))
     assert list(one.spares.pids) == ["spare-1"]
@@ -84,7 +84,7 @@ async def test_it_is_told_its_shard_and_another_follows_after_a_moment(room, tmp
     taken = one.take(3, 7)
     assert taken.process.poll() is None
     assert one.spares.states == ()
-    one.spares.keep(one.clock.monotonic_ns())
+    one.spares.maintain(one.clock.monotonic_ns())
     assert one.spares.states == ()  # its successor would take the CPU from it
     await one.keep_until(lambda: one.spares.states == ("ready",))
     assert (tmp_path / "told").read_text() == "3 7\n"
@@ -93,14 +93,14 @@ async def test_it_is_told_its_shard_and_another_follows_after_a_moment(room, tmp
 
 async def test_nobody_is_ready(room):
     one = room("import time; time.sleep(60)")
-    one.spares.keep(one.clock.monotonic_ns())
+    one.spares.maintain(one.clock.monotonic_ns())
     assert one.take(0, 2) is None
     assert one.spares.states == ("starting",)
 
 
 async def test_none_wanted(room):
     one = room(spare_workers=0)
-    assert not one.spares.keep(one.clock.monotonic_ns())
+    assert not one.spares.maintain(one.clock.monotonic_ns())
     assert one.take(0, 2) is None
 
 
@@ -125,15 +125,15 @@ async def test_they_are_given_up_when_they_die_too_often(room):
     one = room("raise SystemExit(1)", restart_tries=2)
     await one.keep_until(lambda: one.alerts)
     assert one.alerts == ["spare workers end too often: none is kept any more"]
-    assert not one.spares.keep(one.clock.monotonic_ns() + 10**12)
+    assert not one.spares.maintain(one.clock.monotonic_ns() + 10**12)
 
 
 async def test_one_that_never_gets_ready_is_replaced(room):
     one = room("import time; time.sleep(60)")
     now_ns = one.clock.monotonic_ns()
-    one.spares.keep(now_ns)
-    one.spares.keep(now_ns + 16 * 10**9)
-    one.spares.keep(now_ns + 20 * 10**9)
+    one.spares.maintain(now_ns)
+    one.spares.maintain(now_ns + 16 * 10**9)
+    one.spares.maintain(now_ns + 20 * 10**9)
     assert list(one.spares.pids) == ["spare-2"]
 
 
@@ -161,7 +161,7 @@ def test_what_the_system_refuses_is_tried_again(room, refuse, code):
     now_ns, tried = one.clock.monotonic_ns(), []
     for step in range(40):
         refused = one.spares._refused
-        if one.spares.keep(now_ns + step * 50_000_000) or one.spares._refused != refused:
+        if one.spares.maintain(now_ns + step * 50_000_000) or one.spares._refused != refused:
             tried.append(step * 50)
     assert tried[:4] == [0, 100, 300, 700]
     assert list(one.spares.pids) == ["spare-1"]
@@ -174,37 +174,37 @@ async def test_one_that_is_buried_is_not_waited_for(room, monkeypatch):
     """A process that the system cannot end at once holds up nobody."""
     one = room("import time; time.sleep(60)")
     now_ns = one.clock.monotonic_ns()
-    one.spares.keep(now_ns)
+    one.spares.maintain(now_ns)
     process = one.spares._spares[0].process
     monkeypatch.setattr(process, "wait", lambda *_: pytest.fail("it is waited for"))
-    one.spares.keep(now_ns + 16 * 10**9)
+    one.spares.maintain(now_ns + 16 * 10**9)
     await one.keep_until(lambda: process.returncode is not None)
 
 
 async def test_a_dead_worker_is_followed_by_the_spare(room, tmp_path):
     one = room()
     changes = []
-    tree = Tree(
+    processes = ProcessSupervisor(
         RunConfig(), one.clock, one.alerts.append, lambda: changes.append(time.monotonic()), one.spares
     )
     child = Child("worker-3", lambda epoch: [sys.executable, "-c", "import time; time.sleep(60)"], shard=3)
     try:
-        tree.start(child)
-        tree.watch()
+        processes.start(child)
+        processes.watch()
         await one.keep_until(lambda: one.spares.states == ("ready",))
         (spare,) = one.spares.pids.values()
-        child.put_down("for the test")
+        child.kill("for the test")
         async with asyncio.timeout(20):
             while child.epoch == 1:
-                tree.watch()
+                processes.watch()
                 await asyncio.sleep(0.005)
             assert child.pid == spare
-            while child.last_words() != "taken":
+            while child.stderr_tail() != "taken":
                 await asyncio.sleep(0.01)
         assert (tmp_path / "told").read_text() == "3 2\n"
-        assert tree.pids == {"worker-3": spare}
+        assert processes.pids == {"worker-3": spare}
     finally:
-        tree.kill_all()
+        processes.kill_all()
 
 
 async def test_what_is_handed_over_comes_before_the_shard(room, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from arbshard.clock import SystemClock
 from arbshard.config import RunConfig
 from arbshard.shm.pages import PageWriter
+from supervisor.processes.health import PageHealth
 from supervisor.processes.probe import Probe
-from supervisor.processes.pulse import PagePulse
 from supervisor.processes.watchdog import Watchdog, stuck_ns
 
 MS = 1_000_000
@@ -18,28 +18,31 @@ MS = 1_000_000
 class Child:
     """One that runs."""
 
-    def __init__(self, name, pulse=None, shard=None, epoch=1):
-        self.name, self.pulse, self.shard, self.epoch = name, pulse, shard, epoch
-        self.pid, self.state, self.doom = 7, "running", ""
+    def __init__(self, name, health=None, shard=None, epoch=1):
+        self.name, self.health, self.shard, self.epoch = name, health, shard, epoch
+        self.pid, self.state, self.kill_reason = 7, "running", ""
 
-    def put_down(self, why):
-        self.doom = why
+    def kill(self, why):
+        self.kill_reason = why
 
 
 class Room:
     def __init__(self, path):
         self.page = PageWriter.create(path, ("pid", "ready", "beat_ns", "fence_0", "fence_1"), (), 0)
         self.page.set(self.page.counter("pid"), 7)
-        self.pulse = PagePulse(path, "ready", 1)
-        self.pulse.is_up(7)
-        self.risk = Child("risk", self.pulse)
+        self.health = PageHealth(path, "ready", 1)
+        self.health.is_up(7)
+        self.risk = Child("risk", self.health)
         self.workers = [Child("worker-0", shard=0), Child("worker-1", shard=1, epoch=4)]
         self.children = [self.risk, *self.workers]
         self.now_ns = 10**12
-        tree = SimpleNamespace(children=self.children, get=lambda _: self.risk)
+        processes = SimpleNamespace(children=self.children, get=lambda _: self.risk)
         self.stopped = False
         self.dog = Watchdog(
-            tree, RunConfig(), lambda shard: "" if shard else "no beat for 1.02 s", lambda _: self.stopped
+            processes,
+            RunConfig(),
+            lambda shard: "" if shard else "no beat for 1.02 s",
+            lambda _: self.stopped,
         )
 
     def run(self, ms, *, beats=True, step_ms=20):
@@ -47,14 +50,14 @@ class Room:
             self.now_ns += step_ms * MS
             if beats:
                 self.page.set(self.page.counter("beat_ns"), self.now_ns)
-            self.dog.look(self.now_ns)
+            self.dog.check(self.now_ns)
 
 
 @pytest.fixture
 def room(tmp_path):
     one = Room(tmp_path / "page")
     yield one
-    one.pulse.close()
+    one.health.close()
     one.page.close()
 
 
@@ -62,54 +65,54 @@ def test_who_is_held_by_a_signal_waits_for_nothing(room):
     room.run(100)
     room.stopped = True
     room.run(980, beats=False)
-    assert not room.risk.doom
+    assert not room.risk.kill_reason
     room.run(60, beats=False)
-    assert room.risk.doom.startswith("stuck, no beat for 1.0")
+    assert room.risk.kill_reason.startswith("stuck, no beat for 1.0")
 
 
 def test_nobody_is_put_down_who_works(room):
     room.run(10_000)
-    assert [child.doom for child in room.children] == ["", "", ""]
+    assert [child.kill_reason for child in room.children] == ["", "", ""]
 
 
 def test_a_fenced_worker_and_only_that_incarnation(room):
     room.page.set(room.page.counter("fence_0"), 2)
     room.page.set(room.page.counter("fence_1"), 4)
     room.run(20)
-    assert [child.doom for child in room.workers] == ["fenced by risk: no beat for 1.02 s", ""]
+    assert [child.kill_reason for child in room.workers] == ["fenced by risk: no beat for 1.02 s", ""]
     room.workers[0] = room.children[1] = Child("worker-0", shard=0, epoch=2)
     room.run(20)
-    assert room.workers[0].doom == ""
+    assert room.workers[0].kill_reason == ""
 
 
 def test_a_reason_that_is_not_known_yet_is_left_out(room):
     room.page.set(room.page.counter("fence_1"), 5)
     room.run(20)
-    assert room.workers[1].doom == "fenced by risk"
+    assert room.workers[1].kill_reason == "fenced by risk"
 
 
 def test_risk_without_beats(room):
     room.run(500)
     room.run(2900, beats=False)
-    assert room.risk.doom == ""
+    assert room.risk.kill_reason == ""
     room.run(200, beats=False)
-    assert room.risk.doom.startswith("stuck, no beat for 3.0")
+    assert room.risk.kill_reason.startswith("stuck, no beat for 3.0")
 
 
 def test_risk_that_is_starting_is_left_to_its_time_out(room):
     room.risk.state = "starting"
     room.run(20_000, beats=False)
-    assert room.risk.doom == ""
+    assert room.risk.kill_reason == ""
 
 
 def test_a_pause_of_ours_is_nobodys_fault(room):
     room.run(500)
     room.run(60_000, beats=False, step_ms=60_000)
-    assert room.risk.doom == ""
+    assert room.risk.kill_reason == ""
     room.run(2500, beats=False)
-    assert room.risk.doom == ""
+    assert room.risk.kill_reason == ""
     room.run(1000, beats=False)
-    assert room.risk.doom != ""
+    assert room.risk.kill_reason != ""
 
 
 @pytest.mark.parametrize(("stuck_after_ms", "wanted_s"), [(1000.0, 3.0), (100.0, 0.5)])
@@ -123,10 +126,10 @@ def test_simulated_exchanges_that_neither_send_nor_answer(room):
     silent = SimpleNamespace(ns=0, silent_ns=lambda pid, now_ns: silent.ns)
     room.dog.probe = silent
     room.run(5000)
-    assert sim.doom == ""
+    assert sim.kill_reason == ""
     silent.ns = 4_000 * MS
     room.run(100)
-    assert sim.doom == "stuck, no answer and no data for 4.0 s"
+    assert sim.kill_reason == "stuck, no answer and no data for 4.0 s"
 
 
 class Server:

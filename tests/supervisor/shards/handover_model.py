@@ -51,11 +51,11 @@ class Codec:
 
 
 class Executor:
-    """Both legs fill as soon as ``go_on`` is set."""
+    """Both legs fill as soon as ``advance`` is set."""
 
     def __init__(self, pair, risk):
         self.pair, self.risk = pair, risk
-        self.go_on = asyncio.Event()
+        self.advance = asyncio.Event()
 
     async def execute(self, intent, before, residue, decided_ns=None):
         reply = await self.risk.submit(intent)
@@ -67,8 +67,8 @@ class Executor:
         return await self._finish(taken_over.intent)
 
     async def _finish(self, intent):
-        await self.go_on.wait()
-        self.go_on.clear()
+        await self.advance.wait()
+        self.advance.clear()
         for order in (intent.home, intent.away):
             await self.risk.report(intent.intent_id, world.filled(order))
         done = intent.kind == "exit"
@@ -181,7 +181,7 @@ class Worker:
 
 
 class Room:
-    """Supervisor, workers and risk of one run. Implements ``Ground``."""
+    """Supervisor, workers and risk of one run. Implements ``Environment``."""
 
     def __init__(self, folder, bases=("BTC", "ETH", "SOL", "XRP"), shards=3, spare_slots=4):
         self.path = folder / "universe.json"
@@ -317,7 +317,7 @@ class Room:
         for worker in self.workers.values():
             for base in worker.under_way():
                 if base in worker.executors.made:
-                    worker.executors.made[base].go_on.set()
+                    worker.executors.made[base].advance.set()
 
     def check(self):
         """What must hold at every moment."""

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from arbshard.config import Config
 from arbshard.doctor.checks import Check
 from arbshard.errors import UsageError
-from supervisor import fitness
+from supervisor import preflight
 
 CHECKS = (
     Check("upbit", "key", "ok", "accepted"),
@@ -23,9 +23,9 @@ def found(monkeypatch):
         return keys
 
     def set_checks(checks):
-        monkeypatch.setattr(fitness, "examine", lambda config, facts: checks)
+        monkeypatch.setattr(preflight, "examine", lambda config, facts: checks)
 
-    monkeypatch.setattr(fitness, "gather_facts", gather)
+    monkeypatch.setattr(preflight, "gather_facts", gather)
     return set_checks
 
 
@@ -36,16 +36,16 @@ def config(*, dry_run):
 async def test_a_failed_check_stops_the_start(found):
     found(CHECKS)
     with pytest.raises(UsageError, match=r"binance fees: buy 12 \(set 12\)"):
-        await fitness.require_fit(config(dry_run=False), None, {}, pytest.fail)
+        await preflight.run_preflight(config(dry_run=False), None, {}, pytest.fail)
 
 
 async def test_a_dry_run_only_says_so(found):
     found(CHECKS)
     said = []
-    await fitness.require_fit(config(dry_run=True), None, {}, said.append)
+    await preflight.run_preflight(config(dry_run=True), None, {}, said.append)
     assert said == ["doctor: binance fees: buy 12 (set 12)"]
 
 
 async def test_warnings_stop_nothing(found):
     found(CHECKS[:2])
-    await fitness.require_fit(config(dry_run=False), None, {}, pytest.fail)
+    await preflight.run_preflight(config(dry_run=False), None, {}, pytest.fail)

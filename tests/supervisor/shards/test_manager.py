@@ -11,7 +11,7 @@ from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.wire import control
-from supervisor.shards.desk import ShardDesk, Surroundings, slots_for
+from supervisor.shards.manager import ShardManager, Surroundings, slots_for
 
 SECOND = 1_000_000_000
 
@@ -47,10 +47,10 @@ class Books:
         self.said.append(("word", serial))
 
 
-class Tree:
+class ProcessSupervisor:
     def __init__(self, shards):
         self.ending = False
-        self.revived = []
+        self.restarted = []
         self.children = tuple(
             SimpleNamespace(name=f"worker-{n}", shard=n, pid=100 + n, epoch=1, state="running")
             for n in range(shards)
@@ -59,8 +59,8 @@ class Tree:
     def get(self, name):
         return next((child for child in self.children if child.name == name), None)
 
-    def revive(self, name):
-        self.revived.append(name)
+    def restart(self, name):
+        self.restarted.append(name)
 
 
 class Page:
@@ -86,20 +86,28 @@ def room(make, clock, tmp_path):
     universe = Universe(make.fx_leg, pairs, (("BTC", "ETH"), ("SOL",)))
     files.universe.write_bytes(msgspec.json.encode(universe))
     said, alerts, told = [], [], []
-    tree, books = Tree(2), Books(said)
+    processes, books = ProcessSupervisor(2), Books(said)
     config = Config(run=RunConfig(rebalance_s=10.0, shards=2))
     markets = SimpleNamespace(feeds={"upbit": Feed(said), "binance": Feed(said)})
     around = Surroundings(
-        config, files, books, markets, tree, clock, alerts.append, lambda: frozenset({"BTC"}), told.append
+        config,
+        files,
+        books,
+        markets,
+        processes,
+        clock,
+        alerts.append,
+        lambda: frozenset({"BTC"}),
+        told.append,
     )
-    desk = ShardDesk(universe, around)
+    desk = ShardManager(universe, around)
     desk._pages = [Page(files.universe), Page(files.universe)]
     desk._risk_page = Page(files.universe)
-    tree.children += (SimpleNamespace(name="risk", shard=None, pid=99, epoch=1, state="running"),)
+    processes.children += (SimpleNamespace(name="risk", shard=None, pid=99, epoch=1, state="running"),)
     handlers = {}
     desk.register(SimpleNamespace(on=handlers.__setitem__))
     room = SimpleNamespace(
-        desk=desk, files=files, said=said, told=told, tree=tree, books=books, make=make, now_ns=0,
+        desk=desk, files=files, said=said, told=told, processes=processes, books=books, make=make, now_ns=0,
         alerts=alerts,
     )  # fmt: skip
     room.ask = lambda order: handlers[type(order)](order)
@@ -140,7 +148,7 @@ async def test_a_pair_that_is_added_and_one_that_is_removed(room, monkeypatch):
         assert config.run.max_pairs == 1000
         return SimpleNamespace(pairs=(room.make.other_pair("XRP", (1, 2)),))
 
-    monkeypatch.setattr("supervisor.shards.desk.find_universe", found)
+    monkeypatch.setattr("supervisor.shards.manager.find_universe", found)
     room.ask(control.AddSymbols(("XRP",)))
     assert (await room.until_idle()).state == "done"
     assert room.said[:2] == [("add", "KRW-XRP", 7, (1,)), ("add", "XRPUSDT", 8, (1,))]
@@ -168,7 +176,7 @@ async def test_venues_that_do_not_have_it(room, monkeypatch, error, state):
     async def found(config, names):
         raise error
 
-    monkeypatch.setattr("supervisor.shards.desk.find_universe", found)
+    monkeypatch.setattr("supervisor.shards.manager.find_universe", found)
     room.ask(control.AddSymbols(("XRP",)))
     change = await room.until_idle()
     assert change.state == state
@@ -196,11 +204,11 @@ async def test_what_must_be_asked_otherwise(room, order):
 
 
 async def test_no_move_to_a_shard_that_is_given_up_nor_while_stopping(room):
-    room.tree.children[1].state = "quarantined"
+    room.processes.children[1].state = "quarantined"
     with pytest.raises(UsageError, match="given up"):
         room.ask(control.MovePairs(("BTC",), 1))
-    room.tree.children[1].state = "running"
-    room.tree.ending = True
+    room.processes.children[1].state = "running"
+    room.processes.ending = True
     with pytest.raises(UsageError, match="stopping"):
         room.ask(control.MovePairs(("BTC",), 1))
 
@@ -209,7 +217,7 @@ async def test_a_file_that_cannot_be_written_changes_nothing(room, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("supervisor.shards.desk.write_whole", full)
+    monkeypatch.setattr("supervisor.shards.manager.write_whole", full)
     room.ask(control.MovePairs(("BTC",), 1))
     change = await room.until_idle()
     assert (change.state, "No space" in change.text) == ("failed", True)
@@ -269,12 +277,12 @@ async def test_it_is_shown_what_would_be_moved(room):
 
 async def test_a_restart_waits_for_the_next_incarnation(room):
     room.ask(control.RestartShard(1))
-    assert room.tree.revived == ["worker-1"]
+    assert room.processes.restarted == ["worker-1"]
     for _ in range(5):
         room.now_ns += SECOND // 50
         room.desk.step(room.now_ns)
     assert not room.desk.assignments.is_idle
-    room.tree.children[1].epoch = 2
+    room.processes.children[1].epoch = 2
     assert (await room.until_idle()).text == "shard 1 is up"
 
 

@@ -9,9 +9,9 @@ from arbshard.errors import ChildFailed, UsageError
 from arbshard.log import get_logger
 from arbshard.model.notes import ChildNote
 from supervisor.processes.child import Child
-from supervisor.processes.deaths import Deaths
+from supervisor.processes.exit_watch import ExitWatch
 from supervisor.processes.restarts import RestartPolicy, pause_s
-from supervisor.processes.spares import Spares
+from supervisor.processes.spares import SparePool
 
 READY_S = 15.0
 """How long a child may take to come up without any progress."""
@@ -27,7 +27,7 @@ _KILLED_S = 5.0
 """How long the system may take to end a process that was killed."""
 
 
-class Tree:
+class ProcessSupervisor:
     """Who runs. ``watch`` is called every few milliseconds by the supervisor's loop."""
 
     def __init__(
@@ -36,14 +36,14 @@ class Tree:
         clock: Clock,
         alert: Callable[[str], None],
         on_change: Callable[[], None],
-        spares: Spares | None = None,
+        spares: SparePool | None = None,
     ) -> None:
         self._run = run
         self._clock = clock
         self._alert = alert
         self._on_change = on_change
         self.spares = spares
-        self._deaths = Deaths()
+        self._exits = ExitWatch()
         self._children: dict[str, Child] = {}
         self._policies: dict[str, RestartPolicy] = {}
         self._refusals: dict[str, tuple[int, int]] = {}
@@ -83,7 +83,7 @@ class Tree:
         except OSError as error:
             child.state = "ended"
             raise ChildFailed(f"{child.name} cannot be started: {error}") from error
-        self._deaths.follow(child.pid)
+        self._exits.follow(child.pid)
         self._expect(child, READY_S)
         self._on_change()
 
@@ -109,19 +109,19 @@ class Tree:
                 deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
             code = child.poll()
             if code == 2:
-                raise UsageError(child.last_words())
+                raise UsageError(child.stderr_tail())
             if code is not None:
-                raise ChildFailed(f"{child.name} ended with code {code} at its start: {child.last_words()}")
+                raise ChildFailed(f"{child.name} ended with code {code} at its start: {child.stderr_tail()}")
             if self._clock.monotonic_ns() > deadline_ns:
-                raise ChildFailed(f"{child.name} was not ready within {timeout_s:g} s: {child.last_words()}")
+                raise ChildFailed(f"{child.name} was not ready within {timeout_s:g} s: {child.stderr_tail()}")
             await asyncio.sleep(_POLL_S)
         child.state = "running"
 
     async def until_up(self, child: Child) -> None:
-        """Likewise, until its pulse says so."""
-        pulse = child.pulse
-        assert pulse is not None, child.name
-        await self.until_ready(child, lambda: child.is_up, READY_S, lambda: pulse.progress(child.pid))
+        """Likewise, until its health says so."""
+        health = child.health
+        assert health is not None, child.name
+        await self.until_ready(child, lambda: child.is_up, READY_S, lambda: health.progress(child.pid))
 
     def watch(self) -> None:
         """Restart what has ended. Raises ``ChildFailed`` for a child the run cannot do without."""
@@ -135,14 +135,14 @@ class Tree:
                     self._on_end(child, code)
                 elif child.state == "starting":
                     self._look_whether_up(child, now_ns)
-        if self.spares is not None and not self.ending and self.spares.keep(now_ns):
+        if self.spares is not None and not self.ending and self.spares.maintain(now_ns):
             self._on_change()
 
     async def until_next(self, timeout_s: float) -> None:
         """Until it is time to ``watch`` again: after ``timeout_s``, or when a child has died."""
-        await self._deaths.wait(timeout_s)
+        await self._exits.wait(timeout_s)
 
-    def revive(self, name: str) -> str:
+    def restart(self, name: str) -> str:
         """Start a child again that was given up, or replace one that runs; what is being done.
 
         Raises ``UsageError`` for a name nobody has, and while stopping.
@@ -152,9 +152,9 @@ class Tree:
             raise UsageError(f"there is no process named {name}")
         if self.ending or child.state == "ended":
             raise UsageError(f"{name} has ended with the run")
-        self._policies[name].forgive()
+        self._policies[name].reset()
         if child.pid:
-            child.put_down("replaced by hand")
+            child.kill("replaced by hand")
             return f"{name} is being replaced"
         was = child.state
         child.state = "restarting"
@@ -173,11 +173,11 @@ class Tree:
                 break
             await asyncio.sleep(_POLL_S)
         for child in leaving:
-            if words := child.all_words():
+            if words := child.stderr_text():
                 get_logger().info("child said", child=child.name, words=words)
             if child.poll() is None and child.pid:
                 self._alert(f"{child.name} did not end within {timeout_s:g} s and was killed")
-                child.put_down("it did not end in time")
+                child.kill("it did not end in time")
         deadline_ns = self._clock.monotonic_ns() + int(_KILLED_S * 1e9)
         while any(child.poll() is None and child.pid for child in leaving):
             if self._clock.monotonic_ns() > deadline_ns:
@@ -189,11 +189,11 @@ class Tree:
         if self.spares is not None:
             self.spares.end()
         for child in self._children.values():
-            child.kill()
+            child.kill_and_wait()
             child.close()
-            if child.pulse is not None:
-                child.pulse.close()
-        self._deaths.close()
+            if child.health is not None:
+                child.health.close()
+        self._exits.close()
 
     def _on_end(self, child: Child, code: int) -> None:
         if self.ending and code == 0:
@@ -201,8 +201,8 @@ class Tree:
             self._on_change()
             return
         now_ns = self._clock.monotonic_ns()
-        came_up = child.state == "running" or child.pulse is None
-        words = child.last_words() if code > 0 else ""  # who was killed did not say why
+        came_up = child.state == "running" or child.health is None
+        words = child.stderr_tail() if code > 0 else ""  # who was killed did not say why
         if code in _FATAL_CODES and child.name == "risk":
             child.state = "ended"
             child.reason = words
@@ -210,20 +210,20 @@ class Tree:
             self._alert(failure)
             raise ChildFailed(failure)
         said = f": {words}" if words else ""
-        what = f"was killed: {child.doom}" if child.doom else f"ended with code {code}"
+        what = f"was killed: {child.kill_reason}" if child.kill_reason else f"ended with code {code}"
         child.reason = what + said
         pause_s = self._policies[child.name].after_end(now_ns, came_up=came_up)
         if pause_s is None:
             child.state = "quarantined"
             self._alert(f"{child.name} {what} too often and is given up{said}")
-            get_logger().warning("child given up", child=child.name, code=code, words=child.all_words())
+            get_logger().warning("child given up", child=child.name, code=code, words=child.stderr_text())
             self._on_change()
             if child.name in _ESSENTIAL:
                 raise ChildFailed(f"{child.name} cannot be kept running{said}")
             return
         early = "" if came_up else " before it was up"
         self._alert(f"{child.name} {what}{early}; restarted in {pause_s:g} s{said}")
-        get_logger().warning("child ended", child=child.name, code=code, words=child.all_words())
+        get_logger().warning("child ended", child=child.name, code=code, words=child.stderr_text())
         child.state = "restarting"
         self._due_ns[child.name] = now_ns + int(pause_s * 1e9)
         self._start_if_due(child)
@@ -234,7 +234,7 @@ class Tree:
             return
         taken = None
         if self.spares is not None and child.shard is not None:
-            taken = self.spares.take(child.shard, child.epoch + 1, now_ns)
+            taken = self.spares.assign(child.shard, child.epoch + 1, now_ns)
         if taken is not None:
             child.adopt(*taken)
             self._expect(child, _SPARE_READY_S)
@@ -246,7 +246,7 @@ class Tree:
                 return
             self._expect(child, READY_S)
         self._refusals.pop(child.name, None)
-        self._deaths.follow(child.pid)
+        self._exits.follow(child.pid)
         self._look_whether_up(child, now_ns)
         self._on_change()
 
@@ -279,12 +279,12 @@ class Tree:
             child.state = "running"
             return
         overdue_ns, seen = self._overdue[child.name]
-        progress = child.pulse.progress(child.pid) if child.pulse is not None else 0
+        progress = child.health.progress(child.pid) if child.health is not None else 0
         # A worker cannot come up before risk answers it.
         if progress != seen or (child.shard is not None and self._waits_for_others()):
             self._overdue[child.name] = (now_ns + int(READY_S * 1e9), progress)
         elif now_ns > overdue_ns:
-            child.put_down("it did not come up in time")
+            child.kill("it did not come up in time")
 
     def _waits_for_others(self) -> bool:
         return any(one.state != "running" for one in self._children.values() if one.name in _ESSENTIAL)

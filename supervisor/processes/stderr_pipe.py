@@ -11,7 +11,7 @@ _READ = 65536
 """A read of this size empties the pipe, which holds no more."""
 
 
-class Words:
+class StderrPipe:
     """The words of one incarnation. ``drain`` is called all the time, so that the pipe has room."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.processes.words import Words
+from supervisor.processes.stderr_pipe import StderrPipe
 
 pytestmark = pytest.mark.integration
 
@@ -19,7 +19,7 @@ def run():
     opened = []
 
     def go(code, *, drains=True):
-        words = Words()
+        words = StderrPipe()
         opened.append(words)
         process = subprocess.Popen([sys.executable, "-c", code], stderr=words.writer)
         words.hand_over()
@@ -47,7 +47,7 @@ def test_only_the_end_is_kept(run):
 @pytest.mark.parametrize("flags", ["", "u"])
 def test_a_supervisor_that_stands_still_blocks_nobody(flags):
     """The pipe holds 64 KB; a child that writes a megabyte ends all the same."""
-    words = Words()
+    words = StderrPipe()
     code = "import os\nfor _ in range(1000):\n try: os.write(2, b'x' * 1000)\n except BlockingIOError: pass"
     process = subprocess.Popen([sys.executable, f"-{flags}c", code], stderr=words.writer)
     words.hand_over()

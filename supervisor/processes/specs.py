@@ -20,11 +20,11 @@ from supervisor.processes.commands import (
     viewer_command,
     worker_command,
 )
-from supervisor.processes.pulse import FilePulse, PagePulse
+from supervisor.processes.health import FileHealth, PageHealth
 
 
-class Staff:
-    """Makes children; ``tree`` starts and watches them."""
+class ChildSpecs:
+    """Makes children; ``process_supervisor`` starts and watches them."""
 
     def __init__(
         self,
@@ -49,28 +49,28 @@ class Staff:
         return Child(
             "sim",
             sim_command(self._programs.sim, self._files),
-            pulse=FilePulse(self._files.sim_ready),
+            health=FileHealth(self._files.sim_ready),
             hands_over=lambda: Secret(msgspec.json.encode(settings()).decode()),
         )
 
     def risk(self) -> Child:
         """Risk and its ledger."""
-        pulse = PagePulse(self._files.risk_page, "ready", 1)
+        health = PageHealth(self._files.risk_page, "ready", 1)
         command = risk_command(self._files, self._state_dir, self._opening)
-        return Child("risk", command, pulse=pulse)
+        return Child("risk", command, health=health)
 
     def accounts(self) -> Child:
         """Private streams and balances, live only."""
-        pulse = PagePulse(self._files.accounts_page, "ready", 1)
+        health = PageHealth(self._files.accounts_page, "ready", 1)
         command = accounts_command(self._files, self._state_dir)
-        return Child("accounts", command, pulse=pulse, hands_over=self._keys)
+        return Child("accounts", command, health=health, hands_over=self._keys)
 
     def worker(self, shard: int) -> Child:
         """One shard's."""
         return Child(
             f"worker-{shard}",
             worker_command(self._programs.worker, self._files, self._state_dir, shard),
-            pulse=PagePulse(self._files.worker_page(shard), "state", WorkerState.RUNNING),
+            health=PageHealth(self._files.worker_page(shard), "state", WorkerState.RUNNING),
             shard=shard,
             hands_over=self._keys,
         )

@@ -11,7 +11,7 @@ from arbshard.model.universe import Universe
 from arbshard.venues.keys import Keys
 
 
-async def require_fit(
+async def run_preflight(
     config: Config, universe: Universe, keys: Mapping[str, Keys], alert: Callable[[str], None]
 ) -> None:
     """Raises ``UsageError`` when a check fails; in a dry run ``alert`` is told instead. Warnings are logged."""

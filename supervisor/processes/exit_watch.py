@@ -1,14 +1,14 @@
-"""Sees the death of a child the moment it happens, where the system tells; ``tree`` polls besides."""
+"""Sees the death of a child the moment it happens, where the system tells; ``process_supervisor`` polls besides."""
 
 import asyncio
 import os
 
 
-class Deaths:
-    """``heard`` is set when any of the processes it follows has ended."""
+class ExitWatch:
+    """``exited`` is set when any of the processes it follows has ended."""
 
     def __init__(self) -> None:
-        self.heard = asyncio.Event()
+        self.exited = asyncio.Event()
         self._open: set[int] = set()
         self._loop: asyncio.AbstractEventLoop
 
@@ -19,7 +19,7 @@ class Deaths:
         try:
             descriptor = os.pidfd_open(pid)
         except OSError:
-            self.heard.set()  # it has ended already, or there is no room: look
+            self.exited.set()  # it has ended already, or there is no room: look
             return
         self._open.add(descriptor)
         self._loop = asyncio.get_running_loop()
@@ -29,10 +29,10 @@ class Deaths:
         """Until a process has ended, or the time is over."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self.heard.wait()
+                await self.exited.wait()
         except TimeoutError:
             return
-        self.heard.clear()
+        self.exited.clear()
 
     def close(self) -> None:
         """Follow nobody any more. May be called again."""
@@ -41,7 +41,7 @@ class Deaths:
 
     def _ended(self, descriptor: int) -> None:
         self._forget(descriptor)
-        self.heard.set()
+        self.exited.set()
 
     def _forget(self, descriptor: int) -> None:
         self._open.discard(descriptor)

@@ -9,7 +9,7 @@ import pytest
 from arbshard.clock import SystemClock
 from arbshard.config import RunConfig
 from arbshard.errors import ChildFailed, UsageError
-from supervisor.processes.tree import Tree
+from supervisor.processes.process_supervisor import ProcessSupervisor
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,9 @@ class Room:
     def __init__(self, clock=None, **run):
         self.alerts = []
         self.changes = 0
-        self.tree = Tree(RunConfig(**run), clock or SystemClock(), self.alerts.append, self.changed)
+        self.processes = ProcessSupervisor(
+            RunConfig(**run), clock or SystemClock(), self.alerts.append, self.changed
+        )
 
     def changed(self):
         self.changes += 1
@@ -33,7 +35,7 @@ class Room:
     async def watch_until(self, condition):
         async with asyncio.timeout(20):
             while not condition():
-                self.tree.watch()
+                self.processes.watch()
                 await asyncio.sleep(0.01)
 
 
@@ -47,17 +49,17 @@ def room():
 
     yield build
     for one in made:
-        one.tree.kill_all()
+        one.processes.kill_all()
 
 
 class TestReady:
     async def test_waits_until_it_is_at_work(self, room, program):
         one, child = room(), program(SLEEPS)
-        one.tree.start(child)
+        one.processes.start(child)
         asked = []
-        await one.tree.until_ready(child, lambda: len(asked) > 3 or asked.append(1), 10.0)
+        await one.processes.until_ready(child, lambda: len(asked) > 3 or asked.append(1), 10.0)
         assert child.state == "running"
-        assert one.tree.children == (child,)
+        assert one.processes.children == (child,)
         assert one.changes == 1
 
     async def test_wrong_settings_are_told_in_the_childs_words(self, room, program):
@@ -65,28 +67,28 @@ class TestReady:
             room(),
             program("import sys; print('port 80 is taken', file=sys.stderr); sys.exit(2)", "sim"),
         )
-        one.tree.start(child)
+        one.processes.start(child)
         with pytest.raises(UsageError) as caught:
-            await one.tree.until_ready(child, lambda: False, 20.0)
+            await one.processes.until_ready(child, lambda: False, 20.0)
         assert str(caught.value) == "port 80 is taken"
 
     async def test_any_other_end_is_a_failed_start(self, room, program):
         one, child = room(), program("raise RuntimeError('no luck')", "risk")
-        one.tree.start(child)
+        one.processes.start(child)
         with pytest.raises(ChildFailed, match=r"risk ended with code 1 at its start: RuntimeError: no luck"):
-            await one.tree.until_ready(child, lambda: False, 20.0)
+            await one.processes.until_ready(child, lambda: False, 20.0)
 
     async def test_silence_is_a_failed_start(self, room, program):
         one, child = room(), program(SLEEPS)
-        one.tree.start(child)
+        one.processes.start(child)
         with pytest.raises(ChildFailed, match=r"worker-0 was not ready within 0\.1 s"):
-            await one.tree.until_ready(child, lambda: False, 0.1)
+            await one.processes.until_ready(child, lambda: False, 0.1)
 
 
 class TestWatch:
     async def test_crashed_child_is_restarted_under_a_new_epoch(self, room, program):
         one, child = room(), program(FAILS_ONCE)
-        one.tree.start(child)
+        one.processes.start(child)
         await one.watch_until(lambda: child.epoch == 2)
         assert child.state == "running"
         assert child.pid
@@ -95,7 +97,7 @@ class TestWatch:
 
     async def test_child_that_ends_without_being_asked_is_restarted_too(self, room, program):
         one, child = room(), program("import sys, time; EPOCH == 1 and sys.exit(0); time.sleep(60)")
-        one.tree.start(child)
+        one.processes.start(child)
         await one.watch_until(lambda: child.epoch == 2)
 
     async def test_killed_child_did_not_say_why(self, room, program):
@@ -105,26 +107,26 @@ class TestWatch:
             " os.kill(os.getpid(), 9)); time.sleep(60)"
         )
         one, child = room(), program(code)
-        one.tree.start(child)
+        one.processes.start(child)
         await one.watch_until(lambda: child.epoch == 2)
         assert one.alerts == ["worker-0 ended with code -9; restarted in 0 s"]
 
     async def test_worker_is_given_up_after_too_many_and_the_others_go_on(self, room, program):
         one = room(restart_tries=2)
         child, other = program("raise SystemExit('again')"), program(SLEEPS, "worker-1")
-        one.tree.start(child)
-        one.tree.start(other)
+        one.processes.start(child)
+        one.processes.start(other)
         await one.watch_until(lambda: child.state == "quarantined")
         assert child.epoch == 3
         assert one.alerts[-1] == "worker-0 ended with code 1 too often and is given up: again"
-        one.tree.watch()
+        one.processes.watch()
         assert child.epoch == 3
         assert other.poll() is None
 
     @pytest.mark.parametrize("name", ["risk", "sim"])
     async def test_run_cannot_do_without_the_others(self, room, program, name):
         one, child = room(restart_tries=1), program("raise SystemExit(1)", name)
-        one.tree.start(child)
+        one.processes.start(child)
         with pytest.raises(ChildFailed, match=f"{name} cannot be kept running"):
             await one.watch_until(lambda: False)
         assert child.state == "quarantined"
@@ -132,39 +134,39 @@ class TestWatch:
     @pytest.mark.parametrize(("code", "why"), [(2, "these settings"), (3, "the ledger")])
     async def test_risk_that_says_it_cannot_is_believed_at_once(self, room, program, code, why):
         one, child = room(), program(f"import sys; print('words', file=sys.stderr); sys.exit({code})", "risk")
-        one.tree.start(child)
+        one.processes.start(child)
         with pytest.raises(ChildFailed, match=f"{why}.*: words"):
             await one.watch_until(lambda: False)
         assert child.epoch == 1
 
     async def test_pause_before_the_next_try_is_kept(self, room, program):
         one, child = room(restart_tries=5), program("raise SystemExit(1)")
-        one.tree.start(child)
+        one.processes.start(child)
         await one.watch_until(lambda: child.state == "restarting")
         assert child.pid == 0
         epoch = child.epoch
-        one.tree.watch()
+        one.processes.watch()
         assert child.epoch == epoch
         await one.watch_until(lambda: child.epoch > epoch)
 
     async def test_child_that_has_done_its_part_while_stopping_stays_ended(self, room, program):
         one, child = room(), program("")
-        one.tree.start(child)
-        one.tree.ending = True
+        one.processes.start(child)
+        one.processes.ending = True
         await one.watch_until(lambda: child.state == "ended")
-        one.tree.watch()
+        one.processes.watch()
         assert child.epoch == 1
         assert one.alerts == []
 
     async def test_crash_while_stopping_is_still_restarted(self, room, program):
         """Its positions have to be closed by somebody."""
         one, child = room(), program(FAILS_ONCE)
-        one.tree.start(child)
-        one.tree.ending = True
+        one.processes.start(child)
+        one.processes.ending = True
         await one.watch_until(lambda: child.epoch == 2)
 
 
-class Pulse:
+class ChildHealth:
     """A child's, by hand."""
 
     def __init__(self):
@@ -187,19 +189,19 @@ class Pulse:
 class TestComingUp:
     async def test_restarted_child_runs_only_when_it_says_so(self, room, program):
         one, child = room(), program(FAILS_ONCE)
-        child.pulse = pulse = Pulse()
-        one.tree.start(child)
+        child.health = health = ChildHealth()
+        one.processes.start(child)
         await one.watch_until(lambda: child.epoch == 2)
-        one.tree.watch()
+        one.processes.watch()
         assert child.state == "starting"
-        pulse.up = True
-        one.tree.watch()
+        health.up = True
+        one.processes.watch()
         assert child.state == "running"
 
     async def test_end_before_it_was_up_counts_double_and_is_said(self, room, program):
         one, child = room(restart_tries=3), program("raise SystemExit('again')")
-        child.pulse = Pulse()
-        one.tree.start(child)
+        child.health = ChildHealth()
+        one.processes.start(child)
         await one.watch_until(lambda: child.state == "quarantined")
         assert child.epoch == 2
         assert one.alerts[0] == "worker-0 ended with code 1 before it was up; restarted in 0.1 s: again"
@@ -207,28 +209,28 @@ class TestComingUp:
 
     async def test_one_that_never_comes_up_is_killed(self, room, program, clock):
         one, child = room(clock=clock, restart_tries=1), program(SLEEPS)
-        child.pulse = pulse = Pulse()
-        one.tree.start(child)
+        child.health = health = ChildHealth()
+        one.processes.start(child)
         for _ in range(4):  # as long as it gets on, it may
             clock.advance_ms(14_900)
-            pulse.steps += 1
-            one.tree.watch()
-        assert child.doom == ""
+            health.steps += 1
+            one.processes.watch()
+        assert child.kill_reason == ""
         clock.advance_ms(15_100)
-        one.tree.watch()
-        assert child.doom == "it did not come up in time"
+        one.processes.watch()
+        assert child.kill_reason == "it did not come up in time"
         await one.watch_until(lambda: child.state == "quarantined")
 
     async def test_worker_cannot_come_up_before_risk_does(self, room, program, clock):
         one, child, risk = room(clock=clock), program(SLEEPS), program(SLEEPS, "risk")
-        child.pulse, child.shard, risk.pulse = Pulse(), 0, Pulse()
-        one.tree.start(risk)
-        one.tree.start(child)
+        child.health, child.shard, risk.health = ChildHealth(), 0, ChildHealth()
+        one.processes.start(risk)
+        one.processes.start(child)
         for _ in range(4):
             clock.advance_ms(14_900)
-            risk.pulse.steps += 1
-            one.tree.watch()
-        assert child.doom == risk.doom == ""
+            risk.health.steps += 1
+            one.processes.watch()
+        assert child.kill_reason == risk.kill_reason == ""
 
 
 REFUSALS = [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOSPC]
@@ -240,7 +242,7 @@ class TestRefused:
     def stand(self, one, clock, seconds):
         for _ in range(int(seconds * 50)):
             clock.advance_ms(20)
-            one.tree.watch()
+            one.processes.watch()
 
     async def end_of(self, child):
         async with asyncio.timeout(20):
@@ -251,8 +253,8 @@ class TestRefused:
     @pytest.mark.parametrize("name", ["worker-0", "risk"])
     async def test_it_is_tried_again_after_growing_pauses(self, room, program, refuse, clock, name, code):
         one, child, other = room(clock=clock), program(FAILS_ONCE, name), program(SLEEPS, "worker-1")
-        one.tree.start(child)
-        one.tree.start(other)
+        one.processes.start(child)
+        one.processes.start(other)
         await self.end_of(child)
         refuse(code, times=4)
         self.stand(one, clock, 1.6)
@@ -263,7 +265,7 @@ class TestRefused:
     async def test_a_worker_is_given_up_when_it_lasts(self, room, program, refuse, clock):
         """Then its pairs go to the others."""
         one, child = room(clock=clock), program(FAILS_ONCE)
-        one.tree.start(child)
+        one.processes.start(child)
         await self.end_of(child)
         refuse(errno.EAGAIN)
         self.stand(one, clock, 29)
@@ -275,7 +277,7 @@ class TestRefused:
 
     async def test_risk_never_is(self, room, program, refuse, clock):
         one, child = room(clock=clock), program(FAILS_ONCE, "risk")
-        one.tree.start(child)
+        one.processes.start(child)
         await self.end_of(child)
         refuse(errno.EAGAIN, times=70)
         self.stand(one, clock, 360)
@@ -286,98 +288,98 @@ class TestRefused:
         one, child = room(), program(SLEEPS, "risk")
         refuse(errno.EAGAIN)
         with pytest.raises(ChildFailed, match=r"risk cannot be started: .*Resource temporarily unavailable"):
-            one.tree.start(child)
-        one.tree.watch()
+            one.processes.start(child)
+        one.processes.watch()
         assert (child.state, child.epoch) == ("ended", 0)
 
 
 class TestByHand:
     async def test_given_up_one_is_started_again(self, room, program):
         one, child = room(restart_tries=0), program(FAILS_ONCE)
-        one.tree.start(child)
+        one.processes.start(child)
         await one.watch_until(lambda: child.state == "quarantined")
-        assert one.tree.revive("worker-0") == "worker-0 was quarantined and is being started"
+        assert one.processes.restart("worker-0") == "worker-0 was quarantined and is being started"
         await one.watch_until(lambda: child.state == "running")
         assert child.epoch == 2
 
     async def test_one_that_runs_is_replaced_without_blame(self, room, program):
         one, child = room(restart_tries=1), program(SLEEPS)
-        one.tree.start(child)
+        one.processes.start(child)
         for epoch in (2, 3, 4):
-            assert one.tree.revive("worker-0") == "worker-0 is being replaced"
+            assert one.processes.restart("worker-0") == "worker-0 is being replaced"
             await one.watch_until(lambda wanted=epoch: child.epoch == wanted)
         assert one.alerts[0] == "worker-0 was killed: replaced by hand; restarted in 0 s"
 
     async def test_nobody_of_that_name(self, room):
         with pytest.raises(UsageError, match="no process named worker-9"):
-            room().tree.revive("worker-9")
+            room().processes.restart("worker-9")
 
     async def test_not_while_stopping(self, room, program):
         one, child = room(), program(SLEEPS)
-        one.tree.start(child)
-        one.tree.ending = True
+        one.processes.start(child)
+        one.processes.ending = True
         with pytest.raises(UsageError, match="ended with the run"):
-            one.tree.revive("worker-0")
+            one.processes.restart("worker-0")
 
 
 async def test_viewer_is_given_up_without_harm(room, program):
     one, child = room(restart_tries=0), program("raise SystemExit(1)", "viewer")
-    one.tree.start(child)
+    one.processes.start(child)
     await one.watch_until(lambda: child.state == "quarantined")
 
 
 async def test_death_is_heard_at_once(room, program):
     one, child = room(), program(SLEEPS)
-    one.tree.start(child)
-    child.put_down("enough")
+    one.processes.start(child)
+    child.kill("enough")
     async with asyncio.timeout(20):
-        await one.tree.until_next(60.0)
+        await one.processes.until_next(60.0)
     assert child.poll() == -9
 
 
 class TestEnd:
     async def test_named_children_are_asked_to_end(self, room, program):
         one, child, other = room(), program(SLEEPS), program(SLEEPS, "risk")
-        one.tree.start(child)
-        one.tree.start(other)
-        await one.tree.end(["worker-0", "nobody"], 20.0)
+        one.processes.start(child)
+        one.processes.start(other)
+        await one.processes.end(["worker-0", "nobody"], 20.0)
         assert (child.state, child.pid) == ("ended", 0)
         assert other.poll() is None
-        one.tree.watch()
+        one.processes.watch()
         assert child.epoch == 1  # not taken for a crash
         assert one.alerts == []
 
     async def test_stubborn_child_is_killed_and_that_is_said(self, room, program, tmp_path):
         ready = tmp_path / "ready"
         one, child = room(), program(STUBBORN.format(ready=ready))
-        one.tree.start(child)
-        await one.tree.until_ready(child, ready.exists, 20.0)
-        await one.tree.end(["worker-0"], 0.1)
+        one.processes.start(child)
+        await one.processes.until_ready(child, ready.exists, 20.0)
+        await one.processes.end(["worker-0"], 0.1)
         assert child.poll() == -9
         assert one.alerts == ["worker-0 did not end within 0.1 s and was killed"]
 
     async def test_child_waiting_for_its_restart_is_not_started_again(self, room, program):
         one, child = room(), program("raise SystemExit(1)")
-        one.tree.start(child)
+        one.processes.start(child)
         await one.watch_until(lambda: child.state == "restarting")
         epoch = child.epoch
-        await one.tree.end(["worker-0"], 5.0)
+        await one.processes.end(["worker-0"], 5.0)
         await asyncio.sleep(0.3)
-        one.tree.watch()
+        one.processes.watch()
         assert (child.state, child.epoch) == ("ended", epoch)
 
     async def test_quarantined_child_stays_shown_as_such(self, room, program):
         one, child = room(restart_tries=0), program("raise SystemExit(1)")
-        one.tree.start(child)
+        one.processes.start(child)
         await one.watch_until(lambda: child.state == "quarantined")
-        await one.tree.end(["worker-0"], 5.0)
+        await one.processes.end(["worker-0"], 5.0)
         assert child.state == "quarantined"
 
     async def test_last_resort(self, room, program, tmp_path):
         ready = tmp_path / "ready"
         one, child, other = room(), program(STUBBORN.format(ready=ready)), program(SLEEPS, "risk")
-        one.tree.start(child)
-        one.tree.start(other)
-        await one.tree.until_ready(child, ready.exists, 20.0)
-        one.tree.kill_all()
+        one.processes.start(child)
+        one.processes.start(other)
+        await one.processes.until_ready(child, ready.exists, 20.0)
+        one.processes.kill_all()
         assert child.pid == other.pid == 0

@@ -13,7 +13,7 @@ from arbshard.model.money import use_money_context
 Result = TypeVar("Result")
 
 
-async def aside(work: Callable[[], Coroutine[Any, Any, Result]], timeout_s: float) -> Result:
+async def run_in_thread(work: Callable[[], Coroutine[Any, Any, Result]], timeout_s: float) -> Result:
     """What ``work`` comes to. Raises what it raises, and ``TimeoutError``."""
 
     def in_thread() -> Result:
@@ -23,7 +23,7 @@ async def aside(work: Callable[[], Coroutine[Any, Any, Result]], timeout_s: floa
     return await asyncio.to_thread(in_thread)
 
 
-def from_thread(call: Callable[[str], None]) -> Callable[[str], None]:
+def call_from_thread(call: Callable[[str], None]) -> Callable[[str], None]:
     """``call`` as it can be handed to ``work``: it runs in the loop that is running now."""
     loop = asyncio.get_running_loop()
 

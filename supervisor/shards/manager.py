@@ -1,6 +1,7 @@
-"""``ShardDesk``: who trades what, in the running system. Carries out what ``assignments`` decides; answers about it.
+"""``ShardManager``: which shard owns which pair, in the running system.
 
-Made by ``run`` once all is up. ``step`` is called with the supervisor's loop.
+It carries out what ``assignments`` decides, and answers the orders of people about it. ``run`` makes it once all
+is up, and calls ``step`` at each tick.
 """
 
 import asyncio
@@ -23,18 +24,18 @@ from arbshard.shm.books import BooksWriter
 from arbshard.shm.pages import PageReader
 from arbshard.venues.keys import Keys
 from arbshard.wire import control
-from supervisor.aside import aside, from_thread
-from supervisor.control import ControlDesk
+from supervisor.control import ControlServer
 from supervisor.feeds.fanout import targets_of
 from supervisor.feeds.markets import Markets
-from supervisor.fitness import require_fit
-from supervisor.processes.pulse import PagePulse
-from supervisor.processes.tree import Tree
+from supervisor.preflight import run_preflight
+from supervisor.processes.health import PageHealth
+from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.rundir import write_whole
 from supervisor.shards.assignments import Assignments, Change, ChangeFailed
 from supervisor.shards.balance import Judge, PairMove, plan_moves, ratio
 from supervisor.shards.changes import Add, Fill, Listing, Move, Remove
 from supervisor.shards.loads import LoadMeter
+from supervisor.threads import call_from_thread, run_in_thread
 
 _SAMPLE_NS = 1_000_000_000
 _SEARCH_S = 30.0
@@ -56,7 +57,7 @@ class Surroundings(NamedTuple):
     files: RunFiles
     books: BooksWriter
     markets: Markets
-    tree: Tree
+    processes: ProcessSupervisor
     clock: Clock
     alert: Callable[[str], None]
     held: Callable[[], frozenset[str]]
@@ -67,8 +68,8 @@ class Surroundings(NamedTuple):
     """The keys of all venues; the table is empty on paper."""
 
 
-class ShardDesk:
-    """Implements ``assignments.Ground``."""
+class ShardManager:
+    """Implements ``assignments.Environment``."""
 
     def __init__(self, universe: Universe, around: Surroundings) -> None:
         self._config = around.config
@@ -76,21 +77,21 @@ class ShardDesk:
         self._keys = around.keys
         self._books = around.books
         self._feeds = around.markets.feeds
-        self._tree = around.tree
+        self._processes = around.processes
         self._clock = around.clock
         self.alert = around.alert
         self._held = around.held
         self._on_universe = around.on_universe
         shards = range(len(universe.shards))
-        self._pages = [PagePulse(self._files.worker_page(n), "state", WorkerState.RUNNING) for n in shards]
-        self._risk_page = PagePulse(self._files.risk_page, "ready", 1)
+        self._pages = [PageHealth(self._files.worker_page(n), "state", WorkerState.RUNNING) for n in shards]
+        self._risk_page = PageHealth(self._files.risk_page, "ready", 1)
         self._meter = LoadMeter(self._books.sequence)
         self._judge = Judge(self._config.run.rebalance_s)
         self._sampled_ns = 0
         self._searches: set[asyncio.Task[None]] = set()
         self.assignments = Assignments(universe, self._books.slot_count, self)
 
-    def register(self, desk: ControlDesk) -> None:
+    def register(self, desk: ControlServer) -> None:
         """Answer orders of this kind."""
         desk.on(control.ShowShards, lambda _: self._show())
         desk.on(control.MovePairs, self._move)
@@ -106,7 +107,9 @@ class ShardDesk:
             return
         self._sampled_ns = now_ns
         pids = {
-            child.shard: child.pid for child in self._tree.children if child.shard is not None and child.pid
+            child.shard: child.pid
+            for child in self._processes.children
+            if child.shard is not None and child.pid
         }
         self._meter.sample(self.assignments.universe, pids, now_ns)
         if not self.assignments.is_idle:
@@ -128,10 +131,10 @@ class ShardDesk:
         for page in (*self._pages, self._risk_page):
             page.close()
 
-    # implements Ground
+    # implements Environment
 
     def publish(self, before: Universe, after: Universe) -> None:
-        """See ``Ground``."""
+        """See ``Environment``."""
         try:
             write_whole(self._files.universe, msgspec.json.encode(after))
         except OSError as error:
@@ -152,32 +155,32 @@ class ShardDesk:
         get_logger().info("universe", serial=after.serial, pairs=len(after.pairs), moving=after.unassigned())
 
     def carried_out(self, shard: int) -> int:
-        """See ``Ground``."""
-        child = self._tree.get(f"worker-{shard}")
+        """See ``Environment``."""
+        child = self._processes.get(f"worker-{shard}")
         page = self._pages[shard]
         if child is None or not child.pid or not page.is_up(child.pid):
             return -1
         return page.value("universe", child.pid)
 
     def incarnation(self, shard: int) -> int:
-        """See ``Ground``."""
-        child = self._tree.get(f"worker-{shard}")
+        """See ``Environment``."""
+        child = self._processes.get(f"worker-{shard}")
         return child.epoch if child is not None and self.carried_out(shard) >= 0 else -1
 
     def is_given_up(self, shard: int) -> bool:
-        """See ``Ground``."""
-        child = self._tree.get(f"worker-{shard}")
+        """See ``Environment``."""
+        child = self._processes.get(f"worker-{shard}")
         return child is not None and child.state == "quarantined"
 
     def risk_serial(self) -> int:
-        """See ``Ground``."""
-        risk = self._tree.get("risk")
+        """See ``Environment``."""
+        risk = self._processes.get("risk")
         if risk is None or not risk.pid or not self._risk_page.is_up(risk.pid):
             return -1
         return self._risk_page.value("universe", risk.pid)
 
     def loads(self) -> dict[str, float]:
-        """See ``Ground``."""
+        """See ``Environment``."""
         return self._meter.frames_s
 
     # answers
@@ -261,11 +264,11 @@ class ShardDesk:
 
     def _restart(self, order: control.RestartShard) -> control.Answer:
         self._require_shard(order.shard)
-        if self._tree.ending:
+        if self._processes.ending:
             raise UsageError("the run is stopping")
-        child = self._tree.get(f"worker-{order.shard}")
+        child = self._processes.get(f"worker-{order.shard}")
         before = child.epoch if child is not None else 0
-        self._tree.revive(f"worker-{order.shard}")
+        self._processes.restart(f"worker-{order.shard}")
 
         def is_up() -> bool:
             return child is not None and child.epoch > before and self.carried_out(order.shard) >= 0
@@ -273,7 +276,7 @@ class ShardDesk:
         return self._put(Fill(order.shard, is_up, self._held))
 
     def _put(self, change: Change) -> control.Answer:
-        if self._tree.ending:
+        if self._processes.ending:
             raise UsageError("the run is stopping")
         number = self.assignments.put(change)
         if number is None:
@@ -317,16 +320,16 @@ class ShardDesk:
 
     async def _search(self, names: tuple[str, ...], listing: Listing) -> None:
         config = replace(self._config, run=replace(self._config.run, max_pairs=_PAIRS_MAX))
-        alert = from_thread(self.alert)
+        alert = call_from_thread(self.alert)
 
         async def look() -> Universe:
             found = await find_universe(config, names)
             if config.mode == "live":
-                await require_fit(config, found, self._keys, alert)
+                await run_preflight(config, found, self._keys, alert)
             return found
 
         try:
-            found = await aside(look, _SEARCH_S)
+            found = await run_in_thread(look, _SEARCH_S)
         except TimeoutError:
             listing.problem = f"the venues did not say within {_SEARCH_S:g} s what they list"
         except ArbshardError as error:

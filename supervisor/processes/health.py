@@ -1,6 +1,7 @@
-"""What a child shows of itself to the supervisor: whether it is up, and when it was last alive. Read by ``tree``.
+"""What a child shows of itself to the supervisor: whether it is up, and when its loop was last alive.
 
-Each look is at the incarnation that runs: what a predecessor left behind says nothing of its successor.
+``process_supervisor`` and ``watchdog`` read it. Only the incarnation that runs counts: what a predecessor left behind
+says nothing of its successor.
 """
 
 from pathlib import Path
@@ -12,19 +13,19 @@ from arbshard.errors import SharedMemoryError
 from arbshard.shm.pages import PageReader
 
 
-class Pulse(Protocol):
-    """Of one child, through all its incarnations."""
+class ChildHealth(Protocol):
+    """The health of one child, through all its incarnations."""
 
     def is_up(self, pid: int) -> bool:
         """Whether the incarnation ``pid`` has come so far that it works."""
         ...
 
     def progress(self, pid: int) -> int:
-        """A number that moves while it is getting there; 0 where nothing tells."""
+        """A number that moves while it is getting there; 0 where that is not known."""
         ...
 
     def beat_ns(self, pid: int) -> int:
-        """When its loop was last alive (monotonic); 0 where nothing tells."""
+        """When its loop was last alive (monotonic ns); 0 where that is not known."""
         ...
 
     def close(self) -> None:
@@ -32,8 +33,8 @@ class Pulse(Protocol):
         ...
 
 
-class PagePulse:
-    """On its page."""
+class PageHealth:
+    """Implements ``ChildHealth`` by counters on the page of the child."""
 
     def __init__(self, path: Path, counter: str, least: int) -> None:
         """It is up when ``counter`` is at ``least``."""
@@ -43,15 +44,15 @@ class PagePulse:
         self._page: PageReader | None = None
 
     def is_up(self, pid: int) -> bool:
-        """See ``Pulse``."""
+        """See ``ChildHealth``."""
         return self.value(self._counter, pid) >= self._least
 
     def progress(self, pid: int) -> int:
-        """See ``Pulse``."""
+        """See ``ChildHealth``."""
         return self.value("beat", pid)
 
     def beat_ns(self, pid: int) -> int:
-        """See ``Pulse``."""
+        """See ``ChildHealth``."""
         return self.value("beat_ns", pid)
 
     def value(self, counter: str, pid: int) -> int:
@@ -66,7 +67,7 @@ class PagePulse:
         return self._page.value(counter) if self._page is not None else 0
 
     def close(self) -> None:
-        """See ``Pulse``."""
+        """See ``ChildHealth``."""
         if self._page is not None:
             self._page.close()
             self._page = None
@@ -84,14 +85,17 @@ class _Ready(msgspec.Struct, frozen=True):
     pid: int = 0
 
 
-class FilePulse:
-    """In a file that it writes once it is up: its pid, as JSON. The simulated exchanges have no page."""
+class FileHealth:
+    """Implements ``ChildHealth`` by a file that the child writes once it is up: its pid, as JSON.
+
+    The simulated exchanges have no page.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def is_up(self, pid: int) -> bool:
-        """See ``Pulse``. A file that names nobody counts for whoever asks."""
+        """See ``ChildHealth``. A file that names nobody counts for whoever asks."""
         try:
             found = msgspec.json.decode(self._path.read_bytes(), type=_Ready)
         except (OSError, msgspec.MsgspecError):
@@ -99,12 +103,12 @@ class FilePulse:
         return found.pid in (pid, 0)
 
     def progress(self, pid: int) -> int:  # noqa: ARG002 - nothing tells, whoever it is
-        """See ``Pulse``."""
+        """See ``ChildHealth``."""
         return 0
 
     def beat_ns(self, pid: int) -> int:  # noqa: ARG002 - likewise
-        """See ``Pulse``."""
+        """See ``ChildHealth``."""
         return 0
 
     def close(self) -> None:
-        """See ``Pulse``."""
+        """See ``ChildHealth``."""

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from arbshard.errors import VenueUnavailable
-from supervisor.aside import aside, from_thread
+from supervisor.threads import call_from_thread, run_in_thread
 
 
 async def test_the_loop_goes_on():
@@ -17,7 +17,7 @@ async def test_the_loop_goes_on():
         time.sleep(0.2)
         return threading.get_ident()
 
-    task = asyncio.create_task(aside(work, 10.0))
+    task = asyncio.create_task(run_in_thread(work, 10.0))
     while not task.done():
         turns += 1
         await asyncio.sleep(0.005)
@@ -30,7 +30,7 @@ async def test_what_it_raises_is_raised():
         raise VenueUnavailable("no answer")
 
     with pytest.raises(VenueUnavailable, match="no answer"):
-        await aside(work, 10.0)
+        await run_in_thread(work, 10.0)
 
 
 async def test_it_has_a_time_out():
@@ -38,16 +38,16 @@ async def test_it_has_a_time_out():
         await asyncio.sleep(60)
 
     with pytest.raises(TimeoutError):
-        await aside(work, 0.05)
+        await run_in_thread(work, 0.05)
 
 
 async def test_it_may_tell_the_loop_something():
     told = []
-    tell = from_thread(lambda line: told.append((line, threading.get_ident())))
+    tell = call_from_thread(lambda line: told.append((line, threading.get_ident())))
 
     async def work():
         tell("half way")
 
-    await aside(work, 10.0)
+    await run_in_thread(work, 10.0)
     await asyncio.sleep(0)
     assert told == [("half way", threading.get_ident())]

@@ -14,7 +14,7 @@ from arbshard.log import error_count, get_logger
 from arbshard.model.notes import RunState, SupervisorNote, VenueNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.shm.pages import PageWriter
-from supervisor.processes.tree import Tree
+from supervisor.processes.process_supervisor import ProcessSupervisor
 
 COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages", "bad_orders")
 HISTOGRAMS = ("loop_gap", "loop_cpu")
@@ -24,7 +24,7 @@ _NOTE_AGAIN_NS = 5_000_000_000
 _ALERTS_KEPT = 5
 
 
-class Bulletin:
+class StatusPublisher:
     """Written by ``run``, read by status and risk."""
 
     def __init__(self, path: Path, config: Config, state_dir: Path, clock: Clock) -> None:
@@ -59,18 +59,18 @@ class Bulletin:
             self._noted_ns = now_ns
         return is_due
 
-    def put_off(self, now_ns: int) -> None:
+    def postpone_note(self, now_ns: int) -> None:
         """The note that was due could not be written: it is due again after a pause."""
         self._noted_ns = now_ns + _NOTE_AGAIN_NS
 
-    def turned(self, late_ns: int, cpu_ns: int) -> None:
+    def record_turn(self, late_ns: int, cpu_ns: int) -> None:
         """A turn of the heart came ``late_ns`` too late; the loop used ``cpu_ns`` of a CPU for all it did in it."""
         self._page.record(self._page.histogram("loop_gap"), late_ns)
         self._page.record(self._page.histogram("loop_cpu"), cpu_ns)
         if late_ns > SUPERVISOR_SILENT_NS:
             self.alert(f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile")
 
-    def write(self, tree: Tree, report: Callable[[], Sequence[VenueNote]]) -> None:
+    def write(self, processes: ProcessSupervisor, report: Callable[[], Sequence[VenueNote]]) -> None:
         """Write the note. ``report``: what the venues' feeds say now; once all has ended, their last word stays."""
         if self.state != "ended":
             self._venues = tuple(report())
@@ -91,12 +91,12 @@ class Bulletin:
             shards=config.run.shards,
             pairs=self.pairs,
             venues=self._venues,
-            children=tree.notes(),
+            children=processes.notes(),
             alerts=tuple(self._alerts),
             alerts_total=self._alerts_total,
             unattended=self.unattended,
-            spares=tree.spares.states if tree.spares is not None else (),
-            spares_wanted=tree.spares.wanted if tree.spares is not None else 0,
+            spares=processes.spares.states if processes.spares is not None else (),
+            spares_wanted=processes.spares.wanted if processes.spares is not None else 0,
         )
         self._page.write_note(msgspec.json.encode(note))
 
