@@ -6,7 +6,6 @@ by the tests' generator; it stands on disk, and is read cold or warm as the mach
 
 import argparse
 import gc
-import importlib.util
 import json
 import os
 import statistics
@@ -16,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 from arbshard.ledger import snapshots
 from arbshard.ledger.provenance import digest_of
@@ -26,21 +24,11 @@ from arbshard.ledger.verify import verify
 from arbshard.model.money import use_money_context
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
+from support import history
 
-_TESTS = Path(__file__).resolve().parent.parent / "tests"
 _TIMES = 7
 
 Value = float | int | str
-
-
-def _load(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _ms(call: Callable[[], object]) -> float:
@@ -76,9 +64,7 @@ def measure(path: Path, events: int, pairs: int) -> dict[str, Value]:
     codec = PortfolioCodec(version)
     rows: dict[str, Value] = {"events": events, "pairs": pairs}
     if not path.exists():
-        world = _load("arbshard_test_world", _TESTS / "risk" / "world.py")
-        history = _load("arbshard_test_history", _TESTS / "ledger" / "history.py")
-        make = history.History(world, pairs).write
+        make = history.History(pairs).write
         rows["make"] = _ms(lambda: make(path, events, positions=pairs // 2, intents=min(90, pairs // 20)))
     rows["size_mb"] = round(path.stat().st_size / 1e6)
 
@@ -126,6 +112,7 @@ from arbshard.ledger.provenance import digest_of
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.money import use_money_context
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 use_money_context()
 store = LedgerStore.open(Path(sys.argv[1]), name="sim", mode="sim-paper", now_ms=1)

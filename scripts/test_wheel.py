@@ -48,7 +48,16 @@ def main(arguments: Sequence[str]) -> int:
             if not path.name.startswith((".", "__"))
         )
         command = [python, "-m", "pytest", "-c", f"{ROOT}/pyproject.toml", f"--rootdir={ROOT}", "--installed"]
-        command += ["-rs", "-p", "no:cacheprovider", *arguments, *map(str, tests)]
+        # The checkout may not be on the path, its folder of tests must be.
+        command += [
+            "--override-ini",
+            f"pythonpath={ROOT}/tests",
+            "-rs",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+            *map(str, tests),
+        ]
         # Neither the folder that Python is started in nor that of a script may stand before the installed wheel.
         return subprocess.run(
             command, cwd=work, env={**environ, "PYTHONSAFEPATH": "1"}, check=False, timeout=_TIMEOUT_S

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -30,6 +29,7 @@ from arbshard.model.order import Fill, Order, OrderResult
 from arbshard.model.position import Flows, Position
 from arbshard.venues.keys import Keys
 
+pytest.register_assert_rewrite("support", "kills", "fuzzing", "soaking")
 use_money_context()  # as every process that touches money does at its start
 
 # The machine is shared: a slow example says nothing about the code.
@@ -397,20 +397,6 @@ def ask(make):
 @pytest.fixture(scope="session")
 def config() -> Config:
     return Config()
-
-
-@pytest.fixture(scope="session")
-def w() -> ModuleType:
-    """``tests/risk/world.py``: risk's core to trade in, loaded once under one name wherever it is used."""
-    name = "arbshard_test_world"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "risk" / "world.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from arbshard.model.order import OrderResult
 from arbshard.model.refusal import Refusal
 from arbshard.venues.registry import get_venue
 from arbshard.wire.messages import Approved, Conclude, Noted, Refused, Report, Submit
+from support import world as w
 
 RICH = Funds(home_quote=1e9, home_base=10.0, away_quote=1e7, away_base=10.0)
 WIDE = 100.0
@@ -71,7 +72,7 @@ def test_a_cancel_crosses_a_fill(make):
     assert machine.imbalance == 0
 
 
-def test_the_second_opportunity_comes_before_the_first_is_confirmed(engine, make, w):
+def test_the_second_opportunity_comes_before_the_first_is_confirmed(engine, make):
     assert isinstance(look(engine, make, -WIDE), Entry)
     engine.pairs["BTC"].busy = True
     assert look(engine, make, -2 * WIDE) is None
@@ -108,7 +109,7 @@ def test_no_price_to_hedge_at_waits_and_does_not_forget(make):
     assert isinstance(machine.next_step(make.home_book(), make.away_book()), Send)
 
 
-def test_a_retried_message_trades_twice(w):
+def test_a_retried_message_trades_twice():
     """Lost replies make workers repeat themselves: each thing happens once."""
     world = w.World()
     intent = world.entry()

@@ -21,7 +21,7 @@ from arbshard.venues.base.diff import DiffBook, Outcome
 from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.registry import get_venue
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parent.parent / "fixtures"
 RICH = Funds(1e12, 1e9, 1e12, 1e9)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from arbshard.engine.edge import Terms, find_edge, floor_lot, terms_of, top_edge_bps, walk
+from support import edge_oracle as oracle
 
 NO_LIMITS = {"cost_max": 1e15, "sell_max": 1e9}
 AWKWARD = (0.1, 0.2, 0.3, 1 / 3, 0.7, 1e-5, 0.00003, 0.00007, 1.1, 2.675)
@@ -61,7 +62,7 @@ def found(case):
 
 
 @given(case=cases())
-def test_quantity_is_the_exact_one(oracle, case):
+def test_quantity_is_the_exact_one(case):
     asks, bids, terms, fx, min_edge_bps, cost_max, sell_max = case
     edge = found(case)
     # Floats may fall on either side of a threshold that is hit exactly; no further.
@@ -90,7 +91,7 @@ def test_quantity_is_the_exact_one(oracle, case):
 
 
 @given(case=cases())
-def test_net_bps_is_the_exact_one(oracle, case):
+def test_net_bps_is_the_exact_one(case):
     asks, bids, terms, fx, *_ = case
     edge = found(case)
     assume(edge is not None)
@@ -110,7 +111,7 @@ def test_net_bps_is_the_exact_one(oracle, case):
 
 
 @given(case=cases())
-def test_stays_within_books_money_and_coins(oracle, case):
+def test_stays_within_books_money_and_coins(case):
     asks, bids, terms, _, _, cost_max, sell_max = case
     edge = found(case)
     assume(edge is not None)
@@ -123,7 +124,7 @@ def test_stays_within_books_money_and_coins(oracle, case):
 
 
 @given(case=cases())
-def test_last_unit_clears_and_next_does_not(oracle, case):
+def test_last_unit_clears_and_next_does_not(case):
     asks, bids, terms, fx, min_edge_bps, *_ = case
     edge = find_edge(asks, bids, terms, fx, min_edge_bps=min_edge_bps, cost_max=1e18, sell_max=1e12)
     assume(edge is not None)
@@ -139,7 +140,7 @@ def test_last_unit_clears_and_next_does_not(oracle, case):
 
 
 @given(case=cases())
-def test_limits_are_the_last_prices_that_were_needed(oracle, case):
+def test_limits_are_the_last_prices_that_were_needed(case):
     """The worst prices become order limits: one level too deep would be a trade nobody decided on."""
     asks, bids, *_ = case
     edge = found(case)
@@ -159,7 +160,7 @@ def top_of(asks, bids, terms, fx):
     by=st.floats(0.0001, 0.02),
     what=st.sampled_from(["ask", "bid", "size"]),
 )
-def test_worse_book_is_never_better(oracle, case, worse, by, what):
+def test_worse_book_is_never_better(case, worse, by, what):
     asks, bids, terms, fx, min_edge_bps, cost_max, sell_max = case
     if what == "bid":
         bids = tuple(
@@ -208,7 +209,7 @@ def test_fx_and_home_prices_scale_together(case, factor):
 
 
 @pytest.mark.parametrize("buy_is_home", [True, False])
-def test_top_edge_is_the_first_unit_of_the_oracle(oracle, buy_is_home):
+def test_top_edge_is_the_first_unit_of_the_oracle(buy_is_home):
     terms = Terms(0.999, 1.0, 0.9995, 1e-5, 1e-8, buy_is_home)
     asks, bids = ((100.0, 1.0),), ((0.08, 1.0),)
     for fx in (1200.0, 1300.0, 0.0008):

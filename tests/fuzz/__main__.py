@@ -10,15 +10,12 @@ import random
 import sys
 from pathlib import Path
 
-_ROOT = str(Path(__file__).resolve().parents[2])
-if _ROOT not in sys.path:
-    sys.path.append(_ROOT)
+sys.path.extend(map(str, Path(__file__).resolve().parents[1:3]))  # tests, and the checkout
 
-from fuzzing import everything  # noqa: E402 - after the path
-from fuzzing.campaign import Report, run  # noqa: E402 - after the path
-from fuzzing.instance import SOCKETS, siege  # noqa: E402 - after the path
-
-from arbshard.model.money import use_money_context  # noqa: E402 - after the path
+from arbshard.model.money import use_money_context
+from fuzzing import everything
+from fuzzing.campaign import Report, run
+from fuzzing.instance import SOCKETS, siege
 
 _SOCKETS_SHARE = 0.15
 

@@ -4,9 +4,6 @@ import json
 from random import Random
 
 import msgspec
-from fuzzing.corpus import binance_frames, upbit_frames
-from fuzzing.messages import every, risk_payloads, samples
-from fuzzing.mutator import mutated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +11,9 @@ from arbshard.errors import FrameError, ProtocolError
 from arbshard.venues.registry import get_venue
 from arbshard.wire import messages, unix
 from arbshard.wire.envelope import REPLY_BYTES_MAX
+from fuzzing.corpus import binance_frames, upbit_frames
+from fuzzing.messages import every, risk_payloads, samples
+from fuzzing.mutator import mutated
 
 CORPUS = [b'{"price":"1.5","levels":[[1,2],[3,4]]}', msgspec.msgpack.encode({"a": [1, "x"], "b": None})]
 

@@ -1,6 +1,7 @@
 """A running instance under garbage: a short siege in every test run."""
 
 import pytest
+
 from fuzzing.instance import siege
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]

@@ -1,12 +1,12 @@
 """A share of the campaign in every test run: ``make fuzz-messages`` does all of it, with other seeds."""
 
 import pytest
-from fuzzing import everything
-from fuzzing.campaign import case_of, run
-from fuzzing.target import Defect
 
 from arbshard.errors import ProtocolError
 from arbshard.wire.messages import decode_request
+from fuzzing import everything
+from fuzzing.campaign import case_of, run
+from fuzzing.target import Defect
 
 CASES = 25_000
 SEED = 20

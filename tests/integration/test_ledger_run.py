@@ -1,7 +1,6 @@
 """The ledger under the real ``arbshard run``: damaged, newer, held, full, and long."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import resource
@@ -24,24 +23,12 @@ from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
 from arbshard.model.money import MONEY_CONTEXT
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from support import history
+from support import world as w
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 SMALL = "[sim]\ncoins = 6\nseed = 11\n[run]\nshards = 1\nstop_timeout_s = 3.0\n[strategy]\nmax_hold_s = 5.0\n"
-_TESTS = Path(__file__).parent.parent
-
-
-def load(name: str, path: Path):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-w = load("arbshard_test_world", _TESTS / "risk" / "world.py")
-history = load("arbshard_test_history", _TESTS / "ledger" / "history.py")
 
 
 class Desk:
@@ -120,7 +107,7 @@ def write_short(path: Path) -> None:
 
 def write_long(path: Path) -> int:
     with localcontext(MONEY_CONTEXT):
-        return history.History(w, 5).write(path, 3_000)
+        return history.History(5).write(path, 3_000)
 
 
 def alter(path: Path, *statements: str) -> None:

@@ -1,7 +1,7 @@
 """The library over real sockets: the embedded exchanges as a process, and venues that misbehave."""
 
 import asyncio
-import importlib.util
+import importlib
 import json
 import re
 import subprocess
@@ -164,16 +164,15 @@ def test_the_ten_lines_of_the_manual_run_as_they_stand(exchanges, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["watch_gaps", "trade_paper"])
-def test_the_examples_run(name, exchanges, tmp_path, capsys):
+def test_the_examples_run(name, exchanges, tmp_path, capsys, monkeypatch):
     ready = json.loads(exchanges.read_text())
     lines = [
         f'[venues.{venue}]\nws_url = "{ready[venue]["ws_url"]}"\nrest_url = "{ready[venue]["rest_url"]}"'
         for venue in ("upbit", "binance")
     ]
     (tmp_path / "c.toml").write_text("\n".join(lines))
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    example = importlib.import_module(name)
     if name == "watch_gaps":
         asyncio.run(example.main(["BTC"], str(tmp_path / "c.toml"), 2))
         assert re.search(r"^BTC +-?\d+\.\d bp$", capsys.readouterr().out, re.MULTILINE)

@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import importlib.util
 import json
 import os
 import shutil
@@ -39,26 +38,13 @@ from arbshard.wire.messages import (
 )
 from arbshard.wire.reconciliation import AcceptDifference, Reconciliation, ShowReconciliation
 from arbshard.wire.request import RequestClient
+from support import world as w
+from support.risk_run import RiskRun
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 
-def _load_run():
-    path = Path(__file__).parent / "test_risk_process.py"
-    name = "arbshard_test_risk_process"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-_risk_process = _load_run()
-w = _risk_process.w
-
-
-class LiveRun(_risk_process.Run):
+class LiveRun(RiskRun):
     """A run with ``mode = "live"``, and the venues' side of it."""
 
     def __init__(self, directory: Path) -> None:

@@ -1,7 +1,6 @@
 """The real risk process behind its real socket: killed, restarted, stopped, orphaned."""
 
 import asyncio
-import importlib.util
 import os
 import shutil
 import signal
@@ -21,141 +20,19 @@ from arbshard.ledger.verify import verify
 from arbshard.model.money import MONEY_CONTEXT
 from arbshard.model.phase import Phase
 from arbshard.model.refusal import Refusal
-from arbshard.model.risk_note import decode_risk_note
-from arbshard.model.rundir import RunFiles
-from arbshard.shm.books import BooksWriter
-from arbshard.shm.pages import PageReader
 from arbshard.wire.messages import (
-    Approved,
     Conclude,
-    Fund,
-    Noted,
     Refused,
-    Reply,
     Report,
-    Request,
-    Settled,
     Submit,
     Welcome,
-    decode_reply,
     encode,
 )
 from arbshard.wire.request import RequestClient
+from support import world as w
+from support.risk_run import WAIT_S, RiskRun
 
 pytestmark = pytest.mark.integration
-
-_WAIT_S = 20.0
-
-
-def _load_world():
-    path = Path(__file__).parent.parent / "risk" / "world.py"
-    name = "arbshard_test_world"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-w = _load_world()
-
-
-class Run:
-    """A run directory with a supervisor's part in it, and risk processes beside it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.files = RunFiles(directory / "run")
-        self.files.dir.mkdir()
-        self.state_dir = directory / "state"
-        self.ledger = self.state_dir / "ledger.sqlite"
-        # Makes the intents; what it believes itself is of no interest.
-        self.world = w.World(now_ms=time.time_ns() // 1_000_000)
-        self.files.config.write_bytes(msgspec.json.encode(self.world.config))
-        self.files.universe.write_bytes(msgspec.json.encode(self.world.universe))
-        self.books = BooksWriter.create(self.files.books, 8, 64, epoch=1)
-        self.books.set_phase(Phase.RUNNING)
-        self.beating = True
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.client: RequestClient | None = None
-
-    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "arbshard.risk", *arguments]
-        command += ["--run-dir", str(self.files.dir), "--state-dir", str(self.state_dir)]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE)
-        self.processes.append(process)
-        return process
-
-    async def ready(self, process: subprocess.Popen[bytes]) -> None:
-        await self.until(lambda: self.page("pid") == process.pid and self.page("ready") == 1)
-
-    async def until(self, condition) -> None:
-        deadline = time.monotonic() + _WAIT_S
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            self.beat()
-            await asyncio.sleep(0.01)
-
-    async def ended(self, process: subprocess.Popen[bytes]) -> int:
-        await self.until(lambda: process.poll() is not None)
-        return process.returncode
-
-    def beat(self) -> None:
-        if self.beating:
-            self.books.beat(time.monotonic_ns())
-
-    def page(self, name: str) -> int:
-        if not self.files.risk_page.exists():
-            return -1
-        with PageReader.attach(self.files.risk_page) as page:
-            return page.value(name)
-
-    def note(self):
-        with PageReader.attach(self.files.risk_page) as page:
-            return decode_risk_note(page.note())
-
-    async def ask(self, request: Request) -> Reply:
-        if self.client is None:
-            self.client = RequestClient(self.files.risk_endpoint, timeout_ms=300, tries=20)
-        answer = asyncio.ensure_future(self.client.request(encode(request)))
-        await self.until(answer.done)
-        return decode_reply(answer.result())
-
-    async def hello(self, epoch: int = 1) -> Welcome:
-        self.world.epoch = epoch
-        reply = await self.ask(self.world.hello())
-        assert isinstance(reply, Welcome), reply
-        return reply
-
-    async def prepare(self) -> None:
-        await self.hello()
-        for base in self.world.bases:
-            await self.ask(Fund(0, 1, base, w.HOME_PRICE))
-
-    def entry(self, base: str = "BTC"):
-        self.world.now_ms = time.time_ns() // 1_000_000
-        return self.world.entry(base)
-
-    async def carry_out(self, intent, *, done: bool = False) -> Settled:
-        epoch = self.world.epoch
-        assert isinstance(await self.ask(Submit(0, epoch, intent)), Approved)
-        for order in (intent.home, intent.away):
-            reply = await self.ask(Report(0, epoch, intent.intent_id, w.filled(order)))
-            assert isinstance(reply, Noted)
-        reply = await self.ask(Conclude(0, epoch, intent.intent_id, w.HOME_PRICE, w.FX, done))
-        assert isinstance(reply, Settled)
-        return reply
-
-    def close(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait(timeout=10)
-            if process.stderr is not None:
-                process.stderr.close()
-        if self.client is not None:
-            self.client.close()
-        self.books.close()
 
 
 @pytest.fixture
@@ -171,7 +48,7 @@ async def run(directory):
     from decimal import localcontext
 
     with localcontext(MONEY_CONTEXT):
-        one = Run(directory)
+        one = RiskRun(directory)
     yield one
     one.close()
 
@@ -284,7 +161,7 @@ async def test_a_silent_supervisor_stops_entries_and_not_the_process(run) -> Non
         reply = await run.ask(Submit(0, 1, run.entry()))
         return reply.reason if isinstance(reply, Refused) else None
 
-    deadline = time.monotonic() + _WAIT_S
+    deadline = time.monotonic() + WAIT_S
     while await refusal() is not Refusal.SUPERVISOR_SILENT:
         assert time.monotonic() < deadline, "entries are let through"
         await asyncio.sleep(0.05)

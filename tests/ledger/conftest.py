@@ -1,11 +1,8 @@
-"""The world that the tests of this folder trade in, and long ledgers."""
+"""What the tests of this folder share: the context of money, and ledgers that are opened, split and closed."""
 
 import decimal
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -14,31 +11,6 @@ from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.money import MONEY_CONTEXT
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
-
-_TESTS = Path(__file__).parent.parent
-
-
-def _load(name: str, path: Path) -> ModuleType:
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="session")
-def w() -> ModuleType:
-    """``tests/risk/world.py``."""
-    return _load("arbshard_test_world", _TESTS / "risk" / "world.py")
-
-
-@pytest.fixture(scope="session")
-def history() -> ModuleType:
-    """``tests/ledger/history.py``."""
-    return _load("arbshard_test_history", _TESTS / "ledger" / "history.py")
 
 
 @pytest.fixture(autouse=True)
@@ -65,20 +37,6 @@ def opened() -> Iterator[Callable[[Path], LedgerStore]]:
     yield open_it
     for store in stores:
         store.abandon()
-
-
-@pytest.fixture(scope="session")
-def chaos() -> ModuleType:
-    """``tests/risk/test_sequences.py``: workers that say anything, on paper."""
-    return _load("arbshard_test_sequences", _TESTS / "risk" / "test_sequences.py")
-
-
-@pytest.fixture(scope="session")
-def live_chaos() -> ModuleType:
-    """``tests/risk/test_reconciler_sequences.py``: a live desk whose venues disagree."""
-    return _load(
-        "arbshard_test_reconciler_sequences", _TESTS / "risk" / "reconcile" / "test_reconciler_sequences.py"
-    )
 
 
 def close_period_at(path: Path, seq: int, codec: PortfolioCodec, mode: str = "sim-paper") -> int:

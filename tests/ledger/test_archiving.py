@@ -26,6 +26,9 @@ from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.wire.messages import Halt, SetLimits
+from support import history, live_chaos
+from support import paper_chaos as chaos
+from support import world as w
 
 splits = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=3)
 
@@ -84,9 +87,9 @@ def check_split(world, folder, parts, codec, close_at) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.data(), splits)
 def test_any_paper_ledger_split_anywhere_is_the_same_ledger(
-    w, chaos, codec, close_at, tmp_path_factory, data, parts
+    codec, close_at, tmp_path_factory, data, parts
 ) -> None:
-    desk = chaos.Chaos(w, w.World())
+    desk = chaos.Chaos(w.World())
     for step in data.draw(chaos.steps):
         desk.do(*step)
     check_split(desk.world, tmp_path_factory.mktemp("ledger"), parts, codec, close_at)
@@ -95,14 +98,14 @@ def test_any_paper_ledger_split_anywhere_is_the_same_ledger(
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), splits)
 def test_any_live_ledger_split_anywhere_is_the_same_ledger(
-    w, live_chaos, codec, close_at, tmp_path_factory, seed, parts
+    codec, close_at, tmp_path_factory, seed, parts
 ) -> None:
-    desk = live_chaos.Chaos(w)
+    desk = live_chaos.Chaos()
     desk.run(seed)
     check_split(desk.world, tmp_path_factory.mktemp("ledger"), parts, codec, close_at)
 
 
-def test_trading_goes_on_over_an_archive(w, tmp_path, codec, close_at, opened) -> None:
+def test_trading_goes_on_over_an_archive(tmp_path, codec, close_at, opened) -> None:
     """Open positions, an intent under way, a halt and changed limits are carried over and can be ended."""
     world = w.World()
     world.round_trip()
@@ -134,10 +137,10 @@ def test_trading_goes_on_over_an_archive(w, tmp_path, codec, close_at, opened) -
     assert len(list(prove(path))) == 2
 
 
-def test_a_long_period_becomes_several_archives(w, history, tmp_path, close_at, monkeypatch) -> None:
+def test_a_long_period_becomes_several_archives(tmp_path, close_at, monkeypatch) -> None:
     monkeypatch.setattr(archiving, "PERIOD_EVENTS", 1_000)
     path = tmp_path / "ledger.sqlite"
-    last = history.History(w, 20).write(path, 4_700, positions=8, intents=4)
+    last = history.History(20).write(path, 4_700, positions=8, intents=4)
     before = exported(path)
     close_at(path, last)
     links = list(prove(path))
@@ -146,9 +149,9 @@ def test_a_long_period_becomes_several_archives(w, history, tmp_path, close_at, 
     assert exported(path) == before
 
 
-def test_the_live_file_holds_only_its_period(w, history, tmp_path, close_at) -> None:
+def test_the_live_file_holds_only_its_period(tmp_path, close_at) -> None:
     path = tmp_path / "ledger.sqlite"
-    last = history.History(w, 5).write(path, 5_000)
+    last = history.History(5).write(path, 5_000)
     size = path.stat().st_size
     close_at(path, last - 500)
     assert path.stat().st_size < size / 3
@@ -160,7 +163,7 @@ def test_the_live_file_holds_only_its_period(w, history, tmp_path, close_at) -> 
     assert folder_of(path).stat().st_mode & 0o777 == 0o700
 
 
-def test_a_ledger_that_does_not_verify_is_not_archived(w, tmp_path, codec) -> None:
+def test_a_ledger_that_does_not_verify_is_not_archived(tmp_path, codec) -> None:
     world = w.World()
     world.round_trip()
     path = tmp_path / "ledger.sqlite"
@@ -181,7 +184,7 @@ def test_a_ledger_that_does_not_verify_is_not_archived(w, tmp_path, codec) -> No
     assert not path.with_name("ledger.sqlite.next").exists()
 
 
-def test_a_cut_falls_before_a_date_and_never_into_a_conclusion(w, tmp_path, codec) -> None:
+def test_a_cut_falls_before_a_date_and_never_into_a_conclusion(tmp_path, codec) -> None:
     world = w.World()
     world.round_trip()
     first_day = len(world.events)
@@ -199,9 +202,7 @@ def test_a_cut_falls_before_a_date_and_never_into_a_conclusion(w, tmp_path, code
             close_period(reader, take_cut(reader, codec, statement - 1))
 
 
-def test_what_an_interrupted_attempt_left_is_set_aside_and_never_deleted(
-    w, tmp_path, codec, close_at
-) -> None:
+def test_what_an_interrupted_attempt_left_is_set_aside_and_never_deleted(tmp_path, codec, close_at) -> None:
     world = w.World()
     world.round_trip()
     path = tmp_path / "ledger.sqlite"
@@ -216,7 +217,7 @@ def test_what_an_interrupted_attempt_left_is_set_aside_and_never_deleted(
 
 
 def test_what_was_cut_off_is_removed_and_a_failed_attempt_leaves_nothing(
-    w, tmp_path, codec, close_at, monkeypatch
+    tmp_path, codec, close_at, monkeypatch
 ) -> None:
     world = w.World()
     world.round_trip()
@@ -242,7 +243,7 @@ def test_what_was_cut_off_is_removed_and_a_failed_attempt_leaves_nothing(
     assert verify(path, codec).differences == ()
 
 
-def test_the_journal_of_an_interrupted_attempt_is_not_played_back(w, tmp_path, codec, close_at) -> None:
+def test_the_journal_of_an_interrupted_attempt_is_not_played_back(tmp_path, codec, close_at) -> None:
     """SQLite takes a journal for that of the file of its name, whoever left it."""
     world = w.World()
     world.round_trip()
@@ -265,7 +266,7 @@ def test_the_journal_of_an_interrupted_attempt_is_not_played_back(w, tmp_path, c
     assert verify(path, codec).differences == ()
 
 
-def test_the_state_of_another_version_is_taken_over(w, tmp_path, close_at, opened) -> None:
+def test_the_state_of_another_version_is_taken_over(tmp_path, close_at, opened) -> None:
     """A period can be opened by programs that do not know its maker's code."""
     world = w.World()
     world.open_position()
@@ -283,7 +284,7 @@ def test_the_state_of_another_version_is_taken_over(w, tmp_path, close_at, opene
     assert state.state_hash() == world.state.state_hash()
 
 
-def test_a_state_that_is_not_what_was_stored_is_refused(w, tmp_path, codec, close_at, opened) -> None:
+def test_a_state_that_is_not_what_was_stored_is_refused(tmp_path, codec, close_at, opened) -> None:
     world = w.World()
     world.open_position()
     path = tmp_path / "ledger.sqlite"
@@ -300,9 +301,7 @@ def test_a_state_that_is_not_what_was_stored_is_refused(w, tmp_path, codec, clos
         recover(opened(path), codec)
 
 
-def test_archiving_makes_a_ledger_one_of_the_newest_schema(
-    w, tmp_path, close_at, opened, monkeypatch
-) -> None:
+def test_archiving_makes_a_ledger_one_of_the_newest_schema(tmp_path, close_at, opened, monkeypatch) -> None:
     world = w.World()
     world.round_trip()
     path = tmp_path / "ledger.sqlite"
@@ -320,7 +319,7 @@ def test_archiving_makes_a_ledger_one_of_the_newest_schema(
         opened(path)
 
 
-def test_an_archives_name_says_what_is_in_it(w, tmp_path, close_at) -> None:
+def test_an_archives_name_says_what_is_in_it(tmp_path, close_at) -> None:
     world = w.World()
     world.round_trip()
     path = tmp_path / "ledger.sqlite"

@@ -10,10 +10,11 @@ from arbshard.ledger.backup import back_up
 from arbshard.ledger.events import ShardJoined
 from arbshard.ledger.replay import recover
 from arbshard.ledger.verify import verify
+from support import world as w
 
 
 @pytest.fixture
-def store(w, tmp_path, opened):
+def store(tmp_path, opened):
     world = w.World()
     world.round_trip()
     store = opened(tmp_path / "ledger.sqlite")

@@ -14,10 +14,11 @@ from arbshard.ledger.backup import back_up
 from arbshard.ledger.prove import prove
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.verify import verify
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     """Two days with a round trip each, and an open position."""
     world = w.World()
     world.round_trip()

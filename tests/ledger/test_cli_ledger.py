@@ -11,10 +11,11 @@ import pytest
 
 from arbshard.cli import main
 from arbshard.ledger.verify import verify
+from support import world as w
 
 
 @pytest.fixture
-def ledger(w, tmp_path):
+def ledger(tmp_path):
     world = w.World()
     world.round_trip()
     world.stop()

@@ -6,10 +6,11 @@ import pytest
 
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.replay import recover
+from support import world as w
 
 
 @pytest.fixture
-def short(w, tmp_path):
+def short(tmp_path):
     """A few dozen events, ended in order."""
     world = w.World()
     world.round_trip()

@@ -29,6 +29,7 @@ from arbshard.ledger.events import (
     subject_of,
 )
 from arbshard.model.refusal import Refusal
+from support import world as w
 
 ORDERED = (
     Halted(at_ms=1, cause="daily_loss", reason="lost 5,000,000 KRW today"),
@@ -53,7 +54,7 @@ RECONCILED = (
 
 
 @pytest.fixture
-def events(w) -> list[Event]:
+def events() -> list[Event]:
     """Of every kind at least one."""
     world = w.World()
     world.round_trip()

@@ -11,10 +11,11 @@ import pytest
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.export import COLUMNS, rows_of, write_rows
 from arbshard.ledger.reader import LedgerReader
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     """A round trip, an open position, a refusal, a stop."""
     world = w.World()
     world.round_trip(home_out=Decimal(990_000))
@@ -54,7 +55,7 @@ def test_both_formats_hold_the_same(ledger, what) -> None:
 
 
 @pytest.mark.parametrize("what", COLUMNS)
-def test_an_empty_ledger_is_a_header(what, w, tmp_path) -> None:
+def test_an_empty_ledger_is_a_header(what, tmp_path) -> None:
     world = w.World(ready=False)
     world.write_ledger(tmp_path / "ledger.sqlite")
     assert exported(tmp_path / "ledger.sqlite", what, "csv") == []
@@ -157,7 +158,7 @@ def test_damage_is_a_clear_line(ledger, what, statement) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_deposits_say_why(w, tmp_path) -> None:
+def test_deposits_say_why(tmp_path) -> None:
     from arbshard.ledger.events import Deposited
 
     world = w.World(bases=("BTC",))

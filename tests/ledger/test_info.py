@@ -10,10 +10,11 @@ from arbshard.ledger import snapshots
 from arbshard.ledger.events import ShardJoined
 from arbshard.ledger.info import look_into
 from arbshard.ledger.replay import recover
+from support import world as w
 
 
 @pytest.fixture
-def ledger(w, tmp_path):
+def ledger(tmp_path):
     """Two sessions, the second cut off."""
     world = w.World()
     world.round_trip()
@@ -43,7 +44,7 @@ def test_counts_dates_and_sessions(ledger) -> None:
     assert (info.writer, info.snapshots) == (None, ())
 
 
-def test_a_clean_stop(w, tmp_path) -> None:
+def test_a_clean_stop(tmp_path) -> None:
     world = w.World()
     world.stop()
     world.write_ledger(tmp_path / "ledger.sqlite")
@@ -65,7 +66,7 @@ def test_while_it_is_written(ledger, opened) -> None:
     assert info.size > ledger.stat().st_size  # the log counts
 
 
-def test_the_newest_sessions_of_many(w, tmp_path) -> None:
+def test_the_newest_sessions_of_many(tmp_path) -> None:
     world = w.World(ready=False)
     for _ in range(14):
         world.start()

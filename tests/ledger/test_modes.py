@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from arbshard.ledger.backup import back_up
 from arbshard.ledger.output import new_file
+from support import world as w
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def modes(folder):
 
 
 @pytest.fixture
-def written(w, tmp_path, opened):
+def written(tmp_path, opened):
     world = w.World()
     world.round_trip()
     store = opened(tmp_path / "state" / "ledger.sqlite")

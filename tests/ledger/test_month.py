@@ -15,6 +15,7 @@ from arbshard.ledger.verify import verify
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.settings import Settings
+from support import history
 
 pytestmark = pytest.mark.timeout(
     280
@@ -67,12 +68,10 @@ def test_a_month_stays_below_two_gigabytes(traded, codec, opened, monkeypatch) -
     assert verify(traded, codec).differences == ()
 
 
-def test_a_start_does_not_depend_on_what_is_in_archives(
-    w, history, tmp_path, codec, close_at, opened
-) -> None:
+def test_a_start_does_not_depend_on_what_is_in_archives(tmp_path, codec, close_at, opened) -> None:
     """It reads what opens the period and the events since, though no snapshot can be used (another version)."""
     path = tmp_path / "ledger.sqlite"
-    last = history.History(w, 30).write(path, 60_000, positions=20, intents=5)
+    last = history.History(30).write(path, 60_000, positions=20, intents=5)
     close_at(path, last - 50_000)
     with LedgerReader(path) as reader:
         events = last - reader.first_seq + 1

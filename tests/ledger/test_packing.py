@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import encode_event
 from arbshard.ledger.packing import Pack, Table, pack, unpack
+from support import world as w
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -28,7 +29,7 @@ def test_anything_else_comes_back_too(bodies) -> None:
     assert list(unpack(pack(bodies))) == bodies
 
 
-def test_events_of_a_kind_share_a_shape(w) -> None:
+def test_events_of_a_kind_share_a_shape() -> None:
     world = w.World()
     for _ in range(5):
         world.round_trip()

@@ -15,6 +15,7 @@ from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.journal import Journal
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
+from support import world as w
 
 
 def differences(one, other, path="state"):
@@ -51,7 +52,7 @@ def differences(one, other, path="state"):
 
 
 @pytest.fixture
-def busy(w):
+def busy():
     """A bit of everything: closed, open, under way, half filled, refused, a restart."""
     world = w.World(bases=("BTC", "ETH", "SOL"))
     world.round_trip()
@@ -74,7 +75,7 @@ def test_everything_comes_back(busy, codec) -> None:
     assert again.is_settled
 
 
-def test_what_follows_has_the_same_effect(busy, w, codec) -> None:
+def test_what_follows_has_the_same_effect(busy, codec) -> None:
     again = codec.load(codec.dump(busy.state)[1])
     before = len(busy.events)
     (trade,) = busy.state.trades.values()
@@ -112,7 +113,7 @@ def test_a_fresh_state_too(codec) -> None:
         max_size=12,
     )
 )
-def test_whatever_has_happened(w, steps) -> None:
+def test_whatever_has_happened(steps) -> None:
     from decimal import localcontext
 
     from arbshard.model.money import MONEY_CONTEXT
@@ -282,7 +283,7 @@ def test_the_digest_of_the_code(monkeypatch) -> None:
     assert provenance.digest_of("arbshard.no.such") is None
 
 
-def test_what_venues_and_ledger_do_not_agree_on_comes_back(w, codec) -> None:
+def test_what_venues_and_ledger_do_not_agree_on_comes_back(codec) -> None:
     from arbshard.wire.messages import Statement
 
     world = w.World(ready=False, config=w.with_live(), tag="ab1cd")

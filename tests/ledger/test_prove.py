@@ -13,10 +13,12 @@ from arbshard.ledger import archiving
 from arbshard.ledger.archive import ArchiveReader, Block, Header, folder_of
 from arbshard.ledger.prove import prove
 from arbshard.ledger.verify import verify, verify_archive
+from support import history
+from support import world as w
 
 
 @pytest.fixture(scope="module")
-def original(w, codec, close_at, tmp_path_factory):
+def original(codec, close_at, tmp_path_factory):
     """A ledger with three archives and an open period, ended in order."""
     world = w.World()
     path = tmp_path_factory.mktemp("chain") / "ledger.sqlite"
@@ -157,7 +159,7 @@ def test_an_altered_header_is_found(chain, change) -> None:
 
 
 def test_an_archive_made_anew_with_its_own_digest_does_not_fit_its_successor(
-    w, chain, close_at, tmp_path
+    chain, close_at, tmp_path
 ) -> None:
     """A whole other history, sound in itself."""
     path, archives = chain
@@ -220,11 +222,11 @@ def test_verification_finds_a_wrong_carry(chain, monkeypatch) -> None:
     assert "what it carries over is not what its events leave open" in verify_archive(archives[2]).differences
 
 
-def test_several_blocks_are_one_chain(w, history, tmp_path, close_at, monkeypatch) -> None:
+def test_several_blocks_are_one_chain(tmp_path, close_at, monkeypatch) -> None:
     monkeypatch.setattr("arbshard.ledger.archive._BLOCK_EVENTS", 100)
     monkeypatch.setattr(archiving, "PERIOD_EVENTS", 700)
     path = tmp_path / "ledger.sqlite"
-    last = history.History(w, 5).write(path, 2_000)
+    last = history.History(5).write(path, 2_000)
     close_at(path, last - 10)
     assert list(prove(path))[-1].last_seq == last
     one = sorted(folder_of(path).iterdir())[1]

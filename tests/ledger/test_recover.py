@@ -14,18 +14,20 @@ from arbshard.ledger.verify import verify
 from arbshard.risk.core import RiskCore
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
+from support import history
+from support import world as w
 
 
 @pytest.fixture
-def long(w, history, tmp_path):
+def long(tmp_path):
     """Some 3,000 events on 20 coins, with open positions and intents, cut off."""
     path = tmp_path / "ledger.sqlite"
-    history.History(w, 20).write(path, 3_000, positions=8, intents=4, stopped=False)
+    history.History(20).write(path, 3_000, positions=8, intents=4, stopped=False)
     return path
 
 
 @pytest.fixture
-def short(w, tmp_path):
+def short(tmp_path):
     """A few dozen events, ended in order."""
     world = w.World()
     world.round_trip()
@@ -68,10 +70,10 @@ def joined(epoch: int) -> ShardJoined:
 
 @pytest.mark.parametrize("events", [3_000, 50_000])
 def test_a_start_replays_nothing_after_a_stop_however_long_the_ledger_is(
-    w, history, tmp_path, opened, codec, events
+    tmp_path, opened, codec, events
 ) -> None:
     path = tmp_path / "ledger.sqlite"
-    history.History(w, 20).write(path, events, positions=8, intents=4, stopped=False)
+    history.History(20).write(path, events, positions=8, intents=4, stopped=False)
     first = leave_snapshot(opened(path), codec)
     assert first.replayed >= events
     assert (first.snapshot_seq, first.ignored) == (0, ())
@@ -101,7 +103,7 @@ def test_a_start_after_a_crash_replays_what_came_after_the_snapshot(long, opened
     assert verify(long).is_clean
 
 
-def test_what_is_carried_on_from_a_snapshot_verifies(kept, opened, codec, w) -> None:
+def test_what_is_carried_on_from_a_snapshot_verifies(kept, opened, codec) -> None:
     store = opened(kept)
     found = recover(store, codec)
     world = w.World(ready=False, serial=90)
@@ -310,7 +312,7 @@ def test_snapshots_that_cannot_be_read_have_every_page_checked(kept, opened, cod
         recover(opened(kept), codec)
 
 
-def test_after_a_crash_every_page_is_checked(w, tmp_path, opened, codec) -> None:
+def test_after_a_crash_every_page_is_checked(tmp_path, opened, codec) -> None:
     store = opened(tmp_path / "ledger.sqlite")
     store.append([joined(epoch) for epoch in range(1, 500)])
     store.close()  # the file is whole, but its last event is no stop

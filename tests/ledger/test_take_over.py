@@ -23,15 +23,17 @@ from arbshard.ledger.replay import recover
 from arbshard.ledger.successor import successor_of
 from arbshard.ledger.verify import verify
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from support import history
+from support import world as w
 
 pytestmark = pytest.mark.timeout(280)  # real processes, which a busy machine starts slowly
 
 
 @pytest.fixture
-def long(w, history, tmp_path):
+def long(tmp_path):
     """Some 3,000 events on 20 coins, with open positions and intents, cut off."""
     path = tmp_path / "ledger.sqlite"
-    history.History(w, 20).write(path, 3_000, positions=8, intents=4, stopped=False)
+    history.History(20).write(path, 3_000, positions=8, intents=4, stopped=False)
     return path
 
 
@@ -44,28 +46,28 @@ def prepare(path, codec, behind: int = 0):
         return close_period(reader, take_cut(reader, codec, seq))
 
 
-def joined(w, epoch: int):
+def joined(epoch: int):
     from arbshard.ledger.events import ShardJoined
 
     return ShardJoined(at_ms=w.NOW_MS * 2, shard=0, epoch=epoch, pid=1)
 
 
-def test_what_is_written_meanwhile_goes_along(w, long, opened, codec) -> None:
+def test_what_is_written_meanwhile_goes_along(long, opened, codec) -> None:
     store = opened(long)
     state = recover(store, codec).state
     successor = prepare(long, codec, behind=40)
     for epoch in range(2, 40):
-        store.append([joined(w, epoch)])
+        store.append([joined(epoch)])
     store.prepare_successor(successor)
-    store.append([joined(w, 40)])
+    store.append([joined(40)])
     last, inode = store.last_seq, long.stat().st_ino
     store.take_over(successor)
     assert long.stat().st_ino != inode
     assert not successor.exists()
     assert store.last_seq == last
-    store.append([joined(w, 41)])
+    store.append([joined(41)])
     for epoch in range(2, 42):
-        state.apply(joined(w, epoch))
+        state.apply(joined(epoch))
     state.commit()
     assert dict(store.balances)
     store.close()
@@ -77,14 +79,14 @@ def test_what_is_written_meanwhile_goes_along(w, long, opened, codec) -> None:
     assert list(prove(long))[-1].last_seq == last + 1
 
 
-def test_a_snapshot_taken_meanwhile_is_not_in_the_successor(w, long, opened, codec) -> None:
+def test_a_snapshot_taken_meanwhile_is_not_in_the_successor(long, opened, codec) -> None:
     """The store knows that: otherwise the next archive would be tried with no snapshot to end at."""
     store = opened(long)
     state = recover(store, codec).state
     successor = prepare(long, codec, behind=40)
     store.keep_snapshots(codec.version, lambda: codec.dump(state), overdue=1)
     while not store.snapshot_seq:
-        store.append([joined(w, 2)])
+        store.append([joined(2)])
         store.checkpoint_if_due(is_idle=False)
     assert store.snapshot_seq > store.archived_seq
     store.take_over(successor)
@@ -94,10 +96,10 @@ def test_a_snapshot_taken_meanwhile_is_not_in_the_successor(w, long, opened, cod
     store.abandon()
 
 
-def test_readers_of_before_read_on_and_new_ones_see_the_new_file(w, long, opened, codec) -> None:
+def test_readers_of_before_read_on_and_new_ones_see_the_new_file(long, opened, codec) -> None:
     store = opened(long)
     recover(store, codec)
-    store.append([joined(w, 2)])
+    store.append([joined(2)])
     successor = prepare(long, codec)
     with LedgerHistory(long) as before:
         last = store.last_seq
@@ -105,7 +107,7 @@ def test_readers_of_before_read_on_and_new_ones_see_the_new_file(w, long, opened
         seen = [next(rows)[0]]
         store.take_over(successor)
         for epoch in range(3, 200):
-            store.append([joined(w, epoch)])
+            store.append([joined(epoch)])
         store.checkpoint()
         seen += [row[0] for row in rows]
         assert seen == list(range(1, last + 1))
@@ -117,32 +119,32 @@ def test_readers_of_before_read_on_and_new_ones_see_the_new_file(w, long, opened
     assert verify(long, codec).differences == ()
 
 
-def test_it_waits_for_whoever_is_reading_or_opening(w, long, opened, codec) -> None:
+def test_it_waits_for_whoever_is_reading_or_opening(long, opened, codec) -> None:
     store = opened(long)
     recover(store, codec)
-    store.append([joined(w, 2)])
+    store.append([joined(2)])
     successor = prepare(long, codec)
     reading = sqlite3.connect(f"file:{long}?mode=ro", uri=True, isolation_level=None)
     reading.execute("BEGIN")
     reading.execute("SELECT COUNT(*) FROM events").fetchone()
-    store.append([joined(w, 3)])
+    store.append([joined(3)])
     with pytest.raises(LedgerBusy, match="just reading"):
         store.take_over(successor)
     reading.close()
     with one_file(long), pytest.raises(LedgerBusy, match="just opening"):
         store.take_over(successor)
-    store.append([joined(w, 4)])  # nothing has changed for the writer
+    store.append([joined(4)])  # nothing has changed for the writer
     store.take_over(successor)
-    store.append([joined(w, 5)])
+    store.append([joined(5)])
     store.close()
     assert store.failure is None
     assert verify(long, codec).differences == ()
 
 
-def test_only_the_ledgers_own_successor_is_taken(w, history, long, opened, codec, tmp_path) -> None:
+def test_only_the_ledgers_own_successor_is_taken(long, opened, codec, tmp_path) -> None:
     other = tmp_path / "other" / "ledger.sqlite"
     other.parent.mkdir()
-    history.History(w, 20).write(other, 1_000)
+    history.History(20).write(other, 1_000)
     strange = prepare(other, codec)
     store = opened(long)
     recover(store, codec)
@@ -189,10 +191,10 @@ POINTS = (
 
 
 @pytest.fixture(scope="module")
-def crashed_once(w, history, tmp_path_factory):
+def crashed_once(tmp_path_factory):
     """A ledger that a crash has left with its log, once archived: what each attempt begins with."""
     path = tmp_path_factory.mktemp("crash") / "ledger.sqlite"
-    history.History(w, 10).write(path, 1_500, positions=4, intents=2, stopped=False)
+    history.History(10).write(path, 1_500, positions=4, intents=2, stopped=False)
     return path
 
 

@@ -15,10 +15,11 @@ from arbshard.ledger.events import (
 )
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
+from support import world as w
 
 
 @pytest.fixture
-def ledger(w, tmp_path):
+def ledger(tmp_path):
     """Two coins, a round trip, an unwound entry, an open position, a refusal, a stop."""
     world = w.World()
     world.round_trip(home_out=Decimal(990_000))
@@ -78,7 +79,7 @@ def test_an_honest_ledger_is_clean_and_counted(ledger) -> None:
     assert report.events == sum(report.kinds.values())
 
 
-def test_the_pnl_is_recomputed(w, tmp_path) -> None:
+def test_the_pnl_is_recomputed(tmp_path) -> None:
     world = w.World()
     position = world.round_trip(home_out=Decimal(990_000))
     world.write_ledger(tmp_path / "ledger.sqlite")
@@ -230,7 +231,7 @@ def test_a_heap_of_damage_is_not_listed_row_by_row(ledger) -> None:
     assert report.suppressed >= 50
 
 
-def test_a_running_ledger_can_be_verified(w, tmp_path) -> None:
+def test_a_running_ledger_can_be_verified(tmp_path) -> None:
     world = w.World()
     path = tmp_path / "ledger.sqlite"
     store = LedgerStore.open(path, name="sim", mode="sim-paper", now_ms=1)
@@ -255,7 +256,7 @@ def test_the_sums_do_not_depend_on_the_callers_precision(ledger) -> None:
 class TestReconciliation:
     """What venues said, and what was done about it."""
 
-    def said(self, w, tmp_path, *events, entry=True) -> str:
+    def said(self, tmp_path, *events, entry=True) -> str:
         world = w.World()
         world.events += events
         if entry:
@@ -267,43 +268,40 @@ class TestReconciliation:
         world.write_ledger(tmp_path / "ledger.sqlite")
         return "\n".join(verify(tmp_path / "ledger.sqlite").differences)
 
-    def test_an_entry_of_a_blocked_pair(self, w, tmp_path) -> None:
+    def test_an_entry_of_a_blocked_pair(self, tmp_path) -> None:
         found = DifferenceFound(
             at_ms=1, venue="upbit", currency="KRW", stated=Decimal(7), booked=Decimal(100_000_000)
         )
-        assert self.said(w, tmp_path, found) == (
+        assert self.said(tmp_path, found) == (
             "event 10: s1-0-1-1 was approved though upbit KRW was not reconciled"
         )
 
-    def test_an_entry_while_an_order_was_astray(self, w, tmp_path) -> None:
+    def test_an_entry_while_an_order_was_astray(self, tmp_path) -> None:
         given = {"at_ms": 1, "venue": "upbit", "client_id": "x", "symbol": "KRW-BTC", "remaining": Decimal(1)}
-        assert "approved though x was astray at upbit" in self.said(
-            w, tmp_path, StrayFound(pair="BTC", **given)
-        )
+        assert "approved though x was astray at upbit" in self.said(tmp_path, StrayFound(pair="BTC", **given))
 
-    def test_one_of_another_pair(self, w, tmp_path) -> None:
+    def test_one_of_another_pair(self, tmp_path) -> None:
         given = {"at_ms": 1, "venue": "upbit", "client_id": "x", "symbol": "KRW-ETH", "remaining": Decimal(1)}
-        assert self.said(w, tmp_path, StrayFound(pair="ETH", **given)) == ""
+        assert self.said(tmp_path, StrayFound(pair="ETH", **given)) == ""
 
-    def test_resolved_it_blocks_nothing(self, w, tmp_path) -> None:
+    def test_resolved_it_blocks_nothing(self, tmp_path) -> None:
         found = DifferenceFound(
             at_ms=1, venue="upbit", currency="KRW", stated=Decimal(7), booked=Decimal(100_000_000)
         )
         resolved = DifferenceResolved(at_ms=2, venue="upbit", currency="KRW", how="agrees")
-        assert self.said(w, tmp_path, found, resolved) == ""
+        assert self.said(tmp_path, found, resolved) == ""
 
-    def test_a_comparison_with_another_balance(self, w, tmp_path) -> None:
+    def test_a_comparison_with_another_balance(self, tmp_path) -> None:
         found = DifferenceFound(at_ms=1, venue="upbit", currency="BTC", stated=Decimal(7), booked=Decimal(5))
-        said = self.said(w, tmp_path, found, entry=False)
+        said = self.said(tmp_path, found, entry=False)
         assert said.endswith(
             "5 BTC on upbit was compared with what the venue said, deposits and fills come to 4"
         )
 
-    def test_what_contradicts_itself(self, w, tmp_path) -> None:
+    def test_what_contradicts_itself(self, tmp_path) -> None:
         opened = AccountOpened(at_ms=1, venue="upbit")
         same = DifferenceFound(at_ms=1, venue="upbit", currency="BTC", stated=Decimal(4), booked=Decimal(4))
         said = self.said(
-            w,
             tmp_path,
             opened,
             same,

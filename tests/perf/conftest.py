@@ -1,20 +1,13 @@
-"""``perf`` is no installed package: it is found from the root of the checkout, however pytest was started."""
-
-import sys
-from pathlib import Path
+"""Markets of a few coins, their frames, and measurements that are made up."""
 
 import pytest
 
-_ROOT = str(Path(__file__).resolve().parents[2])
-if _ROOT not in sys.path:
-    sys.path.append(_ROOT)
-
-from arbshard.config import SimConfig  # noqa: E402 - after the path
-from arbshard.exchanges.session import Stream  # noqa: E402 - after the path
-from arbshard.exchanges.world import World  # noqa: E402 - after the path
-from arbshard.shm.histogram import Histogram  # noqa: E402 - after the path
-from perf.figures import LoadRow, percentiles_of  # noqa: E402 - after the path
-from perf.frames import FrameMaker, places_of, settings_of  # noqa: E402 - after the path
+from arbshard.config import SimConfig
+from arbshard.exchanges.session import Stream
+from arbshard.exchanges.world import World
+from arbshard.shm.histogram import Histogram
+from perf.figures import LoadRow, percentiles_of
+from perf.frames import FrameMaker, places_of, settings_of
 
 COINS = 3
 

@@ -6,6 +6,7 @@ import pytest
 
 from arbshard.wire.messages import Done, Refused
 from arbshard.wire.reconciliation import ShowReconciliation
+from support import world as w
 
 TAG = "ab1cd"
 
@@ -13,7 +14,7 @@ TAG = "ab1cd"
 class Desk:
     """A live world and its venues."""
 
-    def __init__(self, w, **live) -> None:
+    def __init__(self, **live) -> None:
         self.w = w
         self.venues = w.Venues()
         self.world = w.World(ready=False, config=w.with_live(**live), tag=TAG)
@@ -48,19 +49,19 @@ class Desk:
 
 
 @pytest.fixture
-def make_desk(w):
+def make_desk():
     """A desk that has heard nothing yet; given values of ``[live]``."""
-    return lambda **live: Desk(w, **live)
+    return Desk
 
 
 @pytest.fixture
-def new(w):
-    return Desk(w)
+def new():
+    return Desk()
 
 
 @pytest.fixture
-def desk(w):
+def desk():
     """Opened, funded."""
-    made = Desk(w)
+    made = Desk()
     made.state()
     return made

@@ -7,10 +7,11 @@ from msgspec.structs import replace
 
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Approved, Refused, Submit
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     return w.World()
 
 
@@ -51,7 +52,7 @@ def test_another_intent_under_a_known_id(world) -> None:
     assert (reply.reason, reply.detail) == (Refusal.MALFORMED, f"{intent.intent_id} is another intent")
 
 
-def test_a_refusal_is_stored_and_given_again(w) -> None:
+def test_a_refusal_is_stored_and_given_again() -> None:
     world = w.World()
     world.open_position()
     refused = world.entry()
@@ -72,7 +73,7 @@ def test_an_intent_that_is_over_is_not_approved_again(world) -> None:
     assert (reply.reason, reply.detail) == (Refusal.MALFORMED, f"{intent.intent_id} is over")
 
 
-def test_an_intent_so_old_that_it_was_forgotten_is_not_taken_for_new(w, monkeypatch) -> None:
+def test_an_intent_so_old_that_it_was_forgotten_is_not_taken_for_new(monkeypatch) -> None:
     monkeypatch.setattr("arbshard.risk.portfolio.state.OUTCOMES_KEPT", 1)
     world = w.World()
     first = world.entry()
@@ -135,7 +136,7 @@ def test_an_exit_that_goes_the_wrong_way(world) -> None:
     assert world.submit(leave).reason is Refusal.MALFORMED
 
 
-def test_an_entry_that_came_too_late(w, world) -> None:
+def test_an_entry_that_came_too_late(world) -> None:
     intent = world.entry()
     world.now_ms += 150
     reply = world.submit(intent)

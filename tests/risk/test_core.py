@@ -21,10 +21,11 @@ from arbshard.wire.messages import (
     Submit,
     Welcome,
 )
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     return w.World()
 
 
@@ -37,7 +38,7 @@ def quiet(world, request):
     return reply
 
 
-def extend(w, world, intent, n: int = 1, quantity: str = "0.1", **changes) -> Extend:
+def extend(world, intent, n: int = 1, quantity: str = "0.1", **changes) -> Extend:
     order = w.Order(
         f"{intent.intent_id}-h{n}", intent.home.market, "sell", Decimal(quantity), Decimal(999_000), "hedge"
     )
@@ -47,7 +48,7 @@ def extend(w, world, intent, n: int = 1, quantity: str = "0.1", **changes) -> Ex
 # hello
 
 
-def test_a_fresh_worker_is_told_that_there_is_nothing(w) -> None:
+def test_a_fresh_worker_is_told_that_there_is_nothing() -> None:
     world = w.World(ready=False)
     world.start()
     welcome = world.ask(world.hello())
@@ -57,12 +58,12 @@ def test_a_fresh_worker_is_told_that_there_is_nothing(w) -> None:
     assert len(welcome.available) == len(set(welcome.available)) == 6  # two quotes, two coins on two venues
 
 
-def test_a_successor_is_told_everything_of_its_pairs(w, world) -> None:
+def test_a_successor_is_told_everything_of_its_pairs(world) -> None:
     position = world.open_position("BTC")
     leave = world.exit_of(position)
     world.submit(leave)
     world.report(leave, w.filled(leave.home))
-    hedge = extend(w, world, leave, side="buy").order
+    hedge = extend(world, leave, side="buy").order
     world.ask(Extend(0, 1, leave.intent_id, hedge))
     world.open_position("ETH")
     welcome = world.ask(replace(world.hello(2), pairs=("BTC",)))
@@ -78,7 +79,7 @@ def test_a_successor_is_told_everything_of_its_pairs(w, world) -> None:
     assert {currency for _, currency, _ in welcome.available} == {"KRW", "USDT", "BTC"}
 
 
-def test_only_the_newest_incarnation_may_speak(w, world) -> None:
+def test_only_the_newest_incarnation_may_speak(world) -> None:
     intent = world.entry()
     assert isinstance(world.submit(intent), Approved)
     assert isinstance(world.ask(world.hello(3)), Welcome)
@@ -88,7 +89,7 @@ def test_only_the_newest_incarnation_may_speak(w, world) -> None:
         Submit(0, 1, world.entry("ETH")),
         Report(0, 1, intent.intent_id, result),
         Conclude(0, 1, intent.intent_id, Decimal(1), w.FX, False),
-        extend(w, world, intent),
+        extend(world, intent),
         Fund(0, 1, "BTC", Decimal(1)),
     ):
         reply = quiet(world, request)
@@ -97,7 +98,7 @@ def test_only_the_newest_incarnation_may_speak(w, world) -> None:
     assert isinstance(world.ask(Report(0, 3, intent.intent_id, result)), Noted)
 
 
-def test_who_has_not_said_hello_is_not_heard(w, world) -> None:
+def test_who_has_not_said_hello_is_not_heard(world) -> None:
     for shard, epoch in ((0, 2), (1, 1)):
         reply = quiet(world, Fund(shard, epoch, "BTC", Decimal(1)))
         assert reply.reason is Refusal.STALE_EPOCH
@@ -124,7 +125,7 @@ def test_the_fence_stands_after_a_restart_of_risk(world) -> None:
 # fund
 
 
-def test_inventory_is_opened_once_for_ever(w) -> None:
+def test_inventory_is_opened_once_for_ever() -> None:
     world = w.World(ready=False)
     world.start()
     world.ask(world.hello())
@@ -158,11 +159,11 @@ def test_inventory_that_cannot_be_opened(world, base, price, reason) -> None:
 # extend
 
 
-def test_a_hedge_is_recorded_with_what_is_free(w) -> None:
+def test_a_hedge_is_recorded_with_what_is_free() -> None:
     world = w.World(config=w.with_paper(inventory_notional=Decimal(600_000)))
     intent = world.entry(direction="buy_away")  # sells 0.5 of 0.6 at home
     world.submit(intent)
-    request = extend(w, world, intent, quantity="0.3")
+    request = extend(world, intent, quantity="0.3")
     reply = world.ask(request)
     assert isinstance(reply, Approved)
     assert reply.available[1] == ("upbit", "BTC", Decimal(0))
@@ -172,7 +173,7 @@ def test_a_hedge_is_recorded_with_what_is_free(w) -> None:
     assert world.state.balance("upbit", "BTC").held == 0
 
 
-def test_a_hedge_passes_whatever_the_limits_and_the_phase_say(w) -> None:
+def test_a_hedge_passes_whatever_the_limits_and_the_phase_say() -> None:
     world = w.World(
         config=w.with_limits(
             daily_loss_max=Decimal(1), open_intents_max=1, symbol_notional_max=Decimal(600_000)
@@ -181,26 +182,26 @@ def test_a_hedge_passes_whatever_the_limits_and_the_phase_say(w) -> None:
     intent = world.entry()
     world.submit(intent)
     world.phase = w.Phase.DRAINING
-    assert isinstance(world.ask(extend(w, world, intent, quantity="50")), Approved)
+    assert isinstance(world.ask(extend(world, intent, quantity="50")), Approved)
 
 
-def test_a_repeated_hedge_is_recorded_once(w, world) -> None:
+def test_a_repeated_hedge_is_recorded_once(world) -> None:
     intent = world.entry()
     world.submit(intent)
-    request = extend(w, world, intent)
+    request = extend(world, intent)
     first = world.ask(request)
     assert quiet(world, request) == first
     assert quiet(world.restart(), request) == first
 
 
-def test_hedges_that_are_refused(w, world) -> None:
+def test_hedges_that_are_refused(world) -> None:
     intent = world.entry()
     world.submit(intent)
-    world.ask(extend(w, world, intent))
+    world.ask(extend(world, intent))
     for request, reason in (
-        (extend(w, world, intent, quantity="0.2"), Refusal.MALFORMED),
-        (extend(w, world, intent, n=2, role="leg"), Refusal.MALFORMED),
-        (replace(extend(w, world, intent, n=3), intent_id="s1-0-1-77"), Refusal.UNKNOWN_INTENT),
+        (extend(world, intent, quantity="0.2"), Refusal.MALFORMED),
+        (extend(world, intent, n=2, role="leg"), Refusal.MALFORMED),
+        (replace(extend(world, intent, n=3), intent_id="s1-0-1-77"), Refusal.UNKNOWN_INTENT),
     ):
         assert quiet(world, request).reason is reason
 
@@ -208,7 +209,7 @@ def test_hedges_that_are_refused(w, world) -> None:
 # report
 
 
-def test_a_fill_is_booked_once_however_often_it_is_reported(w, world) -> None:
+def test_a_fill_is_booked_once_however_often_it_is_reported(world) -> None:
     intent = world.entry()
     world.submit(intent)
     first, second = (w.make_fill(intent.home, Decimal("0.2"), n=n) for n in (0, 1))
@@ -223,7 +224,7 @@ def test_a_fill_is_booked_once_however_often_it_is_reported(w, world) -> None:
     assert world.state.balance("upbit", "BTC").total == Decimal("3.6")
 
 
-def test_a_final_state_is_never_left(w, world) -> None:
+def test_a_final_state_is_never_left(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.expired(intent.home))
@@ -232,7 +233,7 @@ def test_a_final_state_is_never_left(w, world) -> None:
     assert world.state.get_symbol_orders("BTC")[0].state == "EXPIRED"
 
 
-def test_a_fill_heard_of_after_the_end_is_a_fact_all_the_same(w, world) -> None:
+def test_a_fill_heard_of_after_the_end_is_a_fact_all_the_same(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.expired(intent.home))
@@ -243,7 +244,7 @@ def test_a_fill_heard_of_after_the_end_is_a_fact_all_the_same(w, world) -> None:
     assert world.state.balance("upbit", "BTC").total == Decimal("3.9")
 
 
-def test_unknown_is_noted_and_cleared_up_later(w, world) -> None:
+def test_unknown_is_noted_and_cleared_up_later(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.OrderResult(intent.home, "UNKNOWN"))
@@ -251,7 +252,7 @@ def test_unknown_is_noted_and_cleared_up_later(w, world) -> None:
     assert world.state.get_symbol_orders("BTC")[0].state == "FILLED"
 
 
-def test_details_and_the_promised_price_are_kept(w, world) -> None:
+def test_details_and_the_promised_price_are_kept(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.OrderResult(intent.home, "SENT", decision_price=Decimal(99)))
@@ -260,7 +261,7 @@ def test_details_and_the_promised_price_are_kept(w, world) -> None:
     assert (result.detail, result.decision_price) == ("no", Decimal(99))
 
 
-def test_reports_that_are_refused(w, world) -> None:
+def test_reports_that_are_refused(world) -> None:
     intent = world.entry()
     world.submit(intent)
     other = w.filled(replace(intent.home, client_id=f"{intent.intent_id}-h7"))
@@ -272,7 +273,7 @@ def test_reports_that_are_refused(w, world) -> None:
         assert quiet(world, Report(0, 1, intent_id, result)).reason is reason
 
 
-def test_late_repeats_for_an_intent_that_is_over(w, world) -> None:
+def test_late_repeats_for_an_intent_that_is_over(world) -> None:
     intent = world.entry()
     world.carry_out(intent)
     assert quiet(world, Report(0, 1, intent.intent_id, w.filled(intent.home))) == Noted(intent.intent_id)
@@ -287,7 +288,7 @@ def test_late_repeats_for_an_intent_that_is_over(w, world) -> None:
 # conclude
 
 
-def test_nothing_filled_leaves_no_position(w, world) -> None:
+def test_nothing_filled_leaves_no_position(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.expired(intent.home), w.expired(intent.away))
@@ -297,7 +298,7 @@ def test_nothing_filled_leaves_no_position(w, world) -> None:
     assert "BTC" not in world.state.results.run
 
 
-def test_a_repeated_conclusion_is_answered_as_before(w, world) -> None:
+def test_a_repeated_conclusion_is_answered_as_before(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.filled(intent.home), w.filled(intent.away))
@@ -308,7 +309,7 @@ def test_a_repeated_conclusion_is_answered_as_before(w, world) -> None:
     assert quiet(world.restart(), request) == settled
 
 
-def test_no_conclusion_while_an_order_is_unclear(w, world) -> None:
+def test_no_conclusion_while_an_order_is_unclear(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.filled(intent.home), w.OrderResult(intent.away, "UNKNOWN"))
@@ -319,7 +320,7 @@ def test_no_conclusion_while_an_order_is_unclear(w, world) -> None:
     )
 
 
-def test_conclusions_that_are_refused(w, world) -> None:
+def test_conclusions_that_are_refused(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.filled(intent.home), w.filled(intent.away))
@@ -332,7 +333,7 @@ def test_conclusions_that_are_refused(w, world) -> None:
         assert quiet(world, Conclude(0, 1, intent_id, mark, fx, False)).reason is reason
 
 
-def test_a_leg_is_never_forgotten(w, world) -> None:
+def test_a_leg_is_never_forgotten(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.filled(intent.home), w.expired(intent.away))

@@ -13,6 +13,7 @@ from arbshard.risk.counters import COUNTERS
 from arbshard.risk.disk import DiskWatch, Room, room_of
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.wire.messages import Refused
+from support import world as w
 
 RUN = RunConfig(disk_free_min_mb=100, disk_free_stop_mb=20)
 S = 1_000_000_000
@@ -45,7 +46,7 @@ def test_without_the_reserve_there_is_too_little_room_whatever_is_free() -> None
 class Disk:
     """A watch over a store, with as much room as is said."""
 
-    def __init__(self, w, tmp_path, monkeypatch) -> None:
+    def __init__(self, tmp_path, monkeypatch) -> None:
         self.world = w.World()
         self.pairs = ["BTC", "ETH"]
         self.free = 10**12
@@ -66,8 +67,8 @@ class Disk:
 
 
 @pytest.fixture
-def disk(w, tmp_path, monkeypatch):
-    one = Disk(w, tmp_path, monkeypatch)
+def disk(tmp_path, monkeypatch):
+    one = Disk(tmp_path, monkeypatch)
     yield one
     one.close()
 
@@ -84,7 +85,7 @@ def test_it_looks_every_two_seconds_and_shows_what_it_sees(disk) -> None:
     assert (values["disk_free_mb"], values["disk_room"]) == (50, 1)
 
 
-def test_nothing_is_entered_when_it_is_nearly_full(disk, w) -> None:
+def test_nothing_is_entered_when_it_is_nearly_full(disk) -> None:
     disk.free = 19_000_000
     disk.watch.look(10 * S)
     refused = disk.enter()

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 from arbshard.model.intent import FxQuote
 from arbshard.risk import forms
 from arbshard.risk.portfolio.trade import Trade
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     return w.World()
 
 
@@ -134,7 +135,7 @@ def test_an_exit_of_another_pairs_position(world) -> None:
         ({"limit": Decimal("NaN")}, "is not positive"),
     ],
 )
-def test_hedges(world, intent, w, changes, said) -> None:
+def test_hedges(world, intent, changes, said) -> None:
     trade = Trade.begin(intent, ())
     named = {
         key: value.format(intent.intent_id) if isinstance(value, str) else value
@@ -145,7 +146,7 @@ def test_hedges(world, intent, w, changes, said) -> None:
     assert problem is None if said is None else said in problem
 
 
-def test_a_hedge_on_another_pairs_market(world, intent, w) -> None:
+def test_a_hedge_on_another_pairs_market(world, intent) -> None:
     market = world.pairs["ETH"].home.market
     order = w.Order(f"{intent.intent_id}-h1", market, "sell", Decimal(1), Decimal(1), "hedge")
     assert "no market of BTC" in forms.extension_problem(order, Trade.begin(intent, ()), world.pairs["BTC"])
@@ -177,12 +178,12 @@ def fill(result, **changes):
         (lambda r: fill(r, quantity=Decimal("0.4")), "called FILLED with 0.4 executed"),
     ],
 )
-def test_reports_that_make_no_sense(world, intent, w, spoil, said) -> None:
+def test_reports_that_make_no_sense(world, intent, spoil, said) -> None:
     trade = Trade.begin(intent, ())
     assert said in forms.report_problem(spoil(w.filled(intent.home)), trade)
 
 
-def test_a_good_report_and_what_is_new_in_it(world, intent, w) -> None:
+def test_a_good_report_and_what_is_new_in_it(world, intent) -> None:
     trade = Trade.begin(intent, ())
     first, second = (w.make_fill(intent.home, Decimal("0.2"), n=n) for n in (0, 1))
     one = w.OrderResult(intent.home, "PARTIAL", (first,))

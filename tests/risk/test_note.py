@@ -9,10 +9,11 @@ import pytest
 from arbshard.model.risk_note import decode_risk_note
 from arbshard.risk.note import NoteWriter
 from arbshard.wire.messages import Halt, SetLimits
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     return w.World()
 
 
@@ -53,7 +54,7 @@ def test_results_by_run_and_life(world) -> None:
     assert [Decimal(one.pnl) for one in note.closed] == [lost.pnl, won.pnl]
 
 
-def test_money_is_text_in_plain_notation(w, world) -> None:
+def test_money_is_text_in_plain_notation(world) -> None:
     intent = world.entry()
     world.carry_out(intent, w.expired(intent.home), w.filled(intent.away, Decimal("0.00001")), done=True)
     text = json.loads(NoteWriter(world.core, "KRW").encode(world.now_ms))
@@ -69,7 +70,7 @@ def test_held_and_open_are_shown_while_an_intent_runs(world) -> None:
     assert Decimal(note.portfolio.exposure) == Decimal(350) * 1401
 
 
-def test_a_writer_that_has_written_before_writes_what_a_new_one_does(w, world) -> None:
+def test_a_writer_that_has_written_before_writes_what_a_new_one_does(world) -> None:
     writer = NoteWriter(world.core, "KRW")
     for step in (world.open_position, lambda: world.open_position("ETH"), world.stop):
         step()
@@ -92,7 +93,7 @@ def test_half_a_note_is_no_note(world) -> None:
         decode_risk_note(text[:-10])
 
 
-def test_a_thousand_pairs_fit_the_page(w) -> None:
+def test_a_thousand_pairs_fit_the_page() -> None:
     from arbshard.risk.counters import NOTE_BYTES
 
     world = w.World(tuple(f"C{n}" for n in range(1000)))
@@ -103,7 +104,7 @@ def test_a_thousand_pairs_fit_the_page(w) -> None:
     assert len(NoteWriter(world.core, "KRW").encode(world.now_ms)) < NOTE_BYTES / 2
 
 
-def test_what_stands_is_told(w) -> None:
+def test_what_stands_is_told() -> None:
     world = w.World(config=w.with_limits(drawdown_max=Decimal(2000)))
     assert note_of(world).halt is None
     world.round_trip()
@@ -151,7 +152,7 @@ def test_on_paper_it_says_so_and_has_no_accounts(world) -> None:
 
 
 @pytest.mark.parametrize(("dry_run", "said"), [(True, "dry run"), (False, "live")])
-def test_live_it_says_what_the_venues_say(w, dry_run, said) -> None:
+def test_live_it_says_what_the_venues_say(dry_run, said) -> None:
     world = w.World(ready=False, config=w.with_live(dry_run=dry_run, reconcile_every_s=7.0), tag="ab1cd")
     world.start()
     world.ask(world.hello())
@@ -181,7 +182,7 @@ def test_live_it_says_what_the_venues_say(w, dry_run, said) -> None:
     ]
 
 
-def test_differences_are_in_it(w) -> None:
+def test_differences_are_in_it() -> None:
     world = w.World(ready=False, config=w.with_live(), tag="ab1cd")
     world.start()
     venues = w.Venues()

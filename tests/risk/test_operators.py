@@ -22,10 +22,11 @@ from arbshard.wire.messages import (
     ShowLimits,
     ShowPositions,
 )
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     return w.World()
 
 
@@ -67,7 +68,7 @@ class TestHalt:
         assert len(world.events) == events
         assert world.state.standing.halt.reason == "lunch"
 
-    def test_flatten_closes_what_is_open_and_under_way(self, w) -> None:
+    def test_flatten_closes_what_is_open_and_under_way(self) -> None:
         world = w.World(("A", "B", "C"))
         world.open_position("B")
         entry = world.entry("A")
@@ -133,7 +134,7 @@ class TestClose:
     def test_all(self, world) -> None:
         assert world.tell(Close(())).pairs == ("BTC", "ETH")
 
-    def test_until_it_is_flat_nothing_is_entered(self, w) -> None:
+    def test_until_it_is_flat_nothing_is_entered(self) -> None:
         world = w.World(config=w.with_limits(symbol_positions_max=2))
         first, second = world.open_position(), world.open_position()
         world.tell(Close(("BTC",)))
@@ -145,7 +146,7 @@ class TestClose:
         assert instructed(world).closing == ()
         assert isinstance(world.submit(world.entry()), Approved)
 
-    def test_a_part_that_is_left_is_closed_too(self, w, world) -> None:
+    def test_a_part_that_is_left_is_closed_too(self, world) -> None:
         world.tell(Close(("BTC",)))
         leave = world.exit_of(self.btc, reason="manual")
         world.submit(leave)
@@ -173,7 +174,7 @@ class TestClose:
         assert world.tell(Close(("BTC", "XRP"))) == Denied("XRP is not traded in this run")
         assert instructed(world).closing == ()
 
-    def test_positions_of_pairs_that_this_run_does_not_trade(self, w, world) -> None:
+    def test_positions_of_pairs_that_this_run_does_not_trade(self, world) -> None:
         smaller = w.World(("BTC",), ready=False, now_ms=world.now_ms)
         for event in world.events:
             smaller.state.apply(event)
@@ -283,7 +284,7 @@ class TestLimits:
         assert world.tell(ShowLimits()).halted == "operator: lunch"
 
 
-def test_the_ledger_has_it_all_and_verifies(w, world, tmp_path) -> None:
+def test_the_ledger_has_it_all_and_verifies(world, tmp_path) -> None:
     world.open_position()
     world.tell(SetLimits((("order_notional_max", "3000000"),)))
     world.tell(Halt("", flatten=True))
@@ -301,7 +302,7 @@ def test_the_ledger_has_it_all_and_verifies(w, world, tmp_path) -> None:
     assert report.kinds["Halted"] == 1
 
 
-def test_an_entry_while_halted_does_not_verify(w, world, tmp_path) -> None:
+def test_an_entry_while_halted_does_not_verify(world, tmp_path) -> None:
     world.tell(Halt("", flatten=False))
     halted = world.events.pop()
     world.events.insert(1, halted)  # as if it had been ignored

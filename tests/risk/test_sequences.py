@@ -1,279 +1,29 @@
 """Whatever comes, in whatever order and however often: books that balance, and a replay that is the live state."""
 
-from collections import defaultdict
 from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from arbshard.ledger.events import (
-    ClosesOrdered,
-    Deposited,
-    Halted,
-    IntentApproved,
-    IntentConcluded,
-    OrderReported,
-    Resumed,
-)
-from arbshard.ledger.postings import postings_of
 from arbshard.ledger.verify import verify
-from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.risk.portfolio.trade import notional_of
 from arbshard.wire.messages import (
     Approved,
-    Close,
     Conclude,
     Extend,
     Fund,
-    Halt,
     Instructions,
     Report,
-    Resume,
-    SetLimits,
     Settled,
-    ShowLimits,
     Submit,
 )
-
-ORDER_STATES = ("SENT", "ACCEPTED", "PARTIAL", "UNKNOWN", "FILLED", "CANCELED", "REJECTED", "EXPIRED")
-USUAL = ("enter", "leave", "report", "conclude", "finish", "repeat") * 3
-STEPS = (
-    *USUAL,
-    "extend",
-    "extend",
-    "spoil",
-    "spoil",
-    "hello",
-    "restart",
-    "phase",
-    "operate",
-    "operate",
-    "tick",
-)
-
-steps = st.lists(
-    st.tuples(st.sampled_from(STEPS), st.integers(0, 10**6), st.integers(0, 10**6)), min_size=20, max_size=80
-)
-
-
-class Chaos:
-    """Workers that say anything, sense or not."""
-
-    def __init__(self, w, world) -> None:
-        self.w = w
-        self.world = world
-        self.said = []
-
-    def do(self, step: str, a: int, b: int) -> None:
-        getattr(self, step)(a, b)
-
-    def say(self, request) -> None:
-        self.said.append(request)
-        self.world.ask(request)
-
-    def enter(self, a: int, b: int) -> None:
-        direction = ("buy_home", "buy_away")[b % 2]
-        quantity = Decimal(1 + b % 97) / 100
-        self.say(Submit(0, self.world.epoch, self.world.entry(("BTC", "ETH")[a % 2], direction, quantity)))
-
-    def leave(self, a: int, b: int) -> None:
-        positions = list(self.world.state.positions.values())
-        if positions:
-            position = positions[a % len(positions)]
-            if position.quantity > 0:
-                price = Decimal(900_000 + b % 200_000)
-                self.say(Submit(0, self.world.epoch, self.world.exit_of(position, home_limit=price)))
-
-    def report(self, a: int, b: int) -> None:
-        trades = list(self.world.state.trades.values())
-        if not trades:
-            return
-        trade = trades[a % len(trades)]
-        known = trade.orders[b % len(trade.orders)]
-        state = ORDER_STATES[(a + b) % len(ORDER_STATES)]
-        left = known.order.quantity - known.filled
-        fills = known.fills
-        if left > 0 and b % 3:
-            some = left if state == "FILLED" else (left / (1 + a % 3)).quantize(Decimal("0.00001"))
-            if some > 0:
-                fills += (self.w.make_fill(known.order, some, n=len(fills)),)
-        shown = fills if b % 5 else fills[-1:]
-        result = self.w.OrderResult(known.order, state, shown)
-        self.say(Report(0, self.world.epoch, trade.intent.intent_id, result))
-
-    def conclude(self, a: int, b: int) -> None:
-        for trade in list(self.world.state.trades.values())[: 1 + a % 2]:
-            intent_id = trade.intent.intent_id
-            if b % 4:  # mostly in order: end what is open first
-                for result in trade.orders:
-                    if not result.is_final:
-                        ended = replace(result, state="EXPIRED")
-                        self.say(Report(0, self.world.epoch, intent_id, ended))
-            mark = Decimal(900_000 + a % 200_000)
-            self.say(Conclude(0, self.world.epoch, intent_id, mark, self.w.FX, bool(b % 3)))
-
-    def finish(self, a: int, b: int) -> None:
-        """As a worker does it: what is missing of both legs fills, and the intent ends."""
-        for trade in list(self.world.state.trades.values())[: 1 + a % 2]:
-            intent = trade.intent
-            for result in trade.orders[:2]:
-                left = result.order.quantity - result.filled
-                if left > 0 and not result.is_final:
-                    fill = self.w.make_fill(result.order, left, n=len(result.fills))
-                    full = self.w.OrderResult(result.order, "FILLED", (*result.fills, fill))
-                    self.say(Report(0, self.world.epoch, intent.intent_id, full))
-            done = intent.kind == "exit"
-            self.say(
-                Conclude(
-                    0, self.world.epoch, intent.intent_id, Decimal(900_000 + b % 200_000), self.w.FX, done
-                )
-            )
-
-    def extend(self, a: int, b: int) -> None:
-        for trade in list(self.world.state.trades.values())[:1]:
-            venue, letter = ((trade.intent.home, "h"), (trade.intent.away, "a"))[a % 2]
-            order = self.w.Order(
-                f"{trade.intent.intent_id}-{letter}{1 + b % 3}",
-                venue.market,
-                ("buy", "sell")[b % 2],
-                Decimal(1 + a % 50) / 100,
-                venue.limit,
-                ("hedge", "unwind")[a % 2],
-            )
-            self.say(Extend(0, self.world.epoch, trade.intent.intent_id, order))
-
-    def repeat(self, a: int, _: int) -> None:
-        if self.said:
-            self.world.ask(self.said[a % len(self.said)])
-
-    def spoil(self, a: int, b: int) -> None:
-        if not self.said:
-            return
-        request = self.said[a % len(self.said)]
-        if isinstance(request, Submit):
-            request = replace(request, intent=replace(request.intent, edge_bps=float(b)))
-        elif isinstance(request, Report) and request.result.fills:
-            fill = replace(request.result.fills[0], price=Decimal(1 + b))
-            request = replace(request, result=replace(request.result, fills=(fill,)))
-        elif isinstance(request, Conclude):
-            request = replace(request, mark=Decimal("NaN"))
-        else:
-            request = replace(request, epoch=request.epoch - 1)
-        self.world.ask(request)
-
-    def hello(self, a: int, _: int) -> None:
-        if a % 2:
-            self.world.epoch += 1
-        self.world.ask(self.world.hello())
-
-    def restart(self, a: int, _: int) -> None:
-        if a % 3 == 0:
-            self.world.stop()
-        before = self.world.state.state_hash()
-        again = self.world.restart()
-        assert replayed(self.world.events).state_hash() == before
-        self.world = again
-
-    def operate(self, a: int, b: int) -> None:
-        commands = (
-            Resume(""),
-            Resume(""),
-            Halt("", flatten=bool(b % 2)),
-            Close(("BTC",) if b % 2 else ()),
-            SetLimits((("order_notional_max", str(100_000 + b)),), ("", "BTC")[b % 2]),
-            SetLimits((("order_notional_max", ""), ("halt_drawdown", str(10_000 + b))), ""),
-            SetLimits((("drawdown_max", str(10_000 + b % 50_000)),), ""),
-            ShowLimits("ETH"),
-        )
-        self.world.tell(commands[a % len(commands)])
-
-    def tick(self, a: int, b: int) -> None:
-        self.world.tick(a % 20_000, feeds_silent=b % 3 == 0)
-
-    def phase(self, a: int, _: int) -> None:
-        self.world.phase = (1, 1, 2, 3)[a % 4]
-
-
-def replayed(events) -> PortfolioState:
-    state = PortfolioState()
-    for event in events:
-        state.apply(event)
-    state.commit()
-    return state
-
-
-def check_books(state, events) -> None:
-    """Balances from deposits and fills; holds from what is open; nothing booked twice; double entry."""
-    due, seen = defaultdict(Decimal), set()
-    for event in events:
-        sums = defaultdict(Decimal)
-        for line in postings_of(event):
-            sums[line.currency] += line.amount
-        assert not any(sums.values())
-        if isinstance(event, Deposited):
-            due[event.venue, event.currency] += event.amount
-        if isinstance(event, OrderReported):
-            for fill in event.fills:
-                assert fill.fill_id not in seen
-                seen.add(fill.fill_id)
-                for currency, change in fill.changes():
-                    due[fill.market.venue, currency] += change
-    held = defaultdict(Decimal)
-    for trade in state.trades.values():
-        for hold in trade.holds:
-            assert hold.amount > 0
-            held[hold.venue, hold.currency] += hold.amount
-    for account, balance in state.balances.items():
-        assert balance.total == due[account], account
-        assert balance.held == held[account], account
-        assert balance.available == max(Decimal(0), balance.total - balance.held)
-    assert set(state.busy.values()) == set(state.trades)
-    open_pairs = {pair for pair, open_ in state.per_symbol_positions.items() if open_} | state.busy.keys()
-    assert state.standing.closing.keys() <= open_pairs
-    entering = [trade for trade in state.trades.values() if trade.intent.kind == "entry"]
-    assert state.entering == len(entering)
-    assert state.exposure == sum(position.entry_notional for position in state.positions.values()) + sum(
-        notional_of(trade.intent) for trade in entering
-    )
-    for direction, exposure in state.exposures.items():
-        assert exposure == sum(
-            one.entry_notional for one in state.positions.values() if one.direction == direction
-        ) + sum(notional_of(trade.intent) for trade in entering if trade.intent.direction == direction)
-    totals = state.results.lifetime.get("")
-    if totals is not None:
-        assert totals.entries - totals.exits == len(state.positions)
-        assert totals.wins + totals.losses == totals.exits
-
-
-def check_halts(events) -> None:
-    """While it is halted nothing is entered; while a pair is being closed, nothing of it."""
-    halted, closing, open_ = False, set(), defaultdict(set)
-    for event in events:
-        match event:
-            case Halted():
-                halted = True
-            case Resumed():
-                halted = False
-            case ClosesOrdered():
-                closing.update(event.pairs)
-            case IntentApproved(intent=intent):
-                assert intent.kind == "exit" or not (halted or intent.pair in closing)
-                open_[intent.pair].add(intent.intent_id)
-            case IntentConcluded():
-                open_[event.pair].discard(event.intent_id)
-                if event.position_state == "OPEN":
-                    open_[event.pair].add(event.position_id)
-                else:
-                    open_[event.pair].discard(event.position_id)
-                if not open_[event.pair]:
-                    closing.discard(event.pair)
+from support import world as w
+from support.paper_chaos import Chaos, check_books, check_halts, replayed, steps
 
 
 @settings(max_examples=150, deadline=None)
 @given(steps)
-def test_the_replayed_state_is_the_live_one_whatever_was_said(w, made) -> None:
-    chaos = Chaos(w, w.World())
+def test_the_replayed_state_is_the_live_one_whatever_was_said(made) -> None:
+    chaos = Chaos(w.World())
     for step in made:
         chaos.do(*step)
     world = chaos.world
@@ -288,8 +38,8 @@ def test_the_replayed_state_is_the_live_one_whatever_was_said(w, made) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(steps)
-def test_every_ledger_that_can_come_about_verifies(w, tmp_path_factory, made) -> None:
-    chaos = Chaos(w, w.World())
+def test_every_ledger_that_can_come_about_verifies(tmp_path_factory, made) -> None:
+    chaos = Chaos(w.World())
     for step in made:
         chaos.do(*step)
     path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
@@ -297,7 +47,7 @@ def test_every_ledger_that_can_come_about_verifies(w, tmp_path_factory, made) ->
     assert verify(path).differences == ()
 
 
-def script(w, world) -> list:
+def script(world) -> list:
     """A worker's day: entries, partial fills, a hedge, exits; every request in its order."""
     said = []
 
@@ -336,10 +86,10 @@ def books(state):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_lost_and_repeated_messages_change_nothing(w, data) -> None:
+def test_lost_and_repeated_messages_change_nothing(data) -> None:
     """Requests are lost (and asked again), replies are lost (and the request repeated), old ones come late."""
     smooth = w.World()
-    said = script(w, smooth)
+    said = script(smooth)
     rough = w.World()
     for at, request in enumerate(said):
         for _ in range(data.draw(st.integers(1, 3), label="deliveries")):

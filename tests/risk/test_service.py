@@ -32,6 +32,7 @@ from arbshard.wire.messages import (
     decode_reply,
     encode,
 )
+from support import world as w
 
 
 class Feed:
@@ -44,7 +45,7 @@ class Feed:
 class Desk:
     """A service with everything around it."""
 
-    def __init__(self, w, tmp_path) -> None:
+    def __init__(self, tmp_path) -> None:
         self.world = w.World(ready=False)
         self.state = self.world.state
         self.store = LedgerStore.open(tmp_path / "ledger.sqlite", name="sim", mode="sim-paper", now_ms=1)
@@ -68,15 +69,15 @@ class Desk:
 
 
 @pytest.fixture
-def desk(w, tmp_path):
-    desk = Desk(w, tmp_path)
+def desk(tmp_path):
+    desk = Desk(tmp_path)
     desk.service.start("run", "v")
     desk.ask(desk.world.hello(), Fund(0, 1, "BTC", w.HOME_PRICE), Fund(0, 1, "ETH", w.HOME_PRICE))
     yield desk
     desk.close()
 
 
-def test_a_batch_is_decided_in_order_and_stored_in_one_commit(w, desk) -> None:
+def test_a_batch_is_decided_in_order_and_stored_in_one_commit(desk) -> None:
     intent = desk.world.entry()
     before = desk.stored()
     commits = desk.reader.histogram("commit").count
@@ -94,7 +95,7 @@ def test_a_batch_is_decided_in_order_and_stored_in_one_commit(w, desk) -> None:
     assert desk.reader.histogram("commit").count == commits + 1
 
 
-def test_what_is_stored_is_the_live_state(w, desk) -> None:
+def test_what_is_stored_is_the_live_state(desk) -> None:
     intent = desk.world.entry()
     desk.ask(Submit(0, 1, intent), Report(0, 1, intent.intent_id, w.filled(intent.home)))
     desk.service.stop()
@@ -111,7 +112,7 @@ def test_a_batch_without_news_is_not_stored(desk) -> None:
     assert not desk.service.is_changed
 
 
-def test_when_the_ledger_is_full_nothing_has_happened(w, desk) -> None:
+def test_when_the_ledger_is_full_nothing_has_happened(desk) -> None:
     pages = desk.store._connection.execute("PRAGMA page_count").fetchone()[0]
     desk.store._connection.execute(f"PRAGMA max_page_count = {pages}")
     hashes = []
@@ -139,7 +140,7 @@ def test_what_cannot_be_read_is_refused_and_the_rest_answered(desk) -> None:
     assert desk.reader.value("bad") == 1
 
 
-def test_a_mistake_in_the_program_leaves_no_half_batch(w, desk, monkeypatch) -> None:
+def test_a_mistake_in_the_program_leaves_no_half_batch(desk, monkeypatch) -> None:
     before = desk.state.state_hash()
     monkeypatch.setattr("arbshard.risk.booking.hold_for", lambda *_: 1 / 0)
     intent = desk.world.entry()
@@ -173,7 +174,7 @@ def test_an_order_of_a_batch_before_it_counts_for_what_follows(desk) -> None:
     assert isinstance(reply, Approved)
 
 
-def test_the_word_for_workers_is_there_from_the_start(w, desk) -> None:
+def test_the_word_for_workers_is_there_from_the_start(desk) -> None:
     desk.service.handle([encode(Halt("", flatten=False))])
     desk.service.start("run", "v")
     assert desk.reader.value("instructions") == 1
@@ -186,7 +187,7 @@ class TestBooksThatDoNotBalance:
         old = table[venue, currency]
         table[venue, currency] = Balance(old.total + 1, old.held)
 
-    def test_a_batch_that_touches_them_halts(self, w, desk) -> None:
+    def test_a_batch_that_touches_them_halts(self, desk) -> None:
         self.spoil(desk)
         intent = desk.world.entry()
         desk.ask(Submit(0, 1, intent))
@@ -213,7 +214,7 @@ class TestBooksThatDoNotBalance:
         desk.service.start("run", "v")
         assert desk.state.standing.halt.cause == "accounting"
 
-    def test_books_that_balance_halt_nothing(self, w, desk) -> None:
+    def test_books_that_balance_halt_nothing(self, desk) -> None:
         for base in ("BTC", "ETH"):
             intent = desk.world.entry(base)
             desk.ask(
@@ -244,7 +245,7 @@ def test_a_new_trading_day_is_news(desk) -> None:
     assert desk.service.is_changed
 
 
-def test_counters(w, desk) -> None:
+def test_counters(desk) -> None:
     intent = desk.world.entry()
     desk.ask(Submit(0, 1, intent))
     desk.ask(Submit(0, 1, intent), Submit(0, 1, desk.world.entry()), Fund(0, 7, "BTC", w.HOME_PRICE))
@@ -257,7 +258,7 @@ def test_counters(w, desk) -> None:
 
 
 class TestRehearsal:
-    def test_changes_nothing(self, w, desk) -> None:
+    def test_changes_nothing(self, desk) -> None:
         intent = desk.world.entry()
         before, stored = desk.state.state_hash(), desk.stored()
         for _ in range(3):
@@ -269,20 +270,20 @@ class TestRehearsal:
         (approved,) = desk.ask(Submit(0, 1, intent))  # its id is not spent
         assert isinstance(approved, Approved)
 
-    def test_is_left_out_where_there_is_real_work(self, w, desk) -> None:
+    def test_is_left_out_where_there_is_real_work(self, desk) -> None:
         first, second = desk.world.entry(), desk.world.entry("ETH")
         replies = desk.ask(Submit(0, 1, first), Rehearse(0, 1, second))
         assert [type(reply) for reply in replies] == [Approved, Noted]
         assert desk.reader.value("rehearsals") == 0
 
-    def test_of_what_would_be_refused_is_no_refusal(self, w, desk) -> None:
+    def test_of_what_would_be_refused_is_no_refusal(self, desk) -> None:
         before = desk.state.state_hash()
         intent = desk.world.entry(quantity=w.QUANTITY * 10_000)
         assert desk.ask(Rehearse(0, 1, intent)) == [Noted(intent.intent_id)]
         assert desk.state.state_hash() == before
         assert desk.reader.value("refusals") == 0
 
-    def test_tells_an_old_incarnation(self, w, desk) -> None:
+    def test_tells_an_old_incarnation(self, desk) -> None:
         (reply,) = desk.ask(Rehearse(0, 0, desk.world.entry()))
         assert reply.reason is Refusal.STALE_EPOCH
         assert desk.reader.value("rehearsals") == 0
@@ -318,7 +319,7 @@ class TestUniverse:
         desk.service.on_universe = desk.told.append
         return universes
 
-    def test_a_newer_one_is_in_force_before_anything_is_decided(self, w, desk, following):
+    def test_a_newer_one_is_in_force_before_anything_is_decided(self, desk, following):
         (reply,) = desk.ask(desk.world.hello())
         assert reply.strangers == ()
         assert following.loads == 0
@@ -335,7 +336,7 @@ class TestUniverse:
         desk.service.tick(feeds_silent=False)
         assert desk.reader.value("universe") == 3
 
-    def test_one_that_cannot_be_read_leaves_the_old_one_in_force(self, w, desk, following):
+    def test_one_that_cannot_be_read_leaves_the_old_one_in_force(self, desk, following):
         desk.ask(desk.world.hello())
         following.universe = replace(desk.world.universe, serial=1, shards=((), ("BTC", "ETH")))
         following.is_broken = True

@@ -8,14 +8,11 @@ import argparse
 import sys
 from pathlib import Path
 
-_ROOT = str(Path(__file__).resolve().parents[2])
-if _ROOT not in sys.path:
-    sys.path.append(_ROOT)
+sys.path.extend(map(str, Path(__file__).resolve().parents[1:3]))  # tests, and the checkout
 
-from soaking.judge import Bounds  # noqa: E402 - after the path
-from soaking.run import soak, table  # noqa: E402 - after the path
-
-from perf.running import MeasurementFailed  # noqa: E402 - after the path
+from perf.running import MeasurementFailed
+from soaking.judge import Bounds
+from soaking.run import soak, table
 
 
 def _say(line: str) -> None:

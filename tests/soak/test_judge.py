@@ -1,6 +1,7 @@
 """What is flat, and what is not."""
 
 import pytest
+
 from soaking.judge import Bounds, Sample, judge, slope
 
 LONG = Bounds(growth_mb=1.0, least_s=100.0)

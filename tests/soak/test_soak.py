@@ -6,6 +6,7 @@ import time
 
 import psutil
 import pytest
+
 from soaking.judge import Bounds, judge
 from soaking.run import soak, table
 from soaking.sampler import Sampler

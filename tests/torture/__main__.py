@@ -11,9 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kills.torture import MANNERS, Torture
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from arbshard.model.money import use_money_context
+from kills.torture import MANNERS, Torture
 
 _SHARE = {"children": 0.34, "points": 0.34, "runs": 0.14, "stops": 0.14, "files": 0.04}
 """An act on files costs a start of the run, so these are fewer."""

@@ -4,7 +4,6 @@ from copy import deepcopy
 from decimal import Decimal
 
 import pytest
-from kills.agreement import LedgerView, disagreements
 from msgspec.structs import replace
 
 from arbshard.ledger.events import (
@@ -16,6 +15,7 @@ from arbshard.ledger.events import (
     PositionOpened,
 )
 from arbshard.model.money import plain
+from kills.agreement import LedgerView, disagreements
 
 TAG = "abc12"
 

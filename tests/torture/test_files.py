@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+
 from kills.files import Disk, back_up, ledger_removed, ledger_replaced, truncate, wal_removed
 
 

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from kills.torture import Torture
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]

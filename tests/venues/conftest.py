@@ -15,7 +15,7 @@ from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.binance.market import Binance
 from arbshard.venues.upbit.market import Upbit
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parent.parent / "fixtures"
 Levels = Sequence[tuple[object, object]]
 
 

@@ -12,7 +12,7 @@ from arbshard.venues.registry import ADAPTERS
 
 ROOTS = [Path(package.__file__).parent for package in (arbshard, supervisor)]
 VENUES = ROOTS[0] / "venues"
-MAY_NAME_ANY = [ROOTS[0] / "sim", ROOTS[0] / "config", VENUES / "registry.py"]
+MAY_NAME_ANY = [ROOTS[0] / "exchanges", ROOTS[0] / "config", VENUES / "registry.py"]
 
 
 def words(tree: ast.AST) -> Iterator[tuple[int, str]]:

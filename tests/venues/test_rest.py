@@ -12,7 +12,7 @@ from arbshard.venues.binance.rest import BinanceBooks
 from arbshard.venues.registry import get_adapter, get_venue
 from arbshard.venues.upbit.rest import UpbitBooks
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parent.parent / "fixtures"
 
 
 def upbit_item(market, units, timestamp=1_795_239_476_126):

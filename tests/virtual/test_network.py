@@ -1,5 +1,6 @@
 """Requests on the virtual network that come when their sender is gone."""
 
+import asyncio
 from random import Random
 
 import pytest
@@ -10,7 +11,6 @@ from arbshard.virtual.rates import STRAGGLERS
 from arbshard.virtual.weather import Weather
 from arbshard.wire import messages
 from arbshard.wire.messages import Fund, Hello, Instructions, encode
-from tests.virtual.test_loop import _run
 
 
 class Room:
@@ -25,7 +25,7 @@ class Room:
 
     def ask(self, process: VirtualProcess, name: bytes, message) -> None:
         self.port.ask(Line(lambda _: None, process), name, encode(message))
-        _run(self.loop, 0.1)
+        self.loop.run_until_complete(asyncio.sleep(0.1))
 
 
 @pytest.fixture

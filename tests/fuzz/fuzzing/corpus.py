@@ -9,7 +9,7 @@ from arbshard.exchanges.session import Stream
 from arbshard.exchanges.upbit import frames as upbit
 from arbshard.exchanges.world import World
 
-_DATA = Path(__file__).resolve().parents[2] / "data"
+_DATA = Path(__file__).resolve().parents[2] / "fixtures"
 _KEPT = 60
 NOW_MS = 1_795_000_000_000
 COINS = 3

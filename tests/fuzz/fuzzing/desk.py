@@ -3,14 +3,11 @@
 The core is real, and so are its ledger and its page. Cases build on each other: to see one again, begin at the first.
 """
 
-import importlib.util
-import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from types import ModuleType
 from typing import TypeVar
 
 from arbshard.clock import ManualClock
@@ -47,6 +44,7 @@ from arbshard.wire.messages import (
 )
 from fuzzing import messages as made
 from fuzzing.target import require
+from support import world as w
 
 _SEED = 7
 _BASES = ("BTC", "ETH", "XRP")
@@ -55,19 +53,6 @@ _RENEWED = 400
 _TAG = "ab1cd"
 _RECENT = 40
 """Good payloads of the talk, kept to be mutated."""
-
-
-def _world() -> ModuleType:
-    name = "arbshard_test_world"
-    if name not in sys.modules:
-        path = Path(__file__).resolve().parents[2] / "risk" / "world.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 Answer = Reply | CommandReply
@@ -87,10 +72,9 @@ class _Desk:
     """A service with everything around it, and a talk that trades."""
 
     def __init__(self, place: Path, number: int, *, live: bool) -> None:
-        self.w = _world()
-        config = self.w.with_live() if live else Config()
-        self.world = self.w.World(bases=_BASES, ready=False, config=config, tag=_TAG)
-        self.venues = self.w.Venues(_BASES) if live else None
+        config = w.with_live() if live else Config()
+        self.world = w.World(bases=_BASES, ready=False, config=config, tag=_TAG)
+        self.venues = w.Venues(_BASES) if live else None
         ledger = place / f"ledger-{number}.sqlite"
         self.store = LedgerStore.open(ledger, name="sim", mode=mode_of(config), now_ms=1)
         self.page = PageWriter.create(place / "page", COUNTERS, HISTOGRAMS, 0)
@@ -106,7 +90,7 @@ class _Desk:
 
     def _talk(self) -> Talk[None]:
         """What a worker says (and the accounts process), one after another, whatever the answers."""
-        world, w = self.world, self.w
+        world = self.world
         yield world.hello()
         yield from self._state()
         for base in _BASES:
@@ -129,17 +113,17 @@ class _Desk:
     def _state(self) -> Talk[None]:
         """Live: both venues state what they hold."""
         if self.venues is not None:
-            for venue in (self.w.HOME, self.w.AWAY):
+            for venue in (w.HOME, w.AWAY):
                 yield self.venues.statement(venue, self.world.now_ms)
 
     def _carry_out(self, intent: Intent, *, done: bool = False) -> Talk[Answer]:
         for order in (intent.home, intent.away):
-            result = self.w.filled(order)
+            result = w.filled(order)
             if self.venues is not None:
                 for fill in result.fills:
                     self.venues.fill(fill)
             yield Report(0, 1, intent.intent_id, result)
-        return (yield Conclude(0, 1, intent.intent_id, self.w.HOME_PRICE, self.w.FX, done))
+        return (yield Conclude(0, 1, intent.intent_id, w.HOME_PRICE, w.FX, done))
 
     def events(self) -> int:
         return self.reader.value("events")

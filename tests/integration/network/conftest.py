@@ -1,6 +1,5 @@
 """A server with TLS under an authority of the test's own, every client that connects to venues, and whole runs."""
 
-import importlib.util
 import json
 import os
 import ssl
@@ -9,35 +8,17 @@ import sys
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psutil
 import pytest
 from aiohttp import web
 
-REACH = Path(__file__).with_name("reach.py")
-
-
-@pytest.fixture(scope="session")
-def reaching():
-    """``reach.py`` as a module."""
-    name = "arbshard_test_reach"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, REACH)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="session")
-def reach(reaching):
-    return reaching.reach
+from support import reach as reaching
 
 
 @pytest.fixture(scope="session")
 def reach_program():
-    return str(REACH)
+    return reaching.__file__
 
 
 CLIENTS = [

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from support.reach import reach
+
 pytestmark = [pytest.mark.integration, pytest.mark.needs("tls")]
 
 NAME = "venue.test"
@@ -76,57 +78,57 @@ async def proxy(monkeypatch):
         await server.wait_closed()
 
 
-async def test_other_hosts_through_it(client, proxy, authority, serving, reach):
+async def test_other_hosts_through_it(client, proxy, authority, serving):
     async with serving(authority.context(NAME)) as port:
         assert await reach(client, f"{NAME}:{port}", authority.ca_file) == ""
         assert proxy.asked == [("CONNECT", f"{NAME}:{port}")]
 
 
-async def test_the_venue_is_verified_through_it_too(client, proxy, authority, serving, reach):
+async def test_the_venue_is_verified_through_it_too(client, proxy, authority, serving):
     async with serving(authority.context("another.test")) as port:
         why = await reach(client, f"{NAME}:{port}", authority.ca_file)
     assert "CERTIFICATE_VERIFY_FAILED" in why
 
 
-async def test_without_tls(receiver, proxy, serving, reach):
+async def test_without_tls(receiver, proxy, serving):
     async with serving() as port:
         assert await reach(f"{receiver}+plain", f"{NAME}:{port}") == ""
         assert proxy.asked == [("CONNECT", f"{NAME}:{port}")]
 
 
-async def test_rest_without_tls(proxy, serving, reach):
+async def test_rest_without_tls(proxy, serving):
     async with serving() as port:
         assert await reach("rest+plain", f"{NAME}:{port}") == ""
         assert proxy.asked == [("GET", f"http://{NAME}:{port}/api/v3/time")]
 
 
-async def test_its_name_and_password(client, proxy, authority, serving, reach, monkeypatch):
+async def test_its_name_and_password(client, proxy, authority, serving, monkeypatch):
     monkeypatch.setenv("https_proxy", proxy.address.replace("//", "//me:s3cret@"))
     async with serving(authority.context(NAME)) as port:
         assert await reach(client, f"{NAME}:{port}", authority.ca_file) == ""
     assert proxy.authorisations == ["Basic bWU6czNjcmV0"]
 
 
-async def test_one_that_refuses(client, proxy, authority, reach):
+async def test_one_that_refuses(client, proxy, authority):
     proxy.refuses = True
     why = await reach(client, f"{NAME}:1", authority.ca_file)
     assert "403" in why
     assert len(proxy.asked) == 1
 
 
-async def test_loopback_never(client, proxy, authority, serving, reach):
+async def test_loopback_never(client, proxy, authority, serving):
     async with serving(authority.context("127.0.0.1")) as port:
         assert await reach(client, f"127.0.0.1:{port}", authority.ca_file) == ""
     assert proxy.asked == []
 
 
-async def test_hosts_that_no_proxy_names(client, proxy, authority, reach, monkeypatch):
+async def test_hosts_that_no_proxy_names(client, proxy, authority, monkeypatch):
     monkeypatch.setenv("no_proxy", NAME)
     assert await reach(client, f"{NAME}:1", authority.ca_file) != ""
     assert proxy.asked == []
 
 
-async def test_one_of_another_kind_is_said(client, proxy, reach, monkeypatch):
+async def test_one_of_another_kind_is_said(client, proxy, monkeypatch):
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
     why = await reach(client, f"{NAME}:1")
     assert why.startswith("https_proxy in the environment: venue.test can only be reached through a proxy")

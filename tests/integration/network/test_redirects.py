@@ -23,6 +23,7 @@ from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import rate_windows
+from support.reach import reach
 
 pytestmark = pytest.mark.integration
 
@@ -217,7 +218,7 @@ async def test_the_doctor(crossing):
 
 
 @pytest.mark.parametrize("status", STATUSES)
-async def test_streams(crossing, receiver, status, reach):
+async def test_streams(crossing, receiver, status):
     """The handshake of a private stream carries a token."""
     crossing.status = status
     why = await reach(f"{receiver}+plain", crossing.host, headers=(("Authorization", "Bearer s3cret"),))

@@ -13,23 +13,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-_ROOT = str(Path(__file__).resolve().parents[3])
-if _ROOT not in sys.path:
-    sys.path.append(_ROOT)
-
-from msgspec.structs import replace  # noqa: E402 - after the path
-
-from arbshard.config import Config  # noqa: E402 - after the path
-from arbshard.ledger.events import ShardFenced  # noqa: E402 - after the path
-from arbshard.ledger.reader import LedgerReader  # noqa: E402 - after the path
-from arbshard.model.phase import Phase  # noqa: E402 - after the path
-from arbshard.model.rundir import RunFiles  # noqa: E402 - after the path
-from arbshard.shm.books import BooksWriter  # noqa: E402 - after the path
-from arbshard.shm.doorbell import ShardNotifier  # noqa: E402 - after the path
-from perf.breaking import Breaker, config_of  # noqa: E402 - after the path
-from perf.running import ROOT, System  # noqa: E402 - after the path
-from perf.watching import FollowedPage, Watcher  # noqa: E402 - after the path
+from arbshard.config import Config
+from arbshard.ledger.events import ShardFenced
+from arbshard.ledger.reader import LedgerReader
+from arbshard.model.phase import Phase
+from arbshard.model.rundir import RunFiles
+from arbshard.shm.books import BooksWriter
+from arbshard.shm.doorbell import ShardNotifier
+from perf.breaking import Breaker, config_of
+from perf.running import ROOT, System
+from perf.watching import FollowedPage, Watcher
+from support import world as w
 
 SHARDS = 2
 STUCK_AFTER_MS = 300.0
@@ -144,7 +140,7 @@ def breaker(start):
 class Stage:
     """A run directory with the test in the supervisor's part: books, rings, beats. Risk and workers are real."""
 
-    def __init__(self, w, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.world = w.World()
         settings = Config()
         self.config = replace(
@@ -235,8 +231,8 @@ def _binance(symbol: str, price: float) -> bytes:
 
 
 @pytest.fixture
-def stage(w, tmp_path):
-    one = Stage(w, tmp_path)
+def stage(tmp_path):
+    one = Stage(tmp_path)
     yield one
     one.close()
 

@@ -7,6 +7,7 @@ import pytest
 from arbshard.ledger.events import Halted
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Approved, Extend, Halt, Resume, SetLimits
+from support import world as w
 
 GAIN = Decimal(980_000)
 """Home price at which the usual round trip wins."""
@@ -16,29 +17,29 @@ def halts(world) -> list[str]:
     return [event.cause for event in world.events if isinstance(event, Halted)]
 
 
-def lost(w) -> Decimal:
+def lost() -> Decimal:
     return -w.World().round_trip().pnl
 
 
 class TestDailyLoss:
-    def test_at_the_limit_and_not_below(self, w) -> None:
-        for limit, causes in ((lost(w) + 1, []), (lost(w), ["daily_loss"]), (lost(w) - 1, ["daily_loss"])):
+    def test_at_the_limit_and_not_below(self) -> None:
+        for limit, causes in ((lost() + 1, []), (lost(), ["daily_loss"]), (lost() - 1, ["daily_loss"])):
             world = w.World(config=w.with_limits(halt_daily_loss=limit, halt_drawdown=Decimal(10**9)))
             world.round_trip()
             assert halts(world) == causes
 
-    def test_it_is_in_the_same_batch_as_the_loss(self, w) -> None:
+    def test_it_is_in_the_same_batch_as_the_loss(self) -> None:
         world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
         world.round_trip()
         assert world.submit(world.entry("ETH")).reason is Refusal.HALTED
 
-    def test_the_next_day_does_not_resume(self, w) -> None:
+    def test_the_next_day_does_not_resume(self) -> None:
         world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
         world.round_trip()
         world.tick(86_400_000)
         assert world.submit(world.entry()).reason is Refusal.HALTED
 
-    def test_once_resumed_it_does_not_halt_again_on_the_same_day(self, w) -> None:
+    def test_once_resumed_it_does_not_halt_again_on_the_same_day(self) -> None:
         world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
         world.round_trip()
         world.tell(Resume("seen"))
@@ -49,7 +50,7 @@ class TestDailyLoss:
         world.tick()
         assert halts(world) == ["daily_loss"]
 
-    def test_the_next_day_it_halts_for_the_next_days_loss(self, w) -> None:
+    def test_the_next_day_it_halts_for_the_next_days_loss(self) -> None:
         world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
         world.round_trip()
         world.tell(Resume("seen"))
@@ -58,7 +59,7 @@ class TestDailyLoss:
         world.round_trip()
         assert len(halts(world)) == 2
 
-    def test_another_limit_is_another_matter(self, w) -> None:
+    def test_another_limit_is_another_matter(self) -> None:
         world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000)))
         world.round_trip()
         world.tell(Resume("seen"))
@@ -68,7 +69,7 @@ class TestDailyLoss:
         world.round_trip()
         assert len(halts(world)) == 2
 
-    def test_a_limit_that_is_lowered_halts_with_the_next_tick(self, w) -> None:
+    def test_a_limit_that_is_lowered_halts_with_the_next_tick(self) -> None:
         world = w.World()
         world.round_trip()
         world.tell(SetLimits((("halt_daily_loss", "1000"),)))
@@ -76,7 +77,7 @@ class TestDailyLoss:
         assert halts(world) == ["daily_loss"]
 
 
-def test_drawdown(w) -> None:
+def test_drawdown() -> None:
     probe = w.World()
     probe.round_trip(home_out=GAIN)
     probe.round_trip()
@@ -89,7 +90,7 @@ def test_drawdown(w) -> None:
 
 
 class TestErrors:
-    def reject(self, w, world, apart_ms=0, state="REJECTED") -> None:
+    def reject(self, world, apart_ms=0, state="REJECTED") -> None:
         """One entry, of which one order ends in ``state``."""
         world.now_ms += apart_ms
         intent = world.entry()
@@ -101,22 +102,22 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("state", "key"), [("REJECTED", "halt_rejects_per_min"), ("UNKNOWN", "halt_unknown_per_min")]
     )
-    def test_so_many_within_a_minute(self, w, state, key) -> None:
+    def test_so_many_within_a_minute(self, state, key) -> None:
         world = w.World(config=w.with_limits(**{key: 3}))
-        self.reject(w, world, state=state)
-        self.reject(w, world, state=state)
+        self.reject(world, state=state)
+        self.reject(world, state=state)
         assert halts(world) == []
-        self.reject(w, world, state=state)
+        self.reject(world, state=state)
         assert halts(world) == ["errors"]
         assert "within a minute, the limit is 3" in world.state.standing.halt.reason
 
-    def test_older_than_a_minute_is_forgotten(self, w) -> None:
+    def test_older_than_a_minute_is_forgotten(self) -> None:
         world = w.World(config=w.with_limits(halt_rejects_per_min=3))
         for _ in range(10):
-            self.reject(w, world, apart_ms=30_000)
+            self.reject(world, apart_ms=30_000)
         assert halts(world) == []
 
-    def test_hedges_count_and_pass(self, w) -> None:
+    def test_hedges_count_and_pass(self) -> None:
         world = w.World(config=w.with_limits(halt_hedges_per_min=2))
         intent = world.entry()
         world.submit(intent)
@@ -127,21 +128,21 @@ class TestErrors:
             assert isinstance(world.ask(Extend(0, 1, intent.intent_id, order)), Approved)
         assert halts(world) == ["errors"]
 
-    def test_after_a_resume_it_counts_anew(self, w) -> None:
+    def test_after_a_resume_it_counts_anew(self) -> None:
         world = w.World(config=w.with_limits(halt_rejects_per_min=2))
-        self.reject(w, world)
-        self.reject(w, world)
+        self.reject(world)
+        self.reject(world)
         world.tell(Resume("mended"))
-        self.reject(w, world)
+        self.reject(world)
         world.tick()
         assert halts(world) == ["errors"]
-        self.reject(w, world)
+        self.reject(world)
         assert halts(world) == ["errors", "errors"]
 
 
 class TestStaleFeeds:
     @pytest.fixture
-    def world(self, w):
+    def world(self):
         return w.World(config=w.with_limits(halt_stale_feeds_s=2.0))
 
     def test_so_long_without_a_word(self, world) -> None:
@@ -176,7 +177,7 @@ class TestStaleFeeds:
         assert len(halts(world)) == 2
 
 
-def test_one_halt_is_enough(w) -> None:
+def test_one_halt_is_enough() -> None:
     world = w.World(config=w.with_limits(halt_daily_loss=Decimal(1000), halt_drawdown=Decimal(1000)))
     world.tell(Halt("lunch", flatten=False))
     world.core.commit()

@@ -9,6 +9,7 @@ from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.limits.symbol_limits import SymbolRiskLimits
 from arbshard.risk.objection import Moment
 from arbshard.wire.messages import Approved, Refused
+from support import world as w
 
 NOTIONAL = Decimal(350) * 1401
 """Of the world's usual entry, bought away."""
@@ -21,21 +22,21 @@ def reason_of(reply) -> Refusal | None:
     return reply.reason
 
 
-def test_symbol_notional(w) -> None:
+def test_symbol_notional() -> None:
     at = w.World(config=w.with_limits(symbol_notional_max=NOTIONAL))
     assert reason_of(at.submit(at.entry())) is None
     below = w.World(config=w.with_limits(symbol_notional_max=NOTIONAL - 1))
     assert reason_of(below.submit(below.entry())) is Refusal.SYMBOL_NOTIONAL
 
 
-def test_symbol_notional_counts_what_is_open(w) -> None:
+def test_symbol_notional_counts_what_is_open() -> None:
     world = w.World(config=w.with_limits(symbol_notional_max=NOTIONAL * 2 - 600, symbol_positions_max=5))
     world.open_position()
     assert reason_of(world.submit(world.entry())) is Refusal.SYMBOL_NOTIONAL
     assert reason_of(world.submit(world.entry("ETH"))) is None
 
 
-def test_symbol_positions(w) -> None:
+def test_symbol_positions() -> None:
     world = w.World(config=w.with_limits(symbol_positions_max=2))
     world.open_position()
     world.open_position()
@@ -43,21 +44,21 @@ def test_symbol_positions(w) -> None:
     assert reason_of(world.submit(world.entry("ETH"))) is None
 
 
-def test_portfolio_notional_counts_what_is_open_and_what_is_under_way(w) -> None:
+def test_portfolio_notional_counts_what_is_open_and_what_is_under_way() -> None:
     world = w.World(("A", "B", "C"), config=w.with_limits(portfolio_notional_max=NOTIONAL * 2))
     assert reason_of(world.submit(world.entry("A"))) is None
     assert reason_of(world.submit(world.entry("B"))) is None
     assert reason_of(world.submit(world.entry("C"))) is Refusal.PORTFOLIO_NOTIONAL
 
 
-def test_portfolio_positions_count_entries_under_way(w) -> None:
+def test_portfolio_positions_count_entries_under_way() -> None:
     world = w.World(("A", "B", "C"), config=w.with_limits(portfolio_positions_max=2))
     world.open_position("A")
     assert reason_of(world.submit(world.entry("B"))) is None
     assert reason_of(world.submit(world.entry("C"))) is Refusal.PORTFOLIO_POSITIONS
 
 
-def test_open_intents(w) -> None:
+def test_open_intents() -> None:
     world = w.World(("A", "B"), config=w.with_limits(open_intents_max=1))
     first = world.entry("A")
     assert reason_of(world.submit(first)) is None
@@ -67,7 +68,7 @@ def test_open_intents(w) -> None:
     assert reason_of(world.submit(world.entry("B"))) is None
 
 
-def test_daily_loss_of_the_portfolio_until_the_day_ends(w) -> None:
+def test_daily_loss_of_the_portfolio_until_the_day_ends() -> None:
     world = w.World(config=w.with_limits(daily_loss_max=Decimal(1000)))
     lost = world.round_trip()  # four fees
     assert lost.pnl < -1000
@@ -76,14 +77,14 @@ def test_daily_loss_of_the_portfolio_until_the_day_ends(w) -> None:
     assert reason_of(world.submit(world.entry("ETH"))) is None
 
 
-def test_a_gain_makes_room_for_a_loss(w) -> None:
+def test_a_gain_makes_room_for_a_loss() -> None:
     world = w.World(config=w.with_limits(daily_loss_max=Decimal(1000)))
     world.round_trip(home_out=Decimal(980_000))
     world.round_trip()
     assert reason_of(world.submit(world.entry("ETH"))) is None
 
 
-def test_a_symbol_with_limits_of_its_own(w) -> None:
+def test_a_symbol_with_limits_of_its_own() -> None:
     world = w.World()
     guard = world.core.guard
     assert guard.get_symbol_limits("BTC") == SymbolRiskLimits(
@@ -96,7 +97,7 @@ def test_a_symbol_with_limits_of_its_own(w) -> None:
     assert reason_of(world.submit(world.entry("ETH"))) is Refusal.SYMBOL_POSITIONS
 
 
-def test_a_symbols_own_daily_loss_stops_that_symbol_only(w) -> None:
+def test_a_symbols_own_daily_loss_stops_that_symbol_only() -> None:
     world = w.World()
     world.core.guard.set_symbol_limits(
         SymbolRiskLimits("BTC", Decimal(3_000_000), 1, max_daily_loss=Decimal(1000))
@@ -117,31 +118,31 @@ def test_a_symbols_own_daily_loss_stops_that_symbol_only(w) -> None:
         ("buy_home", {"inventory_notional": Decimal(400_000)}, "binance BTC: 0.5 needed, 0.4 free"),
     ],
 )
-def test_balances(w, direction, paper, missing) -> None:
+def test_balances(direction, paper, missing) -> None:
     world = w.World(config=w.with_paper(**paper))
     reply = world.submit(world.entry(direction=direction))
     assert (reason_of(reply), reply.detail) == (Refusal.BALANCE, missing)
 
 
-def test_a_balance_is_enough_to_the_last_digit(w) -> None:
+def test_a_balance_is_enough_to_the_last_digit() -> None:
     world = w.World(config=w.with_paper(quote_home=Decimal(500_250)))
     assert reason_of(world.submit(world.entry(direction="buy_home"))) is None
 
 
-def test_what_is_held_is_not_free(w) -> None:
+def test_what_is_held_is_not_free() -> None:
     world = w.World(config=w.with_paper(quote_away=Decimal(500)))
     assert reason_of(world.submit(world.entry("BTC"))) is None
     assert reason_of(world.submit(world.entry("ETH"))) is Refusal.BALANCE
 
 
-def test_a_pair_without_inventory(w) -> None:
+def test_a_pair_without_inventory() -> None:
     world = w.World(ready=False)
     world.start()
     world.ask(world.hello())
     assert reason_of(world.submit(world.entry())) is Refusal.NOT_FUNDED
 
 
-def test_a_pair_with_an_intent_under_way(w) -> None:
+def test_a_pair_with_an_intent_under_way() -> None:
     world = w.World()
     first = world.entry()
     world.submit(first)
@@ -151,7 +152,7 @@ def test_a_pair_with_an_intent_under_way(w) -> None:
     assert reason_of(world.submit(world.entry("ETH"))) is None
 
 
-def test_exits_pass_where_entries_do_not(w) -> None:
+def test_exits_pass_where_entries_do_not() -> None:
     world = w.World(config=w.with_limits(daily_loss_max=Decimal(1), open_intents_max=1))
     position = world.open_position("BTC")
     other = world.open_position("ETH")
@@ -161,7 +162,7 @@ def test_exits_pass_where_entries_do_not(w) -> None:
     assert reason_of(world.submit(world.exit_of(position))) is None
 
 
-def test_exits_still_need_what_they_spend(w) -> None:
+def test_exits_still_need_what_they_spend() -> None:
     world = w.World(config=w.with_paper(quote_home=Decimal(1000)))
     position = world.open_position()  # sells at home, buys away
     reply = world.submit(world.exit_of(position, home_limit=Decimal(2_000_000)))
@@ -169,7 +170,7 @@ def test_exits_still_need_what_they_spend(w) -> None:
 
 
 @pytest.mark.parametrize("phase", ["DRAINING", "DRAINING_KEEP"])
-def test_no_entries_while_the_run_ends(w, phase) -> None:
+def test_no_entries_while_the_run_ends(phase) -> None:
     world = w.World(phase=w.Phase.RUNNING)
     world.phase = w.Phase[phase]
     assert reason_of(world.submit(world.entry())) is Refusal.STOPPING
@@ -177,13 +178,13 @@ def test_no_entries_while_the_run_ends(w, phase) -> None:
     assert reason_of(world.submit(world.entry())) is None
 
 
-def test_the_lower_number_is_named_first(w) -> None:
+def test_the_lower_number_is_named_first() -> None:
     world = w.World(config=w.with_limits(symbol_notional_max=Decimal(1), portfolio_notional_max=Decimal(1)))
     world.phase = w.Phase.DRAINING
     assert reason_of(world.submit(world.entry())) is Refusal.SYMBOL_NOTIONAL
 
 
-def test_stats_of_a_symbol(w) -> None:
+def test_stats_of_a_symbol() -> None:
     world = w.World()
     world.round_trip()
     world.submit(world.entry())
@@ -197,7 +198,7 @@ def test_stats_of_a_symbol(w) -> None:
     assert world.core.guard.get_symbol_stats("BTC", world.day + 1).loss == 0
 
 
-def test_checks_change_nothing(w) -> None:
+def test_checks_change_nothing() -> None:
     world = w.World()
     before = world.state.state_hash()
     guard = RiskGuard(world.config.limits, world.state)

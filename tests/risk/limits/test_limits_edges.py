@@ -13,6 +13,7 @@ from arbshard.risk.limits.guard import implied_edge_bps
 from arbshard.risk.limits.symbol_limits import SymbolRiskLimits
 from arbshard.risk.portfolio.trade import notional_of
 from arbshard.wire.messages import Approved, Extend, Refused
+from support import world as w
 
 NOTIONAL = Decimal(350) * 1401
 """Of the world's usual entry, bought away."""
@@ -40,7 +41,7 @@ def own(symbol="BTC", **changes) -> SymbolRiskLimits:
 # 3xx
 
 
-def test_intents_of_a_symbol_under_way(w) -> None:
+def test_intents_of_a_symbol_under_way() -> None:
     world = w.World(config=w.with_limits(symbol_trades_max=1))
     intent = world.entry()
     world.submit(intent)
@@ -54,7 +55,7 @@ def test_intents_of_a_symbol_under_way(w) -> None:
     ("limit", "reason"),
     [(NOTIONAL + 1, None), (NOTIONAL, None), (NOTIONAL - Decimal("0.01"), Refusal.ORDER_NOTIONAL)],
 )
-def test_one_order(w, limit, reason) -> None:
+def test_one_order(limit, reason) -> None:
     assert ask(w.World(config=w.with_limits(order_notional_max=limit))) is reason
     world = w.World()
     world.core.guard.set_symbol_limits(own(max_order_notional=limit))
@@ -62,7 +63,7 @@ def test_one_order(w, limit, reason) -> None:
     assert ask(world, "ETH") is None
 
 
-def test_a_symbols_daily_loss(w) -> None:
+def test_a_symbols_daily_loss() -> None:
     lost = -w.World().round_trip().pnl
     for limit, reason in (
         (lost + 1, None),
@@ -80,7 +81,7 @@ def test_a_symbols_daily_loss(w) -> None:
 
 class TestLossStreak:
     @pytest.fixture
-    def world(self, w):
+    def world(self):
         return w.World(config=w.with_limits(loss_streak_max=2, loss_streak_pause_s=10.0))
 
     def test_pauses_after_so_many_and_no_other_symbol_does(self, world) -> None:
@@ -122,12 +123,12 @@ class TestLossStreak:
 @pytest.mark.parametrize(
     ("edge_bps", "reason"), [(600.0, None), (600.1, Refusal.EDGE_IMPLAUSIBLE), (-3.0, None)]
 )
-def test_a_promise_too_good(w, edge_bps, reason) -> None:
+def test_a_promise_too_good(edge_bps, reason) -> None:
     assert ask(w.World(), edge_bps=edge_bps) is reason
 
 
 @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
-def test_limit_prices_too_good_whatever_is_promised(w, direction) -> None:
+def test_limit_prices_too_good_whatever_is_promised(direction) -> None:
     world = w.World()
     honest = world.entry("BTC", direction)
     good = Decimal("1.07") if direction == "buy_away" else Decimal("0.91")
@@ -142,7 +143,7 @@ def test_limit_prices_too_good_whatever_is_promised(w, direction) -> None:
 # 4xx
 
 
-def test_what_is_bought_and_sold_on_a_venue(w) -> None:
+def test_what_is_bought_and_sold_on_a_venue() -> None:
     for limit, reason in ((NOTIONAL * 2, None), (NOTIONAL * 2 - 1, Refusal.VENUE_NOTIONAL)):
         world = w.World(("A", "B", "C"), config=w.with_limits(venue_notional_max=limit))
         world.submit(world.entry("A"))  # under way counts
@@ -153,7 +154,7 @@ def test_what_is_bought_and_sold_on_a_venue(w) -> None:
         assert ask(world, "C", "buy_home") is None  # the other way round
 
 
-def test_a_venues_exposure_falls_with_the_exit(w) -> None:
+def test_a_venues_exposure_falls_with_the_exit() -> None:
     world = w.World(config=w.with_limits(venue_notional_max=NOTIONAL))
     position = world.open_position("BTC")
     assert ask(world, "ETH") is Refusal.VENUE_NOTIONAL
@@ -163,7 +164,7 @@ def test_a_venues_exposure_falls_with_the_exit(w) -> None:
     assert ask(world, "ETH") is None
 
 
-def test_drawdown_from_the_days_peak(w) -> None:
+def test_drawdown_from_the_days_peak() -> None:
     probe = w.World()
     probe.round_trip(home_out=Decimal(980_000))
     probe.round_trip()
@@ -180,7 +181,7 @@ def test_drawdown_from_the_days_peak(w) -> None:
         assert ask(world, "ETH") is None
 
 
-def test_orders_per_second(w) -> None:
+def test_orders_per_second() -> None:
     bases = tuple(f"C{n}" for n in range(8))
     world = w.World(bases, config=w.with_limits(orders_per_s_max=4.0))
     world.now_ms += 10_000
@@ -189,7 +190,7 @@ def test_orders_per_second(w) -> None:
     assert [ask(world, base) for base in bases[3:5]] == [None, Refusal.ORDER_RATE]
 
 
-def test_exits_and_hedges_do_not_wait_but_count(w) -> None:
+def test_exits_and_hedges_do_not_wait_but_count() -> None:
     world = w.World(config=w.with_limits(orders_per_s_max=4.0))
     position = world.open_position("BTC")
     world.now_ms += 10_000
@@ -204,7 +205,7 @@ def test_exits_and_hedges_do_not_wait_but_count(w) -> None:
     assert ask(world, "ETH") is None
 
 
-def test_share_of_one_symbol_once_there_is_much(w) -> None:
+def test_share_of_one_symbol_once_there_is_much() -> None:
     bases = ("A", "B", "C")
     settings_ = {"concentration_max": 0.5, "concentration_floor": NOTIONAL * 2, "symbol_positions_max": 9}
     world = w.World(bases, config=w.with_limits(**settings_))
@@ -223,7 +224,7 @@ def test_share_of_one_symbol_once_there_is_much(w) -> None:
 
 class TestCorrelated:
     @pytest.fixture
-    def world(self, w):
+    def world(self):
         world = w.World(("A", "B", "C", "D"), config=w.with_limits(correlated_notional_max=NOTIONAL * 2))
         world.open_position("C")
         world.submit(world.entry("A"))
@@ -241,7 +242,7 @@ class TestCorrelated:
         world.core.guard.set_correlations({("A", "B"): 0.8, ("B", "C"): -0.95})
         assert ask(world, "B") is None
 
-    def test_at_the_limit_it_passes(self, w, world) -> None:
+    def test_at_the_limit_it_passes(self, world) -> None:
         world.core.guard.set_correlations({("A", "B"): 0.9})
         assert ask(world, "B") is None
 
@@ -249,13 +250,13 @@ class TestCorrelated:
 # 6xx and who is spared
 
 
-def test_a_halt_is_named_before_everything_else(w) -> None:
+def test_a_halt_is_named_before_everything_else() -> None:
     world = w.World(config=w.with_limits(symbol_notional_max=Decimal(1)))
     world.tell(w_halt())
     assert ask(world) is Refusal.HALTED
 
 
-def test_exits_pass_every_limit(w) -> None:
+def test_exits_pass_every_limit() -> None:
     tight = {
         "symbol_notional_max": Decimal(1), "order_notional_max": Decimal(1), "symbol_daily_loss_max": Decimal(1),
         "loss_streak_max": 1, "portfolio_notional_max": Decimal(1), "venue_notional_max": Decimal(1),
@@ -340,7 +341,7 @@ def check_limits(world, config: LimitsConfig, intent) -> None:
 
 @settings(max_examples=120)
 @given(limits, steps)
-def test_no_sequence_of_approvals_exceeds_a_limit(w, given_limits, made) -> None:
+def test_no_sequence_of_approvals_exceeds_a_limit(given_limits, made) -> None:
     config = w.with_limits(**given_limits)
     world = w.World(BASES, config=config)
     world.core.guard.set_correlations(CORRELATED)

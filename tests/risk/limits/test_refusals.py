@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from arbshard.ledger.events import IntentRefused, RefusalsCounted
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Approved, Refused, Submit
+from support import world as w
 
 
 def refused_of(events):
@@ -22,7 +23,7 @@ def storm(world, count: int, base="BTC", apart_ms=100) -> None:
         assert isinstance(world.submit(world.entry(base)), Refused)
 
 
-def test_the_first_is_stored_and_the_others_counted(w) -> None:
+def test_the_first_is_stored_and_the_others_counted() -> None:
     world = w.World()
     world.open_position()
     storm(world, 50)
@@ -36,7 +37,7 @@ def test_the_first_is_stored_and_the_others_counted(w) -> None:
     assert world.core.guard.get_symbol_stats("BTC", world.day).rejected == stats.rejected
 
 
-def test_a_long_storm_costs_the_ledger_little(w) -> None:
+def test_a_long_storm_costs_the_ledger_little() -> None:
     world = w.World()
     world.open_position("BTC")
     world.open_position("ETH")
@@ -49,7 +50,7 @@ def test_a_long_storm_costs_the_ledger_little(w) -> None:
     assert sum(world.state.results.refused.values()) == 1200
 
 
-def test_without_ticks_it_is_counted_all_the_same(w) -> None:
+def test_without_ticks_it_is_counted_all_the_same() -> None:
     """As in library use, where nobody ticks."""
     world = w.World()
     world.open_position()
@@ -57,7 +58,7 @@ def test_without_ticks_it_is_counted_all_the_same(w) -> None:
     assert counted_of(world.events) >= 250
 
 
-def test_another_reason_or_pair_or_kind_is_new(w) -> None:
+def test_another_reason_or_pair_or_kind_is_new() -> None:
     world = w.World()
     position = world.open_position("BTC")
     world.open_position("ETH")
@@ -73,14 +74,14 @@ def test_another_reason_or_pair_or_kind_is_new(w) -> None:
     ]
 
 
-def test_after_a_while_it_is_stored_whole_again(w) -> None:
+def test_after_a_while_it_is_stored_whole_again() -> None:
     world = w.World()
     world.open_position()
     storm(world, 3, apart_ms=10_000)
     assert len(refused_of(world.events)) == 3
 
 
-def test_a_refusal_that_is_only_counted_is_given_again_too(w) -> None:
+def test_a_refusal_that_is_only_counted_is_given_again_too() -> None:
     world = w.World()
     position = world.open_position()
     world.submit(world.entry())
@@ -92,7 +93,7 @@ def test_a_refusal_that_is_only_counted_is_given_again_too(w) -> None:
     assert isinstance(world.submit(world.entry()), Approved)
 
 
-def test_a_stop_counts_what_is_pending(w) -> None:
+def test_a_stop_counts_what_is_pending() -> None:
     world = w.World()
     world.open_position()
     storm(world, 5)
@@ -104,7 +105,7 @@ def test_a_stop_counts_what_is_pending(w) -> None:
 @given(
     st.lists(st.tuples(st.sampled_from(["BTC", "ETH"]), st.booleans(), st.integers(0, 12_000)), max_size=60)
 )
-def test_counts_are_exact_whatever_the_pace(w, steps) -> None:
+def test_counts_are_exact_whatever_the_pace(steps) -> None:
     world = w.World()
     world.open_position("BTC")
     world.open_position("ETH")

@@ -9,6 +9,7 @@ from arbshard.ledger.events import LimitsScaled
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.scatter import Scatter
 from arbshard.wire.messages import Approved, SetLimits, ShowLimits
+from support import world as w
 
 NOTIONAL = Decimal(350) * 1401
 GAIN = Decimal(980_000)
@@ -18,22 +19,22 @@ def scaled(world) -> list[tuple[str, Decimal]]:
     return [(event.symbol, event.factor) for event in world.events if isinstance(event, LimitsScaled)]
 
 
-def lost(w) -> Decimal:
+def lost() -> Decimal:
     return -w.World().round_trip().pnl
 
 
 class TestByDrawdown:
-    def test_at_its_share_of_the_limit(self, w) -> None:
+    def test_at_its_share_of_the_limit(self) -> None:
         for limit, factors in (
-            (lost(w) * 2 + 2, []),
-            (lost(w) * 2, [("", Decimal("0.5"))]),
+            (lost() * 2 + 2, []),
+            (lost() * 2, [("", Decimal("0.5"))]),
         ):
             world = w.World(config=w.with_limits(drawdown_max=limit, tighten_at=0.5, tighten_factor=0.5))
             world.round_trip()
             assert scaled(world) == factors
 
-    def test_order_and_exposure_limits_are_scaled(self, w) -> None:
-        changes = {"drawdown_max": lost(w) * 2, "order_notional_max": NOTIONAL * 2 - 1}
+    def test_order_and_exposure_limits_are_scaled(self) -> None:
+        changes = {"drawdown_max": lost() * 2, "order_notional_max": NOTIONAL * 2 - 1}
         world = w.World(config=w.with_limits(**changes))
         world.round_trip()
         assert world.submit(world.entry("ETH")).reason is Refusal.ORDER_NOTIONAL
@@ -48,43 +49,43 @@ class TestByDrawdown:
             ("venue_notional_max", Refusal.VENUE_NOTIONAL),
         ],
     )
-    def test_each_of_them(self, w, key, reason) -> None:
-        world = w.World(config=w.with_limits(drawdown_max=lost(w) * 2, **{key: NOTIONAL * 2 - 1}))
+    def test_each_of_them(self, key, reason) -> None:
+        world = w.World(config=w.with_limits(drawdown_max=lost() * 2, **{key: NOTIONAL * 2 - 1}))
         world.round_trip()
         assert world.submit(world.entry("ETH")).reason is reason
 
-    def test_until_it_is_made_up_for(self, w) -> None:
-        world = w.World(config=w.with_limits(drawdown_max=lost(w) * 2))
+    def test_until_it_is_made_up_for(self) -> None:
+        world = w.World(config=w.with_limits(drawdown_max=lost() * 2))
         world.round_trip()
         world.round_trip(home_out=GAIN)
         assert scaled(world) == [("", Decimal("0.5")), ("", Decimal(1))]
         assert world.state.standing.scales == {}
 
-    def test_not_to_and_fro_at_the_edge(self, w) -> None:
+    def test_not_to_and_fro_at_the_edge(self) -> None:
         """Between half of it and all of it nothing changes."""
-        world = w.World(config=w.with_limits(drawdown_max=lost(w) * 2))
+        world = w.World(config=w.with_limits(drawdown_max=lost() * 2))
         world.round_trip()
-        world.tell(SetLimits((("drawdown_max", str(lost(w) * 3)),)))  # at a third of it, tightened at half
+        world.tell(SetLimits((("drawdown_max", str(lost() * 3)),)))  # at a third of it, tightened at half
         world.tick()
         assert len(scaled(world)) == 1
-        world.tell(SetLimits((("drawdown_max", str(lost(w) * 5)),)))
+        world.tell(SetLimits((("drawdown_max", str(lost() * 5)),)))
         world.tick()
         assert len(scaled(world)) == 2
 
-    def test_the_next_day_begins_without(self, w) -> None:
-        world = w.World(config=w.with_limits(drawdown_max=lost(w) * 2))
+    def test_the_next_day_begins_without(self) -> None:
+        world = w.World(config=w.with_limits(drawdown_max=lost() * 2))
         world.round_trip()
         world.tick(86_400_000)
         assert scaled(world)[-1] == ("", Decimal(1))
 
-    def test_a_factor_of_one_turns_it_off(self, w) -> None:
-        world = w.World(config=w.with_limits(drawdown_max=lost(w) * 2, tighten_factor=1.0))
+    def test_a_factor_of_one_turns_it_off(self) -> None:
+        world = w.World(config=w.with_limits(drawdown_max=lost() * 2, tighten_factor=1.0))
         world.round_trip()
         world.tick()
         assert scaled(world) == []
 
-    def test_it_is_shown_and_outlives_a_restart(self, w) -> None:
-        world = w.World(config=w.with_limits(drawdown_max=lost(w) * 2))
+    def test_it_is_shown_and_outlives_a_restart(self) -> None:
+        world = w.World(config=w.with_limits(drawdown_max=lost() * 2))
         world.round_trip()
         shown = world.restart().tell(ShowLimits())
         assert [line.factor for line in shown.lines if line.key == "order_notional_max"] == ["0.5"]
@@ -99,7 +100,7 @@ class TestByScatter:
         """The symbol has scattered ten times as wide as usual lately."""
         world.state.results.scatter[symbol] = Scatter(count=100, mean=-30.0, fast=fast * 100, slow=100.0)
 
-    def test_the_symbol_alone_with_its_next_result(self, w) -> None:
+    def test_the_symbol_alone_with_its_next_result(self) -> None:
         world = w.World()
         self.wild(world)
         world.tick()
@@ -111,7 +112,7 @@ class TestByScatter:
         assert world.submit(world.entry("BTC")).reason is Refusal.ORDER_NOTIONAL
         assert isinstance(world.submit(world.entry("ETH")), Approved)
 
-    def test_until_it_is_quiet_again(self, w) -> None:
+    def test_until_it_is_quiet_again(self) -> None:
         world = w.World()
         self.wild(world)
         world.round_trip("BTC")
@@ -119,7 +120,7 @@ class TestByScatter:
         world.round_trip("BTC")
         assert scaled(world) == [("BTC", Decimal("0.5")), ("BTC", Decimal(1))]
 
-    def test_between_the_two_it_stays(self, w) -> None:
+    def test_between_the_two_it_stays(self) -> None:
         world = w.World()
         self.wild(world)
         world.round_trip("BTC")
@@ -127,13 +128,13 @@ class TestByScatter:
         world.round_trip("BTC")
         assert len(scaled(world)) == 1
 
-    def test_too_few_results_say_nothing(self, w) -> None:
+    def test_too_few_results_say_nothing(self) -> None:
         world = w.World()
         world.state.results.scatter["BTC"] = Scatter(count=5, mean=0.0, fast=1e6, slow=1.0)
         world.round_trip("BTC")
         assert scaled(world) == []
 
-    def test_it_ends_when_nothing_is_closed_any_more(self, w) -> None:
+    def test_it_ends_when_nothing_is_closed_any_more(self) -> None:
         world = w.World(config=w.with_limits(tighten_lapse_s=100.0))
         self.wild(world)
         world.round_trip("BTC")
@@ -143,10 +144,10 @@ class TestByScatter:
         assert scaled(world)[-1] == ("BTC", Decimal(1))
 
 
-def test_replayed_it_is_the_same(w) -> None:
+def test_replayed_it_is_the_same() -> None:
     from arbshard.risk.portfolio.state import PortfolioState
 
-    world = w.World(config=w.with_limits(drawdown_max=lost(w) * 2, halt_daily_loss=lost(w)))
+    world = w.World(config=w.with_limits(drawdown_max=lost() * 2, halt_daily_loss=lost()))
     world.round_trip()
     world.tell(SetLimits((("order_notional_max", "5"),), "ETH"))
     again = PortfolioState()

@@ -7,6 +7,7 @@ import pytest
 from arbshard.ledger.postings import postings_of
 from arbshard.risk.portfolio.audit import find_any_break, find_break, touched
 from arbshard.risk.portfolio.balances import Balance
+from support import world as w
 
 
 def booked(events) -> dict:
@@ -18,7 +19,7 @@ def booked(events) -> dict:
 
 
 @pytest.fixture
-def world(w):
+def world():
     world = w.World()
     world.round_trip()
     world.open_position("ETH")
@@ -30,7 +31,7 @@ def test_books_balance(world) -> None:
     assert find_break(touched(world.events), world.state.balances, booked(world.events)) is None
 
 
-def test_accounts_touched(w, world) -> None:
+def test_accounts_touched(world) -> None:
     before = len(world.events)
     intent = world.entry("BTC")
     world.submit(intent)

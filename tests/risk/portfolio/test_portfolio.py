@@ -18,10 +18,11 @@ from arbshard.ledger.events import (
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.balances import Balance
 from arbshard.risk.portfolio.state import PortfolioState
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     return w.World()
 
 
@@ -29,7 +30,7 @@ def held(world) -> dict:
     return {account: one.held for account, one in world.state.balances.items() if one.held}
 
 
-def test_a_fresh_ledger_has_its_opening_balances(w) -> None:
+def test_a_fresh_ledger_has_its_opening_balances() -> None:
     world = w.World(ready=False)
     world.start()
     assert world.state.session == 1
@@ -46,7 +47,7 @@ def test_an_approval_holds_what_both_orders_can_spend(world) -> None:
     assert balance.available == Decimal(100_000_000) - Decimal(500250)
 
 
-def test_a_fill_spends_its_hold_first(w, world) -> None:
+def test_a_fill_spends_its_hold_first(world) -> None:
     intent = world.entry(direction="buy_home")
     world.submit(intent)
     fill = w.make_fill(intent.home, Decimal("0.2"))
@@ -58,7 +59,7 @@ def test_a_fill_spends_its_hold_first(w, world) -> None:
     assert world.state.balance("upbit", "BTC") == Balance(Decimal("4.2"))
 
 
-def test_a_final_order_holds_nothing_more(w, world) -> None:
+def test_a_final_order_holds_nothing_more(world) -> None:
     intent = world.entry(direction="buy_home")
     world.submit(intent)
     world.report(intent, w.filled(intent.home, Decimal("0.2")))
@@ -90,7 +91,7 @@ def test_positions_and_orders_by_symbol(world) -> None:
     assert world.state.exposure == position.entry_notional + Decimal(350) * 1401
 
 
-def test_a_position_does_not_move_before_its_intent_has_ended(w, world) -> None:
+def test_a_position_does_not_move_before_its_intent_has_ended(world) -> None:
     position = world.open_position()
     leave = world.exit_of(position)
     world.submit(leave)
@@ -111,7 +112,7 @@ def test_doubted_ends_are_counted(world) -> None:
     assert world.state.positions == {position.position_id: position}
 
 
-def test_an_unwound_entry_never_was_an_open_position(w, world) -> None:
+def test_an_unwound_entry_never_was_an_open_position(world) -> None:
     intent = world.entry()
     closed = world.carry_out(
         intent, w.expired(intent.home), w.filled(intent.away, Decimal("0.01")), done=True
@@ -160,7 +161,7 @@ def reported(world, intent, **changes) -> OrderReported:
     return replace(made, **changes)
 
 
-def test_events_that_contradict_the_state(w, world) -> None:
+def test_events_that_contradict_the_state(world) -> None:
     intent = world.entry()
     world.submit(intent)
     approved = world.events[-1]
@@ -234,7 +235,7 @@ def test_a_statement_out_of_nothing(world) -> None:
         world.state.apply(world.events[-1])
 
 
-def test_an_extension_is_recorded_once(w, world) -> None:
+def test_an_extension_is_recorded_once(world) -> None:
     intent = world.entry()
     world.submit(intent)
     trade = world.state.trades[intent.intent_id]
@@ -242,7 +243,7 @@ def test_an_extension_is_recorded_once(w, world) -> None:
         world.state.add_symbol_order(trade, intent.home, Hold("x", "upbit", "KRW", Decimal(0)))
 
 
-def test_what_is_remembered_is_bounded(w, monkeypatch) -> None:
+def test_what_is_remembered_is_bounded(monkeypatch) -> None:
     monkeypatch.setattr("arbshard.risk.portfolio.state.CLOSED_KEPT", 2)
     monkeypatch.setattr("arbshard.risk.portfolio.state.OUTCOMES_KEPT", 3)
     monkeypatch.setattr("arbshard.risk.portfolio.state.REFUSALS_KEPT", 2)
@@ -263,7 +264,7 @@ def test_what_is_remembered_is_bounded(w, monkeypatch) -> None:
     assert replayed(world.events).state_hash() == state.state_hash()
 
 
-def test_a_rollback_takes_everything_back(w, world) -> None:
+def test_a_rollback_takes_everything_back(world) -> None:
     world.open_position("ETH")
     before = world.state.state_hash()
     intent = world.entry()
@@ -291,7 +292,7 @@ def test_what_is_overdrawn_is_not_free() -> None:
     assert Balance(Decimal(5), Decimal(7)).available == 0
 
 
-def test_refusals_are_counted_by_symbol_but_not_for_strangers(w, world) -> None:
+def test_refusals_are_counted_by_symbol_but_not_for_strangers(world) -> None:
     stranger = replace(world.entry(), pair="XRP")
     world.submit(stranger)
     world.submit(world.entry("ETH"))

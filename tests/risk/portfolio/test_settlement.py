@@ -9,6 +9,7 @@ from arbshard.model.intent import FxQuote
 from arbshard.model.position import Flows
 from arbshard.risk.portfolio.settlement import RESIDUE_MAX, add_fills, fee_value, left_over, settle
 from arbshard.risk.portfolio.trade import Trade
+from support import world as w
 
 
 def trade_of(intent, *results) -> Trade:
@@ -18,18 +19,18 @@ def trade_of(intent, *results) -> Trade:
     return trade
 
 
-def settled(w, intent, *results, before=None, done=False, mark=None):
+def settled(intent, *results, before=None, done=False, mark=None):
     return settle(trade_of(intent, *results), before, mark or w.HOME_PRICE, w.FX, done=done, now_ms=77)
 
 
-def test_an_entry_without_fills_leaves_nothing(w) -> None:
+def test_an_entry_without_fills_leaves_nothing() -> None:
     intent = w.World().entry()
-    assert settled(w, intent, w.expired(intent.home), w.expired(intent.away), done=True) is None
+    assert settled(intent, w.expired(intent.home), w.expired(intent.away), done=True) is None
 
 
-def test_an_entry_opens_a_position_by_its_fills(w) -> None:
+def test_an_entry_opens_a_position_by_its_fills() -> None:
     intent = w.World().entry(direction="buy_away")
-    position = settled(w, intent, w.filled(intent.home), w.filled(intent.away))
+    position = settled(intent, w.filled(intent.home), w.filled(intent.away))
     assert position.state == "OPEN"
     assert position.flows == Flows(Decimal("-0.5"), Decimal(499_750), Decimal("0.4995"), Decimal(-350))
     assert (position.long_base, position.short_base) == (Decimal("0.4995"), Decimal("0.5"))
@@ -39,15 +40,15 @@ def test_an_entry_opens_a_position_by_its_fills(w) -> None:
     assert (position.opened_ms, position.pnl, position.reason) == (77, None, None)
 
 
-def test_the_other_direction(w) -> None:
+def test_the_other_direction() -> None:
     intent = w.World().entry(direction="buy_home")
-    position = settled(w, intent, w.filled(intent.home), w.filled(intent.away))
+    position = settled(intent, w.filled(intent.home), w.filled(intent.away))
     assert position.flows == Flows(Decimal("0.5"), Decimal(-500_250), Decimal("-0.5"), Decimal("349.65"))
     assert position.entry_notional == Decimal(500_000)
     assert position.fees == 250 + Decimal("0.35") * 1401
 
 
-def test_the_entry_price_is_that_of_the_leg_not_of_what_was_taken_back(w) -> None:
+def test_the_entry_price_is_that_of_the_leg_not_of_what_was_taken_back() -> None:
     intent = w.World().entry(direction="buy_away")
     unwind = w.Order(
         f"{intent.intent_id}-a1", intent.away.market, "sell", Decimal("0.2"), Decimal(600), "unwind"
@@ -66,12 +67,12 @@ def w_hold(order):
     return Hold(order.client_id, order.market.venue, order.market.base, Decimal(0))
 
 
-def test_a_done_exit_realises_what_was_paid_and_received(w) -> None:
+def test_a_done_exit_realises_what_was_paid_and_received() -> None:
     world = w.World()
     entry = world.entry(direction="buy_away")
-    position = settled(w, entry, w.filled(entry.home), w.filled(entry.away))
+    position = settled(entry, w.filled(entry.home), w.filled(entry.away))
     leave = world.exit_of(position, home_limit=Decimal(990_000))
-    closed = settled(w, leave, w.filled(leave.home), w.filled(leave.away), before=position, done=True)
+    closed = settled(leave, w.filled(leave.home), w.filled(leave.away), before=position, done=True)
     # sold 0.5 for 1,000,000 and bought it back for 990,000; bought 0.5 and sold what arrived for 700; four fees
     assert closed.flows == Flows(Decimal(0), Decimal("4502.5"), Decimal(0), Decimal("-0.69965"))
     assert closed.pnl == Decimal("4502.5") - Decimal("0.69965") * 1401
@@ -80,45 +81,45 @@ def test_a_done_exit_realises_what_was_paid_and_received(w) -> None:
     assert closed.fees > position.fees
 
 
-def test_an_exit_that_is_not_done_leaves_the_rest_open(w) -> None:
+def test_an_exit_that_is_not_done_leaves_the_rest_open() -> None:
     world = w.World()
     entry = world.entry()
-    position = settled(w, entry, w.filled(entry.home), w.filled(entry.away))
+    position = settled(entry, w.filled(entry.home), w.filled(entry.away))
     leave = world.exit_of(position)
     half = leave.home.quantity / 2
-    rest = settled(w, leave, w.filled(leave.home, half), w.filled(leave.away, half), before=position)
+    rest = settled(leave, w.filled(leave.home, half), w.filled(leave.away, half), before=position)
     assert rest.state == "OPEN"
     assert rest.short_base == position.short_base - half
     assert rest.pnl is None
 
 
-def test_an_entry_that_was_taken_back_is_closed_at_once(w) -> None:
+def test_an_entry_that_was_taken_back_is_closed_at_once() -> None:
     intent = w.World().entry()
-    position = settled(w, intent, w.expired(intent.home), w.filled(intent.away, Decimal("0.01")), done=True)
+    position = settled(intent, w.expired(intent.home), w.filled(intent.away, Decimal("0.01")), done=True)
     assert (position.state, position.reason) == ("CLOSED", "entry_unwound")
     assert position.pnl == -7 * w.FX.ask + Decimal("0.00999") * w.HOME_PRICE
 
 
-def test_what_is_left_is_valued_at_the_mark_and_too_much_is_not_believed(w) -> None:
+def test_what_is_left_is_valued_at_the_mark_and_too_much_is_not_believed() -> None:
     intent = w.World().entry()
     most = RESIDUE_MAX / w.HOME_PRICE / Decimal("0.999")
-    fits = settled(w, intent, w.expired(intent.home), w.filled(intent.away, most), done=True)
+    fits = settled(intent, w.expired(intent.home), w.filled(intent.away, most), done=True)
     assert fits.state == "CLOSED"
     more = settled(
-        w, intent, w.expired(intent.home), w.filled(intent.away, most + Decimal("0.00001")), done=True
+        intent, w.expired(intent.home), w.filled(intent.away, most + Decimal("0.00001")), done=True
     )
     assert more.state == "OPEN"
     assert left_over(more, w.HOME_PRICE) > RESIDUE_MAX
 
 
-def test_a_balanced_position_that_is_still_large_is_not_done(w) -> None:
+def test_a_balanced_position_that_is_still_large_is_not_done() -> None:
     intent = w.World().entry()
-    position = settled(w, intent, w.filled(intent.home), w.filled(intent.away), done=True)
+    position = settled(intent, w.filled(intent.home), w.filled(intent.away), done=True)
     assert abs(position.imbalance) * w.HOME_PRICE < RESIDUE_MAX
     assert position.state == "OPEN"
 
 
-def test_fees_are_valued_at_the_worse_side_when_paid(w) -> None:
+def test_fees_are_valued_at_the_worse_side_when_paid() -> None:
     pair = w.make_pair("BTC", 1)
     fx = FxQuote(Decimal(10), Decimal(20))
     home = w.make_fill(w.Order("x", pair.home.market, "buy", Decimal(2), Decimal(100)))
@@ -135,7 +136,7 @@ orders = st.tuples(st.booleans(), st.sampled_from(("buy", "sell")), quantities, 
 
 
 @given(st.lists(orders, max_size=6), st.randoms())
-def test_flows_are_the_change_of_the_balances_in_any_order(w, made, random) -> None:
+def test_flows_are_the_change_of_the_balances_in_any_order(made, random) -> None:
     pair = w.make_pair("BTC", 1)
     fills = [
         w.make_fill(w.Order(str(n), (pair.home if home else pair.away).market, side, quantity, price))

@@ -3,15 +3,16 @@
 from decimal import Decimal
 
 from arbshard.risk.portfolio.trade import Trade, hold_for, notional_of, outcome_of
+from support import world as w
 
 
-def test_a_sell_holds_the_coins(w) -> None:
+def test_a_sell_holds_the_coins() -> None:
     intent = w.World().entry(direction="buy_away")
     hold = hold_for(intent.home, w.make_pair("BTC", 1).home)
     assert (hold.venue, hold.currency, hold.amount) == ("upbit", "BTC", Decimal("0.5"))
 
 
-def test_a_buy_holds_the_money_and_the_fee_taken_in_it(w) -> None:
+def test_a_buy_holds_the_money_and_the_fee_taken_in_it() -> None:
     world = w.World()
     pair = world.pairs["BTC"]
     at_home = hold_for(world.entry(direction="buy_home").home, pair.home)
@@ -20,13 +21,13 @@ def test_a_buy_holds_the_money_and_the_fee_taken_in_it(w) -> None:
     assert (away.currency, away.amount) == ("USDT", Decimal(350))  # this fee is taken in the coin
 
 
-def test_the_notional_is_the_bought_leg_in_reporting_currency(w) -> None:
+def test_the_notional_is_the_bought_leg_in_reporting_currency() -> None:
     world = w.World()
     assert notional_of(world.entry(direction="buy_home")) == Decimal(500_000)
     assert notional_of(world.entry(direction="buy_away")) == Decimal(350) * w.FX.ask
 
 
-def test_orders_stand_legs_first(w) -> None:
+def test_orders_stand_legs_first() -> None:
     world = w.World()
     intent = world.entry()
     pair = world.pairs["BTC"]
@@ -43,7 +44,7 @@ def test_orders_stand_legs_first(w) -> None:
     assert trade.find_fill("nothing") is None
 
 
-def test_an_outcome_knows_what_was_booked(w) -> None:
+def test_an_outcome_knows_what_was_booked() -> None:
     world = w.World()
     intent = world.entry()
     trade = Trade.begin(intent, ()).reported(w.filled(intent.home), None)

@@ -4,10 +4,11 @@ import pytest
 
 from arbshard.risk.portfolio.trade import Trade
 from arbshard.risk.reconcile.activity import Activity
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     return w.World()
 
 
@@ -46,7 +47,7 @@ def test_what_ended_counts_for_statements_read_before(activity, world) -> None:
     assert not activity.has_ended_since(("binance", "BTC"), 2001)
 
 
-def test_a_fee_coin_that_is_traded_is_moved_by_every_order(w) -> None:
+def test_a_fee_coin_that_is_traded_is_moved_by_every_order() -> None:
     world = w.World(("BTC", "BNB"))
     activity = Activity(world.pairs.values())
     trade = Trade.begin(world.entry("BTC"), ())

@@ -26,6 +26,7 @@ from arbshard.wire.messages import (
     Welcome,
 )
 from arbshard.wire.reconciliation import AcceptDifference, ShowReconciliation
+from support import world as w
 
 TAG = "ab1cd"
 
@@ -38,7 +39,7 @@ class TestOpening:
         assert new.world.state.balances.totals() == ()
         assert new.refusal(new.world.entry()) is Refusal.NO_STATEMENT
 
-    def test_funding_waits_for_both_venues(self, new, w) -> None:
+    def test_funding_waits_for_both_venues(self, new) -> None:
         ask = Fund(0, 1, "BTC", w.HOME_PRICE)
         for venue in (w.HOME, w.AWAY):
             reply = new.world.ask(ask)
@@ -51,7 +52,7 @@ class TestOpening:
         assert not any(event.why == "inventory" for event in new.world.events if isinstance(event, Deposited))
         assert new.world.ask(new.world.hello()).funded == ("BTC", "ETH")
 
-    def test_the_first_statement_is_what_it_begins_with(self, new, w) -> None:
+    def test_the_first_statement_is_what_it_begins_with(self, new) -> None:
         events = new.state()
         deposits = [event for event in events if isinstance(event, Deposited)]
         assert {event.why for event in deposits} == {"opening"}
@@ -65,13 +66,13 @@ class TestOpening:
         assert new.state(settled=False) == []
         assert new.refusal(new.world.entry()) is Refusal.NO_STATEMENT
 
-    def test_limits_use_what_the_venues_hold(self, new, w) -> None:
+    def test_limits_use_what_the_venues_hold(self, new) -> None:
         new.venues.held[w.AWAY, "USDT"] = Decimal(100)
         new.state()
         reply = new.world.submit(new.world.entry())  # 350 USDT
         assert (reply.reason, reply.detail) == (Refusal.BALANCE, "binance USDT: 350 needed, 100 free")
 
-    def test_what_others_have_locked_is_not_free(self, desk, w) -> None:
+    def test_what_others_have_locked_is_not_free(self, desk) -> None:
         desk.venues.locked[w.AWAY, "USDT"] = Decimal(69_800)
         assert desk.state() == []  # it is ours all the same
         reply = desk.world.submit(desk.world.entry())
@@ -90,7 +91,7 @@ class TestOpening:
         assert desk.state() == []
         assert desk.refusal(desk.world.entry("ETH")) is None
 
-    def test_a_statement_from_before_the_start_counts_for_nothing(self, desk, w) -> None:
+    def test_a_statement_from_before_the_start_counts_for_nothing(self, desk) -> None:
         old = desk.venues.statement(w.HOME, desk.world.now_ms)
         desk.world = desk.world.restart("run-2")
         desk.world.ask(desk.world.hello())
@@ -98,7 +99,7 @@ class TestOpening:
         desk.state(w.AWAY)
         assert desk.refusal(desk.world.entry()) is Refusal.NO_STATEMENT
 
-    def test_simulated_exchanges_that_began_anew_are_taken_as_they_are(self, desk, w) -> None:
+    def test_simulated_exchanges_that_began_anew_are_taken_as_they_are(self, desk) -> None:
         """A new run has new ones: what was traded before is not there, and that is nobody's mistake."""
         desk.world.config = msgspec.structs.replace(desk.world.config, data="sim")
         desk.state()
@@ -120,7 +121,7 @@ class TestOpening:
         assert {currency: desk.booked(w.HOME, currency) for currency in said} == said
         assert desk.refusal(desk.world.entry("ETH")) is None
 
-    def test_on_paper_nothing_is_stated(self, w) -> None:
+    def test_on_paper_nothing_is_stated(self) -> None:
         world = w.World()
         said = w.Venues().statement(w.HOME, world.now_ms)
         assert world.tell(said) == Denied("on paper there is nothing to be stated")
@@ -128,7 +129,7 @@ class TestOpening:
 
 
 class TestDifferences:
-    def test_a_coin_that_is_missing_blocks_its_pair_alone(self, desk, w) -> None:
+    def test_a_coin_that_is_missing_blocks_its_pair_alone(self, desk) -> None:
         desk.venues.held[w.HOME, "BTC"] -= 1
         (found,) = desk.state()
         assert isinstance(found, DifferenceFound)
@@ -139,14 +140,14 @@ class TestDifferences:
         assert desk.refusal(desk.world.entry("ETH")) is None
         assert desk.state() == []  # found once
 
-    def test_exits_go_on(self, desk, w) -> None:
+    def test_exits_go_on(self, desk) -> None:
         position = desk.trade(desk.world.entry())
         desk.venues.held[w.HOME, "BTC"] -= 1
         desk.venues.held[w.AWAY, "USDT"] += 1
         assert len(desk.state()) == 2
         assert desk.refusal(desk.world.exit_of(position)) is None
 
-    def test_a_quote_blocks_all_entries(self, desk, w) -> None:
+    def test_a_quote_blocks_all_entries(self, desk) -> None:
         desk.venues.held[w.AWAY, "USDT"] += Decimal("0.00000001")
         desk.state()
         assert desk.refusal(desk.world.entry("BTC")) is Refusal.NOT_RECONCILED
@@ -154,7 +155,7 @@ class TestDifferences:
         (difference,) = desk.show().differences
         assert difference.pairs == ("BTC", "ETH")
 
-    def test_a_coin_that_is_not_traded_blocks_nothing_and_is_shown(self, desk, w) -> None:
+    def test_a_coin_that_is_not_traded_blocks_nothing_and_is_shown(self, desk) -> None:
         desk.venues.held[w.AWAY, "DOGE"] = Decimal(9)
         desk.state()
         assert desk.refusal(desk.world.entry()) is None
@@ -166,12 +167,12 @@ class TestDifferences:
             (),
         )
 
-    def test_what_the_venue_no_longer_names_is_zero(self, desk, w) -> None:
+    def test_what_the_venue_no_longer_names_is_zero(self, desk) -> None:
         del desk.venues.held[w.HOME, "ETH"]
         (found,) = desk.state()
         assert (found.currency, found.stated, found.booked) == ("ETH", 0, 4)
 
-    def test_it_goes_when_both_agree_again(self, desk, w) -> None:
+    def test_it_goes_when_both_agree_again(self, desk) -> None:
         desk.venues.held[w.HOME, "BTC"] -= 1
         desk.state()
         desk.venues.held[w.HOME, "BTC"] += 1
@@ -180,7 +181,7 @@ class TestDifferences:
         assert resolved.how == "agrees"
         assert desk.refusal(desk.world.entry()) is None
 
-    def test_one_that_grows_is_found_again_and_keeps_its_beginning(self, desk, w) -> None:
+    def test_one_that_grows_is_found_again_and_keeps_its_beginning(self, desk) -> None:
         desk.venues.held[w.HOME, "BTC"] -= 1
         since_ms = desk.state()[0].at_ms
         desk.venues.held[w.HOME, "BTC"] -= 1
@@ -189,7 +190,7 @@ class TestDifferences:
         (shown,) = desk.show().differences
         assert (shown.since_ms, shown.stated) == (since_ms, 2)
 
-    def test_trading_on_does_not_make_it_another_one(self, desk, w) -> None:
+    def test_trading_on_does_not_make_it_another_one(self, desk) -> None:
         """Its amount is what counts: exits move both sides."""
         position = desk.trade(desk.world.entry())
         desk.venues.held[w.AWAY, "USDT"] += 1
@@ -197,7 +198,7 @@ class TestDifferences:
         desk.trade(desk.world.exit_of(position), done=True)
         assert desk.state() == []
 
-    def test_within_the_tolerance_there_is_none(self, make_desk, w) -> None:
+    def test_within_the_tolerance_there_is_none(self, make_desk) -> None:
         desk = make_desk(balance_tolerance=Decimal("0.01"))
         desk.state()
         desk.venues.held[w.AWAY, "USDT"] += Decimal("0.01")
@@ -205,7 +206,7 @@ class TestDifferences:
         desk.venues.held[w.AWAY, "USDT"] += Decimal("0.001")
         assert len(desk.state()) == 1
 
-    def test_it_survives_a_restart(self, desk, w) -> None:
+    def test_it_survives_a_restart(self, desk) -> None:
         desk.venues.held[w.HOME, "BTC"] -= 1
         desk.state()
         shown = desk.show().differences
@@ -217,7 +218,7 @@ class TestDifferences:
 
 
 class TestWhatIsUnderWay:
-    def test_what_an_open_intent_may_move_is_not_compared(self, desk, w) -> None:
+    def test_what_an_open_intent_may_move_is_not_compared(self, desk) -> None:
         intent = desk.world.entry()
         desk.world.submit(intent)
         for fill in (*w.filled(intent.home).fills, *w.filled(intent.away).fills):
@@ -229,7 +230,7 @@ class TestWhatIsUnderWay:
         assert isinstance(desk.world.conclude(intent), Settled)
         assert desk.state() == []
 
-    def test_the_coin_of_fees_is_compared_when_nothing_at_all_is_under_way(self, desk, w) -> None:
+    def test_the_coin_of_fees_is_compared_when_nothing_at_all_is_under_way(self, desk) -> None:
         intent = desk.world.entry()
         desk.world.submit(intent)
         desk.venues.held[w.AWAY, "BNB"] -= Decimal("0.001")
@@ -239,7 +240,7 @@ class TestWhatIsUnderWay:
         (found,) = desk.state()
         assert (found.venue, found.currency) == (w.AWAY, "BNB")
 
-    def test_a_statement_read_before_an_intent_ended_is_too_old_for_it(self, desk, w) -> None:
+    def test_a_statement_read_before_an_intent_ended_is_too_old_for_it(self, desk) -> None:
         said = [desk.venues.statement(venue, desk.world.now_ms + 1) for venue in (w.HOME, w.AWAY)]
         desk.world.now_ms += 1
         desk.trade(desk.world.entry())
@@ -251,21 +252,21 @@ class TestWhatIsUnderWay:
         assert desk.state() == []
         assert desk.show().statements[0].compared_ms > said[0].at_ms
 
-    def test_an_older_statement_than_the_last_is_not_looked_at(self, desk, w) -> None:
+    def test_an_older_statement_than_the_last_is_not_looked_at(self, desk) -> None:
         old = desk.venues.statement(w.HOME, desk.world.now_ms)
         desk.venues.held[w.HOME, "BTC"] -= 1
         desk.state()
         assert "older" in desk.world.tell(old).text
         assert desk.refusal(desk.world.entry()) is Refusal.NOT_RECONCILED
 
-    def test_one_that_is_not_settled_finds_and_resolves_nothing(self, desk, w) -> None:
+    def test_one_that_is_not_settled_finds_and_resolves_nothing(self, desk) -> None:
         desk.venues.held[w.HOME, "BTC"] -= 1
         assert desk.state(settled=False) == []
         desk.state()
         desk.venues.held[w.HOME, "BTC"] += 1
         assert desk.state(settled=False) == []
 
-    def test_a_late_fill_of_a_concluded_intent_is_a_difference(self, desk, w) -> None:
+    def test_a_late_fill_of_a_concluded_intent_is_a_difference(self, desk) -> None:
         """It was reported as expired, and had filled."""
         intent = desk.world.entry()
         desk.trade(intent, w.expired(intent.home), w.expired(intent.away))
@@ -274,7 +275,7 @@ class TestWhatIsUnderWay:
 
 
 class TestAccepting:
-    def test_the_venues_word_is_booked(self, desk, w) -> None:
+    def test_the_venues_word_is_booked(self, desk) -> None:
         desk.venues.held[w.HOME, "BTC"] -= 1
         desk.state()
         before = len(desk.world.events)
@@ -291,7 +292,7 @@ class TestAccepting:
         assert desk.state() == []
         assert desk.refusal(desk.world.entry()) is None
 
-    def test_it_is_the_difference_that_is_booked_whatever_was_traded_since(self, desk, w) -> None:
+    def test_it_is_the_difference_that_is_booked_whatever_was_traded_since(self, desk) -> None:
         position = desk.trade(desk.world.entry())
         desk.venues.held[w.AWAY, "USDT"] += 7
         desk.state()
@@ -299,11 +300,11 @@ class TestAccepting:
         desk.world.tell(AcceptDifference(w.AWAY, "USDT", ""))
         assert desk.state() == []
 
-    def test_where_nothing_differs_there_is_nothing_to_accept(self, desk, w) -> None:
+    def test_where_nothing_differs_there_is_nothing_to_accept(self, desk) -> None:
         answer = desk.world.tell(AcceptDifference(w.HOME, "BTC", ""))
         assert answer == Denied("upbit BTC: venue and ledger do not differ")
 
-    def test_the_ledger_verifies(self, desk, w, tmp_path) -> None:
+    def test_the_ledger_verifies(self, desk, tmp_path) -> None:
         desk.venues.held[w.HOME, "BTC"] -= 1
         desk.state()
         desk.trade(desk.world.entry("ETH"))
@@ -340,7 +341,7 @@ def test_statements_that_make_no_sense(desk, change, said) -> None:
     assert len(desk.world.events) == before
 
 
-def test_unknown_orders_halt_at_their_limit(w) -> None:
+def test_unknown_orders_halt_at_their_limit() -> None:
     config = w.with_live()
     limits = w.msgspec.structs.replace(config.limits, halt_unknown_per_min=2)
     world = w.World(ready=False, config=w.msgspec.structs.replace(config, limits=limits), tag=TAG)

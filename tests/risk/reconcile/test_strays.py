@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from arbshard.ledger.events import StrayFound, StrayGone
 from arbshard.model.refusal import Refusal
+from support import world as w
 
 TAG = "ab1cd"
 
@@ -29,7 +30,7 @@ class TestStrays:
             desk.venues.open_orders.append(("binance", name, "BTCUSDT", Decimal(2)))
         assert desk.state() == []
 
-    def test_an_order_of_an_open_intent_is_owned(self, desk, w) -> None:
+    def test_an_order_of_an_open_intent_is_owned(self, desk) -> None:
         intent = desk.world.entry()
         desk.world.submit(intent)
         desk.venues.open_orders.append((w.AWAY, f"{TAG}-{intent.away.client_id}", "BTCUSDT", w.QUANTITY))
@@ -38,7 +39,7 @@ class TestStrays:
         desk.venues.open_orders.append((w.AWAY, f"{TAG}-{intent.intent_id}-a7", "BTCUSDT", w.QUANTITY))
         assert [event.client_id for event in desk.state()] == [f"{intent.intent_id}-a7"]
 
-    def test_one_whose_intent_ended_since_is_not_astray(self, desk, w) -> None:
+    def test_one_whose_intent_ended_since_is_not_astray(self, desk) -> None:
         intent = desk.world.entry()
         desk.world.submit(intent)
         desk.venues.open_orders.append((w.AWAY, f"{TAG}-{intent.away.client_id}", "BTCUSDT", w.QUANTITY))
@@ -51,7 +52,7 @@ class TestStrays:
         assert desk.world.events[before:] == []
         assert len(desk.state()) == 1  # still open now: that is another matter
 
-    def test_of_a_market_that_is_not_traded(self, desk, w) -> None:
+    def test_of_a_market_that_is_not_traded(self, desk) -> None:
         desk.venues.open_orders.append((w.AWAY, f"{TAG}-s1-0-1-5-a0", "DOGEUSDT", Decimal(1)))
         (found,) = desk.state()
         assert found.pair == ""
@@ -59,7 +60,7 @@ class TestStrays:
 
 
 class TestShowing:
-    def test_everything_is_in_it(self, desk, w) -> None:
+    def test_everything_is_in_it(self, desk) -> None:
         intent = desk.world.entry("ETH")
         desk.world.submit(intent)
         desk.world.report(intent, w.OrderResult(intent.home, "UNKNOWN"))

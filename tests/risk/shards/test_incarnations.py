@@ -6,10 +6,11 @@ from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import ShardFenced, ShardJoined
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Approved, Hello, Instructed, Instructions, Refused, Welcome
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     return w.World()
 
 

@@ -5,10 +5,11 @@ from msgspec.structs import replace
 
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Adopt, Approved, Fund, Funded, Hello, Refused, Submit, Welcome
+from support import world as w
 
 
 @pytest.fixture
-def world(w):
+def world():
     return w.World()
 
 
@@ -25,7 +26,7 @@ def refused(reply):
     return reply.reason
 
 
-def test_only_the_owner_may_trade(w, world):
+def test_only_the_owner_may_trade(world):
     on(world, BTC=1, ETH=0)
     assert refused(world.submit(world.entry("BTC"))) is Refusal.NOT_OWNER
     assert isinstance(world.submit(world.entry("ETH")), Approved)
@@ -43,7 +44,7 @@ def test_an_exit_too(world):
     assert refused(world.submit(world.exit_of(position))) is Refusal.NOT_OWNER
 
 
-def test_what_was_approved_before_comes_to_its_end(w, world):
+def test_what_was_approved_before_comes_to_its_end(world):
     intent = world.entry()
     world.submit(intent)
     on(world, BTC=None, ETH=0)
@@ -104,7 +105,7 @@ def test_nothing_is_entered_of_a_pair_that_leaves(world):
     assert isinstance(world.submit(world.exit_of(position)), Approved)
 
 
-def test_a_new_pair_can_be_funded_and_traded(w, world):
+def test_a_new_pair_can_be_funded_and_traded(world):
     universe = w.make_universe("BTC", "ETH", "SOL")
     world.core.set_universe(replace(universe, serial=1), world.now_ms)
     world.pairs = {pair.base: pair for pair in universe.pairs}

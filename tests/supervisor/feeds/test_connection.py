@@ -1,11 +1,8 @@
 """A connection on virtual time: lost and begun again, renewed before its end, told of other symbols."""
 
 import asyncio
-import importlib.util
 import itertools
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -17,18 +14,7 @@ from arbshard.venues.registry import get_venue
 from supervisor.feeds.connection import Connection, ConnectionState
 from supervisor.feeds.link import Dial
 from supervisor.feeds.pacing import Bucket
-
-
-@pytest.fixture(scope="module")
-def v():
-    """``virtual.py`` beside this file."""
-    name = "arbshard_test_virtual"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "virtual.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+from support import virtual_time as v
 
 
 class Intake:
@@ -73,7 +59,7 @@ OFTEN = RateLimit(300, 300.0)
 
 
 class Bench:
-    def __init__(self, v, venue="binance", symbols=("BTCUSDT", "ETHUSDT"), connects=OFTEN, **settings):
+    def __init__(self, venue="binance", symbols=("BTCUSDT", "ETHUSDT"), connects=OFTEN, **settings):
         self.host = v.Host()
         self.intakes = []
         self.dial = Dial(
@@ -99,9 +85,9 @@ async def now_s():
     return asyncio.get_running_loop().time()
 
 
-def test_the_first_try_is_at_once_and_the_others_wait(v):
+def test_the_first_try_is_at_once_and_the_others_wait():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await asyncio.sleep(30)  # it has held for a while
         bench.host.refuse = 5
         bench.host.opened[0].end()
@@ -120,9 +106,9 @@ def test_the_first_try_is_at_once_and_the_others_wait(v):
 
 
 @pytest.mark.parametrize("what", ["open", "send"])
-def test_what_hangs_is_given_up(v, what):
+def test_what_hangs_is_given_up(what):
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         bench.host.refuse, bench.host.send_hangs = ("hang", False) if what == "open" else (0, True)
         await asyncio.sleep(20)
         assert len(bench.host.tries_s) >= 3
@@ -136,10 +122,10 @@ def test_what_hangs_is_given_up(v, what):
     v.run(work())
 
 
-def test_a_storm_stays_inside_the_venues_limit(v):
+def test_a_storm_stays_inside_the_venues_limit():
     async def work():
         limit = RateLimit(5, 1.0)
-        first = Bench(v, connects=limit)
+        first = Bench(connects=limit)
         rest = []
         for number in range(19):
             one = Connection(f"binance-{number + 2}", first.dial, VenuesConfig().binance, ["BTCUSDT"], "t")
@@ -157,9 +143,9 @@ def test_a_storm_stays_inside_the_venues_limit(v):
     v.run(work())
 
 
-def test_a_successor_takes_over_when_all_has_come_on_it(v):
+def test_a_successor_takes_over_when_all_has_come_on_it():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await asyncio.sleep(0.1)
         bench.say("BTCUSDT", "ETHUSDT")
         bench.connection.renew()
@@ -180,9 +166,9 @@ def test_a_successor_takes_over_when_all_has_come_on_it(v):
     v.run(work())
 
 
-def test_quiet_markets_hold_a_renewal_up_for_a_while_only(v):
+def test_quiet_markets_hold_a_renewal_up_for_a_while_only():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await asyncio.sleep(0.1)
         bench.connection.renew()
         await asyncio.sleep(0.1)
@@ -195,9 +181,9 @@ def test_quiet_markets_hold_a_renewal_up_for_a_while_only(v):
     v.run(work())
 
 
-def test_a_successor_that_fails_is_tried_again_while_the_old_goes_on(v):
+def test_a_successor_that_fails_is_tried_again_while_the_old_goes_on():
     async def work():
-        bench = Bench(v, life_max_s=100.0, life_margin_s=20.0)
+        bench = Bench(life_max_s=100.0, life_margin_s=20.0)
         await asyncio.sleep(60)
         bench.host.refuse = 4
         await asyncio.sleep(25)
@@ -212,11 +198,11 @@ def test_a_successor_that_fails_is_tried_again_while_the_old_goes_on(v):
     v.run(work())
 
 
-def test_the_old_one_dies_first(v):
+def test_the_old_one_dies_first():
     """The successor goes on; with what it has not brought yet, and counted as a loss."""
 
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await asyncio.sleep(0.1)
         bench.connection.renew()
         await asyncio.sleep(0.1)
@@ -232,9 +218,9 @@ def test_the_old_one_dies_first(v):
     v.run(work())
 
 
-def test_renewed_well_before_its_life_ends_each_time(v):
+def test_renewed_well_before_its_life_ends_each_time():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         bench.host.on_text = lambda stream, _: [stream.say(word) for word in (b"BTCUSDT", b"ETHUSDT")]
         await asyncio.sleep(5 * 24 * 3600)
         opened = bench.host.tries_s
@@ -247,9 +233,9 @@ def test_renewed_well_before_its_life_ends_each_time(v):
     v.run(work())
 
 
-def test_a_notice_renews_the_connection_it_came_on(v):
+def test_a_notice_renews_the_connection_it_came_on():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await asyncio.sleep(0.1)
         bench.say("!shutdown")
         await asyncio.sleep(0.1)
@@ -268,9 +254,9 @@ def test_a_notice_renews_the_connection_it_came_on(v):
     v.run(work())
 
 
-def test_a_defect_in_the_taker_ends_it(v):
+def test_a_defect_in_the_taker_ends_it():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await asyncio.sleep(0.1)
         bench.say("?")
         with pytest.raises(ZeroDivisionError):
@@ -280,9 +266,9 @@ def test_a_defect_in_the_taker_ends_it(v):
     v.run(work())
 
 
-def test_ended_in_the_middle_of_a_renewal(v):
+def test_ended_in_the_middle_of_a_renewal():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await asyncio.sleep(0.1)
         bench.connection.renew()
         await asyncio.sleep(0.1)
@@ -294,9 +280,9 @@ def test_ended_in_the_middle_of_a_renewal(v):
     v.run(work())
 
 
-def test_changes_that_come_together_go_out_together_and_never_too_fast(v):
+def test_changes_that_come_together_go_out_together_and_never_too_fast():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await asyncio.sleep(1)
         stream = bench.host.opened[0]
         for number in range(20):
@@ -320,9 +306,9 @@ def test_changes_that_come_together_go_out_together_and_never_too_fast(v):
     v.run(work())
 
 
-def test_what_changed_while_it_was_down_is_subscribed_on_the_new_stream(v):
+def test_what_changed_while_it_was_down_is_subscribed_on_the_new_stream():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await asyncio.sleep(0.1)
         bench.host.refuse = 3
         bench.host.opened[0].end()
@@ -338,9 +324,9 @@ def test_what_changed_while_it_was_down_is_subscribed_on_the_new_stream(v):
     v.run(work())
 
 
-def test_a_refused_request_is_shown_and_made_again_with_growing_pauses(v):
+def test_a_refused_request_is_shown_and_made_again_with_growing_pauses():
     async def work():
-        bench = Bench(v, "upbit", ("KRW-BTC", "KRW-NONE"))
+        bench = Bench("upbit", ("KRW-BTC", "KRW-NONE"))
         bench.host.on_text = lambda stream, _: stream.say(b"!error")
         await asyncio.sleep(40)
         stream = bench.host.opened[0]
@@ -359,9 +345,9 @@ def test_a_refused_request_is_shown_and_made_again_with_growing_pauses(v):
     v.run(work())
 
 
-def test_silence_is_cured_by_a_new_connection_with_growing_patience(v):
+def test_silence_is_cured_by_a_new_connection_with_growing_patience():
     async def work():
-        bench = Bench(v, silence_s=2.0)
+        bench = Bench(silence_s=2.0)
         await asyncio.sleep(0.1)
         for _ in range(240):
             await asyncio.sleep(0.5)

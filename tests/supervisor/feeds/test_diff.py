@@ -1,31 +1,15 @@
 """Books kept from their changes, on virtual time: whole from a snapshot on, dark from a gap to the next."""
 
 import asyncio
-import importlib.util
 import itertools
 import json
-import sys
-from pathlib import Path
-
-import pytest
 
 from arbshard.data.http import Answer
 from arbshard.errors import VenueUnavailable
 from arbshard.venues.registry import get_adapter, get_venue
 from supervisor.feeds.diff import DiffBooks
 from supervisor.feeds.fanout import VenueFanout
-
-
-@pytest.fixture(scope="module")
-def v():
-    """``virtual.py`` beside this file."""
-    name = "arbshard_test_virtual"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "virtual.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+from support import virtual_time as v
 
 
 class Slots:
@@ -85,7 +69,7 @@ class Exchange:
 
 
 class Bench:
-    def __init__(self, v):
+    def __init__(self):
         self.exchange = Exchange()
         self.slots = Slots()
         self.clock = v.LoopClock()
@@ -120,9 +104,9 @@ class Bench:
         assert self.is_live("BUSDT")
 
 
-def test_whole_from_a_snapshot_on_and_then_in_step(v):
+def test_whole_from_a_snapshot_on_and_then_in_step():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         bench.say("AUSDT")
         assert not bench.is_live("AUSDT")
         await asyncio.sleep(0.05)
@@ -140,9 +124,9 @@ def test_whole_from_a_snapshot_on_and_then_in_step(v):
     v.run(work())
 
 
-def test_a_gap_is_that_markets_alone(v):
+def test_a_gap_is_that_markets_alone():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await bench.whole()
         bench.exchange.ids["AUSDT"] += 5  # lost on the way
         bench.say("AUSDT")
@@ -158,9 +142,9 @@ def test_a_gap_is_that_markets_alone(v):
     v.run(work())
 
 
-def test_snapshots_one_at_a_time_and_never_too_fast_whatever_goes_wrong(v):
+def test_snapshots_one_at_a_time_and_never_too_fast_whatever_goes_wrong():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         bench.exchange.failures = [
             VenueUnavailable("nobody there"),
             Answer(200, b"<html>"),
@@ -186,9 +170,9 @@ def test_snapshots_one_at_a_time_and_never_too_fast_whatever_goes_wrong(v):
     v.run(work())
 
 
-def test_a_snapshot_that_is_too_old_is_asked_for_again(v):
+def test_a_snapshot_that_is_too_old_is_asked_for_again():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         old = json.dumps({"lastUpdateId": 50, "bids": [["10.0", "50.0"]], "asks": [["11.0", "1.0"]]})
         bench.exchange.failures = [Answer(200, old.encode())]
         bench.say("AUSDT")
@@ -201,9 +185,9 @@ def test_a_snapshot_that_is_too_old_is_asked_for_again(v):
     v.run(work())
 
 
-def test_two_streams_feed_one_book(v):
+def test_two_streams_feed_one_book():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await bench.whole()
         other = bench.begin_lane()
         for step in range(20):
@@ -223,9 +207,9 @@ def test_two_streams_feed_one_book(v):
     v.run(work())
 
 
-def test_after_a_loss_the_book_is_made_anew(v):
+def test_after_a_loss_the_book_is_made_anew():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await bench.whole()
         bench.lane.close()
         assert not bench.is_live("AUSDT")
@@ -239,9 +223,9 @@ def test_after_a_loss_the_book_is_made_anew(v):
     v.run(work())
 
 
-def test_a_bad_event_is_counted_and_its_gap_closed(v):
+def test_a_bad_event_is_counted_and_its_gap_closed():
     async def work():
-        bench = Bench(v)
+        bench = Bench()
         await bench.whole()
         frame = bench.exchange.event("AUSDT").replace(b'"10.0"', b'"nan"')
         bench.lane(frame, 1)

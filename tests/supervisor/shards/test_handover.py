@@ -1,7 +1,6 @@
 """Hand-overs of pairs with crashes of the old worker, the new one and risk at every step."""
 
 import asyncio
-import importlib.util
 import tempfile
 from pathlib import Path
 
@@ -11,10 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from supervisor.shards.changes import Add, Fill, Listing, Move, Remove
-
-_spec = importlib.util.spec_from_file_location("handover_model", Path(__file__).parent / "handover_model.py")
-model = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(model)
+from support import handover_model as model
 
 BASES = ("BTC", "ETH", "SOL", "XRP")
 

@@ -1,29 +1,14 @@
 """Markets are asked for a few times, and not while the venue wants to be left alone. On virtual time."""
 
 import asyncio
-import importlib.util
 import itertools
-import sys
-from pathlib import Path
 
 import pytest
 
 from arbshard.data.http import Answer
 from arbshard.data.listings import _get
 from arbshard.errors import VenueUnavailable
-
-
-@pytest.fixture(scope="module")
-def v():
-    """An event loop with a time of its own: the supervisor tests' ``virtual.py``."""
-    name = "arbshard_test_virtual"
-    if name not in sys.modules:
-        path = Path(__file__).parents[1] / "supervisor" / "feeds" / "virtual.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+from support import virtual_time as v
 
 
 @pytest.mark.parametrize(
@@ -37,7 +22,7 @@ def v():
         ([Answer(429, b""), Answer(200, b"[]")], [1.0], ""),
     ],
 )
-def test_tries(v, answers, gaps_s, why):
+def test_tries(answers, gaps_s, why):
     async def work():
         loop = asyncio.get_running_loop()
         asked_s = []

@@ -1,12 +1,9 @@
 """The hand-over of pairs with everything real that decides: assignments and changes, membership, desk, risk's core.
 
 Only what is between them is replaced: pages, file and word are fields here, and orders fill when the test says so.
-Loaded by path from the tests that use it.
 """
 
 import asyncio
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -29,10 +26,7 @@ from arbshard.worker.feed import ShardFeed
 from arbshard.worker.membership import Membership
 from arbshard.worker.risk_link import RiskLink
 from supervisor.shards.assignments import Assignments
-
-_spec = importlib.util.spec_from_file_location("world", Path(__file__).parents[2] / "risk" / "world.py")
-world = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(world)
+from support import world
 
 NOW_NS = 1_000_000_000_000
 CONFIG = Config(strategy=StrategyConfig(cooldown_ms=0.0), run=RunConfig(rehearse_ms=0.0))

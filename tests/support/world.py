@@ -1,7 +1,4 @@
-"""A small world to trade in: two venues, a few coins, risk's core, and the worker's side of the talk.
-
-Loaded by path from the conftests of ``tests/risk``, ``tests/ledger`` and from ``tests/integration``.
-"""
+"""A small world to trade in: two venues, a few coins, risk's core, and the worker's side of the talk."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,9 +9,20 @@ import msgspec
 from arbshard.config import Config
 from arbshard.ledger.events import Event
 from arbshard.ledger.store import LedgerStore
-from arbshard.model.intent import FxQuote, Intent
-from arbshard.model.market import FeeSchedule, Leg, Market, MarketRules, Pair, TickBand, opposite, reverse
-from arbshard.model.order import Fill, Order, OrderResult
+from arbshard.model.intent import EntryReason, ExitReason, FxQuote, Intent, IntentKind
+from arbshard.model.market import (
+    Direction,
+    FeeSchedule,
+    Leg,
+    Market,
+    MarketRules,
+    Pair,
+    Side,
+    TickBand,
+    opposite,
+    reverse,
+)
+from arbshard.model.order import Fill, Order, OrderResult, OrderState
 from arbshard.model.phase import Phase
 from arbshard.model.position import Position
 from arbshard.model.universe import Universe
@@ -91,7 +99,7 @@ def make_fill(
 
 def filled(order: Order, quantity: Decimal | None = None, price: Decimal | None = None) -> OrderResult:
     fill = make_fill(order, quantity, price)
-    state = "FILLED" if fill.quantity == order.quantity else "EXPIRED"
+    state: OrderState = "FILLED" if fill.quantity == order.quantity else "EXPIRED"
     return OrderResult(order, state, (fill,))
 
 
@@ -126,7 +134,9 @@ class Venues:
             if where == venue and held:
                 locked = self.locked.get((where, currency), Decimal(0))
                 balances.append((currency, held - locked, locked))
-        orders = tuple(tuple(rest) for where, *rest in self.open_orders if where == venue)
+        orders = tuple(
+            (name, symbol, left) for where, name, symbol, left in self.open_orders if where == venue
+        )
         return Statement(venue, at_ms, tuple(balances), orders, settled)
 
 
@@ -228,7 +238,7 @@ class World:
     def entry(
         self,
         base: str = "BTC",
-        direction: str = "buy_away",
+        direction: Direction = "buy_away",
         quantity: Decimal = QUANTITY,
         home_limit: Decimal = HOME_PRICE,
         away_limit: Decimal = AWAY_PRICE,
@@ -240,7 +250,7 @@ class World:
         position: Position,
         home_limit: Decimal = HOME_PRICE,
         away_limit: Decimal = AWAY_PRICE,
-        reason: str = "take_profit",
+        reason: ExitReason = "take_profit",
     ) -> Intent:
         """As ``execution.plan`` makes it: sell what is long, buy back what is short, grossed up for the fee."""
         direction = reverse(position.direction)
@@ -256,19 +266,19 @@ class World:
 
     def intent(
         self,
-        kind: str,
+        kind: IntentKind,
         base: str,
-        direction: str,
+        direction: Direction,
         home_quantity: Decimal,
         away_quantity: Decimal,
         home_limit: Decimal,
         away_limit: Decimal,
         position_id: str | None = None,
-        reason: str = "net_edge",
+        reason: EntryReason | ExitReason = "net_edge",
     ) -> Intent:
         intent_id = self.next_id()
         pair = self.pairs[base]
-        home_side = "buy" if direction == "buy_home" else "sell"
+        home_side: Side = "buy" if direction == "buy_home" else "sell"
         return Intent(
             intent_id,
             kind,
@@ -306,14 +316,14 @@ class World:
         assert isinstance(settled, Settled), settled
         return settled.position
 
-    def open_position(self, base: str = "BTC", direction: str = "buy_away") -> Position:
+    def open_position(self, base: str = "BTC", direction: Direction = "buy_away") -> Position:
         position = self.carry_out(self.entry(base, direction))
         assert position is not None
         assert position.state == "OPEN"
         return position
 
     def round_trip(
-        self, base: str = "BTC", direction: str = "buy_away", home_out: Decimal = HOME_PRICE
+        self, base: str = "BTC", direction: Direction = "buy_away", home_out: Decimal = HOME_PRICE
     ) -> Position:
         position = self.carry_out(
             self.exit_of(self.open_position(base, direction), home_limit=home_out), done=True

@@ -1,7 +1,7 @@
 """Makes a long ledger quickly: what a few real round trips leave, repeated under new ids, times and coins.
 
-Loaded by path from ``tests/ledger`` and from ``perf/ledger_open.py``. The first trips are decided by risk's own core;
-their events become templates, so the result replays and verifies like a ledger that grew by itself.
+The first trips are decided by risk's own core. Their events become templates, so the result replays and verifies
+like a ledger that grew by itself.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from arbshard.ledger import schema
 from arbshard.ledger.events import (
@@ -25,7 +25,9 @@ from arbshard.ledger.events import (
 )
 from arbshard.ledger.postings import postings_of
 from arbshard.ledger.store import LedgerStore
+from arbshard.model.market import Direction
 from arbshard.model.money import ZERO, plain
+from support import world as w
 
 _TOKEN = re.compile(r"s1-0-1-\d+|BTC|1795\d{9}")
 _TRIP_MS = 30_000
@@ -56,7 +58,7 @@ class _Template:
 class _Trip:
     """The events of an entry and, if it is closed, of its exit."""
 
-    def __init__(self, w: ModuleType, direction: str, home_out: int, *, events: slice = slice(None)) -> None:
+    def __init__(self, direction: Direction, home_out: int, *, events: slice = slice(None)) -> None:
         world = w.World(bases=("BTC",))
         before, start_ms = len(world.events), world.now_ms
         world.round_trip(direction=direction, home_out=Decimal(home_out))
@@ -69,7 +71,7 @@ class _Trip:
 class _Refusal(_Trip):
     """What a second entry on a busy pair gets."""
 
-    def __init__(self, w: ModuleType) -> None:
+    def __init__(self) -> None:
         world = w.World(bases=("BTC",))
         world.submit(world.entry())
         before, start_ms = len(world.events), world.now_ms
@@ -82,15 +84,15 @@ class _Refusal(_Trip):
 class History:
     """Writes it. ``seq`` is the last event's number."""
 
-    def __init__(self, w: ModuleType, pairs: int) -> None:
+    def __init__(self, pairs: int) -> None:
         self._trips = [
-            _Trip(w, "buy_away", 990_000),
-            _Trip(w, "buy_home", 1_012_000),
-            _Trip(w, "buy_away", 1_001_000),
+            _Trip("buy_away", 990_000),
+            _Trip("buy_home", 1_012_000),
+            _Trip("buy_away", 1_001_000),
         ]
-        self._entry = _Trip(w, "buy_away", 990_000, events=slice(5))
-        self._approval = _Trip(w, "buy_away", 990_000, events=slice(1))
-        self._refusal = _Refusal(w)
+        self._entry = _Trip("buy_away", 990_000, events=slice(5))
+        self._approval = _Trip("buy_away", 990_000, events=slice(1))
+        self._refusal = _Refusal()
         self._bases = [f"C{number:03d}" for number in range(pairs)]
         self._world = w.World(bases=tuple(self._bases), config=w.with_paper(quote_home=Decimal(10) ** 12))
         self._ms = self._world.now_ms + 1000
@@ -189,7 +191,7 @@ class History:
         self._ms += _TRIP_MS
         one, two = (f"s{self._session}-0-1-{self._serial + more}" for more in (1, 2))
         self._serial += 2
-        values: dict[str, object] = {"base": base, "one": one, "two": two}
+        values: dict[str, Any] = {"base": base, "one": one, "two": two}
         values.update((f"t{more}", self._ms + more) for more in trip.span)
         for part in trip.parts:
             self.seq += 1

@@ -1,30 +1,15 @@
 """A venue that answers 429 or 418 is asked nothing by any lane for as long as it says. On virtual time."""
 
 import asyncio
-import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
 
 from arbshard.data.http import Answer
 from arbshard.data.poller import RestPoller
 from arbshard.venues.registry import get_adapter
+from support import virtual_time as v
 
 BOOK = Answer(200, b'{"lastUpdateId":1,"bids":[["100","1"]],"asks":[["200","1"]]}')
-
-
-@pytest.fixture(scope="module")
-def v():
-    """An event loop with a time of its own: the supervisor tests' ``virtual.py``."""
-    name = "arbshard_test_virtual"
-    if name not in sys.modules:
-        path = Path(__file__).parents[1] / "supervisor" / "feeds" / "virtual.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 class Taker:
@@ -44,7 +29,7 @@ class Taker:
         (Answer(418, b""), 120.0),
     ],
 )
-def test_a_block_is_remembered_by_all_lanes(v, refusal, pause_s):
+def test_a_block_is_remembered_by_all_lanes(refusal, pause_s):
     async def work():
         clock = v.LoopClock()
         asked_s = []
