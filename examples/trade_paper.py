@@ -6,8 +6,7 @@
 import sys
 from pathlib import Path
 
-from arbshard.config import load_config
-from arbshard.runner import ArbitrageLiveRunner, TradeReport
+from arbshard import ArbitrageLiveRunner, TradeReport, load_config
 
 
 def show(report: TradeReport) -> None:
@@ -19,7 +18,7 @@ def show(report: TradeReport) -> None:
 
 
 def main(config_file: str, symbols: list[str], seconds: float = 60.0) -> None:
-    """Trade, then say what it has brought."""
+    """Trade, then print the results."""
     with ArbitrageLiveRunner.create(load_config(Path(config_file)), symbols) as runner:
         runner.run_multisymbol_loop(duration_s=seconds, on_report=show)
         runner.stop()

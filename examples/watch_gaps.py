@@ -7,10 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from arbshard.clock import SystemClock
-from arbshard.config import load_config
-from arbshard.data import WebSocketMarketDataProvider, find_universe
-from arbshard.engine.closing import gap_bps
+from arbshard import SystemClock, WebSocketMarketDataProvider, find_universe, gap_bps, load_config
 
 
 async def main(symbols: list[str], config_file: str = "configs/paper.toml", seconds: int = 30) -> None:
@@ -21,10 +18,10 @@ async def main(symbols: list[str], config_file: str = "configs/paper.toml", seco
     await provider.start()
     for _ in range(seconds):
         await asyncio.sleep(1)
-        look = provider.get_latest_snapshot
-        rate = look(universe.fx.market.symbol)
+        latest = provider.get_latest_snapshot
+        rate = latest(universe.fx.market.symbol)
         for pair in universe.pairs:
-            home, away = look(pair.home.market.symbol), look(pair.away.market.symbol)
+            home, away = latest(pair.home.market.symbol), latest(pair.away.market.symbol)
             if home and away and rate:
                 print(f"{pair.base:6} {gap_bps(home, away, (rate.best_bid, rate.best_ask)):8.1f} bp")
     await provider.stop()

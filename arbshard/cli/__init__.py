@@ -5,7 +5,6 @@ Bad input is one line on stderr and exit code 2.
 
 import typer
 
-from arbshard import __version__
 from arbshard.cli import (
     archive,
     desk,
@@ -21,6 +20,7 @@ from arbshard.cli import (
     symbols,
 )
 from arbshard.errors import ArbshardError, LedgerError, UsageError
+from arbshard.version import __version__
 
 app = typer.Typer(
     add_completion=False,

@@ -15,7 +15,6 @@ from typing import TypeVar
 import msgspec
 import uvloop
 
-from arbshard import __version__
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, LedgerError, RunDirError, SharedMemoryError, UsageError
@@ -46,6 +45,7 @@ from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.shm.universe import UniverseFile
+from arbshard.version import __version__
 from arbshard.wire.serve import ReplyServer
 
 # Replies are also known by what they are about; these only spare the work for requests that just timed out.

@@ -7,7 +7,6 @@ reply leaves before its events are stored.
 from collections.abc import Callable
 from pathlib import Path
 
-from arbshard import __version__
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.errors import LedgerError
@@ -21,6 +20,7 @@ from arbshard.risk.core import RiskCore
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.runner.report import TradeReport, report_refused, report_settled
+from arbshard.version import __version__
 from arbshard.wire.messages import Conclude, Refused, Reply, Request, Settled, Submit, decode_request, encode
 
 SHARD = 0
