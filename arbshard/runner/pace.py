@@ -41,10 +41,10 @@ class Pace(Protocol):
         """Let what was just started get under way."""
         ...
 
-    def executors(
-        self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, observer: Observer
+    def make_executors(
+        self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
     ) -> ExecutorFactory:
-        """Executors that wait in this time."""
+        """Make executors that wait in this time."""
         ...
 
 
@@ -66,8 +66,8 @@ class LivePace:
         """See ``Pace``."""
         await asyncio.sleep(_TURN_S)
 
-    def executors(
-        self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, observer: Observer
+    def make_executors(
+        self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
     ) -> ExecutorFactory:
         """See ``Pace``."""
-        return ExecutorFactory(risk, books, execution, self.clock, observer)
+        return ExecutorFactory(risk, books, execution, clock, observer)

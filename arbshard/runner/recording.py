@@ -7,6 +7,7 @@ Time moves only when the next book is asked for; whatever waits for a moment bef
 import asyncio
 from heapq import heappop, heappush
 
+from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, PaperConfig
 from arbshard.data.recorded import RecordedMarketDataProvider
 from arbshard.engine.edge import walk
@@ -144,8 +145,9 @@ class RecordedPace:
         """See ``Pace``."""
         await self.clock.turn()
 
-    def executors(
-        self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, observer: Observer
+    def make_executors(
+        self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
     ) -> ExecutorFactory:
         """See ``Pace``."""
+        assert clock is self.clock, "a recording has one clock"
         return RecordedExecutors(risk, books, execution, self.clock, observer)

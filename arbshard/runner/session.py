@@ -30,18 +30,16 @@ from arbshard.runner.pace import LivePace, Pace
 from arbshard.runner.recording import RecordedPace
 from arbshard.runner.report import TradeReport
 from arbshard.shm.pages import PageReader, PageWriter
+from arbshard.worker.assembly import Trader
 from arbshard.worker.counters import COUNTERS, HISTOGRAMS
-from arbshard.worker.desk import Desk
 from arbshard.worker.meter import Meter
-from arbshard.worker.risk_link import RiskLink
+from arbshard.worker.spare import Assignment
 
 STEP_S = 0.02
 """How long a step waits for books: time passes for positions even when none come."""
 WATCH_NS = 20_000_000
 """Positions without new books are looked at so often."""
 REPORTS_KEPT = 10_000
-_CLOSE_AGAIN_NS = 200_000_000
-"""Pause between two tries to close the same positions."""
 _FUND_TURNS = 64
 
 
@@ -76,21 +74,25 @@ class Session:
         self.page, self._writer = _private_page()
         self._meter = Meter(self._writer, os.getpid(), 1, len(universe.pairs))
         self.risk = LocalRisk.open(config, universe, ledger, mode, self.pace.clock, self._report)
-        self._epoch = self.risk.epoch
-        self._link = RiskLink(self.risk, SHARD, self._epoch, lambda: self._meter.count("silent"))
-        executors = self.pace.executors(self._link, self._books, config.execution, self._meter)
-        self.desk = Desk(
-            self.engine, executors, self._link, config, self.pace.clock, self._meter, self._failed
+        self._trader = Trader(
+            Assignment(SHARD, self.risk.epoch),
+            self.engine,
+            config,
+            self.pace.clock,
+            self.risk,
+            self._books,
+            self._meter,
+            self._failed,
+            self.pace.make_executors,
         )
+        self.desk = self._trader.desk
         self.series = {base: state.series for base, state in self.engine.pairs.items()}
         self.correlations = CorrelationMatrix(self.series)
-        self._closed_ns = 0
         self._watched_ns = 0
 
     async def start(self, warm_up_s: float) -> None:
         """Take over what the ledger has open, and wait for a first book of every market, at most ``warm_up_s``."""
-        welcome = await self._link.hello(os.getpid(), tuple(self.engine.pairs))
-        self.desk.take_over(welcome, SHARD, self._epoch)
+        self._trader.take_over(await self._trader.greet(os.getpid()))
         await self._provider.start()
         if self.pace.is_stepped:
             return
@@ -154,10 +156,10 @@ class Session:
         until_ns = clock.monotonic_ns() + int(self._config.run.stop_timeout_s * 1e9)
         try:
             while self.failure is None and clock.monotonic_ns() < until_ns:
-                if not self.desk.busy and not (close_positions and self.desk.open_positions):
+                if self.desk.is_drained(keep_positions=not close_positions):
                     break
                 if close_positions:
-                    self._close_positions()
+                    self.desk.close_positions(dict.fromkeys(self.engine.pairs, "shutdown"))
                 await self.pace.turn()
                 self._observe(await self.pace.changes(STEP_S))
         except ArbshardError as error:
@@ -171,7 +173,7 @@ class Session:
             raise self.failure
 
     async def _end(self, *, close_positions: bool) -> None:
-        if self.desk.busy or (close_positions and self.desk.open_positions):
+        if not self.desk.is_drained(keep_positions=not close_positions):
             left = sorted(self.risk.state.positions)
             get_logger().warning("left open", positions=left, trades_under_way=self.desk.busy)
         try:
@@ -227,17 +229,6 @@ class Session:
             state = self.engine.pairs[base]
             if state.held and not state.busy:
                 self._decide(state)
-
-    def _close_positions(self) -> None:
-        now_ns = self.pace.clock.monotonic_ns()
-        if now_ns - self._closed_ns < _CLOSE_AGAIN_NS:
-            return
-        self._closed_ns = now_ns
-        for state in self.engine.pairs.values():
-            if state.held and not state.busy:
-                trade = self.engine.close(state, state.held[0], "shutdown")
-                if trade is not None:
-                    self.desk.act(state, trade)
 
     def _report(self, report: TradeReport) -> None:
         self.reports.append(report)

@@ -1,5 +1,6 @@
 """Children of a virtual supervisor: the real ``supervisor.processes`` starts, watches and restarts them."""
 
+import signal
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,10 +18,6 @@ class Program(Protocol):
 
     async def run(self) -> int:
         """Until its end; the exit code."""
-        ...
-
-    def terminate(self) -> None:
-        """As by SIGTERM."""
         ...
 
 
@@ -106,8 +103,16 @@ class VirtualChild(Child):
 
     def terminate(self) -> None:
         """See ``Child``. A stopped process hears of it when it is continued."""
-        if self.process is not None and self.program is not None and self._code is None:
-            self._loop.deliver(self.process, self._loop.now_ns, self.program.terminate)
+        if self.process is not None and self._code is None:
+            self._loop.deliver(self.process, self._loop.now_ns, self._terminated, self.process, self.epoch)
+
+    def _terminated(self, process: VirtualProcess, epoch: int) -> None:
+        """Do what the process does on SIGTERM. One that has not said so yet dies of it."""
+        handler = process.signals.get(signal.SIGTERM)
+        if handler is not None:
+            handler()
+        else:
+            self._ended(process, epoch, -signal.SIGTERM)
 
     def kill(self, why: str) -> None:
         """See ``Child``."""

@@ -70,7 +70,9 @@ def quiet(trace: Trace, charge: Callable[[int, str], None]) -> Iterator[None]:
 
     def keep(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         charge(costs.ERROR_NS, "logs an error")
-        trace.note("error", f"{event.get('event')} {event.get('exc', '')}")
+        cause = event.get("exc") or event.get("exc_info")
+        why = cause if isinstance(cause, str) else repr(cause) if cause is not None else ""
+        trace.note("error", f"{event.get('event')} {why}")
         raise structlog.DropEvent
 
     before = structlog.get_config()

@@ -63,6 +63,8 @@ class VirtualProcess:
         self.parked: list[_Event] = []
         """What came up while it was stopped or held."""
         self.tasks: dict[asyncio.Task[Any], None] = {}
+        self.signals: dict[int, Callable[[], object]] = {}
+        """What it does on a signal, by number."""
         self.context = copy_context()
         self.context.run(_PROCESS.set, self)
 
@@ -399,11 +401,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.call_exception_handler(context)
 
     def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
-        """Accepted and never called: nobody sends signals here."""
+        """Have ``callback`` called when the process that runs gets ``sig``."""
+        process = _PROCESS.get()
+        if process is not None:
+            process.signals[sig] = partial(callback, *args)
 
     def remove_signal_handler(self, sig: int) -> bool:  # noqa: D102
-        del sig
-        return False
+        process = _PROCESS.get()
+        return process is not None and process.signals.pop(sig, None) is not None
 
     def get_debug(self) -> bool:  # noqa: D102
         return False

@@ -4,6 +4,7 @@ Requests that arrive in one turn are one batch, answered after one commit, as ``
 """
 
 import asyncio
+import signal
 from collections.abc import Callable
 from typing import Protocol
 
@@ -102,11 +103,6 @@ class VirtualRisk:
         self.core: WatchedCore | None = None
         self.is_ready = False
 
-    def terminate(self) -> None:
-        """As by SIGTERM."""
-        if self._end is not None:
-            self._stop(ExitCode.ORDERLY)
-
     def _stop(self, code: ExitCode) -> None:
         assert self._end is not None
         if not self._end.done():
@@ -117,6 +113,7 @@ class VirtualRisk:
         around, files = self._around, self._around.files
         end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._end = end
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop, ExitCode.ORDERLY)
         with (
             BooksReader.attach(files.books) as books,
             PageWriter.create(files.risk_page, COUNTERS, HISTOGRAMS) as page,

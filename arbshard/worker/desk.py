@@ -5,7 +5,7 @@ reply, so that a successor begins where this process ended.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from itertools import count
@@ -18,7 +18,7 @@ from arbshard.errors import VenueUnavailable
 from arbshard.execution.executor import ExecutorFactory, Outcome
 from arbshard.execution.plan import plan_entry, plan_exit
 from arbshard.log import get_logger
-from arbshard.model.intent import Intent, OpenIntent
+from arbshard.model.intent import ExitReason, Intent, OpenIntent
 from arbshard.model.money import ZERO, exact
 from arbshard.model.position import Position
 from arbshard.wire.messages import Available, Welcome
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from arbshard.execution.live.port import LivePort
 
 _FUND_AGAIN_S = 0.25
+_CLOSE_AGAIN_NS = 200_000_000
+"""The pause between two tries to close the same positions, whatever the rules say."""
 
 
 class Desk:
@@ -66,6 +68,10 @@ class Desk:
         self._held: set[str] = set()
         """Pairs that are to do nothing new."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed_ns = 0
+        """When ``close_positions`` last closed anything."""
+        self.on_decision: Callable[[Trade], None] = _ignore
+        """Called with each trade before it is carried out."""
         self._prefix = ""
         self._intents = 0
 
@@ -162,6 +168,7 @@ class Desk:
     def act(self, state: PairState, trade: Trade) -> None:
         """Carry out ``trade``; the pair is busy until its intent has an outcome."""
         assert not state.busy, state.pair.base
+        self.on_decision(trade)
         decided_ns = self._clock.monotonic_ns()
         self._intents += 1
         intent_id = f"{self._prefix}-{self._intents}"
@@ -184,6 +191,26 @@ class Desk:
                 is_exit=before is not None,
             )
         )
+
+    def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
+        """Close what is held of these pairs, each for its reason, whatever the rules say. Call it again and again.
+
+        A position that could not be closed is tried again after a pause. Pairs of other shards are passed over.
+        """
+        now_ns = self._clock.monotonic_ns()
+        if not reasons or now_ns - self._closed_ns < _CLOSE_AGAIN_NS:
+            return
+        self._closed_ns = now_ns
+        for base, reason in reasons.items():
+            state = self._engine.pairs.get(base)
+            if state is not None and state.held and not state.busy:
+                trade = self._engine.close(state, state.held[0], reason)
+                if trade is not None:
+                    self.act(state, trade)
+
+    def is_drained(self, *, keep_positions: bool) -> bool:
+        """Whether nothing is under way and, unless they are kept, no position is open."""
+        return not self.busy and (keep_positions or not self.open_positions)
 
     def start_rehearsing(self) -> None:
         """From now on take the way of an entry up to risk's word every ``run.rehearse_ms``, and forget it.
@@ -308,3 +335,7 @@ class Desk:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_failure(error)
+
+
+def _ignore(_: object) -> None:
+    """Do nothing."""

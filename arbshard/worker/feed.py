@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Protocol
 
+from arbshard.clock import Clock
+from arbshard.engine.engine import ArbitrageEngine
 from arbshard.engine.quality import View
 from arbshard.errors import FrameError
 from arbshard.model.book import BookTop, OrderBookSnapshot
+from arbshard.model.intent import FxQuote
 from arbshard.model.market import Leg
+from arbshard.model.money import exact
 
 
 class Slots(Protocol):
@@ -120,3 +124,32 @@ class ShardFeed:
     def _refuse(self, slot: int, error: FrameError) -> None:
         self.bad[self._venues[slot]] += 1
         self.bad_reasons[error.reason] = self.bad_reasons.get(error.reason, 0) + 1
+
+
+class FeedBooks:
+    """``execution.ports.BookPort`` over the shard's feed."""
+
+    def __init__(
+        self, feed: ShardFeed, engine: ArbitrageEngine, fx: Leg, age_ns_max: int, clock: Clock
+    ) -> None:
+        self._feed = feed
+        self._engine = engine
+        self._fx = fx
+        self._age_ns_max = age_ns_max
+        self._clock = clock
+
+    def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
+        """See ``BookPort``. A book older than ``max_book_age_ms`` is no book: nothing fills against it."""
+        newer = self._feed.look(leg.slot)  # also when the loop has not come to it yet
+        if newer is not None:
+            self._engine.observe(leg.slot, newer)
+        view = self._feed.views[leg.slot]
+        book = view.book if view.live else None
+        if book is None or self._clock.monotonic_ns() - book.received_ns > self._age_ns_max:
+            return None
+        return book
+
+    def fx(self) -> FxQuote | None:
+        """See ``BookPort``."""
+        top = self._feed.views[self._fx.slot].top
+        return FxQuote(exact(top.best_bid), exact(top.best_ask)) if top is not None else None

@@ -1,17 +1,14 @@
-"""Whether risk has replaced this worker: a word on its page, looked at on a timer and before every real order.
+"""Whether risk has replaced this worker: risk's page says it, read on the loop's timer and before every real order.
 
 A worker that stood still and wakes may have a successor by now. It has nothing to ask risk for, perhaps, so that
 nobody would tell it.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
 from arbshard.clock import Clock
 from arbshard.worker.risk_link import Fenced
-
-_EVERY_S = 0.02
 
 
 class FencePage(Protocol):
@@ -33,12 +30,7 @@ class Fence:
         self._epoch = epoch
         self._clock = clock
         self._on_fenced = on_fenced
-        self._timer: asyncio.TimerHandle | None = None
         self._is_fenced = False
-
-    def start(self) -> None:
-        """Look again and again, in the running loop."""
-        self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._tick)
 
     def is_fenced(self) -> bool:
         """Whether nothing may be sent any more, as of this moment."""
@@ -48,12 +40,3 @@ class Fence:
             if self._is_fenced:
                 self._on_fenced(Fenced(f"shard {self._shard} is at epoch {lowest}, this is {self._epoch}"))
         return self._is_fenced
-
-    def close(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _tick(self) -> None:
-        if not self.is_fenced():
-            self.start()

@@ -23,8 +23,6 @@ from arbshard.worker.spin import Spin
 from arbshard.worker.standing_orders import StandingOrders
 
 TIMER_S = 0.02
-_CLOSE_AGAIN_NS = 200_000_000
-"""Pause between two tries to close the same positions, whatever the rules say."""
 
 _SHUTDOWN: ExitReason = "shutdown"
 _TAKEN_OUT: ExitReason = "manual"
@@ -48,10 +46,11 @@ class ShardLoop:
         spin_us: int = 0,
         membership: Membership | None = None,
         timer_s: float = TIMER_S,
+        is_fenced: Callable[[], bool] = lambda: False,
     ) -> None:
         """``is_orphan``: whether the supervisor has died. ``membership``: None where the pairs never change.
 
-        ``timer_s``: the limit of a sleep.
+        ``timer_s``: the limit of a sleep. ``is_fenced``: whether risk has replaced this worker.
         """
         self._books = books
         self._waiter = waiter
@@ -67,13 +66,13 @@ class ShardLoop:
         self._spin = Spin(spin_us * 1000)
         self._membership = membership
         self._timer_s = timer_s
+        self._is_fenced = is_fenced
         self._loop = asyncio.get_running_loop()
         self._parked = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = 0.0
         self._wall_offset_ms = 0
-        self._closed_ns = 0
         self._started_ns = 0
         self._state = WorkerState.STARTING
 
@@ -166,6 +165,8 @@ class ShardLoop:
             get_logger().error("the supervisor is dead")
             self._stop(4)
             return
+        if self._is_fenced():  # and has ended this worker
+            return
         self._look_for_silence(now_ns)
         self._wake()  # the limit of every sleep
         if self._membership is not None:
@@ -187,22 +188,20 @@ class ShardLoop:
         if phase is Phase.RUNNING:
             self._engine.entering = not self._orders.halted
             self._desk.fund()
-            self._close_positions(now_ns, self._closing())
+            self._desk.close_positions(self._closing())
             self._watch_positions(now_ns)
             return
         self._engine.entering = False
         if phase is Phase.DRAINING:
             self._set_state(WorkerState.DRAINING)
-            self._close_positions(
-                now_ns, {**dict.fromkeys(self._engine.pairs, _SHUTDOWN), **self._orders.closing}
+            self._desk.close_positions(
+                {**dict.fromkeys(self._engine.pairs, _SHUTDOWN), **self._orders.closing}
             )
-            if self._desk.open_positions or self._desk.busy or not self._is_settled():
-                return
         elif phase is Phase.DRAINING_KEEP:
             self._set_state(WorkerState.DRAINING)
-            if self._desk.busy or not self._is_settled():
-                return
         else:
+            return
+        if not self._desk.is_drained(keep_positions=phase is Phase.DRAINING_KEEP) or not self._is_settled():
             return
         self._set_state(WorkerState.DRAINED)
         self._stop(0)
@@ -225,18 +224,6 @@ class ShardLoop:
                 trade = self._engine.evaluate(state, now_ns, now_ms)
                 if trade is not None:
                     self._act(state, trade)
-
-    def _close_positions(self, now_ns: int, reasons: Mapping[str, ExitReason]) -> None:
-        """Close what is held of these pairs, each for its reason, whatever the rules say."""
-        if not reasons or now_ns - self._closed_ns < _CLOSE_AGAIN_NS:
-            return
-        self._closed_ns = now_ns
-        for base, reason in reasons.items():
-            state = self._engine.pairs.get(base)  # None: another shard's
-            if state is not None and state.held and not state.busy:
-                trade = self._engine.close(state, state.held[0], reason)
-                if trade is not None:
-                    self._desk.act(state, trade)
 
     def _set_state(self, state: WorkerState) -> None:
         if state is not self._state:

@@ -62,7 +62,7 @@ async def open_side(make, tmp_path, monkeypatch):
         counts, failures = Counter(), []
         keys = {venue: Keys(venue, "key", "secret") for venue in TRADED}
         side = LiveSide(
-            config, keys, RunFiles(tmp_path), shard, [make.home, make.away], Books(), SystemClock(),
+            config, keys, RunFiles(tmp_path), SystemClock(), shard, [make.home, make.away], Books(),
             lambda name: counts.update([name]), failures.append, lambda: False,
         )  # fmt: skip
         side.counts, side.failures = counts, failures

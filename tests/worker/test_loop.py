@@ -9,6 +9,7 @@ from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
 from arbshard.model.phase import Phase, WorkerState
 from arbshard.model.refusal import Refusal
+from arbshard.worker.desk import Desk as RealDesk
 from arbshard.worker.loop import ShardLoop
 
 
@@ -71,7 +72,13 @@ class Feed:
 
 
 class Desk:
+    """Takes note of trades; what closes positions and says that a shard is drained is the real desk's."""
+
+    close_positions = RealDesk.close_positions
+    is_drained = RealDesk.is_drained
+
     def __init__(self):
+        self._closed_ns = 0
         self.acts = []
         self.funded = 0
         self.busy = 0
@@ -126,10 +133,11 @@ class Shop:
         self.orders = Orders()
         self.clock = clock
         self.engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
+        self.desk._engine, self.desk._clock = self.engine, clock
         self.state = self.engine.pairs["BTC"]
         self.state.funds = Funds(1e9, 10.0, 1e7, 10.0)
         self.codes = []
-        self.is_orphan = False
+        self.is_orphan = self.is_fenced = False
         self.loop = ShardLoop(
             self.books,
             self.waiter,
@@ -142,6 +150,7 @@ class Shop:
             self.codes.append,
             lambda: self.is_orphan,
             spin_us,
+            is_fenced=lambda: self.is_fenced,
         )
 
     async def until(self, condition):
@@ -326,6 +335,17 @@ async def test_dead_supervisor_ends_it(shop):
     shop.is_orphan = True
     await shop.until(lambda: shop.codes)
     assert set(shop.codes) == {4}
+
+
+async def test_a_replaced_worker_decides_nothing_on_its_timer(make, shop):
+    shop.loop.start()
+    shop.is_fenced = True
+    shop.clock.advance_ms(30_000)
+    shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
+    shop.feed.news = {1: make.view(make.home_book(-100.0))}
+    beats = len(shop.meter.beats)
+    await shop.until(lambda: len(shop.meter.beats) > beats + 1)
+    assert shop.desk.acts == []
 
 
 class TestSilentSupervisor:

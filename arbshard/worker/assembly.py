@@ -1,0 +1,295 @@
+"""The assembly of a worker: its parts, put together over ports, and its life from the first word to risk to the end.
+
+``main`` gives real ports and the simulation gives virtual ones, so that start, drain and end are the same code in
+both. ``Trader`` is the part that does not need a process; the library runs it over ports of its own.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+from arbshard.clock import Clock
+from arbshard.config import Config, ExecutionConfig
+from arbshard.engine.engine import ArbitrageEngine
+from arbshard.execution.executor import ExecutorFactory, Observer
+from arbshard.execution.ports import BookPort, RiskPort
+from arbshard.log import get_logger
+from arbshard.model.market import Leg
+from arbshard.model.rundir import RunFiles
+from arbshard.model.universe import Universe
+from arbshard.shm.books import BooksReader
+from arbshard.shm.doorbell import Bell, ShardWaiter
+from arbshard.shm.pages import PageWriter
+from arbshard.shm.universe import UniverseFile
+from arbshard.venues.registry import codecs
+from arbshard.wire.messages import Welcome
+from arbshard.wire.request import RequestClient
+from arbshard.worker.counters import COUNTERS, HISTOGRAMS
+from arbshard.worker.desk import Desk
+from arbshard.worker.feed import FeedBooks, ShardFeed
+from arbshard.worker.fence import Fence
+from arbshard.worker.loop import TIMER_S, ShardLoop
+from arbshard.worker.membership import Membership
+from arbshard.worker.meter import Meter
+from arbshard.worker.risk_link import Fenced, RiskLink, Transport
+from arbshard.worker.risk_page import RiskPage
+from arbshard.worker.spare import Assignment
+from arbshard.worker.standing_orders import StandingOrders
+
+if TYPE_CHECKING:
+    from arbshard.worker.live import LiveSide
+
+RISK_TIMEOUT_MS = 500
+RISK_TRIES = 2
+
+
+class MakeExecutors(Protocol):
+    """Makes the executors of a shard; ``ExecutorFactory`` itself is one."""
+
+    def __call__(
+        self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
+    ) -> ExecutorFactory:
+        """Return the factory that the desk asks for an executor of each pair."""
+        ...
+
+
+class OpenLive(Protocol):
+    """Opens a shard's way to real orders."""
+
+    def __call__(
+        self,
+        shard: int,
+        legs: Iterable[Leg],
+        books: BookPort,
+        count: Callable[[str], None],
+        on_failure: Callable[[BaseException], None],
+        is_fenced: Callable[[], bool],
+        /,
+    ) -> "LiveSide":
+        """Return the live side. ``count`` adds one to a counter; nothing is sent once ``is_fenced``."""
+        ...
+
+
+MakeMeter = Callable[[PageWriter, int, int, int], Meter]
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class WorkerPorts(NamedTuple):
+    """What a worker needs from the process that it runs in."""
+
+    clock: Clock
+    files: RunFiles
+    pid: int
+    is_orphan: Callable[[], bool]
+    """Whether the supervisor has died."""
+    connect: Callable[[float, int], RequestClient]
+    """Makes the connection to risk from a time-out in milliseconds and a number of tries."""
+    bell: Bell | None = None
+    """The doorbell, which the worker closes; None for the FIFO in the run directory."""
+    make_meter: MakeMeter = Meter
+    """Makes what writes the worker's page, from the page, the process id, the epoch and the number of pairs."""
+    histograms: tuple[str, ...] = HISTOGRAMS
+    """The names of the histograms on the page."""
+    make_executors: MakeExecutors = ExecutorFactory
+    open_live: OpenLive | None = None
+    """None on paper."""
+    on_trading: Callable[[], None] = _nothing
+    """Called once, when the worker has begun to trade."""
+    timer_s: float = TIMER_S
+    """The period of the worker's timer, which limits every sleep of its loop."""
+
+
+class Trader:
+    """The engine, the executors and the desk of one shard, and its connection to risk."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        engine: ArbitrageEngine,
+        config: Config,
+        clock: Clock,
+        transport: Transport,
+        books: BookPort,
+        meter: Meter,
+        on_failure: Callable[[BaseException], None],
+        make_executors: MakeExecutors = ExecutorFactory,
+        live: "LiveSide | None" = None,
+    ) -> None:
+        """``on_failure`` gets whatever ends a trade other than its outcome."""
+        self._assignment = assignment
+        self.engine = engine
+        self.risk = RiskLink(transport, *assignment, lambda: meter.count("silent"))
+        executors = make_executors(self.risk, books, config.execution, clock, meter)
+        self.desk = Desk(
+            engine,
+            executors,
+            self.risk,
+            config,
+            clock,
+            meter,
+            on_failure,
+            live.port if live is not None else None,
+        )
+
+    async def greet(self, pid: int) -> Welcome:
+        """Introduce this incarnation to risk. Raises ``Fenced``."""
+        return await self.risk.hello(pid, tuple(self.engine.pairs))
+
+    def take_over(self, welcome: Welcome) -> None:
+        """Begin with what risk knows."""
+        self.desk.take_over(welcome, *self._assignment)
+
+
+class _Ending:
+    """How the worker ends; the first call counts."""
+
+    def __init__(self) -> None:
+        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def stop(self, code: int) -> None:
+        """End with this exit code."""
+        if not self.code.done():
+            self.code.set_result(code)
+
+    def fail(self, error: BaseException) -> None:
+        """End because of ``error``."""
+        if isinstance(error, Fenced):
+            get_logger().warning("fenced", why=str(error))
+            self.stop(5)
+        else:
+            get_logger().error("a trade ended in a defect", exc_info=error)
+            self.stop(1)
+
+
+class Worker:
+    """One incarnation of a shard's worker. Make it in its event loop, ``run`` it once, and close it."""
+
+    def __init__(
+        self,
+        ports: WorkerPorts,
+        config: Config,
+        universe: Universe,
+        books: BooksReader,
+        assignment: Assignment,
+    ) -> None:
+        """Opens its page, ring, doorbell and connections. Raises ``SharedMemoryError``."""
+        shard, epoch = assignment
+        fx, pairs = universe.fx, universe.pairs_of(shard)
+        legs = [fx, *(leg for pair in pairs for leg in (pair.home, pair.away))]
+        self._ports = ports
+        self.shard = shard
+        self.epoch = epoch
+        self.trading_since_ns = 0
+        """When it began to trade (monotonic); 0 before."""
+        self._ending = ending = _Ending()
+        files, clock = ports.files, ports.clock
+        with ExitStack() as opened:
+            page = opened.enter_context(
+                PageWriter.create(files.worker_page(shard), COUNTERS, ports.histograms)
+            )
+            waiter = opened.enter_context(ShardWaiter.attach(files.dir, shard, bell=ports.bell))
+            risk_page = opened.enter_context(closing(RiskPage(files.risk_page)))
+            client = opened.enter_context(ports.connect(RISK_TIMEOUT_MS, RISK_TRIES))
+            meter = ports.make_meter(page, ports.pid, epoch, len(pairs))
+            meter.follow(waiter)
+            fence = Fence(risk_page, shard, epoch, clock, ending.fail)
+            feed = ShardFeed(books, waiter, legs, codecs())
+            self.engine = engine = ArbitrageEngine(pairs, fx, config)
+            feed_books = FeedBooks(feed, engine, fx, int(config.data_quality.max_book_age_ms * 1e6), clock)
+            self._live = (
+                ports.open_live(shard, legs, feed_books, meter.count, ending.fail, fence.is_fenced)
+                if ports.open_live is not None
+                else None
+            )
+            self._trader = trader = Trader(
+                assignment, engine, config, clock, client, feed_books, meter, ending.fail,
+                ports.make_executors, self._live,
+            )  # fmt: skip
+            self.desk = trader.desk
+            self._orders = StandingOrders(trader.risk, risk_page, ending.fail)
+            self._membership = Membership(
+                shard,
+                UniverseFile(books, files.universe),
+                trader.risk,
+                engine,
+                feed,
+                trader.desk,
+                meter.carried_out,
+                ending.fail,
+            )
+            self._loop = ShardLoop(
+                books,
+                waiter,
+                feed,
+                engine,
+                trader.desk,
+                self._orders,
+                meter,
+                clock,
+                ending.stop,
+                ports.is_orphan,
+                config.run.spin_us,
+                self._membership,
+                ports.timer_s,
+                fence.is_fenced,
+            )
+            self._opened = opened.pop_all()
+
+    async def run(self) -> int:
+        """Trade until there is a reason to end; the exit code."""
+        ending = self._ending
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.stop, 0)
+        try:
+            hello = asyncio.ensure_future(self._trader.greet(self._ports.pid))
+            await asyncio.wait((hello, ending.code), return_when=asyncio.FIRST_COMPLETED)
+            if hello.done():
+                await self._start(hello.result())
+            else:
+                hello.cancel()
+            return await ending.code
+        except Fenced as error:
+            ending.fail(error)
+            return await ending.code
+        finally:
+            await self._end()
+
+    async def _start(self, welcome: Welcome) -> None:
+        """Take over what risk knows, and trade."""
+        if self._live is not None:
+            await self._live.start(welcome.tag)
+        self._trader.take_over(welcome)
+        self.desk.start_rehearsing()
+        self._orders.take(welcome)
+        get_logger().info("trading", pairs=len(self.engine.pairs), epoch=self.epoch)
+        self.trading_since_ns = self._ports.clock.monotonic_ns()
+        self._loop.start()
+        self._ports.on_trading()
+
+    async def _end(self) -> None:
+        """Stop listening first: what is read from is unmapped soon after."""
+        self._loop.close()
+        await self._membership.close()
+        await self._orders.close()
+        await self.desk.close()
+        if self._live is not None:
+            await self._live.close()
+        code = self._ending.code
+        get_logger().info("ended", code=code.result() if code.done() else None)
+
+    def close(self) -> None:
+        """Close what was opened. Does not end what is under way: that is done by ``run``."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
