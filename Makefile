@@ -58,9 +58,13 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup_env.sh
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup_env.sh
 	touch $(STAMP)
 
-# Pins every dependency with its hashes for Python 3.11 and newer; writes no index address.
+# Pins every dependency with its hashes for Python 3.11 and newer on every platform; writes no index address. The
+# second file, for live orders, has the versions of the first, with which the tests run.
+LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --custom-compile-command 'make lock' --group build
 lock: setup
-	$(BIN)/python scripts/lock.py
+	$(LOCK) --extra dev -o requirements.lock
+	$(LOCK) --extra live --extra fast --constraints requirements.lock -o requirements-live.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -11,7 +11,7 @@ import os
 import select
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import BinaryIO, NoReturn, TypeVar
 
 import msgspec
@@ -84,6 +84,11 @@ def _revealed(part: object) -> str:
 def encode_revealed(value: object) -> bytes:
     """``value`` as JSON in which every ``Secret`` stands in clear text. Never keep the result in a variable."""
     return msgspec.json.encode(value, enc_hook=_revealed)
+
+
+def reveal_values(secrets: Mapping[str, Secret]) -> dict[str, str]:
+    """The texts of ``secrets`` by their names, for a library's call. Never keep the result in a variable."""
+    return {name: _revealed(secret) for name, secret in secrets.items()}
 
 
 def hide(value: object) -> object:

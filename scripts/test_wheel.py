@@ -6,8 +6,8 @@ here too. Tests that need an extra are skipped and name it.
 
 Not everything is run again. Left out are the folders whose code is not in the wheel (``perf``, ``fuzz``, ``soak``,
 ``torture``), the simulation, which is long and does not depend on what is installed, and the integration tests that
-need ccxt or look at single processes. What stays is every other unit test, and what depends on the installation: TLS,
-streams, feeds, the library, and runs from the command line.
+need an extra or look at single processes. What stays is every other unit test, and what depends on the installation:
+TLS, streams, feeds, the library, and runs from the command line.
 """
 
 import re

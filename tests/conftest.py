@@ -58,7 +58,7 @@ def _leg(venue, symbol, base, quote, slot, *, tick, lot, notional_min, fee_bps, 
     )
 
 
-EXTRAS = {"live": "ccxt", "fast": "picows", "tls": "trustme"}
+EXTRAS = {"live": "cryptography", "ccxt": "ccxt", "fast": "picows", "tls": "trustme"}
 """The library by which it is seen whether an extra is installed."""
 
 

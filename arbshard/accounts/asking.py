@@ -6,10 +6,9 @@ Used by ``poller`` and ``recovery``.
 from typing import Protocol
 
 from arbshard.errors import VenueUnavailable
-from arbshard.execution.live.clients import Answer
 from arbshard.execution.live.errors import understand
 from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.line import Caller
+from arbshard.venues.base.client import Answer, VenueClient
 from arbshard.venues.base.request import Request
 
 
@@ -24,9 +23,9 @@ class Questioned(Protocol):
 class Asker:
     """Asks one venue."""
 
-    def __init__(self, venue: str, caller: Caller, gate: Gate) -> None:
+    def __init__(self, venue: str, client: VenueClient, gate: Gate) -> None:
         self._venue = venue
-        self._caller = caller
+        self._client = client
         self._gate = gate
 
     async def ask(self, request: Request, *, urgent: bool = False) -> Answer:
@@ -34,9 +33,7 @@ class Asker:
         admitted = await self._gate.admit(request.cost) if urgent else self._gate.spare(request.cost)
         if not admitted:
             raise VenueUnavailable("no room in the rate limits")
-        answer = await self._caller.call(
-            request.method, request.path, request.params, private=request.private
-        )
+        answer = await self._client.call(request)
         self._gate.learn(self._venue, answer)
         said = understand(self._venue, answer.status, answer.body)
         if said.meaning != "accepted":

@@ -26,8 +26,8 @@ from arbshard.accounts.watch import VenueWatch
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.crashpoint import reach
+from arbshard.data.clients import open_client
 from arbshard.errors import ArbshardError, UsageError
-from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.keys import receive_keys
 from arbshard.last_words import end_with
@@ -72,7 +72,7 @@ async def _work(arguments: argparse.Namespace) -> int:
     files = RunFiles(arguments.run_dir)
     config = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
     setup("accounts", arguments.state_dir / "logs", config.run.log_level)
-    for library in ("websockets", "picows", "ccxt", "aiohttp"):
+    for library in ("websockets", "picows", "aiohttp"):
         logging.getLogger(library).setLevel(
             logging.WARNING
         )  # below it they write headers, and with them keys
@@ -144,17 +144,17 @@ def _watches(
     gate = Gate(budget, config.live, clock, meter.count)
     watches = []
     for name in TRADED:
-        caller = VenueClient(name, make_client(name, config, keys[name]))
-        cleanup.push_async_callback(caller.close)
+        client = open_client(name, config, keys[name], clock)
+        cleanup.push_async_callback(client.close)
         watch = VenueWatch(
             get_adapter(name).account,
             config,
             keys[name],
-            Asker(name, caller, gate),
+            Asker(name, client, gate),
             VenueOrders(name, tag, markets.of(name)),
             announcer.publish,
             statements.send,
-            caller.set_clock,
+            client.set_clock,
             meter.of(name),
             clock,
         )

@@ -36,9 +36,6 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Check keys, rights, balances, fees, limits and clocks before live orders. Exit code 1: something failed."""
-    from arbshard.execution.live.clients import require_ccxt
-
-    require_ccxt()
     use_money_context()
     # The table says it all, and JSON must stand alone.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

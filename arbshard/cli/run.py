@@ -76,10 +76,8 @@ def _checked(config: Config, *, sends: bool) -> Config:
                 "as in configs/sim-live.toml and configs/live.example.toml"
             )
         return config
-    from arbshard.execution.live.clients import require_ccxt
     from arbshard.execution.live.keys import load_keys
 
-    require_ccxt()
     load_keys(config)  # only to see that they are there: each process reads them for itself
     if not sends:
         typer.echo("DRY RUN: no order is sent (--live sends)", err=True)

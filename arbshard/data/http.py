@@ -1,54 +1,48 @@
-"""One way to ask a venue something over HTTP without a key: ``Fetch``.
+"""The one way to call a venue over HTTP: ``HttpFetch``.
 
-``poller``, ``listings``, the feeds' snapshots and the doctor's probes use it.
+The pollers, the listings, the feeds' snapshots and the doctor fetch public addresses with it (``Fetch``);
+``clients`` sends signed calls with it.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from types import SimpleNamespace
 
 import aiohttp
+from yarl import URL
 
 from arbshard.data.proxy import proxy_for
 from arbshard.data.redirects import is_redirect, refusal
 from arbshard.data.trust import Trust, system_trust
 from arbshard.errors import VenueUnavailable
+from arbshard.secret import Secret, reveal_values
+from arbshard.venues.base.client import Answer, NoAnswer
 
 _TIMEOUT_S = 5.0
 _BODY_BYTES_MAX = 1 << 22
-_LIMITED_S = 1.0
-"""Pause after 429 where the venue does not say how long."""
-_BANNED_S = 120.0
-"""Pause after 418 where it does not: the shortest ban."""
-_PAUSE_S_MAX = 3 * 24 * 3600.0
-
-
-class Answer(NamedTuple):
-    """What a venue said."""
-
-    status: int
-    body: bytes
-    retry_after: str | None = None
-    """The header, as it came."""
-
-    @property
-    def pause_s(self) -> float:
-        """How long the venue wants nobody to ask; 0 for an answer that says no such thing."""
-        if self.status not in (418, 429):
-            return 0.0
-        asked = self.retry_after
-        if asked is not None and asked.isascii() and asked.isdigit():
-            return max(min(float(asked), _PAUSE_S_MAX), _LIMITED_S)
-        return _LIMITED_S if self.status == 429 else _BANNED_S
-
+_CONNECTIONS_MAX = 32
+_KEEPALIVE_S = 75.0
+"""Longer than the pause between two uses, see ``live.warm_every_s``."""
+_NO_HEADERS: Mapping[str, Secret] = {}
 
 Fetch = Callable[[str], Awaitable[Answer]]
 """Asks for an address. Raises ``VenueUnavailable`` when there is no answer."""
 
 
-class HttpFetch:
-    """``Fetch`` over sockets, kept open from call to call. Made on the loop that uses it; ``close`` at the end.
+class _Progress:
+    """How far a request has come; aiohttp's hooks below write it."""
 
-    It follows no redirect, see ``redirects``, and takes the environment's proxy, see ``proxy``.
+    __slots__ = ("on_sent", "sent")
+
+    def __init__(self, on_sent: Callable[[], None] | None) -> None:
+        self.sent = False
+        """Whether any part of the request may have left."""
+        self.on_sent = on_sent
+
+
+class HttpFetch:
+    """Calls over sockets that are kept open. Make and use it in one loop; ``close`` it at the end.
+
+    It follows no redirect, see ``redirects``, takes the environment's proxy, see ``proxy``, and keeps no cookie.
     """
 
     def __init__(
@@ -65,25 +59,70 @@ class HttpFetch:
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, address: str) -> Answer:
-        """See ``Fetch``. A body that is longer than the limit is no answer.
+        """Implements ``Fetch``. An answer that is a redirect, or longer than the limit, is no answer.
 
         Raises ``UsageError`` for a proxy that cannot be used.
         """
-        proxy = proxy_for(address)
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        answer = await self.send("GET", URL(address), proxy=proxy_for(address), is_secret=False)
+        if is_redirect(answer.status):
+            raise VenueUnavailable(refusal(answer.status, answer.headers.get("location", ""), address))
+        return answer
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, Secret] = _NO_HEADERS,
+        body: bytes | None = None,
+        proxy: str | None,
+        is_secret: bool,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Answer:
+        """The answer to a call, whatever its status. ``on_sent`` is called when the body is handed to the socket.
+
+        Raises ``NoAnswer`` when there is none; for an address that ``is_secret`` its text and cause show only the
+        kind of the failure, because the library's texts hold the address.
+        """
+        progress = _Progress(on_sent)
+        session = self._session or self._open()
         try:
-            async with self._session.get(
-                address, ssl=self._trust.context(), proxy=proxy, allow_redirects=False
+            async with session.request(
+                method,
+                url,
+                headers=reveal_values(headers),
+                data=body,
+                ssl=self._trust.context(),
+                proxy=proxy,
+                allow_redirects=False,
+                trace_request_ctx=progress,
             ) as reply:
-                if is_redirect(reply.status):
-                    raise VenueUnavailable(
-                        refusal(reply.status, reply.headers.get("Location", ""), str(reply.url))
-                    )
-                body = await self._read(reply)
-                return Answer(reply.status, body, reply.headers.get("Retry-After"))
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise VenueUnavailable(str(error) or f"no answer within {self._timeout.total:g} s") from error
+                read = await self._read(reply)
+                lower = {name.lower(): value for name, value in reply.headers.items()}
+                return Answer(reply.status, read, lower)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            if is_secret:
+                raise NoAnswer(type(error).__name__, sent=progress.sent) from None
+            why = str(error) or f"no answer within {self._timeout.total:g} s"
+            raise NoAnswer(why, sent=progress.sent) from error
+
+    async def close(self) -> None:
+        """Close all connections. May be called again."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_on_headers_sent)
+        trace.on_request_chunk_sent.append(_on_chunk_sent)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX, keepalive_timeout=_KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            trace_configs=[trace],
+        )
+        return self._session
 
     async def _read(self, reply: aiohttp.ClientResponse) -> bytes:
         parts: list[bytes] = []
@@ -91,12 +130,22 @@ class HttpFetch:
         async for part in reply.content.iter_chunked(1 << 16):
             size += len(part)
             if size > self._body_bytes_max:
-                raise VenueUnavailable(f"an answer of more than {self._body_bytes_max} bytes")
+                raise ValueError(f"an answer of more than {self._body_bytes_max} bytes")
             parts.append(part)
         return b"".join(parts)
 
-    async def close(self) -> None:
-        """Close all connections. May be called again."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+
+async def _on_headers_sent(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    context.trace_request_ctx.sent = True
+
+
+async def _on_chunk_sent(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceRequestChunkSentParams
+) -> None:
+    progress: _Progress = context.trace_request_ctx
+    progress.sent = True
+    if progress.on_sent is not None:
+        progress.on_sent()
+        progress.on_sent = None

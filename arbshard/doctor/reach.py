@@ -3,8 +3,6 @@
 Needs neither a key nor a market. Used by ``venue_probe``, and by ``probing`` when the markets could not be listed.
 """
 
-from urllib.parse import urlencode
-
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.http import HttpFetch
@@ -12,17 +10,14 @@ from arbshard.data.stream import open_stream, target_of
 from arbshard.data.trust import trust_of
 from arbshard.doctor.facts import Probe
 from arbshard.errors import VenueUnavailable
+from arbshard.venues.base.signing import target_of as request_target
 from arbshard.venues.registry import get_adapter, get_venue
 
 
 async def probe_rest(config: Config, name: str) -> Probe:
     """By one cheap public call."""
     settings = config.venues.get(name)
-    adapter = get_adapter(name)
-    request = adapter.orders.warm()
-    url = settings.rest_url.rstrip("/") + adapter.signing.root + request.path
-    if request.params:
-        url += f"?{urlencode(request.params)}"
+    url = settings.rest_url.rstrip("/") + request_target(get_adapter(name).orders.warm())
     fetch = HttpFetch(trust_of(name, settings))
     try:
         answer = await fetch(url)

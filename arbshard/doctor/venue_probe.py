@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
-from importlib import import_module
 from secrets import token_hex
 
 from arbshard.accounts.stream import PrivateStream
 from arbshard.clock import Clock
 from arbshard.config import Config
+from arbshard.data.clients import open_client
 from arbshard.doctor.facts import Probe, ToldTick, VenueFacts
 from arbshard.doctor.reach import probe_public_stream, probe_rest
 from arbshard.errors import FrameError, VenueUnavailable
-from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.errors import understand
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import Leg
@@ -55,8 +54,7 @@ class VenueProbe:
         self._rules = self._adapter.rules
         self._legs = [leg for leg in universe.legs() if leg.market.venue == name]
         self._leg = universe.pairs[0].leg(name)
-        self._exchange = make_client(name, config, keys)
-        self._client = VenueClient(name, self._exchange)
+        self._client = open_client(name, config, keys, clock)
         self._missing: list[str] = []
 
     async def facts(self) -> VenueFacts:
@@ -146,9 +144,7 @@ class VenueProbe:
         before_ms = self._clock.wall_ms()
         request = self._venue.clock_call()
         try:
-            answer = await self._client.call(
-                request.method, request.path, request.params, private=request.private
-            )
+            answer = await self._client.call(request)
             after_ms = self._clock.wall_ms()
             told_ms, off_ms = self._venue.clock_of(answer.body, answer.headers)
         except (VenueUnavailable, FrameError):
@@ -159,15 +155,10 @@ class VenueProbe:
 
     async def _rights(self, account: Reply) -> Rights:
         """A venue that does not say what the key may do may still say what the account may."""
-        told: object = None
-        call, why = self._rules.rights_call(), ""
-        if call is not None:
-            kind, path = call
-            try:
-                told = await self._exchange.request(path, [kind], "GET", {})
-            except import_module("ccxt").BaseError as error:
-                # Its words hold the signed address: the kind says enough.
-                why = type(error).__name__
+        told: Reply | None = None
+        request, why = self._rules.rights_call(), ""
+        if request is not None:
+            told, why = await self._ask(request)
         try:
             rights = self._rules.rights_of(told, account)
         except FrameError as error:
@@ -230,9 +221,7 @@ class VenueProbe:
     async def _ask(self, request: Request) -> tuple[Reply | None, str]:
         """(a good answer, or None and why not)."""
         try:
-            answer = await self._client.call(
-                request.method, request.path, request.params, private=request.private
-            )
+            answer = await self._client.call(request)
         except VenueUnavailable as error:
             return None, str(error)
         said = understand(self._name, answer.status, answer.body)

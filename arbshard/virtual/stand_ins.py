@@ -8,12 +8,12 @@ from random import Random
 from typing import NamedTuple
 
 from arbshard.config import Config
-from arbshard.data.http import Answer
 from arbshard.errors import VenueUnavailable
 from arbshard.model.market import Pair
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
+from arbshard.venues.base.client import Answer
 from arbshard.venues.registry import AWAY, HOME, get_venue
 from arbshard.virtual.audit import Audit
 from arbshard.virtual.clock import VirtualClock

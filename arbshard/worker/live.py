@@ -1,6 +1,6 @@
 """What a worker has more with ``mode = "live"``: clients, budget, and an ear for the venues' private events.
 
-Made by ``main`` before the worker says hello: importing ccxt takes half a second, and the first order must not wait.
+Made by ``main`` before the worker says hello, so that the first order need not wait for it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -9,8 +9,8 @@ import structlog
 
 from arbshard.clock import Clock
 from arbshard.config import Config
+from arbshard.data.clients import open_client
 from arbshard.errors import LedgerError, ProtocolError
-from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
@@ -49,7 +49,7 @@ class LiveSide:
         self._budget = Budget.open(files.dir, f"worker-{shard}", rate_windows())
         gate = Gate(self._budget, config.live, clock, count)
         lines = {
-            venue: Line(venue, VenueClient(venue, make_client(venue, config, key)), gate, clock, count)
+            venue: Line(venue, open_client(venue, config, key, clock), gate, clock, count)
             for venue, key in keys.items()
         }
         self.port = LivePort(legs, lines, gate, books, config.live, clock, count, on_failure, is_fenced)

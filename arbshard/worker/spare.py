@@ -7,6 +7,7 @@ Until then risk and the ledger do not know of it.
 import asyncio
 import os
 from collections.abc import Callable
+from importlib import import_module
 from typing import NamedTuple
 
 from arbshard.config import Config
@@ -38,10 +39,7 @@ def parse(line: bytes) -> Assignment:
 def warm_up(config: Config, universe: Universe, books: BooksReader) -> None:
     """Do once what the first moments of a worker consist of: what was never run is slow."""
     if config.mode == "live":
-        from importlib import import_module
-
-        for module in ("arbshard.worker.live", "ccxt.async_support"):  # over half a second
-            import_module(module)
+        import_module("arbshard.worker.live")
     for leg in universe.legs():
         found = books.read(leg.slot)
         if found is None:

@@ -8,9 +8,9 @@ import pytest
 
 from arbshard.accounts.stream import Listener
 from arbshard.errors import VenueUnavailable
-from arbshard.execution.live.clients import Answer
 from arbshard.model.market import Market
 from arbshard.venues.base.account import Balance, HeardFill, HeardOrder
+from arbshard.venues.base.client import Answer
 
 TAG = "ab12c"
 
@@ -44,7 +44,10 @@ def heard():
 
 
 class Script:
-    """Implements ``Questioned``: answers by path; ``then`` gives several, the last again and again."""
+    """Implements ``Questioned``: answers by path; ``then`` gives several, the last again and again.
+
+    Paths are given and kept without the root of the venue's calls.
+    """
 
     def __init__(self, **answers):
         self.asked = []
@@ -55,9 +58,10 @@ class Script:
         self._answers[path] = deque(bodies)
 
     async def ask(self, request, *, urgent=False):
-        self.asked.append((request.path, dict(request.params), urgent))
-        self.before(request.path)
-        bodies = self._answers[request.path]
+        path = request.path.removeprefix("/api/v3/").removeprefix("/v1/")
+        self.asked.append((path, dict(request.params), urgent))
+        self.before(path)
+        bodies = self._answers[path]
         body = bodies.popleft() if len(bodies) > 1 else bodies[0]
         if isinstance(body, Exception):
             raise body

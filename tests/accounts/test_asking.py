@@ -5,23 +5,23 @@ import pytest
 from arbshard.accounts.asking import Asker
 from arbshard.config import LiveConfig
 from arbshard.errors import VenueUnavailable
-from arbshard.execution.live.clients import Answer
 from arbshard.execution.live.gate import Gate
 from arbshard.shm.budget import Budget
+from arbshard.venues.base.client import Answer
 from arbshard.venues.base.request import Request
 from arbshard.venues.registry import rate_windows
 
-QUESTION = Request("GET", "account", {}, {"binance_weight": 20})
+QUESTION = Request("GET", "/api/v3/account", {}, {"binance_weight": 20})
 
 
 class Venue:
-    """``line.Caller`` that gives one answer after the other."""
+    """``VenueClient`` that gives one answer after the other."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
         self.calls = 0
 
-    async def call(self, method, path, params, *, private=True, on_sent=None):
+    async def call(self, request, on_sent=None):
         self.calls += 1
         return self.answers.pop(0)
 

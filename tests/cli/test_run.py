@@ -13,8 +13,7 @@ from arbshard.errors import UsageError
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """A configuration of this text, with ccxt to be had and no key in the environment."""
-    monkeypatch.setattr("arbshard.execution.live.clients.require_ccxt", lambda: None)
+    """A configuration of this text, with no key in the environment."""
     for name in ("UPBIT_KEY", "UPBIT_SECRET", "BINANCE_KEY", "BINANCE_SECRET", "BINANCE_ED25519_KEY_FILE"):
         monkeypatch.delenv(f"ARBSHARD_{name}", raising=False)
 
@@ -54,13 +53,6 @@ def test_real_venues_need_keys(config, sends):
     )
     with pytest.raises(UsageError, match="no API key for upbit"):
         module._checked(config(text), sends=sends)
-
-
-def test_without_ccxt_it_says_what_to_install(config, monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.setattr("arbshard.execution.live.clients.find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="need ccxt"):
-        module._checked(load_config(None, {"mode": "live"}), sends=True)
 
 
 @pytest.mark.parametrize("name", ["sim-live.toml", "live.example.toml"])

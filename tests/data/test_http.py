@@ -2,7 +2,7 @@
 
 import pytest
 
-from arbshard.data.http import Answer
+from arbshard.venues.base.client import Answer
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,5 @@ from arbshard.data.http import Answer
     ],
 )
 def test_pause(status, retry_after, pause_s):
-    assert Answer(status, b"", retry_after).pause_s == pause_s
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    assert Answer(status, b"", headers).pause_s == pause_s

@@ -5,9 +5,9 @@ import itertools
 
 import pytest
 
-from arbshard.data.http import Answer
 from arbshard.data.listings import _get
 from arbshard.errors import VenueUnavailable
+from arbshard.venues.base.client import Answer
 from support import virtual_time as v
 
 
@@ -16,8 +16,8 @@ from support import virtual_time as v
     [
         ([VenueUnavailable("nobody there")] * 3, [0.5, 1.0], "nobody there"),
         ([Answer(500, b"")] * 3, [0.5, 1.0], "HTTP 500"),
-        ([Answer(429, b"", "2")] * 3, [2.0, 2.0], "HTTP 429"),
-        ([Answer(429, b"", "7")], [], "HTTP 429, the venue wants no question for 7 s"),
+        ([Answer(429, b"", {"retry-after": "2"})] * 3, [2.0, 2.0], "HTTP 429"),
+        ([Answer(429, b"", {"retry-after": "7"})], [], "HTTP 429, the venue wants no question for 7 s"),
         ([Answer(418, b"")], [], "HTTP 418, the venue wants no question for 120 s"),
         ([Answer(429, b""), Answer(200, b"[]")], [1.0], ""),
     ],

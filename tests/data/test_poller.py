@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from arbshard.data.http import Answer
 from arbshard.data.poller import RestPoller
+from arbshard.venues.base.client import Answer
 from arbshard.venues.registry import get_adapter
 from support import virtual_time as v
 
@@ -23,8 +23,8 @@ class Taker:
 @pytest.mark.parametrize(
     ("refusal", "pause_s"),
     [
-        (Answer(429, b"", "7"), 7.0),
-        (Answer(418, b"", "7"), 7.0),
+        (Answer(429, b"", {"retry-after": "7"}), 7.0),
+        (Answer(418, b"", {"retry-after": "7"}), 7.0),
         (Answer(429, b""), 1.0),
         (Answer(418, b""), 120.0),
     ],

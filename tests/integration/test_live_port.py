@@ -1,4 +1,4 @@
-"""Real HTTP orders through ccxt, to the accounts of the simulated exchanges."""
+"""Real HTTP orders to the accounts of the simulated exchanges."""
 
 import asyncio
 import json
@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from arbshard.clock import SystemClock
 from arbshard.config import load_config
+from arbshard.data.clients import open_client
 from arbshard.data.listings import find_universe
-from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.keys import load_keys
 from arbshard.execution.live.line import Line
@@ -25,7 +25,7 @@ from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
 from arbshard.venues.registry import rate_windows
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]
+pytestmark = pytest.mark.integration
 
 START = time.monotonic_ns()
 
@@ -81,9 +81,7 @@ class Market:
         self.budget = Budget.open(run_dir, "worker-0", rate_windows())
         gate = Gate(self.budget, config.live, clock, self.count)
         keys = load_keys(config, {}.get)
-        self.clients = {
-            venue: VenueClient(venue, make_client(venue, config, key)) for venue, key in keys.items()
-        }
+        self.clients = {venue: open_client(venue, config, key, clock) for venue, key in keys.items()}
         self.lines = {venue: Line(venue, one, gate, clock, self.count) for venue, one in self.clients.items()}
         self.port = LivePort(
             [self.pair.home, self.pair.away], self.lines, gate, Books(), config.live, clock, self.count,

@@ -26,7 +26,6 @@ from arbshard.model.notes import SupervisorNote
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 
-pytest.importorskip("ccxt")
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
@@ -41,20 +40,20 @@ KEYS = {
 UPBIT_ENVIRON = {f"ARBSHARD_UPBIT_{part.upper()}": KEYS[f"upbit_{part}"] for part in ("key", "secret")}
 BINANCE_FILE = f'[binance]\nkey = "{KEYS["binance_key"]}"\nsecret = "{KEYS["binance_secret"]}"\n'
 
-# The program of the run, with a defect in ``make_client`` as long as a file is there.
+# The program of the run, with a defect in ``open_client`` as long as a file is there.
 DRIVER = """
 import os, sys
 from pathlib import Path
-from arbshard.execution.live import clients
+from arbshard.data import clients
 
-made = clients._trace
+made = clients.HttpVenueClient
 
-def defect():
+def defect(*arguments):
     if Path(os.environ["DEFECT"]).exists():
-        raise RuntimeError("a defect in make_client")
-    return made()
+        raise RuntimeError("a defect in open_client")
+    return made(*arguments)
 
-clients._trace = defect
+clients.HttpVenueClient = defect
 from arbshard.cli import main
 main()
 """
@@ -366,7 +365,7 @@ def test_real_keys_in_the_environment_and_in_a_file(place, exchanges):
     place.defect.touch()  # an exception in an operator's command, inside the supervisor
     code, said = place.do("symbols add", "XRP", environ=environ)
     assert code != 0, said
-    assert "a defect in make_client" in run.output()
+    assert "a defect in open_client" in run.output()
     run.end("worker-0", signal.SIGKILL)
     place.defect.unlink()
     run.end("accounts", signal.SIGSEGV)

@@ -19,7 +19,7 @@ if importlib.util.find_spec("ccxt") is not None:
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.needs("live", "tls"),
+    pytest.mark.needs("ccxt", "tls"),
     # Of ccxt and what it imports; nothing of ours.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -23,11 +23,11 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig, VenueConfig
 from arbshard.config.venues import VenuesConfig
 from arbshard.data import listings
+from arbshard.data.clients import open_client
 from arbshard.data.rest import RestMarketDataProvider
 from arbshard.data.websocket import WebSocketMarketDataProvider
 from arbshard.errors import UsageError
 from arbshard.execution.live import keys as key_files
-from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
@@ -157,9 +157,9 @@ class Server:
 
     def _is_signed(self, request, body):
         headers = request.headers
-        text = headers["BITVAVO-ACCESS-TIMESTAMP"] + request.method + request.path_qs + body
+        text = headers["THIRD-TIME"] + request.method + request.path_qs + body
         good = hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-        is_signed = headers["BITVAVO-ACCESS-KEY"] == KEY and headers["BITVAVO-ACCESS-SIGNATURE"] == good
+        is_signed = headers["THIRD-KEY"] == KEY and headers["THIRD-SIGNATURE"] == good
         self.refused += not is_signed
         return is_signed
 
@@ -224,9 +224,7 @@ async def port(config, universe, third_keys, tmp_path):
 
     with closing(Budget.open(tmp_path, "worker-0", rate_windows())) as budget:
         gate = Gate(budget, config.live, clock, count)
-        line = Line(
-            "third", VenueClient("third", make_client("third", config, third_keys)), gate, clock, count
-        )
+        line = Line("third", open_client("third", config, third_keys, clock), gate, clock, count)
         made = LivePort(
             [universe.pairs[0].away],
             {"third": line},

@@ -10,12 +10,15 @@ import time
 
 from msgspec.structs import replace
 
+from arbshard.clock import SystemClock
 from arbshard.config import Config
+from arbshard.data.clients import open_client
 from arbshard.data.http import HttpFetch
 from arbshard.data.stream import open_stream, target_of
 from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError, VenueUnavailable
-from arbshard.execution.live.clients import NoAnswer, VenueClient, make_client
+from arbshard.venues.base.client import NoAnswer
+from arbshard.venues.base.request import Request
 from arbshard.venues.keys import Keys
 
 
@@ -61,9 +64,9 @@ async def _rest(settings):
 
 
 async def _signed(config):
-    client = VenueClient("binance", make_client("binance", config, Keys("binance", "key", "secret")))
+    client = open_client("binance", config, Keys("binance", "key", "secret"), SystemClock())
     try:
-        answer = await client.call("GET", "order", {"symbol": "BTCUSDT"})
+        answer = await client.call(Request("GET", "/api/v3/order", {"symbol": "BTCUSDT"}, {}))
     except NoAnswer as error:
         return _causes(error)
     finally:

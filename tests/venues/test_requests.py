@@ -13,7 +13,7 @@ def orders_of(what):
 
 def test_upbit_order(bid):
     request = orders_of(bid).place(bid, "ab1cd-s1-0-1-1-h0")
-    assert (request.method, request.path, request.private) == ("POST", "orders", True)
+    assert (request.method, request.path, request.private) == ("POST", "/v1/orders", True)
     assert request.params == {
         "market": "KRW-BTC", "side": "bid", "ord_type": "limit", "volume": "0.001", "price": "146000000",
         "time_in_force": "ioc", "identifier": "ab1cd-s1-0-1-1-h0",
@@ -23,7 +23,7 @@ def test_upbit_order(bid):
 
 def test_binance_order(ask):
     request = orders_of(ask).place(ask, "ab1cd-s1-0-1-1-a0")
-    assert (request.method, request.path) == ("POST", "order")
+    assert (request.method, request.path) == ("POST", "/api/v3/order")
     assert request.params == {
         "symbol": "BTCUSDT", "side": "SELL", "type": "LIMIT", "timeInForce": "IOC", "quantity": "0.001",
         "price": "60000", "newClientOrderId": "ab1cd-s1-0-1-1-a0", "newOrderRespType": "FULL",

@@ -73,7 +73,7 @@ def test_binance_limits():
 def test_binance_rights_are_the_keys_where_they_are_told():
     account = reply({"canTrade": True, "canWithdraw": True})
     key = {"ipRestrict": True, "enableWithdrawals": False, "enableSpotAndMarginTrading": True}
-    assert BINANCE.rights_of(key, account) == Rights(withdraw=False, trade=True, addresses_listed=True)
+    assert BINANCE.rights_of(reply(key), account) == Rights(withdraw=False, trade=True, addresses_listed=True)
     assert BINANCE.rights_of(None, account) == Rights(withdraw=True, trade=True, by_account=True)
 
 
@@ -90,4 +90,4 @@ def test_answers_that_cannot_be_trusted(body):
     with pytest.raises(FrameError):
         BINANCE.rights_of(None, given)
     with pytest.raises(FrameError):
-        BINANCE.rights_of([], given)
+        BINANCE.rights_of(given, given)

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig
 from arbshard.errors import LedgerError
-from arbshard.execution.live.clients import Answer
 from arbshard.model.rundir import RunFiles
+from arbshard.venues.base.client import Answer
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import TRADED
 from arbshard.wire import order_events
@@ -27,12 +27,12 @@ class Client:
 
     made: ClassVar[list["Client"]] = []
 
-    def __init__(self, venue, exchange):
+    def __init__(self, venue, config, keys, clock):
         self.venue = venue
         self.closed = False
         self.made.append(self)
 
-    async def call(self, method, path, params, *, private=True, on_sent=None):
+    async def call(self, request, on_sent=None):
         return Answer(200, b'{"serverTime":1}', {})
 
     def set_clock(self, ahead_ms):
@@ -52,8 +52,7 @@ class Books:
 
 @pytest.fixture
 async def open_side(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(live_module, "make_client", lambda venue, config, keys: None)
-    monkeypatch.setattr(live_module, "VenueClient", Client)
+    monkeypatch.setattr(live_module, "open_client", Client)
     monkeypatch.setattr(Client, "made", [])
     sides = []
 

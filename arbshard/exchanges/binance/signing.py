@@ -1,7 +1,7 @@
 """Signatures and timestamps of signed requests. Pure: keys, texts and the time go in, a verdict comes out.
 
-HMAC-SHA256 is what most clients use. Ed25519 needs the ``cryptography`` package, which comes with ccxt; it is looked
-for only where such a key is configured. Used by ``access``.
+HMAC-SHA256 is what most clients use. Ed25519 needs the ``cryptography`` package, which is the extra ``live``; it is
+looked for only where such a key is configured. Used by ``access``.
 """
 
 import base64

@@ -10,9 +10,9 @@ from arbshard.clock import Clock
 from arbshard.config import LiveConfig
 from arbshard.data.redirects import is_redirect, refusal
 from arbshard.execution.live import limits
-from arbshard.execution.live.clients import Answer
 from arbshard.log import get_logger
 from arbshard.shm.budget import Budget
+from arbshard.venues.base.client import Answer
 
 _PAUSE_S = 0.002
 _PAUSE_MAX_S = 0.05

@@ -5,44 +5,20 @@ Used by ``port``; a line knows nothing of orders.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from arbshard.clock import Clock
 from arbshard.errors import VenueError
-from arbshard.execution.live.clients import Answer, NoAnswer, Params
 from arbshard.execution.live.errors import understand
 from arbshard.execution.live.gate import Gate
 from arbshard.log import get_logger
+from arbshard.venues.base.client import NoAnswer, VenueClient
 from arbshard.venues.base.request import Request
 from arbshard.venues.base.states import Meaning
 from arbshard.venues.registry import get_adapter
 
 _SKEW_TOLD_MS = 500
 """A clock that is off by more is worth a line in the log."""
-
-
-class Caller(Protocol):
-    """What carries the calls: ``clients.VenueClient``."""
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        params: Params,
-        *,
-        private: bool = True,
-        on_sent: Callable[[], None] | None = None,
-    ) -> Answer:
-        """The answer, good or bad. Raises ``NoAnswer``."""
-        ...
-
-    def set_clock(self, ahead_ms: int) -> None:
-        """Sign with the venue's time."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections."""
-        ...
 
 
 class Heard(NamedTuple):
@@ -57,12 +33,12 @@ class Line:
     """Calls one venue. ``count`` adds one to a counter by name."""
 
     def __init__(
-        self, venue: str, caller: Caller, gate: Gate, clock: Clock, count: Callable[[str], None]
+        self, venue: str, client: VenueClient, gate: Gate, clock: Clock, count: Callable[[str], None]
     ) -> None:
         self.venue = venue
         self.skew_ms = 0
         """How far the venue's clock is ahead of ours, where it tells."""
-        self._caller = caller
+        self._client = client
         self._orders = get_adapter(venue).orders
         self._gate = gate
         self._clock = clock
@@ -74,9 +50,7 @@ class Line:
     async def call(self, request: Request, on_sent: Callable[[], None] | None = None) -> Heard:
         """Carry out ``request``, whose cost has been admitted. Never raises for what the venue does."""
         try:
-            answer = await self._caller.call(
-                request.method, request.path, request.params, private=request.private, on_sent=on_sent
-            )
+            answer = await self._client.call(request, on_sent)
         except NoAnswer as error:
             return Heard("unknown" if error.sent else "not_accepted", str(error))
         self._gate.learn(self.venue, answer)
@@ -113,7 +87,7 @@ class Line:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._caller.close()
+        await self._client.close()
 
     async def _warm(self, request: Request) -> None:
         before_ms = self._clock.wall_ms()
@@ -140,7 +114,7 @@ class Line:
         if abs(skew_ms - self.skew_ms) > _SKEW_TOLD_MS:
             get_logger().warning("clock skew", venue=self.venue, ahead_ms=skew_ms)
         self.skew_ms = skew_ms
-        self._caller.set_clock(skew_ms)
+        self._client.set_clock(skew_ms)
 
 
 def _times(count: int, cost: Mapping[str, int]) -> dict[str, int]:

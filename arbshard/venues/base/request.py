@@ -1,4 +1,4 @@
-"""``Request``: one call to a venue's REST address. Carried out by ``execution.live.clients``."""
+"""``Request``: one call to a venue's REST address. A ``VenueClient`` (``base.client``) carries it out."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,7 +9,7 @@ class Request(NamedTuple):
 
     method: str
     path: str
-    """Behind the root of the venue's REST calls."""
+    """Behind the venue's ``rest_url``; begins with a slash."""
     params: Mapping[str, str]
     cost: Mapping[str, int]
     """What it takes of each window of the rate limits."""

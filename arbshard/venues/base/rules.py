@@ -74,12 +74,12 @@ class AccountRules(Protocol):
         """Those we keep to."""
         ...
 
-    def rights_call(self) -> tuple[str, str] | None:
-        """(kind of address as ccxt calls it, path) where the venue tells what a key may do; None for nowhere."""
+    def rights_call(self) -> Request | None:
+        """Asks what the key may do; None where the venue has no such call."""
         ...
 
-    def rights_of(self, told: object, account: Reply) -> Rights:
-        """What the key may do: ``told`` there (None: nothing), else by the account's own words."""
+    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
+        """What the key may do, by the answer ``told`` to ``rights_call``; without one, by that about the account."""
         ...
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:

@@ -192,7 +192,7 @@ class BinanceAccount:
 
     def balances_call(self) -> Request:
         """All that are not zero."""
-        return Request("GET", "account", {"omitZeroBalances": "true"}, limits.ACCOUNT)
+        return Request("GET", "/api/v3/account", {"omitZeroBalances": "true"}, limits.ACCOUNT)
 
     def balances_of(self, body: bytes) -> dict[str, Balance]:
         """See ``AccountVenue``."""
@@ -205,7 +205,7 @@ class BinanceAccount:
 
     def orders_call(self, page: int) -> Request | None:
         """All in one answer."""
-        return Request("GET", "openOrders", {}, limits.OPEN_ORDERS) if page == 1 else None
+        return Request("GET", "/api/v3/openOrders", {}, limits.OPEN_ORDERS) if page == 1 else None
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
@@ -217,7 +217,7 @@ class BinanceAccount:
     def order_call(self, symbol: str, venue_order_id: str) -> Request:
         """By the venue's id, which is one of the market."""
         params = {"symbol": symbol, "orderId": venue_order_id}
-        return Request("GET", "order", params, limits.QUERY)
+        return Request("GET", "/api/v3/order", params, limits.QUERY)
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
@@ -229,13 +229,15 @@ class BinanceAccount:
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
         """One call a market."""
         return tuple(
-            Request("GET", "allOrders", {"symbol": symbol, "startTime": str(since_ms)}, limits.ACCOUNT)
+            Request(
+                "GET", "/api/v3/allOrders", {"symbol": symbol, "startTime": str(since_ms)}, limits.ACCOUNT
+            )
             for symbol in symbols
         )
 
     def clock_call(self) -> Request:
         """The venue has a call for it."""
-        return Request("GET", "time", {}, limits.TIME, private=False)
+        return Request("GET", "/api/v3/time", {}, limits.TIME, private=False)
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """To the millisecond."""

@@ -53,16 +53,16 @@ class BinanceOrders:
     def place(self, order: Order, name: str) -> Request:
         """Ask for the full answer, which lists the fills and what each of them cost."""
         params = {**_params(order, name), "newOrderRespType": "FULL"}
-        return Request("POST", "order", params, limits.ORDER)
+        return Request("POST", "/api/v3/order", params, limits.ORDER)
 
     def rehearse(self, order: Order, name: str) -> Request:
         """Use the venue's own call for it."""
-        return Request("POST", "order/test", _params(order, name), limits.TEST)
+        return Request("POST", "/api/v3/order/test", _params(order, name), limits.TEST)
 
     def find(self, market: Market, name: str) -> Request:
         """Ask by market and name: a name belongs to its market."""
         params = {"symbol": market.symbol, "origClientOrderId": name}
-        return Request("GET", "order", params, limits.QUERY)
+        return Request("GET", "/api/v3/order", params, limits.QUERY)
 
     def read(self, order: Order, body: bytes) -> Standing:
         """Read it with its fills, which the answer to ``find`` does not list."""
@@ -80,7 +80,7 @@ class BinanceOrders:
     def trades(self, market: Market, venue_order_id: str) -> Request | None:
         """Ask for the fills with their commission."""
         params = {"symbol": market.symbol, "orderId": venue_order_id, "limit": "1000"}
-        return Request("GET", "myTrades", params, limits.TRADES)
+        return Request("GET", "/api/v3/myTrades", params, limits.TRADES)
 
     def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
         """Read one row for each fill."""
@@ -94,7 +94,7 @@ class BinanceOrders:
 
     def warm(self) -> Request:
         """Ask for the venue's time."""
-        return Request("GET", "time", {}, limits.TIME, private=False)
+        return Request("GET", "/api/v3/time", {}, limits.TIME, private=False)
 
     def time_of(self, body: bytes) -> int | None:
         """Read the time, which is exact to the millisecond."""

@@ -87,6 +87,7 @@ _decode_filters = msgspec.json.Decoder(list[_Filter]).decode
 _commissions = msgspec.json.Decoder(_Commissions).decode
 _info = msgspec.json.Decoder(_Info).decode
 _account_rights = msgspec.json.Decoder(_AccountRights).decode
+_restrictions = msgspec.json.Decoder(_Restrictions, strict=False).decode
 
 
 def market_rules(filters: msgspec.Raw, where: str) -> MarketRules:
@@ -122,7 +123,7 @@ class BinanceRules:
 
     def rates_call(self, symbol: str) -> Request:
         """Ask for the commission rates of a market."""
-        return Request("GET", "account/commission", {"symbol": symbol}, limits.ACCOUNT)
+        return Request("GET", "/api/v3/account/commission", {"symbol": symbol}, limits.ACCOUNT)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """A taker pays his rate and that of his side: the standard one, the special one and the tax."""
@@ -139,7 +140,7 @@ class BinanceRules:
 
     def limits_call(self, symbol: str) -> Request:
         """Ask for one market's listing, because that of all markets is large."""
-        return Request("GET", "exchangeInfo", {"symbol": symbol}, limits.LISTING, private=False)
+        return Request("GET", "/api/v3/exchangeInfo", {"symbol": symbol}, limits.LISTING, private=False)
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
         """Read the limits of the listing, and the weight used from its header."""
@@ -156,17 +157,17 @@ class BinanceRules:
             if name is not None
         )
 
-    def rights_call(self) -> tuple[str, str] | None:
-        """Name the call that tells the key's restrictions."""
-        return "sapi", "account/apiRestrictions"
+    def rights_call(self) -> Request | None:
+        """Ask for the key's restrictions."""
+        return Request("GET", "/sapi/v1/account/apiRestrictions", {}, {})
 
-    def rights_of(self, told: object, account: Reply) -> Rights:
+    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
         """By the key's own restrictions, else by what the account may do: the key may do no more."""
         try:
             if told is None:
                 may = _account_rights(account.body)
                 return Rights(withdraw=may.can_withdraw, trade=may.can_trade, by_account=True)
-            key = msgspec.convert(told, _Restrictions, strict=False)
+            key = _restrictions(told.body)
         except UNREADABLE as error:
             raise refusal_of(error) from error
         return Rights(key.enable_withdrawals, key.enable_spot_and_margin_trading, key.ip_restrict)

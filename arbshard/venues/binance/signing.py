@@ -1,25 +1,39 @@
-"""Binance's signatures: HMAC-SHA256 with a shared secret, or Ed25519; and what ccxt is told for calls. Pure."""
+"""Binance's signatures of calls and of the private stream: HMAC-SHA256 with a shared secret, or Ed25519. Pure."""
 
 import base64
-from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
+from typing import Protocol
 
 from arbshard.errors import UsageError
 from arbshard.secret import Secret
+from arbshard.venues.base.request import Request
+from arbshard.venues.base.signing import Moment, SignedRequest, query_of
 from arbshard.venues.keys import Keys
+
+_FORM = Secret("application/x-www-form-urlencoded")
 
 
 class BinanceSigning:
-    """Implements ``base.signing.Signing``."""
+    """Implements ``base.signing.Signing``: the signature is the last parameter, the key a header."""
 
-    ccxt_id = "binance"
     takes_ed25519 = True
-    root = "/api/v3/"
 
-    def ccxt_addresses(self, url: str) -> Mapping[str, str]:
-        """Return where spot calls go, and those that tell what a key may do."""
-        return {"public": f"{url}/api/v3", "private": f"{url}/api/v3", "sapi": f"{url}/sapi/v1"}
+    def sign(self, request: Request, keys: Keys, moment: Moment) -> SignedRequest:
+        """Sign all parameters as they are sent: those of a GET or DELETE in the query, else in the body."""
+        times = {"recvWindow": str(moment.window_ms), "timestamp": str(moment.now_ms)}
+        payload = query_of({**request.params, **times})
+        signed = f"{payload}&{query_of({'signature': sign(keys, payload)})}"
+        if request.method in ("GET", "DELETE"):
+            return SignedRequest(f"{request.path}?{signed}", None, {"X-MBX-APIKEY": keys.key})
+        headers = {"X-MBX-APIKEY": keys.key, "Content-Type": _FORM}
+        return SignedRequest(request.path, signed.encode(), headers)
+
+
+class _PrivateKey(Protocol):
+    """An ``Ed25519PrivateKey`` of the package cryptography."""
+
+    def sign(self, data: bytes) -> bytes: ...
 
 
 def sign(keys: Keys, payload: str | Secret) -> str:
@@ -29,11 +43,20 @@ def sign(keys: Keys, payload: str | Secret) -> str:
     """
     if not keys.is_ed25519:
         return keys.secret.digest(payload, "sha256").hex()
+    return base64.b64encode(Secret.join(payload).use_encoded(_private_key(keys).sign)).decode()
+
+
+@lru_cache(maxsize=4)
+def _private_key(keys: Keys) -> _PrivateKey:
+    """The key, read once for each ``Keys`` (which compare by identity): reading takes longer than signing."""
     try:
         serialization = import_module("cryptography.hazmat.primitives.serialization")
         ed25519 = import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
     except ImportError:
-        raise UsageError("an Ed25519 key needs the package cryptography (it comes with ccxt)") from None
+        raise UsageError(
+            "an Ed25519 key needs the package cryptography: "
+            "pip install --require-hashes -r requirements-live.lock"
+        ) from None
     try:
         private = keys.secret.use_encoded(partial(serialization.load_pem_private_key, password=None))
     except (ValueError, TypeError):
@@ -42,4 +65,5 @@ def sign(keys: Keys, payload: str | Secret) -> str:
         ) from None
     if not isinstance(private, ed25519.Ed25519PrivateKey):
         raise UsageError(f"{keys.venue}: the private key is not of type Ed25519")
-    return base64.b64encode(Secret.join(payload).use_encoded(private.sign)).decode()
+    made: _PrivateKey = private
+    return made

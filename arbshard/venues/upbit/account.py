@@ -131,7 +131,7 @@ class UpbitAccount:
 
     def balances_call(self) -> Request:
         """All currencies that were ever held."""
-        return Request("GET", "accounts", {}, limits.READ)
+        return Request("GET", "/v1/accounts", {}, limits.READ)
 
     def balances_of(self, body: bytes) -> dict[str, Balance]:
         """See ``AccountVenue``."""
@@ -147,7 +147,7 @@ class UpbitAccount:
         if page > _PAGES_MAX:
             return None
         params = {"limit": str(self.orders_per_page), "page": str(page)}
-        return Request("GET", "orders/open", params, limits.READ)
+        return Request("GET", "/v1/orders/open", params, limits.READ)
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
@@ -159,7 +159,7 @@ class UpbitAccount:
     def order_call(self, symbol: str, venue_order_id: str) -> Request:
         """By the venue's id."""
         del symbol
-        return Request("GET", "order", {"uuid": venue_order_id}, limits.READ)
+        return Request("GET", "/v1/order", {"uuid": venue_order_id}, limits.READ)
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
@@ -172,7 +172,7 @@ class UpbitAccount:
         """Those that have ended; all markets in one answer."""
         del symbols
         params = {"start_time": str(since_ms), "limit": str(_RECENT_MAX)}
-        return (Request("GET", "orders/closed", params, limits.READ),)
+        return (Request("GET", "/v1/orders/closed", params, limits.READ),)
 
     def clock_call(self) -> Request:
         """The balances: every answer has the time in a header, and this needs no market's name."""

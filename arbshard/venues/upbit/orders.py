@@ -43,16 +43,16 @@ class UpbitOrders:
 
     def place(self, order: Order, name: str) -> Request:
         """Send it under a name that the venue remembers for ever, even if it refuses the order."""
-        return Request("POST", "orders", _params(order, name), limits.ORDER)
+        return Request("POST", "/v1/orders", _params(order, name), limits.ORDER)
 
     def rehearse(self, order: Order, name: str) -> Request:
         """Use the venue's own call for it."""
-        return Request("POST", "orders/test", _params(order, name), limits.TEST)
+        return Request("POST", "/v1/orders/test", _params(order, name), limits.TEST)
 
     def find(self, market: Market, name: str) -> Request:
         """Ask by name alone: a name belongs to the account, whatever the market."""
         del market
-        return Request("GET", "order", {"identifier": name}, limits.READ)
+        return Request("GET", "/v1/order", {"identifier": name}, limits.READ)
 
     def read(self, order: Order, body: bytes) -> Standing:
         """Read it with its fills. The answer to a new order shows it as it was before it met the book."""
@@ -80,7 +80,9 @@ class UpbitOrders:
 
     def warm(self) -> Request:
         """Ask for the smallest book."""
-        return Request("GET", "orderbook", {"markets": "KRW-USDT", "count": "1"}, limits.BOOK, private=False)
+        return Request(
+            "GET", "/v1/orderbook", {"markets": "KRW-USDT", "count": "1"}, limits.BOOK, private=False
+        )
 
     def time_of(self, body: bytes) -> int | None:
         """Return None: a book has the time of its last change."""

@@ -74,7 +74,7 @@ class UpbitRules:
 
     def rates_call(self, symbol: str) -> Request:
         """Ask for the terms of a market."""
-        return Request("GET", "orders/chance", {"market": symbol}, limits.READ)
+        return Request("GET", "/v1/orders/chance", {"market": symbol}, limits.READ)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """Read the fee of each side."""
@@ -98,11 +98,11 @@ class UpbitRules:
         used = max(allowed - int(found[2]) - 1, 0)
         return (ToldLimit("upbit_default", allowed, _DEFAULT_KEPT, used),)
 
-    def rights_call(self) -> tuple[str, str] | None:
+    def rights_call(self) -> Request | None:
         """Return None: the venue has no such call."""
         return None
 
-    def rights_of(self, told: object, account: Reply) -> Rights:
+    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
         """Return no rights: nothing is told, and the test order shows whether the key may trade."""
         del told, account
         return Rights()
@@ -113,7 +113,7 @@ class UpbitRules:
             symbols[n : n + _INSTRUMENTS_PER_CALL] for n in range(0, len(symbols), _INSTRUMENTS_PER_CALL)
         ]
         return tuple(
-            Request("GET", "orderbook/instruments", {"markets": ",".join(share)}, {}, private=False)
+            Request("GET", "/v1/orderbook/instruments", {"markets": ",".join(share)}, {}, private=False)
             for share in shares
         )
 

@@ -1,29 +1,42 @@
-"""Upbit's signatures: the token of the private stream, and what ccxt is told for calls. Pure."""
+"""Upbit's signatures of calls and of the private stream: a JWT (HS512) in the header ``Authorization``. Pure."""
 
 import base64
-from collections.abc import Mapping
+import hashlib
 from typing import Final
 
+import msgspec
+
 from arbshard.secret import Secret, encode_revealed
+from arbshard.venues.base.request import Request
+from arbshard.venues.base.signing import Moment, SignedRequest, target_of
 from arbshard.venues.keys import Keys
+
+_JSON = Secret("application/json")
 
 
 class UpbitSigning:
-    """Implements ``base.signing.Signing``."""
+    """Implements ``base.signing.Signing``: the token holds a hash of the parameters."""
 
-    ccxt_id = "upbit"
     takes_ed25519 = False
-    root = "/v1/"
 
-    def ccxt_addresses(self, url: str) -> Mapping[str, str]:
-        """Return none: ccxt adds the root itself."""
-        del url
-        return {}
+    def sign(self, request: Request, keys: Keys, moment: Moment) -> SignedRequest:
+        """Sign the parameters as they are before percent-encoding; those of a POST are sent as JSON."""
+        unencoded = "&".join(f"{name}={value}" for name, value in request.params.items())
+        headers = {"Authorization": Secret.join("Bearer ", token(keys, moment.nonce, unencoded))}
+        if request.method in ("GET", "DELETE"):
+            return SignedRequest(target_of(request), None, headers)
+        headers["Content-Type"] = _JSON
+        return SignedRequest(request.path, msgspec.json.encode(request.params), headers)
 
 
-def token(keys: Keys, nonce: str) -> Secret:
-    """A JWT for requests without parameters (HS512). It opens the account once, so it is shown to nobody."""
-    claims = {"access_key": keys.key, "nonce": nonce}
+def token(keys: Keys, nonce: str, unencoded: str = "") -> Secret:
+    """A JWT (HS512) for a request with the query ``unencoded``. It opens the account once."""
+    claims: dict[str, Secret | str] = {"access_key": keys.key, "nonce": nonce}
+    if unencoded:
+        claims |= {
+            "query_hash": hashlib.sha512(unencoded.encode()).hexdigest(),
+            "query_hash_alg": "SHA512",
+        }
     signed = Secret.join(
         _JWT_HEADER,
         ".",

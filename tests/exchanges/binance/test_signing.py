@@ -106,7 +106,7 @@ def test_without_the_package_one_clear_error(monkeypatch: pytest.MonkeyPatch) ->
         signing.PublicKey("AAAA")
 
 
-@pytest.mark.needs("live")  # ccxt brings cryptography
+@pytest.mark.needs("live")
 def test_ed25519_from_pem_raw_and_der() -> None:
     private, raw, der, pem = make_key()
     signature = base64.b64encode(private.sign(PAYLOAD.encode())).decode()

@@ -1,4 +1,4 @@
-"""A venue that answers from a script, and a port over it: everything of live execution but ccxt and the network."""
+"""A venue that answers from a script, and a port over it: everything of live execution but the network."""
 
 import asyncio
 from collections import Counter, deque
@@ -8,11 +8,11 @@ import pytest
 
 from arbshard.clock import SystemClock
 from arbshard.config import LiveConfig
-from arbshard.execution.live.clients import Answer, NoAnswer
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
 from arbshard.shm.budget import Budget
+from arbshard.venues.base.client import Answer, NoAnswer
 from arbshard.venues.registry import rate_windows
 
 LIVE = LiveConfig(
@@ -32,7 +32,10 @@ def answer(body, status=200, **headers):
 
 
 class FakeVenue:
-    """``line.Caller``: takes the next answer of the path called; an exception is raised, a callable is awaited."""
+    """``VenueClient``: takes the next answer of the path called; an exception is raised, a callable is awaited.
+
+    Paths are given and kept without the root of the venue's calls.
+    """
 
     def __init__(self, name):
         self.name = name
@@ -44,8 +47,9 @@ class FakeVenue:
     def says(self, path, *answers):
         self.script.setdefault(path, deque()).extend(answers)
 
-    async def call(self, method, path, params, *, private=True, on_sent=None):
-        self.calls.append((method, path, dict(params), private))
+    async def call(self, request, on_sent=None):
+        path = request.path.removeprefix("/api/v3/").removeprefix("/v1/")
+        self.calls.append((request.method, path, dict(request.params), request.private))
         await asyncio.sleep(0)
         if on_sent is not None:
             on_sent()
@@ -117,8 +121,8 @@ def said(answers):
         answer = staticmethod(answer)
         binance = staticmethod(answers.binance)
         upbit = staticmethod(answers.upbit)
-        lost = NoAnswer("binance: RequestTimeout", sent=True)
-        unsent = NoAnswer("binance: ExchangeNotAvailable", sent=False)
+        lost = NoAnswer("binance: TimeoutError", sent=True)
+        unsent = NoAnswer("binance: ClientConnectorError", sent=False)
         not_found = answer({"code": -2013, "msg": "Order does not exist."}, 400)
         upbit_not_found = answer({"error": {"name": "order_not_found", "message": "?"}}, 404)
 

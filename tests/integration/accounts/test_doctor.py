@@ -19,7 +19,7 @@ from arbshard.doctor.checks import examine
 from arbshard.doctor.probing import gather_facts
 from arbshard.venues.keys import Keys
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]
+pytestmark = pytest.mark.integration
 
 
 async def checks_of(world, config=None, keys=None):

@@ -18,7 +18,6 @@ from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.verify import verify
 from arbshard.model.rundir import RunFiles
 
-pytest.importorskip("ccxt")
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 # Trades all the time, at whatever price.

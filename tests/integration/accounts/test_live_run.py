@@ -22,7 +22,7 @@ from arbshard.ledger.verify import verify
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(90), pytest.mark.needs("live")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
 SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
 

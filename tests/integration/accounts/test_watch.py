@@ -11,15 +11,16 @@ from arbshard.accounts.asking import Asker
 from arbshard.accounts.orders import VenueOrders
 from arbshard.accounts.watch import VenueWatch
 from arbshard.clock import SystemClock
+from arbshard.data.clients import open_client
 from arbshard.data.listings import find_universe
-from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.model.money import exact
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
+from arbshard.venues.base.request import Request
 from arbshard.venues.registry import get_adapter, rate_windows
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("live")]
+pytestmark = pytest.mark.integration
 TAG = "ab12c"
 
 
@@ -43,7 +44,7 @@ class Watched:
         self.counts = Counts()
         self.events = []
         self.statements = []
-        self.client = VenueClient(venue, make_client(venue, world.config, world.keys[venue]))
+        self.client = open_client(venue, world.config, world.keys[venue], clock)
         gate = Gate(budget, world.config.live, clock, self.counts.count)
         self.pair = universe.pairs[0]
         markets = {leg.market.symbol: leg.market for leg in universe.legs() if leg.market.venue == venue}
@@ -73,7 +74,7 @@ class Watched:
     async def place(self, order, **changes):
         request = get_adapter(self.venue).orders.place(order, f"{TAG}-{order.client_id}")
         params = {name: value for name, value in {**request.params, **changes}.items() if value}
-        answer = await self.client.call(request.method, request.path, params)
+        answer = await self.client.call(request._replace(params=params))
         assert answer.status in (200, 201), answer.body
         return answer
 
@@ -107,7 +108,7 @@ async def price_of(one):
     (call,) = rest.calls([leg.market.symbol], 5)
     path, _, query = call.path.partition("?")
     params = dict(part.split("=") for part in query.split("&"))
-    answer = await one.client.call("GET", path.rpartition("/")[2], params, private=False)
+    answer = await one.client.call(Request("GET", path, params, {}, private=False))
     ((_, book),) = rest.decode(call, answer.body, 1)
     return exact(book.best_ask)
 
@@ -165,7 +166,8 @@ async def test_what_happens_while_the_stream_is_lost_is_told_afterwards(world, w
     cancel = {"identifier": f"{TAG}-{resting.client_id}"}
     if venue == "binance":
         cancel = {"symbol": resting.market.symbol, "origClientOrderId": f"{TAG}-{resting.client_id}"}
-    answer = await one.client.call("DELETE", "order", cancel)
+    path = get_adapter(venue).orders.find(resting.market, "").path
+    answer = await one.client.call(Request("DELETE", path, cancel, {}))
     assert answer.status == 200, answer.body
     await asyncio.sleep(0.3)
     assert [event.state for event in one.events] == ["ACCEPTED"]

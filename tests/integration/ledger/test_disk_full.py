@@ -17,7 +17,6 @@ LIMITS = "disk_free_min_mb = 3.0\ndisk_free_stop_mb = 0.1\n"
 
 def test_the_reserve_lets_positions_be_closed_on_a_full_disk(system, small_disk, fill) -> None:
     """Live: real orders to the embedded exchanges, logs beside the ledger as always."""
-    pytest.importorskip("ccxt")
     use_money_context()
     disk = small_disk(8)
     one = system(mode="live", run=LIMITS, state=disk / "state")

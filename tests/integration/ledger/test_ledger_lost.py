@@ -113,8 +113,6 @@ def assert_told(one, said: str) -> str:
     ("deed", "mode"), [*((deed, "paper") for deed in DEEDS), (remove, "live"), (replace_by_copy, "live")]
 )
 def test_it_is_noticed_while_risk_runs(system, deed, mode) -> None:
-    if mode == "live":
-        pytest.importorskip("ccxt")
     one = system(mode=mode)
     one.start()
     trading(one, deed)

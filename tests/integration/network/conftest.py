@@ -25,7 +25,7 @@ CLIENTS = [
     "websockets",
     pytest.param("picows", marks=pytest.mark.needs("fast")),
     "rest",
-    pytest.param("signed", marks=pytest.mark.needs("live")),
+    "signed",
 ]
 
 

@@ -11,16 +11,17 @@ from msgspec.structs import replace
 
 from arbshard.clock import SystemClock
 from arbshard.config import load_config
+from arbshard.data.clients import open_client
 from arbshard.data.http import HttpFetch
 from arbshard.data.listings import find_universe
 from arbshard.doctor.reach import probe_public_stream, probe_rest
 from arbshard.errors import VenueUnavailable
-from arbshard.execution.live.clients import VenueClient, make_client
 from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
+from arbshard.venues.base.request import Request
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import rate_windows
 from support.reach import reach
@@ -101,35 +102,31 @@ def config_at(crossing, **live):
 
 @asynccontextmanager
 async def signing(crossing, venue):
-    client = VenueClient(venue, make_client(venue, config_at(crossing), Keys(venue, "key", "s" * 40)))
+    client = open_client(venue, config_at(crossing), Keys(venue, "key", "s" * 40), SystemClock())
     try:
         yield client
     finally:
         await client.close()
 
 
-@pytest.mark.needs("live")
 @pytest.mark.parametrize("venue", ["upbit", "binance"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_signed_calls_stay_where_they_were_sent(crossing, venue, method):
-    path = "orders" if (venue, method) == ("upbit", "POST") else "order"
+    request = Request(method, "/order", {"symbol": "BTCUSDT", "uuid": "u"}, {})
     async with signing(crossing, venue) as client:
         for status in STATUSES:
             crossing.status = status
-            answer = await client.call(method, path, {"symbol": "BTCUSDT", "uuid": "u"})
+            answer = await client.call(request)
             assert answer.status == status
     assert [asked for asked, _ in crossing.asked] == [method] * len(STATUSES)
 
 
-@pytest.mark.needs("live")
 @pytest.mark.parametrize("venue", ["upbit", "binance"])
 async def test_public_calls_of_the_same_client_too(crossing, venue):
     async with signing(crossing, venue) as client:
-        path = "orderbook" if venue == "upbit" else "time"
-        assert (await client.call("GET", path, {}, private=False)).status == 307
+        assert (await client.call(Request("GET", "/time", {}, {}, private=False))).status == 307
 
 
-@pytest.mark.needs("live")
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("venue", ["upbit", "binance"])
 async def test_an_order_is_unknown_until_the_venue_itself_tells(crossing, venue, status, make, tmp_path):

@@ -4,8 +4,8 @@ import asyncio
 import itertools
 import json
 
-from arbshard.data.http import Answer
 from arbshard.errors import VenueUnavailable
+from arbshard.venues.base.client import Answer
 from arbshard.venues.registry import get_adapter, get_venue
 from supervisor.feeds.diff import DiffBooks
 from supervisor.feeds.fanout import VenueFanout
@@ -149,7 +149,7 @@ def test_snapshots_one_at_a_time_and_never_too_fast_whatever_goes_wrong():
             VenueUnavailable("nobody there"),
             Answer(200, b"<html>"),
             Answer(500, b""),
-            Answer(429, b"", "7"),
+            Answer(429, b"", {"retry-after": "7"}),
         ]
         bench.say("AUSDT")
         bench.say("BUSDT")

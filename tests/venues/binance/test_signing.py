@@ -5,7 +5,9 @@ import base64
 import pytest
 
 from arbshard.errors import UsageError
-from arbshard.venues.binance.signing import sign
+from arbshard.venues.base.request import Request
+from arbshard.venues.base.signing import Moment
+from arbshard.venues.binance.signing import BinanceSigning, sign
 from arbshard.venues.keys import Keys
 
 
@@ -17,7 +19,7 @@ def test_the_published_example(binance_keys):
     assert sign(binance_keys, payload) == "c8db56825ae71d6d79447849e617115f4a920fa2acdcab2b053c4b2838bd6b71"
 
 
-@pytest.mark.needs("live")  # ccxt brings cryptography
+@pytest.mark.needs("live")
 def test_ed25519():
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -35,3 +37,17 @@ def test_a_private_key_that_cannot_be_read_is_never_shown():
     with pytest.raises(UsageError) as caught:
         sign(Keys("binance", "k", secret), "x")
     assert "nothing" not in str(caught.value)
+
+
+def test_a_call_is_signed_as_it_is_sent(binance_keys):
+    moment = Moment(now_ms=1499827319559, window_ms=5000, nonce="n")
+    params = {"symbol": "LTCBTC", "side": "BUY", "name": "a b,c"}
+    sent = BinanceSigning().sign(Request("POST", "/api/v3/order", params, {}), binance_keys, moment)
+    payload = "symbol=LTCBTC&side=BUY&name=a+b%2Cc&recvWindow=5000&timestamp=1499827319559"
+    assert (sent.target, sent.body) == (
+        "/api/v3/order",
+        f"{payload}&signature={sign(binance_keys, payload)}".encode(),
+    )
+    asked = BinanceSigning().sign(Request("GET", "/api/v3/order", params, {}), binance_keys, moment)
+    assert (asked.target, asked.body) == (f"/api/v3/order?{sent.body.decode()}", None)
+    assert asked.headers["X-MBX-APIKEY"] is binance_keys.key

@@ -1,4 +1,4 @@
-"""A third venue, as ``docs/adding-a-venue.md`` says: small and made up, but whole. ccxt signs as for Bitvavo."""
+"""A third venue, as ``docs/adding-a-venue.md`` says: small and made up, but whole."""
 
 from arbshard.venues.base.adapter import Adapter
 from third_venue.account import ThirdAccount

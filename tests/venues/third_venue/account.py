@@ -100,7 +100,7 @@ class ThirdAccount:
 
     def balances_call(self) -> Request:
         """All."""
-        return Request("GET", "balances", {}, limits.CALL)
+        return Request("GET", "/v2/balances", {}, limits.CALL)
 
     def balances_of(self, body: bytes) -> dict[str, Balance]:
         """See ``AccountVenue``."""
@@ -111,7 +111,7 @@ class ThirdAccount:
 
     def orders_call(self, page: int) -> Request | None:
         """All in one answer."""
-        return Request("GET", "orders", {"state": "open"}, limits.CALL) if page == 1 else None
+        return Request("GET", "/v2/orders", {"state": "open"}, limits.CALL) if page == 1 else None
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
@@ -122,7 +122,7 @@ class ThirdAccount:
 
     def order_call(self, symbol: str, venue_order_id: str) -> Request:
         """By the venue's id."""
-        return Request("GET", "order", {"market": symbol, "id": venue_order_id}, limits.CALL)
+        return Request("GET", "/v2/order", {"market": symbol, "id": venue_order_id}, limits.CALL)
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
@@ -134,11 +134,11 @@ class ThirdAccount:
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
         """All markets in one answer."""
         del symbols
-        return (Request("GET", "orders", {"since": str(since_ms)}, limits.CALL),)
+        return (Request("GET", "/v2/orders", {"since": str(since_ms)}, limits.CALL),)
 
     def clock_call(self) -> Request:
         """The venue's time."""
-        return Request("GET", "time", {}, limits.CALL, private=False)
+        return Request("GET", "/v2/time", {}, limits.CALL, private=False)
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """To the millisecond."""

@@ -41,15 +41,15 @@ class ThirdOrders:
 
     def place(self, order: Order, name: str) -> Request:
         """An IOC limit order."""
-        return Request("POST", "order", _params(order, name), limits.CALL)
+        return Request("POST", "/v2/order", _params(order, name), limits.CALL)
 
     def rehearse(self, order: Order, name: str) -> Request:
         """The venue checks it."""
-        return Request("POST", "order/check", _params(order, name), limits.CALL)
+        return Request("POST", "/v2/order/check", _params(order, name), limits.CALL)
 
     def find(self, market: Market, name: str) -> Request:
         """By our name."""
-        return Request("GET", "order", {"market": market.symbol, "name": name}, limits.CALL)
+        return Request("GET", "/v2/order", {"market": market.symbol, "name": name}, limits.CALL)
 
     def read(self, order: Order, body: bytes) -> Standing:
         """With all fills."""
@@ -75,7 +75,7 @@ class ThirdOrders:
 
     def warm(self) -> Request:
         """The venue's time."""
-        return Request("GET", "time", {}, limits.CALL, private=False)
+        return Request("GET", "/v2/time", {}, limits.CALL, private=False)
 
     def time_of(self, body: bytes) -> int | None:
         """To the millisecond."""

@@ -39,7 +39,7 @@ class ThirdRules:
 
     def rates_call(self, symbol: str) -> Request:
         """The fees."""
-        return Request("GET", "fees", {"market": symbol}, limits.CALL)
+        return Request("GET", "/v2/fees", {"market": symbol}, limits.CALL)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """The same for both sides."""
@@ -58,11 +58,11 @@ class ThirdRules:
         del reply
         return ()
 
-    def rights_call(self) -> tuple[str, str] | None:
+    def rights_call(self) -> Request | None:
         """Nowhere."""
         return None
 
-    def rights_of(self, told: object, account: Reply) -> Rights:
+    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
         """Nothing is told."""
         del told, account
         return Rights()

@@ -1,16 +1,27 @@
-"""How the venue's calls are signed."""
+"""How the venue's calls are signed: time, method, target and body, in headers."""
 
-from collections.abc import Mapping
+import msgspec
+
+from arbshard.secret import Secret
+from arbshard.venues.base.request import Request
+from arbshard.venues.base.signing import Moment, SignedRequest, target_of
+from arbshard.venues.keys import Keys
 
 
 class ThirdSigning:
     """Implements ``Signing``."""
 
-    ccxt_id = "bitvavo"
     takes_ed25519 = False
-    root = "/v2/"
 
-    def ccxt_addresses(self, url: str) -> Mapping[str, str]:
-        """None: ccxt puts the root itself."""
-        del url
-        return {}
+    def sign(self, request: Request, keys: Keys, moment: Moment) -> SignedRequest:
+        """Sign what is sent; the parameters of a POST are its JSON body."""
+        posts = request.method == "POST"
+        body = msgspec.json.encode(request.params) if posts else None
+        target = request.path if posts else target_of(request)
+        text = f"{moment.now_ms}{request.method}{target}{(body or b'').decode()}"
+        headers = {
+            "THIRD-KEY": keys.key,
+            "THIRD-TIME": Secret(str(moment.now_ms)),
+            "THIRD-SIGNATURE": Secret(keys.secret.digest(text, "sha256").hex()),
+        }
+        return SignedRequest(target, body, headers)

@@ -1,0 +1,65 @@
+"""``VenueClient``: the way of calls to a venue and of its answers back. ``data.clients`` opens one.
+
+The worker, the accounts process and the doctor make every call about an account through a ``VenueClient``. The
+client of a venue with a folder of its own is ``data.clients.HttpVenueClient``; the simulation has a virtual one.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from arbshard.errors import VenueUnavailable
+from arbshard.venues.base.request import Request
+
+_LIMITED_S = 1.0
+"""The pause after HTTP 429 where the venue does not say how long."""
+_BANNED_S = 120.0
+"""The pause after HTTP 418 where it does not: the shortest ban."""
+_PAUSE_S_MAX = 3 * 24 * 3600.0
+
+
+class Answer(NamedTuple):
+    """What a venue answered to a call, good or bad."""
+
+    status: int
+    """The HTTP status."""
+    body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Names in lower case."""
+
+    @property
+    def pause_s(self) -> float:
+        """How long the venue wants no further call; 0 for an answer that does not say so."""
+        if self.status not in (418, 429):
+            return 0.0
+        asked = self.headers.get("retry-after", "")
+        if asked.isascii() and asked.isdigit():
+            return max(min(float(asked), _PAUSE_S_MAX), _LIMITED_S)
+        return _LIMITED_S if self.status == 429 else _BANNED_S
+
+
+class NoAnswer(VenueUnavailable):
+    """No answer came. ``sent``: whether any part of the request may have left; if not, nothing has happened."""
+
+    def __init__(self, why: str, *, sent: bool) -> None:
+        super().__init__(why)
+        self.sent = sent
+
+
+class VenueClient(Protocol):
+    """Carries calls to one venue."""
+
+    async def call(self, request: Request, on_sent: Callable[[], None] | None = None) -> Answer:
+        """The venue's answer, whatever its status. ``on_sent`` is called when the whole request is at the socket.
+
+        Raises ``NoAnswer`` when there was none in time; its text shows neither a key nor a signature.
+        """
+        ...
+
+    def set_clock(self, ahead_ms: int) -> None:
+        """Sign from now on with the venue's time, which is ``ahead_ms`` ahead of ours."""
+        ...
+
+    async def close(self) -> None:
+        """Close its connections. Call it in the loop that made the calls."""
+        ...
