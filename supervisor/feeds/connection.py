@@ -1,4 +1,4 @@
-"""A share of a venue's symbols on a connection of its own: begun again when it is lost, renewed before it ends.
+"""Some of a venue's symbols on a connection of their own: begun again when it is lost, renewed before it ends.
 
 A loss is mended at once the first time, then with growing pauses. What is known to end (the venue's longest life, its
 notice of a shutdown) is renewed before: the successor is opened beside it, and the old one closed when every symbol
@@ -13,7 +13,7 @@ from random import Random
 
 from arbshard.config import VenueConfig
 from arbshard.data.reconnect import Backoff
-from arbshard.errors import VenueUnavailable
+from arbshard.errors import FeedFailed, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.venues.base.market import ControlFrame, FrameKind
 from supervisor.feeds.link import Dial, Link
@@ -27,7 +27,7 @@ _IDLE_S = 3600.0
 
 
 class ConnectionState(Enum):
-    """Where a connection stands."""
+    """The state of a connection."""
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
@@ -38,7 +38,7 @@ class ConnectionState(Enum):
 
 
 class _RunningLink:
-    """A link, the task that runs it, and its own share in when it is renewed: not all are to be at once."""
+    """A link, the task that runs it, and a factor of its own, so that not all are renewed at once."""
 
     def __init__(self, link: Link, task: "asyncio.Task[str]", margins: float) -> None:
         self.link = link
@@ -47,7 +47,7 @@ class _RunningLink:
 
 
 class Connection:
-    """One share. ``run`` until it is cancelled."""
+    """Keeps a connection up from ``start`` to ``cancel``."""
 
     def __init__(
         self, name: str, dial: Dial, config: VenueConfig, symbols: Sequence[str], ticket: str
@@ -72,6 +72,9 @@ class Connection:
         self._not_before_ns = 0
         """A successor that failed is not tried again before."""
         self._is_down = False
+        self._task: asyncio.Task[None] | None = None
+        self._worked_ns = dial.clock.monotonic_ns()
+        """When it was last seen to be up and to have brought something; at first, when it was made."""
         self._silence = SilenceDetector(rules.silence, config.silence_s, dial.clock.monotonic_ns())
         self._judged: Link | None = None
         self.reconnects = 0
@@ -90,7 +93,7 @@ class Connection:
 
     @property
     def state(self) -> ConnectionState:
-        """Where it stands."""
+        """The state that is shown."""
         if self.is_up:
             return ConnectionState.RENEWING if self._next is not None else ConnectionState.CONNECTED
         return ConnectionState.DOWN if self._is_down else ConnectionState.CONNECTING
@@ -102,7 +105,7 @@ class Connection:
 
     @property
     def has_received(self) -> bool:
-        """Whether a book has come on the stream that stands."""
+        """Whether a book has come on the stream that is open."""
         return self._now is not None and self._now.link.frames > 0
 
     @property
@@ -128,8 +131,31 @@ class Connection:
             said += f", {self.last_error}"
         return said
 
+    def start(self) -> None:
+        """Open it, and keep it up."""
+        self._task = asyncio.create_task(self.run(), name=self.name)
+
+    def cancel(self) -> "list[asyncio.Task[None]]":
+        """Close it; what is to be waited for."""
+        if self._task is None:
+            return []
+        self._task.cancel()
+        return [self._task]
+
+    def check(self) -> None:
+        """Raises ``FeedFailed`` when it has ended in a defect; losses are its own to mend."""
+        task = self._task
+        if task is not None and task.done() and not task.cancelled():
+            raise FeedFailed(f"{self.name}: a connection ended in a defect: {task.exception()!r}")
+
+    def down_ns(self, now_ns: int) -> int:
+        """For how long nothing can have come by it; 0 while it can. To be called a few times a second."""
+        if self.is_up and self.has_received:
+            self._worked_ns = now_ns
+        return now_ns - self._worked_ns
+
     async def run(self) -> None:
-        """Keep it up."""
+        """Keep it up until this is cancelled."""
         while True:
             held_ns = await self._hold()
             pause_s = self._backoff.after_loss(held_ns)

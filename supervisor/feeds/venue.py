@@ -1,4 +1,4 @@
-"""All feeds of one venue: connections that share its symbols out, and REST while they are down."""
+"""All feeds of one venue: groups of connections among which its symbols are divided, and REST while they are down."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -24,14 +24,16 @@ from supervisor.feeds.fallback import RestSource
 from supervisor.feeds.fanout import VenueFanout, targets_of
 from supervisor.feeds.link import Dial
 from supervisor.feeds.pacing import Bucket
-from supervisor.feeds.share import Share, close_all
 
 STALE_NS = 5_000_000_000
-"""Connected, but nothing heard for this long."""
+"""A feed is stale when it is connected and no frame has come for this long."""
 _LOOK_S = 0.5
 """How often silence is judged."""
 _QUIET_SHOWN = 10
 _LINES_SHOWN = 16
+
+Group = tuple[Connection, ...]
+"""Connections that carry the same symbols: one, or two at the same time."""
 
 
 class VenueFeed:
@@ -89,23 +91,23 @@ class VenueFeed:
         )
         self._most = min(config.symbols_per_connection, rules.symbols_max)
         self._made = 0
-        self._shares: list[Share] = []
+        self._groups: list[Group] = []
         self._symbols = sorted(targets, key=lambda symbol: targets[symbol][0])
         if not self._only_rest:
             count = -(-len(self._symbols) // self._most)
-            self._shares = [self._make_share(self._symbols[n::count]) for n in range(count)]
+            self._groups = [self._make_group(self._symbols[n::count]) for n in range(count)]
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving: list[asyncio.Task[None]] = []
         self._ended = _Ended()
         self._counted = (clock.monotonic_ns(), 0)
         self._rate = 0.0
-        self._heard_ns = clock.monotonic_ns()
+        self._received_ns = clock.monotonic_ns()
         self._state: FeedState = "connecting"
 
     async def start(self) -> None:
         """Open all connections, no faster than the venue allows; they are kept up until ``stop``."""
-        for share in self._shares:
-            share.start()
+        for connection in self._connections():
+            connection.start()
         self._tasks.append(asyncio.create_task(self._watch(), name=f"{self.name}-watch"))
         if self._diff is not None:
             self._tasks.append(asyncio.create_task(self._diff.run(), name=f"{self.name}-snapshots"))
@@ -115,7 +117,10 @@ class VenueFeed:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._leaving, return_exceptions=True)
-        await close_all(self._shares)
+        closing = [task for connection in self._connections() for task in connection.cancel()]
+        for end in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(end, Exception):
+                get_logger().error("a connection ended in a defect", exc_info=end)
         await self._rest.stop()
         if self._diff is not None:
             self._diff.close()
@@ -124,8 +129,8 @@ class VenueFeed:
 
     def check(self) -> None:
         """Raises ``FeedFailed`` when a part of it has ended in a defect; losses are its own to mend."""
-        for share in self._shares:
-            share.check()
+        for connection in self._connections():
+            connection.check()
         self._rest.check()
         for task in self._tasks:
             if task.done() and not task.cancelled():
@@ -140,32 +145,38 @@ class VenueFeed:
             return
         waiting = list(targets)
         while waiting:
-            share = min(self._shares, key=lambda one: len(one.symbols), default=None)
-            room = self._most - len(share.symbols) if share is not None else 0
-            if share is None or room <= 0:
-                share = self._make_share(waiting[: self._most])
-                self._shares.append(share)
+            group = min(self._groups, key=lambda one: len(one[0].symbols), default=())
+            room = self._most - len(group[0].symbols) if group else 0
+            if room <= 0:
+                group = self._make_group(waiting[: self._most])
+                self._groups.append(group)
                 if self._tasks:
-                    share.start()
+                    for connection in group:
+                        connection.start()
                 waiting = waiting[self._most :]
             else:
-                share.change(waiting[:room], ())
+                for connection in group:
+                    connection.change(waiting[:room], ())
                 waiting = waiting[room:]
 
     def remove(self, symbols: Sequence[str]) -> None:
-        """Carry these symbols no longer: their slots are free at once, the venue is told as soon as may be."""
+        """Carry these symbols no longer: their slots are free at once.
+
+        The venue is asked to stop them as soon as its limits allow.
+        """
         gone = set(symbols)
         self._symbols = [symbol for symbol in self._symbols if symbol not in gone]
         self._rest.follow([symbol for symbol in self._rest.symbols if symbol not in gone])
-        for share in self._shares:
-            share.change((), [symbol for symbol in share.symbols if symbol in gone])
+        for connection in self._connections():
+            connection.change((), [symbol for symbol in connection.symbols if symbol in gone])
         if self._diff is not None:
             self._diff.remove(symbols)
         self._fanout.remove(symbols)
-        for share in [share for share in self._shares if not share.symbols]:
-            self._shares.remove(share)
-            self._ended.add(share)
-            self._leaving = [task for task in self._leaving if not task.done()] + share.cancel()
+        for group in [group for group in self._groups if not group[0].symbols]:
+            self._groups.remove(group)
+            self._ended.add(group)
+            closing = [task for connection in group for task in connection.cancel()]
+            self._leaving = [task for task in self._leaving if not task.done()] + closing
 
     def retarget(self, symbol: str, shards: tuple[int, ...]) -> None:
         """From the next frame on ``symbol`` belongs to ``shards``."""
@@ -180,7 +191,7 @@ class VenueFeed:
             self._rate = (frames - then_frames) * 1e9 / (now_ns - then_ns)
             self._counted = (now_ns, frames)
         if frames != then_frames:
-            self._heard_ns = now_ns
+            self._received_ns = now_ns
         state = self._judge(now_ns)
         if state != self._state:
             self._state = state
@@ -214,7 +225,7 @@ class VenueFeed:
         )
 
     def _connections(self) -> list[Connection]:
-        return [one for share in self._shares for one in share.connections]
+        return [connection for group in self._groups for connection in group]
 
     def _last_error(self, connections: Sequence[Connection]) -> str:
         errors = [one.last_error for one in connections]
@@ -229,24 +240,24 @@ class VenueFeed:
         return "rest" if followed == len(self._symbols) else f"{ws} + rest"
 
     def _judge(self, now_ns: int) -> FeedState:
-        up = sum(share.is_up for share in self._shares)
+        up = sum(any(one.is_up for one in group) for group in self._groups)
         if up == 0 and self._rest.answered_ns and now_ns - self._rest.answered_ns <= STALE_NS:
             return "rest"
         if up == 0:
             return "connecting" if self._fanout.frames == 0 else "down"
-        if now_ns - self._heard_ns > STALE_NS:
+        if now_ns - self._received_ns > STALE_NS:
             return "stale"
-        return "connected" if up == len(self._shares) else "partly"
+        return "connected" if up == len(self._groups) else "partly"
 
-    def _make_share(self, symbols: Sequence[str]) -> Share:
-        """On as many connections as are configured, each with pauses of its own."""
+    def _make_group(self, symbols: Sequence[str]) -> Group:
+        """Make as many connections as are configured, each with pauses of its own."""
         self._made += 1
         connections = []
         for letter in "ab"[: self._config.connections]:
             name = f"{self.name}-{self._made}{letter if self._config.connections > 1 else ''}"
             ticket = f"{name}-{self._clock.wall_ms()}"
             connections.append(Connection(name, self._dial, self._config, symbols, ticket))
-        return Share(connections, self._clock.monotonic_ns())
+        return tuple(connections)
 
     async def _watch(self) -> None:
         """Judge silences, and ask over REST for what has no stream."""
@@ -254,19 +265,19 @@ class VenueFeed:
             self._rest.follow(self._symbols)
         while True:
             await asyncio.sleep(_LOOK_S)
-            for share in tuple(self._shares):
-                share.judge_silence(self._clock.monotonic_ns())
+            for connection in self._connections():
+                connection.judge_silence(self._clock.monotonic_ns())
                 await asyncio.sleep(0)  # frames first: many markets take a while
             if not self._only_rest:
                 self._fall_back(self._clock.monotonic_ns())
 
     def _fall_back(self, now_ns: int) -> None:
-        """REST for every share that has been down for too long, until it has spoken again."""
+        """REST for every group that has been down for too long, until something has come by it again."""
         after_ns = int(self._config.rest_fallback_s * 1e9)
-        downs = [(share, share.down_ns(now_ns)) for share in self._shares]
+        downs = [(group, min(one.down_ns(now_ns) for one in group)) for group in self._groups]
         if not after_ns or not self._config.rest_url:
             return
-        down = [symbol for share, held_ns in downs if held_ns >= after_ns for symbol in share.symbols]
+        down = [symbol for group, down_ns in downs if down_ns >= after_ns for symbol in group[0].symbols]
         if bool(down) != bool(self._rest.symbols):
             line = f"{self.name}: " + (
                 f"no stream for {self._config.rest_fallback_s:g} s, books of {len(down)} markets over REST"
@@ -289,8 +300,8 @@ class _Ended:
     def __init__(self) -> None:
         self.reconnects = self.planned = self.garbage = self.stalls = self.refusals = 0
 
-    def add(self, share: Share) -> None:
-        for one in share.connections:
+    def add(self, group: Group) -> None:
+        for one in group:
             self.reconnects += one.reconnects
             self.planned += one.planned
             self.garbage += one.garbage
