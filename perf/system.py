@@ -10,7 +10,7 @@ from pathlib import Path
 from arbshard.config import load_config
 from arbshard.errors import UsageError
 from supervisor.main import Options, run
-from supervisor.processes.commands import Programs
+from supervisor.processes.specs import Programs
 
 
 def main() -> int:

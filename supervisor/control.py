@@ -1,30 +1,50 @@
 """What people tell a running supervisor: takes orders of ``wire.control`` from its socket and answers them."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from arbshard.errors import ProtocolError, UsageError
 from arbshard.log import get_logger
-from arbshard.model.rundir import RunFiles
 from arbshard.wire import control
-from arbshard.wire.serve import ReplyServer
+from arbshard.wire.replies import Handler
 
 Given = TypeVar("Given")
 
 
-class ControlServer:
-    """Answers by ``on``; an order nobody answers is denied."""
+class Server(Protocol):
+    """Answers requests at an endpoint: ``wire.serve.ReplyServer``."""
 
-    def __init__(self, files: RunFiles, on_failure: Callable[[], None]) -> None:
+    @property
+    def bad(self) -> int:
+        """Messages that are not requests."""
+        ...
+
+    def start(self, on_error: Callable[[Exception], None], /) -> None:
+        """Answer from now on, in the running loop. ``on_error`` takes what the handler raised."""
+        ...
+
+    def close(self) -> None:
+        """Answer no more. May be called again."""
+        ...
+
+
+OpenServer = Callable[[str, Handler], Server]
+"""Takes the endpoint and what answers a batch of requests. Raises ``TransportError``."""
+
+
+class ControlServer:
+    """Answers by ``on``; an order without a handler is denied."""
+
+    def __init__(self, endpoint: str, on_failure: Callable[[], None], open_server: OpenServer) -> None:
         """Raises ``TransportError``."""
-        self._server = ReplyServer(files.control_endpoint, self._obey)
+        self._server = open_server(endpoint, self._obey)
         self._on_failure = on_failure
         self._handlers: dict[type, Callable[[Any], control.Answer]] = {}
         self._unreadable = 0
 
     @property
     def bad(self) -> int:
-        """What came and was no order."""
+        """Messages that could not be read as an order."""
         return self._server.bad + self._unreadable
 
     def on(self, kind: type[Given], handler: Callable[[Given], control.Answer]) -> None:
@@ -36,7 +56,7 @@ class ControlServer:
         self._server.start(self._failed)
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Answer no more."""
         self._server.close()
 
     def _failed(self, error: Exception) -> None:

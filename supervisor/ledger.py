@@ -40,7 +40,7 @@ def opening_of(config: Config, *, is_new: bool) -> Opening:
 
 
 def describe_open(note: RiskNote) -> str:
-    """What was open when risk last said so."""
+    """Describe what was open according to the last note of risk."""
     if not note.positions and not note.open_intents:
         return "nothing was open when it was last heard of"
     held = ", ".join(f"{one.pair} {one.position_id}" for one in note.positions)

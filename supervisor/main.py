@@ -1,6 +1,10 @@
-"""The process of ``arbshard run``: checks the ground, runs, and reports how it went."""
+"""The process of ``arbshard run``: checks what a run needs, runs, and reports how it went."""
 
+import asyncio
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,24 +14,38 @@ import uvloop
 import supervisor
 from arbshard.clock import SystemClock
 from arbshard.config import Config
+from arbshard.data.stream import open_stream
 from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, UsageError
 from arbshard.execution.live.keys import KEY_VARIABLES, load_keys
 from arbshard.last_words import settle_streams
 from arbshard.ledger.file import Opening, check_opening
 from arbshard.log import flush, get_logger, setup
 from arbshard.model.money import use_money_context
+from arbshard.model.notes import RunState
 from arbshard.model.rundir import reason_of
-from arbshard.process import forbid_core_dumps, forget_variables, private_files
+from arbshard.model.universe import Universe
+from arbshard.process import (
+    forbid_core_dumps,
+    forget_variables,
+    keep_what_is_there,
+    pin,
+    private_files,
+)
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
 from arbshard.status.summary import Summary, summarise
 from arbshard.venues.keys import Keys
+from arbshard.wire.bus import Publisher
+from arbshard.wire.doorbell import BusRinger
+from arbshard.wire.serve import ReplyServer
 from supervisor.ledger import ledger_in, opening_of
-from supervisor.processes.commands import Programs, state_dir_of
-from supervisor.run import Run
+from supervisor.preflight import finder
+from supervisor.processes.posix import PosixHost
+from supervisor.processes.specs import Programs
+from supervisor.run import Ports, Run
 from supervisor.rundir import RunDir
-from supervisor.statedir import StateDir
+from supervisor.statedir import StateDir, state_dir_of
 
 
 class Options(NamedTuple):
@@ -73,6 +91,7 @@ def _supervise(config: Config, options: Options, programs: Programs) -> Summary 
             _open_log(state_dir, config.run.log_level, console=not table)
             for warning in (*run_dir.warnings, *state.warnings):
                 get_logger().warning(warning)
+            pin(config.run.pin_cores, 0)
             one = _prepared(config, run_dir, state_dir, programs, opening, keys, table=table)
             return uvloop.run(_run(one, options))
         finally:
@@ -101,9 +120,63 @@ def _prepared(
     table: bool,
 ) -> Run:
     try:
-        return Run(config, run_dir, state_dir, table=table, programs=programs, opening=opening, keys=keys)
+        return Run(
+            config,
+            run_dir.files,
+            state_dir,
+            real_ports(config, run_dir, keys),
+            table=table,
+            programs=programs,
+            opening=opening,
+            keys=keys,
+        )
     except SharedMemoryError as error:
         raise RunDirError(f"could not start: {error}") from error
+
+
+class _RunLog:
+    """Implements ``run.RunObserver`` by the log."""
+
+    def alerted(self, line: str) -> None:
+        """Write an alert."""
+        get_logger().warning("alert", what=line)
+
+    def state_changed(self, state: RunState) -> None:
+        """Write how far the run has come."""
+        get_logger().debug("state", state=state)
+
+    def universe_changed(self, universe: Universe) -> None:
+        """Write which universe is in force."""
+        get_logger().info(
+            "universe", serial=universe.serial, pairs=len(universe.pairs), moving=universe.unassigned()
+        )
+
+
+def real_ports(config: Config, run_dir: RunDir, keys: dict[str, Keys]) -> Ports:
+    """The operating system, real sockets, real venues."""
+    return Ports(
+        clock=SystemClock(),
+        pid=os.getpid(),
+        cpu_ns=time.thread_time_ns,
+        host=PosixHost(),
+        open_bus=Publisher,
+        open_server=ReplyServer,
+        open_ringer=lambda bus, shard: BusRinger(bus, shard) if config.run.doorbell == "zmq" else None,
+        opener=open_stream,
+        fetch=None,
+        find_universe=finder(keys),
+        note_children=run_dir.note_children,
+        before_trading=keep_what_is_there,
+        observer=_RunLog(),
+    )
+
+
+def _obey_signals(one: Run) -> None:
+    """End in order by Ctrl-C, by SIGTERM, and when the terminal is closed."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(number, one.request_stop)
 
 
 async def _run(one: Run, options: Options) -> Summary | None:
@@ -139,26 +212,18 @@ async def _run(one: Run, options: Options) -> Summary | None:
                 summarise(status, alive=alive, failure=failure, keeps_positions=one.keeps_positions)
             )
 
-    started = False
+    _obey_signals(one)
     try:
-        await one.start()
-        started = True
-        await one.serve(options.duration_s, progress)
-        await one.report(progress)
-        if options.keep_positions:
-            one.keep_positions()
-        await one.drain()
+        await one.run(options.duration_s, progress, last_look, keep_positions=options.keep_positions)
     except ArbshardError as error:
-        if started or isinstance(error, UsageError):
+        if one.has_started or isinstance(error, UsageError):
             raise
         raise UsageError(f"could not start: {error}") from error
     except OSError as error:
-        if started:
+        if one.has_started:
             raise
         where = error.filename or one.files.dir
         raise RunDirError(f"could not start: {where}: {reason_of(error)}") from error
-    finally:
-        await one.end(last_look)
     return summaries[0] if summaries else None
 
 

@@ -1,20 +1,77 @@
-"""Before a live run starts: the checks of ``arbshard doctor``, none of which may fail when orders are to be sent."""
+"""Before pairs are traded: which there are, and live the checks of ``arbshard doctor``.
 
-from collections.abc import Callable, Mapping
+Venues take hundreds of milliseconds to say what they list, and so does the library of the private interfaces to be
+imported. No beat and no frame may wait for that, so it is done in a thread with an event loop of its own.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from arbshard.config import Config
+from arbshard.data.listings import find_universe
 from arbshard.doctor.checks import Check, examine
 from arbshard.doctor.probing import gather_facts
-from arbshard.errors import UsageError
+from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.log import get_logger
+from arbshard.model.money import use_money_context
 from arbshard.model.universe import Universe
 from arbshard.venues.keys import Keys
 
+Result = TypeVar("Result")
+
+
+class FindUniverse(Protocol):
+    """Says what can be traded."""
+
+    async def __call__(
+        self, config: Config, names: Sequence[str], timeout_s: float, alert: Callable[[str], None], /
+    ) -> Universe:
+        """The pairs of these names; of the configuration when there are none. Raises ``ArbshardError``."""
+        ...
+
+
+def finder(keys: Mapping[str, Keys]) -> FindUniverse:
+    """Asks the venues; live, the pairs are found only if everything is fit for trading. ``keys``: of all venues."""
+    return partial(_find, keys)
+
+
+async def _find(
+    keys: Mapping[str, Keys],
+    config: Config,
+    names: Sequence[str],
+    timeout_s: float,
+    alert: Callable[[str], None],
+) -> Universe:
+    loop = asyncio.get_running_loop()
+
+    async def find() -> Universe:
+        universe = await find_universe(config, names, config.run.shards)
+        if config.mode == "live":
+            await run_preflight(config, universe, keys, lambda line: loop.call_soon_threadsafe(alert, line))
+        return universe
+
+    try:
+        return await run_in_thread(find, timeout_s)
+    except TimeoutError as error:
+        raise VenueUnavailable(f"the venues did not answer within {timeout_s:g} s") from error
+
+
+async def run_in_thread(work: Callable[[], Coroutine[Any, Any, Result]], timeout_s: float) -> Result:
+    """The result of ``work``. Raises what it raises, and ``TimeoutError``."""
+
+    def in_thread() -> Result:
+        use_money_context()
+        return asyncio.run(asyncio.wait_for(work(), timeout_s))
+
+    return await asyncio.to_thread(in_thread)
+
 
 async def run_preflight(
-    config: Config, universe: Universe, keys: Mapping[str, Keys], alert: Callable[[str], None]
+    config: Config, universe: Universe, keys: Mapping[str, Keys], alert: Callable[[str], object]
 ) -> None:
-    """Raises ``UsageError`` when a check fails; in a dry run ``alert`` is told instead. Warnings are logged."""
+    """Raises ``UsageError`` when a check fails; in a dry run it is an alert instead. Warnings are logged."""
     checks = examine(config, await gather_facts(config, universe, keys))
     for check in checks:
         if check.verdict == "warning":

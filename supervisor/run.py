@@ -1,55 +1,106 @@
-"""One run, from the first child to the last file: start in order, serve, drain, end in order."""
+"""One run, from the first child to the last file: start in order, serve, drain, end in order.
+
+``Ports`` is all that a run touches of the world. ``main`` gives real ports and the simulation virtual ones, so the
+order of start, drain and end exists once.
+"""
 
 import asyncio
-import os
-import signal
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-from arbshard.clock import SystemClock
+from arbshard.clock import Clock
 from arbshard.config import Config, without_secrets
-from arbshard.data.listings import find_universe
-from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError, VenueUnavailable
+from arbshard.data.http import Fetch
+from arbshard.data.stream import Opener
+from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError
 from arbshard.execution.live.keys import hand_over
 from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
+from arbshard.model.notes import RunState, VenueNote
 from arbshard.model.phase import Phase
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
+from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
-from arbshard.process import keep_what_is_there, pin
 from arbshard.shm.books import BooksWriter
-from arbshard.shm.doorbell import ShardNotifier
+from arbshard.shm.doorbell import Ringer, ShardNotifier
 from arbshard.shm.pages import PageReader
 from arbshard.venues.keys import Keys
-from arbshard.venues.registry import AWAY
+from arbshard.venues.registry import AWAY, HOME, get_venue
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
-from arbshard.wire.doorbell import BusRinger
-from supervisor.control import ControlServer
+from supervisor.control import ControlServer, OpenServer
 from supervisor.exchanges import with_exchanges
-from supervisor.feeds.markets import Markets
+from supervisor.feeds.venue import VenueFeed
 from supervisor.ledger import LedgerAlerts, describe_open
-from supervisor.preflight import run_preflight
-from supervisor.processes.commands import Programs
+from supervisor.preflight import FindUniverse
+from supervisor.processes.child import Child, ChildSpec, ProcessHost
 from supervisor.processes.probe import Probe
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.processes.spares import SparePool
-from supervisor.processes.specs import ChildSpecs
+from supervisor.processes.specs import ChildSpecs, Programs
 from supervisor.processes.watchdog import Watchdog
 from supervisor.retry import Retried
-from supervisor.rundir import RunDir, write_whole
-from supervisor.shards.manager import ShardManager, Surroundings, slots_for
+from supervisor.rundir import write_whole
+from supervisor.shards.manager import ShardManager, slots_for
 from supervisor.status_publisher import StatusPublisher
-from supervisor.threads import call_from_thread, run_in_thread
 
-_TICK_S = 0.02
 _PROGRESS_S = 5.0
 _FIND_S = 120.0
 """How long venues may take at the start to say what they list, and live what they know of our accounts."""
 _SLOT_BYTES = 8192
+
+
+class Timers(NamedTuple):
+    """How often the supervisor does what it does again and again, in seconds."""
+
+    tick_s: float = 0.02
+    """Between two beats, and between two checks of children, feeds and changes of the universe."""
+    note_s: float = 0.25
+    """Between two notes for status."""
+
+
+class RunObserver(Protocol):
+    """Follows what the run does, besides the status that the run publishes."""
+
+    def alerted(self, line: str) -> None:
+        """A person should know ``line``."""
+        ...
+
+    def state_changed(self, state: RunState) -> None:
+        """The run has come to ``state``."""
+        ...
+
+    def universe_changed(self, universe: Universe) -> None:
+        """``universe`` is in force."""
+        ...
+
+
+class Ports(NamedTuple):
+    """The world around a run."""
+
+    clock: Clock
+    pid: int
+    """The pid of the supervisor."""
+    cpu_ns: Callable[[], int]
+    """CPU time that the supervisor's loop has used so far."""
+    host: ProcessHost
+    open_bus: Callable[[str], Publisher]
+    open_server: OpenServer
+    open_ringer: Callable[[Publisher, int], Ringer | None]
+    """The doorbell of a shard; None for the one that ``ShardNotifier`` makes itself."""
+    opener: Opener
+    fetch: Fetch | None
+    """How feeds ask over REST; None for HTTP."""
+    find_universe: FindUniverse
+    note_children: Callable[[Mapping[str, int]], None]
+    """Keeps the pids of the children, by name, for a successor of this supervisor. Raises ``OSError``."""
+    before_trading: Callable[[], None]
+    """Called once everything is up and before the first decision: what takes tens of milliseconds is done now."""
+    observer: RunObserver
+    timers: Timers = Timers()
 
 
 class Defect(RunFailed):
@@ -62,34 +113,39 @@ class Run:
     def __init__(
         self,
         config: Config,
-        run_dir: RunDir,
+        files: RunFiles,
         state_dir: Path,
+        ports: Ports,
         *,
-        table: bool,
-        programs: Programs,
-        keys: dict[str, Keys],
+        table: bool = False,
+        programs: Programs = Programs(),  # noqa: B008 - it cannot be changed
+        keys: dict[str, Keys] | None = None,
         opening: Opening = "any",
     ) -> None:
-        """``keys``: of all venues; empty on paper. ``opening``: what risk must find at its ledger's path."""
+        """``keys``: of all venues; none on paper. ``opening``: what risk must find at its ledger's path."""
         self.config = config
-        self.files = run_dir.files
-        self._run_dir = run_dir
+        self.files = files
         self._state_dir = state_dir
         self._table = table
-        self._clock = SystemClock()
-        self._status = StatusPublisher(self.files.supervisor_page, config, state_dir, self._clock)
-        self._keys = keys
-        handed_over = (lambda: hand_over(keys)) if keys else None
-        self._specs = ChildSpecs(programs, self.files, state_dir, opening, handed_over)
-        self._ledger = LedgerAlerts(self.files, state_dir, config, self.alert)
-        spares = SparePool(config.run, self._specs.spare(), self.alert, handed_over)
-        self._children_noted = Retried("the list of children", self._note_children, self.alert)
-        self._processes = ProcessSupervisor(
-            config.run, self._clock, self.alert, self._children_noted.request, spares
+        self._ports = ports
+        self._clock = ports.clock
+        self._keys = keys or {}
+        self._status = StatusPublisher(
+            files.supervisor_page, config, state_dir, ports.clock, ports.pid, ports.timers.note_s
         )
-        self._watchdog = Watchdog(self._processes, config.run, self._why_fenced)
+        handed_over = (lambda: hand_over(self._keys)) if self._keys else None
+        self._specs = ChildSpecs(programs, files, state_dir, opening, handed_over)
+        self._ledger = LedgerAlerts(files, state_dir, config, self.alert)
+        self._children_noted = Retried("the list of children", self._note_children, self.alert)
+        spares = SparePool(config.run, self._specs.spare(), ports.host, self.alert)
+        self.processes = ProcessSupervisor(
+            config.run, ports.clock, self.alert, self._children_noted.request, ports.host, spares
+        )
+        self._watchdog = Watchdog(self.processes, config.run, self._why_fenced, ports.host.is_stopped)
         self._closers: list[Callable[[], object]] = [self._status.close]
-        self._markets: Markets | None = None
+        self._feeds: dict[str, VenueFeed] = {}
+        self._frames = 0
+        """Received by all feeds, as of the last note."""
         self._control: ControlServer | None = None
         self._shards: ShardManager | None = None
         self._books: BooksWriter | None = None
@@ -98,12 +154,29 @@ class Run:
         self._sim = config.sim
         self._stop = asyncio.Event()
         self._stops = 0
+        self.has_started = False
         self.keeps_positions = False
         self.failure: ArbshardError | None = None
+
+    @property
+    def state(self) -> RunState:
+        """How far the run has come."""
+        return self._status.state
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to end."""
+        return self._stop.is_set()
+
+    @property
+    def shards(self) -> ShardManager | None:
+        """Which shard owns which pair; None until the run trades."""
+        return self._shards
 
     def alert(self, line: str) -> None:
         """Something a person should know: logged, counted and shown."""
         self._status.alert(line)
+        self._ports.observer.alerted(line)
 
     def request_stop(self, *, keep_positions: bool = False) -> None:
         """End in order. A second request ends at once what the first is still waiting for."""
@@ -111,56 +184,68 @@ class Run:
         self.keeps_positions = self.keeps_positions or keep_positions
         self._stop.set()
 
-    def keep_positions(self) -> None:
-        """Leave the positions open when this run ends."""
-        self.keeps_positions = True
+    async def run(
+        self,
+        duration_s: float | None,
+        progress: Callable[[], None] | None,
+        before_removal: Callable[[], Awaitable[None]],
+        *,
+        keep_positions: bool = False,
+    ) -> None:
+        """From the first child to the last file. Raises ``UsageError`` or another ``ArbshardError``.
+
+        ``progress`` is called every few seconds, in a thread. ``before_removal`` is awaited when all has ended, while
+        the pages are still there. ``keep_positions``: they are left open also when the time is over.
+        """
+        try:
+            await self.start()
+            self.has_started = True
+            await self.serve(duration_s, progress)
+            if progress is not None:
+                await self.report(progress)
+            self.keeps_positions = self.keeps_positions or keep_positions
+            await self.drain()
+        finally:
+            await self.end(before_removal)
 
     async def start(self) -> None:
         """Bring everything up. Raises ``UsageError`` or another ``ArbshardError``; ``end`` must follow."""
-        self._obey_signals()
-        pin(self.config.run.pin_cores, 0)
         self._tasks.append(asyncio.create_task(self._beat(), name="heart"))
         if self.config.data == "sim":
             await self._start_exchanges()
-        universe = await self._find_universe()
+        universe = await self._ports.find_universe(self.config, (), _FIND_S, self.alert)
         self._status.pairs = len(universe.pairs)
         write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
         write_whole(self.files.universe, msgspec.json.encode(universe))
         books = BooksWriter.create(
-            self.files.books, slots_for(len(universe.pairs)), _SLOT_BYTES, epoch=os.getpid()
+            self.files.books, slots_for(len(universe.pairs)), _SLOT_BYTES, epoch=self._ports.pid
         )
         self._closers.append(books.close)
         books.beat(self._clock.monotonic_ns())
         self._books = books
-        bus = Publisher(self.files.bus_endpoint)
+        bus = self._ports.open_bus(self.files.bus_endpoint)
         self._closers.append(bus.close)
         bus.start()
         self._bus = bus
         notifiers = [self._notifier(bus, shard) for shard in range(self.config.run.shards)]
         self._open_control()
-        risk = self._specs.risk()
-        self._processes.start(risk)
+        risk = self._start_child(self._specs.risk())
         if self.config.mode == "live":
             # Only once risk answers: what the venues say is compared with its ledger.
-            await self._processes.until_up(risk)
-            accounts = self._specs.accounts()
-            self._processes.start(accounts)
-            await self._processes.until_up(accounts)
-        workers = [self._specs.worker(shard) for shard in range(self.config.run.shards)]
+            await self.processes.until_up(risk)
+            await self.processes.until_up(self._start_child(self._specs.accounts()))
+        workers = [self._start_child(self._specs.worker(shard)) for shard in range(self.config.run.shards)]
+        await self._start_feeds(universe, books, notifiers, bus)
+        await self.processes.until_up(risk)
         for worker in workers:
-            self._processes.start(worker)
-        self._markets = Markets(self.config, universe, books, notifiers, bus, self._clock, self.alert)
-        await self._markets.start()
-        await self._processes.until_up(risk)
-        for worker in workers:
-            await self._processes.until_up(worker)
+            await self.processes.until_up(worker)
         self._find_unattended(universe)
-        self._open_shards(universe, books, self._markets)
-        keep_what_is_there()  # before anybody trades: it takes tens of milliseconds
+        self._open_shards(universe, books)
+        self._ports.before_trading()
         books.set_phase(Phase.RUNNING)
-        self._status.state = "running"
+        self._set_state("running")
         if self._table:
-            self._processes.start(self._specs.viewer())
+            self._start_child(self._specs.viewer())
         get_logger().info(
             "running",
             name=self.config.name,
@@ -171,33 +256,8 @@ class Run:
             state_dir=str(self._state_dir),
         )
 
-    async def _find_universe(self) -> Universe:
-        """What can be traded; live, only if everything is fit for it. Raises ``ArbshardError``."""
-        alert = call_from_thread(self.alert)
-
-        async def find() -> Universe:
-            universe = await find_universe(self.config, shards=self.config.run.shards)
-            if self.config.mode == "live":
-                await run_preflight(self.config, universe, self._keys, alert)
-            return universe
-
-        try:
-            return await run_in_thread(find, _FIND_S)
-        except TimeoutError as error:
-            raise VenueUnavailable(f"the venues did not answer within {_FIND_S:g} s") from error
-
-    def _obey_signals(self) -> None:
-        """End in order by Ctrl-C, by SIGTERM, and when the terminal is closed."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                loop.add_signal_handler(number, self.request_stop)
-
-    async def serve(self, duration_s: float | None, progress: Callable[[], None]) -> None:
-        """Run until told to stop, for ``duration_s`` at most, or until the run cannot go on (``failure``).
-
-        ``progress`` is called every few seconds, in a thread.
-        """
+    async def serve(self, duration_s: float | None, progress: Callable[[], None] | None) -> None:
+        """Run until told to stop, for ``duration_s`` at most, or until the run cannot go on (``failure``)."""
         reports: set[asyncio.Task[None]] = set()
         try:
             await self._serve(duration_s, progress, reports)
@@ -207,25 +267,27 @@ class Run:
             await asyncio.gather(*reports, return_exceptions=True)
 
     async def _serve(
-        self, duration_s: float | None, progress: Callable[[], None], reports: set[asyncio.Task[None]]
+        self,
+        duration_s: float | None,
+        progress: Callable[[], None] | None,
+        reports: set[asyncio.Task[None]],
     ) -> None:
-        end_s = asyncio.get_running_loop().time() + duration_s if duration_s is not None else None
-        told_s = asyncio.get_running_loop().time()
+        began_ns = reported_ns = self._clock.monotonic_ns()
         while not self._stop.is_set():
-            now_s = asyncio.get_running_loop().time()
-            if end_s is not None and now_s >= end_s:
+            now_ns = self._clock.monotonic_ns()
+            if duration_s is not None and now_ns - began_ns >= duration_s * 1e9:
                 return
-            self._look_after_children()
-            if self._markets is not None:
-                self._markets.check()
+            self._check_children()
+            for feed in self._feeds.values():
+                feed.check()
             if self._shards is not None:
-                self._shards.step(self._clock.monotonic_ns())
-            if now_s - told_s >= _PROGRESS_S and not reports:
-                told_s = now_s
+                self._shards.step(now_ns)
+            if progress is not None and now_ns - reported_ns >= _PROGRESS_S * 1e9 and not reports:
+                reported_ns = now_ns
                 report = asyncio.create_task(self.report(progress))
                 reports.add(report)
                 report.add_done_callback(reports.discard)
-            await self._processes.until_next(_TICK_S)
+            await self.processes.until_next(self._ports.timers.tick_s)
 
     @staticmethod
     async def report(progress: Callable[[], None]) -> None:
@@ -237,11 +299,11 @@ class Run:
 
     async def drain(self) -> None:
         """No new entries; close the positions, or keep them if told to; wait for the workers to end."""
-        if self._books is None or self._status.state != "running":
+        if self._books is None or self.state != "running":
             return
-        self._status.state = "draining"
-        self._processes.ending = True
-        risk = self._processes.get("risk")
+        self._set_state("draining")
+        self.processes.ending = True
+        risk = self.processes.get("risk")
         if risk is not None and not risk.pid:
             self.alert(f"risk is gone: nothing can be closed; {describe_open(self._risk_note())}")
             return
@@ -251,10 +313,10 @@ class Run:
         get_logger().info("stopping", positions="kept" if self.keeps_positions else "closed")
         deadline_ns = self._clock.monotonic_ns() + int(self.config.run.stop_timeout_s * 1e9)
         stops = self._stops
-        workers = [child for child in self._processes.children if child.shard is not None]
+        workers = [child for child in self.processes.children if child.shard is not None]
         while any(worker.state in ("starting", "running", "restarting") for worker in workers):
             try:
-                self._look_after_children()
+                self._check_children()
             except RunFailed as error:
                 self._fail(error)
                 return
@@ -267,28 +329,27 @@ class Run:
             if self._stops > stops + 1:
                 self.alert("stopped at once on a second request: positions may be left open")
                 return
-            await self._processes.until_next(_TICK_S)
+            await self.processes.until_next(self._ports.timers.tick_s)
 
     async def end(self, before_removal: Callable[[], Awaitable[None]]) -> None:
-        """End every child in order, call ``before_removal`` while the pages still stand, close everything."""
-        self._processes.ending = True
-        if self._processes.spares is not None:
-            self._processes.spares.end()
-        await self._processes.end(
-            [child.name for child in self._processes.children if child.shard is not None], 2.0
-        )
-        if self._markets is not None:
-            await self._markets.stop()
-        await self._processes.end(["accounts"], 5.0)
+        """End every child in order, await ``before_removal`` while the pages are still there, close everything."""
+        self.processes.ending = True
+        if self.processes.spares is not None:
+            self.processes.spares.end()
+        workers = [child.name for child in self.processes.children if child.shard is not None]
+        await self.processes.end(workers, 2.0)
+        for feed in self._feeds.values():
+            await feed.stop()
+        await self.processes.end(["accounts"], 5.0)
         await self._end_risk()
-        await self._processes.end(["viewer"], 2.0)
-        await self._processes.end(["sim"], 3.0)
-        self._status.state = "ended"
+        await self.processes.end(["viewer"], 2.0)
+        await self.processes.end(["sim"], 3.0)
         try:
+            self._set_state("ended")
             self._write_note()
             await before_removal()
         finally:
-            self._processes.kill_all()
+            self.processes.kill_all()
             for task in self._tasks:
                 task.cancel()
             for close in reversed(self._closers):
@@ -296,10 +357,10 @@ class Run:
 
     async def _end_risk(self) -> None:
         """It closes the ledger and reads it back: how it ends is part of how the run went."""
-        risk = self._processes.get("risk")
+        risk = self.processes.get("risk")
         if risk is None or not risk.pid:
             return
-        await self._processes.end(["risk"], 10.0)
+        await self.processes.end(["risk"], 10.0)
         self._ledger.poll()
         code = risk.poll()
         if code:
@@ -307,6 +368,10 @@ class Run:
                 f"risk ended with code {code} at the stop: {risk.stderr_tail()}"
             )
             self.alert(str(self.failure))
+
+    def _set_state(self, state: RunState) -> None:
+        self._status.state = state
+        self._ports.observer.state_changed(state)
 
     def _fail(self, error: Exception) -> None:
         """Note why the run cannot go on; the first reason counts."""
@@ -317,66 +382,93 @@ class Run:
             error = Defect(f"a defect in the supervisor: {error!r}")
         self.failure = self.failure or error
 
-    def _look_after_children(self) -> None:
-        self._watchdog.check(self._clock.monotonic_ns())
-        self._processes.watch()
-        self._children_noted.run_if_due(self._clock.monotonic_ns())
+    def _start_child(self, spec: ChildSpec) -> Child:
+        child = Child(spec, self._ports.host)
+        self.processes.start(child)
+        return child
+
+    def _check_children(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        self._watchdog.check(now_ns)
+        self.processes.watch()
+        self._children_noted.run_if_due(now_ns)
 
     async def _start_exchanges(self) -> None:
-        sim = self._specs.sim(lambda: self._sim)
-        self._processes.start(sim)
-        await self._processes.until_up(sim)
+        sim = self._start_child(self._specs.sim(lambda: self._sim))
+        await self.processes.until_up(sim)
         self.config, self._sim = with_exchanges(self.config, self.files.sim_ready.read_bytes())
-        probe = Probe(self._sim.host, self._sim.port_of(AWAY), self._frames, self._clock)
+        probe = Probe(self._sim.host, self._sim.port_of(AWAY), lambda: self._frames, self._clock)
         self._watchdog.probe = probe
         self._tasks.append(asyncio.create_task(probe.run(), name="probe"))
 
-    def _frames(self) -> int:
-        return self._markets.frames if self._markets is not None else 0
+    async def _start_feeds(
+        self, universe: Universe, books: BooksWriter, notifiers: Sequence[ShardNotifier], bus: Publisher
+    ) -> None:
+        self._feeds = {
+            name: VenueFeed(
+                get_venue(name),
+                self.config.venues.get(name),
+                universe,
+                books,
+                notifiers,
+                bus,
+                self._clock,
+                self.config.run.receiver,
+                self._ports.opener,
+                data_source=self.config.data_source,
+                fetch=self._ports.fetch,
+                alert=self.alert,
+            )
+            for name in (HOME, AWAY)
+        }
+        for feed in self._feeds.values():
+            await feed.start()
 
     def _notifier(self, bus: Publisher, shard: int) -> ShardNotifier:
-        ringer = BusRinger(bus, shard) if self.config.run.doorbell == "zmq" else None
-        notifier = ShardNotifier.create(self.files.dir, shard, ringer=ringer)
+        notifier = ShardNotifier.create(self.files.dir, shard, ringer=self._ports.open_ringer(bus, shard))
         self._closers.append(notifier.close)
         return notifier
 
-    def _open_shards(self, universe: Universe, books: BooksWriter, markets: Markets) -> None:
+    def _open_shards(self, universe: Universe, books: BooksWriter) -> None:
         """From now on pairs can be moved, added and removed."""
-
-        def changed(newer: Universe) -> None:
-            self._status.pairs = len(newer.pairs)
-            self._find_unattended(newer)
-
-        around = Surroundings(
-            self.config,
-            self.files,
-            books,
-            markets,
-            self._processes,
-            self._clock,
-            self.alert,
-            lambda: frozenset(position.pair for position in self._risk_note().positions),
-            changed,
-            self._keys,
+        self._shards = ShardManager(
+            universe,
+            config=self.config,
+            files=self.files,
+            books=books,
+            feeds=self._feeds,
+            processes=self.processes,
+            clock=self._clock,
+            alert=self.alert,
+            held=lambda: frozenset(position.pair for position in self._risk_note().positions),
+            on_universe=self._on_universe,
+            find_universe=self._ports.find_universe,
+            cpu_s=self._ports.host.cpu_s,
         )
-        self._shards = ShardManager(universe, around)
         self._closers.append(self._shards.close)
         if self._control is not None:
             self._shards.register(self._control)
 
-    def _open_control(self) -> None:
-        desk = self._control = ControlServer(self.files, self.request_stop)
-        self._closers.append(desk.close)
-        desk.on(control.Stop, self._told_to_stop)
-        desk.on(control.Ping, lambda _: control.Done(self._status.state))
-        desk.start()
+    def _on_universe(self, universe: Universe) -> None:
+        self._status.pairs = len(universe.pairs)
+        self._find_unattended(universe)
+        self._ports.observer.universe_changed(universe)
 
-    def _told_to_stop(self, order: control.Stop) -> control.Answer:
+    def _open_control(self) -> None:
+        server = self._control = ControlServer(
+            self.files.control_endpoint, self.request_stop, self._ports.open_server
+        )
+        self._closers.append(server.close)
+        server.on(control.Stop, self._on_stop)
+        server.on(control.Ping, lambda _: control.Done(self.state))
+        server.start()
+
+    def _on_stop(self, order: control.Stop) -> control.Answer:
         self.request_stop(keep_positions=order.keep_positions)
         return control.Done("stopping")
 
     def _note_children(self) -> None:
-        self._run_dir.note_children(self._processes.pids)
+        self._ports.note_children(self.processes.pids)
 
     def _risk_note(self) -> RiskNote:
         try:
@@ -390,7 +482,7 @@ class Run:
         return self._risk_note().fences.get(str(shard), "")
 
     def _find_unattended(self, universe: Universe) -> None:
-        """Positions in the ledger whose pair is not traded in this run have nobody to close them."""
+        """Alert a person to open positions of pairs that this run does not trade: no worker closes them."""
         mine = {pair.base for pair in universe.pairs}
         unattended = tuple(
             f"{position.pair} {position.position_id}"
@@ -404,9 +496,10 @@ class Run:
 
     async def _beat(self) -> None:
         """The heart: children that miss it for a second trade nothing until it beats again."""
+        tick_s, cpu_ns = self._ports.timers.tick_s, self._ports.cpu_ns
         while True:
             now_ns = self._clock.monotonic_ns()
-            used_ns = time.thread_time_ns()
+            used_ns = cpu_ns()
             if self._books is not None:
                 self._books.beat(now_ns)
             if self._bus is not None:
@@ -416,17 +509,23 @@ class Run:
                 try:
                     self._ledger.poll()
                     self._write_note()
-                except Exception as error:  # noqa: BLE001 - without a heart nobody trades, without a note all do
+                except Exception as error:  # noqa: BLE001 - without a heart no worker trades, without a note all do
                     self._status.postpone_note(now_ns)
                     get_logger().error("the supervisor's note cannot be written", exc_info=error)
-            await asyncio.sleep(_TICK_S)
-            self._status.record_turn(
-                self._clock.monotonic_ns() - now_ns - int(_TICK_S * 1e9), time.thread_time_ns() - used_ns
-            )
+            await asyncio.sleep(tick_s)
+            late_ns = self._clock.monotonic_ns() - now_ns - int(tick_s * 1e9)
+            if self._status.record_turn(late_ns, cpu_ns() - used_ns):
+                self.alert(
+                    f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile"
+                )
 
     def _write_note(self) -> None:
-        markets = self._markets
-        self._status.write(self._processes, markets.report if markets is not None else tuple)
+        self._status.write(self.processes, self._report_feeds)
+
+    def _report_feeds(self) -> Sequence[VenueNote]:
+        notes = tuple(feed.report() for feed in self._feeds.values())
+        self._frames = sum(note.frames for note in notes)
+        return notes
 
 
 def _orders(config: Config) -> str:

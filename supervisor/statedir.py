@@ -1,8 +1,10 @@
 """The state directory: held by one supervisor at a time, from before its first file is written there."""
 
+import os
 from pathlib import Path
 from time import monotonic, sleep
 
+from arbshard.config import Config
 from arbshard.errors import RunDirError
 from arbshard.ledger.file import make_private
 from arbshard.ledger.lock import FileLock, writer_of
@@ -10,6 +12,14 @@ from arbshard.ledger.lock import FileLock, writer_of
 _WRITER_POLL_S = 0.05
 _WRITER_GONE_S = 3.0
 """Risk of a supervisor that was killed ends within a second."""
+
+
+def state_dir_of(config: Config) -> Path:
+    """Where ledger and logs of an instance are kept: for ever, so never in a temporary place."""
+    if config.state_dir:
+        return Path(config.state_dir).expanduser().absolute()
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return (Path(base).expanduser() / "arbshard" / config.name).absolute()
 
 
 class StateDir:

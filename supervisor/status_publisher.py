@@ -1,6 +1,5 @@
-"""What the supervisor tells everybody: its page with beat and note, and the alerts a person should see."""
+"""The supervisor's page: its beat, and the note that status shows, with the alerts that a person should see."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ import msgspec
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.log import error_count, get_logger
+from arbshard.log import error_count
 from arbshard.model.notes import RunState, SupervisorNote, VenueNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.shm.pages import PageWriter
@@ -19,7 +18,6 @@ from supervisor.processes.process_supervisor import ProcessSupervisor
 COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages", "bad_orders")
 HISTOGRAMS = ("loop_gap", "loop_cpu")
 """Of each turn of the heart: by how much its timer came too late, and what the loop used of a CPU since the last."""
-_NOTE_S = 0.25
 _NOTE_AGAIN_NS = 5_000_000_000
 _ALERTS_KEPT = 5
 
@@ -27,11 +25,16 @@ _ALERTS_KEPT = 5
 class StatusPublisher:
     """Written by ``run``, read by status and risk."""
 
-    def __init__(self, path: Path, config: Config, state_dir: Path, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, config: Config, state_dir: Path, clock: Clock, pid: int, note_s: float
+    ) -> None:
+        """``pid``: of the supervisor. ``note_s``: how often a note is written. Raises ``SharedMemoryError``."""
         self._page = PageWriter.create(path, COUNTERS, HISTOGRAMS)
         self._config = config
         self._state_dir = state_dir
         self._clock = clock
+        self._pid = pid
+        self._note_ns = int(note_s * 1e9)
         self._started_ms = clock.wall_ms()
         self._alerts: deque[str] = deque(maxlen=_ALERTS_KEPT)
         self._alerts_total = 0
@@ -40,21 +43,21 @@ class StatusPublisher:
         self.state: RunState = "starting"
         self.pairs = 0
         self.bad_orders = 0
-        """What came on the control socket and was no order."""
+        """Messages on the control socket that could not be read as an order."""
         self.unattended: tuple[str, ...] = ()
         """Open positions of pairs that this run does not trade."""
 
     def alert(self, line: str) -> None:
-        """Something a person should know: logged, counted and shown."""
+        """Count and show something that a person should know."""
         self._alerts_total += 1
-        self._alerts.append(f"{datetime.now(UTC):%H:%M:%S} {line}")
-        get_logger().warning("alert", what=line)
+        now = datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)
+        self._alerts.append(f"{now:%H:%M:%S} {line}")
 
     def beat(self, now_ns: int) -> bool:
         """The supervisor's loop is alive; whether a note is due."""
         self._page.add(self._page.counter("beat"))
         self._page.set(self._page.counter("beat_ns"), now_ns)
-        is_due = now_ns - self._noted_ns >= _NOTE_S * 1e9
+        is_due = now_ns - self._noted_ns >= self._note_ns
         if is_due:
             self._noted_ns = now_ns
         return is_due
@@ -63,19 +66,21 @@ class StatusPublisher:
         """The note that was due could not be written: it is due again after a pause."""
         self._noted_ns = now_ns + _NOTE_AGAIN_NS
 
-    def record_turn(self, late_ns: int, cpu_ns: int) -> None:
-        """A turn of the heart came ``late_ns`` too late; the loop used ``cpu_ns`` of a CPU for all it did in it."""
+    def record_turn(self, late_ns: int, cpu_ns: int) -> bool:
+        """A turn of the heart came ``late_ns`` too late; the loop used ``cpu_ns`` of a CPU for all it did in it.
+
+        Returns whether it came so late that the children have stopped trading meanwhile.
+        """
         self._page.record(self._page.histogram("loop_gap"), late_ns)
         self._page.record(self._page.histogram("loop_cpu"), cpu_ns)
-        if late_ns > SUPERVISOR_SILENT_NS:
-            self.alert(f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile")
+        return late_ns > SUPERVISOR_SILENT_NS
 
     def write(self, processes: ProcessSupervisor, report: Callable[[], Sequence[VenueNote]]) -> None:
-        """Write the note. ``report``: what the venues' feeds say now; once all has ended, their last word stays."""
+        """Write the note. ``report`` returns the feeds' state now; once all has ended, the last report stays."""
         if self.state != "ended":
             self._venues = tuple(report())
         set_ = self._page.set
-        set_(self._page.counter("pid"), os.getpid())
+        set_(self._page.counter("pid"), self._pid)
         set_(self._page.counter("errors"), error_count())
         set_(self._page.counter("messages"), sum(venue.frames for venue in self._venues))
         set_(self._page.counter("bad_orders"), self.bad_orders)
@@ -85,7 +90,7 @@ class StatusPublisher:
             mode=config.mode,
             data=config.data,
             state=self.state,
-            pid=os.getpid(),
+            pid=self._pid,
             started_ms=self._started_ms,
             state_dir=str(self._state_dir),
             shards=config.run.shards,

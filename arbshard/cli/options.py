@@ -56,7 +56,7 @@ def config_of(name: str | None, config: Path | None, state_dir: str | None = Non
 
 def state_dir_of(name: str | None, config: Path | None, state_dir: str | None) -> Path:
     """Where the instance keeps ledger and logs."""
-    from supervisor.processes.commands import state_dir_of as state_dir_of_config
+    from supervisor.statedir import state_dir_of as state_dir_of_config
 
     return state_dir_of_config(config_of(name, config, state_dir))
 

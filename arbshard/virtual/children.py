@@ -1,5 +1,6 @@
-"""Children of a virtual supervisor: the real ``supervisor.processes`` starts, watches and restarts them."""
+"""The virtual machine as the supervisor's ``ProcessHost``: its children are virtual processes."""
 
+import asyncio
 import signal
 from collections.abc import Callable
 from typing import Protocol
@@ -7,8 +8,7 @@ from typing import Protocol
 from arbshard.log import get_logger
 from arbshard.virtual.costs import START_CHILD_NS
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
-from supervisor.processes.child import Child
-from supervisor.processes.health import ChildHealth
+from supervisor.processes.child import ChildSpec
 
 KILLED = -9
 
@@ -17,109 +17,204 @@ class Program(Protocol):
     """What runs in a process."""
 
     async def run(self) -> int:
-        """Until its end; the exit code."""
+        """Run until its end; the exit code."""
         ...
 
 
-Make = Callable[[VirtualProcess, int], Program]
-"""Makes the program of an incarnation: process and epoch."""
+Make = Callable[[str, VirtualProcess, int], Program]
+"""Makes the program of an incarnation: the name of the child, its process and epoch."""
 
 
-def _nobody(_name: str, _epoch: int, _code: int) -> None:
-    """Who is told when nobody is."""
+class VirtualChild:
+    """One incarnation of a child, or a spare worker. Implements ``child.SpareProcess``."""
 
-
-class VirtualChild(Child):
-    """A child whose incarnations are virtual processes."""
-
-    def __init__(
-        self,
-        name: str,
-        loop: VirtualLoop,
-        make: Make,
-        boot_s: Callable[[], float],
-        health: ChildHealth,
-        shard: int | None = None,
-    ) -> None:
-        """``boot_s``: how long the next incarnation takes to come to its first line."""
-        super().__init__(name, lambda _: (), health=health, shard=shard)
-        self._loop = loop
-        self._make = make
-        self._boot_s = boot_s
-        self._code: int | None = None
-        self.process: VirtualProcess | None = None
-        self.program: Program | None = None
-        self.on_end: Callable[[str, int, int], None] = _nobody
-
-    def start(self) -> None:
-        """See ``Child``."""
-        self._loop.charge(START_CHILD_NS, f"starts {self.name}")
-        process = self._loop.new_process(f"{self.name}.{self.epoch + 1}")
-        self._begin()
-        self._code = None
+    def __init__(self, host: "VirtualHost", name: str, epoch: int, process: VirtualProcess) -> None:
+        self._host = host
+        self.name = name
+        self.epoch = epoch
         self.process = process
-        self.program = self._make(self.process, self.epoch)
-        delay_ns = int(self._boot_s() * 1e9)
-        self._loop.deliver(
-            self.process, self._loop.now_ns + delay_ns, self._boot, self.process, self.program, self.epoch
-        )
-
-    def _boot(self, process: VirtualProcess, program: Program, epoch: int) -> None:
-        self._loop.create_task(self._live(process, program, epoch))
-
-    async def _live(self, process: VirtualProcess, program: Program, epoch: int) -> None:
-        try:
-            code = await program.run()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process ends of it
-            if not process.alive:  # it was killed, and could not even clean up
-                return
-            get_logger().error("a process ends in a defect", process=process.name, exc=repr(error))
-            code = 1
-        self._ended(process, epoch, code)
-
-    def _ended(self, process: VirtualProcess, epoch: int, code: int) -> None:
-        self._loop.kill(process)
-        if process is self.process and self._code is None:
-            self._code = code
-            self.on_end(self.name, epoch, code)
+        self.program: Program | None = None
+        """None as long as it is a spare."""
+        self.has_booted = False
+        self._code: int | None = None
 
     @property
     def pid(self) -> int:
-        """See ``Child``."""
-        return self.process.pid if self.process is not None and self._code is None else 0
+        """0 when it does not run any more."""
+        return self.process.pid if self._code is None else 0
 
     def poll(self) -> int | None:
-        """See ``Child``."""
+        """The exit code once it has ended."""
         return self._code
 
-    def die(self) -> None:
-        """As by SIGKILL from outside."""
-        if self.process is not None and self._code is None:
-            self._ended(self.process, self.epoch, KILLED)
-
-    def stderr_tail(self) -> str:
-        """See ``Child``."""
-        return ""
-
     def terminate(self) -> None:
-        """See ``Child``. A stopped process hears of it when it is continued."""
-        if self.process is not None and self._code is None:
-            self._loop.deliver(self.process, self._loop.now_ns, self._terminated, self.process, self.epoch)
+        """Send SIGTERM. A stopped process gets it when it is continued."""
+        if self._code is None and self._host.is_alive:
+            self._host.loop.deliver(self.process, self._host.loop.now_ns, self._terminated)
 
-    def _terminated(self, process: VirtualProcess, epoch: int) -> None:
-        """Do what the process does on SIGTERM. One that has not said so yet dies of it."""
-        handler = process.signals.get(signal.SIGTERM)
+    def _terminated(self) -> None:
+        """Do what the process does on SIGTERM. One that has no handler yet dies of it."""
+        handler = self.process.signals.get(signal.SIGTERM)
         if handler is not None:
             handler()
         else:
-            self._ended(process, epoch, -signal.SIGTERM)
+            self.end(-signal.SIGTERM)
 
-    def kill(self, why: str) -> None:
-        """See ``Child``."""
-        if self.pid and not self.kill_reason:
-            self.kill_reason = why
+    def kill(self) -> None:
+        """Send SIGKILL, unless the sender itself has been killed."""
+        if self._host.is_alive:
             self.die()
 
-    def kill_and_wait(self) -> None:
-        """See ``Child``."""
-        self.die()
+    def die(self) -> None:
+        """End as by SIGKILL from anywhere."""
+        self.end(KILLED)
+
+    def end(self, code: int) -> None:
+        """Note how it has ended; the first end counts."""
+        self._host.loop.kill(self.process)
+        if self._code is None:
+            self._code = code
+            self._host.on_exit(self, code)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Killing takes no time here."""
+        del timeout_s
+        return True
+
+    def stderr_tail(self) -> str:
+        """Nothing is written to stderr here."""
+        return ""
+
+    def stderr_text(self) -> str:
+        """Nothing is written to stderr here."""
+        return ""
+
+    def close(self) -> None:
+        """There are no pipes."""
+
+    def is_ready(self) -> bool:
+        """Whether a spare can take over a shard."""
+        return self.has_booted
+
+    def assign(self, shard: int, epoch: int) -> bool:
+        """Make a spare the worker of ``shard``; False when it is dead."""
+        if self._code is not None:
+            return False
+        self.name, self.epoch = f"worker-{shard}", epoch
+        self.process.name = f"{self.name}.{epoch}"
+        self._host.begin(self, delay_s=0.0)
+        return True
+
+
+class VirtualHost:
+    """Implements ``child.ProcessHost`` for one supervisor."""
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        supervisor: VirtualProcess,
+        make: Make,
+        boot_s: Callable[[str], float],
+        on_end: Callable[[str, int, int], None],
+    ) -> None:
+        """``boot_s``: how long an incarnation of a child takes to come to its first line.
+
+        ``on_end`` is called with name, epoch and exit code of each incarnation that has ended.
+        """
+        self.loop = loop
+        self._supervisor = supervisor
+        self._make = make
+        self._boot_s = boot_s
+        self._on_end = on_end
+        self.children: dict[str, VirtualChild] = {}
+        """The newest incarnation of each child, by name."""
+        self.spares: dict[VirtualChild, None] = {}
+        """Those that run and wait for a shard."""
+        self._has_exited = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the supervisor is: what a killed one does in a ``finally`` has no effect."""
+        return self._supervisor.alive
+
+    def spawn(self, spec: ChildSpec, epoch: int) -> VirtualChild:
+        """Start an incarnation. Raises ``OSError`` while the machine has no room for a process."""
+        child = self._start(spec.name, epoch)
+        self.begin(child, self._boot_s(spec.name))
+        return child
+
+    def spawn_spare(self, spec: ChildSpec) -> VirtualChild:
+        """Start a worker without a shard. Raises ``OSError`` likewise."""
+        spare = self._start(spec.name, 0)
+        self.spares[spare] = None
+        due_ns = self.loop.now_ns + int(self._boot_s(spec.name) * 1e9)
+        self.loop.deliver(spare.process, due_ns, self._spare_has_booted, spare)
+        return spare
+
+    def _start(self, name: str, epoch: int) -> VirtualChild:
+        self.loop.charge(START_CHILD_NS, f"starts {name}")
+        return VirtualChild(self, name, epoch, self.loop.new_process(f"{name}.{epoch}"))
+
+    def _spare_has_booted(self, spare: VirtualChild) -> None:
+        spare.has_booted = True
+
+    def begin(self, child: VirtualChild, delay_s: float) -> None:
+        """Let ``child`` begin its program after ``delay_s``."""
+        self.spares.pop(child, None)
+        self.children[child.name] = child
+        child.program = program = self._make(child.name, child.process, child.epoch)
+        due_ns = self.loop.now_ns + int(delay_s * 1e9)
+        self.loop.deliver(child.process, due_ns, self._boot, child, program)
+
+    def _boot(self, child: VirtualChild, program: Program) -> None:
+        self.loop.create_task(self._live(child, program))
+
+    async def _live(self, child: VirtualChild, program: Program) -> None:
+        try:
+            code = await program.run()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process ends of it
+            if not child.process.alive:  # it was killed, and could not even clean up
+                return
+            get_logger().error("a process ends in a defect", process=child.process.name, exc=repr(error))
+            code = 1
+        child.end(code)
+
+    def on_exit(self, child: VirtualChild, code: int) -> None:
+        """A child has ended."""
+        if child in self.spares:
+            del self.spares[child]
+        else:
+            self._on_end(child.name, child.epoch, code)
+        self._has_exited = True
+        if self._waiter is not None:
+            self.loop.deliver(self._supervisor, self.loop.now_ns, _wake, self._waiter)
+
+    def notice_exit(self, pid: int) -> None:
+        """Each exit is noticed."""
+
+    async def wait_for_exit(self, timeout_s: float) -> None:
+        """Wait until a child has ended, ``timeout_s`` at most."""
+        if not self._has_exited:
+            self._waiter = self.loop.create_future()
+            self.loop.call_later(timeout_s, _wake, self._waiter)
+            await self._waiter
+            self._waiter = None
+        self._has_exited = False
+
+    def is_stopped(self, pid: int) -> bool:
+        """Whether a child is stopped as by SIGSTOP."""
+        return any(child.process.pid == pid and child.process.stopped for child in self.children.values())
+
+    def cpu_s(self, pid: int) -> float | None:
+        """CPU time is charged and not summed up here."""
+        del pid
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -300,10 +300,9 @@ class Faults:
         return self._kill_at(self._child("risk"), RISK_POINTS)
 
     def _stop(self, child: VirtualChild | None, seconds: float) -> str:
-        process = child.process if child is not None else None
-        if child is None or process is None or process.stopped:
+        if child is None or child.process.stopped:
             return ""
-        loop = self._loop
+        loop, process = self._loop, child.process
         what = f"{child.name}.{child.epoch}"
         return self._for(
             seconds, lambda: loop.stop_process(process), lambda: loop.continue_process(process), what
@@ -395,7 +394,7 @@ class Faults:
         process = supervisor.process
         if process.stopped or not process.alive:
             return ""
-        answer = process.context.copy().run(supervisor.control.tell, order)
+        answer = process.context.copy().run(supervisor.control.ask, order)
         return f"{order!r}: {type(answer).__name__}"
 
     def _move(self) -> str:
@@ -436,11 +435,15 @@ class Faults:
         )
 
     def _no_room(self) -> str:
-        """The machine starts no process for a while, and just then one is needed."""
+        """The machine starts no process for a while, and just then one is needed and no spare is left."""
         loop = self._loop
 
         def set_full(is_full: bool) -> None:
             loop.has_no_room = is_full
+
+        supervisor = self._supervisor()
+        for spare in tuple(supervisor.host.spares) if supervisor is not None else ():
+            spare.die()
 
         seconds = self._random.choice((1.0, 10.0, 40.0)) * self._random.uniform(0.5, 1.5)
         said = self._for(seconds, lambda: set_full(True), lambda: set_full(False), "processes")

@@ -182,7 +182,6 @@ class Simulation:
                 await asyncio.sleep(_KEEP_S)
             if task.done() and task.exception() is not None:
                 self.oracle.differs(f"defect: the supervisor ended with {task.exception()!r}")
-            supervisor.is_running = False
             self.trace.note("end", f"{name} {supervisor.failure}")
             await self._bury(supervisor)
             shutil.rmtree(run_dir)
@@ -194,13 +193,15 @@ class Simulation:
     async def _bury(self, supervisor: VirtualSupervisor) -> None:
         """Children notice that they are alone. One that is stopped cannot; the next start sees to it."""
         self._loop.kill(supervisor.process)
+        for spare in tuple(supervisor.host.spares):  # its standard input is closed
+            spare.die()
         waited_s = 0.0
         while any(child.pid for child in supervisor.children) and waited_s < _GONE_S:
             await asyncio.sleep(_KEEP_S)
             waited_s += _KEEP_S
         for child in supervisor.children:
             process = child.process
-            if child.pid and process is not None and not (process.stopped or process.held):
+            if child.pid and not (process.stopped or process.held):
                 self.oracle.differs(f"orphans: {child.name} lives {_GONE_S:g} s after its supervisor")
             child.die()
         for venue in self._exchanges.venues.values():
@@ -225,9 +226,7 @@ class Simulation:
     def _look_for_given_up(self) -> None:
         """A person sees that a shard was given up, and starts anew."""
         supervisor = self.supervisor
-        given_up = supervisor is not None and any(
-            child.state == "quarantined" for child in supervisor.children
-        )
+        given_up = supervisor is not None and supervisor.has_given_up
         self._given_up_s = self._given_up_s + _LOOK_S if given_up else 0.0
         if supervisor is not None and self._given_up_s >= _GIVEN_UP_S:
             self._given_up_s = 0.0

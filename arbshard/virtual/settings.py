@@ -67,6 +67,7 @@ def config_of(settings: Settings) -> Config:
     return replace(
         base,
         name="virtual",
+        data="public",  # for the system they are venues like any others: they outlive a run
         run=replace(base.run, shards=settings.shards, rehearse_ms=0.0, stop_timeout_s=60.0),
         venues=replace(
             base.venues,

@@ -17,11 +17,11 @@ class Contest(Generic[L]):
     """The newest mark of one market."""
 
     def __init__(self, owner: L, mark: int | None) -> None:
-        """``owner`` brought what stands in the slot, with ``mark``; None when nothing does."""
+        """``owner`` brought the frame that is in the slot, with ``mark``; None when the slot is empty."""
         self._owner: L | None = owner
         self._newest = mark
         self._behind_ns: int | None = None
-        """Since when whoever counts has been behind the newest mark."""
+        """Since when the owner has been behind the newest mark."""
 
     def wins(self, lane: L, mark: int, received_ns: int) -> bool:
         """Whether a frame is to be written."""

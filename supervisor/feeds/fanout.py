@@ -20,7 +20,7 @@ Target = tuple[int, tuple[Callable[[int], None], ...], tuple[bytes, ...]]
 
 OnControl = Callable[[ControlFrame], None]
 Peek = Callable[[int], bytes | None]
-"""The frame that stands in a slot."""
+"""Returns the frame that is in a slot."""
 
 
 class Slots(Protocol):
@@ -60,7 +60,7 @@ class VenueFanout:
         self._peek = peek
         self._all: dict[str, Target] = {}
         self.targets: dict[str, Target] = {}
-        """Of the markets that one lane may write as it pleases."""
+        """The targets of the markets that a single lane writes, without comparison."""
         self.down: set[int] = set()
         """Slots without a frame since their connection came up."""
         self._contests: dict[str, Contest[Lane]] = {}
@@ -72,7 +72,7 @@ class VenueFanout:
         self._ended_frames = 0
         self._open: set[Lane] = set()
         self.refused = 0
-        """Frames no slot took: too long, empty, or of a market nobody asked for."""
+        """Frames that no slot took: too long, empty, or of a market that was not asked for."""
         self.duplicates = 0
         """Frames that another lane had brought before."""
         self.late = 0
@@ -133,7 +133,7 @@ class VenueFanout:
             lane.shut()
 
     def mark_stale(self, lane: "Lane", symbols: Iterable[str]) -> None:
-        """What ``lane`` said of ``symbols`` is not to be relied on; others may bring them."""
+        """The frames of ``symbols`` from ``lane`` are not to be relied on; other lanes may bring them."""
         self.mark_down(
             symbol for symbol in symbols if self._lanes.get(symbol) == [lane] and not self.is_down(symbol)
         )
@@ -179,7 +179,7 @@ class VenueFanout:
             self.targets[symbol] = target
 
     def mark_down(self, symbols: Iterable[str]) -> None:
-        """Nothing brings ``symbols`` any more: their books are not live until a new frame comes."""
+        """No lane brings ``symbols`` any more: their books are not live until a new frame comes."""
         for symbol in symbols:
             slot, pushes, _ = self._all[symbol]
             self.down.add(slot)
@@ -198,7 +198,7 @@ class VenueFanout:
             return None
         lane.tally[symbol] += 1
         mark = self.venue.mark(frame)
-        if mark is None:  # of two, a frame without age cannot be said to be the newer one
+        if mark is None:  # which of two frames is newer cannot be known without a mark
             self.refused += 1
             return None
         if not contest.wins(lane, mark, received_ns):
@@ -209,7 +209,7 @@ class VenueFanout:
         return self._all[symbol]
 
     def mark_live(self, slot: int) -> None:
-        """The first frame has come."""
+        """The first frame has come: the slot's book is live."""
         self.down.discard(slot)
         self._set_live(slot, live=True)
 
@@ -259,7 +259,7 @@ class Lane:
         self.tally: dict[str, int] = {}
         """Frames of the markets that others bring too."""
         self.before: dict[str, int] = {}
-        """What makes ``heard`` count from 0, whoever wrote to the slot before."""
+        """Offsets that make ``frames_received`` count from 0, whatever was written to the slot before."""
 
     def __call__(self, frame: bytes, received_ns: int) -> None:
         """Take in one frame."""
@@ -296,7 +296,7 @@ class Lane:
         self._fanout.detach(self, symbols)
 
     def mark_stale(self, symbols: Iterable[str]) -> None:
-        """What it said of ``symbols`` is not to be relied on."""
+        """Its frames of ``symbols`` are not to be relied on."""
         self._fanout.mark_stale(self, symbols)
 
     def frames_received(self, symbol: str) -> int:

@@ -75,13 +75,13 @@ class Link:
         ticket: str,
         on_control: Callable[["Link", ControlFrame], None],
     ) -> None:
-        """``on_control`` is told what is no book; ``ticket`` begins the names of its requests."""
+        """``on_control`` takes the frames that are not books; ``ticket`` begins the names of its requests."""
         self._dial = dial
         self._venue = dial.venue
         self._symbols = dict.fromkeys(symbols)
         self._ticket = ticket
         self._tickets = 0
-        self._told = on_control
+        self._forward_control = on_control
         self._stream: Stream | None = None
         self._spacing = Spacing(dial.venue.connection_rules.message_gap_s)
         self._added: dict[str, None] = {}
@@ -145,7 +145,7 @@ class Link:
             self.intake.close()
 
     def change(self, added: Iterable[str], removed: Iterable[str]) -> None:
-        """Carry other markets, as soon as the venue may be told."""
+        """Carry other markets, as soon as the venue's limits allow the request."""
         for symbol in removed:
             self._symbols.pop(symbol, None)
             self._added.pop(symbol, None)
@@ -234,7 +234,7 @@ class Link:
             pause_s = min(_FIRST_RETRY_S * 2.0 ** min(self._refusals, 16), _RETRY_MAX_S)
             self._refusals += 1
             asyncio.get_running_loop().call_later(pause_s, self._ask_all_again)
-        self._told(self, control)
+        self._forward_control(self, control)
 
     def _ask_all_again(self) -> None:
         """What was refused is not known for sure: ask for all that has not come."""

@@ -16,7 +16,7 @@ _MEANS = 20.0
 _LONGEST = 4.0
 """so many times the longest of late."""
 _FADES = 0.998
-"""How the longest gap of late fades, with each look that heard something."""
+"""How the longest gap of late fades, with each count that is higher than the last."""
 _SMOOTHING = 0.05
 _LEARNED_AFTER = 20
 """Frames, before what was learned counts."""
@@ -44,7 +44,7 @@ class SilenceAction(NamedTuple):
 
 
 class GapStatistics:
-    """How often something is usually heard, and since when it has not been."""
+    """The usual gap between frames, and since when no frame has come."""
 
     def __init__(self, floor_s: float, ceiling_s: float, now_ns: int) -> None:
         self._floor_s = floor_s
@@ -55,9 +55,9 @@ class GapStatistics:
         self._heard = 0
         self._heard_ns = now_ns
         self._since_ns = now_ns
-        """When it was last heard, or something was last done about it."""
+        """When a frame last came, or something was last done about the silence."""
         self.tries = 0
-        """Cures since it was last heard."""
+        """Remedies since a frame last came."""
 
     def count(self, heard: int, now_ns: int) -> bool:
         """Take in how many frames have come on this connection; whether there are more than before."""
@@ -112,29 +112,27 @@ class SilenceDetector:
 
     @property
     def quiet(self) -> tuple[str, ...]:
-        """Markets that were asked for again and given a new connection, and said nothing since."""
-        return tuple(symbol for symbol, habit in self._markets.items() if habit.tries > 1)
+        """Markets that were asked for again and given a new connection, and have sent nothing since."""
+        return tuple(symbol for symbol, gap in self._markets.items() if gap.tries > 1)
 
     def begin(self, now_ns: int) -> None:
-        """A new connection stands, in place of one that ended or beside it."""
+        """A new connection is up, in place of one that ended or beside it."""
         self._connection.begin(now_ns)
-        for habit in self._markets.values():
-            habit.begin(now_ns)
+        for gap in self._markets.values():
+            gap.begin(now_ns)
 
     def judge(self, frames: int, heard: Mapping[str, int], now_ns: int) -> list[SilenceAction]:
         """What is to be done, given how much the connection has brought in all, and of each of its markets."""
-        habits = self._markets
-        for symbol in habits.keys() - heard.keys():
-            del habits[symbol]
+        gaps = self._markets
+        for symbol in gaps.keys() - heard.keys():
+            del gaps[symbol]
         spoke = self._connection.count(frames, now_ns)
         silent = []
         for symbol, count in heard.items():
-            habit = habits.get(symbol)
-            if habit is None:
-                habit = habits[symbol] = GapStatistics(
-                    self._rules.symbol_min_s, self._rules.symbol_max_s, now_ns
-                )
-            if not habit.count(count, now_ns) and habit.is_silent(now_ns):
+            gap = gaps.get(symbol)
+            if gap is None:
+                gap = gaps[symbol] = GapStatistics(self._rules.symbol_min_s, self._rules.symbol_max_s, now_ns)
+            if not gap.count(count, now_ns) and gap.is_silent(now_ns):
                 silent.append(symbol)
         if spoke:  # only while others go on is a single market at fault
             return self._remedy(silent, now_ns)
@@ -148,11 +146,11 @@ class SilenceDetector:
         again: list[str] = []
         renew: list[str] = []
         for symbol in silent:
-            habit = self._markets[symbol]
-            (renew if habit.tries == 1 else again).append(symbol)
-            if habit.tries == 0:
+            gap = self._markets[symbol]
+            (renew if gap.tries == 1 else again).append(symbol)
+            if gap.tries == 0:
                 self.stalls += 1
-            habit.remedied(now_ns)
+            gap.remedied(now_ns)
         verdicts = [SilenceAction(Remedy.RESUBSCRIBE, tuple(again))] if again else []
         if renew and (self._renewed_ns is None or now_ns - self._renewed_ns >= _RENEW_EVERY_NS):
             self._renewed_ns = now_ns

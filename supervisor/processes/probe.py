@@ -45,7 +45,7 @@ class Probe:
         return now_ns - self._heard_ns
 
     async def _answers(self) -> bool:
-        """Whether anything at all comes back: also a refusal, or the end of the connection, is done by somebody."""
+        """Whether anything at all comes back: a refusal, or the end of the connection, is an answer too."""
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(_TIMEOUT_S):
@@ -56,7 +56,7 @@ class Probe:
         except TimeoutError:
             return False
         except OSError:
-            return True  # nobody listens: who has ended is seen elsewhere
+            return True  # there is no listener: that the process has ended is noticed elsewhere
         finally:
             if writer is not None:
                 writer.close()

@@ -8,15 +8,14 @@ from arbshard.config import RunConfig
 from arbshard.errors import ChildFailed, UsageError
 from arbshard.log import get_logger
 from arbshard.model.notes import ChildNote
-from supervisor.processes.child import Child
-from supervisor.processes.exit_watch import ExitWatch
+from supervisor.processes.child import Child, ProcessHost
 from supervisor.processes.restarts import RestartPolicy, pause_s
 from supervisor.processes.spares import SparePool
 
 READY_S = 15.0
 """How long a child may take to come up without any progress."""
 _SPARE_READY_S = 3.0
-"""Likewise a spare worker, which has done most of it before."""
+"""How long a spare worker may take likewise; it has done most of it before."""
 _POLL_S = 0.02
 _FATAL_CODES = {2: "cannot run with these settings", 3: "the ledger cannot be trusted or written"}
 _ESSENTIAL = ("sim", "risk", "accounts")
@@ -28,7 +27,7 @@ _KILLED_S = 5.0
 
 
 class ProcessSupervisor:
-    """Who runs. ``watch`` is called every few milliseconds by the supervisor's loop."""
+    """Starts, watches, restarts and ends the children. ``watch`` is called every few milliseconds."""
 
     def __init__(
         self,
@@ -36,6 +35,7 @@ class ProcessSupervisor:
         clock: Clock,
         alert: Callable[[str], None],
         on_change: Callable[[], None],
+        host: ProcessHost,
         spares: SparePool | None = None,
     ) -> None:
         self._run = run
@@ -43,30 +43,30 @@ class ProcessSupervisor:
         self._alert = alert
         self._on_change = on_change
         self.spares = spares
-        self._exits = ExitWatch()
+        self._host = host
         self._children: dict[str, Child] = {}
         self._policies: dict[str, RestartPolicy] = {}
         self._refusals: dict[str, tuple[int, int]] = {}
         """(how often in a row, since when) the system would not start a child."""
         self._due_ns: dict[str, int] = {}
         self._overdue: dict[str, tuple[int, int]] = {}
-        """(when a child is overdue, its progress when that was said), of those that are starting."""
+        """(when a child is overdue, its progress when that was set), of those that are starting."""
         self.ending = False
         """True while stopping: a child that ends with code 0 has done its part."""
 
     @property
     def children(self) -> tuple[Child, ...]:
-        """In the order they were started."""
+        """All children, in the order in which they were started."""
         return tuple(self._children.values())
 
     @property
     def pids(self) -> dict[str, int]:
-        """Of all that run, spares too, by name."""
+        """The pids of all processes that run, spares too, by name."""
         pids = {child.name: child.pid for child in self._children.values() if child.pid}
         return pids | (self.spares.pids if self.spares is not None else {})
 
     def notes(self) -> tuple[ChildNote, ...]:
-        """Of all children, as shown in status."""
+        """What status shows of all children."""
         now_ns = self._clock.monotonic_ns()
         return tuple(child.note(self._again_in_s(child, now_ns)) for child in self._children.values())
 
@@ -83,7 +83,7 @@ class ProcessSupervisor:
         except OSError as error:
             child.state = "ended"
             raise ChildFailed(f"{child.name} cannot be started: {error}") from error
-        self._exits.follow(child.pid)
+        self._host.notice_exit(child.pid)
         self._expect(child, READY_S)
         self._on_change()
 
@@ -98,7 +98,7 @@ class ProcessSupervisor:
 
         As long as ``progress`` moves (risk replaying a long ledger), the time-out begins anew.
 
-        Raises ``UsageError`` with the child's own words when it says that settings are wrong (exit code 2),
+        Raises ``UsageError`` with the child's last line when it says that settings are wrong (exit code 2),
         ``ChildFailed`` otherwise.
         """
         seen = progress()
@@ -118,7 +118,7 @@ class ProcessSupervisor:
         child.state = "running"
 
     async def until_up(self, child: Child) -> None:
-        """Likewise, until its health says so."""
+        """Wait likewise until the child's health says that it is up."""
         health = child.health
         assert health is not None, child.name
         await self.until_ready(child, lambda: child.is_up, READY_S, lambda: health.progress(child.pid))
@@ -134,18 +134,18 @@ class ProcessSupervisor:
                 if code is not None:
                     self._on_end(child, code)
                 elif child.state == "starting":
-                    self._look_whether_up(child, now_ns)
+                    self._check_whether_up(child, now_ns)
         if self.spares is not None and not self.ending and self.spares.maintain(now_ns):
             self._on_change()
 
     async def until_next(self, timeout_s: float) -> None:
         """Until it is time to ``watch`` again: after ``timeout_s``, or when a child has died."""
-        await self._exits.wait(timeout_s)
+        await self._host.wait_for_exit(timeout_s)
 
     def restart(self, name: str) -> str:
         """Start a child again that was given up, or replace one that runs; what is being done.
 
-        Raises ``UsageError`` for a name nobody has, and while stopping.
+        Raises ``UsageError`` for an unknown name, and while stopping.
         """
         child = self._children.get(name)
         if child is None:
@@ -181,11 +181,11 @@ class ProcessSupervisor:
         deadline_ns = self._clock.monotonic_ns() + int(_KILLED_S * 1e9)
         while any(child.poll() is None and child.pid for child in leaving):
             if self._clock.monotonic_ns() > deadline_ns:
-                break  # ``kill_all`` tells of it
+                break  # ``kill_all`` logs it
             await asyncio.sleep(_POLL_S)
 
     def kill_all(self) -> None:
-        """Whatever still runs, at once: the last resort when the supervisor itself fails."""
+        """Kill whatever still runs, at once: the last resort when the supervisor itself fails."""
         if self.spares is not None:
             self.spares.end()
         for child in self._children.values():
@@ -193,7 +193,7 @@ class ProcessSupervisor:
             child.close()
             if child.health is not None:
                 child.health.close()
-        self._exits.close()
+        self._host.close()
 
     def _on_end(self, child: Child, code: int) -> None:
         if self.ending and code == 0:
@@ -202,7 +202,7 @@ class ProcessSupervisor:
             return
         now_ns = self._clock.monotonic_ns()
         came_up = child.state == "running" or child.health is None
-        words = child.stderr_tail() if code > 0 else ""  # who was killed did not say why
+        words = child.stderr_tail() if code > 0 else ""  # a child that was killed did not say why
         if code in _FATAL_CODES and child.name == "risk":
             child.state = "ended"
             child.reason = words
@@ -232,11 +232,11 @@ class ProcessSupervisor:
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._due_ns[child.name]:
             return
-        taken = None
+        spare = None
         if self.spares is not None and child.shard is not None:
-            taken = self.spares.assign(child.shard, child.epoch + 1, now_ns)
-        if taken is not None:
-            child.adopt(*taken)
+            spare = self.spares.assign(child.shard, child.epoch + 1, now_ns)
+        if spare is not None:
+            child.adopt(spare)
             self._expect(child, _SPARE_READY_S)
         else:
             try:
@@ -246,8 +246,8 @@ class ProcessSupervisor:
                 return
             self._expect(child, READY_S)
         self._refusals.pop(child.name, None)
-        self._exits.follow(child.pid)
-        self._look_whether_up(child, now_ns)
+        self._host.notice_exit(child.pid)
+        self._check_whether_up(child, now_ns)
         self._on_change()
 
     def _on_refusal(self, child: Child, error: OSError, now_ns: int) -> None:
@@ -274,7 +274,7 @@ class ProcessSupervisor:
     def _expect(self, child: Child, within_s: float) -> None:
         self._overdue[child.name] = (self._clock.monotonic_ns() + int(within_s * 1e9), 0)
 
-    def _look_whether_up(self, child: Child, now_ns: int) -> None:
+    def _check_whether_up(self, child: Child, now_ns: int) -> None:
         if child.is_up:
             child.state = "running"
             return

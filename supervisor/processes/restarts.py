@@ -17,7 +17,7 @@ def pause_s(failures: int) -> float:
 
 
 class RestartPolicy:
-    """Of one child: at once the first time, then with doubling pauses; given up when it fails too often."""
+    """When one child is restarted: at once the first time, then after doubling pauses, until it fails too often."""
 
     def __init__(self, run: RunConfig) -> None:
         self._tries = run.restart_tries

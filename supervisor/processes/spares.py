@@ -1,118 +1,53 @@
-"""Workers kept ready: everything imported, attached to shared memory, waiting for a shard.
+"""Workers kept ready: everything imported, attached to shared memory, waiting for a shard. Pure but for the host.
 
-In a live run the first line on its stdin holds the keys. Then a spare waits for one line more, its shard; when stdin
-is closed instead, because the supervisor is gone, it ends. It says on its stdout that it is ready.
+Used by ``process_supervisor``, which gives one of them the shard of a worker that died.
 """
 
-import os
-import subprocess
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 from arbshard.config import RunConfig
 from arbshard.log import get_logger
 from arbshard.model.notes import SpareState
-from arbshard.secret import Secret
-from supervisor.processes.child import child_environment
+from supervisor.processes.child import ChildSpec, Process, ProcessHost, SpareProcess
 from supervisor.processes.restarts import RestartPolicy, pause_s
-from supervisor.processes.stderr_pipe import StderrPipe
 
 _PAUSE_NS = 1_000_000_000
-"""Before a new one is started: who has just taken over has the CPU for itself."""
+"""Before a new one is started: the one that has just taken over has the CPU for itself."""
 _READY_NS = 15_000_000_000
 """One that has not become ready within this will not."""
 _KILLED_S = 1.0
 """How long those may take to end that are killed at the end of the run."""
 
 
-class AssignedSpare(NamedTuple):
-    """A spare that has been given a shard."""
-
-    process: "subprocess.Popen[bytes]"
-    words: StderrPipe
-
-
 class _Spare:
-    def __init__(self, name: str, command: Sequence[str], now_ns: int, handed_over: Secret | None) -> None:
-        """Raises ``OSError`` when the system refuses."""
+    def __init__(self, name: str, process: SpareProcess, now_ns: int) -> None:
         self.name = name
+        self.process = process
         self.begun_ns = now_ns
-        self.words = StderrPipe()
-        try:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.words.writer,
-                start_new_session=True,
-                env=child_environment(),
-            )
-        except OSError:
-            self.words.close()
-            raise
-        self.words.hand_over()
-        assert self.process.stdout is not None
-        os.set_blocking(self.process.stdout.fileno(), False)
         self.is_ready = False
-        if handed_over is not None:
-            self._hand_over(handed_over)
 
-    def poll(self) -> None:
-        """See whether it has said that it is ready."""
-        self.words.drain()
-        if not self.is_ready and self.process.stdout is not None:
-            self.is_ready = bool(self.process.stdout.read(1))
-
-    def send(self, line: str) -> bool:
-        """Give it its shard; False when it is dead."""
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(line.encode())
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return False
-        self.let_go()
-        return True
-
-    def _hand_over(self, secret: Secret) -> None:
-        """The first line of its standard input."""
-        assert self.process.stdin is not None
-        try:
-            secret.use_encoded(self.process.stdin.write)
-            self.process.stdin.write(b"\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return  # it has ended already, which ``maintain`` will find
-
-    def let_go(self) -> None:
-        """Close our ends of its pipes."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue  # what was not read will never be
+    def poll(self) -> int | None:
+        """See whether it has become ready; its exit code if it has ended."""
+        code = self.process.poll()
+        self.is_ready = self.is_ready or self.process.is_ready()
+        return code
 
 
 class SparePool:
-    """Starts them, hands them out, replaces those that died."""
+    """Starts them, gives them away, replaces those that died."""
 
     def __init__(
-        self,
-        run: RunConfig,
-        command: Sequence[str],
-        alert: Callable[[str], None],
-        hands_over: Callable[[], Secret] | None = None,
+        self, run: RunConfig, spec: ChildSpec, host: ProcessHost, alert: Callable[[str], None]
     ) -> None:
-        """``hands_over``: asked for the first line that each of them reads from its standard input."""
+        """``spec``: what each of them is started with, besides its name."""
         self._alert = alert
-        self._hands_over = hands_over
         self.wanted = run.spare_workers
-        self._command = tuple(command)
+        self._spec = spec
+        self._host = host
         self._policy = RestartPolicy(run)
         self._spares: list[_Spare] = []
-        self._dying: list[subprocess.Popen[bytes]] = []
-        """Killed, and not yet buried: nobody waits for their end."""
+        self._dying: list[SpareProcess] = []
+        """Killed, and still to be reaped: nothing waits for their end."""
         self._made = 0
         self._refused = 0
         """How often in a row the system would not start one."""
@@ -122,38 +57,34 @@ class SparePool:
 
     @property
     def states(self) -> tuple[SpareState, ...]:
-        """Of those that run."""
+        """The states of those that run."""
         return tuple("ready" if spare.is_ready else "starting" for spare in self._spares)
 
     @property
     def pids(self) -> dict[str, int]:
-        """Of those that run, by name."""
+        """The pids of those that run, by name."""
         return {spare.name: spare.process.pid for spare in self._spares}
 
     def maintain(self, now_ns: int) -> bool:
-        """Start one that is missing, bury one that died; whether there was a change. Call it all the time."""
+        """Start one that is missing, discard one that died; whether there was a change. Call it all the time."""
         before = [spare.name for spare in self._spares]
         self._dying = [process for process in self._dying if process.poll() is None]
         for spare in tuple(self._spares):
-            if spare.process.poll() is not None:
-                self._discard(spare, now_ns)
-                continue
-            spare.poll()
-            if not spare.is_ready and now_ns - spare.begun_ns > _READY_NS:
+            is_late = now_ns - spare.begun_ns > _READY_NS
+            if spare.poll() is not None or (is_late and not spare.is_ready):
                 self._discard(spare, now_ns)
         if len(self._spares) < self.wanted and now_ns >= self._due_ns and not self._is_given_up:
             self._start(now_ns)
         return before != [spare.name for spare in self._spares]
 
-    def assign(self, shard: int, epoch: int, now_ns: int) -> AssignedSpare | None:
-        """A ready one, told what to do; None when there is none."""
+    def assign(self, shard: int, epoch: int, now_ns: int) -> Process | None:
+        """A ready one, which has been given this shard; None when there is none."""
         for spare in tuple(self._spares):
-            spare.poll()
-            if spare.is_ready and spare.process.poll() is None:
+            if spare.poll() is None and spare.is_ready:
                 self._spares.remove(spare)
                 self._due_ns = now_ns + _PAUSE_NS
-                if spare.send(f"{shard} {epoch}\n"):
-                    return AssignedSpare(spare.process, spare.words)
+                if spare.process.assign(shard, epoch):
+                    return spare.process
                 self._discard(spare, now_ns)
         return None
 
@@ -163,19 +94,18 @@ class SparePool:
         for spare in self._spares:
             self._kill(spare)
         for process in self._dying:
-            try:
-                process.wait(_KILLED_S)
-            except subprocess.TimeoutExpired:
-                get_logger().error("a killed spare worker does not end", pid=process.pid)
+            pid = process.pid
+            if not process.wait(_KILLED_S):
+                get_logger().error("a killed spare worker does not end", pid=pid)
         self._spares.clear()
         self._dying.clear()
 
     def _start(self, now_ns: int) -> None:
-        """Start one. That the system refuses is nobody's failure: it is tried again after a growing pause."""
+        """Start one. When the system refuses, no spare is to blame: it is tried again after a growing pause."""
         self._due_ns = now_ns + _PAUSE_NS
+        name = f"spare-{self._made + 1}"
         try:
-            secret = None if self._hands_over is None else self._hands_over()
-            self._spares.append(_Spare(f"spare-{self._made + 1}", self._command, now_ns, secret))
+            process = self._host.spawn_spare(self._spec._replace(name=name))
         except OSError as error:
             self._refused += 1
             self._due_ns = now_ns + int(pause_s(self._refused) * 1e9)
@@ -183,6 +113,7 @@ class SparePool:
             if self._refused == 1:
                 self._alert(f"a spare worker cannot be started: {error}; this is tried again")
             return
+        self._spares.append(_Spare(name, process, now_ns))
         self._made += 1
         self._refused = 0
 
@@ -194,9 +125,9 @@ class SparePool:
         get_logger().warning(
             "a spare worker ended",
             spare=spare.name,
-            code=spare.process.returncode,
+            code=spare.process.poll(),
             given_up=wait_s is None,
-            words=spare.words.text(),
+            words=spare.process.stderr_text(),
         )
         if wait_s is None:
             self._is_given_up = True
@@ -207,6 +138,5 @@ class SparePool:
     def _kill(self, spare: _Spare) -> None:
         """Without waiting for its end."""
         spare.process.kill()
-        spare.let_go()
-        spare.words.close()
+        spare.process.close()
         self._dying.append(spare.process)

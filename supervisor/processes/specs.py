@@ -1,7 +1,10 @@
-"""The children of a run, each with what it is started with and where it shows that it is up. Used by ``run``."""
+"""The children of a run: each with its argument list, what it is handed, and where it shows that it is up."""
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,21 +13,19 @@ from arbshard.ledger.file import Opening
 from arbshard.model.phase import WorkerState
 from arbshard.model.rundir import RunFiles
 from arbshard.secret import Secret
-from supervisor.processes.child import Child
-from supervisor.processes.commands import (
-    Programs,
-    accounts_command,
-    risk_command,
-    sim_command,
-    spare_command,
-    viewer_command,
-    worker_command,
-)
+from supervisor.processes.child import ChildSpec
 from supervisor.processes.health import FileHealth, PageHealth
 
 
+class Programs(NamedTuple):
+    """Modules run as ``python -m``, each in the place of a process. The perf harness puts its own in."""
+
+    sim: str = "arbshard.exchanges"
+    worker: str = "arbshard.worker"
+
+
 class ChildSpecs:
-    """Makes children; ``process_supervisor`` starts and watches them."""
+    """Says how each child is started; ``process_supervisor`` starts and watches them."""
 
     def __init__(
         self,
@@ -41,44 +42,64 @@ class ChildSpecs:
         self._keys = keys
         self._programs = programs
         self._files = files
-        self._state_dir = state_dir
         self._opening = opening
+        self._places = ("--run-dir", str(files.dir), "--state-dir", str(state_dir))
 
-    def sim(self, settings: Callable[[], SimConfig]) -> Child:
-        """The simulated exchanges. ``settings`` is asked at each start."""
-        return Child(
+    def sim(self, settings: Callable[[], SimConfig]) -> ChildSpec:
+        """The simulated exchanges. ``settings``, called at each start, go to their standard input."""
+        argv = _python(
+            self._programs.sim,
+            "--settings",
+            "-",
+            "--ready-file",
+            str(self._files.sim_ready),
+            "--accounts-file",
+            str(self._files.sim_accounts),
+        )
+        return ChildSpec(
             "sim",
-            sim_command(self._programs.sim, self._files),
-            health=FileHealth(self._files.sim_ready),
+            lambda _: argv,
+            FileHealth(self._files.sim_ready),
             hands_over=lambda: Secret(msgspec.json.encode(settings()).decode()),
         )
 
-    def risk(self) -> Child:
-        """Risk and its ledger."""
-        health = PageHealth(self._files.risk_page, "ready", 1)
-        command = risk_command(self._files, self._state_dir, self._opening)
-        return Child("risk", command, health=health)
-
-    def accounts(self) -> Child:
-        """Private streams and balances, live only."""
-        health = PageHealth(self._files.accounts_page, "ready", 1)
-        command = accounts_command(self._files, self._state_dir)
-        return Child("accounts", command, health=health, hands_over=self._keys)
-
-    def worker(self, shard: int) -> Child:
-        """One shard's."""
-        return Child(
-            f"worker-{shard}",
-            worker_command(self._programs.worker, self._files, self._state_dir, shard),
-            health=PageHealth(self._files.worker_page(shard), "state", WorkerState.RUNNING),
-            shard=shard,
-            hands_over=self._keys,
+    def risk(self) -> ChildSpec:
+        """Risk and its ledger. ``opening`` is for its first start; each successor takes the ledger of the run."""
+        argv = _python("arbshard.risk", *self._places)
+        return ChildSpec(
+            "risk",
+            lambda epoch: [*argv, "--ledger", self._opening if epoch == 1 else "same"],
+            PageHealth(self._files.risk_page, "ready", 1),
         )
 
-    def spare(self) -> Sequence[str]:
-        """How a spare worker is started."""
-        return spare_command(self._programs.worker, self._files, self._state_dir)
+    def accounts(self) -> ChildSpec:
+        """Private streams and balances, live only."""
+        argv = _python("arbshard.accounts", *self._places)
+        health = PageHealth(self._files.accounts_page, "ready", 1)
+        return ChildSpec("accounts", lambda _: argv, health, hands_over=self._keys)
 
-    def viewer(self) -> Child:
+    def worker(self, shard: int) -> ChildSpec:
+        """The worker of one shard."""
+        argv = _python(self._programs.worker, *self._places, "--shard", str(shard))
+        return ChildSpec(
+            f"worker-{shard}",
+            lambda epoch: [*argv, "--epoch", str(epoch)],
+            PageHealth(self._files.worker_page(shard), "state", WorkerState.RUNNING),
+            shard,
+            self._keys,
+        )
+
+    def spare(self) -> ChildSpec:
+        """A worker that waits until it is given a shard."""
+        argv = _python(self._programs.worker, *self._places, "--spare")
+        return ChildSpec("spare", lambda _: argv, hands_over=self._keys)
+
+    def viewer(self) -> ChildSpec:
         """The live table."""
-        return Child("viewer", viewer_command(self._files), draws=True)
+        argv = [sys.executable, "-m", "arbshard.status", "--run-dir", str(self._files.dir)]
+        return ChildSpec("viewer", lambda _: argv, draws=True)
+
+
+def _python(module: str, *arguments: str) -> Sequence[str]:
+    """A module as a program that is given the pid of its parent."""
+    return [sys.executable, "-m", module, *arguments, "--parent-pid", str(os.getpid())]

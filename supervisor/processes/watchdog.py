@@ -6,8 +6,6 @@ The simulated exchanges show none; ``probe`` asks them.
 
 from collections.abc import Callable
 
-import psutil
-
 from arbshard.config import RunConfig
 from supervisor.processes.child import Child
 from supervisor.processes.health import PageHealth
@@ -28,16 +26,6 @@ def stuck_ns(run: RunConfig) -> int:
     return int(max(_STUCK_TIMES * run.stuck_after_ms / 1000, _STUCK_S_MIN) * 1e9)
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether a signal or a debugger holds the process."""
-    try:
-        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-    except (psutil.Error, OSError):
-        return (
-            False  # it has ended, or there is no descriptor left to look with: then its silence alone counts
-        )
-
-
 class Watchdog:
     """Checks the children of ``process_supervisor``; ``check`` is called as often as its ``watch``."""
 
@@ -46,19 +34,19 @@ class Watchdog:
         processes: ProcessSupervisor,
         run: RunConfig,
         why_fenced: Callable[[int], str],
-        stopped: Callable[[int], bool] = is_stopped,
+        is_stopped: Callable[[int], bool],
     ) -> None:
-        """``why_fenced``: what risk says of a shard's fence. ``stopped``: whether a process is held by a signal."""
+        """``why_fenced``: what risk says of a shard's fence. ``is_stopped``: whether a signal holds a process."""
         self._processes = processes
         self._stuck_ns = stuck_ns(run)
-        self._stopped = stopped
+        self._is_stopped = is_stopped
         self._stopped_ns = int(run.stuck_after_ms * 1e6)
         self._why_fenced = why_fenced
         self._checked_ns = 0
         self._awake_ns = 0
-        """Since when we have looked without a pause."""
+        """Since when the checks have followed each other without a pause."""
         self.probe: Probe | None = None
-        """Of the simulated exchanges; None without them."""
+        """Asks the simulated exchanges; None without them."""
 
     def check(self, now_ns: int) -> None:
         """Kill the children that are fenced or stuck."""
@@ -77,7 +65,7 @@ class Watchdog:
                 self._check_answers(child, self.probe, now_ns)
 
     def _check_fence(self, child: Child, shard: int, risk: Child) -> None:
-        """The last word of a risk that died counts too."""
+        """Kill a worker that risk has fenced; what a risk process wrote before it died counts too."""
         if isinstance(risk.health, PageHealth) and risk.health.newest(f"fence_{shard}") > child.epoch:
             why = self._why_fenced(shard)
             child.kill(f"fenced by risk{f': {why}' if why else ''}")
@@ -96,4 +84,4 @@ class Watchdog:
             child.kill(f"stuck, no answer and no data for {silent_ns / 1e9:.1f} s")
 
     def _is_stuck(self, pid: int, still_ns: int) -> bool:
-        return still_ns > self._stuck_ns or (still_ns > self._stopped_ns and self._stopped(pid))
+        return still_ns > self._stuck_ns or (still_ns > self._stopped_ns and self._is_stopped(pid))

@@ -28,7 +28,7 @@ class Environment(Protocol):
     """What changes act on."""
 
     def publish(self, before: Universe, after: Universe) -> None:
-        """Make ``after`` the universe that everybody goes by: file, routing, word.
+        """Make ``after`` the universe in force: file, routing, and the serial in the header of the books.
 
         Raises ``ChangeFailed`` when the file cannot be written; then all is as before.
         """
@@ -72,7 +72,7 @@ class Change(Protocol):
     """One change, under way from its first ``advance`` to its last."""
 
     what: str
-    """For people: ``move SOL to shard 2``."""
+    """A description for people: ``move SOL to shard 2``."""
 
     def advance(self, assignments: "Assignments", now_ns: int) -> str | None:
         """Do what can be done now; None while it is not over, then what was achieved. Raises ``ChangeFailed``."""
@@ -114,7 +114,7 @@ class Assignments:
 
     @property
     def changes(self) -> tuple[ChangeLine, ...]:
-        """Those that are over, under way and waiting, oldest first."""
+        """The changes that are over, under way and waiting, oldest first."""
         current = (self._current,) if self._current is not None else ()
         return tuple(ticket.line() for ticket in (*self._over, *current, *self._queue))
 
@@ -191,7 +191,7 @@ class Assignments:
         return after.serial
 
     def waits_for(self, shards: Iterable[int], serial: int) -> list[int]:
-        """Those of ``shards`` that have not carried out ``serial`` and still may."""
+        """The shards among ``shards`` that have not carried out ``serial`` and still may."""
         return [
             shard
             for shard in dict.fromkeys(shards)
@@ -199,7 +199,7 @@ class Assignments:
         ]
 
     def passed(self) -> int:
-        """The serial that everybody has carried out."""
+        """The serial that risk and all workers have carried out."""
         shards = range(len(self.universe.shards))
         living = [self.environment.carried_out(n) for n in shards if not self.environment.is_given_up(n)]
         return min([self.environment.risk_serial(), *living])

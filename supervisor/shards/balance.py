@@ -67,7 +67,7 @@ def plan_moves(shards: Shards, loads: Mapping[str, float], held: Collection[str]
 
 
 def _best(bases: Iterable[str], loads: Mapping[str, float], gap: float, held: Collection[str]) -> str | None:
-    """Of those whose move makes the larger of two shards smaller: the one that leaves them most alike."""
+    """The base whose move leaves two shards most alike, among those whose move makes the larger one smaller."""
     fits = [base for base in bases if 0 < loads.get(base, 0.0) < gap]
     free = [base for base in fits if base not in held]
     return min(free or fits, key=lambda base: (abs(gap / 2 - loads[base]), base), default=None)

@@ -5,8 +5,6 @@ Frames are counted by the sequences of their slots, which the supervisor writes 
 
 from collections.abc import Callable, Mapping
 
-import psutil
-
 from arbshard.model.universe import Universe
 
 _SMOOTHING = 0.3
@@ -16,16 +14,18 @@ _SMOOTHING = 0.3
 class LoadMeter:
     """Rates, smoothed over a few samples."""
 
-    def __init__(self, sequence: Callable[[int], int]) -> None:
-        """``sequence``: of a slot; grows by two with every frame."""
+    def __init__(self, sequence: Callable[[int], int], cpu_s: Callable[[int], float | None]) -> None:
+        """``sequence``: of a slot; grows by two with every frame. ``cpu_s``: CPU time of a process, by its pid."""
         self._sequence = sequence
+        self._cpu_s = cpu_s
         self._sampled_ns = 0
         self._counts: dict[str, tuple[int, int]] = {}
-        self._used: dict[int, tuple[psutil.Process, float]] = {}
+        self._used: dict[int, tuple[int, float]] = {}
+        """(pid, CPU time) by shard, of the last sample."""
         self.frames_s: dict[str, float] = {}
-        """By base, of pairs that were sampled twice."""
+        """Frames per second by base, of pairs that were sampled twice."""
         self.cpu: dict[int, float] = {}
-        """By shard."""
+        """Share of a core by shard."""
 
     def sample(self, universe: Universe, pids: Mapping[int, int], now_ns: int) -> None:
         """Look once more; about once a second. ``pids``: of the workers that run, by shard."""
@@ -44,21 +44,18 @@ class LoadMeter:
             old = self.frames_s.get(pair.base, rate)
             rates[pair.base] = old + _SMOOTHING * (rate - old)
         self._counts, self.frames_s = counts, rates
-        self._look_at_processes(pids, span_s)
+        self._sample_processes(pids, span_s)
 
-    def _look_at_processes(self, pids: Mapping[int, int], span_s: float) -> None:
-        used: dict[int, tuple[psutil.Process, float]] = {}
+    def _sample_processes(self, pids: Mapping[int, int], span_s: float) -> None:
+        used: dict[int, tuple[int, float]] = {}
         cpu: dict[int, float] = {}
         for shard, pid in pids.items():
             before = self._used.get(shard)
-            try:
-                process = before[0] if before is not None and before[0].pid == pid else psutil.Process(pid)
-                times = process.cpu_times()
-            except (psutil.Error, OSError):
-                continue  # it has just ended, or there is no descriptor left to look with
-            seconds = times.user + times.system
-            used[shard] = (process, seconds)
-            if before is not None and before[0] is process:
+            seconds = self._cpu_s(pid)
+            if seconds is None:
+                continue
+            used[shard] = (pid, seconds)
+            if before is not None and before[0] == pid:
                 share = (seconds - before[1]) / span_s
                 old = self.cpu.get(shard, share)
                 cpu[shard] = old + _SMOOTHING * (share - old)

@@ -6,15 +6,12 @@ is up, and calls ``step`` at each tick.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.data.listings import find_universe
 from arbshard.errors import ArbshardError, SharedMemoryError, UsageError
 from arbshard.log import get_logger
 from arbshard.model.phase import WorkerState
@@ -22,12 +19,11 @@ from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.pages import PageReader
-from arbshard.venues.keys import Keys
 from arbshard.wire import control
 from supervisor.control import ControlServer
 from supervisor.feeds.fanout import targets_of
-from supervisor.feeds.markets import Markets
-from supervisor.preflight import run_preflight
+from supervisor.feeds.venue import VenueFeed
+from supervisor.preflight import FindUniverse
 from supervisor.processes.health import PageHealth
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.rundir import write_whole
@@ -35,7 +31,6 @@ from supervisor.shards.assignments import Assignments, Change, ChangeFailed
 from supervisor.shards.balance import Judge, PairMove, plan_moves, ratio
 from supervisor.shards.changes import Add, Fill, Listing, Move, Remove
 from supervisor.shards.loads import LoadMeter
-from supervisor.threads import call_from_thread, run_in_thread
 
 _SAMPLE_NS = 1_000_000_000
 _SEARCH_S = 30.0
@@ -50,42 +45,43 @@ def slots_for(pairs: int) -> int:
     return 1 + 2 * min(max(pairs, _PAIRS_MAX), pairs + _MORE_PAIRS)
 
 
-class Surroundings(NamedTuple):
-    """What it reaches of the run."""
-
-    config: Config
-    files: RunFiles
-    books: BooksWriter
-    markets: Markets
-    processes: ProcessSupervisor
-    clock: Clock
-    alert: Callable[[str], None]
-    held: Callable[[], frozenset[str]]
-    """Bases with an open position."""
-    on_universe: Callable[[Universe], None]
-    """Told each universe that comes into force."""
-    keys: Mapping[str, Keys] = MappingProxyType({})
-    """The keys of all venues; the table is empty on paper."""
-
-
 class ShardManager:
     """Implements ``assignments.Environment``."""
 
-    def __init__(self, universe: Universe, around: Surroundings) -> None:
-        self._config = around.config
-        self._files = around.files
-        self._keys = around.keys
-        self._books = around.books
-        self._feeds = around.markets.feeds
-        self._processes = around.processes
-        self._clock = around.clock
-        self.alert = around.alert
-        self._held = around.held
-        self._on_universe = around.on_universe
+    def __init__(
+        self,
+        universe: Universe,
+        *,
+        config: Config,
+        files: RunFiles,
+        books: BooksWriter,
+        feeds: Mapping[str, VenueFeed],
+        processes: ProcessSupervisor,
+        clock: Clock,
+        alert: Callable[[str], None],
+        held: Callable[[], frozenset[str]],
+        on_universe: Callable[[Universe], None],
+        find_universe: FindUniverse,
+        cpu_s: Callable[[int], float | None],
+    ) -> None:
+        """``held``: bases with an open position. ``on_universe`` is called with each universe that comes into force.
+
+        ``cpu_s``: seconds of CPU time that a process has used, by its pid.
+        """
+        self._config = config
+        self._files = files
+        self._books = books
+        self._feeds = feeds
+        self._processes = processes
+        self._clock = clock
+        self.alert = alert
+        self._held = held
+        self._on_universe = on_universe
+        self._find_universe = find_universe
         shards = range(len(universe.shards))
         self._pages = [PageHealth(self._files.worker_page(n), "state", WorkerState.RUNNING) for n in shards]
         self._risk_page = PageHealth(self._files.risk_page, "ready", 1)
-        self._meter = LoadMeter(self._books.sequence)
+        self._meter = LoadMeter(self._books.sequence, cpu_s)
         self._judge = Judge(self._config.run.rebalance_s)
         self._sampled_ns = 0
         self._searches: set[asyncio.Task[None]] = set()
@@ -152,7 +148,6 @@ class ShardManager:
                 self._books.clear(leg.slot)
         self._books.set_universe(after.serial)
         self._on_universe(after)
-        get_logger().info("universe", serial=after.serial, pairs=len(after.pairs), moving=after.unassigned())
 
     def carried_out(self, shard: int) -> int:
         """See ``Environment``."""
@@ -320,18 +315,8 @@ class ShardManager:
 
     async def _search(self, names: tuple[str, ...], listing: Listing) -> None:
         config = replace(self._config, run=replace(self._config.run, max_pairs=_PAIRS_MAX))
-        alert = call_from_thread(self.alert)
-
-        async def look() -> Universe:
-            found = await find_universe(config, names)
-            if config.mode == "live":
-                await run_preflight(config, found, self._keys, alert)
-            return found
-
         try:
-            found = await run_in_thread(look, _SEARCH_S)
-        except TimeoutError:
-            listing.problem = f"the venues did not say within {_SEARCH_S:g} s what they list"
+            found = await self._find_universe(config, names, _SEARCH_S, self.alert)
         except ArbshardError as error:
             listing.problem, listing.is_usage = str(error), isinstance(error, UsageError)
         else:

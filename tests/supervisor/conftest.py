@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.processes.child import Child
+from supervisor.processes.child import Child, ChildSpec
+from supervisor.processes.posix import PosixHost
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def program():
         def command(epoch):
             return [sys.executable, "-c", code.replace("EPOCH", str(epoch))]
 
-        made.append(Child(name, command, **more))
+        made.append(Child(ChildSpec(name, command, **more), PosixHost()))
         return made[-1]
 
     yield build

@@ -5,12 +5,13 @@ import pytest
 from arbshard.errors import UsageError
 from arbshard.model.rundir import RunFiles
 from arbshard.wire import control
+from arbshard.wire.serve import ReplyServer
 from supervisor.control import ControlServer
 
 
 @pytest.fixture
 def desk(tmp_path):
-    one = ControlServer(RunFiles(tmp_path), lambda: None)
+    one = ControlServer(RunFiles(tmp_path).control_endpoint, lambda: None, ReplyServer)
     yield one
     one.close()
 

@@ -12,7 +12,7 @@ from arbshard.model.rundir import RunFiles
 from arbshard.risk.counters import COUNTERS
 from arbshard.shm.pages import PageWriter
 from supervisor.ledger import LedgerAlerts, describe_open, opening_of
-from supervisor.processes.commands import risk_command
+from supervisor.processes.specs import ChildSpecs, Programs
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_only_real_accounts_demand_to_be_told(mode, data, is_new, opening, dry_r
 
 
 def test_only_the_first_risk_of_a_run_may_begin_a_ledger(tmp_path) -> None:
-    command = risk_command(RunFiles(tmp_path), tmp_path, "new")
+    command = ChildSpecs(Programs(), RunFiles(tmp_path), tmp_path, "new").risk().command
     assert command(1)[-2:] == ["--ledger", "new"]
     assert command(2)[-2:] == ["--ledger", "same"]
 

@@ -1,12 +1,17 @@
 """A live run that is not fit does not start; a dry one says so and goes on."""
 
+import asyncio
+import threading
+import time
+
 import pytest
 from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.doctor.checks import Check
-from arbshard.errors import UsageError
+from arbshard.errors import UsageError, VenueUnavailable
 from supervisor import preflight
+from supervisor.preflight import run_in_thread
 
 CHECKS = (
     Check("upbit", "key", "ok", "accepted"),
@@ -49,3 +54,63 @@ async def test_a_dry_run_only_says_so(found):
 async def test_warnings_stop_nothing(found):
     found(CHECKS[:2])
     await preflight.run_preflight(config(dry_run=False), None, {}, pytest.fail)
+
+
+async def test_the_loop_goes_on():
+    turns = 0
+
+    async def work():
+        time.sleep(0.2)
+        return threading.get_ident()
+
+    task = asyncio.create_task(run_in_thread(work, 10.0))
+    while not task.done():
+        turns += 1
+        await asyncio.sleep(0.005)
+    assert await task != threading.get_ident()
+    assert turns > 3
+
+
+async def test_what_it_raises_is_raised():
+    async def work():
+        raise VenueUnavailable("no answer")
+
+    with pytest.raises(VenueUnavailable, match="no answer"):
+        await run_in_thread(work, 10.0)
+
+
+async def test_it_has_a_time_out():
+    async def work():
+        await asyncio.sleep(60)
+
+    with pytest.raises(TimeoutError):
+        await run_in_thread(work, 0.05)
+
+
+async def test_the_start_and_a_search_ask_in_a_thread_and_alert_in_the_loop(monkeypatch, found):
+    asked, alerts = [], []
+
+    async def find_universe(config, names, shards):
+        asked.append((names, shards, threading.get_ident() != loop_thread))
+        return "universe"
+
+    loop_thread = threading.get_ident()
+    monkeypatch.setattr(preflight, "find_universe", find_universe)
+    found(CHECKS)
+    find = preflight.finder({})
+    universe = await find(
+        config(dry_run=True), ("XRP",), 10.0, lambda line: alerts.append((line, threading.get_ident()))
+    )
+    await asyncio.sleep(0)
+    assert universe == "universe"
+    assert asked == [(("XRP",), 4, True)]
+    assert alerts == [("doctor: binance fees: buy 12 (set 12)", loop_thread)]
+
+
+async def test_venues_that_do_not_answer_in_time_are_unavailable(monkeypatch):
+    async def find_universe(*_):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(preflight, "find_universe", find_universe)
+    with pytest.raises(VenueUnavailable, match=r"the venues did not answer within 0\.05 s"):
+        await preflight.finder({})(Config(), (), 0.05, pytest.fail)

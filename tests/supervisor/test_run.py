@@ -1,13 +1,15 @@
 """What a defect, or a page that cannot be written, does to a run: it is drained, and its heart goes on."""
 
 import asyncio
+import re
+import time
 
 import pytest
 from structlog.testing import capture_logs
 
 from arbshard.config import Config
 from arbshard.errors import RunFailed, SharedMemoryError
-from supervisor.processes.commands import Programs
+from supervisor.main import real_ports
 from supervisor.run import Run
 from supervisor.rundir import RunDir
 
@@ -16,7 +18,7 @@ from supervisor.rundir import RunDir
 def run(run_root, tmp_path):
     run_root.mkdir(parents=True, mode=0o700)
     run_dir = RunDir.acquire("t")
-    one = Run(Config(), run_dir, tmp_path, table=False, programs=Programs(), keys={})
+    one = Run(Config(), run_dir.files, tmp_path, real_ports(Config(), run_dir, {}))
     yield one
     one._status.close()
     run_dir.release()
@@ -24,10 +26,10 @@ def run(run_root, tmp_path):
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("a mistake"), KeyError("x")])
 async def test_a_defect_is_the_reason_of_an_orderly_end(run, monkeypatch, error):
-    def look():
+    def check():
         raise error
 
-    monkeypatch.setattr(run, "_look_after_children", look)
+    monkeypatch.setattr(run, "_check_children", check)
     async with asyncio.timeout(10):
         await run.serve(None, lambda: None)
     assert isinstance(run.failure, RunFailed)
@@ -35,10 +37,10 @@ async def test_a_defect_is_the_reason_of_an_orderly_end(run, monkeypatch, error)
 
 
 async def test_a_run_that_cannot_go_on_says_why_in_its_own_words(run, monkeypatch):
-    def look():
+    def check():
         raise RunFailed("risk cannot be kept running")
 
-    monkeypatch.setattr(run, "_look_after_children", look)
+    monkeypatch.setattr(run, "_check_children", check)
     async with asyncio.timeout(10):
         await run.serve(None, lambda: None)
     assert str(run.failure) == "risk cannot be kept running"
@@ -76,3 +78,17 @@ async def test_the_heart_beats_on_when_the_note_cannot_be_written(run, monkeypat
             await asyncio.sleep(0.01)
     heart.cancel()
     assert len(tries) == 1  # and again after a pause, not with every beat
+
+
+async def test_a_pause_that_stopped_the_trading_is_an_alert_with_its_length(run, monkeypatch):
+    alerts = []
+    monkeypatch.setattr(run, "alert", alerts.append)
+    heart = asyncio.create_task(run._beat())
+    await asyncio.sleep(0)
+    time.sleep(1.1)
+    async with asyncio.timeout(10):
+        while not alerts:
+            await asyncio.sleep(0.01)
+    heart.cancel()
+    (line,) = alerts
+    assert re.fullmatch(r"the supervisor stood still for 1\.\d s: nothing was traded meanwhile", line)

@@ -4,9 +4,9 @@ This is what says that an uneventful run is worth anything.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ import arbshard.risk.limits.guard
 import arbshard.risk.portfolio.state
 import arbshard.worker.desk as desk_module
 import arbshard.worker.loop
+from arbshard.config import Config
 from arbshard.engine import engine as engine_module
 from arbshard.engine.quality import Quality, View
 from arbshard.engine.quality import doubt as true_doubt
@@ -28,6 +29,7 @@ from arbshard.model.market import MarketRules
 from arbshard.model.money import ONE, ceil_to
 from arbshard.model.order import Order
 from arbshard.model.silence import SilenceWatch
+from arbshard.model.universe import Universe
 from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.portfolio import settlement
 from arbshard.risk.portfolio.state import PortfolioState
@@ -36,7 +38,7 @@ from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.virtual import costs
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.settings import Settings
-from arbshard.virtual.stand_ins import VirtualShardManager
+from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.worker import Surroundings
 from arbshard.wire.messages import Conclude, Extend, Report
 from arbshard.worker.desk import Desk
@@ -304,11 +306,15 @@ def better_side_of_the_fx_in_results(patch: pytest.MonkeyPatch) -> None:
 def tracebacks_rendered_on_the_loop(patch: pytest.MonkeyPatch) -> None:
     """An error in the supervisor, rendered with all local variables, took this long."""
 
-    async def search(*_: object) -> None:
-        raise RuntimeError("the venue's certificates are gone")
+    true_find = VirtualSupervisor._find_universe
+
+    async def find(self: VirtualSupervisor, config: Config, names: Sequence[str], *more: Any) -> Universe:
+        if names:
+            raise RuntimeError("the venue's certificates are gone")
+        return await true_find(self, config, names, *more)
 
     patch.setattr(costs, "ERROR_NS", 1_900_000_000)
-    patch.setattr(VirtualShardManager, "_search", search)
+    patch.setattr(VirtualSupervisor, "_find_universe", find)
 
 
 class Mutation(NamedTuple):

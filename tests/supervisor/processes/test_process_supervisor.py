@@ -9,6 +9,7 @@ import pytest
 from arbshard.clock import SystemClock
 from arbshard.config import RunConfig
 from arbshard.errors import ChildFailed, UsageError
+from supervisor.processes.posix import PosixHost
 from supervisor.processes.process_supervisor import ProcessSupervisor
 
 pytestmark = pytest.mark.integration
@@ -26,7 +27,7 @@ class Room:
         self.alerts = []
         self.changes = 0
         self.processes = ProcessSupervisor(
-            RunConfig(**run), clock or SystemClock(), self.alerts.append, self.changed
+            RunConfig(**run), clock or SystemClock(), self.alerts.append, self.changed, PosixHost()
         )
 
     def changed(self):

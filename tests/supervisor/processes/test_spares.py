@@ -11,7 +11,8 @@ import pytest
 from arbshard.clock import SystemClock
 from arbshard.config import RunConfig
 from arbshard.secret import Secret
-from supervisor.processes.child import Child
+from supervisor.processes.child import Child, ChildSpec
+from supervisor.processes.posix import PosixHost
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.processes.spares import SparePool
 
@@ -33,8 +34,9 @@ class Room:
         self.alerts = []
         self.clock = SystemClock()
         command = [sys.executable, "-c", code.format(folder=folder)]
-        hands_over = run.pop("hands_over", None)
-        self.spares = SparePool(RunConfig(**run), command, self.alerts.append, hands_over)
+        spec = ChildSpec("spare", lambda _: command, hands_over=run.pop("hands_over", None))
+        self.host = PosixHost()
+        self.spares = SparePool(RunConfig(**run), spec, self.host, self.alerts.append)
         self.taken = []
 
     async def keep_until(self, condition):
@@ -51,10 +53,10 @@ class Room:
 
     def close(self):
         self.spares.end()
-        for process, words in self.taken:
+        for process in self.taken:
             process.kill()
             process.wait(10)
-            words.close()
+            process.close()
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ async def test_it_is_told_its_shard_and_another_follows_after_a_moment(room, tmp
     one = room()
     await one.keep_until(lambda: one.spares.states == ("ready",))
     taken = one.take(3, 7)
-    assert taken.process.poll() is None
+    assert taken.poll() is None
     assert one.spares.states == ()
     one.spares.maintain(one.clock.monotonic_ns())
     assert one.spares.states == ()  # its successor would take the CPU from it
@@ -142,8 +144,9 @@ async def test_closing_its_stdin_ends_it(room):
     one = room()
     await one.keep_until(lambda: one.spares.states == ("ready",))
     spare = one.spares._spares[0]
-    spare.process.stdin.close()
-    assert spare.process.wait(10) == 0
+    spare.process._process.stdin.close()
+    assert spare.process.wait(10)
+    assert spare.process.poll() == 0
 
 
 async def test_the_end_ends_all(room):
@@ -178,16 +181,22 @@ async def test_one_that_is_buried_is_not_waited_for(room, monkeypatch):
     process = one.spares._spares[0].process
     monkeypatch.setattr(process, "wait", lambda *_: pytest.fail("it is waited for"))
     one.spares.maintain(now_ns + 16 * 10**9)
-    await one.keep_until(lambda: process.returncode is not None)
+    await one.keep_until(lambda: process.poll() is not None)
 
 
 async def test_a_dead_worker_is_followed_by_the_spare(room, tmp_path):
     one = room()
     changes = []
     processes = ProcessSupervisor(
-        RunConfig(), one.clock, one.alerts.append, lambda: changes.append(time.monotonic()), one.spares
+        RunConfig(),
+        one.clock,
+        one.alerts.append,
+        lambda: changes.append(time.monotonic()),
+        one.host,
+        one.spares,
     )
-    child = Child("worker-3", lambda epoch: [sys.executable, "-c", "import time; time.sleep(60)"], shard=3)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    child = Child(ChildSpec("worker-3", lambda _: command, shard=3), one.host)
     try:
         processes.start(child)
         processes.watch()

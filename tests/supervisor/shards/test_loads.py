@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.model.universe import Universe
+from supervisor.processes.posix import PosixHost
 from supervisor.shards.loads import LoadMeter
 
 SECOND = 1_000_000_000
@@ -17,7 +18,9 @@ def room(make):
     eth = make.other_pair("ETH", (3, 4))
     universe = Universe(make.fx_leg, (make.pair, eth), (("BTC", "ETH"),))
     sequences = dict.fromkeys(range(9), 0)
-    return SimpleNamespace(universe=universe, sequences=sequences, meter=LoadMeter(sequences.__getitem__))
+    return SimpleNamespace(
+        universe=universe, sequences=sequences, meter=LoadMeter(sequences.__getitem__, PosixHost().cpu_s)
+    )
 
 
 def test_frames_of_both_markets_per_second(room):

@@ -11,7 +11,7 @@ from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.wire import control
-from supervisor.shards.manager import ShardManager, Surroundings, slots_for
+from supervisor.shards.manager import ShardManager, slots_for
 
 SECOND = 1_000_000_000
 
@@ -88,19 +88,20 @@ def room(make, clock, tmp_path):
     said, alerts, told = [], [], []
     processes, books = ProcessSupervisor(2), Books(said)
     config = Config(run=RunConfig(rebalance_s=10.0, shards=2))
-    markets = SimpleNamespace(feeds={"upbit": Feed(said), "binance": Feed(said)})
-    around = Surroundings(
-        config,
-        files,
-        books,
-        markets,
-        processes,
-        clock,
-        alerts.append,
-        lambda: frozenset({"BTC"}),
-        told.append,
+    desk = ShardManager(
+        universe,
+        config=config,
+        files=files,
+        books=books,
+        feeds={"upbit": Feed(said), "binance": Feed(said)},
+        processes=processes,
+        clock=clock,
+        alert=alerts.append,
+        held=lambda: frozenset({"BTC"}),
+        on_universe=told.append,
+        find_universe=None,
+        cpu_s=lambda _: None,
     )
-    desk = ShardManager(universe, around)
     desk._pages = [Page(files.universe), Page(files.universe)]
     desk._risk_page = Page(files.universe)
     processes.children += (SimpleNamespace(name="risk", shard=None, pid=99, epoch=1, state="running"),)
@@ -143,12 +144,12 @@ async def test_a_move_is_routed_in_two_steps_each_before_its_word(room):
     assert written.shards == (("ETH",), ("SOL", "BTC"))
 
 
-async def test_a_pair_that_is_added_and_one_that_is_removed(room, monkeypatch):
-    async def found(config, names):
-        assert config.run.max_pairs == 1000
+async def test_a_pair_that_is_added_and_one_that_is_removed(room):
+    async def found(config, names, timeout_s, alert):
+        assert (config.run.max_pairs, names, timeout_s) == (1000, ("XRP",), 30.0)
         return SimpleNamespace(pairs=(room.make.other_pair("XRP", (1, 2)),))
 
-    monkeypatch.setattr("supervisor.shards.manager.find_universe", found)
+    room.desk._find_universe = found
     room.ask(control.AddSymbols(("XRP",)))
     assert (await room.until_idle()).state == "done"
     assert room.said[:2] == [("add", "KRW-XRP", 7, (1,)), ("add", "XRPUSDT", 8, (1,))]
@@ -172,11 +173,11 @@ async def test_a_pair_that_is_added_and_one_that_is_removed(room, monkeypatch):
         (RuntimeError("a mistake"), "failed"),
     ],
 )
-async def test_venues_that_do_not_have_it(room, monkeypatch, error, state):
-    async def found(config, names):
+async def test_venues_that_do_not_have_it(room, error, state):
+    async def found(*_):
         raise error
 
-    monkeypatch.setattr("supervisor.shards.manager.find_universe", found)
+    room.desk._find_universe = found
     room.ask(control.AddSymbols(("XRP",)))
     change = await room.until_idle()
     assert change.state == state
@@ -229,7 +230,7 @@ async def test_uneven_load_is_evened_out_by_itself_but_not_of_an_idle_desk(room)
     def look(pids, span_s):
         room.desk._meter.cpu = {0: share}
 
-    room.desk._meter._look_at_processes = look
+    room.desk._meter._sample_processes = look
     share = 0.05
 
     def second():

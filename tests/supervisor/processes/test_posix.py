@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.processes.stderr_pipe import StderrPipe
+from supervisor.processes.posix import StderrPipe
 
 pytestmark = pytest.mark.integration
 

@@ -1,0 +1,283 @@
+"""The children as processes of the operating system: how they are started, watched and ended. Used by ``main``.
+
+A spare worker says on its stdout that it is ready and waits for one line on its stdin, its shard. When stdin is
+closed instead, because the supervisor is gone, it ends. In a live run the line before holds the keys.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+from contextlib import ExitStack
+from typing import IO
+
+import psutil
+
+from arbshard.execution.live.keys import KEY_VARIABLES
+from arbshard.secret import Secret, hidden_file
+from supervisor.processes.child import ChildSpec
+
+_STDERR_KEPT = 4096
+_STDERR_READ = 65536
+"""A read of this size empties the pipe, which holds no more."""
+
+
+def child_environment() -> dict[str, str]:
+    """The supervisor's environment without API keys: a process shows its environment for as long as it lives."""
+    kept = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+class StderrPipe:
+    """What one incarnation writes to stderr: a pipe, of which the supervisor keeps the end.
+
+    A file would be lost on the very disk whose failure the child reports. The pipe needs no disk, and it never blocks
+    a child: when it is full, because the supervisor does nothing, what is written more is lost. ``drain`` is called
+    all the time, so that the pipe has room.
+    """
+
+    def __init__(self) -> None:
+        """Raises ``OSError`` when there is no descriptor left."""
+        self._reader, self.writer = os.pipe()
+        """``writer``: the child's stderr."""
+        self._kept = bytearray()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self.writer, False)
+
+    def hand_over(self) -> None:
+        """The child has its end by now; ours is closed."""
+        if self.writer >= 0:
+            os.close(self.writer)
+            self.writer = -1
+
+    def drain(self) -> None:
+        """Read what was written since the last time."""
+        if self._reader < 0:
+            return
+        try:
+            some = os.read(self._reader, _STDERR_READ)
+        except BlockingIOError:
+            return
+        self._kept += some
+        del self._kept[:-_STDERR_KEPT]
+        if not some:  # the child has ended: nothing can come any more
+            self._close_reader()
+
+    def text(self) -> str:
+        """The last 4 KB."""
+        self.drain()
+        return self._kept.decode(errors="replace").strip()
+
+    def last_line(self) -> str:
+        """The last line that says anything; empty when there is none."""
+        return next((line.strip() for line in reversed(self.text().splitlines()) if line.strip()), "")
+
+    def close(self) -> None:
+        """Read no more; what was kept stays. May be called again."""
+        self.drain()
+        self.hand_over()
+        self._close_reader()
+
+    def _close_reader(self) -> None:
+        if self._reader >= 0:
+            os.close(self._reader)
+            self._reader = -1
+
+
+class PosixProcess:
+    """Implements ``child.Process``."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", stderr: StderrPipe) -> None:
+        self._process = process
+        self._stderr = stderr
+
+    @property
+    def pid(self) -> int:
+        """0 once its end was seen."""
+        return self._process.pid if self._process.returncode is None else 0
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs; empties the pipe besides."""
+        self._stderr.drain()
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._process.kill()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until it has ended; False when it has not in time."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stderr_tail(self) -> str:
+        """The last line it wrote to stderr."""
+        return self._stderr.last_line()
+
+    def stderr_text(self) -> str:
+        """The end of what it wrote to stderr."""
+        return self._stderr.text()
+
+    def close(self) -> None:
+        """Read its stderr no more; what was read is kept."""
+        self._stderr.close()
+
+
+class PosixSpare(PosixProcess):
+    """Implements ``child.SpareProcess`` over stdin and stdout."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", stderr: StderrPipe, keys: Secret | None) -> None:
+        super().__init__(process, stderr)
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        self._has_said_so = False
+        if keys is not None:
+            self._hand_over(keys)
+
+    def is_ready(self) -> bool:
+        """Whether it has written to its stdout."""
+        stdout = self._process.stdout
+        if not self._has_said_so and stdout is not None and not stdout.closed:
+            self._has_said_so = bool(stdout.read(1))
+        return self._has_said_so
+
+    def assign(self, shard: int, epoch: int) -> bool:
+        """Write its shard; False when it is dead."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{shard} {epoch}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        self._close_pipes()
+        return True
+
+    def close(self) -> None:
+        """Close our ends of all its pipes."""
+        self._close_pipes()
+        super().close()
+
+    def _hand_over(self, keys: Secret) -> None:
+        assert self._process.stdin is not None
+        try:
+            keys.use_encoded(self._process.stdin.write)
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return  # it has ended already, which its owner will find
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue  # what was not read will never be
+
+
+class PosixHost:
+    """Implements ``child.ProcessHost``.
+
+    The kernel says when a child ends (a pidfd) where it can; elsewhere children are only polled.
+    """
+
+    def __init__(self) -> None:
+        self._exited = asyncio.Event()
+        self._open: set[int] = set()
+        self._loop: asyncio.AbstractEventLoop
+
+    def spawn(self, spec: ChildSpec, epoch: int) -> PosixProcess:
+        """Start a program. Raises ``OSError``."""
+        with ExitStack() as files:
+            hidden = None if spec.hands_over is None else hidden_file(spec.hands_over())
+            stdin = subprocess.DEVNULL if hidden is None else files.enter_context(hidden)
+            return PosixProcess(
+                *_open(spec, epoch, stdin=stdin, stdout=None if spec.draws else subprocess.DEVNULL)
+            )
+
+    def spawn_spare(self, spec: ChildSpec) -> PosixSpare:
+        """Start a program that waits for its shard. Raises ``OSError``."""
+        keys = None if spec.hands_over is None else spec.hands_over()
+        return PosixSpare(*_open(spec, 0, stdin=subprocess.PIPE, stdout=subprocess.PIPE), keys)
+
+    def notice_exit(self, pid: int) -> None:
+        """Have ``wait_for_exit`` return when the child ``pid`` ends."""
+        if not hasattr(os, "pidfd_open"):
+            return  # no Linux: polling finds it
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            self._exited.set()  # it has ended already, or there is no descriptor left: look
+            return
+        self._open.add(descriptor)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(descriptor, self._on_exit, descriptor)
+
+    async def wait_for_exit(self, timeout_s: float) -> None:
+        """Wait until a child has ended, ``timeout_s`` at most."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._exited.wait()
+        except TimeoutError:
+            return
+        self._exited.clear()
+
+    def is_stopped(self, pid: int) -> bool:
+        """Whether a signal or a debugger holds the process."""
+        try:
+            return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        except (psutil.Error, OSError):
+            # It has ended, or there is no descriptor left to ask with: then its silence alone counts.
+            return False
+
+    def cpu_s(self, pid: int) -> float | None:
+        """Seconds of CPU time that the process has used; None when it has just ended or no descriptor is left."""
+        try:
+            times = psutil.Process(pid).cpu_times()
+        except (psutil.Error, OSError):
+            return None
+        return float(times.user + times.system)
+
+    def close(self) -> None:
+        """Notice no exit any more. May be called again."""
+        for descriptor in tuple(self._open):
+            self._forget(descriptor)
+
+    def _on_exit(self, descriptor: int) -> None:
+        self._forget(descriptor)
+        self._exited.set()
+
+    def _forget(self, descriptor: int) -> None:
+        self._open.discard(descriptor)
+        if not self._loop.is_closed():
+            self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _open(
+    spec: ChildSpec, epoch: int, *, stdin: int | IO[bytes], stdout: int | None
+) -> "tuple[subprocess.Popen[bytes], StderrPipe]":
+    """Raises ``OSError`` when the system refuses; nothing is left open then."""
+    stderr = StderrPipe()
+    try:
+        process = subprocess.Popen(
+            spec.command(epoch),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr.writer,
+            start_new_session=True,  # Ctrl-C is for the supervisor, which ends its children in order
+            env=child_environment(),
+        )
+    except OSError:
+        stderr.close()
+        raise
+    stderr.hand_over()
+    return process, stderr
