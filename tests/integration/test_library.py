@@ -237,7 +237,7 @@ async def test_a_lost_connection_is_made_anew_and_not_live_meanwhile():
         seen = []
         live = provider.is_live
         gone.set()
-        await until(lambda: seen.append(live("KRW-BTC")) or not seen[-1] or venue.clients == 2)
+        await until(lambda: seen.append(live("KRW-BTC")) or not seen[-1] or venue.clients >= 2)
         await until(lambda: provider.get_latest_snapshot("KRW-BTC").best_bid == 102.0)
         assert live("KRW-BTC")
         assert provider.counters["lost_upbit"] == 1
@@ -262,7 +262,7 @@ async def test_bad_frames_are_counted_by_reason_and_the_book_is_distrusted():
     async with serve(Venue(script), "127.0.0.1", 0) as server:
         provider = WebSocketMarketDataProvider(ws_config(server), [BTC], SystemClock())
         await provider.start()
-        await until(lambda: provider.counters["frames"] == 5)
+        await until(lambda: provider.counters["frames"] >= 5)
         assert provider.is_bad("KRW-BTC")
         assert provider.get_latest_snapshot("KRW-BTC").best_bid == 100.0
         expected = {"bad_upbit_crossed": 1, "garbage_upbit": 1, "error_upbit": 1, "unasked_upbit": 1}

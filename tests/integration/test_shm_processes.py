@@ -139,7 +139,7 @@ def test_no_wake_up_is_lost_however_the_change_meets_the_falling_asleep(spawn, t
         child = spawn(SLEEPER, tmp_path)
         wait_for((tmp_path / "page").exists, child)
         with PageReader.attach(tmp_path / "page") as page:
-            wait_for(lambda: page.value("seen") == 1, child)
+            wait_for(lambda: page.value("seen") >= 1, child)
             for number in range(2, 10_000):
                 notifier.push(number)
                 spins = 0

@@ -21,9 +21,16 @@ def test_the_second_writer_is_told_who_the_first_is(tmp_path) -> None:
 
 
 def test_ledgers_do_not_disturb_each_other(tmp_path) -> None:
-    one, other = WriterLock(tmp_path / "a.sqlite"), WriterLock(tmp_path / "b.sqlite")
-    one.release()
-    other.release()
+    one, other = tmp_path / "a.sqlite", tmp_path / "b.sqlite"
+    first, second = WriterLock(one), WriterLock(other)
+    first.release()
+    assert writer_of(one) is None
+    assert writer_of(other) == str(os.getpid())
+    with pytest.raises(RunDirError, match="already writes this ledger"):
+        WriterLock(other)
+    WriterLock(one).release()
+    second.release()
+    assert writer_of(other) is None
 
 
 def test_the_lock_goes_with_the_process_that_held_it(tmp_path) -> None:

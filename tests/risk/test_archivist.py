@@ -81,7 +81,7 @@ def desk(path):
 
 def test_periods_are_archived_one_after_the_other_while_it_is_written(desk, path) -> None:
     one = desk()
-    one.until(lambda: len(one.counted) == 3)
+    one.until(lambda: len(one.counted) >= 3)
     assert one.counted == [True] * 3
     assert one.store.failure is None
     last, expected = one.store.last_seq, one.state.state_hash()
@@ -128,7 +128,7 @@ def test_a_failed_attempt_is_counted_and_made_again_after_a_growing_pause(desk, 
     one.book(1)
     folder_of(path).unlink()
     one.now_ns = one.archivist._not_before_ns
-    one.until(lambda: len(one.counted) == 4)
+    one.until(lambda: len(one.counted) >= 4)
     assert one.counted[-1]
 
 
@@ -139,7 +139,7 @@ def test_a_killed_archiver_is_a_failed_attempt_and_the_next_one_ends_it(desk, pa
     one.until(lambda: bool(one.counted))
     assert one.counted == [False]
     one.now_ns = one.archivist._not_before_ns
-    one.until(lambda: len(one.counted) == 2)
+    one.until(lambda: len(one.counted) >= 2)
     assert one.counted == [False, True]
     one.close()
     assert verify(path, CODEC).differences == ()

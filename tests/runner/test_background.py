@@ -86,5 +86,11 @@ async def test_inside_a_loop_it_says_what_to_use():
         require_no_loop("run_once")
 
 
-def test_outside_a_loop_all_is_well():
-    require_no_loop("run_once")
+def test_outside_a_loop_it_may_be_called_also_after_one_has_run():
+    async def inside():
+        with pytest.raises(UsageError):
+            require_no_loop("run_once")
+        return "ran"
+
+    assert asyncio.run(inside()) == "ran"
+    require_no_loop("run_once")  # raises where a loop runs

@@ -116,7 +116,7 @@ async def test_requests_that_wait_are_bounded_in_bytes(path, peers, until):
         await until(lambda: listener._held > 0)
         one = unix.encode(b"id", bytes(50_000))
         await push(greedy, one * 200)
-        await until(lambda: listener.bad == 1)
+        await until(lambda: listener.bad >= 1)
         assert [asked.payload for asked in listener.take(1000)] == [b"modest"]
         assert listener._held == 0
     finally:
@@ -161,9 +161,9 @@ async def test_of_those_who_asked_the_longest_silent_goes_first(server, path, pe
         lines.append(peers(path, unix.encode(b"id" + name, name)))
         await asyncio.sleep(0.01)
     lines[0].send(unix.encode(b"again", b"a"))
-    await until(lambda: server.requests == 4)
+    await until(lambda: server.requests >= 4)
     peers(path)
-    await until(lambda: server.bad == 1)
+    await until(lambda: server.bad >= 1)
     drained = await asyncio.get_running_loop().sock_recv(lines[1], 100)
     assert unix.Messages(REPLY_BYTES_MAX).feed(drained) == [(b"idb", b"re: b")]
     assert await is_closed(lines[1])
@@ -175,7 +175,7 @@ async def test_replies_that_nobody_reads_are_bounded_in_sum(path, peers, until, 
         server.start(pytest.fail)
         for number in range(8):
             peers(path, unix.encode(b"%d" % number, b"x"))
-        await until(lambda: server.requests == 8)
+        await until(lambda: server.requests >= 8)
         assert server.bad >= 4
         assert sum(line.unsent for line in server._listeners[0]._clients) <= 3 * MB
 

@@ -38,7 +38,7 @@ async def test_a_reader_that_takes_one_message_at_a_time_gets_all(endpoint, unti
     try:
         for n in range(500):
             push.send(b"%d" % n)
-        await until(lambda: len([frames for frames in got if frames]) == 500)
+        await until(lambda: len([frames for frames in got if frames]) >= 500)
         assert [frames[0] for frames in got if frames] == [b"%d" % n for n in range(500)]
     finally:
         reader.close()
@@ -63,7 +63,7 @@ async def test_a_failing_owner_is_reported_and_the_messages_behind_are_not_forgo
     try:
         for n in range(5):
             push.send(b"%d" % n)
-        await until(lambda: len(got) == 5)
+        await until(lambda: len(got) >= 5)
         assert [type(error) for error in reported] == [LookupError] * 5
     finally:
         reader.close()

@@ -163,11 +163,11 @@ async def test_what_is_no_message_ends_the_connection_and_is_counted(unix, until
         server.start(pytest.fail)
         with connect(unix) as stranger:
             stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            await until(lambda: server.bad == 1)
+            await until(lambda: server.bad >= 1)
             assert stranger.recv(10) == b""
         with connect(unix) as old:
             old.sendall(encode(b"id", b"x").replace(b"arb1", b"arb0") + encode(b"id2", b"y"))
-            await until(lambda: server.requests == 1)
+            await until(lambda: server.requests >= 1)
         assert server.bad == 2
 
 

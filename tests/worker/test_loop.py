@@ -218,12 +218,15 @@ async def test_timer_finds_what_no_bell_announced(make, shop):
     shop.loop.start()
     shop.feed.news = {1: make.view(make.home_book(-100.0))}
     await shop.until(lambda: shop.desk.acts)
+    assert isinstance(shop.desk.acts[0], Entry)
+    assert shop.feed.news == {}
 
 
 async def test_does_not_sleep_while_more_comes_in(shop):
     shop.waiter.may_sleep = False
     shop.loop.start()
     await shop.until(lambda: shop.feed.asked > 20)
+    assert not shop.waiter.parked
     shop.waiter.may_sleep = True
     await shop.until(lambda: shop.waiter.parked)
 
@@ -234,7 +237,7 @@ async def test_looks_for_more_before_it_sleeps_only_when_told_to(make, clock, sh
     spinning = Shop(make, clock, spin_us=100)
     spinning.waiter.come = [True, True, False]
     spinning.loop.start()
-    await spinning.until(lambda: spinning.waiter.parks == 1)
+    await spinning.until(lambda: spinning.waiter.parks >= 1)
     spinning.loop.close()
     assert spinning.waiter.spins == [100_000] * 3
 
@@ -310,7 +313,7 @@ class TestPhases:
         await shop.until(lambda: len(shop.meter.beats) > beats + 2)
         assert len(shop.desk.acts) == 1
         shop.clock.advance_ms(200)
-        await shop.until(lambda: len(shop.desk.acts) == 2)
+        await shop.until(lambda: len(shop.desk.acts) >= 2)
 
     async def test_draining_can_keep_positions(self, make, shop):
         shop.loop.start()
@@ -482,7 +485,7 @@ class TestOrders:
         await self.until_beats(shop)
         assert len(shop.desk.acts) == 1
         shop.clock.advance_ms(200)
-        await shop.until(lambda: len(shop.desk.acts) == 2)
+        await shop.until(lambda: len(shop.desk.acts) >= 2)
         shop.state.busy = False
         shop.engine.hold(shop.state, [])
         shop.clock.advance_ms(200)
@@ -534,6 +537,7 @@ class TestMembership:
     async def test_is_looked_at_on_the_timer(self, shop, pairs):
         shop.loop.start()
         await shop.until(lambda: pairs.looks >= 2)
+        assert shop.desk.acts == []  # that nothing rang is no reason to trade
 
     async def test_nothing_is_entered_of_a_pair_that_leaves(self, make, shop, pairs):
         pairs.leaving = frozenset({"BTC"})

@@ -63,11 +63,11 @@ async def open_private(world):
 @pytest.mark.parametrize("venue", ["upbit", "binance"])
 async def test_it_comes_up_and_back_after_a_loss(world, open_private, until, venue):
     stream, watcher = open_private(venue)
-    await until(lambda: watcher.ups == 1)
+    await until(lambda: watcher.ups >= 1)
     assert stream.is_up
     assert watcher.counts["stream_up"] == 1
     await world.fault(venue, disconnect={"sockets": "private"})
-    await until(lambda: watcher.ups == 2)
+    await until(lambda: watcher.ups >= 2)
     assert watcher.counts["reconnects"] == 1
     assert stream.why
 
@@ -75,9 +75,9 @@ async def test_it_comes_up_and_back_after_a_loss(world, open_private, until, ven
 async def test_a_goodbye_is_obeyed(world, open_private, until):
     """Binance tells of a server's end before it comes."""
     _, watcher = open_private("binance")
-    await until(lambda: watcher.ups == 1)
+    await until(lambda: watcher.ups >= 1)
     await world.fault("binance", shutdown_notice={"sockets": "private", "ms_min": 60_000, "ms_max": 60_000})
-    await until(lambda: watcher.ups == 2)
+    await until(lambda: watcher.ups >= 2)
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ async def test_the_venues_clock_is_the_one_to_sign_with(world, open_private, unt
         await stream.tried.wait()
     assert "-1021" in stream.why
     _, watcher = open_private("binance", ahead_ms=20_000)
-    await until(lambda: watcher.ups == 1)
+    await until(lambda: watcher.ups >= 1)

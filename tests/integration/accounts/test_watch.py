@@ -183,5 +183,5 @@ async def test_a_venue_in_maintenance_is_waited_for(world, watched, until):
     await world.fault("upbit", maintenance={"ms_min": 1500, "ms_max": 1500})
     await until(lambda: one.counts["poll_errors"] > 0)
     stated = len(one.statements)
-    await until(lambda: len(one.statements) > stated and one.counts["stream_up"] == 1, 20)
+    await until(lambda: len(one.statements) > stated and one.counts["stream_up"] >= 1, 20)
     assert one.statements[-1].at_ms <= time.time() * 1000

@@ -42,7 +42,7 @@ async def test_the_book_is_the_exchanges(begin, tools):
 async def test_a_gap_darkens_its_market_alone_until_it_is_closed(begin, tools):
     rig = await begin_diff(begin, tools)
     await rig.faults(once={"sequence_gap": {"markets": 1}})
-    await tools.until(lambda: rig.note.resyncs == 1, what="the gap")
+    await tools.until(lambda: rig.note.resyncs >= 1, what="the gap")
     await tools.until(rig.all_live)
     await rig.moving()
     slots = {slot for _, slot in rig.turned_dark()}

@@ -38,7 +38,7 @@ async def test_an_announced_end_makes_no_gap(begin, tools):
     rig = await begin("binance")  # upbit has no word for it
     await tools.until(rig.all_live)
     await rig.faults(once={"shutdown_notice": {"sockets": "public", "ms_min": 500, "ms_max": 500}})
-    await tools.until(lambda: rig.note.planned == 1, what="the renewal")
+    await tools.until(lambda: rig.note.planned >= 1, what="the renewal")
     await asyncio.sleep(0.7)  # the old one's end, had it stayed
     await rig.moving()
     assert rig.turned_dark() == []
@@ -68,7 +68,7 @@ async def test_two_connections_for_the_same_markets(begin, tools, name):
     assert note.duplicates > 0
     assert [line.split(":")[0] for line in note.lines] == [f"{name}-1a", f"{name}-1b"]
     await rig.faults(once={"disconnect": {"sockets": "public", "connections": 1}})
-    await tools.until(lambda: rig.note.reconnects == 1, what="the loss")
+    await tools.until(lambda: rig.note.reconnects >= 1, what="the loss")
     await tools.until(lambda: rig.note.connections == 2)
     await rig.moving()
     assert rig.turned_dark() == []
@@ -78,7 +78,7 @@ async def test_a_silent_connection_is_made_anew(begin, tools, name):
     rig = await begin(name, silence_s=0.4)
     await tools.until(rig.all_live)
     await rig.faults(once={"silent_stall": {"sockets": "public", "ms_min": 60_000, "ms_max": 60_000}})
-    await tools.until(lambda: rig.note.reconnects == 1, what="the remedy")
+    await tools.until(lambda: rig.note.reconnects >= 1, what="the remedy")
     await tools.until(rig.all_live)
     await rig.moving()
     assert rig.note.stalls == 1
@@ -156,7 +156,7 @@ async def test_one_market_falls_silent_and_is_asked_for_again(begin, tools):
     venue, left = get_venue("binance"), [one for one in rig.slots if one != symbol]
     for message in venue.change_messages(left, [], [symbol], rig.config.depth, "behind"):
         await streams[0].send(message)
-    await tools.until(lambda: rig.note.stalls == 1, what="the finding")
+    await tools.until(lambda: rig.note.stalls >= 1, what="the finding")
     await rig.moving(symbol)
     note = rig.note
     assert (note.reconnects, note.planned, note.quiet) == (0, 0, ())
