@@ -1,32 +1,25 @@
 """Pairs move, come and go in a running system of real processes, and the others do not notice."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from arbshard.errors import SharedMemoryError
 from arbshard.ledger.events import IntentApproved
 from arbshard.ledger.reader import LedgerReader
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.wire import control, messages
 from arbshard.wire.serve import ask
+from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 SHARDS = 2
 STARTED_WITH = ("BTC", "ETH", "XRP", "SOL", "DOGE", "ADA", "AVAX", "LINK")
 CONFIG = f"""
-name = "t"
 [sim]
 coins = 12
 seed = 11
@@ -73,24 +66,8 @@ class Decisions(threading.Thread):
             page.close()
 
 
-class Instance:
-    def __init__(self, folder: Path, config: str) -> None:
-        self.config = folder / "config.toml"
-        self.config.write_text(f'state_dir = "{folder}/state"\n{config}')
-        self.ledger = folder / "state" / "ledger.sqlite"
-        self.root = folder / "run"
-        self.files = RunFiles(self.root / "t")
-        self.env = {**os.environ, "ARBSHARD_RUN_ROOT": str(self.root)}
-        command = [sys.executable, "-m", "arbshard", "run", "--config", str(self.config)]
-        self.process = subprocess.Popen(
-            command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def call(self, *arguments: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "arbshard", *arguments, "--config", str(self.config)]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=90, check=False)
-        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
-        return done.stdout + done.stderr
+class Sharded(Instance):
+    """An instance whose pairs change their owners."""
 
     def shards(self) -> control.Shards:
         answer = ask(self.files.control_endpoint, control.encode(control.ShowShards()), 3000)
@@ -99,45 +76,16 @@ class Instance:
     def owner(self, base: str) -> int:
         return next(pair.shard for pair in self.shards().pairs if pair.base == base)
 
-    def until(self, is_so, timeout_s: float = 30.0):
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
-            found = is_so()
-            if found:
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"not within {timeout_s} s")
-
-    def is_running(self) -> bool:
-        try:
-            with PageReader.attach(self.files.supervisor_page) as page:
-                note = page.note()
-        except SharedMemoryError:
-            return False
-        return bool(note) and json.loads(note)["state"] == "running"
-
     def positions(self) -> list[str]:
         """Bases."""
         answer = ask(self.files.risk_endpoint, messages.encode(messages.ShowPositions()), 3000)
         return [position.pair for position in messages.decode_command_reply(answer).positions]
 
-    def end(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
 
 @pytest.fixture
-def instance():
-    folder = Path(tempfile.mkdtemp(prefix="arb"))  # a socket's path must be short
-    one = Instance(folder, CONFIG)
-    yield one
-    one.end()
-    shutil.rmtree(folder, ignore_errors=True)
+def instance(tmp_path):
+    with Sharded(tmp_path, CONFIG) as one:
+        yield one
 
 
 def approved_intents(path: Path) -> list:
@@ -147,21 +95,22 @@ def approved_intents(path: Path) -> list:
 
 
 def test_moves_adds_and_a_removal_under_load(instance):
-    instance.until(instance.is_running)
-    held = instance.until(instance.positions)[0]
+    instance.start()
+    instance.until_running()
+    held = instance.wait_for(instance.positions)[0]
     others = [base for base in STARTED_WITH if base != held]
     decisions = Decisions(instance.files)
     decisions.start()
     try:
         first = instance.owner(held)
         new = 1 - first
-        assert f"moved {held} to shard {new}" in instance.call("shards", "move", held, "--to", str(new))
-        instance.call("symbols", "add", "DOT")
+        assert f"moved {held} to shard {new}" in instance.do("shards", "move", held, "--to", str(new))
+        instance.do("symbols", "add", "DOT")
         mover = next(base for base in others if instance.owner(base) == first)
-        instance.call("shards", "move", mover, "--to", str(new))
-        instance.call("symbols", "add", "KRW-LTC")
-        instance.call("symbols", "remove", others[-1])
-        instance.call("shards", "move", mover, "--to", str(first))
+        instance.do("shards", "move", mover, "--to", str(new))
+        instance.do("symbols", "add", "KRW-LTC")
+        instance.do("symbols", "remove", others[-1])
+        instance.do("shards", "move", mover, "--to", str(first))
     finally:
         decisions.end()
     shown = instance.shards()
@@ -177,20 +126,20 @@ def test_moves_adds_and_a_removal_under_load(instance):
         ("symbols", "remove", *owners): "last pairs",
     }
     for arguments, why in refused.items():
-        said = instance.call(*arguments, code=2)
+        said = instance.do(*arguments, code=2)
         assert why in said
         assert len(said.splitlines()) == 1
 
-    before = json.loads(instance.call("shards", "--json"))["shards"][new]
+    before = json.loads(instance.do("shards", "--json"))["shards"][new]
     assert held in before["pairs"]
     assert before["positions"] >= 1
-    assert f"shard {new} is up" in instance.call("shards", "restart", str(new))
-    after = json.loads(instance.call("shards", "--json"))["shards"][new]
+    assert f"shard {new} is up" in instance.do("shards", "restart", str(new))
+    after = json.loads(instance.do("shards", "--json"))["shards"][new]
     assert (after["pairs"], after["epoch"]) == (before["pairs"], before["epoch"] + 1)
 
-    instance.call("close", held)
-    assert instance.end() == 1, "a restart is told"
-    assert "everything agrees" in instance.call("ledger", "verify")
+    instance.do("close", held)
+    assert instance.stop().code == 1, "a restart is told"
+    assert "everything agrees" in instance.do("ledger", "verify")
     approved = approved_intents(instance.ledger)
     ids = [intent.intent_id for intent in approved]
     assert len(set(ids)) == len(ids)

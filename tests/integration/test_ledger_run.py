@@ -1,7 +1,6 @@
 """The ledger under the real ``arbshard run``: damaged, newer, held, full, and long."""
 
 import hashlib
-import json
 import os
 import resource
 import shutil
@@ -10,11 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from decimal import localcontext
 from pathlib import Path
 
-import psutil
 import pytest
 
 from arbshard.ledger.lock import WriterLock
@@ -25,76 +22,22 @@ from arbshard.model.money import MONEY_CONTEXT
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from support import history
 from support import world as w
+from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 SMALL = "[sim]\ncoins = 6\nseed = 11\n[run]\nshards = 1\nstop_timeout_s = 3.0\n[strategy]\nmax_hold_s = 5.0\n"
 
 
-class Desk:
-    """``arbshard`` in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.state = folder / "state"
-        self.state.mkdir()
-        self.ledger = self.state / "ledger.sqlite"
-        self.config = folder / "config.toml"
-        self.config.write_text(f'name = "t"\nstate_dir = "{self.state}"\n{SMALL}')
-        self.env = {**os.environ, "ARBSHARD_RUN_ROOT": str(folder / "run")}
-        self.started: list[subprocess.Popen[str]] = []
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "arbshard", "run", "--config", str(self.config), *arguments]
-        process = subprocess.Popen(
-            command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self.started.append(process)
-        return process
-
-    def run(self, *arguments: str) -> tuple[int, str]:
-        """Until it ends: exit code and stderr."""
-        return self.ended(self.start(*arguments))
-
-    def ended(self, process: subprocess.Popen[str]) -> tuple[int, str]:
-        _, err = process.communicate(timeout=60)
-        return process.returncode, err
-
-    def status(self) -> dict:
-        command = [sys.executable, "-m", "arbshard", "status", "--json", "--config", str(self.config)]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=30, check=False)
-        return json.loads(done.stdout)
-
-    def until(self, wanted) -> dict:
-        end = time.monotonic() + 40
-        while time.monotonic() < end:
-            status = self.status()
-            if status["state"] == "running" and wanted(status):
-                return status
-            time.sleep(0.1)
-        raise AssertionError(f"waited in vain: {json.dumps(status)[:2000]}")
-
-    def starts_of_risk(self) -> list[dict]:
-        lines = (self.state / "logs" / "risk.jsonl").read_text().splitlines()
-        return [one for one in map(json.loads, lines) if one["event"] == "risk started"]
-
-    def close(self) -> None:
-        for process in self.started:
-            if process.poll() is None:
-                family = psutil.Process(process.pid).children(recursive=True)
-                process.kill()
-                process.wait(10)
-                for child in family:
-                    if child.is_running():
-                        child.kill()
-            for pipe in (process.stdout, process.stderr):
-                pipe.close()
-
-
 @pytest.fixture
 def desk(tmp_path):
-    one = Desk(tmp_path)
-    yield one
-    one.close()
+    with Instance(tmp_path, SMALL) as one:
+        one.state.mkdir()
+        yield one
+
+
+def running(status: dict) -> bool:
+    return status["state"] == "running"
 
 
 def write_short(path: Path) -> None:
@@ -128,9 +71,9 @@ def said_once(err: str, *parts: str) -> None:
     assert "Traceback" not in err, err
 
 
-def refuse_to_start(desk: Desk, *parts: str) -> None:
+def refuse_to_start(desk: Instance, *parts: str) -> None:
     before = hashlib.sha256(desk.ledger.read_bytes()).digest()
-    code, err = desk.run("--duration", "5")
+    code, _, err = desk.run("--duration", "5")
     assert code == 2, err
     said_once(err, "could not start", str(desk.ledger), *parts)
     assert hashlib.sha256(desk.ledger.read_bytes()).digest() == before
@@ -159,7 +102,7 @@ def test_a_ledger_that_another_process_writes_is_not_started_with(desk) -> None:
     write_short(desk.ledger)
     lock = WriterLock(desk.ledger)
     try:
-        code, err = desk.run("--duration", "5")
+        code, _, err = desk.run("--duration", "5")
     finally:
         lock.release()
     assert code == 2, err
@@ -168,17 +111,17 @@ def test_a_ledger_that_another_process_writes_is_not_started_with(desk) -> None:
 
 def test_a_disk_that_fills_up_stops_the_trading_and_loses_nothing(desk) -> None:
     process = desk.start()
-    status = desk.until(lambda s: s["portfolio"]["entries"] > 0)
+    status = desk.until(lambda s: running(s) and s["portfolio"]["entries"] > 0)
     log = desk.state / "ledger.sqlite-wal"
     largest = log.stat().st_size + 20_000
     resource.prlimit(status["risk"]["pid"], resource.RLIMIT_FSIZE, (largest, largest))
-    code, err = desk.ended(process)
+    code, _, err = desk.ended(process)
     assert code == 1, err
     assert f"{desk.ledger}: cannot be written: disk I/O error; check its disk and the free space there" in err
     assert "Traceback" not in err
     report = verify(desk.ledger)
     assert report.differences == ()
-    code, err = desk.run("--duration", "1")
+    code, _, err = desk.run("--duration", "1")
     assert code == 0, err
     again = verify(desk.ledger)
     assert again.differences == ()
@@ -188,17 +131,15 @@ def test_a_disk_that_fills_up_stops_the_trading_and_loses_nothing(desk) -> None:
 
 def test_a_long_ledger_is_taken_over_from_a_snapshot_also_after_a_kill(desk) -> None:
     events = write_long(desk.ledger)
-    code, err = desk.run("--duration", "1")
+    code, _, err = desk.run("--duration", "1")
     assert code == 0, err
     process = desk.start()
-    status = desk.until(lambda s: s["portfolio"]["entries"] > 0)
+    status = desk.until(lambda s: running(s) and s["portfolio"]["entries"] > 0)
     os.kill(status["risk"]["pid"], signal.SIGKILL)
-    desk.until(
-        lambda s: s["risk"]["pid"] not in (0, status["risk"]["pid"]) and s["risk"]["state"] == "running"
-    )
+    desk.until_replaced("risk", status["risk"]["pid"])
     process.send_signal(signal.SIGTERM)
     desk.ended(process)
-    first, second, third = desk.starts_of_risk()
+    first, second, third = desk.log("risk", "risk started")
     assert (first["replayed"], first["snapshot"]) == (events, 0)
     assert second["snapshot"] >= events
     assert (second["replayed"], second["after_crash"]) == (0, False)
@@ -213,10 +154,10 @@ def test_a_long_ledger_is_taken_over_from_a_snapshot_also_after_a_kill(desk) -> 
 
 def test_damage_before_the_snapshot_ends_a_run_that_has_begun(desk) -> None:
     write_long(desk.ledger)
-    code, err = desk.run("--duration", "1")
+    code, _, err = desk.run("--duration", "1")
     assert code == 0, err
     alter(desk.ledger, "DELETE FROM events WHERE seq = 1500")
-    code, err = desk.run("--duration", "30")
+    code, _, err = desk.run("--duration", "30")
     assert code == 1, err
     assert f"{desk.ledger}: damaged: " in err
     assert "events are numbered 1 to" in err
@@ -303,7 +244,7 @@ def test_a_ledger_that_may_only_be_read(public, file_mode, folder_mode) -> None:
 
 def test_reading_commands_beside_a_run(desk) -> None:
     process = desk.start()
-    desk.until(lambda s: s["portfolio"]["exits"] > 0)
+    desk.until(lambda s: running(s) and s["portfolio"]["exits"] > 0)
     for command in (
         ["verify"],
         ["info"],
@@ -311,13 +252,10 @@ def test_reading_commands_beside_a_run(desk) -> None:
         ["export", "--what", "balances"],
         ["backup", str(desk.state / "b")],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "arbshard", "ledger", *command, "--config", str(desk.config)],
-            env=desk.env, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert (done.returncode, done.stderr) == (0, ""), command
+        done = desk.call("ledger", *command)
+        assert (done.code, done.err) == (0, ""), command
     process.send_signal(signal.SIGTERM)
-    code, err = desk.ended(process)
+    code, _, err = desk.ended(process)
     assert code == 0, err
     assert verify(desk.ledger).is_clean
     assert verify(desk.state / "b").is_clean

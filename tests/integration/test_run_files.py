@@ -1,87 +1,55 @@
 """Files of a run as a person meets them: whose folders are left alone, who may read what, what a start removes."""
 
-import json
 import os
 import shutil
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from arbshard.model.rundir import is_own_name
+from arbshard.model.rundir import RunFiles, is_own_name
+from support.instance import Ended, Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 CONFIG = 'name = "t"\nstate_dir = "{state}"\n[sim]\ncoins = 4\nseed = 11\n{sim}[run]\nshards = 1\n{run}'
 
 
-class Desk:
-    """``arbshard`` as typed, with its files in one folder."""
+class Desk(Instance):
+    """``arbshard`` as typed: each command names its configuration."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.root = folder / "run"
-        self.state = folder / "state"
-        self.env = {**os.environ, "ARBSHARD_RUN_ROOT": str(self.root)}
-        self.started: list[subprocess.Popen[str]] = []
+    def write(self, *, state: Path | None = None, sim: str = "", run: str = "") -> str:
+        """Write the configuration; returns its path."""
+        self.config.write_text(CONFIG.format(state=state or self.state, sim=sim, run=run))
+        return str(self.config)
 
-    def config(
-        self, name: str = "config.toml", *, state: Path | None = None, sim: str = "", run: str = ""
-    ) -> Path:
-        path = self.folder / name
-        path.write_text(CONFIG.format(state=state or self.state, sim=sim, run=run))
-        return path
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "arbshard", *arguments],
-            env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=0,
-        )  # fmt: skip
-        self.started.append(process)
-        return process
-
-    def call(self, *arguments: str) -> tuple[int, str, str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=90)
-        return process.returncode, out, err
-
-    def until_running(self, *arguments: str) -> None:
-        deadline_s = time.monotonic() + 60
-        while time.monotonic() < deadline_s:
-            _, out, _ = self.call("status", "--json", *arguments)
-            if json.loads(out)["state"] == "running":
-                return
-            time.sleep(0.1)
-        raise AssertionError("it does not run")
-
-    def close(self) -> None:
-        for process in self.started:
-            if process.poll() is None:
-                family = psutil.Process(process.pid).children(recursive=True)
-                for one in [process, *family]:
-                    if one.is_running() if isinstance(one, psutil.Process) else True:
-                        one.kill()
-            process.communicate()
+    def type_it(self, *arguments: str) -> Ended:
+        return self.ended(self.launch(*arguments))
 
 
 @pytest.fixture
 def desk():
     folder = Path(tempfile.mkdtemp(prefix="arb"))
-    one = Desk(folder)
-    yield one
-    one.close()
+    with Desk(folder) as one:
+        yield one
     shutil.rmtree(folder)
 
 
+def until_running(desk: Desk, name: str) -> None:
+    """Wait until the run of this name says that it runs."""
+    desk.files = RunFiles(desk.run_root / name)
+    desk.wait_for(lambda: (note := desk.note()) is not None and note.state == "running", 60)
+
+
 def look(path):
+    """Modes and contents of everything below ``path`` but for what the harness writes there."""
     return {
-        str(one): (one.lstat().st_mode, one.read_bytes() if one.is_file() else b"") for one in path.rglob("*")
+        str(one): (one.lstat().st_mode, one.read_bytes() if one.is_file() else b"")
+        for one in path.rglob("*")
+        if not one.name.startswith(("out-", "err-"))
     }
 
 
@@ -92,12 +60,12 @@ def test_a_folder_of_the_user_is_left_byte_for_byte(desk):
     (projects / "work" / "thesis.txt").write_text("precious")
     before = look(projects)
     desk.env["ARBSHARD_RUN_ROOT"] = str(projects)
-    config = str(desk.config())
-    code, _, err = desk.call("run", "--config", config, "--name", "work", "--duration", "1")
+    config = desk.write()
+    code, _, err = desk.type_it("run", "--config", config, "--name", "work", "--duration", "1")
     assert (code, err.count("\n")) == (2, 1), err
     assert f"run directory {projects}/work is not empty and was not made by arbshard" in err
     for command in ("status", "stop"):
-        code, _, err = desk.call(command, "--config", config, "--name", "work")
+        code, _, err = desk.type_it(command, "--config", config, "--name", "work")
         assert (code, err) == (2, "no instance named 'work' is running\n" if command == "status" else
                                "arbshard: no instance named 'work' is running\n")  # fmt: skip
     assert look(projects) == before
@@ -109,9 +77,9 @@ def test_a_root_that_holds_the_state_directory_is_refused(desk):
     desk.state.mkdir()
     (desk.state / "ledger.sqlite").write_text("precious")
     before = look(desk.folder)
-    config = desk.config(state=desk.folder / "t")
+    config = desk.write(state=desk.folder / "t")
     before = look(desk.folder)
-    code, _, err = desk.call("run", "--config", str(config), "--duration", "1")
+    code, _, err = desk.type_it("run", "--config", config, "--duration", "1")
     assert (code, err.count("\n")) == (2, 1), err
     assert "must not be the same or one in the other" in err
     assert look(desk.folder) == before
@@ -120,21 +88,21 @@ def test_a_root_that_holds_the_state_directory_is_refused(desk):
 def test_every_file_of_a_run_is_listed_and_private(desk):
     """Both doorbells' files, the accounts process's and the certificate: two runs show all of them."""
     seen: dict[Path, int] = {}
-    paper = desk.config(run='doorbell = "zmq"\n', sim="tls = true\n")
+    paper = desk.write(run='doorbell = "zmq"\n', sim="tls = true\n")
     live = Path(__file__).parents[2] / "configs" / "sim-live.toml"
     for arguments in (
-        ("--config", str(paper)),
+        ("--config", paper),
         ("--config", str(live), "--state-dir", str(desk.state / "live")),
     ):
         extra = ("--live", "--shards", "1") if str(live) in arguments else ()
-        one = desk.start("run", *arguments, *extra)
-        desk.until_running(*arguments[:2])
-        for place in (desk.root, desk.state):
+        one = desk.launch("run", *arguments, *extra)
+        until_running(desk, "sim-live" if extra else "t")
+        for place in (desk.run_root, desk.state):
             seen |= {path: path.lstat().st_mode for path in [place, *place.rglob("*")]}
         one.send_signal(signal.SIGTERM)
-        _, err = one.communicate(timeout=60)
-        assert one.returncode in (0, 1), err
-    own = {path.name for path in seen if desk.root in path.parents and not stat.S_ISDIR(seen[path])}
+        code, _, err = desk.ended(one)
+        assert code in (0, 1), err
+    own = {path.name for path in seen if desk.run_root in path.parents and not stat.S_ISDIR(seen[path])}
     assert {
         "arbshard.lock",
         "children.json",
@@ -150,32 +118,33 @@ def test_every_file_of_a_run_is_listed_and_private(desk):
         "ledger.sqlite",
         "ledger.sqlite.lock",
     }
-    assert not desk.root.exists()
+    assert not desk.run_root.exists()
 
 
 def test_a_second_instance_on_a_state_directory_changes_nothing_there(desk):
-    first = desk.start("run", "--config", str(desk.config()))
-    desk.until_running("--config", str(desk.config()))
+    desk.write()
+    first = desk.start()
+    desk.until_running()
     logs = desk.state / "logs"
     (logs / "worker-0.stderr").write_text("last words")
     lines = (logs / "supervisor.jsonl").read_text()
-    code, _, err = desk.call("run", "--config", str(desk.config()), "--name", "other", "--duration", "2")
+    code, _, err = desk.type_it("run", "--config", desk.write(), "--name", "other", "--duration", "2")
     assert (code, err.count("\n")) == (2, 1), err
     assert f"is used by another run (process {first.pid})" in err
     assert (logs / "worker-0.stderr").read_text() == "last words"
     now = (logs / "supervisor.jsonl").read_text()
     assert now.startswith(lines)
     assert "other" not in now[len(lines) :]
-    assert [path.name for path in desk.root.iterdir()] == ["t"]
+    assert [path.name for path in desk.run_root.iterdir()] == ["t"]
 
 
 def test_a_damaged_leftover_does_not_keep_a_run_from_starting(desk):
-    config = str(desk.config())
-    first = desk.start("run", "--config", config)
-    desk.until_running("--config", config)
+    config = desk.write()
+    first = desk.start()
+    desk.until_running()
     first.kill()
     first.wait(timeout=10)
-    left = desk.root / "t"
+    left = desk.run_root / "t"
     assert (left / "children.json").exists()
     (left / "children.json").write_text('{"a": 1}')
     (left / "universe.json").write_bytes(b"\xff\x00")
@@ -184,10 +153,10 @@ def test_a_damaged_leftover_does_not_keep_a_run_from_starting(desk):
     os.truncate(left / "books", 10)
     os.truncate(left / "page-worker-0", 0)
     (left / "config.json").chmod(0)
-    code, _, err = desk.call("run", "--config", config, "--duration", "3")
+    code, _, err = desk.type_it("run", "--config", config, "--duration", "3")
     assert code == 0, err
     assert err.count("children.json of the last run cannot be read and is ignored") == 1
-    assert list(desk.root.iterdir()) == []
+    assert list(desk.run_root.iterdir()) == []
 
 
 @pytest.mark.parametrize("size_kb", [64, 1000, 2000])
@@ -205,7 +174,7 @@ def test_a_place_too_small_is_said_with_what_to_do(desk, size_kb):
         pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode().strip()}")
     try:
         desk.env["ARBSHARD_RUN_ROOT"] = str(small)
-        code, _, err = desk.call("run", "--config", str(desk.config()), "--duration", "2")
+        code, _, err = desk.type_it("run", "--config", desk.write(), "--duration", "2")
         assert code == 2, err
         assert err.splitlines()[-1].endswith(
             "No space left on device; free space there, or choose another place with $ARBSHARD_RUN_ROOT"

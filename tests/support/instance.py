@@ -34,7 +34,7 @@ from arbshard.status.collect import Collector
 SMALL = "[sim]\ncoins = 8\nseed = 11\n[run]\nshards = 2\n[strategy]\nmax_hold_s = 5.0\n"
 """A configuration that enters and leaves within seconds."""
 
-_POLL_S = 0.02
+_POLL_S = 0.05
 _END_S = 90.0
 
 Found = TypeVar("Found")
@@ -63,14 +63,18 @@ class Instance:
         config: str = SMALL,
         *,
         name: str = "t",
+        state: Path | None = None,
         arguments: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """``arguments`` are added to each ``arbshard run``, ``environment`` to that of each process."""
+        """``arguments`` are added to each ``arbshard run``, ``environment`` to that of each process.
+
+        ``state``: where ledger and logs are; by default below ``folder``.
+        """
         self.name = name
         self.folder = folder
         self.run_root = folder / "run"
-        self.state = folder / "state"
+        self.state = state or folder / "state"
         self.ledger = self.state / "ledger.sqlite"
         self.logs = self.state / "logs"
         self.config = folder / "config.toml"
@@ -79,6 +83,7 @@ class Instance:
         self.env = {**os.environ, "ARBSHARD_RUN_ROOT": str(self.run_root), **(environment or {})}
         self._arguments = arguments
         self._programs: list[_Program] = []
+        self._run: _Program | None = None
         self._family: set[psutil.Process] = set()
         self._collector = Collector(self.files.dir, SystemClock())
 
@@ -101,13 +106,18 @@ class Instance:
                 stdin=subprocess.DEVNULL,
                 stdout=out_file,
                 stderr=err_file,
+                umask=0,  # what it writes must be private by its own doing
             )
         self._programs.append(_Program(process, out, err))
         return process
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
         """Start ``arbshard run``."""
-        return self.launch("run", "--config", str(self.config), *self._arguments, *arguments, **environment)
+        process = self.launch(
+            "run", "--config", str(self.config), *self._arguments, *arguments, **environment
+        )
+        self._run = self._programs[-1]
+        return process
 
     def run(self, *arguments: str, timeout_s: float = _END_S, **environment: str) -> Ended:
         """``arbshard run`` from its start to its end."""
@@ -142,7 +152,7 @@ class Instance:
         return Ended(code, out.getvalue(), err.getvalue())
 
     def ended(self, process: "subprocess.Popen[bytes] | None" = None, timeout_s: float = _END_S) -> Ended:
-        """Wait until ``process`` (by default the newest) has ended."""
+        """Wait until ``process`` (by default the newest run) has ended."""
         program = self._program(process)
         try:
             code = program.process.wait(timeout_s)
@@ -151,22 +161,22 @@ class Instance:
         return Ended(code, program.out.read_text(), program.err.read_text())
 
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = _END_S) -> Ended:
-        """Send a signal to the newest process, and wait for its end."""
+        """Send a signal to the newest run, and wait for its end."""
         self.process.send_signal(number)
         return self.ended(timeout_s=timeout_s)
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
-        """The newest process that was started."""
-        return self._programs[-1].process
+        """The supervisor of the newest run."""
+        return self._program(None).process
 
     @property
     def output(self) -> str:
-        """What the newest process has printed so far, with its errors."""
-        return self._printed(self._programs[-1])
+        """What the newest run has printed so far, with its errors."""
+        return self._printed(self._program(None))
 
     def remember_children(self) -> list[psutil.Process]:
-        """All descendants of the newest process as of now. Whatever is left of them is killed by ``close``."""
+        """All descendants of the newest run as of now. Whatever is left of them is killed by ``close``."""
         family = psutil.Process(self.process.pid).children(recursive=True)
         self._family.update(family)
         return family
@@ -207,6 +217,7 @@ class Instance:
 
         def reached() -> bool:
             nonlocal status
+            assert self.process.poll() is None, self.output
             status = self.status()
             return status["state"] not in ("not running", "ended", "dead") and bool(wanted(status))
 
@@ -226,7 +237,7 @@ class Instance:
             if found:
                 return found
             time.sleep(_POLL_S)
-        printed = self.output if self._programs else ""
+        printed = self.output if self._run is not None else ""
         raise AssertionError(f"not reached within {timeout_s} s: {describe()}; it printed: {printed[-2000:]}")
 
     def until_running(self, timeout_s: float = 60.0) -> None:
@@ -328,7 +339,8 @@ class Instance:
 
     def _program(self, process: "subprocess.Popen[bytes] | None") -> _Program:
         if process is None:
-            return self._programs[-1]
+            assert self._run is not None, "nothing was started"
+            return self._run
         return next(program for program in self._programs if program.process is process)
 
     @staticmethod

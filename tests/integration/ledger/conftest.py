@@ -1,21 +1,16 @@
-"""``arbshard run`` in a folder of its own, trading eagerly, with hands on its ledger."""
+"""Runs that trade all the time, and a way to keep the files of their ledgers."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
+from typing_extensions import override
+
+from support.instance import Ended, Instance
 
 # Enters whatever it costs, leaves after some seconds and enters again: something is always open, the ledger grows.
 CONFIG = """
-name = "t"
 mode = "{mode}"
-state_dir = "{state}"
 [sim]
 coins = 12
 seed = 11
@@ -45,74 +40,28 @@ edge_bps_max = 100000
 """
 
 
-class System:
-    """One instance: started, looked at, ended."""
+class System(Instance):
+    """One instance that trades all the time. What it prints is compared without the line breaks of its table."""
 
     def __init__(
         self, folder: Path, *, mode: str = "paper", run: str = "", state: Path | None = None
     ) -> None:
-        self.state = state or folder / "state"
-        self.ledger = self.state / "ledger.sqlite"
-        self.config = folder / "config.toml"
-        self.config.write_text(CONFIG.format(mode=mode, state=self.state, run=run))
-        self._live = ["--live"] if mode == "live" else []
-        self._env = {**os.environ, "ARBSHARD_RUN_ROOT": str(folder / "run"), "COLUMNS": "200"}
-        self._process: subprocess.Popen[str] | None = None
-        self._family: list[psutil.Process] = []
-
-    def start(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "arbshard", "run", "--config", str(self.config)]
-        self._process = subprocess.Popen(
-            [*command, *self._live, *arguments],
-            env=self._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def status(self) -> dict:
-        return json.loads(self.call("status", "--json").stdout)
-
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "arbshard", *arguments, "--config", str(self.config)]
-        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=60, check=False)
-
-    def until(self, wanted, timeout_s: float = 100) -> dict:
-        """The first status that is ``wanted``."""
-        end = time.monotonic() + timeout_s
-        status = None
-        while time.monotonic() < end:
-            assert self._process.poll() is None, self._process.communicate()
-            found = self.call("status", "--json")
-            if found.stdout.startswith("{"):
-                status = json.loads(found.stdout)
-                if wanted(status):
-                    self._family = psutil.Process(self._process.pid).children(recursive=True)
-                    return status
-            time.sleep(0.1)
-        raise AssertionError(f"waited in vain: {json.dumps(status)[:3000]}")
+        super().__init__(
+            folder,
+            CONFIG.format(mode=mode, run=run),
+            state=state,
+            arguments=("--live",) if mode == "live" else (),
+            environment={"COLUMNS": "200"},
+        )
 
     def trading(self, positions: int = 2) -> dict:
         """Running, with so many positions open."""
-        return self.until(lambda s: s["state"] == "running" and s["portfolio"]["open"] >= positions)
+        return self.until(lambda s: s["state"] == "running" and s["portfolio"]["open"] >= positions, 100)
 
-    def signal(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    def ended(self) -> tuple[int, str, str]:
-        """Exit code, what it printed, and what it printed as errors, without line breaks of the table."""
-        out, err = self._process.communicate(timeout=100)
-        return self._process.returncode, " ".join(out.split()), err
-
-    def close(self) -> None:
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            self._family += psutil.Process(self._process.pid).children(recursive=True)
-            self._process.kill()
-            self._process.wait(10)
-        for child in self._family:
-            if child.is_running():
-                child.kill()
-        for pipe in (self._process.stdout, self._process.stderr):
-            pipe.close()
+    @override
+    def ended(self, process=None, timeout_s: float = 100.0) -> Ended:
+        code, out, err = super().ended(process, timeout_s)
+        return Ended(code, " ".join(out.split()), err)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_the_reserve_lets_positions_be_closed_on_a_full_disk(system, small_disk,
     filler.unlink()
     again = one.until(lambda s: s["ledger"]["reserve_kept"] and s["portfolio"]["open"] > 0)
     assert again["portfolio"]["entries"] > flat["portfolio"]["entries"]
-    one.signal(signal.SIGTERM)
+    one.process.send_signal(signal.SIGTERM)
     _, out, err = one.ended()
     assert "Traceback" not in out + err
     assert f"{one.ledger}, " in out

@@ -74,7 +74,7 @@ FOUND_BY_SUCCESSOR = {
 def prepare(one, deed) -> None:
     """What a deed needs, taken while the ledger is shorter than it will be."""
     if deed is replace:
-        assert one.call("ledger", "backup", str(one.state / "backup")).returncode == 0
+        one.do("ledger", "backup", str(one.state / "backup"))
     if deed is replace_by_copy:
         for name in ("ledger.sqlite", "ledger.sqlite-wal"):
             shutil.copy2(one.state / name, one.state / f"older-{name}")
@@ -146,7 +146,7 @@ def test_it_is_noticed_while_the_run_stops(system, deed) -> None:
     one.trading(1)
     prepare(one, deed)
     one.trading(2)
-    one.signal(signal.SIGTERM)
+    one.process.send_signal(signal.SIGTERM)
     deed(one.ledger)
     code, out, err = one.ended()
     assert code == 1, (out, err)
@@ -181,7 +181,7 @@ def test_the_right_ledger_is_put_back_and_the_positions_are_taken_over(system, k
     again = one.until(lambda s: s.get("ledger") is not None and s["as_of"] == "")
     assert (again["ledger"]["tag"], again["ledger"]["is_new"]) == (before["ledger"]["tag"], False)
     one.trading(1)
-    one.signal(signal.SIGTERM)
+    one.process.send_signal(signal.SIGTERM)
     code, out, err = one.ended()
     assert code == 0, (out, err)
     assert verify(one.ledger).is_clean
@@ -205,12 +205,12 @@ def test_a_killed_risk_goes_on_with_the_ledger_of_the_run(system) -> None:
     assert again["ledger"]["tag"] == before["ledger"]["tag"]
     assert again["ledger"]["is_new"]
     assert again["ledger"]["last_seq"] >= before["ledger"]["last_seq"]
-    assert "new ledger, begun " in one.call("status").stdout
-    one.signal(signal.SIGTERM)
+    assert "new ledger, begun " in one.carry_out("status").out
+    one.process.send_signal(signal.SIGTERM)
     _, out, err = one.ended()
     assert "Traceback" not in err
     with LedgerReader(one.ledger) as reader:
         assert f"{one.ledger}, {reader.last_seq:,} events" in out
     one.start()
     assert not one.trading(1)["ledger"]["is_new"]
-    assert "new ledger" not in one.call("status").stdout
+    assert "new ledger" not in one.carry_out("status").out

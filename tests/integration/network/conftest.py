@@ -1,7 +1,6 @@
 """A server with TLS under an authority of the test's own, every client that connects to venues, and whole runs."""
 
 import json
-import os
 import ssl
 import subprocess
 import sys
@@ -9,11 +8,11 @@ import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-import psutil
 import pytest
 from aiohttp import web
 
 from support import reach as reaching
+from support.instance import Instance
 
 
 @pytest.fixture(scope="session")
@@ -98,61 +97,20 @@ def serving():
     return serve
 
 
-class Place:
-    """A folder with a configuration, in which ``arbshard`` is called as a person calls it."""
+class Place(Instance):
+    """An instance whose runs leave a summary."""
 
-    def __init__(self, folder, config):
-        self.folder = folder
-        self.config = folder / "config.toml"
-        self.config.write_text(f'name = "t"\nstate_dir = "{folder}/state"\n{config}')
-        self.env = {**os.environ, "ARBSHARD_RUN_ROOT": str(folder / "run")}
-        self._started = []
+    def summary(self) -> dict:
+        return json.loads((self.folder / "summary.json").read_text())
 
-    def start(self, *arguments, **environment):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "arbshard", *arguments, "--config", str(self.config)],
-            env={**self.env, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._started.append(process)
-        return process
+    def begin(self) -> None:
+        """A run that goes on until it is stopped."""
+        self.start("--summary", str(self.folder / "summary.json"))
 
-    def call(self, *arguments, **environment):
-        """Exit code and what was printed."""
-        process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=90)
-        return process.returncode, out, err
-
-    def run(self, *arguments, **environment):
-        """A run to its end: exit code, summary, and what was printed."""
-        path = self.folder / "summary.json"
-        code, out, err = self.call("run", "--summary", str(path), *arguments, **environment)
-        return code, json.loads(path.read_text()), out + err
-
-    def until(self, is_so, timeout_s=60.0):
-        """Waits for a status; returns it."""
-        deadline = time.monotonic() + timeout_s
-        code, out = -1, ""
-        while time.monotonic() < deadline:
-            code, out, _ = self.call("status", "--json")
-            if code != 2 and is_so(status := json.loads(out)):
-                return status
-            time.sleep(0.1)
-        raise AssertionError(f"not reached within {timeout_s} s: exit code {code}, {out[:3000]}")
-
-    def close(self):
-        for process in self._started:
-            if process.poll() is None:
-                family = psutil.Process(process.pid).children(recursive=True)
-                process.kill()
-                process.wait(10)
-                for child in family:
-                    if child.is_running():
-                        child.kill()
-            for pipe in (process.stdout, process.stderr):
-                pipe.close()
+    def run_to_its_end(self, *arguments, **environment):
+        """Exit code, summary, and what was printed."""
+        done = self.run("--summary", str(self.folder / "summary.json"), *arguments, **environment)
+        return done.code, self.summary(), done.out + done.err
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Whole runs over the ways that lead to real venues, and what their exit codes say."""
 
 import json
-import os
-import signal
 import socket
 
 import pytest
@@ -27,14 +25,14 @@ def public(ready, *, receiver="auto", more=""):
 @pytest.mark.needs("tls")
 def test_with_tls_it_trades(place, receiver):
     here = place(f'{ONE_SHARD}receiver = "{receiver}"\n{SMALL}tls = true\n')
-    process = here.start("run", "--duration", "10", "--summary", str(here.folder / "summary.json"))
-    here.until(lambda status: status["state"] == "running")
-    config = json.loads((here.folder / "run" / "t" / "config.json").read_text())
+    here.start("--duration", "10", "--summary", str(here.folder / "summary.json"))
+    here.until_running()
+    config = json.loads(here.files.config.read_text())
     assert {venue["ws_url"][:6] for venue in config["venues"].values()} == {"wss://"}
     assert {venue["rest_url"][:8] for venue in config["venues"].values()} == {"https://"}
-    out, err = process.communicate(timeout=90)
-    summary = json.loads((here.folder / "summary.json").read_text())
-    assert process.returncode == 0, out + err
+    code, out, err = here.ended()
+    summary = here.summary()
+    assert code == 0, out + err
     assert summary["portfolio"]["entries"] > 0
     assert summary["problems"] == []
 
@@ -43,7 +41,7 @@ def test_with_tls_it_trades(place, receiver):
 @pytest.mark.parametrize("kind", ["websockets", pytest.param("picows", marks=pytest.mark.needs("fast"))])
 def test_live_orders_and_private_streams_with_tls(place, kind):
     here = place(f'mode = "live"\n{ONE_SHARD}receiver = "{kind}"\n{SMALL}tls = true\n')
-    code, summary, said = here.run("--live", "--duration", "12")
+    code, summary, said = here.run_to_its_end("--live", "--duration", "12")
     assert code == 0, said
     assert summary["order_mode"] == "live"
     assert summary["portfolio"]["entries"] > 0
@@ -54,22 +52,18 @@ def test_live_orders_and_private_streams_with_tls(place, kind):
 def test_exchanges_that_come_back_under_another_authority_are_trusted(place):
     """A restart makes new certificates in the same file."""
     here = place(f"{ONE_SHARD}{SMALL}tls = true\n")
-    process = here.start("run", "--summary", str(here.folder / "summary.json"))
-    here.until(lambda status: status["state"] == "running")
-    children = json.loads((here.folder / "run" / "t" / "children.json").read_text())
-    (pid,) = [child["pid"] for child in children if child["name"] == "sim"]
-    os.kill(pid, signal.SIGKILL)
-    here.until(lambda status: status["restarts"] == 1)
+    here.begin()
+    here.until_running()
+    here.until_replaced("sim", here.kill("sim"))
     here.until(
         lambda status: (
             status["state"] == "running"
             and all(venue["state"] == "connected" and venue["msg_s"] > 0 for venue in status["venues"])
         )
     )
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=90)
-    assert process.returncode == 1, out + err
-    summary = json.loads((here.folder / "summary.json").read_text())
+    code, out, err = here.stop()
+    assert code == 1, out + err
+    summary = here.summary()
     assert summary["problems"] == ["1 process was restarted"]
 
 
@@ -77,7 +71,7 @@ def test_exchanges_that_come_back_under_another_authority_are_trusted(place):
 def test_public_feeds_that_the_system_trusts(place, exchanges, receiver):
     tls = exchanges(tls=True)["tls"]
     here = place(public(tls, receiver=receiver))
-    code, summary, said = here.run("--duration", "6", SSL_CERT_FILE=tls["ca_file"])
+    code, summary, said = here.run_to_its_end("--duration", "6", SSL_CERT_FILE=tls["ca_file"])
     assert code == 0, said
     assert summary["messages"] > 50
     assert summary["problems"] == []
@@ -85,7 +79,7 @@ def test_public_feeds_that_the_system_trusts(place, exchanges, receiver):
 
 def test_a_proxy_in_the_environment_is_not_for_loopback(place):
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    code, summary, said = place(ONE_SHARD + SMALL).run("--duration", "8", **nowhere)
+    code, summary, said = place(ONE_SHARD + SMALL).run_to_its_end("--duration", "8", **nowhere)
     assert code == 0, said
     assert summary["portfolio"]["entries"] > 0
 
@@ -96,7 +90,7 @@ def test_a_run_that_received_nothing_from_a_venue_does_not_end_with_0(place, exc
         taken.bind(("127.0.0.1", 0))
         ready["binance"]["ws_url"] = f"ws://127.0.0.1:{taken.getsockname()[1]}"
         here = place(public(ready, more="rest_fallback_s = 0\n"))
-        code, summary, said = here.run("--duration", "4")
+        code, summary, said = here.run_to_its_end("--duration", "4")
     assert code == 1
     assert summary["ok"] is False
     problems = summary["problems"]
@@ -109,26 +103,25 @@ def test_a_run_that_received_nothing_from_a_venue_does_not_end_with_0(place, exc
 
 def test_a_run_that_is_halted_at_its_end_does_not_end_with_0(place):
     here = place(ONE_SHARD + SMALL)
-    process = here.start("run", "--summary", str(here.folder / "summary.json"))
-    here.until(lambda status: status["state"] == "running")
-    assert here.call("halt", "--reason", "a look at it")[0] == 0
-    assert here.call("stop")[0] == 0
-    process.communicate(timeout=90)
-    assert process.returncode == 1
-    (problem,) = json.loads((here.folder / "summary.json").read_text())["problems"]
+    here.begin()
+    here.until_running()
+    here.do("halt", "--reason", "a look at it")
+    here.do("stop")
+    assert here.ended().code == 1
+    (problem,) = here.summary()["problems"]
     assert problem.startswith("halted (")
 
 
 def test_a_fault_that_was_over_before_the_end_is_none(place):
     here = place(ONE_SHARD + SMALL)
-    process = here.start("run", "--summary", str(here.folder / "summary.json"))
-    here.until(lambda status: status["state"] == "running")
-    assert here.call("halt", "--reason", "a look at it")[0] == 0
-    assert here.call("resume")[0] == 0
-    assert here.call("stop")[0] == 0
-    out, err = process.communicate(timeout=90)
-    assert process.returncode == 0, out + err
-    assert json.loads((here.folder / "summary.json").read_text())["problems"] == []
+    here.begin()
+    here.until_running()
+    here.do("halt", "--reason", "a look at it")
+    here.do("resume")
+    here.do("stop")
+    code, out, err = here.ended()
+    assert code == 0, out + err
+    assert here.summary()["problems"] == []
 
 
 NOWHERE = {name: {"ws_url": "wss://127.0.0.1:1", "rest_url": "https://127.0.0.1:1"} for name in FEES}

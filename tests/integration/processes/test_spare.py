@@ -1,5 +1,6 @@
 """A spare worker takes over a dead shard, with all it held; a quarantined shard comes back. Real processes."""
 
+import json
 import os
 import signal
 
@@ -16,33 +17,33 @@ def shard_of(instance, base):
 
 def test_spare_takes_over_what_the_dead_one_held(start):
     one = start()
-    spare = one.until(one.spare_pid)
-    position = one.until(lambda: next(iter(one.risk_note().positions), None))
+    spare = one.wait_for(one.spare_pid)
+    position = one.wait_for(lambda: next(iter(one.risk_note().positions), None))
     shard = shard_of(one, position.pair)
     other = one.worker(1 - shard)
     os.kill(one.worker(shard)["pid"], signal.SIGKILL)
-    one.until(lambda: one.worker(shard).get("epoch") == 2 and one.worker(shard).get("ticks"))
+    one.wait_for(lambda: one.worker(shard).get("epoch", 0) >= 2 and one.worker(shard).get("ticks"))
     assert one.worker(shard)["pid"] == spare
-    one.until(lambda: position.position_id in {closed.position_id for closed in one.risk_note().closed})
+    one.wait_for(lambda: position.position_id in {closed.position_id for closed in one.risk_note().closed})
     assert one.worker(1 - shard)["pid"] == other["pid"]
-    one.until(lambda: one.spare_pid() not in (0, spare))  # another one stands behind it
-    assert one.stop() == 1
-    assert one.call("ledger", "verify").returncode == 0
+    one.wait_for(lambda: one.spare_pid() not in (0, spare))  # another one stands behind it
+    assert one.stop().code == 1
+    one.verify()
     assert not one.files.dir.exists()
 
 
 def test_shard_that_is_given_up_leaves_the_other_alone(start):
     one = start("restart_tries = 0\n")
-    one.until(one.spare_pid)
+    one.wait_for(one.spare_pid)
     os.kill(one.worker(0)["pid"], signal.SIGKILL)
-    one.until(lambda: "quarantined" in {child.state for child in one.note().children})
-    code, status = one.status()
-    assert (code, status.state) == (1, "degraded")
-    assert [shard.state for shard in status.shards] == ["quarantined", "running"]
-    line = next(line for line in status.problems if line.startswith("shard 0 is quarantined"))
+    one.wait_for(lambda: "quarantined" in {child.state for child in one.note().children})
+    shown = one.carry_out("status", "--json")
+    status = json.loads(shown.out)
+    assert (shown.code, status["state"]) == (1, "degraded")
+    assert [shard["state"] for shard in status["shards"]] == ["quarantined", "running"]
+    line = next(line for line in status["problems"] if line.startswith("shard 0 is quarantined"))
     assert "(its worker ended with code -9)" in line
     assert line.endswith("'arbshard shards restart 0' starts it again")
     ticks = one.worker(1)["ticks"]
-    one.until(lambda: one.worker(1)["ticks"] > ticks)
-    done = one.call("status")
-    assert "Spare workers: ready" in done.stdout
+    one.wait_for(lambda: one.worker(1)["ticks"] > ticks)
+    assert "Spare workers: ready" in one.carry_out("status").out

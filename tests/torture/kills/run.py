@@ -1,34 +1,29 @@
 """One live installation of arbshard in a folder of its own: started, killed, started again, stopped."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import psutil
+from typing_extensions import override
 
 from arbshard.crashpoint import VARIABLE
 from arbshard.errors import TransportError
-from arbshard.model.rundir import RunFiles
 from arbshard.wire import control
 from arbshard.wire.serve import ask
 from kills.exchange import Exchange
+from support.instance import Instance
 
 _DAMAGED = (b"", b"null", b'{"a":1}', b'[{"pid":-1,"name":"risk","started":0}]', b"\xff\x00 not JSON")
 START_S = 60.0
-STOP_S = 60.0
 
 # Enters whatever it costs, leaves soon, never pauses for its losses: the more orders, the more there is to lose.
 CONFIG = """
-name = "{name}"
 mode = "live"
 data = "public"
-state_dir = "{folder}/state"
 [run]
 shards = 2
 rehearse_ms = 0
@@ -89,33 +84,25 @@ connections = 1
 """
 
 
-class LiveRun:
+class LiveRun(Instance):
     """``arbshard run --live`` against ``exchange``; its ledger outlives it."""
 
     def __init__(self, folder: Path, exchange: Exchange, name: str, stuck_after_ms: int = 1000) -> None:
-        self.folder = folder
-        self.config = folder / "config.toml"
-        self.config.write_text(
-            CONFIG.format(name=name, folder=folder, stuck_after_ms=stuck_after_ms, **exchange.addresses)
-        )
-        self.ledger = folder / "state" / "ledger.sqlite"
-        self.logs = folder / "state" / "logs"
         self.plan = folder / "crash-plan"
         self.plan.write_text("")
-        self._files = RunFiles(folder / "run" / name)
-        self._environment = {
-            **os.environ,
-            **exchange.environment(),
-            "ARBSHARD_RUN_ROOT": str(folder / "run"),
-            VARIABLE: f"@{self.plan}",
-        }
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(
+            folder,
+            CONFIG.format(stuck_after_ms=stuck_after_ms, **exchange.addresses),
+            name=name,
+            arguments=("--live",),
+            environment={**exchange.environment(), VARIABLE: f"@{self.plan}"},
+        )
         self.failed_starts = 0
 
     # life and death
 
-    def start(self, calm: Callable[[], None], tries: int = 4) -> None:
-        """Until it runs. It may refuse to start while the exchange misbehaves: then ``calm`` ends that.
+    def start_until_running(self, calm: Callable[[], None], tries: int = 4) -> None:
+        """Start it. It may refuse to start while the exchange misbehaves: ``calm`` ends that, and it tries again.
 
         Raises ``RuntimeError``.
         """
@@ -126,45 +113,32 @@ class LiveRun:
             calm()
         raise RuntimeError(f"it did not start in {tries} tries: {self.last_output()}")
 
-    def launch(self) -> None:
+    def begin(self) -> None:
         """Begin to start, and wait for nothing."""
-        command = [sys.executable, "-m", "arbshard", "run", "--live", "--config", str(self.config)]
-        if not (self.folder / "state" / "ledger.sqlite").exists():
-            command.append("--new-ledger")
-        with (self.folder / "out.txt").open("ab") as out:
-            self._process = subprocess.Popen(
-                command, env=self._environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-            )
+        self.start(*(() if self.ledger.exists() else ("--new-ledger",)))
 
     def ask_to_stop(self) -> None:
-        """It is to end in order; waits for nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        """Ask it to end in order; waits for nothing."""
+        self.process.send_signal(signal.SIGTERM)
 
-    def stop(self) -> int:
-        """End it in order; its exit code."""
-        self.ask_to_stop()
-        assert self._process is not None
-        return self._process.wait(STOP_S)
-
-    def kill(self, name: str) -> bool:
+    def kill_child(self, name: str) -> bool:
         """SIGKILL one child; False when it does not run at the moment."""
-        for process in self._children(name):
+        for process in self._known_children(name):
             process.kill()
             return True
         return False
 
     def damage_children_note(self, rng: Random, victim: str) -> bool:
         """Write garbage into the note of which children there are, and kill one; False when it does not run."""
-        found = self._children(victim)
-        (self._files.dir / "children.json").write_bytes(rng.choice(_DAMAGED))
+        found = self._known_children(victim)
+        self.files.children.write_bytes(rng.choice(_DAMAGED))
         for process in found:
             process.kill()
         return bool(found)
 
     def freeze(self, name: str, duration_s: float) -> bool:
         """SIGSTOP one child for so long, unless it is killed meanwhile; False when it does not run at the moment."""
-        for process in self._children(name):
+        for process in self._known_children(name):
             try:
                 process.suspend()
                 time.sleep(duration_s)
@@ -176,49 +150,40 @@ class LiveRun:
 
     def kill_supervisor(self) -> bool:
         """SIGKILL the supervisor alone; its children must notice. False when it has ended by itself."""
-        assert self._process is not None
-        self._process.kill()
-        return self._process.wait(10) == -signal.SIGKILL
+        self.process.kill()
+        return self.process.wait(10) == -signal.SIGKILL
 
     def kill_all(self, rng: Random) -> int:
         """SIGKILL every process, in any order, within a millisecond or two; how many those were."""
-        assert self._process is not None
-        if self._process.poll() is not None:
+        if self.process.poll() is not None:
             return 0
-        victims = [psutil.Process(self._process.pid), *self._children()]
+        victims = [psutil.Process(self.process.pid), *self._known_children()]
         rng.shuffle(victims)
         for victim in victims:
             try:
                 victim.kill()
             except psutil.NoSuchProcess:
                 continue
-        self._process.wait(10)
+        self.process.wait(10)
         return len(victims)
 
+    @override
     def close(self) -> None:
-        """Leave nothing behind."""
-        children = self._children()
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(10)
-        for child in children:
-            try:
-                child.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(children, timeout=10)
+        """Leave nothing behind, also of a supervisor that was killed."""
+        self._family.update(self._known_children())
+        super().close()
 
     # what it says
 
     @property
     def exit_code(self) -> int | None:
         """How its supervisor ended; None while it runs."""
-        return self._process.poll() if self._process is not None else None
+        return self.process.poll()
 
     @property
     def is_alive(self) -> bool:
         """Whether its supervisor runs."""
-        return self._process is not None and self._process.poll() is None
+        return self.process.poll() is None
 
     def running_children(self) -> set[str]:
         """Names of the children that run."""
@@ -235,27 +200,20 @@ class LiveRun:
         partial.write_text(plan)
         partial.replace(self.plan)
 
-    def verify(self) -> str:
+    def wrong_in_ledger(self) -> str:
         """What ``arbshard ledger verify --archive`` and ``prove`` find wrong; empty when the ledger is clean."""
-        found = ""
-        for command in (("verify", "--archive"), ("prove",)):
-            done = subprocess.run(
-                [sys.executable, "-m", "arbshard", "ledger", *command, "--config", str(self.config)],
-                env=self._environment, capture_output=True, text=True, timeout=120, check=False,
-            )  # fmt: skip
-            found += "" if done.returncode == 0 else f"{done.stdout}{done.stderr}"
-        return found
+        done = [self.carry_out("ledger", *command) for command in (("verify", "--archive"), ("prove",))]
+        return "".join(one.out + one.err for one in done if one.code)
 
     def last_output(self) -> str:
         """The end of what the supervisor printed."""
-        return "\n".join((self.folder / "out.txt").read_text(errors="replace").splitlines()[-15:])
+        return "\n".join(self.output.splitlines()[-15:])
 
     def _started(self) -> bool:
-        self.launch()
-        assert self._process is not None
+        self.begin()
         end_s = time.monotonic() + START_S
         while time.monotonic() < end_s:
-            if self._process.poll() is not None:
+            if self.process.poll() is not None:
                 return False
             if self._says_running():
                 return True
@@ -264,19 +222,19 @@ class LiveRun:
 
     def _says_running(self) -> bool:
         try:
-            reply = ask(self._files.control_endpoint, control.encode(control.Ping()), 200)
+            reply = ask(self.files.control_endpoint, control.encode(control.Ping()), 200)
         except TransportError:
             return False  # it is not there yet
         return control.decode_answer(reply) == control.Done("running")
 
     def _known(self) -> dict[str, tuple[int, float]]:
         try:
-            known = json.loads((self._files.dir / "children.json").read_text())
+            known = json.loads(self.files.children.read_text())
         except (OSError, ValueError):
             return {}
         return {child["name"]: (child["pid"], child["started"]) for child in known}
 
-    def _children(self, name: str = "") -> list[psutil.Process]:
+    def _known_children(self, name: str = "") -> list[psutil.Process]:
         found = (_alive(pid) for child, pid in self._known().items() if name in ("", child))
         return [process for process in found if process is not None]
 

@@ -152,11 +152,11 @@ class Torture:
         while self.report.kills < self._kills:
             self._wait(draw_pause_s(self._rng))
             victim = draw_victim(self._rng)
-            if self._run.kill(victim):
+            if self._run.kill_child(victim):
                 self._count(victim)
             if self._rng.random() < 0.15:  # two at once
                 other = draw_victim(self._rng)
-                if other != victim and self._run.kill(other):
+                if other != victim and self._run.kill_child(other):
                     self._count(other)
 
     def _freeze_children(self) -> None:
@@ -193,7 +193,7 @@ class Torture:
             self._wait(self._rng.uniform(0.3, 3.0))
             if self._rng.random() < 0.5:  # while a child is being replaced
                 victim = draw_victim(self._rng)
-                if self._run.kill(victim):
+                if self._run.kill_child(victim):
                     self._count(victim)
                     self._wait(self._rng.uniform(0.0, 1.0))
             elif self._rng.random() < 0.4:  # while it ends in order
@@ -219,7 +219,7 @@ class Torture:
         return disks
 
     def _harm_files(self) -> None:
-        """Each kind of harm once in a drawn order, and again until there were enough."""
+        """Each kind of harm in a drawn order, again and again until there were enough."""
         kinds = [*HARMLESS, *FATAL]
         if not self._disks:
             kinds = [kind for kind in kinds if "full" not in kind]
@@ -227,6 +227,8 @@ class Torture:
         self._start()
         while self.report.kills < self._kills:
             for kind in self._rng.sample(kinds, len(kinds)):
+                if self.report.kills >= self._kills:
+                    break
                 if not self._run.is_alive:
                     self._start()
                 self._wait(self._rng.uniform(0.5, 2.5))
@@ -313,11 +315,11 @@ class Torture:
         path = ledger if kind == "ledger truncated" else ledger.with_name(f"{ledger.name}-wal")
         truncate(path, 8192 if path == ledger else 0)
         self._await_end(kind, _FATAL_S)
-        if kind == "ledger truncated" and not self._run.verify():
+        if kind == "ledger truncated" and not self._run.wrong_in_ledger():
             self.report.problems.append(f"{kind}: 'ledger verify' finds nothing wrong")
 
     def _kill_and_count(self, victim: str) -> None:
-        if self._run.kill(victim):
+        if self._run.kill_child(victim):
             self._count(victim)
 
     def _until_complete(self, kind: str) -> None:
@@ -332,7 +334,7 @@ class Torture:
             self.report.problems.append(f"{kind}: the run ended: {self._run.last_output()}")
 
     def _kill_while_starting(self) -> None:
-        self._run.launch()
+        self._run.begin()
         time.sleep(self._rng.uniform(0.2, 4.0))
         if killed := self._run.kill_all(self._rng):
             self._count("all, starting", killed)
@@ -340,7 +342,7 @@ class Torture:
     # what they have in common
 
     def _start(self) -> None:
-        self._run.start(partial(self._exchange.set_faults, {}))
+        self._run.start_until_running(partial(self._exchange.set_faults, {}))
         self.report.starts += 1
         self._faulted_s = 0.0
 
@@ -375,7 +377,7 @@ class Torture:
     def _reckon(self) -> None:
         report, ledger, books = self.report, read_ledger(self._run.ledger), self._exchange.books()
         report.problems = disagreements(books, ledger)
-        wrong = self._run.verify()
+        wrong = self._run.wrong_in_ledger()
         if wrong:
             report.problems.append(f"arbshard ledger verify: {wrong}")
         report.problems += complaints(
