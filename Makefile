@@ -14,13 +14,22 @@ SEED   ?=
 MINUTES ?= 10
 RATE    ?= 5000
 
-.PHONY: run test test-wheel check perf torture fuzz fuzz-messages soak setup lock clean
+.PHONY: run test nightly test-wheel check perf torture fuzz fuzz-messages soak setup lock clean
 
 run: setup
 	$(BIN)/arbshard run $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# Everything that is too slow before each change: all tests with more examples and fresh seeds, kills, faults, mutated
+# messages, and a run at a steady rate.
+nightly: setup
+	ARBSHARD_TESTS=nightly $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/python tests/torture --kills $(N)
+	$(BIN)/python -m arbshard.virtual.fuzz --seeds 100
+	$(BIN)/python tests/fuzz --cases 100000
+	$(BIN)/python tests/soak --minutes $(MINUTES) --rate $(RATE)
 
 # Builds the wheel and runs tests against it, installed without any extra.
 test-wheel: setup

@@ -28,13 +28,25 @@ from arbshard.model.money import BPS, use_money_context
 from arbshard.model.order import Fill, Order, OrderResult
 from arbshard.model.position import Flows, Position
 from arbshard.venues.keys import Keys
+from support.effort import IS_NIGHTLY
 
-pytest.register_assert_rewrite("support", "kills", "fuzzing", "soaking")
+_HELPERS = (
+    "handover_model",
+    "history",
+    "instance",
+    "live_chaos",
+    "paper_chaos",
+    "reach",
+    "risk_run",
+    "world",
+)
+pytest.register_assert_rewrite(*(f"support.{name}" for name in _HELPERS), "kills", "fuzzing", "soaking")
 use_money_context()  # as every process that touches money does at its start
 
-# The machine is shared: a slow example says nothing about the code.
-settings.register_profile("arbshard", deadline=None, max_examples=80)
-settings.load_profile("arbshard")
+# The machine is shared: a slow example says nothing about the code. The gate tries the same examples each time.
+settings.register_profile("gate", deadline=None, max_examples=80, derandomize=True)
+settings.register_profile("nightly", deadline=None, max_examples=800)
+settings.load_profile("nightly" if IS_NIGHTLY else "gate")
 
 ROOT = Path(__file__).parents[1]
 NOW_NS = 10_000_000_000
@@ -80,6 +92,16 @@ def pytest_sessionstart(session):
     for path in map(Path, found):
         if not path.resolve().is_relative_to(place):
             pytest.exit(f"--installed: {path} is not below {place}", returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests with the marker ``nightly`` belong to ``make nightly`` alone."""
+    if IS_NIGHTLY:
+        return
+    left_out = [item for item in items if item.get_closest_marker("nightly")]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_runtest_setup(item):

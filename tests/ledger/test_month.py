@@ -16,6 +16,7 @@ from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.settings import Settings
 from support import history
+from support.effort import effort
 
 pytestmark = pytest.mark.timeout(
     280
@@ -30,9 +31,9 @@ MONTH_BYTES_MAX = 2_000_000_000
 
 @pytest.fixture(scope="module")
 def traded(tmp_path_factory):
-    """A ledger with real amounts, ids and times: 0.3 virtual hours of four coins without faults."""
+    """A ledger with real amounts, ids and times: some virtual minutes of four coins without faults."""
     path = tmp_path_factory.mktemp("month") / "ledger.sqlite"
-    simulation = Simulation(Settings(seed=7, hours=0.3, pairs=4, faults="none"))
+    simulation = Simulation(Settings(seed=7, hours=effort(10, 30) / 100, pairs=4, faults="none"))
     store = LedgerStore.open(path, name="sim", mode="sim-paper", now_ms=1)
     check = simulation.disk.on_stored
 
@@ -52,7 +53,7 @@ def test_a_month_stays_below_two_gigabytes(traded, codec, opened, monkeypatch) -
     with LedgerReader(traded) as reader:
         round_trips = reader.counts()["PositionClosed"]
         last = reader.last_seq
-    assert round_trips > 200
+    assert round_trips > effort(60, 200)
     monkeypatch.setattr(archiving, "PERIOD_EVENTS", last)
     with LedgerReader(traded) as reader:
         successor = close_period(reader, take_cut(reader, codec, last))
@@ -71,11 +72,12 @@ def test_a_month_stays_below_two_gigabytes(traded, codec, opened, monkeypatch) -
 def test_a_start_does_not_depend_on_what_is_in_archives(tmp_path, codec, close_at, opened) -> None:
     """It reads what opens the period and the events since, though no snapshot can be used (another version)."""
     path = tmp_path / "ledger.sqlite"
-    last = history.History(30).write(path, 60_000, positions=20, intents=5)
-    close_at(path, last - 50_000)
+    kept = effort(5_000, 50_000)
+    last = history.History(30).write(path, kept + 10_000, positions=20, intents=5)
+    close_at(path, last - kept)
     with LedgerReader(path) as reader:
         events = last - reader.first_seq + 1
-    assert events <= 50_001  # at 50,000 events a period is archived, so no start replays many more
+    assert events <= kept + 1  # at 50,000 events a period is archived, so no start replays many more
     began = time.process_time()
     store = opened(path)
     found = recover(store, PortfolioCodec("another version"))

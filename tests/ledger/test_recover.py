@@ -68,7 +68,7 @@ def joined(epoch: int) -> ShardJoined:
     return ShardJoined(at_ms=5, shard=0, epoch=epoch, pid=1)
 
 
-@pytest.mark.parametrize("events", [3_000, 50_000])
+@pytest.mark.parametrize("events", [3_000, pytest.param(50_000, marks=pytest.mark.nightly)])
 def test_a_start_replays_nothing_after_a_stop_however_long_the_ledger_is(
     tmp_path, opened, codec, events
 ) -> None:

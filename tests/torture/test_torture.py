@@ -1,4 +1,6 @@
-"""About 200 kills; ``make torture N=1000`` does more. Each manner is a test, so that they can run side by side."""
+"""Some 50 kills from one seed; ``make nightly`` does 1,000 from a fresh one. Each manner is a test, so that they can
+run side by side.
+"""
 
 import os
 
@@ -10,7 +12,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
 
 
 @pytest.mark.parametrize(
-    ("manner", "kills"), [("points", 95), ("children", 70), ("runs", 15), ("stops", 15), ("files", 10)]
+    ("manner", "kills"), [("points", 24), ("children", 18), ("runs", 4), ("stops", 4), ("files", 4)]
 )
 def test_exchange_and_ledger_agree_to_the_last_digit(tmp_path, manner, kills):
     torture = Torture(tmp_path, manner, kills, seed=20)

@@ -32,6 +32,7 @@ def test_the_invariants_hold_with_heavy_faults(seed: int) -> None:
     assert sum(report.faults.values()) > 15
 
 
+@pytest.mark.nightly
 def test_the_invariants_hold_with_fresh_seeds() -> None:
     for level in ("usual", "heavy"):
         settings = Settings(fresh_seed(), hours=0.1, faults=level)
