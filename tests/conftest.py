@@ -28,6 +28,7 @@ from arbshard.model.money import BPS, use_money_context
 from arbshard.model.order import Fill, Order, OrderResult
 from arbshard.model.position import Flows, Position
 from arbshard.venues.keys import Keys
+from support import cpu
 from support.effort import IS_NIGHTLY
 
 _HELPERS = (
@@ -76,7 +77,14 @@ EXTRAS = {"live": "cryptography", "ccxt": "ccxt", "fast": "picows", "tls": "trus
 
 def pytest_addoption(parser):
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped makes the run fail")
+    parser.addoption("--cpu", action="store_true", help="show the CPU time of each test and its processes")
     parser.addoption("--installed", action="store_true", help="arbshard must come from an installed wheel")
+
+
+def pytest_configure(config):
+    """With ``--cpu`` what each test costs is shown at the end."""
+    if config.getoption("--cpu"):
+        config.pluginmanager.register(cpu, "arbshard-cpu")
 
 
 def pytest_sessionstart(session):
