@@ -16,6 +16,7 @@ STAYING = """
 [sim]
 coins = 8
 seed = 11
+updates_per_s = 5.0
 [run]
 stuck_after_ms = 30000
 shards = 2

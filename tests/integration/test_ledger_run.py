@@ -26,7 +26,17 @@ from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-SMALL = "[sim]\ncoins = 6\nseed = 11\n[run]\nshards = 1\nstop_timeout_s = 3.0\n[strategy]\nmax_hold_s = 5.0\n"
+SMALL = """
+[sim]
+coins = 6
+seed = 11
+updates_per_s = 5.0
+[run]
+shards = 1
+stop_timeout_s = 3.0
+[strategy]
+max_hold_s = 5.0
+"""
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The ledger changes its file at one instant: readers never notice, and no death leaves anything but old or new."""
 
+import decimal
 import os
 import random
 import shutil
@@ -22,19 +23,29 @@ from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.replay import recover
 from arbshard.ledger.successor import successor_of
 from arbshard.ledger.verify import verify
+from arbshard.model.money import MONEY_CONTEXT
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from support import history
 from support import world as w
+from support.effort import effort
 
 pytestmark = pytest.mark.timeout(280)  # real processes, which a busy machine starts slowly
 
 
-@pytest.fixture
-def long(tmp_path):
-    """Some 3,000 events on 20 coins, with open positions and intents, cut off."""
-    path = tmp_path / "ledger.sqlite"
-    history.History(20).write(path, 3_000, positions=8, intents=4, stopped=False)
+@pytest.fixture(scope="module")
+def long_once(tmp_path_factory):
+    path = tmp_path_factory.mktemp("long") / "ledger.sqlite"
+    with decimal.localcontext(MONEY_CONTEXT):
+        history.History(20).write(path, 3_000, positions=8, intents=4, stopped=False)
     return path
+
+
+@pytest.fixture
+def long(tmp_path, long_once):
+    """Some 3,000 events on 20 coins, with open positions and intents, cut off."""
+    for path in long_once.parent.iterdir():
+        shutil.copy2(path, tmp_path)
+    return tmp_path / "ledger.sqlite"
 
 
 def prepare(path, codec, behind: int = 0):
@@ -258,7 +269,7 @@ def test_a_death_at_each_step_leaves_old_or_new_and_the_next_attempt_ends_it(att
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(effort(1, 20)))
 def test_a_death_at_any_other_instant_too(attempt, opened, seed) -> None:
     path, before, state_hash = attempt
     drawn = random.Random(seed)

@@ -31,7 +31,7 @@ from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.status.collect import Collector
 
-SMALL = "[sim]\ncoins = 8\nseed = 11\n[run]\nshards = 2\n[strategy]\nmax_hold_s = 5.0\n"
+SMALL = "[sim]\ncoins = 8\nseed = 11\nupdates_per_s = 5.0\n[run]\nshards = 2\n[strategy]\nmax_hold_s = 5.0\n"
 """A configuration that enters and leaves within seconds."""
 
 _POLL_S = 0.05

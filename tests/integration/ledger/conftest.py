@@ -12,8 +12,9 @@ from support.instance import Ended, Instance
 CONFIG = """
 mode = "{mode}"
 [sim]
-coins = 12
+coins = 6
 seed = 11
+updates_per_s = 5.0
 [run]
 shards = 1
 spare_workers = 0

@@ -33,7 +33,8 @@ STUCK_AFTER_MS = 300.0
 
 def config(**sections):
     """Small, quick to find out, trading all the time."""
-    found = config_of(spares=1, shards=SHARDS, coins=10)
+    found = config_of(spares=1, shards=SHARDS, coins=6)
+    found["sim"]["updates_per_s"] = 5.0  # what is examined does not depend on the load
     found["run"]["stuck_after_ms"] = STUCK_AFTER_MS
     for name, values in sections.items():
         found[name] = {**found.get(name, {}), **values} if isinstance(values, dict) else values
