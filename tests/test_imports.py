@@ -1,0 +1,31 @@
+"""Every module can be imported by itself with nothing installed but what is required: extras are imported lazily."""
+
+import subprocess
+import sys
+
+ITS_OWN_EXTRA = "arbshard.data.fast_stream"
+"""This module is the use of an extra."""
+
+_PROGRAM = """
+import importlib, pkgutil, sys
+import arbshard, supervisor
+for package in (arbshard, supervisor):
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not found.name.endswith("__main__") and found.name not in sys.argv:
+            importlib.import_module(found.name)
+            print(found.name)
+for extra in ("ccxt", "picows", "trustme", "prometheus_client"):
+    assert extra not in sys.modules, f"{extra} is imported with a module"
+"""
+
+
+def test_every_module_is_imported_without_any_extra():
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, ITS_OWN_EXTRA],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout.splitlines()[-1:] + done.stderr.splitlines()[-5:]
+    assert len(done.stdout.splitlines()) > 200
