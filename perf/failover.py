@@ -161,5 +161,5 @@ def _require_whole(system: System) -> None:
     if code != 1:  # a run with restarts is not a clean one
         raise MeasurementFailed(f"the run ended with code {code}, not 1: {system.last_words()}")
     verified = system.call("ledger", "verify")
-    if verified.returncode:
-        raise MeasurementFailed(f"ledger verify: {verified.stdout}{verified.stderr}")
+    if verified.code:
+        raise MeasurementFailed(f"ledger verify: {verified.out}{verified.err}")

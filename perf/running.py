@@ -1,5 +1,5 @@
 """The system under test as a child process: started in a place of its own, found through its pages, ended by
-pid.
+pid. It is the tests' ``Instance``, in memory and with the errors of a measurement.
 
 Used by ``load``, ``approval`` and ``startup``. Nothing of the user's is touched: run directory and state stand in
 a temporary directory, in memory where there is such a place.
@@ -10,22 +10,18 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 import psutil
+from typing_extensions import override
 
-from arbshard.errors import SharedMemoryError
 from arbshard.model.notes import SupervisorNote
 from arbshard.model.phase import WorkerState
-from arbshard.model.rundir import RunFiles
-from arbshard.shm.pages import PageReader
+from support.instance import Instance
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "perf"
@@ -70,7 +66,7 @@ def as_toml(config: Mapping[str, Any], table: str = "") -> str:
     return "\n".join(lines) + "\n" + "".join(below)
 
 
-class System:
+class System(Instance):
     """A running system. ``with System([...], {...}) as system``; the run has ended when the block is left."""
 
     def __init__(self, program: Sequence[str], config: Mapping[str, Any]) -> None:
@@ -78,122 +74,60 @@ class System:
 
         ``config``: what differs from the defaults.
         """
-        self._program = tuple(program)
-        self._config = config
-        self._place = temporary_place()
-        self._environment = {**os.environ, "ARBSHARD_RUN_ROOT": str(self._place / "run")}
-        self.files = RunFiles(self._place / "run" / NAME)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._children: dict[str, psutil.Process] = {}
+        super().__init__(
+            temporary_place(),
+            as_toml(config),
+            name=NAME,
+            program=program,
+            environment={"PYTHONPATH": str(ROOT)},
+        )
         self.started_ns = 0
 
+    @override
     def __enter__(self) -> Self:
-        config = {**self._config, "name": NAME, "state_dir": str(self.state_dir)}
         try:
-            (self._place / "config.toml").write_text(as_toml(config))
-            self._launch("wb")
+            self.start()
         except BaseException:
-            shutil.rmtree(self._place, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise
         return self
 
-    def _launch(self, mode: str) -> None:
-        command = [sys.executable, *self._program, "--config", str(self._place / "config.toml")]
-        with (self._place / "output").open(mode) as output:
-            self.started_ns = time.monotonic_ns()
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    def __exit__(self, *_: object) -> None:
         try:
-            if self._process is not None:
-                self._remember_children()
-                end_process(self._process)
+            if self.process.poll() is None:
+                self.remember_children()
+            end_process(self.process)
         finally:
-            for child in self._children.values():
-                try:
-                    child.kill()  # only what outlived the supervisor; psutil checks that the pid is still theirs
-                except psutil.NoSuchProcess:
-                    continue
-            shutil.rmtree(self._place, ignore_errors=True)
+            self.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
-    @property
-    def state_dir(self) -> Path:
-        """Ledger and logs; gone when the block is left."""
-        return self._place / "state"
-
-    @property
-    def pid(self) -> int:
-        """Of the supervisor."""
-        assert self._process is not None
-        return self._process.pid
+    @override
+    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
+        self.started_ns = time.monotonic_ns()
+        return super().start(*arguments, **environment)
 
     def risk_value(self, counter: str) -> int:
         """A counter of risk; 0 before it has a page."""
-        return _value(self.files.risk_page, counter)
-
-    def call(self, *arguments: str, timeout_s: float = 30.0) -> "subprocess.CompletedProcess[str]":
-        """``arbshard ARGUMENTS --config FILE`` in the place of this run."""
-        command = [sys.executable, "-m", "arbshard", *arguments, "--config", str(self._place / "config.toml")]
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        return self.risk().get(counter, 0)
 
     def end(self, timeout_s: float = _END_S) -> int:
         """End it in order, however it has ended before; its exit code."""
-        assert self._process is not None
-        self._remember_children()
-        end_process(self._process, timeout_s)
-        return self._process.returncode
-
-    def start_again(self) -> None:
-        """After it has ended: the same instance once more, with its ledger."""
-        assert self._process is not None
-        assert self._process.poll() is not None, "it still runs"
-        self._launch("ab")
-
-    def leftovers(self) -> list[str]:
-        """What an ended run has left: files in the run root, and processes of this place."""
-        found = [str(path) for path in (self._place / "run").rglob("*")]
-        for process in psutil.process_iter(["cmdline"]):
-            line = " ".join(process.info["cmdline"] or [])
-            if str(self._place) in line:
-                found.append(line)
-        return found
-
-    def note(self) -> SupervisorNote | None:
-        """What the supervisor says of itself; None before it has a page."""
-        try:
-            with PageReader.attach(self.files.supervisor_page) as page:
-                raw = page.note()
-        except SharedMemoryError:
-            return None
-        return msgspec.json.decode(raw, type=SupervisorNote) if raw else None
+        if self.process.poll() is None:
+            self.remember_children()
+        end_process(self.process, timeout_s)
+        return self.process.returncode
 
     def require_alive(self) -> None:
         """Raises ``MeasurementFailed`` with the system's last words when it has ended."""
-        assert self._process is not None
-        if self._process.poll() is not None:
+        if self.process.poll() is not None:
             raise MeasurementFailed(
-                f"the system ended with code {self._process.returncode}: {self.last_words()}"
+                f"the system ended with code {self.process.returncode}: {self.last_words()}"
             )
 
+    @override
     def until_running(self, timeout_s: float = _READY_S) -> SupervisorNote:
-        """Wait until it runs. Raises ``MeasurementFailed``."""
+        """Wait until it and all its workers run. Raises ``MeasurementFailed``."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             self.require_alive()
@@ -202,9 +136,11 @@ class System:
                 note is not None
                 and note.pid == self.pid  # not what a predecessor that was killed has left
                 and note.state == "running"
-                and all(map(self._worker_runs, range(note.shards)))
+                and all(
+                    self.worker(shard).get("state") == WorkerState.RUNNING for shard in range(note.shards)
+                )
             ):
-                self._remember_children()
+                self.remember_children()
                 return note
             time.sleep(_POLL_S)
         raise MeasurementFailed(f"the system was not running within {timeout_s:g} s: {self.last_words()}")
@@ -215,40 +151,21 @@ class System:
         while time.monotonic() < deadline_s:
             self.require_alive()
             for path in self.files.dir.glob("page-worker-*"):
-                if _value(path, "ticks"):
+                if self.counters(path).get("ticks"):
                     return time.monotonic_ns() - self.started_ns
             time.sleep(_POLL_S / 4)
         raise MeasurementFailed(f"no decision within {timeout_s:g} s: {self.last_words()}")
 
     def last_words(self) -> str:
         """The end of what it printed."""
-        return " | ".join(self.output().strip().splitlines()[-3:]) or "it said nothing"
-
-    def output(self) -> str:
-        """All that it printed."""
-        path = self._place / "output"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return " | ".join(self.output.strip().splitlines()[-3:]) or "it said nothing"
 
     def processes(self) -> dict[str, psutil.Process]:
         """Every process of the run by name, the supervisor first."""
-        assert self._process is not None
-        return {"supervisor": psutil.Process(self._process.pid), **self._children}
-
-    def _remember_children(self) -> None:
-        note = self.note()
-        for child in note.children if note is not None else ():
+        found = {"supervisor": psutil.Process(self.pid)}
+        for name, child in self.children().items():
             try:
-                self._children[child.name] = psutil.Process(child.pid)
+                found[name] = psutil.Process(child.pid)
             except (psutil.NoSuchProcess, ValueError):
                 continue
-
-    def _worker_runs(self, shard: int) -> bool:
-        return _value(self.files.worker_page(shard), "state") == WorkerState.RUNNING
-
-
-def _value(path: Path, counter: str) -> int:
-    try:
-        with PageReader.attach(path) as page:
-            return page.value(counter)
-    except SharedMemoryError:
-        return 0  # not made yet
+        return found

@@ -244,7 +244,7 @@ def test_a_worker_killed_while_it_closes(tmp_path, when):
         desk.begin()
         held = desk.until_open(1)[0]
         worker = f"worker-{desk.shard_of(held['symbol'])}"
-        pid = desk.pid(worker)
+        pid = desk.pid_of(worker)
         if not slow:
             os.kill(pid, signal.SIGSTOP)
         desk.do("close", held["symbol"], "--wait", "0")

@@ -14,9 +14,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import IO, Any, NamedTuple, Self, TypeVar
 from unittest import mock
 
 import msgspec
@@ -64,11 +64,13 @@ class Instance:
         *,
         name: str = "t",
         state: Path | None = None,
+        program: Sequence[str] = ("-m", "arbshard", "run"),
         arguments: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """``arguments`` are added to each ``arbshard run``, ``environment`` to that of each process.
+        """``program``: what the interpreter is given for a run, before ``--config FILE``.
 
+        ``arguments`` are added to each run, ``environment`` to that of each process.
         ``state``: where ledger and logs are; by default below ``folder``.
         """
         self.name = name
@@ -81,6 +83,7 @@ class Instance:
         self.config.write_text(f'name = "{name}"\nstate_dir = "{self.state}"\n{config}')
         self.files = RunFiles(self.run_root / name)
         self.env = {**os.environ, "ARBSHARD_RUN_ROOT": str(self.run_root), **(environment or {})}
+        self._command = tuple(program)
         self._arguments = arguments
         self._programs: list[_Program] = []
         self._run: _Program | None = None
@@ -97,25 +100,35 @@ class Instance:
 
     def launch(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
         """Start ``arbshard ARGUMENTS`` and wait for nothing. What it prints goes to files, so it never blocks."""
+        return self._spawn(("-m", "arbshard", *arguments), environment)
+
+    def _spawn(self, arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         number = len(self._programs)
         out, err = self.folder / f"out-{number}.txt", self.folder / f"err-{number}.txt"
         with out.open("wb") as out_file, err.open("wb") as err_file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "arbshard", *arguments],
-                env={**self.env, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=out_file,
-                stderr=err_file,
-                umask=0,  # what it writes must be private by its own doing
+            process = self._open(
+                [sys.executable, *arguments], {**self.env, **environment}, out_file, err_file
             )
         self._programs.append(_Program(process, out, err))
         return process
 
+    def _open(
+        self, command: list[str], environment: Mapping[str, str], out: IO[bytes], err: IO[bytes]
+    ) -> "subprocess.Popen[bytes]":
+        """Start the process itself; others may do so on a terminal of its own."""
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            umask=0,  # what it writes must be private by its own doing
+        )
+
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
         """Start ``arbshard run``."""
-        process = self.launch(
-            "run", "--config", str(self.config), *self._arguments, *arguments, **environment
-        )
+        command = (*self._command, "--config", str(self.config), *self._arguments, *arguments)
+        process = self._spawn(command, environment)
         self._run = self._programs[-1]
         return process
 
@@ -164,6 +177,11 @@ class Instance:
         """Send a signal to the newest run, and wait for its end."""
         self.process.send_signal(number)
         return self.ended(timeout_s=timeout_s)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the supervisor of the newest run."""
+        return self.process.pid
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
@@ -240,16 +258,19 @@ class Instance:
         printed = self.output if self._run is not None else ""
         raise AssertionError(f"not reached within {timeout_s} s: {describe()}; it printed: {printed[-2000:]}")
 
-    def until_running(self, timeout_s: float = 60.0) -> None:
-        """Wait until the newest run says that it runs. Fails at once when it has ended instead."""
+    def until_running(self, timeout_s: float = 60.0) -> SupervisorNote:
+        """Wait until the newest run says that it runs, and return its note. Fails when it has ended instead."""
 
-        def runs() -> bool:
+        def running_note() -> SupervisorNote | None:
             assert self.process.poll() is None, self.output
             note = self.note()
-            return note is not None and note.pid == self.process.pid and note.state == "running"
+            is_its = note is not None and note.pid == self.pid  # not what a predecessor has left
+            return note if is_its and note is not None and note.state == "running" else None
 
-        self.wait_for(runs, timeout_s, self.note)
+        note = self.wait_for(running_note, timeout_s, self.note)
+        assert note is not None
         self.remember_children()
+        return note
 
     def note(self) -> SupervisorNote | None:
         """The supervisor's note on its page; None before there is one."""
@@ -271,7 +292,7 @@ class Instance:
         note = self.note()
         return {child.name: child for child in note.children} if note is not None else {}
 
-    def pid(self, child: str) -> int:
+    def pid_of(self, child: str) -> int:
         """Process id of a child; 0 while it is being replaced."""
         found = self.children().get(child)
         return found.pid if found is not None else 0
@@ -279,7 +300,7 @@ class Instance:
     def kill(self, child: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to a child as soon as there is one; returns its process id."""
         self.remember_children()
-        pid = self.wait_for(lambda: self.pid(child))
+        pid = self.wait_for(lambda: self.pid_of(child))
         os.kill(pid, number)
         return pid
 

@@ -44,11 +44,11 @@ def siege(cases: int, seed: int, say: Callable[[str], None]) -> Report:
             alerts = _alerts(system)
             code = system.end()
             require(code == 0, f"the run ended with code {code}: {system.last_words()}; {alerts}")
-            log = (system.state_dir / "logs" / "supervisor.jsonl").read_text(errors="replace")
+            log = (system.state / "logs" / "supervisor.jsonl").read_text(errors="replace")
             ours = [line for line in log.splitlines() if _OURS.search(line)]
             require(not ours, f"an exception in {ours}")
             verified = system.call("ledger", "verify")
-            require(verified.returncode == 0, f"ledger verify: {verified.stdout}{verified.stderr}")
+            require(verified.code == 0, f"ledger verify: {verified.out}{verified.err}")
         except Exception as error:  # noqa: BLE001 - the very thing that is looked for
             report.findings.append(Finding(report.target, report.cases, b"", error))
     say(report.text())

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
+from typing_extensions import override
 
 from arbshard.config import Config
 from arbshard.ledger.events import ShardFenced
@@ -23,7 +24,7 @@ from arbshard.model.rundir import RunFiles
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from perf.breaking import Breaker, config_of
-from perf.running import ROOT, System
+from perf.running import System
 from perf.watching import FollowedPage, Watcher
 from support import world as w
 
@@ -46,27 +47,20 @@ class OnTerminal(System):
 
     _drain: threading.Thread | None = None
 
-    def _launch(self, mode):
+    @override
+    def _open(self, command, environment, out, err):
         master, slave = pty.openpty()
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, *self._program, "--config", str(self._place / "config.toml")],
-                cwd=ROOT,
-                env={**self._environment, "TERM": "xterm"},
-                stdin=subprocess.DEVNULL,
-                stdout=slave,
-                stderr=subprocess.STDOUT,
-            )
-        finally:
-            os.close(slave)
-        self._drain = threading.Thread(target=self._read, args=(master, self._place / "output", mode))
+        with os.fdopen(slave, "wb", buffering=0) as terminal:
+            process = super()._open(command, {**environment, "TERM": "xterm"}, terminal, terminal)
+        self._drain = threading.Thread(target=self._read, args=(master, Path(out.name)))
         self._drain.start()
+        return process
 
     @staticmethod
-    def _read(master, path, mode):
+    def _read(master, path):
         """Until the last process that draws is gone."""
         try:
-            with path.open(mode) as output:
+            with path.open("wb") as output:
                 while data := os.read(master, 65536):
                     output.write(data)
         except OSError:
@@ -115,7 +109,7 @@ def on_disk():
         class OnDisk(System):
             def __init__(self, program, settings):
                 super().__init__(program, settings)
-                self._environment["ARBSHARD_RUN_ROOT"] = str(place / "run")
+                self.env["ARBSHARD_RUN_ROOT"] = str(place / "run")
                 self.files = RunFiles(place / "run" / self.files.dir.name)
 
         return OnDisk

@@ -60,10 +60,10 @@ def test_every_kind_of_process_is_replaced(start, make_config, on_terminal, brea
     standing_still(system)
     breaks.settle()
     shown = system.call("status", "--json")
-    assert shown.returncode in (0, 1), shown.stderr
+    assert shown.code in (0, 1), shown.err
     assert system.end(40.0) == 1, system.last_words()  # a run with restarts was not a clean one
     verified = system.call("ledger", "verify")
-    assert verified.returncode == 0, verified.stdout
+    assert verified.code == 0, verified.out
     assert system.leftovers() == []
 
 
@@ -76,5 +76,5 @@ def test_a_live_run_replaces_its_accounts_process(start, make_config, breaker):
     assert [child.restarts for child in note.children if child.name == "accounts"] == [1]
     assert system.end(40.0) == 1, system.last_words()
     verified = system.call("ledger", "verify")
-    assert verified.returncode == 0, verified.stdout
+    assert verified.code == 0, verified.out
     assert system.leftovers() == []

@@ -3,14 +3,14 @@
 import os
 import pty
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
+from typing_extensions import override
 
 from arbshard.ledger.verify import verify
-from perf.running import ROOT, System
+from perf.running import System
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -41,20 +41,19 @@ class InSession(System):
     prefix: tuple[str, ...] = ()
     master = -1
 
-    def _launch(self, mode):
+    @override
+    def _open(self, command, environment, out, err):
         self.master, slave = pty.openpty()
-        name = os.ttyname(slave)
-        command = [*self.prefix, sys.executable, "-c", SESSION, name, self.descriptors, *self._program]
-        with (self._place / "output").open(mode) as output:
-            self._process = subprocess.Popen(
-                [*command, "--config", str(self._place / "config.toml")],
-                cwd=ROOT,
-                env={**self._environment, "TERM": "xterm"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+        session = ["-c", SESSION, os.ttyname(slave), self.descriptors]
+        try:
+            return super()._open(
+                [*self.prefix, sys.executable, *session, *command[1:]],
+                {**environment, "TERM": "xterm"},
+                out,
+                err,
             )
-        os.close(slave)
+        finally:
+            os.close(slave)
 
     def read(self):
         """Take out what is written to the terminal, so that nobody waits for room."""
@@ -100,9 +99,9 @@ def test_it_closes_its_positions_and_leaves_nothing(start, make_config, kind):
     system = start(make_config(strategy={"max_hold_s": 60.0}), kind=kind)
     until(lambda: system.risk_value("open_positions") > 0, "a position is open", system)
     system.hang_up()
-    assert system._process.wait(60) == 0, system.output()
-    assert "Traceback" not in system.output()
-    found = verify(system.state_dir / "ledger.sqlite")
+    assert system.ended(timeout_s=60).code == 0, system.output
+    assert "Traceback" not in system.output
+    found = verify(system.state / "ledger.sqlite")
     assert not found.differences, found.differences
     assert found.positions == found.closed > 0
     assert system.leftovers() == []
@@ -116,7 +115,7 @@ def test_nohup_means_that_it_goes_on(start, make_config):
     time.sleep(1.0)
     system.require_alive()
     assert system.risk_value("beat") > beats
-    assert system.end(40.0) == 0, system.output()
+    assert system.end(40.0) == 0, system.output
 
 
 def test_children_leave_it_to_the_supervisor(start, make_config):
@@ -129,4 +128,4 @@ def test_children_leave_it_to_the_supervisor(start, make_config):
     note = system.note()
     assert {child.name: child.pid for child in note.children if child.name != "sim"} == family
     os.kill(system.pid, signal.SIGHUP)
-    assert system._process.wait(60) == 0, system.output()
+    assert system.ended(timeout_s=60).code == 0, system.output

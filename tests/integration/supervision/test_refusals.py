@@ -54,10 +54,10 @@ def until_holding(system):
 def end_flat(system):
     """It ends in order, with every position closed."""
     code = system.end(60.0)
-    words = system.output()
+    words = system.output
     assert "Traceback" not in words, words
     assert code == 1, words  # a restart is not a clean run
-    found = verify(system.state_dir / "ledger.sqlite")
+    found = verify(system.state / "ledger.sqlite")
     assert not found.differences, found.differences
     assert found.positions == found.closed > 0, found
 
@@ -65,10 +65,10 @@ def end_flat(system):
 def test_log_directory_removed(start, make_config):
     system = start(make_config(strategy=LONG))
     until_holding(system)
-    shutil.rmtree(system.state_dir / "logs")
+    shutil.rmtree(system.state / "logs")
     for name in ("worker-0", "risk"):
         until_replaced(system, name, kill(system, name))
-    assert (system.state_dir / "logs").is_dir()
+    assert (system.state / "logs").is_dir()
     end_flat(system)
 
 
@@ -76,8 +76,8 @@ def test_log_directory_that_cannot_be_made_again(start, make_config):
     """A file stands in its place: processes go on without a log."""
     system = start(make_config(strategy=LONG))
     until_holding(system)
-    shutil.rmtree(system.state_dir / "logs")
-    (system.state_dir / "logs").write_text("in the way")
+    shutil.rmtree(system.state / "logs")
+    (system.state / "logs").write_text("in the way")
     for name in ("worker-0", "risk"):
         until_replaced(system, name, kill(system, name))
     end_flat(system)
@@ -94,9 +94,9 @@ def test_run_directory_removed(start, make_config):
     time.sleep(3.0)
     system.require_alive()
     code = system.end(60.0)
-    assert "Traceback" not in system.output(), system.output()
-    assert code == 1, system.output()
-    assert not verify(system.state_dir / "ledger.sqlite").differences
+    assert "Traceback" not in system.output, system.output
+    assert code == 1, system.output
+    assert not verify(system.state / "ledger.sqlite").differences
 
 
 @pytest.fixture

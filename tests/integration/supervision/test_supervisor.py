@@ -37,13 +37,13 @@ def test_its_children_end_and_the_next_start_carries_on(start, make_config):
         time.sleep(0.005)
     print(f"children gone after {time.monotonic() - began:.2f} s")
     assert system.end() == -signal.SIGKILL
-    found = verify(system.state_dir / "ledger.sqlite")
+    found = verify(system.state / "ledger.sqlite")
     assert not found.differences, found.differences
 
-    system.start_again()
+    system.start()
     system.until_running()
     assert system.risk_value("session") == 2
     assert system.end(40.0) == 0, system.last_words()  # flat: what was open is closed
     verified = system.call("ledger", "verify")
-    assert verified.returncode == 0, verified.stdout
+    assert verified.code == 0, verified.out
     assert system.leftovers() == []
