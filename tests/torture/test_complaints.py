@@ -32,3 +32,12 @@ def test_harmed_files_explain_errors_with_a_cause_but_no_traceback():
     assert len(list(complaints(lines))) == 2
     (said,) = complaints([line("risk ends", "error", exception="Traceback: KeyError")], harmed=True)
     assert said.endswith("Traceback: KeyError")
+
+
+def test_a_child_that_finds_no_room_may_end_on_a_full_disk_alone():
+    full = "page-worker-1: cannot be created: No space left on device; free space there"
+    ended = line("child ended", child="worker-1", code=1, words=full)
+    assert list(complaints([ended], harmed=True)) == []
+    assert list(complaints([ended])) == [f"worker-1 ended by itself with code 1: {full}"]
+    other = line("child ended", child="worker-1", code=1, words="KeyError")
+    assert list(complaints([other], harmed=True)) == ["worker-1 ended by itself with code 1: KeyError"]

@@ -12,6 +12,8 @@ REDIRECTED = "redirect"
 _WORDS_MAX = 300
 _FENCED = 5
 _LEDGER = 3
+_NO_ROOM = "No space left on device"
+"""The reason with which a child ends that was started on a full disk; it is started again until there is room."""
 
 
 def complaints(lines: Iterable[str], *, fenced: bool = False, harmed: bool = False) -> Iterator[str]:
@@ -31,6 +33,8 @@ def complaints(lines: Iterable[str], *, fenced: bool = False, harmed: bool = Fal
         except ValueError:
             continue  # the last line of a process that was killed while it wrote
         event = said.get("event", "")
+        if event == "child ended" and harmed and _NO_ROOM in said["words"]:
+            continue
         if event == "child ended" and said["code"] not in expected:
             yield f"{said['child']} ended by itself with code {said['code']}: {said['words'][:_WORDS_MAX]}"
         elif harmed and not said.get("exception"):
