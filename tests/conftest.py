@@ -50,6 +50,8 @@ settings.register_profile("nightly", deadline=None, max_examples=800)
 settings.load_profile("nightly" if IS_NIGHTLY else "gate")
 
 ROOT = Path(__file__).parents[1]
+NIGHTLY_TIMEOUT_S = 1800
+"""Of one test with ten times the examples; in the gate each test has its own."""
 NOW_NS = 10_000_000_000
 FX_BID, FX_ASK = 1390.0, 1391.0
 AWAY_MID = 105_000.0
@@ -105,6 +107,8 @@ def pytest_sessionstart(session):
 def pytest_collection_modifyitems(config, items):
     """Tests with the marker ``nightly`` belong to ``make nightly`` alone."""
     if IS_NIGHTLY:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(NIGHTLY_TIMEOUT_S), append=False)
         return
     left_out = [item for item in items if item.get_closest_marker("nightly")]
     if left_out:

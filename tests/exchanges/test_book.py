@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from arbshard.exchanges.book import Book, Shape, Side
 from arbshard.exchanges.ladder import UPBIT_KRW_BANDS, Ladder
 from arbshard.exchanges.units import UNIT, fixed8, plain
+from support.effort import effort
 
 LADDERS = {"krw": Ladder(UPBIT_KRW_BANDS), "usdt": Ladder([(0, UNIT // 10_000)])}
 moves = st.lists(st.floats(-0.05, 0.05), min_size=1, max_size=30)
@@ -27,7 +28,7 @@ def check_side(side: Side, depth: int, lot: int) -> None:
     assert side.ladder.price(side.keys[-1] * side.sign) > 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(60, 300), deadline=None)
 @given(
     moves,
     st.sampled_from(["krw", "usdt"]),
@@ -138,7 +139,7 @@ def test_nobody_eats_what_is_not_there(sizes: list[int]) -> None:
     assert levels(book.bids) == before
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=effort(40, 200), deadline=None)
 @given(
     st.lists(st.tuples(moves.map(lambda found: found[0]), st.integers(0, 6), st.booleans()), max_size=25),
     st.integers(0, 2**16),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from arbshard.execution.two_leg import Ask, Done, Pause, Send
 from arbshard.model.order import FINAL_STATES, OrderResult
+from support.effort import effort
 
 
 def leg_of(make, order):
@@ -99,7 +100,7 @@ worlds = {
 
 
 class TestWorlds:
-    @settings(max_examples=300)
+    @settings(max_examples=effort(150, 1500))
     @given(**worlds)
     def test_always_ends_with_no_open_leg(self, make, begin, kind, direction, seed, kind_after):
         machine, *_ = begin(kind, direction)

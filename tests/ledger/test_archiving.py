@@ -29,6 +29,7 @@ from arbshard.wire.messages import Halt, SetLimits
 from support import history, live_chaos
 from support import paper_chaos as chaos
 from support import world as w
+from support.effort import effort
 
 splits = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=3)
 
@@ -84,7 +85,7 @@ def check_split(world, folder, parts, codec, close_at) -> None:
     assert links[-1].last_seq == len(world.events)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=effort(30, 150), deadline=None)
 @given(st.data(), splits)
 def test_any_paper_ledger_split_anywhere_is_the_same_ledger(
     codec, close_at, tmp_path_factory, data, parts
@@ -95,7 +96,7 @@ def test_any_paper_ledger_split_anywhere_is_the_same_ledger(
     check_split(desk.world, tmp_path_factory.mktemp("ledger"), parts, codec, close_at)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=effort(15, 75), deadline=None)
 @given(st.integers(0, 10**6), splits)
 def test_any_live_ledger_split_anywhere_is_the_same_ledger(
     codec, close_at, tmp_path_factory, seed, parts

@@ -18,6 +18,7 @@ from arbshard.ledger.events import Deposited
 from arbshard.ledger.file import log_of, shared_of
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.store import LedgerStore
+from support.effort import effort
 
 DEPOSIT = Deposited(at_ms=1, venue="upbit", currency="KRW", amount=Decimal(1), why="opening")
 # The kernel gives files times of some milliseconds' grain: a change in the same grain has the same time.
@@ -155,7 +156,7 @@ def folders(request, tmp_path_factory):
     shutil.rmtree(folder)
 
 
-@settings(max_examples=60)
+@settings(max_examples=effort(60, 300))
 @given(
     steps=st.lists(st.sampled_from(OURS + ALLOWED), max_size=8),
     change=st.sampled_from((*FORBIDDEN, None)),

@@ -16,6 +16,7 @@ from arbshard.risk.portfolio.journal import Journal
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
 from support import world as w
+from support.effort import effort
 
 
 def differences(one, other, path="state"):
@@ -106,7 +107,7 @@ def test_a_fresh_state_too(codec) -> None:
     assert differences(fresh, codec.load(codec.dump(fresh)[1])) == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=effort(25, 125), deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(("trip", "open", "refuse", "fail", "restart")), st.sampled_from("ABC")),

@@ -17,10 +17,11 @@ from arbshard.wire.messages import (
     Submit,
 )
 from support import world as w
+from support.effort import effort
 from support.paper_chaos import Chaos, check_books, check_halts, replayed, steps
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=effort(75, 750), deadline=None)
 @given(steps)
 def test_the_replayed_state_is_the_live_one_whatever_was_said(made) -> None:
     chaos = Chaos(w.World())
@@ -36,7 +37,7 @@ def test_the_replayed_state_is_the_live_one_whatever_was_said(made) -> None:
         assert (told.halted, dict(told.closing)) == (standing.halt is not None, standing.closing)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=effort(25, 125), deadline=None)
 @given(steps)
 def test_every_ledger_that_can_come_about_verifies(tmp_path_factory, made) -> None:
     chaos = Chaos(w.World())
@@ -84,7 +85,7 @@ def books(state):
     return state.balances.totals(), totals, state.results.residue, dict(state.positions)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(60, 300), deadline=None)
 @given(st.data())
 def test_lost_and_repeated_messages_change_nothing(data) -> None:
     """Requests are lost (and asked again), replies are lost (and the request repeated), old ones come late."""

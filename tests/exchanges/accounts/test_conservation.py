@@ -14,6 +14,7 @@ from arbshard.exchanges.accounts.account import Account
 from arbshard.exchanges.accounts.matching import Shortage
 from arbshard.exchanges.accounts.order import WalletChanged
 from arbshard.model.money import MONEY_CONTEXT, ZERO
+from support.effort import effort
 
 # Sampled, not drawn from ranges: hypothesis likes small numbers, and what matters is the size beside the book's
 # (about 10 a level), and the price beside the best one.
@@ -155,7 +156,9 @@ def play(desk: Any, plan: list[Action]) -> Counter[str]:
 
 
 @pytest.mark.parametrize("fees", ["upbit", "received"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=effort(75, 750), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(plan=st.lists(actions, min_size=1, max_size=30), seed=st.integers(0, 2**16))
 def test_money_is_conserved(make_desk: Callable[..., Any], fees: str, plan: list[Action], seed: int) -> None:
     with localcontext(MONEY_CONTEXT):

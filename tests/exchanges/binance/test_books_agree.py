@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.effort import effort
+
 ZERO = Decimal(0)
 PLACE = st.tuples(
     st.just("place"),
@@ -34,7 +36,9 @@ def make_pair(make_venue: Any, make_client: Any) -> Any:
     return make
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=effort(60, 300), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(actions=ACTIONS)
 def test_balances_trades_orders_and_events_agree(make: Any, actions: list[tuple[Any, ...]]) -> None:
     client = make()

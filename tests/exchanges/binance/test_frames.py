@@ -15,6 +15,7 @@ from arbshard.exchanges.ladder import Ladder
 from arbshard.exchanges.market import Listing, Market
 from arbshard.exchanges.session import Stream
 from arbshard.exchanges.units import UNIT, fixed8
+from support.effort import effort
 
 Levels = dict[str, str]
 
@@ -56,7 +57,7 @@ class Rebuilt:
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(60, 300), deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-0.01, 0.01), st.booleans()), min_size=6, max_size=50),
     st.integers(1, 5),

@@ -14,6 +14,7 @@ from arbshard.risk.limits.symbol_limits import SymbolRiskLimits
 from arbshard.risk.portfolio.trade import notional_of
 from arbshard.wire.messages import Approved, Extend, Refused
 from support import world as w
+from support.effort import effort
 
 NOTIONAL = Decimal(350) * 1401
 """Of the world's usual entry, bought away."""
@@ -339,7 +340,7 @@ def check_limits(world, config: LimitsConfig, intent) -> None:
     assert alike <= config.correlated_notional_max
 
 
-@settings(max_examples=120)
+@settings(max_examples=effort(60, 600))
 @given(limits, steps)
 def test_no_sequence_of_approvals_exceeds_a_limit(given_limits, made) -> None:
     config = w.with_limits(**given_limits)

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from arbshard.ledger.replay import replay
 from arbshard.ledger.verify import verify
 from arbshard.risk.portfolio.state import PortfolioState
+from support.effort import effort
 from support.live_chaos import Chaos, seeds
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=effort(150, 1500), deadline=None)
 @given(seed=seeds)
 def test_no_alarm_is_false_and_none_is_missed(seed) -> None:
     chaos = Chaos()
@@ -28,7 +29,7 @@ def test_no_alarm_is_false_and_none_is_missed(seed) -> None:
     assert again.state_hash() == world.state.state_hash()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=effort(10, 50), deadline=None)
 @given(seed=seeds)
 def test_the_ledger_of_it_verifies(seed, tmp_path_factory) -> None:
     chaos = Chaos()

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.shards.balance import GOAL, Judge, fill, plan_moves, ratio, spread
+from support.effort import effort
 
 SECOND = 1_000_000_000
 
@@ -29,7 +30,7 @@ def desks(draw):
     return shards, loads, held
 
 
-@settings(max_examples=300)
+@settings(max_examples=effort(150, 1500))
 @given(desks())
 def test_a_plan_that_was_carried_out_is_followed_by_none(desk):
     shards, loads, held = desk
@@ -38,7 +39,7 @@ def test_a_plan_that_was_carried_out_is_followed_by_none(desk):
     assert sorted(base for bases in after.values() for base in bases) == sorted(loads)
 
 
-@settings(max_examples=300)
+@settings(max_examples=effort(150, 1500))
 @given(desks())
 def test_a_plan_never_makes_it_worse_and_names_each_pair_once(desk):
     shards, loads, held = desk
