@@ -11,13 +11,14 @@ from arbshard.virtual.machine import Simulation
 from arbshard.virtual.outcome import Report
 from arbshard.virtual.rates import PER_HOUR
 from arbshard.virtual.settings import Settings
+from support.effort import effort
 
 
 def _hold(report: Report) -> None:
     assert not report.violations, f"{report.violations}\nagain: {report.settings.command()}"
 
 
-@pytest.mark.parametrize("seed", [101, 102])
+@pytest.mark.parametrize("seed", [101, pytest.param(102, marks=pytest.mark.nightly)])
 def test_the_invariants_hold_with_the_usual_faults(seed: int) -> None:
     report = Simulation(Settings(seed, hours=0.15)).run()
     _hold(report)
@@ -25,7 +26,7 @@ def test_the_invariants_hold_with_the_usual_faults(seed: int) -> None:
     assert report.faults
 
 
-@pytest.mark.parametrize("seed", [201, 202])
+@pytest.mark.parametrize("seed", [201, pytest.param(202, marks=pytest.mark.nightly)])
 def test_the_invariants_hold_with_heavy_faults(seed: int) -> None:
     report = Simulation(Settings(seed, hours=0.12, faults="heavy")).run()
     _hold(report)
@@ -71,13 +72,14 @@ def test_without_faults_nothing_is_restarted() -> None:
 
 
 def test_more_shards_and_another_regime() -> None:
-    _hold(Simulation(Settings(3, hours=0.05, pairs=6, shards=3, regime="crash")).run())
+    _hold(Simulation(Settings(3, hours=effort(20, 100) / 1000, pairs=6, shards=3, regime="crash")).run())
 
 
 _PROGRAM = """
 import sys
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.settings import Settings
+from support.effort import effort
 lines = []
 report = Simulation(Settings(55, hours=0.1, faults="heavy"), lines.append).run()
 assert not report.violations, report.violations
