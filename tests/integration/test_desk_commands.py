@@ -16,6 +16,7 @@ STAYING = """
 [sim]
 coins = 8
 seed = 11
+regime = "high-win"
 updates_per_s = 5.0
 [run]
 stuck_after_ms = 30000
@@ -203,15 +204,14 @@ def test_a_limit_holds_from_the_next_intent_on(shared):
     shared.until_open(1)
     before = shared.refused("PORTFOLIO_NOTIONAL")
     assert shared.do("limits", "set", "portfolio_notional_max=1").strip() == "t: portfolio_notional_max = 1"
-    shared.wait_for(lambda: shared.refused("PORTFOLIO_NOTIONAL") > before)
     (line,) = (one for one in shared.limits()["lines"] if one["key"] == "portfolio_notional_max")
     assert (line["value"], line["configured"]) == ("1", "100000000")
     assert float(line["used"]) > 1
     assert "changed from 100,000,000" in shared.do("limits", "show")
+    shared.do("close", "--all")  # so that every pair may enter again
+    shared.wait_for(lambda: shared.refused("PORTFOLIO_NOTIONAL") > before)
     shared.do("limits", "set", "portfolio_notional_max=default")
-    held = {one["position_id"] for one in shared.positions()}
-    shared.do("close", "--all")
-    shared.wait_for(lambda: {one["position_id"] for one in shared.positions()} - held)
+    shared.until_open(1)
 
     symbol = shared.positions()[0]["symbol"]
     before = shared.refused("ORDER_NOTIONAL")
@@ -224,10 +224,12 @@ def test_a_limit_holds_from_the_next_intent_on(shared):
 
 def test_a_limit_holds_when_risk_was_killed(desk):
     desk.begin()
-    desk.until_open(1)
+    desk.until_open(2)
     desk.do("limits", "set", "portfolio_notional_max=1")
+    desk.do("close", desk.positions()[0]["symbol"])  # which may enter again then, and is refused
     desk.wait_for(lambda: desk.refused("PORTFOLIO_NOTIONAL") > 0)
     held = len(desk.positions())
+    assert held > 0
     desk.kill_and_replace("risk")
     desk.wait_for(lambda: desk.refused("PORTFOLIO_NOTIONAL") > 2)
     assert len(desk.positions()) == held
