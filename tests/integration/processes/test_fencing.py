@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-QUICK = "stuck_after_ms = 400.0\nrestart_tries = 20\n"
+QUICK = "stuck_after_ms = 1000.0\nrestart_tries = 20\n"
 
 
 def lives(process: psutil.Process) -> bool:
@@ -50,10 +50,11 @@ def test_fence_holds_over_a_restart_of_risk(start):
         return risk.get("pid") != before["pid"] and risk.get("ready") == 1
 
     one.wait_for(is_back)
-    assert one.risk()["fence_0"] == 2
+    epoch = one.worker(0)["epoch"]
+    assert one.risk()["fence_0"] == epoch >= 2
     ticks = one.worker(0)["ticks"]
     one.wait_for(lambda: one.worker(0)["ticks"] > ticks)
-    assert one.worker(0)["epoch"] == 2
+    assert one.worker(0)["epoch"] == epoch
 
 
 def test_stuck_risk_is_replaced_and_the_workers_carry_on(start):
