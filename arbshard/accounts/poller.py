@@ -71,7 +71,7 @@ class Poller:
         """How the account stands. Raises ``VenueUnavailable``, ``FrameError``."""
         sight = self._look()
         # Of before the reading: what risk books later than this is not in it for certain.
-        at_ms = self._clock.wall_ms()
+        at_ms, read_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
         before = await self._balances()
         orders = await self._orders(before)
         after = await self._balances()
@@ -82,6 +82,7 @@ class Poller:
             balances=tuple((currency, one.free, one.locked) for currency, one in sorted(after.items())),
             open_orders=tuple((order.client_id, order.symbol, order.remaining) for order in orders),
             settled=settled,
+            read_ns=read_ns,
         )
 
     async def measure_clock(self) -> None:

@@ -88,7 +88,7 @@ class RiskCore:
         self._watch = Watch(self.guard, state, state.apply)
         self._operators = Operators(self._pairs, state, self.guard)
 
-    def start(self, now_ms: int, run: str, version: str) -> list[Event]:
+    def start(self, now_ms: int, run: str, version: str, now_ns: int | None = None) -> list[Event]:
         """Begin a session; the first one of a ledger on paper is given its opening balances."""
         config = self._config
         events: list[Event] = [
@@ -101,7 +101,7 @@ class RiskCore:
                 reporting=config.reporting,
             )
         ]
-        self.reconciler.activity.begin(now_ms)
+        self.reconciler.activity.begin(self._moment(now_ms, now_ns).now_ns)
         if config.data == "sim" and run != self.state.run:
             self.reconciler.begin_anew()
         if not self.reconciler.is_live:
@@ -349,7 +349,7 @@ class RiskCore:
             return _refused(*concluded)
         position, events = concluded
         self._apply(events)
-        self.reconciler.activity.ended(trade, moment.now_ms)
+        self.reconciler.activity.ended(trade, moment.now_ns)
         return Settled(
             request.intent_id, position, self._handover.free(pair), self._residue(pair.base)
         ), events

@@ -142,7 +142,7 @@ class RiskService:
 
     def start(self, run: str, version: str) -> None:
         """Begin a session. Raises ``LedgerError``."""
-        self._keep(self._core.start(self._clock.wall_ms(), run, version))
+        self._keep(self._core.start(self._clock.wall_ms(), run, version, self._clock.monotonic_ns()))
         self._audit_all(self._clock.monotonic_ns())
         self.show_fences()
         standing = self._core.state.standing

@@ -228,6 +228,8 @@ class Statement(msgspec.Struct, frozen=True, tag=True):
     no client id has an empty one."""
     settled: bool
     """Whether no order of ours changed between two readings, so that balances and orders are of one instant."""
+    read_ns: int
+    """Monotonic time just before the balances were asked for. The wall clock may be set back in between."""
 
 
 Command = (

@@ -6,7 +6,7 @@ from arbshard.accounts.statements import Statements
 from arbshard.errors import RequestTimeout
 from arbshard.wire.messages import Denied, Done, Statement, encode
 
-STATEMENT = Statement("upbit", 1, (), (), True)
+STATEMENT = Statement("upbit", 1, (), (), True, 1)
 
 
 class Risk:

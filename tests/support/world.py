@@ -137,7 +137,7 @@ class Venues:
         orders = tuple(
             (name, symbol, left) for where, name, symbol, left in self.open_orders if where == venue
         )
-        return Statement(venue, at_ms, tuple(balances), orders, settled)
+        return Statement(venue, at_ms, tuple(balances), orders, settled, at_ms * 1_000_000)
 
 
 @dataclass

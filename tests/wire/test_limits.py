@@ -262,6 +262,7 @@ class TestRealSizes:
             "statement": messages.Statement(
                 "binance", 1, tuple((name, amount, amount) for name in self.PAIRS),
                 tuple((f"abcde-{name}", f"{name}USDT", amount) for name in self.PAIRS), settled=True,
+                read_ns=1,
             ),
         }  # fmt: skip
         sizes = {name: len(messages.encode(message)) for name, message in largest.items()}

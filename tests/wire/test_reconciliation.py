@@ -28,8 +28,10 @@ TINY = Decimal("0.000000010000000000001")
 @pytest.mark.parametrize(
     "command",
     [
-        Statement("upbit", 7, (("KRW", TINY, Decimal(0)),), (("ab1cd-s1-0-1-1-h0", "KRW-BTC", TINY),), True),
-        Statement("upbit", 7, (), (), False),
+        Statement(
+            "upbit", 7, (("KRW", TINY, Decimal(0)),), (("ab1cd-s1-0-1-1-h0", "KRW-BTC", TINY),), True, 9
+        ),
+        Statement("upbit", 7, (), (), False, 9),
         ShowReconciliation(),
         AcceptDifference("upbit", "KRW", "seen"),
     ],

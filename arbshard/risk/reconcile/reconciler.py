@@ -38,6 +38,8 @@ class Heard(NamedTuple):
     """What a venue last said. Wall times."""
 
     at_ms: int
+    read_ns: int
+    """Monotonic time of the same moment."""
     settled: bool
     settled_ms: int
     """Of its newest settled statement in this session; 0 for none."""
@@ -46,7 +48,7 @@ class Heard(NamedTuple):
     open_orders: int
 
 
-_NOTHING = Heard(0, settled=False, settled_ms=0, compared_ms=0, open_orders=0)
+_NOTHING = Heard(0, 0, settled=False, settled_ms=0, compared_ms=0, open_orders=0)
 
 
 class Reconciler:
@@ -143,13 +145,18 @@ class Reconciler:
         if problem is not None:
             return Denied(problem), []
         before = self.heard(said.venue)
-        if said.at_ms <= before.at_ms:
+        if said.read_ns <= before.read_ns:
             return Done(f"{said.venue}: older than what was heard already"), []
-        heard = before._replace(at_ms=said.at_ms, settled=said.settled, open_orders=len(said.open_orders))
+        heard = before._replace(
+            at_ms=said.at_ms,
+            read_ns=said.read_ns,
+            settled=said.settled,
+            open_orders=len(said.open_orders),
+        )
         self._heard[said.venue] = heard
         if not said.settled:
             return Done(f"{said.venue}: not settled, so not compared"), []
-        if self.activity.is_before_session(said.at_ms):
+        if self.activity.is_before_session(said.read_ns):
             return Done(f"{said.venue}: from before this start, so not compared"), []
         stated = {currency: free + locked for currency, free, locked in said.balances}
         if said.venue in self._new or said.venue not in self._state.reconciled.opened:
@@ -157,7 +164,7 @@ class Reconciler:
             currencies = self._currencies(said.venue, stated)
             events = list(self._opening(said.venue, stated, now_ms))
         else:
-            is_quiet = self.activity.quiet(said.venue, said.at_ms, self._state.trades.values())
+            is_quiet = self.activity.quiet(said.venue, said.read_ns, self._state.trades.values())
             currencies = [one for one in self._currencies(said.venue, stated) if is_quiet(one)]
             events = list(self._compare(said.venue, stated, currencies, now_ms))
         events += self._look_for_strays(said, now_ms)
@@ -250,7 +257,7 @@ class Reconciler:
             open_now.add(client_id)
             base = self._symbols.get((said.venue, symbol), "")
             is_old = (said.venue, client_id) in known
-            if is_old or self.activity.has_ended_since((said.venue, base), said.at_ms):
+            if is_old or self.activity.has_ended_since((said.venue, base), said.read_ns):
                 continue  # known, or its intent ended after this was read
             yield StrayFound(
                 at_ms=now_ms,

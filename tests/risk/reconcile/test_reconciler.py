@@ -99,6 +99,12 @@ class TestOpening:
         desk.state(w.AWAY)
         assert desk.refusal(desk.world.entry()) is Refusal.NO_STATEMENT
 
+    def test_a_wall_clock_that_is_set_back_hides_no_difference(self, desk) -> None:
+        desk.venues.held[w.HOME, "KRW"] += 5
+        said = desk.venues.statement(w.HOME, desk.world.now_ms + 1)
+        desk.world.tell(msgspec.structs.replace(said, at_ms=said.at_ms - 7_200_000))
+        assert desk.refusal(desk.world.entry()) is Refusal.NOT_RECONCILED
+
     def test_simulated_exchanges_that_began_anew_are_taken_as_they_are(self, desk) -> None:
         """A new run has new ones: what was traded before is not there, and that is nobody's mistake."""
         desk.world.config = msgspec.structs.replace(desk.world.config, data="sim")
@@ -333,6 +339,7 @@ def test_statements_that_make_no_sense(desk, change, said) -> None:
         "balances": (),
         "open_orders": (),
         "settled": True,
+        "read_ns": (desk.world.now_ms + 5) * 1_000_000,
     }
     before = len(desk.world.events)
     answer = desk.world.tell(Statement(**{**given, **change}))
