@@ -11,7 +11,7 @@ from uuid import uuid4
 from arbshard.clock import Clock
 from arbshard.config import VenueConfig
 from arbshard.data.reconnect import Backoff
-from arbshard.data.stream import Receiver, Stream, Target, open_stream, target_of
+from arbshard.data.stream import Opener, Receiver, Stream, Target, open_stream, target_of
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.venues.base.account import (
@@ -69,6 +69,7 @@ class PrivateStream:
         clock: Clock,
         window_ms: int,
         receiver: Receiver = "auto",
+        opener: Opener = open_stream,
     ) -> None:
         """``window_ms``: for how long the venue may take what we sign. Raises ``UsageError`` for its settings."""
         self._venue = venue
@@ -79,6 +80,7 @@ class PrivateStream:
         self._clock = clock
         self._window_ms = window_ms
         self._receiver = receiver
+        self._open = opener
         self._backoff = Backoff(Random(f"{venue.name}:private"))
         self._stream: Stream | None = None
         self._turned = ""
@@ -106,7 +108,7 @@ class PrivateStream:
             opened_ns = 0
             why = ""
             try:
-                async with open_stream(
+                async with self._open(
                     self._target(), self._take, self._clock.monotonic_ns, self._receiver
                 ) as stream:
                     opened_ns = self._clock.monotonic_ns()

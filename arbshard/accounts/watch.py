@@ -14,6 +14,7 @@ from arbshard.accounts.recovery import recover
 from arbshard.accounts.stream import PrivateStream
 from arbshard.clock import Clock
 from arbshard.config import Config
+from arbshard.data.stream import Opener, open_stream
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.venues.base.account import AccountVenue, HeardBalances, HeardOrder
@@ -40,6 +41,7 @@ class VenueWatch:
         set_clock: Callable[[int], None],
         meter: VenueMeter,
         clock: Clock,
+        opener: Opener = open_stream,
     ) -> None:
         """``set_clock``: to sign with the venue's time, told as ms ahead of ours. Raises ``UsageError``."""
         self._venue = venue
@@ -60,6 +62,7 @@ class VenueWatch:
             clock,
             live.recv_window_ms,
             config.run.receiver,
+            opener,
         )
         self._poller = Poller(
             venue, asker, self._look, send, self._set_clock, meter, clock, live.reconcile_every_s

@@ -1,0 +1,170 @@
+"""The accounts process, put together from its ports: ``main`` gives real ones, the simulation virtual ones.
+
+Whatever the ports are, the same code watches the venues, beats, follows the universe and ends.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from arbshard.accounts.asking import Asker
+from arbshard.accounts.markets import Markets
+from arbshard.accounts.meter import Meter
+from arbshard.accounts.orders import VenueOrders
+from arbshard.accounts.statements import Statements, Transport
+from arbshard.accounts.watch import VenueWatch
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.crashpoint import reach
+from arbshard.data.stream import Opener
+from arbshard.execution.live.gate import Gate
+from arbshard.log import get_logger
+from arbshard.shm.budget import Budget
+from arbshard.shm.pages import PageWriter
+from arbshard.venues.base.client import VenueClient
+from arbshard.venues.keys import Keys
+from arbshard.venues.registry import TRADED, get_adapter
+from arbshard.wire import order_events
+from arbshard.wire.order_events import OrderEvent
+
+BEAT_S = 0.05
+LAST_STATEMENT_S = 3.0
+"""How long the venues may take to say how the accounts stand when the process ends."""
+RISK_TIMEOUT_MS = 1000
+RISK_TRIES = 2
+
+
+class EventPublisher(Protocol):
+    """The way of order events to the workers: ``wire.bus.Publisher``."""
+
+    def publish(self, topic: bytes, payload: bytes, /) -> bool:
+        """Send if a worker has subscribed to ``topic``; whether one has."""
+        ...
+
+
+class Ports(NamedTuple):
+    """What the process needs from outside. Whoever makes them closes them."""
+
+    config: Config
+    keys: Mapping[str, Keys]
+    """By venue, as ``clients`` are."""
+    tag: str
+    """What the names of our orders at the venues begin with."""
+    pid: int
+    page: PageWriter
+    markets: Markets
+    publisher: EventPublisher
+    risk: Transport
+    budget: Budget
+    clients: Mapping[str, VenueClient]
+    opener: Opener
+    """Opens private streams."""
+    clock: Clock
+    is_orphan: Callable[[], bool]
+    """Whether the supervisor has died."""
+    beat_s: float = BEAT_S
+
+
+class Announcer:
+    """Publishes order events to the worker of the shard that made the order."""
+
+    def __init__(self, publisher: EventPublisher, meter: Meter) -> None:
+        self._publisher = publisher
+        self._meter = meter
+
+    def publish(self, event: OrderEvent) -> None:
+        """Send ``event`` to the worker of its shard; counted when no worker has subscribed."""
+        reach("before_publish")
+        topic = order_events.topic_of(event.client_id)
+        if topic is None or not self._publisher.publish(topic, order_events.encode(event)):
+            self._meter.count("unheard")
+
+
+class AccountsProcess:
+    """One incarnation. Made and run in the running loop."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._meter = Meter(ports.page)
+        self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._watches = _watches(ports, self._meter)
+
+    def stop(self, code: int) -> None:
+        """End with this exit code; the first request counts."""
+        if not self._end.done():
+            self._end.set_result(code)
+
+    async def run(self) -> int:
+        """Watch until told to end, or until a part fails; the exit code."""
+        self._meter.set("pid", self._ports.pid)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop, 0)
+        tasks = [asyncio.create_task(watch.run()) for watch in self._watches]
+        tasks.append(asyncio.create_task(self._beat()))
+        for task in tasks:
+            task.add_done_callback(self._finished)
+        self._meter.set("ready", 1)
+        get_logger().info("watching accounts", venues=TRADED)
+        try:
+            code = await self._end
+            if code == 0:
+                await _last_statements(self._watches)
+            return code
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            get_logger().error("watching ended in a defect", exc_info=error)
+            self.stop(1)
+
+    async def _beat(self) -> None:
+        """Show that the loop is alive, see that the supervisor is, and whether pairs have come.
+
+        A supervisor that is merely silent is no reason to stop: what the venues say of our orders is wanted all the
+        more.
+        """
+        ports = self._ports
+        while True:
+            due_ns = ports.clock.monotonic_ns() + int(ports.beat_s * 1e9)
+            await asyncio.sleep(ports.beat_s)
+            now_ns = ports.clock.monotonic_ns()
+            self._meter.beat(now_ns, max(now_ns - due_ns, 0))
+            ports.markets.follow()
+            if ports.is_orphan():
+                get_logger().error("the supervisor is dead")
+                self.stop(4)
+                return
+
+
+async def _last_statements(watches: Sequence[VenueWatch]) -> None:
+    """The workers have ended: what the venues say now is what risk closes its books with."""
+    try:
+        async with asyncio.timeout(LAST_STATEMENT_S):
+            await asyncio.gather(*(watch.state() for watch in watches))
+    except TimeoutError:
+        get_logger().warning("no last statements in time")
+
+
+def _watches(ports: Ports, meter: Meter) -> list[VenueWatch]:
+    """One per venue."""
+    announcer, statements = Announcer(ports.publisher, meter), Statements(ports.risk, meter)
+    gate = Gate(ports.budget, ports.config.live, ports.clock, meter.count)
+    return [
+        VenueWatch(
+            get_adapter(name).account,
+            ports.config,
+            ports.keys[name],
+            Asker(name, client, gate),
+            VenueOrders(name, ports.tag, ports.markets.of(name)),
+            announcer.publish,
+            statements.send,
+            client.set_clock,
+            meter.of(name),
+            ports.clock,
+            ports.opener,
+        )
+        for name, client in ports.clients.items()
+    ]
