@@ -4,6 +4,7 @@ Made by ``main`` before the worker says hello, so that the first order need not 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -19,10 +20,65 @@ from arbshard.log import get_logger
 from arbshard.model.market import Leg
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.budget import Budget
+from arbshard.venues.base.client import VenueClient
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import rate_windows
 from arbshard.wire import order_events
 from arbshard.wire.bus import BusMessage, Subscriber
+
+
+class OrderEvents(Protocol):
+    """The order events of one shard, as the accounts process publishes them: ``wire.bus.Subscriber``."""
+
+    @property
+    def lost(self) -> int:
+        """How many messages are known to be lost."""
+        ...
+
+    def start(self, on_message: Callable[[BusMessage], None], /) -> None:
+        """Call ``on_message`` for each message from now on."""
+        ...
+
+    def close(self) -> None:
+        """Receive nothing more."""
+        ...
+
+
+class LivePorts(NamedTuple):
+    """What a worker's live side needs from outside. ``LiveSide`` closes all of it."""
+
+    clients: Mapping[str, VenueClient]
+    """By venue."""
+    events: OrderEvents
+    budget: Budget
+
+
+def open_live_ports(
+    config: Config, keys: Mapping[str, Keys], files: RunFiles, clock: Clock, shard: int
+) -> LivePorts:
+    """The real ones. Raises ``UsageError`` for settings that cannot work."""
+    return LivePorts(
+        {venue: open_client(venue, config, key, clock) for venue, key in keys.items()},
+        Subscriber(files.accounts_endpoint, (order_events.topic(shard),)),
+        Budget.open(files.dir, f"worker-{shard}", rate_windows()),
+    )
+
+
+def open_live_side(
+    config: Config,
+    keys: Mapping[str, Keys],
+    files: RunFiles,
+    clock: Clock,
+    shard: int,
+    legs: Iterable[Leg],
+    books: BookPort,
+    count: Callable[[str], None],
+    on_failure: Callable[[BaseException], None],
+    is_fenced: Callable[[], bool],
+) -> "LiveSide":
+    """The live side over real ports. Raises ``UsageError`` for settings that cannot work."""
+    ports = open_live_ports(config, keys, files, clock, shard)
+    return LiveSide(config, ports, clock, legs, books, count, on_failure, is_fenced)
 
 
 class LiveSide:
@@ -31,10 +87,8 @@ class LiveSide:
     def __init__(
         self,
         config: Config,
-        keys: Mapping[str, Keys],
-        files: RunFiles,
+        ports: LivePorts,
         clock: Clock,
-        shard: int,
         legs: Iterable[Leg],
         books: BookPort,
         count: Callable[[str], None],
@@ -43,17 +97,13 @@ class LiveSide:
     ) -> None:
         self._config = config
         self._count = count
-        self._topic = order_events.topic(shard)
         if config.live.dry_run:
             structlog.contextvars.bind_contextvars(orders="DRY RUN")  # on every line from here on
-        self._budget = Budget.open(files.dir, f"worker-{shard}", rate_windows())
-        gate = Gate(self._budget, config.live, clock, count)
-        lines = {
-            venue: Line(venue, open_client(venue, config, key, clock), gate, clock, count)
-            for venue, key in keys.items()
-        }
+        self._budget = ports.budget
+        gate = Gate(ports.budget, config.live, clock, count)
+        lines = {venue: Line(venue, client, gate, clock, count) for venue, client in ports.clients.items()}
         self.port = LivePort(legs, lines, gate, books, config.live, clock, count, on_failure, is_fenced)
-        self._events = Subscriber(files.accounts_endpoint, (self._topic,))
+        self._events = ports.events
         self._lost = 0
 
     async def start(self, tag: str) -> None:

@@ -69,9 +69,9 @@ def _live_opener(config: Config, keys: dict[str, "Keys"], files: RunFiles, clock
     """What opens the way to real orders; None on paper, where none of it is even imported."""
     if config.mode == "paper":
         return None
-    from arbshard.worker.live import LiveSide
+    from arbshard.worker.live import open_live_side
 
-    return partial(LiveSide, config, keys, files, clock)
+    return partial(open_live_side, config, keys, files, clock)
 
 
 def _risk_client(files: RunFiles, config: Config, timeout_ms: float, tries: int) -> RequestClient:

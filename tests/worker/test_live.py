@@ -19,7 +19,7 @@ from arbshard.venues.registry import TRADED
 from arbshard.wire import order_events
 from arbshard.wire.bus import Publisher
 from arbshard.worker import live as live_module
-from arbshard.worker.live import LiveSide
+from arbshard.worker.live import LiveSide, open_live_ports
 
 
 class Client:
@@ -61,8 +61,8 @@ async def open_side(make, tmp_path, monkeypatch):
         counts, failures = Counter(), []
         keys = {venue: Keys(venue, "key", "secret") for venue in TRADED}
         side = LiveSide(
-            config, keys, RunFiles(tmp_path), SystemClock(), shard, [make.home, make.away], Books(),
-            lambda name: counts.update([name]), failures.append, lambda: False,
+            config, open_live_ports(config, keys, RunFiles(tmp_path), SystemClock(), shard), SystemClock(),
+            [make.home, make.away], Books(), lambda name: counts.update([name]), failures.append, lambda: False,
         )  # fmt: skip
         side.counts, side.failures = counts, failures
         sides.append(side)
