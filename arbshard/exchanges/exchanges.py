@@ -53,11 +53,11 @@ class Exchanges:
         self.token = Secret(secrets.token_urlsafe(24))
         """What the fault switchboard and the accounts' books ask for; another one at each start."""
         guard = Guard(self.token, exposed=config.expose)
-        common = Common(world, config, clock, self.counters, first_number, write_buffer_max, guard)
+        common = Common(world, config, clock, self.counters, first_number)
         at_upbit, at_binance = seeded_accounts(accounts or config.accounts, world.upbit, world.binance)
         self._venues = {
-            "upbit": make_upbit(common, at_upbit),
-            "binance": make_binance(common, at_binance),
+            "upbit": make_upbit(common, at_upbit, guard, write_buffer_max),
+            "binance": make_binance(common, at_binance, guard, write_buffer_max),
         }
         self._kept = AccountsFile(accounts_file) if accounts_file is not None else None
         if self._kept is not None:

@@ -37,8 +37,8 @@ MESSAGE_MAX = 256 * 1024
 """Bytes of one message or request body from a client: 1,000 codes fit ten times."""
 _SHUTDOWN_S = 0.3
 
-Opener = Callable[[web.Request], Session | Answer | None]
-"""The session a WebSocket request gets, the answer that refuses it, or None where the venue has no socket."""
+Opener = Callable[[Query], Session | Answer | None]
+"""The session a WebSocket handshake gets, the answer that refuses it, or None where the venue has no socket."""
 
 
 class VenueServer:
@@ -133,7 +133,7 @@ class VenueServer:
             refusal = None if self._faults is None else self._faults.refusal(self._clock.monotonic_ns())
             if refusal is not None:
                 return _response(refusal)
-            session = self._opener(request)
+            session = self._opener(await self._query(request))
             if session is None:
                 return web.Response(status=404, text="no such socket on this simulated exchange")
             if isinstance(session, Answer):

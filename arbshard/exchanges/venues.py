@@ -1,12 +1,10 @@
 """Each simulated venue put together out of its parts: feeds, accounts, matching, both interfaces, faults, server.
 
-``exchanges`` makes both of one world.
+``exchanges`` makes both of one world, with servers. A simulation on virtual time takes them without: ``VenueCore``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-
-from aiohttp import web
 
 from arbshard.clock import Clock
 from arbshard.config import SimConfig
@@ -22,13 +20,13 @@ from arbshard.exchanges.binance.wsapi import WsApiSession
 from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.clock import SkewedClock
-from arbshard.exchanges.faults.spells import Spells
+from arbshard.exchanges.faults.spells import Sequenced, Spells
 from arbshard.exchanges.faults.venue import VenueFaults
 from arbshard.exchanges.guard import Guard
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.loop import OnStep
 from arbshard.exchanges.server import Opener, VenueServer
-from arbshard.exchanges.session import Answer, Feed
+from arbshard.exchanges.session import Answer, Feed, Query, Rest
 from arbshard.exchanges.upbit import faults as upbit_faults
 from arbshard.exchanges.upbit.auth import Authenticator
 from arbshard.exchanges.upbit.desk import UpbitDesk
@@ -50,8 +48,19 @@ class Common(NamedTuple):
     counters: Counters
     first_number: int
     """Of orders and trades."""
-    write_buffer_max: int
-    guard: Guard
+
+
+class VenueCore(NamedTuple):
+    """A venue without sockets: what answers, what keeps the accounts, and what goes wrong."""
+
+    name: str
+    rest: Rest
+    open_session: Opener
+    accounts: Accounts
+    matcher: Matcher
+    faults: VenueFaults
+    clock: SkewedClock
+    """The venue's own, which a fault may set wrong."""
 
 
 class Venue(NamedTuple):
@@ -66,55 +75,67 @@ class Venue(NamedTuple):
     matcher: Matcher
 
 
-def make_upbit(common: Common, accounts: Accounts) -> Venue:
-    """The simulated Upbit."""
-    markets, config = common.world.upbit, common.config
-    board = Board("upbit", config.faults, common.counters.venues["upbit"].faults)
+def upbit_core(common: Common, accounts: Accounts) -> VenueCore:
+    """The simulated Upbit without sockets."""
+    markets = common.world.upbit
+    board = Board("upbit", common.config.faults, common.counters.venues["upbit"].faults)
     faults = VenueFaults(board, upbit_faults.UpbitWords())
     clock = SkewedClock(common.clock, faults.spells)
     matcher = Matcher(markets, UpbitMoney(), common.first_number, board.fill_share)
     authenticator = Authenticator(accounts)
     desk = UpbitDesk(markets, matcher, upbit_faults.Refuser(board))
-    hub = Hub(binary=True)
-    server = VenueServer(
-        "upbit",
-        hub,
-        UpbitRest(markets, UpbitPrivate(desk, authenticator)),
-        _upbit_opener(common.world, authenticator, clock),
-        common.counters,
-        clock,
-        accounts,
-        common.write_buffer_max,
-        faults,
-        common.guard,
-    )
-    feeds = {symbol: UpbitFeed(market) for symbol, market in markets.items()}
-    return Venue(server, hub, feeds, _on_step(matcher, server, faults.spells), matcher)
+    rest = UpbitRest(markets, UpbitPrivate(desk, authenticator))
+    opener = _upbit_opener(common.world, authenticator)
+    return VenueCore("upbit", rest, opener, accounts, matcher, faults, clock)
 
 
-def make_binance(common: Common, accounts: Accounts) -> Venue:
-    """The simulated Binance. Raises ``ConfigError`` for an Ed25519 key that cannot be used."""
-    markets, config = common.world.binance, common.config
-    feeds = {symbol: BinanceFeed(market, config.updates_per_s) for symbol, market in markets.items()}
-    board = Board("binance", config.faults, common.counters.venues["binance"].faults)
-    faults = VenueFaults(board, binance_faults.BinanceWords(), tuple(feeds.values()))
+def binance_core(common: Common, accounts: Accounts, feeds: Sequence[Sequenced] = ()) -> VenueCore:
+    """The simulated Binance without sockets. Raises ``ConfigError`` for an Ed25519 key that cannot be used."""
+    markets = common.world.binance
+    board = Board("binance", common.config.faults, common.counters.venues["binance"].faults)
+    faults = VenueFaults(board, binance_faults.BinanceWords(), feeds)
     clock = SkewedClock(common.clock, faults.spells)
     matcher = Matcher(markets, BinanceMoney(), common.first_number, board.fill_share)
     operations = Operations(markets, accounts, matcher, binance_faults.Refuser(board))
-    hub = Hub(binary=False)
+    opener = _binance_opener(common.world, operations)
+    return VenueCore("binance", BinanceRest(operations), opener, accounts, matcher, faults, clock)
+
+
+def make_upbit(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> Venue:
+    """The simulated Upbit with its server."""
+    feeds = {symbol: UpbitFeed(market) for symbol, market in common.world.upbit.items()}
+    return _serve(upbit_core(common, accounts), Hub(binary=True), feeds, common, guard, write_buffer_max)
+
+
+def make_binance(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> Venue:
+    """The simulated Binance with its server. Raises ``ConfigError`` for an Ed25519 key that cannot be used."""
+    updates_per_s = common.config.updates_per_s
+    feeds = {symbol: BinanceFeed(market, updates_per_s) for symbol, market in common.world.binance.items()}
+    core = binance_core(common, accounts, tuple(feeds.values()))
+    return _serve(core, Hub(binary=False), feeds, common, guard, write_buffer_max)
+
+
+def _serve(
+    core: VenueCore,
+    hub: Hub,
+    feeds: Mapping[str, Feed],
+    common: Common,
+    guard: Guard,
+    write_buffer_max: int,
+) -> Venue:
     server = VenueServer(
-        "binance",
+        core.name,
         hub,
-        BinanceRest(operations),
-        _binance_opener(common.world, operations, clock),
+        core.rest,
+        core.open_session,
         common.counters,
-        clock,
-        accounts,
-        common.write_buffer_max,
-        faults,
-        common.guard,
+        core.clock,
+        core.accounts,
+        write_buffer_max,
+        core.faults,
+        guard,
     )
-    return Venue(server, hub, feeds, _on_step(matcher, server, faults.spells), matcher)
+    return Venue(server, hub, feeds, _on_step(core.matcher, server, core.faults.spells), core.matcher)
 
 
 def _on_step(matcher: Matcher, server: VenueServer, spells: Spells) -> OnStep:
@@ -125,31 +146,30 @@ def _on_step(matcher: Matcher, server: VenueServer, spells: Spells) -> OnStep:
     return on_step
 
 
-def _upbit_opener(world: World, authenticator: Authenticator, clock: Clock) -> Opener:
+def _upbit_opener(world: World, authenticator: Authenticator) -> Opener:
     door = PrivateDoor(world.upbit, authenticator)
 
-    def open_session(request: web.Request) -> UpbitSession | Answer | None:
-        if request.path == "/websocket/v1":
+    def open_session(query: Query) -> UpbitSession | Answer | None:
+        if query.path == "/websocket/v1":
             return UpbitSession(world.upbit)
-        if request.path == "/websocket/v1/private":
-            return door.open(request.headers.get("Authorization", ""), clock.monotonic_ns())
+        if query.path == "/websocket/v1/private":
+            return door.open(query.headers.get("authorization", ""), query.now_ns)
         return None
 
     return open_session
 
 
-def _binance_opener(world: World, operations: Operations, clock: Clock) -> Opener:
+def _binance_opener(world: World, operations: Operations) -> Opener:
     symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
 
-    def open_session(request: web.Request) -> BinanceSession | WsApiSession | None:
-        root = request.path.split("/")[1]
+    def open_session(query: Query) -> BinanceSession | WsApiSession | None:
+        root = query.path.split("/")[1]
         if root == "ws-api":
-            with_limits = request.query.get("returnRateLimits") != "false"
-            address, now_ns, now_ms = request.remote or "", clock.monotonic_ns(), clock.wall_ms()
-            return WsApiSession(operations, address, now_ns, now_ms, with_limits=with_limits)
+            with_limits = query.get("returnRateLimits") != "false"
+            return WsApiSession(operations, query.peer, query.now_ns, query.now_ms, with_limits=with_limits)
         if root not in ("ws", "stream"):
             return None
-        combined, names = opening_streams(request.path, request.query.get("streams"))
-        return BinanceSession(symbols, combined=combined, names=names, now_ns=clock.monotonic_ns())
+        combined, names = opening_streams(query.path, query.get("streams"))
+        return BinanceSession(symbols, combined=combined, names=names, now_ns=query.now_ns)
 
     return open_session
