@@ -32,6 +32,10 @@ def simulate(
     regime: Annotated[
         str, typer.Option("--regime", help="calm, mixed, high-win, low-win, trending or crash.")
     ] = "mixed",
+    mode: Annotated[
+        str,
+        typer.Option("--mode", help="paper, live (orders at virtual venues), or mixed: as the seed has it."),
+    ] = "mixed",
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write all that happens here, as lines.")
     ] = None,
@@ -45,7 +49,7 @@ def simulate(
     from arbshard.virtual.machine import Simulation
     from arbshard.virtual.report import lines_of
 
-    settings = _settings(seed, hours, pairs, shards, updates, faults, only, regime)
+    settings = _settings(seed, hours, pairs, shards, updates, faults, only, regime, mode)
     if until_stopped:
         raise typer.Exit(1 if fuzz.run_many(settings, None, fuzz.cores()) else 0)
     failed = 0
@@ -93,19 +97,23 @@ def _settings(
     faults: str,
     only: str | None,
     regime: str,
+    mode: str,
 ) -> "Settings":
     """What was asked for. Raises ``UsageError``."""
-    from arbshard.virtual.rates import PER_HOUR, Level
-    from arbshard.virtual.settings import SEED_MAX, Settings
+    from arbshard.virtual.rates import LIVE_PER_HOUR, PER_HOUR, Level
+    from arbshard.virtual.settings import SEED_MAX, Mode, Settings
 
     level: Level | None = next((one for one in get_args(Level) if one == faults), None)
     kind: Regime | None = next((one for one in get_args(Regime) if one == regime), None)
     kinds = tuple(one.strip() for one in only.split(",")) if only else ()
-    unknown = [one for one in kinds if one not in PER_HOUR]
+    where: Mode | None = next((one for one in get_args(Mode) if one == mode), None)
+    every = PER_HOUR if mode == "paper" else {**PER_HOUR, **LIVE_PER_HOUR}
+    unknown = [one for one in kinds if one not in every]
     for is_wrong, why in (
         (level is None, f"--faults {faults}: {', '.join(get_args(Level))}"),
         (kind is None, f"--regime {regime}: {', '.join(get_args(Regime))}"),
-        (bool(unknown), f"--only {', '.join(unknown)}: some of {', '.join(PER_HOUR)}"),
+        (where is None, f"--mode {mode}: {', '.join(get_args(Mode))}"),
+        (bool(unknown), f"--only {', '.join(unknown)}: some of {', '.join(every)}"),
         (not 0 < hours <= _HOURS_MAX, f"--hours {hours:g}: must be above 0 and at most {_HOURS_MAX}"),
         (seed is not None and not 0 <= seed <= SEED_MAX, f"--seed {seed}: must be from 0 to {SEED_MAX}"),
         (shards > pairs, f"--shards {shards}: there are {pairs} pairs only"),
@@ -114,4 +122,5 @@ def _settings(
             raise UsageError(why)
     assert level is not None, faults
     assert kind is not None, regime
-    return Settings(seed or 0, hours, pairs, shards, updates, level, kinds, kind)
+    assert where is not None, mode
+    return Settings(seed or 0, hours, pairs, shards, updates, level, kinds, kind, where)

@@ -187,10 +187,19 @@ class Bounds:
             )
 
     def follow_up(
-        self, intent: Intent, order: Order, number: int, excesses: tuple[Decimal, ...], since_ns: int
+        self,
+        intent: Intent,
+        order: Order,
+        number: int,
+        excused: int,
+        excesses: tuple[Decimal, ...],
+        since_ns: int,
     ) -> None:
-        """One more order. ``number``: how many there were before. ``excesses``: what the worker may take for open."""
-        if number >= self._hedges_max:
+        """One more order. ``number``: how many there were before, ``excused`` among them.
+
+        ``excesses``: what the worker may take for open.
+        """
+        if number - excused >= self._hedges_max:
             self._differ(f"hedges: {order.client_id} is number {number + 1}, {self._hedges_max} must do")
         brings = self._brings(order)
         if not any(excess * brings < 0 and abs(brings) <= abs(excess) for excess in excesses):

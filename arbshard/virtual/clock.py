@@ -24,3 +24,19 @@ class VirtualClock(SystemClock):
     def jump(self, milliseconds: int) -> None:
         """Set the wall clock forward, or back."""
         self._offset_ms += milliseconds
+
+
+class SteadyClock:
+    """A clock that is never set: that of a venue, whatever happens to the machine's. See ``clock.Clock``."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self._offset_ms = WALL_START_MS - loop.now_ns // 1_000_000
+
+    def monotonic_ns(self) -> int:
+        """The loop's time."""
+        return self._loop.now_ns
+
+    def wall_ms(self) -> int:
+        """The true time of day."""
+        return self._loop.now_ns // 1_000_000 + self._offset_ms

@@ -8,22 +8,31 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from types import TracebackType
 
+from arbshard.clock import Clock
 from arbshard.config import SimConfig
 from arbshard.data.stream import OnMessage, Receiver, Stream, Target
 from arbshard.errors import VenueUnavailable
 from arbshard.exchanges import embedded
+from arbshard.exchanges.accounts.account import seeded_accounts
 from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.loop import run_world
-from arbshard.exchanges.session import Action, Close, Cut, Feed, Send, Session
+from arbshard.exchanges.session import Action, Answer, Close, Cut, Feed, PrivateSession, Send, Session
 from arbshard.exchanges.session import Stream as Wanted
+from arbshard.exchanges.units import UNIT
+from arbshard.exchanges.venues import Common, binance_core, upbit_core
 from arbshard.exchanges.world import World
-from arbshard.virtual.clock import VirtualClock
+from arbshard.virtual.clock import SteadyClock, VirtualClock
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
+from arbshard.virtual.trading import TradingVenue, VenueWatch
 from arbshard.virtual.weather import Weather
 
+_PRIVATE = re.compile("/private|/ws-api/")
+_FIRST_NUMBER = 1_000
+"""Of orders and trades."""
 _SYMBOL = re.compile(rb'"(?:cd|code)":"([A-Z0-9-]+)"|"stream":"([a-z0-9]+)@')
 _REFUSED_AFTER_S = 0.002
 
@@ -52,6 +61,8 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self.number = 0
         self.client: VirtualProcess | None = None
         self.is_open = False
+        self.is_private = False
+        """Whether it tells of our account."""
         self.is_silent = False
         """Connected, but nothing comes through."""
 
@@ -63,10 +74,18 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
             await asyncio.sleep(_REFUSED_AFTER_S)
             raise VenueUnavailable(f"{self._venue.name}: connection refused")
         self._over = asyncio.get_running_loop().create_future()
-        self._session = self._venue.new_session(self._target.address)
+        session = self._venue.new_session(self._target)
+        if session is None or isinstance(session, Answer):
+            status = session.status if session is not None else 404
+            raise VenueUnavailable(f"{self._venue.name}: server rejected WebSocket connection: HTTP {status}")
+        self._session = session
         self._arrives_ns = self._loop.now_ns
         self.is_open = True
         self._venue.join(self)
+        if isinstance(session, PrivateSession) and self._venue.trading is not None:
+            self.is_private = True
+            self._venue.trading.join(self, session)
+            self._do(session.on_open(self._venue.clock.wall_ms()))
         self._subscribed()
         return self
 
@@ -98,6 +117,13 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self._arrives_ns = max(self._arrives_ns, self._loop.now_ns + self._venue.weather.frame_ns())
         self._loop.deliver(self.client, self._arrives_ns, self._at_client, symbol, payload)
 
+    def perform(self, action: Action, delay_ms: float) -> None:
+        """Carry out what the venue's session wants, after a while. Others overtake what is delayed."""
+        if delay_ms:
+            self._loop.deliver(None, self._loop.now_ns + int(delay_ms * 1e6), self._do, (action,))
+        else:
+            self._do((action,))
+
     def cut(self, why: str) -> None:
         """The connection breaks: what is under way is lost, the client hears of it."""
         if self.is_open:
@@ -118,7 +144,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
     def _at_venue(self, text: str) -> None:
         if not self.is_open or self._session is None or not self._venue.holds(self):
             return
-        clock = self._venue.clock
+        clock = self._venue.clock_of(self._session)
         self._do(self._session.on_text(text, clock.monotonic_ns(), clock.wall_ms()))
         self._subscribed()
 
@@ -131,8 +157,11 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
 
     def _do(self, actions: Iterable[Action]) -> None:
         for action in actions:
+            if not self.is_open or not self._venue.holds(self):
+                return
             if isinstance(action, Send):
-                self.tell(symbol_of(action.payload), action.payload)
+                symbol = None if self.is_private else symbol_of(action.payload)
+                self.tell(symbol, action.payload)
             elif isinstance(action, Close | Cut):
                 self.cut(action.reason)
 
@@ -194,12 +223,27 @@ class VirtualVenue:
         self.connections: dict[VirtualStream, None] = {}
         self.on_truth: OnTruth = lambda *_: None
         self.on_lost: Callable[[int], None] = lambda _: None
+        self.trading: TradingVenue | None = None
+        """Our account there; None where orders are on paper."""
         self._world = world
         self._numbers = numbers
 
-    def new_session(self, address: str) -> Session:
-        """The venue's side of a new connection to ``address``."""
-        return embedded.open_session(self.name, self._world, address, self.clock.monotonic_ns())
+    def new_session(self, target: Target) -> Session | Answer | None:
+        """The venue's side of a new connection, or the answer that refuses it."""
+        if self.trading is not None and _PRIVATE.search(target.address):
+            headers = {name.lower(): value for name, value in target.headers}
+            return self.trading.session(target.address, headers)
+        return embedded.open_session(self.name, self._world, target.address, self.clock.monotonic_ns())
+
+    def can_be_reached(self) -> bool:
+        """Whether connections and calls come through."""
+        return self.is_reachable
+
+    def clock_of(self, session: Session) -> Clock:
+        """What the venue goes by: where there are accounts, its own clock."""
+        if self.trading is not None and isinstance(session, PrivateSession):
+            return self.trading.core.clock
+        return self.clock
 
     def join(self, stream: VirtualStream) -> None:
         """A connection is up."""
@@ -211,6 +255,8 @@ class VirtualVenue:
         """It is over, or cut."""
         self.connections.pop(stream, None)
         self.hub.move(stream, wanted, ())
+        if self.trading is not None:
+            self.trading.leave(stream)
 
     def holds(self, stream: VirtualStream) -> bool:
         """Whether the venue still has this connection."""
@@ -224,22 +270,45 @@ class VirtualVenue:
 
 
 class Exchanges:
-    """Both venues of one world."""
+    """Both venues of one world; with accounts of ours where ``open_accounts`` was called."""
 
     def __init__(self, config: SimConfig, clock: VirtualClock, loop: VirtualLoop, weather: Weather) -> None:
         self.world = World(config)
         self.counters = Counters()
+        self._config = config
         self._clock = clock
+        self._loop = loop
+        self._weather = weather
         numbers = [0]
         self.venues = {
             name: VirtualVenue(name, self.world, clock, loop, weather, numbers) for name in embedded.BINARY
         }
         self._feeds = embedded.feeds_of(self.world, config.updates_per_s)
+        self.trading: dict[str, TradingVenue] = {}
+        """Our accounts; empty where orders are on paper."""
+
+    def open_accounts(self, watch: VenueWatch) -> None:
+        """Have an account of ours on each venue. The venues' clocks are right whatever the machine's shows."""
+        config, loop = self._config, self._loop
+        common = Common(self.world, config, SteadyClock(loop), self.counters, _FIRST_NUMBER)
+        at_upbit, at_binance = seeded_accounts(config.accounts, self.world.upbit, self.world.binance)
+        for core in (upbit_core(common, at_upbit), binance_core(common, at_binance)):
+            venue = self.venues[core.name]
+            (account,) = core.accounts
+            venue.trading = TradingVenue(core, account, loop, self._weather, watch)
+            venue.trading.is_reachable = venue.can_be_reached
+            self.trading[core.name] = venue.trading
+
+    def best_ask(self, venue: str, symbol: str) -> Decimal:
+        """What a buyer pays now."""
+        market = (self.world.upbit if venue == "upbit" else self.world.binance)[symbol]
+        return Decimal(market.best_ask) / UNIT
 
     async def run(self) -> None:
         """Step the world and tell of it until cancelled."""
         hubs = {name: venue.hub for name, venue in self.venues.items()}
-        await run_world(self.world, self._feeds, hubs, self._clock, self.counters)
+        steps = {name: trading.on_step for name, trading in self.trading.items()}
+        await run_world(self.world, self._feeds, hubs, self._clock, self.counters, steps)
 
     def open_stream(
         self, target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver = "auto"

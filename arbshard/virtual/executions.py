@@ -40,6 +40,16 @@ class Execution(NamedTuple):
     price: Decimal
     is_late: bool = False
     """Whether the exchange tells it only after the order's end."""
+    fee: Decimal | None = None
+    """What the exchange took, where it keeps accounts; otherwise it follows from its rates."""
+    fee_currency: str = ""
+    trade_id: str = ""
+    """The exchange's own name for it."""
+
+    @property
+    def fill_id(self) -> str:
+        """What the system is to call it."""
+        return f"{self.venue}:{self.symbol}:{self.trade_id}"
 
 
 class Change(NamedTuple):
@@ -99,6 +109,8 @@ class Executions:
         """What ``execution`` does to the account of its venue."""
         fee = self.fees[execution.venue]
         amount = execution.quantity * execution.price
+        if execution.fee is not None:
+            return _recorded(execution, amount, execution.fee)
         if execution.side == "sell":
             taken = amount * fee.sell_bps / _TEN_THOUSAND
             return Change(-execution.quantity, amount - taken, taken, execution.quote)
@@ -107,3 +119,14 @@ class Executions:
             return Change(execution.quantity - taken, -amount, taken, execution.base)
         taken = amount * fee.buy_bps / _TEN_THOUSAND
         return Change(execution.quantity, -amount - taken, taken, execution.quote)
+
+
+def _recorded(execution: Execution, amount: Decimal, fee: Decimal) -> Change:
+    """With the fee that the exchange has recorded."""
+    sign = 1 if execution.side == "buy" else -1
+    base, quote = sign * execution.quantity, -sign * amount
+    if execution.fee_currency == execution.base:
+        base -= fee
+    else:
+        quote -= fee
+    return Change(base, quote, fee, execution.fee_currency)

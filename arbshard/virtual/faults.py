@@ -4,14 +4,20 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextvars import copy_context
+from decimal import Decimal
 from random import Random
 from typing import NamedTuple
 
+from arbshard.exchanges.accounts.order import Ticket
+from arbshard.venues.registry import HOME
 from arbshard.virtual.children import VirtualChild
 from arbshard.virtual.loop import Killed, VirtualLoop, VirtualProcess
 from arbshard.virtual.network import Straggler
 from arbshard.virtual.rates import (
+    ACCOUNTS_POINTS,
     FACTOR,
+    LIVE_PER_HOUR,
+    LIVE_WORKER_POINTS,
     PER_HOUR,
     RISK_POINTS,
     STRAGGLERS,
@@ -19,13 +25,17 @@ from arbshard.virtual.rates import (
     WORKER_POINTS,
     Level,
 )
+from arbshard.virtual.settings import TAG
 from arbshard.virtual.stand_ins import World
 from arbshard.virtual.system import VirtualSupervisor
+from arbshard.virtual.trading import TradingVenue
+from arbshard.virtual.venue_books import STRAY
 from arbshard.virtual.weather import Weather
 from arbshard.wire import control
 
 _ONLY_SHARE = 0.25
 """Of all faults, where only some kinds are wanted: so often those come."""
+_LEAST = Decimal("0.00000001")
 _POINT_WAIT_S = 30.0
 """How long a process is awaited at the point where it is to die."""
 
@@ -76,9 +86,13 @@ class Faults:
 
     async def run(self, level: Level, only: tuple[str, ...] = ()) -> None:
         """Faults of ``level`` until cancelled; of the kinds in ``only``, if any are named."""
-        rates = {kind: rate for kind, rate in PER_HOUR.items() if not only or kind in only}
-        total = sum(PER_HOUR.values()) * FACTOR[level] * (_ONLY_SHARE if only else 1.0)
-        if not total:
+        every = dict(PER_HOUR)
+        if self._world.live is not None:
+            every |= LIVE_PER_HOUR
+            del every["late_fills"]  # of the paper venue
+        rates = {kind: rate for kind, rate in every.items() if not only or kind in only}
+        total = sum(every.values()) * FACTOR[level] * (_ONLY_SHARE if only else 1.0)
+        if not total or not rates:
             return
         kinds, weights = tuple(rates), tuple(rates.values())
         while True:
@@ -256,6 +270,136 @@ class Faults:
         if child is not None and child.process is sender:
             self._mark(f"died {sender.name} with a request on its way")
             child.die()
+
+    # live orders
+
+    def _a_venue(self) -> TradingVenue:
+        venues = self._world.exchanges.trading
+        return venues[self._random.choice(tuple(venues))]
+
+    def _at_venue(self, name: str, seconds: float, **settings: object) -> str:
+        """A fault of a venue's own switchboard for a while."""
+        venue = self._a_venue()
+        return self._for(
+            seconds,
+            lambda: venue.set_faults({"set": {name: settings}}),
+            lambda: venue.set_faults({"set": {name: {"share": self._usual_share(name)}}}),
+            f"{venue.name} {settings}",
+        )
+
+    def _usual_share(self, name: str) -> float:
+        return self._world.config.sim.faults.reject.share if name == "reject" else 0.0
+
+    def _slow_calls(self) -> str:
+        most_ns = int(self._random.choice((200, 1_000, 4_000)) * self._random.uniform(0.5, 1.0) * 1e6)
+
+        def set_slow(slow_ns: int) -> None:
+            self._weather.call_slow_ns = slow_ns
+
+        seconds = self._random.uniform(2.0, 20.0)
+        return self._for(seconds, lambda: set_slow(most_ns), lambda: set_slow(0), f"by {most_ns}")
+
+    def _silent_calls(self) -> str:
+        share = self._random.uniform(0.05, 0.4)
+
+        def set_share(lost_share: float) -> None:
+            self._weather.call_lost_share = lost_share
+
+        seconds = self._random.uniform(2.0, 20.0)
+        return self._for(seconds, lambda: set_share(share), lambda: set_share(0.0), f"{share:.3f}")
+
+    def _lost_calls(self) -> str:
+        share = round(self._random.uniform(0.05, 0.6), 3)
+        return self._at_venue("lost_request", self._random.uniform(2.0, 20.0), share=share, calls="all")
+
+    def _lost_answers(self) -> str:
+        share = round(self._random.uniform(0.05, 0.6), 3)
+        return self._at_venue("lost_reply", self._random.uniform(2.0, 20.0), share=share, calls="all")
+
+    def _server_errors(self) -> str:
+        share = round(self._random.uniform(0.05, 0.6), 3)
+        return self._at_venue("error_500", self._random.uniform(2.0, 20.0), share=share, calls="all")
+
+    def _rate_limits(self) -> str:
+        share = round(self._random.uniform(0.05, 0.4), 3)
+        status, wait_s = self._random.choice(((429, 1), (429, 3), (418, 5)))
+        return self._at_venue(
+            "rate_limited", self._random.uniform(1.0, 10.0), share=share, status=status, retry_after_s=wait_s
+        )
+
+    def _refusals(self) -> str:
+        share = round(self._random.uniform(0.1, 0.5), 3)
+        return self._at_venue("reject", self._random.uniform(5.0, 40.0), share=share)
+
+    def _disordered_events(self) -> str:
+        kind = self._random.choice(("late_event", "duplicate_event"))
+        share = round(self._random.uniform(0.1, 0.7), 3)
+        return self._at_venue(kind, self._random.uniform(10.0, 60.0), share=share)
+
+    def _cut_private(self) -> str:
+        streams = [
+            one
+            for venue in self._world.exchanges.venues.values()
+            for one in venue.connections
+            if one.is_private
+        ]
+        if not streams:
+            return ""
+        stream = self._random.choice(streams)
+        stream.cut("connection reset")
+        return f"#{stream.number}"
+
+    def _kill_live_worker_at(self) -> str:
+        return self._kill_at(self._a_worker(), LIVE_WORKER_POINTS)
+
+    def _kill_accounts(self) -> str:
+        return self._kill(self._child("accounts"))
+
+    def _kill_accounts_at(self) -> str:
+        return self._kill_at(self._child("accounts"), ACCOUNTS_POINTS)
+
+    def _stop_accounts(self) -> str:
+        return self._stop(
+            self._child("accounts"), self._random.choice((0.1, 0.6, 2.0)) * self._random.uniform(0.5, 1.5)
+        )
+
+    def _by_hand(self) -> str:
+        """Somebody moves money or coins, or trades at the venue's own screen."""
+        venue = self._a_venue()
+        currencies = [one for one in venue.account.wallet.balances() if one.free]
+        one = self._random.choice(currencies)
+        share = Decimal(self._random.randint(-300, 300)) / 10_000
+        amount = (one.free * share).quantize(_LEAST)
+        if not amount:
+            return ""
+        venue.deposit(one.currency, amount)
+        return f"{venue.name} {one.currency} {amount}"
+
+    def _stray(self) -> str:
+        """An order of ours waits at a venue, and nobody owns it: of a ledger that was lost, say."""
+        venue = self._a_venue()
+        pair = self._random.choice(self._world.universe.pairs)
+        leg = pair.home if pair.home.market.venue == venue.name else pair.away
+        rules, market = leg.rules, leg.market
+        top = self._world.exchanges.best_ask(venue.name, market.symbol)
+        # Too dear to be filled: a few times the price.
+        price = rules.round_price(top * 3, "sell")
+        quantity = rules.round_quantity(
+            Decimal(50_000) / (top if venue.name == HOME else top * 1_400) + rules.lot
+        )
+        self._number += 1
+        name = f"{TAG}-s999-0-1-{self._number}{STRAY}"
+        order = venue.place_by_hand(
+            Ticket(market.symbol, "sell", "limit", "gtc", price, quantity, client_id=name)
+        )
+        if order is None:
+            return ""
+        return self._for(
+            self._random.uniform(30.0, 180.0),
+            lambda: None,
+            lambda: venue.cancel_by_hand(order),
+            f"{venue.name} {name}",
+        )
 
     # processes
 

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from multiprocessing.pool import AsyncResult
+from typing import get_args
 
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.outcome import Report
 from arbshard.virtual.report import line_of
-from arbshard.virtual.settings import SEED_MAX, Settings
+from arbshard.virtual.settings import SEED_MAX, Mode, Settings
 
 HOURS = 1.0
 _TASKS_MAX = 20
@@ -102,8 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--seeds", type=int, help="stop after so many")
     parser.add_argument("--jobs", type=int, default=cores())
+    parser.add_argument("--mode", choices=get_args(Mode), default="mixed", help="where orders go")
     given = parser.parse_args(arguments)
-    settings = Settings(0, given.hours, given.pairs, given.shards)
+    settings = Settings(0, given.hours, given.pairs, given.shards, mode=given.mode)
     return 1 if run_many(settings, given.seeds, given.jobs) else 0
 
 

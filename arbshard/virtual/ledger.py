@@ -14,6 +14,7 @@ from arbshard.ledger.period import PeriodOpening
 from arbshard.ledger.running import RunningBalances
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.store import LedgerStore, TakeSnapshot
+from arbshard.virtual.settings import TAG
 
 _SNAPSHOT_EVERY = 2_000
 _SNAPSHOTS_KEPT = 2
@@ -57,7 +58,7 @@ class MemoryLedger(LedgerStore):
 
     def __init__(self, disk: Disk) -> None:  # the parent's would open files
         self.path = _PATH
-        self.tag = "virtu"
+        self.tag = TAG
         self.failure = None
         self.began_ms = 0
         self.reserve_used = 0

@@ -16,6 +16,7 @@ from time import process_time
 import psutil
 
 from arbshard.model.money import use_money_context
+from arbshard.virtual.accounts import LiveWorld
 from arbshard.virtual.audit import Audit
 from arbshard.virtual.clock import VirtualClock
 from arbshard.virtual.confines import dying, patient_collector, place, quiet
@@ -27,6 +28,7 @@ from arbshard.virtual.loop import START_NS, VirtualLoop, VirtualProcess
 from arbshard.virtual.network import Port
 from arbshard.virtual.operator import Operator
 from arbshard.virtual.oracle import Oracle
+from arbshard.virtual.order_events import EventBus
 from arbshard.virtual.outcome import Memory, Report
 from arbshard.virtual.settings import Settings, config_of, universe_of
 from arbshard.virtual.stand_ins import Timing, World
@@ -44,6 +46,8 @@ _RESTART_S = 2.0
 _GIVEN_UP_S = 20.0
 """And so long to see that a shard was given up."""
 _CLOSE_S = 120.0
+_RECONCILED_S = 90.0
+"""Venues and ledger agree so long after the last fault, if a person accepts what differs."""
 _WATCH_EVERY = 60
 """Looks between two of a person at the halts."""
 _RESET_EVERY = 600
@@ -76,9 +80,14 @@ class Simulation:
         self.oracle.audit_event = self.audit.take
         self.disk = Disk(self.oracle.stored)
         port = Port(loop, self.weather)
+        live: LiveWorld | None = None
+        if settings.is_live:
+            self._exchanges.open_accounts(self.oracle)
+            bus = EventBus(loop, self.weather, Random(f"{settings.seed}:bus"))
+            live = LiveWorld(config, self._clock, self._exchanges.trading, bus, self._exchanges.open_stream)
         self.world = World(
             loop, self._clock, config, universe, self._exchanges, self.disk, port, self.oracle, self.audit,
-            self.trace, Random(f"{settings.seed}:boots"), timing or Timing(),
+            self.trace, Random(f"{settings.seed}:boots"), timing or Timing(), live,
         )  # fmt: skip
         self.operator = Operator(loop, port, universe, self.trace, self.oracle.last_cost)
         self.faults = Faults(
@@ -150,6 +159,8 @@ class Simulation:
         await asyncio.sleep(10)  # let it come up: what is broken at once is found by the tests of others
         going_wrong = asyncio.ensure_future(self.faults.run(self._settings.faults, self._settings.only))
         await asyncio.sleep(self._settings.hours * 3600)
+        if going_wrong.done() and (error := going_wrong.exception()) is not None:
+            self.oracle.differs(f"defect: a fault could not be done: {error!r}")
         going_wrong.cancel()
         self.faults.calm()
         self.weather.clear_up()
@@ -157,6 +168,8 @@ class Simulation:
         calm_ns = self._loop.now_ns
         await self.operator.set_right()
         self.faults.trade_all()
+        if self.world.live is not None:
+            await self._reconcile()
         await asyncio.sleep(CALM_S)
         if self.oracle.traded_ns < calm_ns + RECOVERED_NS and self._settings.regime != "calm":
             self.oracle.differs(f"liveness: nothing was traded in the {CALM_S:g} s after the last fault")
@@ -164,6 +177,17 @@ class Simulation:
         await self._close()
         for task in keeping:
             task.cancel()
+
+    async def _reconcile(self) -> None:
+        """Accept what others have moved, until venues and ledger agree."""
+        waited_s = 0.0
+        while not self.oracle.venues.is_reconciled and waited_s < _RECONCILED_S:
+            await self.operator.accept(self.oracle.venues.differences)
+            await asyncio.sleep(_RESTART_S)
+            waited_s += _RESTART_S
+        if not self.oracle.venues.is_reconciled:
+            left = self.oracle.venues.open_questions()
+            self.oracle.differs(f"reconciliation: after {_RECONCILED_S:g} s of calm there are {left}")
 
     async def _keep(self) -> None:
         """Start the system, and again whenever it has ended."""
@@ -218,6 +242,7 @@ class Simulation:
                 self.oracle.differs(f"defect: {self._loop.defects[0]}")
             if looks % _WATCH_EVERY == 0:
                 await self.operator.resume_if_halted()
+                await self.operator.accept(self.oracle.venues.differences)
             if looks % _RESET_EVERY == 0:
                 await self.operator.reset_limits()
             if looks % 3600 == 0:
@@ -259,6 +284,9 @@ class Simulation:
             return
         state = risk.core.state
         self.oracle.balances(state.balances.totals())
+        if self.world.live is not None:
+            wallets = [venue.wallet() for venue in self._exchanges.trading.values()]
+            self.oracle.settled({account: amounts for one in wallets for account, amounts in one.items()})
         for what, left in (
             ("positions", sorted(state.positions)),
             ("intents", sorted(state.trades)),

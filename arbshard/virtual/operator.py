@@ -1,7 +1,7 @@
 """A person at the desk, on virtual time: halts, resumes, closes, sets limits, as the command line would."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from random import Random
 
@@ -22,6 +22,7 @@ from arbshard.wire.messages import (
     decode_command_reply,
     encode,
 )
+from arbshard.wire.reconciliation import AcceptDifference
 
 _TIMEOUT_MS = 2000
 _TRIES = 3
@@ -99,6 +100,11 @@ class Operator:
             return
         if isinstance(answer, Limits) and answer.halted:
             await self.tell(Resume(f"looked at: {answer.halted}"))
+
+    async def accept(self, accounts: Iterable[tuple[str, str]]) -> None:
+        """A person has looked at these differences of venue and ledger."""
+        for venue, currency in tuple(accounts):
+            await self.tell(AcceptDifference(venue, currency, "looked at"))
 
     def _draw(self, random: Random) -> Command:
         match random.randrange(8):

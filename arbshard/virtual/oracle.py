@@ -35,8 +35,10 @@ from arbshard.virtual.exposure import Exposure, Stated
 from arbshard.virtual.frames import Frames
 from arbshard.virtual.freshness import Freshness
 from arbshard.virtual.own_books import OwnBooks
+from arbshard.virtual.settings import TAG
 from arbshard.virtual.tally import Tally
 from arbshard.virtual.trace import Trace
+from arbshard.virtual.venue_books import Placed, VenueBooks
 from arbshard.wire.messages import (
     Approved,
     Conclude,
@@ -84,6 +86,7 @@ class Oracle:
     def __init__(self, config: Config, universe: Universe, clock: VirtualClock, trace: Trace) -> None:
         self._clock = clock
         self._trace = trace
+        self._is_live = config.mode == "live"
         self.fresh = Freshness(config.data_quality, universe)
         self.frames = Frames()
         self.executions = Executions(fees_of(config))
@@ -95,7 +98,8 @@ class Oracle:
             self.frames, facts, self.executions.fees, config.execution, config.data_quality,
             universe.fx.market.symbol, self.differs,
         )  # fmt: skip
-        self.books = OwnBooks(self.executions, bounds, self.differs)
+        self.books = OwnBooks(self.executions, bounds, self.differs, is_live=self._is_live)
+        self.venues = VenueBooks(TAG, self.differs)
         self._exposure = Exposure(config.limits, self.books.notional, self.differs)
         self._told: list[_Told] = []
         """Not compared yet with what is stored."""
@@ -160,7 +164,7 @@ class Oracle:
     def order_done(self, shard: int, epoch: int, result: OrderResult) -> None:
         """See ``worker.TradeWatch``."""
         self.tally.orders[result.state] += 1
-        if not result.fills:
+        if not result.fills or self._is_live:  # a venue executes by its own book, whatever we see of it
             return
         leg: Leg = self.fresh.legs[result.order.market.symbol]
         why = self.fresh.objection(leg, self._clock.monotonic_ns())
@@ -173,6 +177,33 @@ class Oracle:
         """An exchange has executed an order, in part or whole."""
         self.executions.happened(fill_id, execution)
 
+    def placed(self, order: Placed) -> None:
+        """A venue has taken an order on. See ``trading.VenueWatch``."""
+        self._trace.note("placed", f"{order.venue} {order.name} {order.side} {order.quantity} {order.price}")
+        self.venues.placed(order)
+
+    def executed_at_venue(self, execution: Execution) -> None:
+        """A venue has executed an order, in part or whole."""
+        name = execution.client_id
+        self._trace.note("executed", f"{execution.venue} {name} {execution.quantity} {execution.price}")
+        client_id = self.venues.client_id(name)
+        if client_id is None:
+            change = self.executions.change(execution)
+            for currency, amount in ((execution.base, change.base), (execution.quote, change.quote)):
+                self.moved_by_hand(execution.venue, currency, amount)
+            return
+        self.executions.happened(execution.fill_id, execution._replace(client_id=client_id))
+        self.venues.executed(client_id, execution.quantity)
+
+    def ended_at_venue(self, venue: str, name: str, executed: Decimal) -> None:
+        """An order is over at its venue."""
+        self._trace.note("over", f"{venue} {name} {executed}")
+        self.venues.ended(venue, name)
+
+    def moved_by_hand(self, venue: str, currency: str, amount: Decimal) -> None:
+        """Somebody else has changed what we own at a venue."""
+        self.venues.moved_by_hand(venue, currency, amount)
+
     def has_coins(self, order: Order) -> bool:
         """Whether the exchange's account can deliver what ``order`` sells."""
         return (
@@ -183,6 +214,7 @@ class Oracle:
     def ended_risk(self) -> None:
         """Risk has ended, was killed or begins anew: what was under reserve is gone."""
         self._told.clear()
+        self.venues.count_anew()
 
     def handled(self, request: Request, reply: Reply) -> None:
         """See ``risk.RiskWatch``."""
@@ -210,6 +242,10 @@ class Oracle:
         for fill_id in self.books.unbooked(request.intent_id, holder):
             self.differs(f"fills: {fill_id} was executed, and {request.intent_id} is concluded without it")
 
+    def statement(self, venue: str, *, is_full: bool) -> None:
+        """See ``risk.RiskWatch``."""
+        self.venues.stated(venue, is_full=is_full)
+
     def committed(self, stated: Stated) -> None:
         """Everything that was decided is stored; risk reckons with ``stated``."""
         told, self._told = self._told, []
@@ -233,6 +269,8 @@ class Oracle:
         for seq, (event, body) in enumerate(zip(events, bodies, strict=True), first_seq):
             self._trace.note("event", f"{seq} {body}")
             self.books.take(event, self._clock.monotonic_ns())
+            if self._is_live:
+                self.venues.take(event)
             self._exposure.take(event)
             self._take(event)
             self.audit_event(seq, event)
@@ -290,6 +328,11 @@ class Oracle:
         self.tally.ended(name, code)
         if code in (1, 2):
             self.differs(f"defect: {name}.{epoch} ended with code {code}")
+
+    def settled(self, wallets: dict[tuple[str, str], tuple[Decimal, Decimal]]) -> None:
+        """The venues' wallets are what deposits and executions add up to. Call when nothing is under way."""
+        for what in self.venues.settled(wallets, self.books.owned):
+            self.differs(f"venues: {what}")
 
     def balances(self, totals: Iterable[tuple[str, str, Decimal]]) -> None:
         """Risk's balances are those that deposits and executions add up to. Call when nothing is under way."""

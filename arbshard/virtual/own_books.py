@@ -64,11 +64,16 @@ class Running:
         self.approved_ns = approved_ns
         self.orders: dict[str, Order] = {one.client_id: one for one in (intent.home, intent.away)}
         self.executed: dict[str, Decimal] = {}
+        self.fees: dict[str, Decimal] = {}
+        """Of each order, stated less recorded: some venues tell an order's fee as one sum."""
         self.flows = Flows()
         self.late_base = _ZERO
         """Part of the flows that the exchange told after its order's end: the worker does not reckon with it."""
         self.fills: dict[str, None] = {}
         self.follow_ups = 0
+        """Those that a venue has looked at, or may have."""
+        self.excused = 0
+        """Of these, those that brought something or were refused by a venue at its whim."""
         self.bought = self.paid = _ZERO
         """On the side that an entry buys: gross base, and quote without fees."""
         self.naked_since_ns = 0
@@ -129,7 +134,11 @@ class _Due(NamedTuple):
 class OwnBooks:
     """Takes every stored event in order."""
 
-    def __init__(self, executions: Executions, bounds: Bounds, differ: Callable[[str], None]) -> None:
+    def __init__(
+        self, executions: Executions, bounds: Bounds, differ: Callable[[str], None], *, is_live: bool = False
+    ) -> None:
+        """``is_live``: venues refuse orders and cut fills short without a reason, as often as a fault has it."""
+        self._is_live = is_live
         self._executions = executions
         self._bounds = bounds
         self._differ = differ
@@ -186,7 +195,9 @@ class OwnBooks:
         running = self.running.get(intent_id)
         for client_id in running.orders if running is not None else ():
             for fill_id, execution in self._executions.of_order(client_id).items():
-                if running is not None and execution.holder == holder and fill_id not in running.fills:
+                # Where a venue keeps accounts, everything of an order can be asked for, whoever sent it.
+                is_asked = execution.holder in ("", holder)
+                if running is not None and is_asked and fill_id not in running.fills:
                     yield fill_id
 
     def naked(self) -> Iterator[Naked]:
@@ -231,6 +242,7 @@ class OwnBooks:
             running.intent,
             order,
             running.follow_ups,
+            running.excused,
             (excess, excess - running.late_base),
             running.approved_ns,
         )
@@ -255,9 +267,11 @@ class OwnBooks:
             if execution is None or fill.fill_id in running.fills:
                 self._differ(f"fills: {fill.fill_id} is booked, the exchange has not executed it once more")
                 continue
-            self._compare(fill, execution, order)
+            self._compare(fill, execution, order, running)
             running.fills[fill.fill_id] = None
             self._book(running, order, execution)
+        if self._is_live and order.role != "leg":
+            self._excuse(running, event)
         whole = running.executed.get(event.client_id, _ZERO) == order.quantity
         if event.state == "FILLED" and not whole:
             self._differ(f"fills: {event.client_id} is called filled and is not")
@@ -266,6 +280,15 @@ class OwnBooks:
             running.naked_since_ns = 0
         elif not running.naked_since_ns:
             running.naked_since_ns = now_ns
+
+    def _excuse(self, running: Running, event: OrderReported) -> None:
+        """A follow-up that never reached its venue does not count; one that brought something, or that a fault
+        had refused, is no reason to give up.
+        """
+        if event.state == "NOT_ACCEPTED":
+            running.follow_ups -= 1
+        elif event.state == "REJECTED" or (event.fills and event.state != "FILLED"):
+            running.excused += 1
 
     def _book(self, running: Running, order: Order, execution: Execution) -> None:
         change = self._executions.change(execution)
@@ -284,7 +307,7 @@ class OwnBooks:
         running.shortfall += cost.shortfall
         running.allowed += cost.allowed
 
-    def _compare(self, fill: Fill, execution: Execution, order: Order) -> None:
+    def _compare(self, fill: Fill, execution: Execution, order: Order, running: Running) -> None:
         change = self._executions.change(execution)
         market = fill.market
         said = (fill.client_id, market.venue, market.symbol, fill.side, fill.quantity, fill.price)
@@ -294,7 +317,10 @@ class OwnBooks:
         )  # fmt: skip
         if said != true:
             self._differ(f"fills: {fill.fill_id} is booked as {said}, the exchange has executed {true}")
-        if (fill.fee, fill.fee_currency) != (change.fee, change.fee_currency):
+        if execution.fee is not None and fill.fee_currency == change.fee_currency:
+            fees = running.fees
+            fees[order.client_id] = fees.get(order.client_id, _ZERO) + fill.fee - change.fee
+        elif (fill.fee, fill.fee_currency) != (change.fee, change.fee_currency):
             self._differ(
                 f"fees: {fill.fill_id} is booked with {fill.fee} {fill.fee_currency}, "
                 f"the venue takes {change.fee} {change.fee_currency}"
@@ -313,6 +339,9 @@ class OwnBooks:
         if running is None:
             return
         intent = running.intent
+        for client_id, over in running.fees.items():
+            if over:
+                self._differ(f"fees: {client_id} is booked with {over:f} more than its venue has taken")
         excess = self._excess(running)
         holding = self.holdings.get(intent.position_id)
         if intent.kind == "entry" and running.fills:

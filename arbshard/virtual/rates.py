@@ -11,6 +11,9 @@ WAKE_POINTS = ("before_report", "after_report", "after_extend", "before_conclude
 STRAGGLERS = ("Extend", "Report", "Conclude", "Submit", "Fund")
 RISK_POINTS = ("before_commit", "after_commit", "after_answer")
 
+LIVE_WORKER_POINTS = (*WORKER_POINTS, "before_send", "after_send", "after_reply", "after_ask")
+ACCOUNTS_POINTS = ("before_publish", "before_state", "after_state")
+
 PER_HOUR: Mapping[str, float] = {
     "cut": 8.0,
     "stall": 4.0,
@@ -39,4 +42,22 @@ PER_HOUR: Mapping[str, float] = {
     "symbols": 2.0,
 }
 """Of the level ``usual``."""
+LIVE_PER_HOUR: Mapping[str, float] = {
+    "slow_calls": 3.0,
+    "silent_calls": 3.0,
+    "lost_calls": 4.0,
+    "lost_answers": 4.0,
+    "server_errors": 4.0,
+    "rate_limits": 2.0,
+    "refusals": 2.0,
+    "disordered_events": 4.0,
+    "cut_private": 6.0,
+    "kill_live_worker_at": 8.0,
+    "kill_accounts": 1.5,
+    "kill_accounts_at": 3.0,
+    "stop_accounts": 1.5,
+    "by_hand": 2.0,
+    "stray": 1.5,
+}
+"""Besides those, where orders are live."""
 FACTOR: Mapping[Level, float] = {"none": 0.0, "usual": 1.0, "heavy": 6.0}

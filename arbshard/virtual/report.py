@@ -13,7 +13,7 @@ def lines_of(report: Report) -> Iterator[str]:
     settings, tally = report.settings, report.tally
     yield (
         f"seed {settings.seed}: {settings.pairs} pairs on {settings.shards} shards, {settings.updates:g} frames per "
-        f"market and second, faults {settings.faults}, regime {settings.regime}"
+        f"market and second, faults {settings.faults}, regime {settings.regime}, orders {_mode(report)}"
     )
     yield f"  virtual time  {_span(report.virtual_s)} in {report.cpu_s:.1f} s: {report.speed:.0f} x real time"
     yield f"  events        {report.events_run} callbacks, {report.frames} frames, {report.lines} trace lines"
@@ -38,11 +38,15 @@ def lines_of(report: Report) -> Iterator[str]:
 
 def line_of(report: Report) -> str:
     """One line, and for a failure the command that repeats it."""
-    said = f"seed {report.settings.seed:>10}  {_span(report.virtual_s)}  {report.speed:>4.0f} x  "
+    said = f"seed {report.settings.seed:>10} {_mode(report):>5}  {_span(report.virtual_s)}  {report.speed:>4.0f} x  "
     said += f"{report.tally.exits:>5} trades  {sum(report.faults.values()):>4} faults  {report.hash}  "
     if not report.violations:
         return said + "ok"
     return said + f"VIOLATED: {report.violations[0]}\n  {report.settings.command()}"
+
+
+def _mode(report: Report) -> str:
+    return "live" if report.settings.is_live else "paper"
 
 
 def _violations(report: Report) -> Iterator[str]:

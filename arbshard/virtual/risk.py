@@ -10,6 +10,7 @@ from typing import Protocol
 
 from arbshard.crashpoint import reach
 from arbshard.errors import ArbshardError, LedgerDamaged, LedgerError
+from arbshard.ledger.events import Event
 from arbshard.ledger.replay import recover
 from arbshard.log import get_logger
 from arbshard.risk.core import Decision, RiskCore
@@ -30,7 +31,7 @@ from arbshard.virtual.ledger import VERSION, Disk, MemoryLedger
 from arbshard.virtual.loop import VirtualProcess
 from arbshard.virtual.network import Listener, Waiting
 from arbshard.virtual.worker import Surroundings
-from arbshard.wire.messages import Reply, Request
+from arbshard.wire.messages import Command, CommandReply, Reply, Request, Statement
 from arbshard.wire.replies import StoredReplies
 
 _STORED_REPLIES = 1024
@@ -54,6 +55,10 @@ class RiskWatch(Protocol):
         """These replies are about to leave."""
         ...
 
+    def statement(self, venue: str, *, is_full: bool) -> None:
+        """Risk compares a settled statement of a venue with the ledger, under reserve; in full: every currency."""
+        ...
+
     def committed(self, stated: Stated) -> None:
         """All that was decided is stored; risk reckons with ``stated`` from now on."""
         ...
@@ -69,6 +74,17 @@ class WatchedCore(RiskCore):
         reply, events = super().handle(request, now_ms, phase, now_ns)
         self.watch.handled(request, reply)
         return reply, events
+
+    def command(
+        self, command: Command, now_ms: int, now_ns: int | None = None
+    ) -> tuple[CommandReply, list[Event]]:
+        """See ``RiskCore``."""
+        answer = super().command(command, now_ms, now_ns)
+        if isinstance(command, Statement):
+            heard = self.reconciler.heard(command.venue)
+            if heard.settled_ms == command.at_ms:
+                self.watch.statement(command.venue, is_full=heard.compared_ms == command.at_ms)
+        return answer
 
 
 class VirtualRisk:

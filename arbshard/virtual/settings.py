@@ -2,12 +2,12 @@
 
 from decimal import Decimal
 from random import Random
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
 from arbshard.config import Config
-from arbshard.config.sim import Regime
+from arbshard.config.sim import PartialFillFault, Regime, RejectFault
 from arbshard.exchanges.embedded import listing_of
 from arbshard.exchanges.world import World
 from arbshard.model.market import FeeSchedule
@@ -21,6 +21,15 @@ from arbshard.virtual.rates import Level
 
 SEED_MAX = 2**31 - 1
 SAMPLE_S = 5.0
+TAG = "virtu"
+"""Of the ledger: what the names of our orders at the venues begin with."""
+_WEBSOCKETS = {"upbit": "wss://upbit.virtual/websocket/v1", "binance": "wss://binance.virtual"}
+
+
+Mode = Literal["paper", "live", "mixed"]
+"""Where orders go. ``mixed``: the seed says whether they are live."""
+_LIVE_SHARE = 0.5
+"""Of seeds, where both are wanted."""
 
 
 class Settings(NamedTuple):
@@ -37,12 +46,21 @@ class Settings(NamedTuple):
     only: tuple[str, ...] = ()
     """Kinds of faults; empty for all."""
     regime: Regime = "mixed"
+    mode: Mode = "paper"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this very run has live orders."""
+        if self.mode == "mixed":
+            return Random(f"{self.seed}:mode").random() < _LIVE_SHARE
+        return self.mode == "live"
 
     def command(self) -> str:
         """What repeats this very run."""
         parts = [
             f"arbshard simulate --seed {self.seed} --hours {self.hours:g} --pairs {self.pairs}",
             f"--shards {self.shards} --updates {self.updates:g} --faults {self.faults} --regime {self.regime}",
+            f"--mode {'live' if self.is_live else 'paper'}",
         ]
         if self.only:
             parts.append(f"--only {','.join(self.only)}")
@@ -64,15 +82,31 @@ def config_of(settings: Settings) -> Config:
         reject_share=round(draw.choice((0.002, 0.01, 0.03)), 3),
         latency_ms=round(draw.uniform(15.0, 90.0), 1),
     )
+    faults = replace(
+        base.sim.faults,
+        seed=settings.seed,
+        partial_fill=PartialFillFault(
+            share=round(Random(f"{settings.seed}:live").uniform(0.1, 0.5), 3), fill_share=paper.depth_share
+        ),
+        reject=RejectFault(share=paper.reject_share),
+    )
     return replace(
         base,
         name="virtual",
+        mode="live" if settings.is_live else "paper",
         data="public",  # for the system they are venues like any others: they outlive a run
+        # Idle calls are coarser, as idle timers are.
+        live=replace(base.live, dry_run=not settings.is_live, reconcile_every_s=10.0, warm_every_s=60.0),
         run=replace(base.run, shards=settings.shards, rehearse_ms=0.0, stop_timeout_s=60.0),
         venues=replace(
             base.venues,
             **{
-                name: replace(base.venues.get(name), ws_url=f"ws://{name}.virtual", depth=5)
+                name: replace(
+                    base.venues.get(name),
+                    ws_url=_WEBSOCKETS[name],
+                    rest_url=f"https://{name}.virtual",
+                    depth=5,
+                )
                 for name in TRADED
             },
         ),
@@ -91,6 +125,7 @@ def config_of(settings: Settings) -> Config:
             coins=settings.pairs,
             updates_per_s=settings.updates,
             depth=5,
+            faults=faults,
         ),
     )
 

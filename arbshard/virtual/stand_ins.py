@@ -8,6 +8,7 @@ from arbshard.config import Config
 from arbshard.errors import VenueUnavailable
 from arbshard.model.universe import Universe
 from arbshard.venues.base.client import Answer
+from arbshard.virtual.accounts import LiveWorld
 from arbshard.virtual.audit import Audit
 from arbshard.virtual.clock import VirtualClock
 from arbshard.virtual.exchange import Exchanges
@@ -49,6 +50,8 @@ class World(NamedTuple):
     trace: Trace
     random: Random
     timing: Timing
+    live: LiveWorld | None = None
+    """Where live orders go; None on paper."""
 
 
 class QuietBus(Publisher):

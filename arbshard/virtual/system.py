@@ -16,6 +16,7 @@ from arbshard.model.rundir import RunFiles
 from arbshard.model.silence import SETTLED_NS
 from arbshard.model.universe import Universe
 from arbshard.risk.feeds import FeedWatch
+from arbshard.virtual.accounts import VirtualAccounts
 from arbshard.virtual.bells import Bells
 from arbshard.virtual.children import KILLED, Program, VirtualChild, VirtualHost
 from arbshard.virtual.costs import UNIVERSE_NS
@@ -44,7 +45,7 @@ class VirtualSupervisor:
         bells = Bells(world.loop, world.config.run.shards)
         self._around = Surroundings(
             world.loop, world.clock, self.files, world.config, world.port, bells, world.oracle,
-            world.timing.worker_timer_s, process,
+            world.timing.worker_timer_s, process, world.live,
         )  # fmt: skip
         self.control: VirtualServer | None = None
         """None until it takes orders."""
@@ -136,6 +137,9 @@ class VirtualSupervisor:
 
     def _make(self, name: str, process: VirtualProcess, epoch: int) -> Program:
         world = self._world
+        if name == "accounts":
+            assert world.live is not None, "on paper there are no accounts"
+            return VirtualAccounts(world.live, self.files, world.port, process, self.process)
         if name != "risk":
             return VirtualWorker(self._around, process, int(name.removeprefix("worker-")), epoch)
         feeds = FeedWatch(self.files.supervisor_page)
@@ -152,7 +156,8 @@ class VirtualSupervisor:
 
     def _boot_s(self, name: str) -> float:
         timing = self._world.timing
-        return self._world.random.uniform(*(timing.risk_boot_s if name == "risk" else timing.worker_boot_s))
+        has_no_spare = name in ("risk", "accounts")
+        return self._world.random.uniform(*(timing.risk_boot_s if has_no_spare else timing.worker_boot_s))
 
     def _open_server(self, endpoint: str, handler: Handler) -> VirtualServer:
         del endpoint

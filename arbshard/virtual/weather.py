@@ -4,6 +4,7 @@ from random import Random
 
 _REQUEST_NS = (60_000, 300_000)
 _FRAME_NS = (400_000, 2_500_000)
+_CALL_NS = (2_000_000, 25_000_000)
 
 
 class Weather:
@@ -15,6 +16,10 @@ class Weather:
         """Up to so much is added to a request's and a reply's way."""
         self.frame_slow_ns = 0
         """Likewise to a frame's."""
+        self.call_slow_ns = 0
+        """Likewise to a REST call's, and to its answer's."""
+        self.call_lost_share = 0.0
+        """Of REST calls and of their answers: nothing comes, and nothing is said."""
         self.lost_share = 0.0
         """Of requests and replies."""
         self.doubled_share = 0.0
@@ -22,6 +27,7 @@ class Weather:
         self.late_share = 0.0
         """Of orders with several executions: the last is told after the order's end."""
         self.late = 0
+        self.calls_lost = 0
         self.lost = 0
         self.doubled = 0
 
@@ -34,6 +40,18 @@ class Weather:
         """How long a frame is under way."""
         least, most = _FRAME_NS
         return least + int(self._random() * (most - least + self.frame_slow_ns))
+
+    def call_ns(self) -> int:
+        """How long a REST call or its answer is under way."""
+        least, most = _CALL_NS
+        return least + int(self._random() * (most - least + self.call_slow_ns))
+
+    def loses_call(self) -> bool:
+        """Whether this REST call, or this answer, never arrives."""
+        if self.call_lost_share and self._random() < self.call_lost_share:
+            self.calls_lost += 1
+            return True
+        return False
 
     def loses(self) -> bool:
         """Whether this message never arrives."""
@@ -51,5 +69,6 @@ class Weather:
 
     def clear_up(self) -> None:
         """The usual again."""
-        self.request_slow_ns = self.frame_slow_ns = 0
+        self.request_slow_ns = self.frame_slow_ns = self.call_slow_ns = 0
+        self.call_lost_share = 0.0
         self.lost_share = self.doubled_share = self.late_share = 0.0

@@ -3,7 +3,7 @@
 The oracle is told of every decision and of every order's end at the instant of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -12,11 +12,13 @@ from arbshard.config import Config, ExecutionConfig
 from arbshard.engine.engine import ArbitrageEngine, Exit, Trade
 from arbshard.execution.executor import ExecutorFactory, Observer
 from arbshard.execution.ports import BookPort, RiskPort
+from arbshard.model.market import Leg
 from arbshard.model.order import OrderResult
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
+from arbshard.virtual.accounts import LiveWorld
 from arbshard.virtual.bells import Bells
 from arbshard.virtual.clock import VirtualClock
 from arbshard.virtual.exchange_port import Account, ExchangeExecutors
@@ -24,6 +26,7 @@ from arbshard.virtual.loop import VirtualLoop, VirtualProcess
 from arbshard.virtual.network import Port, VirtualClient
 from arbshard.virtual.oracle import Decision
 from arbshard.worker.assembly import Worker, WorkerPorts
+from arbshard.worker.live import LiveSide
 from arbshard.worker.meter import Meter
 from arbshard.worker.spare import Assignment
 
@@ -55,6 +58,8 @@ class Surroundings(NamedTuple):
     watch: TradeWatch
     timer_s: float
     supervisor: VirtualProcess
+    live: LiveWorld | None = None
+    """Where live orders go; None on paper."""
 
     def is_orphan(self) -> bool:
         """Whether the supervisor has died."""
@@ -111,7 +116,8 @@ class VirtualWorker:
             connect=partial(VirtualClient, around.port, self.process.name),
             bell=around.bells.bell(self.shard),
             make_meter=self._make_meter,
-            make_executors=self._make_executors,
+            make_executors=self._make_executors if around.live is None else ExecutorFactory,
+            open_live=partial(self._open_live, around.live) if around.live is not None else None,
             timer_s=around.timer_s,
         )
         with BooksReader.attach(files.books) as books:
@@ -134,6 +140,20 @@ class VirtualWorker:
         return ExchangeExecutors(
             risk, books, execution, clock, observer, self.process, around.port.weather, around.watch
         )
+
+    def _open_live(
+        self,
+        live: LiveWorld,
+        shard: int,
+        legs: Iterable[Leg],
+        books: BookPort,
+        count: Callable[[str], None],
+        on_failure: Callable[[BaseException], None],
+        is_fenced: Callable[[], bool],
+    ) -> LiveSide:
+        around = self._around
+        ports = live.worker_ports(self.process, around.files, shard)
+        return LiveSide(around.config, ports, around.clock, legs, books, count, on_failure, is_fenced)
 
     def _decided(self, trade: Trade) -> None:
         decision = Decision(

@@ -16,6 +16,7 @@ from arbshard.wire import messages
 JUDGES = (
     "oracle",
     "own_books",
+    "venue_books",
     "bounds",
     "exposure",
     "executions",

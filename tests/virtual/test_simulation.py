@@ -79,19 +79,19 @@ _PROGRAM = """
 import sys
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.settings import Settings
-from support.effort import effort
 lines = []
-report = Simulation(Settings(55, hours=0.1, faults="heavy"), lines.append).run()
+report = Simulation(Settings(55, hours=0.1, faults="heavy", mode=sys.argv[1]), lines.append).run()
 assert not report.violations, report.violations
 sys.stdout.write("".join(lines) + report.hash)
 """
 
 
-def test_one_seed_gives_one_trace_whatever_the_interpreters_own_randomness() -> None:
+@pytest.mark.parametrize("mode", ["paper", "live"])
+def test_one_seed_gives_one_trace_whatever_the_interpreters_own_randomness(mode: str) -> None:
     outputs = []
     for hash_seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM],
+            [sys.executable, "-c", _PROGRAM, mode],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,

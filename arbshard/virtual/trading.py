@@ -1,0 +1,256 @@
+"""The accounts of the virtual exchanges: REST calls and private streams over the virtual network.
+
+What answers is the venues' own side of ``arbshard.exchanges`` (authentication, orders, matching, wallets, rate
+limits, private streams, the switchboard of faults), so a client gets the venue's native text. A call that is under
+way belongs to the network: it arrives even if its sender has died meanwhile. What the venue does with orders is
+reported to the oracle at that instant, by the venue's own record.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from email.utils import formatdate
+from typing import Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+from yarl import URL
+
+from arbshard.data.http import HttpFetch
+from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.matching import Shortage
+from arbshard.exchanges.accounts.order import Order, OrderChanged, Ticket, WalletChanged
+from arbshard.exchanges.faults import control
+from arbshard.exchanges.session import Action, PrivateSession, Query, Session
+from arbshard.exchanges.session import Answer as VenueAnswer
+from arbshard.exchanges.venues import VenueCore
+from arbshard.secret import Secret, reveal_values
+from arbshard.venues.base.client import Answer, NoAnswer
+from arbshard.virtual.executions import Execution
+from arbshard.virtual.loop import VirtualLoop, VirtualProcess
+from arbshard.virtual.venue_books import Placed
+from arbshard.virtual.weather import Weather
+
+_REFUSED_S = 0.002
+_NO_HEADERS: Mapping[str, Secret] = {}
+_PEER = "203.0.113.7"
+"""All processes of a machine have one address."""
+
+
+class VenueWatch(Protocol):
+    """Who is told what a venue does with the orders of our account: ``oracle.Oracle``."""
+
+    def placed(self, order: Placed) -> None:
+        """The venue has taken an order on."""
+        ...
+
+    def executed_at_venue(self, execution: Execution) -> None:
+        """The venue has executed an order, in part or whole."""
+        ...
+
+    def ended_at_venue(self, venue: str, name: str, executed: Decimal) -> None:
+        """An order is over."""
+        ...
+
+    def moved_by_hand(self, venue: str, currency: str, amount: Decimal) -> None:
+        """Somebody else than the system has changed what we own."""
+        ...
+
+
+class PrivateClient(Protocol):
+    """A connection that a private session speaks to: ``exchange.VirtualStream``."""
+
+    def perform(self, action: Action, delay_ms: float) -> None:
+        """Carry out what the session wants, after a while."""
+        ...
+
+
+class TradingVenue:
+    """One venue's account of ours, and the way to it."""
+
+    def __init__(
+        self, core: VenueCore, account: Account, loop: VirtualLoop, weather: Weather, watch: VenueWatch
+    ) -> None:
+        self.core = core
+        self.name = core.name
+        self.account = account
+        self.loop = loop
+        self.weather = weather
+        self._watch = watch
+        self._private: dict[PrivateClient, PrivateSession] = {}
+        self.is_reachable: Callable[[], bool] = lambda: True
+        self.calls = 0
+
+    def session(self, address: str, headers: Mapping[str, str]) -> Session | VenueAnswer | None:
+        """What a WebSocket handshake at ``address`` gets."""
+        parts = urlsplit(address)
+        return self.core.open_session(self.query("GET", parts.path, parts.query, b"", headers))
+
+    def join(self, client: PrivateClient, session: PrivateSession) -> None:
+        """``client`` is told from now on what happens in the account, as far as it subscribes."""
+        self._private[client] = session
+
+    def leave(self, client: PrivateClient) -> None:
+        """No longer."""
+        self._private.pop(client, None)
+
+    def query(self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> Query:
+        """A request as it arrives now."""
+        clock = self.core.clock
+        return Query(
+            method, path, tuple(parse_qsl(query, keep_blank_values=True)), _PEER, clock.monotonic_ns(),
+            clock.wall_ms(), query, body, headers,
+        )  # fmt: skip
+
+    def arrived(self, make: Callable[[], Query], reply: Callable[[VenueAnswer | None, float], None]) -> None:
+        """A call has arrived. ``reply`` takes the answer (None: the connection is cut) and a delay in ms."""
+        self.calls += 1
+        if not self.is_reachable():
+            reply(None, 0.0)
+            return
+        query, faults = make(), self.core.faults
+        fate = faults.requests.before(query)
+        if fate is None:
+            answer = self.core.rest.answer(query)
+            self.deliver()
+            fate = faults.requests.after(query, answer)
+        reply(fate.answer, fate.wait_ms)
+
+    def deliver(self) -> None:
+        """Tell the oracle, and those connected, what has happened in the account."""
+        events = self.account.take_events()
+        if not events:
+            return
+        for event in events:
+            if isinstance(event, OrderChanged):
+                self._tell_watch(event)
+        now_ms = self.core.clock.wall_ms()
+        faults = self.core.faults.events
+        for client, session in tuple(self._private.items()):
+            dealt = faults.deal(session.on_events(self.account, events, now_ms))
+            for action in dealt.now:
+                client.perform(action, 0.0)
+            for wait_ms, action in dealt.later:
+                client.perform(action, wait_ms)
+
+    def on_step(self, symbol: str, now_ms: int) -> None:
+        """The book of ``symbol`` moved: orders that wait may fill."""
+        del now_ms
+        if self.core.matcher.on_step(symbol, self.core.clock.wall_ms()):
+            self.deliver()
+
+    def set_faults(self, order: Mapping[str, object]) -> None:
+        """Turn the venue's own faults on or off: see ``exchanges.faults.control``."""
+        control.change(self.core.faults.board, json.dumps(order).encode())
+
+    # what a person does by hand, or another program with the same key
+
+    def deposit(self, currency: str, amount: Decimal) -> None:
+        """Money or coins come; a negative amount goes."""
+        wallet = self.account.wallet
+        if amount >= 0:
+            wallet.credit(currency, amount)
+        else:
+            wallet.lock(currency, -amount)
+            wallet.spend(currency, -amount)
+        self._watch.moved_by_hand(self.name, currency, amount)
+        self.account.tell(WalletChanged(wallet.take_changed(), self.core.clock.wall_ms()))
+        self.deliver()
+
+    def place_by_hand(self, ticket: Ticket) -> Order | None:
+        """An order that the system does not know; None when the account has too little for it."""
+        placed = self.core.matcher.place(self.account, ticket, self.core.clock.wall_ms())
+        self.deliver()
+        return None if isinstance(placed, Shortage) else placed
+
+    def wallet(self) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
+        """What we own, free and locked, by venue and currency."""
+        return {(self.name, one.currency): (one.free, one.locked) for one in self.account.wallet.balances()}
+
+    def cancel_by_hand(self, order: Order) -> None:
+        """End an order that was placed by hand, if it is open."""
+        if order.is_open:
+            self.core.matcher.cancel(self.account, order, self.core.clock.wall_ms())
+            self.deliver()
+
+    def _tell_watch(self, event: OrderChanged) -> None:
+        order = event.order
+        if event.kind == "new":
+            self._watch.placed(
+                Placed(self.name, order.client_id, order.symbol, order.side, order.quantity, order.price)
+            )
+        elif event.kind == "trade":
+            fill = event.fill
+            assert fill is not None, order.id
+            self._watch.executed_at_venue(
+                Execution(
+                    order.client_id, "", self.name, order.symbol, order.base, order.quote, order.side,
+                    fill.quantity, fill.price, fee=fill.fee, fee_currency=fill.fee_currency,
+                    trade_id=fill.trade_id,
+                )
+            )  # fmt: skip
+        if not order.is_open and event.kind in ("done", "canceled"):
+            self._watch.ended_at_venue(self.name, order.client_id, order.executed)
+
+
+class VirtualHttp(HttpFetch):
+    """One process's connections to a venue. The real ``HttpVenueClient`` signs, and sends by this."""
+
+    def __init__(self, venue: TradingVenue, process: VirtualProcess, timeout_s: float) -> None:
+        super().__init__(timeout_s=timeout_s)
+        self._venue = venue
+        self._process = process
+        self._timeout_s = timeout_s
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, Secret] = _NO_HEADERS,
+        body: bytes | None = None,
+        proxy: str | None,
+        is_secret: bool,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Answer:
+        """Send a call over the virtual network, and wait for its answer. Raises ``NoAnswer``."""
+        del proxy, is_secret
+        venue, loop, weather = self._venue, self._venue.loop, self._venue.weather
+        if not venue.is_reachable():
+            await asyncio.sleep(_REFUSED_S)
+            raise NoAnswer("connection refused", sent=False)
+        revealed = {name.lower(): value for name, value in reveal_values(headers).items()}
+        path, query = url.raw_path, url.raw_query_string
+        coming: asyncio.Future[Answer | None] = loop.create_future()
+
+        def make() -> Query:
+            return venue.query(method, path, query, body or b"", revealed)
+
+        def reply(answer: VenueAnswer | None, wait_ms: float) -> None:
+            if weather.loses_call():
+                return
+            due_ns = loop.now_ns + weather.call_ns() + int(wait_ms * 1e6)
+            loop.deliver(self._process, due_ns, self._come, coming, answer)
+
+        if not weather.loses_call():
+            loop.deliver(None, loop.now_ns + weather.call_ns(), venue.arrived, make, reply)
+        if on_sent is not None:
+            on_sent()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await coming
+        except TimeoutError:
+            raise NoAnswer("no answer in time", sent=True) from None
+        if answer is None:
+            raise NoAnswer("the connection was cut", sent=True)
+        return answer
+
+    def _come(self, coming: "asyncio.Future[Answer | None]", answer: VenueAnswer | None) -> None:
+        if coming.done():
+            return  # it was not waited for any longer
+        if answer is None:
+            coming.set_result(None)
+            return
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        headers["date"] = formatdate(self._venue.core.clock.wall_ms() / 1000, usegmt=True)
+        coming.set_result(Answer(answer.status, answer.body, headers))
