@@ -128,11 +128,18 @@ BUDGETS = (
     Budget("other shards' p99, worker killed", 2, "×", True, _failover(failover.OTHERS_KILLED)),
     Budget("other shards' p99, worker stuck", 2, "×", True, _failover(failover.OTHERS_STOPPED)),
     Budget(
-        "simulation of 4 pairs, against real time",
+        "simulation of 4 pairs on paper, against real time",
         500,
         "×",
         False,
         _failover(failover.SPEED, failover.SIMULATION_GROUP),
+    ),
+    Budget(
+        "simulation of 4 pairs with live orders, against real time",
+        300,
+        "×",
+        False,
+        _failover(failover.LIVE_SPEED, failover.SIMULATION_GROUP),
     ),
 )
 

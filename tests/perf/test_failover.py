@@ -46,9 +46,9 @@ def test_each_promise_has_its_budget(results):
         failover.OTHERS_KILLED: 2.1,
         failover.OTHERS_STOPPED: 1.0,
     }
-    results.more[failover.SIMULATION_GROUP] = {failover.SPEED: 499.0}
+    results.more[failover.SIMULATION_GROUP] = {failover.SPEED: 499.0, failover.LIVE_SPEED: 301.0}
     found = {one.budget.name: one.verdict for one in judge(results) if one.verdict != "not measured"}
-    assert list(found.values()) == ["met", "missed", "met", "met", "missed", "missed", "met", "missed"]
+    assert list(found.values()) == ["met", "missed", "met", "met", "missed", "missed", "met", "missed", "met"]
 
 
 def test_a_part_that_fails_is_told_and_the_other_is_measured(results, monkeypatch):
@@ -56,11 +56,11 @@ def test_a_part_that_fails_is_told_and_the_other_is_measured(results, monkeypatc
         raise MeasurementFailed("risk did not come back")
 
     monkeypatch.setattr(plan.failover, "measure", fails)
-    monkeypatch.setattr(plan.failover, "simulation_speed", lambda: 800.0)
+    monkeypatch.setattr(plan.failover, "simulation_speed", lambda mode: 800.0 if mode == "paper" else 350.0)
     only = Plan(("failover",), (1_000,), 1.0, quick=True, peers=False, receiver=None)
     assert not measure(only, results, lambda _: None)
     assert results.not_measured == {"failover": "risk did not come back"}
-    assert results.more == {failover.SIMULATION_GROUP: {failover.SPEED: 800.0}}
+    assert results.more == {failover.SIMULATION_GROUP: {failover.SPEED: 800.0, failover.LIVE_SPEED: 350.0}}
 
 
 def test_a_page_is_followed_from_one_incarnation_to_the_next(tmp_path):
