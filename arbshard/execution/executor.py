@@ -90,13 +90,25 @@ class BaseExecutor:
         self._residue = ZERO
 
     def take_over(self, positions: Iterable[Position], residue: Decimal = ZERO) -> None:
-        """Positions and left-over base that risk knows of from before."""
+        """Begin with the open positions and the left-over base of the pair that risk knows.
+
+        This is the worker's only copy of them; every conclusion brings it up to date.
+        """
         self._positions = {position.position_id: position for position in positions}
         self._residue = residue
+
+    @property
+    def residue(self) -> Decimal:
+        """Base that closed positions of the pair have left over (negative: are short of); the next exit uses it."""
+        return self._residue
 
     def get_positions(self) -> tuple[Position, ...]:
         """Open positions of the pair, as risk last settled them."""
         return tuple(self._positions.values())
+
+    def get_position(self, position_id: str) -> Position:
+        """Return an open position of the pair. Raises ``KeyError`` when it is not open."""
+        return self._positions[position_id]
 
     def get_pnl(self) -> Decimal:
         """Realised result of the positions this executor has closed, after all fees, in reporting currency."""
@@ -113,9 +125,9 @@ class BaseExecutor:
             if isinstance(trade, Exit):
                 before = self._positions[trade.position_id]
                 intent = plan_exit(trade, before, next_id(), now_ms, self._execution, self._residue)
-                outcomes.append(await self.execute(intent, before, self._residue))
             else:
-                outcomes.append(await self.execute(plan_entry(trade, next_id(), now_ms), None))
+                intent = plan_entry(trade, next_id(), now_ms)
+            outcomes.append(await self.execute(intent))
         return outcomes
 
     async def execute_buy(self, quantity: Decimal, next_id: Callable[[], str]) -> Outcome:
@@ -179,16 +191,9 @@ class BaseExecutor:
             self._positions.pop(position.position_id, None)
             self._pnl[position.position_id] = position.pnl or ZERO
 
-    async def execute(
-        self,
-        intent: Intent,
-        before: Position | None,
-        residue: Decimal = ZERO,
-        decided_ns: int | None = None,
-    ) -> Outcome:
+    async def execute(self, intent: Intent, decided_ns: int | None = None) -> Outcome:
         """Ask risk, send both legs, bring them home.
 
-        ``before`` is the position an exit closes, ``residue`` the left-over base that its plan uses up.
         ``decided_ns``: when the trade was found (monotonic), if not now.
         """
         if decided_ns is None:
@@ -198,16 +203,14 @@ class BaseExecutor:
             return Outcome(reply, None)
         waited_ns = self._clock.monotonic_ns() - decided_ns
         self._observer.approved(waited_ns)
-        machine = TwoLeg(intent, self.pair, before, self._execution, residue=residue)
+        machine = self._machine_of(intent)
         if intent.kind == "entry" and waited_ns > self._execution.approval_expiry_ms * 1_000_000:
             self._observer.late()
             for order in (intent.home, intent.away):
                 await self._record(machine, OrderResult(order, "NOT_ACCEPTED", detail="approved too late"))
         return await self._run(machine)
 
-    async def resume(
-        self, taken_over: OpenIntent, before: Position | None, residue: Decimal = ZERO
-    ) -> Outcome:
+    async def resume(self, taken_over: OpenIntent) -> Outcome:
         """Carry on with an intent of an earlier incarnation.
 
         A leg that nothing is known of may have been sent: it is asked about, never sent again.
@@ -220,7 +223,12 @@ class BaseExecutor:
             if order.client_id not in heard_of
         )
         known = (*silent, *taken_over.orders)
-        return await self._run(TwoLeg(intent, self.pair, before, self._execution, known, residue))
+        return await self._run(self._machine_of(intent, known))
+
+    def _machine_of(self, intent: Intent, known: Iterable[OrderResult] = ()) -> TwoLeg:
+        """The run of ``intent``: an exit closes its position and uses up the left-over base of the pair."""
+        before = self._positions.get(intent.position_id) if intent.kind == "exit" else None
+        return TwoLeg(intent, self.pair, before, self._execution, known, self._residue)
 
     async def _run(self, machine: TwoLeg) -> Outcome:
         home, away = self.pair.home, self.pair.away

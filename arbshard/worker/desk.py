@@ -1,26 +1,24 @@
 """The worker's trading desk: carries out what the engine decides, and tells the engine what it holds.
 
-It keeps no truth of its own: positions, open intents and balances come from risk at the start and with every
-reply, so that a successor begins where this process ended.
+Positions, open intents and balances come from risk at the start and with every reply, so that a successor begins
+where this process ended. The executors keep the positions of their pairs; the engine gets what it needs of them as
+floats.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from decimal import Decimal
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING
 
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine, Exit, Funds, PairState, Trade
-from arbshard.errors import VenueUnavailable
-from arbshard.execution.executor import ExecutorFactory, Outcome
+from arbshard.execution.executor import BaseExecutor, ExecutorFactory, Outcome
 from arbshard.execution.plan import plan_entry, plan_exit
 from arbshard.log import get_logger
-from arbshard.model.intent import ExitReason, Intent, OpenIntent
+from arbshard.model.intent import ExitReason, OpenIntent
+from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, exact
-from arbshard.model.position import Position
 from arbshard.wire.messages import Available, Welcome
 from arbshard.worker.meter import Meter
 from arbshard.worker.risk_link import RiskLink
@@ -34,7 +32,7 @@ _CLOSE_AGAIN_NS = 200_000_000
 
 
 class Desk:
-    """One shard's executors and the mirror of what risk knows of its pairs."""
+    """One shard's executors, and what its pairs may do and spend."""
 
     def __init__(
         self,
@@ -57,10 +55,7 @@ class Desk:
         self._clock = clock
         self._meter = meter
         self._on_failure = on_failure
-        self._positions: dict[str, dict[str, Position]] = {base: {} for base in engine.pairs}
         self._free: dict[tuple[str, str], float] = {}
-        self._residues: dict[str, Decimal] = {}
-        """Left-over base of each pair's closed positions; its next exit uses it up."""
         self._funded: set[str] = set()
         self._funding: set[str] = set()
         self._under_way: set[str] = set()
@@ -86,19 +81,14 @@ class Desk:
         """Trade these pairs of the engine from now on, beginning with what risk knows of them."""
         mine = tuple(bases)
         self._funded.update(welcome.funded)
-        self._residues.update(welcome.residues)
+        residues = dict(welcome.residues)
         for base in mine:
             assert base not in self._under_way, base
             state = self._engine.pairs[base]
             self.unhold(base)
-            self._positions[base] = {}
-            if self._port is None:
-                self._executors.create_paper_executor(state.pair, self._config.paper)
-            else:
-                self._port.add_legs((state.pair.home, state.pair.away))
-                self._executors.create_live_executor(state.pair, self._port, self._config.live, self._meter)
-        for position in welcome.positions:
-            self._positions[position.pair][position.position_id] = position
+            executor = self._make_executor(state.pair)
+            positions = [position for position in welcome.positions if position.pair == base]
+            executor.take_over(positions, residues.get(base, ZERO))
         self._update_funds(welcome.available)
         for taken_over in welcome.intents:
             state = self._engine.pairs[taken_over.intent.pair]
@@ -139,7 +129,8 @@ class Desk:
 
     def is_flat(self, base: str) -> bool:
         """Whether the pair has no position and nothing under way."""
-        return self.is_idle(base) and not self._positions.get(base)
+        executor = self._executors.get_executor(base)
+        return self.is_idle(base) and (executor is None or not executor.get_positions())
 
     def forget(self, base: str) -> None:
         """Let go of a pair that is held and idle, before the engine does."""
@@ -147,8 +138,6 @@ class Desk:
         assert self.is_idle(base), base
         self._held.discard(base)
         self._funded.discard(base)
-        self._residues.pop(base, None)
-        self._positions.pop(base, None)
         if self.is_adopted(base):
             self._executors.remove_executor(base)
             if self._port is not None:
@@ -163,7 +152,7 @@ class Desk:
     @property
     def open_positions(self) -> int:
         """Positions held by this shard."""
-        return sum(len(held) for held in self._positions.values())
+        return sum(len(one.get_positions()) for one in self._executors.get_all_executors().values())
 
     def act(self, state: PairState, trade: Trade) -> None:
         """Carry out ``trade``; the pair is busy until its intent has an outcome."""
@@ -174,23 +163,16 @@ class Desk:
         intent_id = f"{self._prefix}-{self._intents}"
         self._begin(state)
         now_ms = self._clock.wall_ms()
-        before: Position | None = None
-        residue = self._residues.get(state.pair.base, ZERO)
+        executor = self._executor_of(state)
         if isinstance(trade, Exit):
-            before = self._positions[state.pair.base][trade.position_id]
-            intent = plan_exit(trade, before, intent_id, now_ms, self._config.execution, residue)
+            before = executor.get_position(trade.position_id)
+            execution = self._config.execution
+            intent = plan_exit(trade, before, intent_id, now_ms, execution, executor.residue)
         else:
             intent = plan_entry(trade, intent_id, now_ms)
             self._meter.count("opportunities")
-        executor = self._executors.get_executor(state.pair.base)
-        assert executor is not None, state.pair.base
-        self._spawn(
-            self._settle(
-                state,
-                partial(executor.execute, intent, before, residue, decided_ns),
-                is_exit=before is not None,
-            )
-        )
+        run = partial(executor.execute, intent, decided_ns)
+        self._spawn(self._settle(state, run, is_exit=intent.kind == "exit"))
 
     def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
         """Close what is held of these pairs, each for its reason, whatever the rules say. Call it again and again.
@@ -211,39 +193,6 @@ class Desk:
     def is_drained(self, *, keep_positions: bool) -> bool:
         """Whether nothing is under way and, unless they are kept, no position is open."""
         return not self.busy and (keep_positions or not self.open_positions)
-
-    def start_rehearsing(self) -> None:
-        """From now on take the way of an entry up to risk's word every ``run.rehearse_ms``, and forget it.
-
-        What nobody has done for a while has left the CPU's caches: then the first approval takes twice as long.
-        """
-        if self._config.run.rehearse_ms:
-            self._spawn(self._rehearse(self._config.run.rehearse_ms / 1000))
-
-    async def _rehearse(self, pause_s: float) -> None:
-        for number in count():
-            await asyncio.sleep(pause_s)
-            bases = tuple(self._engine.pairs)  # they come and go
-            if not bases:
-                continue
-            base = bases[number % len(bases)]
-            is_free = base in self._funded and not self._engine.pairs[base].busy
-            intent = self._draft(base) if is_free else None
-            if intent is not None:
-                await self._risk.rehearse(intent)
-
-    def _draft(self, base: str) -> Intent | None:
-        """An entry for the least worth trading, at the books as they are; None without books."""
-        executor = self._executors.get_executor(base)
-        top = self._engine.pairs[base].home.top
-        if executor is None or top is None:
-            return None
-        least = self._config.sizing.order_notional_min / exact(top.best_ask)
-        try:
-            entry = executor.entry_at("buy_home", least)
-        except VenueUnavailable:
-            return None
-        return plan_entry(entry, f"{self._prefix}-0", self._clock.wall_ms()) if entry is not None else None
 
     def fund(self) -> None:
         """Have pairs funded whose price has become known: on paper with inventory, live with what venues state."""
@@ -271,14 +220,8 @@ class Desk:
         self._funding.discard(state.pair.base)
 
     async def _resume(self, state: PairState, taken_over: OpenIntent) -> None:
-        intent = taken_over.intent
-        before = self._positions[state.pair.base].get(intent.position_id) if intent.kind == "exit" else None
-        executor = self._executors.get_executor(state.pair.base)
-        assert executor is not None, state.pair.base
-        residue = self._residues.get(state.pair.base, ZERO)
-        await self._settle(
-            state, partial(executor.resume, taken_over, before, residue), is_exit=intent.kind == "exit"
-        )
+        run = partial(self._executor_of(state).resume, taken_over)
+        await self._settle(state, run, is_exit=taken_over.intent.kind == "exit")
 
     async def _settle(
         self, state: PairState, run: Callable[[], Coroutine[None, None, Outcome]], *, is_exit: bool
@@ -293,24 +236,28 @@ class Desk:
                 state.exit_rest_until_ns = now_ns + rest_ns
         if outcome.settled is not None:
             self._update_funds(outcome.settled.available)
-            self._residues[state.pair.base] = outcome.settled.residue
-            position = outcome.settled.position
-            mine = self._positions[state.pair.base]
-            if position is not None and position.state == "OPEN":
-                mine[position.position_id] = position
-            elif position is not None:
-                mine.pop(position.position_id, None)
         state.rest_until_ns = now_ns + rest_ns
         self._refresh(state)
         self._under_way.discard(state.pair.base)
         state.busy = state.pair.base in self._held
+
+    def _make_executor(self, pair: Pair) -> BaseExecutor:
+        if self._port is None:
+            return self._executors.create_paper_executor(pair, self._config.paper)
+        self._port.add_legs((pair.home, pair.away))
+        return self._executors.create_live_executor(pair, self._port, self._config.live, self._meter)
+
+    def _executor_of(self, state: PairState) -> BaseExecutor:
+        executor = self._executors.get_executor(state.pair.base)
+        assert executor is not None, state.pair.base
+        return executor
 
     def _begin(self, state: PairState) -> None:
         self._under_way.add(state.pair.base)
         state.busy = True
 
     def _refresh(self, state: PairState) -> None:
-        self._engine.hold(state, self._positions[state.pair.base].values())
+        self._engine.hold(state, self._executor_of(state).get_positions())
 
     def _update_funds(self, available: Available) -> None:
         for venue, currency, amount in available:

@@ -11,8 +11,8 @@ from arbshard.errors import VenueUnavailable
 from arbshard.execution.executor import PaperExecutor
 from arbshard.model.intent import FxQuote
 from arbshard.model.refusal import Refusal
+from arbshard.risk.portfolio.holdings import Trade
 from arbshard.risk.portfolio.settlement import settle
-from arbshard.risk.portfolio.trade import Trade
 from arbshard.wire.messages import Settled
 
 QUANTITY = Decimal("0.004")

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from arbshard.config import ExecutionConfig, PaperConfig
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, Outcome, PaperExecutor
@@ -28,7 +29,7 @@ def names(calls):
 
 
 async def test_entry_that_fills_at_once(executor, intent, calls, make, mark, observer):
-    outcome = await executor.execute(intent, None)
+    outcome = await executor.execute(intent)
     assert outcome == Outcome(None, Settled(intent.intent_id, None, ()))
     assert calls[0] == ("submit", "s1-0-1-1")
     assert sorted(calls[1:3]) == [("send", "s1-0-1-1-a0"), ("send", "s1-0-1-1-h0")]
@@ -41,7 +42,7 @@ async def test_entry_that_fills_at_once(executor, intent, calls, make, mark, obs
 
 async def test_refused_intent_sends_nothing(executor, intent, risk, calls, observer):
     risk.answer = Refused(Refusal.BALANCE, "not enough")
-    outcome = await executor.execute(intent, None)
+    outcome = await executor.execute(intent)
     assert outcome == Outcome(risk.answer, None)
     assert names(calls) == ["submit"]
     assert not observer.waited_ns
@@ -49,7 +50,7 @@ async def test_refused_intent_sends_nothing(executor, intent, risk, calls, obser
 
 async def test_approval_that_came_too_late_sends_nothing(executor, intent, risk, clock, calls, observer):
     risk.on_submit = lambda: clock.advance_ms(150.001)
-    outcome = await executor.execute(intent, None)
+    outcome = await executor.execute(intent)
     assert outcome.settled is not None
     assert "send" not in names(calls)
     assert [call for call in calls if call[0] == "report"] == [
@@ -62,7 +63,7 @@ async def test_approval_that_came_too_late_sends_nothing(executor, intent, risk,
 
 async def test_approval_just_in_time_is_sent(executor, intent, risk, clock, calls, observer):
     risk.on_submit = lambda: clock.advance_ms(150)
-    await executor.execute(intent, None)
+    await executor.execute(intent)
     assert names(calls).count("send") == 2
     assert observer.waited_ns == [150_000_000]
     assert observer.late_count == 0
@@ -72,14 +73,15 @@ async def test_exit_is_never_too_late(executor, make, risk, clock, calls):
     """To be out matters more than the moment."""
     risk.on_submit = lambda: clock.advance_ms(60_000)
     leaving = make.intent("exit", "buy_away", "0.00999")
-    await executor.execute(leaving, make.position("buy_home", "0.00999"))
+    executor.take_over([replace(make.position("buy_home", "0.00999"), position_id=leaving.position_id)])
+    await executor.execute(leaving)
     assert names(calls).count("send") == 2
     assert calls[-1][-1] is True
 
 
 async def test_hedge_is_known_to_risk_before_it_is_sent(executor, intent, port, calls):
     port.script = {"s1-0-1-1-a0": [("REJECTED", 0)]}
-    await executor.execute(intent, None)
+    await executor.execute(intent)
     assert calls[-4:-1] == [
         ("extend", "s1-0-1-1-a1"), ("send", "s1-0-1-1-a1"), ("report", "s1-0-1-1-a1", "FILLED"),
     ]  # fmt: skip
@@ -91,7 +93,7 @@ async def test_hedge_is_known_to_risk_before_it_is_sent(executor, intent, port, 
 
 async def test_unknown_order_is_asked_about_until_it_is_known(executor, intent, port, calls, observer):
     port.script = {"s1-0-1-1-h0": [("UNKNOWN", 0), ("UNKNOWN", 0), ("ACCEPTED", 0), ("FILLED", "0.00999")]}
-    await executor.execute(intent, None)
+    await executor.execute(intent)
     about_home = [call for call in calls if len(call) > 1 and call[1] == "s1-0-1-1-h0"]
     assert [call[0] for call in about_home] == [
         "send", "report", "ask", "report", "ask", "report", "ask", "report",
@@ -114,7 +116,7 @@ async def test_follow_up_that_was_in_vain_is_not_repeated_at_once(
 
     monkeypatch.setattr(executor, "_pause", pause)
     port.script = {"s1-0-1-1-a0": [("REJECTED", 0)], "s1-0-1-1-a1": [(end, 0)]}
-    await executor.execute(intent, None)
+    await executor.execute(intent)
     again = calls.index(("extend", "s1-0-1-1-a2"))
     assert [at for at in pauses if at <= again] == [again]
 
@@ -130,13 +132,13 @@ async def test_missing_book_is_waited_for(executor, intent, make, books, calls):
             books.books[make.away.market] = book
 
     books.on_look = look
-    await executor.execute(intent, None)
+    await executor.execute(intent)
     assert names(calls).count("conclude") == 1
 
 
 async def test_settles_at_the_newest_rate(executor, intent, books, calls):
     books.rate = FxQuote(Decimal(1400), Decimal(1401))
-    await executor.execute(intent, None)
+    await executor.execute(intent)
     assert calls[-1][3] == books.rate
 
 
@@ -146,14 +148,14 @@ async def test_failing_venue_port_is_not_swallowed(executor, intent, port, calls
 
     port.send = broken
     with pytest.raises(RuntimeError, match="defect"):
-        await executor.execute(intent, None)
+        await executor.execute(intent)
     assert "conclude" not in names(calls)
 
 
 class TestResume:
     async def test_orders_nobody_heard_of_are_asked_about_and_never_sent(self, executor, intent, port, calls):
         port.script = {"s1-0-1-1-h0": [("EXPIRED", 0)], "s1-0-1-1-a0": [("EXPIRED", 0)]}
-        outcome = await executor.resume(OpenIntent(intent, ()), None)
+        outcome = await executor.resume(OpenIntent(intent, ()))
         assert outcome.settled is not None
         assert "send" not in names(calls)
         assert "submit" not in names(calls)
@@ -161,7 +163,7 @@ class TestResume:
 
     async def test_known_results_are_built_upon(self, executor, intent, make, port, calls):
         known = (make.result(intent.home, "FILLED", "0.00999"), make.result(intent.away, "REJECTED"))
-        await executor.resume(OpenIntent(intent, known), None)
+        await executor.resume(OpenIntent(intent, known))
         assert calls[:3] == [
             ("extend", "s1-0-1-1-a1"), ("send", "s1-0-1-1-a1"), ("report", "s1-0-1-1-a1", "FILLED"),
         ]  # fmt: skip
@@ -173,7 +175,7 @@ class TestResume:
             make.result(intent.away, "REJECTED"),
             make.result(hedge, "INTENT"),
         )
-        await executor.resume(OpenIntent(intent, known), None)
+        await executor.resume(OpenIntent(intent, known))
         assert calls[:2] == [("ask", "s1-0-1-1-a1"), ("report", "s1-0-1-1-a1", "FILLED")]
         assert "send" not in names(calls)
 
@@ -204,7 +206,7 @@ class TestFactory:
 
     async def test_paper_executor_trades_on_the_books(self, factory, intent, make, calls):
         paper = PaperConfig(latency_ms=0.01, latency_sigma=0.0, reject_share=0.0, depth_share=1.0)
-        outcome = await factory.create_paper_executor(make.pair, paper).execute(intent, None)
+        outcome = await factory.create_paper_executor(make.pair, paper).execute(intent)
         assert outcome.settled is not None
         assert {call[2] for call in calls if call[0] == "report"} <= {"FILLED", "EXPIRED"}
         assert calls[-1][0] == "conclude"

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import msgspec
 from msgspec.structs import replace
 
-from arbshard.config import Config, RunConfig, StrategyConfig
+from arbshard.config import Config, StrategyConfig
 from arbshard.engine.closing import Closing
 from arbshard.engine.edge import Edge
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit
 from arbshard.errors import RequestTimeout
-from arbshard.execution.executor import Outcome
+from arbshard.execution.executor import BaseExecutor, Outcome
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
@@ -29,7 +29,7 @@ from supervisor.shards.assignments import Assignments
 from support import world
 
 NOW_NS = 1_000_000_000_000
-CONFIG = Config(strategy=StrategyConfig(cooldown_ms=0.0), run=RunConfig(rehearse_ms=0.0))
+CONFIG = Config(strategy=StrategyConfig(cooldown_ms=0.0))
 
 
 async def turns(count=12):
@@ -44,20 +44,21 @@ class Codec:
     decode = glance
 
 
-class Executor:
+class Executor(BaseExecutor):
     """Both legs fill as soon as ``advance`` is set."""
 
     def __init__(self, pair, risk):
-        self.pair, self.risk = pair, risk
+        super().__init__(pair, None, risk, *[None] * 4)
+        self.risk = risk
         self.advance = asyncio.Event()
 
-    async def execute(self, intent, before, residue, decided_ns=None):
+    async def execute(self, intent, decided_ns=None):
         reply = await self.risk.submit(intent)
         if isinstance(reply, Refused):
             return Outcome(reply, None)
         return await self._finish(intent)
 
-    async def resume(self, taken_over, before, residue):
+    async def resume(self, taken_over):
         return await self._finish(taken_over.intent)
 
     async def _finish(self, intent):
@@ -67,6 +68,7 @@ class Executor:
             await self.risk.report(intent.intent_id, world.filled(order))
         done = intent.kind == "exit"
         settled = await self.risk.conclude(intent.intent_id, world.HOME_PRICE, intent.fx, done=done)
+        self._settle(settled)
         return Outcome(None, settled)
 
 
@@ -77,9 +79,13 @@ class Executors:
 
     def create_paper_executor(self, pair, paper):
         self.made[pair.base] = Executor(pair, self.risk)
+        return self.made[pair.base]
 
     def get_executor(self, base):
         return self.made.get(base)
+
+    def get_all_executors(self):
+        return self.made
 
     def remove_executor(self, base):
         del self.made[base]
@@ -255,7 +261,7 @@ class Room:
     def fund(self, pair):
         """Have its inventory opened, by whatever means."""
         if pair.base not in self.risk.state.funded:
-            from arbshard.risk.portfolio.inventory import inventory_deposits
+            from arbshard.risk.booking import inventory_deposits
 
             deposits = inventory_deposits(pair, world.HOME_PRICE, CONFIG.paper, self.now_ms)
             for event in deposits:
@@ -353,6 +359,8 @@ class Room:
             assert base in worker.active(), f"{base} is not traded by its shard {shard}"
             held = {held.position_id for held in worker.engine.pairs[base].held}
             assert held == {position.position_id for position in state.get_symbol_positions(base)}
+            executor = worker.desk._executors.get_executor(base)
+            assert executor.get_positions() == state.get_symbol_positions(base)
         replayed = PortfolioState()
         for event in self.events:
             replayed.apply(event)

@@ -6,13 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from arbshard.config import Config, RunConfig, StrategyConfig
+from arbshard.config import Config, StrategyConfig
 from arbshard.engine.closing import close_now
 from arbshard.engine.edge import find_edge
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
-from arbshard.engine.quality import View
-from arbshard.errors import VenueUnavailable
-from arbshard.execution.executor import Outcome
+from arbshard.execution.executor import BaseExecutor, Outcome
 from arbshard.execution.plan import plan_exit
 from arbshard.model.intent import OpenIntent
 from arbshard.model.refusal import Refusal
@@ -28,10 +26,11 @@ ALL = (
 )
 
 
-class Executor:
-    """Ends an intent when told to."""
+class Executor(BaseExecutor):
+    """Keeps positions as every executor does, and ends an intent when the test sets ``end``."""
 
-    def __init__(self):
+    def __init__(self, pair=None):
+        super().__init__(pair, *[None] * 6)
         self.intents = []
         self.befores = []
         self.residues = []
@@ -39,23 +38,24 @@ class Executor:
         self.end = asyncio.Event()
         self.outcome = None
 
-    async def execute(self, intent, before, residue, decided_ns=None):
-        self.residues.append(residue)
+    async def execute(self, intent, decided_ns=None):
         self.intents.append(intent)
-        self.befores.append(before)
-        return await self._ended()
+        return await self._ended(intent)
 
-    async def resume(self, taken_over, before, residue):
-        self.residues.append(residue)
+    async def resume(self, taken_over):
         self.resumed.append(taken_over)
-        self.befores.append(before)
-        return await self._ended()
+        return await self._ended(taken_over.intent)
 
-    async def _ended(self):
+    async def _ended(self, intent):
+        self.residues.append(self.residue)
+        held = {position.position_id: position for position in self.get_positions()}
+        self.befores.append(held.get(intent.position_id))
         await self.end.wait()
         self.end.clear()
         if isinstance(self.outcome, Exception):
             raise self.outcome
+        if self.outcome.settled is not None:
+            self._settle(self.outcome.settled)
         return self.outcome
 
 
@@ -64,10 +64,13 @@ class Executors:
         self.made = {}
 
     def create_paper_executor(self, pair, paper):
-        self.made[pair.base] = Executor()
+        return self.made.setdefault(pair.base, Executor(pair))
 
     def get_executor(self, base):
         return self.made.get(base)
+
+    def get_all_executors(self):
+        return self.made
 
 
 class Risk:
@@ -83,8 +86,13 @@ class Risk:
 
 
 class LiveExecutors(Executors):
+    def __init__(self):
+        super().__init__()
+        self.given = {}
+
     def create_live_executor(self, pair, port, live, observer):
-        self.made[pair.base] = (port, live, observer)
+        self.given[pair.base] = (port, live, observer)
+        return self.create_paper_executor(pair, None)
 
 
 @pytest.fixture
@@ -144,6 +152,8 @@ class TestTakeOver:
         room.desk.take_over(welcome([position], funded=["BTC"], available=ALL), shard=2, epoch=9)
         assert [held.position_id for held in room.btc.held] == [position.position_id]
         assert room.desk.open_positions == 1
+        assert room.executors.made["BTC"].get_positions() == (position,)
+        assert room.executors.made["ETH"].get_positions() == ()
         assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.4)
         assert room.eth.funds is None
         assert sorted(room.executors.made) == ["BTC", "ETH"]
@@ -343,64 +353,6 @@ class TestFund:
         assert room.risk.funds == []
 
 
-class TestRehearsal:
-    @pytest.fixture
-    async def rehearsing(self, make, clock, monkeypatch):
-        """A desk that rehearses every millisecond; ``drafts`` is what its executors make of it."""
-        config = Config(run=RunConfig(rehearse_ms=1.0))
-        engine = ArbitrageEngine([make.pair], make.fx_leg, config)
-        risk = SimpleNamespace(rehearsed=[])
-
-        async def rehearse(intent):
-            risk.rehearsed.append(intent)
-
-        risk.rehearse = rehearse
-        executors, failures = Executors(), []
-        desk = Desk(engine, executors, risk, config, clock, SimpleNamespace(count=None), failures.append)
-        desk.take_over(welcome(funded=["BTC"], available=ALL), shard=2, epoch=9)
-        asked = []
-
-        def entry_at(direction, quantity):
-            asked.append((direction, quantity))
-            return entry(make)
-
-        executors.made["BTC"].entry_at = entry_at
-        engine.observe(make.pair.home.slot, View(make.home_book(), live=True, bad=False))
-        around = SimpleNamespace(
-            desk=desk, engine=engine, risk=risk, asked=asked, failures=failures, executors=executors
-        )
-        yield around
-        await desk.close()
-        assert failures == []
-
-    async def test_the_least_worth_trading_is_decided_on_again_and_again(self, make, rehearsing):
-        rehearsing.desk.start_rehearsing()
-        while len(rehearsing.risk.rehearsed) < 3:
-            await asyncio.sleep(0.001)
-        first = rehearsing.risk.rehearsed[0]
-        assert (first.kind, first.pair, first.intent_id) == ("entry", "BTC", "s5-2-9-0")
-        direction, quantity = rehearsing.asked[0]
-        assert direction == "buy_home"
-        assert quantity * Decimal(str(make.home_book().best_ask)) == pytest.approx(Decimal(20_000))
-        assert rehearsing.desk.busy == 0
-        assert rehearsing.executors.made["BTC"].intents == []
-
-    async def test_not_while_the_pair_trades(self, rehearsing):
-        rehearsing.engine.pairs["BTC"].busy = True
-        rehearsing.desk.start_rehearsing()
-        await asyncio.sleep(0.02)
-        assert rehearsing.risk.rehearsed == []
-
-    async def test_not_without_books(self, rehearsing):
-        def nothing(direction, quantity):
-            raise VenueUnavailable("no book")
-
-        rehearsing.executors.made["BTC"].entry_at = nothing
-        rehearsing.desk.start_rehearsing()
-        await asyncio.sleep(0.02)
-        assert rehearsing.risk.rehearsed == []
-
-
 class TestLive:
     def test_every_pair_gets_an_executor_on_the_same_port(self, make, clock):
         config = Config(mode="live")
@@ -412,7 +364,7 @@ class TestLive:
         )
         desk = Desk(engine, executors, Risk(), config, clock, meter, [].append, port)
         desk.take_over(welcome(), shard=0, epoch=1)
-        assert executors.made == dict.fromkeys(("BTC", "ETH"), (port, config.live, meter))
+        assert executors.given == dict.fromkeys(("BTC", "ETH"), (port, config.live, meter))
 
     @pytest.mark.parametrize(("mode", "port"), [("live", None), ("paper", object())])
     def test_real_orders_need_a_port_and_paper_has_none(self, make, clock, mode, port):

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from arbshard.config import Config, RunConfig
+from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine
 from arbshard.errors import SharedMemoryError
+from arbshard.execution.executor import BaseExecutor
 from arbshard.shm.universe import ShardUniverse
 from arbshard.wire.messages import Welcome
 from arbshard.worker.desk import Desk
@@ -59,7 +60,10 @@ class Executors:
         self.made = {}
 
     def create_paper_executor(self, pair, paper):
-        self.made[pair.base] = pair
+        return self.made.setdefault(pair.base, BaseExecutor(pair, *[None] * 6))
+
+    def get_all_executors(self):
+        return self.made
 
     def get_executor(self, base):
         return self.made.get(base)
@@ -77,7 +81,7 @@ class Codec:
 
 @pytest.fixture
 async def room(make, clock):
-    config = Config(run=RunConfig(rehearse_ms=0.0))
+    config = Config()
     eth = make.other_pair("ETH", (3, 4))
     engine = ArbitrageEngine([make.pair], make.fx_leg, config)
     frames = {}
@@ -229,12 +233,12 @@ async def test_a_stranger_that_is_not_ours_is_let_go(room):
 
 async def test_what_leaves_is_shown_only_once_it_is_flat(make, room):
     await look(room)
-    room.desk._positions["BTC"]["p"] = make.position(position_id="p")
+    room.desk._executors.get_executor("BTC").take_over([make.position(position_id="p")])
     room.source.set("BTC", leaving=("BTC",))
     await look(room)
     assert room.one.leaving == {"BTC"}
     assert room.shown == [(0, 1)]
-    room.desk._positions["BTC"].clear()
+    room.desk._executors.get_executor("BTC").take_over([])
     await look(room)
     assert room.shown[-1] == (1, 1)
 

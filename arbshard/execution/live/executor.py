@@ -1,7 +1,6 @@
 """``LiveExecutor``: the same two-leg run, with real orders. Made by ``ExecutorFactory.create_live_executor``."""
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Protocol
 
 from arbshard.clock import Clock
@@ -12,9 +11,7 @@ from arbshard.execution.ports import BookPort, RiskPort
 from arbshard.execution.two_leg import TwoLeg
 from arbshard.model.intent import Intent
 from arbshard.model.market import Pair
-from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
-from arbshard.model.position import Position
 
 _DOUBLINGS_MAX = 20
 
@@ -47,19 +44,13 @@ class LiveExecutor(BaseExecutor):
         self._live_observer = observer
         self._decided_ns: dict[str, int] = {}
 
-    async def execute(
-        self,
-        intent: Intent,
-        before: Position | None,
-        residue: Decimal = ZERO,
-        decided_ns: int | None = None,
-    ) -> Outcome:
+    async def execute(self, intent: Intent, decided_ns: int | None = None) -> Outcome:
         """See ``BaseExecutor``."""
         self._decided_ns[intent.intent_id] = (
             decided_ns if decided_ns is not None else self._clock.monotonic_ns()
         )
         try:
-            return await super().execute(intent, before, residue, decided_ns)
+            return await super().execute(intent, decided_ns)
         finally:
             del self._decided_ns[intent.intent_id]
 

@@ -1,8 +1,7 @@
 """The two-leg run over a port to real venues: both legs or none, unknown orders, dry runs."""
 
-from decimal import Decimal
-
 import pytest
+from msgspec.structs import replace
 
 from arbshard.config import ExecutionConfig
 from arbshard.execution.executor import ExecutorFactory
@@ -67,7 +66,7 @@ def reports(calls):
 async def test_entry(open_room, executor_in, said, entry, calls, observed):
     room = open_room(order_timeout_s=2.0)
     fill_both(room, said)
-    await executor_in(room).execute(entry, None)
+    await executor_in(room).execute(entry)
     assert sorted(reports(calls)) == [("s1-0-1-1-a0", "FILLED"), ("s1-0-1-1-h0", "FILLED")]
     assert calls[0] == ("submit", "s1-0-1-1")
     assert calls[-1][0] == "conclude"
@@ -80,7 +79,7 @@ async def test_time_to_the_wire_counts_from_the_decision(
     room = open_room(order_timeout_s=2.0)
     fill_both(room, said)
     decided_ns = clock.monotonic_ns() - 5_000_000
-    await executor_in(room).execute(entry, None, Decimal(0), decided_ns)
+    await executor_in(room).execute(entry, decided_ns)
     assert observed.sent_ns == [5_000_000, 5_000_000]
 
 
@@ -88,7 +87,7 @@ async def test_entry_without_budget_sends_neither_leg(open_room, executor_in, en
     """Binance has room for it, Upbit has not."""
     room = open_room()
     assert room.gate.spare({"upbit_order": 8})
-    await executor_in(room).execute(entry, None)
+    await executor_in(room).execute(entry)
     assert room.upbit.calls == []
     assert room.binance.calls == []
     assert reports(calls) == [("s1-0-1-1-h0", "NOT_ACCEPTED"), ("s1-0-1-1-a0", "NOT_ACCEPTED")]
@@ -100,7 +99,9 @@ async def test_exit_uses_the_reserve(open_room, executor_in, make, said, calls):
     assert room.gate.spare({"upbit_order": 8})
     fill_both(room, said)
     leaving = make.intent("exit", "buy_home", "0.001")
-    await executor_in(room).execute(leaving, make.position("buy_away", "0.001"))
+    executor = executor_in(room)
+    executor.take_over([replace(make.position("buy_away", "0.001"), position_id=leaving.position_id)])
+    await executor.execute(leaving)
     assert sorted(reports(calls)) == [("s1-0-1-1-a0", "FILLED"), ("s1-0-1-1-h0", "FILLED")]
 
 
@@ -109,7 +110,7 @@ async def test_unknown_leg_is_asked_about_and_told_once(open_room, executor_in, 
     room.upbit.says("orders", said.answer(said.upbit("wait", "0", "0"), 201))
     room.upbit.says("order", said.answer(said.upbit()))
     room.binance.says("order", said.lost, *(said.not_found for _ in range(4)), said.answer(said.binance()))
-    await executor_in(room).execute(entry, None)
+    await executor_in(room).execute(entry)
     assert [state for name, state in reports(calls) if name.endswith("a0")] == [
         "UNKNOWN",
         "UNKNOWN",
@@ -128,7 +129,7 @@ async def test_leg_that_was_not_accepted_is_hedged(open_room, executor_in, said,
         said.unsent,
         said.answer(said.binance(fills=[(6, "104900", "0.00100000", "0.1049", "USDT")])),
     )
-    await executor_in(room).execute(entry, None)
+    await executor_in(room).execute(entry)
     assert ("extend", "s1-0-1-1-a1") in calls
     assert ("s1-0-1-1-a1", "FILLED") in reports(calls)
     names = [call[2]["newClientOrderId"] for call in room.binance.calls]
@@ -139,7 +140,7 @@ async def test_dry_run_ends_flat(open_room, executor_in, said, entry, calls):
     room = open_room(dry_run=True)
     room.upbit.says("orders/test", said.answer({}, 201))
     room.binance.says("order/test", said.answer({}))
-    await executor_in(room).execute(entry, None)
+    await executor_in(room).execute(entry)
     assert {state for _, state in reports(calls)} == {"NOT_ACCEPTED"}
     assert calls[-1][-1] is True
     assert [call[1] for call in (*room.upbit.calls, *room.binance.calls)] == ["orders/test", "order/test"]
@@ -149,6 +150,6 @@ async def test_successor_asks_and_does_not_send(open_room, executor_in, said, en
     room = open_room()
     room.upbit.says("order", said.answer(said.upbit()))
     room.binance.says("order", said.answer(said.binance()))
-    await executor_in(room).resume(OpenIntent(entry, ()), None)
+    await executor_in(room).resume(OpenIntent(entry, ()))
     assert sorted(reports(calls)) == [("s1-0-1-1-a0", "FILLED"), ("s1-0-1-1-h0", "FILLED")]
     assert not [call for call in (*room.upbit.calls, *room.binance.calls) if call[0] == "POST"]
