@@ -30,8 +30,6 @@ Refusals of trades are values with numbered reasons (``model.refusal``), not exc
 class ArbshardError(Exception):
     """Root of the tree."""
 
-    retryable = False
-
 
 class UsageError(ArbshardError):
     """The person must change something. ``str()`` is the one line shown; the exit code is 2."""
@@ -65,8 +63,6 @@ class FrameError(VenueError):
 class VenueUnavailable(VenueError):
     """No connection to the venue, or no answer from it."""
 
-    retryable = True
-
 
 class RunFailed(ArbshardError):
     """The run cannot go on."""
@@ -90,8 +86,6 @@ class TransportError(ArbshardError):
 
 class RequestTimeout(TransportError):
     """No reply in time: the outcome is unknown. Ask again under the same request id."""
-
-    retryable = True
 
 
 class ProtocolError(TransportError):

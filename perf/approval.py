@@ -5,8 +5,7 @@ From the workers' pages: the time a worker waits for ``Approved``, the ledger's 
 
 import time
 
-from arbshard.shm.histogram import Histogram
-from arbshard.shm.pages import PageReader
+from arbshard.shm.pages import Histogram, PageReader
 from perf.figures import Percentiles, percentiles_of
 from perf.running import MeasurementFailed, System
 

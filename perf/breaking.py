@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
-from arbshard.shm.histogram import Histogram
+from arbshard.shm.pages import Histogram
 from perf.running import MeasurementFailed, System
 from perf.watching import Watcher
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arbshard.shm.histogram import Histogram
+from arbshard.shm.pages import Histogram
 
 
 class Percentiles(msgspec.Struct, frozen=True):

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arbshard.ledger import snapshots
-from arbshard.ledger.provenance import digest_of
 from arbshard.ledger.replay import Recovery, recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
@@ -59,9 +58,7 @@ def _snapshot_costs(store: LedgerStore, codec: PortfolioCodec, state: PortfolioS
 def measure(path: Path, events: int, pairs: int) -> dict[str, Value]:
     """Make the ledger unless it is there, and measure; times in milliseconds."""
     use_money_context()
-    version = digest_of(PortfolioCodec.__module__)
-    assert version is not None
-    codec = PortfolioCodec(version)
+    codec = PortfolioCodec()
     rows: dict[str, Value] = {"events": events, "pairs": pairs}
     if not path.exists():
         make = history.History(pairs).write
@@ -108,15 +105,13 @@ def measure(path: Path, events: int, pairs: int) -> dict[str, Value]:
 _START = """
 import sys
 from pathlib import Path
-from arbshard.ledger.provenance import digest_of
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.money import use_money_context
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
-from arbshard.risk.portfolio.snapshot import PortfolioCodec
 use_money_context()
 store = LedgerStore.open(Path(sys.argv[1]), name="sim", mode="sim-paper", now_ms=1)
-assert recover(store, PortfolioCodec(digest_of(PortfolioCodec.__module__))).snapshot_seq > 0
+assert recover(store, PortfolioCodec()).snapshot_seq > 0
 store.abandon()
 """
 

@@ -11,8 +11,7 @@ import psutil
 
 from arbshard.errors import SharedMemoryError
 from arbshard.shm.books import BooksReader
-from arbshard.shm.histogram import Histogram
-from arbshard.shm.pages import PageReader
+from arbshard.shm.pages import Histogram, PageReader
 from perf.figures import LoadRow, percentiles_of
 from perf.generator import PAGE
 from perf.running import MeasurementFailed, System

@@ -9,8 +9,7 @@ from typing import Self
 
 from arbshard.errors import SharedMemoryError
 from arbshard.shm.books import BooksReader
-from arbshard.shm.histogram import Histogram
-from arbshard.shm.pages import PageReader
+from arbshard.shm.pages import Histogram, PageReader
 from perf.running import MeasurementFailed, System
 
 _STEP_S = 0.001

@@ -6,8 +6,7 @@ what the workers' pages call ``decision_wire``.
 
 import time
 
-from arbshard.shm.histogram import Histogram
-from arbshard.shm.pages import PageReader
+from arbshard.shm.pages import Histogram, PageReader
 from perf.figures import Percentiles, percentiles_of
 from perf.running import MeasurementFailed, System
 

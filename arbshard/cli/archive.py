@@ -59,7 +59,6 @@ def ledger_archive(
 def _archive(store: LedgerStore, until_ms: int | None) -> int | None:
     """Archive what is older than ``until_ms`` (None: everything); the last archived event. Raises ``LedgerError``."""
     from arbshard.ledger.archiving import close_period, cut_before, take_cut
-    from arbshard.ledger.provenance import digest_of
     from arbshard.risk.portfolio.snapshot import PortfolioCodec
 
     gc.disable()  # see ``verify``
@@ -67,7 +66,7 @@ def _archive(store: LedgerStore, until_ms: int | None) -> int | None:
         seq = cut_before(reader, until_ms)
         if seq is None:
             return None
-        codec = PortfolioCodec(digest_of(PortfolioCodec.__module__) or "")
+        codec = PortfolioCodec()
         successor = close_period(reader, take_cut(reader, codec, seq))
     for attempt in range(1, _TRIES + 1):
         try:

@@ -19,8 +19,6 @@ class RunConfig(Section, frozen=True):
     doorbell: Literal["pipe", "zmq"] = "pipe"
     requests: Literal["unix", "zmq"] = "unix"
     """How workers ask risk: over a Unix socket, or by ZeroMQ."""
-    rehearse_ms: NotNegative = 10.0
-    """How often a worker takes the way of an entry up to risk's word and forgets it, to keep it quick; 0: never."""
     receiver: Literal["auto", "websockets", "picows"] = "auto"
     """WebSocket client of the feeds; ``auto`` takes picows when it is installed (extra ``fast``)."""
     spin_us: Annotated[int, Meta(ge=0, le=10_000)] = 0

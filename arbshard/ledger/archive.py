@@ -23,8 +23,8 @@ from arbshard.ledger.events import Event, decode_event, kind_of, subject_of
 from arbshard.ledger.file import damaged, sync_directory
 from arbshard.ledger.packing import Pack, pack, unpack
 from arbshard.ledger.period import BalanceRows, Link, table_of_balances
+from arbshard.ledger.postings import Line, RunningBalances
 from arbshard.ledger.reader import EVER, Row
-from arbshard.ledger.running import Line, RunningBalances
 
 _FORMAT = 1
 _BLOCK_EVENTS = 10_000

@@ -18,9 +18,9 @@ from arbshard.errors import LedgerBusy, LedgerError
 from arbshard.ledger.archive import ArchiveReader, Closed, folder_of, partial_of, write_archive
 from arbshard.ledger.file import damaged
 from arbshard.ledger.period import Link, PeriodOpening, rows_of_balances
+from arbshard.ledger.postings import Line
 from arbshard.ledger.reader import LedgerReader, Row
 from arbshard.ledger.replay import State, StateCodec, state_at
-from arbshard.ledger.running import Line
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.successor import make_successor, remove, successor_of
 from arbshard.ledger.verify import Verifier, differing

@@ -323,13 +323,14 @@ def decode_event(body: str) -> Event:
         event = _decoder.decode(body)
     except msgspec.MsgspecError as error:
         raise LedgerDamaged(f"an event cannot be read: {error}") from error
-    if (
-        isinstance(event, OrderReported)
-        and event.state == "CANCELED"
-        and event.detail.startswith(_NOT_ACCEPTED_BEFORE_5)
-    ):
+    if isinstance(event, OrderReported) and is_not_accepted(event.state, event.detail):
         return msgspec.structs.replace(event, state="NOT_ACCEPTED")
     return event
+
+
+def is_not_accepted(state: OrderState, detail: str) -> bool:
+    """Whether a program before version 5 of the events meant that no venue had accepted the order."""
+    return state == "CANCELED" and detail.startswith(_NOT_ACCEPTED_BEFORE_5)
 
 
 def kind_of(event: Event) -> str:

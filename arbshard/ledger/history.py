@@ -9,8 +9,8 @@ from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.ledger.archive import ArchiveReader, folder_of
 from arbshard.ledger.events import Event
 from arbshard.ledger.period import Link
+from arbshard.ledger.postings import Line
 from arbshard.ledger.reader import EVER, LedgerReader, Row
-from arbshard.ledger.running import Line
 
 
 class LedgerHistory:

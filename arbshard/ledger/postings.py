@@ -1,4 +1,6 @@
-"""Double entry: what an event moves between accounts. Pure; ``store`` writes the lines beside the event.
+"""Double entry: what an event moves between accounts, and the running balance of every account.
+
+``postings_of`` is pure. ``RunningBalances`` is owned by ``store``, which writes the lines beside the event.
 
 Every amount is written twice, once where it arrives and once where it comes from, so the lines of an event add up
 to zero in each currency:
@@ -11,12 +13,23 @@ to zero in each currency:
     ====================  =================================================================
 """
 
-from collections.abc import Iterable
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import NamedTuple
 
-from arbshard.ledger.events import Deposited, Event, OrderReported
+from arbshard.ledger import schema
+from arbshard.ledger.events import Amounts, Deposited, Event, OrderReported
+from arbshard.ledger.file import damaged
+from arbshard.model.money import ZERO, plain
 from arbshard.model.order import Fill
+
+Account = tuple[str, str]
+"""(account, currency)."""
+Line = tuple[int, int, str, str, str, str]
+"""(seq, line, account, currency, amount, balance), as stored."""
 
 
 class Posting(NamedTuple):
@@ -53,3 +66,60 @@ def _of_fill(fill: Fill) -> Iterable[Posting]:
 
 def _moved(venue: str, other: str, currency: str, amount: Decimal) -> tuple[Posting, Posting]:
     return Posting(venue_account(venue), currency, amount), Posting(other, currency, -amount)
+
+
+class RunningBalances:
+    """All accounts that ever had a posting."""
+
+    def __init__(self, table: Mapping[Account, Decimal] | None = None) -> None:
+        self.table: dict[Account, Decimal] = dict(table or {})
+
+    def read(self, connection: sqlite3.Connection, path: Path, after: int) -> None:
+        """Move on by the stored postings of all events after the event ``after``.
+
+        Raises ``LedgerDamaged`` when one does not carry what the amounts add up to, ``sqlite3.Error``.
+        """
+        table = self.table
+        for seq, line, account, currency, amount, balance in connection.execute(
+            schema.POSTINGS_AFTER, (after,)
+        ):
+            key = account, currency
+            try:
+                table[key] = total = table.get(key, ZERO) + Decimal(amount)
+                stated = Decimal(balance)
+                is_wrong = stated != total
+            except (ArithmeticError, TypeError, ValueError) as error:
+                raise damaged(path, f"posting {seq}.{line} is no amount: {amount!r}, {balance!r}") from error
+            if is_wrong:
+                raise damaged(
+                    path,
+                    f"posting {seq}.{line}: {account} {currency} stands at {plain(stated)}, "
+                    f"the amounts add up to {plain(total)}",
+                )
+
+    def check(self, path: Path, owned: Amounts) -> None:
+        """Raises ``LedgerDamaged`` unless both sides of all accounts are equal, and the venues' are ``owned``."""
+        sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        for (_, currency), balance in self.table.items():
+            sums[currency] += balance
+        for currency, total in sums.items():
+            if total:
+                raise damaged(path, f"the two sides of all {currency} postings differ by {plain(total)}")
+        due = {(venue_account(venue), currency): amount for venue, currency, amount in owned}
+        booked = {key: balance for key, balance in self.table.items() if key[0].startswith(venue_account(""))}
+        for account, currency in sorted(due.keys() | booked.keys()):
+            said, found = booked.get((account, currency), ZERO), due.get((account, currency), ZERO)
+            if said != found:
+                raise damaged(
+                    path,
+                    f"{account} {currency} stands at {plain(said)}, its deposits and fills come to {plain(found)}",
+                )
+
+    def lines(self, seq: int, events: Sequence[Event], moved: dict[Account, Decimal]) -> Iterator[Line]:
+        """The postings of ``events``, numbered from ``seq`` on; the balances they lead to are put into ``moved``."""
+        for number, event in enumerate(events, seq):
+            for line, (account, currency, amount) in enumerate(postings_of(event)):
+                key = account, currency
+                before = moved[key] if key in moved else self.table.get(key, ZERO)
+                moved[key] = after = before + amount
+                yield number, line, account, currency, plain(amount), plain(after)

@@ -12,7 +12,7 @@ from arbshard.ledger.events import Event, decode_event
 from arbshard.ledger.file import check_meta, damaged, failure, one_file, open_reader
 from arbshard.ledger.inspection import check_numbers, check_pages
 from arbshard.ledger.period import load_opening
-from arbshard.ledger.running import Line
+from arbshard.ledger.postings import Line
 from arbshard.ledger.snapshots import Snapshot
 
 Row = tuple[int, int, str, str, str, str]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from arbshard.errors import LedgerChanged, SharedMemoryError
-from arbshard.ledger.identity import LedgerIdentity, difference
+from arbshard.ledger.filewatch import LedgerIdentity, difference
 from arbshard.ledger.store import LedgerStore
 from arbshard.shm.pages import PageReader, PageWriter
 

@@ -54,26 +54,26 @@ class StateCodec(Protocol[State]):
 
     @property
     def version(self) -> str:
-        """Of the code that makes and reads snapshots, and of all it stands on."""
+        """The version of the snapshots that ``dump`` makes."""
         ...
 
     def fresh(self) -> State:
         """A state before the first event."""
         ...
 
-    def load(self, body: bytes) -> State:
-        """The state a snapshot was made of. Raises ``LedgerDamaged``."""
+    def load(self, snapshot: Snapshot) -> State:
+        """The state a snapshot was made of. Raises ``LedgerDamaged``, also for a snapshot of another version."""
         ...
 
-    def adopt(self, body: bytes) -> State:
-        """The state that a period opens with, which another version of the program may have made.
+    def adopt(self, snapshot: Snapshot) -> State:
+        """The state that a period opens with, which an older version of the program may have made.
 
         Raises ``LedgerDamaged`` when this program cannot take it over.
         """
         ...
 
     def dump(self, state: State) -> tuple[str, bytes]:
-        """Hash and body, for ``load`` and ``adopt``. Raises ``LedgerError``."""
+        """Hash and body, for ``load`` and ``adopt`` to read back. Raises ``LedgerError``."""
         ...
 
     def open_positions(self, state: State) -> tuple[Position, ...]:
@@ -135,7 +135,7 @@ def begin_period(opening: PeriodOpening | None, codec: StateCodec[State], ledger
     if opening is None:
         return codec.fresh()
     try:
-        state = codec.adopt(opening.state.body)
+        state = codec.adopt(opening.state)
     except LedgerDamaged as error:
         raise damaged(ledger, f"the state that opens its period cannot be taken over: {error}") from error
     if opening.state.version == codec.version and state.state_hash() != opening.state.hash:
@@ -208,17 +208,10 @@ def _load_newest(
             if isinstance(snapshot, LedgerDamaged):
                 ignored.append(str(snapshot))
                 continue
-            name = f"the snapshot at event {snapshot.seq}"
-            if snapshot.version != codec.version:
-                ignored.append(f"{name} was made by another version of the program")
-                continue
             try:
-                state = codec.load(snapshot.body)
-                if state.state_hash() == snapshot.hash:
-                    return snapshot, state
-                ignored.append(f"{name} does not give back the state it was made of")
+                return snapshot, codec.load(snapshot)
             except LedgerDamaged as error:
-                ignored.append(f"{name}: {error}")
+                ignored.append(f"the snapshot at event {snapshot.seq}: {error}")
     except LedgerError as error:
         ignored.append(f"the snapshots cannot be read: {error}")
     return None

@@ -26,14 +26,13 @@ from arbshard.errors import (
 from arbshard.ledger import file, schema, snapshots
 from arbshard.ledger.events import Amounts, Event, decode_event, encode_event, kind_of, subject_of
 from arbshard.ledger.file import Opening, damaged, failure
-from arbshard.ledger.filewatch import FileWatch
-from arbshard.ledger.identity import LedgerIdentity
+from arbshard.ledger.filewatch import FileWatch, LedgerIdentity
 from arbshard.ledger.inspection import Inspection, check_pages
 from arbshard.ledger.lock import WriterLock
 from arbshard.ledger.period import PeriodOpening, head_of_period, load_opening
+from arbshard.ledger.postings import RunningBalances
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.reserve import Reserve
-from arbshard.ledger.running import RunningBalances
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.successor import bring_up_to_date, put_in_place
 from arbshard.log import get_logger
@@ -204,19 +203,15 @@ class LedgerStore:
         """Store ``events`` and their postings in one transaction. Raises ``LedgerError``; then nothing is stored."""
         if not events:
             return
-        moved = self._with_reserve(lambda: self._write(events, "COMMIT"))
+        moved = self._with_reserve(lambda: self._write(events))
         self._must_store_tag = False
         self.last_seq += len(events)
         self._newest_ms = events[-1].at_ms
         self._unmoved += 1
         self._balances().table.update(moved)
 
-    def rehearse(self, events: Sequence[Event]) -> None:
-        """Do as ``append`` does and take it back, so that the next one is quick. Raises ``LedgerError``."""
-        self._write(events, "ROLLBACK")
-
-    def _write(self, events: Sequence[Event], end: str) -> dict[tuple[str, str], Decimal]:
-        """Put ``events`` and their postings into a transaction and ``end`` it; balances that have changed."""
+    def _write(self, events: Sequence[Event]) -> dict[tuple[str, str], Decimal]:
+        """Commit ``events`` and their postings in one transaction; returns the balances that have changed."""
         first = self.last_seq + 1
         rows = [
             (seq, event.at_ms, kind_of(event), *subject_of(event), encode_event(event))
@@ -232,7 +227,7 @@ class LedgerStore:
                 writer.execute(schema.INSERT_META, ("tag", self.tag))
             writer.executemany(schema.INSERT_EVENT, rows)
             writer.executemany(schema.INSERT_POSTING, lines)
-            writer.execute(end)
+            writer.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
             self._check(

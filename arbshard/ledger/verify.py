@@ -27,10 +27,10 @@ from arbshard.ledger.events import (
     subject_of,
 )
 from arbshard.ledger.period import PeriodOpening, table_of_balances
+from arbshard.ledger.postings import Line
 from arbshard.ledger.reader import LedgerReader, Row
 from arbshard.ledger.rebook import Rebook
 from arbshard.ledger.replay import State, StateCodec
-from arbshard.ledger.running import Line
 from arbshard.ledger.snapshot_audit import SnapshotAudit
 from arbshard.model.money import MONEY_CONTEXT, ZERO, plain
 from arbshard.model.position import Position
@@ -211,7 +211,7 @@ class Verifier:
             )
         if codec is None:
             return
-        state = codec.adopt(opening.state.body)
+        state = codec.adopt(opening.state)
         if opening.state.version == codec.version and state.state_hash() != opening.state.hash:
             self.differ("the state that opens the period is not the one it was made of")
         owned = {(venue, currency): amount for venue, currency, amount in codec.owned(state)}

@@ -9,7 +9,7 @@ from arbshard.model.intent import CloseReason, FxQuote
 from arbshard.model.market import Direction
 from arbshard.model.money import ZERO
 
-PositionState = Literal["OPENING", "OPEN", "CLOSED"]
+PositionState = Literal["OPEN", "CLOSED"]
 
 
 class Flows(msgspec.Struct, frozen=True):

@@ -1,12 +1,14 @@
-"""What a worker's word on an open intent becomes: the events to book, or why it is refused. Pure; called by ``core``.
+"""Which events a request becomes, or why it is refused; and what a paper ledger is given. Pure; called by ``core``.
 
-Nothing here looks anything up; a word that says nothing new becomes no event.
+Everything is passed in. A report that says nothing new becomes no event. A paper ledger is given money at its first
+start, and coins when a pair's price is known.
 """
 
-from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
+from arbshard.config import PaperConfig
 from arbshard.ledger.events import (
+    Deposited,
     Event,
     Hold,
     IntentConcluded,
@@ -15,35 +17,39 @@ from arbshard.ledger.events import (
     PositionStatement,
 )
 from arbshard.model.market import Pair
+from arbshard.model.money import MONEY_CONTEXT
 from arbshard.model.order import FINAL_STATES
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
+from arbshard.model.universe import Universe
 from arbshard.risk import forms
-from arbshard.risk.objection import Moment, Objection
+from arbshard.risk.forms import Moment, Objection
+from arbshard.risk.limits.guard import amount_of
+from arbshard.risk.portfolio.holdings import Balances, Trade, hold_for
 from arbshard.risk.portfolio.settlement import settle, value_other_fees
 from arbshard.risk.portfolio.state import statement_kind
-from arbshard.risk.portfolio.trade import Trade, hold_for
-from arbshard.wire.messages import Conclude, Extend, Report
+from arbshard.wire.messages import Available, Conclude, Extend, Report
 
-Available = Callable[[str, str], Decimal]
-"""Of (venue, currency): what a new order may spend."""
+_COIN_STEP = Decimal("1e-8")
 
 
 def book_extension(
     request: Extend, trade: Trade, pair: Pair, available: Available, now_ms: int
-) -> list[Event] | Objection:
-    """One more order. It holds what it can spend, or as much of that as is free: it reduces exposure and may go."""
+) -> OrderExtended | Objection | None:
+    """The event of one more order; None when it is known. It holds what it can spend, or as much of that as is
+    ``available``: it reduces exposure, so it is let through in any case.
+    """
     order = request.order
     known = trade.result(order.client_id)
     if known is not None and known.order == order:
-        return []
+        return None
     problem = forms.extension_problem(order, trade, pair)
     if known is not None or problem is not None:
         return Objection(Refusal.MALFORMED, problem or f"{order.client_id} is another order")
     wanted = hold_for(order, pair.leg(order.market.venue))
-    amount = min(wanted.amount, available(wanted.venue, wanted.currency))
+    amount = min(wanted.amount, amount_of(available, wanted.venue, wanted.currency))
     hold = Hold(wanted.client_id, wanted.venue, wanted.currency, amount)
-    return [OrderExtended(at_ms=now_ms, intent_id=request.intent_id, pair=pair.base, order=order, hold=hold)]
+    return OrderExtended(at_ms=now_ms, intent_id=request.intent_id, pair=pair.base, order=order, hold=hold)
 
 
 def book_report(request: Report, trade: Trade, now_ms: int) -> list[Event] | Objection:
@@ -101,6 +107,39 @@ def book_conclusion(
         kind: type[PositionStatement] = statement_kind(position, is_new=before is None)
         events.append(kind(at_ms=now_ms, intent_id=request.intent_id, position=position))
     return position, events
+
+
+def opening_deposits(
+    universe: Universe, paper: PaperConfig, balances: Balances, now_ms: int
+) -> list[Deposited]:
+    """The opening balance of every quote that has none."""
+    amounts = {
+        (leg.market.venue, leg.market.quote): amount
+        for pair in universe.pairs
+        for leg, amount in ((pair.home, paper.quote_home), (pair.away, paper.quote_away))
+    }
+    return [
+        Deposited(at_ms=now_ms, venue=venue, currency=currency, amount=amount, why="opening")
+        for (venue, currency), amount in amounts.items()
+        if (venue, currency) not in balances
+    ]
+
+
+def inventory_deposits(pair: Pair, home_price: Decimal, paper: PaperConfig, now_ms: int) -> list[Deposited]:
+    """Coins worth ``inventory_notional`` at ``home_price`` on each of the pair's venues."""
+    coins = MONEY_CONTEXT.divide(paper.inventory_notional, home_price)
+    amount = coins.quantize(_COIN_STEP, ROUND_FLOOR, MONEY_CONTEXT)
+    return [
+        Deposited(
+            at_ms=now_ms,
+            venue=leg.market.venue,
+            currency=pair.base,
+            amount=amount,
+            why="inventory",
+            pair=pair.base,
+        )
+        for leg in (pair.home, pair.away)
+    ]
 
 
 def _conclusion_problem(request: Conclude, trade: Trade) -> str | None:

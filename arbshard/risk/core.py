@@ -1,7 +1,8 @@
 """``RiskCore``: one request in, one reply and its events out. Pure; called by ``service``.
 
 Every request may come twice, late, or after a restart of risk: what is known already is answered as before and
-makes no event. Decisions stand under reserve until ``commit``; when the ledger cannot be written, ``rollback``.
+makes no event. Decisions are provisional until ``commit``; when the ledger cannot be written, ``rollback`` undoes
+them.
 """
 
 from decimal import Decimal
@@ -21,26 +22,36 @@ from arbshard.model.refusal import Refusal
 from arbshard.model.risk_note import Orders
 from arbshard.model.universe import Universe
 from arbshard.risk import forms
-from arbshard.risk.approval import id_objection, is_open, objection_to
-from arbshard.risk.booking import book_conclusion, book_extension, book_report
-from arbshard.risk.limits.guard import RiskGuard, holds_for
+from arbshard.risk.booking import (
+    book_conclusion,
+    book_extension,
+    book_report,
+    inventory_deposits,
+    opening_deposits,
+)
+from arbshard.risk.forms import Moment, Objection
+from arbshard.risk.limits.guard import RiskGuard, holds_for, less_holds
 from arbshard.risk.limits.watch import Watch
-from arbshard.risk.objection import Moment, Objection
 from arbshard.risk.operators import Operators
-from arbshard.risk.portfolio.days import TradingDays
-from arbshard.risk.portfolio.inventory import inventory_deposits, opening_deposits
+from arbshard.risk.portfolio.results import TradingDays
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.risk.reconcile.discrepancies import reconciliation_of
-from arbshard.risk.reconcile.reconciler import Reconciler
-from arbshard.risk.shards.handover import HandOver
-from arbshard.risk.shards.incarnations import fenced, greeting_objection, joined, objection_to_speaker
-from arbshard.risk.shards.ownership import Ownership
+from arbshard.risk.reconcile.reconciler import Reconciler, reconciliation_of
+from arbshard.risk.shards.ownership import (
+    HandOver,
+    Ownership,
+    fenced,
+    greeting_objection,
+    joined,
+    objection_to_speaker,
+)
 from arbshard.wire.messages import (
     Adopt,
     Approved,
+    Available,
     Command,
     CommandReply,
     Conclude,
+    Denied,
     Extend,
     Fund,
     Funded,
@@ -49,7 +60,6 @@ from arbshard.wire.messages import (
     Instructions,
     Noted,
     Refused,
-    Rehearse,
     Reply,
     Report,
     Request,
@@ -57,7 +67,7 @@ from arbshard.wire.messages import (
     Statement,
     Submit,
 )
-from arbshard.wire.reconciliation import AcceptDifference, ShowReconciliation
+from arbshard.wire.reconciliation import AcceptDifference, Reconciliation, ShowReconciliation
 
 Decision = tuple[Reply, list[Event]]
 
@@ -71,17 +81,15 @@ class RiskCore:
         self.ownership = Ownership(universe)
         self._pairs = self.ownership.pairs
         self.state = state
-        self.reconciler = Reconciler(
-            self._pairs,
-            state,
-            is_live=config.mode == "live",
-            tolerance=config.live.balance_tolerance,
-            tag=tag,
-        )
+        self._tag = tag
+        self.reconciler: Reconciler | None = None
+        """None on paper, where nobody else keeps accounts."""
+        if config.mode == "live":
+            self.reconciler = Reconciler(self._pairs, state, tolerance=config.live.balance_tolerance, tag=tag)
         self.orders = orders_of(config)
-        self.states_every_s = config.live.reconcile_every_s if self.reconciler.is_live else 0.0
+        self.states_every_s = config.live.reconcile_every_s if self.reconciler is not None else 0.0
         self.guard = RiskGuard(config.limits, state, self.reconciler)
-        self._handover = HandOver(state, self.ownership, self.reconciler)
+        self._handover = HandOver(state, self.ownership, self.guard.available, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
@@ -101,11 +109,12 @@ class RiskCore:
                 reporting=config.reporting,
             )
         ]
-        self.reconciler.activity.begin(self._moment(now_ms, now_ns).now_ns)
-        if config.data == "sim" and run != self.state.run:
-            self.reconciler.begin_anew()
-        if not self.reconciler.is_live:
+        if self.reconciler is None:
             events += opening_deposits(self.ownership.universe, config.paper, self.state.balances, now_ms)
+        else:
+            self.reconciler.activity.begin(self._moment(now_ms, now_ns).now_ns)
+            if config.data == "sim" and run != self.state.run:
+                self.reconciler.begin_anew()
         self._apply(events)
         return events
 
@@ -119,9 +128,10 @@ class RiskCore:
     def set_universe(self, universe: Universe, now_ms: int) -> list[Event]:
         """Pairs have come, gone or changed their shard; the events to store, applied already."""
         self.ownership.set(universe)
-        self.reconciler.set_pairs()
         events: list[Event] = []
-        if not self.reconciler.is_live:  # a quote that was not traded before has its opening balance, too
+        if self.reconciler is not None:
+            self.reconciler.set_pairs()
+        else:  # a quote that was not traded before has its opening balance, too
             events += opening_deposits(universe, self._config.paper, self.state.balances, now_ms)
         self._apply(events)
         return events
@@ -137,19 +147,6 @@ class RiskCore:
         if events:
             events += self._watch.after(events, moment)
         return reply, events
-
-    def rehearse(self, intent: Intent, now_ms: int, now_ns: int) -> list[Event]:
-        """Decide on ``intent`` as on a submit, and take it back; what would have been stored. Between two batches."""
-        pair = self._pairs.get(intent.pair)
-        moment = self._moment(now_ms, now_ns)
-        expiry_ms = self._config.execution.approval_expiry_ms
-        objection = objection_to(intent, pair, self.state, self.guard, moment, expiry_ms, draining=False)
-        if objection is not None or pair is None:
-            return []
-        events: list[Event] = [IntentApproved(at_ms=now_ms, intent=intent, holds=holds_for(intent, pair))]
-        self._apply(events)
-        self.rollback()
-        return events
 
     def command(
         self, command: Command, now_ms: int, now_ns: int | None = None
@@ -183,6 +180,10 @@ class RiskCore:
         self._apply(events)
         return events
 
+    def reconciliation(self) -> Reconciliation:
+        """How venues and ledger differ."""
+        return reconciliation_of(self.reconciler, self.state, self._tag)
+
     def commit(self) -> None:
         """The ledger has the events."""
         self.state.commit()
@@ -193,12 +194,14 @@ class RiskCore:
 
     def _answer(self, command: Command, moment: Moment) -> tuple[CommandReply, list[Event]]:
         match command:
-            case Statement():
-                return self.reconciler.hear(command, moment.now_ms)
-            case AcceptDifference():
+            case Statement() | AcceptDifference():
+                if self.reconciler is None:
+                    return Denied("on paper there is nothing to be stated"), []
+                if isinstance(command, Statement):
+                    return self.reconciler.hear(command, moment.now_ms)
                 return self.reconciler.accept(command, moment.now_ms)
             case ShowReconciliation():
-                return reconciliation_of(self.reconciler, self.state), []
+                return self.reconciliation(), []
             case _:
                 day = self.days.day_at(moment.now_ms)
                 return self._operators.answer(command, moment, day, self.broken)
@@ -221,8 +224,12 @@ class RiskCore:
                 return self._extend(request, now_ms)
             case Fund():
                 return self._fund(request, now_ms)
-            case Instructions() | Rehearse() | Adopt():
-                return self._inform(request), []
+            case Instructions():
+                standing = self.state.standing
+                closing = tuple(standing.closing.items())
+                return Instructed(standing.serial, standing.halt is not None, closing), []
+            case Adopt():
+                return self._handover.adopt(request.pairs, request.shard), []
 
     def _hello(self, request: Hello, now_ms: int) -> Decision:
         known = self.state.shards.get(request.shard)
@@ -232,17 +239,6 @@ class RiskCore:
         events = joined(known, request, now_ms)
         self._apply(events)
         return self._handover.welcome(request.pairs, request.shard), events
-
-    def _inform(self, request: Instructions | Rehearse | Adopt) -> Reply:
-        """Questions that change nothing."""
-        match request:
-            case Instructions():
-                standing = self.state.standing
-                return Instructed(standing.serial, standing.halt is not None, tuple(standing.closing.items()))
-            case Rehearse():
-                return Noted(request.intent.intent_id)
-            case Adopt():
-                return self._handover.adopt(request.pairs, request.shard)
 
     def _fund(self, request: Fund, now_ms: int) -> Decision:
         pair = self._pairs.get(request.pair)
@@ -254,36 +250,39 @@ class RiskCore:
         if not forms.is_positive(request.home_price):
             return _refused(Refusal.MALFORMED, f"{request.home_price} is no price")
         events: list[Event] = []
-        if self.reconciler.is_live:
-            if not self.reconciler.is_funded(pair.base):
+        if self.reconciler is not None:
+            if not self.state.is_funded(pair):
                 return _refused(Refusal.NO_STATEMENT, "its venues have not stated what we own there")
         elif pair.base not in self.state.funded:
             events += inventory_deposits(pair, request.home_price, self._config.paper, now_ms)
             self._apply(events)
-        return Funded(self._handover.free(pair)), events
+        return Funded(self.guard.available(pair)), events
 
     def _submit(self, request: Submit, moment: Moment, phase: int) -> Decision:
         intent = request.intent
         pair = self._pairs.get(intent.pair)
-        free = self._handover.free(pair) if pair is not None else ()
-        if is_open(self.state, intent):
-            return Approved(intent.intent_id, free), []
+        available = self.guard.available(pair) if pair is not None else ()
+        known = self.state.trades.get(intent.intent_id)
+        if known is not None and known.intent == intent:  # a repeat
+            return Approved(intent.intent_id, available), []
         # Nothing is stored under an id that is not this intent's own.
-        objection = id_objection(self.state, self.guard.refusals, request)
+        objection = self.guard.check_id(request)
         if objection is not None:
-            return Refused(objection.reason, objection.detail, free), []
+            return Refused(objection.reason, objection.detail, available), []
         draining = phase in (Phase.DRAINING, Phase.DRAINING_KEEP)
         expiry_ms = self._config.execution.approval_expiry_ms
-        objection = self.ownership.trade_objection(intent, request.shard) or objection_to(
-            intent, pair, self.state, self.guard, moment, expiry_ms, draining=draining
+        objection = self.ownership.trade_objection(intent, request.shard) or self.guard.check_intent(
+            intent, pair, available, moment, expiry_ms, draining=draining
         )
         if objection is not None:
-            return Refused(objection.reason, objection.detail, free), self._refuse(intent, objection, moment)
+            return Refused(objection.reason, objection.detail, available), self._refuse(
+                intent, objection, moment
+            )
         assert pair is not None, intent.pair
-        approved = IntentApproved(at_ms=moment.now_ms, intent=intent, holds=holds_for(intent, pair))
-        events: list[Event] = [approved]
+        holds = holds_for(intent, pair)
+        events: list[Event] = [IntentApproved(at_ms=moment.now_ms, intent=intent, holds=holds)]
         self._apply(events)
-        return Approved(intent.intent_id, self._handover.free(pair)), events
+        return Approved(intent.intent_id, less_holds(available, holds)), events
 
     def _refuse(self, intent: Intent, objection: Objection, moment: Moment) -> list[Event]:
         if not self.guard.refusals.is_new(intent, objection.reason, moment.now_ns):
@@ -311,11 +310,15 @@ class RiskCore:
         pair = self._pairs.get(trade.intent.pair)
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
-        events = book_extension(request, trade, pair, self.guard.available, now_ms)
-        if isinstance(events, Objection):
-            return _refused(*events)
+        available = self.guard.available(pair)
+        extended = book_extension(request, trade, pair, available, now_ms)
+        if isinstance(extended, Objection):
+            return _refused(*extended)
+        if extended is None:
+            return Approved(request.intent_id, available), []
+        events: list[Event] = [extended]
         self._apply(events)
-        return Approved(request.intent_id, self._handover.free(pair)), events
+        return Approved(request.intent_id, less_holds(available, (extended.hold,))), events
 
     def _report(self, request: Report, now_ms: int) -> Decision:
         noted = Noted(request.intent_id)
@@ -338,8 +341,9 @@ class RiskCore:
             if outcome is None:
                 return self._unknown(request.intent_id)
             base = outcome.pair
-            free = self._handover.free(self._pairs[base]) if base in self._pairs else ()
-            return Settled(request.intent_id, outcome.position, free, self._residue(base)), []
+            known = self._pairs.get(base)
+            available: Available = self.guard.available(known) if known is not None else ()
+            return Settled(request.intent_id, outcome.position, available, self._residue(base)), []
         pair = self._pairs.get(trade.intent.pair)
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
@@ -349,10 +353,10 @@ class RiskCore:
             return _refused(*concluded)
         position, events = concluded
         self._apply(events)
-        self.reconciler.activity.ended(trade, moment.now_ns)
-        return Settled(
-            request.intent_id, position, self._handover.free(pair), self._residue(pair.base)
-        ), events
+        if self.reconciler is not None:
+            self.reconciler.activity.ended(trade, moment.now_ns)
+        available = self.guard.available(pair)
+        return Settled(request.intent_id, position, available, self._residue(pair.base)), events
 
     def _residue(self, base: str) -> Decimal:
         return self.state.results.residue_of(base)

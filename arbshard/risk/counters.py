@@ -28,7 +28,6 @@ COUNTERS = (
     "instructions",
     "halted",
     "commands",
-    "rehearsals",
     "breaks",
     "universe",
     "fenced",

@@ -6,13 +6,15 @@ Each function returns what is wrong as a sentence, or None. Called by ``core`` b
 import re
 from decimal import Decimal
 from math import isfinite
+from typing import NamedTuple
 
 from arbshard.model.intent import FxQuote, Intent
-from arbshard.model.market import Leg, Pair, opposite, reverse
+from arbshard.model.market import Leg, Pair, reverse
 from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderResult
 from arbshard.model.position import Position
-from arbshard.risk.portfolio.trade import Trade
+from arbshard.model.refusal import Refusal
+from arbshard.risk.portfolio.holdings import Trade
 
 _INTENT_ID = re.compile(r"s([0-9]+)-([0-9]+)-([0-9]+)-([0-9]+)")
 _INTENT_ID_MAX = 24
@@ -26,6 +28,24 @@ _EXIT_SLACK = Decimal("1.01")
 # Wide enough for any market, narrow enough that 50 digits hold every product exactly.
 _ADJUSTED_MAX = 20
 _EXPONENT_MIN = -34
+
+
+class Objection(NamedTuple):
+    """Why an intent is refused."""
+
+    reason: Refusal
+    detail: str
+
+
+class Moment(NamedTuple):
+    """When something is decided."""
+
+    now_ms: int
+    """Wall time."""
+    now_ns: int
+    """Monotonic time."""
+    day: int
+    """Number of the trading day (``portfolio.results``)."""
 
 
 def is_amount(value: Decimal) -> bool:
@@ -159,7 +179,7 @@ def _amounts_problem(order: Order) -> str | None:
 
 def _shape_problem(intent: Intent) -> str | None:
     bought = "buy" if intent.direction == "buy_home" else "sell"
-    if intent.home.side != bought or intent.away.side != opposite(intent.home.side):
+    if intent.home.side != bought or intent.away.side == intent.home.side:
         return f"{intent.direction} with home {intent.home.side} and away {intent.away.side}"
     if (intent.kind == "entry") != (intent.reason == "net_edge"):
         return f"{intent.reason} is no reason for an {intent.kind}"

@@ -20,7 +20,6 @@ from arbshard.config import Config
 from arbshard.errors import ArbshardError, LedgerError, RunDirError, SharedMemoryError, UsageError
 from arbshard.last_words import end_with, say
 from arbshard.ledger.file import Opening
-from arbshard.ledger.provenance import digest_of
 from arbshard.ledger.record import LedgerRecord, not_the_same, read_record, require_same
 from arbshard.ledger.replay import recover
 from arbshard.ledger.snapshots import SNAPSHOT_OVERDUE
@@ -95,8 +94,7 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: P
         cleanup.callback(store.abandon)
         is_new = store.last_seq == 0
         began_ns = clock.monotonic_ns()
-        version = digest_of(PortfolioCodec.__module__)
-        codec = PortfolioCodec(version or "")
+        codec = PortfolioCodec()
 
         def beat() -> None:
             page.add(page.counter("beat"))
@@ -120,9 +118,8 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: P
         cleanup.callback(record.close)
         record.note(store.last_seq)
         service.on_stored = record.note
-        if version is not None:
-            overdue = min(SNAPSHOT_OVERDUE, config.ledger.archive_events or SNAPSHOT_OVERDUE)
-            store.keep_snapshots(version, lambda: codec.dump(state), overdue)
+        overdue = min(SNAPSHOT_OVERDUE, config.ledger.archive_events or SNAPSHOT_OVERDUE)
+        store.keep_snapshots(codec.version, lambda: codec.dump(state), overdue)
         get_logger().info(
             "risk started",
             session=state.session,

@@ -27,10 +27,8 @@ from arbshard.model.risk_note import (
 )
 from arbshard.risk.core import RiskCore
 from arbshard.risk.limits.limit_lines import changed_limits
-from arbshard.risk.portfolio.balances import Account, Balance
-from arbshard.risk.portfolio.days import label_of
-from arbshard.risk.portfolio.results import ALL, Totals
-from arbshard.risk.reconcile.discrepancies import reconciliation_of
+from arbshard.risk.portfolio.holdings import Account, Balance
+from arbshard.risk.portfolio.results import ALL, Totals, label_of
 from arbshard.wire.reconciliation import StrayOrder, UnknownOrder
 
 _CLOSED_SHOWN = 20
@@ -61,7 +59,7 @@ class NoteWriter:
         state = self._state
         results, standing = state.results, state.standing
         halt = standing.halt
-        differing = reconciliation_of(self._core.reconciler, state)
+        differing = self._core.reconciliation()
         newest = islice(reversed(state.closed.values()), _CLOSED_SHOWN)
         note = _RawNote(
             session=state.session,

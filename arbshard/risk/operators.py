@@ -11,11 +11,11 @@ from arbshard.errors import ConfigError
 from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, Resumed
 from arbshard.model.intent import ExitReason
 from arbshard.model.market import Pair
+from arbshard.risk.forms import Moment
 from arbshard.risk.limits.guard import RiskGuard
-from arbshard.risk.limits.kill_switch import losses
 from arbshard.risk.limits.limit_lines import limit_lines
-from arbshard.risk.objection import Moment
-from arbshard.risk.portfolio.days import TradingDay
+from arbshard.risk.limits.watch import losses
+from arbshard.risk.portfolio.results import TradingDay
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.wire.messages import (
     Close,

@@ -11,26 +11,36 @@ from arbshard.clock import Clock
 from arbshard.crashpoint import reach
 from arbshard.errors import LedgerError, ProtocolError, SharedMemoryError
 from arbshard.ledger.events import (
+    AccountOpened,
+    ClosesOrdered,
+    DifferenceFound,
+    DifferenceResolved,
     Event,
+    Halted,
+    LimitsChanged,
+    LimitsScaled,
+    ReconciliationEvent,
+    Resumed,
+    ShardFenced,
     ShardJoined,
+    StrayFound,
+    StrayGone,
+    kind_of,
 )
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger
-from arbshard.model.intent import Intent
+from arbshard.model.money import plain
 from arbshard.model.refusal import Refusal
 from arbshard.model.silence import SilenceWatch
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
-from arbshard.risk.portfolio.audit import find_any_break, find_break, touched
-from arbshard.risk.telling import tell, tell_of_silence
+from arbshard.risk.portfolio.holdings import find_any_break, find_break, touched
 from arbshard.shm.pages import PageWriter
 from arbshard.wire.messages import (
     CommandReply,
     Hello,
     Instructions,
-    Noted,
     Refused,
-    Rehearse,
     Reply,
     Request,
     Statement,
@@ -62,11 +72,11 @@ class UniverseSource(Protocol):
 
     @property
     def serial(self) -> int:
-        """Of the newest one."""
+        """The serial of the newest universe."""
         ...
 
     def load(self) -> Universe:
-        """It. Raises ``SharedMemoryError``."""
+        """Return the newest universe. Raises ``SharedMemoryError``."""
         ...
 
 
@@ -86,9 +96,9 @@ class RiskService:
         self._universes = universes
         self._serial = core.ownership.universe.serial
         self.on_universe: Callable[[Universe], None] = _nobody
-        """Told each newer universe that risk goes by."""
+        """Called with each newer universe once risk uses it."""
         self.on_stored: Callable[[int], None] = _nobody
-        """Told the number of the last event after each commit, before anybody is answered."""
+        """Called with the number of the last event after each commit, before any reply leaves."""
         self._core = core
         self._store = store
         self._page = page
@@ -107,11 +117,9 @@ class RiskService:
         self._halted = page.counter("halted")
         self._commands = page.counter("commands")
         self._breaks = page.counter("breaks")
-        self._rehearsals = page.counter("rehearsals")
         self._fenced = page.counter("fenced")
         self._universe = page.counter("universe")
         page.set(self._universe, self._serial)
-        self._rehearsal: Intent | None = None
         self._audited_ns = 0
         self._day = 0
         self.is_changed = True
@@ -133,11 +141,7 @@ class RiskService:
         self._keep(events)
         self._audit(events, now_ms)
         packed = [encode(reply) for reply in replies]
-        if self._rehearsal is not None and len(payloads) == 1:
-            self._rehearse(self._rehearsal, now_ms, began_ns)
-        else:
-            self._page.record(self._handle, self._clock.monotonic_ns() - began_ns)
-        self._rehearsal = None
+        self._page.record(self._handle, self._clock.monotonic_ns() - began_ns)
         return packed
 
     def start(self, run: str, version: str) -> None:
@@ -192,7 +196,7 @@ class RiskService:
         was_silent = guard.is_supervisor_silent
         guard.is_supervisor_silent = self._silence.look(self._feed.beat_ns, now_ns)
         if guard.is_supervisor_silent is not was_silent:
-            tell_of_silence(self._silence)
+            _log_silence(self._silence)
 
     def _follow_universe(self) -> None:
         """Before anything is decided: who owns which pair."""
@@ -204,6 +208,9 @@ class RiskService:
             get_logger().error("the universe cannot be read", error=str(error))  # and is tried again
             return
         self._keep(self._core.set_universe(universe, self._clock.wall_ms()))
+        left = sorted(base for base in self._core.state.busy if base not in self._core.ownership.pairs)
+        if left:  # their orders may still be filled, and no worker asks about them any more
+            get_logger().error("pairs have left the universe with an intent open", pairs=left)
         self.on_universe(universe)
         self._serial = universe.serial
         self._page.set(self._universe, universe.serial)
@@ -219,9 +226,6 @@ class RiskService:
         except ProtocolError as error:
             return self._answer_command(payload, now_ms, now_ns, events, error)
         reply, made = self._core.handle(request, now_ms, phase, now_ns)
-        if isinstance(request, Rehearse):
-            self._rehearsal = request.intent if isinstance(reply, Noted) else None
-            return reply
         self._count(request, reply, made)
         events.extend(made)
         return reply
@@ -240,11 +244,6 @@ class RiskService:
         events.extend(made)
         self.is_changed = self.is_changed or isinstance(command, Statement)  # when it was heard is shown, too
         return answer
-
-    def _rehearse(self, intent: Intent, now_ms: int, now_ns: int) -> None:
-        """What nobody has done for a while takes four times as long: code and data have left the CPU's caches."""
-        self._store.rehearse(self._core.rehearse(intent, now_ms, now_ns))
-        self._page.add(self._rehearsals)
 
     def _audit(self, events: list[Event], now_ms: int) -> None:
         accounts = touched(events)
@@ -286,7 +285,7 @@ class RiskService:
         for event in events:
             if isinstance(event, ShardJoined):
                 self.show_fences()
-            tell(event)
+            _log_event(event)
 
     def _count(self, request: Request, reply: Reply, made: list[Event]) -> None:
         if isinstance(reply, Refused):
@@ -301,4 +300,60 @@ class RiskService:
 
 
 def _nobody(_: object) -> None:
-    """Who is told when nobody is."""
+    """Does nothing: the default of the service's callbacks."""
+
+
+def _log_event(event: Event) -> None:
+    """Log what people and rules ordered, and what concerns the accounts at the venues."""
+    match event:
+        case Halted():
+            get_logger().warning("halted", cause=event.cause, reason=event.reason)
+        case Resumed():
+            get_logger().warning("resumed", reason=event.reason)
+        case ShardFenced():
+            get_logger().warning("fenced", shard=event.shard, epoch=event.epoch, reason=event.reason)
+        case ClosesOrdered():
+            get_logger().warning("closing", pairs=list(event.pairs), reason=event.reason)
+        case LimitsChanged():
+            get_logger().warning("limits changed", symbol=event.symbol, changes=dict(event.changes))
+        case LimitsScaled():
+            get_logger().warning(
+                "limits scaled", symbol=event.symbol, factor=str(event.factor), cause=event.cause
+            )
+        case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
+            _log_reconciliation(event)
+        case _:
+            pass
+
+
+def _log_silence(silence: SilenceWatch) -> None:
+    """Log that the supervisor has become silent, or that it is back."""
+    if silence.is_silent:
+        get_logger().warning("the supervisor is silent: no entries", silent_ms=silence.silent_ns // 1_000_000)
+    else:
+        get_logger().warning("the supervisor beats again", silent_ms=silence.silent_ns // 1_000_000)
+
+
+def _log_reconciliation(event: ReconciliationEvent) -> None:
+    match event:
+        case DifferenceFound():
+            get_logger().warning(
+                "venue and ledger differ: blocked until reconciled",
+                venue=event.venue,
+                currency=event.currency,
+                stated=plain(event.stated),
+                booked=plain(event.booked),
+            )
+        case DifferenceResolved():
+            get_logger().warning(
+                "venue and ledger agree again", venue=event.venue, currency=event.currency, how=event.how
+            )
+        case StrayFound():
+            get_logger().warning(
+                "an open order of ours that no intent owns",
+                venue=event.venue,
+                order=event.client_id,
+                market=event.symbol,
+            )
+        case AccountOpened() | StrayGone():
+            get_logger().info(kind_of(event), venue=event.venue)

@@ -23,7 +23,7 @@ from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.runner.report import TradeReport
 from arbshard.runner.session import Session
 from arbshard.sharding import split
-from arbshard.shm.histogram import Histogram
+from arbshard.shm.pages import Histogram
 from arbshard.venues.listing import with_slots
 from arbshard.venues.registry import TRADED
 

@@ -65,7 +65,7 @@ class LocalRisk:
             store = LedgerStore.open(ledger, name=config.name, mode=mode, now_ms=clock.wall_ms())
         try:
             if store is not None:
-                state = recover(store, PortfolioCodec("")).state  # no snapshot has this version
+                state = recover(store, PortfolioCodec()).state
             _tell_of_strays(state, universe)
             risk = cls(RiskCore(config, universe, state), store, clock, on_report)
             risk.start()

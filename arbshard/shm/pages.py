@@ -4,16 +4,19 @@ The page describes itself: its header holds the names, so that status, metrics a
 process counts. The owner writes from one thread; a word is never seen half written. The note (JSON of the
 owner's, such as risk's portfolio) stands in two slots written in turn: one whole note can always be read, also
 after its owner died while it wrote.
+
+Histograms have fixed log-linear buckets: eight per power of two, 1 ns to about 73 minutes. A percentile is the upper
+edge of its bucket: never below the truth, and at most 12.5 % above it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from arbshard.errors import FrameError, SharedMemoryError
-from arbshard.shm.histogram import BUCKETS, Histogram, bucket_of
 from arbshard.shm.layout import (
     HEADER_BYTES,
     HOT_A,
@@ -28,6 +31,10 @@ from arbshard.shm.layout import (
 )
 from arbshard.shm.seqlock import SlotsReader, SlotsWriter, stride
 
+NS_MAX = (1 << 42) - 1
+"""Longest duration told apart from a longer one."""
+BUCKETS = 320
+
 _MAGIC = b"ARBPAGE "
 _NOTE = HOT_A
 """Number of notes written; note n stands in slot n modulo 2."""
@@ -38,6 +45,88 @@ _NOTE_TRIES = 100
 _TOTAL = BUCKETS
 _MAX = BUCKETS + 1
 _HISTOGRAM_WORDS = BUCKETS + 2
+
+
+def bucket_of(ns: int) -> int:
+    """The bucket of a duration in ns: 0-15 exact, then eight per power of two. Out of range goes to the ends."""
+    if ns < 16:
+        return max(ns, 0)
+    shift = ns.bit_length() - 4
+    return (shift << 3) + (ns >> shift) if ns <= NS_MAX else BUCKETS - 1
+
+
+def bucket_end(bucket: int) -> int:
+    """The longest duration (ns) that ``bucket`` holds."""
+    if bucket < 16:
+        return bucket
+    shift = (bucket >> 3) - 1
+    return ((8 + (bucket & 7) + 1) << shift) - 1
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """What was recorded, at one moment."""
+
+    buckets: tuple[int, ...] = (0,) * BUCKETS
+    total_ns: int = 0
+    max_ns: int = 0
+
+    @classmethod
+    def of(cls, durations_ns: Iterable[int]) -> Self:
+        """The histogram of these durations; a negative one counts as 0."""
+        buckets = [0] * BUCKETS
+        total = longest = 0
+        for ns in durations_ns:
+            buckets[bucket_of(ns)] += 1
+            total += max(ns, 0)
+            longest = max(longest, ns)
+        return cls(tuple(buckets), total, longest)
+
+    @property
+    def count(self) -> int:
+        """Number of durations."""
+        return sum(self.buckets)
+
+    @property
+    def mean_ns(self) -> float:
+        """Average duration; 0 when there is none."""
+        count = self.count
+        return self.total_ns / count if count else 0.0
+
+    def percentile_ns(self, p: float) -> int:
+        """The duration that ``p`` percent (0-100) did not exceed, nearest rank; 0 when there is none."""
+        assert 0 <= p <= 100, p
+        count = self.count
+        if count == 0:
+            return 0
+        rank = max(1, -int(-count * p // 100))  # rounded up
+        for bucket, below in enumerate(accumulate(self.buckets)):
+            if below >= rank:
+                return self._end(bucket)
+        raise AssertionError("the last bucket reaches the count")
+
+    def merge(self, other: "Histogram") -> "Histogram":
+        """Both together."""
+        return Histogram(
+            tuple(a + b for a, b in zip(self.buckets, other.buckets, strict=True)),
+            self.total_ns + other.total_ns,
+            max(self.max_ns, other.max_ns),
+        )
+
+    def minus(self, earlier: "Histogram") -> "Histogram":
+        """What was recorded since ``earlier``, a reading of the same page.
+
+        Its ``max_ns`` is known to the bucket only. If the page has begun anew since, all of it is new.
+        """
+        buckets = tuple(a - b for a, b in zip(self.buckets, earlier.buckets, strict=True))
+        if min(buckets) < 0:
+            return self
+        last = max((bucket for bucket, count in enumerate(buckets) if count), default=None)
+        longest = self._end(last) if last is not None else 0
+        return Histogram(buckets, max(self.total_ns - earlier.total_ns, 0), longest)
+
+    def _end(self, bucket: int) -> int:
+        # The longest of all may be known exactly, and the last bucket has no end.
+        return self.max_ns if bucket == BUCKETS - 1 else min(bucket_end(bucket), self.max_ns)
 
 
 class _Names(msgspec.Struct, frozen=True):

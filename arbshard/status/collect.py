@@ -19,8 +19,7 @@ from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.model.valuation import worth_of
 from arbshard.shm.books import BooksReader
-from arbshard.shm.histogram import Histogram
-from arbshard.shm.pages import PageReader
+from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of
 from arbshard.status.model import Latency, LedgerStatus, RiskStatus, ShardStatus, Status, VenueStatus
 from arbshard.status.shards import problems_of_shards, unattended_of

@@ -14,7 +14,7 @@ from arbshard.ledger.rebook import Rebook
 from arbshard.ledger.replay import recover
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.virtual.ledger import VERSION, Disk, MemoryLedger
+from arbshard.virtual.ledger import Disk, MemoryLedger
 from arbshard.virtual.trace import Trace
 
 _ENDED_KEPT = 4_000
@@ -95,7 +95,7 @@ class Audit:
     def replayed(self, disk: Disk, state: PortfolioState) -> None:
         """What is stored leads to this very state."""
         try:
-            found = recover(MemoryLedger(disk), PortfolioCodec(VERSION)).state.state_hash()
+            found = recover(MemoryLedger(disk), PortfolioCodec()).state.state_hash()
         except LedgerError as error:
             self._differ(f"replay: {error}")
             return

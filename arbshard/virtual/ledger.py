@@ -11,7 +11,7 @@ from pathlib import Path
 from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.ledger.events import Amounts, Event, decode_event, encode_event
 from arbshard.ledger.period import PeriodOpening
-from arbshard.ledger.running import RunningBalances
+from arbshard.ledger.postings import RunningBalances
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.store import LedgerStore, TakeSnapshot
 from arbshard.virtual.settings import TAG
@@ -120,11 +120,6 @@ class MemoryLedger(LedgerStore):
         self._own.table.update(moved)
         disk.table.update(moved)
         disk.on_stored(first, events, bodies)
-
-    def rehearse(self, events: Sequence[Event]) -> None:
-        """See ``LedgerStore``."""
-        for event in events:
-            encode_event(event)
 
     def look(self) -> None:
         """Nobody else reaches this memory."""

@@ -80,7 +80,7 @@ class WatchedCore(RiskCore):
     ) -> tuple[CommandReply, list[Event]]:
         """See ``RiskCore``."""
         answer = super().command(command, now_ms, now_ns)
-        if isinstance(command, Statement):
+        if isinstance(command, Statement) and self.reconciler is not None:
             heard = self.reconciler.heard(command.venue)
             if heard.settled_ms == command.at_ms:
                 self.watch.statement(command.venue, is_full=heard.compared_ms == command.at_ms)
@@ -137,7 +137,7 @@ class VirtualRisk:
             self._page, self._books = page, books
             self._set("pid", self.process.pid)
             store = self._store = MemoryLedger(self._disk)
-            codec = PortfolioCodec(VERSION)
+            codec = PortfolioCodec()
             universes = UniverseFile(books, files.universe)
             universe = universes.load()
             try:
@@ -153,7 +153,7 @@ class VirtualRisk:
                 return ExitCode.LEDGER
             except LedgerError:
                 return ExitCode.LEDGER  # no room for the first event
-            store.keep_snapshots(VERSION, lambda: codec.dump(state))
+            store.keep_snapshots(codec.version, lambda: codec.dump(state))
             age_ns_max = int(around.config.data_quality.max_book_age_ms * 1e6)
             self._gaps = GapWatch(books, universe, around.config.series, age_ns_max)
             service.on_universe = self._gaps.set_universe

@@ -97,7 +97,7 @@ def config_of(settings: Settings) -> Config:
         data="public",  # for the system they are venues like any others: they outlive a run
         # Idle calls are coarser, as idle timers are.
         live=replace(base.live, dry_run=not settings.is_live, reconcile_every_s=10.0, warm_every_s=60.0),
-        run=replace(base.run, shards=settings.shards, rehearse_ms=0.0, stop_timeout_s=60.0),
+        run=replace(base.run, shards=settings.shards, stop_timeout_s=60.0),
         venues=replace(
             base.venues,
             **{

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from arbshard.errors import ProtocolError
-from arbshard.wire.decoding import UNREADABLE
+from arbshard.wire.messages import UNREADABLE
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):

@@ -5,7 +5,9 @@ risk answers ``Refused(STALE_EPOCH)`` to anything from an older incarnation. All
 ids, so a repeated one changes nothing.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 
@@ -15,8 +17,13 @@ from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
-from arbshard.wire.decoding import UNREADABLE, comparable
 from arbshard.wire.reconciliation import AcceptDifference, Reconciliation, ShowReconciliation
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises. Text that is no UTF-8 and arrays a thousand deep have types of their own, and whoever can
+connect can send them."""
+
+Message = TypeVar("Message", bound=msgspec.Struct)
 
 Available = tuple[tuple[str, str, Decimal], ...]
 """(venue, currency, free amount): what is left after all holds. Only the currencies a reply concerns."""
@@ -79,12 +86,6 @@ class Instructions(_Request, frozen=True):
     """What is to be done beside trading? Answer: ``Instructed``."""
 
 
-class Rehearse(_Request, frozen=True):
-    """Decide on this intent as on a submit, and forget it: see ``worker.rehearsal``. Answer: ``Noted``."""
-
-    intent: Intent
-
-
 class Adopt(_Request, frozen=True):
     """These pairs have come to this shard while it runs: what is there to carry on with? Answer: ``Welcome`` of them
     alone, or ``Refused(NOT_OWNER)``, to be asked again.
@@ -93,7 +94,7 @@ class Adopt(_Request, frozen=True):
     pairs: tuple[str, ...]
 
 
-Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions | Rehearse | Adopt
+Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions | Adopt
 
 
 class _Reply(msgspec.Struct, frozen=True, tag=True):
@@ -338,3 +339,27 @@ def decode_command_reply(payload: bytes) -> CommandReply:
         return comparable(payload, _command_replies.decode(payload))
     except UNREADABLE as error:
         raise ProtocolError(f"bad reply: {error}") from error
+
+
+def comparable(payload: bytes, message: Message) -> Message:
+    """``message``, decoded from ``payload``, if all its amounts can be compared.
+
+    A signalling NaN reads as a decimal, and whoever compares it, were it to see whether a request is a repeated one,
+    is thrown an exception. Raises ``ProtocolError``.
+    """
+    if b"snan" in payload.lower():  # a coin may be called so, too
+        told = msgspec.to_builtins(message, builtin_types=(Decimal,))
+        if any(one.is_snan() for one in _amounts(told)):
+            raise ProtocolError("an amount that signals")
+    return message
+
+
+def _amounts(value: object) -> Iterable[Decimal]:
+    if isinstance(value, Decimal):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _amounts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _amounts(item)

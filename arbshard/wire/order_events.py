@@ -11,7 +11,7 @@ import msgspec
 
 from arbshard.errors import ProtocolError
 from arbshard.model.order import Fill, OrderState
-from arbshard.wire.decoding import UNREADABLE, comparable
+from arbshard.wire.messages import UNREADABLE, comparable
 
 _SHARD = re.compile(r"s\d+-(\d+)-\d+-\d+-")
 

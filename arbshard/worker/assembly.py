@@ -264,7 +264,6 @@ class Worker:
         if self._live is not None:
             await self._live.start(welcome.tag)
         self._trader.take_over(welcome)
-        self.desk.start_rehearsing()
         self._orders.take(welcome)
         get_logger().info("trading", pairs=len(self.engine.pairs), epoch=self.epoch)
         self.trading_since_ns = self._ports.clock.monotonic_ns()

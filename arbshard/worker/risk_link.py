@@ -26,7 +26,6 @@ from arbshard.wire.messages import (
     Instructions,
     Noted,
     Refused,
-    Rehearse,
     Reply,
     Report,
     Request,
@@ -38,7 +37,7 @@ from arbshard.wire.messages import (
 )
 
 _AGAIN_AFTER_S = 0.1
-_REPORT, _EXIT, _ENTRY, _REHEARSAL = 0, 1, 2, 3
+_REPORT, _EXIT, _ENTRY = 0, 1, 2
 """Order in which waiting questions go out: what is known first, new risk last."""
 
 _NOT_YET = (Refusal.NOT_FUNDED, Refusal.NO_STATEMENT)
@@ -95,19 +94,6 @@ class RiskLink:
     async def instructions(self) -> Instructed:
         """What is to be done beside trading."""
         return await self._ask(Instructions(self._shard, self._epoch), Instructed)
-
-    async def rehearse(self, intent: Intent) -> None:
-        """Have ``intent`` decided on and forgotten. Risk's silence is counted, and not waited out."""
-        payload = encode(Rehearse(self._shard, self._epoch, intent))
-        try:
-            reply = decode_reply(await self._transport.request(payload, priority=_REHEARSAL))
-        except TransportError as error:
-            if isinstance(error, ProtocolError):
-                raise
-            self._on_silence()
-            return
-        if isinstance(reply, Refused) and reply.reason is Refusal.STALE_EPOCH:
-            raise Fenced(reply.detail)
 
     async def submit(self, intent: Intent) -> Approved | Refused:
         """See ``RiskPort``."""

@@ -28,7 +28,7 @@ _BPS = 1e4
 
 
 def bucket_of(ns: int) -> int:
-    """Log-linear, eight per power of two: the same as ``arbshard.shm.histogram``, so percentiles are alike."""
+    """Log-linear, eight per power of two: the same as ``arbshard.shm.pages``, so percentiles are alike."""
     if ns < 16:
         return max(ns, 0)
     shift = ns.bit_length() - 4

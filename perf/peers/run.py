@@ -17,8 +17,7 @@ import psutil
 
 from arbshard.config import SimConfig
 from arbshard.exchanges.coins import coin_table
-from arbshard.shm.histogram import Histogram
-from arbshard.shm.pages import PageReader
+from arbshard.shm.pages import Histogram, PageReader
 from perf.figures import LoadRow, percentiles_of
 from perf.generator import PAGE
 from perf.load import coins_at, updates_of

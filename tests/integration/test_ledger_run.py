@@ -206,7 +206,7 @@ def test_a_batch_that_did_not_fit_is_as_if_it_had_never_been(tmp_path) -> None:
         assert verify(path).events == int(last)
         store = LedgerStore.open(path, name="t", mode="sim-paper", now_ms=1)
         try:
-            assert recover(store, PortfolioCodec("v")).replayed == int(last)
+            assert recover(store, PortfolioCodec()).replayed == int(last)
         finally:
             store.abandon()
 

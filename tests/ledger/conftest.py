@@ -21,7 +21,7 @@ def _money() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def codec() -> PortfolioCodec:
-    return PortfolioCodec("this code")
+    return PortfolioCodec()
 
 
 @pytest.fixture

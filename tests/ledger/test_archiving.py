@@ -49,7 +49,7 @@ def recovered(path, mode: str) -> tuple[str, dict]:
     """Hash of the state, and all balances, as a start of risk finds them."""
     store = LedgerStore.open(path, name="sim", mode=mode, now_ms=1)
     try:
-        state = recover(store, PortfolioCodec("this code")).state
+        state = recover(store, PortfolioCodec()).state
         return state.state_hash(), {key: value for key, value in store.balances.items() if value}
     finally:
         store.abandon()
@@ -265,24 +265,6 @@ def test_the_journal_of_an_interrupted_attempt_is_not_played_back(tmp_path, code
     close_at(path, len(world.events))
     assert not journal.exists()
     assert verify(path, codec).differences == ()
-
-
-def test_the_state_of_another_version_is_taken_over(tmp_path, close_at, opened) -> None:
-    """A period can be opened by programs that do not know its maker's code."""
-    world = w.World()
-    world.open_position()
-    path = tmp_path / "ledger.sqlite"
-    world.write_ledger(path)
-    close_at(path, len(world.events))
-
-    class Newer(PortfolioState):
-        def __init__(self) -> None:
-            super().__init__()
-            self.novelty: dict[str, int] = {"kept": 1}
-
-    state = recover(opened(path), PortfolioCodec("newer code", Newer)).state
-    assert state.novelty == {"kept": 1}
-    assert state.state_hash() == world.state.state_hash()
 
 
 def test_a_state_that_is_not_what_was_stored_is_refused(tmp_path, codec, close_at, opened) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arbshard.ledger.identity import FileFacts, LedgerFacts, LedgerIdentity, change_between, difference
+from arbshard.ledger.filewatch import FileFacts, LedgerFacts, LedgerIdentity, change_between, difference
 
 DATABASE = FileFacts(1, 10, 8192, 100)
 LOG = FileFacts(1, 11, 4096, 200)

@@ -12,7 +12,7 @@ from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
-from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.snapshot import VERSION, PortfolioCodec
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.settings import Settings
 from support import history
@@ -80,7 +80,7 @@ def test_a_start_does_not_depend_on_what_is_in_archives(tmp_path, codec, close_a
     assert events <= kept + 1  # at 50,000 events a period is archived, so no start replays many more
     began = time.process_time()
     store = opened(path)
-    found = recover(store, PortfolioCodec("another version"))
+    found = recover(store, PortfolioCodec(VERSION + 1))
     took = time.process_time() - began
     assert found.replayed == events
     assert len(found.state.positions) == 20

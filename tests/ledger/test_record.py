@@ -6,7 +6,7 @@ import pytest
 
 from arbshard.errors import LedgerChanged, SharedMemoryError, UsageError
 from arbshard.ledger.events import Deposited
-from arbshard.ledger.identity import LedgerIdentity
+from arbshard.ledger.filewatch import LedgerIdentity
 from arbshard.ledger.record import LedgerRecord, read_record, require_same
 from arbshard.ledger.store import LedgerStore
 

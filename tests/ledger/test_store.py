@@ -288,7 +288,6 @@ class TestTag:
         assert path.read_bytes() == before  # nothing was written yet
         store = opened()
         tag = store.tag
-        store.rehearse([deposit("1")])
         store.append([deposit("1")])
         store.append([deposit("2")])
         store.close()

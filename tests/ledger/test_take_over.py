@@ -230,7 +230,7 @@ def check_old_or_new(path, before: list, opened, state_hash: str) -> int:
     links = list(prove(path))
     assert verify(path).differences == ()
     store = opened(path)
-    assert recover(store, PortfolioCodec("this code")).state.state_hash() == state_hash
+    assert recover(store, PortfolioCodec()).state.state_hash() == state_hash
     store.abandon()
     archived = links[-1].first_seq - 1
     assert archived in (0, len(before))

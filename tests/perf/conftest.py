@@ -5,7 +5,7 @@ import pytest
 from arbshard.config import SimConfig
 from arbshard.exchanges.session import Stream
 from arbshard.exchanges.world import World
-from arbshard.shm.histogram import Histogram
+from arbshard.shm.pages import Histogram
 from perf.figures import LoadRow, percentiles_of
 from perf.frames import FrameMaker, places_of, settings_of
 

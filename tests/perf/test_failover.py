@@ -2,8 +2,7 @@
 
 import pytest
 
-from arbshard.shm.histogram import Histogram
-from arbshard.shm.pages import PageWriter
+from arbshard.shm.pages import Histogram, PageWriter
 from perf import failover, plan
 from perf.breaking import Recovery, slowed_of
 from perf.budgets import judge

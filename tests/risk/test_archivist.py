@@ -21,7 +21,7 @@ from arbshard.risk.portfolio.snapshot import PortfolioCodec
 
 pytestmark = pytest.mark.timeout(280)  # the archiver is a real process, which a busy machine starts slowly
 
-CODEC = PortfolioCodec("this code")
+CODEC = PortfolioCodec()
 
 
 class Desk:

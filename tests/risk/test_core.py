@@ -173,6 +173,21 @@ def test_a_hedge_is_recorded_with_what_is_free() -> None:
     assert world.state.balance("upbit", "BTC").held == 0
 
 
+@pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
+@pytest.mark.parametrize("quantity", ["0.3", "50"])
+def test_what_an_approval_says_is_left_is_what_is_left(direction, quantity) -> None:
+    """It is asked for once, before the decision; what the approval itself holds is subtracted."""
+    world = w.World()
+    pair = world.pairs["BTC"]
+    intent = world.entry(direction=direction)
+    before = world.core.guard.available(pair)
+    approved = world.submit(intent)
+    assert approved.available == world.core.guard.available(pair) != before
+    extended = world.ask(extend(world, intent, quantity=quantity))
+    assert extended.available == world.core.guard.available(pair) != approved.available
+    assert world.submit(intent).available == extended.available
+
+
 def test_a_hedge_passes_whatever_the_limits_and_the_phase_say() -> None:
     world = w.World(
         config=w.with_limits(

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from arbshard.model.intent import FxQuote
 from arbshard.risk import forms
-from arbshard.risk.portfolio.trade import Trade
+from arbshard.risk.portfolio.holdings import Trade
 from support import world as w
 
 

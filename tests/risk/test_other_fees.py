@@ -9,9 +9,8 @@ from arbshard.ledger.events import IntentConcluded
 from arbshard.ledger.postings import postings_of
 from arbshard.ledger.verify import verify
 from arbshard.model.position import Flows
-from arbshard.risk.portfolio.audit import find_any_break
+from arbshard.risk.portfolio.holdings import Trade, find_any_break
 from arbshard.risk.portfolio.settlement import add_fills, fee_value, has_other_fee, value_other_fees
-from arbshard.risk.portfolio.trade import Trade
 from support import world as w
 
 BNB = Decimal("0.0003")

@@ -2,6 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from arbshard.clock import ManualClock
 from arbshard.errors import LedgerError, SharedMemoryError
@@ -10,7 +11,7 @@ from arbshard.ledger.store import LedgerStore
 from arbshard.model.refusal import Refusal
 from arbshard.risk.core import RiskCore
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
-from arbshard.risk.portfolio.balances import Balance
+from arbshard.risk.portfolio.holdings import Balance
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.service import RiskService
 from arbshard.shm.pages import PageReader, PageWriter
@@ -23,7 +24,6 @@ from arbshard.wire.messages import (
     Halt,
     Noted,
     Refused,
-    Rehearse,
     Report,
     Resume,
     Submit,
@@ -257,38 +257,6 @@ def test_counters(desk) -> None:
     assert desk.reader.histogram("handle").count == 3
 
 
-class TestRehearsal:
-    def test_changes_nothing(self, desk) -> None:
-        intent = desk.world.entry()
-        before, stored = desk.state.state_hash(), desk.stored()
-        for _ in range(3):
-            assert desk.ask(Rehearse(0, 1, intent)) == [Noted(intent.intent_id)]
-        assert desk.state.state_hash() == before
-        assert desk.stored() == stored
-        assert desk.reader.value("rehearsals") == 3
-        assert desk.reader.value("approvals") == desk.reader.value("refusals") == 0
-        (approved,) = desk.ask(Submit(0, 1, intent))  # its id is not spent
-        assert isinstance(approved, Approved)
-
-    def test_is_left_out_where_there_is_real_work(self, desk) -> None:
-        first, second = desk.world.entry(), desk.world.entry("ETH")
-        replies = desk.ask(Submit(0, 1, first), Rehearse(0, 1, second))
-        assert [type(reply) for reply in replies] == [Approved, Noted]
-        assert desk.reader.value("rehearsals") == 0
-
-    def test_of_what_would_be_refused_is_no_refusal(self, desk) -> None:
-        before = desk.state.state_hash()
-        intent = desk.world.entry(quantity=w.QUANTITY * 10_000)
-        assert desk.ask(Rehearse(0, 1, intent)) == [Noted(intent.intent_id)]
-        assert desk.state.state_hash() == before
-        assert desk.reader.value("refusals") == 0
-
-    def test_tells_an_old_incarnation(self, desk) -> None:
-        (reply,) = desk.ask(Rehearse(0, 0, desk.world.entry()))
-        assert reply.reason is Refusal.STALE_EPOCH
-        assert desk.reader.value("rehearsals") == 0
-
-
 class Universes:
     """As ``UniverseFile``, with what the test puts there."""
 
@@ -345,6 +313,19 @@ class TestUniverse:
         following.is_broken = False
         (reply,) = desk.ask(Fund(0, 1, "ETH", w.HOME_PRICE))
         assert reply.reason is Refusal.NOT_OWNER
+
+    @pytest.mark.parametrize("is_open", [True, False])
+    def test_a_pair_that_leaves_with_an_intent_open_is_an_error(self, desk, following, is_open):
+        desk.ask(desk.world.hello(), Fund(0, 1, "BTC", w.HOME_PRICE))
+        if is_open:
+            (reply,) = desk.ask(Submit(0, 1, desk.world.entry("BTC")))
+            assert isinstance(reply, Approved)
+        pairs = tuple(pair for pair in desk.world.universe.pairs if pair.base != "BTC")
+        following.universe = replace(desk.world.universe, serial=1, pairs=pairs, shards=(("ETH",),))
+        with capture_logs() as logs:
+            desk.service.tick(feeds_silent=False)
+        errors = [(one["event"], one["pairs"]) for one in logs if one["log_level"] == "error"]
+        assert errors == [("pairs have left the universe with an intent open", ["BTC"])] * is_open
 
 
 def test_fence_is_in_the_ledger_before_it_is_on_the_page(desk) -> None:

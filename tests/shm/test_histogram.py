@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbshard.shm.histogram import BUCKETS, NS_MAX, Histogram, bucket_end, bucket_of
+from arbshard.shm.pages import BUCKETS, NS_MAX, Histogram, bucket_end, bucket_of
 
 durations = st.one_of(st.integers(0, 100), st.integers(0, 10**6), st.integers(0, NS_MAX))
 

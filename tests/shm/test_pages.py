@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.errors import SharedMemoryError
-from arbshard.shm.histogram import Histogram
-from arbshard.shm.pages import PageReader, PageWriter
+from arbshard.shm.pages import Histogram, PageReader, PageWriter
 
 
 @pytest.fixture

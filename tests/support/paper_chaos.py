@@ -17,8 +17,8 @@ from arbshard.ledger.events import (
 )
 from arbshard.ledger.postings import postings_of
 from arbshard.model.order import Order, OrderResult, OrderState
+from arbshard.risk.portfolio.holdings import notional_of
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.risk.portfolio.trade import notional_of
 from arbshard.wire.messages import (
     Close,
     Conclude,

@@ -6,8 +6,7 @@ import pytest
 
 from arbshard.errors import ProtocolError
 from arbshard.wire import control, messages, order_events
-from arbshard.wire.decoding import comparable
-from arbshard.wire.messages import Fund, Hello, encode
+from arbshard.wire.messages import Fund, Hello, comparable, encode
 
 
 @pytest.mark.parametrize("payload", [b"\x81\xa4type\xa4\xff\xfe\xfd\xfc", b"\x91" * 100_000, b"\xc1", b""])

@@ -17,7 +17,6 @@ from arbshard.wire.messages import (
     Instructions,
     Noted,
     Refused,
-    Rehearse,
     Report,
     Settled,
     Submit,
@@ -149,27 +148,6 @@ async def test_unreadable_answer_is_not_asked_for_again(link, transport, questio
         await questions["entry"][0](link)
     assert len(transport.asked) == 1
     assert not silences
-
-
-class TestRehearsal:
-    async def test_is_asked_last_and_once(self, make, link, transport, silences):
-        transport.answers = [Noted("i")]
-        await link.rehearse(make.intent())
-        ((payload, priority),) = transport.asked
-        assert decode_request(payload) == Rehearse(3, 7, make.intent())
-        assert priority > 2
-        assert silences == []
-
-    async def test_silence_is_counted_and_not_waited_out(self, make, link, transport, silences):
-        transport.answers = [RequestTimeout("no reply")]
-        await link.rehearse(make.intent())
-        assert len(transport.asked) == 1
-        assert silences == [1]
-
-    async def test_one_that_was_replaced_learns_it(self, make, link, transport):
-        transport.answers = [Refused(Refusal.STALE_EPOCH, "shard 3 is at epoch 8")]
-        with pytest.raises(Fenced):
-            await link.rehearse(make.intent())
 
 
 @pytest.mark.parametrize("reason", [Refusal.NOT_FUNDED, Refusal.NO_STATEMENT])

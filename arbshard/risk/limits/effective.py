@@ -1,20 +1,71 @@
-"""The limits in force: the configuration, and over it what people changed while risk ran. Pure; of ``limits``."""
+"""The limits in force: the configuration, and over it what people and rules changed while risk ran. Pure.
+
+Used by ``guard``, which checks intents against them. ``TokenBucket`` limits the rate of orders.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
 
 import msgspec
 
 from arbshard.config import LimitsConfig, change_limits
 from arbshard.errors import ConfigError, LedgerDamaged
-from arbshard.risk.limits.symbol_limits import SYMBOL_KEYS, SymbolRiskLimits, symbol_limits
+from arbshard.model.money import ONE
 from arbshard.risk.portfolio.standing import Standing
 
 _FIXED_KEYS = ("day_starts", "time_zone")
 """What is counted by trading day cannot be divided anew in the middle of one."""
 _WHERE = "limits set"
 _KEYS = frozenset(field.name for field in msgspec.structs.fields(LimitsConfig))
+_ENTRY_ORDERS = 2.0
+"""Orders of an entry: with room for fewer none could ever pass."""
+
+SYMBOL_KEYS: Mapping[str, str] = {
+    "symbol_notional_max": "capital_limit_notional",
+    "symbol_positions_max": "max_positions",
+    "symbol_trades_max": "max_concurrent_trades",
+    "symbol_daily_loss_max": "max_daily_loss",
+    "order_notional_max": "max_order_notional",
+    "loss_streak_max": "loss_streak_max",
+    "loss_streak_pause_s": "loss_streak_pause_s",
+}
+"""Keys of ``[limits]`` that a symbol can have its own value of, and what they are called here."""
+
+
+class SymbolRiskLimits(msgspec.Struct, frozen=True):
+    """What one symbol may tie up and lose. Amounts in reporting currency; None for no limit of its own."""
+
+    symbol: str
+    capital_limit_notional: Decimal
+    """Entry notional of its open positions."""
+    max_positions: int
+    max_concurrent_trades: int = 2
+    """Intents under way."""
+    max_daily_loss: Decimal | None = None
+    """Realised loss of a trading day."""
+    max_order_notional: Decimal | None = None
+    """Of one entry."""
+    loss_streak_max: int | None = None
+    """Losses in a row after which it pauses, and again after as many more."""
+    loss_streak_pause_s: float = 0.0
+
+
+def symbol_limits(symbol: str, limits: LimitsConfig) -> SymbolRiskLimits:
+    """The limits of ``symbol`` where ``limits`` are in force."""
+    return SymbolRiskLimits(
+        symbol=symbol,
+        capital_limit_notional=limits.symbol_notional_max,
+        max_positions=limits.symbol_positions_max,
+        max_concurrent_trades=limits.symbol_trades_max,
+        max_daily_loss=limits.symbol_daily_loss_max,
+        max_order_notional=limits.order_notional_max,
+        loss_streak_max=limits.loss_streak_max,
+        loss_streak_pause_s=limits.loss_streak_pause_s,
+    )
 
 
 class EffectiveLimits:
-    """Looks things up; changes nothing but its own cache."""
+    """Looks up the limits in force; it changes nothing but its own cache."""
 
     def __init__(self, configured: LimitsConfig, standing: Standing) -> None:
         self.configured = configured
@@ -25,17 +76,24 @@ class EffectiveLimits:
         self._symbols: dict[str, SymbolRiskLimits] = {}
 
     def portfolio(self) -> LimitsConfig:
-        """For all together."""
+        """The limits of all symbols together."""
         self._refresh()
         return self._portfolio
 
     def of(self, symbol: str) -> SymbolRiskLimits:
-        """For one symbol."""
+        """The limits of one symbol."""
         self._refresh()
         found = self._symbols.get(symbol)
         if found is None:
             found = self._symbols[symbol] = self._make(symbol)
         return found
+
+    def factor(self, symbol: str) -> Decimal:
+        """What the limits of ``symbol`` (empty: of all together) are multiplied with by the tightening rules."""
+        scales = self._standing.scales
+        if not scales:
+            return ONE
+        return min((scales[one].factor for one in ("", symbol) if one in scales), default=ONE)
 
     def set_own(self, limits: SymbolRiskLimits) -> None:
         """Give a symbol limits of its own instead of the configuration's."""
@@ -86,3 +144,26 @@ class EffectiveLimits:
             return change_limits(limits, changes, "limits changed earlier")
         except ConfigError as error:
             raise LedgerDamaged(str(error)) from error
+
+
+class TokenBucket:
+    """Tokens come with time, orders take them. The time is monotonic nanoseconds.
+
+    In any span of t seconds it lets through at most (1 + t) times its rate. It begins full, also after a restart.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: float | None = None
+        self._at_ns = 0
+
+    def tokens(self, now_ns: int, per_s: float) -> float:
+        """How many orders may go at once; negative after orders that did not wait."""
+        most = max(per_s, _ENTRY_ORDERS)
+        if self._tokens is None:
+            return most
+        return min(most, self._tokens + max(0, now_ns - self._at_ns) / 1e9 * per_s)
+
+    def take(self, count: int, now_ns: int, per_s: float) -> None:
+        """So many orders go out, whether there are tokens or not; at most one second's worth is owed."""
+        self._tokens = max(-per_s, self.tokens(now_ns, per_s) - count)
+        self._at_ns = max(self._at_ns, now_ns)

@@ -1,31 +1,82 @@
-"""``RiskGuard``: what an intent may not go beyond. Pure checks over portfolio, intent and time.
+"""``RiskGuard``: whether an intent may be traded. Pure checks over portfolio, intent and time; called by ``core``.
 
-Called by ``core`` for every new intent. The first check that fails names the reason. Halt and ordered closes come
-first; then checks run by the numbers of ``model.refusal``, but for BALANCE (501): it comes after 502 to 504, of which
-it would only be the consequence. Entries alone are limited: an exit is spared all but balances and PAIR_BUSY, and
-a hedge is never asked about here.
+The first check that fails names the reason. Halt and ordered closes come first; then checks run by the numbers of
+``model.refusal``, but for BALANCE (501): it comes after 502 to 504, of which it would only be the consequence.
+Entries alone are limited: an exit is spared all but balances and PAIR_BUSY, and hedges are not checked here.
+
+``RefusalLog`` keeps storms of refusals out of the ledger: the first of a kind is stored whole, its repetitions within
+a short time as one count. A pair that is refused for the same reason again and again costs the ledger one
+``IntentRefused`` and a share of one ``RefusalsCounted`` in ten seconds. Counts are exact; a process that is killed
+loses the repetitions of its last ten seconds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
 from arbshard.config import LimitsConfig
-from arbshard.ledger.events import Hold
-from arbshard.model.intent import Intent
+from arbshard.ledger.events import Hold, RefusalsCounted
+from arbshard.model.intent import Intent, IntentKind
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
-from arbshard.risk.limits.effective import EffectiveLimits
-from arbshard.risk.limits.rate import TokenBucket
-from arbshard.risk.limits.refusals import RefusalLog
-from arbshard.risk.limits.symbol_limits import SymbolRiskLimits
-from arbshard.risk.objection import Moment, Objection
+from arbshard.risk import forms
+from arbshard.risk.forms import Moment, Objection
+from arbshard.risk.limits.effective import EffectiveLimits, SymbolRiskLimits, TokenBucket
+from arbshard.risk.portfolio.holdings import hold_for, notional_of
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.risk.portfolio.trade import hold_for, notional_of
 from arbshard.risk.reconcile.reconciler import Reconciler
+from arbshard.wire.messages import Available, Submit
 
 _LEGS = 2
+_APART_NS = 10_000_000_000
+_ANSWERS_KEPT = 2048
+
+Subject = tuple[str, Refusal]
+"""(symbol, reason); the symbol is empty for a name that is no pair's."""
+
+
+class RefusalLog:
+    """What was refused lately."""
+
+    def __init__(self) -> None:
+        self._stored: dict[tuple[str, Refusal, IntentKind], int] = {}
+        self._answers: OrderedDict[str, Objection] = OrderedDict()
+        self._counting_since_ns = 0
+        self.pending: dict[Subject, int] = {}
+        """Refusals that no event counts yet."""
+
+    def is_new(self, intent: Intent, reason: Refusal, now_ns: int) -> bool:
+        """Whether this refusal is to be stored whole. Asking makes it the last one stored."""
+        key = _subject(intent, reason)[0], reason, intent.kind
+        last_ns = self._stored.get(key)
+        if last_ns is not None and now_ns - last_ns < _APART_NS:
+            return False
+        self._stored[key] = now_ns
+        return True
+
+    def count(self, intent: Intent, objection: Objection, now_ns: int) -> None:
+        """A refusal that is not stored whole. It is remembered for a while, for late repeats of the question."""
+        if not self.pending:
+            self._counting_since_ns = now_ns
+        subject = _subject(intent, objection.reason)
+        self.pending[subject] = self.pending.get(subject, 0) + 1
+        self._answers[intent.intent_id] = objection
+        if len(self._answers) > _ANSWERS_KEPT:
+            self._answers.popitem(last=False)
+
+    def answer(self, intent_id: str) -> Objection | None:
+        """What was answered to this intent."""
+        return self._answers.get(intent_id)
+
+    def flush(self, now_ms: int, now_ns: int, *, is_last: bool = False) -> list[RefusalsCounted]:
+        """The event that counts what is pending, when it is due or nothing comes after it."""
+        if not self.pending or (not is_last and now_ns - self._counting_since_ns < _APART_NS):
+            return []
+        counts = tuple((symbol, reason, count) for (symbol, reason), count in self.pending.items())
+        self.pending = {}
+        return [RefusalsCounted(at_ms=now_ms, counts=counts)]
 
 
 class SymbolStats(NamedTuple):
@@ -41,9 +92,9 @@ class RiskGuard:
     """The limits, and the checks of intents against them and the state of the portfolio."""
 
     def __init__(
-        self, limits: LimitsConfig, state: PortfolioState, accounts: Reconciler | None = None
+        self, limits: LimitsConfig, state: PortfolioState, reconciler: Reconciler | None = None
     ) -> None:
-        """``accounts``: what the venues say; None on paper."""
+        """``reconciler``: what the venues say; None on paper, where the ledger's balances are all there is."""
         self.limits = EffectiveLimits(limits, state.standing)
         self.refusals = RefusalLog()
         self._state = state
@@ -53,7 +104,7 @@ class RiskGuard:
         """Why there is too little room for the ledger to enter anything; empty when there is enough."""
         self.is_supervisor_silent = False
         """Whether entries are refused because no beat of the supervisor is seen."""
-        self._accounts = accounts or Reconciler({}, state, is_live=False, tolerance=ZERO, tag="")
+        self._reconciler = reconciler
 
     def set_symbol_limits(self, limits: SymbolRiskLimits) -> None:
         """Give a symbol limits of its own."""
@@ -69,8 +120,63 @@ class RiskGuard:
         """
         self._correlations = correlations
 
+    def check_id(self, request: Submit) -> Objection | None:
+        """Why the intent's id cannot be that of a new intent; a refusal that is known is given again."""
+        state, intent_id = self._state, request.intent.intent_id
+        problem = forms.id_problem(intent_id, request.shard, request.epoch)
+        if problem is not None:
+            return Objection(Refusal.MALFORMED, problem)
+        if intent_id in state.trades:
+            return Objection(Refusal.MALFORMED, f"{intent_id} is another intent")
+        before = state.refusals.get(intent_id)
+        if before is not None:
+            return Objection(before.reason, before.detail)
+        answered = self.refusals.answer(intent_id)
+        if answered is not None:
+            return answered
+        prefix, _, number = intent_id.rpartition("-")
+        if intent_id in state.outcomes or int(number) <= state.spent.get(prefix, 0):
+            # To approve it again would have its orders sent again.
+            return Objection(Refusal.MALFORMED, f"{intent_id} is over")
+        return None
+
+    def check_intent(
+        self,
+        intent: Intent,
+        pair: Pair | None,
+        available: Available,
+        moment: Moment,
+        expiry_ms: float,
+        *,
+        draining: bool,
+    ) -> Objection | None:
+        """Why a new intent is refused, None when it may be traded.
+
+        ``available``: what the pair's orders may spend. ``expiry_ms``: how old an entry's decision may be.
+        ``draining``: the run is ending, only exits are let through.
+        """
+        if pair is None:
+            return Objection(Refusal.UNKNOWN_PAIR, f"{intent.pair} is not traded in this run")
+        problem = forms.intent_problem(intent, pair)
+        if problem is not None:
+            return Objection(Refusal.MALFORMED, problem)
+        if intent.kind == "exit":
+            position = self._state.positions.get(intent.position_id)
+            if position is None:
+                return Objection(Refusal.UNKNOWN_POSITION, f"{intent.position_id} is not open")
+            problem = forms.exit_problem(intent, pair, position)
+            if problem is not None:
+                return Objection(Refusal.MALFORMED, problem)
+        objection = self.check_trade_allowed(intent, pair, available, moment, draining=draining)
+        if objection is not None:
+            return objection
+        age_ms = moment.now_ms - intent.decided_ms
+        if intent.kind == "entry" and age_ms > expiry_ms:
+            return Objection(Refusal.EXPIRED, f"decided {age_ms} ms ago")
+        return None
+
     def check_trade_allowed(
-        self, intent: Intent, pair: Pair, moment: Moment, *, draining: bool
+        self, intent: Intent, pair: Pair, available: Available, moment: Moment, *, draining: bool
     ) -> Objection | None:
         """All checks of a well-formed intent, None when it may be traded."""
         is_entry = intent.kind == "entry"
@@ -79,11 +185,11 @@ class RiskGuard:
                 self.check_halt(intent.pair)
                 or self.check_trade_allowed_for_symbol(intent, moment)
                 or self.check_trade_allowed_for_portfolio(intent, pair, moment)
-                or self._accounts.objection(pair)
+                or (self._reconciler.objection(pair) if self._reconciler is not None else None)
             )
             if objection is not None:
                 return objection
-        objection = self.check_balances(intent, pair)
+        objection = self.check_balances(intent, pair, available)
         if objection is not None:
             return objection
         if is_entry and draining:
@@ -114,7 +220,7 @@ class RiskGuard:
     def check_trade_allowed_for_symbol(self, intent: Intent, moment: Moment) -> Objection | None:
         """301 to 307."""
         state, symbol = self._state, intent.pair
-        limits, factor = self.limits.of(symbol), state.standing.factor(symbol)
+        limits, factor = self.limits.of(symbol), self.limits.factor(symbol)
         order = notional_of(intent)
         notional = state.get_total_symbol_position_value(symbol) + order
         if notional > limits.capital_limit_notional * factor:
@@ -136,7 +242,7 @@ class RiskGuard:
     ) -> Objection | None:
         """401 to 409. What entries under way may come to counts as if they had."""
         state, limits = self._state, self.limits.portfolio()
-        factor = state.standing.factor("")
+        factor = self.limits.factor("")
         order = notional_of(intent)
         gross = state.exposure + order
         if gross > limits.portfolio_notional_max * factor:
@@ -166,16 +272,24 @@ class RiskGuard:
             return Objection(Refusal.ORDER_RATE, f"{limits.orders_per_s_max:g} orders per second")
         return self._check_crowd(intent.pair, order, gross, limits, factor)
 
-    def available(self, venue: str, currency: str) -> Decimal:
-        """What a new order may spend."""
-        return self._accounts.available(venue, currency)
+    def available(self, pair: Pair) -> Available:
+        """What new orders of the pair may spend: its four balances, less what is held for orders under way.
 
-    def check_balances(self, intent: Intent, pair: Pair) -> Objection | None:
-        """502, 501: whether both legs can be paid for out of what is free."""
-        if not self._accounts.is_funded(intent.pair):
+        Live, what orders of others have locked at the venue is not available either.
+        """
+        source = self._state.balances if self._reconciler is None else self._reconciler
+        return tuple(
+            (leg.market.venue, currency, source.available(leg.market.venue, currency))
+            for leg in (pair.home, pair.away)
+            for currency in (leg.market.quote, pair.base)
+        )
+
+    def check_balances(self, intent: Intent, pair: Pair, available: Available) -> Objection | None:
+        """502, 501: whether both legs can be paid for out of what is ``available``."""
+        if not self._state.is_funded(pair):
             return Objection(Refusal.NOT_FUNDED, f"{intent.pair} has no inventory yet")
         for hold in holds_for(intent, pair):
-            free = self.available(hold.venue, hold.currency)
+            free = amount_of(available, hold.venue, hold.currency)
             if hold.amount > free:
                 return Objection(
                     Refusal.BALANCE,
@@ -234,9 +348,25 @@ class RiskGuard:
         return self._correlations.get((a, b) if a < b else (b, a), 0.0)
 
 
-def holds_for(intent: Intent, pair: Pair) -> tuple[Hold, ...]:
+def holds_for(intent: Intent, pair: Pair) -> tuple[Hold, Hold]:
     """What both legs can spend at most."""
-    return tuple(_holds(intent, pair))
+    return hold_for(intent.home, pair.home), hold_for(intent.away, pair.away)
+
+
+def amount_of(available: Available, venue: str, currency: str) -> Decimal:
+    """How much of ``available`` is of one venue and currency. Raises ``KeyError`` when it does not say."""
+    for where, what, amount in available:
+        if where == venue and what == currency:
+            return amount
+    raise KeyError((venue, currency))
+
+
+def less_holds(available: Available, holds: Iterable[Hold]) -> Available:
+    """What is left of ``available`` once ``holds`` are set aside; none of them may be larger than that."""
+    held = {(hold.venue, hold.currency): hold.amount for hold in holds}
+    return tuple(
+        (venue, currency, amount - held.get((venue, currency), ZERO)) for venue, currency, amount in available
+    )
 
 
 def implied_edge_bps(intent: Intent) -> float:
@@ -247,11 +377,6 @@ def implied_edge_bps(intent: Intent) -> float:
     at_away = float(away.quantity) * float(away.limit) * float(rate)
     cost, proceeds = (at_home, at_away) if home.side == "buy" else (at_away, at_home)
     return (proceeds / cost - 1) * 1e4
-
-
-def _holds(intent: Intent, pair: Pair) -> Iterator[Hold]:
-    yield hold_for(intent.home, pair.home)
-    yield hold_for(intent.away, pair.away)
 
 
 def _check_edge(intent: Intent, limits: LimitsConfig) -> Objection | None:
@@ -269,3 +394,7 @@ def _above(reason: Refusal, what: str, value: Decimal, limit: Decimal) -> Object
 
 def _lost(reason: Refusal, whose: str, loss: Decimal, limit: Decimal) -> Objection:
     return Objection(reason, f"{whose} has lost {plain(loss)} today, the limit is {plain(limit)}")
+
+
+def _subject(intent: Intent, reason: Refusal) -> Subject:
+    return "" if reason is Refusal.UNKNOWN_PAIR else intent.pair, reason

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 from arbshard.config import LimitsConfig
 from arbshard.model.money import ONE, ZERO, plain
+from arbshard.risk.limits.effective import SYMBOL_KEYS
 from arbshard.risk.limits.guard import RiskGuard
-from arbshard.risk.limits.symbol_limits import SYMBOL_KEYS
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.wire.messages import LimitLine
 
@@ -23,7 +23,7 @@ Used = dict[str, Callable[[], Decimal | int]]
 
 def limit_lines(state: PortfolioState, guard: RiskGuard, symbol: str, day: int) -> tuple[LimitLine, ...]:
     """A line for each limit; of ``symbol``, or of all together when it is empty."""
-    factor = state.standing.factor(symbol)
+    factor = guard.limits.factor(symbol)
     configured, limits = guard.limits.configured, guard.limits.portfolio()
     own = guard.get_symbol_limits(symbol)
     used = _used_by(state, symbol, day) if symbol else _used(state, day)

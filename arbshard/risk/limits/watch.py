@@ -1,18 +1,126 @@
-"""What risk does by itself: halts and tightens by what it has just decided, and by the passing of time. Pure.
+"""What risk does by itself: it halts and tightens by what it has just decided, and by the passing of time. Pure.
 
-Owned by ``core``. It returns events; ``core`` applies them.
+``Watch`` is owned by ``core`` and returns events, which it has applied. ``KillSwitch`` says when to halt: what was
+acknowledged by the last ``Resumed`` does not halt again on the same trading day, unless the limit was changed since.
+Errors are counted in monotonic time and anew after each start and each resume.
+
+The limits of all together are tightened while the day's drawdown is at ``tighten_at`` of its limit, until it is back
+at half of that. A symbol's limits are tightened while its results scatter ``tighten_volatility`` times as widely as
+they used to, until they are back at three quarters of that, or for ``tighten_lapse_s`` when too little is closed to
+say.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import NamedTuple
 
-from arbshard.ledger.events import Event, Halted, IntentApproved, OrderExtended, PositionClosed, Resumed
+from arbshard.config import LimitsConfig
+from arbshard.ledger.events import (
+    Event,
+    HaltCause,
+    Halted,
+    IntentApproved,
+    LimitsScaled,
+    OrderExtended,
+    OrderReported,
+    PositionClosed,
+    Resumed,
+)
+from arbshard.model.money import ONE, plain
+from arbshard.risk.forms import Moment
 from arbshard.risk.limits.guard import RiskGuard
-from arbshard.risk.limits.kill_switch import KillSwitch
-from arbshard.risk.limits.tightening import scale_all, scale_symbol, scales_lapsed
-from arbshard.risk.objection import Moment
 from arbshard.risk.portfolio.state import PortfolioState
 
 _LEGS = 2
+_MINUTE_NS = 60_000_000_000
+_WINDOW_MAX = 100_000
+"""No limit can be above it."""
+_CALM = Decimal("0.5")
+_QUIET = 0.75
+
+
+class Verdict(NamedTuple):
+    """Why to halt."""
+
+    cause: HaltCause
+    reason: str
+    key: str
+    """What a person acknowledges by resuming; empty where resuming begins to count anew."""
+
+
+class _Window:
+    """How often something happened within the last minute."""
+
+    def __init__(self) -> None:
+        self._times: deque[int] = deque(maxlen=_WINDOW_MAX)
+
+    def add(self, now_ns: int) -> None:
+        self._times.append(now_ns)
+
+    def count(self, now_ns: int) -> int:
+        times = self._times
+        while times and now_ns - times[0] >= _MINUTE_NS:
+            times.popleft()
+        return len(times)
+
+    def clear(self) -> None:
+        self._times.clear()
+
+
+class KillSwitch:
+    """Watches what risk decides and hears."""
+
+    def __init__(self) -> None:
+        self._rejects = _Window()
+        self._hedges = _Window()
+        self._unknown = _Window()
+        self._silent_since_ns: int | None = None
+
+    def take(self, event: Event, now_ns: int) -> bool:
+        """Count ``event`` if it is a kind of trouble; whether it is."""
+        window: _Window | None = None
+        if isinstance(event, OrderExtended):
+            window = self._hedges
+        elif isinstance(event, OrderReported):
+            window = {"REJECTED": self._rejects, "UNKNOWN": self._unknown}.get(event.state)
+        if window is not None:
+            window.add(now_ns)
+        return window is not None
+
+    def hear_feeds(self, now_ns: int, *, is_silent: bool) -> None:
+        """Whether no venue sends anything."""
+        if not is_silent:
+            self._silent_since_ns = None
+        elif self._silent_since_ns is None:
+            self._silent_since_ns = now_ns
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        for window in (self._rejects, self._hedges, self._unknown):
+            window.clear()
+        self._silent_since_ns = None
+
+    def verdict(self, state: PortfolioState, limits: LimitsConfig, moment: Moment) -> Verdict | None:
+        """Why to halt now; None when there is no reason, or everything is halted already."""
+        if state.standing.halt is not None:
+            return None
+        for loss in losses(state, limits, moment.day):
+            if loss.key not in state.standing.acknowledged:
+                return loss
+        for name, window, limit in (
+            ("orders rejected", self._rejects, limits.halt_rejects_per_min),
+            ("hedges and unwinds", self._hedges, limits.halt_hedges_per_min),
+            ("orders of unknown fate", self._unknown, limits.halt_unknown_per_min),
+        ):
+            count = window.count(moment.now_ns)
+            if count >= limit:
+                return Verdict("errors", f"{count} {name} within a minute, the limit is {limit}", "")
+        since_ns = self._silent_since_ns
+        if since_ns is not None and moment.now_ns - since_ns >= limits.halt_stale_feeds_s * 1e9:
+            reason = f"no venue has sent anything for {limits.halt_stale_feeds_s:g} s"
+            return Verdict("stale_feeds", reason, "")
+        return None
 
 
 class Watch:
@@ -72,3 +180,64 @@ class Watch:
         for event in events:
             self._apply(event)
             made.append(event)
+
+
+def losses(state: PortfolioState, limits: LimitsConfig, day: int) -> Iterator[Verdict]:
+    """The losses of a trading day that are reason to halt, acknowledged or not."""
+    results = state.results
+    checks: tuple[tuple[HaltCause, str, Decimal, Decimal], ...] = (
+        ("daily_loss", "lost today", results.loss(day), limits.halt_daily_loss),
+        ("drawdown", "below today's peak", results.drawdown(day), limits.halt_drawdown),
+    )
+    for cause, what, value, limit in checks:
+        if value >= limit:
+            reason = f"{plain(value)} {what}, the limit is {plain(limit)}"
+            yield Verdict(cause, reason, f"{cause} {day} {plain(limit)}")
+
+
+def scale_all(state: PortfolioState, limits: LimitsConfig, moment: Moment) -> list[LimitsScaled]:
+    """What the day's drawdown makes of the limits of all together."""
+    drawdown = state.results.drawdown(moment.day)
+    at = limits.drawdown_max * Decimal(repr(limits.tighten_at))
+    is_tight = "" in state.standing.scales
+    wanted = drawdown >= (at * _CALM if is_tight else at)
+    cause = f"drawdown {plain(drawdown)} of {plain(limits.drawdown_max)}"
+    return _scaled(state, "", _factor(limits) if wanted else ONE, cause, moment)
+
+
+def scale_symbol(
+    state: PortfolioState, symbol: str, limits: LimitsConfig, moment: Moment
+) -> list[LimitsScaled]:
+    """What the scatter of a symbol's results makes of its limits; to be asked after each of its results."""
+    scatter = state.results.scatter.get(symbol)
+    ratio = scatter.ratio if scatter is not None else None
+    if ratio is None:
+        return []
+    most = limits.tighten_volatility * (_QUIET if symbol in state.standing.scales else 1.0)
+    cause = f"results scatter {ratio:.1f} times as wide as usual"
+    return _scaled(state, symbol, _factor(limits) if ratio >= most else ONE, cause, moment)
+
+
+def scales_lapsed(state: PortfolioState, limits: LimitsConfig, moment: Moment) -> list[LimitsScaled]:
+    """Symbols that were tightened long enough."""
+    lapse_ms = int(limits.tighten_lapse_s * 1000)
+    return [
+        LimitsScaled(
+            at_ms=moment.now_ms, symbol=symbol, factor=ONE, cause=f"{limits.tighten_lapse_s:g} s over"
+        )
+        for symbol, scale in state.standing.scales.items()
+        if symbol and moment.now_ms - scale.since_ms >= lapse_ms
+    ]
+
+
+def _factor(limits: LimitsConfig) -> Decimal:
+    return Decimal(repr(limits.tighten_factor))
+
+
+def _scaled(
+    state: PortfolioState, symbol: str, factor: Decimal, cause: str, moment: Moment
+) -> list[LimitsScaled]:
+    scale = state.standing.scales.get(symbol)
+    if factor == (scale.factor if scale is not None else ONE):
+        return []
+    return [LimitsScaled(at_ms=moment.now_ms, symbol=symbol, factor=factor, cause=cause)]

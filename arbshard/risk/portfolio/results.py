@@ -1,21 +1,30 @@
 """What trading has brought: counts, wins, PnL and fees, by run, by trading day and for the ledger's life. Pure.
 
-Part of ``portfolio.PortfolioState``, which tells it of every position opened and closed.
+``Results`` is part of ``state.PortfolioState``, which reports every opened and closed position to it. ``TradingDays``
+says when a trading day begins and ends: with the default (09:00 in Seoul) it is the UTC day, which is also the home
+venue's own. ``Scatter`` measures how widely a symbol's results scatter; rules tighten limits by it.
 """
 
 from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
+from math import sqrt
+from typing import NamedTuple
 
 import msgspec
 
 from arbshard.model.money import MONEY_CONTEXT, ZERO
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
-from arbshard.risk.portfolio.journal import Journal
-from arbshard.risk.portfolio.scatter import Scatter
+from arbshard.risk.portfolio.holdings import Part
 
 DAY_MS = 86_400_000
 _DAYS_KEPT = 8
+_EPOCH = date(1970, 1, 1)
+
+_FAST, _SLOW = 1 / 8, 1 / 64
+_RESULTS_MIN = 30
+"""With fewer results than this, a symbol's usual scatter is unknown."""
 
 ALL = ""
 """Key of the totals over all symbols."""
@@ -47,11 +56,11 @@ class Totals(msgspec.Struct, frozen=True):
         return self.wins / self.exits if self.exits else None
 
     def with_entry(self) -> "Totals":
-        """One more position."""
+        """Return the sums with one more position."""
         return Totals(self.entries + 1, self.exits, self.wins, self.losses, self.pnl, self.fees)
 
     def with_exit(self, pnl: Decimal, fees: Decimal) -> "Totals":
-        """One more closed position."""
+        """Return the sums with one more closed position."""
         won = pnl > 0
         return Totals(
             self.entries,
@@ -71,43 +80,76 @@ class Streak(msgspec.Struct, frozen=True):
     """When the last of them was closed."""
 
 
-class Results:
-    """All sums. Changed through the journal of the state that owns it."""
+class Scatter(msgspec.Struct, frozen=True):
+    """Exponential means of a symbol's results, in basis points.
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self.run: dict[str, Totals] = {}
-        """Of this run, by symbol and for ``ALL``; a restart of risk within it changes nothing."""
-        self.lifetime: dict[str, Totals] = {}
-        self.run_reasons: dict[str, int] = {}
-        """Closed positions of this run by reason."""
-        self.lifetime_reasons: dict[str, int] = {}
-        self.approved: dict[str, int] = {}
-        """Intents approved in this run, by symbol."""
-        self.refused: dict[tuple[str, Refusal], int] = {}
-        """Intents refused in this run, by symbol and reason."""
-        self.doubted: dict[str, int] = {}
-        """Positions of this run called done of which too much was left, by symbol."""
-        self.daily: dict[tuple[int, str], Decimal] = {}
-        """Realised PnL by trading day (``risk.days``), by symbol and for ``ALL``."""
-        self.days: dict[int, Totals] = {}
-        """Closed positions of each trading day."""
-        self.peaks: dict[int, Decimal] = {}
-        """The highest that a trading day's PnL has stood, at least 0."""
-        self.streaks: dict[str, Streak] = {}
-        """By symbol, where the last result was a loss."""
-        self.scatter: dict[str, Scatter] = {}
-        """By symbol: how wide its results scatter."""
-        self.residue: dict[tuple[str, str], Decimal] = {}
-        """What closed positions left behind (negative: are short of), by venue and coin."""
+    This is the measure of volatility that risk has without asking another process: the result of a closed position,
+    in basis points of what was bought, is how the symbol's gap moved while it was held, less costs. Of its squared
+    deviation there are two means, one over about the last 8 results, one over the last 64.
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    fast: float = 0.0
+    slow: float = 0.0
+
+    def after(self, bps: float) -> "Scatter":
+        """Return the means with one more result."""
+        count = self.count + 1
+        deviation = (bps - self.mean) ** 2 if self.count else 0.0
+        # The first results count fully, so that the beginning at 0 is forgotten.
+        fast, slow = max(_FAST, 1 / count), max(_SLOW, 1 / count)
+        return Scatter(
+            count,
+            self.mean + slow * (bps - self.mean),
+            self.fast + fast * (deviation - self.fast),
+            self.slow + slow * (deviation - self.slow),
+        )
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as wide as usual; None when that is not known yet."""
+        if self.count < _RESULTS_MIN or self.slow <= 0:
+            return None
+        return sqrt(self.fast / self.slow)
+
+
+class Results(Part):
+    """Sums over positions and intents."""
+
+    run: dict[str, Totals] = msgspec.field(default_factory=dict)
+    """Of this run, by symbol and for ``ALL``; a restart of risk within the run changes nothing."""
+    lifetime: dict[str, Totals] = msgspec.field(default_factory=dict)
+    run_reasons: dict[str, int] = msgspec.field(default_factory=dict)
+    """Closed positions of this run by reason."""
+    lifetime_reasons: dict[str, int] = msgspec.field(default_factory=dict)
+    approved: dict[str, int] = msgspec.field(default_factory=dict)
+    """Intents approved in this run, by symbol."""
+    refused: dict[tuple[str, Refusal], int] = msgspec.field(default_factory=dict)
+    """Intents refused in this run, by symbol and reason."""
+    doubted: dict[str, int] = msgspec.field(default_factory=dict)
+    """Positions of this run called done of which too much was left, by symbol."""
+    daily: dict[tuple[int, str], Decimal] = msgspec.field(default_factory=dict)
+    """Realised PnL by trading day, by symbol and for ``ALL``."""
+    days: dict[int, Totals] = msgspec.field(default_factory=dict)
+    """Closed positions of each trading day."""
+    peaks: dict[int, Decimal] = msgspec.field(default_factory=dict)
+    """The highest PnL of each trading day so far, at least 0."""
+    streaks: dict[str, Streak] = msgspec.field(default_factory=dict)
+    """By symbol, where the last result was a loss."""
+    scatter: dict[str, Scatter] = msgspec.field(default_factory=dict)
+    """By symbol: how widely its results scatter."""
+    residue: dict[tuple[str, str], Decimal] = msgspec.field(default_factory=dict)
+    """What closed positions left behind (negative: are short of), by venue and coin."""
 
     def start_run(self) -> None:
-        """A new run has no results yet."""
-        for name in ("run", "run_reasons", "approved", "refused", "doubted"):
-            self._journal.assign(self, name, {})
+        """Begin the counts of a new run."""
+        self._journal.keep_fields(self)
+        self.run, self.run_reasons = {}, {}
+        self.approved, self.refused, self.doubted = {}, {}, {}
 
     def opened(self, position: Position) -> None:
-        """A position came to be."""
+        """Count an opened position."""
         for table in (self.run, self.lifetime):
             for key in (position.pair, ALL):
                 self._journal.put(table, key, table.get(key, Totals()).with_entry())
@@ -121,7 +163,7 @@ class Results:
         return -self.daily.get((day, symbol), ZERO)
 
     def closed(self, position: Position, home: str, away: str, day: int) -> None:
-        """A position was closed on trading day ``day``; ``home`` and ``away`` are its venues."""
+        """Count a position that was closed on trading day ``day``; ``home`` and ``away`` are its venues."""
         assert position.pnl is not None, position.position_id
         assert position.reason is not None, position.position_id
         put = self._journal.put
@@ -145,16 +187,16 @@ class Results:
         return sum((left for (_, base), left in self.residue.items() if base == coin), ZERO)
 
     def count(self, table: dict[str, int], symbol: str) -> None:
-        """One more of ``approved`` or ``doubted``."""
+        """Add one to a symbol's count in ``approved`` or ``doubted``."""
         self._journal.put(table, symbol, table.get(symbol, 0) + 1)
 
     def count_refusal(self, symbol: str, reason: Refusal) -> None:
-        """One more intent refused."""
+        """Count one refused intent."""
         key = symbol, reason
         self._journal.put(self.refused, key, self.refused.get(key, 0) + 1)
 
     def count_refusals(self, counts: Iterable[tuple[str, Refusal, int]]) -> None:
-        """Refusals that were not counted one by one."""
+        """Count refusals that were not stored one by one."""
         for symbol, reason, count in counts:
             key = symbol, reason
             self._journal.put(self.refused, key, self.refused.get(key, 0) + count)
@@ -182,3 +224,55 @@ class Results:
         for day in [day for day in self.days if day <= oldest]:
             self._journal.drop(self.days, day)
             self._journal.drop(self.peaks, day)
+
+
+class TradingDay(NamedTuple):
+    """From ``starts_ms`` until before ``ends_ms``, wall time."""
+
+    number: int
+    """Of the local date on which it begins, in days since 1970-01-01."""
+    starts_ms: int
+    ends_ms: int
+
+    @property
+    def label(self) -> str:
+        """The local date on which it begins."""
+        return label_of(self.number)
+
+
+def label_of(number: int) -> str:
+    """The date of a trading day's number, as in ``2026-11-21``."""
+    return (_EPOCH + timedelta(days=number)).isoformat()
+
+
+class TradingDays:
+    """The division of time into trading days."""
+
+    def __init__(self, starts: str, zone: tzinfo) -> None:
+        """``starts``: ``HH:MM`` by the clocks of ``zone``."""
+        self._starts = time.fromisoformat(starts)
+        self._zone = zone
+        self._last = TradingDay(0, 0, 0)
+
+    def day_at(self, at_ms: int) -> TradingDay:
+        """The trading day that ``at_ms`` lies in.
+
+        Where the clocks skip the hour of its beginning a day begins as if they had not; where they repeat it, the
+        first time. So each instant lies in exactly one day, and days have 23 to 25 hours.
+        """
+        last = self._last
+        if last.starts_ms <= at_ms < last.ends_ms:
+            return last
+        local = datetime.fromtimestamp(at_ms / 1000, self._zone).date()
+        number = (local - _EPOCH).days
+        while at_ms < self._start_ms(number):
+            number -= 1
+        while at_ms >= self._start_ms(number + 1):
+            number += 1
+        self._last = TradingDay(number, self._start_ms(number), self._start_ms(number + 1))
+        return self._last
+
+    def _start_ms(self, number: int) -> int:
+        begins = datetime.combine(_EPOCH + timedelta(days=number), self._starts, self._zone)
+        since = begins.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+        return since // timedelta(milliseconds=1)

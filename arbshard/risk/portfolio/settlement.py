@@ -14,7 +14,7 @@ from arbshard.model.market import Market, Pair, Side
 from arbshard.model.money import BPS, MONEY_CONTEXT, ZERO
 from arbshard.model.order import Fill
 from arbshard.model.position import Flows, Position
-from arbshard.risk.portfolio.trade import Trade
+from arbshard.risk.portfolio.holdings import Trade
 
 RESIDUE_MAX = Decimal(20_000)
 """Most that may be left of a position called done, in KRW. Venues take orders from about 5,000 KRW up, so what

@@ -1,230 +1,129 @@
-"""``PortfolioState`` as bytes and back, for ``ledger.snapshots``. Pure.
+"""``PortfolioState`` as bytes and back, for the ledger's snapshots and for the states that open its periods. Pure.
 
-Knows no attribute by name: whatever the state and its parts keep is described by what it holds (a table of positions
-by id, say), stored with that description, and decoded by it into exactly the same types. What cannot be told apart so
-surely, such as numbers of two kinds in one table or one table under two names, makes no snapshot rather than a wrong
-one. Any class may be named by the description that is a struct or enumeration of ours and already imported: nothing
-is ever executed.
+The fields of ``PortfolioState`` and of its parts are the format: MessagePack, amounts as text. ``VERSION`` names
+their set and their meaning. A snapshot is a cache, so one of another version is not used and the events before it are
+replayed. What opens a period cannot be replayed, so every later version must read it: fields may be added with a
+default, but none may be removed, renamed or given another type without code here that reads the older versions.
 """
 
-import sys
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
-from decimal import Decimal
-from enum import Enum
-from functools import cache
-from itertools import chain
-from typing import Union, cast
+from typing import Final
 
 import msgspec
-from msgspec import inspect
 
 from arbshard.errors import LedgerDamaged, LedgerError
-from arbshard.ledger.events import Amounts
+from arbshard.ledger.events import Amounts, is_not_accepted
+from arbshard.ledger.snapshots import Snapshot
+from arbshard.model.order import OrderResult
 from arbshard.model.position import Position
-from arbshard.risk.portfolio.journal import Journal
+from arbshard.risk.portfolio.holdings import Trade
 from arbshard.risk.portfolio.state import PortfolioState
 
-_OURS = "arbshard."
-_PLAIN: dict[str, type[object]] = {
-    one.__name__: one for one in (bool, int, float, str, bytes, Decimal, type(None))
-}
-_GROUPS: tuple[type[object], ...] = (list, set, frozenset)
+VERSION: Final = 1
+"""Raise it with every change of what the state's fields are or mean."""
 
-
-class Kind(msgspec.Struct, frozen=True, array_like=True):
-    """What a value is: ``name`` of a type, and the kinds of what it contains."""
-
-    name: str
-    parts: tuple["Kind", ...] = ()
-
-
-class _Stored(msgspec.Struct, frozen=True, array_like=True):
-    kind: Kind
-    value: msgspec.Raw
-
+_LEGACY_DIGITS: Final = 32
+"""Programs before version 1 named a digest of their source in place of a version. Their bodies hold the fields of
+version 1, each under its path, beside a description of its type."""
 
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")
-_image_decoder: msgspec.msgpack.Decoder[dict[str, _Stored]] = msgspec.msgpack.Decoder(dict[str, _Stored])
+_decoder = msgspec.msgpack.Decoder(PortfolioState)
+_legacy_decoder: msgspec.msgpack.Decoder[dict[str, tuple[object, msgspec.Raw]]] = msgspec.msgpack.Decoder(
+    dict[str, tuple[object, msgspec.Raw]]
+)
 
 
 class PortfolioCodec:
     """Makes states, and snapshots of them."""
 
-    def __init__(self, version: str, fresh: Callable[[], PortfolioState] = PortfolioState) -> None:
-        """``version``: of this code and all it stands on (``ledger.provenance``)."""
-        self.version = version
-        self.fresh = fresh
+    def __init__(self, version: int = VERSION) -> None:
+        """``version``: of the snapshots it makes and loads."""
+        self._version = version
+
+    @property
+    def version(self) -> str:
+        """The version of the snapshots it makes and loads, as the ledger has it."""
+        return str(self._version)
+
+    def fresh(self) -> PortfolioState:
+        """A state before the first event."""
+        return PortfolioState()
 
     def owned(self, state: PortfolioState) -> Amounts:
         """(venue, currency, total) of every balance."""
         return state.balances.totals()
 
-    def dump(self, state: PortfolioState) -> tuple[str, bytes]:
-        """Hash and body. Raises ``LedgerError`` when something in the state cannot be kept exactly."""
-        if not state.is_settled:
-            raise LedgerError("the state is in the middle of a change")
-        describer = _Describer()
-        image: dict[str, _Stored] = {}
-        for path, _, value in _attributes(state):
-            try:
-                kind = describer.describe((value,), path, is_top=True)
-                image[path] = _Stored(kind, msgspec.Raw(_encoder.encode(value)))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise LedgerError(f"{path} cannot be kept: {error}") from error
-        return state.state_hash(), _encoder.encode(image)
-
     def open_positions(self, state: PortfolioState) -> tuple[Position, ...]:
         """The positions that are open."""
         return tuple(state.positions.values())
 
-    def load(self, body: bytes) -> PortfolioState:
-        """The state that was dumped. Raises ``LedgerDamaged`` when ``body`` is not one of this program's."""
-        return self._load(body, is_exact=True)
+    def dump(self, state: PortfolioState) -> tuple[str, bytes]:
+        """Hash and body. Raises ``LedgerError`` in the middle of a change."""
+        if not state.is_settled:
+            raise LedgerError("the state is in the middle of a change")
+        return state.state_hash(), _encoder.encode(state)
 
-    def adopt(self, body: bytes) -> PortfolioState:
-        """Likewise; what an older program did not keep yet stands as it does in a fresh state.
-
-        What opens a period must be readable for ever, so the state and its parts may get new attributes (and their
-        structs new fields with defaults), but may not lose or rename any.
-        """
-        return self._load(body, is_exact=False)
-
-    def _load(self, body: bytes, *, is_exact: bool) -> PortfolioState:
-        state = self.fresh()
-        places = {path: (owner, value) for path, owner, value in _attributes(state)}
-        try:
-            image = _image_decoder.decode(body)
-            if image.keys() - places.keys() or (is_exact and image.keys() != places.keys()):
-                raise LedgerDamaged("it holds other things than this program keeps")
-            for path, stored in image.items():
-                owner, old = places[path]
-                value = msgspec.msgpack.decode(stored.value, type=_type_of(stored.kind))
-                if isinstance(old, dict):  # whoever knows the table already must see what is in it
-                    assert isinstance(value, dict), path
-                    old.clear()
-                    old.update(value)
-                else:
-                    setattr(owner, path.rpartition(".")[2], value)
-        except (msgspec.MsgspecError, AssertionError, LookupError, TypeError, ValueError) as error:
-            raise LedgerDamaged(f"it cannot be read: {error!r}") from error
+    def load(self, snapshot: Snapshot) -> PortfolioState:
+        """The state of a snapshot of this version. Raises ``LedgerDamaged`` for any other."""
+        if _version_of(snapshot) != self._version:
+            raise LedgerDamaged("it was made by another version of the program")
+        state = self.adopt(snapshot)
+        if snapshot.version == self.version and state.state_hash() != snapshot.hash:
+            raise LedgerDamaged("it does not give back the state it was made of")
         return state
 
+    def adopt(self, snapshot: Snapshot) -> PortfolioState:
+        """The state of a snapshot of this or an older version; what that did not keep yet has its default.
 
-def _attributes(owner: object, prefix: str = "") -> Iterator[tuple[str, object, object]]:
-    """(path, owner, value) of all that ``owner`` and its parts keep."""
-    for name, value in vars(owner).items():
-        if isinstance(value, Journal):
-            continue
-        if _is_part(value):
-            yield from _attributes(value, f"{prefix}{name}.")
+        Raises ``LedgerDamaged`` for a newer version, and for a body that cannot be read.
+        """
+        if _version_of(snapshot) > self._version:
+            raise LedgerDamaged(f"it has version {snapshot.version}, this program reads up to {self.version}")
+        try:
+            if not _is_legacy(snapshot):
+                return _decoder.decode(snapshot.body)
+            return _with_orders_as_meant(_decoder.decode(_from_legacy(snapshot.body)))
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            raise LedgerDamaged(f"it cannot be read: {error}") from error
+
+
+def _is_legacy(snapshot: Snapshot) -> bool:
+    return len(snapshot.version) == _LEGACY_DIGITS
+
+
+def _version_of(snapshot: Snapshot) -> int:
+    """Raises ``LedgerDamaged`` for a version that no program gives."""
+    if _is_legacy(snapshot):
+        return 1
+    if not snapshot.version.isdecimal():
+        raise LedgerDamaged(f"it has the unknown version {snapshot.version!r}")
+    return int(snapshot.version)
+
+
+def _from_legacy(body: bytes) -> bytes:
+    """The body of an older program in the format of version 1."""
+    parts: dict[str, object] = {}
+    for path, (_, value) in _legacy_decoder.decode(body).items():
+        owner, _, name = path.rpartition(".")
+        if path == "_due":
+            parts["due"] = value
+        elif owner:
+            part = parts.setdefault(owner, {})
+            if not isinstance(part, dict):
+                raise TypeError(f"{owner} is both a value and a part")
+            part[name] = value
         else:
-            yield f"{prefix}{name}", owner, value
+            parts[name] = value
+    return _encoder.encode(parts)
 
 
-def _is_part(value: object) -> bool:
-    is_ours = type(value).__module__.startswith(_OURS)
-    return is_ours and hasattr(value, "__dict__") and not isinstance(value, msgspec.Struct | Enum)
+def _with_orders_as_meant(state: PortfolioState) -> PortfolioState:
+    """Orders of open intents that older programs called canceled though no venue had accepted them."""
 
+    def mended(result: OrderResult) -> OrderResult:
+        if not is_not_accepted(result.state, result.detail):
+            return result
+        return msgspec.structs.replace(result, state="NOT_ACCEPTED")
 
-class _Describer:
-    """Finds the kind of a column of values that stand at the same place."""
-
-    def __init__(self) -> None:
-        self._seen: set[int] = set()
-        """Tables met so far: one under two names would become two."""
-
-    def describe(self, values: Collection[object], path: str, *, is_top: bool = False) -> Kind:
-        """Raises ``TypeError`` when they are not all of one kind that can be read back exactly."""
-        classes = set(map(type, values))
-        if len(classes) == 2 and type(None) in classes:
-            known = [value for value in values if value is not None]
-            return Kind("optional", (self.describe(known, path),))
-        if not classes:
-            return Kind("NoneType")  # of an empty table
-        if len(classes) > 1:
-            names = ", ".join(sorted(one.__name__ for one in classes))
-            raise TypeError(f"it holds values of several kinds ({names})")
-        (cls,) = classes
-        if _PLAIN.get(cls.__name__) is cls:
-            return Kind(cls.__name__)
-        if issubclass(cls, msgspec.Struct | Enum):
-            return Kind(_name_of(cls))
-        if cls is tuple:
-            return self._describe_tuples(cast("Collection[tuple[object, ...]]", values), path)
-        if cls is dict or (cls is OrderedDict and is_top):
-            return self._describe_tables(cast("Collection[dict[object, object]]", values), path)
-        if cls in _GROUPS:
-            groups = cast("Collection[Collection[object]]", values)
-            self._must_be_new(groups)
-            return Kind(cls.__name__, (self.describe(list(chain.from_iterable(groups)), path),))
-        raise TypeError(f"it holds a {cls.__name__}")
-
-    def _describe_tables(self, tables: Collection[dict[object, object]], path: str) -> Kind:
-        self._must_be_new(tables)
-        keys = self.describe(list(chain.from_iterable(tables)), path)
-        values = self.describe(list(chain.from_iterable(table.values() for table in tables)), path)
-        return Kind("dict", (keys, values))
-
-    def _describe_tuples(self, tuples: Collection[tuple[object, ...]], path: str) -> Kind:
-        if len(set(map(len, tuples))) == 1:
-            return Kind("tuple", tuple(self.describe(column, path) for column in zip(*tuples, strict=True)))
-        return Kind("tuples", (self.describe(list(chain.from_iterable(tuples)), path),))
-
-    def _must_be_new(self, tables: Collection[object]) -> None:
-        ids = set(map(id, tables))
-        if len(ids) != len(tables) or not ids.isdisjoint(self._seen):
-            raise TypeError("it holds one table under two names")
-        self._seen |= ids
-
-
-def _type_of(kind: Kind) -> object:
-    """What msgspec decodes ``kind`` as. Raises ``LookupError``, ``TypeError`` for what is none."""
-    parts = tuple(_type_of(part) for part in kind.parts)
-    match kind.name, parts:
-        case ("optional", (one,)):
-            return Union[one, None]  # noqa: UP007 - the operator does not take what is only known at run time
-        case ("dict", (key, value)):
-            return dict[key, value]  # type: ignore[valid-type]
-        case ("tuple", _):
-            return tuple[parts]  # type: ignore[valid-type]
-        case ("tuples", (one,)):
-            return tuple[one, ...]  # type: ignore[valid-type]
-        case (name, (one,)):
-            return {group.__name__: group for group in _GROUPS}[name][one]  # type: ignore[index]
-        case (name, ()) if name in _PLAIN:
-            return _PLAIN[name]
-        case (name, _):
-            return _class_of(name)
-
-
-def _name_of(cls: type[object]) -> str:
-    if not cls.__module__.startswith(_OURS) or _class_of(f"{cls.__module__}:{cls.__qualname__}") is not cls:
-        raise TypeError(f"it holds a {cls.__qualname__}, which is not ours")
-    return f"{cls.__module__}:{cls.__qualname__}"
-
-
-@cache
-def _class_of(name: str) -> type[object]:
-    """A struct or enumeration of ours, by name. Raises ``LookupError``, ``TypeError`` for anything else."""
-    module, _, qualname = name.partition(":")
-    cls = vars(sys.modules[module])[qualname]
-    if not (module.startswith(_OURS) and isinstance(cls, type) and issubclass(cls, msgspec.Struct | Enum)):
-        raise TypeError(f"{name} is no struct of ours")
-    _must_be_exact(inspect.type_info(cls), set())
-    return cls
-
-
-def _must_be_exact(info: object, seen: set[int]) -> None:
-    """Raises ``TypeError`` for a struct with a field that could be read back as something else."""
-    if id(info) in seen:  # a struct that contains its own kind
-        return
-    seen.add(id(info))
-    if isinstance(info, inspect.AnyType | inspect.CustomType | inspect.RawType):
-        raise TypeError("it holds a struct with a field of any type")
-    if isinstance(info, inspect.Type | inspect.Field):
-        for name in info.__struct_fields__:
-            _must_be_exact(getattr(info, name), seen)
-    elif isinstance(info, tuple):
-        for one in info:
-            _must_be_exact(one, seen)
+    for intent_id, trade in state.trades.items():
+        state.trades[intent_id] = Trade(trade.intent, tuple(map(mended, trade.orders)), trade.holds)
+    return state

@@ -1,7 +1,7 @@
-"""What people and rules have ordered and what still stands: halt, closes, changed and tightened limits. Pure.
+"""What outlives every restart besides money: what people and rules ordered, and how venues and ledger differ. Pure.
 
-Part of ``portfolio.PortfolioState``, which hands it the events concerned; ``core`` decides on them. It survives
-every restart because it is nothing but those events.
+These are parts of ``state.PortfolioState``, which passes them the events concerned. ``core``, ``limits`` and
+``reconcile`` decide on those events.
 """
 
 from collections.abc import Iterable
@@ -10,10 +10,23 @@ from decimal import Decimal
 import msgspec
 
 from arbshard.errors import LedgerDamaged
-from arbshard.ledger.events import ClosesOrdered, HaltCause, Halted, LimitsChanged, LimitsScaled, Resumed
+from arbshard.ledger.events import (
+    AccountOpened,
+    ClosesOrdered,
+    DifferenceFound,
+    DifferenceResolved,
+    HaltCause,
+    Halted,
+    LimitsChanged,
+    LimitsScaled,
+    ReconciliationEvent,
+    Resumed,
+    StrayFound,
+    StrayGone,
+)
 from arbshard.model.intent import ExitReason
 from arbshard.model.money import ONE
-from arbshard.risk.portfolio.journal import Journal
+from arbshard.risk.portfolio.holdings import Account, Part
 
 StandingEvent = Halted | Resumed | ClosesOrdered | LimitsChanged | LimitsScaled
 
@@ -34,64 +47,54 @@ class Scale(msgspec.Struct, frozen=True):
     since_ms: int
 
 
-class Standing:
-    """Changed through the journal of the state that owns it. Tables are replaced, never changed in place, so that
-    ``is`` tells whether something changed.
+class Standing(Part):
+    """Halt, ordered closes, changed limits and tightened limits.
+
+    Tables are replaced, never changed in place, so that ``is`` shows whether something changed.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self.halt: Halt | None = None
-        self.acknowledged: tuple[str, ...] = ()
-        """What the last ``Resumed`` accepted."""
-        self.closing: dict[str, ExitReason] = {}
-        """Pairs that are being closed."""
-        self.changes: dict[tuple[str, str], str] = {}
-        """(symbol or empty, key) → value, where it is not the configuration's."""
-        self.scales: dict[str, Scale] = {}
-        """By symbol, empty for all."""
-        self.serial = 0
-        """Number of changes of ``halt`` and ``closing``: what workers look at."""
+    halt: Halt | None = None
+    acknowledged: tuple[str, ...] = ()
+    """What the last ``Resumed`` accepted."""
+    closing: dict[str, ExitReason] = msgspec.field(default_factory=dict)
+    """Pairs that are being closed."""
+    changes: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
+    """(symbol or empty, key) → value, where it is not the configuration's."""
+    scales: dict[str, Scale] = msgspec.field(default_factory=dict)
+    """By symbol, empty for all."""
+    serial: int = 0
+    """Number of changes of ``halt`` and ``closing``; workers compare it."""
 
     def apply(self, event: StandingEvent) -> None:
-        """Take in an event. Raises ``LedgerDamaged`` when it contradicts what stands."""
+        """Apply an event. Raises ``LedgerDamaged`` when it contradicts the state."""
+        self._journal.keep_fields(self)
         match event:
             case Halted():
-                self._instruct("halt", Halt(event.at_ms, event.cause, event.reason))
+                self.halt = Halt(event.at_ms, event.cause, event.reason)
+                self.serial += 1
             case Resumed():
                 if self.halt is None:
                     raise LedgerDamaged("resumed though nothing was halted")
-                self._journal.assign(self, "acknowledged", event.acknowledged)
-                self._instruct("halt", None)
+                self.acknowledged = event.acknowledged
+                self.halt = None
+                self.serial += 1
             case ClosesOrdered():
-                self._instruct("closing", {**self.closing, **dict.fromkeys(event.pairs, event.reason)})
+                self.closing = {**self.closing, **dict.fromkeys(event.pairs, event.reason)}
+                self.serial += 1
             case LimitsChanged():
                 self._change(event.symbol, event.changes)
             case LimitsScaled():
                 scales = {symbol: scale for symbol, scale in self.scales.items() if symbol != event.symbol}
                 if event.factor != ONE:
                     scales[event.symbol] = Scale(event.factor, event.cause, event.at_ms)
-                self._journal.assign(self, "scales", scales)
+                self.scales = scales
 
     def became_flat(self, pair: str) -> None:
-        """Nothing of ``pair`` is open or under way any more: it need not be closed."""
+        """Forget the order to close ``pair``: nothing of it is open or under way any more."""
         if pair in self.closing:
-            self._instruct("closing", {one: why for one, why in self.closing.items() if one != pair})
-
-    def factor(self, symbol: str) -> Decimal:
-        """What the limits of ``symbol`` (empty: of all together) are multiplied with."""
-        scales = self.scales
-        if not scales:
-            return ONE
-        return min((scales[one].factor for one in ("", symbol) if one in scales), default=ONE)
-
-    def parts(self) -> tuple[object, ...]:
-        """Everything, for the state's hash."""
-        return self.halt, self.acknowledged, self.closing, self.changes, self.scales, self.serial
-
-    def _instruct(self, name: str, value: object) -> None:
-        self._journal.assign(self, name, value)
-        self._journal.assign(self, "serial", self.serial + 1)
+            self._journal.keep_fields(self)
+            self.closing = {one: why for one, why in self.closing.items() if one != pair}
+            self.serial += 1
 
     def _change(self, symbol: str, changes: Iterable[tuple[str, str]]) -> None:
         table = dict(self.changes)
@@ -100,4 +103,67 @@ class Standing:
                 table[symbol, key] = value
             else:
                 table.pop((symbol, key), None)
-        self._journal.assign(self, "changes", table)
+        self.changes = table
+
+
+class KnownDifference(msgspec.Struct, frozen=True):
+    """Venue and ledger say different amounts."""
+
+    stated: Decimal
+    booked: Decimal
+    since_ms: int
+
+    @property
+    def amount(self) -> Decimal:
+        """What the venue has more; negative: less."""
+        return self.stated - self.booked
+
+
+class KnownStray(msgspec.Struct, frozen=True):
+    """An open order of ours that no open intent owns."""
+
+    symbol: str
+    remaining: Decimal
+    pair: str
+    since_ms: int
+
+
+class Reconciled(Part):
+    """What the venues stated compared with the ledger, as far as events recorded it."""
+
+    opened: dict[str, int] = msgspec.field(default_factory=dict)
+    """When each venue first stated what we own there: wall time by venue."""
+    differences: dict[Account, KnownDifference] = msgspec.field(default_factory=dict)
+    strays: dict[tuple[str, str], KnownStray] = msgspec.field(default_factory=dict)
+    """By (venue, client id)."""
+
+    def apply(self, event: ReconciliationEvent) -> None:
+        """Apply an event. Raises ``LedgerDamaged`` when it contradicts the state."""
+        put, drop = self._journal.put, self._journal.drop
+        match event:
+            case AccountOpened():
+                if event.venue in self.opened:
+                    self._forget(event.venue)  # a simulated exchange that began anew knows nothing of before
+                put(self.opened, event.venue, event.at_ms)
+            case DifferenceFound():
+                account = event.venue, event.currency
+                known = self.differences.get(account)
+                since_ms = known.since_ms if known is not None else event.at_ms
+                put(self.differences, account, KnownDifference(event.stated, event.booked, since_ms))
+            case DifferenceResolved():
+                if (event.venue, event.currency) not in self.differences:
+                    raise LedgerDamaged(f"{event.venue} {event.currency} did not differ")
+                drop(self.differences, (event.venue, event.currency))
+            case StrayFound():
+                stray = KnownStray(event.symbol, event.remaining, event.pair, event.at_ms)
+                put(self.strays, (event.venue, event.client_id), stray)
+            case StrayGone():
+                if (event.venue, event.client_id) not in self.strays:
+                    raise LedgerDamaged(f"{event.client_id} was not astray at {event.venue}")
+                drop(self.strays, (event.venue, event.client_id))
+
+    def _forget(self, venue: str) -> None:
+        for account in [one for one in self.differences if one[0] == venue]:
+            self._journal.drop(self.differences, account)
+        for order in [one for one in self.strays if one[0] == venue]:
+            self._journal.drop(self.strays, order)

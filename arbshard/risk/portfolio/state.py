@@ -5,8 +5,9 @@ live one. ``add_symbol_order`` and ``add_symbol_position`` are its parts. Change
 ``commit``, which follows the ledger's; ``rollback`` takes them back.
 """
 
-from collections import OrderedDict
+from collections.abc import Mapping
 from decimal import Decimal
+from hashlib import blake2b
 
 import msgspec
 from msgspec.structs import replace
@@ -42,23 +43,30 @@ from arbshard.ledger.events import (
     StrayGone,
 )
 from arbshard.model.intent import Intent
-from arbshard.model.market import Direction
+from arbshard.model.market import Direction, Pair
 from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
-from arbshard.risk.portfolio.balances import Balance, Balances
-from arbshard.risk.portfolio.fingerprint import fingerprint
-from arbshard.risk.portfolio.journal import Journal
-from arbshard.risk.portfolio.reconciled import Reconciled
+from arbshard.risk.portfolio.holdings import (
+    Balance,
+    Balances,
+    Journal,
+    Outcome,
+    Part,
+    Trade,
+    notional_of,
+    outcome_of,
+)
 from arbshard.risk.portfolio.results import Results, day_of
 from arbshard.risk.portfolio.settlement import settle
-from arbshard.risk.portfolio.standing import Standing
-from arbshard.risk.portfolio.trade import Outcome, Trade, notional_of, outcome_of
+from arbshard.risk.portfolio.standing import Reconciled, Standing
 
 CLOSED_KEPT = 1000
 OUTCOMES_KEPT = 2048
 REFUSALS_KEPT = 2048
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -82,44 +90,54 @@ class Shard(msgspec.Struct, frozen=True):
         return self.epoch < self.fence
 
 
-class PortfolioState:
+def _no_exposures() -> dict[Direction, Decimal]:
+    return {"buy_home": ZERO, "buy_away": ZERO}
+
+
+class PortfolioState(Part):
     """Balances, open intents, positions, results."""
 
-    def __init__(self) -> None:
-        self._journal = Journal()
-        self.session = 0
-        self.run = ""
-        self.is_stopped = True
-        self.balances = Balances(self._journal)
-        self.shards: dict[int, Shard] = {}
-        self.funded: dict[str, bool] = {}
-        """Pairs whose paper inventory exists."""
-        self.trades: dict[str, Trade] = {}
-        """Open intents by id."""
-        self.busy: dict[str, str] = {}
-        """The open intent of each pair that has one."""
-        self.positions: dict[str, Position] = {}
-        """Open positions by id."""
-        self.per_symbol_positions: dict[str, dict[str, Position]] = {}
-        self.exposure = ZERO
-        """Entry notional of all open positions and of entries under way, in reporting currency. Kept, not summed:
-        every entry asks for it."""
-        self.exposures: dict[Direction, Decimal] = {"buy_home": ZERO, "buy_away": ZERO}
-        """The same by direction: what is bought on one venue and sold on the other."""
-        self.entering = 0
-        """Entries under way."""
-        self.closed: OrderedDict[str, Position] = OrderedDict()
-        """The newest closed positions, oldest first."""
-        self.outcomes: OrderedDict[str, Outcome] = OrderedDict()
-        self.refusals: OrderedDict[str, IntentRefused] = OrderedDict()
-        self.spent: dict[str, int] = {}
-        """By prefix of intent ids: the highest number that has been forgotten. At or below it, an unknown id is
-        not a new one."""
-        self.results = Results(self._journal)
-        self.standing = Standing(self._journal)
-        self.reconciled = Reconciled(self._journal)
-        self._due: tuple[str, Position, bool] | None = None
-        """(intent, position, is new) that the next event must state."""
+    session: int = 0
+    run: str = ""
+    is_stopped: bool = True
+    balances: Balances = msgspec.field(default_factory=Balances)
+    shards: dict[int, Shard] = msgspec.field(default_factory=dict)
+    funded: dict[str, bool] = msgspec.field(default_factory=dict)
+    """Pairs whose paper inventory exists."""
+    trades: dict[str, Trade] = msgspec.field(default_factory=dict)
+    """Open intents by id."""
+    busy: dict[str, str] = msgspec.field(default_factory=dict)
+    """The open intent of each pair that has one."""
+    positions: dict[str, Position] = msgspec.field(default_factory=dict)
+    """Open positions by id."""
+    per_symbol_positions: dict[str, dict[str, Position]] = msgspec.field(default_factory=dict)
+    exposure: Decimal = ZERO
+    """Entry notional of all open positions and of entries under way, in reporting currency. It is kept because
+    every check of an entry needs it."""
+    exposures: dict[Direction, Decimal] = msgspec.field(default_factory=_no_exposures)
+    """The same by direction: what is bought on one venue and sold on the other."""
+    entering: int = 0
+    """Entries under way."""
+    closed: dict[str, Position] = msgspec.field(default_factory=dict)
+    """The newest closed positions, oldest first."""
+    outcomes: dict[str, Outcome] = msgspec.field(default_factory=dict)
+    """The newest concluded intents, oldest first."""
+    refusals: dict[str, IntentRefused] = msgspec.field(default_factory=dict)
+    """The newest refusals, oldest first."""
+    spent: dict[str, int] = msgspec.field(default_factory=dict)
+    """By prefix of intent ids: the highest number that has been forgotten. An unknown id at or below it is not
+    the id of a new intent."""
+    results: Results = msgspec.field(default_factory=Results)
+    standing: Standing = msgspec.field(default_factory=Standing)
+    reconciled: Reconciled = msgspec.field(default_factory=Reconciled)
+    due: tuple[str, Position, bool] | None = None
+    """(intent, position, is new) that the next event must state."""
+
+    def __post_init__(self) -> None:
+        """Give all parts one journal; called for a fresh state and for one that was read from a snapshot."""
+        journal = Journal()
+        for part in (self, self.balances, self.results, self.standing, self.reconciled):
+            part.use(journal)
 
     # what others ask
 
@@ -152,25 +170,21 @@ class PortfolioState:
         """A balance; zero where there never was one."""
         return self.balances.get(venue, currency)
 
+    def is_funded(self, pair: Pair) -> bool:
+        """Whether it is known what the pair can be traded with: by its paper inventory, or by its venues' word."""
+        opened = self.reconciled.opened
+        return pair.base in self.funded or all(leg.market.venue in opened for leg in (pair.home, pair.away))
+
     def state_hash(self) -> str:
-        """A hash of everything here: equal after replay and live, or one of them is wrong."""
-        return fingerprint(
-            (self.session, self.run, self.is_stopped, self.exposure, self.entering, self.results.residue),
-            (self.balances.table, self.shards, self.funded, self.trades, self.busy, self.positions),
-            (self.per_symbol_positions, self.closed, self.outcomes, self.refusals, self.spent),
-            (self.results.run, self.results.run_reasons, self.results.approved, self.results.doubted),
-            (self.results.lifetime, self.results.lifetime_reasons, self.results.refused, self.results.daily),
-            (self.results.days, self.results.peaks, self.results.streaks, self.results.scatter),
-            (self.exposures, *self.standing.parts()),
-            self.reconciled.parts(),
-        )
+        """A hash of all fields: it must be equal after replay and live."""
+        return blake2b(_encoder.encode(_canonical(self)), digest_size=16).hexdigest()
 
     # how it changes
 
     def apply(self, event: Event) -> None:
         """Take in the next event. Raises ``LedgerDamaged`` when it contradicts what came before."""
-        if self._due is not None and not isinstance(event, PositionStatement):
-            raise LedgerDamaged(f"no statement of the position follows the end of {self._due[0]}")
+        if self.due is not None and not isinstance(event, PositionStatement):
+            raise LedgerDamaged(f"no statement of the position follows the end of {self.due[0]}")
         match event:
             case Deposited() | Started() | Stopped() | RefusalsCounted():
                 self._apply_housekeeping(event)
@@ -251,17 +265,16 @@ class PortfolioState:
             case Started():
                 if event.session != self.session + 1:
                     raise LedgerDamaged(f"session {event.session} follows session {self.session}")
-                if event.run != self.run:  # epochs are counted anew in each run
-                    self._journal.assign(self, "shards", {})
-                    self._journal.assign(self, "spent", {})
+                self._journal.keep_fields(self)
+                if event.run != self.run:  # each run counts its epochs from the beginning
+                    self.shards, self.spent = {}, {}
                     self.results.start_run()
-                self._journal.assign(self, "session", event.session)
-                self._journal.assign(self, "run", event.run)
-                self._journal.assign(self, "is_stopped", False)
+                self.session, self.run, self.is_stopped = event.session, event.run, False
             case Stopped():
                 if event.balances != self.balances.totals():
                     raise LedgerDamaged("the balances at the stop are not what the fills add up to")
-                self._journal.assign(self, "is_stopped", True)
+                self._journal.keep_fields(self)
+                self.is_stopped = True
             case RefusalsCounted():
                 self.results.count_refusals(event.counts)
 
@@ -273,8 +286,7 @@ class PortfolioState:
         self._journal.put(self.trades, intent.intent_id, Trade.begin(intent, holds))
         self._journal.put(self.busy, intent.pair, intent.intent_id)
         if intent.kind == "entry":
-            self._journal.assign(self, "entering", self.entering + 1)
-            self._expose(notional_of(intent), intent.direction)
+            self._expose(notional_of(intent), intent.direction, entries=1)
         self.results.count(self.results.approved, intent.pair)
 
     def _refused(self, event: IntentRefused) -> None:
@@ -334,8 +346,7 @@ class PortfolioState:
         self._journal.drop(self.trades, intent.intent_id)
         self._journal.drop(self.busy, intent.pair)
         if intent.kind == "entry":
-            self._journal.assign(self, "entering", self.entering - 1)
-            self._expose(-notional_of(intent), intent.direction)
+            self._expose(-notional_of(intent), intent.direction, entries=-1)
         self._journal.put(self.outcomes, intent.intent_id, outcome_of(trade, position))
         if len(self.outcomes) > OUTCOMES_KEPT:
             self._forget(self._journal.drop_oldest(self.outcomes))
@@ -362,15 +373,17 @@ class PortfolioState:
             if done:
                 self.results.count(self.results.doubted, intent.pair)
             self.add_symbol_position(position)
-        self._journal.assign(self, "_due", (intent.intent_id, position, is_new))
+        self._journal.keep_fields(self)
+        self.due = intent.intent_id, position, is_new
 
     def _stated(self, event: PositionStatement) -> None:
-        due = self._due
+        due = self.due
         if due is None or due[:2] != (event.intent_id, event.position):
             raise LedgerDamaged(f"position {event.position.position_id} is not what its fills add up to")
         if not isinstance(event, statement_kind(due[1], is_new=due[2])):
             raise LedgerDamaged(f"position {event.position.position_id} is stated as {type(event).__name__}")
-        self._journal.assign(self, "_due", None)
+        self._journal.keep_fields(self)
+        self.due = None
 
     def _trade(self, intent_id: str) -> Trade:
         trade = self.trades.get(intent_id)
@@ -378,8 +391,10 @@ class PortfolioState:
             raise LedgerDamaged(f"intent {intent_id} is not open")
         return trade
 
-    def _expose(self, notional: Decimal, direction: Direction) -> None:
-        self._journal.assign(self, "exposure", self.exposure + notional)
+    def _expose(self, notional: Decimal, direction: Direction, *, entries: int = 0) -> None:
+        self._journal.keep_fields(self)
+        self.entering += entries
+        self.exposure += notional
         self._journal.put(self.exposures, direction, self.exposures[direction] + notional)
 
     def _forget(self, intent_id: str) -> None:
@@ -393,3 +408,13 @@ def statement_kind(position: Position, *, is_new: bool) -> type[PositionStatemen
     if position.state == "CLOSED":
         return PositionClosed
     return PositionOpened if is_new else PositionChanged
+
+
+def _canonical(value: object) -> object:
+    """Tables as lists sorted by key, so that the order in which they were filled does not count."""
+    if isinstance(value, Part):
+        return [[name, _canonical(getattr(value, name))] for name in value.__struct_fields__]
+    if isinstance(value, Mapping):
+        items = {msgspec.json.encode(key): _canonical(item) for key, item in value.items()}
+        return [[key.decode(), items[key]] for key in sorted(items)]
+    return value

@@ -8,8 +8,7 @@ intent is concluded only when all its orders are final and their fills booked, s
 from collections.abc import Callable, Iterable
 
 from arbshard.model.market import Pair
-from arbshard.risk.portfolio.balances import Account
-from arbshard.risk.portfolio.trade import Trade
+from arbshard.risk.portfolio.holdings import Account, Trade
 from arbshard.venues.registry import ADAPTERS
 
 FEE_COINS: frozenset[Account] = frozenset(

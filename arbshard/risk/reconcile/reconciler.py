@@ -22,13 +22,19 @@ from arbshard.ledger.events import (
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
-from arbshard.risk.forms import is_amount, is_currency
-from arbshard.risk.objection import Objection
-from arbshard.risk.portfolio.balances import Account
+from arbshard.risk.forms import Objection, is_amount, is_currency
+from arbshard.risk.portfolio.holdings import Account
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.reconcile.activity import Activity
 from arbshard.wire.messages import CommandReply, Denied, Done, Statement
-from arbshard.wire.reconciliation import AcceptDifference
+from arbshard.wire.reconciliation import (
+    AcceptDifference,
+    Difference,
+    Reconciliation,
+    StrayOrder,
+    UnknownOrder,
+    VenueStatement,
+)
 
 Answer = tuple[CommandReply, list[Event]]
 _REASON_MAX = 200
@@ -52,17 +58,16 @@ _NOTHING = Heard(0, 0, settled=False, settled_ms=0, compared_ms=0, open_orders=0
 
 
 class Reconciler:
-    """Of one core. On paper it knows nothing and objects to nothing."""
+    """Compares statements with the ledger. A core has one live, and none on paper, where no venue keeps accounts."""
 
     def __init__(
-        self, pairs: dict[str, Pair], state: PortfolioState, *, is_live: bool, tolerance: Decimal, tag: str
+        self, pairs: dict[str, Pair], state: PortfolioState, *, tolerance: Decimal, tag: str
     ) -> None:
         """``tolerance``: the largest difference that is none, in units of any currency. ``tag``: of the ledger."""
         self._pairs = pairs
         self._state = state
         self._tolerance = tolerance
-        self.tag = tag
-        self.is_live = is_live
+        self._tag = tag
         self.activity = Activity(pairs.values())
         self._blocked: dict[Account, tuple[str, ...]] = {}
         self._symbols: dict[tuple[str, str], str] = {}
@@ -86,8 +91,7 @@ class Reconciler:
                 blocked.setdefault(account, []).append(pair.base)
         self._blocked = {account: tuple(bases) for account, bases in blocked.items()}
         self._symbols = {(market.venue, market.symbol): pair.base for pair, market in legs}
-        if self.is_live:
-            self.venues = tuple(sorted({market.venue for _, market in legs}))
+        self.venues = tuple(sorted({market.venue for _, market in legs}))
 
     def begin_anew(self) -> None:
         """The simulated exchanges of another run know nothing of what was there before."""
@@ -101,21 +105,12 @@ class Reconciler:
 
     def available(self, venue: str, currency: str) -> Decimal:
         """What a new order may spend: neither held for ours nor locked by anybody else's."""
-        free = self._state.balance(venue, currency).available
+        free = self._state.balances.available(venue, currency)
         locked = self.locked.get((venue, currency))
         return free if locked is None else max(ZERO, free - locked)
 
-    def is_funded(self, base: str) -> bool:
-        """Whether it is known what the pair can be traded with."""
-        if not self.is_live:
-            return base in self._state.funded
-        pair = self._pairs.get(base)
-        return pair is not None and all(venue in self._state.reconciled.opened for venue in _venues(pair))
-
     def objection(self, pair: Pair) -> Objection | None:
         """504, 503: why nothing of ``pair`` may be entered."""
-        if not self.is_live:
-            return None
         for venue in _venues(pair):
             if not self.heard(venue).settled_ms:
                 detail = f"{venue} has not stated what we own there since the last start"
@@ -200,8 +195,6 @@ class Reconciler:
         return Done(text), [deposited, resolved]
 
     def _problem(self, said: Statement) -> str | None:
-        if not self.is_live:
-            return "on paper there is nothing to be stated"
         if said.venue not in self.venues:
             return f"{said.venue[:_REASON_MAX]} is no venue of this run"
         amounts = [amount for _, *both in said.balances for amount in both]
@@ -248,11 +241,11 @@ class Reconciler:
 
     def _look_for_strays(self, said: Statement, now_ms: int) -> Iterator[Event]:
         known = self._state.reconciled.strays
-        prefix = f"{self.tag}-"
+        prefix = f"{self._tag}-"
         open_now: set[str] = set()
         for name, symbol, remaining in said.open_orders:
             client_id = name.removeprefix(prefix)
-            if not self.tag or client_id == name or self._is_owned(client_id) or client_id in open_now:
+            if not self._tag or client_id == name or self._is_owned(client_id) or client_id in open_now:
                 continue
             open_now.add(client_id)
             base = self._symbols.get((said.venue, symbol), "")
@@ -297,3 +290,46 @@ def _accounts(pair: Pair) -> tuple[Account, ...]:
         (away.venue, away.base),
         (away.venue, away.quote),
     )
+
+
+def reconciliation_of(reconciler: Reconciler | None, state: PortfolioState, tag: str) -> Reconciliation:
+    """How venues and ledger differ, for people and for status. ``reconciler``: None on paper."""
+    return Reconciliation(
+        tag=tag,
+        statements=tuple(_statements(reconciler)) if reconciler is not None else (),
+        differences=tuple(
+            Difference(
+                *account,
+                known.stated,
+                known.booked,
+                known.since_ms,
+                reconciler.blocked_by(account) if reconciler is not None else (),
+            )
+            for account, known in sorted(state.reconciled.differences.items())
+        ),
+        strays=tuple(
+            StrayOrder(venue, client_id, one.symbol, one.remaining, one.since_ms, one.pair)
+            for (venue, client_id), one in sorted(state.reconciled.strays.items())
+        ),
+        unknown=tuple(_unknown(state)),
+    )
+
+
+def _statements(reconciler: Reconciler) -> Iterator[VenueStatement]:
+    for venue in reconciler.venues:
+        heard = reconciler.heard(venue)
+        yield VenueStatement(venue, heard.at_ms, heard.settled, heard.compared_ms, heard.open_orders)
+
+
+def _unknown(state: PortfolioState) -> Iterator[UnknownOrder]:
+    for trade in state.trades.values():
+        for result in trade.orders:
+            if result.state == "UNKNOWN":
+                market = result.order.market
+                yield UnknownOrder(
+                    market.venue,
+                    result.order.client_id,
+                    market.symbol,
+                    trade.intent.pair,
+                    trade.intent.decided_ms,
+                )

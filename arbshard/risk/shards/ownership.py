@@ -1,19 +1,26 @@
-"""Which shard a pair belongs to, as the newest universe has it: who may trade it, and who may take it over. Pure.
+"""Who may trade which pair: the shard that owns it, and of that shard the newest incarnation. Pure; used by ``core``.
 
-Owned by ``core``. The table of pairs is changed in place, because others of risk look into it.
+``Ownership`` knows the newest universe. Its table of pairs is changed in place, because other parts of risk read it.
+``HandOver`` says what a worker is to carry on with.
 """
 
+from collections.abc import Callable
+
+from arbshard.config.run import SHARDS_MAX
+from arbshard.ledger.events import Event, ShardFenced, ShardJoined
 from arbshard.model.intent import Intent
 from arbshard.model.market import Pair
 from arbshard.model.refusal import Refusal
 from arbshard.model.universe import Universe
-from arbshard.risk.forms import maker_of
-from arbshard.risk.objection import Objection
-from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.forms import Objection, maker_of
+from arbshard.risk.portfolio.state import PortfolioState, Shard
+from arbshard.wire.messages import Available, Hello, Refused, Request, Welcome
+
+_EPOCHS_MAX = 2**31
 
 
 class Ownership:
-    """Of one run."""
+    """The owners of one run's pairs."""
 
     def __init__(self, universe: Universe) -> None:
         self.universe = universe
@@ -23,7 +30,7 @@ class Ownership:
         self.set(universe)
 
     def set(self, universe: Universe) -> None:
-        """The newest universe."""
+        """Take the newest universe."""
         self.universe = universe
         self.pairs.clear()
         self.pairs.update((pair.base, pair) for pair in universe.pairs)
@@ -59,3 +66,83 @@ class Ownership:
         if known is None or known.epoch != maker[1] or known.is_fenced:
             return None  # an incarnation that has ended, or may do nothing any more
         return Objection(Refusal.PAIR_BUSY, f"{intent_id} is under way at shard {maker[0]}")
+
+
+class HandOver:
+    """Says what a worker is to carry on with: when it begins, and when pairs come to it."""
+
+    def __init__(
+        self, state: PortfolioState, ownership: Ownership, available: Callable[[Pair], Available], tag: str
+    ) -> None:
+        """``available``: what a pair's orders may spend. ``tag``: of the ledger."""
+        self._state = state
+        self._ownership = ownership
+        self._available = available
+        self._tag = tag
+
+    def welcome(self, named: tuple[str, ...], shard: int) -> Welcome:
+        """All that the shard must know of those of ``named`` that are its own."""
+        state = self._state
+        bases = tuple(base for base in named if self._ownership.objection(base, shard) is None)
+        pairs = self._ownership.pairs
+        available = dict.fromkeys(one for base in bases for one in self._available(pairs[base]))
+        open_trades = (state.trades[state.busy[base]] for base in bases if base in state.busy)
+        return Welcome(
+            session=state.session,
+            positions=tuple(one for base in bases for one in state.get_symbol_positions(base)),
+            intents=tuple(trade.to_open_intent() for trade in open_trades),
+            funded=tuple(base for base in bases if state.is_funded(pairs[base])),
+            available=tuple(available),
+            halted=state.standing.halt is not None,
+            closing=tuple(state.standing.closing.items()),
+            serial=state.standing.serial,
+            residues=tuple((base, residue) for base in bases if (residue := state.results.residue_of(base))),
+            tag=self._tag,
+            strangers=tuple(base for base in named if base not in bases),
+        )
+
+    def adopt(self, named: tuple[str, ...], shard: int) -> Welcome | Refused:
+        """The same, but for all of ``named`` or for none of them."""
+        for base in named:
+            objection = self._ownership.objection(base, shard)
+            objection = objection or self._ownership.still_at_work(base, shard, self._state)
+            if objection is not None:
+                return Refused(*objection)
+        return self.welcome(named, shard)
+
+
+def greeting_objection(known: Shard | None, hello: Hello) -> Objection | None:
+    """Why this incarnation may not begin; None when it may."""
+    if not (0 <= hello.shard < SHARDS_MAX and 0 <= hello.epoch < _EPOCHS_MAX):
+        return Objection(
+            Refusal.MALFORMED, f"shard {hello.shard}, epoch {hello.epoch}: there is no such incarnation"
+        )
+    return _stale(hello, known.lowest) if known is not None and hello.epoch < known.lowest else None
+
+
+def objection_to_speaker(known: Shard | None, request: Request) -> Objection | None:
+    """Why the sender of ``request`` is refused; None when it is the newest incarnation."""
+    if known is None:
+        detail = f"shard {request.shard} has not said hello, this is epoch {request.epoch}"
+        return Objection(Refusal.STALE_EPOCH, detail)
+    is_current = known.epoch == request.epoch and not known.is_fenced
+    return None if is_current else _stale(request, known.lowest)
+
+
+def joined(known: Shard | None, hello: Hello, now_ms: int) -> list[Event]:
+    """What a hello that may be said changes."""
+    if known is not None and hello.epoch <= known.epoch:
+        return []  # said before
+    return [ShardJoined(at_ms=now_ms, shard=hello.shard, epoch=hello.epoch, pid=hello.pid)]
+
+
+def fenced(known: Shard | None, shard: int, reason: str, now_ms: int) -> list[Event]:
+    """The events of fencing a shard's incarnation; none when no incarnation may speak for the shard."""
+    if known is None or known.is_fenced:
+        return []
+    return [ShardFenced(at_ms=now_ms, shard=shard, epoch=known.epoch, reason=reason)]
+
+
+def _stale(request: Request, lowest: int) -> Objection:
+    detail = f"shard {request.shard} is at epoch {lowest}, this is epoch {request.epoch}"
+    return Objection(Refusal.STALE_EPOCH, detail)

@@ -18,7 +18,7 @@ from arbshard.ledger.store import LedgerStore
 from arbshard.model.intent import Intent
 from arbshard.risk.core import RiskCore, mode_of
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
-from arbshard.risk.portfolio.audit import find_any_break
+from arbshard.risk.portfolio.holdings import find_any_break
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.service import RiskService
 from arbshard.shm.pages import PageReader, PageWriter

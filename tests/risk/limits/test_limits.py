@@ -5,9 +5,9 @@ from decimal import Decimal
 import pytest
 
 from arbshard.model.refusal import Refusal
+from arbshard.risk.forms import Moment
+from arbshard.risk.limits.effective import SymbolRiskLimits
 from arbshard.risk.limits.guard import RiskGuard
-from arbshard.risk.limits.symbol_limits import SymbolRiskLimits
-from arbshard.risk.objection import Moment
 from arbshard.wire.messages import Approved, Refused
 from support import world as w
 
@@ -203,6 +203,8 @@ def test_checks_change_nothing() -> None:
     before = world.state.state_hash()
     guard = RiskGuard(world.config.limits, world.state)
     moment = Moment(world.now_ms, 0, world.day)
+    pair = world.pairs["BTC"]
     for _ in range(1000):
-        assert guard.check_trade_allowed(world.entry(), world.pairs["BTC"], moment, draining=False) is None
+        available = guard.available(pair)
+        assert guard.check_trade_allowed(world.entry(), pair, available, moment, draining=False) is None
     assert world.state.state_hash() == before

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from arbshard.config import LimitsConfig
 from arbshard.model.refusal import Refusal
+from arbshard.risk.limits.effective import SymbolRiskLimits
 from arbshard.risk.limits.guard import implied_edge_bps
-from arbshard.risk.limits.symbol_limits import SymbolRiskLimits
-from arbshard.risk.portfolio.trade import notional_of
+from arbshard.risk.portfolio.holdings import notional_of
 from arbshard.wire.messages import Approved, Extend, Refused
 from support import world as w
 from support.effort import effort

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbshard.risk.limits.rate import TokenBucket
+from arbshard.risk.limits.effective import TokenBucket
 
 S = 1_000_000_000
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from arbshard.ledger.events import LimitsScaled
 from arbshard.model.refusal import Refusal
-from arbshard.risk.portfolio.scatter import Scatter
+from arbshard.risk.portfolio.results import Scatter
 from arbshard.wire.messages import Approved, SetLimits, ShowLimits
 from support import world as w
 
@@ -158,3 +158,18 @@ def test_replayed_it_is_the_same() -> None:
     assert again.standing.halt is not None
     assert again.state_hash() == world.state.state_hash()
     assert replace(again.standing.halt, reason="") != again.standing.halt
+
+
+def test_the_tighter_factor_counts() -> None:
+    world = w.World()
+    standing, limits = world.state.standing, world.core.guard.limits
+    assert limits.factor("BTC") == 1
+    standing.apply(LimitsScaled(at_ms=1, symbol="", factor=Decimal("0.5"), cause="x"))
+    standing.apply(LimitsScaled(at_ms=2, symbol="BTC", factor=Decimal("0.25"), cause="y"))
+    assert (limits.factor("BTC"), limits.factor("ETH"), limits.factor("")) == (
+        Decimal("0.25"),
+        Decimal("0.5"),
+        Decimal("0.5"),
+    )
+    standing.apply(LimitsScaled(at_ms=3, symbol="", factor=Decimal(1), cause="z"))
+    assert (limits.factor("BTC"), limits.factor("ETH")) == (Decimal("0.25"), 1)

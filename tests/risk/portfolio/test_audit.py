@@ -5,8 +5,7 @@ from decimal import Decimal
 import pytest
 
 from arbshard.ledger.postings import postings_of
-from arbshard.risk.portfolio.audit import find_any_break, find_break, touched
-from arbshard.risk.portfolio.balances import Balance
+from arbshard.risk.portfolio.holdings import Balance, find_any_break, find_break, touched
 from support import world as w
 
 

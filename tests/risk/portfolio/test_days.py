@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.config import zone_of
-from arbshard.risk.portfolio.days import TradingDays, label_of
-from arbshard.risk.portfolio.results import DAY_MS, day_of
+from arbshard.risk.portfolio.results import DAY_MS, TradingDays, day_of, label_of
 
 HOUR_MS = 3_600_000
 ZONES = ("UTC", "Asia/Seoul", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe")

@@ -1,18 +1,17 @@
 """Changes can be taken back whole, order included."""
 
-from collections import OrderedDict
-
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbshard.risk.portfolio.journal import Journal
+from arbshard.risk.portfolio.holdings import Journal
 
 changes = st.lists(
     st.tuples(st.sampled_from(("put", "drop", "oldest")), st.integers(0, 4), st.integers(0, 9))
 )
 
 
-def do(journal: Journal, table: OrderedDict[int, int], made) -> None:
+def do(journal: Journal, table: dict[int, int], made) -> None:
     for verb, key, value in made:
         if verb == "put":
             journal.put(table, key, value)
@@ -25,7 +24,7 @@ def do(journal: Journal, table: OrderedDict[int, int], made) -> None:
 @given(changes, changes)
 def test_a_rollback_leaves_what_was_committed(before, after) -> None:
     journal = Journal()
-    table: OrderedDict[int, int] = OrderedDict()
+    table: dict[int, int] = {}
     do(journal, table, before)
     journal.commit()
     kept = dict(table)
@@ -37,23 +36,29 @@ def test_a_rollback_leaves_what_was_committed(before, after) -> None:
 
 def test_the_oldest_comes_back_as_the_oldest() -> None:
     journal = Journal()
-    table = OrderedDict(a=1, b=2)
+    table = {"a": 1, "b": 2}
     journal.put(table, "c", 3)
     assert journal.drop_oldest(table) == "a"
     journal.rollback()
     assert list(table) == ["a", "b"]
 
 
-def test_attributes() -> None:
-    class Owner:
-        name = "old"
+class Owner(msgspec.Struct):
+    name: str = "old"
+    table: dict[str, int] = {}
 
+
+def test_fields_and_what_their_tables_hold() -> None:
     journal = Journal()
-    owner = Owner()
-    journal.assign(owner, "name", "new")
-    assert owner.name == "new"
+    owner = Owner(table={"a": 1})
+    first = owner.table
+    journal.put(owner.table, "b", 2)
+    journal.keep_fields(owner)
+    owner.name, owner.table = "new", {}
+    journal.put(owner.table, "c", 3)
     journal.rollback()
-    assert owner.name == "old"
+    assert owner == Owner("old", {"a": 1})
+    assert owner.table is first
 
 
 def test_what_was_committed_stays() -> None:

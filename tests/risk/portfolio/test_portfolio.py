@@ -1,23 +1,40 @@
 """The state: what each event does to it, and what it refuses to believe."""
 
 from decimal import Decimal
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
 
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
+    AccountOpened,
+    ClosesOrdered,
+    DifferenceFound,
+    DifferenceResolved,
+    Event,
+    Halted,
     Hold,
     IntentConcluded,
+    LimitsChanged,
+    LimitsScaled,
     OrderReported,
     PositionClosed,
     PositionOpened,
+    RefusalsCounted,
+    Resumed,
+    ShardFenced,
     Started,
     Stopped,
+    StrayFound,
+    StrayGone,
 )
+from arbshard.model.money import ONE
+from arbshard.model.order import Order
 from arbshard.model.refusal import Refusal
-from arbshard.risk.portfolio.balances import Balance
+from arbshard.risk.portfolio.holdings import Balance
 from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.wire.messages import Extend
 from support import world as w
 
 
@@ -298,3 +315,52 @@ def test_refusals_are_counted_by_symbol_but_not_for_strangers(world) -> None:
     world.submit(world.entry("ETH"))
     world.submit(world.entry("ETH"))
     assert world.state.results.refused == {("", Refusal.UNKNOWN_PAIR): 1, ("ETH", Refusal.PAIR_BUSY): 1}
+
+
+def every_kind_of_event() -> list[Event]:
+    """A history in which each kind of event occurs."""
+    world = w.World(bases=("BTC", "ETH"))
+    world.round_trip("BTC", home_out=Decimal(1_001_000))
+    held = world.open_position("ETH")
+    leave = world.exit_of(held)
+    world.carry_out(leave, w.filled(leave.home, Decimal("0.2")), w.expired(leave.away))
+    world.submit(world.entry("BTC", quantity=Decimal(10) ** 9))
+    intent = world.entry("BTC")
+    world.submit(intent)
+    hedge = Order(f"{intent.intent_id}-h1", intent.home.market, "sell", Decimal(1), Decimal(999_000), "hedge")
+    world.ask(Extend(0, 1, intent.intent_id, hedge))
+    world.stop()
+    world.start("run-2")
+    return [
+        *world.events,
+        Halted(at_ms=1, cause="operator", reason="lunch"),
+        Resumed(at_ms=2, reason="back", acknowledged=("drawdown 1 5",)),
+        ClosesOrdered(at_ms=3, pairs=("ETH",), reason="manual"),
+        LimitsChanged(at_ms=4, symbol="ETH", changes=(("symbol_positions_max", "3"),)),
+        LimitsScaled(at_ms=5, symbol="", factor=Decimal("0.5"), cause="x"),
+        RefusalsCounted(at_ms=6, counts=(("ETH", Refusal.HALTED, 7),)),
+        ShardFenced(at_ms=7, shard=0, epoch=1, reason="no beat"),
+        AccountOpened(at_ms=8, venue="upbit"),
+        DifferenceFound(at_ms=9, venue="upbit", currency="KRW", stated=Decimal(7), booked=Decimal(9)),
+        StrayFound(at_ms=10, venue="upbit", client_id="x", symbol="KRW-ETH", remaining=ONE, pair="ETH"),
+        DifferenceResolved(at_ms=11, venue="upbit", currency="KRW", how="agrees"),
+        StrayGone(at_ms=12, venue="upbit", client_id="x", pair="ETH"),
+    ]
+
+
+def test_every_event_can_be_taken_back_whole() -> None:
+    """Whoever assigns a field without remembering it first is found here."""
+    state = PortfolioState()
+    kinds = set()
+    for event in every_kind_of_event():
+        before = state.state_hash()
+        state.apply(event)
+        after = state.state_hash()
+        state.rollback()
+        assert state.is_settled
+        assert state.state_hash() == before, event
+        state.apply(event)
+        assert state.state_hash() == after, event
+        state.commit()
+        kinds.add(type(event))
+    assert kinds == set(get_args(Event))

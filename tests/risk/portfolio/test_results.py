@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from arbshard.model.position import Flows, Position
-from arbshard.risk.portfolio.journal import Journal
+from arbshard.risk.portfolio.holdings import Journal
 from arbshard.risk.portfolio.results import ALL, DAY_MS, Results, Streak, Totals, day_of
 
 
@@ -25,7 +25,9 @@ def closed(pnl: str, at_ms: int = 5, pair: str = "BTC", reason="take_profit", **
 
 @pytest.fixture
 def results() -> Results:
-    return Results(Journal())
+    made = Results()
+    made.use(Journal())
+    return made
 
 
 def test_wins_losses_and_their_rate(results) -> None:

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbshard.risk.portfolio.scatter import Scatter
+from arbshard.risk.portfolio.results import Scatter
 
 
 def after(values, scatter=None) -> Scatter:

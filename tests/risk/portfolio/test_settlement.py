@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from arbshard.model.intent import FxQuote
 from arbshard.model.position import Flows
+from arbshard.risk.portfolio.holdings import Trade
 from arbshard.risk.portfolio.settlement import RESIDUE_MAX, add_fills, fee_value, left_over, settle
-from arbshard.risk.portfolio.trade import Trade
 from support import world as w
 
 

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from arbshard.risk.portfolio.trade import Trade, hold_for, notional_of, outcome_of
+from arbshard.risk.portfolio.holdings import Trade, hold_for, notional_of, outcome_of
 from support import world as w
 
 

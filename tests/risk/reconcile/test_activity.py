@@ -2,7 +2,7 @@
 
 import pytest
 
-from arbshard.risk.portfolio.trade import Trade
+from arbshard.risk.portfolio.holdings import Trade
 from arbshard.risk.reconcile.activity import Activity
 from support import world as w
 

@@ -26,7 +26,6 @@ mode = "live"
 data = "public"
 [run]
 shards = 2
-rehearse_ms = 0
 restart_tries = 100
 restart_window_s = 0.5
 stop_timeout_s = 30

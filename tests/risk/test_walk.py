@@ -1,0 +1,96 @@
+"""How many files a request walks through in risk, from its bytes to the reply: a reader has to open them all."""
+
+from pathlib import Path
+
+import pytest
+
+from arbshard.clock import ManualClock
+from arbshard.ledger.store import LedgerStore
+from arbshard.risk.core import RiskCore
+from arbshard.risk.counters import COUNTERS, HISTOGRAMS
+from arbshard.risk.service import RiskService
+from arbshard.shm.pages import PageWriter
+from arbshard.wire.messages import (
+    Approved,
+    Conclude,
+    Fund,
+    Noted,
+    Refused,
+    Report,
+    Request,
+    Settled,
+    Submit,
+    decode_reply,
+    encode,
+)
+from arbshard.wire.replies import StoredReplies
+from support import world as w
+from support.walk import Walk, walk
+
+REST_MS = 20_000
+"""Between two trades: a refusal that is repeated sooner is only counted."""
+
+
+class Feed:
+    """A run that goes on."""
+
+    phase = 1
+    beat_ns = 0
+
+
+class Desk:
+    """Risk's service over a real ledger and page, asked as over the wire."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = w.World(ready=False)
+        self.store = LedgerStore.open(folder / "ledger.sqlite", name="sim", mode="sim-paper", now_ms=1)
+        self.page = PageWriter.create(folder / "page", COUNTERS, HISTOGRAMS, 0)
+        self._replies = StoredReplies(100)
+        self._clock = ManualClock(wall_ms=self.world.now_ms)
+        core = RiskCore(self.world.config, self.world.universe, self.world.state)
+        self.service = RiskService(core, self.store, self.page, Feed(), self._clock)
+        self._asked = 0
+
+    def rest(self) -> None:
+        self._clock.advance_ms(REST_MS)
+        self.world.now_ms += REST_MS
+
+    def ask(self, request: Request, expected: type) -> Walk:
+        self._asked += 1
+        batch = [(self._asked.to_bytes(16, "big"), encode(request))]
+        replies: list[bytes] = []
+        walked = walk(lambda: replies.extend(self._replies.answer(batch, self.service.handle)))
+        assert isinstance(decode_reply(replies[0]), expected), decode_reply(replies[0])
+        return walked
+
+
+@pytest.fixture
+def desk(tmp_path):
+    made = Desk(tmp_path)
+    made.service.start("run", "v")
+    made._replies.answer([(b"\0" * 16, encode(made.world.hello()))], made.service.handle)
+    for base in made.world.bases:
+        made.ask(Fund(0, 1, base, w.HOME_PRICE), object)
+    yield made
+    made.store.abandon()
+    made.page.close()
+
+
+def test_a_request_enters_few_files(desk) -> None:
+    """The bounds are what it took when they were set. Raise one only for a thought that needs a file of its own."""
+    for base in ("BTC", "ETH"):  # the first time opens the ledger for writing
+        desk.rest()
+        entry = desk.world.entry(base)
+        approved = desk.ask(Submit(0, 1, entry), Approved)
+        refused = desk.ask(Submit(0, 1, desk.world.entry(base)), Refused)
+        fill = desk.ask(Report(0, 1, entry.intent_id, w.filled(entry.home)), Noted)
+        desk.ask(Report(0, 1, entry.intent_id, w.filled(entry.away)), Noted)
+        concluded = desk.ask(Conclude(0, 1, entry.intent_id, w.HOME_PRICE, w.FX, done=False), Settled)
+    for name, walked, files_max in (
+        ("approval", approved, 20),
+        ("refusal", refused, 20),
+        ("fill", fill, 22),
+        ("conclusion", concluded, 23),
+    ):
+        print(f"{name}: {walked}")
+        assert len(walked.files) <= files_max, f"{name}: {walked}"
