@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arbshard.config import Config
-from arbshard.errors import SharedMemoryError
 from arbshard.ledger.file import Opening
 from arbshard.ledger.record import read_record
 from arbshard.model.risk_note import RiskNote
 from arbshard.model.rundir import RunFiles
-from arbshard.shm.pages import PageReader
+from supervisor.processes.health import PageHealth
 
 _LEVELS = {
     0: "the ledger's disk has room again: {free} MB are free",
@@ -58,33 +57,34 @@ class LedgerAlerts:
     ) -> None:
         self._files = files
         self._path = ledger_in(state_dir)
-        self._is_live = config.mode == "live"
         self._alert = alert
-        self._is_known = False
-        """Whether the run's record was seen."""
+        self._page = PageHealth(files.risk_page, "ready", 1)
+        self._is_known = config.mode != "live"
+        """Whether the run's record was seen, or need not be."""
         self._pid = 0
         self._room = 0
         self._used = 0
 
-    def poll(self) -> None:
-        """Read both pages; a few times a second."""
+    def poll(self, pid: int) -> None:
+        """Read both pages; a few times a second. ``pid``: of the risk process that runs, or has just ended."""
         if not self._is_known:
             noted = read_record(self._files.ledger_page)
             self._is_known = noted is not None
-            if noted is not None and noted.is_new and self._is_live:
+            if noted is not None and noted.is_new:
                 self._alert(f"new ledger: {self._path} begins with this run and knows nothing from before")
-        try:
-            with PageReader.attach(self._files.risk_page) as page:
-                shown = page.values()
-        except SharedMemoryError:
-            return  # risk is not that far
-        if shown["pid"] != self._pid:
-            self._pid, self._used = shown["pid"], 0
-        if shown["reserve_used"] > self._used:
-            self._used = shown["reserve_used"]
+        if pid != self._pid:
+            self._pid, self._used = pid, 0
+        used = self._page.value("reserve_used", pid)
+        if used > self._used:
+            self._used = used
             self._alert(
                 "the ledger's disk was full: the reserve beside the ledger was given up to go on writing"
             )
-        if shown["disk_room"] != self._room and shown["ready"]:
-            self._room = shown["disk_room"]
-            self._alert(_LEVELS[self._room].format(free=shown["disk_free_mb"]))
+        room = self._page.value("disk_room", pid)
+        if room != self._room and self._page.is_up(pid):
+            self._room = room
+            self._alert(_LEVELS[room].format(free=self._page.value("disk_free_mb", pid)))
+
+    def close(self) -> None:
+        """Detach from the page."""
+        self._page.close()

@@ -142,7 +142,7 @@ class Run:
             config.run, ports.clock, self.alert, self._children_noted.request, ports.host, spares
         )
         self._watchdog = Watchdog(self.processes, config.run, self._why_fenced, ports.host.is_stopped)
-        self._closers: list[Callable[[], object]] = [self._status.close]
+        self._closers: list[Callable[[], object]] = [self._status.close, self._ledger.close]
         self._feeds: dict[str, VenueFeed] = {}
         self._frames = 0
         """Received by all feeds, as of the last note."""
@@ -360,8 +360,9 @@ class Run:
         risk = self.processes.get("risk")
         if risk is None or not risk.pid:
             return
+        pid = self._risk_pid
         await self.processes.end(["risk"], 10.0)
-        self._ledger.poll()
+        self._ledger.poll(pid)
         code = risk.poll()
         if code:
             self.failure = self.failure or ChildFailed(
@@ -478,6 +479,11 @@ class Run:
             return NO_NOTE  # risk is just being replaced
         return decode_risk_note(note) if note else NO_NOTE
 
+    @property
+    def _risk_pid(self) -> int:
+        risk = self.processes.get("risk")
+        return risk.pid if risk is not None else 0
+
     def _why_fenced(self, shard: int) -> str:
         return self._risk_note().fences.get(str(shard), "")
 
@@ -507,7 +513,7 @@ class Run:
             if self._status.beat(now_ns):
                 self._status.bad_orders = self._control.bad if self._control is not None else 0
                 try:
-                    self._ledger.poll()
+                    self._ledger.poll(self._risk_pid)
                     self._write_note()
                 except Exception as error:  # noqa: BLE001 - without a heart no worker trades, without a note all do
                     self._status.postpone_note(now_ns)

@@ -48,9 +48,11 @@ class Pages:
         self.told: list[str] = []
         self.alerts = LedgerAlerts(self.files, folder, Config(mode=mode), self.told.append)
         self.page: PageWriter | None = None
+        self.pid = 0
 
     def start_risk(self, pid: int) -> None:
         self.page = PageWriter.create(self.files.risk_page, COUNTERS, note_bytes=0)
+        self.pid = pid
         self.show(pid=pid)
 
     def show(self, **values: int) -> None:
@@ -64,8 +66,8 @@ class Pages:
     def look(self) -> list[str]:
         """What is told by a look, and by a second one: nothing is told twice."""
         self.told.clear()
-        self.alerts.poll()
-        self.alerts.poll()
+        self.alerts.poll(self.pid)
+        self.alerts.poll(self.pid)
         return list(self.told)
 
 
