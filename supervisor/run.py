@@ -57,7 +57,9 @@ class Timers(NamedTuple):
     """How often the supervisor does what it does again and again, in seconds."""
 
     tick_s: float = 0.02
-    """Between two beats, and between two checks of children, feeds and changes of the universe."""
+    """Between two checks of children, feeds and changes of the universe."""
+    beat_s: float = 0.02
+    """Between two beats."""
     note_s: float = 0.25
     """Between two notes for status."""
 
@@ -502,7 +504,7 @@ class Run:
 
     async def _beat(self) -> None:
         """The heart: children that miss it for a second trade nothing until it beats again."""
-        tick_s, cpu_ns = self._ports.timers.tick_s, self._ports.cpu_ns
+        beat_s, cpu_ns = self._ports.timers.beat_s, self._ports.cpu_ns
         while True:
             now_ns = self._clock.monotonic_ns()
             used_ns = cpu_ns()
@@ -518,8 +520,8 @@ class Run:
                 except Exception as error:  # noqa: BLE001 - without a heart no worker trades, without a note all do
                     self._status.postpone_note(now_ns)
                     get_logger().error("the supervisor's note cannot be written", exc_info=error)
-            await asyncio.sleep(tick_s)
-            late_ns = self._clock.monotonic_ns() - now_ns - int(tick_s * 1e9)
+            await asyncio.sleep(beat_s)
+            late_ns = self._clock.monotonic_ns() - now_ns - int(beat_s * 1e9)
             if self._status.record_turn(late_ns, cpu_ns() - used_ns):
                 self.alert(
                     f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile"

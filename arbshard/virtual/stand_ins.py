@@ -32,6 +32,8 @@ class Timing(NamedTuple):
     risk_boot_s: tuple[float, float] = (0.2, 0.6)
     supervisor_tick_s: float = 0.19
     """The watchdog takes a pause of 200 ms for one of ours."""
+    supervisor_beat_s: float = 0.38
+    """Children wait a second for a beat before they stop."""
     supervisor_note_s: float = 1.0
 
 
