@@ -25,7 +25,7 @@ from arbshard.virtual.risk import VirtualRisk
 from arbshard.virtual.stand_ins import QuietBus, VirtualServer, World, no_rest
 from arbshard.virtual.worker import Surroundings, VirtualWorker
 from arbshard.wire.replies import Handler
-from supervisor.run import Ports, Run, Timers
+from supervisor.run import Defect, Ports, Run, Timers
 
 _LISTING_S = 0.3
 """How long the venues take to say what they list."""
@@ -80,6 +80,9 @@ class VirtualSupervisor:
             self.failure = str(self._run.failure or "")
         if self.failure:
             self._world.trace.note("failed", self.failure)
+        if isinstance(self._run.failure, Defect):
+            # In production the run is drained and ends in order all the same.
+            self._world.oracle.differs(f"defect: {self.failure}")
         return 1 if self.failure else 0
 
     def request_stop(self, *, keep_positions: bool = False) -> None:
