@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a shell hands to code that needs the time."""
+    """The time, for code that may not read a clock itself."""
 
     def monotonic_ns(self) -> int:
         """Nanoseconds of the machine's monotonic clock: comparable between processes of one machine."""
@@ -17,7 +17,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's monotonic clock and wall clock."""
 
     def monotonic_ns(self) -> int:
         """See ``Clock``."""

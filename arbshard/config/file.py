@@ -19,9 +19,10 @@ _FEE_BPS_MAX = Decimal(10_000)
 
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
-    """Read ``path`` (None for the defaults), lay ``overrides`` (nested like the file) over it and check all.
+    """Read a TOML file, apply ``overrides`` and check everything; return the frozen configuration.
 
-    Raises ``ConfigError`` with the file, the key's path and what would be right.
+    ``path`` is None for the defaults. ``overrides`` is nested like the file, as ``{"run": {"shards": 2}}``. Raises
+    ``ConfigError`` with the file, the path of the key and what would be right.
     """
     where = str(path) if path is not None else "configuration"
     tree: dict[str, Any] = {}

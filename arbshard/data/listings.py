@@ -23,11 +23,13 @@ _PAUSE_S_MAX = 3.0
 
 
 async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int = 1) -> Universe:
-    """Ask both venues, pair their markets, select and shard.
+    """Ask both venues over REST what they list, pair their markets, select pairs and divide them into ``shards``.
 
-    ``symbols`` by base or either market's name; none for those of the configuration, and none there for all pairs.
-    Raises ``UsageError`` for a symbol that is not there and for settings that cannot work, ``VenueUnavailable`` when
-    a venue does not answer.
+    ``symbols`` are bases or names of either market. Without any, those of ``run.symbols`` in the configuration are
+    taken, and without those all pairs, up to ``run.max_pairs``. Each venue is asked three times at most.
+
+    Raises ``UsageError`` for a symbol that no pair has, a missing address and venues without a common base;
+    raises ``VenueUnavailable`` when a venue does not answer.
     """
     home, away = await asyncio.gather(_listing(config, HOME), _listing(config, AWAY))
     home_fees = _fees(config, HOME)

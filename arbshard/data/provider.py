@@ -17,7 +17,7 @@ from arbshard.model.book import OrderBookSnapshot
 
 
 class MarketDataProvider(ABC):
-    """Keeps what it was last given; looking is O(1) and never waits."""
+    """Keeps the newest book of each market. Reading one is O(1) and never waits."""
 
     def __init__(self) -> None:
         self._latest: dict[str, OrderBookSnapshot] = {}
@@ -28,49 +28,52 @@ class MarketDataProvider(ABC):
         self._failure: BaseException | None = None
         self._counters: Counter[str] = Counter()
         self.last_error = ""
-        """What last went wrong, in one line; empty when nothing has."""
+        """The newest fault in one line; empty without one."""
 
     @property
     def latest_snapshots(self) -> Mapping[str, OrderBookSnapshot]:
-        """The newest good book by market symbol (``KRW-BTC``, ``BTCUSDT``), both venues in one live view."""
+        """The newest good book by market symbol (``KRW-BTC``, ``BTCUSDT``), of both venues, as a live view."""
         return MappingProxyType(self._latest)
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """What has happened, by name: ``books``, ``bad_<venue>_<reason>``, ``lost_<venue>`` … A live view."""
+        """How often what has happened, by name (``books``, ``bad_<venue>_<reason>``, ``lost_<venue>``, …), as a
+        live view.
+        """
         return MappingProxyType(self._counters)
 
     def get_latest_snapshot(self, symbol: str) -> OrderBookSnapshot | None:
-        """The newest good book of a market; None when none has come, or nobody asked for it."""
+        """Return the newest good book of a market; None when none has come or the market was not asked for."""
         return self._latest.get(symbol)
 
     async def aget_latest_snapshot(self, symbol: str) -> OrderBookSnapshot | None:
-        """As ``get_latest_snapshot``; it does not wait either."""
+        """Return what ``get_latest_snapshot`` returns; it does not wait either."""
         return self._latest.get(symbol)
 
     @abstractmethod
     def is_live(self, symbol: str) -> bool:
-        """Whether the line the market's books come by is up."""
+        """Whether the connection that brings the market's books is up."""
 
     def is_bad(self, symbol: str) -> bool:
-        """Whether the newest book of a market could not be trusted, whatever came before."""
+        """Whether the newest frame of a market was cut, crossed, empty or otherwise unusable."""
         return symbol in self._bad
 
     @abstractmethod
     async def start(self) -> None:
-        """Begin; books come in while the event loop runs."""
+        """Start connecting or polling. Books arrive while the event loop runs."""
 
     async def stop(self) -> None:
-        """End everything that was started. What was last known can still be looked at, but is not live."""
+        """Close connections and end all tasks. The newest books can still be read, and no market is live."""
         tasks = [task for task in self._tasks if not task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def changes(self, timeout_s: float) -> frozenset[str]:
-        """Symbols whose book, state or trust changed since the last call, after at most ``timeout_s``.
+        """Wait up to ``timeout_s`` seconds, and return the symbols that changed since the last call.
 
-        For one listener. Raises ``FeedFailed`` when a part of the provider has failed for good.
+        A change is a new book, a connection that came up or was lost, or a bad frame. Only one caller may use this.
+        Raises ``FeedFailed`` when a part of the provider has ended in a defect.
         """
         if not self._changed and self._failure is None:
             with suppress(TimeoutError):

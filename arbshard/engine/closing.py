@@ -72,5 +72,8 @@ def close_now(
 def gap_bps(
     home: BookTop | OrderBookSnapshot, away: BookTop | OrderBookSnapshot, fx: tuple[float, float]
 ) -> float:
-    """How much dearer home is than away, mid to mid, before any cost. Negative: home is cheap."""
+    """Return by how much home is dearer than away, in basis points, mid to mid and before any cost.
+
+    ``fx`` is (bid, ask) of one away quote in home quote; its mid is used. Negative means that home is cheaper.
+    """
     return (home.mid / (away.mid * (fx[0] + fx[1]) / 2) - 1) * BPS

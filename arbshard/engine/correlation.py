@@ -9,10 +9,10 @@ from arbshard.engine.series import SpreadSeries
 
 
 def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
-    """Pearson's coefficient over the intervals in which both have a sample, -1 to 1.
+    """Return Pearson's coefficient, from -1 to 1, over the intervals in which both series have a sample.
 
-    None below ``samples_min`` of the more demanding one, and when either does not move. Raises ``ValueError`` for
-    series of different pace, which have no common sample times.
+    None when fewer samples are common than either series' ``samples_min``, and when either does not move. Raises
+    ``ValueError`` for series of different pace, which have no common sample times.
     """
     if a.sample_ms != b.sample_ms:
         raise ValueError(f"sampled every {a.sample_ms} ms and every {b.sample_ms} ms")
@@ -40,9 +40,9 @@ def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
 
 
 class CorrelationMatrix:
-    """Correlations of every two of up to ``pairs_max`` series, a few brought up to date at a time.
+    """The correlations of every two of up to ``pairs_max`` series, of which ``update`` computes a few at a time.
 
-    A whole matrix at once would hold up the loop it runs in; ``update`` does a bounded share and goes round.
+    To compute a whole matrix at once would hold up the loop it runs in; ``update`` does a bounded share in turn.
     """
 
     def __init__(
@@ -53,9 +53,10 @@ class CorrelationMatrix:
         cells_max: int = 8,
         known: Mapping[tuple[str, str], float] | None = None,
     ) -> None:
-        """The first ``pairs_max`` of ``series``; ``cells_max`` cells are computed by one ``update``.
+        """Keep the first ``pairs_max`` of ``series``, by base. One ``update`` computes ``cells_max`` cells at most.
 
-        ``known``: cells of another matrix to begin with, of those that are here, too.
+        ``known`` are cells of another matrix to begin with; those of other bases are ignored. Raises ``ValueError``
+        for fewer than two pairs or no cell.
         """
         if pairs_max < 2 or cells_max < 1:
             raise ValueError(f"pairs_max {pairs_max}, cells_max {cells_max}")
@@ -73,16 +74,16 @@ class CorrelationMatrix:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The bases it knows, sorted."""
+        """The bases of its series, sorted."""
         return tuple(sorted(self._series))
 
     @property
     def cells(self) -> Mapping[tuple[str, str], float]:
-        """What is known now, by (base, base) in order of name."""
+        """The cells that are known now, by (base, base) in the order of the names."""
         return self._cells
 
     def update(self, now_ns: int) -> int:
-        """Bring the next cells up to date, at most once per sample interval; how many were."""
+        """Compute the next cells, at most once per sample interval; return how many were computed."""
         if now_ns < self._due_ns or not self._order:
             return 0
         self._due_ns = now_ns + self._sample_ns
@@ -98,7 +99,10 @@ class CorrelationMatrix:
         return count
 
     def get(self, a: str, b: str) -> float | None:
-        """As last computed, whichever is named first; None when undefined, unknown or not yet computed."""
+        """Return the correlation of two pairs as last computed, from -1 to 1, in any order of their names.
+
+        None when it is undefined (a gap does not move), a name is unknown, or it is not computed yet.
+        """
         if a == b:
             return 1.0 if a in self._series else None
         return self._cells.get((a, b) if a < b else (b, a))

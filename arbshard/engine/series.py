@@ -18,10 +18,10 @@ _LOST_DIGITS_MAX = 1e-3
 
 
 class SpreadSeries:
-    """The first sample of every interval of ``sample_ms``, over the newest ``window`` intervals.
+    """The first sample of every interval of ``sample_ms`` milliseconds, over the newest ``window`` intervals.
 
-    Intervals are counted on the clock's own grid, so the series of two pairs share their sample times. An interval
-    without a sample stays empty and is never filled in.
+    Samples are gaps in basis points. Intervals are counted on the clock's own grid, so the series of two pairs share
+    their sample times. An interval without a sample stays empty and is never filled in.
     """
 
     __slots__ = (
@@ -49,7 +49,10 @@ class SpreadSeries:
     )
 
     def __init__(self, window: int = 300, sample_ms: float = 1000.0, samples_min: int = 30) -> None:
-        """``samples_min``: how many samples z-score, half-life and correlation must rest on."""
+        """Keep ``window`` intervals. Z-score, half-life and correlation need ``samples_min`` samples.
+
+        Raises ``ValueError`` for a window below 2, a pace below 1 µs, or ``samples_min`` outside of 2 to ``window``.
+        """
         if window < 2 or sample_ms < 0.001 or not 2 <= samples_min <= window:
             raise ValueError(f"window {window}, sample_ms {sample_ms}, samples_min {samples_min}")
         self.window = window
@@ -82,7 +85,10 @@ class SpreadSeries:
         self._pair_u = self._pair_uu = self._pair_d = self._pair_ud = self._pair_peak = 0.0
 
     def add(self, now_ns: int, gap_bps: float) -> bool:
-        """Take the sample if its interval has none yet; whether it was taken. ``now_ns`` is monotonic."""
+        """Store a gap if its interval has no sample yet; return whether it was stored. ``now_ns`` is monotonic.
+
+        A gap that is not finite, or beyond ``GAP_BPS_MAX``, is counted in ``refused`` and not stored.
+        """
         if now_ns < self._due_ns:
             return False
         if not -GAP_BPS_MAX <= gap_bps <= GAP_BPS_MAX:  # NaN is within nothing
@@ -142,7 +148,7 @@ class SpreadSeries:
 
     @property
     def due_ns(self) -> int:
-        """Monotonic time before which a sample would be skipped."""
+        """The monotonic time in nanoseconds before which a sample would be skipped."""
         return self._due_ns
 
     @property

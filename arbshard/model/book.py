@@ -7,7 +7,7 @@ Levels = tuple[tuple[float, float], ...]
 
 
 class BookTop(msgspec.Struct, frozen=True, gc=False):
-    """The best bid and ask of one market: all that most ticks need of a book."""
+    """The best bid and ask of one market, in quote per base, with sizes in base. Most ticks need nothing else."""
 
     best_bid: float
     bid_size: float
@@ -23,7 +23,7 @@ class BookTop(msgspec.Struct, frozen=True, gc=False):
 
 
 class OrderBookSnapshot(msgspec.Struct, frozen=True, gc=False):
-    """Best-first bids and asks of one market.
+    """Bids and asks of one market, best first; never empty and never crossed.
 
     Prices and sizes are floats: they only feed the edge calculation. What reaches an order is made exact
     again by ``model.money.exact``.
@@ -40,18 +40,18 @@ class OrderBookSnapshot(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def top(self) -> BookTop:
-        """Its best levels."""
+        """The best bid and the best ask with their sizes."""
         (bid, bid_size), (ask, ask_size) = self.bids[0], self.asks[0]
         return BookTop(bid, bid_size, ask, ask_size, self.received_ns)
 
     @property
     def best_bid(self) -> float:
-        """Highest bid. The book is never empty: codecs refuse empty books."""
+        """The highest bid, in quote per base. A book is never empty: codecs refuse empty books."""
         return self.bids[0][0]
 
     @property
     def best_ask(self) -> float:
-        """Lowest ask."""
+        """The lowest ask, in quote per base."""
         return self.asks[0][0]
 
     @property

@@ -27,21 +27,25 @@ class Universe(msgspec.Struct, frozen=True):
     """Shards whose worker has ended for good: what it had under way is anybody's who owns the pair."""
 
     def pairs_of(self, shard: int) -> tuple[Pair, ...]:
-        """The pairs of ``shard``. Equal rules are one object: hundreds of markets share a venue's tick table."""
+        """Return the pairs of ``shard``. Equal rules are one object: hundreds of markets share a venue's tick
+        table.
+        """
         mine = frozenset(self.shards[shard])
         return with_shared_rules(pair for pair in self.pairs if pair.base in mine)
 
     def owners(self) -> dict[str, int]:
-        """The shard of each base that is in one."""
+        """Return the shard of each base that is in one."""
         return {base: shard for shard, bases in enumerate(self.shards) for base in bases}
 
     def unassigned(self) -> tuple[str, ...]:
-        """Bases in no shard."""
+        """Return the bases that are in no shard."""
         owned = self.owners()
         return tuple(pair.base for pair in self.pairs if pair.base not in owned)
 
     def legs(self) -> tuple[Leg, ...]:
-        """Every market of the feed, by slot."""
+        """Return every market of the run with its rules and fees, in the order of slots; the FX market is one of
+        them.
+        """
         legs = [self.fx, *(leg for pair in self.pairs for leg in (pair.home, pair.away))]
         return tuple(sorted(legs, key=lambda leg: leg.slot))
 

@@ -39,7 +39,7 @@ _OF_PROCESSES = frozenset(
 
 
 class AsyncRunner:
-    """Watches pairs, trades their gaps on paper, keeps the books of it. Use ``async with``."""
+    """Watches pairs, trades their gaps on paper and keeps the books of it. Use it in ``async with``."""
 
     def __init__(
         self,
@@ -52,11 +52,11 @@ class AsyncRunner:
         clock: Clock | None = None,
         warm_up_s: float = 5.0,
     ) -> None:
-        """Nothing is opened before the first call.
+        """Store the arguments; nothing is opened before the first call.
 
-        ``fx`` is needed with a list of pairs: the market whose book is the FX rate. ``ledger`` is an SQLite file,
-        carried on from if it exists; without one everything is in memory. ``warm_up_s``: how long the start may wait
-        for a first book of every market. Raises ``UsageError``.
+        With a list of pairs ``fx`` is required: the market whose book is the FX rate, in home quote per away quote.
+        ``ledger`` is an SQLite file that is continued if it exists; without one everything is in memory. The start
+        waits up to ``warm_up_s`` seconds for a first book of every market. Raises ``UsageError`` without ``fx``.
         """
         self._universe = _universe_of(universe, fx)
         self._bases = tuple(pair.base for pair in self._universe.pairs)
@@ -73,54 +73,63 @@ class AsyncRunner:
 
     @property
     def portfolio(self) -> PortfolioState:
-        """Balances, positions, orders and results. The live object: a script reads it between two calls."""
+        """Balances, positions, orders and results, as exact decimals in their own currencies.
+
+        This is the live object and not a copy, so a script should read it between two calls. Raises ``UsageError``
+        before the start.
+        """
         return self._started.risk.state
 
     @property
     def provider(self) -> MarketDataProvider:
-        """Where the books come from."""
+        """The provider that the books come from."""
         return self._provider
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        """The pairs it trades."""
+        """The pairs that this runner trades."""
         return self._universe.pairs
 
     @property
     def reports(self) -> tuple[TradeReport, ...]:
-        """The newest reports, oldest first; at most 10,000."""
+        """The newest 10,000 reports at most, oldest first. Raises ``UsageError`` before the start."""
         return tuple(self._started.reports)
 
     @property
     def series(self) -> Mapping[str, SpreadSeries]:
-        """The gap of each pair over time, by base; paced by the configuration's ``[series]``."""
+        """The gap of each pair over time in basis points, by base, at the pace of ``[series]`` in the
+        configuration.
+        """
         return MappingProxyType(self._started.series)
 
     @property
     def correlations(self) -> CorrelationMatrix:
-        """How the pairs' gaps move together."""
+        """The correlations between the gaps of the pairs."""
         return self._started.correlations
 
     @property
     def counters(self) -> dict[str, int]:
-        """What a worker counts (``ticks``, ``orders``, ``refusal_BOOK_STALE`` …) and what the provider does."""
+        """The counters of trading (``ticks``, ``orders``, ``refusal_BOOK_STALE`` …) and those of the provider, by
+        name.
+        """
         mine = {name: n for name, n in self._started.page.values().items() if name not in _OF_PROCESSES}
         return {**mine, **self._provider.counters}
 
     @property
     def decision_latency(self) -> Histogram:
-        """Nanoseconds from receiving a book to the decision on it."""
+        """The distribution of nanoseconds from receiving a book to the decision on it."""
         return self._started.page.histogram("receive_decision")
 
     @property
     def has_ended(self) -> bool:
-        """Whether the recording it trades on has come to its end; never so with live data."""
+        """Whether the recording has ended; always False with live data."""
         return self._session is not None and self._session.pace.has_ended
 
     async def astart(self) -> None:
-        """Open the ledger and the market data. The first call of anything else does it, too.
+        """Open the ledger and the market data. The first call of any other method does it as well.
 
-        Raises ``RunDirError`` (another process writes the ledger), ``UsageError``, ``LedgerError``.
+        Raises ``RunDirError`` when another process writes the ledger, ``LedgerError`` when the ledger cannot be
+        trusted, and ``UsageError`` for a runner that was stopped or lives on another event loop.
         """
         self._bind()
         if self._stopped:
@@ -137,10 +146,11 @@ class AsyncRunner:
                     raise
 
     async def astop(self, *, close_positions: bool = True) -> list[TradeReport]:
-        """Stop in order: no new entries, close what is open (unless told not to); what that has brought.
+        """Stop in order: enter nothing new, close what is open if ``close_positions``, and end the ledger.
 
-        What cannot be closed within ``run.stop_timeout_s`` stays open, is logged, and stands in ``portfolio``. Raises
-        ``LedgerError`` when the end cannot be stored. May be called again.
+        Returns the reports of what that closed. A position that cannot be closed within ``run.stop_timeout_s`` stays
+        open, is logged, and can be found in ``portfolio``. Raises ``LedgerError`` when the end cannot be stored. A
+        second call does nothing.
         """
         self._bind()
         if self._stopped or self._session is None:
@@ -153,14 +163,18 @@ class AsyncRunner:
         return self._since(before)
 
     async def arun_once(self) -> list[TradeReport]:
-        """Decide on every pair at the newest books and wait for the trades to end; what became of them.
+        """Decide on every pair at the newest books, wait for the trades to end, and return their reports.
 
-        On a recording: one step, and what ended during it. Raises what has ended the trading, if anything has.
+        On a recording, this is one step, and the reports are of what ended during it. Raises what has ended the
+        trading, if anything has: ``FeedFailed``, ``LedgerError``.
         """
         return await self._work(lambda session: self._decide_once(session, self._bases))
 
     async def arun_once_for_symbol(self, symbol: str) -> list[TradeReport]:
-        """As ``arun_once`` for one pair. On a recording: the steps up to the pair's next book."""
+        """Decide on one pair as ``arun_once`` does on all. On a recording, take the steps up to the pair's next book.
+
+        ``symbol`` is the base or either market's name. Raises ``UsageError`` for one that is not traded.
+        """
         bases = (self._base_of(symbol),)
 
         async def work(session: Session) -> None:
@@ -176,17 +190,18 @@ class AsyncRunner:
         duration_s: float | None = None,
         on_report: OnReport | None = None,
     ) -> list[TradeReport]:
-        """Trade ``symbols`` (none: all) as books come, each pair for itself; what has become of the trades.
+        """Trade ``symbols`` (without any: all pairs) as books come, each pair for itself; return the reports.
 
-        Ends after ``duration_s`` (a recording's own seconds), with the recording, or by ``request_stop``. Positions
-        stay open until ``astop``. At most the newest 10,000 reports are returned; ``on_report`` is told all.
+        The loop ends after ``duration_s`` seconds (of the recording, if there is one), with the recording, or by
+        ``request_stop``. Positions stay open until ``astop``. At most the newest 10,000 reports are returned;
+        ``on_report`` is called for each one. Raises ``UsageError`` for a symbol that is not traded.
         """
         wanted = frozenset(map(self._base_of, symbols))
         bases = tuple(base for base in self._bases if base in wanted) if symbols else self._bases
         return await self._work(lambda session: self._loop_over(session, bases, duration_s, on_report))
 
     def request_stop(self) -> None:
-        """End the loop that is running, from any thread or callback."""
+        """Have the running loop end soon. May be called from any thread, and from ``on_report``."""
         self._asked_to_stop = True
 
     async def __aenter__(self) -> Self:

@@ -1,7 +1,7 @@
 """``ArbitrageLiveRunner``: the engine in one process, for scripts and notebooks.
 
-Every method comes twice: ``arun_once`` for code that has an event loop, ``run_once`` for code that has none. A runner
-keeps to the kind that was used first.
+Every method exists twice: ``arun_once`` is for code that has an event loop, ``run_once`` for code that has none.
+A runner keeps to the kind that was used first and raises ``UsageError`` for the other one.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from arbshard.sharding import split
 from arbshard.venues.listing import select_pairs
 
 DataSource = Literal["ws", "rest"] | Iterable[Record]
-"""Real streams, polling, or a recording."""
+"""``"ws"``: the venues' streams; ``"rest"``: polling; or the books of a recording in their order."""
 
 Result = TypeVar("Result")
 
@@ -39,7 +39,11 @@ _LIVE: dict[str, Callable[[Config, list[Market], Clock], MarketDataProvider]] = 
 
 
 class ArbitrageLiveRunner(AsyncRunner):
-    """Watches pairs, trades their gaps on paper, keeps the books of it. Use ``with`` or ``async with``."""
+    """Watches pairs, trades their gaps on paper and keeps the books of it.
+
+    Use it in ``with`` or ``async with``: leaving the block closes what is open and ends the ledger. One call at a
+    time.
+    """
 
     _background: BackgroundLoop | None = None
 
@@ -54,10 +58,15 @@ class ArbitrageLiveRunner(AsyncRunner):
         ledger: Path | None = None,
         warm_up_s: float = 5.0,
     ) -> Self:
-        """A runner for ``symbols`` (by base or either market's name; none: all), asking the venues what they list.
+        """Make a runner for ``symbols``, after asking both venues over REST what they list.
 
-        With ``universe`` nobody is asked: for a recording without a network. Raises ``UsageError`` (unknown symbol,
-        no address in the configuration), ``VenueUnavailable``.
+        ``symbols`` are bases or names of either market, in any case; without any, all pairs are traded. With
+        ``universe`` no venue is asked, which a recording without a network needs. ``ledger`` is an SQLite file
+        that is continued if it exists; without one everything is in memory. The start waits up to ``warm_up_s``
+        seconds for a first book of every market.
+
+        Raises ``UsageError`` for ``mode = "live"``, an unknown symbol or data source, and a missing address in the
+        configuration; raises ``VenueUnavailable`` when a venue does not answer.
         """
         if config.mode == "live":
             raise UsageError(
@@ -83,26 +92,29 @@ class ArbitrageLiveRunner(AsyncRunner):
         ledger: Path | None = None,
         warm_up_s: float = 5.0,
     ) -> Self:
-        """As ``acreate``, for code without an event loop."""
+        """Make a runner as ``acreate`` does, for code without an event loop.
+
+        Raises what ``acreate`` raises, and ``UsageError`` when an event loop is running.
+        """
         require_no_loop("create")
         return asyncio.run(
             cls.acreate(config, symbols, data_source, universe=universe, ledger=ledger, warm_up_s=warm_up_s)
         )
 
     def start(self) -> None:
-        """As ``astart``."""
+        """Open the ledger and the market data, as ``astart`` does, and raise what it raises."""
         self._call("start", self.astart)
 
     def stop(self, *, close_positions: bool = True) -> list[TradeReport]:
-        """As ``astop``."""
+        """Stop in order, as ``astop`` does; return the reports of what that closed."""
         return self._call("stop", lambda: self.astop(close_positions=close_positions))
 
     def run_once(self) -> list[TradeReport]:
-        """As ``arun_once``."""
+        """Decide on every pair once, as ``arun_once`` does; return the reports of the trades."""
         return self._call("run_once", self.arun_once)
 
     def run_once_for_symbol(self, symbol: str) -> list[TradeReport]:
-        """As ``arun_once_for_symbol``."""
+        """Decide on one pair once, as ``arun_once_for_symbol`` does; return the reports of the trades."""
         return self._call("run_once_for_symbol", lambda: self.arun_once_for_symbol(symbol))
 
     def run_multisymbol_loop(
@@ -111,13 +123,20 @@ class ArbitrageLiveRunner(AsyncRunner):
         duration_s: float | None = None,
         on_report: OnReport | None = None,
     ) -> list[TradeReport]:
-        """As ``arun_multisymbol_loop``; ``on_report`` is called from the runner's own thread."""
+        """Trade as books come, as ``arun_multisymbol_loop`` does; return the reports of the trades.
+
+        ``on_report`` is called from the runner's own thread.
+        """
         return self._call(
             "run_multisymbol_loop", lambda: self.arun_multisymbol_loop(symbols, duration_s, on_report)
         )
 
     def run_forever(self, on_report: OnReport | None = None) -> None:
-        """Trade all pairs until Ctrl-C or ``request_stop``, then stop in order."""
+        """Trade all pairs until Ctrl-C or ``request_stop``, then stop in order.
+
+        ``on_report`` is called for each trade, from the runner's own thread. Raises what has ended the trading, if
+        anything has.
+        """
         try:
             self._call("run_forever", lambda: self.arun_multisymbol_loop(on_report=on_report))
         except KeyboardInterrupt:

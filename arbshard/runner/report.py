@@ -16,7 +16,7 @@ part of its position open."""
 
 
 class TradeReport(msgspec.Struct, frozen=True):
-    """One entry or exit, as it ended."""
+    """What became of one entry or exit."""
 
     pair: str
     kind: IntentKind
@@ -25,18 +25,20 @@ class TradeReport(msgspec.Struct, frozen=True):
     reason: str
     """Why it was tried: ``net_edge``, ``take_profit``, ``shutdown`` …"""
     edge_bps: float
-    """Entry: net edge promised. Exit: net result of the round trip, had the books stayed."""
+    """Of an entry: the net edge that the books promised. Of an exit: the net result of the whole round trip at
+    the books of the decision. In basis points of the cost."""
     at_ms: int
-    """Wall time of the end."""
+    """When the trade ended, in milliseconds since the Unix epoch."""
     position: Position | None = None
-    """As it is after this trade; its PnL when ``closed`` or ``unwound``. None when nothing came to be."""
+    """The position after this trade; it has a ``pnl`` when ``result`` is ``closed`` or ``unwound``. None when
+    nothing was filled."""
     refusal: Refusal | None = None
     detail: str = ""
-    """Of the refusal, in risk's words."""
+    """What risk adds to the refusal; empty without one."""
 
     @property
     def closed_for(self) -> CloseReason | None:
-        """Why the position ended; None while there is one, or never was."""
+        """Why the position was closed; None while it is open, or when there was none."""
         return self.position.reason if self.position is not None else None
 
 
