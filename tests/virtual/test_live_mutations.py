@@ -1,0 +1,188 @@
+"""Defects put into the handling of live orders on purpose: the simulation must find each within a few seeds."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+
+import arbshard.accounts.orders as accounts_orders
+import arbshard.risk.forms
+from arbshard.execution.executor import BaseExecutor, Outcome
+from arbshard.execution.live import line as line_module
+from arbshard.execution.live.port import LivePort
+from arbshard.execution.live.tracker import Tracked
+from arbshard.model.intent import OpenIntent
+from arbshard.model.money import ZERO
+from arbshard.model.order import FINAL_STATES, Order, OrderResult
+from arbshard.risk.reconcile.activity import Activity
+from arbshard.risk.reconcile.reconciler import Reconciler
+from arbshard.venues.base.client import NoAnswer
+from arbshard.venues.base.orders import Standing
+from arbshard.venues.base.states import ACCEPTED, Said
+from arbshard.venues.binance.orders import BinanceOrders
+from arbshard.venues.upbit import states as upbit_states
+from arbshard.virtual.machine import Simulation
+from arbshard.virtual.settings import Settings
+
+SEEDS = range(1, 11)
+HOURS = 0.2
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def unknown_is_failed(patch: pytest.MonkeyPatch) -> None:
+    true_doubt = Tracked.doubt
+
+    def doubt(self: Tracked, detail: str) -> None:
+        if self.accepted:
+            true_doubt(self, detail)
+        else:
+            self._finish("NOT_ACCEPTED", ZERO, (), detail)
+
+    patch.setattr(Tracked, "doubt", doubt)
+
+
+def a_call_without_an_answer_was_never_sent(patch: pytest.MonkeyPatch) -> None:
+    true_init = NoAnswer.__init__
+    patch.setattr(NoAnswer, "__init__", lambda self, why, *, sent: true_init(self, why, sent=False))
+
+
+def _understand(patch: pytest.MonkeyPatch, statuses: tuple[int, ...], said: Said) -> None:
+    true_understand = line_module.understand
+
+    def understand(venue: str, status: int, body: bytes) -> Said:
+        return said if status in statuses else true_understand(venue, status, body)
+
+    patch.setattr(line_module, "understand", understand)
+
+
+def server_errors_are_refusals(patch: pytest.MonkeyPatch) -> None:
+    _understand(patch, (408, 500, 503), Said("rejected", "the server failed"))
+
+
+def rate_limits_are_acceptance(patch: pytest.MonkeyPatch) -> None:
+    _understand(patch, (418, 429), ACCEPTED)
+
+
+def tried_again_under_another_name(patch: pytest.MonkeyPatch) -> None:
+    true_place = LivePort._place
+
+    async def place(self: LivePort, tracked: Tracked, name: str, on_sent: Callable[[], None] | None) -> None:
+        await true_place(self, tracked, name, on_sent)
+        if tracked.result is None:
+            await true_place(self, tracked, f"{name}r", on_sent)
+
+    patch.setattr(LivePort, "_place", place)
+
+
+def repeated_fills_are_booked_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(arbshard.risk.forms, "new_fills", lambda result, trade: result.fills)
+
+
+def fills_have_another_name_by_stream_than_by_rest(patch: pytest.MonkeyPatch) -> None:
+    true_id = accounts_orders.fill_id
+    patch.setattr(accounts_orders, "fill_id", lambda market, trade_id: f"{true_id(market, trade_id)}:stream")
+
+
+def cancel_means_never_accepted(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(upbit_states.STATES, "cancel", "NOT_ACCEPTED")  # type: ignore[arg-type]
+
+
+def orders_of_a_predecessor_are_given_up(patch: pytest.MonkeyPatch) -> None:
+    true_ask = LivePort.ask
+
+    async def ask(self: LivePort, order: Order) -> OrderResult:
+        if self.tracker.get(order.client_id) is None:
+            return OrderResult(order, "NOT_ACCEPTED", detail="not ours")
+        return await true_ask(self, order)
+
+    patch.setattr(LivePort, "ask", ask)
+
+
+def legs_of_a_predecessor_are_sent_again(patch: pytest.MonkeyPatch) -> None:
+    async def resume(self: BaseExecutor, taken_over: OpenIntent) -> Outcome:
+        known = tuple(one for one in taken_over.orders if one.state in FINAL_STATES)
+        return await self._run(self._machine_of(taken_over.intent, known))
+
+    patch.setattr(BaseExecutor, "resume", resume)
+
+
+def not_found_is_final_at_once(patch: pytest.MonkeyPatch) -> None:
+    def miss(self: LivePort, tracked: Tracked, detail: str) -> None:
+        tracked.end("NOT_ACCEPTED", f"never accepted: {detail}")
+
+    patch.setattr(LivePort, "_miss", miss)
+
+
+def the_rest_of_a_partial_fill_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    true_read = BinanceOrders.read
+
+    def read(self: BinanceOrders, order: Order, body: bytes) -> Standing:
+        standing = true_read(self, order, body)
+        if len(standing.fills) < 2:
+            return standing
+        return standing._replace(fills=standing.fills[:1], filled=standing.fills[0].quantity)
+
+    patch.setattr(BinanceOrders, "read", read)
+
+
+def strays_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reconciler, "_look_for_strays", lambda self, said, now_ms: iter(()))
+
+
+def differences_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    def compare(*_: object) -> Iterator[object]:
+        return iter(())
+
+    patch.setattr(Reconciler, "_compare", compare)
+
+
+def statements_are_compared_while_orders_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Activity, "quiet", lambda self, venue, at_ms, trades: lambda currency: True)
+
+
+def differences_block_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reconciler, "objection", lambda self, pair: None)
+
+
+class Mutation(NamedTuple):
+    break_it: Break
+    faults: str
+    """Kinds that bring it to light; empty for none."""
+    says: str
+    """What the violation begins with, one of several."""
+
+
+MUTATIONS = (
+    Mutation(unknown_is_failed, "lost_answers,slow_frames", "orders"),
+    Mutation(a_call_without_an_answer_was_never_sent, "lost_answers,silent_calls", "orders"),
+    Mutation(server_errors_are_refusals, "server_errors,slow_frames", "orders"),
+    Mutation(rate_limits_are_acceptance, "rate_limits", "liveness|naked|left over"),
+    Mutation(tried_again_under_another_name, "lost_answers,slow_frames", "orders"),
+    Mutation(repeated_fills_are_booked_again, "slow_requests,lossy", "fills|replay"),
+    Mutation(fills_have_another_name_by_stream_than_by_rest, "", "fills"),
+    Mutation(cancel_means_never_accepted, "", "orders"),
+    Mutation(orders_of_a_predecessor_are_given_up, "kill_live_worker_at", "orders"),
+    Mutation(legs_of_a_predecessor_are_sent_again, "kill_live_worker_at", "orders"),
+    Mutation(not_found_is_final_at_once, "slow_calls,slow_frames", "orders"),
+    Mutation(the_rest_of_a_partial_fill_is_forgotten, "slow_frames", "orders|fills"),
+    Mutation(strays_are_ignored, "stray", "reconciliation"),
+    Mutation(differences_are_ignored, "by_hand", "reconciliation"),
+    Mutation(
+        statements_are_compared_while_orders_run, "slow_requests,slow_frames,slow_calls", "reconciliation"
+    ),
+    Mutation(differences_block_nothing, "by_hand,stray", "reconciliation"),
+)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.break_it.__name__)
+def test_broken_handling_of_live_orders_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation.break_it(monkeypatch)
+    only = tuple(mutation.faults.split(",")) if mutation.faults else ()
+    for seed in SEEDS:
+        level = "heavy" if only else "none"
+        report = Simulation(Settings(seed, hours=HOURS, faults=level, only=only, mode="live")).run()
+        if report.violations:
+            assert report.violations[0].startswith(tuple(mutation.says.split("|"))), report.violations
+            return
+    pytest.fail(f"not found with seeds {list(SEEDS)}")
