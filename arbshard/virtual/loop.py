@@ -101,19 +101,28 @@ def _forget(tasks: dict[asyncio.Task[Any], None], task: asyncio.Task[Any]) -> No
 
 
 def _close(tasks: dict[asyncio.Task[Any], None], context: Context) -> None:
-    """End these tasks where they stand."""
-    for task in tuple(tasks):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it was killed, not forgotten
-        work = task.get_coro()
-        assert isinstance(work, Coroutine | Generator), work
-        # Each ends one that awaits in a finally; what is left would end somewhere else.
-        for _ in range(_CLOSES_MAX):
-            try:
-                context.copy().run(work.close)
-                break
-            except (RuntimeError, ValueError, Killed):
-                continue
+    """End these tasks where they stand, and those that they begin while they end."""
+    for _ in range(_CLOSES_MAX):
+        if not tasks:
+            return
+        ending = tuple(tasks)
+        tasks.clear()
+        for task in ending:
+            _end(task, context)
     tasks.clear()
+
+
+def _end(task: asyncio.Task[Any], context: Context) -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it was killed, not forgotten
+    work = task.get_coro()
+    assert isinstance(work, Coroutine | Generator), work
+    # Each ends one that awaits in a finally; what is left would end somewhere else.
+    for _ in range(_CLOSES_MAX):
+        try:
+            context.copy().run(work.close)
+            return
+        except (RuntimeError, ValueError, Killed):
+            continue
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
