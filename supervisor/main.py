@@ -16,7 +16,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.data.stream import open_stream
 from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, UsageError
-from arbshard.execution.live.keys import KEY_VARIABLES, load_keys
+from arbshard.execution.live.keys import is_key_variable, load_keys
 from arbshard.last_words import settle_streams
 from arbshard.ledger.file import Opening, check_opening
 from arbshard.log import flush, get_logger, setup
@@ -83,7 +83,7 @@ def _supervise(config: Config, options: Options, programs: Programs) -> Summary 
     opening = opening_of(config, is_new=options.new_ledger)
     check_opening(ledger_in(state_dir), opening)  # before anything is made there
     keys = load_keys(config) if config.mode == "live" else {}
-    forget_variables(KEY_VARIABLES)
+    forget_variables([name for name in os.environ if is_key_variable(name)])
     run_dir = RunDir.acquire(config.name, apart_from=state_dir)
     try:
         state = StateDir.hold(state_dir)

@@ -28,7 +28,7 @@ from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import Ringer, ShardNotifier
 from arbshard.shm.pages import PageReader
 from arbshard.venues.keys import Keys
-from arbshard.venues.registry import AWAY, HOME, get_venue
+from arbshard.venues.registry import AWAY, get_venue
 from arbshard.wire import control
 from arbshard.wire.bus import Publisher
 from supervisor.control import ControlServer, OpenServer
@@ -422,7 +422,7 @@ class Run:
                 fetch=self._ports.fetch,
                 alert=self.alert,
             )
-            for name in (HOME, AWAY)
+            for name in self.config.venues.traded
         }
         for feed in self._feeds.values():
             await feed.start()

@@ -232,3 +232,49 @@ class TestFile:
 
     def test_is_for_the_person_to_change(self):
         assert issubclass(ConfigError, UsageError)
+
+
+class TestVenuesOfCcxt:
+    SECTION = '[venues.binanceus]\nadapter = "ccxt"\nbuy_fee_bps = 1\nsell_fee_bps = "2.5"\n'
+
+    @pytest.fixture
+    def load(self, tmp_path):
+        def build(text):
+            path = tmp_path / "my.toml"
+            path.write_text(text)
+            return load_config(path)
+
+        return build
+
+    def test_a_section_is_found_by_its_name_and_may_be_away(self, load):
+        home = '[venues.upbit]\nws_url = "wss://a"\nrest_url = "https://a"\n'
+        venues = load(f'data = "public"\n[venues]\naway = "binanceus"\n{home}{self.SECTION}').venues
+        assert venues.traded == ("upbit", "binanceus")
+        assert (venues.get("binanceus").adapter, venues.get("binanceus").sell_fee_bps) == (
+            "ccxt",
+            Decimal("2.5"),
+        )
+        again = msgspec.json.decode(msgspec.json.encode(venues), type=type(venues), strict=False)
+        assert again == venues, "children read it as JSON"
+
+    def test_without_one_the_known_pair_is_traded(self, load):
+        assert load("").venues.traded == ("upbit", "binance")
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            (f'[venues]\naway = "kraken"\n{SECTION}', "venues.away: 'kraken' is not one of binance, binanceus"),
+            (f'[venues]\naway = "binanceus"\n{SECTION}', "venues.away: the embedded exchanges are"),
+            (f"{SECTION}depht = 1\n", "venues.binanceus: Object contains unknown field `depht`"),
+            (f'{SECTION}depth = "x"\n', "venues.binanceus: Expected `int`"),
+            ('[venues.kraken]\nadapter = "ccxt"\n', "venues.kraken: Object missing required field `buy_fee_bps`"),
+            (SECTION.replace("2.5", "-2.5"), "venues.binanceus.sell_fee_bps: must be a number that is not negative"),
+            ('[venues.binance]\nadapter = "ccxt"\n', 'venues.binance.adapter: must be "folder"'),
+            (SECTION.replace("venues.", "venues.others.").replace("ccxt", "folder"), 'adapter: must be "ccxt"'),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_work_is_one_clear_line(self, load, text, why):
+        with pytest.raises(ConfigError) as caught:
+            load(text)
+        assert why in str(caught.value)
+        assert "\n" not in str(caught.value)

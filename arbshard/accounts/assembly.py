@@ -24,7 +24,7 @@ from arbshard.shm.budget import Budget
 from arbshard.shm.pages import PageWriter
 from arbshard.venues.base.client import VenueClient
 from arbshard.venues.keys import Keys
-from arbshard.venues.registry import TRADED, get_adapter
+from arbshard.venues.registry import get_adapter
 from arbshard.wire import order_events
 from arbshard.wire.order_events import OrderEvent
 
@@ -104,7 +104,7 @@ class AccountsProcess:
         for task in tasks:
             task.add_done_callback(self._finished)
         self._meter.set("ready", 1)
-        get_logger().info("watching accounts", venues=TRADED)
+        get_logger().info("watching accounts", venues=tuple(self._ports.clients))
         try:
             code = await self._end
             if code == 0:

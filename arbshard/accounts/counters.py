@@ -1,5 +1,7 @@
 """What the accounts process counts: the names on its page. Written by ``meter.py``, read by ``arbshard.status``."""
 
+from collections.abc import Iterable
+
 from arbshard.venues.registry import TRADED
 
 _PER_VENUE = (
@@ -22,20 +24,25 @@ news. ``foreign``: of orders that are not ours. ``unknown_words``: orders told i
 ``unsettled``: statements between whose readings something changed. ``statement_ms``: wall time of the newest one.
 ``skew_ms``: how far the venue's clock is ahead of ours."""
 
-COUNTERS = (
-    "pid",
-    "ready",
-    "beat",
-    "beat_ns",
-    "errors",
-    "silent",
-    "denied",
-    "unheard",
-    "budget_waits",
-    "budget_refused",
-    "rate_limited",
-    *(f"{name}_{venue}" for venue in TRADED for name in _PER_VENUE),
-)
+
+def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
+    """The names of all counters of a run on the venues ``traded``."""
+    return (
+        "pid",
+        "ready",
+        "beat",
+        "beat_ns",
+        "errors",
+        "silent",
+        "denied",
+        "unheard",
+        "budget_waits",
+        "budget_refused",
+        "rate_limited",
+        *(f"{name}_{venue}" for venue in traded for name in _PER_VENUE),
+    )
+
+
 """``silent``: statements that risk did not answer. ``denied``: those it refused. ``unheard``: events no worker had
 subscribed to."""
 

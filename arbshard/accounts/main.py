@@ -15,7 +15,7 @@ import msgspec
 import uvloop
 
 from arbshard.accounts.assembly import RISK_TIMEOUT_MS, RISK_TRIES, AccountsProcess, Ports
-from arbshard.accounts.counters import COUNTERS, HISTOGRAMS
+from arbshard.accounts.counters import HISTOGRAMS, counters
 from arbshard.accounts.markets import Markets
 from arbshard.clock import SystemClock
 from arbshard.config import Config
@@ -34,7 +34,7 @@ from arbshard.shm.budget import Budget
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
 from arbshard.venues.base.client import VenueClient
-from arbshard.venues.registry import TRADED, rate_windows
+from arbshard.venues.registry import rate_windows
 from arbshard.wire.bus import Publisher
 from arbshard.wire.request import RequestClient
 
@@ -50,7 +50,9 @@ async def _work(arguments: argparse.Namespace) -> int:
             logging.WARNING
         )  # below it they write headers, and with them keys
     async with AsyncExitStack() as cleanup:
-        page = cleanup.enter_context(PageWriter.create(files.accounts_page, COUNTERS, HISTOGRAMS, 0))
+        page = cleanup.enter_context(
+            PageWriter.create(files.accounts_page, counters(config.venues.traded), HISTOGRAMS, 0)
+        )
         books = cleanup.enter_context(BooksReader.attach(files.books))
         markets = Markets(UniverseFile(books, files.universe))
         keys = receive_keys(_STDIN)
@@ -58,10 +60,12 @@ async def _work(arguments: argparse.Namespace) -> int:
         publisher.start()
         risk = RequestClient(files.risk_endpoint, timeout_ms=RISK_TIMEOUT_MS, tries=RISK_TRIES)
         cleanup.enter_context(closing(risk))
-        budget = cleanup.enter_context(closing(Budget.open(files.dir, "accounts", rate_windows())))
+        budget = cleanup.enter_context(
+            closing(Budget.open(files.dir, "accounts", rate_windows(config.venues.traded)))
+        )
         clock = SystemClock()
         clients: dict[str, VenueClient] = {}
-        for name in TRADED:
+        for name in config.venues.traded:
             clients[name] = open_client(name, config, keys[name], clock)
             cleanup.push_async_callback(clients[name].close)
         process = AccountsProcess(

@@ -73,7 +73,9 @@ class PrivateStream:
     ) -> None:
         """``window_ms``: for how long the venue may take what we sign. Raises ``UsageError`` for its settings."""
         self._venue = venue
-        self._reach = target_of(venue.name, config, venue.address(config), venue.ping_interval_s)
+        address = venue.address(config)
+        assert address is not None, "a venue without a private stream"
+        self._reach = target_of(venue.name, config, address, venue.ping_interval_s)
         self._keys = keys
         self._listener = listener
         self._meter = meter

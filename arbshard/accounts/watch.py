@@ -52,18 +52,12 @@ class VenueWatch:
         self._balance_changes = 0
         self._came_up = asyncio.Event()
         self._sign_ahead = set_clock
-        live = config.live
-        self._stream = PrivateStream(
-            venue,
-            config.venues.get(venue.name),
-            keys,
-            self,
-            meter,
-            clock,
-            live.recv_window_ms,
-            config.run.receiver,
-            opener,
-        )
+        live, settings = config.live, config.venues.get(venue.name)
+        self._stream: PrivateStream | None = None
+        if venue.address(settings) is not None:
+            self._stream = PrivateStream(
+                venue, settings, keys, self, meter, clock, live.recv_window_ms, config.run.receiver, opener
+            )
         self._poller = Poller(
             venue, asker, self._look, send, self._set_clock, meter, clock, live.reconcile_every_s
         )
@@ -75,9 +69,13 @@ class VenueWatch:
         except (VenueUnavailable, FrameError) as error:
             get_logger().warning("the venue's time is not known", venue=self._venue.name, why=str(error))
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._stream.run(), name=f"{self._venue.name}-stream")
+            if self._stream is None:
+                self._meter.set("stream_up", 1)  # nothing can be missed: workers ask about their orders
+            else:
+                tasks.create_task(self._stream.run(), name=f"{self._venue.name}-stream")
             tasks.create_task(self._poller.run(), name=f"{self._venue.name}-poller")
-            tasks.create_task(self._recover(), name=f"{self._venue.name}-recovery")
+            if self._stream is not None:
+                tasks.create_task(self._recover(self._stream), name=f"{self._venue.name}-recovery")
 
     async def state(self) -> None:
         """Tell risk once more how the account stands: the last word of a run."""
@@ -110,19 +108,21 @@ class VenueWatch:
         self._poller.nudge()
 
     def _look(self) -> Sight:
-        return Sight(self._stream.is_up, self._orders.changes + self._balance_changes)
+        is_up = self._stream is None or self._stream.is_up
+        return Sight(is_up, self._orders.changes + self._balance_changes)
 
     def _set_clock(self, ahead_ms: int) -> None:
-        self._stream.ahead_ms = ahead_ms
+        if self._stream is not None:
+            self._stream.ahead_ms = ahead_ms
         self._sign_ahead(ahead_ms)
 
-    async def _recover(self) -> None:
+    async def _recover(self, stream: PrivateStream) -> None:
         while True:
             await self._came_up.wait()
             self._came_up.clear()
             for number in range(_RECOVER_TRIES):
                 try:
-                    since_ms = self._stream.lost_ms + self._stream.ahead_ms
+                    since_ms = stream.lost_ms + stream.ahead_ms
                     told = await recover(self._venue, self._asker, self._orders, since_ms, self.on_order)
                 except (VenueUnavailable, FrameError) as error:
                     self._meter.count("poll_errors")

@@ -10,7 +10,7 @@ import msgspec
 
 from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.root import Config
-from arbshard.config.venues import AWAY, HOME
+from arbshard.config.venues import AWAY, VenueConfig, VenuesConfig
 from arbshard.errors import ConfigError
 
 _AMOUNT_MAX = Decimal(10**15)
@@ -35,6 +35,7 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> C
             raise ConfigError(where, f"is not valid TOML: {error}") from error
     defaults: dict[str, Any] = msgspec.to_builtins(Config())
     merged = _merge(_merge(defaults, tree), overrides or {})
+    _gather_other_venues(merged, where)
     try:
         return _check(msgspec.convert(merged, Config, strict=False), where)
     except msgspec.ValidationError as error:
@@ -48,6 +49,23 @@ def change_limits(limits: LimitsConfig, changes: Mapping[str, str], where: str) 
         return _check(msgspec.convert(tree, Config, strict=False), where).limits
     except msgspec.ValidationError as error:
         raise ConfigError(where, _explain(str(error))) from error
+
+
+def _gather_other_venues(tree: dict[str, Any], where: str) -> None:
+    """Move the sections of venues that ccxt carries to where ``VenuesConfig`` has them. Raises ``ConfigError``."""
+    venues = tree["venues"]
+    if not isinstance(venues, dict):
+        return  # the conversion says what is wrong
+    for name, section in list(venues.items()):
+        if name in VenuesConfig.__struct_fields__ or not isinstance(section, dict):
+            continue
+        if section.get("adapter") != "ccxt":
+            continue  # the conversion says that the key is unknown
+        del venues[name]
+        try:
+            venues["others"][name] = msgspec.to_builtins(msgspec.convert(section, VenueConfig, strict=False))
+        except msgspec.ValidationError as error:
+            raise ConfigError(where, f"venues.{name}: {error}") from error
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -96,6 +114,9 @@ def _amounts(section: msgspec.Struct, prefix: str) -> Iterator[tuple[str, Decima
             yield prefix + field, value
         elif isinstance(value, msgspec.Struct):
             yield from _amounts(value, f"{prefix}{field}.")
+        elif isinstance(section, VenuesConfig) and isinstance(value, dict):
+            for name, venue in value.items():
+                yield from _amounts(venue, f"{prefix}{name}.")
 
 
 def _check(config: Config, where: str) -> Config:
@@ -105,11 +126,7 @@ def _check(config: Config, where: str) -> Config:
         zone_of(config.limits.time_zone)
     except ValueError as error:
         raise ConfigError(where, f"limits.time_zone: {error}") from error
-    if config.data == "public":
-        for name in (HOME, AWAY):
-            venue = config.venues.get(name)
-            if not venue.ws_url or not venue.rest_url:
-                raise ConfigError(where, f'venues.{name}: data = "public" needs ws_url and rest_url')
+    _check_venues(config, where)
     if config.live.not_found_after_s <= max(config.live.order_timeout_s, config.live.recv_window_ms / 1000):
         raise ConfigError(
             where,
@@ -120,6 +137,35 @@ def _check(config: Config, where: str) -> Config:
     if config.strategy.min_edge_bps > config.strategy.entry_bps:
         raise ConfigError(where, "strategy: min_edge_bps is above entry_bps")
     return config
+
+
+def _check_venues(config: Config, where: str) -> None:
+    venues = config.venues
+    if venues.away != AWAY and venues.away not in venues.others:
+        able = ", ".join((AWAY, *venues.others))
+        raise ConfigError(where, f"venues.away: '{venues.away}' is not one of {able}")
+    for name, section in _native(venues):
+        if section.adapter == "ccxt":
+            raise ConfigError(where, f'venues.{name}.adapter: must be "folder", because the venue has one')
+    for name, section in venues.others.items():
+        if section.adapter != "ccxt":
+            raise ConfigError(
+                where, f'venues.{name}.adapter: must be "ccxt", because the venue has no folder'
+            )
+    if config.data == "sim" and venues.away != AWAY:
+        raise ConfigError(where, f"venues.away: the embedded exchanges are simulated for {AWAY} only")
+    if config.data == "public":
+        for name in venues.traded:
+            venue = venues.get(name)
+            if venue.adapter == "folder" and not (venue.ws_url and venue.rest_url):
+                raise ConfigError(where, f'venues.{name}: data = "public" needs ws_url and rest_url')
+
+
+def _native(venues: VenuesConfig) -> Iterator[tuple[str, VenueConfig]]:
+    for name in venues.__struct_fields__:
+        section = getattr(venues, name)
+        if isinstance(section, VenueConfig):
+            yield name, section
 
 
 def _check_amounts(config: Config, where: str) -> None:

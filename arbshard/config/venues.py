@@ -10,12 +10,18 @@ from msgspec import Meta
 from arbshard.config.section import NotNegative, Section
 
 HOME, AWAY = "upbit", "binance"
-"""Where the two legs of a pair are. Home's quote is the reporting currency, away's the base of the FX market."""
+"""Where the two legs of a pair are, unless ``venues.away`` names another. Home's quote is the reporting currency,
+away's the base of the FX market."""
 
 
 class VenueConfig(Section, frozen=True, kw_only=True):
     """One exchange: where it is and what it costs."""
 
+    adapter: Literal["folder", "ccxt"] = "folder"
+    """``folder``: the venue's own code. ``ccxt``: any venue that ccxt knows by the name of the section."""
+    client_id_param: str = ""
+    """With ``ccxt``: the parameter of ``fetch_order`` that finds an order by our own name, often ``clientOrderId``.
+    Without it the venue's books can be traded on paper, and live orders are refused."""
     ws_url: str = ""
     """Empty with ``data = "sim"``: the simulated exchange's own address."""
     rest_url: str = ""
@@ -55,12 +61,21 @@ class VenuesConfig(Section, frozen=True):
 
     upbit: VenueConfig = msgspec.field(default_factory=_upbit)
     binance: VenueConfig = msgspec.field(default_factory=_binance)
+    away: str = AWAY
+    """Where the legs are that are not at home: the default, or a section with ``adapter = "ccxt"``."""
+    others: dict[str, VenueConfig] = msgspec.field(default_factory=dict)
+    """The sections of all other venues. The file has them beside those above."""
+
+    @property
+    def traded(self) -> tuple[str, str]:
+        """Home and away."""
+        return HOME, self.away
 
     def get(self, venue: str) -> VenueConfig:
         """The section of ``venue``. Raises ``KeyError`` for one without."""
-        if venue not in self.__struct_fields__:
+        section = getattr(self, venue) if venue in self.__struct_fields__ else self.others[venue]
+        if not isinstance(section, VenueConfig):
             raise KeyError(venue)
-        section: VenueConfig = getattr(self, venue)
         return section
 
     def at(self, addresses: Mapping[str, tuple[str, str]], ca_file: str = "") -> "VenuesConfig":

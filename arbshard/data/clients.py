@@ -1,4 +1,7 @@
-"""Opens the ``VenueClient`` of a venue: the worker, the accounts process and the doctor make their calls with it."""
+"""Opens the way to a venue: ``open_client`` for an account's calls, ``open_fetch`` for public ones.
+
+The worker, the accounts process and the doctor use the first; feeds, listings and the doctor the second.
+"""
 
 from collections.abc import Callable
 from secrets import token_hex
@@ -8,7 +11,8 @@ from urllib.parse import urlsplit
 from yarl import URL
 
 from arbshard.clock import Clock
-from arbshard.config import Config
+from arbshard.config import Config, VenueConfig
+from arbshard.data.ccxt_client import CcxtClient
 from arbshard.data.http import HttpFetch
 from arbshard.data.proxy import is_loopback, proxy_for
 from arbshard.data.trust import trust_of
@@ -26,14 +30,32 @@ def open_client(venue: str, config: Config, keys: Keys, clock: Clock) -> VenueCl
     Raises ``UsageError`` without an address, for an address that would carry the key in clear text off this machine,
     and for a ``ca_file`` or a proxy that cannot be used.
     """
-    settings = config.venues.get(venue)
+    settings, live = config.venues.get(venue), config.live
     url = settings.rest_url.rstrip("/")
+    signing = get_adapter(venue).signing
+    if signing is None:
+        if url:
+            _check_address(venue, url)
+        return CcxtClient(
+            venue, settings, keys, timeout_s=live.order_timeout_s, window_ms=live.recv_window_ms
+        )
     if not url:
         raise UsageError(f"venues.{venue}.rest_url is empty: where is {venue} to be asked?")
     _check_address(venue, url)
-    http = HttpFetch(trust_of(venue, settings), timeout_s=config.live.order_timeout_s)
-    signing = get_adapter(venue).signing
-    return HttpVenueClient(venue, url, signing, keys, http, clock, config.live.recv_window_ms)
+    http = HttpFetch(trust_of(venue, settings), timeout_s=live.order_timeout_s)
+    return HttpVenueClient(venue, url, signing, keys, http, clock, live.recv_window_ms)
+
+
+def open_fetch(
+    venue: str, settings: VenueConfig, *, timeout_s: float = 5.0, body_bytes_max: int = 1 << 22
+) -> HttpFetch | CcxtClient:
+    """A ``Fetch`` for public calls to ``venue``. Use and close it in one loop.
+
+    Raises ``UsageError`` for a ``ca_file`` that cannot be used and for a venue that ccxt does not know.
+    """
+    if get_adapter(venue).signing is None:
+        return CcxtClient(venue, settings, None, timeout_s=timeout_s)
+    return HttpFetch(trust_of(venue, settings), timeout_s=timeout_s, body_bytes_max=body_bytes_max)
 
 
 class HttpVenueClient:

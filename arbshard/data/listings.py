@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Sequence
 
 from arbshard.config import Config
-from arbshard.data.http import Fetch, HttpFetch
-from arbshard.data.trust import trust_of
+from arbshard.data.clients import open_fetch
+from arbshard.data.http import Fetch
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.market import FeeSchedule
 from arbshard.model.universe import Universe
 from arbshard.sharding import split
 from arbshard.venues.base.market import ListedMarket, Venue
 from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots
-from arbshard.venues.registry import AWAY, HOME, get_venue
+from arbshard.venues.registry import HOME, get_venue
 
 _TIMEOUT_S = 15.0
 _BODY_BYTES_MAX = 1 << 26
@@ -31,11 +31,11 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
     Raises ``UsageError`` for a symbol that no pair has, a missing address and venues without a common base;
     raises ``VenueUnavailable`` when a venue does not answer.
     """
-    home, away = await asyncio.gather(_listing(config, HOME), _listing(config, AWAY))
+    home, away = await asyncio.gather(_listing(config, HOME), _listing(config, config.venues.away))
     home_fees = _fees(config, HOME)
-    pairs = pairs_of(home, away, home_fees, _fees(config, AWAY))
+    pairs = pairs_of(home, away, home_fees, _fees(config, config.venues.away))
     if not pairs:
-        raise UsageError(f"{HOME} and {AWAY} list no base in common")
+        raise UsageError(f"{HOME} and {config.venues.away} list no base in common")
     wanted = select_pairs(pairs, symbols or config.run.symbols)[: config.run.max_pairs]
     chosen = with_slots(wanted)
     return Universe(fx_leg(home, home_fees), tuple(chosen), split([pair.base for pair in chosen], shards))
@@ -50,9 +50,9 @@ async def _listing(config: Config, name: str) -> dict[str, ListedMarket]:
     venue: Venue = get_venue(name)
     settings = config.venues.get(name)
     rest_url = settings.rest_url
-    if not rest_url:
+    if not rest_url and settings.adapter == "folder":
         raise UsageError(f"venues.{name}.rest_url is empty: where is {name} to be asked?")
-    fetch = HttpFetch(trust_of(name, settings), timeout_s=_TIMEOUT_S, body_bytes_max=_BODY_BYTES_MAX)
+    fetch = open_fetch(name, settings, timeout_s=_TIMEOUT_S, body_bytes_max=_BODY_BYTES_MAX)
     try:
         bodies = [await _get(fetch, name, rest_url + path) for path in venue.listing_paths()]
     finally:

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 
 from arbshard.clock import Clock
 from arbshard.config import Config
+from arbshard.data.ccxt_client import CcxtClient
+from arbshard.data.clients import open_fetch
 from arbshard.data.http import HttpFetch
 from arbshard.data.poller import RestPoller
 from arbshard.data.provider import MarketDataProvider
-from arbshard.data.trust import trust_of
 from arbshard.errors import FrameError, UsageError
 from arbshard.model.market import Market
 from arbshard.venues.base.rest import Call, Found, RestBooks
@@ -28,16 +29,16 @@ class RestMarketDataProvider(MarketDataProvider):
         super().__init__()
         self._live: set[str] = set()
         self._polled: list[tuple[RestPoller, list[str], int, str]] = []
-        self._fetches: list[HttpFetch] = []
+        self._fetches: list[HttpFetch | CcxtClient] = []
         by_venue: dict[str, list[str]] = {}
         for market in markets:
             by_venue.setdefault(market.venue, []).append(market.symbol)
         for name, symbols in by_venue.items():
             settings = config.venues.get(name)
-            if not settings.rest_url:
+            if not settings.rest_url and settings.adapter == "folder":
                 raise UsageError(f"venues.{name}.rest_url is empty: where is {name} to be asked?")
             books = get_adapter(name).rest
-            fetch = HttpFetch(trust_of(name, settings))
+            fetch = open_fetch(name, settings)
             self._fetches.append(fetch)
             taker = _Taker(self, name, books)
             poller = RestPoller(name, settings.rest_url, books, clock, fetch, taker, poll_ms / 1000)

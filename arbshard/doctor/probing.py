@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 from arbshard.clock import Clock, SystemClock
 from arbshard.config import Config
-from arbshard.data.http import HttpFetch
-from arbshard.data.trust import trust_of
+from arbshard.data.clients import open_fetch
 from arbshard.doctor.facts import Facts, Probe, VenueFacts
 from arbshard.doctor.reach import probe_public_stream, probe_rest
 from arbshard.doctor.venue_probe import VenueProbe
@@ -19,7 +18,7 @@ from arbshard.model.market import Market
 from arbshard.model.money import exact
 from arbshard.model.universe import Universe
 from arbshard.venues.keys import Keys
-from arbshard.venues.registry import AWAY, HOME, get_adapter
+from arbshard.venues.registry import get_adapter
 
 Books = dict[str, OrderBookSnapshot]
 """By symbol; a market whose book could not be read is missing."""
@@ -54,7 +53,7 @@ async def reach_only(config: Config) -> tuple[VenueFacts, ...]:
     """Whether the venues' addresses answer, and nothing else: for when their markets could not be listed."""
     clock = SystemClock()
     found = []
-    for name in (HOME, AWAY):
+    for name in config.venues.traded:
         rest, public = await asyncio.gather(
             probe_rest(config, name), probe_public_stream(config, name, clock)
         )
@@ -74,7 +73,7 @@ async def _books(config: Config, venue: str, markets: list[Market], clock: Clock
     """The books of those of ``markets`` that are on ``venue``."""
     settings, rest = config.venues.get(venue), get_adapter(venue).rest
     symbols = [market.symbol for market in markets if market.venue == venue]
-    fetch = HttpFetch(trust_of(venue, settings))
+    fetch = open_fetch(venue, settings)
     found: Books = {}
     try:
         for number, call in enumerate(rest.calls(symbols, depth=1)):

@@ -5,9 +5,8 @@ Needs neither a key nor a market. Used by ``venue_probe``, and by ``probing`` wh
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.data.http import HttpFetch
+from arbshard.data.clients import open_fetch
 from arbshard.data.stream import open_stream, target_of
-from arbshard.data.trust import trust_of
 from arbshard.doctor.facts import Probe
 from arbshard.errors import VenueUnavailable
 from arbshard.venues.base.signing import target_of as request_target
@@ -18,7 +17,7 @@ async def probe_rest(config: Config, name: str) -> Probe:
     """By one cheap public call."""
     settings = config.venues.get(name)
     url = settings.rest_url.rstrip("/") + request_target(get_adapter(name).orders.warm())
-    fetch = HttpFetch(trust_of(name, settings))
+    fetch = open_fetch(name, settings)
     try:
         answer = await fetch(url)
     except VenueUnavailable as error:
@@ -32,6 +31,8 @@ async def probe_rest(config: Config, name: str) -> Probe:
 async def probe_public_stream(config: Config, name: str, clock: Clock) -> Probe:
     """By opening it."""
     settings, venue = config.venues.get(name), get_venue(name)
+    if not venue.is_streamed:
+        return Probe(ok=True)
     address = venue.ws_address(settings.ws_url)
     target = target_of(name, settings, address, venue.connection_rules.ping_interval_s)
     try:

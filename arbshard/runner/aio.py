@@ -25,14 +25,12 @@ from arbshard.runner.session import Session
 from arbshard.sharding import split
 from arbshard.shm.pages import Histogram
 from arbshard.venues.listing import with_slots
-from arbshard.venues.registry import TRADED
 
 OnReport = Callable[[TradeReport], None]
 
 _OF_PROCESSES = frozenset(
     {
         "pid", "epoch", "state", "beat", "beat_ns", "frames", "conflated", "overflows", "torn", "busy", "errors",
-        *(f"bad_{venue}" for venue in TRADED),
     }
 )  # fmt: skip
 """What a worker counts of its process and its shared memory, which there are none of here."""
@@ -112,7 +110,10 @@ class AsyncRunner:
         """The counters of trading (``ticks``, ``orders``, ``refusal_BOOK_STALE`` …) and those of the provider, by
         name.
         """
-        mine = {name: n for name, n in self._started.page.values().items() if name not in _OF_PROCESSES}
+        page = self._started.page.values()
+        mine = {
+            name: n for name, n in page.items() if name not in _OF_PROCESSES and not name.startswith("bad_")
+        }
         return {**mine, **self._provider.counters}
 
     @property

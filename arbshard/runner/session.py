@@ -31,7 +31,7 @@ from arbshard.runner.recording import RecordedPace
 from arbshard.runner.report import TradeReport
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.worker.assembly import Trader
-from arbshard.worker.counters import COUNTERS, HISTOGRAMS
+from arbshard.worker.counters import HISTOGRAMS, counters
 from arbshard.worker.meter import Meter
 from arbshard.worker.spare import Assignment
 
@@ -71,7 +71,7 @@ class Session:
         self.engine = ArbitrageEngine(universe.pairs, universe.fx, config)
         self._legs: dict[str, Leg] = {leg.market.symbol: leg for leg in universe.legs()}
         self._books = ProviderBooks(provider, self.pace, universe.fx, config.data_quality.max_book_age_ms)
-        self.page, self._writer = _private_page()
+        self.page, self._writer = _private_page(config.venues.traded)
         self._meter = Meter(self._writer, os.getpid(), 1, len(universe.pairs))
         self.risk = LocalRisk.open(config, universe, ledger, mode, self.pace.clock, self._report)
         self._trader = Trader(
@@ -246,9 +246,9 @@ def _newest_top(state: PairState) -> BookTop | None:
     return max(tops, key=lambda top: top.received_ns, default=None)
 
 
-def _private_page() -> tuple[PageReader, PageWriter]:
+def _private_page(traded: Iterable[str]) -> tuple[PageReader, PageWriter]:
     """Counters as a worker keeps them, in memory that nobody else finds and that goes with the process."""
     with TemporaryDirectory(prefix="arbshard-") as folder:
         path = Path(folder, "page")
-        writer = PageWriter.create(path, COUNTERS, HISTOGRAMS, 0)
+        writer = PageWriter.create(path, counters(traded), HISTOGRAMS, 0)
         return PageReader.attach(path), writer

@@ -1,27 +1,35 @@
 """The venues arbshard knows, by name. Whoever needs one asks here; only the configuration names them, too."""
 
+from collections.abc import Iterable
+
 from arbshard.config.venues import AWAY, HOME
 from arbshard.errors import UsageError
 from arbshard.shm.budget import Window
 from arbshard.venues import binance, upbit
 from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.base.market import Venue
+from arbshard.venues.unified import is_known, make_adapter
 
 __all__ = ["ADAPTERS", "AWAY", "HOME", "TRADED", "codecs", "get_adapter", "get_venue", "rate_windows"]
 
 ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in (upbit.ADAPTER, binance.ADAPTER)}
 
 TRADED = (HOME, AWAY)
-"""The venues that a run trades on."""
+"""The venues that a run trades on unless the configuration says otherwise (``venues.away``)."""
 
 
 def get_adapter(name: str) -> Adapter:
-    """Return all of the venue called ``name``. Raises ``UsageError`` for one we do not know."""
-    try:
-        return ADAPTERS[name]
-    except KeyError:
-        known = ", ".join(sorted(ADAPTERS))
-        raise UsageError(f"unknown venue '{name}'; known: {known}") from None
+    """Return all of the venue called ``name``: its folder, else what ccxt offers of it.
+
+    Raises ``UsageError`` for a venue that has no folder and that the installed ccxt does not know.
+    """
+    adapter = ADAPTERS.get(name)
+    if adapter is not None:
+        return adapter
+    if is_known(name):
+        return make_adapter(name)
+    known = ", ".join(sorted(ADAPTERS))
+    raise UsageError(f"unknown venue '{name}'; known: {known}, and those of ccxt where it is installed")
 
 
 def get_venue(name: str) -> Venue:
@@ -29,11 +37,11 @@ def get_venue(name: str) -> Venue:
     return get_adapter(name).market
 
 
-def codecs() -> dict[str, Venue]:
-    """Return the order books' side of every venue, by name."""
-    return {name: adapter.market for name, adapter in ADAPTERS.items()}
+def codecs(names: Iterable[str] = ADAPTERS) -> dict[str, Venue]:
+    """Return the order books' side of the venues called ``names``, by name."""
+    return {name: get_venue(name) for name in names}
 
 
-def rate_windows() -> tuple[Window, ...]:
-    """Return the rate limits of all venues."""
-    return tuple(window for adapter in ADAPTERS.values() for window in adapter.limits.windows)
+def rate_windows(names: Iterable[str] = ADAPTERS) -> tuple[Window, ...]:
+    """Return the rate limits of the venues called ``names``."""
+    return tuple(window for name in names for window in get_adapter(name).limits.windows)

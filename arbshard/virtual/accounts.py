@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from arbshard.accounts.assembly import RISK_TIMEOUT_MS, RISK_TRIES, AccountsProcess, Ports
-from arbshard.accounts.counters import COUNTERS, HISTOGRAMS
+from arbshard.accounts.counters import HISTOGRAMS, counters
 from arbshard.accounts.markets import Markets
 from arbshard.config import Config
 from arbshard.data.clients import HttpVenueClient
@@ -89,7 +89,7 @@ class VirtualAccounts:
         files, live, process = self._files, self._live, self.process
         with (
             BooksReader.attach(files.books) as books,
-            PageWriter.create(files.accounts_page, COUNTERS, HISTOGRAMS, 0) as page,
+            PageWriter.create(files.accounts_page, counters(), HISTOGRAMS, 0) as page,
             closing(Budget.open(files.dir, "accounts", rate_windows())) as budget,
             closing(VirtualClient(self._port, process.name, RISK_TIMEOUT_MS, RISK_TRIES)) as risk,
         ):

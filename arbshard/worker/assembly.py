@@ -27,7 +27,7 @@ from arbshard.shm.universe import UniverseFile
 from arbshard.venues.registry import codecs
 from arbshard.wire.messages import Welcome
 from arbshard.wire.request import RequestClient
-from arbshard.worker.counters import COUNTERS, HISTOGRAMS
+from arbshard.worker.counters import HISTOGRAMS, counters
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import FeedBooks, ShardFeed
 from arbshard.worker.fence import Fence
@@ -191,7 +191,7 @@ class Worker:
         files, clock = ports.files, ports.clock
         with ExitStack() as opened:
             page = opened.enter_context(
-                PageWriter.create(files.worker_page(shard), COUNTERS, ports.histograms)
+                PageWriter.create(files.worker_page(shard), counters(config.venues.traded), ports.histograms)
             )
             waiter = opened.enter_context(ShardWaiter.attach(files.dir, shard, bell=ports.bell))
             risk_page = opened.enter_context(closing(RiskPage(files.risk_page)))
@@ -199,7 +199,7 @@ class Worker:
             meter = ports.make_meter(page, ports.pid, epoch, len(pairs))
             meter.follow(waiter)
             fence = Fence(risk_page, shard, epoch, clock, ending.fail)
-            feed = ShardFeed(books, waiter, legs, codecs())
+            feed = ShardFeed(books, waiter, legs, codecs(config.venues.traded))
             self.engine = engine = ArbitrageEngine(pairs, fx, config)
             feed_books = FeedBooks(feed, engine, fx, int(config.data_quality.max_book_age_ms * 1e6), clock)
             self._live = (

@@ -1,5 +1,7 @@
 """What a worker counts: the names on its page. Written by ``meter.py``, read by ``arbshard.status``."""
 
+from collections.abc import Iterable
+
 from arbshard.model.refusal import Refusal
 from arbshard.venues.registry import TRADED
 
@@ -29,35 +31,39 @@ time; ``budget_waits`` and ``budget_refused``: calls that had to wait for the ra
 ``rate_limited``: answers 429 and 418; ``unknown_words``: answers with an order state that is in no table;
 ``events``: private events heard of our orders."""
 
-COUNTERS = (
-    "pid",
-    "epoch",
-    "state",
-    "beat",
-    "beat_ns",
-    "seen",
-    "pairs",
-    "frames",
-    "conflated",
-    "ticks",
-    *(f"bad_{venue}" for venue in TRADED),
-    "overflows",
-    "torn",
-    "opportunities",
-    "approved",
-    "refused",
-    "late",
-    "silent",
-    "orders",
-    "rejected",
-    "partial",
-    "fills",
-    "busy",
-    "errors",
-    "universe",
-    *LIVE_COUNTERS,
-    *(f"refusal_{reason.name}" for reason in DATA_REFUSALS),
-)
+
+def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
+    """The names of all counters of a run on the venues ``traded``."""
+    return (
+        "pid",
+        "epoch",
+        "state",
+        "beat",
+        "beat_ns",
+        "seen",
+        "pairs",
+        "frames",
+        "conflated",
+        "ticks",
+        *(f"bad_{venue}" for venue in traded),
+        "overflows",
+        "torn",
+        "opportunities",
+        "approved",
+        "refused",
+        "late",
+        "silent",
+        "orders",
+        "rejected",
+        "partial",
+        "fills",
+        "busy",
+        "errors",
+        "universe",
+        *LIVE_COUNTERS,
+        *(f"refusal_{reason.name}" for reason in DATA_REFUSALS),
+    )
+
 
 HISTOGRAMS = ("receive_decision", "decision_approval", "decision_wire", "loop_gap")
 """Nanoseconds. ``decision_wire``: until a leg's request was handed to the socket, live only. ``loop_gap``: how late

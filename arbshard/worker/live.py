@@ -60,7 +60,7 @@ def open_live_ports(
     return LivePorts(
         {venue: open_client(venue, config, key, clock) for venue, key in keys.items()},
         Subscriber(files.accounts_endpoint, (order_events.topic(shard),)),
-        Budget.open(files.dir, f"worker-{shard}", rate_windows()),
+        Budget.open(files.dir, f"worker-{shard}", rate_windows(config.venues.traded)),
     )
 
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from arbshard.clock import Clock
 from arbshard.config import VenueConfig
-from arbshard.data.http import Fetch, HttpFetch
+from arbshard.data.clients import open_fetch
+from arbshard.data.http import Fetch
 from arbshard.data.stream import Opener, Receiver, open_stream, target_of
-from arbshard.data.trust import trust_of
 from arbshard.errors import FeedFailed, UsageError
 from arbshard.log import get_logger
 from arbshard.model.notes import FeedState, VenueNote
@@ -68,8 +68,8 @@ class VenueFeed:
         self._clock = clock
         self._bus = bus
         self._alert = alert
-        self._only_rest = data_source == "rest"
-        self._http = HttpFetch(trust_of(venue.name, config))
+        self._only_rest = data_source == "rest" or not venue.is_streamed
+        self._http = open_fetch(venue.name, config)
         self._fetch: Fetch = fetch or self._http
         self._peek = _Peek(books)
         targets = targets_of(universe, venue.name)

@@ -13,7 +13,7 @@ from typing import IO
 
 import psutil
 
-from arbshard.execution.live.keys import KEY_VARIABLES
+from arbshard.execution.live.keys import is_key_variable
 from arbshard.secret import Secret, hidden_file
 from supervisor.processes.child import ChildSpec
 
@@ -24,7 +24,7 @@ _STDERR_READ = 65536
 
 def child_environment() -> dict[str, str]:
     """The supervisor's environment without API keys: a process shows its environment for as long as it lives."""
-    kept = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES}
+    kept = {name: value for name, value in os.environ.items() if not is_key_variable(name)}
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.errors import VenueError
+from arbshard.venues.base.orders import shares
 from arbshard.venues.registry import get_adapter
-from arbshard.venues.upbit.orders import shares
 
 
 def read_order(order, body):

@@ -7,14 +7,14 @@ import pytest
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageReader, PageWriter
-from arbshard.worker.counters import COUNTERS, DATA_REFUSALS, HISTOGRAMS, LIVE_COUNTERS
+from arbshard.worker.counters import DATA_REFUSALS, HISTOGRAMS, LIVE_COUNTERS, counters
 from arbshard.worker.meter import Meter
 
 
 @pytest.fixture
 def page(tmp_path):
     with (
-        PageWriter.create(tmp_path / "page", COUNTERS, HISTOGRAMS) as writer,
+        PageWriter.create(tmp_path / "page", counters(), HISTOGRAMS) as writer,
         PageReader.attach(writer.path) as page,
     ):
         page.meter = Meter(writer, pid=42, epoch=3, pairs=7)

@@ -6,9 +6,10 @@ process lives. Whoever holds keys writes no core dump (``process.protect_memory`
 """
 
 import os
+import re
 import stat
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,15 +19,9 @@ from arbshard.errors import ConfigError, ProtocolError, UsageError
 from arbshard.process import protect_memory
 from arbshard.secret import Secret, encode_revealed, hide, read_hidden_line
 from arbshard.venues.keys import Keys
-from arbshard.venues.registry import ADAPTERS, TRADED, get_adapter
+from arbshard.venues.registry import HOME, TRADED, get_adapter
 
-_ED = ("ED25519_KEY_FILE",)
-KEY_VARIABLES = tuple(
-    f"ARBSHARD_{venue.upper()}_{part}"
-    for venue, adapter in ADAPTERS.items()
-    for part in ("KEY", "SECRET", *(_ED if adapter.signing.takes_ed25519 else ()))
-)
-"""The environment variables that keys are read from; no child process gets them."""
+_KEY_VARIABLE = re.compile(r"ARBSHARD_[A-Z0-9_]+_(KEY|SECRET|ED25519_KEY_FILE)")
 _ED25519_PEM_MAX = 120
 """A private Ed25519 key in PEM is 118 characters; what is longer is of another kind."""
 _HANDED_BYTES_MAX = 16_384
@@ -34,6 +29,11 @@ _HANDED_WITHIN_S = 10.0
 
 Lookup = Callable[[str, str], str]
 """Takes the name of an environment variable and a default. A function, because a mapping would show itself."""
+
+
+def is_key_variable(name: str) -> bool:
+    """Whether a key may be read from the environment variable ``name``; no child process gets such a variable."""
+    return _KEY_VARIABLE.fullmatch(name) is not None
 
 
 def load_keys(config: Config, lookup: Lookup = os.getenv) -> dict[str, Keys]:
@@ -44,9 +44,9 @@ def load_keys(config: Config, lookup: Lookup = os.getenv) -> dict[str, Keys]:
     never shows what was found.
     """
     protect_memory()
-    from_file = _read_file(config.live.keys_file) if config.live.keys_file else {}
+    from_file = _read_file(config.live.keys_file, config.venues.traded) if config.live.keys_file else {}
     keys: dict[str, Keys] = {}
-    for venue in TRADED:
+    for venue in config.venues.traded:
         found = (
             _from_environment(venue, lookup)
             or _from_table(venue, from_file.get(venue))
@@ -83,7 +83,7 @@ def receive_keys(descriptor: int) -> dict[str, Keys]:
         match pair:
             case [Secret() as key, Secret() as secret]:
                 keys[venue] = Keys(venue, key, secret)
-    if set(keys) != set(TRADED):
+    if HOME not in keys or len(keys) != len(TRADED):
         raise ProtocolError("the keys that were handed over are not complete")
     return keys
 
@@ -91,7 +91,7 @@ def receive_keys(descriptor: int) -> dict[str, Keys]:
 def _from_environment(venue: str, lookup: Lookup) -> Keys | None:
     prefix = f"ARBSHARD_{venue.upper()}"
     key, secret = Secret(lookup(f"{prefix}_KEY", "")), Secret(lookup(f"{prefix}_SECRET", ""))
-    takes_file = get_adapter(venue).signing.takes_ed25519
+    takes_file = _takes_ed25519(venue)
     pem_file = lookup(f"{prefix}_ED25519_KEY_FILE", "") if takes_file else ""
     if not (key or secret or pem_file):
         return None
@@ -105,7 +105,7 @@ def _from_table(venue: str, table: object) -> Keys | None:
     if not isinstance(table, dict):
         raise ConfigError("live.keys_file", f"{venue} must be a table")
     known = {"key", "secret"}
-    if get_adapter(venue).signing.takes_ed25519:
+    if _takes_ed25519(venue):
         known.add("ed25519_key_file")
     if not all(name in known and isinstance(value, Secret) for name, value in table.items()):
         raise ConfigError("live.keys_file", f"[{venue}] may hold {', '.join(sorted(known))}, each a text")
@@ -127,13 +127,18 @@ def _keys(venue: str, key: Secret, secret: Secret, pem_file: str, where: str) ->
     return Keys(venue, key, secret)
 
 
+def _takes_ed25519(venue: str) -> bool:
+    signing = get_adapter(venue).signing
+    return signing is not None and signing.takes_ed25519
+
+
 def _simulated(config: Config, venue: str) -> Keys | None:
     if config.data != "sim":
         return None
     return Keys(venue, *config.sim.accounts.key_of(venue))
 
 
-def _read_file(name: str) -> dict[str, object]:
+def _read_file(name: str, traded: Collection[str]) -> dict[str, object]:
     path = Path(name).expanduser()
     try:
         tree = hide(tomllib.loads(_read_private(path, "live.keys_file")))
@@ -141,8 +146,8 @@ def _read_file(name: str) -> dict[str, object]:
         # The parser's words may quote the line, and with it a secret.
         raise ConfigError("live.keys_file", f"{path} is not valid TOML") from None
     assert isinstance(tree, dict)
-    if set(tree) - set(TRADED):
-        raise ConfigError("live.keys_file", f"{path}: tables may be {', '.join(TRADED)}")
+    if set(tree) - set(traded):
+        raise ConfigError("live.keys_file", f"{path}: tables may be {', '.join(traded)}")
     return tree
 
 

@@ -243,7 +243,7 @@ class LivePort:
         order = tracked.order
         request = _orders(order.market).rehearse(order, name)
         checked = "not checked by the venue"
-        if self._gate.spare(request.cost):
+        if request is not None and self._gate.spare(request.cost):
             heard = await self._lines[order.market.venue].call(request)
             checked = (
                 "would be accepted" if heard.meaning == "accepted" else f"{heard.meaning}: {heard.detail}"

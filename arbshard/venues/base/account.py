@@ -105,8 +105,11 @@ class AccountVenue(Protocol):
         """Send a keep-alive on the private stream after this long."""
         ...
 
-    def address(self, config: VenueConfig) -> str:
-        """Where the private stream is. Raises ``UsageError`` when that is not to be known."""
+    def address(self, config: VenueConfig) -> str | None:
+        """Where the private stream is; None for a venue whose account is polled only.
+
+        Raises ``UsageError`` when that is not to be known.
+        """
         ...
 
     def headers(self, keys: Keys, nonce: str) -> tuple[tuple[str, str], ...]:

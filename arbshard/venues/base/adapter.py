@@ -30,7 +30,8 @@ class Adapter(NamedTuple):
     limits: RateLimits
     rules: AccountRules
     """Fees, limits, rights and ticks as the venue tells them."""
-    signing: Signing
+    signing: Signing | None
+    """None for a venue that is reached through ccxt, which signs."""
     diff: DiffVenue | None = None
     """Order books kept from their changes; None where the venue has no such stream."""
 

@@ -108,6 +108,11 @@ class Venue(Protocol):
         ...
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether its order books come by WebSocket; those of other venues are polled."""
+        ...
+
+    @property
     def connection_rules(self) -> ConnectionRules:
         """How its WebSocket wants to be used."""
         ...

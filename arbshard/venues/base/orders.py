@@ -4,6 +4,7 @@ The room ``orders`` of a venue's folder implements it; ``execution.live`` uses i
 book the same fills: their ids come from ``ids``, and fees are the venue's own amounts, never computed from a rate.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
@@ -39,8 +40,8 @@ class OrderVenue(Protocol):
         """Send ``order`` as an IOC limit order that its venue will call ``name``."""
         ...
 
-    def rehearse(self, order: Order, name: str) -> Request:
-        """Have ``order`` checked, and not carried out."""
+    def rehearse(self, order: Order, name: str) -> Request | None:
+        """Have ``order`` checked, and not carried out; None where the venue has no such call."""
         ...
 
     def find(self, market: Market, name: str) -> Request:
@@ -92,6 +93,15 @@ def amount_of(order: Order, value: Decimal) -> Decimal:
     if not value.is_finite() or value < ZERO:  # "NaN" reads as a decimal, too
         raise VenueError(f"{order.market}: an answer with {value} in the place of an amount")
     return value
+
+
+def shares(total: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
+    """``total`` divided by ``weights``; the parts add up to it exactly. No weights, no parts."""
+    if not weights:
+        return []
+    whole = sum(weights, ZERO)
+    parts = [total * weight / whole if whole else ZERO for weight in weights[:-1]]
+    return [*parts, total - sum(parts, ZERO)]
 
 
 def unreadable_order(order: Order, error: Exception) -> VenueError:

@@ -115,6 +115,7 @@ class Binance:
 
     name = "binance"
     buy_fee_in_base = True
+    is_streamed = True
     connection_rules = ConnectionRules(
         symbols_max=1024,
         connects=RateLimit(300, 300.0),

@@ -128,6 +128,7 @@ class Upbit:
 
     name = "upbit"
     buy_fee_in_base = False
+    is_streamed = True
     connection_rules = ConnectionRules(
         symbols_max=500,  # our own bound: Upbit documents none
         connects=RateLimit(5, 1.0),

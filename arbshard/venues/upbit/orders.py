@@ -4,15 +4,21 @@ Upbit tells an order's fee as one sum; each fill bears its share by the money th
 what is left, so that the sum is exact.
 """
 
-from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
 
 from arbshard.model.market import Market
-from arbshard.model.money import ZERO, plain
+from arbshard.model.money import plain
 from arbshard.model.order import Fill, Order
-from arbshard.venues.base.orders import UNREADABLE_ORDER, Standing, amount_of, make_fill, unreadable_order
+from arbshard.venues.base.orders import (
+    UNREADABLE_ORDER,
+    Standing,
+    amount_of,
+    make_fill,
+    shares,
+    unreadable_order,
+)
 from arbshard.venues.base.request import Request
 from arbshard.venues.frame import clipped
 from arbshard.venues.upbit import limits
@@ -88,15 +94,6 @@ class UpbitOrders:
         """Return None: a book has the time of its last change."""
         del body
         return None
-
-
-def shares(total: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
-    """``total`` divided by ``weights``; the parts add up to it exactly. No weights, no parts."""
-    if not weights:
-        return []
-    whole = sum(weights, ZERO)
-    parts = [total * weight / whole if whole else ZERO for weight in weights[:-1]]
-    return [*parts, total - sum(parts, ZERO)]
 
 
 def _params(order: Order, name: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig
 from arbshard.data.clients import open_client
 from arbshard.errors import ProtocolError, UsageError
-from arbshard.execution.live.keys import KEY_VARIABLES, hand_over, load_keys, receive_keys
+from arbshard.execution.live.keys import hand_over, load_keys, receive_keys
 from arbshard.secret import hidden_file
 from arbshard.venues.base.request import Request
 from arbshard.venues.base.signing import Moment
@@ -237,7 +237,7 @@ class TestNoFrameKeepsThem:
     def test_reading_them(self, watch, with_file, monkeypatch):
         config = with_file(FILE.replace("fu", "MARKUPKEY").replace("fb", "MARKUPKEY"))
         assert watch(lambda: load_keys(config), "MARKUPKEY", SECRET) == set()
-        for name in KEY_VARIABLES[:4]:
+        for name in ENVIRON:
             monkeypatch.setenv(name, "MARKUPKEY")
         assert watch(lambda: load_keys(PUBLIC), "MARKUPKEY") == set()
 

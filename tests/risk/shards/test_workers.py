@@ -9,7 +9,7 @@ from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.shm.doorbell import ShardFiles
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.rings import RingWriter
-from arbshard.worker.counters import COUNTERS
+from arbshard.worker.counters import counters
 
 MS = 1_000_000
 
@@ -27,7 +27,7 @@ class Room:
         self.quotes = 0
 
     def worker(self, epoch, state=WorkerState.RUNNING):
-        page = PageWriter.create(self.files.worker_page(0), COUNTERS, (), 0)
+        page = PageWriter.create(self.files.worker_page(0), counters(), (), 0)
         page.set(page.counter("epoch"), epoch)
         page.set(page.counter("state"), state)
         self.pages.append(page)

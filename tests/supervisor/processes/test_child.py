@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from arbshard.execution.live.keys import KEY_VARIABLES
 from arbshard.secret import Secret
 
 pytestmark = pytest.mark.integration
@@ -152,8 +151,8 @@ async def test_what_is_handed_over_is_read_from_the_standard_input_by_each_incar
 
 
 async def test_no_key_is_in_a_childs_environment(program, tmp_path, monkeypatch):
-    for name in KEY_VARIABLES:
-        monkeypatch.setenv(name, "MARKUPKEY")
+    for name in ("UPBIT_KEY", "BINANCE_SECRET", "BINANCE_ED25519_KEY_FILE", "SOME_OTHER_SECRET"):
+        monkeypatch.setenv(f"ARBSHARD_{name}", "MARKUPKEY")
     child = program(f"import os; open(r'{tmp_path}/environ', 'w').write(str(dict(os.environ)))")
     child.start()
     await until(lambda: child.poll() is not None)

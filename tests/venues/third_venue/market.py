@@ -52,6 +52,7 @@ class Third:
 
     name = "third"
     buy_fee_in_base = False
+    is_streamed = True
     connection_rules = ConnectionRules(
         symbols_max=50,
         connects=RateLimit(5, 1.0),

@@ -1,0 +1,65 @@
+"""The unified calls that requests name, and the structures that answers hold."""
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+MARKETS: Final = "/markets"
+ORDER_BOOK: Final = "/order_book"
+TIME: Final = "/time"
+CREATE_ORDER: Final = "/create_order"
+FIND_ORDER: Final = "/find_order"
+ORDER_TRADES: Final = "/order_trades"
+OPEN_ORDERS: Final = "/open_orders"
+RECENT_ORDERS: Final = "/recent_orders"
+BALANCES: Final = "/balances"
+FEES: Final = "/fees"
+
+
+class Fee(msgspec.Struct):
+    """A fee that was paid."""
+
+    cost: Decimal | None = None
+    currency: str | None = None
+
+
+class Trade(msgspec.Struct):
+    """One execution of an order."""
+
+    id: str
+    amount: Decimal
+    price: Decimal
+    cost: Decimal | None = None
+    fee: Fee | None = None
+
+
+class UnifiedOrder(msgspec.Struct, rename={"client_id": "clientOrderId"}):
+    """An order; ccxt leaves out what the venue does not state."""
+
+    id: str
+    client_id: str | None = None
+    symbol: str | None = None
+    side: str | None = None
+    status: str | None = None
+    amount: Decimal | None = None
+    filled: Decimal | None = None
+    remaining: Decimal | None = None
+    trades: list[Trade] | None = None
+    fees: list[Fee] | None = None
+    timestamp: int | None = None
+
+
+class Time(msgspec.Struct):
+    """The venue's time (wall ms); None where it has no call for that."""
+
+    time: int | None
+
+
+class ErrorText(msgspec.Struct):
+    """A failed call."""
+
+    error: list[str]
+    """The names of ccxt's exception class and of those it derives from, the most exact first."""
+    message: str = ""
+    """What the venue answered."""

@@ -1,0 +1,131 @@
+"""Orders by ccxt's unified calls: what is asked, and how the answers read. Pure."""
+
+from decimal import Decimal
+
+import msgspec
+
+from arbshard.errors import VenueError
+from arbshard.model.market import Market
+from arbshard.model.money import ZERO, plain
+from arbshard.model.order import Fill, Order
+from arbshard.venues.base.orders import (
+    UNREADABLE_ORDER,
+    Standing,
+    amount_of,
+    make_fill,
+    shares,
+    unreadable_order,
+)
+from arbshard.venues.base.request import Request
+from arbshard.venues.frame import clipped
+from arbshard.venues.unified import calls
+from arbshard.venues.unified.calls import Time, Trade, UnifiedOrder
+from arbshard.venues.unified.limits import cost_of
+from arbshard.venues.unified.states import state_of
+
+_order = msgspec.json.Decoder(UnifiedOrder, strict=False).decode
+_trades = msgspec.json.Decoder(list[Trade], strict=False).decode
+_time = msgspec.json.Decoder(Time).decode
+
+
+class UnifiedOrders:
+    """Implements ``OrderVenue``."""
+
+    def __init__(self, name: str) -> None:
+        self._cost = cost_of(name)
+
+    def place(self, order: Order, name: str) -> Request:
+        """Send it as an IOC limit order with our name as ``clientOrderId``."""
+        return Request("POST", calls.CREATE_ORDER, _params(order, name), self._cost)
+
+    def rehearse(self, order: Order, name: str) -> Request | None:
+        """Return None: ccxt has no call for test orders that every venue understands."""
+        del order, name
+        return None
+
+    def find(self, market: Market, name: str) -> Request:
+        """Ask by market and name."""
+        return Request("GET", calls.FIND_ORDER, {"symbol": market.symbol, "name": name}, self._cost)
+
+    def read(self, order: Order, body: bytes) -> Standing:
+        """Read the order with those of its fills that the answer lists."""
+        try:
+            said = _order(body)
+            filled = _filled(order, said)
+            fills = _fills(order, said.trades or [], _fee_of(said))
+            return Standing(
+                said.id, state_of(said.status, filled), filled, fills, clipped(said.status or "accepted")
+            )
+        except UNREADABLE_ORDER as error:
+            raise unreadable_order(order, error) from error
+
+    def trades(self, market: Market, venue_order_id: str) -> Request | None:
+        """Ask for the fills: many venues do not list them with the order."""
+        return Request("GET", calls.ORDER_TRADES, {"symbol": market.symbol, "id": venue_order_id}, self._cost)
+
+    def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
+        """Read one row for each fill."""
+        try:
+            return _fills(order, _trades(body), None)
+        except UNREADABLE_ORDER as error:
+            raise unreadable_order(order, error) from error
+
+    def warm(self) -> Request:
+        """Ask for the venue's time."""
+        return Request("GET", calls.TIME, {}, self._cost, private=False)
+
+    def time_of(self, body: bytes) -> int | None:
+        """Read the time; None where the venue has no call for it."""
+        try:
+            return _time(body).time
+        except UNREADABLE_ORDER as error:
+            raise VenueError(str(error)) from error
+
+
+def _filled(order: Order, said: UnifiedOrder) -> Decimal:
+    if said.filled is not None:
+        return amount_of(order, said.filled)
+    if said.status in (None, "open") and not said.trades:
+        return ZERO  # a mere acknowledgement
+    raise VenueError(f"{order.market}: an order that is {said.status} without the quantity executed")
+
+
+def _fee_of(said: UnifiedOrder) -> tuple[Decimal, str] | None:
+    """The order's whole fee, for venues that do not state it by fill."""
+    fees = [fee for fee in said.fees or [] if fee.cost is not None and fee.currency]
+    if len(fees) != 1:
+        return None
+    (fee,) = fees
+    assert fee.cost is not None
+    assert fee.currency is not None
+    return fee.cost, fee.currency
+
+
+def _fills(order: Order, trades: list[Trade], whole_fee: tuple[Decimal, str] | None) -> tuple[Fill, ...]:
+    """The fills with their fees: stated for each, or the order's fee shared by the money that changed hands."""
+    if not trades:
+        return ()
+    if all(trade.fee is not None and trade.fee.cost is not None and trade.fee.currency for trade in trades):
+        return tuple(
+            make_fill(order, trade.id, trade.amount, trade.price, trade.fee.cost, trade.fee.currency)
+            for trade in trades
+            if trade.fee is not None and trade.fee.cost is not None and trade.fee.currency is not None
+        )
+    if whole_fee is None:
+        raise VenueError(f"{order.market}: fills without a fee, which cannot be booked")
+    fee, currency = whole_fee
+    parts = shares(fee, [trade.amount * trade.price for trade in trades])
+    return tuple(
+        make_fill(order, trade.id, trade.amount, trade.price, part, currency)
+        for trade, part in zip(trades, parts, strict=True)
+    )
+
+
+def _params(order: Order, name: str) -> dict[str, str]:
+    return {
+        "symbol": order.market.symbol,
+        "side": order.side,
+        "amount": plain(order.quantity),
+        "price": plain(order.limit),
+        "name": name,
+    }

@@ -1,0 +1,115 @@
+"""A market's rules by ccxt's ``precision`` and ``limits``, and a taker's fees. Pure."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from arbshard.model.market import MarketRules, TickBand
+from arbshard.model.money import BPS, ZERO
+from arbshard.venues.base.account import amount
+from arbshard.venues.base.request import Request
+from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.frame import UNREADABLE, refusal_of
+from arbshard.venues.unified import calls
+from arbshard.venues.unified.limits import cost_of
+
+_NO_LIMIT = Decimal(10) ** 18
+
+
+class Precision(msgspec.Struct):
+    """Step sizes (``data.ccxt_client`` accepts only venues whose precision mode is TICK_SIZE)."""
+
+    price: Decimal | None = None
+    amount: Decimal | None = None
+
+
+class Range(msgspec.Struct):
+    """A smallest and a largest value, where the venue has them."""
+
+    min: Decimal | None = None
+    max: Decimal | None = None
+
+
+class Limits(msgspec.Struct):
+    """How large an order may be."""
+
+    amount: Range = msgspec.field(default_factory=Range)
+    cost: Range = msgspec.field(default_factory=Range)
+
+
+class _Fees(msgspec.Struct):
+    taker: Decimal
+
+
+_fees = msgspec.json.Decoder(_Fees, strict=False).decode
+
+
+def market_rules(precision: Precision, limits: Limits) -> MarketRules | None:
+    """The rules of a market; None without a usable tick or lot, because such a market cannot be traded safely."""
+    tick, lot = precision.price, precision.amount
+    if not _is_step(tick) or not _is_step(lot):
+        return None
+    assert tick is not None
+    assert lot is not None
+    return MarketRules(
+        ticks=(TickBand(ZERO, tick),),
+        lot=lot,
+        quantity_min=max(limits.amount.min or lot, lot),
+        notional_min=limits.cost.min or ZERO,
+        notional_max=limits.cost.max or _NO_LIMIT,
+        quantity_max=limits.amount.max or _NO_LIMIT,
+    )
+
+
+def _is_step(value: Decimal | None) -> bool:
+    return value is not None and value.is_finite() and value > ZERO
+
+
+class UnifiedRules:
+    """Implements ``AccountRules``. ccxt states neither limits in use nor what a key may do."""
+
+    fee_coins: frozenset[str] = frozenset()
+
+    def __init__(self, name: str) -> None:
+        self._cost = cost_of(name)
+
+    def rates_call(self, symbol: str) -> Request:
+        """Ask for the fees on a market."""
+        return Request("GET", calls.FEES, {"symbol": symbol}, self._cost)
+
+    def rates_of(self, symbol: str, reply: Reply) -> Rates:
+        """Read the taker's fee, which ccxt states once for both sides."""
+        try:
+            taker = amount(_fees(reply.body).taker, "taker") * BPS
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        return Rates(symbol, taker, taker)
+
+    def limits_call(self, symbol: str) -> Request:
+        """Use the call for fees; no answer states the limits."""
+        return self.rates_call(symbol)
+
+    def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
+        """Return none."""
+        del reply
+        return ()
+
+    def rights_call(self) -> Request | None:
+        """Return None: there is no unified call."""
+        return None
+
+    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
+        """Return no rights: nothing is told."""
+        del told, account
+        return Rights()
+
+    def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
+        """Return none: the ticks are those of the listing."""
+        del symbols
+        return ()
+
+    def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
+        """Return nothing, since nothing was asked."""
+        del reply
+        return {}

@@ -1,0 +1,80 @@
+"""What ccxt's unified order states and exceptions mean. Pure.
+
+The exceptions are those of ccxt's tree. Only those by which the venue certainly did not carry the order out are
+``rejected`` or ``not_accepted``; the plain ``ExchangeError``, which ccxt raises for any answer that it cannot place,
+is ``unknown`` like everything that is not in the table.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from arbshard.model.order import OrderState
+from arbshard.venues.base.states import (
+    CLOCK_OFF,
+    KEY_REFUSED,
+    NOT_ACCEPTED,
+    NOT_FOUND,
+    REJECTED,
+    UNKNOWN,
+    Said,
+    by_status,
+    shortened,
+)
+from arbshard.venues.frame import UNREADABLE
+from arbshard.venues.unified.calls import ErrorText
+
+STATES: Final[Mapping[str, OrderState]] = {
+    "open": "ACCEPTED",
+    "closed": "FILLED",
+    "canceling": "ACCEPTED",
+    "canceled": "EXPIRED",  # we cancel no order: it is how an IOC order ends that found too little
+    "expired": "EXPIRED",
+    "rejected": "REJECTED",
+}
+"""ccxt's unified states. It passes on a venue's own word where it knows no other; such a word is UNKNOWN."""
+
+ERRORS: Final[Mapping[str, Said]] = {
+    "OrderNotFound": NOT_FOUND,
+    "DuplicateOrderId": UNKNOWN,  # an order of that name may exist
+    "OrderNotCached": UNKNOWN,
+    "InvalidOrder": REJECTED,
+    "InsufficientFunds": REJECTED,
+    "BadRequest": REJECTED,
+    "OperationRejected": REJECTED,
+    "ArgumentsRequired": REJECTED,
+    "NotSupported": REJECTED,
+    "AuthenticationError": KEY_REFUSED,
+    "RateLimitExceeded": NOT_ACCEPTED,
+    "DDoSProtection": NOT_ACCEPTED,
+    "InvalidNonce": CLOCK_OFF,
+}
+"""By the name of the exception's class; the first of its line of descent that is in the table counts."""
+
+_error = msgspec.json.Decoder(ErrorText).decode
+
+
+def state_of(word: str | None, filled: Decimal) -> OrderState:
+    """The state of an order that ccxt calls ``word`` and of which ``filled`` was executed.
+
+    A venue that acknowledges an order without its state has accepted it. A word that is not in the table is UNKNOWN.
+    """
+    state: OrderState = "ACCEPTED" if word is None else STATES.get(word, "UNKNOWN")
+    return "PARTIAL" if state == "ACCEPTED" and filled else state
+
+
+def understand(status: int, body: bytes) -> Said:
+    """What a failed call means. From HTTP 500 on nobody knows, whatever ccxt makes of the text."""
+    try:
+        error = _error(body)
+    except UNREADABLE:
+        return by_status(status, body)
+    detail = shortened(f"{error.error[0] if error.error else ''}: {error.message}")
+    if status >= 500:
+        return UNKNOWN._replace(detail=detail)
+    for name in error.error:
+        if name in ERRORS:
+            return ERRORS[name]._replace(detail=detail)
+    return UNKNOWN._replace(detail=detail)
