@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
-from perf import approval, failover, load, services, stages, startup, wire
+from perf import approval, clients, failover, load, services, stages, startup, wire
 from perf.criterion import LADDER, faults, highest_sustained
 from perf.figures import LoadRow
 from perf.peers.environment import PeerUnavailable
@@ -66,6 +66,7 @@ def measure(plan: Plan, results: Results, tell: Tell) -> bool:
     if "wire" in plan.parts:
         seconds = _QUICK_APPROVAL_S if plan.quick else _APPROVAL_S
         run("order on the wire", lambda: setattr(results, "wire_us", wire.measure(seconds)))
+        run("order clients", lambda: results.more.update({clients.GROUP: clients.measure(seconds)}))
     if "startup" in plan.parts:
         starts = 1 if plan.quick else 3
         run("start-up and memory", lambda: setattr(results, "startup", startup.measure(starts)))
