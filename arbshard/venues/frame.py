@@ -4,9 +4,9 @@ Venue codecs call ``checked_book`` with what they decoded and ``refusal_of`` wit
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf, isfinite
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ _DETAIL_MAX = 200
 _DIGITS = re.compile(rb"[0-9]{1,20}(?![0-9])")
 
 Level = tuple[float, float]
+Read = TypeVar("Read")
 
 
 def refusal(reason: FrameReason, detail: str = "") -> FrameError:
@@ -41,6 +42,18 @@ def refusal_of(error: Exception) -> FrameError:
     if isinstance(error, RecursionError):
         return refusal("shape", "nested too deeply")
     return refusal("cut", str(error))
+
+
+def reader(decode: Callable[[bytes | msgspec.Raw], Read]) -> Callable[[bytes | msgspec.Raw], Read]:
+    """``decode`` as the rooms of a venue use it: raises ``FrameError`` for what it cannot read."""
+
+    def read(body: bytes | msgspec.Raw) -> Read:
+        try:
+            return decode(body)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+
+    return read
 
 
 def unreadable_body(where: str, error: Exception, body: bytes) -> VenueError:

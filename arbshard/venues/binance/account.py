@@ -35,7 +35,7 @@ from arbshard.venues.base.request import Request
 from arbshard.venues.binance import limits
 from arbshard.venues.binance.signing import sign
 from arbshard.venues.binance.states import state_of
-from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
+from arbshard.venues.frame import clipped, reader
 from arbshard.venues.keys import Keys
 
 _PATH = "/ws-api/v3"
@@ -120,14 +120,14 @@ class _Time(msgspec.Struct):
     server_time: int = field(name="serverTime")
 
 
-_frame = msgspec.json.Decoder(_Frame).decode
-_kind = msgspec.json.Decoder(_Kind).decode
-_report = msgspec.json.Decoder(_Report).decode
-_position = msgspec.json.Decoder(_Position).decode
-_account = msgspec.json.Decoder(_Account).decode
-_rows = msgspec.json.Decoder(list[_Row]).decode
-_row = msgspec.json.Decoder(_Row).decode
-_time = msgspec.json.Decoder(_Time).decode
+_frame = reader(msgspec.json.Decoder(_Frame).decode)
+_kind = reader(msgspec.json.Decoder(_Kind).decode)
+_report = reader(msgspec.json.Decoder(_Report).decode)
+_position = reader(msgspec.json.Decoder(_Position).decode)
+_account = reader(msgspec.json.Decoder(_Account).decode)
+_rows = reader(msgspec.json.Decoder(list[_Row]).decode)
+_row = reader(msgspec.json.Decoder(_Row).decode)
+_time = reader(msgspec.json.Decoder(_Time).decode)
 
 
 class BinanceAccount:
@@ -176,12 +176,9 @@ class BinanceAccount:
 
     def read(self, frame: bytes) -> Heard:
         """See ``AccountVenue``."""
-        try:
-            heard = _frame(frame)
-            if heard.event is not UNSET:
-                return _told(heard.event)
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        heard = _frame(frame)
+        if heard.event is not UNSET:
+            return _told(heard.event)
         if heard.error is not None:
             return Turned(f"{heard.error.code}: {heard.error.msg}"[:DETAIL_CHARS_MAX])
         if heard.status != 200:
@@ -196,10 +193,7 @@ class BinanceAccount:
 
     def balances_of(self, body: bytes) -> dict[str, Balance]:
         """See ``AccountVenue``."""
-        try:
-            rows = _account(body).balances
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        rows = _account(body).balances
         found = {row.asset: _balance(row.free, row.locked) for row in rows}
         return {currency: one for currency, one in found.items() if one.free or one.locked}
 
@@ -209,10 +203,7 @@ class BinanceAccount:
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
-        try:
-            return [_listed(row) for row in _rows(body)]
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        return [_listed(row) for row in _rows(body)]
 
     def order_call(self, symbol: str, venue_order_id: str) -> Request:
         """By the venue's id, which is one of the market."""
@@ -221,10 +212,7 @@ class BinanceAccount:
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
-        try:
-            return _listed(_row(body))
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        return _listed(_row(body))
 
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
         """One call a market."""
@@ -242,10 +230,7 @@ class BinanceAccount:
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """To the millisecond."""
         del headers
-        try:
-            return _time(body).server_time, 0
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        return _time(body).server_time, 0
 
 
 def _told(raw: msgspec.Raw) -> Heard:

@@ -14,7 +14,7 @@ from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import Request
 from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
 from arbshard.venues.binance import limits
-from arbshard.venues.frame import UNREADABLE, refusal_of, unreadable_body
+from arbshard.venues.frame import UNREADABLE, reader, unreadable_body
 
 NO_STEP = Decimal("0.00000001")
 """Tick or lot where the venue has switched the rule off: it keeps eight decimals."""
@@ -84,10 +84,10 @@ class _AccountRights(msgspec.Struct, rename="camel"):
 
 
 _decode_filters = msgspec.json.Decoder(list[_Filter]).decode
-_commissions = msgspec.json.Decoder(_Commissions).decode
-_info = msgspec.json.Decoder(_Info).decode
-_account_rights = msgspec.json.Decoder(_AccountRights).decode
-_restrictions = msgspec.json.Decoder(_Restrictions, strict=False).decode
+_commissions = reader(msgspec.json.Decoder(_Commissions).decode)
+_info = reader(msgspec.json.Decoder(_Info).decode)
+_account_rights = reader(msgspec.json.Decoder(_AccountRights).decode)
+_restrictions = reader(msgspec.json.Decoder(_Restrictions, strict=False).decode)
 
 
 def market_rules(filters: msgspec.Raw, where: str) -> MarketRules:
@@ -127,10 +127,7 @@ class BinanceRules:
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """A taker pays his rate and that of his side: the standard one, the special one and the tax."""
-        try:
-            told = _commissions(reply.body)
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        told = _commissions(reply.body)
         parts = [told.standard_commission, told.special_commission, told.tax_commission]
         given = [part for part in parts if part is not None]
         buy = sum((amount(part.taker, "taker") + amount(part.buyer, "buyer") for part in given), ZERO)
@@ -144,10 +141,7 @@ class BinanceRules:
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
         """Read the limits of the listing, and the weight used from its header."""
-        try:
-            told = _info(reply.body).rate_limits
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        told = _info(reply.body).rate_limits
         found = _WEIGHT.fullmatch(reply.headers.get("x-mbx-used-weight-1m", ""))
         weight = int(found[0]) if found else 0
         by_window = {_WINDOWS.get((one.rate_limit_type, one.interval, one.interval_num)): one for one in told}
@@ -163,13 +157,10 @@ class BinanceRules:
 
     def rights_of(self, told: Reply | None, account: Reply) -> Rights:
         """By the key's own restrictions, else by what the account may do: the key may do no more."""
-        try:
-            if told is None:
-                may = _account_rights(account.body)
-                return Rights(withdraw=may.can_withdraw, trade=may.can_trade, by_account=True)
-            key = _restrictions(told.body)
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        if told is None:
+            may = _account_rights(account.body)
+            return Rights(withdraw=may.can_withdraw, trade=may.can_trade, by_account=True)
+        key = _restrictions(told.body)
         return Rights(key.enable_withdrawals, key.enable_spot_and_margin_trading, key.ip_restrict)
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:

@@ -12,7 +12,7 @@ from arbshard.model.money import ZERO
 from arbshard.secret import Secret
 from arbshard.venues.base.account import Balance, Heard, HeardOrder, amount
 from arbshard.venues.base.request import Request
-from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
+from arbshard.venues.frame import clipped, reader
 from arbshard.venues.keys import Keys
 from arbshard.venues.unified import calls
 from arbshard.venues.unified.calls import Time, UnifiedOrder
@@ -26,10 +26,10 @@ class _Held(msgspec.Struct):
     total: Decimal | None = None
 
 
-_balances = msgspec.json.Decoder(dict[str, _Held], strict=False).decode
-_order = msgspec.json.Decoder(UnifiedOrder, strict=False).decode
-_orders = msgspec.json.Decoder(list[UnifiedOrder], strict=False).decode
-_time = msgspec.json.Decoder(Time).decode
+_balances = reader(msgspec.json.Decoder(dict[str, _Held], strict=False).decode)
+_order = reader(msgspec.json.Decoder(UnifiedOrder, strict=False).decode)
+_orders = reader(msgspec.json.Decoder(list[UnifiedOrder], strict=False).decode)
+_time = reader(msgspec.json.Decoder(Time).decode)
 
 
 class UnifiedAccount:
@@ -68,10 +68,7 @@ class UnifiedAccount:
 
     def balances_of(self, body: bytes) -> dict[str, Balance]:
         """Read those that are not zero."""
-        try:
-            rows = _balances(body)
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        rows = _balances(body)
         held = {coin: _balance(coin, row) for coin, row in rows.items()}
         return {coin: one for coin, one in held.items() if one.free or one.locked}
 
@@ -81,10 +78,7 @@ class UnifiedAccount:
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """Read the orders."""
-        try:
-            return [self._heard(one) for one in _orders(body)]
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        return [self._heard(one) for one in _orders(body)]
 
     def order_call(self, symbol: str, venue_order_id: str) -> Request:
         """Ask by the venue's id."""
@@ -92,10 +86,7 @@ class UnifiedAccount:
 
     def order_of(self, body: bytes) -> HeardOrder:
         """Read the order."""
-        try:
-            return self._heard(_order(body))
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        return self._heard(_order(body))
 
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
         """Ask market by market: few venues list the ended orders of all markets together."""
@@ -111,10 +102,7 @@ class UnifiedAccount:
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """Read the time; a venue that has no call for it cannot tell."""
         del headers
-        try:
-            told = _time(body).time
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        told = _time(body).time
         if told is None:
             raise FrameError("shape", f"{self.name} has no call for its time")
         return told, 0

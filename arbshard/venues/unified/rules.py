@@ -10,7 +10,7 @@ from arbshard.model.money import BPS, ZERO
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import Request
 from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
-from arbshard.venues.frame import UNREADABLE, refusal_of
+from arbshard.venues.frame import reader
 from arbshard.venues.unified import calls
 from arbshard.venues.unified.limits import cost_of
 
@@ -42,7 +42,7 @@ class _Fees(msgspec.Struct):
     taker: Decimal
 
 
-_fees = msgspec.json.Decoder(_Fees, strict=False).decode
+_fees = reader(msgspec.json.Decoder(_Fees, strict=False).decode)
 
 
 def market_rules(precision: Precision, limits: Limits) -> MarketRules | None:
@@ -80,10 +80,7 @@ class UnifiedRules:
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """Read the taker's fee, which ccxt states once for both sides."""
-        try:
-            taker = amount(_fees(reply.body).taker, "taker") * BPS
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        taker = amount(_fees(reply.body).taker, "taker") * BPS
         return Rates(symbol, taker, taker)
 
     def limits_call(self, symbol: str) -> Request:

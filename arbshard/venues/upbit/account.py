@@ -30,7 +30,7 @@ from arbshard.venues.base.account import (
     secret_safe,
 )
 from arbshard.venues.base.request import Request
-from arbshard.venues.frame import UNREADABLE, clipped, refusal_of
+from arbshard.venues.frame import clipped, reader
 from arbshard.venues.keys import Keys
 from arbshard.venues.upbit import limits
 from arbshard.venues.upbit.signing import token
@@ -85,10 +85,10 @@ class _Row(msgspec.Struct):
     identifier: str | None = None
 
 
-_frame = msgspec.json.Decoder(_Frame).decode
-_assets = msgspec.json.Decoder(list[_Asset]).decode
-_rows = msgspec.json.Decoder(list[_Row]).decode
-_row = msgspec.json.Decoder(_Row).decode
+_frame = reader(msgspec.json.Decoder(_Frame).decode)
+_assets = reader(msgspec.json.Decoder(list[_Asset]).decode)
+_rows = reader(msgspec.json.Decoder(list[_Row]).decode)
+_row = reader(msgspec.json.Decoder(_Row).decode)
 
 
 class UpbitAccount:
@@ -117,10 +117,7 @@ class UpbitAccount:
 
     def read(self, frame: bytes) -> Heard:
         """See ``AccountVenue``."""
-        try:
-            heard = _frame(frame)
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        heard = _frame(frame)
         if heard.type == "myOrder":
             return _order(heard)
         if heard.type == "myAsset":
@@ -135,10 +132,7 @@ class UpbitAccount:
 
     def balances_of(self, body: bytes) -> dict[str, Balance]:
         """See ``AccountVenue``."""
-        try:
-            rows = _assets(body)
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        rows = _assets(body)
         found = {row.currency: _balance(row) for row in rows}
         return {currency: one for currency, one in found.items() if one.free or one.locked}
 
@@ -151,10 +145,7 @@ class UpbitAccount:
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
-        try:
-            return [_listed(row) for row in _rows(body)]
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        return [_listed(row) for row in _rows(body)]
 
     def order_call(self, symbol: str, venue_order_id: str) -> Request:
         """By the venue's id."""
@@ -163,10 +154,7 @@ class UpbitAccount:
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
-        try:
-            return _listed(_row(body))
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        return _listed(_row(body))
 
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
         """Those that have ended; all markets in one answer."""

@@ -11,7 +11,7 @@ from arbshard.model.money import BPS
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import Request
 from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
-from arbshard.venues.frame import UNREADABLE, refusal_of
+from arbshard.venues.frame import reader
 from arbshard.venues.upbit import limits
 
 _REMAINING = re.compile(r"group=default;.*min=(\d+);.*sec=(\d+)")
@@ -29,8 +29,8 @@ class _Instrument(msgspec.Struct):
     tick_size: Decimal
 
 
-_chance = msgspec.json.Decoder(_Chance).decode
-_instruments = msgspec.json.Decoder(list[_Instrument]).decode
+_chance = reader(msgspec.json.Decoder(_Chance).decode)
+_instruments = reader(msgspec.json.Decoder(list[_Instrument]).decode)
 
 
 def _bands(*rows: tuple[str, str]) -> tuple[TickBand, ...]:
@@ -78,10 +78,7 @@ class UpbitRules:
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """Read the fee of each side."""
-        try:
-            told = _chance(reply.body)
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        told = _chance(reply.body)
         return Rates(symbol, amount(told.bid_fee, "bid_fee") * BPS, amount(told.ask_fee, "ask_fee") * BPS)
 
     def limits_call(self, symbol: str) -> Request:
@@ -119,7 +116,4 @@ class UpbitRules:
 
     def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
         """Read the tick of each market."""
-        try:
-            return {one.market: amount(one.tick_size, "tick_size") for one in _instruments(reply.body)}
-        except UNREADABLE as error:
-            raise refusal_of(error) from error
+        return {one.market: amount(one.tick_size, "tick_size") for one in _instruments(reply.body)}
