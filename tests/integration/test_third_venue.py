@@ -179,7 +179,7 @@ async def server():
 
 @pytest.fixture
 def config(server, adapter):
-    venues = VenuesWithThird().at(
+    venues = VenuesWithThird(away="third").at(
         {
             "upbit": (f"ws://{server.at}", f"http://{server.at}"),
             "third": (f"ws://{server.at}", f"http://{server.at}"),
@@ -190,15 +190,13 @@ def config(server, adapter):
 
 
 @pytest.fixture
-async def universe(config, monkeypatch):
+async def universe(config):
     """What the generic code finds with the third venue in the role of away."""
-    monkeypatch.setattr(listings, "AWAY", "third")
     return await listings.find_universe(config)
 
 
 @pytest.fixture
-def third_keys(config, monkeypatch):
-    monkeypatch.setattr(key_files, "TRADED", ("upbit", "third"))
+def third_keys(config):
     environ = {"ARBSHARD_UPBIT_KEY": "u", "ARBSHARD_UPBIT_SECRET": "s"}
     with pytest.raises(UsageError, match="ARBSHARD_THIRD_KEY and ARBSHARD_THIRD_SECRET"):
         key_files.load_keys(config, environ.get)

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arbshard.errors import VenueError
@@ -87,6 +87,7 @@ class TestUpbit:
         assert read_order(bid, said.answer(body).body).fills[0].fee == 73
 
 
+@example(Decimal("0.00000187"), [Decimal("0.00001064"), Decimal("0.00006075")])
 @given(
     st.decimals("0", "1e9", places=8),
     st.lists(st.decimals("0.00000001", "1e9", places=8), min_size=1, max_size=40),

@@ -16,6 +16,7 @@ from arbshard.venues.base.request import Request
 from arbshard.venues.frame import UNREADABLE
 from arbshard.venues.ids import fill_id
 
+_PART = Decimal("1e-20")
 UNREADABLE_ORDER = (*UNREADABLE, ArithmeticError)
 """What a reader of answers must turn into ``VenueError``: see ``unreadable_order``."""
 
@@ -96,11 +97,14 @@ def amount_of(order: Order, value: Decimal) -> Decimal:
 
 
 def shares(total: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
-    """``total`` divided by ``weights``; the parts add up to it exactly. No weights, no parts."""
+    """``total`` divided by ``weights``; the parts add up to it exactly. No weights, no parts.
+
+    Parts but the last have 20 decimals, so that neither the rest nor the sum is rounded.
+    """
     if not weights:
         return []
     whole = sum(weights, ZERO)
-    parts = [total * weight / whole if whole else ZERO for weight in weights[:-1]]
+    parts = [(total * weight / whole).quantize(_PART) if whole else ZERO for weight in weights[:-1]]
     return [*parts, total - sum(parts, ZERO)]
 
 
