@@ -101,6 +101,8 @@ class _Reply:
     async def __aenter__(self) -> Self:
         method, url, data, headers = self._request
         call = _current.get()
+        # While it is under way it counts as sent: a time-out of the whole call may end it at any point.
+        sent_before, call.sent = call.sent, True
         try:
             answer = await self._http.send(
                 method,
@@ -112,9 +114,8 @@ class _Reply:
                 on_sent=call.on_sent,
             )
         except NoAnswer as error:
-            call.sent = call.sent or error.sent
+            call.sent = sent_before or error.sent
             raise
-        call.sent = True
         call.answer = answer
         if is_redirect(answer.status):
             raise _Redirected

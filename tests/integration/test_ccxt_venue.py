@@ -11,12 +11,15 @@ import time
 import urllib.request
 from collections import Counter
 from decimal import Decimal
+from typing import ClassVar
 
 import pytest
+from aiohttp import web
 from msgspec.structs import replace
 
 from arbshard.clock import SystemClock
 from arbshard.config import SimConfig, load_config
+from arbshard.data.ccxt_client import CcxtClient
 from arbshard.data.clients import open_client
 from arbshard.data.listings import find_universe
 from arbshard.data.rest import RestMarketDataProvider
@@ -27,6 +30,7 @@ from arbshard.execution.live.port import LivePort
 from arbshard.model.money import exact
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
+from arbshard.venues.base.client import NoAnswer
 from arbshard.venues.base.request import Request
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter, rate_windows
@@ -279,6 +283,67 @@ async def test_a_rehearsal_is_not_sent(exchanges, tmp_path):
         await desk.port.close()
         budget.close()
     assert result.detail == "DRY RUN: not sent (not checked by the venue)"
+
+
+class Slow:
+    """A venue that lists its markets and then never answers."""
+
+    LISTING: ClassVar = {
+        "symbols": [
+            {
+                "symbol": "BTCUSDT", "status": "TRADING", "baseAsset": "BTC", "quoteAsset": "USDT",
+                "isSpotTradingAllowed": True, "permissionSets": [["SPOT"]],
+                "filters": [
+                    {"filterType": "PRICE_FILTER", "tickSize": "0.01"},
+                    {"filterType": "LOT_SIZE", "stepSize": "0.00001"},
+                ],
+            }
+        ]
+    }  # fmt: skip
+
+    def __init__(self):
+        self.asked = []
+
+    async def answer(self, request):
+        self.asked.append((request.method, request.path))
+        if request.path.endswith("exchangeInfo"):
+            return web.json_response(self.LISTING)
+        await asyncio.sleep(60)
+        return web.Response()
+
+
+@pytest.mark.parametrize("path", ["/create_order", "/find_order"])
+async def test_a_call_that_takes_too_long_may_have_been_carried_out(config, path):
+    venue, app = Slow(), web.Application()
+    app.router.add_route("*", "/{path:.*}", venue.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    section = replace(
+        config.venues.others["binanceus"], rest_url=f"http://127.0.0.1:{runner.addresses[0][1]}"
+    )
+    client = CcxtClient("binanceus", section, KEYS, timeout_s=0.5)
+    params = {"symbol": "BTC/USDT", "side": "buy", "amount": "1", "price": "60000", "name": "ab1cd-1"}
+    try:
+        with pytest.raises(NoAnswer) as caught:
+            await client.call(Request("POST", path, params, {}))
+    finally:
+        await client.close()
+        await runner.cleanup()
+    assert caught.value.sent
+    assert str(caught.value) == "binanceus: TimeoutError"
+    assert len(venue.asked) == 2
+
+
+async def test_a_venue_that_cannot_be_reached_was_sent_nothing(config):
+    section = replace(config.venues.others["binanceus"], rest_url="http://127.0.0.1:1")
+    client = CcxtClient("binanceus", section, KEYS, timeout_s=0.5)
+    try:
+        with pytest.raises(NoAnswer, match="ClientConnectorError") as caught:
+            await client.call(Request("GET", "/balances", {}, {}))
+    finally:
+        await client.close()
+    assert not caught.value.sent
 
 
 def test_without_a_way_to_find_an_order_live_orders_are_refused(exchanges):
