@@ -22,6 +22,8 @@ class VenueConfig(Section, frozen=True, kw_only=True):
     client_id_param: str = ""
     """With ``ccxt``: the parameter of ``fetch_order`` that finds an order by our own name, often ``clientOrderId``.
     Without it the venue's books can be traded on paper, and live orders are refused."""
+    buy_fee_in_base: bool = False
+    """With ``ccxt``: whether the venue takes a buyer's fee from the coin bought; other venues' code knows that."""
     ws_url: str = ""
     """Empty with ``data = "sim"``: the simulated exchange's own address."""
     rest_url: str = ""

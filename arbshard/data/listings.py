@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from arbshard.config import Config
 from arbshard.data.clients import open_fetch
 from arbshard.data.http import Fetch
@@ -43,7 +45,8 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
 
 def _fees(config: Config, name: str) -> FeeSchedule:
     venue = config.venues.get(name)
-    return get_venue(name).fee_schedule(venue.buy_fee_bps, venue.sell_fee_bps)
+    fees = get_venue(name).fee_schedule(venue.buy_fee_bps, venue.sell_fee_bps)
+    return fees if venue.adapter == "folder" else replace(fees, buy_fee_in_base=venue.buy_fee_in_base)
 
 
 async def _listing(config: Config, name: str) -> dict[str, ListedMarket]:

@@ -50,13 +50,14 @@ class LiveWorld(NamedTuple):
             name: HttpVenueClient(
                 name,
                 self.config.venues.get(name).rest_url,
-                get_adapter(name).signing,
+                signing,
                 keys[name],
                 VirtualHttp(venue, process, live.order_timeout_s),
                 self.clock,
                 live.recv_window_ms,
             )
             for name, venue in self.venues.items()
+            if (signing := get_adapter(name).signing) is not None
         }
 
     def worker_ports(self, process: VirtualProcess, files: RunFiles, shard: int) -> LivePorts:

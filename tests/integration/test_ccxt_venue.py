@@ -95,6 +95,7 @@ def config_of(exchanges, client_id_param="clientOrderId", **live):
                 "binanceus": {
                     "adapter": "ccxt",
                     "client_id_param": client_id_param,
+                    "buy_fee_in_base": True,
                     "rest_url": said["binance"]["rest_url"],
                     "buy_fee_bps": "10",
                     "sell_fee_bps": "10",
@@ -176,6 +177,7 @@ async def test_its_markets_are_listed_with_their_rules(config):
     leg = next(pair for pair in universe.pairs if pair.base == "BTC").away
     assert str(leg.market) == "binanceus:BTC/USDT"
     assert leg.rules.tick_at(Decimal(60_000)) == Decimal("0.01")
+    assert leg.fees.buy_fee_in_base
     assert (leg.rules.lot, leg.rules.notional_min) == (Decimal("0.00001"), 5)
 
 
@@ -383,6 +385,7 @@ rest_url = "{upbit[rest_url]}"
 [venues.binanceus]
 adapter = "ccxt"
 rest_url = "{binance[rest_url]}"
+buy_fee_in_base = true
 buy_fee_bps = 10
 sell_fee_bps = 10
 """

@@ -51,7 +51,7 @@ class UnifiedMarket:
     """Implements ``Venue``."""
 
     buy_fee_in_base = False
-    """Fills state the currency of their fees; this is what paper assumes."""
+    """Unless the configuration says otherwise; ``data.listings`` asks it."""
     is_streamed = False
     connection_rules = ConnectionRules(
         symbols_max=1,
