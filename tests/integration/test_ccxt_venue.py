@@ -294,7 +294,7 @@ class Slow:
         "symbols": [
             {
                 "symbol": "BTCUSDT", "status": "TRADING", "baseAsset": "BTC", "quoteAsset": "USDT",
-                "isSpotTradingAllowed": True, "permissionSets": [["SPOT"]],
+                "isSpotTradingAllowed": True, "permissionSets": [["SPOT"]], "orderTypes": ["LIMIT"],
                 "filters": [
                     {"filterType": "PRICE_FILTER", "tickSize": "0.01"},
                     {"filterType": "LOT_SIZE", "stepSize": "0.00001"},
@@ -305,12 +305,13 @@ class Slow:
 
     def __init__(self):
         self.asked = []
+        self.released = asyncio.Event()
 
     async def answer(self, request):
         self.asked.append((request.method, request.path))
         if request.path.endswith("exchangeInfo"):
             return web.json_response(self.LISTING)
-        await asyncio.sleep(60)
+        await self.released.wait()
         return web.Response()
 
 
@@ -318,7 +319,7 @@ class Slow:
 async def test_a_call_that_takes_too_long_may_have_been_carried_out(config, path):
     venue, app = Slow(), web.Application()
     app.router.add_route("*", "/{path:.*}", venue.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0)
+    runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     section = replace(
@@ -330,6 +331,7 @@ async def test_a_call_that_takes_too_long_may_have_been_carried_out(config, path
         with pytest.raises(NoAnswer) as caught:
             await client.call(Request("POST", path, params, {}))
     finally:
+        venue.released.set()
         await client.close()
         await runner.cleanup()
     assert caught.value.sent

@@ -12,7 +12,14 @@ from arbshard.venues.registry import ADAPTERS
 
 ROOTS = [Path(package.__file__).parent for package in (arbshard, supervisor)]
 VENUES = ROOTS[0] / "venues"
-MAY_NAME_ANY = [ROOTS[0] / "exchanges", ROOTS[0] / "config", VENUES / "registry.py"]
+# The last two put the embedded exchanges into the simulation.
+MAY_NAME_ANY = [
+    ROOTS[0] / "exchanges",
+    ROOTS[0] / "config",
+    VENUES / "registry.py",
+    ROOTS[0] / "virtual" / "exchange.py",
+    ROOTS[0] / "virtual" / "settings.py",
+]
 
 
 def words(tree: ast.AST) -> Iterator[tuple[int, str]]:
