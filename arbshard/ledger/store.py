@@ -32,7 +32,7 @@ from arbshard.ledger.lock import WriterLock
 from arbshard.ledger.period import PeriodOpening, head_of_period, load_opening
 from arbshard.ledger.postings import RunningBalances
 from arbshard.ledger.reader import LedgerReader
-from arbshard.ledger.reserve import Reserve
+from arbshard.ledger.reserve import RESERVE_BYTES, Reserve
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.successor import bring_up_to_date, put_in_place
 from arbshard.log import get_logger
@@ -236,6 +236,14 @@ class LedgerStore:
             raise self._failed("cannot be written", error) from error
         self._check(self._files.wrote)
         return moved
+
+    def keep_reserve(self) -> bool:
+        """Keep the reserve beside the ledger; whether it is there. Raises ``OSError``."""
+        return self.reserve.keep(spare_bytes=RESERVE_BYTES)
+
+    def free_bytes(self) -> int:
+        """How much room the ledger's disk has. Raises ``OSError``."""
+        return file.free_bytes(self.path.parent)
 
     def look(self) -> None:
         """Whether the files are as the last write left them. Raises ``LedgerChanged``, ``LedgerError``."""

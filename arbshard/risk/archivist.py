@@ -1,4 +1,4 @@
-"""Has a period of the ledger archived when it is long enough, while trading goes on. Called by ``server``.
+"""Has a period of the ledger archived when it is long enough, while trading goes on. Called by ``assembly``.
 
 The work is done by a process of its own (``ledger.archiver``). What is left for risk is to let the ledger go on in
 the file which that process has made: a pause of some milliseconds between two batches.

@@ -1,4 +1,4 @@
-"""What the risk process counts: the names on its page. Written by ``service`` and ``server``, read by status."""
+"""What the risk process counts: the names on its page. Written by ``service`` and ``assembly``, read by status."""
 
 from arbshard.config.run import SHARDS_MAX
 

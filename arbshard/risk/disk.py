@@ -1,4 +1,4 @@
-"""Whether the ledger's disk has room: a judgement, and the watch that looks every two seconds. Used by ``server``.
+"""Whether the ledger's disk has room: a judgement, and the watch that looks every two seconds. Used by ``assembly``.
 
 Below ``run.disk_free_min_mb`` a person is alerted; below ``run.disk_free_stop_mb``, and from the moment the reserve
 had to be given up until it is there again, nothing is entered. Exits go on: they are what the last room is for.
@@ -8,8 +8,6 @@ from enum import IntEnum
 
 from arbshard.config import RunConfig
 from arbshard.errors import LedgerError
-from arbshard.ledger.file import free_bytes
-from arbshard.ledger.reserve import RESERVE_BYTES
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger
 from arbshard.risk.limits.guard import RiskGuard
@@ -64,8 +62,8 @@ class DiskWatch:
         self._is_gone = self._is_gone or used != self._used
         self._used = used
         try:
-            is_kept = self._store.reserve.keep(spare_bytes=RESERVE_BYTES)
-            free_mb = free_bytes(self._store.path.parent) / _MB
+            is_kept = self._store.keep_reserve()
+            free_mb = self._store.free_bytes() / _MB
         except OSError as error:
             raise LedgerError(
                 f"{self._store.path}: its disk cannot be looked at: {error.strerror}; check the disk"

@@ -1,4 +1,4 @@
-"""Whether any venue still sends something: read from the supervisor's page, once a second. Used by ``server``."""
+"""Whether any venue still sends something: read from the supervisor's page, once a second. Used by ``assembly``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What risk tells everybody: the note on its page. Pure; written by ``server``, read by status.
+"""What risk tells everybody: the note on its page. Pure; written by ``assembly``, read by status.
 
 Money is text in plain notation. Symbols and balances are thousands of small entries of which few change between
 two notes, so each keeps its text until its value is replaced.

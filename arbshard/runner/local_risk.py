@@ -13,9 +13,9 @@ from arbshard.errors import LedgerError
 from arbshard.ledger.events import Event
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
-from arbshard.log import get_logger
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
+from arbshard.risk.assembly import warn_of_untraded
 from arbshard.risk.core import RiskCore
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
@@ -66,7 +66,7 @@ class LocalRisk:
         try:
             if store is not None:
                 state = recover(store, PortfolioCodec()).state
-            _tell_of_strays(state, universe)
+            warn_of_untraded(state, universe)
             risk = cls(RiskCore(config, universe, state), store, clock, on_report)
             risk.start()
         except BaseException:
@@ -141,12 +141,3 @@ class LocalRisk:
                 self._on_report(report_settled(trade.intent, reply, before, now_ms))
 
         return tell
-
-
-def _tell_of_strays(state: PortfolioState, universe: Universe) -> None:
-    """Positions and intents of pairs that are not traded now wait for a run in which they are."""
-    traded = {pair.base for pair in universe.pairs}
-    positions = sorted(one.position_id for one in state.positions.values() if one.pair not in traded)
-    intents = sorted(intent for pair, intent in state.busy.items() if pair not in traded)
-    if positions or intents:
-        get_logger().warning("of pairs not traded now", positions=positions, intents=intents)

@@ -18,9 +18,8 @@ from arbshard.virtual.settings import TAG
 
 _SNAPSHOT_EVERY = 2_000
 _SNAPSHOTS_KEPT = 2
+_FREE_BYTES = 10**12
 _PATH = Path("virtual-ledger")
-VERSION = "virtual"
-"""Of the code that makes snapshots: it never changes within a run."""
 
 OnStored = Callable[[int, Sequence[Event], Sequence[str]], None]
 """Takes the number of the first event, the events, and each as it is stored."""
@@ -120,6 +119,14 @@ class MemoryLedger(LedgerStore):
         self._own.table.update(moved)
         disk.table.update(moved)
         disk.on_stored(first, events, bodies)
+
+    def keep_reserve(self) -> bool:
+        """See ``LedgerStore``: a virtual disk is full at once, without a reserve."""
+        return True
+
+    def free_bytes(self) -> int:
+        """See ``LedgerStore``: that a virtual disk is full shows only when something is written."""
+        return _FREE_BYTES
 
     def look(self) -> None:
         """Nobody else reaches this memory."""

@@ -1,17 +1,20 @@
 """Requests between virtual processes: the way of a Unix socket, on virtual time, with the weather's doing.
 
 The asking side is the real ``wire.request.RequestClient`` (its queue, time-outs, resends) over a channel that is
-no socket. The answering side is a ``Port``, held by whichever incarnation of risk listens. One connection keeps its
-order; a resend goes over a new one and may overtake.
+no socket. The answering side is the real ``wire.serve.ReplyServer`` over a listener at a ``Port``, which is held by
+whichever incarnation of risk listens. One connection keeps its order; a resend goes over a new one and may overtake.
 """
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
 from arbshard.virtual.weather import Weather
+from arbshard.wire.replies import Asked, Handler, StoredReplies
 from arbshard.wire.request import RequestClient
+from arbshard.wire.serve import ReplyServer
 
 _AGAIN_NS = 10_000_000
 _TAG_BYTES = 24
@@ -214,3 +217,69 @@ class VirtualClient(RequestClient):
         super().__init__("unix:///virtual", timeout_ms, tries)
         self._channel = VirtualChannel(port, self._heard)
         self._id_prefix = blake2b(name.encode(), digest_size=8).digest()
+
+
+class VirtualListener:
+    """Implements ``wire.serve.Listener``: what arrives in one turn is taken as one batch."""
+
+    def __init__(self, port: Port, process: VirtualProcess, on_reply: Callable[[list[bytes]], None]) -> None:
+        """``on_reply`` gets every reply just before it leaves."""
+        self._port = port
+        self._here = Listener(process, self._arrived)
+        self._on_reply = on_reply
+        self._on_ready: Callable[[], None] | None = None
+        self._waiting: list[Waiting] = []
+        self.bad = 0
+        self.unsent = 0
+
+    def start(self, on_ready: Callable[[], None]) -> None:
+        """See ``Listener``."""
+        self._on_ready = on_ready
+        self._port.listen(self._here)
+
+    def take(self, limit: int) -> list[Asked]:
+        """See ``Listener``."""
+        taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
+        if self._waiting:
+            self._call_soon()
+        return [Asked(one.request_id, one.payload, partial(self._reply, one)) for one in taken]
+
+    def close(self) -> None:
+        """See ``Listener``."""
+        self._waiting.clear()
+        if self._port.listener in (self._here, None):
+            self._port.listen(None)
+
+    def _arrived(self, request: Waiting) -> None:
+        self._waiting.append(request)
+        if len(self._waiting) == 1:
+            self._call_soon()
+
+    def _call_soon(self) -> None:
+        assert self._on_ready is not None
+        self._port.loop.call_soon(self._on_ready)
+
+    def _reply(self, request: Waiting, payload: bytes) -> None:
+        self._on_reply([payload])
+        if not self._port.answer(request, payload):
+            self.unsent += 1
+
+
+class VirtualReplyServer(ReplyServer):
+    """The real server with a listener that is no socket."""
+
+    def __init__(
+        self,
+        port: Port,
+        process: VirtualProcess,
+        handler: Handler,
+        stored_replies: int,
+        on_reply: Callable[[list[bytes]], None],
+    ) -> None:
+        """``on_reply`` gets every reply just before it leaves."""
+        self.endpoint = "unix:///virtual"
+        self._listeners = [VirtualListener(port, process, on_reply)]
+        self._handler = handler
+        self._replies = StoredReplies(stored_replies)
+        self._on_error = None
+        self.requests = self.batches = 0

@@ -162,7 +162,7 @@ class Oracle:
                 self.differs(f"stale data: shard {shard}.{epoch} decided on {base} {what} though {why}")
 
     def order_done(self, shard: int, epoch: int, result: OrderResult) -> None:
-        """See ``worker.TradeWatch``."""
+        """An order met the book that was there, or none."""
         self.tally.orders[result.state] += 1
         if not result.fills or self._is_live:  # a venue executes by its own book, whatever we see of it
             return
@@ -217,7 +217,7 @@ class Oracle:
         self.venues.count_anew()
 
     def handled(self, request: Request, reply: Reply) -> None:
-        """See ``risk.RiskWatch``."""
+        """Risk has decided on a request, under reserve."""
         accepted = not isinstance(reply, Refused)
         if isinstance(reply, Refused):
             self.tally.refused[reply.reason.name] += 1
@@ -257,7 +257,7 @@ class Oracle:
         self._exposure.compare(stated)
 
     def answers(self, replies: list[bytes]) -> None:
-        """See ``risk.RiskWatch``. Ledger first: whoever is told of an approval finds it stored."""
+        """These replies are about to leave. Ledger first: whoever is told of an approval finds it stored."""
         for reply in replies:
             if _APPROVED in reply[:32]:
                 told = decode_reply(reply)

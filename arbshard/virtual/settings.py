@@ -118,6 +118,7 @@ def config_of(settings: Settings) -> Config:
             symbol_positions_max=draw.choice((1, 1, 2)),
         ),
         paper=paper,
+        ledger=replace(base.ledger, archive_events=0),  # the virtual ledger is never archived
         sim=replace(
             base.sim,
             seed=settings.seed,

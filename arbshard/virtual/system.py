@@ -15,7 +15,6 @@ from arbshard.model.notes import RunState
 from arbshard.model.rundir import RunFiles
 from arbshard.model.silence import SETTLED_NS
 from arbshard.model.universe import Universe
-from arbshard.risk.feeds import FeedWatch
 from arbshard.virtual.accounts import VirtualAccounts
 from arbshard.virtual.bells import Bells
 from arbshard.virtual.children import KILLED, Program, VirtualChild, VirtualHost
@@ -145,16 +144,8 @@ class VirtualSupervisor:
             return VirtualAccounts(world.live, self.files, world.port, process, self.process)
         if name != "risk":
             return VirtualWorker(self._around, process, int(name.removeprefix("worker-")), epoch)
-        feeds = FeedWatch(self.files.supervisor_page)
         return VirtualRisk(
-            self._around,
-            process,
-            world.disk,
-            self.name,
-            world.oracle,
-            world.audit,
-            lambda: feeds.look(world.clock.monotonic_ns()),
-            world.timing.risk_tick_s,
+            self._around, process, world.disk, self.name, world.audit, world.timing.risk_tick_s
         )
 
     def _boot_s(self, name: str) -> float:

@@ -5,7 +5,7 @@ The oracle is told of every decision and of every order's end at the instant of 
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from arbshard.clock import Clock
 from arbshard.config import Config, ExecutionConfig
@@ -21,10 +21,10 @@ from arbshard.shm.universe import UniverseFile
 from arbshard.virtual.accounts import LiveWorld
 from arbshard.virtual.bells import Bells
 from arbshard.virtual.clock import VirtualClock
-from arbshard.virtual.exchange_port import Account, ExchangeExecutors
+from arbshard.virtual.exchange_port import ExchangeExecutors
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
 from arbshard.virtual.network import Port, VirtualClient
-from arbshard.virtual.oracle import Decision
+from arbshard.virtual.oracle import Decision, Oracle
 from arbshard.worker.assembly import Worker, WorkerPorts
 from arbshard.worker.live import LiveSide
 from arbshard.worker.meter import Meter
@@ -32,18 +32,6 @@ from arbshard.worker.spare import Assignment
 
 _WHATEVER_THE_BOOKS = ("manual", "kill_switch", "shutdown")
 """Exits that go out on an old book: the order's limit protects the price, and staying is the greater risk."""
-
-
-class TradeWatch(Account, Protocol):
-    """Who is told what a worker does: ``oracle.Oracle``."""
-
-    def decided(self, shard: int, epoch: int, decision: Decision) -> None:
-        """A worker has decided."""
-        ...
-
-    def order_done(self, shard: int, epoch: int, result: OrderResult) -> None:
-        """An order met the book that was there, or none."""
-        ...
 
 
 class Surroundings(NamedTuple):
@@ -55,7 +43,7 @@ class Surroundings(NamedTuple):
     config: Config
     port: Port
     bells: Bells
-    watch: TradeWatch
+    oracle: Oracle
     timer_s: float
     supervisor: VirtualProcess
     live: LiveWorld | None = None
@@ -130,7 +118,7 @@ class VirtualWorker:
 
     def _make_meter(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> Meter:
         meter = WatchedMeter(page, pid, epoch, pairs)
-        meter.on_order = partial(self._around.watch.order_done, self.shard, epoch)
+        meter.on_order = partial(self._around.oracle.order_done, self.shard, epoch)
         return meter
 
     def _make_executors(
@@ -138,7 +126,7 @@ class VirtualWorker:
     ) -> ExecutorFactory:
         around = self._around
         return ExchangeExecutors(
-            risk, books, execution, clock, observer, self.process, around.port.weather, around.watch
+            risk, books, execution, clock, observer, self.process, around.port.weather, around.oracle
         )
 
     def _open_live(
@@ -165,4 +153,4 @@ class VirtualWorker:
             else f"entry {trade.direction}",
             not (isinstance(trade, Exit) and trade.reason in _WHATEVER_THE_BOOKS),
         )
-        self._around.watch.decided(self.shard, self._epoch, decision)
+        self._around.oracle.decided(self.shard, self._epoch, decision)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from arbshard.clock import Clock
 from arbshard.config import Config, ExecutionConfig
@@ -46,33 +46,20 @@ RISK_TIMEOUT_MS = 500
 RISK_TRIES = 2
 
 
-class MakeExecutors(Protocol):
-    """Makes the executors of a shard; ``ExecutorFactory`` itself is one."""
-
-    def __call__(
-        self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
-    ) -> ExecutorFactory:
-        """Return the factory that the desk asks for an executor of each pair."""
-        ...
-
-
-class OpenLive(Protocol):
-    """Opens a shard's way to real orders."""
-
-    def __call__(
-        self,
-        shard: int,
-        legs: Iterable[Leg],
-        books: BookPort,
-        count: Callable[[str], None],
-        on_failure: Callable[[BaseException], None],
-        is_fenced: Callable[[], bool],
-        /,
-    ) -> "LiveSide":
-        """Return the live side. ``count`` adds one to a counter; nothing is sent once ``is_fenced``."""
-        ...
-
-
+MakeExecutors = Callable[[RiskPort, BookPort, ExecutionConfig, Clock, Observer], ExecutorFactory]
+OpenLive = Callable[
+    [
+        int,
+        Iterable[Leg],
+        BookPort,
+        Callable[[str], None],
+        Callable[[BaseException], None],
+        Callable[[], bool],
+    ],
+    "LiveSide",
+]
+"""Opens the way to real orders from the shard, its markets, their books, what counts by name, what gets failures, and
+what says whether this worker was replaced: then nothing may be sent."""
 MakeMeter = Callable[[PageWriter, int, int, int], Meter]
 
 

@@ -5,10 +5,10 @@ from msgspec.structs import replace
 
 from arbshard.config import RunConfig
 from arbshard.errors import LedgerError
+from arbshard.ledger import file
 from arbshard.ledger.reserve import RESERVE_BYTES
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.refusal import Refusal
-from arbshard.risk import disk as disk_module
 from arbshard.risk.counters import COUNTERS
 from arbshard.risk.disk import DiskWatch, Room, room_of
 from arbshard.shm.pages import PageReader, PageWriter
@@ -50,7 +50,7 @@ class Disk:
         self.world = w.World()
         self.pairs = ["BTC", "ETH"]
         self.free = 10**12
-        monkeypatch.setattr(disk_module, "free_bytes", lambda _: self.free)
+        monkeypatch.setattr(file, "free_bytes", lambda _: self.free)
         monkeypatch.setattr("arbshard.ledger.reserve.free_bytes", lambda _: self.free)
         self.store = LedgerStore.open(tmp_path / "ledger.sqlite", name="t", mode="sim-paper", now_ms=1)
         self.page = PageWriter.create(tmp_path / "page", COUNTERS, note_bytes=0)
@@ -119,6 +119,6 @@ def test_a_disk_that_cannot_be_looked_at(disk, monkeypatch) -> None:
     def broken(_: object) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(disk_module, "free_bytes", broken)
+    monkeypatch.setattr(file, "free_bytes", broken)
     with pytest.raises(LedgerError, match="its disk cannot be looked at: Input/output error; check the disk"):
         disk.watch.look(10 * S)

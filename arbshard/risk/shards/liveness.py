@@ -1,4 +1,4 @@
-"""Whether a shard's worker does its work: a verdict from what its page and its ring show. Pure; called by ``server``.
+"""Whether a shard's worker does its work: a verdict from what its page and its ring show. Pure.
 
 A worker is stuck when it does nothing about quotes that go on coming: its timer's beats stand still, or its loop has
 stopped looking into its ring. Without quotes nothing is said: then the feed is at fault, which others watch. A judge

@@ -1,4 +1,4 @@
-"""Reads what workers and their rings show, and has each shard judged. Used by ``server``."""
+"""Reads what workers and their rings show, and has each shard judged. Used by ``assembly``."""
 
 from collections.abc import Mapping
 from pathlib import Path

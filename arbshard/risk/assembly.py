@@ -1,0 +1,342 @@
+"""The assembly of risk: its parts, put together over ports, and its life from replaying the ledger to the end.
+
+``main`` gives real ports and the simulation gives virtual ones. Risk ends in order on SIGTERM and when the supervisor
+is gone: without one nobody watches the workers, and a risk process left over would hold the ledger against the next
+run. A ledger that fails ends it too, and its session then has no end.
+"""
+
+import asyncio
+import errno
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.errors import LedgerError, SharedMemoryError, UsageError
+from arbshard.ledger.record import LedgerRecord, read_record, require_same
+from arbshard.ledger.replay import recover
+from arbshard.ledger.snapshots import SNAPSHOT_OVERDUE
+from arbshard.ledger.store import LedgerStore
+from arbshard.log import error_count, get_logger
+from arbshard.model.rundir import RunFiles
+from arbshard.model.universe import Universe
+from arbshard.risk.archivist import Archivist
+from arbshard.risk.core import RiskCore
+from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
+from arbshard.risk.disk import DiskWatch
+from arbshard.risk.feeds import FeedWatch
+from arbshard.risk.gaps import GapWatch
+from arbshard.risk.note import NoteWriter
+from arbshard.risk.portfolio.results import ALL, Totals
+from arbshard.risk.portfolio.snapshot import PortfolioCodec
+from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.service import RiskService
+from arbshard.risk.shards.workers import WorkerWatch
+from arbshard.shm.books import BooksReader
+from arbshard.shm.pages import PageReader, PageWriter
+from arbshard.shm.universe import UniverseFile
+from arbshard.version import __version__
+from arbshard.wire.replies import Handler
+from arbshard.wire.serve import ReplyServer
+
+MakeCore = Callable[[Config, Universe, PortfolioState, str], RiskCore]
+"""Makes the core from configuration, universe, the state that was replayed, and the ledger's tag."""
+
+# Replies are also known by what they are about; these only spare the work for requests that just timed out.
+_STORED_REPLIES = 8192
+_TICK_S = 0.05
+"""How often workers are judged, and at least so often within the time after which one counts as stuck:"""
+_LOOKS = 4
+_HOUSEKEEPING_NS = 100_000_000
+NOTE_EVERY_NS = 200_000_000
+
+
+class ExitCode(IntEnum):
+    """How the process ended."""
+
+    ORDERLY = 0
+    FAILED = 1
+    USAGE = 2
+    LEDGER = 3
+    ORPHANED = 4
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class RiskPorts(NamedTuple):
+    """What risk needs from the process that it runs in."""
+
+    clock: Clock
+    files: RunFiles
+    pid: int
+    run: str
+    """The name of the supervisor's run: it tells a restart of risk within a run from a new run."""
+    is_orphan: Callable[[], bool]
+    """Whether the supervisor has died."""
+    open_ledger: Callable[[], LedgerStore]
+    """Opens the ledger that may be written in this run. Raises ``LedgerError``, ``UsageError``."""
+    listen: Callable[[Handler, int], ReplyServer]
+    """Makes the server of requests and commands, from their handler and the number of replies to store."""
+    environ: Mapping[str, str] = {}
+    """The environment, of which the archiver gets a part."""
+    on_ready: Callable[[], None] = _nothing
+    """Called once, just before requests are answered."""
+    make_core: MakeCore = RiskCore
+    tick_s: float | None = None
+    """The period of the timer on which workers are judged; None for the one that ``run.stuck_after_ms`` asks for."""
+    note_every_ns: int = NOTE_EVERY_NS
+    """The least time between two notes on the page."""
+
+
+class Risk:
+    """One incarnation of risk. ``run`` it once, and close it."""
+
+    def __init__(self, ports: RiskPorts, config: Config, universe: Universe, books: BooksReader) -> None:
+        """Replays the ledger and begins a session.
+
+        Raises ``LedgerError``, ``UsageError``, ``SharedMemoryError``.
+        """
+        self._ports = ports
+        self.is_ready = False
+        """Whether requests are answered."""
+        self.failure: LedgerError | None = None
+        """Why the ledger can no longer be written, once that is so."""
+        files = ports.files
+        with ExitStack() as opened:
+            last_note = _note_of_predecessor(files.risk_page)
+            self._page = page = opened.enter_context(
+                PageWriter.create(files.risk_page, COUNTERS, HISTOGRAMS, NOTE_BYTES)
+            )
+            if last_note:
+                page.write_note(last_note)  # the last that is known, until there is something newer
+            page.set(page.counter("pid"), ports.pid)
+            self._store = store = ports.open_ledger()
+            opened.callback(store.abandon)
+            noted = read_record(files.ledger_page)
+            if noted is not None:
+                require_same(noted, store)
+            is_new = store.last_seq == 0
+            self._service = service = self._begin_session(config, universe, books)
+            record = (
+                LedgerRecord.begin(files.ledger_page, store, is_new=is_new)
+                if noted is None
+                else LedgerRecord.go_on(files.ledger_page)
+            )
+            opened.callback(record.close)
+            record.note(store.last_seq)
+            service.on_stored = record.note
+            age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
+            self._gaps = GapWatch(books, universe, config.series, age_ns_max)
+            service.on_universe = self._gaps.set_universe
+            self._note = NoteWriter(self.core, config.reporting)
+            self._disk = DiskWatch(store, config.run, self.core.guard, page)
+            self._archivist = Archivist(store, config.ledger.archive_events, ports.environ, self._archived)
+            self._feeds = opened.enter_context(closing(FeedWatch(files.supervisor_page)))
+            stuck_after_ns = int(config.run.stuck_after_ms * 1e6)
+            self._workers = opened.enter_context(
+                closing(WorkerWatch(files, config.run.shards, stuck_after_ns))
+            )
+            self._tick_s = ports.tick_s or min(_TICK_S, config.run.stuck_after_ms / 1000 / _LOOKS)
+            self._transport = opened.enter_context(ports.listen(service.handle, _STORED_REPLIES))
+            self._opened = opened.pop_all()
+        self._kept_ns = self._noted_ns = self._due_ns = 0
+        self._seen_batches = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._end: asyncio.Future[ExitCode] = asyncio.get_running_loop().create_future()
+
+    def _begin_session(self, config: Config, universe: Universe, books: BooksReader) -> RiskService:
+        """Replay the ledger, and begin a session with what it leads to. Raises ``LedgerError``."""
+        ports, store, clock = self._ports, self._store, self._ports.clock
+        began_ns = clock.monotonic_ns()
+        codec = PortfolioCodec()
+        found = recover(store, codec, self._beat)
+        state = found.state
+        took_ms = (clock.monotonic_ns() - began_ns) // 1_000_000
+        for why in found.ignored:
+            get_logger().warning("snapshot ignored", why=why)
+        self.core = ports.make_core(config, universe, state, store.tag)
+        universes = UniverseFile(books, ports.files.universe)
+        service = RiskService(self.core, store, self._page, books, clock, universes)
+        was_stopped = state.is_stopped
+        service.start(ports.run, __version__)
+        overdue = min(SNAPSHOT_OVERDUE, config.ledger.archive_events or SNAPSHOT_OVERDUE)
+        store.keep_snapshots(codec.version, lambda: codec.dump(state), overdue)
+        get_logger().info(
+            "risk started",
+            session=state.session,
+            events=store.last_seq,
+            replayed=found.replayed,
+            snapshot=found.snapshot_seq,
+            took_ms=took_ms,
+            after_crash=not was_stopped,
+        )
+        warn_of_untraded(state, universe)
+        return service
+
+    async def run(self) -> ExitCode:
+        """Serve until there is a reason to end, and end the session unless the ledger has failed; how it ended.
+
+        Raises ``LedgerError`` when the end cannot be stored, and whatever else a batch or a tick raised.
+        """
+        loop, clock = asyncio.get_running_loop(), self._ports.clock
+        loop.add_signal_handler(signal.SIGTERM, self._stop, ExitCode.ORDERLY)
+        self._ports.on_ready()
+        self._disk.look(clock.monotonic_ns())
+        self._transport.start(self._fail)
+        self._show(clock.monotonic_ns())
+        self._set_ready(is_ready=True)  # from here on the note is risk's own
+        self._plan_tick()
+        try:
+            code = await self._end
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._transport.close()
+            self._set_ready(is_ready=False)
+            self._archivist.stop()
+        if code is not ExitCode.LEDGER:
+            self._service.stop()
+            self._show(clock.monotonic_ns(), is_last=True)
+            self._store.close()
+            self._set("closed", 1)
+        get_logger().info("risk ended", code=int(code))
+        return code
+
+    def close(self) -> None:
+        """Close what was opened; a ledger that was not closed in order is abandoned."""
+        self._opened.close()
+
+    def _stop(self, code: ExitCode) -> None:
+        if not self._end.done():
+            self._end.set_result(code)
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, LedgerError):
+            get_logger().error("the ledger cannot be trusted or written", error=str(error))
+            self.failure = error
+            self._stop(ExitCode.LEDGER)
+        elif not self._end.done():
+            self._end.set_exception(error)
+
+    def _plan_tick(self) -> None:
+        self._due_ns = self._ports.clock.monotonic_ns() + int(self._tick_s * 1e9)
+        self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        try:
+            self._tick(self._ports.clock.monotonic_ns())
+        except Exception as error:  # noqa: BLE001 -- handed to ``run``, which raises it
+            self._fail(error)
+            return
+        if self._ports.is_orphan():
+            get_logger().error("the supervisor is gone")
+            self._stop(ExitCode.ORPHANED)
+            return
+        self._plan_tick()
+
+    def _tick(self, now_ns: int) -> None:
+        self._page.add(self._page.counter("beat"))
+        self._set("beat_ns", now_ns)
+        self._page.record(self._page.histogram("loop_gap"), now_ns - self._due_ns)
+        self._look_at_workers(now_ns)
+        if now_ns - self._kept_ns < _HOUSEKEEPING_NS:
+            return
+        self._kept_ns = now_ns
+        self._store.look()
+        self._disk.look(now_ns)
+        self._show(now_ns)
+        self._service.tick(feeds_silent=self._feeds.look(now_ns), correlations=self._gaps.look(now_ns))
+        moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
+        if not moved:  # never two pauses at once
+            self._archivist.look(now_ns, self._ports.clock.monotonic_ns)
+        self._page.add(self._page.counter("checkpoints"), int(moved))
+        self._seen_batches = self._transport.batches
+
+    def _look_at_workers(self, now_ns: int) -> None:
+        """Ledger first, then why, then the word on which workers and supervisor act. Raises ``LedgerError``."""
+        stuck = self._workers.look(now_ns, self.core.state.shards)
+        for shard, reason in stuck.items():
+            self._service.fence(shard, reason)
+        if stuck:
+            self._noted_ns = 0
+            self._show(now_ns)
+            self._service.show_fences()
+
+    def _show(self, now_ns: int, *, is_last: bool = False) -> None:
+        """Bring the page up to date, and its note when it is due or the last one."""
+        state = self.core.state
+        session = state.results.run.get(ALL, Totals())
+        self._set("session", state.session)
+        self._set("requests", self._transport.requests)
+        self._set("batches", self._transport.batches)
+        self._set("unsent", self._transport.unsent)
+        self._set("bad_frames", self._transport.bad)
+        self._set("open_positions", len(state.positions))
+        self._set("open_intents", len(state.trades))
+        self._set("doubted", sum(state.results.doubted.values()))
+        self._set("entries", session.entries)
+        self._set("exits", session.exits)
+        if self._service.is_changed and (is_last or now_ns - self._noted_ns >= self._ports.note_every_ns):
+            try:
+                self._page.write_note(self._note.encode(self._ports.clock.wall_ms()))
+            except SharedMemoryError as error:
+                get_logger().error("the note cannot be written", error=str(error))
+            self._service.is_changed = False
+            self._noted_ns = now_ns
+        self._set("errors", error_count())
+
+    def _set_ready(self, *, is_ready: bool) -> None:
+        self.is_ready = is_ready
+        self._set("ready", int(is_ready))
+
+    def _set(self, name: str, value: int) -> None:
+        self._page.set(self._page.counter(name), value)
+
+    def _beat(self) -> None:
+        """Show that the replay goes on."""
+        self._page.add(self._page.counter("beat"))
+        self._page.set(self._page.counter("beat_ns"), self._ports.clock.monotonic_ns())
+
+    def _archived(self, done: bool) -> None:
+        self._page.add(self._page.counter("archived" if done else "archive_failures"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def warn_of_untraded(state: PortfolioState, universe: Universe) -> None:
+    """Log positions and intents of pairs that are not traded in this run: they wait for one in which they are."""
+    traded = {pair.base for pair in universe.pairs}
+    positions = sorted(one.position_id for one in state.positions.values() if one.pair not in traded)
+    intents = sorted(trade for pair, trade in state.busy.items() if pair not in traded)
+    if positions or intents:
+        get_logger().warning("of pairs not traded now", positions=positions, intents=intents)
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """The exit code of a risk process that ends because of ``error``."""
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, LedgerError) or is_full:
+        return ExitCode.LEDGER
+    return ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED
+
+
+def _note_of_predecessor(path: Path) -> bytes:
+    try:
+        with PageReader.attach(path) as page:
+            return page.note()
+    except SharedMemoryError:
+        return b""  # there was none
