@@ -50,6 +50,8 @@ class _Watched:
         self._page: PageReader | None = None
         self._ring: RingReader | None = None
         self._beats = -1
+        self._page_file: tuple[int, int] | None = None
+        """Device and inode of the page, which no other file has as long as it is mapped."""
         self._attached_ns = 0
 
     def sample(self, epoch: int, now_ns: int) -> Sample | None:
@@ -82,9 +84,13 @@ class _Watched:
         try:
             if self._ring is None:
                 self._ring = RingReader.attach(self._ring_path)
+            found = self._page_path.stat()
+            page_file = found.st_dev, found.st_ino
+            if self._page is not None and page_file == self._page_file:
+                return  # it is the same one, and stands still
             page = PageReader.attach(self._page_path)
-        except SharedMemoryError:
+        except (SharedMemoryError, FileNotFoundError):
             return  # not made yet, or just being replaced
         if self._page is not None:
             self._page.close()
-        self._page = page
+        self._page, self._page_file = page, page_file
