@@ -123,3 +123,24 @@ class RunningBalances:
                 before = moved[key] if key in moved else self.table.get(key, ZERO)
                 moved[key] = after = before + amount
                 yield number, line, account, currency, plain(amount), plain(after)
+
+
+class UnstoredLedger:
+    """Keeps the running balances and stores no event: the ledger of a session that is given no file."""
+
+    def __init__(self) -> None:
+        self.last_seq = 0
+        self._running = RunningBalances()
+
+    @property
+    def balances(self) -> Mapping[Account, Decimal]:
+        """Running balance by (account, currency)."""
+        return self._running.table
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Move the balances by the postings of ``events``."""
+        moved: dict[Account, Decimal] = {}
+        for _ in self._running.lines(self.last_seq + 1, events, moved):
+            pass  # making the postings is what moves the balances
+        self._running.table.update(moved)
+        self.last_seq += len(events)

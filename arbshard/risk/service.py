@@ -4,7 +4,8 @@ Ledger first: replies leave, and the state keeps what it was changed by, only wh
 batch. When it cannot be written the state is taken back, ``LedgerError`` goes to the owner, and nobody is answered.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Protocol
 
 from arbshard.clock import Clock
@@ -27,7 +28,6 @@ from arbshard.ledger.events import (
     StrayGone,
     kind_of,
 )
-from arbshard.ledger.store import LedgerStore
 from arbshard.log import get_logger
 from arbshard.model.money import plain
 from arbshard.model.refusal import Refusal
@@ -51,6 +51,22 @@ from arbshard.wire.messages import (
 )
 
 _AUDIT_EVERY_NS = 10_000_000_000
+
+
+class EventLedger(Protocol):
+    """Where events are stored: ``ledger.store.LedgerStore``."""
+
+    last_seq: int
+    """The number of the last event."""
+
+    @property
+    def balances(self) -> Mapping[tuple[str, str], Decimal]:
+        """Running balance by (account, currency)."""
+        ...
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Store all of ``events``, or nothing. Raises ``LedgerError``."""
+        ...
 
 
 class FeedHeader(Protocol):
@@ -86,7 +102,7 @@ class RiskService:
     def __init__(
         self,
         core: RiskCore,
-        store: LedgerStore,
+        store: EventLedger,
         page: PageWriter,
         feed: FeedHeader,
         clock: Clock,

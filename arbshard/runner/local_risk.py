@@ -1,27 +1,42 @@
-"""Risk inside the process: ``RiskCore`` behind the transport that a worker's ``RiskLink`` speaks over.
+"""Risk inside the process: the service of risk behind the transport that a worker's ``RiskLink`` uses.
 
-The messages are those of the sharded engine, so the desk cannot tell the difference. Ledger first, here too: no
-reply leaves before its events are stored.
+Messages, decisions and the order of things are those of the sharded engine, so the desk cannot tell the difference:
+no reply leaves before its events are stored.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.errors import LedgerError
-from arbshard.ledger.events import Event
+from arbshard.ledger.postings import UnstoredLedger
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
 from arbshard.risk.assembly import warn_of_untraded
 from arbshard.risk.core import RiskCore
+from arbshard.risk.counters import COUNTERS, HISTOGRAMS
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.service import RiskService
 from arbshard.runner.report import TradeReport, report_refused, report_settled
+from arbshard.shm.pages import private_page
 from arbshard.version import __version__
-from arbshard.wire.messages import Conclude, Refused, Reply, Request, Settled, Submit, decode_request, encode
+from arbshard.wire.messages import (
+    Conclude,
+    Refused,
+    Reply,
+    Request,
+    Settled,
+    Submit,
+    decode_reply,
+    decode_request,
+)
+
+Result = TypeVar("Result")
 
 SHARD = 0
 """The one shard there is."""
@@ -30,6 +45,9 @@ SHARD = 0
 class LocalRisk:
     """Implements ``worker.risk_link.Transport``. Use ``open`` to make one."""
 
+    beat_ns = 0
+    """There is no supervisor whose beat could be missed."""
+
     def __init__(
         self,
         core: RiskCore,
@@ -37,12 +55,16 @@ class LocalRisk:
         clock: Clock,
         on_report: Callable[[TradeReport], None],
     ) -> None:
-        self._core = core
+        self.state: PortfolioState = core.state
+        """The one portfolio."""
         self._store = store
         self._clock = clock
         self._on_report = on_report
         self._is_broken = False
         self.phase = Phase.RUNNING
+        _, page = private_page(COUNTERS, HISTOGRAMS)
+        ledger = store if store is not None else UnstoredLedger()
+        self._service = RiskService(core, ledger, page, self, clock)
 
     @classmethod
     def open(
@@ -76,68 +98,61 @@ class LocalRisk:
         return risk
 
     @property
-    def state(self) -> PortfolioState:
-        """The one portfolio."""
-        return self._core.state
-
-    @property
     def epoch(self) -> int:
-        """Of the incarnation to come."""
+        """The epoch of the next incarnation."""
         known = self.state.shards.get(SHARD)
         return 1 if known is None else known.epoch + 1
 
     def start(self) -> None:
         """Begin a session. Raises ``LedgerError``."""
-        now_ms = self._clock.wall_ms()
-        self._keep(self._core.start(now_ms, f"library-{now_ms}", __version__))
+        self._or_break(lambda: self._service.start(f"library-{self._clock.wall_ms()}", __version__))
 
     def close(self) -> None:
         """End the session and let go of the ledger. Raises ``LedgerError``."""
         if self._is_broken:
             return
-        self._keep(self._core.stop(self._clock.wall_ms()))
+        self._or_break(self._service.stop)
         if self._store is not None:
             self._store.close()
 
     async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
         """One question, one answer, at once. Raises ``LedgerError``; nothing has happened then, nor will any more."""
-        del priority  # nobody waits here
+        del priority  # no other question waits here
         if self._is_broken:
             raise LedgerError("the ledger could not be written; nothing is decided any more")
-        request = decode_request(payload)
-        tell = self._teller(request)
+        report = self._reporter(decode_request(payload))
+        (reply,) = self._or_break(lambda: self._service.handle([payload]))
+        if report is not None:
+            report(decode_reply(reply))
+        return reply
+
+    def _or_break(self, work: Callable[[], Result]) -> Result:
+        """The result of ``work``, which may store events. After a ``LedgerError`` nothing is decided any more."""
         try:
-            reply, events = self._core.handle(request, self._clock.wall_ms(), self.phase)
-        except BaseException:
-            self._core.rollback()
-            raise
-        self._keep(events)
-        tell(reply)
-        return encode(reply)
-
-    def _keep(self, events: list[Event]) -> None:
-        if self._store is not None:
-            try:
-                self._store.append(events)
+            result = work()
+            if self._store is not None:
                 self._store.checkpoint_if_due(is_idle=False)
-            except LedgerError:
-                self._core.rollback()
-                self._is_broken = True
+        except LedgerError:
+            self._is_broken = True
+            if self._store is not None:
                 self._store.abandon()
-                raise
-        self._core.commit()
+            raise
+        return result
 
-    def _teller(self, request: Request) -> Callable[[Reply], None]:
-        """What to report once the reply is known; the intent of a conclusion is gone by then."""
+    def _reporter(self, request: Request) -> Callable[[Reply], None] | None:
+        """What reports once the reply is known; None for a request that is not reported.
+
+        The intent of a conclusion is gone by then.
+        """
         state = self.state
         trade = state.trades.get(request.intent_id) if isinstance(request, Conclude) else None
         before = state.positions.get(trade.intent.position_id) if trade is not None else None
 
-        def tell(reply: Reply) -> None:
+        def report(reply: Reply) -> None:
             now_ms = self._clock.wall_ms()
             if isinstance(request, Submit) and isinstance(reply, Refused):
                 self._on_report(report_refused(request.intent, reply, now_ms))
             elif trade is not None and isinstance(reply, Settled):
                 self._on_report(report_settled(trade.intent, reply, before, now_ms))
 
-        return tell
+        return report if trade is not None or isinstance(request, Submit) else None

@@ -9,7 +9,6 @@ import os
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from arbshard.clock import Clock
 from arbshard.config import Config
@@ -29,7 +28,7 @@ from arbshard.runner.local_risk import SHARD, LocalRisk
 from arbshard.runner.pace import LivePace, Pace
 from arbshard.runner.recording import RecordedPace
 from arbshard.runner.report import TradeReport
-from arbshard.shm.pages import PageReader, PageWriter
+from arbshard.shm.pages import private_page
 from arbshard.worker.assembly import Trader
 from arbshard.worker.counters import HISTOGRAMS, counters
 from arbshard.worker.meter import Meter
@@ -71,7 +70,7 @@ class Session:
         self.engine = ArbitrageEngine(universe.pairs, universe.fx, config)
         self._legs: dict[str, Leg] = {leg.market.symbol: leg for leg in universe.legs()}
         self._books = ProviderBooks(provider, self.pace, universe.fx, config.data_quality.max_book_age_ms)
-        self.page, self._writer = _private_page(config.venues.traded)
+        self.page, self._writer = private_page(counters(config.venues.traded), HISTOGRAMS)
         self._meter = Meter(self._writer, os.getpid(), 1, len(universe.pairs))
         self.risk = LocalRisk.open(config, universe, ledger, mode, self.pace.clock, self._report)
         self._trader = Trader(
@@ -244,11 +243,3 @@ def _newest_top(state: PairState) -> BookTop | None:
     """Of the pair's books the one that was received last."""
     tops = [view.top for view in (state.home, state.away) if view.top is not None]
     return max(tops, key=lambda top: top.received_ns, default=None)
-
-
-def _private_page(traded: Iterable[str]) -> tuple[PageReader, PageWriter]:
-    """Counters as a worker keeps them, in memory that nobody else finds and that goes with the process."""
-    with TemporaryDirectory(prefix="arbshard-") as folder:
-        path = Path(folder, "page")
-        writer = PageWriter.create(path, counters(traded), HISTOGRAMS, 0)
-        return PageReader.attach(path), writer

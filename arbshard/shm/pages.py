@@ -12,6 +12,7 @@ edge of its bucket: never below the truth, and at most 12.5 % above it.
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
 import msgspec
@@ -296,3 +297,11 @@ def _attach(path: Path, *, writable: bool) -> tuple[Segment, _Plan, int, bool]:
     plan = _Plan(names, blob_bytes, note_bytes)
     require(segment, names.is_unique() and plan.size == len(segment.raw))
     return segment, plan, note_bytes, bool(checked)
+
+
+def private_page(counters: Sequence[str], histograms: Sequence[str]) -> tuple[PageReader, PageWriter]:
+    """Both ends of a page in memory that no other process finds and that goes with this one."""
+    with TemporaryDirectory(prefix="arbshard-") as folder:
+        path = Path(folder, "page")
+        writer = PageWriter.create(path, counters, histograms, 0)
+        return PageReader.attach(path), writer

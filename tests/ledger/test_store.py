@@ -8,7 +8,9 @@ import pytest
 
 from arbshard.errors import LedgerDamaged, LedgerError, LedgerVersionError, RunDirError, UsageError
 from arbshard.ledger.events import SCHEMA_VERSION, Deposited
+from arbshard.ledger.postings import UnstoredLedger
 from arbshard.ledger.store import LedgerStore
+from support import world as w
 
 
 def deposit(amount: str, currency: str = "KRW", at_ms: int = 1) -> Deposited:
@@ -317,3 +319,14 @@ def test_durable_reaches_the_disk_with_every_append(opened) -> None:
         store.append([deposit("1")])
         assert store._connection.execute("PRAGMA synchronous").fetchone()[0] == level
         store.close()
+
+
+def test_a_ledger_without_a_file_has_the_same_balances(opened) -> None:
+    store, unstored, world = opened(), UnstoredLedger(), w.World()
+    world.round_trip()
+    for ledger in (store, unstored):
+        ledger.append(world.events[:3])
+        ledger.append(world.events[3:])
+    assert unstored.last_seq == store.last_seq == len(world.events)
+    assert dict(unstored.balances) == dict(store.balances)
+    assert any(account.startswith("venue") for account, _ in unstored.balances)

@@ -1,5 +1,7 @@
 """Risk inside the process: the worker's messages, answered at once, ledger first."""
 
+from decimal import Decimal
+
 import pytest
 
 from arbshard.errors import LedgerError, ProtocolError
@@ -85,3 +87,14 @@ async def test_a_new_session_carries_on(open_risk, make, tmp_path):
     assert second.state.session == 2
     welcome = await ask(second, Hello(SHARD, second.epoch, 1, ("BTC",)))
     assert welcome.funded == ("BTC",)
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_books_that_do_not_balance_halt_it(open_risk, make, tmp_path, is_stored):
+    """The service of risk compares its balances with the ledger's after each batch, in the library as well."""
+    risk, _ = open_risk(tmp_path / "l.sqlite" if is_stored else None)
+    await ask(risk, Hello(SHARD, 1, 1, ("BTC",)))
+    risk.state.balances.add("upbit", "BTC", Decimal(1))
+    await ask(risk, Fund(SHARD, 1, "BTC", make.quote.bid))
+    assert risk.state.standing.halt is not None
+    assert risk.state.standing.halt.cause == "accounting"
