@@ -14,7 +14,7 @@ SEED   ?=
 MINUTES ?= 10
 RATE    ?= 5000
 
-.PHONY: run test nightly test-wheel check perf torture fuzz fuzz-messages soak setup lock clean
+.PHONY: run test nightly coverage test-wheel check perf torture fuzz fuzz-messages soak setup lock clean
 
 run: setup
 	$(BIN)/arbshard run $(ARGS)
@@ -30,6 +30,14 @@ nightly: setup
 	$(BIN)/python -m arbshard.virtual.fuzz --seeds 100
 	$(BIN)/python tests/fuzz --cases 100000
 	$(BIN)/python tests/soak --minutes $(MINUTES) --rate $(RATE)
+
+# Branch coverage of all tests, sub-processes too; writes the list of branches of risk and execution that no test enters.
+coverage: setup
+	rm -f .coverage .coverage.*
+	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --format=total
+	$(BIN)/python scripts/untested_branches.py
 
 # Builds the wheel and runs tests against it, installed without any extra.
 test-wheel: setup

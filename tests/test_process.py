@@ -105,7 +105,8 @@ class TestParent:
 
     def test_one_that_is_not_the_parent_any_more_is_gone(self, monkeypatch):
         parent = Parent()
-        monkeypatch.setattr(os, "getppid", lambda: 1)
+        another = os.getppid() + 1
+        monkeypatch.setattr(os, "getppid", lambda: another)
         assert parent.is_gone()
 
     def test_one_that_died_before_it_was_looked_for_is_gone(self):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.engine.edge import terms_of, top_edge_bps
-from arbshard.shm import histogram
+from arbshard.shm import pages
 from perf.peers import measure
 from perf.peers.measure import Desk, bucket_of, edges_bps
 from perf.stamp import BASE, stamp_of
@@ -18,11 +18,11 @@ prices = st.floats(min_value=1e-6, max_value=1e9)
 
 @given(ns=st.integers(min_value=-10, max_value=10**13))
 def test_latencies_are_counted_in_the_same_buckets(ns):
-    assert bucket_of(ns) == histogram.bucket_of(ns)
+    assert bucket_of(ns) == pages.bucket_of(ns)
 
 
 def test_constants_are_the_same():
-    assert measure.BUCKETS == histogram.BUCKETS
+    assert measure.BUCKETS == pages.BUCKETS
     assert measure.STAMP_BASE == BASE
 
 
