@@ -16,7 +16,7 @@ from arbshard.wire.messages import (
     decode_command_reply,
     encode,
 )
-from arbshard.wire.serve import ask
+from arbshard.wire.request import ask
 
 _TIMEOUT_MS = 5000
 """Long enough for a restart of risk in between."""

@@ -8,7 +8,7 @@ import typer
 from arbshard.errors import RequestTimeout, UsageError
 from arbshard.model.rundir import RunFiles
 from arbshard.wire import control
-from arbshard.wire.serve import ask
+from arbshard.wire.request import ask
 
 WaitOption = Annotated[
     float, typer.Option("--wait", help="Seconds to wait until it is done; 0 does not wait.")

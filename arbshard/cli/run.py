@@ -94,7 +94,7 @@ def stop(
 ) -> None:
     """Stop a running instance in order: no new entries, positions closed, ledger closed."""
     from arbshard.wire import control
-    from arbshard.wire.serve import ask
+    from arbshard.wire.request import ask
     from supervisor.places import running_pid
 
     instance, files = running_files(name, config)

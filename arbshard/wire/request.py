@@ -8,19 +8,21 @@ towards risk.
 import asyncio
 import heapq
 import os
-from collections.abc import Callable
+import socket
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Protocol, Self
 
-import zmq
+from arbshard.errors import ProtocolError, RequestTimeout, TransportError
+from arbshard.wire.envelope import REPLY_BYTES_MAX, require_size
+from arbshard.wire.router import RouterChannel
+from arbshard.wire.unix import SCHEME, Messages, UnixChannel, encode, path_of
 
-from arbshard.errors import RequestTimeout, TransportError
-from arbshard.wire.envelope import REPLY_BYTES_MAX, pack, require_size, unpack
-from arbshard.wire.sockets import Socket, SocketReader, open_socket, receive
-from arbshard.wire.unix import SCHEME, UnixChannel
-
-_HIGH_WATER = 16
+_READ_BYTES = 64 * 1024
+_CONNECT_AGAIN_S = 0.01
+_CONNECT_AGAIN_MAX_S = 0.2
+"""Pause of ``ask`` between two tries to connect: the first one, and the longest."""
 
 
 class Channel(Protocol):
@@ -70,7 +72,7 @@ class RequestClient:
         self._queue: list[_Question] = []
         self._out: dict[bytes, _Question] = {}
         is_unix = endpoint.startswith(SCHEME)
-        self._channel: Channel = (UnixChannel if is_unix else _ZmqChannel)(endpoint, self._heard)
+        self._channel: Channel = (UnixChannel if is_unix else RouterChannel)(endpoint, self._heard)
         self._timer: asyncio.TimerHandle | None = None
         self._id_prefix = os.urandom(8)
         self._serial = 0
@@ -202,41 +204,56 @@ class RequestClient:
         self.close()
 
 
-class _ZmqChannel:
-    """Implements ``Channel`` by a REQ socket, made anew whenever its reply did not come."""
+def ask(endpoint: str, payload: bytes, timeout_ms: int) -> bytes:
+    """Put one question to a ``unix://`` endpoint and wait for its answer; for programs without a loop.
 
-    WINDOW = 1
+    Where no server listens yet, it waits for one as long as for an answer.
 
-    def __init__(self, endpoint: str, on_reply: Callable[[tuple[bytes, bytes] | None], None]) -> None:
-        self._endpoint = endpoint
-        self._on_reply = on_reply
-        self._socket: Socket | None = None
-        self._reader: SocketReader | None = None
-
-    def send(self, request_id: bytes, payload: bytes) -> None:
-        if self._socket is None:
-            self._socket = open_socket(
-                zmq.REQ, self._endpoint, bind=False, high_water=_HIGH_WATER, frame_max=REPLY_BYTES_MAX
-            )
-            self._reader = SocketReader(self._socket, self._drain)
+    Raises ``RequestTimeout`` (no answer came; whether the server acted is unknown), ``ProtocolError`` (not an
+    answer to this question), ``TransportError``.
+    """
+    require_size(endpoint, payload)
+    request_id = os.urandom(16)
+    deadline_s = monotonic() + timeout_ms / 1000
+    late = f"{endpoint}: no reply within {timeout_ms} ms"
+    with _connected(path_of(endpoint), deadline_s, late) as connection:
+        messages = Messages(REPLY_BYTES_MAX)
+        found: list[tuple[bytes, bytes] | None] = []
         try:
-            self._socket.send_multipart(pack(request_id, payload), zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            self.drop()
-            raise TransportError(f"{self._endpoint}: cannot send: {error.strerror}") from error
-        assert self._reader is not None
-        self._reader.poke()
+            connection.sendall(encode(request_id, payload))
+            while not found:
+                connection.settimeout(max(deadline_s - monotonic(), _CONNECT_AGAIN_S))
+                data = connection.recv(_READ_BYTES)
+                if not data:
+                    raise RequestTimeout(f"{endpoint}: the connection ended before the reply")
+                found = messages.feed(data)
+        except TimeoutError as error:
+            raise RequestTimeout(late) from error
+        except ValueError as error:
+            raise ProtocolError(f"{endpoint}: the reply is not a message") from error
+        except OSError as error:
+            raise RequestTimeout(
+                f"{endpoint}: the connection ended before the reply: {error.strerror}"
+            ) from error
+    reply = found[0]
+    if reply is None or reply[0] != request_id:
+        raise ProtocolError(f"{endpoint}: the reply is not one to this question")
+    return reply[1]
 
-    def drop(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
-    def _drain(self) -> None:
-        assert self._socket is not None
-        frames = receive(self._socket)
-        if frames is not None:
-            self._on_reply(unpack(frames))
+def _connected(path: str, deadline_s: float, late: str) -> socket.socket:
+    """A connected socket. Raises ``RequestTimeout`` with the text ``late`` if no server listens until then."""
+    pause_s = _CONNECT_AGAIN_S
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(max(deadline_s - monotonic(), _CONNECT_AGAIN_S))
+            connection.connect(path)
+        except OSError as error:  # no server listens yet, or its queue is full
+            connection.close()
+            if monotonic() + pause_s >= deadline_s:
+                raise RequestTimeout(late) from error
+            sleep(pause_s)
+            pause_s = min(2 * pause_s, _CONNECT_AGAIN_MAX_S)
+        else:
+            return connection

@@ -1,11 +1,12 @@
 """Requests and replies over a Unix socket: what workers and risk use on one machine.
 
-A message is its length and its frames. Where ZeroMQ hands a message from thread to thread on both sides, here one
-system call sends it and one receives it: a question that comes after a pause is answered in a fifth of the time
-(``perf``, stage "risk round trip"). Both ends are driven by the event loop; nothing here waits.
+A message is its length and its frames. Where ZeroMQ hands a message from thread to thread on both sides, one system
+call sends it here and one receives it: a question that comes after a pause is answered in a fifth of the time
+(``perf``, stage "risk round trip"). The event loop's transports read, write and buffer; this file has the framing,
+the client's reconnection, and the server's bounds.
 
-Whatever clients do, the answering side holds a bounded number of connections and bytes. Beyond the bounds it closes
-the connection that deserves it most, and counts it as ``bad``: a client asks again under the same ids.
+Whatever clients do, the server holds a bounded number of connections and bytes. Beyond the bounds it closes the
+connection that takes up most, and counts it as ``bad``: its client asks again under the same ids.
 """
 
 import asyncio
@@ -13,8 +14,10 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from arbshard.errors import TransportError
 from arbshard.wire.envelope import (
@@ -33,21 +36,21 @@ PATH_BYTES_MAX = 107
 CONNECTIONS_MAX = 256
 """Connections of a server. Every process of a run has one, and every operator's command."""
 HELD_BYTES_MAX = 8 * 1024 * 1024
-"""What a server holds of all clients together: unfinished messages, and requests that wait to be taken."""
-_READ_BYTES = 64 * 1024
+"""What a server holds of all clients together: unfinished messages, and requests that wait for the handler."""
 _UNSENT_BYTES_MAX = 4 * 1024 * 1024
-"""Replies kept for a client that does not read; it is dropped beyond."""
+"""Replies kept for a client that does not read; beyond that its connection is closed."""
 _UNSENT_BYTES_SUM_MAX = 4 * _UNSENT_BYTES_MAX
 """Replies kept for all clients together."""
 _WAITING_MAX = 65536
-"""Requests that wait to be taken."""
+"""Requests that wait for the handler."""
 _BACKLOG = 256
-_AGAIN_S = 0.01
-"""Pause before a connection is tried again."""
 _ACCEPTS = 32
-"""Connections taken in one turn of the loop."""
+"""Connections accepted in one turn of the loop."""
 _ACCEPT_AGAIN_S = 0.1
-"""Pause after the system had no descriptor for a connection; it would say so again at once."""
+"""Pause after the system had no descriptor for a connection; without it the loop would try again at once."""
+_CONNECT_AGAIN_S = 0.01
+_CONNECT_AGAIN_MAX_S = 0.1
+"""Pause between two tries to connect: the first one, and the longest."""
 _HEAD = struct.Struct("<IB")
 """Bytes that follow, bytes of the request id."""
 
@@ -65,21 +68,10 @@ def path_of(endpoint: str) -> str:
 
 
 def encode(request_id: bytes, payload: bytes) -> bytes:
-    """A message on the wire."""
+    """A message as its bytes on the socket."""
     version, *_ = pack(request_id, payload)
-    return b"".join(
-        (
-            _HEAD.pack(1 + len(version) + len(request_id) + len(payload), len(request_id)),
-            version,
-            request_id,
-            payload,
-        )
-    )
-
-
-def new_buffer() -> memoryview:
-    """What lines read into. It is kept: making one anew for each read costs 20 µs."""
-    return memoryview(bytearray(_READ_BYTES))
+    size = 1 + len(version) + len(request_id) + len(payload)
+    return b"".join((_HEAD.pack(size, len(request_id)), version, request_id, payload))
 
 
 class Messages:
@@ -91,13 +83,13 @@ class Messages:
 
     @property
     def unfinished(self) -> int:
-        """Bytes of a message that is not whole yet."""
+        """Bytes kept of a message that has not arrived whole."""
         return len(self._waiting)
 
-    def feed(self, data: bytes | memoryview) -> list[tuple[bytes, bytes] | None]:
-        """(request id, payload) of each message that is whole now; None for one of another version.
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes] | None]:
+        """(request id, payload) of each message that is complete now; None for one of another version.
 
-        Raises ``ValueError`` when these cannot be messages at all.
+        Raises ``ValueError`` when the bytes cannot be a message at all.
         """
         self._waiting += data
         found: list[tuple[bytes, bytes] | None] = []
@@ -117,181 +109,169 @@ class Messages:
         return found
 
 
-class Line:
-    """One side of a connection. ``on_message`` gets what comes, ``on_end`` is called once when it is over."""
+def _ignore(_: "Connection") -> None:
+    """Nothing is left to do after a read."""
+
+
+class Connection(asyncio.Protocol):
+    """One side of a connection. The loop's transport reads, writes and buffers."""
 
     def __init__(
         self,
-        connection: socket.socket,
         size_max: int,
-        buffer: memoryview,
-        on_message: Callable[["Line", tuple[bytes, bytes] | None], None],
-        on_end: Callable[["Line"], None],
-        on_read: Callable[["Line"], None] | None = None,
+        on_open: Callable[["Connection"], None],
+        on_message: Callable[["Connection", tuple[bytes, bytes] | None], None],
+        on_end: Callable[["Connection"], None],
+        on_read: Callable[["Connection"], None] = _ignore,
     ) -> None:
-        """``size_max``: of a message that comes. ``buffer``: to read into, lines of one loop may share it.
+        """``size_max``: bytes of the longest message that may arrive.
 
-        ``on_read`` is called after each read whose messages were handed over, if the line is still open.
+        ``on_message`` gets None for a message of another version and for bytes that are no message; ``on_read`` is
+        called after all messages of a read, if the connection is still open; ``on_end`` is called once.
         """
-        connection.setblocking(False)
-        self._socket = connection
+        self._on_open = on_open
         self._on_message = on_message
         self._on_end = on_end
         self._on_read = on_read
         self._messages = Messages(size_max)
-        self._buffer = buffer
-        self._unsent = bytearray()
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(connection.fileno(), self._read)
-        self.is_open = True
+        self._transport: asyncio.Transport | None = None
 
     @property
     def unfinished(self) -> int:
-        """Bytes of a message that is not whole yet."""
+        """Bytes kept of a message that has not arrived whole."""
         return self._messages.unfinished
 
     @property
     def unsent(self) -> int:
         """Bytes that the other side has not read yet."""
-        return len(self._unsent)
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
-    def send(self, message: bytes) -> bool:
-        """Send, at once or when the other side reads again; whether that can still be."""
-        if not self.is_open:
-            return False
-        if self._unsent:
-            self._unsent += message
-        else:
-            try:
-                sent = self._socket.send(message)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:
-                self.end()
-                return False
-            if sent < len(message):
-                self._unsent += message[sent:]
-                self._loop.add_writer(self._socket.fileno(), self._write)
-        if len(self._unsent) > _UNSENT_BYTES_MAX:
-            self.end()
-        return self.is_open
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop: the connection is open."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
+        # With 0 uvloop writes at once, as asyncio does; otherwise only at the end of the loop's turn.
+        self._transport.set_write_buffer_limits(high=0)
+        self._on_open(self)
 
-    def end(self) -> None:
-        """Close. May be called again."""
-        if not self.is_open:
-            return
-        self.is_open = False
-        self._loop.remove_reader(self._socket.fileno())
-        self._loop.remove_writer(self._socket.fileno())
-        self._socket.close()
-        self._on_end(self)
-
-    def _read(self) -> None:
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop with what it has read."""
         try:
-            size = self._socket.recv_into(self._buffer)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            size = 0
-        if not size:
-            self.end()
-            return
-        try:
-            found = self._messages.feed(self._buffer[:size])
+            found = self._messages.feed(data)
         except ValueError:
             self._on_message(self, None)
             self.end()
             return
         for message in found:
-            if self.is_open:
+            if self._transport is not None:
                 self._on_message(self, message)
-        if self.is_open and self._on_read is not None:
+        if self._transport is not None:
             self._on_read(self)
 
-    def _write(self) -> None:
-        try:
-            sent = self._socket.send(self._unsent)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop: the connection is closed."""
+        del exc  # whether the other side closed or died makes no difference
+        self.end()
+
+    def send(self, message: bytes) -> bool:
+        """Send now, or when the other side reads again; whether that is still possible."""
+        if self._transport is None:
+            return False
+        self._transport.write(message)
+        if self._transport.is_closing() or self.unsent > _UNSENT_BYTES_MAX:
             self.end()
-            return
-        del self._unsent[:sent]
-        if not self._unsent:
-            self._loop.remove_writer(self._socket.fileno())
+        return self._transport is not None
+
+    def end(self) -> None:
+        """Close at once, without what was not sent. May be called again."""
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            transport.abort()
+            self._on_end(self)
 
 
 class UnixChannel:
-    """The asking side: implements ``request.Channel``. Connects, and again if need be, when there is a question."""
+    """The asking side: implements ``request.Channel``. Connects, and connects again, while there is a question."""
 
     WINDOW = 64
 
     def __init__(self, endpoint: str, on_reply: Callable[[tuple[bytes, bytes] | None], None]) -> None:
         self._path = path_of(endpoint)
         self._on_reply = on_reply
-        self._line: Line | None = None
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._questions: dict[bytes, bytes] = {}
-        """Those without a reply, as they go over the wire."""
-        self._again: asyncio.TimerHandle | None = None
-        self._buffer = new_buffer()
+        """Those without a reply, as they go over the socket."""
 
     def send(self, request_id: bytes, payload: bytes) -> None:
-        """Ask, as soon as somebody listens."""
+        """Ask, as soon as a server listens."""
         message = self._questions[request_id] = encode(request_id, payload)
-        if self._line is not None:
-            self._line.send(message)
-        elif self._again is None:
-            self._connect()
+        if self._connection is not None:
+            self._connection.send(message)
+        elif self._connecting is None:
+            self._connecting = asyncio.ensure_future(self._connect(0.0))
 
     def drop(self) -> None:
         """Forget the questions and the connection."""
         self._questions.clear()
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-        if self._line is not None:
-            self._line.end()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        if self._connection is not None:
+            self._connection.end()
 
-    def _connect(self) -> None:
-        self._again = None
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.setblocking(False)
-        try:
-            connection.connect(self._path)
-        except OSError:  # not there yet, or its queue is full
-            connection.close()
-            self._retry()
+    async def _connect(self, pause_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            try:
+                await loop.create_unix_connection(self._new_connection, self._path)
+            except OSError:  # no server listens there yet, or its queue is full
+                pause_s = min(max(2 * pause_s, _CONNECT_AGAIN_S), _CONNECT_AGAIN_MAX_S)
+            else:
+                return
+
+    def _new_connection(self) -> Connection:
+        return Connection(REPLY_BYTES_MAX, self._connected, self._received, self._ended)
+
+    def _connected(self, connection: Connection) -> None:
+        if self._connecting is None:  # the channel was dropped while it connected
+            connection.end()
             return
-        self._line = line = Line(connection, REPLY_BYTES_MAX, self._buffer, self._heard, self._lost)
+        self._connecting = None
+        self._connection = connection
         for message in tuple(self._questions.values()):
-            line.send(message)
+            connection.send(message)
 
-    def _heard(self, _: Line, message: tuple[bytes, bytes] | None) -> None:
+    def _received(self, _: Connection, message: tuple[bytes, bytes] | None) -> None:
         if message is not None:
             self._questions.pop(message[0], None)
         self._on_reply(message)
 
-    def _lost(self, _: Line) -> None:
-        self._line = None
-        if self._questions:  # ask whoever comes in its place: under their ids that is safe
-            self._retry()
-
-    def _retry(self) -> None:
-        if self._again is None:
-            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._connect)
+    def _ended(self, connection: Connection) -> None:
+        if connection is not self._connection:
+            return
+        self._connection = None
+        if self._questions:  # the server's successor is asked: under the questions' ids that is safe
+            self._connecting = asyncio.ensure_future(self._connect(_CONNECT_AGAIN_S))
 
 
+@dataclass
 class _Client:
-    """What the answering side knows of a connection."""
+    """What the server knows of a connection."""
 
-    def __init__(self, last_heard: int) -> None:
-        self.last_heard = last_heard
-        """When it was heard last, in messages and connections of all; of a new one, when it came."""
-        self.has_asked = False
-        self.unfinished = 0
-        """Its unfinished bytes that are in the sum of all."""
-        self.waiting = 0
-        """Bytes of its requests that are not taken yet."""
+    last_heard: int
+    """When it last asked, counted in requests and connections of all clients; for a new one, when it connected."""
+    has_asked: bool = False
+    unfinished: int = 0
+    """Its unfinished bytes that are in the sum of all."""
+    waiting: int = 0
+    """Bytes of its requests that wait for the handler."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that the server holds for it."""
+        return self.unfinished + self.waiting
 
 
 class UnixListener:
@@ -299,15 +279,15 @@ class UnixListener:
 
     def __init__(self, endpoint: str) -> None:
         path = path_of(endpoint)
-        self._clients: dict[Line, _Client] = {}
-        self._waiting: list[tuple[Line, bytes, bytes]] = []
+        self._clients: dict[Connection, _Client] = {}
+        self._waiting: list[tuple[Connection, bytes, bytes]] = []
         self._held = 0
-        """Bytes of unfinished messages and of requests that are not taken yet."""
+        """Bytes of unfinished messages and of requests that wait for the handler."""
         self._order = 0
-        self._buffer = new_buffer()
         self._on_ready: Callable[[], None] | None = None
         self._soon: asyncio.Handle | None = None
-        self._accepting: asyncio.TimerHandle | None = None
+        self._accept_again: asyncio.TimerHandle | None = None
+        self._admissions: set[asyncio.Task[object]] = set()
         self.bad = 0
         self.unsent = 0
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -323,117 +303,130 @@ class UnixListener:
     def start(self, on_ready: Callable[[], None]) -> None:
         """Call ``on_ready`` in the running loop whenever requests wait."""
         self._on_ready = on_ready
-        self._accept_from_now_on()
+        self._watch_listener()
 
     def take(self, limit: int) -> list[Asked]:
         """Up to ``limit`` waiting requests."""
         taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
-        for line, request_id, payload in taken:
+        for connection, request_id, payload in taken:
             size = len(request_id) + len(payload)
             self._held -= size
-            client = self._clients.get(line)
+            client = self._clients.get(connection)
             if client is not None:
                 client.waiting -= size
         return [
-            Asked(request_id, payload, partial(self._reply, line, request_id))
-            for line, request_id, payload in taken
+            Asked(request_id, payload, partial(self._reply, connection, request_id))
+            for connection, request_id, payload in taken
         ]
 
     def close(self) -> None:
-        """Close all. May be called again."""
-        if self._soon is not None:
-            self._soon.cancel()
-        if self._accepting is not None:
-            self._accepting.cancel()
+        """Close all connections. May be called again."""
+        for handle in (self._soon, self._accept_again):
+            if handle is not None:
+                handle.cancel()
+        for admission in self._admissions:
+            admission.cancel()
         if self._on_ready is not None and self._listener.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
         self._listener.close()
-        for line in tuple(self._clients):
-            line.end()
+        for connection in tuple(self._clients):
+            connection.end()
 
-    def _reply(self, line: Line, request_id: bytes, payload: bytes) -> None:
-        if not line.send(encode(request_id, payload)):  # it will ask again, and the reply is stored
+    def _reply(self, connection: Connection, request_id: bytes, payload: bytes) -> None:
+        if not connection.send(encode(request_id, payload)):  # it will ask again, and the reply is stored
             self.unsent += 1
-        elif line.unsent and sum(one.unsent for one in self._clients) > _UNSENT_BYTES_SUM_MAX:
+        elif connection.unsent and sum(one.unsent for one in self._clients) > _UNSENT_BYTES_SUM_MAX:
             self._drop(max(self._clients, key=lambda one: one.unsent))
 
-    def _accept_from_now_on(self) -> None:
-        self._accepting = None
+    # The loops' own servers accept too, but uvloop's closes connections uncounted when descriptors run out.
+
+    def _watch_listener(self) -> None:
+        self._accept_again = None
         asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
 
     def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
         for _ in range(_ACCEPTS):
             try:
-                connection, _address = self._listener.accept()
+                accepted, _address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):  # no more, or gone again
                 return
             except OSError:  # no descriptor is left
                 self.bad += 1
-                loop = asyncio.get_running_loop()
                 loop.remove_reader(self._listener.fileno())
-                self._accepting = loop.call_later(_ACCEPT_AGAIN_S, self._accept_from_now_on)
+                self._accept_again = loop.call_later(_ACCEPT_AGAIN_S, self._watch_listener)
                 return
-            self._admit(connection)
+            admission = loop.create_task(loop.connect_accepted_socket(self._new_connection, accepted))
+            self._admissions.add(admission)
+            admission.add_done_callback(partial(self._admitted, accepted))
 
-    def _admit(self, connection: socket.socket) -> None:
+    def _admitted(self, accepted: socket.socket, admission: asyncio.Task[object]) -> None:
+        self._admissions.discard(admission)
+        if admission.cancelled():
+            accepted.close()
+        elif admission.exception() is not None:
+            self.bad += 1
+            accepted.close()
+
+    def _new_connection(self) -> Connection:
+        return Connection(REQUEST_BYTES_MAX, self._connected, self._received, self._ended, self._read)
+
+    def _connected(self, connection: Connection) -> None:
+        """Where there are too many connections, the least useful one is closed."""
         if len(self._clients) >= CONNECTIONS_MAX:
-            self._drop(min(self._clients, key=self._worth))
+            self._drop(min(self._clients, key=self._usefulness))
         self._order += 1
-        line = Line(connection, REQUEST_BYTES_MAX, self._buffer, self._heard, self._ended, self._account)
-        self._clients[line] = _Client(self._order)
+        self._clients[connection] = _Client(self._order)
 
-    def _worth(self, line: Line) -> tuple[bool, int]:
-        """Who has never asked goes first, then who was not heard for the longest time: a worker is neither."""
-        client = self._clients[line]
+    def _usefulness(self, connection: Connection) -> tuple[bool, int]:
+        """Who has never asked goes first, then who has not asked for the longest time: a worker is neither."""
+        client = self._clients[connection]
         return client.has_asked, client.last_heard
 
-    def _heard(self, line: Line, message: tuple[bytes, bytes] | None) -> None:
+    def _received(self, connection: Connection, message: tuple[bytes, bytes] | None) -> None:
+        """The request waits for the handler; those of one turn are one batch."""
         if message is None:
             self.bad += 1
             return
-        if len(self._waiting) >= _WAITING_MAX:  # whoever asks without waiting for replies
-            self._drop(line)
+        if len(self._waiting) >= _WAITING_MAX:  # a client that asks without waiting for replies
+            self._drop(connection)
             return
         size = len(message[0]) + len(message[1])
-        client = self._clients[line]
+        client = self._clients[connection]
         client.has_asked = True
         client.waiting += size
         self._order += 1
         client.last_heard = self._order
         self._held += size
-        self._waiting.append((line, *message))
-        if self._soon is None:  # all that came in this turn is one batch
+        self._waiting.append((connection, *message))
+        if self._soon is None:
             self._soon = asyncio.get_running_loop().call_soon(self._ready)
 
-    def _account(self, line: Line) -> None:
-        """Add up what is held after a read; where it is too much, whoever holds most has to go, with its requests."""
-        client = self._clients[line]
-        self._held += line.unfinished - client.unfinished
-        client.unfinished = line.unfinished
+    def _read(self, connection: Connection) -> None:
+        """Where too much is held, the client that holds most is closed."""
+        client = self._clients[connection]
+        self._held += connection.unfinished - client.unfinished
+        client.unfinished = connection.unfinished
         while self._held > HELD_BYTES_MAX and self._clients:
-            largest = max(self._clients, key=lambda one: self._held_of(self._clients[one]))
-            if not self._held_of(self._clients[largest]):
-                return  # requests of clients that have gone: they are about to be taken
+            largest = max(self._clients, key=lambda one: self._clients[one].held)
+            if not self._clients[largest].held:
+                return  # what is held are requests of closed connections: they are about to be taken
             self._forget_requests(largest)
             self._drop(largest)
 
-    @staticmethod
-    def _held_of(client: _Client) -> int:
-        return client.unfinished + client.waiting
+    def _ended(self, connection: Connection) -> None:
+        """Its requests stay: they may be the last reports of a worker."""
+        self._held -= self._clients.pop(connection).unfinished
 
-    def _forget_requests(self, line: Line) -> None:
-        self._waiting = [one for one in self._waiting if one[0] is not line]
-        client = self._clients[line]
+    def _forget_requests(self, connection: Connection) -> None:
+        self._waiting = [one for one in self._waiting if one[0] is not connection]
+        client = self._clients[connection]
         self._held -= client.waiting
         client.waiting = 0
 
-    def _drop(self, line: Line) -> None:
+    def _drop(self, connection: Connection) -> None:
         self.bad += 1
-        line.end()
-
-    def _ended(self, line: Line) -> None:
-        """Its requests are answered all the same: they may be the last words of a worker."""
-        self._held -= self._clients.pop(line).unfinished
+        connection.end()
 
     def _ready(self) -> None:
         self._soon = None

@@ -12,7 +12,7 @@ from arbshard.ledger.reader import LedgerReader
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.wire import control, messages
-from arbshard.wire.serve import ask
+from arbshard.wire.request import ask
 from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]

@@ -6,6 +6,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import uvloop
+
+
+def pytest_asyncio_loop_factories():
+    """Every asynchronous test here runs on both event loops: the processes use uvloop, a library's user may not."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

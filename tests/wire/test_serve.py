@@ -10,8 +10,8 @@ import zmq
 
 from arbshard.errors import ProtocolError, RequestTimeout, TransportError
 from arbshard.wire.envelope import ID_BYTES_MAX, REQUEST_BYTES_MAX, VERSION, pack
-from arbshard.wire.request import RequestClient
-from arbshard.wire.serve import ReplyServer, ask
+from arbshard.wire.request import RequestClient, ask
+from arbshard.wire.serve import ReplyServer
 from arbshard.wire.sockets import open_socket
 from arbshard.wire.unix import encode
 

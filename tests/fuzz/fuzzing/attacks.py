@@ -22,7 +22,7 @@ from arbshard.wire import control, unix
 from arbshard.wire.control import decode_order
 from arbshard.wire.envelope import REPLY_BYTES_MAX, VERSION, unpack
 from arbshard.wire.messages import decode_command, decode_request
-from arbshard.wire.serve import ask
+from arbshard.wire.request import ask
 from fuzzing.target import require
 
 _TIMEOUT_S = 10.0

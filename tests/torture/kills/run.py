@@ -13,7 +13,7 @@ from typing_extensions import override
 from arbshard.crashpoint import VARIABLE
 from arbshard.errors import TransportError
 from arbshard.wire import control
-from arbshard.wire.serve import ask
+from arbshard.wire.request import ask
 from kills.exchange import Exchange
 from support.instance import Instance
 
