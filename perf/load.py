@@ -31,10 +31,12 @@ def updates_of(rate: float, coins: int) -> float:
     return rate / (2 * coins + 1)
 
 
-def config_of(rate: float, coins: int, shards: int, receiver: str | None) -> dict[str, Any]:
+def config_of(
+    rate: float, coins: int, shards: int, receiver: str | None = None, transport: str = "local"
+) -> dict[str, Any]:
     """What differs from the default configuration."""
     config: dict[str, Any] = {
-        "run": {"shards": shards, "log_level": "warning"},
+        "run": {"shards": shards, "log_level": "warning", "transport": transport},
         "sim": {"coins": coins, "updates_per_s": updates_of(rate, coins), "regime": "calm"},
     }
     if receiver is not None:
@@ -59,11 +61,12 @@ def measure(
     coins: int | None = None,
     shards: int = SHARDS,
     receiver: str | None = None,
+    transport: str = "local",
     warm_up_s: float = WARM_UP_S,
 ) -> LoadRow:
     """One row. Raises ``MeasurementFailed`` when the system does not come up or does not stay."""
     coins = coins or coins_at(rate)
-    with System(("-m", "perf.system"), config_of(rate, coins, shards, receiver)) as system:
+    with System(("-m", "perf.system"), config_of(rate, coins, shards, receiver, transport)) as system:
         system.until_running()
         system.until_deciding()
         observer = Observer(system, shards, rate, coins)
@@ -73,7 +76,9 @@ def measure(
             first = observer.read()
             _watch(observer, seconds)
             row = observer.row(first, observer.read())
-            return msgspec.structs.replace(row, details={"receiver": receiver or "as configured"})
+            return msgspec.structs.replace(
+                row, details={"receiver": receiver or "as configured", "transport": transport}
+            )
         finally:
             observer.close()
 

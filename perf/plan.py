@@ -4,6 +4,7 @@ Parts are independent: each fills its place in the results, and one that cannot 
 """
 
 import importlib.util
+import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,12 +16,21 @@ from perf.peers.run import PEERS, measure_peer
 from perf.results import ARBSHARD, EQUAL_RATES, Highest, Results
 from perf.running import MeasurementFailed
 
-PARTS = ("stages", "load", "approval", "wire", "startup", "failover", "peers")
+PARTS = ("stages", "load", "transports", "approval", "wire", "startup", "failover", "peers")
 _SEARCH_S, _QUICK_SEARCH_S = 4.0, 2.0
 _PEER_STARTS = {"ccxt": 3_000, "cryptofeed": 7_000}
 """Where the search for a peer's highest rate begins: near what was found the last time."""
 _RECEIVERS = ("websockets", "picows")
 _RECEIVERS_RATE = 20_000
+_TRANSPORTS = ("local", "zmq")
+_TRANSPORTS_RATE = 5_000
+_TURNS, _QUICK_TURNS = 3, 1
+_TRANSPORT_FIGURES: dict[str, Callable[[LoadRow], float]] = {
+    "receive → decision p50": lambda row: row.receive_us.p50,
+    "receive → decision p99": lambda row: row.receive_us.p99,
+    "CPU of the supervisor per message": lambda row: row.cpu_us("supervisor", row.delivered),
+    "CPU of the worker per tick": lambda row: row.cpu_us("worker", row.decided),
+}
 _APPROVAL_S, _QUICK_APPROVAL_S = 20.0, 8.0
 _FAILOVERS, _QUICK_FAILOVERS = 5, 1
 """Times that each fault is made."""
@@ -44,6 +54,11 @@ class Plan(NamedTuple):
         return 1 if self.quick else 2
 
     @property
+    def approval_s(self) -> float:
+        """How long approvals and orders are watched."""
+        return _QUICK_APPROVAL_S if self.quick else _APPROVAL_S
+
+    @property
     def search_s(self) -> float:
         """Window of each rung of the search."""
         return _QUICK_SEARCH_S if self.quick else _SEARCH_S
@@ -60,13 +75,13 @@ def measure(plan: Plan, results: Results, tell: Tell) -> bool:
         run("stages with other processes", lambda: results.stages_us.update(services.measure()))
     if "load" in plan.parts:
         _load(plan, results, run)
+    if "transports" in plan.parts:
+        _transports(plan, results, run)
     if "approval" in plan.parts:
-        seconds = _QUICK_APPROVAL_S if plan.quick else _APPROVAL_S
-        run("approval", lambda: setattr(results, "approval_us", approval.measure(seconds)))
+        run("approval", lambda: setattr(results, "approval_us", approval.measure(plan.approval_s)))
     if "wire" in plan.parts:
-        seconds = _QUICK_APPROVAL_S if plan.quick else _APPROVAL_S
-        run("order on the wire", lambda: setattr(results, "wire_us", wire.measure(seconds)))
-        run("order clients", lambda: results.more.update({clients.GROUP: clients.measure(seconds)}))
+        run("order on the wire", lambda: setattr(results, "wire_us", wire.measure(plan.approval_s)))
+        run("order clients", lambda: results.more.update({clients.GROUP: clients.measure(plan.approval_s)}))
     if "startup" in plan.parts:
         starts = 1 if plan.quick else 3
         run("start-up and memory", lambda: setattr(results, "startup", startup.measure(starts)))
@@ -74,11 +89,7 @@ def measure(plan: Plan, results: Results, tell: Tell) -> bool:
         _failover(plan, results, run)
     is_whole = not results.not_measured
     if "peers" in plan.parts:
-        if plan.peers:
-            for name in PEERS:
-                _peer(name, plan, results, run)
-        else:
-            results.not_measured["peers"] = "left out by --no-peers"
+        _peers(plan, results, run)
     return is_whole
 
 
@@ -149,6 +160,25 @@ def _receivers(plan: Plan, results: Results, run: _Runner) -> None:
         run(f"{ARBSHARD} with {name} at {_RECEIVERS_RATE:,} msg/s", at)
 
 
+def _transports(plan: Plan, results: Results, run: _Runner) -> None:
+    """The same rate over both transports in turn; of each figure the median."""
+    rows: dict[str, list[LoadRow]] = {name: [] for name in _TRANSPORTS}
+    for _ in range(_QUICK_TURNS if plan.quick else _TURNS):
+        for name, found in rows.items():
+
+            def at(name: str = name, found: list[LoadRow] = found) -> None:
+                found.append(
+                    load.measure(_TRANSPORTS_RATE, plan.seconds, receiver=plan.receiver, transport=name)
+                )
+
+            run(f"{ARBSHARD} with transport {name} at {_TRANSPORTS_RATE:,} msg/s", at)
+    shown = results.more.setdefault(f"Transports at {_TRANSPORTS_RATE:,} msg/s, µs", {})
+    for name, found in rows.items():
+        for figure, value in _TRANSPORT_FIGURES.items():
+            if found:
+                shown[f"{name}: {figure}"] = statistics.median(value(row) for row in found)
+
+
 def _search(
     client: str,
     processes: int,
@@ -173,6 +203,14 @@ def _search(
 
     rate, _ = highest_sustained(attempt, start, LADDER, tries)
     results.highest.append(Highest(client=client, processes=processes, rate=rate))
+
+
+def _peers(plan: Plan, results: Results, run: _Runner) -> None:
+    if not plan.peers:
+        results.not_measured["peers"] = "left out by --no-peers"
+        return
+    for name in PEERS:
+        _peer(name, plan, results, run)
 
 
 def _peer(name: str, plan: Plan, results: Results, run: _Runner) -> None:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -125,30 +127,33 @@ def _approval(number: int) -> IntentApproved:
 
 
 def _round_trips() -> dict[str, float]:
-    """Of a question that risk answers from memory, asked while the system runs with next to no load."""
-    config = config_of(50.0, 1, 1, None)
-    config["run"]["requests"] = "zmq"  # then risk answers on both
+    """Of a question that risk answers from memory, asked while the system runs with next to no load.
+
+    Over both transports in turn, so that whatever else the machine does meets both alike.
+    """
+    config = config_of(50.0, 1, 1, transport="zmq")  # then risk answers on both
     with System(("-m", "perf.system"), config) as system:
         note = system.until_running()
         epoch = next(child.epoch for child in note.children if child.name == "worker-0")
-        return {
-            "risk round trip (zmq), p50": _ask(system.files.risk_zmq_endpoint, epoch),
-            "risk round trip (unix), p50": _ask(system.files.risk_endpoint, epoch),
-        }
+        took = uvloop.run(_ask_in_turn((system.files.risk_zmq_endpoint, system.files.risk_endpoint), epoch))
+    costs = {}
+    for label, times in zip(("zmq", "unix"), took, strict=True):
+        costs[f"risk round trip ({label}), p50"] = round(statistics.median(times), 1)
+        costs[f"risk round trip ({label}), p99"] = round(statistics.quantiles(times, n=100)[98], 1)
+    return costs
 
 
-def _ask(endpoint: str, epoch: int) -> float:
-    async def ask() -> float:
-        took = []
-        question = encode(Instructions(0, epoch))
-        with RequestClient(endpoint, timeout_ms=1000, tries=3) as client:
-            for _ in range(_ROUND_TRIPS):
+async def _ask_in_turn(endpoints: Sequence[str], epoch: int) -> list[list[float]]:
+    """How long each question took, by endpoint."""
+    question = encode(Instructions(0, epoch))
+    took: list[list[float]] = [[] for _ in endpoints]
+    with ExitStack() as opened:
+        clients = [opened.enter_context(RequestClient(one, timeout_ms=1000, tries=3)) for one in endpoints]
+        for _ in range(_ROUND_TRIPS):
+            for client, times in zip(clients, took, strict=True):
                 began_ns = time.perf_counter_ns()
-                reply = await client.request(question)
-                took.append((time.perf_counter_ns() - began_ns) / 1000)
+                answer = decode_reply(await client.request(question))
+                times.append((time.perf_counter_ns() - began_ns) / 1000)
+                assert isinstance(answer, Instructed), msgspec.to_builtins(answer)
                 await asyncio.sleep(0.001)
-        answer = decode_reply(reply)
-        assert isinstance(answer, Instructed), msgspec.to_builtins(answer)
-        return round(statistics.median(took), 1)
-
-    return uvloop.run(ask())
+    return took

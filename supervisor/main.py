@@ -161,7 +161,7 @@ def real_ports(config: Config, run_dir: RunDir, keys: dict[str, Keys]) -> Ports:
         host=PosixHost(),
         open_bus=Publisher,
         open_server=ReplyServer,
-        open_ringer=lambda bus, shard: BusRinger(bus, shard) if config.run.doorbell == "zmq" else None,
+        open_ringer=lambda bus, shard: BusRinger(bus, shard) if config.run.transport == "zmq" else None,
         opener=open_stream,
         fetch=None,
         find_universe=finder(keys),

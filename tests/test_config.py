@@ -126,7 +126,7 @@ class TestWrongValues:
     @pytest.mark.parametrize(
         ("text", "path", "choices"),
         [
-            ('[run]\ndoorbell = "bell"', "run.doorbell: ", ("pipe", "zmq")),
+            ('[run]\ntransport = "pigeon"', "run.transport: ", ("local", "zmq")),
             ('mode = "real"', "mode: ", ("paper", "live")),
             ('[sim]\nregime = "wild"', "sim.regime: ", ("calm", "crash")),
         ],
@@ -135,6 +135,11 @@ class TestWrongValues:
         said = problem(text)
         assert said.startswith(path)
         assert all(choice in said for choice in choices)
+
+    @pytest.mark.parametrize(("key", "value"), [("doorbell", "pipe"), ("requests", "zmq")])
+    def test_a_key_of_an_earlier_version_names_its_successor(self, problem, key, value):
+        said = problem(f'[run]\n{key} = "{value}"')
+        assert said == f'the key \'run.{key}\' was replaced: write run.transport = "local" or "zmq"'
 
     @pytest.mark.parametrize("value", ["nan", "inf", "-inf", '"nan"', '"inf"', '"-Infinity"'])
     @pytest.mark.parametrize(

@@ -14,6 +14,11 @@ from arbshard.config.venues import AWAY, VenueConfig, VenuesConfig
 from arbshard.errors import ConfigError
 
 _AMOUNT_MAX = Decimal(10**15)
+_REPLACED = {
+    "run.doorbell": 'run.transport = "local" or "zmq"',
+    "run.requests": 'run.transport = "local" or "zmq"',
+}
+"""Keys of earlier versions, and what to write in their place."""
 _FEE_BPS_MAX = Decimal(10_000)
 """The whole notional: at this fee nothing would be left to divide by."""
 
@@ -81,9 +86,10 @@ def _explain(message: str) -> str:
     problem, _, path = message.partition(" - at `$")
     key = path.rstrip("`").lstrip(".")
     if problem.startswith("Object contains unknown field"):
-        unknown = problem.split("`")[1]
-        known = ", ".join(_keys_of(key))
-        return f"unknown key '{f'{key}.' if key else ''}{unknown}'; known here: {known}"
+        unknown = f"{key}." * bool(key) + problem.split("`")[1]
+        if unknown in _REPLACED:
+            return f"the key '{unknown}' was replaced: write {_REPLACED[unknown]}"
+        return f"unknown key '{unknown}'; known here: {', '.join(_keys_of(key))}"
     if problem.startswith("Invalid enum value"):
         problem = f"{problem}; one of {', '.join(get_args(_field(key).type))}"
     return f"{key}: {problem}" if key else problem

@@ -16,9 +16,8 @@ class RunConfig(Section, frozen=True):
     symbols: tuple[str, ...] = ()
     """Pairs to trade, by base or either market's name; empty for all that both venues list."""
     max_pairs: Annotated[int, Meta(ge=1, le=1000)] = 1000
-    doorbell: Literal["pipe", "zmq"] = "pipe"
-    requests: Literal["unix", "zmq"] = "unix"
-    """How workers ask risk: over a Unix socket, or by ZeroMQ."""
+    transport: Literal["local", "zmq"] = "local"
+    """``local``: a FIFO wakes workers and a Unix socket carries limit checks. ``zmq``: PUB/SUB and REQ/ROUTER."""
     receiver: Literal["auto", "websockets", "picows"] = "auto"
     """WebSocket client of the feeds; ``auto`` takes picows when it is installed (extra ``fast``)."""
     spin_us: Annotated[int, Meta(ge=0, le=10_000)] = 0

@@ -87,7 +87,7 @@ class RunFiles:
 
     @property
     def risk_zmq_endpoint(self) -> str:
-        """Where it answers workers besides if they ask over ZeroMQ (``requests = "zmq"``)."""
+        """Where it answers workers besides with ``run.transport = "zmq"``."""
         return f"ipc://{self.dir}/risk.ipc"
 
     @property

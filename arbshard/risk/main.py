@@ -90,7 +90,7 @@ async def _serve(ports: RiskPorts, config: Config, universe: Universe, books: Bo
 
 
 def _listen(files: RunFiles, config: Config, handler: Handler, stored_replies: int) -> ReplyServer:
-    also = (files.risk_zmq_endpoint,) if config.run.requests == "zmq" else ()
+    also = (files.risk_zmq_endpoint,) if config.run.transport == "zmq" else ()
     return ReplyServer(files.risk_endpoint, handler, stored_replies, also=also)
 
 

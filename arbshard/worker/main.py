@@ -75,7 +75,7 @@ def _live_opener(config: Config, keys: dict[str, "Keys"], files: RunFiles, clock
 
 
 def _risk_client(files: RunFiles, config: Config, timeout_ms: float, tries: int) -> RequestClient:
-    endpoint = files.risk_endpoint if config.run.requests == "unix" else files.risk_zmq_endpoint
+    endpoint = files.risk_zmq_endpoint if config.run.transport == "zmq" else files.risk_endpoint
     return RequestClient(endpoint, timeout_ms, tries)
 
 
@@ -124,7 +124,7 @@ async def _trade(
         pid=os.getpid(),
         is_orphan=parent.is_gone,
         connect=partial(_risk_client, files, config),
-        bell=BusBell(files.bus_endpoint, given.shard) if config.run.doorbell == "zmq" else None,
+        bell=BusBell(files.bus_endpoint, given.shard) if config.run.transport == "zmq" else None,
         make_meter=meter_type,
         histograms=meter_type.histograms,
         open_live=_live_opener(config, keys, files, clock),

@@ -8,7 +8,7 @@ import socket
 import psutil
 import pytest
 
-from support.instance import SMALL, Instance
+from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -122,17 +122,6 @@ def test_a_killed_worker_is_replaced_and_its_positions_are_closed(instance):
     assert " 0 open" in out
     instance.verify()
     assert instance.leftovers() == []
-
-
-def test_the_zmq_doorbell_wakes_workers_too(tmp_path):
-    with Instance(tmp_path, SMALL.replace("shards = 2", 'shards = 2\ndoorbell = "zmq"')) as instance:
-        summary = tmp_path / "out.json"
-        code, _, err = instance.run("--duration", "5", "--summary", str(summary))
-        assert code == 0, err
-    found = json.loads(summary.read_text())
-    assert found["ticks"] > 300
-    # Without the bell a worker would look on its timer alone, every 20 ms.
-    assert found["latency_us"]["p50"] < 5000
 
 
 def test_bad_input_is_one_line_and_exit_code_2(instance):

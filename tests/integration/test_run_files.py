@@ -88,7 +88,7 @@ def test_a_root_that_holds_the_state_directory_is_refused(desk):
 def test_every_file_of_a_run_is_listed_and_private(desk):
     """Both doorbells' files, the accounts process's and the certificate: two runs show all of them."""
     seen: dict[Path, int] = {}
-    paper = desk.write(run='doorbell = "zmq"\n', sim="tls = true\n")
+    paper = desk.write(run='transport = "zmq"\n', sim="tls = true\n")
     live = Path(__file__).parents[2] / "configs" / "sim-live.toml"
     for arguments in (
         ("--config", paper),

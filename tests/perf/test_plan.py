@@ -1,6 +1,7 @@
 import pytest
 
 from perf import load, plan
+from perf.figures import Percentiles
 from perf.peers import environment
 from perf.peers.environment import PeerUnavailable, ensure_environment
 from perf.plan import Plan, measure
@@ -55,6 +56,21 @@ def test_the_search_begins_at_the_highest_rate_that_held(results, row, monkeypat
     measure(plan_of("load", rates=(5_000, 20_000, 50_000)), results, lambda _: None)
     assert asked == [5_000, 20_000, 50_000, 20_000, 30_000]
     assert results.highest_of("arbshard") == 20_000
+
+
+def test_both_transports_are_measured_in_turn_and_the_median_counts(results, row, monkeypatch):
+    p50s = {"local": iter((80.0, 70.0, 500.0)), "zmq": iter((120.0, 100.0, 110.0))}
+    asked = []
+
+    def measured(rate, *_, transport, **__):
+        asked.append(transport)
+        return row(rate=rate, receive_us=Percentiles(p50=next(p50s[transport]), count=1))
+
+    monkeypatch.setattr(load, "measure", measured)
+    assert measure(plan_of("transports")._replace(quick=False), results, lambda _: None)
+    assert asked == ["local", "zmq"] * 3
+    found = results.more["Transports at 5,000 msg/s, µs"]
+    assert (found["local: receive → decision p50"], found["zmq: receive → decision p50"]) == (80.0, 110.0)
 
 
 def test_an_environment_that_cannot_be_made_says_why(monkeypatch, tmp_path):

@@ -249,3 +249,34 @@ async def test_the_same_question_is_not_out_twice_but_may_be_taken_up_again(unix
         server.start(pytest.fail)
         assert await again == b"re: x"
         assert server.requests == 1
+
+
+async def test_a_server_that_closes_while_it_accepts_leaves_no_connection_open(unix):
+    for turns in range(4):
+        server = ReplyServer(unix, Handler())
+        server.start(pytest.fail)
+        with connect(unix) as peer:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            server.close()
+            await asyncio.sleep(0.05)
+            try:
+                assert peer.recv(10) == b""
+            except ConnectionResetError:
+                continue  # it was still in the queue of the socket
+
+
+async def test_a_client_that_is_closed_while_it_connects_opens_no_connection(unix):
+    with ReplyServer(unix, Handler()) as server:
+        server.start(pytest.fail)
+        for turns in range(1, 5):
+            client = RequestClient(unix, 5000, 1)
+            asked = asyncio.ensure_future(client.request(b"x"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert not asked.done()
+            client.close()
+            with pytest.raises(TransportError, match="closed"):
+                await asked
+        await asyncio.sleep(0.05)
+        assert server._listeners[0]._clients == {}
