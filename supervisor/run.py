@@ -46,6 +46,7 @@ from supervisor.retry import Retried
 from supervisor.rundir import write_whole
 from supervisor.shards.manager import ShardManager, slots_for
 from supervisor.status_publisher import StatusPublisher
+from supervisor.topics import RunTopics
 
 _PROGRESS_S = 5.0
 _FIND_S = 120.0
@@ -151,7 +152,6 @@ class Run:
         self._control: ControlServer | None = None
         self._shards: ShardManager | None = None
         self._books: BooksWriter | None = None
-        self._bus: Publisher | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._sim = config.sim
         self._stop = asyncio.Event()
@@ -216,7 +216,7 @@ class Run:
         if self.config.data == "sim":
             await self._start_exchanges()
         universe = await self._ports.find_universe(self.config, (), _FIND_S, self.alert)
-        self._status.pairs = len(universe.pairs)
+        self._status.universe = universe
         write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
         write_whole(self.files.universe, msgspec.json.encode(universe))
         books = BooksWriter.create(
@@ -228,7 +228,7 @@ class Run:
         bus = self._ports.open_bus(self.files.bus_endpoint)
         self._closers.append(bus.close)
         bus.start()
-        self._bus = bus
+        self._status.topics = RunTopics(bus, self._clock, self._risk_note_text)
         notifiers = [self._notifier(bus, shard) for shard in range(self.config.run.shards)]
         self._open_control()
         risk = self._start_child(self._specs.risk())
@@ -453,7 +453,7 @@ class Run:
             self._shards.register(self._control)
 
     def _on_universe(self, universe: Universe) -> None:
-        self._status.pairs = len(universe.pairs)
+        self._status.universe = universe
         self._find_unattended(universe)
         self._ports.observer.universe_changed(universe)
 
@@ -474,12 +474,15 @@ class Run:
         self._ports.note_children(self.processes.pids)
 
     def _risk_note(self) -> RiskNote:
+        note = self._risk_note_text()
+        return decode_risk_note(note) if note else NO_NOTE
+
+    def _risk_note_text(self) -> bytes:
         try:
             with PageReader.attach(self.files.risk_page) as page:
-                note = page.note()
+                return page.note()
         except SharedMemoryError:
-            return NO_NOTE  # risk is just being replaced
-        return decode_risk_note(note) if note else NO_NOTE
+            return b""  # risk is just being replaced
 
     @property
     def _risk_pid(self) -> int:
@@ -510,8 +513,6 @@ class Run:
             used_ns = cpu_ns()
             if self._books is not None:
                 self._books.beat(now_ns)
-            if self._bus is not None:
-                self._bus.publish(b"beat", now_ns.to_bytes(8, "little"))
             if self._status.beat(now_ns):
                 self._status.bad_orders = self._control.bad if self._control is not None else 0
                 try:

@@ -12,8 +12,10 @@ from arbshard.config import Config
 from arbshard.log import error_count
 from arbshard.model.notes import RunState, SupervisorNote, VenueNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
+from arbshard.model.universe import Universe
 from arbshard.shm.pages import PageWriter
 from supervisor.processes.process_supervisor import ProcessSupervisor
+from supervisor.topics import RunTopics
 
 COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages", "bad_orders")
 HISTOGRAMS = ("loop_gap", "loop_cpu")
@@ -41,14 +43,18 @@ class StatusPublisher:
         self._noted_ns = 0
         self._venues: tuple[VenueNote, ...] = ()
         self.state: RunState = "starting"
-        self.pairs = 0
+        self.universe: Universe | None = None
         self.bad_orders = 0
         """Messages on the control socket that could not be read as an order."""
         self.unattended: tuple[str, ...] = ()
         """Open positions of pairs that this run does not trade."""
+        self.topics: RunTopics | None = None
+        """The bus, once there is one."""
 
     def alert(self, line: str) -> None:
-        """Count and show something that a person should know."""
+        """Count, show and publish something that a person should know."""
+        if self.topics is not None:
+            self.topics.alert(line)
         self._alerts_total += 1
         now = datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)
         self._alerts.append(f"{now:%H:%M:%S} {line}")
@@ -57,6 +63,8 @@ class StatusPublisher:
         """The supervisor's loop is alive; whether a note is due."""
         self._page.add(self._page.counter("beat"))
         self._page.set(self._page.counter("beat_ns"), now_ns)
+        if self.topics is not None:
+            self.topics.beat(now_ns)
         is_due = now_ns - self._noted_ns >= self._note_ns
         if is_due:
             self._noted_ns = now_ns
@@ -94,7 +102,7 @@ class StatusPublisher:
             started_ms=self._started_ms,
             state_dir=str(self._state_dir),
             shards=config.run.shards,
-            pairs=self.pairs,
+            pairs=len(self.universe.pairs) if self.universe is not None else 0,
             venues=self._venues,
             children=processes.notes(),
             alerts=tuple(self._alerts),
@@ -104,6 +112,8 @@ class StatusPublisher:
             spares_wanted=processes.spares.wanted if processes.spares is not None else 0,
         )
         self._page.write_note(msgspec.json.encode(note))
+        if self.topics is not None:
+            self.topics.report(note, self.universe)
 
     def close(self) -> None:
         """Let go of the page."""

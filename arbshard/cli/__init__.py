@@ -18,6 +18,7 @@ from arbshard.cli import (
     simulate,
     status,
     symbols,
+    tap,
 )
 from arbshard.errors import ArbshardError, LedgerError, UsageError
 from arbshard.version import __version__
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(status.status)
 app.command()(run.stop)
+app.command()(tap.tap)
 app.command()(desk.halt)
 app.command()(desk.resume)
 app.command()(desk.close)

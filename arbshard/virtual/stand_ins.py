@@ -18,7 +18,7 @@ from arbshard.virtual.network import Port
 from arbshard.virtual.oracle import Oracle
 from arbshard.virtual.trace import Trace
 from arbshard.wire import control
-from arbshard.wire.bus import Publisher
+from arbshard.wire.bus import Prefixes, Publisher
 from arbshard.wire.replies import Handler
 
 
@@ -64,6 +64,10 @@ class QuietBus(Publisher):
 
     def start(self) -> None:
         """Nothing can subscribe."""
+
+    def on_subscriptions(self, callback: Callable[[Prefixes], None]) -> None:
+        """See ``Publisher``: there will be none."""
+        del callback
 
     def wanted(self, topic: bytes) -> bool:
         """See ``Publisher``."""

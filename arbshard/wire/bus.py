@@ -2,9 +2,12 @@
 
 Frames: topic, sequence (8 bytes, little endian, from 1), payload parts. A subscriber that reads too slowly loses
 messages at the high-water mark; it then knows how many, and where the truth is (shared memory, ledger).
+
+A publisher knows what is subscribed to. Whoever has something to publish asks ``wanted`` first, or has itself called
+when that changes (``on_subscriptions``), and does nothing for a topic without a subscriber.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -12,12 +15,14 @@ import zmq
 
 from arbshard.wire.sockets import SocketReader, descriptor, open_socket, receive
 
-_SUBSCRIBE = 1
-_UNSUBSCRIBE = 0
+_SUBSCRIBE = b"\x01"
+_UNSUBSCRIBE = b"\x00"
 _SEQUENCE_BYTES = 8
 _BATCH = 1024
 _TOPIC_BYTES_MAX = 4096
 """What subscribers send is topics."""
+_PREFIXES_MAX = 65536
+"""Prefixes of all subscribers together that a publisher keeps."""
 
 
 class BusMessage(NamedTuple):
@@ -28,6 +33,41 @@ class BusMessage(NamedTuple):
     parts: list[bytes]
 
 
+class Prefixes:
+    """A set of topic prefixes. ``match`` costs one look-up for each different length, however many there are."""
+
+    def __init__(self, prefixes: Iterable[bytes] = ()) -> None:
+        self._all: set[bytes] = set()
+        self._lengths: dict[int, int] = {}
+        """How many there are of each length."""
+        for prefix in prefixes:
+            self.add(prefix)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._all)
+
+    def add(self, prefix: bytes) -> None:
+        """Add ``prefix``, also if it is in already."""
+        if prefix not in self._all:
+            self._all.add(prefix)
+            self._lengths[len(prefix)] = self._lengths.get(len(prefix), 0) + 1
+
+    def discard(self, prefix: bytes) -> None:
+        """Remove ``prefix`` if it is in."""
+        if prefix in self._all:
+            self._all.remove(prefix)
+            self._lengths[len(prefix)] -= 1
+            if not self._lengths[len(prefix)]:
+                del self._lengths[len(prefix)]
+
+    def match(self, topic: bytes) -> bool:
+        """Whether ``topic`` begins with one of them."""
+        return any(topic[:length] in self._all for length in self._lengths)
+
+
 class Publisher:
     """Binds ``endpoint``. ``high_water``: messages kept per subscriber. Raises ``TransportError``."""
 
@@ -35,13 +75,22 @@ class Publisher:
         self._socket = open_socket(
             zmq.XPUB, endpoint, bind=True, high_water=high_water, frame_max=_TOPIC_BYTES_MAX
         )
+        # Otherwise the second subscriber of a topic would not be noticed, and it wants the newest message too.
+        self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         self._reader: SocketReader | None = None
-        self._prefixes: set[bytes] = set()
+        self._prefixes = Prefixes()
+        self._on_subscriptions: list[Callable[[Prefixes], None]] = []
         self._wanted: dict[bytes, bool] = {}
         self._sequences: dict[bytes, int] = {}
         self.published = 0
         self.unwanted = 0
         """Messages that nobody had subscribed to and that were not sent."""
+        self.refused = 0
+        """Subscriptions that were not kept because there are too many."""
+
+    def on_subscriptions(self, callback: Callable[[Prefixes], None]) -> None:
+        """Call ``callback`` after every change of the subscriptions, with the prefixes that are new."""
+        self._on_subscriptions.append(callback)
 
     def start(self) -> None:
         """Notice subscriptions in the running loop from now on."""
@@ -50,22 +99,31 @@ class Publisher:
 
     def pump(self) -> None:
         """Notice the subscriptions that have come. To be called by those who have no loop."""
+        subscribed, gone = Prefixes(), False
         for _ in range(_BATCH):
             frames = receive(self._socket)
             if frames is None:
-                return
+                break
             kind, prefix = frames[0][:1], frames[0][1:]
-            if kind == bytes([_SUBSCRIBE]):
-                self._prefixes.add(prefix)
-            elif kind == bytes([_UNSUBSCRIBE]):
+            if kind == _UNSUBSCRIBE:
                 self._prefixes.discard(prefix)
+                subscribed.discard(prefix)
+                gone = True
+            elif kind == _SUBSCRIBE and len(self._prefixes) < _PREFIXES_MAX:
+                self._prefixes.add(prefix)
+                subscribed.add(prefix)
+            else:
+                self.refused += 1
+        if subscribed or gone:
             self._wanted.clear()
+            for callback in self._on_subscriptions:
+                callback(subscribed)
 
     def wanted(self, topic: bytes) -> bool:
         """Whether anybody has subscribed to a prefix of ``topic``."""
         known = self._wanted.get(topic)
         if known is None:
-            known = self._wanted[topic] = any(topic.startswith(prefix) for prefix in self._prefixes)
+            known = self._wanted[topic] = self._prefixes.match(topic)
         return known
 
     def publish(self, topic: bytes, payload: bytes | tuple[bytes, ...]) -> bool:
@@ -84,10 +142,12 @@ class Publisher:
         return True
 
     def close(self) -> None:
-        """Close the socket. May be called again."""
+        """Close the socket; nothing is wanted from then on. May be called again."""
         if self._reader is not None:
             self._reader.close()
         self._socket.close()
+        self._prefixes = Prefixes()
+        self._wanted.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -5,18 +5,19 @@ a ``Lane`` of its own. Where two lanes carry one market, ``contest`` decides bet
 costs nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from typing import Protocol
 
 from arbshard.errors import FrameError
 from arbshard.model.universe import Universe
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.venues.base.market import ControlFrame, Venue
-from arbshard.wire.bus import Publisher
 from supervisor.feeds.contest import Contest
 
-Target = tuple[int, tuple[Callable[[int], None], ...], tuple[bytes, ...]]
-"""Slot, the shards' rings, and their topics on the bus."""
+Notify = Callable[[int], None]
+"""Is given the slot that has changed."""
+Target = tuple[int, tuple[Notify, ...]]
+"""Slot, and what is notified of its changes: the shards' rings, and an observer if there is one."""
 
 OnControl = Callable[[ControlFrame], None]
 Peek = Callable[[int], bytes | None]
@@ -48,16 +49,16 @@ class VenueFanout:
         targets: Mapping[str, tuple[int, tuple[int, ...]]],
         books: Slots,
         notifiers: Sequence[ShardNotifier],
-        bus: Publisher,
         on_control: OnControl,
         peek: Peek | None = None,
     ) -> None:
         """``targets``: symbol → (slot, shards). ``peek`` looks into a slot; only asked when a second lane begins."""
         self.venue = venue
         self.books = books
-        self.bus = bus
         self._notifiers = notifiers
         self._peek = peek
+        self._shards: dict[str, tuple[int, ...]] = {}
+        self._observers: dict[str, Notify] = {}
         self._all: dict[str, Target] = {}
         self.targets: dict[str, Target] = {}
         """The targets of the markets that a single lane writes, without comparison."""
@@ -151,12 +152,33 @@ class VenueFanout:
         """Whether no frame has come since its connection came up."""
         return self._all[symbol][0] in self.down
 
+    def slot_of(self, symbol: str) -> int:
+        """The slot of a market."""
+        return self._all[symbol][0]
+
+    @property
+    def symbols(self) -> KeysView[str]:
+        """All its markets."""
+        return self._all.keys()
+
+    def is_observed(self, symbol: str) -> bool:
+        """Whether the market has an observer beside its shards."""
+        return symbol in self._observers
+
+    def observe(self, symbol: str, observer: Notify | None) -> None:
+        """From the next frame on notify ``observer`` of the market's changes, too; None: its shards alone."""
+        if observer is None:
+            self._observers.pop(symbol, None)
+        else:
+            self._observers[symbol] = observer
+        self.retarget(symbol, self._shards[symbol])
+
     def add(self, targets: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
         """Take these markets in."""
         for symbol, (slot, shards) in targets.items():
             assert symbol not in self._all, symbol
-            target = self._target(slot, shards)
-            self._all[symbol] = self.targets[symbol] = target
+            self._shards[symbol] = shards
+            self._all[symbol] = self.targets[symbol] = self._target(symbol, slot)
             self._lanes[symbol] = []
             self._gone.discard(symbol)
             self.down.add(slot)
@@ -169,23 +191,25 @@ class VenueFanout:
             for lane in self._lanes[symbol]:
                 del lane.before[symbol]
             self.down.discard(self._all[symbol][0])
-            del self._all[symbol], self.targets[symbol], self._lanes[symbol]
+            del self._all[symbol], self.targets[symbol], self._lanes[symbol], self._shards[symbol]
+            self._observers.pop(symbol, None)
             self._gone.add(symbol)
 
     def retarget(self, symbol: str, shards: tuple[int, ...]) -> None:
         """From the next frame on ``symbol`` belongs to ``shards``."""
-        target = self._all[symbol] = self._target(self._all[symbol][0], shards)
+        self._shards[symbol] = shards
+        target = self._all[symbol] = self._target(symbol, self._all[symbol][0])
         if symbol in self.targets:
             self.targets[symbol] = target
 
     def mark_down(self, symbols: Iterable[str]) -> None:
         """No lane brings ``symbols`` any more: their books are not live until a new frame comes."""
         for symbol in symbols:
-            slot, pushes, _ = self._all[symbol]
+            slot, notified = self._all[symbol]
             self.down.add(slot)
             self._set_live(slot, live=False)
-            for push in pushes:
-                push(slot)
+            for notify in notified:
+                notify(slot)
 
     def admit(self, lane: "Lane", symbol: str, frame: bytes, received_ns: int) -> Target | None:
         """Where a frame goes of a market that is not one lane's alone; None for nowhere, counted."""
@@ -234,12 +258,10 @@ class VenueFanout:
             for lane in self._lanes[symbol]:
                 lane.before[symbol] += lane.tally.pop(symbol) - self.writes(symbol)
 
-    def _target(self, slot: int, shards: tuple[int, ...]) -> Target:
-        return (
-            slot,
-            tuple(self._notifiers[shard].push for shard in shards),
-            tuple(b"book.%d." % shard for shard in shards),
-        )
+    def _target(self, symbol: str, slot: int) -> Target:
+        rings = tuple(self._notifiers[shard].push for shard in self._shards[symbol])
+        observer = self._observers.get(symbol)
+        return slot, rings if observer is None else (*rings, observer)
 
 
 class Lane:
@@ -250,8 +272,6 @@ class Lane:
         self._classify = fanout.venue.classify
         self._on_control = on_control
         self._write = fanout.books.write
-        self._bus = fanout.bus
-        self._wanted = fanout.bus.wanted
         self._targets: Mapping[str, Target] = fanout.targets
         self._down = fanout.down
         self._fanout = fanout
@@ -273,7 +293,7 @@ class Lane:
             target = self._fanout.admit(self, symbol, frame, received_ns)
             if target is None:
                 return
-        slot, pushes, topics = target
+        slot, notified = target
         try:
             self._write(slot, frame, received_ns)
         except FrameError:
@@ -281,11 +301,8 @@ class Lane:
             return
         if slot in self._down:  # only now: what stood there before must not come back to life
             self._fanout.mark_live(slot)
-        for push in pushes:
-            push(slot)
-        for topic in topics:
-            if self._wanted(topic):
-                self._bus.publish(topic, (slot.to_bytes(4, "little"), frame))
+        for notify in notified:
+            notify(slot)
 
     def attach(self, symbols: Iterable[str]) -> None:
         """It is going to bring ``symbols``."""

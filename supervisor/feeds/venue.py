@@ -24,6 +24,7 @@ from supervisor.feeds.fallback import RestSource
 from supervisor.feeds.fanout import VenueFanout, targets_of
 from supervisor.feeds.link import Dial
 from supervisor.feeds.pacing import Bucket
+from supervisor.feeds.topics import VenueTopics
 
 STALE_NS = 5_000_000_000
 """A feed is stale when it is connected and no frame has come for this long."""
@@ -66,14 +67,16 @@ class VenueFeed:
         self.name = venue.name
         self._config = config
         self._clock = clock
-        self._bus = bus
         self._alert = alert
         self._only_rest = data_source == "rest" or not venue.is_streamed
         self._http = open_fetch(venue.name, config)
         self._fetch: Fetch = fetch or self._http
-        self._peek = _Peek(books)
+        self._read_slot = _ReadSlot(books)
         targets = targets_of(universe, venue.name)
-        self._fanout = VenueFanout(venue, targets, books, notifiers, bus, self._on_stray_control, self._peek)
+        self._fanout = VenueFanout(
+            venue, targets, books, notifiers, self._on_stray_control, self._read_slot.frame
+        )
+        self._topics = VenueTopics(venue.name, self._fanout, self._read_slot, bus, clock)
         self._rest = RestSource(self._fanout, config.rest_url, config.depth, clock, self._fetch)
         self._diff: DiffBooks | None = None
         if diff is not None:
@@ -125,7 +128,8 @@ class VenueFeed:
         if self._diff is not None:
             self._diff.close()
         await self._http.close()
-        self._peek.close()
+        self._topics.close()
+        self._read_slot.close()
 
     def check(self) -> None:
         """Raises ``FeedFailed`` when a part of it has ended in a defect; losses are its own to mend."""
@@ -139,6 +143,7 @@ class VenueFeed:
     def add(self, targets: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
         """Carry these symbols too. ``targets``: symbol → (slot, shards). Others go on without a gap."""
         self._fanout.add(targets)
+        self._topics.follow(targets)
         self._symbols += targets
         if self._only_rest:
             self._rest.follow(self._symbols)
@@ -195,11 +200,10 @@ class VenueFeed:
         state = self._judge(now_ns)
         if state != self._state:
             self._state = state
-            self._bus.publish(f"venue.{self.name}".encode(), (state.encode(),))
             get_logger().info("venue", venue=self.name, state=state)
         connections = self._connections()
         ended, diff = self._ended, self._diff
-        return VenueNote(
+        note = VenueNote(
             name=self.name,
             state=state,
             connections=sum(one.is_up for one in connections),
@@ -223,6 +227,8 @@ class VenueFeed:
             quiet=tuple(dict.fromkeys(symbol for one in connections for symbol in one.quiet))[:_QUIET_SHOWN],
             lines=tuple(one.line(now_ns) for one in connections[:_LINES_SHOWN]),
         )
+        self._topics.report(note)
+        return note
 
     def _connections(self) -> list[Connection]:
         return [connection for group in self._groups for connection in group]
@@ -309,17 +315,22 @@ class _Ended:
             self.refusals += one.refusals
 
 
-class _Peek:
-    """Looks into the slots; attached when first asked."""
+class _ReadSlot:
+    """Reads the slots; attached when first asked."""
 
     def __init__(self, books: BooksWriter) -> None:
         self._path = books.path
         self._reader: BooksReader | None = None
 
-    def __call__(self, slot: int) -> bytes | None:
+    def __call__(self, slot: int) -> tuple[int, int, bool, bytes] | None:
+        """(sequence, received_ns, live, frame); None before the first frame."""
         if self._reader is None:
             self._reader = BooksReader.attach(self._path)
-        found = self._reader.read(slot)
+        return self._reader.read(slot)
+
+    def frame(self, slot: int) -> bytes | None:
+        """The frame alone."""
+        found = self(slot)
         return found[3] if found is not None else None
 
     def close(self) -> None:

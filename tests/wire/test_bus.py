@@ -4,8 +4,11 @@ import asyncio
 
 import pytest
 import zmq
+from hypothesis import given
+from hypothesis import strategies as st
 
-from arbshard.wire.bus import Publisher, Subscriber
+from arbshard.wire import bus as bus_module
+from arbshard.wire.bus import Prefixes, Publisher, Subscriber
 from arbshard.wire.sockets import open_socket
 
 
@@ -138,3 +141,46 @@ async def test_closing_twice_is_closing_once(bus):
     for end in bus:
         end.close()
         end.close()
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.binary(max_size=3)), max_size=30),
+    st.lists(st.binary(max_size=5), max_size=10),
+)
+def test_prefixes_match_what_begins_with_one_of_them(changes, asked):
+    prefixes, plain = Prefixes(), set()
+    for is_added, prefix in changes:
+        (prefixes.add if is_added else prefixes.discard)(prefix)
+        (plain.add if is_added else plain.discard)(prefix)
+    assert (set(prefixes), len(prefixes)) == (plain, len(plain))
+    assert [prefixes.match(one) for one in asked] == [one.startswith(tuple(plain)) for one in asked]
+
+
+async def test_changes_of_the_subscriptions_are_reported_with_what_is_new(bus, endpoint, until):
+    publisher, subscriber = bus
+    reported = []
+    publisher.on_subscriptions(lambda new: reported.append(set(new)))
+    subscriber.subscribe(b"a")
+    await until(lambda: reported == [{b"a"}])
+    with Subscriber(endpoint, (b"a",)):  # a second one is new, too
+        await until(lambda: reported == [{b"a"}, {b"a"}])
+    subscriber.unsubscribe(b"a")
+    await until(lambda: reported == [{b"a"}, {b"a"}, set()])
+
+
+async def test_subscriptions_are_bounded_and_those_beyond_are_counted(bus, until, monkeypatch):
+    monkeypatch.setattr(bus_module, "_PREFIXES_MAX", 3)
+    publisher, subscriber = bus
+    for number in range(5):
+        subscriber.subscribe(b"%d" % number)
+    await until(lambda: publisher.refused == 2)
+    assert [publisher.wanted(b"%d" % number) for number in range(5)] == [True, True, True, False, False]
+
+
+async def test_a_closed_publisher_wants_nothing(bus, until):
+    publisher, subscriber = bus
+    subscriber.subscribe(b"a")
+    await until(lambda: publisher.wanted(b"a"))
+    publisher.close()
+    assert not publisher.wanted(b"a")
+    assert not publisher.publish(b"a", b"")

@@ -214,11 +214,10 @@ class FanoutTarget:
         )
         self._reader = self._stack.enter_context(BooksReader.attach(place / "books"))
         notifiers = [self._stack.enter_context(ShardNotifier.create(place, shard)) for shard in range(2)]
-        bus = self._stack.enter_context(Publisher(f"ipc://{place}/bus.ipc"))
         self._books = Recorder(writer)
         self._control: list[ControlFrame] = []
         targets = {symbol: (slot, (slot % 2,)) for slot, symbol in enumerate(symbols)}
-        self._fanout = VenueFanout(venue, targets, self._books, notifiers, bus, self._control.append)
+        self._fanout = VenueFanout(venue, targets, self._books, notifiers, self._control.append)
         self._controls = 0
         self._now_ns = 1
 

@@ -39,6 +39,9 @@ def frame(number):
 
 
 class Nobody:
+    def on_subscriptions(self, callback):
+        """There will be none."""
+
     def wanted(self, topic):
         return False
 

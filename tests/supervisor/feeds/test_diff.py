@@ -30,11 +30,6 @@ class Slots:
         return 2 * self.count.get(slot, 0)
 
 
-class Bus:
-    def wanted(self, topic):
-        return False
-
-
 class Exchange:
     """One truth for both: update ids and a bid that carries them."""
 
@@ -74,7 +69,7 @@ class Bench:
         self.slots = Slots()
         self.clock = v.LoopClock()
         targets = {"AUSDT": (1, ()), "BUSDT": (2, ())}
-        self.fanout = VenueFanout(get_venue("binance"), targets, self.slots, [], Bus(), lambda _: None)
+        self.fanout = VenueFanout(get_venue("binance"), targets, self.slots, [], lambda _: None)
         self.books = DiffBooks(get_adapter("binance").diff, self.fanout, "", self.exchange.fetch, self.clock)
         self.controls = []
         self.lane = self.begin_lane()

@@ -55,26 +55,9 @@ class Notifier:
         self.calls.append(("push", self.shard, slot))
 
 
-class Bus:
-    def __init__(self, calls):
-        self.calls = calls
-        self.topics = set()
-
-    def wanted(self, topic):
-        return topic in self.topics
-
-    def publish(self, topic, payload):
-        self.calls.append(("publish", topic, payload))
-
-
 @pytest.fixture
 def calls():
     return []
-
-
-@pytest.fixture
-def bus(calls):
-    return Bus(calls)
 
 
 @pytest.fixture
@@ -83,11 +66,11 @@ def control():
 
 
 @pytest.fixture
-def fanout(calls, bus, control):
+def fanout(calls, control):
     targets = {"KRW-BTC": (1, (0,)), "KRW-ETH": (3, (1,)), "KRW-USDT": (0, (0, 1))}
     notifiers = [Notifier(calls, 0), Notifier(calls, 1)]
     books = Books(calls)
-    return VenueFanout(Venue(), targets, books, notifiers, bus, control.append, books.frames.get)
+    return VenueFanout(Venue(), targets, books, notifiers, control.append, books.frames.get)
 
 
 @pytest.fixture
@@ -117,14 +100,19 @@ def test_first_frame_lights_the_slot_once(fanout, calls):
     assert [call[0] for call in calls].index("push") == 2
 
 
-def test_published_only_if_somebody_listens(lit, bus, calls):
-    lit(b"KRW-BTC:a", 1)
-    assert "publish" not in [call[0] for call in calls]
-    bus.topics = {b"book.0."}
+def test_an_observer_is_notified_after_the_shards_and_no_more_once_it_is_taken_away(lit, calls):
+    before = dict(lit.targets)
+    lit.observe("KRW-BTC", lambda slot: calls.append(("observed", slot)))
+    assert [lit.is_observed(symbol) for symbol in lit.symbols] == [True, False, False]
     lit(b"KRW-BTC:b", 2)
     lit(b"KRW-ETH:c", 3)
-    published = [call for call in calls if call[0] == "publish"]
-    assert published == [("publish", b"book.0.", ((1).to_bytes(4, "little"), b"KRW-BTC:b"))]
+    lit.retarget("KRW-BTC", (1,))
+    lit(b"KRW-BTC:d", 4)
+    notified = [call for call in calls if call[0] != "write"]
+    assert notified == [("push", 0, 1), ("observed", 1), ("push", 1, 3), ("push", 1, 1), ("observed", 1)]
+    lit.retarget("KRW-BTC", (0,))
+    lit.observe("KRW-BTC", None)
+    assert lit.targets == before
 
 
 def test_other_frames_are_classified(lit, calls, control):
@@ -329,7 +317,7 @@ def test_whatever_lanes_come_and_go_no_book_goes_back(script):
     """Each lane is as far behind the truth as it likes, but goes forward; live is whatever has a lane that spoke."""
     calls = []
     books = Books(calls)
-    fanout = VenueFanout(Venue(), {"X": (0, ())}, books, [], Bus(calls), lambda _: None, books.frames.get)
+    fanout = VenueFanout(Venue(), {"X": (0, ())}, books, [], lambda _: None, books.frames.get)
     lanes, said = {}, {}
     newest, spoken, live = -1, set(), False
     for truth, (what, number, lag) in enumerate(script, start=1):
