@@ -20,7 +20,7 @@ import msgspec
 
 from arbshard.errors import ProtocolError
 from arbshard.model.notes import VenueNote
-from arbshard.wire.decoding import UNREADABLE
+from arbshard.wire.messages import UNREADABLE
 
 VERSION = b"arb1"
 """Stands before each message; another one means another layout of the messages."""
