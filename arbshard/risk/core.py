@@ -258,12 +258,16 @@ class RiskCore:
             self._apply(events)
         return Funded(self.guard.available(pair)), events
 
+    def _is_repeat(self, intent: Intent) -> bool:
+        """Whether this very intent is approved and open: its worker did not get the reply and asks again."""
+        known = self.state.trades.get(intent.intent_id)
+        return known is not None and known.intent == intent
+
     def _submit(self, request: Submit, moment: Moment, phase: int) -> Decision:
         intent = request.intent
         pair = self._pairs.get(intent.pair)
         available = self.guard.available(pair) if pair is not None else ()
-        known = self.state.trades.get(intent.intent_id)
-        if known is not None and known.intent == intent:  # a repeat
+        if self._is_repeat(intent):
             return Approved(intent.intent_id, available), []
         # Nothing is stored under an id that is not this intent's own.
         objection = self.guard.check_id(request)

@@ -30,6 +30,7 @@ from arbshard.model.money import ONE, ceil_to
 from arbshard.model.order import Order
 from arbshard.model.silence import SilenceWatch
 from arbshard.model.universe import Universe
+from arbshard.risk.core import RiskCore
 from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.portfolio import settlement
 from arbshard.risk.portfolio.state import PortfolioState
@@ -114,7 +115,7 @@ def joins_not_stored(patch: pytest.MonkeyPatch) -> None:
 
 
 def repeats_are_new(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(arbshard.risk.core, "is_open", lambda state, intent: False)
+    patch.setattr(RiskCore, "_is_repeat", lambda self, intent: False)
 
 
 def fills_counted_again(patch: pytest.MonkeyPatch) -> None:
