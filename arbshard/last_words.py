@@ -12,7 +12,7 @@ from arbshard.log import get_logger
 Code = TypeVar("Code", bound=int)
 
 
-def say(line: str) -> None:
+def write_stderr_line(line: str) -> None:
     """Write one line to stderr, where the supervisor (or a person) finds the last words. Raises nothing."""
     problem: Exception | None = None
     try:
@@ -26,7 +26,7 @@ def say(line: str) -> None:
 
 def end_with(code: Code, last_words: str) -> Code:
     """``code``, once the last words were said."""
-    say(last_words)
+    write_stderr_line(last_words)
     return code
 
 

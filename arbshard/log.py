@@ -76,7 +76,7 @@ class Losses:
             _errors.count += 1
             return self._untold == 1
 
-    def take(self) -> int:
+    def drain(self) -> int:
         """How many there were since this was last asked: the end of a series."""
         with self._lock:
             untold, self._untold = self._untold, 0
@@ -129,7 +129,7 @@ class _Listener(logging.handlers.QueueListener):
     def handle(self, record: logging.LogRecord) -> None:
         before = self._losses.total
         super().handle(record)
-        if self._losses.total == before and (lost := self._losses.take()):
+        if self._losses.total == before and (lost := self._losses.drain()):
             told = logging.LogRecord(
                 "arbshard.log", logging.WARNING, __file__, 0, f"{lost} log records were lost", None, None
             )

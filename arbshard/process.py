@@ -18,7 +18,7 @@ _YOUNG_MAX = 20_000
 """Objects made before the collector looks for cycles: at its usual 700 it would look after every few books."""
 
 
-def keep_what_is_there() -> None:
+def freeze_gc() -> None:
     """All that was made until now stays for good: the collector need not walk it again and again."""
     gc.collect()
     gc.freeze()

@@ -26,7 +26,7 @@ from arbshard.data.http import HttpFetch
 from arbshard.model.market import Market
 from arbshard.model.order import Order
 from arbshard.venues.base.client import VenueClient
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
 from perf.running import MeasurementFailed
@@ -79,7 +79,7 @@ def measure(seconds: float) -> dict[str, float]:
 
 
 async def _compare(url: str, seconds: float) -> dict[str, float]:
-    ways: dict[str, tuple[VenueClient, Request]] = {"own": _own(url)}
+    ways: dict[str, tuple[VenueClient, VenueRequest]] = {"own": _own(url)}
     if find_spec("ccxt") is not None:
         ways["ccxt"] = _ccxts(url)
     wires: dict[str, list[float]] = {name: [] for name in ways}
@@ -112,7 +112,7 @@ async def _compare(url: str, seconds: float) -> dict[str, float]:
     return found
 
 
-def _own(url: str) -> tuple[VenueClient, Request]:
+def _own(url: str) -> tuple[VenueClient, VenueRequest]:
     adapter = get_adapter(_VENUE)
     assert adapter.signing is not None
     keys = Keys(_VENUE, "key", "s" * 64)
@@ -120,7 +120,7 @@ def _own(url: str) -> tuple[VenueClient, Request]:
     return client, adapter.orders.place(_order(_VENUE, "BTCUSDT"), "ab1cd-s1-0-1-1-a0")
 
 
-def _ccxts(url: str) -> tuple[VenueClient, Request]:
+def _ccxts(url: str) -> tuple[VenueClient, VenueRequest]:
     settings = VenueConfig(
         adapter="ccxt",
         client_id_param="clientOrderId",

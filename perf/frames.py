@@ -13,12 +13,12 @@ from arbshard.config import SimConfig
 from arbshard.exchanges.binance import frames as binance
 from arbshard.exchanges.book import Side
 from arbshard.exchanges.coins import coin_table
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.prices import FX_START
-from arbshard.exchanges.session import Stream
+from arbshard.exchanges.session import SharedStream
 from arbshard.exchanges.upbit import frames as upbit
-from arbshard.exchanges.world import FX_SYMBOL, World
-from arbshard.exchanges.wsframe import Frame
+from arbshard.exchanges.world import FX_SYMBOL, SimWorld
+from arbshard.exchanges.wsframe import WsFrame
 from perf.stamp import BASE
 
 VERSIONS = 4
@@ -44,7 +44,7 @@ class Place(NamedTuple):
     """A market's place in the order of sending."""
 
     venue: str
-    market: Market
+    market: SimMarket
     price: float
     """In quote."""
 
@@ -63,7 +63,7 @@ def settings_of(config: SimConfig) -> SimConfig:
     )
 
 
-def places_of(world: World, coins: int) -> tuple[Place, ...]:
+def places_of(world: SimWorld, coins: int) -> tuple[Place, ...]:
     """Every market, the two venues in turn, FX first."""
     places = [Place("upbit", world.upbit[FX_SYMBOL], FX_START)]
     for coin in coin_table(coins):
@@ -90,10 +90,10 @@ class FrameMaker:
         """``places`` by venue and symbol; ``now_ms`` is the exchange time that all frames carry."""
         self._places = places
         self._now_ms = now_ms
-        self._plain: dict[tuple[str, Stream], Plain] = {}
-        self._diff: dict[tuple[str, Stream], Diff] = {}
+        self._plain: dict[tuple[str, SharedStream], Plain] = {}
+        self._diff: dict[tuple[str, SharedStream], Diff] = {}
 
-    def plain(self, venue: str, stream: Stream) -> Plain | None:
+    def plain(self, venue: str, stream: SharedStream) -> Plain | None:
         """The versions of a stream of whole books; None when ``stream`` is of another kind."""
         if stream.kind not in ("orderbook", "depth"):
             return None
@@ -102,7 +102,7 @@ class FrameMaker:
             made = self._plain[venue, stream] = tuple(self._versions(venue, stream))
         return made
 
-    def diff(self, venue: str, stream: Stream) -> Diff | None:
+    def diff(self, venue: str, stream: SharedStream) -> Diff | None:
         """The versions of a diff stream; None when ``stream`` is of another kind."""
         if stream.kind != "diff":
             return None
@@ -111,14 +111,14 @@ class FrameMaker:
             made = self._diff[venue, stream] = tuple(self._diff_versions(venue, stream))
         return made
 
-    def _versions(self, venue: str, stream: Stream) -> Iterator[tuple[bytes, bytes]]:
+    def _versions(self, venue: str, stream: SharedStream) -> Iterator[tuple[bytes, bytes]]:
         _, market, price = self._places[venue, stream.symbol]
         for _ in range(VERSIONS):
             market.book.step(price, CHANGES)
             head, tail = self._frame(venue, market, stream).split(_MARK.encode())
             yield head, tail
 
-    def _diff_versions(self, venue: str, stream: Stream) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+    def _diff_versions(self, venue: str, stream: SharedStream) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
         _, market, price = self._places[venue, stream.symbol]
         for _ in range(VERSIONS):
             market.book.step(price, CHANGES)
@@ -127,21 +127,21 @@ class FrameMaker:
             levels, tail = rest.split(_MARK.encode())
             yield head, middle, levels, tail
 
-    def _frame(self, venue: str, market: Market, stream: Stream) -> bytes:
+    def _frame(self, venue: str, market: SimMarket, stream: SharedStream) -> bytes:
         """One whole WebSocket message, with the mark where the stamp goes."""
         bids = market.book.bids
         if venue == "upbit":
             levels = min(stream.depth, UPBIT_LEVELS)
             with _marked(bids, _MARK):
                 payload = upbit.orderbook(market, levels, stream.form, "REALTIME", self._now_ms)
-            return Frame(payload, binary=True).wire(0)
+            return WsFrame(payload, binary=True).wire(0)
         levels = stream.depth or BINANCE_LEVELS
         with _marked(bids, f"{_MARK}.00000000"):
             is_diff = stream.kind == "diff"
             text = self._diff_text(market) if is_diff else binance.depth(market.book, levels)
-        return Frame(binance.wrap(stream, text), binary=False).wire(0)
+        return WsFrame(binance.wrap(stream, text), binary=False).wire(0)
 
-    def _diff_text(self, market: Market) -> str:
+    def _diff_text(self, market: SimMarket) -> str:
         bids, asks = (
             ",".join(f'["{p}","{q}"]' for p, q in zip(side.prices, side.amounts, strict=True))
             for side in (market.book.bids, market.book.asks)

@@ -24,7 +24,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import SimConfig
 from arbshard.exchanges.binance.session import BinanceSession, opening_streams
 from arbshard.exchanges.upbit.session import UpbitSession
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 from arbshard.shm.pages import PageWriter
 from perf.frames import FrameMaker, places_of, settings_of
 from perf.replay import Replay, ReplayHub
@@ -48,7 +48,7 @@ class Generator:
 
     def __init__(self, config: SimConfig, clock: SystemClock) -> None:
         self.config = config = settings_of(config)
-        world = World(config)
+        world = SimWorld(config)
         places = places_of(world, config.coins)
         self.rate = len(places) * config.updates_per_s
         by_name = {(place.venue, place.market.symbol): place for place in places}
@@ -86,7 +86,7 @@ class Generator:
         await asyncio.gather(*(one.stop() for one in self.servers))
 
 
-def _upbit_opener(world: World) -> Opener:
+def _upbit_opener(world: SimWorld) -> Opener:
     def open_session(request: web.Request) -> UnhurriedSession | None:
         if request.path != "/websocket/v1":
             return None
@@ -95,7 +95,7 @@ def _upbit_opener(world: World) -> Opener:
     return open_session
 
 
-def _binance_opener(world: World, clock: SystemClock) -> Opener:
+def _binance_opener(world: SimWorld, clock: SystemClock) -> Opener:
     symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
 
     def open_session(request: web.Request) -> UnhurriedSession | None:

@@ -6,9 +6,9 @@ embedded exchanges. What is due in one turn leaves in one write per connection.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from arbshard.exchanges.hub import Hub, Subscriber
-from arbshard.exchanges.session import Stream
-from arbshard.exchanges.wsframe import Frame
+from arbshard.exchanges.hub import Hub, StreamSubscriber
+from arbshard.exchanges.session import SharedStream
+from arbshard.exchanges.wsframe import WsFrame
 from perf.frames import FIRST_ID, IDS_PER_EVENT, VERSIONS, Diff, FrameMaker, Place, Plain
 from perf.schedule import LATE_NS, Schedule
 from perf.stamp import stamp_of
@@ -17,7 +17,7 @@ MESSAGES_MAX = 2_000
 """Sent in one turn; then the sockets get theirs. The grid fires again at once."""
 
 
-class Batch(Frame):
+class Batch(WsFrame):
     """Several whole frames on their way to one client. Never compressed, which every client must accept."""
 
     __slots__ = ("_wire",)
@@ -36,7 +36,7 @@ class _Outbox:
 
     __slots__ = ("number", "owner", "pieces", "streams")
 
-    def __init__(self, owner: Subscriber, number: int) -> None:
+    def __init__(self, owner: StreamSubscriber, number: int) -> None:
         self.owner = owner
         self.number = number
         self.pieces: list[bytes] = []
@@ -67,7 +67,7 @@ class ReplayHub(Hub):
         self._venue = venue
         self._replay = replay
 
-    def change(self, who: Subscriber, old: Iterable[Stream], new: Iterable[Stream]) -> None:
+    def change(self, who: StreamSubscriber, old: Iterable[SharedStream], new: Iterable[SharedStream]) -> None:
         """See ``Hub``."""
         for stream in old:
             self._replay.leave(self._venue, stream, who)
@@ -88,7 +88,7 @@ class Replay:
         """The order of sending, every market once per round."""
         self._is_sorted = True
         self._connections = 0
-        self._outboxes: dict[Subscriber, _Outbox] = {}
+        self._outboxes: dict[StreamSubscriber, _Outbox] = {}
         self.sent = 0
         """Messages handed to connections."""
         self.late = 0
@@ -96,7 +96,7 @@ class Replay:
         self.behind_ns = 0
         """How late the oldest message of the last turn was."""
 
-    def join(self, venue: str, stream: Stream, who: Subscriber) -> None:
+    def join(self, venue: str, stream: SharedStream, who: StreamSubscriber) -> None:
         """``who`` gets ``stream`` from now on. Streams of other kinds than books stay silent."""
         track = self._tracks[venue, stream.symbol]
         outbox = self._outboxes.get(who)
@@ -111,7 +111,7 @@ class Replay:
         if diff is not None:
             track.diff.append((outbox, diff))
 
-    def leave(self, venue: str, stream: Stream, who: Subscriber) -> None:
+    def leave(self, venue: str, stream: SharedStream, who: StreamSubscriber) -> None:
         """``who`` gets ``stream`` no more."""
         track = self._tracks[venue, stream.symbol]
         plain, diff = self._maker.plain(venue, stream), self._maker.diff(venue, stream)

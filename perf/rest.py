@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from arbshard.exchanges.binance import frames
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.units import fixed8
 
 Params = Mapping[str, str]
@@ -18,7 +18,7 @@ Answer = Callable[[Params], bytes | None]
 _ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET")
 
 
-def upbit_calls(markets: Mapping[str, Market]) -> dict[str, Answer]:
+def upbit_calls(markets: Mapping[str, SimMarket]) -> dict[str, Answer]:
     """Upbit's calls by path."""
     rows = [
         {
@@ -34,7 +34,7 @@ def upbit_calls(markets: Mapping[str, Market]) -> dict[str, Answer]:
 
 
 def binance_calls(
-    markets: Mapping[str, Market], last_id: Callable[[str], int], now_ms: Callable[[], int]
+    markets: Mapping[str, SimMarket], last_id: Callable[[str], int], now_ms: Callable[[], int]
 ) -> dict[str, Answer]:
     """Binance's calls by path. ``last_id``: update id of the last diff event of a symbol."""
     listed = msgspec.json.encode([_symbol(market) for market in markets.values()])
@@ -60,7 +60,7 @@ def binance_calls(
     }
 
 
-def _symbol(market: Market) -> dict[str, object]:
+def _symbol(market: SimMarket) -> dict[str, object]:
     listing = market.listing
     tick, lot = fixed8(listing.tick), fixed8(listing.lot)
     filters: list[dict[str, object]] = [

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from arbshard.clock import Clock
-from arbshard.exchanges.connection import Connection
+from arbshard.exchanges.connection import ClientConnection
 from arbshard.exchanges.counters import VenueCounters
-from arbshard.exchanges.session import Session
+from arbshard.exchanges.session import ClientSession
 from perf.replay import ReplayHub
 from perf.rest import Answer
 
-Opener = Callable[[web.Request], Session | None]
+Opener = Callable[[web.Request], ClientSession | None]
 """The session that a WebSocket request gets, or None where the venue has no socket."""
 _MESSAGE_BYTES_MAX = 1 << 20
 _SHUTDOWN_S = 0.3
@@ -31,7 +31,7 @@ class ReplayServer:
         self._calls = calls
         self._opener = opener
         self._clock = clock
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self.counters = VenueCounters()
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._serve)
@@ -67,13 +67,13 @@ class ReplayServer:
             return web.Response(status=404, body=b'{"code":-1121,"msg":"not here"}')
         return web.Response(body=body, content_type="application/json")
 
-    async def _serve_socket(self, request: web.Request, session: Session) -> web.StreamResponse:
+    async def _serve_socket(self, request: web.Request, session: ClientSession) -> web.StreamResponse:
         response = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=_MESSAGE_BYTES_MAX)
         await response.prepare(request)
         transport = request.transport
         if transport is None:
             return response  # the client is gone again
-        connection = Connection(response, transport, session, self._hub, self.counters, self._clock)
+        connection = ClientConnection(response, transport, session, self._hub, self.counters, self._clock)
         self._connections.add(connection)
         try:
             await connection.run()

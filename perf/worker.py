@@ -4,13 +4,13 @@ from arbshard.model.book import BookTop
 from arbshard.shm.pages import PageWriter
 from arbshard.worker.counters import HISTOGRAMS
 from arbshard.worker.main import main
-from arbshard.worker.meter import Meter
+from arbshard.worker.meter import WorkerMeter
 from perf.stamp import sent_ns_of
 
 SEND_DECISION = "send_decision"
 
 
-class PerfMeter(Meter):
+class PerfMeter(WorkerMeter):
     """Reads the send time from the size of the best bid."""
 
     histograms = (*HISTOGRAMS, SEND_DECISION)
@@ -20,7 +20,7 @@ class PerfMeter(Meter):
         self._send_decision = page.histogram(SEND_DECISION)
 
     def decided(self, top: BookTop, now_ns: int) -> None:
-        """See ``Meter``. Frames without a stamp (the venue's first snapshot) are left out."""
+        """See ``WorkerMeter``. Frames without a stamp (the venue's first snapshot) are left out."""
         super().decided(top, now_ns)
         sent_ns = sent_ns_of(top.bid_size)
         if sent_ns is not None:

@@ -71,11 +71,11 @@ class ControlServer:
             order = control.decode_order(payload)
         except ProtocolError as error:
             self._unreadable += 1
-            return control.Denied(str(error))
+            return control.ControlDenied(str(error))
         handler = self._handlers.get(type(order))
         if handler is None:
-            return control.Denied(f"{type(order).__name__}: not possible in this run")
+            return control.ControlDenied(f"{type(order).__name__}: not possible in this run")
         try:
             return handler(order)
         except UsageError as error:
-            return control.Denied(str(error))
+            return control.ControlDenied(str(error))

@@ -27,7 +27,7 @@ from arbshard.model.universe import Universe
 from arbshard.process import (
     forbid_core_dumps,
     forget_variables,
-    keep_what_is_there,
+    freeze_gc,
     pin,
     private_files,
 )
@@ -43,7 +43,7 @@ from supervisor.ledger import ledger_in, opening_of
 from supervisor.preflight import finder
 from supervisor.processes.posix import PosixHost
 from supervisor.processes.specs import Programs
-from supervisor.run import Ports, Run
+from supervisor.run import Run, SupervisorPorts
 from supervisor.rundir import RunDir
 from supervisor.statedir import StateDir, state_dir_of
 
@@ -152,9 +152,9 @@ class _RunLog:
         )
 
 
-def real_ports(config: Config, run_dir: RunDir, keys: dict[str, Keys]) -> Ports:
+def real_ports(config: Config, run_dir: RunDir, keys: dict[str, Keys]) -> SupervisorPorts:
     """The operating system, real sockets, real venues."""
-    return Ports(
+    return SupervisorPorts(
         clock=SystemClock(),
         pid=os.getpid(),
         cpu_ns=time.thread_time_ns,
@@ -166,7 +166,7 @@ def real_ports(config: Config, run_dir: RunDir, keys: dict[str, Keys]) -> Ports:
         fetch=None,
         find_universe=finder(keys),
         note_children=run_dir.note_children,
-        before_trading=keep_what_is_there,
+        before_trading=freeze_gc,
         observer=_RunLog(),
     )
 

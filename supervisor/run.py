@@ -1,7 +1,7 @@
 """One run, from the first child to the last file: start in order, serve, drain, end in order.
 
-``Ports`` is all that a run touches of the world. ``main`` gives real ports and the simulation virtual ones, so the
-order of start, drain and end exists once.
+``SupervisorPorts`` is all that a run touches of the world. ``main`` gives real ports and the simulation virtual
+ones, so the order of start, drain and end exists once.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from supervisor.feeds.venue import VenueFeed
 from supervisor.ledger import LedgerAlerts, describe_open
 from supervisor.preflight import FindUniverse
 from supervisor.processes.child import Child, ChildSpec, ProcessHost
-from supervisor.processes.probe import Probe
+from supervisor.processes.probe import HttpProbe
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.processes.spares import SparePool
 from supervisor.processes.specs import ChildSpecs, Programs
@@ -81,7 +81,7 @@ class RunObserver(Protocol):
         ...
 
 
-class Ports(NamedTuple):
+class SupervisorPorts(NamedTuple):
     """The world around a run."""
 
     clock: Clock
@@ -118,7 +118,7 @@ class Run:
         config: Config,
         files: RunFiles,
         state_dir: Path,
-        ports: Ports,
+        ports: SupervisorPorts,
         *,
         table: bool = False,
         programs: Programs = Programs(),  # noqa: B008 - it cannot be changed
@@ -400,7 +400,7 @@ class Run:
         sim = self._start_child(self._specs.sim(lambda: self._sim))
         await self.processes.until_up(sim)
         self.config, self._sim = with_exchanges(self.config, self.files.sim_ready.read_bytes())
-        probe = Probe(self._sim.host, self._sim.port_of(AWAY), lambda: self._frames, self._clock)
+        probe = HttpProbe(self._sim.host, self._sim.port_of(AWAY), lambda: self._frames, self._clock)
         self._watchdog.probe = probe
         self._tasks.append(asyncio.create_task(probe.run(), name="probe"))
 
@@ -463,12 +463,12 @@ class Run:
         )
         self._closers.append(server.close)
         server.on(control.Stop, self._on_stop)
-        server.on(control.Ping, lambda _: control.Done(self.state))
+        server.on(control.Ping, lambda _: control.ControlDone(self.state))
         server.start()
 
     def _on_stop(self, order: control.Stop) -> control.Answer:
         self.request_stop(keep_positions=order.keep_positions)
-        return control.Done("stopping")
+        return control.ControlDone("stopping")
 
     def _note_children(self) -> None:
         self._ports.note_children(self.processes.pids)

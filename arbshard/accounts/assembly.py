@@ -8,17 +8,17 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from arbshard.accounts.asking import Asker
-from arbshard.accounts.markets import Markets
-from arbshard.accounts.meter import Meter
+from arbshard.accounts.markets import MarketTables
+from arbshard.accounts.meter import AccountsMeter
 from arbshard.accounts.orders import VenueOrders
-from arbshard.accounts.statements import Statements, Transport
+from arbshard.accounts.rest_client import Asker
+from arbshard.accounts.statements import Statements, StatementTransport
 from arbshard.accounts.watch import VenueWatch
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.crashpoint import reach
 from arbshard.data.stream import Opener
-from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.log import get_logger
 from arbshard.shm.budget import Budget
 from arbshard.shm.pages import PageWriter
@@ -43,7 +43,7 @@ class EventPublisher(Protocol):
         ...
 
 
-class Ports(NamedTuple):
+class AccountsPorts(NamedTuple):
     """What the process needs from outside. Whoever makes them closes them."""
 
     config: Config
@@ -53,9 +53,9 @@ class Ports(NamedTuple):
     """What the names of our orders at the venues begin with."""
     pid: int
     page: PageWriter
-    markets: Markets
+    markets: MarketTables
     publisher: EventPublisher
-    risk: Transport
+    risk: StatementTransport
     budget: Budget
     clients: Mapping[str, VenueClient]
     opener: Opener
@@ -69,7 +69,7 @@ class Ports(NamedTuple):
 class Announcer:
     """Publishes order events to the worker of the shard that made the order."""
 
-    def __init__(self, publisher: EventPublisher, meter: Meter) -> None:
+    def __init__(self, publisher: EventPublisher, meter: AccountsMeter) -> None:
         self._publisher = publisher
         self._meter = meter
 
@@ -84,9 +84,9 @@ class Announcer:
 class AccountsProcess:
     """One incarnation. Made and run in the running loop."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: AccountsPorts) -> None:
         self._ports = ports
-        self._meter = Meter(ports.page)
+        self._meter = AccountsMeter(ports.page)
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._watches = _watches(ports, self._meter)
 
@@ -148,10 +148,10 @@ async def _last_statements(watches: Sequence[VenueWatch]) -> None:
         get_logger().warning("no last statements in time")
 
 
-def _watches(ports: Ports, meter: Meter) -> list[VenueWatch]:
+def _watches(ports: AccountsPorts, meter: AccountsMeter) -> list[VenueWatch]:
     """One per venue."""
     announcer, statements = Announcer(ports.publisher, meter), Statements(ports.risk, meter)
-    gate = Gate(ports.budget, ports.config.live, ports.clock, meter.count)
+    gate = RateLimiter(ports.budget, ports.config.live, ports.clock, meter.count)
     return [
         VenueWatch(
             get_adapter(name).account,

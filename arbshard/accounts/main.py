@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from arbshard.accounts.assembly import RISK_TIMEOUT_MS, RISK_TRIES, AccountsProcess, Ports
+from arbshard.accounts.assembly import RISK_TIMEOUT_MS, RISK_TRIES, AccountsPorts, AccountsProcess
 from arbshard.accounts.counters import HISTOGRAMS, counters
-from arbshard.accounts.markets import Markets
+from arbshard.accounts.markets import MarketTables
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.data.clients import open_client
@@ -28,7 +28,7 @@ from arbshard.ledger.reader import LedgerReader
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import RunFiles
-from arbshard.process import Parent, add_parent_option, keep_what_is_there, leave_ending_to_the_supervisor
+from arbshard.process import Parent, add_parent_option, freeze_gc, leave_ending_to_the_supervisor
 from arbshard.shm.books import BooksReader
 from arbshard.shm.budget import Budget
 from arbshard.shm.pages import PageWriter
@@ -54,7 +54,7 @@ async def _work(arguments: argparse.Namespace) -> int:
             PageWriter.create(files.accounts_page, counters(config.venues.traded), HISTOGRAMS, 0)
         )
         books = cleanup.enter_context(BooksReader.attach(files.books))
-        markets = Markets(UniverseFile(books, files.universe))
+        markets = MarketTables(UniverseFile(books, files.universe))
         keys = receive_keys(_STDIN)
         publisher = cleanup.enter_context(Publisher(files.accounts_endpoint))
         publisher.start()
@@ -69,7 +69,7 @@ async def _work(arguments: argparse.Namespace) -> int:
             clients[name] = open_client(name, config, keys[name], clock)
             cleanup.push_async_callback(clients[name].close)
         process = AccountsProcess(
-            Ports(
+            AccountsPorts(
                 config=config,
                 keys=keys,
                 tag=_tag(arguments.state_dir),
@@ -85,7 +85,7 @@ async def _work(arguments: argparse.Namespace) -> int:
                 is_orphan=Parent(arguments.parent_pid).is_gone,
             )
         )
-        keep_what_is_there()
+        freeze_gc()
         return await process.run()
 
 

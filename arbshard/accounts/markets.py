@@ -10,7 +10,7 @@ from arbshard.model.universe import Universe
 from arbshard.shm.universe import UniverseFile
 
 
-class Markets:
+class MarketTables:
     """Tables that are added to in place: whoever was given one sees what comes."""
 
     def __init__(self, source: UniverseFile) -> None:

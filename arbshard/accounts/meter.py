@@ -4,7 +4,7 @@ from arbshard.log import error_count
 from arbshard.shm.pages import PageWriter
 
 
-class Meter:
+class AccountsMeter:
     """Counts by name; ``of`` gives the counters of one venue."""
 
     def __init__(self, page: PageWriter) -> None:
@@ -33,7 +33,7 @@ class Meter:
 class VenueMeter:
     """The counters of one venue."""
 
-    def __init__(self, meter: Meter, venue: str) -> None:
+    def __init__(self, meter: AccountsMeter, venue: str) -> None:
         self._meter = meter
         self._venue = venue
 

@@ -55,7 +55,7 @@ class VenueOrders:
         self.foreign = 0
         """Tellings of orders that are not ours."""
 
-    def take(self, heard: HeardOrder) -> OrderEvent | None:
+    def update(self, heard: HeardOrder) -> OrderEvent | None:
         """What is new in ``heard``; None when nothing is, or when the order is not ours."""
         self.changes += 1
         client_id = client_id_of(self._tag, heard.client_id)

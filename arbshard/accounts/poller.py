@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from arbshard.accounts.asking import Questioned
 from arbshard.accounts.meter import VenueMeter
 from arbshard.accounts.recovery import open_orders
+from arbshard.accounts.rest_client import Questioned
 from arbshard.clock import Clock
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
-from arbshard.venues.base.account import AccountVenue, Balance, HeardOrder
+from arbshard.venues.base.account import AccountVenue, HeardOrder, VenueBalance
 from arbshard.wire.messages import Statement
 
 CLOCK_EVERY_NS = 30_000_000_000
@@ -138,11 +138,11 @@ class Poller:
         self._active.clear()
         await asyncio.sleep(min(_SOON_S, self._every_s / 2))
 
-    async def _balances(self) -> dict[str, Balance]:
+    async def _balances(self) -> dict[str, VenueBalance]:
         answer = await self._asker.ask(self._venue.balances_call())
         return self._venue.balances_of(answer.body)
 
-    async def _orders(self, balances: dict[str, Balance]) -> list[HeardOrder]:
+    async def _orders(self, balances: dict[str, VenueBalance]) -> list[HeardOrder]:
         if not any(one.locked for one in balances.values()):
             return []
         orders = await open_orders(self._venue, self._asker)

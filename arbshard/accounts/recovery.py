@@ -6,8 +6,8 @@ Fills are not told here, only how much was executed: who needs them asks for the
 
 from collections.abc import Callable
 
-from arbshard.accounts.asking import Questioned
 from arbshard.accounts.orders import VenueOrders
+from arbshard.accounts.rest_client import Questioned
 from arbshard.venues.base.account import AccountVenue, HeardOrder
 
 _UNFINISHED_MAX = 50

@@ -2,14 +2,14 @@
 
 from typing import Protocol
 
-from arbshard.accounts.meter import Meter
+from arbshard.accounts.meter import AccountsMeter
 from arbshard.crashpoint import reach
 from arbshard.errors import TransportError
 from arbshard.log import get_logger
 from arbshard.wire.messages import Denied, Statement, decode_command_reply, encode
 
 
-class Transport(Protocol):
+class StatementTransport(Protocol):
     """What carries it: a ``RequestClient``."""
 
     async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
@@ -20,7 +20,7 @@ class Transport(Protocol):
 class Statements:
     """Sends statements, and notes what became of them."""
 
-    def __init__(self, transport: Transport, meter: Meter) -> None:
+    def __init__(self, transport: StatementTransport, meter: AccountsMeter) -> None:
         self._transport = transport
         self._meter = meter
         self._trouble = ""

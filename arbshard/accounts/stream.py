@@ -1,6 +1,6 @@
 """One venue's private stream: connect, subscribe, read every frame, and begin again when it is lost.
 
-``watch`` holds one per venue. What is read goes to a ``Listener`` in the very call that read it.
+``watch`` holds one per venue. What is read goes to a ``StreamListener`` in the very call that read it.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from arbshard.venues.keys import Keys
 SUBSCRIBE_TIMEOUT_S = 10.0
 
 
-class Listener(Protocol):
+class StreamListener(Protocol):
     """Who is told what a private stream says."""
 
     def on_up(self) -> None:
@@ -64,7 +64,7 @@ class PrivateStream:
         venue: AccountVenue,
         config: VenueConfig,
         keys: Keys,
-        listener: Listener,
+        listener: StreamListener,
         meter: Counting,
         clock: Clock,
         window_ms: int,

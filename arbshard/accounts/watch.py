@@ -6,11 +6,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from arbshard.accounts.asking import Questioned
 from arbshard.accounts.meter import VenueMeter
 from arbshard.accounts.orders import VenueOrders
 from arbshard.accounts.poller import Poller, Sight
 from arbshard.accounts.recovery import recover
+from arbshard.accounts.rest_client import Questioned
 from arbshard.accounts.stream import PrivateStream
 from arbshard.clock import Clock
 from arbshard.config import Config
@@ -27,7 +27,7 @@ _RECOVER_PAUSE_S = 1.0
 
 
 class VenueWatch:
-    """Implements ``stream.Listener`` for one venue."""
+    """Implements ``stream.StreamListener`` for one venue."""
 
     def __init__(
         self,
@@ -82,17 +82,17 @@ class VenueWatch:
         await self._poller.state()
 
     def on_up(self) -> None:
-        """See ``Listener``."""
+        """See ``StreamListener``."""
         self._came_up.set()
         self._poller.nudge()
 
     def on_order(self, heard: HeardOrder) -> None:
-        """See ``Listener``."""
+        """See ``StreamListener``."""
         if heard.state == "UNKNOWN":
             self._meter.count("unknown_words")
             get_logger().error("unknown order state", venue=self._venue.name, word=heard.word)
         repeated, foreign = self._orders.repeated, self._orders.foreign
-        event = self._orders.take(heard)
+        event = self._orders.update(heard)
         self._poller.nudge()
         if event is not None:
             self._meter.count("events")
@@ -103,7 +103,7 @@ class VenueWatch:
             self._meter.count("repeated")
 
     def on_balances(self, heard: HeardBalances) -> None:
-        """See ``Listener``."""
+        """See ``StreamListener``."""
         self._balance_changes += len(heard.balances)
         self._poller.nudge()
 

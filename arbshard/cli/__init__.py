@@ -7,7 +7,6 @@ import typer
 
 from arbshard.cli import (
     archive,
-    desk,
     doctor,
     ledger,
     limits,
@@ -20,6 +19,7 @@ from arbshard.cli import (
     symbols,
     tap,
 )
+from arbshard.cli import halt as desk
 from arbshard.errors import ArbshardError, LedgerError, UsageError
 from arbshard.version import __version__
 

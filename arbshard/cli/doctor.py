@@ -23,7 +23,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "fail": "bold red"}
 _WORDS = {"ok": "ok", "warning": "warning", "fail": "FAIL"}
 
 
-class Report(msgspec.Struct, frozen=True):
+class DoctorReport(msgspec.Struct, frozen=True):
     """What ``--json`` prints."""
 
     ok: bool
@@ -40,7 +40,7 @@ def doctor(
     # The table says it all, and JSON must stand alone.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     checks = asyncio.run(_examine(config_of(name, config)))
-    report = Report(all(check.verdict != "fail" for check in checks), checks)
+    report = DoctorReport(all(check.verdict != "fail" for check in checks), checks)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
@@ -86,7 +86,7 @@ async def _with_exchanges(config: Config) -> AsyncIterator[Config]:
         await exchanges.stop()
 
 
-def _show(report: Report) -> None:
+def _show(report: DoctorReport) -> None:
     from arbshard.status.render import terminal
 
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -8,8 +8,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from arbshard.cli.asking import tell_risk
 from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.cli.risk_client import send_to_risk
 from arbshard.errors import UsageError
 from arbshard.wire.messages import Done, LimitLine, Limits, SetLimits, ShowLimits
 
@@ -32,7 +32,7 @@ def show_limits(
     from arbshard.status.render import terminal
 
     _, files = running_files(name, config)
-    shown = tell_risk(files, ShowLimits(symbol))
+    shown = send_to_risk(files, ShowLimits(symbol))
     assert isinstance(shown, Limits), shown
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
@@ -64,7 +64,7 @@ def set_limits(
             raise UsageError(f"limits set: '{change}' is not KEY=VALUE")
         pairs.append((key, "" if value == _AS_CONFIGURED else value))
     instance, files = running_files(name, config)
-    done = tell_risk(files, SetLimits(tuple(pairs), symbol))
+    done = send_to_risk(files, SetLimits(tuple(pairs), symbol))
     assert isinstance(done, Done), done
     typer.echo(f"{instance}: {done.text}")
 

@@ -9,7 +9,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from arbshard.cli.asking import tell_risk
 from arbshard.cli.options import (
     ConfigOption,
     NameOption,
@@ -19,6 +18,7 @@ from arbshard.cli.options import (
     state_dir_of,
     wall_ms_of,
 )
+from arbshard.cli.risk_client import send_to_risk
 from arbshard.cli.trades import closed_positions, trade_row
 from arbshard.cli.unrealised import OpenPosition, open_rows
 from arbshard.errors import UsageError
@@ -34,7 +34,7 @@ def positions(as_json: JsonOption = False, name: NameOption = None, config: Conf
 
     use_money_context()
     _, files = running_files(name, config)
-    answer = tell_risk(files, ShowPositions())
+    answer = send_to_risk(files, ShowPositions())
     assert isinstance(answer, Positions), answer
     rows = open_rows(answer, files, SystemClock())
     if as_json:

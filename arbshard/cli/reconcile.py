@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from arbshard.cli.asking import tell_risk
 from arbshard.cli.options import ConfigOption, NameOption, StateOption, config_of, running_files, state_dir_of
+from arbshard.cli.risk_client import send_to_risk
 from arbshard.errors import UsageError
 from arbshard.model.money import plain
 from arbshard.wire.messages import Done
@@ -47,13 +47,13 @@ def reconcile(
             )
         instance, files = running_files(name, config)
         venue, currency = accept
-        done = tell_risk(files, AcceptDifference(venue.lower(), currency.upper(), reason))
+        done = send_to_risk(files, AcceptDifference(venue.lower(), currency.upper(), reason))
         assert isinstance(done, Done), done
         typer.echo(f"{instance}: {done.text}")
         return
     if runs:
         _, files = running_files(name, config)
-        shown = tell_risk(files, ShowReconciliation())
+        shown = send_to_risk(files, ShowReconciliation())
         assert isinstance(shown, Reconciliation), shown
     else:
         shown = _from_ledger(state_dir_of(name, config, state_dir) / "ledger.sqlite")

@@ -101,9 +101,9 @@ def stop(
     answer = control.decode_answer(
         ask(files.control_endpoint, control.encode(control.Stop(keep_positions)), 3000)
     )
-    if isinstance(answer, control.Denied):
+    if isinstance(answer, control.ControlDenied):
         raise UsageError(answer.why)
-    assert isinstance(answer, control.Done), answer
+    assert isinstance(answer, control.ControlDone), answer
     typer.echo(f"{instance}: {answer.text}")
     end_s = time.monotonic() + wait
     while wait and running_pid(instance) is not None:

@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from arbshard.cli.changing import WaitOption, ask_shards, carry_out
 from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
 from arbshard.model.rundir import RunFiles
 from arbshard.status.model import ShardStatus, Status
 from arbshard.wire import control
@@ -66,7 +66,7 @@ def show(
     from arbshard.status.render import terminal
 
     _, files = running_files(name, config)
-    view = _view(ask_shards(files), _status(files))
+    view = _view(fetch_shards(files), _status(files))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(view)).decode())
         return
@@ -99,7 +99,7 @@ def balance(
 ) -> None:
     """Move the fewest pairs that even the measured load out. `run.rebalance_s` does it by itself."""
     instance, files = running_files(name, config)
-    carry_out(instance, files, control.Balance(dry_run), wait)
+    carry_out(instance, files, control.BalanceShards(dry_run), wait)
 
 
 @app.command()

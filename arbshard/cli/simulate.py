@@ -13,7 +13,7 @@ from arbshard.errors import UsageError
 
 if TYPE_CHECKING:
     from arbshard.virtual.machine import Simulation
-    from arbshard.virtual.outcome import Report
+    from arbshard.virtual.outcome import SimulationReport
     from arbshard.virtual.settings import Settings
 
 _HOURS_MAX = 10_000
@@ -65,7 +65,7 @@ def simulate(
         raise typer.Exit(1)
 
 
-def _run(one: "Simulation") -> "Report":
+def _run(one: "Simulation") -> "SimulationReport":
     """Run it; a signal to end breaks it off in order. Raises ``typer.Exit`` then."""
     from arbshard.virtual.machine import BrokenOff
 

@@ -5,8 +5,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from arbshard.cli.changing import WaitOption, ask_shards, carry_out
 from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
 from arbshard.wire import control
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ def show(
     if context.invoked_subcommand is not None:
         return
     _, files = running_files(name, config)
-    pairs = sorted(ask_shards(files).pairs, key=lambda pair: pair.base)
+    pairs = sorted(fetch_shards(files).pairs, key=lambda pair: pair.base)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(pairs)).decode())
         return

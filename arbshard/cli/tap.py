@@ -232,7 +232,7 @@ class ColumnPrinter:
 def top_of(message: topics.BookUpdate) -> dict[str, float | str]:
     """Best bid and ask with their sizes, or why the frame cannot be read."""
     try:
-        top = get_venue(message.venue).glance(message.frame, message.received_ns)
+        top = get_venue(message.venue).top_of_book(message.frame, message.received_ns)
     except FrameError as error:
         return {"bad": str(error)}
     return {"bid": top.best_bid, "bid_size": top.bid_size, "ask": top.best_ask, "ask_size": top.ask_size}

@@ -27,7 +27,7 @@ from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.secret import Secret
 from arbshard.venues.base.client import Answer, NoAnswer
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 from arbshard.venues.unified import calls, is_known
 from arbshard.venues.unified.calls import ErrorText
@@ -178,7 +178,7 @@ class CcxtClient:
         """Implements ``Fetch``: the path of ``address`` names a unified call, its query has the arguments."""
         parts = urlsplit(address)
         answer = await self.call(
-            Request(
+            VenueRequest(
                 "GET", f"/{parts.path.rpartition('/')[2]}", dict(parse_qsl(parts.query)), {}, private=False
             )
         )
@@ -186,7 +186,7 @@ class CcxtClient:
             raise VenueUnavailable(f"HTTP {answer.status}: a redirect, which is not followed")
         return answer
 
-    async def call(self, request: Request, on_sent: Callable[[], None] | None = None) -> Answer:
+    async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> Answer:
         """See ``VenueClient``."""
         make = self._calls[request.path]
         await self._load()

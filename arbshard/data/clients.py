@@ -18,8 +18,8 @@ from arbshard.data.proxy import is_loopback, proxy_for
 from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError
 from arbshard.venues.base.client import Answer, NoAnswer, VenueClient
-from arbshard.venues.base.request import Request
-from arbshard.venues.base.signing import Moment, Signing, target_of
+from arbshard.venues.base.request import VenueRequest
+from arbshard.venues.base.signing import Signing, SigningMoment, target_of
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
 
@@ -83,10 +83,10 @@ class HttpVenueClient:
         # Never shown: it may hold a password.
         self._proxy: Final = proxy_for(url)
 
-    async def call(self, request: Request, on_sent: Callable[[], None] | None = None) -> Answer:
+    async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> Answer:
         """See ``VenueClient``."""
         if request.private:
-            moment = Moment(self._clock.wall_ms() + self._ahead_ms, self._window_ms, token_hex(16))
+            moment = SigningMoment(self._clock.wall_ms() + self._ahead_ms, self._window_ms, token_hex(16))
             target, body, headers = self._signing.sign(request, self._keys, moment)
         else:
             target, body, headers = target_of(request), None, {}

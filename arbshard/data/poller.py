@@ -14,17 +14,17 @@ from arbshard.data.http import Fetch
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
-from arbshard.venues.base.rest import Call, RestBooks
+from arbshard.venues.base.rest import BookRequest, RestBooks
 
 
 class Taker(Protocol):
     """Who gets the answers."""
 
-    def answered(self, call: Call, body: bytes, asked_ns: int) -> None:
+    def answered(self, call: BookRequest, body: bytes, asked_ns: int) -> None:
         """There are books. Raises ``FrameError`` when there are none after all."""
         ...
 
-    def missed(self, call: Call, what: str, why: str) -> None:
+    def missed(self, call: BookRequest, what: str, why: str) -> None:
         """A call brought nothing. ``what`` is one word to count by: ``http``, ``lost``, ``limited``, ``bad_cut`` …"""
         ...
 
@@ -59,7 +59,7 @@ class RestPoller:
         # A market stays in its lane, so an older answer can never come after a newer one.
         return [self._poll(calls[lane::count]) for lane in range(count)]
 
-    async def _poll(self, calls: Sequence[Call]) -> None:
+    async def _poll(self, calls: Sequence[BookRequest]) -> None:
         backoff = Backoff(Random(f"{self._name}:{calls[0].symbols[0]}"))
         while True:
             began_ns = self._clock.monotonic_ns()
@@ -81,7 +81,7 @@ class RestPoller:
                 return
             await asyncio.sleep((self._next_ns - now_ns) / 1e9)
 
-    async def _ask(self, call: Call) -> bool:
+    async def _ask(self, call: BookRequest) -> bool:
         """Make one call; whether it was answered with books."""
         asked_ns = self._clock.monotonic_ns()
         try:
@@ -101,6 +101,6 @@ class RestPoller:
             return self._miss(call, f"bad_{error.reason}", f"{call.path}: {error}")
         return True
 
-    def _miss(self, call: Call, what: str, why: str) -> bool:
+    def _miss(self, call: BookRequest, what: str, why: str) -> bool:
         self._taker.missed(call, what, f"{self._name}: {why}")
         return False

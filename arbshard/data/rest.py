@@ -15,7 +15,7 @@ from arbshard.data.poller import RestPoller
 from arbshard.data.provider import MarketDataProvider
 from arbshard.errors import FrameError, UsageError
 from arbshard.model.market import Market
-from arbshard.venues.base.rest import Call, Found, RestBooks
+from arbshard.venues.base.rest import BookRequest, Found, RestBooks
 from arbshard.venues.registry import get_adapter
 
 
@@ -89,12 +89,12 @@ class _Taker:
         self._name = name
         self._books = books
 
-    def answered(self, call: Call, body: bytes, asked_ns: int) -> None:
+    def answered(self, call: BookRequest, body: bytes, asked_ns: int) -> None:
         """See ``poller.Taker``."""
         self._provider.count_call()
         self._provider.take_answer(self._name, self._books.decode(call, body, asked_ns))
 
-    def missed(self, call: Call, what: str, why: str) -> None:
+    def missed(self, call: BookRequest, what: str, why: str) -> None:
         """See ``poller.Taker``."""
         if not what.startswith("bad_"):  # that one was an answer
             self._provider.count_call()

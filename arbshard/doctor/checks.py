@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from arbshard.config import Config, SizingConfig
-from arbshard.doctor.facts import Facts, VenueFacts
+from arbshard.doctor.facts import DoctorFacts, VenueFacts
 from arbshard.model.market import Leg, Pair
 from arbshard.model.money import ZERO, plain
 
@@ -36,7 +36,7 @@ class Check(msgspec.Struct, frozen=True):
     """What would be right; empty when all is well."""
 
 
-def examine(config: Config, facts: Facts) -> tuple[Check, ...]:
+def examine(config: Config, facts: DoctorFacts) -> tuple[Check, ...]:
     """Every check, in the order a person would go through them. What cannot be asked any more is left out."""
     return tuple(
         msgspec.structs.replace(check, venue=venue.venue)
@@ -53,7 +53,7 @@ def examine_reach(venues: Sequence[VenueFacts], why: str) -> tuple[Check, ...]:
     return *reached, Check("both", "markets", "fail", why, "both venues must list their markets")
 
 
-def _venue_checks(config: Config, facts: Facts, venue: VenueFacts) -> Iterator[Check]:
+def _venue_checks(config: Config, facts: DoctorFacts, venue: VenueFacts) -> Iterator[Check]:
     yield from _reachable(venue)
     if not venue.rest.ok:
         return
@@ -152,7 +152,7 @@ def _private_stream(venue: VenueFacts) -> Iterator[Check]:
         yield Check("", "private stream", "fail", venue.private_stream.why, advice)
 
 
-def _balances(sizing: SizingConfig, facts: Facts, venue: VenueFacts) -> Check:
+def _balances(sizing: SizingConfig, facts: DoctorFacts, venue: VenueFacts) -> Check:
     """Both directions need money on one venue and the coin on the other, so each venue needs both."""
     name = "balances"
     legs = [pair.leg(venue.venue) for pair in facts.pairs]
@@ -185,7 +185,7 @@ def _balances(sizing: SizingConfig, facts: Facts, venue: VenueFacts) -> Check:
     return Check("", name, "ok", found)
 
 
-def _minimum(sizing: SizingConfig, facts: Facts, venue: VenueFacts) -> Check:
+def _minimum(sizing: SizingConfig, facts: DoctorFacts, venue: VenueFacts) -> Check:
     name = "minimum order"
     found: list[tuple[Decimal, str]] = []
     for pair in facts.pairs:
@@ -234,11 +234,11 @@ def _fees(config: Config, venue: VenueFacts) -> Iterator[Check]:
 def _limits(venue: VenueFacts) -> Iterator[Check]:
     for limit in venue.limits:
         name = "rate limit"
-        found = f"{limit.window}: {limit.told} allowed, {limit.used} used"
-        if limit.told < limit.kept:
+        found = f"{limit.window}: {limit.read_headers} allowed, {limit.used} used"
+        if limit.read_headers < limit.kept:
             advice = f"this account may do less than the {limit.kept} that arbshard keeps to"
             yield Check("", name, "fail", found, advice)
-        elif limit.used > limit.told * _USED_WARN_SHARE:
+        elif limit.used > limit.read_headers * _USED_WARN_SHARE:
             yield Check("", name, "warning", found, "another program uses this account or address")
         else:
             yield Check("", name, "ok", found)
@@ -257,16 +257,16 @@ def _ticks(venue: VenueFacts) -> Iterator[Check]:
         yield Check("", "ticks", "ok", f"agree on {len(venue.ticks)} markets")
 
 
-def _rate(facts: Facts, leg: Leg) -> Decimal | None:
+def _rate(facts: DoctorFacts, leg: Leg) -> Decimal | None:
     """Home quote per quote of ``leg``."""
     return Decimal(1) if leg.market.quote == _home_quote(facts) else facts.fx
 
 
-def _home_quote(facts: Facts) -> str:
+def _home_quote(facts: DoctorFacts) -> str:
     return facts.pairs[0].home.market.quote
 
 
-def _worth(facts: Facts, venue: VenueFacts, pair: Pair) -> Decimal:
+def _worth(facts: DoctorFacts, venue: VenueFacts, pair: Pair) -> Decimal:
     """Of the coin held, in home quote; 0 where no price is known."""
     return venue.free.get(pair.base, ZERO) * facts.prices.get(pair.base, ZERO)
 

@@ -8,7 +8,7 @@ from arbshard.model.market import Pair
 from arbshard.venues.base.rules import Rates, Rights, ToldLimit
 
 
-class Probe(msgspec.Struct, frozen=True):
+class ProbeResult(msgspec.Struct, frozen=True):
     """Something tried: whether it went well, else the other side's own words."""
 
     ok: bool
@@ -29,20 +29,20 @@ class VenueFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     venue: str
     rest_url: str
-    rest: Probe
+    rest: ProbeResult
     """Its REST address answers."""
-    public_stream: Probe
-    private_stream: Probe
+    public_stream: ProbeResult
+    private_stream: ProbeResult
     ahead_ms: int | None = None
     """How far its clock is ahead of ours."""
     ahead_off_ms: int = 0
     """How far that may be off."""
-    account: Probe = Probe(ok=False, why="not asked")
+    account: ProbeResult = ProbeResult(ok=False, why="not asked")
     """It accepts the key and tells the balances."""
     free: dict[str, Decimal] = {}
     """Balances that orders may use."""
     rights: Rights = Rights()
-    test_order: Probe = Probe(ok=False, why="not asked")
+    test_order: ProbeResult = ProbeResult(ok=False, why="not asked")
     """It takes a small order, rounded by our rules, that is checked and not carried out."""
     rates: Rates | None = None
     limits: tuple[ToldLimit, ...] = ()
@@ -51,7 +51,7 @@ class VenueFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What it would not tell, and why."""
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Both venues, the pairs to be traded, and what a base is worth."""
 
     venues: tuple[VenueFacts, ...]

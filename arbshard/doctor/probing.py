@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from arbshard.clock import Clock, SystemClock
 from arbshard.config import Config
 from arbshard.data.clients import open_fetch
-from arbshard.doctor.facts import Facts, Probe, VenueFacts
+from arbshard.doctor.facts import DoctorFacts, ProbeResult, VenueFacts
 from arbshard.doctor.reach import probe_public_stream, probe_rest
 from arbshard.doctor.venue_probe import VenueProbe
 from arbshard.errors import FrameError, VenueUnavailable
@@ -27,7 +27,7 @@ _GAP_S = 0.15
 """Between two calls: the stricter venue allows ten a second."""
 
 
-async def gather_facts(config: Config, universe: Universe, keys: Mapping[str, Keys]) -> Facts:
+async def gather_facts(config: Config, universe: Universe, keys: Mapping[str, Keys]) -> DoctorFacts:
     """Everything, from both venues at once. Raises ``UsageError`` for an address or a key that cannot be used."""
     clock = SystemClock()
     home, away = universe.fx.market.venue, universe.pairs[0].away.market.venue
@@ -37,7 +37,7 @@ async def gather_facts(config: Config, universe: Universe, keys: Mapping[str, Ke
     probes = [VenueProbe(config, universe, name, keys[name], books, clock) for name in (home, away)]
     venues = await asyncio.gather(*(probe.facts() for probe in probes))
     fx_book = books.get(universe.fx.market.symbol)
-    return Facts(
+    return DoctorFacts(
         venues=tuple(venues),
         pairs=universe.pairs,
         prices={
@@ -63,7 +63,7 @@ async def reach_only(config: Config) -> tuple[VenueFacts, ...]:
                 rest_url=config.venues.get(name).rest_url,
                 rest=rest,
                 public_stream=public,
-                private_stream=Probe(ok=False, why="not tried"),
+                private_stream=ProbeResult(ok=False, why="not tried"),
             )
         )
     return tuple(found)

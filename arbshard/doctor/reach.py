@@ -7,13 +7,13 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.clients import open_fetch
 from arbshard.data.stream import open_stream, target_of
-from arbshard.doctor.facts import Probe
+from arbshard.doctor.facts import ProbeResult
 from arbshard.errors import VenueUnavailable
 from arbshard.venues.base.signing import target_of as request_target
 from arbshard.venues.registry import get_adapter, get_venue
 
 
-async def probe_rest(config: Config, name: str) -> Probe:
+async def probe_rest(config: Config, name: str) -> ProbeResult:
     """By one cheap public call."""
     settings = config.venues.get(name)
     url = settings.rest_url.rstrip("/") + request_target(get_adapter(name).orders.warm())
@@ -21,25 +21,25 @@ async def probe_rest(config: Config, name: str) -> Probe:
     try:
         answer = await fetch(url)
     except VenueUnavailable as error:
-        return Probe(ok=False, why=str(error))
+        return ProbeResult(ok=False, why=str(error))
     finally:
         await fetch.close()
     ok = answer.status == 200
-    return Probe(ok=ok, why="" if ok else f"HTTP {answer.status}")
+    return ProbeResult(ok=ok, why="" if ok else f"HTTP {answer.status}")
 
 
-async def probe_public_stream(config: Config, name: str, clock: Clock) -> Probe:
+async def probe_public_stream(config: Config, name: str, clock: Clock) -> ProbeResult:
     """By opening it."""
     settings, venue = config.venues.get(name), get_venue(name)
     if not venue.is_streamed:
-        return Probe(ok=True)
+        return ProbeResult(ok=True)
     address = venue.ws_address(settings.ws_url)
     target = target_of(name, settings, address, venue.connection_rules.ping_interval_s)
     try:
         async with open_stream(target, _ignore, clock.monotonic_ns, config.run.receiver):
-            return Probe(ok=True)
+            return ProbeResult(ok=True)
     except VenueUnavailable as error:
-        return Probe(ok=False, why=str(error))
+        return ProbeResult(ok=False, why=str(error))
 
 
 def _ignore(frame: bytes, received_ns: int) -> None:

@@ -9,7 +9,7 @@ from arbshard.accounts.stream import PrivateStream
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.clients import open_client
-from arbshard.doctor.facts import Probe, ToldTick, VenueFacts
+from arbshard.doctor.facts import ProbeResult, ToldTick, VenueFacts
 from arbshard.doctor.reach import probe_public_stream, probe_rest
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.execution.live.errors import understand
@@ -19,7 +19,7 @@ from arbshard.model.money import ceil_to, exact
 from arbshard.model.order import Order
 from arbshard.model.universe import Universe
 from arbshard.venues.base.account import HeardBalances, HeardOrder
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
@@ -65,7 +65,7 @@ class VenueProbe:
                 probe_public_stream(self._config, self._name, self._clock),
             )
             if not rest.ok:
-                nothing = Probe(ok=False, why="not tried")
+                nothing = ProbeResult(ok=False, why="not tried")
                 return VenueFacts(
                     venue=self._name,
                     rest_url=self._settings.rest_url,
@@ -77,7 +77,7 @@ class VenueProbe:
         finally:
             await self._client.close()
 
-    async def _account(self, rest: Probe, public: Probe) -> VenueFacts:
+    async def _account(self, rest: ProbeResult, public: ProbeResult) -> VenueFacts:
         ahead = await self._clock_ahead()
         account, why = await self._ask(self._venue.balances_call())
         if account is None:
@@ -86,10 +86,10 @@ class VenueProbe:
                 rest_url=self._settings.rest_url,
                 rest=rest,
                 public_stream=public,
-                private_stream=Probe(ok=False, why="not tried"),
+                private_stream=ProbeResult(ok=False, why="not tried"),
                 ahead_ms=ahead[0] if ahead else None,
                 ahead_off_ms=ahead[1] if ahead else 0,
-                account=Probe(ok=False, why=why),
+                account=ProbeResult(ok=False, why=why),
             )
         private = await self._private_stream(ahead[0] if ahead else 0)
         balances = self._venue.balances_of(account.body)
@@ -101,7 +101,7 @@ class VenueProbe:
             private_stream=private,
             ahead_ms=ahead[0] if ahead else None,
             ahead_off_ms=ahead[1] if ahead else 0,
-            account=Probe(ok=True),
+            account=ProbeResult(ok=True),
             free={currency: one.free for currency, one in balances.items()},
             rights=await self._rights(account),
             test_order=await self._test_order(),
@@ -111,9 +111,9 @@ class VenueProbe:
             missing=tuple(self._missing),
         )
 
-    async def _private_stream(self, ahead_ms: int) -> Probe:
+    async def _private_stream(self, ahead_ms: int) -> ProbeResult:
         if self._venue.address(self._settings) is None:
-            return Probe(ok=True)
+            return ProbeResult(ok=True)
         window_ms = self._config.live.recv_window_ms
         stream = PrivateStream(
             self._venue,
@@ -137,7 +137,7 @@ class VenueProbe:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return Probe(
+        return ProbeResult(
             ok=bool(done) and not stream.why, why=stream.why or ("" if done else "no answer in time")
         )
 
@@ -169,11 +169,11 @@ class VenueProbe:
             self._missing.append(f"what the key may do: {why}")
         return rights
 
-    async def _test_order(self) -> Probe:
+    async def _test_order(self) -> ProbeResult:
         """As small as the venue takes them, at the best bid, so that every rule of rounding is in it."""
         book = self._books.get(self._leg.market.symbol)
         if book is None:
-            return Probe(ok=False, why=f"no price of {self._leg.market.symbol}")
+            return ProbeResult(ok=False, why=f"no price of {self._leg.market.symbol}")
         rules = self._leg.rules
         limit = rules.round_price(exact(book.best_bid), "buy")
         wanted = max(_TEST_NOTIONAL * rules.notional_min / limit, rules.quantity_min)
@@ -181,10 +181,10 @@ class VenueProbe:
         request = self._adapter.orders.rehearse(order, f"doctor-{token_hex(8)}")
         if request is None:
             self._missing.append("a test order: the venue has no call for it")
-            return Probe(ok=True)
+            return ProbeResult(ok=True)
         _, why = await self._ask(request)
         # Who lacks the money has been asked for nothing else: that is for the balances to say.
-        return Probe(ok=not why or why.startswith("insufficient_funds"), why=why)
+        return ProbeResult(ok=not why or why.startswith("insufficient_funds"), why=why)
 
     async def _rates(self) -> Rates | None:
         symbol = self._leg.market.symbol
@@ -224,7 +224,7 @@ class VenueProbe:
                     found.append(_compared(legs[symbol], exact(self._books[symbol].mid), tick))
         return tuple(found)
 
-    async def _ask(self, request: Request) -> tuple[Reply | None, str]:
+    async def _ask(self, request: VenueRequest) -> tuple[Reply | None, str]:
         """(a good answer, or None and why not)."""
         try:
             answer = await self._client.call(request)
@@ -237,7 +237,7 @@ class VenueProbe:
 
 
 class _Deaf:
-    """Implements ``stream.Listener``: only whether the stream comes up counts."""
+    """Implements ``stream.StreamListener``: only whether the stream comes up counts."""
 
     def on_up(self) -> None:
         pass

@@ -6,7 +6,7 @@ from arbshard.engine.edge import BPS, Terms, walk
 from arbshard.model.book import BookTop, OrderBookSnapshot
 
 
-class Held(NamedTuple):
+class HeldPosition(NamedTuple):
     """An open position as floats: what the tick path needs of ``model.position.Position``."""
 
     position_id: str
@@ -39,7 +39,7 @@ class Closing(NamedTuple):
 
 
 def close_now(
-    held: Held, home: OrderBookSnapshot, away: OrderBookSnapshot, fx: tuple[float, float], back: Terms
+    held: HeldPosition, home: OrderBookSnapshot, away: OrderBookSnapshot, fx: tuple[float, float], back: Terms
 ) -> Closing:
     """Walk both books with the whole position.
 

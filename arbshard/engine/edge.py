@@ -55,7 +55,7 @@ class Edge(NamedTuple):
     """In reporting currency, fee included."""
 
 
-class Fill(NamedTuple):
+class BookWalk(NamedTuple):
     """A quantity walked through one side of a book."""
 
     price: float
@@ -80,7 +80,7 @@ def terms_of(pair: Pair, direction: Direction) -> Terms:
     )
 
 
-def walk(levels: Levels, quantity: float) -> Fill:
+def walk(levels: Levels, quantity: float) -> BookWalk:
     """Average and worst price of taking ``quantity`` from ``levels``, as far as they go."""
     left = quantity
     dust = abs(quantity) * 1e-12  # what subtracting floats leaves must not touch one more level
@@ -94,7 +94,7 @@ def walk(levels: Levels, quantity: float) -> Fill:
         if left <= dust:
             break
     taken = quantity - max(left, 0.0)
-    return Fill(paid / taken if taken > 0 else worst, worst, taken)
+    return BookWalk(paid / taken if taken > 0 else worst, worst, taken)
 
 
 def top_edge_bps(ask: float, bid: float, terms: Terms, fx: float) -> float:

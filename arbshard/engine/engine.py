@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from arbshard.config import Config
-from arbshard.engine.closing import Closing, Held, close_now, gap_bps
+from arbshard.engine.closing import Closing, HeldPosition, close_now, gap_bps
 from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
-from arbshard.engine.quality import UNSEEN, View, doubt, quality_of
+from arbshard.engine.quality import UNSEEN, View, data_refusal, quality_of
 from arbshard.engine.series import SpreadSeries
 from arbshard.engine.signals import exit_reason, is_unusual
 from arbshard.model.book import BookTop, OrderBookSnapshot
@@ -78,7 +78,7 @@ class PairState:
         self.away: View = UNSEEN
         self.buy_home: Terms = terms_of(pair, "buy_home")
         self.buy_away: Terms = terms_of(pair, "buy_away")
-        self.held: list[Held] = []
+        self.held: list[HeldPosition] = []
         self.funds: Funds | None = None
         """None until the pair's inventory is known: nothing is entered before."""
         self.busy = False
@@ -148,7 +148,7 @@ class ArbitrageEngine:
         if state.busy:
             state.refusal = None  # nothing was judged: the last refusal must not be counted again
             return None
-        state.refusal = doubt(state.home, state.away, self.fx, now_ns, self._quality)
+        state.refusal = data_refusal(state.home, state.away, self.fx, now_ns, self._quality)
         if state.refusal is not None:
             return None
         home, away, rate = state.home.top, state.away.top, self.fx.top
@@ -164,7 +164,7 @@ class ArbitrageEngine:
             return None
         return self._entry(state, home, away, fx)
 
-    def close(self, state: PairState, held: Held, reason: ExitReason) -> Exit | None:
+    def close(self, state: PairState, held: HeldPosition, reason: ExitReason) -> Exit | None:
         """Close ``held`` whatever the rules say (stop, manual); None without books on both sides.
 
         A stale book will do here: the order's limit protects the price, and staying is the greater risk.
@@ -194,7 +194,12 @@ class ArbitrageEngine:
         return None
 
     def _exit(
-        self, state: PairState, held: Held, closing: Closing, reason: ExitReason, fx: tuple[float, float]
+        self,
+        state: PairState,
+        held: HeldPosition,
+        closing: Closing,
+        reason: ExitReason,
+        fx: tuple[float, float],
     ) -> Exit:
         direction: Direction = "buy_away" if held.buy_is_home else "buy_home"
         return Exit(state.pair, held.position_id, direction, reason, closing, fx)
@@ -264,9 +269,9 @@ class ArbitrageEngine:
         return Entry(state.pair, direction, edge, fx)
 
 
-def held_of(position: Position) -> Held:
+def held_of(position: Position) -> HeldPosition:
     """The floats of an open position."""
-    return Held(
+    return HeldPosition(
         position_id=position.position_id,
         buy_is_home=position.direction == "buy_home",
         long_base=float(position.long_base),

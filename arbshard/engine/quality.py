@@ -66,7 +66,7 @@ class View:
 UNSEEN = View(book=None, live=False, bad=False)
 
 
-def doubt(home: View, away: View, fx: View, now_ns: int, quality: Quality) -> Refusal | None:
+def data_refusal(home: View, away: View, fx: View, now_ns: int, quality: Quality) -> Refusal | None:
     """The first reason not to trade on these, or None."""
     if home.bad or away.bad:
         return Refusal.BOOK_BAD

@@ -1,13 +1,13 @@
 """Rules of entry and exit as pure functions. The first exit rule that holds names the reason."""
 
 from arbshard.config import StrategyConfig
-from arbshard.engine.closing import Closing, Held
+from arbshard.engine.closing import Closing, HeldPosition
 from arbshard.engine.series import SpreadSeries
 from arbshard.model.intent import ExitReason
 
 
 def exit_reason(
-    held: Held, closing: Closing, gap: float, now_ms: int, strategy: StrategyConfig
+    held: HeldPosition, closing: Closing, gap: float, now_ms: int, strategy: StrategyConfig
 ) -> ExitReason | None:
     """The reason to close ``held`` now, or None to hold.
 

@@ -91,7 +91,7 @@ class Side:
         del self.keys[start:stop], self.sizes[start:stop], self.prices[start:stop], self.amounts[start:stop]
 
 
-class Book:
+class SimBook:
     """Bids and asks of one market, with the number of its last update."""
 
     def __init__(self, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random) -> None:
@@ -132,7 +132,7 @@ class Book:
         """Give the step's changes their update ids; called once when all of a step is done."""
         self.update_id += len(self.bids.changed) + len(self.asks.changed)
 
-    def take(self, side: Side, share: float) -> int:
+    def consume(self, side: Side, share: float) -> int:
         """A taker eats up to ``share`` of the best level of ``side``: the size taken (units), 0 for none."""
         lots = int(side.sizes[0] * share) // self._shape.lot
         taken = lots * self._shape.lot

@@ -1,8 +1,8 @@
 """One client's WebSocket: carries a session's actions out, and never lets a client that does not read hold much.
 
 Frames are written straight to the transport, complete and unmasked, the same bytes to every client. Every frame
-passes ``Connection.send`` or ``Connection._act``. Faults that befall a connection (see ``faults.spells.Client``) cost
-those it does not befall nothing: a stalled client just leaves its streams for a while.
+passes ``ClientConnection.send`` or ``ClientConnection._act``. Faults that befall a connection (see
+``faults.spells.Client``) cost those it does not befall nothing: a stalled client just leaves its streams for a while.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from arbshard.exchanges.counters import VenueCounters
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.session import (
     Action,
-    Close,
+    ClientSession,
+    CloseClient,
     Cut,
     ForewarningSession,
-    Ping,
     PrivateSession,
-    Send,
-    Session,
-    Stream,
+    SendData,
+    SendPing,
+    SharedStream,
 )
-from arbshard.exchanges.wsframe import Frame, close_frame, ping_frame, pong_frame
+from arbshard.exchanges.wsframe import WsFrame, close_frame, ping_frame, pong_frame
 
 WRITE_BUFFER_MAX = 8 * 1024 * 1024
 """Bytes waiting for one client before it is dropped: about three seconds of everything 60 coins say."""
@@ -34,14 +34,14 @@ LATE_MAX = 10_000
 """Events held back for one client; those beyond it are told at once."""
 
 
-class Connection:
+class ClientConnection:
     """A connected client."""
 
     def __init__(
         self,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport,
-        session: Session,
+        session: ClientSession,
         hub: Hub,
         counters: VenueCounters,
         clock: Clock,
@@ -58,7 +58,7 @@ class Connection:
         self._write_buffer_max = write_buffer_max
         self._after_message = after_message
         self._window_bits = socket.compress or 0
-        self._streams: frozenset[Stream] = frozenset()
+        self._streams: frozenset[SharedStream] = frozenset()
         self._traffic_ns = clock.monotonic_ns()
         self._leaving = False
         self._stalled = False
@@ -81,7 +81,7 @@ class Connection:
             self._streams = frozenset()
             self._counters.clients -= 1
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: WsFrame) -> None:
         """Write ``frame`` without waiting; drop the client when too much is waiting already."""
         if self._leaving or self._transport.is_closing():
             return
@@ -154,14 +154,14 @@ class Connection:
     def _act(self, actions: Iterable[Action]) -> None:
         for action in actions:
             match action:
-                case Send() if self._stalled:
+                case SendData() if self._stalled:
                     self._counters.withheld += 1
-                case Send(payload):
-                    self.send(Frame(payload, binary=self._hub.binary))
-                case Ping(payload):
+                case SendData(payload):
+                    self.send(WsFrame(payload, binary=self._hub.binary))
+                case SendPing(payload):
                     if not self._transport.is_closing():
                         self._transport.write(ping_frame(payload))
-                case Close(code, reason):
+                case CloseClient(code, reason):
                     self._count_closed(reason)
                     self._leave(close_frame(code, reason))
                 case Cut(reason):

@@ -7,13 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from arbshard.exchanges.binance.frames import BinanceFeed
 from arbshard.exchanges.binance.marketdata import MarketData
-from arbshard.exchanges.binance.params import Params
+from arbshard.exchanges.binance.params import BinanceParams
 from arbshard.exchanges.binance.session import BinanceSession, opening_streams
-from arbshard.exchanges.session import Feed, Query, Session
+from arbshard.exchanges.session import ClientSession, Feed, Query
 from arbshard.exchanges.upbit.frames import UpbitFeed
 from arbshard.exchanges.upbit.rest import UpbitRest
 from arbshard.exchanges.upbit.session import UpbitSession
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 BINARY = {"upbit": True, "binance": False}
 """Whether the venue sends its text in binary frames."""
@@ -31,7 +31,7 @@ class _DepthFeed(BinanceFeed):
         """See ``Feed``."""
 
 
-def open_session(name: str, world: World, address: str, now_ns: int) -> Session:
+def open_session(name: str, world: SimWorld, address: str, now_ns: int) -> ClientSession:
     """The venue's side of a new connection to ``address``."""
     if name == "upbit":
         return UpbitSession(world.upbit)
@@ -42,7 +42,7 @@ def open_session(name: str, world: World, address: str, now_ns: int) -> Session:
     return BinanceSession(symbols, combined=combined, names=names, now_ns=now_ns)
 
 
-def feeds_of(world: World, updates_per_s: float) -> dict[str, dict[str, Feed]]:
+def feeds_of(world: SimWorld, updates_per_s: float) -> dict[str, dict[str, Feed]]:
     """What each venue sends, by venue and symbol."""
     return {
         "upbit": {symbol: UpbitFeed(market) for symbol, market in world.upbit.items()},
@@ -50,10 +50,10 @@ def feeds_of(world: World, updates_per_s: float) -> dict[str, dict[str, Feed]]:
     }
 
 
-def listing_of(name: str, world: World, path: str, number: int, wall_ms: int) -> bytes:
+def listing_of(name: str, world: SimWorld, path: str, number: int, wall_ms: int) -> bytes:
     """The answer to the venue's listing at ``path``. ``number``: of the call, each a second after the one before."""
     if name == "binance":
-        return MarketData(world.binance).exchange_info(Params({}), wall_ms)
+        return MarketData(world.binance).exchange_info(BinanceParams({}), wall_ms)
     where, _, query = path.partition("?")
     params = tuple((key, value) for key, _, value in (one.partition("=") for one in query.split("&")))
     asked = Query("GET", where, params, "virtual", number * 1_000_000_000, wall_ms)

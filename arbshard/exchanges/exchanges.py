@@ -19,7 +19,7 @@ from arbshard.exchanges.keeping import AccountsFile
 from arbshard.exchanges.listening import authority, listen
 from arbshard.exchanges.loop import run_world
 from arbshard.exchanges.venues import Common, make_binance, make_upbit
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 from arbshard.secret import Secret
 
 _NUMBERS_PER_MS = 1000
@@ -48,7 +48,7 @@ class Exchanges:
         """``host:port``, once started."""
         self.upbit_tls_at = self.binance_tls_at = ""
         """The same of the ports with TLS; empty without."""
-        self._world = world = World(config)
+        self._world = world = SimWorld(config)
         first_number = clock.wall_ms() * _NUMBERS_PER_MS
         self.token = Secret(secrets.token_urlsafe(24))
         """What the fault switchboard and the accounts' books ask for; another one at each start."""

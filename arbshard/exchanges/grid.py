@@ -27,7 +27,7 @@ class Grid:
         """When the next update is due."""
         return self._start_ns + self._position * self._step_ns // self._markets
 
-    def take(self, now_ns: int) -> tuple[int, bool] | None:
+    def next_due(self, now_ns: int) -> tuple[int, bool] | None:
         """The next market that is due and whether its update may still be sent; None when none is due."""
         late_ns = now_ns - self.due_ns
         if late_ns < 0:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from arbshard.config.sim import is_loopback
-from arbshard.exchanges.session import Answer
+from arbshard.exchanges.session import RestReply
 from arbshard.secret import Secret
 
 CONTROLS = ("/sim/faults", "/sim/accounts")
@@ -26,7 +26,7 @@ class Guard:
         self._token = token
         self._exposed = exposed
 
-    def refusal(self, method: str, path: str, headers: Mapping[str, str], port: int) -> Answer | None:
+    def refusal(self, method: str, path: str, headers: Mapping[str, str], port: int) -> RestReply | None:
         """The answer to a request that is refused; None for one that may pass. ``port``: where it came in."""
         host = headers.get("Host", "")
         name, named_port = _parts(host)
@@ -62,5 +62,5 @@ def _parts(host: str) -> tuple[str, int]:
         return "", 0
 
 
-def _refuse(status: int, why: str) -> Answer:
-    return Answer(status, {}, f"arbshard: {why}\n".encode(), "text/plain")
+def _refuse(status: int, why: str) -> RestReply:
+    return RestReply(status, {}, f"arbshard: {why}\n".encode(), "text/plain")

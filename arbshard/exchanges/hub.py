@@ -6,14 +6,14 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from arbshard.exchanges.session import Feed, Stream
-from arbshard.exchanges.wsframe import Frame
+from arbshard.exchanges.session import Feed, SharedStream
+from arbshard.exchanges.wsframe import WsFrame
 
 
-class Subscriber(Protocol):
+class StreamSubscriber(Protocol):
     """A client."""
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: WsFrame) -> None:
         """Send without waiting; may end in the client being dropped."""
         ...
 
@@ -24,9 +24,9 @@ class Hub:
     def __init__(self, *, binary: bool) -> None:
         self.binary = binary
         """Whether the venue's data frames are binary."""
-        self._by_symbol: dict[str, dict[Stream, tuple[Subscriber, ...]]] = {}
+        self._by_symbol: dict[str, dict[SharedStream, tuple[StreamSubscriber, ...]]] = {}
 
-    def change(self, who: Subscriber, old: Iterable[Stream], new: Iterable[Stream]) -> None:
+    def change(self, who: StreamSubscriber, old: Iterable[SharedStream], new: Iterable[SharedStream]) -> None:
         """Let ``who`` leave the streams of ``old`` and join those of ``new``."""
         for stream in old:
             members = self._by_symbol[stream.symbol]
@@ -46,7 +46,7 @@ class Hub:
             # A slow client may be dropped, and leave, while this goes on: hence the copy.
             for stream, members in tuple(streams.items()):
                 for payload in feed.payloads(stream, now_ms):
-                    frame = Frame(payload, binary=self.binary)
+                    frame = WsFrame(payload, binary=self.binary)
                     for member in members:
                         member.send(frame)
         feed.on_sent()

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from arbshard.errors import ConfigError, RunFailed
-from arbshard.exchanges.accounts.account import Account, Restored
+from arbshard.exchanges.accounts.account import Restored, TradingAccount
 from arbshard.exchanges.accounts.matching import Matcher
-from arbshard.exchanges.accounts.order import Order
-from arbshard.exchanges.accounts.wallet import Balance
+from arbshard.exchanges.accounts.order import SimOrder
+from arbshard.exchanges.accounts.wallet import WalletBalance
 from arbshard.model.money import plain
 
 _VERSION = 1
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS openings (venue TEXT, currency TEXT, amount TEXT, UNI
 CREATE TABLE IF NOT EXISTS counters
     (venue TEXT PRIMARY KEY, next_order INTEGER, next_trade INTEGER, orders_dropped INTEGER);
 """
-_order = msgspec.json.Decoder(Order).decode
+_order = msgspec.json.Decoder(SimOrder).decode
 
 
 class AccountsFile:
@@ -52,7 +52,7 @@ class AccountsFile:
         self.failure: RunFailed | None = None
         """Why the last change could not be kept. The exchanges must not go on then."""
 
-    def keep(self, venue: str, account: Account, matcher: Matcher) -> None:
+    def keep(self, venue: str, account: TradingAccount, matcher: Matcher) -> None:
         """Restore ``account`` if it is known here, and save every change of it from now on."""
         with_counters = self._db.execute(
             "SELECT next_order, next_trade, orders_dropped FROM counters WHERE venue = ?", (venue,)
@@ -70,8 +70,8 @@ class AccountsFile:
         """Close the file."""
         self._db.close()
 
-    def _saver(self, venue: str, matcher: Matcher) -> Callable[[Account], None]:
-        def save(account: Account) -> None:
+    def _saver(self, venue: str, matcher: Matcher) -> Callable[[TradingAccount], None]:
+        def save(account: TradingAccount) -> None:
             try:
                 self._save(venue, account, matcher)
             except sqlite3.Error as error:
@@ -80,7 +80,7 @@ class AccountsFile:
 
         return save
 
-    def _begin(self, venue: str, account: Account, matcher: Matcher) -> None:
+    def _begin(self, venue: str, account: TradingAccount, matcher: Matcher) -> None:
         rows = [(venue, one.currency, plain(one.free)) for one in account.opening]
         self._db.execute("BEGIN")
         self._db.executemany("INSERT INTO openings VALUES (?, ?, ?)", rows)
@@ -88,7 +88,7 @@ class AccountsFile:
         self._put_counters(venue, account, matcher)
         self._db.execute("COMMIT")
 
-    def _save(self, venue: str, account: Account, matcher: Matcher) -> None:
+    def _save(self, venue: str, account: TradingAccount, matcher: Matcher) -> None:
         changes = account.take_changes()
         self._db.execute("BEGIN")
         try:
@@ -116,14 +116,14 @@ class AccountsFile:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _put_balances(self, venue: str, balances: Iterable[Balance]) -> None:
+    def _put_balances(self, venue: str, balances: Iterable[WalletBalance]) -> None:
         self._db.executemany(
             "INSERT INTO balances VALUES (?, ?, ?, ?) ON CONFLICT (venue, currency)"
             " DO UPDATE SET free = excluded.free, locked = excluded.locked",
             [(venue, one.currency, plain(one.free), plain(one.locked)) for one in balances],
         )
 
-    def _put_counters(self, venue: str, account: Account, matcher: Matcher) -> None:
+    def _put_counters(self, venue: str, account: TradingAccount, matcher: Matcher) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO counters VALUES (?, ?, ?, ?)",
             (venue, *matcher.next_numbers, account.orders_dropped),
@@ -135,13 +135,13 @@ class AccountsFile:
 
         return Restored(
             opening=tuple(
-                Balance(currency, Decimal(amount), Decimal(0))
+                WalletBalance(currency, Decimal(amount), Decimal(0))
                 for currency, amount in rows(
                     "SELECT currency, amount FROM openings WHERE venue = ? ORDER BY rowid"
                 )
             ),
             balances=tuple(
-                Balance(currency, Decimal(free), Decimal(locked))
+                WalletBalance(currency, Decimal(free), Decimal(locked))
                 for currency, free, locked in rows(
                     "SELECT currency, free, locked FROM balances WHERE venue = ? ORDER BY rowid"
                 )

@@ -8,7 +8,7 @@ from arbshard.exchanges.session import SECOND_NS
 _CALLERS_MAX = 1024
 
 
-class Budget:
+class WeightBudget:
     """Weight spent by each caller in the current window."""
 
     def __init__(self, limit: int, window_s: int) -> None:

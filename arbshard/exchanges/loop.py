@@ -12,7 +12,7 @@ from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.grid import Grid
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.session import SECOND_NS, Feed
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 _WAIT_S_MIN = 0.002
 """Wake at most so often; updates due meanwhile go out together."""
@@ -28,7 +28,7 @@ def _ignore(_symbol: str, _now_ms: int) -> None:
 
 
 async def run_world(
-    world: World,
+    world: SimWorld,
     feeds: Mapping[str, Mapping[str, Feed]],
     hubs: Mapping[str, Hub],
     clock: Clock,
@@ -46,7 +46,7 @@ async def run_world(
             counters.time_jumps += 1
         now_ms = clock.wall_ms()
         for _ in range(_BATCH):
-            taken = grid.take(now_ns)
+            taken = grid.next_due(now_ns)
             if taken is None:
                 break
             place, in_time = taken

@@ -28,7 +28,7 @@ from arbshard.config import SimConfig
 from arbshard.errors import ConfigError, RunFailed, UsageError
 from arbshard.exchanges.exchanges import Exchanges
 from arbshard.exchanges.tls import server_context
-from arbshard.last_words import end_with, say
+from arbshard.last_words import end_with, write_stderr_line
 from arbshard.process import Parent, add_parent_option
 from arbshard.secret import Secret, encode_revealed
 
@@ -94,12 +94,14 @@ async def _serve(
     ca_file: Path | None,
 ) -> None:
     """Say that the exchanges are started, wait for the end, stop them."""
-    say(
+    write_stderr_line(
         f"simulated exchanges (no real market): upbit {exchanges.upbit_at}, binance {exchanges.binance_at}; "
         f"{config.coins} coins, regime {config.regime}, seed {config.seed}"
     )
     if ca_file is not None:
-        say(f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}")
+        write_stderr_line(
+            f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}"
+        )
     try:
         if ready_file is not None:
             _write_ready(ready_file, exchanges, ca_file)
@@ -108,7 +110,7 @@ async def _serve(
         try:
             await exchanges.stop()
         finally:
-            say(f"simulated exchanges stopped: {exchanges.counters.line()}")
+            write_stderr_line(f"simulated exchanges stopped: {exchanges.counters.line()}")
 
 
 async def _tend(exchanges: Exchanges, stop: asyncio.Event, parent: Parent | None) -> None:

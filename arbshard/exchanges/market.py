@@ -6,7 +6,7 @@
 import random
 from typing import NamedTuple
 
-from arbshard.exchanges.book import Book, Shape, Text
+from arbshard.exchanges.book import Shape, SimBook, Text
 from arbshard.exchanges.ladder import Ladder
 from arbshard.exchanges.units import UNIT
 
@@ -24,7 +24,7 @@ class Print(NamedTuple):
     taker_buys: bool
 
 
-class Listing(NamedTuple):
+class SimListing(NamedTuple):
     """What a venue says of a market."""
 
     symbol: str
@@ -38,16 +38,16 @@ class Listing(NamedTuple):
     """Units of 1e-8."""
 
 
-class Market:
+class SimMarket:
     """A book that moves, and what happened on it. Prices in units of 1e-8 unless said otherwise."""
 
     def __init__(
-        self, listing: Listing, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random
+        self, listing: SimListing, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random
     ) -> None:
         """``text`` prints amounts the venue's way; ``price`` in quote; ``rng`` is the market's own."""
         self.listing = listing
         self.symbol = listing.symbol
-        self.book = Book(ladder, shape, text, price, rng)
+        self.book = SimBook(ladder, shape, text, price, rng)
         self._rng = rng
         self._last_price = price
         self.steps = 0
@@ -86,7 +86,7 @@ class Market:
     def _trade(self, *, buys: bool) -> None:
         price = self.best_ask if buys else self.best_bid
         side = self.book.asks if buys else self.book.bids
-        size = self.book.take(side, 0.05 + 0.45 * self._rng.random())
+        size = self.book.consume(side, 0.05 + 0.45 * self._rng.random())
         if not size:
             return
         self.last_print = Print(self.last_print.number + 1, price, size, buys)

@@ -24,20 +24,20 @@ from aiohttp import web
 from arbshard.clock import Clock
 from arbshard.exchanges.accounts.account import Accounts
 from arbshard.exchanges.accounts.state import audit
-from arbshard.exchanges.connection import WRITE_BUFFER_MAX, Connection
+from arbshard.exchanges.connection import WRITE_BUFFER_MAX, ClientConnection
 from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.faults.requests import Fate
 from arbshard.exchanges.faults.venue import VenueFaults
 from arbshard.exchanges.guard import Guard
 from arbshard.exchanges.hub import Hub
-from arbshard.exchanges.session import Action, Answer, PrivateSession, Query, Rest, Session
+from arbshard.exchanges.session import Action, ClientSession, PrivateSession, Query, Rest, RestReply
 
 SERVER = "arbshard simulated exchange"
 MESSAGE_MAX = 256 * 1024
 """Bytes of one message or request body from a client: 1,000 codes fit ten times."""
 _SHUTDOWN_S = 0.3
 
-Opener = Callable[[Query], Session | Answer | None]
+Opener = Callable[[Query], ClientSession | RestReply | None]
 """The session a WebSocket handshake gets, the answer that refuses it, or None where the venue has no socket."""
 
 
@@ -69,9 +69,9 @@ class VenueServer:
         self._write_buffer_max = write_buffer_max
         self._accounts = accounts
         self._faults = faults
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[ClientConnection, None] = {}
         """In the order they came."""
-        self._private: dict[Connection, PrivateSession] = {}
+        self._private: dict[ClientConnection, PrivateSession] = {}
         application = web.Application(client_max_size=MESSAGE_MAX)
         application.router.add_route("*", "/{path:.*}", self._serve)
         application.on_response_prepare.append(_sign)
@@ -109,7 +109,7 @@ class VenueServer:
                 for connection, session in tuple(self._private.items()):
                     self._tell(connection, session.on_events(account, events, now_ms))
 
-    def _tell(self, connection: Connection, events: Sequence[Action]) -> None:
+    def _tell(self, connection: ClientConnection, events: Sequence[Action]) -> None:
         if self._faults is None or not self._faults.events.on:
             connection.act(events)
             return
@@ -136,7 +136,7 @@ class VenueServer:
             session = self._opener(await self._query(request))
             if session is None:
                 return web.Response(status=404, text="no such socket on this simulated exchange")
-            if isinstance(session, Answer):
+            if isinstance(session, RestReply):
                 return _response(session)
             return await self._serve_socket(request, session)
         if request.path == "/":
@@ -193,14 +193,14 @@ class VenueServer:
             {name.lower(): value for name, value in request.headers.items()},
         )
 
-    async def _serve_socket(self, request: web.Request, session: Session) -> web.StreamResponse:
+    async def _serve_socket(self, request: web.Request, session: ClientSession) -> web.StreamResponse:
         # autoping off: pings are counted, and pongs looked at, by the session.
         response = web.WebSocketResponse(autoping=False, compress=True, max_msg_size=MESSAGE_MAX)
         await response.prepare(request)
         transport = request.transport
         if transport is None:
             return response  # the client is gone again
-        connection = Connection(
+        connection = ClientConnection(
             response,
             transport,
             session,
@@ -221,7 +221,7 @@ class VenueServer:
         return response
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: RestReply) -> web.Response:
     headers = {**answer.headers, "Content-Type": answer.content_type}
     return web.Response(status=answer.status, headers=headers, body=answer.body)
 

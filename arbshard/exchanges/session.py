@@ -1,9 +1,9 @@
 """What a venue's protocol session and the shell agree on: streams, what a session wants done, message windows.
 
 A session is pure: text and the time go in, actions come out, the set of streams is its state. ``connection`` carries
-the actions out. One session per connection; ``upbit.session`` and ``binance.session`` implement ``Session``, those
-that tell an account's owner of its changes implement ``PrivateSession`` too, those that tell that the exchange will
-shut down ``ForewarningSession``.
+the actions out. One session per connection; ``upbit.session`` and ``binance.session`` implement
+``ClientSession``, those that tell an account's owner of its changes implement ``PrivateSession`` too, those that
+tell that the exchange will shut down ``ForewarningSession``.
 """
 
 from collections import deque
@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import Event
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.market import SimMarket
 
 SECOND_NS = 1_000_000_000
 
 
-class Stream(NamedTuple):
+class SharedStream(NamedTuple):
     """Something to be sent again and again: the same text for everybody who subscribed to it."""
 
     symbol: str
@@ -33,19 +33,19 @@ class Stream(NamedTuple):
     """As the client wrote it."""
 
 
-class Send(NamedTuple):
+class SendData(NamedTuple):
     """Send ``payload`` as a data frame of the venue's kind (binary or text)."""
 
     payload: bytes
 
 
-class Ping(NamedTuple):
+class SendPing(NamedTuple):
     """Send a ping frame."""
 
     payload: bytes
 
 
-class Close(NamedTuple):
+class CloseClient(NamedTuple):
     """Close with a WebSocket code and a reason."""
 
     code: int
@@ -58,14 +58,14 @@ class Cut(NamedTuple):
     reason: str
 
 
-Action = Send | Ping | Close | Cut
+Action = SendData | SendPing | CloseClient | Cut
 
 
-class Session(Protocol):
+class ClientSession(Protocol):
     """One client's side of the protocol. Times are monotonic nanoseconds, ``now_ms`` wall milliseconds."""
 
     @property
-    def streams(self) -> frozenset[Stream]:
+    def streams(self) -> frozenset[SharedStream]:
         """What the client is subscribed to and gets in real time."""
         ...
 
@@ -91,16 +91,16 @@ class Session(Protocol):
 
 
 @runtime_checkable
-class PrivateSession(Session, Protocol):
+class PrivateSession(ClientSession, Protocol):
     """A session that may tell of accounts."""
 
-    def on_events(self, account: Account, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
+    def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
         """Something happened in ``account``, which need not be the client's. Called after every change, in order."""
         ...
 
 
 @runtime_checkable
-class ForewarningSession(Session, Protocol):
+class ForewarningSession(ClientSession, Protocol):
     """A session whose protocol has a word for a shutdown to come."""
 
     def on_shutdown(self, now_ms: int) -> Sequence[Action]:
@@ -112,7 +112,7 @@ class Feed(Protocol):
     """Makes the real-time text of one market's streams."""
 
     @property
-    def market(self) -> Market:
+    def market(self) -> SimMarket:
         """The market."""
         ...
 
@@ -120,7 +120,7 @@ class Feed(Protocol):
         """The market made a step; called for every step, whether anything is sent or not."""
         ...
 
-    def payloads(self, stream: Stream, now_ms: int) -> Sequence[bytes]:
+    def payloads(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
         """What ``stream`` says of the last step: nothing, one message or several."""
         ...
 
@@ -129,7 +129,7 @@ class Feed(Protocol):
         ...
 
 
-class Answer(NamedTuple):
+class RestReply(NamedTuple):
     """A REST reply."""
 
     status: int
@@ -162,7 +162,7 @@ class Query(NamedTuple):
 class Rest(Protocol):
     """A venue's REST interface."""
 
-    def answer(self, query: Query) -> Answer:
+    def answer(self, query: Query) -> RestReply:
         """The reply to ``query``."""
         ...
 

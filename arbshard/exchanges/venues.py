@@ -26,7 +26,7 @@ from arbshard.exchanges.guard import Guard
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.loop import OnStep
 from arbshard.exchanges.server import Opener, VenueServer
-from arbshard.exchanges.session import Answer, Feed, Query, Rest
+from arbshard.exchanges.session import Feed, Query, Rest, RestReply
 from arbshard.exchanges.upbit import faults as upbit_faults
 from arbshard.exchanges.upbit.auth import Authenticator
 from arbshard.exchanges.upbit.desk import UpbitDesk
@@ -36,13 +36,13 @@ from arbshard.exchanges.upbit.private import UpbitPrivate
 from arbshard.exchanges.upbit.private_session import PrivateDoor
 from arbshard.exchanges.upbit.rest import UpbitRest
 from arbshard.exchanges.upbit.session import UpbitSession
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 
 class Common(NamedTuple):
     """What both venues are made of."""
 
-    world: World
+    world: SimWorld
     config: SimConfig
     clock: Clock
     counters: Counters
@@ -63,7 +63,7 @@ class VenueCore(NamedTuple):
     """The venue's own, which a fault may set wrong."""
 
 
-class Venue(NamedTuple):
+class EmbeddedVenue(NamedTuple):
     """A venue, ready to be started."""
 
     server: VenueServer
@@ -83,7 +83,7 @@ def upbit_core(common: Common, accounts: Accounts) -> VenueCore:
     clock = SkewedClock(common.clock, faults.spells)
     matcher = Matcher(markets, UpbitMoney(), common.first_number, board.fill_share)
     authenticator = Authenticator(accounts)
-    desk = UpbitDesk(markets, matcher, upbit_faults.Refuser(board))
+    desk = UpbitDesk(markets, matcher, upbit_faults.UpbitRefuser(board))
     rest = UpbitRest(markets, UpbitPrivate(desk, authenticator))
     opener = _upbit_opener(common.world, authenticator)
     return VenueCore("upbit", rest, opener, accounts, matcher, faults, clock)
@@ -96,18 +96,18 @@ def binance_core(common: Common, accounts: Accounts, feeds: Sequence[Sequenced] 
     faults = VenueFaults(board, binance_faults.BinanceWords(), feeds)
     clock = SkewedClock(common.clock, faults.spells)
     matcher = Matcher(markets, BinanceMoney(), common.first_number, board.fill_share)
-    operations = Operations(markets, accounts, matcher, binance_faults.Refuser(board))
+    operations = Operations(markets, accounts, matcher, binance_faults.BinanceRefuser(board))
     opener = _binance_opener(common.world, operations)
     return VenueCore("binance", BinanceRest(operations), opener, accounts, matcher, faults, clock)
 
 
-def make_upbit(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> Venue:
+def make_upbit(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> EmbeddedVenue:
     """The simulated Upbit with its server."""
     feeds = {symbol: UpbitFeed(market) for symbol, market in common.world.upbit.items()}
     return _serve(upbit_core(common, accounts), Hub(binary=True), feeds, common, guard, write_buffer_max)
 
 
-def make_binance(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> Venue:
+def make_binance(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> EmbeddedVenue:
     """The simulated Binance with its server. Raises ``ConfigError`` for an Ed25519 key that cannot be used."""
     updates_per_s = common.config.updates_per_s
     feeds = {symbol: BinanceFeed(market, updates_per_s) for symbol, market in common.world.binance.items()}
@@ -122,7 +122,7 @@ def _serve(
     common: Common,
     guard: Guard,
     write_buffer_max: int,
-) -> Venue:
+) -> EmbeddedVenue:
     server = VenueServer(
         core.name,
         hub,
@@ -135,7 +135,7 @@ def _serve(
         core.faults,
         guard,
     )
-    return Venue(server, hub, feeds, _on_step(core.matcher, server, core.faults.spells), core.matcher)
+    return EmbeddedVenue(server, hub, feeds, _on_step(core.matcher, server, core.faults.spells), core.matcher)
 
 
 def _on_step(matcher: Matcher, server: VenueServer, spells: Spells) -> OnStep:
@@ -146,10 +146,10 @@ def _on_step(matcher: Matcher, server: VenueServer, spells: Spells) -> OnStep:
     return on_step
 
 
-def _upbit_opener(world: World, authenticator: Authenticator) -> Opener:
+def _upbit_opener(world: SimWorld, authenticator: Authenticator) -> Opener:
     door = PrivateDoor(world.upbit, authenticator)
 
-    def open_session(query: Query) -> UpbitSession | Answer | None:
+    def open_session(query: Query) -> UpbitSession | RestReply | None:
         if query.path == "/websocket/v1":
             return UpbitSession(world.upbit)
         if query.path == "/websocket/v1/private":
@@ -159,7 +159,7 @@ def _upbit_opener(world: World, authenticator: Authenticator) -> Opener:
     return open_session
 
 
-def _binance_opener(world: World, operations: Operations) -> Opener:
+def _binance_opener(world: SimWorld, operations: Operations) -> Opener:
     symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
 
     def open_session(query: Query) -> BinanceSession | WsApiSession | None:

@@ -10,7 +10,7 @@ from arbshard.config import SimConfig
 from arbshard.exchanges.book import Shape
 from arbshard.exchanges.coins import Coin, coin_table
 from arbshard.exchanges.ladder import UPBIT_KRW_BANDS, Ladder
-from arbshard.exchanges.market import Listing, Market
+from arbshard.exchanges.market import SimListing, SimMarket
 from arbshard.exchanges.prices import FX_START, CoinPrices, CoinProcess, Fx, Tide
 from arbshard.exchanges.regimes import RULES, RegimeRules
 from arbshard.exchanges.seeds import seeded
@@ -25,12 +25,12 @@ class Place(NamedTuple):
     """A market's place in the order of stepping."""
 
     venue: str
-    market: Market
+    market: SimMarket
     coin: int
     """Index of its coin; -1 for the FX market."""
 
 
-class World:
+class SimWorld:
     """All markets. ``step(i)`` for i in ``range(len(places))``, over and over, in this order."""
 
     def __init__(self, config: SimConfig) -> None:
@@ -41,8 +41,8 @@ class World:
         coins = coin_table(config.coins)
         fx_market = _fx_market(config, rules)
         krw = Ladder(UPBIT_KRW_BANDS)
-        upbit: list[Market] = []
-        binance: list[Market] = []
+        upbit: list[SimMarket] = []
+        binance: list[SimMarket] = []
         self.processes: list[CoinProcess] = []
         for coin in coins:
             usdt = Ladder([(0, coin.tick)])
@@ -51,9 +51,11 @@ class World:
             spread_bps += max(bin_shape.spread_bps, usdt.tick_bps(coin.price_usdt))
             self.processes.append(CoinProcess(config.seed, coin.base, coin.price_usdt, spread_bps, rules))
             rng = seeded(config.seed, coin.base, "upbit")
-            upbit.append(Market(_upbit_listing(coin), krw, up_shape, plain, coin.price_usdt * FX_START, rng))
+            upbit.append(
+                SimMarket(_upbit_listing(coin), krw, up_shape, plain, coin.price_usdt * FX_START, rng)
+            )
             rng = seeded(config.seed, coin.base, "binance")
-            binance.append(Market(_binance_listing(coin), usdt, bin_shape, fixed8, coin.price_usdt, rng))
+            binance.append(SimMarket(_binance_listing(coin), usdt, bin_shape, fixed8, coin.price_usdt, rng))
         self._now = [CoinPrices(coin.price_usdt, coin.price_usdt) for coin in coins]
         self.upbit = {market.symbol: market for market in (fx_market, *upbit)}
         self.binance = {market.symbol: market for market in binance}
@@ -99,16 +101,16 @@ def _shapes(config: SimConfig, coin: Coin, rules: RegimeRules) -> tuple[Shape, S
     return upbit, binance
 
 
-def _fx_market(config: SimConfig, rules: RegimeRules) -> Market:
-    listing = Listing(FX_SYMBOL, "USDT", "KRW", "Tether (simulated)", "테더 (모의)", UNIT, UPBIT_LOT)
+def _fx_market(config: SimConfig, rules: RegimeRules) -> SimMarket:
+    listing = SimListing(FX_SYMBOL, "USDT", "KRW", "Tether (simulated)", "테더 (모의)", UNIT, UPBIT_LOT)
     shape = Shape(config.depth, UPBIT_LOT, 0.0, 0.1, 40_000_000.0 * rules.book_share)
-    return Market(
+    return SimMarket(
         listing, Ladder(UPBIT_KRW_BANDS), shape, plain, FX_START, seeded(config.seed, "USDT", "upbit")
     )
 
 
-def _upbit_listing(coin: Coin) -> Listing:
-    return Listing(
+def _upbit_listing(coin: Coin) -> SimListing:
+    return SimListing(
         f"KRW-{coin.base}",
         coin.base,
         "KRW",
@@ -119,5 +121,5 @@ def _upbit_listing(coin: Coin) -> Listing:
     )
 
 
-def _binance_listing(coin: Coin) -> Listing:
-    return Listing(f"{coin.base}USDT", coin.base, "USDT", coin.english_name, "", coin.tick, coin.lot)
+def _binance_listing(coin: Coin) -> SimListing:
+    return SimListing(f"{coin.base}USDT", coin.base, "USDT", coin.english_name, "", coin.tick, coin.lot)

@@ -12,7 +12,7 @@ _TAIL = b"\x00\x00\xff\xff"
 _WINDOW_BITS_MIN = 9  # zlib cannot make raw deflate with 8
 
 
-class Frame:
+class WsFrame:
     """One message. ``wire`` is called by ``connection`` for each client that gets it."""
 
     __slots__ = ("_deflated", "_opcode", "_payload", "_plain")

@@ -20,7 +20,7 @@ from arbshard.errors import VenueUnavailable
 from arbshard.execution.paper_port import PaperPort
 from arbshard.execution.plan import plan_entry, plan_exit
 from arbshard.execution.ports import BookPort, OrderPort, RiskPort
-from arbshard.execution.two_leg import Ask, Done, Pause, Send, TwoLeg
+from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import ExitReason, Intent, OpenIntent
 from arbshard.model.market import Direction, Pair
@@ -58,7 +58,7 @@ class Observer(Protocol):
         ...
 
 
-class Outcome(NamedTuple):
+class IntentOutcome(NamedTuple):
     """How an intent ended: refused, or settled."""
 
     refused: Refused | None
@@ -114,7 +114,9 @@ class BaseExecutor:
         """Realised result of the positions this executor has closed, after all fees, in reporting currency."""
         return sum(self._pnl.values(), ZERO)
 
-    async def execute_trades(self, trades: Iterable[Trade], next_id: Callable[[], str]) -> list[Outcome]:
+    async def execute_trades(
+        self, trades: Iterable[Trade], next_id: Callable[[], str]
+    ) -> list[IntentOutcome]:
         """Carry out what the engine found, one after the other; ``next_id`` makes intent ids.
 
         Raises ``KeyError`` for an exit of a position that is not open.
@@ -130,20 +132,20 @@ class BaseExecutor:
             outcomes.append(await self.execute(intent))
         return outcomes
 
-    async def execute_buy(self, quantity: Decimal, next_id: Callable[[], str]) -> Outcome:
+    async def execute_buy(self, quantity: Decimal, next_id: Callable[[], str]) -> IntentOutcome:
         """By hand, at the books as they are: buy ``quantity`` (base) on home and sell it on away.
 
         Limits apply as to any entry. Raises ``VenueUnavailable`` without both books and an FX rate.
         """
         return await self._enter("buy_home", quantity, next_id)
 
-    async def execute_sell(self, quantity: Decimal, next_id: Callable[[], str]) -> Outcome:
+    async def execute_sell(self, quantity: Decimal, next_id: Callable[[], str]) -> IntentOutcome:
         """By hand: sell on home and buy ``quantity`` (base, gross) on away. See ``execute_buy``."""
         return await self._enter("buy_away", quantity, next_id)
 
     async def close_position(
         self, position_id: str, next_id: Callable[[], str], reason: ExitReason = "manual"
-    ) -> Outcome:
+    ) -> IntentOutcome:
         """Close a position at the books as they are. Raises ``KeyError``, ``VenueUnavailable``."""
         held = held_of(self._positions[position_id])
         home, away, fx = self._look()
@@ -154,11 +156,13 @@ class BaseExecutor:
         )
         return outcome
 
-    async def _enter(self, direction: Direction, quantity: Decimal, next_id: Callable[[], str]) -> Outcome:
+    async def _enter(
+        self, direction: Direction, quantity: Decimal, next_id: Callable[[], str]
+    ) -> IntentOutcome:
         entry = self.entry_at(direction, quantity)
         if entry is None:
             refused = Refused(Refusal.MALFORMED, f"{quantity} {self.pair.base} is less than a lot")
-            return Outcome(refused, None)
+            return IntentOutcome(refused, None)
         (outcome,) = await self.execute_trades([entry], next_id)
         return outcome
 
@@ -191,7 +195,7 @@ class BaseExecutor:
             self._positions.pop(position.position_id, None)
             self._pnl[position.position_id] = position.pnl or ZERO
 
-    async def execute(self, intent: Intent, decided_ns: int | None = None) -> Outcome:
+    async def execute(self, intent: Intent, decided_ns: int | None = None) -> IntentOutcome:
         """Ask risk, send both legs, bring them home.
 
         ``decided_ns``: when the trade was found (monotonic), if not now.
@@ -200,7 +204,7 @@ class BaseExecutor:
             decided_ns = self._clock.monotonic_ns()
         reply = await self._risk.submit(intent)
         if isinstance(reply, Refused):
-            return Outcome(reply, None)
+            return IntentOutcome(reply, None)
         waited_ns = self._clock.monotonic_ns() - decided_ns
         self._observer.approved(waited_ns)
         machine = self._machine_of(intent)
@@ -210,7 +214,7 @@ class BaseExecutor:
                 await self._record(machine, OrderResult(order, "NOT_ACCEPTED", detail="approved too late"))
         return await self._run(machine)
 
-    async def resume(self, taken_over: OpenIntent) -> Outcome:
+    async def resume(self, taken_over: OpenIntent) -> IntentOutcome:
         """Carry on with an intent of an earlier incarnation.
 
         A leg that nothing is known of may have been sent: it is asked about, never sent again.
@@ -230,12 +234,12 @@ class BaseExecutor:
         before = self._positions.get(intent.position_id) if intent.kind == "exit" else None
         return TwoLeg(intent, self.pair, before, self._execution, known, self._residue)
 
-    async def _run(self, machine: TwoLeg) -> Outcome:
+    async def _run(self, machine: TwoLeg) -> IntentOutcome:
         home, away = self.pair.home, self.pair.away
         asked = 0
         while True:
             match machine.next_step(self._books.tradable(home), self._books.tradable(away)):
-                case Send(orders):
+                case SendOrders(orders):
                     asked = 0
                     await self._send_all(machine, orders)
                 case Ask(orders):
@@ -248,7 +252,7 @@ class BaseExecutor:
                             await self._record(machine, result)
                 case Pause():
                     await self._pause()
-                case Done(closed):
+                case TwoLegEnd(closed):
                     fx = self._books.fx() or machine.intent.fx
                     reach("before_conclude")
                     settled = await self._risk.conclude(
@@ -256,7 +260,7 @@ class BaseExecutor:
                     )
                     reach("after_conclude")
                     self._settle(settled)
-                    return Outcome(None, settled)
+                    return IntentOutcome(None, settled)
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
         for order in orders:

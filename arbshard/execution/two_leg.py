@@ -35,7 +35,7 @@ _SLIPPAGE_BPS_MAX = Decimal(1000)
 _EXIT_PRICE_SHARE = Decimal("0.95")
 
 
-class Send(NamedTuple):
+class SendOrders(NamedTuple):
     """Send these, all at once."""
 
     orders: tuple[Order, ...]
@@ -51,14 +51,14 @@ class Pause(NamedTuple):
     """Nothing can be sent at the books as they are; come back after ``retry_ms``."""
 
 
-class Done(NamedTuple):
+class TwoLegEnd(NamedTuple):
     """All orders are final and no leg is open."""
 
     closed: bool
     """What is left of the position cannot be traded: it is over."""
 
 
-Step = Send | Ask | Pause | Done
+Step = SendOrders | Ask | Pause | TwoLegEnd
 
 
 class TwoLeg:
@@ -137,7 +137,7 @@ class TwoLeg:
             order for order in (self.intent.home, self.intent.away) if order.client_id not in self._results
         )
         if unsent:
-            return Send(unsent)
+            return SendOrders(unsent)
         unclear = tuple(result.order for result in self._results.values() if not result.is_final)
         if unclear:
             return Ask(unclear)
@@ -145,8 +145,8 @@ class TwoLeg:
             return Pause()
         order = self._balance(home, away)
         if order is not None:
-            return Send((order,))
-        return Done(closed=not self._is_tradable(home, away))
+            return SendOrders((order,))
+        return TwoLegEnd(closed=not self._is_tradable(home, away))
 
     def _open(self) -> tuple[Decimal, Decimal]:
         """(long, short) base of the position after all fills so far."""

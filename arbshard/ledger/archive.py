@@ -22,7 +22,7 @@ from arbshard.ledger.carry import Carry
 from arbshard.ledger.events import Event, decode_event, kind_of, subject_of
 from arbshard.ledger.file import damaged, sync_directory
 from arbshard.ledger.packing import Pack, pack, unpack
-from arbshard.ledger.period import BalanceRows, Link, table_of_balances
+from arbshard.ledger.period import ArchiveLink, BalanceRows, table_of_balances
 from arbshard.ledger.postings import Line, RunningBalances
 from arbshard.ledger.reader import EVER, Row
 
@@ -53,7 +53,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     kinds: dict[str, int]
     """Events by kind."""
     postings: int
-    previous: Link | None
+    previous: ArchiveLink | None
     """The archive of the period before; None for the first."""
     opening: BalanceRows
     closing: BalanceRows
@@ -83,7 +83,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     period: int
     mode: str
     tag: str
-    previous: Link | None
+    previous: ArchiveLink | None
     opening: BalanceRows
     closing: BalanceRows
     postings: int
@@ -111,7 +111,7 @@ class _Digest:
     def __init__(self, header: Header) -> None:
         self._hash = blake2b(_encoder.encode(msgspec.structs.replace(header, digest="")), digest_size=32)
 
-    def take(self, seq: int, body: str) -> None:
+    def update(self, seq: int, body: str) -> None:
         raw = body.encode()
         self._hash.update(b"%d %d " % (seq, len(raw)))
         self._hash.update(raw)
@@ -120,7 +120,7 @@ class _Digest:
         return self._hash.hexdigest()
 
 
-def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> Link:
+def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> ArchiveLink:
     """Write ``rows`` as an archive, read it back, and give it its name. Durable when this returns.
 
     Raises ``LedgerError`` when it cannot be written or does not read back as it was written.
@@ -138,7 +138,7 @@ def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> Link:
     for start in range(0, len(rows), _BLOCK_EVENTS):
         piece = rows[start : start + _BLOCK_EVENTS]
         for row in piece:
-            digest.take(row[0], row[5])
+            digest.update(row[0], row[5])
         blocks.append(Block(piece[0][0], piece[-1][0], digest.hex(), pack([row[5] for row in piece])))
     header = msgspec.structs.replace(header, digest=digest.hex())
     name = name_of(header.period, header.first_seq, header.last_seq)
@@ -154,7 +154,7 @@ def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> Link:
         partial.unlink(missing_ok=True)  # a full disk needs the room
         raise LedgerError(f"{target}: cannot be written: {error.strerror}") from error
     reach("archive_in_place")
-    return Link(name, header.digest)
+    return ArchiveLink(name, header.digest)
 
 
 def _write_durably(path: Path, header: Header, blocks: Sequence[Block]) -> None:
@@ -211,9 +211,9 @@ class ArchiveReader:
             )
 
     @property
-    def link(self) -> Link:
+    def link(self) -> ArchiveLink:
         """Returns the link that the next archive stores to name this one."""
-        return Link(self.path.name, self.header.digest)
+        return ArchiveLink(self.path.name, self.header.digest)
 
     def bodies(self) -> Iterator[tuple[int, str]]:
         """(number, text) of every event. Raises ``LedgerDamaged`` naming the first event that may be wrong."""
@@ -235,7 +235,7 @@ class ArchiveReader:
                     f"a block of {len(texts)} events says {block.first_seq} to {block.last_seq}, expected {expected}",
                 )
             for seq, text in enumerate(texts, expected):
-                digest.take(seq, text)
+                digest.update(seq, text)
             if block.digest != digest.hex():
                 raise damaged(
                     self.path,

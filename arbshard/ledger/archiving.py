@@ -17,7 +17,7 @@ from time import sleep
 from arbshard.errors import LedgerBusy, LedgerError
 from arbshard.ledger.archive import ArchiveReader, Closed, folder_of, partial_of, write_archive
 from arbshard.ledger.file import damaged
-from arbshard.ledger.period import Link, PeriodOpening, rows_of_balances
+from arbshard.ledger.period import ArchiveLink, PeriodOpening, rows_of_balances
 from arbshard.ledger.postings import Line
 from arbshard.ledger.reader import LedgerReader, Row
 from arbshard.ledger.replay import State, StateCodec, state_at
@@ -72,7 +72,7 @@ class _Archives:
         self._folder = folder
         self.period = 1
         """Number of the period that the next archive closes."""
-        self.newest: Link | None = None
+        self.newest: ArchiveLink | None = None
         self._verifier = Verifier()
         opening = reader.period
         if opening is not None:

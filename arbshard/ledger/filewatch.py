@@ -46,7 +46,7 @@ class FileWatch:
         self._database, self._log, self._shared = str(path), str(log_of(path)), str(shared_of(path))
         self._known = self._facts()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Compare with the last look. Nothing was written in between. Raises ``LedgerChanged``, ``LedgerError``."""
         self._compare(self._facts(), wrote=False)
 
@@ -55,7 +55,7 @@ class FileWatch:
         self._compare(self._written(), wrote=False)
 
     def wrote(self) -> None:
-        """Compare after a write of our own, whose outcome is what later looks expect. Raises as ``look``."""
+        """Compare after a write of our own, whose outcome is what later looks expect. Raises as ``check``."""
         self._compare(self._written(), wrote=True)
 
     def _compare(self, found: LedgerFacts, *, wrote: bool) -> None:

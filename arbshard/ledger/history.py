@@ -8,7 +8,7 @@ from typing import Self
 from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.ledger.archive import ArchiveReader, folder_of
 from arbshard.ledger.events import Event
-from arbshard.ledger.period import Link
+from arbshard.ledger.period import ArchiveLink
 from arbshard.ledger.postings import Line
 from arbshard.ledger.reader import EVER, LedgerReader, Row
 
@@ -39,7 +39,7 @@ class LedgerHistory:
             self._archives = [*self.newest_first()][::-1]
         return self._archives
 
-    def open_archive(self, link: Link, named_by: Path) -> ArchiveReader:
+    def open_archive(self, link: ArchiveLink, named_by: Path) -> ArchiveReader:
         """The archive that ``named_by`` follows. Raises ``LedgerError`` when it is missing or another one."""
         path = self._folder / link.name
         if not path.is_file():

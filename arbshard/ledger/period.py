@@ -24,7 +24,7 @@ BalanceRows = tuple[tuple[str, str, str], ...]
 """(account, currency, balance in plain notation), sorted."""
 
 
-class Link(msgspec.Struct, frozen=True):
+class ArchiveLink(msgspec.Struct, frozen=True):
     """An archive, as its successor names it."""
 
     name: str
@@ -40,7 +40,7 @@ class PeriodOpening(msgspec.Struct, frozen=True):
     """Of the period, 2 for the first one that has an archive before it."""
     state: Snapshot
     """The state and all balances after the last archived event."""
-    archive: Link
+    archive: ArchiveLink
     """The newest archive."""
 
     @property
@@ -87,7 +87,7 @@ def load_opening(connection: sqlite3.Connection, path: Path) -> PeriodOpening | 
     except (ArithmeticError, msgspec.MsgspecError) as error:
         raise damaged(path, f"its opening balances cannot be read: {error}") from error
     state = Snapshot(seq, made_ms, version, state_hash, table, body)
-    return PeriodOpening(number, state, Link(name, archive_digest))
+    return PeriodOpening(number, state, ArchiveLink(name, archive_digest))
 
 
 def head_of_period(connection: sqlite3.Connection, path: Path) -> tuple[int, int]:

@@ -33,7 +33,7 @@ class Blocks:
         strays = ((*order, pair) for order, pair in self._strays.items())
         return tuple(sorted(self._differences)), tuple(sorted(strays))
 
-    def take(self, seq: int, event: ReconciliationEvent) -> None:
+    def add(self, seq: int, event: ReconciliationEvent) -> None:
         """The next event."""
         match event:
             case AccountOpened():

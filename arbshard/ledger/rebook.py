@@ -162,7 +162,7 @@ class Rebook:
         """Whether no statement of a position is due."""
         return self._due is None
 
-    def take(self, seq: int, event: Event) -> None:
+    def add(self, seq: int, event: Event) -> None:
         """The next event."""
         if isinstance(event, PositionOpened | PositionChanged | PositionClosed):
             self._statement(seq, event)
@@ -182,7 +182,7 @@ class Rebook:
             case Halted() | Resumed():
                 self._halted = isinstance(event, Halted)
             case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
-                self._blocks.take(seq, event)
+                self._blocks.add(seq, event)
             case _:
                 pass  # moves no position
 

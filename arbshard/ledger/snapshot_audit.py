@@ -47,7 +47,7 @@ class SnapshotAudit(Generic[State]):
             self._until = max(mine, default=0)
             self._state = begin_period(reader.period, self._codec, reader.path) if mine else None
 
-    def take(self, seq: int, event: Event, balances: dict[tuple[str, str], Decimal]) -> None:
+    def add(self, seq: int, event: Event, balances: dict[tuple[str, str], Decimal]) -> None:
         """The next event, and the running balances after it."""
         state = self._state
         if state is not None:

@@ -245,9 +245,9 @@ class LedgerStore:
         """How much room the ledger's disk has. Raises ``OSError``."""
         return file.free_bytes(self.path.parent)
 
-    def look(self) -> None:
+    def check_files(self) -> None:
         """Whether the files are as the last write left them. Raises ``LedgerChanged``, ``LedgerError``."""
-        self._check(self._files.look)
+        self._check(self._files.check)
 
     def _check(self, look: Callable[[], None]) -> None:
         try:
@@ -328,7 +328,7 @@ class LedgerStore:
         """
         if self._inspection is not None:
             raise LedgerBusy(f"{self.path}: it is still looked through for damage")
-        self.look()
+        self.check_files()
         self.prepare_successor(successor)
         try:
             with file.one_file(self.path, exclusive=True):
@@ -362,7 +362,7 @@ class LedgerStore:
         writer.close()
 
     def _checkpoint(self, kind: str) -> None:
-        self.look()
+        self.check_files()
         try:
             self._writer().execute(f"PRAGMA wal_checkpoint({kind})")
         except sqlite3.Error as error:
@@ -380,7 +380,7 @@ class LedgerStore:
             return
         wrote = self._connection is not None
         try:
-            self.look()
+            self.check_files()
             self._prepare_snapshot(snapshots.SNAPSHOT_AT_STOP)
             self._write_snapshot()
             if wrote:
@@ -425,7 +425,7 @@ class LedgerStore:
         if self._is_closed:
             raise sqlite3.ProgrammingError("it is closed")
         if self._connection is None:
-            self.look()  # all that was read until now is of the file that is opened here
+            self.check_files()  # all that was read until now is of the file that is opened here
             self._connection = file.open_writer(self.path, durable=self._durable)
             self._check(self._files.wrote)
         return self._connection
@@ -467,7 +467,7 @@ class LedgerStore:
             return False
         try:
             writer = self._writer()
-            self.look()
+            self.check_files()
             snapshots.save(writer, prepared)
         except sqlite3.Error as error:
             get_logger().warning("no snapshot of the ledger", seq=prepared.seq, why=str(error))

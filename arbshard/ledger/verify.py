@@ -105,7 +105,7 @@ def _of_live(verifier: "Verifier", reader: LedgerReader, codec: StateCodec[State
     audit = SnapshotAudit(codec, verifier.differ)
     audit.begin(reader)
     for seq, event in verifier.walk_events(reader.rows(), reader.lines()):
-        audit.take(seq, event, verifier.balances)
+        audit.add(seq, event, verifier.balances)
     for seq, number in reader.stray_lines():
         verifier.stray(seq, number)
     return verifier.report(audit.compared)
@@ -302,7 +302,7 @@ class Verifier:
             self._stopped(seq, event)
         elif isinstance(event, DifferenceFound):
             self._compared(seq, event)
-        self._rebook.take(seq, event)
+        self._rebook.add(seq, event)
 
     def _postings(self, seq: int, moved: dict[tuple[str, str], Decimal], lines: list[Line]) -> None:
         sums: dict[str, Decimal] = defaultdict(lambda: ZERO)

@@ -13,7 +13,7 @@ silent are stamped with the time at which it read them, so they look new; within
 
 
 class SilenceWatch:
-    """Follows the beats of one supervisor. Call ``look`` several times a second."""
+    """Follows the beats of one supervisor. Call ``update`` several times a second."""
 
     def __init__(self) -> None:
         self.is_silent = False
@@ -25,7 +25,7 @@ class SilenceWatch:
         self._back_ns = 0
         """The first beat after the silence; 0 while it lasts."""
 
-    def look(self, beat_ns: int, now_ns: int) -> bool:
+    def update(self, beat_ns: int, now_ns: int) -> bool:
         """Whether trading must stop. ``beat_ns``: the newest beat, 0 before the first, when nobody trades yet.
 
         Two beats that lie far apart are a silence too, even if the second one has come by now: this process may have

@@ -48,7 +48,7 @@ class Archivist:
         self._not_before_ns = 0
         self._pause_ns = _FIRST_PAUSE_NS
 
-    def look(self, now_ns: int, monotonic_ns: Callable[[], int]) -> None:
+    def poll(self, now_ns: int, monotonic_ns: Callable[[], int]) -> None:
         """Do what is to be done now, a few times a second. Raises ``LedgerError`` when the ledger cannot go on."""
         if self._steps_done is not None:
             self._hand_over(now_ns, monotonic_ns)

@@ -29,8 +29,8 @@ from arbshard.risk.archivist import Archivist
 from arbshard.risk.core import RiskCore
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
 from arbshard.risk.disk import DiskWatch
-from arbshard.risk.feeds import FeedWatch
-from arbshard.risk.gaps import GapWatch
+from arbshard.risk.feed_silence import FeedWatch
+from arbshard.risk.gap_sampler import GapWatch
 from arbshard.risk.note import NoteWriter
 from arbshard.risk.portfolio.results import ALL, Totals
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
@@ -188,7 +188,7 @@ class Risk:
         loop, clock = asyncio.get_running_loop(), self._ports.clock
         loop.add_signal_handler(signal.SIGTERM, self._stop, ExitCode.ORDERLY)
         self._ports.on_ready()
-        self._disk.look(clock.monotonic_ns())
+        self._disk.poll(clock.monotonic_ns())
         self._transport.start(self._fail)
         self._show(clock.monotonic_ns())
         self._set_ready(is_ready=True)  # from here on the note is risk's own
@@ -250,19 +250,19 @@ class Risk:
         if now_ns - self._kept_ns < _HOUSEKEEPING_NS:
             return
         self._kept_ns = now_ns
-        self._store.look()
-        self._disk.look(now_ns)
+        self._store.check_files()
+        self._disk.poll(now_ns)
         self._show(now_ns)
-        self._service.tick(feeds_silent=self._feeds.look(now_ns), correlations=self._gaps.look(now_ns))
+        self._service.tick(feeds_silent=self._feeds.poll(now_ns), correlations=self._gaps.sample(now_ns))
         moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
         if not moved:  # never two pauses at once
-            self._archivist.look(now_ns, self._ports.clock.monotonic_ns)
+            self._archivist.poll(now_ns, self._ports.clock.monotonic_ns)
         self._page.add(self._page.counter("checkpoints"), int(moved))
         self._seen_batches = self._transport.batches
 
     def _look_at_workers(self, now_ns: int) -> None:
         """Ledger first, then why, then the word on which workers and supervisor act. Raises ``LedgerError``."""
-        stuck = self._workers.look(now_ns, self.core.state.shards)
+        stuck = self._workers.judge(now_ns, self.core.state.shards)
         for shard, reason in stuck.items():
             self._service.fence(shard, reason)
         if stuck:

@@ -22,12 +22,12 @@ from arbshard.model.order import FINAL_STATES
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.model.universe import Universe
-from arbshard.risk import forms
-from arbshard.risk.forms import Moment, Objection
+from arbshard.risk import validation as forms
 from arbshard.risk.limits.guard import amount_of
 from arbshard.risk.portfolio.holdings import Balances, Trade, hold_for
 from arbshard.risk.portfolio.settlement import settle, value_other_fees
 from arbshard.risk.portfolio.state import statement_kind
+from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import Available, Conclude, Extend, Report
 
 _COIN_STEP = Decimal("1e-8")

@@ -21,7 +21,7 @@ from arbshard.model.phase import Phase
 from arbshard.model.refusal import Refusal
 from arbshard.model.risk_note import Orders
 from arbshard.model.universe import Universe
-from arbshard.risk import forms
+from arbshard.risk import validation as forms
 from arbshard.risk.booking import (
     book_conclusion,
     book_extension,
@@ -29,7 +29,6 @@ from arbshard.risk.booking import (
     inventory_deposits,
     opening_deposits,
 )
-from arbshard.risk.forms import Moment, Objection
 from arbshard.risk.limits.guard import RiskGuard, holds_for, less_holds
 from arbshard.risk.limits.watch import Watch
 from arbshard.risk.operators import Operators
@@ -44,6 +43,7 @@ from arbshard.risk.shards.ownership import (
     joined,
     objection_to_speaker,
 )
+from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import (
     Adopt,
     Approved,
@@ -198,7 +198,7 @@ class RiskCore:
                 if self.reconciler is None:
                     return Denied("on paper there is nothing to be stated"), []
                 if isinstance(command, Statement):
-                    return self.reconciler.hear(command, moment.now_ms)
+                    return self.reconciler.compare(command, moment.now_ms)
                 return self.reconciler.accept(command, moment.now_ms)
             case ShowReconciliation():
                 return self.reconciliation(), []

@@ -44,7 +44,7 @@ COUNTERS = (
 ``bad_frames``: bytes that are no messages.
 ``stale``: refusals to replaced incarnations (part of ``refusals``). ``doubted``: positions called done of which too
 much was left. ``entries`` and ``exits`` of this session. ``instructions``: changes with what workers are to do beside
-trading (``Standing.serial``). ``commands``: of operators. ``breaks``: times that the books did not balance.
+trading (``OperatorState.serial``). ``commands``: of operators. ``breaks``: times that the books did not balance.
 ``universe``: serial of the one risk goes by.
 ``closed``: 1 once the session was ended in order and the ledger was read back after its close: the note is final.
 ``disk_free_mb``: free on the ledger's disk. ``disk_room``: ``disk.Room``. ``reserve_kept``: whether the reserve

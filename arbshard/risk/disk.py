@@ -53,7 +53,7 @@ class DiskWatch:
         """Whether the reserve had to be given up and is not there again."""
         self.room = Room.AMPLE
 
-    def look(self, now_ns: int) -> None:
+    def poll(self, now_ns: int) -> None:
         """Look when it is due, or at once after the reserve was given up. Raises ``LedgerError``."""
         used = self._store.reserve_used
         if now_ns < self._due_ns and used == self._used:

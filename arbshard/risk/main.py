@@ -17,7 +17,7 @@ import uvloop
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.errors import ArbshardError, RunDirError
-from arbshard.last_words import end_with, say
+from arbshard.last_words import end_with, write_stderr_line
 from arbshard.ledger.file import Opening
 from arbshard.ledger.record import not_the_same, read_record
 from arbshard.ledger.store import LedgerStore
@@ -25,7 +25,7 @@ from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
-from arbshard.process import Parent, add_parent_option, keep_what_is_there, leave_ending_to_the_supervisor
+from arbshard.process import Parent, add_parent_option, freeze_gc, leave_ending_to_the_supervisor
 from arbshard.risk.assembly import ExitCode, Risk, RiskPorts, exit_code_of
 from arbshard.risk.core import mode_of
 from arbshard.shm.books import BooksReader
@@ -76,7 +76,7 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: P
             open_ledger=partial(_open_ledger, files, state_dir / "ledger.sqlite", config, clock, which),
             listen=partial(_listen, files, config),
             environ=os.environ,
-            on_ready=keep_what_is_there,
+            on_ready=freeze_gc,
         )
         return uvloop.run(_serve(ports, config, universe, books))
 
@@ -85,7 +85,7 @@ async def _serve(ports: RiskPorts, config: Config, universe: Universe, books: Bo
     with Risk(ports, config, universe, books) as risk:
         code = await risk.run()
     if risk.failure is not None:
-        say(f"risk: {risk.failure}")  # the supervisor shows the last line of stderr
+        write_stderr_line(f"risk: {risk.failure}")  # the supervisor shows the last line of stderr
     return code
 
 

@@ -11,12 +11,12 @@ from arbshard.errors import ConfigError
 from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, Resumed
 from arbshard.model.intent import ExitReason
 from arbshard.model.market import Pair
-from arbshard.risk.forms import Moment
 from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.limits.limit_lines import limit_lines
 from arbshard.risk.limits.watch import losses
 from arbshard.risk.portfolio.results import TradingDay
 from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.validation import Moment
 from arbshard.wire.messages import (
     Close,
     CommandReply,

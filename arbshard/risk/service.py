@@ -210,7 +210,7 @@ class RiskService:
         """Entries are refused while the supervisor shows no beat."""
         guard = self._core.guard
         was_silent = guard.is_supervisor_silent
-        guard.is_supervisor_silent = self._silence.look(self._feed.beat_ns, now_ns)
+        guard.is_supervisor_silent = self._silence.update(self._feed.beat_ns, now_ns)
         if guard.is_supervisor_silent is not was_silent:
             _log_silence(self._silence)
 

@@ -21,7 +21,7 @@ from arbshard.model.money import MONEY_CONTEXT
 from arbshard.model.universe import Universe
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.runner.report import TradeReport
-from arbshard.runner.session import Session
+from arbshard.runner.session import RunnerSession
 from arbshard.sharding import split
 from arbshard.shm.pages import Histogram
 from arbshard.venues.listing import with_slots
@@ -63,7 +63,7 @@ class AsyncRunner:
         self._ledger = ledger
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._warm_up_s = warm_up_s
-        self._session: Session | None = None
+        self._session: RunnerSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._working = False
         self._stopped = False
@@ -137,7 +137,7 @@ class AsyncRunner:
             raise UsageError("this runner has been stopped: make a new one")
         if self._session is None:
             with localcontext(MONEY_CONTEXT):
-                self._session = Session(
+                self._session = RunnerSession(
                     self._config, self._universe, self._provider, self._ledger, self._clock
                 )
                 try:
@@ -178,7 +178,7 @@ class AsyncRunner:
         """
         bases = (self._base_of(symbol),)
 
-        async def work(session: Session) -> None:
+        async def work(session: RunnerSession) -> None:
             while not await self._decide_once(session, bases):
                 if session.pace.has_ended:
                     return
@@ -215,7 +215,7 @@ class AsyncRunner:
         await self.astop()
 
     @property
-    def _started(self) -> Session:
+    def _started(self) -> RunnerSession:
         if self._session is None:
             raise UsageError("this runner has not been started")
         return self._session
@@ -226,16 +226,20 @@ class AsyncRunner:
                 return pair.base
         raise UsageError(f"'{symbol}' is not traded by this runner")
 
-    async def _decide_once(self, session: Session, bases: Sequence[str]) -> bool:
+    async def _decide_once(self, session: RunnerSession, bases: Sequence[str]) -> bool:
         """Whether anything could be decided on."""
         if session.pace.is_stepped:
             return bool(await session.step(bases))
-        await session.look(bases)
+        await session.decide(bases)
         await session.settle(bases, self._config.run.stop_timeout_s)
         return True
 
     async def _loop_over(
-        self, session: Session, bases: Sequence[str], duration_s: float | None, on_report: OnReport | None
+        self,
+        session: RunnerSession,
+        bases: Sequence[str],
+        duration_s: float | None,
+        on_report: OnReport | None,
     ) -> None:
         clock = session.pace.clock
         until_ns = clock.monotonic_ns() + int(duration_s * 1e9) if duration_s is not None else None
@@ -255,7 +259,7 @@ class AsyncRunner:
                 on_report(report)
         return self._started.reported
 
-    async def _work(self, work: Callable[[Session], Coroutine[Any, Any, object]]) -> list[TradeReport]:
+    async def _work(self, work: Callable[[RunnerSession], Coroutine[Any, Any, object]]) -> list[TradeReport]:
         """Do one thing at a time, in exact money; the reports it brings."""
         await self.astart()
         if self._working:

@@ -43,7 +43,7 @@ SHARD = 0
 
 
 class LocalRisk:
-    """Implements ``worker.risk_link.Transport``. Use ``open`` to make one."""
+    """Implements ``worker.risk_link.RiskTransport``. Use ``open`` to make one."""
 
     beat_ns = 0
     """There is no supervisor whose beat could be missed."""

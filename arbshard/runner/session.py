@@ -1,4 +1,4 @@
-"""``Session``: one engine, desk and risk over one provider, from start to stop, on one event loop.
+"""``RunnerSession``: one engine, desk and risk over one provider, from start to stop, on one event loop.
 
 What ``worker.loop`` is to a shard: it brings books to the engine and the engine's trades to the desk. ``live`` puts
 the public face on it.
@@ -31,7 +31,7 @@ from arbshard.runner.report import TradeReport
 from arbshard.shm.pages import private_page
 from arbshard.worker.assembly import Trader
 from arbshard.worker.counters import HISTOGRAMS, counters
-from arbshard.worker.meter import Meter
+from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.spare import Assignment
 
 STEP_S = 0.02
@@ -42,7 +42,7 @@ REPORTS_KEPT = 10_000
 _FUND_TURNS = 64
 
 
-class Session:
+class RunnerSession:
     """Made, started, stepped and stopped once."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Session:
         self._legs: dict[str, Leg] = {leg.market.symbol: leg for leg in universe.legs()}
         self._books = ProviderBooks(provider, self.pace, universe.fx, config.data_quality.max_book_age_ms)
         self.page, self._writer = private_page(counters(config.venues.traded), HISTOGRAMS)
-        self._meter = Meter(self._writer, os.getpid(), 1, len(universe.pairs))
+        self._meter = WorkerMeter(self._writer, os.getpid(), 1, len(universe.pairs))
         self.risk = LocalRisk.open(config, universe, ledger, mode, self.pace.clock, self._report)
         self._trader = Trader(
             Assignment(SHARD, self.risk.epoch),
@@ -91,7 +91,7 @@ class Session:
 
     async def start(self, warm_up_s: float) -> None:
         """Take over what the ledger has open, and wait for a first book of every market, at most ``warm_up_s``."""
-        self._trader.take_over(await self._trader.greet(os.getpid()))
+        self._trader.take_over(await self._trader.introduce(os.getpid()))
         await self._provider.start()
         if self.pace.is_stepped:
             return
@@ -120,7 +120,7 @@ class Session:
         self.check()
         return decided
 
-    async def look(self, only: Sequence[str]) -> None:
+    async def decide(self, only: Sequence[str]) -> None:
         """Decide on every pair of ``only`` at the newest books, whether they have changed or not."""
         self._observe(self._legs)
         await self._fund()

@@ -100,7 +100,7 @@ class Budget(Mapped):
             self._note(name, -cost, now_ns)
         return False
 
-    def told(self, name: str, used: int, now_ns: int) -> None:
+    def correct(self, name: str, used: int, now_ns: int) -> None:
         """The venue says that ``used`` of a window is gone."""
         first = self._first[name]
         part = _part_of(now_ns // _MS * _MS, self._windows[name])

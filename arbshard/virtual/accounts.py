@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import NamedTuple
 
-from arbshard.accounts.assembly import RISK_TIMEOUT_MS, RISK_TRIES, AccountsProcess, Ports
+from arbshard.accounts.assembly import RISK_TIMEOUT_MS, RISK_TRIES, AccountsPorts, AccountsProcess
 from arbshard.accounts.counters import HISTOGRAMS, counters
-from arbshard.accounts.markets import Markets
+from arbshard.accounts.markets import MarketTables
 from arbshard.config import Config
 from arbshard.data.clients import HttpVenueClient
 from arbshard.data.stream import Opener
@@ -95,13 +95,13 @@ class VirtualAccounts:
             closing(VirtualClient(self._port, process.name, RISK_TIMEOUT_MS, RISK_TRIES)) as risk,
         ):
             running = AccountsProcess(
-                Ports(
+                AccountsPorts(
                     config=live.config,
                     keys=live.keys(),
                     tag=TAG,
                     pid=process.pid,
                     page=page,
-                    markets=Markets(UniverseFile(books, files.universe)),
+                    markets=MarketTables(UniverseFile(books, files.universe)),
                     publisher=live.bus.publisher(),
                     risk=risk,
                     budget=budget,

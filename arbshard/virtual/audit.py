@@ -63,9 +63,9 @@ class Audit:
         self._hash = ""
         """Of the state that risk had committed when it was last looked at."""
 
-    def take(self, seq: int, event: Event) -> None:
+    def add(self, seq: int, event: Event) -> None:
         """The next event was stored."""
-        self._books.take(seq, event)
+        self._books.add(seq, event)
         if isinstance(event, PositionClosed):  # it is over: the memory of a run has an end
             self._books.positions.pop(event.position.position_id, None)
 

@@ -28,8 +28,8 @@ from typing import NamedTuple
 from arbshard.config import DataConfig, ExecutionConfig
 from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.order import Order
-from arbshard.virtual.executions import Execution, Fee
-from arbshard.virtual.frames import Book, Frame, Frames, Levels, read
+from arbshard.virtual.executions import Execution, VenueFee
+from arbshard.virtual.frames import Frames, Levels, ParsedBook, ReceivedFrame, read
 
 _ZERO = Decimal(0)
 _BPS = Decimal(10_000)
@@ -51,7 +51,7 @@ _ROUNDED = Decimal("0.000002")
 """Floats against decimals, as for ``_PROMISE_BPS``."""
 
 
-class Facts(NamedTuple):
+class MarketFacts(NamedTuple):
     """What a venue demands of orders on one market."""
 
     lot: Decimal
@@ -66,9 +66,9 @@ class Look(NamedTuple):
     """
 
     wall_ms: int
-    home: tuple[Frame, ...]
-    away: tuple[Frame, ...]
-    fx: tuple[Frame, ...]
+    home: tuple[ReceivedFrame, ...]
+    away: tuple[ReceivedFrame, ...]
+    fx: tuple[ReceivedFrame, ...]
 
 
 class Cost(NamedTuple):
@@ -92,7 +92,7 @@ class Walked(NamedTuple):
     worst: float
 
 
-class Held(NamedTuple):
+class PositionCost(NamedTuple):
     """What a position has come to before its exit."""
 
     long: Decimal
@@ -108,8 +108,8 @@ class Bounds:
     def __init__(
         self,
         frames: Frames,
-        facts: Mapping[str, Facts],
-        fees: Mapping[str, Fee],
+        facts: Mapping[str, MarketFacts],
+        fees: Mapping[str, VenueFee],
         execution: ExecutionConfig,
         quality: DataConfig,
         fx_symbol: str,
@@ -140,7 +140,7 @@ class Bounds:
             since(self._fx_symbol, now_ns - self._fx_age_ns_max),
         )
 
-    def approved(self, intent: Intent, held: Held | None) -> None:
+    def approved(self, intent: Intent, held: PositionCost | None) -> None:
         """The limits and the promise of an intent. ``held``: the position that an exit closes."""
         look = self._looks.pop(intent.pair, None)
         if look is None or look.wall_ms != intent.decided_ms:
@@ -163,14 +163,16 @@ class Bounds:
             f"promise: {intent.intent_id} promises {intent.edge_bps:.4f} bps, its books promise {said}"
         )
 
-    def _promised_bps(self, intent: Intent, held: Held | None, home: Book, away: Book) -> float | None:
+    def _promised_bps(
+        self, intent: Intent, held: PositionCost | None, home: ParsedBook, away: ParsedBook
+    ) -> float | None:
         """What the books promise; None for what cannot be valued."""
         if held is None:
             return self._entry_bps(intent, home, away)
         is_open = held.long > 0 and held.short > 0 and held.notional > 0
         return self._exit_bps(intent, held, home, away) if is_open else None
 
-    def planned_exit(self, intent: Intent, held: Held, residue: Decimal, arrives: Decimal) -> None:
+    def planned_exit(self, intent: Intent, held: PositionCost, residue: Decimal, arrives: Decimal) -> None:
         """What an exit is to leave over if both legs fill whole. ``arrives``: base that its buying leg brings."""
         sold, bought = _sides(intent)
         sell, buy = self._facts[sold.market.symbol], self._facts[bought.market.symbol]
@@ -287,7 +289,7 @@ class Bounds:
         fee = self._fees[order.market.venue]
         return order.quantity * (1 - fee.buy_bps / _BPS) if fee.takes_coin else order.quantity
 
-    def _leg(self, intent: Intent, order: Order, book: Book) -> None:
+    def _leg(self, intent: Intent, order: Order, book: ParsedBook) -> None:
         levels = book.asks if order.side == "buy" else book.bids
         size = float(order.quantity)
         slip = _ZERO
@@ -308,7 +310,7 @@ class Bounds:
                 f"no worse than {price.worst:f} is allowed"
             )
 
-    def _entry_bps(self, intent: Intent, home: Book, away: Book) -> float:
+    def _entry_bps(self, intent: Intent, home: ParsedBook, away: ParsedBook) -> float:
         sold, bought = _sides(intent)
         buys_home = bought is intent.home
         asks, bids = (home.asks, away.bids) if buys_home else (away.asks, home.bids)
@@ -321,7 +323,7 @@ class Bounds:
         proceeds = sells * _walk(bids, sells).average * (1 - float(sell_fee.sell_bps) / 1e4) * sell_rate
         return (proceeds / cost - 1) * 1e4
 
-    def _exit_bps(self, intent: Intent, held: Held, home: Book, away: Book) -> float:
+    def _exit_bps(self, intent: Intent, held: PositionCost, home: ParsedBook, away: ParsedBook) -> float:
         sold, bought = _sides(intent)
         buys_home = bought is intent.home
         asks, bids = (home.asks, away.bids) if buys_home else (away.asks, home.bids)
@@ -366,7 +368,7 @@ def _walk(levels: Levels, size: float) -> Walked:
     return Walked(paid / done if done > 0 else worst, worst)
 
 
-def _book(frame: Frame) -> Book:
+def _book(frame: ReceivedFrame) -> ParsedBook:
     return read(frame.payload)
 
 

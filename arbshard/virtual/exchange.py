@@ -20,14 +20,23 @@ from arbshard.exchanges.accounts.account import seeded_accounts
 from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.loop import run_world
-from arbshard.exchanges.session import Action, Answer, Close, Cut, Feed, PrivateSession, Send, Session
-from arbshard.exchanges.session import Stream as Wanted
+from arbshard.exchanges.session import (
+    Action,
+    ClientSession,
+    CloseClient,
+    Cut,
+    Feed,
+    PrivateSession,
+    RestReply,
+    SendData,
+)
+from arbshard.exchanges.session import SharedStream as Wanted
 from arbshard.exchanges.units import UNIT
 from arbshard.exchanges.venues import Common, binance_core, upbit_core
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 from arbshard.virtual.clock import SteadyClock, VirtualClock
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
-from arbshard.virtual.trading import TradingVenue, VenueWatch
+from arbshard.virtual.trading import TradingVenue, VenueObserver
 from arbshard.virtual.weather import Weather
 
 _PRIVATE = re.compile("/private|/ws-api/")
@@ -55,7 +64,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self._on_message = on_message
         self._loop = venue.loop
         self._over: asyncio.Future[str] | None = None
-        self._session: Session | None = None
+        self._session: ClientSession | None = None
         self._streams: frozenset[Wanted] = frozenset()
         self._arrives_ns = 0
         self.number = 0
@@ -75,7 +84,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
             raise VenueUnavailable(f"{self._venue.name}: connection refused")
         self._over = asyncio.get_running_loop().create_future()
         session = self._venue.new_session(self._target)
-        if session is None or isinstance(session, Answer):
+        if session is None or isinstance(session, RestReply):
             status = session.status if session is not None else 404
             raise VenueUnavailable(f"{self._venue.name}: server rejected WebSocket connection: HTTP {status}")
         self._session = session
@@ -110,7 +119,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         """See ``Stream``."""
         self.end("aborted")
 
-    def tell(self, symbol: str | None, payload: bytes) -> None:
+    def deliver(self, symbol: str | None, payload: bytes) -> None:
         """Send a frame to the client."""
         if self.is_silent:
             return
@@ -159,10 +168,10 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         for action in actions:
             if not self.is_open or not self._venue.holds(self):
                 return
-            if isinstance(action, Send):
+            if isinstance(action, SendData):
                 symbol = None if self.is_private else symbol_of(action.payload)
-                self.tell(symbol, action.payload)
-            elif isinstance(action, Close | Cut):
+                self.deliver(symbol, action.payload)
+            elif isinstance(action, CloseClient | Cut):
                 self.cut(action.reason)
 
     def _at_client(self, symbol: str | None, payload: bytes) -> None:
@@ -197,7 +206,7 @@ class VirtualHub(Hub):
                 for payload in feed.payloads(stream, now_ms):
                     for member in members:
                         self.frames += 1
-                        member.tell(symbol, payload)
+                        member.deliver(symbol, payload)
         feed.on_sent()
 
 
@@ -207,7 +216,7 @@ class VirtualVenue:
     def __init__(
         self,
         name: str,
-        world: World,
+        world: SimWorld,
         clock: VirtualClock,
         loop: VirtualLoop,
         weather: Weather,
@@ -228,7 +237,7 @@ class VirtualVenue:
         self._world = world
         self._numbers = numbers
 
-    def new_session(self, target: Target) -> Session | Answer | None:
+    def new_session(self, target: Target) -> ClientSession | RestReply | None:
         """The venue's side of a new connection, or the answer that refuses it."""
         if self.trading is not None and _PRIVATE.search(target.address):
             headers = {name.lower(): value for name, value in target.headers}
@@ -239,7 +248,7 @@ class VirtualVenue:
         """Whether connections and calls come through."""
         return self.is_reachable
 
-    def clock_of(self, session: Session) -> Clock:
+    def clock_of(self, session: ClientSession) -> Clock:
         """What the venue goes by: where there are accounts, its own clock."""
         if self.trading is not None and isinstance(session, PrivateSession):
             return self.trading.core.clock
@@ -269,11 +278,11 @@ class VirtualVenue:
                 stream.end("the client died")
 
 
-class Exchanges:
+class VirtualExchanges:
     """Both venues of one world; with accounts of ours where ``open_accounts`` was called."""
 
     def __init__(self, config: SimConfig, clock: VirtualClock, loop: VirtualLoop, weather: Weather) -> None:
-        self.world = World(config)
+        self.world = SimWorld(config)
         self.counters = Counters()
         self._config = config
         self._clock = clock
@@ -287,7 +296,7 @@ class Exchanges:
         self.trading: dict[str, TradingVenue] = {}
         """Our accounts; empty where orders are on paper."""
 
-    def open_accounts(self, watch: VenueWatch) -> None:
+    def open_accounts(self, watch: VenueObserver) -> None:
         """Have an account of ours on each venue. The venues' clocks are right whatever the machine's shows."""
         config, loop = self._config, self._loop
         common = Common(self.world, config, SteadyClock(loop), self.counters, _FIRST_NUMBER)

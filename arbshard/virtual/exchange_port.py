@@ -34,7 +34,7 @@ _TOLD_MIN = 2
 """Executions that an order has at least when one of them is told late: half an order unheard of is another fault."""
 
 
-class Account(Protocol):
+class ExecutionRecord(Protocol):
     """The exchanges' own books: ``oracle.Oracle``."""
 
     def executed(self, fill_id: str, execution: Execution) -> None:
@@ -95,7 +95,7 @@ class ExchangePort:
         holder: VirtualProcess,
         weather: Weather,
         random: Random,
-        account: Account,
+        account: ExecutionRecord,
     ) -> None:
         self._venue = venue
         self._news = news
@@ -144,7 +144,7 @@ class ExchangeExecutors(ExecutorFactory):
         observer: Observer,
         holder: VirtualProcess,
         weather: Weather,
-        account: Account,
+        account: ExecutionRecord,
     ) -> None:
         super().__init__(risk, books, execution, clock, observer)
         self._holder = holder

@@ -17,7 +17,7 @@ _KEPT = 20_000
 """Executions that are remembered at most: those of intents that end are forgotten one by one."""
 
 
-class Fee(NamedTuple):
+class VenueFee(NamedTuple):
     """What a venue charges."""
 
     buy_bps: Decimal
@@ -52,7 +52,7 @@ class Execution(NamedTuple):
         return f"{self.venue}:{self.symbol}:{self.trade_id}"
 
 
-class Change(NamedTuple):
+class BalanceChange(NamedTuple):
     """What an execution does to the account, fee included."""
 
     base: Decimal
@@ -61,11 +61,11 @@ class Change(NamedTuple):
     fee_currency: str
 
 
-def fees_of(config: Config) -> dict[str, Fee]:
+def fees_of(config: Config) -> dict[str, VenueFee]:
     """What each venue charges in this run, by name."""
     sections = {name: config.venues.get(name) for name in TAKES_COIN}
     return {
-        name: Fee(section.buy_fee_bps, section.sell_fee_bps, TAKES_COIN[name])
+        name: VenueFee(section.buy_fee_bps, section.sell_fee_bps, TAKES_COIN[name])
         for name, section in sections.items()
     }
 
@@ -73,7 +73,7 @@ def fees_of(config: Config) -> dict[str, Fee]:
 class Executions:
     """The exchanges' books of record."""
 
-    def __init__(self, fees: dict[str, Fee]) -> None:
+    def __init__(self, fees: dict[str, VenueFee]) -> None:
         self.fees = fees
         self._by_fill: dict[str, Execution] = {}
         self._of_order: dict[str, dict[str, None]] = {}
@@ -105,7 +105,7 @@ class Executions:
             for fill_id in self._of_order.pop(client_id, ()):
                 del self._by_fill[fill_id]
 
-    def change(self, execution: Execution) -> Change:
+    def change(self, execution: Execution) -> BalanceChange:
         """What ``execution`` does to the account of its venue."""
         fee = self.fees[execution.venue]
         amount = execution.quantity * execution.price
@@ -113,15 +113,15 @@ class Executions:
             return _recorded(execution, amount, execution.fee)
         if execution.side == "sell":
             taken = amount * fee.sell_bps / _TEN_THOUSAND
-            return Change(-execution.quantity, amount - taken, taken, execution.quote)
+            return BalanceChange(-execution.quantity, amount - taken, taken, execution.quote)
         if fee.takes_coin:
             taken = execution.quantity * fee.buy_bps / _TEN_THOUSAND
-            return Change(execution.quantity - taken, -amount, taken, execution.base)
+            return BalanceChange(execution.quantity - taken, -amount, taken, execution.base)
         taken = amount * fee.buy_bps / _TEN_THOUSAND
-        return Change(execution.quantity, -amount - taken, taken, execution.quote)
+        return BalanceChange(execution.quantity, -amount - taken, taken, execution.quote)
 
 
-def _recorded(execution: Execution, amount: Decimal, fee: Decimal) -> Change:
+def _recorded(execution: Execution, amount: Decimal, fee: Decimal) -> BalanceChange:
     """With the fee that the exchange has recorded."""
     sign = 1 if execution.side == "buy" else -1
     base, quote = sign * execution.quantity, -sign * amount
@@ -129,4 +129,4 @@ def _recorded(execution: Execution, amount: Decimal, fee: Decimal) -> Change:
         base -= fee
     else:
         quote -= fee
-    return Change(base, quote, fee, execution.fee_currency)
+    return BalanceChange(base, quote, fee, execution.fee_currency)

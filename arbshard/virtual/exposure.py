@@ -69,7 +69,7 @@ class Exposure:
         self._held: dict[str, dict[str, Decimal]] = {}
         """Entry notional of open positions, by base and position."""
 
-    def take(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         """The next event."""
         match event:
             case IntentApproved():

@@ -26,7 +26,7 @@ from arbshard.virtual.rates import (
     Level,
 )
 from arbshard.virtual.settings import TAG
-from arbshard.virtual.stand_ins import World
+from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.trading import TradingVenue
 from arbshard.virtual.venue_books import STRAY
@@ -40,7 +40,7 @@ _POINT_WAIT_S = 30.0
 """How long a process is awaited at the point where it is to die."""
 
 
-class Plan(NamedTuple):
+class PlannedFault(NamedTuple):
     """What is to befall a process when it comes to a point."""
 
     child: str
@@ -54,7 +54,7 @@ class Faults:
 
     def __init__(
         self,
-        world: World,
+        world: VirtualWorld,
         weather: Weather,
         random: Random,
         supervisor: Callable[[], VirtualSupervisor | None],
@@ -71,7 +71,7 @@ class Faults:
         self._say = say
         self._context = copy_context()
         """Of the world: what is planned inside a process would stop with it."""
-        self._plans: list[Plan] = []
+        self._plans: list[PlannedFault] = []
         self._spells: dict[int, asyncio.Task[None]] = {}
         self._number = 0
         self._is_over = False
@@ -426,9 +426,9 @@ class Faults:
     def _kill_at(self, child: VirtualChild | None, points: tuple[str, ...]) -> str:
         if child is None:
             return ""
-        return self._await_at(Plan(child.name, self._random.choice(points)))
+        return self._await_at(PlannedFault(child.name, self._random.choice(points)))
 
-    def _await_at(self, plan: Plan) -> str:
+    def _await_at(self, plan: PlannedFault) -> str:
         self._plans.append(plan)
 
         def forget() -> None:
@@ -501,7 +501,7 @@ class Faults:
         child = self._a_worker()
         if child is None:
             return ""
-        return self._await_at(Plan(child.name, self._random.choice(WAKE_POINTS), wakes=True))
+        return self._await_at(PlannedFault(child.name, self._random.choice(WAKE_POINTS), wakes=True))
 
     def _stop_and_wake(self, supervisor: VirtualSupervisor, child: VirtualChild) -> None:
         stuck_s = self._world.config.run.stuck_after_ms / 1000
@@ -543,7 +543,7 @@ class Faults:
 
     def _move(self) -> str:
         if self._random.random() < 0.2:
-            return self._order(control.Balance())
+            return self._order(control.BalanceShards())
         bases = [pair.base for pair in self._world.universe.pairs]
         chosen = tuple(self._random.sample(bases, self._random.randint(1, max(1, len(bases) // 2))))
         return self._order(control.MovePairs(chosen, self._random.randrange(self._world.config.run.shards)))

@@ -15,14 +15,14 @@ Levels = tuple[tuple[float, float], ...]
 """(price, size), the best first."""
 
 
-class Book(NamedTuple):
+class ParsedBook(NamedTuple):
     """One frame, read."""
 
     bids: Levels
     asks: Levels
 
 
-class Frame(NamedTuple):
+class ReceivedFrame(NamedTuple):
     """One frame as it came."""
 
     at_ns: int
@@ -33,15 +33,15 @@ class Frames:
     """The newest frames of every market."""
 
     def __init__(self) -> None:
-        self._frames: dict[str, deque[Frame]] = {}
+        self._frames: dict[str, deque[ReceivedFrame]] = {}
 
     def received(self, symbol: str, now_ns: int, payload: bytes) -> None:
         """A frame of ``symbol`` came."""
-        self._frames.setdefault(symbol, deque(maxlen=_KEPT)).append(Frame(now_ns, payload))
+        self._frames.setdefault(symbol, deque(maxlen=_KEPT)).append(ReceivedFrame(now_ns, payload))
 
-    def since(self, symbol: str, at_ns: int) -> tuple[Frame, ...]:
+    def since(self, symbol: str, at_ns: int) -> tuple[ReceivedFrame, ...]:
         """Every frame that came after ``at_ns``, the newest first, and the one that was the newest then."""
-        found: list[Frame] = []
+        found: list[ReceivedFrame] = []
         for frame in reversed(self._frames.get(symbol, ())):
             found.append(frame)
             if frame.at_ns <= at_ns:
@@ -49,18 +49,18 @@ class Frames:
         return tuple(found)
 
 
-def read(payload: bytes) -> Book:
+def read(payload: bytes) -> ParsedBook:
     """A frame of either venue."""
     message: dict[str, Any] = msgspec.json.decode(payload)
     if "data" in message or "bids" in message:
         book = message.get("data", message)
-        return Book(_pairs(book["bids"]), _pairs(book["asks"]))
+        return ParsedBook(_pairs(book["bids"]), _pairs(book["asks"]))
     units = message.get("obu") or message["orderbook_units"]
     names = (
         ("bp", "bs", "ap", "as") if "obu" in message else ("bid_price", "bid_size", "ask_price", "ask_size")
     )
     bid, bid_size, ask, ask_size = names
-    return Book(
+    return ParsedBook(
         tuple((float(unit[bid]), float(unit[bid_size])) for unit in units),
         tuple((float(unit[ask]), float(unit[ask_size])) for unit in units),
     )

@@ -16,7 +16,7 @@ from multiprocessing.pool import AsyncResult
 from typing import get_args
 
 from arbshard.virtual.machine import Simulation
-from arbshard.virtual.outcome import Report
+from arbshard.virtual.outcome import SimulationReport
 from arbshard.virtual.report import line_of
 from arbshard.virtual.settings import SEED_MAX, Mode, Settings
 
@@ -37,7 +37,7 @@ def fresh_seed() -> int:
     return secrets.randbelow(SEED_MAX)
 
 
-def simulate(settings: Settings) -> Report:
+def simulate(settings: Settings) -> SimulationReport:
     """One simulation, in a process of its own or in this one."""
     return Simulation(settings).run()
 
@@ -56,7 +56,7 @@ def run_many(given: Settings, count: int | None, jobs: int) -> int:
     wanted = _settings(given, count)
     # Whoever ends us ends all in order: as by Ctrl-C.
     before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDINGS}
-    running: list[AsyncResult[Report]] = []
+    running: list[AsyncResult[SimulationReport]] = []
     # Spawned, not forked: a simulation must begin like one in a process of its own.
     pool = multiprocessing.get_context("spawn").Pool(jobs, _obey_the_parent, maxtasksperchild=_TASKS_MAX)
     try:

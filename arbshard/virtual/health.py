@@ -2,7 +2,7 @@
 
 from arbshard.virtual.faults import Faults
 from arbshard.virtual.oracle import Oracle
-from arbshard.virtual.stand_ins import World
+from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.worker import VirtualWorker
 
@@ -24,7 +24,7 @@ _REPLACED_NS = 2_000_000_000
 class Health:
     """Looks once a second."""
 
-    def __init__(self, world: World, faults: Faults) -> None:
+    def __init__(self, world: VirtualWorld, faults: Faults) -> None:
         self._oracle: Oracle = world.oracle
         self._loop = world.loop
         self._faults = faults
@@ -34,7 +34,7 @@ class Health:
         self._well_since_ns = self._loop.now_ns
         """Since when all is well but for one fault that lasts."""
 
-    def look(self, supervisor: VirtualSupervisor | None) -> None:
+    def check(self, supervisor: VirtualSupervisor | None) -> None:
         """Say what should be well by now and is not."""
         now_ns = self._loop.now_ns
         self._look_for_stuck(supervisor, now_ns)

@@ -128,7 +128,7 @@ class MemoryLedger(LedgerStore):
         """See ``LedgerStore``: that a virtual disk is full shows only when something is written."""
         return _FREE_BYTES
 
-    def look(self) -> None:
+    def check_files(self) -> None:
         """Nobody else reaches this memory."""
 
     @property

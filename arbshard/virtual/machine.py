@@ -20,7 +20,7 @@ from arbshard.virtual.accounts import LiveWorld
 from arbshard.virtual.audit import Audit
 from arbshard.virtual.clock import VirtualClock
 from arbshard.virtual.confines import dying, patient_collector, place, quiet
-from arbshard.virtual.exchange import Exchanges
+from arbshard.virtual.exchange import VirtualExchanges
 from arbshard.virtual.faults import Faults
 from arbshard.virtual.health import RECOVERED_NS, Health
 from arbshard.virtual.ledger import Disk
@@ -29,9 +29,9 @@ from arbshard.virtual.network import Port
 from arbshard.virtual.operator import Operator
 from arbshard.virtual.oracle import Oracle
 from arbshard.virtual.order_events import EventBus
-from arbshard.virtual.outcome import Memory, Report
+from arbshard.virtual.outcome import Memory, SimulationReport
 from arbshard.virtual.settings import Settings, config_of, universe_of
-from arbshard.virtual.stand_ins import Timing, World
+from arbshard.virtual.stand_ins import Timing, VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.trace import Trace
 from arbshard.virtual.weather import Weather
@@ -71,13 +71,13 @@ class Simulation:
         self._config = config = config_of(settings)
         self.trace = Trace(loop, write)
         self.weather = Weather(Random(f"{settings.seed}:weather"))
-        self._exchanges = Exchanges(config.sim, self._clock, loop, self.weather)
+        self._exchanges = VirtualExchanges(config.sim, self._clock, loop, self.weather)
         universe = universe_of(self._exchanges.world, config)
         self.oracle = Oracle(config, universe, self._clock, self.trace)
         self.oracle.on_violation = loop.stop
         loop.on_slow = self._slow
         self.audit = Audit(self.oracle, self.trace)
-        self.oracle.audit_event = self.audit.take
+        self.oracle.audit_event = self.audit.add
         self.disk = Disk(self.oracle.stored)
         port = Port(loop, self.weather)
         live: LiveWorld | None = None
@@ -85,7 +85,7 @@ class Simulation:
             self._exchanges.open_accounts(self.oracle)
             bus = EventBus(loop, self.weather, Random(f"{settings.seed}:bus"))
             live = LiveWorld(config, self._clock, self._exchanges.trading, bus, self._exchanges.open_stream)
-        self.world = World(
+        self.world = VirtualWorld(
             loop, self._clock, config, universe, self._exchanges, self.disk, port, self.oracle, self.audit,
             self.trace, Random(f"{settings.seed}:boots"), timing or Timing(), live,
         )  # fmt: skip
@@ -95,7 +95,7 @@ class Simulation:
             self.weather,
             Random(f"{settings.seed}:faults"),
             lambda: self.supervisor,
-            self.operator.say,
+            self.operator.send_random,
         )
         self.health = Health(self.world, self.faults)
         self.supervisor: VirtualSupervisor | None = None
@@ -111,7 +111,7 @@ class Simulation:
             venue.on_truth = self._received
             venue.on_lost = self._lost
 
-    def run(self) -> Report:
+    def run(self) -> SimulationReport:
         """All of it. Raises ``BrokenOff`` after ``break_off``, when everything has been tidied up."""
         return copy_context().run(self._run)
 
@@ -120,7 +120,7 @@ class Simulation:
         self._is_broken_off = True
         self._loop.stop()
 
-    def _run(self) -> Report:
+    def _run(self) -> SimulationReport:
         use_money_context()
         began_s = process_time()
         quietly = quiet(self.trace, self._loop.charge)
@@ -136,7 +136,7 @@ class Simulation:
         if self._is_broken_off:
             raise BrokenOff
         virtual_s = (self._loop.now_ns - START_NS) / 1e9
-        return Report(
+        return SimulationReport(
             self._settings,
             virtual_s,
             process_time() - began_s,
@@ -236,7 +236,7 @@ class Simulation:
         while True:  # cancelled when all is to be closed
             await asyncio.sleep(_LOOK_S)
             looks += 1
-            self.health.look(self.supervisor)
+            self.health.check(self.supervisor)
             self._look_for_given_up()
             if self._loop.defects:
                 self.oracle.differs(f"defect: {self._loop.defects[0]}")

@@ -24,7 +24,7 @@ _HELLO = b"Hello"
 OnReply = Callable[[tuple[bytes, bytes] | None], None]
 
 
-class Line:
+class VirtualConnection:
     """One connection, as long as both ends hold it."""
 
     def __init__(self, on_reply: OnReply, asker: VirtualProcess | None) -> None:
@@ -36,10 +36,10 @@ class Line:
         self.back_ns = 0
 
 
-class Waiting(NamedTuple):
+class PendingRequest(NamedTuple):
     """A request that has arrived."""
 
-    line: Line
+    line: VirtualConnection
     request_id: bytes
     payload: bytes
 
@@ -61,10 +61,10 @@ class Straggler:
         self._tag = kind.encode()
         self._after_ns = after_ns
         self._on_kept = on_kept
-        self._kept: Waiting | None = None
+        self._kept: PendingRequest | None = None
         self.has_arrived = False
 
-    def keeps(self, request: "Waiting") -> bool:
+    def keeps(self, request: "PendingRequest") -> bool:
         """Whether ``request`` is kept."""
         sender = request.line.asker
         if self._kept is not None or sender is None or not self._is_of_shard(sender):
@@ -75,7 +75,7 @@ class Straggler:
         self._on_kept(sender)
         return True
 
-    def follows(self, request: "Waiting") -> "Waiting | None":
+    def follows(self, request: "PendingRequest") -> "PendingRequest | None":
         """What arrives after ``request``: the one that was kept, if this is its sender's successor's first word."""
         kept, sender = self._kept, request.line.asker
         is_first = _HELLO in request.payload[:_TAG_BYTES] and sender is not None
@@ -94,10 +94,10 @@ class Straggler:
         return process.name.startswith(f"{self.shard}.")
 
 
-class Listener:
+class PortServer:
     """A process that takes requests at a port."""
 
-    def __init__(self, process: VirtualProcess, on_request: Callable[[Waiting], None]) -> None:
+    def __init__(self, process: VirtualProcess, on_request: Callable[[PendingRequest], None]) -> None:
         self.process = process
         self.on_request = on_request
 
@@ -108,32 +108,32 @@ class Port:
     def __init__(self, loop: VirtualLoop, weather: Weather) -> None:
         self.loop = loop
         self.weather = weather
-        self._listener: Listener | None = None
+        self._listener: PortServer | None = None
         self.stragglers: dict[Straggler, None] = {}
 
-    def listen(self, listener: Listener | None) -> None:
+    def listen(self, listener: PortServer | None) -> None:
         """``listener`` takes what comes from now on; None: nobody does."""
         self._listener = listener
 
     @property
-    def listener(self) -> Listener | None:
+    def listener(self) -> PortServer | None:
         """Whoever listens and is alive."""
         found = self._listener
         return found if found is not None and found.process.alive else None
 
-    def ask(self, line: Line, request_id: bytes, payload: bytes) -> None:
+    def ask(self, line: VirtualConnection, request_id: bytes, payload: bytes) -> None:
         """Send a request to whoever listens now."""
         listener = self.listener
         if listener is None or self.weather.loses():
             return
         for _ in range(1 + self.weather.doubles()):
             line.there_ns = max(line.there_ns, self.loop.now_ns + self.weather.request_ns())
-            request = Waiting(line, request_id, payload)
+            request = PendingRequest(line, request_id, payload)
             if self.stragglers and self._is_kept(request, listener):
                 return
             self.loop.deliver(listener.process, line.there_ns, listener.on_request, request)
 
-    def _is_kept(self, request: Waiting, listener: Listener) -> bool:
+    def _is_kept(self, request: PendingRequest, listener: PortServer) -> bool:
         for straggler in tuple(self.stragglers):
             if straggler.keeps(request):
                 return True
@@ -143,7 +143,7 @@ class Port:
                 self.loop.deliver(listener.process, at_ns, listener.on_request, kept)
         return False
 
-    def answer(self, request: Waiting, payload: bytes) -> bool:
+    def answer(self, request: PendingRequest, payload: bytes) -> bool:
         """Send the reply to ``request``; whether its asker still listens."""
         line = request.line
         if not line.is_open or (line.asker is not None and not line.asker.alive):
@@ -154,7 +154,7 @@ class Port:
         return True
 
 
-def _hear(line: Line, request_id: bytes, payload: bytes) -> None:
+def _hear(line: VirtualConnection, request_id: bytes, payload: bytes) -> None:
     if line.is_open:
         line.on_reply((request_id, payload))
 
@@ -168,8 +168,8 @@ class VirtualChannel:
         self._port = port
         self._on_reply = on_reply
         self._process = port.loop.current_process()
-        self._line: Line | None = None
-        self._to: Listener | None = None
+        self._line: VirtualConnection | None = None
+        self._to: PortServer | None = None
         self._questions: dict[bytes, bytes] = {}
         self._is_trying = False
 
@@ -200,7 +200,7 @@ class VirtualChannel:
             self._is_trying = True
             self._port.loop.deliver(self._process, self._port.loop.now_ns + _AGAIN_NS, self._connect)
             return
-        self._line = Line(self._heard, self._process)
+        self._line = VirtualConnection(self._heard, self._process)
         for request_id, payload in tuple(self._questions.items()):
             self._port.ask(self._line, request_id, payload)
 
@@ -225,32 +225,32 @@ class VirtualListener:
     def __init__(self, port: Port, process: VirtualProcess, on_reply: Callable[[list[bytes]], None]) -> None:
         """``on_reply`` gets every reply just before it leaves."""
         self._port = port
-        self._here = Listener(process, self._arrived)
+        self._here = PortServer(process, self._arrived)
         self._on_reply = on_reply
         self._on_ready: Callable[[], None] | None = None
-        self._waiting: list[Waiting] = []
+        self._waiting: list[PendingRequest] = []
         self.bad = 0
         self.unsent = 0
 
     def start(self, on_ready: Callable[[], None]) -> None:
-        """See ``Listener``."""
+        """See ``PortServer``."""
         self._on_ready = on_ready
         self._port.listen(self._here)
 
-    def take(self, limit: int) -> list[Asked]:
-        """See ``Listener``."""
+    def receive(self, limit: int) -> list[Asked]:
+        """See ``PortServer``."""
         taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
         if self._waiting:
             self._call_soon()
         return [Asked(one.request_id, one.payload, partial(self._reply, one)) for one in taken]
 
     def close(self) -> None:
-        """See ``Listener``."""
+        """See ``PortServer``."""
         self._waiting.clear()
         if self._port.listener in (self._here, None):
             self._port.listen(None)
 
-    def _arrived(self, request: Waiting) -> None:
+    def _arrived(self, request: PendingRequest) -> None:
         self._waiting.append(request)
         if len(self._waiting) == 1:
             self._call_soon()
@@ -259,7 +259,7 @@ class VirtualListener:
         assert self._on_ready is not None
         self._port.loop.call_soon(self._on_ready)
 
-    def _reply(self, request: Waiting, payload: bytes) -> None:
+    def _reply(self, request: PendingRequest, payload: bytes) -> None:
         self._on_reply([payload])
         if not self._port.answer(request, payload):
             self.unsent += 1

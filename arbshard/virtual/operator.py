@@ -55,15 +55,15 @@ class Operator:
         self._trace = trace
         self._tasks: dict[asyncio.Task[str], None] = {}
 
-    def say(self, random: Random) -> str:
+    def send_random(self, random: Random) -> str:
         """Something at random; what it was."""
         command = self._draw(random)
-        task = asyncio.ensure_future(self.tell(command))
+        task = asyncio.ensure_future(self.send(command))
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
         return repr(command)
 
-    async def tell(self, command: Command) -> str:
+    async def send(self, command: Command) -> str:
         """Give ``command`` to risk; what it answered, or nothing when it did not."""
         try:
             answer = decode_command_reply(await self._client.request(encode(command)))
@@ -77,13 +77,13 @@ class Operator:
         """Let entries be made again, under the configured limits; until risk has taken it."""
         commands: list[Command] = [Resume("all is well"), *self._resets()]
         for command in commands:
-            while not await self.tell(command):  # noqa: ASYNC110 - it is asked again, not waited for
+            while not await self.send(command):  # noqa: ASYNC110 - it is asked again, not waited for
                 await asyncio.sleep(_AGAIN_S)
 
     async def reset_limits(self) -> None:
         """Go back to the configured limits, if risk hears it."""
         for command in self._resets():
-            await self.tell(command)
+            await self.send(command)
 
     def _resets(self) -> list[SetLimits]:
         own = (("symbol_notional_max", ""), ("order_notional_max", ""))
@@ -99,12 +99,12 @@ class Operator:
         except TransportError:
             return
         if isinstance(answer, Limits) and answer.halted:
-            await self.tell(Resume(f"looked at: {answer.halted}"))
+            await self.send(Resume(f"looked at: {answer.halted}"))
 
     async def accept(self, accounts: Iterable[tuple[str, str]]) -> None:
         """A person has looked at these differences of venue and ledger."""
         for venue, currency in tuple(accounts):
-            await self.tell(AcceptDifference(venue, currency, "looked at"))
+            await self.send(AcceptDifference(venue, currency, "looked at"))
 
     def _draw(self, random: Random) -> Command:
         match random.randrange(8):

@@ -28,7 +28,7 @@ from arbshard.model.intent import Intent
 from arbshard.model.market import Leg
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.universe import Universe
-from arbshard.virtual.bounds import Bounds, Facts
+from arbshard.virtual.bounds import Bounds, MarketFacts
 from arbshard.virtual.clock import VirtualClock
 from arbshard.virtual.executions import Execution, Executions, fees_of
 from arbshard.virtual.exposure import Exposure, Stated
@@ -36,7 +36,7 @@ from arbshard.virtual.frames import Frames
 from arbshard.virtual.freshness import Freshness
 from arbshard.virtual.own_books import OwnBooks
 from arbshard.virtual.settings import TAG
-from arbshard.virtual.tally import Tally
+from arbshard.virtual.tally import OracleCounts
 from arbshard.virtual.trace import Trace
 from arbshard.virtual.venue_books import Placed, VenueBooks
 from arbshard.wire.messages import (
@@ -91,7 +91,7 @@ class Oracle:
         self.frames = Frames()
         self.executions = Executions(fees_of(config))
         facts = {
-            leg.market.symbol: Facts(leg.rules.lot, leg.rules.notional_min, leg.rules.quantity_max)
+            leg.market.symbol: MarketFacts(leg.rules.lot, leg.rules.notional_min, leg.rules.quantity_max)
             for leg in universe.legs()
         }
         bounds = self._bounds = Bounds(
@@ -113,7 +113,7 @@ class Oracle:
         """Approved intents without an outcome, by id, and when they were approved (monotonic ns)."""
         self._known: OrderedDict[str, None] = OrderedDict()
         """Ids of intents that the ledger has approved, the newest."""
-        self.tally = Tally()
+        self.tally = OracleCounts()
         self.violations: list[str] = []
         self.on_violation: Callable[[], None] = lambda: None
         self.audit_event: Callable[[int, Event], None] = lambda _seq, _event: None
@@ -178,7 +178,7 @@ class Oracle:
         self.executions.happened(fill_id, execution)
 
     def placed(self, order: Placed) -> None:
-        """A venue has taken an order on. See ``trading.VenueWatch``."""
+        """A venue has taken an order on. See ``trading.VenueObserver``."""
         self._trace.note("placed", f"{order.venue} {order.name} {order.side} {order.quantity} {order.price}")
         self.venues.placed(order)
 
@@ -268,10 +268,10 @@ class Oracle:
         """Events were committed. See ``ledger.Disk``."""
         for seq, (event, body) in enumerate(zip(events, bodies, strict=True), first_seq):
             self._trace.note("event", f"{seq} {body}")
-            self.books.take(event, self._clock.monotonic_ns())
+            self.books.add(event, self._clock.monotonic_ns())
             if self._is_live:
-                self.venues.take(event)
-            self._exposure.take(event)
+                self.venues.add(event)
+            self._exposure.add(event)
             self._take(event)
             self.audit_event(seq, event)
 

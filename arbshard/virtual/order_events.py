@@ -54,7 +54,7 @@ class EventBus:
                 arrives_ns = max(subscriber.arrives_ns, now_ns + self._weather.request_ns())
                 subscriber.arrives_ns = arrives_ns
                 message = BusMessage(topic, sequence, [payload])
-                self._loop.deliver(subscriber.process, arrives_ns, subscriber.hear, message)
+                self._loop.deliver(subscriber.process, arrives_ns, subscriber.receive, message)
         return is_wanted
 
     def _connect(self, subscriber: "VirtualSubscriber") -> None:
@@ -95,7 +95,7 @@ class VirtualSubscriber:
         """Call ``on_message`` for each message from now on."""
         self._on_message = on_message
 
-    def hear(self, message: BusMessage) -> None:
+    def receive(self, message: BusMessage) -> None:
         """A message has arrived."""
         if self._on_message is not None:
             self._on_message(message)

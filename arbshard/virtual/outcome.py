@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from arbshard.virtual.settings import Settings
-from arbshard.virtual.tally import Tally
+from arbshard.virtual.tally import OracleCounts
 
 
 class Memory(NamedTuple):
@@ -14,7 +14,7 @@ class Memory(NamedTuple):
     rss_mb: float
 
 
-class Report(NamedTuple):
+class SimulationReport(NamedTuple):
     """How a simulation ended."""
 
     settings: Settings
@@ -27,7 +27,7 @@ class Report(NamedTuple):
     faults: dict[str, int]
     starts: int
     """Of the whole system."""
-    tally: Tally
+    tally: OracleCounts
     memory: tuple[Memory, ...]
     violations: tuple[str, ...]
     violated_s: float

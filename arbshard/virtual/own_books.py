@@ -22,7 +22,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.order import Fill, Order
-from arbshard.virtual.bounds import Bounds, Held, price_of, value_of
+from arbshard.virtual.bounds import Bounds, PositionCost, price_of, value_of
 from arbshard.virtual.executions import Execution, Executions
 
 _ZERO = Decimal(0)
@@ -30,7 +30,7 @@ _TOLERANCE = Decimal("0.001")
 """Of amounts in reporting currency: average prices are stated with twelve places."""
 
 
-class Flows:
+class PairFlows:
     """What came and went on both venues of a pair."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Flows:
             self.away_base += base
             self.away_quote += quote
 
-    def join(self, other: "Flows") -> None:
+    def join(self, other: "PairFlows") -> None:
         """Adds everything that ``other`` holds."""
         self.add(is_home=True, base=other.home_base, quote=other.home_quote)
         self.add(is_home=False, base=other.away_base, quote=other.away_quote)
@@ -66,7 +66,7 @@ class Running:
         self.executed: dict[str, Decimal] = {}
         self.fees: dict[str, Decimal] = {}
         """Of each order, stated less recorded: some venues tell an order's fee as one sum."""
-        self.flows = Flows()
+        self.flows = PairFlows()
         self.late_base = _ZERO
         """Part of the flows that the exchange told after its order's end: the worker does not reckon with it."""
         self.fills: dict[str, None] = {}
@@ -90,7 +90,7 @@ class Holding:
     def __init__(self, intent: Intent) -> None:
         self.pair = intent.pair
         self.is_home_bought = intent.home.side == "buy"
-        self.flows = Flows()
+        self.flows = PairFlows()
         self.notional = _ZERO
         self.shortfall = self.allowed = _ZERO
         """Of all its intents; see ``Running``."""
@@ -105,10 +105,10 @@ class Holding:
         """Base that the entry sold on the other venue and that has not come back."""
         return -(self.flows.away_base if self.is_home_bought else self.flows.home_base)
 
-    def held(self) -> Held:
+    def held(self) -> PositionCost:
         """What it has come to."""
         flows = self.flows
-        return Held(self.long, self.short, flows.home_quote, flows.away_quote, self.notional)
+        return PositionCost(self.long, self.short, flows.home_quote, flows.away_quote, self.notional)
 
     def worth(self, fx: FxQuote, mark: Decimal) -> Decimal:
         """The value in KRW of everything that came and went."""
@@ -152,7 +152,7 @@ class OwnBooks:
         self._due: _Due | None = None
         """What the next event must state."""
 
-    def take(self, event: Event, now_ns: int) -> None:
+    def add(self, event: Event, now_ns: int) -> None:
         """The next event."""
         match event:
             case Deposited():

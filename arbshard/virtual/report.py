@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
-from arbshard.virtual.outcome import Report
+from arbshard.virtual.outcome import SimulationReport
 
 _LAST_SHOWN = 25
 _WIDTH = 240
 
 
-def lines_of(report: Report) -> Iterator[str]:
+def lines_of(report: SimulationReport) -> Iterator[str]:
     """What ``arbshard simulate`` prints."""
     settings, tally = report.settings, report.tally
     yield (
@@ -36,7 +36,7 @@ def lines_of(report: Report) -> Iterator[str]:
         yield from _violations(report)
 
 
-def line_of(report: Report) -> str:
+def line_of(report: SimulationReport) -> str:
     """One line, and for a failure the command that repeats it."""
     said = f"seed {report.settings.seed:>10} {_mode(report):>5}  {_span(report.virtual_s)}  {report.speed:>4.0f} x  "
     said += f"{report.tally.exits:>5} trades  {sum(report.faults.values()):>4} faults  {report.hash}  "
@@ -45,11 +45,11 @@ def line_of(report: Report) -> str:
     return said + f"VIOLATED: {report.violations[0]}\n  {report.settings.command()}"
 
 
-def _mode(report: Report) -> str:
+def _mode(report: SimulationReport) -> str:
     return "live" if report.settings.is_live else "paper"
 
 
-def _violations(report: Report) -> Iterator[str]:
+def _violations(report: SimulationReport) -> Iterator[str]:
     yield f"violated after {report.virtual_s:.3f} s of virtual time:"
     for violation in report.violations:
         yield f"  {violation}"

@@ -19,7 +19,7 @@ from arbshard.virtual.ledger import Disk, MemoryLedger
 from arbshard.virtual.loop import VirtualProcess
 from arbshard.virtual.network import VirtualReplyServer
 from arbshard.virtual.oracle import Oracle
-from arbshard.virtual.worker import Surroundings
+from arbshard.virtual.worker import VirtualSurroundings
 from arbshard.wire.messages import Command, CommandReply, Request, Statement
 from arbshard.wire.replies import Handler
 from arbshard.wire.serve import ReplyServer
@@ -45,7 +45,7 @@ class WatchedCore(RiskCore):
         """See ``RiskCore``."""
         answer = super().command(command, now_ms, now_ns)
         if isinstance(command, Statement) and self.reconciler is not None:
-            heard = self.reconciler.heard(command.venue)
+            heard = self.reconciler.last_statement(command.venue)
             if heard.settled_ms == command.at_ms:
                 self.oracle.statement(command.venue, is_full=heard.compared_ms == command.at_ms)
         return answer
@@ -56,7 +56,7 @@ class VirtualRisk:
 
     def __init__(
         self,
-        around: Surroundings,
+        around: VirtualSurroundings,
         process: VirtualProcess,
         disk: Disk,
         run: str,

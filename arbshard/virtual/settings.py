@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from arbshard.config import Config
 from arbshard.config.sim import PartialFillFault, Regime, RejectFault
 from arbshard.exchanges.embedded import listing_of
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 from arbshard.model.market import FeeSchedule
 from arbshard.model.universe import Universe
 from arbshard.sharding import split
@@ -131,7 +131,7 @@ def config_of(settings: Settings) -> Config:
     )
 
 
-def universe_of(world: World, config: Config) -> Universe:
+def universe_of(world: SimWorld, config: Config) -> Universe:
     """All coins of ``world``, as both venues list them, sharded."""
     at_home, at_away = _listing(world, HOME), _listing(world, AWAY)
     home_fees = _fees(config, HOME)
@@ -145,7 +145,7 @@ def _fees(config: Config, name: str) -> FeeSchedule:
     return get_venue(name).fee_schedule(venue.buy_fee_bps, venue.sell_fee_bps)
 
 
-def _listing(world: World, name: str) -> dict[str, ListedMarket]:
+def _listing(world: SimWorld, name: str) -> dict[str, ListedMarket]:
     venue = get_venue(name)
     bodies = [
         listing_of(name, world, path, number, WALL_START_MS)

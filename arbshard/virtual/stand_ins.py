@@ -11,7 +11,7 @@ from arbshard.venues.base.client import Answer
 from arbshard.virtual.accounts import LiveWorld
 from arbshard.virtual.audit import Audit
 from arbshard.virtual.clock import VirtualClock
-from arbshard.virtual.exchange import Exchanges
+from arbshard.virtual.exchange import VirtualExchanges
 from arbshard.virtual.ledger import Disk
 from arbshard.virtual.loop import VirtualLoop
 from arbshard.virtual.network import Port
@@ -37,14 +37,14 @@ class Timing(NamedTuple):
     supervisor_note_s: float = 1.0
 
 
-class World(NamedTuple):
+class VirtualWorld(NamedTuple):
     """What was there before the system and outlives it."""
 
     loop: VirtualLoop
     clock: VirtualClock
     config: Config
     universe: Universe
-    exchanges: Exchanges
+    exchanges: VirtualExchanges
     disk: Disk
     port: Port
     oracle: Oracle

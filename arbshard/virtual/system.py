@@ -21,10 +21,10 @@ from arbshard.virtual.children import KILLED, Program, VirtualChild, VirtualHost
 from arbshard.virtual.costs import UNIVERSE_NS
 from arbshard.virtual.loop import VirtualProcess
 from arbshard.virtual.risk import VirtualRisk
-from arbshard.virtual.stand_ins import QuietBus, VirtualServer, World, no_rest
-from arbshard.virtual.worker import Surroundings, VirtualWorker
+from arbshard.virtual.stand_ins import QuietBus, VirtualServer, VirtualWorld, no_rest
+from arbshard.virtual.worker import VirtualSurroundings, VirtualWorker
 from arbshard.wire.replies import Handler
-from supervisor.run import Defect, Ports, Run, Timers
+from supervisor.run import Defect, Run, SupervisorPorts, Timers
 
 _LISTING_S = 0.3
 """How long the venues take to say what they list."""
@@ -35,21 +35,21 @@ _STATE_DIR = Path("virtual-state")
 class VirtualSupervisor:
     """One run of the system: ``run`` until it is told to end, fails, or is killed. Implements ``run.RunObserver``."""
 
-    def __init__(self, world: World, process: VirtualProcess, run_dir: Path, name: str) -> None:
+    def __init__(self, world: VirtualWorld, process: VirtualProcess, run_dir: Path, name: str) -> None:
         self._world = world
         self.process = process
         self.name = name
         self.files = RunFiles(run_dir)
         self.host = VirtualHost(world.loop, process, self._make, self._boot_s, self._child_ended)
         bells = Bells(world.loop, world.config.run.shards)
-        self._around = Surroundings(
+        self._around = VirtualSurroundings(
             world.loop, world.clock, self.files, world.config, world.port, bells, world.oracle,
             world.timing.worker_timer_s, process, world.live,
         )  # fmt: skip
         self.control: VirtualServer | None = None
         """None until it takes orders."""
         timing = world.timing
-        ports = Ports(
+        ports = SupervisorPorts(
             clock=world.clock,
             pid=process.pid,
             cpu_ns=lambda: 0,

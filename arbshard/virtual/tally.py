@@ -6,7 +6,7 @@ from decimal import Decimal
 _CODES = {-9: "killed", 0: "ended in order", 1: "defect", 3: "ledger", 4: "orphaned", 5: "fenced"}
 
 
-class Tally:
+class OracleCounts:
     """What the oracle counts besides judging."""
 
     def __init__(self) -> None:

@@ -17,12 +17,12 @@ from urllib.parse import parse_qsl, urlsplit
 from yarl import URL
 
 from arbshard.data.http import HttpFetch
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Shortage
-from arbshard.exchanges.accounts.order import Order, OrderChanged, Ticket, WalletChanged
+from arbshard.exchanges.accounts.order import OrderChanged, SimOrder, Ticket, WalletChanged
 from arbshard.exchanges.faults import control
-from arbshard.exchanges.session import Action, PrivateSession, Query, Session
-from arbshard.exchanges.session import Answer as VenueAnswer
+from arbshard.exchanges.session import Action, ClientSession, PrivateSession, Query
+from arbshard.exchanges.session import RestReply as VenueAnswer
 from arbshard.exchanges.venues import VenueCore
 from arbshard.secret import Secret, reveal_values
 from arbshard.venues.base.client import Answer, NoAnswer
@@ -37,7 +37,7 @@ _PEER = "203.0.113.7"
 """All processes of a machine have one address."""
 
 
-class VenueWatch(Protocol):
+class VenueObserver(Protocol):
     """Who is told what a venue does with the orders of our account: ``oracle.Oracle``."""
 
     def placed(self, order: Placed) -> None:
@@ -69,7 +69,12 @@ class TradingVenue:
     """One venue's account of ours, and the way to it."""
 
     def __init__(
-        self, core: VenueCore, account: Account, loop: VirtualLoop, weather: Weather, watch: VenueWatch
+        self,
+        core: VenueCore,
+        account: TradingAccount,
+        loop: VirtualLoop,
+        weather: Weather,
+        watch: VenueObserver,
     ) -> None:
         self.core = core
         self.name = core.name
@@ -81,7 +86,7 @@ class TradingVenue:
         self.is_reachable: Callable[[], bool] = lambda: True
         self.calls = 0
 
-    def session(self, address: str, headers: Mapping[str, str]) -> Session | VenueAnswer | None:
+    def session(self, address: str, headers: Mapping[str, str]) -> ClientSession | VenueAnswer | None:
         """What a WebSocket handshake at ``address`` gets."""
         parts = urlsplit(address)
         return self.core.open_session(self.query("GET", parts.path, parts.query, b"", headers))
@@ -154,10 +159,10 @@ class TradingVenue:
             wallet.lock(currency, -amount)
             wallet.spend(currency, -amount)
         self._watch.moved_by_hand(self.name, currency, amount)
-        self.account.tell(WalletChanged(wallet.take_changed(), self.core.clock.wall_ms()))
+        self.account.record(WalletChanged(wallet.take_changed(), self.core.clock.wall_ms()))
         self.deliver()
 
-    def place_by_hand(self, ticket: Ticket) -> Order | None:
+    def place_by_hand(self, ticket: Ticket) -> SimOrder | None:
         """An order that the system does not know; None when the account has too little for it."""
         placed = self.core.matcher.place(self.account, ticket, self.core.clock.wall_ms())
         self.deliver()
@@ -167,7 +172,7 @@ class TradingVenue:
         """What we own, free and locked, by venue and currency."""
         return {(self.name, one.currency): (one.free, one.locked) for one in self.account.wallet.balances()}
 
-    def cancel_by_hand(self, order: Order) -> None:
+    def cancel_by_hand(self, order: SimOrder) -> None:
         """End an order that was placed by hand, if it is open."""
         if order.is_open:
             self.core.matcher.cancel(self.account, order, self.core.clock.wall_ms())

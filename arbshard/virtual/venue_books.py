@@ -158,7 +158,7 @@ class VenueBooks:
 
     # what the ledger stores
 
-    def take(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         """The next event."""
         match event:
             case IntentApproved():

@@ -27,14 +27,14 @@ from arbshard.virtual.network import Port, VirtualClient
 from arbshard.virtual.oracle import Decision, Oracle
 from arbshard.worker.assembly import Worker, WorkerPorts
 from arbshard.worker.live import LiveSide
-from arbshard.worker.meter import Meter
+from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.spare import Assignment
 
 _WHATEVER_THE_BOOKS = ("manual", "kill_switch", "shutdown")
 """Exits that go out on an old book: the order's limit protects the price, and staying is the greater risk."""
 
 
-class Surroundings(NamedTuple):
+class VirtualSurroundings(NamedTuple):
     """What all processes of one run stand in."""
 
     loop: VirtualLoop
@@ -54,7 +54,7 @@ class Surroundings(NamedTuple):
         return not self.supervisor.alive
 
 
-class WatchedMeter(Meter):
+class WatchedMeter(WorkerMeter):
     """Tells the oracle of the end of each order as well. ``on_order`` is set before the first."""
 
     on_order: Callable[[OrderResult], None]
@@ -68,7 +68,7 @@ class WatchedMeter(Meter):
 class VirtualWorker:
     """One incarnation of a shard's worker."""
 
-    def __init__(self, around: Surroundings, process: VirtualProcess, shard: int, epoch: int) -> None:
+    def __init__(self, around: VirtualSurroundings, process: VirtualProcess, shard: int, epoch: int) -> None:
         self._around = around
         self.process = process
         self.shard = shard
@@ -116,7 +116,7 @@ class VirtualWorker:
                 worker.desk.on_decision = self._decided
                 return await worker.run()
 
-    def _make_meter(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> Meter:
+    def _make_meter(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> WorkerMeter:
         meter = WatchedMeter(page, pid, epoch, pairs)
         meter.on_order = partial(self._around.oracle.order_done, self.shard, epoch)
         return meter

@@ -23,28 +23,30 @@ class ShowShards(msgspec.Struct, frozen=True, tag=True):
 
 
 class MovePairs(msgspec.Struct, frozen=True, tag=True):
-    """Move pairs to another shard. Answer: ``Accepted`` or ``Denied``."""
+    """Move pairs to another shard. Answer: ``Accepted`` or ``ControlDenied``."""
 
     symbols: tuple[str, ...]
     """By base or either market's name, here and in the other orders."""
     shard: int
 
 
-class Balance(msgspec.Struct, frozen=True, tag=True):
-    """Move the fewest pairs that even the load out. Answer: ``Accepted``, or ``Done`` when nothing is moved."""
+class BalanceShards(msgspec.Struct, frozen=True, tag="Balance"):
+    """Move the fewest pairs that even the load out. Answer: ``Accepted``, or ``ControlDone`` when nothing is
+    moved.
+    """
 
     dry_run: bool = False
     """Only say what would be moved."""
 
 
 class AddSymbols(msgspec.Struct, frozen=True, tag=True):
-    """Trade more pairs. Answer: ``Accepted`` or ``Denied``."""
+    """Trade more pairs. Answer: ``Accepted`` or ``ControlDenied``."""
 
     symbols: tuple[str, ...]
 
 
 class RemoveSymbols(msgspec.Struct, frozen=True, tag=True):
-    """Trade these pairs no more. Answer: ``Accepted`` or ``Denied``."""
+    """Trade these pairs no more. Answer: ``Accepted`` or ``ControlDenied``."""
 
     symbols: tuple[str, ...]
     keep_positions: bool = False
@@ -52,18 +54,18 @@ class RemoveSymbols(msgspec.Struct, frozen=True, tag=True):
 
 
 class RestartShard(msgspec.Struct, frozen=True, tag=True):
-    """Replace a shard's worker, or start it again when it was given up. Answer: ``Accepted`` or ``Denied``."""
+    """Replace a shard's worker, or start it again when it was given up. Answer: ``Accepted`` or ``ControlDenied``."""
 
     shard: int
 
 
-class Done(msgspec.Struct, frozen=True, tag=True):
+class ControlDone(msgspec.Struct, frozen=True, tag="Done"):
     """It is being done. ``text`` is for the person who asked."""
 
     text: str
 
 
-class Denied(msgspec.Struct, frozen=True, tag=True):
+class ControlDenied(msgspec.Struct, frozen=True, tag="Denied"):
     """It cannot be done, and why."""
 
     why: str
@@ -131,8 +133,8 @@ class Shards(msgspec.Struct, frozen=True, tag=True):
     """Load of the fullest shard over the mean."""
 
 
-Order = Stop | Ping | ShowShards | MovePairs | Balance | AddSymbols | RemoveSymbols | RestartShard
-Answer = Done | Denied | Accepted | Shards
+Order = Stop | Ping | ShowShards | MovePairs | BalanceShards | AddSymbols | RemoveSymbols | RestartShard
+Answer = ControlDone | ControlDenied | Accepted | Shards
 
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)

@@ -72,7 +72,7 @@ class RouterListener:
         """Call ``on_ready`` in the running loop whenever requests wait."""
         self._reader = SocketReader(self.socket, on_ready)
 
-    def take(self, limit: int) -> list[Asked]:
+    def receive(self, limit: int) -> list[Asked]:
         """Up to ``limit`` waiting requests."""
         taken: list[Asked] = []
         for _ in range(limit):

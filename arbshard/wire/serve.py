@@ -28,7 +28,7 @@ class Listener(Protocol):
         """Call ``on_ready`` in the running loop whenever requests wait."""
         ...
 
-    def take(self, limit: int) -> Sequence[Asked]:
+    def receive(self, limit: int) -> Sequence[Asked]:
         """Up to ``limit`` waiting requests."""
         ...
 
@@ -100,7 +100,7 @@ class ReplyServer:
 
     def step(self) -> int:
         """Answer what waits now, at most 1024 requests; their number. Raises what the handler raises."""
-        asked = [one for listener in self._listeners for one in listener.take(_BATCH)]
+        asked = [one for listener in self._listeners for one in listener.receive(_BATCH)]
         if not asked:
             return 0
         batch = [(one.request_id, one.payload) for one in asked]

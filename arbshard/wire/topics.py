@@ -8,7 +8,7 @@
 | ``alert.`` | ``Alert`` | with each alert |
 | ``beat.`` | ``Beat`` | fifty times a second |
 
-A topic ends with a dot because ZeroMQ subscribes to prefixes: without it, a subscription to ``book.upbit.KRW-A``
+A topic ends with a dot because ZeroMQ subscribes to prefixes: without it, a subscription to ``book.home.KRW-A``
 would get ``KRW-AB`` too. A new subscriber gets the newest book of each market, the state of each venue, and all that
 ``control.`` has to say. Nothing is encoded for a topic without a subscriber. ``bell.<shard>.`` (see ``doorbell``)
 wakes workers and carries no message.

@@ -305,7 +305,7 @@ class UnixListener:
         self._on_ready = on_ready
         self._watch_listener()
 
-    def take(self, limit: int) -> list[Asked]:
+    def receive(self, limit: int) -> list[Asked]:
         """Up to ``limit`` waiting requests."""
         taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
         for connection, request_id, payload in taken:

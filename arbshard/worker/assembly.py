@@ -29,12 +29,12 @@ from arbshard.wire.messages import Welcome
 from arbshard.wire.request import RequestClient
 from arbshard.worker.counters import HISTOGRAMS, counters
 from arbshard.worker.desk import Desk
-from arbshard.worker.feed import FeedBooks, ShardFeed
+from arbshard.worker.feed import BookView, ShardFeed
 from arbshard.worker.fence import Fence
 from arbshard.worker.loop import TIMER_S, ShardLoop
 from arbshard.worker.membership import Membership
-from arbshard.worker.meter import Meter
-from arbshard.worker.risk_link import Fenced, RiskLink, Transport
+from arbshard.worker.meter import WorkerMeter
+from arbshard.worker.risk_link import Fenced, RiskLink, RiskTransport
 from arbshard.worker.risk_page import RiskPage
 from arbshard.worker.spare import Assignment
 from arbshard.worker.standing_orders import StandingOrders
@@ -60,7 +60,7 @@ OpenLive = Callable[
 ]
 """Opens the way to real orders from the shard, its markets, their books, what counts by name, what gets failures, and
 what says whether this worker was replaced: then nothing may be sent."""
-MakeMeter = Callable[[PageWriter, int, int, int], Meter]
+MakeMeter = Callable[[PageWriter, int, int, int], WorkerMeter]
 
 
 def _nothing() -> None:
@@ -79,7 +79,7 @@ class WorkerPorts(NamedTuple):
     """Makes the connection to risk from a time-out in milliseconds and a number of tries."""
     bell: Bell | None = None
     """The doorbell, which the worker closes; None for the FIFO in the run directory."""
-    make_meter: MakeMeter = Meter
+    make_meter: MakeMeter = WorkerMeter
     """Makes what writes the worker's page, from the page, the process id, the epoch and the number of pairs."""
     histograms: tuple[str, ...] = HISTOGRAMS
     """The names of the histograms on the page."""
@@ -101,9 +101,9 @@ class Trader:
         engine: ArbitrageEngine,
         config: Config,
         clock: Clock,
-        transport: Transport,
+        transport: RiskTransport,
         books: BookPort,
-        meter: Meter,
+        meter: WorkerMeter,
         on_failure: Callable[[BaseException], None],
         make_executors: MakeExecutors = ExecutorFactory,
         live: "LiveSide | None" = None,
@@ -124,7 +124,7 @@ class Trader:
             live.port if live is not None else None,
         )
 
-    async def greet(self, pid: int) -> Welcome:
+    async def introduce(self, pid: int) -> Welcome:
         """Introduce this incarnation to risk. Raises ``Fenced``."""
         return await self.risk.hello(pid, tuple(self.engine.pairs))
 
@@ -188,7 +188,7 @@ class Worker:
             fence = Fence(risk_page, shard, epoch, clock, ending.fail)
             feed = ShardFeed(books, waiter, legs, codecs(config.venues.traded))
             self.engine = engine = ArbitrageEngine(pairs, fx, config)
-            feed_books = FeedBooks(feed, engine, fx, int(config.data_quality.max_book_age_ms * 1e6), clock)
+            feed_books = BookView(feed, engine, fx, int(config.data_quality.max_book_age_ms * 1e6), clock)
             self._live = (
                 ports.open_live(shard, legs, feed_books, meter.count, ending.fail, fence.is_fenced)
                 if ports.open_live is not None
@@ -233,7 +233,7 @@ class Worker:
         ending = self._ending
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.stop, 0)
         try:
-            hello = asyncio.ensure_future(self._trader.greet(self._ports.pid))
+            hello = asyncio.ensure_future(self._trader.introduce(self._ports.pid))
             await asyncio.wait((hello, ending.code), return_when=asyncio.FIRST_COMPLETED)
             if hello.done():
                 await self._start(hello.result())
@@ -251,7 +251,7 @@ class Worker:
         if self._live is not None:
             await self._live.start(welcome.tag)
         self._trader.take_over(welcome)
-        self._orders.take(welcome)
+        self._orders.apply(welcome)
         get_logger().info("trading", pairs=len(self.engine.pairs), epoch=self.epoch)
         self.trading_since_ns = self._ports.clock.monotonic_ns()
         self._loop.start()

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine, Exit, Funds, PairState, Trade
-from arbshard.execution.executor import BaseExecutor, ExecutorFactory, Outcome
+from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome
 from arbshard.execution.plan import plan_entry, plan_exit
 from arbshard.log import get_logger
 from arbshard.model.intent import ExitReason, OpenIntent
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, exact
 from arbshard.wire.messages import Available, Welcome
-from arbshard.worker.meter import Meter
+from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.risk_link import RiskLink
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Desk:
         risk: RiskLink,
         config: Config,
         clock: Clock,
-        meter: Meter,
+        meter: WorkerMeter,
         on_failure: Callable[[BaseException], None],
         port: "LivePort | None" = None,
     ) -> None:
@@ -224,7 +224,7 @@ class Desk:
         await self._settle(state, run, is_exit=taken_over.intent.kind == "exit")
 
     async def _settle(
-        self, state: PairState, run: Callable[[], Coroutine[None, None, Outcome]], *, is_exit: bool
+        self, state: PairState, run: Callable[[], Coroutine[None, None, IntentOutcome]], *, is_exit: bool
     ) -> None:
         outcome = await run()
         rest_ns = int(self._config.strategy.cooldown_ms * 1e6)

@@ -17,7 +17,7 @@ from arbshard.model.market import Leg
 from arbshard.model.money import exact
 
 
-class Slots(Protocol):
+class ReadableSlots(Protocol):
     """Where frames are read from: ``shm.books.BooksReader``."""
 
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
@@ -25,7 +25,7 @@ class Slots(Protocol):
         ...
 
 
-class Changes(Protocol):
+class SlotChanges(Protocol):
     """Who says what changed: ``shm.doorbell.ShardWaiter``."""
 
     def drain(self) -> list[int] | None:
@@ -36,7 +36,7 @@ class Changes(Protocol):
 class Codec(Protocol):
     """What makes books of frames: ``venues.base.market.Venue``."""
 
-    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+    def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
         """The top of the book. Raises ``FrameError``."""
         ...
 
@@ -49,7 +49,7 @@ class ShardFeed:
     """The newest good book of every market of a shard."""
 
     def __init__(
-        self, slots: Slots, changes: Changes, legs: Iterable[Leg], codecs: Mapping[str, Codec]
+        self, slots: ReadableSlots, changes: SlotChanges, legs: Iterable[Leg], codecs: Mapping[str, Codec]
     ) -> None:
         self._slots = slots
         self._changes = changes
@@ -71,7 +71,7 @@ class ShardFeed:
         """Watch these markets too. What stands in their slots is new at the next look."""
         for leg in legs:
             self._codecs[leg.slot] = self._known_codecs[leg.market.venue]
-            self._glances[leg.slot] = self._known_codecs[leg.market.venue].glance
+            self._glances[leg.slot] = self._known_codecs[leg.market.venue].top_of_book
             self._sequences[leg.slot] = 0
             self._venues[leg.slot] = leg.market.venue
             self.views[leg.slot] = View(None, live=False, bad=False)
@@ -87,7 +87,7 @@ class ShardFeed:
         slots = self._changes.drain()
         return tuple(self._codecs) if slots is None else slots
 
-    def look(self, slot: int) -> View | None:
+    def read(self, slot: int) -> View | None:
         """The slot's new view, or None when it has not changed since the last look, or is none of ours (any more)."""
         found = self._slots.read(slot)
         if found is None:
@@ -126,7 +126,7 @@ class ShardFeed:
         self.bad_reasons[error.reason] = self.bad_reasons.get(error.reason, 0) + 1
 
 
-class FeedBooks:
+class BookView:
     """``execution.ports.BookPort`` over the shard's feed."""
 
     def __init__(
@@ -140,7 +140,7 @@ class FeedBooks:
 
     def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
         """See ``BookPort``. A book older than ``max_book_age_ms`` is no book: nothing fills against it."""
-        newer = self._feed.look(leg.slot)  # also when the loop has not come to it yet
+        newer = self._feed.read(leg.slot)  # also when the loop has not come to it yet
         if newer is not None:
             self._engine.observe(leg.slot, newer)
         view = self._feed.views[leg.slot]

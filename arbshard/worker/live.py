@@ -12,9 +12,9 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.clients import open_client
 from arbshard.errors import LedgerError, ProtocolError
-from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
+from arbshard.execution.live.rate_limiter import RateLimiter
+from arbshard.execution.live.venue_session import VenueSession
 from arbshard.execution.ports import BookPort
 from arbshard.log import get_logger
 from arbshard.model.market import Leg
@@ -100,8 +100,10 @@ class LiveSide:
         if config.live.dry_run:
             structlog.contextvars.bind_contextvars(orders="DRY RUN")  # on every line from here on
         self._budget = ports.budget
-        gate = Gate(ports.budget, config.live, clock, count)
-        lines = {venue: Line(venue, client, gate, clock, count) for venue, client in ports.clients.items()}
+        gate = RateLimiter(ports.budget, config.live, clock, count)
+        lines = {
+            venue: VenueSession(venue, client, gate, clock, count) for venue, client in ports.clients.items()
+        }
         self.port = LivePort(legs, lines, gate, books, config.live, clock, count, on_failure, is_fenced)
         self._events = ports.events
         self._lost = 0
@@ -132,6 +134,6 @@ class LiveSide:
             get_logger().error("bad order event", error=str(error))
             return
         self._count("events")
-        self.port.tracker.hear(
+        self.port.tracker.apply(
             event.client_id, event.state, event.filled, event.fills, event.venue_order_id, event.detail
         )

@@ -18,7 +18,7 @@ from arbshard.shm.doorbell import ShardWaiter
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import ShardFeed
 from arbshard.worker.membership import Membership
-from arbshard.worker.meter import Meter
+from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.spin import Spin
 from arbshard.worker.standing_orders import StandingOrders
 
@@ -39,7 +39,7 @@ class ShardLoop:
         engine: ArbitrageEngine,
         desk: Desk,
         orders: StandingOrders,
-        meter: Meter,
+        meter: WorkerMeter,
         clock: Clock,
         stop: Callable[[int], None],
         is_orphan: Callable[[], bool],
@@ -124,7 +124,7 @@ class ShardLoop:
         return found
 
     def _on_slot(self, slot: int) -> None:
-        view = self._feed.look(slot)
+        view = self._feed.read(slot)
         if view is None:
             return
         state = self._engine.observe(slot, view)
@@ -170,15 +170,15 @@ class ShardLoop:
         self._look_for_silence(now_ns)
         self._wake()  # the limit of every sleep
         if self._membership is not None:
-            self._membership.look(now_ns)
-        self._orders.look(now_ns)
+            self._membership.poll(now_ns)
+        self._orders.poll(now_ns)
         if not self._silence.is_silent:
             self._obey(Phase(self._books.phase), now_ns)
 
     def _look_for_silence(self, now_ns: int) -> None:
         """While the supervisor shows no beat nothing is decided; what is under way comes to its end."""
         was_silent = self._silence.is_silent
-        if self._silence.look(self._books.beat_ns, now_ns) is not was_silent:
+        if self._silence.update(self._books.beat_ns, now_ns) is not was_silent:
             get_logger().warning(
                 "the supervisor beats again" if was_silent else "the supervisor is silent: trading stops",
                 silent_ms=self._silence.silent_ns // 1_000_000,

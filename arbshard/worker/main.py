@@ -25,7 +25,7 @@ from arbshard.model.universe import Universe
 from arbshard.process import (
     Parent,
     add_parent_option,
-    keep_what_is_there,
+    freeze_gc,
     leave_ending_to_the_supervisor,
     pin,
 )
@@ -33,7 +33,7 @@ from arbshard.shm.books import BooksReader
 from arbshard.wire.doorbell import BusBell
 from arbshard.wire.request import RequestClient
 from arbshard.worker.assembly import OpenLive, Worker, WorkerPorts
-from arbshard.worker.meter import Meter
+from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.spare import STDIN, Assignment, wait_for_shard, warm_up
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _SETTLED_S = 0.2
 """Tidying memory takes tens of milliseconds: only when the books have been looked at once."""
 
 
-class _Papers:
+class _RunSettings:
     """Configuration and universe, read once; the universe is looked at anew, for it may have changed since."""
 
     def __init__(self, files: RunFiles) -> None:
@@ -79,10 +79,10 @@ def _risk_client(files: RunFiles, config: Config, timeout_ms: float, tries: int)
     return RequestClient(endpoint, timeout_ms, tries)
 
 
-async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
+async def _work(arguments: argparse.Namespace, meter_type: type[WorkerMeter]) -> int:
     """As the worker of a shard, at once or when we are told which."""
     files = RunFiles(arguments.run_dir)
-    papers = _Papers(files)
+    papers = _RunSettings(files)
     parent = Parent(arguments.parent_pid)
     with BooksReader.attach(files.books) as books:
         keys: dict[str, Keys] = {}
@@ -93,12 +93,12 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
         given: Assignment | None = None
         if arguments.spare:
             warm_up(papers.config, papers.universe(), books)
-            keep_what_is_there()
+            freeze_gc()
             given = await wait_for_shard(parent.is_gone)
             if given is None:
                 return 4
         else:
-            keep_what_is_there()
+            freeze_gc()
             given = Assignment(arguments.shard, arguments.epoch)
         return await _trade(files, arguments.state_dir, papers, books, given, keys, meter_type, parent)
 
@@ -106,11 +106,11 @@ async def _work(arguments: argparse.Namespace, meter_type: type[Meter]) -> int:
 async def _trade(
     files: RunFiles,
     state_dir: Path,
-    papers: _Papers,
+    papers: _RunSettings,
     books: BooksReader,
     given: Assignment,
     keys: dict[str, "Keys"],
-    meter_type: type[Meter],
+    meter_type: type[WorkerMeter],
     parent: Parent,
 ) -> int:
     config, universe = papers.config, papers.universe()
@@ -135,10 +135,10 @@ async def _trade(
 
 
 def _tidy_soon() -> None:
-    asyncio.get_running_loop().call_later(_SETTLED_S, keep_what_is_there)
+    asyncio.get_running_loop().call_later(_SETTLED_S, freeze_gc)
 
 
-def main(meter_type: type[Meter] = Meter) -> int:
+def main(meter_type: type[WorkerMeter] = WorkerMeter) -> int:
     """Run the worker; returns the exit code. The perf harness measures with a meter of its own."""
     parser = argparse.ArgumentParser(prog="python -m arbshard.worker")
     parser.add_argument("--run-dir", type=Path, required=True)

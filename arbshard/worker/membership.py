@@ -21,7 +21,7 @@ from arbshard.worker.feed import ShardFeed
 _ADOPT_AGAIN_NS = 100_000_000
 
 
-class Source(Protocol):
+class UniverseFeed(Protocol):
     """Where universes come from: ``shm.universe.UniverseFile``."""
 
     @property
@@ -48,7 +48,7 @@ class Membership:
     def __init__(
         self,
         shard: int,
-        source: Source,
+        source: UniverseFeed,
         risk: Adopter,
         engine: ArbitrageEngine,
         feed: ShardFeed,
@@ -83,7 +83,7 @@ class Membership:
         has_all = self._target.mine == self._engine.pairs.keys() and not self._desk.holds_any
         return has_all and self._source.serial <= self._target.serial
 
-    def look(self, now_ns: int) -> None:
+    def poll(self, now_ns: int) -> None:
         """Go on with what is to be done; takes as long as reading the file when there is a newer one."""
         if self._source.serial > self._target.serial:
             self._load()
@@ -161,7 +161,7 @@ class Membership:
         self._engine.add(pair)
         self._feed.add(legs)
         for leg in legs:  # its books are there already
-            view = self._feed.look(leg.slot)
+            view = self._feed.read(leg.slot)
             if view is not None:
                 self._engine.observe(leg.slot, view)
 

@@ -21,7 +21,7 @@ class Ring(Protocol):
         ...
 
 
-class Meter:
+class WorkerMeter:
     """Implements ``execution.live.executor.LiveObserver``; the tick path calls ``decided`` only."""
 
     histograms: tuple[str, ...] = HISTOGRAMS

@@ -51,7 +51,7 @@ class Fenced(ArbshardError):
     """Risk knows a newer incarnation of this shard: this process must end."""
 
 
-class Transport(Protocol):
+class RiskTransport(Protocol):
     """What carries the questions."""
 
     async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
@@ -62,7 +62,9 @@ class Transport(Protocol):
 class RiskLink:
     """Implements ``execution.ports.RiskPort`` for one shard."""
 
-    def __init__(self, transport: Transport, shard: int, epoch: int, on_silence: Callable[[], None]) -> None:
+    def __init__(
+        self, transport: RiskTransport, shard: int, epoch: int, on_silence: Callable[[], None]
+    ) -> None:
         self._transport = transport
         self._shard = shard
         self._epoch = epoch

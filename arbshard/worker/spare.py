@@ -46,7 +46,7 @@ def warm_up(config: Config, universe: Universe, books: BooksReader) -> None:
             continue
         codec, (_, received_ns, _, frame) = get_venue(leg.market.venue), found
         try:
-            codec.glance(frame, received_ns)
+            codec.top_of_book(frame, received_ns)
             codec.decode(frame, received_ns)
         except FrameError:
             continue  # it is not traded on

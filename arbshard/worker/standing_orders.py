@@ -21,7 +21,7 @@ class Serial(Protocol):
         ...
 
 
-class Source(Protocol):
+class InstructionSource(Protocol):
     """Whom to ask: ``risk_link.RiskLink``."""
 
     async def instructions(self) -> Instructed:
@@ -32,7 +32,9 @@ class Source(Protocol):
 class StandingOrders:
     """The mirror of what stands at risk."""
 
-    def __init__(self, source: Source, page: Serial, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, source: InstructionSource, page: Serial, on_failure: Callable[[BaseException], None]
+    ) -> None:
         self._source = source
         self._page = page
         self._on_failure = on_failure
@@ -41,14 +43,14 @@ class StandingOrders:
         self.halted = False
         self.closing: dict[str, ExitReason] = {}
 
-    def take(self, said: Welcome | Instructed) -> None:
+    def apply(self, said: Welcome | Instructed) -> None:
         """What risk has said."""
         closing = dict(said.closing)
         if (said.halted, closing) != (self.halted, self.closing):
             get_logger().warning("told by risk", halted=said.halted, closing=closing)
         self._serial, self.halted, self.closing = said.serial, said.halted, closing
 
-    def look(self, now_ns: int) -> None:
+    def poll(self, now_ns: int) -> None:
         """Ask risk if there is news; its answer comes later."""
         if self._asking is not None:
             return
@@ -64,7 +66,7 @@ class StandingOrders:
             await asyncio.gather(self._asking, return_exceptions=True)
 
     async def _ask(self) -> None:
-        self.take(await self._source.instructions())
+        self.apply(await self._source.instructions())
 
     def _asked(self, task: asyncio.Task[None]) -> None:
         self._asking = None

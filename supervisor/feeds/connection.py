@@ -16,7 +16,7 @@ from arbshard.data.reconnect import Backoff
 from arbshard.errors import FeedFailed, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.venues.base.market import ControlFrame, FrameKind
-from supervisor.feeds.link import Dial, Link
+from supervisor.feeds.link import Dial, StreamLink
 from supervisor.feeds.silence import Remedy, SilenceDetector
 
 _SWITCH_AFTER_NS = 10_000_000_000
@@ -40,13 +40,13 @@ class ConnectionState(Enum):
 class _RunningLink:
     """A link, the task that runs it, and a factor of its own, so that not all are renewed at once."""
 
-    def __init__(self, link: Link, task: "asyncio.Task[str]", margins: float) -> None:
+    def __init__(self, link: StreamLink, task: "asyncio.Task[str]", margins: float) -> None:
         self.link = link
         self.task = task
         self.margins = margins
 
 
-class Connection:
+class FeedConnection:
     """Keeps a connection up from ``start`` to ``cancel``."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Connection:
         self._worked_ns = dial.clock.monotonic_ns()
         """When it was last seen to be up and to have brought something; at first, when it was made."""
         self._silence = SilenceDetector(rules.silence, config.silence_s, dial.clock.monotonic_ns())
-        self._judged: Link | None = None
+        self._judged: StreamLink | None = None
         self.reconnects = 0
         self.planned = 0
         """Renewals before the end."""
@@ -244,7 +244,7 @@ class Connection:
             now.task.cancel()  # its intake is shut before its socket is
             self._closing.append(now.task)
 
-    def _is_ready(self, link: Link, now_ns: int) -> bool:
+    def _is_ready(self, link: StreamLink, now_ns: int) -> bool:
         return link.subscribed_ns > 0 and (link.has_all() or now_ns - link.subscribed_ns >= _SWITCH_AFTER_NS)
 
     def _due_in_ns(self, now: _RunningLink, now_ns: int) -> int:
@@ -262,7 +262,7 @@ class Connection:
 
     def _begin(self) -> _RunningLink:
         self._links += 1
-        link = Link(self._dial, self._symbols, f"{self._ticket}-{self._links}", self._on_control)
+        link = StreamLink(self._dial, self._symbols, f"{self._ticket}-{self._links}", self._on_control)
         task = asyncio.create_task(link.run(), name=f"{self.name}-{self._links}")
         task.add_done_callback(lambda _: self._wake.set())
         return _RunningLink(link, task, self._random.uniform(1.0, 1.5))
@@ -304,7 +304,7 @@ class Connection:
         for one in running:
             one.link.intake.close()
 
-    def _on_control(self, link: Link, control: ControlFrame) -> None:
+    def _on_control(self, link: StreamLink, control: ControlFrame) -> None:
         if control.kind is FrameKind.GARBAGE:
             self.garbage += 1
         elif control.kind is FrameKind.ERROR:

@@ -1,9 +1,10 @@
 """Two connections bring one market: which frame is the newer one. Pure; called by ``fanout``.
 
-Each frame has a mark that grows as the book goes on (``Venue.mark``). A frame wins if its mark is above the newest
-one; the lane that brought the newest may bring more of the same mark, as an exchange's time may stand still from one
-frame to the next. Marks compare as long as the venue counts on. That it has begun anew is believed only of the lane
-that brought the newest itself, and only when it stays behind for ``RESET_NS``: another lane may merely be slow.
+Each frame has a mark that grows as the book goes on (``Venue.sequence_number``). A frame wins if its mark is
+above the newest one; the lane that brought the newest may bring more of the same mark, as an exchange's time may
+stand still from one frame to the next. Marks compare as long as the venue counts on. That it has begun anew is
+believed only of the lane that brought the newest itself, and only when it stays behind for ``RESET_NS``: another
+lane may merely be slow.
 """
 
 from typing import Generic, TypeVar

@@ -15,12 +15,12 @@ from arbshard.data.http import Fetch
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
-from arbshard.venues.base.diff import DiffBook, DiffVenue, Outcome
+from arbshard.venues.base.diff import DiffBook, DiffOutcome, DiffVenue
 from supervisor.feeds.fanout import Lane, OnControl, VenueFanout
 from supervisor.feeds.pacing import Spacing
 
 _WAIT_S = 3600.0
-_LOST = (Outcome.GAP, Outcome.CROSSED, Outcome.FULL)
+_LOST = (DiffOutcome.GAP, DiffOutcome.CROSSED, DiffOutcome.FULL)
 
 
 class _Kept:
@@ -100,7 +100,7 @@ class DiffBooks:
             self.bad += 1
             self.last_error = f"{symbol}: {error}"
             return
-        if outcome is Outcome.IGNORED:
+        if outcome is DiffOutcome.IGNORED:
             self.duplicates += 1
             return
         kept.received_ns = received_ns
@@ -148,12 +148,12 @@ class DiffBooks:
         except (VenueUnavailable, FrameError) as error:
             self._failed(symbol, str(error))
             return 0.0
-        if outcome is Outcome.STALE:
+        if outcome is DiffOutcome.STALE:
             return 0.0
         self._follow(symbol, kept, outcome, max(asked_ns, kept.received_ns))
         return None
 
-    def _follow(self, symbol: str, kept: _Kept, outcome: Outcome, received_ns: int) -> None:
+    def _follow(self, symbol: str, kept: _Kept, outcome: DiffOutcome, received_ns: int) -> None:
         """Pass a book on that is whole; have one mended that is not."""
         last_id = kept.book.last_id
         if last_id is None:

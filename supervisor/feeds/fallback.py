@@ -11,7 +11,7 @@ from arbshard.data.http import Fetch
 from arbshard.data.poller import RestPoller
 from arbshard.errors import FeedFailed
 from arbshard.venues.base.market import ControlFrame
-from arbshard.venues.base.rest import Call
+from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.registry import get_adapter
 from supervisor.feeds.fanout import VenueFanout
 
@@ -59,7 +59,7 @@ class RestSource:
             for number, lane in enumerate(self._poller.lanes(wanted, self._depth))
         ]
 
-    def answered(self, call: Call, body: bytes, asked_ns: int) -> None:
+    def answered(self, call: BookRequest, body: bytes, asked_ns: int) -> None:
         """See ``poller.Taker``."""
         before = {symbol: self._lane.frames_received(symbol) for symbol in call.symbols}
         for frame in self._books.frames(call, body):
@@ -70,7 +70,7 @@ class RestSource:
             symbol for symbol, heard in before.items() if self._lane.frames_received(symbol) == heard
         )
 
-    def missed(self, call: Call, what: str, why: str) -> None:
+    def missed(self, call: BookRequest, what: str, why: str) -> None:
         """See ``poller.Taker``."""
         self.last_error = f"{what}: {why}"
         self._lane.mark_stale(call.symbols)

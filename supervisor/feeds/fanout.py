@@ -24,7 +24,7 @@ Peek = Callable[[int], bytes | None]
 """Returns the frame that is in a slot."""
 
 
-class Slots(Protocol):
+class WritableSlots(Protocol):
     """Where frames are put: ``shm.books.BooksWriter``."""
 
     def write(self, slot: int, frame: bytes, received_ns: int, /) -> None:
@@ -47,7 +47,7 @@ class VenueFanout:
         self,
         venue: Venue,
         targets: Mapping[str, tuple[int, tuple[int, ...]]],
-        books: Slots,
+        books: WritableSlots,
         notifiers: Sequence[ShardNotifier],
         on_control: OnControl,
         peek: Peek | None = None,
@@ -221,7 +221,7 @@ class VenueFanout:
                 self.refused += 1
             return None
         lane.tally[symbol] += 1
-        mark = self.venue.mark(frame)
+        mark = self.venue.sequence_number(frame)
         if mark is None:  # which of two frames is newer cannot be known without a mark
             self.refused += 1
             return None
@@ -246,7 +246,7 @@ class VenueFanout:
             return
         slot = self._all[symbol][0]
         found = self._peek(slot) if self._peek is not None and slot not in self.down else None
-        self._contests[symbol] = Contest(first, self.venue.mark(found) if found else None)
+        self._contests[symbol] = Contest(first, self.venue.sequence_number(found) if found else None)
         del self.targets[symbol]
         first.before[symbol] += self.writes(symbol)
         first.tally[symbol] = 0

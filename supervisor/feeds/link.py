@@ -1,6 +1,6 @@
 """One WebSocket stream of a connection, from opening to its end: open, subscribe, follow changes, until it is over.
 
-``Connection`` keeps one going, and two while it renews it.
+``FeedConnection`` keeps one going, and two while it renews it.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class Dial(NamedTuple):
     intake: MakeIntake
 
 
-class Link:
+class StreamLink:
     """One stream. ``run`` once; ``change``, ``ask_again`` and ``abort`` meanwhile."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Link:
         dial: Dial,
         symbols: Iterable[str],
         ticket: str,
-        on_control: Callable[["Link", ControlFrame], None],
+        on_control: Callable[["StreamLink", ControlFrame], None],
     ) -> None:
         """``on_control`` takes the frames that are not books; ``ticket`` begins the names of its requests."""
         self._dial = dial

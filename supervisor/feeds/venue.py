@@ -18,7 +18,7 @@ from arbshard.shm.doorbell import ShardNotifier
 from arbshard.venues.base.market import ControlFrame, Venue
 from arbshard.venues.registry import ADAPTERS, get_adapter
 from arbshard.wire.bus import Publisher
-from supervisor.feeds.connection import Connection
+from supervisor.feeds.connection import FeedConnection
 from supervisor.feeds.diff import DiffBooks
 from supervisor.feeds.fallback import RestSource
 from supervisor.feeds.fanout import VenueFanout, targets_of
@@ -33,7 +33,7 @@ _LOOK_S = 0.5
 _QUIET_SHOWN = 10
 _LINES_SHOWN = 16
 
-Group = tuple[Connection, ...]
+Group = tuple[FeedConnection, ...]
 """Connections that carry the same symbols: one, or two at the same time."""
 
 
@@ -230,10 +230,10 @@ class VenueFeed:
         self._topics.report(note)
         return note
 
-    def _connections(self) -> list[Connection]:
+    def _connections(self) -> list[FeedConnection]:
         return [connection for group in self._groups for connection in group]
 
-    def _last_error(self, connections: Sequence[Connection]) -> str:
+    def _last_error(self, connections: Sequence[FeedConnection]) -> str:
         errors = [one.last_error for one in connections]
         errors += [self._rest.last_error, self._diff.last_error if self._diff is not None else ""]
         return next((error for error in errors if error), "")
@@ -262,7 +262,7 @@ class VenueFeed:
         for letter in "ab"[: self._config.connections]:
             name = f"{self.name}-{self._made}{letter if self._config.connections > 1 else ''}"
             ticket = f"{name}-{self._clock.wall_ms()}"
-            connections.append(Connection(name, self._dial, self._config, symbols, ticket))
+            connections.append(FeedConnection(name, self._dial, self._config, symbols, ticket))
         return tuple(connections)
 
     async def _watch(self) -> None:

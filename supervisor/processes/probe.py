@@ -17,7 +17,7 @@ _TIMEOUT_S = 1.0
 _QUESTION = "GET /api/v3/ping HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n\r\n"
 
 
-class Probe:
+class HttpProbe:
     """Asks ``host:port`` while no frames come. ``run`` until it is cancelled."""
 
     def __init__(self, host: str, port: int, frames: Callable[[], int], clock: Clock) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from arbshard.config import RunConfig
 from supervisor.processes.child import Child
 from supervisor.processes.health import PageHealth
-from supervisor.processes.probe import Probe
+from supervisor.processes.probe import HttpProbe
 from supervisor.processes.process_supervisor import ProcessSupervisor
 
 _STUCK_TIMES = 3.0
@@ -45,7 +45,7 @@ class Watchdog:
         self._checked_ns = 0
         self._awake_ns = 0
         """Since when the checks have followed each other without a pause."""
-        self.probe: Probe | None = None
+        self.probe: HttpProbe | None = None
         """Asks the simulated exchanges; None without them."""
 
     def check(self, now_ns: int) -> None:
@@ -78,7 +78,7 @@ class Watchdog:
         if self._is_stuck(child.pid, still_ns):
             child.kill(f"stuck, no beat for {(now_ns - beat_ns) / 1e9:.1f} s")
 
-    def _check_answers(self, child: Child, probe: Probe, now_ns: int) -> None:
+    def _check_answers(self, child: Child, probe: HttpProbe, now_ns: int) -> None:
         silent_ns = probe.silent_ns(child.pid, now_ns)
         if self._is_stuck(child.pid, min(silent_ns, now_ns - self._awake_ns)):
             child.kill(f"stuck, no answer and no data for {silent_ns / 1e9:.1f} s")

@@ -68,7 +68,7 @@ class ChangeFailed(ArbshardError):
         self.is_usage = is_usage
 
 
-class Change(Protocol):
+class ShardChange(Protocol):
     """One change, under way from its first ``advance`` to its last."""
 
     what: str
@@ -80,7 +80,7 @@ class Change(Protocol):
 
 
 class _Ticket:
-    def __init__(self, number: int, change: Change) -> None:
+    def __init__(self, number: int, change: ShardChange) -> None:
         self.number = number
         self.change = change
         self.state: ChangeState = "queued"
@@ -129,7 +129,7 @@ class Assignments:
 
     # what happens
 
-    def put(self, change: Change, *, first: bool = False) -> int | None:
+    def queue(self, change: ShardChange, *, first: bool = False) -> int | None:
         """Queue a change; its number, or None when too many wait."""
         if len(self._queue) >= QUEUE_MAX and not first:
             return None

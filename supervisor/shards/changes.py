@@ -36,7 +36,7 @@ class _Change:
         raise NotImplementedError
 
     def advance(self, assignments: Assignments, now_ns: int) -> str | None:
-        """See ``assignments.Change``."""
+        """See ``assignments.ShardChange``."""
         try:
             if self._steps is None:
                 self._steps = self.run(assignments, now_ns)
@@ -132,7 +132,7 @@ class Move(_Change):
         return f"moved {_moved(assignments, moved)}"
 
 
-class Fill(_Change):
+class FillShard(_Change):
     """Pairs to a shard that has come back."""
 
     def __init__(self, shard: int, is_up: Callable[[], bool], held: Callable[[], frozenset[str]]) -> None:
@@ -163,7 +163,7 @@ class Fill(_Change):
         return f"shard {self._shard} is up and has {_named(moved) or 'no pair: there are too few'}"
 
 
-class Listing:
+class ListingRequest:
     """What the venues were asked for: filled in when they have answered."""
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ class Listing:
 class Add(_Change):
     """New pairs. ``find`` begins to ask the venues for them by name."""
 
-    def __init__(self, names: Sequence[str], find: Callable[[Sequence[str]], Listing]) -> None:
+    def __init__(self, names: Sequence[str], find: Callable[[Sequence[str]], ListingRequest]) -> None:
         super().__init__()
         self._names = tuple(names)
         self._find = find

@@ -27,9 +27,9 @@ from supervisor.preflight import FindUniverse
 from supervisor.processes.health import PageHealth
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.rundir import write_whole
-from supervisor.shards.assignments import Assignments, Change, ChangeFailed
+from supervisor.shards.assignments import Assignments, ChangeFailed, ShardChange
 from supervisor.shards.balance import Judge, PairMove, plan_moves, ratio
-from supervisor.shards.changes import Add, Fill, Listing, Move, Remove
+from supervisor.shards.changes import Add, FillShard, ListingRequest, Move, Remove
 from supervisor.shards.loads import LoadMeter
 
 _SAMPLE_NS = 1_000_000_000
@@ -91,7 +91,7 @@ class ShardManager:
         """Answer orders of this kind."""
         desk.on(control.ShowShards, lambda _: self._show())
         desk.on(control.MovePairs, self._move)
-        desk.on(control.Balance, self._balance)
+        desk.on(control.BalanceShards, self._balance)
         desk.on(control.AddSymbols, self._add)
         desk.on(control.RemoveSymbols, self._remove)
         desk.on(control.RestartShard, self._restart)
@@ -114,7 +114,7 @@ class ShardManager:
         if self._judge.is_due(ratio(self.assignments.living(), self.loads()), busiest, now_ns):
             plan = self._plan()
             if plan:
-                self.assignments.put(_move_of(plan, "uneven load"))
+                self.assignments.queue(_move_of(plan, "uneven load"))
 
     def end(self, now_ns: int) -> None:
         """The run stops: give every pair an owner who closes it."""
@@ -227,19 +227,19 @@ class ShardManager:
         owners = self.assignments.universe.owners()
         away = [base for base in bases if owners.get(base) != order.shard]
         if not away:
-            return control.Done(f"in shard {order.shard} already: {', '.join(bases)}")
+            return control.ControlDone(f"in shard {order.shard} already: {', '.join(bases)}")
         return self._put(Move(dict.fromkeys(away, order.shard)))
 
-    def _balance(self, order: control.Balance) -> control.Answer:
+    def _balance(self, order: control.BalanceShards) -> control.Answer:
         plan = self._plan()
         even = (
             f"the fullest shard has {ratio(self.assignments.living(), self.loads()):.2f} times the mean load"
         )
         if not plan:
-            return control.Done(f"nothing to move: {even}")
+            return control.ControlDone(f"nothing to move: {even}")
         move = _move_of(plan, "by hand")
         if order.dry_run:
-            return control.Done(f"{even}; would {move.what}")
+            return control.ControlDone(f"{even}; would {move.what}")
         return self._put(move)
 
     def _add(self, order: control.AddSymbols) -> control.Answer:
@@ -268,12 +268,12 @@ class ShardManager:
         def is_up() -> bool:
             return child is not None and child.epoch > before and self.carried_out(order.shard) >= 0
 
-        return self._put(Fill(order.shard, is_up, self._held))
+        return self._put(FillShard(order.shard, is_up, self._held))
 
-    def _put(self, change: Change) -> control.Answer:
+    def _put(self, change: ShardChange) -> control.Answer:
         if self._processes.ending:
             raise UsageError("the run is stopping")
-        number = self.assignments.put(change)
+        number = self.assignments.queue(change)
         if number is None:
             raise UsageError("too many changes wait: try again later")
         return control.Accepted(number, change.what)
@@ -299,8 +299,8 @@ class ShardManager:
             raise UsageError("name the pairs")
         return tuple(bases)
 
-    def _find(self, names: Sequence[str]) -> Listing:
-        listing = Listing()
+    def _find(self, names: Sequence[str]) -> ListingRequest:
+        listing = ListingRequest()
         search = asyncio.get_running_loop().create_task(self._search(tuple(names), listing))
         self._searches.add(search)
 
@@ -313,7 +313,7 @@ class ShardManager:
         search.add_done_callback(found)
         return listing
 
-    async def _search(self, names: tuple[str, ...], listing: Listing) -> None:
+    async def _search(self, names: tuple[str, ...], listing: ListingRequest) -> None:
         config = replace(self._config, run=replace(self._config.run, max_pairs=_PAIRS_MAX))
         try:
             found = await self._find_universe(config, names, _SEARCH_S, self.alert)

@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from arbshard.accounts.stream import Listener
+from arbshard.accounts.stream import StreamListener
 from arbshard.errors import VenueUnavailable
 from arbshard.model.market import Market
-from arbshard.venues.base.account import Balance, HeardFill, HeardOrder
+from arbshard.venues.base.account import HeardFill, HeardOrder, VenueBalance
 from arbshard.venues.base.client import Answer
 
 TAG = "ab12c"
@@ -101,8 +101,8 @@ def counted():
     return Counted()
 
 
-class Heard(Listener):
-    """Implements ``stream.Listener``."""
+class Heard(StreamListener):
+    """Implements ``stream.StreamListener``."""
 
     def __init__(self):
         self.ups = 0
@@ -126,4 +126,4 @@ def listener():
 
 @pytest.fixture(scope="session")
 def balance():
-    return lambda free, locked="0": Balance(Decimal(free), Decimal(locked))
+    return lambda free, locked="0": VenueBalance(Decimal(free), Decimal(locked))

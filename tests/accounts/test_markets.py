@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from arbshard.accounts.markets import Markets
+from arbshard.accounts.markets import MarketTables
 from arbshard.model.universe import Universe
 from arbshard.shm.universe import UniverseFile
 
@@ -16,7 +16,7 @@ class Word:
 def room(tmp_path, make):
     path, word = tmp_path / "universe.json", Word()
     path.write_bytes(msgspec.json.encode(Universe(make.fx_leg, (make.pair,), (("BTC",),))))
-    return path, word, Markets(UniverseFile(word, path))
+    return path, word, MarketTables(UniverseFile(word, path))
 
 
 def test_a_market_that_comes_is_in_the_table_that_was_given(room, make):

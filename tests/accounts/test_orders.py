@@ -16,49 +16,49 @@ def orders(markets, tag):
 
 
 def test_an_event_names_order_and_fill_as_rest_does(orders, heard):
-    event = orders.take(heard("PARTIAL", "0.0004", fill="t-1"))
+    event = orders.update(heard("PARTIAL", "0.0004", fill="t-1"))
     assert (event.venue, event.client_id, event.venue_order_id) == ("upbit", "s1-0-1-1-h0", "u-1")
     (fill,) = event.fills
     assert (fill.fill_id, fill.client_id, fill.fee_currency) == ("upbit:KRW-BTC:t-1", "s1-0-1-1-h0", "KRW")
 
 
 def test_what_is_told_twice_is_news_once(orders, heard):
-    assert orders.take(heard("PARTIAL", "0.0004", fill="t-1")) is not None
-    assert orders.take(heard("PARTIAL", "0.0004", fill="t-1")) is None
+    assert orders.update(heard("PARTIAL", "0.0004", fill="t-1")) is not None
+    assert orders.update(heard("PARTIAL", "0.0004", fill="t-1")) is None
     assert orders.repeated == 1
     assert orders.changes == 2
 
 
 def test_a_fill_that_comes_after_the_end_is_still_told(orders, heard):
-    orders.take(heard("CANCELED", "0.0004"))
-    event = orders.take(heard("PARTIAL", "0.0004", fill="t-1"))
+    orders.update(heard("CANCELED", "0.0004"))
+    event = orders.update(heard("PARTIAL", "0.0004", fill="t-1"))
     assert event.state == "CANCELED"
     assert [fill.fill_id for fill in event.fills] == ["upbit:KRW-BTC:t-1"]
 
 
 @pytest.mark.parametrize("name", ["", "other-s1-0-1-1-h0", "web_1"])
 def test_orders_of_others_are_counted_and_not_told(orders, heard, name):
-    assert orders.take(heard(client_id=name)) is None
+    assert orders.update(heard(client_id=name)) is None
     assert orders.foreign == 1
     assert orders.changes == 1
     assert orders.unfinished() == ()
 
 
 def test_an_order_of_a_market_that_is_not_traded_is_told_without_fills(tag, heard):
-    event = VenueOrders("upbit", tag, {}).take(heard("PARTIAL", "0.0004", fill="t-1"))
+    event = VenueOrders("upbit", tag, {}).update(heard("PARTIAL", "0.0004", fill="t-1"))
     assert (event.state, event.filled, event.fills) == ("PARTIAL", Decimal("0.0004"), ())
 
 
 def test_unfinished_are_those_without_an_end(orders, heard, tag):
-    orders.take(heard(client_id=f"{tag}-a", order_id="1"))
-    orders.take(heard("FILLED", "0.001", client_id=f"{tag}-b", order_id="2"))
+    orders.update(heard(client_id=f"{tag}-a", order_id="1"))
+    orders.update(heard("FILLED", "0.001", client_id=f"{tag}-b", order_id="2"))
     assert orders.unfinished() == (OpenOrder("KRW-BTC", "1"),)
     assert orders.recent_symbols(5) == ("KRW-BTC",)
 
 
 def test_only_so_many_are_remembered(orders, heard, tag):
     for number in range(10):
-        orders.take(heard(client_id=f"{tag}-{number}", order_id=str(number)))
+        orders.update(heard(client_id=f"{tag}-{number}", order_id=str(number)))
     assert [one.venue_order_id for one in orders.unfinished()] == ["7", "8", "9"]
 
 
@@ -77,7 +77,7 @@ def test_whatever_the_order_of_tellings(markets, tag, heard, tellings):
     events = [
         event
         for state, filled, fill in tellings
-        if (event := orders.take(heard(state, f"0.000{filled}", fill))) is not None
+        if (event := orders.update(heard(state, f"0.000{filled}", fill))) is not None
     ]
     fills = [fill.fill_id for event in events for fill in event.fills]
     assert sorted(set(fills)) == sorted(fills), "a fill was told twice"

@@ -20,8 +20,8 @@ def row(number, state="wait", executed="0"):
 
 async def test_orders_that_changed_meanwhile_are_told(markets, tag, heard, script):
     orders = VenueOrders("upbit", tag, markets["upbit"])
-    orders.take(heard(client_id=f"{tag}-1", order_id="1"))
-    orders.take(heard(client_id=f"{tag}-2", order_id="2"))
+    orders.update(heard(client_id=f"{tag}-1", order_id="1"))
+    orders.update(heard(client_id=f"{tag}-2", order_id="2"))
     asker = script(
         orders_open=[row(2, executed="0.1")], orders_closed=[row(3, "done", "1")], order=row(1, "cancel")
     )
@@ -39,7 +39,7 @@ async def test_orders_that_changed_meanwhile_are_told(markets, tag, heard, scrip
 async def test_binance_is_asked_about_the_markets_of_late(tag, markets, frames, script):
     venue = BinanceAccount()
     orders = VenueOrders("binance", tag, markets["binance"])
-    orders.take(venue.read(frames.binance_trade(X="FILLED")))
+    orders.update(venue.read(frames.binance_trade(X="FILLED")))
     asker = script(openOrders=[], allOrders=[])
     assert await recover(venue, asker, orders, 1_000_000, pytest.fail) == 0
     assert [(path, params.get("symbol")) for path, params, _ in asker.asked] == [

@@ -10,7 +10,7 @@ from arbshard.engine.engine import ArbitrageEngine, Entry, Funds
 from arbshard.engine.quality import View
 from arbshard.errors import FrameError
 from arbshard.execution.plan import plan_entry
-from arbshard.execution.two_leg import Ask, Done, Pause, Send, TwoLeg
+from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd
 from arbshard.ledger.events import IntentApproved, OrderReported
 from arbshard.model.order import OrderResult
 from arbshard.model.refusal import Refusal
@@ -45,9 +45,9 @@ def run_to_the_end(machine, make, fill=Decimal(1)):
     followed = []
     for _ in range(50):
         step = machine.next_step(make.home_book(), make.away_book())
-        if isinstance(step, Done):
+        if isinstance(step, TwoLegEnd):
             return followed, step
-        assert isinstance(step, Send), step
+        assert isinstance(step, SendOrders), step
         for order in step.orders:
             followed.append(order)
             machine.record(make.result(order, "FILLED" if fill == 1 else "EXPIRED", order.quantity * fill))
@@ -64,11 +64,11 @@ def test_a_cancel_crosses_a_fill(make):
     assert isinstance(machine.next_step(make.home_book(), make.away_book()), Ask)
     machine.record(make.result(intent.away, "CANCELED", "0.0008"))
     step = machine.next_step(make.home_book(), make.away_book())
-    assert isinstance(step, Send)
+    assert isinstance(step, SendOrders)
     (hedge,) = step.orders
     assert (hedge.side, hedge.role, hedge.quantity) == ("sell", "hedge", Decimal("0.0012"))
     machine.record(make.result(hedge, "FILLED", hedge.quantity))
-    assert machine.next_step(make.home_book(), make.away_book()) == Done(closed=False)
+    assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=False)
     assert machine.imbalance == 0
 
 
@@ -106,7 +106,7 @@ def test_no_price_to_hedge_at_waits_and_does_not_forget(make):
     machine.record(make.result(intent.home, "FILLED", "0.002"))
     machine.record(OrderResult(intent.away, "REJECTED"))
     assert machine.next_step(make.home_book(), None) == Pause()
-    assert isinstance(machine.next_step(make.home_book(), make.away_book()), Send)
+    assert isinstance(machine.next_step(make.home_book(), make.away_book()), SendOrders)
 
 
 def test_a_retried_message_trades_twice():
@@ -140,7 +140,7 @@ def test_residue_below_the_other_venues_minimum_does_not_stop_the_pair(engine, m
     machine.next_step(make.home_book(), make.away_book())
     machine.record(make.result(intent.home, "EXPIRED", "0.00096"))
     machine.record(make.result(intent.away, "EXPIRED", Decimal("0.00096") / Decimal("0.999")))
-    assert machine.next_step(make.home_book(), make.away_book()) == Done(closed=True)
+    assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
     engine.hold(engine.pairs["BTC"], [])
     assert isinstance(look(engine, make, -WIDE), Entry)
 

@@ -11,7 +11,7 @@ import pytest
 from arbshard.accounts.orders import VenueOrders
 from arbshard.config import ExecutionConfig
 from arbshard.execution.live.tracker import Tracker
-from arbshard.execution.two_leg import Done, Send, TwoLeg
+from arbshard.execution.two_leg import SendOrders, TwoLeg, TwoLegEnd
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.ids import venue_id
 from arbshard.venues.registry import get_adapter
@@ -107,11 +107,11 @@ def tell(tracker, tracked, word, way):
         tracked.settle(read_order(order, venue.answer(order, word)))
         return
     orders = VenueOrders(order.market.venue, TAG, {order.market.symbol: order.market})
-    event = orders.take(venue.account.read(venue.frame(order, word)))
+    event = orders.update(venue.account.read(venue.frame(order, word)))
     if event is None:  # an order that is still open, as it was sent
         return
     event = order_events.decode(order_events.encode(event))
-    tracker.hear(event.client_id, event.state, event.filled, event.fills, event.venue_order_id, event.detail)
+    tracker.apply(event.client_id, event.state, event.filled, event.fills, event.venue_order_id, event.detail)
 
 
 def result_of(order, word, ways):
@@ -176,7 +176,7 @@ def test_a_hedge_that_finds_nothing_escalates(make, filled, words, ways):
     sent = []
     for _ in range(2 * EXECUTION.hedge_tries):
         step = machine.next_step(make.home_book(), make.away_book())
-        assert isinstance(step, Send)
+        assert isinstance(step, SendOrders)
         (order,) = step.orders
         sent.append(order)
         result = result_of(order, words[order.market.venue], ways)
@@ -187,6 +187,6 @@ def test_a_hedge_that_finds_nothing_escalates(make, filled, words, ways):
         farther = second.limit > first.limit if first.side == "buy" else second.limit < first.limit
         assert farther, (first, second)
     last = machine.next_step(make.home_book(), make.away_book())
-    assert isinstance(last, Send)
+    assert isinstance(last, SendOrders)
     machine.record(make.result(last.orders[0], "FILLED", last.orders[0].quantity))
-    assert isinstance(machine.next_step(make.home_book(), make.away_book()), Done)
+    assert isinstance(machine.next_step(make.home_book(), make.away_book()), TwoLegEnd)

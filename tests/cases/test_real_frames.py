@@ -17,7 +17,7 @@ from arbshard.engine.quality import View
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.refusal import Refusal
-from arbshard.venues.base.diff import DiffBook, Outcome
+from arbshard.venues.base.diff import DiffBook, DiffOutcome
 from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.registry import get_venue
 
@@ -68,8 +68,10 @@ def test_binance_diffs_rebuild_the_book_and_never_disagree_with_the_book_ticker(
         if b"nknusdt@depth" in frame.encode():
             outcome = book.apply_event(BinanceDiff().update_of(frame.encode()))
             if applied == 0 and book.needs_snapshot:
-                assert book.apply_snapshot(BinanceDiff().snapshot_of(snapshot.encode())) is Outcome.APPLIED
-            assert outcome in (Outcome.APPLIED, Outcome.HELD, Outcome.IGNORED), outcome
+                assert (
+                    book.apply_snapshot(BinanceDiff().snapshot_of(snapshot.encode())) is DiffOutcome.APPLIED
+                )
+            assert outcome in (DiffOutcome.APPLIED, DiffOutcome.HELD, DiffOutcome.IGNORED), outcome
             applied += 1
             bids, asks = book.top(20)
             assert show(engine, 1, bids, asks, at) is None

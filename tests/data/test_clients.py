@@ -13,7 +13,7 @@ from arbshard.data.clients import HttpVenueClient, open_client
 from arbshard.data.http import HttpFetch
 from arbshard.errors import UsageError
 from arbshard.venues.base.client import NoAnswer
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.binance.signing import BinanceSigning
 from arbshard.venues.keys import Keys
 
@@ -70,7 +70,7 @@ async def test_each_call_gets_its_own_answer(venue, connect):
     pauses = [str(0.001 * (7 * number % 5)) for number in range(20)]
     answers = await asyncio.gather(
         *(
-            client.call(Request("GET", path, {"pause": pause}, {}))
+            client.call(VenueRequest("GET", path, {"pause": pause}, {}))
             for path, pause in zip(paths, pauses, strict=True)
         )
     )
@@ -79,7 +79,7 @@ async def test_each_call_gets_its_own_answer(venue, connect):
 
 
 async def test_a_bad_answer_is_an_answer(venue, connect):
-    assert (await connect(venue.url).call(Request("GET", "/p", {"status": "429"}, {}))).status == 429
+    assert (await connect(venue.url).call(VenueRequest("GET", "/p", {"status": "429"}, {}))).status == 429
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_a_bad_answer_is_an_answer(venue, connect):
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_answer_that_is_lost_may_have_been_carried_out(venue, connect, method, params, why):
     with pytest.raises(NoAnswer) as caught:
-        await connect(venue.url).call(Request(method, "/p", params, {}))
+        await connect(venue.url).call(VenueRequest(method, "/p", params, {}))
     assert caught.value.sent
     assert str(caught.value) == f"binance: {why}"
     assert caught.value.__cause__ is None
@@ -101,29 +101,29 @@ async def test_a_venue_that_cannot_be_reached_was_sent_nothing(connect):
     server.close()
     await server.wait_closed()
     with pytest.raises(NoAnswer) as caught:
-        await connect(f"http://127.0.0.1:{port}").call(Request("POST", "/p", {}, {}))
+        await connect(f"http://127.0.0.1:{port}").call(VenueRequest("POST", "/p", {}, {}))
     assert not caught.value.sent
     assert str(caught.value) == "binance: ClientConnectorError"
 
 
 async def test_an_answer_without_end_is_not_kept(venue, connect):
     client = connect(venue.url, body_bytes_max=1000)
-    assert len((await client.call(Request("GET", "/p", {"size": "1000"}, {}))).body) == 1000
+    assert len((await client.call(VenueRequest("GET", "/p", {"size": "1000"}, {}))).body) == 1000
     with pytest.raises(NoAnswer) as caught:
-        await client.call(Request("GET", "/p", {"size": "1001"}, {}))
+        await client.call(VenueRequest("GET", "/p", {"size": "1001"}, {}))
     assert caught.value.sent
 
 
 async def test_the_moment_of_sending_is_told_once(venue, connect):
     told = []
-    await connect(venue.url).call(Request("POST", "/p", {"a": "b"}, {}), lambda: told.append(1))
+    await connect(venue.url).call(VenueRequest("POST", "/p", {"a": "b"}, {}), lambda: told.append(1))
     assert told == [1]
 
 
 async def test_only_private_calls_are_signed(venue, connect):
     client = connect(venue.url)
-    await client.call(Request("GET", "/a", {"x": "1,2"}, {}))
-    await client.call(Request("GET", "/b", {"x": "1,2"}, {}, private=False))
+    await client.call(VenueRequest("GET", "/a", {"x": "1,2"}, {}))
+    await client.call(VenueRequest("GET", "/b", {"x": "1,2"}, {}, private=False))
     (_, _, signed, key), (_, _, public, none) = venue.asked
     assert (key, none) == ("access", None)
     assert set(signed) == {"x", "recvWindow", "timestamp", "signature"}
@@ -133,9 +133,9 @@ async def test_only_private_calls_are_signed(venue, connect):
 async def test_the_venues_clock_is_signed_with(venue, connect):
     client = connect(venue.url)
     client.set_clock(-3_600_000)
-    await client.call(Request("GET", "/a", {}, {}))
+    await client.call(VenueRequest("GET", "/a", {}, {}))
     client.set_clock(3_600_000)
-    await client.call(Request("GET", "/a", {}, {}))
+    await client.call(VenueRequest("GET", "/a", {}, {}))
     before, after = (int(asked["timestamp"]) for _, _, asked, _ in venue.asked)
     assert 7_200_000 <= after - before < 7_260_000
 

@@ -7,13 +7,13 @@ from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.doctor.checks import examine, examine_reach
-from arbshard.doctor.facts import Facts, Probe, Rates, Rights, ToldLimit, ToldTick, VenueFacts
+from arbshard.doctor.facts import DoctorFacts, ProbeResult, Rates, Rights, ToldLimit, ToldTick, VenueFacts
 
-GOOD = Probe(ok=True)
+GOOD = ProbeResult(ok=True)
 
 
 def bad(why):
-    return Probe(ok=False, why=why)
+    return ProbeResult(ok=False, why=why)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def facts(make):
         limits=(ToldLimit("binance_weight", 6000, 6000, 100),),
         **both,
     )
-    return Facts(
+    return DoctorFacts(
         venues=(upbit, binance),
         pairs=(make.pair, make.other_pair("ETH")),
         prices={"BTC": Decimal(146_000_000), "ETH": Decimal(5_000_000)},

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.config import DataConfig
-from arbshard.engine.quality import UNSEEN, Quality, View, doubt, quality_of
+from arbshard.engine.quality import UNSEEN, Quality, View, data_refusal, quality_of
 from arbshard.model.refusal import Refusal
 
 MS = 1_000_000
@@ -23,7 +23,9 @@ def good(make):
 @pytest.fixture
 def judge(make, good):
     def ask(now_ns=None, **views):
-        return doubt(**{**good, **views}, now_ns=make.now_ns if now_ns is None else now_ns, quality=QUALITY)
+        return data_refusal(
+            **{**good, **views}, now_ns=make.now_ns if now_ns is None else now_ns, quality=QUALITY
+        )
 
     return ask
 

@@ -7,10 +7,10 @@ from aiohttp import WSMsgType
 
 from arbshard.clock import ManualClock
 from arbshard.exchanges import connection as connection_module
-from arbshard.exchanges.connection import Connection
+from arbshard.exchanges.connection import ClientConnection
 from arbshard.exchanges.counters import VenueCounters
 from arbshard.exchanges.hub import Hub
-from arbshard.exchanges.session import Close, Send, Stream
+from arbshard.exchanges.session import CloseClient, SendData, SharedStream
 
 
 class Transport:
@@ -43,10 +43,10 @@ class Session:
 
     def on_text(self, text, now_ns, now_ms):
         self.heard.append(text)
-        return (Send(b"reply"),)
+        return (SendData(b"reply"),)
 
     def on_time(self, now_ns, quiet_ns):
-        return (Close(1008, "enough"),)
+        return (CloseClient(1008, "enough"),)
 
 
 class Socket:
@@ -56,7 +56,9 @@ class Socket:
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 def test_control_frames_are_heard_however_their_payload_comes(kind):
     transport, session = Transport(), Session()
-    connection = Connection(Socket(), transport, session, Hub(binary=False), VenueCounters(), ManualClock())
+    connection = ClientConnection(
+        Socket(), transport, session, Hub(binary=False), VenueCounters(), ManualClock()
+    )
     connection._on_message(WSMsgType.PING, kind(b"abc"))
     connection._on_message(WSMsgType.PONG, kind(b"xyz"))
     assert session.heard == ["ping", ("pong", b"xyz")]
@@ -67,7 +69,7 @@ def test_after_a_message_the_accounts_are_looked_at_once_it_is_answered():
     transport, session = Transport(), Session()
     transport.get_write_buffer_size = lambda: 0
     seen = []
-    connection = Connection(
+    connection = ClientConnection(
         Socket(),
         transport,
         session,
@@ -86,11 +88,13 @@ async def test_nothing_more_is_said_to_a_client_that_was_sent_away():
     transport, session = Transport(), Session()
     transport.get_write_buffer_size = lambda: 0
     transport.abort = lambda: None
-    connection = Connection(Socket(), transport, session, Hub(binary=False), VenueCounters(), ManualClock())
+    connection = ClientConnection(
+        Socket(), transport, session, Hub(binary=False), VenueCounters(), ManualClock()
+    )
     connection.on_time(1)
     said = list(transport.written)
     assert said
-    connection.act([Send(b"late")])
+    connection.act([SendData(b"late")])
     connection.on_time(2)
     assert transport.written == said
 
@@ -98,10 +102,10 @@ async def test_nothing_more_is_said_to_a_client_that_was_sent_away():
 class Talker(Session):
     """Subscribed to one stream, and has a word for a shutdown."""
 
-    streams = frozenset({Stream("BTCUSDT", "diff", 0, slow=False, form="raw", name="btcusdt@depth")})
+    streams = frozenset({SharedStream("BTCUSDT", "diff", 0, slow=False, form="raw", name="btcusdt@depth")})
 
     def on_shutdown(self, now_ms):
-        return (Send(b"shutdown"),)
+        return (SendData(b"shutdown"),)
 
 
 @pytest.fixture
@@ -109,7 +113,7 @@ def talk():
     """A connection, what was written, its hub and its counters."""
     transport, counters, hub = Transport(), VenueCounters(), Hub(binary=False)
     transport.get_write_buffer_size = lambda: 0
-    connection = Connection(Socket(), transport, Talker(), hub, counters, ManualClock())
+    connection = ClientConnection(Socket(), transport, Talker(), hub, counters, ManualClock())
     connection._follow()
     return connection, transport.written, hub, counters
 
@@ -122,12 +126,12 @@ def test_a_stalled_client_answers_pings_and_hears_nothing_else(talk):
     connection, written, hub, counters = talk
     assert members(hub) == 1
     connection.stall(on=True)
-    connection.act([Send(b"event")])
+    connection.act([SendData(b"event")])
     connection._on_message(WSMsgType.TEXT, "hello")
     connection._on_message(WSMsgType.PING, b"abc")
     assert (written, members(hub), counters.withheld) == ([b"\x8a\x03abc"], 0, 2)
     connection.stall(on=False)
-    connection.act([Send(b"event")])
+    connection.act([SendData(b"event")])
     assert (written[1:], members(hub), counters.withheld) == ([b"\x81\x05event"], 1, 2)
 
 
@@ -147,7 +151,7 @@ async def test_a_stalled_client_that_goes_does_not_come_back(talk):
     connection.stall(on=True)
     await connection.run()
     connection.stall(on=False)
-    connection.act([Send(b"event")])
+    connection.act([SendData(b"event")])
     assert (members(hub), counters.clients) == (0, 0)
 
 
@@ -155,7 +159,9 @@ def test_a_shutdown_is_announced_where_there_is_a_word_for_it(talk):
     connection, written, _, _ = talk
     connection.announce_shutdown()
     assert written == [b"\x81\x08shutdown"]
-    mute = Connection(Socket(), Transport(), Session(), Hub(binary=False), VenueCounters(), ManualClock())
+    mute = ClientConnection(
+        Socket(), Transport(), Session(), Hub(binary=False), VenueCounters(), ManualClock()
+    )
     mute.announce_shutdown()
     assert mute._transport.written == []
 
@@ -164,12 +170,12 @@ async def test_what_comes_later_comes_at_once_when_too_much_is_waiting(talk, mon
     connection, written, _, _ = talk
     monkeypatch.setattr(connection_module, "LATE_MAX", 2)
     for text in (b"1", b"2", b"3"):
-        connection.act_later(10, Send(text))
+        connection.act_later(10, SendData(text))
     assert written == [b"\x81\x013"]
     async with asyncio.timeout(5):
         while len(written) < 3:
             await asyncio.sleep(0.005)
-    connection.act_later(1, Send(b"4"))
+    connection.act_later(1, SendData(b"4"))
     assert written == [b"\x81\x013", b"\x81\x011", b"\x81\x012"]
 
 

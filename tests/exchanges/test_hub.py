@@ -1,25 +1,25 @@
 from collections.abc import Sequence
 
 from arbshard.exchanges.hub import Hub
-from arbshard.exchanges.market import Market
-from arbshard.exchanges.session import Stream
-from arbshard.exchanges.world import World
-from arbshard.exchanges.wsframe import Frame
+from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.session import SharedStream
+from arbshard.exchanges.world import SimWorld
+from arbshard.exchanges.wsframe import WsFrame
 
 
-def stream(symbol: str, kind: str = "orderbook") -> Stream:
-    return Stream(symbol, kind, 5, slow=False, form="DEFAULT", name=symbol)
+def stream(symbol: str, kind: str = "orderbook") -> SharedStream:
+    return SharedStream(symbol, kind, 5, slow=False, form="DEFAULT", name=symbol)
 
 
 class CountingFeed:
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: SimMarket) -> None:
         self.market = market
         self.made = 0
         self.sent = 0
 
     def on_step(self) -> None: ...
 
-    def payloads(self, stream: Stream, now_ms: int) -> Sequence[bytes]:
+    def payloads(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
         self.made += 1
         return (f"{stream.symbol}/{stream.kind}/{now_ms}".encode(),)
 
@@ -29,19 +29,19 @@ class CountingFeed:
 
 class Client:
     def __init__(self) -> None:
-        self.frames: list[Frame] = []
+        self.frames: list[WsFrame] = []
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: WsFrame) -> None:
         self.frames.append(frame)
 
 
-def test_nobody_listens_nothing_is_made(world: World) -> None:
+def test_nobody_listens_nothing_is_made(world: SimWorld) -> None:
     hub, feed = Hub(binary=True), CountingFeed(world.upbit["KRW-BTC"])
     hub.publish(feed, 1)
     assert (feed.made, feed.sent) == (0, 1)
 
 
-def test_a_message_is_made_once_for_all(world: World) -> None:
+def test_a_message_is_made_once_for_all(world: SimWorld) -> None:
     hub, feed = Hub(binary=True), CountingFeed(world.upbit["KRW-BTC"])
     clients = [Client() for _ in range(5)]
     for client in clients:
@@ -54,7 +54,7 @@ def test_a_message_is_made_once_for_all(world: World) -> None:
     assert all(client.frames[0] is first[0] for client in clients)
 
 
-def test_leaving_and_joining(world: World) -> None:
+def test_leaving_and_joining(world: SimWorld) -> None:
     hub, feed = Hub(binary=True), CountingFeed(world.upbit["KRW-BTC"])
     one, two = Client(), Client()
     hub.change(one, (), [stream("KRW-BTC"), stream("KRW-BTC", "trade")])
@@ -68,13 +68,13 @@ def test_leaving_and_joining(world: World) -> None:
     assert feed.made == 2
 
 
-def test_a_client_may_leave_while_it_is_served(world: World) -> None:
+def test_a_client_may_leave_while_it_is_served(world: SimWorld) -> None:
     hub, feed = Hub(binary=True), CountingFeed(world.upbit["KRW-BTC"])
 
     both = [stream("KRW-BTC"), stream("KRW-BTC", "trade")]
 
     class Leaver(Client):
-        def send(self, frame: Frame) -> None:
+        def send(self, frame: WsFrame) -> None:
             super().send(frame)
             if len(self.frames) == 1:
                 hub.change(self, both, ())

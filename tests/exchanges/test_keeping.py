@@ -14,7 +14,7 @@ from arbshard.exchanges.accounts.order import Ticket
 from arbshard.exchanges.accounts.state import audit
 from arbshard.exchanges.binance.money import BinanceMoney
 from arbshard.exchanges.keeping import AccountsFile
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 CONFIG = SimConfig(coins=2)
 
@@ -23,7 +23,7 @@ class Venue:
     """One incarnation of Binance's accounts and matching."""
 
     def __init__(self, path, first_number=1, **accounts):
-        self.world = World(CONFIG)
+        self.world = SimWorld(CONFIG)
         _, found = seeded_accounts(SimAccountsConfig(**accounts), self.world.upbit, self.world.binance)
         (self.account,) = found
         self.matcher = Matcher(self.world.binance, BinanceMoney(), first_number)

@@ -10,17 +10,17 @@ from arbshard.config import SimConfig
 from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.loop import run_world
-from arbshard.exchanges.session import Feed, Stream
+from arbshard.exchanges.session import Feed, SharedStream
 from arbshard.exchanges.upbit.frames import UpbitFeed
-from arbshard.exchanges.world import FX_SYMBOL, World
-from arbshard.exchanges.wsframe import Frame
+from arbshard.exchanges.world import FX_SYMBOL, SimWorld
+from arbshard.exchanges.wsframe import WsFrame
 
 
 class Client:
     def __init__(self) -> None:
         self.count = 0
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: WsFrame) -> None:
         self.count += 1
 
 
@@ -28,10 +28,10 @@ class Rig:
     """Three markets, ten steps a second; one client of the FX book."""
 
     def __init__(self) -> None:
-        self.world = World(SimConfig(coins=1))
+        self.world = SimWorld(SimConfig(coins=1))
         self.clock, self.counters, self.client = ManualClock(), Counters(), Client()
         hubs = {"upbit": Hub(binary=True), "binance": Hub(binary=False)}
-        stream = Stream(FX_SYMBOL, "orderbook", 5, slow=False, form="DEFAULT", name=FX_SYMBOL)
+        stream = SharedStream(FX_SYMBOL, "orderbook", 5, slow=False, form="DEFAULT", name=FX_SYMBOL)
         hubs["upbit"].change(self.client, (), [stream])
         markets = {"upbit": self.world.upbit, "binance": self.world.binance}
         feeds: dict[str, dict[str, Feed]] = {

@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.market import SimMarket
 
 
-def test_prints_stand_on_the_book_and_add_up(make_market: Callable[..., Market]) -> None:
+def test_prints_stand_on_the_book_and_add_up(make_market: Callable[..., SimMarket]) -> None:
     market = make_market()
     volume, seen = market.volume, 0
     for step in range(400):
@@ -21,7 +21,7 @@ def test_prints_stand_on_the_book_and_add_up(make_market: Callable[..., Market])
     assert market.volume == volume
 
 
-def test_print_numbers_have_no_gaps(make_market: Callable[..., Market]) -> None:
+def test_print_numbers_have_no_gaps(make_market: Callable[..., SimMarket]) -> None:
     market = make_market()
     last = market.last_print.number
     for _ in range(200):

@@ -7,7 +7,7 @@ import pytest
 from arbshard.config import SimConfig
 from arbshard.exchanges.prices import FX_START, CoinProcess, Fx, Tide
 from arbshard.exchanges.regimes import RULES
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 OPEN_BPS, CLOSED_BPS = 50.0, 5.0
 
@@ -29,14 +29,14 @@ def cycles(process: CoinProcess, seconds: float, dt_s: float = 0.1) -> list[tupl
 
 @pytest.mark.parametrize("seed", [1, 7, 11])
 def test_mixed_opens_and_closes_a_gap_on_nearly_every_coin_within_a_minute(seed: int) -> None:
-    world = World(SimConfig(seed=seed, regime="mixed", coins=30))
+    world = SimWorld(SimConfig(seed=seed, regime="mixed", coins=30))
     all_cycles = [cycles(process, 60.0) for process in world.processes]
     assert sum(1 for found in all_cycles if found) >= 25
     assert sum(1 for found in all_cycles if found and found[0][0] <= 15.0) >= 25
 
 
 def test_mixed_gaps_come_every_10_to_25_s_and_most_last_2_to_8_s() -> None:
-    world = World(SimConfig(seed=5, regime="mixed", coins=30))
+    world = SimWorld(SimConfig(seed=5, regime="mixed", coins=30))
     all_cycles = [cycles(process, 300.0) for process in world.processes]
     per_coin = sum(map(len, all_cycles)) / 30
     assert 300 / 25 < per_coin < 300 / 10

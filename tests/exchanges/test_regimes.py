@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from arbshard.config import Regime, SimConfig
-from arbshard.exchanges.market import Market
-from arbshard.exchanges.world import FX_SYMBOL, World
+from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.world import FX_SYMBOL, SimWorld
 
 UPBIT_FEE, BINANCE_FEE = 5e-4, 10e-4
 ENTRY_BPS, PROFIT_BPS, STOP_BPS, REVERSAL_BPS, HOLD_S = 30.0, 5.0, 60.0, 3.0, 20.0
@@ -105,13 +105,13 @@ def _reverse(direction: str) -> str:
     return "buy_binance" if direction == "buy_upbit" else "buy_upbit"
 
 
-def _best(market: Market) -> tuple[float, float]:
+def _best(market: SimMarket) -> tuple[float, float]:
     return market.best_bid / 1e8, market.best_ask / 1e8
 
 
 def trade(regime: Regime, *, coins: int, seconds: float, entry_bps: float = ENTRY_BPS) -> dict[str, Desk]:
     """Run a desk on each coin for ``seconds`` of virtual time."""
-    world = World(SimConfig(seed=11, regime=regime, coins=coins, depth=5))
+    world = SimWorld(SimConfig(seed=11, regime=regime, coins=coins, depth=5))
     bases = [market.listing.base for market in world.binance.values()]
     desks = {base: Desk(random.Random(index), entry_bps) for index, base in enumerate(bases)}
     for step in range(round(seconds / world.dt_s)):

@@ -10,7 +10,7 @@ from websockets.frames import Frame as ReferenceFrame
 from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
-from arbshard.exchanges.wsframe import Frame, close_frame, ping_frame, pong_frame
+from arbshard.exchanges.wsframe import WsFrame, close_frame, ping_frame, pong_frame
 
 
 def read(data: bytes, extension: PerMessageDeflate | None = None) -> ReferenceFrame:
@@ -35,7 +35,7 @@ def read(data: bytes, extension: PerMessageDeflate | None = None) -> ReferenceFr
 @pytest.mark.parametrize("binary", [True, False])
 def test_every_length_and_both_kinds(size: int, binary: bool) -> None:
     payload = b"x" * size
-    frame = read(Frame(payload, binary=binary).wire(0))
+    frame = read(WsFrame(payload, binary=binary).wire(0))
     assert frame.opcode is (Opcode.BINARY if binary else Opcode.TEXT)
     assert bytes(frame.data) == payload
     assert frame.fin
@@ -48,18 +48,18 @@ def test_compressed_frames_suit_clients_with_and_without_a_kept_window(
 ) -> None:
     client = PerMessageDeflate(forgets, False, bits, 15)
     for payload in payloads:
-        assert bytes(read(Frame(payload, binary=True).wire(bits), client).data) == payload
+        assert bytes(read(WsFrame(payload, binary=True).wire(bits), client).data) == payload
 
 
 def test_bytes_are_made_once() -> None:
-    frame = Frame(b"abc" * 1000, binary=True)
+    frame = WsFrame(b"abc" * 1000, binary=True)
     assert frame.wire(0) is frame.wire(0)
     assert frame.wire(15) is frame.wire(15)
     assert len(frame.wire(15)) < len(frame.wire(0))
 
 
 def test_a_window_too_small_for_zlib_gets_plain_frames() -> None:
-    frame = Frame(b"abc", binary=False)
+    frame = WsFrame(b"abc", binary=False)
     assert frame.wire(8) == frame.wire(0)
     with pytest.raises((ValueError, zlib.error)):
         zlib.compressobj(1, zlib.DEFLATED, -8)

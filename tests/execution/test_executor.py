@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.config import ExecutionConfig, PaperConfig
-from arbshard.execution.executor import BaseExecutor, ExecutorFactory, Outcome, PaperExecutor
+from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome, PaperExecutor
 from arbshard.model.intent import FxQuote, OpenIntent
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
@@ -30,7 +30,7 @@ def names(calls):
 
 async def test_entry_that_fills_at_once(executor, intent, calls, make, mark, observer):
     outcome = await executor.execute(intent)
-    assert outcome == Outcome(None, Settled(intent.intent_id, None, ()))
+    assert outcome == IntentOutcome(None, Settled(intent.intent_id, None, ()))
     assert calls[0] == ("submit", "s1-0-1-1")
     assert sorted(calls[1:3]) == [("send", "s1-0-1-1-a0"), ("send", "s1-0-1-1-h0")]
     assert sorted(calls[3:5]) == [
@@ -43,7 +43,7 @@ async def test_entry_that_fills_at_once(executor, intent, calls, make, mark, obs
 async def test_refused_intent_sends_nothing(executor, intent, risk, calls, observer):
     risk.answer = Refused(Refusal.BALANCE, "not enough")
     outcome = await executor.execute(intent)
-    assert outcome == Outcome(risk.answer, None)
+    assert outcome == IntentOutcome(risk.answer, None)
     assert names(calls) == ["submit"]
     assert not observer.waited_ns
 

@@ -11,7 +11,7 @@ from arbshard.engine.closing import close_now
 from arbshard.engine.edge import terms_of
 from arbshard.engine.engine import Exit, held_of
 from arbshard.execution.plan import plan_exit
-from arbshard.execution.two_leg import Done, TwoLeg
+from arbshard.execution.two_leg import TwoLeg, TwoLegEnd
 from arbshard.model.money import ZERO
 
 EXECUTION = Config().execution
@@ -32,7 +32,7 @@ def carry_out(make, position, residue):
     machine.next_step(make.home_book(), make.away_book())
     for order in (intent.home, intent.away):
         machine.record(make.result(order, "FILLED", order.quantity))
-    assert machine.next_step(make.home_book(), make.away_book()) == Done(closed=True)
+    assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
     return machine.imbalance - residue
 
 

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from msgspec.structs import replace
 
-from arbshard.execution.two_leg import Ask, Done, Pause, Send, TwoLeg
+from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd
 from arbshard.model.order import OrderResult
 
 NET = Decimal("0.00999")
@@ -55,7 +55,7 @@ class TestTable:
     def test_every_cell(self, make, begin, kind, direction, bought, sold):
         machine, buy, sell = begin(kind, direction)
         books = make.home_book(), make.away_book()
-        assert machine.next_step(*books) == Send((machine.intent.home, machine.intent.away))
+        assert machine.next_step(*books) == SendOrders((machine.intent.home, machine.intent.away))
         for order, outcome in ((buy, bought), (sell, sold)):
             quantity = 0 if outcome == "unknown" else gross(order, SHARES[outcome])
             machine.record(make.result(order, STATES[outcome], quantity))
@@ -73,7 +73,7 @@ class TestTable:
         if follow is not None:
             side, missing = follow
             wanted = buy if side == "buy" else sell
-            assert isinstance(step, Send)
+            assert isinstance(step, SendOrders)
             (hedge,) = step.orders
             assert (hedge.side, hedge.market, hedge.role) == (side, wanted.market, "hedge")
             assert hedge.quantity == leg_of(make, hedge).rules.round_quantity(gross(hedge, missing))
@@ -82,7 +82,7 @@ class TestTable:
             )
             machine.record(make.result(hedge, "FILLED", hedge.quantity))
             step = machine.next_step(*books)
-        assert isinstance(step, Done)
+        assert isinstance(step, TwoLegEnd)
         # What is open now: an entry has opened what moved, an exit has closed as much of NET.
         open_now = max(moved) if kind == "entry" else NET - max(moved)
         assert step.closed is (open_now == 0)
@@ -96,7 +96,7 @@ class TestTable:
             machine.record(make.result(sell, state))
             assert machine.next_step(*books) == Ask((sell,))
         machine.record(make.result(sell, "FILLED", NET))
-        assert machine.next_step(*books) == Done(closed=False)
+        assert machine.next_step(*books) == TwoLegEnd(closed=False)
 
     def test_order_that_risk_knows_only_as_intended_is_asked_about(self, make, begin):
         machine, buy, sell = begin()
@@ -113,7 +113,7 @@ class TestTable:
 
     def test_legs_go_out_and_unknown_is_asked_without_books(self, make, begin):
         machine, buy, sell = begin()
-        assert isinstance(machine.next_step(None, None), Send)
+        assert isinstance(machine.next_step(None, None), SendOrders)
         machine.record(make.result(buy, "UNKNOWN"))
         machine.record(make.result(sell, "UNKNOWN"))
         assert isinstance(machine.next_step(None, None), Ask)
@@ -125,7 +125,7 @@ class TestRecord:
         machine.record(make.result(buy, "FILLED", NET))
         machine.record(make.result(buy, "UNKNOWN"))
         machine.record(make.result(sell, "FILLED", NET))
-        assert machine.next_step(make.home_book(), make.away_book()) == Done(closed=False)
+        assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=False)
 
     @pytest.mark.parametrize("state", ["UNKNOWN", "CANCELED"])
     def test_fills_once_heard_of_are_never_lost(self, make, begin, state):
@@ -158,7 +158,7 @@ class TestFollowUps:
         return build
 
     def sent(self, step):
-        assert isinstance(step, Send)
+        assert isinstance(step, SendOrders)
         (order,) = step.orders
         return order
 
@@ -224,7 +224,7 @@ class TestFollowUps:
         second = self.sent(machine.next_step(*books))
         assert second.quantity == Decimal("0.00599")
         machine.record(make.result(second, "FILLED", "0.00599"))
-        assert machine.next_step(*books) == Done(closed=False)
+        assert machine.next_step(*books) == TwoLegEnd(closed=False)
 
     def test_what_one_venue_refuses_as_too_small_goes_to_the_other(self, make, begin):
         """0.00004 BTC is 5,840 KRW: enough for upbit, below binance's 5 USDT."""
@@ -238,7 +238,7 @@ class TestFollowUps:
         machine, buy, sell = begin("entry", "buy_home")
         machine.record(make.result(buy, "EXPIRED", "0.00003"))
         machine.record(make.result(sell, "REJECTED"))
-        assert machine.next_step(make.home_book(), make.away_book()) == Done(closed=True)
+        assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
 
     def test_order_that_its_limit_makes_too_small_is_not_sent(self, make, begin):
         """5,010 KRW at the touch, 4,990 at the limit: every venue would refuse it, for ever."""
@@ -246,7 +246,7 @@ class TestFollowUps:
         quantity = make.home.rules.round_quantity(Decimal(5010) / Decimal(make.home_book().best_bid))
         machine.record(make.result(buy, "EXPIRED", quantity))
         machine.record(make.result(sell, "REJECTED"))
-        assert machine.next_step(make.home_book(), make.away_book()) == Done(closed=True)
+        assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
 
     @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
     def test_position_an_exit_could_not_trade_is_over(self, make, begin, direction):
@@ -255,8 +255,8 @@ class TestFollowUps:
         sold = Decimal("0.00005")
         machine.record(make.result(buy, "EXPIRED", gross(buy, sold)))
         machine.record(make.result(sell, "EXPIRED", sold))
-        assert machine.next_step(make.home_book(), make.away_book(100_200.0)) == Done(closed=True)
-        assert machine.next_step(make.home_book(), make.away_book(110_000.0)) == Done(closed=False)
+        assert machine.next_step(make.home_book(), make.away_book(100_200.0)) == TwoLegEnd(closed=True)
+        assert machine.next_step(make.home_book(), make.away_book(110_000.0)) == TwoLegEnd(closed=False)
 
 
 def test_venue_that_never_fills_is_tried_on_with_new_ids(make, begin):
@@ -267,7 +267,7 @@ def test_venue_that_never_fills_is_tried_on_with_new_ids(make, begin):
     ids = set()
     for _ in range(100):
         step = machine.next_step(make.home_book(), make.away_book())
-        assert isinstance(step, Send)
+        assert isinstance(step, SendOrders)
         ids.add(step.orders[0].client_id)
         machine.record(make.result(step.orders[0], "REJECTED"))
     assert len(ids) == 100
@@ -282,7 +282,7 @@ def test_market_without_minimums_still_comes_to_an_end(make, begin, execution):
     machine = TwoLeg(machine.intent, pair, None, execution)
     machine.record(make.result(buy, "FILLED", NET))
     machine.record(make.result(sell, "FILLED", NET))
-    assert isinstance(machine.next_step(make.home_book(), make.away_book()), Done)
+    assert isinstance(machine.next_step(make.home_book(), make.away_book()), TwoLegEnd)
 
 
 class TestNews:

@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbshard.execution.two_leg import Ask, Done, Pause, Send
+from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLegEnd
 from arbshard.model.order import FINAL_STATES, OrderResult
 from support.effort import effort
 
@@ -78,13 +78,13 @@ def run(machine, world, check):
         step = machine.next_step(*books)
         check(step, books)
         match step:
-            case Send(orders):
+            case SendOrders(orders):
                 for order in orders:
                     machine.record(world.send(order))
             case Ask(orders):
                 for order in orders:
                     machine.record(world.ask(order))
-            case Done():
+            case TwoLegEnd():
                 return step, books
             case Pause():
                 pass
@@ -114,7 +114,7 @@ class TestWorlds:
                 assert machine.imbalance * before[0] >= 0
             before[0] = machine.imbalance
             pending = [result for result in machine.results if not result.is_final]
-            if isinstance(step, Send):
+            if isinstance(step, SendOrders):
                 assert not pending
                 assert len(step.orders) == (2 if not machine.results else 1)
 
@@ -151,7 +151,7 @@ class TestWorlds:
         machine, *_ = begin(kind, direction)
 
         def check(step, books):
-            if isinstance(step, Send):
+            if isinstance(step, SendOrders):
                 intended = [make.result(order, "INTENT") for order in step.orders]
                 successor, *_ = begin(kind, direction, known=[*machine.results, *intended])
                 assert successor.next_step(*books) == Ask(step.orders)

@@ -79,7 +79,7 @@ def test_any_json_is_a_book_or_refused(tree, name):
     frame = json.dumps(tree, separators=(",", ":")).encode()
     venue.route(frame)
     venue.classify(frame)
-    for read in (venue.glance, venue.decode):
+    for read in (venue.top_of_book, venue.decode):
         try:
             read(frame, 1)
         except FrameError:

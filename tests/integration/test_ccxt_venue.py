@@ -24,14 +24,14 @@ from arbshard.data.clients import open_client
 from arbshard.data.listings import find_universe
 from arbshard.data.rest import RestMarketDataProvider
 from arbshard.errors import UsageError
-from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
+from arbshard.execution.live.rate_limiter import RateLimiter
+from arbshard.execution.live.venue_session import VenueSession
 from arbshard.model.money import exact
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
 from arbshard.venues.base.client import NoAnswer
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter, rate_windows
 from support.instance import Instance
@@ -125,8 +125,8 @@ class Desk:
         self.counts, self.failures, clock = Counter(), [], SystemClock()
         self.leg = next(pair for pair in universe.pairs if pair.base == "BTC").away
         self.client = client
-        gate = Gate(budget, config.live, clock, self.count)
-        line = Line("binanceus", client, gate, clock, self.count)
+        gate = RateLimiter(budget, config.live, clock, self.count)
+        line = VenueSession("binanceus", client, gate, clock, self.count)
         self.port = LivePort(
             [self.leg],
             {"binanceus": line},
@@ -147,7 +147,7 @@ class Desk:
         """An order at so many times the best price of the other side."""
         (call,) = get_adapter("binanceus").rest.calls([self.leg.market.symbol], 5)
         answer = await self.client.call(
-            Request("GET", "/order_book", {"symbol": "BTC/USDT", "limit": "5"}, {})
+            VenueRequest("GET", "/order_book", {"symbol": "BTC/USDT", "limit": "5"}, {})
         )
         ((_, book),) = get_adapter("binanceus").rest.decode(call, answer.body, 1)
         touch = exact(book.best_ask if side == "buy" else book.best_bid)
@@ -329,7 +329,7 @@ async def test_a_call_that_takes_too_long_may_have_been_carried_out(config, path
     params = {"symbol": "BTC/USDT", "side": "buy", "amount": "1", "price": "60000", "name": "ab1cd-1"}
     try:
         with pytest.raises(NoAnswer) as caught:
-            await client.call(Request("POST", path, params, {}))
+            await client.call(VenueRequest("POST", path, params, {}))
     finally:
         venue.released.set()
         await client.close()
@@ -344,7 +344,7 @@ async def test_a_venue_that_cannot_be_reached_was_sent_nothing(config):
     client = CcxtClient("binanceus", section, KEYS, timeout_s=0.5)
     try:
         with pytest.raises(NoAnswer, match="ClientConnectorError") as caught:
-            await client.call(Request("GET", "/balances", {}, {}))
+            await client.call(VenueRequest("GET", "/balances", {}, {}))
     finally:
         await client.close()
     assert not caught.value.sent

@@ -17,10 +17,10 @@ from arbshard.clock import SystemClock
 from arbshard.config import load_config
 from arbshard.data.clients import open_client
 from arbshard.data.listings import find_universe
-from arbshard.execution.live.gate import Gate
 from arbshard.execution.live.keys import load_keys
-from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
+from arbshard.execution.live.rate_limiter import RateLimiter
+from arbshard.execution.live.venue_session import VenueSession
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
 from arbshard.venues.registry import rate_windows
@@ -79,10 +79,12 @@ class Market:
         self.failures = []
         clock = SystemClock()
         self.budget = Budget.open(run_dir, "worker-0", rate_windows())
-        gate = Gate(self.budget, config.live, clock, self.count)
+        gate = RateLimiter(self.budget, config.live, clock, self.count)
         keys = load_keys(config, {}.get)
         self.clients = {venue: open_client(venue, config, key, clock) for venue, key in keys.items()}
-        self.lines = {venue: Line(venue, one, gate, clock, self.count) for venue, one in self.clients.items()}
+        self.lines = {
+            venue: VenueSession(venue, one, gate, clock, self.count) for venue, one in self.clients.items()
+        }
         self.port = LivePort(
             [self.pair.home, self.pair.away], self.lines, gate, Books(), config.live, clock, self.count,
             self.failures.append,

@@ -18,7 +18,7 @@ from aiohttp import WSMsgType, web
 from msgspec.structs import replace
 
 from arbshard.accounts.orders import VenueOrders
-from arbshard.accounts.stream import Listener, PrivateStream
+from arbshard.accounts.stream import PrivateStream, StreamListener
 from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig, VenueConfig
 from arbshard.config.venues import VenuesConfig
@@ -28,9 +28,9 @@ from arbshard.data.rest import RestMarketDataProvider
 from arbshard.data.websocket import WebSocketMarketDataProvider
 from arbshard.errors import UsageError
 from arbshard.execution.live import keys as key_files
-from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
+from arbshard.execution.live.rate_limiter import RateLimiter
+from arbshard.execution.live.venue_session import VenueSession
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
 from arbshard.venues import registry
@@ -221,8 +221,8 @@ async def port(config, universe, third_keys, tmp_path):
         counts[name] += 1
 
     with closing(Budget.open(tmp_path, "worker-0", rate_windows())) as budget:
-        gate = Gate(budget, config.live, clock, count)
-        line = Line("third", open_client("third", config, third_keys, clock), gate, clock, count)
+        gate = RateLimiter(budget, config.live, clock, count)
+        line = VenueSession("third", open_client("third", config, third_keys, clock), gate, clock, count)
         made = LivePort(
             [universe.pairs[0].away],
             {"third": line},
@@ -291,8 +291,8 @@ async def test_its_words_have_meanings(server, universe, port):
     assert (await port.ask(order_of(universe, "s1-0-1-3-a0"))).detail == "no such order"
 
 
-class Watcher(Listener):
-    """Implements ``Listener`` and ``Counting``."""
+class Watcher(StreamListener):
+    """Implements ``StreamListener`` and ``Counting``."""
 
     def __init__(self):
         self.orders, self.balances = [], {}
@@ -335,7 +335,7 @@ async def test_its_private_stream_is_signed_and_read(server, config, universe, t
         await asyncio.gather(running, return_exceptions=True)
     assert server.handshakes == [(True, True)]
     market = universe.pairs[0].away.market
-    event = VenueOrders("third", TAG, {market.symbol: market}).take(watcher.orders[0])
+    event = VenueOrders("third", TAG, {market.symbol: market}).update(watcher.orders[0])
     assert (event.client_id, event.state, event.fills[0].fill_id) == (
         "s1-0-1-1-a0",
         "EXPIRED",

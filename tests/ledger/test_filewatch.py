@@ -165,9 +165,9 @@ def test_it_speaks_exactly_when_somebody_else_changed_the_files(folders, steps, 
         try:
             for step in steps:
                 getattr(ledger, step)()
-                ledger.store.look()
+                ledger.store.check_files()
             act = {
-                "look": ledger.store.look,
+                "look": ledger.store.check_files,
                 "close": ledger.store.close,
             }.get(then) or getattr(ledger, then)
             if change is None:
@@ -178,7 +178,7 @@ def test_it_speaks_exactly_when_somebody_else_changed_the_files(folders, steps, 
             if change == "remove_index" and then == "commit":
                 # A write does not depend on the index; the look that follows within 100 ms finds it.
                 act()
-                act = ledger.store.look
+                act = ledger.store.check_files
             with pytest.raises(LedgerChanged) as caught:
                 act()
             assert str(ledger.path) in str(caught.value)

@@ -22,7 +22,7 @@ class Follower:
             self.now_ms += 20
             if not held:
                 self.beat_ms = self.now_ms
-            found.append(self.watch.look(self.beat_ms * MS, self.now_ms * MS))
+            found.append(self.watch.update(self.beat_ms * MS, self.now_ms * MS))
         return found
 
 
@@ -36,7 +36,7 @@ def test_one_that_beats_is_not_silent(follower):
 
 
 def test_before_the_first_beat_there_is_no_silence():
-    assert SilenceWatch().look(0, 100_000 * MS) is False
+    assert SilenceWatch().update(0, 100_000 * MS) is False
 
 
 def test_after_a_second_it_is_silent_and_says_for_how_long(follower):

@@ -3,8 +3,8 @@
 import pytest
 
 from arbshard.config import SimConfig
-from arbshard.exchanges.session import Stream
-from arbshard.exchanges.world import World
+from arbshard.exchanges.session import SharedStream
+from arbshard.exchanges.world import SimWorld
 from arbshard.shm.pages import Histogram
 from perf.figures import LoadRow, percentiles_of
 from perf.frames import FrameMaker, places_of, settings_of
@@ -16,21 +16,21 @@ class Prepared:
     """The markets of a few coins and their frames."""
 
     def __init__(self) -> None:
-        self.places = places_of(World(settings_of(SimConfig(coins=COINS))), COINS)
+        self.places = places_of(SimWorld(settings_of(SimConfig(coins=COINS))), COINS)
         self.by_name = {(place.venue, place.market.symbol): place for place in self.places}
         self.maker = FrameMaker(self.by_name, 1_795_000_000_000)
 
     @staticmethod
-    def upbit(symbol="KRW-BTC", form="SIMPLE", depth=15) -> Stream:
-        return Stream(symbol, "orderbook", depth, False, form, symbol)
+    def upbit(symbol="KRW-BTC", form="SIMPLE", depth=15) -> SharedStream:
+        return SharedStream(symbol, "orderbook", depth, False, form, symbol)
 
     @staticmethod
-    def depth(symbol="BTCUSDT", form="combined") -> Stream:
-        return Stream(symbol, "depth", 20, False, form, f"{symbol.lower()}@depth20@100ms")
+    def depth(symbol="BTCUSDT", form="combined") -> SharedStream:
+        return SharedStream(symbol, "depth", 20, False, form, f"{symbol.lower()}@depth20@100ms")
 
     @staticmethod
-    def diff(symbol="BTCUSDT", form="raw") -> Stream:
-        return Stream(symbol, "diff", 0, False, form, f"{symbol.lower()}@depth@100ms")
+    def diff(symbol="BTCUSDT", form="raw") -> SharedStream:
+        return SharedStream(symbol, "diff", 0, False, form, f"{symbol.lower()}@depth@100ms")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ class Desk:
 
     def look(self) -> None:
         self.store.checkpoint_if_due(is_idle=False)
-        self.archivist.look(self.now_ns, time.monotonic_ns)
+        self.archivist.poll(self.now_ns, time.monotonic_ns)
         self.now_ns += 100_000_000
 
     def until(self, wanted, limit_s: float = 100.0) -> None:

@@ -165,7 +165,7 @@ async def test_a_ledger_that_fails_ends_it_and_not_the_session(place, where, mon
         def broken(self, *_: object) -> None:
             raise LedgerError("no room")
 
-        monkeypatch.setattr(LedgerStore, "append" if where == "a batch" else "look", broken)
+        monkeypatch.setattr(LedgerStore, "append" if where == "a batch" else "check_files", broken)
         if where == "a batch":
             assert place.server.ask([encode(Hello(0, 1, 9, ("BTC",)))]) == []
         async with asyncio.timeout(10):
@@ -181,7 +181,7 @@ async def test_a_ledger_that_fails_ends_it_and_not_the_session(place, where, mon
 async def test_a_defect_on_a_tick_is_raised(place, monkeypatch) -> None:
     """A timer whose exception was lost would leave risk without its judgement of workers."""
     with place.risk() as risk:
-        monkeypatch.setattr(LedgerStore, "look", partial(_divide, 0))
+        monkeypatch.setattr(LedgerStore, "check_files", partial(_divide, 0))
         async with asyncio.timeout(10):
             with pytest.raises(ZeroDivisionError):
                 await risk.run()

@@ -74,20 +74,20 @@ def disk(tmp_path, monkeypatch):
 
 
 def test_it_looks_every_two_seconds_and_shows_what_it_sees(disk) -> None:
-    disk.watch.look(10 * S)
+    disk.watch.poll(10 * S)
     values = disk.shown.values()
     assert (values["disk_free_mb"], values["disk_room"], values["reserve_kept"]) == (1_000_000, 0, 1)
     disk.free = 50_000_000
-    disk.watch.look(12 * S - 1)
+    disk.watch.poll(12 * S - 1)
     assert disk.shown.value("disk_room") == 0
-    disk.watch.look(12 * S)
+    disk.watch.poll(12 * S)
     values = disk.shown.values()
     assert (values["disk_free_mb"], values["disk_room"]) == (50, 1)
 
 
 def test_nothing_is_entered_when_it_is_nearly_full(disk) -> None:
     disk.free = 19_000_000
-    disk.watch.look(10 * S)
+    disk.watch.poll(10 * S)
     refused = disk.enter()
     assert isinstance(refused, Refused)
     assert (refused.reason, refused.detail) == (
@@ -95,21 +95,21 @@ def test_nothing_is_entered_when_it_is_nearly_full(disk) -> None:
         "19.0 MB are free on the ledger's disk",
     )
     disk.free = 10**9
-    disk.watch.look(12 * S)
+    disk.watch.poll(12 * S)
     assert not isinstance(disk.enter(), Refused)
 
 
 def test_the_use_of_the_reserve_is_seen_at_once_and_ends_when_it_is_back(disk) -> None:
-    disk.watch.look(10 * S)
+    disk.watch.poll(10 * S)
     disk.store.reserve.give_up()
     disk.store.reserve_used = 1
     disk.free = RESERVE_BYTES  # enough for the reserve, but nothing would be left beside it
-    disk.watch.look(10 * S + 1)
+    disk.watch.poll(10 * S + 1)
     values = disk.shown.values()
     assert (values["reserve_kept"], values["reserve_used"], values["disk_room"]) == (0, 1, 2)
     assert disk.enter().reason is Refusal.DISK_SHORT
     disk.free = 10**9
-    disk.watch.look(12 * S + 1)
+    disk.watch.poll(12 * S + 1)
     values = disk.shown.values()
     assert (values["reserve_kept"], values["reserve_used"], values["disk_room"]) == (1, 1, 0)
     assert not isinstance(disk.enter(), Refused)
@@ -121,4 +121,4 @@ def test_a_disk_that_cannot_be_looked_at(disk, monkeypatch) -> None:
 
     monkeypatch.setattr(file, "free_bytes", broken)
     with pytest.raises(LedgerError, match="its disk cannot be looked at: Input/output error; check the disk"):
-        disk.watch.look(10 * S)
+        disk.watch.poll(10 * S)

@@ -5,13 +5,13 @@ import pytest
 from arbshard.config import Config, Regime, SimConfig, load_config
 from arbshard.exchanges.binance import frames as binance_frames
 from arbshard.exchanges.binance.marketdata import MarketData
-from arbshard.exchanges.binance.params import Params
+from arbshard.exchanges.binance.params import BinanceParams
 from arbshard.exchanges.session import Query
 from arbshard.exchanges.upbit import frames as upbit_frames
 from arbshard.exchanges.upbit.rest import UpbitRest
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 from arbshard.model.universe import Universe
-from arbshard.venues.base.rest import Call
+from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.binance.rest import BinanceBooks
 from arbshard.venues.listing import fx_leg, pairs_of
 from arbshard.venues.registry import get_venue
@@ -25,14 +25,16 @@ class Recording:
     """Books of a few coins, as they were received, and what may be traded of them."""
 
     def __init__(self, coins: int, seconds: float, seed: int = 11, regime: Regime = "mixed") -> None:
-        world = World(SimConfig(seed=seed, coins=coins, regime=regime))
+        world = SimWorld(SimConfig(seed=seed, coins=coins, regime=regime))
         self.universe = self._universe(world)
         self.records = list(self._play(world, seconds))
 
-    def _universe(self, world: World) -> Universe:
+    def _universe(self, world: SimWorld) -> Universe:
         query = Query("GET", "/v1/market/all", (("is_details", "true"),), "test", START_NS, START_MS)
         home = get_venue("upbit").listing([UpbitRest(world.upbit).answer(query).body])
-        away = get_venue("binance").listing([MarketData(world.binance).exchange_info(Params({}), START_MS)])
+        away = get_venue("binance").listing(
+            [MarketData(world.binance).exchange_info(BinanceParams({}), START_MS)]
+        )
         config = Config().venues
         fees = [
             get_venue(name).fee_schedule(config.get(name).buy_fee_bps, config.get(name).sell_fee_bps)
@@ -41,7 +43,7 @@ class Recording:
         pairs = pairs_of(home, away, *fees)
         return Universe(fx_leg(home, fees[0]), tuple(pairs), (tuple(pair.base for pair in pairs),))
 
-    def _play(self, world: World, seconds: float):
+    def _play(self, world: SimWorld, seconds: float):
         step_ns = int(world.dt_s * 1e9) // len(world.places)
         now_ns = START_NS
         for _ in range(int(seconds / world.dt_s)):
@@ -49,7 +51,7 @@ class Recording:
                 venue, market, _ = world.step(place)
                 now_ns += step_ns
                 now_ms = START_MS + (now_ns - START_NS) // 1_000_000
-                call = Call("", (market.symbol,))
+                call = BookRequest("", (market.symbol,))
                 if venue == "upbit":
                     body = f"[{upbit_frames.rest_orderbook(market, 15, now_ms)}]".encode()
                     found = UpbitBooks().decode(call, body, now_ns)

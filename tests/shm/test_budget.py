@@ -93,28 +93,28 @@ class TestSeveral:
 class TestWhatTheVenueSays:
     def test_others_have_spent_too(self, open_budget):
         budget = open_budget()
-        budget.told("fast", 9, T0)
+        budget.correct("fast", 9, T0)
         assert spent(budget, 12, T0 + S // 4) == 3
 
     def test_it_is_heard_by_all(self, open_budget):
-        open_budget("worker-1").told("fast", 12, T0)
+        open_budget("worker-1").correct("fast", 12, T0)
         assert spent(open_budget("worker-0"), 1, T0 + MS) == 0
 
     def test_it_ages(self, open_budget):
         budget = open_budget()
-        budget.told("fast", 12, T0)
+        budget.correct("fast", 12, T0)
         assert spent(budget, 12, T0 + S + MS) == 12
 
     def test_less_than_we_know_is_not_believed(self, open_budget):
         budget = open_budget()
         spent(budget, 12, T0)
-        budget.told("fast", 1, T0 + MS)
+        budget.correct("fast", 1, T0 + MS)
         assert spent(budget, 1, T0 + 2 * MS) == 0
 
     def test_what_it_gives_back_may_be_used_again(self, open_budget):
         budget = open_budget()
         assert sum(budget.spend({"slow": 10}, 1.0, T0) for _ in range(20)) == 10
-        budget.told("slow", 0, T0 + S)
+        budget.correct("slow", 0, T0 + S)
         assert budget.spend({"slow": 100}, 1.0, T0 + 2 * S)
         assert not budget.spend({"slow": 1}, 1.0, T0 + 3 * S)
 

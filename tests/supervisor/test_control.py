@@ -22,12 +22,14 @@ def ask(desk, payload):
 
 
 def test_who_took_it_on_answers(desk):
-    desk.on(control.Stop, lambda order: control.Done(f"keeps {order.keep_positions}"))
-    assert ask(desk, control.encode(control.Stop(True))) == control.Done("keeps True")
+    desk.on(control.Stop, lambda order: control.ControlDone(f"keeps {order.keep_positions}"))
+    assert ask(desk, control.encode(control.Stop(True))) == control.ControlDone("keeps True")
 
 
 def test_nobody_took_it_on(desk):
-    assert ask(desk, control.encode(control.Ping())) == control.Denied("Ping: not possible in this run")
+    assert ask(desk, control.encode(control.Ping())) == control.ControlDenied(
+        "Ping: not possible in this run"
+    )
 
 
 def test_what_cannot_be_done_is_denied_in_words(desk):
@@ -35,8 +37,10 @@ def test_what_cannot_be_done_is_denied_in_words(desk):
         raise UsageError("there is no process named worker-9")
 
     desk.on(control.Ping, refuse)
-    assert ask(desk, control.encode(control.Ping())) == control.Denied("there is no process named worker-9")
+    assert ask(desk, control.encode(control.Ping())) == control.ControlDenied(
+        "there is no process named worker-9"
+    )
 
 
 def test_garbage_is_denied(desk):
-    assert isinstance(ask(desk, b"\x00garbage"), control.Denied)
+    assert isinstance(ask(desk, b"\x00garbage"), control.ControlDenied)

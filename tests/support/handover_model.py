@@ -14,7 +14,7 @@ from arbshard.engine.closing import Closing
 from arbshard.engine.edge import Edge
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit
 from arbshard.errors import RequestTimeout
-from arbshard.execution.executor import BaseExecutor, Outcome
+from arbshard.execution.executor import BaseExecutor, IntentOutcome
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
@@ -38,10 +38,10 @@ async def turns(count=12):
 
 
 class Codec:
-    def glance(self, frame, received_ns):
+    def top_of_book(self, frame, received_ns):
         raise AssertionError("no frame comes here")
 
-    decode = glance
+    decode = top_of_book
 
 
 class Executor(BaseExecutor):
@@ -55,7 +55,7 @@ class Executor(BaseExecutor):
     async def execute(self, intent, decided_ns=None):
         reply = await self.risk.submit(intent)
         if isinstance(reply, Refused):
-            return Outcome(reply, None)
+            return IntentOutcome(reply, None)
         return await self._finish(intent)
 
     async def resume(self, taken_over):
@@ -69,7 +69,7 @@ class Executor(BaseExecutor):
         done = intent.kind == "exit"
         settled = await self.risk.conclude(intent.intent_id, world.HOME_PRICE, intent.fx, done=done)
         self._settle(settled)
-        return Outcome(None, settled)
+        return IntentOutcome(None, settled)
 
 
 class Executors:
@@ -138,7 +138,7 @@ class Worker:
     def look(self):
         if self.is_up:
             self.greeting.result()
-            self.membership.look(self.room.now_ns)
+            self.membership.poll(self.room.now_ns)
 
     def close_what_leaves(self):
         """As the loop does it on its timer."""

@@ -18,7 +18,7 @@ from arbshard.data.stream import open_stream, target_of
 from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.venues.base.client import NoAnswer
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 
 
@@ -66,7 +66,7 @@ async def _rest(settings):
 async def _signed(config):
     client = open_client("binance", config, Keys("binance", "key", "secret"), SystemClock())
     try:
-        answer = await client.call(Request("GET", "/api/v3/order", {"symbol": "BTCUSDT"}, {}))
+        answer = await client.call(VenueRequest("GET", "/api/v3/order", {"symbol": "BTCUSDT"}, {}))
     except NoAnswer as error:
         return _causes(error)
     finally:

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from arbshard.execution.live.limits import together
+from arbshard.execution.live.limits import sum_costs
 from arbshard.venues.registry import get_adapter
 
 
@@ -57,6 +57,6 @@ def test_questions_go_by_our_name(make):
 
 def test_both_legs_together(bid, ask):
     costs = [orders_of(order).place(order, "").cost for order in (bid, ask, bid)]
-    assert together(*costs) == {
+    assert sum_costs(*costs) == {
         "upbit_order": 2, "binance_weight": 1, "binance_orders_10s": 1, "binance_orders_1d": 1,
     }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 from arbshard.errors import FrameError
 from arbshard.model.book import OrderBookSnapshot
-from arbshard.venues.base.rest import Call
+from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.binance.rest import BinanceBooks
 from arbshard.venues.registry import get_adapter, get_venue
 from arbshard.venues.upbit.rest import UpbitBooks
@@ -29,7 +29,7 @@ def upbit_item(market, units, timestamp=1_795_239_476_126):
 
 BTC = upbit_item("KRW-BTC", [(137002000, 137001000, 0.1, 0.2), (137003000, 137000000, 0.3, 0.4)])
 ETH = upbit_item("KRW-ETH", [(5000000, 4999000, 1.0, 2.0)])
-CALL = Call("", ("KRW-BTC", "KRW-ETH"))
+CALL = BookRequest("", ("KRW-BTC", "KRW-ETH"))
 
 
 def decode(books, call, body):
@@ -67,11 +67,11 @@ def test_one_bad_upbit_book_does_not_spoil_the_others():
 
 def test_upbit_padding_is_cut_off_and_zeros_inside_are_refused():
     padded = upbit_item("KRW-ETH", [(10.0, 9.0, 1.0, 1.0), (11.0, 0.0, 2.0, 0.0)])
-    book = decode(UpbitBooks(), Call("", ("KRW-ETH",)), [padded])["KRW-ETH"]
+    book = decode(UpbitBooks(), BookRequest("", ("KRW-ETH",)), [padded])["KRW-ETH"]
     assert book.bids == ((9.0, 1.0),)
     assert len(book.asks) == 2
     holed = upbit_item("KRW-ETH", [(10.0, 9.0, 0.0, 1.0), (11.0, 8.0, 2.0, 1.0)])
-    assert decode(UpbitBooks(), Call("", ("KRW-ETH",)), [holed])["KRW-ETH"].reason == "number"
+    assert decode(UpbitBooks(), BookRequest("", ("KRW-ETH",)), [holed])["KRW-ETH"].reason == "number"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_binance_real_snapshots():
     for row in rows:
         _, query, body = row.split(b"\t")
         symbol = query.decode().partition("symbol=")[2].partition("&")[0]
-        book = decode(BinanceBooks(), Call("", (symbol,)), body)[symbol]
+        book = decode(BinanceBooks(), BookRequest("", (symbol,)), body)[symbol]
         raw = json.loads(body)
         assert book.symbol == symbol
         assert book.bids == tuple((float(p), float(q)) for p, q in raw["bids"])
@@ -107,8 +107,8 @@ def test_binance_real_snapshots():
 def test_binance_asks_for_one_market_at_a_time():
     calls = BinanceBooks().calls(["BTCUSDT", "ETHUSDT"], 20)
     assert calls == [
-        Call("/api/v3/depth?symbol=BTCUSDT&limit=20", ("BTCUSDT",)),
-        Call("/api/v3/depth?symbol=ETHUSDT&limit=20", ("ETHUSDT",)),
+        BookRequest("/api/v3/depth?symbol=BTCUSDT&limit=20", ("BTCUSDT",)),
+        BookRequest("/api/v3/depth?symbol=ETHUSDT&limit=20", ("ETHUSDT",)),
     ]
     assert "limit=100" in BinanceBooks().calls(["BTCUSDT"], 5000)[0].path
     assert BinanceBooks.calls_per_s * 60 * 5 < 6000
@@ -125,7 +125,7 @@ def test_binance_asks_for_one_market_at_a_time():
 )
 def test_binance_book_that_cannot_be_trusted(bids, reason):
     body = {"lastUpdateId": 1, "bids": bids, "asks": [["100", "1"]]}
-    assert decode(BinanceBooks(), Call("", ("BTCUSDT",)), body)["BTCUSDT"].reason == reason
+    assert decode(BinanceBooks(), BookRequest("", ("BTCUSDT",)), body)["BTCUSDT"].reason == reason
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_binance_book_that_cannot_be_trusted(bids, reason):
 )
 def test_binance_body_of_another_kind(body):
     with pytest.raises(FrameError):
-        decode(BinanceBooks(), Call("", ("BTCUSDT",)), body)
+        decode(BinanceBooks(), BookRequest("", ("BTCUSDT",)), body)
 
 
 def test_each_venue_has_its_own():
@@ -149,18 +149,18 @@ def test_upbit_answers_as_frames_decode_to_the_same_books():
     venue = get_venue("upbit")
     frames = list(UpbitBooks().frames(CALL, body))
     assert [venue.route(frame) for frame in frames] == ["KRW-BTC", "KRW-ETH"]
-    assert [venue.mark(frame) for frame in frames] == [1_795_239_476_126] * 2
+    assert [venue.sequence_number(frame) for frame in frames] == [1_795_239_476_126] * 2
     found = decode(UpbitBooks(), CALL, body)
     assert [venue.decode(frame, 77) for frame in frames] == [found["KRW-BTC"], found["KRW-ETH"]]
-    assert [venue.glance(frame, 77).best_bid for frame in frames] == [137001000.0, 4999000.0]
+    assert [venue.top_of_book(frame, 77).best_bid for frame in frames] == [137001000.0, 4999000.0]
 
 
 def test_binance_answer_as_a_frame_decodes_to_the_same_book():
-    call = Call("", ("BTCUSDT",))
+    call = BookRequest("", ("BTCUSDT",))
     body = b'{"lastUpdateId":17,"bids":[["100.0","1.0"],["99.5","2.0"]],"asks":[["100.5","1.0"]]}'
     venue = get_venue("binance")
     (frame,) = BinanceBooks().frames(call, body)
-    assert (venue.route(frame), venue.mark(frame)) == ("BTCUSDT", 17)
+    assert (venue.route(frame), venue.sequence_number(frame)) == ("BTCUSDT", 17)
     assert venue.decode(frame, 77) == decode(BinanceBooks(), call, body)["BTCUSDT"]
 
 
@@ -170,9 +170,9 @@ def test_binance_answer_as_a_frame_decodes_to_the_same_book():
 )
 def test_what_is_no_answer_makes_no_frame(books, body):
     with pytest.raises(FrameError):
-        list(books.frames(Call("", ("KRW-BTC",)), body))
+        list(books.frames(BookRequest("", ("KRW-BTC",)), body))
 
 
 def test_a_market_nobody_asked_for_makes_no_frame():
     with pytest.raises(FrameError, match="not asked for"):
-        list(UpbitBooks().frames(Call("", ("KRW-BTC",)), json.dumps([ETH]).encode()))
+        list(UpbitBooks().frames(BookRequest("", ("KRW-BTC",)), json.dumps([ETH]).encode()))

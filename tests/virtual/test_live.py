@@ -3,12 +3,12 @@
 import pytest
 
 from arbshard.virtual.machine import Simulation
-from arbshard.virtual.outcome import Report
+from arbshard.virtual.outcome import SimulationReport
 from arbshard.virtual.rates import LIVE_PER_HOUR, PER_HOUR
 from arbshard.virtual.settings import Settings
 
 
-def _run(seed: int, **settings: object) -> Report:
+def _run(seed: int, **settings: object) -> SimulationReport:
     report = Simulation(Settings(seed, mode="live")._replace(**settings)).run()
     assert not report.violations, f"{report.violations}\nagain: {report.settings.command()}"
     return report

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import pytest
 
 import arbshard.accounts.orders as accounts_orders
-import arbshard.risk.forms
-from arbshard.execution.executor import BaseExecutor, Outcome
-from arbshard.execution.live import line as line_module
+import arbshard.risk.validation
+from arbshard.execution.executor import BaseExecutor, IntentOutcome
+from arbshard.execution.live import venue_session as line_module
 from arbshard.execution.live.port import LivePort
 from arbshard.execution.live.tracker import Tracked
 from arbshard.model.intent import OpenIntent
@@ -17,7 +17,7 @@ from arbshard.model.order import FINAL_STATES, Order, OrderResult
 from arbshard.risk.reconcile.activity import Activity
 from arbshard.risk.reconcile.reconciler import Reconciler
 from arbshard.venues.base.client import NoAnswer
-from arbshard.venues.base.orders import Standing
+from arbshard.venues.base.orders import OrderStatus
 from arbshard.venues.base.states import ACCEPTED, Said
 from arbshard.venues.binance.orders import BinanceOrders
 from arbshard.venues.upbit import states as upbit_states
@@ -31,7 +31,7 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def unknown_is_failed(patch: pytest.MonkeyPatch) -> None:
-    true_doubt = Tracked.doubt
+    true_doubt = Tracked.mark_unknown
 
     def doubt(self: Tracked, detail: str) -> None:
         if self.accepted:
@@ -39,7 +39,7 @@ def unknown_is_failed(patch: pytest.MonkeyPatch) -> None:
         else:
             self._finish("NOT_ACCEPTED", ZERO, (), detail)
 
-    patch.setattr(Tracked, "doubt", doubt)
+    patch.setattr(Tracked, "mark_unknown", doubt)
 
 
 def a_call_without_an_answer_was_never_sent(patch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def tried_again_under_another_name(patch: pytest.MonkeyPatch) -> None:
 
 
 def repeated_fills_are_booked_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(arbshard.risk.forms, "new_fills", lambda result, trade: result.fills)
+    patch.setattr(arbshard.risk.validation, "new_fills", lambda result, trade: result.fills)
 
 
 def fills_have_another_name_by_stream_than_by_rest(patch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def orders_of_a_predecessor_are_given_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def legs_of_a_predecessor_are_sent_again(patch: pytest.MonkeyPatch) -> None:
-    async def resume(self: BaseExecutor, taken_over: OpenIntent) -> Outcome:
+    async def resume(self: BaseExecutor, taken_over: OpenIntent) -> IntentOutcome:
         known = tuple(one for one in taken_over.orders if one.state in FINAL_STATES)
         return await self._run(self._machine_of(taken_over.intent, known))
 
@@ -117,7 +117,7 @@ def not_found_is_final_at_once(patch: pytest.MonkeyPatch) -> None:
 def the_rest_of_a_partial_fill_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     true_read = BinanceOrders.read
 
-    def read(self: BinanceOrders, order: Order, body: bytes) -> Standing:
+    def read(self: BinanceOrders, order: Order, body: bytes) -> OrderStatus:
         standing = true_read(self, order, body)
         if len(standing.fills) < 2:
             return standing

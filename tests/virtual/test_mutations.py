@@ -19,7 +19,7 @@ import arbshard.worker.loop
 from arbshard.config import Config
 from arbshard.engine import engine as engine_module
 from arbshard.engine.quality import Quality, View
-from arbshard.engine.quality import doubt as true_doubt
+from arbshard.engine.quality import data_refusal as true_doubt
 from arbshard.execution import plan
 from arbshard.execution.executor import BaseExecutor
 from arbshard.execution.two_leg import TwoLeg
@@ -40,7 +40,7 @@ from arbshard.virtual import costs
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.settings import Settings
 from arbshard.virtual.system import VirtualSupervisor
-from arbshard.virtual.worker import Surroundings
+from arbshard.virtual.worker import VirtualSurroundings
 from arbshard.wire.messages import Conclude, Extend, Report
 from arbshard.worker.desk import Desk
 from arbshard.worker.fence import Fence
@@ -81,7 +81,7 @@ def no_age_check(patch: pytest.MonkeyPatch) -> None:
     def doubt(home: View, away: View, fx: View, now_ns: int, quality: Quality):
         return true_doubt(home, away, fx, now_ns, Quality(2**62, 2**62, 2**62))
 
-    patch.setattr(engine_module, "doubt", doubt)
+    patch.setattr(engine_module, "data_refusal", doubt)
 
 
 def losses_not_told(patch: pytest.MonkeyPatch) -> None:
@@ -93,8 +93,8 @@ def no_portfolio_limits(patch: pytest.MonkeyPatch) -> None:
 
 
 def halts_not_heeded(patch: pytest.MonkeyPatch) -> None:
-    take = StandingOrders.take
-    patch.setattr(StandingOrders, "take", lambda self, said: take(self, replace(said, halted=False)))
+    take = StandingOrders.apply
+    patch.setattr(StandingOrders, "apply", lambda self, said: take(self, replace(said, halted=False)))
     patch.setattr(RiskGuard, "check_halt", lambda self, symbol: None)
 
 
@@ -119,19 +119,19 @@ def repeats_are_new(patch: pytest.MonkeyPatch) -> None:
 
 
 def fills_counted_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(arbshard.risk.forms, "new_fills", lambda result, trade: result.fills)
+    patch.setattr(arbshard.risk.validation, "new_fills", lambda result, trade: result.fills)
 
 
 def orphans_live_on(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Surroundings, "is_orphan", lambda self: False)
+    patch.setattr(VirtualSurroundings, "is_orphan", lambda self: False)
 
 
 def silence_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SilenceWatch, "look", lambda self, beat_ns, now_ns: False)
+    patch.setattr(SilenceWatch, "update", lambda self, beat_ns, now_ns: False)
 
 
 def stuck_is_not_seen(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(WorkerWatch, "look", lambda self, now_ns, shards: {})
+    patch.setattr(WorkerWatch, "judge", lambda self, now_ns, shards: {})
 
 
 def refusals_are_not_caught(patch: pytest.MonkeyPatch) -> None:

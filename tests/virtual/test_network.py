@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
-from arbshard.virtual.network import Line, Listener, Port, Straggler, Waiting
+from arbshard.virtual.network import PendingRequest, Port, PortServer, Straggler, VirtualConnection
 from arbshard.virtual.rates import STRAGGLERS
 from arbshard.virtual.weather import Weather
 from arbshard.wire import messages
@@ -18,13 +18,13 @@ class Room:
         self.loop = loop
         self.port = Port(loop, Weather(Random(1)))
         self.arrived: list[bytes] = []
-        self.port.listen(Listener(loop.new_process("risk.1"), self._arrived))
+        self.port.listen(PortServer(loop.new_process("risk.1"), self._arrived))
 
-    def _arrived(self, request: Waiting) -> None:
+    def _arrived(self, request: PendingRequest) -> None:
         self.arrived.append(request.request_id)
 
     def ask(self, process: VirtualProcess, name: bytes, message) -> None:
-        self.port.ask(Line(lambda _: None, process), name, encode(message))
+        self.port.ask(VirtualConnection(lambda _: None, process), name, encode(message))
         self.loop.run_until_complete(asyncio.sleep(0.1))
 
 
@@ -66,4 +66,6 @@ def test_the_kind_of_a_request_stands_at_its_beginning(room, kind: type) -> None
     fields = {"shard": 0, "epoch": 1} | ({"pair": "BTC", "home_price": 5} if kind is Fund else {})
     straggler = Straggler("worker-0", kind.__name__, 0, lambda _: None)
     process = room.loop.new_process("worker-0.1")
-    assert straggler.keeps(Waiting(Line(lambda _: None, process), b"1", encode(kind(**fields))))
+    assert straggler.keeps(
+        PendingRequest(VirtualConnection(lambda _: None, process), b"1", encode(kind(**fields)))
+    )

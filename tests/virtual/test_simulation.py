@@ -8,13 +8,13 @@ import pytest
 
 from arbshard.virtual.fuzz import fresh_seed
 from arbshard.virtual.machine import Simulation
-from arbshard.virtual.outcome import Report
+from arbshard.virtual.outcome import SimulationReport
 from arbshard.virtual.rates import PER_HOUR
 from arbshard.virtual.settings import Settings
 from support.effort import effort
 
 
-def _hold(report: Report) -> None:
+def _hold(report: SimulationReport) -> None:
     assert not report.violations, f"{report.violations}\nagain: {report.settings.command()}"
 
 

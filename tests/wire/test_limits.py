@@ -117,7 +117,7 @@ async def test_requests_that_wait_are_bounded_in_bytes(path, peers, until):
         one = unix.encode(b"id", bytes(50_000))
         await push(greedy, one * 200)
         await until(lambda: listener.bad >= 1)
-        assert [asked.payload for asked in listener.take(1000)] == [b"modest"]
+        assert [asked.payload for asked in listener.receive(1000)] == [b"modest"]
         assert listener._held == 0
     finally:
         listener.close()

@@ -10,7 +10,7 @@ from arbshard.config import Config, StrategyConfig
 from arbshard.engine.closing import close_now
 from arbshard.engine.edge import find_edge
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
-from arbshard.execution.executor import BaseExecutor, Outcome
+from arbshard.execution.executor import BaseExecutor, IntentOutcome
 from arbshard.execution.plan import plan_exit
 from arbshard.model.intent import OpenIntent
 from arbshard.model.refusal import Refusal
@@ -169,7 +169,7 @@ class TestTakeOver:
         assert executor.resumed == [taken_over]
         assert executor.befores == [None]
         opened = make.position(position_id="s1-0-1-1")
-        await finish(room, "BTC", Outcome(None, Settled("s1-0-1-1", opened, ())))
+        await finish(room, "BTC", IntentOutcome(None, Settled("s1-0-1-1", opened, ())))
         assert not room.btc.busy
         assert room.desk.open_positions == 1
 
@@ -214,7 +214,7 @@ class TestAct:
         for _ in range(3):
             room.desk.act(room.btc, entry(make))
             await turn()
-            await finish(room, "BTC", Outcome(None, Settled("x", None, ())))
+            await finish(room, "BTC", IntentOutcome(None, Settled("x", None, ())))
         seen = [intent.intent_id for intent in room.executors.made["BTC"].intents]
         assert seen == ["s5-2-9-1", "s5-2-9-2", "s5-2-9-3"]
 
@@ -228,7 +228,7 @@ class TestAct:
         await turn()
         opened = make.position(position_id="s5-2-9-1")
         left = (("upbit", "KRW", Decimal(9)),)
-        await finish(room, "BTC", Outcome(None, Settled("s5-2-9-1", opened, left)))
+        await finish(room, "BTC", IntentOutcome(None, Settled("s5-2-9-1", opened, left)))
         assert [held.position_id for held in room.btc.held] == ["s1-0-1-0", "s5-2-9-1"]
         assert room.btc.funds == Funds(9.0, 0.3, 700.0, 0.4)  # only what the reply concerns
         assert not room.btc.busy
@@ -241,7 +241,7 @@ class TestAct:
         room.desk.act(room.btc, leaving(make, room))
         await turn()
         after = make.position(quantity="0.0004", state=state)
-        await finish(room, "BTC", Outcome(None, Settled("s5-2-9-1", after, ())))
+        await finish(room, "BTC", IntentOutcome(None, Settled("s5-2-9-1", after, ())))
         assert room.desk.open_positions == len(room.btc.held) == left
         if left:
             assert room.btc.held[0].long_base == 0.0004
@@ -250,7 +250,7 @@ class TestAct:
         room.desk.act(room.btc, entry(make))
         await turn()
         left_over = Settled("s5-2-9-1", None, (), Decimal("0.00007"))
-        await finish(room, "BTC", Outcome(None, left_over))
+        await finish(room, "BTC", IntentOutcome(None, left_over))
         room.desk.act(room.btc, leaving(make, room))
         await turn()
         assert room.executors.made["BTC"].residues == [Decimal(0), Decimal("0.00007")]
@@ -260,7 +260,7 @@ class TestAct:
     async def test_nothing_filled_changes_nothing(self, make, room):
         room.desk.act(room.btc, entry(make))
         await turn()
-        await finish(room, "BTC", Outcome(None, Settled("s5-2-9-1", None, ())))
+        await finish(room, "BTC", IntentOutcome(None, Settled("s5-2-9-1", None, ())))
         assert room.desk.open_positions == 1
         assert not room.btc.busy
 
@@ -268,7 +268,7 @@ class TestAct:
         room.desk.act(room.btc, entry(make))
         await turn()
         left = (("binance", "BTC", Decimal(0)),)
-        await finish(room, "BTC", Outcome(Refused(Refusal.BALANCE, "", left), None))
+        await finish(room, "BTC", IntentOutcome(Refused(Refusal.BALANCE, "", left), None))
         assert room.counts == ["opportunities", "refused"]
         assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.0)
         assert room.btc.rest_until_ns == room.clock.monotonic_ns() + 500_000_000
@@ -278,7 +278,7 @@ class TestAct:
     async def test_refused_exit_rests_and_keeps_the_position(self, make, room):
         room.desk.act(room.btc, leaving(make, room))
         await turn()
-        await finish(room, "BTC", Outcome(Refused(Refusal.PAIR_BUSY, ""), None))
+        await finish(room, "BTC", IntentOutcome(Refused(Refusal.PAIR_BUSY, ""), None))
         assert room.btc.exit_rest_until_ns == room.clock.monotonic_ns() + 500_000_000
         assert room.desk.open_positions == 1
 

@@ -51,7 +51,7 @@ class Codec:
     def __init__(self, make, leg, calls):
         self.make, self.leg, self.calls = make, leg, calls
 
-    def glance(self, frame, received_ns):
+    def top_of_book(self, frame, received_ns):
         self.calls.append(("glance", self.leg.market.venue, frame))
         if frame.startswith(b"bad"):
             raise FrameError(frame.decode().removeprefix("bad "))
@@ -75,7 +75,7 @@ def feed(make, slots, changes, calls):
 
 def test_new_frame_becomes_a_view(feed, slots, calls):
     slots.put(2, b"frame", 77)
-    view = feed.look(2)
+    view = feed.read(2)
     assert view is not None
     assert (view.top.received_ns, view.live, view.bad) == (77, True, False)
     assert feed.views[2] is view
@@ -87,22 +87,22 @@ def test_new_frame_becomes_a_view(feed, slots, calls):
 
 def test_same_version_is_looked_at_once(feed, slots, calls):
     slots.put(1, b"frame")
-    assert feed.look(1) is not None
-    assert feed.look(1) is None
+    assert feed.read(1) is not None
+    assert feed.read(1) is None
     assert len(calls) == feed.frames == 1
 
 
 def test_empty_or_torn_slot_is_nothing_new(feed):
-    assert feed.look(1) is None
+    assert feed.read(1) is None
     assert feed.views[1].book is None
     assert not feed.views[1].live
 
 
 def test_connection_that_is_lost_shows_in_the_view(feed, slots):
     slots.put(1, b"frame")
-    assert feed.look(1).live
+    assert feed.read(1).live
     slots.put(1, b"frame", live=False)
-    view = feed.look(1)
+    view = feed.read(1)
     assert view.book is not None
     assert not view.live
 
@@ -110,40 +110,40 @@ def test_connection_that_is_lost_shows_in_the_view(feed, slots):
 @pytest.mark.parametrize(("writes", "skipped"), [(1, 0), (2, 1), (5, 4)])
 def test_counts_what_was_replaced_unread(feed, slots, writes, skipped):
     slots.put(1, b"first")
-    feed.look(1)
+    feed.read(1)
     slots.put(1, b"newest", writes=writes)
-    feed.look(1)
+    feed.read(1)
     assert feed.conflated == skipped
 
 
 def test_what_came_before_this_worker_is_not_its_loss(feed, slots):
     """A successor finds slots that were written thousands of times."""
     slots.put(1, b"frame", writes=5000)
-    assert feed.look(1) is not None
+    assert feed.read(1) is not None
     assert feed.conflated == 0
 
 
 def test_bad_frame_takes_the_book_away(feed, slots):
     slots.put(1, b"good")
-    feed.look(1)
+    feed.read(1)
     slots.put(1, b"bad crossed")
-    view = feed.look(1)
+    view = feed.read(1)
     assert view is not None
     assert (view.book, view.live, view.bad) == (None, True, True)
     assert feed.views[1] is view
     slots.put(1, b"bad cut")
-    feed.look(1)
+    feed.read(1)
     slots.put(2, b"bad cut")
-    feed.look(2)
+    feed.read(2)
     assert feed.bad == {"upbit": 2, "binance": 1}
     assert feed.bad_reasons == {"crossed": 1, "cut": 2}
     slots.put(1, b"good again")
-    assert feed.look(1).book is not None
+    assert feed.read(1).book is not None
 
 
 def test_a_frame_found_bad_deeper_down_is_counted_once_and_has_no_book(feed, slots):
     slots.put(1, b"deep unsorted")
-    view = feed.look(1)
+    view = feed.read(1)
     assert not view.bad
     assert feed.bad == {"upbit": 0, "binance": 0}
     assert view.book is None
@@ -159,8 +159,8 @@ def test_defect_in_a_codec_is_not_taken_for_a_bad_frame(make, slots, changes, ca
     def broken(frame, received_ns):
         raise KeyError("defect")
 
-    monkeypatch.setattr(codec, "glance", broken)
+    monkeypatch.setattr(codec, "top_of_book", broken)
     feed = ShardFeed(slots, changes, [make.home], {"upbit": codec})
     slots.put(1, b"frame")
     with pytest.raises(KeyError):
-        feed.look(1)
+        feed.read(1)

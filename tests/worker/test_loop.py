@@ -67,7 +67,7 @@ class Feed:
         self.asked += 1
         return list(self.news)
 
-    def look(self, slot):
+    def read(self, slot):
         return self.news.pop(slot, None)
 
 
@@ -101,7 +101,7 @@ class Orders:
         self.closing = {}
         self.looks = []
 
-    def look(self, now_ns):
+    def poll(self, now_ns):
         self.looks.append(now_ns)
 
 
@@ -524,7 +524,7 @@ class Membership:
         self.is_settled = True
         self.looks = 0
 
-    def look(self, now_ns):
+    def poll(self, now_ns):
         self.looks += 1
 
 

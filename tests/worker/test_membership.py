@@ -73,10 +73,10 @@ class Executors:
 
 
 class Codec:
-    def glance(self, frame, received_ns):
+    def top_of_book(self, frame, received_ns):
         return SimpleNamespace(received_ns=received_ns, frame=frame)
 
-    decode = glance
+    decode = top_of_book
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ async def room(make, clock):
 
 async def look(room, ms=20):
     room.now_ns += ms * MS
-    room.one.look(room.now_ns)
+    room.one.poll(room.now_ns)
     for _ in range(4):
         await asyncio.sleep(0)
 
@@ -145,7 +145,7 @@ async def test_a_pair_that_goes_is_forgotten_when_idle(room):
     await look(room)
     assert room.shown[-1] == (1, 0)
     assert room.engine.pairs == {}
-    assert room.feed.look(room.source.pairs["BTC"].home.slot) is None
+    assert room.feed.read(room.source.pairs["BTC"].home.slot) is None
     assert room.desk.open_positions == 0
 
 

@@ -8,7 +8,7 @@ from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.worker.counters import DATA_REFUSALS, HISTOGRAMS, LIVE_COUNTERS, counters
-from arbshard.worker.meter import Meter
+from arbshard.worker.meter import WorkerMeter
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def page(tmp_path):
         PageWriter.create(tmp_path / "page", counters(), HISTOGRAMS) as writer,
         PageReader.attach(writer.path) as page,
     ):
-        page.meter = Meter(writer, pid=42, epoch=3, pairs=7)
+        page.meter = WorkerMeter(writer, pid=42, epoch=3, pairs=7)
         yield page
 
 

@@ -47,48 +47,48 @@ async def turn():
 
 
 async def test_begins_with_what_the_welcome_says(room):
-    room.take(Welcome(1, (), (), (), (), halted=True, closing=(("BTC", "manual"),), serial=7))
+    room.apply(Welcome(1, (), (), (), (), halted=True, closing=(("BTC", "manual"),), serial=7))
     assert room.halted
     assert room.closing == {"BTC": "manual"}
     room.page.number = 7
-    room.look(0)
+    room.poll(0)
     await turn()
     assert room.risk.asked == 0
 
 
 async def test_asks_once_for_each_news(room):
     room.page.number = 1
-    room.look(0)
-    room.look(0)
+    room.poll(0)
+    room.poll(0)
     await turn()
-    room.look(0)
+    room.poll(0)
     assert room.risk.asked == 1
     room.risk.answer = Instructed(1, True, (("ETH", "kill_switch"),))
     room.risk.go_on.set()
     await turn()
     assert (room.halted, room.closing) == (True, {"ETH": "kill_switch"})
-    room.look(0)
+    room.poll(0)
     await turn()
     assert room.risk.asked == 1
 
 
 async def test_news_that_came_while_it_asked_is_asked_for_again(room):
     room.page.number = 1
-    room.look(0)
+    room.poll(0)
     await turn()
     room.page.number = 2
     room.risk.answer = Instructed(1, True, ())
     room.risk.go_on.set()
     await turn()
-    room.look(0)
+    room.poll(0)
     await turn()
     assert room.risk.asked == 2
 
 
 async def test_without_a_page_nothing_changes(room):
-    room.take(Welcome(1, (), (), (), (), halted=True, serial=3))
+    room.apply(Welcome(1, (), (), (), (), halted=True, serial=3))
     room.page.number = None
-    room.look(0)
+    room.poll(0)
     await turn()
     assert room.risk.asked == 0
     assert room.halted
@@ -98,14 +98,14 @@ async def test_a_fence_is_told(room):
     room.page.number = 1
     room.risk.answer = Fenced("newer")
     room.risk.go_on.set()
-    room.look(0)
+    room.poll(0)
     await turn()
     assert [type(error) for error in room.failures] == [Fenced]
 
 
 async def test_close_gives_the_question_up(room):
     room.page.number = 1
-    room.look(0)
+    room.poll(0)
     await turn()
     await room.close()
     assert room.failures == []

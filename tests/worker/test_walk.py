@@ -52,7 +52,7 @@ def test_a_frame_enters_few_files(tmp_path, make, away_mid, is_trade, files_max)
             writer.write(slot, frame, NOW_NS)
             notifier.push(slot)
             for changed in feed.changed():
-                view = feed.look(changed)
+                view = feed.read(changed)
                 assert view is not None
                 found = engine.observe(changed, view)
                 if found is not None:

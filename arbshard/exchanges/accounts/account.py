@@ -9,9 +9,9 @@ from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from arbshard.config import SimAccountsConfig, SimPermissions
-from arbshard.exchanges.accounts.order import Event, Order, OrderChanged
-from arbshard.exchanges.accounts.wallet import Balance, Wallet
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.accounts.order import Event, OrderChanged, SimOrder
+from arbshard.exchanges.accounts.wallet import Wallet, WalletBalance
+from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.units import UNIT
 from arbshard.model.money import MONEY_CONTEXT, floor_to
 
@@ -21,25 +21,25 @@ ORDERS_MAX = 200_000
 CLIENT_IDS_MAX = 1_000_000
 
 
-class Changes(NamedTuple):
+class AccountChanges(NamedTuple):
     """What has changed in an account since this was last asked."""
 
-    orders: tuple[Order, ...]
+    orders: tuple[SimOrder, ...]
     """The changed orders in their present state."""
     dropped: tuple[int, ...]
     """Numbers of orders that were forgotten."""
     client_ids: tuple[str, ...]
     """Used for the first time."""
     forgotten_ids: tuple[str, ...]
-    balances: tuple[Balance, ...]
+    balances: tuple[WalletBalance, ...]
 
 
 class Restored(NamedTuple):
     """An account as it was before the exchange was killed."""
 
-    opening: tuple[Balance, ...]
-    balances: tuple[Balance, ...]
-    orders: tuple[Order, ...]
+    opening: tuple[WalletBalance, ...]
+    balances: tuple[WalletBalance, ...]
+    orders: tuple[SimOrder, ...]
     """Oldest first."""
     client_ids: tuple[str, ...]
     """Oldest first."""
@@ -50,14 +50,14 @@ class _Unsaved:
     """Changes as they gather."""
 
     def __init__(self) -> None:
-        self.orders: dict[str, Order] = {}
+        self.orders: dict[str, SimOrder] = {}
         self.dropped: list[int] = []
         self.client_ids: list[str] = []
         self.forgotten_ids: list[str] = []
-        self.balances: dict[str, Balance] = {}
+        self.balances: dict[str, WalletBalance] = {}
 
 
-class Account:
+class TradingAccount:
     """One customer. ``matching`` changes wallet and orders; the venue reads them."""
 
     def __init__(
@@ -70,11 +70,11 @@ class Account:
         self.permissions = permissions
         self.opening = tuple(wallet.balances())
         """What the wallet held at first."""
-        self.orders: dict[str, Order] = {}
+        self.orders: dict[str, SimOrder] = {}
         """By the venue's id, oldest first."""
-        self.open_orders: dict[str, Order] = {}
+        self.open_orders: dict[str, SimOrder] = {}
         """Those of ``orders`` that are open."""
-        self.by_client_id: dict[str, Order] = {}
+        self.by_client_id: dict[str, SimOrder] = {}
         """The newest order of each client id."""
         self.orders_dropped = 0
         """Finished orders that were forgotten."""
@@ -85,7 +85,7 @@ class Account:
         self._unsaved: _Unsaved | None = None
         """None: nobody saves the changes."""
 
-    def add_order(self, order: Order) -> None:
+    def add_order(self, order: SimOrder) -> None:
         """Take a new order into the books."""
         self.orders[order.id] = self.open_orders[order.id] = order
         if order.client_id:
@@ -94,7 +94,7 @@ class Account:
         if len(self.orders) - len(self.open_orders) > ORDERS_MAX:
             self._drop_oldest()
 
-    def close_order(self, order: Order) -> None:
+    def close_order(self, order: SimOrder) -> None:
         """The order is over."""
         del self.open_orders[order.id]
 
@@ -113,7 +113,7 @@ class Account:
         """Whether ``client_id`` was ever used."""
         return client_id in self._client_ids
 
-    def tell(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Keep ``event`` until it is fetched. Every change of an order or a balance comes by here."""
         if self._unsaved is not None:
             if isinstance(event, OrderChanged):
@@ -137,11 +137,11 @@ class Account:
         """From now on somebody calls ``take_changes`` after every change."""
         self._unsaved = _Unsaved()
 
-    def take_changes(self) -> Changes:
+    def take_changes(self) -> AccountChanges:
         """What has changed since this was last asked."""
         taken, self._unsaved = self._unsaved, _Unsaved()
         assert taken is not None, "nobody follows the changes"
-        return Changes(
+        return AccountChanges(
             tuple(taken.orders.values()),
             tuple(taken.dropped),
             tuple(taken.client_ids),
@@ -177,20 +177,20 @@ class Account:
 class Accounts:
     """The customers of one venue, by API key."""
 
-    def __init__(self, *accounts: Account) -> None:
+    def __init__(self, *accounts: TradingAccount) -> None:
         self._by_key = {account.key: account for account in accounts}
         assert len(self._by_key) == len(accounts), "two accounts with one key"
 
-    def get(self, key: str) -> Account | None:
+    def get(self, key: str) -> TradingAccount | None:
         """The account of ``key``."""
         return self._by_key.get(key)
 
-    def __iter__(self) -> Iterator[Account]:
+    def __iter__(self) -> Iterator[TradingAccount]:
         return iter(self._by_key.values())
 
 
 def seeded_accounts(
-    config: SimAccountsConfig, upbit: Mapping[str, Market], binance: Mapping[str, Market]
+    config: SimAccountsConfig, upbit: Mapping[str, SimMarket], binance: Mapping[str, SimMarket]
 ) -> tuple[Accounts, Accounts]:
     """(Upbit's, Binance's) accounts with their opening balances: the same quantity of each coin on both venues."""
     home = {"KRW": config.quote_home}
@@ -202,8 +202,8 @@ def seeded_accounts(
             if base in at_upbit:
                 price = Decimal(at_upbit[base].best_bid) / UNIT
                 home[base] = away[base] = floor_to(config.coins_notional / price, lot)
-    upbit_account = Account(config.upbit_key, config.upbit_secret, Wallet(home), config.permissions)
-    binance_account = Account(
+    upbit_account = TradingAccount(config.upbit_key, config.upbit_secret, Wallet(home), config.permissions)
+    binance_account = TradingAccount(
         config.binance_key,
         config.binance_secret,
         Wallet(away),

@@ -9,22 +9,22 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import (
     ChangeKind,
     Ended,
-    Fill,
-    Order,
     OrderChanged,
     Side,
+    SimFill,
+    SimOrder,
     Ticket,
     WalletChanged,
 )
 from arbshard.exchanges.accounts.resting import Resting
 from arbshard.exchanges.accounts.rules import MoneyRules
-from arbshard.exchanges.accounts.taking import Plan, Take, levels, plan, units_of
+from arbshard.exchanges.accounts.taking import MatchPlan, Take, levels, plan, units_of
 from arbshard.exchanges.book import Side as BookSide
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.market import SimMarket
 from arbshard.model.money import MONEY_CONTEXT, ZERO
 
 
@@ -36,7 +36,7 @@ class Shortage(NamedTuple):
     free: Decimal
 
 
-def _ignore(_account: Account) -> None:
+def _ignore(_account: TradingAccount) -> None:
     """Nobody keeps the accounts."""
 
 
@@ -50,7 +50,7 @@ class Matcher:
 
     def __init__(
         self,
-        markets: Mapping[str, Market],
+        markets: Mapping[str, SimMarket],
         rules: MoneyRules,
         first_number: int = 1,
         fill_share: Callable[[], float] = _whole,
@@ -64,7 +64,7 @@ class Matcher:
         self._fill_share = fill_share
         self._resting: dict[str, Resting] = {}
         self._next_order = self._next_trade = first_number
-        self.on_change: Callable[[Account], None] = _ignore
+        self.on_change: Callable[[TradingAccount], None] = _ignore
         """Called at the end of every change of an account, before anybody is told of it."""
 
     @property
@@ -72,14 +72,14 @@ class Matcher:
         """Returns the numbers that the next order and the next trade will get."""
         return self._next_order, self._next_trade
 
-    def resume(self, account: Account, next_order: int, next_trade: int) -> None:
+    def resume(self, account: TradingAccount, next_order: int, next_trade: int) -> None:
         """Go on with an account of before: its open orders wait again, and no number is used twice."""
         self._next_order = max(self._next_order, next_order)
         self._next_trade = max(self._next_trade, next_trade)
         for order in account.open_orders.values():
             self._resting.setdefault(order.symbol, Resting()).add(account, order)
 
-    def shortage(self, account: Account, ticket: Ticket) -> Shortage | None:
+    def shortage(self, account: TradingAccount, ticket: Ticket) -> Shortage | None:
         """What ``account`` lacks in order to place ``ticket`` now; None when it has enough."""
         with localcontext(MONEY_CONTEXT):
             return self._shortage(account, ticket, self._plan(ticket))
@@ -88,7 +88,7 @@ class Matcher:
         """Whether a limit order at ``price`` would meet the book at once."""
         return next(levels(self._opposite(symbol, side), price), None) is not None
 
-    def place(self, account: Account, ticket: Ticket, now_ms: int) -> Order | Shortage:
+    def place(self, account: TradingAccount, ticket: Ticket, now_ms: int) -> SimOrder | Shortage:
         """Take an order on and match it at once. A ``Shortage`` changes nothing."""
         with localcontext(MONEY_CONTEXT):
             found = self._plan(ticket)
@@ -106,7 +106,7 @@ class Matcher:
         self.on_change(account)
         return order
 
-    def cancel(self, account: Account, order: Order, now_ms: int) -> None:
+    def cancel(self, account: TradingAccount, order: SimOrder, now_ms: int) -> None:
         """End ``order``, which is open, at its owner's wish."""
         assert order.is_open, order.id
         with localcontext(MONEY_CONTEXT):
@@ -119,7 +119,7 @@ class Matcher:
         resting = self._resting.get(symbol)
         if resting is None:
             return False
-        changed: dict[str, Account] = {}
+        changed: dict[str, TradingAccount] = {}
         with localcontext(MONEY_CONTEXT):
             for queue in (resting.buys, resting.sells):
                 while queue:
@@ -133,7 +133,7 @@ class Matcher:
             self.on_change(account)
         return bool(changed)
 
-    def _make(self, account: Account, order: Order, now_ms: int) -> bool:
+    def _make(self, account: TradingAccount, order: SimOrder, now_ms: int) -> bool:
         """Fill a resting order by what crosses it, at its own price. Whether anything did."""
         price, left = order.price, units_of(order.remaining)
         assert price is not None, order.id
@@ -152,11 +152,11 @@ class Matcher:
         self._fill(account, order, Take(price, sum(sizes)), "" if left else "filled", now_ms, is_maker=True)
         return True
 
-    def _open(self, account: Account, ticket: Ticket, needed: Decimal, now_ms: int) -> Order:
+    def _open(self, account: TradingAccount, ticket: Ticket, needed: Decimal, now_ms: int) -> SimOrder:
         listing = self._markets[ticket.symbol].listing
         number = self._next_order
         self._next_order += 1
-        order = Order(
+        order = SimOrder(
             number,
             self._rules.order_id(number),
             ticket,
@@ -171,7 +171,7 @@ class Matcher:
         self._tell(account, "new", order, None, now_ms)
         return order
 
-    def _take(self, account: Account, order: Order, found: Plan, now_ms: int) -> None:
+    def _take(self, account: TradingAccount, order: SimOrder, found: MatchPlan, now_ms: int) -> None:
         if not found.takes:
             return
         side = self._opposite(order.symbol, order.side)
@@ -183,7 +183,14 @@ class Matcher:
             self._fill(account, order, take, ended, now_ms, is_maker=False)
 
     def _fill(
-        self, account: Account, order: Order, take: Take, ended: Ended, now_ms: int, *, is_maker: bool
+        self,
+        account: TradingAccount,
+        order: SimOrder,
+        take: Take,
+        ended: Ended,
+        now_ms: int,
+        *,
+        is_maker: bool,
     ) -> None:
         """Book one execution; ``ended`` says that it was the last one and why."""
         quantity = take.quantity
@@ -208,7 +215,7 @@ class Matcher:
         trade_id = self._rules.trade_id(self._next_trade)
         self._next_trade += 1
         fee_currency = order.base if in_base else order.quote
-        fill = Fill(trade_id, take.price, quantity, funds, fee, fee_currency, is_maker, now_ms)
+        fill = SimFill(trade_id, take.price, quantity, funds, fee, fee_currency, is_maker, now_ms)
         order.fills.append(fill)
         self._release(account, order, ZERO if ended else self._still_needed(order))
         if ended:
@@ -218,46 +225,48 @@ class Matcher:
         if ended:
             self._tell(account, "done", order, None, now_ms)
 
-    def _end(self, account: Account, order: Order, ended: Ended, now_ms: int) -> None:
+    def _end(self, account: TradingAccount, order: SimOrder, ended: Ended, now_ms: int) -> None:
         """Cancel the rest of ``order``."""
         self._release(account, order, ZERO)
         order.status, order.ended, order.updated_ms = "canceled", ended, now_ms
         account.close_order(order)
         self._tell(account, "canceled", order, None, now_ms)
 
-    def _release(self, account: Account, order: Order, needed: Decimal) -> None:
+    def _release(self, account: TradingAccount, order: SimOrder, needed: Decimal) -> None:
         """Unlock what ``order`` holds beyond ``needed``."""
         assert order.held >= needed, (order.id, order.held, needed)
         account.wallet.unlock(order.held_currency, order.held - needed)
         order.held = needed
 
-    def _unrest(self, account: Account, order: Order) -> None:
+    def _unrest(self, account: TradingAccount, order: SimOrder) -> None:
         resting = self._resting[order.symbol]
         resting.remove(account, order)
         if not resting:
             del self._resting[order.symbol]
 
-    def _tell(self, account: Account, kind: ChangeKind, order: Order, fill: Fill | None, now_ms: int) -> None:
-        account.tell(OrderChanged(kind, order.snapshot(), fill, now_ms))
+    def _tell(
+        self, account: TradingAccount, kind: ChangeKind, order: SimOrder, fill: SimFill | None, now_ms: int
+    ) -> None:
+        account.record(OrderChanged(kind, order.snapshot(), fill, now_ms))
         changed = account.wallet.take_changed()
         if changed:
-            account.tell(WalletChanged(changed, now_ms))
+            account.record(WalletChanged(changed, now_ms))
 
     def _opposite(self, symbol: str, side: Side) -> BookSide:
         book = self._markets[symbol].book
         return book.asks if side == "buy" else book.bids
 
-    def _plan(self, ticket: Ticket, share: float = 1.0) -> Plan:
+    def _plan(self, ticket: Ticket, share: float = 1.0) -> MatchPlan:
         lot = self._markets[ticket.symbol].listing.lot
         return plan(ticket, self._opposite(ticket.symbol, ticket.side), lot, share)
 
-    def _shortage(self, account: Account, ticket: Ticket, found: Plan) -> Shortage | None:
+    def _shortage(self, account: TradingAccount, ticket: Ticket, found: MatchPlan) -> Shortage | None:
         listing = self._markets[ticket.symbol].listing
         currency = listing.quote if ticket.side == "buy" else listing.base
         needed, free = self._needed(ticket, found), account.wallet.free(currency)
         return Shortage(currency, needed, free) if free < needed else None
 
-    def _needed(self, ticket: Ticket, found: Plan) -> Decimal:
+    def _needed(self, ticket: Ticket, found: MatchPlan) -> Decimal:
         """What a new order locks. A market buy by quantity locks what its fills will cost."""
         if ticket.side == "sell":
             assert ticket.quantity is not None, ticket
@@ -269,7 +278,7 @@ class Matcher:
             return self._rules.lock(ticket.quantity * ticket.price)
         return self._rules.lock(found.funds)
 
-    def _still_needed(self, order: Order) -> Decimal:
+    def _still_needed(self, order: SimOrder) -> Decimal:
         """What an open order must hold after a fill."""
         if order.side == "sell":
             return order.remaining

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from arbshard.exchanges.accounts.wallet import Balance
+from arbshard.exchanges.accounts.wallet import WalletBalance
 from arbshard.model.money import ZERO
 
 Side = Literal["buy", "sell"]
@@ -42,7 +42,7 @@ class Ticket(NamedTuple):
     """Quote that was asked for where the venue made a quantity of it; printed, never looked at."""
 
 
-class Fill(NamedTuple):
+class SimFill(NamedTuple):
     """One execution."""
 
     trade_id: str
@@ -57,7 +57,7 @@ class Fill(NamedTuple):
 
 
 @dataclass(slots=True)
-class Order:
+class SimOrder:
     """An order. Amounts are exact; base and quote as in its market."""
 
     number: int
@@ -77,7 +77,7 @@ class Order:
     """Locked in the wallet for this order now, in ``held_currency``."""
     status: Status = "open"
     ended: Ended = ""
-    fills: list[Fill] = field(default_factory=list)
+    fills: list[SimFill] = field(default_factory=list)
     cancel_id: str = ""
     """The customer's own id of the cancel, where the venue has such; printed, never looked at."""
 
@@ -141,13 +141,13 @@ class Order:
         """Whether more may come."""
         return self.status == "open"
 
-    def as_taken_on(self) -> "Order":
+    def as_taken_on(self) -> "SimOrder":
         """A copy as it was before it met the book, except that it holds nothing."""
-        return Order(
+        return SimOrder(
             self.number, self.id, self.ticket, self.base, self.quote, self.created_ms, self.created_ms
         )
 
-    def snapshot(self) -> "Order":
+    def snapshot(self) -> "SimOrder":
         """A copy that stays as it is."""
         taken = copy.copy(self)
         taken.fills = self.fills.copy()
@@ -164,9 +164,9 @@ class OrderChanged(NamedTuple):
     """
 
     kind: ChangeKind
-    order: Order
+    order: SimOrder
     """As it was then."""
-    fill: Fill | None
+    fill: SimFill | None
     """Of ``trade`` only."""
     at_ms: int
 
@@ -174,7 +174,7 @@ class OrderChanged(NamedTuple):
 class WalletChanged(NamedTuple):
     """Balances that changed, as they were then."""
 
-    balances: tuple[Balance, ...]
+    balances: tuple[WalletBalance, ...]
     at_ms: int
 
 

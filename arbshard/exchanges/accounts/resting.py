@@ -3,47 +3,47 @@
 from bisect import bisect_left, insort
 from typing import NamedTuple
 
-from arbshard.exchanges.accounts.account import Account
-from arbshard.exchanges.accounts.order import Order
+from arbshard.exchanges.accounts.account import TradingAccount
+from arbshard.exchanges.accounts.order import SimOrder
 from arbshard.exchanges.accounts.taking import units_of
 
 
-class Waiting(NamedTuple):
+class RestingOrder(NamedTuple):
     """An order in its queue. Sorts by price, then by age: ``number`` never repeats."""
 
     rank: int
     """Units of 1e-8: the price of a sell, minus the price of a buy."""
     number: int
-    account: Account
-    order: Order
+    account: TradingAccount
+    order: SimOrder
 
 
 class Resting:
     """Both queues of a market."""
 
     def __init__(self) -> None:
-        self.buys: list[Waiting] = []
-        self.sells: list[Waiting] = []
+        self.buys: list[RestingOrder] = []
+        self.sells: list[RestingOrder] = []
 
     def __bool__(self) -> bool:
         return bool(self.buys or self.sells)
 
-    def add(self, account: Account, order: Order) -> None:
+    def add(self, account: TradingAccount, order: SimOrder) -> None:
         """Let ``order``, which has a price, wait."""
         insort(self._queue(order), _waiting(account, order))
 
-    def remove(self, account: Account, order: Order) -> None:
+    def remove(self, account: TradingAccount, order: SimOrder) -> None:
         """Take ``order``, which waits here, out."""
         queue, entry = self._queue(order), _waiting(account, order)
         index = bisect_left(queue, entry)
         assert queue[index].order is order, order.id
         del queue[index]
 
-    def _queue(self, order: Order) -> list[Waiting]:
+    def _queue(self, order: SimOrder) -> list[RestingOrder]:
         return self.buys if order.side == "buy" else self.sells
 
 
-def _waiting(account: Account, order: Order) -> Waiting:
+def _waiting(account: TradingAccount, order: SimOrder) -> RestingOrder:
     assert order.price is not None, order.id
     rank = units_of(order.price)
-    return Waiting(-rank if order.side == "buy" else rank, order.number, account, order)
+    return RestingOrder(-rank if order.side == "buy" else rank, order.number, account, order)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from arbshard.exchanges.accounts.order import Side
 
 
-class Fee(NamedTuple):
+class FillFee(NamedTuple):
     """What a fill costs."""
 
     amount: Decimal
@@ -37,6 +37,6 @@ class MoneyRules(Protocol):
         """Quote to set aside in order to spend ``funds``; proportional to it."""
         ...
 
-    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> Fee:
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> FillFee:
         """The fee of one fill."""
         ...

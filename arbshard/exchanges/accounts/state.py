@@ -3,13 +3,13 @@
 Amounts are text in plain notation, as in our ledger.
 """
 
-from arbshard.exchanges.accounts.account import Account
-from arbshard.exchanges.accounts.order import Fill, Order
-from arbshard.exchanges.accounts.wallet import Balance
+from arbshard.exchanges.accounts.account import TradingAccount
+from arbshard.exchanges.accounts.order import SimFill, SimOrder
+from arbshard.exchanges.accounts.wallet import WalletBalance
 from arbshard.model.money import plain
 
 
-def audit(account: Account) -> dict[str, object]:
+def audit(account: TradingAccount) -> dict[str, object]:
     """Balances by currency, and all orders kept with their fills, oldest first."""
     return {
         "opening": {balance.currency: plain(balance.free) for balance in account.opening},
@@ -20,11 +20,11 @@ def audit(account: Account) -> dict[str, object]:
     }
 
 
-def _balance(balance: Balance) -> dict[str, str]:
+def _balance(balance: WalletBalance) -> dict[str, str]:
     return {"free": plain(balance.free), "locked": plain(balance.locked)}
 
 
-def _order(order: Order) -> dict[str, object]:
+def _order(order: SimOrder) -> dict[str, object]:
     return {
         "id": order.id,
         "client_id": order.client_id,
@@ -48,7 +48,7 @@ def _order(order: Order) -> dict[str, object]:
     }
 
 
-def _fill(fill: Fill) -> dict[str, object]:
+def _fill(fill: SimFill) -> dict[str, object]:
     return {
         "trade_id": fill.trade_id,
         "price": plain(fill.price),

@@ -23,7 +23,7 @@ class Take(NamedTuple):
         return amount_of(self.size)
 
 
-class Plan(NamedTuple):
+class MatchPlan(NamedTuple):
     """Levels best first, and how the order ends with them; empty when the rest goes into the book."""
 
     takes: tuple[Take, ...]
@@ -59,7 +59,7 @@ def levels(side: BookSide, worst: Decimal | None) -> Iterator[tuple[Decimal, int
         yield amount_of(price), size
 
 
-def plan(ticket: Ticket, side: BookSide, lot: int, share: float = 1.0) -> Plan:
+def plan(ticket: Ticket, side: BookSide, lot: int, share: float = 1.0) -> MatchPlan:
     """What ``ticket`` takes from ``side``. ``lot`` in units of 1e-8; ``share``: of what the book has for it."""
     found = (
         _by_funds(ticket, ticket.funds, side, lot) if ticket.funds is not None else _by_quantity(ticket, side)
@@ -67,17 +67,17 @@ def plan(ticket: Ticket, side: BookSide, lot: int, share: float = 1.0) -> Plan:
     if share < 1:
         found = _part_of(found, share, lot)
     if ticket.tif == "post_only" and found.takes:
-        return Plan((), "post_only")
+        return MatchPlan((), "post_only")
     if ticket.tif == "fok" and found.ended not in ("filled", "dust"):
-        return Plan((), "fok")
+        return MatchPlan((), "fok")
     if found.ended:
         return found
     if ticket.tif == "ioc":
-        return Plan(found.takes, "ioc")
-    return Plan(found.takes, "no_liquidity" if ticket.kind == "market" else "")
+        return MatchPlan(found.takes, "ioc")
+    return MatchPlan(found.takes, "no_liquidity" if ticket.kind == "market" else "")
 
 
-def _part_of(found: Plan, share: float, lot: int) -> Plan:
+def _part_of(found: MatchPlan, share: float, lot: int) -> MatchPlan:
     """The best of ``found``, whole lots, and not the end of it."""
     left = int(sum(take.size for take in found.takes) * share) // lot * lot
     takes: list[Take] = []
@@ -86,10 +86,10 @@ def _part_of(found: Plan, share: float, lot: int) -> Plan:
             break
         takes.append(take._replace(size=min(take.size, left)))
         left -= takes[-1].size
-    return Plan(tuple(takes), "")
+    return MatchPlan(tuple(takes), "")
 
 
-def _by_quantity(ticket: Ticket, side: BookSide) -> Plan:
+def _by_quantity(ticket: Ticket, side: BookSide) -> MatchPlan:
     assert ticket.quantity is not None, ticket
     left = units_of(ticket.quantity)
     takes: list[Take] = []
@@ -97,21 +97,21 @@ def _by_quantity(ticket: Ticket, side: BookSide) -> Plan:
         takes.append(Take(price, min(size, left)))
         left -= takes[-1].size
         if not left:
-            return Plan(tuple(takes), "filled")
-    return Plan(tuple(takes), "")
+            return MatchPlan(tuple(takes), "filled")
+    return MatchPlan(tuple(takes), "")
 
 
-def _by_funds(ticket: Ticket, funds: Decimal, side: BookSide, lot: int) -> Plan:
+def _by_funds(ticket: Ticket, funds: Decimal, side: BookSide, lot: int) -> MatchPlan:
     takes: list[Take] = []
     lot_amount = Decimal(lot) / UNIT
     for price, size in levels(side, ticket.price):
         # Whole lots that the rest buys here; // is exact where a division might round up.
         affordable = int(funds // (price * lot_amount)) * lot
         if not affordable:
-            return Plan(tuple(takes), "dust")
+            return MatchPlan(tuple(takes), "dust")
         take = Take(price, min(size, affordable))
         takes.append(take)
         funds -= price * take.quantity
         if not funds:
-            return Plan(tuple(takes), "filled")
-    return Plan(tuple(takes), "")
+            return MatchPlan(tuple(takes), "filled")
+    return MatchPlan(tuple(takes), "")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from arbshard.model.money import ZERO
 
 
-class Balance(NamedTuple):
+class WalletBalance(NamedTuple):
     """One currency as it stands."""
 
     currency: str
@@ -29,7 +29,7 @@ class Wallet:
         self._changed: dict[str, None] = {}
 
     @classmethod
-    def restored(cls, balances: Sequence[Balance]) -> "Wallet":
+    def restored(cls, balances: Sequence[WalletBalance]) -> "Wallet":
         """A wallet that holds just this, free and locked."""
         wallet = cls({one.currency: one.free for one in balances})
         wallet._locked.update({one.currency: one.locked for one in balances})
@@ -43,11 +43,11 @@ class Wallet:
         """What open orders hold."""
         return self._locked.get(currency, ZERO)
 
-    def balance(self, currency: str) -> Balance:
+    def balance(self, currency: str) -> WalletBalance:
         """Both parts of ``currency``."""
-        return Balance(currency, self.free(currency), self.locked(currency))
+        return WalletBalance(currency, self.free(currency), self.locked(currency))
 
-    def balances(self) -> Iterator[Balance]:
+    def balances(self) -> Iterator[WalletBalance]:
         """All currencies ever held, in the order in which they came."""
         return (self.balance(currency) for currency in self._free)
 
@@ -69,7 +69,7 @@ class Wallet:
         assert amount >= 0, (currency, amount)
         self._move(currency, ZERO, -amount)
 
-    def take_changed(self) -> tuple[Balance, ...]:
+    def take_changed(self) -> tuple[WalletBalance, ...]:
         """The currencies that changed since this was last asked, as they are now."""
         changed = tuple(self.balance(currency) for currency in self._changed)
         self._changed.clear()

@@ -3,9 +3,9 @@
 import re
 from enum import Enum
 
-from arbshard.exchanges.accounts.account import Account, Accounts
-from arbshard.exchanges.binance.params import Params
-from arbshard.exchanges.binance.refusals import Refused, bad_key, bad_key_format
+from arbshard.exchanges.accounts.account import Accounts, TradingAccount
+from arbshard.exchanges.binance.params import BinanceParams
+from arbshard.exchanges.binance.refusals import BinanceRefusal, bad_key, bad_key_format
 from arbshard.exchanges.binance.signing import PublicKey, check_ed25519, check_hmac, check_time, is_hmac
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -28,8 +28,8 @@ class Access:
             account.key: PublicKey(account.ed25519_public) for account in accounts if account.ed25519_public
         }
 
-    def account(self, key: str) -> Account:
-        """The account of an API key. Raises ``Refused`` where there is none, or it may not even read."""
+    def account(self, key: str) -> TradingAccount:
+        """The account of an API key. Raises ``BinanceRefusal`` where there is none, or it may not even read."""
         if not _KEY.fullmatch(key):
             raise bad_key_format()
         account = self._accounts.get(key)
@@ -37,8 +37,9 @@ class Access:
             raise bad_key()
         return account
 
-    def check(self, account: Account, params: Params, payload: str, now_ms: int) -> KeyType:
-        """How ``params``, whose signature covers ``payload``, are signed. Raises ``Refused`` where they are not.
+    def check(self, account: TradingAccount, params: BinanceParams, payload: str, now_ms: int) -> KeyType:
+        """How ``params``, whose signature covers ``payload``, are signed. Raises ``BinanceRefusal`` where they
+        are not.
 
         Either of an account's keys will do: its secret, or its Ed25519 key where it has one.
         """
@@ -51,11 +52,11 @@ class Access:
         check_ed25519(signature, payload, public_key)
         return KeyType.ED25519
 
-    def check_time(self, params: Params, now_ms: int) -> None:
-        """Raises ``Refused`` for a request that was not made just now."""
+    def check_time(self, params: BinanceParams, now_ms: int) -> None:
+        """Raises ``BinanceRefusal`` for a request that was not made just now."""
         check_time(params.need("timestamp"), params.text("recvWindow"), now_ms)
 
 
-def not_ed25519() -> Refused:
+def not_ed25519() -> BinanceRefusal:
     """A logon with another kind of key."""
-    return Refused(-4056, f"{KeyType.HMAC.value} API key is not supported.")
+    return BinanceRefusal(-4056, f"{KeyType.HMAC.value} API key is not supported.")

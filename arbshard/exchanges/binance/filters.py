@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from arbshard.exchanges.binance.refusals import Json, filter_failure
-from arbshard.exchanges.market import Listing
+from arbshard.exchanges.market import SimListing
 from arbshard.exchanges.units import UNIT, fixed8
 from arbshard.model.money import ZERO
 
@@ -29,32 +29,32 @@ class Rules(NamedTuple):
     notional_max: Decimal
 
     def check_price(self, price: Decimal, reference: Decimal) -> None:
-        """Raises ``Refused`` for a limit price off the tick, out of bounds, or too far from ``reference``."""
+        """Raises ``BinanceRefusal`` for a limit price off the tick, out of bounds, or too far from ``reference``."""
         if not self.tick <= price <= self.price_max or price % self.tick != 0:
             raise filter_failure("PRICE_FILTER")
         if not reference * _BAND_DOWN <= price <= reference * _BAND_UP:
             raise filter_failure("PERCENT_PRICE_BY_SIDE")
 
     def check_quantity(self, quantity: Decimal, *, is_market: bool) -> None:
-        """Raises ``Refused`` for a quantity off the lot or out of bounds."""
+        """Raises ``BinanceRefusal`` for a quantity off the lot or out of bounds."""
         if not self.lot <= quantity <= self.quantity_max or quantity % self.lot != 0:
             raise filter_failure("LOT_SIZE")
         if is_market and quantity > self.market_quantity_max:
             raise filter_failure("MARKET_LOT_SIZE")
 
     def check_notional(self, notional: Decimal, *, is_market: bool) -> None:
-        """Raises ``Refused`` for an order worth too little, or (limit orders only) too much."""
+        """Raises ``BinanceRefusal`` for an order worth too little, or (limit orders only) too much."""
         if notional < self.notional_min or (notional > self.notional_max and not is_market):
             raise filter_failure("NOTIONAL")
 
     @staticmethod
     def check_open_orders(open_orders: int) -> None:
-        """Raises ``Refused`` when one more open order would be one too many."""
+        """Raises ``BinanceRefusal`` when one more open order would be one too many."""
         if open_orders >= OPEN_ORDERS_MAX:
             raise filter_failure("MAX_NUM_ORDERS")
 
 
-def rules_of(listing: Listing) -> Rules:
+def rules_of(listing: SimListing) -> Rules:
     """The rules of a market."""
     tick, lot = _decimal(listing.tick), _decimal(listing.lot)
     quantity_max = lot * 900_000_000

@@ -6,16 +6,16 @@ levels as they are now, so skipped sends lose nothing. Ids are the book's own, s
 
 from collections.abc import Sequence
 
-from arbshard.exchanges.book import Book, Side
-from arbshard.exchanges.market import Market
-from arbshard.exchanges.session import Stream
+from arbshard.exchanges.book import Side, SimBook
+from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.session import SharedStream
 from arbshard.exchanges.units import fixed8
 
 COMBINED = "combined"
 RAW = "raw"
 
 
-def wrap(stream: Stream, payload: str) -> bytes:
+def wrap(stream: SharedStream, payload: str) -> bytes:
     """``payload`` in the combined wrapper where the connection has it."""
     if stream.form == COMBINED:
         payload = f'{{"stream":"{stream.name}","data":{payload}}}'
@@ -28,13 +28,13 @@ def _levels(side: Side, depth: int) -> str:
     )
 
 
-def depth(book: Book, levels: int) -> str:
+def depth(book: SimBook, levels: int) -> str:
     """Partial depth and the REST snapshot: the best ``levels`` of each side under the book's update id."""
     bids, asks = _levels(book.bids, levels), _levels(book.asks, levels)
     return f'{{"lastUpdateId":{book.update_id},"bids":[{bids}],"asks":[{asks}]}}'
 
 
-def book_ticker(market: Market) -> str:
+def book_ticker(market: SimMarket) -> str:
     """Best bid and ask with their sizes."""
     book = market.book
     return (
@@ -44,7 +44,7 @@ def book_ticker(market: Market) -> str:
     )
 
 
-def trades(market: Market, kind: str, now_ms: int) -> list[str]:
+def trades(market: SimMarket, kind: str, now_ms: int) -> list[str]:
     """The last step's prints as ``trade`` or ``aggTrade`` events; each print is an aggregate of its own."""
     events = []
     for one in market.prints:
@@ -63,7 +63,7 @@ def trades(market: Market, kind: str, now_ms: int) -> list[str]:
 class DiffWindow:
     """Levels that changed since the last event of a diff stream, and the ids that event will cover."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: SimBook) -> None:
         self._book = book
         self._bids: set[int] = set()
         self._asks: set[int] = set()
@@ -109,7 +109,7 @@ class BinanceFeed:
     At more than 10 steps a second that is quicker than the real venue, on purpose: the setting asks for the load.
     """
 
-    def __init__(self, market: Market, steps_per_s: float) -> None:
+    def __init__(self, market: SimMarket, steps_per_s: float) -> None:
         self.market = market
         self._slow_every = max(1, round(steps_per_s))
         self._steps = 0
@@ -123,7 +123,7 @@ class BinanceFeed:
         self._fast.note()
         self._slow.note()
 
-    def payloads(self, stream: Stream, now_ms: int) -> Sequence[bytes]:
+    def payloads(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
         """See ``Feed``."""
         market = self.market
         if stream.slow and self._steps < self._slow_every:
@@ -151,6 +151,6 @@ class BinanceFeed:
             self._steps = 0
 
 
-def _best(book: Book) -> tuple[str, str, str, str]:
+def _best(book: SimBook) -> tuple[str, str, str, str]:
     bids, asks = book.bids, book.asks
     return bids.prices[0], bids.amounts[0], asks.prices[0], asks.amounts[0]

@@ -6,12 +6,12 @@ REST and the WebSocket API both ask here, through ``operations``.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from arbshard.exchanges.accounts.order import Fill, Order
+from arbshard.exchanges.accounts.order import SimFill, SimOrder
 from arbshard.exchanges.binance import replies
 from arbshard.exchanges.binance.marketdata import MarketData
-from arbshard.exchanges.binance.params import Params
-from arbshard.exchanges.binance.refusals import Json, Refused
-from arbshard.exchanges.binance.trading import Call, Trading
+from arbshard.exchanges.binance.params import BinanceParams
+from arbshard.exchanges.binance.refusals import BinanceRefusal, Json
+from arbshard.exchanges.binance.trading import Trading, VerifiedCall
 
 LIMIT = 500
 LIMIT_MAX = 1000
@@ -42,31 +42,31 @@ class History:
         self._data = data
         self._trading = trading
 
-    def account(self, call: Call) -> Json:
+    def account(self, call: VerifiedCall) -> Json:
         """Balances and rights."""
         omit_zero = call.params.flag("omitZeroBalances")
         call.params.finish()
         return replies.account(call.account, omit_zero=omit_zero, now_ms=call.now_ms)
 
-    def commission(self, call: Call) -> Json:
+    def commission(self, call: VerifiedCall) -> Json:
         """The rates of a symbol."""
         market = self._data.market(call.params.symbol())
         call.params.finish()
         return replies.commission(market.symbol)
 
-    def trade_fees(self, call: Call) -> Json:
+    def trade_fees(self, call: VerifiedCall) -> Json:
         """The rates of one symbol or of all, in the short form of ``/sapi``."""
         symbol = call.params.symbol_if_any()
         call.params.finish()
         symbols = self._data.symbols if symbol is None else [self._data.market(symbol).symbol]
         return [replies.trade_fee(one) for one in symbols]
 
-    def order_counts(self, call: Call) -> Json:
+    def order_counts(self, call: VerifiedCall) -> Json:
         """Unfilled orders against their limits."""
         call.params.finish()
         return self._trading.counts(call.account).listed(call.now_ms)
 
-    def open_orders(self, call: Call) -> Json:
+    def open_orders(self, call: VerifiedCall) -> Json:
         """Open orders, of one symbol or of all."""
         symbol = call.params.symbol_if_any()
         call.params.finish()
@@ -78,7 +78,7 @@ class History:
             if symbol in (None, order.symbol)
         ]
 
-    def orders(self, call: Call) -> Json:
+    def orders(self, call: VerifiedCall) -> Json:
         """All orders of a symbol, open or not."""
         symbol = self._data.market(call.params.symbol()).symbol
         from_id = call.params.integer("orderId")
@@ -93,7 +93,7 @@ class History:
         ]
         return wanted.cut(found, from_the_start=from_id is not None)
 
-    def trades(self, call: Call) -> Json:
+    def trades(self, call: VerifiedCall) -> Json:
         """The fills of a symbol, with their commission."""
         symbol = self._data.market(call.params.symbol()).symbol
         order_id, from_id = call.params.integer("orderId"), call.params.integer("fromId")
@@ -115,17 +115,17 @@ class History:
         return wanted.cut(found, from_the_start=from_id is not None)
 
 
-def _fills(orders: Iterable[Order]) -> Iterable[tuple[Order, Fill]]:
+def _fills(orders: Iterable[SimOrder]) -> Iterable[tuple[SimOrder, SimFill]]:
     return ((order, fill) for order in orders for fill in order.fills)
 
 
-def _range(params: Params) -> _Range:
+def _range(params: BinanceParams) -> _Range:
     start_ms, end_ms, limit = (params.integer(name) for name in ("startTime", "endTime", "limit"))
     if start_ms is not None and end_ms is not None:
         if end_ms < start_ms:
-            raise Refused(-1128, "Combination of optional parameters invalid.")
+            raise BinanceRefusal(-1128, "Combination of optional parameters invalid.")
         if end_ms - start_ms > _SPAN_MAX_MS:
-            raise Refused(-1127, "More than 24 hours between startTime and endTime.")
+            raise BinanceRefusal(-1127, "More than 24 hours between startTime and endTime.")
     if limit == 0:
-        raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
+        raise BinanceRefusal(-1130, "Data sent for parameter 'limit' is not valid.")
     return _Range(start_ms, end_ms, min(limit or LIMIT, LIMIT_MAX))

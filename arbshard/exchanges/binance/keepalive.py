@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from arbshard.exchanges.session import SECOND_NS, Action, Close, Ping
+from arbshard.exchanges.session import SECOND_NS, Action, CloseClient, SendPing
 
 PING_EVERY_NS = 20 * SECOND_NS
 PONG_WITHIN_NS = 60 * SECOND_NS
@@ -24,10 +24,10 @@ class KeepAlive:
         """Ping, or close a client that left one unanswered."""
         oldest = min(self._pings.values(), default=now_ns)
         if now_ns - oldest >= PONG_WITHIN_NS:
-            return (Close(1008, "Pong timeout"),)
+            return (CloseClient(1008, "Pong timeout"),)
         if now_ns < self._ping_at_ns:
             return ()
         self._ping_at_ns += PING_EVERY_NS
         payload = str(now_ns // 1_000_000).encode()
         self._pings[payload] = now_ns
-        return (Ping(payload),)
+        return (SendPing(payload),)

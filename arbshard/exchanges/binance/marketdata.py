@@ -11,10 +11,10 @@ import msgspec
 
 from arbshard.exchanges.binance import frames
 from arbshard.exchanges.binance.filters import Rules, filters_json, rules_of
-from arbshard.exchanges.binance.params import Params
-from arbshard.exchanges.binance.refusals import Json, Refused, not_valid
+from arbshard.exchanges.binance.params import BinanceParams
+from arbshard.exchanges.binance.refusals import BinanceRefusal, Json, not_valid
 from arbshard.exchanges.binance.weights import RATE_LIMITS
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.market import SimMarket
 
 DEPTH_MAX = 5000
 ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET")
@@ -26,7 +26,7 @@ _DIGITS = re.compile(r"[0-9]{1,20}")
 class MarketData:
     """The markets as everybody sees them. Answers are finished JSON."""
 
-    def __init__(self, markets: Mapping[str, Market]) -> None:
+    def __init__(self, markets: Mapping[str, SimMarket]) -> None:
         self._markets = markets
         self._rules = {symbol: rules_of(market.listing) for symbol, market in markets.items()}
         self._listed = {
@@ -39,18 +39,18 @@ class MarketData:
         """All symbols."""
         return list(self._markets)
 
-    def market(self, symbol: str) -> Market:
-        """The market of ``symbol``. Raises ``Refused`` where there is none."""
+    def market(self, symbol: str) -> SimMarket:
+        """The market of ``symbol``. Raises ``BinanceRefusal`` where there is none."""
         market = self._markets.get(symbol)
         if market is None:
-            raise Refused(-1121, "Invalid symbol.")
+            raise BinanceRefusal(-1121, "Invalid symbol.")
         return market
 
     def rules(self, symbol: str) -> Rules:
         """The trading rules of a listed symbol."""
         return self._rules[symbol]
 
-    def depth(self, params: Params) -> bytes:
+    def depth(self, params: BinanceParams) -> bytes:
         """The book of a symbol."""
         market = self.market(params.symbol())
         limit = params.integer("limit")
@@ -59,7 +59,7 @@ class MarketData:
             raise not_valid("limit")
         return frames.depth(market.book, min(limit or 100, DEPTH_MAX)).encode()
 
-    def exchange_info(self, params: Params, now_ms: int) -> bytes:
+    def exchange_info(self, params: BinanceParams, now_ms: int) -> bytes:
         """Rate limits, and the symbols asked for with their filters."""
         symbols = self._asked(params)
         status = params.text("symbolStatus")
@@ -71,10 +71,10 @@ class MarketData:
         listed = b",".join([self._listed[symbol] for symbol in symbols])
         return msgspec.json.encode(head)[:-1] + b',"symbols":[' + listed + b"]}"
 
-    def _asked(self, params: Params) -> list[str]:
+    def _asked(self, params: BinanceParams) -> list[str]:
         one, many = params.symbol_if_any(), params.text("symbols")
         if one is not None and many is not None:
-            raise Refused(-1128, "Combination of optional parameters invalid.")
+            raise BinanceRefusal(-1128, "Combination of optional parameters invalid.")
         if one is not None:
             return [self.market(one).symbol]
         if many is None:
@@ -84,18 +84,18 @@ class MarketData:
         except ValueError:
             wanted = None
         if not isinstance(wanted, list) or not wanted or not all(isinstance(name, str) for name in wanted):
-            raise Refused(-1100, "Illegal characters found in parameter 'symbols'.")
+            raise BinanceRefusal(-1100, "Illegal characters found in parameter 'symbols'.")
         return [self.market(name).symbol for name in wanted]
 
 
-def depth_weight(params: Params) -> int:
+def depth_weight(params: BinanceParams) -> int:
     """What a call of ``depth`` costs."""
     limit = params.peek("limit") or "100"
     levels = int(limit) if _DIGITS.fullmatch(limit) else 100
     return 5 if levels <= 100 else 25 if levels <= 500 else 50 if levels <= 1000 else 250
 
 
-def _symbol(market: Market, rules: Rules) -> dict[str, Json]:
+def _symbol(market: SimMarket, rules: Rules) -> dict[str, Json]:
     listing = market.listing
     return {
         "symbol": listing.symbol,

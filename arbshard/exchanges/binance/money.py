@@ -6,7 +6,7 @@ Implements ``accounts.rules.MoneyRules``.
 from decimal import ROUND_DOWN, Decimal
 
 from arbshard.exchanges.accounts.order import Side
-from arbshard.exchanges.accounts.rules import Fee
+from arbshard.exchanges.accounts.rules import FillFee
 
 FEE_RATE = Decimal("0.001")
 """Maker and taker of an ordinary user who does not pay in BNB."""
@@ -30,7 +30,7 @@ class BinanceMoney:
         """The funds alone."""
         return funds
 
-    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> Fee:  # noqa: ARG002 - one rate for all
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> FillFee:  # noqa: ARG002 - one rate for all
         """A share of the coins bought, or of the quote sold for."""
         received = quantity if side == "buy" else funds
-        return Fee((received * FEE_RATE).quantize(_STEP, ROUND_DOWN), in_base=side == "buy")
+        return FillFee((received * FEE_RATE).quantize(_STEP, ROUND_DOWN), in_base=side == "buy")

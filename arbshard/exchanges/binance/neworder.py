@@ -7,14 +7,20 @@
 from decimal import Decimal
 from typing import NamedTuple, cast
 
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import Side, Ticket, TimeInForce
 from arbshard.exchanges.accounts.taking import plan
 from arbshard.exchanges.binance.marketdata import SELF_TRADE_MODES, MarketData
-from arbshard.exchanges.binance.params import Params
-from arbshard.exchanges.binance.refusals import Refused, missing_both, not_required, not_valid, rejected
+from arbshard.exchanges.binance.params import BinanceParams
+from arbshard.exchanges.binance.refusals import (
+    BinanceRefusal,
+    missing_both,
+    not_required,
+    not_valid,
+    rejected,
+)
 from arbshard.exchanges.binance.replies import ReplyKind
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.units import UNIT
 from arbshard.model.money import ZERO
 
@@ -40,7 +46,7 @@ class NewOrder(NamedTuple):
 class _Asked(NamedTuple):
     """The parameters, well-formed."""
 
-    market: Market
+    market: SimMarket
     side: Side
     kind: str
     tif: TimeInForce
@@ -52,14 +58,14 @@ class _Asked(NamedTuple):
     reply: ReplyKind
 
 
-def read(params: Params, data: MarketData, fresh_id: str) -> _Asked:
-    """The order in ``params``; ``fresh_id`` is its client id where it brings none. Raises ``Refused``."""
+def read(params: BinanceParams, data: MarketData, fresh_id: str) -> _Asked:
+    """The order in ``params``; ``fresh_id`` is its client id where it brings none. Raises ``BinanceRefusal``."""
     market = data.market(params.symbol())
     params.need("side")
-    side = params.one_of("side", _SIDES, Refused(-1117, "Invalid side."))
+    side = params.one_of("side", _SIDES, BinanceRefusal(-1117, "Invalid side."))
     params.need("type")
-    kind = params.one_of("type", _TYPES, Refused(-1116, "Invalid orderType."))
-    tif = params.one_of("timeInForce", _TIFS, Refused(-1115, "Invalid timeInForce."))
+    kind = params.one_of("type", _TYPES, BinanceRefusal(-1116, "Invalid orderType."))
+    tif = params.one_of("timeInForce", _TIFS, BinanceRefusal(-1115, "Invalid timeInForce."))
     price, quantity, funds = (params.decimal(name) for name in ("price", "quantity", "quoteOrderQty"))
     reply = params.one_of("newOrderRespType", _REPLY_KINDS, not_valid("newOrderRespType"))
     self_trade = params.one_of(
@@ -72,9 +78,9 @@ def read(params: Params, data: MarketData, fresh_id: str) -> _Asked:
     assert side is not None
     assert kind is not None
     if kind in _NOT_TRADED:
-        raise Refused(-1013, _NOT_TRADED[kind])
+        raise BinanceRefusal(-1013, _NOT_TRADED[kind])
     if iceberg:
-        raise Refused(-1013, "Iceberg orders are not supported for this symbol.")
+        raise BinanceRefusal(-1013, "Iceberg orders are not supported for this symbol.")
     _check_combination(params, kind, price=price, quantity=quantity, funds=funds)
     return _Asked(
         market,
@@ -91,7 +97,12 @@ def read(params: Params, data: MarketData, fresh_id: str) -> _Asked:
 
 
 def _check_combination(
-    params: Params, kind: str, *, price: Decimal | None, quantity: Decimal | None, funds: Decimal | None
+    params: BinanceParams,
+    kind: str,
+    *,
+    price: Decimal | None,
+    quantity: Decimal | None,
+    funds: Decimal | None,
 ) -> None:
     if kind == "MARKET":
         if price is not None:
@@ -113,8 +124,8 @@ def _check_combination(
         raise not_required("quoteOrderQty")
 
 
-def check(asked: _Asked, account: Account, data: MarketData) -> NewOrder:
-    """The order as the matcher takes it. Raises ``Refused`` for what breaks a filter."""
+def check(asked: _Asked, account: TradingAccount, data: MarketData) -> NewOrder:
+    """The order as the matcher takes it. Raises ``BinanceRefusal`` for what breaks a filter."""
     market, rules = asked.market, data.rules(asked.market.symbol)
     reference = _reference(market)
     is_market = asked.price is None
@@ -146,7 +157,7 @@ def check(asked: _Asked, account: Account, data: MarketData) -> NewOrder:
     return NewOrder(ticket, asked.reply)
 
 
-def _quantity_for(funds: Decimal, side: Side, market: Market) -> Decimal:
+def _quantity_for(funds: Decimal, side: Side, market: SimMarket) -> Decimal:
     """Whole lots that ``funds`` (quote) buy from the book, or whose sale brings as much."""
     book = market.book
     levels = book.asks if side == "buy" else book.bids
@@ -154,7 +165,7 @@ def _quantity_for(funds: Decimal, side: Side, market: Market) -> Decimal:
     return sum((take.quantity for take in found.takes), ZERO)
 
 
-def _reference(market: Market) -> Decimal:
+def _reference(market: SimMarket) -> Decimal:
     """The price that market orders are valued at and limits are compared with: the middle of the book.
 
     The venue takes a mean of the last minutes or a reference price; in whole percent they are the same.

@@ -11,20 +11,20 @@ from arbshard.exchanges.accounts.matching import Matcher
 from arbshard.exchanges.binance.access import Access
 from arbshard.exchanges.binance.history import History
 from arbshard.exchanges.binance.marketdata import MarketData, depth_weight
-from arbshard.exchanges.binance.params import Params
+from arbshard.exchanges.binance.params import BinanceParams
 from arbshard.exchanges.binance.refusals import Json
-from arbshard.exchanges.binance.trading import Call, Refuse, Trading, never
+from arbshard.exchanges.binance.trading import Refuse, Trading, VerifiedCall, never
 from arbshard.exchanges.binance.weights import Weights
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.market import SimMarket
 
-Weigh = Callable[[Params], int]
+Weigh = Callable[[BinanceParams], int]
 
 
 class PublicCall(NamedTuple):
     """Anybody may call it."""
 
     weigh: Weigh
-    run: Callable[[Params, int], bytes]
+    run: Callable[[BinanceParams, int], bytes]
     """Parameters and wall time in; finished JSON out."""
 
 
@@ -32,7 +32,7 @@ class SignedCall(NamedTuple):
     """An account's owner may call it."""
 
     weigh: Weigh
-    run: Callable[[Call], Json]
+    run: Callable[[VerifiedCall], Json]
     places: bool = False
     """Whether the account's order counts are told with the answer."""
     free: bool = False
@@ -43,7 +43,7 @@ class Operations:
     """All that stands behind both ways in."""
 
     def __init__(
-        self, markets: Mapping[str, Market], accounts: Accounts, matcher: Matcher, refuse: Refuse = never
+        self, markets: Mapping[str, SimMarket], accounts: Accounts, matcher: Matcher, refuse: Refuse = never
     ) -> None:
         """Raises ``ConfigError`` for an Ed25519 key that is none, or cannot be used here.
 
@@ -114,15 +114,15 @@ def _flat(weight: int) -> Weigh:
     return lambda _: weight
 
 
-def _test_weight(params: Params) -> int:
+def _test_weight(params: BinanceParams) -> int:
     return 20 if (params.peek("computeCommissionRates") or "").lower() == "true" else 1
 
 
-def _ping(params: Params, _now_ms: int) -> bytes:
+def _ping(params: BinanceParams, _now_ms: int) -> bytes:
     params.finish()
     return b"{}"
 
 
-def _time(params: Params, now_ms: int) -> bytes:
+def _time(params: BinanceParams, now_ms: int) -> bytes:
     params.finish()
     return b'{"serverTime":%d}' % now_ms

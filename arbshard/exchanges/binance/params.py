@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from urllib.parse import parse_qsl
 
-from arbshard.exchanges.binance.refusals import Refused, illegal, missing, too_precise
+from arbshard.exchanges.binance.refusals import BinanceRefusal, illegal, missing, too_precise
 
 _DECIMAL = r"^([0-9]{1,20})(\.[0-9]{1,20})?$"
 _INTEGER = r"^[0-9]{1,20}$"
@@ -24,7 +24,7 @@ _PRECISION = 8
 _LONG_MAX = 2**63 - 1
 
 
-class Params:
+class BinanceParams:
     """Names to values. Each reading method marks its parameter as read."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
@@ -40,15 +40,15 @@ class Params:
         self._read.update(names)
 
     def text(self, name: str) -> str | None:
-        """The value, or None where it was not sent. Raises ``Refused`` for an empty one."""
+        """The value, or None where it was not sent. Raises ``BinanceRefusal`` for an empty one."""
         self._read.add(name)
         value = self._values.get(name)
         if value == "":
-            raise Refused(-1105, f"Parameter '{name}' was empty.")
+            raise BinanceRefusal(-1105, f"Parameter '{name}' was empty.")
         return value
 
     def need(self, name: str) -> str:
-        """The value. Raises ``Refused`` where there is none."""
+        """The value. Raises ``BinanceRefusal`` where there is none."""
         self._read.add(name)
         value = self._values.get(name)
         if not value:
@@ -56,7 +56,7 @@ class Params:
         return value
 
     def symbol(self) -> str:
-        """The symbol, well-formed. Raises ``Refused`` where there is none."""
+        """The symbol, well-formed. Raises ``BinanceRefusal`` where there is none."""
         self.need("symbol")
         return self.symbol_if_any() or ""
 
@@ -69,7 +69,7 @@ class Params:
         return self._formed(name, _CLIENT_ID)
 
     def decimal(self, name: str) -> Decimal | None:
-        """An amount of at most 8 decimals. Raises ``Refused`` for more, or for no amount."""
+        """An amount of at most 8 decimals. Raises ``BinanceRefusal`` for more, or for no amount."""
         value = self._formed(name, _DECIMAL)
         if value is None:
             return None
@@ -84,14 +84,14 @@ class Params:
         if value is None:
             return None
         if int(value) > _LONG_MAX:
-            raise Refused(-1108, f"Parameter '{name}' overflowed.")
+            raise BinanceRefusal(-1108, f"Parameter '{name}' overflowed.")
         return int(value)
 
     def flag(self, name: str) -> bool:
         """Whether ``name`` is true; False where it was not sent."""
         return self._formed(name, _FLAG, fold=True) == "true"
 
-    def one_of(self, name: str, allowed: Iterable[str], refusal: Refused | None = None) -> str | None:
+    def one_of(self, name: str, allowed: Iterable[str], refusal: BinanceRefusal | None = None) -> str | None:
         """One of ``allowed``. Raises ``refusal`` (by default: illegal characters) for anything else."""
         value = self.text(name)
         if value is None or value in allowed:
@@ -99,11 +99,11 @@ class Params:
         raise refusal or illegal(name, "|".join(allowed))
 
     def finish(self) -> None:
-        """All is read that the call knows. Raises ``Refused`` when more was sent."""
+        """All is read that the call knows. Raises ``BinanceRefusal`` when more was sent."""
         sent = len(self._values)
         unread = len(self._values.keys() - self._read)
         if unread:
-            raise Refused(
+            raise BinanceRefusal(
                 -1104,
                 f"Not all sent parameters were read; read '{sent - unread}' parameter(s) "
                 f"but was sent '{sent}'.",
@@ -119,17 +119,17 @@ class Params:
         return value
 
 
-def from_request(raw_query: str, raw_body: str) -> Params:
+def from_request(raw_query: str, raw_body: str) -> BinanceParams:
     """Parameters of a REST request: of the query and of the form body; the query wins.
 
-    Raises ``Refused`` for a name that comes twice in one of them.
+    Raises ``BinanceRefusal`` for a name that comes twice in one of them.
     """
-    return Params(_pairs(raw_body) | _pairs(raw_query))
+    return BinanceParams(_pairs(raw_body) | _pairs(raw_query))
 
 
 def _pairs(text: str) -> dict[str, str]:
     pairs = parse_qsl(text, keep_blank_values=True)
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise Refused(-1101, "Duplicate values for a parameter detected.")
+        raise BinanceRefusal(-1101, "Duplicate values for a parameter detected.")
     return values

@@ -7,7 +7,7 @@ Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
 """What an answer is made of. Amounts are texts."""
 
 
-class Refused(Exception):
+class BinanceRefusal(Exception):
     """A request that is not carried out."""
 
     def __init__(
@@ -30,66 +30,66 @@ class Refused(Exception):
         return body if self.data is None else {**body, "data": self.data}
 
 
-def missing(name: str) -> Refused:
+def missing(name: str) -> BinanceRefusal:
     """A mandatory parameter is not there."""
-    return Refused(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+    return BinanceRefusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
-def missing_both(one: str, other: str) -> Refused:
+def missing_both(one: str, other: str) -> BinanceRefusal:
     """One of two parameters is needed."""
-    return Refused(-1102, f"Param '{one}' or '{other}' must be sent, but both were empty/null!")
+    return BinanceRefusal(-1102, f"Param '{one}' or '{other}' must be sent, but both were empty/null!")
 
 
-def illegal(name: str, legal: str) -> Refused:
+def illegal(name: str, legal: str) -> BinanceRefusal:
     """A parameter is not of its form; ``legal`` is the form as a regular expression."""
-    return Refused(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
+    return BinanceRefusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
 
 
-def not_required(name: str) -> Refused:
+def not_required(name: str) -> BinanceRefusal:
     """A parameter that does not go with the others."""
-    return Refused(-1106, f"Parameter '{name}' sent when not required.")
+    return BinanceRefusal(-1106, f"Parameter '{name}' sent when not required.")
 
 
-def not_valid(name: str) -> Refused:
+def not_valid(name: str) -> BinanceRefusal:
     """A parameter of the right form whose value makes no sense."""
-    return Refused(-1130, f"Data sent for parameter '{name}' is not valid.")
+    return BinanceRefusal(-1130, f"Data sent for parameter '{name}' is not valid.")
 
 
-def too_precise(name: str) -> Refused:
+def too_precise(name: str) -> BinanceRefusal:
     """More decimals than the asset has."""
-    return Refused(-1111, f"Parameter '{name}' has too much precision.")
+    return BinanceRefusal(-1111, f"Parameter '{name}' has too much precision.")
 
 
-def filter_failure(name: str) -> Refused:
+def filter_failure(name: str) -> BinanceRefusal:
     """An order breaks the filter of this name."""
-    return Refused(-1013, f"Filter failure: {name}")
+    return BinanceRefusal(-1013, f"Filter failure: {name}")
 
 
-def rejected(message: str) -> Refused:
+def rejected(message: str) -> BinanceRefusal:
     """The matching engine does not take an order."""
-    return Refused(-2010, message)
+    return BinanceRefusal(-2010, message)
 
 
-def unknown_order() -> Refused:
+def unknown_order() -> BinanceRefusal:
     """There is no open order to cancel."""
-    return Refused(-2011, "Unknown order sent.")
+    return BinanceRefusal(-2011, "Unknown order sent.")
 
 
-def no_such_order() -> Refused:
+def no_such_order() -> BinanceRefusal:
     """There is no order to tell about."""
-    return Refused(-2013, "Order does not exist.")
+    return BinanceRefusal(-2013, "Order does not exist.")
 
 
-def bad_signature() -> Refused:
+def bad_signature() -> BinanceRefusal:
     """The signature is not that of the request."""
-    return Refused(-1022, "Signature for this request is not valid.")
+    return BinanceRefusal(-1022, "Signature for this request is not valid.")
 
 
-def bad_key() -> Refused:
+def bad_key() -> BinanceRefusal:
     """No account has this key, or the key may not do this."""
-    return Refused(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+    return BinanceRefusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
 
 
-def bad_key_format() -> Refused:
+def bad_key_format() -> BinanceRefusal:
     """The key is missing or no key at all."""
-    return Refused(-2014, "API-key format invalid.", 401)
+    return BinanceRefusal(-2014, "API-key format invalid.", 401)

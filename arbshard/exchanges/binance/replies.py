@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
-from arbshard.exchanges.accounts.account import Account
-from arbshard.exchanges.accounts.order import Fill, Order
+from arbshard.exchanges.accounts.account import TradingAccount
+from arbshard.exchanges.accounts.order import SimFill, SimOrder
 from arbshard.exchanges.binance.filters import text8
 from arbshard.exchanges.binance.money import FEE_RATE
 from arbshard.exchanges.binance.refusals import Json
@@ -24,7 +24,7 @@ _EXPIRY_REASONS = {
 }
 
 
-def status_of(order: Order) -> str:
+def status_of(order: SimOrder) -> str:
     """The venue's word for an order's state."""
     if order.status == "done":
         return "FILLED"
@@ -33,28 +33,28 @@ def status_of(order: Order) -> str:
     return "PARTIALLY_FILLED" if order.executed else "NEW"
 
 
-def expiry_reason(order: Order) -> str | None:
+def expiry_reason(order: SimOrder) -> str | None:
     """Why an order expired; None when it did not."""
     return _EXPIRY_REASONS.get(order.ended)
 
 
-def time_in_force(order: Order) -> str:
+def time_in_force(order: SimOrder) -> str:
     """The venue's word for how long an order may wait."""
     return "GTC" if order.kind == "market" else _TIFS[order.tif]
 
 
-def side_of(order: Order) -> str:
+def side_of(order: SimOrder) -> str:
     """``BUY`` or ``SELL``."""
     return order.side.upper()
 
 
-def quantity_of(order: Order) -> Decimal:
+def quantity_of(order: SimOrder) -> Decimal:
     """Base asked for."""
     assert order.quantity is not None, order.id
     return order.quantity
 
 
-def placed(order: Order, kind: ReplyKind) -> dict[str, Json]:
+def placed(order: SimOrder, kind: ReplyKind) -> dict[str, Json]:
     """The reply to a new order."""
     reply: dict[str, Json] = {
         "symbol": order.symbol,
@@ -76,7 +76,7 @@ def placed(order: Order, kind: ReplyKind) -> dict[str, Json]:
     return reply
 
 
-def _amounts(order: Order) -> dict[str, Json]:
+def _amounts(order: SimOrder) -> dict[str, Json]:
     return {
         "price": text8(order.price or ZERO),
         "origQty": text8(quantity_of(order)),
@@ -90,7 +90,7 @@ def _amounts(order: Order) -> dict[str, Json]:
     }
 
 
-def _fill(fill: Fill) -> dict[str, Json]:
+def _fill(fill: SimFill) -> dict[str, Json]:
     return {
         "price": text8(fill.price),
         "qty": text8(fill.quantity),
@@ -100,7 +100,7 @@ def _fill(fill: Fill) -> dict[str, Json]:
     }
 
 
-def canceled(order: Order, cancel_id: str) -> dict[str, Json]:
+def canceled(order: SimOrder, cancel_id: str) -> dict[str, Json]:
     """The reply to a cancel; ``cancel_id`` is the cancel's own client id."""
     return {
         "symbol": order.symbol,
@@ -114,7 +114,7 @@ def canceled(order: Order, cancel_id: str) -> dict[str, Json]:
     }
 
 
-def queried(order: Order) -> dict[str, Json]:
+def queried(order: SimOrder) -> dict[str, Json]:
     """An order as it stands, as queries and lists show it. Without commission, as on the venue."""
     reply: dict[str, Json] = {
         "symbol": order.symbol,
@@ -134,7 +134,7 @@ def queried(order: Order) -> dict[str, Json]:
     return reply if reason is None else {**reply, "expiryReason": reason}
 
 
-def trade(order: Order, fill: Fill) -> dict[str, Json]:
+def trade(order: SimOrder, fill: SimFill) -> dict[str, Json]:
     """A fill as ``myTrades`` shows it."""
     return {
         "symbol": order.symbol,
@@ -153,7 +153,7 @@ def trade(order: Order, fill: Fill) -> dict[str, Json]:
     }
 
 
-def account(owner: Account, *, omit_zero: bool, now_ms: int) -> dict[str, Json]:
+def account(owner: TradingAccount, *, omit_zero: bool, now_ms: int) -> dict[str, Json]:
     """Fees, rights and balances."""
     rate, permissions = text8(FEE_RATE), owner.permissions
     in_ten_thousandths = int(FEE_RATE * 10_000)

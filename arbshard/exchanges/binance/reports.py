@@ -3,7 +3,7 @@
 Pure: what the matcher said of an account goes in, messages come out. Used by ``wsapi``.
 """
 
-from arbshard.exchanges.accounts.order import Fill, OrderChanged, WalletChanged
+from arbshard.exchanges.accounts.order import OrderChanged, SimFill, WalletChanged
 from arbshard.exchanges.binance import replies
 from arbshard.exchanges.binance.filters import text8
 from arbshard.exchanges.binance.refusals import Json
@@ -62,7 +62,7 @@ def execution(change: OrderChanged, now_ms: int) -> dict[str, Json] | None:
     return report if kind != "EXPIRED" or reason is None else {**report, "eR": reason}
 
 
-def _last(fill: Fill | None) -> dict[str, Json]:
+def _last(fill: SimFill | None) -> dict[str, Json]:
     """What an execution report says of the fill it reports, or that it reports none."""
     if fill is None:
         none = text8(ZERO)

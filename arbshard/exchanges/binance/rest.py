@@ -6,11 +6,11 @@ Every answer carries ``X-MBX-USED-WEIGHT-1M``. Parameters may stand in the query
 import msgspec
 
 from arbshard.exchanges.binance.operations import Operations, PublicCall, SignedCall
-from arbshard.exchanges.binance.params import Params, from_request
-from arbshard.exchanges.binance.refusals import Json, Refused, bad_signature
+from arbshard.exchanges.binance.params import BinanceParams, from_request
+from arbshard.exchanges.binance.refusals import BinanceRefusal, Json, bad_signature
 from arbshard.exchanges.binance.signing import payload_of
-from arbshard.exchanges.binance.trading import Call
-from arbshard.exchanges.session import Answer, Query
+from arbshard.exchanges.binance.trading import VerifiedCall
+from arbshard.exchanges.session import Query, RestReply
 
 _USER_DATA_STREAM = "/api/v3/userDataStream"
 _OTHER_HOSTS: dict[str, Json] = {
@@ -30,7 +30,7 @@ class BinanceRest:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
 
-    def answer(self, query: Query) -> Answer:
+    def answer(self, query: Query) -> RestReply:
         """The reply to ``query``; 429 and 418 with ``Retry-After`` (seconds) when too much was asked."""
         headers: dict[str, str] = {}
         kind = "application/json"
@@ -41,13 +41,13 @@ class BinanceRest:
                 status, body = 200, self._run(query, headers)
             else:
                 status, kind, body = 404, "text/html", b"<html><body><h2>404 Not found</h2></body></html>"
-        except Refused as refused:
+        except BinanceRefusal as refused:
             status, body = refused.status, msgspec.json.encode(refused.body())
             if refused.retry_after_s:
                 headers["Retry-After"] = str(refused.retry_after_s)
         spent = str(self._operations.weights.spent(query.peer, query.now_ms))
         headers |= {"X-MBX-USED-WEIGHT": spent, "X-MBX-USED-WEIGHT-1M": spent}
-        return Answer(status, headers, body, kind)
+        return RestReply(status, headers, body, kind)
 
     def _run(self, query: Query, headers: dict[str, str]) -> bytes:
         weights = self._operations.weights
@@ -56,15 +56,15 @@ class BinanceRest:
         call = self._operations.rest.get(query.path, {}).get(method)
         try:
             params = from_request(query.raw_query, raw_body)
-        except Refused:
+        except BinanceRefusal:
             weights.spend(query.peer, 1, query.now_ms)
             raise
         weight = 1 if call is None else call.weigh(params)
         weights.spend(query.peer, weight, query.now_ms)
         if query.path == _USER_DATA_STREAM:
-            raise Refused(-1016, "This service is no longer available.", 410)
+            raise BinanceRefusal(-1016, "This service is no longer available.", 410)
         if call is None:
-            raise Refused(-1020, "This operation is not supported.", 405)
+            raise BinanceRefusal(-1020, "This operation is not supported.", 405)
         if isinstance(call, PublicCall):
             return call.run(params, query.now_ms)
         body = self._signed(query, call, params, payload_of(query.raw_query, raw_body), headers)
@@ -73,13 +73,13 @@ class BinanceRest:
         return body
 
     def _signed(
-        self, query: Query, call: SignedCall, params: Params, payload: str, headers: dict[str, str]
+        self, query: Query, call: SignedCall, params: BinanceParams, payload: str, headers: dict[str, str]
     ) -> bytes:
         account = self._operations.access.account(query.headers.get("x-mbx-apikey", ""))
         if not payload.isascii():
             raise bad_signature()  # what is signed must have been percent-encoded before
         self._operations.access.check(account, params, payload, query.now_ms)
-        reply = call.run(Call(account, params, query.now_ms))
+        reply = call.run(VerifiedCall(account, params, query.now_ms))
         if call.places:
             headers |= self._operations.trading.counts(account).headers(query.now_ms)
         return msgspec.json.encode(reply)

@@ -11,8 +11,8 @@ import msgspec
 
 from arbshard.exchanges.binance.frames import COMBINED, RAW
 from arbshard.exchanges.binance.keepalive import KeepAlive
-from arbshard.exchanges.market import Market
-from arbshard.exchanges.session import Action, Close, MessageWindow, Send, Stream
+from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.session import Action, CloseClient, MessageWindow, SendData, SharedStream
 
 STREAMS_MAX = 1024
 
@@ -49,7 +49,7 @@ class BinanceSession:
     """See ``session.ForewarningSession``."""
 
     def __init__(
-        self, symbols: Mapping[str, Market], *, combined: bool, names: Iterable[str], now_ns: int
+        self, symbols: Mapping[str, SimMarket], *, combined: bool, names: Iterable[str], now_ns: int
     ) -> None:
         """``symbols``: markets by symbol in lower case."""
         self._symbols = symbols
@@ -57,7 +57,7 @@ class BinanceSession:
         self._names: dict[str, None] = {}
         self._messages = MessageWindow(5, 1)
         self._keep_alive = KeepAlive(now_ns)
-        self.streams: frozenset[Stream] = frozenset()
+        self.streams: frozenset[SharedStream] = frozenset()
         for name in names:
             if _is_name(name) and len(self._names) < STREAMS_MAX:
                 self._names[name] = None
@@ -70,7 +70,7 @@ class BinanceSession:
     def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:  # noqa: ARG002
         """A control message."""
         if not self._messages.admit(now_ns):
-            return (Close(1008, "Too many requests"),)
+            return (CloseClient(1008, "Too many requests"),)
         request_id: Id = None
         try:
             request = _parse(text)
@@ -78,16 +78,16 @@ class BinanceSession:
             reply: dict[str, Json] = {"result": self._result(request), "id": request_id}
         except _Refused as refused:
             reply = {"error": {"code": refused.code, "msg": str(refused)}, "id": request_id}
-        return (Send(msgspec.json.encode(reply)),)
+        return (SendData(msgspec.json.encode(reply)),)
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:
         """Pings count as messages."""
-        return () if self._messages.admit(now_ns) else (Close(1008, "Too many requests"),)
+        return () if self._messages.admit(now_ns) else (CloseClient(1008, "Too many requests"),)
 
     def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:
         """A pong with the payload of a ping shows life; any pong counts as a message."""
         self._keep_alive.on_pong(payload)
-        return () if self._messages.admit(now_ns) else (Close(1008, "Too many requests"),)
+        return () if self._messages.admit(now_ns) else (CloseClient(1008, "Too many requests"),)
 
     def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002
         """Ping every 20 s; close a client that left one unanswered for 60 s."""
@@ -98,7 +98,7 @@ class BinanceSession:
         payload = f'{{"e":"serverShutdown","E":{now_ms}}}'
         if self._combined:
             payload = f'{{"stream":"!serverShutdown","data":{payload}}}'
-        return (Send(payload.encode()),)
+        return (SendData(payload.encode()),)
 
     def _result(self, request: dict[str, Json]) -> Json:
         method = _method_of(request)
@@ -143,7 +143,7 @@ class BinanceSession:
         found = (self._stream(name, form) for name in self._names)
         self.streams = frozenset(stream for stream in found if stream is not None)
 
-    def _stream(self, name: str, form: str) -> Stream | None:
+    def _stream(self, name: str, form: str) -> SharedStream | None:
         match = _NAME.fullmatch(name)
         if match is None or match[1] not in self._symbols:
             return None
@@ -152,7 +152,7 @@ class BinanceSession:
         if kind.startswith("depth"):
             kind = "depth" if levels else "diff"
         symbol = self._symbols[match[1]].symbol
-        return Stream(symbol, kind, int(levels or 0), slow, form, name)
+        return SharedStream(symbol, kind, int(levels or 0), slow, form, name)
 
 
 def _is_name(name: str) -> bool:

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Protocol
 
 from arbshard.errors import ConfigError
-from arbshard.exchanges.binance.refusals import Refused, bad_signature, illegal
+from arbshard.exchanges.binance.refusals import BinanceRefusal, bad_signature, illegal
 
 RECV_WINDOW_MS = Decimal(5000)
 _RECV_WINDOW_MAX_MS = 60_000
@@ -56,7 +56,7 @@ def hmac_hex(secret: str, payload: str) -> str:
 
 
 def check_hmac(signature: str, payload: str, secret: str) -> None:
-    """Raises ``Refused`` when ``signature`` (either case) is not that of ``payload``."""
+    """Raises ``BinanceRefusal`` when ``signature`` (either case) is not that of ``payload``."""
     expected = hmac_hex(secret, payload)
     if not _HEX.fullmatch(signature) or not hmac.compare_digest(expected, signature.lower()):
         raise bad_signature()
@@ -107,7 +107,7 @@ class PublicKey:
 
 
 def check_ed25519(signature: str, payload: str, key: PublicKey) -> None:
-    """Raises ``Refused`` when ``signature`` (base64) is not that of ``payload`` under ``key``."""
+    """Raises ``BinanceRefusal`` when ``signature`` (base64) is not that of ``payload`` under ``key``."""
     try:
         # A plus that was not percent-encoded has arrived as a blank.
         raw = base64.b64decode(signature.replace(" ", "+"), validate=True)
@@ -118,16 +118,18 @@ def check_ed25519(signature: str, payload: str, key: PublicKey) -> None:
 
 
 def check_time(timestamp: str, recv_window: str | None, now_ms: int) -> None:
-    """Raises ``Refused`` for a timestamp (ms or µs since the epoch) too old or too far ahead, or of no form."""
+    """Raises ``BinanceRefusal`` for a timestamp (ms or µs since the epoch) too old or too far ahead, or of no
+    form.
+    """
     if not _TIMESTAMP.fullmatch(timestamp):
         raise illegal("timestamp", "^[0-9]{1,20}$")
     window_us = int(_recv_window_ms(recv_window) * 1000)
     sent = int(timestamp)
     sent_us = sent if sent >= _MICROSECONDS_FROM else sent * 1000
     if sent_us >= now_ms * 1000 + _AHEAD_MAX_US:
-        raise Refused(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
+        raise BinanceRefusal(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
     if now_ms * 1000 - sent_us > window_us:
-        raise Refused(-1021, "Timestamp for this request is outside of the recvWindow.")
+        raise BinanceRefusal(-1021, "Timestamp for this request is outside of the recvWindow.")
 
 
 def _recv_window_ms(text: str | None) -> Decimal:
@@ -137,5 +139,5 @@ def _recv_window_ms(text: str | None) -> Decimal:
         raise illegal("recvWindow", r"^[0-9]{1,5}(\.[0-9]{1,3})?$")
     window = Decimal(text)
     if window > _RECV_WINDOW_MAX_MS:
-        raise Refused(-1131, f"'recvWindow' must be less than {_RECV_WINDOW_MAX_MS}.")
+        raise BinanceRefusal(-1131, f"'recvWindow' must be less than {_RECV_WINDOW_MAX_MS}.")
     return window

@@ -8,15 +8,15 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Matcher, Shortage
-from arbshard.exchanges.accounts.order import Order
+from arbshard.exchanges.accounts.order import SimOrder
 from arbshard.exchanges.binance import neworder, replies
 from arbshard.exchanges.binance.marketdata import MarketData
-from arbshard.exchanges.binance.params import Params
+from arbshard.exchanges.binance.params import BinanceParams
 from arbshard.exchanges.binance.refusals import (
+    BinanceRefusal,
     Json,
-    Refused,
     bad_key,
     missing_both,
     no_such_order,
@@ -29,7 +29,7 @@ from arbshard.exchanges.binance.weights import OrderCounts
 _RESTRICTIONS = ("ONLY_NEW", "ONLY_PARTIALLY_FILLED")
 _REPLACE_MODES = ("STOP_ON_FAILURE", "ALLOW_FAILURE")
 _EXCEEDED_MODES = ("DO_NOTHING", "CANCEL_ONLY")
-Refuse = Callable[[], Refused | None]
+Refuse = Callable[[], BinanceRefusal | None]
 """Refuses a new order without a reason of its own, or does not."""
 
 
@@ -37,11 +37,11 @@ def never() -> None:
     """All is well."""
 
 
-class Call(NamedTuple):
+class VerifiedCall(NamedTuple):
     """A signed request whose signature was right."""
 
-    account: Account
-    params: Params
+    account: TradingAccount
+    params: BinanceParams
     now_ms: int
 
 
@@ -65,11 +65,11 @@ class Trading:
         self._counts: dict[str, OrderCounts] = {}
         self._ids_made = 0
 
-    def counts(self, account: Account) -> OrderCounts:
+    def counts(self, account: TradingAccount) -> OrderCounts:
         """The unfilled orders of ``account``."""
         return self._counts.setdefault(account.key, OrderCounts())
 
-    def place(self, call: Call) -> Json:
+    def place(self, call: VerifiedCall) -> Json:
         """A new order."""
         asked = neworder.read(call.params, self._data, self._fresh_id(call))
         call.params.finish()
@@ -77,7 +77,7 @@ class Trading:
         self.counts(call.account).check(call.now_ms)
         return self._place(call, neworder.check(asked, call.account, self._data))
 
-    def test(self, call: Call) -> Json:
+    def test(self, call: VerifiedCall) -> Json:
         """Whether an order would be taken; it is not placed."""
         wants_rates = call.params.flag("computeCommissionRates")
         asked = neworder.read(call.params, self._data, self._fresh_id(call))
@@ -86,7 +86,7 @@ class Trading:
         neworder.check(asked, call.account, self._data)
         return replies.test_commission() if wants_rates else {}
 
-    def cancel(self, call: Call) -> Json:
+    def cancel(self, call: VerifiedCall) -> Json:
         """End an open order."""
         self._data.market(call.params.symbol())
         wanted = self._read_cancel(call, "orderId", "origClientOrderId", "newClientOrderId")
@@ -94,7 +94,7 @@ class Trading:
         self._may_trade(call.account)
         return self._cancel(call, wanted)
 
-    def cancel_all(self, call: Call) -> Json:
+    def cancel_all(self, call: VerifiedCall) -> Json:
         """End all open orders of a symbol."""
         market = self._data.market(call.params.symbol())
         call.params.finish()
@@ -104,7 +104,7 @@ class Trading:
             raise unknown_order()
         return [self._end(call, order, self._fresh_id(call)) for order in found]
 
-    def replace(self, call: Call) -> Json:
+    def replace(self, call: VerifiedCall) -> Json:
         """Cancel an order and place another. Filters and limits are looked at before either."""
         params = call.params
         params.need("cancelReplaceMode")
@@ -135,7 +135,7 @@ class Trading:
             "newOrderResponse": placed.reply,
         }
 
-    def status(self, call: Call) -> Json:
+    def status(self, call: VerifiedCall) -> Json:
         """An order, open or not."""
         market = self._data.market(call.params.symbol())
         order_id, client_id = call.params.integer("orderId"), call.params.client_id("origClientOrderId")
@@ -145,7 +145,7 @@ class Trading:
             raise no_such_order()
         return replies.queried(order)
 
-    def _place(self, call: Call, new: neworder.NewOrder) -> Json:
+    def _place(self, call: VerifiedCall, new: neworder.NewOrder) -> Json:
         ticket, account = new.ticket, call.account
         same_id = account.by_client_id.get(ticket.client_id)
         if same_id is not None and same_id.is_open:
@@ -163,7 +163,7 @@ class Trading:
         self.counts(account).add(call.now_ms, order)
         return replies.placed(order, new.reply)
 
-    def _read_cancel(self, call: Call, order_id: str, client_id: str, own_id: str) -> _Cancel:
+    def _read_cancel(self, call: VerifiedCall, order_id: str, client_id: str, own_id: str) -> _Cancel:
         params = call.params
         wanted = _Cancel(
             params.integer(order_id),
@@ -172,7 +172,7 @@ class Trading:
             params.one_of(
                 "cancelRestrictions",
                 _RESTRICTIONS,
-                Refused(
+                BinanceRefusal(
                     -1145, "`cancelRestrictions` has to be either `ONLY_NEW` or `ONLY_PARTIALLY_FILLED`."
                 ),
             ),
@@ -181,7 +181,7 @@ class Trading:
             raise missing_both(client_id, order_id)
         return wanted
 
-    def _cancel(self, call: Call, wanted: _Cancel) -> Json:
+    def _cancel(self, call: VerifiedCall, wanted: _Cancel) -> Json:
         symbol = self._data.market(call.params.symbol()).symbol
         order = _find(call.account, symbol, wanted.order_id, wanted.client_id)
         if order is None or not order.is_open:
@@ -192,23 +192,27 @@ class Trading:
             raise _restricted()
         return self._end(call, order, wanted.own_id)
 
-    def _end(self, call: Call, order: Order, cancel_id: str) -> Json:
+    def _end(self, call: VerifiedCall, order: SimOrder, cancel_id: str) -> Json:
         order.cancel_id = cancel_id
         self._matcher.cancel(call.account, order, call.now_ms)
         return replies.canceled(order, cancel_id)
 
-    def _may_trade(self, account: Account) -> None:
+    def _may_trade(self, account: TradingAccount) -> None:
         if not account.permissions.can_trade:
             raise bad_key()
 
-    def _fresh_id(self, call: Call) -> str:
+    def _fresh_id(self, call: VerifiedCall) -> str:
         """A client id for what brings none: never the same one twice in a run."""
         self._ids_made += 1
         return hashlib.blake2b(f"{call.now_ms} {self._ids_made}".encode(), digest_size=11).hexdigest()
 
 
-def _find(account: Account, symbol: str, order_id: int | None, client_id: str | None) -> Order | None:
-    """The order that both ids (where given) stand for. Raises ``Refused`` where none is given, or they disagree."""
+def _find(
+    account: TradingAccount, symbol: str, order_id: int | None, client_id: str | None
+) -> SimOrder | None:
+    """The order that both ids (where given) stand for. Raises ``BinanceRefusal`` where none is given, or they
+    disagree.
+    """
     if order_id is None and client_id is None:
         raise missing_both("origClientOrderId", "orderId")
     if order_id is None:
@@ -216,29 +220,29 @@ def _find(account: Account, symbol: str, order_id: int | None, client_id: str | 
     else:
         order = account.orders.get(str(order_id))
         if order is not None and client_id not in (None, order.client_id):
-            raise Refused(-2039, "Client order ID is not correct for this order ID.")
+            raise BinanceRefusal(-2039, "Client order ID is not correct for this order ID.")
     return order if order is not None and order.symbol == symbol else None
 
 
-def _restricted() -> Refused:
-    return Refused(-2011, "Order was not canceled due to cancel restrictions.")
+def _restricted() -> BinanceRefusal:
+    return BinanceRefusal(-2011, "Order was not canceled due to cancel restrictions.")
 
 
 class _Attempt(NamedTuple):
     """How one half of a replacement went."""
 
     reply: Json
-    refused: Refused | None
+    refused: BinanceRefusal | None
 
 
 def _attempt(action: Callable[[], Json]) -> _Attempt:
     try:
         return _Attempt(action(), None)
-    except Refused as refused:
+    except BinanceRefusal as refused:
         return _Attempt(refused.body(), refused)
 
 
-def _replace_failed(canceled: _Attempt, placed: _Attempt | None) -> Refused:
+def _replace_failed(canceled: _Attempt, placed: _Attempt | None) -> BinanceRefusal:
     """Half or all of a replacement failed; ``placed`` is None where the new order was not tried."""
     data: dict[str, Json] = {
         "cancelResult": "SUCCESS" if canceled.refused is None else "FAILURE",
@@ -247,5 +251,5 @@ def _replace_failed(canceled: _Attempt, placed: _Attempt | None) -> Refused:
         "newOrderResponse": None if placed is None else placed.reply,
     }
     if canceled.refused is not None and (placed is None or placed.refused is not None):
-        return Refused(-2022, "Order cancel-replace failed.", 400, data)
-    return Refused(-2021, "Order cancel-replace partially failed.", 409, data)
+        return BinanceRefusal(-2022, "Order cancel-replace failed.", 400, data)
+    return BinanceRefusal(-2021, "Order cancel-replace partially failed.", 409, data)

@@ -6,8 +6,8 @@ day at midnight UTC. Who goes on after 429 is banned. Used by ``rest`` and ``wsa
 
 from typing import NamedTuple
 
-from arbshard.exchanges.accounts.order import Order
-from arbshard.exchanges.binance.refusals import Json, Refused
+from arbshard.exchanges.accounts.order import SimOrder
+from arbshard.exchanges.binance.refusals import BinanceRefusal, Json
 
 WEIGHT_MAX = 6000
 ORDERS_10S_MAX = 100
@@ -48,7 +48,7 @@ class Weights:
         self._callers: dict[str, _Caller] = {}
 
     def spend(self, address: str, weight: int, now_ms: int) -> None:
-        """Count ``weight``. Raises ``Refused`` (429, then 418) with the time to wait when it is too much."""
+        """Count ``weight``. Raises ``BinanceRefusal`` (429, then 418) with the time to wait when it is too much."""
         caller = self._caller(address, now_ms)
         caller.spent += weight
         if now_ms < caller.banned_until_ms:
@@ -65,7 +65,7 @@ class Weights:
             f"Too much request weight used; current limit is {WEIGHT_MAX} request weight per 1 MINUTE. "
             f"{_TAIL}polling the API."
         )
-        raise _wait(Refused(-1003, message, 429), (caller.minute + 1) * _MINUTE_MS, now_ms)
+        raise _wait(BinanceRefusal(-1003, message, 429), (caller.minute + 1) * _MINUTE_MS, now_ms)
 
     def refund(self, address: str, weight: int, now_ms: int) -> None:
         """Take back what was counted for a request that costs nothing after all."""
@@ -88,12 +88,12 @@ class Weights:
         return caller
 
 
-def _banned(caller: _Caller, now_ms: int) -> Refused:
+def _banned(caller: _Caller, now_ms: int) -> BinanceRefusal:
     message = f"Way too much request weight used; IP banned until {caller.banned_until_ms}. {_TAIL}bans."
-    return _wait(Refused(-1003, message, 418), caller.banned_until_ms, now_ms)
+    return _wait(BinanceRefusal(-1003, message, 418), caller.banned_until_ms, now_ms)
 
 
-def _wait(refused: Refused, until_ms: int, now_ms: int) -> Refused:
+def _wait(refused: BinanceRefusal, until_ms: int, now_ms: int) -> BinanceRefusal:
     refused.retry_after_s = max(1, -(-(until_ms - now_ms) // 1000))
     refused.retry_at_ms = until_ms
     return refused
@@ -125,10 +125,10 @@ class OrderCounts:
     def __init__(self) -> None:
         self._windows = [-1 for _ in ORDER_WINDOWS]
         self._counts = [0 for _ in ORDER_WINDOWS]
-        self._unfilled: list[Order] = []
+        self._unfilled: list[SimOrder] = []
 
     def check(self, now_ms: int) -> None:
-        """Raises ``Refused`` (429) when one more order would be one too many."""
+        """Raises ``BinanceRefusal`` (429) when one more order would be one too many."""
         self._turn(now_ms)
         for window, count in zip(ORDER_WINDOWS, self._counts, strict=True):
             if count >= window.limit:
@@ -137,9 +137,9 @@ class OrderCounts:
                     f"{window.interval_num} {window.interval}."
                 )
                 until_ms = (now_ms // window.window_ms + 1) * window.window_ms
-                raise _wait(Refused(-1015, message, 429), until_ms, now_ms)
+                raise _wait(BinanceRefusal(-1015, message, 429), until_ms, now_ms)
 
-    def add(self, now_ms: int, order: Order | None = None) -> None:
+    def add(self, now_ms: int, order: SimOrder | None = None) -> None:
         """An order was taken; None for one that counts but was not placed."""
         self._turn(now_ms)
         self._counts = [count + 1 for count in self._counts]

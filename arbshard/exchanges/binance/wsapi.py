@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import Event, OrderChanged
 from arbshard.exchanges.binance import reports
 from arbshard.exchanges.binance.access import KeyType, not_ed25519
 from arbshard.exchanges.binance.keepalive import KeepAlive
 from arbshard.exchanges.binance.operations import Operations, PublicCall
-from arbshard.exchanges.binance.refusals import Json, Refused, bad_key
+from arbshard.exchanges.binance.refusals import BinanceRefusal, Json, bad_key
 from arbshard.exchanges.binance.signing import payload_sorted
-from arbshard.exchanges.binance.trading import Call
+from arbshard.exchanges.binance.trading import VerifiedCall
 from arbshard.exchanges.binance.weights import WEIGHT_MAX
-from arbshard.exchanges.binance.wsrequest import Request, id_of, parse, request_of
-from arbshard.exchanges.session import Action, Close, Send, Stream
+from arbshard.exchanges.binance.wsrequest import WsRequest, id_of, parse, request_of
+from arbshard.exchanges.session import Action, CloseClient, SendData, SharedStream
 
 CONNECT_WEIGHT = 2
 BANNED = 418
@@ -32,19 +32,19 @@ class WsApiSession:
         self, operations: Operations, address: str, now_ns: int, now_ms: int, *, with_limits: bool = True
     ) -> None:
         """``with_limits``: whether replies tell of rate limits where a request does not say."""
-        self.streams: frozenset[Stream] = frozenset()
+        self.streams: frozenset[SharedStream] = frozenset()
         self._operations = operations
         self._address = address
         self._with_limits = with_limits
         self._keep_alive = KeepAlive(now_ns)
         self._connected_ms = now_ms
-        self._account: Account | None = None
+        self._account: TradingAccount | None = None
         """Of the logon."""
         self._authorized_ms: int | None = None
-        self._subscriptions: dict[int, tuple[Account, bool]] = {}
+        self._subscriptions: dict[int, tuple[TradingAccount, bool]] = {}
         """By id: whose events, and whether they end with the logon."""
         self._next_subscription = 0
-        self._session_calls: dict[str, Callable[[Request], Json]] = {
+        self._session_calls: dict[str, Callable[[WsRequest], Json]] = {
             "session.logon": self._logon,
             "session.status": self._status,
             "session.logout": self._logout,
@@ -55,15 +55,15 @@ class WsApiSession:
         }
         self._ended: list[int] = []
         """Subscriptions that the request at hand ended."""
-        self._placing: Account | None = None
+        self._placing: TradingAccount | None = None
         """Whose order counts the request at hand may change."""
 
     def on_open(self, now_ms: int) -> Sequence[Action]:
         """Connecting weighs something too."""
         try:
             self._operations.weights.spend(self._address, CONNECT_WEIGHT, now_ms)
-        except Refused as refused:
-            return (Close(1008, refused.message),)
+        except BinanceRefusal as refused:
+            return (CloseClient(1008, refused.message),)
         return ()
 
     def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
@@ -79,20 +79,20 @@ class WsApiSession:
             if request.params.peek("returnRateLimits") is not None:
                 with_limits = request.params.flag("returnRateLimits")
             reply |= {"status": 200, "result": self._run(request)}
-        except Refused as refused:
+        except BinanceRefusal as refused:
             error = refused.body()
             if refused.retry_at_ms:
                 error["data"] = {"serverTime": now_ms, "retryAfter": refused.retry_at_ms}
             reply |= {"status": refused.status, "error": error}
         if with_limits:
             reply["rateLimits"] = self._limits(now_ms)
-        actions: list[Action] = [Send(msgspec.json.encode(reply))]
+        actions: list[Action] = [SendData(msgspec.json.encode(reply))]
         actions += (_event(number, reports.terminated(now_ms)) for number in self._ended)
         if reply.get("status") == BANNED:
-            actions.append(Close(1008, "IP banned"))
+            actions.append(CloseClient(1008, "IP banned"))
         return actions
 
-    def on_events(self, account: Account, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
+    def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
         """What happened in ``account``, for every subscription to it."""
         numbers = [number for number, (whose, _) in self._subscriptions.items() if whose is account]
         if not numbers:
@@ -120,9 +120,9 @@ class WsApiSession:
 
     def on_shutdown(self, now_ms: int) -> Sequence[Action]:
         """``serverShutdown``."""
-        return (Send(b'{"event":{"e":"serverShutdown","E":%d}}' % now_ms),)
+        return (SendData(b'{"event":{"e":"serverShutdown","E":%d}}' % now_ms),)
 
-    def _run(self, request: Request) -> Json | msgspec.Raw:
+    def _run(self, request: WsRequest) -> Json | msgspec.Raw:
         operations, weights = self._operations, self._operations.weights
         of_session = self._session_calls.get(request.method)
         if of_session is not None:
@@ -131,19 +131,19 @@ class WsApiSession:
         call = operations.methods.get(request.method)
         if call is None:
             weights.spend(self._address, 1, request.now_ms)
-            raise Refused(-5000, f"Method {request.method} is invalid")
+            raise BinanceRefusal(-5000, f"Method {request.method} is invalid")
         weight = call.weigh(request.params)
         weights.spend(self._address, weight, request.now_ms)
         if isinstance(call, PublicCall):
             return msgspec.Raw(call.run(request.params, request.now_ms))
         account = self._signer(request)
         self._placing = account if call.places else None
-        result = call.run(Call(account, request.params, request.now_ms))
+        result = call.run(VerifiedCall(account, request.params, request.now_ms))
         if call.free:
             weights.refund(self._address, weight, request.now_ms)
         return result
 
-    def _signer(self, request: Request) -> Account:
+    def _signer(self, request: WsRequest) -> TradingAccount:
         """The account that signed the request, or that of the logon."""
         params = request.params
         if self._account is not None and params.peek("apiKey") is None and params.peek("signature") is None:
@@ -151,13 +151,13 @@ class WsApiSession:
             return self._account
         return self._signed(request)[0]
 
-    def _signed(self, request: Request) -> tuple[Account, KeyType]:
+    def _signed(self, request: WsRequest) -> tuple[TradingAccount, KeyType]:
         access = self._operations.access
         account = access.account(request.params.need("apiKey"))
         payload = payload_sorted(request.values)
         return account, access.check(account, request.params, payload, request.now_ms)
 
-    def _logon(self, request: Request) -> Json:
+    def _logon(self, request: WsRequest) -> Json:
         account, key_type = self._signed(request)
         request.params.finish()
         if key_type is not KeyType.ED25519:
@@ -165,11 +165,11 @@ class WsApiSession:
         self._account, self._authorized_ms = account, request.now_ms
         return self._session(request.now_ms)
 
-    def _status(self, request: Request) -> Json:
+    def _status(self, request: WsRequest) -> Json:
         request.params.finish()
         return self._session(request.now_ms)
 
-    def _logout(self, request: Request) -> Json:
+    def _logout(self, request: WsRequest) -> Json:
         request.params.finish()
         self._account = self._authorized_ms = None
         self._end([number for number, (_, with_logon) in self._subscriptions.items() if with_logon])
@@ -185,35 +185,35 @@ class WsApiSession:
             "userDataStream": bool(self._subscriptions),
         }
 
-    def _list(self, request: Request) -> Json:
+    def _list(self, request: WsRequest) -> Json:
         request.params.finish()
         return [{"subscriptionId": number} for number in self._subscriptions]
 
-    def _subscribe(self, request: Request) -> Json:
+    def _subscribe(self, request: WsRequest) -> Json:
         request.params.finish()
         if self._account is None:
             raise bad_key()
         return self._begin(self._account, with_logon=True)
 
-    def _subscribe_signed(self, request: Request) -> Json:
+    def _subscribe_signed(self, request: WsRequest) -> Json:
         account, _ = self._signed(request)
         request.params.finish()
         return self._begin(account, with_logon=False)
 
-    def _begin(self, account: Account, *, with_logon: bool) -> Json:
+    def _begin(self, account: TradingAccount, *, with_logon: bool) -> Json:
         if any(whose is account for whose, _ in self._subscriptions.values()):
-            raise Refused(-2035, "User Data Stream subscription already active.")
+            raise BinanceRefusal(-2035, "User Data Stream subscription already active.")
         number = self._next_subscription
         self._next_subscription += 1
         self._subscriptions[number] = (account, with_logon)
         return {"subscriptionId": number}
 
-    def _unsubscribe(self, request: Request) -> Json:
+    def _unsubscribe(self, request: WsRequest) -> Json:
         number = request.params.integer("subscriptionId")
         request.params.finish()
         wanted = list(self._subscriptions) if number is None else [number]
         if not wanted or any(one not in self._subscriptions for one in wanted):
-            raise Refused(-2036, "User Data Stream subscription not active.")
+            raise BinanceRefusal(-2036, "User Data Stream subscription not active.")
         self._end(wanted)
         return {}
 
@@ -235,5 +235,5 @@ class WsApiSession:
         return [*self._operations.trading.counts(self._placing).listed(now_ms), weight]
 
 
-def _event(number: int, event: dict[str, Json]) -> Send:
-    return Send(msgspec.json.encode({"subscriptionId": number, "event": event}))
+def _event(number: int, event: dict[str, Json]) -> SendData:
+    return SendData(msgspec.json.encode({"subscriptionId": number, "event": event}))

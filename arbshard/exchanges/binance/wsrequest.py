@@ -5,56 +5,56 @@ from typing import NamedTuple
 
 import msgspec
 
-from arbshard.exchanges.binance.params import Params
-from arbshard.exchanges.binance.refusals import Refused, missing
+from arbshard.exchanges.binance.params import BinanceParams
+from arbshard.exchanges.binance.refusals import BinanceRefusal, missing
 
 Id = int | str | None
 _decoder = msgspec.json.Decoder(float_hook=str)
 """Decimals stay as they were written: a signature covers their text."""
 
 
-class Request(NamedTuple):
+class WsRequest(NamedTuple):
     """A request."""
 
     method: str
     values: dict[str, str]
     """All parameters, as the signature covers them."""
-    params: Params
+    params: BinanceParams
     now_ms: int
 
 
 def parse(text: str) -> dict[str, object]:
-    """The JSON object. Raises ``Refused`` for anything else."""
+    """The JSON object. Raises ``BinanceRefusal`` for anything else."""
     try:
         message: object = _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        raise Refused(-1135, "Invalid JSON Request") from None
+        raise BinanceRefusal(-1135, "Invalid JSON Request") from None
     if not isinstance(message, dict):
-        raise Refused(-1135, "Invalid JSON Request")
+        raise BinanceRefusal(-1135, "Invalid JSON Request")
     return message
 
 
 def id_of(message: dict[str, object]) -> Id:
-    """The request's id, echoed as it came. Raises ``Refused`` for what is none."""
+    """The request's id, echoed as it came. Raises ``BinanceRefusal`` for what is none."""
     value = message.get("id")
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
         return value
-    raise Refused(-1135, "JSON sent for parameter 'id' is not valid")
+    raise BinanceRefusal(-1135, "JSON sent for parameter 'id' is not valid")
 
 
-def request_of(message: dict[str, object], now_ms: int) -> Request:
-    """The request. Raises ``Refused`` where it is not one."""
+def request_of(message: dict[str, object], now_ms: int) -> WsRequest:
+    """The request. Raises ``BinanceRefusal`` where it is not one."""
     method, sent = message.get("method"), message.get("params")
     if not isinstance(method, str):
         raise missing("method")
     if sent is None:
         sent = {}
     elif not isinstance(sent, dict):
-        raise Refused(-1135, "JSON sent for parameter 'params' is not valid")
+        raise BinanceRefusal(-1135, "JSON sent for parameter 'params' is not valid")
     values = {name: _text(value) for name, value in sent.items() if value is not None}
-    return Request(method.removeprefix("v3/"), values, Params(values), now_ms)
+    return WsRequest(method.removeprefix("v3/"), values, BinanceParams(values), now_ms)
 
 
 def _text(value: object) -> str:

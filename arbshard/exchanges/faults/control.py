@@ -45,7 +45,7 @@ def change(board: Board, body: bytes) -> list[str]:
     for name in names:
         _switch(board, name).clear()
     for switch, setting in puts:
-        switch.put(setting)
+        switch.set(setting)
     return names
 
 

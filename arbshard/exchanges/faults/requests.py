@@ -5,14 +5,14 @@ from typing import NamedTuple
 from arbshard.config.sim import Calls
 from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.spells import Spells
-from arbshard.exchanges.faults.words import Words
-from arbshard.exchanges.session import Answer, Query
+from arbshard.exchanges.faults.words import FaultReplies
+from arbshard.exchanges.session import Query, RestReply
 
 
 class Fate(NamedTuple):
     """What to do with a call that was looked at."""
 
-    answer: Answer | None
+    answer: RestReply | None
     """None: cut the connection."""
     wait_ms: float = 0.0
     """Before the reply; what the call caused is told before."""
@@ -24,7 +24,7 @@ CUT = Fate(None)
 class RequestFaults:
     """Decides the fate of calls, in their order."""
 
-    def __init__(self, board: Board, words: Words, spells: Spells) -> None:
+    def __init__(self, board: Board, words: FaultReplies, spells: Spells) -> None:
         self._board = board
         self._words = words
         self._spells = spells
@@ -43,7 +43,7 @@ class RequestFaults:
             return Fate(self._redirected(query))
         return None
 
-    def after(self, query: Query, answer: Answer) -> Fate:
+    def after(self, query: Query, answer: RestReply) -> Fate:
         """The fate of a call that got ``answer``. What was refused is never lost."""
         board, wait_ms = self._board, 0.0
         if 200 <= answer.status < 300:
@@ -66,10 +66,10 @@ class RequestFaults:
         redirect = self._board.redirect
         return redirect.on and self._concerns(redirect.fault.calls, query) and redirect.happens()
 
-    def _redirected(self, query: Query) -> Answer:
+    def _redirected(self, query: Query) -> RestReply:
         fault = self._board.redirect.fault
         parameters = f"?{query.raw_query}" if query.raw_query else ""
-        return Answer(fault.status, {"Location": f"{fault.location}{query.path}{parameters}"}, b"")
+        return RestReply(fault.status, {"Location": f"{fault.location}{query.path}{parameters}"}, b"")
 
     def _concerns(self, calls: Calls, query: Query) -> bool:
         if calls == "all":

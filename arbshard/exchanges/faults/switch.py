@@ -79,7 +79,7 @@ class Switch(Generic[F_co]):
         more = fault.times if "times" in changes else 1
         return Setting(fault, self.left + more)
 
-    def put(self, setting: Setting) -> None:
+    def set(self, setting: Setting) -> None:
         """Set it to what ``changed`` or ``once_more`` gave."""
         assert isinstance(setting.fault, type(self._fault)), self.name
         self._fault, self.left = setting.fault, setting.left

@@ -10,14 +10,14 @@ from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.events import EventFaults
 from arbshard.exchanges.faults.requests import RequestFaults
 from arbshard.exchanges.faults.spells import Client, Sequenced, Spells
-from arbshard.exchanges.faults.words import Words
-from arbshard.exchanges.session import Answer, Query
+from arbshard.exchanges.faults.words import FaultReplies
+from arbshard.exchanges.session import Query, RestReply
 
 
 class VenueFaults:
     """The switchboard and all who decide by it."""
 
-    def __init__(self, board: Board, words: Words, sequenced: Sequence[Sequenced] = ()) -> None:
+    def __init__(self, board: Board, words: FaultReplies, sequenced: Sequence[Sequenced] = ()) -> None:
         """``sequenced``: markets with numbered updates."""
         self.board = board
         self.spells = Spells(board, sequenced)
@@ -25,21 +25,21 @@ class VenueFaults:
         self.events = EventFaults(board)
         self._words = words
 
-    def refusal(self, now_ns: int) -> Answer | None:
+    def refusal(self, now_ns: int) -> RestReply | None:
         """The answer to whoever wants a WebSocket while there is none; None when all is well."""
         return self._words.maintenance() if self.spells.is_closed(now_ns) else None
 
-    def control(self, query: Query, clients: Sequence[Client]) -> Answer:
+    def control(self, query: Query, clients: Sequence[Client]) -> RestReply:
         """``/sim/faults``: show, or change. What is set counts at once for ``clients``, those connected."""
         if query.method not in ("GET", "HEAD", "POST"):
-            return Answer(405, {"Allow": "GET, POST"}, b'{"error":"GET or POST"}')
+            return RestReply(405, {"Allow": "GET, POST"}, b'{"error":"GET or POST"}')
         if query.method == "POST":
             try:
                 cleared = control.change(self.board, query.body)
             except UsageError as error:
-                return Answer(400, {}, msgspec.json.encode({"error": str(error)}))
+                return RestReply(400, {}, msgspec.json.encode({"error": str(error)}))
             for name in cleared:
                 self.spells.end(name)
             self.spells.wake()
             self.spells.on_time(query.now_ns, clients)
-        return Answer(200, {}, msgspec.json.encode(control.state(self.board)))
+        return RestReply(200, {}, msgspec.json.encode(control.state(self.board)))

@@ -2,26 +2,26 @@
 
 from typing import Literal, Protocol
 
-from arbshard.exchanges.session import Answer, Query
+from arbshard.exchanges.session import Query, RestReply
 
 CallKind = Literal["placing", "canceling", "asking"]
 
 
-class Words(Protocol):
+class FaultReplies(Protocol):
     """A venue's answers to calls that a fault befalls."""
 
     def kind(self, query: Query) -> CallKind:
         """Whether the call places an order (or replaces one), cancels, or neither."""
         ...
 
-    def rate_limited(self, status: int, retry_after_s: int, query: Query) -> Answer:
+    def rate_limited(self, status: int, retry_after_s: int, query: Query) -> RestReply:
         """429 or 418."""
         ...
 
-    def unknown_outcome(self) -> Answer:
+    def unknown_outcome(self) -> RestReply:
         """An error that does not say whether the call was carried out."""
         ...
 
-    def maintenance(self) -> Answer:
+    def maintenance(self) -> RestReply:
         """503."""
         ...

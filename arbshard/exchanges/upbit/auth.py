@@ -12,7 +12,7 @@ import hmac
 import json
 from urllib.parse import unquote
 
-from arbshard.exchanges.accounts.account import Account, Accounts
+from arbshard.exchanges.accounts.account import Accounts, TradingAccount
 from arbshard.exchanges.session import Query
 from arbshard.exchanges.upbit.refusals import unauthorised
 
@@ -28,17 +28,17 @@ class Authenticator:
         self._accounts = accounts
         self._nonces: dict[str, dict[str, None]] = {}
 
-    def account_of_request(self, query: Query) -> Account:
-        """Whose request it is. Raises ``Refused`` (401)."""
+    def account_of_request(self, query: Query) -> TradingAccount:
+        """Whose request it is. Raises ``UpbitRefusal`` (401)."""
         account, claims = self._verify(query.headers.get("authorization", ""))
         _check_hash(claims, query)
         return account
 
-    def account_of_token(self, authorization: str) -> Account:
-        """Whose token the header carries; parameters do not count. Raises ``Refused`` (401)."""
+    def account_of_token(self, authorization: str) -> TradingAccount:
+        """Whose token the header carries; parameters do not count. Raises ``UpbitRefusal`` (401)."""
         return self._verify(authorization)[0]
 
-    def _verify(self, authorization: str) -> tuple[Account, dict[str, str]]:
+    def _verify(self, authorization: str) -> tuple[TradingAccount, dict[str, str]]:
         scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise unauthorised("no_authorization_token", "A token is needed.")
@@ -69,7 +69,7 @@ class Authenticator:
 
 
 def _decoded(part: str) -> bytes:
-    """A part of the token. Raises ``Refused``."""
+    """A part of the token. Raises ``UpbitRefusal``."""
     try:
         return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -77,7 +77,7 @@ def _decoded(part: str) -> bytes:
 
 
 def _members(part: str) -> dict[str, str]:
-    """The text members of a token's JSON part. Raises ``Refused``."""
+    """The text members of a token's JSON part. Raises ``UpbitRefusal``."""
     try:
         parsed = json.loads(_decoded(part))
     except (ValueError, RecursionError):

@@ -6,15 +6,15 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Matcher, Shortage
-from arbshard.exchanges.accounts.order import Order, Side, Ticket
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.accounts.order import Side, SimOrder, Ticket
+from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.upbit import order_lists
 from arbshard.exchanges.upbit.money import uuid_of
-from arbshard.exchanges.upbit.params import Params
+from arbshard.exchanges.upbit.params import UpbitParams
 from arbshard.exchanges.upbit.refusals import (
-    Refused,
+    UpbitRefusal,
     by_side,
     invalid,
     market_not_found,
@@ -29,10 +29,10 @@ from arbshard.exchanges.upbit.replies import (
     order_reply,
     trades_reply,
 )
-from arbshard.exchanges.upbit.tickets import Request, check_identifier, ticket_of
+from arbshard.exchanges.upbit.tickets import OrderTicket, check_identifier, ticket_of
 
 _CANCEL_IDS_MAX = 20
-Refuse = Callable[[Side], Refused | None]
+Refuse = Callable[[Side], UpbitRefusal | None]
 """Refuses a new order without a reason of its own, or does not."""
 
 
@@ -40,35 +40,37 @@ def _never(_side: Side) -> None:
     """All is well."""
 
 
-class Call(NamedTuple):
+class AccountCall(NamedTuple):
     """A call on an account."""
 
-    account: Account
-    params: Params
+    account: TradingAccount
+    params: UpbitParams
     now_ms: int
 
 
 class UpbitDesk:
-    """The private calls of one venue. Each takes a ``Call``, returns the reply's JSON and may raise ``Refused``."""
+    """The private calls of one venue. Each takes a ``AccountCall``, returns the reply's JSON and may raise
+    ``UpbitRefusal``.
+    """
 
-    def __init__(self, markets: Mapping[str, Market], matcher: Matcher, refuse: Refuse = _never) -> None:
+    def __init__(self, markets: Mapping[str, SimMarket], matcher: Matcher, refuse: Refuse = _never) -> None:
         """``refuse`` is asked once for each new order that breaks no rule."""
         self._markets = markets
         self._matcher = matcher
         self._refuse = refuse
 
-    def accounts(self, call: Call) -> Json:
+    def accounts(self, call: AccountCall) -> Json:
         """``GET /v1/accounts``."""
         return accounts_reply(call.account.wallet)
 
-    def chance(self, call: Call) -> Json:
+    def chance(self, call: AccountCall) -> Json:
         """``GET /v1/orders/chance``."""
         market = self._markets.get(call.params.need("market"))
         if market is None:
             raise market_not_found()
         return chance_reply(market, call.account.wallet)
 
-    def create(self, call: Call) -> Json:
+    def create(self, call: AccountCall) -> Json:
         """``POST /v1/orders``: the order as it was taken on, before it met the book.
 
         An identifier is used up by the attempt, whatever comes of it.
@@ -77,7 +79,7 @@ class UpbitDesk:
         ticket = ticket_of(_request(call.params), self._markets)
         return order_reply(self._place(call, ticket))
 
-    def test(self, call: Call) -> Json:
+    def test(self, call: AccountCall) -> Json:
         """``POST /v1/orders/test``: all the checks, and nothing done. The reply shows what would have been."""
         identifier = call.params.get("identifier")
         if identifier is not None:
@@ -88,21 +90,23 @@ class UpbitDesk:
             raise _short(ticket)
         listing = self._markets[ticket.symbol].listing
         order_id = uuid_of("test", call.now_ms)
-        return order_reply(Order(0, order_id, ticket, listing.base, listing.quote, call.now_ms, call.now_ms))
+        return order_reply(
+            SimOrder(0, order_id, ticket, listing.base, listing.quote, call.now_ms, call.now_ms)
+        )
 
-    def order(self, call: Call) -> Json:
+    def order(self, call: AccountCall) -> Json:
         """``GET /v1/order``."""
         order = _one(call.account, call.params, "uuid", "identifier")
         return {**order_reply(order, with_funds=True), "trades": trades_reply(order)}
 
-    def cancel(self, call: Call) -> Json:
+    def cancel(self, call: AccountCall) -> Json:
         """``DELETE /v1/order``: the order as it was when the request was taken."""
         order = _one(call.account, call.params, "uuid", "identifier")
         reply = order_reply(order)
         self._cancel(call, order)
         return reply
 
-    def cancel_and_new(self, call: Call) -> Json:
+    def cancel_and_new(self, call: AccountCall) -> Json:
         """``POST /v1/orders/cancel_and_new``: the old order as it was, and the name of the new one.
 
         Nothing is cancelled when the new order could not be placed.
@@ -124,25 +128,25 @@ class UpbitDesk:
             reply["new_order_identifier"] = identifier
         return reply
 
-    def open_orders(self, call: Call) -> Json:
+    def open_orders(self, call: AccountCall) -> Json:
         """``GET /v1/orders/open``."""
         return _listed(order_lists.open_orders(call.account, call.params))
 
-    def closed_orders(self, call: Call) -> Json:
+    def closed_orders(self, call: AccountCall) -> Json:
         """``GET /v1/orders/closed``."""
         return _listed(order_lists.closed_orders(call.account, call.params, call.now_ms))
 
-    def legacy_orders(self, call: Call) -> Json:
+    def legacy_orders(self, call: AccountCall) -> Json:
         """``GET /v1/orders``."""
         return _listed(order_lists.legacy_orders(call.account, call.params))
 
-    def orders_by_id(self, call: Call) -> Json:
+    def orders_by_id(self, call: AccountCall) -> Json:
         """``GET /v1/orders/uuids``."""
         found, _ = order_lists.found_orders(call.account, call.params, order_lists.IDS_MAX)
         market = call.params.get("market")
         return _listed([order for order in found if market in (None, order.symbol)])
 
-    def cancel_by_id(self, call: Call) -> Json:
+    def cancel_by_id(self, call: AccountCall) -> Json:
         """``DELETE /v1/orders/uuids``."""
         found, unknown = order_lists.found_orders(call.account, call.params, _CANCEL_IDS_MAX)
         open_ones = [order for order in found if order.is_open]
@@ -151,19 +155,19 @@ class UpbitDesk:
             self._cancel(call, order)
         return batch_reply(open_ones, over, unknown)
 
-    def cancel_open(self, call: Call) -> Json:
+    def cancel_open(self, call: AccountCall) -> Json:
         """``DELETE /v1/orders/open``."""
         orders = order_lists.orders_to_cancel(call.account, call.params)
         for order in orders:
             self._cancel(call, order)
         return batch_reply(orders, (), ())
 
-    def _burn(self, account: Account, identifier: str | None) -> None:
+    def _burn(self, account: TradingAccount, identifier: str | None) -> None:
         if identifier is not None:
             _check_unused(account, identifier)
             account.burn_client_id(identifier)
 
-    def _place(self, call: Call, ticket: Ticket) -> Order:
+    def _place(self, call: AccountCall, ticket: Ticket) -> SimOrder:
         """The new order as it was before it met the book: that is what Upbit answers."""
         refused = self._refuse(ticket.side)
         if refused is not None:
@@ -173,36 +177,36 @@ class UpbitDesk:
             raise _short(ticket)
         return placed.as_taken_on()
 
-    def _cancel(self, call: Call, order: Order) -> None:
+    def _cancel(self, call: AccountCall, order: SimOrder) -> None:
         if not order.is_open:
             raise order_not_found()
         self._matcher.cancel(call.account, order, call.now_ms)
 
 
-def _check_unused(account: Account, identifier: str) -> None:
+def _check_unused(account: TradingAccount, identifier: str) -> None:
     check_identifier(identifier)
     if account.has_used(identifier):
-        raise Refused(400, "duplicated_identifier", "The identifier was used before.")
+        raise UpbitRefusal(400, "duplicated_identifier", "The identifier was used before.")
 
 
-def _short(ticket: Ticket) -> Refused:
+def _short(ticket: Ticket) -> UpbitRefusal:
     return by_side(
         "insufficient_funds", "bid" if ticket.side == "buy" else "ask", "The balance is too small."
     )
 
 
-def _request(params: Params) -> Request:
-    return Request(*(params.get(name) for name in Request._fields))
+def _request(params: UpbitParams) -> OrderTicket:
+    return OrderTicket(*(params.get(name) for name in OrderTicket._fields))
 
 
-def _renewed(old: Order, params: Params) -> Request:
+def _renewed(old: SimOrder, params: UpbitParams) -> OrderTicket:
     """The order that takes the place of ``old``: same market and side, new terms."""
     volume = params.get("new_volume")
     if volume == "remain_only":
         if old.quantity is None:
             raise invalid("new_volume")
         volume = f"{old.remaining:f}"
-    return Request(
+    return OrderTicket(
         old.symbol,
         "bid" if old.side == "buy" else "ask",
         params.need("new_ord_type"),
@@ -214,8 +218,8 @@ def _renewed(old: Order, params: Params) -> Request:
     )
 
 
-def _one(account: Account, params: Params, by_uuid: str, by_identifier: str) -> Order:
-    """The order named; the uuid wins. Raises ``Refused``."""
+def _one(account: TradingAccount, params: UpbitParams, by_uuid: str, by_identifier: str) -> SimOrder:
+    """The order named; the uuid wins. Raises ``UpbitRefusal``."""
     uuid, identifier = params.get(by_uuid), params.get(by_identifier)
     if uuid is None and identifier is None:
         raise missing(f"{by_uuid} or {by_identifier}")
@@ -225,5 +229,5 @@ def _one(account: Account, params: Params, by_uuid: str, by_identifier: str) -> 
     return order
 
 
-def _listed(orders: list[Order]) -> Json:
+def _listed(orders: list[SimOrder]) -> Json:
     return [order_reply(order, with_funds=True) for order in orders]

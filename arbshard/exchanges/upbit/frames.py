@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from arbshard.exchanges.market import Market
-from arbshard.exchanges.session import Stream
+from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.session import SharedStream
 from arbshard.exchanges.units import UNIT, plain
 
 DEPTHS = (1, 5, 15, 30)
@@ -56,7 +56,7 @@ def in_list(form: str, payload: bytes) -> bytes:
     return b"[" + payload + b"]" if form.endswith("_LIST") else payload
 
 
-def _book_parts(market: Market, depth: int, unit: str) -> tuple[str, str, str]:
+def _book_parts(market: SimMarket, depth: int, unit: str) -> tuple[str, str, str]:
     """(total ask size, total bid size, units) as JSON text."""
     asks, bids = market.book.asks, market.book.bids
     levels = zip(asks.prices[:depth], bids.prices, asks.amounts, bids.amounts, strict=False)
@@ -64,7 +64,7 @@ def _book_parts(market: Market, depth: int, unit: str) -> tuple[str, str, str]:
     return plain(sum(asks.sizes[:depth])), plain(sum(bids.sizes[:depth])), units
 
 
-def orderbook(market: Market, depth: int, form: str, stream_type: str, now_ms: int) -> bytes:
+def orderbook(market: SimMarket, depth: int, form: str, stream_type: str, now_ms: int) -> bytes:
     """A whole order book message; ``stream_type`` is SNAPSHOT or REALTIME."""
     short = is_short(form)
     parts = _book_parts(market, depth, _UNIT_SIMPLE if short else _UNIT_DEFAULT)
@@ -72,18 +72,18 @@ def orderbook(market: Market, depth: int, form: str, stream_type: str, now_ms: i
     return in_list(form, text.encode())
 
 
-def rest_orderbook(market: Market, depth: int, now_ms: int) -> str:
+def rest_orderbook(market: SimMarket, depth: int, now_ms: int) -> str:
     """An element of the REST reply ``/v1/orderbook``."""
     return _BOOK_REST % (market.symbol, now_ms, *_book_parts(market, depth, _UNIT_DEFAULT))
 
 
-def _change(market: Market) -> dict[str, Value]:
+def _change(market: SimMarket) -> dict[str, Value]:
     now, before = market.last_print.price, market.previous_close
     word = "RISE" if now > before else "FALL" if now < before else "EVEN"
     return {"prev_closing_price": before / UNIT, "change": word, "change_price": abs(now - before) / UNIT}
 
 
-def trade(market: Market, form: str, stream_type: str, now_ms: int) -> bytes:
+def trade(market: SimMarket, form: str, stream_type: str, now_ms: int) -> bytes:
     """The market's last trade."""
     last, book, at = market.last_print, market.book, datetime.fromtimestamp(now_ms / 1000, UTC)
     fields: dict[str, Value] = {
@@ -107,7 +107,7 @@ def trade(market: Market, form: str, stream_type: str, now_ms: int) -> bytes:
     return _encode(fields, form, _SHORT)
 
 
-def ticker_fields(market: Market, now_ms: int) -> dict[str, Value]:
+def ticker_fields(market: SimMarket, now_ms: int) -> dict[str, Value]:
     """What WebSocket and REST tickers have in common, under the long names."""
     last, at = market.last_print, datetime.fromtimestamp(now_ms / 1000, UTC)
     change = _change(market)
@@ -138,7 +138,7 @@ def ticker_fields(market: Market, now_ms: int) -> dict[str, Value]:
     }
 
 
-def ticker(market: Market, form: str, stream_type: str, now_ms: int) -> bytes:
+def ticker(market: SimMarket, form: str, stream_type: str, now_ms: int) -> bytes:
     """The market's day so far."""
     fields: dict[str, Value] = {"type": "ticker", "code": market.symbol, **ticker_fields(market, now_ms)}
     fields |= {
@@ -158,7 +158,7 @@ def _encode(fields: dict[str, Value], form: str, short: dict[str, str]) -> bytes
     return in_list(form, msgspec.json.encode(fields))
 
 
-def snapshot(market: Market, stream: Stream, now_ms: int) -> bytes | None:
+def snapshot(market: SimMarket, stream: SharedStream, now_ms: int) -> bytes | None:
     """What ``stream`` says at once when it is subscribed to; None for kinds without data (candles)."""
     if stream.kind == "orderbook":
         return orderbook(market, stream.depth, stream.form, "SNAPSHOT", now_ms)
@@ -172,7 +172,7 @@ def snapshot(market: Market, stream: Stream, now_ms: int) -> bytes | None:
 class UpbitFeed:
     """Real-time messages of one market."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: SimMarket) -> None:
         self.market = market
 
     def on_step(self) -> None:
@@ -181,7 +181,7 @@ class UpbitFeed:
     def on_sent(self) -> None:
         """See ``Feed``."""
 
-    def payloads(self, stream: Stream, now_ms: int) -> Sequence[bytes]:
+    def payloads(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
         """See ``Feed``. Books with every step; trade and ticker when a trade was printed."""
         market = self.market
         if stream.kind == "orderbook":

@@ -6,7 +6,7 @@ when it blocks, nor for how long; the numbers here are of this simulation. Used 
 
 from typing import NamedTuple
 
-from arbshard.exchanges.limits import Budget
+from arbshard.exchanges.limits import WeightBudget
 from arbshard.exchanges.session import SECOND_NS, MessageWindow
 
 REFUSALS_MAX = 50
@@ -31,7 +31,7 @@ LIMITS: dict[str, tuple[int, int]] = {
 }
 
 
-class Verdict(NamedTuple):
+class RateVerdict(NamedTuple):
     """Whether a request may pass."""
 
     status: int
@@ -52,14 +52,14 @@ class _Offender:
         self.blocked_until_ns = 0
 
 
-class Gate:
+class RequestCounter:
     """Counts requests by group and caller."""
 
     def __init__(self) -> None:
-        self._budgets = {group: Budget(limit, window_s) for group, (limit, window_s) in LIMITS.items()}
+        self._budgets = {group: WeightBudget(limit, window_s) for group, (limit, window_s) in LIMITS.items()}
         self._offenders: dict[str, _Offender] = {}
 
-    def admit(self, group: str, caller: str, now_ns: int) -> Verdict:
+    def admit(self, group: str, caller: str, now_ns: int) -> RateVerdict:
         """Count a request of ``caller`` (key or address) in ``group``."""
         budget = self._budgets[group]
         spent = budget.spend(caller, 1, now_ns)
@@ -67,17 +67,17 @@ class Gate:
         header = f"group={group}; min={60 * limit // window_s}; sec={max(0, limit - spent)}"
         offender = self._offenders.get(caller)
         if offender is not None and now_ns < offender.blocked_until_ns:
-            return Verdict(418, header, -(-(offender.blocked_until_ns - now_ns) // SECOND_NS))
+            return RateVerdict(418, header, -(-(offender.blocked_until_ns - now_ns) // SECOND_NS))
         if spent <= limit:
-            return Verdict(200, header, 0)
+            return RateVerdict(200, header, 0)
         if offender is None:
             offender = self._remember(caller)
         if offender.refusals.admit(now_ns):
-            return Verdict(429, header, 0)
+            return RateVerdict(429, header, 0)
         blocked_s = offender.block_s
         offender.blocked_until_ns = now_ns + blocked_s * SECOND_NS
         offender.block_s = min(2 * blocked_s, _BLOCK_S_MAX)
-        return Verdict(418, header, blocked_s)
+        return RateVerdict(418, header, blocked_s)
 
     def _remember(self, caller: str) -> _Offender:
         if len(self._offenders) >= _CALLERS_MAX:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from hashlib import blake2b
 
 from arbshard.exchanges.accounts.order import Side
-from arbshard.exchanges.accounts.rules import Fee
+from arbshard.exchanges.accounts.rules import FillFee
 
 FEE_RATE = Decimal("0.0005")
 """Of KRW markets, maker and taker."""
@@ -31,9 +31,9 @@ class UpbitMoney:
         """The funds and their fee."""
         return funds + funds * FEE_RATE
 
-    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> Fee:  # noqa: ARG002 - one rate for all
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> FillFee:  # noqa: ARG002 - one rate for all
         """A share of the funds, in quote."""
-        return Fee(funds * FEE_RATE, in_base=False)
+        return FillFee(funds * FEE_RATE, in_base=False)
 
 
 def uuid_of(kind: str, number: int) -> str:

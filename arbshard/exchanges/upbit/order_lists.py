@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 
-from arbshard.exchanges.accounts.account import Account
-from arbshard.exchanges.accounts.order import Order
-from arbshard.exchanges.upbit.params import Params
+from arbshard.exchanges.accounts.account import TradingAccount
+from arbshard.exchanges.accounts.order import SimOrder
+from arbshard.exchanges.upbit.params import UpbitParams
 from arbshard.exchanges.upbit.refusals import invalid, missing
 from arbshard.exchanges.upbit.replies import KST, JsonObject, state_of
 
@@ -19,13 +19,13 @@ _OPEN_STATES = ("wait", "watch")
 _CLOSED_STATES = ("done", "cancel")
 
 
-def open_orders(account: Account, params: Params) -> list[Order]:
+def open_orders(account: TradingAccount, params: UpbitParams) -> list[SimOrder]:
     """``GET /v1/orders/open``."""
     states = _states(params, _OPEN_STATES, _OPEN_STATES)
     return _page(_wanted(_ordered(account.open_orders.values(), params), params, states), params)
 
 
-def closed_orders(account: Account, params: Params, now_ms: int) -> list[Order]:
+def closed_orders(account: TradingAccount, params: UpbitParams, now_ms: int) -> list[SimOrder]:
     """``GET /v1/orders/closed``: made within at most seven days, the last ones unless told otherwise."""
     states = _states(params, _CLOSED_STATES, _CLOSED_STATES)
     start_ms, end_ms = _span(params, now_ms)
@@ -34,7 +34,7 @@ def closed_orders(account: Account, params: Params, now_ms: int) -> list[Order]:
     return list(islice((order for order in found if start_ms <= order.created_ms <= end_ms), limit))
 
 
-def legacy_orders(account: Account, params: Params) -> list[Order]:
+def legacy_orders(account: TradingAccount, params: UpbitParams) -> list[SimOrder]:
     """``GET /v1/orders``, the list that older clients call: by ids, or by state (``wait`` unless told otherwise)."""
     states = _states(params, (*_OPEN_STATES, *_CLOSED_STATES), ("wait",))
     if params.all("uuids", "identifiers"):
@@ -44,8 +44,12 @@ def legacy_orders(account: Account, params: Params) -> list[Order]:
     return _page(_wanted(_ordered(account.orders.values(), params), params, states), params)
 
 
-def found_orders(account: Account, params: Params, largest: int) -> tuple[list[Order], list[JsonObject]]:
-    """(orders, the ids of none) by ``uuids`` or else ``identifiers``. Raises ``Refused`` for none or too many."""
+def found_orders(
+    account: TradingAccount, params: UpbitParams, largest: int
+) -> tuple[list[SimOrder], list[JsonObject]]:
+    """(orders, the ids of none) by ``uuids`` or else ``identifiers``. Raises ``UpbitRefusal`` for none or too
+    many.
+    """
     kind = "uuids" if params.all("uuids") else "identifiers"
     ids, by_id = params.all(kind), account.orders if kind == "uuids" else account.by_client_id
     if not ids:
@@ -57,7 +61,7 @@ def found_orders(account: Account, params: Params, largest: int) -> tuple[list[O
     return found, [{kind.removesuffix("s"): one} for one in ids if one not in by_id]
 
 
-def orders_to_cancel(account: Account, params: Params) -> list[Order]:
+def orders_to_cancel(account: TradingAccount, params: UpbitParams) -> list[SimOrder]:
     """``DELETE /v1/orders/open``: by side, by pairs or by quote currencies, at most 300, 20 unless told otherwise."""
     side = params.one_of("cancel_side", ("all", "ask", "bid"), "all")
     pairs, excluded = params.listed("pairs"), params.listed("excluded_pairs")
@@ -76,14 +80,14 @@ def orders_to_cancel(account: Account, params: Params) -> list[Order]:
     return list(islice(found, params.count("count", 20, 300)))
 
 
-def _states(params: Params, allowed: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
+def _states(params: UpbitParams, allowed: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
     asked = tuple(params.listed("state", "states"))
     if any(state not in allowed for state in asked):
         raise invalid("states")
     return asked or default
 
 
-def _ordered(orders: Iterable[Order], params: Params) -> list[Order]:
+def _ordered(orders: Iterable[SimOrder], params: UpbitParams) -> list[SimOrder]:
     """Oldest first or newest first."""
     listed = list(orders)
     if params.one_of("order_by", ("asc", "desc"), "desc") == "desc":
@@ -91,17 +95,17 @@ def _ordered(orders: Iterable[Order], params: Params) -> list[Order]:
     return listed
 
 
-def _wanted(orders: Iterable[Order], params: Params, states: tuple[str, ...]) -> Iterator[Order]:
+def _wanted(orders: Iterable[SimOrder], params: UpbitParams, states: tuple[str, ...]) -> Iterator[SimOrder]:
     market = params.get("market")
     return (order for order in orders if market in (None, order.symbol) and state_of(order) in states)
 
 
-def _page(orders: Iterator[Order], params: Params) -> list[Order]:
+def _page(orders: Iterator[SimOrder], params: UpbitParams) -> list[SimOrder]:
     page, limit = params.count("page", 1, 10**6), params.count("limit", _PAGE_MAX, _PAGE_MAX)
     return list(islice(orders, (page - 1) * limit, page * limit))
 
 
-def _span(params: Params, now_ms: int) -> tuple[int, int]:
+def _span(params: UpbitParams, now_ms: int) -> tuple[int, int]:
     """(start, end) in wall ms, at most seven days apart."""
     start_ms, end_ms = _time_ms(params, "start_time"), _time_ms(params, "end_time")
     if start_ms is None:
@@ -114,7 +118,7 @@ def _span(params: Params, now_ms: int) -> tuple[int, int]:
     return start_ms, end_ms
 
 
-def _time_ms(params: Params, name: str) -> int | None:
+def _time_ms(params: UpbitParams, name: str) -> int | None:
     """Wall ms out of milliseconds or an ISO 8601 time, which is Korean where it has no zone."""
     value = params.get(name)
     if value is None:

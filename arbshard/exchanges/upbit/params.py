@@ -7,10 +7,10 @@ import json
 from urllib.parse import parse_qsl
 
 from arbshard.exchanges.session import Query
-from arbshard.exchanges.upbit.refusals import Refused, invalid, missing
+from arbshard.exchanges.upbit.refusals import UpbitRefusal, invalid, missing
 
 
-class Params:
+class UpbitParams:
     """Names and texts, in the order of sending. An empty text counts as not sent."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
@@ -21,7 +21,7 @@ class Params:
         return next((value for name, value in self._pairs if name in names), None)
 
     def need(self, name: str) -> str:
-        """The parameter. Raises ``Refused`` where it is missing."""
+        """The parameter. Raises ``UpbitRefusal`` where it is missing."""
         value = self.get(name)
         if value is None:
             raise missing(name)
@@ -36,14 +36,14 @@ class Params:
         return [part.strip() for value in self.all(*names) for part in value.split(",") if part.strip()]
 
     def one_of(self, name: str, allowed: tuple[str, ...], default: str) -> str:
-        """A word out of ``allowed``. Raises ``Refused`` for any other."""
+        """A word out of ``allowed``. Raises ``UpbitRefusal`` for any other."""
         value = self.get(name) or default
         if value not in allowed:
             raise invalid(name)
         return value
 
     def count(self, name: str, default: int, largest: int) -> int:
-        """A number from 1 to ``largest``; larger ones are cut. Raises ``Refused`` for anything else."""
+        """A number from 1 to ``largest``; larger ones are cut. Raises ``UpbitRefusal`` for anything else."""
         value = self.get(name)
         if value is None:
             return default
@@ -52,20 +52,20 @@ class Params:
         return min(int(value), largest)
 
 
-def params_of(query: Query) -> Params:
-    """What ``query`` carries. Raises ``Refused`` for a body that cannot be read.
+def params_of(query: Query) -> UpbitParams:
+    """What ``query`` carries. Raises ``UpbitRefusal`` for a body that cannot be read.
 
     POST takes JSON only. GET and DELETE are read from the query; older clients send them a form or JSON as a body.
     """
     body = query.body.decode(errors="replace")
     if query.method == "POST":
-        return Params(_json_pairs(body))
+        return UpbitParams(_json_pairs(body))
     pairs = list(query.params)
     if body.lstrip().startswith("{"):
         pairs += _json_pairs(body)
     elif body:
         pairs += parse_qsl(body)
-    return Params(pairs)
+    return UpbitParams(pairs)
 
 
 def _json_pairs(body: str) -> list[tuple[str, str]]:
@@ -74,7 +74,7 @@ def _json_pairs(body: str) -> list[tuple[str, str]]:
     except (ValueError, RecursionError):
         parsed = None
     if not isinstance(parsed, dict):
-        raise Refused(400, "validation_error", "The body is not a JSON object.")
+        raise UpbitRefusal(400, "validation_error", "The body is not a JSON object.")
     pairs: list[tuple[str, str]] = []
     for name, value in parsed.items():
         for one in value if isinstance(value, list) else [value]:

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import msgspec
 
 from arbshard.config import SimPermissions
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.session import Query
 from arbshard.exchanges.upbit.auth import Authenticator
-from arbshard.exchanges.upbit.desk import Call, UpbitDesk
+from arbshard.exchanges.upbit.desk import AccountCall, UpbitDesk
 from arbshard.exchanges.upbit.params import params_of
-from arbshard.exchanges.upbit.refusals import Refused
+from arbshard.exchanges.upbit.refusals import UpbitRefusal
 from arbshard.exchanges.upbit.replies import Json
 from arbshard.model.money import MONEY_CONTEXT
 
@@ -26,7 +26,7 @@ class Route(NamedTuple):
     group: str
     """Of the request limits."""
     allowed: Callable[[SimPermissions], bool]
-    handler: Callable[[Call], Json]
+    handler: Callable[[AccountCall], Json]
     status: int = 200
 
 
@@ -64,14 +64,14 @@ class UpbitPrivate:
         """The call, or None where there is none."""
         return self._routes.get((method, path))
 
-    def account(self, query: Query) -> Account:
-        """Whose request it is. Raises ``Refused`` (401)."""
+    def account(self, query: Query) -> TradingAccount:
+        """Whose request it is. Raises ``UpbitRefusal`` (401)."""
         return self._authenticator.account_of_request(query)
 
-    def reply(self, route: Route, account: Account, query: Query) -> tuple[int, bytes]:
-        """(status, body) of a request that has passed the limits. Raises ``Refused``."""
+    def reply(self, route: Route, account: TradingAccount, query: Query) -> tuple[int, bytes]:
+        """(status, body) of a request that has passed the limits. Raises ``UpbitRefusal``."""
         if not route.allowed(account.permissions):
-            raise Refused(403, "out_of_scope", "The key does not have this permission.")
+            raise UpbitRefusal(403, "out_of_scope", "The key does not have this permission.")
         with localcontext(MONEY_CONTEXT):
-            reply = route.handler(Call(account, params_of(query), query.now_ms))
+            reply = route.handler(AccountCall(account, params_of(query), query.now_ms))
         return route.status, msgspec.json.encode(reply)

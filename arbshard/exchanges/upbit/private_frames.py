@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from arbshard.exchanges.accounts.order import Fill, Order, OrderChanged, WalletChanged
-from arbshard.exchanges.accounts.wallet import Balance
+from arbshard.exchanges.accounts.order import OrderChanged, SimFill, SimOrder, WalletChanged
+from arbshard.exchanges.accounts.wallet import WalletBalance
 from arbshard.exchanges.upbit.frames import in_list, is_short
 from arbshard.exchanges.upbit.money import uuid_of
 from arbshard.exchanges.upbit.replies import figures, printed_price, time_in_force
@@ -122,7 +122,7 @@ def my_asset(change: WalletChanged, form: str, now_ms: int, account_key: str) ->
     return _encode(fields, form)
 
 
-def _asset(balance: Balance, *, short: bool) -> Fields:
+def _asset(balance: WalletBalance, *, short: bool) -> Fields:
     fields: Fields = {
         "currency": balance.currency,
         "balance": _number(balance.free),
@@ -131,13 +131,13 @@ def _asset(balance: Balance, *, short: bool) -> Fields:
     return {_SHORT_ASSET[name]: value for name, value in fields.items()} if short else fields
 
 
-def _traded(order: Order, fill: Fill | None) -> _Traded:
+def _traded(order: SimOrder, fill: SimFill | None) -> _Traded:
     if fill is not None:
         return _Traded(fill.trade_id, _number(fill.fee), fill.is_maker, fill.at_ms)
     return _Traded(at_ms=order.fills[-1].at_ms if order.fills else None)
 
 
-def _average(order: Order) -> Decimal:
+def _average(order: SimOrder) -> Decimal:
     """Average price of the fills; printed with 8 decimals at most, as nothing is booked by it."""
     return (order.executed_funds / order.executed).quantize(_CENT) if order.executed else ZERO
 

@@ -6,23 +6,30 @@ Opened for a client whose token was checked. There are no snapshots: only what h
 from collections.abc import Mapping, Sequence
 from decimal import localcontext
 
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import Event, OrderChanged
-from arbshard.exchanges.market import Market
-from arbshard.exchanges.session import Action, Answer, Send
+from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.session import Action, RestReply, SendData
 from arbshard.exchanges.upbit.auth import Authenticator
-from arbshard.exchanges.upbit.gate import Gate
+from arbshard.exchanges.upbit.gate import RequestCounter
 from arbshard.exchanges.upbit.private_frames import my_asset, my_order
-from arbshard.exchanges.upbit.refusals import Refused as RequestRefused
+from arbshard.exchanges.upbit.refusals import UpbitRefusal as RequestRefused
 from arbshard.exchanges.upbit.refusals import error_body
-from arbshard.exchanges.upbit.session import JsonObject, Refused, UpbitSession, Wanted, kind_of, texts_of
+from arbshard.exchanges.upbit.session import (
+    JsonObject,
+    UpbitErrorFrame,
+    UpbitSession,
+    Wanted,
+    kind_of,
+    texts_of,
+)
 from arbshard.model.money import MONEY_CONTEXT
 
 
 class UpbitPrivateSession(UpbitSession):
     """See ``session.PrivateSession``."""
 
-    def __init__(self, markets: Mapping[str, Market], account: Account) -> None:
+    def __init__(self, markets: Mapping[str, SimMarket], account: TradingAccount) -> None:
         super().__init__(markets)
         self._account = account
 
@@ -31,20 +38,20 @@ class UpbitPrivateSession(UpbitSession):
         kind, given = kind_of(entry), entry.get("codes")
         if kind == "myAsset":
             if "codes" in entry:
-                raise Refused("WRONG_FORMAT", "myAsset takes no codes.")
+                raise UpbitErrorFrame("WRONG_FORMAT", "myAsset takes no codes.")
             return Wanted(kind, ())
         if kind != "myOrder":
-            raise Refused("INVALID_PARAM", "Type is not valid here.")
+            raise UpbitErrorFrame("INVALID_PARAM", "Type is not valid here.")
         if given is None:
             return Wanted(kind, ())
         if not isinstance(given, list):
-            raise Refused("INVALID_PARAM", "Code is not valid.")
+            raise UpbitErrorFrame("INVALID_PARAM", "Code is not valid.")
         codes = texts_of(given)
         if any(code not in self.markets for code in codes):
-            raise Refused("INVALID_PARAM", "Code is not valid.")
+            raise UpbitErrorFrame("INVALID_PARAM", "Code is not valid.")
         return Wanted(kind, codes)
 
-    def on_events(self, account: Account, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
+    def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
         """What the client is subscribed to of its own account."""
         if account is not self._account or not self.wanted:
             return ()
@@ -54,9 +61,9 @@ class UpbitPrivateSession(UpbitSession):
             for event in events:
                 if isinstance(event, OrderChanged):
                     if self._wants_order(event.order.symbol):
-                        actions.append(Send(my_order(event, self.form, now_ms)))
+                        actions.append(SendData(my_order(event, self.form, now_ms)))
                 elif assets:
-                    actions.append(Send(my_asset(event, self.form, now_ms, account.key)))
+                    actions.append(SendData(my_asset(event, self.form, now_ms, account.key)))
         return actions
 
     def _wants_order(self, symbol: str) -> bool:
@@ -68,19 +75,19 @@ class UpbitPrivateSession(UpbitSession):
 class PrivateDoor:
     """Lets clients with a token in to the private endpoint."""
 
-    def __init__(self, markets: Mapping[str, Market], authenticator: Authenticator) -> None:
+    def __init__(self, markets: Mapping[str, SimMarket], authenticator: Authenticator) -> None:
         self._markets = markets
         self._authenticator = authenticator
-        self._gate = Gate()
+        self._gate = RequestCounter()
 
-    def open(self, authorization: str, now_ns: int) -> UpbitPrivateSession | Answer:
+    def open(self, authorization: str, now_ns: int) -> UpbitPrivateSession | RestReply:
         """A session for whoever the handshake's header names, or the answer that refuses it."""
         try:
             account = self._authenticator.account_of_token(authorization)
         except RequestRefused as refused:
-            return Answer(refused.status, {}, refused.body)
+            return RestReply(refused.status, {}, refused.body)
         verdict = self._gate.admit("websocket-connect", account.key, now_ns)
         if verdict.status != 200:
             body = error_body("too_many_requests", "Too many connections.")
-            return Answer(verdict.status, {"Remaining-Req": verdict.header}, body)
+            return RestReply(verdict.status, {"Remaining-Req": verdict.header}, body)
         return UpbitPrivateSession(self._markets, account)

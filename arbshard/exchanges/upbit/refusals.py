@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 
-class Refused(Exception):
+class UpbitRefusal(Exception):
     """A request that is not carried out."""
 
     def __init__(self, status: int, name: str, message: str) -> None:
@@ -22,31 +22,31 @@ def error_body(name: str | int, message: str) -> bytes:
     return msgspec.json.encode({"error": {"name": name, "message": message}})
 
 
-def unauthorised(name: str, message: str) -> Refused:
+def unauthorised(name: str, message: str) -> UpbitRefusal:
     """401."""
-    return Refused(401, name, message)
+    return UpbitRefusal(401, name, message)
 
 
-def missing(parameter: str) -> Refused:
+def missing(parameter: str) -> UpbitRefusal:
     """A parameter that must be there is not."""
-    return Refused(400, "validation_error", f"{parameter} is missing")
+    return UpbitRefusal(400, "validation_error", f"{parameter} is missing")
 
 
-def invalid(parameter: str) -> Refused:
+def invalid(parameter: str) -> UpbitRefusal:
     """A parameter has a value that it cannot have."""
-    return Refused(400, "invalid_parameter", f"{parameter} does not have a valid value")
+    return UpbitRefusal(400, "invalid_parameter", f"{parameter} does not have a valid value")
 
 
-def order_not_found() -> Refused:
+def order_not_found() -> UpbitRefusal:
     """No such order, or none that could still be cancelled."""
-    return Refused(404, "order_not_found", "The order was not found.")
+    return UpbitRefusal(404, "order_not_found", "The order was not found.")
 
 
-def market_not_found() -> Refused:
+def market_not_found() -> UpbitRefusal:
     """No such market."""
-    return Refused(404, "notfoundmarket", "The market was not found.")
+    return UpbitRefusal(404, "notfoundmarket", "The market was not found.")
 
 
-def by_side(kind: str, side: Literal["bid", "ask"], message: str) -> Refused:
+def by_side(kind: str, side: Literal["bid", "ask"], message: str) -> UpbitRefusal:
     """An error that has the side in its name."""
-    return Refused(400, f"{kind}_{side}", message)
+    return UpbitRefusal(400, f"{kind}_{side}", message)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import NamedTuple
 
-from arbshard.exchanges.accounts.order import Order
-from arbshard.exchanges.accounts.wallet import Balance, Wallet
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.accounts.order import SimOrder
+from arbshard.exchanges.accounts.wallet import Wallet, WalletBalance
+from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.upbit.money import FEE_RATE
 from arbshard.exchanges.upbit.tickets import TOTAL_MAX, TOTAL_MIN
 from arbshard.model.money import ZERO, plain
@@ -33,7 +33,7 @@ class Figures(NamedTuple):
     """What is not executed and its fee: of a cancelled order too, which locks nothing any more."""
 
 
-def figures(order: Order) -> Figures:
+def figures(order: SimOrder) -> Figures:
     """A bid's fee is reserved on top, an ask's is taken from what comes in."""
     if order.side == "sell":
         return Figures(ZERO, ZERO, order.fee_paid, order.remaining)
@@ -47,19 +47,19 @@ def figures(order: Order) -> Figures:
     return Figures(asked * FEE_RATE, left_fee, order.fee_paid, left + left_fee)
 
 
-def state_of(order: Order) -> str:
+def state_of(order: SimOrder) -> str:
     """The venue's word."""
     return {"open": "wait", "done": "done", "canceled": "cancel"}[order.status]
 
 
-def printed_price(order: Order) -> Decimal | None:
+def printed_price(order: SimOrder) -> Decimal | None:
     """A limit, a total to spend, or nothing."""
     if order.kind == "limit":
         return order.price
     return order.funds
 
 
-def time_in_force(order: Order) -> str | None:
+def time_in_force(order: SimOrder) -> str | None:
     """As it was sent."""
     return None if order.tif == "gtc" else order.tif
 
@@ -69,7 +69,7 @@ def at_kst(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(KST).isoformat()
 
 
-def order_reply(order: Order, *, with_funds: bool = False) -> JsonObject:
+def order_reply(order: SimOrder, *, with_funds: bool = False) -> JsonObject:
     """An order object; ``with_funds`` where the call tells what was spent or received."""
     money = figures(order)
     reply: JsonObject = {
@@ -103,7 +103,7 @@ def order_reply(order: Order, *, with_funds: bool = False) -> JsonObject:
     return reply
 
 
-def trades_reply(order: Order) -> list[Json]:
+def trades_reply(order: SimOrder) -> list[Json]:
     """The fills of an order. Upbit tells no fee here; the trend is the taker's direction."""
     buys = order.side == "buy"
     return [
@@ -127,7 +127,7 @@ def accounts_reply(wallet: Wallet) -> list[Json]:
     return [_account(balance) for balance in held]
 
 
-def _account(balance: Balance) -> JsonObject:
+def _account(balance: WalletBalance) -> JsonObject:
     return {
         "currency": balance.currency,
         "balance": plain(balance.free),
@@ -138,7 +138,7 @@ def _account(balance: Balance) -> JsonObject:
     }
 
 
-def chance_reply(market: Market, wallet: Wallet) -> JsonObject:
+def chance_reply(market: SimMarket, wallet: Wallet) -> JsonObject:
     """What may be ordered in ``market``, at which fees and with which balances."""
     listing, fee = market.listing, plain(FEE_RATE)
     return {
@@ -164,7 +164,7 @@ def chance_reply(market: Market, wallet: Wallet) -> JsonObject:
 
 
 def batch_reply(
-    cancelled: Iterable[Order], over: Iterable[Order], unknown: Iterable[JsonObject]
+    cancelled: Iterable[SimOrder], over: Iterable[SimOrder], unknown: Iterable[JsonObject]
 ) -> JsonObject:
     """Which of many orders were cancelled, which were over before, and which there are not."""
     done: list[Json] = [_named(order) for order in cancelled]
@@ -175,7 +175,7 @@ def batch_reply(
     }
 
 
-def _named(order: Order) -> JsonObject:
+def _named(order: SimOrder) -> JsonObject:
     named: JsonObject = {"uuid": order.id, "market": order.symbol}
     if order.client_id:
         named["identifier"] = order.client_id

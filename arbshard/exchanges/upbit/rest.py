@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from arbshard.exchanges.market import Market
-from arbshard.exchanges.session import Answer, Query
+from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.session import Query, RestReply
 from arbshard.exchanges.units import UNIT, plain
 from arbshard.exchanges.upbit import frames
-from arbshard.exchanges.upbit.gate import Gate, Verdict
+from arbshard.exchanges.upbit.gate import RateVerdict, RequestCounter
 from arbshard.exchanges.upbit.private import UpbitPrivate
-from arbshard.exchanges.upbit.refusals import Refused, error_body
+from arbshard.exchanges.upbit.refusals import UpbitRefusal, error_body
 from arbshard.exchanges.upbit.replies import at_kst
 
 _CAUTIONS = (
@@ -32,7 +32,7 @@ Reply = tuple[int, bytes]
 class UpbitRest:
     """``/v1`` of the simulated Upbit."""
 
-    def __init__(self, markets: Mapping[str, Market], private: UpbitPrivate | None = None) -> None:
+    def __init__(self, markets: Mapping[str, SimMarket], private: UpbitPrivate | None = None) -> None:
         """Without ``private`` there are no accounts."""
         self._markets = markets
         self._private = private
@@ -42,9 +42,9 @@ class UpbitRest:
             "/v1/orderbook/instruments": ("orderbook", self._instruments),
             "/v1/ticker": ("ticker", self._ticker),
         }
-        self._gate = Gate()
+        self._gate = RequestCounter()
 
-    def answer(self, query: Query) -> Answer:
+    def answer(self, query: Query) -> RestReply:
         """The reply to ``query``; 429 and then 418 to a caller who asks too often in one group."""
         private = self._private
         if private is not None and query.path in private.paths:
@@ -52,9 +52,9 @@ class UpbitRest:
         else:
             verdict, status, body = self._answer_public(query)
         headers = {"Remaining-Req": verdict.header}
-        return Answer(status, headers, body, "application/json; charset=utf-8")
+        return RestReply(status, headers, body, "application/json; charset=utf-8")
 
-    def _answer_public(self, query: Query) -> tuple[Verdict, int, bytes]:
+    def _answer_public(self, query: Query) -> tuple[RateVerdict, int, bytes]:
         group, handler = self._routes.get(query.path, ("default", None))
         verdict = self._admit(group, query.peer, query)
         if verdict.status != 200:
@@ -65,14 +65,14 @@ class UpbitRest:
             return verdict, *_no_method()
         return verdict, *handler(query)
 
-    def _answer_private(self, private: UpbitPrivate, query: Query) -> tuple[Verdict, int, bytes]:
+    def _answer_private(self, private: UpbitPrivate, query: Query) -> tuple[RateVerdict, int, bytes]:
         """Limits count by key; a request that is not known to be anybody's counts by address."""
         route = private.route(query.method, query.path)
         if route is None:
             return self._admit("default", query.peer, query), *_no_method()
         try:
             account = private.account(query)
-        except Refused as refused:
+        except UpbitRefusal as refused:
             verdict = self._admit(route.group, query.peer, query)
             if verdict.status != 200:
                 return verdict, verdict.status, _too_many(verdict, query)
@@ -82,10 +82,10 @@ class UpbitRest:
             return verdict, verdict.status, _too_many(verdict, query)
         try:
             return verdict, *private.reply(route, account, query)
-        except Refused as refused:
+        except UpbitRefusal as refused:
             return verdict, refused.status, refused.body
 
-    def _admit(self, group: str, caller: str, query: Query) -> Verdict:
+    def _admit(self, group: str, caller: str, query: Query) -> RateVerdict:
         # A browser's requests, which have an origin, share a narrow limit of their own.
         return self._gate.admit("origin" if "origin" in query.headers else group, caller, query.now_ns)
 
@@ -137,14 +137,14 @@ class UpbitRest:
         tickers = [{"market": m.symbol, **frames.ticker_fields(m, query.now_ms)} for m in markets]
         return 200, msgspec.json.encode(tickers)
 
-    def _asked(self, query: Query) -> list[Market] | bytes:
+    def _asked(self, query: Query) -> list[SimMarket] | bytes:
         """The markets asked for, or the body of the error."""
         codes = [code.strip() for code in (query.get("markets", "market") or "").split(",")]
         markets = [self._markets[code] for code in codes if code in self._markets]
         return markets if len(markets) == len(codes) else error_body(404, "Code not found")
 
 
-def _too_many(verdict: Verdict, query: Query) -> bytes:
+def _too_many(verdict: RateVerdict, query: Query) -> bytes:
     if verdict.status == 429:
         return error_body("too_many_requests", "Too many API requests.")
     until = at_kst(query.now_ms + verdict.blocked_s * 1000)

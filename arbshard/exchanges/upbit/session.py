@@ -12,8 +12,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from arbshard.exchanges.market import Market
-from arbshard.exchanges.session import SECOND_NS, Action, Close, Cut, MessageWindow, Send, Stream
+from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.session import (
+    SECOND_NS,
+    Action,
+    CloseClient,
+    Cut,
+    MessageWindow,
+    SendData,
+    SharedStream,
+)
 from arbshard.exchanges.upbit import frames
 
 IDLE_NS = 120 * SECOND_NS
@@ -28,7 +36,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 JsonObject = dict[str, Json]
 
 
-class Refused(Exception):
+class UpbitErrorFrame(Exception):
     """A message that is answered by an error frame."""
 
     def __init__(self, name: str, message: str) -> None:
@@ -48,16 +56,16 @@ class Wanted(NamedTuple):
 
 
 class UpbitSession:
-    """See ``session.Session``."""
+    """See ``session.ClientSession``."""
 
-    def __init__(self, markets: Mapping[str, Market]) -> None:
+    def __init__(self, markets: Mapping[str, SimMarket]) -> None:
         self.markets = markets
         self.wanted: tuple[Wanted, ...] = ()
         self.form = "DEFAULT"
         self._per_second = MessageWindow(5, 1)
         self._per_minute = MessageWindow(100, 60)
         self._next_up_ns: int | None = None
-        self.streams: frozenset[Stream] = frozenset()
+        self.streams: frozenset[SharedStream] = frozenset()
 
     def on_open(self, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
         """Nothing: Upbit waits for the subscription."""
@@ -67,13 +75,13 @@ class UpbitSession:
         """A subscription, a method or PING."""
         if text == "PING":
             self._next_up_ns = now_ns + UP_EVERY_NS
-            return (Send(_UP),)
+            return (SendData(_UP),)
         if not self._per_second.admit(now_ns) or not self._per_minute.admit(now_ns):
-            return (Close(1008, "too many messages"),)
+            return (CloseClient(1008, "too many messages"),)
         try:
-            return [Send(payload) for payload in self._handle(text, now_ms)]
-        except Refused as refused:
-            return (Send(refused.frame),)
+            return [SendData(payload) for payload in self._handle(text, now_ms)]
+        except UpbitErrorFrame as refused:
+            return (SendData(refused.frame),)
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002
         """Pings are not counted."""
@@ -89,26 +97,26 @@ class UpbitSession:
             return (Cut("idle"),)
         if self._next_up_ns is not None and now_ns >= self._next_up_ns:
             self._next_up_ns += UP_EVERY_NS
-            return (Send(_UP),)
+            return (SendData(_UP),)
         return ()
 
     def _handle(self, text: str, now_ms: int) -> list[bytes]:
         objects = _objects_of(text)
         ticket = next((entry["ticket"] for entry in objects if "ticket" in entry), None)
         if not isinstance(ticket, str) or not ticket:
-            raise Refused("NO_TICKET", "Ticket is missing.")
+            raise UpbitErrorFrame("NO_TICKET", "Ticket is missing.")
         form = self._format_of(objects)
         method = next((entry["method"] for entry in objects if "method" in entry), None)
         if method is not None:
             if method != "LIST_SUBSCRIPTIONS":
-                raise Refused("WRONG_FORMAT", "Unknown method.")
+                raise UpbitErrorFrame("WRONG_FORMAT", "Unknown method.")
             self._adopt(self.wanted, form)
             return [self._list(ticket)]
         if "ticket" not in objects[0]:
-            raise Refused("NO_TICKET", "The first element must be the ticket.")
+            raise UpbitErrorFrame("NO_TICKET", "The first element must be the ticket.")
         types = [entry for entry in objects[1:] if "ticket" not in entry and set(entry) != {"format"}]
         if not types:
-            raise Refused("NO_TYPE", "Type is missing.")
+            raise UpbitErrorFrame("NO_TYPE", "Type is missing.")
         self._adopt(tuple(self.wanted_of(entry) for entry in types), form)
         return self._snapshots(now_ms)
 
@@ -118,25 +126,25 @@ class UpbitSession:
             # A subscription without a format is DEFAULT; a method without one leaves it as it is.
             return self.form if any("method" in entry for entry in objects) else "DEFAULT"
         if not isinstance(form, str) or form not in frames.FORMATS:
-            raise Refused("INVALID_PARAM", "Format is not valid.")
+            raise UpbitErrorFrame("INVALID_PARAM", "Format is not valid.")
         return form
 
     def wanted_of(self, entry: JsonObject) -> Wanted:
-        """A type object, checked. Raises ``Refused``."""
+        """A type object, checked. Raises ``UpbitErrorFrame``."""
         kind = kind_of(entry)
         if kind in _PRIVATE:
-            raise Refused("INVALID_AUTH", "This type needs the private endpoint.")
+            raise UpbitErrorFrame("INVALID_AUTH", "This type needs the private endpoint.")
         if kind not in _PUBLIC and kind not in _CANDLES:
-            raise Refused("INVALID_PARAM", "Type is not valid.")
+            raise UpbitErrorFrame("INVALID_PARAM", "Type is not valid.")
         given = entry.get("codes")
         if not isinstance(given, list) or not given:
-            raise Refused("NO_CODES", "Codes are missing.")
+            raise UpbitErrorFrame("NO_CODES", "Codes are missing.")
         codes = texts_of(given)
         if any(self._symbol(kind, code) not in self.markets for code in codes):
-            raise Refused("INVALID_PARAM", "Code is not valid.")
+            raise UpbitErrorFrame("INVALID_PARAM", "Code is not valid.")
         level = entry.get("level", 0)
         if not isinstance(level, int | float) or level < 0:
-            raise Refused("INVALID_PARAM", "Level is not valid.")
+            raise UpbitErrorFrame("INVALID_PARAM", "Level is not valid.")
         only_snapshot = _flag(entry, "is_only_snapshot", "isOnlySnapshot")
         only_realtime = _flag(entry, "is_only_realtime", "isOnlyRealtime")
         return Wanted(
@@ -157,11 +165,11 @@ class UpbitSession:
             stream for entry in wanted if entry.realtime for stream in self._streams_of(entry)
         )
 
-    def _streams_of(self, entry: Wanted) -> list[Stream]:
+    def _streams_of(self, entry: Wanted) -> list[SharedStream]:
         if entry.level or entry.kind not in _PUBLIC:
             return []  # an unsupported level is accepted and silent; so are candles here
         return [
-            Stream(
+            SharedStream(
                 self._symbol(entry.kind, code),
                 entry.kind,
                 _depth(code) if entry.kind == "orderbook" else 0,
@@ -198,18 +206,18 @@ class UpbitSession:
 
 
 def kind_of(entry: JsonObject) -> str:
-    """The type of a type object. Raises ``Refused``."""
+    """The type of a type object. Raises ``UpbitErrorFrame``."""
     kind = entry.get("type")
     if not isinstance(kind, str) or not kind:
-        raise Refused("NO_TYPE", "Type is missing.")
+        raise UpbitErrorFrame("NO_TYPE", "Type is missing.")
     return kind
 
 
 def texts_of(codes: list[Json]) -> tuple[str, ...]:
-    """``codes`` when all are text. Raises ``Refused``."""
+    """``codes`` when all are text. Raises ``UpbitErrorFrame``."""
     texts = tuple(code for code in codes if isinstance(code, str))
     if len(texts) < len(codes):
-        raise Refused("INVALID_PARAM", "Code is not valid.")
+        raise UpbitErrorFrame("INVALID_PARAM", "Code is not valid.")
     return texts
 
 
@@ -218,10 +226,10 @@ def _objects_of(text: str) -> list[JsonObject]:
     try:
         parsed: Json = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        raise Refused("WRONG_FORMAT", "Format is wrong.") from None
+        raise UpbitErrorFrame("WRONG_FORMAT", "Format is wrong.") from None
     objects = [entry for entry in parsed if isinstance(entry, dict)] if isinstance(parsed, list) else []
     if not objects or not isinstance(parsed, list) or len(objects) != len(parsed):
-        raise Refused("WRONG_FORMAT", "Format is wrong.")
+        raise UpbitErrorFrame("WRONG_FORMAT", "Format is wrong.")
     return objects
 
 

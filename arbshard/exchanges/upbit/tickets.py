@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 
 from arbshard.exchanges.accounts.order import Ticket, TimeInForce
 from arbshard.exchanges.accounts.taking import amount_of, levels, units_of
-from arbshard.exchanges.market import Market
-from arbshard.exchanges.upbit.refusals import Refused, by_side, invalid, market_not_found, missing
+from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.upbit.refusals import UpbitRefusal, by_side, invalid, market_not_found, missing
 from arbshard.model.money import ZERO
 
 TOTAL_MIN = Decimal(5_000)
@@ -26,7 +26,7 @@ _TIFS: dict[str, TimeInForce] = {"ioc": "ioc", "fok": "fok", "post_only": "post_
 BookSide = Literal["bid", "ask"]
 
 
-class Request(NamedTuple):
+class OrderTicket(NamedTuple):
     """What a customer has written, nothing checked."""
 
     market: str | None
@@ -40,13 +40,13 @@ class Request(NamedTuple):
 
 
 def check_identifier(identifier: str) -> None:
-    """Raises ``Refused`` for one that is too long."""
+    """Raises ``UpbitRefusal`` for one that is too long."""
     if len(identifier) > IDENTIFIER_MAX:
         raise invalid("identifier")
 
 
-def ticket_of(request: Request, markets: Mapping[str, Market]) -> Ticket:
-    """What ``request`` asks for. Raises ``Refused``."""
+def ticket_of(request: OrderTicket, markets: Mapping[str, SimMarket]) -> Ticket:
+    """What ``request`` asks for. Raises ``UpbitRefusal``."""
     if request.market is None:
         raise missing("market")
     market = markets.get(request.market)
@@ -74,31 +74,31 @@ def _side(side: str | None) -> BookSide:
     raise invalid("side")
 
 
-def _tif(request: Request) -> TimeInForce:
+def _tif(request: OrderTicket) -> TimeInForce:
     word, kind = request.time_in_force, request.ord_type
     if word is None:
         if kind == "best":
-            raise Refused(400, "invalid_time_in_force", "A best order must be ioc or fok.")
+            raise UpbitRefusal(400, "invalid_time_in_force", "A best order must be ioc or fok.")
         return "gtc"
     tif = _TIFS.get(word)
     if tif is None or kind in ("price", "market") or (kind == "best" and tif == "post_only"):
-        raise Refused(400, "invalid_time_in_force", f"time_in_force {word!r} does not go with {kind}.")
+        raise UpbitRefusal(400, "invalid_time_in_force", f"time_in_force {word!r} does not go with {kind}.")
     return tif
 
 
-def _self_trade(request: Request, tif: TimeInForce) -> str:
+def _self_trade(request: OrderTicket, tif: TimeInForce) -> str:
     """What applies, as the venue prints it: nothing where it is switched off."""
     word = request.smp_type
     if word is not None and word not in SELF_TRADE:
         raise invalid("smp_type")
     if tif == "post_only":
         if word not in (None, "none"):
-            raise Refused(400, "invalid_post_only", "post_only does not go with smp_type.")
+            raise UpbitRefusal(400, "invalid_post_only", "post_only does not go with smp_type.")
         return ""
     return "" if word == "none" else word or SELF_TRADE_DEFAULT
 
 
-def _limit(request: Request, market: Market, side: BookSide, tif: TimeInForce) -> Ticket:
+def _limit(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInForce) -> Ticket:
     price, volume = _price(request, side), _volume(request, side)
     units = price.scaleb(8)
     if units % 1 or int(units) % market.book.ladder.tick_at(int(units)):
@@ -108,26 +108,26 @@ def _limit(request: Request, market: Market, side: BookSide, tif: TimeInForce) -
     return Ticket(market.symbol, word, "limit", tif, price, quantity=volume)
 
 
-def _by_total(request: Request, market: Market, side: BookSide, tif: TimeInForce) -> Ticket:
+def _by_total(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInForce) -> Ticket:
     if side == "ask":
-        raise Refused(400, "invalid_parameter", "An order by total is a bid.")
+        raise UpbitRefusal(400, "invalid_parameter", "An order by total is a bid.")
     total = _total(request)
     asks = levels(market.book.asks, None)
     if total > sum((price * amount_of(size) for price, size in asks), ZERO):
-        raise Refused(400, "create_bid_error", "The total is more than the visible order book.")
+        raise UpbitRefusal(400, "create_bid_error", "The total is more than the visible order book.")
     return Ticket(market.symbol, "buy", "market", tif, funds=total)
 
 
-def _by_volume(request: Request, market: Market, side: BookSide, tif: TimeInForce) -> Ticket:
+def _by_volume(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInForce) -> Ticket:
     if side == "bid":
-        raise Refused(400, "invalid_parameter", "A market order is an ask.")
+        raise UpbitRefusal(400, "invalid_parameter", "A market order is an ask.")
     volume = _sold(request, market)
     if units_of(volume) > sum(market.book.bids.sizes):
-        raise Refused(400, "create_ask_error", "The volume is more than the visible order book.")
+        raise UpbitRefusal(400, "create_ask_error", "The volume is more than the visible order book.")
     return Ticket(market.symbol, "sell", "market", tif, quantity=volume)
 
 
-def _best(request: Request, market: Market, side: BookSide, tif: TimeInForce) -> Ticket:
+def _best(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInForce) -> Ticket:
     """At the best price of the other side at this moment, and no worse."""
     if side == "bid":
         return Ticket(market.symbol, "buy", "market", tif, amount_of(market.best_ask), funds=_total(request))
@@ -138,7 +138,7 @@ def _best(request: Request, market: Market, side: BookSide, tif: TimeInForce) ->
 _TERMS = {"limit": _limit, "price": _by_total, "market": _by_volume, "best": _best}
 
 
-def _total(request: Request) -> Decimal:
+def _total(request: OrderTicket) -> Decimal:
     """KRW to spend."""
     if request.volume is not None:
         raise invalid("volume")
@@ -149,7 +149,7 @@ def _total(request: Request) -> Decimal:
     return total
 
 
-def _sold(request: Request, market: Market) -> Decimal:
+def _sold(request: OrderTicket, market: SimMarket) -> Decimal:
     """Coins to sell at what they are worth now."""
     if request.price is not None:
         raise invalid("price")
@@ -158,7 +158,7 @@ def _sold(request: Request, market: Market) -> Decimal:
     return volume
 
 
-def _price(request: Request, side: BookSide) -> Decimal:
+def _price(request: OrderTicket, side: BookSide) -> Decimal:
     if request.price is None:
         raise missing("price")
     value = Decimal(request.price) if _NUMBER.fullmatch(request.price) else ZERO
@@ -167,7 +167,7 @@ def _price(request: Request, side: BookSide) -> Decimal:
     return value
 
 
-def _volume(request: Request, side: BookSide) -> Decimal:
+def _volume(request: OrderTicket, side: BookSide) -> Decimal:
     if request.volume is None:
         raise missing("volume")
     value = Decimal(request.volume) if _NUMBER.fullmatch(request.volume) else ZERO

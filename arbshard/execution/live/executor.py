@@ -5,7 +5,7 @@ from typing import Protocol
 
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, LiveConfig
-from arbshard.execution.executor import BaseExecutor, Observer, Outcome
+from arbshard.execution.executor import BaseExecutor, IntentOutcome, Observer
 from arbshard.execution.live.port import LivePort
 from arbshard.execution.ports import BookPort, RiskPort
 from arbshard.execution.two_leg import TwoLeg
@@ -44,7 +44,7 @@ class LiveExecutor(BaseExecutor):
         self._live_observer = observer
         self._decided_ns: dict[str, int] = {}
 
-    async def execute(self, intent: Intent, decided_ns: int | None = None) -> Outcome:
+    async def execute(self, intent: Intent, decided_ns: int | None = None) -> IntentOutcome:
         """See ``BaseExecutor``."""
         self._decided_ns[intent.intent_id] = (
             decided_ns if decided_ns is not None else self._clock.monotonic_ns()

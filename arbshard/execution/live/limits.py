@@ -14,7 +14,7 @@ _BANNED_S = 60.0
 _BLOCK_S_MAX = 3 * 86_400.0
 
 
-def together(*costs: Mapping[str, int]) -> dict[str, int]:
+def sum_costs(*costs: Mapping[str, int]) -> dict[str, int]:
     """The sum of several calls' costs."""
     total: dict[str, int] = {}
     for cost in costs:
@@ -25,7 +25,7 @@ def together(*costs: Mapping[str, int]) -> dict[str, int]:
 
 def read_headers(venue: str, headers: Mapping[str, str]) -> Iterable[WindowUse]:
     """What an answer's headers (names in lower case) say of the windows; nothing for headers in another form."""
-    return get_adapter(venue).limits.told(headers)
+    return get_adapter(venue).limits.read_headers(headers)
 
 
 def blocked_s(venue: str, status: int, headers: Mapping[str, str], body: bytes) -> float:

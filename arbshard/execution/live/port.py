@@ -13,10 +13,10 @@ from arbshard.config import LiveConfig
 from arbshard.crashpoint import reach
 from arbshard.engine.edge import walk
 from arbshard.errors import VenueError
-from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.limits import together
-from arbshard.execution.live.line import Heard, Line
+from arbshard.execution.live.limits import sum_costs
+from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.execution.live.tracker import Tracked, Tracker
+from arbshard.execution.live.venue_session import CallResult, VenueSession
 from arbshard.execution.ports import BookPort
 from arbshard.log import get_logger
 from arbshard.model.market import Leg, Market
@@ -41,8 +41,8 @@ class LivePort:
     def __init__(
         self,
         legs: Iterable[Leg],
-        lines: Mapping[str, Line],
-        gate: Gate,
+        lines: Mapping[str, VenueSession],
+        gate: RateLimiter,
         books: BookPort,
         live: LiveConfig,
         clock: Clock,
@@ -91,7 +91,7 @@ class LivePort:
     async def admit_entry(self, orders: Iterable[Order]) -> bool:
         """Take the budget of all ``orders`` of an entry, or of none, if exits and hedges keep their reserve."""
         costs = (_orders(order.market).place(order, "").cost for order in orders)
-        return await self._gate.admit_entry(together(*costs))
+        return await self._gate.admit_entry(sum_costs(*costs))
 
     async def send(
         self, order: Order, *, admitted: bool = False, on_sent: Callable[[], None] | None = None
@@ -167,7 +167,7 @@ class LivePort:
         elif heard.meaning == "not_accepted":
             tracked.end("NOT_ACCEPTED", f"not accepted: {heard.detail}")
         else:
-            tracked.doubt(heard.detail)
+            tracked.mark_unknown(heard.detail)
 
     async def _follow(self, tracked: Tracked) -> None:
         """The answer shows the order as it was before it met the book: ask until it is over.
@@ -201,7 +201,7 @@ class LivePort:
         else:
             tracked.detail = heard.detail
 
-    async def _settle(self, tracked: Tracked, heard: Heard) -> None:
+    async def _settle(self, tracked: Tracked, heard: CallResult) -> None:
         """Take in an answer that shows the order."""
         order = tracked.order
         try:
@@ -223,7 +223,7 @@ class LivePort:
         except VenueError as error:
             self._count("unreadable")
             get_logger().error("unreadable answer", order=order.client_id, error=str(error))
-            tracked.doubt(str(error))
+            tracked.mark_unknown(str(error))
             return
         if standing.state == "UNKNOWN":
             self._count("unknown_words")

@@ -10,7 +10,7 @@ from decimal import Decimal
 from arbshard.log import get_logger
 from arbshard.model.money import ZERO
 from arbshard.model.order import FINAL_STATES, Fill, Order, OrderResult, OrderState
-from arbshard.venues.base.orders import Standing
+from arbshard.venues.base.orders import OrderStatus
 
 
 class Tracked:
@@ -35,7 +35,7 @@ class Tracked:
         """The final event, should fills overtaken by it still be missing."""
         self._news = asyncio.Event()
 
-    def hear(
+    def apply(
         self, state: OrderState, filled: Decimal, fills: tuple[Fill, ...], venue_order_id: str, detail: str
     ) -> None:
         """A private event: ``fills`` are new ones, ``filled`` is the sum so far. Repeated events change nothing."""
@@ -45,16 +45,16 @@ class Tracked:
         if state in FINAL_STATES:
             self._heard_end = self._heard_end or (state, filled, detail)
         if state == "UNKNOWN":
-            self.doubt(detail)
+            self.mark_unknown(detail)
         if self._heard_end is not None:
             ended, total, why = self._heard_end
             self._finish(ended, total, tuple(self._fills.values()), why)
 
-    def settle(self, standing: Standing) -> None:
+    def settle(self, standing: OrderStatus) -> None:
         """An answer. It ends the order only if it is final and whole."""
         self.accept(standing.venue_order_id)
         if standing.state == "UNKNOWN":
-            self.doubt(f"unknown order state {standing.word!r}")
+            self.mark_unknown(f"unknown order state {standing.word!r}")
         self._finish(standing.state, standing.filled, standing.fills, "")
 
     def accept(self, venue_order_id: str = "") -> None:
@@ -65,12 +65,12 @@ class Tracked:
     def end(self, state: OrderState, detail: str) -> None:
         """Nothing was executed, and nothing can be any more. Not believed of an order that the venue has shown."""
         if self.accepted:
-            self.doubt(f"contradiction: {detail}")
+            self.mark_unknown(f"contradiction: {detail}")
             get_logger().warning("a known order was denied", order=self.order.client_id, detail=detail)
             return
         self._finish(state, ZERO, (), detail)
 
-    def doubt(self, detail: str) -> None:
+    def mark_unknown(self, detail: str) -> None:
         """The call that placed it brought no certainty: whoever waits need not wait longer."""
         self.detail = detail
         self._news.set()
@@ -122,7 +122,7 @@ class Tracker:
         """An order under way."""
         return self._orders.get(client_id)
 
-    def hear(
+    def apply(
         self,
         client_id: str,
         state: OrderState,
@@ -131,12 +131,12 @@ class Tracker:
         venue_order_id: str,
         detail: str,
     ) -> None:
-        """See ``Tracked.hear``."""
+        """See ``Tracked.apply``."""
         tracked = self._orders.get(client_id)
         if tracked is None:
             self.strays += 1
         else:
-            tracked.hear(state, filled, fills, venue_order_id, detail)
+            tracked.apply(state, filled, fills, venue_order_id, detail)
 
     def release(self, tracked: Tracked) -> OrderResult:
         """How it stands; forgets it if that is its end."""

@@ -11,7 +11,7 @@ import msgspec
 from arbshard.config import LimitsConfig, change_limits
 from arbshard.errors import ConfigError, LedgerDamaged
 from arbshard.model.money import ONE
-from arbshard.risk.portfolio.standing import Standing
+from arbshard.risk.portfolio.operator_state import OperatorState
 
 _FIXED_KEYS = ("day_starts", "time_zone")
 """What is counted by trading day cannot be divided anew in the middle of one."""
@@ -67,7 +67,7 @@ def symbol_limits(symbol: str, limits: LimitsConfig) -> SymbolRiskLimits:
 class EffectiveLimits:
     """Looks up the limits in force; it changes nothing but its own cache."""
 
-    def __init__(self, configured: LimitsConfig, standing: Standing) -> None:
+    def __init__(self, configured: LimitsConfig, standing: OperatorState) -> None:
         self.configured = configured
         self._standing = standing
         self._own: dict[str, SymbolRiskLimits] = {}
@@ -163,7 +163,7 @@ class TokenBucket:
             return most
         return min(most, self._tokens + max(0, now_ns - self._at_ns) / 1e9 * per_s)
 
-    def take(self, count: int, now_ns: int, per_s: float) -> None:
+    def consume(self, count: int, now_ns: int, per_s: float) -> None:
         """So many orders go out, whether there are tokens or not; at most one second's worth is owed."""
         self._tokens = max(-per_s, self.tokens(now_ns, per_s) - count)
         self._at_ns = max(self._at_ns, now_ns)

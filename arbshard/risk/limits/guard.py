@@ -21,12 +21,12 @@ from arbshard.model.intent import Intent, IntentKind
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
-from arbshard.risk import forms
-from arbshard.risk.forms import Moment, Objection
+from arbshard.risk import validation as forms
 from arbshard.risk.limits.effective import EffectiveLimits, SymbolRiskLimits, TokenBucket
 from arbshard.risk.portfolio.holdings import hold_for, notional_of
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.reconcile.reconciler import Reconciler
+from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import Available, Submit
 
 _LEGS = 2
@@ -201,7 +201,7 @@ class RiskGuard:
 
     def count_orders(self, count: int, moment: Moment) -> None:
         """So many orders go out; of whatever kind, they count against the rate."""
-        self._bucket.take(count, moment.now_ns, self.limits.portfolio().orders_per_s_max)
+        self._bucket.consume(count, moment.now_ns, self.limits.portfolio().orders_per_s_max)
 
     def check_halt(self, symbol: str) -> Objection | None:
         """605 to 608."""

@@ -28,9 +28,9 @@ from arbshard.ledger.events import (
     Resumed,
 )
 from arbshard.model.money import ONE, plain
-from arbshard.risk.forms import Moment
 from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.validation import Moment
 
 _LEGS = 2
 _MINUTE_NS = 60_000_000_000
@@ -40,7 +40,7 @@ _CALM = Decimal("0.5")
 _QUIET = 0.75
 
 
-class Verdict(NamedTuple):
+class HaltReason(NamedTuple):
     """Why to halt."""
 
     cause: HaltCause
@@ -77,7 +77,7 @@ class KillSwitch:
         self._unknown = _Window()
         self._silent_since_ns: int | None = None
 
-    def take(self, event: Event, now_ns: int) -> bool:
+    def count(self, event: Event, now_ns: int) -> bool:
         """Count ``event`` if it is a kind of trouble; whether it is."""
         window: _Window | None = None
         if isinstance(event, OrderExtended):
@@ -101,7 +101,7 @@ class KillSwitch:
             window.clear()
         self._silent_since_ns = None
 
-    def verdict(self, state: PortfolioState, limits: LimitsConfig, moment: Moment) -> Verdict | None:
+    def verdict(self, state: PortfolioState, limits: LimitsConfig, moment: Moment) -> HaltReason | None:
         """Why to halt now; None when there is no reason, or everything is halted already."""
         if state.standing.halt is not None:
             return None
@@ -115,11 +115,11 @@ class KillSwitch:
         ):
             count = window.count(moment.now_ns)
             if count >= limit:
-                return Verdict("errors", f"{count} {name} within a minute, the limit is {limit}", "")
+                return HaltReason("errors", f"{count} {name} within a minute, the limit is {limit}", "")
         since_ns = self._silent_since_ns
         if since_ns is not None and moment.now_ns - since_ns >= limits.halt_stale_feeds_s * 1e9:
             reason = f"no venue has sent anything for {limits.halt_stale_feeds_s:g} s"
-            return Verdict("stale_feeds", reason, "")
+            return HaltReason("stale_feeds", reason, "")
         return None
 
 
@@ -137,7 +137,7 @@ class Watch:
         closed: list[str] = []
         is_trouble = False
         for event in events:
-            is_trouble |= self.kill_switch.take(event, moment.now_ns)
+            is_trouble |= self.kill_switch.count(event, moment.now_ns)
             match event:
                 case IntentApproved():
                     self._guard.count_orders(_LEGS, moment)
@@ -182,7 +182,7 @@ class Watch:
             made.append(event)
 
 
-def losses(state: PortfolioState, limits: LimitsConfig, day: int) -> Iterator[Verdict]:
+def losses(state: PortfolioState, limits: LimitsConfig, day: int) -> Iterator[HaltReason]:
     """The losses of a trading day that are reason to halt, acknowledged or not."""
     results = state.results
     checks: tuple[tuple[HaltCause, str, Decimal, Decimal], ...] = (
@@ -192,7 +192,7 @@ def losses(state: PortfolioState, limits: LimitsConfig, day: int) -> Iterator[Ve
     for cause, what, value, limit in checks:
         if value >= limit:
             reason = f"{plain(value)} {what}, the limit is {plain(limit)}"
-            yield Verdict(cause, reason, f"{cause} {day} {plain(limit)}")
+            yield HaltReason(cause, reason, f"{cause} {day} {plain(limit)}")
 
 
 def scale_all(state: PortfolioState, limits: LimitsConfig, moment: Moment) -> list[LimitsScaled]:

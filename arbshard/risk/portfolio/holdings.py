@@ -40,7 +40,7 @@ class Journal:
     def __init__(self) -> None:
         self._undo: list[Callable[[], object]] = []
 
-    def put(self, table: dict[Key, Value], key: Key, value: Value) -> None:
+    def set_item(self, table: dict[Key, Value], key: Key, value: Value) -> None:
         """Set ``table[key]``."""
         if key in table:
             self._undo.append(partial(table.__setitem__, key, table[key]))
@@ -61,7 +61,7 @@ class Journal:
     def keep_fields(self, owner: msgspec.Struct) -> None:
         """Remember all fields of ``owner`` as they are now. Call this before you assign to any of them.
 
-        What a table holds is not copied: changes inside tables are remembered by ``put`` and ``drop``.
+        What a table holds is not copied: changes inside tables are remembered by ``set_item`` and ``drop``.
         """
         self._undo.append(partial(_restore, owner, copy(owner)))
 
@@ -146,14 +146,14 @@ class Balances(Part):
     def add(self, venue: str, currency: str, amount: Decimal) -> None:
         """Own ``amount`` more (negative: less)."""
         old = self.get(venue, currency)
-        self._journal.put(self.table, (venue, currency), Balance(old.total + amount, old.held))
+        self._journal.set_item(self.table, (venue, currency), Balance(old.total + amount, old.held))
 
     def hold(self, venue: str, currency: str, amount: Decimal) -> None:
         """Set ``amount`` more aside (negative: release it)."""
         old = self.get(venue, currency)
         held = old.held + amount
         assert held >= 0, (venue, currency, held)
-        self._journal.put(self.table, (venue, currency), Balance(old.total, held))
+        self._journal.set_item(self.table, (venue, currency), Balance(old.total, held))
 
 
 def hold_for(order: Order, leg: Leg) -> Hold:
@@ -240,7 +240,7 @@ def notional_of(intent: Intent) -> Decimal:
     return intent.away.quantity * intent.away.limit * intent.fx.ask
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ConcludedIntent(msgspec.Struct, frozen=True):
     """What is remembered of a concluded intent, so that late repeats are answered as before."""
 
     intent_id: str
@@ -258,9 +258,9 @@ class Outcome(msgspec.Struct, frozen=True):
         return False
 
 
-def outcome_of(trade: Trade, position: Position | None) -> Outcome:
+def outcome_of(trade: Trade, position: Position | None) -> ConcludedIntent:
     """What to remember of ``trade``, now concluded."""
-    return Outcome(
+    return ConcludedIntent(
         trade.intent.intent_id,
         trade.intent.pair,
         position,

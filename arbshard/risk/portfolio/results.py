@@ -152,7 +152,7 @@ class Results(Part):
         """Count an opened position."""
         for table in (self.run, self.lifetime):
             for key in (position.pair, ALL):
-                self._journal.put(table, key, table.get(key, Totals()).with_entry())
+                self._journal.set_item(table, key, table.get(key, Totals()).with_entry())
 
     def drawdown(self, day: int) -> Decimal:
         """How far the PnL of a trading day stands below its peak, never below 0."""
@@ -166,7 +166,7 @@ class Results(Part):
         """Count a position that was closed on trading day ``day``; ``home`` and ``away`` are its venues."""
         assert position.pnl is not None, position.position_id
         assert position.reason is not None, position.position_id
-        put = self._journal.put
+        put = self._journal.set_item
         for table in (self.run, self.lifetime):
             for key in (position.pair, ALL):
                 put(table, key, table.get(key, Totals()).with_exit(position.pnl, position.fees))
@@ -188,21 +188,21 @@ class Results(Part):
 
     def count(self, table: dict[str, int], symbol: str) -> None:
         """Add one to a symbol's count in ``approved`` or ``doubted``."""
-        self._journal.put(table, symbol, table.get(symbol, 0) + 1)
+        self._journal.set_item(table, symbol, table.get(symbol, 0) + 1)
 
     def count_refusal(self, symbol: str, reason: Refusal) -> None:
         """Count one refused intent."""
         key = symbol, reason
-        self._journal.put(self.refused, key, self.refused.get(key, 0) + 1)
+        self._journal.set_item(self.refused, key, self.refused.get(key, 0) + 1)
 
     def count_refusals(self, counts: Iterable[tuple[str, Refusal, int]]) -> None:
         """Count refusals that were not stored one by one."""
         for symbol, reason, count in counts:
             key = symbol, reason
-            self._journal.put(self.refused, key, self.refused.get(key, 0) + count)
+            self._journal.set_item(self.refused, key, self.refused.get(key, 0) + count)
 
     def _count_day(self, symbol: str, pnl: Decimal, fees: Decimal, day: int) -> None:
-        put = self._journal.put
+        put = self._journal.set_item
         if (day, ALL) not in self.daily:
             self._forget_old_days(day)
         for key in (symbol, ALL):
@@ -213,7 +213,7 @@ class Results(Part):
     def _count_streak(self, symbol: str, pnl: Decimal, closed_ms: int) -> None:
         if pnl <= 0:
             before = self.streaks[symbol].losses if symbol in self.streaks else 0
-            self._journal.put(self.streaks, symbol, Streak(before + 1, closed_ms))
+            self._journal.set_item(self.streaks, symbol, Streak(before + 1, closed_ms))
         elif symbol in self.streaks:
             self._journal.drop(self.streaks, symbol)
 

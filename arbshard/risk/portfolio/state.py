@@ -51,16 +51,16 @@ from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import (
     Balance,
     Balances,
+    ConcludedIntent,
     Journal,
-    Outcome,
     Part,
     Trade,
     notional_of,
     outcome_of,
 )
+from arbshard.risk.portfolio.operator_state import OperatorState, Reconciled
 from arbshard.risk.portfolio.results import Results, day_of
 from arbshard.risk.portfolio.settlement import settle
-from arbshard.risk.portfolio.standing import Reconciled, Standing
 
 CLOSED_KEPT = 1000
 OUTCOMES_KEPT = 2048
@@ -120,7 +120,7 @@ class PortfolioState(Part):
     """Entries under way."""
     closed: dict[str, Position] = msgspec.field(default_factory=dict)
     """The newest closed positions, oldest first."""
-    outcomes: dict[str, Outcome] = msgspec.field(default_factory=dict)
+    outcomes: dict[str, ConcludedIntent] = msgspec.field(default_factory=dict)
     """The newest concluded intents, oldest first."""
     refusals: dict[str, IntentRefused] = msgspec.field(default_factory=dict)
     """The newest refusals, oldest first."""
@@ -128,7 +128,7 @@ class PortfolioState(Part):
     """By prefix of intent ids: the highest number that has been forgotten. An unknown id at or below it is not
     the id of a new intent."""
     results: Results = msgspec.field(default_factory=Results)
-    standing: Standing = msgspec.field(default_factory=Standing)
+    standing: OperatorState = msgspec.field(default_factory=OperatorState)
     reconciled: Reconciled = msgspec.field(default_factory=Reconciled)
     due: tuple[str, Position, bool] | None = None
     """(intent, position, is new) that the next event must state."""
@@ -232,18 +232,18 @@ class PortfolioState(Part):
         if trade.result(order.client_id) is not None:
             raise LedgerDamaged(f"{order.client_id} was recorded before")
         self.balances.hold(hold.venue, hold.currency, hold.amount)
-        self._journal.put(self.trades, trade.intent.intent_id, trade.extended(order, hold))
+        self._journal.set_item(self.trades, trade.intent.intent_id, trade.extended(order, hold))
 
     def add_symbol_position(self, position: Position) -> None:
         """Part of ``apply``: an open position, new or changed."""
         mine = self.per_symbol_positions.get(position.pair)
         if mine is None:
             mine = {}
-            self._journal.put(self.per_symbol_positions, position.pair, mine)
+            self._journal.set_item(self.per_symbol_positions, position.pair, mine)
         if position.position_id not in mine:
             self._expose(position.entry_notional, position.direction)
-        self._journal.put(mine, position.position_id, position)
-        self._journal.put(self.positions, position.position_id, position)
+        self._journal.set_item(mine, position.position_id, position)
+        self._journal.set_item(self.positions, position.position_id, position)
 
     def _apply_shard(self, event: ShardJoined | ShardFenced) -> None:
         known = self.shards.get(event.shard, Shard(0, 0))
@@ -254,14 +254,14 @@ class PortfolioState(Part):
                 new = replace(known, epoch=event.epoch, pid=event.pid)
             case ShardFenced():
                 new = replace(known, fence=event.epoch + 1, fenced_for=event.reason)
-        self._journal.put(self.shards, event.shard, new)
+        self._journal.set_item(self.shards, event.shard, new)
 
     def _apply_housekeeping(self, event: Deposited | Started | Stopped | RefusalsCounted) -> None:
         match event:
             case Deposited():
                 self.balances.add(event.venue, event.currency, event.amount)
                 if event.pair:
-                    self._journal.put(self.funded, event.pair, True)
+                    self._journal.set_item(self.funded, event.pair, True)
             case Started():
                 if event.session != self.session + 1:
                     raise LedgerDamaged(f"session {event.session} follows session {self.session}")
@@ -283,14 +283,14 @@ class PortfolioState(Part):
             raise LedgerDamaged(f"{intent.intent_id} was approved while {intent.pair} was busy")
         for hold in holds:
             self.balances.hold(hold.venue, hold.currency, hold.amount)
-        self._journal.put(self.trades, intent.intent_id, Trade.begin(intent, holds))
-        self._journal.put(self.busy, intent.pair, intent.intent_id)
+        self._journal.set_item(self.trades, intent.intent_id, Trade.begin(intent, holds))
+        self._journal.set_item(self.busy, intent.pair, intent.intent_id)
         if intent.kind == "entry":
             self._expose(notional_of(intent), intent.direction, entries=1)
         self.results.count(self.results.approved, intent.pair)
 
     def _refused(self, event: IntentRefused) -> None:
-        self._journal.put(self.refusals, event.intent_id, event)
+        self._journal.set_item(self.refusals, event.intent_id, event)
         if len(self.refusals) > REFUSALS_KEPT:
             self._forget(self._journal.drop_oldest(self.refusals))
         # A name that is no pair's must not become a symbol.
@@ -321,7 +321,7 @@ class PortfolioState(Part):
                 left = ZERO
             self.balances.hold(venue, hold.currency, left - hold.amount)
             kept = Hold(hold.client_id, hold.venue, hold.currency, left) if left else None
-        self._journal.put(self.trades, event.intent_id, trade.reported(new, kept))
+        self._journal.set_item(self.trades, event.intent_id, trade.reported(new, kept))
 
     def _concluded(self, event: IntentConcluded) -> None:
         trade = self._trade(event.intent_id)
@@ -347,7 +347,7 @@ class PortfolioState(Part):
         self._journal.drop(self.busy, intent.pair)
         if intent.kind == "entry":
             self._expose(-notional_of(intent), intent.direction, entries=-1)
-        self._journal.put(self.outcomes, intent.intent_id, outcome_of(trade, position))
+        self._journal.set_item(self.outcomes, intent.intent_id, outcome_of(trade, position))
         if len(self.outcomes) > OUTCOMES_KEPT:
             self._forget(self._journal.drop_oldest(self.outcomes))
         if position is not None:
@@ -365,7 +365,7 @@ class PortfolioState(Part):
                 self._journal.drop(self.positions, position.position_id)
                 self._expose(-position.entry_notional, position.direction)
                 self._journal.drop(self.per_symbol_positions[position.pair], position.position_id)
-            self._journal.put(self.closed, position.position_id, position)
+            self._journal.set_item(self.closed, position.position_id, position)
             if len(self.closed) > CLOSED_KEPT:
                 self._journal.drop_oldest(self.closed)
             self.results.closed(position, intent.home.market.venue, intent.away.market.venue, day)
@@ -395,12 +395,12 @@ class PortfolioState(Part):
         self._journal.keep_fields(self)
         self.entering += entries
         self.exposure += notional
-        self._journal.put(self.exposures, direction, self.exposures[direction] + notional)
+        self._journal.set_item(self.exposures, direction, self.exposures[direction] + notional)
 
     def _forget(self, intent_id: str) -> None:
         prefix, _, number = intent_id.rpartition("-")
         if number.isdecimal():
-            self._journal.put(self.spent, prefix, max(self.spent.get(prefix, 0), int(number)))
+            self._journal.set_item(self.spent, prefix, max(self.spent.get(prefix, 0), int(number)))
 
 
 def statement_kind(position: Position, *, is_new: bool) -> type[PositionStatement]:

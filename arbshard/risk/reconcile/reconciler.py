@@ -22,10 +22,10 @@ from arbshard.ledger.events import (
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
-from arbshard.risk.forms import Objection, is_amount, is_currency
 from arbshard.risk.portfolio.holdings import Account
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.reconcile.activity import Activity
+from arbshard.risk.validation import Objection, is_amount, is_currency
 from arbshard.wire.messages import CommandReply, Denied, Done, Statement
 from arbshard.wire.reconciliation import (
     AcceptDifference,
@@ -40,7 +40,7 @@ Answer = tuple[CommandReply, list[Event]]
 _REASON_MAX = 200
 
 
-class Heard(NamedTuple):
+class StatementReceipt(NamedTuple):
     """What a venue last said. Wall times."""
 
     at_ms: int
@@ -54,7 +54,7 @@ class Heard(NamedTuple):
     open_orders: int
 
 
-_NOTHING = Heard(0, 0, settled=False, settled_ms=0, compared_ms=0, open_orders=0)
+_NOTHING = StatementReceipt(0, 0, settled=False, settled_ms=0, compared_ms=0, open_orders=0)
 
 
 class Reconciler:
@@ -75,7 +75,7 @@ class Reconciler:
         self.set_pairs()
         self.locked: dict[Account, Decimal] = {}
         """What orders that are not ours have locked."""
-        self._heard: dict[str, Heard] = {}
+        self._heard: dict[str, StatementReceipt] = {}
         self._compared: dict[Account, int] = {}
         self._new: set[str] = set()
         """Simulated venues that have begun anew and not yet said with what."""
@@ -99,7 +99,7 @@ class Reconciler:
 
     # what others ask
 
-    def heard(self, venue: str) -> Heard:
+    def last_statement(self, venue: str) -> StatementReceipt:
         """What ``venue`` last said in this session."""
         return self._heard.get(venue, _NOTHING)
 
@@ -112,7 +112,7 @@ class Reconciler:
     def objection(self, pair: Pair) -> Objection | None:
         """504, 503: why nothing of ``pair`` may be entered."""
         for venue in _venues(pair):
-            if not self.heard(venue).settled_ms:
+            if not self.last_statement(venue).settled_ms:
                 detail = f"{venue} has not stated what we own there since the last start"
                 return Objection(Refusal.NO_STATEMENT, detail)
         reconciled = self._state.reconciled
@@ -134,12 +134,12 @@ class Reconciler:
 
     # what they tell
 
-    def hear(self, said: Statement, now_ms: int) -> Answer:
+    def compare(self, said: Statement, now_ms: int) -> Answer:
         """A venue's statement; the events are to be applied before the next one."""
         problem = self._problem(said)
         if problem is not None:
             return Denied(problem), []
-        before = self.heard(said.venue)
+        before = self.last_statement(said.venue)
         if said.read_ns <= before.read_ns:
             return Done(f"{said.venue}: older than what was heard already"), []
         heard = before._replace(
@@ -317,7 +317,7 @@ def reconciliation_of(reconciler: Reconciler | None, state: PortfolioState, tag:
 
 def _statements(reconciler: Reconciler) -> Iterator[VenueStatement]:
     for venue in reconciler.venues:
-        heard = reconciler.heard(venue)
+        heard = reconciler.last_statement(venue)
         yield VenueStatement(venue, heard.at_ms, heard.settled, heard.compared_ms, heard.open_orders)
 
 

@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     """How far the supervisor has written the ring: grows with every quote."""
 
 
-class Verdict(NamedTuple):
+class LivenessVerdict(NamedTuple):
     """What is to be said of a worker."""
 
     health: Health
@@ -34,9 +34,9 @@ class Verdict(NamedTuple):
     """Of ``stuck``: a sentence's end, for people."""
 
 
-_UNJUDGED = Verdict("unjudged")
-_ALIVE = Verdict("alive")
-_QUIET = Verdict("quiet")
+_UNJUDGED = LivenessVerdict("unjudged")
+_ALIVE = LivenessVerdict("alive")
+_QUIET = LivenessVerdict("quiet")
 
 
 class _Neglect:
@@ -49,7 +49,7 @@ class _Neglect:
         self.since_ns: int | None = None
         """The first quote after that."""
 
-    def look(self, moved: int, head: int, now_ns: int) -> int:
+    def update(self, moved: int, head: int, now_ns: int) -> int:
         """Nanoseconds since the first quote that nothing was done about; 0 for none."""
         if moved != self.moved:
             self.moved, self.head, self.since_ns = moved, head, None
@@ -73,7 +73,7 @@ class ShardJudge:
         self._beats: _Neglect | None = None
         self._seen: _Neglect | None = None
 
-    def look(self, sample: Sample | None, epoch: int, now_ns: int) -> Verdict:
+    def judge(self, sample: Sample | None, epoch: int, now_ns: int) -> LivenessVerdict:
         """The verdict at ``now_ns``. ``sample``: None without a page; ``epoch``: the incarnation that may speak.
 
         Call it several times within ``stuck_after``: a longer pause between two calls makes all times begin anew.
@@ -88,8 +88,8 @@ class ShardJudge:
             return _ALIVE
         if sample.head != self._head:
             self._head, self._quoted_ns = sample.head, now_ns
-        idle_ns = self._beats.look(sample.beats, sample.head, now_ns)
-        deaf_ns = self._seen.look(sample.seen, sample.head, now_ns)
+        idle_ns = self._beats.update(sample.beats, sample.head, now_ns)
+        deaf_ns = self._seen.update(sample.seen, sample.head, now_ns)
         if sample.seen == sample.head:  # whoever has looked at everything has nothing to do
             self._seen.since_ns, deaf_ns = None, 0
         if self._quoted_ns is None or now_ns - self._quoted_ns > self._recent_ns:
@@ -108,5 +108,5 @@ class ShardJudge:
         self._seen = _Neglect(sample.seen, sample.head)
 
 
-def _stuck(what: str, span_ns: int, quotes: int) -> Verdict:
-    return Verdict("stuck", f"{what} for {span_ns / 1e9:.2f} s while {quotes} quotes came")
+def _stuck(what: str, span_ns: int, quotes: int) -> LivenessVerdict:
+    return LivenessVerdict("stuck", f"{what} for {span_ns / 1e9:.2f} s while {quotes} quotes came")

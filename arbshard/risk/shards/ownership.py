@@ -12,8 +12,8 @@ from arbshard.model.intent import Intent
 from arbshard.model.market import Pair
 from arbshard.model.refusal import Refusal
 from arbshard.model.universe import Universe
-from arbshard.risk.forms import Objection, maker_of
 from arbshard.risk.portfolio.state import PortfolioState, Shard
+from arbshard.risk.validation import Objection, maker_of
 from arbshard.wire.messages import Available, Hello, Refused, Request, Welcome
 
 _EPOCHS_MAX = 2**31

@@ -23,13 +23,13 @@ class WorkerWatch:
     def __init__(self, files: RunFiles, shards: int, stuck_after_ns: int) -> None:
         self._shards = [_Watched(files, shard, stuck_after_ns) for shard in range(shards)]
 
-    def look(self, now_ns: int, shards: Mapping[int, Shard]) -> dict[int, str]:
+    def judge(self, now_ns: int, shards: Mapping[int, Shard]) -> dict[int, str]:
         """Shards that are stuck, and why. ``shards``: what risk knows of them."""
         stuck: dict[int, str] = {}
         for number, watched in enumerate(self._shards):
             known = shards.get(number)
             epoch = known.epoch if known is not None and not known.is_fenced else 0
-            verdict = watched.judge.look(watched.sample(epoch, now_ns), epoch, now_ns)
+            verdict = watched.judge.judge(watched.sample(epoch, now_ns), epoch, now_ns)
             if verdict.health == "stuck":
                 stuck[number] = verdict.reason
         return stuck

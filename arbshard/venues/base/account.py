@@ -16,7 +16,7 @@ from arbshard.model.market import Side
 from arbshard.model.money import ZERO
 from arbshard.model.order import OrderState
 from arbshard.secret import Secret
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 
 DETAIL_CHARS_MAX = 200
@@ -76,7 +76,7 @@ class HeardOrder(NamedTuple):
     """The venue's own word for the state."""
 
 
-class Balance(NamedTuple):
+class VenueBalance(NamedTuple):
     """What we own of a currency."""
 
     free: Decimal
@@ -86,7 +86,7 @@ class Balance(NamedTuple):
 class HeardBalances(NamedTuple):
     """Balances that changed."""
 
-    balances: Mapping[str, Balance]
+    balances: Mapping[str, VenueBalance]
 
 
 Heard = Subscribed | Proceed | Turned | Leaving | Nothing | HeardOrder | HeardBalances
@@ -124,11 +124,11 @@ class AccountVenue(Protocol):
         """What a frame of the private stream says. Raises ``FrameError``."""
         ...
 
-    def balances_call(self) -> Request:
+    def balances_call(self) -> VenueRequest:
         """Asks for all balances."""
         ...
 
-    def balances_of(self, body: bytes) -> dict[str, Balance]:
+    def balances_of(self, body: bytes) -> dict[str, VenueBalance]:
         """All that are not zero, by currency. Raises ``FrameError``."""
         ...
 
@@ -137,7 +137,7 @@ class AccountVenue(Protocol):
         """A page with fewer was the last."""
         ...
 
-    def orders_call(self, page: int) -> Request | None:
+    def orders_call(self, page: int) -> VenueRequest | None:
         """Asks for open orders, in pages from 1; None behind the last page there can be."""
         ...
 
@@ -145,7 +145,7 @@ class AccountVenue(Protocol):
         """The orders of such an answer. Raises ``FrameError``."""
         ...
 
-    def order_call(self, symbol: str, venue_order_id: str) -> Request:
+    def order_call(self, symbol: str, venue_order_id: str) -> VenueRequest:
         """Asks how an order stands."""
         ...
 
@@ -153,14 +153,14 @@ class AccountVenue(Protocol):
         """The order. Raises ``FrameError``."""
         ...
 
-    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
+    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[VenueRequest, ...]:
         """Ask for orders made since then, open or not, on ``symbols`` where the venue wants them named.
 
         Each answer reads as ``orders_of`` does.
         """
         ...
 
-    def clock_call(self) -> Request:
+    def clock_call(self) -> VenueRequest:
         """Something cheap whose answer tells the venue's time."""
         ...
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from arbshard.errors import VenueUnavailable
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 
 _LIMITED_S = 1.0
 """The pause after HTTP 429 where the venue does not say how long."""
@@ -49,7 +49,7 @@ class NoAnswer(VenueUnavailable):
 class VenueClient(Protocol):
     """Carries calls to one venue."""
 
-    async def call(self, request: Request, on_sent: Callable[[], None] | None = None) -> Answer:
+    async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> Answer:
         """The venue's answer, whatever its status. ``on_sent`` is called when the whole request is at the socket.
 
         Raises ``NoAnswer`` when there was none in time; its text shows neither a key nor a signature.

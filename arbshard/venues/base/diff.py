@@ -42,7 +42,7 @@ LEVELS_MAX = 20_000
 _PLAIN_DECIMAL = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 
 
-class Outcome(Enum):
+class DiffOutcome(Enum):
     """What became of an event or a snapshot."""
 
     APPLIED = "applied"
@@ -157,32 +157,32 @@ class DiffBook:
         """Update id the book stands at, or None while there is none."""
         return self._last_id
 
-    def apply_event(self, event: DepthUpdate) -> Outcome:
+    def apply_event(self, event: DepthUpdate) -> DiffOutcome:
         """Rules 1 and 5. Raises ``FrameError`` for an event that contradicts itself; the book is then untouched."""
         bids, asks = _parsed(event.bids), _parsed(event.asks)
         if event.first_id > event.last_id:
             raise refusal("shape", f"event begins at {event.first_id}, ends at {event.last_id}")
         if self._last_id is None:
             self._held.append(event)
-            return Outcome.HELD
+            return DiffOutcome.HELD
         if event.last_id <= self._last_id:
-            return Outcome.IGNORED
+            return DiffOutcome.IGNORED
         if event.first_id > self._last_id + 1:
             self._void()
             self._held.append(event)  # what the next snapshot has to reach
-            return Outcome.GAP
+            return DiffOutcome.GAP
         return self._advance(event.last_id, bids, asks)
 
-    def apply_snapshot(self, snapshot: DepthSnapshot) -> Outcome:
+    def apply_snapshot(self, snapshot: DepthSnapshot) -> DiffOutcome:
         """Rules 2 to 4, then the events held. ``IGNORED`` when it is older than a book that is already there.
 
         Raises ``FrameError`` for a snapshot with a bad number; nothing is changed then.
         """
         if self._last_id is not None and snapshot.last_id <= self._last_id:
-            return Outcome.IGNORED
+            return DiffOutcome.IGNORED
         # The id before the first event's is enough: nothing lies between the two.
         if self._held and snapshot.last_id < self._held[0].first_id - 1:
-            return Outcome.STALE
+            return DiffOutcome.STALE
         bids, asks = _parsed(snapshot.bids), _parsed(snapshot.asks)
         held = list(self._held)
         self._void()
@@ -190,7 +190,7 @@ class DiffBook:
         for event in held:
             outcome = self.apply_event(event)
             # The first loss is the verdict. What came after it still counts: ``apply_event`` then holds it.
-            if verdict is Outcome.APPLIED and self.needs_snapshot:
+            if verdict is DiffOutcome.APPLIED and self.needs_snapshot:
                 verdict = outcome
         return verdict
 
@@ -198,23 +198,23 @@ class DiffBook:
         """The best ``n`` bids and asks, best first; both empty while there is no book."""
         return self._bids.top(n), self._asks.top(n)
 
-    def _advance(self, last_id: int, bids: Sequence[_Change], asks: Sequence[_Change]) -> Outcome:
+    def _advance(self, last_id: int, bids: Sequence[_Change], asks: Sequence[_Change]) -> DiffOutcome:
         for side, changes in ((self._bids, bids), (self._asks, asks)):
             for key, price, size in changes:
                 side.set(key, price, size)
         outcome = self._verdict()
-        if outcome is Outcome.APPLIED:
+        if outcome is DiffOutcome.APPLIED:
             self._last_id = last_id
         else:
             self._void()
         return outcome
 
-    def _verdict(self) -> Outcome:
+    def _verdict(self) -> DiffOutcome:
         if max(len(self._bids), len(self._asks)) > self._levels_max:
-            return Outcome.FULL
+            return DiffOutcome.FULL
         bids, asks = self.top(1)
         crossed = bids and asks and bids[0][0] >= asks[0][0]
-        return Outcome.CROSSED if crossed else Outcome.APPLIED
+        return DiffOutcome.CROSSED if crossed else DiffOutcome.APPLIED
 
     def _void(self) -> None:
         self._last_id = None

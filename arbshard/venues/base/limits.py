@@ -1,6 +1,6 @@
 """``RateLimits``: what a venue allows per second, minute and day, and what its answers say of that. Pure.
 
-The room ``limits`` of a venue's folder implements it; ``execution.live.gate`` keeps to it.
+The room ``limits`` of a venue's folder implements it; ``execution.live.rate_limiter`` keeps to it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ class RateLimits(Protocol):
         """All of them; the name of each begins with the venue's."""
         ...
 
-    def told(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
+    def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """What an answer's headers (names in lower case) say; nothing for headers in another form."""
         ...
 

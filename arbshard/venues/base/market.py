@@ -139,7 +139,7 @@ class Venue(Protocol):
         """
         ...
 
-    def mark(self, frame: bytes) -> int | None:
+    def sequence_number(self, frame: bytes) -> int | None:
         """A number in an order-book frame that grows as the book goes on: of two, the larger is newer.
 
         Found by a search for bytes; comparable between connections. None where there is none. Never raises.
@@ -157,7 +157,7 @@ class Venue(Protocol):
         """What a frame is that ``route`` refused. Never raises."""
         ...
 
-    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+    def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
         """The top of a frame's book, found without decoding the rest of it: ``decode`` may still refuse that.
 
         Never crossed, every number finite and positive. Raises ``FrameError`` as ``decode`` does.

@@ -12,7 +12,7 @@ from arbshard.errors import VenueError
 from arbshard.model.market import Market
 from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderState
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import UNREADABLE
 from arbshard.venues.ids import fill_id
 
@@ -21,7 +21,7 @@ UNREADABLE_ORDER = (*UNREADABLE, ArithmeticError)
 """What a reader of answers must turn into ``VenueError``: see ``unreadable_order``."""
 
 
-class Standing(NamedTuple):
+class OrderStatus(NamedTuple):
     """How an order stands, by one answer."""
 
     venue_order_id: str
@@ -37,23 +37,23 @@ class Standing(NamedTuple):
 class OrderVenue(Protocol):
     """A venue's side of an order. Prices and quantities come here on the venue's grid already."""
 
-    def place(self, order: Order, name: str) -> Request:
+    def place(self, order: Order, name: str) -> VenueRequest:
         """Send ``order`` as an IOC limit order that its venue will call ``name``."""
         ...
 
-    def rehearse(self, order: Order, name: str) -> Request | None:
+    def rehearse(self, order: Order, name: str) -> VenueRequest | None:
         """Have ``order`` checked, and not carried out; None where the venue has no such call."""
         ...
 
-    def find(self, market: Market, name: str) -> Request:
+    def find(self, market: Market, name: str) -> VenueRequest:
         """Ask how the order called ``name`` stands."""
         ...
 
-    def read(self, order: Order, body: bytes) -> Standing:
+    def read(self, order: Order, body: bytes) -> OrderStatus:
         """The answer to placing or finding ``order``. Raises ``VenueError`` for one that cannot be read."""
         ...
 
-    def trades(self, market: Market, venue_order_id: str) -> Request | None:
+    def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
         """Ask for the fills of an order; None where the venue tells them with the order."""
         ...
 
@@ -61,7 +61,7 @@ class OrderVenue(Protocol):
         """The answer to ``trades``. Raises ``VenueError`` for one that cannot be read."""
         ...
 
-    def warm(self) -> Request:
+    def warm(self) -> VenueRequest:
         """Something cheap and public that keeps the connection open."""
         ...
 

@@ -1,10 +1,10 @@
-"""``Request``: one call to a venue's REST address. A ``VenueClient`` (``base.client``) carries it out."""
+"""``VenueRequest``: one call to a venue's REST address. A ``VenueClient`` (``base.client``) carries it out."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Request(NamedTuple):
+class VenueRequest(NamedTuple):
     """One call."""
 
     method: str

@@ -13,7 +13,7 @@ SHARE = 0.8
 """Of what a venue allows: the rest is for whoever else asks from this address."""
 
 
-class Call(NamedTuple):
+class BookRequest(NamedTuple):
     """One request."""
 
     path: str
@@ -38,18 +38,18 @@ class RestBooks(Protocol):
         """How many calls may be under way at once."""
         ...
 
-    def calls(self, symbols: Sequence[str], depth: int) -> list[Call]:
+    def calls(self, symbols: Sequence[str], depth: int) -> list[BookRequest]:
         """The requests that bring the books of ``symbols`` once."""
         ...
 
-    def decode(self, call: Call, body: bytes, asked_ns: int) -> Iterator[Found]:
+    def decode(self, call: BookRequest, body: bytes, asked_ns: int) -> Iterator[Found]:
         """What is in the answer. ``asked_ns``: when it was asked for, which its books are then said to be from.
 
         Raises ``FrameError`` for a body that holds no books at all; one bad book does not spoil the others.
         """
         ...
 
-    def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
+    def frames(self, call: BookRequest, body: bytes) -> Iterator[bytes]:
         """The answer as frames that the venue's codec decodes as if they had come over its WebSocket.
 
         Prices are not looked at. Raises ``FrameError`` for a body that holds no books at all.

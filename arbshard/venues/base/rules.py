@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class ToldLimit(msgspec.Struct, frozen=True):
     """A rate limit as the venue tells it, beside the one we keep to."""
 
     window: str
-    told: int
+    read_headers: int
     kept: int
     used: int = 0
 
@@ -58,7 +58,7 @@ class AccountRules(Protocol):
         """Coins of its own in which the venue may take a fee, whatever is traded."""
         ...
 
-    def rates_call(self, symbol: str) -> Request:
+    def rates_call(self, symbol: str) -> VenueRequest:
         """Asks for the fees on a market."""
         ...
 
@@ -66,7 +66,7 @@ class AccountRules(Protocol):
         """A taker's fees."""
         ...
 
-    def limits_call(self, symbol: str) -> Request:
+    def limits_call(self, symbol: str) -> VenueRequest:
         """Asks for something that tells the rate limits."""
         ...
 
@@ -74,7 +74,7 @@ class AccountRules(Protocol):
         """Those we keep to."""
         ...
 
-    def rights_call(self) -> Request | None:
+    def rights_call(self) -> VenueRequest | None:
         """Asks what the key may do; None where the venue has no such call."""
         ...
 
@@ -82,7 +82,7 @@ class AccountRules(Protocol):
         """What the key may do, by the answer ``told`` to ``rights_call``; without one, by that about the account."""
         ...
 
-    def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
+    def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:
         """Ask for the ticks of markets; none where the listing has them."""
         ...
 

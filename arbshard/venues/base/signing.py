@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import urlencode
 
 from arbshard.secret import Secret
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 
 
@@ -22,7 +22,7 @@ class SignedRequest(NamedTuple):
     headers: Mapping[str, Secret]
 
 
-class Moment(NamedTuple):
+class SigningMoment(NamedTuple):
     """What makes two signatures of the same call different."""
 
     now_ms: int
@@ -41,7 +41,7 @@ class Signing(Protocol):
         """Whether the key may be an Ed25519 key in a file instead of a shared secret."""
         ...
 
-    def sign(self, request: Request, keys: Keys, moment: Moment) -> SignedRequest:
+    def sign(self, request: VenueRequest, keys: Keys, moment: SigningMoment) -> SignedRequest:
         """The request as it is sent with the signature of ``keys``.
 
         Raises ``UsageError`` for a key that cannot sign.
@@ -54,6 +54,6 @@ def query_of(params: Mapping[str, str]) -> str:
     return urlencode(params)
 
 
-def target_of(request: Request) -> str:
+def target_of(request: VenueRequest) -> str:
     """Path and query of a request whose parameters are all in its query."""
     return f"{request.path}?{query_of(request.params)}" if request.params else request.path

@@ -18,7 +18,6 @@ from arbshard.model.market import Side
 from arbshard.secret import Secret, encode_revealed
 from arbshard.venues.base.account import (
     DETAIL_CHARS_MAX,
-    Balance,
     Heard,
     HeardBalances,
     HeardFill,
@@ -28,10 +27,11 @@ from arbshard.venues.base.account import (
     Proceed,
     Subscribed,
     Turned,
+    VenueBalance,
     amount,
     secret_safe,
 )
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.binance import limits
 from arbshard.venues.binance.signing import sign
 from arbshard.venues.binance.states import state_of
@@ -187,45 +187,45 @@ class BinanceAccount:
             return Proceed(f'{{"id":"{_SUBSCRIBE}","method":"userDataStream.subscribe"}}')
         return Subscribed() if heard.id == _SUBSCRIBE else Nothing()
 
-    def balances_call(self) -> Request:
+    def balances_call(self) -> VenueRequest:
         """All that are not zero."""
-        return Request("GET", "/api/v3/account", {"omitZeroBalances": "true"}, limits.ACCOUNT)
+        return VenueRequest("GET", "/api/v3/account", {"omitZeroBalances": "true"}, limits.ACCOUNT)
 
-    def balances_of(self, body: bytes) -> dict[str, Balance]:
+    def balances_of(self, body: bytes) -> dict[str, VenueBalance]:
         """See ``AccountVenue``."""
         rows = _account(body).balances
         found = {row.asset: _balance(row.free, row.locked) for row in rows}
         return {currency: one for currency, one in found.items() if one.free or one.locked}
 
-    def orders_call(self, page: int) -> Request | None:
+    def orders_call(self, page: int) -> VenueRequest | None:
         """All in one answer."""
-        return Request("GET", "/api/v3/openOrders", {}, limits.OPEN_ORDERS) if page == 1 else None
+        return VenueRequest("GET", "/api/v3/openOrders", {}, limits.OPEN_ORDERS) if page == 1 else None
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
         return [_listed(row) for row in _rows(body)]
 
-    def order_call(self, symbol: str, venue_order_id: str) -> Request:
+    def order_call(self, symbol: str, venue_order_id: str) -> VenueRequest:
         """By the venue's id, which is one of the market."""
         params = {"symbol": symbol, "orderId": venue_order_id}
-        return Request("GET", "/api/v3/order", params, limits.QUERY)
+        return VenueRequest("GET", "/api/v3/order", params, limits.QUERY)
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
         return _listed(_row(body))
 
-    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
+    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[VenueRequest, ...]:
         """One call a market."""
         return tuple(
-            Request(
+            VenueRequest(
                 "GET", "/api/v3/allOrders", {"symbol": symbol, "startTime": str(since_ms)}, limits.ACCOUNT
             )
             for symbol in symbols
         )
 
-    def clock_call(self) -> Request:
+    def clock_call(self) -> VenueRequest:
         """The venue has a call for it."""
-        return Request("GET", "/api/v3/time", {}, limits.TIME, private=False)
+        return VenueRequest("GET", "/api/v3/time", {}, limits.TIME, private=False)
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """To the millisecond."""
@@ -302,5 +302,5 @@ def _listed(row: _Row) -> HeardOrder:
     )
 
 
-def _balance(free: Decimal, locked: Decimal) -> Balance:
-    return Balance(amount(free, "free"), amount(locked, "locked"))
+def _balance(free: Decimal, locked: Decimal) -> VenueBalance:
+    return VenueBalance(amount(free, "free"), amount(locked, "locked"))

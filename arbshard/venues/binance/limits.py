@@ -34,7 +34,7 @@ class BinanceLimits:
 
     windows = WINDOWS
 
-    def told(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
+    def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """Read one header for each window."""
         for header, window in _HEADERS.items():
             value = headers.get(header, "")

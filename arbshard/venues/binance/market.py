@@ -148,7 +148,7 @@ class Binance:
         levels = next((offered for offered in DEPTHS if offered >= depth), DEPTHS[-1])
         return [f"{symbol.lower()}@depth{levels}@100ms" for symbol in dict.fromkeys(symbols)]
 
-    def mark(self, frame: bytes) -> int | None:
+    def sequence_number(self, frame: bytes) -> int | None:
         """The book's last update id, the same sequence on every connection and over REST."""
         return number_after(frame, _LAST_ID)
 
@@ -178,7 +178,7 @@ class Binance:
             return ControlFrame(FrameKind.SHUTDOWN, "serverShutdown")
         return ControlFrame(FrameKind.OTHER, clipped(name))
 
-    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+    def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
         """The first level of each side of a frame as the venue writes it; anything else is decoded."""
         if frame.startswith(_HEAD) and frame.endswith(_TAIL):
             bid_at = frame.find(_BIDS) + len(_BIDS)

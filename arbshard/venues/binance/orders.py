@@ -8,8 +8,8 @@ from arbshard.errors import VenueError
 from arbshard.model.market import Market
 from arbshard.model.money import plain
 from arbshard.model.order import Fill, Order
-from arbshard.venues.base.orders import UNREADABLE_ORDER, Standing, amount_of, make_fill, unreadable_order
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.orders import UNREADABLE_ORDER, OrderStatus, amount_of, make_fill, unreadable_order
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.binance import limits
 from arbshard.venues.binance.states import state_of
 from arbshard.venues.frame import clipped
@@ -50,21 +50,21 @@ _time = msgspec.json.Decoder(_Time).decode
 class BinanceOrders:
     """Implements ``OrderVenue``."""
 
-    def place(self, order: Order, name: str) -> Request:
+    def place(self, order: Order, name: str) -> VenueRequest:
         """Ask for the full answer, which lists the fills and what each of them cost."""
         params = {**_params(order, name), "newOrderRespType": "FULL"}
-        return Request("POST", "/api/v3/order", params, limits.ORDER)
+        return VenueRequest("POST", "/api/v3/order", params, limits.ORDER)
 
-    def rehearse(self, order: Order, name: str) -> Request:
+    def rehearse(self, order: Order, name: str) -> VenueRequest:
         """Use the venue's own call for it."""
-        return Request("POST", "/api/v3/order/test", _params(order, name), limits.TEST)
+        return VenueRequest("POST", "/api/v3/order/test", _params(order, name), limits.TEST)
 
-    def find(self, market: Market, name: str) -> Request:
+    def find(self, market: Market, name: str) -> VenueRequest:
         """Ask by market and name: a name belongs to its market."""
         params = {"symbol": market.symbol, "origClientOrderId": name}
-        return Request("GET", "/api/v3/order", params, limits.QUERY)
+        return VenueRequest("GET", "/api/v3/order", params, limits.QUERY)
 
-    def read(self, order: Order, body: bytes) -> Standing:
+    def read(self, order: Order, body: bytes) -> OrderStatus:
         """Read it with its fills, which the answer to ``find`` does not list."""
         try:
             said = _order(body)
@@ -75,12 +75,12 @@ class BinanceOrders:
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error
         filled = amount_of(order, said.executed_qty)
-        return Standing(str(said.order_id), state_of(said.status), filled, fills, clipped(said.status))
+        return OrderStatus(str(said.order_id), state_of(said.status), filled, fills, clipped(said.status))
 
-    def trades(self, market: Market, venue_order_id: str) -> Request | None:
+    def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
         """Ask for the fills with their commission."""
         params = {"symbol": market.symbol, "orderId": venue_order_id, "limit": "1000"}
-        return Request("GET", "/api/v3/myTrades", params, limits.TRADES)
+        return VenueRequest("GET", "/api/v3/myTrades", params, limits.TRADES)
 
     def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
         """Read one row for each fill."""
@@ -92,9 +92,9 @@ class BinanceOrders:
             make_fill(order, row.id, row.qty, row.price, row.commission, row.commission_asset) for row in rows
         )
 
-    def warm(self) -> Request:
+    def warm(self) -> VenueRequest:
         """Ask for the venue's time."""
-        return Request("GET", "/api/v3/time", {}, limits.TIME, private=False)
+        return VenueRequest("GET", "/api/v3/time", {}, limits.TIME, private=False)
 
     def time_of(self, body: bytes) -> int | None:
         """Read the time, which is exact to the millisecond."""

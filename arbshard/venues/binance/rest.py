@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from arbshard.errors import FrameError
-from arbshard.venues.base.rest import SHARE, Call, Found
+from arbshard.venues.base.rest import SHARE, BookRequest, Found
 from arbshard.venues.frame import UNREADABLE, Level, checked_book, refusal_of
 
 
@@ -36,12 +36,12 @@ class BinanceBooks:
     depth_max = 100
     """More weighs more."""
 
-    def calls(self, symbols: Sequence[str], depth: int) -> list[Call]:
+    def calls(self, symbols: Sequence[str], depth: int) -> list[BookRequest]:
         """Make one call for each market."""
         limit = min(depth, self.depth_max)
-        return [Call(f"/api/v3/depth?symbol={symbol}&limit={limit}", (symbol,)) for symbol in symbols]
+        return [BookRequest(f"/api/v3/depth?symbol={symbol}&limit={limit}", (symbol,)) for symbol in symbols]
 
-    def decode(self, call: Call, body: bytes, asked_ns: int) -> Iterator[Found]:
+    def decode(self, call: BookRequest, body: bytes, asked_ns: int) -> Iterator[Found]:
         """Read one book; the answer names neither market nor time."""
         (symbol,) = call.symbols
         try:
@@ -53,7 +53,7 @@ class BinanceBooks:
         except FrameError as error:
             yield symbol, error
 
-    def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
+    def frames(self, call: BookRequest, body: bytes) -> Iterator[bytes]:
         """Wrap the book as the stream would."""
         (symbol,) = call.symbols
         try:

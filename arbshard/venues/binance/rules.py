@@ -11,7 +11,7 @@ from arbshard.errors import VenueError
 from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS, ZERO
 from arbshard.venues.base.account import amount
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
 from arbshard.venues.binance import limits
 from arbshard.venues.frame import UNREADABLE, reader, unreadable_body
@@ -121,9 +121,9 @@ class BinanceRules:
 
     fee_coins = frozenset({"BNB"})
 
-    def rates_call(self, symbol: str) -> Request:
+    def rates_call(self, symbol: str) -> VenueRequest:
         """Ask for the commission rates of a market."""
-        return Request("GET", "/api/v3/account/commission", {"symbol": symbol}, limits.ACCOUNT)
+        return VenueRequest("GET", "/api/v3/account/commission", {"symbol": symbol}, limits.ACCOUNT)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """A taker pays his rate and that of his side: the standard one, the special one and the tax."""
@@ -135,9 +135,9 @@ class BinanceRules:
         discounted = told.discount.enabled_for_account and told.discount.enabled_for_symbol
         return Rates(symbol, buy * BPS, sell * BPS, told.discount.discount_asset if discounted else "")
 
-    def limits_call(self, symbol: str) -> Request:
+    def limits_call(self, symbol: str) -> VenueRequest:
         """Ask for one market's listing, because that of all markets is large."""
-        return Request("GET", "/api/v3/exchangeInfo", {"symbol": symbol}, limits.LISTING, private=False)
+        return VenueRequest("GET", "/api/v3/exchangeInfo", {"symbol": symbol}, limits.LISTING, private=False)
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
         """Read the limits of the listing, and the weight used from its header."""
@@ -151,9 +151,9 @@ class BinanceRules:
             if name is not None
         )
 
-    def rights_call(self) -> Request | None:
+    def rights_call(self) -> VenueRequest | None:
         """Ask for the key's restrictions."""
-        return Request("GET", "/sapi/v1/account/apiRestrictions", {}, {})
+        return VenueRequest("GET", "/sapi/v1/account/apiRestrictions", {}, {})
 
     def rights_of(self, told: Reply | None, account: Reply) -> Rights:
         """By the key's own restrictions, else by what the account may do: the key may do no more."""
@@ -163,7 +163,7 @@ class BinanceRules:
         key = _restrictions(told.body)
         return Rights(key.enable_withdrawals, key.enable_spot_and_margin_trading, key.ip_restrict)
 
-    def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
+    def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:
         """Return none: our rules are read from the venue's own listing."""
         del symbols
         return ()

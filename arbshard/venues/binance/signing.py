@@ -7,8 +7,8 @@ from typing import Protocol
 
 from arbshard.errors import UsageError
 from arbshard.secret import Secret
-from arbshard.venues.base.request import Request
-from arbshard.venues.base.signing import Moment, SignedRequest, query_of
+from arbshard.venues.base.request import VenueRequest
+from arbshard.venues.base.signing import SignedRequest, SigningMoment, query_of
 from arbshard.venues.keys import Keys
 
 _FORM = Secret("application/x-www-form-urlencoded")
@@ -19,7 +19,7 @@ class BinanceSigning:
 
     takes_ed25519 = True
 
-    def sign(self, request: Request, keys: Keys, moment: Moment) -> SignedRequest:
+    def sign(self, request: VenueRequest, keys: Keys, moment: SigningMoment) -> SignedRequest:
         """Sign all parameters as they are sent: those of a GET or DELETE in the query, else in the body."""
         times = {"recvWindow": str(moment.window_ms), "timestamp": str(moment.now_ms)}
         payload = query_of({**request.params, **times})

@@ -10,8 +10,8 @@ from arbshard.errors import FrameError
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
 from arbshard.secret import Secret
-from arbshard.venues.base.account import Balance, Heard, HeardOrder, amount
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.account import Heard, HeardOrder, VenueBalance, amount
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import clipped, reader
 from arbshard.venues.keys import Keys
 from arbshard.venues.unified import calls
@@ -62,42 +62,42 @@ class UnifiedAccount:
         """Refuse every frame: there is no private stream."""
         raise FrameError("shape", f"a frame of {len(frame)} bytes from a venue without a private stream")
 
-    def balances_call(self) -> Request:
+    def balances_call(self) -> VenueRequest:
         """Ask for all balances."""
-        return Request("GET", calls.BALANCES, {}, self._cost)
+        return VenueRequest("GET", calls.BALANCES, {}, self._cost)
 
-    def balances_of(self, body: bytes) -> dict[str, Balance]:
+    def balances_of(self, body: bytes) -> dict[str, VenueBalance]:
         """Read those that are not zero."""
         rows = _balances(body)
         held = {coin: _balance(coin, row) for coin, row in rows.items()}
         return {coin: one for coin, one in held.items() if one.free or one.locked}
 
-    def orders_call(self, page: int) -> Request | None:
+    def orders_call(self, page: int) -> VenueRequest | None:
         """Ask for all open orders at once."""
-        return Request("GET", calls.OPEN_ORDERS, {}, self._cost) if page == 1 else None
+        return VenueRequest("GET", calls.OPEN_ORDERS, {}, self._cost) if page == 1 else None
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """Read the orders."""
         return [self._heard(one) for one in _orders(body)]
 
-    def order_call(self, symbol: str, venue_order_id: str) -> Request:
+    def order_call(self, symbol: str, venue_order_id: str) -> VenueRequest:
         """Ask by the venue's id."""
-        return Request("GET", calls.FIND_ORDER, {"symbol": symbol, "id": venue_order_id}, self._cost)
+        return VenueRequest("GET", calls.FIND_ORDER, {"symbol": symbol, "id": venue_order_id}, self._cost)
 
     def order_of(self, body: bytes) -> HeardOrder:
         """Read the order."""
         return self._heard(_order(body))
 
-    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
+    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[VenueRequest, ...]:
         """Ask market by market: few venues list the ended orders of all markets together."""
         return tuple(
-            Request("GET", calls.RECENT_ORDERS, {"symbol": symbol, "since": str(since_ms)}, self._cost)
+            VenueRequest("GET", calls.RECENT_ORDERS, {"symbol": symbol, "since": str(since_ms)}, self._cost)
             for symbol in symbols
         )
 
-    def clock_call(self) -> Request:
+    def clock_call(self) -> VenueRequest:
         """Ask for the venue's time."""
-        return Request("GET", calls.TIME, {}, self._cost, private=False)
+        return VenueRequest("GET", calls.TIME, {}, self._cost, private=False)
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """Read the time; a venue that has no call for it cannot tell."""
@@ -125,7 +125,7 @@ class UnifiedAccount:
         )
 
 
-def _balance(coin: str, row: _Held) -> Balance:
+def _balance(coin: str, row: _Held) -> VenueBalance:
     """What is not stated follows from the other two."""
     free = row.free
     if free is None and row.total is not None:
@@ -133,7 +133,7 @@ def _balance(coin: str, row: _Held) -> Balance:
     locked = row.used
     if locked is None:
         locked = row.total - free if row.total is not None and free is not None else ZERO
-    return Balance(amount(free, f"free {coin}"), amount(locked, f"used {coin}"))
+    return VenueBalance(amount(free, f"free {coin}"), amount(locked, f"used {coin}"))
 
 
 def _side(word: str | None) -> Side:

@@ -24,7 +24,7 @@ class Fee(msgspec.Struct):
     currency: str | None = None
 
 
-class Trade(msgspec.Struct):
+class UnifiedTrade(msgspec.Struct):
     """One execution of an order."""
 
     id: str
@@ -45,7 +45,7 @@ class UnifiedOrder(msgspec.Struct, rename={"client_id": "clientOrderId"}):
     amount: Decimal | None = None
     filled: Decimal | None = None
     remaining: Decimal | None = None
-    trades: list[Trade] | None = None
+    trades: list[UnifiedTrade] | None = None
     fees: list[Fee] | None = None
     timestamp: int | None = None
 

@@ -24,7 +24,7 @@ class UnifiedLimits:
     def __init__(self, name: str) -> None:
         self.windows = (Window(f"{name}_calls", name, _CALLS_PER_S, 1_000_000_000),)
 
-    def told(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
+    def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """Return nothing: each venue has headers of its own."""
         del headers
         return ()

@@ -20,7 +20,7 @@ from arbshard.venues.frame import (
     unreadable_body,
 )
 from arbshard.venues.unified import calls
-from arbshard.venues.unified.rules import Limits, Precision, market_rules
+from arbshard.venues.unified.rules import OrderSizeLimits, Precision, market_rules
 
 _HEAD, _TAIL = b'{"book":"', b"]]}"
 _QUOTE = "USDT"
@@ -39,7 +39,7 @@ class _Row(msgspec.Struct):
     base: str
     quote: str
     precision: Precision
-    limits: Limits
+    limits: OrderSizeLimits
     active: bool | None = None
 
 
@@ -81,7 +81,7 @@ class UnifiedMarket:
         del symbols, added, removed, depth, ticket
         return []
 
-    def mark(self, frame: bytes) -> int | None:
+    def sequence_number(self, frame: bytes) -> int | None:
         """Return the venue's time of the book, where it states one."""
         return number_after(frame, b'"at_ms":')
 
@@ -95,7 +95,7 @@ class UnifiedMarket:
         """Whatever is not a book is not in ccxt's form."""
         return ControlFrame(FrameKind.GARBAGE, frame[:100].decode(errors="replace"))
 
-    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+    def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
         """Decode all of it: polled books are few."""
         return self.decode(frame, received_ns).top
 

@@ -10,21 +10,21 @@ from arbshard.model.money import ZERO, plain
 from arbshard.model.order import Fill, Order
 from arbshard.venues.base.orders import (
     UNREADABLE_ORDER,
-    Standing,
+    OrderStatus,
     amount_of,
     make_fill,
     shares,
     unreadable_order,
 )
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import clipped
 from arbshard.venues.unified import calls
-from arbshard.venues.unified.calls import Time, Trade, UnifiedOrder
+from arbshard.venues.unified.calls import Time, UnifiedOrder, UnifiedTrade
 from arbshard.venues.unified.limits import cost_of
 from arbshard.venues.unified.states import state_of
 
 _order = msgspec.json.Decoder(UnifiedOrder, strict=False).decode
-_trades = msgspec.json.Decoder(list[Trade], strict=False).decode
+_trades = msgspec.json.Decoder(list[UnifiedTrade], strict=False).decode
 _time = msgspec.json.Decoder(Time).decode
 
 
@@ -34,34 +34,36 @@ class UnifiedOrders:
     def __init__(self, name: str) -> None:
         self._cost = cost_of(name)
 
-    def place(self, order: Order, name: str) -> Request:
+    def place(self, order: Order, name: str) -> VenueRequest:
         """Send it as an IOC limit order with our name as ``clientOrderId``."""
-        return Request("POST", calls.CREATE_ORDER, _params(order, name), self._cost)
+        return VenueRequest("POST", calls.CREATE_ORDER, _params(order, name), self._cost)
 
-    def rehearse(self, order: Order, name: str) -> Request | None:
+    def rehearse(self, order: Order, name: str) -> VenueRequest | None:
         """Return None: ccxt has no call for test orders that every venue understands."""
         del order, name
         return None
 
-    def find(self, market: Market, name: str) -> Request:
+    def find(self, market: Market, name: str) -> VenueRequest:
         """Ask by market and name."""
-        return Request("GET", calls.FIND_ORDER, {"symbol": market.symbol, "name": name}, self._cost)
+        return VenueRequest("GET", calls.FIND_ORDER, {"symbol": market.symbol, "name": name}, self._cost)
 
-    def read(self, order: Order, body: bytes) -> Standing:
+    def read(self, order: Order, body: bytes) -> OrderStatus:
         """Read the order with those of its fills that the answer lists."""
         try:
             said = _order(body)
             filled = _filled(order, said)
             fills = _fills(order, said.trades or [], _fee_of(said))
-            return Standing(
+            return OrderStatus(
                 said.id, state_of(said.status, filled), filled, fills, clipped(said.status or "accepted")
             )
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error
 
-    def trades(self, market: Market, venue_order_id: str) -> Request | None:
+    def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
         """Ask for the fills: many venues do not list them with the order."""
-        return Request("GET", calls.ORDER_TRADES, {"symbol": market.symbol, "id": venue_order_id}, self._cost)
+        return VenueRequest(
+            "GET", calls.ORDER_TRADES, {"symbol": market.symbol, "id": venue_order_id}, self._cost
+        )
 
     def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
         """Read one row for each fill."""
@@ -70,9 +72,9 @@ class UnifiedOrders:
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error
 
-    def warm(self) -> Request:
+    def warm(self) -> VenueRequest:
         """Ask for the venue's time."""
-        return Request("GET", calls.TIME, {}, self._cost, private=False)
+        return VenueRequest("GET", calls.TIME, {}, self._cost, private=False)
 
     def time_of(self, body: bytes) -> int | None:
         """Read the time; None where the venue has no call for it."""
@@ -101,7 +103,9 @@ def _fee_of(said: UnifiedOrder) -> tuple[Decimal, str] | None:
     return fee.cost, fee.currency
 
 
-def _fills(order: Order, trades: list[Trade], whole_fee: tuple[Decimal, str] | None) -> tuple[Fill, ...]:
+def _fills(
+    order: Order, trades: list[UnifiedTrade], whole_fee: tuple[Decimal, str] | None
+) -> tuple[Fill, ...]:
     """The fills with their fees: stated for each, or the order's fee shared by the money that changed hands."""
     if not trades:
         return ()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlencode
 
 from arbshard.errors import FrameError
-from arbshard.venues.base.rest import Call, Found
+from arbshard.venues.base.rest import BookRequest, Found
 from arbshard.venues.frame import refusal
 from arbshard.venues.unified import calls
 from arbshard.venues.unified.market import UnifiedMarket
@@ -19,14 +19,14 @@ class UnifiedBooks:
     def __init__(self, name: str) -> None:
         self._market = UnifiedMarket(name)
 
-    def calls(self, symbols: Sequence[str], depth: int) -> list[Call]:
+    def calls(self, symbols: Sequence[str], depth: int) -> list[BookRequest]:
         """Make one call for each market."""
         return [
-            Call(f"{calls.ORDER_BOOK}?{urlencode({'symbol': symbol, 'limit': depth})}", (symbol,))
+            BookRequest(f"{calls.ORDER_BOOK}?{urlencode({'symbol': symbol, 'limit': depth})}", (symbol,))
             for symbol in symbols
         ]
 
-    def decode(self, call: Call, body: bytes, asked_ns: int) -> Iterator[Found]:
+    def decode(self, call: BookRequest, body: bytes, asked_ns: int) -> Iterator[Found]:
         """Read the one book."""
         (symbol,) = call.symbols
         self._require_book_of(symbol, body)
@@ -35,7 +35,7 @@ class UnifiedBooks:
         except FrameError as error:
             yield symbol, error
 
-    def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
+    def frames(self, call: BookRequest, body: bytes) -> Iterator[bytes]:
         """Pass the book on as it is: the answer has the form of a frame."""
         (symbol,) = call.symbols
         self._require_book_of(symbol, body)

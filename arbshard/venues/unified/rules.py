@@ -8,7 +8,7 @@ import msgspec
 from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS, ZERO
 from arbshard.venues.base.account import amount
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
 from arbshard.venues.frame import reader
 from arbshard.venues.unified import calls
@@ -31,7 +31,7 @@ class Range(msgspec.Struct):
     max: Decimal | None = None
 
 
-class Limits(msgspec.Struct):
+class OrderSizeLimits(msgspec.Struct):
     """How large an order may be."""
 
     amount: Range = msgspec.field(default_factory=Range)
@@ -45,7 +45,7 @@ class _Fees(msgspec.Struct):
 _fees = reader(msgspec.json.Decoder(_Fees, strict=False).decode)
 
 
-def market_rules(precision: Precision, limits: Limits) -> MarketRules | None:
+def market_rules(precision: Precision, limits: OrderSizeLimits) -> MarketRules | None:
     """The rules of a market; None without a usable tick or lot, because such a market cannot be traded safely."""
     tick, lot = precision.price, precision.amount
     if not _is_step(tick) or not _is_step(lot):
@@ -74,16 +74,16 @@ class UnifiedRules:
     def __init__(self, name: str) -> None:
         self._cost = cost_of(name)
 
-    def rates_call(self, symbol: str) -> Request:
+    def rates_call(self, symbol: str) -> VenueRequest:
         """Ask for the fees on a market."""
-        return Request("GET", calls.FEES, {"symbol": symbol}, self._cost)
+        return VenueRequest("GET", calls.FEES, {"symbol": symbol}, self._cost)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """Read the taker's fee, which ccxt states once for both sides."""
         taker = amount(_fees(reply.body).taker, "taker") * BPS
         return Rates(symbol, taker, taker)
 
-    def limits_call(self, symbol: str) -> Request:
+    def limits_call(self, symbol: str) -> VenueRequest:
         """Use the call for fees; no answer states the limits."""
         return self.rates_call(symbol)
 
@@ -92,7 +92,7 @@ class UnifiedRules:
         del reply
         return ()
 
-    def rights_call(self) -> Request | None:
+    def rights_call(self) -> VenueRequest | None:
         """Return None: there is no unified call."""
         return None
 
@@ -101,7 +101,7 @@ class UnifiedRules:
         del told, account
         return Rights()
 
-    def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
+    def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:
         """Return none: the ticks are those of the listing."""
         del symbols
         return ()

@@ -18,7 +18,6 @@ from arbshard.model.money import ZERO
 from arbshard.secret import Secret
 from arbshard.venues.base.account import (
     DETAIL_CHARS_MAX,
-    Balance,
     Heard,
     HeardBalances,
     HeardFill,
@@ -26,10 +25,11 @@ from arbshard.venues.base.account import (
     Nothing,
     Subscribed,
     Turned,
+    VenueBalance,
     amount,
     secret_safe,
 )
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import clipped, reader
 from arbshard.venues.keys import Keys
 from arbshard.venues.upbit import limits
@@ -126,43 +126,43 @@ class UpbitAccount:
             return Turned(f"{heard.error.name}: {heard.error.message}"[:DETAIL_CHARS_MAX])
         return Subscribed() if heard.method == "LIST_SUBSCRIPTIONS" else Nothing()
 
-    def balances_call(self) -> Request:
+    def balances_call(self) -> VenueRequest:
         """All currencies that were ever held."""
-        return Request("GET", "/v1/accounts", {}, limits.READ)
+        return VenueRequest("GET", "/v1/accounts", {}, limits.READ)
 
-    def balances_of(self, body: bytes) -> dict[str, Balance]:
+    def balances_of(self, body: bytes) -> dict[str, VenueBalance]:
         """See ``AccountVenue``."""
         rows = _assets(body)
         found = {row.currency: _balance(row) for row in rows}
         return {currency: one for currency, one in found.items() if one.free or one.locked}
 
-    def orders_call(self, page: int) -> Request | None:
+    def orders_call(self, page: int) -> VenueRequest | None:
         """A hundred orders a page."""
         if page > _PAGES_MAX:
             return None
         params = {"limit": str(self.orders_per_page), "page": str(page)}
-        return Request("GET", "/v1/orders/open", params, limits.READ)
+        return VenueRequest("GET", "/v1/orders/open", params, limits.READ)
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
         return [_listed(row) for row in _rows(body)]
 
-    def order_call(self, symbol: str, venue_order_id: str) -> Request:
+    def order_call(self, symbol: str, venue_order_id: str) -> VenueRequest:
         """By the venue's id."""
         del symbol
-        return Request("GET", "/v1/order", {"uuid": venue_order_id}, limits.READ)
+        return VenueRequest("GET", "/v1/order", {"uuid": venue_order_id}, limits.READ)
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
         return _listed(_row(body))
 
-    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
+    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[VenueRequest, ...]:
         """Those that have ended; all markets in one answer."""
         del symbols
         params = {"start_time": str(since_ms), "limit": str(_RECENT_MAX)}
-        return (Request("GET", "/v1/orders/closed", params, limits.READ),)
+        return (VenueRequest("GET", "/v1/orders/closed", params, limits.READ),)
 
-    def clock_call(self) -> Request:
+    def clock_call(self) -> VenueRequest:
         """The balances: every answer has the time in a header, and this needs no market's name."""
         return self.balances_call()
 
@@ -229,5 +229,5 @@ def _listed(row: _Row) -> HeardOrder:
     )
 
 
-def _balance(asset: _Asset) -> Balance:
-    return Balance(amount(asset.balance, "balance"), amount(asset.locked, "locked"))
+def _balance(asset: _Asset) -> VenueBalance:
+    return VenueBalance(amount(asset.balance, "balance"), amount(asset.locked, "locked"))

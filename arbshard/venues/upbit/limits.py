@@ -36,7 +36,7 @@ class UpbitLimits:
 
     windows = WINDOWS
 
-    def told(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
+    def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """Read the header that names the group of the call and what is left of its second."""
         found = _REMAINING.search(headers.get("remaining-req", ""))
         window = _GROUPS.get(found[1]) if found else None

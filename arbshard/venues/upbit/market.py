@@ -158,7 +158,7 @@ class Upbit:
         del added, removed
         return self.subscribe_messages(symbols, depth, ticket)
 
-    def mark(self, frame: bytes) -> int | None:
+    def sequence_number(self, frame: bytes) -> int | None:
         """The exchange's time of the book."""
         found = number_after(frame, _SIMPLE_TIME)
         return number_after(frame, _DEFAULT_TIME) if found is None else found
@@ -189,7 +189,7 @@ class Upbit:
             return ControlFrame(FrameKind.OTHER, clipped(stream))
         return ControlFrame(FrameKind.GARBAGE, "shape: no order book, stream, error or status in it")
 
-    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+    def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
         """The first unit of a SIMPLE book as the venue writes it; anything else is decoded."""
         if frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS):
             begin = frame.find(_UNITS) + len(_UNITS)

@@ -13,13 +13,13 @@ from arbshard.model.money import plain
 from arbshard.model.order import Fill, Order
 from arbshard.venues.base.orders import (
     UNREADABLE_ORDER,
-    Standing,
+    OrderStatus,
     amount_of,
     make_fill,
     shares,
     unreadable_order,
 )
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import clipped
 from arbshard.venues.upbit import limits
 from arbshard.venues.upbit.states import state_of
@@ -47,20 +47,20 @@ _order = msgspec.json.Decoder(_Order, strict=False).decode
 class UpbitOrders:
     """Implements ``OrderVenue``."""
 
-    def place(self, order: Order, name: str) -> Request:
+    def place(self, order: Order, name: str) -> VenueRequest:
         """Send it under a name that the venue remembers for ever, even if it refuses the order."""
-        return Request("POST", "/v1/orders", _params(order, name), limits.ORDER)
+        return VenueRequest("POST", "/v1/orders", _params(order, name), limits.ORDER)
 
-    def rehearse(self, order: Order, name: str) -> Request:
+    def rehearse(self, order: Order, name: str) -> VenueRequest:
         """Use the venue's own call for it."""
-        return Request("POST", "/v1/orders/test", _params(order, name), limits.TEST)
+        return VenueRequest("POST", "/v1/orders/test", _params(order, name), limits.TEST)
 
-    def find(self, market: Market, name: str) -> Request:
+    def find(self, market: Market, name: str) -> VenueRequest:
         """Ask by name alone: a name belongs to the account, whatever the market."""
         del market
-        return Request("GET", "/v1/order", {"identifier": name}, limits.READ)
+        return VenueRequest("GET", "/v1/order", {"identifier": name}, limits.READ)
 
-    def read(self, order: Order, body: bytes) -> Standing:
+    def read(self, order: Order, body: bytes) -> OrderStatus:
         """Read it with its fills. The answer to a new order shows it as it was before it met the book."""
         try:
             said = _order(body)
@@ -72,9 +72,9 @@ class UpbitOrders:
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error
         filled = amount_of(order, said.executed_volume)
-        return Standing(said.uuid, state_of(said.state, filled), filled, fills, clipped(said.state))
+        return OrderStatus(said.uuid, state_of(said.state, filled), filled, fills, clipped(said.state))
 
-    def trades(self, market: Market, venue_order_id: str) -> Request | None:
+    def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
         """Return None: the venue tells the fills with the order."""
         del market, venue_order_id
         return None
@@ -84,9 +84,9 @@ class UpbitOrders:
         del order, body
         return ()
 
-    def warm(self) -> Request:
+    def warm(self) -> VenueRequest:
         """Ask for the smallest book."""
-        return Request(
+        return VenueRequest(
             "GET", "/v1/orderbook", {"markets": "KRW-USDT", "count": "1"}, limits.BOOK, private=False
         )
 

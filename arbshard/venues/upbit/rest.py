@@ -6,7 +6,7 @@ import msgspec
 
 from arbshard.errors import FrameError
 from arbshard.model.book import OrderBookSnapshot
-from arbshard.venues.base.rest import SHARE, Call, Found
+from arbshard.venues.base.rest import SHARE, BookRequest, Found
 from arbshard.venues.frame import UNREADABLE, checked_book, refusal, refusal_of, unpadded
 
 
@@ -49,14 +49,16 @@ class UpbitBooks:
     markets_per_call = 50
     depth_max = 30
 
-    def calls(self, symbols: Sequence[str], depth: int) -> list[Call]:
+    def calls(self, symbols: Sequence[str], depth: int) -> list[BookRequest]:
         """Make one call for each 50 markets."""
         most = self.markets_per_call
         shares = [tuple(symbols[start : start + most]) for start in range(0, len(symbols), most)]
         count = min(depth, self.depth_max)
-        return [Call(f"/v1/orderbook?markets={','.join(share)}&count={count}", share) for share in shares]
+        return [
+            BookRequest(f"/v1/orderbook?markets={','.join(share)}&count={count}", share) for share in shares
+        ]
 
-    def decode(self, call: Call, body: bytes, asked_ns: int) -> Iterator[Found]:
+    def decode(self, call: BookRequest, body: bytes, asked_ns: int) -> Iterator[Found]:
         """Read all books. A market that is missing from the answer gets a ``FrameError`` of reason ``empty``."""
         try:
             items = _decode_list(body)
@@ -75,7 +77,7 @@ class UpbitBooks:
         for symbol in sorted(missing):
             yield symbol, refusal("empty", "not in the answer")
 
-    def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
+    def frames(self, call: BookRequest, body: bytes) -> Iterator[bytes]:
         """Write each book in the stream's DEFAULT format."""
         try:
             items = _decode_items(body)

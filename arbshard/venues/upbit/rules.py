@@ -9,7 +9,7 @@ import msgspec
 from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS
 from arbshard.venues.base.account import amount
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
 from arbshard.venues.frame import reader
 from arbshard.venues.upbit import limits
@@ -72,16 +72,16 @@ class UpbitRules:
 
     fee_coins: frozenset[str] = frozenset()
 
-    def rates_call(self, symbol: str) -> Request:
+    def rates_call(self, symbol: str) -> VenueRequest:
         """Ask for the terms of a market."""
-        return Request("GET", "/v1/orders/chance", {"market": symbol}, limits.READ)
+        return VenueRequest("GET", "/v1/orders/chance", {"market": symbol}, limits.READ)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """Read the fee of each side."""
         told = _chance(reply.body)
         return Rates(symbol, amount(told.bid_fee, "bid_fee") * BPS, amount(told.ask_fee, "ask_fee") * BPS)
 
-    def limits_call(self, symbol: str) -> Request:
+    def limits_call(self, symbol: str) -> VenueRequest:
         """Use any private call: each answer tells the limit in a header."""
         return self.rates_call(symbol)
 
@@ -95,7 +95,7 @@ class UpbitRules:
         used = max(allowed - int(found[2]) - 1, 0)
         return (ToldLimit("upbit_default", allowed, _DEFAULT_KEPT, used),)
 
-    def rights_call(self) -> Request | None:
+    def rights_call(self) -> VenueRequest | None:
         """Return None: the venue has no such call."""
         return None
 
@@ -104,13 +104,13 @@ class UpbitRules:
         del told, account
         return Rights()
 
-    def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
+    def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:
         """Ask for fifty markets in each call."""
         shares = [
             symbols[n : n + _INSTRUMENTS_PER_CALL] for n in range(0, len(symbols), _INSTRUMENTS_PER_CALL)
         ]
         return tuple(
-            Request("GET", "/v1/orderbook/instruments", {"markets": ",".join(share)}, {}, private=False)
+            VenueRequest("GET", "/v1/orderbook/instruments", {"markets": ",".join(share)}, {}, private=False)
             for share in shares
         )
 

@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from arbshard.secret import Secret, encode_revealed
-from arbshard.venues.base.request import Request
-from arbshard.venues.base.signing import Moment, SignedRequest, target_of
+from arbshard.venues.base.request import VenueRequest
+from arbshard.venues.base.signing import SignedRequest, SigningMoment, target_of
 from arbshard.venues.keys import Keys
 
 _JSON = Secret("application/json")
@@ -19,7 +19,7 @@ class UpbitSigning:
 
     takes_ed25519 = False
 
-    def sign(self, request: Request, keys: Keys, moment: Moment) -> SignedRequest:
+    def sign(self, request: VenueRequest, keys: Keys, moment: SigningMoment) -> SignedRequest:
         """Sign the parameters as they are before percent-encoding; those of a POST are sent as JSON."""
         unencoded = "&".join(f"{name}={value}" for name, value in request.params.items())
         headers = {"Authorization": Secret.join("Bearer ", token(keys, moment.nonce, unencoded))}

@@ -6,14 +6,14 @@ from decimal import Decimal
 import pytest
 
 from arbshard.config import SimPermissions
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Matcher
-from arbshard.exchanges.accounts.order import Order, OrderChanged, Side, Ticket
-from arbshard.exchanges.accounts.rules import Fee
+from arbshard.exchanges.accounts.order import OrderChanged, Side, SimOrder, Ticket
+from arbshard.exchanges.accounts.rules import FillFee
 from arbshard.exchanges.accounts.taking import amount_of
 from arbshard.exchanges.accounts.wallet import Wallet
 from arbshard.exchanges.book import Side as BookSide
-from arbshard.exchanges.market import Market
+from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.upbit.money import UpbitMoney
 from arbshard.model.money import ZERO
 
@@ -35,17 +35,17 @@ class ReceivedFee:
     def lock(self, funds: Decimal) -> Decimal:
         return funds
 
-    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> Fee:
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> FillFee:
         received = quantity if side == "buy" else funds
-        return Fee((received / 1000).quantize(Decimal("1e-8")), side == "buy")
+        return FillFee((received / 1000).quantize(Decimal("1e-8")), side == "buy")
 
 
 class Desk:
     """One account at one market (lot 0.001, tick 0.01)."""
 
-    def __init__(self, market: Market, rules: object, fill_share: Callable[[], float]) -> None:
+    def __init__(self, market: SimMarket, rules: object, fill_share: Callable[[], float]) -> None:
         self.market = market
-        self.account = Account(
+        self.account = TradingAccount(
             "key", "secret", Wallet({"USDT": Decimal(1_000_000), "ABC": Decimal(10_000)}), SimPermissions()
         )
         self.matcher = Matcher({SYMBOL: market}, rules, fill_share=fill_share)
@@ -58,9 +58,9 @@ class Desk:
                 terms[name] = Decimal(str(terms[name]))
         return Ticket(SYMBOL, side, **terms)
 
-    def place(self, side: str, **options: object) -> Order:
+    def place(self, side: str, **options: object) -> SimOrder:
         order = self.matcher.place(self.account, self.ticket(side, **options), NOW_MS)
-        assert isinstance(order, Order), order
+        assert isinstance(order, SimOrder), order
         return order
 
     def step(self, price: float) -> bool:
@@ -88,7 +88,7 @@ class Desk:
 
 
 @pytest.fixture
-def make_desk(make_market: Callable[..., Market]) -> Callable[..., Desk]:
+def make_desk(make_market: Callable[..., SimMarket]) -> Callable[..., Desk]:
     """``make_desk("upbit")`` or ``make_desk("received", price=…, depth=…, seed=…)``."""
 
     def make(fees: str = "upbit", fill_share: Callable[[], float] = lambda: 1.0, **market: object) -> Desk:

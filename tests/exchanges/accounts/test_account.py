@@ -5,22 +5,22 @@ import pytest
 
 from arbshard.config import SimAccountsConfig, SimPermissions
 from arbshard.exchanges.accounts import account as account_module
-from arbshard.exchanges.accounts.account import Account, Accounts, seeded_accounts
-from arbshard.exchanges.accounts.order import Order, Ticket, WalletChanged
+from arbshard.exchanges.accounts.account import Accounts, TradingAccount, seeded_accounts
+from arbshard.exchanges.accounts.order import SimOrder, Ticket, WalletChanged
 from arbshard.exchanges.accounts.wallet import Wallet
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 
-def new_account(key: str = "key") -> Account:
-    return Account(key, "secret", Wallet({}), SimPermissions())
+def new_account(key: str = "key") -> TradingAccount:
+    return TradingAccount(key, "secret", Wallet({}), SimPermissions())
 
 
-def new_order(number: int, client_id: str = "") -> Order:
+def new_order(number: int, client_id: str = "") -> SimOrder:
     ticket = Ticket("KRW-BTC", "buy", "limit", client_id=client_id)
-    return Order(number, f"id{number}", ticket, "BTC", "KRW", 0, 0)
+    return SimOrder(number, f"id{number}", ticket, "BTC", "KRW", 0, 0)
 
 
-def test_opening_balances_are_the_same_coins_on_both_venues(world: World) -> None:
+def test_opening_balances_are_the_same_coins_on_both_venues(world: SimWorld) -> None:
     config = SimAccountsConfig(
         quote_home=Decimal(5), quote_away=Decimal(6), coins_notional=Decimal(1_000_000), upbit_key="mine"
     )
@@ -90,7 +90,7 @@ def test_memory_of_client_ids_and_of_untold_events_is_bounded(monkeypatch: pytes
     assert [account.has_used(name) for name in ("a", "b", "c")] == [False, True, True]
     events = [WalletChanged((), at_ms) for at_ms in range(3)]
     for event in events:
-        account.tell(event)
+        account.record(event)
     assert account.take_events() == tuple(events[1:])
     assert account.events_lost == 1
     assert account.take_events() == ()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Shortage
 from arbshard.exchanges.accounts.order import WalletChanged
 from arbshard.model.money import MONEY_CONTEXT, ZERO
@@ -38,7 +38,7 @@ CHOICES: list[tuple[str, list[list[Any]]]] = [
 actions = st.one_of(*(st.tuples(st.just(name), *map(st.sampled_from, terms)) for name, terms in CHOICES))
 
 
-def flows(account: Account) -> dict[str, Decimal]:
+def flows(account: TradingAccount) -> dict[str, Decimal]:
     """What all fills must have done to the balances."""
     net = {"USDT": ZERO, "ABC": ZERO}
     for order in account.orders.values():
@@ -93,7 +93,7 @@ def check_told(desk: Any, seen: dict[str, tuple[Decimal, Decimal]]) -> None:
         assert desk.account.wallet.balance(currency)[1:] == (free, locked)
 
 
-def executed(account: Account) -> Decimal:
+def executed(account: TradingAccount) -> Decimal:
     return sum((fill.quantity for order in account.orders.values() for fill in order.fills), ZERO)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from arbshard.exchanges.binance import frames
 from arbshard.exchanges.binance.frames import BinanceFeed
-from arbshard.exchanges.session import Stream
+from arbshard.exchanges.session import SharedStream
 
-DIFF = Stream("ABCUSDT", "diff", 0, slow=False, form="raw", name="abcusdt@depth@100ms")
+DIFF = SharedStream("ABCUSDT", "diff", 0, slow=False, form="raw", name="abcusdt@depth@100ms")
 
 
 def apply(book: dict[str, dict[str, str]], event: Any) -> None:

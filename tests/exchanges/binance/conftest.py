@@ -16,9 +16,9 @@ from arbshard.exchanges.binance.money import BinanceMoney
 from arbshard.exchanges.binance.operations import Operations
 from arbshard.exchanges.binance.rest import BinanceRest
 from arbshard.exchanges.binance.wsapi import WsApiSession
-from arbshard.exchanges.book import Book
-from arbshard.exchanges.session import Query, Send
-from arbshard.exchanges.world import World
+from arbshard.exchanges.book import SimBook
+from arbshard.exchanges.session import Query, SendData
+from arbshard.exchanges.world import SimWorld
 
 NOW_MS = 29_916_666 * 60_000
 """The beginning of a minute."""
@@ -42,7 +42,7 @@ class Reply(NamedTuple):
 class Venue:
     """The exchange, its clock, and one customer who trades by REST."""
 
-    def __init__(self, world: World, config: SimAccountsConfig) -> None:
+    def __init__(self, world: SimWorld, config: SimAccountsConfig) -> None:
         self.world = world
         self.now_ms = NOW_MS
         _, accounts = seeded_accounts(config, world.upbit, world.binance)
@@ -51,7 +51,7 @@ class Venue:
         self.operations = Operations(world.binance, accounts, self.matcher)
         self.rest = BinanceRest(self.operations)
 
-    def book(self, symbol: str = "BTCUSDT") -> Book:
+    def book(self, symbol: str = "BTCUSDT") -> SimBook:
         return self.world.binance[symbol].book
 
     def send(
@@ -123,7 +123,7 @@ class Client:
         """What comes back for ``text``, then what happened in the account."""
         answers = self.session.on_text(text, 0, self.venue.now_ms)
         self.deliver()
-        return [json.loads(one.payload) if isinstance(one, Send) else one for one in answers]
+        return [json.loads(one.payload) if isinstance(one, SendData) else one for one in answers]
 
     def ask(self, method: str, params: dict[str, object] | None = None, request_id: object = 1) -> Any:
         message = {"id": request_id, "method": method} | ({} if params is None else {"params": params})
@@ -147,7 +147,7 @@ class Client:
     def take(self, actions: object) -> None:
         assert isinstance(actions, list | tuple)
         for action in actions:
-            assert isinstance(action, Send)
+            assert isinstance(action, SendData)
             self.events.append(json.loads(action.payload))
 
 
@@ -156,7 +156,7 @@ def text(value: object) -> str:
 
 
 @pytest.fixture
-def make_venue(world: World) -> Callable[..., Venue]:
+def make_venue(world: SimWorld) -> Callable[..., Venue]:
     """``make_venue(permissions=..., **SimAccountsConfig)``."""
 
     def make(**settings: Any) -> Venue:

@@ -5,15 +5,15 @@ import pytest
 
 from arbshard.config import SimPermissions
 from arbshard.errors import ConfigError
-from arbshard.exchanges.accounts.account import Account, Accounts
+from arbshard.exchanges.accounts.account import Accounts, TradingAccount
 from arbshard.exchanges.accounts.wallet import Wallet
 from arbshard.exchanges.binance.access import Access
-from arbshard.exchanges.binance.refusals import Refused
+from arbshard.exchanges.binance.refusals import BinanceRefusal
 
 
-def make(key: str = "key-1", *, ed25519_public: str = "", **rights: bool) -> Account:
+def make(key: str = "key-1", *, ed25519_public: str = "", **rights: bool) -> TradingAccount:
     wallet = Wallet({"USDT": Decimal(1)})
-    return Account(key, "secret", wallet, SimPermissions(**rights), ed25519_public=ed25519_public)
+    return TradingAccount(key, "secret", wallet, SimPermissions(**rights), ed25519_public=ed25519_public)
 
 
 def test_accounts_by_key() -> None:
@@ -28,7 +28,7 @@ def test_accounts_by_key() -> None:
 )
 def test_keys_that_open_nothing(key: str, code: int) -> None:
     access = Access(Accounts(make("one"), make("blind", can_read=False)))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BinanceRefusal) as refused:
         access.account(key)
     assert (refused.value.code, refused.value.status) == (code, 401)
 

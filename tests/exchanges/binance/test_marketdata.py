@@ -1,7 +1,7 @@
 import pytest
 
 from arbshard.exchanges.binance.marketdata import depth_weight
-from arbshard.exchanges.binance.params import Params
+from arbshard.exchanges.binance.params import BinanceParams
 
 
 @pytest.mark.parametrize(
@@ -9,4 +9,4 @@ from arbshard.exchanges.binance.params import Params
     [(None, 5), ("1", 5), ("100", 5), ("101", 25), ("500", 25), ("1000", 50), ("5000", 250), ("many", 5)],
 )
 def test_weight_of_a_book(limit: str | None, weight: int) -> None:
-    assert depth_weight(Params({} if limit is None else {"limit": limit})) == weight
+    assert depth_weight(BinanceParams({} if limit is None else {"limit": limit})) == weight

@@ -3,12 +3,12 @@ from decimal import Decimal
 
 import pytest
 
-from arbshard.exchanges.binance.params import Params, from_request
-from arbshard.exchanges.binance.refusals import Refused
+from arbshard.exchanges.binance.params import BinanceParams, from_request
+from arbshard.exchanges.binance.refusals import BinanceRefusal
 
 
 def refusal(action: Callable[[], object]) -> tuple[int, str]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BinanceRefusal) as refused:
         action()
     return refused.value.code, refused.value.message
 
@@ -27,7 +27,7 @@ def test_a_name_twice_in_one_part_is_refused() -> None:
 
 
 def test_what_is_never_read_is_refused() -> None:
-    params = Params({"symbol": "BTCUSDT", "colour": "red", "size": "5"})
+    params = BinanceParams({"symbol": "BTCUSDT", "colour": "red", "size": "5"})
     params.symbol()
     assert refusal(params.finish) == (
         -1104,
@@ -38,7 +38,7 @@ def test_what_is_never_read_is_refused() -> None:
 
 
 def test_missing_and_empty() -> None:
-    params = Params({"empty": ""})
+    params = BinanceParams({"empty": ""})
     missing = "Mandatory parameter '{}' was not sent, was empty/null, or malformed."
     assert refusal(lambda: params.need("absent")) == (-1102, missing.format("absent"))
     assert refusal(lambda: params.need("empty")) == (-1102, missing.format("empty"))
@@ -51,14 +51,14 @@ def test_missing_and_empty() -> None:
 
 @pytest.mark.parametrize("text", ["0.00000001", "1", "12345678.12345678", "1.100000000000", "0"])
 def test_amounts(text: str) -> None:
-    assert Params({"price": text}).decimal("price") == Decimal(text)
+    assert BinanceParams({"price": text}).decimal("price") == Decimal(text)
 
 
 @pytest.mark.parametrize(
     "text", ["-1", "1e5", ".5", "1.", "nan", "inf", "1,5", " 1", "1\n", "1" * 21, "\u0661"]
 )
 def test_what_is_no_amount(text: str) -> None:
-    code, message = refusal(lambda: Params({"price": text}).decimal("price"))
+    code, message = refusal(lambda: BinanceParams({"price": text}).decimal("price"))
     assert code == -1100
     assert message == (
         r"Illegal characters found in parameter 'price'; legal range is '^([0-9]{1,20})(\.[0-9]{1,20})?$'."
@@ -66,7 +66,7 @@ def test_what_is_no_amount(text: str) -> None:
 
 
 def test_more_than_eight_decimals() -> None:
-    params = Params({"quantity": "0.000000001"})
+    params = BinanceParams({"quantity": "0.000000001"})
     assert refusal(lambda: params.decimal("quantity")) == (
         -1111,
         "Parameter 'quantity' has too much precision.",
@@ -74,14 +74,14 @@ def test_more_than_eight_decimals() -> None:
 
 
 def test_whole_numbers() -> None:
-    params = Params({"good": "17", "bad": "17.5", "huge": "9" * 20})
+    params = BinanceParams({"good": "17", "bad": "17.5", "huge": "9" * 20})
     assert params.integer("good") == 17
     assert refusal(lambda: params.integer("bad"))[0] == -1100
     assert refusal(lambda: params.integer("huge"))[0] == -1108
 
 
 def test_flags_symbols_ids_and_choices() -> None:
-    params = Params(
+    params = BinanceParams(
         {"yes": "TRUE", "no": "false", "odd": "1", "symbol": "btcusdt", "id": "a b", "tif": "DAY"}
     )
     assert params.flag("yes") is True
@@ -89,5 +89,5 @@ def test_flags_symbols_ids_and_choices() -> None:
     assert refusal(lambda: params.flag("odd"))[0] == -1100
     assert refusal(params.symbol)[0] == -1100
     assert refusal(lambda: params.client_id("id"))[0] == -1100
-    other = Refused(-1115, "Invalid timeInForce.")
+    other = BinanceRefusal(-1115, "Invalid timeInForce.")
     assert refusal(lambda: params.one_of("tif", ("GTC", "IOC"), other)) == (-1115, "Invalid timeInForce.")

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from arbshard.exchanges.binance.session import BinanceSession, opening_streams
-from arbshard.exchanges.session import SECOND_NS, Action, Close, Ping, Send
-from arbshard.exchanges.world import World
+from arbshard.exchanges.session import SECOND_NS, Action, CloseClient, SendData, SendPing
+from arbshard.exchanges.world import SimWorld
 
 
 class Client:
     """Talks to a session, one message every second unless told otherwise."""
 
-    def __init__(self, world: World, path: str = "/ws", streams: str | None = None) -> None:
+    def __init__(self, world: SimWorld, path: str = "/ws", streams: str | None = None) -> None:
         combined, names = opening_streams(path, streams)
         symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
         self.now_ns = SECOND_NS
@@ -25,7 +25,7 @@ class Client:
     def say(self, method: str, params: object = None, request_id: object = 1) -> Any:
         request = {"method": method, "id": request_id} | ({} if params is None else {"params": params})
         (reply,) = self.raw(json.dumps(request))
-        assert isinstance(reply, Send)
+        assert isinstance(reply, SendData)
         return json.loads(reply.payload)
 
     def kinds(self) -> set[tuple[str, str, int, bool]]:
@@ -33,7 +33,7 @@ class Client:
 
 
 @pytest.fixture
-def client(world: World) -> Client:
+def client(world: SimWorld) -> Client:
     return Client(world)
 
 
@@ -56,7 +56,7 @@ def test_what_the_url_asks_for(
     assert opening_streams(path, streams) == (combined, names)
 
 
-def test_streams_of_the_url_begin_at_once(world: World) -> None:
+def test_streams_of_the_url_begin_at_once(world: SimWorld) -> None:
     client = Client(world, "/stream", "btcusdt@depth5@100ms/ethusdt@bookTicker/junk@nothing")
     assert client.kinds() == {("BTCUSDT", "depth", 5, False), ("ETHUSDT", "bookTicker", 0, False)}
     assert {one.form for one in client.session.streams} == {"combined"}
@@ -134,7 +134,7 @@ def test_errors_are_nested_and_change_nothing(
 ) -> None:
     client.say("SUBSCRIBE", ["ethusdt@trade"])
     (reply,) = client.raw(text)
-    assert isinstance(reply, Send)
+    assert isinstance(reply, SendData)
     message = json.loads(reply.payload)
     assert message["error"]["code"] == code
     assert message["error"]["msg"]
@@ -152,10 +152,10 @@ def test_1024_streams_and_no_more(client: Client) -> None:
 
 def test_sixth_message_in_a_second_closes_and_pings_count(client: Client) -> None:
     text = '{"method":"LIST_SUBSCRIPTIONS","id":1}'
-    assert all(isinstance(client.raw(text, wait_s=0.01)[0], Send) for _ in range(3))
+    assert all(isinstance(client.raw(text, wait_s=0.01)[0], SendData) for _ in range(3))
     assert client.session.on_ping(client.now_ns) == ()
     assert client.session.on_pong(b"", client.now_ns) == ()
-    assert isinstance(client.raw(text, wait_s=0.01)[0], Close)
+    assert isinstance(client.raw(text, wait_s=0.01)[0], CloseClient)
 
 
 def test_ping_every_20_s_and_a_client_that_answers_stays(client: Client) -> None:
@@ -164,7 +164,7 @@ def test_ping_every_20_s_and_a_client_that_answers_stays(client: Client) -> None
         at = start + 20 * turn * SECOND_NS
         assert client.session.on_time(at - 1, 0) == ()
         (ping,) = client.session.on_time(at, 0)
-        assert isinstance(ping, Ping)
+        assert isinstance(ping, SendPing)
         assert client.session.on_pong(ping.payload, at + SECOND_NS) == ()
 
 
@@ -173,5 +173,5 @@ def test_a_client_that_does_not_answer_is_closed_after_60_s(client: Client) -> N
     for second in range(1, 80):
         at = start + second * SECOND_NS
         client.session.on_pong(b"", at)  # unsolicited pongs do not save it
-        assert not any(isinstance(action, Close) for action in client.session.on_time(at, 0))
-    assert client.session.on_time(start + 80 * SECOND_NS, 0) == (Close(1008, "Pong timeout"),)
+        assert not any(isinstance(action, CloseClient) for action in client.session.on_time(at, 0))
+    assert client.session.on_time(start + 80 * SECOND_NS, 0) == (CloseClient(1008, "Pong timeout"),)

@@ -6,7 +6,7 @@ import pytest
 
 from arbshard.errors import ConfigError
 from arbshard.exchanges.binance import signing
-from arbshard.exchanges.binance.refusals import Refused
+from arbshard.exchanges.binance.refusals import BinanceRefusal
 
 NOW_MS = 1_795_000_000_000
 # Published by the venue as examples; no secrets.
@@ -26,7 +26,7 @@ def test_the_venues_own_example_in_either_case() -> None:
 
 @pytest.mark.parametrize("signature", ["", "x" * 64, SIGNATURE[:-1] + "0", SIGNATURE + "0", "é" * 64])
 def test_other_signatures_are_refused(signature: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BinanceRefusal) as refused:
         signing.check_hmac(signature, PAYLOAD, SECRET)
     assert (refused.value.code, refused.value.status) == (-1022, 400)
 
@@ -72,7 +72,7 @@ def test_times_inside_the_window(window: str | None, scale: int) -> None:
     ],
 )
 def test_times_outside_the_window(timestamp: int, window: str | None, message: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BinanceRefusal) as refused:
         signing.check_time(str(timestamp), window, NOW_MS)
     assert (refused.value.code, refused.value.message) == (-1021, message)
 
@@ -90,7 +90,7 @@ def test_times_outside_the_window(timestamp: int, window: str | None, message: s
     ],
 )
 def test_what_is_no_time(timestamp: str, window: str | None, code: int) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BinanceRefusal) as refused:
         signing.check_time(timestamp, window, NOW_MS)
     assert refused.value.code == code
 
@@ -115,7 +115,7 @@ def test_ed25519_from_pem_raw_and_der() -> None:
         signing.check_ed25519(signature, PAYLOAD, key)
         signing.check_ed25519(signature.replace("+", " "), PAYLOAD, key)
         for wrong in (signature.swapcase(), "AAAA", "not base64", SIGNATURE):
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(BinanceRefusal) as refused:
                 signing.check_ed25519(wrong, PAYLOAD, key)
             assert refused.value.code == -1022
     for text in ("AAAA", "not a key", ""):

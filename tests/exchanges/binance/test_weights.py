@@ -2,8 +2,8 @@ from decimal import Decimal
 
 import pytest
 
-from arbshard.exchanges.accounts.order import Order, Ticket
-from arbshard.exchanges.binance.refusals import Refused
+from arbshard.exchanges.accounts.order import SimOrder, Ticket
+from arbshard.exchanges.binance.refusals import BinanceRefusal
 from arbshard.exchanges.binance.weights import (
     BAN_S,
     ORDERS_10S_MAX,
@@ -17,8 +17,8 @@ MINUTE_MS = 60_000
 START_MS = 29_916_666 * MINUTE_MS
 
 
-def spend(weights: Weights, weight: int, now_ms: int, who: str = "a") -> Refused:
-    with pytest.raises(Refused) as refused:
+def spend(weights: Weights, weight: int, now_ms: int, who: str = "a") -> BinanceRefusal:
+    with pytest.raises(BinanceRefusal) as refused:
         weights.spend(who, weight, now_ms)
     return refused.value
 
@@ -71,9 +71,9 @@ def test_a_ban_grows_to_three_days_and_no_more() -> None:
     assert longest == 3 * 86_400
 
 
-def make_order(number: int = 1) -> Order:
+def make_order(number: int = 1) -> SimOrder:
     ticket = Ticket("BTCUSDT", "buy", "limit", price=Decimal(1), quantity=Decimal(1))
-    return Order(number, str(number), ticket, "BTC", "USDT", 0, 0)
+    return SimOrder(number, str(number), ticket, "BTC", "USDT", 0, 0)
 
 
 def test_orders_count_in_both_windows() -> None:
@@ -115,7 +115,7 @@ def test_one_order_too_many_waits_for_the_next_ten_seconds() -> None:
     for number in range(ORDERS_10S_MAX):
         counts.check(START_MS + 3_000)
         counts.add(START_MS + 3_000, make_order(number))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BinanceRefusal) as refused:
         counts.check(START_MS + 3_500)
     assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (429, -1015, 7)
     assert refused.value.message == "Too many new orders; current limit is 100 orders per 10 SECOND."

@@ -6,7 +6,7 @@ import pytest
 
 from arbshard.exchanges.binance import access
 from arbshard.exchanges.binance.refusals import bad_signature
-from arbshard.exchanges.session import Close, Ping
+from arbshard.exchanges.session import CloseClient, SendPing
 
 WEIGHT = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}
 LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
@@ -84,9 +84,9 @@ def test_who_goes_on_is_banned_and_sent_away(client: Any) -> None:
     text = json.dumps({"id": 1, "method": "depth", "params": {"symbol": "BTCUSDT", "limit": 5000}})
     answers = [client.raw(text) for _ in range(60)]
     banned = next(one for one in answers if one[0]["status"] == 418)
-    assert isinstance(banned[1], Close)
+    assert isinstance(banned[1], CloseClient)
     assert banned[0]["error"]["data"]["retryAfter"] == client.venue.now_ms + 120_000
-    assert isinstance(client.session.on_open(client.venue.now_ms)[0], Close)
+    assert isinstance(client.session.on_open(client.venue.now_ms)[0], CloseClient)
 
 
 # --- trading -------------------------------------------------------------------------------------------------------
@@ -346,8 +346,8 @@ def test_a_resting_order_is_told_to_every_subscriber(client: Any, make_client: A
 
 def test_ping_every_20_s_and_close_after_60_without_a_pong(client: Any) -> None:
     (ping,) = client.session.on_time(20 * SECOND_NS, 0)
-    assert isinstance(ping, Ping)
+    assert isinstance(ping, SendPing)
     assert client.session.on_pong(ping.payload, 21 * SECOND_NS) == ()
     (ping,) = client.session.on_time(40 * SECOND_NS, 0)
     assert client.session.on_pong(b"", 41 * SECOND_NS) == ()
-    assert isinstance(client.session.on_time(100 * SECOND_NS, 0)[0], Close)
+    assert isinstance(client.session.on_time(100 * SECOND_NS, 0)[0], CloseClient)

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from arbshard.config import FaultsConfig
 from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.events import EventFaults
-from arbshard.exchanges.session import Send
+from arbshard.exchanges.session import SendData
 
-EVENTS = tuple(Send(bytes((number,))) for number in range(5))
+EVENTS = tuple(SendData(bytes((number,))) for number in range(5))
 
 
 def test_on_or_off(make_board):

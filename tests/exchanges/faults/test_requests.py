@@ -5,11 +5,11 @@ import pytest
 from arbshard.exchanges.binance.faults import BinanceWords
 from arbshard.exchanges.faults.requests import CUT, Fate, RequestFaults
 from arbshard.exchanges.faults.spells import Spells
-from arbshard.exchanges.session import Answer, Query
+from arbshard.exchanges.session import Query, RestReply
 from arbshard.exchanges.upbit.faults import UpbitWords
 
-DONE = Answer(200, {}, b"done")
-REFUSED = Answer(400, {}, b"no")
+DONE = RestReply(200, {}, b"done")
+REFUSED = RestReply(400, {}, b"no")
 
 
 def query(method, path):

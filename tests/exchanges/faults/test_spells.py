@@ -35,7 +35,7 @@ def test_waking_makes_an_occasion_at_once(make_board, clients):
     board = make_board()
     spells = Spells(board, ())
     spells.on_time(10, clients)
-    board.disconnect.put(board.disconnect.once_more({}))
+    board.disconnect.set(board.disconnect.once_more({}))
     spells.on_time(20, clients)
     assert clients[0].heard == []
     spells.wake()

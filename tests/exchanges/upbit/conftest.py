@@ -14,14 +14,14 @@ import pytest
 from arbshard.config import SimAccountsConfig
 from arbshard.exchanges.accounts.account import seeded_accounts
 from arbshard.exchanges.accounts.matching import Matcher
-from arbshard.exchanges.session import SECOND_NS, Answer, Query
+from arbshard.exchanges.session import SECOND_NS, Query, RestReply
 from arbshard.exchanges.upbit.auth import Authenticator
 from arbshard.exchanges.upbit.desk import UpbitDesk
 from arbshard.exchanges.upbit.money import UpbitMoney
 from arbshard.exchanges.upbit.private import UpbitPrivate
 from arbshard.exchanges.upbit.private_session import PrivateDoor
 from arbshard.exchanges.upbit.rest import UpbitRest
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 NOW_MS = 1_795_000_000_000
 HASHES = {"HS256": hashlib.sha256, "HS512": hashlib.sha512}
@@ -40,7 +40,7 @@ def token(claims: dict[str, Any], secret: str, alg: str = "HS512") -> str:
 class Customer:
     """Asks the REST interface, one request every 0.4 s unless told otherwise."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SimWorld) -> None:
         self.world = world
         self.config = SimAccountsConfig()
         accounts, _ = seeded_accounts(self.config, world.upbit, world.binance)
@@ -73,7 +73,7 @@ class Customer:
         authorization: str | None = None,
         wait_s: float = 0.4,
         **headers: str,
-    ) -> Answer:
+    ) -> RestReply:
         self.now_ns += int(wait_s * SECOND_NS)
         self.now_ms += int(wait_s * 1000)
         if authorization is not None:
@@ -84,7 +84,7 @@ class Customer:
         )
         return self.rest.answer(query)
 
-    def ask(self, method: str, path: str, params: Any = (), wait_s: float = 0.4, **headers: str) -> Answer:
+    def ask(self, method: str, path: str, params: Any = (), wait_s: float = 0.4, **headers: str) -> RestReply:
         """A signed request: parameters in the query, or as JSON with POST."""
         if method == "POST":
             text = "&".join(f"{name}={value}" for name, value in dict(params).items())
@@ -134,7 +134,7 @@ class Customer:
 
 
 @pytest.fixture
-def customer(world: World) -> Customer:
+def customer(world: SimWorld) -> Customer:
     return Customer(world)
 
 

@@ -10,12 +10,12 @@ from urllib.parse import unquote, urlencode
 import pytest
 
 from arbshard.config import SimPermissions
-from arbshard.exchanges.accounts.account import Account, Accounts
+from arbshard.exchanges.accounts.account import Accounts, TradingAccount
 from arbshard.exchanges.accounts.wallet import Wallet
 from arbshard.exchanges.session import Query
 from arbshard.exchanges.upbit import auth
 from arbshard.exchanges.upbit.auth import Authenticator, json_joined
-from arbshard.exchanges.upbit.refusals import Refused
+from arbshard.exchanges.upbit.refusals import UpbitRefusal
 
 VECTOR = "market=KRW-BTC&side=bid&ord_type=limit&price=90000000&volume=0.01"
 VECTOR_HASH = (
@@ -31,7 +31,7 @@ def error_of(answer: Any) -> tuple[int, str]:
 def test_hash_and_signature_of_a_known_token() -> None:
     assert hashlib.sha512(VECTOR.encode()).hexdigest() == VECTOR_HASH
     authenticator = Authenticator(
-        Accounts(Account("demo-access", "demo-secret", Wallet({}), SimPermissions()))
+        Accounts(TradingAccount("demo-access", "demo-secret", Wallet({}), SimPermissions()))
     )
     head = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
     claims = {
@@ -158,5 +158,5 @@ def test_a_key_without_the_permission(customer: Any) -> None:
 def test_a_token_for_the_socket_covers_no_parameters(customer: Any) -> None:
     authenticator = Authenticator(Accounts(customer.account))
     assert authenticator.account_of_token(customer.bearer()) is customer.account
-    with pytest.raises(Refused, match="no_authorization_token"):
+    with pytest.raises(UpbitRefusal, match="no_authorization_token"):
         authenticator.account_of_token("")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 ORDER_KEYS = [
     "market", "uuid", "side", "ord_type", "price", "state", "created_at", "volume", "remaining_volume",
@@ -16,7 +16,7 @@ ORDER_KEYS = [
 RATE = Decimal("0.0005")
 
 
-def asks_worth(world: World, quantity: Decimal) -> Decimal:
+def asks_worth(world: SimWorld, quantity: Decimal) -> Decimal:
     """What ``quantity`` costs, taken from the book level by level."""
     asks, funds = world.upbit["KRW-BTC"].book.asks, Decimal(0)
     for price, size in zip(asks.prices, asks.sizes, strict=True):

@@ -2,16 +2,16 @@ import json
 import re
 from collections.abc import Callable
 
-from arbshard.exchanges.session import Stream
+from arbshard.exchanges.session import SharedStream
 from arbshard.exchanges.upbit.frames import UpbitFeed, orderbook
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 
-def stream(kind: str, depth: int = 0, form: str = "DEFAULT") -> Stream:
-    return Stream("KRW-XRP", kind, depth, slow=False, form=form, name="KRW-XRP")
+def stream(kind: str, depth: int = 0, form: str = "DEFAULT") -> SharedStream:
+    return SharedStream("KRW-XRP", kind, depth, slow=False, form=form, name="KRW-XRP")
 
 
-def test_book_says_what_the_market_holds(world: World) -> None:
+def test_book_says_what_the_market_holds(world: SimWorld) -> None:
     market = world.upbit["KRW-XRP"]
     message = json.loads(orderbook(market, 15, "DEFAULT", "REALTIME", 123))
     units = message["orderbook_units"]
@@ -24,7 +24,7 @@ def test_book_says_what_the_market_holds(world: World) -> None:
     assert message["level"] == 0
 
 
-def test_numbers_are_plain_json_numbers(world: World) -> None:
+def test_numbers_are_plain_json_numbers(world: SimWorld) -> None:
     for market in world.upbit.values():
         text = orderbook(market, 30, "SIMPLE", "REALTIME", 123).decode()
         assert re.search(r'"[ab][ps]":"', text) is None
@@ -32,7 +32,7 @@ def test_numbers_are_plain_json_numbers(world: World) -> None:
 
 
 def test_books_come_with_every_step_trades_only_when_one_was_printed(
-    world: World, advance: Callable[[World, int], None]
+    world: SimWorld, advance: Callable[[SimWorld, int], None]
 ) -> None:
     market = world.upbit["KRW-XRP"]
     feed = UpbitFeed(market)

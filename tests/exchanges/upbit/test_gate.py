@@ -2,7 +2,7 @@ import pytest
 
 from arbshard.exchanges.session import SECOND_NS
 from arbshard.exchanges.upbit import gate as gate_module
-from arbshard.exchanges.upbit.gate import REFUSALS_MAX, Gate
+from arbshard.exchanges.upbit.gate import REFUSALS_MAX, RequestCounter
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from arbshard.exchanges.upbit.gate import REFUSALS_MAX, Gate
     ],
 )
 def test_each_group_counts_down_and_starts_anew(group: str, limit: int, minimum: int, window_s: int) -> None:
-    gate, start_ns = Gate(), 10 * SECOND_NS
+    gate, start_ns = RequestCounter(), 10 * SECOND_NS
     first = gate.admit(group, "me", start_ns)
     assert first == (200, f"group={group}; min={minimum}; sec={limit - 1}", 0)
     verdicts = [gate.admit(group, "me", start_ns) for _ in range(limit)]
@@ -26,7 +26,7 @@ def test_each_group_counts_down_and_starts_anew(group: str, limit: int, minimum:
     assert gate.admit(group, "me", start_ns + window_s * SECOND_NS).status == 200
 
 
-def hammer(gate: Gate, now_ns: int) -> int:
+def hammer(gate: RequestCounter, now_ns: int) -> int:
     """Requests of one moment until the caller is blocked; for how many seconds he is."""
     for _ in range(1000):
         verdict = gate.admit("order", "me", now_ns)
@@ -36,7 +36,7 @@ def hammer(gate: Gate, now_ns: int) -> int:
 
 
 def test_who_goes_on_is_blocked_longer_each_time() -> None:
-    gate, now_ns = Gate(), 10 * SECOND_NS
+    gate, now_ns = RequestCounter(), 10 * SECOND_NS
     statuses = [gate.admit("order", "me", now_ns).status for _ in range(12 + REFUSALS_MAX + 1)]
     assert statuses == [200] * 12 + [429] * REFUSALS_MAX + [418]
     assert gate.admit("default", "me", now_ns + 4 * SECOND_NS).blocked_s == 6
@@ -49,7 +49,7 @@ def test_who_goes_on_is_blocked_longer_each_time() -> None:
 
 
 def test_blocks_end_at_an_hour() -> None:
-    gate, now_ns = Gate(), 10 * SECOND_NS
+    gate, now_ns = RequestCounter(), 10 * SECOND_NS
     blocked_s = 0
     for _ in range(12):
         blocked_s = hammer(gate, now_ns)
@@ -59,7 +59,7 @@ def test_blocks_end_at_an_hour() -> None:
 
 def test_memory_of_offenders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate_module, "_CALLERS_MAX", 2)
-    gate = Gate()
+    gate = RequestCounter()
     for caller in ("a", "b", "c"):
         for _ in range(2):
             gate.admit("order-cancel-all", caller, SECOND_NS)

@@ -1,8 +1,8 @@
 import pytest
 
 from arbshard.exchanges.session import Query
-from arbshard.exchanges.upbit.params import Params, params_of
-from arbshard.exchanges.upbit.refusals import Refused
+from arbshard.exchanges.upbit.params import UpbitParams, params_of
+from arbshard.exchanges.upbit.refusals import UpbitRefusal
 
 
 def query(method: str, params: tuple[tuple[str, str], ...] = (), body: bytes = b"") -> Query:
@@ -12,7 +12,7 @@ def query(method: str, params: tuple[tuple[str, str], ...] = (), body: bytes = b
 def test_lists_in_every_spelling() -> None:
     params = params_of(query("GET", (("states[]", "wait"), ("states[]", "watch"), ("states", "done"))))
     assert params.all("states") == ["wait", "watch", "done"]
-    assert Params([("pairs", "KRW-BTC, KRW-ETH"), ("pairs", "KRW-XRP")]).listed("pairs") == [
+    assert UpbitParams([("pairs", "KRW-BTC, KRW-ETH"), ("pairs", "KRW-XRP")]).listed("pairs") == [
         "KRW-BTC", "KRW-ETH", "KRW-XRP",
     ]  # fmt: skip
     assert params_of(query("DELETE", body=b'{"uuids":["a","b"]}')).all("uuids") == ["a", "b"]
@@ -31,7 +31,7 @@ def test_json_numbers_keep_their_text_and_nothing_counts_as_not_sent() -> None:
 
 @pytest.mark.parametrize("body", [b"side=bid", b"[1]", b"{", b"\xff"])
 def test_post_takes_json_only(body: bytes) -> None:
-    with pytest.raises(Refused, match="validation_error"):
+    with pytest.raises(UpbitRefusal, match="validation_error"):
         params_of(query("POST", body=body))
 
 
@@ -42,17 +42,17 @@ def test_query_counts_before_body_and_post_ignores_the_query() -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1.5", "9999999999", "٣"])
 def test_counts_that_are_none(value: str) -> None:
-    with pytest.raises(Refused, match="invalid_parameter"):
-        Params([("limit", value)]).count("limit", 100, 100)
+    with pytest.raises(UpbitRefusal, match="invalid_parameter"):
+        UpbitParams([("limit", value)]).count("limit", 100, 100)
 
 
 def test_counts_words_and_needs() -> None:
-    params = Params([("limit", "500"), ("order_by", "asc")])
+    params = UpbitParams([("limit", "500"), ("order_by", "asc")])
     assert params.count("limit", 100, 300) == 300
     assert params.count("page", 1, 10) == 1
     assert params.one_of("order_by", ("asc", "desc"), "desc") == "asc"
     assert params.one_of("cancel_side", ("all", "bid"), "all") == "all"
-    with pytest.raises(Refused, match="invalid_parameter"):
+    with pytest.raises(UpbitRefusal, match="invalid_parameter"):
         params.one_of("order_by", ("desc",), "desc")
-    with pytest.raises(Refused, match="market is missing"):
+    with pytest.raises(UpbitRefusal, match="market is missing"):
         params.need("market")

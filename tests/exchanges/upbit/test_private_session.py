@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from arbshard.config import SimPermissions
-from arbshard.exchanges.accounts.account import Account
+from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.wallet import Wallet
-from arbshard.exchanges.session import SECOND_NS, Answer, PrivateSession, Send
+from arbshard.exchanges.session import SECOND_NS, PrivateSession, RestReply, SendData
 from arbshard.exchanges.upbit.private_session import UpbitPrivateSession
 
 MY_ORDER = [
@@ -37,7 +37,7 @@ class Listener:
     def say(self, *objects: dict[str, Any]) -> list[Any]:
         self.now_ns += SECOND_NS
         actions = self.session.on_text(json.dumps(objects), self.now_ns, 1)
-        return [json.loads(action.payload) for action in actions if isinstance(action, Send)]
+        return [json.loads(action.payload) for action in actions if isinstance(action, SendData)]
 
     def hear(self) -> list[Any]:
         """What was told since the last time."""
@@ -57,7 +57,7 @@ def listener(customer: Any) -> Listener:
 
 def test_the_door_takes_a_token_and_nothing_else(customer: Any) -> None:
     refused = customer.door.open("", SECOND_NS)
-    assert isinstance(refused, Answer)
+    assert isinstance(refused, RestReply)
     assert refused.status == 401
     assert json.loads(refused.body)["error"]["name"] == "no_authorization_token"
     sessions = [customer.door.open(customer.bearer(), SECOND_NS) for _ in range(6)]
@@ -166,7 +166,7 @@ def test_another_accounts_business_is_not_told(listener: Listener) -> None:
     listener.subscribe({"type": "myOrder"}, {"type": "myAsset"})
     listener.customer.limit()
     events = listener.customer.account.take_events()
-    stranger = Account("other", "secret", Wallet({}), SimPermissions())
+    stranger = TradingAccount("other", "secret", Wallet({}), SimPermissions())
     assert events
     assert listener.session.on_events(stranger, events, 1) == ()
 
@@ -197,4 +197,4 @@ def test_list_subscriptions_and_ping(listener: Listener) -> None:
     listener.subscribe({"type": "myOrder", "codes": ["KRW-BTC"]}, {"type": "myAsset"})
     (reply,) = listener.say({"ticket": "q"}, {"method": "LIST_SUBSCRIPTIONS"})
     assert reply["result"] == [{"type": "myOrder", "codes": ["KRW-BTC"]}, {"type": "myAsset"}]
-    assert listener.session.on_text("PING", 9 * SECOND_NS, 1) == (Send(b'{"status":"UP"}'),)
+    assert listener.session.on_text("PING", 9 * SECOND_NS, 1) == (SendData(b'{"status":"UP"}'),)

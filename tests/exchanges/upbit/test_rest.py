@@ -3,23 +3,23 @@ from typing import Any
 
 import pytest
 
-from arbshard.exchanges.session import SECOND_NS, Answer, Query
+from arbshard.exchanges.session import SECOND_NS, Query, RestReply
 from arbshard.exchanges.upbit.rest import UpbitRest
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 NOW_MS = 1_795_000_000_000
 
 
 @pytest.fixture
-def rest(world: World) -> UpbitRest:
+def rest(world: SimWorld) -> UpbitRest:
     return UpbitRest(world.upbit)
 
 
-def ask(rest: UpbitRest, path: str, second: int = 1, method: str = "GET", **params: str) -> Answer:
+def ask(rest: UpbitRest, path: str, second: int = 1, method: str = "GET", **params: str) -> RestReply:
     return rest.answer(Query(method, path, tuple(params.items()), "127.0.0.1", second * SECOND_NS, NOW_MS))
 
 
-def body(answer: Answer) -> Any:
+def body(answer: RestReply) -> Any:
     return json.loads(answer.body)
 
 
@@ -55,7 +55,7 @@ def test_instruments_name_the_tick_of_the_current_price(rest: UpbitRest) -> None
     assert instruments[0]["supported_levels"] == ["0"]
 
 
-def test_ticker(rest: UpbitRest, world: World) -> None:
+def test_ticker(rest: UpbitRest, world: SimWorld) -> None:
     (ticker,) = body(ask(rest, "/v1/ticker", markets="KRW-ETH"))
     assert ticker["market"] == "KRW-ETH"
     assert ticker["trade_price"] == world.upbit["KRW-ETH"].last_print.price / 1e8

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from arbshard.exchanges.session import SECOND_NS, Action, Close, Cut, Send
+from arbshard.exchanges.session import SECOND_NS, Action, CloseClient, Cut, SendData
 from arbshard.exchanges.upbit.session import UpbitSession
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 NOW_MS = 1_795_000_000_000
 
@@ -14,7 +14,7 @@ NOW_MS = 1_795_000_000_000
 class Client:
     """Talks to a session, one message every second unless told otherwise."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SimWorld) -> None:
         self.session = UpbitSession(world.upbit)
         self.now_ns = SECOND_NS
 
@@ -24,7 +24,9 @@ class Client:
 
     def say(self, *objects: dict[str, Any]) -> list[Any]:
         return [
-            json.loads(action.payload) for action in self.raw(json.dumps(objects)) if isinstance(action, Send)
+            json.loads(action.payload)
+            for action in self.raw(json.dumps(objects))
+            if isinstance(action, SendData)
         ]
 
     def subscribed(self) -> list[tuple[str, str, int]]:
@@ -32,7 +34,7 @@ class Client:
 
 
 @pytest.fixture
-def client(world: World) -> Client:
+def client(world: SimWorld) -> Client:
     return Client(world)
 
 
@@ -163,7 +165,7 @@ def test_trade_and_ticker_snapshots(client: Client) -> None:
 )
 def test_errors_are_named_and_leave_the_subscription_alone(client: Client, text: str, name: str) -> None:
     client.say(TICKET, book("KRW-ETH"))
-    replies = [json.loads(action.payload) for action in client.raw(text) if isinstance(action, Send)]
+    replies = [json.loads(action.payload) for action in client.raw(text) if isinstance(action, SendData)]
     assert error_of(replies) == name
     assert client.subscribed() == [("orderbook", "KRW-ETH", 30)]
 
@@ -195,7 +197,7 @@ def test_list_subscriptions_switches_the_format(client: Client) -> None:
 
 
 def test_ping_text_is_answered_and_repeated_every_10_s(client: Client) -> None:
-    up = (Send(b'{"status":"UP"}'),)
+    up = (SendData(b'{"status":"UP"}'),)
     assert client.session.on_time(client.now_ns, 0) == ()
     assert client.raw("PING") == up
     at = client.now_ns
@@ -213,8 +215,8 @@ def test_idle_cut_after_120_s(client: Client) -> None:
 def test_sixth_message_in_a_second_closes(client: Client) -> None:
     text = json.dumps([TICKET, book("KRW-BTC")])
     answers = [client.raw(text, wait_s=0.1) for _ in range(6)]
-    assert all(isinstance(answer[0], Send) for answer in answers[:5])
-    assert isinstance(answers[5][0], Close)
+    assert all(isinstance(answer[0], SendData) for answer in answers[:5])
+    assert isinstance(answers[5][0], CloseClient)
     assert answers[5][0].code == 1008
 
 
@@ -222,8 +224,8 @@ def test_hundred_and_first_message_in_a_minute_closes(client: Client) -> None:
     text = json.dumps([TICKET, book("KRW-BTC", is_only_realtime=True)])
     answers = [client.raw(text, wait_s=0.3) for _ in range(101)]
     assert not any(answers[:100])
-    assert isinstance(answers[100][0], Close)
+    assert isinstance(answers[100][0], CloseClient)
 
 
 def test_ping_texts_are_not_counted(client: Client) -> None:
-    assert all(isinstance(client.raw("PING", wait_s=0.01)[0], Send) for _ in range(20))
+    assert all(isinstance(client.raw("PING", wait_s=0.01)[0], SendData) for _ in range(20))

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from arbshard.exchanges.accounts.order import Ticket
-from arbshard.exchanges.upbit.refusals import Refused
-from arbshard.exchanges.upbit.tickets import Request, check_identifier, ticket_of
-from arbshard.exchanges.world import World
+from arbshard.exchanges.upbit.refusals import UpbitRefusal
+from arbshard.exchanges.upbit.tickets import OrderTicket, check_identifier, ticket_of
+from arbshard.exchanges.world import SimWorld
 
 LIMIT = {"market": "KRW-BTC", "side": "bid", "ord_type": "limit", "price": "100000000", "volume": "0.001"}
 PRICE = {"market": "KRW-BTC", "side": "bid", "ord_type": "price", "price": "9950.20707711"}
@@ -16,11 +16,11 @@ MARKET = {"market": "KRW-BTC", "side": "ask", "ord_type": "market", "volume": "0
 BEST = {"market": "KRW-BTC", "side": "bid", "ord_type": "best", "price": "6000", "time_in_force": "ioc"}
 
 
-def make(world: World, terms: dict[str, Any]) -> Ticket:
-    return ticket_of(Request(**({"market": None, "side": None, "ord_type": None} | terms)), world.upbit)
+def make(world: SimWorld, terms: dict[str, Any]) -> Ticket:
+    return ticket_of(OrderTicket(**({"market": None, "side": None, "ord_type": None} | terms)), world.upbit)
 
 
-def test_the_four_kinds(world: World) -> None:
+def test_the_four_kinds(world: SimWorld) -> None:
     limit = make(world, LIMIT)
     assert limit == Ticket(
         "KRW-BTC", "buy", "limit", "gtc", Decimal(100_000_000), Decimal("0.001"),
@@ -42,11 +42,11 @@ def test_the_four_kinds(world: World) -> None:
 
 
 @pytest.mark.parametrize("tif", ["ioc", "fok", "post_only"])
-def test_times_in_force_of_a_limit_order(world: World, tif: str) -> None:
+def test_times_in_force_of_a_limit_order(world: SimWorld, tif: str) -> None:
     assert make(world, LIMIT | {"time_in_force": tif}).tif == tif
 
 
-def test_self_trade_rule(world: World) -> None:
+def test_self_trade_rule(world: SimWorld) -> None:
     assert make(world, LIMIT | {"smp_type": "reduce"}).self_trade == "reduce"
     assert make(world, LIMIT | {"smp_type": "none"}).self_trade == ""
     assert make(world, LIMIT | {"time_in_force": "post_only"}).self_trade == ""
@@ -96,24 +96,24 @@ def test_self_trade_rule(world: World) -> None:
         (BEST | {"price": "1"}, "under_min_total_bid"),
     ],
 )
-def test_refusals_have_the_venues_names(world: World, terms: dict[str, Any], name: str) -> None:
-    with pytest.raises(Refused) as refused:
+def test_refusals_have_the_venues_names(world: SimWorld, terms: dict[str, Any], name: str) -> None:
+    with pytest.raises(UpbitRefusal) as refused:
         make(world, terms)
     assert f'"name":"{name}"' in refused.value.body.decode()
     assert refused.value.status == (404 if name == "notfoundmarket" else 400)
 
 
-def test_least_total_and_tick_of_every_band(world: World) -> None:
+def test_least_total_and_tick_of_every_band(world: SimWorld) -> None:
     assert make(world, LIMIT | {"volume": "0.00005"}).quantity == Decimal("0.00005")
     for price, tick in ((3_000, 1), (150, 1), (99, "0.1"), (7_000, 5), (20_000, 10), (600_000, 500)):
         fits = Decimal(price)
         volume = "500000" if price < 1000 else "100"
         assert make(world, LIMIT | {"price": str(fits), "volume": volume}).price == fits
-        with pytest.raises(Refused, match="invalid_price_bid"):
+        with pytest.raises(UpbitRefusal, match="invalid_price_bid"):
             make(world, LIMIT | {"price": str(fits + Decimal(tick) / 2), "volume": volume})
 
 
 def test_identifiers_of_64_characters_at_most() -> None:
     check_identifier("x" * 64)
-    with pytest.raises(Refused, match="identifier"):
+    with pytest.raises(UpbitRefusal, match="identifier"):
         check_identifier("x" * 65)

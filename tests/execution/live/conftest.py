@@ -8,9 +8,9 @@ import pytest
 
 from arbshard.clock import SystemClock
 from arbshard.config import LiveConfig
-from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
+from arbshard.execution.live.rate_limiter import RateLimiter
+from arbshard.execution.live.venue_session import VenueSession
 from arbshard.shm.budget import Budget
 from arbshard.venues.base.client import Answer, NoAnswer
 from arbshard.venues.registry import rate_windows
@@ -78,11 +78,11 @@ class Room:
         self.counts = Counter()
         self.failures = []
         self.budget = Budget.open(run_dir, "worker-0", rate_windows())
-        self.gate = Gate(self.budget, live, clock, self.count)
+        self.gate = RateLimiter(self.budget, live, clock, self.count)
         self.upbit, self.binance = FakeVenue("upbit"), FakeVenue("binance")
         self.books = Books(make)
         self.lines = {
-            venue.name: Line(venue.name, venue, self.gate, clock, self.count)
+            venue.name: VenueSession(venue.name, venue, self.gate, clock, self.count)
             for venue in (self.upbit, self.binance)
         }
         self.port = LivePort(

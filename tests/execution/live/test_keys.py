@@ -15,8 +15,8 @@ from arbshard.data.clients import open_client
 from arbshard.errors import ProtocolError, UsageError
 from arbshard.execution.live.keys import hand_over, load_keys, receive_keys
 from arbshard.secret import hidden_file
-from arbshard.venues.base.request import Request
-from arbshard.venues.base.signing import Moment
+from arbshard.venues.base.request import VenueRequest
+from arbshard.venues.base.signing import SigningMoment
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.binance.signing import BinanceSigning
 from arbshard.venues.keys import Keys
@@ -259,7 +259,9 @@ class TestNoFrameKeepsThem:
             BinanceAccount().opening(keys, "t", 1, 1)
             for signing in (UpbitSigning(), BinanceSigning()):
                 for method in ("GET", "POST"):
-                    signing.sign(Request(method, "/order", {"name": "x"}, {}), keys, Moment(1, 1, "n"))
+                    signing.sign(
+                        VenueRequest(method, "/order", {"name": "x"}, {}), keys, SigningMoment(1, 1, "n")
+                    )
 
         assert watch(use, "MARKUPKEY", SECRET) == set()
 

@@ -53,7 +53,7 @@ class TestBinance:
         fills = read_order(ask, said.answer(said.binance()).body).fills
 
         def hear():
-            room.port.tracker.hear(ask.client_id, "FILLED", Decimal("0.001"), fills, "7", "")
+            room.port.tracker.apply(ask.client_id, "FILLED", Decimal("0.001"), fills, "7", "")
 
         result = await room.port.send(ask, on_sent=hear)
         assert (result.state, result.fills) == ("FILLED", fills)
@@ -112,7 +112,7 @@ class TestUpbit:
         async def created():
             loop = asyncio.get_running_loop()
             loop.call_later(
-                0.005, room.port.tracker.hear, bid.client_id, "FILLED", Decimal("0.001"), fills, "u-1", ""
+                0.005, room.port.tracker.apply, bid.client_id, "FILLED", Decimal("0.001"), fills, "u-1", ""
             )
             return said.answer(said.upbit("wait", "0", "0"), 201)
 
@@ -192,7 +192,7 @@ class TestUnknown:
         room.binance.says("order", later, said.answer(said.binance()))
         sending = asyncio.ensure_future(room.port.send(ask))
         await asyncio.sleep(0.01)
-        room.port.tracker.hear(ask.client_id, "UNKNOWN", Decimal(0), (), "7", "unknown order state 'X'")
+        room.port.tracker.apply(ask.client_id, "UNKNOWN", Decimal(0), (), "7", "unknown order state 'X'")
         result = await asyncio.wait_for(sending, 5)
         assert (result.state, result.detail) == ("UNKNOWN", "unknown order state 'X'")
         assert (await room.port.ask(ask)).state == "FILLED"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from arbshard.execution.live.tracker import Tracked, Tracker
-from arbshard.venues.base.orders import Standing
+from arbshard.venues.base.orders import OrderStatus
 
 PARTS = ("0.0002", "0.0003", "0.0005")
 
@@ -31,22 +31,22 @@ class TestEvents:
     def test_final_with_all_fills(self, fills):
         order, (one, two, three) = fills
         tracked = Tracked(order, 0)
-        tracked.hear("PARTIAL", total([one]), (one,), "u", "")
+        tracked.apply("PARTIAL", total([one]), (one,), "u", "")
         assert tracked.now().state == "UNKNOWN"
         assert tracked.now().fills == ()
-        tracked.hear("PARTIAL", total([one, two]), (two,), "u", "")
-        tracked.hear("FILLED", total([one, two, three]), (three,), "u", "")
+        tracked.apply("PARTIAL", total([one, two]), (two,), "u", "")
+        tracked.apply("FILLED", total([one, two, three]), (three,), "u", "")
         assert tracked.now().state == "FILLED"
         assert tracked.now().filled == order.quantity
 
     def test_end_overtakes_a_fill(self, fills):
         order, every = fills
         tracked = Tracked(order, 0)
-        tracked.hear("FILLED", order.quantity, (), "u", "")
+        tracked.apply("FILLED", order.quantity, (), "u", "")
         assert tracked.now().state == "UNKNOWN"
         assert "0 are known out of 0.001" in tracked.now().detail
         for fill in every:
-            tracked.hear("PARTIAL", fill.quantity, (fill,), "u", "")
+            tracked.apply("PARTIAL", fill.quantity, (fill,), "u", "")
         assert tracked.now().state == "FILLED"
         assert set(tracked.now().fills) == set(every)
 
@@ -57,7 +57,7 @@ class TestEvents:
         again = data.draw(st.lists(st.sampled_from(events), max_size=6))
         tracked = Tracked(order, 0)
         for state, some in data.draw(st.permutations(events + again)):
-            tracked.hear(state, order.quantity, some, "u", "")
+            tracked.apply(state, order.quantity, some, "u", "")
             result = tracked.now()
             assert result.state == "UNKNOWN" or result.filled == order.quantity
         assert tracked.now().state == "FILLED"
@@ -68,7 +68,7 @@ class TestAnswers:
     def test_final_and_whole(self, fills):
         order, every = fills
         tracked = Tracked(order, 0, Decimal(5))
-        tracked.settle(Standing("u", "FILLED", total(every), every))
+        tracked.settle(OrderStatus("u", "FILLED", total(every), every))
         assert tracked.now() == tracked.result
         assert tracked.now().fills == every
         assert tracked.now().decision_price == 5
@@ -76,36 +76,36 @@ class TestAnswers:
     def test_not_final(self, fills):
         order, (one, *_) = fills
         tracked = Tracked(order, 0)
-        tracked.settle(Standing("u", "PARTIAL", total([one]), (one,)))
+        tracked.settle(OrderStatus("u", "PARTIAL", total([one]), (one,)))
         assert tracked.now().state == "UNKNOWN"
 
     def test_fills_missing(self, fills):
         order, (one, *_) = fills
         tracked = Tracked(order, 0)
-        tracked.settle(Standing("u", "EXPIRED", order.quantity, (one,)))
+        tracked.settle(OrderStatus("u", "EXPIRED", order.quantity, (one,)))
         assert tracked.now().state == "UNKNOWN"
 
     def test_an_end_without_all_of_it_is_not_filled(self, fills):
         order, (one, *_) = fills
         tracked = Tracked(order, 0)
-        tracked.settle(Standing("u", "FILLED", total([one]), (one,)))
+        tracked.settle(OrderStatus("u", "FILLED", total([one]), (one,)))
         assert tracked.now().state == "CANCELED"
         assert tracked.now().fills == (one,)
 
     def test_first_end_stays(self, fills):
         order, every = fills
         tracked = Tracked(order, 0)
-        tracked.settle(Standing("u", "FILLED", total(every), every))
+        tracked.settle(OrderStatus("u", "FILLED", total(every), every))
         first = tracked.now()
-        tracked.hear("EXPIRED", Decimal(0), (), "u", "")
+        tracked.apply("EXPIRED", Decimal(0), (), "u", "")
         tracked.end("REJECTED", "?")
         assert tracked.now() is first
 
     def test_fills_of_both_ways_are_not_added(self, fills):
         order, every = fills
         tracked = Tracked(order, 0)
-        tracked.hear("PARTIAL", every[0].quantity, (every[0],), "u", "")
-        tracked.settle(Standing("u", "FILLED", total(every), every))
+        tracked.apply("PARTIAL", every[0].quantity, (every[0],), "u", "")
+        tracked.settle(OrderStatus("u", "FILLED", total(every), every))
         assert tracked.now().fills == every
 
 
@@ -119,17 +119,17 @@ class TestDenied:
     def test_of_an_order_that_was_seen_is_not_believed(self, fills):
         order, (one, *_) = fills
         tracked = Tracked(order, 0)
-        tracked.hear("ACCEPTED", Decimal(0), (), "u", "")
+        tracked.apply("ACCEPTED", Decimal(0), (), "u", "")
         tracked.end("NOT_ACCEPTED", "never accepted")
         assert tracked.now().state == "UNKNOWN"
-        tracked.hear("EXPIRED", one.quantity, (one,), "u", "")
+        tracked.apply("EXPIRED", one.quantity, (one,), "u", "")
         assert tracked.now().state == "EXPIRED"
 
 
 class TestWaiting:
     async def test_doubt_ends_the_wait(self, fills):
         tracked = Tracked(fills[0], 0)
-        tracked.doubt("HTTP 504")
+        tracked.mark_unknown("HTTP 504")
         assert not await tracked.wait(30)
         assert tracked.now().detail == "HTTP 504"
 
@@ -146,7 +146,7 @@ class TestAllOrders:
         tracked = tracker.begin(order, 0)
         assert tracker.release(tracked).state == "UNKNOWN"
         assert tracker.get(order.client_id) is tracked
-        tracker.hear(order.client_id, "FILLED", total(every), every, "u", "")
+        tracker.apply(order.client_id, "FILLED", total(every), every, "u", "")
         assert tracker.release(tracked).state == "FILLED"
         assert tracker.get(order.client_id) is None
         assert len(tracker) == 0
@@ -154,5 +154,5 @@ class TestAllOrders:
     def test_events_of_others_are_counted(self, fills):
         order, every = fills
         tracker = Tracker()
-        tracker.hear(order.client_id, "FILLED", total(every), every, "u", "")
+        tracker.apply(order.client_id, "FILLED", total(every), every, "u", "")
         assert tracker.strays == 1

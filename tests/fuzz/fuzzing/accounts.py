@@ -10,7 +10,7 @@ from arbshard.errors import FrameError, VenueError
 from arbshard.execution.live.errors import understand
 from arbshard.model.market import Market
 from arbshard.model.order import Fill, Order
-from arbshard.venues.base.account import AccountVenue, Balance, HeardBalances, HeardOrder
+from arbshard.venues.base.account import AccountVenue, HeardBalances, HeardOrder, VenueBalance
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.registry import get_adapter
 from arbshard.venues.upbit.account import UpbitAccount
@@ -39,7 +39,7 @@ def _require_order(order: HeardOrder) -> None:
             require(_is_amount(amount), f"a fill with {amount}")
 
 
-def _require_balances(balances: Sequence[Balance]) -> None:
+def _require_balances(balances: Sequence[VenueBalance]) -> None:
     for one in balances:
         require(_is_amount(one.free) and _is_amount(one.locked), f"a balance of {one}")
 
@@ -64,7 +64,7 @@ class PrivateStreamTarget:
             return "refused"
         if isinstance(heard, HeardOrder):
             _require_order(heard)
-            self._orders.take(heard)
+            self._orders.update(heard)
         elif isinstance(heard, HeardBalances):
             _require_balances(list(heard.balances.values()))
         return type(heard).__name__

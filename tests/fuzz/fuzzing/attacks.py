@@ -153,7 +153,8 @@ class Attacks:
                 (
                     control.AddSymbols((name,)), control.RemoveSymbols((name, "NOPE")), control.AddSymbols(()),
                     control.RemoveSymbols(()), control.MovePairs((name,), shard), control.MovePairs((), 0),
-                    control.RestartShard(shard), control.ShowShards(), control.Balance(dry_run=True), control.Ping(),
+                    control.RestartShard(shard), control.ShowShards(),
+                    control.BalanceShards(dry_run=True), control.Ping(),
                 )
             )  # fmt: skip
             control.decode_answer(

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from arbshard.errors import FrameError, VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
-from arbshard.venues.base.diff import DiffBook, Outcome
+from arbshard.venues.base.diff import DiffBook, DiffOutcome
 from arbshard.venues.base.market import ControlFrame, Venue
-from arbshard.venues.base.rest import Call
+from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.frame import FRAME_REASONS
 from arbshard.venues.registry import get_adapter, get_venue
@@ -40,7 +40,7 @@ def _refused(error: FrameError) -> str:
 
 
 class PublicStream:
-    """``route``, ``classify``, ``glance`` and ``decode`` of one venue."""
+    """``route``, ``classify``, ``top_of_book`` and ``decode`` of one venue."""
 
     blind = 0.3
 
@@ -58,7 +58,7 @@ class PublicStream:
         require(len(control.detail) <= _DETAIL_MAX, "a long detail")
         top: BookTop | None
         try:
-            top = venue.glance(case, _NS)
+            top = venue.top_of_book(case, _NS)
         except FrameError as error:
             _refused(error)
             top = None
@@ -124,7 +124,7 @@ class RestBooksTarget:
         self.name = f"{venue} REST books"
         self.corpus = bodies
         self._books = get_adapter(venue).rest
-        self._call = Call("/", symbols)
+        self._call = BookRequest("/", symbols)
 
     def __call__(self, case: bytes) -> str:
         """Good books, ``FrameError`` instead of bad ones."""
@@ -183,14 +183,14 @@ class DiffTarget:
         require(not (self._book.needs_snapshot and (bids or asks)), "levels without a book")
         return outcome
 
-    def _event(self, case: bytes) -> Outcome:
+    def _event(self, case: bytes) -> DiffOutcome:
         event = BinanceDiff().update_of(case)
         at = self._book.last_id
         if at is not None and self._fed % 2:  # what it says, as the very next change of the book
             event = replace(event, first_id=at + 1, last_id=at + 1)
         return self._book.apply_event(event)
 
-    def _snapshot(self, case: bytes) -> Outcome:
+    def _snapshot(self, case: bytes) -> DiffOutcome:
         return self._book.apply_snapshot(BinanceDiff().snapshot_of(case))
 
     def close(self) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from arbshard.config import SimConfig
 from arbshard.exchanges.binance import frames as binance
-from arbshard.exchanges.session import Stream
+from arbshard.exchanges.session import SharedStream
 from arbshard.exchanges.upbit import frames as upbit
-from arbshard.exchanges.world import World
+from arbshard.exchanges.world import SimWorld
 
 _DATA = Path(__file__).resolve().parents[2] / "fixtures"
 _KEPT = 60
@@ -24,8 +24,8 @@ def _column(name: str, column: int = 1) -> list[bytes]:
     return [line.split("\t")[column].encode() for line in lines]
 
 
-def _world() -> World:
-    world = World(SimConfig(coins=COINS, seed=3))
+def _world() -> SimWorld:
+    world = SimWorld(SimConfig(coins=COINS, seed=3))
     for _ in range(3):
         for place in range(len(world.places)):
             world.step(place)
@@ -58,7 +58,7 @@ def upbit_frames() -> list[bytes]:
     return found
 
 
-def _partials(world: World) -> list[bytes]:
+def _partials(world: SimWorld) -> list[bytes]:
     """Partial depth, at several moments: the frames that matter most."""
     found = []
     for _ in range(8):
@@ -67,7 +67,7 @@ def _partials(world: World) -> list[bytes]:
         for market in world.binance.values():
             for depth in (5, 20):
                 name = f"{market.symbol.lower()}@depth{depth}@100ms"
-                stream = Stream(market.symbol, "depth", depth, False, binance.COMBINED, name)
+                stream = SharedStream(market.symbol, "depth", depth, False, binance.COMBINED, name)
                 found.append(binance.wrap(stream, binance.depth(market.book, depth)))
     return found
 
@@ -78,7 +78,7 @@ def binance_frames() -> list[bytes]:
     world = _world()
     found = captured[:: max(len(captured) // _KEPT, 1)]
     for market in world.binance.values():
-        ticker = Stream(
+        ticker = SharedStream(
             market.symbol, "bookTicker", 0, False, binance.COMBINED, f"{market.symbol.lower()}@bookTicker"
         )
         found.append(binance.wrap(ticker, binance.book_ticker(market)))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from arbshard.accounts.stream import Listener, PrivateStream
+from arbshard.accounts.stream import PrivateStream, StreamListener
 from arbshard.clock import SystemClock
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
@@ -12,8 +12,8 @@ from arbshard.venues.registry import get_adapter
 pytestmark = pytest.mark.integration
 
 
-class Watcher(Listener):
-    """Implements ``Listener`` and ``Counting``."""
+class Watcher(StreamListener):
+    """Implements ``StreamListener`` and ``Counting``."""
 
     def __init__(self):
         self.ups = 0

@@ -7,17 +7,17 @@ from decimal import Decimal
 
 import pytest
 
-from arbshard.accounts.asking import Asker
 from arbshard.accounts.orders import VenueOrders
+from arbshard.accounts.rest_client import Asker
 from arbshard.accounts.watch import VenueWatch
 from arbshard.clock import SystemClock
 from arbshard.data.clients import open_client
 from arbshard.data.listings import find_universe
-from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.model.money import exact
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.registry import get_adapter, rate_windows
 
 pytestmark = pytest.mark.integration
@@ -45,7 +45,7 @@ class Watched:
         self.events = []
         self.statements = []
         self.client = open_client(venue, world.config, world.keys[venue], clock)
-        gate = Gate(budget, world.config.live, clock, self.counts.count)
+        gate = RateLimiter(budget, world.config.live, clock, self.counts.count)
         self.pair = universe.pairs[0]
         markets = {leg.market.symbol: leg.market for leg in universe.legs() if leg.market.venue == venue}
 
@@ -108,7 +108,7 @@ async def price_of(one):
     (call,) = rest.calls([leg.market.symbol], 5)
     path, _, query = call.path.partition("?")
     params = dict(part.split("=") for part in query.split("&"))
-    answer = await one.client.call(Request("GET", path, params, {}, private=False))
+    answer = await one.client.call(VenueRequest("GET", path, params, {}, private=False))
     ((_, book),) = rest.decode(call, answer.body, 1)
     return exact(book.best_ask)
 
@@ -167,7 +167,7 @@ async def test_what_happens_while_the_stream_is_lost_is_told_afterwards(world, w
     if venue == "binance":
         cancel = {"symbol": resting.market.symbol, "origClientOrderId": f"{TAG}-{resting.client_id}"}
     path = get_adapter(venue).orders.find(resting.market, "").path
-    answer = await one.client.call(Request("DELETE", path, cancel, {}))
+    answer = await one.client.call(VenueRequest("DELETE", path, cancel, {}))
     assert answer.status == 200, answer.body
     await asyncio.sleep(0.3)
     assert [event.state for event in one.events] == ["ACCEPTED"]

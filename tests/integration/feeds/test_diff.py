@@ -24,7 +24,7 @@ async def test_the_book_is_the_exchanges(begin, tools):
         for _ in range(50):  # until both speak of one moment
             before = rig.reader.read(rig.slots[symbol])[3]
             body = (await fetch(f"http://{rig.at}/api/v3/depth?symbol={symbol}&limit=20")).body
-            mark = rig.feed._fanout.venue.mark
+            mark = rig.feed._fanout.venue.sequence_number
             if mark(before) == mark(body):
                 break
             await asyncio.sleep(0.02)

@@ -65,7 +65,7 @@ class SlowWorker(threading.Thread):
     def run(self):
         while not self._stopped.is_set():
             for slot in self.feed.changed():
-                view = self.feed.look(slot)
+                view = self.feed.read(slot)
                 if view is not None and view.book is not None:
                     self.seen.append(int(view.book.bids[0][1]))
             time.sleep(LOOK_S)

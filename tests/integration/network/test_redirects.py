@@ -16,12 +16,12 @@ from arbshard.data.http import HttpFetch
 from arbshard.data.listings import find_universe
 from arbshard.doctor.reach import probe_public_stream, probe_rest
 from arbshard.errors import VenueUnavailable
-from arbshard.execution.live.gate import Gate
-from arbshard.execution.live.line import Line
 from arbshard.execution.live.port import LivePort
+from arbshard.execution.live.rate_limiter import RateLimiter
+from arbshard.execution.live.venue_session import VenueSession
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import rate_windows
 from support.reach import reach
@@ -112,7 +112,7 @@ async def signing(crossing, venue):
 @pytest.mark.parametrize("venue", ["upbit", "binance"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_signed_calls_stay_where_they_were_sent(crossing, venue, method):
-    request = Request(method, "/order", {"symbol": "BTCUSDT", "uuid": "u"}, {})
+    request = VenueRequest(method, "/order", {"symbol": "BTCUSDT", "uuid": "u"}, {})
     async with signing(crossing, venue) as client:
         for status in STATUSES:
             crossing.status = status
@@ -124,7 +124,7 @@ async def test_signed_calls_stay_where_they_were_sent(crossing, venue, method):
 @pytest.mark.parametrize("venue", ["upbit", "binance"])
 async def test_public_calls_of_the_same_client_too(crossing, venue):
     async with signing(crossing, venue) as client:
-        assert (await client.call(Request("GET", "/time", {}, {}, private=False))).status == 307
+        assert (await client.call(VenueRequest("GET", "/time", {}, {}, private=False))).status == 307
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -135,10 +135,10 @@ async def test_an_order_is_unknown_until_the_venue_itself_tells(crossing, venue,
     config = config_at(crossing)
     counts, failures, clock = Counter(), [], SystemClock()
     budget = Budget.open(tmp_path, "worker-0", rate_windows())
-    gate = Gate(budget, config.live, clock, lambda name: counts.update((name,)))
+    gate = RateLimiter(budget, config.live, clock, lambda name: counts.update((name,)))
     leg = make.home if venue == "upbit" else make.away
     async with signing(crossing, venue) as client:
-        line = Line(venue, client, gate, clock, lambda name: counts.update((name,)))
+        line = VenueSession(venue, client, gate, clock, lambda name: counts.update((name,)))
         port = LivePort(
             [leg], {venue: line}, gate, NoBooks(), config.live, clock,
             lambda name: counts.update((name,)), failures.append,

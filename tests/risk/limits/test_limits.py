@@ -5,9 +5,9 @@ from decimal import Decimal
 import pytest
 
 from arbshard.model.refusal import Refusal
-from arbshard.risk.forms import Moment
 from arbshard.risk.limits.effective import SymbolRiskLimits
 from arbshard.risk.limits.guard import RiskGuard
+from arbshard.risk.validation import Moment
 from arbshard.wire.messages import Approved, Refused
 from support import world as w
 

@@ -11,7 +11,7 @@ S = 1_000_000_000
 def test_begins_full_and_fills_with_time() -> None:
     bucket = TokenBucket()
     assert bucket.tokens(0, 10) == 10
-    bucket.take(8, 0, 10)
+    bucket.consume(8, 0, 10)
     assert bucket.tokens(0, 10) == 2
     assert bucket.tokens(S // 10, 10) == 3
     assert bucket.tokens(100 * S, 10) == 10
@@ -19,13 +19,13 @@ def test_begins_full_and_fills_with_time() -> None:
 
 def test_looking_takes_nothing() -> None:
     bucket = TokenBucket()
-    bucket.take(10, 0, 10)
+    bucket.consume(10, 0, 10)
     assert [bucket.tokens(S // 2, 10) for _ in range(5)] == [5] * 5
 
 
 def test_orders_that_do_not_wait_are_owed_but_not_for_ever() -> None:
     bucket = TokenBucket()
-    bucket.take(100, 0, 10)
+    bucket.consume(100, 0, 10)
     assert bucket.tokens(0, 10) == -10
     assert bucket.tokens(2 * S, 10) == 10
 
@@ -36,9 +36,9 @@ def test_two_orders_always_fit() -> None:
 
 def test_time_that_goes_backwards_gives_nothing() -> None:
     bucket = TokenBucket()
-    bucket.take(10, 5 * S, 10)
+    bucket.consume(10, 5 * S, 10)
     assert bucket.tokens(0, 10) == 0
-    bucket.take(0, 0, 10)
+    bucket.consume(0, 0, 10)
     assert bucket.tokens(5 * S, 10) == 0
 
 
@@ -48,7 +48,7 @@ def test_never_more_than_the_rate_and_one_seconds_worth(steps, rate) -> None:
     for wait_ns, count in steps:
         now_ns += wait_ns
         if bucket.tokens(now_ns, rate) >= count:
-            bucket.take(count, now_ns, rate)
+            bucket.consume(count, now_ns, rate)
             passed.append((now_ns, count))
     for index, (since_ns, _) in enumerate(passed):
         for until_ns, _ in passed[index:]:

@@ -14,7 +14,7 @@ changes = st.lists(
 def do(journal: Journal, table: dict[int, int], made) -> None:
     for verb, key, value in made:
         if verb == "put":
-            journal.put(table, key, value)
+            journal.set_item(table, key, value)
         elif verb == "drop" and key in table:
             journal.drop(table, key)
         elif verb == "oldest" and table:
@@ -37,7 +37,7 @@ def test_a_rollback_leaves_what_was_committed(before, after) -> None:
 def test_the_oldest_comes_back_as_the_oldest() -> None:
     journal = Journal()
     table = {"a": 1, "b": 2}
-    journal.put(table, "c", 3)
+    journal.set_item(table, "c", 3)
     assert journal.drop_oldest(table) == "a"
     journal.rollback()
     assert list(table) == ["a", "b"]
@@ -52,10 +52,10 @@ def test_fields_and_what_their_tables_hold() -> None:
     journal = Journal()
     owner = Owner(table={"a": 1})
     first = owner.table
-    journal.put(owner.table, "b", 2)
+    journal.set_item(owner.table, "b", 2)
     journal.keep_fields(owner)
     owner.name, owner.table = "new", {}
-    journal.put(owner.table, "c", 3)
+    journal.set_item(owner.table, "c", 3)
     journal.rollback()
     assert owner == Owner("old", {"a": 1})
     assert owner.table is first
@@ -64,7 +64,7 @@ def test_fields_and_what_their_tables_hold() -> None:
 def test_what_was_committed_stays() -> None:
     journal = Journal()
     table = {"a": 1}
-    journal.put(table, "a", 2)
+    journal.set_item(table, "a", 2)
     assert not journal.is_empty
     journal.commit()
     journal.rollback()

@@ -33,7 +33,7 @@ class Room:
 
     def look(self):
         sample = Sample(**vars(self.page)) if self.has_page else None
-        return self.judge.look(sample, self.epoch, self.now_ns)
+        return self.judge.judge(sample, self.epoch, self.now_ns)
 
     def run(self, ms, **how):
         """The health at each look."""

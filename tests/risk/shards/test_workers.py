@@ -43,7 +43,7 @@ class Room:
             if page is not None:
                 page.add(page.counter("beat"))
                 page.set(page.counter("seen"), self.quotes)
-            stuck = self.watch.look(self.now_ns, self.shards)
+            stuck = self.watch.judge(self.now_ns, self.shards)
         return stuck
 
 

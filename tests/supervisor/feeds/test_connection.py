@@ -11,7 +11,7 @@ from arbshard.config import VenuesConfig
 from arbshard.data.stream import Target
 from arbshard.venues.base.market import ControlFrame, FrameKind, RateLimit
 from arbshard.venues.registry import get_venue
-from supervisor.feeds.connection import Connection, ConnectionState
+from supervisor.feeds.connection import ConnectionState, FeedConnection
 from supervisor.feeds.link import Dial
 from supervisor.feeds.pacing import Bucket
 from support import virtual_time as v
@@ -73,7 +73,7 @@ class Bench:
             intake=lambda on_control: Intake(on_control, self.intakes),
         )
         config = replace(VenuesConfig().get(venue), **settings)
-        self.connection = Connection(f"{venue}-1", self.dial, config, symbols, "t")
+        self.connection = FeedConnection(f"{venue}-1", self.dial, config, symbols, "t")
         self.task = asyncio.ensure_future(self.connection.run())
 
     def say(self, *words, stream=-1):
@@ -128,7 +128,9 @@ def test_a_storm_stays_inside_the_venues_limit():
         first = Bench(connects=limit)
         rest = []
         for number in range(19):
-            one = Connection(f"binance-{number + 2}", first.dial, VenuesConfig().binance, ["BTCUSDT"], "t")
+            one = FeedConnection(
+                f"binance-{number + 2}", first.dial, VenuesConfig().binance, ["BTCUSDT"], "t"
+            )
             rest.append(asyncio.ensure_future(one.run()))
         await asyncio.sleep(20)
         assert len(first.host.open_now) == 20

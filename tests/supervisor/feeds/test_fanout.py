@@ -20,7 +20,7 @@ class Venue:
     def classify(self, frame):
         return ControlFrame(FrameKind.STATUS, frame.decode())
 
-    def mark(self, frame):
+    def sequence_number(self, frame):
         """The number behind ``#``."""
         _, _, number = frame.partition(b"#")
         return int(number) if number else None

@@ -25,7 +25,7 @@ class Venue:
     def classify(self, frame):
         raise AssertionError(frame)
 
-    def mark(self, frame):
+    def sequence_number(self, frame):
         return None
 
 

@@ -83,7 +83,7 @@ async def test_one_is_started_and_says_that_it_is_ready(room):
 async def test_it_is_told_its_shard_and_another_follows_after_a_moment(room, tmp_path):
     one = room()
     await one.keep_until(lambda: one.spares.states == ("ready",))
-    taken = one.take(3, 7)
+    taken = one.assign(3, 7)
     assert taken.poll() is None
     assert one.spares.states == ()
     one.spares.maintain(one.clock.monotonic_ns())
@@ -96,14 +96,14 @@ async def test_it_is_told_its_shard_and_another_follows_after_a_moment(room, tmp
 async def test_nobody_is_ready(room):
     one = room("import time; time.sleep(60)")
     one.spares.maintain(one.clock.monotonic_ns())
-    assert one.take(0, 2) is None
+    assert one.assign(0, 2) is None
     assert one.spares.states == ("starting",)
 
 
 async def test_none_wanted(room):
     one = room(spare_workers=0)
     assert not one.spares.maintain(one.clock.monotonic_ns())
-    assert one.take(0, 2) is None
+    assert one.assign(0, 2) is None
 
 
 async def test_one_that_died_is_replaced(room):
@@ -120,7 +120,7 @@ async def test_one_that_died_unseen_is_not_handed_out(room):
     process = one.spares._spares[0].process
     process.kill()
     process.wait(10)
-    assert one.take(0, 2) is None
+    assert one.assign(0, 2) is None
 
 
 async def test_they_are_given_up_when_they_die_too_often(room):
@@ -223,7 +223,7 @@ async def test_what_is_handed_over_comes_before_the_shard(room, tmp_path):
     one = room(code, hands_over=lambda: Secret("for your eyes only"))
     await one.keep_until(lambda: one.spares.states == ("ready",))
     assert (tmp_path / "heard").read_text() == "for your eyes only\n"
-    assert one.take(3, 7) is not None
+    assert one.assign(3, 7) is not None
     await one.keep_until(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text())
     assert (tmp_path / "told").read_text() == "3 7\n"
 

@@ -9,7 +9,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import RunConfig
 from arbshard.shm.pages import PageWriter
 from supervisor.processes.health import PageHealth
-from supervisor.processes.probe import Probe
+from supervisor.processes.probe import HttpProbe
 from supervisor.processes.watchdog import Watchdog, stuck_ns
 
 MS = 1_000_000
@@ -163,7 +163,7 @@ class Server:
 @pytest.mark.parametrize("answers", [True, False])
 async def test_probe_asks_when_nothing_comes(answers):
     server, clock = Server(answers=answers), SystemClock()
-    probe = Probe("127.0.0.1", await server.start(), lambda: 5, clock)
+    probe = HttpProbe("127.0.0.1", await server.start(), lambda: 5, clock)
     probe.silent_ns(7, clock.monotonic_ns())
     probe._heard_ns -= 10 * 10**9
     before_ns = probe._heard_ns
@@ -182,7 +182,7 @@ async def test_probe_asks_when_nothing_comes(answers):
 
 async def test_probe_asks_nobody_while_frames_come(clock):
     frames = iter(range(1, 100))
-    probe = Probe("127.0.0.1", 1, lambda: next(frames), clock)
+    probe = HttpProbe("127.0.0.1", 1, lambda: next(frames), clock)
     for _ in range(50):
         clock.advance_ms(1000)
         assert probe.silent_ns(7, clock.monotonic_ns()) == 0

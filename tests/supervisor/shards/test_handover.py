@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from supervisor.shards.changes import Add, Fill, Listing, Move, Remove
+from supervisor.shards.changes import Add, FillShard, ListingRequest, Move, Remove
 from support import handover_model as model
 from support.effort import effort
 
@@ -33,7 +33,7 @@ async def room(tmp_path):
 
 def listing(*bases):
     """What venues would answer."""
-    found = Listing()
+    found = ListingRequest()
     found.pairs = model.world.make_universe(*bases).pairs
     return lambda names: found
 
@@ -51,7 +51,7 @@ def last(room):
 
 
 async def test_an_idle_pair_moves_within_a_few_ticks(room):
-    room.assignments.put(Move({"BTC": 2}))
+    room.assignments.queue(Move({"BTC": 2}))
     for _ in range(5):
         await room.step()
     assert last(room).state == "done", last(room)
@@ -65,7 +65,7 @@ async def test_a_position_moves_with_its_pair_and_is_closed_by_the_new_owner(roo
     room.finish_trades()
     await room.step()
     (position,) = room.risk.state.positions
-    room.assignments.put(Move({"BTC": 1}))
+    room.assignments.queue(Move({"BTC": 1}))
     await until_idle(room)
     assert [held.position_id for held in room.workers[1].engine.pairs["BTC"].held] == [position]
     room.workers[1].trade("BTC")
@@ -77,7 +77,7 @@ async def test_a_position_moves_with_its_pair_and_is_closed_by_the_new_owner(roo
 async def test_a_pair_with_an_intent_under_way_is_let_come_to_its_end_first(room):
     room.workers[0].trade("BTC")
     await room.step()
-    room.assignments.put(Move({"BTC": 1}))
+    room.assignments.queue(Move({"BTC": 1}))
     for _ in range(10):
         await room.step()
     assert room.workers[0].under_way() == {"BTC"}
@@ -91,7 +91,7 @@ async def test_a_pair_with_an_intent_under_way_is_let_come_to_its_end_first(room
 async def test_who_does_not_let_go_in_time_gets_its_pair_back(room):
     room.workers[0].trade("BTC")
     await room.step()
-    room.assignments.put(Move({"BTC": 1, "ETH": 2}))
+    room.assignments.queue(Move({"BTC": 1, "ETH": 2}))
     for _ in range(10):
         await room.step(ms=4000)
     change = last(room)
@@ -108,7 +108,7 @@ async def test_who_does_not_let_go_in_time_gets_its_pair_back(room):
 
 async def test_the_old_worker_refused_by_risk_before_it_has_looked(room):
     """The word is set, the worker's timer has not come yet."""
-    room.assignments.put(Move({"BTC": 1}))
+    room.assignments.queue(Move({"BTC": 1}))
     room.assignments.step(room.now_ns)
     room.workers[0].trade("BTC")
     await model.turns()
@@ -119,7 +119,7 @@ async def test_the_old_worker_refused_by_risk_before_it_has_looked(room):
 
 async def test_nobody_gets_a_pair_whose_owner_has_not_looked_yet(room):
     room.late.add(0)
-    room.assignments.put(Move({"BTC": 1}))
+    room.assignments.queue(Move({"BTC": 1}))
     for _ in range(10):
         await room.step()
     assert "BTC" in room.workers[0].active()
@@ -132,7 +132,7 @@ async def test_nobody_gets_a_pair_whose_owner_has_not_looked_yet(room):
 async def test_the_successor_of_a_worker_that_died_in_the_middle_counts(room):
     room.workers[0].trade("BTC")
     await room.step()
-    room.assignments.put(Move({"BTC": 1}))
+    room.assignments.queue(Move({"BTC": 1}))
     await room.step()
     await room.kill_worker(0)
     for _ in range(5):
@@ -173,7 +173,7 @@ async def test_a_shard_that_comes_back_gets_its_share(room):
     await room.settle(10)
     room.given_up.discard(0)
     room.start_worker(0)
-    room.assignments.put(Fill(0, lambda: room.carried_out(0) >= 0, frozenset))
+    room.assignments.queue(FillShard(0, lambda: room.carried_out(0) >= 0, frozenset))
     await until_idle(room)
     assert sorted(len(mine) for mine in room.assignments.universe.shards) == [1, 1, 2]
     assert len(room.assignments.universe.shards[0]) == 1
@@ -185,7 +185,7 @@ async def test_a_shard_that_is_given_up_again_is_not_waited_for(room):
     room.given_up.add(0)
     await room.kill_worker(0)
     room.given_up.discard(0)
-    room.assignments.put(Fill(0, lambda: room.carried_out(0) >= 0, frozenset))
+    room.assignments.queue(FillShard(0, lambda: room.carried_out(0) >= 0, frozenset))
     await room.step()
     room.given_up.add(0)
     await room.settle(10)
@@ -194,7 +194,7 @@ async def test_a_shard_that_is_given_up_again_is_not_waited_for(room):
 
 
 async def test_new_pairs_are_traded_at_once(room):
-    room.assignments.put(Add(("DOGE",), listing("DOGE")))
+    room.assignments.queue(Add(("DOGE",), listing("DOGE")))
     await until_idle(room)
     assert last(room).state == "done", last(room)
     shard = room.assignments.universe.owners()["DOGE"]
@@ -208,15 +208,15 @@ async def test_new_pairs_are_traded_at_once(room):
 
 
 async def test_no_room_for_more_pairs(room):
-    room.assignments.put(Add(("A", "B", "C"), listing("A", "B", "C")))
+    room.assignments.queue(Add(("A", "B", "C"), listing("A", "B", "C")))
     await until_idle(room)
     assert (last(room).state, "no free slot" in last(room).text) == ("refused", True)
 
 
 async def test_slots_of_a_pair_that_went_are_used_again(room):
     for number in range(6):
-        room.assignments.put(Add((f"N{number}",), listing(f"N{number}")))
-        room.assignments.put(Remove((f"N{number}",), keep_positions=False))
+        room.assignments.queue(Add((f"N{number}",), listing(f"N{number}")))
+        room.assignments.queue(Remove((f"N{number}",), keep_positions=False))
         await until_idle(room)
         await room.step()
         assert last(room).state == "done", last(room)
@@ -227,7 +227,7 @@ async def test_a_pair_that_leaves_is_closed_first_and_nothing_is_entered(room):
     room.workers[0].trade("BTC")
     room.finish_trades()
     await room.step()
-    room.assignments.put(Remove(("BTC",), keep_positions=False))
+    room.assignments.queue(Remove(("BTC",), keep_positions=False))
     for _ in range(4):
         await room.step()
     assert room.workers[0].membership.leaving == {"BTC"}
@@ -243,7 +243,7 @@ async def test_positions_are_kept_when_asked_for(room):
     room.workers[0].trade("BTC")
     room.finish_trades()
     await room.step()
-    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    room.assignments.queue(Remove(("BTC",), keep_positions=True))
     await until_idle(room)
     assert len(room.risk.state.positions) == 1
     assert "BTC" not in room.assignments.pairs()
@@ -252,7 +252,7 @@ async def test_positions_are_kept_when_asked_for(room):
 async def test_a_pair_is_not_taken_out_with_what_a_worker_that_died_had_under_way(room):
     room.workers[0].trade("BTC")
     await room.step()
-    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    room.assignments.queue(Remove(("BTC",), keep_positions=True))
     await room.step()
     await room.kill_worker(0)
     await room.step()
@@ -270,7 +270,7 @@ async def test_a_pair_of_a_shard_that_was_given_up_is_taken_over_before_it_is_ta
     await room.step()
     await room.kill_worker(0)
     room.given_up.add(0)
-    room.assignments.put(Remove(("BTC",), keep_positions=keep_positions))
+    room.assignments.queue(Remove(("BTC",), keep_positions=keep_positions))
     await room.settle(10)
     assert last(room).state == "done", last(room)
     assert "BTC" not in room.assignments.pairs()
@@ -282,14 +282,14 @@ async def test_a_pair_that_moved_away_from_a_dead_worker_is_taken_over_before_it
     room.workers[0].trade("BTC")
     await room.step()
     room.late.add(1)
-    room.assignments.put(Move({"BTC": 1}))
+    room.assignments.queue(Move({"BTC": 1}))
     await room.step()
     await room.kill_worker(0)
     room.given_up.add(0)
     while not room.assignments.is_idle:
         await room.step(ms=3000)
     assert room.assignments.universe.owners()["BTC"] == 1
-    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    room.assignments.queue(Remove(("BTC",), keep_positions=True))
     await room.step()
     await room.settle(10)
     assert last(room).state == "done", last(room)
@@ -302,7 +302,7 @@ async def test_a_pair_that_is_not_taken_over_in_time_is_not_taken_out(room):
     await room.kill_worker(0)
     room.given_up.add(0)
     room.late |= {1, 2}
-    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    room.assignments.queue(Remove(("BTC",), keep_positions=True))
     while not room.assignments.is_idle:
         await room.step(ms=3000)
     assert (last(room).state, "not taken over" in last(room).text) == ("failed", True)
@@ -312,7 +312,7 @@ async def test_a_pair_that_is_not_taken_over_in_time_is_not_taken_out(room):
 
 async def test_a_pair_is_not_taken_out_when_its_shard_is_given_up_meanwhile(room):
     await room.kill_worker(0)
-    room.assignments.put(Remove(("BTC",), keep_positions=True))
+    room.assignments.queue(Remove(("BTC",), keep_positions=True))
     await room.step()
     room.given_up.add(0)
     await room.settle(10)
@@ -324,7 +324,7 @@ async def test_a_pair_that_cannot_be_closed_stays(room):
     room.workers[0].trade("BTC")
     room.finish_trades()
     await room.step()
-    room.assignments.put(Remove(("BTC",), keep_positions=False))
+    room.assignments.queue(Remove(("BTC",), keep_positions=False))
     for _ in range(20):
         await room.step(ms=5000)
     assert last(room).state == "failed"
@@ -333,7 +333,7 @@ async def test_a_pair_that_cannot_be_closed_stays(room):
 
 
 async def test_the_last_pairs_are_not_taken_out(room):
-    room.assignments.put(Remove(BASES, keep_positions=True))
+    room.assignments.queue(Remove(BASES, keep_positions=True))
     await until_idle(room)
     assert last(room).state == "refused"
 
@@ -341,8 +341,8 @@ async def test_the_last_pairs_are_not_taken_out(room):
 async def test_the_end_of_the_run_leaves_no_pair_without_an_owner(room):
     room.workers[0].trade("BTC")
     await room.step()
-    room.assignments.put(Move({"BTC": 1}))
-    room.assignments.put(Move({"ETH": 2}))
+    room.assignments.queue(Move({"BTC": 1}))
+    room.assignments.queue(Move({"ETH": 2}))
     await room.step()
     assert room.assignments.universe.unassigned() == ("BTC",)
     room.assignments.end(room.now_ns)
@@ -452,7 +452,7 @@ async def _happens(room, what, base, shard):
         if shard in room.given_up:
             room.given_up.discard(shard)
             room.start_worker(shard)
-            room.assignments.put(Fill(shard, lambda: room.carried_out(shard) >= 0, frozenset))
+            room.assignments.queue(FillShard(shard, lambda: room.carried_out(shard) >= 0, frozenset))
     elif what == "late":
         room.late ^= {shard}
     elif what == "risk dies":
@@ -468,11 +468,11 @@ async def _happens(room, what, base, shard):
     elif what == "finish":
         room.finish_trades()
     elif what == "move":
-        room.assignments.put(Move({base: shard}))
+        room.assignments.queue(Move({base: shard}))
     elif what == "add":
-        room.assignments.put(Add(("DOGE",), listing("DOGE")))
+        room.assignments.queue(Add(("DOGE",), listing("DOGE")))
     elif what in ("remove", "keep"):
-        room.assignments.put(Remove((base,), keep_positions=what == "keep"))
+        room.assignments.queue(Remove((base,), keep_positions=what == "keep"))
     else:
         await room.step(7000)
     await model.turns(2)

@@ -261,8 +261,8 @@ async def test_it_is_shown_what_would_be_moved(room):
         for slot in (1, 2, 3, 4):
             room.books.sequences[slot] += 1000
         room.desk.step(room.now_ns)
-    told = room.ask(control.Balance(dry_run=True))
-    assert isinstance(told, control.Done)
+    told = room.ask(control.BalanceShards(dry_run=True))
+    assert isinstance(told, control.ControlDone)
     assert "would move ETH to shard 1" in told.text
     shown = room.ask(control.ShowShards())
     assert shown.imbalance == 2.0
@@ -271,9 +271,9 @@ async def test_it_is_shown_what_would_be_moved(room):
         (("SOL",), 0.0),
     ]
     assert [(pair.base, pair.shard) for pair in shown.pairs] == [("BTC", 0), ("ETH", 0), ("SOL", 1)]
-    room.ask(control.Balance())
+    room.ask(control.BalanceShards())
     assert (await room.until_idle()).state == "done"
-    assert isinstance(room.ask(control.MovePairs(("ETH",), 1)), control.Done)
+    assert isinstance(room.ask(control.MovePairs(("ETH",), 1)), control.ControlDone)
 
 
 async def test_a_restart_waits_for_the_next_incarnation(room):

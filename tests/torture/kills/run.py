@@ -224,7 +224,7 @@ class LiveRun(Instance):
             reply = ask(self.files.control_endpoint, control.encode(control.Ping()), 200)
         except TransportError:
             return False  # it is not there yet
-        return control.decode_answer(reply) == control.Done("running")
+        return control.decode_answer(reply) == control.ControlDone("running")
 
     def _known(self) -> dict[str, tuple[int, float]]:
         try:

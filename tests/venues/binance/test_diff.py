@@ -32,10 +32,10 @@ def test_routes_events_and_nothing_else(venue):
 
 def test_a_kept_book_reads_as_partial_depth(binance):
     frame = BinanceDiff().book_frame("BTCUSDT", 160, ((60000.0, 1.2), (59999.99, 1e-05)), ((60000.01, 0.75),))
-    assert (binance.route(frame), binance.mark(frame)) == ("BTCUSDT", 160)
+    assert (binance.route(frame), binance.sequence_number(frame)) == ("BTCUSDT", 160)
     book = binance.decode(frame, 7)
     assert (book.bids, book.asks) == (((60000.0, 1.2), (59999.99, 1e-05)), ((60000.01, 0.75),))
-    assert binance.glance(frame, 7) == book.top
+    assert binance.top_of_book(frame, 7) == book.top
 
 
 def test_where_the_whole_book_is(venue):

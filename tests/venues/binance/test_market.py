@@ -32,7 +32,7 @@ def reason_of(venue: Binance, frame: bytes) -> str:
 def glanced(venue: Binance, frame: bytes) -> BookTop | None:
     """The top, which is sound whatever the frame is; None for a refusal."""
     try:
-        top = venue.glance(frame, 1)
+        top = venue.top_of_book(frame, 1)
     except FrameError:
         return None
     assert 0 < top.best_bid < top.best_ask < inf
@@ -91,7 +91,7 @@ def test_any_sound_book_survives_the_wire(binance, binance_frame, prices, data):
     asks = tuple((price, data.draw(SIZE)) for price in floats[split:])
     book = binance.decode(binance_frame(bids, asks), 1)
     assert (book.bids, book.asks) == (bids, asks)
-    assert binance.glance(binance_frame(bids, asks), 1) == book.top
+    assert binance.top_of_book(binance_frame(bids, asks), 1) == book.top
 
 
 # ---- other captured streams
@@ -422,9 +422,9 @@ def test_buyer_pays_in_the_coin(binance):
 
 
 def test_mark_is_the_update_id(binance):
-    assert binance.mark(BOOK) == 160
-    assert binance.mark(BOOK.replace(b'"lastUpdateId":160,', b"")) is None
-    assert binance.mark(b"") is None
+    assert binance.sequence_number(BOOK) == 160
+    assert binance.sequence_number(BOOK.replace(b'"lastUpdateId":160,', b"")) is None
+    assert binance.sequence_number(b"") is None
 
 
 def test_changes_touch_nothing_else(binance):

@@ -5,8 +5,8 @@ import base64
 import pytest
 
 from arbshard.errors import UsageError
-from arbshard.venues.base.request import Request
-from arbshard.venues.base.signing import Moment
+from arbshard.venues.base.request import VenueRequest
+from arbshard.venues.base.signing import SigningMoment
 from arbshard.venues.binance.signing import BinanceSigning, sign
 from arbshard.venues.keys import Keys
 
@@ -40,14 +40,14 @@ def test_a_private_key_that_cannot_be_read_is_never_shown():
 
 
 def test_a_call_is_signed_as_it_is_sent(binance_keys):
-    moment = Moment(now_ms=1499827319559, window_ms=5000, nonce="n")
+    moment = SigningMoment(now_ms=1499827319559, window_ms=5000, nonce="n")
     params = {"symbol": "LTCBTC", "side": "BUY", "name": "a b,c"}
-    sent = BinanceSigning().sign(Request("POST", "/api/v3/order", params, {}), binance_keys, moment)
+    sent = BinanceSigning().sign(VenueRequest("POST", "/api/v3/order", params, {}), binance_keys, moment)
     payload = "symbol=LTCBTC&side=BUY&name=a+b%2Cc&recvWindow=5000&timestamp=1499827319559"
     assert (sent.target, sent.body) == (
         "/api/v3/order",
         f"{payload}&signature={sign(binance_keys, payload)}".encode(),
     )
-    asked = BinanceSigning().sign(Request("GET", "/api/v3/order", params, {}), binance_keys, moment)
+    asked = BinanceSigning().sign(VenueRequest("GET", "/api/v3/order", params, {}), binance_keys, moment)
     assert (asked.target, asked.body) == (f"/api/v3/order?{sent.body.decode()}", None)
     assert asked.headers["X-MBX-APIKEY"] is binance_keys.key

@@ -9,7 +9,6 @@ from arbshard.config import VenueConfig
 from arbshard.model.market import Side
 from arbshard.secret import Secret
 from arbshard.venues.base.account import (
-    Balance,
     Heard,
     HeardBalances,
     HeardFill,
@@ -17,10 +16,11 @@ from arbshard.venues.base.account import (
     Nothing,
     Subscribed,
     Turned,
+    VenueBalance,
     amount,
     secret_safe,
 )
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import UNREADABLE, refusal_of
 from arbshard.venues.keys import Keys
 from third_venue import limits
@@ -98,20 +98,20 @@ class ThirdAccount:
             return Turned(heard.error)
         return Subscribed() if heard.ready else Nothing()
 
-    def balances_call(self) -> Request:
+    def balances_call(self) -> VenueRequest:
         """All."""
-        return Request("GET", "/v2/balances", {}, limits.CALL)
+        return VenueRequest("GET", "/v2/balances", {}, limits.CALL)
 
-    def balances_of(self, body: bytes) -> dict[str, Balance]:
+    def balances_of(self, body: bytes) -> dict[str, VenueBalance]:
         """See ``AccountVenue``."""
         try:
             return _held(_balances(body))
         except UNREADABLE as error:
             raise refusal_of(error) from error
 
-    def orders_call(self, page: int) -> Request | None:
+    def orders_call(self, page: int) -> VenueRequest | None:
         """All in one answer."""
-        return Request("GET", "/v2/orders", {"state": "open"}, limits.CALL) if page == 1 else None
+        return VenueRequest("GET", "/v2/orders", {"state": "open"}, limits.CALL) if page == 1 else None
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """See ``AccountVenue``."""
@@ -120,9 +120,9 @@ class ThirdAccount:
         except UNREADABLE as error:
             raise refusal_of(error) from error
 
-    def order_call(self, symbol: str, venue_order_id: str) -> Request:
+    def order_call(self, symbol: str, venue_order_id: str) -> VenueRequest:
         """By the venue's id."""
-        return Request("GET", "/v2/order", {"market": symbol, "id": venue_order_id}, limits.CALL)
+        return VenueRequest("GET", "/v2/order", {"market": symbol, "id": venue_order_id}, limits.CALL)
 
     def order_of(self, body: bytes) -> HeardOrder:
         """See ``AccountVenue``."""
@@ -131,14 +131,14 @@ class ThirdAccount:
         except UNREADABLE as error:
             raise refusal_of(error) from error
 
-    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[Request, ...]:
+    def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[VenueRequest, ...]:
         """All markets in one answer."""
         del symbols
-        return (Request("GET", "/v2/orders", {"since": str(since_ms)}, limits.CALL),)
+        return (VenueRequest("GET", "/v2/orders", {"since": str(since_ms)}, limits.CALL),)
 
-    def clock_call(self) -> Request:
+    def clock_call(self) -> VenueRequest:
         """The venue's time."""
-        return Request("GET", "/v2/time", {}, limits.CALL, private=False)
+        return VenueRequest("GET", "/v2/time", {}, limits.CALL, private=False)
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """To the millisecond."""
@@ -149,9 +149,9 @@ class ThirdAccount:
             raise refusal_of(error) from error
 
 
-def _held(told: Mapping[str, tuple[Decimal, Decimal]]) -> dict[str, Balance]:
+def _held(told: Mapping[str, tuple[Decimal, Decimal]]) -> dict[str, VenueBalance]:
     return {
-        coin: Balance(amount(free, "free"), amount(locked, "locked"))
+        coin: VenueBalance(amount(free, "free"), amount(locked, "locked"))
         for coin, (free, locked) in told.items()
         if free or locked
     }

@@ -13,7 +13,7 @@ class ThirdLimits:
 
     windows = (Window("third_calls", "third", 100, 1_000_000_000),)
 
-    def told(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
+    def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """One header."""
         used = headers.get("x-calls-used", "")
         return (WindowUse("third_calls", int(used)),) if used.isdecimal() else ()

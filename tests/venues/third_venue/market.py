@@ -78,7 +78,7 @@ class Third:
         del added, removed
         return self.subscribe_messages(symbols, depth, ticket)
 
-    def mark(self, frame: bytes) -> int | None:
+    def sequence_number(self, frame: bytes) -> int | None:
         """The book's number."""
         return number_after(frame, b'"n":')
 
@@ -98,7 +98,7 @@ class Third:
             return ControlFrame(FrameKind.ERROR, said.error)
         return ControlFrame(FrameKind.GARBAGE if said.subscribed is None else FrameKind.ACK)
 
-    def glance(self, frame: bytes, received_ns: int) -> BookTop:
+    def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
         """No shorter way than all of it."""
         return self.decode(frame, received_ns).top
 

@@ -8,8 +8,8 @@ from arbshard.errors import VenueError
 from arbshard.model.market import Market
 from arbshard.model.money import plain
 from arbshard.model.order import Fill, Order
-from arbshard.venues.base.orders import UNREADABLE_ORDER, Standing, amount_of, make_fill, unreadable_order
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.orders import UNREADABLE_ORDER, OrderStatus, amount_of, make_fill, unreadable_order
+from arbshard.venues.base.request import VenueRequest
 from third_venue import limits
 from third_venue.states import state_of
 
@@ -39,19 +39,19 @@ _time = msgspec.json.Decoder(_Time).decode
 class ThirdOrders:
     """Implements ``OrderVenue``."""
 
-    def place(self, order: Order, name: str) -> Request:
+    def place(self, order: Order, name: str) -> VenueRequest:
         """An IOC limit order."""
-        return Request("POST", "/v2/order", _params(order, name), limits.CALL)
+        return VenueRequest("POST", "/v2/order", _params(order, name), limits.CALL)
 
-    def rehearse(self, order: Order, name: str) -> Request:
+    def rehearse(self, order: Order, name: str) -> VenueRequest:
         """The venue checks it."""
-        return Request("POST", "/v2/order/check", _params(order, name), limits.CALL)
+        return VenueRequest("POST", "/v2/order/check", _params(order, name), limits.CALL)
 
-    def find(self, market: Market, name: str) -> Request:
+    def find(self, market: Market, name: str) -> VenueRequest:
         """By our name."""
-        return Request("GET", "/v2/order", {"market": market.symbol, "name": name}, limits.CALL)
+        return VenueRequest("GET", "/v2/order", {"market": market.symbol, "name": name}, limits.CALL)
 
-    def read(self, order: Order, body: bytes) -> Standing:
+    def read(self, order: Order, body: bytes) -> OrderStatus:
         """With all fills."""
         try:
             said = _order(body)
@@ -61,9 +61,9 @@ class ThirdOrders:
             )
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error
-        return Standing(said.id, state_of(said.state), amount_of(order, said.filled), fills, said.state)
+        return OrderStatus(said.id, state_of(said.state), amount_of(order, said.filled), fills, said.state)
 
-    def trades(self, market: Market, venue_order_id: str) -> Request | None:
+    def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
         """None: an order comes with its fills."""
         del market, venue_order_id
         return None
@@ -73,9 +73,9 @@ class ThirdOrders:
         del order, body
         return ()
 
-    def warm(self) -> Request:
+    def warm(self) -> VenueRequest:
         """The venue's time."""
-        return Request("GET", "/v2/time", {}, limits.CALL, private=False)
+        return VenueRequest("GET", "/v2/time", {}, limits.CALL, private=False)
 
     def time_of(self, body: bytes) -> int | None:
         """To the millisecond."""

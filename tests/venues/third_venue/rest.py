@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from arbshard.errors import FrameError
-from arbshard.venues.base.rest import SHARE, Call, Found
+from arbshard.venues.base.rest import SHARE, BookRequest, Found
 from third_venue.market import Third
 
 
@@ -13,11 +13,11 @@ class ThirdBooks:
     calls_per_s = 100 * SHARE
     lanes = 2
 
-    def calls(self, symbols: Sequence[str], depth: int) -> list[Call]:
+    def calls(self, symbols: Sequence[str], depth: int) -> list[BookRequest]:
         """One for each market."""
-        return [Call(f"/v2/book?market={symbol}&depth={depth}", (symbol,)) for symbol in symbols]
+        return [BookRequest(f"/v2/book?market={symbol}&depth={depth}", (symbol,)) for symbol in symbols]
 
-    def decode(self, call: Call, body: bytes, asked_ns: int) -> Iterator[Found]:
+    def decode(self, call: BookRequest, body: bytes, asked_ns: int) -> Iterator[Found]:
         """One book."""
         (symbol,) = call.symbols
         try:
@@ -25,7 +25,7 @@ class ThirdBooks:
         except FrameError as error:
             yield symbol, error
 
-    def frames(self, call: Call, body: bytes) -> Iterator[bytes]:
+    def frames(self, call: BookRequest, body: bytes) -> Iterator[bytes]:
         """As it is."""
         del call
         yield body

@@ -8,7 +8,7 @@ import msgspec
 from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS
 from arbshard.venues.base.account import amount
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
 from arbshard.venues.frame import UNREADABLE, refusal_of
 from third_venue import limits
@@ -37,9 +37,9 @@ class ThirdRules:
 
     fee_coins: frozenset[str] = frozenset()
 
-    def rates_call(self, symbol: str) -> Request:
+    def rates_call(self, symbol: str) -> VenueRequest:
         """The fees."""
-        return Request("GET", "/v2/fees", {"market": symbol}, limits.CALL)
+        return VenueRequest("GET", "/v2/fees", {"market": symbol}, limits.CALL)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """The same for both sides."""
@@ -49,7 +49,7 @@ class ThirdRules:
             raise refusal_of(error) from error
         return Rates(symbol, taker, taker)
 
-    def limits_call(self, symbol: str) -> Request:
+    def limits_call(self, symbol: str) -> VenueRequest:
         """Any call."""
         return self.rates_call(symbol)
 
@@ -58,7 +58,7 @@ class ThirdRules:
         del reply
         return ()
 
-    def rights_call(self) -> Request | None:
+    def rights_call(self) -> VenueRequest | None:
         """Nowhere."""
         return None
 
@@ -67,7 +67,7 @@ class ThirdRules:
         del told, account
         return Rights()
 
-    def ticks_calls(self, symbols: Sequence[str]) -> tuple[Request, ...]:
+    def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:
         """None: the listing has the ticks."""
         del symbols
         return ()

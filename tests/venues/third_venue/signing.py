@@ -3,8 +3,8 @@
 import msgspec
 
 from arbshard.secret import Secret
-from arbshard.venues.base.request import Request
-from arbshard.venues.base.signing import Moment, SignedRequest, target_of
+from arbshard.venues.base.request import VenueRequest
+from arbshard.venues.base.signing import SignedRequest, SigningMoment, target_of
 from arbshard.venues.keys import Keys
 
 
@@ -13,7 +13,7 @@ class ThirdSigning:
 
     takes_ed25519 = False
 
-    def sign(self, request: Request, keys: Keys, moment: Moment) -> SignedRequest:
+    def sign(self, request: VenueRequest, keys: Keys, moment: SigningMoment) -> SignedRequest:
         """Sign what is sent; the parameters of a POST are its JSON body."""
         posts = request.method == "POST"
         body = msgspec.json.encode(request.params) if posts else None

@@ -37,8 +37,8 @@ def test_a_book_is_a_frame():
     assert list(ADAPTER.rest.frames(call, BOOK)) == [BOOK]
     ((symbol, book),) = ADAPTER.rest.decode(call, BOOK, 5)
     assert (symbol, book.venue, book.best_bid, book.best_ask) == ("BTC/USDT", "kraken", 59999.5, 60000.5)
-    assert (ADAPTER.market.route(BOOK), ADAPTER.market.mark(BOOK)) == ("BTC/USDT", 7)
-    assert ADAPTER.market.glance(BOOK, 5) == book.top
+    assert (ADAPTER.market.route(BOOK), ADAPTER.market.sequence_number(BOOK)) == ("BTC/USDT", 7)
+    assert ADAPTER.market.top_of_book(BOOK, 5) == book.top
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", BOOK[:-1], BOOK.replace(b"BTC", b"ETH")])

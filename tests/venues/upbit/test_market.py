@@ -26,7 +26,7 @@ def reason_of(venue: Upbit, frame: bytes) -> str:
 def glanced(venue: Upbit, frame: bytes) -> BookTop | None:
     """The top, which is sound whatever the frame is; None for a refusal."""
     try:
-        top = venue.glance(frame, 1)
+        top = venue.top_of_book(frame, 1)
     except FrameError:
         return None
     assert 0 < top.best_bid < top.best_ask < inf
@@ -50,7 +50,7 @@ def test_every_captured_book_decodes_to_its_values(upbit, upbit_books):
             exchange_ms=plain["tms"],
             received_ns=number,
         )
-        assert upbit.glance(frame, number) == upbit.decode(frame, number).top
+        assert upbit.top_of_book(frame, number) == upbit.decode(frame, number).top
         assert upbit.route(frame) == plain["cd"]
 
 
@@ -397,10 +397,10 @@ def test_fees_are_in_won(upbit):
 @pytest.mark.parametrize("key", ["tms", "timestamp"])
 def test_mark_is_the_exchanges_time(upbit, key):
     assert (
-        upbit.mark(b'{"ty":"orderbook","cd":"KRW-BTC","%b":1795239476126,"obu":[]}' % key.encode())
+        upbit.sequence_number(b'{"ty":"orderbook","cd":"KRW-BTC","%b":1795239476126,"obu":[]}' % key.encode())
         == 1795239476126
     )
-    assert upbit.mark(b'{"ty":"orderbook","cd":"KRW-BTC","obu":[]}') is None
+    assert upbit.sequence_number(b'{"ty":"orderbook","cd":"KRW-BTC","obu":[]}') is None
 
 
 def test_a_change_sends_the_full_set_again(upbit):

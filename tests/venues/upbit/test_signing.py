@@ -5,13 +5,13 @@ import hashlib
 import hmac
 import json
 
-from arbshard.venues.base.request import Request
-from arbshard.venues.base.signing import Moment
+from arbshard.venues.base.request import VenueRequest
+from arbshard.venues.base.signing import SigningMoment
 from arbshard.venues.keys import Keys
 from arbshard.venues.upbit.signing import UpbitSigning
 
 KEYS = Keys("upbit", "access", "secret")
-MOMENT = Moment(now_ms=1, window_ms=1, nonce="n-1")
+MOMENT = SigningMoment(now_ms=1, window_ms=1, nonce="n-1")
 
 
 def claims_of(sent):
@@ -31,7 +31,7 @@ def hash_of(text):
 
 def test_parameters_of_a_question_are_in_its_query():
     sent = UpbitSigning().sign(
-        Request("GET", "/v1/orders/open", {"market": "KRW-BTC", "states[]": "wait"}, {}), KEYS, MOMENT
+        VenueRequest("GET", "/v1/orders/open", {"market": "KRW-BTC", "states[]": "wait"}, {}), KEYS, MOMENT
     )
     assert (sent.target, sent.body) == ("/v1/orders/open?market=KRW-BTC&states%5B%5D=wait", None)
     assert claims_of(sent) == {
@@ -43,7 +43,7 @@ def test_parameters_of_a_question_are_in_its_query():
 
 def test_parameters_of_an_order_are_its_body():
     params = {"market": "KRW-BTC", "price": "146000000"}
-    sent = UpbitSigning().sign(Request("POST", "/v1/orders", params, {}), KEYS, MOMENT)
+    sent = UpbitSigning().sign(VenueRequest("POST", "/v1/orders", params, {}), KEYS, MOMENT)
     assert (sent.target, json.loads(sent.body)) == ("/v1/orders", params)
     assert sent.headers["Content-Type"].use(str) == "application/json"
     assert claims_of(sent) == {
@@ -54,7 +54,7 @@ def test_parameters_of_an_order_are_its_body():
 
 
 def test_without_parameters_there_is_no_hash():
-    assert claims_of(UpbitSigning().sign(Request("GET", "/v1/accounts", {}, {}), KEYS, MOMENT)) == {
+    assert claims_of(UpbitSigning().sign(VenueRequest("GET", "/v1/accounts", {}, {}), KEYS, MOMENT)) == {
         "access_key": "access",
         "nonce": "n-1",
     }

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.model.intent import FxQuote
-from arbshard.risk import forms
+from arbshard.risk import validation as forms
 from arbshard.risk.portfolio.holdings import Trade
 from support import world as w
 

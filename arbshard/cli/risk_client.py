@@ -23,7 +23,7 @@ _TIMEOUT_MS = 5000
 _LOOK_EVERY_S = 0.1
 
 
-def tell_risk(files: RunFiles, command: Command) -> CommandReply:
+def send_to_risk(files: RunFiles, command: Command) -> CommandReply:
     """Risk's answer. Raises ``UsageError`` when it says no, ``TransportError`` when it does not answer."""
     answer = decode_command_reply(ask(files.risk_endpoint, encode(command), _TIMEOUT_MS))
     if isinstance(answer, Denied):
@@ -50,7 +50,7 @@ def wait_until_flat(instance: str, files: RunFiles, pairs: tuple[str, ...], wait
 def _closing(files: RunFiles, unknown: tuple[str, ...]) -> Iterable[str]:
     """Pairs that are being closed; ``unknown`` while risk does not answer."""
     try:
-        answer = tell_risk(files, ShowPositions())
+        answer = send_to_risk(files, ShowPositions())
     except RequestTimeout:
         return unknown  # it is being restarted
     assert isinstance(answer, Positions), answer

@@ -27,7 +27,7 @@ class FeedWatch:
         self._next_ns = 0
         self._silent = False
 
-    def look(self, now_ns: int) -> bool:
+    def poll(self, now_ns: int) -> bool:
         """Whether all feeds were silent when last looked at; False as long as nobody says."""
         if now_ns >= self._next_ns:
             self._next_ns = now_ns + _EVERY_NS

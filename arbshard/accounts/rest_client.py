@@ -7,15 +7,15 @@ from typing import Protocol
 
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.live.errors import understand
-from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.venues.base.client import Answer, VenueClient
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 
 
 class Questioned(Protocol):
     """Who answers: an ``Asker``."""
 
-    async def ask(self, request: Request, *, urgent: bool = False) -> Answer:
+    async def ask(self, request: VenueRequest, *, urgent: bool = False) -> Answer:
         """The answer, always a good one. Raises ``VenueUnavailable``."""
         ...
 
@@ -23,18 +23,18 @@ class Questioned(Protocol):
 class Asker:
     """Asks one venue."""
 
-    def __init__(self, venue: str, client: VenueClient, gate: Gate) -> None:
+    def __init__(self, venue: str, client: VenueClient, gate: RateLimiter) -> None:
         self._venue = venue
         self._client = client
         self._gate = gate
 
-    async def ask(self, request: Request, *, urgent: bool = False) -> Answer:
+    async def ask(self, request: VenueRequest, *, urgent: bool = False) -> Answer:
         """See ``Questioned``. What is not ``urgent`` leaves exits and hedges their share of the rate limits."""
         admitted = await self._gate.admit(request.cost) if urgent else self._gate.spare(request.cost)
         if not admitted:
             raise VenueUnavailable("no room in the rate limits")
         answer = await self._client.call(request)
-        self._gate.learn(self._venue, answer)
+        self._gate.read_limits(self._venue, answer)
         said = understand(self._venue, answer.status, answer.body)
         if said.meaning != "accepted":
             raise VenueUnavailable(said.detail)

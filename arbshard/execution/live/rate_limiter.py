@@ -18,7 +18,7 @@ _PAUSE_S = 0.002
 _PAUSE_MAX_S = 0.05
 
 
-class Gate:
+class RateLimiter:
     """The way to the venues' budgets. ``count`` adds one to a counter by name."""
 
     def __init__(self, budget: Budget, live: LiveConfig, clock: Clock, count: Callable[[str], None]) -> None:
@@ -39,7 +39,7 @@ class Gate:
         """Take ``costs`` now if that leaves the reserve, for what can as well be left undone."""
         return self._budget.spend(costs, 1 - self._live.reserve_share, self._clock.monotonic_ns())
 
-    def learn(self, venue: str, answer: Answer) -> None:
+    def read_limits(self, venue: str, answer: Answer) -> None:
         """Note what an answer says of the limits. A redirect may come from anybody and says nothing."""
         if is_redirect(answer.status):
             location = answer.headers.get("location", "")
@@ -47,7 +47,7 @@ class Gate:
             return
         now_ns = self._clock.monotonic_ns()
         for said in limits.read_headers(venue, answer.headers):
-            self._budget.told(said.window, said.used, now_ns)
+            self._budget.correct(said.window, said.used, now_ns)
         blocked_s = limits.blocked_s(venue, answer.status, answer.headers, answer.body)
         if blocked_s:
             self._count("rate_limited")

@@ -18,17 +18,17 @@ _TIMEOUT_MS = 3000
 _LOOK_EVERY_S = 0.05
 
 
-def tell_supervisor(files: RunFiles, order: control.Order) -> control.Answer:
+def send_to_supervisor(files: RunFiles, order: control.Order) -> control.Answer:
     """The supervisor's answer. Raises ``UsageError`` when it says no, ``TransportError`` when it does not answer."""
     answer = control.decode_answer(ask(files.control_endpoint, control.encode(order), _TIMEOUT_MS))
-    if isinstance(answer, control.Denied):
+    if isinstance(answer, control.ControlDenied):
         raise UsageError(answer.why)
     return answer
 
 
-def ask_shards(files: RunFiles) -> control.Shards:
+def fetch_shards(files: RunFiles) -> control.Shards:
     """All shards and pairs. Raises ``TransportError``."""
-    shown = tell_supervisor(files, control.ShowShards())
+    shown = send_to_supervisor(files, control.ShowShards())
     assert isinstance(shown, control.Shards), shown
     return shown
 
@@ -38,8 +38,8 @@ def carry_out(instance: str, files: RunFiles, order: control.Order, wait_s: floa
 
     Raises ``UsageError`` when something else must be asked for.
     """
-    answer = tell_supervisor(files, order)
-    if isinstance(answer, control.Done):
+    answer = send_to_supervisor(files, order)
+    if isinstance(answer, control.ControlDone):
         typer.echo(f"{instance}: {answer.text}")
         return
     assert isinstance(answer, control.Accepted), answer
@@ -65,7 +65,7 @@ def carry_out(instance: str, files: RunFiles, order: control.Order, wait_s: floa
 
 def _look(files: RunFiles, accepted: control.Accepted) -> control.ChangeLine:
     try:
-        changes = ask_shards(files).changes
+        changes = fetch_shards(files).changes
     except RequestTimeout:
         return control.ChangeLine(accepted.number, accepted.text, "running")  # it is busy: asked again
     lost = control.ChangeLine(accepted.number, accepted.text, "done", f"over: {accepted.text}")

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from arbshard.clock import Clock
 from arbshard.errors import VenueError
 from arbshard.execution.live.errors import understand
-from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.log import get_logger
 from arbshard.venues.base.client import NoAnswer, VenueClient
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.states import Meaning
 from arbshard.venues.registry import get_adapter
 
@@ -21,7 +21,7 @@ _SKEW_TOLD_MS = 500
 """A clock that is off by more is worth a line in the log."""
 
 
-class Heard(NamedTuple):
+class CallResult(NamedTuple):
     """What came of a call."""
 
     meaning: Meaning
@@ -29,11 +29,11 @@ class Heard(NamedTuple):
     body: bytes = b""
 
 
-class Line:
+class VenueSession:
     """Calls one venue. ``count`` adds one to a counter by name."""
 
     def __init__(
-        self, venue: str, client: VenueClient, gate: Gate, clock: Clock, count: Callable[[str], None]
+        self, venue: str, client: VenueClient, gate: RateLimiter, clock: Clock, count: Callable[[str], None]
     ) -> None:
         self.venue = venue
         self.skew_ms = 0
@@ -47,20 +47,20 @@ class Line:
         self._key_refused = False
         self._clock_off = asyncio.Event()
 
-    async def call(self, request: Request, on_sent: Callable[[], None] | None = None) -> Heard:
+    async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> CallResult:
         """Carry out ``request``, whose cost has been admitted. Never raises for what the venue does."""
         try:
             answer = await self._client.call(request, on_sent)
         except NoAnswer as error:
-            return Heard("unknown" if error.sent else "not_accepted", str(error))
-        self._gate.learn(self.venue, answer)
+            return CallResult("unknown" if error.sent else "not_accepted", str(error))
+        self._gate.read_limits(self.venue, answer)
         said = understand(self.venue, answer.status, answer.body)
         if said.clock_off:
             self._clock_off.set()
         if said.key_refused and not self._key_refused:
             get_logger().error("the venue refuses our key", venue=self.venue, detail=said.detail)
         self._key_refused = said.key_refused
-        return Heard(said.meaning, said.detail, answer.body)
+        return CallResult(said.meaning, said.detail, answer.body)
 
     async def connect(self, connections: int) -> None:
         """Open so many connections; waits for the rate budget."""
@@ -89,7 +89,7 @@ class Line:
         """Close the connections."""
         await self._client.close()
 
-    async def _warm(self, request: Request) -> None:
+    async def _warm(self, request: VenueRequest) -> None:
         before_ms = self._clock.wall_ms()
         heard = await self.call(request)
         after_ms = self._clock.wall_ms()

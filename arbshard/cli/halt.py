@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from arbshard.cli.asking import tell_risk, wait_until_flat
 from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.cli.risk_client import send_to_risk, wait_until_flat
 from arbshard.errors import UsageError
 from arbshard.wire.messages import Close, Command, Done, Halt, Resume
 
@@ -48,7 +48,7 @@ def close(
 
 def _order(name: NameOption, config: ConfigOption, command: Command, wait_s: float) -> None:
     instance, files = running_files(name, config)
-    answer = tell_risk(files, command)
+    answer = send_to_risk(files, command)
     assert isinstance(answer, Done), answer
     typer.echo(f"{instance}: {answer.text}")
     wait_until_flat(instance, files, answer.pairs, wait_s)

@@ -2,16 +2,16 @@
 
 import pytest
 
-from arbshard.accounts.asking import Asker
+from arbshard.accounts.rest_client import Asker
 from arbshard.config import LiveConfig
 from arbshard.errors import VenueUnavailable
-from arbshard.execution.live.gate import Gate
+from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.shm.budget import Budget
 from arbshard.venues.base.client import Answer
-from arbshard.venues.base.request import Request
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.registry import rate_windows
 
-QUESTION = Request("GET", "/api/v3/account", {}, {"binance_weight": 20})
+QUESTION = VenueRequest("GET", "/api/v3/account", {}, {"binance_weight": 20})
 
 
 class Venue:
@@ -30,7 +30,7 @@ class Venue:
 def ask(clock, tmp_path):
     """Builds an asker over answers; returns it with its venue."""
     budget = Budget.open(tmp_path, "accounts", rate_windows())
-    gate = Gate(budget, LiveConfig(budget_wait_s=0.01), clock, lambda _: None)
+    gate = RateLimiter(budget, LiveConfig(budget_wait_s=0.01), clock, lambda _: None)
 
     def build(*answers):
         venue = Venue(*answers)

@@ -22,7 +22,7 @@ _CORRELATED_PAIRS_MAX = 64
 _CELLS_PER_UPDATE = 8
 
 
-class Slots(Protocol):
+class SampledSlots(Protocol):
     """Where frames are read from: ``shm.books.BooksReader``."""
 
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
@@ -33,7 +33,9 @@ class Slots(Protocol):
 class GapWatch:
     """Samples gaps and keeps their correlations."""
 
-    def __init__(self, slots: Slots, universe: Universe, series: SeriesConfig, age_ns_max: int) -> None:
+    def __init__(
+        self, slots: SampledSlots, universe: Universe, series: SeriesConfig, age_ns_max: int
+    ) -> None:
         """``age_ns_max``: an older book tells nothing about now."""
         self._slots = slots
         self._universe = universe
@@ -61,7 +63,7 @@ class GapWatch:
             known=self._matrix.cells,
         )
 
-    def look(self, now_ns: int) -> Mapping[tuple[str, str], float]:
+    def sample(self, now_ns: int) -> Mapping[tuple[str, str], float]:
         """Sample the pairs whose turn it is; the correlations known now, by (base, base) in order of name."""
         pairs = self._universe.pairs
         rate = self._top(self._universe.fx, now_ns)
@@ -84,7 +86,7 @@ class GapWatch:
         if found is None or not found[2] or now_ns - found[1] > self._age_ns_max:
             return None
         try:
-            return get_venue(leg.market.venue).glance(found[3], found[1])
+            return get_venue(leg.market.venue).top_of_book(found[3], found[1])
         except FrameError:
             self.bad_frames += 1
             return None

@@ -19,7 +19,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import Journal
-from arbshard.risk.portfolio.standing import Standing
+from arbshard.risk.portfolio.operator_state import OperatorState
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def journal() -> Journal:
 
 
 @pytest.fixture
-def standing(journal) -> Standing:
-    made = Standing()
+def standing(journal) -> OperatorState:
+    made = OperatorState()
     made.use(journal)
     return made
 

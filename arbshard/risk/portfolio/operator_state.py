@@ -31,7 +31,7 @@ from arbshard.risk.portfolio.holdings import Account, Part
 StandingEvent = Halted | Resumed | ClosesOrdered | LimitsChanged | LimitsScaled
 
 
-class Halt(msgspec.Struct, frozen=True):
+class HaltState(msgspec.Struct, frozen=True):
     """The kill switch is on."""
 
     at_ms: int
@@ -47,13 +47,13 @@ class Scale(msgspec.Struct, frozen=True):
     since_ms: int
 
 
-class Standing(Part):
+class OperatorState(Part):
     """Halt, ordered closes, changed limits and tightened limits.
 
     Tables are replaced, never changed in place, so that ``is`` shows whether something changed.
     """
 
-    halt: Halt | None = None
+    halt: HaltState | None = None
     acknowledged: tuple[str, ...] = ()
     """What the last ``Resumed`` accepted."""
     closing: dict[str, ExitReason] = msgspec.field(default_factory=dict)
@@ -70,7 +70,7 @@ class Standing(Part):
         self._journal.keep_fields(self)
         match event:
             case Halted():
-                self.halt = Halt(event.at_ms, event.cause, event.reason)
+                self.halt = HaltState(event.at_ms, event.cause, event.reason)
                 self.serial += 1
             case Resumed():
                 if self.halt is None:
@@ -139,7 +139,7 @@ class Reconciled(Part):
 
     def apply(self, event: ReconciliationEvent) -> None:
         """Apply an event. Raises ``LedgerDamaged`` when it contradicts the state."""
-        put, drop = self._journal.put, self._journal.drop
+        put, drop = self._journal.set_item, self._journal.drop
         match event:
             case AccountOpened():
                 if event.venue in self.opened:

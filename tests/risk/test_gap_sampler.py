@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from arbshard.config import SeriesConfig
 from arbshard.model.universe import Universe
-from arbshard.risk.gaps import GapWatch
+from arbshard.risk.gap_sampler import GapWatch
 
 S = 1_000_000_000
 SERIES = SeriesConfig(window=60, sample_ms=1000.0)
@@ -56,7 +56,7 @@ def play(make, gaps_of, seconds=50):
         for number, base in enumerate(bases):
             feed.slots[1 + 2 * number] = upbit(f"KRW-{base}", 145_000 * (1 + gaps_of(base, second) / 1e4))
             feed.slots[2 + 2 * number] = binance(f"{base}USDT", 100.0)
-        found = dict(watch.look(feed.now_ns))
+        found = dict(watch.sample(feed.now_ns))
     return watch, found
 
 
@@ -75,16 +75,16 @@ def test_old_or_missing_books_tell_nothing(make):
     feed = Feed()
     watch = GapWatch(feed, world(make, ("AAA",)), SERIES, AGE_NS)
     feed.slots = {0: upbit("KRW-USDT", 1450), 1: upbit("KRW-AAA", 145_000)}
-    assert watch.look(1) == {}
+    assert watch.sample(1) == {}
     feed.slots[2] = binance("AAAUSDT", 100.0)
-    watch.look(3 * S)  # the books are of second 0
+    watch.sample(3 * S)  # the books are of second 0
     assert watch.series["AAA"].count == 0
     feed.now_ns = 3 * S
-    watch.look(3 * S)
+    watch.sample(3 * S)
     assert watch.series["AAA"].count == 1
     feed.slots[1] = b"cut"
     feed.now_ns = 4 * S
-    watch.look(4 * S)
+    watch.sample(4 * S)
     assert watch.series["AAA"].count == 1
     assert watch.bad_frames == 1
 
@@ -99,5 +99,5 @@ def test_pairs_that_come_and_go_leave_what_is_known_of_the_others(make):
     watch.set_universe(world(make, ("BBB", "AAA", "DDD")))
     assert watch.series.keys() == {"AAA", "BBB", "DDD"}
     assert watch.series["AAA"] is kept
-    after = watch.look(60 * S)
+    after = watch.sample(60 * S)
     assert after == {("AAA", "BBB"): found["AAA", "BBB"]}

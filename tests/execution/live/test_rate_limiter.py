@@ -55,7 +55,7 @@ async def test_a_venue_that_refuses_is_left_alone_for_as_long_as_it_says(
     open_room, said, clock, venue, cost, other, status, said_s
 ):
     room = open_room(clock)
-    room.gate.learn(venue, said.answer({"code": -1003, "msg": "?"}, status, retry_after=str(said_s)))
+    room.gate.read_limits(venue, said.answer({"code": -1003, "msg": "?"}, status, retry_after=str(said_s)))
     assert not room.gate.spare(cost)
     assert room.gate.spare(other)
     clock.advance_ms(6900)
@@ -73,7 +73,7 @@ async def test_a_venue_that_refuses_is_left_alone_for_as_long_as_it_says(
 )
 async def test_a_refusal_without_a_header_is_remembered_too(open_room, said, clock, status, body, blocked_s):
     room = open_room(clock)
-    room.gate.learn("upbit", said.answer(body, status))
+    room.gate.read_limits("upbit", said.answer(body, status))
     clock.advance_ms(blocked_s * 1000 - 100)
     assert not room.gate.spare(ORDER)
     clock.advance_ms(100)
@@ -82,19 +82,19 @@ async def test_a_refusal_without_a_header_is_remembered_too(open_room, said, clo
 
 async def test_a_shorter_refusal_does_not_shorten_a_longer_one(open_room, said, clock):
     room = open_room(clock)
-    room.gate.learn("binance", said.answer({}, 418, retry_after="7"))
-    room.gate.learn("binance", said.answer({}, 429, retry_after="1"))
+    room.gate.read_limits("binance", said.answer({}, 418, retry_after="7"))
+    room.gate.read_limits("binance", said.answer({}, 429, retry_after="1"))
     clock.advance_ms(6900)
     assert not room.gate.spare(WEIGHT)
 
 
 async def test_a_redirect_says_nothing_of_the_limits(open_room, said, clock):
     room = open_room(clock)
-    room.gate.learn("upbit", said.answer({}, 307, remaining_req="group=order; min=1; sec=0"))
+    room.gate.read_limits("upbit", said.answer({}, 307, remaining_req="group=order; min=1; sec=0"))
     assert room.gate.spare(ORDER)
 
 
 async def test_headers_count(open_room, said, clock):
     room = open_room(clock)
-    room.gate.learn("upbit", said.answer({}, 200, remaining_req="group=order; min=1; sec=0"))
+    room.gate.read_limits("upbit", said.answer({}, 200, remaining_req="group=order; min=1; sec=0"))
     assert not room.gate.spare(ORDER)

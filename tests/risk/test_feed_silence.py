@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from arbshard.model.notes import SupervisorNote, VenueNote
-from arbshard.risk.feeds import FeedWatch, is_silent
+from arbshard.risk.feed_silence import FeedWatch, is_silent
 from arbshard.shm.pages import PageWriter
 
 S = 1_000_000_000
@@ -36,14 +36,14 @@ def test_looks_once_a_second(tmp_path) -> None:
     path = tmp_path / "page"
     watch = FeedWatch(path)
     try:
-        assert watch.look(0) is False  # no page: nobody says
+        assert watch.poll(0) is False  # no page: nobody says
         with PageWriter.create(path, ("pid",)) as page:
             page.write_note(msgspec.json.encode(note("down")))
-            assert watch.look(S - 1) is False
-            assert watch.look(S) is True
+            assert watch.poll(S - 1) is False
+            assert watch.poll(S) is True
             page.write_note(msgspec.json.encode(note("connected")))
-            assert watch.look(2 * S - 1) is True
-            assert watch.look(2 * S) is False
+            assert watch.poll(2 * S - 1) is True
+            assert watch.poll(2 * S) is False
     finally:
         watch.close()
 
@@ -52,5 +52,5 @@ def test_what_cannot_be_read_is_not_silence(tmp_path) -> None:
     path = tmp_path / "page"
     path.write_bytes(b"nonsense")
     watch = FeedWatch(path)
-    assert watch.look(0) is False
+    assert watch.poll(0) is False
     watch.close()

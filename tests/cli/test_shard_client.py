@@ -7,7 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from arbshard.cli import app, changing
+from arbshard.cli import app
+from arbshard.cli import shard_client as changing
 from arbshard.cli import shards as shards_module
 from arbshard.errors import RequestTimeout, UsageError
 from arbshard.model.rundir import RunFiles
@@ -47,7 +48,7 @@ def supervisor(monkeypatch, tmp_path):
 
 
 def carry_out():
-    changing.carry_out("t", RunFiles(Path()), control.Balance(), 1.0)
+    changing.carry_out("t", RunFiles(Path()), control.BalanceShards(), 1.0)
 
 
 def call(*arguments):
@@ -77,7 +78,7 @@ def test_waits_until_it_is_done(supervisor):
     [
         (["symbols", "add", "SOL", "XRP"], control.AddSymbols(("SOL", "XRP"))),
         (["symbols", "remove", "SOL", "--keep-positions"], control.RemoveSymbols(("SOL",), True)),
-        (["shards", "balance"], control.Balance()),
+        (["shards", "balance"], control.BalanceShards()),
         (["shards", "restart", "2"], control.RestartShard(2)),
     ],
 )
@@ -90,9 +91,9 @@ def test_every_command_says_what_it_means(supervisor, arguments, order):
 
 
 def test_nothing_to_do(supervisor):
-    supervisor[1].append(control.Done("nothing to move"))
+    supervisor[1].append(control.ControlDone("nothing to move"))
     assert call("shards", "balance", "--dry-run").stdout == "t: nothing to move\n"
-    assert supervisor[0] == [control.Balance(dry_run=True)]
+    assert supervisor[0] == [control.BalanceShards(dry_run=True)]
 
 
 def test_a_failure_is_code_1(supervisor, capsys):
@@ -107,7 +108,7 @@ def test_what_must_be_asked_otherwise_is_a_usage_error(supervisor):
     supervisor[1].extend([control.Accepted(7, "add"), shown(change("refused", "no free slot"))])
     with pytest.raises(UsageError, match="no free slot"):
         carry_out()
-    supervisor[1].append(control.Denied("no shard 9"))
+    supervisor[1].append(control.ControlDenied("no shard 9"))
     with pytest.raises(UsageError, match="no shard 9"):
         carry_out()
 
