@@ -48,6 +48,7 @@ def outcome(tmp_path):
         ]
         # The run against the wheel has this set, and what is tested here is what happens without it.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+        environment["PYTHONPATH"] = str(TESTS)  # where the copy of conftest.py finds its helpers
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False
         )

@@ -24,6 +24,8 @@ HOURS = 1.0
 _TASKS_MAX = 20
 """Simulations of one process."""
 _WAIT_S = 0.2
+_END_S = 10
+"""The seconds in which a process of the pool must have ended after it was told to."""
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -90,6 +92,8 @@ def _obey_the_parent() -> None:
 
 def _break_off(*_: object) -> None:
     """End at once, through every ``finally``; what is broken off in its middle has nothing to say about that."""
+    # The exception below is lost when it comes while an object is being finalised. The alarm then ends the process.
+    signal.alarm(_END_S)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.__stderr__.fileno() if sys.__stderr__ is not None else 2)
     sys.exit(1)

@@ -17,7 +17,7 @@ from fuzzing.target import require
 from perf.running import System
 
 _CONFIG = {
-    "run": {"shards": 2, "log_level": "info", "requests": "zmq"},
+    "run": {"shards": 2, "log_level": "info", "transport": "zmq"},
     "sim": {"coins": 8, "seed": 11, "regime": "high-win"},
     "strategy": {"max_hold_s": 1.0, "cooldown_ms": 100.0},
 }
