@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 import psutil
+import zmq
 
 from arbshard.shm.pages import PageReader
 from fuzzing import corpus
@@ -60,6 +61,7 @@ def _besiege(system: System, report: Report, cases: int, rng: Random) -> None:
     time.sleep(1.0)
     processes = system.processes()
     _until(lambda: _value(system, "approvals") > 0, "no trade before the siege")
+    _use_once(system)
     descriptors = {name: process.num_fds() for name, process in processes.items()}
     good = [*made.risk_payloads(rng), *made.control_payloads(rng), *corpus.upbit_frames()[:20]]
     attacks = Attacks(system.files, venue_addresses(system.files.sim_ready), rng)
@@ -97,6 +99,22 @@ def _besiege(system: System, report: Report, cases: int, rng: Random) -> None:
     for page in (system.files.supervisor_page, system.files.risk_page):
         with PageReader.attach(page) as reader:
             require(reader.value("errors") == 0, f"{page.name}: {reader.value('errors')} errors logged")
+
+
+def _use_once(system: System) -> None:
+    """Subscribe to the whole bus and ask for the shards.
+
+    The supervisor maps some pages and the books only when they are first needed, and keeps them. Whatever comes on
+    top of these is not closed again.
+    """
+    with zmq.Context.instance().socket(zmq.SUB) as reader:
+        reader.setsockopt(zmq.LINGER, 0)
+        reader.connect(system.files.bus_endpoint)
+        reader.subscribe(b"")
+        require(bool(reader.poll(10_000)), "nothing is published on the bus")
+    shown = system.call("shards")
+    require(shown.code == 0, f"arbshard shards: {shown.out}{shown.err}")
+    time.sleep(1.0)
 
 
 def _alerts(system: System) -> tuple[str, ...]:
