@@ -367,3 +367,29 @@ def test_modes() -> None:
 
     assert mode_of(Config()) == "sim-paper"
     assert mode_of(Config(data="public")) == "public-paper"
+
+
+# a pair that is not traded in this run any more
+
+
+def test_a_pair_of_an_earlier_run_is_neither_entered_nor_hedged_nor_settled(world) -> None:
+    """Its open trade stays as it is until a run trades the pair again: nothing knows its rules here."""
+    entry = world.entry("ETH")
+    assert isinstance(world.submit(entry), Approved)
+    world.report(entry, w.filled(entry.home), w.filled(entry.away))
+    world.core.set_universe(w.make_universe("BTC"), world.now_ms)
+    requests = (
+        Submit(0, world.epoch, world.entry("ETH")),
+        extend(world, entry),
+        Conclude(0, world.epoch, entry.intent_id, w.HOME_PRICE, w.FX, False),
+    )
+    for request in requests[1:]:
+        reply = quiet(world, request)
+        assert isinstance(reply, Refused), request
+        assert reply.reason is Refusal.UNKNOWN_PAIR
+    reply = world.ask(requests[0])
+    assert isinstance(reply, Refused)
+    assert reply.reason is Refusal.UNKNOWN_PAIR
+    assert entry.intent_id in world.state.trades
+    world.core.set_universe(w.make_universe("BTC", "ETH"), world.now_ms)
+    assert isinstance(world.ask(requests[2]), Settled)

@@ -1,5 +1,6 @@
 """Keys are found, checked, and never shown."""
 
+import json
 import os
 import pickle
 import sys
@@ -127,6 +128,23 @@ class TestRefused:
     def test_half_a_key(self, name):
         with pytest.raises(UsageError, match="must both be set"):
             load_keys(PUBLIC, {**ENVIRON, name: " "}.get)
+
+    @pytest.mark.parametrize("name", ["ARBSHARD_UPBIT_KEY", "ARBSHARD_BINANCE_SECRET"])
+    def test_a_key_in_other_letters_is_refused_and_not_shown(self, name):
+        with pytest.raises(UsageError, match="must be plain ASCII") as raised:
+            load_keys(PUBLIC, {**ENVIRON, name: "ключ-от-счёта"}.get)
+        assert "ключ" not in str(raised.value)
+
+    @pytest.mark.parametrize("pair", [["k"], ["k", "s", "x"], "ks", 7, None])
+    def test_handed_over_in_another_shape_they_are_refused(self, pair):
+        reading, writing = os.pipe()
+        os.write(writing, json.dumps({"upbit": pair, "binance": ["k", "s"]}).encode() + b"\n")
+        os.close(writing)
+        try:
+            with pytest.raises(ProtocolError):
+                receive_keys(reading)
+        finally:
+            os.close(reading)
 
     def test_secret_and_key_file(self):
         with pytest.raises(UsageError, match="one too many"):

@@ -2,9 +2,12 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from arbshard.ledger.events import IntentRefused, RefusalsCounted
 from arbshard.model.refusal import Refusal
+from arbshard.risk.limits.guard import _ANSWERS_KEPT, RefusalLog
+from arbshard.risk.validation import Objection
 from arbshard.wire.messages import Approved, Refused, Submit
 from support import world as w
 
@@ -118,3 +121,24 @@ def test_counts_are_exact_whatever_the_pace(steps) -> None:
     assert asked == len(steps)
     world.stop()
     assert sum(world.state.results.refused.values()) == asked
+
+
+def test_the_answers_that_are_remembered_are_bounded_and_the_newest_stay() -> None:
+    world = w.World()
+    log, intent = RefusalLog(), world.entry()
+    ids = [f"s1-0-1-{number}" for number in range(1, _ANSWERS_KEPT + 11)]
+    for number, intent_id in enumerate(ids):
+        log.count(
+            replace(intent, intent_id=intent_id), Objection(Refusal.SYMBOL_POSITIONS, str(number)), number
+        )
+    assert [log.answer(one) for one in ids[:10]] == [None] * 10
+    assert all(log.answer(one) is not None for one in ids[10:])
+    assert sum(log.pending.values()) == len(ids)
+
+
+def test_the_counts_of_one_pair_are_not_those_of_another() -> None:
+    log, world = RefusalLog(), w.World()
+    log.count(world.entry("BTC"), Objection(Refusal.SYMBOL_POSITIONS, ""), 0)
+    log.count(world.entry("ETH"), Objection(Refusal.SYMBOL_POSITIONS, ""), 0)
+    log.count(world.entry("ETH"), Objection(Refusal.SYMBOL_POSITIONS, ""), 0)
+    assert log.pending == {("BTC", Refusal.SYMBOL_POSITIONS): 1, ("ETH", Refusal.SYMBOL_POSITIONS): 2}

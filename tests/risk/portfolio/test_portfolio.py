@@ -34,7 +34,7 @@ from arbshard.model.order import Order
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import Balance
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.wire.messages import Extend
+from arbshard.wire.messages import Approved, Extend
 from support import world as w
 
 
@@ -364,3 +364,30 @@ def test_every_event_can_be_taken_back_whole() -> None:
         state.commit()
         kinds.add(type(event))
     assert kinds == set(get_args(Event))
+
+
+@pytest.mark.parametrize("kind", ["entry", "exit"])
+def test_a_conclusion_that_does_not_fit_its_position_is_damage(world, kind) -> None:
+    """An entry of a position that is there, and an exit of one that is not."""
+    opened = world.open_position()
+    intent = world.exit_of(opened) if kind == "exit" else world.entry("ETH")
+    assert isinstance(world.submit(intent), Approved)
+    world.report(intent, w.filled(intent.home), w.filled(intent.away))
+    before = len(world.events)
+    if kind == "exit":
+        del world.state.positions[opened.position_id]
+    else:
+        world.state.positions[intent.position_id] = opened
+    event = IntentConcluded(
+        at_ms=world.now_ms,
+        intent_id=intent.intent_id,
+        pair=intent.pair,
+        mark=w.HOME_PRICE,
+        fx=w.FX,
+        done=False,
+        position_id="",
+        position_state=None,
+    )
+    with pytest.raises(LedgerDamaged, match=f"does not fit an {kind}"):
+        world.state.apply(event)
+    assert len(world.events) == before

@@ -52,3 +52,16 @@ def test_an_outcome_knows_what_was_booked() -> None:
     assert outcome.knows(w.filled(intent.home))
     assert outcome.knows(w.expired(intent.away))
     assert not outcome.knows(w.filled(intent.away))
+
+
+def test_an_outcome_knows_the_fills_of_its_own_orders_alone() -> None:
+    """A late report of a concluded intent is answered as known only if every fill of it was booked."""
+    world = w.World()
+    entry = world.entry()
+    world.carry_out(entry)
+    outcome = world.state.outcomes[entry.intent_id]
+    assert outcome.knows(w.filled(entry.home))
+    more = w.OrderResult(entry.home, "FILLED", (w.make_fill(entry.home, entry.home.quantity, n=7),))
+    assert not outcome.knows(more)
+    stranger = world.entry("ETH")
+    assert not outcome.knows(w.filled(stranger.home))
