@@ -45,7 +45,7 @@ class Room:
                 self.spares.maintain(self.clock.monotonic_ns())
                 await asyncio.sleep(0.01)
 
-    def take(self, shard, epoch):
+    def assign(self, shard, epoch):
         taken = self.spares.assign(shard, epoch, self.clock.monotonic_ns())
         if taken is not None:
             self.taken.append(taken)
