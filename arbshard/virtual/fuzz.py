@@ -10,9 +10,10 @@ import os
 import secrets
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from multiprocessing.pool import AsyncResult
+from multiprocessing.pool import AsyncResult, Pool
 from typing import get_args
 
 from arbshard.virtual.machine import Simulation
@@ -76,12 +77,26 @@ def run_many(given: Settings, count: int | None, jobs: int) -> int:
     except KeyboardInterrupt:
         print("stopped", flush=True)
     finally:
-        pool.terminate()
-        pool.join()
+        _end(pool)
         for number, handler in before.items():
             signal.signal(number, handler)
     print(f"{done} seeds, {failed} failed", flush=True)
     return failed
+
+
+def _end(pool: Pool) -> None:
+    """End the pool's processes, by force after ``_END_S``.
+
+    ``Pool.terminate`` waits for a lock without a time-out, and a process that ends while it holds the lock never
+    gives it back.
+    """
+    ending = threading.Thread(target=pool.terminate, daemon=True)
+    ending.start()
+    ending.join(_END_S)
+    for child in multiprocessing.active_children():
+        child.kill()
+    if not ending.is_alive():
+        pool.join()
 
 
 def _obey_the_parent() -> None:
