@@ -140,6 +140,7 @@ class Collector:
             unattended=unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
             problems=problems,
+            halted=_halted(risk_note),
             order_mode=risk_note.orders or note.mode,
             accounts=accounts,
             differences=risk_note.differences,
@@ -330,10 +331,17 @@ def _iso(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds") if at_ms else ""
 
 
+def _halted(note: RiskNote) -> str:
+    halt = note.halt
+    if halt is None:
+        return ""
+    return f"halted ({halt.cause}): {halt.reason or 'no reason given'}; 'arbshard resume' ends it"
+
+
 def _standing(note: RiskNote) -> Iterator[str]:
     """What risk or a person has stopped."""
-    if note.halt is not None:
-        yield f"halted ({note.halt.cause}): {note.halt.reason or 'no reason given'}; 'arbshard resume' ends it"
+    if halted := _halted(note):
+        yield halted
     if note.broken:
         yield f"accounting break: {note.broken}"
     for pair, reason in note.closing.items():

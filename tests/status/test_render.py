@@ -154,6 +154,17 @@ class TestSummary:
         text = drawn(render_summary(summarise(status, alive=None, failure="risk is gone")))
         assert "Not a clean run: the run could not go on: risk is gone; " in text
 
+    def test_a_halt_that_was_not_shown_before_the_end_began_counts(self, status):
+        halted = "halted (operator): a look at it; 'arbshard resume' ends it"
+        calm = replace(status, problems=())
+        before = summarise(calm, alive=calm, failure="")
+        after = summarise(replace(calm, halted=halted), alive=calm, failure="")
+        assert halted not in before.problems
+        assert after.problems.count(halted) == 1
+        assert not after.ok
+        shown = replace(calm, problems=(halted,), halted=halted)
+        assert summarise(shown, alive=shown, failure="").problems.count(halted) == 1
+
     def test_nothing_is_none(self, status, drawn):
         bare = summarise(replace(status, reasons={}), alive=None, failure="")
         text = drawn(render_summary(replace(bare, refusals={}, data_refusals={})))
