@@ -30,6 +30,7 @@ from arbshard.model.position import Flows, Position
 from arbshard.venues.keys import Keys
 from support import cpu
 from support.effort import IS_NIGHTLY
+from support.order import slow_first
 
 _HELPERS = (
     "handover_model",
@@ -114,6 +115,14 @@ def pytest_collection_modifyitems(config, items):
     if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = slow_first(
+            items,
+            workers,
+            lambda item: item.get_closest_marker("integration") is not None,
+            lambda item: item.nodeid.partition("::")[0],
+        )
 
 
 def pytest_runtest_setup(item):
