@@ -229,9 +229,9 @@ class LiveRun(Instance):
     def _known(self) -> dict[str, tuple[int, float]]:
         try:
             known = json.loads(self.files.children.read_text())
-        except (OSError, ValueError):
-            return {}
-        return {child["name"]: (child["pid"], child["started"]) for child in known}
+            return {child["name"]: (child["pid"], child["started"]) for child in known}
+        except (OSError, ValueError, TypeError, KeyError):
+            return {}  # it is not there, or this test has damaged it
 
     def _known_children(self, name: str = "") -> list[psutil.Process]:
         found = (_alive(pid) for child, pid in self._known().items() if name in ("", child))
