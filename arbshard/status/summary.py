@@ -119,9 +119,9 @@ def _problems(last: Status, alive: Status | None, failure: str, keeps_positions:
     if last.as_of:
         yield f"risk did not close the ledger in order: portfolio and positions are as of {last.as_of}"
     if alive is not None:
-        yield from alive.problems
-    if last.halted and (alive is None or last.halted not in alive.problems):
-        yield last.halted  # risk had not shown it yet when the end began
+        yield from (problem for problem in alive.problems if problem != alive.halted)
+    if last.halted:
+        yield last.halted  # ``alive`` may be older than a halt or its end: risk shows them five times a second
     left_open = 0 if keeps_positions else last.portfolio.open
     for count, one, many in (
         (last.errors, "error was logged", "errors were logged"),

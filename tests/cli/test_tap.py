@@ -10,7 +10,6 @@ from arbshard.model.notes import VenueNote
 from arbshard.model.universe import Universe
 from arbshard.wire import topics
 from arbshard.wire.tap import Received
-from perf.stages import upbit_frame
 
 ALL = ("books", "venues", "control", "alerts")
 NOW_MS, NOW_NS = 1_795_000_000_123, 5_000_000
@@ -19,6 +18,13 @@ NOW_MS, NOW_NS = 1_795_000_000_123, 5_000_000
 @pytest.fixture
 def universe(make):
     return Universe(make.fx_leg, (make.pair, make.other_pair("ETH", (3, 4))), (("BTC", "ETH"),))
+
+
+def upbit_frame(code: str, mid: float, tick: float) -> bytes:
+    """A SIMPLE order-book frame of one level, as Upbit sends it."""
+    unit = {"ap": mid + tick, "bp": mid - tick, "as": 0.5, "bs": 0.4}
+    body = {"ty": "orderbook", "cd": code, "tms": 1795239476126, "tas": 12.3, "tbs": 11.1, "obu": [unit]}
+    return json.dumps({**body, "st": "REALTIME", "lv": 0}, separators=(",", ":")).encode()
 
 
 def book(sequence=2, frame=None, live=True):

@@ -164,6 +164,7 @@ class TestSummary:
         assert not after.ok
         shown = replace(calm, problems=(halted,), halted=halted)
         assert summarise(shown, alive=shown, failure="").problems.count(halted) == 1
+        assert halted not in summarise(calm, alive=shown, failure="").problems  # it was resumed since
 
     def test_nothing_is_none(self, status, drawn):
         bare = summarise(replace(status, reasons={}), alive=None, failure="")

@@ -42,7 +42,7 @@ def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path, n
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
-            running.wait()
+            running.communicate()
     assert running.returncode == 0
     assert "0 failed" in rest
     assert said == ""
