@@ -26,6 +26,8 @@ def test_so_many_seeds_are_run_and_told(capfd: pytest.CaptureFixture[str]) -> No
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    # A shell that starts the tests in its background has them ignore SIGINT, and what they start inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen(
         [sys.executable, "-m", "arbshard.virtual.fuzz", "--jobs", "1", "--hours", "0.05"],
         stdout=subprocess.PIPE,
@@ -34,6 +36,7 @@ def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path, n
         start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "ARBSHARD_RUN_ROOT": str(tmp_path)},
     )
+    signal.signal(signal.SIGINT, before)
     try:
         assert running.stdout is not None
         assert running.stdout.readline().rstrip().endswith("ok")
