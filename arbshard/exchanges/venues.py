@@ -47,7 +47,7 @@ class Common(NamedTuple):
     clock: Clock
     counters: Counters
     first_number: int
-    """Of orders and trades."""
+    """Orders and trades are numbered from here on."""
 
 
 class VenueCore(NamedTuple):

@@ -106,7 +106,7 @@ class Histogram(msgspec.Struct, frozen=True):
         raise AssertionError("the last bucket reaches the count")
 
     def merge(self, other: "Histogram") -> "Histogram":
-        """Both together."""
+        """Return a histogram of the values of both."""
         return Histogram(
             tuple(a + b for a, b in zip(self.buckets, other.buckets, strict=True)),
             self.total_ns + other.total_ns,

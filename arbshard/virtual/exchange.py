@@ -41,7 +41,7 @@ from arbshard.virtual.weather import Weather
 
 _PRIVATE = re.compile("/private|/ws-api/")
 _FIRST_NUMBER = 1_000
-"""Of orders and trades."""
+"""Orders and trades are numbered from here on."""
 _SYMBOL = re.compile(rb'"(?:cd|code)":"([A-Z0-9-]+)"|"stream":"([a-z0-9]+)@')
 _REFUSED_AFTER_S = 0.002
 

@@ -44,7 +44,7 @@ class SymbolRiskLimits(msgspec.Struct, frozen=True):
     max_daily_loss: Decimal | None = None
     """Realised loss of a trading day."""
     max_order_notional: Decimal | None = None
-    """Of one entry."""
+    """The largest order value that one entry may have."""
     loss_streak_max: int | None = None
     """Losses in a row after which it pauses, and again after as many more."""
     loss_streak_pause_s: float = 0.0

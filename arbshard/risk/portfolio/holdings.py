@@ -246,7 +246,7 @@ class ConcludedIntent(msgspec.Struct, frozen=True):
     intent_id: str
     pair: str
     position: Position | None
-    """As the conclusion left it."""
+    """The position after the conclusion; None when there is none."""
     orders: tuple[tuple[str, tuple[str, ...]], ...]
     """(client id, ids of its fills)."""
 

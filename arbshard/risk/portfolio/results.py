@@ -46,9 +46,9 @@ class Totals(msgspec.Struct, frozen=True):
     """Closed with a PnL above 0; all other closed ones are losses."""
     losses: int = 0
     pnl: Decimal = ZERO
-    """Of closed positions, all fees paid."""
+    """The sum over closed positions, after all fees."""
     fees: Decimal = ZERO
-    """Of closed positions."""
+    """The fees that closed positions have paid."""
 
     @property
     def win_rate(self) -> float | None:

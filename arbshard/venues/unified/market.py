@@ -127,5 +127,5 @@ class UnifiedMarket:
         return found
 
     def fee_schedule(self, buy_bps: Decimal, sell_bps: Decimal) -> FeeSchedule:
-        """Both sides pay in the quote."""
+        """Return the schedule in which both sides pay their fee in the quote currency."""
         return FeeSchedule(buy_bps, sell_bps, buy_fee_in_base=self.buy_fee_in_base)
