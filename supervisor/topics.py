@@ -98,6 +98,7 @@ def pair_facts(universe: Universe | None) -> Facts:
 def risk_facts(note: RiskNoteHead) -> Facts:
     """Halt, limits, pairs that are closed, fences, and whether the books balance."""
     facts: Facts = {("closing", pair): reason for pair, reason in note.closing.items()}
+    facts |= {("apart", pair): f"{one.cause}: {one.reason}" for pair, one in note.apart.items()}
     if note.halt is not None:
         facts["halt", ""] = f"{note.halt.cause}: {note.halt.reason}"
     facts |= {("limit", key): value for key, value in note.limits_changed.items()}

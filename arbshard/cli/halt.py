@@ -26,9 +26,17 @@ def halt(
     _order(name, config, Halt(reason, flatten), wait)
 
 
-def resume(reason: ReasonOption = "", name: NameOption = None, config: ConfigOption = None) -> None:
-    """Allow entries again after a halt, by hand or by rule."""
-    _order(name, config, Resume(reason), 0.0)
+def resume(
+    symbols: Annotated[
+        list[str] | None,
+        typer.Argument(help="Pairs that were set apart, by base or market; none: end the halt."),
+    ] = None,
+    reason: ReasonOption = "",
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Allow entries again after a halt, or those of pairs that were set apart."""
+    _order(name, config, Resume(reason, tuple(symbols or ())), 0.0)
 
 
 def close(

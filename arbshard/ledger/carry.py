@@ -46,6 +46,8 @@ class Carry(msgspec.Struct, frozen=True):
     holdings: tuple[CarriedHolding, ...] = ()
     intents: tuple[CarriedIntent, ...] = ()
     halted: bool = False
+    apart: tuple[str, ...] = ()
+    """Pairs that are set apart."""
     differences: tuple[tuple[str, str], ...] = ()
     """(venue, currency) that venue and ledger do not agree on."""
     strays: tuple[tuple[str, str, str], ...] = ()

@@ -20,7 +20,7 @@ from typing import Literal
 import msgspec
 
 from arbshard.errors import LedgerDamaged
-from arbshard.model.intent import ExitReason, FxQuote, Intent, IntentKind
+from arbshard.model.intent import ApartCause, ExitReason, FxQuote, Intent, IntentKind
 from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderState
 from arbshard.model.position import Position, PositionState
@@ -201,6 +201,24 @@ class ClosesOrdered(_Event, frozen=True, kw_only=True):
     reason: ExitReason
 
 
+class PairSetApart(_Event, frozen=True, kw_only=True):
+    """The pair enters nothing from here on, until ``PairReleased``."""
+
+    pair: str
+    cause: ApartCause
+    reason: str
+    """What happened, as a sentence for people."""
+    intent_id: str = ""
+    """The intent concerned; empty when there is none."""
+
+
+class PairReleased(_Event, frozen=True, kw_only=True):
+    """A person allowed a pair that was set apart to trade again."""
+
+    pair: str
+    reason: str
+
+
 class LimitsChanged(_Event, frozen=True, kw_only=True):
     """A person changed limits while risk ran."""
 
@@ -289,6 +307,8 @@ Event = (
     | Halted
     | Resumed
     | ClosesOrdered
+    | PairSetApart
+    | PairReleased
     | LimitsChanged
     | LimitsScaled
     | RefusalsCounted
@@ -346,8 +366,10 @@ def subject_of(event: Event) -> tuple[str, str]:
         return event.pair, event.intent_id
     if isinstance(event, PositionOpened | PositionChanged | PositionClosed):
         return event.position.pair, event.intent_id
-    if isinstance(event, Deposited | StrayFound | StrayGone):
+    if isinstance(event, Deposited | StrayFound | StrayGone | PairReleased):
         return event.pair, ""
+    if isinstance(event, PairSetApart):
+        return event.pair, event.intent_id
     if isinstance(event, LimitsChanged | LimitsScaled):
         return event.symbol, ""
     return "", ""

@@ -1,4 +1,7 @@
-"""What venues and ledger did not agree on, a second time: from the events alone, for ``rebook`` to compare. Pure."""
+"""Which pairs could enter nothing, a second time: from the events alone, for ``rebook`` to compare. Pure.
+
+Blocks are what venues and ledger did not agree on, and the pairs that were set apart.
+"""
 
 from collections.abc import Callable
 
@@ -6,6 +9,8 @@ from arbshard.ledger.events import (
     AccountOpened,
     DifferenceFound,
     DifferenceResolved,
+    PairReleased,
+    PairSetApart,
     ReconciliationEvent,
     StrayFound,
     StrayGone,
@@ -14,24 +19,29 @@ from arbshard.model.intent import Intent
 
 
 class Blocks:
-    """What venues and ledger do not agree on, as the events have it."""
+    """What blocks entries, as the events have it."""
 
     def __init__(self, differ: Callable[[str], None]) -> None:
         self._differ = differ
         self._differences: set[tuple[str, str]] = set()
         self._strays: dict[tuple[str, str], str] = {}
+        self._apart: set[str] = set()
 
     def resume(
-        self, differences: tuple[tuple[str, str], ...], strays: tuple[tuple[str, str, str], ...]
+        self,
+        differences: tuple[tuple[str, str], ...],
+        strays: tuple[tuple[str, str, str], ...],
+        apart: tuple[str, ...],
     ) -> None:
         """Begin with what ``carry`` gave at the end of the period before."""
         self._differences = set(differences)
         self._strays = {(venue, client_id): pair for venue, client_id, pair in strays}
+        self._apart = set(apart)
 
-    def carry(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...]]:
-        """(venue, currency) of differences, and (venue, client id, pair) of strays, both sorted."""
+    def carry(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...], tuple[str, ...]]:
+        """(venue, currency) of differences, (venue, client id, pair) of strays, and pairs set apart; all sorted."""
         strays = ((*order, pair) for order, pair in self._strays.items())
-        return tuple(sorted(self._differences)), tuple(sorted(strays))
+        return tuple(sorted(self._differences)), tuple(sorted(strays)), tuple(sorted(self._apart))
 
     def add(self, seq: int, event: ReconciliationEvent) -> None:
         """The next event."""
@@ -53,8 +63,19 @@ class Blocks:
                 if self._strays.pop((event.venue, event.client_id), None) is None:
                     self._differ(f"event {seq}: {event.client_id} was not astray at {event.venue}")
 
+    def set_apart(self, seq: int, event: PairSetApart | PairReleased) -> None:
+        """A pair is set apart, or released."""
+        if isinstance(event, PairSetApart):
+            self._apart.add(event.pair)
+            return
+        if event.pair not in self._apart:
+            self._differ(f"event {seq}: {event.pair} was released though it was not set apart")
+        self._apart.discard(event.pair)
+
     def block_of(self, intent: Intent) -> str | None:
         """Why nothing of its pair may be entered, as the end of a sentence."""
+        if intent.pair in self._apart:
+            return f"{intent.pair} was set apart"
         for market in (intent.home.market, intent.away.market):
             for currency in (market.base, market.quote):
                 if (market.venue, currency) in self._differences:

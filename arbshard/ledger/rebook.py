@@ -17,6 +17,8 @@ from arbshard.ledger.events import (
     IntentConcluded,
     OrderExtended,
     OrderReported,
+    PairReleased,
+    PairSetApart,
     PositionChanged,
     PositionClosed,
     PositionOpened,
@@ -125,11 +127,11 @@ class Rebook:
                 self._fill_ids.add(fill.fill_id)
             self._running[carried.intent.intent_id] = running
         self._halted = carry.halted
-        self._blocks.resume(carry.differences, carry.strays)
+        self._blocks.resume(carry.differences, carry.strays, carry.apart)
 
     def carry(self) -> Carry:
         """What is open now. Not between a conclusion and its statement (``is_settled``)."""
-        differences, strays = self._blocks.carry()
+        differences, strays, apart = self._blocks.carry()
         return Carry(
             holdings=tuple(
                 CarriedHolding(name, one.entry, *one.flows(), one.fees, one.other_fees)
@@ -147,6 +149,7 @@ class Rebook:
                 for running in self._running.values()
             ),
             halted=self._halted,
+            apart=apart,
             differences=differences,
             strays=strays,
         )
@@ -183,6 +186,8 @@ class Rebook:
                 self._halted = isinstance(event, Halted)
             case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
                 self._blocks.add(seq, event)
+            case PairSetApart() | PairReleased():
+                self._blocks.set_apart(seq, event)
             case _:
                 pass  # moves no position
 

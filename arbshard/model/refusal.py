@@ -78,3 +78,5 @@ class Refusal(IntEnum):
     """The supervisor has shown no beat for a second: the books stand still, and nothing is entered on them."""
     DISK_SHORT = 608
     """The ledger's disk is nearly full: the room that is left is kept for exits."""
+    PAIR_SET_APART = 609
+    """The pair has been set apart and waits for a person; depending on the cause it is not left by rule either."""

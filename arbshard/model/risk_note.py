@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from arbshard.model.intent import CloseReason
+from arbshard.model.intent import ApartCause, CloseReason
 from arbshard.model.market import Direction
 
 
@@ -69,6 +69,17 @@ class HaltNote(msgspec.Struct, frozen=True):
     cause: str
     """``operator``, ``daily_loss``, ``drawdown``, ``errors``, ``stale_feeds``, ``accounting``."""
     reason: str
+
+
+class ApartNote(msgspec.Struct, frozen=True):
+    """A pair is set apart: it enters nothing until a person releases it."""
+
+    since_ms: int
+    cause: ApartCause
+    reason: str
+    intent_id: str = ""
+    by_hand: bool = False
+    """Whether its positions are closed only when a person orders it."""
 
 
 class DayNote(msgspec.Struct, frozen=True):
@@ -154,6 +165,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     halt: HaltNote | None = None
     closing: dict[str, str] = {}
     """Pairs that are being closed, by order of a person or of the kill switch, and why."""
+    apart: dict[str, ApartNote] = {}
+    """Pairs that are set apart."""
     day: DayNote | None = None
     days: tuple[DayNote, ...] = ()
     """The last trading days that had a result, newest first."""

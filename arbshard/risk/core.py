@@ -31,7 +31,8 @@ from arbshard.risk.booking import (
 )
 from arbshard.risk.limits.guard import RiskGuard, holds_for, less_holds
 from arbshard.risk.limits.watch import Watch
-from arbshard.risk.operators import Operators
+from arbshard.risk.operators import REASON_MAX, Operators
+from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.results import TradingDays
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.reconcile.reconciler import Reconciler, reconciliation_of
@@ -63,6 +64,7 @@ from arbshard.wire.messages import (
     Reply,
     Report,
     Request,
+    SetApart,
     Settled,
     Statement,
     Submit,
@@ -222,14 +224,23 @@ class RiskCore:
                 return self._conclude(request, moment)
             case Extend():
                 return self._extend(request, now_ms)
+            case Fund() | Adopt() | Instructions() | SetApart():
+                return self._decide_beside_trading(request, now_ms)
+
+    def _decide_beside_trading(
+        self, request: Fund | Adopt | Instructions | SetApart, now_ms: int
+    ) -> Decision:
+        match request:
             case Fund():
                 return self._fund(request, now_ms)
-            case Instructions():
-                standing = self.state.standing
-                closing = tuple(standing.closing.items())
-                return Instructed(standing.serial, standing.halt is not None, closing), []
             case Adopt():
                 return self._handover.adopt(request.pairs, request.shard), []
+            case Instructions():
+                standing = self.state.standing
+                closing, apart = tuple(standing.closing.items()), tuple(standing.apart)
+                return Instructed(standing.serial, standing.halt is not None, closing, apart), []
+            case SetApart():
+                return self._set_apart(request, now_ms)
 
     def _hello(self, request: Hello, now_ms: int) -> Decision:
         known = self.state.shards.get(request.shard)
@@ -361,6 +372,20 @@ class RiskCore:
             self.reconciler.activity.ended(trade, moment.now_ns)
         available = self.guard.available(pair)
         return Settled(request.intent_id, position, available, self._residue(pair.base)), events
+
+    def _set_apart(self, request: SetApart, now_ms: int) -> Decision:
+        if request.pair not in self._pairs and request.pair not in self.state.busy:
+            return _refused(Refusal.UNKNOWN_PAIR, f"{request.pair} is not traded in this run")
+        events = set_apart(
+            self.state.standing,
+            request.pair,
+            request.cause,
+            request.reason[:REASON_MAX],
+            now_ms,
+            request.intent_id[:REASON_MAX],
+        )
+        self._apply(events)
+        return Noted(request.intent_id), events
 
     def _residue(self, base: str) -> Decimal:
         return self.state.results.residue_of(base)

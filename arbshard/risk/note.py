@@ -13,6 +13,7 @@ from msgspec import Raw
 from arbshard.model.money import ZERO, plain
 from arbshard.model.position import Position
 from arbshard.model.risk_note import (
+    ApartNote,
     BalanceNote,
     DayNote,
     DifferenceNote,
@@ -76,6 +77,10 @@ class NoteWriter:
             closed=tuple(_brief(newest)),
             halt=HaltNote(halt.at_ms, halt.cause, halt.reason) if halt is not None else None,
             closing={**standing.closing},
+            apart={
+                pair: ApartNote(one.since_ms, one.cause, one.reason, one.intent_id, one.is_closed_by_hand)
+                for pair, one in standing.apart.items()
+            },
             day=self._today(now_ms),
             days=tuple(self._day(number) for number in sorted(results.days, reverse=True)),
             tightened={

@@ -1,4 +1,4 @@
-"""What people tell risk: halt, resume, close, change limits; and what they ask. Pure; called by ``core``.
+"""What people tell risk: halt, resume, release, close, change limits; and what they ask. Pure; called by ``core``.
 
 Each command gives an answer and the events that make it so. What is an order of a person is an event first: it
 survives whatever happens to the processes that carry it out.
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from arbshard.errors import ConfigError
-from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, Resumed
+from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, PairReleased, Resumed
 from arbshard.model.intent import ExitReason
 from arbshard.model.market import Pair
 from arbshard.risk.limits.guard import RiskGuard
@@ -34,7 +34,8 @@ from arbshard.wire.messages import (
 Answer = tuple[CommandReply, list[Event]]
 Order = Halt | Resume | Close | SetLimits | ShowLimits | ShowPositions
 """Of the commands, those that are answered here."""
-_REASON_MAX = 200
+REASON_MAX = 200
+"""Reasons are stored up to this length."""
 
 
 class Operators:
@@ -54,6 +55,8 @@ class Operators:
             case Halt():
                 return self._halt(command, moment)
             case Resume():
+                if command.symbols:
+                    return self._release(command, moment)
                 return self._resume(command, moment, broken)
             case Close():
                 return self._close(command, moment)
@@ -70,7 +73,7 @@ class Operators:
         events: list[Event] = []
         halt = self._state.standing.halt
         if halt is None:
-            reason = command.reason[:_REASON_MAX] or "by hand"
+            reason = command.reason[:REASON_MAX] or "by hand"
             events.append(Halted(at_ms=moment.now_ms, cause="operator", reason=reason))
             text = "halted: no new entries until somebody resumes"
         else:
@@ -90,9 +93,27 @@ class Operators:
         limits = self._guard.limits.portfolio()
         accepted = tuple(loss.key for loss in losses(self._state, limits, moment.day))
         resumed = Resumed(
-            at_ms=moment.now_ms, reason=command.reason[:_REASON_MAX] or "by hand", acknowledged=accepted
+            at_ms=moment.now_ms, reason=command.reason[:REASON_MAX] or "by hand", acknowledged=accepted
         )
         return Done(f"resumed; it was halted since {_clock(halt.at_ms)}: {halt.reason}"), [resumed]
+
+    def _release(self, command: Resume, moment: Moment) -> Answer:
+        """All of the pairs, or none when one of them is not set apart."""
+        apart = self._state.standing.apart
+        bases: list[str] = []
+        for symbol in command.symbols:
+            base = self._base_of(symbol) or symbol.upper()  # it may have been taken out of the run
+            if base not in apart:
+                return Denied(f"{symbol} is not set apart"), []
+            if base not in bases:
+                bases.append(base)
+        reason = command.reason[:REASON_MAX] or "by hand"
+        events: list[Event] = [PairReleased(at_ms=moment.now_ms, pair=base, reason=reason) for base in bases]
+        known = "; ".join(
+            f"{base} was set apart since {_clock(apart[base].since_ms)}: {apart[base].reason}"
+            for base in bases
+        )
+        return Done(f"released; {known}"), events
 
     def _close(self, command: Close, moment: Moment) -> Answer:
         bases: list[str] = []

@@ -20,6 +20,8 @@ from arbshard.ledger.events import (
     Halted,
     LimitsChanged,
     LimitsScaled,
+    PairReleased,
+    PairSetApart,
     ReconciliationEvent,
     Resumed,
     ShardFenced,
@@ -330,6 +332,16 @@ def _log_event(event: Event) -> None:
             get_logger().warning("fenced", shard=event.shard, epoch=event.epoch, reason=event.reason)
         case ClosesOrdered():
             get_logger().warning("closing", pairs=list(event.pairs), reason=event.reason)
+        case PairSetApart():
+            get_logger().error(
+                "pair set apart: it enters nothing until somebody releases it",
+                pair=event.pair,
+                cause=event.cause,
+                reason=event.reason,
+                intent=event.intent_id,
+            )
+        case PairReleased():
+            get_logger().warning("pair released", pair=event.pair, reason=event.reason)
         case LimitsChanged():
             get_logger().warning("limits changed", symbol=event.symbol, changes=dict(event.changes))
         case LimitsScaled():

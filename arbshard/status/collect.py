@@ -11,6 +11,7 @@ import psutil
 from arbshard.clock import Clock
 from arbshard.errors import FrameError, SharedMemoryError
 from arbshard.ledger.record import read_record
+from arbshard.model.intent import ApartCause
 from arbshard.model.money import exact, plain
 from arbshard.model.notes import ChildNote, SupervisorNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
@@ -338,6 +339,27 @@ def _halted(note: RiskNote) -> str:
     return f"halted ({halt.cause}): {halt.reason or 'no reason given'}; 'arbshard resume' ends it"
 
 
+_APART: dict[ApartCause, str] = {
+    "stuck": (
+        "one of its legs is open and it enters nothing: 'arbshard positions' shows what it holds, "
+        "'arbshard resume {pair}' lets it go on"
+    ),
+    "exits_fail": (
+        "its position stays open and it enters nothing: 'arbshard close {pair}' closes it, "
+        "'arbshard resume {pair}' gives it back to its exit rules"
+    ),
+    "bad_report": (
+        "some of what it traded may not be booked and it enters nothing: compare the ledger with the venue, "
+        "then 'arbshard resume {pair}'"
+    ),
+    "position_loss": (
+        "its position stays open and it enters nothing: 'arbshard close {pair}' closes it, "
+        "'arbshard resume {pair}' gives it back to its exit rules"
+    ),
+}
+"""What it means for the money that a pair is set apart, and what a person can do."""
+
+
 def _standing(note: RiskNote) -> Iterator[str]:
     """What risk or a person has stopped."""
     if halted := _halted(note):
@@ -346,6 +368,9 @@ def _standing(note: RiskNote) -> Iterator[str]:
         yield f"accounting break: {note.broken}"
     for pair, reason in note.closing.items():
         yield f"{pair} is being closed ({reason})"
+    for pair, one in note.apart.items():
+        what = _APART[one.cause].format(pair=pair)
+        yield f"{pair} is set apart since {_iso(one.since_ms)} ({one.cause}): {one.reason}; {what}"
 
 
 def _latency(histogram: Histogram) -> Latency:

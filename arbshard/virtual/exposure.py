@@ -19,6 +19,8 @@ from arbshard.ledger.events import (
     IntentConcluded,
     LimitsChanged,
     LimitsScaled,
+    PairReleased,
+    PairSetApart,
     PositionChanged,
     PositionClosed,
     PositionOpened,
@@ -64,6 +66,7 @@ class Exposure:
         self._factors: dict[str, Decimal] = {}
         self._halted = False
         self._closing: dict[str, None] = {}
+        self._apart: dict[str, None] = {}
         self._entering: dict[str, Intent] = {}
         """Entries under way, by base."""
         self._held: dict[str, dict[str, Decimal]] = {}
@@ -84,14 +87,23 @@ class Exposure:
                 self._position(event)
             case Halted() | Resumed():
                 self._halted = isinstance(event, Halted)
-            case ClosesOrdered():
-                self._closing.update(dict.fromkeys(event.pairs))
+            case ClosesOrdered() | PairSetApart() | PairReleased():
+                self._barred(event)
             case LimitsChanged():
                 self._change(event)
             case LimitsScaled():
                 self._factors[event.symbol] = event.factor
             case _:
                 pass  # limits nothing
+
+    def _barred(self, event: ClosesOrdered | PairSetApart | PairReleased) -> None:
+        match event:
+            case ClosesOrdered():
+                self._closing.update(dict.fromkeys(event.pairs))
+            case PairSetApart():
+                self._apart[event.pair] = None
+            case PairReleased():
+                self._apart.pop(event.pair, None)
 
     def _position(self, event: PositionOpened | PositionChanged | PositionClosed) -> None:
         position = event.position
@@ -114,6 +126,8 @@ class Exposure:
             self._differ(f"halt: {intent.intent_id} was approved while everything was halted")
         if base in self._closing:
             self._differ(f"close: {intent.intent_id} was approved while {base} was being closed")
+        if base in self._apart:
+            self._differ(f"apart: {intent.intent_id} was approved while {base} was set apart")
         if len(self._held.get(base, {})) >= self._positions_max or base in self._entering:
             self._differ(f"limits: {intent.intent_id} was approved, {base} has all it may have")
         order = self.costs[base] = _cost(intent)

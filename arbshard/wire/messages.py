@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from arbshard.errors import ProtocolError
-from arbshard.model.intent import ExitReason, FxQuote, Intent, OpenIntent
+from arbshard.model.intent import ApartCause, ExitReason, FxQuote, Intent, OpenIntent
 from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
@@ -94,7 +94,18 @@ class Adopt(_Request, frozen=True):
     pairs: tuple[str, ...]
 
 
-Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions | Adopt
+class SetApart(_Request, frozen=True):
+    """Have a pair set apart: it enters nothing until a person releases it. Answer: ``Noted``."""
+
+    pair: str
+    cause: ApartCause
+    reason: str
+    """What happened, as a sentence for people."""
+    intent_id: str
+    """The intent concerned; empty when there is none."""
+
+
+Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions | Adopt | SetApart
 
 
 class _Reply(msgspec.Struct, frozen=True, tag=True):
@@ -126,6 +137,8 @@ class Welcome(_Reply, frozen=True):
     """Five characters of ``[a-z0-9]``, the ledger's own for ever: a venue knows an order as ``<tag>-<client id>``."""
     strangers: tuple[str, ...] = ()
     """Pairs of the ``Hello`` that are not the shard's, as risk has it: one of both has an older universe."""
+    apart: tuple[str, ...] = ()
+    """All pairs that are set apart: they enter nothing."""
 
 
 class Funded(_Reply, frozen=True):
@@ -150,7 +163,7 @@ class Refused(_Reply, frozen=True):
 
 
 class Noted(_Reply, frozen=True):
-    """The report is in the ledger."""
+    """What was reported, or that the pair is set apart, is in the ledger."""
 
     intent_id: str
 
@@ -172,6 +185,8 @@ class Instructed(_Reply, frozen=True):
     """Changes with every change of what follows; also the word ``instructions`` on risk's page."""
     halted: bool
     closing: Closings
+    apart: tuple[str, ...] = ()
+    """All pairs that are set apart: they enter nothing."""
 
 
 Reply = Welcome | Funded | Approved | Refused | Noted | Settled | Instructed
@@ -188,6 +203,8 @@ class Resume(msgspec.Struct, frozen=True, tag=True):
     """Allow entries again. Answer: ``Done`` or ``Denied``."""
 
     reason: str
+    symbols: tuple[str, ...] = ()
+    """Pairs that were set apart, by base or either market's name; empty: end the halt."""
 
 
 class Close(msgspec.Struct, frozen=True, tag=True):

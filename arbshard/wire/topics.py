@@ -29,12 +29,23 @@ BOOKS, VENUES, CONTROL, ALERT, BEAT = "book.", "venue.", "control.", "alert.", "
 ALL_TOPICS = (BOOKS, VENUES, CONTROL, ALERT, BEAT)
 
 ControlKind = Literal[
-    "run", "process", "pair", "halt", "closing", "limit", "tightened", "fence", "ledger", "unattended"
+    "run",
+    "process",
+    "pair",
+    "halt",
+    "closing",
+    "apart",
+    "limit",
+    "tightened",
+    "fence",
+    "ledger",
+    "unattended",
 ]
 """``run``: state of the run. ``process``: a child process, by name. ``pair``: a pair's shard, by base. ``halt``: the
-kill switch. ``closing``: a pair that is being closed. ``limit``: a limit changed by hand. ``tightened``: limits that
-a rule has tightened, by symbol. ``fence``: a shard of which an incarnation was fenced. ``ledger``: why the books do
-not balance. ``unattended``: an open position of a pair that the run does not trade."""
+kill switch. ``closing``: a pair that is being closed. ``apart``: a pair that is set apart. ``limit``: a limit changed
+by hand. ``tightened``: limits that a rule has tightened, by symbol. ``fence``: a shard of which an incarnation was
+fenced. ``ledger``: why the books do not balance. ``unattended``: an open position of a pair that the run does not
+trade."""
 
 
 class BookUpdate(msgspec.Struct, frozen=True, tag="book"):

@@ -146,8 +146,8 @@ class ShardLoop:
             self._meter.doubted(Refusal.SUPERVISOR_SILENT)
             return
         if isinstance(trade, Entry):
-            if state.pair.base in self._orders.closing:
-                return  # until risk says that the pair is flat
+            if state.pair.base in self._orders.closing or state.pair.base in self._orders.apart:
+                return  # until risk says that the pair is flat, or that a person has released it
             if self._membership is not None and state.pair.base in self._membership.leaving:
                 return
         self._desk.act(state, trade)

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from arbshard.errors import ArbshardError, ProtocolError, TransportError
 from arbshard.log import get_logger
-from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.intent import ApartCause, FxQuote, Intent
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import (
@@ -29,6 +29,7 @@ from arbshard.wire.messages import (
     Reply,
     Report,
     Request,
+    SetApart,
     Settled,
     Submit,
     Welcome,
@@ -116,6 +117,16 @@ class RiskLink:
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
         """See ``RiskPort``."""
         return await self._ask(Conclude(self._shard, self._epoch, intent_id, mark, fx, done), Settled)
+
+    async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str = "") -> None:
+        """Have a pair set apart. A refusal is logged: whoever asks this has something more important to do."""
+        reply = await self._until_answered(
+            SetApart(self._shard, self._epoch, pair, cause, reason, intent_id), _REPORT
+        )
+        if isinstance(reply, Refused):
+            get_logger().error("risk did not set the pair apart", pair=pair, cause=cause, why=reply.detail)
+        elif not isinstance(reply, Noted):
+            raise _unexpected(reply, SetApart)
 
     async def _ask(self, request: Request, kind: type[Answer]) -> Answer:
         reply = await self._until_answered(request, _REPORT)

@@ -42,13 +42,15 @@ class StandingOrders:
         self._asking: asyncio.Task[None] | None = None
         self.halted = False
         self.closing: dict[str, ExitReason] = {}
+        self.apart: frozenset[str] = frozenset()
+        """Pairs that are set apart: they enter nothing."""
 
     def apply(self, said: Welcome | Instructed) -> None:
         """What risk has said."""
-        closing = dict(said.closing)
-        if (said.halted, closing) != (self.halted, self.closing):
-            get_logger().warning("told by risk", halted=said.halted, closing=closing)
-        self._serial, self.halted, self.closing = said.serial, said.halted, closing
+        closing, apart = dict(said.closing), frozenset(said.apart)
+        if (said.halted, closing, apart) != (self.halted, self.closing, self.apart):
+            get_logger().warning("told by risk", halted=said.halted, closing=closing, apart=sorted(apart))
+        self._serial, self.halted, self.closing, self.apart = said.serial, said.halted, closing, apart
 
     def poll(self, now_ns: int) -> None:
         """Ask risk if there is news; its answer comes later."""

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from arbshard.wire.messages import Noted, SetApart, decode_reply, encode
+from arbshard.wire.request import ask
 from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -235,6 +237,43 @@ def test_a_limit_holds_when_risk_was_killed(desk):
     assert len(desk.positions()) == held
     (line,) = (one for one in desk.limits()["lines"] if one["key"] == "portfolio_notional_max")
     assert (line["value"], line["configured"]) == ("1", "100000000")
+    desk.end()
+
+
+def test_a_pair_set_apart_enters_nothing_over_restarts_until_it_is_released(desk):
+    desk.begin()
+    symbol = desk.until_open(2)[0]["symbol"]
+    shard = desk.shard_of(symbol)
+
+    def set_apart(cause):
+        """As a worker asks it."""
+        epoch = desk.children()[f"worker-{shard}"].epoch
+        request = SetApart(shard, epoch, symbol, cause, "no venue takes the hedge", "")
+        assert isinstance(decode_reply(ask(desk.files.risk_endpoint, encode(request), 2000)), Noted)
+
+    set_apart("position_loss")
+    degraded = desk.until(lambda s: any("is set apart" in line for line in s["problems"]))
+    assert degraded["state"] == "degraded"
+    (line,) = (line for line in degraded["problems"] if "is set apart" in line)
+    assert f"'arbshard close {symbol}' closes it" in line
+    assert desk.log("risk", "pair set apart: it enters nothing until somebody releases it")
+    assert f"closed {symbol}" in desk.do("close", symbol)  # a person may close it, whatever the cause
+    desk.kill_and_replace("risk")
+    desk.kill_and_replace(f"worker-{shard}")
+    time.sleep(2)
+    desk.do("close", "--all")  # every pair may enter again, but one
+    others = desk.until_open(2)
+    assert symbol not in {one["symbol"] for one in others}
+    desk.end("--keep-positions")
+
+    desk.begin()
+    desk.until_open(2)
+    assert symbol not in {one["symbol"] for one in desk.positions()}
+    assert "NOPE is not set apart" in desk.do("resume", "NOPE", code=2)
+    assert f"released; {symbol} was set apart since" in desk.do("resume", symbol, "--reason", "looked into")
+    assert desk.events("PairReleased")[-1]["reason"] == "looked into"
+    desk.wait_for(lambda: symbol in {one["symbol"] for one in desk.positions()})
+    assert not [line for line in desk.status()["problems"] if "is set apart" in line]
     desk.end()
 
 

@@ -17,6 +17,8 @@ from arbshard.ledger.events import (
     LimitsChanged,
     LimitsScaled,
     OrderReported,
+    PairReleased,
+    PairSetApart,
     RefusalsCounted,
     Resumed,
     Started,
@@ -37,6 +39,8 @@ ORDERED = (
     ClosesOrdered(at_ms=3, pairs=("BTC", "ETH"), reason="manual"),
     LimitsChanged(at_ms=4, symbol="ETH", changes=(("symbol_notional_max", "5"), ("daily_loss_max", ""))),
     LimitsScaled(at_ms=5, symbol="", factor=Decimal("0.5"), cause="drawdown"),
+    PairSetApart(at_ms=5, pair="ETH", cause="stuck", reason="no venue takes the hedge", intent_id="s1-0-1-5"),
+    PairReleased(at_ms=6, pair="ETH", reason="traded by hand"),
     RefusalsCounted(at_ms=6, counts=(("BTC", Refusal.PAIR_BUSY, 7),)),
 )
 """What people and rules order."""
@@ -110,7 +114,8 @@ def test_events_say_what_they_are_about(events) -> None:
     assert subjects["IntentApproved"][0] == "ETH"
     assert subjects["PositionClosed"] == ("BTC", "s1-0-1-2")
     assert subjects["Started"] == ("", "")
-    assert subjects["LimitsChanged"] == ("ETH", "")
+    assert subjects["LimitsChanged"] == subjects["PairReleased"] == ("ETH", "")
+    assert subjects["PairSetApart"] == ("ETH", "s1-0-1-5")
     assert subjects["Deposited"] == ("ETH", "")
     assert subjects["StrayFound"] == subjects["StrayGone"] == ("ETH", "")
     assert subjects["DifferenceFound"] == ("", "")

@@ -6,9 +6,9 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from arbshard.model.risk_note import decode_risk_note
+from arbshard.model.risk_note import ApartNote, decode_risk_note
 from arbshard.risk.note import NoteWriter
-from arbshard.wire.messages import Halt, SetLimits
+from arbshard.wire.messages import Halt, SetApart, SetLimits
 from support import world as w
 
 
@@ -111,7 +111,12 @@ def test_what_stands_is_told() -> None:
     world.open_position("ETH")
     world.tell(SetLimits((("order_notional_max", "7"),), "ETH"))
     world.tell(Halt("lunch", flatten=True))
+    world.ask(SetApart(0, 1, "ETH", "exits_fail", "three exits failed", "i"))
     note = note_of(world)
+    assert note.apart == {
+        "ETH": ApartNote(world.now_ms, "exits_fail", "three exits failed", "i", by_hand=True)
+    }
+    world.now_ms -= 1
     assert (note.halt.cause, note.halt.reason, note.halt.at_ms) == ("operator", "lunch", world.now_ms)
     assert note.closing == {"ETH": "kill_switch"}
     assert note.tightened[""].factor == "0.5"

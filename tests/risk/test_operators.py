@@ -4,7 +4,15 @@ from decimal import Decimal
 
 import pytest
 
-from arbshard.ledger.events import ClosesOrdered, Halted, LimitsChanged, Resumed
+from arbshard.ledger.events import (
+    ClosesOrdered,
+    Halted,
+    IntentApproved,
+    LimitsChanged,
+    PairReleased,
+    PairSetApart,
+    Resumed,
+)
 from arbshard.ledger.verify import verify
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import (
@@ -16,8 +24,11 @@ from arbshard.wire.messages import (
     Instructed,
     Instructions,
     Limits,
+    Noted,
     Positions,
+    Refused,
     Resume,
+    SetApart,
     SetLimits,
     ShowLimits,
     ShowPositions,
@@ -118,6 +129,103 @@ class TestResume:
         world.tell(Halt("lunch", flatten=False))
         assert world.core.note_break("x", world.now_ms) == []
         assert isinstance(world.tell(Resume("")), Denied)
+
+
+def set_apart(world, cause, pair="BTC"):
+    return world.ask(SetApart(0, world.epoch, pair, cause, "as it was seen", "s1-0-1-1"))
+
+
+class TestSetApart:
+    def test_it_enters_nothing_and_everything_else_goes_on(self, world) -> None:
+        position = world.open_position()
+        before = instructed(world)
+        assert set_apart(world, "stuck") == Noted("s1-0-1-1")
+        refused = world.submit(world.entry("BTC"))
+        assert refused.reason is Refusal.PAIR_SET_APART
+        assert refused.detail == "BTC is set apart (stuck): as it was seen"
+        assert isinstance(world.submit(world.entry("ETH")), Approved)
+        assert isinstance(world.submit(world.exit_of(position)), Approved)
+        after = instructed(world)
+        assert (before.apart, after.apart) == ((), ("BTC",))
+        assert after.serial != before.serial
+        assert world.ask(world.hello(epoch=2)).apart == ("BTC",)
+
+    @pytest.mark.parametrize("cause", ["exits_fail", "position_loss"])
+    @pytest.mark.parametrize("reason", ["take_profit", "stop_loss", "max_hold", "shutdown"])
+    def test_some_causes_leave_exits_to_a_person(self, world, cause, reason) -> None:
+        position = world.open_position()
+        set_apart(world, cause)
+        refused = world.submit(world.exit_of(position, reason=reason))
+        assert refused.reason is Refusal.PAIR_SET_APART
+        assert "is closed only by hand" in refused.detail
+
+    @pytest.mark.parametrize("cause", ["exits_fail", "position_loss"])
+    @pytest.mark.parametrize("reason", ["manual", "kill_switch"])
+    def test_a_person_closes_it_for_every_cause(self, world, cause, reason) -> None:
+        position = world.open_position()
+        set_apart(world, cause)
+        closed = world.carry_out(world.exit_of(position, reason=reason), done=True)
+        assert closed.state == "CLOSED"
+        assert world.submit(world.entry("BTC")).reason is Refusal.PAIR_SET_APART  # flat, and still apart
+
+    def test_saying_it_again_changes_nothing(self, world) -> None:
+        set_apart(world, "stuck")
+        events = len(world.events)
+        assert set_apart(world, "stuck") == Noted("s1-0-1-1")
+        assert len(world.events) == events
+
+    def test_it_outlives_restarts_of_everything_until_a_person_releases_it(self, world) -> None:
+        set_apart(world, "stuck")
+        world.stop()
+        again = world.restart(run="run-2")
+        assert again.ask(again.hello()).apart == ("BTC",)
+        assert again.submit(again.entry()).reason is Refusal.PAIR_SET_APART
+        answer = again.tell(Resume("looked into", ("KRW-BTC",)))
+        assert answer.text.startswith("released; BTC was set apart since 2026-11-18")
+        assert answer.text.endswith("as it was seen")
+        assert again.events[-1] == PairReleased(at_ms=again.now_ms, pair="BTC", reason="looked into")
+        assert instructed(again).apart == ()
+        assert isinstance(again.submit(again.entry()), Approved)
+
+    def test_all_that_are_named_are_released_or_none(self, world) -> None:
+        set_apart(world, "stuck")
+        events = len(world.events)
+        assert world.tell(Resume("", ("BTC", "ETH"))) == Denied("ETH is not set apart")
+        assert len(world.events) == events
+        set_apart(world, "bad_report", "ETH")
+        world.tell(Resume("", ("btc", "BTC", "ETHUSDT")))
+        assert world.state.standing.apart == {}
+
+    def test_a_pair_that_has_left_the_run_is_released_by_its_name(self, world) -> None:
+        set_apart(world, "stuck")
+        world.core.set_universe(w.make_universe("ETH"), world.now_ms)
+        assert isinstance(world.tell(Resume("", ("BTC",))), Done)
+
+    def test_a_halt_is_another_matter(self, world) -> None:
+        set_apart(world, "stuck")
+        assert world.tell(Resume("")) == Done("nothing is halted")
+        world.tell(Halt("lunch", flatten=False))
+        world.tell(Resume("", ("BTC",)))
+        assert instructed(world).halted
+        assert instructed(world).apart == ()
+
+    def test_a_name_that_is_no_pair_is_refused(self, world) -> None:
+        refused = set_apart(world, "stuck", pair="NOPE")
+        assert isinstance(refused, Refused)
+        assert refused.reason is Refusal.UNKNOWN_PAIR
+
+    def test_a_long_reason_is_cut(self, world) -> None:
+        world.ask(SetApart(0, 1, "BTC", "stuck", "x" * 5000, "y" * 5000))
+        assert len(world.state.standing.apart["BTC"].reason) == 200
+
+    def test_the_ledger_notices_an_entry_of_a_pair_apart(self, world, tmp_path) -> None:
+        world.open_position()
+        at = next(n for n, event in enumerate(world.events) if isinstance(event, IntentApproved))
+        world.events.insert(at, PairSetApart(at_ms=world.now_ms, pair="BTC", cause="stuck", reason="x"))
+        world.stop()
+        world.write_ledger(tmp_path / "ledger.sqlite")
+        (difference,) = verify(tmp_path / "ledger.sqlite").differences
+        assert difference.endswith("was approved though BTC was set apart")
 
 
 class TestClose:

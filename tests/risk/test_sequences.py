@@ -35,6 +35,7 @@ def test_the_replayed_state_is_the_live_one_whatever_was_said(made) -> None:
     told = world.ask(Instructions(0, world.epoch))
     if world.state.shards[0].epoch == world.epoch:
         assert (told.halted, dict(told.closing)) == (standing.halt is not None, standing.closing)
+        assert told.apart == tuple(standing.apart)
 
 
 @settings(max_examples=effort(25, 125), deadline=None)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from arbshard.clock import ManualClock
 from arbshard.ledger.record import LedgerRecord
 from arbshard.model.notes import ChildNote, SupervisorNote
-from arbshard.model.risk_note import NO_NOTE, PortfolioTally
+from arbshard.model.risk_note import NO_NOTE, ApartNote, PortfolioTally
 from arbshard.model.rundir import RunFiles
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
 from arbshard.shm.pages import PageWriter
@@ -128,3 +128,21 @@ def test_the_ledger(instance, tmp_path) -> None:
     assert status.ledger.is_there
     assert status.ledger.is_closed
     assert "0 MB are free on the ledger's disk; nothing is entered" in status.problems
+
+
+@pytest.mark.parametrize(
+    ("cause", "what_to_do"),
+    [
+        ("stuck", "'arbshard resume BTC' lets it go on"),
+        ("exits_fail", "'arbshard close BTC' closes it"),
+        ("bad_report", "compare the ledger with the venue, then 'arbshard resume BTC'"),
+        ("position_loss", "'arbshard close BTC' closes it"),
+    ],
+)
+def test_a_pair_set_apart_is_a_problem_that_says_what_to_do(instance, cause, what_to_do) -> None:
+    instance.start_risk(replace(NOTE, apart={"BTC": ApartNote(AT_MS, cause, "no venue takes the hedge")}))
+    status = instance.status()
+    assert status.state == "degraded"
+    (line,) = (line for line in status.problems if "apart" in line)
+    assert line.startswith(f"BTC is set apart since {AS_OF} ({cause}): no venue takes the hedge; ")
+    assert what_to_do in line

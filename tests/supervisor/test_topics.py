@@ -5,7 +5,7 @@ import pytest
 
 from arbshard.clock import ManualClock
 from arbshard.model.notes import ChildNote, SupervisorNote
-from arbshard.model.risk_note import NO_NOTE, HaltNote, TightNote
+from arbshard.model.risk_note import NO_NOTE, ApartNote, HaltNote, TightNote
 from arbshard.model.universe import Universe
 from arbshard.wire import topics
 from arbshard.wire.bus import Prefixes
@@ -100,7 +100,7 @@ def test_a_new_subscriber_gets_all_that_is_so_and_then_what_changes(run, bus, ri
     assert bus.take() == []
     risk.note = msgspec.structs.replace(
         NO_NOTE, limits_changed={"open_max": "4"}, halt=HaltNote(1, "operator", "lunch"), closing={"BTC": "manual"},
-        fences={"0": "stuck"}, broken="1 KRW is missing",
+        apart={"SOL": ApartNote(1, "stuck", "no venue takes it")}, fences={"0": "stuck"}, broken="1 KRW is missing",
     )  # fmt: skip
     restarted = ChildNote("worker-0", "running", 8, 2, 1, reason="killed")
     run.report(note(children=(restarted,), unattended=("ETH p1",)), None)
@@ -108,6 +108,7 @@ def test_a_new_subscriber_gets_all_that_is_so_and_then_what_changes(run, bus, ri
         ("process", "worker-0", "running, pid 8, epoch 2, 1 restarts: killed"),
         ("unattended", "ETH p1", "is closed by nobody"),
         ("limit", "open_max", "4"), ("halt", "", "operator: lunch"), ("closing", "BTC", "manual"),
+        ("apart", "SOL", "stuck: no venue takes it"),
         ("fence", "0", "stuck"), ("ledger", "", "1 KRW is missing"), ("tightened", "BTC", ""),
     ])  # fmt: skip
     risk.note = NO_NOTE

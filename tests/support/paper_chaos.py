@@ -13,9 +13,12 @@ from arbshard.ledger.events import (
     IntentApproved,
     IntentConcluded,
     OrderReported,
+    PairReleased,
+    PairSetApart,
     Resumed,
 )
 from arbshard.ledger.postings import postings_of
+from arbshard.model.intent import ApartCause
 from arbshard.model.order import Order, OrderResult, OrderState
 from arbshard.risk.portfolio.holdings import notional_of
 from arbshard.risk.portfolio.state import PortfolioState
@@ -27,6 +30,7 @@ from arbshard.wire.messages import (
     Report,
     Request,
     Resume,
+    SetApart,
     SetLimits,
     ShowLimits,
     Submit,
@@ -55,6 +59,7 @@ STEPS = (
     "phase",
     "operate",
     "operate",
+    "set_apart",
     "tick",
 )
 
@@ -182,6 +187,8 @@ class Chaos:
         commands = (
             Resume(""),
             Resume(""),
+            Resume("", ("BTC",)),
+            Resume("", ("ETH",)),
             Halt("", flatten=bool(b % 2)),
             Close(("BTC",) if b % 2 else ()),
             SetLimits((("order_notional_max", str(100_000 + b)),), ("", "BTC")[b % 2]),
@@ -190,6 +197,10 @@ class Chaos:
             ShowLimits("ETH"),
         )
         self.world.tell(commands[a % len(commands)])
+
+    def set_apart(self, a: int, b: int) -> None:
+        cause: ApartCause = ("stuck", "exits_fail", "bad_report", "position_loss")[a % 4]
+        self.say(SetApart(0, self.world.epoch, ("BTC", "ETH", "SOL")[b % 3], cause, "as it happens", ""))
 
     def tick(self, a: int, b: int) -> None:
         self.world.tick(a % 20_000, feeds_silent=b % 3 == 0)
@@ -251,9 +262,13 @@ def check_books(state, events) -> None:
 
 
 def check_halts(events) -> None:
-    """While it is halted nothing is entered; while a pair is being closed, nothing of it."""
+    """While it is halted nothing is entered; while a pair is being closed or set apart, nothing of it.
+
+    A pair that only a person closes is not left by rule.
+    """
     halted = False
     closing: set[str] = set()
+    apart: dict[str, set[str]] = defaultdict(set)
     open_: dict[str, set[str]] = defaultdict(set)
     for event in events:
         match event:
@@ -263,8 +278,14 @@ def check_halts(events) -> None:
                 halted = False
             case ClosesOrdered():
                 closing.update(event.pairs)
+            case PairSetApart():
+                apart[event.pair].add(event.cause)
+            case PairReleased():
+                apart[event.pair].clear()
             case IntentApproved(intent=intent):
-                assert intent.kind == "exit" or not (halted or intent.pair in closing)
+                assert intent.kind == "exit" or not (halted or intent.pair in closing or apart[intent.pair])
+                by_hand = apart[intent.pair] & {"exits_fail", "position_loss"}
+                assert not by_hand or intent.reason in ("manual", "kill_switch")
                 open_[intent.pair].add(intent.intent_id)
             case IntentConcluded():
                 open_[event.pair].discard(event.intent_id)

@@ -99,6 +99,7 @@ class Orders:
     def __init__(self):
         self.halted = False
         self.closing = {}
+        self.apart = frozenset()
         self.looks = []
 
     def poll(self, now_ns):
@@ -500,6 +501,19 @@ class TestOrders:
         await shop.until(lambda: not shop.feed.news)
         assert shop.desk.acts == []
         shop.orders.closing = {}
+        shop.feed.news = {1: make.view(make.home_book(-100.0))}
+        shop.waiter.ring()
+        await shop.until(lambda: shop.desk.acts)
+        assert isinstance(shop.desk.acts[0], Entry)
+
+    async def test_a_pair_set_apart_enters_nothing(self, make, shop):
+        shop.loop.start()
+        shop.orders.apart = frozenset({"BTC"})
+        shop.feed.news = {1: make.view(make.home_book(-100.0))}
+        shop.waiter.ring()
+        await shop.until(lambda: not shop.feed.news)
+        assert shop.desk.acts == []
+        shop.orders.apart = frozenset({"ELSEWHERE"})
         shop.feed.news = {1: make.view(make.home_book(-100.0))}
         shop.waiter.ring()
         await shop.until(lambda: shop.desk.acts)

@@ -18,6 +18,7 @@ from arbshard.wire.messages import (
     Noted,
     Refused,
     Report,
+    SetApart,
     Settled,
     Submit,
     Welcome,
@@ -86,10 +87,16 @@ def questions(make):
             settled,
             0,
         ),
+        "set apart": (
+            lambda link: link.set_apart("BTC", "stuck", "no hedge", "i"),
+            SetApart(3, 7, "BTC", "stuck", "no hedge", "i"),
+            Noted("i"),
+            0,
+        ),
     }
 
 
-NAMES = ["hello", "instructions", "fund", "entry", "exit", "extend", "report", "conclude"]
+NAMES = ["hello", "instructions", "fund", "entry", "exit", "extend", "report", "conclude", "set apart"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -137,7 +144,7 @@ async def test_refusal_of_anything_else_is_a_defect(link, transport, questions, 
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_answer_to_another_question_is_a_defect(link, transport, questions, name):
-    transport.answers = [Noted("i") if name != "report" else Funded(())]
+    transport.answers = [Noted("i") if name not in ("report", "set apart") else Funded(())]
     with pytest.raises(ProtocolError, match="risk answered"):
         await questions[name][0](link)
 
@@ -161,3 +168,8 @@ async def test_funding_refused_for_good_is_one(link, transport):
     transport.answers = [Refused(Refusal.MALFORMED, "no such pair")]
     with pytest.raises(ProtocolError, match="MALFORMED no such pair to Fund"):
         await link.fund("XXX", Decimal(1))
+
+
+async def test_a_pair_that_risk_does_not_set_apart_ends_nothing(link, transport, capsys):
+    transport.answers = [Refused(Refusal.UNKNOWN_PAIR, "NOPE is not traded in this run")]
+    await link.set_apart("NOPE", "stuck", "no hedge")

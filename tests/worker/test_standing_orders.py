@@ -47,8 +47,11 @@ async def turn():
 
 
 async def test_begins_with_what_the_welcome_says(room):
-    room.apply(Welcome(1, (), (), (), (), halted=True, closing=(("BTC", "manual"),), serial=7))
+    room.apply(
+        Welcome(1, (), (), (), (), halted=True, closing=(("BTC", "manual"),), serial=7, apart=("SOL",))
+    )
     assert room.halted
+    assert room.apart == {"SOL"}
     assert room.closing == {"BTC": "manual"}
     room.page.number = 7
     room.poll(0)
@@ -63,10 +66,11 @@ async def test_asks_once_for_each_news(room):
     await turn()
     room.poll(0)
     assert room.risk.asked == 1
-    room.risk.answer = Instructed(1, True, (("ETH", "kill_switch"),))
+    room.risk.answer = Instructed(1, True, (("ETH", "kill_switch"),), ("BTC", "SOL"))
     room.risk.go_on.set()
     await turn()
     assert (room.halted, room.closing) == (True, {"ETH": "kill_switch"})
+    assert room.apart == {"BTC", "SOL"}
     room.poll(0)
     await turn()
     assert room.risk.asked == 1

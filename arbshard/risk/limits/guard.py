@@ -2,7 +2,8 @@
 
 The first check that fails names the reason. Halt and ordered closes come first; then checks run by the numbers of
 ``model.refusal``, but for BALANCE (501): it comes after 502 to 504, of which it would only be the consequence.
-Entries alone are limited: an exit is spared all but balances and PAIR_BUSY, and hedges are not checked here.
+Entries alone are limited: an exit is spared all but balances, PAIR_BUSY and, of a pair that only a person closes,
+PAIR_SET_APART. Hedges are not checked here.
 
 ``RefusalLog`` keeps storms of refusals out of the ledger: the first of a kind is stored whole, its repetitions within
 a short time as one count. A pair that is refused for the same reason again and again costs the ledger one
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 from arbshard.config import LimitsConfig
 from arbshard.ledger.events import Hold, RefusalsCounted
-from arbshard.model.intent import Intent, IntentKind
+from arbshard.model.intent import CloseReason, EntryReason, Intent, IntentKind
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
@@ -29,6 +30,8 @@ from arbshard.risk.reconcile.reconciler import Reconciler
 from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import Available, Submit
 
+ORDERED_BY_A_PERSON: frozenset[CloseReason | EntryReason] = frozenset(("manual", "kill_switch"))
+"""Reasons of exits that a person has ordered."""
 _LEGS = 2
 _APART_NS = 10_000_000_000
 _ANSWERS_KEPT = 2048
@@ -187,8 +190,10 @@ class RiskGuard:
                 or self.check_trade_allowed_for_portfolio(intent, pair, moment)
                 or (self._reconciler.objection(pair) if self._reconciler is not None else None)
             )
-            if objection is not None:
-                return objection
+        else:
+            objection = self._check_apart(intent)
+        if objection is not None:
+            return objection
         objection = self.check_balances(intent, pair, available)
         if objection is not None:
             return objection
@@ -204,7 +209,7 @@ class RiskGuard:
         self._bucket.consume(count, moment.now_ns, self.limits.portfolio().orders_per_s_max)
 
     def check_halt(self, symbol: str) -> Objection | None:
-        """605 to 608."""
+        """605 to 609."""
         if self.is_supervisor_silent:
             return Objection(Refusal.SUPERVISOR_SILENT, "no beat of the supervisor: the books stand still")
         if self.disk_short:
@@ -215,7 +220,18 @@ class RiskGuard:
         reason = self._state.standing.closing.get(symbol)
         if reason is not None:
             return Objection(Refusal.PAIR_CLOSING, f"{symbol} is being closed ({reason})")
+        apart = self._state.standing.apart.get(symbol)
+        if apart is not None:
+            return Objection(Refusal.PAIR_SET_APART, f"{symbol} is set apart ({apart.cause}): {apart.reason}")
         return None
+
+    def _check_apart(self, intent: Intent) -> Objection | None:
+        """609, for exits: some causes leave it to a person to close the pair."""
+        apart = self._state.standing.apart.get(intent.pair)
+        if apart is None or not apart.is_closed_by_hand or intent.reason in ORDERED_BY_A_PERSON:
+            return None
+        detail = f"{intent.pair} is set apart ({apart.cause}) and is closed only by hand: {apart.reason}"
+        return Objection(Refusal.PAIR_SET_APART, detail)
 
     def check_trade_allowed_for_symbol(self, intent: Intent, moment: Moment) -> Objection | None:
         """301 to 307."""

@@ -15,20 +15,23 @@ from arbshard.ledger.events import (
     ClosesOrdered,
     DifferenceFound,
     DifferenceResolved,
+    Event,
     HaltCause,
     Halted,
     LimitsChanged,
     LimitsScaled,
+    PairReleased,
+    PairSetApart,
     ReconciliationEvent,
     Resumed,
     StrayFound,
     StrayGone,
 )
-from arbshard.model.intent import ExitReason
+from arbshard.model.intent import CLOSED_BY_HAND, ApartCause, ExitReason
 from arbshard.model.money import ONE
 from arbshard.risk.portfolio.holdings import Account, Part
 
-StandingEvent = Halted | Resumed | ClosesOrdered | LimitsChanged | LimitsScaled
+StandingEvent = Halted | Resumed | ClosesOrdered | PairSetApart | PairReleased | LimitsChanged | LimitsScaled
 
 
 class HaltState(msgspec.Struct, frozen=True):
@@ -47,8 +50,32 @@ class Scale(msgspec.Struct, frozen=True):
     since_ms: int
 
 
+class Apart(msgspec.Struct, frozen=True):
+    """A pair is set apart: it enters nothing until a person releases it."""
+
+    since_ms: int
+    """When it was set apart first."""
+    cause: ApartCause
+    """The newest cause."""
+    reason: str
+    intent_id: str
+    """The intent concerned; empty when there is none."""
+    earlier: tuple[ApartCause, ...] = ()
+    """Other causes since it was released last; they still apply."""
+
+    @property
+    def causes(self) -> tuple[ApartCause, ...]:
+        """All causes that apply."""
+        return (*self.earlier, self.cause)
+
+    @property
+    def is_closed_by_hand(self) -> bool:
+        """Whether positions of the pair are closed only when a person orders it."""
+        return not CLOSED_BY_HAND.isdisjoint(self.causes)
+
+
 class OperatorState(Part):
-    """Halt, ordered closes, changed limits and tightened limits.
+    """Halt, ordered closes, pairs set apart, changed limits and tightened limits.
 
     Tables are replaced, never changed in place, so that ``is`` shows whether something changed.
     """
@@ -58,12 +85,14 @@ class OperatorState(Part):
     """What the last ``Resumed`` accepted."""
     closing: dict[str, ExitReason] = msgspec.field(default_factory=dict)
     """Pairs that are being closed."""
+    apart: dict[str, Apart] = msgspec.field(default_factory=dict)
+    """Pairs that are set apart."""
     changes: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
     """(symbol or empty, key) → value, where it is not the configuration's."""
     scales: dict[str, Scale] = msgspec.field(default_factory=dict)
     """By symbol, empty for all."""
     serial: int = 0
-    """Number of changes of ``halt`` and ``closing``; workers compare it."""
+    """Number of changes of ``halt``, ``closing`` and ``apart``; workers compare it."""
 
     def apply(self, event: StandingEvent) -> None:
         """Apply an event. Raises ``LedgerDamaged`` when it contradicts the state."""
@@ -81,6 +110,8 @@ class OperatorState(Part):
             case ClosesOrdered():
                 self.closing = {**self.closing, **dict.fromkeys(event.pairs, event.reason)}
                 self.serial += 1
+            case PairSetApart() | PairReleased():
+                self._set_apart(event)
             case LimitsChanged():
                 self._change(event.symbol, event.changes)
             case LimitsScaled():
@@ -96,6 +127,20 @@ class OperatorState(Part):
             self.closing = {one: why for one, why in self.closing.items() if one != pair}
             self.serial += 1
 
+    def _set_apart(self, event: PairSetApart | PairReleased) -> None:
+        others = {pair: apart for pair, apart in self.apart.items() if pair != event.pair}
+        known = self.apart.get(event.pair)
+        self.serial += 1
+        if isinstance(event, PairReleased):
+            if known is None:
+                raise LedgerDamaged(f"{event.pair} was released though it was not set apart")
+            self.apart = others
+            return
+        since_ms, causes = (known.since_ms, known.causes) if known is not None else (event.at_ms, ())
+        earlier = tuple(cause for cause in causes if cause != event.cause)
+        others[event.pair] = Apart(since_ms, event.cause, event.reason, event.intent_id, earlier)
+        self.apart = others
+
     def _change(self, symbol: str, changes: Iterable[tuple[str, str]]) -> None:
         table = dict(self.changes)
         for key, value in changes:
@@ -104,6 +149,16 @@ class OperatorState(Part):
             else:
                 table.pop((symbol, key), None)
         self.changes = table
+
+
+def set_apart(
+    standing: OperatorState, pair: str, cause: ApartCause, reason: str, at_ms: int, intent_id: str = ""
+) -> list[Event]:
+    """The events that set a pair apart; none when it is set apart for this cause already."""
+    known = standing.apart.get(pair)
+    if known is not None and cause in known.causes:
+        return []
+    return [PairSetApart(at_ms=at_ms, pair=pair, cause=cause, reason=reason, intent_id=intent_id)]
 
 
 class KnownDifference(msgspec.Struct, frozen=True):

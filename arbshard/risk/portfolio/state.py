@@ -29,6 +29,8 @@ from arbshard.ledger.events import (
     LimitsScaled,
     OrderExtended,
     OrderReported,
+    PairReleased,
+    PairSetApart,
     PositionChanged,
     PositionClosed,
     PositionOpened,
@@ -190,7 +192,9 @@ class PortfolioState(Part):
                 self._apply_housekeeping(event)
             case ShardJoined() | ShardFenced():
                 self._apply_shard(event)
-            case Halted() | Resumed() | ClosesOrdered() | LimitsChanged() | LimitsScaled():
+            case Halted() | Resumed() | ClosesOrdered() | PairSetApart() | PairReleased():
+                self.standing.apply(event)
+            case LimitsChanged() | LimitsScaled():
                 self.standing.apply(event)
             case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
                 self.reconciled.apply(event)

@@ -99,6 +99,7 @@ class HandOver:
             residues=tuple((base, residue) for base in bases if (residue := state.results.residue_of(base))),
             tag=self._tag,
             strangers=tuple(base for base in named if base not in bases),
+            apart=tuple(state.standing.apart),
         )
 
     def adopt(self, named: tuple[str, ...], shard: int) -> Welcome | Refused:

@@ -11,6 +11,8 @@ from arbshard.ledger.events import (
     Halted,
     LimitsChanged,
     LimitsScaled,
+    PairReleased,
+    PairSetApart,
     RefusalsCounted,
     Resumed,
     decode_event,
@@ -19,7 +21,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import Journal
-from arbshard.risk.portfolio.operator_state import OperatorState
+from arbshard.risk.portfolio.operator_state import OperatorState, set_apart
 
 
 @pytest.fixture
@@ -59,6 +61,40 @@ def test_closes_stand_until_flat(standing) -> None:
     assert standing.serial == serial == 3
 
 
+def test_a_pair_stays_apart_until_it_is_released(standing) -> None:
+    standing.apply(PairSetApart(at_ms=3, pair="BTC", cause="position_loss", reason="too much", intent_id="i"))
+    standing.apply(PairSetApart(at_ms=5, pair="BTC", cause="stuck", reason="no hedge", intent_id="j"))
+    apart = standing.apart["BTC"]
+    assert (apart.since_ms, apart.cause, apart.reason, apart.intent_id) == (3, "stuck", "no hedge", "j")
+    assert apart.causes == ("position_loss", "stuck")
+    assert apart.is_closed_by_hand  # the newer cause does not take this back
+    standing.apply(PairReleased(at_ms=6, pair="BTC", reason=""))
+    assert standing.apart == {}
+    assert standing.serial == 3
+    with pytest.raises(LedgerDamaged, match="was not set apart"):
+        standing.apply(PairReleased(at_ms=7, pair="BTC", reason=""))
+
+
+@pytest.mark.parametrize(
+    ("cause", "by_hand"),
+    [("stuck", False), ("bad_report", False), ("exits_fail", True), ("position_loss", True)],
+)
+def test_some_causes_leave_exits_to_a_person(standing, cause, by_hand) -> None:
+    standing.apply(PairSetApart(at_ms=3, pair="BTC", cause=cause, reason="x"))
+    assert standing.apart["BTC"].is_closed_by_hand is by_hand
+
+
+def test_a_cause_is_recorded_once(standing) -> None:
+    """Whoever finds the same again, each second or with each try, makes no further event."""
+    for cause in ("stuck", "position_loss"):
+        (event,) = set_apart(standing, "BTC", cause, "why", 3, "i")
+        assert event == PairSetApart(at_ms=3, pair="BTC", cause=cause, reason="why", intent_id="i")
+        standing.apply(event)
+    for cause in ("stuck", "position_loss"):
+        assert set_apart(standing, "BTC", cause, "again", 4) == []
+    assert len(set_apart(standing, "ETH", "stuck", "why", 4)) == 1
+
+
 def test_changes_are_per_key_and_can_be_taken_back(standing) -> None:
     before = standing.changes
     standing.apply(LimitsChanged(at_ms=1, symbol="", changes=(("a", "1"), ("b", "2"))))
@@ -75,6 +111,7 @@ def test_a_rollback_takes_everything_back(standing, journal) -> None:
     for event in (
         Halted(at_ms=5, cause="operator", reason="lunch"),
         ClosesOrdered(at_ms=1, pairs=("BTC",), reason="manual"),
+        PairSetApart(at_ms=1, pair="ETH", cause="stuck", reason="x"),
         LimitsChanged(at_ms=1, symbol="", changes=(("a", "1"),)),
         LimitsScaled(at_ms=1, symbol="", factor=Decimal("0.5"), cause="x"),
     ):
@@ -92,6 +129,7 @@ def test_a_rollback_takes_everything_back(standing, journal) -> None:
         (ClosesOrdered(at_ms=1, pairs=("BTC", "ETH"), reason="manual"), ""),
         (LimitsChanged(at_ms=1, symbol="BTC", changes=(("a", "1"),)), "BTC"),
         (LimitsScaled(at_ms=1, symbol="BTC", factor=Decimal("0.5"), cause="x"), "BTC"),
+        (PairReleased(at_ms=1, pair="BTC", reason="x"), "BTC"),
         (RefusalsCounted(at_ms=1, counts=(("BTC", Refusal.HALTED, 7),)), ""),
     ],
 )
