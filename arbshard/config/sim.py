@@ -20,6 +20,8 @@ Number = Annotated[int, Meta(ge=0, le=1_000_000)]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 Calls = Literal["placing", "changing", "all"]
 """REST calls: those that place an order; those that place or cancel; all of them."""
+Markets = str
+"""Symbols or coins, separated by commas; empty for all markets of the venue."""
 Sockets = Literal["all", "public", "private"]
 VenueFilter = Literal["", "upbit", "binance"]
 """Empty for both."""
@@ -148,12 +150,27 @@ class PartialFillFault(Fault, frozen=True, kw_only=True):
 
 
 class RejectFault(Fault, frozen=True, kw_only=True):
-    """An order that breaks no rule is refused all the same. Each is an occasion."""
+    """An order that breaks no rule is refused all the same. Each order of ``market`` is an occasion."""
 
+    market: Markets = ""
     upbit_error: str = ""
-    """The error's name; empty for create_bid_error and create_ask_error."""
+    """The error's name, with or without ``_bid`` and ``_ask``; empty for create_bid_error and create_ask_error."""
     binance_code: int = -2010
-    message: Text = "This action is disabled on this account."
+    message: str = ""
+    """Empty: what the venue usually says with this code."""
+
+
+class DeniedFault(RequestFault, frozen=True, kw_only=True):
+    """The venue denies access: a call is refused before the venue looks at it. With ``calls = "all"`` and
+    ``share = 1``, new WebSockets are refused as well.
+    """
+
+    status: Literal[401, 403, 418, 451, 503] = 403
+    """401 key or address, 403 firewall or permission, 418 ban, 451 region, 503 overload (Binance -1008)."""
+    upbit_error: str = ""
+    """Empty: the usual name for this status."""
+    binance_code: int = 0
+    """0: the usual code for this status; 403 has none, because a firewall answers it with a page of HTML."""
 
 
 class SocketFault(TimedFault, frozen=True, kw_only=True):
@@ -204,6 +221,60 @@ class MaintenanceFault(TimedFault, frozen=True, kw_only=True):
     ms_max: Milliseconds = 15_000.0
 
 
+class KeyRevokedFault(TimedFault, frozen=True, kw_only=True):
+    """The account's key is no longer valid, for the time; 0: until cleared. Each second is an occasion.
+
+    Every call that needs a key is refused, and private WebSockets are closed and refused.
+    """
+
+    ms_min: Milliseconds = 0.0
+    ms_max: Milliseconds = 0.0
+    upbit_error: str = "expired_access_key"
+    """Or no_authorization_ip, invalid_access_key. Binance always says -2015."""
+
+
+class MarketFault(TimedFault, frozen=True, kw_only=True):
+    """Changes markets for the time; 0: until cleared. Each second is an occasion."""
+
+    market: Markets = ""
+    ms_min: Milliseconds = 0.0
+    ms_max: Milliseconds = 0.0
+
+
+class MarketStateFault(MarketFault, frozen=True, kw_only=True):
+    """Markets are closed, warned of in the listing (Upbit), or gone from it. The listing says so.
+
+    Orders are refused unless the state is ``warned``. The books of ``break``, ``halt`` and ``delisted`` stand still
+    and are sent no more.
+    """
+
+    state: Literal["cancel_only", "break", "halt", "delisted", "warned"] = "break"
+
+
+class ChangedRulesFault(MarketFault, frozen=True, kw_only=True):
+    """Ticks, lots (Binance) and minimums are so many times as coarse. The listing says so, and orders by the old
+    rules are refused.
+    """
+
+    tick: Literal[1, 2, 5, 10] = 1
+    lot: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    minimum: Annotated[int, Meta(ge=1, le=1_000)] = 1
+
+
+class ChangedFeesFault(TimedFault, frozen=True, kw_only=True):
+    """New orders pay another fee, for the time; 0: until cleared. Each second is an occasion."""
+
+    ms_min: Milliseconds = 0.0
+    ms_max: Milliseconds = 0.0
+    bps: Annotated[float, Meta(ge=0, le=1_000)] = 20.0
+
+
+class QuietBookFault(MarketFault, frozen=True, kw_only=True):
+    """Books change, and are sent, only so often."""
+
+    every_s: Annotated[float, Meta(gt=0, le=86_400)] = 4.0
+
+
 class ShutdownNoticeFault(SocketFault, frozen=True, kw_only=True):
     """``serverShutdown`` is told, and the WebSockets are closed after the time."""
 
@@ -231,12 +302,18 @@ class FaultsConfig(Section, frozen=True, kw_only=True):
     late_event: LateEventFault = LateEventFault()
     partial_fill: PartialFillFault = PartialFillFault()
     reject: RejectFault = RejectFault()
+    denied: DeniedFault = DeniedFault()
     disconnect: DisconnectFault = DisconnectFault()
     silent_stall: SilentStallFault = SilentStallFault()
     sequence_gap: SequenceGapFault = SequenceGapFault()
     clock_skew: ClockSkewFault = ClockSkewFault()
     maintenance: MaintenanceFault = MaintenanceFault()
     shutdown_notice: ShutdownNoticeFault = ShutdownNoticeFault()
+    key_revoked: KeyRevokedFault = KeyRevokedFault()
+    market_state: MarketStateFault = MarketStateFault()
+    changed_rules: ChangedRulesFault = ChangedRulesFault()
+    changed_fees: ChangedFeesFault = ChangedFeesFault()
+    quiet_book: QuietBookFault = QuietBookFault()
 
 
 class SimConfig(Section, frozen=True):

@@ -106,6 +106,8 @@ class SimBook:
         self._price = 0.0
         self._sticky = 0.0
         self._gap = 1
+        self._grain = 1
+        """Prices stand on every so many rungs."""
         self.step(price)
         self.update_id = 1 + rng.randrange(10**6, 10**9)
 
@@ -127,6 +129,21 @@ class SimBook:
             side = bids if rng.random() < 0.5 else asks
             index = int(depth * rng.random() ** 2)
             side.resize(index, self._size(index))
+
+    def change_rules(self, grain: int, lot: int) -> None:
+        """From now on prices stand on every ``grain`` rungs and sizes are whole ``lot`` (units of 1e-8).
+
+        The levels are laid anew at once. As with ``eat``, the update id moves now and the next step publishes them.
+        """
+        self._grain = grain
+        self._shape = self._shape._replace(lot=lot)
+        for side in (self.bids, self.asks):
+            side.changed.clear()
+            side.remove(0, len(side.keys))
+        self._requote(self._price)
+        for side in (self.bids, self.asks):
+            side.eaten |= side.changed
+            self.update_id += len(side.changed)
 
     def number_changes(self) -> None:
         """Give the step's changes their update ids; called once when all of a step is done."""
@@ -171,14 +188,15 @@ class SimBook:
             self._fill_back(side, 0, missing)
 
     def _requote(self, price: float) -> None:
-        tick = self.ladder.tick(price) / UNIT
+        grain = self._grain
+        tick = self.ladder.tick(price) / UNIT * grain
         tick_bps = tick / price * 10_000
         width = max(1, math.ceil(self._shape.spread_bps / tick_bps - 0.3))
-        bid = self.ladder.floor(price - (width - 1) / 2 * tick)
-        ask = bid + width
+        bid = self.ladder.floor(price - (width - 1) / 2 * tick) // grain * grain
+        ask = bid + width * grain
         self._price = price
         self._sticky = max(_STICKY_BPS / 10_000 * price, _STICKY_TICKS * tick)
-        self._gap = max(1, round(self._shape.gap_bps / tick_bps))
+        self._gap = max(1, round(self._shape.gap_bps / tick_bps)) * grain
         self._lay(self.bids, -bid)
         self._lay(self.asks, ask)
 
@@ -219,9 +237,10 @@ class SimBook:
         side.insert(count, back, [self._size(count + index) for index in range(missing)])
 
     def _next_gap(self) -> int:
-        if self._gap == 1:
-            return 1 if self._rng.random() < 0.85 else 2
-        return max(1, int(self._gap * (0.4 + 1.2 * self._rng.random())))
+        grain = self._grain
+        if self._gap == grain:
+            return grain if self._rng.random() < 0.85 else 2 * grain
+        return max(1, int(self._gap // grain * (0.4 + 1.2 * self._rng.random()))) * grain
 
     def _size(self, index: int) -> int:
         shape = self._shape

@@ -52,6 +52,8 @@ async def run_world(
             place, in_time = taken
             venue, market, _ = world.step(place)
             counters.steps += 1
+            if not market.moved:
+                continue
             desks.get(venue, _ignore)(market.symbol, now_ms)
             feed = feeds[venue][market.symbol]
             feed.on_step()

@@ -4,13 +4,27 @@
 """
 
 import random
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from arbshard.exchanges.book import Shape, SimBook, Text
 from arbshard.exchanges.ladder import Ladder
 from arbshard.exchanges.units import UNIT
 
 _TRADES_PER_S = 1.5
+
+MarketState = Literal["trading", "cancel_only", "break", "halt", "delisted"]
+"""Only a market that is ``trading`` takes orders. The book moves while it is ``trading`` or ``cancel_only``."""
+
+
+class RuleFactors(NamedTuple):
+    """By how much the rules of a market are coarser than usual."""
+
+    tick: int = 1
+    """1, 2, 5 or 10: the bands of Upbit's ticks divide by no other."""
+    lot: int = 1
+    """Binance only: Upbit has no lots."""
+    minimum: int = 1
+    """Of an order's value."""
 
 
 class Print(NamedTuple):
@@ -51,6 +65,15 @@ class SimMarket:
         self._rng = rng
         self._last_price = price
         self.steps = 0
+        self.moved = False
+        """Whether the last ``advance`` changed the book."""
+        self.state: MarketState = "trading"
+        self.is_warned = False
+        """Whether the venue warns of this market in its listing; orders are taken all the same."""
+        self.quiet_s = 0.0
+        """The book moves only so often, or when a customer's order has changed it; 0: with every step."""
+        self._waited_s = 0.0
+        self.factors = RuleFactors()
         self.prints: tuple[Print, ...] = ()
         """Of the last step."""
         bid, ask = self.best_bid, self.best_ask
@@ -72,9 +95,39 @@ class SimMarket:
         """Lowest ask."""
         return self.book.ladder.price(self.book.asks.keys[0])
 
+    @property
+    def takes_orders(self) -> bool:
+        """Whether new orders are accepted."""
+        return self.state == "trading"
+
+    def tick_at(self, price: int) -> int:
+        """Return the tick in force at ``price``; both in units of 1e-8."""
+        return self.book.ladder.tick_at(price) * self.factors.tick
+
+    @property
+    def lot(self) -> int:
+        """The lot in force, units of 1e-8."""
+        return self.listing.lot * self.factors.lot
+
+    def change_rules(self, factors: RuleFactors) -> None:
+        """Put other rules in force."""
+        if factors != self.factors:
+            self.factors = factors
+            self.book.change_rules(factors.tick, self.lot)
+
     def advance(self, price: float, dt_s: float) -> None:
-        """Step the book to ``price`` (quote) after ``dt_s``, and maybe print a trade in the move's direction."""
+        """Step the book to ``price`` (quote) after ``dt_s``, and maybe print a trade in the move's direction.
+
+        The book of a market that is closed or quiet stays as it is, and ``moved`` is false.
+        """
         book = self.book
+        self._waited_s += dt_s
+        is_eaten = bool(book.bids.eaten or book.asks.eaten)
+        is_open = self.state in ("trading", "cancel_only")
+        self.moved = is_open and (is_eaten or self._waited_s >= self.quiet_s)
+        if not self.moved:
+            return
+        self._waited_s = 0.0
         book.step(price)
         self.steps += 1
         self.prints = ()

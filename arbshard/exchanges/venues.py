@@ -11,6 +11,7 @@ from arbshard.config import SimConfig
 from arbshard.exchanges.accounts.account import Accounts
 from arbshard.exchanges.accounts.matching import Matcher
 from arbshard.exchanges.binance import faults as binance_faults
+from arbshard.exchanges.binance.access import Access
 from arbshard.exchanges.binance.frames import BinanceFeed
 from arbshard.exchanges.binance.money import BinanceMoney
 from arbshard.exchanges.binance.operations import Operations
@@ -20,6 +21,7 @@ from arbshard.exchanges.binance.wsapi import WsApiSession
 from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.clock import SkewedClock
+from arbshard.exchanges.faults.conditions import Conditions
 from arbshard.exchanges.faults.spells import Sequenced, Spells
 from arbshard.exchanges.faults.venue import VenueFaults
 from arbshard.exchanges.guard import Guard
@@ -79,10 +81,12 @@ def upbit_core(common: Common, accounts: Accounts) -> VenueCore:
     """The simulated Upbit without sockets."""
     markets = common.world.upbit
     board = Board("upbit", common.config.faults, common.counters.venues["upbit"].faults)
-    faults = VenueFaults(board, upbit_faults.UpbitWords())
+    money = UpbitMoney()
+    conditions = Conditions(markets, money)
+    faults = VenueFaults(board, upbit_faults.UpbitWords(), conditions)
     clock = SkewedClock(common.clock, faults.spells)
-    matcher = Matcher(markets, UpbitMoney(), common.first_number, board.fill_share)
-    authenticator = Authenticator(accounts)
+    matcher = Matcher(markets, money, common.first_number, board.fill_share)
+    authenticator = Authenticator(accounts, upbit_faults.revoked_key(board, conditions))
     desk = UpbitDesk(markets, matcher, upbit_faults.UpbitRefuser(board))
     rest = UpbitRest(markets, UpbitPrivate(desk, authenticator))
     opener = _upbit_opener(common.world, authenticator)
@@ -93,10 +97,13 @@ def binance_core(common: Common, accounts: Accounts, feeds: Sequence[Sequenced] 
     """The simulated Binance without sockets. Raises ``ConfigError`` for an Ed25519 key that cannot be used."""
     markets = common.world.binance
     board = Board("binance", common.config.faults, common.counters.venues["binance"].faults)
-    faults = VenueFaults(board, binance_faults.BinanceWords(), feeds)
+    money = BinanceMoney()
+    conditions = Conditions(markets, money)
+    faults = VenueFaults(board, binance_faults.BinanceWords(), conditions, feeds)
     clock = SkewedClock(common.clock, faults.spells)
-    matcher = Matcher(markets, BinanceMoney(), common.first_number, board.fill_share)
-    operations = Operations(markets, accounts, matcher, binance_faults.BinanceRefuser(board))
+    matcher = Matcher(markets, money, common.first_number, board.fill_share)
+    access = Access(accounts, lambda: conditions.is_key_revoked)
+    operations = Operations(markets, access, matcher, binance_faults.BinanceRefuser(board))
     opener = _binance_opener(common.world, operations)
     return VenueCore("binance", BinanceRest(operations), opener, accounts, matcher, faults, clock)
 

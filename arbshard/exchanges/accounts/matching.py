@@ -68,6 +68,11 @@ class Matcher:
         """Called at the end of every change of an account, before anybody is told of it."""
 
     @property
+    def fee_rate(self) -> Decimal:
+        """The fee of a new order, as a share."""
+        return self._rules.fee_rate
+
+    @property
     def next_numbers(self) -> tuple[int, int]:
         """Returns the numbers that the next order and the next trade will get."""
         return self._next_order, self._next_trade
@@ -77,6 +82,8 @@ class Matcher:
         self._next_order = max(self._next_order, next_order)
         self._next_trade = max(self._next_trade, next_trade)
         for order in account.open_orders.values():
+            if not order.fee_rate:  # of a file of an earlier version, which did not keep the rate
+                order.fee_rate = self.fee_rate
             self._resting.setdefault(order.symbol, Resting()).add(account, order)
 
     def shortage(self, account: TradingAccount, ticket: Ticket) -> Shortage | None:
@@ -165,6 +172,7 @@ class Matcher:
             now_ms,
             now_ms,
             held=needed,
+            fee_rate=self.fee_rate,
         )
         account.add_order(order)
         account.wallet.lock(order.held_currency, needed)
@@ -195,7 +203,7 @@ class Matcher:
         """Book one execution; ``ended`` says that it was the last one and why."""
         quantity = take.quantity
         funds = take.price * quantity
-        fee, in_base = self._rules.fee(order.side, quantity, funds, is_maker=is_maker)
+        fee, in_base = self._rules.fee(order.side, quantity, funds, order.fee_rate)
         wallet = account.wallet
         if order.side == "buy":
             spent = funds if in_base else funds + fee
@@ -257,7 +265,7 @@ class Matcher:
         return book.asks if side == "buy" else book.bids
 
     def _plan(self, ticket: Ticket, share: float = 1.0) -> MatchPlan:
-        lot = self._markets[ticket.symbol].listing.lot
+        lot = self._markets[ticket.symbol].lot
         return plan(ticket, self._opposite(ticket.symbol, ticket.side), lot, share)
 
     def _shortage(self, account: TradingAccount, ticket: Ticket, found: MatchPlan) -> Shortage | None:
@@ -272,18 +280,18 @@ class Matcher:
             assert ticket.quantity is not None, ticket
             return ticket.quantity
         if ticket.funds is not None:
-            return self._rules.lock(ticket.funds)
+            return self._rules.lock(ticket.funds, self.fee_rate)
         if ticket.price is not None:
             assert ticket.quantity is not None, ticket
-            return self._rules.lock(ticket.quantity * ticket.price)
-        return self._rules.lock(found.funds)
+            return self._rules.lock(ticket.quantity * ticket.price, self.fee_rate)
+        return self._rules.lock(found.funds, self.fee_rate)
 
     def _still_needed(self, order: SimOrder) -> Decimal:
         """What an open order must hold after a fill."""
         if order.side == "sell":
             return order.remaining
         if order.funds is not None:
-            return self._rules.lock(order.remaining_funds)
+            return self._rules.lock(order.remaining_funds, order.fee_rate)
         if order.price is not None:
-            return self._rules.lock(order.remaining * order.price)
+            return self._rules.lock(order.remaining * order.price, order.fee_rate)
         return order.held

@@ -78,6 +78,8 @@ class SimOrder:
     status: Status = "open"
     ended: Ended = ""
     fills: list[SimFill] = field(default_factory=list)
+    fee_rate: Decimal = ZERO
+    """The fee as a share, as it was when the order was placed."""
     cancel_id: str = ""
     """The customer's own id of the cancel, where the venue has such; printed, never looked at."""
 
@@ -144,8 +146,9 @@ class SimOrder:
     def as_taken_on(self) -> "SimOrder":
         """A copy as it was before it met the book, except that it holds nothing."""
         return SimOrder(
-            self.number, self.id, self.ticket, self.base, self.quote, self.created_ms, self.created_ms
-        )
+            self.number, self.id, self.ticket, self.base, self.quote, self.created_ms, self.created_ms,
+            fee_rate=self.fee_rate,
+        )  # fmt: skip
 
     def snapshot(self) -> "SimOrder":
         """A copy that stays as it is."""

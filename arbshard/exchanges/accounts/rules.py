@@ -33,10 +33,13 @@ class MoneyRules(Protocol):
         """The venue's name for its trade ``number``."""
         ...
 
-    def lock(self, funds: Decimal) -> Decimal:
-        """Quote to set aside in order to spend ``funds``; proportional to it."""
+    fee_rate: Decimal
+    """The fee of a new order, as a share; it may change while the exchange runs. An order keeps its own."""
+
+    def lock(self, funds: Decimal, rate: Decimal) -> Decimal:
+        """Return the quote that is set aside in order to spend ``funds``; it is proportional to them."""
         ...
 
-    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> FillFee:
-        """The fee of one fill."""
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, rate: Decimal) -> FillFee:
+        """Return the fee of one fill, maker or taker, of an order with the fee ``rate``."""
         ...

@@ -1,6 +1,7 @@
 """Who may do what: the account behind a signed request. Pure; used by ``rest`` and ``wsapi``."""
 
 import re
+from collections.abc import Callable
 from enum import Enum
 
 from arbshard.exchanges.accounts.account import Accounts, TradingAccount
@@ -18,12 +19,21 @@ class KeyType(Enum):
     ED25519 = "Ed25519"
 
 
+def _never() -> bool:
+    """No key is revoked."""
+    return False
+
+
 class Access:
     """The accounts by key, and their public keys."""
 
-    def __init__(self, accounts: Accounts) -> None:
-        """Raises ``ConfigError`` for an Ed25519 key that is none, or cannot be used here."""
+    def __init__(self, accounts: Accounts, is_revoked: Callable[[], bool] = _never) -> None:
+        """Raises ``ConfigError`` for an Ed25519 key that is none, or cannot be used here.
+
+        ``is_revoked`` says whether the keys are valid no longer.
+        """
         self._accounts = accounts
+        self._is_revoked = is_revoked
         self._public_keys = {
             account.key: PublicKey(account.ed25519_public) for account in accounts if account.ed25519_public
         }
@@ -33,7 +43,7 @@ class Access:
         if not _KEY.fullmatch(key):
             raise bad_key_format()
         account = self._accounts.get(key)
-        if account is None or not account.permissions.can_read:
+        if account is None or not account.permissions.can_read or self._is_revoked():
             raise bad_key()
         return account
 

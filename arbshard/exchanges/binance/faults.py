@@ -6,12 +6,39 @@
 
 import msgspec
 
+from arbshard.config.sim import DeniedFault
 from arbshard.exchanges.binance.refusals import BinanceRefusal, Json
 from arbshard.exchanges.faults.board import Board
+from arbshard.exchanges.faults.conditions import is_meant
 from arbshard.exchanges.faults.words import CallKind
+from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.session import Query, RestReply
 
 _PLACING = ("/api/v3/order", "/api/v3/order/cancelReplace")
+_TEXTS: dict[int, tuple[int, str]] = {
+    -1002: (401, "You are not authorized to execute this request."),
+    -1003: (
+        429,
+        "Too many requests; please use WebSocket Streams for live updates to avoid polling the API.",
+    ),
+    -1008: (503, "Server is currently overloaded with other requests. Please try again in a few minutes."),
+    -1013: (400, "Filter failure: PRICE_FILTER"),
+    -1015: (429, "Too many new orders; current limit is 100 orders per TEN_SECONDS."),
+    -1021: (400, "Timestamp for this request is outside of the recvWindow."),
+    -1022: (400, "Signature for this request is not valid."),
+    -1121: (400, "Invalid symbol."),
+    -2010: (400, "This action is disabled on this account."),
+    -2014: (401, "API-key format invalid."),
+    -2015: (401, "Invalid API-key, IP, or permissions for action."),
+}
+"""HTTP status and words of each code."""
+_DENIED: dict[int, int] = {401: -2015, 418: -1003, 451: 0, 503: -1008}
+"""The usual code where access is denied. A firewall answers 403 with a page."""
+_REGION = (
+    "Service unavailable from a restricted location according to 'b. Eligibility' in "
+    "https://www.binance.com/en/terms. Please contact customer service if you believe you received this message in "
+    "error."
+)
 
 
 class BinanceWords:
@@ -31,6 +58,15 @@ class BinanceWords:
             text = f"Way too much request weight used; IP banned until {until_ms}."
         return _answer(status, -1003, text, {"Retry-After": str(retry_after_s)})
 
+    def denied(self, fault: DeniedFault) -> RestReply:
+        """See ``FaultReplies``."""
+        code = fault.binance_code or _DENIED.get(fault.status)
+        if code is None:
+            return RestReply(
+                fault.status, {}, b"<html><head><title>403 Forbidden</title></head></html>", "text/html"
+            )
+        return _answer(fault.status, code, _REGION if fault.status == 451 else _text(code)[1])
+
     def unknown_outcome(self) -> RestReply:
         """See ``FaultReplies``."""
         text = (
@@ -49,11 +85,17 @@ class BinanceRefuser:
     def __init__(self, board: Board) -> None:
         self._reject = board.reject
 
-    def __call__(self) -> BinanceRefusal | None:
+    def __call__(self, market: SimMarket) -> BinanceRefusal | None:
         """The refusal of a new order, or None."""
-        if not self._reject.happens():
+        fault = self._reject.fault
+        if not self._reject.on or not is_meant(fault.market, market) or not self._reject.happens():
             return None
-        return BinanceRefusal(self._reject.fault.binance_code, self._reject.fault.message)
+        status, usual = _text(fault.binance_code)
+        return BinanceRefusal(fault.binance_code, fault.message or usual, status)
+
+
+def _text(code: int) -> tuple[int, str]:
+    return _TEXTS.get(code, (400, "The request was refused."))
 
 
 def _answer(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> RestReply:

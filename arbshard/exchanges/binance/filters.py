@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from arbshard.exchanges.binance.refusals import Json, filter_failure
-from arbshard.exchanges.market import SimListing
+from arbshard.exchanges.market import RuleFactors, SimListing
 from arbshard.exchanges.units import UNIT, fixed8
 from arbshard.model.money import ZERO
 
@@ -54,9 +54,9 @@ class Rules(NamedTuple):
             raise filter_failure("MAX_NUM_ORDERS")
 
 
-def rules_of(listing: SimListing) -> Rules:
+def rules_of(listing: SimListing, factors: RuleFactors) -> Rules:
     """The rules of a market."""
-    tick, lot = _decimal(listing.tick), _decimal(listing.lot)
+    tick, lot = _decimal(listing.tick * factors.tick), _decimal(listing.lot * factors.lot)
     quantity_max = lot * 900_000_000
     return Rules(
         tick=tick,
@@ -64,7 +64,7 @@ def rules_of(listing: SimListing) -> Rules:
         lot=lot,
         quantity_max=quantity_max,
         market_quantity_max=quantity_max / 50,
-        notional_min=Decimal(5),
+        notional_min=Decimal(5) * factors.minimum,
         notional_max=Decimal(9_000_000),
     )
 

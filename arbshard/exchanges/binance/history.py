@@ -46,20 +46,20 @@ class History:
         """Balances and rights."""
         omit_zero = call.params.flag("omitZeroBalances")
         call.params.finish()
-        return replies.account(call.account, omit_zero=omit_zero, now_ms=call.now_ms)
+        return replies.account(call.account, self._trading.fee_rate, omit_zero=omit_zero, now_ms=call.now_ms)
 
     def commission(self, call: VerifiedCall) -> Json:
         """The rates of a symbol."""
         market = self._data.market(call.params.symbol())
         call.params.finish()
-        return replies.commission(market.symbol)
+        return replies.commission(market.symbol, self._trading.fee_rate)
 
     def trade_fees(self, call: VerifiedCall) -> Json:
         """The rates of one symbol or of all, in the short form of ``/sapi``."""
         symbol = call.params.symbol_if_any()
         call.params.finish()
         symbols = self._data.symbols if symbol is None else [self._data.market(symbol).symbol]
-        return [replies.trade_fee(one) for one in symbols]
+        return [replies.trade_fee(one, self._trading.fee_rate) for one in symbols]
 
     def order_counts(self, call: VerifiedCall) -> Json:
         """Unfilled orders against their limits."""

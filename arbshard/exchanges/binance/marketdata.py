@@ -6,21 +6,39 @@ Pure. REST and the WebSocket API both ask here, through ``operations``.
 import json
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from arbshard.exchanges.binance import frames
 from arbshard.exchanges.binance.filters import Rules, filters_json, rules_of
 from arbshard.exchanges.binance.params import BinanceParams
-from arbshard.exchanges.binance.refusals import BinanceRefusal, Json, not_valid
+from arbshard.exchanges.binance.refusals import BinanceRefusal, Json, invalid_symbol, not_valid
 from arbshard.exchanges.binance.weights import RATE_LIMITS
-from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.market import MarketState, RuleFactors, SimMarket
 
 DEPTH_MAX = 5000
 ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET")
 SELF_TRADE_MODES = ("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "NONE")
 """Taken with an order and told again; an account here never meets its own orders."""
+_STATUSES: dict[MarketState, str] = {
+    "trading": "TRADING",
+    "cancel_only": "CANCEL_ONLY",
+    "break": "BREAK",
+    "halt": "HALT",
+    "delisted": "END_OF_DAY",
+}
+"""A delisted symbol is in no listing, so that its word is never printed."""
 _DIGITS = re.compile(r"[0-9]{1,20}")
+
+
+class _Entry(NamedTuple):
+    """What ``exchangeInfo`` says of a symbol, and under which state and rules it was made."""
+
+    state: MarketState
+    factors: RuleFactors
+    rules: Rules
+    text: bytes
 
 
 class MarketData:
@@ -28,31 +46,44 @@ class MarketData:
 
     def __init__(self, markets: Mapping[str, SimMarket]) -> None:
         self._markets = markets
-        self._rules = {symbol: rules_of(market.listing) for symbol, market in markets.items()}
-        self._listed = {
-            symbol: msgspec.json.encode(_symbol(market, self._rules[symbol]))
-            for symbol, market in markets.items()
-        }
+        self._entries: dict[str, _Entry] = {}
+        """Made once for each state of a market."""
 
     @property
     def symbols(self) -> list[str]:
-        """All symbols."""
-        return list(self._markets)
+        """All symbols that are listed."""
+        return [symbol for symbol, market in self._markets.items() if market.state != "delisted"]
 
     def market(self, symbol: str) -> SimMarket:
-        """The market of ``symbol``. Raises ``BinanceRefusal`` where there is none."""
+        """The market of ``symbol``, listed or delisted. Raises ``BinanceRefusal`` where there never was one."""
         market = self._markets.get(symbol)
         if market is None:
-            raise BinanceRefusal(-1121, "Invalid symbol.")
+            raise invalid_symbol()
+        return market
+
+    def listed_market(self, symbol: str) -> SimMarket:
+        """The market of ``symbol``. Raises ``BinanceRefusal`` for one that is not listed, or not any more."""
+        market = self.market(symbol)
+        if market.state == "delisted":
+            raise invalid_symbol()
         return market
 
     def rules(self, symbol: str) -> Rules:
         """The trading rules of a listed symbol."""
-        return self._rules[symbol]
+        return self._entry(symbol).rules
+
+    def _entry(self, symbol: str) -> "_Entry":
+        market = self._markets[symbol]
+        found = self._entries.get(symbol)
+        if found is None or (found.state, found.factors) != (market.state, market.factors):
+            rules = rules_of(market.listing, market.factors)
+            text = msgspec.json.encode(_symbol(market, rules))
+            found = self._entries[symbol] = _Entry(market.state, market.factors, rules, text)
+        return found
 
     def depth(self, params: BinanceParams) -> bytes:
         """The book of a symbol."""
-        market = self.market(params.symbol())
+        market = self.listed_market(params.symbol())
         limit = params.integer("limit")
         params.finish()
         if limit == 0:
@@ -65,10 +96,10 @@ class MarketData:
         status = params.text("symbolStatus")
         params.skip("permissions", "showPermissionSets")
         params.finish()
-        if status not in (None, "TRADING"):
-            symbols = []
+        if status is not None:
+            symbols = [one for one in symbols if _STATUSES[self._markets[one].state] == status]
         head = {"timezone": "UTC", "serverTime": now_ms, "rateLimits": RATE_LIMITS, "exchangeFilters": []}
-        listed = b",".join([self._listed[symbol] for symbol in symbols])
+        listed = b",".join([self._entry(symbol).text for symbol in symbols])
         return msgspec.json.encode(head)[:-1] + b',"symbols":[' + listed + b"]}"
 
     def _asked(self, params: BinanceParams) -> list[str]:
@@ -76,7 +107,7 @@ class MarketData:
         if one is not None and many is not None:
             raise BinanceRefusal(-1128, "Combination of optional parameters invalid.")
         if one is not None:
-            return [self.market(one).symbol]
+            return [self.listed_market(one).symbol]
         if many is None:
             return self.symbols
         try:
@@ -85,7 +116,7 @@ class MarketData:
             wanted = None
         if not isinstance(wanted, list) or not wanted or not all(isinstance(name, str) for name in wanted):
             raise BinanceRefusal(-1100, "Illegal characters found in parameter 'symbols'.")
-        return [self.market(name).symbol for name in wanted]
+        return [self.listed_market(name).symbol for name in wanted]
 
 
 def depth_weight(params: BinanceParams) -> int:
@@ -99,7 +130,7 @@ def _symbol(market: SimMarket, rules: Rules) -> dict[str, Json]:
     listing = market.listing
     return {
         "symbol": listing.symbol,
-        "status": "TRADING",
+        "status": _STATUSES[market.state],
         "baseAsset": listing.base,
         "baseAssetPrecision": 8,
         "quoteAsset": listing.quote,

@@ -18,6 +18,9 @@ class BinanceMoney:
 
     dust_is_done = True
 
+    def __init__(self) -> None:
+        self.fee_rate = FEE_RATE
+
     def order_id(self, number: int) -> str:
         """The number."""
         return str(number)
@@ -26,11 +29,11 @@ class BinanceMoney:
         """The number."""
         return str(number)
 
-    def lock(self, funds: Decimal) -> Decimal:
+    def lock(self, funds: Decimal, rate: Decimal) -> Decimal:  # noqa: ARG002 - the fee is taken from what comes
         """The funds alone."""
         return funds
 
-    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> FillFee:  # noqa: ARG002 - one rate for all
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, rate: Decimal) -> FillFee:
         """A share of the coins bought, or of the quote sold for."""
         received = quantity if side == "buy" else funds
-        return FillFee((received * FEE_RATE).quantize(_STEP, ROUND_DOWN), in_base=side == "buy")
+        return FillFee((received * rate).quantize(_STEP, ROUND_DOWN), in_base=side == "buy")

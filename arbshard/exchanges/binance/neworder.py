@@ -14,6 +14,7 @@ from arbshard.exchanges.binance.marketdata import SELF_TRADE_MODES, MarketData
 from arbshard.exchanges.binance.params import BinanceParams
 from arbshard.exchanges.binance.refusals import (
     BinanceRefusal,
+    market_closed,
     missing_both,
     not_required,
     not_valid,
@@ -60,7 +61,7 @@ class _Asked(NamedTuple):
 
 def read(params: BinanceParams, data: MarketData, fresh_id: str) -> _Asked:
     """The order in ``params``; ``fresh_id`` is its client id where it brings none. Raises ``BinanceRefusal``."""
-    market = data.market(params.symbol())
+    market = data.listed_market(params.symbol())
     params.need("side")
     side = params.one_of("side", _SIDES, BinanceRefusal(-1117, "Invalid side."))
     params.need("type")
@@ -127,6 +128,8 @@ def _check_combination(
 def check(asked: _Asked, account: TradingAccount, data: MarketData) -> NewOrder:
     """The order as the matcher takes it. Raises ``BinanceRefusal`` for what breaks a filter."""
     market, rules = asked.market, data.rules(asked.market.symbol)
+    if not market.takes_orders:
+        raise market_closed()
     reference = _reference(market)
     is_market = asked.price is None
     quantity = asked.quantity
@@ -161,7 +164,7 @@ def _quantity_for(funds: Decimal, side: Side, market: SimMarket) -> Decimal:
     """Whole lots that ``funds`` (quote) buy from the book, or whose sale brings as much."""
     book = market.book
     levels = book.asks if side == "buy" else book.bids
-    found = plan(Ticket(market.symbol, side, "market", funds=funds), levels, market.listing.lot)
+    found = plan(Ticket(market.symbol, side, "market", funds=funds), levels, market.lot)
     return sum((take.quantity for take in found.takes), ZERO)
 
 

@@ -6,7 +6,6 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from arbshard.exchanges.accounts.account import Accounts
 from arbshard.exchanges.accounts.matching import Matcher
 from arbshard.exchanges.binance.access import Access
 from arbshard.exchanges.binance.history import History
@@ -43,13 +42,10 @@ class Operations:
     """All that stands behind both ways in."""
 
     def __init__(
-        self, markets: Mapping[str, SimMarket], accounts: Accounts, matcher: Matcher, refuse: Refuse = never
+        self, markets: Mapping[str, SimMarket], access: Access, matcher: Matcher, refuse: Refuse = never
     ) -> None:
-        """Raises ``ConfigError`` for an Ed25519 key that is none, or cannot be used here.
-
-        ``refuse`` is asked once for each new order that breaks no rule.
-        """
-        self.access = Access(accounts)
+        """``refuse`` is asked once for each new order that breaks no rule."""
+        self.access = access
         self.weights = Weights()
         data = MarketData(markets)
         self.trading = trading = Trading(data, matcher, refuse)

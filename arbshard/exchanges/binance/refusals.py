@@ -70,6 +70,16 @@ def rejected(message: str) -> BinanceRefusal:
     return BinanceRefusal(-2010, message)
 
 
+def invalid_symbol() -> BinanceRefusal:
+    """There is no such symbol."""
+    return BinanceRefusal(-1121, "Invalid symbol.")
+
+
+def market_closed() -> BinanceRefusal:
+    """The symbol does not trade at present."""
+    return rejected("Market is closed.")
+
+
 def unknown_order() -> BinanceRefusal:
     """There is no open order to cancel."""
     return BinanceRefusal(-2011, "Unknown order sent.")

@@ -10,7 +10,6 @@ from typing import Literal
 from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import SimFill, SimOrder
 from arbshard.exchanges.binance.filters import text8
-from arbshard.exchanges.binance.money import FEE_RATE
 from arbshard.exchanges.binance.refusals import Json
 from arbshard.model.money import ZERO, plain
 
@@ -153,10 +152,10 @@ def trade(order: SimOrder, fill: SimFill) -> dict[str, Json]:
     }
 
 
-def account(owner: TradingAccount, *, omit_zero: bool, now_ms: int) -> dict[str, Json]:
+def account(owner: TradingAccount, fee_rate: Decimal, *, omit_zero: bool, now_ms: int) -> dict[str, Json]:
     """Fees, rights and balances."""
-    rate, permissions = text8(FEE_RATE), owner.permissions
-    in_ten_thousandths = int(FEE_RATE * 10_000)
+    rate, permissions = text8(fee_rate), owner.permissions
+    in_ten_thousandths = int(fee_rate * 10_000)
     balances: Sequence[Json] = [
         {"asset": one.currency, "free": text8(one.free), "locked": text8(one.locked)}
         for one in owner.wallet.balances()
@@ -182,10 +181,10 @@ def account(owner: TradingAccount, *, omit_zero: bool, now_ms: int) -> dict[str,
     }
 
 
-def commission(symbol: str) -> dict[str, Json]:
+def commission(symbol: str, fee_rate: Decimal) -> dict[str, Json]:
     """The rates of a symbol."""
     standard: dict[str, Json] = {
-        "maker": text8(FEE_RATE), "taker": text8(FEE_RATE), "buyer": text8(ZERO), "seller": text8(ZERO),
+        "maker": text8(fee_rate), "taker": text8(fee_rate), "buyer": text8(ZERO), "seller": text8(ZERO),
     }  # fmt: skip
     none: dict[str, Json] = dict.fromkeys(standard, text8(ZERO))
     return {
@@ -197,16 +196,16 @@ def commission(symbol: str) -> dict[str, Json]:
     }
 
 
-def trade_fee(symbol: str) -> dict[str, Json]:
+def trade_fee(symbol: str, fee_rate: Decimal) -> dict[str, Json]:
     """The rates of a symbol, in the short form."""
-    return {"symbol": symbol, "makerCommission": plain(FEE_RATE), "takerCommission": plain(FEE_RATE)}
+    return {"symbol": symbol, "makerCommission": plain(fee_rate), "takerCommission": plain(fee_rate)}
 
 
-def test_commission() -> dict[str, Json]:
+def test_commission(fee_rate: Decimal) -> dict[str, Json]:
     """What ``order/test`` says of an order's commission."""
     none: dict[str, Json] = {"maker": text8(ZERO), "taker": text8(ZERO)}
     return {
-        "standardCommissionForOrder": {"maker": text8(FEE_RATE), "taker": text8(FEE_RATE)},
+        "standardCommissionForOrder": {"maker": text8(fee_rate), "taker": text8(fee_rate)},
         "specialCommissionForOrder": none,
         "taxCommissionForOrder": none,
         "discount": _discount(),

@@ -6,6 +6,7 @@ events; ``wsapi`` prints them.
 
 import hashlib
 from collections.abc import Callable
+from decimal import Decimal
 from typing import NamedTuple
 
 from arbshard.exchanges.accounts.account import TradingAccount
@@ -25,15 +26,16 @@ from arbshard.exchanges.binance.refusals import (
     unknown_order,
 )
 from arbshard.exchanges.binance.weights import OrderCounts
+from arbshard.exchanges.market import SimMarket
 
 _RESTRICTIONS = ("ONLY_NEW", "ONLY_PARTIALLY_FILLED")
 _REPLACE_MODES = ("STOP_ON_FAILURE", "ALLOW_FAILURE")
 _EXCEEDED_MODES = ("DO_NOTHING", "CANCEL_ONLY")
-Refuse = Callable[[], BinanceRefusal | None]
+Refuse = Callable[[SimMarket], BinanceRefusal | None]
 """Refuses a new order without a reason of its own, or does not."""
 
 
-def never() -> None:
+def never(_market: SimMarket) -> None:
     """All is well."""
 
 
@@ -69,6 +71,11 @@ class Trading:
         """The unfilled orders of ``account``."""
         return self._counts.setdefault(account.key, OrderCounts())
 
+    @property
+    def fee_rate(self) -> Decimal:
+        """The commission of a new order, as a share."""
+        return self._matcher.fee_rate
+
     def place(self, call: VerifiedCall) -> Json:
         """A new order."""
         asked = neworder.read(call.params, self._data, self._fresh_id(call))
@@ -84,7 +91,7 @@ class Trading:
         call.params.finish()
         self._may_trade(call.account)
         neworder.check(asked, call.account, self._data)
-        return replies.test_commission() if wants_rates else {}
+        return replies.test_commission(self.fee_rate) if wants_rates else {}
 
     def cancel(self, call: VerifiedCall) -> Json:
         """End an open order."""
@@ -154,7 +161,7 @@ class Trading:
             assert ticket.price is not None
             if self._matcher.would_take(ticket.symbol, ticket.side, ticket.price):
                 raise rejected("Order would immediately match and take.")
-        refused = self._refuse()
+        refused = self._refuse(self._data.market(ticket.symbol))
         if refused is not None:
             raise refused
         order = self._matcher.place(account, ticket, call.now_ms)

@@ -31,12 +31,18 @@ class Board:
         self.late_event = self._switch("late_event", faults.late_event)
         self.partial_fill = self._switch("partial_fill", faults.partial_fill)
         self.reject = self._switch("reject", faults.reject)
+        self.denied = self._switch("denied", faults.denied)
         self.disconnect = self._switch("disconnect", faults.disconnect)
         self.silent_stall = self._switch("silent_stall", faults.silent_stall)
         self.sequence_gap = self._switch("sequence_gap", faults.sequence_gap, only="binance")
         self.clock_skew = self._switch("clock_skew", faults.clock_skew)
         self.maintenance = self._switch("maintenance", faults.maintenance)
         self.shutdown_notice = self._switch("shutdown_notice", faults.shutdown_notice, only="binance")
+        self.key_revoked = self._switch("key_revoked", faults.key_revoked)
+        self.market_state = self._switch("market_state", faults.market_state)
+        self.changed_rules = self._switch("changed_rules", faults.changed_rules)
+        self.changed_fees = self._switch("changed_fees", faults.changed_fees)
+        self.quiet_book = self._switch("quiet_book", faults.quiet_book)
 
     def __iter__(self) -> Iterator[Switch[Fault]]:
         return iter(self._switches.values())

@@ -34,7 +34,9 @@ class RequestFaults:
         board, words = self._board, self._words
         if self._spells.is_closed(query.now_ns):
             return Fate(words.maintenance())
-        limited, lost = board.rate_limited, board.lost_request
+        denied, limited, lost = board.denied, board.rate_limited, board.lost_request
+        if denied.on and self._concerns(denied.fault.calls, query) and denied.happens():
+            return Fate(words.denied(denied.fault))
         if limited.on and self._concerns(limited.fault.calls, query) and limited.happens():
             return Fate(words.rate_limited(limited.fault.status, limited.fault.retry_after_s, query))
         if lost.on and self._concerns(lost.fault.calls, query) and lost.happens():

@@ -3,11 +3,12 @@
 Each second is an occasion for each of them, and so is the turn after ``wake``. ``server`` tells the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from arbshard.config.sim import Sockets, TimedFault
 from arbshard.exchanges.faults.board import Board
+from arbshard.exchanges.faults.conditions import Conditions
 from arbshard.exchanges.faults.switch import Switch
 from arbshard.exchanges.session import SECOND_NS
 
@@ -44,20 +45,80 @@ class Sequenced(Protocol):
         ...
 
 
+class _Lasting:
+    """A fault that lasts from when it happens until its time is over."""
+
+    def __init__(
+        self,
+        switch: Switch[TimedFault],
+        begin: Callable[[Sequence[Client]], None],
+        end: Callable[[], None],
+    ) -> None:
+        """``begin`` may happen again while the fault lasts: its settings may have changed."""
+        self._switch = switch
+        self._begin = begin
+        self._end = end
+        self.until_ns = 0
+
+    def on_second(self, now_ns: int, clients: Sequence[Client]) -> None:
+        """An occasion."""
+        if self._switch.happens():
+            self.until_ns = max(self.until_ns, _until(self._switch, self._switch.fault, now_ns))
+            self._begin(clients)
+
+    def expire(self, now_ns: int) -> None:
+        """End the fault if its time is over."""
+        if self.until_ns and now_ns >= self.until_ns:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the fault now."""
+        self.until_ns = 0
+        self._end()
+
+
 class Spells:
     """What lasts at one venue. Times are monotonic nanoseconds."""
 
-    def __init__(self, board: Board, sequenced: Sequence[Sequenced]) -> None:
+    def __init__(
+        self, board: Board, sequenced: Sequence[Sequenced], conditions: Conditions | None = None
+    ) -> None:
         """``sequenced``: markets with numbered updates."""
         self._board = board
         self._sequenced = sequenced
+        self.conditions = conditions = conditions if conditions is not None else Conditions()
         self.skew_ms = 0
         """How far the venue's clock is ahead."""
-        self._skewed_until_ns = 0
-        self._closed_until_ns = 0
         self._stalled: dict[Client, int] = {}
         self._announced: dict[Client, int] = {}
         self._second = -1
+        self._lasting = {
+            "clock_skew": _Lasting(
+                board.clock_skew, lambda _: self._skew(board.clock_skew.fault.skew_ms), lambda: self._skew(0)
+            ),
+            "maintenance": _Lasting(board.maintenance, self._close, lambda: None),
+            "key_revoked": _Lasting(board.key_revoked, self._revoke, self._restore),
+            "market_state": _Lasting(
+                board.market_state,
+                lambda _: conditions.set_states(board.market_state.fault),
+                lambda: conditions.set_states(None),
+            ),
+            "changed_rules": _Lasting(
+                board.changed_rules,
+                lambda _: conditions.set_rules(board.changed_rules.fault),
+                lambda: conditions.set_rules(None),
+            ),
+            "changed_fees": _Lasting(
+                board.changed_fees,
+                lambda _: conditions.set_fees(board.changed_fees.fault),
+                lambda: conditions.set_fees(None),
+            ),
+            "quiet_book": _Lasting(
+                board.quiet_book,
+                lambda _: conditions.set_quiet(board.quiet_book.fault),
+                lambda: conditions.set_quiet(None),
+            ),
+        }
 
     def wake(self) -> None:
         """Make the next turn an occasion."""
@@ -65,11 +126,11 @@ class Spells:
 
     def is_closed(self, now_ns: int) -> bool:
         """Whether the venue is under maintenance."""
-        return now_ns < self._closed_until_ns
+        return now_ns < self._lasting["maintenance"].until_ns
 
     def on_time(self, now_ns: int, clients: Sequence[Client]) -> None:
         """End what is over, and begin what happens now. ``clients``: those connected, in the order they came."""
-        self._end(now_ns, clients)
+        self._expire(now_ns, clients)
         second = now_ns // SECOND_NS
         if second == self._second:
             return
@@ -79,15 +140,23 @@ class Spells:
         if board.sequence_gap.happens():
             for market in board.sequence_gap.draw(self._sequenced, board.sequence_gap.fault.markets):
                 market.lose_event()
-        if board.clock_skew.happens():
-            self.skew_ms = board.clock_skew.fault.skew_ms
-            until_ns = _until(board.clock_skew, board.clock_skew.fault, now_ns)
-            self._skewed_until_ns = max(until_ns, self._skewed_until_ns)
-        if board.maintenance.happens():
-            until_ns = _until(board.maintenance, board.maintenance.fault, now_ns)
-            self._closed_until_ns = max(until_ns, self._closed_until_ns)
-            for client in clients:
-                client.cut("fault: maintenance", clean=True)
+        for lasting in self._lasting.values():
+            lasting.on_second(now_ns, clients)
+
+    def _skew(self, skew_ms: int) -> None:
+        self.skew_ms = skew_ms
+
+    def _close(self, clients: Sequence[Client]) -> None:
+        for client in clients:
+            client.cut("fault: maintenance", clean=True)
+
+    def _revoke(self, clients: Sequence[Client]) -> None:
+        self.conditions.is_key_revoked = True
+        for client in _of_kind(clients, "private"):
+            client.cut("fault: key_revoked", clean=True)
+
+    def _restore(self) -> None:
+        self.conditions.is_key_revoked = False
 
     def _befall(self, now_ns: int, clients: Sequence[Client]) -> None:
         """What happens to some clients or all."""
@@ -114,14 +183,12 @@ class Spells:
             self._stalled.clear()
         elif name == "shutdown_notice":
             self._announced.clear()
-        elif name == "clock_skew":
-            self.skew_ms = self._skewed_until_ns = 0
-        elif name == "maintenance":
-            self._closed_until_ns = 0
+        elif name in self._lasting:
+            self._lasting[name].stop()
 
-    def _end(self, now_ns: int, clients: Sequence[Client]) -> None:
-        if now_ns >= self._skewed_until_ns:
-            self.skew_ms = 0
+    def _expire(self, now_ns: int, clients: Sequence[Client]) -> None:
+        for lasting in self._lasting.values():
+            lasting.expire(now_ns)
         if not self._stalled and not self._announced:
             return
         there = set(clients)

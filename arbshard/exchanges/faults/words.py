@@ -2,6 +2,7 @@
 
 from typing import Literal, Protocol
 
+from arbshard.config.sim import DeniedFault
 from arbshard.exchanges.session import Query, RestReply
 
 CallKind = Literal["placing", "canceling", "asking"]
@@ -16,6 +17,10 @@ class FaultReplies(Protocol):
 
     def rate_limited(self, status: int, retry_after_s: int, query: Query) -> RestReply:
         """429 or 418."""
+        ...
+
+    def denied(self, fault: DeniedFault) -> RestReply:
+        """The refusal of a call that the venue does not look at."""
         ...
 
     def unknown_outcome(self) -> RestReply:

@@ -10,22 +10,29 @@ import binascii
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from arbshard.exchanges.accounts.account import Accounts, TradingAccount
 from arbshard.exchanges.session import Query
-from arbshard.exchanges.upbit.refusals import unauthorised
+from arbshard.exchanges.upbit.refusals import UpbitRefusal, unauthorised
 
 NONCES_MAX = 100_000
 """Remembered per key; an older one could be used again."""
 _HASHES = {"HS256": hashlib.sha256, "HS512": hashlib.sha512}
 
 
+def _never() -> None:
+    """No key is revoked."""
+
+
 class Authenticator:
     """Knows the venue's accounts and the nonces they have used."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, refuse: Callable[[], UpbitRefusal | None] = _never) -> None:
+        """``refuse`` is asked for each key that is right: it may have been revoked."""
         self._accounts = accounts
+        self._refuse = refuse
         self._nonces: dict[str, dict[str, None]] = {}
 
     def account_of_request(self, query: Query) -> TradingAccount:
@@ -54,6 +61,9 @@ class Authenticator:
         expected = hmac.new(account.secret.encode(), signed.encode(), make_hash).digest()
         if not hmac.compare_digest(expected, _decoded(signature)):
             raise unauthorised("jwt_verification", "The token's signature is wrong.")
+        refused = self._refuse()
+        if refused is not None:
+            raise refused
         self._use_nonce(account.key, claims.get("nonce", ""))
         return account, claims
 

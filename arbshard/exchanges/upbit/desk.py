@@ -17,7 +17,6 @@ from arbshard.exchanges.upbit.refusals import (
     UpbitRefusal,
     by_side,
     invalid,
-    market_not_found,
     missing,
     order_not_found,
 )
@@ -29,14 +28,14 @@ from arbshard.exchanges.upbit.replies import (
     order_reply,
     trades_reply,
 )
-from arbshard.exchanges.upbit.tickets import OrderTicket, check_identifier, ticket_of
+from arbshard.exchanges.upbit.tickets import OrderTicket, check_identifier, listed_market, ticket_of
 
 _CANCEL_IDS_MAX = 20
-Refuse = Callable[[Side], UpbitRefusal | None]
+Refuse = Callable[[SimMarket, Side], UpbitRefusal | None]
 """Refuses a new order without a reason of its own, or does not."""
 
 
-def _never(_side: Side) -> None:
+def _never(_market: SimMarket, _side: Side) -> None:
     """All is well."""
 
 
@@ -65,10 +64,8 @@ class UpbitDesk:
 
     def chance(self, call: AccountCall) -> Json:
         """``GET /v1/orders/chance``."""
-        market = self._markets.get(call.params.need("market"))
-        if market is None:
-            raise market_not_found()
-        return chance_reply(market, call.account.wallet)
+        market = listed_market(self._markets, call.params.need("market"))
+        return chance_reply(market, call.account.wallet, self._matcher.fee_rate)
 
     def create(self, call: AccountCall) -> Json:
         """``POST /v1/orders``: the order as it was taken on, before it met the book.
@@ -89,10 +86,11 @@ class UpbitDesk:
         if lack is not None:
             raise _short(ticket)
         listing = self._markets[ticket.symbol].listing
-        order_id = uuid_of("test", call.now_ms)
-        return order_reply(
-            SimOrder(0, order_id, ticket, listing.base, listing.quote, call.now_ms, call.now_ms)
+        order_id, rate = uuid_of("test", call.now_ms), self._matcher.fee_rate
+        order = SimOrder(
+            0, order_id, ticket, listing.base, listing.quote, call.now_ms, call.now_ms, fee_rate=rate
         )
+        return order_reply(order)
 
     def order(self, call: AccountCall) -> Json:
         """``GET /v1/order``."""
@@ -169,7 +167,7 @@ class UpbitDesk:
 
     def _place(self, call: AccountCall, ticket: Ticket) -> SimOrder:
         """The new order as it was before it met the book: that is what Upbit answers."""
-        refused = self._refuse(ticket.side)
+        refused = self._refuse(self._markets[ticket.symbol], ticket.side)
         if refused is not None:
             raise refused
         placed = self._matcher.place(call.account, ticket, call.now_ms)

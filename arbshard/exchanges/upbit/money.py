@@ -19,6 +19,9 @@ class UpbitMoney:
 
     dust_is_done = False
 
+    def __init__(self) -> None:
+        self.fee_rate = FEE_RATE
+
     def order_id(self, number: int) -> str:
         """A UUID that depends on ``number`` alone."""
         return uuid_of("order", number)
@@ -27,13 +30,13 @@ class UpbitMoney:
         """A UUID that depends on ``number`` alone."""
         return uuid_of("trade", number)
 
-    def lock(self, funds: Decimal) -> Decimal:
+    def lock(self, funds: Decimal, rate: Decimal) -> Decimal:
         """The funds and their fee."""
-        return funds + funds * FEE_RATE
+        return funds + funds * rate
 
-    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> FillFee:  # noqa: ARG002 - one rate for all
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, rate: Decimal) -> FillFee:  # noqa: ARG002
         """A share of the funds, in quote."""
-        return FillFee(funds * FEE_RATE, in_base=False)
+        return FillFee(funds * rate, in_base=False)
 
 
 def uuid_of(kind: str, number: int) -> str:

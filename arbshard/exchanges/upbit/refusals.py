@@ -47,6 +47,11 @@ def market_not_found() -> UpbitRefusal:
     return UpbitRefusal(404, "notfoundmarket", "The market was not found.")
 
 
+def market_offline() -> UpbitRefusal:
+    """The market does not trade at present."""
+    return UpbitRefusal(403, "market_offline", "The market is not open for orders.")
+
+
 def by_side(kind: str, side: Literal["bid", "ask"], message: str) -> UpbitRefusal:
     """An error that has the side in its name."""
     return UpbitRefusal(400, f"{kind}_{side}", message)

@@ -12,8 +12,7 @@ from typing import NamedTuple
 from arbshard.exchanges.accounts.order import SimOrder
 from arbshard.exchanges.accounts.wallet import Wallet, WalletBalance
 from arbshard.exchanges.market import SimMarket
-from arbshard.exchanges.upbit.money import FEE_RATE
-from arbshard.exchanges.upbit.tickets import TOTAL_MAX, TOTAL_MIN
+from arbshard.exchanges.upbit.tickets import TOTAL_MAX, total_min
 from arbshard.model.money import ZERO, plain
 
 KST = timezone(timedelta(hours=9))
@@ -43,8 +42,8 @@ def figures(order: SimOrder) -> Figures:
         assert order.quantity is not None, order.id
         assert order.price is not None, order.id
         asked, left = order.quantity * order.price, order.remaining * order.price
-    left_fee = left * FEE_RATE
-    return Figures(asked * FEE_RATE, left_fee, order.fee_paid, left + left_fee)
+    left_fee = left * order.fee_rate
+    return Figures(asked * order.fee_rate, left_fee, order.fee_paid, left + left_fee)
 
 
 def state_of(order: SimOrder) -> str:
@@ -138,9 +137,9 @@ def _account(balance: WalletBalance) -> JsonObject:
     }
 
 
-def chance_reply(market: SimMarket, wallet: Wallet) -> JsonObject:
+def chance_reply(market: SimMarket, wallet: Wallet, fee_rate: Decimal) -> JsonObject:
     """What may be ordered in ``market``, at which fees and with which balances."""
-    listing, fee = market.listing, plain(FEE_RATE)
+    listing, fee, least = market.listing, plain(fee_rate), plain(total_min(market))
     return {
         "bid_fee": fee,
         "ask_fee": fee,
@@ -153,10 +152,10 @@ def chance_reply(market: SimMarket, wallet: Wallet) -> JsonObject:
             "order_sides": ["ask", "bid"],
             "bid_types": [*_ORDER_TYPES, "price"],
             "ask_types": [*_ORDER_TYPES, "market"],
-            "bid": {"currency": listing.quote, "min_total": plain(TOTAL_MIN)},
-            "ask": {"currency": listing.base, "min_total": plain(TOTAL_MIN)},
+            "bid": {"currency": listing.quote, "min_total": least},
+            "ask": {"currency": listing.base, "min_total": least},
             "max_total": plain(TOTAL_MAX),
-            "state": "active",
+            "state": "active" if market.takes_orders else "inactive",
         },
         "bid_account": _account(wallet.balance(listing.quote)),
         "ask_account": _account(wallet.balance(listing.base)),

@@ -9,7 +9,7 @@ import msgspec
 
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.session import Query, RestReply
-from arbshard.exchanges.units import UNIT, plain
+from arbshard.exchanges.units import plain
 from arbshard.exchanges.upbit import frames
 from arbshard.exchanges.upbit.gate import RateVerdict, RequestCounter
 from arbshard.exchanges.upbit.private import UpbitPrivate
@@ -93,6 +93,8 @@ class UpbitRest:
         details = query.get("is_details", "isDetails") in _TRUE
         listings = []
         for market in self._markets.values():
+            if market.state == "delisted":
+                continue
             listing = market.listing
             entry: dict[str, object] = {
                 "market": listing.symbol,
@@ -100,7 +102,10 @@ class UpbitRest:
                 "english_name": listing.english_name,
             }
             if details:
-                entry["market_event"] = {"warning": False, "caution": dict.fromkeys(_CAUTIONS, False)}
+                entry["market_event"] = {
+                    "warning": market.is_warned,
+                    "caution": dict.fromkeys(_CAUTIONS, False),
+                }
             listings.append(entry)
         return 200, msgspec.json.encode(listings)
 
@@ -123,7 +128,7 @@ class UpbitRest:
             {
                 "market": market.symbol,
                 "quote_currency": market.listing.quote,
-                "tick_size": plain(market.book.ladder.tick(market.best_bid / UNIT)),
+                "tick_size": plain(market.tick_at(market.best_bid)),
                 "supported_levels": ["0"],
             }
             for market in markets
@@ -140,7 +145,8 @@ class UpbitRest:
     def _asked(self, query: Query) -> list[SimMarket] | bytes:
         """The markets asked for, or the body of the error."""
         codes = [code.strip() for code in (query.get("markets", "market") or "").split(",")]
-        markets = [self._markets[code] for code in codes if code in self._markets]
+        found = (self._markets[code] for code in codes if code in self._markets)
+        markets = [market for market in found if market.state != "delisted"]
         return markets if len(markets) == len(codes) else error_body(404, "Code not found")
 
 

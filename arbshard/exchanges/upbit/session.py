@@ -140,7 +140,7 @@ class UpbitSession:
         if not isinstance(given, list) or not given:
             raise UpbitErrorFrame("NO_CODES", "Codes are missing.")
         codes = texts_of(given)
-        if any(self._symbol(kind, code) not in self.markets for code in codes):
+        if not all(self._is_listed(self._symbol(kind, code)) for code in codes):
             raise UpbitErrorFrame("INVALID_PARAM", "Code is not valid.")
         level = entry.get("level", 0)
         if not isinstance(level, int | float) or level < 0:
@@ -154,6 +154,10 @@ class UpbitSession:
             snapshot=only_snapshot or not only_realtime,
             realtime=only_realtime or not only_snapshot,
         )
+
+    def _is_listed(self, symbol: str) -> bool:
+        market = self.markets.get(symbol)
+        return market is not None and market.state != "delisted"
 
     @staticmethod
     def _symbol(kind: str, code: str) -> str:

@@ -12,10 +12,18 @@ from typing import Literal, NamedTuple
 from arbshard.exchanges.accounts.order import Ticket, TimeInForce
 from arbshard.exchanges.accounts.taking import amount_of, levels, units_of
 from arbshard.exchanges.market import SimMarket
-from arbshard.exchanges.upbit.refusals import UpbitRefusal, by_side, invalid, market_not_found, missing
+from arbshard.exchanges.upbit.refusals import (
+    UpbitRefusal,
+    by_side,
+    invalid,
+    market_not_found,
+    market_offline,
+    missing,
+)
 from arbshard.model.money import ZERO
 
-TOTAL_MIN = Decimal(5_000)
+_TOTAL_MIN = Decimal(5_000)
+"""KRW, of a market whose rules were not changed."""
 TOTAL_MAX = Decimal(1_000_000_000)
 IDENTIFIER_MAX = 64
 SELF_TRADE = ("cancel_maker", "cancel_taker", "reduce", "none")
@@ -39,6 +47,19 @@ class OrderTicket(NamedTuple):
     smp_type: str | None = None
 
 
+def total_min(market: SimMarket) -> Decimal:
+    """Return the smallest order of ``market``, in KRW."""
+    return _TOTAL_MIN * market.factors.minimum
+
+
+def listed_market(markets: Mapping[str, SimMarket], symbol: str) -> SimMarket:
+    """Return the market of ``symbol``. Raises ``UpbitRefusal`` for one that is not listed, or not any more."""
+    market = markets.get(symbol)
+    if market is None or market.state == "delisted":
+        raise market_not_found()
+    return market
+
+
 def check_identifier(identifier: str) -> None:
     """Raises ``UpbitRefusal`` for one that is too long."""
     if len(identifier) > IDENTIFIER_MAX:
@@ -49,9 +70,9 @@ def ticket_of(request: OrderTicket, markets: Mapping[str, SimMarket]) -> Ticket:
     """What ``request`` asks for. Raises ``UpbitRefusal``."""
     if request.market is None:
         raise missing("market")
-    market = markets.get(request.market)
-    if market is None:
-        raise market_not_found()
+    market = listed_market(markets, request.market)
+    if not market.takes_orders:
+        raise market_offline()
     side = _side(request.side)
     tif = _tif(request)
     smp = _self_trade(request, tif)
@@ -101,9 +122,9 @@ def _self_trade(request: OrderTicket, tif: TimeInForce) -> str:
 def _limit(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInForce) -> Ticket:
     price, volume = _price(request, side), _volume(request, side)
     units = price.scaleb(8)
-    if units % 1 or int(units) % market.book.ladder.tick_at(int(units)):
+    if units % 1 or int(units) % market.tick_at(int(units)):
         raise by_side("invalid_price", side, "The price is not a multiple of the tick.")
-    _check_total(price * volume, side)
+    _check_total(market, price * volume, side)
     word: Literal["buy", "sell"] = "buy" if side == "bid" else "sell"
     return Ticket(market.symbol, word, "limit", tif, price, quantity=volume)
 
@@ -111,7 +132,7 @@ def _limit(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInF
 def _by_total(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInForce) -> Ticket:
     if side == "ask":
         raise UpbitRefusal(400, "invalid_parameter", "An order by total is a bid.")
-    total = _total(request)
+    total = _total(request, market)
     asks = levels(market.book.asks, None)
     if total > sum((price * amount_of(size) for price, size in asks), ZERO):
         raise UpbitRefusal(400, "create_bid_error", "The total is more than the visible order book.")
@@ -130,7 +151,9 @@ def _by_volume(request: OrderTicket, market: SimMarket, side: BookSide, tif: Tim
 def _best(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInForce) -> Ticket:
     """At the best price of the other side at this moment, and no worse."""
     if side == "bid":
-        return Ticket(market.symbol, "buy", "market", tif, amount_of(market.best_ask), funds=_total(request))
+        return Ticket(
+            market.symbol, "buy", "market", tif, amount_of(market.best_ask), funds=_total(request, market)
+        )
     volume = _sold(request, market)
     return Ticket(market.symbol, "sell", "market", tif, amount_of(market.best_bid), quantity=volume)
 
@@ -138,14 +161,14 @@ def _best(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInFo
 _TERMS = {"limit": _limit, "price": _by_total, "market": _by_volume, "best": _best}
 
 
-def _total(request: OrderTicket) -> Decimal:
+def _total(request: OrderTicket, market: SimMarket) -> Decimal:
     """KRW to spend."""
     if request.volume is not None:
         raise invalid("volume")
     total = _price(request, "bid")
     if total.scaleb(8) % 1:
         raise by_side("invalid_price", "bid", "The total has more than 8 decimals.")
-    _check_total(total, "bid")
+    _check_total(market, total, "bid")
     return total
 
 
@@ -154,7 +177,7 @@ def _sold(request: OrderTicket, market: SimMarket) -> Decimal:
     if request.price is not None:
         raise invalid("price")
     volume = _volume(request, "ask")
-    _check_total(volume * amount_of(market.best_bid), "ask")
+    _check_total(market, volume * amount_of(market.best_bid), "ask")
     return volume
 
 
@@ -176,8 +199,8 @@ def _volume(request: OrderTicket, side: BookSide) -> Decimal:
     return value
 
 
-def _check_total(total: Decimal, side: BookSide) -> None:
-    if total < TOTAL_MIN:
-        raise by_side("under_min_total", side, f"The total is below {TOTAL_MIN} KRW.")
+def _check_total(market: SimMarket, total: Decimal, side: BookSide) -> None:
+    if total < total_min(market):
+        raise by_side("under_min_total", side, f"The total is below {total_min(market)} KRW.")
     if total > TOTAL_MAX:
         raise by_side("over_krw_funds", side, f"The total is above {TOTAL_MAX} KRW.")

@@ -25,6 +25,7 @@ class ReceivedFee:
     """A thousandth of what is received, rounded to 8 digits."""
 
     dust_is_done = True
+    fee_rate = Decimal("0.001")
 
     def order_id(self, number: int) -> str:
         return str(number)
@@ -32,12 +33,12 @@ class ReceivedFee:
     def trade_id(self, number: int) -> str:
         return str(number)
 
-    def lock(self, funds: Decimal) -> Decimal:
+    def lock(self, funds: Decimal, rate: Decimal) -> Decimal:
         return funds
 
-    def fee(self, side: Side, quantity: Decimal, funds: Decimal, *, is_maker: bool) -> FillFee:
+    def fee(self, side: Side, quantity: Decimal, funds: Decimal, rate: Decimal) -> FillFee:
         received = quantity if side == "buy" else funds
-        return FillFee((received / 1000).quantize(Decimal("1e-8")), side == "buy")
+        return FillFee((received * rate).quantize(Decimal("1e-8")), side == "buy")
 
 
 class Desk:

@@ -76,7 +76,7 @@ def check(desk: Any) -> None:
             needed = (
                 order.remaining
                 if order.side == "sell"
-                else desk.matcher._rules.lock(order.remaining * order.price)
+                else desk.matcher._rules.lock(order.remaining * order.price, order.fee_rate)
             )
             assert order.held == needed > 0
         else:

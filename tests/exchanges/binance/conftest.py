@@ -12,6 +12,7 @@ import pytest
 from arbshard.config import SimAccountsConfig
 from arbshard.exchanges.accounts.account import seeded_accounts
 from arbshard.exchanges.accounts.matching import Matcher
+from arbshard.exchanges.binance.access import Access
 from arbshard.exchanges.binance.money import BinanceMoney
 from arbshard.exchanges.binance.operations import Operations
 from arbshard.exchanges.binance.rest import BinanceRest
@@ -48,7 +49,7 @@ class Venue:
         _, accounts = seeded_accounts(config, world.upbit, world.binance)
         (self.account,) = accounts
         self.matcher = Matcher(world.binance, BinanceMoney(), first_number=1000)
-        self.operations = Operations(world.binance, accounts, self.matcher)
+        self.operations = Operations(world.binance, Access(accounts), self.matcher)
         self.rest = BinanceRest(self.operations)
 
     def book(self, symbol: str = "BTCUSDT") -> SimBook:

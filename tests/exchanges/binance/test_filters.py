@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from arbshard.exchanges.binance.filters import OPEN_ORDERS_MAX, Rules, filters_json, rules_of, text8
 from arbshard.exchanges.binance.refusals import BinanceRefusal
-from arbshard.exchanges.market import SimListing
+from arbshard.exchanges.market import RuleFactors, SimListing
 from arbshard.exchanges.units import UNIT
 
-RULES = rules_of(SimListing("ABCUSDT", "ABC", "USDT", "", "", UNIT // 100, UNIT // 1000))
+RULES = rules_of(SimListing("ABCUSDT", "ABC", "USDT", "", "", UNIT // 100, UNIT // 1000), RuleFactors())
 """Tick 0.01, lot 0.001."""
 REFERENCE = Decimal(100)
 BY_TYPE: dict[str, Any] = {entry["filterType"]: entry for entry in filters_json(RULES)}
@@ -92,7 +92,7 @@ def test_what_is_printed_is_what_is_checked() -> None:
 
 @given(tick=st.sampled_from((1, 10, 1000, UNIT // 100)), rungs=st.integers(1, 10**6), off=st.integers(1, 9))
 def test_a_price_passes_exactly_on_the_tick(tick: int, rungs: int, off: int) -> None:
-    rules: Rules = rules_of(SimListing("A", "A", "B", "", "", tick, UNIT))
+    rules: Rules = rules_of(SimListing("A", "A", "B", "", "", tick, UNIT), RuleFactors())
     price = Decimal(rungs * tick) / UNIT
     rules.check_price(price, price)
     beside = price + Decimal(tick * off) / UNIT / 10

@@ -18,10 +18,10 @@ from arbshard.exchanges.binance.money import BinanceMoney
 def test_commission_is_taken_from_what_is_received_and_rounded_down(
     side: Side, quantity: str, funds: str, fee: str, in_base: bool
 ) -> None:
-    for is_maker in (True, False):
-        taken = BinanceMoney().fee(side, Decimal(quantity), Decimal(funds), is_maker=is_maker)
-        assert taken == (Decimal(fee), in_base)
+    money = BinanceMoney()
+    taken = money.fee(side, Decimal(quantity), Decimal(funds), money.fee_rate)
+    assert taken == (Decimal(fee), in_base)
 
 
 def test_nothing_is_locked_for_commission() -> None:
-    assert BinanceMoney().lock(Decimal("850.7613")) == Decimal("850.7613")
+    assert BinanceMoney().lock(Decimal("850.7613"), Decimal("0.001")) == Decimal("850.7613")

@@ -41,6 +41,10 @@ class Venue:
         async with self.http.get(f"http://{self.at}{path}", headers=headers) as reply:
             return reply.status, await reply.json(content_type=None), reply.headers
 
+    async def get_text(self, path: str) -> tuple[int, str]:
+        async with self.http.get(f"http://{self.at}{path}") as reply:
+            return reply.status, await reply.text()
+
     async def audit(self) -> Any:
         return (await self.get("/sim/accounts"))[1][self.key]
 
@@ -65,9 +69,9 @@ class Venue:
         return await self.stack.enter_async_context(client)
 
     @staticmethod
-    async def told(client: ClientConnection) -> Any:
+    async def told(client: ClientConnection, wait_s: float = 5) -> Any:
         """The next message."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(wait_s):
             return json.loads(await client.recv())
 
     async def closed(self, client: ClientConnection) -> ConnectionClosed:
@@ -95,20 +99,30 @@ class Upbit(Venue):
         digest = hmac.new(KEYS.upbit_secret.encode(), signed.encode(), hashlib.sha512).digest()
         return {"Authorization": f"Bearer {signed}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"}
 
-    async def place(self, client_id: str) -> tuple[int, Any]:
+    async def place_text(
+        self, client_id: str, price: str = "200000000", volume: str = "0.001"
+    ) -> tuple[int, str]:
         """Take at any price."""
         order = {
             "market": self.market,
             "side": "bid",
             "ord_type": "limit",
-            "price": "200000000",
-            "volume": "0.001",
+            "price": price,
+            "volume": volume,
             "time_in_force": "ioc",
             "identifier": client_id,
         }
         headers = self.token("&".join(f"{name}={value}" for name, value in order.items()))
         async with self.http.post(f"http://{self.at}/v1/orders", json=order, headers=headers) as reply:
-            return reply.status, await reply.json()
+            return reply.status, await reply.text()
+
+    async def place(self, client_id: str, **terms: str) -> tuple[int, Any]:
+        status, text = await self.place_text(client_id, **terms)
+        return status, json.loads(text)
+
+    async def account_status(self) -> int:
+        async with self.http.get(f"http://{self.at}/v1/accounts", headers=self.token()) as reply:
+            return reply.status
 
     async def private(self) -> ClientConnection:
         client = await self.open("/websocket/v1/private", self.token())
@@ -123,6 +137,10 @@ class Upbit(Venue):
         await self.told(client)
         return client
 
+    async def public_stream(self) -> ClientConnection:
+        """Without a first message: that of Upbit is a snapshot."""
+        return await self.public()
+
     def kind(self, message: Any) -> str:
         return {"wait": "new", "trade": "trade", "done": "done", "cancel": "canceled"}[message["state"]]
 
@@ -135,15 +153,26 @@ class Binance(Venue):
         return hmac.new(KEYS.binance_secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
 
     async def ask(self, method: str, call: str, **params: str) -> tuple[int, Any]:
+        status, text = await self.ask_text(method, call, **params)
+        return status, json.loads(text)
+
+    async def ask_text(self, method: str, call: str, **params: str) -> tuple[int, str]:
         payload = urlencode({**params, "timestamp": time.time_ns() // 1_000_000})
         url = f"http://{self.at}/api/v3/{call}?{payload}&signature={self.sign(payload)}"
         async with self.http.request(method, url, headers={"X-MBX-APIKEY": self.key}) as reply:
-            return reply.status, await reply.json()
+            return reply.status, await reply.text()
+
+    async def account_status(self) -> int:
+        return (await self.ask("GET", "account"))[0]
 
     async def place(self, client_id: str) -> tuple[int, Any]:
+        status, text = await self.place_text(client_id)
+        return status, json.loads(text)
+
+    async def place_text(self, client_id: str) -> tuple[int, str]:
         """Take at nearly any price."""
         price = f"{float((await self.get('/api/v3/depth?symbol=BTCUSDT'))[1]['asks'][0][0]) * 1.5:.2f}"
-        return await self.ask(
+        return await self.ask_text(
             "POST", "order", symbol="BTCUSDT", side="BUY", type="LIMIT", timeInForce="IOC",
             quantity="0.001", price=price, newClientOrderId=client_id,
         )  # fmt: skip
@@ -158,9 +187,12 @@ class Binance(Venue):
         return client
 
     async def public(self) -> ClientConnection:
-        client = await self.open("/ws/btcusdt@depth@100ms")
+        client = await self.public_stream()
         await self.told(client)
         return client
+
+    async def public_stream(self) -> ClientConnection:
+        return await self.open("/ws/btcusdt@depth@100ms")
 
     def kind(self, message: Any) -> str:
         event = message["event"]

@@ -1,0 +1,62 @@
+"""What lasting faults change at a venue: whether its key is valid, its markets, its fees. Pure; ``spells`` says when.
+
+Each method puts one fault's settings in force; None restores what is usual.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+
+from arbshard.config.sim import ChangedFeesFault, ChangedRulesFault, MarketStateFault, QuietBookFault
+from arbshard.exchanges.accounts.rules import MoneyRules
+from arbshard.exchanges.market import RuleFactors, SimMarket
+
+_NO_MARKETS: Mapping[str, SimMarket] = MappingProxyType({})
+_BPS = Decimal(10_000)
+
+
+def is_meant(names: str, market: SimMarket) -> bool:
+    """Return whether ``names`` (symbols or coins, separated by commas) means ``market``; empty means all."""
+    wanted = {name.strip() for name in names.split(",")} - {""}
+    return not wanted or bool(wanted & {market.symbol, market.listing.base})
+
+
+class Conditions:
+    """The conditions at one venue."""
+
+    def __init__(
+        self, markets: Mapping[str, SimMarket] = _NO_MARKETS, money: MoneyRules | None = None
+    ) -> None:
+        """Without ``money`` nobody pays fees."""
+        self.is_key_revoked = False
+        self._markets = markets
+        self._money = money
+        self._usual_rate = money.fee_rate if money is not None else Decimal(0)
+
+    def set_states(self, fault: MarketStateFault | None) -> None:
+        """Close markets, take them out of the listing, or warn of them."""
+        for market, is_hit in self._hit(fault.market if fault is not None else None):
+            state = fault.state if fault is not None and is_hit else "trading"
+            market.is_warned = state == "warned"
+            market.state = "trading" if state == "warned" else state
+
+    def set_rules(self, fault: ChangedRulesFault | None) -> None:
+        """Change ticks, lots and minimums."""
+        usual = RuleFactors()
+        factors = RuleFactors(fault.tick, fault.lot, fault.minimum) if fault is not None else usual
+        for market, is_hit in self._hit(fault.market if fault is not None else None):
+            market.change_rules(factors if is_hit else usual)
+
+    def set_quiet(self, fault: QuietBookFault | None) -> None:
+        """Let books move less often."""
+        for market, is_hit in self._hit(fault.market if fault is not None else None):
+            market.quiet_s = fault.every_s if fault is not None and is_hit else 0.0
+
+    def set_fees(self, fault: ChangedFeesFault | None) -> None:
+        """Change what new orders pay."""
+        if self._money is not None:
+            self._money.fee_rate = self._usual_rate if fault is None else Decimal(str(fault.bps)) / _BPS
+
+    def _hit(self, names: str | None) -> Iterable[tuple[SimMarket, bool]]:
+        """Return every market, and whether a fault of these ``names`` concerns it; None concerns no market."""
+        return ((one, names is not None and is_meant(names, one)) for one in self._markets.values())
