@@ -84,16 +84,18 @@ class _Event(asyncio.TimerHandle):
         args: tuple[Any, ...],
         loop: "VirtualLoop",
         context: Context,
+        process: VirtualProcess | None,
     ) -> None:
-        # What the parents would do, in one step: this is the hottest line of a simulation.
+        # What the parents would do, in one step: this is the hottest line of a simulation. The loop is never in
+        # debug mode, so that nothing reads ``_source_traceback``.
         self._when = when_s
         self._callback = callback
         self._args = args
         self._loop = loop
         self._context = context
-        self._cancelled = self._scheduled = False
-        self._repr = self._source_traceback = None
-        self.process = context.get(_PROCESS)
+        self._cancelled = False
+        self._repr = None
+        self.process = process
 
 
 def _forget(tasks: dict[asyncio.Task[Any], None], task: asyncio.Task[Any]) -> None:
@@ -235,9 +237,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> None:
         """Have ``callback`` run at ``due_ns`` as a part of ``process``: what comes from outside."""
         context = self._base if process is None else process.context
-        event = _Event(due_ns / 1e9, callback, args, self, context)
+        event = _Event(due_ns / 1e9, callback, args, self, context, process)
         self._serial += 1
-        heappush(self._heap, (max(due_ns, self.now_ns), self._serial, event))
+        heappush(self._heap, (due_ns if due_ns > self.now_ns else self.now_ns, self._serial, event))
 
     def _bury(self, process: VirtualProcess) -> None:
         """End the coroutines of a dead process now, so that their ``finally`` meets a world without it."""
@@ -296,17 +298,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_soon(  # noqa: D102
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        event = _Event(0.0, callback, args, self, copy_context() if context is None else context)
+        if context is None:
+            context = copy_context()
+        event = _Event(0.0, callback, args, self, context, context.get(_PROCESS))
         self._ready.append(event)
         return event
 
     def call_at(  # noqa: D102
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        event = _Event(when, callback, args, self, copy_context() if context is None else context)
+        if context is None:
+            context = copy_context()
+        event = _Event(when, callback, args, self, context, context.get(_PROCESS))
         self._serial += 1
         # One more: the time must have come by the loop's own clock, rounded as it is.
-        heappush(self._heap, (max(int(when * 1e9) + 1, self.now_ns), self._serial, event))
+        due_ns = int(when * 1e9) + 1
+        heappush(self._heap, (due_ns if due_ns > self.now_ns else self.now_ns, self._serial, event))
         return event
 
     def call_later(  # noqa: D102
@@ -318,8 +325,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         del handle
         self._cancelled += 1
         if self._cancelled > _CANCELLED_MAX:
-            self._heap = [entry for entry in self._heap if not entry[2].cancelled()]
-            self._heap.sort()
+            self._heap[:] = sorted(entry for entry in self._heap if not entry[2].cancelled())
             self._cancelled = 0
 
     def create_future(self) -> asyncio.Future[Any]:  # noqa: D102
@@ -342,8 +348,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         events._set_running_loop(self)  # noqa: SLF001 - meant for those who write event loops
         self._running = True
         try:
-            while not self._stopping:
-                self._step()
+            self._run_events()
         finally:
             self._stopping = self._running = False
             events._set_running_loop(None)  # noqa: SLF001 - see above
@@ -361,43 +366,42 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def stop(self) -> None:  # noqa: D102
         self._stopping = True
 
-    def _step(self) -> None:
-        if not self._ready:
-            self._advance()
-        event = self._ready.popleft()
-        process = event.process
-        if event.cancelled():
-            return
-        if process is not None:
-            if not process.alive:
-                return
-            if process.stopped or process.held:
-                process.parked.append(event)
-                return
-            process.free_ns = free_ns = max(process.free_ns, self.now_ns) + CALLBACK_NS
-            if free_ns - self.now_ns > SLACK_NS:
-                self.hold(process, 0)
-        self._charged_ns = 0
-        self.events_run += 1
-        try:
-            event._context.run(event._callback, *event._args)  # noqa: SLF001 - a method of its own would cost as much
-        except Killed:
-            return
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a callback raises is a finding
-            self.defects.append(f"{process.name if process is not None else 'world'}: {error!r}")
-
-    def _advance(self) -> None:
-        """Nothing is to be done now: let time go on to what comes next."""
+    def _run_events(self) -> None:
+        """Run one event after the other until ``stop``. One function, because it is run for each event."""
         ready, heap = self._ready, self._heap
-        if not heap:
-            raise Stalled("nothing is left to happen")
-        due_ns, _, first = heappop(heap)
-        self.now_ns = due_ns
-        ready.append(first)
-        while heap and heap[0][0] == due_ns:
-            ready.append(heappop(heap)[2])
+        while not self._stopping:
+            if not ready:  # nothing is to be done now: let time go on to what comes next
+                if not heap:
+                    raise Stalled("nothing is left to happen")
+                self.now_ns, _, first = heappop(heap)
+                ready.append(first)
+                while heap and heap[0][0] == self.now_ns:
+                    ready.append(heappop(heap)[2])
+            event = ready.popleft()
+            if event._cancelled:  # noqa: SLF001 - a method of its own would cost as much
+                continue
+            process = event.process
+            if process is not None:
+                if not process.alive:
+                    continue
+                if process.stopped or process.held:
+                    process.parked.append(event)
+                    continue
+                now_ns = self.now_ns
+                free_ns = process.free_ns
+                process.free_ns = free_ns = (free_ns if free_ns > now_ns else now_ns) + CALLBACK_NS
+                if free_ns - now_ns > SLACK_NS:
+                    self.hold(process, 0)
+            self._charged_ns = 0
+            self.events_run += 1
+            try:
+                event._context.run(event._callback, *event._args)  # noqa: SLF001 - likewise
+            except Killed:
+                continue
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a callback raises is a finding
+                self.defects.append(f"{process.name if process is not None else 'world'}: {error!r}")
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:  # noqa: D102
         error, future = context.get("exception"), context.get("future")
