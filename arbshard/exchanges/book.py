@@ -21,6 +21,9 @@ _GROWTH = 0.2
 _STICKY_BPS = 0.3
 _STICKY_TICKS = 0.2
 """Smaller moves of the price (the larger of the two) leave the quotes where they are."""
+_PRICE_TEXTS_KEPT = 4096
+"""Prices whose texts are kept, per side: a market comes back to the same ones again and again."""
+_TURN = 2.0 * math.pi
 
 Text = Callable[[int], str]
 
@@ -42,13 +45,25 @@ class Shape(NamedTuple):
 class Side:
     """One side of a book. Its four lists run in step; only the methods here change them."""
 
-    __slots__ = ("_text", "amounts", "changed", "eaten", "keys", "ladder", "prices", "sign", "sizes")
+    __slots__ = (
+        "_price_texts",
+        "_text",
+        "amounts",
+        "changed",
+        "eaten",
+        "keys",
+        "ladder",
+        "prices",
+        "sign",
+        "sizes",
+    )
 
     def __init__(self, sign: int, ladder: Ladder, text: Text) -> None:
         self.sign = sign
         """1 for asks, -1 for bids."""
         self.ladder = ladder
         self._text = text
+        self._price_texts: dict[int, str] = {}
         self.keys: list[int] = []
         """Rung times sign, rising: the best first."""
         self.sizes: list[int] = []
@@ -69,7 +84,12 @@ class Side:
 
     def price_text(self, key: int) -> str:
         """The price of ``key`` as the venue prints it."""
-        return self._text(self.ladder.price(key * self.sign))
+        known = self._price_texts.get(key)
+        if known is None:
+            if len(self._price_texts) >= _PRICE_TEXTS_KEPT:
+                self._price_texts.clear()
+            known = self._price_texts[key] = self._text(self.ladder.price(key * self.sign))
+        return known
 
     def resize(self, index: int, size: int) -> None:
         """Give the level at ``index`` another size."""
@@ -82,7 +102,7 @@ class Side:
         self.keys[index:index] = keys
         self.sizes[index:index] = sizes
         self.prices[index:index] = [self.price_text(key) for key in keys]
-        self.amounts[index:index] = [self._text(size) for size in sizes]
+        self.amounts[index:index] = map(self._text, sizes)
         self.changed.update(keys)
 
     def remove(self, start: int, stop: int) -> None:
@@ -108,6 +128,8 @@ class SimBook:
         self._gap = 1
         self._grain = 1
         """Prices stand on every so many rungs."""
+        self._spare_normal: float | None = None
+        """The second of two normal numbers that are drawn together."""
         self.step(price)
         self.update_id = 1 + rng.randrange(10**6, 10**9)
 
@@ -128,7 +150,7 @@ class SimBook:
         for _ in range(orders):
             side = bids if rng.random() < 0.5 else asks
             index = int(depth * rng.random() ** 2)
-            side.resize(index, self._size(index))
+            side.resize(index, *self._sizes(index, 1))
 
     def change_rules(self, grain: int, lot: int) -> None:
         """From now on prices stand on every ``grain`` rungs and sizes are whole ``lot`` (units of 1e-8).
@@ -225,7 +247,7 @@ class SimBook:
         while key < behind and len(front) < self._shape.depth:
             front.append(key)
             key += self._next_gap()
-        side.insert(0, front, [self._size(index) for index in range(len(front))])
+        side.insert(0, front, self._sizes(0, len(front)))
 
     def _fill_back(self, side: Side, best: int, missing: int) -> None:
         count = len(side.keys)
@@ -234,15 +256,30 @@ class SimBook:
         while len(back) < missing:
             key += self._next_gap()
             back.append(key)
-        side.insert(count, back, [self._size(count + index) for index in range(missing)])
+        side.insert(count, back, self._sizes(count, missing))
 
     def _next_gap(self) -> int:
         grain = self._grain
         if self._gap == grain:
             return grain if self._rng.random() < 0.85 else 2 * grain
-        return max(1, int(self._gap // grain * (0.4 + 1.2 * self._rng.random()))) * grain
+        return (int(self._gap // grain * (0.4 + 1.2 * self._rng.random())) or 1) * grain
 
-    def _size(self, index: int) -> int:
-        shape = self._shape
-        value = shape.top_value * (1 + _GROWTH * index) * math.exp(_SIZE_SIGMA * self._rng.gauss(0.0, 1.0))
-        return max(1, int(value / self._price * UNIT) // shape.lot) * shape.lot
+    def _sizes(self, first: int, count: int) -> list[int]:
+        """Draw the sizes of ``count`` levels, the first of which is the level number ``first``.
+
+        The normal numbers are those of ``random.Random.gauss``, which costs more than all the rest of a level.
+        """
+        shape, price, random_, spare = self._shape, self._price, self._rng.random, self._spare_normal
+        lot, top_value = shape.lot, shape.top_value
+        sizes = []
+        for index in range(first, first + count):
+            if spare is None:
+                angle = random_() * _TURN
+                radius = math.sqrt(-2.0 * math.log(1.0 - random_()))
+                normal, spare = math.cos(angle) * radius, math.sin(angle) * radius
+            else:
+                normal, spare = spare, None
+            value = top_value * (1 + _GROWTH * index) * math.exp(_SIZE_SIGMA * normal)
+            sizes.append((int(value / price * UNIT) // lot or 1) * lot)
+        self._spare_normal = spare
+        return sizes

@@ -23,10 +23,6 @@ OnStep = Callable[[str, int], None]
 """Takes the symbol that moved and the wall time in ms."""
 
 
-def _ignore(_symbol: str, _now_ms: int) -> None:
-    """No customers."""
-
-
 async def run_world(
     world: SimWorld,
     feeds: Mapping[str, Mapping[str, Feed]],
@@ -40,6 +36,9 @@ async def run_world(
     A venue's desk fills its customers' resting orders: before the step is told, because they eat of the book.
     """
     grid = Grid(clock.monotonic_ns(), world.dt_s, len(world.places))
+    outlets = [
+        (desks.get(venue), feeds[venue][market.symbol], hubs[venue]) for venue, market, _ in world.places
+    ]
     while True:
         now_ns = clock.monotonic_ns()
         if grid.jumped(now_ns):
@@ -50,15 +49,16 @@ async def run_world(
             if taken is None:
                 break
             place, in_time = taken
-            venue, market, _ = world.step(place)
+            desk, feed, hub = outlets[place]
+            market = world.step(place).market
             counters.steps += 1
             if not market.moved:
                 continue
-            desks.get(venue, _ignore)(market.symbol, now_ms)
-            feed = feeds[venue][market.symbol]
+            if desk is not None:
+                desk(market.symbol, now_ms)
             feed.on_step()
             if in_time:
-                hubs[venue].publish(feed, now_ms)
+                hub.publish(feed, now_ms)
             else:
                 counters.skipped_sends += 1
         wait_s = (grid.due_ns - clock.monotonic_ns()) / SECOND_NS

@@ -12,5 +12,4 @@ def plain(units: int) -> str:
 
 def fixed8(units: int) -> str:
     """``units`` with exactly 8 decimals, as Binance prints every amount."""
-    whole, rest = divmod(units, UNIT)
-    return f"{whole}.{rest:08d}"
+    return "%d.%08d" % divmod(units, UNIT)  # noqa: UP031 - a third faster, and books are mostly such amounts

@@ -66,18 +66,18 @@ class GapWatch:
     def sample(self, now_ns: int) -> Mapping[tuple[str, str], float]:
         """Sample the pairs whose turn it is; the correlations known now, by (base, base) in order of name."""
         pairs = self._universe.pairs
-        rate = self._top(self._universe.fx, now_ns)
-        if rate is not None:
-            fx = (rate.best_bid, rate.best_ask)
-            for _ in range(min(_PAIRS_PER_TICK, len(pairs))):
-                pair = pairs[self._next]
-                self._next = (self._next + 1) % len(pairs)
-                series = self.series[pair.base]
-                if now_ns < series.due_ns:
-                    continue
+        rate: BookTop | None = None
+        for _ in range(min(_PAIRS_PER_TICK, len(pairs))):
+            pair = pairs[self._next]
+            series = self.series[pair.base]
+            if now_ns >= series.due_ns:
+                rate = rate or self._top(self._universe.fx, now_ns)  # read only when a pair is due
+                if rate is None:
+                    break  # this pair is sampled first when there is a rate again
                 home, away = self._top(pair.home, now_ns), self._top(pair.away, now_ns)
                 if home is not None and away is not None:
-                    series.add(now_ns, gap_bps(home, away, fx))
+                    series.add(now_ns, gap_bps(home, away, (rate.best_bid, rate.best_ask)))
+            self._next = (self._next + 1) % len(pairs)
         self._matrix.update(now_ns)
         return self._matrix.cells
 

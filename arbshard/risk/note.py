@@ -1,10 +1,9 @@
 """What risk tells everybody: the note on its page. Pure; written by ``assembly``, read by status.
 
-Money is text in plain notation. Symbols and balances are thousands of small entries of which few change between
-two notes, so each keeps its text until its value is replaced.
+Money is text in plain notation. Symbols, balances and positions are thousands of small entries of which few change
+between two notes, so each keeps its text until its value is replaced.
 """
 
-from collections.abc import Iterable
 from itertools import islice
 
 import msgspec
@@ -54,6 +53,7 @@ class NoteWriter:
         self._currency = currency
         self._symbols: dict[str, tuple[Totals, int, Raw]] = {}
         self._balances: dict[Account, tuple[Balance, Raw]] = {}
+        self._positions: dict[str, tuple[Position, PositionNote]] = {}
 
     def encode(self, now_ms: int) -> bytes:
         """The note of this moment, as JSON."""
@@ -61,7 +61,7 @@ class NoteWriter:
         results, standing = state.results, state.standing
         halt = standing.halt
         differing = self._core.reconciliation()
-        newest = islice(reversed(state.closed.values()), _CLOSED_SHOWN)
+        positions, closed = self._all_positions()
         note = _RawNote(
             session=state.session,
             at_ms=now_ms,
@@ -73,8 +73,8 @@ class NoteWriter:
             open_intents=len(state.trades),
             symbols=self._all_symbols(),
             balances=self._all_balances(),
-            positions=tuple(_brief(state.positions.values())),
-            closed=tuple(_brief(newest)),
+            positions=positions,
+            closed=closed,
             halt=HaltNote(halt.at_ms, halt.cause, halt.reason) if halt is not None else None,
             closing={**standing.closing},
             apart={
@@ -176,6 +176,25 @@ class NoteWriter:
             found.setdefault(venue, {})[currency] = kept[1]
         return found
 
+    def _all_positions(self) -> tuple[tuple[PositionNote, ...], tuple[PositionNote, ...]]:
+        """Those that are open, and the newest that are closed."""
+        state, before, kept = self._state, self._positions, {}
+        found = []
+        for positions in (
+            state.positions.values(),
+            islice(reversed(state.closed.values()), _CLOSED_SHOWN),
+        ):
+            notes = []
+            for position in positions:
+                known = before.get(position.position_id)
+                if known is None or known[0] is not position:
+                    known = position, _brief(position)
+                kept[position.position_id] = known
+                notes.append(known[1])
+            found.append(tuple(notes))
+        self._positions = kept
+        return found[0], found[1]
+
     def _portfolio(self, totals: Totals) -> PortfolioTally:
         state = self._state
         residue: dict[str, dict[str, str]] = {}
@@ -204,18 +223,17 @@ def _order(one: StrayOrder | UnknownOrder) -> StrayNote:
     return StrayNote(one.venue, one.client_id, one.symbol, one.pair, one.since_ms)
 
 
-def _brief(positions: Iterable[Position]) -> Iterable[PositionNote]:
-    for position in positions:
-        yield PositionNote(
-            position_id=position.position_id,
-            pair=position.pair,
-            direction=position.direction,
-            quantity=plain(position.quantity),
-            entry_home_price=plain(position.entry_home_price),
-            entry_away_price=plain(position.entry_away_price),
-            notional=plain(position.entry_notional),
-            opened_ms=position.opened_ms,
-            closed_ms=position.closed_ms,
-            reason=position.reason,
-            pnl=plain(position.pnl) if position.pnl is not None else None,
-        )
+def _brief(position: Position) -> PositionNote:
+    return PositionNote(
+        position_id=position.position_id,
+        pair=position.pair,
+        direction=position.direction,
+        quantity=plain(position.quantity),
+        entry_home_price=plain(position.entry_home_price),
+        entry_away_price=plain(position.entry_away_price),
+        notional=plain(position.entry_notional),
+        opened_ms=position.opened_ms,
+        closed_ms=position.closed_ms,
+        reason=position.reason,
+        pnl=plain(position.pnl) if position.pnl is not None else None,
+    )

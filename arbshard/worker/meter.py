@@ -38,6 +38,11 @@ class WorkerMeter:
         self._add = page.add
         self._record = page.record
         self._ring: Ring | None = None
+        gauges = ("beat_ns", "seen", "frames", "conflated", "overflows", "torn", "busy", "errors")
+        self._gauges = tuple(page.counter(name) for name in gauges)
+        self._beats = page.counter("beat")
+        self._bad: dict[str, int] = {}
+        """The counters of bad frames, by venue."""
         self._set("pid", pid)
         self._set("epoch", epoch)
         self._set("pairs", pairs)
@@ -83,19 +88,18 @@ class WorkerMeter:
 
     def beat(self, now_ns: int, late_ns: int, feed: ShardFeed, overflows: int, torn: int, busy: int) -> None:
         """The loop is alive. ``late_ns``: how much later than planned its timer came."""
-        self.count("beat")
-        self._set("beat_ns", now_ns)
+        seen = self._ring.seen if self._ring is not None else 0
+        set_gauge = self._page.set
+        values = (now_ns, seen, feed.frames, feed.conflated, overflows, torn, busy, error_count())
+        self._add(self._beats)
+        for gauge, value in zip(self._gauges, values, strict=True):
+            set_gauge(gauge, value)
         self._record(self._loop_gap, late_ns)
-        if self._ring is not None:
-            self._set("seen", self._ring.seen)
-        self._set("frames", feed.frames)
-        self._set("conflated", feed.conflated)
         for venue, bad in feed.bad.items():
-            self._set(f"bad_{venue}", bad)
-        self._set("overflows", overflows)
-        self._set("torn", torn)
-        self._set("busy", busy)
-        self._set("errors", error_count())
+            counter = self._bad.get(venue)
+            if counter is None:
+                counter = self._bad[venue] = self._page.counter(f"bad_{venue}")
+            set_gauge(counter, bad)
 
     def carried_out(self, universe: int, pairs: int) -> None:
         """The universe of this serial is carried out; so many pairs are the shard's."""

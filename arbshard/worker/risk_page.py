@@ -31,20 +31,25 @@ class RiskPage:
 
     def fence(self, shard: int, now_ns: int) -> int:
         """The lowest epoch of ``shard`` that may trade: the highest that any page has said; 0 for none."""
-        for _ in range(
-            2
-        ):  # what a risk process said that has ended stands, also before its successor says it
-            if self._page is not None:
-                said = self._page.value(f"fence_{shard}")
-                self._fences[shard] = max(said, self._fences.get(shard, 0))
-            self._look(now_ns)
-        return self._fences.get(shard, 0)
+        # What a risk process said that has ended is still so, also before its successor says it.
+        lowest = self._note_fence(shard)
+        return self._note_fence(shard) if self._look(now_ns) else lowest
 
-    def _look(self, now_ns: int) -> None:
+    def _note_fence(self, shard: int) -> int:
+        known = self._fences.get(shard, 0)
+        if self._page is not None:
+            said = self._page.value(f"fence_{shard}")
+            if said > known:
+                known = self._fences[shard] = said
+        return known
+
+    def _look(self, now_ns: int) -> bool:
+        """Look for the page of a successor when this one stands still; whether there is another one now."""
         is_still = self._page is None or now_ns - self._page.value("beat_ns") > _STILL_NS
-        if is_still and now_ns - self._attached_ns >= _AGAIN_NS:
-            self._attached_ns = now_ns
-            self._attach()
+        if not is_still or now_ns - self._attached_ns < _AGAIN_NS:
+            return False
+        self._attached_ns = now_ns
+        return self._attach()
 
     def close(self) -> None:
         """Let go of the page."""
@@ -52,11 +57,12 @@ class RiskPage:
             self._page.close()
             self._page = None
 
-    def _attach(self) -> None:
+    def _attach(self) -> bool:
         try:
             page = PageReader.attach(self._path)
         except SharedMemoryError:
-            return  # risk is being restarted: what was read last stands until it is back
+            return False  # risk is being restarted: what was read last stands until it is back
         self.close()
         self._page = page
         self.attached += 1
+        return True

@@ -58,6 +58,8 @@ class GapStatistics:
         """When a frame last came, or something was last done about the silence."""
         self.tries = 0
         """Remedies since a frame last came."""
+        self._limit_s: float | None = None
+        """What ``limit_s`` comes to; None after a change of what it is made of."""
 
     def count(self, heard: int, now_ns: int) -> bool:
         """Take in how many frames have come on this connection; whether there are more than before."""
@@ -70,16 +72,20 @@ class GapStatistics:
             self._longest_s = max(gap_s, self._longest_s * _FADES)
             self._gaps += max(heard - self._heard, 1)
         self._heard, self._heard_ns, self._since_ns, self.tries = heard, now_ns, now_ns, 0
+        self._limit_s = None
         return True
 
     @property
     def limit_s(self) -> float:
         """Longer than this is unusual; twice as long after each remedy that did not help."""
+        if self._limit_s is not None:
+            return self._limit_s
         usual_s = self._ceiling_s
         if self._gaps >= _LEARNED_AFTER:
             learned_s = max(_MEANS * self._mean_s, _LONGEST * self._longest_s)
             usual_s = min(max(learned_s, self._floor_s), self._ceiling_s)
-        return min(usual_s * 2.0 ** min(self.tries, 32), max(_PAUSE_MAX_S, usual_s))
+        self._limit_s = min(usual_s * 2.0 ** min(self.tries, 32), max(_PAUSE_MAX_S, usual_s))
+        return self._limit_s
 
     def is_silent(self, now_ns: int) -> bool:
         """Whether it is time to do something."""
@@ -88,6 +94,7 @@ class GapStatistics:
     def remedied(self, now_ns: int) -> None:
         """Something was done; wait again."""
         self.tries += 1
+        self._limit_s = None
         self._since_ns = now_ns
 
     def begin(self, now_ns: int) -> None:
@@ -124,8 +131,9 @@ class SilenceDetector:
     def judge(self, frames: int, heard: Mapping[str, int], now_ns: int) -> list[SilenceAction]:
         """What is to be done, given how much the connection has brought in all, and of each of its markets."""
         gaps = self._markets
-        for symbol in gaps.keys() - heard.keys():
-            del gaps[symbol]
+        if len(gaps) > len(heard) or gaps.keys() != heard.keys():
+            for symbol in gaps.keys() - heard.keys():
+                del gaps[symbol]
         spoke = self._connection.count(frames, now_ns)
         silent = []
         for symbol, count in heard.items():

@@ -280,9 +280,9 @@ class VenueFeed:
     def _fall_back(self, now_ns: int) -> None:
         """REST for every group that has been down for too long, until something has come by it again."""
         after_ns = int(self._config.rest_fallback_s * 1e9)
-        downs = [(group, min(one.down_ns(now_ns) for one in group)) for group in self._groups]
         if not after_ns or not self._config.rest_url:
             return
+        downs = [(group, min(one.down_ns(now_ns) for one in group)) for group in self._groups]
         down = [symbol for group, down_ns in downs if down_ns >= after_ns for symbol in group[0].symbols]
         if bool(down) != bool(self._rest.symbols):
             line = f"{self.name}: " + (

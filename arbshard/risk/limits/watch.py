@@ -201,6 +201,8 @@ def scale_all(state: PortfolioState, limits: LimitsConfig, moment: Moment) -> li
     at = limits.drawdown_max * Decimal(repr(limits.tighten_at))
     is_tight = "" in state.standing.scales
     wanted = drawdown >= (at * _CALM if is_tight else at)
+    if wanted is is_tight and not is_tight:
+        return []  # as it was: the usual case, many times a second
     cause = f"drawdown {plain(drawdown)} of {plain(limits.drawdown_max)}"
     return _scaled(state, "", _factor(limits) if wanted else ONE, cause, moment)
 

@@ -5,7 +5,6 @@ live one. ``add_symbol_order`` and ``add_symbol_position`` are its parts. Change
 ``commit``, which follows the ledger's; ``rollback`` takes them back.
 """
 
-from collections.abc import Mapping
 from decimal import Decimal
 from hashlib import blake2b
 
@@ -418,7 +417,11 @@ def _canonical(value: object) -> object:
     """Tables as lists sorted by key, so that the order in which they were filled does not count."""
     if isinstance(value, Part):
         return [[name, _canonical(getattr(value, name))] for name in value.__struct_fields__]
-    if isinstance(value, Mapping):
-        items = {msgspec.json.encode(key): _canonical(item) for key, item in value.items()}
-        return [[key.decode(), items[key]] for key in sorted(items)]
+    if isinstance(value, dict):  # the fields' only kind of table
+        items = {msgspec.json.encode(key): item for key, item in value.items()}
+        # Most values are structs, which hold no table: thousands of them in a state.
+        return [
+            [key.decode(), _canonical(item) if isinstance(item, dict) else item]
+            for key, item in sorted(items.items())
+        ]
     return value
