@@ -86,6 +86,7 @@ class VenueOrders:
             fills=fills,
             detail=f"unknown order state {heard.word!r}" if heard.state == "UNKNOWN" else heard.detail,
             at_ms=heard.at_ms,
+            fault=heard.fault,
         )
 
     def unfinished(self) -> tuple[OpenOrder, ...]:

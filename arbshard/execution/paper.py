@@ -14,7 +14,7 @@ from arbshard.config import PaperConfig
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import Leg
 from arbshard.model.money import BPS, ZERO, exact
-from arbshard.model.order import Fill, Order, OrderResult, OrderState
+from arbshard.model.order import Fill, Order, OrderFault, OrderResult, OrderState
 
 _LEVELS_REMEMBERED = 256
 
@@ -41,15 +41,15 @@ class PaperVenue:
     def match(self, order: Order, book: OrderBookSnapshot | None, decision_price: Decimal) -> OrderResult:
         """The final result of an IOC order that arrives now. ``book`` None: the venue cannot be reached."""
 
-        def ended(state: OrderState, detail: str) -> OrderResult:
-            return OrderResult(order, state, detail=detail, decision_price=decision_price)
+        def ended(state: OrderState, detail: str, fault: OrderFault = "") -> OrderResult:
+            return OrderResult(order, state, detail=detail, decision_price=decision_price, fault=fault)
 
         if book is None:
-            return ended("REJECTED", "venue not connected")
+            return ended("REJECTED", "venue not connected", "busy")
         if not self._leg.rules.accepts(order.limit, order.quantity):
-            return ended("REJECTED", "below the minimum or above the maximum order")
+            return ended("REJECTED", "below the minimum or above the maximum order", "order")
         if self._random.random() < self._paper.reject_share:
-            return ended("REJECTED", "refused by the venue (paper.reject_share)")
+            return ended("REJECTED", "refused by the venue (paper.reject_share)", "busy")
         fills = self._fills(order, book)
         if not fills:
             return ended("EXPIRED", "nothing at or better than the limit")

@@ -22,7 +22,7 @@ import msgspec
 from arbshard.errors import LedgerDamaged
 from arbshard.model.intent import ApartCause, ExitReason, FxQuote, Intent, IntentKind
 from arbshard.model.money import ZERO
-from arbshard.model.order import Fill, Order, OrderState
+from arbshard.model.order import Fill, Order, OrderFault, OrderState
 from arbshard.model.position import Position, PositionState
 from arbshard.model.refusal import Refusal
 
@@ -132,6 +132,8 @@ class OrderReported(_Event, frozen=True, kw_only=True):
     detail: str
     decision_price: Decimal
     fills: tuple[Fill, ...]
+    fault: OrderFault = ""
+    """Why the venue did not take the order; empty for an order that it took, and in ledgers of older programs."""
 
 
 class IntentConcluded(_Event, frozen=True, kw_only=True):

@@ -23,6 +23,14 @@ OrderState = Literal[
 """``REJECTED``: the venue looked at the order and refused it. ``NOT_ACCEPTED``: the order was not sent, or the venue
 did not look at it (rate limit, overload, clock, key), so nothing was learned about its price. ``CANCELED`` and
 ``EXPIRED``: the venue had the order and ended it before all of it was executed. ``UNKNOWN``: ask the venue."""
+OrderFault = Literal["", "busy", "order", "funds", "market", "venue"]
+"""What the venue's answer to an order says about trying again. Each venue's room ``states`` decides it by its codes.
+
+Empty: the venue took the order, or nothing was learned about the venue. ``busy``: rate limit, overload, clock, or the
+order never reached the venue; an order like it may be sent after a pause. ``order``: price, quantity, minimum or
+maximum, so such an order is refused until the market's rules are read again. ``funds``: the venue's account has too
+little. ``market``: the market takes no orders (suspended, cancel-only, delisted, not permitted). ``venue``: the venue
+takes none of our orders (key, permission, address, region, ban)."""
 FINAL_STATES: frozenset[str] = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED", "NOT_ACCEPTED"})
 
 OrderRole = Literal["leg", "hedge", "unwind"]
@@ -75,6 +83,8 @@ class OrderResult(msgspec.Struct, frozen=True):
     """Why it was rejected, in the venue's words; empty otherwise."""
     decision_price: Decimal = ZERO
     """Average price the book promised for this quantity when the decision was made; 0 if not known."""
+    fault: OrderFault = ""
+    """Why the venue did not take the order; empty for an order that it took."""
 
     @property
     def filled(self) -> Decimal:

@@ -74,6 +74,7 @@ def book_report(request: Report, trade: Trade, now_ms: int) -> list[Event] | Obj
             detail=known.detail if known.is_final else result.detail,
             decision_price=result.decision_price or known.decision_price,
             fills=fills,
+            fault=known.fault if known.is_final else result.fault,
         )
     ]
 

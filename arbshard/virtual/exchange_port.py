@@ -108,7 +108,9 @@ class ExchangePort:
         """Send an order and wait for its end, as the exchange tells it at first."""
         if not self._account.has_coins(order):
             await asyncio.sleep(_REFUSED_S)
-            return OrderResult(order, "REJECTED", detail="the account has not so many coins")
+            return OrderResult(
+                order, "REJECTED", detail="the account has too few coins for this order", fault="funds"
+            )
         result = await self._venue.send(order)
         market, count = order.market, len(result.fills)
         is_late = count >= _TOLD_MIN and self._random.random() < self._weather.late_share

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from arbshard.errors import ProtocolError
-from arbshard.model.order import Fill, OrderState
+from arbshard.model.order import Fill, OrderFault, OrderState
 from arbshard.wire.messages import UNREADABLE, comparable
 
 _SHARD = re.compile(r"s\d+-(\d+)-\d+-\d+-")
@@ -32,6 +32,8 @@ class OrderEvent(msgspec.Struct, frozen=True):
     """Why it was rejected or expired, in the venue's words."""
     at_ms: int = 0
     """Wall time of the venue."""
+    fault: OrderFault = ""
+    """Why the venue refused the order; empty if it did not."""
 
 
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")

@@ -135,5 +135,11 @@ class LiveSide:
             return
         self._count("events")
         self.port.tracker.apply(
-            event.client_id, event.state, event.filled, event.fills, event.venue_order_id, event.detail
+            event.client_id,
+            event.state,
+            event.filled,
+            event.fills,
+            event.venue_order_id,
+            event.detail,
+            event.fault,
         )

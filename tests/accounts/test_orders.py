@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from arbshard.accounts.orders import OpenOrder, VenueOrders
 from arbshard.model.order import FINAL_STATES
+from arbshard.wire.order_events import decode, encode
 
 
 @pytest.fixture
@@ -20,6 +21,12 @@ def test_an_event_names_order_and_fill_as_rest_does(orders, heard):
     assert (event.venue, event.client_id, event.venue_order_id) == ("upbit", "s1-0-1-1-h0", "u-1")
     (fill,) = event.fills
     assert (fill.fill_id, fill.client_id, fill.fee_currency) == ("upbit:KRW-BTC:t-1", "s1-0-1-1-h0", "KRW")
+
+
+def test_an_event_says_why_the_venue_refused_the_order(orders, heard):
+    event = orders.update(heard("REJECTED", "0")._replace(detail="MARKET_CLOSED", fault="market"))
+    assert (event.state, event.detail, event.fault) == ("REJECTED", "MARKET_CLOSED", "market")
+    assert decode(encode(event)) == event
 
 
 def test_what_is_told_twice_is_news_once(orders, heard):

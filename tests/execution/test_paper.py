@@ -150,7 +150,7 @@ class TestFees:
 class TestRefusals:
     def test_without_a_book_the_venue_is_not_there(self, make, venue):
         result = venue().match(make.order(make.home, "buy", 1, 100_000_000), None, Decimal(3))
-        assert (result.state, result.detail) == ("REJECTED", "venue not connected")
+        assert (result.state, result.detail, result.fault) == ("REJECTED", "venue not connected", "busy")
         assert result.decision_price == 3
 
     @pytest.mark.parametrize(
@@ -158,14 +158,16 @@ class TestRefusals:
     )
     def test_below_the_minimum_or_above_the_maximum(self, make, venue, asks, quantity, limit):
         result = venue().match(make.order(make.home, "buy", quantity, limit), asks, Decimal(0))
-        assert result.state == "REJECTED"
+        assert (result.state, result.fault) == ("REJECTED", "order")
         assert "minimum" in result.detail
 
     def test_refuses_its_share(self, make, asks):
         def refused(share):
             one = PaperVenue(make.home, PaperConfig(reject_share=share), Random(5))
             order = make.order(make.home, "buy", "0.001", 100_000_000)
-            return sum(one.match(order, asks, Decimal(0)).state == "REJECTED" for _ in range(2000))
+            results = [one.match(order, asks, Decimal(0)) for _ in range(2000)]
+            assert {(one.state == "REJECTED", one.fault) for one in results} <= {(True, "busy"), (False, "")}
+            return sum(one.state == "REJECTED" for one in results)
 
         assert refused(0.0) == 0
         assert refused(1.0) == 2000

@@ -258,7 +258,7 @@ async def test_a_wrong_key_is_refused(config):
     finally:
         await client.close()
     said = get_adapter("binanceus").understand(answer.status, answer.body)
-    assert (said.meaning, said.key_refused) == ("not_accepted", True)
+    assert (said.meaning, said.fault) == ("not_accepted", "venue")
     assert "nobody" not in said.detail
 
 

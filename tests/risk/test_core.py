@@ -271,9 +271,14 @@ def test_details_and_the_promised_price_are_kept(world) -> None:
     intent = world.entry()
     world.submit(intent)
     world.report(intent, w.OrderResult(intent.home, "SENT", decision_price=Decimal(99)))
-    world.report(intent, w.OrderResult(intent.home, "REJECTED", detail="no"))
+    world.report(intent, w.OrderResult(intent.home, "REJECTED", detail="no", fault="market"))
     result = world.state.get_symbol_orders("BTC")[0]
-    assert (result.detail, result.decision_price) == ("no", Decimal(99))
+    assert (result.detail, result.decision_price, result.fault) == ("no", Decimal(99), "market")
+    assert world.events[-1].fault == "market"
+    world.report(
+        intent, w.OrderResult(intent.home, "REJECTED", fills=(w.make_fill(intent.home, Decimal("0.1")),))
+    )
+    assert world.state.get_symbol_orders("BTC")[0].fault == "market"  # the end stays as it was first reported
 
 
 def test_reports_that_are_refused(world) -> None:

@@ -37,7 +37,7 @@ def unknown_is_failed(patch: pytest.MonkeyPatch) -> None:
         if self.accepted:
             true_doubt(self, detail)
         else:
-            self._finish("NOT_ACCEPTED", ZERO, (), detail)
+            self._finish("NOT_ACCEPTED", ZERO, (), detail, "busy")
 
     patch.setattr(Tracked, "mark_unknown", doubt)
 

@@ -60,7 +60,8 @@ class LiveExecutor(BaseExecutor):
         if is_entry and not await self._live_port.admit_entry(orders):
             for order in orders:
                 await self._record(
-                    machine, OrderResult(order, "NOT_ACCEPTED", detail="not sent: no rate budget left")
+                    machine,
+                    OrderResult(order, "NOT_ACCEPTED", detail="not sent: no rate budget left", fault="busy"),
                 )
             return
         await super()._send_all(machine, orders)

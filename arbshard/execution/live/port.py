@@ -21,7 +21,7 @@ from arbshard.execution.ports import BookPort
 from arbshard.log import get_logger
 from arbshard.model.market import Leg, Market
 from arbshard.model.money import ZERO, exact, plain
-from arbshard.model.order import FINAL_STATES, Order, OrderResult
+from arbshard.model.order import FINAL_STATES, Order, OrderFault, OrderResult
 from arbshard.venues.base.orders import OrderVenue
 from arbshard.venues.ids import venue_id
 from arbshard.venues.registry import get_adapter
@@ -101,9 +101,9 @@ class LivePort:
         name = venue_id(self.tag, order.client_id)
         problem = self._problem(order)
         if problem:
-            tracked.end("REJECTED", f"not sent: {problem}")
+            tracked.end("REJECTED", f"not sent: {problem}", "order")
         elif not admitted and not await self._gate.admit(_orders(order.market).place(order, name).cost):
-            tracked.end("NOT_ACCEPTED", "not sent: no rate budget left")
+            tracked.end("NOT_ACCEPTED", "not sent: no rate budget left", "busy")
         elif self._live.dry_run:
             await self._rehearse(tracked, name)
         else:
@@ -163,9 +163,9 @@ class LivePort:
             if tracked.result is None:
                 await self._follow(tracked)
         elif heard.meaning == "rejected":
-            tracked.end("REJECTED", heard.detail)
+            tracked.end("REJECTED", heard.detail, heard.fault)
         elif heard.meaning == "not_accepted":
-            tracked.end("NOT_ACCEPTED", f"not accepted: {heard.detail}")
+            tracked.end("NOT_ACCEPTED", f"not accepted: {heard.detail}", heard.fault)
         else:
             tracked.mark_unknown(heard.detail)
 
@@ -236,18 +236,20 @@ class LivePort:
         if tracked.sending or tracked.accepted or age_ns < self._live.not_found_after_s * 1e9:
             tracked.detail = detail
             return
-        tracked.end("NOT_ACCEPTED", f"never accepted: {detail}")
+        tracked.end("NOT_ACCEPTED", f"never accepted: {detail}", "busy")
 
     async def _rehearse(self, tracked: Tracked, name: str) -> None:
         """A dry run: all but the sending. The venue's own check is asked while there is budget to spare."""
         order = tracked.order
         request = _orders(order.market).rehearse(order, name)
         checked = "not checked by the venue"
+        fault: OrderFault = ""
         if request is not None and self._gate.spare(request.cost):
             heard = await self._lines[order.market.venue].call(request)
             checked = (
                 "would be accepted" if heard.meaning == "accepted" else f"{heard.meaning}: {heard.detail}"
             )
+            fault = heard.fault
         self._count("dry_run")
         get_logger().info(
             DRY_RUN,
@@ -258,7 +260,7 @@ class LivePort:
             limit=plain(order.limit),
             venue_says=checked,
         )
-        tracked.end("NOT_ACCEPTED", f"{DRY_RUN} ({checked})")
+        tracked.end("NOT_ACCEPTED", f"{DRY_RUN} ({checked})", fault)
 
     def _problem(self, order: Order) -> str:
         """What of the venue's rules ``order`` breaks; empty for an order it must accept."""

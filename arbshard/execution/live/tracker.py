@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from arbshard.log import get_logger
 from arbshard.model.money import ZERO
-from arbshard.model.order import FINAL_STATES, Fill, Order, OrderResult, OrderState
+from arbshard.model.order import FINAL_STATES, Fill, Order, OrderFault, OrderResult, OrderState
 from arbshard.venues.base.orders import OrderStatus
 
 
@@ -31,44 +31,50 @@ class Tracked:
         self.detail = ""
         """The last that was heard when nothing final was."""
         self._fills: dict[str, Fill] = {}
-        self._heard_end: tuple[OrderState, Decimal, str] | None = None
+        self._heard_end: tuple[OrderState, Decimal, str, OrderFault] | None = None
         """The final event, should fills overtaken by it still be missing."""
         self._news = asyncio.Event()
 
     def apply(
-        self, state: OrderState, filled: Decimal, fills: tuple[Fill, ...], venue_order_id: str, detail: str
+        self,
+        state: OrderState,
+        filled: Decimal,
+        fills: tuple[Fill, ...],
+        venue_order_id: str,
+        detail: str,
+        fault: OrderFault = "",
     ) -> None:
         """A private event: ``fills`` are new ones, ``filled`` is the sum so far. Repeated events change nothing."""
         self.accept(venue_order_id)
         for fill in fills:
             self._fills.setdefault(fill.fill_id, fill)
         if state in FINAL_STATES:
-            self._heard_end = self._heard_end or (state, filled, detail)
+            self._heard_end = self._heard_end or (state, filled, detail, fault)
         if state == "UNKNOWN":
             self.mark_unknown(detail)
         if self._heard_end is not None:
-            ended, total, why = self._heard_end
-            self._finish(ended, total, tuple(self._fills.values()), why)
+            ended, total, why, refused_for = self._heard_end
+            self._finish(ended, total, tuple(self._fills.values()), why, refused_for)
 
     def settle(self, standing: OrderStatus) -> None:
         """An answer. It ends the order only if it is final and whole."""
         self.accept(standing.venue_order_id)
         if standing.state == "UNKNOWN":
             self.mark_unknown(f"unknown order state {standing.word!r}")
-        self._finish(standing.state, standing.filled, standing.fills, "")
+        self._finish(standing.state, standing.filled, standing.fills, "", standing.fault)
 
     def accept(self, venue_order_id: str = "") -> None:
         """The venue has it, whatever comes of it."""
         self.accepted = True
         self.venue_order_id = self.venue_order_id or venue_order_id
 
-    def end(self, state: OrderState, detail: str) -> None:
+    def end(self, state: OrderState, detail: str, fault: OrderFault = "") -> None:
         """Nothing was executed, and nothing can be any more. Not believed of an order that the venue has shown."""
         if self.accepted:
             self.mark_unknown(f"contradiction: {detail}")
             get_logger().warning("a known order was denied", order=self.order.client_id, detail=detail)
             return
-        self._finish(state, ZERO, (), detail)
+        self._finish(state, ZERO, (), detail, fault)
 
     def mark_unknown(self, detail: str) -> None:
         """The call that placed it brought no certainty: whoever waits need not wait longer."""
@@ -92,7 +98,9 @@ class Tracked:
             self.order, "UNKNOWN", detail=self.detail, decision_price=self.decision_price
         )
 
-    def _finish(self, state: OrderState, filled: Decimal, fills: tuple[Fill, ...], detail: str) -> None:
+    def _finish(
+        self, state: OrderState, filled: Decimal, fills: tuple[Fill, ...], detail: str, fault: OrderFault
+    ) -> None:
         if self.result is not None or state not in FINAL_STATES:
             return
         listed = sum((fill.quantity for fill in fills), ZERO)
@@ -101,7 +109,7 @@ class Tracked:
             return
         if state == "FILLED" and filled < self.order.quantity:
             state = "CANCELED"  # an end without all of it, whatever the venue calls it
-        self.result = OrderResult(self.order, state, fills, detail, self.decision_price)
+        self.result = OrderResult(self.order, state, fills, detail, self.decision_price, fault)
         self._news.set()
 
 
@@ -130,13 +138,14 @@ class Tracker:
         fills: tuple[Fill, ...],
         venue_order_id: str,
         detail: str,
+        fault: OrderFault = "",
     ) -> None:
-        """See ``Tracked.apply``."""
+        """Apply a private event to the order it is about; see ``Tracked.apply``."""
         tracked = self._orders.get(client_id)
         if tracked is None:
             self.strays += 1
         else:
-            tracked.apply(state, filled, fills, venue_order_id, detail)
+            tracked.apply(state, filled, fills, venue_order_id, detail, fault)
 
     def release(self, tracked: Tracked) -> OrderResult:
         """How it stands; forgets it if that is its end."""

@@ -12,6 +12,7 @@ from arbshard.errors import VenueError
 from arbshard.execution.live.errors import understand
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.log import get_logger
+from arbshard.model.order import OrderFault
 from arbshard.venues.base.client import NoAnswer, VenueClient
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.states import Meaning
@@ -27,6 +28,7 @@ class CallResult(NamedTuple):
     meaning: Meaning
     detail: str
     body: bytes = b""
+    fault: OrderFault = ""
 
 
 class VenueSession:
@@ -44,7 +46,7 @@ class VenueSession:
         self._clock = clock
         self._count = count
         self._is_warm = True
-        self._key_refused = False
+        self._is_refused = False
         self._clock_off = asyncio.Event()
 
     async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> CallResult:
@@ -52,15 +54,18 @@ class VenueSession:
         try:
             answer = await self._client.call(request, on_sent)
         except NoAnswer as error:
-            return CallResult("unknown" if error.sent else "not_accepted", str(error))
+            if error.sent:
+                return CallResult("unknown", str(error))
+            return CallResult("not_accepted", str(error), fault="busy")
         self._gate.read_limits(self.venue, answer)
         said = understand(self.venue, answer.status, answer.body)
         if said.clock_off:
             self._clock_off.set()
-        if said.key_refused and not self._key_refused:
-            get_logger().error("the venue refuses our key", venue=self.venue, detail=said.detail)
-        self._key_refused = said.key_refused
-        return CallResult(said.meaning, said.detail, answer.body)
+        refuses = said.fault == "venue"
+        if refuses and not self._is_refused:
+            get_logger().error("the venue refuses our calls", venue=self.venue, detail=said.detail)
+        self._is_refused = refuses
+        return CallResult(said.meaning, said.detail, answer.body, said.fault)
 
     async def connect(self, connections: int) -> None:
         """Open so many connections; waits for the rate budget."""

@@ -316,7 +316,12 @@ class PortfolioState(Part):
                 if hold is not None and currency == hold.currency:
                     left = min(hold.amount, max(ZERO, left + change))
         new = OrderResult(
-            old.order, event.state, (*old.fills, *event.fills), event.detail, event.decision_price
+            old.order,
+            event.state,
+            (*old.fills, *event.fills),
+            event.detail,
+            event.decision_price,
+            event.fault,
         )
         kept: Hold | None = None
         if hold is not None:

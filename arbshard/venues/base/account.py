@@ -14,7 +14,7 @@ from arbshard.config import VenueConfig
 from arbshard.errors import FrameError, UsageError
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
-from arbshard.model.order import OrderState
+from arbshard.model.order import OrderFault, OrderState
 from arbshard.secret import Secret
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
@@ -74,6 +74,8 @@ class HeardOrder(NamedTuple):
     detail: str = ""
     word: str = ""
     """The venue's own word for the state."""
+    fault: OrderFault = ""
+    """Why the venue refused the order; empty if it did not."""
 
 
 class VenueBalance(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from arbshard.errors import VenueError
 from arbshard.model.market import Market
 from arbshard.model.money import ZERO
-from arbshard.model.order import Fill, Order, OrderState
+from arbshard.model.order import Fill, Order, OrderFault, OrderState
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import UNREADABLE
 from arbshard.venues.ids import fill_id
@@ -32,6 +32,8 @@ class OrderStatus(NamedTuple):
     fills: tuple[Fill, ...]
     word: str = ""
     """The venue's own word for the state."""
+    fault: OrderFault = ""
+    """Why the venue refused the order; empty if it did not."""
 
 
 class OrderVenue(Protocol):

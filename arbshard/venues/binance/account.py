@@ -34,7 +34,7 @@ from arbshard.venues.base.account import (
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.binance import limits
 from arbshard.venues.binance.signing import sign
-from arbshard.venues.binance.states import state_of
+from arbshard.venues.binance.states import fault_of, state_of
 from arbshard.venues.frame import clipped, reader
 from arbshard.venues.keys import Keys
 
@@ -267,6 +267,7 @@ def _order(event: _Report) -> HeardOrder:
         )
     filled = amount(event.filled, "z")
     remaining = amount(amount(event.quantity, "q") - filled, "q - z")
+    state = state_of(event.state)
     said = (event.reject_reason if event.reject_reason != "NONE" else "") or event.expiry_reason
     return HeardOrder(
         client_id=event.original_client_id or event.client_id,  # a cancel has an id of its own
@@ -274,12 +275,13 @@ def _order(event: _Report) -> HeardOrder:
         symbol=event.symbol,
         side=side,
         word=clipped(event.state),
-        state=state_of(event.state),
+        state=state,
         filled=filled,
         remaining=remaining,
         at_ms=event.at_ms,
         fill=fill,
         detail=said[:DETAIL_CHARS_MAX],
+        fault=fault_of(state, event.reject_reason),
     )
 
 
@@ -289,16 +291,18 @@ def _listed(row: _Row) -> HeardOrder:
         raise FrameError("shape", f"an order of state {row.status!r}, side {row.side!r}")
     filled = amount(row.filled, "executedQty")
     remaining = amount(amount(row.quantity, "origQty") - filled, "origQty - executedQty")
+    state = state_of(row.status)
     return HeardOrder(
         client_id=row.client_id,
         venue_order_id=str(row.order_id),
         symbol=row.symbol,
         side=side,
         word=clipped(row.status),
-        state=state_of(row.status),
+        state=state,
         filled=filled,
         remaining=remaining,
         at_ms=row.updated_ms,
+        fault=fault_of(state),
     )
 
 

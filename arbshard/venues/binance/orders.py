@@ -11,7 +11,7 @@ from arbshard.model.order import Fill, Order
 from arbshard.venues.base.orders import UNREADABLE_ORDER, OrderStatus, amount_of, make_fill, unreadable_order
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.binance import limits
-from arbshard.venues.binance.states import state_of
+from arbshard.venues.binance.states import fault_of, state_of
 from arbshard.venues.frame import clipped
 
 
@@ -75,7 +75,8 @@ class BinanceOrders:
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error
         filled = amount_of(order, said.executed_qty)
-        return OrderStatus(str(said.order_id), state_of(said.status), filled, fills, clipped(said.status))
+        state = state_of(said.status)
+        return OrderStatus(str(said.order_id), state, filled, fills, clipped(said.status), fault_of(state))
 
     def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
         """Ask for the fills with their commission."""

@@ -17,7 +17,7 @@ from arbshard.venues.keys import Keys
 from arbshard.venues.unified import calls
 from arbshard.venues.unified.calls import Time, UnifiedOrder
 from arbshard.venues.unified.limits import cost_of
-from arbshard.venues.unified.states import state_of
+from arbshard.venues.unified.states import fault_of, state_of
 
 
 class _Held(msgspec.Struct):
@@ -112,16 +112,18 @@ class UnifiedAccount:
         remaining = order.remaining
         if remaining is None and order.amount is not None:
             remaining = order.amount - filled
+        state = state_of(order.status, filled)
         return HeardOrder(
             client_id=order.client_id or "",
             venue_order_id=order.id,
             symbol=order.symbol or "",
             side=_side(order.side),
-            state=state_of(order.status, filled),
+            state=state,
             filled=filled,
             remaining=amount(remaining, "remaining"),
             at_ms=order.timestamp or 0,
             word=clipped(order.status or "accepted"),
+            fault=fault_of(state),
         )
 
 

@@ -21,7 +21,7 @@ from arbshard.venues.frame import clipped
 from arbshard.venues.unified import calls
 from arbshard.venues.unified.calls import Time, UnifiedOrder, UnifiedTrade
 from arbshard.venues.unified.limits import cost_of
-from arbshard.venues.unified.states import state_of
+from arbshard.venues.unified.states import fault_of, state_of
 
 _order = msgspec.json.Decoder(UnifiedOrder, strict=False).decode
 _trades = msgspec.json.Decoder(list[UnifiedTrade], strict=False).decode
@@ -53,8 +53,9 @@ class UnifiedOrders:
             said = _order(body)
             filled = _filled(order, said)
             fills = _fills(order, said.trades or [], _fee_of(said))
+            state = state_of(said.status, filled)
             return OrderStatus(
-                said.id, state_of(said.status, filled), filled, fills, clipped(said.status or "accepted")
+                said.id, state, filled, fills, clipped(said.status or "accepted"), fault_of(state)
             )
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error

@@ -11,14 +11,16 @@ from typing import Final
 
 import msgspec
 
-from arbshard.model.order import OrderState
+from arbshard.model.order import OrderFault, OrderState
 from arbshard.venues.base.states import (
+    BUSY,
     CLOCK_OFF,
-    KEY_REFUSED,
-    NOT_ACCEPTED,
+    MARKET_REFUSES,
+    NO_FUNDS,
     NOT_FOUND,
-    REJECTED,
+    ORDER_REFUSED,
     UNKNOWN,
+    VENUE_REFUSES,
     Said,
     by_status,
     shortened,
@@ -40,15 +42,19 @@ ERRORS: Final[Mapping[str, Said]] = {
     "OrderNotFound": NOT_FOUND,
     "DuplicateOrderId": UNKNOWN,  # an order of that name may exist
     "OrderNotCached": UNKNOWN,
-    "InvalidOrder": REJECTED,
-    "InsufficientFunds": REJECTED,
-    "BadRequest": REJECTED,
-    "OperationRejected": REJECTED,
-    "ArgumentsRequired": REJECTED,
-    "NotSupported": REJECTED,
-    "AuthenticationError": KEY_REFUSED,
-    "RateLimitExceeded": NOT_ACCEPTED,
-    "DDoSProtection": NOT_ACCEPTED,
+    "ContractUnavailable": MARKET_REFUSES,
+    "InvalidOrder": ORDER_REFUSED,
+    "InsufficientFunds": NO_FUNDS,
+    "BadSymbol": MARKET_REFUSES,
+    "BadRequest": ORDER_REFUSED,
+    "ManualInteractionNeeded": VENUE_REFUSES,
+    "RestrictedLocation": VENUE_REFUSES,
+    "OperationRejected": MARKET_REFUSES,
+    "ArgumentsRequired": ORDER_REFUSED,
+    "NotSupported": ORDER_REFUSED,
+    "AuthenticationError": VENUE_REFUSES,
+    "RateLimitExceeded": BUSY,
+    "DDoSProtection": BUSY,
     "InvalidNonce": CLOCK_OFF,
 }
 """By the name of the exception's class; the first of its line of descent that is in the table counts."""
@@ -63,6 +69,11 @@ def state_of(word: str | None, filled: Decimal) -> OrderState:
     """
     state: OrderState = "ACCEPTED" if word is None else STATES.get(word, "UNKNOWN")
     return "PARTIAL" if state == "ACCEPTED" and filled else state
+
+
+def fault_of(state: OrderState) -> OrderFault:
+    """Why an order of ``state`` was refused: ccxt states no reason, so the order itself counts as the cause."""
+    return "order" if state == "REJECTED" else ""
 
 
 def understand(status: int, body: bytes) -> Said:

@@ -8,13 +8,16 @@ import msgspec
 
 from arbshard.model.order import OrderState
 from arbshard.venues.base.states import (
-    KEY_REFUSED,
-    NOT_ACCEPTED,
+    BUSY,
+    MARKET_REFUSES,
+    NO_FUNDS,
     NOT_FOUND,
+    ORDER_REFUSED,
     UNKNOWN,
+    VENUE_REFUSES,
     Said,
+    by_code,
     by_status,
-    shortened,
 )
 from arbshard.venues.frame import UNREADABLE
 
@@ -30,18 +33,37 @@ STATES: Final[Mapping[str, OrderState]] = {
 ERRORS: Final[Mapping[str, Said]] = {
     "order_not_found": NOT_FOUND,
     "duplicated_identifier": UNKNOWN,  # an order of that name may stand, or its attempt failed and burned the name
-    "too_many_requests": NOT_ACCEPTED,
-    "expired_access_key": KEY_REFUSED,
-    "invalid_access_key": KEY_REFUSED,
-    "invalid_query_payload": KEY_REFUSED,
-    "jwt_verification": KEY_REFUSED,
-    "no_authorization_ip": KEY_REFUSED,
-    "no_authorization_i_p": KEY_REFUSED,
-    "no_authorization_token": KEY_REFUSED,
-    "nonce_used": KEY_REFUSED,
-    "out_of_scope": KEY_REFUSED,
+    "too_many_requests": BUSY,
+    "nonce_used": BUSY,  # the next request has another one
+    "insufficient_funds_bid": NO_FUNDS,
+    "insufficient_funds_ask": NO_FUNDS,
+    "under_min_total_bid": ORDER_REFUSED,
+    "under_min_total_ask": ORDER_REFUSED,
+    "over_krw_funds_bid": ORDER_REFUSED,
+    "over_krw_funds_ask": ORDER_REFUSED,
+    "invalid_price_bid": ORDER_REFUSED,  # off the tick
+    "invalid_price_ask": ORDER_REFUSED,
+    "invalid_volume_bid": ORDER_REFUSED,
+    "invalid_volume_ask": ORDER_REFUSED,
+    "invalid_time_in_force": ORDER_REFUSED,
+    "invalid_post_only": ORDER_REFUSED,
+    "invalid_parameter": ORDER_REFUSED,
+    "validation_error": ORDER_REFUSED,
+    "create_bid_error": ORDER_REFUSED,
+    "create_ask_error": ORDER_REFUSED,
+    "market_offline": MARKET_REFUSES,  # HTTP 403: maintenance, of one market or of all
+    "notfoundmarket": MARKET_REFUSES,
+    "expired_access_key": VENUE_REFUSES,
+    "invalid_access_key": VENUE_REFUSES,
+    "invalid_query_payload": VENUE_REFUSES,
+    "jwt_verification": VENUE_REFUSES,
+    "no_authorization_ip": VENUE_REFUSES,
+    "no_authorization_i_p": VENUE_REFUSES,
+    "no_authorization_token": VENUE_REFUSES,
+    "out_of_scope": VENUE_REFUSES,
 }
-"""By the name of the error. What is not here is judged by the HTTP status."""
+"""By the name of the error, which decides also where its HTTP status says otherwise. What is not here is judged by
+the status."""
 
 
 class _Fault(msgspec.Struct):
@@ -71,5 +93,4 @@ def understand(status: int, body: bytes) -> Said:
         error = _error(body).error
     except UNREADABLE:
         return by_status(status, body)
-    known = ERRORS.get(str(error.name), Said(by_status(status, body).meaning))
-    return known._replace(detail=shortened(f"{error.name}: {error.message}"))
+    return by_code(ERRORS.get(str(error.name)), status, body, f"{error.name}: {error.message}")

@@ -27,7 +27,7 @@ class TestBinance:
         room = open_room()
         room.binance.says("order", said.answer(said.binance()))
         result = await room.port.send(ask)
-        assert (result.state, result.filled) == ("FILLED", Decimal("0.001"))
+        assert (result.state, result.filled, result.fault) == ("FILLED", Decimal("0.001"), "")
         assert result.decision_price > 0
         assert room.binance.calls[0][2]["newClientOrderId"] == "ab1cd-s1-0-1-1-a0"
         assert len(room.port.tracker) == 0
@@ -60,20 +60,39 @@ class TestBinance:
 
     async def test_rejected(self, open_room, said, ask):
         room = open_room()
-        room.binance.says("order", said.answer({"code": -2010, "msg": "insufficient balance"}, 400))
+        room.binance.says("order", said.answer({"code": -2010, "msg": "Market is closed."}, 400))
         result = await room.port.send(ask)
-        assert (result.state, result.detail) == ("REJECTED", "-2010: insufficient balance")
+        assert (result.state, result.fault) == ("REJECTED", "market")
+        assert result.detail == "-2010: Market is closed."
 
-    @pytest.mark.parametrize("status", [429, 418, 403])
-    async def test_not_accepted_is_nobodys_fault(self, open_room, said, ask, status):
+    async def test_rejected_on_the_stream(self, open_room, said, ask):
+        room = open_room()
+        room.binance.says("order", later)
+
+        def hear():
+            room.port.tracker.apply(ask.client_id, "REJECTED", Decimal(0), (), "7", "MARKET_CLOSED", "market")
+
+        result = await room.port.send(ask, on_sent=hear)
+        assert (result.state, result.detail, result.fault) == ("REJECTED", "MARKET_CLOSED", "market")
+
+    async def test_rejected_by_the_answer_about_the_order(self, open_room, said, ask):
+        room = open_room()
+        room.binance.says("order", said.answer(said.binance("REJECTED", "0")))
+        result = await room.port.send(ask)
+        assert (result.state, result.fault) == ("REJECTED", "order")
+
+    @pytest.mark.parametrize(("status", "fault"), [(429, "busy"), (418, "venue"), (403, "venue")])
+    async def test_not_accepted_says_nothing_about_the_price(self, open_room, said, ask, status, fault):
         room = open_room()
         room.binance.says("order", said.answer({}, status))
-        assert (await room.port.send(ask)).state == "NOT_ACCEPTED"
+        result = await room.port.send(ask)
+        assert (result.state, result.fault) == ("NOT_ACCEPTED", fault)
 
     async def test_nothing_left_this_machine(self, open_room, said, ask):
         room = open_room()
         room.binance.says("order", said.unsent)
-        assert (await room.port.send(ask)).state == "NOT_ACCEPTED"
+        result = await room.port.send(ask)
+        assert (result.state, result.fault) == ("NOT_ACCEPTED", "busy")
 
     async def test_commission_of_a_found_order_is_fetched(self, open_room, said, ask):
         room = open_room()
@@ -119,6 +138,22 @@ class TestUpbit:
         room.upbit.says("orders", created)
         assert (await room.port.send(bid)).state == "FILLED"
         assert room.upbit.paths() == ["orders"]
+
+    @pytest.mark.parametrize(
+        ("name", "status", "state", "fault"),
+        [
+            ("insufficient_funds_ask", 400, "REJECTED", "funds"),
+            ("invalid_price_bid", 400, "REJECTED", "order"),
+            ("market_offline", 403, "REJECTED", "market"),
+            ("expired_access_key", 401, "NOT_ACCEPTED", "venue"),
+            ("too_many_requests", 429, "NOT_ACCEPTED", "busy"),
+        ],
+    )
+    async def test_refused(self, open_room, said, bid, name, status, state, fault):
+        room = open_room()
+        room.upbit.says("orders", said.answer({"error": {"name": name, "message": "?"}}, status))
+        result = await room.port.send(bid)
+        assert (result.state, result.fault) == (state, fault)
 
     async def test_burned_identifier_is_asked_about(self, open_room, said, bid):
         room = open_room()
@@ -207,7 +242,7 @@ class TestNotFound:
         assert (await room.port.ask(ask)).state == "UNKNOWN"
         clock.advance_ms(1)
         result = await room.port.ask(ask)
-        assert result.state == "NOT_ACCEPTED"
+        assert (result.state, result.fault) == ("NOT_ACCEPTED", "busy")
         assert "never accepted" in result.detail
         assert len(room.port.tracker) == 0
 
@@ -239,7 +274,7 @@ class TestRules:
     async def test_broken_rule_is_not_sent(self, open_room, make, quantity, limit, why):
         room = open_room()
         result = await room.port.send(make.order(make.away, "sell", quantity, limit))
-        assert result.state == "REJECTED"
+        assert (result.state, result.fault) == ("REJECTED", "order")
         assert result.detail.startswith("not sent: ")
         assert why in result.detail
         assert room.binance.calls == []
@@ -251,7 +286,8 @@ class TestBudget:
         assert room.gate.spare({"upbit_order": 8})
         assert await room.gate.admit({"upbit_order": 4})
         result = await room.port.send(bid)
-        assert (result.state, result.detail) == ("NOT_ACCEPTED", "not sent: no rate budget left")
+        assert (result.state, result.fault) == ("NOT_ACCEPTED", "busy")
+        assert result.detail == "not sent: no rate budget left"
         assert room.upbit.calls == []
 
     async def test_both_legs_or_none(self, open_room, bid, ask):
@@ -275,6 +311,7 @@ class TestDryRun:
         home, away = await asyncio.gather(room.port.send(bid), room.port.send(ask))
         assert (home.state, home.detail) == ("NOT_ACCEPTED", "DRY RUN: not sent (would be accepted)")
         assert (away.state, away.detail) == ("NOT_ACCEPTED", "DRY RUN: not sent (rejected: -1013: LOT_SIZE)")
+        assert (home.fault, away.fault) == ("", "order")
         assert sent(room.upbit, "orders") == []
         assert sent(room.binance, "order") == []
         assert room.counts["dry_run"] == 2

@@ -54,12 +54,12 @@ def test_a_cancel_is_of_the_order_it_ends(frames, tag):
 
 
 def test_why_an_order_was_refused_or_expired(frames):
-    assert (
-        BINANCE.read(frames.binance_report(X="REJECTED", r="INSUFFICIENT_BALANCES")).detail
-        == "INSUFFICIENT_BALANCES"
-    )
-    expired = frames.binance_report(X="EXPIRED", eR="UNFILLED_IOC_QUANTITY_EXPIRED")
-    assert BINANCE.read(expired).detail == "UNFILLED_IOC_QUANTITY_EXPIRED"
+    refused = BINANCE.read(frames.binance_report(X="REJECTED", r="INSUFFICIENT_BALANCES"))
+    assert (refused.detail, refused.fault) == ("INSUFFICIENT_BALANCES", "funds")
+    closed = BINANCE.read(frames.binance_report(X="REJECTED", r="MARKET_CLOSED"))
+    assert (closed.detail, closed.fault) == ("MARKET_CLOSED", "market")
+    expired = BINANCE.read(frames.binance_report(X="EXPIRED", eR="UNFILLED_IOC_QUANTITY_EXPIRED"))
+    assert (expired.detail, expired.fault) == ("UNFILLED_IOC_QUANTITY_EXPIRED", "")
 
 
 def test_letters_that_other_reports_use_otherwise(frames):

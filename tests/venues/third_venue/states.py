@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from arbshard.model.order import OrderState
-from arbshard.venues.base.states import NOT_FOUND, REJECTED, Said, by_status
+from arbshard.venues.base.states import NO_FUNDS, NOT_FOUND, Said, by_code, by_status
 from arbshard.venues.frame import UNREADABLE
 
 STATES: Final[Mapping[str, OrderState]] = {
@@ -14,7 +14,7 @@ STATES: Final[Mapping[str, OrderState]] = {
     "filled": "FILLED",
     "ended": "EXPIRED",
 }
-ERRORS: Final[Mapping[str, Said]] = {"no such order": NOT_FOUND, "no money": REJECTED}
+ERRORS: Final[Mapping[str, Said]] = {"no such order": NOT_FOUND, "no money": NO_FUNDS}
 
 
 class _Error(msgspec.Struct):
@@ -35,4 +35,4 @@ def understand(status: int, body: bytes) -> Said:
         error = _error(body).error
     except UNREADABLE:
         return by_status(status, body)
-    return ERRORS.get(error, Said(by_status(status, body).meaning))._replace(detail=error)
+    return by_code(ERRORS.get(error), status, body, error)

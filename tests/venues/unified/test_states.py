@@ -37,8 +37,32 @@ def test_exceptions(lines, meaning):
     assert said(*lines).detail == f"{lines[0]}: words"
 
 
-def test_keys_and_clocks():
-    assert said("PermissionDenied", "AuthenticationError", "ExchangeError").key_refused
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        (("PermissionDenied", "AuthenticationError", "ExchangeError"), "venue"),
+        (("AccountSuspended", "AuthenticationError", "ExchangeError"), "venue"),
+        (("RestrictedLocation", "OperationRejected", "ExchangeError"), "venue"),
+        (("InsufficientFunds", "ExchangeError"), "funds"),
+        (("InvalidOrder", "ExchangeError"), "order"),
+        (("OrderImmediatelyFillable", "InvalidOrder", "ExchangeError"), "order"),
+        (("BadRequest", "ExchangeError"), "order"),
+        (("BadSymbol", "BadRequest", "ExchangeError"), "market"),
+        (("ContractUnavailable", "InvalidOrder", "ExchangeError"), "market"),
+        (("MarketClosed", "OperationRejected", "ExchangeError"), "market"),
+        (("RateLimitExceeded", "NetworkError", "OperationFailed"), "busy"),
+        (("DDoSProtection", "NetworkError", "OperationFailed"), "busy"),
+        (("InvalidNonce", "NetworkError", "OperationFailed"), "busy"),
+        (("RequestTimeout", "NetworkError", "OperationFailed"), ""),
+        (("DuplicateOrderId", "InvalidOrder", "ExchangeError"), ""),
+        (("OrderNotFound", "InvalidOrder", "ExchangeError"), ""),
+    ],
+)
+def test_what_a_refusal_says_about_trying_again(lines, fault):
+    assert said(*lines).fault == fault
+
+
+def test_clocks():
     assert said("InvalidNonce", "NetworkError", "OperationFailed").clock_off
 
 
