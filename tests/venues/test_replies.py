@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arbshard.errors import VenueError
+from arbshard.risk.validation import is_amount
 from arbshard.venues.base.orders import shares
 from arbshard.venues.registry import get_adapter
 
@@ -87,15 +88,29 @@ class TestUpbit:
         assert read_order(bid, said.answer(body).body).fills[0].fee == 73
 
 
+AMOUNTS = st.decimals("0.00000001", "1e9", places=8)
+
+
 @example(Decimal("0.00000187"), [Decimal("0.00001064"), Decimal("0.00006075")])
+@example(Decimal("499.78"), [Decimal(333408), Decimal("666145.375")])
+@example(Decimal(1), [Decimal("0.00000001"), Decimal("1e9"), Decimal("0.00000001")])
 @given(
-    st.decimals("0", "1e9", places=8),
-    st.lists(st.decimals("0.00000001", "1e9", places=8), min_size=1, max_size=40),
+    st.decimals("0", "1e9", places=8) | st.decimals("0", "1", places=25),
+    st.lists(AMOUNTS, min_size=1, max_size=40),
 )
-def test_shares_add_up(total, weights):
+def test_shares_add_up_and_are_what_risk_takes(total, weights):
     parts = shares(total, weights)
     assert sum(parts) == total
     assert len(parts) == len(weights)
+    assert all(is_amount(part) for part in parts), parts
+
+
+@given(st.decimals("0.0001", "0.01", places=4), st.lists(AMOUNTS, min_size=1, max_size=10))
+def test_a_proportional_fee_is_the_same_whatever_trades_follow(rate, weights):
+    """An order is asked about while it is being filled: a trade that is booked must not get another fee later."""
+    fees = [rate * weight for weight in weights]
+    for count in range(1, len(weights) + 1):
+        assert shares(sum(fees[:count]), weights[:count]) == fees[:count]
 
 
 def test_no_weights_no_parts():

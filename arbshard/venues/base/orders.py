@@ -101,13 +101,19 @@ def amount_of(order: Order, value: Decimal) -> Decimal:
 def shares(total: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
     """``total`` divided by ``weights``; the parts add up to it exactly. No weights, no parts.
 
-    Parts but the last have 20 decimals, so that neither the rest nor the sum is rounded.
+    What has been given out after each part is rounded to 20 decimals, and never above ``total``, so that no part is
+    below 0 and none has more decimals than risk books. A fee that is proportional to the weights is given out exactly
+    so, whatever trades follow.
     """
-    if not weights:
-        return []
     whole = sum(weights, ZERO)
-    parts = [(total * weight / whole).quantize(_PART) if whole else ZERO for weight in weights[:-1]]
-    return [*parts, total - sum(parts, ZERO)]
+    parts: list[Decimal] = []
+    weighed = given = ZERO
+    for weight in weights[:-1]:
+        weighed += weight
+        until = min((total * weighed / whole).quantize(_PART), total) if whole else ZERO
+        parts.append(until - given)
+        given = until
+    return [*parts, total - given] if weights else []
 
 
 def unreadable_order(order: Order, error: Exception) -> VenueError:
