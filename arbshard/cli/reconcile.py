@@ -15,7 +15,7 @@ from arbshard.cli.risk_client import send_to_risk
 from arbshard.errors import UsageError
 from arbshard.model.money import plain
 from arbshard.wire.messages import Done
-from arbshard.wire.reconciliation import AcceptDifference, Reconciliation, ShowReconciliation
+from arbshard.wire.reconciliation import AcceptDifference, EndIntent, Reconciliation, ShowReconciliation
 
 _PAIRS_SHOWN = 6
 
@@ -24,6 +24,14 @@ def reconcile(
     accept: Annotated[
         tuple[str, str] | None,
         typer.Option("--accept", metavar="VENUE CURRENCY", help="Book what the venue says of this currency."),
+    ] = None,
+    end_intent: Annotated[
+        str | None,
+        typer.Option(
+            "--end-intent",
+            metavar="PAIR",
+            help="End the open intent of a pair set apart with what is booked.",
+        ),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the ledger later.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -40,16 +48,18 @@ def reconcile(
 
     use_money_context()
     runs = running_pid(config_of(name, config).name) is not None
+    if accept is not None and end_intent is not None:
+        raise UsageError("reconcile: --accept and --end-intent are two commands; give one of them")
     if accept is not None:
         if not runs:
             raise UsageError(
                 "reconcile: --accept needs the instance running: only then does the venue say anything"
             )
-        instance, files = running_files(name, config)
         venue, currency = accept
-        done = send_to_risk(files, AcceptDifference(venue.lower(), currency.upper(), reason))
-        assert isinstance(done, Done), done
-        typer.echo(f"{instance}: {done.text}")
+        _order(name, config, AcceptDifference(venue.lower(), currency.upper(), reason))
+        return
+    if end_intent is not None:
+        _order(name, config, EndIntent(end_intent, reason))
         return
     if runs:
         _, files = running_files(name, config)
@@ -62,6 +72,13 @@ def reconcile(
     else:
         _print(shown, is_running=runs)
     raise typer.Exit(1 if shown.differences or shown.strays else 0)
+
+
+def _order(name: NameOption, config: ConfigOption, command: AcceptDifference | EndIntent) -> None:
+    instance, files = running_files(name, config)
+    done = send_to_risk(files, command)
+    assert isinstance(done, Done), done
+    typer.echo(f"{instance}: {done.text}")
 
 
 _encoder = msgspec.json.Encoder(decimal_format="string")

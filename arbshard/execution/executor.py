@@ -19,7 +19,7 @@ from arbshard.engine.engine import Entry, Exit, Trade, held_of
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.paper_port import PaperPort
 from arbshard.execution.plan import plan_entry, plan_exit
-from arbshard.execution.ports import BookPort, OrderPort, RiskPort
+from arbshard.execution.ports import BookPort, IntentOver, OrderPort, RiskPort
 from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import ExitReason, Intent, OpenIntent
@@ -235,6 +235,12 @@ class BaseExecutor:
         return TwoLeg(intent, self.pair, before, self._execution, known, self._residue)
 
     async def _run(self, machine: TwoLeg) -> IntentOutcome:
+        try:
+            return await self._run_to_end(machine)
+        except IntentOver:  # a person has ended it with what was booked
+            return await self._conclude(machine.intent, closed=True)
+
+    async def _run_to_end(self, machine: TwoLeg) -> IntentOutcome:
         home, away = self.pair.home, self.pair.away
         asked = 0
         while True:
@@ -253,14 +259,15 @@ class BaseExecutor:
                 case Pause():
                     await self._pause()
                 case TwoLegEnd(closed):
-                    fx = self._books.fx() or machine.intent.fx
-                    reach("before_conclude")
-                    settled = await self._risk.conclude(
-                        machine.intent.intent_id, self._mark(machine.intent), fx, done=closed
-                    )
-                    reach("after_conclude")
-                    self._settle(settled)
-                    return IntentOutcome(None, settled)
+                    return await self._conclude(machine.intent, closed=closed)
+
+    async def _conclude(self, intent: Intent, *, closed: bool) -> IntentOutcome:
+        fx = self._books.fx() or intent.fx
+        reach("before_conclude")
+        settled = await self._risk.conclude(intent.intent_id, self._mark(intent), fx, done=closed)
+        reach("after_conclude")
+        self._settle(settled)
+        return IntentOutcome(None, settled)
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
         for order in orders:

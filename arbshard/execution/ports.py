@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Protocol
 
+from arbshard.errors import ArbshardError
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.market import Leg
@@ -22,19 +23,26 @@ class OrderPort(Protocol):
         ...
 
 
+class IntentOver(ArbshardError):
+    """Risk has no such open intent: a person has ended it. ``RiskPort.conclude`` says what it has left."""
+
+
 class RiskPort(Protocol):
-    """Risk, asked until it answers. Raises ``worker.risk_link.Fenced`` when this shard has been replaced."""
+    """Risk, asked until it answers. Raises ``worker.risk_link.Fenced`` when this shard has been replaced.
+
+    What risk refuses to book of an open intent is asked again and again, while its pair is set apart.
+    """
 
     async def submit(self, intent: Intent) -> Approved | Refused:
         """Ask for approval."""
         ...
 
     async def extend(self, intent_id: str, order: Order) -> None:
-        """Record a hedge or unwind before it is sent."""
+        """Record a hedge or unwind before it is sent. Raises ``IntentOver``."""
         ...
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
-        """Record how an order stands."""
+        """Record how an order stands. Raises ``IntentOver``."""
         ...
 
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:

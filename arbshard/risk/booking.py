@@ -86,6 +86,36 @@ def book_conclusion(
     problem = _conclusion_problem(request, trade)
     if problem is not None:
         return Objection(Refusal.MALFORMED, problem)
+    return _concluded(request, trade, pair, before, moment)
+
+
+def book_ending(
+    trade: Trade, pair: Pair, before: Position | None, reason: str, moment: Moment
+) -> tuple[Position | None, list[Event]]:
+    """The end of an intent by a person's order, with what is booked: no more is expected of its unfinished orders."""
+    intent = trade.intent
+    ended: list[Event] = [
+        OrderReported(
+            at_ms=moment.now_ms,
+            intent_id=intent.intent_id,
+            pair=intent.pair,
+            client_id=result.order.client_id,
+            state="EXPIRED",
+            detail=f"ended by hand: {reason}",
+            decision_price=result.decision_price,
+            fills=(),
+        )
+        for result in trade.orders
+        if not result.is_final
+    ]
+    request = Conclude(0, 0, intent.intent_id, intent.home.limit, intent.fx, done=True)
+    position, events = _concluded(request, trade, pair, before, moment)
+    return position, ended + events
+
+
+def _concluded(
+    request: Conclude, trade: Trade, pair: Pair, before: Position | None, moment: Moment
+) -> tuple[Position | None, list[Event]]:
     now_ms, other_fees = moment.now_ms, value_other_fees(trade, pair)
     position = settle(
         trade, before, request.mark, request.fx, done=request.done, now_ms=now_ms, other_fees=other_fees

@@ -24,6 +24,7 @@ from arbshard.model.universe import Universe
 from arbshard.risk import validation as forms
 from arbshard.risk.booking import (
     book_conclusion,
+    book_ending,
     book_extension,
     book_report,
     inventory_deposits,
@@ -53,6 +54,7 @@ from arbshard.wire.messages import (
     CommandReply,
     Conclude,
     Denied,
+    Done,
     Extend,
     Fund,
     Funded,
@@ -69,7 +71,7 @@ from arbshard.wire.messages import (
     Statement,
     Submit,
 )
-from arbshard.wire.reconciliation import AcceptDifference, Reconciliation, ShowReconciliation
+from arbshard.wire.reconciliation import AcceptDifference, EndIntent, Reconciliation, ShowReconciliation
 
 Decision = tuple[Reply, list[Event]]
 
@@ -204,6 +206,8 @@ class RiskCore:
                 return self.reconciler.accept(command, moment.now_ms)
             case ShowReconciliation():
                 return self.reconciliation(), []
+            case EndIntent():
+                return self._end_intent(command, moment)
             case _:
                 day = self.days.day_at(moment.now_ms)
                 return self._operators.answer(command, moment, day, self.broken)
@@ -386,6 +390,26 @@ class RiskCore:
         )
         self._apply(events)
         return Noted(request.intent_id), events
+
+    def _end_intent(self, command: EndIntent, moment: Moment) -> tuple[CommandReply, list[Event]]:
+        pair = next((pair for pair in self._pairs.values() if pair.answers_to(command.symbol)), None)
+        if pair is None:
+            return Denied(f"{command.symbol} is not traded in this run"), []
+        if pair.base not in self.state.standing.apart:
+            return Denied(f"{pair.base} is not set apart: its intents come to their end by themselves"), []
+        intent_id = self.state.busy.get(pair.base)
+        if intent_id is None:
+            return Denied(f"{pair.base} has no open intent"), []
+        trade = self.state.trades[intent_id]
+        before = self.state.positions.get(trade.intent.position_id)
+        reason = command.reason[:REASON_MAX] or "by hand"
+        position, events = book_ending(trade, pair, before, reason, moment)
+        if self.reconciler is not None:
+            self.reconciler.activity.ended(trade, moment.now_ns)
+        left = "nothing is open" if position is None or position.state == "CLOSED" else "its position is open"
+        return Done(
+            f"{intent_id} is over with what is booked of it; {left}; {pair.base} stays set apart"
+        ), events
 
     def _residue(self, base: str) -> Decimal:
         return self.state.results.residue_of(base)

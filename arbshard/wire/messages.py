@@ -17,7 +17,12 @@ from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
-from arbshard.wire.reconciliation import AcceptDifference, Reconciliation, ShowReconciliation
+from arbshard.wire.reconciliation import (
+    AcceptDifference,
+    EndIntent,
+    Reconciliation,
+    ShowReconciliation,
+)
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What a decoder raises. Text that is no UTF-8 and arrays a thousand deep have types of their own, and whoever can
@@ -260,6 +265,7 @@ Command = (
     | Statement
     | ShowReconciliation
     | AcceptDifference
+    | EndIntent
 )
 
 

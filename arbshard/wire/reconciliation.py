@@ -17,6 +17,14 @@ class AcceptDifference(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class EndIntent(msgspec.Struct, frozen=True, tag=True):
+    """End the open intent of a pair that is set apart, with what is booked of it. Answer: ``Done`` or ``Denied``."""
+
+    symbol: str
+    """The pair, by base or either market's name."""
+    reason: str
+
+
 class VenueStatement(msgspec.Struct, frozen=True):
     """The newest statement of a venue. Wall times; 0 for never in this session."""
 

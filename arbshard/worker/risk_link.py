@@ -2,6 +2,10 @@
 
 Fail closed: while risk is silent the pair concerned stays busy and trades nothing. A question is repeated under
 its own ids, so asking twice changes nothing.
+
+A refusal concerns its pair and never ends the worker, unless a newer incarnation has taken over. When risk refuses a
+report, a hedge or a conclusion of an open intent, the pair is set apart and the request is repeated with growing
+pauses: nothing goes on as if it had been booked. A person can end the intent (``arbshard reconcile --end-intent``).
 """
 
 import asyncio
@@ -10,6 +14,7 @@ from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from arbshard.errors import ArbshardError, ProtocolError, TransportError
+from arbshard.execution.ports import IntentOver
 from arbshard.log import get_logger
 from arbshard.model.intent import ApartCause, FxQuote, Intent
 from arbshard.model.order import Order, OrderResult
@@ -41,9 +46,18 @@ _AGAIN_AFTER_S = 0.1
 _REPORT, _EXIT, _ENTRY = 0, 1, 2
 """Order in which waiting questions go out: what is known first, new risk last."""
 
-_NOT_YET = (Refusal.NOT_FUNDED, Refusal.NO_STATEMENT)
-_NOT_OURS = (Refusal.NOT_OWNER, Refusal.UNKNOWN_PAIR)
-"""One of both sides has an older universe: the next look sets it right."""
+_REFUSED_PAUSE_S = 0.5
+_REFUSED_PAUSE_MAX_S = 30.0
+"""The first and the longest pause before a request is repeated that risk has refused."""
+_EXPECTED = (
+    Refusal.NOT_FUNDED,
+    Refusal.NO_STATEMENT,
+    Refusal.NOT_OWNER,
+    Refusal.UNKNOWN_PAIR,
+    Refusal.PAIR_BUSY,
+)
+"""Refusals of ``Fund`` and ``Adopt`` that end by themselves: a statement comes, one of both sides has an older
+universe, or the former owner of a pair is still at work."""
 
 Answer = TypeVar("Answer", bound=Reply)
 
@@ -71,28 +85,27 @@ class RiskLink:
         self._epoch = epoch
         self._on_silence = on_silence
         """Told each time a question went without an answer."""
+        self._pair_of: dict[str, str] = {}
+        """The pairs of open intents, by intent."""
+        self._refused: dict[str, Refusal] = {}
+        """By what was asked: how risk has refused it last, so that a repetition is not logged again."""
 
     async def hello(self, pid: int, pairs: tuple[str, ...]) -> Welcome:
         """Introduce this incarnation."""
-        return await self._ask(Hello(self._shard, self._epoch, pid, pairs), Welcome)
+        return self._remember(await self._ask(Hello(self._shard, self._epoch, pid, pairs), Welcome))
 
     async def fund(self, pair: str, home_price: Decimal) -> Funded | None:
-        """Have the pair's paper inventory opened. None: not yet, for both venues must state what we own first."""
+        """Have the pair's paper inventory opened. None: not yet, for example because both venues must state what we
+        own there first.
+        """
         reply = await self._until_answered(Fund(self._shard, self._epoch, pair, home_price), _REPORT)
-        if isinstance(reply, Funded):
-            return reply
-        if isinstance(reply, Refused) and reply.reason in (*_NOT_YET, *_NOT_OURS):
-            return None
-        raise _unexpected(reply, Fund)
+        return self._unless_refused(reply, Funded, f"Fund {pair}", _EXPECTED)
 
     async def adopt(self, pairs: tuple[str, ...]) -> Welcome | None:
         """What there is to carry on with of pairs that have come to this shard. None: they have not, for risk."""
         reply = await self._until_answered(Adopt(self._shard, self._epoch, pairs), _REPORT)
-        if isinstance(reply, Welcome):
-            return reply
-        if isinstance(reply, Refused) and reply.reason in (*_NOT_OURS, Refusal.PAIR_BUSY):
-            return None
-        raise _unexpected(reply, Adopt)
+        welcome = self._unless_refused(reply, Welcome, f"Adopt {','.join(pairs)}", _EXPECTED)
+        return self._remember(welcome) if welcome is not None else None
 
     async def instructions(self) -> Instructed:
         """What is to be done beside trading."""
@@ -102,37 +115,83 @@ class RiskLink:
         """See ``RiskPort``."""
         priority = _EXIT if intent.kind == "exit" else _ENTRY
         reply = await self._until_answered(Submit(self._shard, self._epoch, intent), priority)
-        if isinstance(reply, Approved | Refused):
-            return reply
-        raise ProtocolError(f"risk answered {type(reply).__name__} to a submit")
+        if isinstance(reply, Approved):
+            self._pair_of[intent.intent_id] = intent.pair
+        elif not isinstance(reply, Refused):
+            raise _unexpected(reply, Submit)
+        return reply
 
     async def extend(self, intent_id: str, order: Order) -> None:
         """See ``RiskPort``."""
-        await self._ask(Extend(self._shard, self._epoch, intent_id, order), Approved)
+        await self._until_accepted(Extend(self._shard, self._epoch, intent_id, order), Approved)
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
         """See ``RiskPort``."""
-        await self._ask(Report(self._shard, self._epoch, intent_id, result), Noted)
+        await self._until_accepted(Report(self._shard, self._epoch, intent_id, result), Noted)
 
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
         """See ``RiskPort``."""
-        return await self._ask(Conclude(self._shard, self._epoch, intent_id, mark, fx, done), Settled)
+        request = Conclude(self._shard, self._epoch, intent_id, mark, fx, done)
+        settled = await self._until_accepted(request, Settled)
+        self._pair_of.pop(intent_id, None)
+        return settled
 
     async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str = "") -> None:
-        """Have a pair set apart. A refusal is logged: whoever asks this has something more important to do."""
-        reply = await self._until_answered(
-            SetApart(self._shard, self._epoch, pair, cause, reason, intent_id), _REPORT
-        )
-        if isinstance(reply, Refused):
-            get_logger().error("risk did not set the pair apart", pair=pair, cause=cause, why=reply.detail)
-        elif not isinstance(reply, Noted):
-            raise _unexpected(reply, SetApart)
-
-    async def _ask(self, request: Request, kind: type[Answer]) -> Answer:
+        """Have a pair set apart. A refusal is logged and nothing more: whoever asks this goes on in any case."""
+        request = SetApart(self._shard, self._epoch, pair, cause, reason, intent_id)
         reply = await self._until_answered(request, _REPORT)
+        self._unless_refused(reply, Noted, f"SetApart {pair}")
+
+    def _remember(self, welcome: Welcome) -> Welcome:
+        for one in welcome.intents:
+            self._pair_of[one.intent.intent_id] = one.intent.pair
+        return welcome
+
+    def _unless_refused(
+        self, reply: Reply, kind: type[Answer], what: str, expected: tuple[Refusal, ...] = ()
+    ) -> Answer | None:
+        """The answer; None for a refusal, which is logged once unless it is one of ``expected``."""
         if isinstance(reply, kind):
+            self._refused.pop(what, None)
             return reply
-        raise _unexpected(reply, type(request))
+        if not isinstance(reply, Refused):
+            raise ProtocolError(f"risk answered {type(reply).__name__} to {what}")
+        if reply.reason not in expected and self._refused.get(what) is not reply.reason:
+            self._refused[what] = reply.reason
+            get_logger().error("risk refuses", question=what, reason=reply.reason.name, why=reply.detail)
+        return None
+
+    async def _until_accepted(self, request: Extend | Report | Conclude, kind: type[Answer]) -> Answer:
+        """The answer to a request about an open intent; while it is refused, the pair is set apart.
+
+        Raises ``IntentOver`` when risk has no such open intent, except for a conclusion.
+        """
+        pause_s = _REFUSED_PAUSE_S
+        what = f"{type(request).__name__} {request.intent_id}"
+        while True:
+            reply = await self._until_answered(request, _REPORT)
+            answer = self._unless_refused(reply, kind, what)
+            if answer is not None:
+                return answer
+            assert isinstance(reply, Refused), reply
+            if reply.reason is Refusal.UNKNOWN_INTENT and not isinstance(request, Conclude):
+                raise IntentOver(reply.detail)
+            pair = self._pair_of.get(request.intent_id)
+            if pair is not None:
+                why = f"risk refuses {what}: {reply.reason.name}: {reply.detail}"
+                await self.set_apart(pair, "bad_report", why, request.intent_id)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _REFUSED_PAUSE_MAX_S)
+
+    async def _ask(self, request: Hello | Instructions, kind: type[Answer]) -> Answer:
+        pause_s = _REFUSED_PAUSE_S
+        while True:
+            reply = await self._until_answered(request, _REPORT)
+            answer = self._unless_refused(reply, kind, type(request).__name__)
+            if answer is not None:
+                return answer
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _REFUSED_PAUSE_MAX_S)
 
     async def _until_answered(self, request: Request, priority: int) -> Reply:
         payload = encode(request)
@@ -152,5 +211,4 @@ class RiskLink:
 
 
 def _unexpected(reply: Reply, question: type[Request]) -> ProtocolError:
-    said = f"{reply.reason.name} {reply.detail}" if isinstance(reply, Refused) else type(reply).__name__
-    return ProtocolError(f"risk answered {said} to {question.__name__}")
+    return ProtocolError(f"risk answered {type(reply).__name__} to {question.__name__}")

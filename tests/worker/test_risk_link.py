@@ -2,9 +2,13 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from arbshard.errors import ProtocolError, RequestTimeout, TransportError
+from arbshard.execution.ports import IntentOver
+from arbshard.model.intent import OpenIntent
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import (
     Approved,
@@ -57,7 +61,8 @@ def silences():
 
 @pytest.fixture
 def link(transport, silences, monkeypatch):
-    monkeypatch.setattr("arbshard.worker.risk_link._AGAIN_AFTER_S", 0.0)
+    for pause in ("_AGAIN_AFTER_S", "_REFUSED_PAUSE_S"):
+        monkeypatch.setattr(f"arbshard.worker.risk_link.{pause}", 0.0)
     return RiskLink(transport, shard=3, epoch=7, on_silence=lambda: silences.append(1))
 
 
@@ -134,12 +139,55 @@ async def test_refusal_of_a_trade_is_an_answer(link, transport, questions, name)
     assert await questions[name][0](link) == refused
 
 
-@pytest.mark.parametrize("name", ["hello", "instructions", "fund", "extend", "report", "conclude"])
-async def test_refusal_of_anything_else_is_a_defect(link, transport, questions, name):
-    """Nobody may go on as if a hedge had been recorded."""
-    transport.answers = [Refused(Refusal.UNKNOWN_INTENT, "who?")]
-    with pytest.raises(ProtocolError, match=r"UNKNOWN_INTENT who\?"):
+@pytest.mark.parametrize("name", ["hello", "instructions"])
+async def test_what_must_be_answered_is_asked_until_it_is(link, transport, questions, name):
+    ask, _, answer, _ = questions[name]
+    transport.answers = [Refused(Refusal.MALFORMED, "who?"), Refused(Refusal.MALFORMED, "who?"), answer]
+    assert await ask(link) == answer
+    assert len(set(transport.asked)) == 1
+
+
+@pytest.mark.parametrize("name", ["extend", "report", "conclude"])
+async def test_a_refusal_of_what_concerns_an_open_intent_sets_its_pair_apart(
+    link, transport, questions, make, name
+):
+    """Nothing goes on as if it had been booked."""
+    ask, request, answer, _ = questions[name]
+    opened = msgspec.structs.replace(make.intent(), intent_id="i", pair="BTC")
+    refused = Refused(Refusal.MALFORMED, "47 decimals")
+    transport.answers = [Approved("i", ()), refused, Noted("i"), refused, Noted("i"), answer]
+    await link.submit(opened)
+    assert await ask(link) in (answer, None)
+    asked = [decode_request(payload) for payload, _ in transport.asked[1:]]
+    why = f"risk refuses {type(request).__name__} i: MALFORMED: 47 decimals"
+    apart = SetApart(3, 7, "BTC", "bad_report", why, "i")
+    assert asked == [request, apart, request, apart, request]
+
+
+@pytest.mark.parametrize("name", ["extend", "report"])
+async def test_an_intent_that_a_person_has_ended_is_over(link, transport, questions, name):
+    transport.answers = [Refused(Refusal.UNKNOWN_INTENT, "i is over")]
+    with pytest.raises(IntentOver, match="i is over"):
         await questions[name][0](link)
+    assert len(transport.asked) == 1
+
+
+async def test_a_resumed_intent_has_its_pair_from_the_welcome(link, transport, questions, make):
+    opened = msgspec.structs.replace(make.intent(), intent_id="i", pair="ETH")
+    welcome = msgspec.structs.replace(NOTHING, intents=(OpenIntent(opened, ()),))
+    for greet in (link.hello(42, ("ETH",)), link.adopt(("ETH",))):
+        transport.answers = [welcome, Refused(Refusal.MALFORMED, "bad"), Noted("i"), Noted("i")]
+        await greet
+        await questions["report"][0](link)
+        assert decode_request(transport.asked[-2][0]).pair == "ETH"
+
+
+async def test_the_same_refusal_is_logged_once(link, transport):
+    with capture_logs() as lines:
+        for reason in (Refusal.MALFORMED, Refusal.MALFORMED, Refusal.HALTED):
+            transport.answers = [Refused(reason, "no")]
+            assert await link.fund("BTC", Decimal(1)) is None
+    assert [line["reason"] for line in lines] == ["MALFORMED", "HALTED"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -164,12 +212,8 @@ async def test_not_funded_yet_is_no_error(link, transport, reason):
     assert await link.fund("BTC", Decimal(1)) is None
 
 
-async def test_funding_refused_for_good_is_one(link, transport):
-    transport.answers = [Refused(Refusal.MALFORMED, "no such pair")]
-    with pytest.raises(ProtocolError, match="MALFORMED no such pair to Fund"):
-        await link.fund("XXX", Decimal(1))
-
-
-async def test_a_pair_that_risk_does_not_set_apart_ends_nothing(link, transport, capsys):
+async def test_a_pair_that_risk_does_not_set_apart_ends_nothing(link, transport):
     transport.answers = [Refused(Refusal.UNKNOWN_PAIR, "NOPE is not traded in this run")]
-    await link.set_apart("NOPE", "stuck", "no hedge")
+    with capture_logs() as lines:
+        await link.set_apart("NOPE", "stuck", "no hedge")
+    assert [line["question"] for line in lines] == ["SetApart NOPE"]
