@@ -275,6 +275,48 @@ class QuietBookFault(MarketFault, frozen=True, kw_only=True):
     every_s: Annotated[float, Meta(gt=0, le=86_400)] = 4.0
 
 
+class WrongFrameFault(Fault, frozen=True, kw_only=True):
+    """A book is sent that is sound in itself and far off, and 5 ms later the right one. Orders meet the right one.
+    Each second is an occasion.
+    """
+
+    market: Markets = ""
+    bps: Annotated[float, Meta(ge=-5_000, le=5_000)] = 1_000.0
+
+
+class FxBlipFault(TimedFault, frozen=True, kw_only=True):
+    """Upbit's KRW-USDT moves alone and comes back; coins keep their prices. Each second is an occasion."""
+
+    venue: Literal["", "upbit"] = ""
+    ms_min: Milliseconds = 500.0
+    ms_max: Milliseconds = 3_000.0
+    bps: Annotated[float, Meta(ge=-5_000, le=5_000)] = 200.0
+
+
+class ClosedWalletFault(MarketFault, frozen=True, kw_only=True):
+    """Deposits and withdrawals of coins are closed: the coin gets dearer or cheaper at this venue and stays so."""
+
+    gap_bps: Annotated[float, Meta(ge=-5_000, le=5_000)] = 120.0
+
+
+class HandTransferFault(Fault, frozen=True, kw_only=True):
+    """The owner of the account moves money or coins. Each second is an occasion."""
+
+    currency: Text = "KRW"
+    part: Annotated[float, Meta(ge=-1, le=1)] = -0.1
+    """Of what is free; below 0 it leaves the venue."""
+
+
+class HandTradeFault(Fault, frozen=True, kw_only=True):
+    """The owner of the account trades beside the program, at what the book offers. Each second is an occasion."""
+
+    market: Markets = ""
+    """The first of these markets; empty for the venue's first market of a coin."""
+    side: Literal["buy", "sell"] = "sell"
+    part: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    """Of what is free."""
+
+
 class ShutdownNoticeFault(SocketFault, frozen=True, kw_only=True):
     """``serverShutdown`` is told, and the WebSockets are closed after the time."""
 
@@ -314,6 +356,15 @@ class FaultsConfig(Section, frozen=True, kw_only=True):
     changed_rules: ChangedRulesFault = ChangedRulesFault()
     changed_fees: ChangedFeesFault = ChangedFeesFault()
     quiet_book: QuietBookFault = QuietBookFault()
+    wrong_frame: WrongFrameFault = WrongFrameFault()
+    fx_blip: FxBlipFault = FxBlipFault()
+    closed_wallet: ClosedWalletFault = ClosedWalletFault()
+    hand_transfer: HandTransferFault = HandTransferFault()
+    hand_trade: HandTradeFault = HandTradeFault()
+    rounded_statement: Fault = Fault()
+    """Upbit's balances are cut to 8 decimals; the venue itself keeps all. Each statement is an occasion."""
+    figures_as_doubles: Fault = Fault()
+    """The numbers of Upbit's private events are doubles, not exact decimals. Each event is an occasion."""
 
 
 class SimConfig(Section, frozen=True):

@@ -16,11 +16,24 @@ from arbshard.exchanges.world import SimWorld
 
 _WAIT_S_MIN = 0.002
 """Wake at most so often; updates due meanwhile go out together."""
+_WRONG_S = 0.005
+"""How long a wrong frame is the newest."""
 _BATCH = 32
 """Updates made before sockets get their turn."""
 
 OnStep = Callable[[str, int], None]
 """Takes the symbol that moved and the wall time in ms."""
+
+
+def _send_wrong_frame(hub: Hub, feed: Feed, now_ms: int) -> None:
+    """Send a frame that is off, and the right one after it. Orders meet the right book all the while."""
+    market = feed.market
+    market.show_wrong()
+    feed.on_step()
+    hub.publish(feed, now_ms)
+    market.show_right()
+    feed.on_step()
+    asyncio.get_running_loop().call_later(_WRONG_S, hub.publish, feed, now_ms)
 
 
 async def run_world(
@@ -57,9 +70,11 @@ async def run_world(
             if desk is not None:
                 desk(market.symbol, now_ms)
             feed.on_step()
-            if in_time:
-                hub.publish(feed, now_ms)
-            else:
+            if not in_time:
                 counters.skipped_sends += 1
+                continue
+            hub.publish(feed, now_ms)
+            if market.wrong_bps:
+                _send_wrong_frame(hub, feed, now_ms)
         wait_s = (grid.due_ns - clock.monotonic_ns()) / SECOND_NS
         await asyncio.sleep(max(_WAIT_S_MIN, wait_s) if wait_s > 0 else 0)

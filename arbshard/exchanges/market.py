@@ -73,6 +73,8 @@ class SimMarket:
         self.quiet_s = 0.0
         """The book moves only so often, or when a customer's order has changed it; 0: with every step."""
         self._waited_s = 0.0
+        self.wrong_bps = 0.0
+        """The next step also sends a frame that is sound in itself and so far off; 0 for none."""
         self.factors = RuleFactors()
         self.prints: tuple[Print, ...] = ()
         """Of the last step."""
@@ -114,6 +116,18 @@ class SimMarket:
         if factors != self.factors:
             self.factors = factors
             self.book.change_rules(factors.tick, self.lot)
+
+    def show_wrong(self) -> None:
+        """Lay the book ``wrong_bps`` off its price, for one frame."""
+        wrong, self.wrong_bps = self._last_price * (1 + self.wrong_bps / 10_000), 0.0
+        self.prints = ()
+        self.book.step(wrong, orders=0)
+        self.book.number_changes()
+
+    def show_right(self) -> None:
+        """Lay the book around its own price again, after ``show_wrong``."""
+        self.book.step(self._last_price, orders=0)
+        self.book.number_changes()
 
     def advance(self, price: float, dt_s: float) -> None:
         """Step the book to ``price`` (quote) after ``dt_s``, and maybe print a trade in the move's direction.

@@ -17,6 +17,8 @@ FX_START = 1_450.4
 _YEAR_S = 365.25 * 86_400
 _TREND_BPS_MAX = 260.0
 _REFERENCE_FLOOR = 0.2
+_HELD_RATE = 0.2
+"""Speed, 1/s, at which a gap opens that then stays."""
 
 
 class CoinPrices(NamedTuple):
@@ -32,8 +34,13 @@ class _Premium:
     def __init__(self, mean_bps: float) -> None:
         self.value = self.target = self.mean = mean_bps
         self.rate = 0.4
+        self.held_bps: float | None = None
+        """Where the premium stays whatever the plan says: nobody can bring coins to the venue or take them away."""
 
     def step(self, dt_s: float, shock: float) -> None:
+        if self.held_bps is not None:
+            self.value += (self.held_bps - self.value) * -math.expm1(-_HELD_RATE * dt_s) + shock
+            return
         self.value += (self.target - self.value) * -math.expm1(-self.rate * dt_s) + shock
 
 
@@ -124,6 +131,13 @@ class Fx:
     def __init__(self, seed: int) -> None:
         self._rng = seeded(seed, "fx")
         self.rate = FX_START
+        self.blip_bps = 0.0
+        """How far the FX market alone is off the rate at which coins are priced."""
+
+    @property
+    def shown(self) -> float:
+        """The price of the FX market."""
+        return self.rate * (1 + self.blip_bps / BPS)
 
     def step(self, dt_s: float) -> None:
         """Let ``dt_s`` pass."""
@@ -137,6 +151,7 @@ class CoinProcess:
     def __init__(
         self, seed: int, base: str, price_usdt: float, spread_bps: float, rules: RegimeRules
     ) -> None:
+        self.base = base
         self._rng = seeded(seed, base, "prices")
         self._rules = rules
         self._start = self._reference = price_usdt
@@ -149,6 +164,15 @@ class CoinProcess:
         self._trend_sign = 1.0 if self._rng.random() < 0.5 else -1.0
         self._trend_left_s = self._rng.uniform(*rules.trend_s)
 
+    def hold_gap(self, venue: str, bps: float | None) -> None:
+        """Keep the premium of a venue at ``bps``: deposits and withdrawals are closed, so that no arbitrage moves
+        it. None opens them.
+        """
+        held, other = (self._upbit, self._binance) if venue == "upbit" else (self._binance, self._upbit)
+        held.held_bps = bps
+        if bps is not None:
+            other.target = other.mean
+
     @property
     def gap_bps(self) -> float:
         """How much dearer the coin is on Upbit than on Binance."""
@@ -159,7 +183,8 @@ class CoinProcess:
         rng, root = self._rng, math.sqrt(dt_s)
         move = self._beta * tide + self._sigma * root * rng.gauss(0.0, 1.0)
         self._reference = max(self._reference * math.exp(move), self._start * _REFERENCE_FLOOR)
-        self._gaps.step(dt_s, (self._upbit, self._binance))
+        if self._upbit.held_bps is None and self._binance.held_bps is None:
+            self._gaps.step(dt_s, (self._upbit, self._binance))
         noise = self._rules.noise_bps * root
         self._upbit.step(dt_s, noise * rng.gauss(0.0, 1.0))
         self._binance.step(dt_s, noise * rng.gauss(0.0, 1.0))

@@ -99,6 +99,7 @@ class VenueServer:
             connection.on_time(now_ns)
         if self._faults is not None:
             self._faults.spells.on_time(now_ns, tuple(self._connections))
+            self.deliver()  # what the accounts' owner did by hand
 
     def deliver(self) -> None:
         """Tell private clients what happened in the accounts. Called after whatever may change one."""
@@ -150,7 +151,9 @@ class VenueServer:
             body = msgspec.json.encode({account.key: audit(account) for account in self._accounts})
             return web.Response(body=body, content_type="application/json")
         if request.path == "/sim/faults" and self._faults is not None:
-            return _response(self._faults.control(await self._query(request), tuple(self._connections)))
+            reply = self._faults.control(await self._query(request), tuple(self._connections))
+            self.deliver()
+            return _response(reply)
         return await self._serve_rest(request)
 
     async def _serve_rest(self, request: web.Request) -> web.Response:

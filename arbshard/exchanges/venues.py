@@ -10,6 +10,7 @@ from arbshard.clock import Clock
 from arbshard.config import SimConfig
 from arbshard.exchanges.accounts.account import Accounts
 from arbshard.exchanges.accounts.matching import Matcher
+from arbshard.exchanges.accounts.owner import AccountOwner
 from arbshard.exchanges.binance import faults as binance_faults
 from arbshard.exchanges.binance.access import Access
 from arbshard.exchanges.binance.frames import BinanceFeed
@@ -35,7 +36,7 @@ from arbshard.exchanges.upbit.desk import UpbitDesk
 from arbshard.exchanges.upbit.frames import UpbitFeed
 from arbshard.exchanges.upbit.money import UpbitMoney
 from arbshard.exchanges.upbit.private import UpbitPrivate
-from arbshard.exchanges.upbit.private_session import PrivateDoor
+from arbshard.exchanges.upbit.private_session import Printing, PrivateDoor
 from arbshard.exchanges.upbit.rest import UpbitRest
 from arbshard.exchanges.upbit.session import UpbitSession
 from arbshard.exchanges.world import SimWorld
@@ -82,14 +83,15 @@ def upbit_core(common: Common, accounts: Accounts) -> VenueCore:
     markets = common.world.upbit
     board = Board("upbit", common.config.faults, common.counters.venues["upbit"].faults)
     money = UpbitMoney()
-    conditions = Conditions(markets, money)
+    conditions = Conditions("upbit", common.world, money)
     faults = VenueFaults(board, upbit_faults.UpbitWords(), conditions)
     clock = SkewedClock(common.clock, faults.spells)
     matcher = Matcher(markets, money, common.first_number, board.fill_share)
+    faults.spells.owner = AccountOwner(accounts, matcher, clock)
     authenticator = Authenticator(accounts, upbit_faults.revoked_key(board, conditions))
-    desk = UpbitDesk(markets, matcher, upbit_faults.UpbitRefuser(board))
+    desk = UpbitDesk(markets, matcher, upbit_faults.UpbitRefuser(board), board.rounded_statement.happens)
     rest = UpbitRest(markets, UpbitPrivate(desk, authenticator))
-    opener = _upbit_opener(common.world, authenticator)
+    opener = _upbit_opener(common.world, authenticator, board)
     return VenueCore("upbit", rest, opener, accounts, matcher, faults, clock)
 
 
@@ -98,10 +100,11 @@ def binance_core(common: Common, accounts: Accounts, feeds: Sequence[Sequenced] 
     markets = common.world.binance
     board = Board("binance", common.config.faults, common.counters.venues["binance"].faults)
     money = BinanceMoney()
-    conditions = Conditions(markets, money)
+    conditions = Conditions("binance", common.world, money)
     faults = VenueFaults(board, binance_faults.BinanceWords(), conditions, feeds)
     clock = SkewedClock(common.clock, faults.spells)
     matcher = Matcher(markets, money, common.first_number, board.fill_share)
+    faults.spells.owner = AccountOwner(accounts, matcher, clock)
     access = Access(accounts, lambda: conditions.is_key_revoked)
     operations = Operations(markets, access, matcher, binance_faults.BinanceRefuser(board))
     opener = _binance_opener(common.world, operations)
@@ -153,8 +156,12 @@ def _on_step(matcher: Matcher, server: VenueServer, spells: Spells) -> OnStep:
     return on_step
 
 
-def _upbit_opener(world: SimWorld, authenticator: Authenticator) -> Opener:
-    door = PrivateDoor(world.upbit, authenticator)
+def _upbit_opener(world: SimWorld, authenticator: Authenticator, board: Board) -> Opener:
+    door = PrivateDoor(
+        world.upbit,
+        authenticator,
+        Printing(board.rounded_statement.happens, board.figures_as_doubles.happens),
+    )
 
     def open_session(query: Query) -> UpbitSession | RestReply | None:
         if query.path == "/websocket/v1":

@@ -65,6 +65,20 @@ class SimWorld:
             *(Place("binance", market, index) for index, market in enumerate(binance)),
         )
 
+    def markets(self, venue: str) -> dict[str, SimMarket]:
+        """Return the markets of a venue by symbol."""
+        return self.upbit if venue == "upbit" else self.binance
+
+    def shift_fx(self, bps: float) -> None:
+        """Move the FX market alone, and leave the prices of coins where they are; 0 brings it back."""
+        self._fx.blip_bps = bps
+
+    def hold_gap(self, venue: str, base: str, bps: float | None) -> None:
+        """Keep the premium of a coin at a venue; None lets it move again. See ``CoinProcess``."""
+        for process in self.processes:
+            if process.base == base:
+                process.hold_gap(venue, bps)
+
     @property
     def fx_rate(self) -> float:
         """KRW per USDT, before it is put on the FX book's ticks."""
@@ -77,7 +91,7 @@ class SimWorld:
         if coin < 0:
             self._tide.step(self.dt_s)
             self._fx.step(self.dt_s)
-            market.advance(self._fx.rate, self.dt_s)
+            market.advance(self._fx.shown, self.dt_s)
         elif venue == "upbit":
             self._now[coin] = self.processes[coin].step(self.dt_s, self._tide.move)
             market.advance(self._now[coin].upbit * self._fx.rate, self.dt_s)

@@ -19,7 +19,7 @@ from yarl import URL
 from arbshard.data.http import HttpFetch
 from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Shortage
-from arbshard.exchanges.accounts.order import OrderChanged, SimOrder, Ticket, WalletChanged
+from arbshard.exchanges.accounts.order import OrderChanged, SimOrder, Ticket
 from arbshard.exchanges.faults import control
 from arbshard.exchanges.session import Action, ClientSession, PrivateSession, Query
 from arbshard.exchanges.session import RestReply as VenueAnswer
@@ -152,14 +152,8 @@ class TradingVenue:
 
     def deposit(self, currency: str, amount: Decimal) -> None:
         """Money or coins come; a negative amount goes."""
-        wallet = self.account.wallet
-        if amount >= 0:
-            wallet.credit(currency, amount)
-        else:
-            wallet.lock(currency, -amount)
-            wallet.spend(currency, -amount)
         self._watch.moved_by_hand(self.name, currency, amount)
-        self.account.record(WalletChanged(wallet.take_changed(), self.core.clock.wall_ms()))
+        self.core.matcher.transfer(self.account, currency, amount, self.core.clock.wall_ms())
         self.deliver()
 
     def place_by_hand(self, ticket: Ticket) -> SimOrder | None:

@@ -121,6 +121,18 @@ class Matcher:
             self._end(account, order, "user", now_ms)
         self.on_change(account)
 
+    def transfer(self, account: TradingAccount, currency: str, amount: Decimal, now_ms: int) -> None:
+        """Bring ``amount`` to the account, or take it away (below 0)."""
+        wallet = account.wallet
+        with localcontext(MONEY_CONTEXT):
+            if amount >= 0:
+                wallet.credit(currency, amount)
+            else:
+                wallet.lock(currency, -amount)
+                wallet.spend(currency, -amount)
+        account.record(WalletChanged(wallet.take_changed(), now_ms))
+        self.on_change(account)
+
     def on_step(self, symbol: str, now_ms: int) -> bool:
         """The book of ``symbol`` moved: fill what it crosses. Whether anything was filled."""
         resting = self._resting.get(symbol)

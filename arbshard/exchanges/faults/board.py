@@ -43,6 +43,13 @@ class Board:
         self.changed_rules = self._switch("changed_rules", faults.changed_rules)
         self.changed_fees = self._switch("changed_fees", faults.changed_fees)
         self.quiet_book = self._switch("quiet_book", faults.quiet_book)
+        self.wrong_frame = self._switch("wrong_frame", faults.wrong_frame)
+        self.fx_blip = self._switch("fx_blip", faults.fx_blip, only="upbit")
+        self.closed_wallet = self._switch("closed_wallet", faults.closed_wallet)
+        self.hand_transfer = self._switch("hand_transfer", faults.hand_transfer)
+        self.hand_trade = self._switch("hand_trade", faults.hand_trade)
+        self.rounded_statement = self._switch("rounded_statement", faults.rounded_statement)
+        self.figures_as_doubles = self._switch("figures_as_doubles", faults.figures_as_doubles)
 
     def __iter__(self) -> Iterator[Switch[Fault]]:
         return iter(self._switches.values())

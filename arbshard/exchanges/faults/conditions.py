@@ -1,17 +1,23 @@
-"""What lasting faults change at a venue: whether its key is valid, its markets, its fees. Pure; ``spells`` says when.
+"""What lasting faults change at a venue: whether its key is valid, its markets, its fees, the gaps of its coins.
 
-Each method puts one fault's settings in force; None restores what is usual.
+Pure; ``spells`` says when. Each method puts one fault's settings in force; None restores what is usual.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
-from types import MappingProxyType
 
-from arbshard.config.sim import ChangedFeesFault, ChangedRulesFault, MarketStateFault, QuietBookFault
+from arbshard.config.sim import (
+    ChangedFeesFault,
+    ChangedRulesFault,
+    ClosedWalletFault,
+    MarketStateFault,
+    QuietBookFault,
+    WrongFrameFault,
+)
 from arbshard.exchanges.accounts.rules import MoneyRules
 from arbshard.exchanges.market import RuleFactors, SimMarket
+from arbshard.exchanges.world import FX_SYMBOL, SimWorld
 
-_NO_MARKETS: Mapping[str, SimMarket] = MappingProxyType({})
 _BPS = Decimal(10_000)
 
 
@@ -24,14 +30,18 @@ def is_meant(names: str, market: SimMarket) -> bool:
 class Conditions:
     """The conditions at one venue."""
 
-    def __init__(
-        self, markets: Mapping[str, SimMarket] = _NO_MARKETS, money: MoneyRules | None = None
-    ) -> None:
+    def __init__(self, venue: str, world: SimWorld, money: MoneyRules | None = None) -> None:
         """Without ``money`` nobody pays fees."""
         self.is_key_revoked = False
-        self._markets = markets
+        self._venue = venue
+        self._world = world
+        self._markets = world.markets(venue)
         self._money = money
         self._usual_rate = money.fee_rate if money is not None else Decimal(0)
+
+    def meant(self, names: str) -> list[SimMarket]:
+        """Return the coins' markets of these ``names``."""
+        return [one for one in self._markets.values() if is_meant(names, one) and one.symbol != FX_SYMBOL]
 
     def set_states(self, fault: MarketStateFault | None) -> None:
         """Close markets, take them out of the listing, or warn of them."""
@@ -51,6 +61,22 @@ class Conditions:
         """Let books move less often."""
         for market, is_hit in self._hit(fault.market if fault is not None else None):
             market.quiet_s = fault.every_s if fault is not None and is_hit else 0.0
+
+    def set_gaps(self, fault: ClosedWalletFault | None) -> None:
+        """Close or open the deposits and withdrawals of coins."""
+        for market, is_hit in self._hit(fault.market if fault is not None else None):
+            bps = fault.gap_bps if fault is not None and is_hit else None
+            self._world.hold_gap(self._venue, market.listing.base, bps)
+
+    def set_fx(self, bps: float) -> None:
+        """Move the FX market alone."""
+        self._world.shift_fx(bps)
+
+    def send_wrong_frames(self, fault: WrongFrameFault) -> None:
+        """Have the next frame of markets be far off."""
+        for market, is_hit in self._hit(fault.market):
+            if is_hit:
+                market.wrong_bps = fault.bps
 
     def set_fees(self, fault: ChangedFeesFault | None) -> None:
         """Change what new orders pay."""

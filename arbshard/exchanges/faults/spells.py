@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from arbshard.config.sim import Sockets, TimedFault
+from arbshard.exchanges.accounts.owner import AccountOwner
 from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.conditions import Conditions
 from arbshard.exchanges.faults.switch import Switch
@@ -80,13 +81,13 @@ class _Lasting:
 class Spells:
     """What lasts at one venue. Times are monotonic nanoseconds."""
 
-    def __init__(
-        self, board: Board, sequenced: Sequence[Sequenced], conditions: Conditions | None = None
-    ) -> None:
+    def __init__(self, board: Board, sequenced: Sequence[Sequenced], conditions: Conditions) -> None:
         """``sequenced``: markets with numbered updates."""
         self._board = board
         self._sequenced = sequenced
-        self.conditions = conditions = conditions if conditions is not None else Conditions()
+        self.conditions = conditions
+        self.owner: AccountOwner | None = None
+        """Who acts in the accounts by hand; None where there are no accounts."""
         self.skew_ms = 0
         """How far the venue's clock is ahead."""
         self._stalled: dict[Client, int] = {}
@@ -118,6 +119,16 @@ class Spells:
                 lambda _: conditions.set_quiet(board.quiet_book.fault),
                 lambda: conditions.set_quiet(None),
             ),
+            "closed_wallet": _Lasting(
+                board.closed_wallet,
+                lambda _: conditions.set_gaps(board.closed_wallet.fault),
+                lambda: conditions.set_gaps(None),
+            ),
+            "fx_blip": _Lasting(
+                board.fx_blip,
+                lambda _: conditions.set_fx(board.fx_blip.fault.bps),
+                lambda: conditions.set_fx(0.0),
+            ),
         }
 
     def wake(self) -> None:
@@ -142,6 +153,17 @@ class Spells:
                 market.lose_event()
         for lasting in self._lasting.values():
             lasting.on_second(now_ns, clients)
+        if board.wrong_frame.happens():
+            self.conditions.send_wrong_frames(board.wrong_frame.fault)
+        if self.owner is not None:
+            self._act_by_hand(self.owner)
+
+    def _act_by_hand(self, owner: AccountOwner) -> None:
+        transfer, trade = self._board.hand_transfer, self._board.hand_trade
+        if transfer.happens():
+            owner.transfer(transfer.fault.currency, transfer.fault.part)
+        if trade.happens():
+            owner.trade(self.conditions.meant(trade.fault.market), trade.fault.side, trade.fault.part)
 
     def _skew(self, skew_ms: int) -> None:
         self.skew_ms = skew_ms

@@ -22,7 +22,7 @@ class VenueFaults:
         self,
         board: Board,
         words: FaultReplies,
-        conditions: Conditions | None = None,
+        conditions: Conditions,
         sequenced: Sequence[Sequenced] = (),
     ) -> None:
         """``sequenced``: markets with numbered updates."""

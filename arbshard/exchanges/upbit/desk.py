@@ -39,6 +39,11 @@ def _never(_market: SimMarket, _side: Side) -> None:
     """All is well."""
 
 
+def _exact() -> bool:
+    """Statements have all digits."""
+    return False
+
+
 class AccountCall(NamedTuple):
     """A call on an account."""
 
@@ -52,15 +57,24 @@ class UpbitDesk:
     ``UpbitRefusal``.
     """
 
-    def __init__(self, markets: Mapping[str, SimMarket], matcher: Matcher, refuse: Refuse = _never) -> None:
-        """``refuse`` is asked once for each new order that breaks no rule."""
+    def __init__(
+        self,
+        markets: Mapping[str, SimMarket],
+        matcher: Matcher,
+        refuse: Refuse = _never,
+        rounds: Callable[[], bool] = _exact,
+    ) -> None:
+        """``refuse`` is asked once for each new order that breaks no rule, ``rounds`` for each statement of the
+        account whether it is cut to the digits that the venue shows.
+        """
+        self._rounds = rounds
         self._markets = markets
         self._matcher = matcher
         self._refuse = refuse
 
     def accounts(self, call: AccountCall) -> Json:
         """``GET /v1/accounts``."""
-        return accounts_reply(call.account.wallet)
+        return accounts_reply(call.account.wallet, is_rounded=self._rounds())
 
     def chance(self, call: AccountCall) -> Json:
         """``GET /v1/orders/chance``."""

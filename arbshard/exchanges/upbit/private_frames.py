@@ -1,6 +1,7 @@
 """myOrder and myAsset messages as bytes, in all four formats. Used by ``private_session``.
 
-Amounts are JSON numbers, written out of exact decimals. Callers run inside ``MONEY_CONTEXT``.
+Amounts are JSON numbers: exact decimals, or doubles where the venue is to print them so. Callers run inside
+``MONEY_CONTEXT``.
 """
 
 from decimal import Decimal
@@ -12,7 +13,7 @@ from arbshard.exchanges.accounts.order import OrderChanged, SimFill, SimOrder, W
 from arbshard.exchanges.accounts.wallet import WalletBalance
 from arbshard.exchanges.upbit.frames import in_list, is_short
 from arbshard.exchanges.upbit.money import uuid_of
-from arbshard.exchanges.upbit.replies import figures, printed_price, time_in_force
+from arbshard.exchanges.upbit.replies import figures, printed_price, shown, time_in_force
 from arbshard.model.money import ZERO, plain
 
 _STATES = {"new": "wait", "trade": "trade", "done": "done", "canceled": "cancel"}
@@ -54,7 +55,7 @@ _SHORT = {
 }
 _SHORT_ASSET = {"currency": "cu", "balance": "b", "locked": "l"}
 
-Value = None | bool | int | str | msgspec.Raw | list[dict[str, "Value"]]
+Value = None | bool | int | float | str | msgspec.Raw | list[dict[str, "Value"]]
 Fields = dict[str, Value]
 
 
@@ -67,7 +68,7 @@ class _Traded(NamedTuple):
     at_ms: Value = None
 
 
-def my_order(change: OrderChanged, form: str, now_ms: int) -> bytes:
+def my_order(change: OrderChanged, form: str, now_ms: int, *, doubles: bool = False) -> bytes:
     """What happened to an order. Of a fill, ``price`` and ``volume`` are the fill's."""
     order, fill = change.order, change.fill
     price = printed_price(order) if fill is None else fill.price
@@ -105,16 +106,29 @@ def my_order(change: OrderChanged, form: str, now_ms: int) -> bytes:
         "timestamp": now_ms,
         "stream_type": "REALTIME",
     }
-    return _encode(fields, form)
+    return _encode(_as_doubles(fields) if doubles else fields, form)
 
 
-def my_asset(change: WalletChanged, form: str, now_ms: int, account_key: str) -> bytes:
+def my_asset(
+    change: WalletChanged,
+    form: str,
+    now_ms: int,
+    account_key: str,
+    *,
+    is_rounded: bool = False,
+    doubles: bool = False,
+) -> bytes:
     """The currencies that changed: what is free, and what is locked beside it."""
     short = is_short(form)
     fields: Fields = {
         "type": "myAsset",
         "asset_uuid": uuid_of(account_key, change.at_ms),
-        "assets": [_asset(balance, short=short) for balance in change.balances],
+        "assets": [
+            _as_doubles(fields) if doubles else fields
+            for fields in (
+                _asset(shown(balance) if is_rounded else balance, short=short) for balance in change.balances
+            )
+        ],
         "asset_timestamp": change.at_ms,
         "timestamp": now_ms,
         "stream_type": "REALTIME",
@@ -144,6 +158,14 @@ def _average(order: SimOrder) -> Decimal:
 
 def _number(value: Decimal | None) -> Value:
     return None if value is None else msgspec.Raw(plain(value).encode())
+
+
+def _as_doubles(fields: Fields) -> Fields:
+    """Return ``fields`` with every amount as a double."""
+    return {
+        name: float(bytes(value)) if isinstance(value, msgspec.Raw) else value
+        for name, value in fields.items()
+    }
 
 
 def _encode(fields: Fields, form: str) -> bytes:

@@ -3,8 +3,9 @@
 Opened for a client whose token was checked. There are no snapshots: only what happens is told.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import localcontext
+from typing import NamedTuple
 
 from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import Event, OrderChanged
@@ -26,12 +27,31 @@ from arbshard.exchanges.upbit.session import (
 from arbshard.model.money import MONEY_CONTEXT
 
 
+class Printing(NamedTuple):
+    """How the venue prints figures; asked for each event."""
+
+    rounds: Callable[[], bool]
+    """Whether balances are cut to the digits that the venue shows."""
+    doubles: Callable[[], bool]
+    """Whether amounts are doubles."""
+
+
+def _exact() -> bool:
+    return False
+
+
+EXACT = Printing(_exact, _exact)
+
+
 class UpbitPrivateSession(UpbitSession):
     """See ``session.PrivateSession``."""
 
-    def __init__(self, markets: Mapping[str, SimMarket], account: TradingAccount) -> None:
+    def __init__(
+        self, markets: Mapping[str, SimMarket], account: TradingAccount, printing: Printing = EXACT
+    ) -> None:
         super().__init__(markets)
         self._account = account
+        self._printing = printing
 
     def wanted_of(self, entry: JsonObject) -> Wanted:
         """MyOrder of some markets, or of all; myAsset."""
@@ -61,9 +81,12 @@ class UpbitPrivateSession(UpbitSession):
             for event in events:
                 if isinstance(event, OrderChanged):
                     if self._wants_order(event.order.symbol):
-                        actions.append(SendData(my_order(event, self.form, now_ms)))
+                        doubles = self._printing.doubles()
+                        actions.append(SendData(my_order(event, self.form, now_ms, doubles=doubles)))
                 elif assets:
-                    actions.append(SendData(my_asset(event, self.form, now_ms, account.key)))
+                    rounds, doubles = self._printing.rounds(), self._printing.doubles()
+                    said = my_asset(event, self.form, now_ms, account.key, is_rounded=rounds, doubles=doubles)
+                    actions.append(SendData(said))
         return actions
 
     def _wants_order(self, symbol: str) -> bool:
@@ -75,7 +98,10 @@ class UpbitPrivateSession(UpbitSession):
 class PrivateDoor:
     """Lets clients with a token in to the private endpoint."""
 
-    def __init__(self, markets: Mapping[str, SimMarket], authenticator: Authenticator) -> None:
+    def __init__(
+        self, markets: Mapping[str, SimMarket], authenticator: Authenticator, printing: Printing = EXACT
+    ) -> None:
+        self._printing = printing
         self._markets = markets
         self._authenticator = authenticator
         self._gate = RequestCounter()
@@ -90,4 +116,4 @@ class PrivateDoor:
         if verdict.status != 200:
             body = error_body("too_many_requests", "Too many connections.")
             return RestReply(verdict.status, {"Remaining-Req": verdict.header}, body)
-        return UpbitPrivateSession(self._markets, account)
+        return UpbitPrivateSession(self._markets, account, self._printing)

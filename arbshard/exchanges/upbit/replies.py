@@ -6,7 +6,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
 
 from arbshard.exchanges.accounts.order import SimOrder
@@ -16,6 +16,7 @@ from arbshard.exchanges.upbit.tickets import TOTAL_MAX, total_min
 from arbshard.model.money import ZERO, plain
 
 KST = timezone(timedelta(hours=9))
+_SHOWN = Decimal("1e-8")
 _ORDER_TYPES = ("limit", "limit_ioc", "limit_fok", "limit_post_only", "best_ioc", "best_fok")
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
@@ -120,10 +121,16 @@ def trades_reply(order: SimOrder) -> list[Json]:
     ]
 
 
-def accounts_reply(wallet: Wallet) -> list[Json]:
-    """What the account holds; KRW always."""
+def accounts_reply(wallet: Wallet, *, is_rounded: bool = False) -> list[Json]:
+    """What the account holds; KRW always. ``is_rounded``: cut to the digits that the venue shows."""
     held = (one for one in wallet.balances() if one.free or one.locked or one.currency == "KRW")
-    return [_account(balance) for balance in held]
+    return [_account(shown(balance) if is_rounded else balance) for balance in held]
+
+
+def shown(balance: WalletBalance) -> WalletBalance:
+    """Return ``balance`` cut to eight decimals, as public records of Upbit's statements have it."""
+    free, locked = (amount.quantize(_SHOWN, ROUND_DOWN) for amount in (balance.free, balance.locked))
+    return WalletBalance(balance.currency, free, locked)
 
 
 def _account(balance: WalletBalance) -> JsonObject:

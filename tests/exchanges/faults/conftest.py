@@ -8,6 +8,8 @@ import pytest
 
 from arbshard.config import FaultsConfig
 from arbshard.exchanges.faults.board import Board
+from arbshard.exchanges.faults.conditions import Conditions
+from arbshard.exchanges.world import SimWorld
 
 
 class Client:
@@ -42,3 +44,8 @@ def make_board() -> Callable[..., Board]:
 @pytest.fixture
 def make_client() -> type[Client]:
     return Client
+
+
+@pytest.fixture
+def conditions(world: SimWorld) -> Conditions:
+    return Conditions("binance", world)

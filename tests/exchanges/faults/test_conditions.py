@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from arbshard.config.sim import ChangedFeesFault, ChangedRulesFault, MarketStateFault, QuietBookFault
+from arbshard.config.sim import (
+    ChangedFeesFault,
+    ChangedRulesFault,
+    ClosedWalletFault,
+    MarketStateFault,
+    QuietBookFault,
+)
 from arbshard.exchanges.binance.filters import rules_of
 from arbshard.exchanges.binance.money import BinanceMoney
 from arbshard.exchanges.faults.conditions import Conditions, is_meant
@@ -25,7 +31,7 @@ def test_a_market_is_named_by_its_coin_or_its_symbol(world: SimWorld, names: str
 
 
 def test_a_market_is_closed_warned_of_or_delisted_and_comes_back(world: SimWorld) -> None:
-    conditions, btc, eth = Conditions(world.binance), world.binance["BTCUSDT"], world.binance["ETHUSDT"]
+    conditions, btc, eth = Conditions("binance", world), world.binance["BTCUSDT"], world.binance["ETHUSDT"]
     conditions.set_states(MarketStateFault(market="BTC", state="halt"))
     assert (btc.state, btc.takes_orders, eth.state) == ("halt", False, "trading")
     conditions.set_states(MarketStateFault(market="ETH", state="warned"))
@@ -66,7 +72,7 @@ def test_other_ticks_and_lots_are_those_of_the_book_at_once(
     world: SimWorld, advance: Any, venue: str, tick: Any
 ) -> None:
     markets = world.upbit if venue == "upbit" else world.binance
-    conditions = Conditions(markets)
+    conditions = Conditions(venue, world)
     lot = 100 if venue == "binance" else 1
     conditions.set_rules(ChangedRulesFault(tick=tick, lot=lot))
     for _ in range(20):
@@ -94,15 +100,15 @@ def test_levels_that_go_with_the_old_ticks_are_published(make_market: Any) -> No
 def test_binances_filters_are_those_in_force(world: SimWorld) -> None:
     market = world.binance["BTCUSDT"]
     usual = rules_of(market.listing, market.factors)
-    Conditions(world.binance).set_rules(ChangedRulesFault(tick=10, lot=100, minimum=4))
+    Conditions("binance", world).set_rules(ChangedRulesFault(tick=10, lot=100, minimum=4))
     changed = rules_of(market.listing, market.factors)
     assert (changed.tick, changed.lot) == (usual.tick * 10, usual.lot * 100)
     assert changed.notional_min == 20
 
 
-def test_fees_change_and_come_back() -> None:
+def test_fees_change_and_come_back(world: SimWorld) -> None:
     money = BinanceMoney()
-    conditions = Conditions({}, money)
+    conditions = Conditions("binance", world, money)
     conditions.set_fees(ChangedFeesFault(bps=7.5))
     assert money.fee_rate == Decimal("0.00075")
     conditions.set_fees(None)
@@ -112,7 +118,7 @@ def test_fees_change_and_come_back() -> None:
 def test_what_lasts_ends_with_its_time_or_when_it_is_cleared(
     world: SimWorld, make_board: Any, make_client: Any
 ) -> None:
-    conditions, market = Conditions(world.binance), world.binance["BTCUSDT"]
+    conditions, market = Conditions("binance", world), world.binance["BTCUSDT"]
     board = make_board(
         market_state={"times": 1, "market": "BTC", "state": "break", "ms_min": 1500, "ms_max": 1500},
         key_revoked={"times": 1},
@@ -133,6 +139,42 @@ def test_what_lasts_ends_with_its_time_or_when_it_is_cleared(
 
 
 def test_quiet_books_are_those_named(world: SimWorld) -> None:
-    conditions = Conditions(world.upbit)
+    conditions = Conditions("upbit", world)
     conditions.set_quiet(QuietBookFault(market="KRW-ETH", every_s=9))
     assert {one.symbol: one.quiet_s for one in world.upbit.values() if one.quiet_s} == {"KRW-ETH": 9.0}
+
+
+def test_the_gap_of_a_coin_whose_wallet_is_closed_stays(world: SimWorld, advance: Any) -> None:
+    conditions, (btc, eth, _) = Conditions("upbit", world), world.processes
+    conditions.set_gaps(ClosedWalletFault(market="BTC", gap_bps=150))
+    advance(world, 300)
+    gaps = []
+    for _ in range(100):
+        advance(world, 30)
+        gaps.append(btc.gap_bps)
+    assert min(gaps) > 80, "no arbitrage closes it"
+    conditions.set_gaps(None)
+    advance(world, 600)
+    assert abs(btc.gap_bps) < 150
+    assert eth.gap_bps < 150
+
+
+def test_the_fx_market_moves_alone(world: SimWorld, advance: Any) -> None:
+    fx, btc = world.upbit["KRW-USDT"], world.upbit["KRW-BTC"]
+    before, coin = fx.best_bid, btc.best_bid
+    Conditions("upbit", world).set_fx(300)
+    advance(world, 1)
+    assert fx.best_bid / before == pytest.approx(1.03, abs=0.002)
+    assert btc.best_bid / coin == pytest.approx(1, abs=0.005)
+
+
+def test_a_wrong_frame_is_followed_by_the_right_one(make_market: Any) -> None:
+    market: SimMarket = make_market()
+    market.advance(100.0, 0.1)
+    right = market.best_bid
+    market.wrong_bps = 1_000
+    market.show_wrong()
+    assert market.best_bid / right == pytest.approx(1.1, abs=0.002)
+    assert market.best_bid < market.best_ask
+    market.show_right()
+    assert (market.best_bid, market.wrong_bps) == (right, 0)

@@ -22,10 +22,10 @@ READ = query("GET", "/api/v3/order")
 
 
 @pytest.fixture
-def make(make_board):
+def make(make_board, conditions):
     def make(**faults):
         board = make_board(**faults)
-        return RequestFaults(board, BinanceWords(), Spells(board, ()))
+        return RequestFaults(board, BinanceWords(), Spells(board, (), conditions))
 
     return make
 
@@ -130,9 +130,9 @@ def test_a_ban_names_its_end(words):
     ) in answer.body
 
 
-def test_under_maintenance_nothing_else_is_asked(make_board):
+def test_under_maintenance_nothing_else_is_asked(make_board, conditions):
     board = make_board(maintenance={"times": 1}, lost_request={"times": 1})
-    spells = Spells(board, ())
+    spells = Spells(board, (), conditions)
     spells.on_time(0, ())
     fate = RequestFaults(board, BinanceWords(), spells).before(PLACE)
     assert fate is not None

@@ -124,6 +124,14 @@ class Upbit(Venue):
         async with self.http.get(f"http://{self.at}/v1/accounts", headers=self.token()) as reply:
             return reply.status
 
+    async def accounts(self) -> Any:
+        async with self.http.get(f"http://{self.at}/v1/accounts", headers=self.token()) as reply:
+            return await reply.json()
+
+    @staticmethod
+    def best_bid(message: Any) -> float:
+        return float(message["orderbook_units"][0]["bid_price"])
+
     async def private(self) -> ClientConnection:
         client = await self.open("/websocket/v1/private", self.token())
         await client.send('[{"ticket":"p"},{"type":"myOrder"}]')
@@ -187,12 +195,16 @@ class Binance(Venue):
         return client
 
     async def public(self) -> ClientConnection:
-        client = await self.public_stream()
+        client = await self.open("/ws/btcusdt@depth@100ms")
         await self.told(client)
         return client
 
     async def public_stream(self) -> ClientConnection:
-        return await self.open("/ws/btcusdt@depth@100ms")
+        return await self.open("/ws/btcusdt@depth5@100ms")
+
+    @staticmethod
+    def best_bid(message: Any) -> float:
+        return float(message["bids"][0][0])
 
     def kind(self, message: Any) -> str:
         event = message["event"]

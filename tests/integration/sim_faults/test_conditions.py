@@ -175,3 +175,44 @@ async def test_a_quiet_book_is_sent_so_often(venue: Any) -> None:
         await venue.told(client, wait_s=0.5)
     await venue.faults(clear=["quiet_book"])
     await venue.told(client)
+
+
+async def test_a_wrong_frame_is_sent_and_then_the_right_one(venue: Any) -> None:
+    client = await venue.public_stream()
+    before = venue.best_bid(await venue.told(client))
+    await venue.once("wrong_frame", bps=-1_000)
+    bids = [venue.best_bid(await venue.told(client)) for _ in range(12)]
+    wrong = [number for number, bid in enumerate(bids) if bid < 0.95 * before]
+    assert len(wrong) == 1
+    assert all(bid > 0.98 * before for number, bid in enumerate(bids) if number not in wrong)
+
+
+async def test_the_owner_withdraws_and_trades_beside_the_program(venue: Any) -> None:
+    private = await venue.private()
+    quote = "KRW" if venue.name == "upbit" else "USDT"
+    held = (await venue.audit())["balances"]
+    await venue.once("hand_transfer", currency=quote, part=-0.25)
+    await venue.told(private) if venue.name == "binance" else None
+    now = (await venue.audit())["balances"]
+    assert float(now[quote]["free"]) == pytest.approx(0.75 * float(held[quote]["free"]))
+    await venue.once("hand_trade", market="BTC", side="sell", part=0.5)
+    order = (await venue.audit())["orders"][-1]
+    assert (order["client_id"], order["side"], order["status"] != "open") == ("", "sell", True)
+    assert (await venue.audit())["balances"]["BTC"]["locked"] == "0"
+    while "BTC" not in str(await venue.told(private)):
+        pass
+
+
+async def test_upbit_prints_what_it_shows_and_doubles(venues: dict[str, Any]) -> None:
+    venue = venues["upbit"]
+    await venue.place("first", volume="0.00123457")
+    exact = (await venue.audit())["balances"]["KRW"]["free"]
+    assert len(exact.partition(".")[2]) > 8, "otherwise this test shows nothing"
+    await venue.faults(set={"rounded_statement": {"share": 1.0}, "figures_as_doubles": {"share": 1.0}})
+    (krw,) = [one for one in await venue.accounts() if one["currency"] == "KRW"]
+    assert krw["balance"] == exact[: exact.index(".") + 9]
+    private = await venue.private()
+    await venue.place("second", volume="0.00123457")
+    said = await venue.told(private)
+    assert said["reserved_fee"] == pytest.approx(200000000 * 0.00123457 * 0.0005)
+    assert isinstance(said["price"], float)
