@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
+# Without bytecode each process would compile all that it imports. Many containers set this.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests side by side: most of the integration tests' time is waiting for real processes.
 JOBS   ?= 3
 # Of `make torture`: how many kills, and drawn from which seed (none: a new one, which is said).

@@ -4,6 +4,7 @@ import errno
 import importlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,11 @@ _HELPERS = (
 )
 pytest.register_assert_rewrite(*(f"support.{name}" for name in _HELPERS), "kills", "fuzzing", "soaking")
 use_money_context()  # as every process that touches money does at its start
+
+# The tests start thousands of interpreters. Where this variable is set, as in many containers, each of them would
+# compile the product anew, and each worker of xdist all tests: that is half of the CPU time of the whole suite.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The machine is shared: a slow example says nothing about the code. The gate tries the same examples each time.
 settings.register_profile("gate", deadline=None, max_examples=80, derandomize=True)

@@ -12,10 +12,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 TESTS = Path(__file__).parent
 EXAMPLES = """
+import os, sys
 import pytest
 
-def test_that_passes():
-    pass
+def test_that_bytecode_is_written():
+    assert "PYTHONDONTWRITEBYTECODE" not in os.environ
+    assert not sys.dont_write_bytecode
 
 @pytest.mark.needs("nothing")
 def test_that_needs_what_nobody_has():
@@ -49,6 +51,7 @@ def outcome(tmp_path):
         # The run against the wheel has this set, and what is tested here is what happens without it.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
         environment["PYTHONPATH"] = str(TESTS)  # where the copy of conftest.py finds its helpers
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"  # as in many containers
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False
         )
