@@ -96,7 +96,8 @@ class ProcessSupervisor:
     ) -> None:
         """Wait until ``child`` is at work. A child that ends or stays silent is a start-up failure.
 
-        As long as ``progress`` moves (risk replaying a long ledger), the time-out begins anew.
+        As long as ``progress`` moves (risk replaying a long ledger), the time-out begins anew. Children that were
+        up before are watched meanwhile: a worker waits in vain for a risk process that has ended.
 
         Raises ``UsageError`` with the child's last line when it says that settings are wrong (exit code 2),
         ``ChildFailed`` otherwise.
@@ -114,8 +115,19 @@ class ProcessSupervisor:
                 raise ChildFailed(f"{child.name} ended with code {code} at its start: {child.stderr_tail()}")
             if self._clock.monotonic_ns() > deadline_ns:
                 raise ChildFailed(f"{child.name} was not ready within {timeout_s:g} s: {child.stderr_tail()}")
+            self._watch_others(child)
             await asyncio.sleep(_POLL_S)
         child.state = "running"
+
+    def _watch_others(self, awaited: Child) -> None:
+        """Restart what had come up and has ended. Raises ``ChildFailed`` for a child the run cannot do without."""
+        for child in self._children.values():
+            if child is awaited:
+                continue
+            if child.state == "restarting":
+                self._start_if_due(child)
+            elif child.state == "running" and (code := child.poll()) is not None:
+                self._on_end(child, code)
 
     async def until_up(self, child: Child) -> None:
         """Wait likewise until the child's health says that it is up."""

@@ -85,6 +85,24 @@ class TestReady:
         with pytest.raises(ChildFailed, match=r"worker-0 was not ready within 0\.1 s"):
             await one.processes.until_ready(child, lambda: False, 0.1)
 
+    async def test_the_end_of_risk_is_not_waited_out_for_a_worker(self, room, program):
+        """Its ledger turned out to be damaged while the workers were starting."""
+        one, worker = room(), program(SLEEPS)
+        risk = program("import sys; print('risk: damaged', file=sys.stderr); sys.exit(3)", "risk")
+        one.processes.start(risk)
+        await one.processes.until_ready(risk, lambda: True, 20.0)
+        one.processes.start(worker)
+        with pytest.raises(ChildFailed, match=r"^risk: the ledger cannot be trusted or written: damaged$"):
+            await one.processes.until_ready(worker, lambda: False, 20.0)
+
+    async def test_a_child_that_was_up_is_restarted_while_another_starts(self, room, program):
+        one, child, other = room(), program(FAILS_ONCE), program(SLEEPS, "worker-1")
+        one.processes.start(child)
+        await one.processes.until_ready(child, lambda: True, 20.0)
+        one.processes.start(other)
+        await one.processes.until_ready(other, lambda: child.epoch >= 2, 20.0)
+        assert one.alerts == ["worker-0 ended with code 1; restarted in 0 s: boom"]
+
 
 class TestWatch:
     async def test_crashed_child_is_restarted_under_a_new_epoch(self, room, program):
