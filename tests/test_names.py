@@ -2,8 +2,9 @@
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import arbshard
 import supervisor
@@ -15,10 +16,14 @@ VAGUE = {"look", "take", "tell", "told", "hear", "heard", "say", "said", "glance
 """Names of methods that do not say what happens: poll, judge, sample, read, add, send, log … do."""
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for root in ROOTS:
-        for path in sorted(root.rglob("*.py")):
-            yield str(path.relative_to(root.parent)), ast.parse(path.read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def modules() -> list[tuple[str, ast.Module]]:
+    """Every file of the product, parsed once for both rules."""
+    return [
+        (str(path.relative_to(root.parent)), ast.parse(path.read_text(encoding="utf-8")))
+        for root in ROOTS
+        for path in sorted(root.rglob("*.py"))
+    ]
 
 
 def twice_defined(trees: list[tuple[str, ast.Module]]) -> dict[str, list[str]]:
@@ -42,14 +47,13 @@ def vague_methods(trees: list[tuple[str, ast.Module]]) -> list[str]:
     ]
 
 
-def test_no_public_class_name_is_defined_twice():
-    trees = list(modules())
-    assert len(trees) > 300
-    assert {name: found for name, found in twice_defined(trees).items() if name not in TWICE} == {}
+def test_no_public_class_name_is_defined_twice(modules):
+    assert len(modules) > 300
+    assert {name: found for name, found in twice_defined(modules).items() if name not in TWICE} == {}
 
 
-def test_every_method_says_what_it_does():
-    assert vague_methods(list(modules())) == []
+def test_every_method_says_what_it_does(modules):
+    assert vague_methods(modules) == []
 
 
 def test_both_rules_can_be_broken():
