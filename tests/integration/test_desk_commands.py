@@ -111,6 +111,9 @@ def test_halted_it_enters_nothing_over_a_restart_of_everything_until_resumed(des
     desk.until(lambda s: s["portfolio"]["entries"] > 0)
     assert desk.do("resume").strip() == "t: nothing is halted"
     desk.end()
+    assert len(desk.trades()) >= 1  # from the ledger alone
+    for arguments in (("positions",), ("halt",), ("limits", "show")):
+        assert "is running" in desk.do(*arguments, code=2)
 
 
 def test_flattened_everything_is_closed_and_stays_so(shared):
@@ -176,13 +179,12 @@ def test_bad_input_is_one_line_and_changes_nothing(shared):
     assert [{**line, "used": None} for line in shared.limits()["lines"]] == configured
 
 
-def test_each_command_from_the_command_line(desk):
+def test_each_command_from_the_command_line(shared):
     """The other tests carry commands out in their own process; here each is started as a person starts it."""
-    desk.begin()
-    symbol = desk.until_open(1)[0]["symbol"]
+    symbol = shared.until_open(1)[0]["symbol"]
 
     def type_it(*arguments: str, code: int = 0) -> str:
-        done = desk.call(*arguments)
+        done = shared.call(*arguments)
         assert done.code == code, done
         assert "Traceback" not in done.err
         return done.out if code == 0 else done.err
@@ -195,11 +197,7 @@ def test_each_command_from_the_command_line(desk):
     assert "halted" in type_it("halt")
     assert "halted since" in type_it("resume")
     assert type_it("close", "NOPE", code=2).startswith("arbshard: ")
-    type_it("stop")
-    desk.ended()
-    assert len(desk.trades()) >= 1  # from the ledger alone
-    for arguments in (("positions",), ("halt",), ("limits", "show")):
-        assert "is running" in desk.do(*arguments, code=2)
+    type_it("limits", "set", "daily_loss_max=default")
 
 
 def test_a_limit_holds_from_the_next_intent_on(shared):
