@@ -39,7 +39,7 @@ async def open_fast_stream(
     """See ``data.stream.open_stream``."""
     try:
         async with asyncio.timeout(OPEN_TIMEOUT_S):
-            transport, _ = await ws_connect(
+            transport, listener = await ws_connect(
                 lambda: _Listener(on_message, now_ns),
                 target.address,
                 enable_auto_ping=True,
@@ -60,8 +60,9 @@ async def open_fast_stream(
         raise VenueUnavailable(refusal(answer.status, location, target.address)) from error
     except (WSError, WSInvalidURL, ProxyError, OSError, TimeoutError, ValueError) as error:
         raise VenueUnavailable(str(error) or type(error).__name__) from error
+    assert isinstance(listener, _Listener)
     try:
-        yield _PicowsStream(transport)
+        yield _PicowsStream(transport, listener)
     finally:
         await _close(transport)
 
@@ -76,6 +77,14 @@ class _Listener(WSListener):
         self._parts: list[bytes] = []
         self._size = 0
         self._is_over = False
+        self.ponged_ns = 0
+
+    def is_user_specific_pong(self, frame: WSFrame) -> bool:
+        """Note the answer to a ping. picows calls this while it waits for one itself, and keeps that one."""
+        is_pong = frame.msg_type is WSMsgType.PONG
+        if is_pong:
+            self.ponged_ns = self._now_ns()
+        return is_pong
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         received_ns = self._received_ns or self._now_ns()
@@ -93,6 +102,8 @@ class _Listener(WSListener):
             except Exception:
                 self._is_over = True
                 raise
+        elif kind is WSMsgType.PONG:
+            self.ponged_ns = received_ns
         elif kind is WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code())
             transport.disconnect()
@@ -111,13 +122,23 @@ class _Listener(WSListener):
 class _PicowsStream:
     """Implements ``Stream`` on ``picows``."""
 
-    def __init__(self, transport: WSTransport) -> None:
+    def __init__(self, transport: WSTransport, listener: _Listener) -> None:
         self._transport = transport
+        self._listener = listener
 
     async def send(self, text: str) -> None:
         if self._transport.is_disconnected:
             raise VenueUnavailable("the connection is over")
         self._transport.send(WSMsgType.TEXT, text.encode())
+
+    async def ping(self) -> None:
+        if self._transport.is_disconnected:
+            raise VenueUnavailable("the connection is over")
+        self._transport.send_ping()
+
+    @property
+    def ponged_ns(self) -> int:
+        return self._listener.ponged_ns
 
     async def until_over(self) -> str:
         try:

@@ -77,6 +77,15 @@ class Stream(Protocol):
         """Send a text message. Raises ``VenueUnavailable`` when the connection is over."""
         ...
 
+    async def ping(self) -> None:
+        """Send a ping; the answer is not waited for. Raises ``VenueUnavailable`` when the connection is over."""
+        ...
+
+    @property
+    def ponged_ns(self) -> int:
+        """When the venue last answered a ping (monotonic); 0 for never."""
+        ...
+
     async def until_over(self) -> str:
         """Wait until the connection is over; why it ended. Raises what the taker of messages raised."""
         ...
@@ -156,6 +165,7 @@ class _Connection(ClientConnection):
     take: OnMessage
     now_ns: Callable[[], int]
     received_ns = 0
+    ponged_ns = 0
     parts: list[bytes] | None = None
     """Of a message that comes in several frames."""
     defect: Exception | None = None
@@ -167,6 +177,8 @@ class _Connection(ClientConnection):
 
     def process_event(self, event: Event) -> None:
         if type(event) is not Frame or event.opcode not in _DATA:
+            if type(event) is Frame and event.opcode is Opcode.PONG:
+                self.ponged_ns = self.received_ns
             super().process_event(event)
         elif event.fin and self.parts is None:
             self.hand_over(bytes(event.data))
@@ -210,6 +222,16 @@ class _WebsocketsStream:
             await self._socket.send(text)
         except ConnectionClosed as error:
             raise VenueUnavailable(str(error)) from error
+
+    async def ping(self) -> None:
+        try:
+            await self._socket.ping()
+        except ConnectionClosed as error:
+            raise VenueUnavailable(str(error)) from error
+
+    @property
+    def ponged_ns(self) -> int:
+        return self._socket.ponged_ns
 
     async def until_over(self) -> str:
         await self._socket.wait_closed()

@@ -133,6 +133,29 @@ async def test_what_we_say_arrives_and_pings_are_answered(server, receiver):
         await stream.send("too late")
 
 
+async def test_our_pings_are_answered(server, receiver):
+    """The time of an answer shows that all that was sent before has come."""
+
+    async def handler(socket):
+        async for _ in socket:
+            pass
+
+    server.handler = handler
+    async with open_stream(server.target, Taker(), time.monotonic_ns, receiver) as stream:
+        assert stream.ponged_ns == 0
+        for _ in range(3):
+            before_ns = time.monotonic_ns()
+            await stream.ping()
+            async with asyncio.timeout(5):
+                while stream.ponged_ns < before_ns:
+                    await asyncio.sleep(0.001)
+            assert stream.ponged_ns <= time.monotonic_ns()
+        stream.abort()
+        await stream.until_over()
+        with pytest.raises(VenueUnavailable):
+            await stream.ping()
+
+
 async def test_a_defect_in_the_taker_is_raised_and_ends_the_connection(server, receiver):
     async def handler(socket):
         await socket.send("a")
