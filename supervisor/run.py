@@ -21,7 +21,7 @@ from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
 from arbshard.model.notes import RunState, VenueNote
 from arbshard.model.phase import Phase
-from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
+from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note, open_pairs
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
@@ -421,6 +421,7 @@ class Run:
                 data_source=self.config.data_source,
                 fetch=self._ports.fetch,
                 alert=self.alert,
+                quality=self.config.data_quality,
             )
             for name in self.config.venues.traded
         }
@@ -517,6 +518,7 @@ class Run:
                 self._status.bad_orders = self._control.bad if self._control is not None else 0
                 try:
                     self._ledger.poll(self._risk_pid)
+                    self._attend()
                     self._write_note()
                 except Exception as error:  # noqa: BLE001 - without a heart no worker trades, without a note all do
                     self._status.postpone_note(now_ns)
@@ -527,6 +529,18 @@ class Run:
                 self.alert(
                     f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile"
                 )
+
+    def _attend(self) -> None:
+        """Have the feeds confirm the quiet books of all pairs that may have to be left."""
+        note, universe = self._risk_note_text(), self._status.universe
+        if not note or universe is None:
+            return  # risk is being replaced: what was open still is
+        pairs = open_pairs(note)
+        slots = {leg.slot for pair in universe.pairs if pair.base in pairs for leg in (pair.home, pair.away)}
+        if slots:
+            slots.add(universe.fx.slot)
+        for feed in self._feeds.values():
+            feed.attend(frozenset(slots))
 
     def _write_note(self) -> None:
         self._status.write(self.processes, self._report_feeds)

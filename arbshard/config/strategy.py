@@ -15,6 +15,9 @@ class DataConfig(Section, frozen=True):
     max_leg_skew_ms: Positive = 1000.0
     """Largest difference of receive times between the two books of a pair."""
     max_fx_age_ms: Positive = 5000.0
+    quiet_confirm_s: NotNegative = 10.0
+    """For so long exits, hedges and unwinds trust a book that does not change while its connection shows signs of
+    life. Beyond that REST must have confirmed the book. Entries need frames that are young."""
 
 
 class StrategyConfig(Section, frozen=True):

@@ -41,8 +41,12 @@ class RestPoller:
         fetch: Fetch,
         taker: Taker,
         poll_s: float,
+        share: float = 1.0,
     ) -> None:
-        """Each round begins no sooner than ``poll_s`` after the one before."""
+        """Each round begins no sooner than ``poll_s`` after the one before.
+
+        ``share``: of the venue's budget, what may be used.
+        """
         self._name = name
         self._rest_url = rest_url
         self._books = books
@@ -50,6 +54,7 @@ class RestPoller:
         self._fetch = fetch
         self._taker = taker
         self._poll_s = poll_s
+        self._gap_ns = int(1e9 / (books.calls_per_s * share))
         self._next_ns = 0
 
     def lanes(self, symbols: Sequence[str], depth: int) -> list[Coroutine[None, None, None]]:
@@ -58,6 +63,14 @@ class RestPoller:
         count = min(self._books.lanes, len(calls))
         # A market stays in its lane, so an older answer can never come after a newer one.
         return [self._poll(calls[lane::count]) for lane in range(count)]
+
+    async def ask_once(self, symbols: Sequence[str], depth: int) -> bool:
+        """Ask for the books of ``symbols`` once, within the budget; whether every call was answered with books."""
+        is_answered = True
+        for call in self._books.calls(symbols, depth):
+            await self._wait_turn()
+            is_answered = await self._ask(call) and is_answered
+        return is_answered
 
     async def _poll(self, calls: Sequence[BookRequest]) -> None:
         backoff = Backoff(Random(f"{self._name}:{calls[0].symbols[0]}"))
@@ -77,7 +90,7 @@ class RestPoller:
         while True:
             now_ns = self._clock.monotonic_ns()
             if now_ns >= self._next_ns:
-                self._next_ns = now_ns + int(1e9 / self._books.calls_per_s)
+                self._next_ns = now_ns + self._gap_ns
                 return
             await asyncio.sleep((self._next_ns - now_ns) / 1e9)
 

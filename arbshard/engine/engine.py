@@ -3,13 +3,13 @@
 One engine holds any number of pairs; a worker's holds those of its shard, a library user's all of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from arbshard.config import Config
 from arbshard.engine.closing import Closing, HeldPosition, close_now, gap_bps
 from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
-from arbshard.engine.quality import UNSEEN, View, data_refusal, quality_of
+from arbshard.engine.quality import QUIET, UNSEEN, Confirmed, View, data_refusal, quality_of
 from arbshard.engine.series import SpreadSeries
 from arbshard.engine.signals import exit_reason, is_unusual
 from arbshard.model.book import BookTop, OrderBookSnapshot
@@ -94,7 +94,15 @@ class PairState:
 class ArbitrageEngine:
     """Evaluates a pair whenever one of its books changes."""
 
-    def __init__(self, pairs: Iterable[Pair], fx: Leg, config: Config) -> None:
+    def __init__(
+        self,
+        pairs: Iterable[Pair],
+        fx: Leg,
+        config: Config,
+        confirmed_ns: Callable[[int], int] = lambda _: 0,
+    ) -> None:
+        """``confirmed_ns`` returns when the book of a slot was last confirmed: see ``quality.Confirmed``."""
+        self._confirmed_ns = confirmed_ns
         self._strategy = config.strategy
         self._quality = quality_of(config.data_quality)
         self._cost_max = float(config.sizing.order_notional_max)
@@ -148,19 +156,28 @@ class ArbitrageEngine:
         if state.busy:
             state.refusal = None  # nothing was judged: the last refusal must not be counted again
             return None
-        state.refusal = data_refusal(state.home, state.away, self.fx, now_ns, self._quality)
-        if state.refusal is not None:
+        refusal = data_refusal(state.home, state.away, self.fx, now_ns, self._quality)
+        state.refusal = refusal
+        if refusal is not None and not (
+            state.held and refusal in QUIET and self._is_confirmed(state, now_ns)
+        ):
             return None
         home, away, rate = state.home.top, state.away.top, self.fx.top
         assert home is not None and away is not None and rate is not None  # noqa: PT018 - doubt() saw to it
         fx = (rate.best_bid, rate.best_ask)
-        if now_ns >= state.series.due_ns:
+        if refusal is None and now_ns >= state.series.due_ns:
             state.series.add(now_ns, gap_bps(home, away, fx))
         if state.held and now_ns >= state.exit_rest_until_ns:
             leaving = self._leaving(state, gap_bps(home, away, fx), fx, now_ms)
-            if leaving is not None or state.refusal is not None:
+            if leaving is not None:
+                state.refusal = None
                 return leaving
-        if not self.entering or len(state.held) >= self._positions_max or now_ns < state.rest_until_ns:
+        if (
+            state.refusal is not None
+            or not self.entering
+            or len(state.held) >= self._positions_max
+            or now_ns < state.rest_until_ns
+        ):
             return None
         return self._entry(state, home, away, fx)
 
@@ -179,6 +196,14 @@ class ArbitrageEngine:
     def hold(self, state: PairState, positions: Iterable[Position]) -> None:
         """Replace what the pair holds by what risk says."""
         state.held = [held_of(position) for position in positions]
+
+    def _is_confirmed(self, state: PairState, now_ns: int) -> bool:
+        """Whether the pair's books, though quiet, may be left on. Entries need frames that are young."""
+        pair, confirmed_ns = state.pair, self._confirmed_ns
+        confirmed = Confirmed(
+            confirmed_ns(pair.home.slot), confirmed_ns(pair.away.slot), confirmed_ns(self._fx_slot)
+        )
+        return data_refusal(state.home, state.away, self.fx, now_ns, self._quality, confirmed) is None
 
     def _leaving(self, state: PairState, gap: float, fx: tuple[float, float], now_ms: int) -> Exit | None:
         home, away = state.home.book, state.away.book

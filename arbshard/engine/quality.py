@@ -23,6 +23,22 @@ def quality_of(config: DataConfig) -> Quality:
     )
 
 
+class Confirmed(NamedTuple):
+    """When each book was last known to be its market's newest one (monotonic ns); 0 for never.
+
+    A book that does not change brings no frame. It stays good for an exit as long as it is confirmed: by signs of
+    life of its connection for ``quiet_confirm_s``, and by REST beyond that. The supervisor decides this
+    (``supervisor/feeds/confirmation.py``).
+    """
+
+    home_ns: int
+    away_ns: int
+    fx_ns: int
+
+
+QUIET = frozenset({Refusal.BOOK_STALE, Refusal.LEG_SKEW, Refusal.FX_STALE})
+"""Refusals that a confirmation may lift for an exit."""
+
 LoadBook = Callable[[], OrderBookSnapshot | None]
 """Decodes a book that was only glanced at; None if it cannot be trusted."""
 
@@ -66,8 +82,13 @@ class View:
 UNSEEN = View(book=None, live=False, bad=False)
 
 
-def data_refusal(home: View, away: View, fx: View, now_ns: int, quality: Quality) -> Refusal | None:
-    """The first reason not to trade on these, or None."""
+def data_refusal(
+    home: View, away: View, fx: View, now_ns: int, quality: Quality, confirmed: Confirmed | None = None
+) -> Refusal | None:
+    """The first reason not to trade on these, or None.
+
+    A book's age is the time since its frame was received or, for exits, since the book was ``confirmed``.
+    """
     if home.bad or away.bad:
         return Refusal.BOOK_BAD
     if home.top is None or away.top is None:
@@ -75,12 +96,15 @@ def data_refusal(home: View, away: View, fx: View, now_ns: int, quality: Quality
     if not (home.live and away.live):
         return Refusal.VENUE_DOWN
     home_ns, away_ns = home.top.received_ns, away.top.received_ns
+    if confirmed is not None:
+        home_ns, away_ns = max(home_ns, confirmed.home_ns), max(away_ns, confirmed.away_ns)
     if now_ns - min(home_ns, away_ns) > quality.book_age_ns_max:
         return Refusal.BOOK_STALE
     if abs(home_ns - away_ns) > quality.leg_skew_ns_max:
         return Refusal.LEG_SKEW
     if fx.top is None or fx.bad:
         return Refusal.FX_MISSING
-    if not fx.live or now_ns - fx.top.received_ns > quality.fx_age_ns_max:
+    fx_ns = fx.top.received_ns if confirmed is None else max(fx.top.received_ns, confirmed.fx_ns)
+    if not fx.live or now_ns - fx_ns > quality.fx_age_ns_max:
         return Refusal.FX_STALE
     return None

@@ -54,9 +54,9 @@ class BookPort(Protocol):
     """The newest books."""
 
     def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
-        """The newest good book of a live market, None when there is none."""
+        """The newest good book of a live market; None when there is none, or when it may be out of date."""
         ...
 
     def fx(self) -> FxQuote | None:
-        """The newest FX rate."""
+        """The newest FX rate, with its age: it values what is over. None before the first."""
         ...

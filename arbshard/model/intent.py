@@ -28,6 +28,8 @@ class FxQuote(msgspec.Struct, frozen=True):
 
     bid: Decimal
     ask: Decimal
+    age_ms: int = 0
+    """How long ago the rate was last known to hold. What is over is valued at the last known rate, however old."""
 
     def value(self, amount: Decimal) -> Decimal:
         """``amount`` of away quote in home quote, at the side that is worse for us."""

@@ -42,6 +42,10 @@ class VenueNote(msgspec.Struct, frozen=True):
     """Markets from which nothing comes, whatever is done; a few at most."""
     lines: tuple[str, ...] = ()
     """Each connection in one line, a few at most."""
+    confirmed: int = 0
+    """Quiet books of which REST has shown that they are still the newest."""
+    dead: int = 0
+    """Times that the stream of one market had stopped though its connection was alive; found by REST."""
 
 
 class ChildNote(msgspec.Struct, frozen=True):

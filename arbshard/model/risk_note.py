@@ -189,6 +189,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """How often venues are asked to state what we own; 0 for never."""
     differences: tuple[DifferenceNote, ...] = ()
     strays: tuple[StrayNote, ...] = ()
+    under_way: tuple[str, ...] = ()
+    """Pairs with an intent that has no outcome yet."""
     unknown: tuple[StrayNote, ...] = ()
     """Orders of open intents whose fate at the venue is not known; ``since_ms``: when the intent was decided."""
 
@@ -216,9 +218,28 @@ NO_NOTE = RiskNote(
 )
 """Before risk has written any."""
 
+
+class _PairOf(msgspec.Struct, frozen=True):
+    pair: str
+
+
+class _Open(msgspec.Struct, frozen=True):
+    """What is open, by the note; the rest of the note is skipped."""
+
+    positions: tuple[_PairOf, ...]
+    under_way: tuple[str, ...] = ()
+
+
 _decoder = msgspec.json.Decoder(RiskNote)
+_open_decoder = msgspec.json.Decoder(_Open)
 
 
 def decode_risk_note(note: bytes) -> RiskNote:
     """Raises ``msgspec.MsgspecError`` for anything that is not a whole note."""
     return _decoder.decode(note)
+
+
+def open_pairs(note: bytes) -> frozenset[str]:
+    """Pairs with an open position or an intent under way. Raises ``msgspec.MsgspecError`` as above."""
+    found = _open_decoder.decode(note)
+    return frozenset((*(position.pair for position in found.positions), *found.under_way))

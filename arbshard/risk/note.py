@@ -109,6 +109,7 @@ class NoteWriter:
                 for one in differing.differences
             ),
             strays=tuple(map(_order, differing.strays)),
+            under_way=tuple(sorted({trade.intent.pair for trade in state.trades.values()})),
             unknown=tuple(map(_order, differing.unknown)),
         )
         return _encoder.encode(note)

@@ -65,6 +65,17 @@ class BooksWriter(Mapped):
         """Say whether the connection that carries this market is up. The frame stays, the sequence grows."""
         self._slots.set_flag(slot, int(live))
 
+    def confirm(self, slot: int, at_ns: int) -> None:
+        """Say that the book in ``slot`` was still the market's newest one at ``at_ns`` (monotonic).
+
+        The sequence stays as it is: no worker is woken, and nothing is decoded again.
+        """
+        self._slots.set_proof(slot, at_ns)
+
+    def times(self, slot: int) -> tuple[int, int]:
+        """When the slot's frame was received, and when it was last confirmed (monotonic ns); 0 for never."""
+        return self._slots.header(slot)
+
     def clear(self, slot: int) -> None:
         """Take the frame of a market away that is no longer carried: the slot may be given to another one."""
         self._slots.clear(slot)
@@ -114,6 +125,10 @@ class BooksReader(Mapped):
     def live(self, slot: int) -> bool:
         """Whether the connection that carries this market is up."""
         return self._slots.flag(slot) != 0
+
+    def confirmed_ns(self, slot: int) -> int:
+        """When the slot's book was last confirmed (monotonic): see ``BooksWriter.confirm``; 0 for never."""
+        return self._slots.proof(slot)
 
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
         """(sequence, received_ns, live, frame), all of one moment, or None.

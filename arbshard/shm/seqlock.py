@@ -4,7 +4,8 @@ A slot is eight header words and room for the frame::
 
     0 sequence   odd while the writer is inside   3 flag       a word of the owner's
     1 stamp      a number of the owner's           4 checksum   crc32, where stores may be seen out of order
-    2 length     of the frame, bytes               5-7 free
+    2 length     of the frame, bytes               5 proof      a number of the owner's, beside the lock
+                                                   6-7 free
 
 The writer makes the sequence odd, changes the slot, and makes it even as its last store. The reader takes a
 copy between two looks at the sequence and keeps it only if both were the same even number. x86 shows stores
@@ -22,7 +23,7 @@ RETRIES = 64
 """Looks at a slot before a reader gives up. A write takes below a microsecond; longer means the writer was
 put off the CPU inside it (it will announce the change when it is done) or has died there."""
 
-STAMP, LENGTH, FLAG, CHECKSUM = 1, 2, 3, 4
+STAMP, LENGTH, FLAG, CHECKSUM, PROOF = 1, 2, 3, 4, 5
 
 
 def stride(capacity: int) -> int:
@@ -85,6 +86,19 @@ class SlotsWriter:
             words[base + CHECKSUM] = _checksum(frame, odd + 1, words[base + STAMP], flag)
         words[base] = odd + 1
 
+    def set_proof(self, slot: int, proof: int) -> None:
+        """Set the slot's proof, which the lock does not cover: the sequence stays. ``IndexError`` as above."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        self._words[self._first + slot * self._step + PROOF] = proof
+
+    def header(self, slot: int) -> tuple[int, int]:
+        """(stamp, proof) as they were last written. ``IndexError`` as above."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        base = self._first + slot * self._step
+        return self._words[base + STAMP], self._words[base + PROOF]
+
     def clear(self, slot: int) -> None:
         """Take the frame away: the slot is as before its first write, but for a sequence that has moved on."""
         if not 0 <= slot < self._count:
@@ -93,7 +107,7 @@ class SlotsWriter:
         base = self._first + slot * self._step
         odd = words[base] | 1
         words[base] = odd
-        for word in (STAMP, LENGTH, FLAG, CHECKSUM):
+        for word in (STAMP, LENGTH, FLAG, CHECKSUM, PROOF):
             words[base + word] = 0
         words[base] = odd + 1
 
@@ -128,6 +142,12 @@ class SlotsReader:
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         return self._words[self._first + slot * self._step + FLAG]
+
+    def proof(self, slot: int) -> int:
+        """The slot's proof now. ``IndexError`` if there is no such slot."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        return self._words[self._first + slot * self._step + PROOF]
 
     def read(self, slot: int) -> tuple[int, int, int, bytes] | None:
         """(sequence, stamp, flag, frame), all of one write; None if there is no frame yet or no whole one.

@@ -84,6 +84,8 @@ class Collector:
                 planned=venue.planned,
                 duplicates=venue.duplicates,
                 stalls=venue.stalls,
+                confirmed=venue.confirmed,
+                dead=venue.dead,
                 resyncs=venue.resyncs,
                 refusals=venue.refusals,
                 quiet=venue.quiet,

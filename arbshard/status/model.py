@@ -81,6 +81,10 @@ class VenueStatus(msgspec.Struct, frozen=True):
     """Frames that another connection had brought before."""
     stalls: int = 0
     """Times that a connection or a market was silent for too long."""
+    confirmed: int = 0
+    """Quiet books of which REST has shown that they are still the newest."""
+    dead: int = 0
+    """Times that the stream of one market had stopped though its connection was alive."""
     resyncs: int = 0
     """Books made anew from a snapshot after a gap in their changes."""
     refusals: int = 0

@@ -67,6 +67,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self._session: ClientSession | None = None
         self._streams: frozenset[Wanted] = frozenset()
         self._arrives_ns = 0
+        self.ponged_ns = 0
         self.number = 0
         self.client: VirtualProcess | None = None
         self.is_open = False
@@ -109,6 +110,12 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         if not self.is_open:
             raise VenueUnavailable("the connection is over")
         self._loop.deliver(None, self._loop.now_ns + self._venue.weather.frame_ns(), self._at_venue, text)
+
+    async def ping(self) -> None:
+        """See ``Stream``."""
+        if not self.is_open:
+            raise VenueUnavailable("the connection is over")
+        self._loop.deliver(None, self._loop.now_ns + self._venue.weather.frame_ns(), self._on_ping)
 
     async def until_over(self) -> str:
         """See ``Stream``."""
@@ -156,6 +163,18 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         clock = self._venue.clock_of(self._session)
         self._do(self._session.on_text(text, clock.monotonic_ns(), clock.wall_ms()))
         self._subscribed()
+
+    def _on_ping(self) -> None:
+        """The answer comes after what was sent before it. A silent connection is a line that carries nothing."""
+        if not self.is_open or self.is_silent or not self._venue.holds(self):
+            return
+        self._arrives_ns = max(self._arrives_ns, self._loop.now_ns + self._venue.weather.frame_ns())
+        self._loop.deliver(self.client, self._arrives_ns, self._on_pong)
+
+    def _on_pong(self) -> None:
+        if self.is_open:
+            self.ponged_ns = self._loop.now_ns
+            self._venue.on_pong(self.number)
 
     def _subscribed(self) -> None:
         assert self._session is not None
@@ -232,6 +251,8 @@ class VirtualVenue:
         self.connections: dict[VirtualStream, None] = {}
         self.on_truth: OnTruth = lambda *_: None
         self.on_lost: Callable[[int], None] = lambda _: None
+        self.on_pong: Callable[[int], None] = lambda _: None
+        """Takes the number of a connection over which the answer to a ping has just come."""
         self.trading: TradingVenue | None = None
         """Our account there; None where orders are on paper."""
         self._world = world

@@ -110,6 +110,7 @@ class Simulation:
         for venue in self._exchanges.venues.values():
             venue.on_truth = self._received
             venue.on_lost = self._lost
+            venue.on_pong = self._answered
 
     def run(self) -> SimulationReport:
         """All of it. Raises ``BrokenOff`` after ``break_off``, when everything has been tidied up."""
@@ -311,6 +312,9 @@ class Simulation:
 
     def _slow(self, process: VirtualProcess, taken_ns: int, what: str) -> None:
         self.oracle.differs(f"slow: {process.name} {what}, and holds its loop for {taken_ns / 1e6:.0f} ms")
+
+    def _answered(self, connection: int) -> None:
+        self.oracle.fresh.answered(connection, self._loop.now_ns)
 
     def _lost(self, connection: int) -> None:
         self.oracle.fresh.lost(connection, self._loop.now_ns)

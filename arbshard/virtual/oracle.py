@@ -71,6 +71,8 @@ class Decision(NamedTuple):
     what: str
     trusts_books: bool
     """Whether it may only be done on fresh books."""
+    is_entry: bool
+    """Entries need young frames; exits may be decided on quiet books."""
 
 
 class _Told(NamedTuple):
@@ -156,8 +158,12 @@ class Oracle:
         if not decision.trusts_books:
             return
         now_ns = self._clock.monotonic_ns()
-        found = [self.fresh.objection(self.fresh.legs[one], now_ns) for one in (decision.home, decision.away)]
-        for why in (*found, self.fresh.fx_objection(now_ns)):
+        fresh, is_entry = self.fresh, decision.is_entry
+        found = [
+            fresh.objection(fresh.legs[one], now_ns, is_entry=is_entry)
+            for one in (decision.home, decision.away)
+        ]
+        for why in (*found, fresh.fx_objection(now_ns, is_entry=is_entry)):
             if why is not None:
                 self.differs(f"stale data: shard {shard}.{epoch} decided on {base} {what} though {why}")
 
@@ -167,7 +173,7 @@ class Oracle:
         if not result.fills or self._is_live:  # a venue executes by its own book, whatever we see of it
             return
         leg: Leg = self.fresh.legs[result.order.market.symbol]
-        why = self.fresh.objection(leg, self._clock.monotonic_ns())
+        why = self.fresh.objection(leg, self._clock.monotonic_ns(), is_entry=False)
         if why is not None:
             self.differs(f"stale data: {result.order.client_id} of shard {shard}.{epoch} filled though {why}")
 

@@ -152,5 +152,6 @@ class VirtualWorker:
             if isinstance(trade, Exit)
             else f"entry {trade.direction}",
             not (isinstance(trade, Exit) and trade.reason in _WHATEVER_THE_BOOKS),
+            not isinstance(trade, Exit),
         )
         self._around.oracle.decided(self.shard, self._epoch, decision)

@@ -24,6 +24,14 @@ class ReadableSlots(Protocol):
         """(sequence, received_ns, live, frame) or None."""
         ...
 
+    def sequence(self, slot: int) -> int:
+        """Larger after every change of the slot."""
+        ...
+
+    def confirmed_ns(self, slot: int) -> int:
+        """When the slot's book was last confirmed; 0 for never."""
+        ...
+
 
 class SlotChanges(Protocol):
     """Who says what changed: ``shm.doorbell.ShardWaiter``."""
@@ -82,6 +90,12 @@ class ShardFeed:
             for table in (self._codecs, self._glances, self._sequences, self._venues, self.views):
                 del table[leg.slot]
 
+    def confirmed_ns(self, slot: int) -> int:
+        """When the book of our view was last confirmed (monotonic); 0 for never, or when the slot has a newer one."""
+        confirmed_ns = self._slots.confirmed_ns(slot)
+        # In this order: a frame that came in between has another sequence, whatever was confirmed of it.
+        return confirmed_ns if self._slots.sequence(slot) == self._sequences[slot] else 0
+
     def changed(self) -> Iterable[int]:
         """Slots to look at now."""
         slots = self._changes.drain()
@@ -139,17 +153,24 @@ class BookView:
         self._clock = clock
 
     def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
-        """See ``BookPort``. A book older than ``max_book_age_ms`` is no book: nothing fills against it."""
+        """Implements ``BookPort``. A book is none when it was last known to be the newest ``max_book_age_ms`` ago."""
         newer = self._feed.read(leg.slot)  # also when the loop has not come to it yet
         if newer is not None:
             self._engine.observe(leg.slot, newer)
         view = self._feed.views[leg.slot]
         book = view.book if view.live else None
-        if book is None or self._clock.monotonic_ns() - book.received_ns > self._age_ns_max:
+        if book is None:
             return None
-        return book
+        oldest_ns = self._clock.monotonic_ns() - self._age_ns_max
+        is_young = book.received_ns >= oldest_ns or self._feed.confirmed_ns(leg.slot) >= oldest_ns
+        return book if is_young else None
 
     def fx(self) -> FxQuote | None:
-        """See ``BookPort``."""
-        top = self._feed.views[self._fx.slot].top
-        return FxQuote(exact(top.best_bid), exact(top.best_ask)) if top is not None else None
+        """Implements ``BookPort``."""
+        slot = self._fx.slot
+        top = self._feed.views[slot].top
+        if top is None:
+            return None
+        known_ns = max(top.received_ns, self._feed.confirmed_ns(slot))
+        age_ms = max(self._clock.monotonic_ns() - known_ns, 0) // 1_000_000
+        return FxQuote(exact(top.best_bid), exact(top.best_ask), age_ms)

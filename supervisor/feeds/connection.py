@@ -77,6 +77,12 @@ class FeedConnection:
         """When it was last seen to be up and to have brought something; at first, when it was made."""
         self._silence = SilenceDetector(rules.silence, config.silence_s, dial.clock.monotonic_ns())
         self._judged: StreamLink | None = None
+        self._proven: StreamLink | None = None
+        """The link that showed the signs of life below."""
+        self._frames = 0
+        self._counted_ns = 0
+        self._alive_ns = 0
+        self._pinged_ns = 0
         self.reconnects = 0
         self.planned = 0
         """Renewals before the end."""
@@ -153,6 +159,40 @@ class FeedConnection:
         if self.is_up and self.has_received:
             self._worked_ns = now_ns
         return now_ns - self._worked_ns
+
+    def alive_ns(self, now_ns: int) -> int:
+        """Until when it is known to have brought what the venue sent; 0 while it is not up.
+
+        A frame or the answer to a ping shows this. To be called a few times a second: a frame counts from the call
+        before it, as it may have come right after that.
+        """
+        if self._now is None or not self.is_up:
+            return 0
+        link = self._now.link
+        if link is not self._proven:
+            self._proven, self._frames, self._alive_ns = link, link.intake.frames, 0
+        elif link.intake.frames != self._frames:
+            self._frames, self._alive_ns = link.intake.frames, self._counted_ns
+        self._counted_ns = now_ns
+        self._alive_ns = max(self._alive_ns, link.ponged_ns)
+        return self._alive_ns
+
+    def ping(self, now_ns: int, pause_ns: int) -> None:
+        """Ask for a sign of life, unless that was done less than ``pause_ns`` ago."""
+        if self._now is not None and self.is_up and now_ns - self._pinged_ns >= pause_ns:
+            self._pinged_ns = now_ns
+            self._now.link.ping()
+
+    def frames_received(self, symbol: str) -> int:
+        """Frames of a market on the stream that is open."""
+        if self._now is None or not self.is_up or symbol not in self._symbols:
+            return 0
+        return self._now.link.intake.frames_received(symbol)
+
+    def ask_again(self, symbol: str) -> None:
+        """Subscribe anew to a market it carries already."""
+        if self._now is not None:
+            self._now.link.ask_again((symbol,))
 
     async def run(self) -> None:
         """Keep it up until this is cancelled."""

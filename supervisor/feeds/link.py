@@ -88,6 +88,7 @@ class StreamLink:
         self._removed: dict[str, None] = {}
         self._changed = asyncio.Event()
         self._why = ""
+        self._pinging: asyncio.Task[None] | None = None
         self._refusals = 0
         self._controls = 0
         self.intake = dial.intake(self._on_control)
@@ -107,6 +108,11 @@ class StreamLink:
     def symbols(self) -> tuple[str, ...]:
         """What it carries."""
         return tuple(self._symbols)
+
+    @property
+    def ponged_ns(self) -> int:
+        """When the venue last answered a ping; 0 for never."""
+        return self._stream.ponged_ns if self._stream is not None else 0
 
     def frames_by_symbol(self) -> dict[str, int]:
         """Frames by market."""
@@ -143,6 +149,8 @@ class StreamLink:
         finally:
             self._stream = None
             self.intake.close()
+            if self._pinging is not None:
+                self._pinging.cancel()
 
     def change(self, added: Iterable[str], removed: Iterable[str]) -> None:
         """Carry other markets, as soon as the venue's limits allow the request."""
@@ -163,6 +171,11 @@ class StreamLink:
         """Subscribe anew to markets it carries already."""
         self._added.update((symbol, None) for symbol in symbols if symbol in self._symbols)
         self._changed.set()
+
+    def ping(self) -> None:
+        """Send a ping, unless the last one is still being sent."""
+        if self._stream is not None and (self._pinging is None or self._pinging.done()):
+            self._pinging = asyncio.create_task(self._ping(self._stream))
 
     def abort(self, why: str = "") -> None:
         """Let go of the socket at once; ``run`` then says ``why``."""
@@ -217,6 +230,15 @@ class StreamLink:
                     await stream.send(message)
             except TimeoutError:
                 raise VenueUnavailable("a message could not be sent in time") from None
+
+    async def _ping(self, stream: Stream) -> None:
+        try:
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
+                await stream.ping()
+        except TimeoutError:
+            self.abort("a ping could not be sent in time")
+        except VenueUnavailable as error:
+            self.abort(str(error))
 
     async def _wait_turn(self) -> None:
         wait_ns = self._dial.connects.reserve(self._dial.clock.monotonic_ns())

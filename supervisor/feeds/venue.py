@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from arbshard.clock import Clock
-from arbshard.config import VenueConfig
+from arbshard.config import DataConfig, VenueConfig
 from arbshard.data.clients import open_fetch
 from arbshard.data.http import Fetch
 from arbshard.data.stream import Opener, Receiver, open_stream, target_of
@@ -18,6 +18,7 @@ from arbshard.shm.doorbell import ShardNotifier
 from arbshard.venues.base.market import ControlFrame, Venue
 from arbshard.venues.registry import ADAPTERS, get_adapter
 from arbshard.wire.bus import Publisher
+from supervisor.feeds.confirmation import BookConfirmation
 from supervisor.feeds.connection import FeedConnection
 from supervisor.feeds.diff import DiffBooks
 from supervisor.feeds.fallback import RestSource
@@ -55,6 +56,7 @@ class VenueFeed:
         data_source: Literal["ws", "rest"] = "ws",
         fetch: Fetch | None = None,
         alert: Callable[[str], None] | None = None,
+        quality: DataConfig = DataConfig(),  # noqa: B008 - it cannot be changed
     ) -> None:
         """``opener`` and ``fetch`` are the ways out, over sockets unless there are others.
 
@@ -78,6 +80,19 @@ class VenueFeed:
         )
         self._topics = VenueTopics(venue.name, self._fanout, self._read_slot, bus, clock)
         self._rest = RestSource(self._fanout, config.rest_url, config.depth, clock, self._fetch)
+        self._confirmation = BookConfirmation(
+            self._fanout,
+            lambda: self._groups,
+            books,
+            self._read_slot,
+            quality,
+            universe.fx.slot,
+            config.rest_url,
+            config.depth,
+            clock,
+            self._fetch,
+            self._warn,
+        )
         self._diff: DiffBooks | None = None
         if diff is not None:
             self._diff = DiffBooks(diff, self._fanout, config.rest_url, self._fetch, clock)
@@ -112,6 +127,10 @@ class VenueFeed:
         for connection in self._connections():
             connection.start()
         self._tasks.append(asyncio.create_task(self._watch(), name=f"{self.name}-watch"))
+        confirmation = self._confirmation
+        self._tasks.append(asyncio.create_task(confirmation.run(), name=f"{self.name}-confirmation"))
+        if self._config.rest_url:
+            self._tasks.append(asyncio.create_task(confirmation.ask(), name=f"{self.name}-confirmation-rest"))
         if self._diff is not None:
             self._tasks.append(asyncio.create_task(self._diff.run(), name=f"{self.name}-snapshots"))
 
@@ -125,6 +144,7 @@ class VenueFeed:
             if isinstance(end, Exception):
                 get_logger().error("a connection ended in a defect", exc_info=end)
         await self._rest.stop()
+        self._confirmation.close()
         if self._diff is not None:
             self._diff.close()
         await self._http.close()
@@ -183,6 +203,10 @@ class VenueFeed:
             closing = [task for connection in group for task in connection.cancel()]
             self._leaving = [task for task in self._leaving if not task.done()] + closing
 
+    def attend(self, slots: frozenset[int]) -> None:
+        """Keep the books in these slots confirmed even if they do not change: see ``confirmation``."""
+        self._confirmation.attend(slots)
+
     def retarget(self, symbol: str, shards: tuple[int, ...]) -> None:
         """From the next frame on ``symbol`` belongs to ``shards``."""
         self._fanout.retarget(symbol, shards)
@@ -215,6 +239,7 @@ class VenueFeed:
             + sum(one.garbage for one in connections)
             + self._fanout.refused
             + self._rest.bad
+            + self._confirmation.bad
             + (diff.bad if diff is not None else 0),
             last_error=self._last_error(connections),
             wanted=len(connections),
@@ -226,6 +251,8 @@ class VenueFeed:
             source=self._source(),
             quiet=tuple(dict.fromkeys(symbol for one in connections for symbol in one.quiet))[:_QUIET_SHOWN],
             lines=tuple(one.line(now_ns) for one in connections[:_LINES_SHOWN]),
+            confirmed=self._confirmation.confirmed,
+            dead=self._confirmation.dead,
         )
         self._topics.report(note)
         return note
@@ -236,6 +263,7 @@ class VenueFeed:
     def _last_error(self, connections: Sequence[FeedConnection]) -> str:
         errors = [one.last_error for one in connections]
         errors += [self._rest.last_error, self._diff.last_error if self._diff is not None else ""]
+        errors.append(self._confirmation.last_error)
         return next((error for error in errors if error), "")
 
     def _source(self) -> str:
@@ -290,11 +318,17 @@ class VenueFeed:
                 if down
                 else "the streams are back"
             )
-            if self._alert is not None and down:
-                self._alert(line)
+            if down:
+                self._warn(line)
             else:
                 get_logger().warning("rest fallback", what=line)
         self._rest.follow(down)
+
+    def _warn(self, line: str) -> None:
+        if self._alert is not None:
+            self._alert(line)
+        else:
+            get_logger().warning("feed", what=line)
 
     def _on_stray_control(self, _: ControlFrame) -> None:
         raise AssertionError("no connection writes through the fan-out's own lane")

@@ -1,6 +1,8 @@
 """The engine: when it enters, when it leaves, and above all when it does nothing."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from arbshard.config import Config, SizingConfig, StrategyConfig
@@ -258,6 +260,82 @@ class TestExit:
         trade = desk.show(-5.0)
         assert isinstance(trade, Exit)
         assert trade.position_id == "old"
+
+
+class TestQuietBooks:
+    """A position can be left on books that are confirmed, though old; nothing can be entered on them."""
+
+    SECOND = 10**9
+
+    def engine(self, make, confirmed):
+        engine = ArbitrageEngine([make.pair], make.fx_leg, Config(), lambda slot: confirmed.get(slot, 0))
+        engine.pairs["BTC"].funds = RICH
+        return engine
+
+    def show(self, make, engine, gap, received_ns, now_ns=None):
+        now_ns = make.now_ns if now_ns is None else now_ns
+        fx_ns, home_ns, away_ns = received_ns
+        engine.observe(0, make.view(make.fx_book(received_ns=fx_ns)))
+        engine.observe(1, make.view(make.home_book(gap, received_ns=home_ns)))
+        engine.observe(2, make.view(make.away_book(received_ns=away_ns)))
+        return engine.evaluate(engine.pairs["BTC"], now_ns, make.now_ms)
+
+    def test_an_exit_needs_all_three_confirmed(self, make):
+        old = (make.now_ns - 9 * self.SECOND,) * 3
+        for slots in ((), (0, 1), (0, 2), (1, 2)):
+            engine = self.engine(make, dict.fromkeys(slots, make.now_ns))
+            engine.hold(engine.pairs["BTC"], [make.position()])
+            assert self.show(make, engine, WIDE, old) is None
+            assert engine.pairs["BTC"].refusal is Refusal.BOOK_STALE
+        engine = self.engine(make, dict.fromkeys((0, 1, 2), make.now_ns))
+        engine.hold(engine.pairs["BTC"], [make.position()])
+        assert isinstance(self.show(make, engine, WIDE, old), Exit)
+        assert engine.pairs["BTC"].refusal is None
+
+    def test_no_series_and_no_entry_come_of_quiet_books(self, make):
+        old = (make.now_ns - 9 * self.SECOND,) * 3
+        config = Config(
+            limits=replace(Config().limits, symbol_positions_max=2),
+            strategy=replace(Config().strategy, stop_loss_bps=1000.0),
+        )
+        engine = ArbitrageEngine([make.pair], make.fx_leg, config, lambda _: make.now_ns)
+        state = engine.pairs["BTC"]
+        state.funds = RICH
+        assert self.show(make, engine, -WIDE, old) is None
+        engine.hold(state, [make.position("buy_home")])
+        assert self.show(make, engine, -WIDE, old) is None
+        assert state.refusal is Refusal.BOOK_STALE
+        assert state.series.last is None
+        assert isinstance(self.show(make, engine, -WIDE, (make.now_ns,) * 3), Entry)
+
+    @given(
+        ages_ms=st.tuples(*[st.integers(0, 12_000)] * 3),
+        confirmed_ms=st.tuples(*[st.none() | st.integers(0, 12_000)] * 3),
+        gap=st.sampled_from([-WIDE, 0.0, WIDE]),
+        is_held=st.booleans(),
+    )
+    def test_what_may_be_done_at_which_age(self, make, ages_ms, confirmed_ms, gap, is_held):
+        """Entries by frames alone, as before there were confirmations; exits by frames or confirmations."""
+        ms = 1_000_000
+        confirmed = {slot: make.now_ns - age * ms for slot, age in enumerate(confirmed_ms) if age is not None}
+        engine = self.engine(make, confirmed)
+        if is_held:
+            engine.hold(engine.pairs["BTC"], [make.position("buy_home")])
+        trade = self.show(make, engine, gap, tuple(make.now_ns - age * ms for age in ages_ms))
+        known_ms = [
+            min(age, age if one is None else one) for age, one in zip(ages_ms, confirmed_ms, strict=True)
+        ]
+        fx, home, away = known_ms if isinstance(trade, Exit) else ages_ms
+        is_good = fx <= 5000 and home <= 1500 and away <= 1500 and abs(home - away) <= 1000
+        if trade is not None:
+            assert is_good
+            assert isinstance(trade, Exit) == is_held
+        elif is_held:
+            fx, home, away = known_ms
+            is_good = fx <= 5000 and home <= 1500 and away <= 1500 and abs(home - away) <= 1000
+            assert not (is_good and gap == WIDE)
+        else:
+            assert not (is_good and gap != 0.0)
 
 
 class TestClose:

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.config import DataConfig
-from arbshard.engine.quality import UNSEEN, Quality, View, data_refusal, quality_of
+from arbshard.engine.quality import QUIET, UNSEEN, Confirmed, Quality, View, data_refusal, quality_of
 from arbshard.model.refusal import Refusal
 
 MS = 1_000_000
@@ -22,10 +22,9 @@ def good(make):
 
 @pytest.fixture
 def judge(make, good):
-    def ask(now_ns=None, **views):
-        return data_refusal(
-            **{**good, **views}, now_ns=make.now_ns if now_ns is None else now_ns, quality=QUALITY
-        )
+    def ask(now_ns=None, confirmed=None, **views):
+        now_ns = make.now_ns if now_ns is None else now_ns
+        return data_refusal(**{**good, **views}, now_ns=now_ns, quality=QUALITY, confirmed=confirmed)
 
     return ask
 
@@ -95,6 +94,42 @@ def test_first_reason_is_named(judge, good):
     assert judge(home=aged(good["home"], 1200), fx=UNSEEN) is Refusal.LEG_SKEW
     assert judge(fx=UNSEEN) is Refusal.FX_MISSING
     assert judge(fx=aged(good["fx"], 6000)) is Refusal.FX_STALE
+
+
+class TestConfirmed:
+    """Confirmations count as frames do, for exits; they lift nothing but age."""
+
+    @pytest.mark.parametrize(
+        ("side", "ms", "refusal"),
+        [
+            ("home", 1600, Refusal.BOOK_STALE),
+            ("away", 1600, Refusal.BOOK_STALE),
+            ("home", 1200, Refusal.LEG_SKEW),
+            ("away", 1200, Refusal.LEG_SKEW),
+            ("fx", 6000, Refusal.FX_STALE),
+        ],
+    )
+    def test_lifts_age(self, make, judge, good, side, ms, refusal):
+        views = {side: aged(good[side], ms)}
+        never = {"home_ns": 0, "away_ns": 0, "fx_ns": 0}
+        assert refusal in QUIET
+        assert judge(**views) is refusal
+        assert judge(**views, confirmed=Confirmed(**never)) is refusal
+        assert judge(**views, confirmed=Confirmed(**{**never, f"{side}_ns": make.now_ns})) is None
+
+    def test_is_judged_by_the_same_bounds(self, make, judge, good):
+        views = {"home": aged(good["home"], 9_000), "away": aged(good["away"], 9_000)}
+        for age_ms, refusal in ((1500, None), (1500.001, Refusal.BOOK_STALE)):
+            at_ns = make.now_ns - int(age_ms * MS)
+            assert judge(**views, confirmed=Confirmed(at_ns, at_ns, 0)) is refusal
+        skewed = Confirmed(make.now_ns, make.now_ns - 1001 * MS, 0)
+        assert judge(**views, confirmed=skewed) is Refusal.LEG_SKEW
+
+    @pytest.mark.parametrize("side", ["home", "away", "fx"])
+    def test_lifts_nothing_else(self, make, judge, good, side):
+        now = Confirmed(make.now_ns, make.now_ns, make.now_ns)
+        for view in (UNSEEN, changed(good[side], live=False), changed(good[side], book=None, bad=True)):
+            assert judge(**{side: view}, confirmed=now) is judge(**{side: view}) is not None
 
 
 class TestGlance:

@@ -138,3 +138,30 @@ def test_the_word_of_the_universe(feed):
     writer.beat(5)
     writer.set_universe(12)
     assert (reader.universe, reader.phase, reader.beat_ns) == (12, 3, 5)
+
+
+def test_a_confirmation_is_beside_the_lock(feed):
+    """It wakes no worker and has nothing decoded again: the sequence stays."""
+    writer, reader = feed
+    writer.write(1, b"frame", 7)
+    assert (writer.times(1), reader.confirmed_ns(1)) == ((7, 0), 0)
+    writer.confirm(1, 99)
+    assert (writer.times(1), reader.confirmed_ns(1)) == ((7, 99), 99)
+    assert reader.read(1) == (2, 7, False, b"frame")
+    assert (reader.confirmed_ns(0), reader.confirmed_ns(2)) == (0, 0)
+    writer.write(1, b"newer", 120)
+    assert writer.times(1) == (120, 99)
+    writer.clear(1)
+    assert writer.times(1) == (0, 0)
+
+
+@pytest.mark.parametrize("slot", [-1, 4])
+def test_what_does_not_exist_is_not_confirmed(feed, slot):
+    writer, reader = feed
+    for call in (
+        lambda: writer.confirm(slot, 1),
+        lambda: writer.times(slot),
+        lambda: reader.confirmed_ns(slot),
+    ):
+        with pytest.raises(IndexError):
+            call()

@@ -66,6 +66,8 @@ class FakeStream:
         self._now_ns = now_ns
         self._over = asyncio.get_running_loop().create_future()
         self.sent = []
+        self.pings = 0
+        self.ponged_ns = 0
         self.closed_s = None
 
     def say(self, frame):
@@ -85,6 +87,13 @@ class FakeStream:
         if self.host.on_text is not None:
             self.host.on_text(self, text)
 
+    async def ping(self):
+        if self.host.send_hangs:
+            await asyncio.sleep(1e6)
+        self.pings += 1
+        if self.host.answers_pings:
+            self.ponged_ns = self._now_ns()
+
     async def until_over(self):
         return await self._over
 
@@ -100,6 +109,7 @@ class Host:
         self.tries_s = []
         self.refuse = 0
         self.send_hangs = False
+        self.answers_pings = True
         self.on_text = None
 
     @asynccontextmanager

@@ -78,7 +78,7 @@ def reply_before_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_age_check(patch: pytest.MonkeyPatch) -> None:
-    def doubt(home: View, away: View, fx: View, now_ns: int, quality: Quality):
+    def doubt(home: View, away: View, fx: View, now_ns: int, quality: Quality, confirmed: object = None):
         return true_doubt(home, away, fx, now_ns, Quality(2**62, 2**62, 2**62))
 
     patch.setattr(engine_module, "data_refusal", doubt)

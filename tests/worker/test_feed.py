@@ -2,8 +2,10 @@
 
 import pytest
 
+from arbshard.config import Config
+from arbshard.engine.engine import ArbitrageEngine
 from arbshard.errors import FrameError
-from arbshard.worker.feed import ShardFeed
+from arbshard.worker.feed import BookView, ShardFeed
 
 
 class Slots:
@@ -11,6 +13,7 @@ class Slots:
 
     def __init__(self):
         self.content = {}
+        self.confirmed = {}
         self.reads = 0
 
     def put(self, slot, frame, received_ns=1, *, live=True, writes=1):
@@ -20,6 +23,12 @@ class Slots:
     def read(self, slot):
         self.reads += 1
         return self.content.get(slot)
+
+    def sequence(self, slot):
+        return self.content[slot][0] if slot in self.content else 0
+
+    def confirmed_ns(self, slot):
+        return self.confirmed.get(slot, 0)
 
 
 class Changes:
@@ -164,3 +173,54 @@ def test_defect_in_a_codec_is_not_taken_for_a_bad_frame(make, slots, changes, ca
     slots.put(1, b"frame")
     with pytest.raises(KeyError):
         feed.read(1)
+
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def books(make, feed, clock):
+    engine = ArbitrageEngine([make.pair], make.fx_leg, Config(), feed.confirmed_ns)
+    return BookView(feed, engine, make.fx_leg, 1500 * MS, clock)
+
+
+class TestQuietBook:
+    def test_a_confirmation_makes_an_old_book_tradable_again(self, make, books, slots, clock):
+        received_ns = clock.monotonic_ns()
+        slots.put(1, b"frame", received_ns)
+        clock.advance_ms(1500)
+        assert books.tradable(make.home) is not None
+        clock.advance_ms(1)
+        assert books.tradable(make.home) is None
+        slots.confirmed[1] = received_ns + 500 * MS
+        assert books.tradable(make.home).received_ns == received_ns
+        clock.advance_ms(500)
+        assert books.tradable(make.home) is None
+
+    def test_not_while_its_connection_is_down(self, make, books, slots, clock):
+        slots.put(1, b"frame", clock.monotonic_ns(), live=False)
+        slots.confirmed[1] = clock.monotonic_ns()
+        assert books.tradable(make.home) is None
+
+    def test_a_confirmation_of_a_newer_book_says_nothing_of_the_older_one(self, feed, slots):
+        """The engine's view may be behind the slot by a frame, and what was confirmed is what is in the slot."""
+        slots.put(1, b"older")
+        feed.read(1)
+        slots.confirmed[1] = 99
+        assert feed.confirmed_ns(1) == 99
+        slots.put(1, b"newer")
+        assert feed.confirmed_ns(1) == 0
+        feed.read(1)
+        assert feed.confirmed_ns(1) == 99
+
+    def test_the_last_fx_rate_has_its_age(self, books, slots, clock):
+        """What is over is valued at it, and whoever reads the ledger sees how old it was."""
+        assert books.fx() is None
+        received_ns = clock.monotonic_ns()
+        slots.put(0, b"frame", received_ns)
+        assert books.fx() is None  # nothing has looked at it yet
+        books._feed.read(0)
+        clock.advance_ms(61_000)
+        assert (books.fx().bid, books.fx().ask, books.fx().age_ms) == (99, 100, 61_000)
+        slots.confirmed[0] = received_ns + 60_000 * MS
+        assert books.fx().age_ms == 1_000

@@ -362,3 +362,71 @@ def test_silence_is_cured_by_a_new_connection_with_growing_patience():
         assert bench.connection.last_error == "connected, and nothing came"
 
     v.run(work())
+
+
+class TestSignsOfLife:
+    def test_a_frame_counts_from_the_look_before_it(self):
+        """It may have come right after that look, and what the venue sent later may still be under way."""
+
+        async def work():
+            bench = Bench()
+            await asyncio.sleep(1)
+            looked_ns = []
+
+            def look():
+                looked_ns.append(bench.dial.clock.monotonic_ns())
+                return bench.connection.alive_ns(looked_ns[-1])
+
+            assert look() == 0
+            await asyncio.sleep(0.2)
+            assert look() == 0
+            bench.say("BTCUSDT")
+            await asyncio.sleep(0.2)
+            assert look() == looked_ns[1]
+            await asyncio.sleep(5)
+            assert look() == looked_ns[1]
+            bench.say("!status")  # any message will do
+            assert look() == looked_ns[3]
+            bench.host.opened[0].end()
+            await asyncio.sleep(0.001)
+            assert look() == 0  # another stream has brought nothing yet
+            assert bench.connection.frames_received("BTCUSDT") == 0
+
+        v.run(work())
+
+    def test_the_answer_to_a_ping_counts_when_it_comes(self):
+        async def work():
+            bench = Bench()
+            clock, connection = bench.dial.clock, bench.connection
+            connection.ping(clock.monotonic_ns(), 0)  # not up yet
+            await asyncio.sleep(1)
+            stream = bench.host.opened[0]
+            assert (stream.pings, connection.alive_ns(clock.monotonic_ns())) == (0, 0)
+            for _ in range(10):
+                connection.ping(clock.monotonic_ns(), 500_000_000)
+                await asyncio.sleep(0.1)
+            assert stream.pings == 2
+            at_ns = clock.monotonic_ns()
+            assert connection.alive_ns(at_ns) == at_ns - 500_000_000
+            bench.host.answers_pings = False
+            await asyncio.sleep(3)
+            connection.ping(clock.monotonic_ns(), 0)
+            await asyncio.sleep(0.1)
+            assert connection.alive_ns(clock.monotonic_ns()) == at_ns - 500_000_000
+
+        v.run(work())
+
+    def test_a_ping_that_cannot_be_sent_ends_the_stream(self):
+        async def work():
+            bench = Bench()
+            await asyncio.sleep(1)
+            bench.host.send_hangs = True
+            bench.connection.ping(bench.dial.clock.monotonic_ns(), 0)
+            await asyncio.sleep(2)
+            bench.host.send_hangs = False
+            assert len(bench.host.opened) == 1
+            await asyncio.sleep(4)
+            assert len(bench.host.opened) == 2
+            assert "a ping could not be sent in time" in bench.connection.last_error
+
+        v.run(work())

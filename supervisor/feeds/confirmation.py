@@ -1,0 +1,349 @@
+"""Which quiet books are still their markets' newest ones. The supervisor confirms this, and exits rely on it.
+
+A book that does not change brings no frame, so its age says nothing about it. Two things do:
+
+- Its connection shows signs of life: a frame of any market, or the answer to a ping. What the venue had sent before
+  has then come, too. This confirms a book for ``quiet_confirm_s`` after its own last proof, and no longer: the venue
+  may have stopped this one market.
+- REST shows the same book. It is asked about markets with an open position or an intent under way, half of
+  ``quiet_confirm_s`` after the last proof, or as soon as the connection shows no signs of life.
+
+If REST shows a newer book, that one is written into the slot, and the stream of the market is suspected. Signs of
+life count no longer until it has brought a frame; if it brings none within two seconds, it is dead: this is counted
+and alerted, the market is subscribed to anew, and then its connection is renewed. Meanwhile REST brings its books.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Protocol
+
+from arbshard.clock import Clock
+from arbshard.config import DataConfig
+from arbshard.data.http import Fetch
+from arbshard.data.poller import RestPoller
+from arbshard.data.reconnect import Backoff
+from arbshard.errors import FrameError
+from arbshard.log import get_logger
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.venues.base.market import ControlFrame
+from arbshard.venues.base.rest import BookRequest
+from arbshard.venues.registry import get_adapter
+from supervisor.feeds.fanout import VenueFanout
+from supervisor.feeds.topics import ReadSlot
+
+_LOOK_S = 0.2
+_BUDGET_SHARE = 0.25
+"""Of what the venue's poller may ask: the fallback of markets without a stream must have room beside this."""
+_AT_ONCE = 8
+"""Markets asked about in one round, so that those that become due meanwhile do not wait for many others."""
+_SUSPECT_NS = 2_000_000_000
+"""So long a frame may be under way while REST shows a newer book already."""
+_REMEDY_NS = 5_000_000_000
+_REMEDY_NS_MAX = 600_000_000_000
+
+
+class Carrier(Protocol):
+    """A connection that brings markets: ``connection.FeedConnection``."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The markets it carries."""
+        ...
+
+    def alive_ns(self, now_ns: int) -> int:
+        """Until when it is known to have brought what the venue sent; 0 while it is not up."""
+        ...
+
+    def ping(self, now_ns: int, pause_ns: int) -> None:
+        """Ask for a sign of life, unless that was done less than ``pause_ns`` ago."""
+        ...
+
+    def frames_received(self, symbol: str) -> int:
+        """Frames of a market on the stream that is open."""
+        ...
+
+    def ask_again(self, symbol: str) -> None:
+        """Subscribe anew to a market."""
+        ...
+
+    def renew(self) -> None:
+        """Replace the stream by a new one."""
+        ...
+
+
+class _AttendedMarket:
+    """A market that may have to be left."""
+
+    def __init__(self, slot: int, random: Random) -> None:
+        self.slot = slot
+        self.shown_ns = 0
+        """When REST was asked that showed the book in the slot; 0 for never."""
+        self.frames = 0
+        """Frames from the streams when REST was last asked; while it is suspected, when that began."""
+        self.suspected_ns = 0
+        """Since when REST has been ahead of the stream; 0 when it is not."""
+        self.remedies = 0
+        self.remedy_ns = 0
+        """The next remedy comes not before."""
+        self.is_failing = False
+        """The last call brought nothing of it."""
+        self.backoff = Backoff(random)
+        self.ask_ns = 0
+        """REST is not asked before."""
+
+
+class BookConfirmation:
+    """Confirms the quiet books of one venue. ``run`` and ``ask`` go on until they are cancelled."""
+
+    def __init__(
+        self,
+        fanout: VenueFanout,
+        groups: Callable[[], Sequence[Sequence[Carrier]]],
+        books: "ConfirmableSlots",
+        read_slot: ReadSlot,
+        quality: DataConfig,
+        fx_slot: int,
+        rest_url: str,
+        depth: int,
+        clock: Clock,
+        fetch: Fetch,
+        alert: Callable[[str], None],
+    ) -> None:
+        """``groups`` returns the connections; those of one group carry the same markets."""
+        name = fanout.venue.name
+        self._name = name
+        self._fanout = fanout
+        self._groups = groups
+        self._books = books
+        self._read_slot = read_slot
+        self._clock = clock
+        self._alert = alert
+        self._depth = depth
+        self._rest = get_adapter(name).rest
+        self._lane = fanout.lane(self._on_control)
+        self._poller = RestPoller(name, rest_url, self._rest, clock, fetch, self, _LOOK_S, _BUDGET_SHARE)
+        self._random = Random(f"{name}:confirmation")
+        quiet_ns = int(quality.quiet_confirm_s * 1e9)
+        age_ns = int(quality.max_book_age_ms * 1e6)
+        fx_age_ns = int(quality.max_fx_age_ms * 1e6)
+        self._fx_slot = fx_slot
+        # A book may be used for its greatest age after it was confirmed, and that is to end with ``quiet_confirm_s``.
+        self._reach_ns = max(quiet_ns - age_ns, 0)
+        self._fx_reach_ns = max(quiet_ns - max(fx_age_ns, age_ns), 0)
+        self._ask_after_ns = quiet_ns // 2
+        self._unconfirmed_ns = age_ns * 4 // 5
+        self._ping_after_ns = age_ns // 2
+        self._attended: frozenset[int] = frozenset()
+        self._markets: dict[str, _AttendedMarket] = {}
+        self.confirmed = 0
+        """Books that REST has shown unchanged."""
+        self.dead = 0
+        """Times that the stream of a market had stopped though its connection was alive."""
+        self.bad = 0
+        """Books in an answer that could not be read."""
+        self.last_error = ""
+
+    def attend(self, slots: frozenset[int]) -> None:
+        """Keep the books in these slots confirmed: something is open on their markets."""
+        if slots != self._attended:
+            self._attended = slots
+
+    async def run(self) -> None:
+        """Confirm books by the signs of life of their connections."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self._follow()
+            for group in tuple(self._groups()):
+                self._confirm_by_life(group, self._clock.monotonic_ns())
+                await asyncio.sleep(0)  # frames first: many markets take a while
+
+    async def ask(self) -> None:
+        """Confirm books over REST."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            due = self._due(self._clock.monotonic_ns())
+            # One market that the venue refuses must not spoil the answer for others.
+            together = [symbol for symbol in due if not self._markets[symbol].is_failing]
+            alone = [[symbol] for symbol in due if self._markets[symbol].is_failing]
+            for symbols in ([together] if together else []) + alone:
+                await self._poller.ask_once(symbols, self._depth)
+
+    def answered(self, call: BookRequest, body: bytes, asked_ns: int) -> None:
+        """Implements ``poller.Taker``: compare what REST shows with what the streams have brought."""
+        missing = dict.fromkeys(call.symbols)
+        for frame in self._rest.frames(call, body):
+            symbol = self._fanout.venue.route(frame)
+            if symbol in missing:
+                del missing[symbol]
+                self._compare(symbol, frame, asked_ns)
+        for symbol in missing:
+            self._failed(symbol, "not in the answer")
+
+    def missed(self, call: BookRequest, what: str, why: str) -> None:
+        """Implements ``poller.Taker``."""
+        for symbol in call.symbols:
+            self._failed(symbol, f"{what}: {why}")
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        self._lane.close()
+
+    def _follow(self) -> None:
+        """Attend to the markets of this venue that are in the slots concerned."""
+        slots = self._attended
+        for symbol in self._fanout.symbols:
+            slot = self._fanout.slot_of(symbol)
+            market = self._markets.get(symbol)
+            if slot in slots and (market is None or market.slot != slot):
+                self._markets[symbol] = _AttendedMarket(slot, self._random)
+        for symbol, market in tuple(self._markets.items()):
+            if market.slot not in slots or symbol not in self._fanout.symbols:
+                del self._markets[symbol]
+
+    def _confirm_by_life(self, group: Sequence[Carrier], now_ns: int) -> None:
+        lives = [(one, one.alive_ns(now_ns)) for one in group]
+        alive_ns = max(life_ns for _, life_ns in lives)
+        wants_sign = False
+        for symbol in group[0].symbols:
+            if self._fanout.is_down(symbol):
+                continue
+            slot = self._fanout.slot_of(symbol)
+            received_ns, confirmed_ns = self._books.times(slot)
+            market = self._markets.get(symbol)
+            proof_ns = received_ns
+            if market is not None:
+                proof_ns = max(proof_ns, market.shown_ns)
+                wants_sign = wants_sign or now_ns - received_ns > self._ping_after_ns
+                if market.suspected_ns and self._is_suspect(symbol, market, group, now_ns):
+                    continue
+            reach_ns = self._fx_reach_ns if slot == self._fx_slot else self._reach_ns
+            until_ns = min(alive_ns, proof_ns + reach_ns)
+            if until_ns <= max(received_ns, confirmed_ns):
+                continue
+            # A new connection vouches for a market once it has brought it.
+            carried_ns = max((life_ns for one, life_ns in lives if one.frames_received(symbol)), default=0)
+            self._books.confirm(slot, max(min(until_ns, carried_ns), confirmed_ns))
+        if wants_sign and now_ns - alive_ns > self._ping_after_ns:
+            for connection in group:
+                connection.ping(now_ns, self._ping_after_ns)
+
+    def _is_suspect(
+        self, symbol: str, market: _AttendedMarket, group: Sequence[Carrier], now_ns: int
+    ) -> bool:
+        """Whether the stream of the market is still behind REST; a remedy when that lasts."""
+        if _frames(group, symbol) != market.frames:
+            market.suspected_ns = market.remedies = market.remedy_ns = 0
+            return False
+        if now_ns - market.suspected_ns >= _SUSPECT_NS and now_ns >= market.remedy_ns:
+            self._remedy(symbol, market, group)
+            pause_ns = min(_REMEDY_NS << min(market.remedies, 16), _REMEDY_NS_MAX)
+            market.remedies += 1
+            market.remedy_ns = now_ns + pause_ns
+        return True
+
+    def _remedy(self, symbol: str, market: _AttendedMarket, group: Sequence[Carrier]) -> None:
+        """Subscribe to the market anew; the second time renew its connection, as something else may be wrong."""
+        renews = market.remedies == 1
+        what = "its connection is renewed" if renews else "it is subscribed to anew"
+        if market.remedies == 0:
+            self.dead += 1
+            self._alert(f"{self._name}: the stream of {symbol} has stopped, REST shows a newer book; {what}")
+        else:
+            get_logger().warning("dead stream", venue=self._name, symbol=symbol, remedy=what)
+        for connection in group:
+            if renews:
+                connection.renew()
+            else:
+                connection.ask_again(symbol)
+
+    def _due(self, now_ns: int) -> list[str]:
+        """Markets to ask about now, the one with the oldest proof first."""
+        due: list[tuple[int, str]] = []
+        groups = self._groups()
+        for symbol, market in self._markets.items():
+            group = next((group for group in groups if symbol in group[0].symbols), None)
+            if group is None or symbol not in self._fanout.symbols or self._fanout.is_down(symbol):
+                continue  # a market that is down is the fallback's
+            received_ns, confirmed_ns = self._books.times(market.slot)
+            proof_ns = max(received_ns, market.shown_ns)
+            known_ns = max(received_ns, confirmed_ns)
+            is_due = now_ns - known_ns > self._unconfirmed_ns or now_ns - proof_ns > self._ask_after_ns
+            if is_due and now_ns >= market.ask_ns:
+                if not market.suspected_ns:
+                    market.frames = _frames(group, symbol)
+                due.append((proof_ns, symbol))
+        return [symbol for _, symbol in sorted(due)[:_AT_ONCE]]
+
+    def _compare(self, symbol: str, frame: bytes, asked_ns: int) -> None:
+        market = self._markets.get(symbol)
+        if market is None or symbol not in self._fanout.symbols or self._fanout.is_down(symbol):
+            return
+        found = self._read_slot(market.slot)
+        if found is None or found[1] > asked_ns:
+            return  # the market has spoken since
+        ours, theirs = self._decode(symbol, found[3], found[1]), self._decode(symbol, frame, asked_ns)
+        number = self._fanout.venue.sequence_number
+        our_number, their_number = number(found[3]), number(frame)
+        if theirs is None or our_number is None or their_number is None:
+            self._failed(symbol, "no book that can be compared")
+            return
+        if their_number < our_number:
+            self._failed(symbol, "an older book than the stream's")
+            return
+        if ours is not None and _is_same(ours, theirs):
+            self._books.confirm(market.slot, max(asked_ns, self._books.times(market.slot)[1]))
+            self.confirmed += 1
+        elif their_number > our_number:
+            self._lane.attach((symbol,))
+            self._lane(frame, asked_ns)
+            self._lane.detach((symbol,))
+            market.suspected_ns = market.suspected_ns or self._clock.monotonic_ns()
+        else:
+            self._failed(symbol, "another book of the same number")
+            return
+        market.shown_ns = asked_ns
+        market.is_failing = False
+        market.ask_ns = 0
+        market.backoff.succeeded()
+
+    def _decode(self, symbol: str, frame: bytes, received_ns: int) -> OrderBookSnapshot | None:
+        try:
+            return self._fanout.venue.decode(frame, received_ns)
+        except FrameError as error:
+            self.bad += 1
+            self.last_error = f"{symbol}: {error}"
+            return None
+
+    def _failed(self, symbol: str, why: str) -> None:
+        """REST has not confirmed the book: it is asked again after a pause that grows."""
+        self.last_error = f"{symbol} not confirmed: {why}"
+        market = self._markets.get(symbol)
+        if market is not None:
+            market.is_failing = True
+            market.ask_ns = self._clock.monotonic_ns() + int(market.backoff.after_loss(0) * 1e9)
+
+    def _on_control(self, _: ControlFrame) -> None:
+        self.bad += 1
+
+
+class ConfirmableSlots(Protocol):
+    """The slots as the writer of confirmations sees them: ``shm.books.BooksWriter``."""
+
+    def times(self, slot: int) -> tuple[int, int]:
+        """When the slot's frame was received, and when it was last confirmed."""
+        ...
+
+    def confirm(self, slot: int, at_ns: int) -> None:
+        """Say that the slot's book was still the newest one then."""
+        ...
+
+
+def _frames(group: Sequence[Carrier], symbol: str) -> int:
+    return sum(one.frames_received(symbol) for one in group)
+
+
+def _is_same(ours: OrderBookSnapshot, theirs: OrderBookSnapshot) -> bool:
+    """Whether two books show the same levels, as far as both go."""
+    bids, asks = min(len(ours.bids), len(theirs.bids)), min(len(ours.asks), len(theirs.asks))
+    return ours.bids[:bids] == theirs.bids[:bids] and ours.asks[:asks] == theirs.asks[:asks]
