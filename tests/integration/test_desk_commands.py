@@ -82,13 +82,120 @@ def desk(tmp_path):
         yield one
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def shared(tmp_path_factory):
-    """One run for all tests that restart nothing. Each leaves it trading, with the configured limits."""
+    """One run for all tests of a class. Each leaves it trading, with the configured limits."""
     with Desk(tmp_path_factory.mktemp("desk"), STAYING) as one:
         one.begin()
         yield one
         one.end()
+
+
+class TestOneRun:
+    """What restarts nothing. The run ends with the class, so that it takes no time from the tests below."""
+
+    def test_flattened_everything_is_closed_and_stays_so(self, shared):
+        symbols = {one["symbol"] for one in shared.until_open(2)}
+        said = shared.do("halt", "--flatten")
+        assert "closed" in said
+        assert shared.positions() == []
+        assert shared.do("positions").strip() == "no open positions"
+        closed = shared.trades("--last", str(len(symbols)))
+        assert {one["reason"] for one in closed} == {"kill_switch"}
+        assert symbols <= {one["symbol"] for one in shared.trades() if one["reason"] == "kill_switch"}
+        time.sleep(2)
+        assert shared.positions() == []
+        shared.do("resume")
+        shared.until_open(1)
+
+    def test_one_pair_and_all_pairs_are_closed_by_hand(self, shared):
+        first, *others = shared.until_open(3)
+        for one in (first, *others):
+            assert one["age_s"] >= 0  # just opened, perhaps
+            assert float(one["notional"]) > 0
+            assert one["unrealised"] is not None
+            assert one["closing"] == ""
+        assert first["symbol"] in shared.do("positions")
+        said = shared.do("close", f"KRW-{first['symbol']}")
+        assert f"closed {first['symbol']}" in said
+        trades = {one["position_id"]: one for one in shared.trades("--symbol", f"{first['symbol']}USDT")}
+        trade = trades[first["position_id"]]
+        assert trade["reason"] == "manual"
+        assert float(trade["fees"]) > 0
+        assert float(trade["pnl"]) != 0
+        assert trade["held_s"] > 0
+        assert {one["position_id"] for one in others} <= {one["position_id"] for one in shared.positions()}
+
+        shared.do("close", "--all")
+        closed = {one["position_id"] for one in shared.trades()}
+        assert {one["position_id"] for one in (first, *others)} <= closed
+        assert len(shared.trades("--last", "1")) == 1
+        table = shared.do("trades")
+        assert "manual" in table
+        assert "Closed positions" in table
+        shared.until_open(1)  # closing is not halting
+
+    def test_bad_input_is_one_line_and_changes_nothing(self, shared):
+        before = shared.limits()
+        for arguments, said in (
+            (("close", "NOPE"), "NOPE is not traded in this run"),
+            (("close",), "name the pairs to close, or --all"),
+            (("close", "BTC", "--all"), "name the pairs to close, or --all"),
+            (("limits", "set", "nope=1"), "unknown key 'limits.nope'"),
+            (("limits", "set", "daily_loss_max"), "'daily_loss_max' is not KEY=VALUE"),
+            (("limits", "set", "daily_loss_max=0"), "limits.daily_loss_max: must be above 0"),
+            (("limits", "set", "daily_loss_max=5", "--symbol", "BTC"), "is not a limit of one symbol"),
+            (("limits", "show", "--symbol", "NOPE"), "NOPE is not traded in this run"),
+        ):
+            line = shared.do(*arguments, code=2)
+            assert line.count("\n") == 1, line
+            assert line.startswith("arbshard: ")
+            assert said in line
+        configured = [{**line, "used": None} for line in before["lines"]]
+        assert [{**line, "used": None} for line in shared.limits()["lines"]] == configured
+
+    def test_each_command_from_the_command_line(self, shared):
+        """The other tests carry commands out in their own process; here each is started as a person starts it."""
+        symbol = shared.until_open(1)[0]["symbol"]
+
+        def type_it(*arguments: str, code: int = 0) -> str:
+            done = shared.call(*arguments)
+            assert done.code == code, done
+            assert "Traceback" not in done.err
+            return done.out if code == 0 else done.err
+
+        assert symbol in {one["symbol"] for one in json.loads(type_it("positions", "--json"))}
+        assert type_it("limits", "set", "daily_loss_max=12345").strip() == "t: daily_loss_max = 12345"
+        assert "changed from" in type_it("limits", "show")
+        assert f"closed {symbol}" in type_it("close", symbol)
+        assert "manual" in type_it("trades")
+        assert "halted" in type_it("halt")
+        assert "halted since" in type_it("resume")
+        assert type_it("close", "NOPE", code=2).startswith("arbshard: ")
+        type_it("limits", "set", "daily_loss_max=default")
+
+    def test_a_limit_holds_from_the_next_intent_on(self, shared):
+        shared.until_open(1)
+        before = shared.refused("PORTFOLIO_NOTIONAL")
+        assert (
+            shared.do("limits", "set", "portfolio_notional_max=1").strip() == "t: portfolio_notional_max = 1"
+        )
+        (line,) = (one for one in shared.limits()["lines"] if one["key"] == "portfolio_notional_max")
+        assert (line["value"], line["configured"]) == ("1", "100000000")
+        assert float(line["used"]) > 1
+        assert "changed from 100,000,000" in shared.do("limits", "show")
+        shared.do("close", "--all")  # so that every pair may enter again
+        shared.wait_for(lambda: shared.refused("PORTFOLIO_NOTIONAL") > before)
+        shared.do("limits", "set", "portfolio_notional_max=default")
+        shared.until_open(1)
+
+        symbol = shared.positions()[0]["symbol"]
+        before = shared.refused("ORDER_NOTIONAL")
+        shared.do("limits", "set", "order_notional_max=1", "--symbol", symbol)
+        shared.do("close", symbol)
+        shared.wait_for(lambda: shared.refused("ORDER_NOTIONAL") > before)
+        assert symbol not in {one["symbol"] for one in shared.positions()}
+        shared.do("limits", "set", "order_notional_max=default", "--symbol", symbol)
 
 
 def test_halted_it_enters_nothing_over_a_restart_of_everything_until_resumed(desk):
@@ -114,112 +221,6 @@ def test_halted_it_enters_nothing_over_a_restart_of_everything_until_resumed(des
     assert len(desk.trades()) >= 1  # from the ledger alone
     for arguments in (("positions",), ("halt",), ("limits", "show")):
         assert "is running" in desk.do(*arguments, code=2)
-
-
-def test_flattened_everything_is_closed_and_stays_so(shared):
-    symbols = {one["symbol"] for one in shared.until_open(2)}
-    said = shared.do("halt", "--flatten")
-    assert "closed" in said
-    assert shared.positions() == []
-    assert shared.do("positions").strip() == "no open positions"
-    closed = shared.trades("--last", str(len(symbols)))
-    assert {one["reason"] for one in closed} == {"kill_switch"}
-    assert symbols <= {one["symbol"] for one in shared.trades() if one["reason"] == "kill_switch"}
-    time.sleep(2)
-    assert shared.positions() == []
-    shared.do("resume")
-    shared.until_open(1)
-
-
-def test_one_pair_and_all_pairs_are_closed_by_hand(shared):
-    first, *others = shared.until_open(3)
-    for one in (first, *others):
-        assert one["age_s"] >= 0  # just opened, perhaps
-        assert float(one["notional"]) > 0
-        assert one["unrealised"] is not None
-        assert one["closing"] == ""
-    assert first["symbol"] in shared.do("positions")
-    said = shared.do("close", f"KRW-{first['symbol']}")
-    assert f"closed {first['symbol']}" in said
-    trades = {one["position_id"]: one for one in shared.trades("--symbol", f"{first['symbol']}USDT")}
-    trade = trades[first["position_id"]]
-    assert trade["reason"] == "manual"
-    assert float(trade["fees"]) > 0
-    assert float(trade["pnl"]) != 0
-    assert trade["held_s"] > 0
-    assert {one["position_id"] for one in others} <= {one["position_id"] for one in shared.positions()}
-
-    shared.do("close", "--all")
-    closed = {one["position_id"] for one in shared.trades()}
-    assert {one["position_id"] for one in (first, *others)} <= closed
-    assert len(shared.trades("--last", "1")) == 1
-    table = shared.do("trades")
-    assert "manual" in table
-    assert "Closed positions" in table
-    shared.until_open(1)  # closing is not halting
-
-
-def test_bad_input_is_one_line_and_changes_nothing(shared):
-    before = shared.limits()
-    for arguments, said in (
-        (("close", "NOPE"), "NOPE is not traded in this run"),
-        (("close",), "name the pairs to close, or --all"),
-        (("close", "BTC", "--all"), "name the pairs to close, or --all"),
-        (("limits", "set", "nope=1"), "unknown key 'limits.nope'"),
-        (("limits", "set", "daily_loss_max"), "'daily_loss_max' is not KEY=VALUE"),
-        (("limits", "set", "daily_loss_max=0"), "limits.daily_loss_max: must be above 0"),
-        (("limits", "set", "daily_loss_max=5", "--symbol", "BTC"), "is not a limit of one symbol"),
-        (("limits", "show", "--symbol", "NOPE"), "NOPE is not traded in this run"),
-    ):
-        line = shared.do(*arguments, code=2)
-        assert line.count("\n") == 1, line
-        assert line.startswith("arbshard: ")
-        assert said in line
-    configured = [{**line, "used": None} for line in before["lines"]]
-    assert [{**line, "used": None} for line in shared.limits()["lines"]] == configured
-
-
-def test_each_command_from_the_command_line(shared):
-    """The other tests carry commands out in their own process; here each is started as a person starts it."""
-    symbol = shared.until_open(1)[0]["symbol"]
-
-    def type_it(*arguments: str, code: int = 0) -> str:
-        done = shared.call(*arguments)
-        assert done.code == code, done
-        assert "Traceback" not in done.err
-        return done.out if code == 0 else done.err
-
-    assert symbol in {one["symbol"] for one in json.loads(type_it("positions", "--json"))}
-    assert type_it("limits", "set", "daily_loss_max=12345").strip() == "t: daily_loss_max = 12345"
-    assert "changed from" in type_it("limits", "show")
-    assert f"closed {symbol}" in type_it("close", symbol)
-    assert "manual" in type_it("trades")
-    assert "halted" in type_it("halt")
-    assert "halted since" in type_it("resume")
-    assert type_it("close", "NOPE", code=2).startswith("arbshard: ")
-    type_it("limits", "set", "daily_loss_max=default")
-
-
-def test_a_limit_holds_from_the_next_intent_on(shared):
-    shared.until_open(1)
-    before = shared.refused("PORTFOLIO_NOTIONAL")
-    assert shared.do("limits", "set", "portfolio_notional_max=1").strip() == "t: portfolio_notional_max = 1"
-    (line,) = (one for one in shared.limits()["lines"] if one["key"] == "portfolio_notional_max")
-    assert (line["value"], line["configured"]) == ("1", "100000000")
-    assert float(line["used"]) > 1
-    assert "changed from 100,000,000" in shared.do("limits", "show")
-    shared.do("close", "--all")  # so that every pair may enter again
-    shared.wait_for(lambda: shared.refused("PORTFOLIO_NOTIONAL") > before)
-    shared.do("limits", "set", "portfolio_notional_max=default")
-    shared.until_open(1)
-
-    symbol = shared.positions()[0]["symbol"]
-    before = shared.refused("ORDER_NOTIONAL")
-    shared.do("limits", "set", "order_notional_max=1", "--symbol", symbol)
-    shared.do("close", symbol)
-    shared.wait_for(lambda: shared.refused("ORDER_NOTIONAL") > before)
-    assert symbol not in {one["symbol"] for one in shared.positions()}
-    shared.do("limits", "set", "order_notional_max=default", "--symbol", symbol)
 
 
 def test_a_limit_holds_when_risk_was_killed(desk):

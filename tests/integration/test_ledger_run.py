@@ -33,6 +33,7 @@ seed = 11
 updates_per_s = 5.0
 [run]
 shards = 1
+spare_workers = 0
 stop_timeout_s = 3.0
 [strategy]
 max_hold_s = 5.0

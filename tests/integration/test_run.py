@@ -38,7 +38,9 @@ def test_a_run_enters_exits_and_leaves_nothing_behind(instance):
     assert portfolio["currency"] == "KRW"
     assert found["errors"] == 0
     assert found["messages"] > 1000
-    assert found["latency_us"]["p50"] > 0
+    assert found["ticks"] > 300
+    # Without its doorbell a worker would look on its timer alone, every 20 ms.
+    assert 0 < found["latency_us"]["p50"] < 5000
     assert sum(found["reasons"].values()) == portfolio["exits"]
     assert sum(symbol["entries"] for symbol in found["symbols"].values()) == portfolio["entries"]
     assert (

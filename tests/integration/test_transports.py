@@ -1,4 +1,4 @@
-"""Both transports run the whole job; ``zmq`` also through the deaths of a worker and of risk."""
+"""``zmq`` runs the whole job, also through the deaths of a worker and of risk; other tests run ``local``."""
 
 import json
 
@@ -11,9 +11,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 ZMQ = SMALL.replace("[run]", '[run]\ntransport = "zmq"')
 
 
-@pytest.mark.parametrize("transport", ["local", "zmq"])
-def test_a_run_trades_and_ends_in_order(tmp_path, transport):
-    with Instance(tmp_path, SMALL.replace("[run]", f'[run]\ntransport = "{transport}"')) as instance:
+def test_a_run_trades_and_ends_in_order(tmp_path):
+    with Instance(tmp_path, ZMQ) as instance:
         summary = tmp_path / "out.json"
         ended = instance.run("--duration", "10", "--summary", str(summary))
         assert ended.code == 0, ended.err

@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(290)]
         ("children", effort(6, 18)),
         ("runs", effort(2, 6)),
         ("stops", effort(2, 6)),
-        ("files", effort(2, 6)),
+        # Each kind of harm to files has a test of its own in ``tests/integration``.
+        pytest.param("files", effort(2, 6), marks=pytest.mark.nightly),
     ],
 )
 def test_exchange_and_ledger_agree_to_the_last_digit(tmp_path, manner, kills):

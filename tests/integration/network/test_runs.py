@@ -8,7 +8,7 @@ import pytest
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 SMALL = "[strategy]\nmax_hold_s = 3.0\n[sim]\ncoins = 4\nseed = 11\n"
-ONE_SHARD = "[run]\nshards = 1\n"
+ONE_SHARD = "[run]\nshards = 1\nspare_workers = 0\n"
 FEES = {"upbit": 5, "binance": 10}
 
 
@@ -39,7 +39,13 @@ def test_with_tls_it_trades(place, receiver):
 
 
 @pytest.mark.needs("tls", "live")
-@pytest.mark.parametrize("kind", ["websockets", pytest.param("picows", marks=pytest.mark.needs("fast"))])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("websockets", marks=pytest.mark.nightly),
+        pytest.param("picows", marks=pytest.mark.needs("fast")),
+    ],
+)
 def test_live_orders_and_private_streams_with_tls(place, kind):
     here = place(f'mode = "live"\n{ONE_SHARD}receiver = "{kind}"\n{SMALL}tls = true\n')
     code, summary, said = here.run_to_its_end("--live", "--duration", "12")

@@ -94,7 +94,10 @@ def until(holds, what, system, timeout_s=30.0):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("kind", [InSession, WithLog], ids=["table", "log"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(InSession, id="table"), pytest.param(WithLog, id="log", marks=pytest.mark.nightly)],
+)
 def test_it_closes_its_positions_and_leaves_nothing(start, make_config, kind):
     system = start(make_config(strategy={"max_hold_s": 60.0}), kind=kind)
     until(lambda: system.risk_value("open_positions") > 0, "a position is open", system)
