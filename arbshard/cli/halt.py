@@ -44,6 +44,13 @@ def close(
         list[str] | None, typer.Argument(help="Pairs, by base or market: BTC, KRW-ETH, SOLUSDT.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every position.")] = False,
+    even_one_leg: Annotated[
+        bool,
+        typer.Option(
+            "--even-one-leg",
+            help="Where one venue of a pair cannot be used, close the leg on the other one alone: the rest is naked.",
+        ),
+    ] = False,
     wait: WaitOption = 15.0,
     name: NameOption = None,
     config: ConfigOption = None,
@@ -51,7 +58,9 @@ def close(
     """Close positions now, whatever the exit rules say. New entries follow when a pair is flat."""
     if bool(symbols) == everything:
         raise UsageError("close: name the pairs to close, or --all")
-    _order(name, config, Close(tuple(symbols or ())), wait)
+    if even_one_leg and everything:
+        raise UsageError("close: --even-one-leg leaves coins naked; name the pairs")
+    _order(name, config, Close(tuple(symbols or ()), even_one_leg), wait)
 
 
 def _order(name: NameOption, config: ConfigOption, command: Command, wait_s: float) -> None:

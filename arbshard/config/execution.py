@@ -18,8 +18,20 @@ class ExecutionConfig(Section, frozen=True):
     max_hedge_slippage_bps: NotNegative = 40.0
     """How far behind the best price a hedge or unwind may go; doubled on each further try."""
     hedge_tries: Annotated[int, Meta(ge=1, le=20)] = 3
-    """Tries on the lagging leg, then as many taking the leading leg back, then again from the start."""
+    """Orders on the lagging leg that fill nothing, and then as many taking the leading leg back, before a person is
+    asked."""
     retry_ms: Positive = 200.0
+    """Pause after a hedge or unwind that filled nothing; doubled with each further one."""
+    naked_krw_s_max: Positive = 60_000_000.0
+    """What an intent may have naked: reporting currency times seconds. Half of it on each venue."""
+    intent_loss_bps_max: Positive = 300.0
+    """How far behind its leg's limit price any order of an intent may go."""
+    pause_s: Positive = 2.0
+    """First pause after a trade that achieved nothing, and of an intent that is stuck; doubled each time."""
+    pause_max_s: Positive = 300.0
+    """The longest such pause."""
+    exit_cost_bps_max: Positive = 50.0
+    """What exits that achieved nothing may cost a position, of its entry notional; then exits are by hand only."""
 
 
 class PaperConfig(Section, frozen=True):

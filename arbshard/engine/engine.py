@@ -13,7 +13,7 @@ from arbshard.engine.quality import QUIET, UNSEEN, Confirmed, View, data_refusal
 from arbshard.engine.series import SpreadSeries
 from arbshard.engine.signals import exit_reason, is_unusual
 from arbshard.model.book import BookTop, OrderBookSnapshot
-from arbshard.model.intent import ExitReason
+from arbshard.model.intent import ExitReason, Lead
 from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
@@ -38,6 +38,8 @@ class Exit(NamedTuple):
     reason: ExitReason
     closing: Closing
     fx: tuple[float, float]
+    lead: Lead = "both"
+    """The leg to send first and alone."""
 
 
 Trade = Entry | Exit
@@ -60,6 +62,7 @@ class PairState:
         "busy",
         "buy_away",
         "buy_home",
+        "exit_refusals",
         "exit_rest_until_ns",
         "funds",
         "held",
@@ -86,7 +89,9 @@ class PairState:
         self.rest_until_ns = 0
         """No entry before."""
         self.exit_rest_until_ns = 0
-        """No exit before: the last one was refused."""
+        """No exit before: the last one was refused, or achieved nothing."""
+        self.exit_refusals = 0
+        """Exits that risk has refused in a row."""
         self.refusal: Refusal | None = None
         """Why the last evaluation could not trust its data."""
 
@@ -182,16 +187,23 @@ class ArbitrageEngine:
         return self._entry(state, home, away, fx)
 
     def close(self, state: PairState, held: HeldPosition, reason: ExitReason) -> Exit | None:
-        """Close ``held`` whatever the rules say (stop, manual); None without books on both sides.
+        """Close ``held`` whatever the rules say (stop, by hand); None while a venue of the pair cannot be used.
 
-        A stale book will do here: the order's limit protects the price, and staying is the greater risk.
+        A hedged position is left alone then: to close the leg on the living venue would make the other one naked.
+        ``one_leg`` is what a person types to have it so. The newest book of a live connection will do, however old:
+        the order's limit protects the price.
         """
         home, away, rate = state.home.book, state.away.book, self.fx.top
         if home is None or away is None or rate is None or state.busy:
             return None
+        lead: Lead = "both"
+        if not (state.home.live and state.away.live):
+            if reason != "one_leg" or not (state.home.live or state.away.live):
+                return None
+            lead = "home" if state.home.live else "away"
         fx = (rate.best_bid, rate.best_ask)
         back = state.buy_away if held.buy_is_home else state.buy_home
-        return self._exit(state, held, close_now(held, home, away, fx, back), reason, fx)
+        return self._exit(state, held, close_now(held, home, away, fx, back), reason, fx, lead)
 
     def hold(self, state: PairState, positions: Iterable[Position]) -> None:
         """Replace what the pair holds by what risk says."""
@@ -225,9 +237,10 @@ class ArbitrageEngine:
         closing: Closing,
         reason: ExitReason,
         fx: tuple[float, float],
+        lead: Lead = "both",
     ) -> Exit:
         direction: Direction = "buy_away" if held.buy_is_home else "buy_home"
-        return Exit(state.pair, held.position_id, direction, reason, closing, fx)
+        return Exit(state.pair, held.position_id, direction, reason, closing, fx, lead)
 
     def _entry(self, state: PairState, home: BookTop, away: BookTop, fx: tuple[float, float]) -> Entry | None:
         """Most ticks end at the tops: no quantity nets more than the first unit."""

@@ -6,7 +6,7 @@ has settled.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -20,12 +20,12 @@ from arbshard.errors import VenueUnavailable
 from arbshard.execution.paper_port import PaperPort
 from arbshard.execution.plan import plan_entry, plan_exit
 from arbshard.execution.ports import BookPort, IntentOver, OrderPort, RiskPort
-from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd
+from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd, Withhold
 from arbshard.model.book import OrderBookSnapshot
-from arbshard.model.intent import ExitReason, Intent, OpenIntent
+from arbshard.model.intent import ExitReason, Intent, OpenIntent, Retry
 from arbshard.model.market import Direction, Pair
-from arbshard.model.money import ZERO, exact
-from arbshard.model.order import Order, OrderResult
+from arbshard.model.money import ZERO, exact, plain
+from arbshard.model.order import Order, OrderFault, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
@@ -34,12 +34,16 @@ if TYPE_CHECKING:
     from arbshard.execution.live.executor import LiveExecutor, LiveObserver
     from arbshard.execution.live.port import LivePort
 
-_REFUSED = ("REJECTED", "CANCELED", "NOT_ACCEPTED")
-
-
-def _is_in_vain(result: OrderResult) -> bool:
-    """Whether an order like this one, sent at once, could expect nothing better."""
-    return result.state in _REFUSED or (result.is_final and not result.fills)
+_STUCK_WHY: Mapping[str, str] = {
+    "barred": "the venue refuses orders",
+    "out_of_tries": "orders found nothing at their price",
+    "dark": "the venue has no book",
+    "too_small": "the venue takes no order of this size",
+    "too_dear": "the price ran beyond the loss budget",
+    "overdue": "the naked budget is spent",
+    "open": "a predecessor was stuck with it",
+}
+"""Why taking back was given up: the event that led to the state, in words."""
 
 
 class Observer(Protocol):
@@ -88,14 +92,22 @@ class BaseExecutor:
         self._positions: dict[str, Position] = {}
         self._pnl: dict[str, Decimal] = {}
         self._residue = ZERO
+        self.exit_retry: Retry | None = None
+        """How risk wants the next exit made; None for as usual."""
+        self._machine: TwoLeg | None = None
+        """The intent under way."""
+        self._renewed = asyncio.Event()
 
-    def take_over(self, positions: Iterable[Position], residue: Decimal = ZERO) -> None:
-        """Begin with the open positions and the left-over base of the pair that risk knows.
+    def take_over(
+        self, positions: Iterable[Position], residue: Decimal = ZERO, exit_retry: Retry | None = None
+    ) -> None:
+        """Begin with what risk knows of the pair: open positions, left-over base, exits that failed before.
 
-        This is the worker's only copy of them; every conclusion brings it up to date.
+        This is the worker's only copy of them; every reply of risk brings it up to date.
         """
         self._positions = {position.position_id: position for position in positions}
         self._residue = residue
+        self.exit_retry = exit_retry
 
     @property
     def residue(self) -> Decimal:
@@ -126,11 +138,23 @@ class BaseExecutor:
             now_ms = self._clock.wall_ms()
             if isinstance(trade, Exit):
                 before = self._positions[trade.position_id]
-                intent = plan_exit(trade, before, next_id(), now_ms, self._execution, self._residue)
+                intent = self.plan_exit(trade, before, next_id(), now_ms)
             else:
                 intent = plan_entry(trade, next_id(), now_ms)
             outcomes.append(await self.execute(intent))
         return outcomes
+
+    def plan_exit(self, trade: Exit, before: Position, intent_id: str, now_ms: int) -> Intent:
+        """The intent that closes ``before``, as risk wants it made after exits that failed."""
+        return plan_exit(
+            trade, before, intent_id, now_ms, self._execution, self._residue, retry=self.exit_retry
+        )
+
+    def renew(self) -> None:
+        """Grant an intent that is stuck its budgets anew: a person has ordered the pair closed."""
+        if self._machine is not None:
+            self._machine.renew(self._clock.monotonic_ns())
+            self._renewed.set()
 
     async def execute_buy(self, quantity: Decimal, next_id: Callable[[], str]) -> IntentOutcome:
         """By hand, at the books as they are: buy ``quantity`` (base) on home and sell it on away.
@@ -187,6 +211,7 @@ class BaseExecutor:
     def _settle(self, settled: Settled) -> None:
         position = settled.position
         self._residue = settled.residue
+        self.exit_retry = settled.exit_retry
         if position is None:
             return
         if position.state == "OPEN":
@@ -204,15 +229,30 @@ class BaseExecutor:
             decided_ns = self._clock.monotonic_ns()
         reply = await self._risk.submit(intent)
         if isinstance(reply, Refused):
+            if reply.exit_retry is not None:
+                self.exit_retry = reply.exit_retry
             return IntentOutcome(reply, None)
         waited_ns = self._clock.monotonic_ns() - decided_ns
         self._observer.approved(waited_ns)
         machine = self._machine_of(intent)
+        objection = self._missing_book(intent)
         if intent.kind == "entry" and waited_ns > self._execution.approval_expiry_ms * 1_000_000:
             self._observer.late()
-            for order in (intent.home, intent.away):
-                await self._record(machine, OrderResult(order, "NOT_ACCEPTED", detail="approved too late"))
+            objection = "approved too late"
+        if objection:
+            await self._withhold(machine, (intent.home, intent.away), objection)
         return await self._run(machine)
+
+    def _missing_book(self, intent: Intent) -> str:
+        """Why neither leg may be sent: a venue without a book could not complete what the other one fills.
+
+        Of the one leg that a person has closed alone, its own venue counts.
+        """
+        for leg, lead in ((self.pair.home, "home"), (self.pair.away, "away")):
+            is_needed = intent.reason != "one_leg" or intent.lead == lead
+            if is_needed and self._books.tradable(leg) is None:
+                return f"{leg.market.venue} has no tradable book"
+        return ""
 
     async def resume(self, taken_over: OpenIntent) -> IntentOutcome:
         """Carry on with an intent of an earlier incarnation.
@@ -232,22 +272,35 @@ class BaseExecutor:
     def _machine_of(self, intent: Intent, known: Iterable[OrderResult] = ()) -> TwoLeg:
         """The run of ``intent``: an exit closes its position and uses up the left-over base of the pair."""
         before = self._positions.get(intent.position_id) if intent.kind == "exit" else None
-        return TwoLeg(intent, self.pair, before, self._execution, known, self._residue)
+        return TwoLeg(
+            intent, self.pair, before, self._execution, known, self._residue, self._clock.monotonic_ns()
+        )
 
     async def _run(self, machine: TwoLeg) -> IntentOutcome:
+        self._machine = machine
         try:
             return await self._run_to_end(machine)
         except IntentOver:  # a person has ended it with what was booked
             return await self._conclude(machine.intent, closed=True)
+        finally:
+            self._machine = None
 
     async def _run_to_end(self, machine: TwoLeg) -> IntentOutcome:
         home, away = self.pair.home, self.pair.away
         asked = 0
+        is_reported_stuck = False
         while True:
-            match machine.next_step(self._books.tradable(home), self._books.tradable(away)):
+            now_ns = self._clock.monotonic_ns()
+            step = machine.next_step(self._books.tradable(home), self._books.tradable(away), now_ns)
+            if machine.state == "stuck" and not is_reported_stuck:
+                is_reported_stuck = True
+                await self._report_stuck(machine)
+            match step:
                 case SendOrders(orders):
                     asked = 0
                     await self._send_all(machine, orders)
+                case Withhold(order):
+                    await self._withhold(machine, (order,), "the leg before it decides")
                 case Ask(orders):
                     await self._pause_to_ask(orders, asked)
                     asked += 1
@@ -256,8 +309,8 @@ class BaseExecutor:
                             result
                         ):  # once is enough to say that nothing is known
                             await self._record(machine, result)
-                case Pause():
-                    await self._pause()
+                case Pause(wait_ns):
+                    await self._pause(wait_ns / 1e9)
                 case TwoLegEnd(closed):
                     return await self._conclude(machine.intent, closed=closed)
 
@@ -269,35 +322,53 @@ class BaseExecutor:
         self._settle(settled)
         return IntentOutcome(None, settled)
 
+    async def _report_stuck(self, machine: TwoLeg) -> None:
+        """Have risk ask a person; a request that is repeated changes nothing."""
+        why = _STUCK_WHY[machine.why]
+        reason = f"{plain(abs(machine.imbalance))} {self.pair.base} stays naked: {why}"
+        await self._risk.set_apart(self.pair.base, "stuck", reason, machine.intent.intent_id)
+
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
         for order in orders:
             if order.role != "leg":
                 await self._risk.extend(machine.intent.intent_id, order)
                 reach("after_extend")
-        results = await asyncio.gather(*(self._send(machine, order) for order in orders))
-        if any(_is_in_vain(result) for result in results if result.order.role != "leg"):
-            await self._pause()  # the same book or the same refusal would otherwise be met again at once
+        await asyncio.gather(*(self._send(machine, order) for order in orders))
 
     async def _send(self, machine: TwoLeg, order: Order) -> OrderResult:
         result = await self._port.send(order)
         await self._record(machine, result)
         return result
 
+    async def _withhold(
+        self, machine: TwoLeg, orders: Iterable[Order], why: str, fault: OrderFault = ""
+    ) -> None:
+        """Record orders that are not sent."""
+        for order in orders:
+            result = OrderResult(order, "NOT_ACCEPTED", detail=f"not sent: {why}", fault=fault)
+            await self._record(machine, result)
+
     async def _record(self, machine: TwoLeg, result: OrderResult) -> None:
-        machine.record(result)
+        machine.record(result, self._clock.monotonic_ns())
         if result.is_final:
             self._observer.order_done(result)
         reach("before_report")
         await self._risk.report(machine.intent.intent_id, result)
         reach("after_report")
 
-    async def _pause(self) -> None:
-        await asyncio.sleep(self._execution.retry_ms / 1000)
+    async def _pause(self, wait_s: float) -> None:
+        """Wait for so long, or until a person renews the budgets."""
+        self._renewed.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._renewed.wait()
+        except TimeoutError:
+            pass  # the pause is over
 
     async def _pause_to_ask(self, orders: tuple[Order, ...], asked: int) -> None:
         """Before ``orders`` are asked about, ``asked`` times already; the first time there is no pause."""
         if asked and orders:
-            await self._pause()
+            await self._pause(self._execution.retry_ms / 1000)
 
     def _mark(self, intent: Intent) -> Decimal:
         """Home price of the base: the book's bid, or what the intent was ready to trade at."""

@@ -4,11 +4,14 @@ from decimal import Decimal
 
 from arbshard.config import ExecutionConfig
 from arbshard.engine.engine import Entry, Exit
-from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.intent import FxQuote, Intent, Lead, Retry
 from arbshard.model.market import Leg, Side
-from arbshard.model.money import BPS, ONE, ZERO, ceil_to, exact
+from arbshard.model.money import BPS, MONEY_CONTEXT, ONE, ZERO, ceil_to, exact
 from arbshard.model.order import Order, OrderRole
 from arbshard.model.position import Position
+
+_SMALL_PRICE_SHARE = Decimal("0.9")
+"""Room in the value of the smallest exit: prices move, and limits stand behind them."""
 
 
 def make_order(
@@ -70,20 +73,26 @@ def plan_exit(
     now_ms: int,
     execution: ExecutionConfig,
     residue: Decimal = ZERO,
+    retry: Retry | None = None,
 ) -> Intent:
     """Both legs for all that is open, ``exit_slippage_bps`` behind the walk: to be out matters more than a tick.
 
     ``residue``: base that earlier positions of the pair left over (negative: are short of). It is used up here:
-    what lies there already need not be bought back, what is missing is not sold.
+    what lies there already need not be bought back, what is missing is not sold. ``retry``: after exits that failed,
+    the leg that goes first, and whether it only tests with the smallest order.
     """
     slip = Decimal(str(execution.exit_slippage_bps)) / BPS
     buys_home = trade.direction == "buy_home"
     home, away = trade.pair.home, trade.pair.away
     buy, sell = (home, away) if buys_home else (away, home)
+    lead: Lead = trade.lead if retry is None or trade.lead != "both" else retry.lead
     most = _most(home, away)  # what is more is left to the next exit
-    wanted = min(max(position.short_base - max(residue, ZERO), ZERO) / base_kept(buy), most)
-    to_buy = ceil_to(wanted, buy.rules.lot)
-    to_sell = sell.rules.round_quantity(min(max(position.long_base + min(residue, ZERO), ZERO), most))
+    short, long = position.short_base - max(residue, ZERO), position.long_base + min(residue, ZERO)
+    if retry is not None and retry.is_small:
+        smallest = _smallest_exit(trade, position, home, away)
+        short, long = min(short, smallest), min(long, smallest)
+    to_buy = ceil_to(min(max(short, ZERO) / base_kept(buy), most), buy.rules.lot)
+    to_sell = sell.rules.round_quantity(min(max(long, ZERO), most))
     bought = make_order(
         buy,
         "buy",
@@ -112,7 +121,25 @@ def plan_exit(
         edge_bps=trade.closing.net_bps,
         fx=FxQuote(exact(trade.fx[0]), exact(trade.fx[1])),
         decided_ms=now_ms,
+        lead=lead,
     )
+
+
+def _smallest_exit(trade: Exit, position: Position, home: Leg, away: Leg) -> Decimal:
+    """The smallest quantity that both venues take, also if it is taken back a little lower.
+
+    All of the position when what is left after that could not be traded any more.
+    """
+    smallest = ZERO
+    for leg in (home, away):
+        is_bought = (leg is home) == (trade.direction == "buy_home")
+        worst = trade.closing.buy_worst if is_bought else trade.closing.sell_worst
+        price = exact(worst) * _SMALL_PRICE_SHARE
+        least = max(leg.rules.quantity_min, MONEY_CONTEXT.divide(leg.rules.notional_min, price))
+        smallest = max(smallest, ceil_to(least / base_kept(leg), leg.rules.lot))
+    largest_lot = max(home.rules.lot, away.rules.lot)
+    smallest = ceil_to(smallest, largest_lot) + largest_lot
+    return smallest if position.quantity >= 2 * smallest else position.quantity
 
 
 def _most(home: Leg, away: Leg) -> Decimal:

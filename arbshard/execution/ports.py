@@ -5,7 +5,7 @@ from typing import Protocol
 
 from arbshard.errors import ArbshardError
 from arbshard.model.book import OrderBookSnapshot
-from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.intent import ApartCause, FxQuote, Intent
 from arbshard.model.market import Leg
 from arbshard.model.order import Order, OrderResult
 from arbshard.wire.messages import Approved, Refused, Settled
@@ -43,6 +43,10 @@ class RiskPort(Protocol):
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
         """Record how an order stands. Raises ``IntentOver``."""
+        ...
+
+    async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str) -> None:
+        """Have the pair set apart: it enters nothing until a person releases it."""
         ...
 
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:

@@ -1,24 +1,19 @@
 """The two-leg state machine: what to send next so that an intent ends with no open leg. Pure.
 
-Both legs go out at once. When both are final, what was bought and what was sold are compared:
+Both legs go out at once (or, after an exit that failed, the leg that failed first and alone). When they are final,
+what was bought and what was sold are compared. A difference is first completed on the lagging venue (hedging), then
+taken back on the leading one, and then a person is asked (stuck). ``TRANSITIONS`` is the whole table; what follows
+depends on the state and one event, and each state needs the book of its own venue alone.
 
-    ==================  ==========================================================================
-    bought = sold       done (nothing filled: nothing happened; equal partial fills: a smaller trade)
-    bought > sold       sell the difference: on the selling leg's venue while its price is within
-                        ``max_hedge_slippage_bps`` of the leg's limit (hedge), else back where it
-                        was bought (unwind)
-    bought < sold       buy the difference, likewise
-    a leg is UNKNOWN    ask about it until it is known; nothing else happens meanwhile
-    ==================  ==========================================================================
-
-``hedge_tries`` orders on the lagging leg, then as many taking the leading leg back, then again from the start,
-each reaching twice as far: it gives up only when what is left is below both venues' minimum order, valued at the
-limit it would need (residue).
+Two budgets bound what an intent may cost. No order's limit is farther than ``intent_loss_bps_max`` behind the limit
+of its leg. And what is naked, in reporting currency times seconds, may come to half of ``naked_krw_s_max`` while
+hedging and to as much again while taking back. Whichever is spent leads to the next state. Each order of an intent
+that is stuck is still within the first budget, and the pauses between them double.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -26,13 +21,83 @@ from arbshard.config import ExecutionConfig
 from arbshard.execution.plan import base_kept, make_order
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import Intent
-from arbshard.model.market import Leg, Pair, Side
-from arbshard.model.money import BPS, ZERO, exact
+from arbshard.model.market import Leg, Market, Pair, Side
+from arbshard.model.money import BPS, ONE, ZERO, exact
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 
+State = Literal["legs", "first_leg", "hedging", "taking_back", "stuck", "done"]
+"""``legs``: both legs are out. ``first_leg``: one leg is out alone, the other waits for it. ``hedging``: the
+difference is completed on the lagging venue. ``taking_back``: it is taken back on the leading venue. ``stuck``:
+neither could be done within the budgets; a person is asked."""
+
+StateEvent = Literal[
+    "level",
+    "open",
+    "moved",
+    "missed",
+    "refused",
+    "barred",
+    "out_of_tries",
+    "dark",
+    "too_small",
+    "too_dear",
+    "overdue",
+    "renewed",
+]
+"""``level``: no leg is open, or too little for either venue. ``open``: the legs are final and one is open. ``moved``,
+``missed``: an order filled something, or nothing at its price. ``refused``: the venue rejected it or did not take it.
+``barred``: it refused for good (key, market, rules). ``out_of_tries``: ``hedge_tries`` orders filled nothing.
+``dark``: the venue has had no tradable book for a while. ``too_small``: the venue takes no order of this size.
+``too_dear``: the price is too far behind the leg's limit. ``overdue``: the state's part of the naked budget is spent.
+``renewed``: a person ordered the pair closed, which grants both budgets anew."""
+
+TRANSITIONS: Final[Mapping[tuple[State, StateEvent], State]] = {
+    ("legs", "level"): "done",
+    ("legs", "open"): "hedging",
+    ("first_leg", "level"): "done",
+    ("first_leg", "open"): "hedging",
+    ("hedging", "level"): "done",
+    ("hedging", "moved"): "hedging",
+    ("hedging", "missed"): "hedging",
+    ("hedging", "refused"): "hedging",
+    ("hedging", "barred"): "taking_back",
+    ("hedging", "out_of_tries"): "taking_back",
+    ("hedging", "dark"): "taking_back",
+    ("hedging", "too_small"): "taking_back",
+    ("hedging", "too_dear"): "taking_back",
+    ("hedging", "overdue"): "taking_back",
+    ("taking_back", "level"): "done",
+    ("taking_back", "moved"): "taking_back",
+    ("taking_back", "missed"): "taking_back",
+    ("taking_back", "refused"): "taking_back",
+    ("taking_back", "barred"): "stuck",
+    ("taking_back", "out_of_tries"): "stuck",
+    ("taking_back", "dark"): "stuck",
+    ("taking_back", "too_small"): "stuck",
+    ("taking_back", "too_dear"): "stuck",
+    ("taking_back", "overdue"): "stuck",
+    ("stuck", "level"): "done",
+    ("stuck", "moved"): "stuck",
+    ("stuck", "missed"): "stuck",
+    ("stuck", "refused"): "stuck",
+    ("stuck", "barred"): "stuck",
+    ("stuck", "renewed"): "hedging",
+}
+"""(state, event) → next state. An event that is not listed for a state cannot happen there."""
+
+Books = Mapping[Market, OrderBookSnapshot | None]
+"""The newest tradable book of both markets; None where there is none."""
+_BARRED = ("order", "funds", "market", "venue")
+"""Faults that the same order would meet again at once; see ``model.order.OrderFault``."""
+_FOLLOW_UP_STATE: Final[Mapping[str, State]] = {"hedge": "hedging", "unwind": "taking_back"}
 _SLIPPAGE_BPS_MAX = Decimal(1000)
 _EXIT_PRICE_SHARE = Decimal("0.95")
+_DARK_NS = 2_000_000_000
+"""A venue that has had no tradable book for so long is taken for unusable, if the other one has one."""
+_DOUBLINGS_MAX = 10
+_STUCK_TRIES_MAX = 100
+"""Then only a person makes a stuck intent send again: about eight hours at the longest pause by default."""
 
 
 class SendOrders(NamedTuple):
@@ -41,28 +106,39 @@ class SendOrders(NamedTuple):
     orders: tuple[Order, ...]
 
 
+class Withhold(NamedTuple):
+    """Do not send this leg any more: the one before it decides what is sent in its place."""
+
+    order: Order
+
+
 class Ask(NamedTuple):
-    """Ask the venues how these stand."""
+    """Ask the venues how these orders stand."""
 
     orders: tuple[Order, ...]
 
 
 class Pause(NamedTuple):
-    """Nothing can be sent at the books as they are; come back after ``retry_ms``."""
+    """Nothing may be sent now. Come back after ``wait_ns`` at the latest."""
+
+    wait_ns: int
 
 
 class TwoLegEnd(NamedTuple):
     """All orders are final and no leg is open."""
 
     closed: bool
-    """What is left of the position cannot be traded: it is over."""
+    """Whether what is left of the position cannot be traded, so that it is over."""
 
 
-Step = SendOrders | Ask | Pause | TwoLegEnd
+Step = SendOrders | Withhold | Ask | Pause | TwoLegEnd
 
 
 class TwoLeg:
-    """One intent on its way. Feed it results; ask it for the next step."""
+    """One intent under way. Record results as they come; ask for the next step.
+
+    All times are monotonic nanoseconds.
+    """
 
     def __init__(
         self,
@@ -72,10 +148,12 @@ class TwoLeg:
         execution: ExecutionConfig,
         known: Iterable[OrderResult] = (),
         residue: Decimal = ZERO,
+        now_ns: int = 0,
     ) -> None:
-        """Begin, or carry on from what is ``known``. ``before`` is the position an exit closes.
+        """Begin, or carry on from what is ``known``, in the order in which the orders were recorded.
 
-        ``residue``: base that earlier positions of the pair left over; an exit was planned to use it up.
+        ``before``: the position that an exit closes. ``residue``: base that earlier positions of the pair left over;
+        an exit was planned to use it up. The naked budget of an intent that is carried on begins anew.
         """
         self._residue = residue if intent.kind == "exit" else ZERO
         self.intent = intent
@@ -84,17 +162,38 @@ class TwoLeg:
         self._long, self._short = (
             (before.long_base, before.short_base) if before is not None else (ZERO, ZERO)
         )
-        self._results: dict[str, OrderResult] = {result.order.client_id: result for result in known}
+        self._results: dict[str, OrderResult] = {}
+        self.state: State = "legs" if intent.lead == "both" else "first_leg"
+        self.why: StateEvent = "open"
+        """The event that led to the state."""
+        self._tries = 0
+        """Orders of this state that filled nothing."""
+        self._reach = 0
+        """Orders of this intent that found nothing at their price: each one after them reaches twice as far."""
+        self._not_before_ns = now_ns
+        self._dark_since_ns: int | None = None
+        self._watched_ns = now_ns
+        self._naked_krw_ns = ZERO
+        """What was naked in this state, in reporting currency times nanoseconds."""
+        self._from_touch = False
+        """Whether a person has renewed the budgets: the price of now replaces the legs' limits."""
+        for result in known:
+            self.record(result, now_ns)
 
-    def record(self, result: OrderResult) -> None:
-        """Take in how an order stands. A final state is never left again, and a fill once heard of stays."""
-        old = self._results.get(result.order.client_id)
+    def record(self, result: OrderResult, now_ns: int) -> None:
+        """Take in how an order stands. A final state is never left again, and a known fill stays."""
+        name = result.order.client_id
+        old = self._results.get(name)
         if old is not None:
             if old.is_final:
                 return
             fills = {fill.fill_id: fill for fill in (*old.fills, *result.fills)}
             result = replace(result, fills=tuple(fills.values()))
-        self._results[result.order.client_id] = result
+        if result.order.role != "leg" and old is None:
+            self._follow_role(result.order.role)
+        self._results[name] = result
+        if result.is_final and result.order.role != "leg":
+            self._judge(result, now_ns)
 
     def is_news(self, result: OrderResult) -> bool:
         """Whether ``result`` says anything that was not recorded yet."""
@@ -113,40 +212,171 @@ class TwoLeg:
 
     @property
     def follow_ups(self) -> int:
-        """How many hedges and unwinds there have been, sent or not."""
+        """How many hedges and unwinds there have been, sent or not; their names are numbered by it."""
         return sum(1 for result in self._results.values() if result.order.role != "leg")
 
     @property
-    def tries(self) -> int:
-        """How many of them a venue has looked at: one that was never accepted is no reason to reach farther."""
-        return sum(
-            1
-            for result in self._results.values()
-            if result.order.role != "leg" and result.state != "NOT_ACCEPTED"
-        )
-
-    @property
     def imbalance(self) -> Decimal:
-        """Net base that there is too much (or, negative, too little) of: the position's, and the residue."""
+        """Net base that there is too much (negative: too little) of: the position's, and the residue."""
         long, short = self._open()
         return long - short + self._residue
 
-    def next_step(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None) -> Step:
+    def renew(self, now_ns: int) -> None:
+        """Grant both budgets anew, from the prices of now on. A person has ordered the pair closed."""
+        if self.state == "stuck":
+            self._from_touch = True
+            self._reach = 0
+            self._enter("renewed", now_ns)
+
+    def next_step(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None, now_ns: int) -> Step:
         """What to do now, at these books."""
-        unsent = tuple(
-            order for order in (self.intent.home, self.intent.away) if order.client_id not in self._results
-        )
-        if unsent:
-            return SendOrders(unsent)
+        waiting = self._unsent()
+        if waiting is not None:
+            return waiting
         unclear = tuple(result.order for result in self._results.values() if not result.is_final)
         if unclear:
+            self._watched_ns = now_ns  # nothing can be done about a naked leg meanwhile
             return Ask(unclear)
-        if home is None or away is None:
-            return Pause()
-        order = self._balance(home, away)
-        if order is not None:
-            return SendOrders((order,))
-        return TwoLegEnd(closed=not self._is_tradable(home, away))
+        if self._is_level(home, away):
+            self._enter("level", now_ns)
+            return TwoLegEnd(closed=not self._is_tradable(home, away))
+        if self.state in ("legs", "first_leg"):
+            self._enter("open", now_ns)
+        self._watch(now_ns)
+        if now_ns < self._not_before_ns:
+            return Pause(self._not_before_ns - now_ns)
+        return self._follow_up(home, away, now_ns)
+
+    def _unsent(self) -> Step | None:
+        """The legs that are still to be sent, or to be withheld."""
+        intent = self.intent
+        unsent = tuple(order for order in (intent.home, intent.away) if order.client_id not in self._results)
+        if not unsent or self.state != "first_leg":
+            return SendOrders(unsent) if unsent else None
+        first = intent.home if intent.lead == "home" else intent.away
+        if first in unsent:
+            return SendOrders((first,))
+        if not self._results[first.client_id].is_final:
+            return None  # it is asked about before anything else
+        return Withhold(unsent[0])
+
+    def _follow_up(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None, now_ns: int) -> Step:
+        """The next hedge or unwind, on the venue of the state; the state changes where it cannot be sent."""
+        books = {self._pair.home.market: home, self._pair.away.market: away}
+        while self.state in ("hedging", "taking_back"):
+            leg = self._lagging if self.state == "hedging" else self._leading
+            event = self._obstacle(leg, books, now_ns)
+            if event is None:
+                book = books[leg.market]
+                return self._send(leg, book) if book is not None else self._retry()
+            self._enter(event, now_ns)
+        return self._unstick(books)
+
+    def _obstacle(self, leg: Leg, books: Books, now_ns: int) -> StateEvent | None:
+        """Why this state's venue is given up."""
+        if self._naked_krw_ns >= self._naked_krw_ns_max:
+            return "overdue"
+        book = books[leg.market]
+        if book is None:
+            if self._dark_since_ns is None:
+                self._dark_since_ns = now_ns
+            is_dark = now_ns - self._dark_since_ns >= _DARK_NS
+            return "dark" if is_dark and any(books.values()) else None
+        self._dark_since_ns = None
+        if self._order(leg, book) is None:
+            return "too_small"
+        return None if self._is_within(leg, book) else "too_dear"
+
+    def _unstick(self, books: Books) -> Step:
+        """An order that is still within the loss budget, on both venues in turn."""
+        legs: tuple[Leg, ...] = (self._lagging, self._leading)
+        if self.intent.reason == "one_leg":
+            legs = (self._lagging,)
+        elif self._tries % 2:
+            legs = (self._leading, self._lagging)
+        if self._tries < _STUCK_TRIES_MAX:
+            for leg in legs:
+                book = books[leg.market]
+                if book is not None and self._order(leg, book) is not None and self._is_within(leg, book):
+                    return self._send(leg, book)
+        return self._retry()
+
+    def _send(self, leg: Leg, book: OrderBookSnapshot) -> SendOrders:
+        order = self._order(leg, book)
+        assert order is not None, leg.market
+        return SendOrders((order,))
+
+    def _retry(self) -> Pause:
+        return Pause(int(self._execution.retry_ms * 1e6))
+
+    def _judge(self, result: OrderResult, now_ns: int) -> None:
+        """What the end of a hedge or unwind means for the state."""
+        event: StateEvent = "moved"
+        if not result.fills:
+            self._tries += 1
+            is_refused = result.state in ("REJECTED", "NOT_ACCEPTED")
+            event = "refused" if is_refused else "missed"
+            if result.state != "NOT_ACCEPTED":  # a venue that did not look at it says nothing about its price
+                self._reach += 1
+            if result.fault in _BARRED:
+                event = "barred"
+            elif self.state != "stuck" and self._tries >= self._execution.hedge_tries:
+                event = "out_of_tries"
+        before = self.state
+        self._enter(event, now_ns)
+        if not result.fills and self.state == before:  # another venue need not be waited for
+            self._not_before_ns = now_ns + self._pause_ns()
+
+    def _pause_ns(self) -> int:
+        """The pause after an order that filled nothing. It doubles, and starts with seconds for a stuck intent."""
+        execution = self._execution
+        if self.state == "stuck":
+            doubled_s = execution.pause_s * (1 << min(self._tries, _DOUBLINGS_MAX))
+            return int(min(doubled_s, execution.pause_max_s) * 1e9)
+        return int(execution.retry_ms * 1e6) << min(max(self._tries - 1, 0), _DOUBLINGS_MAX)
+
+    def _enter(self, event: StateEvent, now_ns: int) -> None:
+        """Go to the state that follows. ``KeyError``: a defect."""
+        if self.state == "done":
+            return
+        after = TRANSITIONS[self.state, event]
+        if self.intent.reason == "one_leg" and after == "taking_back":
+            after = "stuck"  # a person wanted one leg closed alone: it is not taken back
+        if after != self.state:
+            self._change_state(after, event, now_ns)
+
+    def _change_state(self, after: State, event: StateEvent, now_ns: int) -> None:
+        self.state, self.why = after, event
+        self._tries = 0
+        self._dark_since_ns = None
+        self._naked_krw_ns = ZERO
+        self._watched_ns = self._not_before_ns = now_ns
+
+    def _follow_role(self, role: str) -> None:
+        """An order was sent that a predecessor decided on: be in the state in which it did."""
+        if self.state == "stuck":
+            return
+        meant = _FOLLOW_UP_STATE[role]
+        if self.state == "taking_back" and meant == "hedging":
+            meant = "stuck"  # hedging comes after taking back only then
+        if meant != self.state:
+            self._change_state(meant, "open", self._watched_ns)
+
+    def _watch(self, now_ns: int) -> None:
+        """Count what was naked since the last step."""
+        worth = abs(self.imbalance) * self.intent.home.limit
+        self._naked_krw_ns += worth * max(0, now_ns - self._watched_ns)
+        self._watched_ns = now_ns
+
+    @property
+    def _naked_krw_ns_max(self) -> Decimal:
+        """The share of the naked budget that one state may use."""
+        return Decimal(repr(self._execution.naked_krw_s_max)) * 1_000_000_000 / 2
+
+    @property
+    def naked_notional(self) -> Decimal:
+        """What is naked now, in reporting currency, at the price that the intent was ready to trade at."""
+        return abs(self.imbalance) * self.intent.home.limit
 
     def _open(self) -> tuple[Decimal, Decimal]:
         """(long, short) base of the position after all fills so far."""
@@ -161,60 +391,104 @@ class TwoLeg:
             return self._long + home, self._short - away
         return self._long + away, self._short - home
 
-    def _balance(self, home: OrderBookSnapshot, away: OrderBookSnapshot) -> Order | None:
-        """The order that takes the imbalance away, or None when it is too small for either venue."""
-        excess = self.imbalance
-        side: Side = "sell" if excess > 0 else "buy"
-        books = {self._pair.home.market: home, self._pair.away.market: away}
-        lagging = self._leg_on(side)
-        leading = self._pair.away if lagging is self._pair.home else self._pair.home
-        tries = self._execution.hedge_tries
-        prefer_hedge = (self.tries // tries) % 2 == 0 and self._is_near(lagging, side, books[lagging.market])
-        for leg in (lagging, leading) if prefer_hedge else (leading, lagging):
-            quantity = leg.rules.round_quantity(
-                abs(excess) / base_kept(leg) if side == "buy" else abs(excess)
-            )
-            name = "h" if leg is self._pair.home else "a"
-            order = make_order(
-                leg,
-                side,
-                quantity,
-                exact(_touch(books[leg.market], side)) * (1 + self._slip(side)),
-                f"{self.intent.intent_id}-{name}{1 + self.follow_ups}",
-                "hedge" if leg is lagging else "unwind",
-            )
-            # Venues measure their minimum at the limit: what only the touch lifts above it is refused for ever.
-            if leg.rules.accepts(order.limit, quantity):
-                return order
-        return None
+    @property
+    def _side(self) -> Side:
+        """The side of an order that takes the imbalance away."""
+        return "sell" if self.imbalance > 0 else "buy"
 
-    def _leg_on(self, side: Side) -> Leg:
-        """The leg whose intended order is on ``side``."""
-        return self._pair.home if self.intent.home.side == side else self._pair.away
+    @property
+    def _lagging(self) -> Leg:
+        """The leg whose intended order is on that side: it traded too little."""
+        return self._pair.home if self.intent.home.side == self._side else self._pair.away
 
-    def _is_near(self, leg: Leg, side: Side, book: OrderBookSnapshot) -> bool:
-        """Whether the lagging leg can still be had near the limit it was meant to have."""
-        reach = Decimal(str(self._execution.max_hedge_slippage_bps)) / BPS
-        limit = self.intent.order(leg.market.venue).limit
-        best = exact(_touch(book, side))
-        return best <= limit * (1 + reach) if side == "buy" else best >= limit * (1 - reach)
+    @property
+    def _leading(self) -> Leg:
+        """The other leg: it traded too much."""
+        return self._pair.away if self._lagging is self._pair.home else self._pair.home
 
-    def _slip(self, side: Side) -> Decimal:
-        doubled = Decimal(str(self._execution.max_hedge_slippage_bps)) * (1 << min(self.tries, 10))
+    def _is_level(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None) -> bool:
+        """Whether what is open is too little for an order on either venue."""
+        if not self.imbalance:
+            return True
+        return all(
+            self._order(leg, book) is None for leg, book in ((self._pair.home, home), (self._pair.away, away))
+        )
+
+    def _order(self, leg: Leg, book: OrderBookSnapshot | None) -> Order | None:
+        """The order on ``leg`` that takes the imbalance away; None when it is too small for the venue.
+
+        Without a book it is priced at the limit of the leg, to know whether the venue would take it.
+        """
+        side = self._side
+        excess = abs(self.imbalance)
+        quantity = leg.rules.round_quantity(excess / base_kept(leg) if side == "buy" else excess)
+        name = "h" if leg is self._pair.home else "a"
+        order = make_order(
+            leg,
+            side,
+            quantity,
+            self._limit(leg, book),
+            f"{self.intent.intent_id}-{name}{1 + self.follow_ups}",
+            "hedge" if leg is self._lagging else "unwind",
+        )
+        # Venues measure their minimum at the limit: what only the touch lifts above it is refused for ever.
+        return order if leg.rules.accepts(order.limit, quantity) else None
+
+    def _limit(self, leg: Leg, book: OrderBookSnapshot | None) -> Decimal:
+        """Behind the touch by the reach of this try, never beyond the loss budget."""
+        side = self._side
+        bound = self._bound(leg, book)
+        if book is None:
+            return bound
+        doubled = Decimal(str(self._execution.max_hedge_slippage_bps)) * (
+            1 << min(self._reach, _DOUBLINGS_MAX)
+        )
         slip = min(doubled, _SLIPPAGE_BPS_MAX) / BPS
-        return slip if side == "buy" else -slip
+        touch = exact(_touch(book, side))
+        if side == "buy":
+            return min(touch * (ONE + slip), bound)
+        return max(touch * (ONE - slip), bound)
 
-    def _is_tradable(self, home: OrderBookSnapshot, away: OrderBookSnapshot) -> bool:
+    def _bound(self, leg: Leg, book: OrderBookSnapshot | None) -> Decimal:
+        """The worst price that the loss budget allows on ``leg``."""
+        side = self._side
+        reference = self.intent.order(leg.market.venue).limit
+        if self._from_touch and book is not None:
+            reference = exact(_touch(book, side))
+        loss = Decimal(repr(self._execution.intent_loss_bps_max)) / BPS
+        return reference * (ONE + loss if side == "buy" else ONE - loss)
+
+    def _is_within(self, leg: Leg, book: OrderBookSnapshot) -> bool:
+        """Whether the price to be had is near enough: while hedging within ``max_hedge_slippage_bps`` of the leg's
+        limit, otherwise as far as the loss budget reaches.
+        """
+        side = self._side
+        best = exact(_touch(book, side))
+        bound = self._bound(leg, book)
+        if self.state == "hedging" and not self._from_touch and self.intent.reason != "one_leg":
+            near = Decimal(str(self._execution.max_hedge_slippage_bps)) / BPS
+            limit = self.intent.order(leg.market.venue).limit
+            near_bound = limit * (ONE + near if side == "buy" else ONE - near)
+            bound = min(bound, near_bound) if side == "buy" else max(bound, near_bound)
+        return best <= bound if side == "buy" else best >= bound
+
+    def _is_tradable(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None) -> bool:
         """Whether both legs that are left could still be closed by orders that their venues accept.
 
         Valued a little below the books, for an exit's limits stand behind them: a position that is just large
-        enough today could never be left tomorrow.
+        enough today could never be left tomorrow. Without a book the limit of the leg takes its place.
         """
         long, short = self._open()
         quantity = max(min(long, short), ZERO)
         return all(
-            leg.rules.accepts(exact(book.mid) * _EXIT_PRICE_SHARE, leg.rules.round_quantity(quantity))
-            for leg, book in ((self._pair.home, home), (self._pair.away, away))
+            leg.rules.accepts(
+                (exact(book.mid) if book is not None else order.limit) * _EXIT_PRICE_SHARE,
+                leg.rules.round_quantity(quantity),
+            )
+            for leg, book, order in (
+                (self._pair.home, home, self.intent.home),
+                (self._pair.away, away, self.intent.away),
+            )
         )
 
 

@@ -11,8 +11,13 @@ from arbshard.model.order import Order, OrderResult
 IntentKind = Literal["entry", "exit"]
 EntryReason = Literal["net_edge"]
 ExitReason = Literal[
-    "take_profit", "spread_reversal", "stop_loss", "max_hold", "manual", "kill_switch", "shutdown"
+    "take_profit", "spread_reversal", "stop_loss", "max_hold", "manual", "kill_switch", "shutdown", "one_leg"
 ]
+"""``one_leg``: a person has the leg on the living venue closed alone, which leaves the other one naked."""
+BY_HAND: frozenset[ExitReason] = frozenset(("manual", "kill_switch", "one_leg"))
+"""Reasons that a person has given."""
+Lead = Literal["both", "home", "away"]
+"""Which legs go out first: both at once, or one alone."""
 CloseReason = ExitReason | Literal["entry_unwound"]
 """``entry_unwound``: one leg of the entry filled, the other could not be had, and it was taken back."""
 ApartCause = Literal["stuck", "exits_fail", "bad_report", "position_loss"]
@@ -56,10 +61,28 @@ class Intent(msgspec.Struct, frozen=True):
     fx: FxQuote
     decided_ms: int
     """Wall time of the decision."""
+    lead: Lead = "both"
+    """The leg that is sent first and alone; what it fills is then completed on the other venue."""
 
     def order(self, venue: str) -> Order:
         """The leg on ``venue``."""
         return self.home if self.home.market.venue == venue else self.away
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """How the next trade of one kind of a pair may be made, after trades in a row that achieved nothing."""
+
+    kind: IntentKind
+    tries: int
+    """Trades in a row that achieved nothing, at a cost or against a refusal."""
+    wait_ms: int
+    """Pause before the next one, from the message that says so."""
+    lead: Lead = "both"
+    """Exits: the leg that has to go first, for it failed last time."""
+    is_small: bool = False
+    """Exits: whether the next one only tests with the smallest order whether the venue takes orders again."""
+    why: str = ""
+    """What failed."""
 
 
 class OpenIntent(msgspec.Struct, frozen=True):

@@ -80,3 +80,7 @@ class Refusal(IntEnum):
     """The ledger's disk is nearly full: the room that is left is kept for exits."""
     PAIR_SET_APART = 609
     """The pair has been set apart and waits for a person; depending on the cause it is not left by rule either."""
+    EXIT_WAITS = 613
+    """Exits of the pair achieved nothing: the next one waits, or has to send the leg that failed first."""
+    ENTRY_WAITS = 614
+    """Entries of the pair achieved nothing: the next one waits."""

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from arbshard.config import Config, zone_of
 from arbshard.ledger.events import (
+    ClosesOrdered,
     Event,
     Halted,
     IntentApproved,
@@ -16,8 +17,10 @@ from arbshard.ledger.events import (
     Started,
     Stopped,
 )
-from arbshard.model.intent import Intent
+from arbshard.model.intent import Intent, IntentKind, Retry
+from arbshard.model.money import BPS, plain
 from arbshard.model.phase import Phase
+from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.model.risk_note import Orders
 from arbshard.model.universe import Universe
@@ -33,6 +36,7 @@ from arbshard.risk.booking import (
 from arbshard.risk.limits.guard import RiskGuard, holds_for, less_holds
 from arbshard.risk.limits.watch import Watch
 from arbshard.risk.operators import REASON_MAX, Operators
+from arbshard.risk.portfolio.attempts import retry_of
 from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.results import TradingDays
 from arbshard.risk.portfolio.state import PortfolioState
@@ -93,7 +97,7 @@ class RiskCore:
         self.orders = orders_of(config)
         self.states_every_s = config.live.reconcile_every_s if self.reconciler is not None else 0.0
         self.guard = RiskGuard(config.limits, state, self.reconciler)
-        self._handover = HandOver(state, self.ownership, self.guard.available, tag)
+        self._handover = HandOver(state, self.ownership, self.guard.available, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
@@ -210,7 +214,11 @@ class RiskCore:
                 return self._end_intent(command, moment)
             case _:
                 day = self.days.day_at(moment.now_ms)
-                return self._operators.answer(command, moment, day, self.broken)
+                reply, events = self._operators.answer(command, moment, day, self.broken)
+                for event in events:
+                    if isinstance(event, ClosesOrdered):
+                        self.guard.end_rests(event.pairs)
+                return reply, events
 
     def _decide(self, request: Request, moment: Moment, phase: int) -> Decision:
         now_ms = moment.now_ms
@@ -294,9 +302,9 @@ class RiskCore:
             intent, pair, available, moment, expiry_ms, draining=draining
         )
         if objection is not None:
-            return Refused(objection.reason, objection.detail, available), self._refuse(
-                intent, objection, moment
-            )
+            retry = self._retry(intent.pair, "exit") if intent.kind == "exit" else None
+            refused = Refused(objection.reason, objection.detail, available, retry)
+            return refused, self._refuse(intent, objection, moment)
         assert pair is not None, intent.pair
         holds = holds_for(intent, pair)
         events: list[Event] = [IntentApproved(at_ms=moment.now_ms, intent=intent, holds=holds)]
@@ -362,7 +370,7 @@ class RiskCore:
             base = outcome.pair
             known = self._pairs.get(base)
             available: Available = self.guard.available(known) if known is not None else ()
-            return Settled(request.intent_id, outcome.position, available, self._residue(base)), []
+            return self._settled(request.intent_id, outcome.position, available, base), []
         pair = self._pairs.get(trade.intent.pair)
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
@@ -374,8 +382,26 @@ class RiskCore:
         self._apply(events)
         if self.reconciler is not None:
             self.reconciler.activity.ended(trade, moment.now_ns)
-        available = self.guard.available(pair)
-        return Settled(request.intent_id, position, available, self._residue(pair.base)), events
+        kind = trade.intent.kind
+        if kind == "exit" and before is not None:
+            events += self._check_exit_cost(before, moment)
+        retry = self._retry(pair.base, kind)
+        wait_ns = retry.wait_ms * 1_000_000 if retry is not None else 0
+        self.guard.set_rest(pair.base, kind, moment.now_ns + wait_ns)
+        return self._settled(request.intent_id, position, self.guard.available(pair), pair.base), events
+
+    def _check_exit_cost(self, position: Position, moment: Moment) -> list[Event]:
+        """Exits that achieve nothing may cost a position so much; then only a person has it closed."""
+        attempts = self.state.attempts.get((position.pair, "exit"))
+        share = Decimal(repr(self._config.execution.exit_cost_bps_max)) / BPS
+        if attempts is None or attempts.cost <= position.entry_notional * share:
+            return []
+        reason = f"{attempts.tries} exits that failed have cost {plain(attempts.cost)}: {attempts.why}"
+        events = set_apart(
+            self.state.standing, position.pair, "exits_fail", reason[:REASON_MAX], moment.now_ms
+        )
+        self._apply(events)
+        return events
 
     def _set_apart(self, request: SetApart, now_ms: int) -> Decision:
         if request.pair not in self._pairs and request.pair not in self.state.busy:
@@ -411,8 +437,23 @@ class RiskCore:
             f"{intent_id} is over with what is booked of it; {left}; {pair.base} stays set apart"
         ), events
 
-    def _residue(self, base: str) -> Decimal:
-        return self.state.results.residue_of(base)
+    def _settled(self, intent_id: str, position: Position | None, available: Available, base: str) -> Settled:
+        return Settled(
+            intent_id,
+            position,
+            available,
+            self.state.results.residue_of(base),
+            self._retry(base, "exit"),
+            self._retry(base, "entry"),
+        )
+
+    def _retries(self, base: str) -> list[Retry]:
+        kinds: tuple[IntentKind, ...] = ("exit", "entry")
+        return [retry for kind in kinds if (retry := self._retry(base, kind)) is not None]
+
+    def _retry(self, base: str, kind: IntentKind) -> Retry | None:
+        """How the pair's next trade of this kind may be made, after some that achieved nothing."""
+        return retry_of(self.state.attempts.get((base, kind)), kind, self._config.execution)
 
     def _moment(self, now_ms: int, now_ns: int | None) -> Moment:
         day = self.days.day_at(now_ms).number

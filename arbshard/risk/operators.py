@@ -127,7 +127,10 @@ class Operators:
         if not pairs:
             return Done("nothing is open" + self._strays()), []
         text = f"closing {', '.join(pairs)}" + ("" if bases else self._strays())
-        return Done(text, tuple(pairs)), self._closes(pairs, "manual", moment)
+        reason: ExitReason = "one_leg" if command.one_leg else "manual"
+        # Ordered again, it is stored again: an intent that is stuck is granted its budgets anew.
+        ordered = ClosesOrdered(at_ms=moment.now_ms, pairs=tuple(pairs), reason=reason)
+        return Done(text, tuple(pairs)), [ordered]
 
     def _set_limits(self, command: SetLimits, moment: Moment) -> Answer:
         symbol = ""

@@ -89,8 +89,8 @@ class RecordedExecutor(PaperExecutor):
 
     clock: RecordedClock
 
-    async def _pause(self) -> None:
-        await self.clock.sleep(self._execution.retry_ms / 1000)
+    async def _pause(self, wait_s: float) -> None:
+        await self.clock.sleep(wait_s)
 
 
 class RecordedExecutors(ExecutorFactory):

@@ -153,7 +153,7 @@ class Bounds:
             own_bps = self._promised_bps(intent, held, home, away)
             if own_bps is None or abs(own_bps - intent.edge_bps) <= _PROMISE_BPS:
                 for order, book in ((intent.home, home), (intent.away, away)):
-                    self._leg(intent, order, book)
+                    self._leg(intent, order, book, held)
                 if own_bps is not None and held is not None:
                     self._promised[intent.intent_id] = None
                 return
@@ -182,6 +182,9 @@ class Bounds:
         left = residue + held.long - sold.quantity - held.short + arrives
         least = _ZERO if have >= sell.lot else min(have, _ZERO) - sell.lot
         most = sell.lot + buy.lot + max(-need, _ZERO)
+        if intent.lead != "both":  # a smallest exit leaves over what lay there before
+            before = residue + held.long - held.short
+            least, most = min(least, before - sell.lot), max(most, before + sell.lot + buy.lot)
         if not least <= left <= most:
             self._differ(
                 f"plan: {intent.intent_id} is to leave {left:f} {intent.pair} over, "
@@ -289,9 +292,11 @@ class Bounds:
         fee = self._fees[order.market.venue]
         return order.quantity * (1 - fee.buy_bps / _BPS) if fee.takes_coin else order.quantity
 
-    def _leg(self, intent: Intent, order: Order, book: ParsedBook) -> None:
+    def _leg(self, intent: Intent, order: Order, book: ParsedBook, held: PositionCost | None) -> None:
         levels = book.asks if order.side == "buy" else book.bids
         size = float(order.quantity)
+        if held is not None and intent.lead != "both":  # the smallest exit has the limits of a whole one
+            size = max(size, float(held.long if order.side == "sell" else held.short))
         slip = _ZERO
         if intent.kind == "exit":
             # The exit was walked before its quantity was rounded to the lot and what lies there was used up.

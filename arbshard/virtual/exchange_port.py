@@ -19,7 +19,7 @@ from arbshard.config import ExecutionConfig, PaperConfig
 from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
 from arbshard.execution.paper_port import PaperPort
 from arbshard.execution.ports import BookPort, OrderPort, RiskPort
-from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.intent import ApartCause, FxQuote, Intent
 from arbshard.model.market import Pair
 from arbshard.model.order import Order, OrderResult
 from arbshard.virtual.executions import Execution
@@ -78,6 +78,10 @@ class LateNews:
     async def report(self, intent_id: str, result: OrderResult) -> None:
         """Tell risk how an order stands."""
         await self._risk.report(intent_id, result)
+
+    async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str) -> None:
+        """Have risk set the pair apart."""
+        await self._risk.set_apart(pair, cause, reason, intent_id)
 
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
         """Conclude the intent at risk, once all late news of it is told."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from arbshard.errors import ProtocolError
-from arbshard.model.intent import ApartCause, ExitReason, FxQuote, Intent, OpenIntent
+from arbshard.model.intent import ApartCause, ExitReason, FxQuote, Intent, OpenIntent, Retry
 from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
@@ -140,6 +140,8 @@ class Welcome(_Reply, frozen=True):
     """(pair, residue) of the worker's pairs that have one: see ``Settled``."""
     tag: str = ""
     """Five characters of ``[a-z0-9]``, the ledger's own for ever: a venue knows an order as ``<tag>-<client id>``."""
+    retries: tuple[tuple[str, Retry], ...] = ()
+    """(pair, how its next trade of a kind may be made) after trades that achieved nothing."""
     strangers: tuple[str, ...] = ()
     """Pairs of the ``Hello`` that are not the shard's, as risk has it: one of both has an older universe."""
     apart: tuple[str, ...] = ()
@@ -165,6 +167,8 @@ class Refused(_Reply, frozen=True):
     reason: Refusal
     detail: str
     available: Available = ()
+    exit_retry: Retry | None = None
+    """How the exit may be made instead."""
 
 
 class Noted(_Reply, frozen=True):
@@ -181,6 +185,9 @@ class Settled(_Reply, frozen=True):
     available: Available
     residue: Decimal = ZERO
     """Base that closed positions of the pair have left over (negative: are short of), on both venues."""
+    exit_retry: Retry | None = None
+    """How the pair's next exit may be made, after exits that achieved nothing."""
+    entry_retry: Retry | None = None
 
 
 class Instructed(_Reply, frozen=True):
@@ -217,6 +224,8 @@ class Close(msgspec.Struct, frozen=True, tag=True):
 
     symbols: tuple[str, ...]
     """Empty: of every pair."""
+    one_leg: bool = False
+    """Where one venue of a pair cannot be used, close the leg on the other one alone, which leaves it naked."""
 
 
 class SetLimits(msgspec.Struct, frozen=True, tag=True):

@@ -14,12 +14,13 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine, Exit, Funds, PairState, Trade
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome
-from arbshard.execution.plan import plan_entry, plan_exit
+from arbshard.execution.plan import plan_entry
 from arbshard.log import get_logger
-from arbshard.model.intent import ExitReason, OpenIntent
+from arbshard.model.intent import ExitReason, OpenIntent, Retry
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, exact
-from arbshard.wire.messages import Available, Welcome
+from arbshard.model.refusal import Refusal
+from arbshard.wire.messages import Available, Refused, Welcome
 from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.risk_link import RiskLink
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from arbshard.execution.live.port import LivePort
 
 _FUND_AGAIN_S = 0.25
+_REFUSED_EXIT_PAUSE_MAX_S = 30.0
 _CLOSE_AGAIN_NS = 200_000_000
 """The pause between two tries to close the same positions, whatever the rules say."""
 
@@ -82,14 +84,18 @@ class Desk:
         mine = tuple(bases)
         self._funded.update(welcome.funded)
         residues = dict(welcome.residues)
+        exit_retries = {base: retry for base, retry in welcome.retries if retry.kind == "exit"}
         for base in mine:
             assert base not in self._under_way, base
             state = self._engine.pairs[base]
             self.unhold(base)
             executor = self._make_executor(state.pair)
             positions = [position for position in welcome.positions if position.pair == base]
-            executor.take_over(positions, residues.get(base, ZERO))
+            executor.take_over(positions, residues.get(base, ZERO), exit_retries.get(base))
         self._update_funds(welcome.available)
+        for base, retry in welcome.retries:
+            if base in mine:
+                self._rest(self._engine.pairs[base], retry)
         for taken_over in welcome.intents:
             state = self._engine.pairs[taken_over.intent.pair]
             get_logger().warning(
@@ -166,8 +172,7 @@ class Desk:
         executor = self._executor_of(state)
         if isinstance(trade, Exit):
             before = executor.get_position(trade.position_id)
-            execution = self._config.execution
-            intent = plan_exit(trade, before, intent_id, now_ms, execution, executor.residue)
+            intent = executor.plan_exit(trade, before, intent_id, now_ms)
         else:
             intent = plan_entry(trade, intent_id, now_ms)
             self._meter.count("opportunities")
@@ -177,7 +182,8 @@ class Desk:
     def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
         """Close what is held of these pairs, each for its reason, whatever the rules say. Call it again and again.
 
-        A position that could not be closed is tried again after a pause. Pairs of other shards are passed over.
+        A position that could not be closed is tried again after the pause of its pair. Pairs of other shards are
+        passed over.
         """
         now_ns = self._clock.monotonic_ns()
         if not reasons or now_ns - self._closed_ns < _CLOSE_AGAIN_NS:
@@ -185,10 +191,19 @@ class Desk:
         self._closed_ns = now_ns
         for base, reason in reasons.items():
             state = self._engine.pairs.get(base)
-            if state is not None and state.held and not state.busy:
-                trade = self._engine.close(state, state.held[0], reason)
-                if trade is not None:
-                    self.act(state, trade)
+            if state is None or not state.held or state.busy or now_ns < state.exit_rest_until_ns:
+                continue
+            trade = self._engine.close(state, state.held[0], reason)
+            if trade is not None:
+                self.act(state, trade)
+
+    def renew(self, bases: Iterable[str]) -> None:
+        """End the pauses of pairs that a person has just ordered closed; a stuck intent has its budgets anew."""
+        for base in bases:
+            state = self._engine.pairs.get(base)
+            if state is not None and self.is_adopted(base):
+                state.exit_rest_until_ns = 0
+                self._executor_of(state).renew()
 
     def is_drained(self, *, keep_positions: bool) -> bool:
         """Whether nothing is under way and, unless they are kept, no position is open."""
@@ -229,17 +244,40 @@ class Desk:
         outcome = await run()
         rest_ns = int(self._config.strategy.cooldown_ms * 1e6)
         now_ns = self._clock.monotonic_ns()
+        state.rest_until_ns = now_ns + rest_ns
+        if is_exit:
+            state.exit_rest_until_ns = now_ns + rest_ns
         if outcome.refused is not None:
             self._meter.count("refused")
             self._update_funds(outcome.refused.available)
             if is_exit:
-                state.exit_rest_until_ns = now_ns + rest_ns
+                self._refused_exit(state, outcome.refused, now_ns)
         if outcome.settled is not None:
             self._update_funds(outcome.settled.available)
-        state.rest_until_ns = now_ns + rest_ns
+            state.exit_refusals = 0
+            for retry in (outcome.settled.exit_retry, outcome.settled.entry_retry):
+                if retry is not None and (retry.kind == "exit") is is_exit:
+                    self._rest(state, retry)
         self._refresh(state)
         self._under_way.discard(state.pair.base)
         state.busy = state.pair.base in self._held
+
+    def _refused_exit(self, state: PairState, refused: Refused, now_ns: int) -> None:
+        """Ask again after a pause that doubles: an exit that is refused costs nothing but the question."""
+        state.exit_refusals += 1
+        doubled_s = self._config.strategy.cooldown_ms / 1000 * (1 << min(state.exit_refusals - 1, 10))
+        pause_s = min(doubled_s, _REFUSED_EXIT_PAUSE_MAX_S)
+        state.exit_rest_until_ns = now_ns + int(pause_s * 1e9)
+        if refused.reason is Refusal.EXIT_WAITS and refused.exit_retry is not None:
+            self._rest(state, refused.exit_retry)
+
+    def _rest(self, state: PairState, retry: Retry) -> None:
+        """Make no trade of this kind of the pair before risk would have it."""
+        until_ns = self._clock.monotonic_ns() + retry.wait_ms * 1_000_000
+        if retry.kind == "exit":
+            state.exit_rest_until_ns = max(state.exit_rest_until_ns, until_ns)
+        else:
+            state.rest_until_ns = max(state.rest_until_ns, until_ns)
 
     def _make_executor(self, pair: Pair) -> BaseExecutor:
         if self._port is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from arbshard.clock import Clock
 from arbshard.engine.engine import ArbitrageEngine, Entry, PairState, Trade
 from arbshard.log import get_logger
-from arbshard.model.intent import ExitReason
+from arbshard.model.intent import BY_HAND, ExitReason
 from arbshard.model.phase import Phase, WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.model.silence import SilenceWatch
@@ -75,6 +75,8 @@ class ShardLoop:
         self._wall_offset_ms = 0
         self._started_ns = 0
         self._state = WorkerState.STARTING
+        self._renewed = 0
+        """The serial of the orders that pairs were renewed for."""
 
     def start(self) -> None:
         """Look at everything once, then sleep until something changes."""
@@ -188,12 +190,14 @@ class ShardLoop:
         if phase is Phase.RUNNING:
             self._engine.entering = not self._orders.halted
             self._desk.fund()
+            self._renew()
             self._desk.close_positions(self._closing())
             self._watch_positions(now_ns)
             return
         self._engine.entering = False
         if phase is Phase.DRAINING:
             self._set_state(WorkerState.DRAINING)
+            self._renew()
             self._desk.close_positions(
                 {**dict.fromkeys(self._engine.pairs, _SHUTDOWN), **self._orders.closing}
             )
@@ -205,6 +209,12 @@ class ShardLoop:
             return
         self._set_state(WorkerState.DRAINED)
         self._stop(0)
+
+    def _renew(self) -> None:
+        """Once for each order of a person to close pairs."""
+        if self._orders.serial != self._renewed:
+            self._renewed = self._orders.serial
+            self._desk.renew(base for base, why in self._orders.closing.items() if why in BY_HAND)
 
     def _closing(self) -> Mapping[str, ExitReason]:
         """Pairs to be closed, by risk's word or because they are taken out."""

@@ -38,7 +38,8 @@ class StandingOrders:
         self._source = source
         self._page = page
         self._on_failure = on_failure
-        self._serial = 0
+        self.serial = 0
+        """Of what is known: it changes with every change at risk."""
         self._asking: asyncio.Task[None] | None = None
         self.halted = False
         self.closing: dict[str, ExitReason] = {}
@@ -50,14 +51,14 @@ class StandingOrders:
         closing, apart = dict(said.closing), frozenset(said.apart)
         if (said.halted, closing, apart) != (self.halted, self.closing, self.apart):
             get_logger().warning("told by risk", halted=said.halted, closing=closing, apart=sorted(apart))
-        self._serial, self.halted, self.closing, self.apart = said.serial, said.halted, closing, apart
+        self.serial, self.halted, self.closing, self.apart = said.serial, said.halted, closing, apart
 
     def poll(self, now_ns: int) -> None:
         """Ask risk if there is news; its answer comes later."""
         if self._asking is not None:
             return
         serial = self._page.serial(now_ns)
-        if serial is not None and serial != self._serial:
+        if serial is not None and serial != self.serial:
             self._asking = asyncio.ensure_future(self._ask())
             self._asking.add_done_callback(self._asked)
 

@@ -17,6 +17,7 @@ from arbshard.model.refusal import Refusal
 from arbshard.venues.registry import get_venue
 from arbshard.wire.messages import Approved, Conclude, Noted, Refused, Report, Submit
 from support import world as w
+from support.two_leg import NOW
 
 RICH = Funds(home_quote=1e9, home_base=10.0, away_quote=1e7, away_base=10.0)
 WIDE = 100.0
@@ -44,13 +45,15 @@ def run_to_the_end(machine, make, fill=Decimal(1)):
     """Let every follow-up fill (its share ``fill``); returns the follow-ups and the last step."""
     followed = []
     for _ in range(50):
-        step = machine.next_step(make.home_book(), make.away_book())
+        step = machine.next_step(make.home_book(), make.away_book(), NOW)
         if isinstance(step, TwoLegEnd):
             return followed, step
         assert isinstance(step, SendOrders), step
         for order in step.orders:
             followed.append(order)
-            machine.record(make.result(order, "FILLED" if fill == 1 else "EXPIRED", order.quantity * fill))
+            machine.record(
+                make.result(order, "FILLED" if fill == 1 else "EXPIRED", order.quantity * fill), NOW
+            )
     raise AssertionError("no end")
 
 
@@ -58,17 +61,17 @@ def test_a_cancel_crosses_a_fill(make):
     """The venue says canceled, and the fill that was on its way arrives with it: the difference is hedged."""
     intent = make.intent("entry", "buy_home", "0.002")
     machine = TwoLeg(intent, make.pair, None, Config().execution)
-    machine.next_step(make.home_book(), make.away_book())
-    machine.record(make.result(intent.home, "FILLED", "0.002"))
-    machine.record(OrderResult(intent.away, "UNKNOWN"))
-    assert isinstance(machine.next_step(make.home_book(), make.away_book()), Ask)
-    machine.record(make.result(intent.away, "CANCELED", "0.0008"))
-    step = machine.next_step(make.home_book(), make.away_book())
+    machine.next_step(make.home_book(), make.away_book(), NOW)
+    machine.record(make.result(intent.home, "FILLED", "0.002"), NOW)
+    machine.record(OrderResult(intent.away, "UNKNOWN"), NOW)
+    assert isinstance(machine.next_step(make.home_book(), make.away_book(), NOW), Ask)
+    machine.record(make.result(intent.away, "CANCELED", "0.0008"), NOW)
+    step = machine.next_step(make.home_book(), make.away_book(), NOW)
     assert isinstance(step, SendOrders)
     (hedge,) = step.orders
     assert (hedge.side, hedge.role, hedge.quantity) == ("sell", "hedge", Decimal("0.0012"))
-    machine.record(make.result(hedge, "FILLED", hedge.quantity))
-    assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=False)
+    machine.record(make.result(hedge, "FILLED", hedge.quantity), NOW)
+    assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=False)
     assert machine.imbalance == 0
 
 
@@ -88,10 +91,10 @@ def test_the_second_opportunity_comes_before_the_first_is_confirmed(engine, make
 def test_one_leg_fills_and_the_other_is_rejected(make, direction, rejected):
     intent = make.intent("entry", direction, "0.002")
     machine = TwoLeg(intent, make.pair, None, Config().execution)
-    machine.next_step(make.home_book(), make.away_book())
+    machine.next_step(make.home_book(), make.away_book(), NOW)
     good, bad = (intent.away, intent.home) if rejected == "home" else (intent.home, intent.away)
-    machine.record(make.result(good, "FILLED", good.quantity))
-    machine.record(OrderResult(bad, "REJECTED", detail="insufficient funds"))
+    machine.record(make.result(good, "FILLED", good.quantity), NOW)
+    machine.record(OrderResult(bad, "REJECTED", detail="insufficient funds"), NOW)
     assert machine.imbalance != 0
     followed, _ = run_to_the_end(machine, make)
     assert followed
@@ -99,14 +102,17 @@ def test_one_leg_fills_and_the_other_is_rejected(make, direction, rejected):
     assert abs(machine.imbalance) < make.away.rules.lot
 
 
-def test_no_price_to_hedge_at_waits_and_does_not_forget(make):
+def test_a_venue_that_goes_dark_with_one_leg_filled_leaves_nothing_naked(make):
+    """The other venue's book lives on: the leg is taken back there within seconds, and is not forgotten before."""
     intent = make.intent("entry", "buy_home", "0.002")
     machine = TwoLeg(intent, make.pair, None, Config().execution)
-    machine.next_step(make.home_book(), make.away_book())
-    machine.record(make.result(intent.home, "FILLED", "0.002"))
-    machine.record(OrderResult(intent.away, "REJECTED"))
-    assert machine.next_step(make.home_book(), None) == Pause()
-    assert isinstance(machine.next_step(make.home_book(), make.away_book()), SendOrders)
+    machine.next_step(make.home_book(), make.away_book(), NOW)
+    machine.record(make.result(intent.home, "FILLED", "0.002"), NOW)
+    machine.record(OrderResult(intent.away, "REJECTED"), NOW)
+    assert isinstance(machine.next_step(make.home_book(), None, NOW), Pause)
+    step = machine.next_step(make.home_book(), None, NOW + 2_000_000_000)
+    assert isinstance(step, SendOrders)
+    assert (step.orders[0].role, step.orders[0].market) == ("unwind", make.home.market)
 
 
 def test_a_retried_message_trades_twice():
@@ -137,10 +143,10 @@ def test_residue_below_the_other_venues_minimum_does_not_stop_the_pair(engine, m
     position = make.position("buy_home", "0.001")
     intent = make.intent("exit", "buy_away", "0.001")
     machine = TwoLeg(intent, make.pair, position, Config().execution)
-    machine.next_step(make.home_book(), make.away_book())
-    machine.record(make.result(intent.home, "EXPIRED", "0.00096"))
-    machine.record(make.result(intent.away, "EXPIRED", Decimal("0.00096") / Decimal("0.999")))
-    assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
+    machine.next_step(make.home_book(), make.away_book(), NOW)
+    machine.record(make.result(intent.home, "EXPIRED", "0.00096"), NOW)
+    machine.record(make.result(intent.away, "EXPIRED", Decimal("0.00096") / Decimal("0.999")), NOW)
+    assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=True)
     engine.hold(engine.pairs["BTC"], [])
     assert isinstance(look(engine, make, -WIDE), Entry)
 

@@ -17,6 +17,7 @@ from arbshard.venues.ids import venue_id
 from arbshard.venues.registry import get_adapter
 from arbshard.venues.upbit.account import UpbitAccount
 from arbshard.wire import order_events
+from support.two_leg import NOW, PauseClock
 
 TAG = "ab1cd"
 EXECUTION = ExecutionConfig(max_hedge_slippage_bps=40.0, hedge_tries=3)
@@ -111,7 +112,15 @@ def tell(tracker, tracked, word, way):
     if event is None:  # an order that is still open, as it was sent
         return
     event = order_events.decode(order_events.encode(event))
-    tracker.apply(event.client_id, event.state, event.filled, event.fills, event.venue_order_id, event.detail)
+    tracker.apply(
+        event.client_id,
+        event.state,
+        event.filled,
+        event.fills,
+        event.venue_order_id,
+        event.detail,
+        event.fault,
+    )
 
 
 def result_of(order, word, ways):
@@ -161,7 +170,6 @@ class TestStates:
         ("home", {"upbit": "cancel", "binance": "EXPIRED"}),
         ("home", {"upbit": "cancel", "binance": "CANCELED"}),
         ("home", {"upbit": "cancel", "binance": "EXPIRED_IN_MATCH"}),
-        ("home", {"upbit": "cancel", "binance": "REJECTED"}),
     ],
 )
 def test_a_hedge_that_finds_nothing_escalates(make, filled, words, ways):
@@ -172,21 +180,38 @@ def test_a_hedge_that_finds_nothing_escalates(make, filled, words, ways):
         order = getattr(intent, leg)
         done = make.result(order, "FILLED", order.quantity)
         word = words[order.market.venue]
-        machine.record(done if leg == filled else result_of(order, word, ways))
+        machine.record(done if leg == filled else result_of(order, word, ways), NOW)
     sent = []
+    clock = PauseClock()
     for _ in range(2 * EXECUTION.hedge_tries):
-        step = machine.next_step(make.home_book(), make.away_book())
+        step = clock.step(machine, make.home_book(), make.away_book())
         assert isinstance(step, SendOrders)
         (order,) = step.orders
         sent.append(order)
         result = result_of(order, words[order.market.venue], ways)
         assert result.is_final
-        machine.record(result)
+        machine.record(result, clock.now_ns)
     assert [order.role for order in sent] == ["hedge"] * 3 + ["unwind"] * 3
     for first, second in (sent[:2], sent[1:3]):
         farther = second.limit > first.limit if first.side == "buy" else second.limit < first.limit
         assert farther, (first, second)
-    last = machine.next_step(make.home_book(), make.away_book())
+    last = clock.step(machine, make.home_book(), make.away_book())
     assert isinstance(last, SendOrders)
-    machine.record(make.result(last.orders[0], "FILLED", last.orders[0].quantity))
-    assert isinstance(machine.next_step(make.home_book(), make.away_book()), TwoLegEnd)
+    machine.record(make.result(last.orders[0], "FILLED", last.orders[0].quantity), clock.now_ns)
+    assert isinstance(machine.next_step(make.home_book(), make.away_book(), NOW), TwoLegEnd)
+
+
+@pytest.mark.parametrize("ways", WAYS, ids=" then ".join)
+def test_a_hedge_that_the_venue_rejects_is_taken_back_at_once(make, ways):
+    """What Binance refuses after a look at it, it would refuse again; by whatever way the refusal comes."""
+    intent = make.intent("entry", "buy_home", NET)
+    machine = TwoLeg(intent, make.pair, None, EXECUTION)
+    machine.record(make.result(intent.home, "FILLED", intent.home.quantity), NOW)
+    machine.record(result_of(intent.away, "EXPIRED", ways), NOW)
+    step = machine.next_step(make.home_book(), make.away_book(), NOW)
+    assert isinstance(step, SendOrders)
+    assert step.orders[0].role == "hedge"
+    machine.record(result_of(step.orders[0], "REJECTED", ways), NOW)
+    step = machine.next_step(make.home_book(), make.away_book(), NOW)
+    assert isinstance(step, SendOrders)
+    assert step.orders[0].role == "unwind"

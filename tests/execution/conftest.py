@@ -4,6 +4,7 @@ import asyncio
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from arbshard.config import ExecutionConfig
 from arbshard.execution.two_leg import TwoLeg
@@ -31,6 +32,9 @@ class FakeRisk:
 
     async def report(self, intent_id, result):
         self.calls.append(("report", result.order.client_id, result.state))
+
+    async def set_apart(self, pair, cause, reason, intent_id):
+        self.calls.append(("set_apart", pair, cause))
 
     async def conclude(self, intent_id, mark, fx, *, done):
         self.calls.append(("conclude", intent_id, mark, fx, done))
@@ -132,12 +136,12 @@ def execution():
 def begin(make):
     """A machine, and its buying and selling order."""
 
-    def build(kind="entry", direction="buy_home", execution=EXECUTION, known=()):
-        intent = make.intent(kind, direction, NET)
+    def build(kind="entry", direction="buy_home", execution=EXECUTION, known=(), lead="both", now_ns=0):
+        intent = replace(make.intent(kind, direction, NET), lead=lead)
         before = None
         if kind == "exit":
             before = make.position("buy_away" if direction == "buy_home" else "buy_home", NET)
         buys = (intent.home, intent.away) if direction == "buy_home" else (intent.away, intent.home)
-        return TwoLeg(intent, make.pair, before, execution, known), *buys
+        return TwoLeg(intent, make.pair, before, execution, known, now_ns=now_ns), *buys
 
     return build

@@ -1,5 +1,6 @@
 """The order of things: approval, sending, reporting, settling. It is what keeps an order from being lost."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -104,36 +105,93 @@ async def test_unknown_order_is_asked_about_until_it_is_known(executor, intent, 
 
 @pytest.mark.parametrize("end", ["REJECTED", "CANCELED", "EXPIRED"])
 async def test_follow_up_that_was_in_vain_is_not_repeated_at_once(
-    executor, intent, port, calls, monkeypatch, end
+    executor, intent, port, calls, clock, monkeypatch, end
 ):
     """A venue in maintenance refuses in microseconds, and a book that was emptied stays so until the next frame:
     seven hedges went out within 400 ms, each reaching twice as far as the one before.
     """
     pauses = []
 
-    async def pause():
-        pauses.append(len(calls))
+    async def pause(wait_s):
+        pauses.append((len(calls), wait_s))
+        clock.advance_ms(wait_s * 1000)
 
     monkeypatch.setattr(executor, "_pause", pause)
-    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)], "s1-0-1-1-a1": [(end, 0)]}
+    port.script = {
+        "s1-0-1-1-a0": [("REJECTED", 0)],
+        "s1-0-1-1-a1": [(end, 0)],
+        "s1-0-1-1-a2": [(end, 0)],
+    }
     await executor.execute(intent)
-    again = calls.index(("extend", "s1-0-1-1-a2"))
-    assert [at for at in pauses if at <= again] == [again]
+    second, third = (calls.index(("extend", f"s1-0-1-1-a{n}")) for n in (2, 3))
+    retry_s = EXECUTION.retry_ms / 1000
+    assert pauses == [(second, retry_s), (third, 2 * retry_s)]
 
 
-async def test_missing_book_is_waited_for(executor, intent, make, books, calls):
-    """An order without a book behind it would be blind."""
-    seen = iter(range(100))
-    book = books.books[make.away.market]
-    books.books[make.away.market] = None
-
-    def look():
-        if next(seen) == 6:
-            books.books[make.away.market] = book
-
-    books.on_look = look
+@pytest.mark.parametrize("missing", ["home", "away"])
+@pytest.mark.parametrize("kind", ["entry", "exit"])
+async def test_neither_leg_is_sent_without_both_books(executor, make, books, calls, kind, missing):
+    """A venue without a book could not complete what the other one fills: a hedged position stays hedged."""
+    intent = make.intent(kind, "buy_home" if kind == "entry" else "buy_away", "0.00999")
+    if kind == "exit":
+        executor.take_over([replace(make.position("buy_home", "0.00999"), position_id=intent.position_id)])
+    books.books[getattr(make, missing).market] = None
     await executor.execute(intent)
-    assert names(calls).count("conclude") == 1
+    assert "send" not in names(calls)
+    reported = [call for call in calls if call[0] == "report"]
+    assert [call[2] for call in reported] == ["NOT_ACCEPTED"] * 2
+    assert calls[-1][0] == "conclude"
+
+
+async def test_book_that_is_lost_with_one_leg_filled_has_the_other_take_it_back(
+    executor, intent, make, port, books, calls, clock, monkeypatch
+):
+    async def pause(wait_s):
+        clock.advance_ms(wait_s * 1000)
+
+    monkeypatch.setattr(executor, "_pause", pause)
+    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)]}
+    true_send = port.send
+
+    async def send(order):
+        books.books[make.away.market] = None
+        return await true_send(order)
+
+    port.send = send
+    began_ns = clock.monotonic_ns()
+    await executor.execute(intent)
+    assert ("send", "s1-0-1-1-h1") in calls
+    assert calls[-1][0] == "conclude"
+    assert 2.0 <= (clock.monotonic_ns() - began_ns) / 1e9 < 3.0
+
+
+async def test_stuck_intent_asks_for_a_person_once_and_is_renewed_by_one(
+    executor, intent, port, calls, clock, monkeypatch
+):
+    waits_s = []
+
+    async def pause(wait_s):
+        clock.advance_ms(wait_s * 1000)
+        waits_s.append(wait_s)
+        if executor._machine.state == "stuck" and len(waits_s) > 12:
+            port.script.clear()
+            executor.renew()
+
+    monkeypatch.setattr(executor, "_pause", pause)
+    port.script = {f"s1-0-1-1-{leg}{n}": [("REJECTED", 0)] for leg in "ha" for n in range(1, 40)}
+    port.script["s1-0-1-1-a0"] = [("REJECTED", 0)]
+    await executor.execute(intent)
+    assert calls.count(("set_apart", "BTC", "stuck")) == 1
+    assert names(calls).count("send") < 20
+    assert calls[-1][0] == "conclude"
+
+
+async def test_renewing_wakes_a_stuck_intent(executor):
+    """A person does not wait for the end of a pause of minutes."""
+    pause = asyncio.ensure_future(executor._pause(3600))
+    await asyncio.sleep(0)
+    executor._renewed.set()
+    await asyncio.wait_for(pause, 5)
 
 
 async def test_settles_at_the_newest_rate(executor, intent, books, calls):

@@ -13,6 +13,7 @@ from arbshard.engine.engine import Exit, held_of
 from arbshard.execution.plan import plan_exit
 from arbshard.execution.two_leg import TwoLeg, TwoLegEnd
 from arbshard.model.money import ZERO
+from support.two_leg import NOW
 
 EXECUTION = Config().execution
 
@@ -29,10 +30,10 @@ def carry_out(make, position, residue):
     """Both legs fill whole; the position's imbalance afterwards, which is what it leaves behind."""
     intent = exit_intent(make, position, residue)
     machine = TwoLeg(intent, make.pair, position, EXECUTION, residue=residue)
-    machine.next_step(make.home_book(), make.away_book())
+    machine.next_step(make.home_book(), make.away_book(), NOW)
     for order in (intent.home, intent.away):
-        machine.record(make.result(order, "FILLED", order.quantity))
-    assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
+        machine.record(make.result(order, "FILLED", order.quantity), NOW)
+    assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=True)
     return machine.imbalance - residue
 
 

@@ -2,16 +2,30 @@
 
 from decimal import Decimal
 from itertools import product
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
 
-from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd
+from arbshard.config import ExecutionConfig
+from arbshard.execution.two_leg import (
+    TRANSITIONS,
+    Ask,
+    Pause,
+    SendOrders,
+    State,
+    StateEvent,
+    TwoLeg,
+    TwoLegEnd,
+    Withhold,
+)
 from arbshard.model.order import OrderResult
+from support.two_leg import NOW, PauseClock
 
 NET = Decimal("0.00999")
 """Base both legs are meant to move; 0.01 gross where 10 bps are kept in the coin."""
 HALF = NET / 2
+EXECUTION = ExecutionConfig()
 
 OUTCOMES = ("filled", "partial", "rejected", "expired", "unknown")
 STATES = {
@@ -55,18 +69,18 @@ class TestTable:
     def test_every_cell(self, make, begin, kind, direction, bought, sold):
         machine, buy, sell = begin(kind, direction)
         books = make.home_book(), make.away_book()
-        assert machine.next_step(*books) == SendOrders((machine.intent.home, machine.intent.away))
+        assert machine.next_step(*books, now_ns=NOW) == SendOrders((machine.intent.home, machine.intent.away))
         for order, outcome in ((buy, bought), (sell, sold)):
             quantity = 0 if outcome == "unknown" else gross(order, SHARES[outcome])
-            machine.record(make.result(order, STATES[outcome], quantity))
+            machine.record(make.result(order, STATES[outcome], quantity), NOW)
         unknown = {order for order, outcome in ((buy, bought), (sell, sold)) if outcome == "unknown"}
-        step = machine.next_step(*books)
+        step = machine.next_step(*books, now_ns=NOW)
         if unknown:
             assert isinstance(step, Ask)
             assert set(step.orders) == unknown
             for order in step.orders:
-                machine.record(make.result(order, "FILLED", gross(order, NET)))
-            step = machine.next_step(*books)
+                machine.record(make.result(order, "FILLED", gross(order, NET)), NOW)
+            step = machine.next_step(*books, now_ns=NOW)
 
         moved = SHARES[bought], SHARES[sold]
         follow = FOLLOWS[moved]
@@ -80,8 +94,8 @@ class TestTable:
             assert hedge.client_id == machine.intent.intent_id + (
                 "-h1" if hedge.market.venue == "upbit" else "-a1"
             )
-            machine.record(make.result(hedge, "FILLED", hedge.quantity))
-            step = machine.next_step(*books)
+            machine.record(make.result(hedge, "FILLED", hedge.quantity), NOW)
+            step = machine.next_step(*books, now_ns=NOW)
         assert isinstance(step, TwoLegEnd)
         # What is open now: an entry has opened what moved, an exit has closed as much of NET.
         open_now = max(moved) if kind == "entry" else NET - max(moved)
@@ -91,56 +105,48 @@ class TestTable:
     def test_asks_again_until_it_is_known(self, make, begin):
         machine, buy, sell = begin()
         books = make.home_book(), make.away_book()
-        machine.record(make.result(buy, "FILLED", NET))
+        machine.record(make.result(buy, "FILLED", NET), NOW)
         for state in ("UNKNOWN", "SENT", "ACCEPTED", "PARTIAL", "UNKNOWN"):
-            machine.record(make.result(sell, state))
-            assert machine.next_step(*books) == Ask((sell,))
-        machine.record(make.result(sell, "FILLED", NET))
-        assert machine.next_step(*books) == TwoLegEnd(closed=False)
+            machine.record(make.result(sell, state), NOW)
+            assert machine.next_step(*books, now_ns=NOW) == Ask((sell,))
+        machine.record(make.result(sell, "FILLED", NET), NOW)
+        assert machine.next_step(*books, now_ns=NOW) == TwoLegEnd(closed=False)
 
     def test_order_that_risk_knows_only_as_intended_is_asked_about(self, make, begin):
         machine, buy, sell = begin()
         machine, *_ = begin(known=[make.result(buy, "INTENT"), make.result(sell, "INTENT")])
-        assert machine.next_step(make.home_book(), make.away_book()) == Ask((buy, sell))
-
-    @pytest.mark.parametrize("missing", ["home", "away"])
-    def test_without_a_book_it_waits(self, make, begin, missing):
-        machine, buy, sell = begin()
-        machine.record(make.result(buy, "FILLED", NET))
-        machine.record(make.result(sell, "REJECTED"))
-        books = {"home": make.home_book(), "away": make.away_book(), missing: None}
-        assert machine.next_step(**books) == Pause()
+        assert machine.next_step(make.home_book(), make.away_book(), NOW) == Ask((buy, sell))
 
     def test_legs_go_out_and_unknown_is_asked_without_books(self, make, begin):
         machine, buy, sell = begin()
-        assert isinstance(machine.next_step(None, None), SendOrders)
-        machine.record(make.result(buy, "UNKNOWN"))
-        machine.record(make.result(sell, "UNKNOWN"))
-        assert isinstance(machine.next_step(None, None), Ask)
+        assert isinstance(machine.next_step(None, None, NOW), SendOrders)
+        machine.record(make.result(buy, "UNKNOWN"), NOW)
+        machine.record(make.result(sell, "UNKNOWN"), NOW)
+        assert isinstance(machine.next_step(None, None, NOW), Ask)
 
 
 class TestRecord:
     def test_final_state_is_never_left(self, make, begin):
         machine, buy, sell = begin()
-        machine.record(make.result(buy, "FILLED", NET))
-        machine.record(make.result(buy, "UNKNOWN"))
-        machine.record(make.result(sell, "FILLED", NET))
-        assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=False)
+        machine.record(make.result(buy, "FILLED", NET), NOW)
+        machine.record(make.result(buy, "UNKNOWN"), NOW)
+        machine.record(make.result(sell, "FILLED", NET), NOW)
+        assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=False)
 
     @pytest.mark.parametrize("state", ["UNKNOWN", "CANCELED"])
     def test_fills_once_heard_of_are_never_lost(self, make, begin, state):
         """A venue that does not answer, or answers without the fills, does not undo them."""
         machine, buy, sell = begin()
-        machine.record(make.result(sell, "REJECTED"))
-        machine.record(make.result(buy, "PARTIAL", HALF))
-        machine.record(make.result(buy, state))
+        machine.record(make.result(sell, "REJECTED"), NOW)
+        machine.record(make.result(buy, "PARTIAL", HALF), NOW)
+        machine.record(make.result(buy, state), NOW)
         assert machine.imbalance == HALF
 
     def test_the_same_fill_counts_once(self, make, begin):
         machine, buy, _ = begin()
-        machine.record(make.result(buy, "PARTIAL", HALF))
+        machine.record(make.result(buy, "PARTIAL", HALF), NOW)
         two = (make.fill(buy, HALF, buy.limit), make.fill(buy, HALF, buy.limit, 1))
-        machine.record(OrderResult(buy, "FILLED", two))
+        machine.record(OrderResult(buy, "FILLED", two), NOW)
         assert machine.imbalance == NET
 
 
@@ -151,8 +157,8 @@ class TestFollowUps:
 
         def build(direction):
             machine, buy, sell = begin("entry", direction)
-            machine.record(make.result(buy, "FILLED", gross(buy, NET)))
-            machine.record(make.result(sell, "REJECTED"))
+            machine.record(make.result(buy, "FILLED", gross(buy, NET)), NOW)
+            machine.record(make.result(sell, "REJECTED"), NOW)
             return machine
 
         return build
@@ -163,115 +169,266 @@ class TestFollowUps:
         return order
 
     def test_hedge_at_the_touch_with_slippage(self, make, long):
-        order = self.sent(long("buy_home").next_step(make.home_book(), make.away_book()))
+        order = self.sent(long("buy_home").next_step(make.home_book(), make.away_book(), NOW))
         assert (order.role, order.market) == ("hedge", make.away.market)
         assert order.limit == make.away.rules.round_price(Decimal("104999.99") * Decimal("0.996"), "sell")
 
     @pytest.mark.parametrize(("mid", "role"), [(104_600.0, "hedge"), (104_500.0, "unwind")])
     def test_a_price_that_ran_away_is_not_followed(self, make, long, mid, role):
         """40 bps below the leg's limit of 105,000 is 104,580."""
-        order = self.sent(long("buy_home").next_step(make.home_book(), make.away_book(mid)))
+        order = self.sent(long("buy_home").next_step(make.home_book(), make.away_book(mid), NOW))
         assert order.role == role
         assert order.side == "sell"
         assert order.market == (make.away.market if role == "hedge" else make.home.market)
 
     def test_short_position_buys(self, make, begin):
         machine, buy, sell = begin("entry", "buy_home")
-        machine.record(make.result(buy, "EXPIRED"))
-        machine.record(make.result(sell, "FILLED", NET))
-        order = self.sent(machine.next_step(make.home_book(), make.away_book()))
+        machine.record(make.result(buy, "EXPIRED"), NOW)
+        machine.record(make.result(sell, "FILLED", NET), NOW)
+        order = self.sent(machine.next_step(make.home_book(), make.away_book(), NOW))
         assert (order.side, order.market, order.role) == ("buy", make.home.market, "hedge")
         best = Decimal(str(make.home_book().best_ask))
         assert order.limit == make.home.rules.round_price(best * Decimal("1.004"), "buy")
         far = make.home_book(gap_bps=60.0)
-        order = self.sent(machine.next_step(far, make.away_book()))
+        order = self.sent(machine.next_step(far, make.away_book(), NOW))
         assert (order.side, order.market, order.role) == ("buy", make.away.market, "unwind")
         assert order.quantity == Decimal("0.01")  # the fee in the coin is bought too
 
-    def test_tries_alternate_and_reach_twice_as_far_each_time(self, make, long):
+    def test_tries_reach_twice_as_far_each_time_within_the_loss_budget(self, make, long):
+        """Three hedges, three unwinds, and then a person is asked while both go on with long pauses."""
         machine = long("buy_home")
         books = make.home_book(), make.away_book()
-        seen = []
+        clock, seen, states = PauseClock(), [], []
         for _ in range(9):
-            order = self.sent(machine.next_step(*books))
+            order = self.sent(clock.step(machine, *books))
             seen.append(order)
-            machine.record(make.result(order, "EXPIRED"))
-        assert [order.role for order in seen] == ["hedge"] * 3 + ["unwind"] * 3 + ["hedge"] * 3
+            states.append(machine.state)
+            machine.record(make.result(order, "EXPIRED"), clock.now_ns)
+        assert states == ["hedging"] * 3 + ["taking_back"] * 3 + ["stuck"] * 3
+        assert [order.role for order in seen] == ["hedge"] * 3 + ["unwind"] * 3 + ["hedge", "unwind", "hedge"]
         ends = [f"-{'a' if order.role == 'hedge' else 'h'}{n}" for n, order in enumerate(seen, 1)]
         assert [order.client_id.removeprefix("s1-0-1-1") for order in seen] == ends
         touch = {make.home.market: books[0].best_bid, make.away.market: books[1].best_bid}
         slips = [round((1 - float(order.limit) / touch[order.market]) * 1e4) for order in seen]
-        assert slips == [40, 80, 160, 320, 640, 1000, 1000, 1000, 1000]
+        assert slips[:3] == [40, 80, 160]
+        for order in seen:
+            leg_limit = machine.intent.order(order.market.venue).limit
+            assert order.limit >= leg_limit * Decimal("0.97")
 
     def test_what_was_never_accepted_is_no_reason_to_reach_farther(self, make, long):
-        """A rate limit says nothing about the price."""
+        """A rate limit says nothing about the price, but the other venue may be better."""
         machine = long("buy_home")
         books = make.home_book(), make.away_book()
-        seen = []
-        for _ in range(5):
-            order = self.sent(machine.next_step(*books))
+        clock, seen = PauseClock(), []
+        for _ in range(6):
+            order = self.sent(clock.step(machine, *books))
             seen.append(order)
-            machine.record(make.result(order, "NOT_ACCEPTED"))
-        assert {order.limit for order in seen} == {seen[0].limit}
-        assert {order.role for order in seen} == {"hedge"}
-        assert len({order.client_id for order in seen}) == 5
+            machine.record(make.result(order, "NOT_ACCEPTED"), clock.now_ns)
+        assert len({order.limit for order in seen}) == 2
+        assert [order.role for order in seen] == ["hedge"] * 3 + ["unwind"] * 3
+        assert len({order.client_id for order in seen}) == 6
+
+    @pytest.mark.parametrize("fault", ["order", "funds", "market", "venue"])
+    def test_a_venue_that_refuses_for_good_is_tried_once(self, make, long, fault):
+        machine = long("buy_home")
+        books = make.home_book(), make.away_book()
+        hedge = self.sent(machine.next_step(*books, NOW))
+        machine.record(replace(make.result(hedge, "REJECTED"), fault=fault), NOW)
+        unwind = self.sent(machine.next_step(*books, NOW))
+        assert (unwind.role, unwind.market) == ("unwind", make.home.market)
+
+    def test_pauses_double(self, make, long):
+        machine = long("buy_home")
+        books = make.home_book(), make.away_book()
+        clock, pauses_ms = PauseClock(), []
+        for _ in range(10):
+            before_ns = clock.now_ns
+            order = self.sent(clock.step(machine, *books))
+            pauses_ms.append((clock.now_ns - before_ns) // 1_000_000)
+            machine.record(make.result(order, "REJECTED"), clock.now_ns)
+        assert pauses_ms == [0, 200, 400, 0, 200, 400, 0, 4000, 8000, 16000]
 
     def test_hedge_completes_a_partial_hedge(self, make, long):
         machine = long("buy_home")
         books = make.home_book(), make.away_book()
-        first = self.sent(machine.next_step(*books))
-        machine.record(make.result(first, "EXPIRED", "0.004"))
-        second = self.sent(machine.next_step(*books))
+        first = self.sent(machine.next_step(*books, now_ns=NOW))
+        machine.record(make.result(first, "EXPIRED", "0.004"), NOW)
+        second = self.sent(machine.next_step(*books, now_ns=NOW))
         assert second.quantity == Decimal("0.00599")
-        machine.record(make.result(second, "FILLED", "0.00599"))
-        assert machine.next_step(*books) == TwoLegEnd(closed=False)
+        machine.record(make.result(second, "FILLED", "0.00599"), NOW)
+        assert machine.next_step(*books, now_ns=NOW) == TwoLegEnd(closed=False)
 
     def test_what_one_venue_refuses_as_too_small_goes_to_the_other(self, make, begin):
         """0.00004 BTC is 5,840 KRW: enough for upbit, below binance's 5 USDT."""
         machine, buy, sell = begin("entry", "buy_home")
-        machine.record(make.result(buy, "EXPIRED", "0.00004"))
-        machine.record(make.result(sell, "REJECTED"))
-        order = self.sent(machine.next_step(make.home_book(), make.away_book()))
+        machine.record(make.result(buy, "EXPIRED", "0.00004"), NOW)
+        machine.record(make.result(sell, "REJECTED"), NOW)
+        order = self.sent(machine.next_step(make.home_book(), make.away_book(), NOW))
         assert (order.market, order.role, order.quantity) == (make.home.market, "unwind", Decimal("0.00004"))
 
     def test_too_small_for_both_is_left(self, make, begin):
         machine, buy, sell = begin("entry", "buy_home")
-        machine.record(make.result(buy, "EXPIRED", "0.00003"))
-        machine.record(make.result(sell, "REJECTED"))
-        assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
+        machine.record(make.result(buy, "EXPIRED", "0.00003"), NOW)
+        machine.record(make.result(sell, "REJECTED"), NOW)
+        assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=True)
 
     def test_order_that_its_limit_makes_too_small_is_not_sent(self, make, begin):
         """5,010 KRW at the touch, 4,990 at the limit: every venue would refuse it, for ever."""
         machine, buy, sell = begin("entry", "buy_home")
         quantity = make.home.rules.round_quantity(Decimal(5010) / Decimal(make.home_book().best_bid))
-        machine.record(make.result(buy, "EXPIRED", quantity))
-        machine.record(make.result(sell, "REJECTED"))
-        assert machine.next_step(make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
+        machine.record(make.result(buy, "EXPIRED", quantity), NOW)
+        machine.record(make.result(sell, "REJECTED"), NOW)
+        assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=True)
 
     @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
     def test_position_an_exit_could_not_trade_is_over(self, make, begin, direction):
         """Worth 5.01 USDT at the mid: an exit's limits stand behind it, and binance takes nothing below 5."""
         machine, buy, sell = begin("entry", direction)
         sold = Decimal("0.00005")
-        machine.record(make.result(buy, "EXPIRED", gross(buy, sold)))
-        machine.record(make.result(sell, "EXPIRED", sold))
-        assert machine.next_step(make.home_book(), make.away_book(100_200.0)) == TwoLegEnd(closed=True)
-        assert machine.next_step(make.home_book(), make.away_book(110_000.0)) == TwoLegEnd(closed=False)
+        machine.record(make.result(buy, "EXPIRED", gross(buy, sold)), NOW)
+        machine.record(make.result(sell, "EXPIRED", sold), NOW)
+        assert machine.next_step(make.home_book(), make.away_book(100_200.0), NOW) == TwoLegEnd(closed=True)
+        assert machine.next_step(make.home_book(), make.away_book(110_000.0), NOW) == TwoLegEnd(closed=False)
 
 
-def test_venue_that_never_fills_is_tried_on_with_new_ids(make, begin):
-    """It does not give up while something is open; whoever drives it bounds the time."""
-    machine, buy, sell = begin()
-    machine.record(make.result(buy, "FILLED", NET))
-    machine.record(make.result(sell, "REJECTED"))
-    ids = set()
-    for _ in range(100):
-        step = machine.next_step(make.home_book(), make.away_book())
+class TestStates:
+    """A step on one venue needs that venue's book alone; budgets lead to the other venue, then to a person."""
+
+    @pytest.fixture
+    def long(self, make, begin):
+        machine, buy, sell = begin("entry", "buy_home")
+        machine.record(make.result(buy, "FILLED", NET), NOW)
+        machine.record(make.result(sell, "REJECTED"), NOW)
+        return machine
+
+    def test_table_leads_from_every_state_to_the_end(self):
+        states = set(get_args(State))
+        assert {state for state, _ in TRANSITIONS} == states - {"done"}
+        assert set(TRANSITIONS.values()) <= states
+        assert {event for _, event in TRANSITIONS} == set(get_args(StateEvent))
+        assert {state for (state, event), after in TRANSITIONS.items() if after == "done"} == states - {
+            "done"
+        }
+
+    def test_lagging_venue_without_a_book_is_left_after_two_seconds(self, make, long):
+        clock = PauseClock()
+        step = clock.step(long, make.home_book(), None)
         assert isinstance(step, SendOrders)
-        ids.add(step.orders[0].client_id)
-        machine.record(make.result(step.orders[0], "REJECTED"))
-    assert len(ids) == 100
-    assert machine.imbalance == NET
+        assert (step.orders[0].role, step.orders[0].market) == ("unwind", make.home.market)
+        assert 2.0 <= (clock.now_ns - NOW) / 1e9 < 2.5
+
+    def test_leading_venue_needs_no_book_to_hedge(self, make, long):
+        (hedge,) = long.next_step(None, make.away_book(), NOW).orders
+        assert (hedge.role, hedge.market) == ("hedge", make.away.market)
+
+    def test_no_book_at_all_is_waited_for_and_a_person_is_asked(self, make, long):
+        """1,460 KRW × 1,000 are naked: half the budget lasts for 20.5 s on each venue."""
+        clock = PauseClock()
+        assert isinstance(clock.step(long, None, None, 18), Pause)
+        assert long.state == "hedging"
+        clock.step(long, None, None, 20)
+        assert long.state == "taking_back"
+        clock.step(long, None, None, 22)
+        assert (long.state, long.why) == ("stuck", "overdue")
+        (hedge,) = clock.step(long, None, make.away_book()).orders
+        assert hedge.role == "hedge"
+
+    def test_price_beyond_the_loss_budget_is_not_paid(self, make, long):
+        """Both venues fell by 4 %: nothing is sold 3 % below its leg's limit, until a person has it closed."""
+        clock = PauseClock()
+        books = make.home_book(gap_bps=-400.0), make.away_book(105_000.0 * 0.96)
+        assert isinstance(clock.step(long, *books, 60), Pause)
+        assert (long.state, long.why) == ("stuck", "too_dear")
+        long.renew(clock.now_ns)
+        (order,) = clock.step(long, *books).orders
+        assert order.role == "hedge"
+        long.record(make.result(order, "FILLED", order.quantity), clock.now_ns)
+        assert isinstance(clock.step(long, *books), TwoLegEnd)
+
+    def test_renewing_changes_nothing_unless_stuck(self, make, long):
+        long.next_step(make.home_book(), make.away_book(), NOW)
+        long.renew(NOW)
+        assert long.state == "hedging"
+
+    def test_stuck_ends_when_a_venue_works_again(self, make, long):
+        clock = PauseClock()
+        books = make.home_book(), make.away_book()
+        for _ in range(6):
+            (order,) = clock.step(long, *books).orders
+            long.record(make.result(order, "NOT_ACCEPTED"), clock.now_ns)
+        (order,) = clock.step(long, *books).orders
+        assert long.state == "stuck"
+        long.record(make.result(order, "FILLED", order.quantity), clock.now_ns)
+        assert isinstance(clock.step(long, *books), TwoLegEnd)
+
+    def test_stuck_sends_no_more_after_a_hundred_orders(self, make, long):
+        clock, sent = PauseClock(), 0
+        while isinstance(step := clock.step(long, make.home_book(), make.away_book(), 1000), SendOrders):
+            sent += 1
+            long.record(make.result(step.orders[0], "REJECTED"), clock.now_ns)
+        assert sent == 106
+        assert long.imbalance == NET
+
+
+class TestFirstLeg:
+    """After an exit that failed the leg that failed goes first, alone."""
+
+    @pytest.fixture
+    def exiting(self, make):
+        """A machine that closes a long position; ``lead`` goes first."""
+
+        def build(lead, reason="max_hold"):
+            intent = replace(make.intent("exit", "buy_away", NET), lead=lead, reason=reason)
+            return TwoLeg(intent, make.pair, make.position("buy_home", NET), EXECUTION, now_ns=NOW)
+
+        return build
+
+    @pytest.mark.parametrize("lead", ["home", "away"])
+    def test_refused_leg_costs_nothing(self, make, exiting, lead):
+        machine = exiting(lead)
+        first = getattr(machine.intent, lead)
+        other = machine.intent.away if lead == "home" else machine.intent.home
+        assert machine.next_step(make.home_book(), make.away_book(), NOW) == SendOrders((first,))
+        machine.record(make.result(first, "REJECTED"), NOW)
+        assert machine.next_step(make.home_book(), make.away_book(), NOW) == Withhold(other)
+        machine.record(make.result(other, "NOT_ACCEPTED"), NOW)
+        assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=False)
+
+    @pytest.mark.parametrize("lead", ["home", "away"])
+    @pytest.mark.parametrize("share", [Decimal(1), Decimal("0.5")])
+    def test_what_it_fills_is_completed_on_the_other_venue(self, make, exiting, lead, share):
+        machine = exiting(lead)
+        books = make.home_book(), make.away_book()
+        first = getattr(machine.intent, lead)
+        other = machine.intent.away if lead == "home" else machine.intent.home
+        machine.next_step(*books, NOW)
+        quantity = leg_of(make, first).rules.round_quantity(first.quantity * share)
+        machine.record(make.result(first, "FILLED" if share == 1 else "EXPIRED", quantity), NOW)
+        assert machine.next_step(*books, NOW) == Withhold(other)
+        machine.record(make.result(other, "NOT_ACCEPTED"), NOW)
+        (hedge,) = machine.next_step(*books, NOW).orders
+        assert (hedge.role, hedge.market, hedge.side) == ("hedge", other.market, other.side)
+        machine.record(make.result(hedge, "FILLED", hedge.quantity), NOW)
+        assert isinstance(machine.next_step(*books, NOW), TwoLegEnd)
+
+    def test_unknown_first_leg_is_asked_about_before_the_other_is_decided(self, make, exiting):
+        machine = exiting("home")
+        machine.next_step(make.home_book(), make.away_book(), NOW)
+        machine.record(make.result(machine.intent.home, "UNKNOWN"), NOW)
+        assert machine.next_step(make.home_book(), make.away_book(), NOW) == Ask((machine.intent.home,))
+
+    def test_one_leg_by_hand_is_never_taken_back(self, make, exiting):
+        """Upbit is down and a person wants the Binance leg closed alone: the other one waits for its venue."""
+        machine, clock = exiting("away", "one_leg"), PauseClock()
+        away = machine.intent.away
+        assert machine.next_step(None, make.away_book(), NOW) == SendOrders((away,))
+        machine.record(make.result(away, "FILLED", away.quantity), NOW)
+        assert machine.next_step(None, make.away_book(), NOW) == Withhold(machine.intent.home)
+        machine.record(make.result(machine.intent.home, "NOT_ACCEPTED"), NOW)
+        assert isinstance(clock.step(machine, None, make.away_book(), 10), Pause)
+        assert machine.state == "stuck"
+        (hedge,) = clock.step(machine, make.home_book(), make.away_book()).orders
+        assert (hedge.role, hedge.market) == ("hedge", make.home.market)
 
 
 def test_market_without_minimums_still_comes_to_an_end(make, begin, execution):
@@ -280,9 +437,9 @@ def test_market_without_minimums_still_comes_to_an_end(make, begin, execution):
     rules = replace(make.home.rules, quantity_min=Decimal(0), notional_min=Decimal(0))
     pair = replace(make.pair, home=replace(make.home, rules=rules), away=replace(make.away, rules=rules))
     machine = TwoLeg(machine.intent, pair, None, execution)
-    machine.record(make.result(buy, "FILLED", NET))
-    machine.record(make.result(sell, "FILLED", NET))
-    assert isinstance(machine.next_step(make.home_book(), make.away_book()), TwoLegEnd)
+    machine.record(make.result(buy, "FILLED", NET), NOW)
+    machine.record(make.result(sell, "FILLED", NET), NOW)
+    assert isinstance(machine.next_step(make.home_book(), make.away_book(), NOW), TwoLegEnd)
 
 
 class TestNews:
@@ -293,5 +450,5 @@ class TestNews:
     def test_against_what_was_recorded(self, make, begin, state, quantity, is_news):
         machine, buy, _ = begin("entry", "buy_home")
         assert machine.is_news(make.result(buy, "UNKNOWN"))
-        machine.record(make.result(buy, "UNKNOWN"))
+        machine.record(make.result(buy, "UNKNOWN"), NOW)
         assert machine.is_news(make.result(buy, state, quantity)) is is_news

@@ -267,11 +267,17 @@ class TestClose:
         again = world.restart()
         assert again.ask(again.hello(epoch=2)).closing == (("BTC", "manual"),)
 
-    def test_twice_is_once(self, world) -> None:
+    def test_each_order_is_stored(self, world) -> None:
+        """Ordered again, it grants an intent that is stuck its budgets anew."""
         world.tell(Close(("BTC",)))
-        events = len(world.events)
+        serial = instructed(world).serial
         assert world.tell(Close(("BTC",))).pairs == ("BTC",)
-        assert len(world.events) == events
+        assert instructed(world).serial == serial + 1
+        assert instructed(world).closing == (("BTC", "manual"),)
+
+    def test_even_one_leg(self, world) -> None:
+        world.tell(Close(("BTC",), one_leg=True))
+        assert instructed(world).closing == (("BTC", "one_leg"),)
 
     def test_nothing_open(self, world) -> None:
         world.carry_out(world.exit_of(self.btc), done=True)

@@ -90,7 +90,7 @@ def test_a_request_enters_few_files(desk) -> None:
         ("approval", approved, 20),
         ("refusal", refused, 20),
         ("fill", fill, 22),
-        ("conclusion", concluded, 23),
+        ("conclusion", concluded, 24),
     ):
         print(f"{name}: {walked}")
         assert len(walked.files) <= files_max, f"{name}: {walked}"

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
+import arbshard.execution.executor as executor_module
 import arbshard.risk.core
 import arbshard.risk.limits.guard
 import arbshard.risk.portfolio.state
-import arbshard.worker.desk as desk_module
 import arbshard.worker.loop
 from arbshard.config import Config
 from arbshard.engine import engine as engine_module
@@ -24,8 +24,9 @@ from arbshard.execution import plan
 from arbshard.execution.executor import BaseExecutor
 from arbshard.execution.two_leg import TwoLeg
 from arbshard.ledger.events import Event, IntentApproved, ShardJoined
+from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import FxQuote, Intent
-from arbshard.model.market import MarketRules
+from arbshard.model.market import Leg, MarketRules
 from arbshard.model.money import ONE, ceil_to
 from arbshard.model.order import Order
 from arbshard.model.silence import SilenceWatch
@@ -153,7 +154,7 @@ def _plan_exit_with(patch: pytest.MonkeyPatch, within: Break) -> None:
             within(inner)
             return true_plan(*args, **kwargs)
 
-    patch.setattr(desk_module, "plan_exit", plan_exit)
+    patch.setattr(executor_module, "plan_exit", plan_exit)
 
 
 def fee_in_coin_forgotten_on_exit(patch: pytest.MonkeyPatch) -> None:
@@ -241,42 +242,49 @@ def entries_valued_at_the_bid(patch: pytest.MonkeyPatch) -> None:
 
 
 def hedges_a_third_at_a_time(patch: pytest.MonkeyPatch) -> None:
-    true_balance = TwoLeg._balance
+    true_order = TwoLeg._order
 
-    def balance(self: TwoLeg, *books) -> Order | None:
-        order = true_balance(self, *books)
-        if order is None:
+    def order(self: TwoLeg, leg: Leg, book: OrderBookSnapshot | None) -> Order | None:
+        whole = true_order(self, leg, book)
+        if whole is None:
             return None
-        rules = self._pair.leg(order.market.venue).rules
-        return replace(order, quantity=max(rules.round_quantity(order.quantity / 3), rules.lot))
+        return replace(whole, quantity=max(leg.rules.round_quantity(whole.quantity / 3), leg.rules.lot))
 
-    patch.setattr(TwoLeg, "_balance", balance)
+    patch.setattr(TwoLeg, "_order", order)
 
 
 def gives_up_while_an_order_is_possible(patch: pytest.MonkeyPatch) -> None:
-    true_balance = TwoLeg._balance
+    true_order = TwoLeg._order
 
-    def balance(self: TwoLeg, *books) -> Order | None:
-        order = true_balance(self, *books)
-        is_home = order is not None and order.market == self._pair.home.market
-        return None if order is not None and is_home and order.quantity * order.limit < 60_000 else order
+    def order(self: TwoLeg, leg: Leg, book: OrderBookSnapshot | None) -> Order | None:
+        found = true_order(self, leg, book)
+        is_home = found is not None and leg is self._pair.home
+        return None if found is not None and is_home and found.quantity * found.limit < 60_000 else found
 
-    patch.setattr(TwoLeg, "_balance", balance)
+    patch.setattr(TwoLeg, "_order", order)
 
 
 def exit_slippage_in_the_wrong_unit(patch: pytest.MonkeyPatch) -> None:
     true_plan = plan.plan_exit
 
-    def plan_exit(trade, position, intent_id, now_ms, execution, *args):
+    def plan_exit(trade, position, intent_id, now_ms, execution, *args, **kwargs):
         far = replace(execution, exit_slippage_bps=execution.exit_slippage_bps * 100)
-        return true_plan(trade, position, intent_id, now_ms, far, *args)
+        return true_plan(trade, position, intent_id, now_ms, far, *args, **kwargs)
 
-    patch.setattr(desk_module, "plan_exit", plan_exit)
+    patch.setattr(executor_module, "plan_exit", plan_exit)
 
 
 def hedges_reach_ten_times_as_far(patch: pytest.MonkeyPatch) -> None:
-    true_slip = TwoLeg._slip
-    patch.setattr(TwoLeg, "_slip", lambda self, side: true_slip(self, side) * 10)
+    true_limit = TwoLeg._limit
+
+    def limit(self: TwoLeg, leg: Leg, book: OrderBookSnapshot | None) -> Decimal:
+        near = true_limit(self, leg, book)
+        if book is None:
+            return near
+        touch = Decimal(repr(book.best_ask if self._side == "buy" else book.best_bid))
+        return touch + (near - touch) * 10
+
+    patch.setattr(TwoLeg, "_limit", limit)
 
 
 def hedges_wait_for_half_a_minute(patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from arbshard.engine.edge import find_edge
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
 from arbshard.execution.executor import BaseExecutor, IntentOutcome
 from arbshard.execution.plan import plan_exit
-from arbshard.model.intent import OpenIntent
+from arbshard.model.intent import OpenIntent, Retry
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Funded, Refused, Settled, Welcome
 from arbshard.worker.desk import Desk
@@ -30,7 +30,7 @@ class Executor(BaseExecutor):
     """Keeps positions as every executor does, and ends an intent when the test sets ``end``."""
 
     def __init__(self, pair=None):
-        super().__init__(pair, *[None] * 6)
+        super().__init__(pair, None, None, None, Config().execution, None, None)
         self.intents = []
         self.befores = []
         self.residues = []
@@ -281,6 +281,34 @@ class TestAct:
         await finish(room, "BTC", IntentOutcome(Refused(Refusal.PAIR_BUSY, ""), None))
         assert room.btc.exit_rest_until_ns == room.clock.monotonic_ns() + 500_000_000
         assert room.desk.open_positions == 1
+
+    async def test_refused_exits_are_asked_about_more_seldom(self, make, room):
+        """They cost nothing but the question; half a second at first, half a minute at the longest."""
+        pauses_s = []
+        for _ in range(9):
+            room.desk.act(room.btc, leaving(make, room))
+            await turn()
+            await finish(room, "BTC", IntentOutcome(Refused(Refusal.BALANCE, ""), None))
+            pauses_s.append((room.btc.exit_rest_until_ns - room.clock.monotonic_ns()) / 1e9)
+        assert pauses_s == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+    async def test_exit_that_achieved_nothing_rests_as_long_as_risk_says(self, make, room):
+        room.desk.act(room.btc, leaving(make, room))
+        await turn()
+        position = room.executors.made["BTC"].get_positions()[0]
+        retry = Retry("exit", 3, 8000, "home", is_small=True)
+        settled = Settled("s1-0-1-1", position, ALL, exit_retry=retry)
+        await finish(room, "BTC", IntentOutcome(None, settled))
+        assert room.btc.exit_rest_until_ns == room.clock.monotonic_ns() + 8_000_000_000
+        assert room.executors.made["BTC"].exit_retry == retry
+        room.desk.act(room.btc, leaving(make, room))
+        await turn()
+        assert room.executors.made["BTC"].intents[-1].lead == "home"
+
+    async def test_order_of_a_person_ends_the_pauses(self, make, room):
+        room.btc.exit_rest_until_ns = 10**18
+        room.desk.renew(["BTC", "XRP"])
+        assert room.btc.exit_rest_until_ns == 0
 
     @pytest.mark.parametrize("error", [Fenced("newer"), RuntimeError("defect")])
     async def test_failure_is_told_and_the_pair_stays_busy(self, make, room, error):

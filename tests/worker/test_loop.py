@@ -97,6 +97,7 @@ class Orders:
     """What risk wants, as the test says."""
 
     def __init__(self):
+        self.serial = 0
         self.halted = False
         self.closing = {}
         self.apart = frozenset()

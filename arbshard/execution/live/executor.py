@@ -55,21 +55,17 @@ class LiveExecutor(BaseExecutor):
             del self._decided_ns[intent.intent_id]
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
-        """An entry's legs go out both or not at all: half an entry for want of budget would cost a hedge."""
-        is_entry = machine.intent.kind == "entry" and all(order.role == "leg" for order in orders)
-        if is_entry and not await self._live_port.admit_entry(orders):
-            for order in orders:
-                await self._record(
-                    machine,
-                    OrderResult(order, "NOT_ACCEPTED", detail="not sent: no rate budget left", fault="busy"),
-                )
+        """Both legs go out or none: one alone, for want of rate budget, would cost a hedge."""
+        is_entry = machine.intent.kind == "entry"
+        if len(orders) > 1 and not await self._live_port.admit_legs(orders, is_entry=is_entry):
+            await self._withhold(machine, orders, "no rate budget left", "busy")
             return
         await super()._send_all(machine, orders)
 
     async def _send(self, machine: TwoLeg, order: Order) -> OrderResult:
-        is_entry = machine.intent.kind == "entry" and order.role == "leg"
+        is_admitted = order.role == "leg" and machine.state == "legs"
         result = await self._live_port.send(
-            order, admitted=is_entry, on_sent=self._on_sent(machine.intent, order)
+            order, admitted=is_admitted, on_sent=self._on_sent(machine.intent, order)
         )
         await self._record(machine, result)
         return result

@@ -88,10 +88,10 @@ class LivePort:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(line.close() for line in self._lines.values()))
 
-    async def admit_entry(self, orders: Iterable[Order]) -> bool:
-        """Take the budget of all ``orders`` of an entry, or of none, if exits and hedges keep their reserve."""
-        costs = (_orders(order.market).place(order, "").cost for order in orders)
-        return await self._gate.admit_entry(sum_costs(*costs))
+    async def admit_legs(self, orders: Iterable[Order], *, is_entry: bool) -> bool:
+        """Take the rate budget of all ``orders`` or of none; entries leave exits and hedges their reserve."""
+        cost = sum_costs(*(_orders(order.market).place(order, "").cost for order in orders))
+        return await (self._gate.admit_entry(cost) if is_entry else self._gate.admit(cost))
 
     async def send(
         self, order: Order, *, admitted: bool = False, on_sent: Callable[[], None] | None = None

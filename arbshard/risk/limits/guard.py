@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from arbshard.config import LimitsConfig
 from arbshard.ledger.events import Hold, RefusalsCounted
-from arbshard.model.intent import CloseReason, EntryReason, Intent, IntentKind
+from arbshard.model.intent import BY_HAND, Intent, IntentKind
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
@@ -30,8 +30,6 @@ from arbshard.risk.reconcile.reconciler import Reconciler
 from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import Available, Submit
 
-ORDERED_BY_A_PERSON: frozenset[CloseReason | EntryReason] = frozenset(("manual", "kill_switch"))
-"""Reasons of exits that a person has ordered."""
 _LEGS = 2
 _APART_NS = 10_000_000_000
 _ANSWERS_KEPT = 2048
@@ -108,6 +106,9 @@ class RiskGuard:
         self.is_supervisor_silent = False
         """Whether entries are refused because no beat of the supervisor is seen."""
         self._reconciler = reconciler
+        self.rests: dict[tuple[str, IntentKind], int] = {}
+        """Pairs whose last trades of a kind achieved nothing: monotonic time before which none may follow. A restart
+        forgets it, and the first trade after it finds out again."""
 
     def set_symbol_limits(self, limits: SymbolRiskLimits) -> None:
         """Give a symbol limits of its own."""
@@ -170,6 +171,14 @@ class RiskGuard:
             problem = forms.exit_problem(intent, pair, position)
             if problem is not None:
                 return Objection(Refusal.MALFORMED, problem)
+            objection = self._check_exit_way(intent)
+            if objection is not None:
+                return objection
+        until_ns = self.rests.get((intent.pair, intent.kind), 0)
+        if moment.now_ns < until_ns:
+            reason = Refusal.EXIT_WAITS if intent.kind == "exit" else Refusal.ENTRY_WAITS
+            wait_ms = (until_ns - moment.now_ns) // 1_000_000
+            return Objection(reason, f"{wait_ms} ms: {self._state.attempts[intent.pair, intent.kind].why}")
         objection = self.check_trade_allowed(intent, pair, available, moment, draining=draining)
         if objection is not None:
             return objection
@@ -204,6 +213,25 @@ class RiskGuard:
             return Objection(Refusal.PAIR_BUSY, f"{other} has no outcome yet")
         return None
 
+    def _check_exit_way(self, intent: Intent) -> Objection | None:
+        """613: after an exit that failed, the leg that failed goes first and alone."""
+        known = self._state.attempts.get((intent.pair, "exit"))
+        if known is None or known.lead in ("both", intent.lead) or intent.reason == "one_leg":
+            return None
+        return Objection(Refusal.EXIT_WAITS, f"the {known.lead} leg has to go first: {known.why}")
+
+    def set_rest(self, pair: str, kind: IntentKind, until_ns: int) -> None:
+        """No trade of this kind of the pair before ``until_ns`` (monotonic)."""
+        if (pair, kind) in self._state.attempts:
+            self.rests[pair, kind] = until_ns
+        else:
+            self.rests.pop((pair, kind), None)
+
+    def end_rests(self, pairs: Iterable[str]) -> None:
+        """Let these pairs be left at once: a person has ordered it."""
+        for pair in pairs:
+            self.rests.pop((pair, "exit"), None)
+
     def count_orders(self, count: int, moment: Moment) -> None:
         """So many orders go out; of whatever kind, they count against the rate."""
         self._bucket.consume(count, moment.now_ns, self.limits.portfolio().orders_per_s_max)
@@ -228,7 +256,7 @@ class RiskGuard:
     def _check_apart(self, intent: Intent) -> Objection | None:
         """609, for exits: some causes leave it to a person to close the pair."""
         apart = self._state.standing.apart.get(intent.pair)
-        if apart is None or not apart.is_closed_by_hand or intent.reason in ORDERED_BY_A_PERSON:
+        if apart is None or not apart.is_closed_by_hand or intent.reason in BY_HAND:
             return None
         detail = f"{intent.pair} is set apart ({apart.cause}) and is closed only by hand: {apart.reason}"
         return Objection(Refusal.PAIR_SET_APART, detail)

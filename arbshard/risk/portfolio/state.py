@@ -43,12 +43,13 @@ from arbshard.ledger.events import (
     StrayFound,
     StrayGone,
 )
-from arbshard.model.intent import Intent
+from arbshard.model.intent import Intent, IntentKind
 from arbshard.model.market import Direction, Pair
 from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
+from arbshard.risk.portfolio.attempts import Attempts, attempts_after
 from arbshard.risk.portfolio.holdings import (
     Balance,
     Balances,
@@ -128,6 +129,8 @@ class PortfolioState(Part):
     spent: dict[str, int] = msgspec.field(default_factory=dict)
     """By prefix of intent ids: the highest number that has been forgotten. An unknown id at or below it is not
     the id of a new intent."""
+    attempts: dict[tuple[str, IntentKind], Attempts] = msgspec.field(default_factory=dict)
+    """Trades of a pair in a row that achieved nothing."""
     results: Results = msgspec.field(default_factory=Results)
     standing: OperatorState = msgspec.field(default_factory=OperatorState)
     reconciled: Reconciled = msgspec.field(default_factory=Reconciled)
@@ -355,6 +358,7 @@ class PortfolioState(Part):
         self._journal.drop(self.busy, intent.pair)
         if intent.kind == "entry":
             self._expose(-notional_of(intent), intent.direction, entries=-1)
+        self._attempted(trade, before, position, event)
         self._journal.set_item(self.outcomes, intent.intent_id, outcome_of(trade, position))
         if len(self.outcomes) > OUTCOMES_KEPT:
             self._forget(self._journal.drop_oldest(self.outcomes))
@@ -363,6 +367,18 @@ class PortfolioState(Part):
             self._left(position, intent, day, is_new=before is None, done=event.done)
         if not self.per_symbol_positions.get(intent.pair):
             self.standing.became_flat(intent.pair)
+
+    def _attempted(
+        self, trade: Trade, before: Position | None, left: Position | None, event: IntentConcluded
+    ) -> None:
+        """Remember whether the trade achieved anything."""
+        key = trade.intent.pair, trade.intent.kind
+        known = self.attempts.get(key)
+        after = attempts_after(trade, before, left, known, event.mark, event.fx)
+        if after is not None:
+            self._journal.set_item(self.attempts, key, after)
+        elif known is not None:
+            self._journal.drop(self.attempts, key)
 
     def _left(self, position: Position, intent: Intent, day: int, *, is_new: bool, done: bool) -> None:
         """Book the position that a concluded intent leaves."""

@@ -4,11 +4,11 @@
 ``HandOver`` says what a worker is to carry on with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from arbshard.config.run import SHARDS_MAX
 from arbshard.ledger.events import Event, ShardFenced, ShardJoined
-from arbshard.model.intent import Intent
+from arbshard.model.intent import Intent, Retry
 from arbshard.model.market import Pair
 from arbshard.model.refusal import Refusal
 from arbshard.model.universe import Universe
@@ -72,12 +72,20 @@ class HandOver:
     """Says what a worker is to carry on with: when it begins, and when pairs come to it."""
 
     def __init__(
-        self, state: PortfolioState, ownership: Ownership, available: Callable[[Pair], Available], tag: str
+        self,
+        state: PortfolioState,
+        ownership: Ownership,
+        available: Callable[[Pair], Available],
+        retries: Callable[[str], Iterable[Retry]],
+        tag: str,
     ) -> None:
-        """``available``: what a pair's orders may spend. ``tag``: of the ledger."""
+        """``available``: what a pair's orders may spend. ``retries``: how its next trades may be made, after some
+        that achieved nothing. ``tag``: of the ledger.
+        """
         self._state = state
         self._ownership = ownership
         self._available = available
+        self._retries = retries
         self._tag = tag
 
     def welcome(self, named: tuple[str, ...], shard: int) -> Welcome:
@@ -98,6 +106,7 @@ class HandOver:
             serial=state.standing.serial,
             residues=tuple((base, residue) for base in bases if (residue := state.results.residue_of(base))),
             tag=self._tag,
+            retries=tuple((base, retry) for base in bases for retry in self._retries(base)),
             strangers=tuple(base for base in named if base not in bases),
             apart=tuple(state.standing.apart),
         )

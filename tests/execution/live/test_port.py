@@ -293,7 +293,7 @@ class TestBudget:
     async def test_both_legs_or_none(self, open_room, bid, ask):
         room = open_room()
         assert room.gate.spare({"upbit_order": 8})
-        assert not await room.port.admit_entry([bid, ask])
+        assert not await room.port.admit_legs([bid, ask], is_entry=True)
         assert room.budget.usage("binance_orders_10s", room.clock.monotonic_ns()).used == 0
 
     async def test_question_without_budget_stays_open(self, open_room, bid):

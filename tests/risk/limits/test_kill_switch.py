@@ -3,7 +3,9 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
+from arbshard.config import Config, ExecutionConfig
 from arbshard.ledger.events import Halted
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Approved, Extend, Halt, Resume, SetLimits
@@ -89,6 +91,11 @@ def test_drawdown() -> None:
         assert halts(world) == causes
 
 
+def quick(**limits: int) -> Config:
+    """Limits, and no pause after an entry that was refused."""
+    return replace(w.with_limits(**limits), execution=ExecutionConfig(pause_s=1e-6))
+
+
 class TestErrors:
     def reject(self, world, apart_ms=0, state="REJECTED") -> None:
         """One entry, of which one order ends in ``state``."""
@@ -103,7 +110,7 @@ class TestErrors:
         ("state", "key"), [("REJECTED", "halt_rejects_per_min"), ("UNKNOWN", "halt_unknown_per_min")]
     )
     def test_so_many_within_a_minute(self, state, key) -> None:
-        world = w.World(config=w.with_limits(**{key: 3}))
+        world = w.World(config=quick(**{key: 3}))
         self.reject(world, state=state)
         self.reject(world, state=state)
         assert halts(world) == []
@@ -112,13 +119,13 @@ class TestErrors:
         assert "within a minute, the limit is 3" in world.state.standing.halt.reason
 
     def test_older_than_a_minute_is_forgotten(self) -> None:
-        world = w.World(config=w.with_limits(halt_rejects_per_min=3))
+        world = w.World(config=quick(halt_rejects_per_min=3))
         for _ in range(10):
             self.reject(world, apart_ms=30_000)
         assert halts(world) == []
 
     def test_hedges_count_and_pass(self) -> None:
-        world = w.World(config=w.with_limits(halt_hedges_per_min=2))
+        world = w.World(config=quick(halt_hedges_per_min=2))
         intent = world.entry()
         world.submit(intent)
         for n in (1, 2, 3):
@@ -129,7 +136,7 @@ class TestErrors:
         assert halts(world) == ["errors"]
 
     def test_after_a_resume_it_counts_anew(self) -> None:
-        world = w.World(config=w.with_limits(halt_rejects_per_min=2))
+        world = w.World(config=quick(halt_rejects_per_min=2))
         self.reject(world)
         self.reject(world)
         world.tell(Resume("mended"))

@@ -1,0 +1,134 @@
+"""Trades of a pair that achieved nothing: what they cost, and how the next one may be made. Pure.
+
+Part of ``state.PortfolioState``, so a restart forgets none of it. An exit that one venue rejects is filled on the
+other one and taken back there, which costs two fees and two spreads; repeated at once, it would cost more than the
+position within an hour. So each such trade doubles the pause before the next one, and an exit sends the leg that
+failed first and alone: as long as its venue refuses, nothing else is sent and nothing is paid.
+"""
+
+from decimal import Decimal
+
+import msgspec
+
+from arbshard.config import ExecutionConfig
+from arbshard.model.intent import FxQuote, IntentKind, Lead, Retry
+from arbshard.model.money import ZERO
+from arbshard.model.order import OrderResult
+from arbshard.model.position import Position
+from arbshard.risk.portfolio.holdings import Trade
+
+_MOVED = Decimal("0.9")
+"""An exit that leaves more than this share of the open quantity has moved nothing."""
+_DOUBLINGS_MAX = 20
+
+
+class Attempts(msgspec.Struct, frozen=True):
+    """Trades of one kind of a pair, in a row."""
+
+    tries: int
+    """How many of them achieved nothing, at a cost or against a refusal."""
+    cost: Decimal = ZERO
+    """What those exits cost the position, in reporting currency."""
+    lead: Lead = "both"
+    """Exits: the leg that failed last and has to go first."""
+    is_small: bool = False
+    """Exits: whether its venue refused it, so that the smallest order tests it first."""
+    is_waiting: bool = True
+    """Whether the next one waits; not after a test that the venue passed."""
+    why: str = ""
+
+
+def attempts_after(
+    trade: Trade,
+    before: Position | None,
+    left: Position | None,
+    known: Attempts | None,
+    mark: Decimal,
+    fx: FxQuote,
+) -> Attempts | None:
+    """What ``trade``, now concluded, makes of ``known``; None when nothing has to be remembered.
+
+    ``before`` and ``left``: the position before and after it. ``mark`` (home quote per base) and ``fx`` value what it
+    cost.
+    """
+    if trade.intent.kind == "entry":
+        return _after_entry(trade, left, known)
+    assert before is not None, trade.intent.intent_id
+    assert left is not None, trade.intent.intent_id
+    if left.state == "CLOSED":
+        return None
+    if left.quantity < before.quantity * _MOVED or (
+        trade.intent.lead != "both" and left.quantity < before.quantity
+    ):
+        # The venue takes orders again. The rest goes the same way, without a pause.
+        return msgspec.structs.replace(known, is_small=False, is_waiting=False) if known is not None else None
+    is_refused = any(_is_refused(result) for result in trade.orders)
+    if not trade.fills() and not is_refused:
+        return known  # the prices had gone, or nothing was sent: it cost nothing
+    lead, is_small = _failed_leg(trade)
+    cost = max(ZERO, before.value(fx, mark) - left.value(fx, mark))
+    return Attempts(
+        tries=(known.tries if known is not None else 0) + 1,
+        cost=(known.cost if known is not None else ZERO) + cost,
+        lead=lead,
+        is_small=is_small,
+        why=_why(trade, lead),
+    )
+
+
+def retry_of(attempts: Attempts | None, kind: IntentKind, execution: ExecutionConfig) -> Retry | None:
+    """How the next trade may be made; None for as usual."""
+    if attempts is None:
+        return None
+    wait_s = 0.0
+    if attempts.is_waiting:
+        doubled_s = execution.pause_s * (1 << min(attempts.tries - 1, _DOUBLINGS_MAX))
+        wait_s = min(doubled_s, execution.pause_max_s)
+    return Retry(kind, attempts.tries, int(wait_s * 1000), attempts.lead, attempts.is_small, attempts.why)
+
+
+def _after_entry(trade: Trade, left: Position | None, known: Attempts | None) -> Attempts | None:
+    """An entry achieved nothing when it was taken back, or when a venue refused it."""
+    if left is not None and left.state == "OPEN":
+        return None
+    if left is None and not any(_is_refused(result) for result in trade.orders):
+        return known
+    return Attempts(tries=(known.tries if known is not None else 0) + 1, why=_why(trade, "both"))
+
+
+def _failed_leg(trade: Trade) -> tuple[Lead, bool]:
+    """(leg, whether its venue refused it): the leg of which nothing was traded the way it was meant."""
+    failed: list[Lead] = []
+    refused: list[Lead] = []
+    names: tuple[Lead, ...] = ("home", "away")
+    for name in names:
+        meant = _meant(trade, name)
+        if not any(result.fills for result in meant):
+            failed.append(name)
+        if any(_is_refused(result) for result in meant):
+            refused.append(name)
+    candidates = [name for name in failed if name in refused] or failed or refused
+    return (candidates[0], candidates[0] in refused) if candidates else ("both", False)
+
+
+def _meant(trade: Trade, lead: Lead) -> list[OrderResult]:
+    """The orders that were to trade this leg the way it was meant: the leg itself and its hedges."""
+    leg = trade.intent.home if lead == "home" else trade.intent.away
+    return [
+        result
+        for result in trade.orders
+        if result.order.market == leg.market and result.order.side == leg.side
+    ]
+
+
+def _is_refused(result: OrderResult) -> bool:
+    """Whether the venue refused the order, for whatever reason but its price."""
+    return result.state == "REJECTED" or result.fault in ("order", "funds", "market", "venue")
+
+
+def _why(trade: Trade, lead: Lead) -> str:
+    """What the last refused order of the leg was refused for (of either leg, where both go first)."""
+    for result in reversed(trade.orders if lead == "both" else _meant(trade, lead)):
+        if _is_refused(result):
+            return f"{result.order.market.venue}: {result.detail}"
+    return "one leg found no price within its bounds"
