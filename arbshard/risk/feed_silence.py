@@ -6,14 +6,28 @@ import msgspec
 
 from arbshard.errors import SharedMemoryError
 from arbshard.log import get_logger
-from arbshard.model.notes import SupervisorNote
+from arbshard.model.notes import FeedState, RunState, SupervisorNote
 from arbshard.shm.pages import PageReader
 
 _EVERY_NS = 1_000_000_000
 _SILENT = ("stale", "down")
 
 
-def is_silent(note: SupervisorNote) -> bool:
+class _Venue(msgspec.Struct):
+    state: FeedState
+
+
+class _Note(msgspec.Struct):
+    """What is read of ``SupervisorNote``: to read all of it would cost several times as much."""
+
+    state: RunState
+    venues: tuple[_Venue, ...]
+
+
+_decoder = msgspec.json.Decoder(_Note)
+
+
+def is_silent(note: SupervisorNote | _Note) -> bool:
     """Whether every venue's feed is lost. A run that is ending or has no venues yet is not silent."""
     return note.state == "running" and bool(note.venues) and all(one.state in _SILENT for one in note.venues)
 
@@ -41,13 +55,13 @@ class FeedWatch:
             self._page = None
 
     def _read(self) -> bool:
-        if not self._path.exists():
-            return False
         try:
             if self._page is None:
+                if not self._path.exists():
+                    return False
                 self._page = PageReader.attach(self._path)
             raw = self._page.note()
-            return bool(raw) and is_silent(msgspec.json.decode(raw, type=SupervisorNote))
+            return bool(raw) and is_silent(_decoder.decode(raw))
         except (SharedMemoryError, msgspec.MsgspecError) as error:
             get_logger().warning("the supervisor's page cannot be read", error=str(error))
             return False

@@ -50,7 +50,7 @@ class GapWatch:
     def set_universe(self, universe: Universe) -> None:
         """Sample these pairs from now on; of those that stay, what is known stays."""
         self._universe = universe
-        self._next = 0
+        self._next = self._due_ns = 0
         self.series = {
             pair.base: self.series.get(pair.base)
             or SpreadSeries(self._settings.window, self._settings.sample_ms)
@@ -65,8 +65,16 @@ class GapWatch:
 
     def sample(self, now_ns: int) -> Mapping[tuple[str, str], float]:
         """Sample the pairs whose turn it is; the correlations known now, by (base, base) in order of name."""
+        if now_ns >= self._due_ns:
+            self._sample_some(now_ns)
+        self._matrix.update(now_ns)
+        return self._matrix.cells
+
+    def _sample_some(self, now_ns: int) -> None:
         pairs = self._universe.pairs
         rate: BookTop | None = None
+        if len(pairs) <= _PAIRS_PER_TICK:  # nothing is to be done before the first of all is due
+            self._due_ns = min((self.series[pair.base].due_ns for pair in pairs), default=now_ns)
         for _ in range(min(_PAIRS_PER_TICK, len(pairs))):
             pair = pairs[self._next]
             series = self.series[pair.base]
@@ -78,8 +86,6 @@ class GapWatch:
                 if home is not None and away is not None:
                     series.add(now_ns, gap_bps(home, away, (rate.best_bid, rate.best_ask)))
             self._next = (self._next + 1) % len(pairs)
-        self._matrix.update(now_ns)
-        return self._matrix.cells
 
     def _top(self, leg: Leg, now_ns: int) -> BookTop | None:
         found = self._slots.read(leg.slot)

@@ -7,6 +7,7 @@ two who do so at once both see too much, and both take it back; neither goes ove
 A window slides: it is kept in eight parts, so that it fits however the venue's own windows lie.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -166,9 +167,11 @@ class Budget(Mapped):
 
     def _look_for_others(self) -> None:
         size = len(self._segment.raw)
-        for path in self.path.parent.glob(f"{_PREFIX}*"):
-            if path == self.path or path in self._others:
+        folder, own = self.path.parent, self.path.name
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208 - each second: most names are none of ours
+            if not name.startswith(_PREFIX) or name == own or folder / name in self._others:
                 continue
+            path = folder / name
             segment = attach_segment(path, _MAGIC)
             if len(segment.raw) != size:
                 segment.close()

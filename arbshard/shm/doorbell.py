@@ -193,6 +193,10 @@ class ShardWaiter:
         """Slots changed since the last call, None for all: see ``RingReader.drain``."""
         return self._ring.drain()
 
+    def is_behind(self) -> bool:
+        """Whether ``drain`` would return something."""
+        return self._ring.behind()
+
     def comes_within(self, duration_ns: int) -> bool:
         """Whether something comes within ``duration_ns``; keeps the CPU busy until then."""
         end_ns = monotonic_ns() + duration_ns

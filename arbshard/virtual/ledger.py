@@ -107,8 +107,7 @@ class MemoryLedger(LedgerStore):
             raise LedgerError("another writer has the ledger")
         bodies = [encode_event(event) for event in events]
         moved: dict[tuple[str, str], Decimal] = {}
-        for _ in self._own.lines(first, events, moved):
-            pass  # making them is what moves the balances
+        self._own.follow(events, moved)
         if disk.is_full:
             disk.failed += 1
             self.failure = LedgerError(f"{_PATH}: cannot be written: database or disk is full")

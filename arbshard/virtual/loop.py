@@ -63,6 +63,8 @@ class VirtualProcess:
         self.parked: list[_Event] = []
         """What came up while it was stopped or held."""
         self.tasks: dict[asyncio.Task[Any], None] = {}
+        self.on_killed: Callable[[], object] = lambda: None
+        """Called once it is dead, from outside of it."""
         self.signals: dict[int, Callable[[], object]] = {}
         """What it does on a signal, by number."""
         self.context = copy_context()
@@ -96,6 +98,13 @@ class _Event(asyncio.TimerHandle):
         self._cancelled = False
         self._repr = None
         self.process = process
+
+    def cancel(self) -> None:
+        """Keep the callback from being called. ``asyncio.sleep`` does this after each sleep, too."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._args = ()
+            self._loop._timer_handle_cancelled(self)  # noqa: SLF001 - the loop's own part
 
 
 def _forget(tasks: dict[asyncio.Task[Any], None], task: asyncio.Task[Any]) -> None:
@@ -179,6 +188,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         process.parked.clear()
         self._processes.pop(process, None)
         self._unburied[process] = None
+        process.on_killed()
         self.call_soon(self._bury, process, context=self._base.copy())
 
     def stop_process(self, process: VirtualProcess) -> None:

@@ -9,6 +9,7 @@ import gc
 import shutil
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from random import Random
 from time import process_time
@@ -52,6 +53,10 @@ _WATCH_EVERY = 60
 """Looks between two of a person at the halts."""
 _RESET_EVERY = 600
 """And between two at limits that were set."""
+
+
+def _set(event: asyncio.Event, _: object) -> None:
+    event.set()
 
 
 class BrokenOff(Exception):
@@ -203,8 +208,11 @@ class Simulation:
             supervisor = self.supervisor = VirtualSupervisor(self.world, process, run_dir, name)
             self.trace.note("start", name)
             task = self._loop.spawn(process, supervisor.run())
-            while process.alive and not task.done():  # noqa: ASYNC110 - a killed process sets no event
-                await asyncio.sleep(_KEEP_S)
+            ended = asyncio.Event()
+            process.on_killed = ended.set  # nothing of a killed process runs, so that its task says nothing
+            task.add_done_callback(partial(_set, ended))
+            await ended.wait()
+            await asyncio.sleep(_KEEP_S)  # a person looks now and then
             if task.done() and task.exception() is not None:
                 self.oracle.differs(f"defect: the supervisor ended with {task.exception()!r}")
             self.trace.note("end", f"{name} {supervisor.failure}")

@@ -170,7 +170,8 @@ class ShardLoop:
         if self._is_fenced():  # and has ended this worker
             return
         self._look_for_silence(now_ns)
-        self._wake()  # the limit of every sleep
+        if self._waiter.is_behind():  # a ring that was lost: the timer is the limit of every sleep
+            self._wake()
         if self._membership is not None:
             self._membership.poll(now_ns)
         self._orders.poll(now_ns)

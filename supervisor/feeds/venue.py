@@ -299,9 +299,10 @@ class VenueFeed:
             self._rest.follow(self._symbols)
         while True:
             await asyncio.sleep(_LOOK_S)
-            for connection in self._connections():
+            for number, connection in enumerate(self._connections()):
+                if number:
+                    await asyncio.sleep(0)  # frames first: many markets take a while
                 connection.judge_silence(self._clock.monotonic_ns())
-                await asyncio.sleep(0)  # frames first: many markets take a while
             if not self._only_rest:
                 self._fall_back(self._clock.monotonic_ns())
 

@@ -54,9 +54,12 @@ def test_a_worker_does_not_go_to_sleep_on_a_change(ends):
 def test_looking_for_more_ends_at_the_first_change_or_in_vain(ends):
     notifier, waiter = ends
     assert not waiter.comes_within(1_000)
+    assert not waiter.is_behind()
     notifier.push(2)
+    assert waiter.is_behind()
     assert waiter.comes_within(60_000_000_000)
     assert waiter.drain() == [2]
+    assert not waiter.is_behind()
     assert notifier.rings == 0
 
 

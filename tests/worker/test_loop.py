@@ -27,6 +27,8 @@ class Waiter:
     def __init__(self):
         self.reader, self.writer = os.pipe()
         self.may_sleep = True
+        self.is_news = False
+        """Whether something is in the ring that no bell has announced."""
         self.parked = False
         self.parks = 0
         self.spins = []
@@ -41,6 +43,9 @@ class Waiter:
 
     def clear(self):
         os.read(self.reader, 100)
+
+    def is_behind(self):
+        return self.is_news
 
     def comes_within(self, duration_ns):
         self.spins.append(duration_ns)
@@ -219,9 +224,19 @@ async def test_doubts_are_counted(make, shop):
 async def test_timer_finds_what_no_bell_announced(make, shop):
     shop.loop.start()
     shop.feed.news = {1: make.view(make.home_book(-100.0))}
+    shop.waiter.is_news = True
     await shop.until(lambda: shop.desk.acts)
     assert isinstance(shop.desk.acts[0], Entry)
     assert shop.feed.news == {}
+
+
+async def test_timer_looks_at_nothing_when_the_ring_holds_nothing(shop):
+    shop.loop.start()
+    await shop.until(lambda: shop.waiter.parked)
+    asked, parks = shop.feed.asked, shop.waiter.parks
+    beats = len(shop.meter.beats)
+    await shop.until(lambda: len(shop.meter.beats) > beats + 2)
+    assert (shop.feed.asked, shop.waiter.parks) == (asked, parks)
 
 
 async def test_does_not_sleep_while_more_comes_in(shop):

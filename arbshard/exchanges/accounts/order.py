@@ -3,8 +3,8 @@
 ``matching`` changes orders; the venues print them.
 """
 
-import copy
-from dataclasses import dataclass, field
+import operator
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -152,10 +152,12 @@ class SimOrder:
 
     def snapshot(self) -> "SimOrder":
         """A copy that stays as it is."""
-        taken = copy.copy(self)
+        taken = SimOrder(*_FIELDS(self))  # copy.copy costs ten times as much, several times for each order
         taken.fills = self.fills.copy()
         return taken
 
+
+_FIELDS = operator.attrgetter(*(field.name for field in fields(SimOrder)))
 
 ChangeKind = Literal["new", "trade", "done", "canceled"]
 

@@ -6,7 +6,6 @@ looked for only where such a key is configured. Used by ``access``.
 
 import base64
 import binascii
-import hashlib
 import hmac
 import re
 from collections.abc import Mapping
@@ -52,7 +51,7 @@ def payload_sorted(params: Mapping[str, str]) -> str:
 
 def hmac_hex(secret: str, payload: str) -> str:
     """The HMAC-SHA256 of ``payload``, 64 hexadecimal digits."""
-    return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), payload.encode(), "sha256").hex()
 
 
 def check_hmac(signature: str, payload: str, secret: str) -> None:

@@ -19,7 +19,7 @@ from arbshard.exchanges.upbit.refusals import UpbitRefusal, unauthorised
 
 NONCES_MAX = 100_000
 """Remembered per key; an older one could be used again."""
-_HASHES = {"HS256": hashlib.sha256, "HS512": hashlib.sha512}
+_HASHES = {"HS256": "sha256", "HS512": "sha512"}
 
 
 def _never() -> None:
@@ -51,14 +51,14 @@ class Authenticator:
             raise unauthorised("no_authorization_token", "A token is needed.")
         signed, _, signature = token.strip().rpartition(".")
         header, _, payload = signed.partition(".")
-        make_hash = _HASHES.get(_members(header).get("alg", ""))
+        hash_name = _HASHES.get(_members(header).get("alg", ""))
         claims = _members(payload)
-        if make_hash is None:
+        if hash_name is None:
             raise unauthorised("jwt_verification", "The token's algorithm is neither HS256 nor HS512.")
         account = self._accounts.get(claims.get("access_key", ""))
         if account is None:
             raise unauthorised("invalid_access_key", "The access key is not known.")
-        expected = hmac.new(account.secret.encode(), signed.encode(), make_hash).digest()
+        expected = hmac.digest(account.secret.encode(), signed.encode(), hash_name)
         if not hmac.compare_digest(expected, _decoded(signature)):
             raise unauthorised("jwt_verification", "The token's signature is wrong.")
         refused = self._refuse()

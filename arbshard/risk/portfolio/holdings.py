@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from decimal import Decimal
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -34,23 +34,25 @@ Booked = Mapping[tuple[str, str], Decimal]
 _VENUE = venue_account("")
 
 
+_ABSENT = object()
+"""In place of the value of a key that was not in its table."""
+
+
 class Journal:
     """Remembers how each change since the last commit is undone."""
 
     def __init__(self) -> None:
-        self._undo: list[Callable[[], object]] = []
+        self._undo: list[tuple[object, object, object] | Callable[[], object]] = []
+        """Either a table, a key, and the value to put back under it, or what is to be called."""
 
     def set_item(self, table: dict[Key, Value], key: Key, value: Value) -> None:
         """Set ``table[key]``."""
-        if key in table:
-            self._undo.append(partial(table.__setitem__, key, table[key]))
-        else:
-            self._undo.append(partial(table.__delitem__, key))
+        self._undo.append((table, key, table.get(key, _ABSENT)))
         table[key] = value
 
     def drop(self, table: dict[Key, Value], key: Key) -> None:
         """Remove ``table[key]``. Raises ``KeyError``."""
-        self._undo.append(partial(table.__setitem__, key, table.pop(key)))
+        self._undo.append((table, key, table.pop(key)))
 
     def drop_oldest(self, table: dict[Key, Value]) -> Key:
         """Remove the oldest entry of ``table`` and return its key. Raises ``StopIteration`` when it is empty."""
@@ -77,7 +79,16 @@ class Journal:
     def rollback(self) -> None:
         """Undo all changes since the last commit, the newest first."""
         while self._undo:
-            self._undo.pop()()
+            undo = self._undo.pop()
+            if not isinstance(undo, tuple):
+                undo()
+                continue
+            _, key, before = undo
+            table = cast("dict[object, object]", undo[0])
+            if before is _ABSENT:
+                del table[key]
+            else:
+                table[key] = before
 
 
 def _put_first(table: dict[Key, Value], key: Key, value: Value) -> None:
