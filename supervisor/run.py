@@ -24,6 +24,7 @@ from arbshard.model.phase import Phase
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note, open_pairs
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
+from arbshard.repeat import repeat
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import Ringer, ShardNotifier
 from arbshard.shm.pages import PageReader
@@ -509,26 +510,35 @@ class Run:
     async def _beat(self) -> None:
         """The heart: children that miss it for a second trade nothing until it beats again."""
         beat_s, cpu_ns = self._ports.timers.beat_s, self._ports.cpu_ns
-        while True:
-            now_ns = self._clock.monotonic_ns()
-            used_ns = cpu_ns()
-            if self._books is not None:
-                self._books.beat(now_ns)
-            if self._status.beat(now_ns):
-                self._status.bad_orders = self._control.bad if self._control is not None else 0
-                try:
-                    self._ledger.poll(self._risk_pid)
-                    self._attend()
-                    self._write_note()
-                except Exception as error:  # noqa: BLE001 - without a heart no worker trades, without a note all do
-                    self._status.postpone_note(now_ns)
-                    get_logger().error("the supervisor's note cannot be written", exc_info=error)
-            await asyncio.sleep(beat_s)
-            late_ns = self._clock.monotonic_ns() - now_ns - int(beat_s * 1e9)
-            if self._status.record_turn(late_ns, cpu_ns() - used_ns):
-                self.alert(
-                    f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile"
-                )
+        began_ns = began_used_ns = 0
+
+        def turn() -> float:
+            nonlocal began_ns, began_used_ns
+            now_ns, used_ns = self._clock.monotonic_ns(), cpu_ns()
+            if began_ns:
+                late_ns = now_ns - began_ns - int(beat_s * 1e9)
+                if self._status.record_turn(late_ns, used_ns - began_used_ns):
+                    self.alert(
+                        f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile"
+                    )
+            began_ns, began_used_ns = now_ns, used_ns
+            self._beat_once(now_ns)
+            return beat_s
+
+        await repeat(turn)
+
+    def _beat_once(self, now_ns: int) -> None:
+        if self._books is not None:
+            self._books.beat(now_ns)
+        if self._status.beat(now_ns):
+            self._status.bad_orders = self._control.bad if self._control is not None else 0
+            try:
+                self._ledger.poll(self._risk_pid)
+                self._attend()
+                self._write_note()
+            except Exception as error:  # noqa: BLE001 - without a heart no worker trades, without a note all do
+                self._status.postpone_note(now_ns)
+                get_logger().error("the supervisor's note cannot be written", exc_info=error)
 
     def _attend(self) -> None:
         """Have the feeds confirm the quiet books of all pairs that may have to be left."""

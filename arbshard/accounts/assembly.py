@@ -20,6 +20,7 @@ from arbshard.crashpoint import reach
 from arbshard.data.stream import Opener
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.log import get_logger
+from arbshard.repeat import repeat
 from arbshard.shm.budget import Budget
 from arbshard.shm.pages import PageWriter
 from arbshard.venues.base.client import VenueClient
@@ -127,16 +128,21 @@ class AccountsProcess:
         more.
         """
         ports = self._ports
-        while True:
-            due_ns = ports.clock.monotonic_ns() + int(ports.beat_s * 1e9)
-            await asyncio.sleep(ports.beat_s)
+        due_ns = ports.clock.monotonic_ns() + int(ports.beat_s * 1e9)
+
+        def turn() -> float | None:
+            nonlocal due_ns
             now_ns = ports.clock.monotonic_ns()
             self._meter.beat(now_ns, max(now_ns - due_ns, 0))
             ports.markets.follow()
             if ports.is_orphan():
                 get_logger().error("the supervisor is dead")
                 self.stop(4)
-                return
+                return None
+            due_ns = now_ns + int(ports.beat_s * 1e9)
+            return ports.beat_s
+
+        await repeat(turn, first_after_s=ports.beat_s)
 
 
 async def _last_statements(watches: Sequence[VenueWatch]) -> None:

@@ -13,6 +13,7 @@ from arbshard.exchanges.grid import Grid
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.session import SECOND_NS, Feed
 from arbshard.exchanges.world import SimWorld
+from arbshard.repeat import repeat
 
 _WAIT_S_MIN = 0.002
 """Wake at most so often; updates due meanwhile go out together."""
@@ -52,7 +53,8 @@ async def run_world(
     outlets = [
         (desks.get(venue), feeds[venue][market.symbol], hubs[venue]) for venue, market, _ in world.places
     ]
-    while True:
+
+    def turn() -> float:
         now_ns = clock.monotonic_ns()
         if grid.jumped(now_ns):
             counters.time_jumps += 1
@@ -77,4 +79,6 @@ async def run_world(
             if market.wrong_bps:
                 _send_wrong_frame(hub, feed, now_ms)
         wait_s = (grid.due_ns - clock.monotonic_ns()) / SECOND_NS
-        await asyncio.sleep(max(_WAIT_S_MIN, wait_s) if wait_s > 0 else 0)
+        return max(_WAIT_S_MIN, wait_s) if wait_s > 0 else 0.0
+
+    await repeat(turn)

@@ -1,7 +1,9 @@
 """All feeds of one venue: groups of connections among which its symbols are divided, and REST while they are down."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from arbshard.clock import Clock
@@ -13,6 +15,7 @@ from arbshard.errors import FeedFailed, UsageError
 from arbshard.log import get_logger
 from arbshard.model.notes import FeedState, VenueNote
 from arbshard.model.universe import Universe
+from arbshard.repeat import repeat
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.venues.base.market import ControlFrame, Venue
@@ -297,14 +300,20 @@ class VenueFeed:
         """Judge silences, and ask over REST for what has no stream."""
         if self._only_rest:
             self._rest.follow(self._symbols)
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            for number, connection in enumerate(self._connections()):
-                if number:
-                    await asyncio.sleep(0)  # frames first: many markets take a while
-                connection.judge_silence(self._clock.monotonic_ns())
-            if not self._only_rest:
-                self._fall_back(self._clock.monotonic_ns())
+        await repeat(partial(self._judge_next, deque()), first_after_s=_LOOK_S)
+
+    def _judge_next(self, waiting: deque[FeedConnection]) -> float:
+        """Judge the next of the connections; the pause after it. Frames get their turn in between."""
+        if not waiting:
+            waiting.extend(self._connections())
+        now_ns = self._clock.monotonic_ns()
+        if waiting:
+            waiting.popleft().judge_silence(now_ns)
+        if waiting:
+            return 0.0
+        if not self._only_rest:
+            self._fall_back(now_ns)
+        return _LOOK_S
 
     def _fall_back(self, now_ns: int) -> None:
         """REST for every group that has been down for too long, until something has come by it again."""
