@@ -53,6 +53,11 @@ _TICK_S = 0.05
 """How often workers are judged, and at least so often within the time after which one counts as stuck:"""
 _LOOKS = 4
 _HOUSEKEEPING_NS = 100_000_000
+_GAUGES = (
+    "session", "requests", "batches", "unsent", "bad_frames", "open_positions", "open_intents", "doubted",
+    "entries", "exits", "errors",
+)  # fmt: skip
+"""What ``_show`` sets on the page, in the order in which it works them out."""
 NOTE_EVERY_NS = 200_000_000
 
 
@@ -117,6 +122,8 @@ class Risk:
             if last_note:
                 page.write_note(last_note)  # the last that is known, until there is something newer
             page.set(page.counter("pid"), ports.pid)
+            self._pulse = page.counter("beat"), page.counter("beat_ns"), page.histogram("loop_gap")
+            self._gauges = tuple(map(page.counter, _GAUGES))
             self._store = store = ports.open_ledger()
             opened.callback(store.abandon)
             noted = read_record(files.ledger_page)
@@ -243,9 +250,11 @@ class Risk:
         self._plan_tick()
 
     def _tick(self, now_ns: int) -> None:
-        self._page.add(self._page.counter("beat"))
-        self._set("beat_ns", now_ns)
-        self._page.record(self._page.histogram("loop_gap"), now_ns - self._due_ns)
+        page = self._page
+        beat, beat_ns, loop_gap = self._pulse
+        page.add(beat)
+        page.set(beat_ns, now_ns)
+        page.record(loop_gap, now_ns - self._due_ns)
         self._look_at_workers(now_ns)
         if now_ns - self._kept_ns < _HOUSEKEEPING_NS:
             return
@@ -274,24 +283,22 @@ class Risk:
         """Bring the page up to date, and its note when it is due or the last one."""
         state = self.core.state
         session = state.results.run.get(ALL, Totals())
-        self._set("session", state.session)
-        self._set("requests", self._transport.requests)
-        self._set("batches", self._transport.batches)
-        self._set("unsent", self._transport.unsent)
-        self._set("bad_frames", self._transport.bad)
-        self._set("open_positions", len(state.positions))
-        self._set("open_intents", len(state.trades))
-        self._set("doubted", sum(state.results.doubted.values()))
-        self._set("entries", session.entries)
-        self._set("exits", session.exits)
+        transport = self._transport
+        values = (
+            state.session, transport.requests, transport.batches, transport.unsent, transport.bad,
+            len(state.positions), len(state.trades), sum(state.results.doubted.values()), session.entries,
+            session.exits, error_count(),
+        )  # fmt: skip
+        for gauge, value in zip(self._gauges, values, strict=True):
+            self._page.set(gauge, value)
         if self._service.is_changed and (is_last or now_ns - self._noted_ns >= self._ports.note_every_ns):
             try:
                 self._page.write_note(self._note.encode(self._ports.clock.wall_ms()))
             except SharedMemoryError as error:
                 get_logger().error("the note cannot be written", error=str(error))
+                self._set("errors", error_count())
             self._service.is_changed = False
             self._noted_ns = now_ns
-        self._set("errors", error_count())
 
     def _set_ready(self, *, is_ready: bool) -> None:
         self.is_ready = is_ready

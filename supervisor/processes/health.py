@@ -57,10 +57,13 @@ class PageHealth:
 
     def value(self, counter: str, pid: int) -> int:
         """A counter of the incarnation ``pid``; 0 as long as it has no page."""
-        if self._page is None or self._page.value("pid") != pid:
-            self._attach()
         page = self._page
-        return page.value(counter) if page is not None and page.value("pid") == pid else 0
+        if page is None or page.value("pid") != pid:
+            self._attach()
+            page = self._page
+            if page is None or page.value("pid") != pid:
+                return 0
+        return page.value(counter)
 
     def newest(self, counter: str) -> int:
         """A counter of whichever incarnation was read last; 0 before the first."""
