@@ -223,11 +223,12 @@ class PosixHost:
 
     async def wait_for_exit(self, timeout_s: float) -> None:
         """Wait until a child has ended, ``timeout_s`` at most."""
+        # The time-out sets the event, too: ``asyncio.timeout`` would cancel and raise at every turn of an idle run.
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._exited.set)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._exited.wait()
-        except TimeoutError:
-            return
+            await self._exited.wait()
+        finally:
+            timer.cancel()
         self._exited.clear()
 
     def is_stopped(self, pid: int) -> bool:
