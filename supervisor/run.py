@@ -38,6 +38,7 @@ from supervisor.feeds.venue import VenueFeed
 from supervisor.ledger import LedgerAlerts, describe_open
 from supervisor.preflight import FindUniverse
 from supervisor.processes.child import Child, ChildSpec, ProcessHost
+from supervisor.processes.health import PageHealth
 from supervisor.processes.probe import HttpProbe
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.processes.spares import SparePool
@@ -150,6 +151,8 @@ class Run:
         self._feeds: dict[str, VenueFeed] = {}
         self._frames = 0
         """Received by all feeds, as of the last note."""
+        self._attended_for: tuple[bytes, int, int] | None = None
+        """Risk's note, the universe and the number of feeds for which the feeds were last told what to confirm."""
         self._control: ControlServer | None = None
         self._shards: ShardManager | None = None
         self._books: BooksWriter | None = None
@@ -542,9 +545,15 @@ class Run:
 
     def _attend(self) -> None:
         """Have the feeds confirm the quiet books of all pairs that may have to be left."""
-        note, universe = self._risk_note_text(), self._status.universe
+        risk, universe = self.processes.get("risk"), self._status.universe
+        health = risk.health if risk is not None else None
+        note = health.note(risk.pid) if risk is not None and isinstance(health, PageHealth) else b""
         if not note or universe is None:
             return  # risk is being replaced: what was open still is
+        basis = note, universe.serial, len(self._feeds)
+        if basis == self._attended_for:
+            return
+        self._attended_for = basis
         pairs = open_pairs(note)
         slots = {leg.slot for pair in universe.pairs if pair.base in pairs for leg in (pair.home, pair.away)}
         if slots:

@@ -14,7 +14,9 @@ and alerted, the market is subscribed to anew, and then its connection is renewe
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -26,6 +28,7 @@ from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError
 from arbshard.log import get_logger
 from arbshard.model.book import OrderBookSnapshot
+from arbshard.repeat import repeat
 from arbshard.venues.base.market import ControlFrame
 from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.registry import get_adapter
@@ -136,6 +139,8 @@ class BookConfirmation:
         self._ping_after_ns = age_ns // 2
         self._attended: frozenset[int] = frozenset()
         self._markets: dict[str, _AttendedMarket] = {}
+        self._has_markets = asyncio.Event()
+        """Set while something is open: otherwise nothing need be asked."""
         self.confirmed = 0
         """Books that REST has shown unchanged."""
         self.dead = 0
@@ -151,17 +156,22 @@ class BookConfirmation:
 
     async def run(self) -> None:
         """Confirm books by the signs of life of their connections."""
-        while True:
-            await asyncio.sleep(_LOOK_S)
+        await repeat(partial(self._confirm_next, deque()), first_after_s=_LOOK_S)
+
+    def _confirm_next(self, waiting: deque[Sequence[Carrier]]) -> float:
+        """Confirm the books of the next group; the pause after it. Frames get their turn in between."""
+        if not waiting:
             self._follow()
-            for group in tuple(self._groups()):
-                self._confirm_by_life(group, self._clock.monotonic_ns())
-                await asyncio.sleep(0)  # frames first: many markets take a while
+            waiting.extend(self._groups())
+        if waiting:
+            self._confirm_by_life(waiting.popleft(), self._clock.monotonic_ns())
+        return 0.0 if waiting else _LOOK_S
 
     async def ask(self) -> None:
         """Confirm books over REST."""
         while True:
             await asyncio.sleep(_LOOK_S)
+            await self._has_markets.wait()
             due = self._due(self._clock.monotonic_ns())
             # One market that the venue refuses must not spoil the answer for others.
             together = [symbol for symbol in due if not self._markets[symbol].is_failing]
@@ -192,6 +202,8 @@ class BookConfirmation:
     def _follow(self) -> None:
         """Attend to the markets of this venue that are in the slots concerned."""
         slots = self._attended
+        if not slots and not self._markets:
+            return
         for symbol in self._fanout.symbols:
             slot = self._fanout.slot_of(symbol)
             market = self._markets.get(symbol)
@@ -200,6 +212,10 @@ class BookConfirmation:
         for symbol, market in tuple(self._markets.items()):
             if market.slot not in slots or symbol not in self._fanout.symbols:
                 del self._markets[symbol]
+        if self._markets:
+            self._has_markets.set()
+        else:
+            self._has_markets.clear()
 
     def _confirm_by_life(self, group: Sequence[Carrier], now_ns: int) -> None:
         lives = [(one, one.alive_ns(now_ns)) for one in group]

@@ -65,6 +65,15 @@ class PageHealth:
                 return 0
         return page.value(counter)
 
+    def note(self, pid: int) -> bytes:
+        """The newest note of the incarnation ``pid``; empty as long as it has none, or is writing too fast."""
+        if self.value("pid", pid) != pid or self._page is None:
+            return b""
+        try:
+            return self._page.note()
+        except SharedMemoryError:
+            return b""
+
     def newest(self, counter: str) -> int:
         """A counter of whichever incarnation was read last; 0 before the first."""
         return self._page.value(counter) if self._page is not None else 0
