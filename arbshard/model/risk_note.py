@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from arbshard.model.intent import ApartCause, CloseReason
+from arbshard.model.intent import ApartCause, CloseReason, Lead
 from arbshard.model.market import Direction
 
 
@@ -80,6 +80,17 @@ class ApartNote(msgspec.Struct, frozen=True):
     intent_id: str = ""
     by_hand: bool = False
     """Whether its positions are closed only when a person orders it."""
+
+
+class FailingNote(msgspec.Struct, frozen=True):
+    """The last exits of a pair achieved nothing."""
+
+    tries: int
+    cost: str
+    """What they cost the position, in reporting currency."""
+    lead: Lead
+    """The leg that has to go first."""
+    why: str
 
 
 class DayNote(msgspec.Struct, frozen=True):
@@ -167,6 +178,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs that are being closed, by order of a person or of the kill switch, and why."""
     apart: dict[str, ApartNote] = {}
     """Pairs that are set apart."""
+    failing: dict[str, FailingNote] = {}
+    """Pairs that could not be left."""
     day: DayNote | None = None
     days: tuple[DayNote, ...] = ()
     """The last trading days that had a result, newest first."""

@@ -16,6 +16,7 @@ from arbshard.model.risk_note import (
     BalanceNote,
     DayNote,
     DifferenceNote,
+    FailingNote,
     HaltNote,
     PortfolioTally,
     PositionNote,
@@ -80,6 +81,11 @@ class NoteWriter:
             apart={
                 pair: ApartNote(one.since_ms, one.cause, one.reason, one.intent_id, one.is_closed_by_hand)
                 for pair, one in standing.apart.items()
+            },
+            failing={
+                pair: FailingNote(one.tries, plain(one.cost), one.lead, one.why)
+                for (pair, kind), one in state.attempts.items()
+                if kind == "exit"
             },
             day=self._today(now_ms),
             days=tuple(self._day(number) for number in sorted(results.days, reverse=True)),

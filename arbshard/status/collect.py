@@ -343,8 +343,8 @@ def _halted(note: RiskNote) -> str:
 
 _APART: dict[ApartCause, str] = {
     "stuck": (
-        "one of its legs is open and it enters nothing: 'arbshard positions' shows what it holds, "
-        "'arbshard resume {pair}' lets it go on"
+        "one of its legs is open and it enters nothing: 'arbshard close {pair}' closes it at the prices of now, "
+        "'arbshard resume {pair}' lets it enter again afterwards"
     ),
     "exits_fail": (
         "its position stays open and it enters nothing: 'arbshard close {pair}' closes it, "
@@ -373,6 +373,12 @@ def _standing(note: RiskNote) -> Iterator[str]:
     for pair, one in note.apart.items():
         what = _APART[one.cause].format(pair=pair)
         yield f"{pair} is set apart since {_iso(one.since_ms)} ({one.cause}): {one.reason}; {what}"
+    for pair, failing in note.failing.items():
+        how = "both legs go" if failing.lead == "both" else f"its {failing.lead} leg goes first, alone"
+        yield (
+            f"{pair} could not be left, {failing.tries} times in a row ({failing.why}), which cost {failing.cost}: "
+            f"it is tried again with pauses that double, {how}; 'arbshard close {pair}' tries at once"
+        )
 
 
 def _latency(histogram: Histogram) -> Latency:

@@ -273,6 +273,14 @@ class Desk:
 
     def _rest(self, state: PairState, retry: Retry) -> None:
         """Make no trade of this kind of the pair before risk would have it."""
+        get_logger().warning(
+            f"{retry.kind} achieved nothing",
+            pair=state.pair.base,
+            tries=retry.tries,
+            wait_ms=retry.wait_ms,
+            first=retry.lead,
+            why=retry.why,
+        )
         until_ns = self._clock.monotonic_ns() + retry.wait_ms * 1_000_000
         if retry.kind == "exit":
             state.exit_rest_until_ns = max(state.exit_rest_until_ns, until_ns)

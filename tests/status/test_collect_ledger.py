@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from arbshard.clock import ManualClock
 from arbshard.ledger.record import LedgerRecord
 from arbshard.model.notes import ChildNote, SupervisorNote
-from arbshard.model.risk_note import NO_NOTE, ApartNote, PortfolioTally
+from arbshard.model.risk_note import NO_NOTE, ApartNote, FailingNote, PortfolioTally
 from arbshard.model.rundir import RunFiles
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
 from arbshard.shm.pages import PageWriter
@@ -133,7 +133,7 @@ def test_the_ledger(instance, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("cause", "what_to_do"),
     [
-        ("stuck", "'arbshard resume BTC' lets it go on"),
+        ("stuck", "'arbshard close BTC' closes it at the prices of now"),
         ("exits_fail", "'arbshard close BTC' closes it"),
         ("bad_report", "compare the ledger with the venue, then 'arbshard resume BTC'"),
         ("position_loss", "'arbshard close BTC' closes it"),
@@ -146,3 +146,16 @@ def test_a_pair_set_apart_is_a_problem_that_says_what_to_do(instance, cause, wha
     (line,) = (line for line in status.problems if "apart" in line)
     assert line.startswith(f"BTC is set apart since {AS_OF} ({cause}): no venue takes the hedge; ")
     assert what_to_do in line
+
+
+def test_a_pair_that_could_not_be_left_is_a_problem(instance) -> None:
+    failing = FailingNote(3, "2514", "home", "upbit: insufficient_funds_ask: too little")
+    instance.start_risk(replace(NOTE, failing={"BTC": failing}))
+    status = instance.status()
+    assert status.state == "degraded"
+    (line,) = (line for line in status.problems if "left" in line)
+    assert line.startswith(
+        "BTC could not be left, 3 times in a row (upbit: insufficient_funds_ask: too little), which cost 2514: "
+    )
+    assert "its home leg goes first" in line
+    assert "arbshard close BTC" in line
