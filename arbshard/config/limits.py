@@ -30,6 +30,9 @@ class LimitsConfig(Section, frozen=True):
     edge_bps_max: Positive = 600.0
     """An entry that promises more is too good to be true. A second look beside ``strategy.max_edge_bps``: at the
     limit prices and before fees."""
+    way_out_margin_bps: NotNegative = 200.0
+    """What is held for buying a position's coins back: room for the price to move before risk has seen it, on top of
+    the price of now and the fee. Entries cannot spend it."""
 
     portfolio_notional_max: Decimal = Decimal(100_000_000)
     """Gross exposure: entry notional of all open positions and of entries under way."""

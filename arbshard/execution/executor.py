@@ -18,7 +18,7 @@ from arbshard.engine.edge import edge_at, terms_of
 from arbshard.engine.engine import Entry, Exit, Trade, held_of
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.paper_port import PaperPort
-from arbshard.execution.plan import plan_entry, plan_exit
+from arbshard.execution.plan import affordable, plan_entry, plan_exit
 from arbshard.execution.ports import BookPort, IntentOver, OrderPort, RiskPort
 from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd, Withhold
 from arbshard.model.book import OrderBookSnapshot
@@ -329,11 +329,23 @@ class BaseExecutor:
         await self._risk.set_apart(self.pair.base, "stuck", reason, machine.intent.intent_id)
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
-        for order in orders:
-            if order.role != "leg":
-                await self._risk.extend(machine.intent.intent_id, order)
-                reach("after_extend")
-        await asyncio.gather(*(self._send(machine, order) for order in orders))
+        ready = [order if order.role == "leg" else await self._extend(machine, order) for order in orders]
+        await asyncio.gather(*(self._send(machine, order) for order in ready if order is not None))
+
+    async def _extend(self, machine: TwoLeg, order: Order) -> Order | None:
+        """Record a hedge or unwind, or as much of it as can be paid for; None when nothing of it can."""
+        intent_id, leg = machine.intent.intent_id, self.pair.leg(order.market.venue)
+        refused = await self._risk.extend(intent_id, order)
+        if isinstance(refused, Refused):
+            part = affordable(order, leg, refused.available)
+            if part is None or isinstance(await self._risk.extend(intent_id, part), Refused):
+                # Risk knows nothing of this order, so it is not reported either.
+                unpaid = OrderResult(order, "NOT_ACCEPTED", detail=refused.detail, fault="funds")
+                machine.record(unpaid, self._clock.monotonic_ns())
+                return None
+            order = part
+        reach("after_extend")
+        return order
 
     async def _send(self, machine: TwoLeg, order: Order) -> OrderResult:
         result = await self._port.send(order)

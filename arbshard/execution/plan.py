@@ -2,13 +2,16 @@
 
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from arbshard.config import ExecutionConfig
 from arbshard.engine.engine import Entry, Exit
 from arbshard.model.intent import FxQuote, Intent, Lead, Retry
-from arbshard.model.market import Leg, Side
+from arbshard.model.market import Leg, Pair, Side
 from arbshard.model.money import BPS, MONEY_CONTEXT, ONE, ZERO, ceil_to, exact
 from arbshard.model.order import Order, OrderRole
 from arbshard.model.position import Position
+from arbshard.wire.messages import Available
 
 _SMALL_PRICE_SHARE = Decimal("0.9")
 """Room in the value of the smallest exit: prices move, and limits stand behind them."""
@@ -140,6 +143,39 @@ def _smallest_exit(trade: Exit, position: Position, home: Leg, away: Leg) -> Dec
     largest_lot = max(home.rules.lot, away.rules.lot)
     smallest = ceil_to(smallest, largest_lot) + largest_lot
     return smallest if position.quantity >= 2 * smallest else position.quantity
+
+
+def affordable(order: Order, leg: Leg, available: Available) -> Order | None:
+    """``order``, or as much of it as ``available`` pays for; None when its venue takes no order so small."""
+    market = order.market
+    currency = market.base if order.side == "sell" else market.quote
+    free = sum(
+        (amount for where, what, amount in available if (where, what) == (market.venue, currency)), ZERO
+    )
+    fee = ZERO if leg.fees.buy_fee_in_base else leg.fees.buy_bps / BPS
+    unit = ONE if order.side == "sell" else order.limit * (ONE + fee)
+    quantity = leg.rules.round_quantity(min(order.quantity, MONEY_CONTEXT.divide(free, unit)))
+    return replace(order, quantity=quantity) if leg.rules.accepts(order.limit, quantity) else None
+
+
+def part_of_exit(intent: Intent, pair: Pair, available: Available, intent_id: str) -> Intent | None:
+    """The largest part of an exit that ``available`` pays for, under a new id; None when there is none to send.
+
+    Both legs are made smaller by the same share. Both venues must accept what is sent.
+    """
+    share = ONE
+    for order, leg in ((intent.home, pair.home), (intent.away, pair.away)):
+        most = affordable(order, leg, available)
+        if most is None:
+            return None
+        share = min(share, MONEY_CONTEXT.divide(most.quantity, order.quantity))
+    parts: list[Order] = []
+    for order, leg, letter in ((intent.home, pair.home, "h"), (intent.away, pair.away, "a")):
+        quantity = leg.rules.round_quantity(order.quantity * share)
+        if not leg.rules.accepts(order.limit, quantity):
+            return None
+        parts.append(replace(order, quantity=quantity, client_id=f"{intent_id}-{letter}0"))
+    return replace(intent, intent_id=intent_id, home=parts[0], away=parts[1])
 
 
 def _most(home: Leg, away: Leg) -> Decimal:

@@ -37,8 +37,8 @@ class RiskPort(Protocol):
         """Ask for approval."""
         ...
 
-    async def extend(self, intent_id: str, order: Order) -> None:
-        """Record a hedge or unwind before it is sent. Raises ``IntentOver``."""
+    async def extend(self, intent_id: str, order: Order) -> Approved | Refused:
+        """Record a hedge or unwind before it is sent; refused when it cannot be paid for. Raises ``IntentOver``."""
         ...
 
     async def report(self, intent_id: str, result: OrderResult) -> None:

@@ -1,5 +1,7 @@
 """``OrderBookSnapshot``: what a market offered at one instant; ``BookTop``: the best of it."""
 
+from typing import NamedTuple
+
 import msgspec
 
 Levels = tuple[tuple[float, float], ...]
@@ -58,3 +60,12 @@ class OrderBookSnapshot(msgspec.Struct, frozen=True, gc=False):
     def mid(self) -> float:
         """Mean of best bid and best ask."""
         return (self.bids[0][0] + self.asks[0][0]) / 2
+
+
+class PairView(NamedTuple):
+    """The best of a pair's two books, as one reader saw them last."""
+
+    home: BookTop
+    away: BookTop
+    seen_ns: int
+    """When they were read, monotonic; both were fresh then."""

@@ -142,6 +142,7 @@ class Risk:
             age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
             self._gaps = GapWatch(books, universe, config.series, age_ns_max)
             service.on_universe = self._gaps.set_universe
+            self.core.guard.set_views(self._gaps.views)
             self._note = NoteWriter(self.core, config.reporting)
             self._disk = DiskWatch(store, config.run, self.core.guard, page)
             self._archivist = Archivist(store, config.ledger.archive_events, ports.environ, self._archived)

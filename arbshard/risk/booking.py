@@ -17,7 +17,7 @@ from arbshard.ledger.events import (
     PositionStatement,
 )
 from arbshard.model.market import Pair
-from arbshard.model.money import MONEY_CONTEXT
+from arbshard.model.money import MONEY_CONTEXT, plain
 from arbshard.model.order import FINAL_STATES
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
@@ -34,10 +34,12 @@ _COIN_STEP = Decimal("1e-8")
 
 
 def book_extension(
-    request: Extend, trade: Trade, pair: Pair, available: Available, now_ms: int
+    request: Extend, trade: Trade, pair: Pair, available: Available, now_ms: int, *, is_paper: bool
 ) -> OrderExtended | Objection | None:
-    """The event of one more order; None when it is known. It holds what it can spend, or as much of that as is
-    ``available``: it reduces exposure, so it is let through in any case.
+    """The event of one more order; None when it is known.
+
+    It reduces exposure, so live it holds what it can spend, or as much of that as is ``available``: the venue decides
+    whether that suffices. On paper nobody else would, so what is not available is not spent.
     """
     order = request.order
     known = trade.result(order.client_id)
@@ -47,7 +49,11 @@ def book_extension(
     if known is not None or problem is not None:
         return Objection(Refusal.MALFORMED, problem or f"{order.client_id} is another order")
     wanted = hold_for(order, pair.leg(order.market.venue))
-    amount = min(wanted.amount, amount_of(available, wanted.venue, wanted.currency))
+    free = amount_of(available, wanted.venue, wanted.currency)
+    if is_paper and wanted.amount > free:
+        needed = f"{plain(wanted.amount)} needed, {plain(free)} free"
+        return Objection(Refusal.BALANCE, f"{wanted.venue} {wanted.currency}: {needed}")
+    amount = min(wanted.amount, free)
     hold = Hold(wanted.client_id, wanted.venue, wanted.currency, amount)
     return OrderExtended(at_ms=now_ms, intent_id=request.intent_id, pair=pair.base, order=order, hold=hold)
 

@@ -33,7 +33,7 @@ from arbshard.risk.booking import (
     inventory_deposits,
     opening_deposits,
 )
-from arbshard.risk.limits.guard import RiskGuard, holds_for, less_holds
+from arbshard.risk.limits.guard import RiskGuard, holds_for
 from arbshard.risk.limits.watch import Watch
 from arbshard.risk.operators import REASON_MAX, Operators
 from arbshard.risk.portfolio.attempts import retry_of
@@ -96,8 +96,8 @@ class RiskCore:
             self.reconciler = Reconciler(self._pairs, state, tolerance=config.live.balance_tolerance, tag=tag)
         self.orders = orders_of(config)
         self.states_every_s = config.live.reconcile_every_s if self.reconciler is not None else 0.0
-        self.guard = RiskGuard(config.limits, state, self.reconciler)
-        self._handover = HandOver(state, self.ownership, self.guard.available, self._retries, tag)
+        self.guard = RiskGuard(config.limits, state, self.reconciler, self._pairs)
+        self._handover = HandOver(state, self.ownership, self.guard.available_to_enter, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
@@ -124,6 +124,7 @@ class RiskCore:
             if config.data == "sim" and run != self.state.run:
                 self.reconciler.begin_anew()
         self._apply(events)
+        self.guard.ways_out.recalculate()
         return events
 
     def stop(self, now_ms: int) -> list[Event]:
@@ -136,6 +137,7 @@ class RiskCore:
     def set_universe(self, universe: Universe, now_ms: int) -> list[Event]:
         """Pairs have come, gone or changed their shard; the events to store, applied already."""
         self.ownership.set(universe)
+        self.guard.ways_out.recalculate()
         events: list[Event] = []
         if self.reconciler is not None:
             self.reconciler.set_pairs()
@@ -171,6 +173,7 @@ class RiskCore:
         moment = self._moment(now_ms, now_ns)
         events: list[Event] = [*self.guard.refusals.flush(now_ms, moment.now_ns)]
         self._apply(events)
+        self.guard.ways_out.refresh()
         return events + self._watch.tick(moment, feeds_silent=feeds_silent)
 
     def fence(self, shard: int, reason: str, now_ms: int) -> list[Event]:
@@ -199,6 +202,7 @@ class RiskCore:
     def rollback(self) -> None:
         """The ledger does not have the events: be as before them."""
         self.state.rollback()
+        self.guard.ways_out.recalculate()
 
     def _answer(self, command: Command, moment: Moment) -> tuple[CommandReply, list[Event]]:
         match command:
@@ -279,7 +283,7 @@ class RiskCore:
         elif pair.base not in self.state.funded:
             events += inventory_deposits(pair, request.home_price, self._config.paper, now_ms)
             self._apply(events)
-        return Funded(self.guard.available(pair)), events
+        return Funded(self.guard.available_to_enter(pair)), events
 
     def _is_repeat(self, intent: Intent) -> bool:
         """Whether this very intent is approved and open: its worker did not get the reply and asks again."""
@@ -291,25 +295,29 @@ class RiskCore:
         pair = self._pairs.get(intent.pair)
         available = self.guard.available(pair) if pair is not None else ()
         if self._is_repeat(intent):
-            return Approved(intent.intent_id, available), []
+            return Approved(intent.intent_id, self.guard.left_to_enter(available)), []
         # Nothing is stored under an id that is not this intent's own.
         objection = self.guard.check_id(request)
         if objection is not None:
-            return Refused(objection.reason, objection.detail, available), []
+            return self._refusal(intent, objection, available), []
         draining = phase in (Phase.DRAINING, Phase.DRAINING_KEEP)
         expiry_ms = self._config.execution.approval_expiry_ms
         objection = self.ownership.trade_objection(intent, request.shard) or self.guard.check_intent(
             intent, pair, available, moment, expiry_ms, draining=draining
         )
         if objection is not None:
-            retry = self._retry(intent.pair, "exit") if intent.kind == "exit" else None
-            refused = Refused(objection.reason, objection.detail, available, retry)
-            return refused, self._refuse(intent, objection, moment)
+            return self._refusal(intent, objection, available), self._refuse(intent, objection, moment)
         assert pair is not None, intent.pair
         holds = holds_for(intent, pair)
         events: list[Event] = [IntentApproved(at_ms=moment.now_ms, intent=intent, holds=holds)]
         self._apply(events)
-        return Approved(intent.intent_id, less_holds(available, holds)), events
+        return Approved(intent.intent_id, self.guard.left_to_enter(available, holds)), events
+
+    def _refusal(self, intent: Intent, objection: Objection, available: Available) -> Refused:
+        """An exit learns all that it may spend, an entry what entries may."""
+        if intent.kind == "entry":
+            return Refused(objection.reason, objection.detail, self.guard.left_to_enter(available))
+        return Refused(objection.reason, objection.detail, available, self._retry(intent.pair, "exit"))
 
     def _refuse(self, intent: Intent, objection: Objection, moment: Moment) -> list[Event]:
         if not self.guard.refusals.is_new(intent, objection.reason, moment.now_ns):
@@ -338,14 +346,12 @@ class RiskCore:
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
         available = self.guard.available(pair)
-        extended = book_extension(request, trade, pair, available, now_ms)
+        extended = book_extension(request, trade, pair, available, now_ms, is_paper=self.reconciler is None)
         if isinstance(extended, Objection):
-            return _refused(*extended)
-        if extended is None:
-            return Approved(request.intent_id, available), []
-        events: list[Event] = [extended]
+            return Refused(*extended, available), []
+        events: list[Event] = [extended] if extended is not None else []
         self._apply(events)
-        return Approved(request.intent_id, less_holds(available, (extended.hold,))), events
+        return Approved(request.intent_id, self.guard.available_to_enter(pair)), events
 
     def _report(self, request: Report, now_ms: int) -> Decision:
         noted = Noted(request.intent_id)
@@ -369,7 +375,7 @@ class RiskCore:
                 return self._unknown(request.intent_id)
             base = outcome.pair
             known = self._pairs.get(base)
-            available: Available = self.guard.available(known) if known is not None else ()
+            available: Available = self.guard.available_to_enter(known) if known is not None else ()
             return self._settled(request.intent_id, outcome.position, available, base), []
         pair = self._pairs.get(trade.intent.pair)
         if pair is None:
@@ -388,7 +394,9 @@ class RiskCore:
         retry = self._retry(pair.base, kind)
         wait_ns = retry.wait_ms * 1_000_000 if retry is not None else 0
         self.guard.set_rest(pair.base, kind, moment.now_ns + wait_ns)
-        return self._settled(request.intent_id, position, self.guard.available(pair), pair.base), events
+        return self._settled(
+            request.intent_id, position, self.guard.available_to_enter(pair), pair.base
+        ), events
 
     def _check_exit_cost(self, position: Position, moment: Moment) -> list[Event]:
         """Exits that achieve nothing may cost a position so much; then only a person has it closed."""
@@ -467,6 +475,7 @@ class RiskCore:
     def _apply(self, events: list[Event]) -> None:
         for event in events:
             self.state.apply(event)
+            self.guard.ways_out.add(event)
 
 
 def mode_of(config: Config) -> str:

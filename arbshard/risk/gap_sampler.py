@@ -1,5 +1,7 @@
 """The gap of every pair as risk sees it for itself, once per sample: what the correlated-exposure limit rests on.
 
+The books that it read are kept as risk's own view: entries are compared with it, and ways out are valued at it.
+
 Read from the feed in shared memory, so that no worker has to tell. A few pairs at each tick, never all at once.
 """
 
@@ -11,7 +13,7 @@ from arbshard.engine.closing import gap_bps
 from arbshard.engine.correlation import CorrelationMatrix
 from arbshard.engine.series import SpreadSeries
 from arbshard.errors import FrameError
-from arbshard.model.book import BookTop
+from arbshard.model.book import BookTop, PairView
 from arbshard.model.market import Leg
 from arbshard.model.universe import Universe
 from arbshard.venues.registry import get_venue
@@ -46,6 +48,8 @@ class GapWatch:
         self._matrix = CorrelationMatrix({})
         self.set_universe(universe)
         self.bad_frames = 0
+        self.views: dict[str, PairView] = {}
+        """The books of each pair, by base, when it was sampled last; changed in place."""
 
     def set_universe(self, universe: Universe) -> None:
         """Sample these pairs from now on; of those that stay, what is known stays."""
@@ -84,6 +88,7 @@ class GapWatch:
                     break  # this pair is sampled first when there is a rate again
                 home, away = self._top(pair.home, now_ns), self._top(pair.away, now_ns)
                 if home is not None and away is not None:
+                    self.views[pair.base] = PairView(home, away, now_ns)
                     series.add(now_ns, gap_bps(home, away, (rate.best_bid, rate.best_ask)))
             self._next = (self._next + 1) % len(pairs)
 

@@ -71,9 +71,9 @@ class LateNews:
         """Ask risk for approval."""
         return await self._risk.submit(intent)
 
-    async def extend(self, intent_id: str, order: Order) -> None:
+    async def extend(self, intent_id: str, order: Order) -> Approved | Refused:
         """Have risk record a further order."""
-        await self._risk.extend(intent_id, order)
+        return await self._risk.extend(intent_id, order)
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
         """Tell risk how an order stands."""

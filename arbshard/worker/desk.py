@@ -14,9 +14,9 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine, Exit, Funds, PairState, Trade
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome
-from arbshard.execution.plan import plan_entry
+from arbshard.execution.plan import part_of_exit, plan_entry
 from arbshard.log import get_logger
-from arbshard.model.intent import ExitReason, OpenIntent, Retry
+from arbshard.model.intent import ExitReason, Intent, OpenIntent, Retry
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, exact
 from arbshard.model.refusal import Refusal
@@ -165,8 +165,7 @@ class Desk:
         assert not state.busy, state.pair.base
         self.on_decision(trade)
         decided_ns = self._clock.monotonic_ns()
-        self._intents += 1
-        intent_id = f"{self._prefix}-{self._intents}"
+        intent_id = self._next_id()
         self._begin(state)
         now_ms = self._clock.wall_ms()
         executor = self._executor_of(state)
@@ -176,7 +175,7 @@ class Desk:
         else:
             intent = plan_entry(trade, intent_id, now_ms)
             self._meter.count("opportunities")
-        run = partial(executor.execute, intent, decided_ns)
+        run = partial(self._execute, executor, intent, decided_ns)
         self._spawn(self._settle(state, run, is_exit=intent.kind == "exit"))
 
     def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
@@ -223,6 +222,19 @@ class Desk:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _next_id(self) -> str:
+        self._intents += 1
+        return f"{self._prefix}-{self._intents}"
+
+    async def _execute(self, executor: BaseExecutor, intent: Intent, decided_ns: int) -> IntentOutcome:
+        """Carry out ``intent``; of an exit that cannot be paid for as a whole, the largest part that can."""
+        outcome = await executor.execute(intent, decided_ns)
+        refused = outcome.refused
+        if intent.kind == "entry" or refused is None or refused.reason is not Refusal.BALANCE:
+            return outcome
+        part = part_of_exit(intent, executor.pair, refused.available, self._next_id())
+        return outcome if part is None else await executor.execute(part)
+
     async def _fund(self, state: PairState) -> None:
         top = state.home.top
         assert top is not None, state.pair.base
@@ -249,9 +261,10 @@ class Desk:
             state.exit_rest_until_ns = now_ns + rest_ns
         if outcome.refused is not None:
             self._meter.count("refused")
-            self._update_funds(outcome.refused.available)
-            if is_exit:
+            if is_exit:  # which is told what exits may spend: more than entries
                 self._refused_exit(state, outcome.refused, now_ns)
+            else:
+                self._update_funds(outcome.refused.available)
         if outcome.settled is not None:
             self._update_funds(outcome.settled.available)
             state.exit_refusals = 0

@@ -11,7 +11,7 @@ pauses: nothing goes on as if it had been booked. A person can end the intent (`
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, overload
 
 from arbshard.errors import ArbshardError, ProtocolError, TransportError
 from arbshard.execution.ports import IntentOver
@@ -121,9 +121,9 @@ class RiskLink:
             raise _unexpected(reply, Submit)
         return reply
 
-    async def extend(self, intent_id: str, order: Order) -> None:
+    async def extend(self, intent_id: str, order: Order) -> Approved | Refused:
         """See ``RiskPort``."""
-        await self._until_accepted(Extend(self._shard, self._epoch, intent_id, order), Approved)
+        return await self._until_accepted(Extend(self._shard, self._epoch, intent_id, order), Approved)
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
         """See ``RiskPort``."""
@@ -161,15 +161,26 @@ class RiskLink:
             get_logger().error("risk refuses", question=what, reason=reply.reason.name, why=reply.detail)
         return None
 
-    async def _until_accepted(self, request: Extend | Report | Conclude, kind: type[Answer]) -> Answer:
+    @overload
+    async def _until_accepted(self, request: Extend, kind: type[Approved]) -> Approved | Refused: ...
+
+    @overload
+    async def _until_accepted(self, request: Report | Conclude, kind: type[Answer]) -> Answer: ...
+
+    async def _until_accepted(
+        self, request: Extend | Report | Conclude, kind: type[Answer]
+    ) -> Answer | Refused:
         """The answer to a request about an open intent; while it is refused, the pair is set apart.
 
-        Raises ``IntentOver`` when risk has no such open intent, except for a conclusion.
+        An order that cannot be paid for is an answer. Raises ``IntentOver`` when risk has no such open intent, except
+        for a conclusion.
         """
         pause_s = _REFUSED_PAUSE_S
         what = f"{type(request).__name__} {request.intent_id}"
         while True:
             reply = await self._until_answered(request, _REPORT)
+            if isinstance(request, Extend) and isinstance(reply, Refused) and reply.reason is Refusal.BALANCE:
+                return reply
             answer = self._unless_refused(reply, kind, what)
             if answer is not None:
                 return answer

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from arbshard.config import ExecutionConfig
 from arbshard.execution.two_leg import TwoLeg
 from arbshard.model.order import OrderResult
-from arbshard.wire.messages import Approved, Settled
+from arbshard.model.refusal import Refusal
+from arbshard.wire.messages import Approved, Refused, Settled
 
 EXECUTION = ExecutionConfig(max_hedge_slippage_bps=40.0, hedge_tries=3)
 NET = Decimal("0.00999")
@@ -21,6 +22,8 @@ class FakeRisk:
         self.calls = calls
         self.answer = Approved("s1-0-1-1", ())
         self.on_submit = lambda: None
+        self.payable = None
+        """What hedges may spend, as risk says it; None for anything."""
 
     async def submit(self, intent):
         self.calls.append(("submit", intent.intent_id))
@@ -29,6 +32,9 @@ class FakeRisk:
 
     async def extend(self, intent_id, order):
         self.calls.append(("extend", order.client_id))
+        if self.payable is not None and order.quantity > sum(amount for _, _, amount in self.payable):
+            return Refused(Refusal.BALANCE, "too little", self.payable)
+        return Approved(intent_id, ())
 
     async def report(self, intent_id, result):
         self.calls.append(("report", result.order.client_id, result.state))

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from arbshard.config import ExecutionConfig, PaperConfig
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome, PaperExecutor
+from arbshard.execution.ports import IntentOver
 from arbshard.model.intent import FxQuote, OpenIntent
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
@@ -90,6 +91,61 @@ async def test_hedge_is_known_to_risk_before_it_is_sent(executor, intent, port, 
     assert not [
         call for call in calls if call[0] == "extend" and call[1].endswith("0")
     ]  # legs were submitted
+
+
+async def test_a_hedge_is_made_as_small_as_what_can_be_paid_for(executor, intent, make, risk, port, calls):
+    """On paper nothing is spent that is not there: the rest is hedged when there is more."""
+    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)]}
+    sent = []
+    send = port.send
+
+    async def remember(order):
+        sent.append(order)
+        if order.role != "leg":
+            risk.payable = None  # there is money again
+        return await send(order)
+
+    port.send = remember
+    market = make.away.market
+    risk.payable = ((market.venue, market.base, Decimal("0.004")),)
+    await executor.execute(intent)
+    hedges = [order for order in sent if order.role == "hedge"]
+    assert [order.client_id[-2:] for order in hedges] == ["a1", "a2"]
+    assert hedges[0].quantity == Decimal("0.004")
+    assert sum(order.quantity for order in hedges) == Decimal("0.00999")
+    assert [call for call in calls if call[0] == "extend"] == [
+        ("extend", "s1-0-1-1-a1"), ("extend", "s1-0-1-1-a1"), ("extend", "s1-0-1-1-a2"),
+    ]  # fmt: skip
+
+
+async def test_a_hedge_that_cannot_be_paid_for_is_not_sent_and_not_reported(
+    executor, intent, risk, port, calls
+):
+    """It is tried on the other venue, then a person is asked."""
+    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)]}
+    risk.payable = ()
+    running = asyncio.ensure_future(executor.execute(intent))
+    while "set_apart" not in names(calls):
+        await asyncio.sleep(0.001)
+    tried = [call for call in calls if call[0] == "extend"]
+    assert tried[:2] == [("extend", "s1-0-1-1-a1"), ("extend", "s1-0-1-1-h2")]
+    assert not [call for call in calls[calls.index(tried[0]) :] if call[0] in ("send", "report")]
+    risk.payable = None
+    executor.renew()
+    await running
+    assert names(calls)[-1] == "conclude"
+
+
+async def test_an_intent_that_a_person_has_ended_is_concluded(executor, intent, risk, port, calls):
+    async def over(intent_id, result):
+        calls.append(("report", result.order.client_id, result.state))
+        raise IntentOver("i is over")
+
+    risk.report = over
+    outcome = await executor.execute(intent)
+    assert outcome.settled is not None
+    assert calls[-1][0] == "conclude"
+    assert calls[-1][-1] is True
 
 
 async def test_unknown_order_is_asked_about_until_it_is_known(executor, intent, port, calls, observer):

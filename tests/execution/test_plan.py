@@ -12,7 +12,7 @@ from arbshard.config import ExecutionConfig
 from arbshard.engine.closing import close_now
 from arbshard.engine.edge import find_edge, terms_of
 from arbshard.engine.engine import Entry, Exit, held_of
-from arbshard.execution.plan import base_kept, make_order, plan_entry, plan_exit
+from arbshard.execution.plan import affordable, base_kept, make_order, part_of_exit, plan_entry, plan_exit
 from arbshard.model.market import TickBand, reverse
 from arbshard.model.money import exact
 
@@ -207,3 +207,67 @@ def test_client_ids_fit_every_venue(make, enter, leave, direction):
 def test_base_kept(make):
     assert base_kept(make.home) == 1
     assert base_kept(make.away) == Decimal("0.999")
+
+
+@pytest.fixture(scope="module")
+def intent(make):
+    return make.intent("exit", "buy_away", "0.01")  # sells at home, buys away
+
+
+class TestWhatCanBePaidFor:
+    def available(self, make, **changes):
+        home, away = make.home.market, make.away.market
+        amounts = {"home_coins": "1", "home_money": "1e9", "away_coins": "1", "away_money": "1e6"} | changes
+        return (
+            (home.venue, home.base, Decimal(amounts["home_coins"])),
+            (home.venue, home.quote, Decimal(amounts["home_money"])),
+            (away.venue, away.base, Decimal(amounts["away_coins"])),
+            (away.venue, away.quote, Decimal(amounts["away_money"])),
+        )
+
+    def test_all_of_it(self, make, intent) -> None:
+        assert affordable(intent.home, make.home, self.available(make)) == intent.home
+        part = part_of_exit(intent, make.pair, self.available(make), "s1-0-1-9")
+        assert part is not None
+        assert (part.home.quantity, part.away.quantity) == (intent.home.quantity, intent.away.quantity)
+        assert (part.intent_id, part.position_id) == ("s1-0-1-9", intent.position_id)
+        assert (part.home.client_id, part.away.client_id) == ("s1-0-1-9-h0", "s1-0-1-9-a0")
+
+    @given(st.decimals("0.001", "0.02", places=6), st.decimals("10", "2000", places=2))
+    def test_both_legs_by_the_same_share_and_never_more_than_there_is(
+        self, make, intent, coins, money
+    ) -> None:
+        available = self.available(make, home_coins=coins, away_money=money)
+        part = part_of_exit(intent, make.pair, available, "s1-0-1-9")
+        if part is None:
+            smallest = min(coins / intent.home.quantity, money / (intent.away.quantity * intent.away.limit))
+            assert smallest < Decimal("0.05")  # less than a venue takes
+            return
+        assert part.home.quantity <= coins
+        assert part.away.quantity * part.away.limit <= money
+        lots = make.home.rules.lot + make.away.rules.lot
+        shares = part.home.quantity / intent.home.quantity, part.away.quantity / intent.away.quantity
+        assert abs(shares[0] - shares[1]) * intent.home.quantity <= lots
+        full = min(
+            coins / intent.home.quantity, money / (intent.away.quantity * intent.away.limit), Decimal(1)
+        )
+        assert min(shares) >= full - 2 * lots / intent.home.quantity  # the largest part
+        for leg, order in ((make.home, part.home), (make.away, part.away)):
+            assert leg.rules.accepts(order.limit, order.quantity)
+            assert is_multiple(order.quantity, leg.rules.lot)
+
+    @pytest.mark.parametrize("short", ["home_coins", "away_money"])
+    def test_nothing_when_one_venue_would_not_take_it(self, make, intent, short) -> None:
+        assert (
+            part_of_exit(intent, make.pair, self.available(make, **{short: "0.000001"}), "s1-0-1-9") is None
+        )
+
+    def test_the_fee_is_paid_for_too(self, make) -> None:
+        order = make.intent("entry", "buy_home", "0.01").home
+        unit = order.limit * (1 + make.home.fees.buy_bps / 10_000)
+        just = self.available(make, home_money=unit * order.quantity)
+        assert affordable(order, make.home, just) == order
+        less = affordable(order, make.home, self.available(make, home_money=unit * order.quantity - 1))
+        assert less is not None
+        assert less.quantity * unit <= unit * order.quantity - 1
+        assert less.client_id == order.client_id

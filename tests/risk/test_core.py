@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from arbshard.model.intent import FxQuote
 from arbshard.model.refusal import Refusal
 from arbshard.risk.core import mode_of
+from arbshard.risk.portfolio.holdings import Balance
 from arbshard.wire.messages import (
     Approved,
     Conclude,
@@ -159,9 +160,25 @@ def test_inventory_that_cannot_be_opened(world, base, price, reason) -> None:
 # extend
 
 
-def test_a_hedge_is_recorded_with_what_is_free() -> None:
+def test_on_paper_a_hedge_spends_nothing_that_is_not_there() -> None:
     world = w.World(config=w.with_paper(inventory_notional=Decimal(600_000)))
     intent = world.entry(direction="buy_away")  # sells 0.5 of 0.6 at home
+    world.submit(intent)
+    reply = quiet(world, extend(world, intent, quantity="0.3"))
+    assert (reply.reason, reply.detail) == (Refusal.BALANCE, "upbit BTC: 0.3 needed, 0.1 free")
+    assert reply.available[1] == ("upbit", "BTC", Decimal("0.1"))
+    request = extend(world, intent, quantity="0.1")  # as the worker then asks
+    assert isinstance(world.ask(request), Approved)
+    world.report(intent, w.filled(request.order), w.filled(intent.home))
+    assert world.state.balance("upbit", "BTC") == Balance()
+
+
+def test_live_a_hedge_is_recorded_with_what_is_free(make_desk) -> None:
+    """The venue decides whether it suffices."""
+    desk = make_desk()
+    desk.venues.held[w.HOME, "BTC"] = Decimal("0.6")
+    desk.state()
+    world, intent = desk.world, desk.world.entry(direction="buy_away")
     world.submit(intent)
     request = extend(world, intent, quantity="0.3")
     reply = world.ask(request)
@@ -174,17 +191,17 @@ def test_a_hedge_is_recorded_with_what_is_free() -> None:
 
 
 @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
-@pytest.mark.parametrize("quantity", ["0.3", "50"])
+@pytest.mark.parametrize("quantity", ["0.3", "3"])
 def test_what_an_approval_says_is_left_is_what_is_left(direction, quantity) -> None:
     """It is asked for once, before the decision; what the approval itself holds is subtracted."""
     world = w.World()
     pair = world.pairs["BTC"]
     intent = world.entry(direction=direction)
-    before = world.core.guard.available(pair)
+    before = world.core.guard.available_to_enter(pair)
     approved = world.submit(intent)
-    assert approved.available == world.core.guard.available(pair) != before
+    assert approved.available == world.core.guard.available_to_enter(pair) != before
     extended = world.ask(extend(world, intent, quantity=quantity))
-    assert extended.available == world.core.guard.available(pair) != approved.available
+    assert extended.available == world.core.guard.available_to_enter(pair) != approved.available
     assert world.submit(intent).available == extended.available
 
 
@@ -197,7 +214,7 @@ def test_a_hedge_passes_whatever_the_limits_and_the_phase_say() -> None:
     intent = world.entry()
     world.submit(intent)
     world.phase = w.Phase.DRAINING
-    assert isinstance(world.ask(extend(world, intent, quantity="50")), Approved)
+    assert isinstance(world.ask(extend(world, intent, quantity="3")), Approved)
 
 
 def test_a_repeated_hedge_is_recorded_once(world) -> None:

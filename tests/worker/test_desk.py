@@ -400,3 +400,47 @@ class TestLive:
         engine = ArbitrageEngine([make.pair], make.fx_leg, config)
         with pytest.raises(AssertionError):
             Desk(engine, Executors(), Risk(), config, clock, SimpleNamespace(), [].append, port)
+
+
+async def test_an_exit_that_cannot_be_paid_for_goes_in_part(make, room):
+    """Risk says what may be spent; the largest part that both venues take is asked for once, under a new id."""
+    position = make.position("buy_home", "0.01")
+    room.desk.take_over(welcome([position], funded=("BTC",), available=ALL), 0, 1)
+    executor = room.executors.made["BTC"]
+    there = tuple(
+        (venue, what, Decimal("0.004") if (venue, what) == ("upbit", "BTC") else Decimal(10) ** 7)
+        for venue, what, _ in ALL
+    )
+    answers = [
+        IntentOutcome(Refused(Refusal.BALANCE, "too little", there), None),
+        IntentOutcome(None, Settled("x", position, ALL)),
+    ]
+    ended = executor._ended
+
+    async def next_answer(intent):
+        executor.outcome = answers[len(executor.intents) - 1]
+        executor.end.set()
+        return await ended(intent)
+
+    executor._ended = next_answer
+    room.desk.act(room.btc, leaving(make, room, position.position_id))
+    await turn()
+    whole, part = executor.intents
+    assert part.home.quantity == Decimal("0.004")
+    assert part.away.quantity < whole.away.quantity / 2
+    assert part.intent_id != whole.intent_id
+    assert part.reason == whole.reason
+    assert not room.failures
+    assert room.desk.is_idle("BTC")
+
+
+async def test_an_exit_of_which_nothing_can_be_paid_for_stays_refused(make, room):
+    position = make.position("buy_home", "0.01")
+    room.desk.take_over(welcome([position], funded=("BTC",), available=ALL), 0, 1)
+    executor = room.executors.made["BTC"]
+    executor.outcome = IntentOutcome(Refused(Refusal.BALANCE, "nothing", ()), None)
+    executor.end.set()
+    room.desk.act(room.btc, leaving(make, room, position.position_id))
+    await turn()
+    assert len(executor.intents) == 1
+    assert room.btc.exit_rest_until_ns > 0

@@ -18,19 +18,22 @@ from typing import NamedTuple
 
 from arbshard.config import LimitsConfig
 from arbshard.ledger.events import Hold, RefusalsCounted
+from arbshard.model.book import PairView
 from arbshard.model.intent import BY_HAND, Intent, IntentKind
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
 from arbshard.risk import validation as forms
 from arbshard.risk.limits.effective import EffectiveLimits, SymbolRiskLimits, TokenBucket
-from arbshard.risk.portfolio.holdings import hold_for, notional_of
+from arbshard.risk.limits.ways_out import WaysOut
+from arbshard.risk.portfolio.holdings import Account, hold_for, notional_of
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.reconcile.reconciler import Reconciler
 from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import Available, Submit
 
 _LEGS = 2
+_HOLDERS_NAMED = 5
 _APART_NS = 10_000_000_000
 _ANSWERS_KEPT = 2048
 
@@ -93,14 +96,22 @@ class RiskGuard:
     """The limits, and the checks of intents against them and the state of the portfolio."""
 
     def __init__(
-        self, limits: LimitsConfig, state: PortfolioState, reconciler: Reconciler | None = None
+        self,
+        limits: LimitsConfig,
+        state: PortfolioState,
+        reconciler: Reconciler | None = None,
+        pairs: Mapping[str, Pair] | None = None,
     ) -> None:
-        """``reconciler``: what the venues say; None on paper, where the ledger's balances are all there is."""
+        """``reconciler``: what the venues say; None on paper, where the ledger's balances are all there is.
+        ``pairs``: all that are traded, by base; changed in place.
+        """
         self.limits = EffectiveLimits(limits, state.standing)
+        self.ways_out = WaysOut(pairs if pairs is not None else {}, state, self.limits)
         self.refusals = RefusalLog()
         self._state = state
         self._bucket = TokenBucket()
         self._correlations: Mapping[tuple[str, str], float] = {}
+        self._views: Mapping[str, PairView] = {}
         self.disk_short = ""
         """Why there is too little room for the ledger to enter anything; empty when there is enough."""
         self.is_supervisor_silent = False
@@ -123,6 +134,11 @@ class RiskGuard:
         the limit of correlated exposure is not in force.
         """
         self._correlations = correlations
+
+    def set_views(self, views: Mapping[str, PairView]) -> None:
+        """Use these books, by base, as risk's own view of the pairs; they are changed in place."""
+        self._views = views
+        self.ways_out.set_views(views)
 
     def check_id(self, request: Submit) -> Objection | None:
         """Why the intent's id cannot be that of a new intent; a refusal that is known is given again."""
@@ -328,18 +344,48 @@ class RiskGuard:
             for currency in (leg.market.quote, pair.base)
         )
 
+    def available_to_enter(self, pair: Pair) -> Available:
+        """What entries of the pair may spend: ``available``, less what the ways out of all pairs need."""
+        return self.left_to_enter(self.available(pair))
+
+    def left_to_enter(self, available: Available, holds: Iterable[Hold] = ()) -> Available:
+        """Likewise of what is ``available`` before ``holds`` are set aside."""
+        taken = {(hold.venue, hold.currency): hold.amount for hold in holds}
+        needed = self.ways_out.needed()
+        return tuple(
+            (where, what, max(ZERO, free - taken.get((where, what), ZERO) - needed.get((where, what), ZERO)))
+            for where, what, free in available
+        )
+
     def check_balances(self, intent: Intent, pair: Pair, available: Available) -> Objection | None:
-        """502, 501: whether both legs can be paid for out of what is ``available``."""
+        """502, 501: whether both legs can be paid for out of what is ``available``.
+
+        An entry cannot spend what the ways out of all pairs need, and needs one itself.
+        """
         if not self._state.is_funded(pair):
             return Objection(Refusal.NOT_FUNDED, f"{intent.pair} has no inventory yet")
-        for hold in holds_for(intent, pair):
-            free = amount_of(available, hold.venue, hold.currency)
-            if hold.amount > free:
-                return Objection(
-                    Refusal.BALANCE,
-                    f"{hold.venue} {hold.currency}: {plain(hold.amount)} needed, {plain(free)} free",
-                )
+        wanted: list[tuple[Account, Decimal]] = [
+            ((hold.venue, hold.currency), hold.amount) for hold in holds_for(intent, pair)
+        ]
+        needed: Mapping[Account, Decimal] = {}
+        if intent.kind == "entry":
+            wanted += self.ways_out.of_entry(intent, pair)
+            needed = self.ways_out.needed()
+        for number, (account, amount) in enumerate(wanted):
+            free, held = amount_of(available, *account), needed.get(account, ZERO)
+            if amount > free - held:
+                what = "needed" if number < _LEGS else "needed to leave again"
+                detail = f"{' '.join(account)}: {plain(amount)} {what}, {plain(free)} free"
+                return Objection(Refusal.BALANCE, detail + self._why_held(account, held))
         return None
+
+    def _why_held(self, account: Account, held: Decimal) -> str:
+        if not held:
+            return ""
+        holders = self.ways_out.holders(account)
+        named = ", ".join(holders[:_HOLDERS_NAMED])
+        more = f" and {len(holders) - _HOLDERS_NAMED} more" if len(holders) > _HOLDERS_NAMED else ""
+        return f", {plain(held)} of it held for the ways out of {named}{more}"
 
     def get_symbol_stats(self, symbol: str, day: int) -> SymbolStats:
         """Counts of the session and the loss of ``day``."""
@@ -403,14 +449,6 @@ def amount_of(available: Available, venue: str, currency: str) -> Decimal:
         if where == venue and what == currency:
             return amount
     raise KeyError((venue, currency))
-
-
-def less_holds(available: Available, holds: Iterable[Hold]) -> Available:
-    """What is left of ``available`` once ``holds`` are set aside; none of them may be larger than that."""
-    held = {(hold.venue, hold.currency): hold.amount for hold in holds}
-    return tuple(
-        (venue, currency, amount - held.get((venue, currency), ZERO)) for venue, currency, amount in available
-    )
 
 
 def implied_edge_bps(intent: Intent) -> float:

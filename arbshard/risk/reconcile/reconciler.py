@@ -104,8 +104,14 @@ class Reconciler:
         return self._heard.get(venue, _NOTHING)
 
     def available(self, venue: str, currency: str) -> Decimal:
-        """What a new order may spend: neither held for ours nor locked by anybody else's."""
+        """What a new order may spend: neither held for ours nor locked by anybody else's.
+
+        While venue and ledger differ, the smaller of both counts.
+        """
         free = self._state.balances.available(venue, currency)
+        known = self._state.reconciled.differences.get((venue, currency))
+        if known is not None and known.amount < 0:
+            free = max(ZERO, free + known.amount)
         locked = self.locked.get((venue, currency))
         return free if locked is None else max(ZERO, free - locked)
 

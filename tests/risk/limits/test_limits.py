@@ -163,7 +163,7 @@ def test_exits_pass_where_entries_do_not() -> None:
 
 
 def test_exits_still_need_what_they_spend() -> None:
-    world = w.World(config=w.with_paper(quote_home=Decimal(1000)))
+    world = w.World(config=w.with_paper(quote_home=Decimal(20_000)))
     position = world.open_position()  # sells at home, buys away
     reply = world.submit(world.exit_of(position, home_limit=Decimal(2_000_000)))
     assert reason_of(reply) is Refusal.BALANCE
