@@ -99,6 +99,7 @@ def risk_facts(note: RiskNoteHead) -> Facts:
     """Halt, limits, pairs that are closed, fences, and whether the books balance."""
     facts: Facts = {("closing", pair): reason for pair, reason in note.closing.items()}
     facts |= {("apart", pair): f"{one.cause}: {one.reason}" for pair, one in note.apart.items()}
+    facts |= {("refusing", f"{one.venue} {one.symbol}".rstrip()): one.why for one in note.refusing}
     if note.halt is not None:
         facts["halt", ""] = f"{note.halt.cause}: {note.halt.reason}"
     facts |= {("limit", key): value for key, value in note.limits_changed.items()}

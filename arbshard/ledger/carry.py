@@ -48,6 +48,8 @@ class Carry(msgspec.Struct, frozen=True):
     halted: bool = False
     apart: tuple[str, ...] = ()
     """Pairs that are set apart."""
+    refusing: tuple[tuple[str, str], ...] = ()
+    """(venue, symbol or empty) of what refuses orders."""
     differences: tuple[tuple[str, str], ...] = ()
     """(venue, currency) that venue and ledger do not agree on."""
     strays: tuple[tuple[str, str, str], ...] = ()

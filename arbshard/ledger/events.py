@@ -290,6 +290,23 @@ class StrayGone(_Event, frozen=True, kw_only=True):
     pair: str
 
 
+VenueState = Literal["takes orders", "refuses", "unknown"]
+
+
+class VenueStateChanged(_Event, frozen=True, kw_only=True):
+    """A venue or one of its markets began to refuse our orders, takes them again, or is to be tried again."""
+
+    venue: str
+    symbol: str
+    """The market as the venue names it; empty: the venue as a whole."""
+    state: VenueState
+    """``unknown``: it has refused, and an entry may show whether it still does."""
+    why: str
+    """The end of a sentence, for people."""
+    fault: OrderFault = ""
+    """Of a refusal, never empty there."""
+
+
 ReconciliationEvent = AccountOpened | DifferenceFound | DifferenceResolved | StrayFound | StrayGone
 PositionStatement = PositionOpened | PositionChanged | PositionClosed
 Event = (
@@ -319,6 +336,7 @@ Event = (
     | DifferenceResolved
     | StrayFound
     | StrayGone
+    | VenueStateChanged
 )
 
 _NOT_ACCEPTED_BEFORE_5 = (

@@ -1,6 +1,7 @@
 """Which pairs could enter nothing, a second time: from the events alone, for ``rebook`` to compare. Pure.
 
-Blocks are what venues and ledger did not agree on, and the pairs that were set apart.
+Blocks are what venues and ledger did not agree on, the pairs that were set apart, and the venues and markets that
+refused orders.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from arbshard.ledger.events import (
     ReconciliationEvent,
     StrayFound,
     StrayGone,
+    VenueStateChanged,
 )
 from arbshard.model.intent import Intent
 
@@ -26,17 +28,20 @@ class Blocks:
         self._differences: set[tuple[str, str]] = set()
         self._strays: dict[tuple[str, str], str] = {}
         self._apart: set[str] = set()
+        self._refusing: set[tuple[str, str]] = set()
 
     def resume(
         self,
         differences: tuple[tuple[str, str], ...],
         strays: tuple[tuple[str, str, str], ...],
         apart: tuple[str, ...],
+        refusing: tuple[tuple[str, str], ...],
     ) -> None:
         """Begin with what ``carry`` gave at the end of the period before."""
         self._differences = set(differences)
         self._strays = {(venue, client_id): pair for venue, client_id, pair in strays}
         self._apart = set(apart)
+        self._refusing = set(refusing)
 
     def carry(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...], tuple[str, ...]]:
         """(venue, currency) of differences, (venue, client id, pair) of strays, and pairs set apart; all sorted."""
@@ -63,20 +68,33 @@ class Blocks:
                 if self._strays.pop((event.venue, event.client_id), None) is None:
                     self._differ(f"event {seq}: {event.client_id} was not astray at {event.venue}")
 
-    def set_apart(self, seq: int, event: PairSetApart | PairReleased) -> None:
-        """A pair is set apart, or released."""
-        if isinstance(event, PairSetApart):
-            self._apart.add(event.pair)
-            return
-        if event.pair not in self._apart:
-            self._differ(f"event {seq}: {event.pair} was released though it was not set apart")
-        self._apart.discard(event.pair)
+    def bar(self, seq: int, event: PairSetApart | PairReleased | VenueStateChanged) -> None:
+        """A pair is set apart or released; a venue or a market begins to refuse orders, or no longer does."""
+        match event:
+            case PairSetApart():
+                self._apart.add(event.pair)
+            case PairReleased():
+                if event.pair not in self._apart:
+                    self._differ(f"event {seq}: {event.pair} was released though it was not set apart")
+                self._apart.discard(event.pair)
+            case VenueStateChanged(state="refuses"):
+                self._refusing.add((event.venue, event.symbol))
+            case VenueStateChanged():
+                self._refusing.discard((event.venue, event.symbol))
+
+    @property
+    def refusing(self) -> tuple[tuple[str, str], ...]:
+        """(venue, symbol or empty) of what refused orders, sorted."""
+        return tuple(sorted(self._refusing))
 
     def block_of(self, intent: Intent) -> str | None:
         """Why nothing of its pair may be entered, as the end of a sentence."""
         if intent.pair in self._apart:
             return f"{intent.pair} was set apart"
         for market in (intent.home.market, intent.away.market):
+            for symbol in ("", market.symbol):
+                if (market.venue, symbol) in self._refusing:
+                    return f"{symbol or 'the venue'} refused orders at {market.venue}"
             for currency in (market.base, market.quote):
                 if (market.venue, currency) in self._differences:
                     return f"{market.venue} {currency} was not reconciled"

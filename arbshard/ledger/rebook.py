@@ -26,6 +26,7 @@ from arbshard.ledger.events import (
     Resumed,
     StrayFound,
     StrayGone,
+    VenueStateChanged,
 )
 from arbshard.ledger.reblock import Blocks
 from arbshard.model.intent import FxQuote, Intent
@@ -127,7 +128,7 @@ class Rebook:
                 self._fill_ids.add(fill.fill_id)
             self._running[carried.intent.intent_id] = running
         self._halted = carry.halted
-        self._blocks.resume(carry.differences, carry.strays, carry.apart)
+        self._blocks.resume(carry.differences, carry.strays, carry.apart, carry.refusing)
 
     def carry(self) -> Carry:
         """What is open now. Not between a conclusion and its statement (``is_settled``)."""
@@ -150,6 +151,7 @@ class Rebook:
             ),
             halted=self._halted,
             apart=apart,
+            refusing=self._blocks.refusing,
             differences=differences,
             strays=strays,
         )
@@ -186,8 +188,8 @@ class Rebook:
                 self._halted = isinstance(event, Halted)
             case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
                 self._blocks.add(seq, event)
-            case PairSetApart() | PairReleased():
-                self._blocks.set_apart(seq, event)
+            case PairSetApart() | PairReleased() | VenueStateChanged():
+                self._blocks.bar(seq, event)
             case _:
                 pass  # moves no position
 

@@ -80,6 +80,10 @@ class Refusal(IntEnum):
     """The ledger's disk is nearly full: the room that is left is kept for exits."""
     PAIR_SET_APART = 609
     """The pair has been set apart and waits for a person; depending on the cause it is not left by rule either."""
+    VENUE_REFUSES = 610
+    """A venue of the pair takes none of our orders: its key, address or region is refused, or it is busy for long."""
+    MARKET_REFUSES = 611
+    """A market of the pair takes no orders: suspended, not permitted, or its rules have changed."""
     EXIT_WAITS = 613
     """Exits of the pair achieved nothing: the next one waits, or has to send the leg that failed first."""
     ENTRY_WAITS = 614

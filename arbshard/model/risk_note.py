@@ -8,7 +8,8 @@ from typing import Literal
 import msgspec
 
 from arbshard.model.intent import ApartCause, CloseReason, Lead
-from arbshard.model.market import Direction
+from arbshard.model.market import Direction, Side
+from arbshard.model.order import OrderFault
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -149,6 +150,40 @@ class StrayNote(msgspec.Struct, frozen=True):
     since_ms: int
 
 
+class VenueRefusalNote(msgspec.Struct, frozen=True):
+    """A venue, or one of its markets, takes no orders of ours."""
+
+    venue: str
+    symbol: str
+    """Empty: the venue as a whole."""
+    pairs: tuple[str, ...]
+    """The pairs of the run that it concerns."""
+    fault: OrderFault
+    why: str
+    since_ms: int
+
+
+class ShortageNote(msgspec.Struct, frozen=True):
+    """Orders that a venue refused because its account had too little of a currency."""
+
+    venue: str
+    currency: str
+    count: int
+    since_ms: int
+    why: str
+
+
+class FeeNote(msgspec.Struct, frozen=True):
+    """A fill whose fee was not the configured one."""
+
+    venue: str
+    side: Side
+    symbol: str
+    configured_bps: str
+    paid_bps: str
+    since_ms: int
+
+
 Orders = Literal["", "paper", "dry run", "live"]
 """Where orders go; empty before risk has said."""
 
@@ -206,6 +241,12 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs with an intent that has no outcome yet."""
     unknown: tuple[StrayNote, ...] = ()
     """Orders of open intents whose fate at the venue is not known; ``since_ms``: when the intent was decided."""
+    refusing: tuple[VenueRefusalNote, ...] = ()
+    """Venues and markets that take no orders of ours."""
+    taking: dict[str, int] = {}
+    """Since when each venue takes orders (wall ms), by the orders that it took in this run."""
+    short: tuple[ShortageNote, ...] = ()
+    fees: tuple[FeeNote, ...] = ()
 
 
 class RiskNote(RiskNoteHead, frozen=True, kw_only=True):

@@ -25,6 +25,12 @@ class Universe(msgspec.Struct, frozen=True):
     """Bases that are being closed and taken out: nothing is entered, what is open is closed."""
     given_up: tuple[int, ...] = ()
     """Shards whose worker has ended for good: what it had under way is anybody's who owns the pair."""
+    listed_ms: int = 0
+    """When the venues were last asked what they list (wall time); 0 where that is not asked again while running."""
+    stopped: tuple[tuple[str, str, str], ...] = ()
+    """(venue, symbol, why) of the run's markets that the venues do not list as trading."""
+    revised: dict[str, int] = {}
+    """The serial of the universe in which a pair's rules or fees last changed, by base."""
 
     def pairs_of(self, shard: int) -> tuple[Pair, ...]:
         """Return the pairs of ``shard``. Equal rules are one object: hundreds of markets share a venue's tick
@@ -89,12 +95,28 @@ class Universe(msgspec.Struct, frozen=True):
             self,
             pairs=tuple(pair for pair in self.pairs if pair.base not in gone),
             leaving=tuple(base for base in self.leaving if base not in gone),
+            revised={base: serial for base, serial in self.revised.items() if base not in gone},
             serial=self.serial + 1,
         )
 
     def with_leaving(self, leaving: Iterable[str]) -> "Universe":
         """With these bases leaving, and no others."""
         return replace(self, leaving=tuple(leaving), serial=self.serial + 1)
+
+    def with_listing(
+        self, pairs: Iterable[Pair], fx: Leg, stopped: Iterable[tuple[str, str, str]], listed_ms: int
+    ) -> "Universe":
+        """With these pairs in place of those with the same base, and what the venues list now."""
+        serial, changed = self.serial + 1, {pair.base: pair for pair in pairs}
+        return replace(
+            self,
+            fx=fx,
+            pairs=tuple(changed.get(pair.base, pair) for pair in self.pairs),
+            serial=serial,
+            listed_ms=listed_ms,
+            stopped=tuple(stopped),
+            revised={**self.revised, **dict.fromkeys(changed, serial)},
+        )
 
     def with_given_up(self, shards: Iterable[int]) -> "Universe":
         """With these shards given up, and no others."""

@@ -14,10 +14,12 @@ from arbshard.ledger.events import (
     Halted,
     IntentApproved,
     IntentRefused,
+    OrderReported,
     Started,
     Stopped,
 )
 from arbshard.model.intent import Intent, IntentKind, Retry
+from arbshard.model.market import Market
 from arbshard.model.money import BPS, plain
 from arbshard.model.phase import Phase
 from arbshard.model.position import Position
@@ -50,6 +52,7 @@ from arbshard.risk.shards.ownership import (
     objection_to_speaker,
 )
 from arbshard.risk.validation import Moment, Objection
+from arbshard.risk.venue_facts import VenueAcceptance
 from arbshard.wire.messages import (
     Adopt,
     Approved,
@@ -97,6 +100,7 @@ class RiskCore:
         self.orders = orders_of(config)
         self.states_every_s = config.live.reconcile_every_s if self.reconciler is not None else 0.0
         self.guard = RiskGuard(config.limits, state, self.reconciler, self._pairs)
+        self.venue_facts = VenueAcceptance(state, self.reconciler)
         self._handover = HandOver(state, self.ownership, self.guard.available_to_enter, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self.broken: str | None = None
@@ -117,6 +121,8 @@ class RiskCore:
                 reporting=config.reporting,
             )
         ]
+        if run != self.state.run:
+            events += self.venue_facts.begin_run(now_ms)
         if self.reconciler is None:
             events += opening_deposits(self.ownership.universe, config.paper, self.state.balances, now_ms)
         else:
@@ -125,7 +131,7 @@ class RiskCore:
                 self.reconciler.begin_anew()
         self._apply(events)
         self.guard.ways_out.recalculate()
-        return events
+        return events + self._compare_listing(self._moment(now_ms, now_ns))
 
     def stop(self, now_ms: int) -> list[Event]:
         """End the session."""
@@ -134,8 +140,8 @@ class RiskCore:
         self._apply(events)
         return events
 
-    def set_universe(self, universe: Universe, now_ms: int) -> list[Event]:
-        """Pairs have come, gone or changed their shard; the events to store, applied already."""
+    def set_universe(self, universe: Universe, now_ms: int, now_ns: int | None = None) -> list[Event]:
+        """Pairs have come, gone, changed their shard or their rules; the events to store, applied already."""
         self.ownership.set(universe)
         self.guard.ways_out.recalculate()
         events: list[Event] = []
@@ -144,7 +150,7 @@ class RiskCore:
         else:  # a quote that was not traded before has its opening balance, too
             events += opening_deposits(universe, self._config.paper, self.state.balances, now_ms)
         self._apply(events)
-        return events
+        return events + self._compare_listing(self._moment(now_ms, now_ns))
 
     def handle(self, request: Request, now_ms: int, phase: int, now_ns: int | None = None) -> Decision:
         """The reply to ``request`` and the events to store before it is sent; they are applied already.
@@ -172,6 +178,7 @@ class RiskCore:
         """What follows from the passing of time; a few times a second. ``feeds_silent``: no venue sends anything."""
         moment = self._moment(now_ms, now_ns)
         events: list[Event] = [*self.guard.refusals.flush(now_ms, moment.now_ns)]
+        events += self.venue_facts.tick(moment)
         self._apply(events)
         self.guard.ways_out.refresh()
         return events + self._watch.tick(moment, feeds_silent=feeds_silent)
@@ -235,7 +242,7 @@ class RiskCore:
             case Submit():
                 return self._submit(request, moment, phase)
             case Report():
-                return self._report(request, now_ms)
+                return self._report(request, moment)
             case Conclude():
                 return self._conclude(request, moment)
             case Extend():
@@ -353,7 +360,7 @@ class RiskCore:
         self._apply(events)
         return Approved(request.intent_id, self.guard.available_to_enter(pair)), events
 
-    def _report(self, request: Report, now_ms: int) -> Decision:
+    def _report(self, request: Report, moment: Moment) -> Decision:
         noted = Noted(request.intent_id)
         trade = self.state.trades.get(request.intent_id)
         if trade is None:
@@ -361,11 +368,28 @@ class RiskCore:
             if outcome is not None and outcome.knows(request.result):
                 return noted, []
             return self._unknown(request.intent_id)
-        events = book_report(request, trade, now_ms)
+        events = book_report(request, trade, moment.now_ms)
         if isinstance(events, Objection):
             return _refused(*events)
         self._apply(events)
-        return noted, events
+        return noted, events + self._learn(events, request.result.order.market, trade.intent.pair, moment)
+
+    def _learn(self, events: list[Event], market: Market, base: str, moment: Moment) -> list[Event]:
+        """What a report says about the venue and the market; applied."""
+        pair = self._pairs.get(base)
+        made: list[Event] = []
+        for event in events:
+            if isinstance(event, OrderReported):
+                made += self.venue_facts.after(event, market, moment)
+                if pair is not None:
+                    self.venue_facts.compare_fees(event.fills, pair.leg(market.venue), moment.now_ms)
+        self._apply(made)
+        return made
+
+    def _compare_listing(self, moment: Moment) -> list[Event]:
+        events = self.venue_facts.compare_listing(self.ownership.universe, moment)
+        self._apply(events)
+        return events
 
     def _conclude(self, request: Conclude, moment: Moment) -> Decision:
         trade = self.state.trades.get(request.intent_id)

@@ -27,6 +27,7 @@ COUNTERS = (
     "errors",
     "instructions",
     "halted",
+    "listing_wanted",
     "commands",
     "breaks",
     "universe",

@@ -17,19 +17,23 @@ from arbshard.model.risk_note import (
     DayNote,
     DifferenceNote,
     FailingNote,
+    FeeNote,
     HaltNote,
     PortfolioTally,
     PositionNote,
     RiskNoteHead,
+    ShortageNote,
     StrayNote,
     Tally,
     TightNote,
+    VenueRefusalNote,
     VenueWord,
 )
 from arbshard.risk.core import RiskCore
 from arbshard.risk.limits.limit_lines import changed_limits
 from arbshard.risk.portfolio.holdings import Account, Balance
 from arbshard.risk.portfolio.results import ALL, Totals, label_of
+from arbshard.risk.portfolio.venue_states import VenueRefusal
 from arbshard.wire.reconciliation import StrayOrder, UnknownOrder
 
 _CLOSED_SHOWN = 20
@@ -117,8 +121,36 @@ class NoteWriter:
             strays=tuple(map(_order, differing.strays)),
             under_way=tuple(sorted({trade.intent.pair for trade in state.trades.values()})),
             unknown=tuple(map(_order, differing.unknown)),
+            refusing=tuple(map(self._refusing, state.venues.refuses.values())),
+            taking={venue: at_ms for (venue, symbol), at_ms in state.venues.takes.items() if not symbol},
+            short=tuple(
+                ShortageNote(venue, currency, one.count, one.since_ms, one.detail)
+                for (venue, currency), one in state.venues.short.items()
+            ),
+            fees=tuple(
+                FeeNote(
+                    one.venue,
+                    one.side,
+                    one.symbol,
+                    plain(one.configured_bps),
+                    plain(one.paid_bps),
+                    one.since_ms,
+                )
+                for one in self._core.venue_facts.fees.values()
+            ),
         )
         return _encoder.encode(note)
+
+    def _refusing(self, one: VenueRefusal) -> VenueRefusalNote:
+        pairs = sorted(
+            pair.base
+            for pair in self._core.ownership.pairs.values()
+            if any(
+                market.venue == one.venue and one.symbol in ("", market.symbol)
+                for market in (pair.home.market, pair.away.market)
+            )
+        )
+        return VenueRefusalNote(one.venue, one.symbol, tuple(pairs), one.fault, one.why, one.since_ms)
 
     def _refusals(self) -> dict[str, int]:
         refusals: dict[str, int] = {}

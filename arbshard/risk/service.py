@@ -28,6 +28,7 @@ from arbshard.ledger.events import (
     ShardJoined,
     StrayFound,
     StrayGone,
+    VenueStateChanged,
     kind_of,
 )
 from arbshard.log import get_logger
@@ -37,6 +38,7 @@ from arbshard.model.silence import SilenceWatch
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
 from arbshard.risk.portfolio.holdings import find_any_break, find_break, touched
+from arbshard.risk.venue_facts import UnexpectedFee
 from arbshard.shm.pages import PageWriter
 from arbshard.wire.messages import (
     CommandReply,
@@ -133,6 +135,7 @@ class RiskService:
         self._bad = page.counter("bad")
         self._instructions = page.counter("instructions")
         self._halted = page.counter("halted")
+        self._listing_wanted = page.counter("listing_wanted")
         self._commands = page.counter("commands")
         self._breaks = page.counter("breaks")
         self._fenced = page.counter("fenced")
@@ -225,7 +228,7 @@ class RiskService:
         except SharedMemoryError as error:
             get_logger().error("the universe cannot be read", error=str(error))  # and is tried again
             return
-        self._keep(self._core.set_universe(universe, self._clock.wall_ms()))
+        self._keep(self._core.set_universe(universe, self._clock.wall_ms(), self._clock.monotonic_ns()))
         left = sorted(base for base in self._core.state.busy if base not in self._core.ownership.pairs)
         if left:  # their orders may still be filled, and no worker asks about them any more
             get_logger().error("pairs have left the universe with an intent open", pairs=left)
@@ -299,11 +302,15 @@ class RiskService:
         standing = self._core.state.standing
         self._page.set(self._instructions, standing.serial)
         self._page.set(self._halted, int(standing.halt is not None))
+        self._page.set(self._listing_wanted, self._core.venue_facts.listing_wanted)
         self.is_changed = True
         for event in events:
             if isinstance(event, ShardJoined):
                 self.show_fences()
             _log_event(event)
+        new_fees = self._core.venue_facts.new_fees
+        while new_fees:
+            _log_fee(new_fees.pop())
 
     def _count(self, request: Request, reply: Reply, made: list[Event]) -> None:
         if isinstance(reply, Refused):
@@ -332,16 +339,8 @@ def _log_event(event: Event) -> None:
             get_logger().warning("fenced", shard=event.shard, epoch=event.epoch, reason=event.reason)
         case ClosesOrdered():
             get_logger().warning("closing", pairs=list(event.pairs), reason=event.reason)
-        case PairSetApart():
-            get_logger().error(
-                "pair set apart: it enters nothing until somebody releases it",
-                pair=event.pair,
-                cause=event.cause,
-                reason=event.reason,
-                intent=event.intent_id,
-            )
-        case PairReleased():
-            get_logger().warning("pair released", pair=event.pair, reason=event.reason)
+        case PairSetApart() | PairReleased() | VenueStateChanged():
+            _log_barred(event)
         case LimitsChanged():
             get_logger().warning("limits changed", symbol=event.symbol, changes=dict(event.changes))
         case LimitsScaled():
@@ -352,6 +351,40 @@ def _log_event(event: Event) -> None:
             _log_reconciliation(event)
         case _:
             pass
+
+
+def _log_barred(event: PairSetApart | PairReleased | VenueStateChanged) -> None:
+    """Log what keeps a pair, a market or a venue from being entered, and what ends that."""
+    match event:
+        case PairSetApart():
+            get_logger().error(
+                "pair set apart: it enters nothing until somebody releases it",
+                pair=event.pair,
+                cause=event.cause,
+                reason=event.reason,
+                intent=event.intent_id,
+            )
+        case PairReleased():
+            get_logger().warning("pair released", pair=event.pair, reason=event.reason)
+        case VenueStateChanged():
+            log = get_logger().bind(venue=event.venue, market=event.symbol, why=event.why)
+            if event.state == "refuses":
+                log.error("orders are refused: no entries, exits are tried with pauses", fault=event.fault)
+            elif event.state == "unknown":
+                log.warning("orders are to be tried again")
+            else:
+                log.info("orders are taken")
+
+
+def _log_fee(fee: UnexpectedFee) -> None:
+    get_logger().warning(
+        "a fee is not the configured one",
+        venue=fee.venue,
+        side=fee.side,
+        market=fee.symbol,
+        configured_bps=plain(fee.configured_bps),
+        paid_bps=plain(fee.paid_bps),
+    )
 
 
 def _log_silence(silence: SilenceWatch) -> None:

@@ -24,6 +24,7 @@ from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of
 from arbshard.status.model import Latency, LedgerStatus, RiskStatus, ShardStatus, Status, VenueStatus
 from arbshard.status.shards import problems_of_shards, unattended_of
+from arbshard.status.venues import notices_of_fees, problems_of_orders
 from arbshard.venues.registry import get_venue
 
 _REFUSAL = "refusal_"
@@ -111,6 +112,8 @@ class Collector:
             *([f"portfolio, balances and positions are as of {as_of}"] if as_of else []),
             *_disk_problems(risk_counters),
             *_standing(risk_note),
+            *problems_of_orders(risk_note),
+            *notices_of_fees(risk_note),
             *problems_of(risk_note, accounts),
         )
         state = "dead" if is_dead else note.state

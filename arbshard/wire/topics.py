@@ -35,6 +35,7 @@ ControlKind = Literal[
     "halt",
     "closing",
     "apart",
+    "refusing",
     "limit",
     "tightened",
     "fence",
@@ -42,10 +43,10 @@ ControlKind = Literal[
     "unattended",
 ]
 """``run``: state of the run. ``process``: a child process, by name. ``pair``: a pair's shard, by base. ``halt``: the
-kill switch. ``closing``: a pair that is being closed. ``apart``: a pair that is set apart. ``limit``: a limit changed
-by hand. ``tightened``: limits that a rule has tightened, by symbol. ``fence``: a shard of which an incarnation was
-fenced. ``ledger``: why the books do not balance. ``unattended``: an open position of a pair that the run does not
-trade."""
+kill switch. ``closing``: a pair that is being closed. ``apart``: a pair that is set apart. ``refusing``: a venue or
+market that takes no orders. ``limit``: a limit changed by hand. ``tightened``: limits that a rule has tightened, by
+symbol. ``fence``: a shard of which an incarnation was fenced. ``ledger``: why the books do not balance.
+``unattended``: an open position of a pair that the run does not trade."""
 
 
 class BookUpdate(msgspec.Struct, frozen=True, tag="book"):

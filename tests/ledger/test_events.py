@@ -25,6 +25,7 @@ from arbshard.ledger.events import (
     Stopped,
     StrayFound,
     StrayGone,
+    VenueStateChanged,
     decode_event,
     encode_event,
     kind_of,
@@ -40,6 +41,9 @@ ORDERED = (
     LimitsChanged(at_ms=4, symbol="ETH", changes=(("symbol_notional_max", "5"), ("daily_loss_max", ""))),
     LimitsScaled(at_ms=5, symbol="", factor=Decimal("0.5"), cause="drawdown"),
     PairSetApart(at_ms=5, pair="ETH", cause="stuck", reason="no venue takes the hedge", intent_id="s1-0-1-5"),
+    VenueStateChanged(
+        at_ms=6, venue="upbit", symbol="KRW-ETH", state="refuses", why="market_offline", fault="market"
+    ),
     PairReleased(at_ms=6, pair="ETH", reason="traded by hand"),
     RefusalsCounted(at_ms=6, counts=(("BTC", Refusal.PAIR_BUSY, 7),)),
 )

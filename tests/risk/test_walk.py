@@ -89,7 +89,7 @@ def test_a_request_enters_few_files(desk) -> None:
     for name, walked, files_max in (
         ("approval", approved, 21),  # one of them, as of each, for the ways out
         ("refusal", refused, 21),
-        ("fill", fill, 23),
+        ("fill", fill, 26),  # two of them for whether the venue takes orders
         ("conclusion", concluded, 27),
     ):
         print(f"{name}: {walked}")

@@ -211,6 +211,7 @@ class RiskGuard:
         if is_entry:
             objection = (
                 self.check_halt(intent.pair)
+                or self._check_venues(pair)
                 or self.check_trade_allowed_for_symbol(intent, moment)
                 or self.check_trade_allowed_for_portfolio(intent, pair, moment)
                 or (self._reconciler.objection(pair) if self._reconciler is not None else None)
@@ -268,6 +269,16 @@ class RiskGuard:
         if apart is not None:
             return Objection(Refusal.PAIR_SET_APART, f"{symbol} is set apart ({apart.cause}): {apart.reason}")
         return None
+
+    def _check_venues(self, pair: Pair) -> Objection | None:
+        """610, 611."""
+        if not self._state.venues.refuses:  # the usual case
+            return None
+        refusal = self._state.venues.refusal(pair)
+        if refusal is None:
+            return None
+        reason = Refusal.MARKET_REFUSES if refusal.symbol else Refusal.VENUE_REFUSES
+        return Objection(reason, f"{refusal.where} takes no orders: {refusal.why}")
 
     def _check_apart(self, intent: Intent) -> Objection | None:
         """609, for exits: some causes leave it to a person to close the pair."""

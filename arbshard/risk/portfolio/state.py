@@ -42,6 +42,7 @@ from arbshard.ledger.events import (
     Stopped,
     StrayFound,
     StrayGone,
+    VenueStateChanged,
 )
 from arbshard.model.intent import Intent, IntentKind
 from arbshard.model.market import Direction, Pair
@@ -63,6 +64,7 @@ from arbshard.risk.portfolio.holdings import (
 from arbshard.risk.portfolio.operator_state import OperatorState, Reconciled
 from arbshard.risk.portfolio.results import Results, day_of
 from arbshard.risk.portfolio.settlement import settle
+from arbshard.risk.portfolio.venue_states import VenueStates
 
 CLOSED_KEPT = 1000
 OUTCOMES_KEPT = 2048
@@ -134,13 +136,14 @@ class PortfolioState(Part):
     results: Results = msgspec.field(default_factory=Results)
     standing: OperatorState = msgspec.field(default_factory=OperatorState)
     reconciled: Reconciled = msgspec.field(default_factory=Reconciled)
+    venues: VenueStates = msgspec.field(default_factory=VenueStates)
     due: tuple[str, Position, bool] | None = None
     """(intent, position, is new) that the next event must state."""
 
     def __post_init__(self) -> None:
         """Give all parts one journal; called for a fresh state and for one that was read from a snapshot."""
         journal = Journal()
-        for part in (self, self.balances, self.results, self.standing, self.reconciled):
+        for part in (self, self.balances, self.results, self.standing, self.reconciled, self.venues):
             part.use(journal)
 
     # what others ask
@@ -200,6 +203,8 @@ class PortfolioState(Part):
                 self.standing.apply(event)
             case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
                 self.reconciled.apply(event)
+            case VenueStateChanged():
+                self.venues.apply(event)
             case IntentApproved() | IntentRefused() | OrderExtended() | OrderReported() | IntentConcluded():
                 self._apply_trading(event)
             case PositionOpened() | PositionChanged() | PositionClosed():
@@ -275,6 +280,7 @@ class PortfolioState(Part):
                 if event.run != self.run:  # each run counts its epochs from the beginning
                     self.shards, self.spent = {}, {}
                     self.results.start_run()
+                    self.venues.begin_run()
                 self.session, self.run, self.is_stopped = event.session, event.run, False
             case Stopped():
                 if event.balances != self.balances.totals():
@@ -333,6 +339,7 @@ class PortfolioState(Part):
             self.balances.hold(venue, hold.currency, left - hold.amount)
             kept = Hold(hold.client_id, hold.venue, hold.currency, left) if left else None
         self._journal.set_item(self.trades, event.intent_id, trade.reported(new, kept))
+        self.venues.record(event, old.order)
 
     def _concluded(self, event: IntentConcluded) -> None:
         trade = self._trade(event.intent_id)

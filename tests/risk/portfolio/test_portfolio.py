@@ -30,6 +30,7 @@ from arbshard.ledger.events import (
     Stopped,
     StrayFound,
     StrayGone,
+    VenueStateChanged,
 )
 from arbshard.model.money import ONE
 from arbshard.model.order import Order
@@ -339,6 +340,9 @@ def every_kind_of_event() -> list[Event]:
         Resumed(at_ms=2, reason="back", acknowledged=("drawdown 1 5",)),
         ClosesOrdered(at_ms=3, pairs=("ETH",), reason="manual"),
         PairSetApart(at_ms=3, pair="ETH", cause="stuck", reason="no hedge", intent_id="s1-0-1-9"),
+        VenueStateChanged(
+            at_ms=6, venue="upbit", symbol="KRW-ETH", state="refuses", why="market_offline", fault="market"
+        ),
         PairReleased(at_ms=4, pair="ETH", reason="looked into"),
         LimitsChanged(at_ms=4, symbol="ETH", changes=(("symbol_positions_max", "3"),)),
         LimitsScaled(at_ms=5, symbol="", factor=Decimal("0.5"), cause="x"),

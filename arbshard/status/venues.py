@@ -1,0 +1,58 @@
+"""Which venues and markets take no orders, and what that means for the money: for ``collect``. Pure."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from arbshard.model.order import OrderFault
+from arbshard.model.risk_note import RiskNote, VenueRefusalNote
+
+_PAIRS_SHOWN = 8
+
+_WHAT_TO_DO: dict[OrderFault, str] = {
+    "venue": "check the key, its permissions and its addresses at the venue, then 'arbshard doctor'",
+    "busy": "it is tried again with pauses; 'arbshard halt --flatten' closes what both venues let close",
+    "market": "see the venue's notices; 'arbshard symbols remove {pair}' takes the pair out",
+    "order": "its listing is read again; 'arbshard symbols remove {pair}' takes the pair out",
+}
+
+
+def problems_of_orders(note: RiskNote) -> Iterator[str]:
+    """A line for each venue and market that takes no orders, and for each currency that orders lacked."""
+    for refusal in note.refusing:
+        yield _refused(refusal)
+    for short in note.short:
+        times = "an order" if short.count == 1 else f"{short.count} orders"
+        yield (
+            f"{short.venue} has refused {times} for want of {short.currency} since {_at(short.since_ms)} "
+            f"({short.why}): what spends {short.currency} there cannot be entered, hedged or closed; "
+            f"compare with 'arbshard reconcile', or deposit {short.currency}"
+        )
+
+
+def notices_of_fees(note: RiskNote) -> Iterator[str]:
+    """A line for each fee that is not the configured one."""
+    for fee in note.fees:
+        yield (
+            f"{fee.venue} charged {fee.paid_bps} bps for a {fee.side} on {fee.symbol}, configured are "
+            f"{fee.configured_bps}: results are booked as charged, decisions use the configured fee; "
+            f"set venues.{fee.venue}.{fee.side}_fee_bps"
+        )
+
+
+def _refused(one: VenueRefusalNote) -> str:
+    pairs = ", ".join(one.pairs[:_PAIRS_SHOWN]) + (", ..." if len(one.pairs) > _PAIRS_SHOWN else "")
+    where = f"{one.venue} {one.symbol}" if one.symbol else one.venue
+    what = _WHAT_TO_DO.get(one.fault, "").format(pair=one.pairs[0] if one.pairs else "PAIR")
+    enters = (
+        f"{pairs} {'enters' if len(one.pairs) == 1 else 'enter'} nothing"
+        if one.pairs
+        else "nothing is entered"
+    )
+    return (
+        f"{where} takes no orders since {_at(one.since_ms)} ({one.why}): {enters}, open positions stay hedged "
+        f"and their exits are tried with pauses; {what}"
+    )
+
+
+def _at(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
