@@ -298,6 +298,53 @@ def test_a_frame_that_is_merely_late_accuses_nobody(tmp_path):
     on(tmp_path, work)
 
 
+def test_signs_of_life_confirm_nothing_of_a_suspected_stream(tmp_path):
+    """REST has shown a newer book and answers no more: the connection lives, and the book is not confirmed."""
+
+    async def work(world):
+        world.attend("AUSDT")
+        world.truth["AUSDT"] = book(50, bid=97.0)
+        await asyncio.sleep(5.5)
+        shown_ns = world.books.times(SLOTS["AUSDT"])[0]
+        world.answer = lambda _: Answer(503, b"")
+        await asyncio.sleep(30)
+        assert max(world.books.times(SLOTS["AUSDT"])) <= shown_ns + S
+        assert world.confirmation.dead == 1
+
+    on(tmp_path, work)
+
+
+def test_a_book_whose_asks_alone_differ_is_another_book(tmp_path):
+    async def work(world):
+        world.attend("AUSDT")
+        world.truth["AUSDT"] = {**book(50), "asks": book(50, bid=105.0)["asks"]}
+        await asyncio.sleep(6)
+        assert world.confirmation.confirmed == 0
+        frame = world.reader.read(SLOTS["AUSDT"])[3]
+        assert get_venue("binance").decode(frame, 1).best_ask == 106.0
+
+    on(tmp_path, work)
+
+
+def test_a_frame_that_comes_while_rest_is_asked_settles_it(tmp_path):
+    """The answer is older than the frame, and that is no failure to pause for."""
+
+    async def work(world):
+        old = world.truth["AUSDT"]
+
+        def answer(symbol):
+            world.connection.say(symbol, book(2))
+            return Answer(200, json.dumps(old).encode())
+
+        world.answer = answer
+        world.attend("AUSDT")
+        await asyncio.sleep(16)
+        assert len(world.asked) == 3
+        assert (world.confirmation.confirmed, world.confirmation.last_error) == (0, "")
+
+    on(tmp_path, work)
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
