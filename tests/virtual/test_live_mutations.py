@@ -175,7 +175,21 @@ MUTATIONS = (
 )
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.break_it.__name__)
+SLOW = (a_call_without_an_answer_was_never_sent,)
+"""Found by the seventh seed only, after 25 s of CPU."""
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        pytest.param(
+            one,
+            id=one.break_it.__name__,
+            marks=[pytest.mark.nightly] if one.break_it in SLOW else [],
+        )
+        for one in MUTATIONS
+    ],
+)
 def test_broken_handling_of_live_orders_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation.break_it(monkeypatch)
     only = tuple(mutation.faults.split(",")) if mutation.faults else ()
