@@ -7,8 +7,9 @@ from arbshard.wire.messages import decode_request
 from fuzzing import everything
 from fuzzing.campaign import case_of, run
 from fuzzing.target import Defect
+from support.effort import effort
 
-CASES = 25_000
+CASES = effort(10_000, 50_000)
 SEED = 20
 PARTS = everything.shares(everything.MAKERS, CASES)
 

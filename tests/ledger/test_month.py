@@ -72,8 +72,8 @@ def test_a_month_stays_below_two_gigabytes(traded, codec, opened, monkeypatch) -
 def test_a_start_does_not_depend_on_what_is_in_archives(tmp_path, codec, close_at, opened) -> None:
     """It reads what opens the period and the events since, though no snapshot can be used (another version)."""
     path = tmp_path / "ledger.sqlite"
-    kept = effort(5_000, 50_000)
-    last = history.History(30).write(path, kept + 10_000, positions=20, intents=5)
+    kept, archived = effort(2_000, 50_000), effort(3_000, 10_000)
+    last = history.History(30).write(path, kept + archived, positions=20, intents=5)
     close_at(path, last - kept)
     with LedgerReader(path) as reader:
         events = last - reader.first_seq + 1

@@ -257,7 +257,15 @@ def attempt(crashed_once, tmp_path, opened, codec):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point",
+    [
+        point
+        if point in ("archive_written", "during_switch", "after_switch")
+        else pytest.param(point, marks=pytest.mark.nightly)
+        for point in POINTS
+    ],
+)
 def test_a_death_at_each_step_leaves_old_or_new_and_the_next_attempt_ends_it(attempt, opened, point) -> None:
     path, before, state_hash = attempt
     process = archive(path, f"{point}:1")

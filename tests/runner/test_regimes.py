@@ -21,7 +21,7 @@ async def play(recording):
 
 @pytest.mark.timeout(120)
 async def test_each_regime_ends_as_its_name_says(record):
-    totals = {regime: await play(record(coins=6, seconds=120, regime=regime)) for regime in REGIMES}
+    totals = {regime: await play(record(coins=4, seconds=90, regime=regime)) for regime in REGIMES}
     for regime, found in totals.items():
         assert found.entries >= 3, regime
         assert found.exits == found.entries, regime
