@@ -8,6 +8,7 @@ such news is on its way: what is told after that is a matter of the venues' stat
 """
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from random import Random
 from typing import Protocol
@@ -24,6 +25,7 @@ from arbshard.model.market import Pair
 from arbshard.model.order import Order, OrderResult
 from arbshard.virtual.executions import Execution
 from arbshard.virtual.loop import VirtualProcess
+from arbshard.virtual.unkind import OrderRefusal
 from arbshard.virtual.weather import Weather
 from arbshard.wire.messages import Approved, Refused, Settled
 from arbshard.worker.risk_link import Fenced
@@ -100,7 +102,10 @@ class ExchangePort:
         weather: Weather,
         random: Random,
         account: ExecutionRecord,
+        refusal: Callable[[Order], OrderRefusal | None],
     ) -> None:
+        """``refusal`` is asked for each order whether the exchange refuses it."""
+        self._refusal = refusal
         self._venue = venue
         self._news = news
         self._holder = str(holder.pid)
@@ -110,6 +115,10 @@ class ExchangePort:
 
     async def send(self, order: Order) -> OrderResult:
         """Send an order and wait for its end, as the exchange tells it at first."""
+        refused = self._refusal(order)
+        if refused is not None:
+            await asyncio.sleep(_REFUSED_S)
+            return OrderResult(order, refused.state, detail=refused.code, fault=refused.fault)
         if not self._account.has_coins(order):
             await asyncio.sleep(_REFUSED_S)
             return OrderResult(
@@ -151,7 +160,9 @@ class ExchangeExecutors(ExecutorFactory):
         holder: VirtualProcess,
         weather: Weather,
         account: ExecutionRecord,
+        refusal: Callable[[Order], OrderRefusal | None],
     ) -> None:
+        self._refusal = refusal
         super().__init__(risk, books, execution, clock, observer)
         self._holder = holder
         self._weather = weather
@@ -162,7 +173,7 @@ class ExchangeExecutors(ExecutorFactory):
         random = Random(f"{paper.seed}:{pair.base}:{self._holder.pid}")
         news = LateNews(self._risk, random)
         venue = PaperPort(pair, paper, self._books)
-        port = ExchangePort(venue, news, self._holder, self._weather, random, self._account)
+        port = ExchangePort(venue, news, self._holder, self._weather, random, self._account, self._refusal)
         executor = PaperExecutor(pair, port, news, self._books, self._execution, self._clock, self._observer)
         self._executors[pair.base] = executor
         return executor

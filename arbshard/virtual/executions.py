@@ -120,6 +120,12 @@ class Executions:
         taken = amount * fee.buy_bps / _TEN_THOUSAND
         return BalanceChange(execution.quantity, -amount - taken, taken, execution.quote)
 
+    def unexpected_fee(self, execution: Execution) -> Decimal:
+        """Return what the venue took beyond its configured rate, in quote."""
+        taken, usual = self.change(execution), self.change(execution._replace(fee=None))
+        difference = taken.fee - usual.fee
+        return difference * execution.price if taken.fee_currency == execution.base else difference
+
 
 def _recorded(execution: Execution, amount: Decimal, fee: Decimal) -> BalanceChange:
     """With the fee that the exchange has recorded."""

@@ -21,6 +21,8 @@ from arbshard.virtual.rates import (
     PER_HOUR,
     RISK_POINTS,
     STRAGGLERS,
+    UNKIND_LIVE_PER_HOUR,
+    UNKIND_PER_HOUR,
     WAKE_POINTS,
     WORKER_POINTS,
     Level,
@@ -29,10 +31,12 @@ from arbshard.virtual.settings import TAG
 from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.trading import TradingVenue
+from arbshard.virtual.unkind import Spell
 from arbshard.virtual.venue_books import STRAY
 from arbshard.virtual.weather import Weather
 from arbshard.wire import control
 
+_UNKIND = {**UNKIND_PER_HOUR, **UNKIND_LIVE_PER_HOUR}
 _ONLY_SHARE = 0.25
 """Of all faults, where only some kinds are wanted: so often those come."""
 _LEAST = Decimal("0.00000001")
@@ -73,24 +77,40 @@ class Faults:
         """Of the world: what is planned inside a process would stop with it."""
         self._plans: list[PlannedFault] = []
         self._spells: dict[int, asyncio.Task[None]] = {}
+        self._unkind: set[int] = set()
+        """Those of the spells in which only the exchanges are unkind."""
         self._number = 0
         self._is_over = False
         self.counts: Counter[str] = Counter()
         self.last_ns = world.loop.now_ns
         """When a fault last began or ended (monotonic)."""
+        self.disturbed_ns = self.last_ns
+        """Likewise of those that befall processes, network or machine: an unkind exchange disturbs nothing."""
 
     @property
     def active(self) -> int:
         """Faults that last at the moment."""
         return len(self._spells) + len(self._plans)
 
+    @property
+    def was_unkind(self) -> bool:
+        """Whether an exchange has been unkind: pairs may wait for a person, or pause for long."""
+        return any(kind in _UNKIND for kind in self.counts)
+
+    @property
+    def disturbing(self) -> bool:
+        """Whether any of them befalls processes, network or machine."""
+        return len(self._spells) > len(self._unkind) or bool(self._plans)
+
     async def run(self, level: Level, only: tuple[str, ...] = ()) -> None:
         """Faults of ``level`` until cancelled; of the kinds in ``only``, if any are named."""
         every = dict(PER_HOUR)
+        known = {**every, **UNKIND_PER_HOUR}
         if self._world.live is not None:
             every |= LIVE_PER_HOUR
-            del every["late_fills"]  # of the paper venue
-        rates = {kind: rate for kind, rate in every.items() if not only or kind in only}
+            known |= {**LIVE_PER_HOUR, **UNKIND_LIVE_PER_HOUR}
+            del every["late_fills"], known["late_fills"]  # of the paper venue
+        rates = {kind: rate for kind, rate in known.items() if kind in only} if only else every
         total = sum(every.values()) * FACTOR[level] * (_ONLY_SHARE if only else 1.0)
         if not total or not rates:
             return
@@ -101,10 +121,10 @@ class Faults:
 
     def do(self, kind: str) -> None:
         """One fault of ``kind``, now."""
-        what: str = getattr(self, f"_{kind}")()
+        what = self._unkindly(kind) if kind in _UNKIND else getattr(self, f"_{kind}")()
         if what:
             self.counts[kind] += 1
-            self._mark(f"{kind} {what}")
+            self._mark(f"{kind} {what}", disturbs=kind not in _UNKIND)
 
     def calm(self) -> None:
         """End all that lasts; nothing new comes."""
@@ -145,9 +165,20 @@ class Faults:
         child.die()
         raise Killed
 
-    def _mark(self, what: str) -> None:
+    def _mark(self, what: str, *, disturbs: bool = True) -> None:
         self.last_ns = self._loop.now_ns
+        if disturbs:
+            self.disturbed_ns = self.last_ns
         self._world.trace.note("fault", what)
+
+    def _unkindly(self, kind: str) -> str:
+        """Have the exchanges be unkind."""
+        made: Spell | str | None = getattr(self._world.unkind, kind)()
+        if isinstance(made, Spell):
+            said = self._for(*made)
+            self._unkind.add(self._number)
+            return said
+        return made or ""
 
     def _for(self, seconds: float, begin: Callable[[], None], end: Callable[[], None], what: str) -> str:
         """Let something last for a while."""
@@ -161,7 +192,8 @@ class Faults:
             finally:
                 end()
                 del self._spells[number]
-                self._mark(f"over {what}")
+                self._mark(f"over {what}", disturbs=number not in self._unkind)
+                self._unkind.discard(number)
 
         self._spells[number] = self._loop.create_task(spell(), context=self._context)
         return f"{what} {seconds:.3f}"

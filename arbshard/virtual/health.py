@@ -39,6 +39,10 @@ class Health:
         now_ns = self._loop.now_ns
         self._look_for_stuck(supervisor, now_ns)
         self._look_at_changes(supervisor, now_ns)
+        is_disturbed = self._faults.disturbing or now_ns - self._faults.disturbed_ns < RECOVERED_NS
+        self._oracle.budgets.judge_naked(
+            ((one.intent_id, one.worth) for one in self._oracle.books.naked()), 1.0, is_disturbed=is_disturbed
+        )
         if self._faults.active or now_ns - self._faults.last_ns < RECOVERED_NS:
             self._busy_since_ns.clear()
             return

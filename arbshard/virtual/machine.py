@@ -35,7 +35,9 @@ from arbshard.virtual.settings import Settings, config_of, universe_of
 from arbshard.virtual.stand_ins import Timing, VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.trace import Trace
+from arbshard.virtual.unkind import Unkind
 from arbshard.virtual.weather import Weather
+from arbshard.wire.messages import Close
 
 CALM_S = 120.0
 _LOOK_S = 1.0
@@ -49,6 +51,8 @@ _GIVEN_UP_S = 20.0
 _CLOSE_S = 120.0
 _RECONCILED_S = 90.0
 """Venues and ledger agree so long after the last fault, if a person accepts what differs."""
+_TRIED_S = 30.0
+"""A person waits so long for what was ordered to be tried."""
 _WATCH_EVERY = 60
 """Looks between two of a person at the halts."""
 _RESET_EVERY = 600
@@ -78,8 +82,10 @@ class Simulation:
         self.weather = Weather(Random(f"{settings.seed}:weather"))
         self._exchanges = VirtualExchanges(config.sim, self._clock, loop, self.weather)
         universe = universe_of(self._exchanges.world, config)
+        unkind = Unkind(self._exchanges, universe, Random(f"{settings.seed}:unkind"))
         self.oracle = Oracle(config, universe, self._clock, self.trace)
         self.oracle.on_violation = loop.stop
+        self.oracle.budgets.works = unkind.works
         loop.on_slow = self._slow
         self.audit = Audit(self.oracle, self.trace)
         self.oracle.audit_event = self.audit.add
@@ -91,8 +97,8 @@ class Simulation:
             bus = EventBus(loop, self.weather, Random(f"{settings.seed}:bus"))
             live = LiveWorld(config, self._clock, self._exchanges.trading, bus, self._exchanges.open_stream)
         self.world = VirtualWorld(
-            loop, self._clock, config, universe, self._exchanges, self.disk, port, self.oracle, self.audit,
-            self.trace, Random(f"{settings.seed}:boots"), timing or Timing(), live,
+            loop, self._clock, config, universe, self._exchanges, unkind, self.disk, port, self.oracle,
+            self.audit, self.trace, Random(f"{settings.seed}:boots"), timing or Timing(), live,
         )  # fmt: skip
         self.operator = Operator(loop, port, universe, self.trace, self.oracle.last_cost)
         self.faults = Faults(
@@ -176,6 +182,8 @@ class Simulation:
         self.faults.trade_all()
         if self.world.live is not None:
             await self._reconcile()
+        if self.faults.was_unkind:
+            await self._look_after_pairs()
         await asyncio.sleep(CALM_S)
         if self.oracle.traded_ns < calm_ns + RECOVERED_NS and self._settings.regime != "calm":
             self.oracle.differs(f"liveness: nothing was traded in the {CALM_S:g} s after the last fault")
@@ -183,6 +191,17 @@ class Simulation:
         await self._close()
         for task in keeping:
             task.cancel()
+
+    async def _look_after_pairs(self) -> None:
+        """Close and release the pairs that wait for a person, for as long as the longest pause between two tries."""
+        waited_s = 0.0
+        while waited_s < self._config.execution.pause_max_s:
+            apart = tuple(self.oracle.budgets.apart)
+            if apart:
+                await self.operator.send(Close(apart))
+            await asyncio.sleep(_TRIED_S)
+            waited_s += _TRIED_S
+            await self.operator.release(apart)
 
     async def _reconcile(self) -> None:
         """Accept what others have moved, until venues and ledger agree."""
@@ -251,6 +270,7 @@ class Simulation:
                 self.oracle.differs(f"defect: {self._loop.defects[0]}")
             if looks % _WATCH_EVERY == 0:
                 await self.operator.resume_if_halted()
+                await self.operator.release(self.oracle.budgets.apart)
                 await self.operator.accept(self.oracle.venues.differences)
             if looks % _RESET_EVERY == 0:
                 await self.operator.reset_limits()

@@ -101,6 +101,11 @@ class Operator:
         if isinstance(answer, Limits) and answer.halted:
             await self.send(Resume(f"looked at: {answer.halted}"))
 
+    async def release(self, pairs: Iterable[str]) -> None:
+        """A person has looked at these pairs, which were set apart."""
+        for pair in tuple(pairs):
+            await self.send(Resume("looked at", (pair,)))
+
     async def accept(self, accounts: Iterable[tuple[str, str]]) -> None:
         """A person has looked at these differences of venue and ledger."""
         for venue, currency in tuple(accounts):

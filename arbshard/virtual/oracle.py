@@ -29,6 +29,7 @@ from arbshard.model.market import Leg
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.universe import Universe
 from arbshard.virtual.bounds import Bounds, MarketFacts
+from arbshard.virtual.budgets import Budgets
 from arbshard.virtual.clock import VirtualClock
 from arbshard.virtual.executions import Execution, Executions, fees_of
 from arbshard.virtual.exposure import Exposure, Stated
@@ -100,8 +101,17 @@ class Oracle:
             self.frames, facts, self.executions.fees, config.execution, config.data_quality,
             universe.fx.market.symbol, self.differs,
         )  # fmt: skip
-        self.books = OwnBooks(self.executions, bounds, self.differs, is_live=self._is_live)
-        self.venues = VenueBooks(TAG, self.differs)
+        self._printed = config.live.balance_tolerance
+        self.books = OwnBooks(
+            self.executions, bounds, self.differs, is_live=self._is_live, tolerance=self._printed
+        )
+        self.venues = VenueBooks(TAG, self.differs, self._printed)
+        self.budgets = Budgets(
+            config.execution,
+            self.executions,
+            self.books.notional,
+            self.differs,
+        )
         self._exposure = Exposure(config.limits, self.books.notional, self.differs)
         self._told: list[_Told] = []
         """Not compared yet with what is stored."""
@@ -278,6 +288,7 @@ class Oracle:
             if self._is_live:
                 self.venues.add(event)
             self._exposure.add(event)
+            self.budgets.add(event, self._clock.monotonic_ns())
             self._take(event)
             self.audit_event(seq, event)
 
@@ -345,5 +356,5 @@ class Oracle:
         said = {(venue, currency): amount for venue, currency, amount in totals}
         for account in sorted(said.keys() | self.books.owned.keys()):
             theirs, ours = said.get(account, ZERO), self.books.owned.get(account, ZERO)
-            if theirs != ours:
+            if abs(theirs - ours) > self._printed:
                 self.differs(f"money: {account} is {theirs:f} for risk, {ours:f} by deposits and executions")

@@ -135,9 +135,19 @@ class OwnBooks:
     """Takes every stored event in order."""
 
     def __init__(
-        self, executions: Executions, bounds: Bounds, differ: Callable[[str], None], *, is_live: bool = False
+        self,
+        executions: Executions,
+        bounds: Bounds,
+        differ: Callable[[str], None],
+        *,
+        is_live: bool = False,
+        tolerance: Decimal = _ZERO,
     ) -> None:
-        """``is_live``: venues refuse orders and cut fills short without a reason, as often as a fault has it."""
+        """``is_live``: venues refuse orders and cut fills short without a reason, as often as a fault has it.
+
+        ``tolerance``: the largest difference that comes of the digits that a venue prints.
+        """
+        self._printed = tolerance
         self._is_live = is_live
         self._executions = executions
         self._bounds = bounds
@@ -270,7 +280,7 @@ class OwnBooks:
             self._compare(fill, execution, order, running)
             running.fills[fill.fill_id] = None
             self._book(running, order, execution)
-        if self._is_live and order.role != "leg":
+        if order.role != "leg" and (self._is_live or not event.fills):
             self._excuse(running, event)
         whole = running.executed.get(event.client_id, _ZERO) == order.quantity
         if event.state == "FILLED" and not whole:
@@ -304,8 +314,10 @@ class OwnBooks:
             running.bought += execution.quantity
             running.paid += execution.quantity * execution.price
         cost = self._bounds.cost(running.intent, order, execution)
-        running.shortfall += cost.shortfall
-        running.allowed += cost.allowed
+        # A venue that takes another fee than the configured one makes the trade dearer, or cheaper, by that.
+        dearer = self._executions.unexpected_fee(execution) * (1 if is_home else running.intent.fx.ask)
+        running.shortfall += cost.shortfall + dearer
+        running.allowed += cost.allowed + dearer
 
     def _compare(self, fill: Fill, execution: Execution, order: Order, running: Running) -> None:
         change = self._executions.change(execution)
@@ -340,7 +352,7 @@ class OwnBooks:
             return
         intent = running.intent
         for client_id, over in running.fees.items():
-            if over:
+            if abs(over) > self._printed:
                 self._differ(f"fees: {client_id} is booked with {over:f} more than its venue has taken")
         excess = self._excess(running)
         holding = self.holdings.get(intent.position_id)

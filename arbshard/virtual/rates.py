@@ -60,4 +60,17 @@ LIVE_PER_HOUR: Mapping[str, float] = {
     "stray": 1.5,
 }
 """Besides those, where orders are live."""
+UNKIND_PER_HOUR: Mapping[str, float] = {
+    "market_refuses": 0.6,
+    "venue_refuses": 0.4,
+    "market_closes": 0.4,
+    "other_rules": 0.4,
+    "quiet_book": 0.6,
+    "closed_wallet": 0.3,
+    "fx_blip": 1.0,
+    "wrong_frame": 4.0,
+}
+"""Exchanges that are not kind: each lasts from seconds to a quarter of an hour."""
+UNKIND_LIVE_PER_HOUR: Mapping[str, float] = {"revoked_key": 0.3, "other_fees": 0.3, "hand_trade": 1.0}
+"""Besides those, where orders are live."""
 FACTOR: Mapping[Level, float] = {"none": 0.0, "usual": 1.0, "heavy": 6.0}

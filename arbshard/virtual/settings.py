@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from msgspec.structs import replace
 
 from arbshard.config import Config
-from arbshard.config.sim import PartialFillFault, Regime, RejectFault
+from arbshard.config.sim import Fault, PartialFillFault, Regime, RejectFault
 from arbshard.exchanges.embedded import listing_of
 from arbshard.exchanges.world import SimWorld
 from arbshard.model.market import FeeSchedule
@@ -30,6 +30,10 @@ Mode = Literal["paper", "live", "mixed"]
 """Where orders go. ``mixed``: the seed says whether they are live."""
 _LIVE_SHARE = 0.5
 """Of seeds, where both are wanted."""
+ROUNDED = Decimal("0.00001")
+"""Largest difference, in any currency, that comes of printed digits."""
+_ROUNDED_SHARE = 0.3
+"""Of seeds, in which Upbit prints balances and private figures in the digits it shows."""
 
 
 class Settings(NamedTuple):
@@ -54,6 +58,11 @@ class Settings(NamedTuple):
         if self.mode == "mixed":
             return Random(f"{self.seed}:mode").random() < _LIVE_SHARE
         return self.mode == "live"
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether Upbit cuts its balances to 8 decimals and prints private figures as doubles."""
+        return self.is_live and Random(f"{self.seed}:digits").random() < _ROUNDED_SHARE
 
     def command(self) -> str:
         """What repeats this very run."""
@@ -89,6 +98,8 @@ def config_of(settings: Settings) -> Config:
             share=round(Random(f"{settings.seed}:live").uniform(0.1, 0.5), 3), fill_share=paper.depth_share
         ),
         reject=RejectFault(share=paper.reject_share),
+        rounded_statement=Fault(share=float(settings.is_rounded)),
+        figures_as_doubles=Fault(share=float(settings.is_rounded)),
     )
     return replace(
         base,
@@ -96,7 +107,13 @@ def config_of(settings: Settings) -> Config:
         mode="live" if settings.is_live else "paper",
         data="public",  # for the system they are venues like any others: they outlive a run
         # Idle calls are coarser, as idle timers are.
-        live=replace(base.live, dry_run=not settings.is_live, reconcile_every_s=10.0, warm_every_s=60.0),
+        live=replace(
+            base.live,
+            dry_run=not settings.is_live,
+            reconcile_every_s=10.0,
+            warm_every_s=60.0,
+            balance_tolerance=ROUNDED if settings.is_rounded else base.live.balance_tolerance,
+        ),
         run=replace(base.run, shards=settings.shards, stop_timeout_s=60.0),
         venues=replace(
             base.venues,

@@ -17,6 +17,7 @@ from arbshard.virtual.loop import VirtualLoop
 from arbshard.virtual.network import Port
 from arbshard.virtual.oracle import Oracle
 from arbshard.virtual.trace import Trace
+from arbshard.virtual.unkind import Unkind
 from arbshard.wire import control
 from arbshard.wire.bus import Prefixes, Publisher
 from arbshard.wire.replies import Handler
@@ -45,6 +46,7 @@ class VirtualWorld(NamedTuple):
     config: Config
     universe: Universe
     exchanges: VirtualExchanges
+    unkind: Unkind
     disk: Disk
     port: Port
     oracle: Oracle

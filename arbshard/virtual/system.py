@@ -44,7 +44,7 @@ class VirtualSupervisor:
         bells = Bells(world.loop, world.config.run.shards)
         self._around = VirtualSurroundings(
             world.loop, world.clock, self.files, world.config, world.port, bells, world.oracle,
-            world.timing.worker_timer_s, process, world.live,
+            world.timing.worker_timer_s, process, world.unkind, world.live,
         )  # fmt: skip
         self.control: VirtualServer | None = None
         """None until it takes orders."""

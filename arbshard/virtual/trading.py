@@ -20,7 +20,6 @@ from arbshard.data.http import HttpFetch
 from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Shortage
 from arbshard.exchanges.accounts.order import OrderChanged, SimOrder, Ticket
-from arbshard.exchanges.faults import control
 from arbshard.exchanges.session import Action, ClientSession, PrivateSession, Query
 from arbshard.exchanges.session import RestReply as VenueAnswer
 from arbshard.exchanges.venues import VenueCore
@@ -64,6 +63,10 @@ class PrivateClient(Protocol):
         """Carry out what the session wants, after a while."""
         ...
 
+    def cut(self, why: str) -> None:
+        """Break the connection."""
+        ...
+
 
 class TradingVenue:
     """One venue's account of ours, and the way to it."""
@@ -85,11 +88,13 @@ class TradingVenue:
         self._private: dict[PrivateClient, PrivateSession] = {}
         self.is_reachable: Callable[[], bool] = lambda: True
         self.calls = 0
+        self._usual_reject_share = core.faults.board.reject.fault.share
 
     def session(self, address: str, headers: Mapping[str, str]) -> ClientSession | VenueAnswer | None:
         """What a WebSocket handshake at ``address`` gets."""
         parts = urlsplit(address)
-        return self.core.open_session(self.query("GET", parts.path, parts.query, b"", headers))
+        refused = self.core.faults.refusal(self.core.clock.monotonic_ns())
+        return refused or self.core.open_session(self.query("GET", parts.path, parts.query, b"", headers))
 
     def join(self, client: PrivateClient, session: PrivateSession) -> None:
         """``client`` is told from now on what happens in the account, as far as it subscribes."""
@@ -145,8 +150,17 @@ class TradingVenue:
             self.deliver()
 
     def set_faults(self, order: Mapping[str, object]) -> None:
-        """Turn the venue's own faults on or off: see ``exchanges.faults.control``."""
-        control.change(self.core.faults.board, json.dumps(order).encode())
+        """Turn the venue's own faults on or off, at once: see ``exchanges.faults.control``."""
+        self.core.faults.change(json.dumps(order).encode(), self.core.clock.monotonic_ns())
+
+    def restore_usual_refusals(self) -> None:
+        """Refuse orders by chance again, as the seed has it."""
+        self.set_faults({"set": {"reject": {"share": self._usual_reject_share}}})
+
+    def cut_private(self, why: str) -> None:
+        """End every private connection."""
+        for client in tuple(self._private):
+            client.cut(why)
 
     # what a person does by hand, or another program with the same key
 

@@ -87,7 +87,9 @@ class _HandMoves:
 class VenueBooks:
     """Takes what the venues do, and every stored event in order."""
 
-    def __init__(self, tag: str, differ: Callable[[str], None]) -> None:
+    def __init__(self, tag: str, differ: Callable[[str], None], tolerance: Decimal = _ZERO) -> None:
+        """``tolerance``: the largest difference that comes of the digits that a venue prints."""
+        self._printed = tolerance
         self._prefix = f"{tag}-"
         self._differ = differ
         self._there: dict[str, _There] = {}
@@ -203,7 +205,7 @@ class VenueBooks:
                         f"reconciliation: {where} has {client_id} open, no intent owns it, and it is not found"
                     )
         for account, moves in self._moves.items():
-            if is_full and account[0] == venue and moves.amount and account not in self.differences:
+            if is_full and account[0] == venue and self._is_much(moves) and account not in self.differences:
                 moves.seen += 1
                 if moves.seen > _STATEMENTS:
                     self._differ(f"reconciliation: {self._moved(account)}, and no difference is found")
@@ -217,13 +219,16 @@ class VenueBooks:
     @property
     def is_reconciled(self) -> bool:
         """Whether nothing differs, by the truth and by the ledger."""
-        is_moved = any(moves.amount for moves in self._moves.values())
+        is_moved = any(map(self._is_much, self._moves.values()))
         return not (is_moved or self.differences or self._strays or self.strays_found)
 
     def open_questions(self) -> str:
         """What differs, by the truth and by the ledger."""
-        moved = [self._moved(account) for account, moves in self._moves.items() if moves.amount]
+        moved = [self._moved(account) for account, moves in self._moves.items() if self._is_much(moves)]
         return f"{moved}, differences {list(self.differences)}, strays {[*self._strays, *self.strays_found]}"
+
+    def _is_much(self, moves: _HandMoves) -> bool:
+        return abs(moves.amount) > self._printed
 
     def _moved(self, account: Account) -> str:
         return f"{' '.join(account)} was moved by {self._moves[account].amount:f} by hand"
@@ -239,7 +244,7 @@ class VenueBooks:
             moved = self._moves[account].amount if account in self._moves else _ZERO
             if locked:
                 yield f"{' '.join(account)}: {locked:f} are locked"
-            if free + locked != owned.get(account, _ZERO) + moved:
+            if abs(free + locked - owned.get(account, _ZERO) - moved) > self._printed:
                 yield (
                     f"{' '.join(account)}: {free + locked:f} at the venue, {owned.get(account, _ZERO):f} by deposits "
                     f"and executions, {moved:f} moved by hand"
@@ -309,7 +314,7 @@ class VenueBooks:
         account = event.venue, event.currency
         moves = self._moves.get(account)
         amount = event.stated - event.booked
-        if moves is None or amount not in moves.recent:
+        if moves is None or all(abs(amount - one) > self._printed for one in moves.recent):
             self._differ(
                 f"reconciliation: {' '.join(account)} is said to differ by {amount:f}, "
                 f"{moves.amount if moves is not None else _ZERO:f} were moved by hand"

@@ -25,6 +25,7 @@ from arbshard.virtual.exchange_port import ExchangeExecutors
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
 from arbshard.virtual.network import Port, VirtualClient
 from arbshard.virtual.oracle import Decision, Oracle
+from arbshard.virtual.unkind import Unkind
 from arbshard.worker.assembly import Worker, WorkerPorts
 from arbshard.worker.live import LiveSide
 from arbshard.worker.meter import WorkerMeter
@@ -46,6 +47,7 @@ class VirtualSurroundings(NamedTuple):
     oracle: Oracle
     timer_s: float
     supervisor: VirtualProcess
+    unkind: Unkind
     live: LiveWorld | None = None
     """Where live orders go; None on paper."""
 
@@ -126,8 +128,9 @@ class VirtualWorker:
     ) -> ExecutorFactory:
         around = self._around
         return ExchangeExecutors(
-            risk, books, execution, clock, observer, self.process, around.port.weather, around.oracle
-        )
+            risk, books, execution, clock, observer, self.process, around.port.weather, around.oracle,
+            around.unkind.refusal,
+        )  # fmt: skip
 
     def _open_live(
         self,

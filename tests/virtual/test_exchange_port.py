@@ -10,6 +10,7 @@ from arbshard.model.order import Order, OrderResult
 from arbshard.virtual.exchange_port import ExchangePort, LateNews
 from arbshard.virtual.executions import Execution
 from arbshard.virtual.loop import VirtualLoop
+from arbshard.virtual.unkind import OrderRefusal
 from arbshard.virtual.weather import Weather
 
 
@@ -59,7 +60,10 @@ class Room:
         self.weather = Weather(Random(1))
         self.news = LateNews(self.risk, Random(1))
         self.holder = self.loop.new_process("worker-0.1")
-        self.port = ExchangePort(self.venue, self.news, self.holder, self.weather, Random(1), self.account)
+        self.refusal: OrderRefusal | None = None
+        self.port = ExchangePort(
+            self.venue, self.news, self.holder, self.weather, Random(1), self.account, lambda _: self.refusal
+        )
         self.order = Order("s1-0-1-1-h0", make.home.market, "sell", Decimal("0.02"), Decimal(140_000_000))
 
 
@@ -117,3 +121,10 @@ def test_coins_that_the_account_has_not_are_not_sold(room) -> None:
     assert result.state == "REJECTED"
     assert not room.venue.orders
     assert not room.account.executions
+
+
+def test_what_the_exchange_refuses_is_not_sent(room: Room) -> None:
+    room.refusal = OrderRefusal("NOT_ACCEPTED", "venue", "no_authorization_ip")
+    result = room.loop.run_until_complete(room.port.send(room.order))
+    assert (result.state, result.fault, result.detail) == ("NOT_ACCEPTED", "venue", "no_authorization_ip")
+    assert room.venue.orders == []

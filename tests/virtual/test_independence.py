@@ -23,6 +23,7 @@ JUDGES = (
     "frames",
     "freshness",
     "tally",
+    "budgets",
     "outcome",
 )
 MECHANICS = ("clock", "trace", "loop", "costs", "rates", "settings")

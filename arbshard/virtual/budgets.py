@@ -1,0 +1,245 @@
+"""What a trade may cost, how long and how much may be naked, how often an order may be repeated. Pure.
+
+==============  ================================================================================================
+waste           what was bought and sold back on one venue within an intent, with its fees, is lost. Exits by rule
+                are not approved any more once such exits have cost a position ``WASTE`` times
+                ``exit_cost_bps_max`` of its notional, and no intent loses more than ``intent_loss_bps_max``
+                beside its fees and what its own orders may slip
+naked           while a venue of the pair works, an open leg comes to ``naked_krw_s_max`` at most, and so much
+                more as it takes to send the last orders. A pair that waits for a person may take a pause more
+repeats         no more than ``REPEATS`` orders of a pair on one side of one venue fill nothing within
+                ``REPEATS_S``
+==============  ================================================================================================
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from arbshard.config import ExecutionConfig
+from arbshard.ledger.events import (
+    Event,
+    IntentApproved,
+    IntentConcluded,
+    OrderExtended,
+    OrderReported,
+    PairReleased,
+    PairSetApart,
+    PositionClosed,
+)
+from arbshard.model.intent import Intent
+from arbshard.model.order import Order
+from arbshard.virtual.executions import Execution, Executions
+
+_ZERO = Decimal(0)
+_BPS = Decimal(10_000)
+REPEATS = 20
+REPEATS_S = 10
+WASTE = 3
+_FEES_BPS = Decimal(60)
+"""Fees of an intent that is brought home by as many orders again, and both spreads."""
+_SENT_S = 10
+"""To send the last orders takes no longer."""
+_OVER = ("FILLED", "CANCELED", "EXPIRED", "REJECTED", "NOT_ACCEPTED")
+_BY_HAND = ("manual", "kill_switch", "shutdown")
+
+
+class _Turnover:
+    """What an intent has bought and sold on one venue."""
+
+    def __init__(self) -> None:
+        self.bought = self.paid = self.sold = self.received = self.fees = _ZERO
+
+    def add(self, execution: Execution, quote_fee: Decimal, rate: Decimal) -> None:
+        """An execution; ``rate``: KRW per unit of its quote."""
+        worth = execution.quantity * execution.price * rate
+        if execution.side == "buy":
+            self.bought += execution.quantity
+            self.paid += worth
+        else:
+            self.sold += execution.quantity
+            self.received += worth
+        self.fees += quote_fee * rate
+
+    @property
+    def wasted(self) -> Decimal:
+        """What it cost that coins went forth and back, KRW."""
+        there_and_back = min(self.bought, self.sold)
+        if not there_and_back:
+            return _ZERO
+        lost = there_and_back * (self.paid / self.bought - self.received / self.sold)
+        return lost + self.fees * 2 * there_and_back / (self.bought + self.sold)
+
+
+class _Running:
+    """An intent under way."""
+
+    def __init__(self, intent: Intent) -> None:
+        self.intent = intent
+        self.orders: dict[str, Order] = {one.client_id: one for one in (intent.home, intent.away)}
+        self.turnover = {intent.home.market: _Turnover(), intent.away.market: _Turnover()}
+        self.fills: set[str] = set()
+
+    @property
+    def wasted(self) -> Decimal:
+        return sum((one.wasted for one in self.turnover.values()), _ZERO)
+
+
+class _Waste:
+    """What exits that led nowhere have cost a position."""
+
+    def __init__(self, notional: Decimal) -> None:
+        self.notional = notional
+        self.cost = _ZERO
+        self.exits = 0
+
+
+class _Nakedness:
+    """The open leg of an intent over time."""
+
+    def __init__(self) -> None:
+        self.venues: frozenset[str] = frozenset()
+        """Those that worked when it was last looked at."""
+        self.krw_s = 0.0
+
+
+class Budgets:
+    """Takes every stored event in order, after ``own_books``, and looks at naked legs once a second."""
+
+    def __init__(
+        self,
+        execution: ExecutionConfig,
+        executions: Executions,
+        notional: Callable[[str], Decimal],
+        differ: Callable[[str], None],
+    ) -> None:
+        """``notional``: of an open position."""
+        self._exit_cost_bps_max = Decimal(str(execution.exit_cost_bps_max))
+        self._loss_bps_max = Decimal(str(execution.intent_loss_bps_max)) + _FEES_BPS
+        self._naked_krw_s_max = execution.naked_krw_s_max
+        self._pause_s_max = execution.pause_max_s
+        self._executions = executions
+        self._notional = notional
+        self.works: Callable[[str, str], bool] = lambda _venue, _symbol: True
+        """Whether a venue takes orders of a symbol, as the exchanges themselves know."""
+        self._differ = differ
+        self._running: dict[str, _Running] = {}
+        self._waste: dict[str, _Waste] = {}
+        """By position."""
+        self._in_vain: dict[tuple[str, str, str], deque[int]] = {}
+        """When orders that filled nothing ended, by pair, venue and side."""
+        self._naked: dict[str, _Nakedness] = {}
+        self.apart: dict[str, str] = {}
+        """Pairs that wait for a person, and why."""
+
+    def add(self, event: Event, now_ns: int) -> None:
+        """The next event."""
+        match event:
+            case IntentApproved():
+                self._approved(event.intent)
+            case OrderExtended():
+                running = self._running.get(event.intent_id)
+                if running is not None:
+                    running.orders[event.order.client_id] = event.order
+            case OrderReported():
+                self._reported(event, now_ns)
+            case IntentConcluded():
+                self._concluded(event.intent_id)
+            case PositionClosed():
+                self._waste.pop(event.position.position_id, None)
+            case PairSetApart():
+                self.apart[event.pair] = event.cause
+            case PairReleased():
+                self.apart.pop(event.pair, None)
+            case _:
+                pass  # costs nothing
+
+    def judge_naked(
+        self, naked: Iterable[tuple[str, Decimal]], seconds: float, *, is_disturbed: bool
+    ) -> None:
+        """``naked``: intents of which one leg is open, and what it is worth. Called every so many ``seconds``.
+
+        ``is_disturbed``: processes, network or machine may be the reason.
+        """
+        seen = set[str]()
+        for intent_id, worth in naked:
+            running = self._running.get(intent_id)
+            if running is None:
+                continue
+            seen.add(intent_id)
+            known = self._naked.setdefault(intent_id, _Nakedness())
+            legs = (running.intent.home.market, running.intent.away.market)
+            working = frozenset(one.venue for one in legs if self.works(one.venue, one.symbol))
+            if is_disturbed or working != known.venues or not working:
+                known.venues, known.krw_s = working, 0.0
+                continue
+            known.krw_s += float(worth) * seconds
+            most = self._naked_krw_s_max + float(worth) * _SENT_S
+            if running.intent.pair in self.apart:
+                most += float(worth) * self._pause_s_max
+            if known.krw_s > most:
+                self._differ(
+                    f"budget: {intent_id} was naked for {known.krw_s:.0f} KRW s though "
+                    f"{' and '.join(sorted(working))} took orders, {most:.0f} may be"
+                )
+        for intent_id in self._naked.keys() - seen:
+            del self._naked[intent_id]
+
+    def _approved(self, intent: Intent) -> None:
+        self._running[intent.intent_id] = _Running(intent)
+        waste = self._waste.get(intent.position_id)
+        if intent.kind == "entry" or waste is None or intent.reason in _BY_HAND:
+            return
+        most = WASTE * self._exit_cost_bps_max * waste.notional / _BPS
+        if waste.cost > most:
+            self._differ(
+                f"waste: {intent.intent_id} was approved; {waste.exits} exits of {intent.position_id} have cost "
+                f"{waste.cost:.0f} KRW in vain, {most:.0f} may be"
+            )
+
+    def _reported(self, event: OrderReported, now_ns: int) -> None:
+        running = self._running.get(event.intent_id)
+        order = running.orders.get(event.client_id) if running is not None else None
+        if running is None or order is None:
+            return  # the second bookkeeping of the ledger says so
+        for fill in event.fills:
+            execution = self._executions.get(fill.fill_id)
+            if execution is not None and fill.fill_id not in running.fills:
+                running.fills.add(fill.fill_id)
+                change = self._executions.change(execution)
+                is_coin = change.fee_currency == execution.base
+                fee = change.fee * execution.price if is_coin else change.fee
+                rate = Decimal(1) if order.market == running.intent.home.market else running.intent.fx.ask
+                running.turnover[order.market].add(execution, fee, rate)
+        if event.state in ("REJECTED", "NOT_ACCEPTED") and event.detail != "approved too late":
+            self._repeated(running.intent.pair, order, now_ns)
+
+    def _repeated(self, pair: str, order: Order, now_ns: int) -> None:
+        key = pair, order.market.venue, order.side
+        times = self._in_vain.setdefault(key, deque(maxlen=REPEATS))
+        if len(times) == REPEATS and now_ns - times[0] < REPEATS_S * 1_000_000_000:
+            self._differ(
+                f"repeats: {order.client_id} is the {REPEATS + 1}st order to {order.side} {pair} at "
+                f"{order.market.venue} within {(now_ns - times[0]) / 1e9:.1f} s that was refused"
+            )
+        times.append(now_ns)
+
+    def _concluded(self, intent_id: str) -> None:
+        running = self._running.pop(intent_id, None)
+        if running is None:
+            return
+        intent, wasted = running.intent, running.wasted
+        notional = max(
+            intent.home.quantity * intent.home.limit, self._notional(intent.position_id), Decimal(1)
+        )
+        if wasted <= 0:
+            return
+        most = notional * self._loss_bps_max / _BPS
+        if wasted > most:
+            self._differ(
+                f"waste: {intent_id} has lost {wasted:.0f} KRW by trading forth and back, {most:.0f} may be"
+            )
+        if intent.kind == "exit":
+            waste = self._waste.setdefault(intent.position_id, _Waste(notional))
+            waste.cost += wasted
+            waste.exits += 1
