@@ -196,6 +196,10 @@ class TestAcrossKeys:
 
     def test_edges(self, problem):
         assert problem("[strategy]\nmin_edge_bps = 31") == "strategy: min_edge_bps is above entry_bps"
+        said = problem("[strategy]\nmin_edge_bps = -1")
+        assert said == (
+            "limits: edge_bps_min is above strategy.min_edge_bps, so risk would refuse what the strategy enters"
+        )
 
     @pytest.mark.parametrize(
         "text", ["order_timeout_s = 10", "recv_window_ms = 10000", "not_found_after_s = 5"]

@@ -142,6 +142,11 @@ def _check(config: Config, where: str) -> Config:
         raise ConfigError(where, "sizing: order_notional_min is above order_notional_max")
     if config.strategy.min_edge_bps > config.strategy.entry_bps:
         raise ConfigError(where, "strategy: min_edge_bps is above entry_bps")
+    if config.limits.edge_bps_min > config.strategy.min_edge_bps:
+        raise ConfigError(
+            where,
+            "limits: edge_bps_min is above strategy.min_edge_bps, so risk would refuse what the strategy enters",
+        )
     return config
 
 

@@ -30,6 +30,12 @@ class LimitsConfig(Section, frozen=True):
     edge_bps_max: Positive = 600.0
     """An entry that promises more is too good to be true. A second look beside ``strategy.max_edge_bps``: at the
     limit prices and before fees."""
+    edge_bps_min: Annotated[float, Meta(ge=-10_000, le=10_000)] = 0.0
+    """What an entry must bring at its own limit prices after fees. They are the worst prices that the strategy
+    accepted, and there it nets ``strategy.min_edge_bps`` at least; an entry that loses at them is no arbitrage."""
+    price_bound_bps: Positive = 300.0
+    """How far an entry's limit prices may be from the books that risk itself has read last, some seconds ago at
+    most."""
     way_out_margin_bps: NotNegative = 200.0
     """What is held for buying a position's coins back: room for the price to move before risk has seen it, on top of
     the price of now and the fee. Entries cannot spend it."""

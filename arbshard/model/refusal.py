@@ -44,6 +44,10 @@ class Refusal(IntEnum):
     """The symbol pauses after so many losses in a row."""
     EDGE_IMPLAUSIBLE = 307
     """Too good to be true, by risk's own look at the limit prices."""
+    EDGE_BELOW_FLOOR = 309
+    """The entry's own limit prices would bring too little after fees."""
+    PRICE_OUT_OF_BOUNDS = 310
+    """A limit price of the entry is too far from the books as risk sees them."""
 
     PORTFOLIO_NOTIONAL = 401
     PORTFOLIO_POSITIONS = 402

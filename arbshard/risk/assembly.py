@@ -55,7 +55,7 @@ _LOOKS = 4
 _HOUSEKEEPING_NS = 100_000_000
 _GAUGES = (
     "session", "requests", "batches", "unsent", "bad_frames", "open_positions", "open_intents", "doubted",
-    "entries", "exits", "errors",
+    "entries", "exits", "unviewed", "errors",
 )  # fmt: skip
 """What ``_show`` sets on the page, in the order in which it works them out."""
 NOTE_EVERY_NS = 200_000_000
@@ -288,7 +288,7 @@ class Risk:
         values = (
             state.session, transport.requests, transport.batches, transport.unsent, transport.bad,
             len(state.positions), len(state.trades), sum(state.results.doubted.values()), session.entries,
-            session.exits, error_count(),
+            session.exits, self.core.guard.unviewed, error_count(),
         )  # fmt: skip
         for gauge, value in zip(self._gauges, values, strict=True):
             self._page.set(gauge, value)

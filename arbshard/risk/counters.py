@@ -14,6 +14,7 @@ COUNTERS = (
     "bad",
     "bad_frames",
     "unsent",
+    "unviewed",
     "approvals",
     "refusals",
     "stale",
@@ -42,7 +43,8 @@ COUNTERS = (
     *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
 )
 """``repeated``: requests that made no event because they were known. ``bad``: messages that are no requests.
-``bad_frames``: bytes that are no messages.
+``bad_frames``: bytes that are no messages. ``unviewed``: entries whose limit prices were compared with no books,
+because risk had read none of the pair lately.
 ``stale``: refusals to replaced incarnations (part of ``refusals``). ``doubted``: positions called done of which too
 much was left. ``entries`` and ``exits`` of this session. ``instructions``: changes with what workers are to do beside
 trading (``OperatorState.serial``). ``commands``: of operators. ``breaks``: times that the books did not balance.

@@ -198,6 +198,7 @@ class Collector:
             commit_us=_latency(commit),
             session=note.session,
             reason=child.reason if child is not None else "",
+            unviewed=counters.get("unviewed", 0),
         )
         return note, status, counters
 

@@ -112,6 +112,8 @@ class RiskStatus(msgspec.Struct, frozen=True):
     session: int
     reason: str = ""
     """Why its last incarnation ended; empty when none has."""
+    unviewed: int = 0
+    """Entries whose limit prices were compared with no books, because risk had read none of the pair lately."""
 
 
 class LedgerStatus(msgspec.Struct, frozen=True):

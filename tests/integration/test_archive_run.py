@@ -28,6 +28,7 @@ min_edge_bps = -100
 round_trip_bps = -1000
 stop_room_bps = 0
 [limits]
+edge_bps_min = -100
 symbol_daily_loss_max = "1e14"
 daily_loss_max = "1e14"
 drawdown_max = "1e14"

@@ -372,6 +372,8 @@ spare_workers = 0
 [data_quality]
 max_book_age_ms = 5000
 max_leg_skew_ms = 5000
+[limits]
+edge_bps_min = -100
 [strategy]
 entry_bps = -100
 min_edge_bps = -100

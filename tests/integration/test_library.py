@@ -129,7 +129,11 @@ def test_what_was_recorded_can_be_replayed(config):
     universe, records = asyncio.run(record())
     assert len(records) > 200
     eager = load_config(
-        None, {"strategy": {"entry_bps": -40.0, "min_edge_bps": -50.0, "round_trip_bps": -200.0}}
+        None,
+        {
+            "strategy": {"entry_bps": -40.0, "min_edge_bps": -50.0, "round_trip_bps": -200.0},
+            "limits": {"edge_bps_min": -50.0},
+        },
     )
 
     def play():

@@ -70,6 +70,8 @@ stuck_after_ms = 5000
 [data_quality]
 max_book_age_ms = 5000
 max_leg_skew_ms = 5000
+[limits]
+edge_bps_min = -100
 [strategy]
 entry_bps = -100
 min_edge_bps = -100

@@ -71,6 +71,15 @@ def test_gaps_that_move_together_are_found_and_others_are_not(make):
     assert abs(watch.series["AAA"].last - gaps("AAA", 49)) < 1.0
 
 
+def test_the_books_that_were_read_last_are_kept_as_a_view(make):
+    watch, _ = play(make, lambda base, second: 10.0 * second, seconds=3)
+    view = watch.views["BBB"]
+    assert view.seen_ns == 2 * S
+    assert view.home.best_ask == round(145_000 * 1.002) + 1
+    assert abs(view.away.best_bid - 99.99) < 1e-9
+    assert watch.views.keys() == {"AAA", "BBB", "CCC"}
+
+
 def test_old_or_missing_books_tell_nothing(make):
     feed = Feed()
     watch = GapWatch(feed, world(make, ("AAA",)), SERIES, AGE_NS)

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from arbshard.errors import LedgerError, ProtocolError
 from arbshard.ledger.store import LedgerStore
@@ -50,7 +51,9 @@ async def test_refusals_are_reported(open_risk, make):
     risk, reports = open_risk()
     await ask(risk, Hello(SHARD, 1, 1, ("BTC",)))
     risk.phase = Phase.DRAINING
-    reply = await ask(risk, Submit(SHARD, 1, make.intent()))
+    intent = make.intent()  # at the prices of both books, which leave nothing after fees
+    cheap = replace(intent, home=replace(intent.home, limit=intent.home.limit * Decimal("0.99")))
+    reply = await ask(risk, Submit(SHARD, 1, cheap))
     assert isinstance(reply, Refused)
     assert [(one.result, one.refusal, one.intent_id) for one in reports] == [
         ("refused", reply.reason, "s1-0-1-1")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from arbshard.config import Config
+from arbshard.config import Config, LimitsConfig
 from arbshard.ledger.events import Event
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.intent import EntryReason, ExitReason, FxQuote, Intent, IntentKind
@@ -50,6 +50,8 @@ HOME_PRICE = Decimal(1_000_000)
 AWAY_PRICE = Decimal(700)
 FX = FxQuote(Decimal(1399), Decimal(1401))
 QUANTITY = Decimal("0.5")
+BOTH_WAYS = Config(limits=LimitsConfig(edge_bps_min=-300.0))
+"""Prices here are the same in both directions: an entry that buys at home loses 222 bps at its limits."""
 
 
 def make_leg(venue: str, symbol: str, base: str, quote: str, lot: str, slot: int) -> Leg:
@@ -145,7 +147,7 @@ class World:
     """Risk's core with its pairs funded and shard 0 welcomed. ``events`` is what a ledger would hold."""
 
     bases: tuple[str, ...] = ("BTC", "ETH")
-    config: Config = field(default_factory=Config)
+    config: Config = field(default_factory=lambda: BOTH_WAYS)
     ready: bool = True
     now_ms: int = NOW_MS
     phase: int = Phase.RUNNING
@@ -340,15 +342,15 @@ class World:
 
 
 def with_limits(**changes: object) -> Config:
-    config = Config()
+    config = BOTH_WAYS
     return msgspec.structs.replace(config, limits=msgspec.structs.replace(config.limits, **changes))
 
 
 def with_live(**changes: object) -> Config:
-    config = Config(mode="live", data="public")
+    config = msgspec.structs.replace(BOTH_WAYS, mode="live", data="public")
     return msgspec.structs.replace(config, live=msgspec.structs.replace(config.live, **changes))
 
 
 def with_paper(**changes: object) -> Config:
-    config = Config()
+    config = BOTH_WAYS
     return msgspec.structs.replace(config, paper=msgspec.structs.replace(config.paper, **changes))

@@ -36,6 +36,8 @@ _LEGS = 2
 _HOLDERS_NAMED = 5
 _APART_NS = 10_000_000_000
 _ANSWERS_KEPT = 2048
+_VIEW_AGE_NS_MAX = 5_000_000_000
+"""Older books than this are no view of now. Risk reads those of 400 pairs in a second."""
 
 Subject = tuple[str, Refusal]
 """(symbol, reason); the symbol is empty for a name that is no pair's."""
@@ -112,6 +114,8 @@ class RiskGuard:
         self._bucket = TokenBucket()
         self._correlations: Mapping[tuple[str, str], float] = {}
         self._views: Mapping[str, PairView] = {}
+        self.unviewed = 0
+        """Entries whose limit prices were compared with no books, because risk had read none of the pair lately."""
         self.disk_short = ""
         """Why there is too little room for the ledger to enter anything; empty when there is enough."""
         self.is_supervisor_silent = False
@@ -213,6 +217,7 @@ class RiskGuard:
                 self.check_halt(intent.pair)
                 or self._check_venues(pair)
                 or self.check_trade_allowed_for_symbol(intent, moment)
+                or self._check_prices(intent, pair, moment)
                 or self.check_trade_allowed_for_portfolio(intent, pair, moment)
                 or (self._reconciler.objection(pair) if self._reconciler is not None else None)
             )
@@ -427,6 +432,27 @@ class RiskGuard:
         detail = f"{limits.symbol} has lost {streak.losses} times in a row and pauses for {left_ms} ms more"
         return Objection(Refusal.LOSS_STREAK, detail)
 
+    def _check_prices(self, intent: Intent, pair: Pair, moment: Moment) -> Objection | None:
+        """309, 310: the entry's own limit prices, by themselves and beside the books that risk has read."""
+        limits = self.limits.portfolio()
+        net_bps = net_edge_bps(intent, pair)
+        if net_bps < limits.edge_bps_min:
+            detail = f"{net_bps:.1f} bps after fees at its limit prices, the least is {limits.edge_bps_min:g}"
+            return Objection(Refusal.EDGE_BELOW_FLOOR, detail)
+        view = self._views.get(intent.pair)
+        if view is None or moment.now_ns - view.seen_ns > _VIEW_AGE_NS_MAX:
+            self.unviewed += 1
+            return None
+        for order, top in ((intent.home, view.home), (intent.away, view.away)):
+            seen = top.best_ask if order.side == "buy" else top.best_bid
+            if abs(float(order.limit) / seen - 1) * 1e4 > limits.price_bound_bps:
+                detail = f"{order.client_id}: limit {plain(order.limit)}, risk has seen {seen:.12g}"
+                return Objection(
+                    Refusal.PRICE_OUT_OF_BOUNDS,
+                    f"{detail}; {limits.price_bound_bps:g} bps are allowed between them",
+                )
+        return None
+
     def _check_crowd(
         self, symbol: str, order: Decimal, gross: Decimal, limits: LimitsConfig, factor: Decimal
     ) -> Objection | None:
@@ -470,6 +496,26 @@ def implied_edge_bps(intent: Intent) -> float:
     at_away = float(away.quantity) * float(away.limit) * float(rate)
     cost, proceeds = (at_home, at_away) if home.side == "buy" else (at_away, at_home)
     return (proceeds / cost - 1) * 1e4
+
+
+def net_edge_bps(intent: Intent, pair: Pair) -> float:
+    """What one coin brings that is bought and sold at the limit prices, after both fees, in basis points of its cost.
+
+    Quantities do not count: what a lot leaves over is kept.
+    """
+    buy, sell = (intent.home, intent.away) if intent.home.side == "buy" else (intent.away, intent.home)
+    home_is_bought = buy is intent.home
+    bought, sold = (pair.home, pair.away) if home_is_bought else (pair.away, pair.home)
+    fee, kept = float(bought.fees.buy_bps) / 1e4, 1.0
+    if bought.fees.buy_fee_in_base:
+        fee, kept = 0.0, 1.0 - fee
+    cost = float(buy.limit) * (1.0 + fee)
+    proceeds = float(sell.limit) * kept * (1.0 - float(sold.fees.sell_bps) / 1e4)
+    if home_is_bought:
+        proceeds *= float(intent.fx.bid)
+    else:
+        cost *= float(intent.fx.ask)
+    return (proceeds / cost - 1.0) * 1e4
 
 
 def _check_edge(intent: Intent, limits: LimitsConfig) -> Objection | None:

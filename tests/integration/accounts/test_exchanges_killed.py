@@ -46,6 +46,7 @@ cooldown_ms = 100
 order_notional_max = "120000"
 order_notional_min = "40000"
 [limits]
+edge_bps_min = -100
 symbol_daily_loss_max = "1e14"
 daily_loss_max = "1e14"
 drawdown_max = "1e14"

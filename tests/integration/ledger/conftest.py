@@ -37,6 +37,7 @@ close_on_spread_reversal = false
 max_hold_s = 6
 cooldown_ms = 50
 [limits]
+edge_bps_min = -100
 edge_bps_max = 100000
 """
 

@@ -57,6 +57,7 @@ order_notional_min = "40000"
 approval_expiry_ms = 2000
 retry_ms = 50
 [limits]
+edge_bps_min = -100
 symbol_daily_loss_max = "1e14"
 daily_loss_max = "1e14"
 drawdown_max = "1e14"
