@@ -48,7 +48,7 @@ class Executor(BaseExecutor):
     """Both legs fill as soon as ``advance`` is set."""
 
     def __init__(self, pair, risk):
-        super().__init__(pair, None, risk, *[None] * 4)
+        super().__init__(pair, None, risk, None, Config().execution, None, None)
         self.risk = risk
         self.advance = asyncio.Event()
 
