@@ -40,7 +40,7 @@ from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
 from arbshard.wire.serve import ReplyServer
 from supervisor.ledger import ledger_in, opening_of
-from supervisor.preflight import finder
+from supervisor.preflight import finder, read_again
 from supervisor.processes.posix import PosixHost
 from supervisor.processes.specs import Programs
 from supervisor.run import Run, SupervisorPorts
@@ -165,6 +165,7 @@ def real_ports(config: Config, run_dir: RunDir, keys: dict[str, Keys]) -> Superv
         opener=open_stream,
         fetch=None,
         find_universe=finder(keys),
+        read_listings=read_again,
         note_children=run_dir.note_children,
         before_trading=freeze_gc,
         observer=_RunLog(),

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from arbshard.config import Config
-from arbshard.data.listings import find_universe
+from arbshard.data.listings import Listings, find_universe, read_listings
 from arbshard.doctor.checks import Check, examine
 from arbshard.doctor.probing import gather_facts
 from arbshard.errors import UsageError, VenueUnavailable
@@ -30,6 +30,24 @@ class FindUniverse(Protocol):
     ) -> Universe:
         """The pairs of these names; of the configuration when there are none. Raises ``ArbshardError``."""
         ...
+
+
+class ReadListings(Protocol):
+    """Says what the venues list now."""
+
+    async def __call__(
+        self, config: Config, symbols: Mapping[str, Sequence[str]], timeout_s: float, /
+    ) -> Listings:
+        """The markets of both venues; ``symbols`` by venue are those that are traded. Raises ``ArbshardError``."""
+        ...
+
+
+async def read_again(config: Config, symbols: Mapping[str, Sequence[str]], timeout_s: float) -> Listings:
+    """Ask the venues, in a thread. Implements ``ReadListings``."""
+    try:
+        return await run_in_thread(lambda: read_listings(config, symbols), timeout_s)
+    except TimeoutError as error:
+        raise VenueUnavailable(f"the venues did not answer within {timeout_s:g} s") from error
 
 
 def finder(keys: Mapping[str, Keys]) -> FindUniverse:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.config import Config, without_secrets
@@ -36,7 +37,7 @@ from supervisor.control import ControlServer, OpenServer
 from supervisor.exchanges import with_exchanges
 from supervisor.feeds.venue import VenueFeed
 from supervisor.ledger import LedgerAlerts, describe_open
-from supervisor.preflight import FindUniverse
+from supervisor.preflight import FindUniverse, ReadListings
 from supervisor.processes.child import Child, ChildSpec, ProcessHost
 from supervisor.processes.health import PageHealth
 from supervisor.processes.probe import HttpProbe
@@ -100,6 +101,7 @@ class SupervisorPorts(NamedTuple):
     fetch: Fetch | None
     """How feeds ask over REST; None for HTTP."""
     find_universe: FindUniverse
+    read_listings: ReadListings
     note_children: Callable[[Mapping[str, int]], None]
     """Keeps the pids of the children, by name, for a successor of this supervisor. Raises ``OSError``."""
     before_trading: Callable[[], None]
@@ -220,6 +222,8 @@ class Run:
         if self.config.data == "sim":
             await self._start_exchanges()
         universe = await self._ports.find_universe(self.config, (), _FIND_S, self.alert)
+        if self.config.venues.listing_every_s:
+            universe = replace(universe, listed_ms=self._clock.wall_ms())
         self._status.universe = universe
         write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
         write_whole(self.files.universe, msgspec.json.encode(universe))
@@ -451,6 +455,7 @@ class Run:
             held=lambda: frozenset(position.pair for position in self._risk_note().positions),
             on_universe=self._on_universe,
             find_universe=self._ports.find_universe,
+            read_listings=self._ports.read_listings,
             cpu_s=self._ports.host.cpu_s,
         )
         self._closers.append(self._shards.close)

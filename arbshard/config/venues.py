@@ -65,6 +65,8 @@ class VenuesConfig(Section, frozen=True):
     binance: VenueConfig = msgspec.field(default_factory=_binance)
     away: str = AWAY
     """Where the legs are that are not at home: the default, or a section with ``adapter = "ccxt"``."""
+    listing_every_s: NotNegative = 300.0
+    """The venues are asked again what they list so often, and when a refusal may be explained by it; 0: never."""
     others: dict[str, VenueConfig] = msgspec.field(default_factory=dict)
     """The sections of all other venues. The file has them beside those above."""
 

@@ -1,7 +1,10 @@
 """What can be traded: both venues' market lists over REST, made into a universe."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
@@ -13,8 +16,9 @@ from arbshard.model.market import FeeSchedule
 from arbshard.model.universe import Universe
 from arbshard.sharding import split
 from arbshard.venues.base.market import ListedMarket, Venue
+from arbshard.venues.base.rules import Reply
 from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots
-from arbshard.venues.registry import HOME, get_venue
+from arbshard.venues.registry import HOME, get_adapter, get_venue
 
 _TIMEOUT_S = 15.0
 _BODY_BYTES_MAX = 1 << 26
@@ -41,6 +45,42 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
     wanted = select_pairs(pairs, symbols or config.run.symbols)[: config.run.max_pairs]
     chosen = with_slots(wanted)
     return Universe(fx_leg(home, home_fees), tuple(chosen), split([pair.base for pair in chosen], shards))
+
+
+class Listings(NamedTuple):
+    """What the traded venues list now."""
+
+    markets: Mapping[str, Mapping[str, ListedMarket]]
+    """By venue and symbol."""
+    ticks: Mapping[str, Mapping[str, Decimal]]
+    """The tick at the price of now by venue and symbol, of venues whose list of markets does not have the ticks."""
+
+
+async def read_listings(config: Config, symbols: Mapping[str, Sequence[str]]) -> Listings:
+    """Ask both venues again what they list; ``symbols`` by venue are those whose ticks are wanted.
+
+    Raises ``VenueUnavailable`` when a venue does not answer, and ``VenueError`` for an answer that cannot be read.
+    """
+    names = config.venues.traded
+    markets = await asyncio.gather(*(_listing(config, name) for name in names))
+    ticks = await asyncio.gather(*(_ticks(config, name, symbols.get(name, ())) for name in names))
+    return Listings(dict(zip(names, markets, strict=True)), dict(zip(names, ticks, strict=True)))
+
+
+async def _ticks(config: Config, name: str, symbols: Sequence[str]) -> dict[str, Decimal]:
+    rules, settings = get_adapter(name).rules, config.venues.get(name)
+    calls = rules.ticks_calls(symbols)
+    if not calls or settings.adapter != "folder":
+        return {}
+    found: dict[str, Decimal] = {}
+    fetch = open_fetch(name, settings, timeout_s=_TIMEOUT_S, body_bytes_max=_BODY_BYTES_MAX)
+    try:
+        for call in calls:
+            body = await _get(fetch, name, f"{settings.rest_url}{call.path}?{urlencode(call.params)}")
+            found |= rules.ticks_of(Reply(body, {}))
+    finally:
+        await fetch.close()
+    return found
 
 
 def _fees(config: Config, name: str) -> FeeSchedule:

@@ -22,7 +22,7 @@ BPS = 10_000.0
 
 
 class Terms(NamedTuple):
-    """What a direction of a pair costs, apart from prices. Constant for a run."""
+    """What a direction of a pair costs, apart from prices. Constant as long as the rules and fees of the pair are."""
 
     base_kept: float
     """1 - f_base."""

@@ -132,6 +132,12 @@ class ArbitrageEngine:
         self._by_slot[pair.away.slot] = (state, False)
         return state
 
+    def revise(self, pair: Pair) -> None:
+        """Go on with changed rules and fees of the same two markets, in the same slots."""
+        state = self.pairs[pair.base]
+        state.pair = pair
+        state.buy_home, state.buy_away = terms_of(pair, "buy_home"), terms_of(pair, "buy_away")
+
     def remove(self, base: str) -> None:
         """Forget a pair. Raises ``KeyError`` when it is not here."""
         pair = self.pairs.pop(base).pair

@@ -109,6 +109,13 @@ class BaseExecutor:
         self._residue = residue
         self.exit_retry = exit_retry
 
+    def revise(self, pair: Pair) -> None:
+        """Go on with changed rules and fees of the same two markets, also with an intent under way."""
+        self.pair = pair
+        self._port.add_legs((pair.home, pair.away))
+        if self._machine is not None:
+            self._machine.revise(pair)
+
     @property
     def residue(self) -> Decimal:
         """Base that closed positions of the pair have left over (negative: are short of); the next exit uses it."""

@@ -29,7 +29,7 @@ class PaperVenue:
     """One market's paper matching. The caller waits out the latency and brings the book of that moment."""
 
     def __init__(self, leg: Leg, paper: PaperConfig, random: Random) -> None:
-        self._leg = leg
+        self.leg = leg
         self._paper = paper
         self._random = random
         self._taken: dict[tuple[str, float], _Taken] = {}
@@ -46,7 +46,7 @@ class PaperVenue:
 
         if book is None:
             return ended("REJECTED", "venue not connected", "busy")
-        if not self._leg.rules.accepts(order.limit, order.quantity):
+        if not self.leg.rules.accepts(order.limit, order.quantity):
             return ended("REJECTED", "below the minimum or above the maximum order", "order")
         if self._random.random() < self._paper.reject_share:
             return ended("REJECTED", "refused by the venue (paper.reject_share)", "busy")
@@ -68,7 +68,7 @@ class PaperVenue:
                 break
             before = self._taken.get((order.side, price))
             used = before.quantity if before is not None and before.displayed == size else ZERO
-            free = self._leg.rules.round_quantity(exact(size) * share - used)
+            free = self.leg.rules.round_quantity(exact(size) * share - used)
             take = min(left, free)
             if take <= 0:
                 continue
@@ -78,7 +78,7 @@ class PaperVenue:
         return tuple(fills)
 
     def _fill(self, order: Order, quantity: Decimal, price: Decimal, number: int) -> Fill:
-        fees = self._leg.fees
+        fees = self.leg.fees
         if order.side == "buy" and fees.buy_fee_in_base:
             fee, currency = quantity * fees.buy_bps / BPS, order.market.base
         else:

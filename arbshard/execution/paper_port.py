@@ -1,6 +1,7 @@
 """The way to the paper venue: waits out the latency, then matches against the book of that moment."""
 
 import asyncio
+from collections.abc import Iterable
 from random import Random
 
 from arbshard.config import PaperConfig
@@ -21,6 +22,13 @@ class PaperPort:
             leg.market: (leg, PaperVenue(leg, paper, Random(f"{paper.seed}:{leg.market}")))
             for leg in (pair.home, pair.away)
         }
+
+    def add_legs(self, legs: Iterable[Leg]) -> None:
+        """Go by the rules and fees of these legs from now on."""
+        for leg in legs:
+            _, venue = self._venues[leg.market]
+            venue.leg = leg
+            self._venues[leg.market] = leg, venue
 
     async def send(self, order: Order) -> OrderResult:
         """See ``OrderPort``. Always final: an IOC order rests nowhere."""

@@ -1,5 +1,6 @@
 """What an executor needs from outside: a venue to send to, risk to ask, books to look at, time to wait."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Protocol
 
@@ -13,6 +14,10 @@ from arbshard.wire.messages import Approved, Refused, Settled
 
 class OrderPort(Protocol):
     """The way to the venues."""
+
+    def add_legs(self, legs: Iterable[Leg]) -> None:
+        """Go by the rules and fees of these legs from now on."""
+        ...
 
     async def send(self, order: Order) -> OrderResult:
         """Send an IOC order and wait for its end; state UNKNOWN when no end was heard of in time."""

@@ -180,6 +180,10 @@ class TwoLeg:
         for result in known:
             self.record(result, now_ns)
 
+    def revise(self, pair: Pair) -> None:
+        """Go on with changed rules and fees of the same two markets."""
+        self._pair = pair
+
     def record(self, result: OrderResult, now_ns: int) -> None:
         """Take in how an order stands. A final state is never left again, and a known fill stays."""
         name = result.order.client_id

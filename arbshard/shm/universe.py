@@ -3,8 +3,9 @@
 The file is written whole before the word is set. Looked at by workers and risk on their timers.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -33,6 +34,8 @@ class ShardUniverse(NamedTuple):
     """Those of them that are being closed and taken out."""
     new: dict[str, Pair]
     """Those of its pairs that it did not know."""
+    revised: Mapping[str, Pair] = MappingProxyType({})
+    """Those that it knew, and whose rules or fees have changed since."""
 
 
 class _Base(msgspec.Struct, frozen=True):
@@ -46,6 +49,7 @@ class _Outline(msgspec.Struct, frozen=True):
     shards: tuple[tuple[str, ...], ...]
     serial: int = 0
     leaving: tuple[str, ...] = ()
+    revised: dict[str, int] = {}
 
 
 class UniverseFile:
@@ -67,10 +71,13 @@ class UniverseFile:
         except msgspec.MsgspecError as error:
             raise SharedMemoryError(f"{self._path}: {error}") from error
 
-    def load_shard(self, shard: int, known: Container[str]) -> ShardUniverse:
-        """What ``shard`` must know; of its pairs those that are not ``known``. Raises ``SharedMemoryError``."""
+    def load_shard(self, shard: int, known: Container[str], since: int = -1) -> ShardUniverse:
+        """What ``shard`` must know; of its pairs those that are not ``known``, or changed after serial ``since``.
+
+        Raises ``SharedMemoryError``.
+        """
         try:
-            return _part_of(msgspec.json.decode(self._read(), type=_Outline), shard, known)
+            return _part_of(msgspec.json.decode(self._read(), type=_Outline), shard, known, since)
         except msgspec.MsgspecError as error:
             raise SharedMemoryError(f"{self._path}: {error}") from error
 
@@ -81,13 +88,16 @@ class UniverseFile:
             raise SharedMemoryError(f"{self._path}: {error}") from error
 
 
-def _part_of(outline: _Outline, shard: int, known: Container[str]) -> ShardUniverse:
+def _part_of(outline: _Outline, shard: int, known: Container[str], since: int) -> ShardUniverse:
     mine = frozenset(outline.shards[shard])
-    wanted = {base for base in mine if base not in known}
-    new = [
+    wanted = {base for base in mine if base not in known or outline.revised.get(base, -1) > since}
+    found = [
         msgspec.json.decode(raw, type=Pair)
         for raw in (outline.pairs if wanted else ())
         if msgspec.json.decode(raw, type=_Base).base in wanted
     ]
-    pairs = {pair.base: pair for pair in with_shared_rules(new)}
-    return ShardUniverse(outline.serial, mine, mine.intersection(outline.leaving), pairs)
+    new: dict[str, Pair] = {}
+    revised: dict[str, Pair] = {}
+    for pair in with_shared_rules(found):
+        (revised if pair.base in known else new)[pair.base] = pair
+    return ShardUniverse(outline.serial, mine, mine.intersection(outline.leaving), new, revised)

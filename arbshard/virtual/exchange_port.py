@@ -8,7 +8,7 @@ such news is on its way: what is told after that is a matter of the venues' stat
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from random import Random
 from typing import Protocol
@@ -21,7 +21,7 @@ from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
 from arbshard.execution.paper_port import PaperPort
 from arbshard.execution.ports import BookPort, OrderPort, RiskPort
 from arbshard.model.intent import ApartCause, FxQuote, Intent
-from arbshard.model.market import Pair
+from arbshard.model.market import Leg, Pair
 from arbshard.model.order import Order, OrderResult
 from arbshard.virtual.executions import Execution
 from arbshard.virtual.loop import VirtualProcess
@@ -112,6 +112,10 @@ class ExchangePort:
         self._weather = weather
         self._random = random
         self._account = account
+
+    def add_legs(self, legs: Iterable[Leg]) -> None:
+        """Go by the rules and fees of these legs from now on."""
+        self._venue.add_legs(legs)
 
     async def send(self, order: Order) -> OrderResult:
         """Send an order and wait for its end, as the exchange tells it at first."""

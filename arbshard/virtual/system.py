@@ -10,11 +10,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from arbshard.config import Config
+from arbshard.data.listings import Listings
 from arbshard.errors import ArbshardError
 from arbshard.model.notes import RunState
 from arbshard.model.rundir import RunFiles
 from arbshard.model.silence import SETTLED_NS
 from arbshard.model.universe import Universe
+from arbshard.venues.base.market import ListedMarket
 from arbshard.virtual.accounts import VirtualAccounts
 from arbshard.virtual.bells import Bells
 from arbshard.virtual.children import KILLED, Program, VirtualChild, VirtualHost
@@ -60,6 +62,7 @@ class VirtualSupervisor:
             opener=world.exchanges.open_stream,
             fetch=no_rest,
             find_universe=self._find_universe,
+            read_listings=self._read_listings,
             note_children=_keep_no_note,
             before_trading=lambda: None,
             observer=self,
@@ -169,6 +172,23 @@ class VirtualSupervisor:
             return universe
         found = tuple(pair for pair in universe.pairs if any(pair.answers_to(name) for name in names))
         return replace(universe, pairs=found, shards=(tuple(pair.base for pair in found),))
+
+    async def _read_listings(
+        self, config: Config, symbols: Mapping[str, Sequence[str]], timeout_s: float
+    ) -> Listings:
+        """Implements ``preflight.ReadListings``: the venues list what they have always listed."""
+        del config, timeout_s
+        await asyncio.sleep(_LISTING_S)
+        legs = {leg.market: leg for leg in self._world.universe.legs()}
+        markets = {
+            venue: {
+                market.symbol: ListedMarket(market, leg.rules)
+                for market, leg in legs.items()
+                if market.venue == venue
+            }
+            for venue in symbols
+        }
+        return Listings(markets, {})
 
     def alerted(self, line: str) -> None:
         """Write an alert into the trace."""

@@ -138,6 +138,13 @@ class Desk:
         executor = self._executors.get_executor(base)
         return self.is_idle(base) and (executor is None or not executor.get_positions())
 
+    def revise(self, pair: Pair) -> None:
+        """Go on with a pair whose rules or fees have changed."""
+        self._engine.revise(pair)
+        executor = self._executors.get_executor(pair.base)
+        if executor is not None:
+            executor.revise(pair)
+
     def forget(self, base: str) -> None:
         """Let go of a pair that is held and idle, before the engine does."""
         assert base in self._held, base

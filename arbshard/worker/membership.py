@@ -29,8 +29,8 @@ class UniverseFeed(Protocol):
         """Of the newest one."""
         ...
 
-    def load_shard(self, shard: int, known: Container[str]) -> ShardUniverse:
-        """What the shard must know. Raises ``SharedMemoryError``."""
+    def load_shard(self, shard: int, known: Container[str], since: int) -> ShardUniverse:
+        """What the shard must know, and has not known since that serial. Raises ``SharedMemoryError``."""
         ...
 
 
@@ -114,16 +114,19 @@ class Membership:
     def _load(self) -> None:
         known = self._engine.pairs.keys()
         try:
-            self._target = self._source.load_shard(self._shard, known)
+            self._target = self._source.load_shard(self._shard, known, self._target.serial)
         except SharedMemoryError as error:
             get_logger().error("the universe cannot be read", error=str(error))  # and is tried again
             return
+        for pair in self._target.revised.values():
+            self._desk.revise(pair)
         get_logger().info(
             "universe",
             serial=self._target.serial,
             come=sorted(self._target.new),
             go=sorted(known - self._target.mine),
             leaving=sorted(self._target.leaving),
+            revised=sorted(self._target.revised),
         )
 
     def _let_go(self, base: str) -> None:

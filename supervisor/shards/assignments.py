@@ -113,6 +113,11 @@ class Assignments:
         return self._current is None and not self._queue
 
     @property
+    def can_revise(self) -> bool:
+        """Whether no change is under way, so that rules may change between two of them."""
+        return self._current is None and not self.is_ending
+
+    @property
     def changes(self) -> tuple[ChangeLine, ...]:
         """The changes that are over, under way and waiting, oldest first."""
         current = (self._current,) if self._current is not None else ()

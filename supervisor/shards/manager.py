@@ -6,30 +6,35 @@ is up, and calls ``step`` at each tick.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 
 import msgspec
 from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.errors import ArbshardError, SharedMemoryError, UsageError
+from arbshard.errors import ArbshardError, FrameError, SharedMemoryError, UsageError
 from arbshard.log import get_logger
+from arbshard.model.market import Leg
+from arbshard.model.money import exact
 from arbshard.model.phase import WorkerState
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
-from arbshard.shm.books import BooksWriter
+from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.pages import PageReader
+from arbshard.venues.registry import get_venue
 from arbshard.wire import control
 from supervisor.control import ControlServer
 from supervisor.feeds.fanout import targets_of
 from supervisor.feeds.venue import VenueFeed
-from supervisor.preflight import FindUniverse
+from supervisor.preflight import FindUniverse, ReadListings
 from supervisor.processes.health import PageHealth
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.rundir import write_whole
 from supervisor.shards.assignments import Assignments, ChangeFailed, ShardChange
 from supervisor.shards.balance import Judge, PairMove, plan_moves, ratio
 from supervisor.shards.changes import Add, FillShard, ListingRequest, Move, Remove
+from supervisor.shards.listing import ListingWatch
 from supervisor.shards.loads import LoadMeter
 
 _SAMPLE_NS = 1_000_000_000
@@ -62,6 +67,7 @@ class ShardManager:
         held: Callable[[], frozenset[str]],
         on_universe: Callable[[Universe], None],
         find_universe: FindUniverse,
+        read_listings: ReadListings,
         cpu_s: Callable[[int], float | None],
     ) -> None:
         """``held``: bases with an open position. ``on_universe`` is called with each universe that comes into force.
@@ -86,6 +92,9 @@ class ShardManager:
         self._sampled_ns = 0
         self._searches: set[asyncio.Task[None]] = set()
         self.assignments = Assignments(universe, self._books.slot_count, self)
+        self._listing = ListingWatch(
+            config, read_listings, self.assignments, self._price_of, clock, self.alert
+        )
 
     def register(self, desk: ControlServer) -> None:
         """Answer orders of this kind."""
@@ -97,8 +106,11 @@ class ShardManager:
         desk.on(control.RestartShard, self._restart)
 
     def step(self, now_ns: int) -> None:
-        """Go on with changes; measure now and then; begin a balancing that is due."""
+        """Go on with changes; read listings and measure now and then; begin a balancing that is due."""
         self.assignments.step(now_ns)
+        risk = self._processes.get("risk")
+        if risk is not None and risk.pid and self._risk_page.is_up(risk.pid):
+            self._listing.step(now_ns, self._risk_page.value("listing_wanted", risk.pid))
         if now_ns - self._sampled_ns < _SAMPLE_NS:
             return
         self._sampled_ns = now_ns
@@ -120,10 +132,12 @@ class ShardManager:
         """The run stops: give every pair an owner who closes it."""
         for search in self._searches:
             search.cancel()
+        self._listing.close()
         self.assignments.end(now_ns)
 
     def close(self) -> None:
-        """Let go of the pages."""
+        """Let go of the pages, and of what is read."""
+        self._listing.close()
         for page in (*self._pages, self._risk_page):
             page.close()
 
@@ -208,6 +222,18 @@ class ShardManager:
         )
         imbalance = round(ratio(self.assignments.living(), rates), 2)
         return control.Shards(universe.serial, shards, pairs, self.assignments.changes, imbalance)
+
+    def _price_of(self, leg: Leg) -> Decimal | None:
+        """The bid in the newest book of a market."""
+        try:
+            with BooksReader.attach(self._files.books) as books:
+                found = books.read(leg.slot)
+            if found is None:
+                return None
+            _, received_ns, _, frame = found
+            return exact(get_venue(leg.market.venue).decode(frame, received_ns).best_bid)
+        except (SharedMemoryError, FrameError):
+            return None  # there is no book to compare with yet, or its newest frame is bad
 
     def _loop_gap_us(self, shard: int) -> float:
         try:

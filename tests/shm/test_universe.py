@@ -37,6 +37,17 @@ def test_a_shard_takes_its_own_and_of_those_what_it_does_not_know(source, univer
     assert source.load_shard(1, {"ETH", "SOL"}).new == {}
 
 
+def test_a_shard_takes_what_has_changed_of_its_own_since_a_serial(tmp_path, universe):
+    changed = universe.with_listing(universe.pairs[:2], universe.fx, (), 7)
+    path = tmp_path / "universe.json"
+    path.write_bytes(msgspec.json.encode(changed))
+    source = UniverseFile(Word(), path)
+    part = source.load_shard(1, {"ETH", "SOL"}, 4)
+    assert (part.serial, part.new, part.revised) == (5, {}, {"ETH": universe.pairs[1]})
+    assert source.load_shard(1, {"ETH", "SOL"}, 5).revised == {}
+    assert source.load_shard(1, {"SOL"}, 4).revised == {}  # what is new comes as it is now
+
+
 def test_what_cannot_be_read(tmp_path):
     path = tmp_path / "universe.json"
     source = UniverseFile(Word(), path)

@@ -5,6 +5,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine
@@ -27,17 +28,20 @@ class Source:
         self.leaving = ()
         self.is_broken = False
         self.loads = 0
+        self.revised = {}
+        self.since = []
 
     def set(self, *bases, leaving=()):
         self.serial += 1
         self.bases, self.leaving = bases, leaving
 
-    def load_shard(self, shard, known):
+    def load_shard(self, shard, known, since):
         self.loads += 1
         if self.is_broken:
             raise SharedMemoryError("cut")
+        self.since.append(since)
         new = {base: self.pairs[base] for base in self.bases if base not in known}
-        return ShardUniverse(self.serial, frozenset(self.bases), frozenset(self.leaving), new)
+        return ShardUniverse(self.serial, frozenset(self.bases), frozenset(self.leaving), new, self.revised)
 
 
 class Risk:
@@ -58,9 +62,11 @@ class Risk:
 class Executors:
     def __init__(self):
         self.made = {}
+        self.legs = []
 
     def create_paper_executor(self, pair, paper):
-        return self.made.setdefault(pair.base, BaseExecutor(pair, *[None] * 6))
+        port = SimpleNamespace(add_legs=self.legs.extend)
+        return self.made.setdefault(pair.base, BaseExecutor(pair, port, *[None] * 5))
 
     def get_all_executors(self):
         return self.made
@@ -124,6 +130,27 @@ async def test_the_first_look_reads_the_newest_and_shows_it(room):
     await look(room)
     assert room.source.loads == 1
     assert room.one.is_settled
+
+
+async def test_changed_rules_take_effect_in_engine_executor_and_port_also_while_an_intent_is_under_way(
+    room, make
+):
+    await look(room)
+    state, executor = room.engine.pairs["BTC"], room.desk._executors.get_executor("BTC")
+    revised = []
+    executor._machine = SimpleNamespace(revise=revised.append)
+    rules = replace(make.pair.away.rules, lot=make.pair.away.rules.lot * 100)
+    changed = replace(make.pair, away=replace(make.pair.away, rules=rules))
+    room.source.revised = {"BTC": changed}
+    room.source.set("BTC")
+    state.busy = True
+    await look(room)
+    assert room.source.since == [-1, 0]
+    assert state.pair == executor.pair == changed
+    assert state.buy_home.sell_lot == float(rules.lot)
+    assert revised == [changed]
+    assert room.desk._executors.legs == [changed.home, changed.away]
+    assert room.shown[-1] == (1, 1)
 
 
 async def test_a_pair_that_comes_is_asked_about_and_its_books_are_there(room):

@@ -66,7 +66,7 @@ class LivePort:
         """The ledger's, set before the first order: see ``ids.venue_id``."""
 
     def add_legs(self, legs: Iterable[Leg]) -> None:
-        """Markets that are traded from now on; again is no harm."""
+        """Trade these markets from now on, by these rules."""
         self._legs.update((leg.market, leg) for leg in legs)
 
     def remove_legs(self, legs: Iterable[Leg]) -> None:

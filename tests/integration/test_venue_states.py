@@ -1,0 +1,110 @@
+"""A live run whose venues change their rules, close a market and revoke a key: what the run makes of it."""
+
+import json
+import time
+import urllib.request
+
+import msgspec
+import pytest
+
+from arbshard.clock import SystemClock
+from arbshard.config import Config
+from arbshard.ledger.verify import verify
+from arbshard.model.universe import Universe
+from arbshard.status.collect import Collector
+from support.instance import Instance
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
+CONFIG = f"""
+mode = "live"
+[sim]
+coins = 4
+[sim.accounts]
+binance_secret = "{SECRET}"
+[live]
+reconcile_every_s = 1.0
+[venues]
+listing_every_s = 2.0
+[strategy]
+max_hold_s = 4.0
+[run]
+shards = 1
+"""
+KEYS = {"ARBSHARD_BINANCE_KEY": "sim-binance-key", "ARBSHARD_BINANCE_SECRET": SECRET}
+
+
+class Desk(Instance):
+    """A live run on the embedded exchanges, whose faults the test sets."""
+
+    def post(self, venue: str, body: dict) -> None:
+        config = msgspec.json.decode(self.files.config.read_bytes(), type=Config, strict=False)
+        token = json.loads(self.files.sim_ready.read_text())["token"]
+        request = urllib.request.Request(
+            f"{config.venues.get(venue).rest_url}/sim/faults",
+            json.dumps(body).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            assert reply.status == 200, reply.read()
+
+    def universe(self) -> Universe:
+        return msgspec.json.decode(self.files.universe.read_bytes(), type=Universe)
+
+    def problems(self) -> tuple[str, ...]:
+        status = Collector(self.files.dir, SystemClock()).collect()
+        return status.problems if status is not None else ()
+
+
+@pytest.fixture
+def desk(tmp_path):
+    with Desk(tmp_path, CONFIG, arguments=("--live",), environment=KEYS) as one:
+        one.start()
+        one.wait_for(lambda: one.risk_note().portfolio.entries > 0)
+        yield one
+
+
+def test_changed_ticks_and_a_closed_market_take_effect_while_the_run_goes_on(desk):
+    before = {pair.base: pair for pair in desk.universe().pairs}
+    desk.post("binance", {"set": {"changed_rules": {"share": 1, "tick": 10, "lot": 10}}})
+    desk.wait_for(lambda: len(desk.universe().revised) == len(before))
+    for pair in desk.universe().pairs:
+        assert pair.away.rules.lot == before[pair.base].away.rules.lot * 10
+        assert pair.home == before[pair.base].home
+    entries = desk.risk_note().portfolio.entries
+    desk.wait_for(
+        lambda: desk.risk_note().portfolio.entries > entries + 1
+    )  # by the new rules, in the same workers
+    base = min(before)
+    symbol = before[base].away.market.symbol
+    desk.post("binance", {"set": {"market_state": {"share": 1, "market": symbol, "state": "halt"}}})
+    desk.wait_for(lambda: [one.symbol for one in desk.risk_note().refusing] == [symbol])
+    (line,) = (line for line in desk.problems() if "takes no orders" in line)
+    assert line.startswith(f"binance {symbol} takes no orders since ")
+    desk.post("binance", {"clear": ["market_state"]})
+    desk.wait_for(lambda: desk.risk_note().refusing == ())
+    assert "lot 0." in desk.alerts()
+    assert f"binance:{symbol} has stopped trading" in desk.alerts()
+    assert f"binance:{symbol} is listed as trading again" in desk.alerts()
+    desk.stop()
+    assert verify(desk.ledger).differences == ()
+
+
+def test_a_revoked_key_stops_entries_at_once_and_shows_what_to_do(desk):
+    desk.post("binance", {"set": {"key_revoked": {"share": 1}}})
+    began = time.monotonic()
+    desk.wait_for(lambda: [(one.venue, one.symbol) for one in desk.risk_note().refusing] == [("binance", "")])
+    assert desk.risk_note().refusing[0].fault == "venue"
+    print(f"refuses after {time.monotonic() - began:.1f} s")
+    (line,) = (line for line in desk.problems() if line.startswith("binance takes no orders"))
+    assert "check the key" in line
+    entries = desk.risk_note().portfolio.entries
+    desk.wait_for(lambda: desk.risk_note().refusals.get("VENUE_REFUSES", 0) > 0)
+    assert desk.risk_note().portfolio.entries <= entries + 4  # those that were under way
+    desk.post("binance", {"clear": ["key_revoked"]})
+    desk.wait_for(lambda: desk.risk_note().refusing == (), 80)
+    entries = desk.risk_note().portfolio.entries
+    desk.wait_for(lambda: desk.risk_note().portfolio.entries > entries)
+    desk.stop()
+    assert verify(desk.ledger).differences == ()
