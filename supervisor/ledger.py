@@ -49,6 +49,11 @@ def describe_open(note: RiskNote) -> str:
     )
 
 
+def describe_unclosable(note: RiskNote) -> str:
+    """Describe which pairs could not be closed, and why, as the end of a sentence."""
+    return "".join(f"; {pair}: not closed, {why}" for pair, why in note.unclosable.items())
+
+
 class LedgerAlerts:
     """Turns what risk shows of its ledger into alerts, each once."""
 

@@ -36,7 +36,7 @@ from arbshard.wire.bus import Publisher
 from supervisor.control import ControlServer, OpenServer
 from supervisor.exchanges import with_exchanges
 from supervisor.feeds.venue import VenueFeed
-from supervisor.ledger import LedgerAlerts, describe_open
+from supervisor.ledger import LedgerAlerts, describe_open, describe_unclosable
 from supervisor.preflight import FindUniverse, ReadListings
 from supervisor.processes.child import Child, ChildSpec, ProcessHost
 from supervisor.processes.health import PageHealth
@@ -334,7 +334,10 @@ class Run:
                 if not isinstance(self.failure, Defect):  # the same one comes again and again
                     self._fail(error)
             if self._clock.monotonic_ns() > deadline_ns:
-                self.alert(f"positions not all closed within {self.config.run.stop_timeout_s:g} s")
+                self.alert(
+                    f"positions not all closed within {self.config.run.stop_timeout_s:g} s"
+                    + describe_unclosable(self._risk_note())
+                )
                 return
             if self._stops > stops + 1:
                 self.alert("stopped at once on a second request: positions may be left open")

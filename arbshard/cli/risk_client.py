@@ -5,8 +5,10 @@ from collections.abc import Iterable
 
 import typer
 
-from arbshard.errors import RequestTimeout, UsageError
+from arbshard.errors import RequestTimeout, SharedMemoryError, UsageError
+from arbshard.model.risk_note import decode_risk_note
 from arbshard.model.rundir import RunFiles
+from arbshard.shm.pages import PageReader
 from arbshard.wire.messages import (
     Command,
     CommandReply,
@@ -42,9 +44,20 @@ def wait_until_flat(instance: str, files: RunFiles, pairs: tuple[str, ...], wait
             typer.echo(f"{instance}: closed {', '.join(pairs)}")
             return
         if time.monotonic() > end_s:
-            typer.echo(f"{instance}: not closed within {wait_s:g} s: {', '.join(left)}", err=True)
+            typer.echo(f"{instance}: not closed within {wait_s:g} s: {_reasons(files, left)}", err=True)
             raise typer.Exit(1)
         time.sleep(_LOOK_EVERY_S)
+
+
+def _reasons(files: RunFiles, pairs: Iterable[str]) -> str:
+    """``pairs``, each with why it cannot be closed now if that is known."""
+    try:
+        with PageReader.attach(files.risk_page) as page:
+            raw = page.note()
+    except SharedMemoryError:
+        raw = b""  # risk is being restarted
+    unclosable = decode_risk_note(raw).unclosable if raw else {}
+    return "; ".join(f"{pair} ({unclosable[pair]})" if pair in unclosable else pair for pair in pairs)
 
 
 def _closing(files: RunFiles, unknown: tuple[str, ...]) -> Iterable[str]:

@@ -241,6 +241,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs with an intent that has no outcome yet."""
     unknown: tuple[StrayNote, ...] = ()
     """Orders of open intents whose fate at the venue is not known; ``since_ms``: when the intent was decided."""
+    unclosable: dict[str, str] = {}
+    """Why open pairs cannot be closed on both venues now, by base."""
     refusing: tuple[VenueRefusalNote, ...] = ()
     """Venues and markets that take no orders of ours."""
     taking: dict[str, int] = {}

@@ -263,7 +263,9 @@ class Risk:
         self._store.check_files()
         self._disk.poll(now_ns)
         self._show(now_ns)
-        self._service.tick(feeds_silent=self._feeds.poll(now_ns), correlations=self._gaps.sample(now_ns))
+        feeds_silent = self._feeds.poll(now_ns)
+        self._service.set_lost_feeds(self._feeds.lost)
+        self._service.tick(feeds_silent=feeds_silent, correlations=self._gaps.sample(now_ns))
         moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
         if not moved:  # never two pauses at once
             self._archivist.poll(now_ns, self._ports.clock.monotonic_ns)

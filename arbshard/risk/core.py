@@ -42,6 +42,7 @@ from arbshard.risk.portfolio.attempts import retry_of
 from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.results import TradingDays
 from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.portfolio.venue_states import unclosable
 from arbshard.risk.reconcile.reconciler import Reconciler, reconciliation_of
 from arbshard.risk.shards.ownership import (
     HandOver,
@@ -106,7 +107,9 @@ class RiskCore:
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
         self._watch = Watch(self.guard, state, state.apply)
-        self._operators = Operators(self._pairs, state, self.guard)
+        self._operators = Operators(self._pairs, state, self.guard, self.unclosable)
+        self.lost_feeds: frozenset[str] = frozenset()
+        """Venues from which no books come, as the supervisor says."""
 
     def start(self, now_ms: int, run: str, version: str, now_ns: int | None = None) -> list[Event]:
         """Begin a session; the first one of a ledger on paper is given its opening balances."""
@@ -197,6 +200,12 @@ class RiskCore:
         events: list[Event] = [Halted(at_ms=now_ms, cause="accounting", reason=broken)]
         self._apply(events)
         return events
+
+    def unclosable(self) -> dict[str, str]:
+        """Why open pairs cannot be closed on both venues now, by base."""
+        state = self.state
+        held = {base for base, positions in state.per_symbol_positions.items() if positions}
+        return unclosable(self._pairs, held | state.busy.keys(), state.busy, state.venues, self.lost_feeds)
 
     def reconciliation(self) -> Reconciliation:
         """How venues and ledger differ."""

@@ -1,4 +1,4 @@
-"""Whether any venue still sends something: read from the supervisor's page, once a second. Used by ``assembly``."""
+"""Which venues still send something: read from the supervisor's page, once a second. Used by ``assembly``."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ _SILENT = ("stale", "down")
 
 
 class _Venue(msgspec.Struct):
+    name: str
     state: FeedState
 
 
@@ -40,6 +41,8 @@ class FeedWatch:
         self._page: PageReader | None = None
         self._next_ns = 0
         self._silent = False
+        self.lost: frozenset[str] = frozenset()
+        """Venues whose feed was lost when last looked at; none as long as nobody says."""
 
     def poll(self, now_ns: int) -> bool:
         """Whether all feeds were silent when last looked at; False as long as nobody says."""
@@ -61,7 +64,11 @@ class FeedWatch:
                     return False
                 self._page = PageReader.attach(self._path)
             raw = self._page.note()
-            return bool(raw) and is_silent(_decoder.decode(raw))
+            if not raw:
+                return False
+            note = _decoder.decode(raw)
+            self.lost = frozenset(one.name for one in note.venues if one.state in _SILENT)
+            return is_silent(note)
         except (SharedMemoryError, msgspec.MsgspecError) as error:
             get_logger().warning("the supervisor's page cannot be read", error=str(error))
             return False

@@ -121,6 +121,7 @@ class NoteWriter:
             strays=tuple(map(_order, differing.strays)),
             under_way=tuple(sorted({trade.intent.pair for trade in state.trades.values()})),
             unknown=tuple(map(_order, differing.unknown)),
+            unclosable=self._core.unclosable(),
             refusing=tuple(map(self._refusing, state.venues.refuses.values())),
             taking={venue: at_ms for (venue, symbol), at_ms in state.venues.takes.items() if not symbol},
             short=tuple(

@@ -4,7 +4,7 @@ Each command gives an answer and the events that make it so. What is an order of
 survives whatever happens to the processes that carry it out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from arbshard.errors import ConfigError
@@ -41,7 +41,15 @@ REASON_MAX = 200
 class Operators:
     """Answers commands against the state; changes nothing itself."""
 
-    def __init__(self, pairs: dict[str, Pair], state: PortfolioState, guard: RiskGuard) -> None:
+    def __init__(
+        self,
+        pairs: dict[str, Pair],
+        state: PortfolioState,
+        guard: RiskGuard,
+        unclosable: Callable[[], Mapping[str, str]],
+    ) -> None:
+        """``unclosable``: why open pairs cannot be closed on both venues now, by base."""
+        self._unclosable = unclosable
         self._pairs = pairs
         self._state = state
         self._guard = guard
@@ -81,7 +89,7 @@ class Operators:
         pairs = self._open_pairs() if command.flatten else []
         if pairs:
             events += self._closes(pairs, "kill_switch", moment)
-            text += f"; closing {', '.join(pairs)}"
+            text += f"; closing {', '.join(pairs)}{self._not_closed(pairs)}"
         return Done(text + self._strays(), tuple(pairs)), events
 
     def _resume(self, command: Resume, moment: Moment, broken: str | None) -> Answer:
@@ -126,7 +134,7 @@ class Operators:
         pairs = [base for base in is_open if not bases or base in bases]
         if not pairs:
             return Done("nothing is open" + self._strays()), []
-        text = f"closing {', '.join(pairs)}" + ("" if bases else self._strays())
+        text = f"closing {', '.join(pairs)}{self._not_closed(pairs)}" + ("" if bases else self._strays())
         reason: ExitReason = "one_leg" if command.one_leg else "manual"
         # Ordered again, it is stored again: an intent that is stuck is granted its budgets anew.
         ordered = ClosesOrdered(at_ms=moment.now_ms, pairs=tuple(pairs), reason=reason)
@@ -186,6 +194,11 @@ class Operators:
         closing = self._state.standing.closing
         new = tuple(pair for pair in pairs if closing.get(pair) != reason)
         return [ClosesOrdered(at_ms=moment.now_ms, pairs=new, reason=reason)] if new else []
+
+    def _not_closed(self, pairs: Sequence[str]) -> str:
+        """Of ``pairs`` those that wait for a venue: a hedged position is left alone until both can be used."""
+        reasons = self._unclosable()
+        return "".join(f"; {pair}: not closed, {reasons[pair]}" for pair in pairs if pair in reasons)
 
     def _strays(self) -> str:
         held = self._state.per_symbol_positions.items()

@@ -211,6 +211,12 @@ class RiskService:
         self.is_changed = self.is_changed or day != self._day
         self._day = day
 
+    def set_lost_feeds(self, lost: frozenset[str]) -> None:
+        """Tell the core from which venues no books come."""
+        if lost != self._core.lost_feeds:
+            self._core.lost_feeds = lost
+            self.is_changed = True
+
     def _look_for_silence(self, now_ns: int) -> None:
         """Entries are refused while the supervisor shows no beat."""
         guard = self._core.guard

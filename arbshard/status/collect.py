@@ -373,7 +373,8 @@ def _standing(note: RiskNote) -> Iterator[str]:
     if note.broken:
         yield f"accounting break: {note.broken}"
     for pair, reason in note.closing.items():
-        yield f"{pair} is being closed ({reason})"
+        why = note.unclosable.get(pair)
+        yield f"{pair}: not closed, {why} ({reason})" if why else f"{pair} is being closed ({reason})"
     for pair, one in note.apart.items():
         what = _APART[one.cause].format(pair=pair)
         yield f"{pair} is set apart since {_iso(one.since_ms)} ({one.cause}): {one.reason}; {what}"

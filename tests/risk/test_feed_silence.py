@@ -40,10 +40,13 @@ def test_looks_once_a_second(tmp_path) -> None:
         with PageWriter.create(path, ("pid",)) as page:
             page.write_note(msgspec.json.encode(note("down")))
             assert watch.poll(S - 1) is False
+            assert watch.lost == frozenset()
             assert watch.poll(S) is True
+            assert watch.lost == {"v0"}
             page.write_note(msgspec.json.encode(note("connected")))
             assert watch.poll(2 * S - 1) is True
             assert watch.poll(2 * S) is False
+            assert watch.lost == frozenset()
     finally:
         watch.close()
 

@@ -11,7 +11,7 @@ from arbshard.model.refusal import Refusal
 from arbshard.model.risk_note import decode_risk_note
 from arbshard.risk.note import NoteWriter
 from arbshard.risk.venue_facts import BUSY_MIN, BUSY_MS, PAUSE_MS, PAUSE_MS_MAX, pause_ms
-from arbshard.wire.messages import Approved, Refused
+from arbshard.wire.messages import Approved, Close, Halt, Refused
 from support import world as w
 
 
@@ -311,3 +311,42 @@ def test_a_change_can_be_taken_back(world) -> None:
         world.state.apply(event)
     world.state.rollback()
     assert world.state.state_hash() == before
+
+
+class TestWhatCannotBeClosed:
+    def test_the_answer_of_a_close_says_what_waits_for_which_venue(self, world) -> None:
+        world.open_position("BTC")
+        world.open_position("ETH")
+        world.core.lost_feeds = frozenset({"binance"})
+        answer = world.tell(Close(("BTC",)))
+        assert answer.text == "closing BTC; BTC: not closed, binance is down; hedged"
+        assert answer.pairs == ("BTC",)
+        world.core.lost_feeds = frozenset()
+        assert world.tell(Halt("", flatten=True)).text.endswith("; closing BTC, ETH")
+
+    def test_a_market_that_refuses_holds_its_pair_alone(self, world) -> None:
+        world.open_position("BTC")
+        world.open_position("ETH")
+        listing(world, ("upbit", "KRW-ETH", "market_offline"))
+        answer = world.tell(Halt("", flatten=True))
+        assert answer.text.endswith(
+            "; closing BTC, ETH; ETH: not closed, upbit KRW-ETH takes no orders "
+            "(listed as not trading: market_offline); hedged"
+        )
+
+    def test_a_pair_with_an_intent_under_way_is_not_called_hedged(self, world) -> None:
+        world.submit(world.entry("BTC"))
+        world.core.lost_feeds = frozenset({"upbit", "binance"})
+        assert world.core.unclosable() == {"BTC": "upbit and binance are down; an intent is under way"}
+
+    def test_status_has_the_same(self, world) -> None:
+        world.open_position("BTC")
+        world.core.lost_feeds = frozenset({"upbit"})
+        world.tell(Close(("BTC",)))
+        note = decode_risk_note(NoteWriter(world.core, "KRW").encode(world.now_ms))
+        assert note.unclosable == {"BTC": "upbit is down; hedged"}
+        assert note.closing == {"BTC": "manual"}
+
+    def test_nothing_is_said_of_what_is_flat(self, world) -> None:
+        world.core.lost_feeds = frozenset({"upbit"})
+        assert world.core.unclosable() == {}

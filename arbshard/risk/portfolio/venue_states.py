@@ -3,6 +3,8 @@
 A part of ``state.PortfolioState``. ``risk.venue_facts`` decides on the events.
 """
 
+from collections.abc import Container, Iterable, Mapping
+
 import msgspec
 
 from arbshard.errors import LedgerDamaged
@@ -118,6 +120,34 @@ class VenueStates(Part):
                     drop(self.in_a_row, place)
             if account in self.short:
                 drop(self.short, account)
+
+
+def unclosable(
+    pairs: Mapping[str, Pair],
+    open_bases: Iterable[str],
+    busy: Container[str],
+    venues: VenueStates,
+    lost_feeds: Container[str],
+) -> dict[str, str]:
+    """Why open pairs of the run cannot be closed on both venues now, by base: the end of a sentence.
+
+    ``busy``: pairs with an intent under way. ``lost_feeds``: venues from which no books come.
+    """
+    found: dict[str, str] = {}
+    for base in sorted(open_bases):
+        pair = pairs.get(base)
+        if pair is None:
+            continue
+        lost = [leg.market.venue for leg in (pair.home, pair.away) if leg.market.venue in lost_feeds]
+        refusal = venues.refusal(pair)
+        if lost:
+            why = f"{' and '.join(lost)} {'is' if len(lost) == 1 else 'are'} down"
+        elif refusal is not None:
+            why = f"{refusal.where} takes no orders ({refusal.why})"
+        else:
+            continue
+        found[base] = f"{why}; {'an intent is under way' if base in busy else 'hedged'}"
+    return found
 
 
 def is_taken(event: OrderReported) -> bool:
