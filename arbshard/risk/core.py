@@ -494,7 +494,11 @@ class RiskCore:
 
     def _retry(self, base: str, kind: IntentKind) -> Retry | None:
         """How the pair's next trade of this kind may be made, after some that achieved nothing."""
-        return retry_of(self.state.attempts.get((base, kind)), kind, self._config.execution)
+        pair = self._pairs.get(base)
+        attempts = self.state.attempts.get((base, kind))
+        if kind == "exit" and pair is not None:
+            attempts = self.guard.exit_attempts(pair)
+        return retry_of(attempts, kind, self._config.execution)
 
     def _moment(self, now_ms: int, now_ns: int | None) -> Moment:
         day = self.days.day_at(now_ms).number

@@ -110,7 +110,8 @@ def test_exits_go_on_and_one_that_is_taken_ends_the_refusal(world) -> None:
     world.report(enter_eth, refused(enter_eth.away, "venue"), w.expired(enter_eth.home))
     world.conclude(enter_eth)
     assert answer(world, "ETH") is Refusal.VENUE_REFUSES
-    assert world.carry_out(world.exit_of(position), done=True).state == "CLOSED"
+    leaving = replace(world.exit_of(position), lead="away")
+    assert world.carry_out(leaving, done=True).state == "CLOSED"
     assert answer(world, "ETH") is None
     assert ("binance", "", "takes orders") in changes(world)
 
@@ -350,3 +351,20 @@ class TestWhatCannotBeClosed:
     def test_nothing_is_said_of_what_is_flat(self, world) -> None:
         world.core.lost_feeds = frozenset({"upbit"})
         assert world.core.unclosable() == {}
+
+
+def test_exit_of_a_refusing_market_sends_that_leg_first(world) -> None:
+    """Both legs at once would have the other one filled and taken back; an exit that a person orders goes alike."""
+    position = world.open_position("ETH")
+    world.core.guard.rests.clear()
+    enter(world, None, ("venue", "-2015: key"))
+    for reason in ("take_profit", "manual"):
+        leaving = world.exit_of(position, reason=reason)
+        reply = world.submit(leaving)
+        assert isinstance(reply, Refused)
+        assert reply.reason is Refusal.EXIT_WAITS
+        assert reply.detail == "the away leg has to go first: binance takes no orders: -2015: key"
+        retry = reply.exit_retry
+        assert (retry.lead, retry.is_small, retry.wait_ms, retry.tries) == ("away", True, 0, 0)
+    first = replace(world.exit_of(position), lead="away")
+    assert isinstance(world.submit(first), Approved)

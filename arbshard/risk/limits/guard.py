@@ -16,16 +16,19 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from arbshard.config import LimitsConfig
 from arbshard.ledger.events import Hold, RefusalsCounted
 from arbshard.model.book import PairView
-from arbshard.model.intent import BY_HAND, Intent, IntentKind
+from arbshard.model.intent import BY_HAND, Intent, IntentKind, Lead
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
 from arbshard.risk import validation as forms
 from arbshard.risk.limits.effective import EffectiveLimits, SymbolRiskLimits, TokenBucket
 from arbshard.risk.limits.ways_out import WaysOut
+from arbshard.risk.portfolio.attempts import Attempts
 from arbshard.risk.portfolio.holdings import Account, hold_for, notional_of
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.reconcile.reconciler import Reconciler
@@ -191,7 +194,7 @@ class RiskGuard:
             problem = forms.exit_problem(intent, pair, position)
             if problem is not None:
                 return Objection(Refusal.MALFORMED, problem)
-            objection = self._check_exit_way(intent)
+            objection = self._check_exit_way(intent, pair)
             if objection is not None:
                 return objection
         until_ns = self.rests.get((intent.pair, intent.kind), 0)
@@ -235,9 +238,27 @@ class RiskGuard:
             return Objection(Refusal.PAIR_BUSY, f"{other} has no outcome yet")
         return None
 
-    def _check_exit_way(self, intent: Intent) -> Objection | None:
-        """613: after an exit that failed, the leg that failed goes first and alone."""
-        known = self._state.attempts.get((intent.pair, "exit"))
+    def exit_attempts(self, pair: Pair) -> Attempts | None:
+        """The exits of the pair that achieved nothing, and which leg has to go first; None for as usual.
+
+        A venue or market that is known to take no orders counts like an exit that has failed there.
+        """
+        known = self._state.attempts.get((pair.base, "exit"))
+        if known is not None and known.lead != "both":
+            return known
+        refusal = self._state.venues.refusal(pair) if self._state.venues.refuses else None
+        if refusal is None:
+            return known
+        is_home = refusal.venue == pair.home.market.venue
+        lead: Lead = "home" if is_home else "away"
+        why = f"{refusal.where} takes no orders: {refusal.why}"
+        if known is not None:
+            return replace(known, lead=lead, is_small=True, why=why)
+        return Attempts(tries=0, lead=lead, is_small=True, is_waiting=False, why=why)
+
+    def _check_exit_way(self, intent: Intent, pair: Pair) -> Objection | None:
+        """613: the leg that failed in the last exit, or whose venue takes no orders, goes first and alone."""
+        known = self.exit_attempts(pair)
         if known is None or known.lead in ("both", intent.lead) or intent.reason == "one_leg":
             return None
         return Objection(Refusal.EXIT_WAITS, f"the {known.lead} leg has to go first: {known.why}")
