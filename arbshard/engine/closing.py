@@ -15,7 +15,7 @@ class HeldPosition(NamedTuple):
     long_base: float
     short_base: float
     home_quote: float
-    """Flow so far, fees included."""
+    """Flow so far, all fees included."""
     away_quote: float
     entry_notional: float
     opened_ms: int
@@ -44,14 +44,14 @@ def close_now(
     """Walk both books with the whole position.
 
     ``fx`` is (bid, ask); ``back`` are the terms of the direction that undoes the entry. Where a book is not deep
-    enough the rest is valued at its last level, which flatters nobody: ``is_whole`` is then false.
+    enough the rest is valued at its last price, and ``is_whole`` is then false.
     """
     buy_book, sell_book = (away, home) if held.buy_is_home else (home, away)
     buy_quantity = held.short_base / back.base_kept
     sold = walk(sell_book.bids, held.long_base)
     bought = walk(buy_book.asks, buy_quantity)
-    received = held.long_base * sold.price * back.proceeds_factor
-    paid = buy_quantity * bought.price * back.cost_factor
+    received = sold.total(held.long_base) * back.proceeds_factor
+    paid = bought.total(buy_quantity) * back.cost_factor
     if held.buy_is_home:
         home_quote, away_quote = held.home_quote + received, held.away_quote - paid
     else:

@@ -64,6 +64,10 @@ class BookWalk(NamedTuple):
     quantity: float
     """Less than asked for when the book is not that deep."""
 
+    def total(self, quantity: float) -> float:
+        """Worth of the whole ``quantity`` that was asked for; what the book does not hold at its last price."""
+        return self.quantity * self.price + (quantity - self.quantity) * self.worst
+
 
 def terms_of(pair: Pair, direction: Direction) -> Terms:
     """The constants of one direction of a pair."""

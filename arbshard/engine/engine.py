@@ -320,7 +320,7 @@ def held_of(position: Position) -> HeldPosition:
         buy_is_home=position.direction == "buy_home",
         long_base=float(position.long_base),
         short_base=float(position.short_base),
-        home_quote=float(position.flows.home_quote),
+        home_quote=float(position.flows.home_quote - position.other_fees),
         away_quote=float(position.flows.away_quote),
         entry_notional=float(position.entry_notional),
         opened_ms=position.opened_ms,
