@@ -17,13 +17,19 @@ WaitOption = Annotated[
 
 def halt(
     flatten: Annotated[bool, typer.Option("--flatten", help="Close all positions as well.")] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Stop exits too: only what you order to be closed is closed.")
+    ] = False,
     reason: ReasonOption = "",
     wait: WaitOption = 15.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Kill switch: no new entries until somebody resumes, whatever is restarted in between. Exits go on."""
-    _order(name, config, Halt(reason, flatten), wait)
+    """Kill switch: no new entries until somebody resumes, whatever is restarted in between.
+
+    Exits go on, unless --stop is given. What is under way comes to its end.
+    """
+    _order(name, config, Halt(reason, flatten, "stopped" if stop else "reduce_only"), wait)
 
 
 def resume(

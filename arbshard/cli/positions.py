@@ -20,15 +20,53 @@ from arbshard.cli.options import (
 )
 from arbshard.cli.risk_client import send_to_risk
 from arbshard.cli.trades import closed_positions, trade_row
-from arbshard.cli.unrealised import OpenPosition, open_rows
 from arbshard.errors import UsageError
-from arbshard.wire.messages import Positions, ShowPositions
+from arbshard.model.money import BPS, plain
+from arbshard.model.position import Position
+from arbshard.wire.messages import Positions, ShowPositions, ValuedPosition
 
 JsonOption = Annotated[bool, typer.Option("--json", help="A JSON list.")]
 
 
+class OpenPosition(msgspec.Struct, frozen=True):
+    """One open position, amounts in reporting currency unless said otherwise."""
+
+    position_id: str
+    symbol: str
+    direction: str
+    opened_ms: int
+    age_s: float
+    quantity: str
+    entry_home_price: str
+    entry_away_price: str
+    notional: str
+    fees: str
+    """So far."""
+    home_flow: str
+    """What came in less what was paid so far, in home quote; fees included."""
+    away_flow: str
+    """The same in away quote."""
+    unrealised: float | None
+    """After all fees, those of the exit included; None while risk has seen no book."""
+    unrealised_bps: float | None
+    books_age_s: float | None
+    """Age of the books that ``unrealised`` rests on."""
+    is_whole: bool
+    """Whether these books are deep enough to close all of it."""
+    closing: str
+    """Why it is being closed; empty when it is not."""
+
+
+def open_rows(answer: Positions, now_ms: int) -> list[OpenPosition]:
+    """A row for each position, oldest first, as risk values them."""
+    closing = dict(answer.closing)
+    values = {one.position_id: one for one in answer.values if one.books_ms}
+    ordered = sorted(answer.positions, key=lambda one: one.opened_ms)
+    return [_row(one, values.get(one.position_id), closing.get(one.pair, ""), now_ms) for one in ordered]
+
+
 def positions(as_json: JsonOption = False, name: NameOption = None, config: ConfigOption = None) -> None:
-    """Open positions of a running instance, and what closing each of them now would bring."""
+    """Open positions of a running instance, and what closing each of them now would bring, as risk values them."""
     from arbshard.clock import SystemClock
     from arbshard.model.money import use_money_context
 
@@ -36,7 +74,7 @@ def positions(as_json: JsonOption = False, name: NameOption = None, config: Conf
     _, files = running_files(name, config)
     answer = send_to_risk(files, ShowPositions())
     assert isinstance(answer, Positions), answer
-    rows = open_rows(answer, files, SystemClock())
+    rows = open_rows(answer, SystemClock().wall_ms())
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
@@ -44,7 +82,7 @@ def positions(as_json: JsonOption = False, name: NameOption = None, config: Conf
         typer.echo("no open positions")
         return
     table = _table("Open positions", ("symbol", "direction", "age", "quantity", "entry home", "entry away"))
-    for heading in ("notional", "unrealised", "bps", ""):
+    for heading in ("notional", "fees", "flow home", "flow away", "unrealised", "bps", "books", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*_cells(row))
@@ -94,6 +132,29 @@ def trades(
     _print(table)
 
 
+def _row(position: Position, value: ValuedPosition | None, closing: str, now_ms: int) -> OpenPosition:
+    bps = value.pnl * BPS / position.entry_notional if value is not None and position.entry_notional else None
+    return OpenPosition(
+        position_id=position.position_id,
+        symbol=position.pair,
+        direction=position.direction,
+        opened_ms=position.opened_ms,
+        age_s=round((now_ms - position.opened_ms) / 1000, 1),
+        quantity=plain(position.quantity),
+        entry_home_price=plain(round(position.entry_home_price, 8).normalize()),
+        entry_away_price=plain(round(position.entry_away_price, 8).normalize()),
+        notional=plain(position.entry_notional),
+        fees=plain(position.fees),
+        home_flow=plain(position.flows.home_quote),
+        away_flow=plain(position.flows.away_quote),
+        unrealised=float(value.pnl) if value is not None else None,
+        unrealised_bps=round(float(bps), 2) if bps is not None else None,
+        books_age_s=round((now_ms - value.books_ms) / 1000, 1) if value is not None else None,
+        is_whole=value.is_whole if value is not None else True,
+        closing=closing,
+    )
+
+
 def _cells(row: OpenPosition) -> tuple[str | Text, ...]:
     return (
         row.symbol,
@@ -103,8 +164,12 @@ def _cells(row: OpenPosition) -> tuple[str | Text, ...]:
         row.entry_home_price,
         row.entry_away_price,
         _amount(row.notional),
+        _amount(row.fees),
+        f"{float(row.home_flow):+,.0f}",
+        f"{float(row.away_flow):+,.2f}",
         _signed(f"{row.unrealised:.0f}") if row.unrealised is not None else "-",
         f"{row.unrealised_bps:+.1f}" if row.unrealised_bps is not None else "-",
+        (_span(row.books_age_s) + ("" if row.is_whole else ", thin")) if row.books_age_s is not None else "-",
         f"closing ({row.closing})" if row.closing else "",
     )
 

@@ -14,7 +14,12 @@ _FIXED_ZONES: dict[str, tzinfo] = {"UTC": UTC, "Asia/Seoul": timezone(timedelta(
 
 
 class LimitsConfig(Section, frozen=True):
-    """What risk refuses to go beyond, in the reporting currency (KRW). For entries: exits and hedges always pass."""
+    """What risk refuses to go beyond, in the reporting currency (KRW).
+
+    Limits are for entries. A loss counts what was realised and what closing the open positions now would bring. Each
+    has three levels: ``…_max`` refuses entries while it holds, ``halt_…`` until a person resumes, and ``stop_…``
+    stops exits too.
+    """
 
     symbol_notional_max: Decimal = Decimal(3_000_000)
     """Entry notional of a symbol's open positions."""
@@ -22,6 +27,9 @@ class LimitsConfig(Section, frozen=True):
     symbol_trades_max: Count = 2
     """Intents of a symbol under way. A pair has one at a time in any case (PAIR_BUSY)."""
     symbol_daily_loss_max: Decimal = Decimal(5_000_000)
+    """What it lost in the trading day, and what its open positions stand at."""
+    position_loss_bps_max: Decimal = Decimal(300)
+    """Loss of one position in basis points of its notional. Its pair is set apart until a person releases it."""
     order_notional_max: Decimal = Decimal(3_000_000)
     """One entry. Workers size theirs by ``sizing.order_notional_max``; this is risk's own word."""
     loss_streak_max: Count = 20
@@ -47,9 +55,15 @@ class LimitsConfig(Section, frozen=True):
     portfolio_positions_max: Count = 200
     open_intents_max: Count = 100
     daily_loss_max: Decimal = Decimal(5_000_000)
-    """Realised loss of a trading day; no more entries until the next one."""
+    """By how much equity may fall in a trading day; no more entries until the next one."""
+    weekly_loss_max: Decimal = Decimal(15_000_000)
+    """In a week, Monday to Sunday, of trading days."""
+    lifetime_loss_max: Decimal = Decimal(30_000_000)
+    """Since the ledger began."""
     drawdown_max: Decimal = Decimal(5_000_000)
-    """From the highest realised result of the trading day."""
+    """From the highest equity since the ledger began, or since a person accepted a drawdown by resuming."""
+    naked_notional_max: Decimal = Decimal(20_000_000)
+    """What open intents have bought on one venue and not sold on the other, or the reverse."""
     orders_per_s_max: Annotated[float, Meta(ge=1, le=100_000)] = 500.0
     """Orders of all kinds per second; as many at once after a pause. Only entries wait for it."""
     concentration_max: Annotated[float, Meta(gt=0, le=1)] = 0.5
@@ -70,9 +84,21 @@ class LimitsConfig(Section, frozen=True):
     """A tightened symbol is given its limits back after this; its next result may tighten them again."""
 
     halt_daily_loss: Decimal = Decimal(10_000_000)
-    """Kill switch: realised loss of a trading day."""
+    """Kill switch, as ``daily_loss_max``."""
+    halt_weekly_loss: Decimal = Decimal(30_000_000)
+    """Kill switch, as ``weekly_loss_max``."""
+    halt_lifetime_loss: Decimal = Decimal(50_000_000)
+    """Kill switch, as ``lifetime_loss_max``."""
     halt_drawdown: Decimal = Decimal(10_000_000)
-    """Kill switch: from the highest realised result of the trading day."""
+    """Kill switch, as ``drawdown_max``."""
+    halt_naked_notional: Decimal = Decimal(40_000_000)
+    """Kill switch, as ``naked_notional_max``."""
+    stop_daily_loss: Decimal = Decimal(20_000_000)
+    """Stops exits too, as ``daily_loss_max``."""
+    stop_weekly_loss: Decimal = Decimal(60_000_000)
+    stop_lifetime_loss: Decimal = Decimal(100_000_000)
+    stop_drawdown: Decimal = Decimal(20_000_000)
+    stop_naked_notional: Decimal = Decimal(80_000_000)
     halt_rejects_per_min: Count = 300
     """Kill switch: orders that a venue rejected within a minute."""
     halt_hedges_per_min: Count = 5000

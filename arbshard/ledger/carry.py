@@ -46,6 +46,8 @@ class Carry(msgspec.Struct, frozen=True):
     holdings: tuple[CarriedHolding, ...] = ()
     intents: tuple[CarriedIntent, ...] = ()
     halted: bool = False
+    stopped: bool = False
+    """Whether the halt stops exits too."""
     apart: tuple[str, ...] = ()
     """Pairs that are set apart."""
     refusing: tuple[tuple[str, str], ...] = ()

@@ -20,7 +20,7 @@ from typing import Literal
 import msgspec
 
 from arbshard.errors import LedgerDamaged
-from arbshard.model.intent import ApartCause, ExitReason, FxQuote, Intent, IntentKind
+from arbshard.model.intent import ApartCause, ExitReason, FxQuote, HaltLevel, Intent, IntentKind
 from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderFault, OrderState
 from arbshard.model.position import Position, PositionState
@@ -177,15 +177,26 @@ class PositionClosed(_Event, frozen=True, kw_only=True):
     position: Position
 
 
-HaltCause = Literal["operator", "daily_loss", "drawdown", "errors", "stale_feeds", "accounting"]
+HaltCause = Literal[
+    "operator",
+    "daily_loss",
+    "weekly_loss",
+    "lifetime_loss",
+    "drawdown",
+    "naked_exposure",
+    "errors",
+    "stale_feeds",
+    "accounting",
+]
 
 
 class Halted(_Event, frozen=True, kw_only=True):
-    """The kill switch: no entries from here on, until ``Resumed``."""
+    """The kill switch: no entries from here on, until ``Resumed``. A second one may raise the level."""
 
     cause: HaltCause
     reason: str
     """A sentence, for people."""
+    level: HaltLevel = "reduce_only"
 
 
 class Resumed(_Event, frozen=True, kw_only=True):
@@ -194,6 +205,8 @@ class Resumed(_Event, frozen=True, kw_only=True):
     reason: str
     acknowledged: tuple[str, ...] = ()
     """What held at this moment and is not to halt again for: cause, trading day and limit."""
+    high_water: Decimal | None = None
+    """The high-water mark from here on, where the person accepted a drawdown; None: as it was."""
 
 
 class ClosesOrdered(_Event, frozen=True, kw_only=True):
@@ -238,6 +251,25 @@ class LimitsScaled(_Event, frozen=True, kw_only=True):
     factor: Decimal
     """1: as they are set."""
     cause: str
+
+
+class EquityMarked(_Event, frozen=True, kw_only=True):
+    """What trading has brought, with open positions valued at the books. Amounts in reporting currency."""
+
+    equity: Decimal
+    """Realised since the ledger began, and ``unrealised``; rounded up to two places, as is ``high_water``."""
+    unrealised: Decimal
+    """What closing all that is open would bring."""
+    high_water: Decimal
+    """The highest equity so far."""
+    day: int
+    """Number of the trading day."""
+    day_unrealised: Decimal
+    """``unrealised`` when the trading day began."""
+    week_unrealised: Decimal
+    """``unrealised`` when the week began."""
+    marks: tuple[tuple[str, Decimal, int], ...] = ()
+    """(position, what closing it would bring, age in ms of the books that say so; -1: there was none)."""
 
 
 class RefusalsCounted(_Event, frozen=True, kw_only=True):
@@ -330,6 +362,7 @@ Event = (
     | PairReleased
     | LimitsChanged
     | LimitsScaled
+    | EquityMarked
     | RefusalsCounted
     | AccountOpened
     | DifferenceFound

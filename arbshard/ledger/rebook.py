@@ -11,6 +11,7 @@ from arbshard.ledger.events import (
     AccountOpened,
     DifferenceFound,
     DifferenceResolved,
+    EquityMarked,
     Event,
     Halted,
     IntentApproved,
@@ -29,10 +30,13 @@ from arbshard.ledger.events import (
     VenueStateChanged,
 )
 from arbshard.ledger.reblock import Blocks
-from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.intent import BY_HAND, FxQuote, Intent
 from arbshard.model.money import ZERO, plain
 from arbshard.model.order import FINAL_STATES, Fill, Order, OrderState
 from arbshard.model.position import Position
+
+_ROUNDED = Decimal("0.02")
+"""By how much the difference of two valuations may be off: each is rounded to two places."""
 
 
 class _Running:
@@ -107,6 +111,10 @@ class Rebook:
         self._due: tuple[int, IntentConcluded, Intent, _Holding] | None = None
         """A conclusion whose statement must come next."""
         self._halted = False
+        self._stopped = False
+        """Whether the halt stops exits too."""
+        self._realised: tuple[Decimal, Decimal] | None = None
+        """What was realised by the last valuation, and ``pnl`` at that time."""
         self._blocks = Blocks(differ)
         self.positions: dict[str, _Holding] = {}
         self.fills = 0
@@ -127,7 +135,7 @@ class Rebook:
                 running.executed[fill.client_id] += fill.quantity
                 self._fill_ids.add(fill.fill_id)
             self._running[carried.intent.intent_id] = running
-        self._halted = carry.halted
+        self._halted, self._stopped = carry.halted, carry.stopped
         self._blocks.resume(carry.differences, carry.strays, carry.apart, carry.refusing)
 
     def carry(self) -> Carry:
@@ -150,6 +158,7 @@ class Rebook:
                 for running in self._running.values()
             ),
             halted=self._halted,
+            stopped=self._stopped,
             apart=apart,
             refusing=self._blocks.refusing,
             differences=differences,
@@ -184,8 +193,8 @@ class Rebook:
                 self._reported(seq, event)
             case IntentConcluded():
                 self._concluded(seq, event)
-            case Halted() | Resumed():
-                self._halted = isinstance(event, Halted)
+            case Halted() | Resumed() | EquityMarked():
+                self._watched(seq, event)
             case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
                 self._blocks.add(seq, event)
             case PairSetApart() | PairReleased() | VenueStateChanged():
@@ -207,10 +216,27 @@ class Rebook:
             return
         if self._halted and intent.kind == "entry":
             self._differ(f"event {seq}: {intent.intent_id} was approved while everything was halted")
+        if self._stopped and intent.kind == "exit" and intent.reason not in BY_HAND:
+            self._differ(f"event {seq}: {intent.intent_id} was approved while exits were stopped")
         why = self._blocks.block_of(intent) if intent.kind == "entry" else None
         if why is not None:
             self._differ(f"event {seq}: {intent.intent_id} was approved though {why}")
         self._running[intent.intent_id] = _Running(intent)
+
+    def _watched(self, seq: int, event: Halted | Resumed | EquityMarked) -> None:
+        """Between two valuations as much was realised as positions that were closed have brought."""
+        if not isinstance(event, EquityMarked):
+            self._halted = isinstance(event, Halted)
+            self._stopped = isinstance(event, Halted) and event.level == "stopped"
+            return
+        realised = event.equity - event.unrealised
+        before = self._realised
+        if before is not None and abs(realised - before[0] - self.pnl + before[1]) > _ROUNDED:
+            self._differ(
+                f"event {seq}: {plain(realised)} is stated as realised, "
+                f"{plain(before[0])} at the last valuation, {plain(self.pnl - before[1])} since"
+            )
+        self._realised = realised, self.pnl
 
     def _reported(self, seq: int, event: OrderReported) -> None:
         running = self._known(seq, event.intent_id)

@@ -18,6 +18,8 @@ BY_HAND: frozenset[ExitReason] = frozenset(("manual", "kill_switch", "one_leg"))
 """Reasons that a person has given."""
 Lead = Literal["both", "home", "away"]
 """Which legs go out first: both at once, or one alone."""
+HaltLevel = Literal["reduce_only", "stopped"]
+"""How much a halt stops. ``reduce_only``: entries. ``stopped``: exits too, except those that a person orders."""
 CloseReason = ExitReason | Literal["entry_unwound"]
 """``entry_unwound``: one leg of the entry filled, the other could not be had, and it was taken back."""
 ApartCause = Literal["stuck", "exits_fail", "bad_report", "position_loss"]

@@ -59,6 +59,10 @@ class Refusal(IntEnum):
     ORDER_RATE = 407
     CONCENTRATION = 408
     CORRELATED_NOTIONAL = 409
+    WEEKLY_LOSS = 410
+    LIFETIME_LOSS = 411
+    NAKED_EXPOSURE = 412
+    """Too much is bought on one venue and not sold on the other, or the reverse."""
 
     BALANCE = 501
     NOT_FUNDED = 502
@@ -88,6 +92,8 @@ class Refusal(IntEnum):
     """A venue of the pair takes none of our orders: its key, address or region is refused, or it is busy for long."""
     MARKET_REFUSES = 611
     """A market of the pair takes no orders: suspended, not permitted, or its rules have changed."""
+    STOPPED = 612
+    """A halt stops exits too: only what a person orders to be closed is closed."""
     EXIT_WAITS = 613
     """Exits of the pair achieved nothing: the next one waits, or has to send the leg that failed first."""
     ENTRY_WAITS = 614

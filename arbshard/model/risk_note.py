@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from arbshard.model.intent import ApartCause, CloseReason, Lead
+from arbshard.model.intent import ApartCause, CloseReason, HaltLevel, Lead
 from arbshard.model.market import Direction, Side
 from arbshard.model.order import OrderFault
 
@@ -61,6 +61,58 @@ class PositionNote(msgspec.Struct, frozen=True):
     closed_ms: int
     reason: CloseReason | None
     pnl: str | None
+    """Realised; None while it is open."""
+    fees: str = "0"
+    """So far."""
+    home_flow: str = "0"
+    """What came in less what was paid so far, in home quote; fees included."""
+    away_flow: str = "0"
+    """The same in away quote."""
+    unrealised: str | None = None
+    """What closing it now would bring, after all fees; None while no book has said so, and once it is closed."""
+    unrealised_bps: float | None = None
+    books_ms: int = 0
+    """Wall time of the books that ``unrealised`` rests on; 0 while there was none."""
+    is_whole: bool = True
+    """Whether these books are deep enough to close all of it."""
+
+
+class NakedNote(msgspec.Struct, frozen=True):
+    """An open intent, or a position, that is bought on one venue and not sold on the other, or the reverse."""
+
+    position_id: str
+    pair: str
+    quantity: str
+    """Base; positive when more was bought than sold."""
+    notional: str
+    krw_s: str
+    """Notional x seconds so far."""
+
+
+class EquityNote(msgspec.Struct, frozen=True):
+    """What trading has brought, and what the account is worth. In reporting currency."""
+
+    equity: str = "0"
+    """Realised since the ledger began, and unrealised: what loss limits look at."""
+    realised: str = "0"
+    unrealised: str = "0"
+    high_water: str = "0"
+    """The highest equity so far, or since a person accepted a drawdown."""
+    drawdown: str = "0"
+    day_loss: str = "0"
+    """By how much equity fell in the trading day; negative for a gain."""
+    week_loss: str = "0"
+    naked: str = "0"
+    """All naked exposure."""
+    naked_by: tuple[NakedNote, ...] = ()
+    oldest_ms: int = 0
+    """Wall time of the oldest books that ``unrealised`` rests on; 0 where nothing is open."""
+    unvalued: tuple[str, ...] = ()
+    """Open positions for which no book was there yet."""
+    account_value: str = "0"
+    """All balances at the bids of now: with deposits, and with the price of the inventory."""
+    unpriced: tuple[str, ...] = ()
+    """Currencies that are not in ``account_value`` because they have no price."""
 
 
 class HaltNote(msgspec.Struct, frozen=True):
@@ -68,8 +120,9 @@ class HaltNote(msgspec.Struct, frozen=True):
 
     at_ms: int
     cause: str
-    """``operator``, ``daily_loss``, ``drawdown``, ``errors``, ``stale_feeds``, ``accounting``."""
+    """``ledger.events.HaltCause``."""
     reason: str
+    level: HaltLevel = "reduce_only"
 
 
 class ApartNote(msgspec.Struct, frozen=True):
@@ -108,7 +161,7 @@ class DayNote(msgspec.Struct, frozen=True):
     pnl: str = "0"
     fees: str = "0"
     drawdown: str = "0"
-    """How far the result stands below its highest of the day."""
+    """By how much the realised result is below its highest of the day."""
 
 
 class TightNote(msgspec.Struct, frozen=True):
@@ -209,6 +262,7 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     closed: tuple[PositionNote, ...]
     """The last that were closed, newest first."""
     halt: HaltNote | None = None
+    equity: EquityNote = EquityNote()
     closing: dict[str, str] = {}
     """Pairs that are being closed, by order of a person or of the kill switch, and why."""
     apart: dict[str, ApartNote] = {}

@@ -35,6 +35,7 @@ from arbshard.risk.note import NoteWriter
 from arbshard.risk.portfolio.results import ALL, Totals
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.position_marker import PositionMarker
 from arbshard.risk.service import RiskService
 from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.shm.books import BooksReader
@@ -141,7 +142,10 @@ class Risk:
             service.on_stored = record.note
             age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
             self._gaps = GapWatch(books, universe, config.series, age_ns_max)
-            service.on_universe = self._gaps.set_universe
+            self._gaps.on_fx = self.core.valuation.set_fx
+            self._gaps.on_prices = self.core.valuation.set_prices
+            self._positions = PositionMarker(books, universe, self.core.valuation)
+            service.on_universe = self._set_universe
             self.core.guard.set_views(self._gaps.views)
             self._note = NoteWriter(self.core, config.reporting)
             self._disk = DiskWatch(store, config.run, self.core.guard, page)
@@ -263,6 +267,8 @@ class Risk:
         self._store.check_files()
         self._disk.poll(now_ns)
         self._show(now_ns)
+        if self._positions.mark(now_ns, self._ports.clock.wall_ms()):
+            self._service.is_changed = True  # the new values are shown
         feeds_silent = self._feeds.poll(now_ns)
         self._service.set_lost_feeds(self._feeds.lost)
         self._service.tick(feeds_silent=feeds_silent, correlations=self._gaps.sample(now_ns))
@@ -271,6 +277,10 @@ class Risk:
             self._archivist.poll(now_ns, self._ports.clock.monotonic_ns)
         self._page.add(self._page.counter("checkpoints"), int(moved))
         self._seen_batches = self._transport.batches
+
+    def _set_universe(self, universe: Universe) -> None:
+        self._gaps.set_universe(universe)
+        self._positions.set_universe(universe)
 
     def _look_at_workers(self, now_ns: int) -> None:
         """Ledger first, then why, then the word on which workers and supervisor act. Raises ``LedgerError``."""

@@ -53,6 +53,7 @@ from arbshard.risk.shards.ownership import (
     objection_to_speaker,
 )
 from arbshard.risk.validation import Moment, Objection
+from arbshard.risk.valuation import Valuation
 from arbshard.risk.venue_facts import VenueAcceptance
 from arbshard.wire.messages import (
     Adopt,
@@ -100,14 +101,15 @@ class RiskCore:
             self.reconciler = Reconciler(self._pairs, state, tolerance=config.live.balance_tolerance, tag=tag)
         self.orders = orders_of(config)
         self.states_every_s = config.live.reconcile_every_s if self.reconciler is not None else 0.0
+        self.valuation = Valuation(state)
         self.guard = RiskGuard(config.limits, state, self.reconciler, self._pairs)
         self.venue_facts = VenueAcceptance(state, self.reconciler)
         self._handover = HandOver(state, self.ownership, self.guard.available_to_enter, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
-        self._watch = Watch(self.guard, state, state.apply)
-        self._operators = Operators(self._pairs, state, self.guard, self.unclosable)
+        self._watch = Watch(self.guard, state, self.valuation, state.apply)
+        self._operators = Operators(self._pairs, state, self.guard, self.valuation, self.unclosable)
         self.lost_feeds: frozenset[str] = frozenset()
         """Venues from which no books come, as the supervisor says."""
 
@@ -139,6 +141,7 @@ class RiskCore:
     def stop(self, now_ms: int) -> list[Event]:
         """End the session."""
         events: list[Event] = [*self.guard.refusals.flush(now_ms, 0, is_last=True)]
+        events += self.valuation.statement(now_ms, at_once=True)
         events.append(Stopped(at_ms=now_ms, balances=self.state.balances.totals()))
         self._apply(events)
         return events
@@ -162,6 +165,7 @@ class RiskCore:
         is right for a virtual clock. Nothing is raised for what a worker sends: it is refused.
         """
         moment = self._moment(now_ms, now_ns)
+        self._watch.begin(moment)
         reply, events = self._decide(request, moment, phase)
         if events:
             events += self._watch.after(events, moment)

@@ -1,11 +1,12 @@
 """The gap of every pair as risk sees it for itself, once per sample: what the correlated-exposure limit rests on.
+Whoever values the account is given the prices that were read for it.
 
 The books that it read are kept as risk's own view: entries are compared with it, and ways out are valued at it.
 
 Read from the feed in shared memory, so that no worker has to tell. A few pairs at each tick, never all at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from arbshard.config import SeriesConfig
@@ -14,7 +15,7 @@ from arbshard.engine.correlation import CorrelationMatrix
 from arbshard.engine.series import SpreadSeries
 from arbshard.errors import FrameError
 from arbshard.model.book import BookTop, PairView
-from arbshard.model.market import Leg
+from arbshard.model.market import Leg, Pair
 from arbshard.model.universe import Universe
 from arbshard.venues.registry import get_venue
 
@@ -30,6 +31,10 @@ class SampledSlots(Protocol):
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
         """(sequence, received_ns, live, frame) or None."""
         ...
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing: the default of the sampler's callbacks."""
 
 
 class GapWatch:
@@ -50,6 +55,10 @@ class GapWatch:
         self.bad_frames = 0
         self.views: dict[str, PairView] = {}
         """The books of each pair, by base, when it was sampled last; changed in place."""
+        self.on_fx: Callable[[Leg, float], None] = _nothing
+        """Called at each sample with the FX market and its best bid."""
+        self.on_prices: Callable[[Pair, tuple[float, float], float], None] = _nothing
+        """Called for each pair sampled with its best bids (home, away) and that of the FX market."""
 
     def set_universe(self, universe: Universe) -> None:
         """Sample these pairs from now on; of those that stay, what is known stays."""
@@ -83,13 +92,16 @@ class GapWatch:
             pair = pairs[self._next]
             series = self.series[pair.base]
             if now_ns >= series.due_ns:
-                rate = rate or self._top(self._universe.fx, now_ns)  # read only when a pair is due
-                if rate is None:
-                    break  # this pair is sampled first when there is a rate again
+                if rate is None:  # read only when a pair is due
+                    rate = self._top(self._universe.fx, now_ns)
+                    if rate is None:
+                        break  # this pair is sampled first when there is a rate again
+                    self.on_fx(self._universe.fx, rate.best_bid)
                 home, away = self._top(pair.home, now_ns), self._top(pair.away, now_ns)
                 if home is not None and away is not None:
                     self.views[pair.base] = PairView(home, away, now_ns)
                     series.add(now_ns, gap_bps(home, away, (rate.best_bid, rate.best_ask)))
+                    self.on_prices(pair, (home.best_bid, away.best_bid), rate.best_bid)
             self._next = (self._next + 1) % len(pairs)
 
     def _top(self, leg: Leg, now_ns: int) -> BookTop | None:

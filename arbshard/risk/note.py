@@ -16,9 +16,11 @@ from arbshard.model.risk_note import (
     BalanceNote,
     DayNote,
     DifferenceNote,
+    EquityNote,
     FailingNote,
     FeeNote,
     HaltNote,
+    NakedNote,
     PortfolioTally,
     PositionNote,
     RiskNoteHead,
@@ -34,6 +36,7 @@ from arbshard.risk.limits.limit_lines import changed_limits
 from arbshard.risk.portfolio.holdings import Account, Balance
 from arbshard.risk.portfolio.results import ALL, Totals, label_of
 from arbshard.risk.portfolio.venue_states import VenueRefusal
+from arbshard.risk.valuation import Mark
 from arbshard.wire.reconciliation import StrayOrder, UnknownOrder
 
 _CLOSED_SHOWN = 20
@@ -58,7 +61,7 @@ class NoteWriter:
         self._currency = currency
         self._symbols: dict[str, tuple[Totals, int, Raw]] = {}
         self._balances: dict[Account, tuple[Balance, Raw]] = {}
-        self._positions: dict[str, tuple[Position, PositionNote]] = {}
+        self._positions: dict[str, tuple[Position, Mark | None, PositionNote]] = {}
 
     def encode(self, now_ms: int) -> bytes:
         """The note of this moment, as JSON."""
@@ -80,7 +83,8 @@ class NoteWriter:
             balances=self._all_balances(),
             positions=positions,
             closed=closed,
-            halt=HaltNote(halt.at_ms, halt.cause, halt.reason) if halt is not None else None,
+            halt=HaltNote(halt.at_ms, halt.cause, halt.reason, halt.level) if halt is not None else None,
+            equity=self._equity(now_ms),
             closing={**standing.closing},
             apart={
                 pair: ApartNote(one.since_ms, one.cause, one.reason, one.intent_id, one.is_closed_by_hand)
@@ -153,6 +157,32 @@ class NoteWriter:
         )
         return VenueRefusalNote(one.venue, one.symbol, tuple(pairs), one.fault, one.why, one.since_ms)
 
+    def _equity(self, now_ms: int) -> EquityNote:
+        valuation, state = self._core.valuation, self._state
+        day = self._core.days.day_at(now_ms).number
+        return EquityNote(
+            equity=plain(valuation.equity),
+            realised=plain(state.realised),
+            unrealised=plain(valuation.unrealised),
+            high_water=plain(valuation.high_water),
+            drawdown=plain(valuation.drawdown),
+            day_loss=plain(valuation.day_loss(day)),
+            week_loss=plain(valuation.week_loss(day)),
+            naked=plain(valuation.naked_notional),
+            naked_by=tuple(
+                NakedNote(name, one.pair, plain(one.quantity), plain(one.notional), plain(one.krw_s))
+                for name, one in valuation.naked.items()
+            ),
+            oldest_ms=min((one.books_ms for one in valuation.marks.values() if one.books_ms), default=0),
+            unvalued=tuple(
+                name
+                for name in state.positions
+                if name not in valuation.marks or not valuation.marks[name].books_ms
+            ),
+            account_value=plain(valuation.account_value),
+            unpriced=valuation.unpriced,
+        )
+
     def _refusals(self) -> dict[str, int]:
         refusals: dict[str, int] = {}
         for table in (self._state.results.refused, self._core.guard.refusals.pending):
@@ -219,6 +249,7 @@ class NoteWriter:
     def _all_positions(self) -> tuple[tuple[PositionNote, ...], tuple[PositionNote, ...]]:
         """Those that are open, and the newest that are closed."""
         state, before, kept = self._state, self._positions, {}
+        marks = {name: mark for name, mark in self._core.valuation.marks.items() if mark.books_ms}
         found = []
         for positions in (
             state.positions.values(),
@@ -226,11 +257,12 @@ class NoteWriter:
         ):
             notes = []
             for position in positions:
+                mark = marks.get(position.position_id)
                 known = before.get(position.position_id)
-                if known is None or known[0] is not position:
-                    known = position, _brief(position)
+                if known is None or known[0] is not position or known[1] is not mark:
+                    known = position, mark, _brief(position, mark)
                 kept[position.position_id] = known
-                notes.append(known[1])
+                notes.append(known[2])
             found.append(tuple(notes))
         self._positions = kept
         return found[0], found[1]
@@ -263,7 +295,8 @@ def _order(one: StrayOrder | UnknownOrder) -> StrayNote:
     return StrayNote(one.venue, one.client_id, one.symbol, one.pair, one.since_ms)
 
 
-def _brief(position: Position) -> PositionNote:
+def _brief(position: Position, mark: Mark | None) -> PositionNote:
+    """``mark``: what closing an open position would bring; None while no book has said so, and once it is closed."""
     return PositionNote(
         position_id=position.position_id,
         pair=position.pair,
@@ -276,4 +309,11 @@ def _brief(position: Position) -> PositionNote:
         closed_ms=position.closed_ms,
         reason=position.reason,
         pnl=plain(position.pnl) if position.pnl is not None else None,
+        fees=plain(position.fees),
+        home_flow=plain(position.flows.home_quote),
+        away_flow=plain(position.flows.away_quote),
+        unrealised=plain(mark.pnl) if mark is not None else None,
+        unrealised_bps=round(float(mark.bps), 2) if mark is not None else None,
+        books_ms=mark.books_ms if mark is not None else 0,
+        is_whole=mark.is_whole if mark is not None else True,
     )

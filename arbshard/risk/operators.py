@@ -9,14 +9,17 @@ from datetime import UTC, datetime
 
 from arbshard.errors import ConfigError
 from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, PairReleased, Resumed
-from arbshard.model.intent import ExitReason
+from arbshard.model.intent import ExitReason, HaltLevel
 from arbshard.model.market import Pair
+from arbshard.model.money import plain
+from arbshard.model.refusal import Refusal
 from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.limits.limit_lines import limit_lines
-from arbshard.risk.limits.watch import losses
+from arbshard.risk.limits.losses import halts_of, is_drawdown_reached, refusing_losses
 from arbshard.risk.portfolio.results import TradingDay
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment
+from arbshard.risk.valuation import Valuation
 from arbshard.wire.messages import (
     Close,
     CommandReply,
@@ -29,6 +32,7 @@ from arbshard.wire.messages import (
     SetLimits,
     ShowLimits,
     ShowPositions,
+    ValuedPosition,
 )
 
 Answer = tuple[CommandReply, list[Event]]
@@ -36,6 +40,10 @@ Order = Halt | Resume | Close | SetLimits | ShowLimits | ShowPositions
 """Of the commands, those that are answered here."""
 REASON_MAX = 200
 """Reasons are stored up to this length."""
+_GOES_ON: Mapping[HaltLevel, str] = {
+    "reduce_only": "halted: no new entries until somebody resumes; exits go on",
+    "stopped": "stopped: no entries and no exits until somebody resumes, except by 'arbshard close'",
+}
 
 
 class Operators:
@@ -46,11 +54,13 @@ class Operators:
         pairs: dict[str, Pair],
         state: PortfolioState,
         guard: RiskGuard,
+        valuation: Valuation,
         unclosable: Callable[[], Mapping[str, str]],
     ) -> None:
         """``unclosable``: why open pairs cannot be closed on both venues now, by base."""
         self._unclosable = unclosable
         self._pairs = pairs
+        self._valuation = valuation
         self._state = state
         self._guard = guard
 
@@ -73,19 +83,18 @@ class Operators:
             case ShowLimits():
                 return self._show_limits(command, day), []
             case ShowPositions():
-                standing = self._state.standing
-                positions = tuple(self._state.positions.values())
-                return Positions(positions, tuple(standing.closing.items())), []
+                return self._show_positions(), []
 
     def _halt(self, command: Halt, moment: Moment) -> Answer:
         events: list[Event] = []
         halt = self._state.standing.halt
-        if halt is None:
+        is_raised = halt is not None and command.level == "stopped" and halt.level != "stopped"
+        if halt is None or is_raised:
             reason = command.reason[:REASON_MAX] or "by hand"
-            events.append(Halted(at_ms=moment.now_ms, cause="operator", reason=reason))
-            text = "halted: no new entries until somebody resumes"
+            events.append(Halted(at_ms=moment.now_ms, cause="operator", reason=reason, level=command.level))
+            text = _GOES_ON[command.level]
         else:
-            text = f"halted already, since {_clock(halt.at_ms)}: {halt.reason}"
+            text = f"halted already, since {_clock(halt.at_ms)}: {halt.reason}; {_GOES_ON[halt.level]}"
         pairs = self._open_pairs() if command.flatten else []
         if pairs:
             events += self._closes(pairs, "kill_switch", moment)
@@ -94,16 +103,35 @@ class Operators:
 
     def _resume(self, command: Resume, moment: Moment, broken: str | None) -> Answer:
         halt = self._state.standing.halt
-        if halt is None:
+        valuation, limits = self._valuation, self._guard.limits.portfolio()
+        is_fallen = is_drawdown_reached(valuation, limits)
+        if halt is None and not is_fallen:
             return Done("nothing is halted"), []
         if broken is not None:
             return Denied(f"the books do not balance: {broken}"), []
-        limits = self._guard.limits.portfolio()
-        accepted = tuple(loss.key for loss in losses(self._state, limits, moment.day))
-        resumed = Resumed(
-            at_ms=moment.now_ms, reason=command.reason[:REASON_MAX] or "by hand", acknowledged=accepted
+        accepted = tuple(loss.key for loss in halts_of(valuation, limits, moment.day))
+        high_water = valuation.equity if is_fallen else None
+        events: list[Event] = [*valuation.statement(moment.now_ms, at_once=True)] if is_fallen else []
+        events.append(
+            Resumed(
+                at_ms=moment.now_ms,
+                reason=command.reason[:REASON_MAX] or "by hand",
+                acknowledged=accepted,
+                high_water=high_water,
+            )
         )
-        return Done(f"resumed; it was halted since {_clock(halt.at_ms)}: {halt.reason}"), [resumed]
+        texts = [f"resumed; it was halted since {_clock(halt.at_ms)}: {halt.reason}"] if halt else []
+        if high_water is not None:
+            drawdown = plain(valuation.drawdown)
+            texts.append(
+                f"the drawdown of {drawdown} is accepted: the high-water mark is {plain(high_water)}"
+            )
+        texts += [
+            f"entries are still refused: {text}"
+            for refusal, text in refusing_losses(valuation, limits, moment.day)
+            if high_water is None or refusal is not Refusal.DRAWDOWN
+        ]
+        return Done("; ".join(texts)), events
 
     def _release(self, command: Resume, moment: Moment) -> Answer:
         """All of the pairs, or none when one of them is not set apart."""
@@ -169,16 +197,24 @@ class Operators:
         halt = self._state.standing.halt
         return Limits(
             symbol=symbol,
-            lines=limit_lines(self._state, self._guard, symbol, day.number),
+            lines=limit_lines(self._state, self._guard, self._valuation, symbol, day.number),
             day=day.label,
             day_ends_ms=day.ends_ms,
-            halted=f"{halt.cause}: {halt.reason}" if halt is not None else "",
+            halted=f"{halt.cause}: {halt.reason}; {_GOES_ON[halt.level]}" if halt is not None else "",
             tightened=tuple(
                 (whose, format(scale.factor, "f"), scale.cause)
                 for whose, scale in sorted(self._state.standing.scales.items())
                 if not symbol or whose in ("", symbol)
             ),
         )
+
+    def _show_positions(self) -> Positions:
+        state = self._state
+        values = tuple(
+            ValuedPosition(name, mark.pnl, mark.books_ms, mark.is_whole)
+            for name, mark in self._valuation.marks.items()
+        )
+        return Positions(tuple(state.positions.values()), tuple(state.standing.closing.items()), values)
 
     def _base_of(self, name: str) -> str | None:
         return next((base for base, pair in self._pairs.items() if pair.answers_to(name)), None)

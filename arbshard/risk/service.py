@@ -173,7 +173,9 @@ class RiskService:
         standing = self._core.state.standing
         if standing.halt is not None:
             get_logger().warning(
-                "halted before this start: no entries until somebody resumes", reason=standing.halt.reason
+                "halted before this start: no entries until somebody resumes",
+                reason=standing.halt.reason,
+                exits="stopped, except by hand" if standing.is_stopped else "go on",
             )
 
     def fence(self, shard: int, reason: str) -> None:
@@ -338,7 +340,8 @@ def _log_event(event: Event) -> None:
     """Log what people and rules ordered, and what concerns the accounts at the venues."""
     match event:
         case Halted():
-            get_logger().warning("halted", cause=event.cause, reason=event.reason)
+            exits = "stopped, except by hand" if event.level == "stopped" else "go on"
+            get_logger().warning("halted", cause=event.cause, reason=event.reason, exits=exits)
         case Resumed():
             get_logger().warning("resumed", reason=event.reason)
         case ShardFenced():

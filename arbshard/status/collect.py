@@ -2,34 +2,29 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import psutil
 
 from arbshard.clock import Clock
-from arbshard.errors import FrameError, SharedMemoryError
+from arbshard.errors import SharedMemoryError
 from arbshard.ledger.record import read_record
 from arbshard.model.intent import ApartCause
-from arbshard.model.money import exact, plain
 from arbshard.model.notes import ChildNote, SupervisorNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
-from arbshard.model.valuation import worth_of
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of
 from arbshard.status.model import Latency, LedgerStatus, RiskStatus, ShardStatus, Status, VenueStatus
 from arbshard.status.shards import problems_of_shards, unattended_of
 from arbshard.status.venues import notices_of_fees, problems_of_orders
-from arbshard.venues.registry import get_venue
 
 _REFUSAL = "refusal_"
 _BAD = "bad_"
-_WON = Decimal(1)
 
 
 class Collector:
@@ -59,14 +54,8 @@ class Collector:
         risk_note, risk, risk_counters = self._risk(children.get("risk"))
         decisions, approvals, shards = self._shards(note, children, risk_counters, now_ns)
         universe = self._universe()
-        oldest, marks = self._look_at_books(universe, now_ns)
+        oldest = self._oldest_books(universe, now_ns)
         unattended = (*note.unattended, *unattended_of(shards, universe, risk_note.positions))
-        holdings = (
-            (currency, Decimal(balance.total))
-            for currencies in risk_note.balances.values()
-            for currency, balance in currencies.items()
-        )
-        worth = worth_of(holdings, marks)
         venues = tuple(
             VenueStatus(
                 name=venue.name,
@@ -130,8 +119,7 @@ class Collector:
             risk=risk,
             portfolio=risk_note.portfolio,
             lifetime=risk_note.lifetime,
-            equity=plain(worth.amount.quantize(_WON)),
-            unpriced=worth.unpriced,
+            equity=risk_note.equity,
             symbols=risk_note.symbols,
             reasons=risk_note.reasons,
             balances=risk_note.balances,
@@ -278,32 +266,21 @@ class Collector:
         except OSError:
             return None  # not written yet
 
-    def _look_at_books(
-        self, universe: Universe | None, now_ns: int
-    ) -> tuple[dict[str, float], dict[str, Decimal]]:
-        """Age of each venue's oldest live book in ms, and each currency's bid in reporting currency."""
+    def _oldest_books(self, universe: Universe | None, now_ns: int) -> dict[str, float]:
+        """Age of each venue's oldest live book in ms."""
         oldest: dict[str, float] = {}
-        marks: dict[str, Decimal] = {}
         if universe is None:
-            return oldest, marks
+            return oldest
         try:
             with BooksReader.attach(self._files.books) as books:
-                reporting = universe.fx.market.quote
-                marks[reporting] = Decimal(1)
                 for leg in universe.legs():
                     found = books.read(leg.slot)
-                    if found is None or not found[2]:
-                        continue
-                    market, (_, received_ns, _, frame) = leg.market, found
-                    age_ms = round((now_ns - received_ns) / 1e6, 1)
-                    oldest[market.venue] = max(oldest.get(market.venue, 0.0), age_ms)
-                    if market.quote == reporting:
-                        marks[market.base] = exact(
-                            get_venue(market.venue).decode(frame, received_ns).best_bid
-                        )
-        except (SharedMemoryError, FrameError):
-            return oldest, marks  # the feed is not there yet, or a frame is bad: what has no mark is named
-        return oldest, marks
+                    if found is not None and found[2]:
+                        age_ms = round((now_ns - found[1]) / 1e6, 1)
+                        oldest[leg.market.venue] = max(oldest.get(leg.market.venue, 0.0), age_ms)
+        except SharedMemoryError:
+            return oldest  # the feed is not there yet
+        return oldest
 
 
 def _problems(
@@ -342,7 +319,11 @@ def _halted(note: RiskNote) -> str:
     halt = note.halt
     if halt is None:
         return ""
-    return f"halted ({halt.cause}): {halt.reason or 'no reason given'}; 'arbshard resume' ends it"
+    goes_on = (
+        "no entries and no exits, except by 'arbshard close'" if halt.level == "stopped" else "exits go on"
+    )
+    why = halt.reason or "no reason given"
+    return f"halted ({halt.cause}): {why}; {goes_on}; 'arbshard resume' ends it"
 
 
 _APART: dict[ApartCause, str] = {
@@ -370,6 +351,9 @@ def _standing(note: RiskNote) -> Iterator[str]:
     """What risk or a person has stopped."""
     if halted := _halted(note):
         yield halted
+    if float(note.equity.naked):
+        pairs = ", ".join(sorted({one.pair for one in note.equity.naked_by}))
+        yield f"{float(note.equity.naked):,.0f} are bought or sold on one venue alone ({pairs})"
     if note.broken:
         yield f"accounting break: {note.broken}"
     for pair, reason in note.closing.items():

@@ -5,6 +5,7 @@ import msgspec
 from arbshard.model.risk_note import (
     BalanceNote,
     DifferenceNote,
+    EquityNote,
     PortfolioTally,
     PositionNote,
     StrayNote,
@@ -168,9 +169,8 @@ class Status(msgspec.Struct, frozen=True):
     """Since this start."""
     lifetime: PortfolioTally
     """Since the ledger began."""
-    equity: str
-    """All balances at the bids of now, in reporting currency; what has no price is in ``unpriced``."""
-    unpriced: tuple[str, ...]
+    equity: EquityNote
+    """What trading has brought, realised and unrealised, and what the account is worth."""
     symbols: dict[str, Tally]
     reasons: dict[str, int]
     balances: dict[str, dict[str, BalanceNote]]

@@ -8,7 +8,7 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from arbshard.model.risk_note import PortfolioTally, PositionNote, Tally
+from arbshard.model.risk_note import EquityNote, PortfolioTally, PositionNote, Tally
 from arbshard.status.model import Latency, LedgerStatus, ShardStatus, Status
 from arbshard.status.summary import Summary
 
@@ -33,7 +33,7 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     """The whole picture."""
     parts: list[RenderableType] = [_headline(status)]
     parts.append(_portfolio(status.portfolio, status.lifetime, status.as_of))
-    parts.append(_equity(status))
+    parts.append(_equity(status.equity, status.portfolio.currency))
     parts.append(_shards(status))
     parts.append(_spares(status))
     parts.append(_venues(status))
@@ -63,6 +63,7 @@ def render_summary(summary: Summary) -> RenderableType:
             _money(portfolio.pnl), f" {portfolio.currency} realised, after {_plain(portfolio.fees)} fees"
         ),
     )
+    table.add_row("equity", _equity(summary.equity, portfolio.currency))
     table.add_row("exits by", _counts(summary.reasons))
     table.add_row(
         "orders",
@@ -136,7 +137,7 @@ def _headline(status: Status) -> Text:
 
 def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) -> Table:
     table = _table(f"Portfolio as of {as_of}: risk says nothing newer" if as_of else "Portfolio")
-    for heading in ("", "entries", "exits", "open", "win rate", "PnL", "fees", "exposure"):
+    for heading in ("", "entries", "exits", "open", "win rate", "realised", "fees", "exposure"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for label, totals in (("this run", session), ("ledger", lifetime)):
         table.add_row(
@@ -152,9 +153,27 @@ def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) ->
     return table
 
 
-def _equity(status: Status) -> Text:
-    text = f"Equity {_plain(status.equity)} {status.portfolio.currency} at the bids of now"
-    return Text(f"{text}, without {', '.join(status.unpriced)} (no price)" if status.unpriced else text)
+def _equity(equity: EquityNote, currency: str) -> Text:
+    """The result of trading, and in a second line what the account is worth."""
+    parts: list[str | Text | tuple[str, str]] = [
+        ("Equity ", "bold"),
+        _money(equity.equity),
+        f" {currency}: realised ",
+        _money(equity.realised),
+        ", unrealised ",
+        _money(equity.unrealised),
+        f"; {_plain(equity.drawdown)} below the high-water mark of {_plain(equity.high_water)}",
+        f"; today {-float(equity.day_loss):+,.0f}, this week {-float(equity.week_loss):+,.0f}",
+        "\nNaked exposure ",
+        (_plain(equity.naked), "bold red" if float(equity.naked) else ""),
+        f"; account value {_plain(equity.account_value)} at the bids of now, deposits and inventory included",
+    ]
+    if equity.unpriced:
+        parts.append(f", without {', '.join(equity.unpriced)} (no price)")
+    if equity.unvalued:
+        unvalued = f"\nNot valued, because no book has come yet: {', '.join(equity.unvalued)}"
+        parts.append((unvalued, "yellow"))
+    return Text.assemble(*parts)
 
 
 def _shards(status: Status) -> Table:
@@ -266,10 +285,21 @@ def _ledger_at_end(summary: Summary) -> Text:
 
 def _still_open(positions: tuple[PositionNote, ...], as_of: str) -> Table:
     table = _table(f"Still open, as of {as_of}" if as_of else "Still open")
-    for heading in ("position", "pair", "direction", "quantity", "entered for"):
-        table.add_column(heading, justify="right" if heading in ("quantity", "entered for") else "left")
+    for heading in ("position", "pair", "direction"):
+        table.add_column(heading)
+    for heading in ("quantity", "entered for", "fees", "unrealised"):
+        table.add_column(heading, justify="right")
     for one in positions:
-        table.add_row(one.position_id, one.pair, one.direction, one.quantity, _plain(one.notional))
+        unrealised = _money(one.unrealised) if one.unrealised is not None else "-"
+        table.add_row(
+            one.position_id,
+            one.pair,
+            one.direction,
+            one.quantity,
+            _plain(one.notional),
+            _plain(one.fees),
+            unrealised,
+        )
     return table
 
 

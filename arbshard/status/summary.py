@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from arbshard.model.risk_note import DifferenceNote, PortfolioTally, PositionNote, StrayNote, Tally
+from arbshard.model.risk_note import (
+    DifferenceNote,
+    EquityNote,
+    PortfolioTally,
+    PositionNote,
+    StrayNote,
+    Tally,
+)
 from arbshard.status.model import Latency, LedgerStatus, Status
 
 
@@ -56,6 +63,7 @@ class Summary(msgspec.Struct, frozen=True):
     as_of: str = ""
     """When risk last said what portfolio and positions are, if it did not end in order; empty when it did."""
     ledger: LedgerStatus | None = None
+    equity: EquityNote = EquityNote()
 
 
 def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positions: bool = False) -> Summary:
@@ -100,6 +108,7 @@ def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positio
         positions=last.positions,
         as_of=last.as_of,
         ledger=last.ledger,
+        equity=last.equity,
     )
 
 

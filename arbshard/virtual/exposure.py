@@ -65,6 +65,8 @@ class Exposure:
         """By (symbol or empty, key)."""
         self._factors: dict[str, Decimal] = {}
         self._halted = False
+        self._stopped = False
+        """Whether the halt stops exits too."""
         self._closing: dict[str, None] = {}
         self._apart: dict[str, None] = {}
         self._entering: dict[str, Intent] = {}
@@ -76,8 +78,7 @@ class Exposure:
         """The next event."""
         match event:
             case IntentApproved():
-                if event.intent.kind == "entry":
-                    self._approved(event.intent)
+                self._approved(event.intent)
             case IntentConcluded():
                 self._entering.pop(event.pair, None)
                 if event.position_state is None:
@@ -87,6 +88,7 @@ class Exposure:
                 self._position(event)
             case Halted() | Resumed():
                 self._halted = isinstance(event, Halted)
+                self._stopped = isinstance(event, Halted) and event.level == "stopped"
             case ClosesOrdered() | PairSetApart() | PairReleased():
                 self._barred(event)
             case LimitsChanged():
@@ -121,6 +123,10 @@ class Exposure:
             self._closing.pop(base, None)
 
     def _approved(self, intent: Intent) -> None:
+        if intent.kind == "exit":
+            if self._stopped and intent.reason not in ("manual", "kill_switch", "one_leg"):
+                self._differ(f"halt: {intent.intent_id} was approved while exits were stopped")
+            return
         base = intent.pair
         if self._halted:
             self._differ(f"halt: {intent.intent_id} was approved while everything was halted")

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from arbshard.errors import ProtocolError
-from arbshard.model.intent import ApartCause, ExitReason, FxQuote, Intent, OpenIntent, Retry
+from arbshard.model.intent import ApartCause, ExitReason, FxQuote, HaltLevel, Intent, OpenIntent, Retry
 from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
@@ -209,6 +209,7 @@ class Halt(msgspec.Struct, frozen=True, tag=True):
 
     reason: str
     flatten: bool
+    level: HaltLevel = "reduce_only"
 
 
 class Resume(msgspec.Struct, frozen=True, tag=True):
@@ -320,11 +321,24 @@ class Limits(msgspec.Struct, frozen=True, tag=True):
     """(symbol or empty for all, factor, cause)."""
 
 
+class ValuedPosition(msgspec.Struct, frozen=True):
+    """What closing a position now would bring, in reporting currency."""
+
+    position_id: str
+    pnl: Decimal
+    """Of the whole round trip: flows and fees so far, and the fees of closing."""
+    books_ms: int
+    """Wall time of the books that say so; 0: no book was there yet."""
+    is_whole: bool
+    """Whether both books are deep enough for all of it."""
+
+
 class Positions(msgspec.Struct, frozen=True, tag=True):
     """All open positions."""
 
     positions: tuple[Position, ...]
     closing: Closings
+    values: tuple[ValuedPosition, ...] = ()
 
 
 CommandReply = Done | Denied | Limits | Positions | Reconciliation

@@ -38,7 +38,7 @@ def alter(path, *statements: str) -> None:
         ("UPDATE events SET body = '{}' WHERE seq = 9", "event 9: an event cannot be read"),
         (
             "UPDATE events SET body = json_set(body, '$.amount', 'NaN') WHERE seq = 2",
-            "event 24: the balances",
+            "event 25: the balances",
         ),
         ("UPDATE events SET body = (SELECT body FROM events WHERE seq = 9) WHERE seq = 10", "event 10: "),
         (

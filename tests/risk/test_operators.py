@@ -49,7 +49,7 @@ class TestHalt:
     def test_entries_are_refused_and_exits_pass(self, world) -> None:
         position = world.open_position()
         assert world.tell(Halt("lunch", flatten=False)) == Done(
-            "halted: no new entries until somebody resumes"
+            "halted: no new entries until somebody resumes; exits go on"
         )
         reply = world.submit(world.entry("ETH"))
         assert (reply.reason, reply.detail) == (Refusal.HALTED, "lunch")
@@ -395,7 +395,7 @@ class TestLimits:
 
     def test_a_halt_is_shown(self, world) -> None:
         world.tell(Halt("lunch", flatten=False))
-        assert world.tell(ShowLimits()).halted == "operator: lunch"
+        assert world.tell(ShowLimits()).halted.startswith("operator: lunch; halted: no new entries")
 
 
 def test_the_ledger_has_it_all_and_verifies(world, tmp_path) -> None:

@@ -5,8 +5,13 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from arbshard.model.risk_note import PortfolioTally, Tally
+from arbshard.model.risk_note import EquityNote, PortfolioTally, Tally
 from arbshard.status.model import Latency, RiskStatus, ShardStatus, Status, VenueStatus
+
+EQUITY = EquityNote(
+    equity="-201201.4", realised="202202", unrealised="-203203.4", high_water="204204", drawdown="205205.4",
+    day_loss="206206", week_loss="-207207", naked="208208", account_value="987654321", unpriced=("XYZ",),
+)  # fmt: skip
 
 
 def latency(base):
@@ -62,7 +67,7 @@ def status(shards):
         },
         reasons={"take_profit": 141, "max_hold": 142},
         balances={}, positions=(), latency_us=latency(1_500), approval_us=latency(1_600),
-        messages=1_700_000, equity="987654321", unpriced=("XYZ",), errors=18, restarts=9,
+        messages=1_700_000, equity=EQUITY, errors=18, restarts=9,
         alerts=("12:00:00 worker-1 given up",), unattended=(),
         memory_mb=190.4, problems=("shard 1 is quarantined", "binance is down"),
     )  # fmt: skip

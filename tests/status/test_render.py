@@ -40,11 +40,25 @@ class TestStatus:
             "0",
         ]
 
-    def test_equity_names_what_has_no_price(self, status, drawn):
-        assert "Equity 987,654,321 KRW at the bids of now, without XYZ (no price)" in drawn(
-            render_status(status)
+    def test_equity(self, status, drawn):
+        lines = drawn(render_status(status)).splitlines()
+        (at,) = [number for number, line in enumerate(lines) if line.startswith("Equity")]
+        assert lines[at].rstrip() == (
+            "Equity -201,201 KRW: realised +202,202, unrealised -203,203; 205,205 below the high-water mark of "
+            "204,204; today -206,206, this week +207,207"
         )
-        assert "no price" not in drawn(render_status(replace(status, unpriced=())))
+        assert lines[at + 1].startswith(
+            "Naked exposure 208,208; account value 987,654,321 at the bids of now"
+        )
+
+    def test_equity_names_what_has_no_price_and_what_has_no_book(self, status, drawn):
+        text = drawn(render_status(status))
+        assert "without XYZ (no price)" in text
+        assert "Not valued" not in text
+        equity = replace(status.equity, unpriced=(), unvalued=("s1-0-1-9",))
+        text = drawn(render_status(replace(status, equity=equity)))
+        assert "no price" not in text
+        assert "Not valued, because no book has come yet: s1-0-1-9" in text
 
     def test_shards(self, status, row):
         drawing = render_status(status)

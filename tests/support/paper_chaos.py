@@ -61,6 +61,8 @@ STEPS = (
     "operate",
     "set_apart",
     "tick",
+    "value",
+    "value",
 )
 
 steps = st.lists(
@@ -190,6 +192,7 @@ class Chaos:
             Resume("", ("BTC",)),
             Resume("", ("ETH",)),
             Halt("", flatten=bool(b % 2)),
+            Halt("", flatten=bool(b % 2), level="stopped"),
             Close(("BTC",) if b % 2 else ()),
             SetLimits((("order_notional_max", str(100_000 + b)),), ("", "BTC")[b % 2]),
             SetLimits((("order_notional_max", ""), ("halt_drawdown", str(10_000 + b))), ""),
@@ -204,6 +207,9 @@ class Chaos:
 
     def tick(self, a: int, b: int) -> None:
         self.world.tick(a % 20_000, feeds_silent=b % 3 == 0)
+
+    def value(self, a: int, b: int) -> None:
+        self.world.value(Decimal(900_000 + a % 200_000), Decimal(600 + b % 200), times=1 + a % 3)
 
     def phase(self, a: int, _: int) -> None:
         self.world.phase = (1, 1, 2, 3)[a % 4]
@@ -266,16 +272,16 @@ def check_halts(events) -> None:
 
     A pair that only a person closes is not left by rule.
     """
-    halted = False
+    halted = stopped = False
     closing: set[str] = set()
     apart: dict[str, set[str]] = defaultdict(set)
     open_: dict[str, set[str]] = defaultdict(set)
     for event in events:
         match event:
             case Halted():
-                halted = True
+                halted, stopped = True, event.level == "stopped"
             case Resumed():
-                halted = False
+                halted = stopped = False
             case ClosesOrdered():
                 closing.update(event.pairs)
             case PairSetApart():
@@ -285,6 +291,8 @@ def check_halts(events) -> None:
             case IntentApproved(intent=intent):
                 assert intent.kind == "exit" or not (halted or intent.pair in closing or apart[intent.pair])
                 by_hand = apart[intent.pair] & {"exits_fail", "position_loss"}
+                is_left_by_rule = intent.kind == "exit" and intent.reason not in ("manual", "kill_switch")
+                assert not (stopped and is_left_by_rule)
                 assert not by_hand or intent.reason in ("manual", "kill_switch")
                 open_[intent.pair].add(intent.intent_id)
             case IntentConcluded():

@@ -9,6 +9,7 @@ import msgspec
 from arbshard.config import Config, LimitsConfig
 from arbshard.ledger.events import Event
 from arbshard.ledger.store import LedgerStore
+from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import EntryReason, ExitReason, FxQuote, Intent, IntentKind
 from arbshard.model.market import (
     Direction,
@@ -109,6 +110,12 @@ def expired(order: Order) -> OrderResult:
     return OrderResult(order, "EXPIRED")
 
 
+def make_book(market: Market, price: Decimal, size: float = 1e9) -> OrderBookSnapshot:
+    """Bid and ask are one price, and deep."""
+    level = ((float(price), size),)
+    return OrderBookSnapshot(market.venue, market.symbol, level, level, None, 0)
+
+
 class Venues:
     """What both venues really hold of ours, and what they state: the other side of a live world."""
 
@@ -206,6 +213,24 @@ class World:
         self.events += self.core.tick(self.now_ms, feeds_silent=feeds_silent)
         self.core.commit()
 
+    def value(
+        self,
+        home: Decimal = HOME_PRICE,
+        away: Decimal = AWAY_PRICE,
+        *,
+        fx: FxQuote = FX,
+        times: int = 2,
+        bases: tuple[str, ...] = (),
+    ) -> None:
+        """Risk values all that is open (of ``bases``) at books without a spread; twice, so that a loss lasts."""
+        rate = float(fx.bid), float(fx.ask)
+        for _ in range(times):
+            for position_id, base in self.core.valuation.open_ids():
+                if base in (bases or self.bases):
+                    pair = self.pairs[base]
+                    books = make_book(pair.home.market, home), make_book(pair.away.market, away)
+                    self.core.valuation.mark(position_id, pair, books, rate, self.now_ms)
+
     @property
     def day(self) -> int:
         """The trading day."""
@@ -224,9 +249,11 @@ class World:
             events=list(self.events),
             tag=self.tag,
         )
+        state = PortfolioState()
         for event in again.events:
-            again.state.apply(event)
-        again.state.commit()
+            state.apply(event)
+        state.commit()
+        again.state = state
         again.start(run)
         return again
 

@@ -2,8 +2,8 @@
 
 The first check that fails names the reason. Halt and ordered closes come first; then checks run by the numbers of
 ``model.refusal``, but for BALANCE (501): it comes after 502 to 504, of which it would only be the consequence.
-Entries alone are limited: an exit is spared all but balances, PAIR_BUSY and, of a pair that only a person closes,
-PAIR_SET_APART. Hedges are not checked here.
+Entries alone are limited: an exit is spared all but STOPPED, balances, PAIR_BUSY and, of a pair that only a person
+closes, PAIR_SET_APART. Hedges are not checked here.
 
 ``RefusalLog`` keeps storms of refusals out of the ledger: the first of a kind is stored whole, its repetitions within
 a short time as one count. A pair that is refused for the same reason again and again costs the ledger one
@@ -123,6 +123,10 @@ class RiskGuard:
         """Why there is too little room for the ledger to enter anything; empty when there is enough."""
         self.is_supervisor_silent = False
         """Whether entries are refused because no beat of the supervisor is seen."""
+        self.lost: Mapping[Refusal, str] = {}
+        """Refusals that hold because of what was lost or is naked, and why: kept by ``watch``, read here."""
+        self.unrealised_by: Mapping[str, Decimal] = {}
+        """What closing its open positions would bring, by symbol: kept by ``risk.valuation``."""
         self._reconciler = reconciler
         self.rests: dict[tuple[str, IntentKind], int] = {}
         """Pairs whose last trades of a kind achieved nothing: monotonic time before which none may follow. A restart
@@ -225,7 +229,7 @@ class RiskGuard:
                 or (self._reconciler.objection(pair) if self._reconciler is not None else None)
             )
         else:
-            objection = self._check_apart(intent)
+            objection = self._check_apart(intent) or self._check_stop(intent)
         if objection is not None:
             return objection
         objection = self.check_balances(intent, pair, available)
@@ -314,6 +318,13 @@ class RiskGuard:
         detail = f"{intent.pair} is set apart ({apart.cause}) and is closed only by hand: {apart.reason}"
         return Objection(Refusal.PAIR_SET_APART, detail)
 
+    def _check_stop(self, intent: Intent) -> Objection | None:
+        """612, for exits: a halt of this level leaves it to a person to close anything."""
+        halt = self._state.standing.halt
+        if halt is None or halt.level != "stopped" or intent.reason in BY_HAND:
+            return None
+        return Objection(Refusal.STOPPED, f"exits are stopped too ({halt.cause}): {halt.reason}")
+
     def check_trade_allowed_for_symbol(self, intent: Intent, moment: Moment) -> Objection | None:
         """301 to 307."""
         state, symbol = self._state, intent.pair
@@ -329,7 +340,7 @@ class RiskGuard:
             return Objection(Refusal.SYMBOL_TRADES, f"{state.busy[symbol]} has no outcome yet")
         if limits.max_order_notional is not None and order > limits.max_order_notional * factor:
             return _above(Refusal.ORDER_NOTIONAL, intent.intent_id, order, limits.max_order_notional * factor)
-        loss = state.results.loss(moment.day, symbol)
+        loss = state.results.loss(moment.day, symbol) - self.unrealised_by.get(symbol, ZERO)
         if limits.max_daily_loss is not None and loss >= limits.max_daily_loss:
             return _lost(Refusal.SYMBOL_DAILY_LOSS, symbol, loss, limits.max_daily_loss)
         return self._check_streak(limits, moment) or _check_edge(intent, self.limits.portfolio())
@@ -337,7 +348,7 @@ class RiskGuard:
     def check_trade_allowed_for_portfolio(
         self, intent: Intent, pair: Pair, moment: Moment
     ) -> Objection | None:
-        """401 to 409. What entries under way may come to counts as if they had."""
+        """401 to 412. What entries under way may come to counts as if they had."""
         state, limits = self._state, self.limits.portfolio()
         factor = self.limits.factor("")
         order = notional_of(intent)
@@ -351,9 +362,8 @@ class RiskGuard:
             return Objection(Refusal.PORTFOLIO_POSITIONS, detail)
         if len(state.trades) >= limits.open_intents_max:
             return Objection(Refusal.OPEN_INTENTS, f"{len(state.trades)} intents have no outcome yet")
-        loss = state.results.loss(moment.day)
-        if loss >= limits.daily_loss_max:
-            return _lost(Refusal.DAILY_LOSS, "portfolio", loss, limits.daily_loss_max)
+        if Refusal.DAILY_LOSS in self.lost:
+            return Objection(Refusal.DAILY_LOSS, self.lost[Refusal.DAILY_LOSS])
         venue = state.exposures[intent.direction] + order
         if venue > limits.venue_notional_max * factor:
             bought, sold = (
@@ -361,13 +371,14 @@ class RiskGuard:
             )
             what = f"bought on {bought.market.venue}, sold on {sold.market.venue}"
             return _above(Refusal.VENUE_NOTIONAL, what, venue, limits.venue_notional_max * factor)
-        drawdown = state.results.drawdown(moment.day)
-        if drawdown >= limits.drawdown_max:
-            detail = f"{plain(drawdown)} below today's peak, the limit is {plain(limits.drawdown_max)}"
-            return Objection(Refusal.DRAWDOWN, detail)
+        if Refusal.DRAWDOWN in self.lost:
+            return Objection(Refusal.DRAWDOWN, self.lost[Refusal.DRAWDOWN])
         if self._bucket.tokens(moment.now_ns, limits.orders_per_s_max) < _LEGS:
             return Objection(Refusal.ORDER_RATE, f"{limits.orders_per_s_max:g} orders per second")
-        return self._check_crowd(intent.pair, order, gross, limits, factor)
+        crowd = self._check_crowd(intent.pair, order, gross, limits, factor)
+        if crowd is not None or not self.lost:
+            return crowd
+        return Objection(*min(self.lost.items()))
 
     def available(self, pair: Pair) -> Available:
         """What new orders of the pair may spend: its four balances, less what is held for orders under way.

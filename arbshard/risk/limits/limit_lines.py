@@ -1,13 +1,15 @@
 """The limits in force as a person reads them: value, configuration, tightening, how much of each is used. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from decimal import Decimal
 
 from arbshard.config import LimitsConfig
 from arbshard.model.money import ONE, ZERO, plain
 from arbshard.risk.limits.effective import SYMBOL_KEYS
 from arbshard.risk.limits.guard import RiskGuard
+from arbshard.risk.limits.losses import used_by_losses
 from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.valuation import Valuation
 from arbshard.wire.messages import LimitLine
 
 _SCALED = frozenset(
@@ -18,22 +20,25 @@ _SCALED = frozenset(
 )  # fmt: skip
 """Limits that a rule tightens."""
 
-Used = dict[str, Callable[[], Decimal | int]]
+_TENTH = Decimal("0.1")
+Used = Mapping[str, Decimal | int]
 
 
-def limit_lines(state: PortfolioState, guard: RiskGuard, symbol: str, day: int) -> tuple[LimitLine, ...]:
+def limit_lines(
+    state: PortfolioState, guard: RiskGuard, valuation: Valuation, symbol: str, day: int
+) -> tuple[LimitLine, ...]:
     """A line for each limit; of ``symbol``, or of all together when it is empty."""
     factor = guard.limits.factor(symbol)
     configured, limits = guard.limits.configured, guard.limits.portfolio()
     own = guard.get_symbol_limits(symbol)
-    used = _used_by(state, symbol, day) if symbol else _used(state, day)
+    used = _used_by(state, valuation, symbol, day) if symbol else _used(state, valuation, day)
     return tuple(
         LimitLine(
             key=key,
             value=text_of(getattr(own, SYMBOL_KEYS[key]) if symbol else getattr(limits, key)),
             configured=text_of(getattr(configured, key)),
             factor=plain(factor if key in _SCALED else ONE),
-            used=text_of(used[key]()) if key in used else "",
+            used=text_of(used[key]) if key in used else "",
         )
         for key in (SYMBOL_KEYS if symbol else LimitsConfig.__struct_fields__)
     )
@@ -53,26 +58,27 @@ def text_of(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _used(state: PortfolioState, day: int) -> Used:
-    results = state.results
+def _used(state: PortfolioState, valuation: Valuation, day: int) -> Used:
     return {
-        "portfolio_notional_max": lambda: state.exposure,
-        "venue_notional_max": lambda: max(state.exposures.values()),
-        "portfolio_positions_max": lambda: len(state.positions) + state.entering,
-        "open_intents_max": lambda: len(state.trades),
-        "daily_loss_max": lambda: max(ZERO, results.loss(day)),
-        "halt_daily_loss": lambda: max(ZERO, results.loss(day)),
-        "drawdown_max": lambda: results.drawdown(day),
-        "halt_drawdown": lambda: results.drawdown(day),
+        "portfolio_notional_max": state.exposure,
+        "venue_notional_max": max(state.exposures.values()),
+        "portfolio_positions_max": len(state.positions) + state.entering,
+        "open_intents_max": len(state.trades),
+        "position_loss_bps_max": max(
+            (ZERO, *(-mark.lasting_bps.quantize(_TENTH) for mark in valuation.marks.values()))
+        ),
+        **dict(used_by_losses(valuation, day)),
     }
 
 
-def _used_by(state: PortfolioState, symbol: str, day: int) -> Used:
+def _used_by(state: PortfolioState, valuation: Valuation, symbol: str, day: int) -> Used:
     streak = state.results.streaks.get(symbol)
     return {
-        "symbol_notional_max": lambda: state.get_total_symbol_position_value(symbol),
-        "symbol_positions_max": lambda: len(state.get_symbol_positions(symbol)),
-        "symbol_trades_max": lambda: int(symbol in state.busy),
-        "symbol_daily_loss_max": lambda: max(ZERO, state.results.loss(day, symbol)),
-        "loss_streak_max": lambda: streak.losses if streak is not None else 0,
+        "symbol_notional_max": state.get_total_symbol_position_value(symbol),
+        "symbol_positions_max": len(state.get_symbol_positions(symbol)),
+        "symbol_trades_max": int(symbol in state.busy),
+        "symbol_daily_loss_max": max(
+            ZERO, state.results.loss(day, symbol) - valuation.lasting_by.get(symbol, ZERO)
+        ),
+        "loss_streak_max": streak.losses if streak is not None else 0,
     }

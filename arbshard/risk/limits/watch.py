@@ -1,26 +1,25 @@
 """What risk does by itself: it halts and tightens by what it has just decided, and by the passing of time. Pure.
 
 ``Watch`` is owned by ``core`` and returns events, which it has applied. ``KillSwitch`` says when to halt: what was
-acknowledged by the last ``Resumed`` does not halt again on the same trading day, unless the limit was changed since.
-Errors are counted in monotonic time and anew after each start and each resume.
+acknowledged by the last ``Resumed`` does not halt again (``losses`` says until when), unless the limit was changed
+since. Errors are counted in monotonic time and anew after each start and each resume.
 
-The limits of all together are tightened while the day's drawdown is at ``tighten_at`` of its limit, until it is back
-at half of that. A symbol's limits are tightened while its results scatter ``tighten_volatility`` times as widely as
+The limits of all together are tightened while the drawdown is at ``tighten_at`` of its limit, until it is back at
+half of that. A symbol's limits are tightened while its results scatter ``tighten_volatility`` times as widely as
 they used to, until they are back at three quarters of that, or for ``tighten_lapse_s`` when too little is closed to
 say.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import NamedTuple
 
 from arbshard.config import LimitsConfig
 from arbshard.ledger.events import (
     Event,
-    HaltCause,
     Halted,
     IntentApproved,
+    LimitsChanged,
     LimitsScaled,
     OrderExtended,
     OrderReported,
@@ -29,8 +28,11 @@ from arbshard.ledger.events import (
 )
 from arbshard.model.money import ONE, plain
 from arbshard.risk.limits.guard import RiskGuard
+from arbshard.risk.limits.losses import HaltReason, halts_of, refusing_losses
+from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment
+from arbshard.risk.valuation import Valuation
 
 _LEGS = 2
 _MINUTE_NS = 60_000_000_000
@@ -38,15 +40,6 @@ _WINDOW_MAX = 100_000
 """No limit can be above it."""
 _CALM = Decimal("0.5")
 _QUIET = 0.75
-
-
-class HaltReason(NamedTuple):
-    """Why to halt."""
-
-    cause: HaltCause
-    reason: str
-    key: str
-    """What a person acknowledges by resuming; empty where resuming begins to count anew."""
 
 
 class _Window:
@@ -101,13 +94,19 @@ class KillSwitch:
             window.clear()
         self._silent_since_ns = None
 
-    def verdict(self, state: PortfolioState, limits: LimitsConfig, moment: Moment) -> HaltReason | None:
-        """Why to halt now; None when there is no reason, or everything is halted already."""
-        if state.standing.halt is not None:
+    def verdict(
+        self, state: PortfolioState, valuation: Valuation, limits: LimitsConfig, moment: Moment
+    ) -> HaltReason | None:
+        """Why to halt now, or to stop what is only halted; None when there is no reason for more than there is."""
+        standing = state.standing
+        if standing.is_stopped:
             return None
-        for loss in losses(state, limits, moment.day):
-            if loss.key not in state.standing.acknowledged:
+        for loss in halts_of(valuation, limits, moment.day):
+            is_more = standing.halt is None or loss.level == "stopped"
+            if is_more and loss.key not in standing.acknowledged:
                 return loss
+        if standing.halt is not None:
+            return None
         for name, window, limit in (
             ("orders rejected", self._rejects, limits.halt_rejects_per_min),
             ("hedges and unwinds", self._hedges, limits.halt_hedges_per_min),
@@ -126,35 +125,53 @@ class KillSwitch:
 class Watch:
     """Kill switch and tightening rules of one core."""
 
-    def __init__(self, guard: RiskGuard, state: PortfolioState, apply: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        guard: RiskGuard,
+        state: PortfolioState,
+        valuation: Valuation,
+        apply: Callable[[Event], None],
+    ) -> None:
         self._guard = guard
+        self._valuation = valuation
         self._state = state
         self._apply = apply
         self.kill_switch = KillSwitch()
+        self._day: int | None = None
+        guard.unrealised_by = valuation.lasting_by
+
+    def begin(self, moment: Moment) -> None:
+        """Something is decided at ``moment``: bring what is kept by trading day up to date."""
+        if moment.day != self._day:
+            self._look_at_losses(moment)
 
     def after(self, events: Sequence[Event], moment: Moment) -> list[Event]:
         """What follows from ``events``, which were applied; applied as well."""
         closed: list[str] = []
-        is_trouble = False
+        is_trouble = is_changed = False
         for event in events:
             is_trouble |= self.kill_switch.count(event, moment.now_ns)
             match event:
-                case IntentApproved():
-                    self._guard.count_orders(_LEGS, moment)
-                case OrderExtended():
-                    self._guard.count_orders(1, moment)
+                case IntentApproved() | OrderExtended():
+                    self._guard.count_orders(_LEGS if isinstance(event, IntentApproved) else 1, moment)
                 case PositionClosed():
                     closed.append(event.position.pair)
-                case Resumed():
-                    self.kill_switch.reset()
+                    self._valuation.closed(event.position)
+                case Resumed() | LimitsChanged():
+                    is_changed = True
+                    if isinstance(event, Resumed):
+                        self.kill_switch.reset()
+                        self._valuation.resumed(event.high_water)
                 case _:
                     pass  # nothing follows from it
         made: list[Event] = []
         limits = self._guard.limits.portfolio()
+        if closed or is_changed:
+            self._look_at_losses(moment)
         for symbol in closed:
             self._take(made, scale_symbol(self._state, symbol, limits, moment))
         if closed:
-            self._take(made, scale_all(self._state, limits, moment))
+            self._take(made, scale_all(self._state, self._valuation, limits, moment))
         if closed or is_trouble:
             self._take(made, self._verdict(moment))
         return made
@@ -164,17 +181,40 @@ class Watch:
         self.kill_switch.hear_feeds(moment.now_ns, is_silent=feeds_silent)
         made: list[Event] = []
         limits = self._guard.limits.portfolio()
-        self._take(made, scale_all(self._state, limits, moment))
+        self._look_at_losses(moment)
+        self._take(made, scale_all(self._state, self._valuation, limits, moment))
         if self._state.standing.scales:
             self._take(made, scales_lapsed(self._state, limits, moment))
         self._take(made, self._verdict(moment))
+        self._take(made, self._set_apart(moment))
+        self._take(made, self._valuation.statement(moment.now_ms))
         return made
 
-    def _verdict(self, moment: Moment) -> list[Halted]:
-        verdict = self.kill_switch.verdict(self._state, self._guard.limits.portfolio(), moment)
+    def _look_at_losses(self, moment: Moment) -> None:
+        """Keep for the guard which limits of losses and of naked exposure hold."""
+        valuation, limits = self._valuation, self._guard.limits.portfolio()
+        valuation.roll(moment.day)
+        self._day = moment.day
+        self._guard.lost = dict(refusing_losses(valuation, limits, moment.day))
+
+    def _set_apart(self, moment: Moment) -> list[Event]:
+        """Set apart the pairs of positions that have lost too much by their last valuation."""
+        bps_max = self._guard.limits.portfolio().position_loss_bps_max
+        made: list[Event] = []
+        for position, mark in self._valuation.losing(bps_max):
+            lost = plain(-round(mark.lasting_bps, 1))
+            reason = f"{position.position_id} has lost {lost} bps, the limit is {plain(bps_max)}"
+            made += set_apart(self._state.standing, position.pair, "position_loss", reason, moment.now_ms)
+        return made
+
+    def _verdict(self, moment: Moment) -> list[Event]:
+        limits = self._guard.limits.portfolio()
+        verdict = self.kill_switch.verdict(self._state, self._valuation, limits, moment)
         if verdict is None:
             return []
-        return [Halted(at_ms=moment.now_ms, cause=verdict.cause, reason=verdict.reason)]
+        halted = Halted(at_ms=moment.now_ms, cause=verdict.cause, reason=verdict.reason, level=verdict.level)
+        is_loss = bool(verdict.key)
+        return [*self._valuation.statement(moment.now_ms, at_once=True), halted] if is_loss else [halted]
 
     def _take(self, made: list[Event], events: Sequence[Event]) -> None:
         for event in events:
@@ -182,22 +222,11 @@ class Watch:
             made.append(event)
 
 
-def losses(state: PortfolioState, limits: LimitsConfig, day: int) -> Iterator[HaltReason]:
-    """The losses of a trading day that are reason to halt, acknowledged or not."""
-    results = state.results
-    checks: tuple[tuple[HaltCause, str, Decimal, Decimal], ...] = (
-        ("daily_loss", "lost today", results.loss(day), limits.halt_daily_loss),
-        ("drawdown", "below today's peak", results.drawdown(day), limits.halt_drawdown),
-    )
-    for cause, what, value, limit in checks:
-        if value >= limit:
-            reason = f"{plain(value)} {what}, the limit is {plain(limit)}"
-            yield HaltReason(cause, reason, f"{cause} {day} {plain(limit)}")
-
-
-def scale_all(state: PortfolioState, limits: LimitsConfig, moment: Moment) -> list[LimitsScaled]:
-    """What the day's drawdown makes of the limits of all together."""
-    drawdown = state.results.drawdown(moment.day)
+def scale_all(
+    state: PortfolioState, valuation: Valuation, limits: LimitsConfig, moment: Moment
+) -> list[LimitsScaled]:
+    """What the drawdown makes of the limits of all together."""
+    drawdown = valuation.drawdown
     at = limits.drawdown_max * Decimal(repr(limits.tighten_at))
     is_tight = "" in state.standing.scales
     wanted = drawdown >= (at * _CALM if is_tight else at)

@@ -27,7 +27,7 @@ from arbshard.ledger.events import (
     StrayFound,
     StrayGone,
 )
-from arbshard.model.intent import CLOSED_BY_HAND, ApartCause, ExitReason
+from arbshard.model.intent import CLOSED_BY_HAND, ApartCause, ExitReason, HaltLevel
 from arbshard.model.money import ONE
 from arbshard.risk.portfolio.holdings import Account, Part
 
@@ -40,6 +40,7 @@ class HaltState(msgspec.Struct, frozen=True):
     at_ms: int
     cause: HaltCause
     reason: str
+    level: HaltLevel = "reduce_only"
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -94,15 +95,20 @@ class OperatorState(Part):
     serial: int = 0
     """Number of changes of ``halt``, ``closing`` and ``apart``; workers compare it."""
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether exits are stopped too."""
+        return self.halt is not None and self.halt.level == "stopped"
+
     def apply(self, event: StandingEvent) -> None:
         """Apply an event. Raises ``LedgerDamaged`` when it contradicts the state."""
         self._journal.keep_fields(self)
         match event:
             case Halted():
-                self.halt = HaltState(event.at_ms, event.cause, event.reason)
+                self.halt = HaltState(event.at_ms, event.cause, event.reason, event.level)
                 self.serial += 1
             case Resumed():
-                if self.halt is None:
+                if self.halt is None and event.high_water is None:
                     raise LedgerDamaged("resumed though nothing was halted")
                 self.acknowledged = event.acknowledged
                 self.halt = None

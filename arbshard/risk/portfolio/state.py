@@ -18,6 +18,7 @@ from arbshard.ledger.events import (
     Deposited,
     DifferenceFound,
     DifferenceResolved,
+    EquityMarked,
     Event,
     Halted,
     Hold,
@@ -51,6 +52,7 @@ from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.attempts import Attempts, attempts_after
+from arbshard.risk.portfolio.equity import EquityState
 from arbshard.risk.portfolio.holdings import (
     Balance,
     Balances,
@@ -62,7 +64,7 @@ from arbshard.risk.portfolio.holdings import (
     outcome_of,
 )
 from arbshard.risk.portfolio.operator_state import OperatorState, Reconciled
-from arbshard.risk.portfolio.results import Results, day_of
+from arbshard.risk.portfolio.results import ALL, Results, Totals, day_of
 from arbshard.risk.portfolio.settlement import settle
 from arbshard.risk.portfolio.venue_states import VenueStates
 
@@ -71,6 +73,7 @@ OUTCOMES_KEPT = 2048
 REFUSALS_KEPT = 2048
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
+_NO_TOTALS = Totals()
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -137,13 +140,22 @@ class PortfolioState(Part):
     standing: OperatorState = msgspec.field(default_factory=OperatorState)
     reconciled: Reconciled = msgspec.field(default_factory=Reconciled)
     venues: VenueStates = msgspec.field(default_factory=VenueStates)
+    equity: EquityState = msgspec.field(default_factory=EquityState)
     due: tuple[str, Position, bool] | None = None
     """(intent, position, is new) that the next event must state."""
 
     def __post_init__(self) -> None:
         """Give all parts one journal; called for a fresh state and for one that was read from a snapshot."""
         journal = Journal()
-        for part in (self, self.balances, self.results, self.standing, self.reconciled, self.venues):
+        for part in (
+            self,
+            self.balances,
+            self.results,
+            self.standing,
+            self.reconciled,
+            self.venues,
+            self.equity,
+        ):
             part.use(journal)
 
     # what others ask
@@ -173,6 +185,11 @@ class PortfolioState(Part):
         entering = notional_of(intent) if intent is not None and intent.kind == "entry" else ZERO
         return self.get_total_symbol_position_value(symbol) + entering
 
+    @property
+    def realised(self) -> Decimal:
+        """The PnL of all positions ever closed, in reporting currency."""
+        return self.results.lifetime.get(ALL, _NO_TOTALS).pnl
+
     def balance(self, venue: str, currency: str) -> Balance:
         """A balance; zero where there never was one."""
         return self.balances.get(venue, currency)
@@ -197,10 +214,10 @@ class PortfolioState(Part):
                 self._apply_housekeeping(event)
             case ShardJoined() | ShardFenced():
                 self._apply_shard(event)
-            case Halted() | Resumed() | ClosesOrdered() | PairSetApart() | PairReleased():
+            case Halted() | ClosesOrdered() | PairSetApart() | LimitsChanged() | LimitsScaled():
                 self.standing.apply(event)
-            case LimitsChanged() | LimitsScaled():
-                self.standing.apply(event)
+            case Resumed() | PairReleased() | EquityMarked():
+                self._accept(event)
             case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
                 self.reconciled.apply(event)
             case VenueStateChanged():
@@ -255,6 +272,20 @@ class PortfolioState(Part):
             self._expose(position.entry_notional, position.direction)
         self._journal.set_item(mine, position.position_id, position)
         self._journal.set_item(self.positions, position.position_id, position)
+
+    def _accept(self, event: Resumed | PairReleased | EquityMarked) -> None:
+        """Apply what a person accepted, and what is valued."""
+        match event:
+            case Resumed():
+                self.equity.resumed(event)
+                self.standing.apply(event)
+            case PairReleased():
+                apart = self.standing.apart.get(event.pair)
+                if apart is not None and "position_loss" in apart.causes:
+                    self.equity.accept_losses(self.per_symbol_positions.get(event.pair, ()))
+                self.standing.apply(event)
+            case EquityMarked():
+                self.equity.mark(event, self.realised)
 
     def _apply_shard(self, event: ShardJoined | ShardFenced) -> None:
         known = self.shards.get(event.shard, Shard(0, 0))
@@ -399,6 +430,7 @@ class PortfolioState(Part):
             self._journal.set_item(self.closed, position.position_id, position)
             if len(self.closed) > CLOSED_KEPT:
                 self._journal.drop_oldest(self.closed)
+            self.equity.forget(position.position_id)
             self.results.closed(position, intent.home.market.venue, intent.away.market.venue, day)
         else:
             if done:
@@ -415,6 +447,8 @@ class PortfolioState(Part):
             raise LedgerDamaged(f"position {event.position.position_id} is stated as {type(event).__name__}")
         self._journal.keep_fields(self)
         self.due = None
+        if not self.positions and not self.trades:  # nothing is unrealised, so equity is known exactly
+            self.equity.reach(self.realised)
 
     def _trade(self, intent_id: str) -> Trade:
         trade = self.trades.get(intent_id)

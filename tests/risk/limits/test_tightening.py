@@ -72,11 +72,11 @@ class TestByDrawdown:
         world.tick()
         assert len(scaled(world)) == 2
 
-    def test_the_next_day_begins_without(self) -> None:
+    def test_the_next_day_begins_as_tight(self) -> None:
         world = w.World(config=w.with_limits(drawdown_max=lost() * 2))
         world.round_trip()
         world.tick(86_400_000)
-        assert scaled(world)[-1] == ("", Decimal(1))
+        assert scaled(world) == [("", Decimal("0.5"))]
 
     def test_a_factor_of_one_turns_it_off(self) -> None:
         world = w.World(config=w.with_limits(drawdown_max=lost() * 2, tighten_factor=1.0))

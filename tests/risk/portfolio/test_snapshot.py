@@ -276,7 +276,7 @@ def test_every_field_has_a_default_and_nothing_is_kept_beside_the_fields() -> No
         state,
         *(one for one in map(state.__getattribute__, state.__struct_fields__) if isinstance(one, Part)),
     ]
-    assert len(parts) == 6
+    assert len(parts) == 7
     for part in parts:
         assert vars(part).keys() == {"_journal"}, type(part)
         assert part._journal is state._journal

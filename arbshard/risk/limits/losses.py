@@ -1,0 +1,155 @@
+"""The limits of losses and of naked exposure: what each looks at, and at which of its three levels it is. Pure.
+
+Each has a limit (entries are refused while it holds), a halt (no entries until a person resumes) and a stop (no exits
+either). ``guard`` asks for the first, ``watch`` for the others; ``operators`` says what still holds after a resume.
+"""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import NamedTuple
+
+from arbshard.config import LimitsConfig
+from arbshard.ledger.events import HaltCause
+from arbshard.model.intent import HaltLevel
+from arbshard.model.money import ZERO, plain
+from arbshard.model.refusal import Refusal
+from arbshard.risk.portfolio.equity import week_of
+from arbshard.risk.valuation import Valuation
+
+
+class LossLimit(NamedTuple):
+    """One figure and its limits."""
+
+    cause: HaltCause
+    refusal: Refusal
+    name: str
+    """The key of the halt is ``halt_<name>``, of the stop ``stop_<name>``, of the limit ``<name>_max``."""
+    what: str
+    """What the figure says, after its amount."""
+    value: Callable[[Valuation, int], Decimal]
+    """The figure, given the number of the trading day."""
+    is_daily: bool
+    """Whether who resumes accepts it for the trading day; else for the week, or for what was lost until then."""
+
+
+LOSS_LIMITS = (
+    LossLimit(
+        "daily_loss",
+        Refusal.DAILY_LOSS,
+        "daily_loss",
+        "lost today",
+        lambda valuation, day: valuation.day_loss(day),
+        is_daily=True,
+    ),
+    LossLimit(
+        "drawdown",
+        Refusal.DRAWDOWN,
+        "drawdown",
+        "below the high-water mark",
+        lambda valuation, _: valuation.drawdown,
+        is_daily=False,
+    ),
+    LossLimit(
+        "weekly_loss",
+        Refusal.WEEKLY_LOSS,
+        "weekly_loss",
+        "lost this week",
+        lambda valuation, day: valuation.week_loss(day),
+        is_daily=False,
+    ),
+    LossLimit(
+        "lifetime_loss",
+        Refusal.LIFETIME_LOSS,
+        "lifetime_loss",
+        "lost since the ledger began",
+        lambda valuation, _: valuation.lifetime_loss,
+        is_daily=False,
+    ),
+    LossLimit(
+        "naked_exposure",
+        Refusal.NAKED_EXPOSURE,
+        "naked_notional",
+        "bought or sold on one venue alone",
+        lambda valuation, _: valuation.naked_notional,
+        is_daily=True,
+    ),
+)
+"""In the order of their refusals."""
+
+_BY_REFUSAL = {one.refusal: one for one in LOSS_LIMITS}
+
+
+class HaltReason(NamedTuple):
+    """Why to halt."""
+
+    cause: HaltCause
+    reason: str
+    key: str
+    """What a person acknowledges by resuming; empty where resuming begins to count anew."""
+    level: HaltLevel = "reduce_only"
+
+
+def loss_text(refusal: Refusal, valuation: Valuation, limits: LimitsConfig, day: int) -> str | None:
+    """Why entries are refused with ``refusal``; None while its figure is below its limit."""
+    one = _BY_REFUSAL[refusal]
+    value, limit = one.value(valuation, day), _limit(limits, f"{one.name}_max")
+    return _text(one, value, limit) if value >= limit else None
+
+
+def refusing_losses(valuation: Valuation, limits: LimitsConfig, day: int) -> Iterator[tuple[Refusal, str]]:
+    """The refusals that are in force now, and why."""
+    for refusal in _BY_REFUSAL:
+        text = loss_text(refusal, valuation, limits, day)
+        if text is not None:
+            yield refusal, text
+
+
+def used_by_losses(valuation: Valuation, day: int) -> Iterator[tuple[str, Decimal]]:
+    """(key, figure) of all loss limits, halts and stops."""
+    for one in LOSS_LIMITS:
+        value = max(ZERO, one.value(valuation, day))
+        for key in (f"{one.name}_max", f"halt_{one.name}", f"stop_{one.name}"):
+            yield key, value
+
+
+def halts_of(valuation: Valuation, limits: LimitsConfig, day: int) -> Iterator[HaltReason]:
+    """The losses that are reason to stop or halt, acknowledged or not; those that stop come first."""
+    levels: tuple[tuple[str, HaltLevel], ...] = (("stop", "stopped"), ("halt", "reduce_only"))
+    figures = [(one, one.value(valuation, day)) for one in LOSS_LIMITS]
+    for word, level in levels:
+        for one, value in figures:
+            limit = _limit(limits, f"{word}_{one.name}")
+            if value >= limit:
+                key = _key(one, word, value, limit, day)
+                yield HaltReason(one.cause, _text(one, value, limit), key, level)
+
+
+def is_drawdown_reached(valuation: Valuation, limits: LimitsConfig) -> bool:
+    """Whether the drawdown is at any of its three limits, so that a person who resumes accepts it."""
+    return valuation.drawdown >= min(limits.drawdown_max, limits.halt_drawdown, limits.stop_drawdown)
+
+
+def _limit(limits: LimitsConfig, key: str) -> Decimal:
+    value = getattr(limits, key)
+    assert isinstance(value, Decimal), key
+    return value
+
+
+def _key(one: LossLimit, word: str, value: Decimal, limit: Decimal, day: int) -> str:
+    """What resuming accepts.
+
+    A loss of a day or a week is accepted until its end. A lifetime has none, so what is accepted is the loss until
+    the next multiple of the limit. Resuming after a drawdown sets the high-water mark anew.
+    """
+    if one.is_daily:
+        period = str(day)
+    elif one.cause == "weekly_loss":
+        period = f"week {week_of(day)}"
+    else:
+        period = f"times {value // limit}"
+    name = one.cause if word == "halt" else f"{word} {one.cause}"
+    return f"{name} {period} {plain(limit)}"
+
+
+def _text(one: LossLimit, value: Decimal, limit: Decimal) -> str:
+    return f"{plain(value)} {one.what}, the limit is {plain(limit)}"

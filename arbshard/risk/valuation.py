@@ -1,0 +1,399 @@
+"""``Valuation``: what closing all that is open would bring now, and with it equity, losses and naked exposure. Pure.
+
+Owned by ``core``. ``position_marker`` gives it the books a few times a second; ``limits.guard`` and ``limits.watch``
+read figures that are kept here, so that no approval waits for a calculation. Amounts are in reporting currency.
+
+A single wrong frame must neither raise the high-water mark nor halt: of the last two marks of a position the higher
+counts as its loss, the lower as its gain. Naked exposure likewise counts when two looks in a row find it.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from math import isfinite
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from arbshard.engine.closing import close_now
+from arbshard.engine.edge import terms_of
+from arbshard.engine.engine import held_of
+from arbshard.ledger.events import EquityMarked
+from arbshard.model.book import OrderBookSnapshot
+from arbshard.model.market import Leg, Pair, reverse
+from arbshard.model.money import BPS, MONEY_CONTEXT, ZERO, exact
+from arbshard.model.position import Flows, Position
+from arbshard.risk.portfolio.equity import first_day_of, to_cents, week_of
+from arbshard.risk.portfolio.holdings import Account, Trade, notional_of
+from arbshard.risk.portfolio.results import ALL
+from arbshard.risk.portfolio.settlement import RESIDUE_MAX, add_fills, value_other_fees
+from arbshard.risk.portfolio.state import PortfolioState
+
+_PLACES = 2
+_STORED_EVERY_MS = 60_000
+
+
+class Mark(NamedTuple):
+    """What closing a position now would bring."""
+
+    pnl: Decimal
+    """Of the whole round trip: flows and fees so far, and the fees of closing."""
+    before: Decimal
+    """The mark before this one; 0 where there was none."""
+    pair: str
+    notional: Decimal
+    """Entry notional."""
+    books_ms: int
+    """Wall time at which the older of both books was received; 0: no book was there yet."""
+    is_whole: bool
+    """Whether both books are deep enough for all of it."""
+
+    @property
+    def lasting(self) -> Decimal:
+        """The result that the last two marks agree on at least: what counts as a loss."""
+        return max(self.pnl, self.before)
+
+    @property
+    def bps(self) -> Decimal:
+        """``pnl`` in basis points of the entry notional."""
+        return _bps(self.pnl, self.notional)
+
+    @property
+    def lasting_bps(self) -> Decimal:
+        """``lasting`` in basis points of the entry notional."""
+        return _bps(self.lasting, self.notional)
+
+
+class NakedExposure(NamedTuple):
+    """Base that is bought on one venue and not sold on the other, or the reverse."""
+
+    pair: str
+    quantity: Decimal
+    """Positive when more was bought than sold."""
+    notional: Decimal
+    krw_s: Decimal
+    """Notional x seconds so far, since risk started."""
+
+
+class Valuation:
+    """The figures of one portfolio."""
+
+    def __init__(self, state: PortfolioState) -> None:
+        """Begins with the marks that were stored last, and the fills that are booked."""
+        self._state = state
+        self.marks: dict[str, Mark] = {}
+        """By position; an open intent that has filled something counts, with the position it changes."""
+        self.unrealised = ZERO
+        """What closing all that is open would bring."""
+        self.lasting_by: dict[str, Decimal] = {}
+        """By symbol, what closing all of its that is open would bring, as far as the last two marks agree."""
+        self._fresh: list[str] = []
+        """Positions valued since ``losing`` was asked."""
+        self._lasting = ZERO
+        self._lower = ZERO
+        self._peak = ZERO
+        """The highest equity since it was last stored."""
+        self.naked: dict[str, NakedExposure] = {}
+        """By position or entry, where anything is naked."""
+        self._imbalances: dict[str, tuple[Trade, Decimal]] = {}
+        """By open intent: what it was when this was worked out, and the base that is naked of it."""
+        self._left_naked: dict[str, tuple[str, Decimal, Decimal]] = {}
+        """By position that no intent changed when it was valued last: (pair, naked base, price)."""
+        self.naked_notional = ZERO
+        """All that is naked, as far as the last two looks agree."""
+        self._naked_before = ZERO
+        self._looked_ns = 0
+        self._prices: dict[str, Decimal] = {}
+        """Home bid of each pair."""
+        self._worth: dict[Account, float] = {}
+        self.unpriced: tuple[str, ...] = ()
+        """Currencies held for which there is no price."""
+        self._day: tuple[int, Decimal, Decimal] = (
+            state.equity.day,
+            state.equity.day_unrealised,
+            state.equity.week_unrealised,
+        )
+        stored = {name: (pnl, age_ms) for name, pnl, age_ms in state.equity.marks}
+        for position in state.positions.values():
+            pnl, age_ms = stored.get(position.position_id, (-position.fees, -1))
+            books_ms = state.equity.marked_ms - age_ms if age_ms >= 0 else 0
+            mark = Mark(pnl, pnl, position.pair, position.entry_notional, books_ms, is_whole=False)
+            self._put(position.position_id, mark)
+            self._note_left(position, position.entry_home_price)
+
+    # what others ask
+
+    @property
+    def equity(self) -> Decimal:
+        """Realised since the ledger began, and unrealised."""
+        return self._state.realised + self.unrealised
+
+    @property
+    def high_water(self) -> Decimal:
+        """The highest equity so far."""
+        return max(self._state.equity.high_water, self._peak)
+
+    @property
+    def drawdown(self) -> Decimal:
+        """How far equity is below its high-water mark; never below 0."""
+        return max(ZERO, self.high_water - self._state.realised - self._lasting)
+
+    def day_loss(self, day: int) -> Decimal:
+        """By how much equity has fallen since the trading day began; negative for a gain."""
+        began = self._day[1] if self._day[0] == day else ZERO
+        return self._state.results.loss(day) - self._lasting + began
+
+    def week_loss(self, day: int) -> Decimal:
+        """By how much equity has fallen since the week of the trading day ``day`` began; negative for a gain."""
+        week = week_of(day)
+        began = self._day[2] if week_of(self._day[0]) == week else ZERO
+        daily = self._state.results.daily
+        realised = sum((daily.get((one, ALL), ZERO) for one in range(first_day_of(week), day + 1)), ZERO)
+        return began - realised - self._lasting
+
+    @property
+    def lifetime_loss(self) -> Decimal:
+        """By how much equity is below 0; negative for a gain."""
+        return -self._state.realised - self._lasting
+
+    def losing(self, bps_max: Decimal) -> Iterator[tuple[Position, Mark]]:
+        """Of the positions valued since the last call, those that lost so many basis points of their notional.
+
+        Each time that a person released the pair, as much again is allowed to its position.
+        """
+        accepted = self._state.equity.accepted
+        fresh, self._fresh = self._fresh, []
+        for position_id in fresh:
+            position, mark = self._state.positions.get(position_id), self.marks.get(position_id)
+            if position is None or mark is None or not mark.notional:
+                continue
+            allowed = bps_max * (1 + accepted.get(position_id, 0))
+            if mark.lasting * BPS <= -allowed * mark.notional:
+                yield position, mark
+
+    @property
+    def account_value(self) -> Decimal:
+        """All balances at the bids of now, without what is ``unpriced``."""
+        return exact(round(sum(self._worth.values()), _PLACES))
+
+    # how it follows the portfolio
+
+    def closed(self, position: Position) -> None:
+        """What a position would bring is realised now."""
+        self._drop(position.position_id)
+        self._left_naked.pop(position.position_id, None)
+        self._reach()
+
+    def resumed(self, high_water: Decimal | None) -> None:
+        """A person resumed; ``high_water`` is the mark from here on, None when it stays as it was."""
+        if high_water is not None:
+            self._peak = high_water
+
+    def roll(self, day: int) -> None:
+        """Note what is unrealised when a trading day or week begins."""
+        last, _, week_unrealised = self._day
+        if day > last:
+            is_new_week = week_of(day) > week_of(last)
+            self._day = day, self._lasting, self._lasting if is_new_week else week_unrealised
+
+    def statement(self, now_ms: int, *, at_once: bool = False) -> list[EquityMarked]:
+        """The event that stores the figures of now; none when they are stored, or were within the last minute.
+
+        ``at_once``: do not wait for the minute to pass. The beginning of a day is not waited with either.
+        """
+        stored = self._state.equity
+        day, day_unrealised, week_unrealised = self._day
+        is_new_day = day != stored.day and bool(day_unrealised or week_unrealised)
+        if not (at_once or is_new_day) and 0 <= now_ms - stored.marked_ms < _STORED_EVERY_MS:
+            return []
+        unrealised, high_water = self.unrealised, to_cents(self.high_water)
+        now = (to_cents(self._state.realised + unrealised), unrealised, high_water)
+        if now == (stored.equity, stored.unrealised, to_cents(stored.high_water)) and not is_new_day:
+            return []
+        marks = tuple(
+            (name, mark.pnl, max(0, now_ms - mark.books_ms) if mark.books_ms else -1)
+            for name, mark in self.marks.items()
+        )
+        return [
+            EquityMarked(
+                at_ms=now_ms,
+                equity=now[0],
+                unrealised=unrealised,
+                high_water=high_water,
+                day=day,
+                day_unrealised=day_unrealised,
+                week_unrealised=week_unrealised,
+                marks=marks,
+            )
+        ]
+
+    # what the books say
+
+    def open_ids(self) -> list[tuple[str, str]]:
+        """(position, pair) of all that is to be valued: positions, and entries that have filled something."""
+        state = self._state
+        found = [(one.position_id, one.pair) for one in state.positions.values()]
+        found += [
+            (trade.intent.position_id, trade.intent.pair)
+            for trade in state.trades.values()
+            if trade.intent.kind == "entry" and trade.fills()
+        ]
+        return found
+
+    def not_valued(self) -> list[tuple[str, str]]:
+        """(position, pair) of positions that were never valued."""
+        positions = self._state.positions
+        return [(name, positions[name].pair) for name in positions.keys() - self.marks.keys()]
+
+    def mark(
+        self,
+        position_id: str,
+        pair: Pair,
+        books: tuple[OrderBookSnapshot, OrderBookSnapshot],
+        fx: tuple[float, float],
+        books_ms: int,
+    ) -> Mark | None:
+        """Value what is open of a position at the ``books`` (home, away); None when nothing is, or they are no use.
+
+        ``fx`` is (bid, ask).
+        """
+        position = self._as_of_now(position_id, pair)
+        if position is None:
+            return None
+        back = terms_of(pair, reverse(position.direction))
+        closing = close_now(held_of(position), *books, fx, back)
+        if not isfinite(closing.pnl):
+            return None
+        pnl = exact(round(closing.pnl, _PLACES) + 0.0)
+        known = self.marks.get(position_id)
+        before = known.pnl if known is not None else ZERO
+        mark = Mark(pnl, before, pair.base, position.entry_notional, books_ms, closing.is_whole)
+        self._put(position_id, mark)
+        self._fresh.append(position_id)
+        if self._filled_trade(position_id) is None:
+            self._note_left(position, exact(books[0].best_bid))
+        self._reach()
+        return mark
+
+    def set_prices(self, pair: Pair, bids: tuple[float, float], fx_bid: float) -> None:
+        """Note the best ``bids`` (home, away) of a pair, and value its coins and money with them."""
+        self._prices[pair.base] = exact(bids[0])
+        for leg, bid, quote in ((pair.home, bids[0], 1.0), (pair.away, bids[1], fx_bid)):
+            self._value(leg.market.venue, leg.market.base, bid * quote)
+            self._value(leg.market.venue, leg.market.quote, quote)
+
+    def set_fx(self, leg: Leg, bid: float) -> None:
+        """Value the balances of the FX market's own venue with its best bid."""
+        self._value(leg.market.venue, leg.market.base, bid)
+        self._value(leg.market.venue, leg.market.quote, 1.0)
+
+    def find_unpriced(self) -> None:
+        """Name the currencies that the account's value leaves out. Once a second: there may be thousands."""
+        held = self._state.balances.items()
+        names = {account[1] for account, balance in held if account not in self._worth and balance.total}
+        self.unpriced = tuple(sorted(names))
+
+    def look_at_naked(self, now_ns: int) -> None:
+        """Find what is naked, add up for how long, and keep the sum that two looks in a row agree on."""
+        span_s = exact(max(0, now_ns - self._looked_ns) / 1e9) if self._looked_ns else ZERO
+        self._looked_ns = now_ns
+        open_before, self._imbalances = self._imbalances, {}
+        for intent_id, trade in self._state.trades.items():
+            known = open_before.get(intent_id)
+            is_same = known is not None and known[0] is trade
+            self._imbalances[intent_id] = (
+                known if known is not None and is_same else (trade, self._imbalance(trade))
+            )
+        for intent_id in (
+            open_before.keys() - self._imbalances.keys()
+        ):  # it has ended: its position may be naked
+            intent = open_before[intent_id][0].intent
+            position = self._state.positions.get(intent.position_id)
+            if position is not None:
+                self._note_left(position, intent.home.limit)
+        naked = {
+            trade.intent.position_id: (trade.intent.pair, quantity, trade.intent.home.limit)
+            for trade, quantity in self._imbalances.values()
+        }
+        for position_id, left in self._left_naked.items():
+            if position_id not in naked and position_id in self._state.positions:
+                naked[position_id] = left
+        before, self.naked = self.naked, {}
+        total = ZERO
+        for position_id, (pair, quantity, price) in naked.items():
+            notional = abs(quantity) * self._prices.get(pair, price)
+            if notional > RESIDUE_MAX:  # what cannot be traded is left over in every position
+                so_far = before[position_id].krw_s if position_id in before else ZERO
+                self.naked[position_id] = NakedExposure(pair, quantity, notional, so_far + notional * span_s)
+                total += notional
+        self.naked_notional = min(total, self._naked_before)
+        self._naked_before = total
+
+    def _note_left(self, position: Position, price: Decimal) -> None:
+        """Note what is naked of a position that no intent changes."""
+        if abs(position.imbalance) * price > RESIDUE_MAX:
+            self._left_naked[position.position_id] = position.pair, position.imbalance, price
+        else:
+            self._left_naked.pop(position.position_id, None)
+
+    def _imbalance(self, trade: Trade) -> Decimal:
+        """Base that an intent and the position it changes have bought and not sold."""
+        position = self._state.positions.get(trade.intent.position_id)
+        flows = add_fills(
+            position.flows if position is not None else Flows(), trade.intent.home.market, trade.fills()
+        )
+        return flows.home_base + flows.away_base
+
+    def _value(self, venue: str, currency: str, price: float) -> None:
+        balance = self._state.balances.table.get((venue, currency))
+        if balance is not None:
+            self._worth[venue, currency] = float(balance.total) * price
+
+    def _filled_trade(self, position_id: str) -> Trade | None:
+        """The open intent that changes a position, if it has filled something."""
+        position = self._state.positions.get(position_id)
+        intent_id = self._state.busy.get(position.pair, "") if position is not None else position_id
+        trade = self._state.trades.get(intent_id)
+        return (
+            trade if trade is not None and trade.intent.position_id == position_id and trade.fills() else None
+        )
+
+    def _as_of_now(self, position_id: str, pair: Pair) -> Position | None:
+        """The position with the fills of its open intent; None when nothing is open."""
+        position = self._state.positions.get(position_id)
+        trade = self._filled_trade(position_id)
+        if trade is None:
+            return position
+        if position is None:
+            intent = trade.intent
+            notional = notional_of(intent)
+            position = Position(position_id, intent.pair, intent.direction, "OPEN", entry_notional=notional)
+        flows = add_fills(position.flows, pair.home.market, trade.fills())
+        other_fees = position.other_fees + value_other_fees(trade, pair)
+        return replace(position, flows=flows, other_fees=other_fees)
+
+    def _put(self, position_id: str, mark: Mark) -> None:
+        self._drop(position_id)
+        self.marks[position_id] = mark
+        self._add(mark, 1)
+
+    def _drop(self, position_id: str) -> None:
+        mark = self.marks.pop(position_id, None)
+        if mark is not None:
+            self._add(mark, -1)
+
+    def _add(self, mark: Mark, sign: int) -> None:
+        self.unrealised += sign * mark.pnl
+        self._lasting += sign * mark.lasting
+        by = self.lasting_by.get(mark.pair, ZERO) + sign * mark.lasting
+        if by:
+            self.lasting_by[mark.pair] = by
+        else:
+            self.lasting_by.pop(mark.pair, None)
+        self._lower += sign * min(mark.pnl, mark.before)
+
+    def _reach(self) -> None:
+        self._peak = max(self._peak, self._state.realised + self._lower)
+
+
+def _bps(amount: Decimal, notional: Decimal) -> Decimal:
+    return MONEY_CONTEXT.divide(amount * BPS, notional) if notional else ZERO
