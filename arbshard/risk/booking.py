@@ -4,6 +4,7 @@ Everything is passed in. A report that says nothing new becomes no event. A pape
 start, and coins when a pair's price is known.
 """
 
+from collections.abc import Iterable
 from decimal import ROUND_FLOOR, Decimal
 
 from arbshard.config import PaperConfig
@@ -18,7 +19,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.model.market import Pair
 from arbshard.model.money import MONEY_CONTEXT, plain
-from arbshard.model.order import FINAL_STATES
+from arbshard.model.order import FINAL_STATES, Fill
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.model.universe import Universe
@@ -34,9 +35,17 @@ _COIN_STEP = Decimal("1e-8")
 
 
 def book_extension(
-    request: Extend, trade: Trade, pair: Pair, available: Available, now_ms: int, *, is_paper: bool
+    request: Extend,
+    trade: Trade,
+    pair: Pair,
+    available: Available,
+    now_ms: int,
+    *,
+    carried: Decimal,
+    late: Iterable[Fill],
+    is_paper: bool,
 ) -> OrderExtended | Objection | None:
-    """The event of one more order; None when it is known.
+    """The event of one more order; None when it is known. ``carried``, ``late``: see ``extension_problem``.
 
     It reduces exposure, so live it holds what it can spend, or as much of that as is ``available``: the venue decides
     whether that suffices. On paper nobody else would, so what is not available is not spent.
@@ -45,7 +54,7 @@ def book_extension(
     known = trade.result(order.client_id)
     if known is not None and known.order == order:
         return None
-    problem = forms.extension_problem(order, trade, pair)
+    problem = forms.extension_problem(order, trade, pair, carried, late)
     if known is not None or problem is not None:
         return Objection(Refusal.MALFORMED, problem or f"{order.client_id} is another order")
     wanted = hold_for(order, pair.leg(order.market.venue))

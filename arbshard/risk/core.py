@@ -20,7 +20,8 @@ from arbshard.ledger.events import (
 )
 from arbshard.model.intent import Intent, IntentKind, Retry
 from arbshard.model.market import Market
-from arbshard.model.money import BPS, plain
+from arbshard.model.money import BPS, ZERO, plain
+from arbshard.model.order import Fill
 from arbshard.model.phase import Phase
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
@@ -106,6 +107,8 @@ class RiskCore:
         self.venue_facts = VenueAcceptance(state, self.reconciler)
         self._handover = HandOver(state, self.ownership, self.guard.available_to_enter, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
+        self._late: dict[str, tuple[Fill, ...]] = {}
+        """Fills of open intents that were booked after the end of their orders."""
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
         self._watch = Watch(self.guard, state, self.valuation, state.apply)
@@ -366,7 +369,19 @@ class RiskCore:
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
         available = self.guard.available(pair)
-        extended = book_extension(request, trade, pair, available, now_ms, is_paper=self.reconciler is None)
+        before = self.state.positions.get(trade.intent.position_id)
+        residue = self.state.results.residue_of(pair.base)
+        carried = before.imbalance + residue if before is not None else ZERO
+        extended = book_extension(
+            request,
+            trade,
+            pair,
+            available,
+            now_ms,
+            carried=carried,
+            late=self._late.get(request.intent_id, ()),
+            is_paper=self.reconciler is None,
+        )
         if isinstance(extended, Objection):
             return Refused(*extended, available), []
         events: list[Event] = [extended] if extended is not None else []
@@ -384,6 +399,10 @@ class RiskCore:
         events = book_report(request, trade, moment.now_ms)
         if isinstance(events, Objection):
             return _refused(*events)
+        known = trade.result(request.result.order.client_id)
+        if events and known is not None and known.is_final:  # its worker may take it for over without these
+            late = forms.new_fills(request.result, trade)
+            self._late[request.intent_id] = (*self._late.get(request.intent_id, ()), *late)
         self._apply(events)
         return noted, events + self._learn(events, request.result.order.market, trade.intent.pair, moment)
 
@@ -423,6 +442,7 @@ class RiskCore:
             return _refused(*concluded)
         position, events = concluded
         self._apply(events)
+        self._late.pop(request.intent_id, None)
         if self.reconciler is not None:
             self.reconciler.activity.ended(trade, moment.now_ns)
         kind = trade.intent.kind
@@ -475,6 +495,7 @@ class RiskCore:
         before = self.state.positions.get(trade.intent.position_id)
         reason = command.reason[:REASON_MAX] or "by hand"
         position, events = book_ending(trade, pair, before, reason, moment)
+        self._late.pop(intent_id, None)
         if self.reconciler is not None:
             self.reconciler.activity.ended(trade, moment.now_ns)
         left = "nothing is open" if position is None or position.state == "CLOSED" else "its position is open"

@@ -4,13 +4,14 @@ Each function returns what is wrong as a sentence, or None. Called by ``core`` b
 """
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from math import isfinite
 from typing import NamedTuple
 
 from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.market import Leg, Pair, reverse
-from arbshard.model.money import ZERO
+from arbshard.model.money import BPS, MONEY_CONTEXT, ONE, ZERO, ceil_to
 from arbshard.model.order import Fill, Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
@@ -113,8 +114,14 @@ def exit_problem(intent: Intent, pair: Pair, position: Position) -> str | None:
     return None
 
 
-def extension_problem(order: Order, trade: Trade, pair: Pair) -> str | None:
-    """What is wrong with a hedge or unwind of ``trade``."""
+def extension_problem(
+    order: Order, trade: Trade, pair: Pair, carried: Decimal, late: Iterable[Fill] = ()
+) -> str | None:
+    """What is wrong with a hedge or unwind of ``trade``: it takes away what is out of balance, and no more.
+
+    ``carried``: net base that the position and the residue of the pair had before this intent. ``late``: fills that
+    were booked after the end of their orders, of which the worker may not know.
+    """
     home = order.market == pair.home.market
     if not home and order.market != pair.away.market:
         return f"{order.market} is no market of {pair.base}"
@@ -124,7 +131,29 @@ def extension_problem(order: Order, trade: Trade, pair: Pair) -> str | None:
         return f"{order.client_id} does not name a further order of {prefix} on {order.market.venue}"
     if order.role == "leg":
         return f"{order.client_id} is neither hedge nor unwind"
-    return _amounts_problem(order)
+    problem = _amounts_problem(order)
+    if problem is not None:
+        return problem
+    imbalance = carried + sum(map(_base_change, trade.fills()), ZERO)
+    leg = pair.home if home else pair.away
+    as_known = imbalance - sum(map(_base_change, late), ZERO)
+    if any(_takes_away(order, excess, leg) for excess in (imbalance, as_known)):
+        return None
+    return f"{order.client_id}: {order.side} {order.quantity} does not take away an imbalance of {imbalance}"
+
+
+def _base_change(fill: Fill) -> Decimal:
+    """By how much base the fill changes the balance, a fee taken in the coin included."""
+    return sum((amount for currency, amount in fill.changes() if currency == fill.market.base), ZERO)
+
+
+def _takes_away(order: Order, excess: Decimal, leg: Leg) -> bool:
+    """Whether ``order`` makes the excess (negative: the shortage) of base smaller, beyond zero by a lot at most."""
+    if not excess or order.side != ("sell" if excess > 0 else "buy"):
+        return False
+    is_kept = order.side == "buy" and leg.fees.buy_fee_in_base
+    kept = ONE - leg.fees.buy_bps / BPS if is_kept else ONE
+    return order.quantity <= ceil_to(MONEY_CONTEXT.divide(abs(excess), kept), leg.rules.lot)
 
 
 def report_problem(result: OrderResult, trade: Trade) -> str | None:

@@ -46,6 +46,11 @@ def extend(world, intent, n: int = 1, quantity: str = "0.1", **changes) -> Exten
     return Extend(0, world.epoch, intent.intent_id, replace(order, **changes))
 
 
+def let_buy(world, intent) -> None:
+    """The leg that buys is filled, so that there is something to sell."""
+    world.report(intent, w.filled(intent.home if intent.home.side == "buy" else intent.away))
+
+
 # hello
 
 
@@ -64,7 +69,7 @@ def test_a_successor_is_told_everything_of_its_pairs(world) -> None:
     leave = world.exit_of(position)
     world.submit(leave)
     world.report(leave, w.filled(leave.home))
-    hedge = extend(world, leave, side="buy").order
+    hedge = extend(world, leave, role="unwind").order
     world.ask(Extend(0, 1, leave.intent_id, hedge))
     world.open_position("ETH")
     welcome = world.ask(replace(world.hello(2), pairs=("BTC",)))
@@ -164,6 +169,7 @@ def test_on_paper_a_hedge_spends_nothing_that_is_not_there() -> None:
     world = w.World(config=w.with_paper(inventory_notional=Decimal(600_000)))
     intent = world.entry(direction="buy_away")  # sells 0.5 of 0.6 at home
     world.submit(intent)
+    let_buy(world, intent)
     reply = quiet(world, extend(world, intent, quantity="0.3"))
     assert (reply.reason, reply.detail) == (Refusal.BALANCE, "upbit BTC: 0.3 needed, 0.1 free")
     assert reply.available[1] == ("upbit", "BTC", Decimal("0.1"))
@@ -180,6 +186,7 @@ def test_live_a_hedge_is_recorded_with_what_is_free(make_desk) -> None:
     desk.state()
     world, intent = desk.world, desk.world.entry(direction="buy_away")
     world.submit(intent)
+    let_buy(world, intent)
     request = extend(world, intent, quantity="0.3")
     reply = world.ask(request)
     assert isinstance(reply, Approved)
@@ -191,7 +198,7 @@ def test_live_a_hedge_is_recorded_with_what_is_free(make_desk) -> None:
 
 
 @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
-@pytest.mark.parametrize("quantity", ["0.3", "3"])
+@pytest.mark.parametrize("quantity", ["0.3", "0.1"])
 def test_what_an_approval_says_is_left_is_what_is_left(direction, quantity) -> None:
     """It is asked for once, before the decision; what the approval itself holds is subtracted."""
     world = w.World()
@@ -200,8 +207,10 @@ def test_what_an_approval_says_is_left_is_what_is_left(direction, quantity) -> N
     before = world.core.guard.available_to_enter(pair)
     approved = world.submit(intent)
     assert approved.available == world.core.guard.available_to_enter(pair) != before
+    let_buy(world, intent)
     extended = world.ask(extend(world, intent, quantity=quantity))
-    assert extended.available == world.core.guard.available_to_enter(pair) != approved.available
+    assert isinstance(extended, Approved)
+    assert extended.available == world.core.guard.available_to_enter(pair)
     assert world.submit(intent).available == extended.available
 
 
@@ -213,15 +222,18 @@ def test_a_hedge_passes_whatever_the_limits_and_the_phase_say() -> None:
     )
     intent = world.entry()
     world.submit(intent)
+    let_buy(world, intent)
     world.phase = w.Phase.DRAINING
-    assert isinstance(world.ask(extend(world, intent, quantity="3")), Approved)
+    assert isinstance(world.ask(extend(world, intent, quantity="0.4")), Approved)
 
 
 def test_a_repeated_hedge_is_recorded_once(world) -> None:
     intent = world.entry()
     world.submit(intent)
+    let_buy(world, intent)
     request = extend(world, intent)
     first = world.ask(request)
+    assert isinstance(first, Approved)
     assert quiet(world, request) == first
     assert quiet(world.restart(), request) == first
 
@@ -229,13 +241,41 @@ def test_a_repeated_hedge_is_recorded_once(world) -> None:
 def test_hedges_that_are_refused(world) -> None:
     intent = world.entry()
     world.submit(intent)
-    world.ask(extend(world, intent))
+    let_buy(world, intent)
+    assert isinstance(world.ask(extend(world, intent)), Approved)
     for request, reason in (
         (extend(world, intent, quantity="0.2"), Refusal.MALFORMED),
         (extend(world, intent, n=2, role="leg"), Refusal.MALFORMED),
         (replace(extend(world, intent, n=3), intent_id="s1-0-1-77"), Refusal.UNKNOWN_INTENT),
     ):
         assert quiet(world, request).reason is reason
+
+
+def test_a_hedge_of_what_is_not_naked_is_refused(world) -> None:
+    """Finding 17: to buy 3000 coins for an intent of which nothing was filled was approved."""
+    intent = world.entry()
+    world.submit(intent)
+    reply = quiet(world, extend(world, intent, quantity="3000", side="buy"))
+    assert reply.reason is Refusal.MALFORMED
+    assert reply.detail.endswith("buy 3000 does not take away an imbalance of 0")
+
+
+def test_a_worker_may_not_know_of_a_late_fill(world) -> None:
+    """It hedges what was open when the order ended; a fill that came after that is booked all the same."""
+    intent = world.entry()
+    world.submit(intent)
+    let_buy(world, intent)
+    world.report(intent, w.filled(intent.home, Decimal("0.2")))
+    late = w.make_fill(intent.home, Decimal("0.25"), n=1)
+    world.report(intent, w.OrderResult(intent.home, "EXPIRED", (late,)))
+    for quantity, is_approved in (("0.3", False), ("0.2995", True), ("0.04", True)):
+        n = 1 if quantity == "0.2995" else 2
+        reply = world.ask(extend(world, intent, n=n, quantity=quantity))
+        assert isinstance(reply, Approved) is is_approved, quantity
+    world.report(intent, w.expired(extend(world, intent, quantity="0.2995").order))
+    world.report(intent, w.expired(extend(world, intent, n=2, quantity="0.04").order))
+    world.conclude(intent)
+    assert not world.core._late
 
 
 # report

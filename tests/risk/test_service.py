@@ -144,11 +144,14 @@ def test_a_mistake_in_the_program_leaves_no_half_batch(desk, monkeypatch) -> Non
     before = desk.state.state_hash()
     monkeypatch.setattr("arbshard.risk.booking.hold_for", lambda *_: 1 / 0)
     intent = desk.world.entry()
-    order = w.Order(f"{intent.intent_id}-h1", intent.home.market, "sell", w.Decimal(1), w.Decimal(1), "hedge")
+    order = w.Order(
+        f"{intent.intent_id}-h1", intent.home.market, "sell", w.Decimal("0.1"), w.Decimal(1), "hedge"
+    )
     from arbshard.wire.messages import Extend
 
+    bought = Report(0, 1, intent.intent_id, w.filled(intent.away))
     with pytest.raises(ZeroDivisionError):
-        desk.ask(Submit(0, 1, intent), Extend(0, 1, intent.intent_id, order))
+        desk.ask(Submit(0, 1, intent), bought, Extend(0, 1, intent.intent_id, order))
     assert desk.state.state_hash() == before
 
 

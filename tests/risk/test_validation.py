@@ -133,23 +133,51 @@ def test_an_exit_of_another_pairs_position(world) -> None:
         ({"client_id": "{}-h1x"}, "does not name a further order"),
         ({"quantity": Decimal(0)}, "is not positive"),
         ({"limit": Decimal("NaN")}, "is not positive"),
+        ({"side": "buy"}, "buy 0.1 does not take away an imbalance of 0.4995"),
+        ({"quantity": Decimal("0.49950001")}, "does not take away an imbalance of 0.4995"),
+        ({"quantity": Decimal("0.4995")}, None),
     ],
 )
 def test_hedges(world, intent, changes, said) -> None:
-    trade = Trade.begin(intent, ())
+    trade = Trade.begin(intent, ()).reported(w.filled(intent.away), None)  # bought 0.5, less the fee
     named = {
         key: value.format(intent.intent_id) if isinstance(value, str) else value
         for key, value in {"client_id": "{}-h1", "role": "hedge", **changes}.items()
     }
     order = replace(w.Order("", intent.home.market, "sell", Decimal("0.1"), Decimal(5)), **named)
-    problem = forms.extension_problem(order, trade, world.pairs["BTC"])
+    problem = forms.extension_problem(order, trade, world.pairs["BTC"], Decimal(0))
     assert problem is None if said is None else said in problem
 
 
 def test_a_hedge_on_another_pairs_market(world, intent) -> None:
     market = world.pairs["ETH"].home.market
     order = w.Order(f"{intent.intent_id}-h1", market, "sell", Decimal(1), Decimal(1), "hedge")
-    assert "no market of BTC" in forms.extension_problem(order, Trade.begin(intent, ()), world.pairs["BTC"])
+    trade = Trade.begin(intent, ())
+    assert "no market of BTC" in forms.extension_problem(order, trade, world.pairs["BTC"], Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("carried", "side", "venue", "most"),
+    [
+        ("0.3", "sell", "home", "0.3"),
+        ("-0.3", "buy", "home", "0.3"),
+        # Of 0.3004 bought away the venue keeps 10 bps; 0.30030 is too little by less than a lot.
+        ("-0.3", "buy", "away", "0.30031"),
+    ],
+)
+def test_a_hedge_is_at_most_what_is_out_of_balance_and_a_lot(
+    world, intent, carried, side, venue, most
+) -> None:
+    """Also of what a position and its residue brought into the intent."""
+    order = intent.home if venue == "home" else intent.away
+    lot = world.pairs["BTC"].leg(order.market.venue).rules.lot
+    name = f"{intent.intent_id}-{venue[0]}1"
+    for quantity, is_right in ((Decimal(most), True), (Decimal(most) + lot, False)):
+        hedge = w.Order(name, order.market, side, quantity, Decimal(5), "hedge")
+        problem = forms.extension_problem(
+            hedge, Trade.begin(intent, ()), world.pairs["BTC"], Decimal(carried)
+        )
+        assert (problem is None) is is_right, problem
 
 
 def fill(result, **changes):

@@ -1,7 +1,7 @@
 """A worker that says anything, whether it makes sense or not, and checks of the books that result."""
 
 from collections import defaultdict
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.ledger.postings import postings_of
 from arbshard.model.intent import ApartCause
+from arbshard.model.market import Side
 from arbshard.model.order import Order, OrderResult, OrderState
 from arbshard.risk.portfolio.holdings import notional_of
 from arbshard.risk.portfolio.state import PortfolioState
@@ -143,11 +144,17 @@ class Chaos:
     def extend(self, a: int, b: int) -> None:
         for trade in list(self.world.state.trades.values())[:1]:
             venue, letter = ((trade.intent.home, "h"), (trade.intent.away, "a"))[a % 2]
+            changes = (change for fill in trade.fills() for change in fill.changes())
+            naked = sum((amount for currency, amount in changes if currency == trade.intent.pair), Decimal(0))
+            side: Side = ("buy", "sell")[b % 2] if b % 4 == 0 else "sell" if naked > 0 else "buy"
+            quantity = Decimal(1 + a % 50) / 100
+            if b % 3 and abs(naked) > Decimal("0.01"):  # mostly what makes sense
+                quantity = abs(naked).quantize(Decimal("0.00001"), ROUND_FLOOR) / (1 + a % 2)
             order = Order(
                 f"{trade.intent.intent_id}-{letter}{1 + b % 3}",
                 venue.market,
-                ("buy", "sell")[b % 2],
-                Decimal(1 + a % 50) / 100,
+                side,
+                quantity,
                 venue.limit,
                 ("hedge", "unwind")[a % 2],
             )

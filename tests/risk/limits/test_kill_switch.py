@@ -128,9 +128,10 @@ class TestErrors:
         world = w.World(config=quick(halt_hedges_per_min=2))
         intent = world.entry()
         world.submit(intent)
+        world.report(intent, w.filled(intent.away))
         for n in (1, 2, 3):
             order = w.Order(
-                f"{intent.intent_id}-h{n}", intent.home.market, "sell", Decimal(1), Decimal(1), "hedge"
+                f"{intent.intent_id}-h{n}", intent.home.market, "sell", Decimal("0.1"), Decimal(1), "hedge"
             )
             assert isinstance(world.ask(Extend(0, 1, intent.intent_id, order)), Approved)
         assert halts(world) == ["errors"]

@@ -199,7 +199,8 @@ def test_exits_and_hedges_do_not_wait_but_count() -> None:
     world.now_ms += 10_000
     leave = world.exit_of(position)
     assert reason_of(world.submit(leave)) is None
-    hedge = w.Order(f"{leave.intent_id}-h1", leave.home.market, "buy", Decimal(1), Decimal(1), "hedge")
+    world.report(leave, w.filled(leave.away))
+    hedge = w.Order(f"{leave.intent_id}-h1", leave.home.market, "buy", Decimal("0.1"), Decimal(1), "hedge")
     for n in range(1, 4):
         order = replace(hedge, client_id=f"{leave.intent_id}-h{n}")
         assert isinstance(world.ask(Extend(0, 1, leave.intent_id, order)), Approved)

@@ -330,7 +330,10 @@ def every_kind_of_event() -> list[Event]:
     world.submit(world.entry("BTC", quantity=Decimal(10) ** 9))
     intent = world.entry("BTC")
     world.submit(intent)
-    hedge = Order(f"{intent.intent_id}-h1", intent.home.market, "sell", Decimal(1), Decimal(999_000), "hedge")
+    world.report(intent, w.filled(intent.away))
+    hedge = Order(
+        f"{intent.intent_id}-h1", intent.home.market, "sell", Decimal("0.4"), Decimal(999_000), "hedge"
+    )
     world.ask(Extend(0, 1, intent.intent_id, hedge))
     world.stop()
     world.start("run-2")
