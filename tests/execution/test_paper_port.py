@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from arbshard.config import PaperConfig
 from arbshard.execution.paper_port import PaperPort
@@ -56,3 +57,13 @@ async def test_order_of_a_dead_process_has_ended(make, paper):
     result = await paper.ask(make.order(make.home, "buy", "0.001", 146_000_000))
     assert (result.state, result.fills) == ("EXPIRED", ())
     assert result.detail
+
+
+async def test_changed_rules_and_fees_hold_from_the_next_order_on(make, paper):
+    rules = replace(make.home.rules, notional_min=Decimal(10_000_000))
+    fees = replace(make.away.fees, buy_bps=Decimal(20))
+    paper.add_legs((replace(make.home, rules=rules), replace(make.away, fees=fees)))
+    refused = await paper.send(make.order(make.home, "sell", "0.001", 140_000_000, "x-h0"))
+    assert (refused.state, refused.fault) == ("REJECTED", "order")
+    filled = await paper.send(make.order(make.away, "buy", "0.001", 110_000, "x-a0"))
+    assert filled.fills[0].fee == filled.filled * Decimal("0.002")

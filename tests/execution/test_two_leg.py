@@ -125,6 +125,24 @@ class TestTable:
         assert isinstance(machine.next_step(None, None, NOW), Ask)
 
 
+class TestChangedRules:
+    def test_the_next_order_of_an_intent_under_way_goes_by_them(self, make, begin):
+        machine, buy, sell = begin()
+        books = make.home_book(), make.away_book()
+        machine.record(make.result(buy, "FILLED", NET), NOW)
+        machine.record(make.result(sell, "REJECTED"), NOW)
+        lagging = leg_of(make, sell)
+        tick = lagging.rules.tick_at(sell.limit) * 7
+        coarse = replace(lagging.rules, ticks=(replace(lagging.rules.ticks[-1], tick=tick),))
+        side = "home" if lagging is make.home else "away"
+        machine.revise(replace(make.pair, **{side: replace(lagging, rules=coarse)}))
+        step = machine.next_step(*books, now_ns=NOW)
+        assert isinstance(step, SendOrders)
+        (order,) = step.orders
+        assert order.market == lagging.market
+        assert order.limit % tick == 0
+
+
 class TestRecord:
     def test_final_state_is_never_left(self, make, begin):
         machine, buy, sell = begin()

@@ -85,8 +85,23 @@ def test_changed_ticks_and_a_closed_market_take_effect_while_the_run_goes_on(des
     desk.post("binance", {"clear": ["market_state"]})
     desk.wait_for(lambda: desk.risk_note().refusing == ())
     assert "lot 0." in desk.alerts()
-    assert f"binance:{symbol} has stopped trading" in desk.alerts()
-    assert f"binance:{symbol} is listed as trading again" in desk.alerts()
+    assert f"binance:{symbol} has stopped trading (HALT)" in desk.alerts()
+    desk.wait_for(lambda: f"binance:{symbol} is listed as trading again" in desk.alerts())
+    desk.stop()
+    assert verify(desk.ledger).differences == ()
+
+
+def test_a_changed_tick_of_upbit_is_read_beside_its_list_of_markets(desk):
+    before = {pair.base: pair for pair in desk.universe().pairs}
+    desk.post("upbit", {"set": {"changed_rules": {"share": 1, "tick": 5}}})
+    desk.wait_for(lambda: len(desk.universe().revised) == len(before))
+    for pair in desk.universe().pairs:
+        (band,) = pair.home.rules.ticks
+        assert band.tick in {one.tick * 5 for one in before[pair.base].home.rules.ticks}
+        assert pair.away == before[pair.base].away
+    desk.wait_for(lambda: "tick" in desk.alerts())
+    desk.post("upbit", {"clear": ["changed_rules"]})
+    desk.wait_for(lambda: all(pair.home == before[pair.base].home for pair in desk.universe().pairs))
     desk.stop()
     assert verify(desk.ledger).differences == ()
 

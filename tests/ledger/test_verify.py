@@ -12,6 +12,7 @@ from arbshard.ledger.events import (
     DifferenceResolved,
     StrayFound,
     StrayGone,
+    VenueStateChanged,
 )
 from arbshard.ledger.store import LedgerStore
 from arbshard.ledger.verify import verify
@@ -279,6 +280,22 @@ class TestReconciliation:
     def test_an_entry_while_an_order_was_astray(self, tmp_path) -> None:
         given = {"at_ms": 1, "venue": "upbit", "client_id": "x", "symbol": "KRW-BTC", "remaining": Decimal(1)}
         assert "approved though x was astray at upbit" in self.said(tmp_path, StrayFound(pair="BTC", **given))
+
+    @pytest.mark.parametrize(
+        ("symbol", "what"),
+        [("", "the venue refused orders at upbit"), ("KRW-BTC", "KRW-BTC refused orders at upbit")],
+    )
+    def test_an_entry_while_its_venue_or_market_refused_orders(self, tmp_path, symbol, what) -> None:
+        given = {"at_ms": 1, "venue": "upbit", "symbol": symbol, "why": "x"}
+        refuses = VenueStateChanged(state="refuses", fault="venue", **given)
+        assert f"s1-0-1-1 was approved though {what}" in self.said(tmp_path, refuses)
+
+    def test_an_entry_after_a_refusal_or_beside_it(self, tmp_path) -> None:
+        given = {"at_ms": 1, "venue": "upbit", "why": "x"}
+        refuses = VenueStateChanged(state="refuses", symbol="", fault="venue", **given)
+        ended = VenueStateChanged(state="unknown", symbol="", **given)
+        other = VenueStateChanged(state="refuses", symbol="KRW-ETH", fault="market", **given)
+        assert self.said(tmp_path, refuses, ended, other) == ""
 
     def test_one_of_another_pair(self, tmp_path) -> None:
         given = {"at_ms": 1, "venue": "upbit", "client_id": "x", "symbol": "KRW-ETH", "remaining": Decimal(1)}
