@@ -123,3 +123,35 @@ def test_a_revoked_key_stops_entries_at_once_and_shows_what_to_do(desk):
     desk.wait_for(lambda: desk.risk_note().portfolio.entries > entries)
     desk.stop()
     assert verify(desk.ledger).differences == ()
+
+
+def test_a_fee_that_is_not_the_configured_one_is_shown_with_both_figures(desk):
+    desk.post("binance", {"set": {"changed_fees": {"share": 1, "bps": 30}}})
+    fees = desk.wait_for(lambda: desk.risk_note().fees)
+    assert {(one.venue, one.configured_bps, one.paid_bps) for one in fees} == {("binance", "10", "30")}
+    assert any("charged 30 bps" in line and "configured are 10" in line for line in desk.problems())
+    desk.stop()
+    assert verify(desk.ledger).differences == ()
+
+
+def test_a_close_while_one_venue_is_down_says_what_stays_open_and_why(tmp_path):
+    patient = CONFIG.replace("max_hold_s = 4.0", "max_hold_s = 3600.0\ntake_profit_bps = 500.0")
+    with Desk(tmp_path, patient, arguments=("--live",), environment=KEYS) as desk:
+        desk.start()
+        desk.wait_for(lambda: desk.risk_note().positions)
+        desk.post("binance", {"set": {"maintenance": {"share": 1, "ms_min": 0, "ms_max": 0}}})
+        desk.wait_for(lambda: desk.risk_note().unclosable)
+        desk.wait_for(lambda: desk.risk_note().open_intents == 0)
+        open_pairs = {one.pair for one in desk.risk_note().positions}
+        ended = desk.call("close", "--all", "--wait", "1")
+        assert ended.code == 1, ended
+        for pair in open_pairs:
+            assert f"{pair}: not closed, binance is down; hedged" in ended.out, ended
+        assert any(
+            line.startswith(f"{min(open_pairs)}: not closed, binance is down") for line in desk.problems()
+        )
+        assert {one.pair for one in desk.risk_note().positions} == open_pairs  # left alone, and hedged
+        desk.post("binance", {"clear": ["maintenance"]})
+        desk.wait_for(lambda: not desk.risk_note().positions)
+        desk.stop()
+        assert verify(desk.ledger).differences == ()
