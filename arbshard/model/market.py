@@ -66,6 +66,11 @@ class MarketRules(msgspec.Struct, frozen=True):
         """Round a quantity down to the lot, and to what one order may have."""
         return floor_to(min(quantity, self.quantity_max), self.lot)
 
+    def allows(self, price: Decimal, quantity: Decimal, side: Side) -> bool:
+        """Whether an order meets all of these rules: tick, lot, minimum and maximum."""
+        is_on_grid = self.round_price(price, side) == price and self.round_quantity(quantity) == quantity
+        return is_on_grid and self.accepts(price, quantity)
+
     def accepts(self, price: Decimal, quantity: Decimal) -> bool:
         """Whether an order of ``quantity`` at ``price`` meets the venue's minimum and maximum."""
         notional = price * quantity

@@ -19,9 +19,8 @@ from arbshard.ledger.events import (
     Stopped,
 )
 from arbshard.model.intent import Intent, IntentKind, Retry
-from arbshard.model.market import Market
 from arbshard.model.money import BPS, ZERO, plain
-from arbshard.model.order import Fill
+from arbshard.model.order import Fill, Order
 from arbshard.model.phase import Phase
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
@@ -404,17 +403,19 @@ class RiskCore:
             late = forms.new_fills(request.result, trade)
             self._late[request.intent_id] = (*self._late.get(request.intent_id, ()), *late)
         self._apply(events)
-        return noted, events + self._learn(events, request.result.order.market, trade.intent.pair, moment)
+        return noted, events + self._learn(events, request.result.order, trade.intent.pair, moment)
 
-    def _learn(self, events: list[Event], market: Market, base: str, moment: Moment) -> list[Event]:
+    def _learn(self, events: list[Event], order: Order, base: str, moment: Moment) -> list[Event]:
         """What a report says about the venue and the market; applied."""
         pair = self._pairs.get(base)
+        leg = pair.leg(order.market.venue) if pair is not None else None
         made: list[Event] = []
         for event in events:
             if isinstance(event, OrderReported):
-                made += self.venue_facts.after(event, market, moment)
-                if pair is not None:
-                    self.venue_facts.compare_fees(event.fills, pair.leg(market.venue), moment.now_ms)
+                rules = leg.rules if leg is not None else None
+                made += self.venue_facts.after(event, order, rules, moment)
+                if leg is not None:
+                    self.venue_facts.compare_fees(event.fills, leg, moment.now_ms)
         self._apply(made)
         return made
 

@@ -5,7 +5,8 @@
     ===================================  ==================================================================
     the venue took the order             venue and market take orders
     fault ``venue``                      the venue refuses
-    fault ``market`` or ``order``        the market refuses
+    fault ``market``                     the market refuses
+    fault ``order``                      likewise, unless the order broke the rules that are known
     fault ``funds``                      is counted for the venue and the currency, and changes neither
     fault ``busy``                       nothing, until ``BUSY_MIN`` in a row over ``BUSY_MS``: the venue refuses
     ===================================  ==================================================================
@@ -26,9 +27,9 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from arbshard.ledger.events import Event, OrderReported, VenueState, VenueStateChanged
-from arbshard.model.market import Leg, Market, Side
+from arbshard.model.market import Leg, Market, MarketRules, Side
 from arbshard.model.money import BPS
-from arbshard.model.order import Fill, OrderFault
+from arbshard.model.order import Fill, Order, OrderFault
 from arbshard.model.universe import Universe
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.portfolio.venue_states import Place, VenueRefusal, is_taken, place_of
@@ -83,14 +84,18 @@ class VenueAcceptance:
         """A new run has begun: what refused in the last one is tried again."""
         return [_changed(place, "unknown", "a new run began", now_ms) for place in self._state.venues.refuses]
 
-    def after(self, event: OrderReported, market: Market, moment: Moment) -> list[Event]:
-        """What follows from a report, which is applied."""
-        venue = market.venue
+    def after(
+        self, event: OrderReported, order: Order, rules: MarketRules | None, moment: Moment
+    ) -> list[Event]:
+        """What follows from a report of ``order``, which is applied. ``rules``: of its market, as they are known."""
+        market, venue = order.market, order.market.venue
         if event.fault != "busy":
             self._busy.pop(venue, None)
         match event.fault:
             case "venue":
                 return self._refuse((venue, ""), "venue", event.detail, moment)
+            case "order" if rules is not None and not rules.allows(order.limit, order.quantity, order.side):
+                return []  # by the rules that are known, such as for a rest below the minimum: nothing is learned
             case "market" | "order":
                 self.listing_wanted += 1
                 return self._refuse(place_of(market), event.fault, event.detail, moment)

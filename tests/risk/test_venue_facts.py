@@ -84,6 +84,19 @@ def test_a_refused_market_enters_nothing_and_the_others_do(world, fault) -> None
     assert world.core.venue_facts.listing_wanted == 1
 
 
+def test_an_order_that_breaks_the_known_rules_says_nothing_about_the_market(world) -> None:
+    """A rest below the minimum is refused by our own check, too, and no listing can change that."""
+    for quantity, limit in ((Decimal("0.000000001"), w.HOME_PRICE), (w.QUANTITY, Decimal("1000000.001"))):
+        world.core.guard.rests.clear()
+        intent = world.entry(quantity=w.QUANTITY)
+        intent = replace(intent, home=replace(intent.home, quantity=quantity, limit=limit))
+        assert isinstance(world.submit(intent), Approved)
+        world.report(intent, refused(intent.home, "order"), w.expired(intent.away))
+        world.conclude(intent)
+    assert world.state.venues.refuses == {}
+    assert world.core.venue_facts.listing_wanted == 0
+
+
 def test_a_refused_venue_enters_nothing_of_any_pair(world) -> None:
     enter(world, None, ("venue", "-2015: Invalid API-key"))
     assert answer(world) is Refusal.VENUE_REFUSES
