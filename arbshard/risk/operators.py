@@ -109,7 +109,9 @@ class Operators:
             return Done("nothing is halted"), []
         if broken is not None:
             return Denied(f"the books do not balance: {broken}"), []
-        accepted = tuple(loss.key for loss in halts_of(valuation, limits, moment.day))
+        # A drawdown is accepted by the mark, so that as much again halts again.
+        losses = halts_of(valuation, limits, moment.day)
+        accepted = tuple(loss.key for loss in losses if loss.cause != "drawdown")
         high_water = valuation.equity if is_fallen else None
         events: list[Event] = [*valuation.statement(moment.now_ms, at_once=True)] if is_fallen else []
         events.append(

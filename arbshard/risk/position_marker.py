@@ -43,19 +43,17 @@ class PositionMarker:
     def mark(self, now_ns: int, now_ms: int) -> bool:
         """Value the positions whose turn it is; whether a round was completed with this."""
         self._valuation.look_at_naked(now_ns)
+        if not self._queue and now_ns >= self._due_ns:
+            self._due_ns = now_ns + _ROUND_NS
+            self._valuation.find_unpriced()
+            self._queue.extend(self._valuation.open_ids())
+            self._tried = set(self._queue)
         for one in self._valuation.not_valued():
             if one not in self._tried:  # what has no book is tried once a round
                 self._tried.add(one)
                 self._queue.appendleft(one)
         if not self._queue:
-            if now_ns < self._due_ns:
-                return False
-            self._due_ns = now_ns + _ROUND_NS
-            self._valuation.find_unpriced()
-            self._queue.extend(self._valuation.open_ids())
-            self._tried = set(self._queue)
-            if not self._queue:
-                return False
+            return False
         fx = self._read(self._fx)
         if fx is None:
             self._queue.clear()

@@ -86,11 +86,11 @@ class Valuation:
         """What closing all that is open would bring."""
         self.lasting_by: dict[str, Decimal] = {}
         """By symbol, what closing all of its that is open would bring, as far as the last two marks agree."""
-        self._fresh: list[str] = []
+        self._fresh: dict[str, None] = {}
         """Positions valued since ``losing`` was asked."""
         self._lasting = ZERO
         self._lower = ZERO
-        self._peak = ZERO
+        self._peak = state.equity.high_water
         """The highest equity since it was last stored."""
         self.naked: dict[str, NakedExposure] = {}
         """By position or entry, where anything is naked."""
@@ -161,7 +161,7 @@ class Valuation:
         Each time that a person released the pair, as much again is allowed to its position.
         """
         accepted = self._state.equity.accepted
-        fresh, self._fresh = self._fresh, []
+        fresh, self._fresh = self._fresh, {}
         for position_id in fresh:
             position, mark = self._state.positions.get(position_id), self.marks.get(position_id)
             if position is None or mark is None or not mark.notional:
@@ -268,7 +268,7 @@ class Valuation:
         before = known.pnl if known is not None else ZERO
         mark = Mark(pnl, before, pair.base, position.entry_notional, books_ms, closing.is_whole)
         self._put(position_id, mark)
-        self._fresh.append(position_id)
+        self._fresh[position_id] = None
         if self._filled_trade(position_id) is None:
             self._note_left(position, exact(books[0].best_bid))
         self._reach()

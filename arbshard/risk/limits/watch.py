@@ -186,7 +186,7 @@ class Watch:
         if self._state.standing.scales:
             self._take(made, scales_lapsed(self._state, limits, moment))
         self._take(made, self._verdict(moment))
-        self._take(made, self._set_apart(moment))
+        self._set_apart(made, moment)
         self._take(made, self._valuation.statement(moment.now_ms))
         return made
 
@@ -197,15 +197,14 @@ class Watch:
         self._day = moment.day
         self._guard.lost = dict(refusing_losses(valuation, limits, moment.day))
 
-    def _set_apart(self, moment: Moment) -> list[Event]:
+    def _set_apart(self, made: list[Event], moment: Moment) -> None:
         """Set apart the pairs of positions that have lost too much by their last valuation."""
         bps_max = self._guard.limits.portfolio().position_loss_bps_max
-        made: list[Event] = []
         for position, mark in self._valuation.losing(bps_max):
             lost = plain(-round(mark.lasting_bps, 1))
             reason = f"{position.position_id} has lost {lost} bps, the limit is {plain(bps_max)}"
-            made += set_apart(self._state.standing, position.pair, "position_loss", reason, moment.now_ms)
-        return made
+            standing, pair = self._state.standing, position.pair
+            self._take(made, set_apart(standing, pair, "position_loss", reason, moment.now_ms))
 
     def _verdict(self, moment: Moment) -> list[Event]:
         limits = self._guard.limits.portfolio()
