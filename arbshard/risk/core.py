@@ -276,7 +276,8 @@ class RiskCore:
             case Instructions():
                 standing = self.state.standing
                 closing, apart = tuple(standing.closing.items()), tuple(standing.apart)
-                return Instructed(standing.serial, standing.halt is not None, closing, apart), []
+                halted = standing.halt is not None
+                return Instructed(standing.serial, halted, closing, apart, standing.is_stopped), []
             case SetApart():
                 return self._set_apart(request, now_ms)
 

@@ -16,7 +16,7 @@ from arbshard.risk.valuation import Valuation
 from arbshard.venues.registry import get_venue
 
 _POSITIONS_PER_TICK = 10
-"""A third of a millisecond: risk must answer meanwhile."""
+"""Half a millisecond: risk must answer meanwhile."""
 _ROUND_NS = 1_000_000_000
 
 

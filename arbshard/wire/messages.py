@@ -146,6 +146,8 @@ class Welcome(_Reply, frozen=True):
     """Pairs of the ``Hello`` that are not the shard's, as risk has it: one of both has an older universe."""
     apart: tuple[str, ...] = ()
     """All pairs that are set apart: they enter nothing."""
+    stopped: bool = False
+    """See ``Instructed``."""
 
 
 class Funded(_Reply, frozen=True):
@@ -199,6 +201,8 @@ class Instructed(_Reply, frozen=True):
     closing: Closings
     apart: tuple[str, ...] = ()
     """All pairs that are set apart: they enter nothing."""
+    stopped: bool = False
+    """Exits are stopped too, except those that a person orders."""
 
 
 Reply = Welcome | Funded | Approved | Refused | Noted | Settled | Instructed

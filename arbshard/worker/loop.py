@@ -152,6 +152,8 @@ class ShardLoop:
                 return  # until risk says that the pair is flat, or that a person has released it
             if self._membership is not None and state.pair.base in self._membership.leaving:
                 return
+        elif self._orders.stopped and trade.reason not in BY_HAND:
+            return  # until a person resumes
         self._desk.act(state, trade)
 
     def _on_timer(self) -> None:
@@ -199,14 +201,15 @@ class ShardLoop:
         if phase is Phase.DRAINING:
             self._set_state(WorkerState.DRAINING)
             self._renew()
-            self._desk.close_positions(
-                {**dict.fromkeys(self._engine.pairs, _SHUTDOWN), **self._orders.closing}
-            )
+            by_rule = {} if self._orders.stopped else dict.fromkeys(self._engine.pairs, _SHUTDOWN)
+            self._desk.close_positions({**by_rule, **self._orders.closing})
         elif phase is Phase.DRAINING_KEEP:
             self._set_state(WorkerState.DRAINING)
         else:
             return
-        if not self._desk.is_drained(keep_positions=phase is Phase.DRAINING_KEEP) or not self._is_settled():
+        is_closing = any(base in self._engine.pairs for base in self._orders.closing)
+        keeps = phase is Phase.DRAINING_KEEP or (self._orders.stopped and not is_closing)
+        if not self._desk.is_drained(keep_positions=keeps) or not self._is_settled():
             return
         self._set_state(WorkerState.DRAINED)
         self._stop(0)

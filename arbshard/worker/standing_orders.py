@@ -42,6 +42,8 @@ class StandingOrders:
         """Of what is known: it changes with every change at risk."""
         self._asking: asyncio.Task[None] | None = None
         self.halted = False
+        self.stopped = False
+        """Whether exits are stopped too, except those that a person orders."""
         self.closing: dict[str, ExitReason] = {}
         self.apart: frozenset[str] = frozenset()
         """Pairs that are set apart: they enter nothing."""
@@ -49,9 +51,13 @@ class StandingOrders:
     def apply(self, said: Welcome | Instructed) -> None:
         """What risk has said."""
         closing, apart = dict(said.closing), frozenset(said.apart)
-        if (said.halted, closing, apart) != (self.halted, self.closing, self.apart):
-            get_logger().warning("told by risk", halted=said.halted, closing=closing, apart=sorted(apart))
-        self.serial, self.halted, self.closing, self.apart = said.serial, said.halted, closing, apart
+        now = said.halted, said.stopped, closing, apart
+        if now != (self.halted, self.stopped, self.closing, self.apart):
+            get_logger().warning(
+                "told by risk", halted=said.halted, stopped=said.stopped, closing=closing, apart=sorted(apart)
+            )
+        self.serial = said.serial
+        self.halted, self.stopped, self.closing, self.apart = now
 
     def poll(self, now_ns: int) -> None:
         """Ask risk if there is news; its answer comes later."""

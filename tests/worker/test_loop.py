@@ -104,6 +104,7 @@ class Orders:
     def __init__(self):
         self.serial = 0
         self.halted = False
+        self.stopped = False
         self.closing = {}
         self.apart = frozenset()
         self.looks = []
@@ -296,6 +297,16 @@ class TestPhases:
         assert shop.desk.funded == 0
         assert shop.codes == []
 
+    async def test_draining_while_stopped_leaves_positions_open_and_ends(self, make, shop):
+        shop.loop.start()
+        shop.orders.halted = shop.orders.stopped = True
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.desk.open_positions = 1
+        shop.books.phase = Phase.DRAINING
+        await shop.until(lambda: shop.codes)
+        assert shop.desk.acts == []
+        assert shop.codes == [0]
+
     async def test_draining_closes_what_is_open_and_ends(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
@@ -481,6 +492,17 @@ class TestOrders:
         shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
         await shop.until(lambda: shop.desk.acts)
         assert shop.desk.acts[0].reason == "max_hold"
+
+    async def test_stopped_keeps_what_is_open_and_closes_it_by_order_alone(self, make, shop):
+        shop.loop.start()
+        shop.orders.halted = shop.orders.stopped = True
+        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
+        await self.until_beats(shop)
+        assert shop.desk.acts == []
+        shop.orders.closing = {"BTC": "manual"}
+        shop.clock.advance_ms(1000)
+        await shop.until(lambda: shop.desk.acts)
+        assert shop.desk.acts[0].reason == "manual"
 
     async def test_closes_what_it_is_told_to_for_the_reason_given(self, make, shop):
         shop.loop.start()

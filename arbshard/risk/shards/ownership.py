@@ -102,6 +102,7 @@ class HandOver:
             funded=tuple(base for base in bases if state.is_funded(pairs[base])),
             available=tuple(available),
             halted=state.standing.halt is not None,
+            stopped=state.standing.is_stopped,
             closing=tuple(state.standing.closing.items()),
             serial=state.standing.serial,
             residues=tuple((base, residue) for base in bases if (residue := state.results.residue_of(base))),
