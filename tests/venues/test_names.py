@@ -19,6 +19,7 @@ MAY_NAME_ANY = [
     VENUES / "registry.py",
     ROOTS[0] / "virtual" / "exchange.py",
     ROOTS[0] / "virtual" / "settings.py",
+    ROOTS[0] / "virtual" / "unkind.py",
 ]
 
 
