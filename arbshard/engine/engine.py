@@ -211,7 +211,7 @@ class ArbitrageEngine:
         back = state.buy_away if held.buy_is_home else state.buy_home
         return self._exit(state, held, close_now(held, home, away, fx, back), reason, fx, lead)
 
-    def hold(self, state: PairState, positions: Iterable[Position]) -> None:
+    def set_positions(self, state: PairState, positions: Iterable[Position]) -> None:
         """Replace what the pair holds by what risk says."""
         state.held = [held_of(position) for position in positions]
 

@@ -93,7 +93,7 @@ class VirtualWorker:
         worker = self._worker
         if worker is None or not worker.trading_since_ns:
             return False
-        return base in worker.engine.pairs and not worker.desk.is_held(base)
+        return base in worker.engine.pairs and not worker.desk.is_suspended(base)
 
     async def run(self) -> int:
         """Run until it ends by itself or is told to; the exit code."""

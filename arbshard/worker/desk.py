@@ -62,7 +62,7 @@ class Desk:
         self._funding: set[str] = set()
         self._under_way: set[str] = set()
         """Pairs with an intent that has no outcome."""
-        self._held: set[str] = set()
+        self._suspended: set[str] = set()
         """Pairs that are to do nothing new."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed_ns = 0
@@ -76,8 +76,8 @@ class Desk:
         """Begin with what risk knows: positions, intents without outcome, balances."""
         self._prefix = f"s{welcome.session}-{shard}-{epoch}"
         for base in welcome.strangers:
-            self.hold(base)
-        self.adopt(welcome, [base for base in self._engine.pairs if base not in self._held])
+            self.suspend(base)
+        self.adopt(welcome, [base for base in self._engine.pairs if base not in self._suspended])
 
     def adopt(self, welcome: Welcome, bases: Iterable[str]) -> None:
         """Trade these pairs of the engine from now on, beginning with what risk knows of them."""
@@ -88,7 +88,7 @@ class Desk:
         for base in mine:
             assert base not in self._under_way, base
             state = self._engine.pairs[base]
-            self.unhold(base)
+            self.activate(base)
             executor = self._make_executor(state.pair)
             positions = [position for position in welcome.positions if position.pair == base]
             executor.take_over(positions, residues.get(base, ZERO), exit_retries.get(base))
@@ -106,24 +106,24 @@ class Desk:
         for base in mine:
             self._refresh(self._engine.pairs[base])
 
-    def hold(self, base: str) -> None:
+    def suspend(self, base: str) -> None:
         """Do nothing new with a pair; what is under way comes to its end."""
-        self._held.add(base)
+        self._suspended.add(base)
         self._engine.pairs[base].busy = True
 
-    def unhold(self, base: str) -> None:
+    def activate(self, base: str) -> None:
         """Trade a pair again that was to do nothing new."""
-        self._held.discard(base)
+        self._suspended.discard(base)
         self._engine.pairs[base].busy = base in self._under_way
 
-    def is_held(self, base: str) -> bool:
+    def is_suspended(self, base: str) -> bool:
         """Whether nothing new is done with the pair."""
-        return base in self._held
+        return base in self._suspended
 
     @property
-    def holds_any(self) -> bool:
-        """Whether any pair is held."""
-        return bool(self._held)
+    def has_suspended(self) -> bool:
+        """Whether any pair is suspended."""
+        return bool(self._suspended)
 
     def is_adopted(self, base: str) -> bool:
         """Whether risk has said what there is to carry on with of this pair."""
@@ -146,10 +146,10 @@ class Desk:
             executor.revise(pair)
 
     def forget(self, base: str) -> None:
-        """Let go of a pair that is held and idle, before the engine does."""
-        assert base in self._held, base
+        """Let go of a pair that is suspended and idle, before the engine does."""
+        assert base in self._suspended, base
         assert self.is_idle(base), base
-        self._held.discard(base)
+        self._suspended.discard(base)
         self._funded.discard(base)
         if self.is_adopted(base):
             self._executors.remove_executor(base)
@@ -218,7 +218,12 @@ class Desk:
     def fund(self) -> None:
         """Have pairs funded whose price has become known: on paper with inventory, live with what venues state."""
         for base, state in self._engine.pairs.items():
-            if base in self._funded or base in self._funding or base in self._held or state.home.top is None:
+            if (
+                base in self._funded
+                or base in self._funding
+                or base in self._suspended
+                or state.home.top is None
+            ):
                 continue
             self._funding.add(base)
             self._spawn(self._fund(state))
@@ -280,7 +285,7 @@ class Desk:
                     self._rest(state, retry)
         self._refresh(state)
         self._under_way.discard(state.pair.base)
-        state.busy = state.pair.base in self._held
+        state.busy = state.pair.base in self._suspended
 
     def _refused_exit(self, state: PairState, refused: Refused, now_ns: int) -> None:
         """Ask again after a pause that doubles: an exit that is refused costs nothing but the question."""
@@ -323,7 +328,7 @@ class Desk:
         state.busy = True
 
     def _refresh(self, state: PairState) -> None:
-        self._engine.hold(state, self._executor_of(state).get_positions())
+        self._engine.set_positions(state, self._executor_of(state).get_positions())
 
     def _update_funds(self, available: Available) -> None:
         for venue, currency, amount in available:

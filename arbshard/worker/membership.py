@@ -80,20 +80,20 @@ class Membership:
     @property
     def is_settled(self) -> bool:
         """Whether the newest universe is carried out, but for what is still being closed."""
-        has_all = self._target.mine == self._engine.pairs.keys() and not self._desk.holds_any
+        has_all = self._target.mine == self._engine.pairs.keys() and not self._desk.has_suspended
         return has_all and self._source.serial <= self._target.serial
 
     def poll(self, now_ns: int) -> None:
         """Go on with what is to be done; takes as long as reading the file when there is a newer one."""
         if self._source.serial > self._target.serial:
             self._load()
-        if self.serial == self._target.serial and not self._desk.holds_any:
+        if self.serial == self._target.serial and not self._desk.has_suspended:
             return
         for base in [base for base in self._engine.pairs if base not in self._target.mine]:
             self._let_go(base)
         for base in self._target.mine:
-            if base in self._engine.pairs and self._desk.is_held(base) and self._desk.is_adopted(base):
-                self._desk.unhold(base)  # given back before it was let go
+            if base in self._engine.pairs and self._desk.is_suspended(base) and self._desk.is_adopted(base):
+                self._desk.activate(base)  # given back before it was let go
         wanted = self._unadopted()
         if wanted and self._adopting is None and now_ns >= self._adopt_again_ns:
             self._adopt_again_ns = now_ns + _ADOPT_AGAIN_NS
@@ -131,8 +131,8 @@ class Membership:
 
     def _let_go(self, base: str) -> None:
         """Hold a pair that is not ours, and forget it once nothing of it is under way."""
-        if not self._desk.is_held(base):
-            self._desk.hold(base)
+        if not self._desk.is_suspended(base):
+            self._desk.suspend(base)
         if self._desk.is_idle(base):
             pair = self._engine.pairs[base].pair
             self._desk.forget(base)
@@ -141,8 +141,8 @@ class Membership:
 
     def _strangers(self) -> tuple[str, ...]:
         """Pairs of the engine that risk did not know as ours."""
-        held = (base for base in self._engine.pairs if self._desk.is_held(base))
-        return tuple(base for base in held if not self._desk.is_adopted(base))
+        suspended = (base for base in self._engine.pairs if self._desk.is_suspended(base))
+        return tuple(base for base in suspended if not self._desk.is_adopted(base))
 
     def _unadopted(self) -> tuple[str, ...]:
         strangers = [base for base in self._strangers() if base in self._target.mine]

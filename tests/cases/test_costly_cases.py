@@ -147,7 +147,7 @@ def test_residue_below_the_other_venues_minimum_does_not_stop_the_pair(engine, m
     machine.record(make.result(intent.home, "EXPIRED", "0.00096"), NOW)
     machine.record(make.result(intent.away, "EXPIRED", Decimal("0.00096") / Decimal("0.999")), NOW)
     assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=True)
-    engine.hold(engine.pairs["BTC"], [])
+    engine.set_positions(engine.pairs["BTC"], [])
     assert isinstance(look(engine, make, -WIDE), Entry)
 
 

@@ -131,7 +131,7 @@ class Rig:
     def hold(self):
         """A position is open: risk's note says so to the supervisor, its reply to the worker."""
         opened_ms = self.clock.wall_ms()
-        self.engine.hold(self.state, [self.make.position("buy_home", opened_ms=opened_ms)])
+        self.engine.set_positions(self.state, [self.make.position("buy_home", opened_ms=opened_ms)])
         for feed in self.feeds.values():
             feed.attend(frozenset((0, 1, 2)))
 
@@ -270,7 +270,7 @@ def test_nothing_is_entered_on_quiet_books(on):
 
     async def work(rig):
         rig.hold()
-        rig.engine.hold(rig.state, [])
+        rig.engine.set_positions(rig.state, [])
         rig.markets.move("KRW-BTC", HOME * 0.97)
         speaking = asyncio.ensure_future(rig.speak())
         assert (await rig.until_exit(300))[0] is None

@@ -88,7 +88,7 @@ class TestEntry:
     def test_no_second_position_beyond_the_limit(self, desk, make, gap, direction):
         desk.use(Config(strategy=StrategyConfig(stop_loss_bps=1000.0)))
         assert desk.show(gap) is not None
-        desk.engine.hold(desk.state, [make.position(direction)])
+        desk.engine.set_positions(desk.state, [make.position(direction)])
         assert desk.show(gap) is None  # neither in profit nor reversed, and one is all it may hold
 
     def test_too_good_to_be_true(self, desk, gap, direction):
@@ -212,7 +212,7 @@ class TestExit:
     )
     def test_leaves_in_the_reverse_direction(self, desk, make, direction, gap, reason):
         position = make.position(direction)
-        desk.engine.hold(desk.state, [position])
+        desk.engine.set_positions(desk.state, [position])
         trade = desk.show(gap)
         assert isinstance(trade, Exit)
         assert trade.reason == reason
@@ -221,7 +221,7 @@ class TestExit:
         assert trade.fx == make.fx
 
     def test_age_alone_is_a_reason(self, desk, make):
-        desk.engine.hold(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()])
         assert desk.show(-5.0) is None
         trade = desk.show(-5.0, now_ms=make.now_ms + 20_000)
         assert isinstance(trade, Exit)
@@ -230,33 +230,33 @@ class TestExit:
     def test_exits_come_before_entries(self, desk, make):
         """The gap would pay for an entry; the position has to go first."""
         desk.use(Config(limits=replace(Config().limits, symbol_positions_max=2)))
-        desk.engine.hold(desk.state, [make.position("buy_home")])
+        desk.engine.set_positions(desk.state, [make.position("buy_home")])
         assert isinstance(desk.show(-WIDE), Exit)
-        desk.engine.hold(desk.state, [])
+        desk.engine.set_positions(desk.state, [])
         assert isinstance(desk.show(-WIDE), Entry)
 
     def test_exits_go_on_while_stopping_and_resting(self, desk, make):
-        desk.engine.hold(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()])
         desk.engine.entering = False
         desk.state.rest_until_ns = make.now_ns + 10**9
         desk.state.funds = None
         assert isinstance(desk.show(WIDE), Exit)
 
     def test_refused_exit_rests(self, desk, make):
-        desk.engine.hold(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()])
         desk.state.exit_rest_until_ns = make.now_ns + 1
         assert desk.show(WIDE) is None
         assert isinstance(desk.show(WIDE, now_ns=make.now_ns + 1), Exit)
 
     def test_never_on_stale_books(self, desk, make):
-        desk.engine.hold(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()])
         assert desk.show(WIDE, now_ns=make.now_ns + 2 * 10**9) is None
         assert desk.state.refusal is Refusal.BOOK_STALE
 
     def test_the_position_that_has_a_reason_is_the_one_closed(self, desk, make):
         young = make.position(position_id="young")
         old = make.position(position_id="old", opened_ms=make.now_ms - 20_000)
-        desk.engine.hold(desk.state, [young, old])
+        desk.engine.set_positions(desk.state, [young, old])
         trade = desk.show(-5.0)
         assert isinstance(trade, Exit)
         assert trade.position_id == "old"
@@ -284,11 +284,11 @@ class TestQuietBooks:
         old = (make.now_ns - 9 * self.SECOND,) * 3
         for slots in ((), (0, 1), (0, 2), (1, 2)):
             engine = self.engine(make, dict.fromkeys(slots, make.now_ns))
-            engine.hold(engine.pairs["BTC"], [make.position()])
+            engine.set_positions(engine.pairs["BTC"], [make.position()])
             assert self.show(make, engine, WIDE, old) is None
             assert engine.pairs["BTC"].refusal is Refusal.BOOK_STALE
         engine = self.engine(make, dict.fromkeys((0, 1, 2), make.now_ns))
-        engine.hold(engine.pairs["BTC"], [make.position()])
+        engine.set_positions(engine.pairs["BTC"], [make.position()])
         assert isinstance(self.show(make, engine, WIDE, old), Exit)
         assert engine.pairs["BTC"].refusal is None
 
@@ -302,7 +302,7 @@ class TestQuietBooks:
         state = engine.pairs["BTC"]
         state.funds = RICH
         assert self.show(make, engine, -WIDE, old) is None
-        engine.hold(state, [make.position("buy_home")])
+        engine.set_positions(state, [make.position("buy_home")])
         assert self.show(make, engine, -WIDE, old) is None
         assert state.refusal is Refusal.BOOK_STALE
         assert state.series.last is None
@@ -320,7 +320,7 @@ class TestQuietBooks:
         confirmed = {slot: make.now_ns - age * ms for slot, age in enumerate(confirmed_ms) if age is not None}
         engine = self.engine(make, confirmed)
         if is_held:
-            engine.hold(engine.pairs["BTC"], [make.position("buy_home")])
+            engine.set_positions(engine.pairs["BTC"], [make.position("buy_home")])
         trade = self.show(make, engine, gap, tuple(make.now_ns - age * ms for age in ages_ms))
         known_ms = [
             min(age, age if one is None else one) for age, one in zip(ages_ms, confirmed_ms, strict=True)
@@ -341,26 +341,26 @@ class TestQuietBooks:
 class TestClose:
     def test_closes_whatever_the_rules_say(self, desk, make):
         position = make.position()
-        desk.engine.hold(desk.state, [position])
+        desk.engine.set_positions(desk.state, [position])
         assert desk.show(-5.0) is None
         trade = desk.engine.close(desk.state, desk.state.held[0], "shutdown")
         assert isinstance(trade, Exit)
         assert (trade.reason, trade.direction) == ("shutdown", "buy_away")
 
     def test_stale_books_will_do(self, desk, make):
-        desk.engine.hold(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()])
         desk.show(-5.0, received_ns=0)
         assert desk.engine.close(desk.state, desk.state.held[0], "manual") is not None
 
     @pytest.mark.parametrize("slot", [0, 1, 2])
     def test_not_without_a_book(self, desk, make, slot):
-        desk.engine.hold(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()])
         desk.show(-5.0)
         desk.engine.observe(slot, View(None, live=True, bad=True))
         assert desk.engine.close(desk.state, desk.state.held[0], "shutdown") is None
 
     def test_not_while_busy(self, desk, make):
-        desk.engine.hold(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()])
         desk.show(-5.0)
         desk.state.busy = True
         assert desk.engine.close(desk.state, desk.state.held[0], "shutdown") is None

@@ -250,7 +250,7 @@ async def test_decisions_are_those_of_the_engine(recording, quick, tmp_path):
             elif position is not None:
                 held[base].pop(position.position_id, None)
                 residue[base] += position.imbalance
-            engine.hold(state, held[base].values())
+            engine.set_positions(state, held[base].values())
             state.busy = False
             state.rest_until_ns = (end_ms - offset_ms) * 1_000_000 + int(quick.strategy.cooldown_ms * 1e6)
             del ends[base]

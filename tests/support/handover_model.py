@@ -150,7 +150,7 @@ class Worker:
     def active(self):
         """Pairs it may do something new with."""
         bases = self.engine.pairs if self.is_up else ()
-        return {base for base in bases if self.desk.is_adopted(base) and not self.desk.is_held(base)}
+        return {base for base in bases if self.desk.is_adopted(base) and not self.desk.is_suspended(base)}
 
     def under_way(self):
         return {base for base in self.engine.pairs if not self.desk.is_idle(base)}

@@ -272,11 +272,11 @@ async def test_beats_with_the_timer(shop):
 async def test_time_passes_for_a_position_without_frames(make, shop):
     """A position that is too old is closed though no book changes."""
     shop.loop.start()
-    shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+    shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
     await shop.until(lambda: len(shop.meter.beats) >= 2)
     assert shop.desk.acts == []
     opened_ms = shop.clock.wall_ms() - 20_000
-    shop.engine.hold(shop.state, [make.position(opened_ms=opened_ms)])
+    shop.engine.set_positions(shop.state, [make.position(opened_ms=opened_ms)])
     await shop.until(lambda: shop.desk.acts)
     (trade,) = shop.desk.acts
     assert isinstance(trade, Exit)
@@ -300,7 +300,7 @@ class TestPhases:
     async def test_draining_while_stopped_leaves_positions_open_and_ends(self, make, shop):
         shop.loop.start()
         shop.orders.halted = shop.orders.stopped = True
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
         shop.desk.open_positions = 1
         shop.books.phase = Phase.DRAINING
         await shop.until(lambda: shop.codes)
@@ -310,7 +310,7 @@ class TestPhases:
     async def test_draining_closes_what_is_open_and_ends(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
         shop.desk.open_positions = 1
         shop.books.phase = Phase.DRAINING
         await shop.until(lambda: shop.desk.acts)
@@ -332,7 +332,7 @@ class TestPhases:
     async def test_draining_tries_again_after_a_pause(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
         shop.desk.open_positions = 1
         shop.books.phase = Phase.DRAINING
         await shop.until(lambda: shop.desk.acts)
@@ -345,7 +345,7 @@ class TestPhases:
 
     async def test_draining_can_keep_positions(self, make, shop):
         shop.loop.start()
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
         shop.desk.open_positions = 1
         shop.desk.busy = 1
         shop.books.phase = Phase.DRAINING_KEEP
@@ -372,7 +372,7 @@ async def test_a_replaced_worker_decides_nothing_on_its_timer(make, shop):
     shop.loop.start()
     shop.is_fenced = True
     shop.clock.advance_ms(30_000)
-    shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
+    shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
     shop.feed.news = {1: make.view(make.home_book(-100.0))}
     beats = len(shop.meter.beats)
     await shop.until(lambda: len(shop.meter.beats) > beats + 1)
@@ -420,7 +420,7 @@ class TestSilentSupervisor:
         assert Refusal.SUPERVISOR_SILENT in shop.meter.doubts
 
     async def test_nothing_is_closed_not_even_by_order(self, make, shop):
-        shop.engine.hold(shop.state, [make.position()])
+        shop.engine.set_positions(shop.state, [make.position()])
         await self.silence(shop)
         shop.orders.closing = {"BTC": "manual"}
         shop.books.phase = Phase.DRAINING
@@ -486,17 +486,17 @@ class TestOrders:
     async def test_halted_keeps_what_is_open_and_closes_it_by_the_rules(self, make, shop):
         shop.loop.start()
         shop.orders.halted = True
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
         await self.until_beats(shop)
         assert shop.desk.acts == []
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
         await shop.until(lambda: shop.desk.acts)
         assert shop.desk.acts[0].reason == "max_hold"
 
     async def test_stopped_keeps_what_is_open_and_closes_it_by_order_alone(self, make, shop):
         shop.loop.start()
         shop.orders.halted = shop.orders.stopped = True
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
         await self.until_beats(shop)
         assert shop.desk.acts == []
         shop.orders.closing = {"BTC": "manual"}
@@ -507,7 +507,7 @@ class TestOrders:
     async def test_closes_what_it_is_told_to_for_the_reason_given(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
         shop.orders.closing = {"ELSEWHERE": "manual", "BTC": "kill_switch"}
         await shop.until(lambda: shop.desk.acts)
         (trade,) = shop.desk.acts
@@ -517,7 +517,7 @@ class TestOrders:
     async def test_tries_again_after_a_pause_until_it_is_flat(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
         shop.orders.closing = {"BTC": "manual"}
         await shop.until(lambda: shop.desk.acts)
         shop.state.busy = False  # refused
@@ -526,7 +526,7 @@ class TestOrders:
         shop.clock.advance_ms(200)
         await shop.until(lambda: len(shop.desk.acts) >= 2)
         shop.state.busy = False
-        shop.engine.hold(shop.state, [])
+        shop.engine.set_positions(shop.state, [])
         shop.clock.advance_ms(200)
         await self.until_beats(shop)
         assert len(shop.desk.acts) == 2
@@ -560,7 +560,7 @@ class TestOrders:
     async def test_draining_keeps_the_reason_of_an_order(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.hold(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
         shop.desk.open_positions = 1
         shop.orders.closing = {"BTC": "kill_switch"}
         shop.books.phase = Phase.DRAINING
@@ -600,7 +600,7 @@ class TestMembership:
         assert shop.desk.acts == []
 
     async def test_what_it_holds_is_closed(self, make, shop, pairs):
-        shop.engine.hold(shop.state, [make.position()])
+        shop.engine.set_positions(shop.state, [make.position()])
         shop.loop.start()
         await shop.until(lambda: pairs.looks >= 2)
         assert shop.desk.acts == []

@@ -200,7 +200,7 @@ async def test_a_pair_that_is_given_back_before_it_was_let_go(room):
     assert room.risk.asked == [], "it was never forgotten"
     assert room.shown[-1] == (2, 1)
     assert room.engine.pairs["BTC"].busy, "its intent goes on"
-    assert not room.desk.is_held("BTC")
+    assert not room.desk.is_suspended("BTC")
 
 
 async def test_risk_that_does_not_think_so_is_asked_again(room):

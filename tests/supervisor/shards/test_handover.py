@@ -360,7 +360,7 @@ async def test_a_worker_with_a_newer_universe_than_risk_is_not_kept_waiting(room
     room.start_worker(1)
     await model.turns(20)
     assert room.workers[1].active() == {"ETH"}
-    assert room.workers[1].desk.is_held("BTC")
+    assert room.workers[1].desk.is_suspended("BTC")
     room.word = newer.serial
     await room.kill_worker(0)
     room.start_worker(0)
