@@ -31,7 +31,8 @@ class ExecutionConfig(Section, frozen=True):
     pause_max_s: Positive = 300.0
     """The longest such pause."""
     exit_cost_bps_max: Positive = 50.0
-    """What exits that achieved nothing may cost a position, of its entry notional; then exits are by hand only."""
+    """What exits that achieved nothing may cost a position, of its entry notional. Before another one as dear as the
+    last would go beyond it, exits are by hand only."""
 
 
 class PaperConfig(Section, frozen=True):

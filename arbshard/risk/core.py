@@ -443,13 +443,14 @@ class RiskCore:
         if isinstance(concluded, Objection):
             return _refused(*concluded)
         position, events = concluded
+        failed = self.state.attempts.get((pair.base, "exit"))
         self._apply(events)
         self._late.pop(request.intent_id, None)
         if self.reconciler is not None:
             self.reconciler.activity.ended(trade, moment.now_ns)
         kind = trade.intent.kind
         if kind == "exit" and before is not None:
-            events += self._check_exit_cost(before, moment)
+            events += self._check_exit_cost(before, failed.cost if failed is not None else ZERO, moment)
         retry = self._retry(pair.base, kind)
         wait_ns = retry.wait_ms * 1_000_000 if retry is not None else 0
         self.guard.set_rest(pair.base, kind, moment.now_ns + wait_ns)
@@ -457,11 +458,14 @@ class RiskCore:
             request.intent_id, position, self.guard.available_to_enter(pair), pair.base
         ), events
 
-    def _check_exit_cost(self, position: Position, moment: Moment) -> list[Event]:
-        """Exits that achieve nothing may cost a position so much; then only a person has it closed."""
+    def _check_exit_cost(self, position: Position, before: Decimal, moment: Moment) -> list[Event]:
+        """Exits that achieve nothing may cost a position so much; then only a person has it closed.
+
+        ``before``: what they had cost before the last one. Another one like it must not go beyond the limit.
+        """
         attempts = self.state.attempts.get((position.pair, "exit"))
         share = Decimal(repr(self._config.execution.exit_cost_bps_max)) / BPS
-        if attempts is None or attempts.cost <= position.entry_notional * share:
+        if attempts is None or 2 * attempts.cost - before <= position.entry_notional * share:
             return []
         reason = f"{attempts.tries} exits that failed have cost {plain(attempts.cost)}: {attempts.why}"
         events = set_apart(

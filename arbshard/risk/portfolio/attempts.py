@@ -62,8 +62,7 @@ def attempts_after(
     ):
         # The venue takes orders again. The rest goes the same way, without a pause.
         return msgspec.structs.replace(known, is_small=False, is_waiting=False) if known is not None else None
-    is_refused = any(_is_refused(result) for result in trade.orders)
-    if not trade.fills() and not is_refused:
+    if not trade.fills() and not any(_is_turned_away(result) for result in trade.orders):
         return known  # the prices had gone, or nothing was sent: it cost nothing
     lead, is_small = _failed_leg(trade)
     cost = max(ZERO, before.value(fx, mark) - left.value(fx, mark))
@@ -98,16 +97,16 @@ def _after_entry(trade: Trade, left: Position | None, known: Attempts | None) ->
 
 def _failed_leg(trade: Trade) -> tuple[Lead, bool]:
     """(leg, whether its venue refused it): the leg of which nothing was traded the way it was meant."""
-    failed: list[Lead] = []
-    refused: list[Lead] = []
     names: tuple[Lead, ...] = ("home", "away")
-    for name in names:
-        meant = _meant(trade, name)
-        if not any(result.fills for result in meant):
-            failed.append(name)
-        if any(_is_refused(result) for result in meant):
-            refused.append(name)
-    candidates = [name for name in failed if name in refused] or failed or refused
+    failed = [name for name in names if not any(result.fills for result in _meant(trade, name))]
+    refused = [name for name in names if any(map(_is_refused, _meant(trade, name)))]
+    turned_away = [name for name in names if any(map(_is_turned_away, _meant(trade, name)))]
+    candidates = (
+        [name for name in failed if name in refused]
+        or [name for name in failed if name in turned_away]
+        or failed
+        or refused
+    )
     return (candidates[0], candidates[0] in refused) if candidates else ("both", False)
 
 
@@ -126,9 +125,14 @@ def _is_refused(result: OrderResult) -> bool:
     return result.state == "REJECTED" or result.fault in ("order", "funds", "market", "venue")
 
 
+def _is_turned_away(result: OrderResult) -> bool:
+    """Whether the order was refused, or not taken because the venue or our rate budget was busy."""
+    return result.state == "REJECTED" or bool(result.fault)
+
+
 def _why(trade: Trade, lead: Lead) -> str:
-    """What the last refused order of the leg was refused for (of either leg, where both go first)."""
+    """Why the last order of the leg that was turned away was (of either leg, where both go first)."""
     for result in reversed(trade.orders if lead == "both" else _meant(trade, lead)):
-        if _is_refused(result):
+        if _is_turned_away(result):
             return f"{result.order.market.venue}: {result.detail}"
     return "one leg found no price within its bounds"
