@@ -10,11 +10,11 @@ from arbshard.errors import VenueUnavailable
 class _Selector(selectors.DefaultSelector):
     """Does not wait: the loop's time moves instead."""
 
-    def __init__(self, loop):
+    def __init__(self, loop: "VirtualLoop") -> None:
         super().__init__()
         self._loop = loop
 
-    def select(self, timeout=None):
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout:
             self._loop.now_s += timeout
@@ -22,19 +22,19 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self):
+    def __init__(self) -> None:
         self.now_s = 1_000.0
         super().__init__(_Selector(self))
 
-    def time(self):
+    def time(self) -> float:
         return self.now_s
 
 
 class LoopClock:
-    def monotonic_ns(self):
+    def monotonic_ns(self) -> int:
         return int(asyncio.get_running_loop().time() * 1e9)
 
-    def wall_ms(self):
+    def wall_ms(self) -> int:
         return 1_795_000_000_000 + self.monotonic_ns() // 1_000_000
 
 
