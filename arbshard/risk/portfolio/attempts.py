@@ -19,6 +19,8 @@ from arbshard.risk.portfolio.holdings import Trade
 
 _MOVED = Decimal("0.9")
 """An exit that leaves more than this share of the open quantity has moved nothing."""
+_TESTED = Decimal("0.5")
+"""An exit that sent one leg first has moved something when it closed more than this share of its quantity."""
 _DOUBLINGS_MAX = 20
 
 
@@ -57,8 +59,10 @@ def attempts_after(
     assert left is not None, trade.intent.intent_id
     if left.state == "CLOSED":
         return None
+    # A test that was taken back leaves a little less than before: what fees in coin and lots come to.
+    tested = min(trade.intent.home.quantity, trade.intent.away.quantity) * _TESTED
     if left.quantity < before.quantity * _MOVED or (
-        trade.intent.lead != "both" and left.quantity < before.quantity
+        trade.intent.lead != "both" and before.quantity - left.quantity > tested
     ):
         # The venue takes orders again. The rest goes the same way, without a pause.
         return msgspec.structs.replace(known, is_small=False, is_waiting=False) if known is not None else None
