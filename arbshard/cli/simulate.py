@@ -100,14 +100,14 @@ def _settings(
     mode: str,
 ) -> "Settings":
     """What was asked for. Raises ``UsageError``."""
-    from arbshard.virtual.rates import LIVE_PER_HOUR, PER_HOUR, Level
+    from arbshard.virtual.rates import Level, kinds_of
     from arbshard.virtual.settings import SEED_MAX, Mode, Settings
 
     level: Level | None = next((one for one in get_args(Level) if one == faults), None)
     kind: Regime | None = next((one for one in get_args(Regime) if one == regime), None)
     kinds = tuple(one.strip() for one in only.split(",")) if only else ()
     where: Mode | None = next((one for one in get_args(Mode) if one == mode), None)
-    every = PER_HOUR if mode == "paper" else {**PER_HOUR, **LIVE_PER_HOUR}
+    every = kinds_of(is_live=mode != "paper")
     unknown = [one for one in kinds if one not in every]
     for is_wrong, why in (
         (level is None, f"--faults {faults}: {', '.join(get_args(Level))}"),

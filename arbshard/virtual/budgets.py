@@ -7,6 +7,14 @@ waste           what was bought and sold back on one venue within an intent, wit
                 beside its fees and what its own orders may slip
 naked           while a venue of the pair works, an open leg comes to ``naked_krw_s_max`` at most, and so much
                 more as it takes to send the last orders. A pair that waits for a person may take a pause more
+loss            no hedge or unwind may trade farther than ``intent_loss_bps_max`` behind the limit of the leg on its
+                venue, unless a person has ordered the pair closed
+stuck           an intent that has spent ``naked_krw_s_max`` has its pair set apart: a person is asked
+probe           after an exit that a venue refused, nothing is traded on the other venue before the first one has
+                filled something
+way out         on paper, no exit is refused for want of money: nobody takes away what a position needs to be left
+facts           nothing is entered where a venue has refused an order for its market, key or address, from
+                ``FACTS_S`` after the refusal until it takes an order again or is tried again
 repeats         no more than ``REPEATS`` orders of a pair on one side of one venue fill nothing within
                 ``REPEATS_S``
 ==============  ================================================================================================
@@ -18,17 +26,22 @@ from decimal import Decimal
 
 from arbshard.config import ExecutionConfig
 from arbshard.ledger.events import (
+    ClosesOrdered,
     Event,
     IntentApproved,
     IntentConcluded,
+    IntentRefused,
     OrderExtended,
     OrderReported,
     PairReleased,
     PairSetApart,
     PositionClosed,
+    VenueStateChanged,
 )
 from arbshard.model.intent import Intent
+from arbshard.model.market import Market
 from arbshard.model.order import Order
+from arbshard.model.refusal import Refusal
 from arbshard.virtual.executions import Execution, Executions
 
 _ZERO = Decimal(0)
@@ -36,11 +49,15 @@ _BPS = Decimal(10_000)
 REPEATS = 20
 REPEATS_S = 10
 WASTE = 3
+FACTS_S = 10
+_TICK_BPS = Decimal(20)
+"""Prices are rounded to ticks."""
 _FEES_BPS = Decimal(60)
 """Fees of an intent that is brought home by as many orders again, and both spreads."""
 _SENT_S = 10
 """To send the last orders takes no longer."""
-_OVER = ("FILLED", "CANCELED", "EXPIRED", "REJECTED", "NOT_ACCEPTED")
+_ASKED_S = 30
+"""A person is asked so long after the budget is spent."""
 _BY_HAND = ("manual", "kill_switch", "shutdown")
 
 
@@ -79,6 +96,12 @@ class _Running:
         self.orders: dict[str, Order] = {one.client_id: one for one in (intent.home, intent.away)}
         self.turnover = {intent.home.market: _Turnover(), intent.away.market: _Turnover()}
         self.fills: set[str] = set()
+        self.refused: dict[Market, bool] = {}
+        """By market: whether an order in the direction of its leg was refused, and not filled in any part."""
+        self.is_asked = False
+        """Whether a person was asked about it."""
+        self.first: Market | None = None
+        """Where an exit has to fill something first: its venue refused the exit before."""
 
     @property
     def wasted(self) -> Decimal:
@@ -101,6 +124,8 @@ class _Nakedness:
         self.venues: frozenset[str] = frozenset()
         """Those that worked when it was last looked at."""
         self.krw_s = 0.0
+        self.all_krw_s = 0.0
+        """Whether venues worked or not."""
 
 
 class Budgets:
@@ -112,8 +137,11 @@ class Budgets:
         executions: Executions,
         notional: Callable[[str], Decimal],
         differ: Callable[[str], None],
+        *,
+        is_live: bool,
     ) -> None:
-        """``notional``: of an open position."""
+        """``notional``: of an open position. ``is_live``: a person may take the money away."""
+        self._is_live = is_live
         self._exit_cost_bps_max = Decimal(str(execution.exit_cost_bps_max))
         self._loss_bps_max = Decimal(str(execution.intent_loss_bps_max)) + _FEES_BPS
         self._naked_krw_s_max = execution.naked_krw_s_max
@@ -129,6 +157,12 @@ class Budgets:
         self._in_vain: dict[tuple[str, str, str], deque[int]] = {}
         """When orders that filled nothing ended, by pair, venue and side."""
         self._naked: dict[str, _Nakedness] = {}
+        self._first: dict[str, Market] = {}
+        """By position: the market whose venue refused the last exit."""
+        self._refusing_ns: dict[tuple[str, str], int] = {}
+        """Since when a venue refuses, by venue and symbol; the symbol is empty for the whole venue."""
+        self._closing: dict[str, None] = {}
+        """Pairs that a person has ordered closed: the loss of their intents counts from the prices of then."""
         self.apart: dict[str, str] = {}
         """Pairs that wait for a person, and why."""
 
@@ -136,23 +170,60 @@ class Budgets:
         """The next event."""
         match event:
             case IntentApproved():
-                self._approved(event.intent)
+                self._approved(event.intent, now_ns)
             case OrderExtended():
-                running = self._running.get(event.intent_id)
-                if running is not None:
-                    running.orders[event.order.client_id] = event.order
+                self._extended(event)
             case OrderReported():
                 self._reported(event, now_ns)
             case IntentConcluded():
                 self._concluded(event.intent_id)
             case PositionClosed():
                 self._waste.pop(event.position.position_id, None)
+                self._first.pop(event.position.position_id, None)
+                self._closing.pop(event.position.pair, None)
+            case IntentRefused():
+                if event.reason is Refusal.BALANCE and event.intent_kind == "exit" and not self._is_live:
+                    self._differ(f"way out: {event.intent_id} of {event.pair} was refused: {event.detail}")
+            case _:
+                self._ordered(event)
+
+    def _ordered(self, event: Event) -> None:
+        match event:
             case PairSetApart():
                 self.apart[event.pair] = event.cause
+                running = self._running.get(event.intent_id)
+                if running is not None:
+                    running.is_asked = True
             case PairReleased():
                 self.apart.pop(event.pair, None)
+            case ClosesOrdered():
+                self._closing.update(dict.fromkeys(event.pairs))
+            case VenueStateChanged():
+                if event.state != "refuses":
+                    self._refusing_ns.pop((event.venue, event.symbol), None)
             case _:
                 pass  # costs nothing
+
+    def _extended(self, event: OrderExtended) -> None:
+        running, order = self._running.get(event.intent_id), event.order
+        if running is None:
+            return
+        running.orders[order.client_id] = order
+        intent = running.intent
+        if event.pair in self._closing or intent.reason in _BY_HAND:
+            return
+        leg = intent.home if order.market == intent.home.market else intent.away
+        reach = (self._loss_bps_max - _FEES_BPS + _TICK_BPS) / _BPS
+        bound = leg.limit * (1 + reach if order.side == "buy" else 1 - reach)
+        if order.limit > bound if order.side == "buy" else order.limit < bound:
+            self._differ(
+                f"loss: {order.client_id} may {order.side} at {order.limit:f}, its leg was to trade at {leg.limit:f}"
+            )
+
+    def is_asked(self, intent_id: str) -> bool:
+        """Whether a person was asked about an intent: it is tried again with long pauses."""
+        running = self._running.get(intent_id)
+        return running is not None and running.is_asked
 
     def judge_naked(
         self, naked: Iterable[tuple[str, Decimal]], seconds: float, *, is_disturbed: bool
@@ -170,12 +241,18 @@ class Budgets:
             known = self._naked.setdefault(intent_id, _Nakedness())
             legs = (running.intent.home.market, running.intent.away.market)
             working = frozenset(one.venue for one in legs if self.works(one.venue, one.symbol))
+            known.all_krw_s = 0.0 if is_disturbed else known.all_krw_s + float(worth) * seconds
+            spent = self._naked_krw_s_max + float(worth) * _ASKED_S
+            if not running.is_asked and known.all_krw_s > spent:
+                self._differ(
+                    f"stuck: {intent_id} was naked for {known.all_krw_s:.0f} KRW s, and nobody is asked"
+                )
             if is_disturbed or working != known.venues or not working:
                 known.venues, known.krw_s = working, 0.0
                 continue
             known.krw_s += float(worth) * seconds
             most = self._naked_krw_s_max + float(worth) * _SENT_S
-            if running.intent.pair in self.apart:
+            if running.is_asked:
                 most += float(worth) * self._pause_s_max
             if known.krw_s > most:
                 self._differ(
@@ -185,8 +262,12 @@ class Budgets:
         for intent_id in self._naked.keys() - seen:
             del self._naked[intent_id]
 
-    def _approved(self, intent: Intent) -> None:
-        self._running[intent.intent_id] = _Running(intent)
+    def _approved(self, intent: Intent, now_ns: int) -> None:
+        running = self._running[intent.intent_id] = _Running(intent)
+        if intent.kind == "entry":
+            self._entered(intent, now_ns)
+        elif intent.reason not in _BY_HAND:
+            running.first = self._first.get(intent.position_id)
         waste = self._waste.get(intent.position_id)
         if intent.kind == "entry" or waste is None or intent.reason in _BY_HAND:
             return
@@ -197,11 +278,54 @@ class Budgets:
                 f"{waste.cost:.0f} KRW in vain, {most:.0f} may be"
             )
 
+    def _entered(self, intent: Intent, now_ns: int) -> None:
+        for market in (intent.home.market, intent.away.market):
+            for symbol in (market.symbol, ""):
+                since_ns = self._refusing_ns.get((market.venue, symbol), now_ns)
+                if now_ns - since_ns > FACTS_S * 1_000_000_000:
+                    self._differ(
+                        f"facts: {intent.intent_id} was approved, {market.venue} {symbol} refuses orders for "
+                        f"{(now_ns - since_ns) / 1e9:.1f} s"
+                    )
+
+    def _state_facts(self, event: OrderReported, order: Order, now_ns: int) -> None:
+        """Keep what a reply to an order says of its venue and market."""
+        market = order.market
+        if event.state in ("REJECTED", "NOT_ACCEPTED"):
+            if event.fault in ("market", "venue"):
+                symbol = market.symbol if event.fault == "market" else ""
+                self._refusing_ns.setdefault((market.venue, symbol), now_ns)
+        elif event.state in ("FILLED", "EXPIRED"):
+            self._refusing_ns.pop((market.venue, market.symbol), None)
+            self._refusing_ns.pop((market.venue, ""), None)
+
+    def _state_direction(self, event: OrderReported, running: _Running, order: Order) -> None:
+        """Keep which venue has refused an exit, and hold that the other one waits for it."""
+        intent = running.intent
+        leg = intent.home if order.market == intent.home.market else intent.away
+        if event.fills and running.first not in (None, order.market):
+            filled = any(
+                one.bought + one.sold for key, one in running.turnover.items() if key == running.first
+            )
+            if not filled:
+                self._differ(
+                    f"probe: {order.client_id} was traded, and {running.first} had refused the exit before it"
+                )
+        if order.side != leg.side:
+            return
+        if event.fills:
+            running.refused[order.market] = False
+        elif event.state == "REJECTED":
+            running.refused.setdefault(order.market, True)
+
     def _reported(self, event: OrderReported, now_ns: int) -> None:
         running = self._running.get(event.intent_id)
         order = running.orders.get(event.client_id) if running is not None else None
         if running is None or order is None:
             return  # the second bookkeeping of the ledger says so
+        self._state_facts(event, order, now_ns)
+        if running.intent.kind == "exit":
+            self._state_direction(event, running, order)
         for fill in event.fills:
             execution = self._executions.get(fill.fill_id)
             if execution is not None and fill.fill_id not in running.fills:
@@ -229,6 +353,11 @@ class Budgets:
         if running is None:
             return
         intent, wasted = running.intent, running.wasted
+        refused = [market for market, is_refused in running.refused.items() if is_refused]
+        if len(refused) == 1 and running.fills:
+            self._first[intent.position_id] = refused[0]
+        elif running.fills:
+            self._first.pop(intent.position_id, None)
         notional = max(
             intent.home.quantity * intent.home.limit, self._notional(intent.position_id), Decimal(1)
         )

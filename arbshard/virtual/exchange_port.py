@@ -1,10 +1,11 @@
 """The worker's way to the simulated exchanges: the paper venue, behind an exchange that keeps a record of its own.
 
 What the paper venue executes is put down at the exchange at that instant, for the oracle. An order that sells more
-coins than the account has is refused, as an exchange does and the paper venue does not. Now and then (``Weather.
-late_share``) the exchange tells an order's end before it tells its last execution, as venues do whose order and trade
-channels differ; the execution is then told to risk while the intent is still open. An intent is not concluded while
-such news is on its way: what is told after that is a matter of the venues' statements, which are not simulated.
+coins or spends more money than the account has is refused, as an exchange does and the paper venue does not. Now and
+then (``Weather.late_share``) the exchange tells an order's end before its last execution, as venues do whose order
+and trade channels differ; the execution is then told to risk while the intent is still open. An intent is not
+concluded while such news is on its way: what is told after that is a matter of the venues' statements, which are not
+simulated.
 """
 
 import asyncio
@@ -44,7 +45,7 @@ class ExecutionRecord(Protocol):
         ...
 
     def has_coins(self, order: Order) -> bool:
-        """Whether the account can deliver what ``order`` sells."""
+        """Whether the account can deliver what ``order`` sells, or pay for what it buys."""
         ...
 
 

@@ -99,6 +99,12 @@ class Executions:
             if (execution.venue, execution.base) == (venue, base):
                 yield fill_id, execution
 
+    def in_quote(self, venue: str, quote: str) -> Iterator[tuple[str, Execution]]:
+        """Executions against a currency on a venue, of intents that are under way."""
+        for fill_id, execution in self._by_fill.items():
+            if (execution.venue, execution.quote) == (venue, quote):
+                yield fill_id, execution
+
     def forget(self, client_ids: Iterable[str]) -> None:
         """These orders belong to an intent that is over."""
         for client_id in client_ids:

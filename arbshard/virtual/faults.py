@@ -16,9 +16,7 @@ from arbshard.virtual.network import Straggler
 from arbshard.virtual.rates import (
     ACCOUNTS_POINTS,
     FACTOR,
-    LIVE_PER_HOUR,
     LIVE_WORKER_POINTS,
-    PER_HOUR,
     RISK_POINTS,
     STRAGGLERS,
     UNKIND_LIVE_PER_HOUR,
@@ -26,6 +24,7 @@ from arbshard.virtual.rates import (
     WAKE_POINTS,
     WORKER_POINTS,
     Level,
+    kinds_of,
 )
 from arbshard.virtual.settings import TAG
 from arbshard.virtual.stand_ins import VirtualWorld
@@ -104,13 +103,10 @@ class Faults:
 
     async def run(self, level: Level, only: tuple[str, ...] = ()) -> None:
         """Faults of ``level`` until cancelled; of the kinds in ``only``, if any are named."""
-        every = dict(PER_HOUR)
-        known = {**every, **UNKIND_PER_HOUR}
+        every = kinds_of(is_live=self._world.live is not None)
         if self._world.live is not None:
-            every |= LIVE_PER_HOUR
-            known |= {**LIVE_PER_HOUR, **UNKIND_LIVE_PER_HOUR}
-            del every["late_fills"], known["late_fills"]  # of the paper venue
-        rates = {kind: rate for kind, rate in known.items() if kind in only} if only else every
+            del every["late_fills"]  # of the paper venue
+        rates = {kind: rate for kind, rate in every.items() if not only or kind in only}
         total = sum(every.values()) * FACTOR[level] * (_ONLY_SHARE if only else 1.0)
         if not total or not rates:
             return

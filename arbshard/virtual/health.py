@@ -58,12 +58,12 @@ class Health:
             self._say(f"{', '.join(unassigned)}: in no shard")
         for naked in self._oracle.books.naked():
             for_ns = now_ns - max(naked.since_ns, self._faults.last_ns)
-            if for_ns > NAKED_NS:
+            if for_ns > NAKED_NS and not self._oracle.budgets.is_asked(naked.intent_id):
                 self._oracle.differs(
                     f"naked: {naked.intent_id} has {naked.worth:.0f} KRW on one leg for {for_ns / 1e9:.0f} s"
                 )
         for intent_id, (_, since_ns) in self._oracle.open.items():
-            if now_ns - since_ns > RECOVERED_NS:
+            if now_ns - since_ns > RECOVERED_NS and not self._oracle.budgets.is_asked(intent_id):
                 self._say(f"{intent_id} has no outcome after {(now_ns - since_ns) / 1e9:.0f} s")
 
     def _look_at_changes(self, supervisor: VirtualSupervisor | None, now_ns: int) -> None:

@@ -86,6 +86,7 @@ class Simulation:
         self.oracle = Oracle(config, universe, self._clock, self.trace)
         self.oracle.on_violation = loop.stop
         self.oracle.budgets.works = unkind.works
+        self.oracle.on_execution = unkind.on_execution
         loop.on_slow = self._slow
         self.audit = Audit(self.oracle, self.trace)
         self.oracle.audit_event = self.audit.add

@@ -102,8 +102,9 @@ class Operator:
             await self.send(Resume(f"looked at: {answer.halted}"))
 
     async def release(self, pairs: Iterable[str]) -> None:
-        """A person has looked at these pairs, which were set apart."""
+        """A person has looked at these pairs, which were set apart: has them closed, and then lets them trade."""
         for pair in tuple(pairs):
+            await self.send(Close((pair,)))
             await self.send(Resume("looked at", (pair,)))
 
     async def accept(self, accounts: Iterable[tuple[str, str]]) -> None:

@@ -111,6 +111,7 @@ class Oracle:
             self.executions,
             self.books.notional,
             self.differs,
+            is_live=self._is_live,
         )
         self._exposure = Exposure(config.limits, self.books.notional, self.differs)
         self._told: list[_Told] = []
@@ -128,6 +129,8 @@ class Oracle:
         self.tally = OracleCounts()
         self.violations: list[str] = []
         self.on_violation: Callable[[], None] = lambda: None
+        self.on_execution: Callable[[str, str], None] = lambda _venue, _symbol: None
+        """Takes venue and symbol of each execution."""
         self.audit_event: Callable[[int, Event], None] = lambda _seq, _event: None
         """Takes every stored event, with its number: the system's own audit."""
         self.owners: Callable[[str], list[int]] = lambda _: []
@@ -192,6 +195,7 @@ class Oracle:
     def executed(self, fill_id: str, execution: Execution) -> None:
         """An exchange has executed an order, in part or whole."""
         self.executions.happened(fill_id, execution)
+        self.on_execution(execution.venue, execution.symbol)
 
     def placed(self, order: Placed) -> None:
         """A venue has taken an order on. See ``trading.VenueObserver``."""
@@ -210,6 +214,7 @@ class Oracle:
             return
         self.executions.happened(execution.fill_id, execution._replace(client_id=client_id))
         self.venues.executed(client_id, execution.quantity)
+        self.on_execution(execution.venue, execution.symbol)
 
     def ended_at_venue(self, venue: str, name: str, executed: Decimal) -> None:
         """An order is over at its venue."""
@@ -221,11 +226,13 @@ class Oracle:
         self.venues.moved_by_hand(venue, currency, amount)
 
     def has_coins(self, order: Order) -> bool:
-        """Whether the exchange's account can deliver what ``order`` sells."""
-        return (
-            order.side == "buy"
-            or self.books.free_coins(order.market.venue, order.market.base) >= order.quantity
-        )
+        """Whether the exchange's account can deliver what ``order`` sells, or pay for what it buys."""
+        market = order.market
+        if order.side == "sell":
+            return self.books.free_coins(market.venue, market.base) >= order.quantity
+        fee = self.executions.fees[market.venue]
+        rate = 0 if fee.takes_coin else fee.buy_bps / 10_000
+        return self.books.free_quote(market.venue, market.quote) >= order.quantity * order.limit * (1 + rate)
 
     def ended_risk(self) -> None:
         """Risk has ended, was killed or begins anew: what was under reserve is gone."""

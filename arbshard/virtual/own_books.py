@@ -195,6 +195,16 @@ class OwnBooks:
         )
         return self.owned.get((venue, base), _ZERO) - sum(sold, _ZERO)
 
+    def free_quote(self, venue: str, quote: str) -> Decimal:
+        """Return the money on a venue, less what it has spent and the ledger does not know of yet."""
+        booked = {fill_id for running in self.running.values() for fill_id in running.fills}
+        spent = (
+            self._executions.change(execution).quote
+            for fill_id, execution in self._executions.in_quote(venue, quote)
+            if execution.side == "buy" and fill_id not in booked
+        )
+        return self.owned.get((venue, quote), _ZERO) + sum(spent, _ZERO)
+
     def is_booked(self, intent_id: str, fill_id: str) -> bool:
         """Whether a fill of an intent that is under way is in the ledger; so it is if the intent is over."""
         running = self.running.get(intent_id)

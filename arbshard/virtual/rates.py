@@ -62,6 +62,7 @@ LIVE_PER_HOUR: Mapping[str, float] = {
 """Besides those, where orders are live."""
 UNKIND_PER_HOUR: Mapping[str, float] = {
     "market_refuses": 0.6,
+    "pair_refuses": 0.4,
     "venue_refuses": 0.4,
     "market_closes": 0.4,
     "other_rules": 0.4,
@@ -74,3 +75,9 @@ UNKIND_PER_HOUR: Mapping[str, float] = {
 UNKIND_LIVE_PER_HOUR: Mapping[str, float] = {"revoked_key": 0.3, "other_fees": 0.3, "hand_trade": 1.0}
 """Besides those, where orders are live."""
 FACTOR: Mapping[Level, float] = {"none": 0.0, "usual": 1.0, "heavy": 6.0}
+
+
+def kinds_of(*, is_live: bool) -> dict[str, float]:
+    """Return all kinds and how often each comes."""
+    every = {**PER_HOUR, **UNKIND_PER_HOUR}
+    return {**every, **LIVE_PER_HOUR, **UNKIND_LIVE_PER_HOUR} if is_live else every

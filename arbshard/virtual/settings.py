@@ -32,6 +32,10 @@ _LIVE_SHARE = 0.5
 """Of seeds, where both are wanted."""
 ROUNDED = Decimal("0.00001")
 """Largest difference, in any currency, that comes of printed digits."""
+_POOR_SHARE = 0.3
+"""Of seeds, in which money is short."""
+_POOR_KRW = Decimal(250_000)
+"""For each pair, on either venue."""
 _ROUNDED_SHARE = 0.3
 """Of seeds, in which Upbit prints balances and private figures in the digits it shows."""
 
@@ -58,6 +62,11 @@ class Settings(NamedTuple):
         if self.mode == "mixed":
             return Random(f"{self.seed}:mode").random() < _LIVE_SHARE
         return self.mode == "live"
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether there is money for little more than one position of each pair."""
+        return Random(f"{self.seed}:money").random() < _POOR_SHARE
 
     @property
     def is_rounded(self) -> bool:
@@ -101,6 +110,10 @@ def config_of(settings: Settings) -> Config:
         rounded_statement=Fault(share=float(settings.is_rounded)),
         figures_as_doubles=Fault(share=float(settings.is_rounded)),
     )
+    money = {}
+    if settings.is_poor:
+        quote = _POOR_KRW * settings.pairs
+        money = {"quote_home": quote, "quote_away": quote // 1_450}
     return replace(
         base,
         name="virtual",
@@ -134,7 +147,7 @@ def config_of(settings: Settings) -> Config:
             portfolio_notional_max=Decimal(650_000) * settings.pairs,
             symbol_positions_max=draw.choice((1, 1, 2)),
         ),
-        paper=paper,
+        paper=replace(paper, **money),
         ledger=replace(base.ledger, archive_events=0),  # the virtual ledger is never archived
         sim=replace(
             base.sim,
@@ -143,6 +156,7 @@ def config_of(settings: Settings) -> Config:
             coins=settings.pairs,
             updates_per_s=settings.updates,
             depth=5,
+            accounts=replace(base.sim.accounts, **money),
             faults=faults,
         ),
     )

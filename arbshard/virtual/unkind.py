@@ -88,6 +88,8 @@ class Unkind:
         self._conditions = {name: Conditions(name, exchanges.world) for name in exchanges.venues}
         self._refusing: dict[tuple[str, str], OrderRefusal] = {}
         """By venue and symbol."""
+        self._traps: dict[tuple[str, str], Callable[[], None]] = {}
+        """What begins when an order of ours is executed, by venue and symbol."""
         self._under_way: set[tuple[str, str]] = set()
         """Kinds by venue."""
 
@@ -121,6 +123,41 @@ class Unkind:
         market = self._a_market(venue)
         refused = self._random.choice(_MARKET_CODES[venue])
         return self._refuse(venue, [market], refused, {"reject": _reject(market.symbol, refused.code)})
+
+    def pair_refuses(self) -> Spell | None:
+        """One venue refuses a pair, and the other one as soon as it has executed an order: one leg is left naked."""
+        venue = self._a_venue()
+        other = next(name for name in self._exchanges.venues if name != venue)
+        market = self._a_market(venue)
+        second = next(one for one in self._coins(other) if one.listing.base == market.listing.base)
+        if (other, "refusal") in self._under_way:
+            return None
+        refused, later = (self._random.choice(_MARKET_CODES[name]) for name in (venue, other))
+        switch: dict[str, object] = {"reject": _reject(second.symbol, later.code)}
+        begin_later, end_later = self._switches(other, [second], later, switch)
+        spell = self._refuse(venue, [market], refused, {"reject": _reject(market.symbol, refused.code)})
+        if spell is None:
+            return None
+        trap = other, second.symbol
+
+        def begin() -> None:
+            spell.begin()
+            self._under_way.add((other, "refusal"))
+            self._traps[trap] = begin_later
+
+        def end() -> None:
+            spell.end()
+            self._under_way.discard((other, "refusal"))
+            if self._traps.pop(trap, None) is None:
+                end_later()
+
+        return spell._replace(begin=begin, end=end, what=f"{spell.what}, then {second.symbol} {later.code}")
+
+    def on_execution(self, venue: str, symbol: str) -> None:
+        """An order of ours was executed, in part or whole."""
+        begin = self._traps.pop((venue, symbol), None)
+        if begin is not None:
+            begin()
 
     def venue_refuses(self) -> Spell | None:
         """A venue refuses all orders: by a code, or before it looks at them."""
@@ -260,6 +297,14 @@ class Unkind:
     def _refuse(
         self, venue: str, markets: list[SimMarket], refused: OrderRefusal, switch: dict[str, object]
     ) -> Spell | None:
+        begin, end = self._switches(venue, markets, refused, switch)
+        said = switch if venue in self._exchanges.trading else refused.code
+        return self._spell(venue, "refusal", begin, end, f"{[one.symbol for one in markets]} {said}")
+
+    def _switches(
+        self, venue: str, markets: list[SimMarket], refused: OrderRefusal, switch: dict[str, object]
+    ) -> tuple[Callable[[], None], Callable[[], None]]:
+        """Return what makes the venue refuse and what ends it."""
         trading = self._exchanges.trading.get(venue)
         names = [(venue, market.symbol) for market in markets]
 
@@ -275,8 +320,7 @@ class Unkind:
                 trading.set_faults({"clear": list(switch)})
                 trading.restore_usual_refusals()
 
-        said = switch if trading is not None else refused.code
-        return self._spell(venue, "refusal", begin, end, f"{[one.symbol for one in markets]} {said}")
+        return begin, end
 
     def _spell(
         self, venue: str, kind: str, begin: Callable[[], None], end: Callable[[], None], what: str

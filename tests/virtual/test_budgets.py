@@ -15,6 +15,7 @@ from arbshard.ledger.events import (
     OrderExtended,
     OrderReported,
     PairSetApart,
+    VenueStateChanged,
 )
 from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.market import Market
@@ -36,7 +37,7 @@ class Desk:
         self.said: list[str] = []
         self.executions = Executions(NO_FEES)
         self.budgets = Budgets(
-            ExecutionConfig(), self.executions, lambda _: Decimal(1_000_000), self.said.append
+            ExecutionConfig(), self.executions, lambda _: Decimal(1_000_000), self.said.append, is_live=False
         )
         self.now_ns = 0
         self._number = 0
@@ -65,10 +66,12 @@ class Desk:
         )  # fmt: skip
         self.report(intent, order, "FILLED", (fill,))
 
-    def report(self, intent: Intent, order: Order, state: Any, fills: tuple[Fill, ...] = ()) -> None:
+    def report(
+        self, intent: Intent, order: Order, state: Any, fills: tuple[Fill, ...] = (), fault: Any = ""
+    ) -> None:
         event = OrderReported(
             at_ms=1, intent_id=intent.intent_id, pair="ABC", client_id=order.client_id, state=state, detail="",
-            decision_price=Decimal(0), fills=fills,
+            decision_price=Decimal(0), fills=fills, fault=fault,
         )  # fmt: skip
         self.budgets.add(event, self.now_ns)
 
@@ -142,9 +145,14 @@ def test_orders_of_either_venue_count_for_themselves(desk: Desk) -> None:
     assert desk.said == []
 
 
-def _seconds_until_found(desk: Desk, worth: int, works: Callable[[str, str], bool]) -> int | None:
+def _seconds_until_found(
+    desk: Desk, worth: int, works: Callable[[str, str], bool], *, asked: bool = False
+) -> int | None:
     desk.budgets.works = works
     intent = desk.approve()
+    if asked:
+        apart = PairSetApart(at_ms=1, pair="ABC", cause="stuck", reason="a trial", intent_id=intent.intent_id)
+        desk.budgets.add(apart, 0)
     for second in range(1, 1_000):
         desk.budgets.judge_naked([(intent.intent_id, Decimal(worth))], 1.0, is_disturbed=False)
         if desk.said:
@@ -156,15 +164,22 @@ def test_a_naked_leg_is_brought_home_while_a_venue_works(desk: Desk) -> None:
     found = _seconds_until_found(desk, 1_000_000, lambda venue, _: venue == "upbit")
     assert found is not None
     assert 70 <= found <= 73, "60 million KRW s, and ten seconds to send the last orders"
+    assert desk.said[0].startswith("budget")
+
+
+def test_a_person_is_asked_when_nothing_can_be_done(desk: Desk) -> None:
+    found = _seconds_until_found(desk, 1_000_000, lambda *_: False)
+    assert found is not None
+    assert 90 <= found <= 92
+    assert desk.said[0].startswith("stuck")
 
 
 def test_nothing_can_be_done_while_no_venue_works(desk: Desk) -> None:
-    assert _seconds_until_found(desk, 1_000_000, lambda *_: False) is None
+    assert _seconds_until_found(desk, 1_000_000, lambda *_: False, asked=True) is None
 
 
-def test_a_pair_that_waits_for_a_person_may_take_one_pause_more(desk: Desk) -> None:
-    desk.budgets.add(PairSetApart(at_ms=1, pair="ABC", cause="stuck", reason="a trial"), 0)
-    found = _seconds_until_found(desk, 1_000_000, lambda *_: True)
+def test_an_intent_that_waits_for_a_person_may_take_one_pause_more(desk: Desk) -> None:
+    found = _seconds_until_found(desk, 1_000_000, lambda *_: True, asked=True)
     assert found is not None
     assert 370 <= found <= 373
 
@@ -174,3 +189,44 @@ def test_a_disturbance_begins_the_count_anew(desk: Desk) -> None:
     for second in range(400):
         desk.budgets.judge_naked([(intent.intent_id, Decimal(1_000_000))], 1.0, is_disturbed=second % 60 == 0)
     assert desk.said == []
+
+
+def test_a_hedge_stays_within_the_loss_budget(desk: Desk) -> None:
+    intent = desk.approve()
+    for limit, count in ((Decimal(96), 0), (Decimal(104), 1)):
+        order = replace(intent.away, client_id="s0-0-1-1-a1", limit=limit, role="hedge")
+        desk.budgets.add(
+            OrderExtended(at_ms=1, intent_id=intent.intent_id, pair="ABC", order=order, hold=HOLD), 0
+        )
+        assert len(desk.said) == count
+    assert desk.said[0].startswith("loss")
+
+
+def test_the_leg_that_was_refused_is_tried_first(desk: Desk) -> None:
+    first = desk.approve()
+    desk.fill(first, first.away, Decimal(100), 0)
+    desk.report(first, first.home, "REJECTED")
+    desk.conclude(first)
+    second = desk.approve()
+    desk.fill(second, second.home, Decimal(100_000), 0)
+    desk.fill(second, second.away, Decimal(100), 0)
+    assert desk.said == []
+    desk.report(second, second.home, "REJECTED")
+    third = desk.approve()
+    desk.fill(third, third.away, Decimal(100), 0)
+    assert [one.partition(":")[0] for one in desk.said] == ["probe"]
+
+
+def test_what_refuses_is_not_entered(desk: Desk) -> None:
+    intent = desk.approve()
+    desk.report(intent, intent.home, "REJECTED", fault="market")
+    desk.now_ns += 9 * SECOND_NS
+    desk.approve("entry")
+    assert desk.said == []
+    desk.now_ns += 2 * SECOND_NS
+    desk.approve("entry")
+    assert [one.partition(":")[0] for one in desk.said] == ["facts"]
+    unknown = VenueStateChanged(at_ms=1, venue="upbit", symbol="KRW-ABC", state="unknown", why="a trial")
+    desk.budgets.add(unknown, desk.now_ns)
+    desk.approve("entry")
+    assert len(desk.said) == 1

@@ -34,6 +34,7 @@ VALUES = (
     "arbshard.model.intent",
     "arbshard.model.market",
     "arbshard.model.order",
+    "arbshard.model.refusal",
     "arbshard.model.universe",
     "arbshard.wire.messages",
 )

@@ -1,7 +1,6 @@
 """Defects put into the handling of live orders on purpose: the simulation must find each within a few seeds."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import pytest
 
@@ -21,13 +20,7 @@ from arbshard.venues.base.orders import OrderStatus
 from arbshard.venues.base.states import ACCEPTED, Said
 from arbshard.venues.binance.orders import BinanceOrders
 from arbshard.venues.upbit import states as upbit_states
-from arbshard.virtual.machine import Simulation
-from arbshard.virtual.settings import Settings
-
-SEEDS = range(1, 11)
-HOURS = 0.2
-
-Break = Callable[[pytest.MonkeyPatch], None]
+from support.mutations import Mutation
 
 
 def unknown_is_failed(patch: pytest.MonkeyPatch) -> None:
@@ -145,14 +138,6 @@ def differences_block_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reconciler, "objection", lambda self, pair: None)
 
 
-class Mutation(NamedTuple):
-    break_it: Break
-    faults: str
-    """Kinds that bring it to light; empty for none."""
-    says: str
-    """What the violation begins with, one of several."""
-
-
 MUTATIONS = (
     Mutation(unknown_is_failed, "lost_answers,slow_frames", "orders"),
     Mutation(a_call_without_an_answer_was_never_sent, "lost_answers,silent_calls", "orders"),
@@ -191,12 +176,4 @@ SLOW = (a_call_without_an_answer_was_never_sent,)
     ],
 )
 def test_broken_handling_of_live_orders_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
-    mutation.break_it(monkeypatch)
-    only = tuple(mutation.faults.split(",")) if mutation.faults else ()
-    for seed in SEEDS:
-        level = "heavy" if only else "none"
-        report = Simulation(Settings(seed, hours=HOURS, faults=level, only=only, mode="live")).run()
-        if report.violations:
-            assert report.violations[0].startswith(tuple(mutation.says.split("|"))), report.violations
-            return
-    pytest.fail(f"not found with seeds {list(SEEDS)}")
+    mutation.find(monkeypatch, "live")

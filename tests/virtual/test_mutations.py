@@ -4,9 +4,9 @@ This is what says that an uneventful run is worth anything.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -38,8 +38,6 @@ from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.service import RiskService
 from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.virtual import costs
-from arbshard.virtual.machine import Simulation
-from arbshard.virtual.settings import Settings
 from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.worker import VirtualSurroundings
 from arbshard.wire.messages import Conclude, Extend, Report
@@ -49,11 +47,7 @@ from arbshard.worker.standing_orders import StandingOrders
 from supervisor.feeds.fanout import VenueFanout
 from supervisor.processes.child import Child
 from supervisor.processes.process_supervisor import ProcessSupervisor
-
-SEEDS = range(1, 11)
-HOURS = 0.2
-
-Break = Callable[[pytest.MonkeyPatch], None]
+from support.mutations import Break, Mutation
 
 
 def no_epoch_check(patch: pytest.MonkeyPatch) -> None:
@@ -326,14 +320,6 @@ def tracebacks_rendered_on_the_loop(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(VirtualSupervisor, "_find_universe", find)
 
 
-class Mutation(NamedTuple):
-    break_it: Break
-    faults: str
-    """Kinds that bring it to light; empty for none."""
-    says: str
-    """What the violation begins with, one of several."""
-
-
 MUTATIONS = (
     Mutation(no_epoch_check, "wake_fenced", "fencing|defect"),
     Mutation(no_rollback, "disk_full", "rollback"),
@@ -374,12 +360,4 @@ MUTATIONS = (
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.break_it.__name__)
 def test_a_broken_system_is_found_out(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
-    mutation.break_it(monkeypatch)
-    only = tuple(mutation.faults.split(",")) if mutation.faults else ()
-    for seed in SEEDS:
-        level = "heavy" if only else "none"
-        report = Simulation(Settings(seed, hours=HOURS, faults=level, only=only)).run()
-        if report.violations:
-            assert report.violations[0].startswith(tuple(mutation.says.split("|"))), report.violations
-            return
-    pytest.fail(f"not found with seeds {list(SEEDS)}")
+    mutation.find(monkeypatch)

@@ -59,3 +59,10 @@ def test_digits_that_the_venue_shows_are_no_difference() -> None:
     report = Simulation(settings).run()
     assert not report.violations, report.violations
     assert report.tally.exits > 20
+
+
+def test_a_test_that_was_taken_back_has_not_moved_anything() -> None:
+    """Fees in coin and lots made the position a little smaller, and the next exit went out whole and at once."""
+    report = Simulation(Settings(3, hours=0.19, faults="heavy", only=("market_refuses",))).run()
+    assert not report.violations, report.violations
+    assert report.faults["market_refuses"] > 4

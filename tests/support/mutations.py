@@ -1,0 +1,37 @@
+"""Defects put into the product on purpose, and the search for a seed whose simulation finds them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from arbshard.virtual.machine import Simulation
+from arbshard.virtual.rates import Level
+from arbshard.virtual.settings import Mode, Settings
+
+SEEDS = range(1, 11)
+HOURS = 0.2
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+class Mutation(NamedTuple):
+    """A defect, and how it is found."""
+
+    break_it: Break
+    faults: str
+    """Kinds that bring it to light, separated by commas; empty for none."""
+    says: str
+    """What the violation begins with, one of several, separated by bars."""
+
+    def find(self, patch: pytest.MonkeyPatch, mode: Mode = "paper") -> None:
+        """Break the system and simulate it, seed after seed. Fails when no seed finds the defect."""
+        self.break_it(patch)
+        only = tuple(self.faults.split(",")) if self.faults else ()
+        level: Level = "heavy" if only else "none"
+        for seed in SEEDS:
+            report = Simulation(Settings(seed, hours=HOURS, faults=level, only=only, mode=mode)).run()
+            if report.violations:
+                assert report.violations[0].startswith(tuple(self.says.split("|"))), report.violations
+                return
+        pytest.fail(f"not found with seeds {list(SEEDS)}")
