@@ -359,4 +359,43 @@ class TestWayOut:
             waited_s = await rig.until(lambda: not rig.is_open("AAA"), 3)
             show(rig, f"left after {waited_s:.1f} s", rig.worth_before - rig.worth())
 
-        t.run(tmp_path, work, bases=("AAA", "BBB"), paper=paper, sizing={"order_notional_min": 100_000})
+        t.run(
+            tmp_path, work, bases=("AAA", "BBB"), paper=paper, sizing={"order_notional_min": Decimal(100_000)}
+        )
+
+
+class TestPositionsUnderWater:
+    """Ten positions lose a tenth of what they are worth, and none of it is realised."""
+
+    def test_the_limits_look_at_what_is_not_realised(self, tmp_path):
+        bases = tuple(f"C{number}" for number in range(10))
+        keep = {
+            "stop_loss_bps": 5000.0,
+            "max_hold_s": 1e6,
+            "close_on_spread_reversal": False,
+            "take_profit_bps": 5000.0,
+        }
+        limits = {
+            "position_loss_bps_max": 5000,
+            "daily_loss_max": Decimal(200_000),
+            "halt_daily_loss": Decimal(400_000),
+            "stop_daily_loss": Decimal(2_000_000),
+        }
+
+        async def work(rig):
+            await rig.open()
+            before = rig.note()
+            assert before.halt is None
+            for prices in rig.prices.values():
+                prices.gap_bps = -1075.0
+            waited_s = await rig.until(lambda: rig.note().halt, 10)
+            note = rig.note()
+            lost = Decimal(before.equity.equity) - Decimal(note.equity.equity)
+            print(f"\nhalted after {waited_s:.1f} s; {lost:.0f} KRW lost, {note.equity}; {note.halt}")
+            assert note.halt.cause == "daily_loss"
+            assert 950_000 < lost < 1_150_000
+            assert len(rig.note().positions) == 10
+            await rig.sleep(10)
+            assert Decimal(rig.note().equity.drawdown) > 950_000
+
+        t.run(tmp_path, work, bases=bases, strategy=keep, limits=limits)
