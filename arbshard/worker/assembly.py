@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 RISK_TIMEOUT_MS = 500
 RISK_TRIES = 2
+_ORPHAN_CHECK_S = 0.5
+"""How often a worker that waits for risk's greeting looks whether its supervisor still lives."""
 
 
 MakeExecutors = Callable[[RiskPort, BookPort, ExecutionConfig, Clock, Observer], ExecutorFactory]
@@ -234,7 +236,14 @@ class Worker:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.stop, 0)
         try:
             hello = asyncio.ensure_future(self._trader.introduce(self._ports.pid))
-            await asyncio.wait((hello, ending.code), return_when=asyncio.FIRST_COMPLETED)
+            while not (hello.done() or ending.code.done()):
+                await asyncio.wait(
+                    (hello, ending.code), timeout=_ORPHAN_CHECK_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                # Risk may have ended together with the supervisor, and then nobody answers any more.
+                if not hello.done() and self._ports.is_orphan():
+                    get_logger().error("the supervisor is dead")
+                    ending.stop(4)
             if hello.done():
                 await self._start(hello.result())
             else:

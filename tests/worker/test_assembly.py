@@ -144,6 +144,18 @@ async def test_it_ends_with_its_supervisor(place) -> None:
             assert await running == 4
 
 
+async def test_it_ends_with_its_supervisor_also_while_risk_does_not_answer(place) -> None:
+    """Found by the simulation: risk had ended together with the supervisor, and the greeting waited for ever."""
+    risk = Risk(lambda request: None)
+    with place.worker(risk) as worker:
+        running = asyncio.ensure_future(worker.run())
+        await _until(lambda: bool(risk.asked))
+        place.is_orphan = True
+        async with asyncio.timeout(10):
+            assert await running == 4
+    assert place.began == []
+
+
 async def test_an_error_other_than_a_fence_is_raised(place) -> None:
     """A reply of the wrong kind is a defect: the process logs it and ends with code 1."""
     risk = Risk(lambda request: Noted("i"))
