@@ -34,12 +34,14 @@ def cpu_ms(system):
 def replaced(system, name):
     """Kill it, and wait until it is back."""
 
-    def child():
-        return next(one for one in system.note().children if one.name == name)
-
-    before = child()
+    before = system.children()[name]
     os.kill(before.pid, signal.SIGKILL)
-    until(lambda: child().epoch > before.epoch and child().state == "running", f"{name} is back")
+
+    def is_back():
+        child = system.children().get(name)  # a note that is written at this very moment cannot be read
+        return child is not None and child.epoch > before.epoch and child.state == "running"
+
+    until(is_back, f"{name} is back")
 
 
 def test_commands_and_failures(start, make_config):
