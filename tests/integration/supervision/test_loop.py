@@ -18,10 +18,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 TURN_MS = 100.0
 
 
-def until(holds, what, timeout_s=30.0):
+def until(holds, describe, timeout_s=30.0):
     deadline = time.monotonic() + timeout_s
     while not holds():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        assert time.monotonic() < deadline, f"waited in vain: {describe()}"
         time.sleep(0.05)
 
 
@@ -41,7 +41,7 @@ def replaced(system, name):
         child = system.children().get(name)  # a note that is written at this very moment cannot be read
         return child is not None and child.epoch > before.epoch and child.state == "running"
 
-    until(is_back, f"{name} is back")
+    until(is_back, lambda: f"{name} is back; {system.children().get(name)}; {system.last_words()}")
 
 
 def test_commands_and_failures(start, make_config):
