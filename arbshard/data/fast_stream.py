@@ -37,10 +37,11 @@ async def open_fast_stream(
     target: Target, on_message: OnMessage, now_ns: Callable[[], int]
 ) -> AsyncIterator[Stream]:
     """See ``data.stream.open_stream``."""
+    listener = _Listener(on_message, now_ns)
     try:
         async with asyncio.timeout(OPEN_TIMEOUT_S):
-            transport, listener = await ws_connect(
-                lambda: _Listener(on_message, now_ns),
+            transport, connected = await ws_connect(
+                lambda: listener,
                 target.address,
                 enable_auto_ping=True,
                 auto_ping_idle_timeout=target.ping_interval_s,
@@ -60,7 +61,9 @@ async def open_fast_stream(
         raise VenueUnavailable(refusal(answer.status, location, target.address)) from error
     except (WSError, WSInvalidURL, ProxyError, OSError, TimeoutError, ValueError) as error:
         raise VenueUnavailable(str(error) or type(error).__name__) from error
-    assert isinstance(listener, _Listener)
+    # picows gives neither back when the connection was lost between the handshake and here.
+    if transport is None or connected is None:
+        raise VenueUnavailable("the connection was lost as it was opened")
     try:
         yield _PicowsStream(transport, listener)
     finally:
