@@ -304,7 +304,7 @@ class HandTransferFault(Fault, frozen=True, kw_only=True):
 
     currency: Text = "KRW"
     part: Annotated[float, Meta(ge=-1, le=1)] = -0.1
-    """Of what is free; below 0 it leaves the venue."""
+    """Share of the free balance that is moved; below 0 it leaves the venue."""
 
 
 class HandTradeFault(Fault, frozen=True, kw_only=True):
@@ -314,7 +314,7 @@ class HandTradeFault(Fault, frozen=True, kw_only=True):
     """The first of these markets; empty for the venue's first market of a coin."""
     side: Literal["buy", "sell"] = "sell"
     part: Annotated[float, Meta(gt=0, le=1)] = 0.1
-    """Of what is free."""
+    """Share of the free balance that is traded."""
 
 
 class ShutdownNoticeFault(SocketFault, frozen=True, kw_only=True):

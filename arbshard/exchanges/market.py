@@ -24,7 +24,7 @@ class RuleFactors(NamedTuple):
     lot: int = 1
     """Binance only: Upbit has no lots."""
     minimum: int = 1
-    """Of an order's value."""
+    """How many times as large the smallest value of an order is."""
 
 
 class Print(NamedTuple):

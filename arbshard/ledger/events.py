@@ -336,7 +336,7 @@ class VenueStateChanged(_Event, frozen=True, kw_only=True):
     why: str
     """The end of a sentence, for people."""
     fault: OrderFault = ""
-    """Of a refusal, never empty there."""
+    """What the refusal is for; it is empty only when the state is no refusal."""
 
 
 ReconciliationEvent = AccountOpened | DifferenceFound | DifferenceResolved | StrayFound | StrayGone

@@ -33,11 +33,11 @@ _LIVE_SHARE = 0.5
 ROUNDED = Decimal("0.00001")
 """Largest difference, in any currency, that comes of printed digits."""
 _POOR_SHARE = 0.3
-"""Of seeds, in which money is short."""
+"""Share of the seeds in which money is short."""
 _POOR_KRW = Decimal(250_000)
 """For each pair, on either venue."""
 _ROUNDED_SHARE = 0.3
-"""Of seeds, in which Upbit prints balances and private figures in the digits it shows."""
+"""Share of the seeds in which Upbit prints balances and private figures in the digits that it shows."""
 
 
 class Settings(NamedTuple):

@@ -247,7 +247,7 @@ def test_a_pair_set_apart_enters_nothing_over_restarts_until_it_is_released(desk
     shard = desk.shard_of(symbol)
 
     def set_apart(cause):
-        """As a worker asks it."""
+        """Asks risk in the way a worker does."""
         epoch = desk.children()[f"worker-{shard}"].epoch
         request = SetApart(shard, epoch, symbol, cause, "no venue takes the hedge", "")
         assert isinstance(decode_reply(ask(desk.files.risk_endpoint, encode(request), 2000)), Noted)
