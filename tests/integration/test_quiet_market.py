@@ -1,8 +1,6 @@
 """A whole run whose coins fall silent while they are held: each is left when it is due, and not before it may be."""
 
-import json
 import time
-import urllib.request
 
 import msgspec
 import pytest
@@ -37,24 +35,13 @@ def instance(tmp_path):
         yield one
 
 
-def set_faults(instance, **order):
-    """Turn faults on or off at both exchanges."""
-    said = json.loads(instance.files.sim_ready.read_bytes())
-    for venue in ("upbit", "binance"):
-        asked = urllib.request.Request(
-            f"{said[venue]['rest_url']}/sim/faults",
-            json.dumps(order).encode(),
-            {"Authorization": f"Bearer {said['token']}", "Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(asked, timeout=10).close()
-
-
 def test_positions_in_coins_that_fall_silent_are_closed_when_they_are_due(instance):
     instance.start()
     instance.until(lambda s: s["state"] == "running" and s["portfolio"]["open"] >= 2)
     held = {position.position_id: position.pair for position in instance.risk_note().positions}
     coins = ",".join(sorted(set(held.values())))
-    set_faults(instance, set={"quiet_book": {"share": 1.0, "market": coins, "every_s": 3600}})
+    for venue in ("upbit", "binance"):
+        instance.set_faults(venue, {"set": {"quiet_book": {"share": 1.0, "market": coins, "every_s": 3600}}})
     universe = msgspec.json.decode(instance.files.universe.read_bytes(), type=Universe)
     slots = {pair.base: (pair.home.slot, pair.away.slot) for pair in universe.pairs}
     closed = {}
@@ -78,7 +65,8 @@ def test_positions_in_coins_that_fall_silent_are_closed_when_they_are_due(instan
     assert sum(venue["confirmed"] for venue in venues) >= 1
     assert [venue["dead"] for venue in venues] == [0, 0]
     entered = [event for event in instance.events("IntentApproved") if event["intent"]["kind"] == "entry"]
-    set_faults(instance, clear=["quiet_book"])
+    for venue in ("upbit", "binance"):
+        instance.set_faults(venue, {"clear": ["quiet_book"]})
     instance.until(lambda s: s["portfolio"]["entries"] > len(entered))
     assert instance.stop().code == 0
     instance.verify()

@@ -1,15 +1,11 @@
 """Live orders to the embedded exchanges, one of which refuses for a while: what is lost, naked and shown."""
 
-import json
 import os
 import time
-import urllib.request
 from decimal import Decimal
 
-import msgspec
 import pytest
 
-from arbshard.config import Config
 from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -41,17 +37,6 @@ REVOKED = {"key_revoked": {"share": 1}}
 
 class Desk(Instance):
     """A live run on the embedded exchanges, whose faults the test sets."""
-
-    def post(self, venue: str, body: dict) -> None:
-        config = msgspec.json.decode(self.files.config.read_bytes(), type=Config, strict=False)
-        token = json.loads(self.files.sim_ready.read_text())["token"]
-        request = urllib.request.Request(
-            f"{config.venues.get(venue).rest_url}/sim/faults",
-            json.dumps(body).encode(),
-            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=5) as reply:
-            assert reply.status == 200, reply.read()
 
     def refused(self) -> int:
         """Orders that a venue has refused, of the whole ledger."""
@@ -101,7 +86,7 @@ def test_what_a_venue_that_refuses_costs_and_that_all_is_right_again(tmp_path):
         desk.wait_for(lambda: len(desk.risk_note().positions) >= 2)
         for venue, fault in (("upbit", REJECTS), ("binance", REVOKED)):
             desk.wait_for(lambda: desk.risk_note().positions)
-            desk.post(venue, {"set": fault})
+            desk.set_faults(venue, {"set": fault})
             before = desk.refused()
             shown_s, dearest, naked_s = watch(desk, REFUSED_S)
             refused = desk.refused() - before
@@ -110,7 +95,7 @@ def test_what_a_venue_that_refuses_costs_and_that_all_is_right_again(tmp_path):
                 f"{naked_s:.1f} s, {refused} orders refused"
             )
             held = {one.position_id for one in desk.risk_note().positions}
-            desk.post(venue, {"clear": list(fault)})
+            desk.set_faults(venue, {"clear": list(fault)})
             assert shown_s <= 10
             assert dearest < COST_BPS_MAX
             assert naked_s < REFUSED_S / 2

@@ -1,14 +1,11 @@
 """A live run whose venues change their rules, close a market and revoke a key: what the run makes of it."""
 
-import json
 import time
-import urllib.request
 
 import msgspec
 import pytest
 
 from arbshard.clock import SystemClock
-from arbshard.config import Config
 from arbshard.ledger.verify import verify
 from arbshard.model.universe import Universe
 from arbshard.status.collect import Collector
@@ -38,17 +35,6 @@ KEYS = {"ARBSHARD_BINANCE_KEY": "sim-binance-key", "ARBSHARD_BINANCE_SECRET": SE
 class Desk(Instance):
     """A live run on the embedded exchanges, whose faults the test sets."""
 
-    def post(self, venue: str, body: dict) -> None:
-        config = msgspec.json.decode(self.files.config.read_bytes(), type=Config, strict=False)
-        token = json.loads(self.files.sim_ready.read_text())["token"]
-        request = urllib.request.Request(
-            f"{config.venues.get(venue).rest_url}/sim/faults",
-            json.dumps(body).encode(),
-            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=5) as reply:
-            assert reply.status == 200, reply.read()
-
     def universe(self) -> Universe:
         return msgspec.json.decode(self.files.universe.read_bytes(), type=Universe)
 
@@ -67,7 +53,7 @@ def desk(tmp_path):
 
 def test_changed_ticks_and_a_closed_market_take_effect_while_the_run_goes_on(desk):
     before = {pair.base: pair for pair in desk.universe().pairs}
-    desk.post("binance", {"set": {"changed_rules": {"share": 1, "tick": 10, "lot": 10}}})
+    desk.set_faults("binance", {"set": {"changed_rules": {"share": 1, "tick": 10, "lot": 10}}})
     desk.wait_for(lambda: len(desk.universe().revised) == len(before))
     for pair in desk.universe().pairs:
         assert pair.away.rules.lot == before[pair.base].away.rules.lot * 10
@@ -78,11 +64,11 @@ def test_changed_ticks_and_a_closed_market_take_effect_while_the_run_goes_on(des
     )  # by the new rules, in the same workers
     base = min(before)
     symbol = before[base].away.market.symbol
-    desk.post("binance", {"set": {"market_state": {"share": 1, "market": symbol, "state": "halt"}}})
+    desk.set_faults("binance", {"set": {"market_state": {"share": 1, "market": symbol, "state": "halt"}}})
     desk.wait_for(lambda: [one.symbol for one in desk.risk_note().refusing] == [symbol])
     (line,) = (line for line in desk.problems() if "takes no orders" in line)
     assert line.startswith(f"binance {symbol} takes no orders since ")
-    desk.post("binance", {"clear": ["market_state"]})
+    desk.set_faults("binance", {"clear": ["market_state"]})
     desk.wait_for(lambda: desk.risk_note().refusing == ())
     assert "lot 0." in desk.alerts()
     assert f"binance:{symbol} has stopped trading (HALT)" in desk.alerts()
@@ -93,21 +79,21 @@ def test_changed_ticks_and_a_closed_market_take_effect_while_the_run_goes_on(des
 
 def test_a_changed_tick_of_upbit_is_read_beside_its_list_of_markets(desk):
     before = {pair.base: pair for pair in desk.universe().pairs}
-    desk.post("upbit", {"set": {"changed_rules": {"share": 1, "tick": 5}}})
+    desk.set_faults("upbit", {"set": {"changed_rules": {"share": 1, "tick": 5}}})
     desk.wait_for(lambda: len(desk.universe().revised) == len(before))
     for pair in desk.universe().pairs:
         (band,) = pair.home.rules.ticks
         assert band.tick in {one.tick * 5 for one in before[pair.base].home.rules.ticks}
         assert pair.away == before[pair.base].away
     desk.wait_for(lambda: "tick" in desk.alerts())
-    desk.post("upbit", {"clear": ["changed_rules"]})
+    desk.set_faults("upbit", {"clear": ["changed_rules"]})
     desk.wait_for(lambda: all(pair.home == before[pair.base].home for pair in desk.universe().pairs))
     desk.stop()
     assert verify(desk.ledger).differences == ()
 
 
 def test_a_revoked_key_stops_entries_at_once_and_shows_what_to_do(desk):
-    desk.post("binance", {"set": {"key_revoked": {"share": 1}}})
+    desk.set_faults("binance", {"set": {"key_revoked": {"share": 1}}})
     began = time.monotonic()
     desk.wait_for(lambda: [(one.venue, one.symbol) for one in desk.risk_note().refusing] == [("binance", "")])
     assert desk.risk_note().refusing[0].fault == "venue"
@@ -117,7 +103,7 @@ def test_a_revoked_key_stops_entries_at_once_and_shows_what_to_do(desk):
     entries = desk.risk_note().portfolio.entries
     desk.wait_for(lambda: desk.risk_note().refusals.get("VENUE_REFUSES", 0) > 0)
     assert desk.risk_note().portfolio.entries <= entries + 4  # those that were under way
-    desk.post("binance", {"clear": ["key_revoked"]})
+    desk.set_faults("binance", {"clear": ["key_revoked"]})
     desk.wait_for(lambda: desk.risk_note().refusing == (), 80)
     entries = desk.risk_note().portfolio.entries
     desk.wait_for(lambda: desk.risk_note().portfolio.entries > entries)
@@ -126,7 +112,7 @@ def test_a_revoked_key_stops_entries_at_once_and_shows_what_to_do(desk):
 
 
 def test_a_fee_that_is_not_the_configured_one_is_shown_with_both_figures(desk):
-    desk.post("binance", {"set": {"changed_fees": {"share": 1, "bps": 30}}})
+    desk.set_faults("binance", {"set": {"changed_fees": {"share": 1, "bps": 30}}})
     fees = desk.wait_for(lambda: desk.risk_note().fees)
     assert {(one.venue, one.configured_bps, one.paid_bps) for one in fees} == {("binance", "10", "30")}
     assert any("charged 30 bps" in line and "configured are 10" in line for line in desk.problems())
@@ -139,7 +125,7 @@ def test_a_close_while_one_venue_is_down_says_what_stays_open_and_why(tmp_path):
     with Desk(tmp_path, patient, arguments=("--live",), environment=KEYS) as desk:
         desk.start()
         desk.wait_for(lambda: desk.risk_note().positions)
-        desk.post("binance", {"set": {"maintenance": {"share": 1, "ms_min": 0, "ms_max": 0}}})
+        desk.set_faults("binance", {"set": {"maintenance": {"share": 1, "ms_min": 0, "ms_max": 0}}})
         desk.wait_for(lambda: desk.risk_note().unclosable)
         desk.wait_for(lambda: desk.risk_note().open_intents == 0)
         open_pairs = {one.pair for one in desk.risk_note().positions}
@@ -151,7 +137,7 @@ def test_a_close_while_one_venue_is_down_says_what_stays_open_and_why(tmp_path):
             line.startswith(f"{min(open_pairs)}: not closed, binance is down") for line in desk.problems()
         )
         assert {one.pair for one in desk.risk_note().positions} == open_pairs  # left alone, and hedged
-        desk.post("binance", {"clear": ["maintenance"]})
+        desk.set_faults("binance", {"clear": ["maintenance"]})
         desk.wait_for(lambda: not desk.risk_note().positions)
         desk.stop()
         assert verify(desk.ledger).differences == ()

@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self, TypeVar
@@ -286,6 +287,17 @@ class Instance:
         """The supervisor's alerts, in one line."""
         note = self.note()
         return " | ".join(note.alerts) if note is not None else ""
+
+    def set_faults(self, venue: str, order: Mapping[str, object]) -> None:
+        """Switch faults of an embedded exchange: ``{"set": {fault: settings}}`` or ``{"clear": [fault]}``."""
+        said = json.loads(self.files.sim_ready.read_bytes())
+        request = urllib.request.Request(
+            f"{said[venue]['rest_url']}/sim/faults",
+            json.dumps(order).encode(),
+            {"Authorization": f"Bearer {said['token']}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            assert reply.status == 200, reply.read()
 
     def children(self) -> dict[str, ChildNote]:
         """Children of the run by name."""
