@@ -338,7 +338,7 @@ MUTATIONS = (
     Mutation(refusals_are_not_caught, "no_room", "defect"),
     Mutation(fee_in_coin_forgotten_on_exit, "", "plan"),
     Mutation(lot_rounded_up_on_exit, "", "plan"),
-    Mutation(hedge_on_the_wrong_side_after_two_partial_fills, "", "direction|naked"),
+    Mutation(hedge_on_the_wrong_side_after_two_partial_fills, "", "budget|direction|naked"),
     Mutation(fill_told_after_the_end_dropped, "late_fills", "fills"),
     Mutation(epoch_ignored_for_extend, "straggler", "fencing"),
     Mutation(epoch_ignored_for_conclude, "straggler", "fencing"),
