@@ -72,11 +72,11 @@ class System(Instance):
     def __init__(self, program: Sequence[str], config: Mapping[str, Any]) -> None:
         """``program``: arguments of the interpreter, which takes ``--config FILE``.
 
-        ``config``: what differs from the defaults.
+        ``config``: what differs from the defaults. Entries do not wait until gaps are known to return.
         """
         super().__init__(
             temporary_place(),
-            as_toml(config),
+            as_toml({"baseline": {"is_required": False}, **config}),
             name=NAME,
             program=program,
             environment={"PYTHONPATH": str(ROOT)},

@@ -10,10 +10,17 @@ from arbshard.config.live import LiveConfig
 from arbshard.config.root import Config, without_secrets
 from arbshard.config.run import RunConfig
 from arbshard.config.sim import FaultsConfig, Regime, SimAccountsConfig, SimConfig, SimPermissions
-from arbshard.config.strategy import DataConfig, SeriesConfig, SizingConfig, StrategyConfig
+from arbshard.config.strategy import (
+    BaselineConfig,
+    DataConfig,
+    SeriesConfig,
+    SizingConfig,
+    StrategyConfig,
+)
 from arbshard.config.venues import VenueConfig, VenuesConfig
 
 __all__ = [
+    "BaselineConfig",
     "Config",
     "DataConfig",
     "ExecutionConfig",

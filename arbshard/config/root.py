@@ -12,7 +12,7 @@ from arbshard.config.live import LiveConfig
 from arbshard.config.run import RunConfig
 from arbshard.config.section import Section
 from arbshard.config.sim import SimConfig
-from arbshard.config.strategy import DataConfig, SeriesConfig, SizingConfig, StrategyConfig
+from arbshard.config.strategy import BaselineConfig, DataConfig, SeriesConfig, SizingConfig, StrategyConfig
 from arbshard.config.venues import VenuesConfig
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}\Z")]
@@ -37,6 +37,7 @@ class Config(Section, frozen=True):
     data_quality: DataConfig = msgspec.field(default_factory=DataConfig)
     strategy: StrategyConfig = msgspec.field(default_factory=StrategyConfig)
     series: SeriesConfig = msgspec.field(default_factory=SeriesConfig)
+    baseline: BaselineConfig = msgspec.field(default_factory=BaselineConfig)
     sizing: SizingConfig = msgspec.field(default_factory=SizingConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     execution: ExecutionConfig = msgspec.field(default_factory=ExecutionConfig)

@@ -54,9 +54,25 @@ class StrategyConfig(Section, frozen=True):
 class SeriesConfig(Section, frozen=True):
     """The time series kept of each pair's gap (mid to mid)."""
 
-    window: Annotated[int, Meta(ge=30, le=100_000)] = 300
+    window: Annotated[int, Meta(ge=30, le=100_000)] = 900
     """Samples kept."""
     sample_ms: Annotated[float, Meta(ge=10, le=3_600_000)] = 1000.0
+
+
+class BaselineConfig(Section, frozen=True):
+    """What must be known of a pair's gap before it is entered: see ``engine.baseline``."""
+
+    is_required: bool = True
+    """No entry before the pair's gap is known to return soon enough. Without this rule the gap is measured against
+    its level where that is known, and against 0 where it is not."""
+    samples_min: Annotated[int, Meta(ge=30, le=100_000)] = 60
+    """Samples that the level rests on; at most ``series.window``."""
+    excursion_bps: Positive = 20.0
+    """A gap counts as an excursion from this distance to its level on, and from two of its usual deviations on."""
+    returns_min: Annotated[int, Meta(ge=1, le=1000)] = 3
+    """Excursions in the window that must have lost half of their height."""
+    half_life_share_max: Annotated[float, Meta(gt=0, le=10)] = 0.5
+    """The half-life of excursions may be this share of ``strategy.max_hold_s``."""
 
 
 class SizingConfig(Section, frozen=True):

@@ -3,16 +3,17 @@
 One engine holds any number of pairs; a worker's holds those of its shard, a library user's all of them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import NamedTuple
 
 from arbshard.config import Config
 from arbshard.engine.closing import Closing, HeldPosition, close_now, gap_bps
 from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
 from arbshard.engine.quality import QUIET, UNSEEN, Confirmed, View, data_refusal, quality_of
-from arbshard.engine.series import SpreadSeries
 from arbshard.engine.signals import exit_reason, is_unusual
 from arbshard.model.book import BookTop, OrderBookSnapshot
+from arbshard.model.entry_terms import PairTerms
 from arbshard.model.intent import ExitReason, Lead
 from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.position import Position
@@ -59,24 +60,34 @@ class PairState:
 
     __slots__ = (
         "away",
+        "band_bps",
+        "barred",
         "busy",
         "buy_away",
         "buy_home",
+        "cost_max",
         "exit_refusals",
         "exit_rest_until_ns",
         "funds",
         "held",
         "home",
+        "level_bps",
         "pair",
         "refusal",
         "rest_until_ns",
-        "series",
     )
 
-    def __init__(self, pair: Pair, series: SpreadSeries) -> None:
+    def __init__(self, pair: Pair) -> None:
+        """Begin without terms of entry: risk refuses what it has not told of yet."""
         self.pair = pair
-        self.series = series
-        """Of the gap, mid to mid, in basis points."""
+        self.level_bps = 0.0
+        """The level that the pair's gap returns to, in basis points; 0 while it is not known."""
+        self.band_bps = 0.0
+        """Its usual distance from there; 0 while that is not known."""
+        self.cost_max = inf
+        """The largest entry that the limits have room for, in reporting currency."""
+        self.barred: Mapping[Direction, Refusal] = {}
+        """Directions that make no entry, and why."""
         self.home: View = UNSEEN
         self.away: View = UNSEEN
         self.buy_home: Terms = terms_of(pair, "buy_home")
@@ -94,6 +105,13 @@ class PairState:
         """Exits that risk has refused in a row."""
         self.refusal: Refusal | None = None
         """Why the last evaluation could not trust its data."""
+
+    def set_terms(self, terms: PairTerms) -> None:
+        """Follow what risk says about entries of the pair."""
+        self.level_bps = terms.level_bps if terms.level_bps is not None else 0.0
+        self.band_bps = terms.band_bps if terms.band_bps is not None else 0.0
+        self.cost_max = float(terms.cost_max)
+        self.barred = dict(terms.barred)
 
 
 class ArbitrageEngine:
@@ -115,7 +133,7 @@ class ArbitrageEngine:
         self._positions_max = config.limits.symbol_positions_max
         self._fx_slot = fx.slot
         self.fx: View = UNSEEN
-        self._series = config.series
+        self._edge_floor_bps = config.limits.edge_bps_min
         self.pairs: dict[str, PairState] = {}
         self._by_slot: dict[int, tuple[PairState, bool]] = {}
         for pair in pairs:
@@ -126,7 +144,7 @@ class ArbitrageEngine:
     def add(self, pair: Pair) -> PairState:
         """Evaluate ``pair`` from now on; its books, funds and positions are told later."""
         assert pair.base not in self.pairs, pair.base
-        state = PairState(pair, SpreadSeries(self._series.window, self._series.sample_ms))
+        state = PairState(pair)
         self.pairs[pair.base] = state
         self._by_slot[pair.home.slot] = (state, True)
         self._by_slot[pair.away.slot] = (state, False)
@@ -176,10 +194,8 @@ class ArbitrageEngine:
         home, away, rate = state.home.top, state.away.top, self.fx.top
         assert home is not None and away is not None and rate is not None  # noqa: PT018 - doubt() saw to it
         fx = (rate.best_bid, rate.best_ask)
-        if refusal is None and now_ns >= state.series.due_ns:
-            state.series.add(now_ns, gap_bps(home, away, fx))
         if state.held and now_ns >= state.exit_rest_until_ns:
-            leaving = self._leaving(state, gap_bps(home, away, fx), fx, now_ms)
+            leaving = self._leaving(state, gap_bps(home, away, fx) - state.level_bps, fx, now_ms)
             if leaving is not None:
                 state.refusal = None
                 return leaving
@@ -211,6 +227,10 @@ class ArbitrageEngine:
         back = state.buy_away if held.buy_is_home else state.buy_home
         return self._exit(state, held, close_now(held, home, away, fx, back), reason, fx, lead)
 
+    def is_fit(self, state: PairState, now_ns: int) -> bool:
+        """Whether the pair's books and the FX rate are fit to trade on."""
+        return data_refusal(state.home, state.away, self.fx, now_ns, self._quality) is None
+
     def set_positions(self, state: PairState, positions: Iterable[Position]) -> None:
         """Replace what the pair holds by what risk says."""
         state.held = [held_of(position) for position in positions]
@@ -223,7 +243,9 @@ class ArbitrageEngine:
         )
         return data_refusal(state.home, state.away, self.fx, now_ns, self._quality, confirmed) is None
 
-    def _leaving(self, state: PairState, gap: float, fx: tuple[float, float], now_ms: int) -> Exit | None:
+    def _leaving(
+        self, state: PairState, distance: float, fx: tuple[float, float], now_ms: int
+    ) -> Exit | None:
         home, away = state.home.book, state.away.book
         if home is None or away is None:
             state.refusal = Refusal.BOOK_BAD
@@ -231,7 +253,7 @@ class ArbitrageEngine:
         for held in state.held:
             back = state.buy_away if held.buy_is_home else state.buy_home
             closing = close_now(held, home, away, fx, back)
-            reason = exit_reason(held, closing, gap, now_ms, self._strategy)
+            reason = exit_reason(held, closing, distance, now_ms, self._strategy)
             if reason is not None:
                 return self._exit(state, held, closing, reason, fx)
         return None
@@ -250,13 +272,20 @@ class ArbitrageEngine:
 
     def _entry(self, state: PairState, home: BookTop, away: BookTop, fx: tuple[float, float]) -> Entry | None:
         """Most ticks end at the tops: no quantity nets more than the first unit."""
-        entry_bps = self._strategy.entry_bps
         direction: Direction
-        if top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0]) >= entry_bps:
+        if top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0]) >= self._least_bps(
+            self._strategy.entry_bps, -state.level_bps
+        ):
             direction = "buy_home"
-        elif top_edge_bps(away.best_ask, home.best_bid, state.buy_away, fx[1]) >= entry_bps:
+        elif top_edge_bps(away.best_ask, home.best_bid, state.buy_away, fx[1]) >= self._least_bps(
+            self._strategy.entry_bps, state.level_bps
+        ):
             direction = "buy_away"
         else:
+            return None
+        barred = state.barred.get(direction)
+        if barred is not None:
+            state.refusal = barred
             return None
         if state.funds is None:
             state.refusal = Refusal.NOT_FUNDED
@@ -266,6 +295,14 @@ class ArbitrageEngine:
             state.refusal = Refusal.BOOK_BAD
             return None
         return self._sized(state, state.funds, direction, whole_home, whole_away, fx)
+
+    def _least_bps(self, wanted_bps: float, against_bps: float) -> float:
+        """The edge that brings ``wanted_bps`` beyond a gap that stands ``against_bps`` at the level of the pair.
+
+        That much of each edge never comes back, or is gained when the pair goes back to its level. No edge is below
+        the floor that risk has for it.
+        """
+        return max(wanted_bps + against_bps, self._edge_floor_bps)
 
     def _sized(
         self,
@@ -278,20 +315,21 @@ class ArbitrageEngine:
     ) -> Entry | None:
         if direction == "buy_home":
             terms, rate, asks, bids = state.buy_home, fx[0], home.asks, away.bids
-            money, coins = funds.home_quote, funds.away_base
+            money, coins, against_bps = funds.home_quote, funds.away_base, -state.level_bps
         else:
             terms, rate, asks, bids = state.buy_away, fx[1], away.asks, home.bids
-            money, coins = funds.away_quote * fx[0], funds.home_base
+            money, coins, against_bps = funds.away_quote * fx[0], funds.home_base, state.level_bps
         edge = find_edge(
             asks,
             bids,
             terms,
             rate,
-            min_edge_bps=self._strategy.min_edge_bps,
-            cost_max=min(self._cost_max, money * 0.99),  # room for the limit price above the average
+            min_edge_bps=self._least_bps(self._strategy.min_edge_bps, against_bps),
+            cost_max=min(self._cost_max, min(state.cost_max, money) * 0.99),  # limits are above the average
             sell_max=coins,
         )
-        if edge is None or edge.net_bps < self._strategy.entry_bps or edge.cost < self._cost_min:
+        entry_bps = self._least_bps(self._strategy.entry_bps, against_bps)
+        if edge is None or edge.net_bps < entry_bps or edge.cost < self._cost_min:
             return None
         if edge.net_bps > self._strategy.max_edge_bps:
             state.refusal = Refusal.EDGE_TOO_GOOD
@@ -300,14 +338,15 @@ class ArbitrageEngine:
             back_bps = top_edge_bps(away.best_ask, home.best_bid, state.buy_away, fx[1])
         else:
             back_bps = top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0])
-        gap = gap_bps(home, away, fx)
+        distance = gap_bps(home, away, fx) - state.level_bps
+        away_from_level = -distance if direction == "buy_home" else distance
         at_once_bps = edge.net_bps + back_bps
-        once_closed_bps = at_once_bps + abs(gap)
+        once_closed_bps = at_once_bps + away_from_level
         room_bps = at_once_bps + self._strategy.stop_loss_bps
         if once_closed_bps < self._strategy.round_trip_bps or room_bps < self._strategy.stop_room_bps:
             state.refusal = Refusal.ROUND_TRIP_COST
             return None
-        if not is_unusual(state.series, gap, self._strategy.entry_z):
+        if not is_unusual(away_from_level, state.band_bps, self._strategy.entry_z):
             state.refusal = Refusal.SPREAD_USUAL
             return None
         return Entry(state.pair, direction, edge, fx)

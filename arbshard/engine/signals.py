@@ -2,21 +2,20 @@
 
 from arbshard.config import StrategyConfig
 from arbshard.engine.closing import Closing, HeldPosition
-from arbshard.engine.series import SpreadSeries
 from arbshard.model.intent import ExitReason
 
 
 def exit_reason(
-    held: HeldPosition, closing: Closing, gap: float, now_ms: int, strategy: StrategyConfig
+    held: HeldPosition, closing: Closing, distance: float, now_ms: int, strategy: StrategyConfig
 ) -> ExitReason | None:
     """The reason to close ``held`` now, or None to hold.
 
-    ``gap`` as of ``closing.gap_bps``. A position bought at home was opened on a negative gap and is reversed when the
-    gap has become positive, and the other way round.
+    ``distance`` of the gap (``closing.gap_bps``) from the level of the pair, in basis points. A position bought at
+    home was opened below the level and is reversed when the gap is above it, and the other way round.
     """
     if closing.net_bps >= strategy.take_profit_bps and closing.is_whole:
         return "take_profit"
-    in_favour = gap if held.buy_is_home else -gap
+    in_favour = distance if held.buy_is_home else -distance
     if strategy.close_on_spread_reversal and in_favour >= strategy.reversal_bps:
         return "spread_reversal"
     if closing.net_bps <= -strategy.stop_loss_bps:
@@ -26,16 +25,10 @@ def exit_reason(
     return None
 
 
-def is_unusual(series: SpreadSeries, gap: float, entry_z: float) -> bool:
-    """Whether ``gap`` (bps) stands at least ``entry_z`` deviations off the mean of its pair, on its own side of it.
+def is_unusual(away_from_level: float, band_bps: float, entry_z: float) -> bool:
+    """Whether a gap is at least ``entry_z`` of its usual distances away from its level, on the side of the entry.
 
-    An entry on a negative gap buys at home and wants it low, one on a positive gap wants it high. 0 switches the
-    rule off; a history too short to tell is not unusual.
+    ``away_from_level`` (bps) is positive on that side: an entry that buys at home wants the gap low. ``band_bps`` is
+    0 while it is not known, and then nothing is unusual. An ``entry_z`` of 0 switches the rule off.
     """
-    if entry_z == 0.0:
-        return True
-    mean, deviation = series.mean, series.deviation
-    if mean is None or not deviation or series.count < series.samples_min:
-        return False
-    z_score = (gap - mean) / deviation
-    return z_score >= entry_z if gap > 0 else z_score <= -entry_z
+    return entry_z == 0.0 or (band_bps > 0 and away_from_level >= entry_z * band_bps)

@@ -33,6 +33,10 @@ class Refusal(IntEnum):
     """The entry would pay, but not the way out at the spreads of now."""
     SPREAD_USUAL = 210
     """The gap is not unusual enough for its pair (``entry_z``), or its history is too short to tell."""
+    BASELINE_UNKNOWN = 211
+    """The level that the pair's gap returns to, or whether it returns at all, has not been learned yet."""
+    REVERTS_TOO_SLOWLY = 212
+    """The pair's gap returns too slowly to its level for ``max_hold_s``, or the excursion of now lasts too long."""
 
     SYMBOL_NOTIONAL = 301
     SYMBOL_POSITIONS = 302

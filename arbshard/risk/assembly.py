@@ -141,12 +141,13 @@ class Risk:
             record.note(store.last_seq)
             service.on_stored = record.note
             age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
-            self._gaps = GapWatch(books, universe, config.series, age_ns_max)
+            self._gaps = GapWatch(books, universe, config.series, age_ns_max, config.baseline)
             self._gaps.on_fx = self.core.valuation.set_fx
             self._gaps.on_prices = self.core.valuation.set_prices
             self._positions = PositionMarker(books, universe, self.core.valuation)
             service.on_universe = self._set_universe
             self.core.guard.set_views(self._gaps.views)
+            self.core.use_baselines(self._gaps.baselines.known)
             self._note = NoteWriter(self.core, config.reporting)
             self._disk = DiskWatch(store, config.run, self.core.guard, page)
             self._archivist = Archivist(store, config.ledger.archive_events, ports.environ, self._archived)

@@ -5,6 +5,7 @@ makes no event. Decisions are provisional until ``commit``; when the ledger cann
 them.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from arbshard.config import Config, zone_of
@@ -18,6 +19,7 @@ from arbshard.ledger.events import (
     Started,
     Stopped,
 )
+from arbshard.model.entry_terms import Baseline
 from arbshard.model.intent import Intent, IntentKind, Retry
 from arbshard.model.money import BPS, ZERO, plain
 from arbshard.model.order import Fill, Order
@@ -35,7 +37,9 @@ from arbshard.risk.booking import (
     inventory_deposits,
     opening_deposits,
 )
+from arbshard.risk.entry_terms import TermsKeeper
 from arbshard.risk.limits.guard import RiskGuard, holds_for
+from arbshard.risk.limits.reversion import ReversionRule
 from arbshard.risk.limits.watch import Watch
 from arbshard.risk.operators import REASON_MAX, Operators
 from arbshard.risk.portfolio.attempts import retry_of
@@ -71,6 +75,7 @@ from arbshard.wire.messages import (
     Instructed,
     Instructions,
     Noted,
+    ReadTerms,
     Refused,
     Reply,
     Report,
@@ -103,6 +108,7 @@ class RiskCore:
         self.states_every_s = config.live.reconcile_every_s if self.reconciler is not None else 0.0
         self.valuation = Valuation(state)
         self.guard = RiskGuard(config.limits, state, self.reconciler, self._pairs)
+        self.terms = TermsKeeper(self.guard, self.ownership, state.session + 1, config.sizing)
         self.venue_facts = VenueAcceptance(state, self.reconciler)
         self._handover = HandOver(state, self.ownership, self.guard.available_to_enter, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
@@ -190,7 +196,18 @@ class RiskCore:
         events += self.venue_facts.tick(moment)
         self._apply(events)
         self.guard.ways_out.refresh()
+        self.terms.refresh(moment)
         return events + self._watch.tick(moment, feeds_silent=feeds_silent)
+
+    def use_baselines(self, baselines: Mapping[str, Baseline]) -> None:
+        """Judge entries by what each pair's gap returns to, by base; whoever samples the gaps changes it in place."""
+        self.guard.baselines = baselines
+        config = self._config
+        self.guard.entry_rules.append(ReversionRule(config.baseline, config.strategy.max_hold_s, baselines))
+
+    def refresh_terms(self, now_ms: int, now_ns: int) -> None:
+        """Work out what entries a few of the pairs may make. ``tick`` does it too."""
+        self.terms.refresh(self._moment(now_ms, now_ns))
 
     def fence(self, shard: int, reason: str, now_ms: int) -> list[Event]:
         """Refuse the shard's incarnation, and whatever is older, from now on. Nothing new when that is so."""
@@ -262,11 +279,11 @@ class RiskCore:
                 return self._conclude(request, moment)
             case Extend():
                 return self._extend(request, now_ms)
-            case Fund() | Adopt() | Instructions() | SetApart():
+            case Fund() | Adopt() | Instructions() | ReadTerms() | SetApart():
                 return self._decide_beside_trading(request, now_ms)
 
     def _decide_beside_trading(
-        self, request: Fund | Adopt | Instructions | SetApart, now_ms: int
+        self, request: Fund | Adopt | Instructions | ReadTerms | SetApart, now_ms: int
     ) -> Decision:
         match request:
             case Fund():
@@ -278,6 +295,10 @@ class RiskCore:
                 closing, apart = tuple(standing.closing.items()), tuple(standing.apart)
                 halted = standing.halt is not None
                 return Instructed(standing.serial, halted, closing, apart, standing.is_stopped), []
+            case ReadTerms():
+                owners = self.ownership.universe.owners()
+                mine = (base for base, owner in owners.items() if owner == request.shard)
+                return self.terms.since(request.serial, mine), []
             case SetApart():
                 return self._set_apart(request, now_ms)
 

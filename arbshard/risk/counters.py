@@ -27,6 +27,7 @@ COUNTERS = (
     "exits",
     "errors",
     "instructions",
+    "terms",
     "halted",
     "listing_wanted",
     "commands",
@@ -47,7 +48,8 @@ COUNTERS = (
 because risk had read none of the pair lately.
 ``stale``: refusals to replaced incarnations (part of ``refusals``). ``doubted``: positions called done of which too
 much was left. ``entries`` and ``exits`` of this session. ``instructions``: changes with what workers are to do beside
-trading (``OperatorState.serial``). ``commands``: of operators. ``breaks``: times that the books did not balance.
+trading (``OperatorState.serial``). ``terms``: changes with what entries they may make. ``commands``: of operators.
+``breaks``: times that the books did not balance.
 ``universe``: serial of the one risk goes by.
 ``closed``: 1 once the session was ended in order and the ledger was read back after its close: the note is final.
 ``disk_free_mb``: free on the ledger's disk. ``disk_room``: ``disk.Room``. ``reserve_kept``: whether the reserve

@@ -9,7 +9,8 @@ Read from the feed in shared memory, so that no worker has to tell. A few pairs 
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from arbshard.config import SeriesConfig
+from arbshard.config import BaselineConfig, SeriesConfig
+from arbshard.engine.baseline import Baselines
 from arbshard.engine.closing import gap_bps
 from arbshard.engine.correlation import CorrelationMatrix
 from arbshard.engine.series import SpreadSeries
@@ -22,7 +23,7 @@ from arbshard.venues.registry import get_venue
 _PAIRS_PER_TICK = 40
 """A quarter of a millisecond: risk must answer meanwhile."""
 _CORRELATED_PAIRS_MAX = 64
-_CELLS_PER_UPDATE = 8
+_CELLS_PER_UPDATE = 3
 
 
 class SampledSlots(Protocol):
@@ -41,15 +42,19 @@ class GapWatch:
     """Samples gaps and keeps their correlations."""
 
     def __init__(
-        self, slots: SampledSlots, universe: Universe, series: SeriesConfig, age_ns_max: int
+        self,
+        slots: SampledSlots,
+        universe: Universe,
+        series: SeriesConfig,
+        age_ns_max: int,
+        baseline: BaselineConfig | None = None,
     ) -> None:
         """``age_ns_max``: an older book tells nothing about now."""
         self._slots = slots
         self._universe = universe
         self._age_ns_max = age_ns_max
         self._next = 0
-        self._settings = series
-        self.series: dict[str, SpreadSeries] = {}
+        self.baselines = Baselines(series, baseline if baseline is not None else BaselineConfig())
         self._matrix = CorrelationMatrix({})
         self.set_universe(universe)
         self.bad_frames = 0
@@ -64,11 +69,7 @@ class GapWatch:
         """Sample these pairs from now on; of those that stay, what is known stays."""
         self._universe = universe
         self._next = self._due_ns = 0
-        self.series = {
-            pair.base: self.series.get(pair.base)
-            or SpreadSeries(self._settings.window, self._settings.sample_ms)
-            for pair in universe.pairs
-        }
+        self.baselines.set_pairs([pair.base for pair in universe.pairs])
         self._matrix = CorrelationMatrix(
             self.series,
             pairs_max=_CORRELATED_PAIRS_MAX,
@@ -76,10 +77,16 @@ class GapWatch:
             known=self._matrix.cells,
         )
 
+    @property
+    def series(self) -> Mapping[str, SpreadSeries]:
+        """The gap of each pair, by base."""
+        return self.baselines.series
+
     def sample(self, now_ns: int) -> Mapping[tuple[str, str], float]:
         """Sample the pairs whose turn it is; the correlations known now, by (base, base) in order of name."""
         if now_ns >= self._due_ns:
             self._sample_some(now_ns)
+        self.baselines.refresh(now_ns)
         self._matrix.update(now_ns)
         return self._matrix.cells
 

@@ -44,6 +44,7 @@ from arbshard.wire.messages import (
     CommandReply,
     Hello,
     Instructions,
+    ReadTerms,
     Refused,
     Reply,
     Request,
@@ -134,6 +135,7 @@ class RiskService:
         self._events = page.counter("events")
         self._bad = page.counter("bad")
         self._instructions = page.counter("instructions")
+        self._terms = page.counter("terms")
         self._halted = page.counter("halted")
         self._listing_wanted = page.counter("listing_wanted")
         self._commands = page.counter("commands")
@@ -207,6 +209,7 @@ class RiskService:
         now_ms, now_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
         self._look_for_silence(now_ns)
         self._keep(self._core.tick(now_ms, now_ns, feeds_silent=feeds_silent))
+        self._page.set(self._terms, self._core.terms.serial)
         if now_ns - self._audited_ns >= _AUDIT_EVERY_NS:
             self._audit_all(now_ns)
         day = self._core.days.day_at(now_ms).number
@@ -326,7 +329,7 @@ class RiskService:
             self.is_changed = True  # the refusal is counted, stored or not
             if reply.reason is Refusal.STALE_EPOCH:
                 self._page.add(self._stale)
-        elif not made and not isinstance(request, Hello | Instructions):
+        elif not made and not isinstance(request, Hello | Instructions | ReadTerms):
             self._page.add(self._repeated)
         elif isinstance(request, Submit):
             self._page.add(self._approvals)

@@ -4,7 +4,7 @@ Messages, decisions and the order of things are those of the sharded engine, so 
 no reply leaves before its events are stored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from arbshard.errors import LedgerError
 from arbshard.ledger.postings import UnstoredLedger
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
+from arbshard.model.entry_terms import Baseline
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
 from arbshard.risk.assembly import warn_of_untraded
@@ -57,6 +58,7 @@ class LocalRisk:
     ) -> None:
         self.state: PortfolioState = core.state
         """The one portfolio."""
+        self._core = core
         self._store = store
         self._clock = clock
         self._on_report = on_report
@@ -102,6 +104,15 @@ class LocalRisk:
         """The epoch of the next incarnation."""
         known = self.state.shards.get(SHARD)
         return 1 if known is None else known.epoch + 1
+
+    def use_baselines(self, baselines: Mapping[str, Baseline]) -> None:
+        """Judge entries by these baselines, by base; they are changed in place."""
+        self._core.use_baselines(baselines)
+
+    def refresh_terms(self) -> int:
+        """Work out what entries may be made; the serial of the newest change."""
+        self._core.refresh_terms(self._clock.wall_ms(), self._clock.monotonic_ns())
+        return self._core.terms.serial
 
     def start(self) -> None:
         """Begin a session. Raises ``LedgerError``."""

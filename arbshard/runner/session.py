@@ -7,15 +7,18 @@ the public face on it.
 import asyncio
 import os
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.provider import MarketDataProvider
 from arbshard.data.recorded import RecordedMarketDataProvider
+from arbshard.engine.baseline import Baselines
+from arbshard.engine.closing import gap_bps
 from arbshard.engine.correlation import CorrelationMatrix
 from arbshard.engine.engine import ArbitrageEngine, PairState
+from arbshard.engine.series import SpreadSeries
 from arbshard.errors import ArbshardError
 from arbshard.log import get_logger
 from arbshard.model.book import BookTop
@@ -40,6 +43,8 @@ WATCH_NS = 20_000_000
 """Positions without new books are looked at so often."""
 REPORTS_KEPT = 10_000
 _FUND_TURNS = 64
+_TERMS_NS = 100_000_000
+"""How often a few pairs' terms of entry are worked out."""
 
 
 class RunnerSession:
@@ -85,9 +90,18 @@ class RunnerSession:
             self.pace.make_executors,
         )
         self.desk = self._trader.desk
-        self.series = {base: state.series for base, state in self.engine.pairs.items()}
+        self.baselines = Baselines(config.series, config.baseline)
+        self.baselines.set_pairs(tuple(self.engine.pairs))
+        self.risk.use_baselines(self.baselines.known)
         self.correlations = CorrelationMatrix(self.series)
+        self._terms_serial = 0
+        self._terms_due_ns = 0
         self._watched_ns = 0
+
+    @property
+    def series(self) -> Mapping[str, SpreadSeries]:
+        """The gap of each pair over time, by base."""
+        return self.baselines.series
 
     async def start(self, warm_up_s: float) -> None:
         """Take over what the ledger has open, and wait for a first book of every market, at most ``warm_up_s``."""
@@ -107,6 +121,7 @@ class RunnerSession:
         touched = self._observe(await self.pace.changes(STEP_S))
         self.check()
         await self._fund()
+        await self._update_terms()
         decided = [base for base in only if base in touched]
         for base in decided:
             state = self.engine.pairs[base]
@@ -124,6 +139,7 @@ class RunnerSession:
         """Decide on every pair of ``only`` at the newest books, whether they have changed or not."""
         self._observe(self._legs)
         await self._fund()
+        await self._update_terms()
         for base in only:
             self._decide(self.engine.pairs[base])
         self.check()
@@ -212,11 +228,31 @@ class RunnerSession:
             return
         now_ns, now_ms = self.pace.clock.monotonic_ns(), self.pace.clock.wall_ms()
         trade = self.engine.evaluate(state, now_ns, now_ms)
+        self._sample(state, now_ns)
         if state.refusal is not None:
             self._meter.doubted(state.refusal)
         self.correlations.update(now_ns)
         if trade is not None:
             self.desk.act(state, trade)
+
+    def _sample(self, state: PairState, now_ns: int) -> None:
+        """Keep the pair's gap if its books are fit to trade on and a sample is due."""
+        series = self.series[state.pair.base]
+        home, away, rate = state.home.top, state.away.top, self.engine.fx.top
+        if now_ns < series.due_ns or not self.engine.is_fit(state, now_ns):
+            return
+        assert home is not None and away is not None and rate is not None  # noqa: PT018 - is_fit() saw to it
+        series.add(now_ns, gap_bps(home, away, (rate.best_bid, rate.best_ask)))
+
+    async def _update_terms(self) -> None:
+        """Learn once in a while what entries may be made, as a worker does from risk's page."""
+        now_ns = self.pace.clock.monotonic_ns()
+        if now_ns < self._terms_due_ns:
+            return
+        self._terms_due_ns = now_ns + _TERMS_NS
+        self.baselines.refresh(now_ns)
+        if self.risk.refresh_terms() != self._terms_serial:
+            self._terms_serial = await self.desk.update_terms(self._terms_serial)
 
     def _watch(self, only: Iterable[str]) -> None:
         """Time passes for a position even when no book comes."""

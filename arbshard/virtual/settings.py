@@ -142,6 +142,9 @@ def config_of(settings: Settings) -> Config:
         ),
         # Correlations cost more than all else risk does by itself, so they are told once in five seconds.
         series=replace(base.series, sample_ms=SAMPLE_S * 1000, window=60),
+        baseline=replace(
+            base.baseline, is_required=False
+        ),  # its samples are too far apart to see gaps return
         limits=replace(
             base.limits,
             portfolio_notional_max=Decimal(650_000) * settings.pairs,

@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from arbshard.errors import ProtocolError
+from arbshard.model.entry_terms import PairTerms
 from arbshard.model.intent import ApartCause, ExitReason, FxQuote, HaltLevel, Intent, OpenIntent, Retry
 from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
@@ -91,6 +92,13 @@ class Instructions(_Request, frozen=True):
     """What is to be done beside trading? Answer: ``Instructed``."""
 
 
+class ReadTerms(_Request, frozen=True):
+    """What entries may the shard's pairs make, as far as it has changed since ``serial``? Answer: ``EntryTerms``."""
+
+    serial: int
+    """Of the newest answer; 0 for none: then everything is told."""
+
+
 class Adopt(_Request, frozen=True):
     """These pairs have come to this shard while it runs: what is there to carry on with? Answer: ``Welcome`` of them
     alone, or ``Refused(NOT_OWNER)``, to be asked again.
@@ -110,7 +118,7 @@ class SetApart(_Request, frozen=True):
     """The intent concerned; empty when there is none."""
 
 
-Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions | Adopt | SetApart
+Request = Hello | Fund | Submit | Extend | Report | Conclude | Instructions | ReadTerms | Adopt | SetApart
 
 
 class _Reply(msgspec.Struct, frozen=True, tag=True):
@@ -205,7 +213,17 @@ class Instructed(_Reply, frozen=True):
     """Exits are stopped too, except those that a person orders."""
 
 
-Reply = Welcome | Funded | Approved | Refused | Noted | Settled | Instructed
+class EntryTerms(_Reply, frozen=True):
+    """What entries may be made, of the pairs and balances for which that has changed."""
+
+    serial: int
+    """Changes with every change; also the word ``terms`` on risk's page."""
+    pairs: tuple[PairTerms, ...]
+    available: Available
+    """What entries may spend, after all holds."""
+
+
+Reply = Welcome | Funded | Approved | Refused | Noted | Settled | Instructed | EntryTerms
 
 
 class Halt(msgspec.Struct, frozen=True, tag=True):

@@ -35,6 +35,7 @@ from arbshard.worker.loop import TIMER_S, ShardLoop
 from arbshard.worker.membership import Membership
 from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.risk_link import Fenced, RiskLink, RiskTransport
+from arbshard.worker.risk_news import RiskNews
 from arbshard.worker.risk_page import RiskPage
 from arbshard.worker.spare import Assignment
 from arbshard.worker.standing_orders import StandingOrders
@@ -202,6 +203,8 @@ class Worker:
             )  # fmt: skip
             self.desk = trader.desk
             self._orders = StandingOrders(trader.risk, risk_page, ending.fail)
+            self._terms = RiskNews("terms", risk_page, trader.desk.update_terms, ending.fail)
+            trader.desk.on_adopted = self._terms.forget
             self._membership = Membership(
                 shard,
                 UniverseFile(books, files.universe),
@@ -219,6 +222,7 @@ class Worker:
                 engine,
                 trader.desk,
                 self._orders,
+                self._terms,
                 meter,
                 clock,
                 ending.stop,
@@ -271,6 +275,7 @@ class Worker:
         self._loop.close()
         await self._membership.close()
         await self._orders.close()
+        await self._terms.close()
         await self.desk.close()
         if self._live is not None:
             await self._live.close()

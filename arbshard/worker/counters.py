@@ -5,12 +5,8 @@ from collections.abc import Iterable
 from arbshard.model.refusal import Refusal
 from arbshard.venues.registry import TRADED
 
-DATA_REFUSALS = tuple(
-    reason
-    for reason in Refusal
-    if 200 <= reason < 300 or reason in (Refusal.NOT_FUNDED, Refusal.SUPERVISOR_SILENT)
-)
-"""Reasons that are found in the worker, before risk is asked."""
+DATA_REFUSALS = tuple(reason for reason in Refusal if reason >= 200)
+"""Reasons that are found in the worker, before risk is asked: its own, and those that bar entries as risk says."""
 
 LIVE_COUNTERS = (
     "asks",

@@ -69,6 +69,8 @@ class Desk:
         """When ``close_positions`` last closed anything."""
         self.on_decision: Callable[[Trade], None] = _ignore
         """Called with each trade before it is carried out."""
+        self.on_adopted: Callable[[], None] = _nothing
+        """Called when pairs have come: what their entries may be is not known yet."""
         self._prefix = ""
         self._intents = 0
 
@@ -105,6 +107,17 @@ class Desk:
             self._spawn(self._resume(state, taken_over))
         for base in mine:
             self._refresh(self._engine.pairs[base])
+        self.on_adopted()
+
+    async def update_terms(self, serial: int) -> int:
+        """Ask risk what entries may be made, as far as it has changed since ``serial``; the serial of its answer."""
+        terms = await self._risk.entry_terms(serial)
+        for one in terms.pairs:
+            state = self._engine.pairs.get(one.pair)
+            if state is not None:
+                state.set_terms(one)
+        self._update_funds(terms.available)
+        return terms.serial
 
     def suspend(self, base: str) -> None:
         """Do nothing new with a pair; what is under way comes to its end."""
@@ -353,6 +366,10 @@ class Desk:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_failure(error)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _ignore(_: object) -> None:

@@ -19,6 +19,7 @@ from arbshard.worker.desk import Desk
 from arbshard.worker.feed import ShardFeed
 from arbshard.worker.membership import Membership
 from arbshard.worker.meter import WorkerMeter
+from arbshard.worker.risk_news import RiskNews
 from arbshard.worker.spin import Spin
 from arbshard.worker.standing_orders import StandingOrders
 
@@ -39,6 +40,7 @@ class ShardLoop:
         engine: ArbitrageEngine,
         desk: Desk,
         orders: StandingOrders,
+        terms: RiskNews,
         meter: WorkerMeter,
         clock: Clock,
         stop: Callable[[int], None],
@@ -58,6 +60,7 @@ class ShardLoop:
         self._engine = engine
         self._desk = desk
         self._orders = orders
+        self._terms = terms
         self._meter = meter
         self._clock = clock
         self._stop = stop
@@ -177,6 +180,7 @@ class ShardLoop:
         if self._membership is not None:
             self._membership.poll(now_ns)
         self._orders.poll(now_ns)
+        self._terms.poll(now_ns)
         if not self._silence.is_silent:
             self._obey(Phase(self._books.phase), now_ns)
 

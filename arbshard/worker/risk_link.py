@@ -23,6 +23,7 @@ from arbshard.wire.messages import (
     Adopt,
     Approved,
     Conclude,
+    EntryTerms,
     Extend,
     Fund,
     Funded,
@@ -30,6 +31,7 @@ from arbshard.wire.messages import (
     Instructed,
     Instructions,
     Noted,
+    ReadTerms,
     Refused,
     Reply,
     Report,
@@ -110,6 +112,10 @@ class RiskLink:
     async def instructions(self) -> Instructed:
         """What is to be done beside trading."""
         return await self._ask(Instructions(self._shard, self._epoch), Instructed)
+
+    async def entry_terms(self, serial: int) -> EntryTerms:
+        """What entries may be made, as far as it has changed since ``serial``."""
+        return await self._ask(ReadTerms(self._shard, self._epoch, serial), EntryTerms)
 
     async def submit(self, intent: Intent) -> Approved | Refused:
         """See ``RiskPort``."""
@@ -194,7 +200,7 @@ class RiskLink:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _REFUSED_PAUSE_MAX_S)
 
-    async def _ask(self, request: Hello | Instructions, kind: type[Answer]) -> Answer:
+    async def _ask(self, request: Hello | Instructions | ReadTerms, kind: type[Answer]) -> Answer:
         pause_s = _REFUSED_PAUSE_S
         while True:
             reply = await self._until_answered(request, _REPORT)

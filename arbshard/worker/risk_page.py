@@ -1,6 +1,6 @@
-"""Where a worker sees that risk has something to say: two words on risk's page.
+"""Where a worker sees that risk has something to say: words on risk's page.
 
-One changes with every news (``standing_orders``), the other is the lowest epoch that may still trade (``fence``).
+Some change with every news of a kind (``risk_news``), one is the lowest epoch that may still trade (``fence``).
 """
 
 from pathlib import Path
@@ -24,10 +24,10 @@ class RiskPage:
         """Times a page was found."""
         self._fences: dict[int, int] = {}
 
-    def serial(self, now_ns: int) -> int | None:
-        """The word ``instructions``; None while there is no page."""
+    def serial(self, word: str, now_ns: int) -> int | None:
+        """A word that changes with every news of its kind; None while there is no page."""
         self._look(now_ns)
-        return self._page.value("instructions") if self._page is not None else None
+        return self._page.value(word) if self._page is not None else None
 
     def fence(self, shard: int, now_ns: int) -> int:
         """The lowest epoch of ``shard`` that may trade: the highest that any page has said; 0 for none."""

@@ -292,7 +292,7 @@ class TestQuietBooks:
         assert isinstance(self.show(make, engine, WIDE, old), Exit)
         assert engine.pairs["BTC"].refusal is None
 
-    def test_no_series_and_no_entry_come_of_quiet_books(self, make):
+    def test_no_entry_comes_of_quiet_books(self, make):
         old = (make.now_ns - 9 * self.SECOND,) * 3
         config = Config(
             limits=replace(Config().limits, symbol_positions_max=2),
@@ -305,7 +305,6 @@ class TestQuietBooks:
         engine.set_positions(state, [make.position("buy_home")])
         assert self.show(make, engine, -WIDE, old) is None
         assert state.refusal is Refusal.BOOK_STALE
-        assert state.series.last is None
         assert isinstance(self.show(make, engine, -WIDE, (make.now_ns,) * 3), Entry)
 
     @given(
@@ -408,21 +407,3 @@ def test_held_has_the_floats_of_the_position(make, direction):
     assert held.away_quote == float(position.flows.away_quote)
     assert held.entry_notional == float(position.entry_notional)
     assert (held.position_id, held.opened_ms) == (position.position_id, position.opened_ms)
-
-
-def test_a_gap_that_is_usual_for_its_pair_is_not_entered_with_the_z_rule(desk, make):
-    desk.use(replace(Config(), strategy=StrategyConfig(entry_z=2.0)))
-    assert desk.show(-WIDE) is None
-    assert desk.state.refusal is Refusal.SPREAD_USUAL
-    for second in range(60):
-        desk.state.series.add(make.now_ns + (second + 1) * 1_000_000_000, (-1.0) ** second)
-    assert isinstance(desk.show(-WIDE), Entry)
-    assert desk.state.series.last == -1.0
-
-
-def test_the_gap_is_sampled_at_its_own_pace(desk, make):
-    for tick in range(25):
-        now_ns = make.now_ns + tick * 100_000_000
-        desk.show(10.0, now_ns=now_ns, received_ns=now_ns)
-    assert desk.state.series.count == 3
-    assert desk.state.series.mean == pytest.approx(10.0, abs=0.2)

@@ -61,7 +61,9 @@ def exchanges(tmp_path_factory):
 def config(exchanges):
     ready = json.loads(exchanges.read_text())
     venues = {name: ready[name] for name in ("upbit", "binance")}
-    return load_config(None, {"venues": venues, "strategy": {"max_hold_s": 2.0}})
+    return load_config(
+        None, {"venues": venues, "baseline": {"is_required": False}, "strategy": {"max_hold_s": 2.0}}
+    )
 
 
 async def until(condition, timeout_s=15.0):
@@ -174,6 +176,7 @@ def test_the_examples_run(name, exchanges, tmp_path, capsys, monkeypatch):
         f'[venues.{venue}]\nws_url = "{ready[venue]["ws_url"]}"\nrest_url = "{ready[venue]["rest_url"]}"'
         for venue in ("upbit", "binance")
     ]
+    lines.append("[baseline]\nis_required = false")
     (tmp_path / "c.toml").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     example = importlib.import_module(name)

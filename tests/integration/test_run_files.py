@@ -15,7 +15,10 @@ from support.instance import Ended, Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-CONFIG = 'name = "t"\nstate_dir = "{state}"\n[sim]\ncoins = 4\nseed = 11\n{sim}[run]\nshards = 1\n{run}'
+CONFIG = (
+    'name = "t"\nstate_dir = "{state}"\n[baseline]\nis_required = false\n'
+    "[sim]\ncoins = 4\nseed = 11\n{sim}[run]\nshards = 1\n{run}"
+)
 
 
 class Desk(Instance):

@@ -72,6 +72,8 @@ max_book_age_ms = 5000
 max_leg_skew_ms = 5000
 [limits]
 edge_bps_min = -100
+[baseline]
+is_required = false
 [strategy]
 entry_bps = -100
 min_edge_bps = -100

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from arbshard.accounts.orders import VenueOrders
 from arbshard.accounts.stream import PrivateStream, StreamListener
 from arbshard.clock import SystemClock
-from arbshard.config import Config, LiveConfig, VenueConfig
+from arbshard.config import BaselineConfig, Config, LiveConfig, VenueConfig
 from arbshard.config.venues import VenuesConfig
 from arbshard.data import listings
 from arbshard.data.clients import open_client
@@ -186,7 +186,12 @@ def config(server, adapter):
         }
     )
     live = LiveConfig(dry_run=False, order_timeout_s=5.0)
-    return replace(Config(mode="live", data="public"), venues=venues, live=live)
+    return replace(
+        Config(mode="live", data="public"),
+        venues=venues,
+        live=live,
+        baseline=BaselineConfig(is_required=False),
+    )
 
 
 @pytest.fixture

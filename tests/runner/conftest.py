@@ -83,6 +83,7 @@ def quick() -> Config:
     return load_config(
         None,
         {
+            "baseline": {"is_required": False},
             "strategy": {"max_hold_s": 5.0, "entry_bps": 30.0},
             "paper": {"reject_share": 0.0, "latency_ms": 40.0},
             "run": {"stop_timeout_s": 5.0},

@@ -184,10 +184,17 @@ async def test_the_loop_ends_when_asked(quick, universe, gap_recording):
 
 
 async def test_what_risk_refuses_is_reported(quick, universe, gap_recording):
-    tight = load_config(None, {"limits": {"symbol_notional_max": 30_000}, "paper": {"reject_share": 0.0}})
+    tight = load_config(
+        None,
+        {
+            "baseline": {"is_required": False},
+            "limits": {"edge_bps_max": 1.0},
+            "paper": {"reject_share": 0.0},
+        },
+    )
     runner, reports = await play(tight, universe, gap_recording)
     assert {report.result for report in reports} == {"refused"}
-    assert reports[0].refusal is Refusal.SYMBOL_NOTIONAL
+    assert reports[0].refusal is Refusal.EDGE_IMPLAUSIBLE
     assert reports[0].detail
     assert reports[0].position is None
     assert runner.counters["refused"] == len(reports)

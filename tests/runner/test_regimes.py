@@ -2,7 +2,7 @@
 
 import pytest
 
-from arbshard.config import Config
+from arbshard.config import BaselineConfig, Config
 from arbshard.risk.portfolio.results import ALL
 from arbshard.runner import ArbitrageLiveRunner
 
@@ -10,9 +10,10 @@ REGIMES = ("high-win", "mixed", "low-win", "trending", "crash")
 
 
 async def play(recording):
-    """The session's totals after the whole recording, with the default settings."""
+    """The session's totals after the whole recording, with the default settings but for the time of learning."""
+    config = Config(baseline=BaselineConfig(is_required=False))
     async with await ArbitrageLiveRunner.acreate(
-        Config(), data_source=recording.records, universe=recording.universe
+        config, data_source=recording.records, universe=recording.universe
     ) as runner:
         await runner.arun_multisymbol_loop()
     assert not runner.portfolio.positions

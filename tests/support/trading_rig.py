@@ -66,7 +66,11 @@ Answer = Callable[[Order], OrderResult | None]
 def config_of(**sections: dict[str, object]) -> Config:
     """The defaults, without refusals by chance, and with ``sections`` of changed keys."""
     config = Config(mode="paper")
-    given: dict[str, dict[str, object]] = {"paper": {"reject_share": 0.0}, "ledger": {"archive_events": 0}}
+    given: dict[str, dict[str, object]] = {
+        "paper": {"reject_share": 0.0},
+        "ledger": {"archive_events": 0},
+        "baseline": {"is_required": False},
+    }
     for name, changes in sections.items():
         given.setdefault(name, {}).update(changes)
     changed = {name: replace(getattr(config, name), **changes) for name, changes in given.items()}

@@ -98,6 +98,13 @@ class Desk:
         self.funded += 1
 
 
+class Terms:
+    """News about entries that never come."""
+
+    def poll(self, now_ns):
+        pass
+
+
 class Orders:
     """What risk wants, as the test says."""
 
@@ -153,6 +160,7 @@ class Shop:
             self.engine,
             self.desk,
             self.orders,
+            Terms(),
             self.meter,
             clock,
             self.codes.append,

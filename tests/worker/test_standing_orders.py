@@ -13,7 +13,8 @@ class Page:
     def __init__(self):
         self.number = 0
 
-    def serial(self, now_ns):
+    def serial(self, word, now_ns):
+        assert word == "instructions"
         return self.number
 
 

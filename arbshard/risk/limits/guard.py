@@ -14,15 +14,16 @@ loses the repetitions of its last ten seconds.
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
 from arbshard.config import LimitsConfig
 from arbshard.ledger.events import Hold, RefusalsCounted
 from arbshard.model.book import PairView
+from arbshard.model.entry_terms import Baseline
 from arbshard.model.intent import BY_HAND, Intent, IntentKind, Lead
-from arbshard.model.market import Pair
+from arbshard.model.market import Direction, Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
 from arbshard.risk import validation as forms
@@ -88,6 +89,14 @@ class RefusalLog:
         return [RefusalsCounted(at_ms=now_ms, counts=counts)]
 
 
+class EntryRule(Protocol):
+    """A rule that refuses entries whatever their size. Add it to ``RiskGuard.entry_rules``."""
+
+    def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
+        """Why the pair makes no entry of this direction now, or None."""
+        ...
+
+
 class SymbolStats(NamedTuple):
     """What risk has said to a symbol since the last start, and what it has lost today."""
 
@@ -117,6 +126,10 @@ class RiskGuard:
         self._bucket = TokenBucket()
         self._correlations: Mapping[tuple[str, str], float] = {}
         self._views: Mapping[str, PairView] = {}
+        self.entry_rules: list[EntryRule] = []
+        """Asked in this order by ``standing_objection``."""
+        self.baselines: Mapping[str, Baseline] = {}
+        """What each pair's gap returns to, by base: kept by whoever samples the gaps, read here and by rules."""
         self.unviewed = 0
         """Entries whose limit prices were compared with no books, because risk had read none of the pair lately."""
         self.disk_short = ""
@@ -150,6 +163,36 @@ class RiskGuard:
         """Use these books, by base, as risk's own view of the pairs; they are changed in place."""
         self._views = views
         self.ways_out.set_views(views)
+
+    def standing_objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
+        """Why entries of this direction are refused whatever their size, or None.
+
+        Workers are told of it (``risk.entry_terms``), so that they do not ask in vain.
+        """
+        for rule in self.entry_rules:
+            objection = rule.objection(pair, direction, moment)
+            if objection is not None:
+                return objection
+        return None
+
+    def room(self, symbol: str) -> tuple[Decimal, Refusal]:
+        """The largest entry of ``symbol`` in reporting currency for which the limits in force have room, and the
+        refusal of a larger one.
+
+        Only limits of amounts count; the smaller of both venues' room is taken.
+        """
+        state, limits, own = self._state, self.limits.portfolio(), self.limits.of(symbol)
+        factor, all_factor = self.limits.factor(symbol), self.limits.factor("")
+        of_symbol = own.capital_limit_notional * factor - state.get_total_symbol_position_value(symbol)
+        of_venue = limits.venue_notional_max * all_factor - max(state.exposures.values())
+        rooms = [
+            (of_symbol, Refusal.SYMBOL_NOTIONAL),
+            (limits.portfolio_notional_max * all_factor - state.exposure, Refusal.PORTFOLIO_NOTIONAL),
+            (of_venue, Refusal.VENUE_NOTIONAL),
+        ]
+        if own.max_order_notional is not None:
+            rooms.append((own.max_order_notional * factor, Refusal.ORDER_NOTIONAL))
+        return min(rooms)
 
     def check_id(self, request: Submit) -> Objection | None:
         """Why the intent's id cannot be that of a new intent; a refusal that is known is given again."""
@@ -223,6 +266,7 @@ class RiskGuard:
             objection = (
                 self.check_halt(intent.pair)
                 or self._check_venues(pair)
+                or self.standing_objection(pair, intent.direction, moment)
                 or self.check_trade_allowed_for_symbol(intent, moment)
                 or self._check_prices(intent, pair, moment)
                 or self.check_trade_allowed_for_portfolio(intent, pair, moment)

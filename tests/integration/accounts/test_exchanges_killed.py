@@ -34,6 +34,8 @@ coins = 3
 [data_quality]
 max_book_age_ms = 5000
 max_leg_skew_ms = 5000
+[baseline]
+is_required = false
 [strategy]
 entry_bps = -100
 min_edge_bps = -100

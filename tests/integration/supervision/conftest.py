@@ -141,6 +141,7 @@ class Stage:
         self.config = replace(
             settings,
             run=replace(settings.run, stuck_after_ms=STUCK_AFTER_MS),
+            baseline=replace(settings.baseline, is_required=False),
             strategy=replace(settings.strategy, max_hold_s=0.2, cooldown_ms=50.0),
         )
         self.files = RunFiles(folder / "run")

@@ -42,6 +42,8 @@ rest_url = "{binance[rest_url]}"
 max_book_age_ms = 5000
 max_leg_skew_ms = 5000
 max_fx_age_ms = 10000
+[baseline]
+is_required = false
 [strategy]
 entry_bps = -100
 min_edge_bps = -100

@@ -1,0 +1,50 @@
+"""What risk says about the entries of a pair before any is asked for: its baseline, the room, and what bars it."""
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from arbshard.model.market import Direction
+from arbshard.model.refusal import Refusal
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """The level that a pair's gap returns to, and how fast it does. Gaps as of ``engine.closing.gap_bps``."""
+
+    level_bps: float
+    """The median of the window."""
+    band_bps: float
+    """The usual distance from the level: 1.4826 times the median absolute deviation, which is the standard deviation
+    if the gaps are normally distributed."""
+    half_life_s: float | None
+    """The median time in which an excursion loses half of its height; None while too few have been seen to return."""
+    samples: int
+    """Samples in the window."""
+    returns: int
+    """Excursions in the window that have lost half of their height."""
+    excursion_s: float = 0.0
+    """For how long the excursion of now has lasted; 0 when there is none."""
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """A rule that refuses entries of a pair whatever their size."""
+
+    direction: Direction | Literal[""]
+    """Empty for both."""
+    reason: Refusal
+    detail: str
+    """A sentence for people, with the figures."""
+
+
+class PairTerms(msgspec.Struct, frozen=True):
+    """What entries a pair may make, as far as its worker must know."""
+
+    pair: str
+    level_bps: float | None
+    """See ``Baseline``; None while it is not known, and the gap is measured against 0 then."""
+    band_bps: float | None
+    cost_max: Decimal
+    """The largest entry, in reporting currency, that the limits in force have room for."""
+    barred: tuple[tuple[Direction, Refusal], ...] = ()
+    """Directions that make no entry, and why."""

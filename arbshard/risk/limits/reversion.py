@@ -1,0 +1,49 @@
+"""Entries need a gap that is known to come back: the rule over what ``engine.baseline`` has learned. Pure."""
+
+from collections.abc import Mapping
+
+from arbshard.config import BaselineConfig
+from arbshard.model.entry_terms import Baseline
+from arbshard.model.market import Direction, Pair
+from arbshard.model.refusal import Refusal
+from arbshard.risk.validation import Moment, Objection
+
+
+class ReversionRule:
+    """211, 212: implements ``guard.EntryRule``."""
+
+    def __init__(
+        self, settings: BaselineConfig, max_hold_s: float, baselines: Mapping[str, Baseline]
+    ) -> None:
+        """``baselines``: what is known now, by base; changed in place."""
+        self._settings = settings
+        self._max_hold_s = max_hold_s
+        self._baselines = baselines
+
+    def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
+        """Why the pair's gap may not return soon enough, or None."""
+        del direction, moment  # the level and its half-life are those of both directions
+        settings = self._settings
+        if not settings.is_required:
+            return None
+        known = self._baselines.get(pair.base)
+        if known is None:
+            what = f"the level of its gap needs {settings.samples_min} samples"
+            return Objection(Refusal.BASELINE_UNKNOWN, f"{pair.base}: {what}")
+        if known.returns < settings.returns_min:
+            what = (
+                f"{known.returns} excursions of its gap beyond {settings.excursion_bps:g} bps have returned "
+                f"within the last {known.samples} samples, {settings.returns_min} are needed"
+            )
+            return Objection(Refusal.BASELINE_UNKNOWN, f"{pair.base}: {what}")
+        half_life_max_s = settings.half_life_share_max * self._max_hold_s
+        if known.half_life_s is None or known.half_life_s > half_life_max_s:
+            half_life = "more than it lasted" if known.half_life_s is None else f"{known.half_life_s:.1f} s"
+            what = (
+                f"half of an excursion takes {half_life} to return, at most {half_life_max_s:g} s are allowed"
+            )
+            return Objection(Refusal.REVERTS_TOO_SLOWLY, f"{pair.base}: {what}")
+        if known.excursion_s > self._max_hold_s:
+            what = f"its gap has been away from its level for {known.excursion_s:.0f} s, max_hold_s is "
+            return Objection(Refusal.REVERTS_TOO_SLOWLY, f"{pair.base}: {what}{self._max_hold_s:g}")
+        return None
