@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import typer
 
 from arbshard.errors import RequestTimeout, SharedMemoryError, UsageError
-from arbshard.model.risk_note import decode_risk_note
+from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.wire.messages import (
@@ -49,14 +49,19 @@ def wait_until_flat(instance: str, files: RunFiles, pairs: tuple[str, ...], wait
         time.sleep(_LOOK_EVERY_S)
 
 
-def _reasons(files: RunFiles, pairs: Iterable[str]) -> str:
-    """``pairs``, each with why it cannot be closed now if that is known."""
+def read_risk_note(files: RunFiles) -> RiskNote:
+    """What risk said last; an empty note while it is being restarted."""
     try:
         with PageReader.attach(files.risk_page) as page:
             raw = page.note()
     except SharedMemoryError:
-        raw = b""  # risk is being restarted
-    unclosable = decode_risk_note(raw).unclosable if raw else {}
+        raw = b""
+    return decode_risk_note(raw) if raw else NO_NOTE
+
+
+def _reasons(files: RunFiles, pairs: Iterable[str]) -> str:
+    """``pairs``, each with why it cannot be closed now if that is known."""
+    unclosable = read_risk_note(files).unclosable
     return "; ".join(f"{pair} ({unclosable[pair]})" if pair in unclosable else pair for pair in pairs)
 
 

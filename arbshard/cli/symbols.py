@@ -6,7 +6,9 @@ import msgspec
 import typer
 
 from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.cli.risk_client import read_risk_note
 from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
+from arbshard.model.risk_note import EntryNote
 from arbshard.wire import control
 
 app = typer.Typer(
@@ -25,19 +27,40 @@ def show(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """The pairs that are traded, one a line: base, both markets, shard."""
+    """The pairs that are traded, one a line: base, both markets, shard, what its gap returns to and how fast, and
+    what keeps it from being entered. Gaps are in basis points; positive where home is dearer.
+    """
     if context.invoked_subcommand is not None:
         return
     _, files = running_files(name, config)
     pairs = sorted(fetch_shards(files).pairs, key=lambda pair: pair.base)
+    entries = read_risk_note(files).entries
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(pairs)).decode())
+        known = [
+            {**msgspec.to_builtins(pair), "entries": entries.get(pair.base, EntryNote())} for pair in pairs
+        ]
+        typer.echo(msgspec.json.format(msgspec.json.encode(known)).decode())
         return
     width = max(len(pair.base) for pair in pairs)
     for pair in pairs:
         where = f"shard {pair.shard}" if pair.shard >= 0 else "on its way"
         leaving = ", leaving" if pair.is_leaving else ""
-        typer.echo(f"{pair.base:<{width}}  {pair.home:<12} {pair.away:<12} {where}{leaving}")
+        markets = f"{pair.home:<12} {pair.away:<12}"
+        known_of = entries.get(pair.base, EntryNote())
+        typer.echo(f"{pair.base:<{width}}  {markets} {where + leaving:<10}  {_gap_of(known_of)}")
+        for bar in known_of.bars:
+            side = f" ({bar.direction})" if bar.direction else ""
+            typer.echo(f"{'':<{width}}  no entry{side}: {bar.reason}: {bar.detail}")
+
+
+def _gap_of(known: EntryNote) -> str:
+    """What is known of a pair's gap, in one clause."""
+    if known.level_bps is None:
+        return "its gap is being learned"
+    half_life = (
+        f"half back in {known.half_life_s:g} s" if known.half_life_s is not None else "half-life unknown"
+    )
+    return f"gap returns to {known.level_bps:+.1f} (band {known.band_bps:.1f}), {half_life}"
 
 
 @app.command()

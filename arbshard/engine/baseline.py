@@ -9,7 +9,7 @@ until half of its height was lost. One that has not lost it yet counts as lastin
 E. Kaplan and P. Meier, 1958), or a gap that stands for ever would not count at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import nan
 from statistics import median
 from typing import NamedTuple
@@ -111,8 +111,15 @@ def _median_duration(excursions: Sequence[_Excursion]) -> float | None:
 class Baselines:
     """The gaps of all pairs over time, and the baseline of each. ``add`` samples, ``refresh`` estimates."""
 
-    def __init__(self, series: SeriesConfig, settings: BaselineConfig) -> None:
+    def __init__(
+        self,
+        series: SeriesConfig,
+        settings: BaselineConfig,
+        on_new: Callable[[str, SpreadSeries], None] = lambda *_: None,
+    ) -> None:
+        """``on_new`` is given each pair that is new and its empty series, to put in what is known from before."""
         self._pace = series
+        self.on_new = on_new
         self._settings = settings
         self.series: dict[str, SpreadSeries] = {}
         """By base."""
@@ -123,10 +130,13 @@ class Baselines:
 
     def set_pairs(self, bases: Sequence[str]) -> None:
         """Keep these pairs from now on; of those that stay, what is known stays."""
-        before = self.series
-        self.series = {
-            base: before.get(base) or SpreadSeries(self._pace.window, self._pace.sample_ms) for base in bases
-        }
+        before, self.series = self.series, {}
+        for base in bases:
+            series = before.get(base)
+            if series is None:
+                series = SpreadSeries(self._pace.window, self._pace.sample_ms)
+                self.on_new(base, series)
+            self.series[base] = series
         for base in self.known.keys() - self.series.keys():
             del self.known[base]
 

@@ -237,6 +237,33 @@ class FeeNote(msgspec.Struct, frozen=True):
     since_ms: int
 
 
+class BarNote(msgspec.Struct, frozen=True):
+    """A rule that keeps a pair from being entered."""
+
+    direction: str
+    """``buy_home`` or ``buy_away``; empty for both."""
+    reason: str
+    """Name of the refusal."""
+    detail: str
+
+
+class EntryNote(msgspec.Struct, frozen=True):
+    """What is known of a pair's gap, and what keeps it from being entered."""
+
+    level_bps: float | None = None
+    """What the gap returns to; None while it is being learned."""
+    band_bps: float | None = None
+    """Its usual distance from there."""
+    half_life_s: float | None = None
+    """The median time in which an excursion loses half of its height; None while too few have returned."""
+    samples: int = 0
+    returns: int = 0
+    """Excursions that have lost half of their height."""
+    excursion_s: float = 0.0
+    """For how long the excursion of now has lasted; 0 when there is none."""
+    bars: tuple[BarNote, ...] = ()
+
+
 Orders = Literal["", "paper", "dry run", "live"]
 """Where orders go; empty before risk has said."""
 
@@ -302,6 +329,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     taking: dict[str, int] = {}
     """Since when each venue takes orders (wall ms), by the orders that it took in this run."""
     short: tuple[ShortageNote, ...] = ()
+    entries: dict[str, EntryNote] = {}
+    """By base; all pairs of the run."""
     fees: tuple[FeeNote, ...] = ()
 
 

@@ -30,6 +30,7 @@ from arbshard.risk.core import RiskCore
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
 from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feed_silence import FeedWatch
+from arbshard.risk.gap_files import GapFiles
 from arbshard.risk.gap_sampler import GapWatch
 from arbshard.risk.note import NoteWriter
 from arbshard.risk.portfolio.results import ALL, Totals
@@ -90,6 +91,8 @@ class RiskPorts(NamedTuple):
     """Opens the ledger that may be written in this run. Raises ``LedgerError``, ``UsageError``."""
     listen: Callable[[Handler, int], ReplyServer]
     """Makes the server of requests and commands, from their handler and the number of replies to store."""
+    gap_folder: Path | None = None
+    """Where the gaps of pairs are kept over restarts; None keeps nothing."""
     environ: Mapping[str, str] = {}
     """The environment, of which the archiver gets a part."""
     on_ready: Callable[[], None] = _nothing
@@ -141,13 +144,16 @@ class Risk:
             record.note(store.last_seq)
             service.on_stored = record.note
             age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
-            self._gaps = GapWatch(books, universe, config.series, age_ns_max, config.baseline)
+            self._gap_files = GapFiles(ports.gap_folder, ports.clock)
+            self._gaps = GapWatch(
+                books, universe, config.series, age_ns_max, config.baseline, self._gap_files.load
+            )
             self._gaps.on_fx = self.core.valuation.set_fx
             self._gaps.on_prices = self.core.valuation.set_prices
             self._positions = PositionMarker(books, universe, self.core.valuation)
             service.on_universe = self._set_universe
             self.core.guard.set_views(self._gaps.views)
-            self.core.use_baselines(self._gaps.baselines.known)
+            self.core.use_baselines(self._gaps.baselines)
             self._note = NoteWriter(self.core, config.reporting)
             self._disk = DiskWatch(store, config.run, self.core.guard, page)
             self._archivist = Archivist(store, config.ledger.archive_events, ports.environ, self._archived)
@@ -215,6 +221,7 @@ class Risk:
             self._transport.close()
             self._set_ready(is_ready=False)
             self._archivist.stop()
+        self._gap_files.save_all(self._gaps.series.items())
         if code is not ExitCode.LEDGER:
             self._service.stop()
             self._show(clock.monotonic_ns(), is_last=True)
@@ -273,6 +280,7 @@ class Risk:
         feeds_silent = self._feeds.poll(now_ns)
         self._service.set_lost_feeds(self._feeds.lost)
         self._service.tick(feeds_silent=feeds_silent, correlations=self._gaps.sample(now_ns))
+        self._gap_files.save_next(self._gaps.series.items())
         moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
         if not moved:  # never two pauses at once
             self._archivist.poll(now_ns, self._ports.clock.monotonic_ns)

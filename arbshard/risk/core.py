@@ -5,10 +5,10 @@ makes no event. Decisions are provisional until ``commit``; when the ledger cann
 them.
 """
 
-from collections.abc import Mapping
 from decimal import Decimal
 
 from arbshard.config import Config, zone_of
+from arbshard.engine.baseline import Baselines
 from arbshard.ledger.events import (
     ClosesOrdered,
     Event,
@@ -19,7 +19,6 @@ from arbshard.ledger.events import (
     Started,
     Stopped,
 )
-from arbshard.model.entry_terms import Baseline
 from arbshard.model.intent import Intent, IntentKind, Retry
 from arbshard.model.money import BPS, ZERO, plain
 from arbshard.model.order import Fill, Order
@@ -118,6 +117,8 @@ class RiskCore:
         """Why the books do not balance; None when they do."""
         self._watch = Watch(self.guard, state, self.valuation, state.apply)
         self._operators = Operators(self._pairs, state, self.guard, self.valuation, self.unclosable)
+        self.has_new_terms = False
+        """Whether the last tick completed a round over the terms of entry of all pairs."""
         self.lost_feeds: frozenset[str] = frozenset()
         """Venues from which no books come, as the supervisor says."""
 
@@ -196,12 +197,12 @@ class RiskCore:
         events += self.venue_facts.tick(moment)
         self._apply(events)
         self.guard.ways_out.refresh()
-        self.terms.refresh(moment)
+        self.has_new_terms = self.terms.refresh(moment)
         return events + self._watch.tick(moment, feeds_silent=feeds_silent)
 
-    def use_baselines(self, baselines: Mapping[str, Baseline]) -> None:
-        """Judge entries by what each pair's gap returns to, by base; whoever samples the gaps changes it in place."""
-        self.guard.baselines = baselines
+    def use_baselines(self, baselines: Baselines) -> None:
+        """Judge entries by what each pair's gap returns to; whoever samples the gaps changes it in place."""
+        self.guard.baselines = baselines.known
         config = self._config
         self.guard.entry_rules.append(ReversionRule(config.baseline, config.strategy.max_hold_s, baselines))
 

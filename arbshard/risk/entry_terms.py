@@ -45,11 +45,11 @@ class TermsKeeper:
         self._queue: list[Pair] = []
         self._due_ns = 0
 
-    def refresh(self, moment: Moment) -> None:
-        """Work out the terms of the pairs whose turn it is."""
+    def refresh(self, moment: Moment) -> bool:
+        """Work out the terms of the pairs whose turn it is; whether that has completed a round."""
         if not self._queue:
             if moment.now_ns < self._due_ns:
-                return
+                return False
             self._due_ns = moment.now_ns + _ROUND_NS
             pairs = self._ownership.pairs
             for gone in [base for base in self._pairs if base not in pairs]:
@@ -59,6 +59,7 @@ class TermsKeeper:
         serial = self.serial + 1
         for _ in range(min(_PAIRS_PER_TICK, len(self._queue))):
             self._refresh_pair(self._queue.pop(), moment, serial)
+        return not self._queue
 
     def since(self, serial: int, bases: Iterable[str]) -> EntryTerms:
         """What has changed of these pairs and their balances since ``serial``; all of it for one of another time."""

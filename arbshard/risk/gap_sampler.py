@@ -48,13 +48,14 @@ class GapWatch:
         series: SeriesConfig,
         age_ns_max: int,
         baseline: BaselineConfig | None = None,
+        on_new: Callable[[str, SpreadSeries], None] = _nothing,
     ) -> None:
-        """``age_ns_max``: an older book tells nothing about now."""
+        """``age_ns_max``: an older book tells nothing about now. ``on_new``: see ``Baselines``."""
         self._slots = slots
         self._universe = universe
         self._age_ns_max = age_ns_max
         self._next = 0
-        self.baselines = Baselines(series, baseline if baseline is not None else BaselineConfig())
+        self.baselines = Baselines(series, baseline if baseline is not None else BaselineConfig(), on_new)
         self._matrix = CorrelationMatrix({})
         self.set_universe(universe)
         self.bad_frames = 0

@@ -75,6 +75,7 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: P
             is_orphan=parent.is_gone,
             open_ledger=partial(_open_ledger, files, state_dir / "ledger.sqlite", config, clock, which),
             listen=partial(_listen, files, config),
+            gap_folder=state_dir / "gaps",
             environ=os.environ,
             on_ready=freeze_gc,
         )

@@ -14,8 +14,10 @@ from arbshard.model.position import Position
 from arbshard.model.risk_note import (
     ApartNote,
     BalanceNote,
+    BarNote,
     DayNote,
     DifferenceNote,
+    EntryNote,
     EquityNote,
     FailingNote,
     FeeNote,
@@ -132,6 +134,7 @@ class NoteWriter:
                 ShortageNote(venue, currency, one.count, one.since_ms, one.detail)
                 for (venue, currency), one in state.venues.short.items()
             ),
+            entries=self._entries(),
             fees=tuple(
                 FeeNote(
                     one.venue,
@@ -145,6 +148,29 @@ class NoteWriter:
             ),
         )
         return _encoder.encode(note)
+
+    def _entries(self) -> dict[str, EntryNote]:
+        core = self._core
+        found = {}
+        for base in core.ownership.pairs:
+            bars = tuple(
+                BarNote(bar.direction, bar.reason.name, bar.detail) for bar in core.terms.bars.get(base, ())
+            )
+            known = core.guard.baselines.get(base)
+            if known is None:
+                found[base] = EntryNote(bars=bars)
+                continue
+            half_life_s = known.half_life_s
+            found[base] = EntryNote(
+                level_bps=round(known.level_bps, 1),
+                band_bps=round(known.band_bps, 1),
+                half_life_s=round(half_life_s, 1) if half_life_s is not None else None,
+                samples=known.samples,
+                returns=known.returns,
+                excursion_s=known.excursion_s,
+                bars=bars,
+            )
+        return found
 
     def _refusing(self, one: VenueRefusal) -> VenueRefusalNote:
         pairs = sorted(

@@ -210,6 +210,7 @@ class RiskService:
         self._look_for_silence(now_ns)
         self._keep(self._core.tick(now_ms, now_ns, feeds_silent=feeds_silent))
         self._page.set(self._terms, self._core.terms.serial)
+        self.is_changed = self.is_changed or self._core.has_new_terms  # what is known of the gaps is shown
         if now_ns - self._audited_ns >= _AUDIT_EVERY_NS:
             self._audit_all(now_ns)
         day = self._core.days.day_at(now_ms).number

@@ -4,17 +4,17 @@ Messages, decisions and the order of things are those of the sharded engine, so 
 no reply leaves before its events are stored.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from arbshard.clock import Clock
 from arbshard.config import Config
+from arbshard.engine.baseline import Baselines
 from arbshard.errors import LedgerError
 from arbshard.ledger.postings import UnstoredLedger
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
-from arbshard.model.entry_terms import Baseline
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
 from arbshard.risk.assembly import warn_of_untraded
@@ -105,8 +105,8 @@ class LocalRisk:
         known = self.state.shards.get(SHARD)
         return 1 if known is None else known.epoch + 1
 
-    def use_baselines(self, baselines: Mapping[str, Baseline]) -> None:
-        """Judge entries by these baselines, by base; they are changed in place."""
+    def use_baselines(self, baselines: Baselines) -> None:
+        """Judge entries by these baselines; they are changed in place."""
         self._core.use_baselines(baselines)
 
     def refresh_terms(self) -> int:

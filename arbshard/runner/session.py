@@ -92,7 +92,7 @@ class RunnerSession:
         self.desk = self._trader.desk
         self.baselines = Baselines(config.series, config.baseline)
         self.baselines.set_pairs(tuple(self.engine.pairs))
-        self.risk.use_baselines(self.baselines.known)
+        self.risk.use_baselines(self.baselines)
         self.correlations = CorrelationMatrix(self.series)
         self._terms_serial = 0
         self._terms_due_ns = 0

@@ -1,5 +1,6 @@
 """Reads a running instance's pages into a ``Status``. Asks nobody: the hot path never notices."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,15 @@ from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of
-from arbshard.status.model import Latency, LedgerStatus, RiskStatus, ShardStatus, Status, VenueStatus
+from arbshard.status.model import (
+    EntriesStatus,
+    Latency,
+    LedgerStatus,
+    RiskStatus,
+    ShardStatus,
+    Status,
+    VenueStatus,
+)
 from arbshard.status.shards import problems_of_shards, unattended_of
 from arbshard.status.venues import notices_of_fees, problems_of_orders
 
@@ -187,6 +196,7 @@ class Collector:
             session=note.session,
             reason=child.reason if child is not None else "",
             unviewed=counters.get("unviewed", 0),
+            entries=_entries_of(note),
         )
         return note, status, counters
 
@@ -345,6 +355,12 @@ _APART: dict[ApartCause, str] = {
     ),
 }
 """What it means for the money that a pair is set apart, and what a person can do."""
+
+
+def _entries_of(note: RiskNote) -> EntriesStatus:
+    barred = Counter(reason for one in note.entries.values() for reason in {bar.reason for bar in one.bars})
+    free = sum(not one.bars for one in note.entries.values())
+    return EntriesStatus(len(note.entries), free, dict(barred.most_common()))
 
 
 def _standing(note: RiskNote) -> Iterator[str]:

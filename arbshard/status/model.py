@@ -101,6 +101,16 @@ class VenueStatus(msgspec.Struct, frozen=True):
         return self.state == "connected" or (self.state == "rest" and self.wanted == 0)
 
 
+class EntriesStatus(msgspec.Struct, frozen=True):
+    """Which pairs may be entered, and what keeps the others from it."""
+
+    pairs: int = 0
+    free: int = 0
+    """Pairs that may be entered in both directions."""
+    barred: dict[str, int] = {}
+    """Pairs by the name of the refusal that bars a direction of theirs, or both."""
+
+
 class RiskStatus(msgspec.Struct, frozen=True):
     """The risk process."""
 
@@ -115,6 +125,7 @@ class RiskStatus(msgspec.Struct, frozen=True):
     """Why its last incarnation ended; empty when none has."""
     unviewed: int = 0
     """Entries whose limit prices were compared with no books, because risk had read none of the pair lately."""
+    entries: EntriesStatus = EntriesStatus()
 
 
 class LedgerStatus(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arbshard.model.risk_note import EquityNote, PortfolioTally, PositionNote, Tally
-from arbshard.status.model import Latency, LedgerStatus, ShardStatus, Status
+from arbshard.status.model import EntriesStatus, Latency, LedgerStatus, ShardStatus, Status
 from arbshard.status.summary import Summary
 
 _GOOD = {"running", "connected", "drained", "ready"}
@@ -38,6 +38,8 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     parts.append(_spares(status))
     parts.append(_venues(status))
     parts.append(_risk(status))
+    if status.risk.entries.pairs:
+        parts.append(_entries(status.risk.entries))
     if status.ledger is not None:
         parts.append(_ledger(status.ledger))
     if status.accounts:
@@ -257,6 +259,17 @@ def _risk(status: Status) -> Text:
         _counts(risk.refusals),
         f"  commit p50 {risk.commit_us.p50:,.0f} µs",
     )
+
+
+def _entries(entries: EntriesStatus) -> Text:
+    """How many pairs may be entered, and by which rule the others may not."""
+    parts: list[str | Text | tuple[str, str]] = [
+        ("Entries ", "bold"),
+        f"{entries.free} of {entries.pairs} pairs may be entered",
+    ]
+    if entries.barred:
+        parts += ["; barred: ", _counts(entries.barred), " (`arbshard symbols` says why)"]
+    return Text.assemble(*parts)
 
 
 def _ledger(ledger: LedgerStatus) -> Text:

@@ -133,6 +133,7 @@ def test_what_was_recorded_can_be_replayed(config):
     eager = load_config(
         None,
         {
+            "baseline": {"is_required": False},
             "strategy": {"entry_bps": -40.0, "min_edge_bps": -50.0, "round_trip_bps": -200.0},
             "limits": {"edge_bps_min": -50.0},
         },

@@ -5,7 +5,8 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from arbshard.config import BaselineConfig, Config, SizingConfig
+from arbshard.config import BaselineConfig, Config, SeriesConfig, SizingConfig
+from arbshard.engine.baseline import Baselines
 from arbshard.model.entry_terms import Bar, Baseline
 from arbshard.model.refusal import Refusal
 from arbshard.risk.core import RiskCore
@@ -14,6 +15,14 @@ from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import Fund, Hello, ReadTerms
 from support import world as w
+
+
+def knowing(**known):
+    """Baselines of these pairs, by base."""
+    baselines = Baselines(SeriesConfig(), BaselineConfig())
+    baselines.known.update(known)
+    return baselines
+
 
 SECOND = 1_000_000_000
 GOOD = Baseline(level_bps=-12.3, band_bps=4.1, half_life_s=3.0, samples=100, returns=5)
@@ -58,7 +67,7 @@ def test_first_everything_then_what_has_changed(core):
     assert {currency for _, currency, _ in terms.available} >= {"KRW", "USDT", "BTC"}
     again = read(core, terms.serial)
     assert (again.serial, again.pairs, again.available) == (terms.serial, (), ())
-    core.use_baselines({"BTC": GOOD})
+    core.use_baselines(knowing(BTC=GOOD))
     refresh(core, 2)
     changed = read(core, terms.serial)
     assert changed.serial == terms.serial + 1
@@ -66,14 +75,14 @@ def test_first_everything_then_what_has_changed(core):
 
 
 def test_levels_are_told_in_steps(core):
-    core.use_baselines(known := {"BTC": GOOD, "ETH": GOOD})
+    core.use_baselines(baselines := knowing(BTC=GOOD, ETH=GOOD))
     refresh(core, 1)
     terms = read(core)
     assert {one.level_bps for one in terms.pairs} == {-12.5}
-    known["BTC"] = replace(GOOD, level_bps=-12.4, samples=101)
+    baselines.known["BTC"] = replace(GOOD, level_bps=-12.4, samples=101)
     refresh(core, 2)
     assert read(core, terms.serial).serial == terms.serial
-    known["BTC"] = replace(GOOD, level_bps=-13.1)
+    baselines.known["BTC"] = replace(GOOD, level_bps=-13.1)
     refresh(core, 3)
     assert [one.pair for one in read(core, terms.serial).pairs] == ["BTC"]
 
@@ -134,7 +143,7 @@ class TestReversion:
     MOMENT = Moment(0, 0, 0)
 
     def said(self, baseline, **settings):
-        known = {} if baseline is None else {"BTC": baseline}
+        known = knowing() if baseline is None else knowing(BTC=baseline)
         rule = ReversionRule(BaselineConfig(**settings), 20.0, known)
         return rule.objection(w.World().pairs["BTC"], "buy_home", self.MOMENT)
 
@@ -144,7 +153,7 @@ class TestReversion:
     @pytest.mark.parametrize(
         ("baseline", "reason", "says"),
         [
-            (None, Refusal.BASELINE_UNKNOWN, "needs 60 samples"),
+            (None, Refusal.BASELINE_UNKNOWN, "60 samples, there are 0 yet"),
             (replace(GOOD, returns=2, half_life_s=None), Refusal.BASELINE_UNKNOWN, "2 excursions"),
             (replace(GOOD, half_life_s=10.5), Refusal.REVERTS_TOO_SLOWLY, "takes 10.5 s"),
             (replace(GOOD, half_life_s=None), Refusal.REVERTS_TOO_SLOWLY, "more than it lasted"),

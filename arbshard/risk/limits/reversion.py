@@ -1,9 +1,7 @@
 """Entries need a gap that is known to come back: the rule over what ``engine.baseline`` has learned. Pure."""
 
-from collections.abc import Mapping
-
 from arbshard.config import BaselineConfig
-from arbshard.model.entry_terms import Baseline
+from arbshard.engine.baseline import Baselines
 from arbshard.model.market import Direction, Pair
 from arbshard.model.refusal import Refusal
 from arbshard.risk.validation import Moment, Objection
@@ -12,10 +10,8 @@ from arbshard.risk.validation import Moment, Objection
 class ReversionRule:
     """211, 212: implements ``guard.EntryRule``."""
 
-    def __init__(
-        self, settings: BaselineConfig, max_hold_s: float, baselines: Mapping[str, Baseline]
-    ) -> None:
-        """``baselines``: what is known now, by base; changed in place."""
+    def __init__(self, settings: BaselineConfig, max_hold_s: float, baselines: Baselines) -> None:
+        """``baselines``: what is known of the gaps now."""
         self._settings = settings
         self._max_hold_s = max_hold_s
         self._baselines = baselines
@@ -26,9 +22,11 @@ class ReversionRule:
         settings = self._settings
         if not settings.is_required:
             return None
-        known = self._baselines.get(pair.base)
+        known = self._baselines.known.get(pair.base)
         if known is None:
-            what = f"the level of its gap needs {settings.samples_min} samples"
+            series = self._baselines.series.get(pair.base)
+            count = series.count if series is not None else 0
+            what = f"the level of its gap rests on {settings.samples_min} samples, there are {count} yet"
             return Objection(Refusal.BASELINE_UNKNOWN, f"{pair.base}: {what}")
         if known.returns < settings.returns_min:
             what = (
