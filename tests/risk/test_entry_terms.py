@@ -157,7 +157,7 @@ class TestReversion:
             (replace(GOOD, returns=2, half_life_s=None), Refusal.BASELINE_UNKNOWN, "2 excursions"),
             (replace(GOOD, half_life_s=10.5), Refusal.REVERTS_TOO_SLOWLY, "takes 10.5 s"),
             (replace(GOOD, half_life_s=None), Refusal.REVERTS_TOO_SLOWLY, "more than it lasted"),
-            (replace(GOOD, excursion_s=21.0), Refusal.REVERTS_TOO_SLOWLY, "for 21 s"),
+            (replace(GOOD, excursion_s=21.0), Refusal.REVERTS_TOO_SLOWLY, "has lasted 21 s"),
         ],
     )
     def test_otherwise_it_says_why_not(self, baseline, reason, says):

@@ -41,7 +41,7 @@ class ReversionRule:
                 f"half of an excursion takes {half_life} to return, at most {half_life_max_s:g} s are allowed"
             )
             return Objection(Refusal.REVERTS_TOO_SLOWLY, f"{pair.base}: {what}")
-        if known.excursion_s > self._max_hold_s:
-            what = f"its gap has been away from its level for {known.excursion_s:.0f} s, max_hold_s is "
-            return Objection(Refusal.REVERTS_TOO_SLOWLY, f"{pair.base}: {what}{self._max_hold_s:g}")
+        if known.excursion_s > half_life_max_s:
+            what = f"half of an excursion should return within {half_life_max_s:g} s, this one has lasted "
+            return Objection(Refusal.REVERTS_TOO_SLOWLY, f"{pair.base}: {what}{known.excursion_s:.0f} s")
         return None
