@@ -260,6 +260,7 @@ class Run:
             "running",
             name=self.config.name,
             data="SIMULATED exchanges" if self.config.data == "sim" else "public feeds",
+            regime=self.config.regime,
             orders=_orders(self.config),
             pairs=len(universe.pairs),
             shards=self.config.run.shards,

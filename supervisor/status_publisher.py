@@ -97,6 +97,7 @@ class StatusPublisher:
             name=config.name,
             mode=config.mode,
             data=config.data,
+            regime=config.regime,
             state=self.state,
             pid=self._pid,
             started_ms=self._started_ms,

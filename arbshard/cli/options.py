@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from arbshard.config import Config, load_config
+from arbshard.config import REGIMES, Config, load_config
 from arbshard.errors import UsageError
 from arbshard.model.rundir import RunFiles
 
@@ -26,6 +26,7 @@ StateOption = Annotated[
 SinceOption = Annotated[
     str | None, typer.Option("--since", help="ISO date or time, UTC unless it names a zone: 2026-11-01.")
 ]
+REGIME_HELP = "How simulated prices behave. " + " ".join(f"{name}: {what}." for name, what in REGIMES.items())
 _EVER_MS = -(2**63)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import replace
 
-from arbshard.cli.options import ConfigOption, NameOption, StateOption, running_files
+from arbshard.cli.options import REGIME_HELP, ConfigOption, NameOption, StateOption, running_files
 from arbshard.config import Config, load_config
 from arbshard.errors import UsageError
 
@@ -26,9 +26,7 @@ def run(
     ] = None,
     state_dir: StateOption = None,
     name: NameOption = None,
-    regime: Annotated[
-        str | None, typer.Option("--regime", help="calm, mixed, high-win, low-win, trending or crash.")
-    ] = None,
+    regime: Annotated[str | None, typer.Option("--regime", help=REGIME_HELP)] = None,
     keep_positions: Annotated[
         bool, typer.Option("--keep-positions", help="Leave positions open at the end.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from arbshard.cli.options import REGIME_HELP
 from arbshard.config.sim import Regime
 from arbshard.errors import UsageError
 
@@ -29,9 +30,7 @@ def simulate(
     ] = 0.8,
     faults: Annotated[str, typer.Option("--faults", help="none, usual or heavy.")] = "usual",
     only: Annotated[str | None, typer.Option("--only", help="Kinds of faults: cut,kill_worker,...")] = None,
-    regime: Annotated[
-        str, typer.Option("--regime", help="calm, mixed, high-win, low-win, trending or crash.")
-    ] = "mixed",
+    regime: Annotated[str, typer.Option("--regime", help=REGIME_HELP)] = "mixed",
     mode: Annotated[
         str,
         typer.Option("--mode", help="paper, live (orders at virtual venues), or mixed: as the seed has it."),

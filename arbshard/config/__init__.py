@@ -9,7 +9,7 @@ from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.live import LiveConfig
 from arbshard.config.root import Config, without_secrets
 from arbshard.config.run import RunConfig
-from arbshard.config.sim import FaultsConfig, Regime, SimAccountsConfig, SimConfig, SimPermissions
+from arbshard.config.sim import REGIMES, FaultsConfig, Regime, SimAccountsConfig, SimConfig, SimPermissions
 from arbshard.config.strategy import (
     BaselineConfig,
     DataConfig,
@@ -20,6 +20,7 @@ from arbshard.config.strategy import (
 from arbshard.config.venues import VenueConfig, VenuesConfig
 
 __all__ = [
+    "REGIMES",
     "BaselineConfig",
     "Config",
     "DataConfig",

@@ -46,6 +46,11 @@ class Config(Section, frozen=True):
     live: LiveConfig = msgspec.field(default_factory=LiveConfig)
     sim: SimConfig = msgspec.field(default_factory=SimConfig)
 
+    @property
+    def regime(self) -> str:
+        """How the prices of the simulated exchanges behave; empty for real ones."""
+        return self.sim.regime if self.data == "sim" else ""
+
 
 def without_secrets(config: Config) -> Config:
     """``config`` as it may stand in the run directory: without the keys of the simulated accounts."""

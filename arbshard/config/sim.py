@@ -6,7 +6,7 @@ The supervisor hands all of it to their process; faults of the same form are set
 from collections.abc import Mapping
 from decimal import Decimal
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,7 +14,20 @@ from msgspec import Meta
 from arbshard.config.section import Port, Section, Seed, Share
 
 _HIDDEN = "********"
-Regime = Literal["calm", "mixed", "high-win", "low-win", "trending", "crash"]
+Regime = Literal["calm", "mixed", "high-win", "low-win", "trending", "crash", "band"]
+REGIMES: Final[Mapping[Regime, str]] = {
+    "mixed": "every gap closes within seconds, so nearly every trade wins; this shows the machine, not a strategy's "
+    "results",
+    "calm": "gaps close within seconds and are too small for most entries; few trades, most of them win",
+    "high-win": "every gap closes at once and beyond zero, so trades win more often than in mixed; this shows the "
+    "machine, not a strategy's results",
+    "low-win": "most gaps widen further before they close in part, so most trades lose",
+    "trending": "gaps drift one way for minutes, so a trade that waits for them to close loses",
+    "crash": "the whole market falls in waves, books are thin and gaps wide; most trades lose",
+    "band": "gaps wander in a band around levels of their own and return only from outside of it, within seconds or "
+    "within hours; this is nearest to real markets, and a strategy may earn little or lose",
+}
+"""What each regime shows, and what that means for results."""
 Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
 Number = Annotated[int, Meta(ge=0, le=1_000_000)]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]

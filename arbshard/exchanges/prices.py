@@ -8,7 +8,8 @@ import math
 import random
 from typing import NamedTuple
 
-from arbshard.exchanges.regimes import Range, RegimeRules
+from arbshard.exchanges.bands import BandGap, BandRules, FxPremium, Range, Stress
+from arbshard.exchanges.regimes import RegimeRules
 from arbshard.exchanges.seeds import seeded
 
 BPS = 10_000.0
@@ -128,8 +129,10 @@ class Tide:
 class Fx:
     """KRW per USDT: slow, and drawn back to where it started."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, band: BandRules | None = None) -> None:
+        """With ``band`` the FX market has a premium of its own over the rate at which coins are priced."""
         self._rng = seeded(seed, "fx")
+        self._premium = FxPremium(seed, band) if band is not None else None
         self.rate = FX_START
         self.blip_bps = 0.0
         """How far the FX market alone is off the rate at which coins are priced."""
@@ -137,20 +140,30 @@ class Fx:
     @property
     def shown(self) -> float:
         """The price of the FX market."""
-        return self.rate * (1 + self.blip_bps / BPS)
+        premium_bps = self._premium.bps if self._premium is not None else 0.0
+        return self.rate * (1 + (self.blip_bps + premium_bps) / BPS)
 
     def step(self, dt_s: float) -> None:
         """Let ``dt_s`` pass."""
         shock = 0.35 / BPS * math.sqrt(dt_s) * self._rng.gauss(0.0, 1.0)
         self.rate += (FX_START - self.rate) * 0.002 * dt_s + self.rate * shock
+        if self._premium is not None:
+            self._premium.step(dt_s)
 
 
 class CoinProcess:
     """A coin's reference price and its premium on each venue."""
 
     def __init__(
-        self, seed: int, base: str, price_usdt: float, spread_bps: float, rules: RegimeRules
+        self,
+        seed: int,
+        base: str,
+        price_usdt: float,
+        spread_bps: float,
+        rules: RegimeRules,
+        stress: Stress | None = None,
     ) -> None:
+        """``stress``: what widens the gaps of all coins together, stepped by the caller; regime ``band`` only."""
         self.base = base
         self._rng = seeded(seed, base, "prices")
         self._rules = rules
@@ -160,6 +173,12 @@ class CoinProcess:
         self._upbit = _Premium(self._rng.uniform(-1.5, 1.5))
         self._binance = _Premium(self._rng.uniform(-1.5, 1.5))
         self._gaps = Gaps(self._rng, rules, spread_bps)
+        self._stress = stress
+        self.band: BandGap | None = None
+        """The gap in the regime ``band``; the venues' premiums are only noise around it then."""
+        if rules.band is not None:
+            assert stress is not None, "one stress for all coins"
+            self.band = BandGap(seeded(seed, base, "band"), rules.band)
         self._trend_bps = 0.0
         self._trend_sign = 1.0 if self._rng.random() < 0.5 else -1.0
         self._trend_left_s = self._rng.uniform(*rules.trend_s)
@@ -176,14 +195,27 @@ class CoinProcess:
     @property
     def gap_bps(self) -> float:
         """How much dearer the coin is on Upbit than on Binance."""
-        return self._upbit.value + self._trend_bps - self._binance.value
+        return self._upbit.value + self._extra_bps - self._binance.value
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the coin can be neither deposited nor withdrawn at Upbit, by its own process and not by a fault."""
+        return self.band is not None and self.band.is_suspended
+
+    @property
+    def _extra_bps(self) -> float:
+        """What Upbit is dearer by besides its premium."""
+        return self._trend_bps if self.band is None else self.band.bps
 
     def step(self, dt_s: float, tide: float) -> CoinPrices:
         """Let ``dt_s`` pass while the whole market moves by ``tide`` (logarithm)."""
         rng, root = self._rng, math.sqrt(dt_s)
         move = self._beta * tide + self._sigma * root * rng.gauss(0.0, 1.0)
         self._reference = max(self._reference * math.exp(move), self._start * _REFERENCE_FLOOR)
-        if self._upbit.held_bps is None and self._binance.held_bps is None:
+        is_open = self._upbit.held_bps is None and self._binance.held_bps is None
+        if self.band is not None and self._stress is not None:
+            self.band.step(dt_s, self._stress, is_bounded=is_open)
+        elif is_open:
             self._gaps.step(dt_s, (self._upbit, self._binance))
         noise = self._rules.noise_bps * root
         self._upbit.step(dt_s, noise * rng.gauss(0.0, 1.0))
@@ -191,7 +223,7 @@ class CoinProcess:
         if self._rules.trend_bps_per_s:
             self._drift(dt_s)
         return CoinPrices(
-            self._reference * (1 + (self._upbit.value + self._trend_bps) / BPS),
+            self._reference * (1 + (self._upbit.value + self._extra_bps) / BPS),
             self._reference * (1 + self._binance.value / BPS),
         )
 

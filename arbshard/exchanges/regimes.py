@@ -6,9 +6,7 @@ No regime touches a result: a strategy wins or loses by the prices it meets.
 from typing import NamedTuple
 
 from arbshard.config import Regime
-
-Range = tuple[float, float]
-"""Drawn from evenly."""
+from arbshard.exchanges.bands import BandRules, Range
 
 
 class RegimeRules(NamedTuple):
@@ -47,9 +45,12 @@ class RegimeRules(NamedTuple):
     """Whether the whole market crashes."""
     book_share: float = 1.0
     """Multiplies the sizes in the books."""
+    band: BandRules | None = None
+    """How gaps move in the regime ``band``, in place of gaps that open and close. None in all others."""
 
 
 RULES: dict[Regime, RegimeRules] = {
+    "band": RegimeRules(noise_bps=1.0, band=BandRules()),
     "mixed": RegimeRules(),
     "calm": RegimeRules(quiet_s=(12.0, 40.0), amplitude_bps=(8.0, 52.0), widen_share=0.05, linger_share=0.05),
     "high-win": RegimeRules(

@@ -7,6 +7,7 @@ it by time; tests drive it as fast as they like.
 from typing import NamedTuple
 
 from arbshard.config import SimConfig
+from arbshard.exchanges.bands import Stress
 from arbshard.exchanges.book import Shape
 from arbshard.exchanges.coins import Coin, coin_table
 from arbshard.exchanges.ladder import UPBIT_KRW_BANDS, Ladder
@@ -37,7 +38,8 @@ class SimWorld:
         self.dt_s = 1.0 / config.updates_per_s
         rules = RULES[config.regime]
         self._tide = Tide(config.seed, rules)
-        self._fx = Fx(config.seed)
+        self._fx = Fx(config.seed, rules.band)
+        self._stress = Stress(config.seed, rules.band) if rules.band is not None else None
         coins = coin_table(config.coins)
         fx_market = _fx_market(config, rules)
         krw = Ladder(UPBIT_KRW_BANDS)
@@ -49,7 +51,9 @@ class SimWorld:
             up_shape, bin_shape = _shapes(config, coin, rules)
             spread_bps = max(up_shape.spread_bps, krw.tick_bps(coin.price_usdt * FX_START))
             spread_bps += max(bin_shape.spread_bps, usdt.tick_bps(coin.price_usdt))
-            self.processes.append(CoinProcess(config.seed, coin.base, coin.price_usdt, spread_bps, rules))
+            self.processes.append(
+                CoinProcess(config.seed, coin.base, coin.price_usdt, spread_bps, rules, self._stress)
+            )
             rng = seeded(config.seed, coin.base, "upbit")
             upbit.append(
                 SimMarket(_upbit_listing(coin), krw, up_shape, plain, coin.price_usdt * FX_START, rng)
@@ -91,6 +95,8 @@ class SimWorld:
         if coin < 0:
             self._tide.step(self.dt_s)
             self._fx.step(self.dt_s)
+            if self._stress is not None:
+                self._stress.step(self.dt_s)
             market.advance(self._fx.shown, self.dt_s)
         elif venue == "upbit":
             self._now[coin] = self.processes[coin].step(self.dt_s, self._tide.move)

@@ -88,3 +88,5 @@ class SupervisorNote(msgspec.Struct, frozen=True):
     spares: tuple[SpareState, ...] = ()
     """Workers kept ready to take over a shard."""
     spares_wanted: int = 0
+    regime: str = ""
+    """How the prices of the simulated exchanges behave; empty for public feeds."""

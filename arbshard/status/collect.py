@@ -120,6 +120,7 @@ class Collector:
             state="degraded" if state == "running" and problems else state,
             mode=note.mode,
             data=note.data,
+            regime=note.regime,
             pid=note.pid,
             uptime_s=round((self._clock.wall_ms() - note.started_ms) / 1000, 1),
             state_dir=note.state_dir,

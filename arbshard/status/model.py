@@ -221,6 +221,8 @@ class Status(msgspec.Struct, frozen=True):
     """By how much the supervisor's loop came too late at most: it was busy, or got no CPU."""
     loop_cpu_ms: float = 0.0
     """How much of a CPU it used at most before it came to its heart again."""
+    regime: str = ""
+    """How the prices of the simulated exchanges behave; empty for public feeds."""
     halted: str = ""
     """Why entries are halted, as in ``problems``; empty while they are not."""
 

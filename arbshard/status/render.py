@@ -1,13 +1,14 @@
 """A ``Status`` or ``Summary`` as tables for a terminal."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from arbshard.config import REGIMES
 from arbshard.model.risk_note import EquityNote, PortfolioTally, PositionNote, Tally
 from arbshard.status.model import EntriesStatus, Latency, LedgerStatus, ShardStatus, Status
 from arbshard.status.summary import Summary
@@ -32,6 +33,7 @@ def terminal() -> Console:
 def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> RenderableType:
     """The whole picture."""
     parts: list[RenderableType] = [_headline(status)]
+    parts.extend(_weather(status.regime))
     parts.append(_portfolio(status.portfolio, status.lifetime, status.as_of))
     parts.append(_equity(status.equity, status.portfolio.currency))
     parts.append(_shards(status))
@@ -91,7 +93,7 @@ def render_summary(summary: Summary) -> RenderableType:
     table.add_row("memory", f"{summary.memory_mb:,.0f} MB in all processes")
     table.add_row("ledger", _ledger_at_end(summary))
     table.add_row("logs", Text(f"{summary.state_dir}/logs"))
-    parts: list[RenderableType] = [table]
+    parts: list[RenderableType] = [table, *_weather(summary.regime)]
     if summary.positions:
         parts.append(_still_open(summary.positions, summary.as_of))
     if summary.symbols:
@@ -135,6 +137,11 @@ def _headline(status: Status) -> Text:
         (f"{status.errors} errors", "bold red" if status.errors else "dim"),
         (f"  {status.bad_requests} bad requests" if status.bad_requests else "", "yellow"),
     )
+
+
+def _weather(regime: str) -> Iterable[Text]:
+    """One line: what the simulated prices are like, and what that means for the results below."""
+    return [Text(f"{name}: {what}", style="dim") for name, what in REGIMES.items() if name == regime]
 
 
 def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) -> Table:

@@ -64,6 +64,8 @@ class Summary(msgspec.Struct, frozen=True):
     """When risk last said what portfolio and positions are, if it did not end in order; empty when it did."""
     ledger: LedgerStatus | None = None
     equity: EquityNote = EquityNote()
+    regime: str = ""
+    """How the prices of the simulated exchanges behave; empty for public feeds."""
 
 
 def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positions: bool = False) -> Summary:
@@ -77,6 +79,7 @@ def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positio
         name=last.name,
         mode=last.mode,
         data=last.data,
+        regime=last.regime,
         duration_s=last.uptime_s,
         ok=not problems,
         portfolio=last.portfolio,

@@ -40,6 +40,8 @@ from arbshard.virtual.weather import Weather
 from arbshard.wire.messages import Close
 
 CALM_S = 120.0
+_SELDOM = ("calm", "band")
+"""Regimes in which entries may be minutes apart."""
 _LOOK_S = 1.0
 _KEEP_S = 0.5
 _GONE_S = 3.0
@@ -186,7 +188,7 @@ class Simulation:
         if self.faults.was_unkind:
             await self._look_after_pairs()
         await asyncio.sleep(CALM_S)
-        if self.oracle.traded_ns < calm_ns + RECOVERED_NS and self._settings.regime != "calm":
+        if self.oracle.traded_ns < calm_ns + RECOVERED_NS and self._settings.regime not in _SELDOM:
             self.oracle.differs(f"liveness: nothing was traded in the {CALM_S:g} s after the last fault")
         watching.cancel()
         await self._close()

@@ -343,6 +343,7 @@ class Oracle:
         position = event.position
         self.tally.exits += 1
         self.tally.pnl += position.pnl or ZERO
+        self.tally.won += (position.pnl or ZERO) > 0
         self.tally.reasons[position.reason or ""] += 1
 
     # processes

@@ -17,7 +17,7 @@ def lines_of(report: SimulationReport) -> Iterator[str]:
     )
     yield f"  virtual time  {_span(report.virtual_s)} in {report.cpu_s:.1f} s: {report.speed:.0f} x real time"
     yield f"  events        {report.events_run} callbacks, {report.frames} frames, {report.lines} trace lines"
-    yield f"  trades        {tally.entries} entries, {tally.exits} exits, {tally.pnl:.0f} KRW"
+    yield f"  trades        {tally.entries} entries, {tally.exits} exits, {tally.won} won, {tally.pnl:.0f} KRW"
     yield f"  closed for    {_counts(tally.reasons)}"
     yield f"  orders        {_counts(tally.orders)}"
     yield f"  refused       {_counts(tally.refused)}"

@@ -15,6 +15,8 @@ class OracleCounts:
         self.approved = 0
         self.entries = 0
         self.exits = 0
+        self.won = 0
+        """Positions that were closed with a profit."""
         self.fenced = 0
         self.pnl = Decimal(0)
         self.orders: Counter[str] = Counter()

@@ -51,7 +51,7 @@ def status(shards):
         commit_us=latency(9_400), session=95,
     )  # fmt: skip
     return Status(
-        name="desk", state="degraded", mode="paper", data="sim", pid=30_000, uptime_s=1_234.4,
+        name="desk", state="degraded", mode="paper", data="sim", regime="mixed", pid=30_000, uptime_s=1_234.4,
         state_dir="/state/desk", shards=shards, venues=(upbit, binance), risk=risk,
         portfolio=PortfolioTally(
             entries=101, exits=102, open=103, wins=104, losses=105, win_rate=0.4976, pnl="-106106.4", fees="107107.6",

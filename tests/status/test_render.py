@@ -23,6 +23,13 @@ class TestStatus:
         assert "public feeds" in text
         assert "SIMULATED" not in text
 
+    def test_weather_and_what_it_means(self, status, drawn):
+        line = drawn(render_status(status)).splitlines()[1]
+        assert line.startswith(
+            "mixed: every gap closes within seconds, so nearly every trade wins; this shows the"
+        )
+        assert "mixed" not in drawn(render_status(replace(status, data="public", regime="")))
+
     def test_portfolio(self, status, row):
         drawing = render_status(status)
         assert row(drawing, "this run") == [
