@@ -6,7 +6,8 @@ waste           what was bought and sold back on one venue within an intent, wit
                 ``exit_cost_bps_max`` of its notional, and no intent loses more than ``intent_loss_bps_max``
                 beside its fees and what its own orders may slip
 naked           while a venue of the pair works, an open leg comes to ``naked_krw_s_max`` at most, and so much
-                more as it takes to send the last orders. A pair that waits for a person may take a pause more
+                more as it takes to send the last orders. A pair that waits for a person may take a pause more.
+                Time during which the fate of an order is unknown does not count: nothing may be sent then
 loss            no hedge or unwind may trade farther than ``intent_loss_bps_max`` behind the limit of the leg on its
                 venue, unless a person has ordered the pair closed
 stuck           an intent that has spent ``naked_krw_s_max`` has its pair set apart: a person is asked
@@ -98,6 +99,8 @@ class _Running:
         self.fills: set[str] = set()
         self.refused: dict[Market, bool] = {}
         """By market: whether an order in the direction of its leg was refused, and not filled in any part."""
+        self.unknown: set[str] = set()
+        """Its orders whose fate is unknown: until it is known, nothing may be sent."""
         self.is_asked = False
         """Whether a person was asked about it."""
         self.first: Market | None = None
@@ -238,6 +241,8 @@ class Budgets:
             if running is None:
                 continue
             seen.add(intent_id)
+            if running.unknown:
+                continue
             known = self._naked.setdefault(intent_id, _Nakedness())
             legs = (running.intent.home.market, running.intent.away.market)
             working = frozenset(one.venue for one in legs if self.works(one.venue, one.symbol))
@@ -323,6 +328,10 @@ class Budgets:
         order = running.orders.get(event.client_id) if running is not None else None
         if running is None or order is None:
             return  # the second bookkeeping of the ledger says so
+        if event.state == "UNKNOWN":
+            running.unknown.add(event.client_id)
+        else:
+            running.unknown.discard(event.client_id)
         self._state_facts(event, order, now_ns)
         if running.intent.kind == "exit":
             self._state_direction(event, running, order)

@@ -191,6 +191,21 @@ def test_a_disturbance_begins_the_count_anew(desk: Desk) -> None:
     assert desk.said == []
 
 
+def test_time_with_an_order_of_unknown_fate_does_not_count(desk: Desk) -> None:
+    intent = desk.approve()
+    for state, seconds, count in (
+        ("SUBMITTED", 60, 0),
+        ("UNKNOWN", 400, 0),
+        ("EXPIRED", 9, 0),
+        ("EXPIRED", 3, 1),
+    ):
+        desk.report(intent, intent.home, state)
+        for _ in range(seconds):
+            desk.budgets.judge_naked([(intent.intent_id, Decimal(1_000_000))], 1.0, is_disturbed=False)
+        assert bool(desk.said) is bool(count), f"after {state}"
+    assert desk.said[0].startswith("budget"), "what was naked before the fate was unknown still counts"
+
+
 def test_a_hedge_stays_within_the_loss_budget(desk: Desk) -> None:
     intent = desk.approve()
     for limit, count in ((Decimal(96), 0), (Decimal(104), 1)):
