@@ -3,7 +3,9 @@
 Part of ``state.PortfolioState``, so a restart forgets none of it. An exit that one venue rejects is filled on the
 other one and taken back there, which costs two fees and two spreads; repeated at once, it would cost more than the
 position within an hour. So each such trade doubles the pause before the next one, and an exit sends the leg that
-failed first and alone: as long as its venue refuses, nothing else is sent and nothing is paid.
+failed first and alone: as long as its venue refuses, nothing else is sent and nothing is paid. A first leg that finds
+no price doubles the pause as well. Only where both legs went out and neither found a price is nothing remembered: the
+prices of both venues had moved, and the exit's rule decides anew.
 """
 
 from decimal import Decimal
@@ -65,9 +67,12 @@ def attempts_after(
         trade.intent.lead != "both" and before.quantity - left.quantity > tested
     ):
         # The venue takes orders again. The rest goes the same way, without a pause.
-        return msgspec.structs.replace(known, is_small=False, is_waiting=False) if known is not None else None
-    if not trade.fills() and not any(_is_turned_away(result) for result in trade.orders):
-        return known  # the prices had gone, or nothing was sent: it cost nothing
+        return _passed(known)
+    if not any(map(_is_turned_away, trade.orders)):
+        if not trade.fills():
+            return _missed(trade, known)
+        if _went_alone(trade):  # it was filled in part, by too little for a hedge: its venue takes orders
+            return _passed(known)
     lead, is_small = _failed_leg(trade)
     cost = max(ZERO, before.value(fx, mark) - left.value(fx, mark))
     return Attempts(
@@ -97,6 +102,36 @@ def _after_entry(trade: Trade, left: Position | None, known: Attempts | None) ->
     if left is None and not any(_is_refused(result) for result in trade.orders):
         return known
     return Attempts(tries=(known.tries if known is not None else 0) + 1, why=_why(trade, "both"))
+
+
+def _passed(known: Attempts | None) -> Attempts | None:
+    """What remains of ``known`` after the first leg was filled, at least in part."""
+    return msgspec.structs.replace(known, is_small=False, is_waiting=False) if known is not None else None
+
+
+def _missed(trade: Trade, known: Attempts | None) -> Attempts | None:
+    """What an exit that filled nothing and was not turned away makes of ``known``; it cost nothing."""
+    lead = trade.intent.lead
+    if not _went_alone(trade) or all(result.state == "NOT_ACCEPTED" for result in trade.orders):
+        return known  # both legs found no price, or nothing was sent
+    known = known if known is not None else Attempts(tries=0)
+    return msgspec.structs.replace(
+        known,
+        tries=known.tries + 1,
+        lead=lead,
+        is_small=False,  # its venue has looked at the order
+        is_waiting=True,
+        why=f"its {lead} leg found no price within its bounds",
+    )
+
+
+def _went_alone(trade: Trade) -> bool:
+    """Whether one leg was sent first, and the other leg was never sent, nor was any hedge."""
+    leads: dict[str, Lead] = {"home": "away", "away": "home"}
+    other = leads.get(trade.intent.lead)
+    if other is None or len(trade.orders) != len(leads):
+        return False
+    return all(result.state == "NOT_ACCEPTED" for result in _meant(trade, other))
 
 
 def _failed_leg(trade: Trade) -> tuple[Lead, bool]:

@@ -110,6 +110,35 @@ class TestExits:
         leave(world, "expired", "expired")
         assert attempts(world) is None
 
+    @pytest.mark.parametrize("first", ["home", "away"])
+    def test_a_first_leg_that_finds_no_price_costs_nothing_and_doubles_the_pause(self, first):
+        world = w.World()
+        world.open_position()
+        leave(world, *("rejected", "filled") if first == "home" else ("filled", "rejected"))
+        cost = attempts(world).cost
+        for tries, wait_s in ((2, 4), (3, 8), (4, 16), (5, 32)):
+            leave(world, "expired", "expired")
+            known = attempts(world)
+            assert (known.tries, known.cost, known.lead, known.is_small) == (tries, cost, first, False)
+            assert retry_of(known, "exit", EXECUTION).wait_ms == wait_s * 1_000
+            assert known.why == f"its {first} leg found no price within its bounds"
+
+    @pytest.mark.parametrize("first", ["home", "away"])
+    def test_a_first_leg_that_is_filled_too_little_for_a_hedge_ends_the_pause(self, first):
+        world = w.World()
+        position = world.open_position()
+        leave(world, *("rejected", "filled") if first == "home" else ("filled", "rejected"))
+        world.tick(ENOUGH_MS)
+        intent = replace(world.exit_of(position, reason="manual"), lead=first)
+        assert isinstance(world.submit(intent), Approved)
+        legs = (intent.home, intent.away) if first == "home" else (intent.away, intent.home)
+        some = w.filled(legs[0], Decimal("0.00001"))
+        world.report(intent, replace(some, state="EXPIRED"), result_of(legs[1], "withheld"))
+        world.conclude(intent)
+        known = attempts(world)
+        assert (known.tries, known.lead, known.is_small) == (1, first, False), "the other leg was never sent"
+        assert retry_of(known, "exit", EXECUTION).wait_ms == 0
+
     @pytest.mark.parametrize("outcome", REFUSED)
     def test_two_venues_that_refuse_count_and_cost_nothing(self, outcome):
         world = w.World()
