@@ -8,11 +8,12 @@ import pytest
 from arbshard.ledger.history import LedgerHistory
 from arbshard.ledger.prove import prove
 from arbshard.ledger.verify import verify, verify_archive
-from support.instance import Instance
+from support.instance import NO_LIMITS, Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
 
-CONFIG = """
+CONFIG = (
+    """
 [sim]
 coins = 8
 seed = 11
@@ -27,30 +28,11 @@ entry_bps = -100
 min_edge_bps = -100
 round_trip_bps = -1000
 stop_room_bps = 0
-[limits]
-edge_bps_min = -100
-symbol_daily_loss_max = "1e14"
-daily_loss_max = "1e14"
-drawdown_max = "1e14"
-halt_daily_loss = "1e14"
-halt_drawdown = "1e14"
-position_loss_bps_max = "1e6"
-weekly_loss_max = "1e14"
-lifetime_loss_max = "1e14"
-naked_notional_max = "1e14"
-halt_weekly_loss = "1e14"
-halt_lifetime_loss = "1e14"
-halt_naked_notional = "1e14"
-stop_daily_loss = "1e14"
-stop_weekly_loss = "1e14"
-stop_lifetime_loss = "1e14"
-stop_drawdown = "1e14"
-stop_naked_notional = "1e14"
-loss_streak_max = 100000
-tighten_factor = 1
 [ledger]
 archive_events = 200
 """
+    + NO_LIMITS
+)
 
 
 @pytest.fixture

@@ -35,6 +35,35 @@ from arbshard.status.collect import Collector
 SMALL = "[sim]\ncoins = 8\nseed = 11\nupdates_per_s = 5.0\n[run]\nshards = 2\n[strategy]\nmax_hold_s = 5.0\n"
 """A configuration that enters and leaves within seconds."""
 
+NO_LIMITS = """
+[limits]
+edge_bps_min = -100
+symbol_daily_loss_max = "1e14"
+daily_loss_max = "1e14"
+drawdown_max = "1e14"
+halt_daily_loss = "1e14"
+halt_drawdown = "1e14"
+position_loss_bps_max = "1e6"
+weekly_loss_max = "1e14"
+lifetime_loss_max = "1e14"
+naked_notional_max = "1e14"
+halt_weekly_loss = "1e14"
+halt_lifetime_loss = "1e14"
+halt_naked_notional = "1e14"
+stop_daily_loss = "1e14"
+stop_weekly_loss = "1e14"
+stop_lifetime_loss = "1e14"
+stop_drawdown = "1e14"
+stop_naked_notional = "1e14"
+loss_streak_max = 100000
+tighten_factor = 1
+halt_rejects_per_min = 100000
+halt_hedges_per_min = 100000
+halt_unknown_per_min = 100000
+halt_stale_feeds_s = 3600
+"""
+"""The table of the limits, as the last of a configuration: trades at a loss, without end and at any rate."""
+
 _POLL_S = 0.05
 _END_S = 90.0
 

@@ -17,11 +17,13 @@ from arbshard.ledger.events import decode_event
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.verify import verify
 from arbshard.model.rundir import RunFiles
+from support.instance import NO_LIMITS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 # Trades all the time, at whatever price.
-CONFIG = """
+CONFIG = (
+    """
 name = "{name}"
 mode = "live"
 [run]
@@ -47,37 +49,14 @@ cooldown_ms = 100
 [sizing]
 order_notional_max = "120000"
 order_notional_min = "40000"
-[limits]
-edge_bps_min = -100
-symbol_daily_loss_max = "1e14"
-daily_loss_max = "1e14"
-drawdown_max = "1e14"
-halt_daily_loss = "1e14"
-halt_drawdown = "1e14"
-position_loss_bps_max = "1e6"
-weekly_loss_max = "1e14"
-lifetime_loss_max = "1e14"
-naked_notional_max = "1e14"
-halt_weekly_loss = "1e14"
-halt_lifetime_loss = "1e14"
-halt_naked_notional = "1e14"
-stop_daily_loss = "1e14"
-stop_weekly_loss = "1e14"
-stop_lifetime_loss = "1e14"
-stop_drawdown = "1e14"
-stop_naked_notional = "1e14"
-loss_streak_max = 100000
-tighten_factor = 1
-halt_rejects_per_min = 100000
-halt_hedges_per_min = 100000
-halt_unknown_per_min = 100000
-halt_stale_feeds_s = 3600
 [live]
 order_timeout_s = 1
 recv_window_ms = 3000
 not_found_after_s = 4
 reconcile_every_s = 1
 """
+    + NO_LIMITS
+)
 
 
 class Running:

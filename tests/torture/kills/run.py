@@ -15,13 +15,14 @@ from arbshard.errors import TransportError
 from arbshard.wire import control
 from arbshard.wire.request import ask
 from kills.exchange import Exchange
-from support.instance import Instance
+from support.instance import NO_LIMITS, Instance
 
 _DAMAGED = (b"", b"null", b'{"a":1}', b'[{"pid":-1,"name":"risk","started":0}]', b"\xff\x00 not JSON")
 START_S = 60.0
 
 # Enters whatever it costs, leaves soon, never pauses for its losses: the more orders, the more there is to lose.
-CONFIG = """
+CONFIG = (
+    """
 mode = "live"
 data = "public"
 [run]
@@ -58,31 +59,6 @@ order_notional_min = "40000"
 [execution]
 approval_expiry_ms = 2000
 retry_ms = 50
-[limits]
-edge_bps_min = -100
-symbol_daily_loss_max = "1e14"
-daily_loss_max = "1e14"
-drawdown_max = "1e14"
-halt_daily_loss = "1e14"
-halt_drawdown = "1e14"
-position_loss_bps_max = "1e6"
-weekly_loss_max = "1e14"
-lifetime_loss_max = "1e14"
-naked_notional_max = "1e14"
-halt_weekly_loss = "1e14"
-halt_lifetime_loss = "1e14"
-halt_naked_notional = "1e14"
-stop_daily_loss = "1e14"
-stop_weekly_loss = "1e14"
-stop_lifetime_loss = "1e14"
-stop_drawdown = "1e14"
-stop_naked_notional = "1e14"
-loss_streak_max = 100000
-tighten_factor = 1
-halt_rejects_per_min = 100000
-halt_hedges_per_min = 100000
-halt_unknown_per_min = 100000
-halt_stale_feeds_s = 3600
 [ledger]
 archive_events = 1000
 [live]
@@ -96,6 +72,8 @@ budget_wait_s = 2
 reconcile_every_s = 1
 connections = 1
 """
+    + NO_LIMITS
+)
 
 
 class LiveRun(Instance):
