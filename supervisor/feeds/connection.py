@@ -20,7 +20,7 @@ from supervisor.feeds.link import Dial, StreamLink
 from supervisor.feeds.silence import Remedy, SilenceDetector
 
 _SWITCH_AFTER_NS = 10_000_000_000
-"""A successor takes over even if quiet symbols have not come on it."""
+"""A successor takes over even if quiet symbols have not come on it; one on which nothing has come is given up."""
 _LOOK_S = 0.02
 """How often a link on its way is looked at."""
 _IDLE_S = 3600.0
@@ -276,7 +276,11 @@ class FeedConnection:
             self._next = None
             self._not_before_ns = now_ns + int(max(self._renewals.after_loss(0), _LOOK_S) * 1e9)
             self._renew_ns = self._renew_ns or now_ns
-        elif self._is_ready(coming.link, now_ns):
+        elif not self._has_waited(coming.link, now_ns):
+            pass  # quiet symbols may still come on it
+        elif not coming.link.frames:
+            coming.link.abort("nothing came on a new connection")
+        else:
             self._take_over(coming)
             self._renewals.succeeded()
             self.planned += 1
@@ -284,7 +288,8 @@ class FeedConnection:
             now.task.cancel()  # its intake is shut before its socket is
             self._closing.append(now.task)
 
-    def _is_ready(self, link: StreamLink, now_ns: int) -> bool:
+    def _has_waited(self, link: StreamLink, now_ns: int) -> bool:
+        """Whether all symbols have come on ``link``, or there was time enough for them."""
         return link.subscribed_ns > 0 and (link.has_all() or now_ns - link.subscribed_ns >= _SWITCH_AFTER_NS)
 
     def _due_in_ns(self, now: _RunningLink, now_ns: int) -> int:
@@ -351,6 +356,8 @@ class FeedConnection:
             self.refusals += 1
             self.last_error = f"refused: {control.detail}"
             get_logger().error("the venue refused a request", connection=self.name, said=control.detail)
+            if self._next is not None and link is self._next.link:
+                link.abort(self.last_error)  # it would take over and bring nothing
         elif control.kind is FrameKind.SHUTDOWN:
             get_logger().warning("the venue announced the end of a connection", connection=self.name)
             if self._now is not None and link is self._now.link:

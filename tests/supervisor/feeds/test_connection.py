@@ -200,6 +200,46 @@ def test_a_successor_that_fails_is_tried_again_while_the_old_goes_on():
     v.run(work())
 
 
+def test_a_successor_that_is_refused_does_not_take_over():
+    """An unknown market among many has Upbit refuse the whole request of a new connection."""
+
+    async def work():
+        bench = Bench()
+        await asyncio.sleep(0.1)
+        bench.say("BTCUSDT", "ETHUSDT")
+        bench.connection.renew()
+        await asyncio.sleep(0.1)
+        bench.say("!error", stream=1)
+        await asyncio.sleep(15)
+        assert bench.host.open_now[0] is bench.host.opened[0], "what brings books is kept"
+        assert not bench.intakes[0].closed
+        assert (bench.connection.planned, bench.connection.reconnects) == (0, 0)
+        assert bench.connection.refusals == 1
+        assert len(bench.host.opened) > 2, "and it is tried again"
+
+    v.run(work())
+
+
+def test_a_successor_on_which_nothing_comes_is_given_up():
+    async def work():
+        bench = Bench()
+        await asyncio.sleep(0.1)
+        bench.say("BTCUSDT", "ETHUSDT")
+        bench.connection.renew()
+        tries = []
+        for _ in range(120):
+            await asyncio.sleep(1)
+            bench.say("BTCUSDT", "ETHUSDT", stream=0)
+            tries.append(len(bench.host.opened))
+        assert bench.host.open_now[0] is bench.host.opened[0]
+        assert (bench.connection.planned, bench.connection.reconnects) == (0, 0)
+        assert bench.connection.last_error == "nothing came on a new connection"
+        assert tries[5] == 2, "it is waited for"
+        assert 5 <= tries[-1] <= 12, "and tried again, with growing pauses"
+
+    v.run(work())
+
+
 def test_the_old_one_dies_first():
     """The successor goes on; with what it has not brought yet, and counted as a loss."""
 
