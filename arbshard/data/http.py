@@ -6,6 +6,7 @@ The pollers, the listings, the feeds' snapshots and the doctor fetch public addr
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
+from typing import Protocol
 
 import aiohttp
 from yarl import URL
@@ -26,6 +27,18 @@ _NO_HEADERS: Mapping[str, Secret] = {}
 
 Fetch = Callable[[str], Awaitable[Answer]]
 """Asks for an address. Raises ``VenueUnavailable`` when there is no answer."""
+
+
+class ClosableFetch(Protocol):
+    """A ``Fetch`` that has something to close at its end."""
+
+    async def __call__(self, address: str) -> Answer:
+        """See ``Fetch``."""
+        ...
+
+    async def close(self) -> None:
+        """Close what is open."""
+        ...
 
 
 class _Progress:

@@ -1,16 +1,16 @@
 """What can be traded: both venues' market lists over REST, made into a universe."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
-from arbshard.config import Config
+from arbshard.config import Config, VenueConfig
 from arbshard.data.clients import open_fetch
-from arbshard.data.http import Fetch
+from arbshard.data.http import ClosableFetch, Fetch
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.market import FeeSchedule
 from arbshard.model.universe import Universe
@@ -47,6 +47,10 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
     return Universe(fx_leg(home, home_fees), tuple(chosen), split([pair.base for pair in chosen], shards))
 
 
+OpenFetch = Callable[[str, VenueConfig], ClosableFetch]
+"""Opens the way to a venue for public calls."""
+
+
 class Listings(NamedTuple):
     """What the traded venues list now."""
 
@@ -56,24 +60,32 @@ class Listings(NamedTuple):
     """The tick at the price of now by venue and symbol, of venues whose list of markets does not have the ticks."""
 
 
-async def read_listings(config: Config, symbols: Mapping[str, Sequence[str]]) -> Listings:
+async def read_listings(
+    config: Config, symbols: Mapping[str, Sequence[str]], opener: OpenFetch | None = None
+) -> Listings:
     """Ask both venues again what they list; ``symbols`` by venue are those whose ticks are wanted.
+
+    A symbol that is not listed any more is not asked about: the venue would refuse the question for all.
 
     Raises ``VenueUnavailable`` when a venue does not answer, and ``VenueError`` for an answer that cannot be read.
     """
     names = config.venues.traded
-    markets = await asyncio.gather(*(_listing(config, name) for name in names))
-    ticks = await asyncio.gather(*(_ticks(config, name, symbols.get(name, ())) for name in names))
-    return Listings(dict(zip(names, markets, strict=True)), dict(zip(names, ticks, strict=True)))
+    found = await asyncio.gather(*(_listing(config, name, opener) for name in names))
+    markets = dict(zip(names, found, strict=True))
+    asked = {name: [one for one in symbols.get(name, ()) if one in markets[name]] for name in names}
+    ticks = await asyncio.gather(*(_ticks(config, name, asked[name], opener) for name in names))
+    return Listings(markets, dict(zip(names, ticks, strict=True)))
 
 
-async def _ticks(config: Config, name: str, symbols: Sequence[str]) -> dict[str, Decimal]:
+async def _ticks(
+    config: Config, name: str, symbols: Sequence[str], opener: OpenFetch | None
+) -> dict[str, Decimal]:
     rules, settings = get_adapter(name).rules, config.venues.get(name)
     calls = rules.ticks_calls(symbols)
     if not calls or settings.adapter != "folder":
         return {}
     found: dict[str, Decimal] = {}
-    fetch = open_fetch(name, settings, timeout_s=_TIMEOUT_S, body_bytes_max=_BODY_BYTES_MAX)
+    fetch = (opener or _open_fetch)(name, settings)
     try:
         for call in calls:
             body = await _get(fetch, name, f"{settings.rest_url}{call.path}?{urlencode(call.params)}")
@@ -89,13 +101,17 @@ def _fees(config: Config, name: str) -> FeeSchedule:
     return fees if venue.adapter == "folder" else replace(fees, buy_fee_in_base=venue.buy_fee_in_base)
 
 
-async def _listing(config: Config, name: str) -> dict[str, ListedMarket]:
+def _open_fetch(name: str, settings: VenueConfig) -> ClosableFetch:
+    return open_fetch(name, settings, timeout_s=_TIMEOUT_S, body_bytes_max=_BODY_BYTES_MAX)
+
+
+async def _listing(config: Config, name: str, opener: OpenFetch | None = None) -> dict[str, ListedMarket]:
     venue: Venue = get_venue(name)
     settings = config.venues.get(name)
     rest_url = settings.rest_url
     if not rest_url and settings.adapter == "folder":
         raise UsageError(f"venues.{name}.rest_url is empty: where is {name} to be asked?")
-    fetch = open_fetch(name, settings, timeout_s=_TIMEOUT_S, body_bytes_max=_BODY_BYTES_MAX)
+    fetch = (opener or _open_fetch)(name, settings)
     try:
         bodies = [await _get(fetch, name, rest_url + path) for path in venue.listing_paths()]
     finally:

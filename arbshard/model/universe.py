@@ -7,6 +7,9 @@ from msgspec.structs import replace
 
 from arbshard.model.market import Leg, MarketRules, Pair
 
+NOT_LISTED = "it is not listed any more"
+"""Why nothing is traded on a market that its venue does not list: one of the reasons in ``Universe.stopped``."""
+
 
 class Universe(msgspec.Struct, frozen=True):
     """All pairs of a run and the shard each belongs to.

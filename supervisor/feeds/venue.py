@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -114,6 +114,8 @@ class VenueFeed:
         self._made = 0
         self._groups: list[Group] = []
         self._symbols = sorted(targets, key=lambda symbol: targets[symbol][0])
+        self._unlisted: set[str] = set()
+        """Those among them that no stream carries, because the venue does not list them any more."""
         if not self._only_rest:
             count = -(-len(self._symbols) // self._most)
             self._groups = [self._make_group(self._symbols[n::count]) for n in range(count)]
@@ -170,8 +172,12 @@ class VenueFeed:
         self._symbols += targets
         if self._only_rest:
             self._rest.follow(self._symbols)
-            return
-        waiting = list(targets)
+        else:
+            self._stream(targets)
+
+    def _stream(self, symbols: Iterable[str]) -> None:
+        """Have these symbols carried by the connections that have the most room, or by new ones."""
+        waiting = list(symbols)
         while waiting:
             group = min(self._groups, key=lambda one: len(one[0].symbols), default=())
             room = self._most - len(group[0].symbols) if group else 0
@@ -194,6 +200,7 @@ class VenueFeed:
         """
         gone = set(symbols)
         self._symbols = [symbol for symbol in self._symbols if symbol not in gone]
+        self._unlisted -= gone
         self._rest.follow([symbol for symbol in self._rest.symbols if symbol not in gone])
         for connection in self._connections():
             connection.change((), [symbol for symbol in connection.symbols if symbol in gone])
@@ -205,6 +212,18 @@ class VenueFeed:
             self._ended.add(group)
             closing = [task for connection in group for task in connection.cancel()]
             self._leaving = [task for task in self._leaving if not task.done()] + closing
+
+    def set_unlisted(self, symbols: Collection[str]) -> None:
+        """Have the streams ask for all but these ``symbols``, which the venue does not list any more.
+
+        A venue may refuse a whole request for a single unknown name, and with it every market of a new connection.
+        """
+        self._stream([symbol for symbol in self._unlisted if symbol not in symbols])
+        self._unlisted = {symbol for symbol in self._symbols if symbol in symbols}
+        for connection in self._connections():
+            gone = [symbol for symbol in connection.symbols if symbol in self._unlisted]
+            if gone:
+                connection.change((), gone)
 
     def attend(self, slots: frozenset[int]) -> None:
         """Keep the books in these slots confirmed even if they do not change: see ``confirmation``."""

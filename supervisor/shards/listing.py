@@ -18,7 +18,7 @@ from arbshard.errors import ArbshardError
 from arbshard.log import get_logger
 from arbshard.model.market import Leg, MarketRules, Pair, TickBand
 from arbshard.model.money import ZERO, plain
-from arbshard.model.universe import Universe
+from arbshard.model.universe import NOT_LISTED, Universe
 from supervisor.preflight import ReadListings
 from supervisor.shards.assignments import Assignments, ChangeFailed
 
@@ -53,7 +53,7 @@ def compare(universe: Universe, listings: Listings, price_of: PriceOf) -> Listin
         market = leg.market
         listed = listings.markets.get(market.venue, {}).get(market.symbol)
         if listed is None or not listed.tradable:
-            why = "it is not listed any more" if listed is None else listed.note or "it accepts no orders"
+            why = NOT_LISTED if listed is None else listed.note or "it accepts no orders"
             stopped[market.venue, market.symbol] = why
             return leg
         tick = listings.ticks.get(market.venue, {}).get(market.symbol)

@@ -19,7 +19,7 @@ from arbshard.model.market import Leg
 from arbshard.model.money import exact
 from arbshard.model.phase import WorkerState
 from arbshard.model.rundir import RunFiles
-from arbshard.model.universe import Universe
+from arbshard.model.universe import NOT_LISTED, Universe
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.pages import PageReader
 from arbshard.venues.registry import get_venue
@@ -156,6 +156,9 @@ class ShardManager:
             for symbol, (_, shards) in has.items():
                 if symbol in had and had[symbol][1] != shards:
                     feed.retarget(symbol, shards)
+            feed.set_unlisted(
+                {one for venue, one, why in after.stopped if venue == name and why == NOT_LISTED}
+            )
         named = {leg.slot for leg in after.legs()}
         for leg in before.legs():
             if leg.slot not in named:

@@ -106,3 +106,25 @@ async def test_a_defect_is_no_loss(begin, tools):
 async def test_a_stream_the_venue_does_not_have(begin):
     with pytest.raises(UsageError, match="only binance"):
         await begin("upbit", stream="diff")
+
+
+async def test_a_delisted_market_takes_no_others_with_it(begin, tools):
+    rig = await begin("upbit", life_max_s=1.0, life_margin_s=0.3)
+    await tools.until(rig.all_live)
+    gone, *others = (symbol for symbol in rig.slots if symbol != "KRW-USDT")
+    await rig.faults(set={"market_state": {"share": 1.0, "market": gone, "state": "delisted"}})
+    await tools.until(lambda: rig.note.refusals >= 1, what="the refusal of a new connection")
+    await rig.moving(*others)
+    assert rig.note.planned <= 1, "a connection that was refused does not take over"
+
+    rig.feed.set_unlisted({gone})
+    await tools.until(lambda: gone not in rig.live(), what="the end of the market")
+    planned = rig.note.planned
+    await tools.until(lambda: rig.note.planned >= planned + 2, what="renewals without the market")
+    await rig.moving(*others)
+    assert rig.live() == set(rig.slots) - {gone}
+
+    await rig.faults(clear="all")
+    rig.feed.set_unlisted(set())
+    await rig.moving(gone)
+    await tools.until(rig.all_live)

@@ -9,7 +9,7 @@ import pytest
 from arbshard.config import Config, RunConfig
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.rundir import RunFiles
-from arbshard.model.universe import Universe
+from arbshard.model.universe import NOT_LISTED, Universe
 from arbshard.wire import control
 from supervisor.shards.manager import ShardManager, slots_for
 
@@ -28,6 +28,9 @@ class Feed:
 
     def retarget(self, symbol, shards):
         self.said.append(("retarget", symbol, shards))
+
+    def set_unlisted(self, symbols):
+        self.unlisted = symbols
 
 
 class Books:
@@ -299,3 +302,18 @@ async def test_the_end(room):
 
 def test_room_for_more_pairs():
     assert [slots_for(pairs) for pairs in (1, 100, 950, 1000)] == [259, 457, 2001, 2001]
+
+
+def test_streams_do_not_ask_for_what_a_venue_does_not_list(room):
+    desk = room.desk
+    universe = desk.assignments.universe
+    feeds = desk._feeds
+    stopped = (
+        ("upbit", "KRW-ETH", NOT_LISTED),
+        ("upbit", "KRW-BTC", "BREAK"),
+        ("binance", "SOLUSDT", NOT_LISTED),
+    )
+    desk.assignments.publish(universe.with_listing((), universe.fx, stopped, 1))
+    assert (feeds["upbit"].unlisted, feeds["binance"].unlisted) == ({"KRW-ETH"}, {"SOLUSDT"})
+    desk.assignments.publish(desk.assignments.universe.with_listing((), universe.fx, (), 2))
+    assert (feeds["upbit"].unlisted, feeds["binance"].unlisted) == (set(), set())
