@@ -9,7 +9,7 @@ from arbshard.exchanges.binance.frames import BinanceFeed
 from arbshard.exchanges.binance.marketdata import MarketData
 from arbshard.exchanges.binance.params import BinanceParams
 from arbshard.exchanges.binance.session import BinanceSession, opening_streams
-from arbshard.exchanges.session import ClientSession, Feed, Query
+from arbshard.exchanges.session import ClientSession, Feed, Query, RestReply
 from arbshard.exchanges.upbit.frames import UpbitFeed
 from arbshard.exchanges.upbit.rest import UpbitRest
 from arbshard.exchanges.upbit.session import UpbitSession
@@ -50,11 +50,11 @@ def feeds_of(world: SimWorld, updates_per_s: float) -> dict[str, dict[str, Feed]
     }
 
 
-def listing_of(name: str, world: SimWorld, path: str, number: int, wall_ms: int) -> bytes:
+def listing_of(name: str, world: SimWorld, path: str, number: int, wall_ms: int) -> RestReply:
     """The answer to the venue's listing at ``path``. ``number``: of the call, each a second after the one before."""
     if name == "binance":
-        return MarketData(world.binance).exchange_info(BinanceParams({}), wall_ms)
+        return RestReply(200, {}, MarketData(world.binance).exchange_info(BinanceParams({}), wall_ms))
     where, _, query = path.partition("?")
     params = tuple((key, value) for key, _, value in (one.partition("=") for one in query.split("&")))
     asked = Query("GET", where, params, "virtual", number * 1_000_000_000, wall_ms)
-    return UpbitRest(world.upbit).answer(asked).body
+    return UpbitRest(world.upbit).answer(asked)

@@ -117,6 +117,8 @@ class Bounds:
     ) -> None:
         self._frames = frames
         self._facts = facts
+        self.coarseness: Callable[[str], tuple[int, int]] = lambda _symbol: (1, 1)
+        """How many times as large lot and smallest order of a market are, or were after a change of its rules."""
         self._fees = fees
         self._exit_slip = Decimal(str(execution.exit_slippage_bps)) / _BPS
         self._hedge_slip_bps = Decimal(str(execution.max_hedge_slippage_bps))
@@ -175,7 +177,7 @@ class Bounds:
     def planned_exit(self, intent: Intent, held: PositionCost, residue: Decimal, arrives: Decimal) -> None:
         """What an exit is to leave over if both legs fill whole. ``arrives``: base that its buying leg brings."""
         sold, bought = _sides(intent)
-        sell, buy = self._facts[sold.market.symbol], self._facts[bought.market.symbol]
+        sell, buy = self._facts_of(sold.market.symbol), self._facts_of(bought.market.symbol)
         if max(sold.quantity, bought.quantity) >= min(sell.quantity_max, buy.quantity_max):
             return  # what is more than one order may have is left to the next exit
         have, need = held.long + min(residue, _ZERO), held.short - max(residue, _ZERO)
@@ -232,7 +234,7 @@ class Bounds:
 
     def left_over(self, intent: Intent, excesses: tuple[Decimal, ...], mark: Decimal) -> None:
         """What an intent leaves open at its end. ``excesses``: what its worker may take for open."""
-        lots = sum((self._facts[order.market.symbol].lot for order in (intent.home, intent.away)), _ZERO)
+        lots = sum((self._facts_of(order.market.symbol).lot for order in (intent.home, intent.away)), _ZERO)
         most = self.least_order(intent) / (1 - _REACH_BPS_MAX / _BPS) + lots * mark
         least = min(abs(excess) for excess in excesses)
         if least * mark > most * _MOVED:
@@ -265,7 +267,7 @@ class Bounds:
         if intent.intent_id not in self._promised:
             return
         promised = _exact(intent.edge_bps) / _BPS * notional
-        lots = sum((self._facts[order.market.symbol].lot for order in (intent.home, intent.away)), _ZERO)
+        lots = sum((self._facts_of(order.market.symbol).lot for order in (intent.home, intent.away)), _ZERO)
         most = (lots + aside) * mark * _APART + abs(shortfall) * _FEES + notional * _ROUNDED + _TOLERANCE
         unexplained = worth - (promised - shortfall)
         if abs(unexplained) > most:
@@ -276,7 +278,9 @@ class Bounds:
 
     def least_order(self, intent: Intent) -> Decimal:
         """The smallest order that one of both venues takes, in KRW."""
-        home, away = (self._facts[order.market.symbol].notional_min for order in (intent.home, intent.away))
+        home, away = (
+            self._facts_of(order.market.symbol).notional_min for order in (intent.home, intent.away)
+        )
         return min(home, away * intent.fx.ask)
 
     def forget(self, intent_id: str, client_ids: Iterable[str]) -> None:
@@ -284,6 +288,11 @@ class Bounds:
         self._promised.pop(intent_id, None)
         for client_id in client_ids:
             self._prices.pop(client_id, None)
+
+    def _facts_of(self, symbol: str) -> MarketFacts:
+        usual = self._facts[symbol]
+        lot, minimum = self.coarseness(symbol)
+        return MarketFacts(usual.lot * lot, usual.notional_min * minimum, usual.quantity_max)
 
     def _brings(self, order: Order) -> Decimal:
         """Base that comes when ``order`` fills whole; negative: that goes."""
@@ -300,7 +309,7 @@ class Bounds:
         slip = _ZERO
         if intent.kind == "exit":
             # The exit was walked before its quantity was rounded to the lot and what lies there was used up.
-            size = size * _ROOM + 2 * float(self._facts[order.market.symbol].lot)
+            size = size * _ROOM + 2 * float(self._facts_of(order.market.symbol).lot)
             slip = self._exit_slip
         worst = _exact(_walk(levels, size).worst)
         bound = worst * (1 + slip) if order.side == "buy" else worst * (1 - slip)

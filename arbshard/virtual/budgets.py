@@ -161,7 +161,7 @@ class Budgets:
         """When orders that filled nothing ended, by pair, venue and side."""
         self._naked: dict[str, _Nakedness] = {}
         self._first: dict[str, Market] = {}
-        """By position: the market whose venue refused the last exit."""
+        """By pair: the market whose venue refused the last exit."""
         self._refusing_ns: dict[tuple[str, str], int] = {}
         """Since when a venue refuses, by venue and symbol; the symbol is empty for the whole venue."""
         self._closing: dict[str, None] = {}
@@ -182,7 +182,7 @@ class Budgets:
                 self._concluded(event.intent_id)
             case PositionClosed():
                 self._waste.pop(event.position.position_id, None)
-                self._first.pop(event.position.position_id, None)
+                self._first.pop(event.position.pair, None)
                 self._closing.pop(event.position.pair, None)
             case IntentRefused():
                 if event.reason is Refusal.BALANCE and event.intent_kind == "exit" and not self._is_live:
@@ -272,7 +272,7 @@ class Budgets:
         if intent.kind == "entry":
             self._entered(intent, now_ns)
         elif intent.reason not in _BY_HAND:
-            running.first = self._first.get(intent.position_id)
+            running.first = self._first.get(intent.pair)
         waste = self._waste.get(intent.position_id)
         if intent.kind == "entry" or waste is None or intent.reason in _BY_HAND:
             return
@@ -364,9 +364,9 @@ class Budgets:
         intent, wasted = running.intent, running.wasted
         refused = [market for market, is_refused in running.refused.items() if is_refused]
         if len(refused) == 1 and running.fills:
-            self._first[intent.position_id] = refused[0]
+            self._first[intent.pair] = refused[0]
         elif running.fills:
-            self._first.pop(intent.position_id, None)
+            self._first.pop(intent.pair, None)
         notional = max(
             intent.home.quantity * intent.home.limit, self._notional(intent.position_id), Decimal(1)
         )

@@ -19,6 +19,8 @@ venue that refuses is asked again after ``retry_ms``, and six orders are the mos
 """
 _REPLACED_NS = 2_000_000_000
 """A worker that stands still is replaced so long after it counts as stuck."""
+_ENDED_NS = 10_000_000_000
+"""A run that ends in order has ended so long after ``stop_timeout_s``."""
 
 
 class Health:
@@ -29,6 +31,11 @@ class Health:
         self._loop = world.loop
         self._faults = faults
         self._stuck_ns = int(world.config.run.stuck_after_ms * 1e6) + _REPLACED_NS
+        self._unkind = world.unkind
+        self._listing_ns = int(world.config.venues.listing_every_s * 1e9)
+        self._stop_ns = int(world.config.run.stop_timeout_s * 1e9) + _ENDED_NS
+        self._ending_since_ns = 0
+        """When the run was asked to end in order; 0 while it was not."""
         self._changing_since_ns = self._loop.now_ns
         self._busy_since_ns: dict[str, int] = {}
         self._well_since_ns = self._loop.now_ns
@@ -37,6 +44,8 @@ class Health:
     def check(self, supervisor: VirtualSupervisor | None) -> None:
         """Say what should be well by now and is not."""
         now_ns = self._loop.now_ns
+        if self._is_ending(supervisor, now_ns):
+            self._faults.last_ns = now_ns
         self._look_for_stuck(supervisor, now_ns)
         self._look_at_changes(supervisor, now_ns)
         is_disturbed = self._faults.disturbing or now_ns - self._faults.disturbed_ns < RECOVERED_NS
@@ -53,9 +62,13 @@ class Health:
             self._say("risk is not ready")
             return
         self._look_at_shards(supervisor, now_ns)
+        self._look_at_intents(now_ns)
         unassigned = supervisor.universe.unassigned()
         if unassigned:
             self._say(f"{', '.join(unassigned)}: in no shard")
+
+    def _look_at_intents(self, now_ns: int) -> None:
+        """No leg is open for long, and every intent comes to its end."""
         for naked in self._oracle.books.naked():
             for_ns = now_ns - max(naked.since_ns, self._faults.last_ns)
             if for_ns > NAKED_NS and not self._oracle.budgets.is_asked(naked.intent_id):
@@ -65,6 +78,14 @@ class Health:
         for intent_id, (_, since_ns) in self._oracle.open.items():
             if now_ns - since_ns > RECOVERED_NS and not self._oracle.budgets.is_asked(intent_id):
                 self._say(f"{intent_id} has no outcome after {(now_ns - since_ns) / 1e9:.0f} s")
+
+    def _is_ending(self, supervisor: VirtualSupervisor | None, now_ns: int) -> bool:
+        """Whether the run ends in order, and may still close what is open."""
+        if supervisor is None or not supervisor.is_ending:
+            self._ending_since_ns = 0
+            return False
+        self._ending_since_ns = self._ending_since_ns or now_ns
+        return now_ns - self._ending_since_ns < self._stop_ns
 
     def _look_at_changes(self, supervisor: VirtualSupervisor | None, now_ns: int) -> None:
         """A change of who trades what may take its time, but not for ever."""
@@ -109,6 +130,9 @@ class Health:
                 self._say(f"shard {worker.shard} has not taken {base}")
                 continue
             for leg, view in ((state.pair.home, state.home), (state.pair.away, state.away)):
+                listed_ns = self._unkind.listed_ns(leg.market.symbol)
+                if listed_ns and now_ns - listed_ns < self._listing_ns + RECOVERED_NS:
+                    continue  # that it is listed again is seen when the listing is read next
                 true_ns = fresh.received_ns[leg.market.symbol]
                 seen_ns = view.top.received_ns if view.top is not None else 0
                 if true_ns - seen_ns > _LAG_NS or now_ns - true_ns > RECOVERED_NS:

@@ -84,10 +84,11 @@ class Simulation:
         self.weather = Weather(Random(f"{settings.seed}:weather"))
         self._exchanges = VirtualExchanges(config.sim, self._clock, loop, self.weather)
         universe = universe_of(self._exchanges.world, config)
-        unkind = Unkind(self._exchanges, universe, Random(f"{settings.seed}:unkind"))
+        unkind = Unkind(self._exchanges, universe, Random(f"{settings.seed}:unkind"), loop)
         self.oracle = Oracle(config, universe, self._clock, self.trace)
         self.oracle.on_violation = loop.stop
         self.oracle.budgets.works = unkind.works
+        self.oracle.bounds.coarseness = unkind.coarseness
         self.oracle.on_execution = unkind.on_execution
         loop.on_slow = self._slow
         self.audit = Audit(self.oracle, self.trace)

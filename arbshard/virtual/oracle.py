@@ -97,7 +97,7 @@ class Oracle:
             leg.market.symbol: MarketFacts(leg.rules.lot, leg.rules.notional_min, leg.rules.quantity_max)
             for leg in universe.legs()
         }
-        bounds = self._bounds = Bounds(
+        bounds = self.bounds = Bounds(
             self.frames, facts, self.executions.fees, config.execution, config.data_quality,
             universe.fx.market.symbol, self.differs,
         )  # fmt: skip
@@ -165,7 +165,7 @@ class Oracle:
         for other in self.owners(base):
             if other != shard:
                 self.differs(f"owners: shards {shard} and {other} both trade {base}")
-        self._bounds.decided(
+        self.bounds.decided(
             base, decision.home, decision.away, self._clock.monotonic_ns(), self._clock.wall_ms()
         )
         if not decision.trusts_books:

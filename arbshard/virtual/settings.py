@@ -182,7 +182,7 @@ def _fees(config: Config, name: str) -> FeeSchedule:
 def _listing(world: SimWorld, name: str) -> dict[str, ListedMarket]:
     venue = get_venue(name)
     bodies = [
-        listing_of(name, world, path, number, WALL_START_MS)
+        listing_of(name, world, path, number, WALL_START_MS).body
         for number, path in enumerate(venue.listing_paths())
     ]
     return venue.listing(bodies)

@@ -1,11 +1,15 @@
 """What a virtual supervisor has in place of sockets, and the world in which all processes of a simulation run."""
 
+import asyncio
 from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
+from yarl import URL
+
 from arbshard.config import Config
 from arbshard.errors import VenueUnavailable
+from arbshard.exchanges.embedded import listing_of
 from arbshard.model.universe import Universe
 from arbshard.venues.base.client import Answer
 from arbshard.virtual.accounts import LiveWorld
@@ -21,6 +25,9 @@ from arbshard.virtual.unkind import Unkind
 from arbshard.wire import control
 from arbshard.wire.bus import Prefixes, Publisher
 from arbshard.wire.replies import Handler
+
+_CALL_S = 0.1
+"""How long a venue takes to answer a public call."""
 
 
 class Timing(NamedTuple):
@@ -89,6 +96,29 @@ class QuietBus(Publisher):
 async def no_rest(address: str) -> Answer:
     """Implements ``data.http.Fetch`` for exchanges without REST."""
     raise VenueUnavailable(f"{address}: the virtual exchanges have no REST")
+
+
+class VirtualFetch:
+    """Public calls to one venue, answered by the embedded venue's REST. Implements ``data.http.ClosableFetch``."""
+
+    def __init__(self, venue: str, world: VirtualWorld) -> None:
+        self._venue = venue
+        self._world = world
+        self._calls = 0
+
+    async def __call__(self, address: str) -> Answer:
+        """See ``data.http.Fetch``."""
+        exchanges, clock = self._world.exchanges, self._world.clock
+        await asyncio.sleep(_CALL_S)
+        if not exchanges.venues[self._venue].is_reachable:
+            raise VenueUnavailable(f"{self._venue}: connection refused")
+        path = URL(address).raw_path_qs
+        self._calls += 1
+        said = listing_of(self._venue, exchanges.world, path, self._calls, clock.wall_ms())
+        return Answer(said.status, said.body, {})
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class VirtualServer:

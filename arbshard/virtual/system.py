@@ -10,20 +10,19 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from arbshard.config import Config
-from arbshard.data.listings import Listings
+from arbshard.data.listings import Listings, read_listings
 from arbshard.errors import ArbshardError
 from arbshard.model.notes import RunState
 from arbshard.model.rundir import RunFiles
 from arbshard.model.silence import SETTLED_NS
 from arbshard.model.universe import Universe
-from arbshard.venues.base.market import ListedMarket
 from arbshard.virtual.accounts import VirtualAccounts
 from arbshard.virtual.bells import Bells
 from arbshard.virtual.children import KILLED, Program, VirtualChild, VirtualHost
 from arbshard.virtual.costs import UNIVERSE_NS
 from arbshard.virtual.loop import VirtualProcess
 from arbshard.virtual.risk import VirtualRisk
-from arbshard.virtual.stand_ins import QuietBus, VirtualServer, VirtualWorld, no_rest
+from arbshard.virtual.stand_ins import QuietBus, VirtualFetch, VirtualServer, VirtualWorld, no_rest
 from arbshard.virtual.worker import VirtualSurroundings, VirtualWorker
 from arbshard.wire.replies import Handler
 from supervisor.run import Defect, Run, SupervisorPorts, Timers
@@ -95,6 +94,11 @@ class VirtualSupervisor:
     def is_running(self) -> bool:
         """Whether it has come up and was not told to end."""
         return self.process.alive and self._run.state == "running" and not self._run.is_stopping
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was told to end, and has not ended."""
+        return self.process.alive and self._run.is_stopping
 
     @property
     def children(self) -> Sequence[VirtualChild]:
@@ -176,19 +180,10 @@ class VirtualSupervisor:
     async def _read_listings(
         self, config: Config, symbols: Mapping[str, Sequence[str]], timeout_s: float
     ) -> Listings:
-        """Implements ``preflight.ReadListings``: the venues list what they have always listed."""
-        del config, timeout_s
-        await asyncio.sleep(_LISTING_S)
-        legs = {leg.market: leg for leg in self._world.universe.legs()}
-        markets = {
-            venue: {
-                market.symbol: ListedMarket(market, leg.rules)
-                for market, leg in legs.items()
-                if market.venue == venue
-            }
-            for venue in symbols
-        }
-        return Listings(markets, {})
+        """Implements ``preflight.ReadListings`` on this loop. Raises ``VenueUnavailable``."""
+        del timeout_s
+        world = self._world
+        return await read_listings(config, symbols, lambda name, _: VirtualFetch(name, world))
 
     def alerted(self, line: str) -> None:
         """Write an alert into the trace."""

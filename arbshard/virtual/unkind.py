@@ -24,6 +24,7 @@ from arbshard.model.money import floor_to
 from arbshard.model.order import Order, OrderFault, OrderState
 from arbshard.model.universe import Universe
 from arbshard.virtual.exchange import VirtualExchanges
+from arbshard.virtual.loop import VirtualLoop
 
 _SECONDS = (20.0, 60.0, 200.0, 600.0)
 """About how long a venue is unkind."""
@@ -75,14 +76,19 @@ _CLOSED: tuple[MarketStateFault, ...] = (
     MarketStateFault(state="break"),
     MarketStateFault(state="cancel_only"),
     MarketStateFault(state="halt"),
+    MarketStateFault(state="delisted"),
+    MarketStateFault(state="warned"),
 )
 
 
 class Unkind:
     """Makes the exchanges unkind, one thing of a kind at a time on each venue."""
 
-    def __init__(self, exchanges: VirtualExchanges, universe: Universe, random: Random) -> None:
+    def __init__(
+        self, exchanges: VirtualExchanges, universe: Universe, random: Random, loop: VirtualLoop
+    ) -> None:
         self._exchanges = exchanges
+        self._loop = loop
         self._random = random
         self._pairs = universe.pairs
         self._conditions = {name: Conditions(name, exchanges.world) for name in exchanges.venues}
@@ -92,6 +98,10 @@ class Unkind:
         """What begins when an order of ours is executed, by venue and symbol."""
         self._under_way: set[tuple[str, str]] = set()
         """Kinds by venue."""
+        self._coarseness: dict[str, tuple[int, int]] = {}
+        """The coarsest rules that a market has had, by symbol: when the system goes back to finer ones is its own."""
+        self._listed_ns: dict[str, int] = {}
+        """When a market was listed again, by symbol (monotonic)."""
 
     def refusal(self, order: Order) -> OrderRefusal | None:
         """Why the exchange refuses ``order``; None when it does not. Asked on paper for each order."""
@@ -109,6 +119,14 @@ class Unkind:
         market = self._exchanges.world.markets(venue)[symbol]
         is_usual = max(market.factors) == 1 and not market.quiet_s
         return market.takes_orders and is_usual and (venue, symbol) not in self._refusing
+
+    def coarseness(self, symbol: str) -> tuple[int, int]:
+        """How many times as large lot and smallest order of a market have been at most."""
+        return self._coarseness.get(symbol, (1, 1))
+
+    def listed_ns(self, symbol: str) -> int:
+        """When a market was listed again after it had not been (monotonic); 0 if it always was."""
+        return self._listed_ns.get(symbol, 0)
 
     def disturbed(self) -> Iterator[str]:
         """The coins of which a market does not work."""
@@ -185,16 +203,18 @@ class Unkind:
         return spell._replace(begin=begin)
 
     def market_closes(self) -> Spell | None:
-        """A market breaks, is halted, or is in cancel-only mode."""
+        """A market breaks, is halted, in cancel-only mode, taken out of the listing, or warned of."""
         venue, conditions = self._one()
         closed = self._random.choice(_CLOSED)
         fault = MarketStateFault(market=self._a_market(venue).symbol, state=closed.state)
+
+        def end() -> None:
+            conditions.set_states(None)
+            if fault.state == "delisted":
+                self._listed_ns[fault.market] = self._loop.now_ns
+
         return self._spell(
-            venue,
-            "state",
-            lambda: conditions.set_states(fault),
-            lambda: conditions.set_states(None),
-            f"{fault.market} {fault.state}",
+            venue, "state", lambda: conditions.set_states(fault), end, f"{fault.market} {fault.state}"
         )
 
     def other_rules(self) -> Spell | None:
@@ -208,10 +228,16 @@ class Unkind:
             lot=lot if venue == "binance" else 1,
             minimum=self._random.choice((1, 4)),
         )
+
+        def begin() -> None:
+            conditions.set_rules(fault)
+            lot, minimum = self.coarseness(fault.market)
+            self._coarseness[fault.market] = max(lot, fault.lot), max(minimum, fault.minimum)
+
         return self._spell(
             venue,
             "rules",
-            lambda: conditions.set_rules(fault),
+            begin,
             lambda: conditions.set_rules(None),
             f"{fault.market} tick {fault.tick} lot {fault.lot} minimum {fault.minimum}",
         )
