@@ -6,8 +6,9 @@ from msgspec.structs import replace
 import arbshard.risk.core
 from arbshard.config import ExecutionConfig
 from arbshard.execution.executor import BaseExecutor
-from arbshard.execution.two_leg import TwoLeg
+from arbshard.execution.two_leg import Books, StateEvent, TwoLeg
 from arbshard.model.intent import IntentKind, Retry
+from arbshard.model.market import Leg
 from arbshard.model.refusal import Refusal
 from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.portfolio.attempts import Attempts
@@ -57,7 +58,7 @@ def stuck_intents_do_not_pause(patch: pytest.MonkeyPatch) -> None:
 
 def a_naked_leg_waits_for_the_venue_that_refuses(patch: pytest.MonkeyPatch) -> None:
     """Neither refusals nor the naked budget lead to the other venue."""
-    true_enter = TwoLeg._enter
+    true_enter, true_obstacle = TwoLeg._enter, TwoLeg._obstacle
 
     def enter(self: TwoLeg, event: str, now_ns: int) -> None:
         if self.state == "hedging" and event in ("barred", "out_of_tries", "overdue", "dark", "too_dear"):
@@ -65,7 +66,12 @@ def a_naked_leg_waits_for_the_venue_that_refuses(patch: pytest.MonkeyPatch) -> N
         true_enter(self, event, now_ns)
 
     patch.setattr(TwoLeg, "_enter", enter)
-    patch.setattr(TwoLeg, "_obstacle", lambda self, leg, books, now_ns: None)
+
+    def obstacle(self: TwoLeg, leg: Leg, books: Books, now_ns: int) -> StateEvent | None:
+        event = true_obstacle(self, leg, books, now_ns)
+        return event if event == "too_small" else None  # there is no order that could be sent
+
+    patch.setattr(TwoLeg, "_obstacle", obstacle)
 
 
 def orders_may_lose_anything(patch: pytest.MonkeyPatch) -> None:
