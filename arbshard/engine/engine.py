@@ -10,6 +10,7 @@ from typing import NamedTuple
 from arbshard.config import Config
 from arbshard.engine.closing import Closing, HeldPosition, close_now, gap_bps
 from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
+from arbshard.engine.followed import FollowedEntry, FollowedOutcome, follow
 from arbshard.engine.quality import QUIET, UNSEEN, Confirmed, View, data_refusal, quality_of
 from arbshard.engine.signals import exit_reason, is_unusual
 from arbshard.model.book import BookTop, OrderBookSnapshot
@@ -55,6 +56,9 @@ class Funds(NamedTuple):
     away_base: float
 
 
+_UNLIMITED = Funds(inf, inf, inf, inf)
+
+
 class PairState:
     """One pair: its newest books, its positions, and whether it may act."""
 
@@ -68,6 +72,7 @@ class PairState:
         "cost_max",
         "exit_refusals",
         "exit_rest_until_ns",
+        "followed",
         "funds",
         "held",
         "home",
@@ -105,6 +110,8 @@ class PairState:
         """Exits that risk has refused in a row."""
         self.refusal: Refusal | None = None
         """Why the last evaluation could not trust its data."""
+        self.followed: FollowedEntry | None = None
+        """A refused entry that is followed as if it had been made; one at a time."""
 
     def set_terms(self, terms: PairTerms) -> None:
         """Follow what risk says about entries of the pair."""
@@ -138,6 +145,8 @@ class ArbitrageEngine:
         self._by_slot: dict[int, tuple[PairState, bool]] = {}
         for pair in pairs:
             self.add(pair)
+        self.on_followed: Callable[[FollowedOutcome], None] = lambda _: None
+        """Called with what a refused entry would have come to."""
         self.entering = True
         """False while stopping: positions are still closed, none is opened."""
 
@@ -194,6 +203,8 @@ class ArbitrageEngine:
         home, away, rate = state.home.top, state.away.top, self.fx.top
         assert home is not None and away is not None and rate is not None  # noqa: PT018 - doubt() saw to it
         fx = (rate.best_bid, rate.best_ask)
+        if state.followed is not None and refusal is None:
+            self._go_on_following(state, state.followed, fx, now_ms)
         if state.held and now_ns >= state.exit_rest_until_ns:
             leaving = self._leaving(state, gap_bps(home, away, fx) - state.level_bps, fx, now_ms)
             if leaving is not None:
@@ -206,7 +217,13 @@ class ArbitrageEngine:
             or now_ns < state.rest_until_ns
         ):
             return None
-        return self._entry(state, home, away, fx)
+        return self._entry(state, home, away, fx, now_ms)
+
+    def follow_refused(self, state: PairState, entry: Entry, reason: Refusal, now_ms: int) -> None:
+        """Find out what an entry that risk has refused would have brought."""
+        if state.followed is None:
+            terms = state.buy_home if entry.direction == "buy_home" else state.buy_away
+            state.followed = follow(reason, entry.edge, terms, now_ms)
 
     def close(self, state: PairState, held: HeldPosition, reason: ExitReason) -> Exit | None:
         """Close ``held`` whatever the rules say (stop, by hand); None while a venue of the pair cannot be used.
@@ -270,7 +287,22 @@ class ArbitrageEngine:
         direction: Direction = "buy_away" if held.buy_is_home else "buy_home"
         return Exit(state.pair, held.position_id, direction, reason, closing, fx, lead)
 
-    def _entry(self, state: PairState, home: BookTop, away: BookTop, fx: tuple[float, float]) -> Entry | None:
+    def _go_on_following(
+        self, state: PairState, followed: FollowedEntry, fx: tuple[float, float], now_ms: int
+    ) -> None:
+        home, away = state.home.book, state.away.book
+        if home is None or away is None:
+            return
+        back = state.buy_away if followed.held.buy_is_home else state.buy_home
+        closing = close_now(followed.held, home, away, fx, back)
+        distance = gap_bps(home, away, fx) - state.level_bps
+        if exit_reason(followed.held, closing, distance, now_ms, self._strategy) is not None:
+            state.followed = None
+            self.on_followed(FollowedOutcome(followed.reason, closing.pnl))
+
+    def _entry(
+        self, state: PairState, home: BookTop, away: BookTop, fx: tuple[float, float], now_ms: int
+    ) -> Entry | None:
         """Most ticks end at the tops: no quantity nets more than the first unit."""
         direction: Direction
         if top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0]) >= self._least_bps(
@@ -284,17 +316,23 @@ class ArbitrageEngine:
         else:
             return None
         barred = state.barred.get(direction)
-        if barred is not None:
+        if barred is None and state.funds is None:
+            barred = Refusal.NOT_FUNDED
+        if barred is not None and state.followed is not None:
             state.refusal = barred
-            return None
-        if state.funds is None:
-            state.refusal = Refusal.NOT_FUNDED
             return None
         whole_home, whole_away = state.home.book, state.away.book
         if whole_home is None or whole_away is None:
             state.refusal = Refusal.BOOK_BAD
             return None
-        return self._sized(state, state.funds, direction, whole_home, whole_away, fx)
+        entry = self._sized(state, direction, whole_home, whole_away, fx, barred)
+        if entry is not None and barred is None:
+            barred = self._objection(state, entry, whole_home, whole_away)
+        state.refusal = barred
+        if barred is None or entry is None:
+            return entry
+        self.follow_refused(state, entry, barred, now_ms)
+        return None
 
     def _least_bps(self, wanted_bps: float, against_bps: float) -> float:
         """The edge that brings ``wanted_bps`` beyond a gap that stands ``against_bps`` at the level of the pair.
@@ -307,12 +345,15 @@ class ArbitrageEngine:
     def _sized(
         self,
         state: PairState,
-        funds: Funds,
         direction: Direction,
         home: OrderBookSnapshot,
         away: OrderBookSnapshot,
         fx: tuple[float, float],
+        barred: Refusal | None,
     ) -> Entry | None:
+        """The largest entry that the books, the limits and the funds allow; if ``barred``, the books alone."""
+        funds = state.funds if barred is None and state.funds is not None else _UNLIMITED
+        cost_max = state.cost_max if barred is None else inf
         if direction == "buy_home":
             terms, rate, asks, bids = state.buy_home, fx[0], home.asks, away.bids
             money, coins, against_bps = funds.home_quote, funds.away_base, -state.level_bps
@@ -325,31 +366,35 @@ class ArbitrageEngine:
             terms,
             rate,
             min_edge_bps=self._least_bps(self._strategy.min_edge_bps, against_bps),
-            cost_max=min(self._cost_max, min(state.cost_max, money) * 0.99),  # limits are above the average
+            cost_max=min(self._cost_max, min(cost_max, money) * 0.99),  # limits are above the average
             sell_max=coins,
         )
         entry_bps = self._least_bps(self._strategy.entry_bps, against_bps)
         if edge is None or edge.net_bps < entry_bps or edge.cost < self._cost_min:
             return None
+        return Entry(state.pair, direction, edge, fx)
+
+    def _objection(
+        self, state: PairState, entry: Entry, home: OrderBookSnapshot, away: OrderBookSnapshot
+    ) -> Refusal | None:
+        """Why an entry that nets enough is not made."""
+        edge, fx = entry.edge, entry.fx
         if edge.net_bps > self._strategy.max_edge_bps:
-            state.refusal = Refusal.EDGE_TOO_GOOD
-            return None
-        if direction == "buy_home":
+            return Refusal.EDGE_TOO_GOOD
+        if entry.direction == "buy_home":
             back_bps = top_edge_bps(away.best_ask, home.best_bid, state.buy_away, fx[1])
         else:
             back_bps = top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0])
         distance = gap_bps(home, away, fx) - state.level_bps
-        away_from_level = -distance if direction == "buy_home" else distance
+        away_from_level = -distance if entry.direction == "buy_home" else distance
         at_once_bps = edge.net_bps + back_bps
         once_closed_bps = at_once_bps + away_from_level
         room_bps = at_once_bps + self._strategy.stop_loss_bps
         if once_closed_bps < self._strategy.round_trip_bps or room_bps < self._strategy.stop_room_bps:
-            state.refusal = Refusal.ROUND_TRIP_COST
-            return None
+            return Refusal.ROUND_TRIP_COST
         if not is_unusual(away_from_level, state.band_bps, self._strategy.entry_z):
-            state.refusal = Refusal.SPREAD_USUAL
-            return None
-        return Entry(state.pair, direction, edge, fx)
+            return Refusal.SPREAD_USUAL
+        return None
 
 
 def held_of(position: Position) -> HeldPosition:

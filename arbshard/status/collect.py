@@ -25,6 +25,7 @@ from arbshard.status.model import (
     Latency,
     LedgerStatus,
     RiskStatus,
+    RuleWorth,
     ShardStatus,
     Status,
     VenueStatus,
@@ -34,6 +35,7 @@ from arbshard.status.venues import notices_of_fees, problems_of_orders
 
 _REFUSAL = "refusal_"
 _BAD = "bad_"
+_FOLLOWED = "followed_"
 
 
 class Collector:
@@ -269,6 +271,15 @@ class Collector:
             errors=counters.get("errors", 0),
             again_in_s=child.again_in_s,
             reason=child.reason,
+            followed={
+                name.removeprefix(_FOLLOWED): RuleWorth(
+                    value,
+                    counters[f"would_win_{name.removeprefix(_FOLLOWED)}"],
+                    counters[f"would_bring_{name.removeprefix(_FOLLOWED)}"],
+                )
+                for name, value in counters.items()
+                if name.startswith(_FOLLOWED) and value
+            },
         )
 
     def _universe(self) -> Universe | None:

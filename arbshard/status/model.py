@@ -24,6 +24,23 @@ class Latency(msgspec.Struct, frozen=True):
     count: int = 0
 
 
+class RuleWorth(msgspec.Struct, frozen=True):
+    """What the entries that a rule refused would have brought, as far as they were followed.
+
+    Valued at the books as they came, without latency and failed orders: it says which rule costs or saves money.
+    """
+
+    followed: int = 0
+    """Refused entries that were followed until a rule of exit held."""
+    won: int = 0
+    pnl: int = 0
+    """All together, after fees, in whole units of the reporting currency."""
+
+    def add(self, other: "RuleWorth") -> "RuleWorth":
+        """Both together."""
+        return RuleWorth(self.followed + other.followed, self.won + other.won, self.pnl + other.pnl)
+
+
 class ShardStatus(msgspec.Struct, frozen=True):
     """One worker."""
 
@@ -55,6 +72,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
     """Of ``restarting``: how long until it is started again."""
     reason: str = ""
     """Why its last incarnation ended; empty when none has."""
+    followed: dict[str, RuleWorth] = {}
+    """What refused entries would have brought, by reason."""
 
 
 class VenueStatus(msgspec.Struct, frozen=True):

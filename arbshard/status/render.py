@@ -10,7 +10,7 @@ from rich.text import Text
 
 from arbshard.config import REGIMES
 from arbshard.model.risk_note import EquityNote, PortfolioTally, PositionNote, Tally
-from arbshard.status.model import EntriesStatus, Latency, LedgerStatus, ShardStatus, Status
+from arbshard.status.model import EntriesStatus, Latency, LedgerStatus, RuleWorth, ShardStatus, Status
 from arbshard.status.summary import Summary
 
 _GOOD = {"running", "connected", "drained", "ready"}
@@ -94,6 +94,8 @@ def render_summary(summary: Summary) -> RenderableType:
     table.add_row("ledger", _ledger_at_end(summary))
     table.add_row("logs", Text(f"{summary.state_dir}/logs"))
     parts: list[RenderableType] = [table, *_weather(summary.regime)]
+    if summary.rules:
+        parts.append(_rules(summary.rules))
     if summary.positions:
         parts.append(_still_open(summary.positions, summary.as_of))
     if summary.symbols:
@@ -301,6 +303,19 @@ def _ledger_at_end(summary: Summary) -> Text:
     if not ledger.is_closed:
         return Text(f"{ledger.path}, NOT closed in order; {written}", style="bold red")
     return Text(f"{ledger.path}, {ledger.last_seq:,} events")
+
+
+def _rules(rules: dict[str, RuleWorth]) -> Table:
+    """What each rule has saved or cost, by the entries that it refused."""
+    table = _table("What refused entries would have brought")
+    table.add_column("refused by")
+    for heading in ("followed", "would have won", "would have brought"):
+        table.add_column(heading, justify="right")
+    for reason, worth in sorted(rules.items(), key=lambda item: item[1].pnl):
+        table.add_row(
+            reason, str(worth.followed), f"{worth.won / worth.followed:.0%}", _money(str(worth.pnl))
+        )
+    return table
 
 
 def _still_open(positions: tuple[PositionNote, ...], as_of: str) -> Table:

@@ -12,7 +12,7 @@ from arbshard.model.risk_note import (
     StrayNote,
     Tally,
 )
-from arbshard.status.model import Latency, LedgerStatus, Status
+from arbshard.status.model import Latency, LedgerStatus, RuleWorth, Status
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -66,6 +66,8 @@ class Summary(msgspec.Struct, frozen=True):
     equity: EquityNote = EquityNote()
     regime: str = ""
     """How the prices of the simulated exchanges behave; empty for public feeds."""
+    rules: dict[str, RuleWorth] = {}
+    """What refused entries would have brought, by reason."""
 
 
 def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positions: bool = False) -> Summary:
@@ -75,6 +77,10 @@ def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positio
     for shard in last.shards:
         for reason, count in shard.refusals.items():
             data_refusals[reason] = data_refusals.get(reason, 0) + count
+    rules: dict[str, RuleWorth] = {}
+    for shard in last.shards:
+        for reason, worth in shard.followed.items():
+            rules[reason] = rules.get(reason, RuleWorth()).add(worth)
     return Summary(
         name=last.name,
         mode=last.mode,
@@ -112,6 +118,7 @@ def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positio
         as_of=last.as_of,
         ledger=last.ledger,
         equity=last.equity,
+        rules=rules,
     )
 
 

@@ -114,6 +114,7 @@ class Trader:
         """``on_failure`` gets whatever ends a trade other than its outcome."""
         self._assignment = assignment
         self.engine = engine
+        engine.on_followed = meter.followed
         self.risk = RiskLink(transport, *assignment, lambda: meter.count("silent"))
         executors = make_executors(self.risk, books, config.execution, clock, meter)
         self.desk = Desk(

@@ -8,6 +8,10 @@ from arbshard.venues.registry import TRADED
 DATA_REFUSALS = tuple(reason for reason in Refusal if reason >= 200)
 """Reasons that are found in the worker, before risk is asked: its own, and those that bar entries as risk says."""
 
+FOLLOWED = ("followed", "would_win", "would_bring")
+"""Of refused entries that were followed, by reason: how many, how many would have won, and what they would have
+brought together, in whole units of the reporting currency."""
+
 LIVE_COUNTERS = (
     "asks",
     "unknown",
@@ -58,6 +62,7 @@ def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
         "universe",
         *LIVE_COUNTERS,
         *(f"refusal_{reason.name}" for reason in DATA_REFUSALS),
+        *(f"{what}_{reason.name}" for reason in DATA_REFUSALS for what in FOLLOWED),
     )
 
 

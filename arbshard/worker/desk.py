@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.engine.engine import ArbitrageEngine, Exit, Funds, PairState, Trade
+from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds, PairState, Trade
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome
 from arbshard.execution.plan import part_of_exit, plan_entry
 from arbshard.log import get_logger
@@ -21,6 +21,7 @@ from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, exact
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Available, Refused, Welcome
+from arbshard.worker.counters import DATA_REFUSALS
 from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.risk_link import RiskLink
 
@@ -196,7 +197,7 @@ class Desk:
             intent = plan_entry(trade, intent_id, now_ms)
             self._meter.count("opportunities")
         run = partial(self._execute, executor, intent, decided_ns)
-        self._spawn(self._settle(state, run, is_exit=intent.kind == "exit"))
+        self._spawn(self._settle(state, run, is_exit=intent.kind == "exit", trade=trade))
 
     def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
         """Close what is held of these pairs, each for its reason, whatever the rules say. Call it again and again.
@@ -276,7 +277,12 @@ class Desk:
         await self._settle(state, run, is_exit=taken_over.intent.kind == "exit")
 
     async def _settle(
-        self, state: PairState, run: Callable[[], Coroutine[None, None, IntentOutcome]], *, is_exit: bool
+        self,
+        state: PairState,
+        run: Callable[[], Coroutine[None, None, IntentOutcome]],
+        *,
+        is_exit: bool,
+        trade: Trade | None = None,
     ) -> None:
         outcome = await run()
         rest_ns = int(self._config.strategy.cooldown_ms * 1e6)
@@ -290,6 +296,8 @@ class Desk:
                 self._refused_exit(state, outcome.refused, now_ns)
             else:
                 self._update_funds(outcome.refused.available)
+                if isinstance(trade, Entry) and outcome.refused.reason in DATA_REFUSALS:
+                    self._engine.follow_refused(state, trade, outcome.refused.reason, self._clock.wall_ms())
         if outcome.settled is not None:
             self._update_funds(outcome.settled.available)
             state.exit_refusals = 0

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from arbshard.engine.followed import FollowedOutcome
 from arbshard.log import error_count
 from arbshard.model.book import BookTop
 from arbshard.model.order import OrderResult
@@ -59,6 +60,13 @@ class WorkerMeter:
     def doubted(self, reason: Refusal) -> None:
         """An evaluation found its data not fit to trade on."""
         self._add(self._refusals[reason])
+
+    def followed(self, outcome: FollowedOutcome) -> None:
+        """A refused entry has come to its end as if it had been made."""
+        name = outcome.reason.name
+        self.count(f"followed_{name}")
+        self._page.add(self._page.counter(f"would_win_{name}"), int(outcome.pnl > 0))
+        self._page.add(self._page.counter(f"would_bring_{name}"), round(outcome.pnl))
 
     def count(self, name: str) -> None:
         """Add one to the counter ``name``."""

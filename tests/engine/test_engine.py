@@ -1,5 +1,7 @@
 """The engine: when it enters, when it leaves, and above all when it does nothing."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from msgspec.structs import replace
 from arbshard.config import Config, SizingConfig, StrategyConfig
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds, held_of
 from arbshard.engine.quality import View
+from arbshard.model.entry_terms import PairTerms
 from arbshard.model.refusal import Refusal
 
 RICH = Funds(home_quote=1e9, home_base=10.0, away_quote=1e7, away_base=10.0)
@@ -407,3 +410,130 @@ def test_held_has_the_floats_of_the_position(make, direction):
     assert held.away_quote == float(position.flows.away_quote)
     assert held.entry_notional == float(position.entry_notional)
     assert (held.position_id, held.opened_ms) == (position.position_id, position.opened_ms)
+
+
+def terms(level=None, band=None, cost_max=10**9, barred=()):
+    return PairTerms("BTC", level, band, Decimal(cost_max), barred)
+
+
+class TestTerms:
+    """What risk says about entries of the pair."""
+
+    @staticmethod
+    def use(desk, **strategy):
+        desk.use(replace(Config(), strategy=StrategyConfig(**strategy)))
+
+    def test_a_gap_that_is_usual_for_its_pair_is_not_entered_with_the_z_rule(self, desk):
+        self.use(desk, entry_z=2.0)
+        assert desk.show(-WIDE) is None
+        assert desk.state.refusal is Refusal.SPREAD_USUAL
+        desk.state.set_terms(terms(0.0, 51.0))
+        assert desk.show(-WIDE) is None
+        desk.state.set_terms(terms(0.0, 49.0))
+        assert isinstance(desk.show(-WIDE), Entry)
+
+    @pytest.mark.parametrize("gap", [-WIDE, WIDE])
+    def test_a_gap_that_stands_at_its_level_is_not_entered(self, desk, gap):
+        assert isinstance(desk.show(gap), Entry)
+        desk.state.set_terms(terms(gap, 3.0))
+        assert desk.show(gap) is None
+
+    @pytest.mark.parametrize("side", [-1, 1])
+    def test_what_lies_beyond_the_level_is_entered(self, desk, side):
+        desk.state.set_terms(terms(side * 60.0, 3.0))
+        assert desk.show(side * (60.0 + WIDE / 4)) is None
+        assert isinstance(desk.show(side * (60.0 + WIDE)), Entry)
+
+    @pytest.mark.parametrize("side", [-1, 1])
+    def test_a_gap_far_from_its_level_needs_an_edge_above_risks_floor(self, desk, side):
+        desk.state.set_terms(terms(side * WIDE, 3.0))
+        assert desk.show(-side * 10.0) is None
+        limits = replace(Config().limits, edge_bps_min=-50.0)
+        desk.use(replace(Config(), limits=limits))
+        desk.state.set_terms(terms(side * WIDE, 3.0))
+        assert isinstance(desk.show(-side * 10.0), Entry)
+
+    def test_a_barred_direction_is_not_entered_and_says_why(self, desk):
+        desk.state.set_terms(terms(barred=(("buy_home", Refusal.REVERTS_TOO_SLOWLY),)))
+        assert desk.show(-WIDE) is None
+        assert desk.state.refusal is Refusal.REVERTS_TOO_SLOWLY
+        assert isinstance(desk.show(WIDE), Entry)
+        assert desk.state.refusal is None
+
+    def test_no_entry_is_larger_than_the_limits_have_room_for(self, desk):
+        desk.state.set_terms(terms(cost_max=300_000))
+        entry = desk.show(-WIDE)
+        assert 250_000 < entry.edge.cost <= 300_000
+        desk.state.set_terms(terms(cost_max=10_000))
+        assert desk.show(-WIDE) is None
+
+    @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
+    def test_a_reversal_is_measured_from_the_level(self, desk, make, direction):
+        side = -1 if direction == "buy_home" else 1
+        desk.use(replace(Config(), strategy=StrategyConfig(take_profit_bps=9000.0, stop_loss_bps=9000.0)))
+        desk.engine.set_positions(desk.state, [make.position(direction)])
+        desk.state.set_terms(terms(side * 50.0, 3.0))
+        assert desk.show(side * 50.0) is None
+        assert desk.show(side * 40.0).reason == "spread_reversal"
+        desk.state.set_terms(terms(0.0, 3.0))
+        assert desk.show(side * 40.0) is None
+
+
+class TestFollowed:
+    """What refused entries would have brought."""
+
+    @pytest.fixture
+    def outcomes(self, desk):
+        found = []
+        desk.engine.on_followed = found.append
+        return found
+
+    def refuse(self, desk, direction="buy_home"):
+        desk.state.set_terms(terms(barred=((direction, Refusal.REVERTS_TOO_SLOWLY),)))
+        assert desk.show(-WIDE if direction == "buy_home" else WIDE) is None
+
+    @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
+    def test_one_that_would_have_won(self, desk, make, outcomes, direction):
+        self.refuse(desk, direction)
+        desk.show(0.0, now_ns=make.now_ns + 1_000_000)
+        (outcome,) = outcomes
+        assert outcome.reason is Refusal.REVERTS_TOO_SLOWLY
+        assert 6_000 < outcome.pnl < 7_500  # 100 bps of 1,000,000, less four fees and spreads
+        assert desk.state.followed is None
+
+    def test_one_that_would_have_lost(self, desk, make, outcomes):
+        self.refuse(desk)
+        for second in (1, 19, 20):
+            assert not outcomes
+            desk.show(-WIDE, now_ms=make.now_ms + second * 1000)
+        (outcome,) = outcomes
+        assert -4_000 < outcome.pnl < -2_500  # four fees and spreads
+
+    def test_one_at_a_time_and_funds_do_not_matter(self, desk, make, outcomes):
+        desk.state.funds = Funds(0.0, 0.0, 0.0, 0.0)
+        self.refuse(desk)
+        first = desk.state.followed
+        assert first.held.entry_notional == pytest.approx(1_000_000, rel=0.01)
+        self.refuse(desk)
+        assert desk.state.followed is first
+
+    def test_the_same_as_the_entry_would_have_been(self, desk, make, outcomes):
+        entry = desk.show(-WIDE)
+        self.refuse(desk)
+        held = desk.state.followed.held
+        assert held.entry_notional == pytest.approx(entry.edge.cost)
+        assert held.home_quote == pytest.approx(-entry.edge.cost)
+        assert held.short_base == entry.edge.sell_quantity
+
+    def test_what_risk_refuses_is_followed_too(self, desk, make, outcomes):
+        entry = desk.show(-WIDE)
+        desk.engine.follow_refused(desk.state, entry, Refusal.DAILY_LOSS, make.now_ms)
+        desk.state.rest_until_ns = 2**62
+        desk.show(0.0)
+        assert [outcome.reason for outcome in outcomes] == [Refusal.DAILY_LOSS]
+
+    def test_books_that_cannot_be_trusted_end_nothing(self, desk, make, outcomes):
+        self.refuse(desk)
+        desk.show(0.0, received_ns=0)
+        assert not outcomes
+        assert desk.state.followed is not None

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from arbshard.status.model import RuleWorth
+from arbshard.status.render import render_summary
 from arbshard.status.summary import summarise
 
 
@@ -16,6 +18,16 @@ def test_sums(status):
     assert summary.bad_frames == 162
     assert summary.restarts == 9
     assert summary.data_refusals == {"BOOK_STALE": 102, "LEG_SKEW": 4, "FX_STALE": 62}
+
+
+def test_what_the_rules_were_worth_is_summed_over_shards(status, row):
+    first, *others = status.shards
+    worth = {"DAILY_LOSS": RuleWorth(3, 1, -500), "NOT_FUNDED": RuleWorth(1, 1, 20)}
+    more = {"DAILY_LOSS": RuleWorth(1, 1, 100)}
+    shards = (replace(first, followed=worth), replace(others[0], followed=more), *others[1:])
+    summary = summarise(replace(status, shards=shards), alive=None, failure="")
+    assert summary.rules == {"DAILY_LOSS": RuleWorth(4, 2, -400), "NOT_FUNDED": RuleWorth(1, 1, 20)}
+    assert row(render_summary(summary), "DAILY_LOSS") == ["DAILY_LOSS", "4", "50%", "-400"]
 
 
 def test_what_is_taken_over(status):

@@ -94,6 +94,7 @@ class Desk:
         bases = world.universe.shards[shard]
         self.engine = ArbitrageEngine([world.pairs[base] for base in bases], world.universe.fx, CONFIG)
         meter = SimpleNamespace(
+            followed=lambda outcome: None,
             count=lambda name: None,
             approved=lambda ns: None,
             order_done=lambda result: None,

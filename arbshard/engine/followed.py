@@ -1,0 +1,44 @@
+"""What a refused entry would have brought: it is followed at the books that come, by the rules of exit. Pure.
+
+Nothing is sent. The entry is valued at the average prices of the walked books, and the exit likewise, so latency and
+orders that fail are left out: the figures say which rule costs or saves money, not how much an order would have made.
+"""
+
+from typing import NamedTuple
+
+from arbshard.engine.closing import HeldPosition
+from arbshard.engine.edge import Edge, Terms
+from arbshard.model.refusal import Refusal
+
+
+class FollowedEntry(NamedTuple):
+    """An entry that was refused, as if it had been made."""
+
+    reason: Refusal
+    held: HeldPosition
+
+
+class FollowedOutcome(NamedTuple):
+    """What a refused entry would have come to."""
+
+    reason: Refusal
+    pnl: float
+    """Of the whole round trip, after fees, in reporting currency."""
+
+
+def follow(reason: Refusal, edge: Edge, terms: Terms, now_ms: int) -> FollowedEntry:
+    """The position that ``edge`` would have opened now; ``terms`` are those of its direction."""
+    paid = edge.buy_quantity * edge.buy_price * terms.cost_factor
+    received = edge.sell_quantity * edge.sell_price * terms.proceeds_factor
+    home_quote, away_quote = (-paid, received) if terms.buy_is_home else (received, -paid)
+    held = HeldPosition(
+        position_id="",
+        buy_is_home=terms.buy_is_home,
+        long_base=edge.buy_quantity * terms.base_kept,
+        short_base=edge.sell_quantity,
+        home_quote=home_quote,
+        away_quote=away_quote,
+        entry_notional=edge.cost,
+        opened_ms=now_ms,
+    )
+    return FollowedEntry(reason, held)
