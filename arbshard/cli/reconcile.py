@@ -1,6 +1,7 @@
 """``arbshard reconcile``: where venues and ledger differ, and accepting what a venue says."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -97,22 +98,13 @@ def _print(shown: Reconciliation, *, is_running: bool) -> None:
     from arbshard.status.render import terminal
 
     console = terminal()
-    now_ms = time.time_ns() // 1_000_000
+    now_ns = time.monotonic_ns()
     if not is_running:
         console.print(
             Text("not running: this is what the ledger says was blocked at the end", style="yellow")
         )
-    for one in shown.statements:
-        if not one.at_ms:
-            console.print(Text(f"{one.venue} has stated nothing since the last start", style="yellow"))
-            continue
-        settled = "" if one.settled else ", not settled"
-        compared = (
-            f"all compared {_ago(one.compared_ms, now_ms)}" if one.compared_ms else "not all compared yet"
-        )
-        console.print(
-            f"{one.venue}: stated {_ago(one.at_ms, now_ms)}{settled}, {compared}, {one.open_orders} open orders"
-        )
+    for line in _statements(shown, now_ns):
+        console.print(line)
     if shown.differences:
         console.print(_differences(shown))
     if shown.strays:
@@ -120,6 +112,11 @@ def _print(shown: Reconciliation, *, is_running: bool) -> None:
     for unknown in shown.unknown:
         where = f"{unknown.client_id} on {unknown.venue} {unknown.symbol}"
         console.print(Text(f"order {where}: its fate is not known; it is being asked about", style="yellow"))
+    if shown.rounding:
+        booked = ", ".join(
+            f"{venue} {currency} {plain(amount)}" for venue, currency, amount in shown.rounding
+        )
+        console.print(f"booked as the venues' rounding of fills: {booked}")
     if not (shown.differences or shown.strays):
         agreed = "venues and ledger agree" if shown.statements else "nothing is blocked"
         console.print(f"{agreed}, as far as they were compared" if shown.unknown else agreed)
@@ -128,6 +125,22 @@ def _print(shown: Reconciliation, *, is_running: bool) -> None:
         console.print(
             f"to book what the venue says: arbshard reconcile --accept {first.venue} {first.currency}"
         )
+
+
+def _statements(shown: Reconciliation, now_ns: int) -> Iterator[Text]:
+    for one in shown.statements:
+        if not one.at_ms:
+            yield Text(f"{one.venue} has stated nothing since the last start", style="yellow")
+            continue
+        settled = "" if one.settled else ", not settled"
+        compared = (
+            f"all compared {_ago(one.compared_ns, now_ns)}" if one.compared_ns else "not all compared yet"
+        )
+        yield Text(
+            f"{one.venue}: stated {_ago(one.read_ns, now_ns)}{settled}, {compared}, {one.open_orders} open orders"
+        )
+        if one.trouble:
+            yield Text(f"{one.trouble}: its pairs enter nothing", style="yellow")
 
 
 def _differences(shown: Reconciliation) -> Table:
@@ -144,7 +157,12 @@ def _differences(shown: Reconciliation) -> Table:
             one.currency,
             plain(one.stated),
             plain(one.booked),
-            Text(("+" if difference > 0 else "") + plain(difference), style="bold red"),
+            Text(
+                ("+" if difference > 0 else "")
+                + plain(difference)
+                + (f" (± {plain(one.uncertain)} under way)" if one.uncertain else ""),
+                style="bold red",
+            ),
             _clock(one.since_ms),
             named + more,
         )
@@ -178,5 +196,5 @@ def _clock(at_ms: int) -> str:
     return time.strftime("%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
 
 
-def _ago(at_ms: int, now_ms: int) -> str:
-    return f"{max(0, now_ms - at_ms) / 1000:,.0f} s ago"
+def _ago(at_ns: int, now_ns: int) -> str:
+    return f"{max(0, now_ns - at_ns) / 1e9:,.0f} s ago"

@@ -17,6 +17,7 @@ _AMOUNT_MAX = Decimal(10**15)
 _REPLACED = {
     "run.doorbell": 'run.transport = "local" or "zmq"',
     "run.requests": 'run.transport = "local" or "zmq"',
+    "live.balance_tolerance": "live.balance_tolerances by currency, as { KRW = 1 }, or leave it out when it was 0",
 }
 """Keys of earlier versions, and what to write in their place."""
 _FEE_BPS_MAX = Decimal(10_000)
@@ -123,6 +124,10 @@ def _amounts(section: msgspec.Struct, prefix: str) -> Iterator[tuple[str, Decima
         elif isinstance(section, VenuesConfig) and isinstance(value, dict):
             for name, venue in value.items():
                 yield from _amounts(venue, f"{prefix}{name}.")
+        elif isinstance(value, dict):
+            for name, amount in value.items():
+                if isinstance(amount, Decimal):
+                    yield f"{prefix}{field}.{name}", amount
 
 
 def _check(config: Config, where: str) -> Config:
@@ -133,6 +138,13 @@ def _check(config: Config, where: str) -> Config:
     except ValueError as error:
         raise ConfigError(where, f"limits.time_zone: {error}") from error
     _check_venues(config, where)
+    if config.live.statement_age_max_s <= 3 * config.live.reconcile_every_s:
+        raise ConfigError(where, "live: statement_age_max_s must be more than three times reconcile_every_s")
+    for currency in config.live.balance_tolerances:
+        if currency != currency.upper():
+            raise ConfigError(
+                where, f"live.balance_tolerances: write the currency '{currency}' as {currency.upper()}"
+            )
     if config.live.not_found_after_s <= max(config.live.order_timeout_s, config.live.recv_window_ms / 1000):
         raise ConfigError(
             where,

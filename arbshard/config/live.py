@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from arbshard.config.section import NotNegative, Positive, Section
 
@@ -38,5 +38,10 @@ class LiveConfig(Section, frozen=True):
     """Connections that each worker keeps open to each venue: so many orders at once need not wait for a handshake."""
     reconcile_every_s: Annotated[float, Meta(ge=1, le=3600)] = 5.0
     """How often balances and open orders are read from the venues."""
-    balance_tolerance: Decimal = Decimal(0)
-    """Largest difference between a venue's balance and the ledger's that blocks nothing, in the currency's units."""
+    balance_tolerances: dict[str, Decimal] = field(default_factory=dict)
+    """Largest difference between a venue's balance and the ledger's that blocks nothing, by currency, in its units:
+    ``{ KRW = 1 }``. What the venue's digits explain never blocks."""
+    balance_tolerance_worth: Decimal = Decimal(0)
+    """The same for every currency that has a price, in reporting currency. The larger of both counts."""
+    statement_age_max_s: Annotated[float, Meta(ge=10, le=86_400)] = 120.0
+    """Without a comparison of a venue's balances for longer than this, nothing is entered there."""

@@ -16,10 +16,12 @@ def blocks_of(reader: LedgerHistory) -> Reconciliation:
     strays: dict[tuple[str, str], StrayOrder] = {}
     for seq, at_ms, _, _, _, body in reader.rows(_KINDS):
         match reader.decode(seq, body):
-            case DifferenceFound(venue=venue, currency=currency, stated=stated, booked=booked):
+            case DifferenceFound(venue=venue, currency=currency) as differs:
                 known = differences.get((venue, currency))
                 since_ms = known.since_ms if known is not None else at_ms
-                differences[venue, currency] = Difference(venue, currency, stated, booked, since_ms, ())
+                differences[venue, currency] = Difference(
+                    venue, currency, differs.stated, differs.booked, since_ms, (), differs.high - differs.low
+                )
             case DifferenceResolved(venue=venue, currency=currency):
                 differences.pop((venue, currency), None)
             case StrayFound(venue=venue, client_id=client_id) as found:

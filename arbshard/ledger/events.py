@@ -88,8 +88,9 @@ class Deposited(_Event, frozen=True, kw_only=True):
     venue: str
     currency: str
     amount: Decimal
-    why: Literal["opening", "inventory", "adjustment"]
-    """``adjustment``: a person accepted what the venue says; negative when it says less than was booked."""
+    why: Literal["opening", "inventory", "adjustment", "rounding"]
+    """``adjustment``: a person accepted what the venue says; negative when it says less than was booked.
+    ``rounding``: the venue's rounding of fills; it has a ledger account of its own."""
     pair: str = ""
     """The pair whose inventory it is; empty otherwise."""
     reason: str = ""
@@ -286,12 +287,16 @@ class AccountOpened(_Event, frozen=True, kw_only=True):
 
 
 class DifferenceFound(_Event, frozen=True, kw_only=True):
-    """Venue and ledger say different amounts of a currency, and nothing is under way that explains it."""
+    """Venue and ledger say different amounts of a currency, and nothing that is under way explains all of it."""
 
     venue: str
     currency: str
     stated: Decimal
     booked: Decimal
+    low: Decimal = ZERO
+    """By how much less the venue may have because of orders under way, and both be right; 0 or below."""
+    high: Decimal = ZERO
+    """By how much more; 0 or above."""
 
 
 class DifferenceResolved(_Event, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ to zero in each currency:
     ``trade:<name>:…``    the other side of all fills of one market
     ``fees:<name>``       what the venue has kept
     ``deposits:<name>``   the other side of what was put in
+    ``rounding:<name>``   what the venue's rounding of fills has brought or cost
     ====================  =================================================================
 """
 
@@ -50,7 +51,8 @@ def postings_of(event: Event) -> list[Posting]:
     if isinstance(event, OrderReported):
         return [line for fill in event.fills for line in _of_fill(fill)]
     if isinstance(event, Deposited):
-        return list(_moved(event.venue, f"deposits:{event.venue}", event.currency, event.amount))
+        other = "rounding" if event.why == "rounding" else "deposits"
+        return list(_moved(event.venue, f"{other}:{event.venue}", event.currency, event.amount))
     return []
 
 

@@ -173,12 +173,14 @@ class TightNote(msgspec.Struct, frozen=True):
 
 
 class VenueWord(msgspec.Struct, frozen=True):
-    """What a venue last stated of our account. Wall times; 0 for never since the last start."""
+    """What a venue last stated of our account. Monotonic times; 0 for never since the last start."""
 
-    at_ms: int
-    compared_ms: int
+    read_ns: int
+    compared_ns: int
     """The oldest of the newest comparisons of its currencies with the ledger."""
     settled: bool
+    trouble: str = ""
+    """Why entries wait for its statements, as a sentence; empty when they do not."""
 
 
 class DifferenceNote(msgspec.Struct, frozen=True):
@@ -317,6 +319,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     states_every_s: float = 0.0
     """How often venues are asked to state what we own; 0 for never."""
     differences: tuple[DifferenceNote, ...] = ()
+    rounding: dict[str, dict[str, str]] = {}
+    """What the venues' rounding of fills has brought, or cost where it is below 0, by venue and currency."""
     strays: tuple[StrayNote, ...] = ()
     under_way: tuple[str, ...] = ()
     """Pairs with an intent that has no outcome yet."""

@@ -315,7 +315,9 @@ class Risk:
             self._page.set(gauge, value)
         if self._service.is_changed and (is_last or now_ns - self._noted_ns >= self._ports.note_every_ns):
             try:
-                self._page.write_note(self._note.encode(self._ports.clock.wall_ms()))
+                self._page.write_note(
+                    self._note.encode(self._ports.clock.wall_ms(), self._ports.clock.monotonic_ns())
+                )
             except SharedMemoryError as error:
                 get_logger().error("the note cannot be written", error=str(error))
                 self._set("errors", error_count())

@@ -47,6 +47,7 @@ from arbshard.risk.portfolio.results import TradingDays
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.portfolio.venue_states import unclosable
 from arbshard.risk.reconcile.reconciler import Reconciler, reconciliation_of
+from arbshard.risk.reconcile.tolerance import Tolerances
 from arbshard.risk.shards.ownership import (
     HandOver,
     Ownership,
@@ -99,13 +100,19 @@ class RiskCore:
         self._pairs = self.ownership.pairs
         self.state = state
         self._tag = tag
+        self.valuation = Valuation(state)
         self.reconciler: Reconciler | None = None
         """None on paper, where nobody else keeps accounts."""
         if config.mode == "live":
-            self.reconciler = Reconciler(self._pairs, state, tolerance=config.live.balance_tolerance, tag=tag)
+            self.reconciler = Reconciler(
+                self._pairs,
+                state,
+                tolerances=Tolerances(config.live, self.valuation.price_of),
+                age_max_s=config.live.statement_age_max_s,
+                tag=tag,
+            )
         self.orders = orders_of(config)
         self.states_every_s = config.live.reconcile_every_s if self.reconciler is not None else 0.0
-        self.valuation = Valuation(state)
         self.guard = RiskGuard(config.limits, state, self.reconciler, self._pairs)
         self.terms = TermsKeeper(self.guard, self.ownership, state.session + 1, config.sizing)
         self.venue_facts = VenueAcceptance(state, self.reconciler)
@@ -231,9 +238,9 @@ class RiskCore:
         held = {base for base, positions in state.per_symbol_positions.items() if positions}
         return unclosable(self._pairs, held | state.busy.keys(), state.busy, state.venues, self.lost_feeds)
 
-    def reconciliation(self) -> Reconciliation:
+    def reconciliation(self, now_ns: int) -> Reconciliation:
         """How venues and ledger differ."""
-        return reconciliation_of(self.reconciler, self.state, self._tag)
+        return reconciliation_of(self.reconciler, self.state, self._tag, now_ns)
 
     def commit(self) -> None:
         """The ledger has the events."""
@@ -242,6 +249,8 @@ class RiskCore:
     def rollback(self) -> None:
         """The ledger does not have the events: be as before them."""
         self.state.rollback()
+        if self.reconciler is not None:
+            self.reconciler.activity.forget_agreements()
         self.guard.ways_out.recalculate()
 
     def _answer(self, command: Command, moment: Moment) -> tuple[CommandReply, list[Event]]:
@@ -253,7 +262,7 @@ class RiskCore:
                     return self.reconciler.compare(command, moment.now_ms)
                 return self.reconciler.accept(command, moment.now_ms)
             case ShowReconciliation():
-                return self.reconciliation(), []
+                return self.reconciliation(moment.now_ns), []
             case EndIntent():
                 return self._end_intent(command, moment)
             case _:
@@ -426,6 +435,9 @@ class RiskCore:
             late = forms.new_fills(request.result, trade)
             self._late[request.intent_id] = (*self._late.get(request.intent_id, ()), *late)
         self._apply(events)
+        if events and self.reconciler is not None:
+            booked = [fill for one in events if isinstance(one, OrderReported) for fill in one.fills]
+            self.reconciler.activity.booked(booked, moment.now_ns)
         return noted, events + self._learn(events, request.result.order, trade.intent.pair, moment)
 
     def _learn(self, events: list[Event], order: Order, base: str, moment: Moment) -> list[Event]:

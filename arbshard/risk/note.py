@@ -39,7 +39,7 @@ from arbshard.risk.portfolio.holdings import Account, Balance
 from arbshard.risk.portfolio.results import ALL, Totals, label_of
 from arbshard.risk.portfolio.venue_states import VenueRefusal
 from arbshard.risk.valuation import Mark
-from arbshard.wire.reconciliation import StrayOrder, UnknownOrder
+from arbshard.wire.reconciliation import Reconciliation, StrayOrder, UnknownOrder
 
 _CLOSED_SHOWN = 20
 
@@ -65,12 +65,12 @@ class NoteWriter:
         self._balances: dict[Account, tuple[Balance, Raw]] = {}
         self._positions: dict[str, tuple[Position, Mark | None, PositionNote]] = {}
 
-    def encode(self, now_ms: int) -> bytes:
-        """The note of this moment, as JSON."""
+    def encode(self, now_ms: int, now_ns: int | None = None) -> bytes:
+        """The note of this moment, as JSON. ``now_ns`` is monotonic; without it the wall time stands in."""
         state = self._state
         results, standing = state.results, state.standing
         halt = standing.halt
-        differing = self._core.reconciliation()
+        differing = self._core.reconciliation(now_ms * 1_000_000 if now_ns is None else now_ns)
         positions, closed = self._all_positions()
         note = _RawNote(
             session=state.session,
@@ -110,8 +110,10 @@ class NoteWriter:
             orders=self._core.orders,
             tag=differing.tag,
             accounts={
-                one.venue: VenueWord(one.at_ms, one.compared_ms, one.settled) for one in differing.statements
+                one.venue: VenueWord(one.read_ns, one.compared_ns, one.settled, one.trouble)
+                for one in differing.statements
             },
+            rounding=_rounding(differing),
             states_every_s=self._core.states_every_s,
             differences=tuple(
                 DifferenceNote(
@@ -319,6 +321,13 @@ _NOTHING = Totals()
 
 def _order(one: StrayOrder | UnknownOrder) -> StrayNote:
     return StrayNote(one.venue, one.client_id, one.symbol, one.pair, one.since_ms)
+
+
+def _rounding(shown: Reconciliation) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for venue, currency, amount in shown.rounding:
+        found.setdefault(venue, {})[currency] = plain(amount)
+    return found
 
 
 def _brief(position: Position, mark: Mark | None) -> PositionNote:

@@ -105,6 +105,8 @@ class Valuation:
         self._prices: dict[str, Decimal] = {}
         """Home bid of each pair."""
         self._worth: dict[Account, float] = {}
+        self._price_of: dict[Account, float] = {}
+        """What one unit of each currency was worth by the newest book, in reporting currency."""
         self.unpriced: tuple[str, ...] = ()
         """Currencies held for which there is no price."""
         self._day: tuple[int, Decimal, Decimal] = (
@@ -286,6 +288,11 @@ class Valuation:
         self._value(leg.market.venue, leg.market.base, bid)
         self._value(leg.market.venue, leg.market.quote, 1.0)
 
+    def price_of(self, venue: str, currency: str) -> Decimal | None:
+        """What one unit of ``currency`` is worth at ``venue``, in reporting currency; None before a book says so."""
+        price = self._price_of.get((venue, currency))
+        return exact(price) if price is not None else None
+
     def find_unpriced(self) -> None:
         """Name the currencies that the account's value leaves out. Once a second: there may be thousands."""
         held = self._state.balances.items()
@@ -344,6 +351,7 @@ class Valuation:
         return flows.home_base + flows.away_base
 
     def _value(self, venue: str, currency: str, price: float) -> None:
+        self._price_of[venue, currency] = price
         balance = self._state.balances.table.get((venue, currency))
         if balance is not None:
             self._worth[venue, currency] = float(balance.total) * price

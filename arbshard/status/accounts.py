@@ -10,17 +10,17 @@ _LATE_S = 10.0
 """Late is who has not stated anything for so many turns and so long."""
 
 
-def accounts_of(note: RiskNote, now_ms: int) -> tuple[AccountStatus, ...]:
-    """One for each venue; none on paper."""
+def accounts_of(note: RiskNote, now_ns: int) -> tuple[AccountStatus, ...]:
+    """One for each venue; none on paper. ``now_ns`` is monotonic, so a step of the wall clock changes no age."""
     late_s = _LATE_TIMES * note.states_every_s + _LATE_S
     accounts = []
     for venue, word in note.accounts.items():
-        age_s = _age_s(word.at_ms, now_ms)
+        age_s = _age_s(word.read_ns, now_ns)
         accounts.append(
             AccountStatus(
                 venue=venue,
                 statement_age_s=age_s,
-                compared_age_s=_age_s(word.compared_ms, now_ms),
+                compared_age_s=_age_s(word.compared_ns, now_ns),
                 settled=word.settled,
                 is_late=age_s is None or age_s > late_s,
             )
@@ -31,8 +31,14 @@ def accounts_of(note: RiskNote, now_ms: int) -> tuple[AccountStatus, ...]:
 def problems_of(note: RiskNote, accounts: tuple[AccountStatus, ...]) -> Iterator[str]:
     """A line for everything that venues and ledger do not agree on."""
     for account in accounts:
+        trouble = note.accounts[account.venue].trouble
         if account.statement_age_s is None:
             yield f"{account.venue} has not stated what we own there: no entries until it has"
+        elif trouble:
+            yield (
+                f"{trouble}: pairs of {account.venue} enter nothing, their exits go on; see what accounts.log says "
+                "of it, and whether the key still works with 'arbshard doctor'"
+            )
         elif account.is_late:
             yield f"{account.venue} last stated what we own there {account.statement_age_s:,.0f} s ago"
     for one in note.differences:
@@ -54,5 +60,5 @@ def _pairs(count: int) -> str:
     return "1 pair" if count == 1 else f"{count} pairs"
 
 
-def _age_s(at_ms: int, now_ms: int) -> float | None:
-    return round((now_ms - at_ms) / 1000, 1) if at_ms else None
+def _age_s(at_ns: int, now_ns: int) -> float | None:
+    return round((now_ns - at_ns) / 1e9, 1) if at_ns else None

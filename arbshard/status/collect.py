@@ -94,7 +94,7 @@ class Collector:
             )
             for venue in note.venues
         )
-        accounts = accounts_of(risk_note, self._clock.wall_ms())
+        accounts = accounts_of(risk_note, now_ns)
         silent_ns = now_ns - beat_ns if note.state != "ended" else 0
         is_silent = silent_ns > SUPERVISOR_SILENT_NS
         is_dead = is_silent and not _lives(note.pid)

@@ -36,7 +36,7 @@ from arbshard.virtual.exposure import Exposure, Stated
 from arbshard.virtual.frames import Frames
 from arbshard.virtual.freshness import Freshness
 from arbshard.virtual.own_books import OwnBooks
-from arbshard.virtual.settings import TAG
+from arbshard.virtual.settings import ROUNDED, TAG
 from arbshard.virtual.tally import OracleCounts
 from arbshard.virtual.trace import Trace
 from arbshard.virtual.venue_books import Placed, VenueBooks
@@ -101,7 +101,7 @@ class Oracle:
             self.frames, facts, self.executions.fees, config.execution, config.data_quality,
             universe.fx.market.symbol, self.differs,
         )  # fmt: skip
-        self._printed = config.live.balance_tolerance
+        self._printed = ROUNDED if config.sim.faults.rounded_statement.share else ZERO
         self.books = OwnBooks(
             self.executions, bounds, self.differs, is_live=self._is_live, tolerance=self._printed
         )

@@ -46,8 +46,8 @@ class WatchedCore(RiskCore):
         answer = super().command(command, now_ms, now_ns)
         if isinstance(command, Statement) and self.reconciler is not None:
             heard = self.reconciler.last_statement(command.venue)
-            if heard.settled_ms == command.at_ms:
-                self.oracle.statement(command.venue, is_full=heard.compared_ms == command.at_ms)
+            if heard.settled_ns == command.read_ns:
+                self.oracle.statement(command.venue, is_full=heard.is_exact)
         return answer
 
 

@@ -125,7 +125,6 @@ def config_of(settings: Settings) -> Config:
             dry_run=not settings.is_live,
             reconcile_every_s=10.0,
             warm_every_s=60.0,
-            balance_tolerance=ROUNDED if settings.is_rounded else base.live.balance_tolerance,
         ),
         run=replace(base.run, shards=settings.shards, stop_timeout_s=60.0),
         venues=replace(

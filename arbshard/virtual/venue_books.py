@@ -314,7 +314,8 @@ class VenueBooks:
         account = event.venue, event.currency
         moves = self._moves.get(account)
         amount = event.stated - event.booked
-        if moves is None or all(abs(amount - one) > self._printed for one in moves.recent):
+        below, above = amount - event.high - self._printed, amount - event.low + self._printed
+        if moves is None or not any(below <= one <= above for one in moves.recent):
             self._differ(
                 f"reconciliation: {' '.join(account)} is said to differ by {amount:f}, "
                 f"{moves.amount if moves is not None else _ZERO:f} were moved by hand"

@@ -4,6 +4,8 @@ from decimal import Decimal
 
 import msgspec
 
+from arbshard.model.money import ZERO
+
 
 class ShowReconciliation(msgspec.Struct, frozen=True, tag=True):
     """Where do venues and ledger differ? Answer: ``Reconciliation``."""
@@ -26,7 +28,10 @@ class EndIntent(msgspec.Struct, frozen=True, tag=True):
 
 
 class VenueStatement(msgspec.Struct, frozen=True):
-    """The newest statement of a venue. Wall times; 0 for never in this session."""
+    """The newest statement of a venue. 0 for never in this session.
+
+    Wall times are for people. Ages go by the monotonic times, which every process of the machine can compare.
+    """
 
     venue: str
     at_ms: int
@@ -34,6 +39,12 @@ class VenueStatement(msgspec.Struct, frozen=True):
     compared_ms: int
     """Since when every currency has been compared with the ledger at least once: the oldest of all comparisons."""
     open_orders: int
+    read_ns: int = 0
+    """Monotonic time of ``at_ms``."""
+    compared_ns: int = 0
+    """Monotonic time of ``compared_ms``."""
+    trouble: str = ""
+    """Why entries wait for statements of this venue, as a sentence; empty when they do not."""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -48,6 +59,8 @@ class Difference(msgspec.Struct, frozen=True):
     since_ms: int
     pairs: tuple[str, ...]
     """Blocked by it; of a quote currency, all pairs that are priced in it."""
+    uncertain: Decimal = ZERO
+    """How much more of it orders under way may explain: it can be accepted when this is 0."""
 
 
 class StrayOrder(msgspec.Struct, frozen=True):
@@ -84,3 +97,5 @@ class Reconciliation(msgspec.Struct, frozen=True, tag=True):
     differences: tuple[Difference, ...]
     strays: tuple[StrayOrder, ...]
     unknown: tuple[UnknownOrder, ...]
+    rounding: tuple[tuple[str, str, Decimal], ...] = ()
+    """(venue, currency, what the venue's rounding of fills has brought, or cost where it is below 0)."""

@@ -163,7 +163,7 @@ def test_live_it_says_what_the_venues_say(dry_run, said) -> None:
     world.ask(world.hello())
     note = note_of(world)
     assert (note.orders, note.tag, note.states_every_s) == (said, "ab1cd", 7.0)
-    assert [(word.at_ms, word.compared_ms) for word in note.accounts.values()] == [(0, 0), (0, 0)]
+    assert [(word.read_ns, word.compared_ns) for word in note.accounts.values()] == [(0, 0), (0, 0)]
     venues = w.Venues()
     for _ in range(2):
         for venue in (w.HOME, w.AWAY):
@@ -178,9 +178,9 @@ def test_live_it_says_what_the_venues_say(dry_run, said) -> None:
     world.now_ms += 1
     world.tell(venues.statement(w.HOME, world.now_ms, settled=False))
     note = note_of(world)
-    assert note.accounts["upbit"].at_ms == world.now_ms - 1
+    assert note.accounts["upbit"].read_ns == (world.now_ms - 1) * 1_000_000
     assert not note.accounts["upbit"].settled
-    assert note.accounts["binance"].compared_ms == note.accounts["binance"].at_ms > 0
+    assert note.accounts["binance"].compared_ns == note.accounts["binance"].read_ns > 0
     assert [(one.client_id, one.pair) for one in note.strays] == [("s1-0-1-9-a0", "")]
     assert [(one.client_id, one.since_ms) for one in note.unknown] == [
         (intent.away.client_id, intent.decided_ms)

@@ -10,6 +10,7 @@ from arbshard.status.render import render_status, render_summary
 from arbshard.status.summary import summarise
 
 NOW_MS = 1_795_000_000_000
+NOW_NS = 77_000_000_000_000
 BTC = DifferenceNote("upbit", "BTC", "3", "4", NOW_MS, 1)
 KRW = DifferenceNote("upbit", "KRW", "99", "100", NOW_MS, 30)
 ORDER = StrayNote("binance", "s1-0-1-9-a0", "BTCUSDT", "BTC", NOW_MS)
@@ -21,13 +22,16 @@ def note(**words):
 
 class TestAccounts:
     def test_on_paper_there_are_none(self):
-        assert accounts_of(NO_NOTE, NOW_MS) == ()
+        assert accounts_of(NO_NOTE, NOW_NS) == ()
         assert list(problems_of(NO_NOTE, ())) == []
 
     def test_ages(self):
         one, two = accounts_of(
-            note(upbit=VenueWord(NOW_MS - 2500, NOW_MS - 9000, True), binance=VenueWord(NOW_MS, 0, False)),
-            NOW_MS,
+            note(
+                upbit=VenueWord(NOW_NS - 2_500_000_000, NOW_NS - 9_000_000_000, True),
+                binance=VenueWord(NOW_NS, 0, False),
+            ),
+            NOW_NS,
         )
         assert (one.venue, one.statement_age_s, one.compared_age_s, one.settled) == ("upbit", 2.5, 9.0, True)
         assert (two.venue, two.statement_age_s, two.compared_age_s, two.settled) == (
@@ -39,18 +43,26 @@ class TestAccounts:
 
     @pytest.mark.parametrize(("age_s", "is_late"), [(34.0, False), (36.0, True)])
     def test_late_is_who_misses_five_turns_and_ten_seconds(self, age_s, is_late):
-        at_ms = NOW_MS - int(age_s * 1000)
-        found = note(upbit=VenueWord(at_ms, at_ms, True))
-        (one,) = accounts_of(found, NOW_MS)
+        at_ns = NOW_NS - int(age_s * 1e9)
+        found = note(upbit=VenueWord(at_ns, at_ns, True))
+        (one,) = accounts_of(found, NOW_NS)
         assert one.is_late is is_late
         assert len(list(problems_of(found, (one,)))) == is_late
 
     def test_who_has_said_nothing_is_late(self):
         found = note(upbit=VenueWord(0, 0, False))
-        (one,) = accounts_of(found, NOW_MS)
+        (one,) = accounts_of(found, NOW_NS)
         assert one.is_late
         assert list(problems_of(found, (one,))) == [
             "upbit has not stated what we own there: no entries until it has"
+        ]
+
+    def test_a_comparison_that_is_too_old_is_shown_with_what_to_do(self):
+        word = VenueWord(NOW_NS - 200 * 10**9, NOW_NS - 200 * 10**9, True, "upbit stated it 200 s ago")
+        found = note(upbit=word)
+        assert list(problems_of(found, accounts_of(found, NOW_NS))) == [
+            "upbit stated it 200 s ago: pairs of upbit enter nothing, their exits go on; see what accounts.log says "
+            "of it, and whether the key still works with 'arbshard doctor'"
         ]
 
     def test_a_line_for_everything_that_blocks(self):

@@ -1,7 +1,7 @@
 """A small world to trade in: two venues, a few coins, risk's core, and the worker's side of the talk."""
 
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 
 import msgspec
@@ -119,7 +119,9 @@ def make_book(market: Market, price: Decimal, size: float = 1e9) -> OrderBookSna
 class Venues:
     """What both venues really hold of ours, and what they state: the other side of a live world."""
 
-    def __init__(self, bases: tuple[str, ...] = ("BTC", "ETH")) -> None:
+    def __init__(self, bases: tuple[str, ...] = ("BTC", "ETH"), digits: int | None = None) -> None:
+        """``digits``: so many decimals of a balance are printed at home, the rest is cut off; None: all."""
+        self._digits = digits
         self.held: dict[tuple[str, str], Decimal] = {
             (HOME, "KRW"): Decimal(100_000_000),
             (AWAY, "USDT"): Decimal(70_000),
@@ -130,6 +132,10 @@ class Venues:
         self.locked: dict[tuple[str, str], Decimal] = {}
         self.open_orders: list[tuple[str, str, str, Decimal]] = []
         """(venue, name, symbol, remaining)."""
+
+    def print_at_home(self, digits: int | None) -> None:
+        """From now on print balances at home with so many decimals, and cut off the rest; None: print all."""
+        self._digits = digits
 
     def fill(self, fill: Fill) -> None:
         """It happens at the venue."""
@@ -142,11 +148,16 @@ class Venues:
         for (where, currency), held in self.held.items():
             if where == venue and held:
                 locked = self.locked.get((where, currency), Decimal(0))
-                balances.append((currency, held - locked, locked))
+                balances.append((currency, self._print(where, held - locked), self._print(where, locked)))
         orders = tuple(
             (name, symbol, left) for where, name, symbol, left in self.open_orders if where == venue
         )
         return Statement(venue, at_ms, tuple(balances), orders, settled, at_ms * 1_000_000)
+
+    def _print(self, venue: str, amount: Decimal) -> Decimal:
+        if self._digits is None or venue != HOME:
+            return amount
+        return amount.quantize(Decimal(1).scaleb(-self._digits), ROUND_DOWN)
 
 
 @dataclass

@@ -270,7 +270,7 @@ class RiskGuard:
                 or self.check_trade_allowed_for_symbol(intent, moment)
                 or self._check_prices(intent, pair, moment)
                 or self.check_trade_allowed_for_portfolio(intent, pair, moment)
-                or (self._reconciler.objection(pair) if self._reconciler is not None else None)
+                or (self._reconciler.objection(pair, moment) if self._reconciler is not None else None)
             )
         else:
             objection = self._check_apart(intent) or self._check_stop(intent)

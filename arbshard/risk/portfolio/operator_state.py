@@ -28,7 +28,7 @@ from arbshard.ledger.events import (
     StrayGone,
 )
 from arbshard.model.intent import CLOSED_BY_HAND, ApartCause, ExitReason, HaltLevel
-from arbshard.model.money import ONE
+from arbshard.model.money import ONE, ZERO
 from arbshard.risk.portfolio.holdings import Account, Part
 
 StandingEvent = Halted | Resumed | ClosesOrdered | PairSetApart | PairReleased | LimitsChanged | LimitsScaled
@@ -173,11 +173,20 @@ class KnownDifference(msgspec.Struct, frozen=True):
     stated: Decimal
     booked: Decimal
     since_ms: int
+    low: Decimal = ZERO
+    """What orders under way may explain of it: from ``low``, which is 0 or below, to ``high``."""
+    high: Decimal = ZERO
 
     @property
     def amount(self) -> Decimal:
-        """What the venue has more; negative: less."""
-        return self.stated - self.booked
+        """What the venue has more at least, whatever became of orders under way; negative: less."""
+        difference = self.stated - self.booked
+        return difference - min(max(difference, self.low), self.high)
+
+    @property
+    def uncertain(self) -> Decimal:
+        """How much larger the difference may be, depending on what became of orders under way."""
+        return self.high - self.low
 
 
 class KnownStray(msgspec.Struct, frozen=True):
@@ -210,7 +219,8 @@ class Reconciled(Part):
                 account = event.venue, event.currency
                 known = self.differences.get(account)
                 since_ms = known.since_ms if known is not None else event.at_ms
-                put(self.differences, account, KnownDifference(event.stated, event.booked, since_ms))
+                found = KnownDifference(event.stated, event.booked, since_ms, event.low, event.high)
+                put(self.differences, account, found)
             case DifferenceResolved():
                 if (event.venue, event.currency) not in self.differences:
                     raise LedgerDamaged(f"{event.venue} {event.currency} did not differ")

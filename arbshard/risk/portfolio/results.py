@@ -142,6 +142,9 @@ class Results(Part):
     residue: dict[tuple[str, str], Decimal] = msgspec.field(default_factory=dict)
     """What closed positions left behind (negative: are short of), by venue and coin."""
 
+    rounding: dict[tuple[str, str], Decimal] = msgspec.field(default_factory=dict)
+    """What the venues' rounding of fills has brought (negative: cost), by venue and currency."""
+
     def start_run(self) -> None:
         """Begin the counts of a new run."""
         self._journal.keep_fields(self)
@@ -157,6 +160,11 @@ class Results(Part):
     def drawdown(self, day: int) -> Decimal:
         """How far the PnL of a trading day stands below its peak, never below 0."""
         return self.peaks.get(day, ZERO) - self.daily.get((day, ALL), ZERO)
+
+    def rounded(self, venue: str, currency: str, amount: Decimal) -> None:
+        """Add what a venue's rounding of fills has brought or cost."""
+        account = venue, currency
+        self._journal.set_item(self.rounding, account, self.rounding.get(account, ZERO) + amount)
 
     def loss(self, day: int, symbol: str = ALL) -> Decimal:
         """Realised loss of a trading day, negative for a gain."""

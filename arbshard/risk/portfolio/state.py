@@ -302,6 +302,8 @@ class PortfolioState(Part):
         match event:
             case Deposited():
                 self.balances.add(event.venue, event.currency, event.amount)
+                if event.why == "rounding":
+                    self.results.rounded(event.venue, event.currency, event.amount)
                 if event.pair:
                     self._journal.set_item(self.funded, event.pair, True)
             case Started():

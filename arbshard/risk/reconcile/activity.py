@@ -1,14 +1,24 @@
-"""What was under way at a venue when it said what we own: whether its word can be compared with the ledger. Pure.
+"""What orders may have moved between the moment a venue read a balance and now. Pure; owned by ``reconciler``.
 
-Memory of the process; owned by ``reconciler``. A venue's balance is of the instant it was read, the ledger's of now:
-they can be compared when no order that could move the currency was open then, is open now, or ended in between. An
-intent is concluded only when all its orders are final and their fills booked, so it is enough to look at intents.
+A statement is of the instant at which the venue read the balances, the ledger's figure is of now. Between both lies
+
+- what is booked since: a statement that was read before may or may not show it;
+- what orders that have not ended may have done and nobody has reported yet: at most what is held for them, and what
+  that buys or brings.
+
+Both are bounded, so a currency under way is compared with an interval, and nothing else needs to wait. What is known
+here is lost with the process: statements of before a session are not compared.
 """
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import NamedTuple
 
 from arbshard.model.market import Pair
-from arbshard.risk.portfolio.holdings import Account, Trade
+from arbshard.model.money import ZERO
+from arbshard.model.order import Fill
+from arbshard.risk.portfolio.holdings import Account, Balances, Trade
 from arbshard.venues.registry import ADAPTERS
 
 FEE_COINS: frozenset[Account] = frozenset(
@@ -16,21 +26,73 @@ FEE_COINS: frozenset[Account] = frozenset(
 )
 """Coins in which a venue may take its fee whatever is traded."""
 
+SALE_MAX = Decimal("1.5")
+"""A sale brings at most so many times what its limit asks for. A buy cannot cost more than its limit."""
+
+_BOOKED_MAX = 10_000
+"""Booked changes that are remembered for each venue; a statement that is older than all of them is not compared."""
+
+_DOUBLE = Decimal("1e-15")
+"""A price, a quantity and a fee that were doubles on their way are each right to 2**-53: together to this share."""
+
+
+class Span(NamedTuple):
+    """By how much the venue's balance may be above the ledger's (below 0: under it) though both are right."""
+
+    low: Decimal = ZERO
+    high: Decimal = ZERO
+    is_vague: bool = False
+    """Whether nothing bounds ``low``: orders under way may pay their fees in this currency."""
+
+    @property
+    def width(self) -> Decimal:
+        """How much is uncertain; 0 when the two amounts must be equal."""
+        return self.high - self.low
+
+    def nearest(self, difference: Decimal) -> Decimal:
+        """The value of this span that explains most of ``difference``."""
+        return min(max(difference, self.low), self.high)
+
+
+EXACT = Span()
+
+
+class _Booked(NamedTuple):
+    at_ns: int
+    account: Account
+    low: Decimal
+    high: Decimal
+
+
+class _Fills:
+    """What was booked of one account since venue and ledger agreed on it last."""
+
+    __slots__ = ("count", "turnover")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.turnover = ZERO
+
 
 class Activity:
-    """Which accounts orders have moved lately."""
+    """Which accounts orders have moved lately, and how often."""
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
-        self._traded: frozenset[Account] = frozenset()
+        self.traded: frozenset[Account] = frozenset()
         self.set_pairs(pairs)
         self._ended_ns: dict[Account, int] = {}
-        self._venue_ended_ns: dict[str, int] = {}
         self._began_ns = 0
+        self._booked: dict[str, deque[_Booked]] = {}
+        """Changes of each venue, oldest first."""
+        self._forgotten_ns: dict[str, int] = {}
+        """When the newest change was booked that is forgotten, by venue."""
+        self._fills: dict[Account, _Fills] = {}
+        """Of the accounts that have agreed in this session."""
 
     def set_pairs(self, pairs: Iterable[Pair]) -> None:
         """These are traded now."""
         legs = [leg.market for pair in pairs for leg in (pair.home, pair.away)]
-        self._traded = frozenset(
+        self.traded = frozenset(
             (market.venue, currency) for market in legs for currency in (market.base, market.quote)
         )
 
@@ -41,29 +103,105 @@ class Activity:
     def ended(self, trade: Trade, now_ns: int) -> None:
         """The intent of ``trade`` is concluded."""
         for order in (trade.intent.home, trade.intent.away):
-            market = order.market
-            self._venue_ended_ns[market.venue] = now_ns
-            for currency in (market.base, market.quote):
-                self._ended_ns[market.venue, currency] = now_ns
+            for currency in (order.market.base, order.market.quote):
+                self._ended_ns[order.market.venue, currency] = now_ns
 
-    def is_before_session(self, at_ns: int) -> bool:
-        """Whether ``at_ns`` lies before this session, so that what was under way then is not known."""
-        return at_ns <= self._began_ns
+    def booked(self, fills: Iterable[Fill], now_ns: int) -> None:
+        """Remember that ``fills`` were booked just now."""
+        for fill in fills:
+            table = self._booked.setdefault(fill.market.venue, deque())
+            changes: dict[str, Decimal] = {}
+            for currency, change in fill.changes():
+                changes[currency] = changes.get(currency, ZERO) + change
+            for currency, change in changes.items():
+                account = fill.market.venue, currency
+                table.append(_Booked(now_ns, account, min(-change, ZERO), max(-change, ZERO)))
+                known = self._fills.get(account)
+                if known is not None:
+                    known.count += 1
+                    known.turnover += abs(change)
+            while len(table) > _BOOKED_MAX:
+                self._forgotten_ns[fill.market.venue] = table.popleft().at_ns
+
+    def agreed(self, account: Account) -> None:
+        """Venue and ledger agree on ``account``, and nothing is under way that moves it."""
+        self._fills[account] = _Fills()
+
+    def forget_agreements(self) -> None:
+        """What was booked last is not stored, so it is not known on what venues and ledger agree."""
+        self._fills.clear()
+
+    def rounding(self, account: Account, unit: Decimal, fills_max: int) -> Decimal:
+        """How far the account may have drifted since both agreed last, because a venue rounds each fill.
+
+        That is one ``unit`` for each fill, but for no more than ``fills_max`` of them; an account that has not agreed
+        in this session counts as if it had so many.
+        """
+        known = self._fills.get(account)
+        if known is None:
+            return unit * fills_max
+        return unit * min(known.count, fills_max) + known.turnover * _DOUBLE
+
+    def is_too_old(self, venue: str, at_ns: int) -> bool:
+        """Whether it is not known what was under way at ``venue`` at ``at_ns``, as before this session."""
+        return at_ns <= max(self._began_ns, self._forgotten_ns.get(venue, 0))
 
     def has_ended_since(self, account: Account, at_ns: int) -> bool:
         """Whether an intent that trades ``account`` was concluded at ``at_ns`` or later."""
         return self._ended_ns.get(account, 0) >= at_ns
 
-    def quiet(self, venue: str, at_ns: int, trades: Iterable[Trade]) -> Callable[[str], bool]:
-        """Tells of a currency whether nothing has moved it between ``at_ns`` and now. ``trades``: all open ones."""
-        markets = [order.market for trade in trades for order in (trade.intent.home, trade.intent.away)]
-        busy = {currency for one in markets if one.venue == venue for currency in (one.base, one.quote)}
-        is_idle = not busy and self._venue_ended_ns.get(venue, 0) < at_ns
+    def forget_before(self, venue: str, at_ns: int) -> None:
+        """No statement of ``venue`` that was read before ``at_ns`` will be compared any more."""
+        table = self._booked.get(venue)
+        while table and table[0].at_ns < at_ns:
+            table.popleft()
 
-        def is_quiet(currency: str) -> bool:
-            account = venue, currency
-            if account in FEE_COINS or account not in self._traded:  # any order may pay its fee in it
-                return is_idle
-            return currency not in busy and not self.has_ended_since(account, at_ns)
+    def spans(
+        self, venue: str, at_ns: int, trades: Iterable[Trade], balances: Balances
+    ) -> Mapping[str, Span]:
+        """What may have moved the currencies of ``venue`` between ``at_ns`` and now; those without a span are still.
 
-        return is_quiet
+        ``trades``: all open ones.
+        """
+        found: dict[str, Span] = {}
+        for one in self._booked.get(venue, ()):
+            if one.at_ns >= at_ns:
+                _widen(found, one.account[1], one.low, one.high)
+        is_under_way = False
+        for trade in trades:
+            is_under_way |= _add_orders(found, trade, venue)
+        if is_under_way:
+            for (where, currency), balance in balances.items():
+                if where == venue and self._may_pay_fees((venue, currency)):
+                    span = found.get(currency, EXACT)
+                    found[currency] = Span(span.low - balance.total, span.high, is_vague=True)
+        return found
+
+    def _may_pay_fees(self, account: Account) -> bool:
+        return account in FEE_COINS or account not in self.traded
+
+
+def _add_orders(found: dict[str, Span], trade: Trade, venue: str) -> bool:
+    """Add what the orders of ``trade`` may do at ``venue``; whether any of them has not ended."""
+    is_under_way = False
+    for result in trade.orders:
+        market = result.order.market
+        if market.venue != venue or result.is_final:
+            continue
+        is_under_way = True
+        order = result.order
+        left = max(ZERO, order.quantity - sum((fill.quantity for fill in result.fills), ZERO))
+        hold = trade.hold(order.client_id)
+        spent = hold.amount if hold is not None else ZERO
+        if order.side == "buy":
+            _widen(found, market.quote, -spent, ZERO)
+            _widen(found, market.base, ZERO, left)
+        else:
+            _widen(found, market.base, -spent, ZERO)
+            _widen(found, market.quote, ZERO, left * order.limit * SALE_MAX)
+    return is_under_way
+
+
+def _widen(found: dict[str, Span], currency: str, low: Decimal, high: Decimal) -> None:
+    span = found.get(currency, EXACT)
+    found[currency] = span._replace(low=span.low + low, high=span.high + high)

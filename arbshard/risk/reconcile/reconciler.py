@@ -1,12 +1,17 @@
-"""``Reconciler``: what venues state of our accounts, held against the ledger. Pure; owned by ``core``.
+"""``Reconciler``: compares what the venues state of our accounts with the ledger. Pure; owned by ``core``.
 
 The first statement of a venue is what a live ledger begins with there. Each later one is compared, currency by
-currency where nothing is under way; a difference, or an open order of ours that no intent owns, blocks entries of
-the pairs concerned and nothing else, until both agree again or a person accepts. What blocks is in the ledger and
-survives a restart; what was only heard is not, so after each start entries wait for the venues' word.
+currency: with the ledger's amount, or, where orders may have moved the currency since the venue read it, with the
+interval that ``activity`` allows. A difference, or an open order of ours that no intent owns, blocks entries of the
+pairs concerned and nothing else, until both agree again or a person accepts. What blocks is in the ledger and
+survives a restart. Statements do not survive it, so after each start entries wait for new ones; they wait as well
+when the newest comparison is too old. Order and age of statements go by monotonic time.
+
+What a venue's digits explain is no difference (``tolerance``). What the rounding of fills explains, one unit of the
+last digit for each fill since both agreed last, is booked to an account of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -23,9 +28,11 @@ from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import Account
+from arbshard.risk.portfolio.operator_state import KnownDifference
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.risk.reconcile.activity import Activity
-from arbshard.risk.validation import Objection, is_amount, is_currency
+from arbshard.risk.reconcile.activity import EXACT, Activity, Span
+from arbshard.risk.reconcile.tolerance import Tolerances, digits_of
+from arbshard.risk.validation import Moment, Objection, is_amount, is_currency
 from arbshard.wire.messages import CommandReply, Denied, Done, Statement
 from arbshard.wire.reconciliation import (
     AcceptDifference,
@@ -38,35 +45,49 @@ from arbshard.wire.reconciliation import (
 
 Answer = tuple[CommandReply, list[Event]]
 _REASON_MAX = 200
+FILLS_MAX = 1000
+"""Rounding of so many fills between two agreements is explained at most."""
 
 
 class StatementReceipt(NamedTuple):
-    """What a venue last said. Wall times."""
+    """What a venue last stated in this session; 0 for never."""
 
-    at_ms: int
-    read_ns: int
+    at_ms: int = 0
+    """Wall time, for people."""
+    read_ns: int = 0
     """Monotonic time of the same moment."""
-    settled: bool
-    settled_ms: int
-    """Of its newest settled statement in this session; 0 for none."""
-    compared_ms: int
-    """The oldest of the newest comparisons of its currencies; 0 when one was never compared."""
-    open_orders: int
+    settled: bool = False
+    settled_ns: int = 0
+    """When its newest settled statement was read: monotonic time."""
+    compared_ms: int = 0
+    """Wall time of the oldest of the newest comparisons of its currencies; 0 when one was never compared."""
+    compared_ns: int = 0
+    """Monotonic time of the same."""
+    is_exact: bool = False
+    """Whether the newest settled statement was compared with amounts throughout, and with no interval."""
+    open_orders: int = 0
 
 
-_NOTHING = StatementReceipt(0, 0, settled=False, settled_ms=0, compared_ms=0, open_orders=0)
+_NOTHING = StatementReceipt()
 
 
 class Reconciler:
     """Compares statements with the ledger. A core has one live, and none on paper, where no venue keeps accounts."""
 
     def __init__(
-        self, pairs: dict[str, Pair], state: PortfolioState, *, tolerance: Decimal, tag: str
+        self,
+        pairs: dict[str, Pair],
+        state: PortfolioState,
+        *,
+        tolerances: Tolerances,
+        age_max_s: float,
+        tag: str,
     ) -> None:
-        """``tolerance``: the largest difference that is none, in units of any currency. ``tag``: of the ledger."""
+        """``age_max_s``: how old the comparisons of a venue may be for entries. ``tag``: of the ledger."""
         self._pairs = pairs
         self._state = state
-        self._tolerance = tolerance
+        self._tolerances = tolerances
+        self._age_max_ns = int(age_max_s * 1e9)
         self._tag = tag
         self.activity = Activity(pairs.values())
         self._blocked: dict[Account, tuple[str, ...]] = {}
@@ -76,7 +97,10 @@ class Reconciler:
         self.locked: dict[Account, Decimal] = {}
         """What orders that are not ours have locked."""
         self._heard: dict[str, StatementReceipt] = {}
-        self._compared: dict[Account, int] = {}
+        self._compared: dict[Account, tuple[int, int]] = {}
+        """Wall time and monotonic time of the newest comparison of each currency."""
+        self._unbounded_ns: dict[Account, int] = {}
+        """Traded currencies that nothing bounds now, and since when (monotonic ns)."""
         self._new: set[str] = set()
         """Simulated venues that have begun anew and not yet said with what."""
 
@@ -115,12 +139,17 @@ class Reconciler:
         locked = self.locked.get((venue, currency))
         return free if locked is None else max(ZERO, free - locked)
 
-    def objection(self, pair: Pair) -> Objection | None:
-        """504, 503: why nothing of ``pair`` may be entered."""
+    def objection(self, pair: Pair, moment: Moment) -> Objection | None:
+        """504, 506, 503: why nothing of ``pair`` may be entered."""
         for venue in _venues(pair):
-            if not self.last_statement(venue).settled_ms:
-                detail = f"{venue} has not stated what we own there since the last start"
-                return Objection(Refusal.NO_STATEMENT, detail)
+            stale = self._age_objection(venue, moment.now_ns)
+            if stale is not None:
+                return stale
+        for account in _accounts(pair) if self._unbounded_ns else ():
+            old = self._too_old(self._unbounded_ns.get(account, moment.now_ns), moment.now_ns)
+            if old:
+                detail = f"{' '.join(account)} was compared with the ledger {old}"
+                return Objection(Refusal.STATEMENT_OLD, detail)
         reconciled = self._state.reconciled
         if reconciled.differences:
             for account in _accounts(pair):
@@ -133,6 +162,34 @@ class Reconciler:
                 detail = f"{venue}: order {client_id} is open, and no open intent owns it"
                 return Objection(Refusal.NOT_RECONCILED, detail)
         return None
+
+    def trouble_with(self, venue: str, now_ns: int) -> str:
+        """Why entries wait for statements of ``venue``, as a sentence; empty when they do not."""
+        stale = self._age_objection(venue, now_ns)
+        if stale is not None:
+            return stale.detail
+        for account, since_ns in self._unbounded_ns.items():
+            old = self._too_old(since_ns, now_ns)
+            if account[0] == venue and old:
+                return f"{' '.join(account)} was compared with the ledger {old}"
+        return ""
+
+    def _age_objection(self, venue: str, now_ns: int) -> Objection | None:
+        settled_ns = self.last_statement(venue).settled_ns
+        if not settled_ns:
+            detail = f"{venue} has not stated what we own there since the last start"
+            return Objection(Refusal.NO_STATEMENT, detail)
+        old = self._too_old(settled_ns, now_ns)
+        if not old:
+            return None
+        return Objection(Refusal.STATEMENT_OLD, f"{venue} stated what we own there, settled, {old}")
+
+    def _too_old(self, at_ns: int, now_ns: int) -> str:
+        """How old a comparison of ``at_ns`` is, if that is too old, as the end of a sentence."""
+        age_ns = now_ns - at_ns
+        if age_ns <= self._age_max_ns:
+            return ""
+        return f"{age_ns // 10**9} s ago, the limit is {self._age_max_ns // 10**9} s"
 
     def blocked_by(self, account: Account) -> tuple[str, ...]:
         """The pairs that a difference of ``account`` blocks."""
@@ -147,7 +204,7 @@ class Reconciler:
             return Denied(problem), []
         before = self.last_statement(said.venue)
         if said.read_ns <= before.read_ns:
-            return Done(f"{said.venue}: older than what was heard already"), []
+            return Done(f"{said.venue}: older than the newest statement"), []
         heard = before._replace(
             at_ms=said.at_ms,
             read_ns=said.read_ns,
@@ -155,28 +212,53 @@ class Reconciler:
             open_orders=len(said.open_orders),
         )
         self._heard[said.venue] = heard
+        self.activity.forget_before(said.venue, said.read_ns)
         if not said.settled:
             return Done(f"{said.venue}: not settled, so not compared"), []
-        if self.activity.is_before_session(said.read_ns):
+        if self.activity.is_too_old(said.venue, said.read_ns):
             return Done(f"{said.venue}: from before this start, so not compared"), []
         stated = {currency: free + locked for currency, free, locked in said.balances}
+        every = self._currencies(said.venue, stated)
+        spans: Mapping[str, Span] = {}
         if said.venue in self._new or said.venue not in self._state.reconciled.opened:
             self._new.discard(said.venue)
-            currencies = self._currencies(said.venue, stated)
             events = list(self._opening(said.venue, stated, now_ms))
         else:
-            is_quiet = self.activity.quiet(said.venue, said.read_ns, self._state.trades.values())
-            currencies = [one for one in self._currencies(said.venue, stated) if is_quiet(one)]
-            events = list(self._compare(said.venue, stated, currencies, now_ms))
+            trades = self._state.trades.values()
+            spans = self.activity.spans(said.venue, said.read_ns, trades, self._state.balances)
+            events = []
+            for currency in every:
+                account = said.venue, currency
+                span = spans.get(currency, EXACT)
+                events += self._compare(account, stated.get(currency, ZERO), span, now_ms)
         events += self._look_for_strays(said, now_ms)
-        self._lock(said, currencies)
-        for currency in currencies:
-            self._compared[said.venue, currency] = said.at_ms
-        every = self._currencies(said.venue, stated)
-        oldest_ms = min((self._compared.get((said.venue, one), 0) for one in every), default=said.at_ms)
-        self._heard[said.venue] = heard._replace(settled_ms=said.at_ms, compared_ms=oldest_ms)
-        waiting = f", {left} wait for orders under way" if (left := len(every) - len(currencies)) else ""
-        return Done(f"{said.venue}: {len(currencies)} currencies compared{waiting}"), events
+        is_exact = self._note_comparison(said, every, spans)
+        oldest_ms, oldest_ns = min(
+            (self._compared.get((said.venue, one), (0, 0)) for one in every),
+            key=lambda times: times[1],
+            default=(said.at_ms, said.read_ns),
+        )
+        self._heard[said.venue] = heard._replace(
+            settled_ns=said.read_ns, compared_ms=oldest_ms, compared_ns=oldest_ns, is_exact=is_exact
+        )
+        under_way = sum(1 for one in every if spans.get(one, EXACT).width)
+        ways = f", {under_way} of them with an interval, for orders under way" if under_way else ""
+        return Done(f"{said.venue}: {len(every)} currencies compared{ways}"), events
+
+    def _note_comparison(self, said: Statement, every: list[str], spans: Mapping[str, Span]) -> bool:
+        """Remember what this statement was compared for; whether all of it was compared with amounts."""
+        venue, before_ns = said.venue, self.last_statement(said.venue).settled_ns or said.read_ns
+        exact = [one for one in every if not spans.get(one, EXACT).width]
+        self._lock(said, exact)
+        for account in self.activity.traded | {(venue, one) for one in every}:
+            if account[0] != venue:
+                continue
+            if not spans.get(account[1], EXACT).is_vague:
+                self._compared[account] = said.at_ms, said.read_ns
+                self._unbounded_ns.pop(account, None)
+            elif account in self.activity.traded:
+                self._unbounded_ns.setdefault(account, before_ns)
+        return len(exact) == len(every)
 
     def accept(self, command: AcceptDifference, now_ms: int) -> Answer:
         """Book what the venue says."""
@@ -184,6 +266,11 @@ class Reconciler:
         known = self._state.reconciled.differences.get(account)
         if known is None:
             return Denied(f"{command.venue} {command.currency}: venue and ledger do not differ"), []
+        if known.uncertain:
+            return Denied(
+                f"{command.venue} {command.currency}: orders under way may explain {plain(known.uncertain)} of it; "
+                "accept it when they have ended ('arbshard reconcile --end-intent PAIR' ends one that is stuck)"
+            ), []
         deposited = Deposited(
             at_ms=now_ms,
             venue=command.venue,
@@ -231,19 +318,42 @@ class Reconciler:
                 yield Deposited(at_ms=now_ms, venue=venue, currency=currency, amount=amount, why="opening")
         yield AccountOpened(at_ms=now_ms, venue=venue)
 
-    def _compare(
-        self, venue: str, stated: dict[str, Decimal], currencies: list[str], now_ms: int
-    ) -> Iterator[Event]:
-        for currency in currencies:
-            said, booked = stated.get(currency, ZERO), self._state.balance(venue, currency).total
-            known = self._state.reconciled.differences.get((venue, currency))
-            if abs(said - booked) > self._tolerance:
-                if known is None or known.amount != said - booked:
-                    yield DifferenceFound(
-                        at_ms=now_ms, venue=venue, currency=currency, stated=said, booked=booked
-                    )
-            elif known is not None:
-                yield DifferenceResolved(at_ms=now_ms, venue=venue, currency=currency, how="agrees")
+    def _compare(self, account: Account, stated: Decimal, span: Span, now_ms: int) -> Iterator[Event]:
+        """Compare one currency. ``span``: by how much both amounts may differ and be right."""
+        venue, currency = account
+        booked = self._state.balance(venue, currency).total
+        difference = stated - booked
+        unexplained = difference - span.nearest(difference)
+        tolerance = self._tolerances.of(venue, currency)
+        slack = tolerance + self.activity.rounding(account, digits_of(venue).unit, FILLS_MAX)
+        known = self._state.reconciled.differences.get(account)
+        is_same = known is not None and _is_still(known, difference, span, slack)
+        if abs(unexplained) > slack:
+            if not is_same:
+                yield DifferenceFound(
+                    at_ms=now_ms,
+                    venue=venue,
+                    currency=currency,
+                    stated=stated,
+                    booked=booked,
+                    low=span.low,
+                    high=span.high,
+                )
+            return
+        if span.width and (known is None or is_same):
+            return  # nothing speaks against it, and it is not known to the digit
+        if not span.width:
+            self.activity.agreed(account)
+            if abs(difference) > tolerance:
+                yield Deposited(
+                    at_ms=now_ms,
+                    venue=venue,
+                    currency=currency,
+                    amount=difference - tolerance.copy_sign(difference),
+                    why="rounding",
+                )
+        if known is not None:
+            yield DifferenceResolved(at_ms=now_ms, venue=venue, currency=currency, how="agrees")
 
     def _look_for_strays(self, said: Statement, now_ms: int) -> Iterator[Event]:
         known = self._state.reconciled.strays
@@ -284,6 +394,14 @@ class Reconciler:
                 self.locked.pop((said.venue, currency), None)
 
 
+def _is_still(known: KnownDifference, difference: Decimal, span: Span, slack: Decimal) -> bool:
+    """Whether the difference that is known is still there, as far as ``span`` lets it be seen."""
+    if known.uncertain and not span.width:
+        return False
+    off = slack + known.uncertain
+    return difference - span.high - off <= known.amount <= difference - span.low + off
+
+
 def _venues(pair: Pair) -> tuple[str, str]:
     return pair.home.market.venue, pair.away.market.venue
 
@@ -298,11 +416,13 @@ def _accounts(pair: Pair) -> tuple[Account, ...]:
     )
 
 
-def reconciliation_of(reconciler: Reconciler | None, state: PortfolioState, tag: str) -> Reconciliation:
+def reconciliation_of(
+    reconciler: Reconciler | None, state: PortfolioState, tag: str, now_ns: int
+) -> Reconciliation:
     """How venues and ledger differ, for people and for status. ``reconciler``: None on paper."""
     return Reconciliation(
         tag=tag,
-        statements=tuple(_statements(reconciler)) if reconciler is not None else (),
+        statements=tuple(_statements(reconciler, now_ns)) if reconciler is not None else (),
         differences=tuple(
             Difference(
                 *account,
@@ -310,6 +430,7 @@ def reconciliation_of(reconciler: Reconciler | None, state: PortfolioState, tag:
                 known.booked,
                 known.since_ms,
                 reconciler.blocked_by(account) if reconciler is not None else (),
+                known.uncertain,
             )
             for account, known in sorted(state.reconciled.differences.items())
         ),
@@ -318,13 +439,25 @@ def reconciliation_of(reconciler: Reconciler | None, state: PortfolioState, tag:
             for (venue, client_id), one in sorted(state.reconciled.strays.items())
         ),
         unknown=tuple(_unknown(state)),
+        rounding=tuple(
+            (*account, amount) for account, amount in sorted(state.results.rounding.items()) if amount
+        ),
     )
 
 
-def _statements(reconciler: Reconciler) -> Iterator[VenueStatement]:
+def _statements(reconciler: Reconciler, now_ns: int) -> Iterator[VenueStatement]:
     for venue in reconciler.venues:
         heard = reconciler.last_statement(venue)
-        yield VenueStatement(venue, heard.at_ms, heard.settled, heard.compared_ms, heard.open_orders)
+        yield VenueStatement(
+            venue,
+            heard.at_ms,
+            heard.settled,
+            heard.compared_ms,
+            heard.open_orders,
+            heard.read_ns,
+            heard.compared_ns,
+            reconciler.trouble_with(venue, now_ns),
+        )
 
 
 def _unknown(state: PortfolioState) -> Iterator[UnknownOrder]:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from arbshard.model.money import ZERO
 from arbshard.venues.base.request import VenueRequest
 
 
@@ -43,6 +44,20 @@ class Rights(msgspec.Struct, frozen=True):
     """This is what the account may do; what the key may, which can be less, is not told."""
 
 
+class StatedDigits(NamedTuple):
+    """In which digits a venue prints the balances of an account."""
+
+    unit: Decimal = Decimal("1e-8")
+    """One of the last digit."""
+    is_cut: bool = False
+    """Whether the venue keeps more digits than it prints: free and locked are then each less than a unit off."""
+
+    @property
+    def off(self) -> Decimal:
+        """By how much a printed balance may differ from what the venue keeps."""
+        return 2 * self.unit if self.is_cut else ZERO
+
+
 class Reply(NamedTuple):
     """A good answer."""
 
@@ -56,6 +71,11 @@ class AccountRules(Protocol):
     @property
     def fee_coins(self) -> frozenset[str]:
         """Coins of its own in which the venue may take a fee, whatever is traded."""
+        ...
+
+    @property
+    def stated_digits(self) -> StatedDigits:
+        """The digits of the balances that the venue states."""
         ...
 
     def rates_call(self, symbol: str) -> VenueRequest:

@@ -12,7 +12,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS, ZERO
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, Rights, StatedDigits, ToldLimit
 from arbshard.venues.binance import limits
 from arbshard.venues.frame import UNREADABLE, reader, unreadable_body
 
@@ -120,6 +120,7 @@ class BinanceRules:
     """Implements ``AccountRules``."""
 
     fee_coins = frozenset({"BNB"})
+    stated_digits = StatedDigits()
 
     def rates_call(self, symbol: str) -> VenueRequest:
         """Ask for the commission rates of a market."""

@@ -9,7 +9,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS, ZERO
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, Rights, StatedDigits, ToldLimit
 from arbshard.venues.frame import reader
 from arbshard.venues.unified import calls
 from arbshard.venues.unified.limits import cost_of
@@ -70,6 +70,7 @@ class UnifiedRules:
     """Implements ``AccountRules``. ccxt states neither limits in use nor what a key may do."""
 
     fee_coins: frozenset[str] = frozenset()
+    stated_digits = StatedDigits(is_cut=True)
 
     def __init__(self, name: str) -> None:
         self._cost = cost_of(name)

@@ -10,7 +10,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, Rights, StatedDigits, ToldLimit
 from arbshard.venues.frame import reader
 from arbshard.venues.upbit import limits
 
@@ -71,6 +71,7 @@ class UpbitRules:
     """Implements ``AccountRules``. The venue does not tell what a key may do."""
 
     fee_coins: frozenset[str] = frozenset()
+    stated_digits = StatedDigits(is_cut=True)
 
     def rates_call(self, symbol: str) -> VenueRequest:
         """Ask for the terms of a market."""

@@ -1,6 +1,6 @@
 """What venues state, held against the ledger: openings, differences, strays, and what each of them blocks."""
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 import msgspec
 import pytest
@@ -11,8 +11,11 @@ from arbshard.ledger.events import (
     DifferenceFound,
     DifferenceResolved,
 )
+from arbshard.ledger.postings import postings_of
 from arbshard.ledger.verify import verify
 from arbshard.model.refusal import Refusal
+from arbshard.risk.core import RiskCore
+from arbshard.risk.validation import Moment
 from arbshard.wire.messages import (
     Approved,
     Denied,
@@ -29,6 +32,7 @@ from arbshard.wire.reconciliation import AcceptDifference, ShowReconciliation
 from support import world as w
 
 TAG = "ab1cd"
+UNIT = Decimal("0.00000001")
 
 
 class TestOpening:
@@ -154,7 +158,7 @@ class TestDifferences:
         assert desk.refusal(desk.world.exit_of(position)) is None
 
     def test_a_quote_blocks_all_entries(self, desk) -> None:
-        desk.venues.held[w.AWAY, "USDT"] += Decimal("0.00000001")
+        desk.venues.held[w.AWAY, "USDT"] += Decimal("0.00002")
         desk.state()
         assert desk.refusal(desk.world.entry("BTC")) is Refusal.NOT_RECONCILED
         assert desk.refusal(desk.world.entry("ETH")) is Refusal.NOT_RECONCILED
@@ -205,12 +209,28 @@ class TestDifferences:
         assert desk.state() == []
 
     def test_within_the_tolerance_there_is_none(self, make_desk) -> None:
-        desk = make_desk(balance_tolerance=Decimal("0.01"))
+        desk = make_desk(balance_tolerances={"USDT": Decimal("0.01")})
+        desk.state()
         desk.state()
         desk.venues.held[w.AWAY, "USDT"] += Decimal("0.01")
+        desk.venues.held[w.AWAY, "BTC"] += Decimal("0.01")  # what is little money is much of a coin
+        assert [event.currency for event in desk.state()] == ["BTC"]
+        desk.venues.held[w.AWAY, "USDT"] += Decimal("0.00000001")
+        assert [event.currency for event in desk.state()] == ["USDT"]
+
+    def test_a_tolerance_by_worth_is_the_same_money_in_each_currency(self, make_desk) -> None:
+        desk = make_desk(balance_tolerance_worth=Decimal(700))
+        desk.state()
+        desk.state()
+        pair = desk.world.pairs["BTC"]
+        desk.venues.held[w.AWAY, "USDT"] += Decimal("0.5")  # 700 KRW
+        assert [event.currency for event in desk.state()] == ["USDT"]  # no book has been read: no price
+        desk.world.core.valuation.set_prices(pair, (1_000_000.0, 700.0), 1400.0)
+        assert [type(event) for event in desk.state()] == [DifferenceResolved]
+        desk.venues.held[w.AWAY, "BTC"] += Decimal("0.0007")
         assert desk.state() == []
-        desk.venues.held[w.AWAY, "USDT"] += Decimal("0.001")
-        assert len(desk.state()) == 1
+        desk.venues.held[w.AWAY, "BTC"] += Decimal("0.0001")
+        assert [event.currency for event in desk.state()] == ["BTC"]
 
     def test_it_survives_a_restart(self, desk) -> None:
         desk.venues.held[w.HOME, "BTC"] -= 1
@@ -246,17 +266,75 @@ class TestWhatIsUnderWay:
         (found,) = desk.state()
         assert (found.venue, found.currency) == (w.AWAY, "BNB")
 
-    def test_a_statement_read_before_an_intent_ended_is_too_old_for_it(self, desk) -> None:
-        said = [desk.venues.statement(venue, desk.world.now_ms + 1) for venue in (w.HOME, w.AWAY)]
+    def test_a_statement_read_before_fills_were_booked_may_show_them_or_not(self, desk) -> None:
+        before = [desk.venues.statement(venue, desk.world.now_ms + 1) for venue in (w.HOME, w.AWAY)]
         desk.world.now_ms += 1
         desk.trade(desk.world.entry())
-        before = len(desk.world.events)
-        for one in said:
+        after = [desk.venues.statement(venue, desk.world.now_ms) for venue in (w.HOME, w.AWAY)]
+        seen = len(desk.world.events)
+        for one in before:
             desk.world.tell(one)
-        assert desk.world.events[before:] == []
-        assert desk.show().statements[0].compared_ms < said[0].at_ms
+        assert desk.world.events[seen:] == []
+        for one in after:  # read a moment later, and still before risk had the fills
+            desk.world.tell(msgspec.structs.replace(one, read_ns=one.read_ns + 1))
+        assert desk.world.events[seen:] == []
         assert desk.state() == []
-        assert desk.show().statements[0].compared_ms > said[0].at_ms
+
+    def test_one_stuck_intent_does_not_hide_what_is_missing_elsewhere(self, new) -> None:
+        """Six of ten million KRW are gone while an order of another pair is stuck (half a million)."""
+        desk = new
+        desk.venues.held[w.HOME, "KRW"] = Decimal(10_000_000)
+        desk.state()
+        intent = desk.world.entry("BTC", "buy_home")
+        desk.world.submit(intent)
+        desk.world.report(intent, w.OrderResult(intent.home, "UNKNOWN"))
+        desk.venues.held[w.HOME, "KRW"] -= 6_000_000
+        (found,) = desk.state()
+        held = Decimal(500_250)
+        assert (found.currency, found.stated, found.booked) == ("KRW", 4_000_000, 10_000_000)
+        assert (found.low, found.high) == (-held, 0)
+        assert desk.world.state.reconciled.differences[w.HOME, "KRW"].amount == -6_000_000 + held
+        assert desk.refusal(desk.world.entry("ETH")) is Refusal.NOT_RECONCILED
+        assert desk.state() == []  # found once
+        answer = desk.world.tell(AcceptDifference(w.HOME, "KRW", "seen"))
+        assert isinstance(answer, Denied)
+        assert "orders under way may explain 500250 of it" in answer.why
+        desk.world.report(intent, w.expired(intent.home), w.expired(intent.away))
+        desk.world.conclude(intent)
+        (again,) = desk.state()
+        assert (again.stated - again.booked, again.low, again.high) == (-6_000_000, 0, 0)
+        assert isinstance(desk.world.tell(AcceptDifference(w.HOME, "KRW", "seen")), Done)
+
+    def test_what_the_holds_of_an_open_intent_explain_is_no_difference(self, desk) -> None:
+        intent = desk.world.entry("BTC", "buy_home")
+        desk.world.submit(intent)
+        desk.venues.held[w.HOME, "KRW"] -= Decimal(500_250)
+        desk.venues.held[w.HOME, "BTC"] += Decimal("0.5")
+        assert desk.state() == []
+        desk.venues.held[w.HOME, "KRW"] -= 1
+        assert [event.currency for event in desk.state()] == ["KRW"]
+
+    def test_what_is_filled_and_reported_no_longer_widens_the_bound(self, desk) -> None:
+        intent = desk.world.entry("BTC", "buy_home")
+        desk.world.submit(intent)
+        half = w.filled(intent.home, Decimal("0.25"))
+        for fill in half.fills:
+            desk.venues.fill(fill)
+        desk.world.report(intent, w.OrderResult(intent.home, "PARTIAL", half.fills))
+        desk.venues.held[w.HOME, "KRW"] -= Decimal("250125")
+        assert desk.state() == []
+        desk.venues.held[w.HOME, "KRW"] -= 1
+        assert [event.currency for event in desk.state()] == ["KRW"]
+
+    def test_a_difference_may_go_while_orders_are_under_way(self, desk) -> None:
+        intent = desk.world.exit_of(desk.trade(desk.world.entry()))
+        desk.venues.held[w.HOME, "KRW"] -= 6_000_000
+        desk.state()
+        assert desk.refusal(intent) is None
+        desk.state()
+        desk.venues.held[w.HOME, "KRW"] += 6_000_000
+        (gone,) = desk.state()
+        assert isinstance(gone, DifferenceResolved)
 
     def test_an_older_statement_than_the_last_is_not_looked_at(self, desk) -> None:
         old = desk.venues.statement(w.HOME, desk.world.now_ms)
@@ -278,6 +356,195 @@ class TestWhatIsUnderWay:
         desk.trade(intent, w.expired(intent.home), w.expired(intent.away))
         desk.venues.fill(w.make_fill(intent.home))
         assert {event.currency for event in desk.state()} == {"BTC", "KRW"}
+
+
+class TestRounding:
+    """A venue that rounds each fill to the digits that it prints, and one that only prints fewer than it keeps."""
+
+    @pytest.fixture
+    def odd(self, desk):
+        """Trade once at Upbit, for a fee with more than 8 decimals."""
+
+        def trade():
+            intent = desk.world.entry("BTC", "buy_home")
+            home = w.filled(intent.home, price=Decimal("999983.13579"))
+            position = desk.trade(intent, home, w.filled(intent.away))
+            desk.trade(desk.world.exit_of(position), done=True)
+
+        desk.state()
+        desk.odd = trade
+        return desk
+
+    def cut(self, desk, account, unit="0.00000001"):
+        """The venue keeps no more digits than it prints."""
+        held = desk.venues.held[account]
+        desk.venues.held[account] = held.quantize(Decimal(unit), ROUND_DOWN)
+        return held - desk.venues.held[account]
+
+    def test_digits_that_are_not_printed_block_nothing_and_are_not_booked(self, odd) -> None:
+        odd.venues.print_at_home(digits=8)
+        for _ in range(20):
+            odd.odd()
+            assert odd.state() == []
+        assert odd.booked(w.HOME, "KRW") == odd.venues.held[w.HOME, "KRW"]
+
+    def test_the_rounding_of_fills_is_booked_within_a_unit_for_each(self, odd) -> None:
+        lost = Decimal(0)
+        for _ in range(20):
+            odd.odd()
+            lost += self.cut(odd, (w.HOME, "KRW"))
+            events = odd.state()
+            assert all(isinstance(one, Deposited) and one.why == "rounding" for one in events), events
+            assert all(abs(one.amount) <= 2 * UNIT for one in events)
+        off = odd.booked(w.HOME, "KRW") - odd.venues.held[w.HOME, "KRW"]
+        rounded = odd.world.state.results.rounding[w.HOME, "KRW"]
+        assert 0 < off <= 2 * UNIT < lost
+        assert rounded == off - lost
+        assert odd.show().rounding == ((w.HOME, "KRW", rounded),)
+        assert odd.refusal(odd.world.entry("ETH")) is None
+
+    def test_more_than_a_unit_for_each_fill_is_a_difference(self, odd) -> None:
+        odd.odd()
+        odd.venues.held[w.HOME, "KRW"] -= 4 * UNIT  # 2 that are not printed, and 2 fills
+        assert [event.why for event in odd.state()] == ["rounding"]
+        odd.venues.held[w.HOME, "KRW"] -= UNIT / 10  # and no fill since
+        (found,) = odd.state()
+        assert isinstance(found, DifferenceFound)
+
+    def test_what_leaves_bit_by_bit_is_found(self, odd) -> None:
+        """Rounding that is never asked for cannot add up."""
+        for number in range(3):
+            odd.venues.held[w.HOME, "BTC"] -= UNIT
+            events = odd.state()
+            assert [type(one) for one in events] == [DifferenceFound] * (number == 2)
+
+    def test_many_fills_explain_no_more_than_a_thousand(self, odd) -> None:
+        activity = odd.world.core.reconciler.activity
+        account = w.HOME, "KRW"
+        assert activity.rounding(account, UNIT, 1000) == 0  # just agreed
+        fill = w.make_fill(odd.world.entry().home)
+        for _ in range(1500):
+            activity.booked((fill,), 10**18)
+        by_count = activity.rounding(account, UNIT, 1000) - 1500 * Decimal(499_750) * Decimal("1e-15")
+        assert by_count == 1000 * UNIT
+
+    def test_rounding_has_a_ledger_account_of_its_own(self, odd, tmp_path) -> None:
+        odd.odd()
+        odd.venues.held[w.HOME, "KRW"] -= 3 * UNIT
+        odd.state()
+        odd.world.stop()
+        odd.world.write_ledger(tmp_path / "ledger.sqlite")
+        assert verify(tmp_path / "ledger.sqlite").differences == ()
+        lines = [line for event in odd.world.events for line in postings_of(event)]
+        rounded = [line for line in lines if line.account == "rounding:upbit"]
+        assert [(line.currency, line.amount) for line in rounded] == [("KRW", UNIT)]
+
+    def test_doubles_of_a_cheap_coin_are_rounding(self, odd) -> None:
+        """Of a thousand million coins a double shows seven decimals only."""
+        activity = odd.world.core.reconciler.activity
+        order = msgspec.structs.replace(odd.world.entry().home, quantity=Decimal(10**9), side="buy")
+        activity.booked((w.make_fill(order, Decimal(10**9), Decimal("0.001")),), 10**18)
+        assert activity.rounding((w.HOME, "BTC"), UNIT, 1000) == UNIT + Decimal("1e-6")
+
+
+class TestAge:
+    """Comparisons that are too old refuse entries; order and age go by monotonic time."""
+
+    def test_without_a_settled_statement_for_too_long_nothing_is_entered(self, desk) -> None:
+        position = desk.trade(desk.world.entry())
+        desk.world.now_ms += 120_000
+        desk.state(w.AWAY)
+        desk.state(w.HOME, settled=False)
+        reply = desk.world.submit(desk.world.entry("ETH"))
+        assert reply.reason is Refusal.STATEMENT_OLD
+        assert reply.detail == "upbit stated what we own there, settled, 120 s ago, the limit is 120 s"
+        assert desk.show().statements[1].trouble == reply.detail
+        assert desk.refusal(desk.world.exit_of(position)) is None
+        desk.state(w.HOME)
+        assert desk.refusal(desk.world.entry("ETH")) is None
+
+    def test_the_limit_is_settable(self, make_desk) -> None:
+        desk = make_desk(statement_age_max_s=20.0)
+        desk.state()
+        desk.world.now_ms += 20_000
+        desk.state(w.AWAY)
+        assert desk.refusal(desk.world.entry("ETH")) is Refusal.STATEMENT_OLD
+
+    def test_a_currency_that_nothing_bounds_for_too_long_refuses_its_pair(self) -> None:
+        """While an order is stuck, BNB may always have paid a fee: its own pair must not be entered blindly."""
+        world = w.World(("BTC", "BNB"), w.with_live(), ready=False, tag=TAG)
+        world.start()
+        world.ask(world.hello())
+        venues = w.Venues(("BTC", "BNB"))
+
+        def state() -> None:
+            for venue in (w.HOME, w.AWAY):
+                world.now_ms += 1
+                world.tell(venues.statement(venue, world.now_ms))
+
+        state()
+        stuck = world.entry()
+        world.submit(stuck)
+        state()
+        world.now_ms += 121_000
+        state()
+        reply = world.submit(world.entry("BNB"))
+        assert (reply.reason, reply.detail) == (
+            Refusal.STATEMENT_OLD,
+            "binance BNB was compared with the ledger 121 s ago, the limit is 120 s",
+        )
+        world.report(stuck, w.expired(stuck.home), w.expired(stuck.away))
+        world.conclude(stuck)
+        state()
+        assert isinstance(world.submit(world.entry("BNB")), Approved)
+
+    @pytest.mark.parametrize("step_ms", [-3_600_000, 3_600_000])
+    def test_a_step_of_the_wall_clock_changes_nothing(self, desk, step_ms) -> None:
+        """The clocks part: the wall time steps by an hour, the monotonic time does not."""
+        world = desk.world
+        core, offset_ms = world.core, 0
+
+        def state() -> None:
+            for venue in (w.HOME, w.AWAY):
+                world.now_ms += 1
+                said = desk.venues.statement(venue, world.now_ms)
+                said = msgspec.structs.replace(said, at_ms=said.at_ms + offset_ms)
+                answer, _ = core.command(said, world.now_ms + offset_ms, world.now_ms * 1_000_000)
+                assert "compared" in answer.text
+
+        def objection():
+            now_ns = world.now_ms * 1_000_000
+            moment = Moment(world.now_ms + offset_ms, now_ns, 0)
+            return core.reconciler.objection(world.pairs["BTC"], moment)
+
+        state()
+        offset_ms = step_ms
+        assert objection() is None
+        state()
+        assert objection() is None
+        desk.venues.held[w.HOME, "KRW"] -= 5
+        state()
+        assert objection().reason is Refusal.NOT_RECONCILED
+        desk.venues.held[w.HOME, "KRW"] += 5
+        state()
+        world.now_ms += 121_000
+        assert objection().reason is Refusal.STATEMENT_OLD
+
+    def test_after_a_restart_of_risk_the_order_goes_by_monotonic_time_too(self, desk) -> None:
+        """The wall clock is set back an hour while risk is away; the monotonic clock of the machine goes on."""
+        now_ns = (desk.world.now_ms + 1000) * 1_000_000
+        wall_ms = desk.world.now_ms - 3_600_000
+        old = desk.venues.statement(w.HOME, desk.world.now_ms)
+        core = RiskCore(desk.world.config, desk.world.universe, desk.world.state, TAG)
+        core.start(wall_ms, "run-2", "test", now_ns)
+        answer, _ = core.command(old, wall_ms, now_ns + 1)
+        assert "before this start" in answer.text
+        desk.venues.held[w.HOME, "KRW"] -= 5
+        for venue in (w.HOME, w.AWAY):
+            said = desk.venues.statement(venue, wall_ms + 5)
+            core.command(msgspec.structs.replace(said, read_ns=now_ns + 2), wall_ms + 6, now_ns + 3)
+        objection = core.reconciler.objection(desk.world.pairs["BTC"], Moment(wall_ms + 7, now_ns + 4, 0))
+        assert objection.reason is Refusal.NOT_RECONCILED
 
 
 class TestAccepting:

@@ -8,7 +8,7 @@ from arbshard.ledger.replay import replay
 from arbshard.ledger.verify import verify
 from arbshard.risk.portfolio.state import PortfolioState
 from support.effort import effort
-from support.live_chaos import Chaos, seeds
+from support.live_chaos import PRINTED, Chaos, seeds
 
 
 @settings(max_examples=effort(150, 1500), deadline=None)
@@ -19,10 +19,12 @@ def test_no_alarm_is_false_and_none_is_missed(seed) -> None:
     chaos.end()
     world = chaos.world
     found = {account: one.amount for account, one in world.state.reconciled.differences.items()}
-    assert found == chaos.elsewhere_
+    assert found.keys() == chaos.elsewhere_.keys()
+    for account, amount in chaos.elsewhere_.items():
+        assert abs(found[account] - amount) <= PRINTED, account
     for account, held in chaos.venues.held.items():
         booked = world.state.balance(*account).total
-        assert held - booked == chaos.elsewhere_.get(account, Decimal(0)), account
+        assert abs(held - booked - chaos.elsewhere_.get(account, Decimal(0))) <= PRINTED, account
         assert world.state.balance(*account).held == 0
     again = PortfolioState()
     replay(enumerate(world.events, 1), again)

@@ -1,0 +1,37 @@
+"""How much a venue's balance and the ledger's may differ by before it counts as a difference. Pure."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from arbshard.config.live import LiveConfig
+from arbshard.model.money import MONEY_CONTEXT, ZERO
+from arbshard.venues.base.rules import StatedDigits
+from arbshard.venues.registry import ADAPTERS
+
+_UNKNOWN = StatedDigits(is_cut=True)
+"""Of a venue without a folder."""
+
+
+class Tolerances:
+    """The tolerance of each currency, and the digits that each venue prints."""
+
+    def __init__(self, live: LiveConfig, price_of: Callable[[str, str], Decimal | None]) -> None:
+        """``price_of``: takes venue and currency and returns the price in reporting currency; None: it is unknown."""
+        self._live = live
+        self._price_of = price_of
+
+    def of(self, venue: str, currency: str) -> Decimal:
+        """The largest difference that blocks nothing, apart from rounding."""
+        asked = self._live.balance_tolerances.get(currency, ZERO)
+        worth = self._live.balance_tolerance_worth
+        if worth:
+            price = self._price_of(venue, currency)
+            if price:
+                asked = max(asked, MONEY_CONTEXT.divide(worth, price))
+        return max(asked, digits_of(venue).off)
+
+
+def digits_of(venue: str) -> StatedDigits:
+    """The digits in which ``venue`` prints balances."""
+    adapter = ADAPTERS.get(venue)
+    return adapter.rules.stated_digits if adapter is not None else _UNKNOWN
