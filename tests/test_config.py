@@ -287,3 +287,41 @@ class TestVenuesOfCcxt:
             load(text)
         assert why in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("live", "said"),
+    [
+        (
+            "balance_tolerance = 1",
+            "the key 'live.balance_tolerance' was replaced: write live.balance_tolerances by",
+        ),
+        ("balance_tolerances = { krw = 1 }", "live.balance_tolerances: write the currency 'krw' as KRW"),
+        (
+            "balance_tolerances = { KRW = -1 }",
+            "live.balance_tolerances.KRW: must be a number that is not negative",
+        ),
+        (
+            "balance_tolerance_worth = -1",
+            "live.balance_tolerance_worth: must be a number that is not negative",
+        ),
+        (
+            "statement_age_max_s = 15",
+            "live: statement_age_max_s must be more than three times reconcile_every_s",
+        ),
+    ],
+)
+def test_tolerances_and_ages_of_statements(tmp_path, live, said):
+    path = tmp_path / "arbshard.toml"
+    path.write_text(f"[live]\n{live}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tolerance_for_each_currency(tmp_path):
+    path = tmp_path / "arbshard.toml"
+    path.write_text('[live]\nbalance_tolerances = { KRW = 1, BTC = "0.0000001" }\n', encoding="utf-8")
+    asked = load_config(path).live.balance_tolerances
+    assert asked == {"KRW": Decimal(1), "BTC": Decimal("0.0000001")}

@@ -36,7 +36,7 @@ def problems_of(note: RiskNote, accounts: tuple[AccountStatus, ...]) -> Iterator
             yield f"{account.venue} has not stated what we own there: no entries until it has"
         elif trouble:
             yield (
-                f"{trouble}: pairs of {account.venue} enter nothing, their exits go on; see what accounts.log says "
+                f"{trouble}: pairs of {account.venue} enter nothing, their exits go on; see what accounts.jsonl says "
                 "of it, and whether the key still works with 'arbshard doctor'"
             )
         elif account.is_late:

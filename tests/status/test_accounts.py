@@ -60,10 +60,9 @@ class TestAccounts:
     def test_a_comparison_that_is_too_old_is_shown_with_what_to_do(self):
         word = VenueWord(NOW_NS - 200 * 10**9, NOW_NS - 200 * 10**9, True, "upbit stated it 200 s ago")
         found = note(upbit=word)
-        assert list(problems_of(found, accounts_of(found, NOW_NS))) == [
-            "upbit stated it 200 s ago: pairs of upbit enter nothing, their exits go on; see what accounts.log says "
-            "of it, and whether the key still works with 'arbshard doctor'"
-        ]
+        (line,) = problems_of(found, accounts_of(found, NOW_NS))
+        assert line.startswith("upbit stated it 200 s ago: pairs of upbit enter nothing, their exits go on; ")
+        assert line.endswith("whether the key still works with 'arbshard doctor'")
 
     def test_a_line_for_everything_that_blocks(self):
         found = replace(

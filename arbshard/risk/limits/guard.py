@@ -126,7 +126,7 @@ class RiskGuard:
         self._bucket = TokenBucket()
         self._correlations: Mapping[tuple[str, str], float] = {}
         self._views: Mapping[str, PairView] = {}
-        self.entry_rules: list[EntryRule] = []
+        self.entry_rules: list[EntryRule] = [reconciler] if reconciler is not None else []
         """Asked in this order by ``standing_objection``."""
         self.baselines: Mapping[str, Baseline] = {}
         """What each pair's gap returns to, by base: kept by whoever samples the gaps, read here and by rules."""
@@ -270,7 +270,6 @@ class RiskGuard:
                 or self.check_trade_allowed_for_symbol(intent, moment)
                 or self._check_prices(intent, pair, moment)
                 or self.check_trade_allowed_for_portfolio(intent, pair, moment)
-                or (self._reconciler.objection(pair, moment) if self._reconciler is not None else None)
             )
         else:
             objection = self._check_apart(intent) or self._check_stop(intent)

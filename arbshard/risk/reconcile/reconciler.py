@@ -24,7 +24,7 @@ from arbshard.ledger.events import (
     StrayFound,
     StrayGone,
 )
-from arbshard.model.market import Pair
+from arbshard.model.market import Direction, Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import Account
@@ -139,17 +139,16 @@ class Reconciler:
         locked = self.locked.get((venue, currency))
         return free if locked is None else max(ZERO, free - locked)
 
-    def objection(self, pair: Pair, moment: Moment) -> Objection | None:
-        """504, 506, 503: why nothing of ``pair`` may be entered."""
+    def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
+        """504, 506, 503: why nothing of ``pair`` may be entered, in either direction."""
+        del direction
         for venue in _venues(pair):
             stale = self._age_objection(venue, moment.now_ns)
             if stale is not None:
                 return stale
         for account in _accounts(pair) if self._unbounded_ns else ():
-            old = self._too_old(self._unbounded_ns.get(account, moment.now_ns), moment.now_ns)
-            if old:
-                detail = f"{' '.join(account)} was compared with the ledger {old}"
-                return Objection(Refusal.STATEMENT_OLD, detail)
+            if self._is_too_old(self._unbounded_ns.get(account, moment.now_ns), moment.now_ns):
+                return Objection(Refusal.STATEMENT_OLD, self._not_compared(account))
         reconciled = self._state.reconciled
         if reconciled.differences:
             for account in _accounts(pair):
@@ -169,9 +168,8 @@ class Reconciler:
         if stale is not None:
             return stale.detail
         for account, since_ns in self._unbounded_ns.items():
-            old = self._too_old(since_ns, now_ns)
-            if account[0] == venue and old:
-                return f"{' '.join(account)} was compared with the ledger {old}"
+            if account[0] == venue and self._is_too_old(since_ns, now_ns):
+                return self._not_compared(account)
         return ""
 
     def _age_objection(self, venue: str, now_ns: int) -> Objection | None:
@@ -179,17 +177,20 @@ class Reconciler:
         if not settled_ns:
             detail = f"{venue} has not stated what we own there since the last start"
             return Objection(Refusal.NO_STATEMENT, detail)
-        old = self._too_old(settled_ns, now_ns)
-        if not old:
+        if not self._is_too_old(settled_ns, now_ns):
             return None
-        return Objection(Refusal.STATEMENT_OLD, f"{venue} stated what we own there, settled, {old}")
+        detail = f"{venue} has made no settled statement of what we own for {self._age_max_ns // 10**9} s"
+        return Objection(Refusal.STATEMENT_OLD, detail)
 
-    def _too_old(self, at_ns: int, now_ns: int) -> str:
-        """How old a comparison of ``at_ns`` is, if that is too old, as the end of a sentence."""
-        age_ns = now_ns - at_ns
-        if age_ns <= self._age_max_ns:
-            return ""
-        return f"{age_ns // 10**9} s ago, the limit is {self._age_max_ns // 10**9} s"
+    def _is_too_old(self, at_ns: int, now_ns: int) -> bool:
+        return now_ns - at_ns > self._age_max_ns
+
+    def _not_compared(self, account: Account) -> str:
+        """The same text for as long as it lasts, because workers are told of each change."""
+        seconds = self._age_max_ns // 10**9
+        return (
+            f"{' '.join(account)} could not be compared for {seconds} s: orders under way may pay fees in it"
+        )
 
     def blocked_by(self, account: Account) -> tuple[str, ...]:
         """The pairs that a difference of ``account`` blocks."""

@@ -116,9 +116,7 @@ def test_a_fee_coin_that_is_traded_is_unbounded_too() -> None:
     assert "BNB" not in activity.spans(w.HOME, 2000, (trade,), balances)  # there it is a coin like any other
 
 
-@pytest.mark.parametrize(
-    ("difference", "explained"), [(-9, -3), (-3, -3), (-1, -1), (0, 0), (2, 2), (5, 2)]
-)
+@pytest.mark.parametrize(("difference", "explained"), [(-9, -3), (-3, -3), (-1, -1), (0, 0), (2, 2), (5, 2)])
 def test_the_nearest_explanation(difference, explained) -> None:
     assert Span(Decimal(-3), Decimal(2)).nearest(Decimal(difference)) == explained
     assert EXACT.nearest(Decimal(difference)) == 0

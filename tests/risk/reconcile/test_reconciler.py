@@ -321,7 +321,7 @@ class TestWhatIsUnderWay:
         for fill in half.fills:
             desk.venues.fill(fill)
         desk.world.report(intent, w.OrderResult(intent.home, "PARTIAL", half.fills))
-        desk.venues.held[w.HOME, "KRW"] -= Decimal("250125")
+        desk.venues.held[w.HOME, "KRW"] -= Decimal(250125)
         assert desk.state() == []
         desk.venues.held[w.HOME, "KRW"] -= 1
         assert [event.currency for event in desk.state()] == ["KRW"]
@@ -457,7 +457,7 @@ class TestAge:
         desk.state(w.HOME, settled=False)
         reply = desk.world.submit(desk.world.entry("ETH"))
         assert reply.reason is Refusal.STATEMENT_OLD
-        assert reply.detail == "upbit stated what we own there, settled, 120 s ago, the limit is 120 s"
+        assert reply.detail == "upbit has made no settled statement of what we own for 120 s"
         assert desk.show().statements[1].trouble == reply.detail
         assert desk.refusal(desk.world.exit_of(position)) is None
         desk.state(w.HOME)
@@ -491,7 +491,7 @@ class TestAge:
         reply = world.submit(world.entry("BNB"))
         assert (reply.reason, reply.detail) == (
             Refusal.STATEMENT_OLD,
-            "binance BNB was compared with the ledger 121 s ago, the limit is 120 s",
+            "binance BNB could not be compared for 120 s: orders under way may pay fees in it",
         )
         world.report(stuck, w.expired(stuck.home), w.expired(stuck.away))
         world.conclude(stuck)
@@ -515,7 +515,7 @@ class TestAge:
         def objection():
             now_ns = world.now_ms * 1_000_000
             moment = Moment(world.now_ms + offset_ms, now_ns, 0)
-            return core.reconciler.objection(world.pairs["BTC"], moment)
+            return core.reconciler.objection(world.pairs["BTC"], "buy_home", moment)
 
         state()
         offset_ms = step_ms
@@ -543,7 +543,9 @@ class TestAge:
         for venue in (w.HOME, w.AWAY):
             said = desk.venues.statement(venue, wall_ms + 5)
             core.command(msgspec.structs.replace(said, read_ns=now_ns + 2), wall_ms + 6, now_ns + 3)
-        objection = core.reconciler.objection(desk.world.pairs["BTC"], Moment(wall_ms + 7, now_ns + 4, 0))
+        objection = core.reconciler.objection(
+            desk.world.pairs["BTC"], "buy_home", Moment(wall_ms + 7, now_ns + 4, 0)
+        )
         assert objection.reason is Refusal.NOT_RECONCILED
 
 
