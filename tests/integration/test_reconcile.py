@@ -139,7 +139,7 @@ async def test_a_live_ledger_from_its_first_statement_to_its_stop(run) -> None:
     assert await run.refusal(run.entry()) is Refusal.NO_STATEMENT
     await run.state()
     assert isinstance(await run.ask(Fund(0, 1, "BTC", w.HOME_PRICE)), Funded)
-    await run.until(lambda: run.note().orders == "live" and run.note().accounts["upbit"].at_ms > 0)
+    await run.until(lambda: run.note().orders == "live" and run.note().accounts["upbit"].read_ns > 0)
     assert run.note().balances["upbit"]["KRW"].total == "100000000"
     assert run.note().tag == welcome.tag
 

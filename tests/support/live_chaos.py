@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from arbshard.ledger.events import DifferenceFound, DifferenceResolved
 from arbshard.model.order import Fill, Order, OrderResult, OrderState
-from arbshard.wire.messages import Approved
+from arbshard.wire.messages import Approved, Done
 from arbshard.wire.reconciliation import AcceptDifference
 from support import world as w
 
@@ -73,8 +73,9 @@ class Chaos:
                 assert off <= event.high - event.low + PRINTED, event
             elif isinstance(event, DifferenceResolved):
                 assert elsewhere.get((event.venue, event.currency), 0) == 0, ("gone too soon", event)
-        compared_ns = self.world.core.reconciler.last_statement(said.venue).settled_ns
-        if compared_ns == said.read_ns:
+        reconciler = self.world.core.reconciler
+        assert reconciler is not None
+        if reconciler.last_statement(said.venue).settled_ns == said.read_ns:
             for account, due in elsewhere.items():
                 if account[0] == said.venue and due >= MUCH[account]:
                     assert account in self.world.state.reconciled.differences, ("missed", account, due)
@@ -162,8 +163,8 @@ class Chaos:
         differences = sorted(self.world.state.reconciled.differences)
         if differences and not self.begun and not self.read_:
             account = differences[a % len(differences)]
-            self.world.tell(AcceptDifference(*account, "seen"))
-            del self.elsewhere_[account]
+            if isinstance(self.world.tell(AcceptDifference(*account, "seen")), Done):
+                del self.elsewhere_[account]
 
     def restart(self, a: int, b: int) -> None:
         self.world = self.world.restart(f"run-{len(self.world.events)}")

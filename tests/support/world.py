@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from arbshard.config import Config, LimitsConfig
+from arbshard.config import BaselineConfig, Config, LimitsConfig
 from arbshard.ledger.events import Event
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.book import OrderBookSnapshot
@@ -51,8 +51,9 @@ HOME_PRICE = Decimal(1_000_000)
 AWAY_PRICE = Decimal(700)
 FX = FxQuote(Decimal(1399), Decimal(1401))
 QUANTITY = Decimal("0.5")
-BOTH_WAYS = Config(limits=LimitsConfig(edge_bps_min=-300.0))
-"""Prices here are the same in both directions: an entry that buys at home loses 222 bps at its limits."""
+BOTH_WAYS = Config(limits=LimitsConfig(edge_bps_min=-300.0), baseline=BaselineConfig(is_required=False))
+"""Prices here are the same in both directions: an entry that buys at home loses 222 bps at its limits. Where the gap
+returns to is not asked, because no books are sampled here."""
 
 
 def make_leg(venue: str, symbol: str, base: str, quote: str, lot: str, slot: int) -> Leg:

@@ -9,7 +9,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, Rights, StatedDigits, ToldLimit
 from arbshard.venues.frame import UNREADABLE, refusal_of
 from third_venue import limits
 
@@ -36,6 +36,7 @@ class ThirdRules:
     """Implements ``AccountRules``."""
 
     fee_coins: frozenset[str] = frozenset()
+    stated_digits = StatedDigits()
 
     def rates_call(self, symbol: str) -> VenueRequest:
         """The fees."""
