@@ -63,7 +63,7 @@ class ShardStatus(msgspec.Struct, frozen=True):
     conflated: int
     bad_frames: dict[str, int]
     refusals: dict[str, int]
-    """Evaluations that found their data not fit to trade on, by reason."""
+    """Evaluations whose data were not fit to trade on, or that a rule barred, by reason."""
     orders: int
     rejected: int
     partial: int

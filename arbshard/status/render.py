@@ -74,7 +74,7 @@ def render_summary(summary: Summary) -> RenderableType:
         f"{summary.orders}, {summary.partial_orders} partly filled, {summary.rejected_orders} rejected",
     )
     table.add_row("refused by risk", _counts(summary.refusals))
-    table.add_row("data refused", _counts(summary.data_refusals))
+    table.add_row("refused by workers", _counts(summary.data_refusals))
     table.add_row("receive → decision", _percentiles(summary.latency_us))
     table.add_row("decision → approval", _percentiles(summary.approval_us))
     table.add_row("ledger commit", _percentiles(summary.commit_us))
@@ -190,7 +190,7 @@ def _equity(equity: EquityNote, currency: str) -> Text:
 def _shards(status: Status) -> Table:
     table = _table("Shards: receive → decision, µs")
     for heading in (
-        "shard", "state", "pid", "epoch", "restarts", "pairs", "msg/s", "p50", "p99", "approval p50", "refused data",
+        "shard", "state", "pid", "epoch", "restarts", "pairs", "msg/s", "p50", "p99", "approval p50", "refused most",
     ):  # fmt: skip
         # On a narrow terminal what has two words breaks, and no number is cut.
         justify: JustifyMethod = "right" if heading != "state" else "left"

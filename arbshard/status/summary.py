@@ -30,7 +30,7 @@ class Summary(msgspec.Struct, frozen=True):
     refusals: dict[str, int]
     """By risk."""
     data_refusals: dict[str, int]
-    """By workers: evaluations that found their data not fit to trade on."""
+    """By workers, before risk is asked: evaluations whose data were not fit to trade on, or that a rule barred."""
     latency_us: Latency
     """Receive → decision."""
     approval_us: Latency
