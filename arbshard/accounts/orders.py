@@ -45,7 +45,8 @@ class VenueOrders:
         """``markets`` of this run, by symbol."""
         self._venue = venue
         self._tag = tag
-        self._markets = markets
+        self.markets = markets
+        """Those of this run, by symbol."""
         self._kept = kept
         self._known: dict[str, _Known] = {}
         self.changes = 0
@@ -65,7 +66,7 @@ class VenueOrders:
         known = self._known.get(client_id)
         if known is None:
             known = self._remember(client_id, _Known(heard.symbol, heard.venue_order_id))
-        market = self._markets.get(heard.symbol)
+        market = self.markets.get(heard.symbol)
         fills: tuple[Fill, ...] = ()
         if heard.fill is not None and market is not None:
             fill = _fill(client_id, market, heard, heard.fill)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from arbshard.accounts.meter import VenueMeter
 from arbshard.accounts.recovery import open_orders
 from arbshard.accounts.rest_client import Questioned
+from arbshard.accounts.wallets import WalletReader
 from arbshard.clock import Clock
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
@@ -43,6 +44,7 @@ class Poller:
         meter: VenueMeter,
         clock: Clock,
         every_s: float,
+        wallets: WalletReader,
     ) -> None:
         """``set_clock`` is told how far (ms) the venue's clock is ahead of ours."""
         self._venue = venue
@@ -53,6 +55,7 @@ class Poller:
         self._meter = meter
         self._clock = clock
         self._every_s = every_s
+        self._wallets = wallets
         self._active = asyncio.Event()
         self._clock_ns = 0
         self._failures = 0
@@ -69,6 +72,7 @@ class Poller:
 
     async def statement(self) -> Statement:
         """How the account stands. Raises ``VenueUnavailable``, ``FrameError``."""
+        wallets = await self._wallets.report()
         sight = self._look()
         # Of before the reading: what risk books later than this is not in it for certain.
         at_ms, read_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
@@ -83,6 +87,7 @@ class Poller:
             open_orders=tuple((order.client_id, order.symbol, order.remaining) for order in orders),
             settled=settled,
             read_ns=read_ns,
+            wallets=wallets,
         )
 
     async def measure_clock(self) -> None:

@@ -12,6 +12,7 @@ from arbshard.accounts.poller import Poller, Sight
 from arbshard.accounts.recovery import recover
 from arbshard.accounts.rest_client import Questioned
 from arbshard.accounts.stream import PrivateStream
+from arbshard.accounts.wallets import WalletReader
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.stream import Opener, open_stream
@@ -58,8 +59,9 @@ class VenueWatch:
             self._stream = PrivateStream(
                 venue, settings, keys, self, meter, clock, live.recv_window_ms, config.run.receiver, opener
             )
+        wallets = WalletReader(venue, asker, orders.markets, meter, clock, config.warnings.wallets_every_s)
         self._poller = Poller(
-            venue, asker, self._look, send, self._set_clock, meter, clock, live.reconcile_every_s
+            venue, asker, self._look, send, self._set_clock, meter, clock, live.reconcile_every_s, wallets
         )
 
     async def run(self) -> None:

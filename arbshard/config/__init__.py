@@ -18,6 +18,7 @@ from arbshard.config.strategy import (
     StrategyConfig,
 )
 from arbshard.config.venues import VenueConfig, VenuesConfig
+from arbshard.config.warnings import WarningRule, WarningsConfig
 
 __all__ = [
     "REGIMES",
@@ -39,6 +40,8 @@ __all__ = [
     "StrategyConfig",
     "VenueConfig",
     "VenuesConfig",
+    "WarningRule",
+    "WarningsConfig",
     "change_limits",
     "load_config",
     "without_secrets",

@@ -14,6 +14,7 @@ from arbshard.config.section import Section
 from arbshard.config.sim import SimConfig
 from arbshard.config.strategy import BaselineConfig, DataConfig, SeriesConfig, SizingConfig, StrategyConfig
 from arbshard.config.venues import VenuesConfig
+from arbshard.config.warnings import WarningsConfig
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}\Z")]
 
@@ -40,6 +41,7 @@ class Config(Section, frozen=True):
     baseline: BaselineConfig = msgspec.field(default_factory=BaselineConfig)
     sizing: SizingConfig = msgspec.field(default_factory=SizingConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
+    warnings: WarningsConfig = msgspec.field(default_factory=WarningsConfig)
     execution: ExecutionConfig = msgspec.field(default_factory=ExecutionConfig)
     paper: PaperConfig = msgspec.field(default_factory=PaperConfig)
     ledger: LedgerConfig = msgspec.field(default_factory=LedgerConfig)

@@ -262,6 +262,8 @@ class MarketStateFault(MarketFault, frozen=True, kw_only=True):
     """
 
     state: Literal["cancel_only", "break", "halt", "delisted", "warned"] = "break"
+    caution: Annotated[str, Meta(pattern=r"^[A-Z_]{0,64}\Z")] = ""
+    """With ``warned``: the listing has the caution of this name instead of the warning."""
 
 
 class ChangedRulesFault(MarketFault, frozen=True, kw_only=True):
@@ -307,8 +309,12 @@ class FxBlipFault(TimedFault, frozen=True, kw_only=True):
 
 
 class ClosedWalletFault(MarketFault, frozen=True, kw_only=True):
-    """Deposits and withdrawals of coins are closed: the coin gets dearer or cheaper at this venue and stays so."""
+    """Deposits and withdrawals of coins are closed: the coin gets dearer or cheaper at this venue and stays so.
 
+    The venue's states of wallets say so.
+    """
+
+    wallet: Literal["paused", "deposit_only", "withdraw_only"] = "paused"
     gap_bps: Annotated[float, Meta(ge=-5_000, le=5_000)] = 120.0
 
 

@@ -23,6 +23,9 @@ from arbshard.venues.base.signing import Signing, SigningMoment, target_of
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
 
+_ANSWER_BYTES_MAX = 1 << 24
+"""The states of all wallets of a venue come in one answer of some megabytes."""
+
 
 def open_client(venue: str, config: Config, keys: Keys, clock: Clock) -> VenueClient:
     """The client of ``venue`` at its configured address. Use and close it in one loop.
@@ -42,7 +45,9 @@ def open_client(venue: str, config: Config, keys: Keys, clock: Clock) -> VenueCl
     if not url:
         raise UsageError(f"venues.{venue}.rest_url is empty: where is {venue} to be asked?")
     _check_address(venue, url)
-    http = HttpFetch(trust_of(venue, settings), timeout_s=live.order_timeout_s)
+    http = HttpFetch(
+        trust_of(venue, settings), timeout_s=live.order_timeout_s, body_bytes_max=_ANSWER_BYTES_MAX
+    )
     return HttpVenueClient(venue, url, signing, keys, http, clock, live.recv_window_ms)
 
 

@@ -1,7 +1,7 @@
 """What can be traded: both venues' market lists over REST, made into a universe."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -12,8 +12,9 @@ from arbshard.config import Config, VenueConfig
 from arbshard.data.clients import open_fetch
 from arbshard.data.http import ClosableFetch, Fetch
 from arbshard.errors import UsageError, VenueUnavailable
-from arbshard.model.market import FeeSchedule
+from arbshard.model.market import FeeSchedule, Leg
 from arbshard.model.universe import Universe
+from arbshard.model.warning import CoinName, MarketWarning
 from arbshard.sharding import split
 from arbshard.venues.base.market import ListedMarket, Venue
 from arbshard.venues.base.rules import Reply
@@ -44,7 +45,25 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
         raise UsageError(f"{HOME} and {config.venues.away} list no base in common")
     wanted = select_pairs(pairs, symbols or config.run.symbols)[: config.run.max_pairs]
     chosen = with_slots(wanted)
-    return Universe(fx_leg(home, home_fees), tuple(chosen), split([pair.base for pair in chosen], shards))
+    universe = Universe(fx_leg(home, home_fees), tuple(chosen), split([pair.base for pair in chosen], shards))
+    warnings, coin_names = said_of(universe.legs(), {HOME: home, config.venues.away: away})
+    return replace(universe, warnings=warnings, coin_names=coin_names)
+
+
+def said_of(
+    legs: Iterable[Leg], listed: Mapping[str, Mapping[str, ListedMarket]]
+) -> tuple[tuple[MarketWarning, ...], tuple[CoinName, ...]]:
+    """What the listings, by venue and symbol, warn of for the markets of ``legs``, and how they name the coins."""
+    warnings: list[MarketWarning] = []
+    names: list[CoinName] = []
+    for leg in legs:
+        market = leg.market
+        said = listed.get(market.venue, {}).get(market.symbol)
+        if said is not None:
+            warnings += [MarketWarning(market.venue, market.symbol, *one) for one in said.warnings]
+            if said.coin_name:
+                names.append(CoinName(market.venue, market.base, said.coin_name))
+    return tuple(warnings), tuple(names)
 
 
 OpenFetch = Callable[[str, VenueConfig], ClosableFetch]

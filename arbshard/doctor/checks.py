@@ -13,6 +13,7 @@ from arbshard.config import Config, SizingConfig
 from arbshard.doctor.facts import DoctorFacts, VenueFacts
 from arbshard.model.market import Leg, Pair
 from arbshard.model.money import ZERO, plain
+from arbshard.model.warning import MarketWarning
 
 Verdict = Literal["ok", "warning", "fail"]
 
@@ -70,6 +71,7 @@ def _venue_checks(config: Config, facts: DoctorFacts, venue: VenueFacts) -> Iter
     yield from _fees(config, venue)
     yield from _limits(venue)
     yield from _ticks(venue)
+    yield from _warnings(config, venue)
     yield from (Check("", "not told", "warning", missing) for missing in venue.missing)
 
 
@@ -255,6 +257,20 @@ def _ticks(venue: VenueFacts) -> Iterator[Check]:
         yield Check("", "ticks", "fail", found, advice)
     else:
         yield Check("", "ticks", "ok", f"agree on {len(venue.ticks)} markets")
+
+
+def _warnings(config: Config, venue: VenueFacts) -> Iterator[Check]:
+    """What bars the entries of a pair, and what the rule for it only shows."""
+    by_rule: dict[str, list[str]] = {}
+    for one in venue.warnings:
+        what = one.symbol if isinstance(one, MarketWarning) else one.currency
+        by_rule.setdefault(config.warnings.rule(one.kind), []).append(f"{what} {one}")
+    if not by_rule:
+        yield Check("", "warnings", "ok", "none of the markets and coins to be traded")
+    for rule, found in sorted(by_rule.items()):
+        verdict: Verdict = "ok" if rule == "ignore" else "warning"
+        advice = "" if rule == "ignore" else f"these enter nothing (rule {rule} of [warnings])"
+        yield Check("", "warnings", verdict, _some(found), advice)
 
 
 def _rate(facts: DoctorFacts, leg: Leg) -> Decimal | None:

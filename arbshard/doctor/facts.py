@@ -5,6 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from arbshard.model.market import Pair
+from arbshard.model.warning import MarketWarning, WalletWarning
 from arbshard.venues.base.rules import Rates, Rights, ToldLimit
 
 
@@ -47,6 +48,8 @@ class VenueFacts(msgspec.Struct, frozen=True, kw_only=True):
     rates: Rates | None = None
     limits: tuple[ToldLimit, ...] = ()
     ticks: tuple[ToldTick, ...] = ()
+    warnings: tuple[MarketWarning | WalletWarning, ...] = ()
+    """What it warns of for the markets and coins to be traded."""
     missing: tuple[str, ...] = ()
     """What it would not tell, and why."""
 

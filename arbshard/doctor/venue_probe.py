@@ -18,6 +18,7 @@ from arbshard.model.market import Leg
 from arbshard.model.money import ceil_to, exact
 from arbshard.model.order import Order
 from arbshard.model.universe import Universe
+from arbshard.model.warning import WalletWarning
 from arbshard.venues.base.account import HeardBalances, HeardOrder
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
@@ -54,6 +55,8 @@ class VenueProbe:
         self._rules = self._adapter.rules
         self._legs = [leg for leg in universe.legs() if leg.market.venue == name]
         self._leg = universe.pairs[0].leg(name)
+        self._coins = {pair.leg(name).market.base for pair in universe.pairs}
+        self._warned = tuple(one for one in universe.warnings if one.venue == name)
         self._client = open_client(name, config, keys, clock)
         self._missing: list[str] = []
 
@@ -108,6 +111,7 @@ class VenueProbe:
             rates=await self._rates(),
             limits=await self._limits(),
             ticks=await self._ticks(),
+            warnings=(*self._warned, *await self._wallets()),
             missing=tuple(self._missing),
         )
 
@@ -223,6 +227,21 @@ class VenueProbe:
                 if symbol in legs:
                     found.append(_compared(legs[symbol], exact(self._books[symbol].mid), tick))
         return tuple(found)
+
+    async def _wallets(self) -> list[WalletWarning]:
+        """Those of the coins to be traded that cannot be moved as usual."""
+        request = self._venue.wallets_call() if self._config.warnings.wallets_every_s else None
+        if request is None:
+            return []
+        reply, why = await self._ask(request)
+        try:
+            if reply is not None:
+                warnings, _ = self._venue.wallets_of(reply.body)
+                return [one for one in warnings if one.currency in self._coins]
+        except FrameError as error:
+            why = str(error)
+        self._missing.append(f"which deposits and withdrawals are open: {why}")
+        return []
 
     async def _ask(self, request: VenueRequest) -> tuple[Reply | None, str]:
         """(a good answer, or None and why not)."""

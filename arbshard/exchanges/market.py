@@ -12,6 +12,7 @@ from arbshard.exchanges.units import UNIT
 
 _TRADES_PER_S = 1.5
 
+WalletState = Literal["working", "paused", "deposit_only", "withdraw_only"]
 MarketState = Literal["trading", "cancel_only", "break", "halt", "delisted"]
 """Only a market that is ``trading`` takes orders. The book moves while it is ``trading`` or ``cancel_only``."""
 
@@ -70,6 +71,10 @@ class SimMarket:
         self.state: MarketState = "trading"
         self.is_warned = False
         """Whether the venue warns of this market in its listing; orders are taken all the same."""
+        self.caution = ""
+        """The caution that its listing has raised; empty for none."""
+        self.wallet: WalletState = "working"
+        """Whether the coin can be deposited and withdrawn."""
         self.quiet_s = 0.0
         """The book moves only so often, or when a customer's order has changed it; 0: with every step."""
         self._waited_s = 0.0

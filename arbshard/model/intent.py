@@ -11,9 +11,18 @@ from arbshard.model.order import Order, OrderResult
 IntentKind = Literal["entry", "exit"]
 EntryReason = Literal["net_edge"]
 ExitReason = Literal[
-    "take_profit", "spread_reversal", "stop_loss", "max_hold", "manual", "kill_switch", "shutdown", "one_leg"
+    "take_profit",
+    "spread_reversal",
+    "stop_loss",
+    "max_hold",
+    "manual",
+    "kill_switch",
+    "shutdown",
+    "one_leg",
+    "warned",
 ]
-"""``one_leg``: a person has the leg on the living venue closed alone, which leaves the other one naked."""
+"""``one_leg``: a person has the leg on the living venue closed alone, which leaves the other one naked. ``warned``: a
+venue warns of the market or the coin, and the rule for that is to close."""
 BY_HAND: frozenset[ExitReason] = frozenset(("manual", "kill_switch", "one_leg"))
 """Reasons that a person has given."""
 Lead = Literal["both", "home", "away"]

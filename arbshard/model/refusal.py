@@ -104,3 +104,9 @@ class Refusal(IntEnum):
     """Exits of the pair achieved nothing: the next one waits, or has to send the leg that failed first."""
     ENTRY_WAITS = 614
     """Entries of the pair achieved nothing: the next one waits."""
+    MARKET_WARNED = 616
+    """A venue warns of a market of the pair, and the rule of ``[warnings]`` for it lets nothing be entered."""
+    WALLET_CLOSED = 617
+    """The pair's coin cannot be moved to or from a venue, and the rule for that lets nothing be entered."""
+    IDENTITY_DOUBTED = 618
+    """Both markets of the pair may not trade the same coin; a person can confirm that they do."""

@@ -266,6 +266,25 @@ class EntryNote(msgspec.Struct, frozen=True):
     bars: tuple[BarNote, ...] = ()
 
 
+class WarningNote(msgspec.Struct, frozen=True):
+    """What a venue warns of, and what the rule for it lets the pair do."""
+
+    pair: str
+    text: str
+    rule: str
+    """``ignore``, ``no_entries`` or ``close``."""
+
+
+class WalletNote(msgspec.Struct, frozen=True):
+    """What a venue last said of its wallets."""
+
+    venue: str
+    at_ms: int
+    """Wall time; 0 for never."""
+    problem: str
+    """Why it could not be asked the last time; empty when it could."""
+
+
 Orders = Literal["", "paper", "dry run", "live"]
 """Where orders go; empty before risk has said."""
 
@@ -336,6 +355,10 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     entries: dict[str, EntryNote] = {}
     """By base; all pairs of the run."""
     fees: tuple[FeeNote, ...] = ()
+    warnings: tuple[WarningNote, ...] = ()
+    """What the venues warn of for the run's pairs, by pair; the rule that bars most comes first."""
+    wallets: tuple[WalletNote, ...] = ()
+    """Live only, of the venues that are asked."""
 
 
 class RiskNote(RiskNoteHead, frozen=True, kw_only=True):

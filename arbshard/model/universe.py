@@ -6,6 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from arbshard.model.market import Leg, MarketRules, Pair
+from arbshard.model.warning import CoinName, MarketWarning
 
 NOT_LISTED = "it is not listed any more"
 """Why nothing is traded on a market that its venue does not list: one of the reasons in ``Universe.stopped``."""
@@ -32,6 +33,10 @@ class Universe(msgspec.Struct, frozen=True):
     """When the venues were last asked what they list (wall time); 0 where that is not asked again while running."""
     stopped: tuple[tuple[str, str, str], ...] = ()
     """(venue, symbol, why) of the run's markets that the venues do not list as trading."""
+    warnings: tuple[MarketWarning, ...] = ()
+    """What the venues warned of for the run's markets when they were last asked."""
+    coin_names: tuple[CoinName, ...] = ()
+    """What the listings call the run's coins."""
     revised: dict[str, int] = {}
     """The serial of the universe in which a pair's rules or fees last changed, by base."""
 
@@ -86,9 +91,16 @@ class Universe(msgspec.Struct, frozen=True):
         )
         return replace(self, shards=shards, serial=self.serial + 1)
 
-    def with_pairs(self, pairs: Iterable[Pair]) -> "Universe":
-        """With new pairs, in no shard yet."""
-        return replace(self, pairs=(*self.pairs, *pairs), serial=self.serial + 1)
+    def with_pairs(self, pairs: Iterable[Pair], found: "Universe | None" = None) -> "Universe":
+        """With new pairs, in no shard yet, and what the listing in which they were ``found`` says of them."""
+        warnings, names = (found.warnings, found.coin_names) if found is not None else ((), ())
+        return replace(
+            self,
+            pairs=(*self.pairs, *pairs),
+            warnings=tuple(dict.fromkeys((*self.warnings, *warnings))),
+            coin_names=tuple(dict.fromkeys((*self.coin_names, *names))),
+            serial=self.serial + 1,
+        )
 
     def without_pairs(self, bases: Iterable[str]) -> "Universe":
         """Without these pairs, which are in no shard."""
@@ -107,7 +119,13 @@ class Universe(msgspec.Struct, frozen=True):
         return replace(self, leaving=tuple(leaving), serial=self.serial + 1)
 
     def with_listing(
-        self, pairs: Iterable[Pair], fx: Leg, stopped: Iterable[tuple[str, str, str]], listed_ms: int
+        self,
+        pairs: Iterable[Pair],
+        fx: Leg,
+        stopped: Iterable[tuple[str, str, str]],
+        listed_ms: int,
+        warnings: Iterable[MarketWarning] = (),
+        coin_names: Iterable[CoinName] = (),
     ) -> "Universe":
         """With these pairs in place of those with the same base, and what the venues list now."""
         serial, changed = self.serial + 1, {pair.base: pair for pair in pairs}
@@ -118,6 +136,8 @@ class Universe(msgspec.Struct, frozen=True):
             serial=serial,
             listed_ms=listed_ms,
             stopped=tuple(stopped),
+            warnings=tuple(warnings),
+            coin_names=tuple(coin_names),
             revised={**self.revised, **dict.fromkeys(changed, serial)},
         )
 

@@ -59,6 +59,7 @@ from arbshard.risk.shards.ownership import (
 from arbshard.risk.validation import Moment, Objection
 from arbshard.risk.valuation import Valuation
 from arbshard.risk.venue_facts import VenueAcceptance
+from arbshard.risk.venue_warnings import VenueWarnings
 from arbshard.wire.messages import (
     Adopt,
     Approved,
@@ -116,6 +117,9 @@ class RiskCore:
         self.guard = RiskGuard(config.limits, state, self.reconciler, self._pairs)
         self.terms = TermsKeeper(self.guard, self.ownership, state.session + 1, config.sizing)
         self.venue_facts = VenueAcceptance(state, self.reconciler)
+        self.warnings = VenueWarnings(config.warnings, self._pairs, state)
+        self.warnings.set_universe(universe)
+        self.guard.entry_rules.append(self.warnings)
         self._handover = HandOver(state, self.ownership, self.guard.available_to_enter, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self._late: dict[str, tuple[Fill, ...]] = {}
@@ -165,6 +169,7 @@ class RiskCore:
     def set_universe(self, universe: Universe, now_ms: int, now_ns: int | None = None) -> list[Event]:
         """Pairs have come, gone, changed their shard or their rules; the events to store, applied already."""
         self.ownership.set(universe)
+        self.warnings.set_universe(universe)
         self.guard.ways_out.recalculate()
         events: list[Event] = []
         if self.reconciler is not None:
@@ -202,6 +207,8 @@ class RiskCore:
         moment = self._moment(now_ms, now_ns)
         events: list[Event] = [*self.guard.refusals.flush(now_ms, moment.now_ns)]
         events += self.venue_facts.tick(moment)
+        if self.warnings.by_pair:
+            events += self.warnings.closes(self.unclosable(), now_ms)
         self._apply(events)
         self.guard.ways_out.refresh()
         self.has_new_terms = self.terms.refresh(moment)
@@ -259,6 +266,8 @@ class RiskCore:
                 if self.reconciler is None:
                     return Denied("on paper there is nothing to be stated"), []
                 if isinstance(command, Statement):
+                    if command.wallets is not None:
+                        self.warnings.set_wallets(command.venue, command.wallets)
                     return self.reconciler.compare(command, moment.now_ms)
                 return self.reconciler.accept(command, moment.now_ms)
             case ShowReconciliation():

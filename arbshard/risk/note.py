@@ -32,6 +32,8 @@ from arbshard.model.risk_note import (
     TightNote,
     VenueRefusalNote,
     VenueWord,
+    WalletNote,
+    WarningNote,
 )
 from arbshard.risk.core import RiskCore
 from arbshard.risk.limits.limit_lines import changed_limits
@@ -147,6 +149,15 @@ class NoteWriter:
                     one.since_ms,
                 )
                 for one in self._core.venue_facts.fees.values()
+            ),
+            warnings=tuple(
+                WarningNote(one.pair, one.text, one.rule)
+                for _, found in sorted(self._core.warnings.by_pair.items())
+                for one in found
+            ),
+            wallets=tuple(
+                WalletNote(venue, one.at_ms, one.problem)
+                for venue, one in sorted(self._core.warnings.wallets.items())
             ),
         )
         return _encoder.encode(note)

@@ -31,7 +31,12 @@ from arbshard.status.model import (
     VenueStatus,
 )
 from arbshard.status.shards import problems_of_shards, unattended_of
-from arbshard.status.venues import notices_of_fees, problems_of_orders
+from arbshard.status.venues import (
+    notices_of_fees,
+    notices_of_warnings,
+    problems_of_orders,
+    problems_of_wallets,
+)
 
 _REFUSAL = "refusal_"
 _BAD = "bad_"
@@ -114,6 +119,7 @@ class Collector:
             *_standing(risk_note),
             *problems_of_orders(risk_note),
             *notices_of_fees(risk_note),
+            *problems_of_wallets(risk_note),
             *problems_of(risk_note, accounts),
         )
         state = "dead" if is_dead else note.state
@@ -146,6 +152,7 @@ class Collector:
             unattended=unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
             problems=problems,
+            warnings=tuple(notices_of_warnings(risk_note)),
             halted=_halted(risk_note),
             order_mode=risk_note.orders or note.mode,
             accounts=accounts,

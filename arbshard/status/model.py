@@ -245,6 +245,9 @@ class Status(msgspec.Struct, frozen=True):
     halted: str = ""
     """Why entries are halted, as in ``problems``; empty while they are not."""
 
+    warnings: tuple[str, ...] = ()
+    """What the venues warn of, and what each pair concerned does about it. It makes no run degraded."""
+
     @property
     def exit_code(self) -> int:
         """0 healthy, 1 degraded, 2 not running."""

@@ -19,6 +19,7 @@ _ORDERS = {"paper": "paper orders", "dry run": "DRY RUN: no order is sent", "liv
 """The first words on the screen."""
 _ORDERS_STYLE = {"paper": "", "dry run": "bold black on yellow", "live": "bold white on red"}
 _SYMBOLS_SHOWN = 12
+_WARNINGS_SHOWN = 10
 _PROBLEMS_SHOWN = 6
 """Of a run that has ended, in its one line; ``--summary`` holds all."""
 _PLAIN_WIDTH = 140
@@ -49,6 +50,11 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     if status.symbols:
         parts.append(_symbols(status.symbols, symbols_shown))
     parts.extend(Text(f"! {line}", style="yellow") for line in status.problems)
+    parts.extend(Text(line, style="dim") for line in status.warnings[:_WARNINGS_SHOWN])
+    if len(status.warnings) > _WARNINGS_SHOWN:
+        parts.append(
+            Text(f"and {len(status.warnings) - _WARNINGS_SHOWN} more: --json lists them", style="dim")
+        )
     parts.extend(Text(f"  {line}", style="yellow") for line in status.alerts)
     return Group(*parts)
 

@@ -15,6 +15,12 @@ _WHAT_TO_DO: dict[OrderFault, str] = {
     "order": "its listing is read again; 'arbshard symbols remove {pair}' takes the pair out",
 }
 
+_WHAT_WARNED_PAIRS_DO: dict[str, str] = {
+    "ignore": "it trades as usual by the rule for that",
+    "no_entries": "it enters nothing, and what is open is left as usual",
+    "close": "it enters nothing, and is closed once both venues can be used",
+}
+
 
 def problems_of_orders(note: RiskNote) -> Iterator[str]:
     """A line for each venue and market that takes no orders, and for each currency that orders lacked."""
@@ -27,6 +33,23 @@ def problems_of_orders(note: RiskNote) -> Iterator[str]:
             f"({short.why}): what spends {short.currency} there cannot be entered, hedged or closed; "
             f"compare with 'arbshard reconcile', or deposit {short.currency}"
         )
+
+
+def problems_of_wallets(note: RiskNote) -> Iterator[str]:
+    """A line for each venue that does not say which deposits and withdrawals are open."""
+    for one in note.wallets:
+        if one.problem:
+            known = f"what it said at {_at(one.at_ms)} is used" if one.at_ms else "nothing is barred there"
+            yield (
+                f"{one.venue} does not say which deposits and withdrawals are open ({one.problem}): {known}; "
+                "give the key the right to read, or set warnings.wallets_every_s = 0"
+            )
+
+
+def notices_of_warnings(note: RiskNote) -> Iterator[str]:
+    """A line for each warning of a venue."""
+    for one in note.warnings:
+        yield f"{one.pair}: {one.text}: {_WHAT_WARNED_PAIRS_DO[one.rule]}"
 
 
 def notices_of_fees(note: RiskNote) -> Iterator[str]:

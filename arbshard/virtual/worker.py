@@ -31,7 +31,7 @@ from arbshard.worker.live import LiveSide
 from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.spare import Assignment
 
-_WHATEVER_THE_BOOKS = ("manual", "kill_switch", "shutdown")
+_WHATEVER_THE_BOOKS = ("manual", "kill_switch", "shutdown", "warned")
 """Exits that go out on an old book: the order's limit protects the price, and staying is the greater risk."""
 
 

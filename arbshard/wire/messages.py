@@ -18,6 +18,7 @@ from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
+from arbshard.model.warning import WalletReport
 from arbshard.wire.reconciliation import (
     AcceptDifference,
     EndIntent,
@@ -285,6 +286,8 @@ class Statement(msgspec.Struct, frozen=True, tag=True):
     """Whether no order of ours changed between two readings, so that balances and orders are of one instant."""
     read_ns: int
     """Monotonic time just before the balances were asked for. The wall clock may be set back in between."""
+    wallets: WalletReport | None = None
+    """Which deposits and withdrawals are not open; None where the venue is not asked."""
 
 
 Command = (

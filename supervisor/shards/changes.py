@@ -167,7 +167,7 @@ class ListingRequest:
     """What the venues were asked for: filled in when they have answered."""
 
     def __init__(self) -> None:
-        self.pairs: Sequence[Pair] | None = None
+        self.universe: Universe | None = None
         self.problem: str = ""
         self.is_usage = False
 
@@ -184,14 +184,14 @@ class Add(_Change):
     def run(self, assignments: Assignments, now_ns: int) -> Steps:
         """See ``_Change``."""
         listing = self._find(self._names)
-        while listing.pairs is None and not listing.problem:
+        while listing.universe is None and not listing.problem:
             now_ns = yield
             if assignments.is_ending:
                 raise ChangeFailed("the run is stopping")
         if listing.problem:
             raise ChangeFailed(listing.problem, is_usage=listing.is_usage)
-        known = assignments.pairs()
-        found = listing.pairs or ()
+        assert listing.universe is not None
+        known, found = assignments.pairs(), listing.universe.pairs
         if again := [pair.base for pair in found if pair.base in known]:
             raise ChangeFailed(f"traded already: {_named(again)}", is_usage=True)
         slots = assignments.slots.reserve(2 * len(found), assignments.passed())
@@ -201,7 +201,9 @@ class Add(_Change):
         bases = [pair.base for pair in pairs]
         try:
             serial = assignments.publish(
-                assignments.universe.with_pairs(pairs).on_shards(assignments.shards_for(bases))
+                assignments.universe.with_pairs(pairs, listing.universe).on_shards(
+                    assignments.shards_for(bases)
+                )
             )
         except ChangeFailed:
             assignments.slots.free((leg.slot for pair in pairs for leg in (pair.home, pair.away)), serial=0)

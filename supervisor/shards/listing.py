@@ -5,7 +5,7 @@ force as a new universe. Risk asks for a reading by a counter on its page, when 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -13,12 +13,13 @@ from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.data.listings import Listings
+from arbshard.data.listings import Listings, said_of
 from arbshard.errors import ArbshardError
 from arbshard.log import get_logger
 from arbshard.model.market import Leg, MarketRules, Pair, TickBand
 from arbshard.model.money import ZERO, plain
 from arbshard.model.universe import NOT_LISTED, Universe
+from arbshard.model.warning import CoinName, MarketWarning
 from supervisor.preflight import ReadListings
 from supervisor.shards.assignments import Assignments, ChangeFailed
 
@@ -40,6 +41,8 @@ class ListingNews(NamedTuple):
     fx: Leg
     stopped: tuple[tuple[str, str, str], ...]
     """(venue, symbol, why) of markets that are not listed as trading."""
+    warnings: tuple[MarketWarning, ...]
+    coin_names: tuple[CoinName, ...]
     lines: tuple[str, ...]
     """What has changed, for people."""
 
@@ -74,9 +77,20 @@ def compare(universe: Universe, listings: Listings, price_of: PriceOf) -> Listin
     lines += [
         f"{':'.join(place)} is listed as trading again" for place in sorted(before.keys() - stopped.keys())
     ]
-    return ListingNews(
-        changed, fx, tuple((*place, why) for place, why in sorted(stopped.items())), tuple(lines)
-    )
+    warnings, coin_names = said_of(universe.legs(), listings.markets)
+    lines += _warning_lines(universe.warnings, warnings)
+    stops = tuple((*place, why) for place, why in sorted(stopped.items()))
+    return ListingNews(changed, fx, stops, warnings, coin_names, tuple(lines))
+
+
+def _warning_lines(before: Sequence[MarketWarning], now: Sequence[MarketWarning]) -> Iterator[str]:
+    """What has come and gone, for people."""
+    for warning in now:
+        if warning not in before:
+            yield f"{warning.venue}:{warning.symbol}: the venue warns of it: {warning}"
+    for warning in before:
+        if warning not in now:
+            yield f"{warning.venue}:{warning.symbol}: the venue no longer warns of it: {warning}"
 
 
 def _with_tick(rules: MarketRules, tick: Decimal | None, price: Decimal | None) -> MarketRules | None:
@@ -184,11 +198,20 @@ class ListingWatch:
         self._failures = 0
         before = self._assignments.universe
         news = compare(before, reading.result(), self._price_of)
-        is_changed = bool(news.pairs) or news.fx != before.fx or news.stopped != before.stopped
+        is_changed = bool(news.pairs) or (news.fx, news.stopped, news.warnings, news.coin_names) != (
+            before.fx,
+            before.stopped,
+            before.warnings,
+            before.coin_names,
+        )
         if not is_changed and not self._is_for_risk:
             return
         try:
-            self._assignments.publish(before.with_listing(news.pairs, news.fx, news.stopped, self._began_ms))
+            self._assignments.publish(
+                before.with_listing(
+                    news.pairs, news.fx, news.stopped, self._began_ms, news.warnings, news.coin_names
+                )
+            )
         except ChangeFailed as failed:
             self._alert(f"what the venues list now cannot be put in force: {failed}")
             return

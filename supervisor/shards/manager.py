@@ -349,7 +349,7 @@ class ShardManager:
         except ArbshardError as error:
             listing.problem, listing.is_usage = str(error), isinstance(error, UsageError)
         else:
-            listing.pairs = found.pairs
+            listing.universe = found
 
 
 def _move_of(plan: Sequence[PairMove], why: str) -> Move:

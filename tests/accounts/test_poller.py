@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from arbshard.accounts.poller import Poller, Sight
+from arbshard.accounts.wallets import WalletReader
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.upbit.account import UpbitAccount
 
@@ -24,8 +25,9 @@ class World:
         self.ahead = []
         self.counts = counted.counts
         self.came = asyncio.Event()
+        venue = venue or UpbitAccount()
         self.poller = Poller(
-            venue or UpbitAccount(),
+            venue,
             self.asker,
             lambda: self.sight,
             self.send,
@@ -33,6 +35,7 @@ class World:
             counted,
             clock,
             every_s,
+            WalletReader(venue, self.asker, {}, counted, clock, 0.0),
         )
 
     async def send(self, statement):

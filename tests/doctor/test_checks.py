@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from arbshard.config import Config
 from arbshard.doctor.checks import examine, examine_reach
 from arbshard.doctor.facts import DoctorFacts, ProbeResult, Rates, Rights, ToldLimit, ToldTick, VenueFacts
+from arbshard.model.warning import MarketWarning, WalletWarning
 
 GOOD = ProbeResult(ok=True)
 
@@ -146,3 +147,17 @@ def test_without_markets_at_least_the_addresses_are_tried(facts):
     assert verdicts["upbit", "REST address"] == "fail"
     assert verdicts["binance", "REST address"] == "ok"
     assert verdicts["both", "markets"] == "fail"
+
+
+def test_what_the_venues_warn_of_is_shown_with_its_rule(facts) -> None:
+    assert verdicts(Config(), facts)["warnings"].verdict == "ok"
+    closed = WalletWarning("upbit", "ETH", "deposits_closed", "Ethereum")
+    check = verdicts(Config(), facts, warnings=(MarketWarning("upbit", "KRW-BTC", "warning"), closed))[
+        "warnings"
+    ]
+    assert (check.verdict, check.found) == ("warning", "ETH deposits_closed (Ethereum)")
+    assert check.advice == "these enter nothing (rule no_entries of [warnings])"
+    ignored = verdicts(
+        Config(), facts, warnings=(MarketWarning("upbit", "KRW-BTC", "trading_volume_soaring"),)
+    )
+    assert (ignored["warnings"].verdict, ignored["warnings"].advice) == ("ok", "")

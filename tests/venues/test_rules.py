@@ -26,6 +26,11 @@ def test_upbit_fees_and_limits():
     told = reply({"bid_fee": "0.0005", "ask_fee": "0.0006"}, remaining_req="group=default; min=1800; sec=27")
     assert UPBIT.rates_of("KRW-BTC", told) == Rates("KRW-BTC", Decimal(5), Decimal(6))
     assert UPBIT.limits_of(told) == (ToldLimit("upbit_default", 30, 30, 2),)
+    # Whatever ``min`` says, which the venue declares unused, and also without it.
+    for header in ("group=default; min=0; sec=27", "group=default; min=60; sec=27", "group=default; sec=27"):
+        assert UPBIT.limits_of(reply({}, remaining_req=header)) == (ToldLimit("upbit_default", 30, 30, 2),)
+    raised = reply({}, remaining_req="group=default; min=1800; sec=49")
+    assert UPBIT.limits_of(raised) == (ToldLimit("upbit_default", 50, 30, 0),)
     assert UPBIT.limits_of(reply({})) == ()
 
 

@@ -54,6 +54,11 @@ class History:
         call.params.finish()
         return replies.commission(market.symbol, self._trading.fee_rate)
 
+    def coins(self, call: VerifiedCall) -> Json:
+        """All coins with their networks, one each."""
+        call.params.finish()
+        return [replies.coin(self._data.market(symbol)) for symbol in self._data.symbols]
+
     def trade_fees(self, call: VerifiedCall) -> Json:
         """The rates of one symbol or of all, in the short form of ``/sapi``."""
         symbol = call.params.symbol_if_any()

@@ -82,6 +82,7 @@ class Operations:
             "/api/v3/account": {"GET": account},
             "/api/v3/account/commission": {"GET": commission},
             "/api/v3/rateLimit/order": {"GET": counts},
+            "/sapi/v1/capital/config/getall": {"GET": SignedCall(_flat(10), history.coins)},
             "/sapi/v1/asset/tradeFee": {"GET": SignedCall(_flat(1), history.trade_fees)},
         }
         """By path and method."""

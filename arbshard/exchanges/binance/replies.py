@@ -11,11 +11,14 @@ from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import SimFill, SimOrder
 from arbshard.exchanges.binance.filters import text8
 from arbshard.exchanges.binance.refusals import Json
+from arbshard.exchanges.market import SimMarket
 from arbshard.model.money import ZERO, plain
 
 ReplyKind = Literal["ACK", "RESULT", "FULL"]
 
 _TIFS = {"gtc": "GTC", "ioc": "IOC", "fok": "FOK", "post_only": "GTC"}
+_DEPOSITS = ("working", "deposit_only")
+_WITHDRAWALS = ("working", "withdraw_only")
 _EXPIRY_REASONS = {
     "ioc": "UNFILLED_IOC_QUANTITY_EXPIRED",
     "fok": "UNFILLED_FOK_ORDER_EXPIRED",
@@ -219,4 +222,34 @@ def _discount() -> dict[str, Json]:
         "enabledForSymbol": False,
         "discountAsset": "BNB",
         "discount": "0.75000000",
+    }
+
+
+def coin(market: SimMarket) -> dict[str, Json]:
+    """A market's coin in the form of ``/sapi/v1/capital/config/getall``."""
+    listing = market.listing
+    deposits, withdrawals = market.wallet in _DEPOSITS, market.wallet in _WITHDRAWALS
+    network: dict[str, Json] = {
+        "network": listing.base,
+        "coin": listing.base,
+        "name": listing.english_name,
+        "isDefault": True,
+        "depositEnable": deposits,
+        "withdrawEnable": withdrawals,
+        "depositDesc": "" if deposits else "Wallet Maintenance, Deposit Suspended",
+        "withdrawDesc": "" if withdrawals else "Wallet Maintenance, Withdrawal Suspended",
+        "withdrawFee": "0",
+        "withdrawMin": "0",
+        "withdrawMax": "9999999999",
+        "withdrawIntegerMultiple": "0.00000001",
+        "busy": False,
+    }
+    return {
+        "coin": listing.base,
+        "name": listing.english_name,
+        "depositAllEnable": deposits,
+        "withdrawAllEnable": withdrawals,
+        "trading": True,
+        "isLegalMoney": False,
+        "networkList": [network],
     }

@@ -15,7 +15,6 @@ from arbshard.exchanges.session import Query, RestReply
 _USER_DATA_STREAM = "/api/v3/userDataStream"
 _OTHER_HOSTS: dict[str, Json] = {
     "/sapi/v1/system/status": {"status": 0, "msg": "normal"},
-    "/sapi/v1/capital/config/getall": [],
     "/sapi/v1/margin/allPairs": [],
     "/sapi/v1/margin/isolated/allPairs": [],
     "/fapi/v1/exchangeInfo": {"symbols": []},

@@ -47,7 +47,8 @@ class Conditions:
         """Close markets, take them out of the listing, or warn of them."""
         for market, is_hit in self._hit(fault.market if fault is not None else None):
             state = fault.state if fault is not None and is_hit else "trading"
-            market.is_warned = state == "warned"
+            caution = fault.caution if fault is not None and state == "warned" else ""
+            market.is_warned, market.caution = state == "warned" and not caution, caution
             market.state = "trading" if state == "warned" else state
 
     def set_rules(self, fault: ChangedRulesFault | None) -> None:
@@ -65,6 +66,7 @@ class Conditions:
     def set_gaps(self, fault: ClosedWalletFault | None) -> None:
         """Close or open the deposits and withdrawals of coins."""
         for market, is_hit in self._hit(fault.market if fault is not None else None):
+            market.wallet = fault.wallet if fault is not None and is_hit else "working"
             bps = fault.gap_bps if fault is not None and is_hit else None
             self._world.hold_gap(self._venue, market.listing.base, bps)
 

@@ -27,6 +27,7 @@ from arbshard.exchanges.upbit.replies import (
     chance_reply,
     order_reply,
     trades_reply,
+    wallet_reply,
 )
 from arbshard.exchanges.upbit.tickets import OrderTicket, check_identifier, listed_market, ticket_of
 
@@ -75,6 +76,11 @@ class UpbitDesk:
     def accounts(self, call: AccountCall) -> Json:
         """``GET /v1/accounts``."""
         return accounts_reply(call.account.wallet, is_rounded=self._rounds())
+
+    def wallets(self, call: AccountCall) -> Json:
+        """``GET /v1/status/wallet``: one network for each coin."""
+        del call
+        return [wallet_reply(market) for market in self._markets.values()]
 
     def chance(self, call: AccountCall) -> Json:
         """``GET /v1/orders/chance``."""

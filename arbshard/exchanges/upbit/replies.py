@@ -190,3 +190,18 @@ def _named(order: SimOrder) -> JsonObject:
 
 def _text(value: Decimal | None) -> str | None:
     return None if value is None else plain(value)
+
+
+def wallet_reply(market: SimMarket) -> dict[str, Json]:
+    """The state of the wallet of a market's coin."""
+    base = market.listing.base
+    return {
+        "currency": base,
+        "wallet_state": market.wallet,
+        "block_state": "normal",
+        "block_height": 1_000_000,
+        "block_updated_at": "2026-01-01T00:00:00.000+00:00",
+        "block_elapsed_minutes": 0,
+        "net_type": base,
+        "network_name": market.listing.english_name,
+    }

@@ -104,7 +104,10 @@ class UpbitRest:
             if details:
                 entry["market_event"] = {
                     "warning": market.is_warned,
-                    "caution": dict.fromkeys(_CAUTIONS, False),
+                    "caution": {
+                        name: name == market.caution
+                        for name in dict.fromkeys((*_CAUTIONS, market.caution or _CAUTIONS[0]))
+                    },
                 }
             listings.append(entry)
         return 200, msgspec.json.encode(listings)

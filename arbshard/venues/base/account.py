@@ -4,7 +4,7 @@ The room ``account`` of a venue's folder implements it; the private stream, the 
 here opens a socket or looks at a clock.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from ipaddress import ip_address
 from typing import NamedTuple, Protocol
@@ -15,6 +15,7 @@ from arbshard.errors import FrameError, UsageError
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
 from arbshard.model.order import OrderFault, OrderState
+from arbshard.model.warning import CoinName, WalletWarning
 from arbshard.secret import Secret
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
@@ -162,6 +163,14 @@ class AccountVenue(Protocol):
         """
         ...
 
+    def wallets_call(self) -> VenueRequest | None:
+        """Asks which deposits and withdrawals are open; None where the venue has no call for it."""
+        ...
+
+    def wallets_of(self, body: bytes) -> tuple[list[WalletWarning], list[CoinName]]:
+        """What is not open, of all coins, and what the answer calls them. Raises ``FrameError``."""
+        ...
+
     def clock_call(self) -> VenueRequest:
         """Something cheap whose answer tells the venue's time."""
         ...
@@ -169,6 +178,35 @@ class AccountVenue(Protocol):
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """(wall ms of the venue, how far it may be off). Raises ``FrameError``."""
         ...
+
+
+class WalletNetwork(NamedTuple):
+    """One network on which a venue takes and sends a coin."""
+
+    name: str
+    deposits: bool
+    withdrawals: bool
+    is_delayed: bool = False
+    """Whether the venue receives its blocks late."""
+
+
+def wallet_warnings(
+    venue: str, currency: str, networks: Collection[WalletNetwork]
+) -> Iterator[WalletWarning]:
+    """What the states of a coin's networks add up to."""
+    deposits = [one.name for one in networks if not one.deposits]
+    withdrawals = [one.name for one in networks if not one.withdrawals]
+    is_for_all = len(networks)
+    if len(deposits) == is_for_all:
+        yield WalletWarning(venue, currency, "deposits_closed", ", ".join(deposits))
+    if len(withdrawals) == is_for_all:
+        yield WalletWarning(venue, currency, "withdrawals_closed", ", ".join(withdrawals))
+    some = [one.name for one in networks if not (one.deposits and one.withdrawals)]
+    if 0 < len(some) < is_for_all:
+        yield WalletWarning(venue, currency, "network_closed", ", ".join(some))
+    delayed = [one.name for one in networks if one.is_delayed]
+    if delayed:
+        yield WalletWarning(venue, currency, "network_delayed", ", ".join(delayed))
 
 
 def amount(value: Decimal | None, what: str) -> Decimal:

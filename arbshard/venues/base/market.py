@@ -14,6 +14,7 @@ import msgspec
 
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market, MarketRules
+from arbshard.model.warning import MarketWarningKind
 
 
 class RateLimit(msgspec.Struct, frozen=True):
@@ -91,7 +92,11 @@ class ListedMarket(msgspec.Struct, frozen=True):
     tradable: bool = True
     """False while the venue accepts no orders on it."""
     note: str = ""
-    """What the venue says about it: a warning, or why it is not tradable; empty otherwise."""
+    """Why it is not tradable, in the venue's words; empty otherwise."""
+    warnings: tuple[tuple[MarketWarningKind, str], ...] = ()
+    """What the venue warns of, and the venue's own name of it where the kind is not specific."""
+    coin_name: str = ""
+    """What the venue calls the coin in full; empty where the listing has no such names."""
 
 
 class Venue(Protocol):

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType, field
 from arbshard.config import VenueConfig
 from arbshard.errors import FrameError, UsageError
 from arbshard.model.market import Side
+from arbshard.model.warning import CoinName, WalletWarning
 from arbshard.secret import Secret, encode_revealed
 from arbshard.venues.base.account import (
     DETAIL_CHARS_MAX,
@@ -28,8 +29,10 @@ from arbshard.venues.base.account import (
     Subscribed,
     Turned,
     VenueBalance,
+    WalletNetwork,
     amount,
     secret_safe,
+    wallet_warnings,
 )
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.binance import limits
@@ -116,6 +119,23 @@ class _Account(msgspec.Struct):
     balances: list[_Held]
 
 
+class _Network(msgspec.Struct):
+    network: str
+    deposits: bool = field(name="depositEnable")
+    withdrawals: bool = field(name="withdrawEnable")
+    is_busy: bool = field(name="busy", default=False)
+    units: object = field(name="denomination", default=1)
+    """How many of the coin's own units one unit here is; not on every network."""
+
+
+class _Coin(msgspec.Struct):
+    coin: str
+    name: str = ""
+    deposits: bool = field(name="depositAllEnable", default=True)
+    withdrawals: bool = field(name="withdrawAllEnable", default=True)
+    networks: list[_Network] = field(name="networkList", default_factory=list)
+
+
 class _Time(msgspec.Struct):
     server_time: int = field(name="serverTime")
 
@@ -127,6 +147,7 @@ _position = reader(msgspec.json.Decoder(_Position).decode)
 _account = reader(msgspec.json.Decoder(_Account).decode)
 _rows = reader(msgspec.json.Decoder(list[_Row]).decode)
 _row = reader(msgspec.json.Decoder(_Row).decode)
+_coins = reader(msgspec.json.Decoder(list[_Coin]).decode)
 _time = reader(msgspec.json.Decoder(_Time).decode)
 
 
@@ -222,6 +243,24 @@ class BinanceAccount:
             )
             for symbol in symbols
         )
+
+    def wallets_call(self) -> VenueRequest:
+        """All coins in one answer, of some megabytes."""
+        return VenueRequest("GET", "/sapi/v1/capital/config/getall", {}, limits.WALLETS)
+
+    def wallets_of(self, body: bytes) -> tuple[list[WalletWarning], list[CoinName]]:
+        """Read one row for each coin. A coin that the venue calls a thousand of another counts by the thousand."""
+        warnings: list[WalletWarning] = []
+        names: list[CoinName] = []
+        for coin in _coins(body):
+            networks = [
+                WalletNetwork(clipped(one.network), one.deposits, one.withdrawals, one.is_busy)
+                for one in coin.networks
+            ] or [WalletNetwork("all", coin.deposits, coin.withdrawals)]
+            warnings += wallet_warnings(self.name, coin.coin, networks)
+            units = max((one.units for one in coin.networks if isinstance(one.units, int)), default=1)
+            names.append(CoinName(self.name, coin.coin, coin.name, units))
+        return warnings, names
 
     def clock_call(self) -> VenueRequest:
         """The venue has a call for it."""

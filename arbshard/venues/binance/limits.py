@@ -20,6 +20,7 @@ QUERY: Final[Mapping[str, int]] = {"binance_weight": 4}
 TRADES: Final[Mapping[str, int]] = {"binance_weight": 5}
 ACCOUNT: Final[Mapping[str, int]] = {"binance_weight": 20}
 LISTING: Final[Mapping[str, int]] = {"binance_weight": 20}
+WALLETS: Final[Mapping[str, int]] = {"binance_weight": 10}
 OPEN_ORDERS: Final[Mapping[str, int]] = {"binance_weight": 80}
 
 _HEADERS = {

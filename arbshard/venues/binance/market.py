@@ -97,6 +97,8 @@ class _SymbolRow(msgspec.Struct):
     filters: msgspec.Raw
     """Read for our quote only: the full listing is some 15 MB."""
     spot: bool = msgspec.field(name="isSpotTradingAllowed", default=True)
+    permission_sets: object = msgspec.field(name="permissionSets", default=())
+    """Lists of alternatives, of which an account must have one each. An unknown form is left out."""
 
 
 class _ExchangeInfo(msgspec.Struct):
@@ -219,10 +221,14 @@ class Binance:
 
     def _listed(self, row: _SymbolRow) -> ListedMarket:
         market = Market(venue=self.name, symbol=row.symbol, base=row.base, quote=row.quote)
-        tradable = row.status == "TRADING" and row.spot
-        note = "" if tradable else row.status if row.status != "TRADING" else "no spot trading"
         rules = market_rules(row.filters, f"{self.name} {_MARKETS_PATH}: {row.symbol}")
-        return ListedMarket(market, rules, tradable, note)
+        if row.status != "TRADING":
+            return ListedMarket(market, rules, False, row.status, (("not_trading", row.status),))
+        if not row.spot or not _is_for_spot(row.permission_sets):
+            return ListedMarket(
+                market, rules, False, "no spot trading", (("not_permitted", "no spot trading"),)
+            )
+        return ListedMarket(market, rules)
 
     def fee_schedule(self, buy_bps: Decimal, sell_bps: Decimal) -> FeeSchedule:
         """A buyer pays in the coin received, a seller in USDT."""
@@ -237,6 +243,13 @@ def _requests(method: str, streams: Sequence[str], first_id: int) -> list[str]:
         msgspec.json.encode({"method": method, "params": chunk, "id": number}).decode()
         for number, chunk in enumerate(chunks, start=first_id)
     ]
+
+
+def _is_for_spot(permission_sets: object) -> bool:
+    """Whether an account with the permission of spot trading alone may trade."""
+    if not isinstance(permission_sets, list):
+        return True
+    return all("SPOT" in one for one in permission_sets if isinstance(one, list) and one)
 
 
 @lru_cache(maxsize=8192)

@@ -9,6 +9,7 @@ from arbshard.config import VenueConfig
 from arbshard.errors import FrameError
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
+from arbshard.model.warning import CoinName, WalletWarning
 from arbshard.secret import Secret
 from arbshard.venues.base.account import Heard, HeardOrder, VenueBalance, amount
 from arbshard.venues.base.request import VenueRequest
@@ -94,6 +95,13 @@ class UnifiedAccount:
             VenueRequest("GET", calls.RECENT_ORDERS, {"symbol": symbol, "since": str(since_ms)}, self._cost)
             for symbol in symbols
         )
+
+    def wallets_call(self) -> None:
+        """Return None: ccxt knows it for some venues only."""
+
+    def wallets_of(self, body: bytes) -> tuple[list[WalletWarning], list[CoinName]]:
+        """Refuse every answer: nothing is asked."""
+        raise FrameError("shape", f"{len(body)} bytes about wallets, which were not asked for")
 
     def clock_call(self) -> VenueRequest:
         """Ask for the venue's time."""

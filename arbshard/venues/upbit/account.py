@@ -15,6 +15,7 @@ from arbshard.config import VenueConfig
 from arbshard.errors import FrameError, UsageError
 from arbshard.model.market import Side
 from arbshard.model.money import ZERO
+from arbshard.model.warning import CoinName, WalletWarning
 from arbshard.secret import Secret
 from arbshard.venues.base.account import (
     DETAIL_CHARS_MAX,
@@ -26,8 +27,10 @@ from arbshard.venues.base.account import (
     Subscribed,
     Turned,
     VenueBalance,
+    WalletNetwork,
     amount,
     secret_safe,
+    wallet_warnings,
 )
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import clipped, reader
@@ -85,10 +88,19 @@ class _Row(msgspec.Struct):
     identifier: str | None = None
 
 
+class _Wallet(msgspec.Struct):
+    currency: str
+    wallet_state: str
+    block_state: str | None = None
+    net_type: str | None = None
+    network_name: str | None = None
+
+
 _frame = reader(msgspec.json.Decoder(_Frame).decode)
 _assets = reader(msgspec.json.Decoder(list[_Asset]).decode)
 _rows = reader(msgspec.json.Decoder(list[_Row]).decode)
 _row = reader(msgspec.json.Decoder(_Row).decode)
+_wallets = reader(msgspec.json.Decoder(list[_Wallet]).decode)
 
 
 class UpbitAccount:
@@ -161,6 +173,26 @@ class UpbitAccount:
         del symbols
         params = {"start_time": str(since_ms), "limit": str(_RECENT_MAX)}
         return (VenueRequest("GET", "/v1/orders/closed", params, limits.READ),)
+
+    def wallets_call(self) -> VenueRequest:
+        """All coins in one answer. It may lag behind the venue by minutes, as the venue says."""
+        return VenueRequest("GET", "/v1/status/wallet", {}, limits.READ)
+
+    def wallets_of(self, body: bytes) -> tuple[list[WalletWarning], list[CoinName]]:
+        """Read one row for each coin and network. What is unknown counts as closed."""
+        networks: dict[str, list[WalletNetwork]] = {}
+        for row in _wallets(body):
+            state = row.wallet_state
+            networks.setdefault(row.currency, []).append(
+                WalletNetwork(
+                    clipped(row.network_name or row.net_type or row.currency),
+                    deposits=state in {"working", "deposit_only"},
+                    withdrawals=state in {"working", "withdraw_only"},
+                    is_delayed=state == "working" and row.block_state not in (None, "", "normal"),
+                )
+            )
+        found = [one for coin, of in networks.items() for one in wallet_warnings(self.name, coin, of)]
+        return found, []
 
     def clock_call(self) -> VenueRequest:
         """The balances: every answer has the time in a header, and this needs no market's name."""

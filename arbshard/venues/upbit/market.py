@@ -5,16 +5,17 @@ Reached through ``registry``; see ``base.market.Venue`` for what each method pro
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market
+from arbshard.model.warning import MarketWarningKind
 from arbshard.venues.base.market import ConnectionRules, ControlFrame, FrameKind, ListedMarket, RateLimit
 from arbshard.venues.frame import (
     UNREADABLE,
@@ -44,6 +45,15 @@ _DEFAULT_TIME = b'"timestamp":'
 _SIMPLE_CODE = len(_SIMPLE_HEAD)
 _DEFAULT_CODE = len(_DEFAULT_HEAD)
 _TAILS = (b'"lv":0}', b'"level":0}', b'"REALTIME"}', b'"SNAPSHOT"}')
+
+_CAUTIONS: Final[Mapping[str, MarketWarningKind]] = {
+    "PRICE_FLUCTUATIONS": "price_fluctuations",
+    "TRADING_VOLUME_SOARING": "trading_volume_soaring",
+    "DEPOSIT_AMOUNT_SOARING": "deposit_amount_soaring",
+    "GLOBAL_PRICE_DIFFERENCES": "global_price_differences",
+    "CONCENTRATION_OF_SMALL_ACCOUNTS": "concentration_of_small_accounts",
+}
+_KNOWN_EVENTS = frozenset(("warning", "caution"))
 
 _CODE = re.compile(r"[A-Z0-9]{1,12}-[A-Z0-9]{1,24}", re.ASCII)
 
@@ -106,14 +116,12 @@ class _Header(msgspec.Struct):
     mthd: str | UnsetType = UNSET
 
 
-class _MarketEvent(msgspec.Struct):
-    warning: bool = False
-    caution: dict[str, bool] = msgspec.field(default_factory=dict)
-
-
 class _MarketRow(msgspec.Struct):
+    """``market`` is needed; the rest informs, and a form that we do not know refuses no listing."""
+
     market: str
-    market_event: _MarketEvent | None = None
+    english_name: object = ""
+    market_event: object = None
 
 
 _decode_simple = msgspec.json.Decoder(_SimpleBook).decode
@@ -221,7 +229,7 @@ class Upbit:
         return (_MARKETS_PATH,)
 
     def listing(self, bodies: Sequence[bytes]) -> dict[str, ListedMarket]:
-        """KRW markets. A market under a warning still trades; its note says so."""
+        """KRW markets. A market under a warning still trades."""
         (body,) = bodies
         try:
             rows = _decode_markets(body)
@@ -232,7 +240,10 @@ class Upbit:
             quote, _, base = row.market.partition("-")
             if quote == _QUOTE and base:
                 market = Market(venue=self.name, symbol=row.market, base=base, quote=quote)
-                listed[row.market] = ListedMarket(market, KRW_RULES, note=_note(row.market_event))
+                name = row.english_name if isinstance(row.english_name, str) else ""
+                listed[row.market] = ListedMarket(
+                    market, KRW_RULES, warnings=_warnings(row.market_event), coin_name=name
+                )
         return listed
 
     def fee_schedule(self, buy_bps: Decimal, sell_bps: Decimal) -> FeeSchedule:
@@ -262,9 +273,26 @@ def _route_by_keys(frame: bytes) -> str | None:
     return code if code is not UNSET and _is_code(code) else None
 
 
-def _note(event: _MarketEvent | None) -> str:
+def _warnings(event: object) -> tuple[tuple[MarketWarningKind, str], ...]:
+    """Read ``market_event``. What is raised in a form that we do not know is a caution of an unknown kind."""
     if event is None:
-        return ""
-    cautions = sorted(name for name, raised in event.caution.items() if raised)
-    parts = ["warning"] if event.warning else []
-    return ", ".join(parts + [f"caution {name}" for name in cautions])
+        return ()
+    if not isinstance(event, dict):
+        return (("other_caution", "market_event"),)
+    raised = [
+        name for name, value in event.items() if name not in _KNOWN_EVENTS and value not in (False, None)
+    ]
+    found: list[tuple[MarketWarningKind, str]] = [
+        ("other_caution", clipped(str(name))) for name in sorted(raised)
+    ]
+    if event.get("warning", False) not in (False, None):
+        found.insert(0, ("warning", ""))
+    cautions = event.get("caution", {})
+    if isinstance(cautions, dict):
+        names = sorted(str(name) for name, value in cautions.items() if value not in (False, None))
+        found += [
+            (_CAUTIONS[name], "") if name in _CAUTIONS else ("other_caution", clipped(name)) for name in names
+        ]
+    elif cautions not in (False, None):
+        found.append(("other_caution", "caution"))
+    return tuple(found)

@@ -14,7 +14,7 @@ from arbshard.venues.base.rules import Rates, Reply, Rights, StatedDigits, ToldL
 from arbshard.venues.frame import reader
 from arbshard.venues.upbit import limits
 
-_REMAINING = re.compile(r"group=default;.*min=(\d+);.*sec=(\d+)")
+_REMAINING = re.compile(r"group=default;.*\bsec=(\d+)")
 _DEFAULT_KEPT = next(window.limit for window in limits.WINDOWS if window.name == "upbit_default")
 _INSTRUMENTS_PER_CALL = 50
 
@@ -87,14 +87,15 @@ class UpbitRules:
         return self.rates_call(symbol)
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
-        """Read the header, whose ``min`` is sixty times the limit of a second."""
+        """Read what is left of the second. The limit itself is not told: the venue declares ``min`` unused."""
         found = _REMAINING.search(reply.headers.get("remaining-req", ""))
         if found is None:
             return ()
-        allowed = int(found[1]) // 60
         # The call that tells is itself one of those that are used.
-        used = max(allowed - int(found[2]) - 1, 0)
-        return (ToldLimit("upbit_default", allowed, _DEFAULT_KEPT, used),)
+        left = int(found[1]) + 1
+        return (
+            ToldLimit("upbit_default", max(_DEFAULT_KEPT, left), _DEFAULT_KEPT, max(_DEFAULT_KEPT - left, 0)),
+        )
 
     def rights_call(self) -> VenueRequest | None:
         """Return None: the venue has no such call."""

@@ -214,7 +214,6 @@ def test_listen_keys_are_gone(venue: Any, method: str) -> None:
     [
         ("/fapi/v1/exchangeInfo", {"symbols": []}),
         ("/dapi/v1/exchangeInfo", {"symbols": []}),
-        ("/sapi/v1/capital/config/getall", []),
         ("/sapi/v1/margin/allPairs", []),
         ("/sapi/v1/margin/isolated/allPairs", []),
     ],
@@ -222,6 +221,18 @@ def test_listen_keys_are_gone(venue: Any, method: str) -> None:
 def test_other_interfaces_have_nothing(venue: Any, path: str, body: object) -> None:
     answer = venue.send("GET", path)
     assert (answer.status, answer.body) == (200, body)
+
+
+def test_wallets_are_told_to_who_has_a_key(venue: Any) -> None:
+    assert venue.send("GET", "/sapi/v1/capital/config/getall").status == 400
+    answer = venue.send("GET", "/sapi/v1/capital/config/getall", venue.signed({}))
+    bitcoin = next(one for one in answer.body if one["coin"] == "BTC")
+    assert (bitcoin["name"], bitcoin["depositAllEnable"], bitcoin["withdrawAllEnable"]) == (
+        "Bitcoin",
+        True,
+        True,
+    )
+    assert [one["depositEnable"] for one in bitcoin["networkList"]] == [True]
 
 
 def test_the_body_of_a_get_is_not_looked_at(venue: Any) -> None:

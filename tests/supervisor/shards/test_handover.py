@@ -34,7 +34,7 @@ async def room(tmp_path):
 def listing(*bases):
     """What venues would answer."""
     found = ListingRequest()
-    found.pairs = model.world.make_universe(*bases).pairs
+    found.universe = model.world.make_universe(*bases)
     return lambda names: found
 
 

@@ -12,11 +12,13 @@ from arbshard.data.listings import Listings
 from arbshard.errors import VenueUnavailable
 from arbshard.model.market import TickBand
 from arbshard.model.universe import Universe
+from arbshard.model.warning import CoinName, MarketWarning
 from arbshard.venues.base.market import ListedMarket
 from supervisor.shards.listing import ListingWatch, compare
 
 S = 1_000_000_000
 EVERY_S = 300
+OF_LISTING = ("tradable", "note", "warnings", "coin_name")
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def listed(universe, **ticks):
 def change(listings, leg, **changes):
     venue = listings.markets[leg.market.venue]
     one = venue[leg.market.symbol]
-    rules = {name: changes.pop(name) for name in list(changes) if name not in ("tradable", "note")}
+    rules = {name: changes.pop(name) for name in list(changes) if name not in OF_LISTING}
     venue[leg.market.symbol] = replace(one, rules=replace(one.rules, **rules), **changes)
 
 
@@ -46,7 +48,7 @@ def no_price(leg):
 class TestCompare:
     def test_the_same_is_no_news(self, universe):
         news = compare(universe, listed(universe), no_price)
-        assert news == ((), universe.fx, (), ())
+        assert news == ((), universe.fx, (), (), (), ())
 
     def test_changed_rules_are_those_of_the_leg(self, universe):
         leg, listings = universe.pairs[0].away, listed(universe)
@@ -75,6 +77,26 @@ class TestCompare:
         assert (again.stopped, again.lines) == (news.stopped, ())
         back = compare(replace(universe, stopped=news.stopped), listed(universe), no_price)
         assert (back.stopped, back.lines) == ((), ("binance:ETHUSDT is listed as trading again",))
+
+    def test_warnings_and_names_come_and_go_with_the_listing(self, universe):
+        leg, listings = universe.pairs[0].home, listed(universe)
+        change(listings, leg, warnings=(("warning", ""), ("other_caution", "NEW")), coin_name="Bitcoin")
+        news = compare(universe, listings, no_price)
+        place = leg.market.venue, leg.market.symbol
+        assert news.warnings == (
+            MarketWarning(*place, "warning"),
+            MarketWarning(*place, "other_caution", "NEW"),
+        )
+        assert news.coin_names == (CoinName("upbit", "BTC", "Bitcoin"),)
+        assert news.lines == (
+            "upbit:KRW-BTC: the venue warns of it: warning",
+            "upbit:KRW-BTC: the venue warns of it: other_caution (NEW)",
+        )
+        warned = replace(universe, warnings=news.warnings, coin_names=news.coin_names)
+        assert compare(warned, listings, no_price).lines == ()
+        over = compare(warned, listed(universe), no_price)
+        assert (over.warnings, len(over.lines)) == ((), 2)
+        assert over.lines[0] == "upbit:KRW-BTC: the venue no longer warns of it: warning"
 
     def test_a_tick_that_is_not_in_the_table_replaces_the_table(self, universe):
         leg = universe.pairs[0].home

@@ -10,6 +10,7 @@ from arbshard.config import Config, RunConfig
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import NOT_LISTED, Universe
+from arbshard.model.warning import MarketWarning
 from arbshard.wire import control
 from supervisor.shards.manager import ShardManager, slots_for
 
@@ -153,11 +154,14 @@ async def test_a_move_is_routed_in_two_steps_each_before_its_word(room):
 async def test_a_pair_that_is_added_and_one_that_is_removed(room):
     async def found(config, names, timeout_s, alert):
         assert (config.run.max_pairs, names, timeout_s) == (1000, ("XRP",), 30.0)
-        return SimpleNamespace(pairs=(room.make.other_pair("XRP", (1, 2)),))
+        xrp = room.make.other_pair("XRP", (1, 2))
+        warned = MarketWarning("upbit", "KRW-XRP", "warning")
+        return Universe(room.make.fx_leg, (xrp,), ((), ()), warnings=(warned,))
 
     room.desk._find_universe = found
     room.ask(control.AddSymbols(("XRP",)))
     assert (await room.until_idle()).state == "done"
+    assert room.desk.assignments.universe.warnings == (MarketWarning("upbit", "KRW-XRP", "warning"),)
     assert room.said[:2] == [("add", "KRW-XRP", 7, (1,)), ("add", "XRPUSDT", 8, (1,))]
     room.said.clear()
     room.ask(control.RemoveSymbols(("BTC",), keep_positions=True))

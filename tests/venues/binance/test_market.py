@@ -355,11 +355,30 @@ def test_rounding_is_against_us(binance):
 def test_market_that_is_not_trading_says_why(binance, status):
     market = binance.listing(info(row("BTC", status=status)))["BTCUSDT"]
     assert (market.tradable, market.note) == (False, status)
+    assert market.warnings == (("not_trading", status),)
 
 
 def test_market_without_spot_trading(binance):
     market = binance.listing(info(row("BTC", isSpotTradingAllowed=False)))["BTCUSDT"]
     assert (market.tradable, market.note) == (False, "no spot trading")
+
+
+@pytest.mark.parametrize(
+    ("sets", "is_tradable"),
+    [
+        ([["SPOT", "MARGIN"]], True),
+        ([], True),
+        ([[]], True),
+        ("SPOT", True),
+        ({"new": "form"}, True),
+        ([["TRD_GRP_004"]], False),
+        ([["SPOT"], ["TRD_GRP_004"]], False),
+    ],
+)
+def test_a_market_for_other_accounts_alone_is_not_tradable(binance, sets, is_tradable):
+    market = binance.listing(info(row("BTC", permissionSets=sets)))["BTCUSDT"]
+    assert market.tradable is is_tradable
+    assert [kind for kind, _ in market.warnings] == ([] if is_tradable else ["not_permitted"])
 
 
 def test_older_notional_filter(binance):

@@ -7,6 +7,7 @@ import msgspec
 
 from arbshard.config import VenueConfig
 from arbshard.model.market import Side
+from arbshard.model.warning import CoinName, WalletWarning
 from arbshard.secret import Secret
 from arbshard.venues.base.account import (
     Heard,
@@ -17,8 +18,10 @@ from arbshard.venues.base.account import (
     Subscribed,
     Turned,
     VenueBalance,
+    WalletNetwork,
     amount,
     secret_safe,
+    wallet_warnings,
 )
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import UNREADABLE, refusal_of
@@ -61,6 +64,15 @@ _balances = msgspec.json.Decoder(dict[str, tuple[Decimal, Decimal]]).decode
 _orders = msgspec.json.Decoder(list[_Order]).decode
 _order = msgspec.json.Decoder(_Order).decode
 _time = msgspec.json.Decoder(_Time).decode
+
+
+class _Wallet(msgspec.Struct):
+    name: str
+    into: bool
+    out: bool
+
+
+_wallets = msgspec.json.Decoder(dict[str, _Wallet]).decode
 
 
 class ThirdAccount:
@@ -135,6 +147,23 @@ class ThirdAccount:
         """All markets in one answer."""
         del symbols
         return (VenueRequest("GET", "/v2/orders", {"since": str(since_ms)}, limits.CALL),)
+
+    def wallets_call(self) -> VenueRequest:
+        """All coins in one answer."""
+        return VenueRequest("GET", "/v2/wallets", {}, limits.CALL)
+
+    def wallets_of(self, body: bytes) -> tuple[list[WalletWarning], list[CoinName]]:
+        """One network for each coin."""
+        try:
+            rows = _wallets(body)
+        except UNREADABLE as error:
+            raise refusal_of(error) from error
+        warnings = [
+            one
+            for coin, row in rows.items()
+            for one in wallet_warnings(self.name, coin, [WalletNetwork(coin, row.into, row.out)])
+        ]
+        return warnings, [CoinName(self.name, coin, row.name) for coin, row in rows.items()]
 
     def clock_call(self) -> VenueRequest:
         """The venue's time."""

@@ -362,10 +362,39 @@ def test_listing_keeps_won_markets_and_their_warnings(upbit):
     assert (bitcoin.market.base, bitcoin.market.quote) == ("BTC", "KRW")
     assert bitcoin.rules is KRW_RULES
     assert (bitcoin.tradable, bitcoin.note) == (True, "")
-    assert (listing["KRW-ETH"].tradable, listing["KRW-ETH"].note) == (
-        True,
-        "warning, caution TRADING_VOLUME_SOARING",
-    )
+    assert (bitcoin.warnings, bitcoin.coin_name) == ((), "")
+    assert (listing["KRW-ETH"].tradable, listing["KRW-ETH"].note) == (True, "")
+    assert listing["KRW-ETH"].warnings == (("warning", ""), ("trading_volume_soaring", ""))
+
+
+CAUTIONS = ("PRICE_FLUCTUATIONS", "TRADING_VOLUME_SOARING", "DEPOSIT_AMOUNT_SOARING", "GLOBAL_PRICE_DIFFERENCES",
+            "CONCENTRATION_OF_SMALL_ACCOUNTS")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("event", "warnings"),
+    [
+        (None, ()),
+        ({}, ()),
+        ({"warning": True}, (("warning", ""),)),
+        *(({"caution": {name: True}}, ((name.lower(), ""),)) for name in CAUTIONS),
+        ({"caution": {"A_NEW_ONE": True}}, (("other_caution", "A_NEW_ONE"),)),
+        ({"caution": {"PRICE_FLUCTUATIONS": None}}, ()),
+        ({"caution": {"PRICE_FLUCTUATIONS": "2026-11-28"}}, (("price_fluctuations", ""),)),
+        ({"warning": {"type": "CAUTION"}}, (("warning", ""),)),
+        ({"caution": "PRICE"}, (("other_caution", "caution"),)),
+        ({"delisting": "2026-12-24"}, (("other_caution", "delisting"),)),
+        ("WARNING", (("other_caution", "market_event"),)),
+    ],
+)
+def test_an_unknown_form_of_a_warning_counts_as_a_caution_and_refuses_no_listing(upbit, event, warnings):
+    rows = [
+        {"market": "KRW-BTC", "english_name": 7, "market_event": event},
+        {"market": "KRW-ETH", "english_name": "E"},
+    ]
+    listing = upbit.listing([json.dumps(rows).encode()])
+    assert (listing["KRW-BTC"].warnings, listing["KRW-BTC"].coin_name) == (warnings, "")
+    assert (listing["KRW-ETH"].warnings, listing["KRW-ETH"].coin_name) == ((), "E")
 
 
 @pytest.mark.parametrize(
