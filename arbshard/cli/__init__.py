@@ -8,6 +8,7 @@ import typer
 from arbshard.cli import (
     archive,
     doctor,
+    inventory,
     ledger,
     limits,
     positions,
@@ -18,6 +19,7 @@ from arbshard.cli import (
     status,
     symbols,
     tap,
+    transfer,
 )
 from arbshard.cli import halt as desk
 from arbshard.errors import ArbshardError, LedgerError, UsageError
@@ -38,6 +40,7 @@ app.command()(desk.halt)
 app.command()(desk.resume)
 app.command()(desk.close)
 app.command()(reconcile.reconcile)
+app.command()(inventory.inventory)
 app.command()(doctor.doctor)
 app.command()(positions.positions)
 app.command()(positions.trades)
@@ -48,6 +51,7 @@ ledger.app.command("prove")(archive.ledger_prove)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(shards.app, name="shards")
 app.add_typer(symbols.app, name="symbols")
+app.add_typer(transfer.app, name="transfer")
 
 
 @app.command()

@@ -56,6 +56,7 @@ def _tell_of(path: Path, report: "VerifyReport") -> int:
     typer.echo(
         f"{path}: {report.events:,} events, {report.intents:,} intents, {report.fills:,} fills, "
         f"{report.positions:,} positions ({report.closed:,} closed, PnL {report.pnl:,.2f})"
+        f"{f', {report.beside:,.2f} beside trading' if report.beside else ''}"
     )
     for difference in report.differences:
         typer.echo(f"  {difference}")

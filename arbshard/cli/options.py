@@ -1,6 +1,7 @@
 """Options that several commands share, and what they mean."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,3 +71,14 @@ def running_files(name: str | None, config: Path | None) -> tuple[str, RunFiles]
     if running_pid(instance) is None:
         raise UsageError(f"no instance named '{instance}' is running")
     return instance, RunFiles(find_run_dir(instance))
+
+
+def amount_of(option: str, text: str) -> Decimal:
+    """The amount that ``option`` was given. Raises ``UsageError``."""
+    try:
+        value = Decimal(text.replace(",", ""))
+    except InvalidOperation as error:
+        raise UsageError(f"{option} {text}: not an amount such as 20000 or 1.5") from error
+    if not value.is_finite() or value < 0:
+        raise UsageError(f"{option} {text}: not an amount of 0 or more")
+    return value

@@ -11,10 +11,19 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from arbshard.cli.options import ConfigOption, NameOption, StateOption, config_of, running_files, state_dir_of
+from arbshard.cli.options import (
+    ConfigOption,
+    NameOption,
+    StateOption,
+    amount_of,
+    config_of,
+    running_files,
+    state_dir_of,
+)
 from arbshard.cli.risk_client import send_to_risk
 from arbshard.errors import UsageError
 from arbshard.model.money import plain
+from arbshard.model.transfer import AdjustmentKind
 from arbshard.wire.messages import Done
 from arbshard.wire.reconciliation import AcceptDifference, EndIntent, Reconciliation, ShowReconciliation
 
@@ -33,6 +42,16 @@ def reconcile(
             metavar="PAIR",
             help="End the open intent of a pair set apart with what is booked.",
         ),
+    ] = None,
+    kind: Annotated[
+        AdjustmentKind,
+        typer.Option(
+            "--as", help="With --accept: what the difference is. Fees and unexplained ones are results."
+        ),
+    ] = "unexplained",
+    price: Annotated[
+        str | None,
+        typer.Option("--price", help="With --accept: worth of one unit in KRW, where no book is known."),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the ledger later.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -57,7 +76,8 @@ def reconcile(
                 "reconcile: --accept needs the instance running: only then does the venue say anything"
             )
         venue, currency = accept
-        _order(name, config, AcceptDifference(venue.lower(), currency.upper(), reason))
+        worth = amount_of("--price", price) if price is not None else None
+        _order(name, config, AcceptDifference(venue.lower(), currency.upper(), reason, kind, worth))
         return
     if end_intent is not None:
         _order(name, config, EndIntent(end_intent, reason))
@@ -123,7 +143,8 @@ def _print(shown: Reconciliation, *, is_running: bool) -> None:
     elif is_running and shown.differences:
         first = shown.differences[0]
         console.print(
-            f"to book what the venue says: arbshard reconcile --accept {first.venue} {first.currency}"
+            f"if you have moved it: arbshard transfer; to book what the venue says: arbshard reconcile "
+            f"--accept {first.venue} {first.currency} --as deposit|withdrawal|fee|unexplained"
         )
 
 

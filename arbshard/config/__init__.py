@@ -5,6 +5,7 @@ An empty file is a valid one: the embedded exchanges, on paper.
 
 from arbshard.config.execution import ExecutionConfig, PaperConfig
 from arbshard.config.file import change_limits, load_config
+from arbshard.config.inventory import InventoryConfig
 from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.live import LiveConfig
 from arbshard.config.root import Config, without_secrets
@@ -27,6 +28,7 @@ __all__ = [
     "DataConfig",
     "ExecutionConfig",
     "FaultsConfig",
+    "InventoryConfig",
     "LimitsConfig",
     "LiveConfig",
     "PaperConfig",

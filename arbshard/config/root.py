@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from arbshard.config.execution import ExecutionConfig, PaperConfig
+from arbshard.config.inventory import InventoryConfig
 from arbshard.config.ledger import LedgerConfig
 from arbshard.config.limits import LimitsConfig
 from arbshard.config.live import LiveConfig
@@ -45,6 +46,7 @@ class Config(Section, frozen=True):
     execution: ExecutionConfig = msgspec.field(default_factory=ExecutionConfig)
     paper: PaperConfig = msgspec.field(default_factory=PaperConfig)
     ledger: LedgerConfig = msgspec.field(default_factory=LedgerConfig)
+    inventory: InventoryConfig = msgspec.field(default_factory=InventoryConfig)
     live: LiveConfig = msgspec.field(default_factory=LiveConfig)
     sim: SimConfig = msgspec.field(default_factory=SimConfig)
 

@@ -25,6 +25,7 @@ from arbshard.model.money import ZERO
 from arbshard.model.order import Fill, Order, OrderFault, OrderState
 from arbshard.model.position import Position, PositionState
 from arbshard.model.refusal import Refusal
+from arbshard.model.transfer import TransferEnd
 
 SCHEMA_VERSION = 5
 
@@ -82,19 +83,71 @@ class ShardFenced(_Event, frozen=True, kw_only=True):
     """A sentence's end, for people."""
 
 
+DepositKind = Literal[
+    "opening",
+    "inventory",
+    "adjustment",
+    "rounding",
+    "deposit",
+    "withdrawal",
+    "transfer",
+    "fee",
+    "unexplained",
+]
+
+
 class Deposited(_Event, frozen=True, kw_only=True):
-    """Money or coins were put in."""
+    """A balance has changed otherwise than by trading."""
 
     venue: str
     currency: str
     amount: Decimal
-    why: Literal["opening", "inventory", "adjustment", "rounding"]
-    """``adjustment``: a person accepted what the venue says; negative when it says less than was booked.
-    ``rounding``: the venue's rounding of fills; it has a ledger account of its own."""
+    """Negative for what was taken out."""
+    why: DepositKind
+    """``opening`` and ``inventory``: what a ledger begins with. ``deposit`` and ``withdrawal``: from and to outside.
+    ``transfer``: from or to another venue, so the other side is what is under way. ``fee`` and ``unexplained``: a
+    person accepted what the venue says, and it counts as a result. ``adjustment``: the same in ledgers of older
+    programs, which did not ask what it was; it counts as no result. ``rounding``: the venue's rounding of fills."""
     pair: str = ""
     """The pair whose inventory it is; empty otherwise."""
     reason: str = ""
-    """Of an adjustment: a sentence, for people."""
+    """A sentence of the person who accepted or announced it."""
+    transfer: str = ""
+    """The transfer that it belongs to; empty where there is none."""
+    value: Decimal = ZERO
+    """What it counts as a result, in reporting currency as risk valued it: only of ``fee`` and ``unexplained``."""
+    day: int | None = None
+    """Number of the trading day that the result belongs to; None: the UTC day of ``at_ms``."""
+
+
+class TransferAnnounced(_Event, frozen=True, kw_only=True):
+    """A person moves money or coins; until the amount leaves its source, nothing else may spend it there."""
+
+    transfer_id: str
+    source: str
+    target: str
+    currency: str
+    amount: Decimal
+    fee: Decimal
+    price: Decimal
+    reason: str
+    """All of these as in ``model.transfer.Transfer``."""
+
+
+class TransferEnded(_Event, frozen=True, kw_only=True):
+    """Nothing more is expected of a transfer."""
+
+    transfer_id: str
+    currency: str
+    how: TransferEnd
+    fee: Decimal = ZERO
+    """What has not arrived because it was paid for the transfer."""
+    lost: Decimal = ZERO
+    """What has not arrived, and nothing was got for it."""
+    value: Decimal = ZERO
+    """What both count as a result, in reporting currency; never above 0."""
+    day: int | None = None
+    """As in ``Deposited``."""
 
 
 class IntentApproved(_Event, frozen=True, kw_only=True):
@@ -346,12 +399,15 @@ class VenueStateChanged(_Event, frozen=True, kw_only=True):
 
 ReconciliationEvent = AccountOpened | DifferenceFound | DifferenceResolved | StrayFound | StrayGone
 PositionStatement = PositionOpened | PositionChanged | PositionClosed
+TransferEvent = TransferAnnounced | TransferEnded
 Event = (
     Started
     | Stopped
     | ShardJoined
     | ShardFenced
     | Deposited
+    | TransferAnnounced
+    | TransferEnded
     | IntentApproved
     | IntentRefused
     | OrderExtended

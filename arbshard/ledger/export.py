@@ -18,6 +18,7 @@ from arbshard.ledger.events import (
     PositionChanged,
     PositionClosed,
     PositionOpened,
+    TransferEnded,
 )
 from arbshard.ledger.file import damaged
 from arbshard.ledger.history import LedgerHistory
@@ -39,7 +40,9 @@ COLUMNS: dict[What, tuple[str, ...]] = {
         *("entry_notional", "entry_home_price", "entry_away_price", "entry_fx_bid", "entry_fx_ask"),
         *("entry_edge_bps", "home_base", "home_quote", "away_base", "away_quote", "other_fees"),
     ),
-    "deposits": ("time", "seq", "venue", "currency", "amount", "why", "pair", "reason"),
+    "deposits": (
+        *("time", "seq", "venue", "currency", "amount", "why", "pair", "reason", "transfer", "value"),
+    ),
     "events": ("seq", "time", "kind", "pair", "intent_id", "body"),
     "balances": ("account", "currency", "balance", "changed"),
     "postings": ("seq", "line", "time", "account", "currency", "amount", "balance"),
@@ -112,15 +115,21 @@ def _fills(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
 
 
 def _deposits(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
-    """What was put in, and what was accepted as the venues' word."""
-    for seq, at_ms, _, _, _, body in reader.rows(("Deposited",), since_ms):
+    """What has changed balances beside trading, and what of transfers has not arrived (its venue is empty)."""
+    for seq, at_ms, _, _, _, body in reader.rows(("Deposited", "TransferEnded"), since_ms):
         event = reader.decode(seq, body)
-        if not isinstance(event, Deposited):
+        head = iso(at_ms), seq
+        if isinstance(event, Deposited):
+            moved = event.venue, event.currency, plain(event.amount), event.why, event.pair, event.reason
+            yield *head, *moved, event.transfer, plain(event.value)
+        elif isinstance(event, TransferEnded):
+            missing = -event.fee - event.lost
+            why = "lost" if event.how == "lost" else "fee"
+            if missing:
+                ended = "", event.currency, plain(missing), why, "", f"transfer {event.how}"
+                yield *head, *ended, event.transfer_id, plain(event.value)
+        else:
             raise damaged(reader.path, f"event {seq} is not of the kind its row says")
-        yield (
-            *(iso(at_ms), seq, event.venue, event.currency, plain(event.amount)),
-            *(event.why, event.pair, event.reason),
-        )
 
 
 def _positions(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:

@@ -11,6 +11,9 @@ to zero in each currency:
     ``fees:<name>``       what the venue has kept
     ``deposits:<name>``   the other side of what was put in
     ``rounding:<name>``   what the venue's rounding of fills has brought or cost
+    ``transfers``         what has left one venue and not arrived at another one
+    ``lost``              what of that never arrived
+    ``unexplained:…``     the other side of differences that nobody could explain
     ====================  =================================================================
 """
 
@@ -22,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arbshard.ledger import schema
-from arbshard.ledger.events import Amounts, Deposited, Event, OrderReported
+from arbshard.ledger.events import Amounts, Deposited, Event, OrderReported, TransferEnded
 from arbshard.ledger.file import damaged
 from arbshard.model.money import ZERO, plain
 from arbshard.model.order import Fill
@@ -31,6 +34,10 @@ Account = tuple[str, str]
 """(account, currency)."""
 Line = tuple[int, int, str, str, str, str]
 """(seq, line, account, currency, amount, balance), as stored."""
+
+
+TRANSFERS = "transfers"
+"""The account of what is under way between venues."""
 
 
 class Posting(NamedTuple):
@@ -51,9 +58,34 @@ def postings_of(event: Event) -> list[Posting]:
     if isinstance(event, OrderReported):
         return [line for fill in event.fills for line in _of_fill(fill)]
     if isinstance(event, Deposited):
-        other = "rounding" if event.why == "rounding" else "deposits"
-        return list(_moved(event.venue, f"{other}:{event.venue}", event.currency, event.amount))
+        return list(_moved(event.venue, _other_side(event), event.currency, event.amount))
+    if isinstance(event, TransferEnded):
+        ends = ((f"fees:{TRANSFERS}", event.fee), ("lost", event.lost))
+        return [
+            line
+            for account, amount in ends
+            if amount
+            for line in (
+                Posting(account, event.currency, amount),
+                Posting(TRANSFERS, event.currency, -amount),
+            )
+        ]
     return []
+
+
+def _other_side(event: Deposited) -> str:
+    """The account that a deposit comes from."""
+    match event.why:
+        case "transfer":
+            return TRANSFERS
+        case "rounding":
+            return f"rounding:{event.venue}"
+        case "fee":
+            return f"fees:{event.venue}"
+        case "unexplained":
+            return f"unexplained:{event.venue}"
+        case _:
+            return f"deposits:{event.venue}"
 
 
 def _of_fill(fill: Fill) -> Iterable[Posting]:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from arbshard.ledger.carry import CarriedHolding, CarriedIntent, CarriedOrder, Carry
 from arbshard.ledger.events import (
     AccountOpened,
+    Deposited,
     DifferenceFound,
     DifferenceResolved,
     EquityMarked,
@@ -27,6 +28,7 @@ from arbshard.ledger.events import (
     Resumed,
     StrayFound,
     StrayGone,
+    TransferEnded,
     VenueStateChanged,
 )
 from arbshard.ledger.reblock import Blocks
@@ -121,6 +123,8 @@ class Rebook:
         self.closed = 0
         self.pnl = ZERO
         """Of closed positions, in reporting currency."""
+        self.beside = ZERO
+        """What counts as a result beside them."""
 
     def resume(self, carry: Carry) -> None:
         """Begin with what the period before has left open. Before the first event."""
@@ -193,7 +197,7 @@ class Rebook:
                 self._reported(seq, event)
             case IntentConcluded():
                 self._concluded(seq, event)
-            case Halted() | Resumed() | EquityMarked():
+            case Halted() | Resumed() | EquityMarked() | Deposited() | TransferEnded():
                 self._watched(seq, event)
             case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
                 self._blocks.add(seq, event)
@@ -201,6 +205,15 @@ class Rebook:
                 self._blocks.bar(seq, event)
             case _:
                 pass  # moves no position
+
+    def _moved(self, seq: int, event: Deposited | TransferEnded) -> None:
+        """Count what was moved beside trading; of deposits only some kinds may count as a result."""
+        counts = event.value
+        self.beside += counts
+        result_kinds = ("fee", "unexplained")
+        is_result = event.why in result_kinds if isinstance(event, Deposited) else counts <= 0
+        if counts and not is_result:
+            self._differ(f"event {seq}: {plain(counts)} count as a result, and nothing was gained or lost")
 
     def finish(self) -> None:
         """The last event was taken, or another kind than a statement follows."""
@@ -223,20 +236,24 @@ class Rebook:
             self._differ(f"event {seq}: {intent.intent_id} was approved though {why}")
         self._running[intent.intent_id] = _Running(intent)
 
-    def _watched(self, seq: int, event: Halted | Resumed | EquityMarked) -> None:
-        """Between two valuations as much was realised as positions that were closed have brought."""
+    def _watched(self, seq: int, event: Halted | Resumed | EquityMarked | Deposited | TransferEnded) -> None:
+        """Between two valuations, closed positions and what counts beside them have brought what was realised."""
+        if isinstance(event, Deposited | TransferEnded):
+            self._moved(seq, event)
+            return
         if not isinstance(event, EquityMarked):
             self._halted = isinstance(event, Halted)
             self._stopped = isinstance(event, Halted) and event.level == "stopped"
             return
         realised = event.equity - event.unrealised
         before = self._realised
-        if before is not None and abs(realised - before[0] - self.pnl + before[1]) > _ROUNDED:
+        pnl = self.pnl + self.beside
+        if before is not None and abs(realised - before[0] - pnl + before[1]) > _ROUNDED:
             self._differ(
                 f"event {seq}: {plain(realised)} is stated as realised, "
-                f"{plain(before[0])} at the last valuation, {plain(self.pnl - before[1])} since"
+                f"{plain(before[0])} at the last valuation, {plain(pnl - before[1])} since"
             )
-        self._realised = realised, self.pnl
+        self._realised = realised, pnl
 
     def _reported(self, seq: int, event: OrderReported) -> None:
         running = self._known(seq, event.intent_id)

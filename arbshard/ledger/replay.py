@@ -153,6 +153,22 @@ def state_at(reader: LedgerReader, codec: StateCodec[State], seq: int) -> State:
     return state
 
 
+def newest_state(reader: LedgerReader, codec: StateCodec[State]) -> State:
+    """The state after the last event, from the newest snapshot that can be used. Raises ``LedgerError``."""
+    for snapshot in reader.snapshots():
+        if isinstance(snapshot, LedgerDamaged):
+            continue
+        try:
+            state = codec.load(snapshot)
+        except LedgerDamaged:
+            continue  # an older program made it: what comes before it is replayed as well
+        rows = reader.rows(after=snapshot.seq)
+        events = ((row[0], reader.decode(row[0], row[5])) for row in rows)
+        replay(events, state, after=snapshot.seq, ledger=reader.path)
+        return state
+    return state_at(reader, codec, reader.last_seq)
+
+
 def replay(
     events: Iterable[tuple[int, Event]],
     state: Replayable,

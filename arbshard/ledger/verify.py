@@ -22,6 +22,7 @@ from arbshard.ledger.events import (
     Event,
     OrderReported,
     Stopped,
+    TransferEnded,
     decode_event,
     kind_of,
     subject_of,
@@ -55,6 +56,8 @@ class VerifyReport(msgspec.Struct, frozen=True):
     closed: int
     pnl: Decimal
     """Of all closed positions, recomputed, in reporting currency."""
+    beside: Decimal
+    """What fees and losses of transfers and unexplained differences count as results; as risk valued them."""
     kinds: dict[str, int]
     """Events by kind."""
     snapshots: int
@@ -132,10 +135,14 @@ class Verifier:
         """The event that the newest row held."""
         self.balances: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO, balances)
         """Running balance by (account, currency), from the amounts of the postings."""
+        self._under_way: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        """What is between venues by currency, from deposits and ended transfers alone."""
         for (account, currency), balance in balances.items():
             owner, _, venue = account.partition(":")
             if owner == "venue":
                 self._owned[venue, currency] = balance
+            elif account == "transfers":
+                self._under_way[currency] = balance
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -261,6 +268,7 @@ class Verifier:
             positions=len(self._rebook.positions) - self._carried,
             closed=self._rebook.closed,
             pnl=self._rebook.pnl,
+            beside=self._rebook.beside,
             kinds=dict(self._kinds),
             snapshots=snapshots,
             differences=tuple(self._differences),
@@ -288,21 +296,41 @@ class Verifier:
 
     def _event(self, seq: int, event: Event, lines: list[Line]) -> None:
         self._kinds[kind_of(event)] += 1
-        moved: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
-        if isinstance(event, Deposited):
-            moved[event.venue, event.currency] += event.amount
-        elif isinstance(event, OrderReported):
-            for fill in event.fills:
-                for currency, amount in fill.changes():
-                    moved[fill.market.venue, currency] += amount
+        moved = self._moved_by(event)
         for account, amount in moved.items():
             self._owned[account] += amount
         self._postings(seq, moved, lines)
+        if isinstance(event, Deposited | TransferEnded):
+            self._transfers(seq, event.currency)
         if isinstance(event, Stopped):
             self._stopped(seq, event)
         elif isinstance(event, DifferenceFound):
             self._compared(seq, event)
         self._rebook.add(seq, event)
+
+    def _moved_by(self, event: Event) -> dict[tuple[str, str], Decimal]:
+        """By how much an event changes our balances; what it puts under way is noted."""
+        moved: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
+        if isinstance(event, Deposited):
+            moved[event.venue, event.currency] += event.amount
+            if event.why == "transfer":
+                self._under_way[event.currency] -= event.amount
+        elif isinstance(event, TransferEnded):
+            self._under_way[event.currency] -= event.fee + event.lost
+        elif isinstance(event, OrderReported):
+            for fill in event.fills:
+                for currency, amount in fill.changes():
+                    moved[fill.market.venue, currency] += amount
+        return moved
+
+    def _transfers(self, seq: int, currency: str) -> None:
+        """What the ledger has between venues must be what has left and not arrived; never less than nothing."""
+        booked = self.balances.get(("transfers", currency), ZERO)
+        found = self._under_way[currency]
+        if booked != found or found < 0:
+            self.differ(
+                f"event {seq}: {plain(booked)} {currency} are booked as under way, the transfers make {plain(found)}"
+            )
 
     def _postings(self, seq: int, moved: dict[tuple[str, str], Decimal], lines: list[Line]) -> None:
         sums: dict[str, Decimal] = defaultdict(lambda: ZERO)

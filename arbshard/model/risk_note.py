@@ -36,6 +36,8 @@ class PortfolioTally(Tally, frozen=True):
     """Of all money here."""
     exposure: str = "0"
     """Entry notional of open positions and of entries under way."""
+    beside: str = "0"
+    """What of ``pnl`` no position brought: fees and losses of transfers, unexplained differences."""
     residue: dict[str, dict[str, str]] = {}
     """What all closed positions ever have left behind, by venue and coin."""
 
@@ -285,6 +287,25 @@ class WalletNote(msgspec.Struct, frozen=True):
     """Why it could not be asked the last time; empty when it could."""
 
 
+class RunsOutNote(msgspec.Struct, frozen=True):
+    """A currency of which soon nothing will be free on a venue, at the present rate."""
+
+    venue: str
+    currency: str
+    runs_out_ms: int
+
+
+class OverdueNote(msgspec.Struct, frozen=True):
+    """A transfer that should have ended."""
+
+    transfer_id: str
+    text: str
+    """What it is, with its id."""
+    amount: str
+    """What is still to arrive, or to leave."""
+    age_h: float
+
+
 Orders = Literal["", "paper", "dry run", "live"]
 """Where orders go; empty before risk has said."""
 
@@ -352,6 +373,11 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     taking: dict[str, int] = {}
     """Since when each venue takes orders (wall ms), by the orders that it took in this run."""
     short: tuple[ShortageNote, ...] = ()
+    runs_out: tuple[RunsOutNote, ...] = ()
+    """The first to run out comes first."""
+    overdue: tuple[OverdueNote, ...] = ()
+    under_way_worth: str = "0"
+    """Worth of all that is between venues, in reporting currency; part of ``equity.account_value``."""
     entries: dict[str, EntryNote] = {}
     """By base; all pairs of the run."""
     fees: tuple[FeeNote, ...] = ()

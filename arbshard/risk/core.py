@@ -20,7 +20,7 @@ from arbshard.ledger.events import (
     Stopped,
 )
 from arbshard.model.intent import Intent, IntentKind, Retry
-from arbshard.model.money import BPS, ZERO, plain
+from arbshard.model.money import BPS, ONE, ZERO, plain
 from arbshard.model.order import Fill, Order
 from arbshard.model.phase import Phase
 from arbshard.model.position import Position
@@ -37,6 +37,7 @@ from arbshard.risk.booking import (
     opening_deposits,
 )
 from arbshard.risk.entry_terms import TermsKeeper
+from arbshard.risk.inventory import inventory_of
 from arbshard.risk.limits.guard import RiskGuard, holds_for
 from arbshard.risk.limits.reversion import ReversionRule
 from arbshard.risk.limits.watch import Watch
@@ -56,10 +57,20 @@ from arbshard.risk.shards.ownership import (
     joined,
     objection_to_speaker,
 )
+from arbshard.risk.transfers import TransferDesk
 from arbshard.risk.validation import Moment, Objection
 from arbshard.risk.valuation import Valuation
 from arbshard.risk.venue_facts import VenueAcceptance
 from arbshard.risk.venue_warnings import VenueWarnings
+from arbshard.wire.inventory import (
+    AnnounceTransfer,
+    ArriveTransfer,
+    Ends,
+    EndTransfer,
+    Inventory,
+    ShowInventory,
+    ShowTransfers,
+)
 from arbshard.wire.messages import (
     Adopt,
     Approved,
@@ -130,6 +141,12 @@ class RiskCore:
         self._operators = Operators(self._pairs, state, self.guard, self.valuation, self.unclosable)
         self.has_new_terms = False
         """Whether the last tick completed a round over the terms of entry of all pairs."""
+        self._transfers = TransferDesk(
+            state, self.reconciler, self._price_of, self._movable, self.ownership.venues
+        )
+        if self.reconciler is not None:
+            self.reconciler.recognise = self._transfers.recognise
+        self.inventory_config = config.inventory
         self.lost_feeds: frozenset[str] = frozenset()
         """Venues from which no books come, as the supervisor says."""
 
@@ -239,6 +256,31 @@ class RiskCore:
         self._apply(events)
         return events
 
+    def _price_of(self, currency: str) -> Decimal | None:
+        """Worth of one unit of a currency, in reporting currency; None while no book has said so."""
+        if currency == self._config.reporting:
+            return ONE
+        prices = (self.valuation.price_of(venue, currency) for venue in sorted(self.ownership.venues()))
+        return next((price for price in prices if price is not None), None)
+
+    def _movable(self, venue: str, currency: str) -> Decimal:
+        """What of a balance is neither held for anything nor needed to leave open positions."""
+        free = self.guard.free(venue, currency)
+        return max(ZERO, free - self.guard.ways_out.needed().get((venue, currency), ZERO))
+
+    def inventory(self, now_ms: int) -> Inventory:
+        """What is owned where, and how long it will last."""
+        fx = self.ownership.universe.fx.market
+        return inventory_of(
+            self.state,
+            Ends(fx.venue, self._config.venues.away, fx.base, fx.quote),
+            self.inventory_config,
+            self.guard.ways_out.needed(),
+            self.guard.free,
+            self._price_of,
+            now_ms,
+        )
+
     def unclosable(self) -> dict[str, str]:
         """Why open pairs cannot be closed on both venues now, by base."""
         state = self.state
@@ -263,13 +305,11 @@ class RiskCore:
     def _answer(self, command: Command, moment: Moment) -> tuple[CommandReply, list[Event]]:
         match command:
             case Statement() | AcceptDifference():
-                if self.reconciler is None:
-                    return Denied("on paper there is nothing to be stated"), []
-                if isinstance(command, Statement):
-                    if command.wallets is not None:
-                        self.warnings.set_wallets(command.venue, command.wallets)
-                    return self.reconciler.compare(command, moment.now_ms)
-                return self.reconciler.accept(command, moment.now_ms)
+                return self._reconcile(command, moment)
+            case AnnounceTransfer() | ArriveTransfer() | EndTransfer() | ShowTransfers():
+                return self._transfers.answer(command, moment)
+            case ShowInventory():
+                return self.inventory(moment.now_ms), []
             case ShowReconciliation():
                 return self.reconciliation(moment.now_ns), []
             case EndIntent():
@@ -281,6 +321,17 @@ class RiskCore:
                     if isinstance(event, ClosesOrdered):
                         self.guard.end_rests(event.pairs)
                 return reply, events
+
+    def _reconcile(
+        self, command: Statement | AcceptDifference, moment: Moment
+    ) -> tuple[CommandReply, list[Event]]:
+        if self.reconciler is None:
+            return Denied("on paper there is nothing to be stated"), []
+        if isinstance(command, AcceptDifference):
+            return self.reconciler.accept(command, self._price_of(command.currency), moment)
+        if command.wallets is not None:
+            self.warnings.set_wallets(command.venue, command.wallets)
+        return self.reconciler.compare(command, moment)
 
     def _decide(self, request: Request, moment: Moment, phase: int) -> Decision:
         now_ms = moment.now_ms

@@ -4,6 +4,7 @@ Money is text in plain notation. Symbols, balances and positions are thousands o
 between two notes, so each keeps its text until its value is replaced.
 """
 
+from collections.abc import Iterator
 from itertools import islice
 
 import msgspec
@@ -23,9 +24,11 @@ from arbshard.model.risk_note import (
     FeeNote,
     HaltNote,
     NakedNote,
+    OverdueNote,
     PortfolioTally,
     PositionNote,
     RiskNoteHead,
+    RunsOutNote,
     ShortageNote,
     StrayNote,
     Tally,
@@ -38,12 +41,13 @@ from arbshard.model.risk_note import (
 from arbshard.risk.core import RiskCore
 from arbshard.risk.limits.limit_lines import changed_limits
 from arbshard.risk.portfolio.holdings import Account, Balance
-from arbshard.risk.portfolio.results import ALL, Totals, label_of
+from arbshard.risk.portfolio.results import ALL, DAY_MS, Totals, label_of
 from arbshard.risk.portfolio.venue_states import VenueRefusal
 from arbshard.risk.valuation import Mark
 from arbshard.wire.reconciliation import Reconciliation, StrayOrder, UnknownOrder
 
 _CLOSED_SHOWN = 20
+_INVENTORY_EVERY_MS = 10_000
 
 
 class _RawNote(RiskNoteHead, frozen=True, kw_only=True):
@@ -66,6 +70,8 @@ class NoteWriter:
         self._symbols: dict[str, tuple[Totals, int, Raw]] = {}
         self._balances: dict[Account, tuple[Balance, Raw]] = {}
         self._positions: dict[str, tuple[Position, Mark | None, PositionNote]] = {}
+        self._soon: tuple[RunsOutNote, ...] = ()
+        self._soon_out_ms = -_INVENTORY_EVERY_MS
 
     def encode(self, now_ms: int, now_ns: int | None = None) -> bytes:
         """The note of this moment, as JSON. ``now_ns`` is monotonic; without it the wall time stands in."""
@@ -139,6 +145,9 @@ class NoteWriter:
                 for (venue, currency), one in state.venues.short.items()
             ),
             entries=self._entries(),
+            runs_out=self._soon_out(now_ms),
+            overdue=tuple(self._overdue(now_ms)),
+            under_way_worth=plain(self._core.valuation.under_way_worth),
             fees=tuple(
                 FeeNote(
                     one.venue,
@@ -184,6 +193,24 @@ class NoteWriter:
                 bars=bars,
             )
         return found
+
+    def _soon_out(self, now_ms: int) -> tuple[RunsOutNote, ...]:
+        """What runs out soon; looked up every ten seconds, because it takes a walk over all balances."""
+        if now_ms - self._soon_out_ms >= _INVENTORY_EVERY_MS:
+            self._soon_out_ms = now_ms
+            until_ms = now_ms + int(self._core.inventory_config.warn_days * DAY_MS)
+            lines = [one for one in self._core.inventory(now_ms).lines if 0 < one.runs_out_ms < until_ms]
+            lines.sort(key=lambda one: one.runs_out_ms)
+            self._soon = tuple(RunsOutNote(one.venue, one.currency, one.runs_out_ms) for one in lines)
+        return self._soon
+
+    def _overdue(self, now_ms: int) -> Iterator[OverdueNote]:
+        after_h = self._core.inventory_config.overdue_h
+        for one in self._state.transfers.open.values():
+            age_h = (now_ms - one.announced_ms) / 3_600_000
+            if age_h >= after_h:
+                amount = plain(one.amount if one.is_waiting else one.left)
+                yield OverdueNote(one.transfer_id, one.text, amount, round(age_h, 1))
 
     def _refusing(self, one: VenueRefusal) -> VenueRefusalNote:
         pairs = sorted(
@@ -323,6 +350,7 @@ class NoteWriter:
             fees=plain(totals.fees),
             currency=self._currency,
             exposure=plain(state.exposure),
+            beside=plain(totals.beside),
             residue=residue,
         )
 

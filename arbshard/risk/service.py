@@ -14,6 +14,7 @@ from arbshard.errors import LedgerError, ProtocolError, SharedMemoryError
 from arbshard.ledger.events import (
     AccountOpened,
     ClosesOrdered,
+    Deposited,
     DifferenceFound,
     DifferenceResolved,
     Event,
@@ -28,6 +29,8 @@ from arbshard.ledger.events import (
     ShardJoined,
     StrayFound,
     StrayGone,
+    TransferAnnounced,
+    TransferEnded,
     VenueStateChanged,
     kind_of,
 )
@@ -285,7 +288,8 @@ class RiskService:
 
     def _audit_all(self, now_ns: int) -> None:
         self._audited_ns = now_ns
-        broken = find_any_break(self._core.state.balances, self._store.balances)
+        state = self._core.state
+        broken = find_any_break(state.balances, self._store.balances, state.transfers.under_way())
         self._halt_on(broken, self._clock.wall_ms())
 
     def _halt_on(self, broken: str | None, now_ms: int) -> None:
@@ -362,8 +366,29 @@ def _log_event(event: Event) -> None:
             )
         case AccountOpened() | DifferenceFound() | DifferenceResolved() | StrayFound() | StrayGone():
             _log_reconciliation(event)
+        case Deposited() | TransferAnnounced() | TransferEnded():
+            _log_move(event)
         case _:
             pass
+
+
+def _log_move(event: Deposited | TransferAnnounced | TransferEnded) -> None:
+    """Log what a person has moved or accepted."""
+    log = get_logger().bind(currency=event.currency)
+    match event:
+        case Deposited(why="opening" | "inventory"):
+            pass
+        case Deposited():
+            what, value = f"booked as {event.why}", plain(event.value)
+            log.warning(
+                what, venue=event.venue, amount=plain(event.amount), value=value, transfer=event.transfer
+            )
+        case TransferAnnounced():
+            ends = {"source": event.source, "target": event.target}
+            log.warning("transfer announced", transfer=event.transfer_id, amount=plain(event.amount), **ends)
+        case TransferEnded():
+            costs = {"fee": plain(event.fee), "lost": plain(event.lost), "value": plain(event.value)}
+            log.warning("transfer ended", transfer=event.transfer_id, how=event.how, **costs)
 
 
 def _log_barred(event: PairSetApart | PairReleased | VenueStateChanged) -> None:

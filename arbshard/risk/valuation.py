@@ -174,8 +174,17 @@ class Valuation:
 
     @property
     def account_value(self) -> Decimal:
-        """All balances at the bids of now, without what is ``unpriced``."""
-        return exact(round(sum(self._worth.values()), _PLACES))
+        """All balances and what is under way at the bids of now, without what is ``unpriced``."""
+        return exact(round(sum(self._worth.values()), _PLACES)) + self.under_way_worth
+
+    @property
+    def under_way_worth(self) -> Decimal:
+        """What is between venues at the bids of now, or at the prices when it was announced."""
+        worth = ZERO
+        for one in self._state.transfers.open.values():
+            price = self.price_of(one.target, one.currency)
+            worth += one.under_way * (price if price is not None else one.price)
+        return exact(round(float(worth), _PLACES))
 
     # how it follows the portfolio
 

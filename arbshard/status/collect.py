@@ -20,6 +20,7 @@ from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of
+from arbshard.status.inventory import line_of_status, problems_of_transfers
 from arbshard.status.model import (
     EntriesStatus,
     Latency,
@@ -121,8 +122,12 @@ class Collector:
             *notices_of_fees(risk_note),
             *problems_of_wallets(risk_note),
             *problems_of(risk_note, accounts),
+            *problems_of_transfers(risk_note),
         )
         state = "dead" if is_dead else note.state
+        missing: Counter[str] = Counter()
+        for shard in shards:
+            missing.update(shard.missing)
         return Status(
             name=note.name,
             state="degraded" if state == "running" and problems else state,
@@ -164,6 +169,9 @@ class Collector:
             loop_late_ms=round(late.max_ns / 1e6, 1),
             loop_cpu_ms=round(cpu.max_ns / 1e6, 1),
             as_of=as_of,
+            missing=dict(missing),
+            inventory=line_of_status(risk_note, missing, self._clock.wall_ms()),
+            under_way_worth=risk_note.under_way_worth,
             ledger=self._ledger(note, risk_counters),
         )
 
@@ -220,16 +228,20 @@ class Collector:
             try:
                 with PageReader.attach(self._files.worker_page(shard)) as page:
                     counters = page.values()
+                    raw = page.note()
                     decision, approval = (
                         page.histogram("receive_decision"),
                         page.histogram("decision_approval"),
                     )
             except SharedMemoryError:
-                counters, decision, approval = {}, Histogram.of(()), Histogram.of(())
+                counters, decision, approval, raw = {}, Histogram.of(()), Histogram.of(()), b""
             decisions, approvals = decisions.merge(decision), approvals.merge(approval)
             shards.append(
                 self._shard(shard, child, counters, decision, approval, risk.get(f"fence_{shard}", 0), now_ns)
             )
+            if raw:
+                missing = msgspec.json.decode(raw, type=dict[str, int])
+                shards[-1] = msgspec.structs.replace(shards[-1], missing=missing)
         return decisions, approvals, tuple(shards)
 
     def _shard(

@@ -68,6 +68,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
     rejected: int
     partial: int
     errors: int
+    missing: dict[str, int] = {}
+    """Entries that were not made for want of money or coins, by ``VENUE CURRENCY``."""
     again_in_s: float = 0.0
     """Of ``restarting``: how long until it is started again."""
     reason: str = ""
@@ -247,6 +249,12 @@ class Status(msgspec.Struct, frozen=True):
 
     warnings: tuple[str, ...] = ()
     """What the venues warn of, and what each pair concerned does about it. It makes no run degraded."""
+    missing: dict[str, int] = {}
+    """Entries of all shards that were not made for want of money or coins, by ``VENUE CURRENCY``."""
+    inventory: str = ""
+    """What runs out soon and what entries lack, in one line; empty where there is nothing to say."""
+    under_way_worth: str = "0"
+    """Worth of what is between venues, in reporting currency."""
 
     @property
     def exit_code(self) -> int:

@@ -1,7 +1,7 @@
 """A ``Status`` or ``Summary`` as tables for a terminal."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console, Group, JustifyMethod, RenderableType
@@ -22,6 +22,8 @@ _SYMBOLS_SHOWN = 12
 _WARNINGS_SHOWN = 10
 _PROBLEMS_SHOWN = 6
 """Of a run that has ended, in its one line; ``--summary`` holds all."""
+_BESIDE = "fees and losses of transfers, and unexplained differences"
+"""What results contain from no position."""
 _PLAIN_WIDTH = 140
 """Columns when nobody's terminal sets them."""
 
@@ -49,6 +51,9 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
         parts.append(_accounts(status))
     if status.symbols:
         parts.append(_symbols(status.symbols, symbols_shown))
+    parts.extend(_beside(status))
+    if status.inventory:
+        parts.append(Text(f"Inventory: {status.inventory}", style="yellow"))
     parts.extend(Text(f"! {line}", style="yellow") for line in status.problems)
     parts.extend(Text(line, style="dim") for line in status.warnings[:_WARNINGS_SHOWN])
     if len(status.warnings) > _WARNINGS_SHOWN:
@@ -73,6 +78,9 @@ def render_summary(summary: Summary) -> RenderableType:
             _money(portfolio.pnl), f" {portfolio.currency} realised, after {_plain(portfolio.fees)} fees"
         ),
     )
+    if float(portfolio.beside):
+        beside = Text.assemble(_money(portfolio.beside), f" {portfolio.currency} of it: {_BESIDE}")
+        table.add_row("beside trading", beside)
     table.add_row("equity", _equity(summary.equity, portfolio.currency))
     table.add_row("exits by", _counts(summary.reasons))
     table.add_row(
@@ -191,6 +199,17 @@ def _equity(equity: EquityNote, currency: str) -> Text:
         unvalued = f"\nNot valued, because no book has come yet: {', '.join(equity.unvalued)}"
         parts.append((unvalued, "yellow"))
     return Text.assemble(*parts)
+
+
+def _beside(status: Status) -> Iterator[Text]:
+    """What results contain from no position, and what is on no venue; only where there is anything."""
+    beside, currency = status.lifetime.beside, status.portfolio.currency
+    if float(beside):
+        yield Text.assemble("Of the ledger's results ", _money(beside), f" {currency} are {_BESIDE}")
+    if float(status.under_way_worth):
+        yield Text(
+            f"Under way between venues: {_plain(status.under_way_worth)} {currency}, in the account value"
+        )
 
 
 def _shards(status: Status) -> Table:

@@ -16,8 +16,11 @@ FX_SLOT = 0
 """The FX market's slot; pairs follow from 1."""
 _SUGGESTIONS_MAX = 5
 
+FX_BASE = "USDT"
+"""The money of the away venue, unless said otherwise."""
 
-def fx_leg(home: Mapping[str, ListedMarket], fees: FeeSchedule, fx_base: str = "USDT") -> Leg:
+
+def fx_leg(home: Mapping[str, ListedMarket], fees: FeeSchedule, fx_base: str = FX_BASE) -> Leg:
     """The home market whose book is the FX rate, in slot 0. Raises ``VenueError`` if home does not list it."""
     for listed in home.values():
         if listed.market.base == fx_base:
@@ -30,7 +33,7 @@ def pairs_of(
     away: Mapping[str, ListedMarket],
     home_fees: FeeSchedule,
     away_fees: FeeSchedule,
-    fx_base: str = "USDT",
+    fx_base: str = FX_BASE,
 ) -> list[Pair]:
     """Every base that is tradable on both venues, sorted by base, in slots 1, 2 (home, away), 3, 4 …
 

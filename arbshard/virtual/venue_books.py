@@ -38,6 +38,9 @@ _CHANGES_KEPT = 16
 Account = tuple[str, str]
 """Venue and currency."""
 
+_BY_HAND = ("adjustment", "deposit", "withdrawal", "fee", "unexplained")
+"""Kinds of deposits by which a person accepts what a venue states."""
+
 
 class Placed(NamedTuple):
     """An order that a venue has taken on."""
@@ -177,7 +180,7 @@ class VenueBooks:
     def _reconciled(self, event: Event) -> None:
         match event:
             case Deposited():
-                if event.why == "adjustment":
+                if event.why in _BY_HAND:
                     self.moved_by_hand(event.venue, event.currency, -event.amount)
             case DifferenceFound():
                 self._difference(event)

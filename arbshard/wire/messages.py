@@ -19,6 +19,7 @@ from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.model.warning import WalletReport
+from arbshard.wire.inventory import Inventory, InventoryCommand, OpenTransfers
 from arbshard.wire.reconciliation import (
     AcceptDifference,
     EndIntent,
@@ -301,6 +302,7 @@ Command = (
     | ShowReconciliation
     | AcceptDifference
     | EndIntent
+    | InventoryCommand
 )
 
 
@@ -366,7 +368,7 @@ class Positions(msgspec.Struct, frozen=True, tag=True):
     values: tuple[ValuedPosition, ...] = ()
 
 
-CommandReply = Done | Denied | Limits | Positions | Reconciliation
+CommandReply = Done | Denied | Limits | Positions | Reconciliation | OpenTransfers | Inventory
 
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

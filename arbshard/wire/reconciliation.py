@@ -5,6 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from arbshard.model.money import ZERO
+from arbshard.model.transfer import AdjustmentKind
 
 
 class ShowReconciliation(msgspec.Struct, frozen=True, tag=True):
@@ -12,11 +13,15 @@ class ShowReconciliation(msgspec.Struct, frozen=True, tag=True):
 
 
 class AcceptDifference(msgspec.Struct, frozen=True, tag=True):
-    """Book what the venue says of a currency: the difference becomes a deposit. Answer: ``Done`` or ``Denied``."""
+    """Book what the venue says of a currency. Answer: ``Done`` or ``Denied``."""
 
     venue: str
     currency: str
     reason: str
+    kind: AdjustmentKind = "unexplained"
+    """What the difference is; ``fee`` and ``unexplained`` count as results."""
+    price: Decimal | None = None
+    """Worth of one unit in reporting currency; None: as the books have it."""
 
 
 class EndIntent(msgspec.Struct, frozen=True, tag=True):

@@ -25,6 +25,8 @@ from arbshard.ledger.events import (
     Stopped,
     StrayFound,
     StrayGone,
+    TransferAnnounced,
+    TransferEnded,
     VenueStateChanged,
     decode_event,
     encode_event,
@@ -46,6 +48,18 @@ ORDERED = (
     ),
     PairReleased(at_ms=6, pair="ETH", reason="traded by hand"),
     RefusalsCounted(at_ms=6, counts=(("BTC", Refusal.PAIR_BUSY, 7),)),
+    TransferAnnounced(
+        at_ms=7,
+        transfer_id="t1",
+        source="upbit",
+        target="binance",
+        currency="BTC",
+        amount=Decimal("1.5"),
+        fee=Decimal("0.0005"),
+        price=Decimal(140_000_000),
+        reason="to have coins there",
+    ),
+    TransferEnded(at_ms=8, transfer_id="t1", currency="BTC", how="arrived", value=Decimal(-70_000), day=2),
 )
 """What people and rules order."""
 

@@ -77,7 +77,7 @@ def test_everything_adds_up(world, tmp_path) -> None:
         for account, currency, amount in postings_of(event):
             booked[account, currency] = booked.get((account, currency), Decimal(0)) + amount
     assert booked["fees:binance", "BNB"] == 2 * BNB
-    assert find_any_break(world.state.balances, booked) is None
+    assert find_any_break(world.state.balances, booked, {}) is None
     world.stop()
     world.write_ledger(tmp_path / "ledger.sqlite")
     report = verify(tmp_path / "ledger.sqlite")

@@ -163,7 +163,7 @@ class Chaos:
         differences = sorted(self.world.state.reconciled.differences)
         if differences and not self.begun and not self.read_:
             account = differences[a % len(differences)]
-            if isinstance(self.world.tell(AcceptDifference(*account, "seen")), Done):
+            if isinstance(self.world.tell(AcceptDifference(*account, "seen", price=Decimal(7))), Done):
                 del self.elsewhere_[account]
 
     def restart(self, a: int, b: int) -> None:

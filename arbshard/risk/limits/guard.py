@@ -423,14 +423,18 @@ class RiskGuard:
             return crowd
         return Objection(*min(self.lost.items()))
 
+    def free(self, venue: str, currency: str) -> Decimal:
+        """What of a balance is held for nothing, by the ledger and, live, by the venue."""
+        source = self._state.balances if self._reconciler is None else self._reconciler
+        return source.available(venue, currency)
+
     def available(self, pair: Pair) -> Available:
         """What new orders of the pair may spend: its four balances, less what is held for orders under way.
 
         Live, what orders of others have locked at the venue is not available either.
         """
-        source = self._state.balances if self._reconciler is None else self._reconciler
         return tuple(
-            (leg.market.venue, currency, source.available(leg.market.venue, currency))
+            (leg.market.venue, currency, self.free(leg.market.venue, currency))
             for leg in (pair.home, pair.away)
             for currency in (leg.market.quote, pair.base)
         )

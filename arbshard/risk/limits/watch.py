@@ -16,6 +16,7 @@ from decimal import Decimal
 
 from arbshard.config import LimitsConfig
 from arbshard.ledger.events import (
+    Deposited,
     Event,
     Halted,
     IntentApproved,
@@ -25,6 +26,7 @@ from arbshard.ledger.events import (
     OrderReported,
     PositionClosed,
     Resumed,
+    TransferEnded,
 )
 from arbshard.model.money import ONE, plain
 from arbshard.risk.limits.guard import RiskGuard
@@ -148,13 +150,15 @@ class Watch:
     def after(self, events: Sequence[Event], moment: Moment) -> list[Event]:
         """What follows from ``events``, which were applied; applied as well."""
         closed: list[str] = []
-        is_trouble = is_changed = False
+        is_trouble = is_changed = is_result = False
         for event in events:
             is_trouble |= self.kill_switch.count(event, moment.now_ns)
+            is_result |= isinstance(event, Deposited | TransferEnded) and bool(event.value)
             match event:
                 case IntentApproved() | OrderExtended():
                     self._guard.count_orders(_LEGS if isinstance(event, IntentApproved) else 1, moment)
                 case PositionClosed():
+                    is_result = True
                     closed.append(event.position.pair)
                     self._valuation.closed(event.position)
                 case Resumed() | LimitsChanged():
@@ -166,13 +170,13 @@ class Watch:
                     pass  # nothing follows from it
         made: list[Event] = []
         limits = self._guard.limits.portfolio()
-        if closed or is_changed:
+        if is_result or is_changed:
             self._look_at_losses(moment)
         for symbol in closed:
             self._take(made, scale_symbol(self._state, symbol, limits, moment))
-        if closed:
+        if is_result:
             self._take(made, scale_all(self._state, self._valuation, limits, moment))
-        if closed or is_trouble:
+        if is_result or is_trouble:
             self._take(made, self._verdict(moment))
         return made
 

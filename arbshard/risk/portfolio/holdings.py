@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from arbshard.ledger.events import Amounts, Deposited, Event, Hold, OrderReported
-from arbshard.ledger.postings import venue_account
+from arbshard.ledger.postings import TRANSFERS, venue_account
 from arbshard.model.intent import Intent, OpenIntent
 from arbshard.model.market import Leg
 from arbshard.model.money import BPS, ONE, ZERO, plain
@@ -303,8 +303,11 @@ def find_break(accounts: Iterable[Account], balances: Balances, booked: Booked) 
     return None
 
 
-def find_any_break(balances: Balances, booked: Booked) -> str | None:
-    """Likewise for every account there is, and whether the double entry of each currency adds up to nothing."""
+def find_any_break(balances: Balances, booked: Booked, under_way: Mapping[str, Decimal]) -> str | None:
+    """Likewise for every account there is, and whether the double entry of each currency adds up to nothing.
+
+    ``under_way``: what is ours between venues, by currency.
+    """
     accounts = {account for account, _ in balances.items()}
     accounts.update(
         (account.removeprefix(_VENUE), currency) for account, currency in booked if account.startswith(_VENUE)
@@ -315,4 +318,7 @@ def find_any_break(balances: Balances, booked: Booked) -> str | None:
     for currency, total in sums.items():
         if total:
             return f"{currency}: the ledger's double entry is {plain(total)} off"
+        moving, entered = under_way.get(currency, ZERO), booked.get((TRANSFERS, currency), ZERO)
+        if moving != entered:
+            return f"{currency}: {plain(moving)} under way by the transfers, {plain(entered)} by the ledger"
     return find_break(sorted(accounts), balances, booked)

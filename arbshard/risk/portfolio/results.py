@@ -5,20 +5,26 @@ says when a trading day begins and ends: with the default (09:00 in Seoul) it is
 venue's own. ``Scatter`` measures how widely a symbol's results scatter; rules tighten limits by it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from math import sqrt
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
+from arbshard.model.market import Market
 from arbshard.model.money import MONEY_CONTEXT, ZERO
+from arbshard.model.order import Fill
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import Part
 
 DAY_MS = 86_400_000
+DRIFT_SPAN_MS = DAY_MS // 6
+DRIFT_SPANS = 7
+"""So many spans of drift are kept, the present one included: the last 24 to 28 hours."""
 _DAYS_KEPT = 8
 _EPOCH = date(1970, 1, 1)
 
@@ -46,9 +52,11 @@ class Totals(msgspec.Struct, frozen=True):
     """Closed with a PnL above 0; all other closed ones are losses."""
     losses: int = 0
     pnl: Decimal = ZERO
-    """The sum over closed positions, after all fees."""
+    """The sum over closed positions, after all fees, and ``beside``."""
     fees: Decimal = ZERO
     """The fees that closed positions have paid."""
+    beside: Decimal = ZERO
+    """What ``pnl`` has from no position: fees of transfers, what they lost, differences that nobody could explain."""
 
     @property
     def win_rate(self) -> float | None:
@@ -57,7 +65,7 @@ class Totals(msgspec.Struct, frozen=True):
 
     def with_entry(self) -> "Totals":
         """Return the sums with one more position."""
-        return Totals(self.entries + 1, self.exits, self.wins, self.losses, self.pnl, self.fees)
+        return replace(self, entries=self.entries + 1)
 
     def with_exit(self, pnl: Decimal, fees: Decimal) -> "Totals":
         """Return the sums with one more closed position."""
@@ -69,7 +77,12 @@ class Totals(msgspec.Struct, frozen=True):
             self.losses + (not won),
             self.pnl + pnl,
             self.fees + fees,
+            self.beside,
         )
+
+    def with_beside(self, value: Decimal) -> "Totals":
+        """Return the sums with a result that no position brought."""
+        return replace(self, pnl=self.pnl + value, beside=self.beside + value)
 
 
 class Streak(msgspec.Struct, frozen=True):
@@ -141,6 +154,11 @@ class Results(Part):
     """By symbol: how widely its results scatter."""
     residue: dict[tuple[str, str], Decimal] = msgspec.field(default_factory=dict)
     """What closed positions left behind (negative: are short of), by venue and coin."""
+    drift: dict[tuple[int, str, str], Decimal] = msgspec.field(default_factory=dict)
+    """By how much round trips have changed what is owned: by span of ``DRIFT_SPAN_MS``, venue and currency. Only
+    positions that were closed count, so money that is bound in open ones does not look spent."""
+    drift_since_ms: int = 0
+    """When the oldest round trip that ``drift`` holds was closed; 0 for none."""
 
     rounding: dict[tuple[str, str], Decimal] = msgspec.field(default_factory=dict)
     """What the venues' rounding of fills has brought (negative: cost), by venue and currency."""
@@ -170,8 +188,8 @@ class Results(Part):
         """Realised loss of a trading day, negative for a gain."""
         return -self.daily.get((day, symbol), ZERO)
 
-    def closed(self, position: Position, home: str, away: str, day: int) -> None:
-        """Count a position that was closed on trading day ``day``; ``home`` and ``away`` are its venues."""
+    def closed(self, position: Position, home: Market, away: Market, day: int) -> None:
+        """Count a position that was closed on trading day ``day``; ``home`` and ``away`` are its markets."""
         assert position.pnl is not None, position.position_id
         assert position.reason is not None, position.position_id
         put = self._journal.set_item
@@ -180,15 +198,52 @@ class Results(Part):
                 put(table, key, table.get(key, Totals()).with_exit(position.pnl, position.fees))
         for reasons in (self.run_reasons, self.lifetime_reasons):
             put(reasons, position.reason, reasons.get(position.reason, 0) + 1)
-        self._count_day(position.pair, position.pnl, position.fees, day)
+        pnl, fees = position.pnl, position.fees
+        self._count_day(position.pair, pnl, day, lambda totals: totals.with_exit(pnl, fees))
         self._count_streak(position.pair, position.pnl, position.closed_ms)
         if position.entry_notional:
             bps = float(MONEY_CONTEXT.divide(position.pnl, position.entry_notional)) * 1e4
             put(self.scatter, position.pair, self.scatter.get(position.pair, Scatter()).after(bps))
-        for venue, left in ((home, position.flows.home_base), (away, position.flows.away_base)):
+        flows = position.flows
+        for market, left, earned in (
+            (home, flows.home_base, flows.home_quote),
+            (away, flows.away_base, flows.away_quote),
+        ):
+            self._drift(market.venue, market.quote, earned, position.closed_ms)
             if left:
-                coin = venue, position.pair
+                self._drift(market.venue, position.pair, left, position.closed_ms)
+                coin = market.venue, position.pair
                 put(self.residue, coin, self.residue.get(coin, ZERO) + left)
+
+    def paid_in_other_coins(self, fills: Iterable[Fill], at_ms: int) -> None:
+        """Count as drift the fees of ``fills`` that were paid in neither base nor quote."""
+        for fill in fills:
+            if fill.fee and fill.fee_currency not in (fill.market.base, fill.market.quote):
+                self._drift(fill.market.venue, fill.fee_currency, -fill.fee, at_ms)
+
+    def add_beside(self, value: Decimal, day: int) -> None:
+        """Count a result of trading day ``day`` that no position brought."""
+        for table in (self.run, self.lifetime):
+            self._journal.set_item(table, ALL, table.get(ALL, Totals()).with_beside(value))
+        self._count_day(ALL, value, day, lambda totals: totals.with_beside(value))
+
+    def drift_per_day(self, now_ms: int) -> tuple[dict[tuple[str, str], Decimal], float]:
+        """(net change per day by venue and currency, hours that it was measured over).
+
+        The window is ``DRIFT_SPANS`` spans long at most, and begins with the oldest round trip that is known.
+        """
+        oldest = now_ms // DRIFT_SPAN_MS - DRIFT_SPANS + 1
+        since_ms = max(self.drift_since_ms, oldest * DRIFT_SPAN_MS)
+        if not self.drift_since_ms or now_ms <= since_ms:
+            return {}, 0.0
+        sums: dict[tuple[str, str], Decimal] = {}
+        for (span, venue, currency), change in self.drift.items():
+            if span >= oldest:
+                sums[venue, currency] = sums.get((venue, currency), ZERO) + change
+        # A rate over minutes says nothing of a day: less than an hour counts as one.
+        measured_ms = max(now_ms - since_ms, DAY_MS // 24)
+        per_day = MONEY_CONTEXT.divide(Decimal(DAY_MS), Decimal(measured_ms))
+        return {account: change * per_day for account, change in sums.items() if change}, measured_ms / 3.6e6
 
     def residue_of(self, coin: str) -> Decimal:
         """What closed positions have left of ``coin``, over all venues."""
@@ -209,13 +264,24 @@ class Results(Part):
             key = symbol, reason
             self._journal.set_item(self.refused, key, self.refused.get(key, 0) + count)
 
-    def _count_day(self, symbol: str, pnl: Decimal, fees: Decimal, day: int) -> None:
+    def _drift(self, venue: str, currency: str, change: Decimal, at_ms: int) -> None:
+        span = at_ms // DRIFT_SPAN_MS
+        key = span, venue, currency
+        if key not in self.drift:
+            for old in [one for one in self.drift if one[0] <= span - DRIFT_SPANS]:
+                self._journal.drop(self.drift, old)
+            if not self.drift_since_ms:
+                self._journal.keep_fields(self)
+                self.drift_since_ms = at_ms
+        self._journal.set_item(self.drift, key, self.drift.get(key, ZERO) + change)
+
+    def _count_day(self, symbol: str, pnl: Decimal, day: int, count: Callable[[Totals], Totals]) -> None:
         put = self._journal.set_item
         if (day, ALL) not in self.daily:
             self._forget_old_days(day)
-        for key in (symbol, ALL):
+        for key in dict.fromkeys((symbol, ALL)):
             put(self.daily, (day, key), self.daily.get((day, key), ZERO) + pnl)
-        put(self.days, day, self.days.get(day, Totals()).with_exit(pnl, fees))
+        put(self.days, day, count(self.days.get(day, Totals())))
         put(self.peaks, day, max(self.peaks.get(day, ZERO), self.daily[day, ALL]))
 
     def _count_streak(self, symbol: str, pnl: Decimal, closed_ms: int) -> None:

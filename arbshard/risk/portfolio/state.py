@@ -43,6 +43,8 @@ from arbshard.ledger.events import (
     Stopped,
     StrayFound,
     StrayGone,
+    TransferAnnounced,
+    TransferEnded,
     VenueStateChanged,
 )
 from arbshard.model.intent import Intent, IntentKind
@@ -51,6 +53,7 @@ from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
+from arbshard.model.transfer import OUTSIDE
 from arbshard.risk.portfolio.attempts import Attempts, attempts_after
 from arbshard.risk.portfolio.equity import EquityState
 from arbshard.risk.portfolio.holdings import (
@@ -66,6 +69,7 @@ from arbshard.risk.portfolio.holdings import (
 from arbshard.risk.portfolio.operator_state import OperatorState, Reconciled
 from arbshard.risk.portfolio.results import ALL, Results, Totals, day_of
 from arbshard.risk.portfolio.settlement import settle
+from arbshard.risk.portfolio.transfers import Transfers
 from arbshard.risk.portfolio.venue_states import VenueStates
 
 CLOSED_KEPT = 1000
@@ -141,6 +145,7 @@ class PortfolioState(Part):
     reconciled: Reconciled = msgspec.field(default_factory=Reconciled)
     venues: VenueStates = msgspec.field(default_factory=VenueStates)
     equity: EquityState = msgspec.field(default_factory=EquityState)
+    transfers: Transfers = msgspec.field(default_factory=Transfers)
     due: tuple[str, Position, bool] | None = None
     """(intent, position, is new) that the next event must state."""
 
@@ -155,6 +160,7 @@ class PortfolioState(Part):
             self.reconciled,
             self.venues,
             self.equity,
+            self.transfers,
         ):
             part.use(journal)
 
@@ -187,7 +193,7 @@ class PortfolioState(Part):
 
     @property
     def realised(self) -> Decimal:
-        """The PnL of all positions ever closed, in reporting currency."""
+        """The PnL of all positions ever closed, and what counts beside them, in reporting currency."""
         return self.results.lifetime.get(ALL, _NO_TOTALS).pnl
 
     def balance(self, venue: str, currency: str) -> Balance:
@@ -210,10 +216,10 @@ class PortfolioState(Part):
         if self.due is not None and not isinstance(event, PositionStatement):
             raise LedgerDamaged(f"no statement of the position follows the end of {self.due[0]}")
         match event:
-            case Deposited() | Started() | Stopped() | RefusalsCounted():
+            case Deposited() | TransferAnnounced() | TransferEnded():
+                self._move(event)
+            case Started() | Stopped() | RefusalsCounted() | ShardJoined() | ShardFenced():
                 self._apply_housekeeping(event)
-            case ShardJoined() | ShardFenced():
-                self._apply_shard(event)
             case Halted() | ClosesOrdered() | PairSetApart() | LimitsChanged() | LimitsScaled():
                 self.standing.apply(event)
             case Resumed() | PairReleased() | EquityMarked():
@@ -298,14 +304,42 @@ class PortfolioState(Part):
                 new = replace(known, fence=event.epoch + 1, fenced_for=event.reason)
         self._journal.set_item(self.shards, event.shard, new)
 
-    def _apply_housekeeping(self, event: Deposited | Started | Stopped | RefusalsCounted) -> None:
+    def _move(self, event: Deposited | TransferAnnounced | TransferEnded) -> None:
+        """A balance changes otherwise than by trading, or is going to: what a transfer takes away is held for it."""
         match event:
+            case TransferAnnounced():
+                self.transfers.announce(event)
+                if event.source != OUTSIDE:
+                    self.balances.hold(event.source, event.currency, event.amount)
+                return
+            case TransferEnded():
+                ended = self.transfers.end(event)
+                if ended.is_waiting:
+                    self.balances.hold(ended.source, ended.currency, -ended.amount)
             case Deposited():
-                self.balances.add(event.venue, event.currency, event.amount)
-                if event.why == "rounding":
-                    self.results.rounded(event.venue, event.currency, event.amount)
-                if event.pair:
-                    self._journal.set_item(self.funded, event.pair, True)
+                self._deposited(event)
+        if event.value:
+            day = event.day if event.day is not None else day_of(event.at_ms)
+            self.results.add_beside(event.value, day)
+            if not self.positions and not self.trades:
+                self.equity.reach(self.realised)
+
+    def _deposited(self, event: Deposited) -> None:
+        self.balances.add(event.venue, event.currency, event.amount)
+        if event.why == "rounding":
+            self.results.rounded(event.venue, event.currency, event.amount)
+        if event.pair:
+            self._journal.set_item(self.funded, event.pair, True)
+        if event.transfer:
+            released = self.transfers.move(event)
+            self.balances.hold(event.venue, event.currency, -released)
+
+    def _apply_housekeeping(
+        self, event: Started | Stopped | RefusalsCounted | ShardJoined | ShardFenced
+    ) -> None:
+        match event:
+            case ShardJoined() | ShardFenced():
+                self._apply_shard(event)
             case Started():
                 if event.session != self.session + 1:
                     raise LedgerDamaged(f"session {event.session} follows session {self.session}")
@@ -399,6 +433,8 @@ class PortfolioState(Part):
         if intent.kind == "entry":
             self._expose(-notional_of(intent), intent.direction, entries=-1)
         self._attempted(trade, before, position, event)
+        if event.other_fees:
+            self.results.paid_in_other_coins(trade.fills(), event.at_ms)
         self._journal.set_item(self.outcomes, intent.intent_id, outcome_of(trade, position))
         if len(self.outcomes) > OUTCOMES_KEPT:
             self._forget(self._journal.drop_oldest(self.outcomes))
@@ -433,7 +469,7 @@ class PortfolioState(Part):
             if len(self.closed) > CLOSED_KEPT:
                 self._journal.drop_oldest(self.closed)
             self.equity.forget(position.position_id)
-            self.results.closed(position, intent.home.market.venue, intent.away.market.venue, day)
+            self.results.closed(position, intent.home.market, intent.away.market, day)
         else:
             if done:
                 self.results.count(self.results.doubted, intent.pair)

@@ -11,7 +11,7 @@ What a venue's digits explain is no difference (``tolerance``). What the roundin
 last digit for each fill since both agreed last, is booked to an account of its own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from arbshard.ledger.events import (
 from arbshard.model.market import Direction, Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.refusal import Refusal
+from arbshard.risk.portfolio.equity import to_cents
 from arbshard.risk.portfolio.holdings import Account
 from arbshard.risk.portfolio.operator_state import KnownDifference
 from arbshard.risk.portfolio.state import PortfolioState
@@ -44,6 +45,8 @@ from arbshard.wire.reconciliation import (
 )
 
 Answer = tuple[CommandReply, list[Event]]
+Recognise = Callable[[str, str, Callable[[Decimal], bool], Moment], list[Event]]
+"""(venue, currency, whether a change explains what the venue states, now): see ``risk.transfers``."""
 _REASON_MAX = 200
 FILLS_MAX = 1000
 """Rounding of so many fills between two agreements is explained at most."""
@@ -101,6 +104,8 @@ class Reconciler:
         """Wall time and monotonic time of the newest comparison of each currency."""
         self._unbounded_ns: dict[Account, int] = {}
         """Traded currencies that nothing bounds now, and since when (monotonic ns)."""
+        self.recognise: Recognise = _explain_nothing
+        """Gives the events that explain a difference: announced transfers."""
         self._new: set[str] = set()
         """Simulated venues that have begun anew and not yet said with what."""
 
@@ -198,11 +203,12 @@ class Reconciler:
 
     # what they tell
 
-    def compare(self, said: Statement, now_ms: int) -> Answer:
+    def compare(self, said: Statement, moment: Moment) -> Answer:
         """A venue's statement; the events are to be applied before the next one."""
         problem = self._problem(said)
         if problem is not None:
             return Denied(problem), []
+        now_ms = moment.now_ms
         before = self.last_statement(said.venue)
         if said.read_ns <= before.read_ns:
             return Done(f"{said.venue}: older than the newest statement"), []
@@ -231,7 +237,7 @@ class Reconciler:
             for currency in every:
                 account = said.venue, currency
                 span = spans.get(currency, EXACT)
-                events += self._compare(account, stated.get(currency, ZERO), span, now_ms)
+                events += self._compare(account, stated.get(currency, ZERO), span, moment)
         events += self._look_for_strays(said, now_ms)
         is_exact = self._note_comparison(said, every, spans)
         oldest_ms, oldest_ns = min(
@@ -261,8 +267,15 @@ class Reconciler:
                 self._unbounded_ns.setdefault(account, before_ns)
         return len(exact) == len(every)
 
-    def accept(self, command: AcceptDifference, now_ms: int) -> Answer:
-        """Book what the venue says."""
+    def explains(self, venue: str, currency: str, change: Decimal) -> bool:
+        """Whether booking ``change`` would end a difference that is known."""
+        known = self._state.reconciled.differences.get((venue, currency))
+        if known is None:
+            return False
+        return abs(known.amount - change) <= self._tolerances.of(venue, currency) + known.uncertain
+
+    def accept(self, command: AcceptDifference, price: Decimal | None, moment: Moment) -> Answer:
+        """Book what the venue says as what the person says it is. ``price``: worth of one unit, None if unknown."""
         account = command.venue, command.currency
         known = self._state.reconciled.differences.get(account)
         if known is None:
@@ -272,19 +285,33 @@ class Reconciler:
                 f"{command.venue} {command.currency}: orders under way may explain {plain(known.uncertain)} of it; "
                 "accept it when they have ended ('arbshard reconcile --end-intent PAIR' ends one that is stuck)"
             ), []
+        where, has_more = f"{command.venue} {command.currency}", known.amount > 0
+        if has_more is (command.kind in ("withdrawal", "fee")) and command.kind != "unexplained":
+            return Denied(
+                f"{where}: the venue has {'more' if has_more else 'less'} than the ledger, "
+                f"which is no {command.kind}"
+            ), []
+        counts = command.kind in ("fee", "unexplained")
+        price = command.price if command.price is not None else price
+        if counts and price is None:
+            return Denied(f"nothing is known of the price of {command.currency}: give --price"), []
+        value = -to_cents(-known.amount * price) if counts and price is not None else ZERO
         deposited = Deposited(
-            at_ms=now_ms,
+            at_ms=moment.now_ms,
             venue=command.venue,
             currency=command.currency,
             amount=known.amount,
-            why="adjustment",
+            why=command.kind,
             reason=command.reason[:_REASON_MAX] or "by hand",
+            value=value,
+            day=moment.day,
         )
         resolved = DifferenceResolved(
-            at_ms=now_ms, venue=command.venue, currency=command.currency, how="accepted"
+            at_ms=moment.now_ms, venue=command.venue, currency=command.currency, how="accepted"
         )
+        result = f", which counts {value:+,.2f} as a result" if counts else ", which counts as no result"
         text = (
-            f"{command.venue} {command.currency}: {plain(known.amount)} booked; its pairs may be traded again"
+            f"{where}: {plain(known.amount)} booked as {command.kind}{result}; its pairs may be traded again"
         )
         return Done(text), [deposited, resolved]
 
@@ -319,9 +346,10 @@ class Reconciler:
                 yield Deposited(at_ms=now_ms, venue=venue, currency=currency, amount=amount, why="opening")
         yield AccountOpened(at_ms=now_ms, venue=venue)
 
-    def _compare(self, account: Account, stated: Decimal, span: Span, now_ms: int) -> Iterator[Event]:
+    def _compare(self, account: Account, stated: Decimal, span: Span, moment: Moment) -> Iterator[Event]:
         """Compare one currency. ``span``: by how much both amounts may differ and be right."""
         venue, currency = account
+        now_ms = moment.now_ms
         booked = self._state.balance(venue, currency).total
         difference = stated - booked
         unexplained = difference - span.nearest(difference)
@@ -330,7 +358,16 @@ class Reconciler:
         known = self._state.reconciled.differences.get(account)
         is_same = known is not None and _is_still(known, difference, span, slack)
         if abs(unexplained) > slack:
-            if not is_same:
+
+            def fits(change: Decimal) -> bool:
+                return abs(difference - change - span.nearest(difference - change)) <= slack
+
+            explained = self.recognise(venue, currency, fits, moment)
+            if explained:
+                yield from explained
+                if known is not None:
+                    yield DifferenceResolved(at_ms=now_ms, venue=venue, currency=currency, how="agrees")
+            elif not is_same:
                 yield DifferenceFound(
                     at_ms=now_ms,
                     venue=venue,
@@ -401,6 +438,10 @@ def _is_still(known: KnownDifference, difference: Decimal, span: Span, slack: De
         return False
     off = slack + known.uncertain
     return difference - span.high - off <= known.amount <= difference - span.low + off
+
+
+def _explain_nothing(*_: object) -> list[Event]:
+    return []
 
 
 def _venues(pair: Pair) -> tuple[str, str]:

@@ -37,6 +37,10 @@ class Ownership:
         self._owners = universe.owners()
         self._leaving = frozenset(universe.leaving)
 
+    def venues(self) -> frozenset[str]:
+        """The venues that the run trades on."""
+        return frozenset(leg.market.venue for pair in self.pairs.values() for leg in (pair.home, pair.away))
+
     def objection(self, base: str, shard: int) -> Objection | None:
         """102, 106: why a pair is not this shard's."""
         if base not in self.pairs:

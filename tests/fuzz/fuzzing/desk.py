@@ -193,7 +193,7 @@ class RiskTarget:
         desk = self._desk
         replies = desk.service.handle(batch)
         require(len(replies) == len(batch), f"{len(replies)} replies to {len(batch)}")
-        broken = find_any_break(desk.state.balances, desk.store.balances)
+        broken = find_any_break(desk.state.balances, desk.store.balances, desk.state.transfers.under_way())
         require(broken is None and desk.core.broken is None, f"the books do not balance: {broken}")
         return replies
 

@@ -26,7 +26,7 @@ def world():
 
 
 def test_books_balance(world) -> None:
-    assert find_any_break(world.state.balances, booked(world.events)) is None
+    assert find_any_break(world.state.balances, booked(world.events), {}) is None
     assert find_break(touched(world.events), world.state.balances, booked(world.events)) is None
 
 
@@ -50,7 +50,7 @@ def test_money_from_nowhere(world) -> None:
     broken = find_break([("upbit", "KRW")], world.state.balances, booked(world.events))
     assert broken is not None
     assert broken.startswith("upbit KRW: ")
-    assert find_any_break(world.state.balances, booked(world.events)) == broken
+    assert find_any_break(world.state.balances, booked(world.events), {}) == broken
     assert find_break([("binance", "USDT")], world.state.balances, booked(world.events)) is None
 
 
@@ -58,10 +58,10 @@ def test_an_account_that_only_the_ledger_knows(world) -> None:
     entries = booked(world.events)
     entries["venue:upbit", "DOGE"] = Decimal(5)
     entries["deposits:upbit", "DOGE"] = Decimal(-5)
-    assert find_any_break(world.state.balances, entries).startswith("upbit DOGE: 0 by the fills, 5")
+    assert find_any_break(world.state.balances, entries, {}).startswith("upbit DOGE: 0 by the fills, 5")
 
 
 def test_one_side_missing(world) -> None:
     entries = booked(world.events)
     entries["fees:upbit", "KRW"] += 1
-    assert find_any_break(world.state.balances, entries) == "KRW: the ledger's double entry is 1 off"
+    assert find_any_break(world.state.balances, entries, {}) == "KRW: the ledger's double entry is 1 off"

@@ -10,6 +10,7 @@ from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
     AccountOpened,
     ClosesOrdered,
+    Deposited,
     DifferenceFound,
     DifferenceResolved,
     Event,
@@ -30,6 +31,8 @@ from arbshard.ledger.events import (
     Stopped,
     StrayFound,
     StrayGone,
+    TransferAnnounced,
+    TransferEnded,
     VenueStateChanged,
 )
 from arbshard.model.money import ONE
@@ -337,6 +340,17 @@ def every_kind_of_event() -> list[Event]:
     world.ask(Extend(0, 1, intent.intent_id, hedge))
     world.stop()
     world.start("run-2")
+    announced = TransferAnnounced(
+        at_ms=13,
+        transfer_id="t1",
+        source="upbit",
+        target="binance",
+        currency="ETH",
+        amount=ONE,
+        fee=Decimal(0),
+        price=Decimal(9),
+        reason="",
+    )
     return [
         *world.events,
         Halted(at_ms=1, cause="operator", reason="lunch"),
@@ -356,6 +370,11 @@ def every_kind_of_event() -> list[Event]:
         StrayFound(at_ms=10, venue="upbit", client_id="x", symbol="KRW-ETH", remaining=ONE, pair="ETH"),
         DifferenceResolved(at_ms=11, venue="upbit", currency="KRW", how="agrees"),
         StrayGone(at_ms=12, venue="upbit", client_id="x", pair="ETH"),
+        announced,
+        Deposited(at_ms=14, venue="upbit", currency="ETH", amount=-ONE, why="transfer", transfer="t1"),
+        TransferEnded(
+            at_ms=15, transfer_id="t1", currency="ETH", how="lost", fee=ONE, value=Decimal(-9), day=3
+        ),
     ]
 
 

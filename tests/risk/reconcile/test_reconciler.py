@@ -554,12 +554,12 @@ class TestAccepting:
         desk.venues.held[w.HOME, "BTC"] -= 1
         desk.state()
         before = len(desk.world.events)
-        answer = desk.world.tell(AcceptDifference(w.HOME, "BTC", "sent to the cold wallet"))
+        answer = desk.world.tell(AcceptDifference(w.HOME, "BTC", "sent to the cold wallet", "withdrawal"))
         assert isinstance(answer, Done)
         deposited, resolved = desk.world.events[before:]
         assert (deposited.amount, deposited.why, deposited.reason) == (
             -1,
-            "adjustment",
+            "withdrawal",
             "sent to the cold wallet",
         )
         assert resolved.how == "accepted"
@@ -572,7 +572,7 @@ class TestAccepting:
         desk.venues.held[w.AWAY, "USDT"] += 7
         desk.state()
         desk.trade(desk.world.exit_of(position), done=True)
-        desk.world.tell(AcceptDifference(w.AWAY, "USDT", ""))
+        desk.world.tell(AcceptDifference(w.AWAY, "USDT", "", "deposit"))
         assert desk.state() == []
 
     def test_where_nothing_differs_there_is_nothing_to_accept(self, desk) -> None:
@@ -583,7 +583,7 @@ class TestAccepting:
         desk.venues.held[w.HOME, "BTC"] -= 1
         desk.state()
         desk.trade(desk.world.entry("ETH"))
-        desk.world.tell(AcceptDifference(w.HOME, "BTC", ""))
+        desk.world.tell(AcceptDifference(w.HOME, "BTC", "", price=Decimal(1_000_000)))
         desk.trade(desk.world.entry())
         desk.world.stop()
         desk.world.write_ledger(tmp_path / "ledger.sqlite")

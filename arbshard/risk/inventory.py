@@ -1,0 +1,99 @@
+"""What is owned where, what of it is free, and how long that lasts. Pure; called by ``core`` and, off, by the CLI.
+
+Free is what entries may spend. What round trips use up per day is measured over the last 24 to 28 hours
+(``portfolio.results``): coins come back with every round trip, but the profit arises on the venue whose price moves
+back, and the other venue pays for it.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+
+from arbshard.config import InventoryConfig
+from arbshard.model.money import MONEY_CONTEXT, ZERO
+from arbshard.risk.portfolio.holdings import Account
+from arbshard.risk.portfolio.results import DAY_MS
+from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.wire.inventory import Ends, Inventory, InventoryLine
+
+_DAYS_MAX = 365
+
+
+def inventory_of(
+    state: PortfolioState,
+    ends: Ends,
+    config: InventoryConfig,
+    ways_out: Mapping[Account, Decimal],
+    free_of: Callable[[str, str], Decimal],
+    price_of: Callable[[str], Decimal | None],
+    now_ms: int,
+) -> Inventory:
+    """All that is owned, by venue and currency.
+
+    ``ways_out``: what leaving all open positions needs. ``free_of``: what of a balance nothing is held for.
+    ``price_of``: worth of one unit of a currency.
+    """
+    drift, window_h = state.results.drift_per_day(now_ms)
+    lines = []
+    for (venue, currency), balance in sorted(state.balances.items()):
+        needed = ways_out.get((venue, currency), ZERO)
+        per_day = drift.get((venue, currency), ZERO)
+        if not (balance.total or balance.held or per_day):
+            continue
+        free = max(ZERO, free_of(venue, currency) - needed)
+        price = price_of(currency)
+        lines.append(
+            InventoryLine(
+                venue,
+                currency,
+                have=balance.total,
+                free=free,
+                for_orders=balance.held,
+                for_ways_out=needed,
+                per_day=per_day,
+                runs_out_ms=_runs_out_ms(free, per_day, now_ms),
+                worth=balance.total * price if price is not None else None,
+            )
+        )
+    return Inventory(
+        at_ms=now_ms,
+        window_h=window_h,
+        ends=ends,
+        transfer_min=config.transfer_min,
+        cover_days=config.cover_days,
+        lines=tuple(lines),
+        under_way=tuple(state.transfers.open.values()),
+    )
+
+
+def _runs_out_ms(free: Decimal, per_day: Decimal, now_ms: int) -> int:
+    if per_day >= 0 or free > -per_day * _DAYS_MAX:
+        return 0
+    return now_ms + int(MONEY_CONTEXT.divide(free * DAY_MS, -per_day))
+
+
+def needs_at_entry(state: PortfolioState, ends: Ends) -> dict[Account, Decimal]:
+    """What leaving all open positions needs at their entry prices: for when there are no books."""
+    needs: dict[Account, Decimal] = {}
+    for position in state.positions.values():
+        bought, sold = ends.home, ends.away
+        quote, price = ends.away_quote, position.entry_away_price
+        if position.direction == "buy_away":
+            bought, sold = sold, bought
+            quote, price = ends.home_quote, position.entry_home_price
+        for account, amount in (
+            ((bought, position.pair), position.long_base),
+            ((sold, quote), position.short_base * price),
+        ):
+            needs[account] = needs.get(account, ZERO) + max(ZERO, amount)
+    return needs
+
+
+def last_prices(state: PortfolioState, ends: Ends) -> dict[str, Decimal]:
+    """Worth of one unit of each currency at the prices of its newest position: for when there are no books."""
+    prices = {ends.home_quote: Decimal(1)}
+    for position in (*state.closed.values(), *state.positions.values()):
+        fx = position.entry_fx
+        if fx is not None:
+            prices[ends.away_quote] = fx.bid
+            prices[position.pair] = position.entry_home_price or position.entry_away_price * fx.bid
+    return prices

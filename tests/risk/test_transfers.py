@@ -1,0 +1,281 @@
+"""Transfers: announced, on their way, arrived, lost; and what a person says that a difference is."""
+
+from decimal import Decimal
+
+import pytest
+
+from arbshard.ledger.events import Deposited, DifferenceFound, DifferenceResolved, TransferEnded
+from arbshard.ledger.postings import UnstoredLedger
+from arbshard.ledger.verify import verify
+from arbshard.risk.portfolio.holdings import find_any_break
+from arbshard.risk.portfolio.results import Totals, day_of
+from arbshard.wire.inventory import (
+    AnnounceTransfer,
+    ArriveTransfer,
+    EndTransfer,
+    OpenTransfers,
+    ShowTransfers,
+)
+from arbshard.wire.messages import Denied, Done
+from arbshard.wire.reconciliation import AcceptDifference
+from support import world as w
+
+D = Decimal
+
+
+def announce(**changes) -> AnnounceTransfer:
+    """1.5 BTC to the away venue, 0.0005 of it for the network, unless said otherwise."""
+    given = {
+        "source": w.HOME,
+        "target": w.AWAY,
+        "currency": "BTC",
+        "amount": D("1.5"),
+        "fee": D("0.0005"),
+        "reason": "",
+        "price": D(1_000_000),
+    }
+    return AnnounceTransfer(**(given | changes))
+
+
+def is_whole(world) -> bool:
+    """Whether portfolio and double entry agree to the last digit."""
+    state, ledger = world.state, UnstoredLedger()
+    ledger.append(world.events)
+    return find_any_break(state.balances, ledger.balances, state.transfers.under_way()) is None
+
+
+def verified(world, path) -> tuple[str, ...]:
+    world.stop()
+    world.write_ledger(path)
+    return verify(path).differences
+
+
+class TestOnPaper:
+    def test_it_leaves_at_once_and_arrives_when_a_person_says_so(self, tmp_path) -> None:
+        world = w.World()
+        before = world.state.balance(w.HOME, "BTC").total
+        assert isinstance(world.tell(announce()), Done)
+        assert world.state.balance(w.HOME, "BTC").total == before - D("1.5")
+        assert world.state.transfers.under_way() == {"BTC": D("1.5")}
+        assert world.state.realised == 0
+        assert is_whole(world)
+        there = world.state.balance(w.AWAY, "BTC").total
+        assert isinstance(world.tell(ArriveTransfer("t1")), Done)
+        assert world.state.balance(w.AWAY, "BTC").total == there + D("1.4995")
+        assert world.state.transfers.open == {}
+        assert world.state.realised == D(-500)  # the fee is a cost
+        assert world.state.results.loss(day_of(world.now_ms)) == D(500)
+        assert is_whole(world)
+        assert verified(world, tmp_path / "ledger.sqlite") == ()
+
+    def test_what_never_arrives_is_a_loss_of_the_day(self, tmp_path) -> None:
+        world = w.World()
+        world.tell(announce(fee=D(0)))
+        world.tell(ArriveTransfer("t1", D("1.4")))
+        assert world.tell(ShowTransfers()) == OpenTransfers(tuple(world.state.transfers.open.values()))
+        assert world.state.transfers.under_way() == {"BTC": D("0.1")}
+        assert world.state.realised == 0
+        world.tell(EndTransfer("t1", "lost"))
+        assert world.state.realised == D(-100_000)
+        assert world.state.results.loss(day_of(world.now_ms)) == D(100_000)
+        assert world.core.valuation.drawdown == D(100_000)
+        assert is_whole(world)
+        assert verified(world, tmp_path / "ledger.sqlite") == ()
+
+    def test_what_is_cancelled_comes_back(self) -> None:
+        world = w.World()
+        before = world.state.balance(w.HOME, "BTC")
+        world.tell(announce())
+        world.tell(EndTransfer("t1", "cancelled"))
+        assert world.state.balance(w.HOME, "BTC") == before
+        assert world.state.realised == 0
+        assert is_whole(world)
+
+    def test_money_from_outside_and_to_outside_is_no_result(self, tmp_path) -> None:
+        world = w.World()
+        before = world.state.balance(w.HOME, "KRW").total
+        world.tell(
+            announce(
+                source="outside", target=w.HOME, currency="KRW", amount=D(1_000_000), fee=D(0), price=None
+            )
+        )
+        assert world.state.balance(w.HOME, "KRW").total == before + 1_000_000
+        world.tell(announce(target="outside", currency="KRW", amount=D(300_000), fee=D(1000), price=None))
+        assert world.state.balance(w.HOME, "KRW").total == before + 700_000
+        assert world.state.transfers.open == {}
+        assert world.state.realised == D(-1000)  # only the fee
+        moved = [event for event in world.events if isinstance(event, Deposited) and event.transfer]
+        assert [(event.why, event.amount) for event in moved] == [
+            ("deposit", 1_000_000),
+            ("withdrawal", -299_000),
+            ("fee", -1000),
+        ]
+        assert is_whole(world)
+        assert verified(world, tmp_path / "ledger.sqlite") == ()
+
+    def test_what_open_positions_need_is_not_moved(self) -> None:
+        world = w.World()
+        position = world.open_position("BTC")
+        bought, other = (w.HOME, w.AWAY) if position.direction == "buy_home" else (w.AWAY, w.HOME)
+        has = world.state.balance(bought, "BTC").total
+        answer = world.tell(announce(source=bought, target=other, amount=has))
+        assert isinstance(answer, Denied)
+        assert "needed to leave open positions" in answer.why
+        answer = world.tell(announce(source=bought, target=other, amount=has - position.long_base))
+        assert isinstance(answer, Done)
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"target": "kraken"}, "kraken is no venue of this run"),
+            ({"target": w.HOME}, "moves nothing"),
+            ({"amount": D(0)}, "0 is no amount to move"),
+            ({"fee": D("1.5")}, "leaves nothing of 1.5"),
+            ({"price": None}, "give --price"),
+            ({"source": "outside", "target": w.HOME}, "only what arrives counts"),
+            ({"amount": D(10**9)}, "neither held for orders nor needed"),
+        ],
+    )
+    def test_what_cannot_be_is_denied(self, changes, said) -> None:
+        world = w.World()
+        before = len(world.events)
+        answer = world.tell(announce(**changes))
+        assert isinstance(answer, Denied)
+        assert said in answer.why
+        assert len(world.events) == before
+
+    def test_more_than_is_under_way_cannot_arrive(self) -> None:
+        world = w.World()
+        world.tell(announce())
+        assert isinstance(world.tell(ArriveTransfer("t1", D(2))), Denied)
+        assert isinstance(world.tell(ArriveTransfer("t7")), Denied)
+
+
+@pytest.fixture
+def desk(make_desk):
+    made = make_desk()
+    made.state()
+    return made
+
+
+class TestLive:
+    def test_an_announced_transfer_is_neither_a_block_nor_a_difference(self, desk, tmp_path) -> None:
+        world, venues = desk.world, desk.venues
+        world.tell(announce())
+        assert world.state.balance(w.HOME, "BTC").held == D(
+            "1.5"
+        )  # until it has left, nothing else spends it
+        assert desk.state() == []
+        venues.held[w.HOME, "BTC"] -= D("1.5")
+        (left,) = desk.state()
+        assert (left.why, left.amount, left.venue) == ("transfer", D("-1.5"), w.HOME)
+        assert world.state.balance(w.HOME, "BTC").held == 0
+        assert world.state.transfers.under_way() == {"BTC": D("1.5")}
+        venues.held[w.AWAY, "BTC"] += D("1.4995")
+        arrived, ended = desk.state()
+        assert (arrived.amount, arrived.venue, ended.fee, ended.value) == (
+            D("1.4995"),
+            w.AWAY,
+            D("0.0005"),
+            -500,
+        )
+        assert desk.refusal(world.entry()) is None
+        assert is_whole(world)
+        assert verified(world, tmp_path / "ledger.sqlite") == ()
+
+    def test_one_that_arrives_short_is_a_difference_until_a_person_says_what_became_of_it(self, desk) -> None:
+        world, venues = desk.world, desk.venues
+        world.tell(announce())
+        venues.held[w.HOME, "BTC"] -= D("1.5")
+        desk.state()
+        venues.held[w.AWAY, "BTC"] += D("1.4")
+        assert isinstance(desk.state()[0], DifferenceFound)
+        world.tell(ArriveTransfer("t1", D("1.4")))
+        assert world.state.reconciled.differences == {}
+        assert desk.state() == []
+        assert world.state.transfers.under_way() == {"BTC": D("0.1")}
+        world.tell(EndTransfer("t1", "lost"))
+        ended = world.events[-1] if isinstance(world.events[-1], TransferEnded) else world.events[-2]
+        assert (ended.fee, ended.lost, ended.value) == (D("0.0005"), D("0.0995"), -100_000)
+        assert desk.state() == []
+
+    def test_one_never_announced_can_be_announced_afterwards(self, desk) -> None:
+        world, venues = desk.world, desk.venues
+        venues.held[w.HOME, "BTC"] -= D("1.5")
+        assert isinstance(desk.state()[0], DifferenceFound)
+        assert desk.refusal(world.entry()) is not None
+        world.tell(announce())
+        assert any(isinstance(event, DifferenceResolved) for event in world.events)
+        assert world.state.reconciled.differences == {}
+        assert desk.refusal(world.entry()) is None
+        assert world.state.transfers.under_way() == {"BTC": D("1.5")}
+
+    def test_two_that_arrive_together_are_both_recognised(self, desk) -> None:
+        world, venues = desk.world, desk.venues
+        for amount in (D(1), D(2)):
+            world.tell(announce(amount=amount, fee=D(0)))
+        venues.held[w.HOME, "BTC"] -= 3
+        desk.state()
+        venues.held[w.AWAY, "BTC"] += 3
+        desk.state()
+        assert world.state.transfers.open == {}
+        assert is_whole(world)
+
+    def test_an_arrival_shows_that_it_has_left(self, desk) -> None:
+        """The source's currency may be busy for hours, so that its statement cannot be compared."""
+        world, venues = desk.world, desk.venues
+        world.tell(announce())
+        venues.held[w.HOME, "BTC"] -= D("1.5")
+        venues.held[w.AWAY, "BTC"] += D("1.4995")
+        desk.state(w.AWAY)
+        assert world.state.transfers.open == {}
+        assert desk.state() == []
+
+    def test_a_deposit_from_outside_is_expected_and_no_result(self, desk) -> None:
+        world, venues = desk.world, desk.venues
+        world.tell(
+            announce(
+                source="outside", target=w.HOME, currency="KRW", amount=D(1_000_000), fee=D(0), price=None
+            )
+        )
+        assert desk.state() == []
+        venues.held[w.HOME, "KRW"] += 1_000_000
+        assert [type(event) for event in desk.state()] == [Deposited, TransferEnded]
+        assert world.state.realised == 0
+
+    @pytest.mark.parametrize(
+        ("change", "kind", "value"),
+        [
+            (1, "deposit", 0),
+            (-1, "withdrawal", 0),
+            (-1, "fee", -9),
+            (-1, "unexplained", -9),
+            (1, "unexplained", 9),
+        ],
+    )
+    def test_a_person_says_what_a_difference_is(self, desk, change, kind, value) -> None:
+        world, venues = desk.world, desk.venues
+        venues.held[w.HOME, "BTC"] += change
+        desk.state()
+        assert isinstance(world.tell(AcceptDifference(w.HOME, "BTC", "", kind, D(9))), Done)
+        assert world.state.realised == value
+        assert world.state.results.loss(day_of(world.now_ms)) == -value
+        assert world.state.results.run.get("", Totals()).beside == value
+        assert is_whole(world)
+
+    @pytest.mark.parametrize(
+        ("change", "kind"), [(1, "withdrawal"), (1, "fee"), (-1, "deposit"), (-1, "unexplained")]
+    )
+    def test_what_the_difference_cannot_be_is_denied(self, desk, change, kind) -> None:
+        """An unexplained one has to be valued, and nothing is known of the price here."""
+        desk.venues.held[w.HOME, "BTC"] += change
+        desk.state()
+        assert isinstance(desk.world.tell(AcceptDifference(w.HOME, "BTC", "", kind)), Denied)
+
+    def test_losses_beside_trading_halt_like_any_other(self, desk) -> None:
+        """0.1 coins lost on the way left all results empty."""
+        desk.venues.held[w.HOME, "BTC"] -= 1
+        desk.state()
+        desk.world.tell(AcceptDifference(w.HOME, "BTC", "", price=D(50_000_000)))
+        assert desk.world.state.standing.halt is not None
+        assert desk.world.state.standing.halt.cause in ("daily_loss", "drawdown")
