@@ -1,9 +1,8 @@
-"""Real frames, and builders for frames that exchanges send but were not captured."""
+"""Frames as exchanges send them, and builders for more of them."""
 
 import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,14 +13,9 @@ from arbshard.venues.base.market import ListedMarket
 from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.binance.market import Binance
 from arbshard.venues.upbit.market import Upbit
+from support import frames
 
-DATA = Path(__file__).parent.parent / "fixtures"
 Levels = Sequence[tuple[object, object]]
-
-
-def _frames(name: str, column: int = 1) -> list[bytes]:
-    lines = (DATA / name).read_text(encoding="utf-8").splitlines()
-    return [line.split("\t")[column].encode() for line in lines]
 
 
 @pytest.fixture(scope="session")
@@ -35,27 +29,29 @@ def binance() -> Binance:
 
 
 @pytest.fixture(scope="session")
-def upbit_capture() -> list[bytes]:
-    return _frames("upbit_ws_simple.tsv")
+def upbit_stream() -> list[bytes]:
+    """What Upbit's public stream sends, written for the tests."""
+    return [row.frame for row in frames.upbit_rows()]
 
 
 @pytest.fixture(scope="session")
-def upbit_books(upbit_capture: list[bytes]) -> list[bytes]:
-    return [frame for frame in upbit_capture if json.loads(frame)["ty"] == "orderbook"]
+def upbit_books(upbit_stream: list[bytes]) -> list[bytes]:
+    return [frame for frame in upbit_stream if json.loads(frame)["ty"] == "orderbook"]
 
 
 @pytest.fixture(scope="session")
-def binance_capture() -> list[bytes]:
-    return _frames("binance_ws_combined.tsv")
+def binance_stream() -> list[bytes]:
+    """What Binance's public streams send, written for the tests."""
+    return [row.frame for row in frames.binance_rows()]
 
 
 @pytest.fixture(scope="session")
 def binance_snapshots() -> dict[str, DepthSnapshot]:
-    """REST depth bodies of the capture, by symbol."""
-    queries = _frames("binance_rest_depth.tsv", 1)
-    bodies = _frames("binance_rest_depth.tsv", 2)
-    symbols = [query.decode().partition("symbol=")[2].partition("&")[0] for query in queries]
-    return {symbol: BinanceDiff().snapshot_of(body) for symbol, body in zip(symbols, bodies, strict=True)}
+    """REST depth bodies that belong to ``binance_stream``, by symbol."""
+    return {
+        row.query.partition("symbol=")[2].partition("&")[0]: BinanceDiff().snapshot_of(row.body)
+        for row in frames.binance_depths()
+    }
 
 
 def _dump(value: object) -> bytes:

@@ -1,7 +1,6 @@
 """How the venues are asked, and how their answers read: real Binance bodies, and Upbit's documented form."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,7 @@ from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.binance.rest import BinanceBooks
 from arbshard.venues.registry import get_adapter, get_venue
 from arbshard.venues.upbit.rest import UpbitBooks
-
-DATA = Path(__file__).parent.parent / "fixtures"
+from support import frames
 
 
 def upbit_item(market, units, timestamp=1_795_239_476_126):
@@ -90,12 +88,9 @@ def test_an_upbit_answer_of_another_kind_is_refused_whole(body, reason):
     assert caught.value.reason == reason
 
 
-def test_binance_real_snapshots():
-    rows = (DATA / "binance_rest_depth.tsv").read_bytes().splitlines()
-    assert rows
-    for row in rows:
-        _, query, body = row.split(b"\t")
-        symbol = query.decode().partition("symbol=")[2].partition("&")[0]
+def test_binance_whole_books():
+    for _, query, body in frames.binance_depths():
+        symbol = query.partition("symbol=")[2].partition("&")[0]
         book = decode(BinanceBooks(), BookRequest("", (symbol,)), body)[symbol]
         raw = json.loads(body)
         assert book.symbol == symbol

@@ -1,15 +1,14 @@
-"""Good frames and bodies by what they are: what real exchanges sent, and what the simulated ones send. Bytes only."""
+"""Good frames and bodies by what they are, in the form that exchanges send, simulated ones included. Bytes only."""
 
 import json
-from pathlib import Path
 
 from arbshard.config import SimConfig
 from arbshard.exchanges.binance import frames as binance
 from arbshard.exchanges.session import SharedStream
 from arbshard.exchanges.upbit import frames as upbit
 from arbshard.exchanges.world import SimWorld
+from support import frames
 
-_DATA = Path(__file__).resolve().parents[2] / "fixtures"
 _KEPT = 60
 NOW_MS = 1_795_000_000_000
 COINS = 3
@@ -17,11 +16,6 @@ COINS = 3
 
 def _dump(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _column(name: str, column: int = 1) -> list[bytes]:
-    lines = (_DATA / name).read_text(encoding="utf-8").splitlines()
-    return [line.split("\t")[column].encode() for line in lines]
 
 
 def _world() -> SimWorld:
@@ -34,8 +28,8 @@ def _world() -> SimWorld:
 
 def upbit_frames() -> list[bytes]:
     """All that its public WebSocket says, in every format."""
-    captured = _column("upbit_ws_simple.tsv")
-    found = captured[:: max(len(captured) // _KEPT, 1)]
+    rows = frames.upbit_rows()
+    found = [row.frame for row in rows[:: max(len(rows) // _KEPT, 1)]]
     world = _world()
     for market in world.upbit.values():
         for form in ("SIMPLE", "DEFAULT"):
@@ -74,9 +68,9 @@ def _partials(world: SimWorld) -> list[bytes]:
 
 def binance_frames() -> list[bytes]:
     """All that its public streams say."""
-    captured = _column("binance_ws_combined.tsv")
+    rows = frames.binance_rows()
     world = _world()
-    found = captured[:: max(len(captured) // _KEPT, 1)]
+    found = [row.frame for row in rows[:: max(len(rows) // _KEPT, 1)]]
     for market in world.binance.values():
         ticker = SharedStream(
             market.symbol, "bookTicker", 0, False, binance.COMBINED, f"{market.symbol.lower()}@bookTicker"
@@ -95,13 +89,12 @@ def binance_frames() -> list[bytes]:
 
 def binance_updates() -> list[bytes]:
     """Differential depth events."""
-    captured = [frame for frame in _column("binance_ws_combined.tsv") if b'"depthUpdate"' in frame]
-    return captured[:_KEPT]
+    return [row.frame for row in frames.binance_rows() if b'"depthUpdate"' in row.frame][:_KEPT]
 
 
 def binance_depths() -> list[bytes]:
     """Bodies of ``/api/v3/depth``."""
-    bodies = [body[:4_000] for body in _column("binance_rest_depth.tsv", 2)]
+    bodies = [row.body[:4_000] for row in frames.binance_depths()]
     whole = [binance.depth(market.book, 20).encode() for market in _world().binance.values()]
     return [*whole, *whole, *bodies]
 

@@ -249,7 +249,7 @@ class FanoutTarget:
 
 
 def _upbit_fanout() -> FanoutTarget:
-    symbols = ("KRW-BTC", "KRW-ETH", "KRW-USDT", "KRW-LAMB")
+    symbols = ("KRW-BTC", "KRW-ETH", "KRW-USDT", "KRW-MOSS")
     return FanoutTarget(get_venue("upbit"), corpus.upbit_frames(), symbols)
 
 

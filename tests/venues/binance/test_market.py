@@ -94,12 +94,12 @@ def test_any_sound_book_survives_the_wire(binance, binance_frame, prices, data):
     assert binance.top_of_book(binance_frame(bids, asks), 1) == book.top
 
 
-# ---- other captured streams
+# ---- other streams
 
 
-def test_captured_frames_of_other_streams(binance, binance_capture):
-    assert len(binance_capture) == 265
-    for frame in binance_capture:
+def test_frames_of_other_streams(binance, binance_stream):
+    assert len(binance_stream) == 348
+    for frame in binance_stream:
         assert binance.route(frame) is None
         control = binance.classify(frame)
         assert control.kind is FrameKind.OTHER

@@ -1,4 +1,4 @@
-"""Upbit's codec on frames it sent, on damaged ones, and its rules."""
+"""Upbit's codec on frames in its form, on damaged ones, and its rules."""
 
 import json
 from decimal import Decimal
@@ -38,7 +38,7 @@ def glanced(venue: Upbit, frame: bytes) -> BookTop | None:
 # ---- what the exchange sent
 
 
-def test_every_captured_book_decodes_to_its_values(upbit, upbit_books):
+def test_every_book_decodes_to_its_values(upbit, upbit_books):
     assert len(upbit_books) == 145
     for number, frame in enumerate(upbit_books):
         plain = json.loads(frame)
@@ -54,8 +54,8 @@ def test_every_captured_book_decodes_to_its_values(upbit, upbit_books):
         assert upbit.route(frame) == plain["cd"]
 
 
-def test_captured_trades_are_not_books(upbit, upbit_capture, upbit_books):
-    trades = [frame for frame in upbit_capture if frame not in upbit_books]
+def test_trades_are_not_books(upbit, upbit_stream, upbit_books):
+    trades = [frame for frame in upbit_stream if frame not in upbit_books]
     assert len(trades) == 10
     for frame in trades:
         assert upbit.route(frame) is None
