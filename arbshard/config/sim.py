@@ -380,10 +380,12 @@ class FaultsConfig(Section, frozen=True, kw_only=True):
     closed_wallet: ClosedWalletFault = ClosedWalletFault()
     hand_transfer: HandTransferFault = HandTransferFault()
     hand_trade: HandTradeFault = HandTradeFault()
-    rounded_statement: Fault = Fault()
-    """Upbit's balances are cut to 8 decimals; the venue itself keeps all. Each statement is an occasion."""
-    figures_as_doubles: Fault = Fault()
-    """The numbers of Upbit's private events are doubles, not exact decimals. Each event is an occasion."""
+    rounded_statement: Fault = Fault(share=1.0)
+    """Upbit's balances are cut to 8 decimals; the venue itself keeps all. Each statement is an occasion. The real one
+    does so, so this is on by default; with a share of 0 all digits are printed."""
+    figures_as_doubles: Fault = Fault(share=1.0)
+    """The numbers of Upbit's private events are doubles, not exact decimals. Each event is an occasion. The real one
+    documents doubles, so this is on by default; with a share of 0 they are exact."""
 
 
 class SimConfig(Section, frozen=True):

@@ -36,7 +36,7 @@ _POOR_SHARE = 0.3
 """Share of the seeds in which money is short."""
 _POOR_KRW = Decimal(250_000)
 """For each pair, on either venue."""
-_ROUNDED_SHARE = 0.3
+_ROUNDED_SHARE = 0.7
 """Share of the seeds in which Upbit prints balances and private figures in the digits that it shows."""
 
 

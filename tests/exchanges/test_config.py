@@ -70,13 +70,15 @@ def test_mistakes_are_named(tmp_path, text, said):
     assert str(caught.value).startswith(f"{path}: {said}")
 
 
-def test_all_faults_are_off():
+def test_all_faults_are_off_but_for_what_the_real_venue_does():
     faults = Config().sim.faults
-    assert not any(
-        fault.share or fault.times
-        for fault in (getattr(faults, field.name) for field in msgspec.structs.fields(FaultsConfig))
-        if not isinstance(fault, int)
-    )
+    names = [field.name for field in msgspec.structs.fields(FaultsConfig)]
+    on = [
+        name
+        for name in names
+        if not isinstance(fault := getattr(faults, name), int) and (fault.share or fault.times)
+    ]
+    assert on == ["rounded_statement", "figures_as_doubles"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "exchange.lan", ""])

@@ -48,8 +48,8 @@ class Board:
         self.closed_wallet = self._switch("closed_wallet", faults.closed_wallet)
         self.hand_transfer = self._switch("hand_transfer", faults.hand_transfer)
         self.hand_trade = self._switch("hand_trade", faults.hand_trade)
-        self.rounded_statement = self._switch("rounded_statement", faults.rounded_statement)
-        self.figures_as_doubles = self._switch("figures_as_doubles", faults.figures_as_doubles)
+        self.rounded_statement = self._switch("rounded_statement", faults.rounded_statement, only="upbit")
+        self.figures_as_doubles = self._switch("figures_as_doubles", faults.figures_as_doubles, only="upbit")
 
     def __iter__(self) -> Iterator[Switch[Fault]]:
         return iter(self._switches.values())

@@ -22,6 +22,8 @@ from support.instance import NO_LIMITS
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 # Trades all the time, at whatever price.
+DOUBLES = Decimal("0.000001")
+"""By how much an amount may differ where figures were doubles."""
 CONFIG = (
     """
 name = "{name}"
@@ -179,5 +181,7 @@ def test_every_pair_trades_again_and_the_books_agree(running):
     assert report.positions > 6
     with closing(LedgerReader(running.ledger)) as ledger:
         stopped = [decode_event(row[5]) for row in ledger.rows(kinds=("Stopped",))]
-    booked = {(venue, currency): amount for venue, currency, amount in stopped[-1].balances}
-    assert {place: amount for place, amount in booked.items() if amount} == held
+    booked = {(venue, currency): amount for venue, currency, amount in stopped[-1].balances if amount}
+    assert booked.keys() == held.keys()
+    for place, amount in booked.items():  # Upbit's private events state doubles, Binance states exact amounts
+        assert abs(amount - held[place]) <= (DOUBLES if place[0] == "upbit" else 0), place

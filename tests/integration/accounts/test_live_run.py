@@ -20,6 +20,8 @@ from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
+DOUBLES = Decimal("0.000001")
+"""By how much an amount may differ where figures were doubles."""
 SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
 
 
@@ -111,5 +113,7 @@ def test_the_accounts_process_is_killed_and_nothing_is_lost(running):
     assert report.kinds.get("DifferenceFound", 0) == 0
     with closing(LedgerReader(running.ledger)) as ledger:
         stopped = [decode_event(row[5]) for row in ledger.rows(kinds=("Stopped",))]
-    booked = {(venue, currency): amount for venue, currency, amount in stopped[-1].balances}
-    assert {place: amount for place, amount in booked.items() if amount} == held
+    booked = {(venue, currency): amount for venue, currency, amount in stopped[-1].balances if amount}
+    assert booked.keys() == held.keys()
+    for place, amount in booked.items():  # Upbit's private events state doubles, Binance states exact amounts
+        assert abs(amount - held[place]) <= (DOUBLES if place[0] == "upbit" else 0), place

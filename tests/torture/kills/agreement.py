@@ -29,6 +29,8 @@ from arbshard.model.order import FINAL_STATES, Fill, Order
 ZERO = Decimal(0)
 LEFT_KRW_MAX = Decimal(20_000)
 """What may be left of a coin over both venues: less than two orders that Upbit would take. An entry is far larger."""
+DIGITS = {"upbit": Decimal("0.000001"), "binance": ZERO}
+"""By how much an amount may differ: Upbit's private events state doubles, Binance states exact amounts."""
 _NOTHING_DONE = ("NOT_ACCEPTED", "REJECTED")
 
 
@@ -53,7 +55,8 @@ class LedgerView:
     def _take(self, event: Event) -> None:
         match event:
             case Deposited():
-                self.deposits[event.venue, event.currency] += event.amount
+                if event.why != "rounding":
+                    self.deposits[event.venue, event.currency] += event.amount
                 self.balances[event.venue, event.currency] += event.amount
             case IntentApproved():
                 self.intents += 1
@@ -165,7 +168,7 @@ def _of_fills(name: str, venue: str, order: dict, booked: list[Fill]) -> Iterato
             yield f"{name}: fill {fill_id} is {theirs}, in the ledger {ours}"
     # Upbit tells an order's fee as one sum: how the ledger shares it out is its own affair.
     fees = sum((fill.fee for fill in booked), ZERO)
-    if fees != Decimal(order["fee_paid"]):
+    if abs(fees - Decimal(order["fee_paid"])) > DIGITS[venue]:
         yield f"{name}: fee {order['fee_paid']}, in the ledger {plain(fees)}"
 
 
@@ -191,7 +194,7 @@ def _of_balances(venue: str, book: dict, ledger: LedgerView) -> Iterator[str]:
         mine = {currency: amount for (where, currency), amount in ours.items() if where == venue}
         for currency in sorted(theirs.keys() | mine.keys()):
             said, booked = theirs.get(currency, ZERO), mine.get(currency, ZERO)
-            if said != booked:
+            if abs(said - booked) > DIGITS[venue]:
                 yield f"{venue} {what} {plain(said)} {currency}, the ledger says {plain(booked)}"
 
 
