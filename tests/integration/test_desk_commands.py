@@ -59,7 +59,10 @@ class Desk(Instance):
         return len(self.positions()) + len(self.trades("--last", "1000"))
 
     def refused(self, reason: str) -> int:
-        return self.status()["risk"]["refusals"].get(reason, 0)
+        """How many entries risk has refused for this, and workers because risk had told them of it."""
+        status = self.status()
+        counts = (status["risk"]["refusals"], *(shard["refusals"] for shard in status["shards"]))
+        return sum(one.get(reason, 0) for one in counts)
 
     def kill_and_replace(self, child: str) -> None:
         self.until_replaced(child, self.kill(child))

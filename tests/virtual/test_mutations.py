@@ -29,6 +29,7 @@ from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.market import Leg, MarketRules
 from arbshard.model.money import ONE, ceil_to
 from arbshard.model.order import Order
+from arbshard.model.refusal import Refusal
 from arbshard.model.silence import SilenceWatch
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
@@ -217,6 +218,8 @@ def exposure_of_the_away_leg_at_the_bid(patch: pytest.MonkeyPatch) -> None:
 
 
 def orders_compared_with_limits_at_the_bid(patch: pytest.MonkeyPatch) -> None:
+    # Workers that knew the room would not come close enough to the limits.
+    patch.setattr(RiskGuard, "room", lambda *_: (Decimal(10**12), Refusal.ORDER_NOTIONAL))
     patch.setattr(arbshard.risk.limits.guard, "notional_of", _notional_at_bid)
 
 
