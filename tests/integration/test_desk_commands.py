@@ -192,7 +192,7 @@ class TestOneRun:
         shared.do("close", "--all")  # so that every pair may enter again
         shared.wait_for(lambda: shared.refused("PORTFOLIO_NOTIONAL") > before)
         shared.do("limits", "set", "portfolio_notional_max=default")
-        shared.until_open(1)
+        shared.wait_for(shared.positions)  # by risk itself: status may still show what was just closed
 
         symbol = shared.positions()[0]["symbol"]
         before = shared.refused("ORDER_NOTIONAL")
