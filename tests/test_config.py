@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from arbshard.config import Config, load_config
+from arbshard.config import Config, VenueConfig, VenuesConfig, load_config
 from arbshard.errors import ConfigError, UsageError
 
 
@@ -325,3 +325,16 @@ def test_a_tolerance_for_each_currency(tmp_path):
     path.write_text('[live]\nbalance_tolerances = { KRW = 1, BTC = "0.0000001" }\n', encoding="utf-8")
     asked = load_config(path).live.balance_tolerances
     assert asked == {"KRW": Decimal(1), "BTC": Decimal("0.0000001")}
+
+
+@pytest.mark.parametrize("slash", ["", "/", "//"])
+def test_a_slash_at_the_end_of_an_address_makes_no_other_address(slash):
+    venue = VenueConfig(
+        rest_url=f"https://api.example{slash}", ws_url=f"wss://ws.example/v1{slash}",
+        private_ws_url=f"wss://ws.example/v1/private{slash}", buy_fee_bps=Decimal(5), sell_fee_bps=Decimal(5),
+    )  # fmt: skip
+    assert (venue.rest_url, venue.ws_url) == ("https://api.example", "wss://ws.example/v1")
+    assert venue.private_ws_url == "wss://ws.example/v1/private"
+    moved = VenuesConfig().at({"upbit": (f"ws://here{slash}", f"http://here{slash}")})
+    assert (moved.upbit.ws_url, moved.upbit.rest_url) == ("ws://here", "http://here")
+    assert msgspec.convert(msgspec.to_builtins(moved), VenuesConfig).upbit == moved.upbit

@@ -6,10 +6,12 @@ import msgspec
 import typer
 
 from arbshard.cli.options import ConfigOption, NameOption, running_files
-from arbshard.cli.risk_client import read_risk_note
+from arbshard.cli.risk_client import read_risk_note, send_to_risk
 from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
+from arbshard.errors import UsageError
 from arbshard.model.risk_note import EntryNote
 from arbshard.wire import control
+from arbshard.wire.messages import ConfirmCoin, Done
 
 app = typer.Typer(
     help="See the pairs that are traded; add and remove some while it runs. For this run: no file is changed."
@@ -51,6 +53,24 @@ def show(
         for bar in known_of.bars:
             side = f" ({bar.direction})" if bar.direction else ""
             typer.echo(f"{'':<{width}}  no entry{side}: {bar.reason}: {bar.detail}")
+
+
+@app.command()
+def confirm(
+    symbol: Annotated[str, typer.Argument(help="A pair, by base or market: BTC, KRW-ETH, SOLUSDT.")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="How you know, for whoever reads the ledger later.")
+    ],
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Confirm that both markets of a pair trade the same coin, at the ratio of their prices of now."""
+    if not reason.strip():
+        raise UsageError("symbols confirm: say with --reason how you know that it is the same coin")
+    instance, files = running_files(name, config)
+    answer = send_to_risk(files, ConfirmCoin(symbol, reason))
+    assert isinstance(answer, Done), answer
+    typer.echo(f"{instance}: {answer.text}")
 
 
 def _gap_of(known: EntryNote) -> str:

@@ -18,6 +18,7 @@ from arbshard.config.strategy import (
     SizingConfig,
     StrategyConfig,
 )
+from arbshard.config.symbols import SymbolsConfig
 from arbshard.config.venues import VenueConfig, VenuesConfig
 from arbshard.config.warnings import WarningRule, WarningsConfig
 
@@ -40,6 +41,7 @@ __all__ = [
     "SimPermissions",
     "SizingConfig",
     "StrategyConfig",
+    "SymbolsConfig",
     "VenueConfig",
     "VenuesConfig",
     "WarningRule",

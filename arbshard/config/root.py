@@ -14,6 +14,7 @@ from arbshard.config.run import RunConfig
 from arbshard.config.section import Section
 from arbshard.config.sim import SimConfig
 from arbshard.config.strategy import BaselineConfig, DataConfig, SeriesConfig, SizingConfig, StrategyConfig
+from arbshard.config.symbols import SymbolsConfig
 from arbshard.config.venues import VenuesConfig
 from arbshard.config.warnings import WarningsConfig
 
@@ -42,6 +43,7 @@ class Config(Section, frozen=True):
     baseline: BaselineConfig = msgspec.field(default_factory=BaselineConfig)
     sizing: SizingConfig = msgspec.field(default_factory=SizingConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
+    symbols: SymbolsConfig = msgspec.field(default_factory=SymbolsConfig)
     warnings: WarningsConfig = msgspec.field(default_factory=WarningsConfig)
     execution: ExecutionConfig = msgspec.field(default_factory=ExecutionConfig)
     paper: PaperConfig = msgspec.field(default_factory=PaperConfig)

@@ -49,6 +49,11 @@ class VenueConfig(Section, frozen=True, kw_only=True):
     buy_fee_bps: Decimal
     sell_fee_bps: Decimal
 
+    def __post_init__(self) -> None:
+        """Take a slash at the end of an address away: paths begin with one, and venues refuse two in a row."""
+        for key in ("ws_url", "rest_url", "private_ws_url"):
+            msgspec.structs.force_setattr(self, key, getattr(self, key).rstrip("/"))
+
 
 def _upbit() -> VenueConfig:
     return VenueConfig(buy_fee_bps=Decimal(5), sell_fee_bps=Decimal(5))

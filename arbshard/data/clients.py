@@ -34,7 +34,7 @@ def open_client(venue: str, config: Config, keys: Keys, clock: Clock) -> VenueCl
     and for a ``ca_file`` or a proxy that cannot be used.
     """
     settings, live = config.venues.get(venue), config.live
-    url = settings.rest_url.rstrip("/")
+    url = settings.rest_url
     signing = get_adapter(venue).signing
     if signing is None:
         if url:

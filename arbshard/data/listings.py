@@ -40,7 +40,7 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
     """
     home, away = await asyncio.gather(_listing(config, HOME), _listing(config, config.venues.away))
     home_fees = _fees(config, HOME)
-    pairs = pairs_of(home, away, home_fees, _fees(config, config.venues.away))
+    pairs = pairs_of(home, away, home_fees, _fees(config, config.venues.away), symbols=config.symbols)
     if not pairs:
         raise UsageError(f"{HOME} and {config.venues.away} list no base in common")
     wanted = select_pairs(pairs, symbols or config.run.symbols)[: config.run.max_pairs]

@@ -16,6 +16,9 @@ from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.venues.base.rest import BookRequest, RestBooks
 
+_NOT_FOUND = 404
+_UNLISTED_NS = 60_000_000_000
+
 
 class Taker(Protocol):
     """Who gets the answers."""
@@ -56,29 +59,29 @@ class RestPoller:
         self._poll_s = poll_s
         self._gap_ns = int(1e9 / (books.calls_per_s * share))
         self._next_ns = 0
+        self._unlisted: dict[str, int] = {}
+        """Markets that the venue did not know, and until when they are left out (monotonic)."""
 
     def lanes(self, symbols: Sequence[str], depth: int) -> list[Coroutine[None, None, None]]:
         """What is to be run, each in a task, until it is cancelled. One set at a time."""
         calls = self._books.calls(list(dict.fromkeys(symbols)), depth)
         count = min(self._books.lanes, len(calls))
         # A market stays in its lane, so an older answer can never come after a newer one.
-        return [self._poll(calls[lane::count]) for lane in range(count)]
+        return [self._poll(calls[lane::count], depth) for lane in range(count)]
 
     async def ask_once(self, symbols: Sequence[str], depth: int) -> bool:
         """Ask for the books of ``symbols`` once, within the budget; whether every call was answered with books."""
         is_answered = True
         for call in self._books.calls(symbols, depth):
-            await self._wait_turn()
-            is_answered = await self._ask(call) and is_answered
+            is_answered = await self._ask(call, depth) and is_answered
         return is_answered
 
-    async def _poll(self, calls: Sequence[BookRequest]) -> None:
+    async def _poll(self, calls: Sequence[BookRequest], depth: int) -> None:
         backoff = Backoff(Random(f"{self._name}:{calls[0].symbols[0]}"))
         while True:
             began_ns = self._clock.monotonic_ns()
             for call in calls:
-                await self._wait_turn()
-                if await self._ask(call):
+                if await self._ask(call, depth):
                     backoff.succeeded()
                 else:
                     await asyncio.sleep(backoff.after_loss(0))
@@ -94,8 +97,19 @@ class RestPoller:
                 return
             await asyncio.sleep((self._next_ns - now_ns) / 1e9)
 
-    async def _ask(self, call: BookRequest) -> bool:
-        """Make one call; whether it was answered with books."""
+    async def _ask(self, call: BookRequest, depth: int) -> bool:
+        """Make one call; whether it was answered with books.
+
+        A venue that answers 404 for all markets because of one is asked for each half, until that one is found. It is
+        left out for a while: at most two calls for each market of the call, and then none for it.
+        """
+        now_ns = self._clock.monotonic_ns()
+        wanted = [symbol for symbol in call.symbols if self._unlisted.get(symbol, 0) <= now_ns]
+        if not wanted:
+            return self._miss(call, "unlisted", f"it does not list {', '.join(call.symbols)}")
+        if len(wanted) < len(call.symbols):
+            (call,) = self._books.calls(wanted, depth)
+        await self._wait_turn()
         asked_ns = self._clock.monotonic_ns()
         try:
             answer = await self._fetch(self._rest_url + call.path)
@@ -106,6 +120,13 @@ class RestPoller:
             self._next_ns = max(self._next_ns, until_ns)  # all lanes wait
             get_logger().warning("rate limit", venue=self._name, status=answer.status, pause_s=answer.pause_s)
             return self._miss(call, "limited", f"HTTP {answer.status}, waiting {answer.pause_s:g} s")
+        if answer.status == _NOT_FOUND and len(wanted) > 1:
+            middle = len(wanted) // 2
+            halves = [self._books.calls(half, depth)[0] for half in (wanted[:middle], wanted[middle:])]
+            return all([await self._ask(half, depth) for half in halves])
+        if answer.status == _NOT_FOUND:
+            self._unlisted[wanted[0]] = self._clock.monotonic_ns() + _UNLISTED_NS
+            return self._miss(call, "unlisted", f"it does not list {wanted[0]}")
         if answer.status != 200:
             return self._miss(call, "http", f"HTTP {answer.status} to {call.path}")
         try:

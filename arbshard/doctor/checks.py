@@ -284,7 +284,7 @@ def _home_quote(facts: DoctorFacts) -> str:
 
 def _worth(facts: DoctorFacts, venue: VenueFacts, pair: Pair) -> Decimal:
     """Of the coin held, in home quote; 0 where no price is known."""
-    return venue.free.get(pair.base, ZERO) * facts.prices.get(pair.base, ZERO)
+    return venue.free.get(pair.leg(venue.venue).market.base, ZERO) * facts.prices.get(pair.base, ZERO)
 
 
 def _round(value: Decimal) -> str:

@@ -80,7 +80,7 @@ async def _books(config: Config, venue: str, markets: list[Market], clock: Clock
             if number:
                 await asyncio.sleep(_GAP_S)
             try:
-                answer = await fetch(settings.rest_url.rstrip("/") + call.path)
+                answer = await fetch(settings.rest_url + call.path)
                 for symbol, book in rest.decode(call, answer.body, clock.monotonic_ns()):
                     if isinstance(book, OrderBookSnapshot):
                         found[symbol] = book

@@ -16,7 +16,7 @@ from arbshard.venues.registry import get_adapter, get_venue
 async def probe_rest(config: Config, name: str) -> ProbeResult:
     """By one cheap public call."""
     settings = config.venues.get(name)
-    url = settings.rest_url.rstrip("/") + request_target(get_adapter(name).orders.warm())
+    url = settings.rest_url + request_target(get_adapter(name).orders.warm())
     fetch = open_fetch(name, settings)
     try:
         answer = await fetch(url)

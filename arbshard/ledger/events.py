@@ -288,6 +288,15 @@ class PairReleased(_Event, frozen=True, kw_only=True):
     reason: str
 
 
+class CoinConfirmed(_Event, frozen=True, kw_only=True):
+    """A person confirmed that both markets of a pair trade the same coin."""
+
+    pair: str
+    ratio: Decimal
+    """Of the prices, home over away converted, when it was confirmed; 1 where it was unknown."""
+    reason: str
+
+
 class LimitsChanged(_Event, frozen=True, kw_only=True):
     """A person changed limits while risk ran."""
 
@@ -421,6 +430,7 @@ Event = (
     | ClosesOrdered
     | PairSetApart
     | PairReleased
+    | CoinConfirmed
     | LimitsChanged
     | LimitsScaled
     | EquityMarked
@@ -480,7 +490,7 @@ def subject_of(event: Event) -> tuple[str, str]:
         return event.pair, event.intent_id
     if isinstance(event, PositionOpened | PositionChanged | PositionClosed):
         return event.position.pair, event.intent_id
-    if isinstance(event, Deposited | StrayFound | StrayGone | PairReleased):
+    if isinstance(event, Deposited | StrayFound | StrayGone | PairReleased | CoinConfirmed):
         return event.pair, ""
     if isinstance(event, PairSetApart):
         return event.pair, event.intent_id

@@ -31,11 +31,11 @@ HaltLevel = Literal["reduce_only", "stopped"]
 """How much a halt stops. ``reduce_only``: entries. ``stopped``: exits too, except those that a person orders."""
 CloseReason = ExitReason | Literal["entry_unwound"]
 """``entry_unwound``: one leg of the entry filled, the other could not be had, and it was taken back."""
-ApartCause = Literal["stuck", "exits_fail", "bad_report", "position_loss"]
+ApartCause = Literal["stuck", "exits_fail", "bad_report", "position_loss", "identity"]
 """Why a pair is set apart. ``stuck``: an intent has spent its budgets and one of its legs is open. ``exits_fail``:
 exits cost too much or failed too often. ``bad_report``: risk refused what a worker reported of an intent.
 ``position_loss``: an open position has lost too much."""
-CLOSED_BY_HAND: frozenset[ApartCause] = frozenset(("exits_fail", "position_loss"))
+CLOSED_BY_HAND: frozenset[ApartCause] = frozenset(("exits_fail", "position_loss", "identity"))
 """Of these causes: positions of the pair are closed only when a person orders it."""
 
 

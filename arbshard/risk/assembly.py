@@ -23,6 +23,7 @@ from arbshard.ledger.replay import recover
 from arbshard.ledger.snapshots import SNAPSHOT_OVERDUE
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import error_count, get_logger
+from arbshard.model.market import Pair
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.risk.archivist import Archivist
@@ -149,7 +150,7 @@ class Risk:
                 books, universe, config.series, age_ns_max, config.baseline, self._gap_files.load
             )
             self._gaps.on_fx = self.core.valuation.set_fx
-            self._gaps.on_prices = self.core.valuation.set_prices
+            self._gaps.on_prices = self._set_prices
             self._positions = PositionMarker(books, universe, self.core.valuation)
             service.on_universe = self._set_universe
             self.core.guard.set_views(self._gaps.views)
@@ -286,6 +287,11 @@ class Risk:
             self._archivist.poll(now_ns, self._ports.clock.monotonic_ns)
         self._page.add(self._page.counter("checkpoints"), int(moved))
         self._seen_batches = self._transport.batches
+
+    def _set_prices(self, pair: Pair, bids: tuple[float, float], rate: float) -> None:
+        self.core.valuation.set_prices(pair, bids, rate)
+        now_ns = self._ports.clock.monotonic_ns()
+        self.core.identity.set_ratio(pair.base, bids[0] / (bids[1] * rate), now_ns)
 
     def _set_universe(self, universe: Universe) -> None:
         self._gaps.set_universe(universe)

@@ -179,7 +179,7 @@ def inventory_deposits(pair: Pair, home_price: Decimal, paper: PaperConfig, now_
         Deposited(
             at_ms=now_ms,
             venue=leg.market.venue,
-            currency=pair.base,
+            currency=leg.market.base,
             amount=amount,
             why="inventory",
             pair=pair.base,

@@ -11,6 +11,7 @@ from arbshard.config import Config, zone_of
 from arbshard.engine.baseline import Baselines
 from arbshard.ledger.events import (
     ClosesOrdered,
+    CoinConfirmed,
     Event,
     Halted,
     IntentApproved,
@@ -36,6 +37,7 @@ from arbshard.risk.booking import (
     inventory_deposits,
     opening_deposits,
 )
+from arbshard.risk.coin_identity import CoinIdentity
 from arbshard.risk.entry_terms import TermsKeeper
 from arbshard.risk.inventory import inventory_of
 from arbshard.risk.limits.guard import RiskGuard, holds_for
@@ -78,6 +80,7 @@ from arbshard.wire.messages import (
     Command,
     CommandReply,
     Conclude,
+    ConfirmCoin,
     Denied,
     Done,
     Extend,
@@ -131,6 +134,9 @@ class RiskCore:
         self.warnings = VenueWarnings(config.warnings, self._pairs, state)
         self.warnings.set_universe(universe)
         self.guard.entry_rules.append(self.warnings)
+        self.identity = CoinIdentity(config.symbols, self._pairs, state)
+        self.identity.set_names(self.warnings.coin_names())
+        self.guard.entry_rules.append(self.identity)
         self._handover = HandOver(state, self.ownership, self.guard.available_to_enter, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self._late: dict[str, tuple[Fill, ...]] = {}
@@ -187,6 +193,7 @@ class RiskCore:
         """Pairs have come, gone, changed their shard or their rules; the events to store, applied already."""
         self.ownership.set(universe)
         self.warnings.set_universe(universe)
+        self.identity.set_names(self.warnings.coin_names())
         self.guard.ways_out.recalculate()
         events: list[Event] = []
         if self.reconciler is not None:
@@ -224,6 +231,7 @@ class RiskCore:
         moment = self._moment(now_ms, now_ns)
         events: list[Event] = [*self.guard.refusals.flush(now_ms, moment.now_ns)]
         events += self.venue_facts.tick(moment)
+        events += self.identity.tick(moment)
         if self.warnings.by_pair:
             events += self.warnings.closes(self.unclosable(), now_ms)
         self._apply(events)
@@ -312,6 +320,8 @@ class RiskCore:
                 return self.inventory(moment.now_ms), []
             case ShowReconciliation():
                 return self.reconciliation(moment.now_ns), []
+            case ConfirmCoin():
+                return self._confirm(command, moment)
             case EndIntent():
                 return self._end_intent(command, moment)
             case _:
@@ -331,6 +341,7 @@ class RiskCore:
             return self.reconciler.accept(command, self._price_of(command.currency), moment)
         if command.wallets is not None:
             self.warnings.set_wallets(command.venue, command.wallets)
+            self.identity.set_names(self.warnings.coin_names())
         return self.reconciler.compare(command, moment)
 
     def _decide(self, request: Request, moment: Moment, phase: int) -> Decision:
@@ -581,6 +592,24 @@ class RiskCore:
         )
         self._apply(events)
         return Noted(request.intent_id), events
+
+    def _confirm(self, command: ConfirmCoin, moment: Moment) -> tuple[CommandReply, list[Event]]:
+        pair = next((pair for pair in self._pairs.values() if pair.answers_to(command.symbol)), None)
+        if pair is None:
+            return Denied(f"{command.symbol} is not traded in this run"), []
+        ratio = self.identity.ratio_of(pair.base)
+        known = (
+            "its price ratio is not known yet"
+            if ratio is None
+            else f"its price ratio of {plain(ratio)} is usual"
+        )
+        is_apart = pair.base in self.state.standing.apart
+        more = f"; it stays set apart until 'arbshard resume {pair.base}'" if is_apart else ""
+        reason = command.reason[:REASON_MAX] or "by hand"
+        event = CoinConfirmed(at_ms=moment.now_ms, pair=pair.base, ratio=ratio or Decimal(1), reason=reason)
+        return Done(
+            f"{pair.home.market} and {pair.away.market} trade the same coin, {known} from now on{more}"
+        ), [event]
 
     def _end_intent(self, command: EndIntent, moment: Moment) -> tuple[CommandReply, list[Event]]:
         pair = next((pair for pair in self._pairs.values() if pair.answers_to(command.symbol)), None)

@@ -75,7 +75,9 @@ class TermsKeeper:
             if changed[0] > serial:
                 pairs.append(changed[1])
             for leg in (pair.home, pair.away):
-                accounts.update((leg.market.venue, currency) for currency in (leg.market.quote, base))
+                accounts.update(
+                    (leg.market.venue, currency) for currency in (leg.market.quote, leg.market.base)
+                )
         available = tuple(
             (*account, self._free[account][1])
             for account in sorted(accounts)

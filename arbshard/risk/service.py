@@ -14,6 +14,7 @@ from arbshard.errors import LedgerError, ProtocolError, SharedMemoryError
 from arbshard.ledger.events import (
     AccountOpened,
     ClosesOrdered,
+    CoinConfirmed,
     Deposited,
     DifferenceFound,
     DifferenceResolved,
@@ -356,7 +357,7 @@ def _log_event(event: Event) -> None:
             get_logger().warning("fenced", shard=event.shard, epoch=event.epoch, reason=event.reason)
         case ClosesOrdered():
             get_logger().warning("closing", pairs=list(event.pairs), reason=event.reason)
-        case PairSetApart() | PairReleased() | VenueStateChanged():
+        case PairSetApart() | PairReleased() | CoinConfirmed() | VenueStateChanged():
             _log_barred(event)
         case LimitsChanged():
             get_logger().warning("limits changed", symbol=event.symbol, changes=dict(event.changes))
@@ -391,7 +392,7 @@ def _log_move(event: Deposited | TransferAnnounced | TransferEnded) -> None:
             log.warning("transfer ended", transfer=event.transfer_id, how=event.how, **costs)
 
 
-def _log_barred(event: PairSetApart | PairReleased | VenueStateChanged) -> None:
+def _log_barred(event: PairSetApart | PairReleased | CoinConfirmed | VenueStateChanged) -> None:
     """Log what keeps a pair, a market or a venue from being entered, and what ends that."""
     match event:
         case PairSetApart():
@@ -404,6 +405,10 @@ def _log_barred(event: PairSetApart | PairReleased | VenueStateChanged) -> None:
             )
         case PairReleased():
             get_logger().warning("pair released", pair=event.pair, reason=event.reason)
+        case CoinConfirmed():
+            get_logger().warning(
+                "coin confirmed", pair=event.pair, ratio=str(event.ratio), reason=event.reason
+            )
         case VenueStateChanged():
             log = get_logger().bind(venue=event.venue, market=event.symbol, why=event.why)
             if event.state == "refuses":

@@ -380,6 +380,11 @@ _APART: dict[ApartCause, str] = {
         "some of what it traded may not be booked and it enters nothing: compare the ledger with the venue, "
         "then 'arbshard resume {pair}'"
     ),
+    "identity": (
+        "its position stays open and it enters nothing: look at the venues' notices; 'arbshard close {pair}' closes "
+        "it, and if both markets still trade the same coin, 'arbshard symbols confirm {pair} --reason ...' and "
+        "'arbshard resume {pair}'"
+    ),
     "position_loss": (
         "its position stays open and it enters nothing: 'arbshard close {pair}' closes it, "
         "'arbshard resume {pair}' gives it back to its exit rules"

@@ -8,8 +8,9 @@ from difflib import get_close_matches
 
 import msgspec
 
+from arbshard.config import SymbolsConfig
 from arbshard.errors import UsageError, VenueError
-from arbshard.model.market import FeeSchedule, Leg, Pair
+from arbshard.model.market import FeeSchedule, Leg, Market, Pair
 from arbshard.venues.base.market import ListedMarket
 
 FX_SLOT = 0
@@ -34,14 +35,21 @@ def pairs_of(
     home_fees: FeeSchedule,
     away_fees: FeeSchedule,
     fx_base: str = FX_BASE,
+    symbols: SymbolsConfig | None = None,
 ) -> list[Pair]:
     """Every base that is tradable on both venues, sorted by base, in slots 1, 2 (home, away), 3, 4 …
 
     ``home`` and ``away`` are listings by symbol, each in one quote only; away's quote is ``fx_base``, and the FX
-    market itself is no pair. ``fx_leg`` has slot 0.
+    market itself is no pair. ``fx_leg`` has slot 0. ``symbols``: aliases and homonyms; a pair's base is its ticker at
+    home.
     """
+    known = symbols if symbols is not None else SymbolsConfig()
     homes = _by_base(home.values())
-    aways = _by_base(listed for listed in away.values() if listed.market.quote == fx_base)
+    aways = {
+        base: listed
+        for listed in _by_base(one for one in away.values() if one.market.quote == fx_base).values()
+        if (base := _home_ticker(known, homes, listed.market)) is not None
+    }
     bases = sorted((homes.keys() & aways.keys()) - {fx_base})
     pairs = [
         Pair(
@@ -84,6 +92,11 @@ def select_pairs(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
         raise UsageError("; ".join(_no_such_pair(name, by_name) for name in unknown))
     wanted = {by_name[_key(name)].base for name in names}
     return with_slots(pair for pair in pairs if pair.base in wanted)
+
+
+def _home_ticker(symbols: SymbolsConfig, homes: Mapping[str, ListedMarket], away: Market) -> str | None:
+    home = next((listed.market.venue for listed in homes.values()), "")
+    return symbols.home_ticker(home, away.venue, away.base)
 
 
 def _by_base(listing: Iterable[ListedMarket]) -> dict[str, ListedMarket]:

@@ -244,6 +244,14 @@ class Resume(msgspec.Struct, frozen=True, tag=True):
     """Pairs that were set apart, by base or either market's name; empty: end the halt."""
 
 
+class ConfirmCoin(msgspec.Struct, frozen=True, tag=True):
+    """Both markets of a pair trade the same coin, says a person. Answer: ``Done`` or ``Denied``."""
+
+    symbol: str
+    """Of the pair, by base or either market's name."""
+    reason: str
+
+
 class Close(msgspec.Struct, frozen=True, tag=True):
     """Close all that is open of these pairs (by base or either market's name). Answer: ``Done`` or ``Denied``."""
 
@@ -295,6 +303,7 @@ Command = (
     Halt
     | Resume
     | Close
+    | ConfirmCoin
     | SetLimits
     | ShowLimits
     | ShowPositions

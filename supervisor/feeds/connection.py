@@ -24,6 +24,8 @@ _SWITCH_AFTER_NS = 10_000_000_000
 _LOOK_S = 0.02
 """How often a link on its way is looked at."""
 _IDLE_S = 3600.0
+_PING_PAUSE_NS = 5_000_000_000
+"""Between pings of a quiet connection."""
 
 
 class ConnectionState(Enum):
@@ -235,7 +237,10 @@ class FeedConnection:
         if link is not self._judged:
             self._judged = link
             self._silence.begin(now_ns)
-        for remedy, symbols in self._silence.judge(link.frames, link.frames_by_symbol(), now_ns):
+        if self._silence.needs_ping(now_ns):
+            self.ping(now_ns, _PING_PAUSE_NS)
+        found = self._silence.judge(link.frames, link.frames_by_symbol(), now_ns, link.ponged_ns)
+        for remedy, symbols in found:
             some = ", ".join(symbols[:5])
             get_logger().warning("silence", connection=self.name, cure=remedy.value, symbols=some)
             if remedy is Remedy.RECONNECT:

@@ -3,6 +3,10 @@
 Pure: a few times a second ``SilenceDetector`` is given the numbers of frames so far, and returns what is to be done.
 A market that stays silent after every remedy is quiet, not broken: it is asked for again at growing pauses, and it
 is shown.
+
+A connection whose markets are all quiet is not replaced while the venue answers pings on it. An answer proves nothing
+where frames used to come all the time: such a connection is replaced once whatever it answers. If its successor
+brings each book once and then nothing, the markets have become quiet.
 """
 
 from collections.abc import Mapping
@@ -80,16 +84,35 @@ class GapStatistics:
         """Longer than this is unusual; twice as long after each remedy that did not help."""
         if self._limit_s is not None:
             return self._limit_s
-        usual_s = self._ceiling_s
-        if self._gaps >= _LEARNED_AFTER:
-            learned_s = max(_MEANS * self._mean_s, _LONGEST * self._longest_s)
-            usual_s = min(max(learned_s, self._floor_s), self._ceiling_s)
+        usual_s = self._usual_s()
         self._limit_s = min(usual_s * 2.0 ** min(self.tries, 32), max(_PAUSE_MAX_S, usual_s))
         return self._limit_s
 
+    def _usual_s(self) -> float:
+        if self._gaps < _LEARNED_AFTER:
+            return self._ceiling_s
+        learned_s = max(_MEANS * self._mean_s, _LONGEST * self._longest_s)
+        return min(max(learned_s, self._floor_s), self._ceiling_s)
+
     def is_silent(self, now_ns: int) -> bool:
         """Whether it is time to do something."""
-        return (now_ns - self._since_ns) / 1e9 > self.limit_s
+        return self.silent_s(now_ns) > self.limit_s
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether silences up to the ceiling are nothing unusual, as far as is known."""
+        return self._usual_s() >= self._ceiling_s
+
+    def silent_s(self, now_ns: int) -> float:
+        """For how long no frame has come, and nothing has been done about it."""
+        return (now_ns - self._since_ns) / 1e9
+
+    def answers(self, ponged_ns: int, now_ns: int) -> bool:
+        """Whether the venue has answered a ping meanwhile; the wait then begins anew."""
+        if ponged_ns <= self._since_ns:
+            return False
+        self._since_ns = now_ns
+        return True
 
     def remedied(self, now_ns: int) -> None:
         """Something was done; wait again."""
@@ -128,8 +151,17 @@ class SilenceDetector:
         for gap in self._markets.values():
             gap.begin(now_ns)
 
-    def judge(self, frames: int, heard: Mapping[str, int], now_ns: int) -> list[SilenceAction]:
-        """What is to be done, given how much the connection has brought in all, and of each of its markets."""
+    def needs_ping(self, now_ns: int) -> bool:
+        """Whether the whole connection has been silent for half as long as makes it be replaced."""
+        return self._connection.silent_s(now_ns) > self._connection.limit_s / 2
+
+    def judge(
+        self, frames: int, heard: Mapping[str, int], now_ns: int, ponged_ns: int = 0
+    ) -> list[SilenceAction]:
+        """What is to be done, given how much the connection has brought in all, and of each of its markets.
+
+        ``ponged_ns``: when the venue last answered a ping on it; 0 for never.
+        """
         gaps = self._markets
         if len(gaps) > len(heard) or gaps.keys() != heard.keys():
             for symbol in gaps.keys() - heard.keys():
@@ -144,8 +176,13 @@ class SilenceDetector:
                 silent.append(symbol)
         if spoke:  # only while others go on is a single market at fault
             return self._remedy(silent, now_ns)
-        if not self._connection.is_silent(now_ns):
+        connection = self._connection
+        if not connection.is_silent(now_ns):
             return []
+        has_snapshots_alone = frames <= len(heard)
+        is_excused = frames > 0 and (connection.is_usual or has_snapshots_alone)
+        if is_excused and connection.answers(ponged_ns, now_ns):
+            return self._remedy(silent, now_ns)
         self._connection.remedied(now_ns)
         self.stalls += 1
         return [SilenceAction(Remedy.RECONNECT)]

@@ -124,3 +124,34 @@ def test_a_closed_wallet_bars_entries_over_a_restart_of_accounts_and_risk(tmp_pa
         desk.wait_for(lambda: desk.warnings() == ())
         desk.stop()
         assert verify(desk.ledger).differences == ()
+
+
+def test_a_coin_whose_prices_step_is_set_apart_until_a_person_has_confirmed_it(tmp_path):
+    config = f"""{PATIENT}
+[limits]
+position_loss_bps_max = 20000
+[symbols]
+price_ratio_s = 2.0
+""".replace("wallets_every_s = 1.0", "wallets_every_s = 0.0")
+    config = config.replace("stop_loss_bps = 2000.0", "stop_loss_bps = 20000.0")
+    with Desk(tmp_path, config, arguments=("--live",), environment=KEYS) as desk:
+        desk.start()
+        base = min(desk.wait_for(desk.open_pairs))
+        fault = {"share": 1, "market": desk.symbol(base, "upbit"), "gap_bps": 5000.0}
+        desk.set_faults("upbit", {"set": {"closed_wallet": fault}})
+        desk.wait_for(lambda: desk.risk_note().apart.get(base))
+        assert desk.risk_note().apart[base].cause == "identity"
+        desk.wait_for(
+            lambda: any(bar.reason == "IDENTITY_DOUBTED" for bar in desk.risk_note().entries[base].bars)
+        )
+        assert "trade the same coin" in desk.do(
+            "symbols", "confirm", base, "--reason", "ten old ones for fifteen new"
+        )
+        desk.do("resume", base, "--reason", "looked into")
+        desk.wait_for(lambda: base not in desk.risk_note().apart)
+        assert desk.events("CoinConfirmed")[-1]["reason"] == "ten old ones for fifteen new"
+        ended = desk.call("symbols", "confirm", "NOSUCH", "--reason", "x")
+        assert ended.code != 0
+        assert "NOSUCH is not traded in this run" in ended.err
+        desk.set_faults("upbit", {"clear": ["closed_wallet"]})
+        desk.stop()

@@ -9,6 +9,7 @@ from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
     AccountOpened,
     ClosesOrdered,
+    CoinConfirmed,
     Deposited,
     DifferenceFound,
     DifferenceResolved,
@@ -47,6 +48,7 @@ ORDERED = (
         at_ms=6, venue="upbit", symbol="KRW-ETH", state="refuses", why="market_offline", fault="market"
     ),
     PairReleased(at_ms=6, pair="ETH", reason="traded by hand"),
+    CoinConfirmed(at_ms=6, pair="ETH", ratio=Decimal("1.5"), reason="one contract"),
     RefusalsCounted(at_ms=6, counts=(("BTC", Refusal.PAIR_BUSY, 7),)),
     TransferAnnounced(
         at_ms=7,

@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbshard.config import SymbolsConfig
 from arbshard.errors import UsageError, VenueError
+from arbshard.model.market import Market
+from arbshard.venues.base.market import ListedMarket
 from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots
 
 BASES = ["ETH", "BTC", "SOL", "XRP", "DOGE", "ADA"]
@@ -136,3 +139,40 @@ def test_slots_have_no_gaps_and_nothing_else_changes(listed, fees, wanted):
         assert pair.home.market == by_base[pair.base].home.market
         assert pair.away.rules == by_base[pair.base].away.rules
         assert pair.answers_to(pair.base)
+
+
+def listed_coin(venue, symbol, base, quote, rules):
+    return {symbol: ListedMarket(Market(venue, symbol, base, quote), rules)}
+
+
+class TestSameCoin:
+    def pairs(self, make, home, away, **settings):
+        leg = make.pair.home
+        homes = {}
+        for base in home:
+            homes |= listed_coin("upbit", f"KRW-{base}", base, "KRW", leg.rules)
+        aways = {}
+        for base in away:
+            aways |= listed_coin("binance", f"{base}USDT", base, "USDT", leg.rules)
+        found = pairs_of(homes, aways, leg.fees, leg.fees, symbols=SymbolsConfig(**settings))
+        return [(pair.base, pair.home.market.base, pair.away.market.base) for pair in found]
+
+    def test_equal_tickers_are_paired(self, make):
+        assert self.pairs(make, ["BTC", "ABC"], ["BTC"]) == [("BTC", "BTC", "BTC")]
+
+    def test_an_alias_is_paired_by_both_tickers_and_goes_by_the_one_at_home(self, make):
+        aliases = ("upbit:BTT binance:BTTC",)
+        assert self.pairs(make, ["BTT"], ["BTTC"], aliases=aliases) == [("BTT", "BTT", "BTTC")]
+        # What has the home ticker away is another coin then.
+        assert self.pairs(make, ["BTT"], ["BTTC", "BTT"], aliases=aliases) == [("BTT", "BTT", "BTTC")]
+        assert self.pairs(make, ["BTT", "BTTC"], ["BTT"], aliases=aliases) == []
+
+    def test_a_homonym_is_never_paired(self, make):
+        assert self.pairs(make, ["TON", "BTC"], ["TON", "BTC"]) == [("BTC", "BTC", "BTC")]
+        assert self.pairs(make, ["TON"], ["TON"], homonyms=()) == [("TON", "TON", "TON")]
+        assert self.pairs(make, ["XYZ"], ["XYZ"], homonyms=("upbit:XYZ binance:XYZ",)) == []
+
+    def test_an_alias_of_other_venues_changes_nothing(self, make):
+        assert self.pairs(make, ["BTC"], ["BTC"], aliases=("kraken:BTC binance:XBT",)) == [
+            ("BTC", "BTC", "BTC")
+        ]

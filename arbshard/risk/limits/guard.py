@@ -436,7 +436,7 @@ class RiskGuard:
         return tuple(
             (leg.market.venue, currency, self.free(leg.market.venue, currency))
             for leg in (pair.home, pair.away)
-            for currency in (leg.market.quote, pair.base)
+            for currency in (leg.market.quote, leg.market.base)
         )
 
     def available_to_enter(self, pair: Pair) -> Available:

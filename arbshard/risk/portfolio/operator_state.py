@@ -13,6 +13,7 @@ from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
     AccountOpened,
     ClosesOrdered,
+    CoinConfirmed,
     DifferenceFound,
     DifferenceResolved,
     Event,
@@ -31,7 +32,16 @@ from arbshard.model.intent import CLOSED_BY_HAND, ApartCause, ExitReason, HaltLe
 from arbshard.model.money import ONE, ZERO
 from arbshard.risk.portfolio.holdings import Account, Part
 
-StandingEvent = Halted | Resumed | ClosesOrdered | PairSetApart | PairReleased | LimitsChanged | LimitsScaled
+StandingEvent = (
+    Halted
+    | Resumed
+    | ClosesOrdered
+    | PairSetApart
+    | PairReleased
+    | CoinConfirmed
+    | LimitsChanged
+    | LimitsScaled
+)
 
 
 class HaltState(msgspec.Struct, frozen=True):
@@ -75,6 +85,15 @@ class Apart(msgspec.Struct, frozen=True):
         return not CLOSED_BY_HAND.isdisjoint(self.causes)
 
 
+class ConfirmedCoin(msgspec.Struct, frozen=True):
+    """A person has confirmed that both markets of a pair trade the same coin."""
+
+    ratio: Decimal
+    """Of its prices then: later ones are compared with it."""
+    at_ms: int
+    reason: str
+
+
 class OperatorState(Part):
     """Halt, ordered closes, pairs set apart, changed limits and tightened limits.
 
@@ -88,6 +107,8 @@ class OperatorState(Part):
     """Pairs that are being closed."""
     apart: dict[str, Apart] = msgspec.field(default_factory=dict)
     """Pairs that are set apart."""
+    confirmed: dict[str, ConfirmedCoin] = msgspec.field(default_factory=dict)
+    """Pairs whose coin was confirmed."""
     changes: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
     """(symbol or empty, key) → value, where it is not the configuration's."""
     scales: dict[str, Scale] = msgspec.field(default_factory=dict)
@@ -118,6 +139,9 @@ class OperatorState(Part):
                 self.serial += 1
             case PairSetApart() | PairReleased():
                 self._set_apart(event)
+            case CoinConfirmed():
+                known = ConfirmedCoin(event.ratio, event.at_ms, event.reason)
+                self.confirmed = {**self.confirmed, event.pair: known}
             case LimitsChanged():
                 self._change(event.symbol, event.changes)
             case LimitsScaled():

@@ -15,6 +15,7 @@ from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
     AccountOpened,
     ClosesOrdered,
+    CoinConfirmed,
     Deposited,
     DifferenceFound,
     DifferenceResolved,
@@ -220,7 +221,14 @@ class PortfolioState(Part):
                 self._move(event)
             case Started() | Stopped() | RefusalsCounted() | ShardJoined() | ShardFenced():
                 self._apply_housekeeping(event)
-            case Halted() | ClosesOrdered() | PairSetApart() | LimitsChanged() | LimitsScaled():
+            case (
+                Halted()
+                | ClosesOrdered()
+                | PairSetApart()
+                | CoinConfirmed()
+                | LimitsChanged()
+                | LimitsScaled()
+            ):
                 self.standing.apply(event)
             case Resumed() | PairReleased() | EquityMarked():
                 self._accept(event)

@@ -10,6 +10,7 @@ from arbshard.errors import LedgerDamaged
 from arbshard.ledger.events import (
     AccountOpened,
     ClosesOrdered,
+    CoinConfirmed,
     Deposited,
     DifferenceFound,
     DifferenceResolved,
@@ -361,6 +362,7 @@ def every_kind_of_event() -> list[Event]:
             at_ms=6, venue="upbit", symbol="KRW-ETH", state="refuses", why="market_offline", fault="market"
         ),
         PairReleased(at_ms=4, pair="ETH", reason="looked into"),
+        CoinConfirmed(at_ms=4, pair="ETH", ratio=Decimal("1.5"), reason="one contract"),
         LimitsChanged(at_ms=4, symbol="ETH", changes=(("symbol_positions_max", "3"),)),
         LimitsScaled(at_ms=5, symbol="", factor=Decimal("0.5"), cause="x"),
         RefusalsCounted(at_ms=6, counts=(("ETH", Refusal.HALTED, 7),)),

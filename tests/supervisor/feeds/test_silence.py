@@ -134,3 +134,71 @@ def test_markets_taken_out_are_forgotten():
     feed.run(60)
     del feed.gaps_s["B"], feed.heard["B"]
     assert feed.run(100) == []
+
+
+class Answering:
+    """A connection of quiet markets on which the venue answers pings for a while."""
+
+    def __init__(self, silence, *symbols):
+        self.silence, self.now_s, self.ponged_s = silence, 0.0, 0.0
+        self.heard = dict.fromkeys(symbols, 0)
+
+    def run(self, seconds, *, answers=True, snapshots=True):
+        found, end_s = [], self.now_s + seconds
+        while self.now_s < end_s:
+            self.now_s += 0.5
+            if answers and self.silence.needs_ping(int(self.now_s * S)):
+                self.ponged_s = self.now_s
+            actions = self.silence.judge(
+                sum(self.heard.values()), self.heard, int(self.now_s * S), int(self.ponged_s * S)
+            )
+            for action in actions:
+                found.append((self.now_s, action.remedy))
+                for symbol in action.symbols if snapshots else ():
+                    self.heard[symbol] += 1  # the venue sends the book once more
+                if action.remedy is Remedy.RECONNECT:
+                    self.silence.begin(int(self.now_s * S))
+                    self.heard = {symbol: int(snapshots) for symbol in self.heard}
+        return found
+
+
+def test_quiet_markets_keep_a_connection_on_which_pings_are_answered():
+    feed = Answering(SilenceDetector(SilenceRules(), 0.0, 0), "A", "B")
+    feed.heard = {"A": 1, "B": 1}
+    found = feed.run(3600)
+    assert {remedy for _, remedy in found} == {Remedy.RESUBSCRIBE}
+    assert len(found) <= 3600 / 120  # so often at most they are asked for again
+
+
+def test_a_connection_on_which_no_ping_is_answered_is_replaced():
+    feed = Answering(SilenceDetector(SilenceRules(), 0.0, 0), "A")
+    feed.heard = {"A": 1}
+    found = feed.run(31, answers=False)
+    assert [remedy for _, remedy in found] == [Remedy.RECONNECT]
+    assert feed.run(10, answers=True) == []
+
+
+def test_an_answer_that_came_before_the_silence_proves_nothing():
+    feed = Answering(SilenceDetector(SilenceRules(), 0.0, 0), "A")
+    feed.run(20)
+    assert feed.ponged_s > 0
+    feed.heard["A"] += 1
+    assert [remedy for _, remedy in feed.run(31, answers=False)] == [Remedy.RECONNECT]
+
+
+def test_an_answered_ping_does_not_excuse_a_connection_that_used_to_talk():
+    silence = SilenceDetector(SilenceRules(), 0.0, 0)
+    feed = Feed(silence, A=0.05)
+    assert feed.run(60) == []
+    count, now_ns = feed.heard["A"], int(feed.now_s * S)
+    for step in range(1, 10):
+        at_ns = now_ns + step * S // 2
+        found = silence.judge(count, {"A": count}, at_ns, at_ns)
+        if found:
+            break
+    assert found == [SilenceAction(Remedy.RECONNECT)]
+    assert step <= 8
+    quiet = Answering(silence, "A")  # the successor brings the book, and nothing after it
+    quiet.now_s, quiet.heard = at_ns / S, {"A": 1}
+    silence.begin(at_ns)
+    assert {remedy for _, remedy in quiet.run(600)} <= {Remedy.RESUBSCRIBE}
