@@ -57,6 +57,8 @@ class Funds(NamedTuple):
 
 
 _UNLIMITED = Funds(inf, inf, inf, inf)
+_ROOM_FOR_LOTS = 1.1
+"""Below so many times the smallest entry, rounding to lots may leave less than that."""
 
 
 class PairState:
@@ -79,6 +81,7 @@ class PairState:
         "level_bps",
         "pair",
         "refusal",
+        "short",
         "rest_until_ns",
     )
 
@@ -108,6 +111,8 @@ class PairState:
         """No exit before: the last one was refused, or achieved nothing."""
         self.exit_refusals = 0
         """Exits that risk has refused in a row."""
+        self.short: tuple[str, str] | None = None
+        """(venue, currency) of which too little was free, with ``refusal`` ``INVENTORY_SHORT``."""
         self.refusal: Refusal | None = None
         """Why the last evaluation could not trust its data."""
         self.followed: FollowedEntry | None = None
@@ -325,14 +330,57 @@ class ArbitrageEngine:
         if whole_home is None or whole_away is None:
             state.refusal = Refusal.BOOK_BAD
             return None
-        entry = self._sized(state, direction, whole_home, whole_away, fx, barred)
-        if entry is not None and barred is None:
-            barred = self._objection(state, entry, whole_home, whole_away)
-        state.refusal = barred
-        if barred is None or entry is None:
+        entry, state.refusal = self._judge(state, direction, whole_home, whole_away, fx, barred)
+        if state.refusal is None or entry is None:
             return entry
-        self.follow_refused(state, entry, barred, now_ms)
+        self.follow_refused(state, entry, state.refusal, now_ms)
         return None
+
+    def _judge(
+        self,
+        state: PairState,
+        direction: Direction,
+        home: OrderBookSnapshot,
+        away: OrderBookSnapshot,
+        fx: tuple[float, float],
+        barred: Refusal | None,
+    ) -> tuple[Entry | None, Refusal | None]:
+        """The entry and why it is not made. For want of money or coins it is the one that the books alone allow."""
+        entry = self._sized(state, direction, home, away, fx, barred)
+        missing = None
+        if entry is None and barred is None:
+            missing = self._missing(state, direction, home, away, fx)
+            if missing is not None:
+                entry = self._sized(state, direction, home, away, fx, Refusal.INVENTORY_SHORT)
+        if entry is None or barred is not None:
+            return entry, barred
+        objection = self._objection(state, entry, home, away)
+        if objection is None and missing is not None:
+            state.short = missing
+            objection = Refusal.INVENTORY_SHORT
+        return entry, objection
+
+    def _missing(
+        self,
+        state: PairState,
+        direction: Direction,
+        home: OrderBookSnapshot,
+        away: OrderBookSnapshot,
+        fx: tuple[float, float],
+    ) -> tuple[str, str] | None:
+        """(venue, currency) of which there is too little for the smallest entry; None if there is enough."""
+        funds, pair = state.funds, state.pair
+        if funds is None:
+            return None
+        if direction == "buy_home":
+            bought, sold = pair.home.market, pair.away.market
+            money, coins = funds.home_quote, funds.away_base * home.best_ask
+        else:
+            bought, sold = pair.away.market, pair.home.market
+            money, coins = funds.away_quote * fx[0], funds.home_base * away.best_ask * fx[0]
+        if min(money, coins) >= self._cost_min * _ROOM_FOR_LOTS:
+            return None
+        return (bought.venue, bought.quote) if money < coins else (sold.venue, sold.base)
 
     def _least_bps(self, wanted_bps: float, against_bps: float) -> float:
         """The edge that brings ``wanted_bps`` beyond a gap that stands ``against_bps`` at the level of the pair.

@@ -74,6 +74,8 @@ class Refusal(IntEnum):
     """Venue and ledger say different things of this pair; no entries until somebody has looked (``reconcile``)."""
     NO_STATEMENT = 504
     """Live: a venue of the pair has not stated what we own there since the last start."""
+    INVENTORY_SHORT = 505
+    """An entry would be made, and too little money or too few coins are free for the smallest one."""
     STATEMENT_OLD = 506
     """Live: for too long nothing that a venue of the pair stated could be compared with the ledger."""
 

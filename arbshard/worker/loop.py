@@ -143,6 +143,8 @@ class ShardLoop:
             self._meter.decided(top, self._clock.monotonic_ns())
         if state.refusal is not None:
             self._meter.doubted(state.refusal)
+            if state.refusal is Refusal.INVENTORY_SHORT and state.short is not None:
+                self._meter.lacked(*state.short)
         if trade is not None:
             self._act(state, trade)
 

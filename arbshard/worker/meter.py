@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+import msgspec
+
 from arbshard.engine.followed import FollowedOutcome
 from arbshard.log import error_count
 from arbshard.model.book import BookTop
@@ -11,6 +13,8 @@ from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageWriter
 from arbshard.worker.counters import DATA_REFUSALS, HISTOGRAMS
 from arbshard.worker.feed import ShardFeed
+
+_NOTE_EVERY_NS = 500_000_000
 
 
 class Ring(Protocol):
@@ -44,6 +48,10 @@ class WorkerMeter:
         self._beats = page.counter("beat")
         self._bad: dict[str, int] = {}
         """The counters of bad frames, by venue."""
+        self._missing: dict[str, int] = {}
+        """Entries that were not made for want of money or coins, by ``VENUE CURRENCY``: the note of the page."""
+        self._is_missing_new = False
+        self._noted_ns = 0
         self._set("pid", pid)
         self._set("epoch", epoch)
         self._set("pairs", pairs)
@@ -60,6 +68,12 @@ class WorkerMeter:
     def doubted(self, reason: Refusal) -> None:
         """An evaluation found its data not fit to trade on."""
         self._add(self._refusals[reason])
+
+    def lacked(self, venue: str, currency: str) -> None:
+        """An entry was not made for want of a currency on a venue."""
+        where = f"{venue} {currency}"
+        self._missing[where] = self._missing.get(where, 0) + 1
+        self._is_missing_new = True
 
     def followed(self, outcome: FollowedOutcome) -> None:
         """A refused entry has come to its end as if it had been made."""
@@ -103,6 +117,9 @@ class WorkerMeter:
         for gauge, value in zip(self._gauges, values, strict=True):
             set_gauge(gauge, value)
         self._record(self._loop_gap, late_ns)
+        if self._is_missing_new and now_ns - self._noted_ns >= _NOTE_EVERY_NS:
+            self._is_missing_new, self._noted_ns = False, now_ns
+            self._page.write_note(msgspec.json.encode(self._missing))
         for venue, bad in feed.bad.items():
             counter = self._bad.get(venue)
             if counter is None:

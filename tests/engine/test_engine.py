@@ -40,6 +40,41 @@ def desk(make):
     return Desk()
 
 
+class TestInventory:
+    """An entry that is not made for want of money or coins is refused, and says where they are missing."""
+
+    @pytest.mark.parametrize(
+        ("gap", "funds", "missing"),
+        [
+            (-WIDE, {"home_quote": 10_000.0}, ("upbit", "KRW")),
+            (-WIDE, {"away_base": 0.0}, ("binance", "BTC")),
+            (WIDE, {"away_quote": 10.0}, ("binance", "USDT")),
+            (WIDE, {"home_base": 0.0}, ("upbit", "BTC")),
+        ],
+    )
+    def test_what_is_missing_is_named(self, desk, gap, funds, missing):
+        desk.state.funds = RICH._replace(**funds)
+        assert desk.show(gap) is None
+        assert desk.state.refusal is Refusal.INVENTORY_SHORT
+        assert desk.state.short == missing
+        assert desk.state.followed is not None  # what it would have brought is found out
+
+    def test_what_the_other_direction_needs_is_not_missing(self, desk):
+        desk.state.funds = RICH._replace(away_quote=0.0, home_base=0.0)
+        assert isinstance(desk.show(-WIDE), Entry)
+
+    @pytest.mark.parametrize("gap", [0.0, -15.0])
+    def test_no_gap_lacks_nothing(self, desk, gap):
+        desk.state.funds = Funds(0.0, 0.0, 0.0, 0.0)
+        assert desk.show(gap) is None
+        assert desk.state.refusal is None
+
+    def test_another_objection_is_named_first(self, desk):
+        desk.state.funds = RICH._replace(home_quote=0.0)
+        assert desk.show(-900.0) is None
+        assert desk.state.refusal is Refusal.EDGE_TOO_GOOD
+
+
 @pytest.mark.parametrize(
     ("gap", "direction"), [(-WIDE, "buy_home"), (WIDE, "buy_away")], ids=["home cheap", "home dear"]
 )

@@ -1,5 +1,6 @@
 """What the worker counts, as a reader of its page sees it."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -88,3 +89,16 @@ def test_beat(page):
     )
     assert (values["overflows"], values["torn"], values["busy"]) == (3, 2, 1)
     assert page.histogram("loop_gap").max_ns == 700
+
+
+def test_what_entries_lack_is_on_the_page_by_venue_and_currency(page):
+    feed = SimpleNamespace(frames=1, conflated=0, bad={})
+    for account in (("upbit", "KRW"), ("binance", "BTC"), ("upbit", "KRW")):
+        page.meter.lacked(*account)
+    page.meter.beat(10**9, 0, feed, 0, 0, 0)
+    assert json.loads(page.note()) == {"upbit KRW": 2, "binance BTC": 1}
+    page.meter.lacked("upbit", "KRW")
+    page.meter.beat(10**9 + 20_000_000, 0, feed, 0, 0, 0)  # a note is written twice a second at most
+    assert json.loads(page.note())["upbit KRW"] == 2
+    page.meter.beat(2 * 10**9, 0, feed, 0, 0, 0)
+    assert json.loads(page.note())["upbit KRW"] == 3
