@@ -19,12 +19,13 @@ _PER_VENUE = (
     "statement_ms",
     "skew_ms",
     "wallet_errors",
+    "fee_errors",
 )
 """``stream_up``: 1 while the private stream is on. ``events``: order events published. ``repeated``: tellings without
 news. ``foreign``: of orders that are not ours. ``unknown_words``: orders told in a state that is in no table.
 ``unsettled``: statements between whose readings something changed. ``statement_ms``: wall time of the newest one.
 ``skew_ms``: how far the venue's clock is ahead of ours. ``wallet_errors``: questions about deposits and withdrawals
-that failed."""
+that failed. ``fee_errors``: questions about the account's fees that failed."""
 
 
 def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from arbshard.accounts.fees import FeeReader
 from arbshard.accounts.meter import VenueMeter
 from arbshard.accounts.recovery import open_orders
 from arbshard.accounts.rest_client import Questioned
@@ -45,6 +46,7 @@ class Poller:
         clock: Clock,
         every_s: float,
         wallets: WalletReader,
+        fees: FeeReader,
     ) -> None:
         """``set_clock`` is told how far (ms) the venue's clock is ahead of ours."""
         self._venue = venue
@@ -56,6 +58,7 @@ class Poller:
         self._clock = clock
         self._every_s = every_s
         self._wallets = wallets
+        self._fees = fees
         self._active = asyncio.Event()
         self._clock_ns = 0
         self._failures = 0
@@ -72,7 +75,7 @@ class Poller:
 
     async def statement(self) -> Statement:
         """How the account stands. Raises ``VenueUnavailable``, ``FrameError``."""
-        wallets = await self._wallets.report()
+        wallets, fees = await self._wallets.report(), await self._fees.fees()
         sight = self._look()
         # Of before the reading: what risk books later than this is not in it for certain.
         at_ms, read_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
@@ -88,6 +91,7 @@ class Poller:
             settled=settled,
             read_ns=read_ns,
             wallets=wallets,
+            fees=fees,
         )
 
     async def measure_clock(self) -> None:

@@ -6,6 +6,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from arbshard.accounts.fees import FeeReader
 from arbshard.accounts.meter import VenueMeter
 from arbshard.accounts.orders import VenueOrders
 from arbshard.accounts.poller import Poller, Sight
@@ -20,6 +21,7 @@ from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.venues.base.account import AccountVenue, HeardBalances, HeardOrder
 from arbshard.venues.keys import Keys
+from arbshard.venues.registry import get_adapter
 from arbshard.wire.messages import Statement
 from arbshard.wire.order_events import OrderEvent
 
@@ -60,8 +62,19 @@ class VenueWatch:
                 venue, settings, keys, self, meter, clock, live.recv_window_ms, config.run.receiver, opener
             )
         wallets = WalletReader(venue, asker, orders.markets, meter, clock, config.warnings.wallets_every_s)
+        rules = get_adapter(venue.name).rules
+        fees = FeeReader(venue.name, rules, asker, orders.markets, meter, clock)
         self._poller = Poller(
-            venue, asker, self._look, send, self._set_clock, meter, clock, live.reconcile_every_s, wallets
+            venue,
+            asker,
+            self._look,
+            send,
+            self._set_clock,
+            meter,
+            clock,
+            live.reconcile_every_s,
+            wallets,
+            fees,
         )
 
     async def run(self) -> None:

@@ -78,6 +78,8 @@ class Refusal(IntEnum):
     """An entry would be made, and too little money or too few coins are free for the smallest one."""
     STATEMENT_OLD = 506
     """Live: for too long nothing that a venue of the pair stated could be compared with the ledger."""
+    FEE_ABOVE_CONFIGURED = 507
+    """Live: the account pays a larger fee at a venue of the pair than is configured."""
 
     STOPPING = 601
     PAIR_BUSY = 602

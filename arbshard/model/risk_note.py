@@ -231,7 +231,7 @@ class ShortageNote(msgspec.Struct, frozen=True):
 
 
 class FeeNote(msgspec.Struct, frozen=True):
-    """A fill whose fee was not the configured one."""
+    """A fee that is not the configured one: of a fill, or as the account states it."""
 
     venue: str
     side: Side
@@ -239,6 +239,8 @@ class FeeNote(msgspec.Struct, frozen=True):
     configured_bps: str
     paid_bps: str
     since_ms: int
+    stated: Literal["", "above", "below"] = ""
+    """Where the account states it, and not a fill: whether it is above or below the configured one."""
 
 
 class BarNote(msgspec.Struct, frozen=True):

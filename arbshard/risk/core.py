@@ -39,6 +39,7 @@ from arbshard.risk.booking import (
 )
 from arbshard.risk.coin_identity import CoinIdentity
 from arbshard.risk.entry_terms import TermsKeeper
+from arbshard.risk.fee_rule import FeeRule
 from arbshard.risk.inventory import inventory_of
 from arbshard.risk.limits.guard import RiskGuard, holds_for
 from arbshard.risk.limits.reversion import ReversionRule
@@ -137,6 +138,8 @@ class RiskCore:
         self.identity = CoinIdentity(config.symbols, self._pairs, state)
         self.identity.set_names(self.warnings.coin_names())
         self.guard.entry_rules.append(self.identity)
+        self.fee_rule = FeeRule()
+        self.guard.entry_rules.append(self.fee_rule)
         self._handover = HandOver(state, self.ownership, self.guard.available_to_enter, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self._late: dict[str, tuple[Fill, ...]] = {}
@@ -342,6 +345,8 @@ class RiskCore:
         if command.wallets is not None:
             self.warnings.set_wallets(command.venue, command.wallets)
             self.identity.set_names(self.warnings.coin_names())
+        if command.fees is not None and command.venue in self.reconciler.venues:
+            self.fee_rule.set_fees(command.venue, command.fees, moment.now_ms)
         return self.reconciler.compare(command, moment)
 
     def _decide(self, request: Request, moment: Moment, phase: int) -> Decision:

@@ -158,7 +158,8 @@ class NoteWriter:
                     one.since_ms,
                 )
                 for one in self._core.venue_facts.fees.values()
-            ),
+            )
+            + self._stated_fees(),
             warnings=tuple(
                 WarningNote(one.pair, one.text, one.rule)
                 for _, found in sorted(self._core.warnings.by_pair.items())
@@ -211,6 +212,26 @@ class NoteWriter:
             if age_h >= after_h:
                 amount = plain(one.amount if one.is_waiting else one.left)
                 yield OverdueNote(one.transfer_id, one.text, amount, round(age_h, 1))
+
+    def _stated_fees(self) -> tuple[FeeNote, ...]:
+        found = {
+            (one.venue, one.side): one
+            for pair in self._core.ownership.pairs.values()
+            for leg in (pair.home, pair.away)
+            for one in self._core.fee_rule.differing(leg)
+        }
+        return tuple(
+            FeeNote(
+                one.venue,
+                one.side,
+                one.symbol,
+                plain(one.configured_bps),
+                plain(one.stated_bps),
+                one.since_ms,
+                "above" if one.is_above else "below",
+            )
+            for one in found.values()
+        )
 
     def _refusing(self, one: VenueRefusal) -> VenueRefusalNote:
         pairs = sorted(

@@ -55,6 +55,17 @@ def notices_of_warnings(note: RiskNote) -> Iterator[str]:
 def notices_of_fees(note: RiskNote) -> Iterator[str]:
     """A line for each fee that is not the configured one."""
     for fee in note.fees:
+        if fee.stated:
+            means = (
+                f"pairs of {fee.venue} enter nothing, exits go on"
+                if fee.stated == "above"
+                else "edges are calculated with the configured one, which is larger"
+            )
+            yield (
+                f"{fee.venue} states a fee of {fee.paid_bps} bps for a {fee.side}, configured are "
+                f"{fee.configured_bps}: {means}; set venues.{fee.venue}.{fee.side}_fee_bps and start again"
+            )
+            continue
         yield (
             f"{fee.venue} charged {fee.paid_bps} bps for a {fee.side} on {fee.symbol}, configured are "
             f"{fee.configured_bps}: results are booked as charged, decisions use the configured fee; "

@@ -280,6 +280,17 @@ class ShowPositions(msgspec.Struct, frozen=True, tag=True):
     """What is open? Answer: ``Positions``."""
 
 
+class AccountFees(msgspec.Struct, frozen=True):
+    """What our account pays as a taker, as the venue states it, in basis points."""
+
+    symbol: str
+    """The market that was asked about."""
+    buy_bps: Decimal
+    sell_bps: Decimal
+    paid_in: str = ""
+    """A coin of the venue's own in which fees are paid with a discount; empty: none."""
+
+
 class Statement(msgspec.Struct, frozen=True, tag=True):
     """What a venue says of our account, by the accounts process, live only. Answer: ``Done`` or ``Denied``."""
 
@@ -297,6 +308,8 @@ class Statement(msgspec.Struct, frozen=True, tag=True):
     """Monotonic time just before the balances were asked for. The wall clock may be set back in between."""
     wallets: WalletReport | None = None
     """Which deposits and withdrawals are not open; None where the venue is not asked."""
+    fees: AccountFees | None = None
+    """None before the venue has stated them."""
 
 
 Command = (

@@ -5,10 +5,12 @@ from decimal import Decimal
 
 import pytest
 
+from arbshard.accounts.fees import FeeReader
 from arbshard.accounts.poller import Poller, Sight
 from arbshard.accounts.wallets import WalletReader
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.upbit.account import UpbitAccount
+from arbshard.venues.upbit.rules import UpbitRules
 
 
 def money(free="1000", locked="0"):
@@ -36,6 +38,7 @@ class World:
             clock,
             every_s,
             WalletReader(venue, self.asker, {}, counted, clock, 0.0),
+            FeeReader(venue.name, UpbitRules(), self.asker, {}, counted, clock),
         )
 
     async def send(self, statement):
