@@ -193,7 +193,11 @@ async def test_what_is_blocked_survives_a_kill_and_a_person_resolves_it(run) -> 
 
     code, out, err = await run.command("--accept", "upbit", "krw")
     assert (code, out, err) == (2, "", "arbshard: upbit KRW: venue and ledger do not differ\n")
-    code, out, err = await run.command("--accept", "Upbit", "btc", "--reason", "cold wallet")
+    code, out, err = await run.command("--accept", "Upbit", "btc")
+    assert (code, out, err) == (2, "", "arbshard: nothing is known of the price of BTC: give --price\n")
+    code, out, err = await run.command(
+        "--accept", "Upbit", "btc", "--as", "withdrawal", "--reason", "cold wallet"
+    )
     assert (code, err) == (0, "")
     assert "run: upbit BTC: -1 booked" in out
     assert await run.refusal(run.entry("BTC")) is None
