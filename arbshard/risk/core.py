@@ -139,7 +139,8 @@ class RiskCore:
         self.identity.set_names(self.warnings.coin_names())
         self.guard.entry_rules.append(self.identity)
         self.fee_rule = FeeRule()
-        self.guard.entry_rules.append(self.fee_rule)
+        if self.reconciler is not None:  # on paper no account states fees
+            self.guard.entry_rules.append(self.fee_rule)
         self._handover = HandOver(state, self.ownership, self.guard.available_to_enter, self._retries, tag)
         self.days = TradingDays(config.limits.day_starts, zone_of(config.limits.time_zone))
         self._late: dict[str, tuple[Fill, ...]] = {}
