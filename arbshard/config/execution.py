@@ -44,9 +44,23 @@ class PaperConfig(Section, frozen=True):
     latency_sigma: Annotated[float, Meta(ge=0, le=5)] = 0.5
     """Sigma of the logarithm of the latency."""
     reject_share: Share = 0.002
-    """Share of orders the venue refuses."""
+    """Share of orders the venue refuses, each by itself."""
+    refusals_per_day: Annotated[float, Meta(ge=0, le=10_000)] = 0.5
+    """How often a market begins to refuse every order for a while."""
+    refusal_s: Positive = 180.0
+    """How long it does so, on average (exponentially distributed)."""
     depth_share: Annotated[float, Meta(gt=0, le=1)] = 0.7
     """Share of each level's displayed size that is still there when our order arrives."""
+    partial_share: Share = 0.05
+    """Share of orders that find less: an evenly drawn part of what others would have left."""
+    refill_s: Positive = 10.0
+    """Time constant, in seconds, with which what we took from a level comes back (exponentially)."""
+    unknown_share: Share = 0.001
+    """Share of orders of which nothing is known at first, although they were sent."""
+    unknown_s: Positive = 3.0
+    """How long nothing is known of such an order, on average: exponentially distributed, ten times that at most."""
+    late_fill_share: Share = 0.002
+    """Share of the orders with several executions whose last one is told after the order's end."""
     quote_home: Decimal = Decimal(100_000_000)
     """Opening balance of the home quote (KRW)."""
     quote_away: Decimal = Decimal(70_000)

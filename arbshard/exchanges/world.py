@@ -60,6 +60,8 @@ class SimWorld:
             )
             rng = seeded(config.seed, coin.base, "binance")
             binance.append(SimMarket(_binance_listing(coin), usdt, bin_shape, fixed8, coin.price_usdt, rng))
+        self._suspended: set[int] = set()
+        """Coins whose transfers Upbit says are suspended, by their process and not by a fault."""
         self._now = [CoinPrices(coin.price_usdt, coin.price_usdt) for coin in coins]
         self.upbit = {market.symbol: market for market in (fx_market, *upbit)}
         self.binance = {market.symbol: market for market in binance}
@@ -100,10 +102,19 @@ class SimWorld:
             market.advance(self._fx.shown, self.dt_s)
         elif venue == "upbit":
             self._now[coin] = self.processes[coin].step(self.dt_s, self._tide.move)
+            self._show_suspension(coin, market)
             market.advance(self._now[coin].upbit * self._fx.rate, self.dt_s)
         else:
             market.advance(self._now[coin].binance, self.dt_s)
         return taken
+
+    def _show_suspension(self, coin: int, market: SimMarket) -> None:
+        """Let Upbit say when a coin's process suspends or resumes its transfers, as the real one does."""
+        is_suspended = self.processes[coin].is_suspended
+        if is_suspended != (coin in self._suspended):
+            self._suspended ^= {coin}
+            market.wallet = "paused" if is_suspended else "working"
+            market.caution = "GLOBAL_PRICE_DIFFERENCES" if is_suspended else ""
 
 
 def _shapes(config: SimConfig, coin: Coin, rules: RegimeRules) -> tuple[Shape, Shape]:

@@ -8,6 +8,7 @@ has settled.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from arbshard.clock import Clock
@@ -17,7 +18,7 @@ from arbshard.engine.closing import close_now
 from arbshard.engine.edge import edge_at, terms_of
 from arbshard.engine.engine import Entry, Exit, Trade, held_of
 from arbshard.errors import VenueUnavailable
-from arbshard.execution.paper_port import PaperPort
+from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.plan import affordable, plan_entry, plan_exit
 from arbshard.execution.ports import BookPort, IntentOver, OrderPort, RiskPort
 from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd, Withhold
@@ -419,9 +420,10 @@ class ExecutorFactory:
 
     def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
         """A new paper executor for ``pair``, in place of any it had."""
-        port = PaperPort(pair, paper, self._books)
+        late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"))
+        port = PaperPort(pair, paper, self._books, self._clock, late_fills)
         executor = PaperExecutor(
-            pair, port, self._risk, self._books, self._execution, self._clock, self._observer
+            pair, port, late_fills, self._books, self._execution, self._clock, self._observer
         )
         self._executors[pair.base] = executor
         return executor

@@ -1,27 +1,103 @@
-"""The way to the paper venue: waits out the latency, then matches against the book of that moment."""
+"""The way to the paper venue: waits out the latency, matches against the book of that moment, and brings the news.
+
+Mostly it says at once what happened. Of some orders nothing is known for a while, and of some the last execution is
+told only after the order's end, as venues do whose order and trade channels differ.
+"""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from decimal import Decimal
 from random import Random
 
+from msgspec.structs import replace
+
+from arbshard.clock import Clock
 from arbshard.config import PaperConfig
 from arbshard.engine.edge import walk
 from arbshard.execution.paper import PaperVenue
-from arbshard.execution.ports import BookPort
+from arbshard.execution.ports import BookPort, Fenced, IntentOver, RiskPort
+from arbshard.model.intent import ApartCause, FxQuote, Intent
 from arbshard.model.market import Leg, Market, Pair
 from arbshard.model.money import ZERO, exact
 from arbshard.model.order import Order, OrderResult
+from arbshard.wire.messages import Approved, Refused, Settled
+
+Sleep = Callable[[float], Awaitable[None]]
+_LATE_S = (0.005, 0.6)
+_UNTOLD_MAX = 64
+"""A pair has one intent at a time, so all but the newest few have been told long ago."""
+
+
+class LateFills:
+    """Executions that the venue tells after their orders' end. A ``RiskPort`` between an executor and risk.
+
+    They reach risk while their intent is open: the intent is not concluded before. What venues tell after that is a
+    matter of their statements, which paper has none of.
+    """
+
+    def __init__(self, risk: RiskPort, random: Random, sleep: Sleep = asyncio.sleep) -> None:
+        self._risk = risk
+        self._random = random
+        self._sleep = sleep
+        self._pending: dict[str, list[asyncio.Task[None]]] = {}
+
+    def tell_late(self, result: OrderResult) -> None:
+        """Report ``result`` to risk in a while."""
+        intent_id = result.order.client_id.rpartition("-")[0]
+        telling = asyncio.ensure_future(self._tell(intent_id, result))
+        self._pending.setdefault(intent_id, []).append(telling)
+
+    async def _tell(self, intent_id: str, result: OrderResult) -> None:
+        await self._sleep(self._random.uniform(*_LATE_S))
+        try:
+            await self._risk.report(intent_id, result)
+        except (Fenced, IntentOver):
+            return  # the worker's own fence ends it, or a person has ended the intent with what was booked
+
+    async def submit(self, intent: Intent) -> Approved | Refused:
+        """Ask risk for approval."""
+        return await self._risk.submit(intent)
+
+    async def extend(self, intent_id: str, order: Order) -> Approved | Refused:
+        """Have risk record a further order."""
+        return await self._risk.extend(intent_id, order)
+
+    async def report(self, intent_id: str, result: OrderResult) -> None:
+        """Tell risk how an order stands."""
+        await self._risk.report(intent_id, result)
+
+    async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str) -> None:
+        """Have risk set the pair apart."""
+        await self._risk.set_apart(pair, cause, reason, intent_id)
+
+    async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
+        """Conclude the intent at risk, once all of it is told."""
+        await asyncio.gather(*self._pending.pop(intent_id, ()))
+        return await self._risk.conclude(intent_id, mark, fx, done=done)
 
 
 class PaperPort:
     """An ``OrderPort`` that reaches nobody."""
 
-    def __init__(self, pair: Pair, paper: PaperConfig, books: BookPort) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        paper: PaperConfig,
+        books: BookPort,
+        clock: Clock,
+        late_fills: LateFills,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         self._books = books
+        self._clock = clock
+        self._late_fills = late_fills
+        self._sleep = sleep
         self._venues: dict[Market, tuple[Leg, PaperVenue]] = {
             leg.market: (leg, PaperVenue(leg, paper, Random(f"{paper.seed}:{leg.market}")))
             for leg in (pair.home, pair.away)
         }
+        self._untold: dict[str, tuple[int, OrderResult]] = {}
+        """How orders ended of which nothing is known yet, and from when on it is, by their names."""
 
     def add_legs(self, legs: Iterable[Leg]) -> None:
         """Go by the rules and fees of these legs from now on."""
@@ -31,16 +107,53 @@ class PaperPort:
             self._venues[leg.market] = leg, venue
 
     async def send(self, order: Order) -> OrderResult:
-        """See ``OrderPort``. Always final: an IOC order rests nowhere."""
+        """Execute an order at the book of its arrival. UNKNOWN for a while, now and then; otherwise final."""
         leg, venue = self._venues[order.market]
         promised = self._books.tradable(leg)
         price = ZERO
         if promised is not None:
             levels = promised.asks if order.side == "buy" else promised.bids
             price = exact(round(walk(levels, float(order.quantity)).price, 12))
-        await asyncio.sleep(venue.latency_ms() / 1000)
-        return venue.match(order, self._books.tradable(leg), price)
+        await self._sleep(venue.latency_ms() / 1000)
+        now_ns = self._clock.monotonic_ns()
+        result = self._refusal_at_arrival(order) or venue.match(
+            order, self._books.tradable(leg), price, now_ns
+        )
+        unknown_ns = venue.unknown_ns()
+        is_told_late = not unknown_ns and self._is_told_late(venue, result)
+        self._record(result, is_told_late=is_told_late)
+        if unknown_ns:
+            self._untold[order.client_id] = now_ns + unknown_ns, result
+            if len(self._untold) > _UNTOLD_MAX:
+                del self._untold[next(iter(self._untold))]
+            return self._unknown(order)
+        if not is_told_late:
+            return result
+        told = replace(result, state="EXPIRED", fills=result.fills[:-1])
+        self._late_fills.tell_late(replace(told, fills=result.fills))
+        return told
 
     async def ask(self, order: Order) -> OrderResult:
-        """See ``OrderPort``. A paper order that is not known to have filled died with the process it was in."""
-        return OrderResult(order, "EXPIRED", detail="the process that held this paper order has ended")
+        """How an order ended. One that this process has not sent died with the process that did."""
+        known_at_ns, result = self._untold.get(order.client_id, (0, None))
+        if result is None:
+            return OrderResult(order, "EXPIRED", detail="the process that held this paper order has ended")
+        if self._clock.monotonic_ns() < known_at_ns:
+            return self._unknown(order)
+        return result
+
+    def _unknown(self, order: Order) -> OrderResult:
+        return OrderResult(order, "UNKNOWN", detail="no answer in time (paper.unknown_share)")
+
+    def _refusal_at_arrival(self, order: Order) -> OrderResult | None:
+        """Why the account cannot pay for an order that has arrived. Here risk has held the money for it; an exchange
+        that keeps accounts looks at them.
+        """
+        del order
+        return None
+
+    def _is_told_late(self, venue: PaperVenue, result: OrderResult) -> bool:
+        return venue.is_told_late(result)
+
+    def _record(self, result: OrderResult, *, is_told_late: bool) -> None:
+        """What has happened at the venue, whatever is told of it; for exchanges that keep books of their own."""

@@ -28,12 +28,16 @@ class OrderPort(Protocol):
         ...
 
 
+class Fenced(ArbshardError):
+    """Risk knows a newer incarnation of this shard: this process must end."""
+
+
 class IntentOver(ArbshardError):
     """Risk has no such open intent: a person has ended it. ``RiskPort.conclude`` says what it has left."""
 
 
 class RiskPort(Protocol):
-    """Risk, asked until it answers. Raises ``worker.risk_link.Fenced`` when this shard has been replaced.
+    """Risk, asked until it answers. Raises ``Fenced`` when this shard has been replaced.
 
     What risk refuses to book of an open intent is asked again and again, while its pair is set apart.
     """

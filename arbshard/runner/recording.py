@@ -6,17 +6,15 @@ Time moves only when the next book is asked for; whatever waits for a moment bef
 
 import asyncio
 from heapq import heappop, heappush
+from random import Random
 
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, PaperConfig
 from arbshard.data.recorded import RecordedMarketDataProvider
-from arbshard.engine.edge import walk
 from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
-from arbshard.execution.paper_port import PaperPort
+from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.ports import BookPort, RiskPort
 from arbshard.model.market import Pair
-from arbshard.model.money import ZERO, exact
-from arbshard.model.order import Order, OrderResult
 
 _TURNS = 16
 """Turns of the event loop in which a woken trade surely comes to its next wait or its end: it needs about six."""
@@ -65,25 +63,6 @@ class RecordedClock:
             await asyncio.sleep(0)
 
 
-class RecordedPort(PaperPort):
-    """The paper venue, its latency in the recording's time."""
-
-    def __init__(self, pair: Pair, paper: PaperConfig, books: BookPort, clock: RecordedClock) -> None:
-        super().__init__(pair, paper, books)
-        self._clock = clock
-
-    async def send(self, order: Order) -> OrderResult:
-        """See ``OrderPort``."""
-        leg, venue = self._venues[order.market]
-        promised = self._books.tradable(leg)
-        price = ZERO
-        if promised is not None:
-            levels = promised.asks if order.side == "buy" else promised.bids
-            price = exact(round(walk(levels, float(order.quantity)).price, 12))
-        await self._clock.sleep(venue.latency_ms() / 1000)
-        return venue.match(order, self._books.tradable(leg), price)
-
-
 class RecordedExecutor(PaperExecutor):
     """The paper executor, its pauses in the recording's time."""
 
@@ -109,9 +88,11 @@ class RecordedExecutors(ExecutorFactory):
 
     def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
         """See ``ExecutorFactory``."""
-        port = RecordedPort(pair, paper, self._books, self._recorded)
+        clock = self._recorded
+        late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"), clock.sleep)
+        port = PaperPort(pair, paper, self._books, clock, late_fills, clock.sleep)
         executor = RecordedExecutor(
-            pair, port, self._risk, self._books, self._execution, self._recorded, self._observer
+            pair, port, late_fills, self._books, self._execution, self._recorded, self._observer
         )
         executor.clock = self._recorded
         self._executors[pair.base] = executor

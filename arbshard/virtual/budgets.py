@@ -101,6 +101,8 @@ class _Running:
         """By market: whether an order in the direction of its leg was refused, and not filled in any part."""
         self.unknown: set[str] = set()
         """Its orders whose fate is unknown: until it is known, nothing may be sent."""
+        self.known_ns = 0
+        """When the fate of the last of them became known."""
         self.is_asked = False
         """Whether a person was asked about it."""
         self.first: Market | None = None
@@ -223,6 +225,13 @@ class Budgets:
                 f"loss: {order.client_id} may {order.side} at {order.limit:f}, its leg was to trade at {leg.limit:f}"
             )
 
+    def last_unknown_ns(self, intent_id: str, now_ns: int) -> int:
+        """When the fate of an order of an intent was unknown last: nothing could be sent until then."""
+        running = self._running.get(intent_id)
+        if running is None:
+            return 0
+        return now_ns if running.unknown else running.known_ns
+
     def is_asked(self, intent_id: str) -> bool:
         """Whether a person was asked about an intent: it is tried again with long pauses."""
         running = self._running.get(intent_id)
@@ -331,6 +340,8 @@ class Budgets:
         if event.state == "UNKNOWN":
             running.unknown.add(event.client_id)
         else:
+            if event.client_id in running.unknown:
+                running.known_ns = now_ns
             running.unknown.discard(event.client_id)
         self._state_facts(event, order, now_ns)
         if running.intent.kind == "exit":

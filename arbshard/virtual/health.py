@@ -70,7 +70,8 @@ class Health:
     def _look_at_intents(self, now_ns: int) -> None:
         """No leg is open for long, and every intent comes to its end."""
         for naked in self._oracle.books.naked():
-            for_ns = now_ns - max(naked.since_ns, self._faults.last_ns)
+            unknown_ns = self._oracle.budgets.last_unknown_ns(naked.intent_id, now_ns)
+            for_ns = now_ns - max(naked.since_ns, self._faults.last_ns, unknown_ns)
             if for_ns > NAKED_NS and not self._oracle.budgets.is_asked(naked.intent_id):
                 self._oracle.differs(
                     f"naked: {naked.intent_id} has {naked.worth:.0f} KRW on one leg for {for_ns / 1e9:.0f} s"

@@ -102,9 +102,7 @@ class Oracle:
             universe.fx.market.symbol, self.differs,
         )  # fmt: skip
         self._printed = ROUNDED if config.sim.faults.rounded_statement.share else ZERO
-        self.books = OwnBooks(
-            self.executions, bounds, self.differs, is_live=self._is_live, tolerance=self._printed
-        )
+        self.books = OwnBooks(self.executions, bounds, self.differs, tolerance=self._printed)
         self.venues = VenueBooks(TAG, self.differs, self._printed)
         self.budgets = Budgets(
             config.execution,

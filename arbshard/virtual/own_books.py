@@ -16,6 +16,7 @@ from arbshard.ledger.events import (
     IntentConcluded,
     OrderExtended,
     OrderReported,
+    PairSetApart,
     PositionChanged,
     PositionClosed,
     PositionOpened,
@@ -73,6 +74,8 @@ class Running:
         self.follow_ups = 0
         """Those that a venue has looked at, or may have."""
         self.excused = 0
+        self.is_stuck = False
+        """Whether a person was asked about it: what follows has other bounds (``budgets``)."""
         """Of these, those that brought something or were refused by a venue at its whim."""
         self.bought = self.paid = _ZERO
         """On the side that an entry buys: gross base, and quote without fees."""
@@ -140,15 +143,10 @@ class OwnBooks:
         bounds: Bounds,
         differ: Callable[[str], None],
         *,
-        is_live: bool = False,
         tolerance: Decimal = _ZERO,
     ) -> None:
-        """``is_live``: venues refuse orders and cut fills short without a reason, as often as a fault has it.
-
-        ``tolerance``: the largest difference that comes of the digits that a venue prints.
-        """
+        """``tolerance``: the largest difference that comes of the digits that a venue prints."""
         self._printed = tolerance
-        self._is_live = is_live
         self._executions = executions
         self._bounds = bounds
         self._differ = differ
@@ -173,6 +171,9 @@ class OwnBooks:
                 self._extended(event)
             case OrderReported():
                 self._reported(event, now_ns)
+            case PairSetApart():
+                if event.cause == "stuck" and event.intent_id in self.running:
+                    self.running[event.intent_id].is_stuck = True
             case IntentConcluded():
                 self._conclude(event)
             case PositionOpened() | PositionChanged() | PositionClosed():
@@ -262,7 +263,7 @@ class OwnBooks:
             running.intent,
             order,
             running.follow_ups,
-            running.excused,
+            running.follow_ups if running.is_stuck else running.excused,
             (excess, excess - running.late_base),
             running.approved_ns,
         )
@@ -290,7 +291,7 @@ class OwnBooks:
             self._compare(fill, execution, order, running)
             running.fills[fill.fill_id] = None
             self._book(running, order, execution)
-        if order.role != "leg" and (self._is_live or not event.fills):
+        if order.role != "leg":
             self._excuse(running, event)
         whole = running.executed.get(event.client_id, _ZERO) == order.quantity
         if event.state == "FILLED" and not whole:

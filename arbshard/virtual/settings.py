@@ -99,6 +99,9 @@ def config_of(settings: Settings) -> Config:
         depth_share=round(draw.uniform(0.25, 0.8), 3),
         reject_share=round(draw.choice((0.002, 0.01, 0.03)), 3),
         latency_ms=round(draw.uniform(15.0, 90.0), 1),
+        unknown_share=Random(f"{settings.seed}:unknown").choice((0.0, 0.001, 0.02)),
+        refusals_per_day=0.0,  # faults of kind market_refuses are in their place
+        late_fill_share=0.0,  # and those of kind late_fills here
     )
     faults = replace(
         base.sim.faults,

@@ -15,7 +15,7 @@ from arbshard.clock import Clock
 from arbshard.config import Config, ExecutionConfig
 from arbshard.engine.engine import ArbitrageEngine
 from arbshard.execution.executor import ExecutorFactory, Observer
-from arbshard.execution.ports import BookPort, RiskPort
+from arbshard.execution.ports import BookPort, Fenced, RiskPort
 from arbshard.log import get_logger
 from arbshard.model.market import Leg
 from arbshard.model.rundir import RunFiles
@@ -34,7 +34,7 @@ from arbshard.worker.fence import Fence
 from arbshard.worker.loop import TIMER_S, ShardLoop
 from arbshard.worker.membership import Membership
 from arbshard.worker.meter import WorkerMeter
-from arbshard.worker.risk_link import Fenced, RiskLink, RiskTransport
+from arbshard.worker.risk_link import RiskLink, RiskTransport
 from arbshard.worker.risk_news import RiskNews
 from arbshard.worker.risk_page import RiskPage
 from arbshard.worker.spare import Assignment

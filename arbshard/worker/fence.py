@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from arbshard.clock import Clock
-from arbshard.worker.risk_link import Fenced
+from arbshard.execution.ports import Fenced
 
 
 class FencePage(Protocol):

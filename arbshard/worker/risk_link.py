@@ -13,8 +13,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Protocol, TypeVar, overload
 
-from arbshard.errors import ArbshardError, ProtocolError, TransportError
-from arbshard.execution.ports import IntentOver
+from arbshard.errors import ProtocolError, TransportError
+from arbshard.execution.ports import Fenced, IntentOver
 from arbshard.log import get_logger
 from arbshard.model.intent import ApartCause, FxQuote, Intent
 from arbshard.model.order import Order, OrderResult
@@ -62,10 +62,6 @@ _EXPECTED = (
 universe, or the former owner of a pair is still at work."""
 
 Answer = TypeVar("Answer", bound=Reply)
-
-
-class Fenced(ArbshardError):
-    """Risk knows a newer incarnation of this shard: this process must end."""
 
 
 class RiskTransport(Protocol):

@@ -164,6 +164,16 @@ class TestSuspension:
         gaps = [gap_of(seed, RULES) for seed in range(1000)]
         assert 40 < sum(gap.is_suspended for gap in gaps) < 110
 
+    def test_upbit_says_so(self) -> None:
+        world = SimWorld(SimConfig(seed=7, coins=60, regime="band", updates_per_s=1.0))
+        for place in range(len(world.places)):
+            world.step(place)
+        suspended = {f"KRW-{process.base}" for process in world.processes if process.is_suspended}
+        assert 1 <= len(suspended) <= 12
+        assert {name for name, market in world.upbit.items() if market.wallet == "paused"} == suspended
+        cautioned = {name for name, one in world.upbit.items() if one.caution == "GLOBAL_PRICE_DIFFERENCES"}
+        assert cautioned == suspended
+
 
 class TestFxPremium:
     def test_wanders_and_jumps(self) -> None:

@@ -12,6 +12,7 @@ from arbshard.execution.ports import IntentOver
 from arbshard.model.intent import FxQuote, OpenIntent
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
+from support.paper import KIND_PAPER
 
 EXECUTION = ExecutionConfig(retry_ms=0.01, approval_expiry_ms=150.0)
 
@@ -319,7 +320,7 @@ class TestFactory:
             factory.remove_executor("BTC")
 
     async def test_paper_executor_trades_on_the_books(self, factory, intent, make, calls):
-        paper = PaperConfig(latency_ms=0.01, latency_sigma=0.0, reject_share=0.0, depth_share=1.0)
+        paper = PaperConfig(**KIND_PAPER | {"latency_ms": 0.01, "latency_sigma": 0.0, "depth_share": 1.0})
         outcome = await factory.create_paper_executor(make.pair, paper).execute(intent)
         assert outcome.settled is not None
         assert {call[2] for call in calls if call[0] == "report"} <= {"FILLED", "EXPIRED"}

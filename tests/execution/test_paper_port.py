@@ -1,22 +1,53 @@
 """The way to the paper venue: an order meets the book of its arrival, not the one it was decided on."""
 
+import asyncio
 from decimal import Decimal
+from random import Random
 
 import pytest
 from msgspec.structs import replace
 
 from arbshard.config import PaperConfig
-from arbshard.execution.paper_port import PaperPort
+from arbshard.execution.paper_port import LateFills, PaperPort
+from arbshard.execution.ports import Fenced, IntentOver
+from support.paper import KIND_PAPER
 
-FAST = PaperConfig(latency_ms=0.01, latency_sigma=0.0, reject_share=0.0, depth_share=1.0)
+FAST = PaperConfig(**KIND_PAPER | {"latency_ms": 0.01, "latency_sigma": 0.0, "depth_share": 1.0})
+
+
+class Clock:
+    def __init__(self):
+        self.ns = 0
+
+    def monotonic_ns(self):
+        return self.ns
+
+    async def sleep(self, seconds):
+        self.ns += int(seconds * 1e9)
 
 
 @pytest.fixture
-def paper(make, books):
-    return PaperPort(make.pair, FAST, books)
+def clock():
+    return Clock()
 
 
-async def test_fills_against_the_book_of_its_arrival(make, books, paper, monkeypatch):
+@pytest.fixture
+def port(make, books, clock):
+    """A port to a paper venue with changed settings, and what stands between its executor and risk."""
+
+    def build(risk=None, sleep=clock.sleep, **changes):
+        late_fills = LateFills(risk, Random(1), sleep)
+        return PaperPort(make.pair, replace(FAST, **changes), books, clock, late_fills, sleep), late_fills
+
+    return build
+
+
+@pytest.fixture
+def paper(port):
+    return port()[0]
+
+
+async def test_fills_against_the_book_of_its_arrival(make, books, port):
     book = books.books[make.home.market]
     order = make.order(make.home, "buy", "0.001", Decimal(str(book.best_ask)))
 
@@ -24,7 +55,7 @@ async def test_fills_against_the_book_of_its_arrival(make, books, paper, monkeyp
         assert seconds == pytest.approx(0.01 / 1000)
         books.books[make.home.market] = make.home_book(gap_bps=50.0)
 
-    monkeypatch.setattr("asyncio.sleep", moves)
+    paper, _ = port(sleep=moves)
     result = await paper.send(order)
     assert result.state == "EXPIRED"  # the price has run away
     assert result.decision_price == Decimal(str(book.best_ask))  # what it had promised
@@ -67,3 +98,65 @@ async def test_changed_rules_and_fees_hold_from_the_next_order_on(make, paper):
     assert (refused.state, refused.fault) == ("REJECTED", "order")
     filled = await paper.send(make.order(make.away, "buy", "0.001", 110_000, "x-a0"))
     assert filled.fills[0].fee == filled.filled * Decimal("0.002")
+
+
+class TestNews:
+    @pytest.fixture
+    def order(self, make, books):
+        books.books[make.home.market] = make.book(
+            make.home, [(99e6, 1.0)], [(100e6, 0.01), (100_001_000.0, 0.01)]
+        )
+        return make.order(make.home, "buy", "0.02", 100_001_000, "s1-0-1-1-h0")
+
+    async def test_how_an_order_ended_is_unknown_for_a_while(self, port, order, clock):
+        paper, _ = port(unknown_share=1.0, unknown_s=5.0)
+        assert (await paper.send(order)).state == "UNKNOWN"
+        assert (await paper.ask(order)).state == "UNKNOWN"
+        clock.ns += 50_000_000_001
+        for _ in range(2):  # however often it is asked about
+            known = await paper.ask(order)
+            assert (known.state, known.filled) == ("FILLED", Decimal("0.02"))
+
+    async def test_last_execution_is_told_after_the_orders_end_and_before_the_intents(self, port, order):
+        risk = Risk()
+        paper, late_fills = port(risk, late_fill_share=1.0)
+        told = await paper.send(order)
+        assert (told.state, len(told.fills)) == ("EXPIRED", 1)
+        await late_fills.conclude("s1-0-1-1", Decimal(1), None, done=True)
+        assert risk.said == [("report", "s1-0-1-1", "EXPIRED", 2), ("conclude", "s1-0-1-1")]
+
+    async def test_another_intent_is_concluded_without_waiting(self, port, order):
+        risk = Risk()
+        paper, late_fills = port(risk, sleep=asyncio.sleep, late_fill_share=1.0)
+        await paper.send(order)
+        await late_fills.conclude("s1-0-1-2", Decimal(1), None, done=True)
+        assert risk.said == [("conclude", "s1-0-1-2")]
+        await late_fills.conclude("s1-0-1-1", Decimal(1), None, done=True)
+        assert risk.said[1:] == [("report", "s1-0-1-1", "EXPIRED", 2), ("conclude", "s1-0-1-1")]
+
+    @pytest.mark.parametrize("error", [Fenced("newer"), IntentOver("by a person")])
+    async def test_late_news_of_an_intent_that_is_not_ours_any_more_ends_nothing(self, port, order, error):
+        risk = Risk(error)
+        paper, late_fills = port(risk, late_fill_share=1.0)
+        await paper.send(order)
+        await late_fills.conclude("s1-0-1-1", Decimal(1), None, done=True)
+        assert risk.said == [("conclude", "s1-0-1-1")]
+
+    async def test_an_order_with_one_execution_is_told_whole(self, port, make):
+        paper, _ = port(Risk(), late_fill_share=1.0)
+        result = await paper.send(make.order(make.home, "sell", "0.001", 140_000_000, "x-h0"))
+        assert result.state == "FILLED"
+
+
+class Risk:
+    def __init__(self, error=None):
+        self.said = []
+        self._error = error
+
+    async def report(self, intent_id, result):
+        if self._error is not None:
+            raise self._error
+        self.said.append(("report", intent_id, result.state, len(result.fills)))
+
+    async def conclude(self, intent_id, mark, fx, *, done):
+        self.said.append(("conclude", intent_id))

@@ -16,6 +16,7 @@ from arbshard.venues.binance.rest import BinanceBooks
 from arbshard.venues.listing import fx_leg, pairs_of
 from arbshard.venues.registry import get_venue
 from arbshard.venues.upbit.rest import UpbitBooks
+from support.paper import KIND_PAPER
 
 START_NS = 10_000_000_000
 START_MS = 1_795_000_000_000
@@ -85,7 +86,7 @@ def quick() -> Config:
         {
             "baseline": {"is_required": False},
             "strategy": {"max_hold_s": 5.0, "entry_bps": 30.0},
-            "paper": {"reject_share": 0.0, "latency_ms": 40.0},
+            "paper": KIND_PAPER | {"latency_ms": 40.0},
             "run": {"stop_timeout_s": 5.0},
         },
     )

@@ -19,6 +19,7 @@ from arbshard.ledger.verify import verify
 from arbshard.model.refusal import Refusal
 from arbshard.runner import ArbitrageLiveRunner
 from arbshard.runner.session import WATCH_NS
+from support.paper import KIND_PAPER
 
 
 def runner_of(config, universe, records, **options):
@@ -189,7 +190,7 @@ async def test_what_risk_refuses_is_reported(quick, universe, gap_recording):
         {
             "baseline": {"is_required": False},
             "limits": {"edge_bps_max": 1.0},
-            "paper": {"reject_share": 0.0},
+            "paper": dict(KIND_PAPER),
         },
     )
     runner, reports = await play(tight, universe, gap_recording)

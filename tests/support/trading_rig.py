@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import NamedTuple, Self, cast
 
 import msgspec
@@ -24,7 +25,7 @@ from arbshard.clock import Clock
 from arbshard.config import Config, ExecutionConfig, PaperConfig
 from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
 from arbshard.execution.live.errors import understand
-from arbshard.execution.paper_port import PaperPort
+from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.ports import BookPort, RiskPort
 from arbshard.ledger.events import Event
 from arbshard.ledger.store import LedgerStore
@@ -45,6 +46,7 @@ from arbshard.wire.request import RequestClient
 from arbshard.wire.serve import ReplyServer
 from arbshard.worker.assembly import Worker, WorkerPorts
 from arbshard.worker.spare import Assignment
+from support.paper import KIND_PAPER
 from support.virtual_time import LoopClock, VirtualLoop
 
 FX_BID, FX_ASK = Decimal(1399), Decimal(1400)
@@ -64,10 +66,10 @@ Answer = Callable[[Order], OrderResult | None]
 
 
 def config_of(**sections: dict[str, object]) -> Config:
-    """The defaults, without refusals by chance, and with ``sections`` of changed keys."""
+    """The defaults, with nothing unkind by chance, and with ``sections`` of changed keys."""
     config = Config(mode="paper")
     given: dict[str, dict[str, object]] = {
-        "paper": {"reject_share": 0.0},
+        "paper": dict(KIND_PAPER),
         "ledger": {"archive_events": 0},
         "baseline": {"is_required": False},
     }
@@ -403,9 +405,10 @@ class _Executors(ExecutorFactory):
 
     @override
     def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
-        port = _Port(self._rig, pair, paper, self._books)
+        late_fills = LateFills(self._risk, Random(1))
+        port = _Port(self._rig, pair, paper, self._books, late_fills)
         executor = PaperExecutor(
-            pair, port, self._risk, self._books, self._execution, self._clock, self._observer
+            pair, port, late_fills, self._books, self._execution, self._clock, self._observer
         )
         self._executors[pair.base] = executor
         return executor
@@ -414,8 +417,10 @@ class _Executors(ExecutorFactory):
 class _Port(PaperPort):
     """The paper venue, unless a script answers first."""
 
-    def __init__(self, rig: Rig, pair: Pair, paper: PaperConfig, books: BookPort) -> None:
-        super().__init__(pair, paper, books)
+    def __init__(
+        self, rig: Rig, pair: Pair, paper: PaperConfig, books: BookPort, late_fills: LateFills
+    ) -> None:
+        super().__init__(pair, paper, books, rig.clock, late_fills)
         self._rig = rig
 
     @override

@@ -6,12 +6,18 @@ from random import Random
 
 import pytest
 
+from arbshard.config import PaperConfig
+from arbshard.execution.paper_port import LateFills
 from arbshard.model.order import Order, OrderResult
-from arbshard.virtual.exchange_port import ExchangePort, LateNews
+from arbshard.virtual.clock import VirtualClock
+from arbshard.virtual.exchange_port import ExchangePort
 from arbshard.virtual.executions import Execution
 from arbshard.virtual.loop import VirtualLoop
 from arbshard.virtual.unkind import OrderRefusal
 from arbshard.virtual.weather import Weather
+from support.paper import KIND_PAPER
+
+KIND = PaperConfig(**KIND_PAPER | {"latency_ms": 1.0, "depth_share": 1.0})
 
 
 class Account:
@@ -26,20 +32,18 @@ class Account:
         return self.is_rich
 
 
-class Venue:
-    """Fills every order in two parts."""
+class Books:
+    """Every order meets a book of two levels."""
 
     def __init__(self, make) -> None:
-        self._make = make
-        self.orders: list[str] = []
+        self.book = make.book(
+            make.home, [(140_001_000.0, 0.01), (140_000_000.0, 0.01)], [(141_000_000.0, 1.0)]
+        )
+        self.asked = 0
 
-    async def send(self, order: Order) -> OrderResult:
-        self.orders.append(order.client_id)
-        fills = tuple(self._make.fill(order, order.quantity / 2, order.limit, number) for number in range(2))
-        return OrderResult(order, "FILLED", fills)
-
-    async def ask(self, order: Order) -> OrderResult:
-        raise AssertionError(order)
+    def tradable(self, leg):
+        self.asked += 1
+        return self.book
 
 
 class Risk:
@@ -56,14 +60,15 @@ class Risk:
 class Room:
     def __init__(self, make) -> None:
         self.loop = VirtualLoop()
-        self.account, self.venue, self.risk = Account(), Venue(make), Risk()
+        self.account, self.books, self.risk = Account(), Books(make), Risk()
         self.weather = Weather(Random(1))
-        self.news = LateNews(self.risk, Random(1))
+        self.news = LateFills(self.risk, Random(1))
         self.holder = self.loop.new_process("worker-0.1")
         self.refusal: OrderRefusal | None = None
         self.port = ExchangePort(
-            self.venue, self.news, self.holder, self.weather, Random(1), self.account, lambda _: self.refusal
-        )
+            make.pair, KIND, self.books, VirtualClock(self.loop), self.news, self.holder, self.weather, Random(1),
+            self.account, lambda _: self.refusal,
+        )  # fmt: skip
         self.order = Order("s1-0-1-1-h0", make.home.market, "sell", Decimal("0.02"), Decimal(140_000_000))
 
 
@@ -118,8 +123,7 @@ def test_another_intent_is_concluded_without_waiting(room) -> None:
 def test_coins_that_the_account_has_not_are_not_sold(room) -> None:
     room.account.is_rich = False
     result = room.loop.run_until_complete(room.port.send(room.order))
-    assert result.state == "REJECTED"
-    assert not room.venue.orders
+    assert (result.state, result.fault) == ("REJECTED", "funds")
     assert not room.account.executions
 
 
@@ -127,4 +131,4 @@ def test_what_the_exchange_refuses_is_not_sent(room: Room) -> None:
     room.refusal = OrderRefusal("NOT_ACCEPTED", "venue", "no_authorization_ip")
     result = room.loop.run_until_complete(room.port.send(room.order))
     assert (result.state, result.fault, result.detail) == ("NOT_ACCEPTED", "venue", "no_authorization_ip")
-    assert room.venue.orders == []
+    assert not room.books.asked

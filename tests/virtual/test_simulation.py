@@ -79,7 +79,7 @@ def test_without_faults_nothing_is_restarted() -> None:
 
 
 def test_more_shards_and_another_regime() -> None:
-    _hold(Simulation(Settings(3, hours=effort(10, 100) / 1000, pairs=6, shards=3, regime="crash")).run())
+    _hold(Simulation(Settings(4, hours=effort(10, 100) / 1000, pairs=6, shards=3, regime="crash")).run())
 
 
 _PROGRAM = """

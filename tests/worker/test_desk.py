@@ -12,11 +12,11 @@ from arbshard.engine.edge import find_edge
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
 from arbshard.execution.executor import BaseExecutor, IntentOutcome
 from arbshard.execution.plan import plan_exit
+from arbshard.execution.ports import Fenced
 from arbshard.model.intent import OpenIntent, Retry
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Funded, Refused, Settled, Welcome
 from arbshard.worker.desk import Desk
-from arbshard.worker.risk_link import Fenced
 
 ALL = (
     ("upbit", "KRW", Decimal("1000000.5")),

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from arbshard.errors import ProtocolError, RequestTimeout, TransportError
-from arbshard.execution.ports import IntentOver
+from arbshard.execution.ports import Fenced, IntentOver
 from arbshard.model.intent import OpenIntent
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import (
@@ -29,7 +29,7 @@ from arbshard.wire.messages import (
     decode_request,
     encode,
 )
-from arbshard.worker.risk_link import Fenced, RiskLink
+from arbshard.worker.risk_link import RiskLink
 
 NOTHING = Welcome(1, (), (), (), ())
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from arbshard.execution.ports import Fenced
 from arbshard.wire.messages import Instructed, Welcome
-from arbshard.worker.risk_link import Fenced
 from arbshard.worker.standing_orders import StandingOrders
 
 
