@@ -24,10 +24,10 @@ class StrategyConfig(Section, frozen=True):
     """When to enter and when to leave. All in basis points of the notional bought, net of fees and FX."""
 
     entry_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 30.0
-    """Enter when the whole quantity nets at least this. A round trip pays fees and FX twice: an entry that
-    nets less than an exit costs (22 to 25 here) cannot win when the gap merely closes."""
+    """Enter with the largest quantity whose average nets at least this. A round trip pays fees and FX twice: an entry
+    that nets less than an exit costs (22 to 25 here) cannot win when the gap merely closes."""
     min_edge_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 20.0
-    """Take depth while the marginal unit still nets this."""
+    """Take depth while the next unit still nets this and the average stays at ``entry_bps`` or above."""
     max_edge_bps: Positive = 500.0
     """Refuse an edge above this: too good to be true."""
     round_trip_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0

@@ -117,21 +117,30 @@ def find_edge(
     terms: Terms,
     fx: float,
     *,
+    entry_bps: float,
     min_edge_bps: float,
     cost_max: float,
     sell_max: float,
 ) -> Edge | None:
-    """The largest quantity whose marginal unit still nets ``min_edge_bps``.
+    """Return the largest trade that nets ``entry_bps`` on average and of which each unit nets ``min_edge_bps``.
 
-    ``asks`` of the venue to buy on, ``bids`` of the venue to sell on. ``cost_max`` (reporting currency, fee
-    included) and ``sell_max`` (base) bound it by limits and balances. None when nothing clears or nothing is
-    left after rounding to both lots.
+    The deeper the books are walked, the less the next unit nets. ``entry_bps`` judges the trade as a whole: cheap
+    units at the top pay for dearer ones below them, and the walk ends where the average would fall below it.
+    ``min_edge_bps`` judges each unit by itself: one that nets less is never bought, however much the others bring,
+    because it would use up money and room for less than it costs to leave again.
+
+    ``asks`` are of the venue to buy on, ``bids`` of the venue to sell on. ``cost_max`` (reporting currency, fee
+    included) and ``sell_max`` (base) bound the quantity by limits and balances. None when nothing clears or nothing
+    is left after rounding to both lots.
     """
     cost_rate = terms.cost_factor if terms.buy_is_home else terms.cost_factor * fx
     sale_rate = terms.proceeds_factor * fx if terms.buy_is_home else terms.proceeds_factor
     kept = terms.base_kept
     # A unit bought at `ask` and sold at `bid` clears when bid * hurdle >= ask.
     hurdle = sale_rate * kept / (cost_rate * (1 + min_edge_bps / BPS))
+    # The same for the average; `surplus` is what the units so far net beyond it, as money at the asks.
+    mean_hurdle = sale_rate * kept / (cost_rate * (1 + entry_bps / BPS))
+    surplus = 0.0
     quantity = 0.0
     cost_left = cost_max
     sell_left = sell_max
@@ -141,13 +150,17 @@ def find_edge(
         ask_left = ask_size
         while ask_left > 0.0:
             if bid * hurdle < ask:
-                return edge_at(quantity, asks, bids, terms, fx)
+                return _clearing(quantity, asks, bids, terms, fx, entry_bps)
             by_bid = bid_size / kept
-            by_limits = min(cost_left / (ask * cost_rate), sell_left / kept)
-            take = min(ask_left, by_bid, by_limits)
+            bound = min(cost_left / (ask * cost_rate), sell_left / kept)
+            gain = bid * mean_hurdle - ask
+            if gain < 0.0:
+                bound = min(bound, surplus / -gain)
+            take = min(ask_left, by_bid, bound)
             quantity += max(take, 0.0)
-            if take >= by_limits:
-                return edge_at(quantity, asks, bids, terms, fx)
+            if take >= bound:
+                return _clearing(quantity, asks, bids, terms, fx, entry_bps)
+            surplus += take * gain
             cost_left -= take * ask * cost_rate
             sell_left -= take * kept
             ask_left -= take
@@ -155,7 +168,18 @@ def find_edge(
                 bid_size -= take * kept
                 continue
             bid, bid_size = next(bids_left, (0.0, 0.0))
-    return edge_at(quantity, asks, bids, terms, fx)
+    return _clearing(quantity, asks, bids, terms, fx, entry_bps)
+
+
+def _clearing(
+    quantity: float, asks: Levels, bids: Levels, terms: Terms, fx: float, entry_bps: float
+) -> Edge | None:
+    """Return the edge of ``quantity``, or of one lot less where rounding took the average below ``entry_bps``."""
+    edge = edge_at(quantity, asks, bids, terms, fx)
+    if edge is None or edge.net_bps >= entry_bps:
+        return edge
+    less = edge_at(edge.buy_quantity - max(terms.buy_lot, terms.sell_lot), asks, bids, terms, fx)
+    return less if less is not None and less.net_bps >= entry_bps else None
 
 
 def edge_at(quantity: float, asks: Levels, bids: Levels, terms: Terms, fx: float) -> Edge | None:

@@ -413,12 +413,12 @@ class ArbitrageEngine:
             bids,
             terms,
             rate,
+            entry_bps=self._least_bps(self._strategy.entry_bps, against_bps),
             min_edge_bps=self._least_bps(self._strategy.min_edge_bps, against_bps),
             cost_max=min(self._cost_max, min(cost_max, money) * 0.99),  # limits are above the average
             sell_max=coins,
         )
-        entry_bps = self._least_bps(self._strategy.entry_bps, against_bps)
-        if edge is None or edge.net_bps < entry_bps or edge.cost < self._cost_min:
+        if edge is None or edge.cost < self._cost_min:
             return None
         return Entry(state.pair, direction, edge, fx)
 

@@ -90,7 +90,8 @@ def test_in_and_out_at_the_same_books_loses_the_costs(make, direction, quantity,
         away.bids if buys_home else home.bids,
         terms,
         make.fx[0] if buys_home else make.fx[1],
-        min_edge_bps=-100_0.0,
+        entry_bps=-1000.0,
+        min_edge_bps=-1000.0,
         cost_max=1e12,
         sell_max=quantity * 1e-5,
     )
@@ -117,6 +118,19 @@ def test_shallow_book_is_not_whole(make, direction):
     assert close_now(held, deep_home, deep_away, make.fx, back).is_whole
     assert not close_now(held, thin_home, deep_away, make.fx, back).is_whole
     assert not close_now(held, deep_home, thin_away, make.fx, back).is_whole
+
+
+def test_what_a_thin_book_lacks_is_valued_at_its_last_price(make):
+    """Ten coins, two levels of one coin: 100 + 9 * 50 less the fee, and not ten times the average (749.6)."""
+    book = make.book(make.home, [(100.0, 1.0), (50.0, 1.0)], [(101.0, 100.0)])
+    away = make.book(make.away, [(0.1, 100.0)], [(0.101, 100.0)])
+    held = held_of(make.position())._replace(
+        long_base=10.0, short_base=0.0, home_quote=0.0, away_quote=0.0, entry_notional=1000.0
+    )
+    closing = close_now(held, book, away, make.fx, terms_of(make.pair, "buy_away"))
+    assert closing.pnl == pytest.approx(549.7, abs=0.05)
+    assert not closing.is_whole
+    assert closing.sell_worst == 50.0
 
 
 def test_quantities_and_worst_prices_of_closing_a_position_bought_at_home(make):

@@ -8,10 +8,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from arbshard.engine.edge import Terms, find_edge, floor_lot, terms_of, top_edge_bps, walk
+from arbshard.engine.edge import Terms, edge_at, find_edge, floor_lot, terms_of, top_edge_bps, walk
 from support import edge_oracle as oracle
 
-NO_LIMITS = {"cost_max": 1e15, "sell_max": 1e9}
+ANY_AVERAGE = -9_000.0
+"""An average that no trade of these tests falls below."""
+NO_LIMITS = {"entry_bps": ANY_AVERAGE, "cost_max": 1e15, "sell_max": 1e9}
 AWKWARD = (0.1, 0.2, 0.3, 1 / 3, 0.7, 1e-5, 0.00003, 0.00007, 1.1, 2.675)
 
 
@@ -58,7 +60,16 @@ def cases(draw):
 
 def found(case):
     asks, bids, terms, fx, min_edge_bps, cost_max, sell_max = case
-    return find_edge(asks, bids, terms, fx, min_edge_bps=min_edge_bps, cost_max=cost_max, sell_max=sell_max)
+    return find_edge(
+        asks,
+        bids,
+        terms,
+        fx,
+        entry_bps=ANY_AVERAGE,
+        min_edge_bps=min_edge_bps,
+        cost_max=cost_max,
+        sell_max=sell_max,
+    )
 
 
 @given(case=cases())
@@ -126,7 +137,9 @@ def test_stays_within_books_money_and_coins(case):
 @given(case=cases())
 def test_last_unit_clears_and_next_does_not(case):
     asks, bids, terms, fx, min_edge_bps, *_ = case
-    edge = find_edge(asks, bids, terms, fx, min_edge_bps=min_edge_bps, cost_max=1e18, sell_max=1e12)
+    edge = find_edge(
+        asks, bids, terms, fx, entry_bps=ANY_AVERAGE, min_edge_bps=min_edge_bps, cost_max=1e18, sell_max=1e12
+    )
     assume(edge is not None)
     lot = max(terms.buy_lot, terms.sell_lot) if terms.base_kept == 1.0 else terms.buy_lot
     bought = Fraction(edge.buy_quantity)
@@ -137,6 +150,71 @@ def test_last_unit_clears_and_next_does_not(case):
         asks, bids, terms, fx, (bought + Fraction(str(lot))) * (1 + Fraction(1, 10**9))
     )
     assert beyond is None or beyond <= min_edge_bps + 1e-6
+
+
+@st.composite
+def few_lots(draw):
+    """Two books of at most some hundred lots together, so that each quantity can be tried."""
+    lot, lots = 0.01, st.integers(1, 40)
+    fee = draw(st.sampled_from([0.0, 0.001]))
+    in_base = draw(st.booleans())
+    terms = Terms(
+        base_kept=1 - fee if in_base else 1.0,
+        cost_factor=1.0 if in_base else 1 + fee,
+        proceeds_factor=1 - draw(st.sampled_from([0.0, 0.0005])),
+        buy_lot=lot,
+        sell_lot=1e-8 if in_base else draw(st.sampled_from([lot, 1e-8])),  # the lots of today's venues
+        buy_is_home=draw(st.booleans()),
+    )
+    books = []
+    for worse in (1, -1):
+        price, levels = 100.0 - worse * draw(st.integers(0, 60)) / 100, []
+        for _ in range(draw(st.integers(1, 5))):
+            levels.append((price, draw(lots) * lot))
+            price += worse * draw(st.integers(1, 40)) / 100
+        books.append(tuple(levels))
+    entry_bps = draw(st.floats(-20.0, 60.0))
+    return *books, terms, entry_bps, entry_bps - draw(st.sampled_from([0.0, 5.0, 20.0, 200.0]))
+
+
+@given(case=few_lots())
+def test_largest_number_of_lots_whose_average_clears(case):
+    """Every number of lots is tried: the largest that may be bought is found, and nothing when there is none."""
+    asks, bids, terms, entry_bps, min_edge_bps = case
+    edge = find_edge(
+        asks, bids, terms, 1.0, entry_bps=entry_bps, min_edge_bps=min_edge_bps, cost_max=1e9, sell_max=1e9
+    )
+    depth = min(oracle.depth_of(asks), oracle.depth_of(bids) / Fraction(terms.base_kept))
+    best = {}
+    for sign in (-1, 1):  # a float may fall on either side of a threshold that is hit exactly
+        slack = sign * 1e-6
+        best[sign] = 0.0
+        for lots in range(1, int(depth / Fraction(1, 100) * (1 + Fraction(1, 10**9))) + 1):
+            quantity = Fraction(lots, 100)
+            last = oracle.unit_edge_bps(asks, bids, terms, 1.0, quantity * (1 - Fraction(1, 10**9)))
+            tried = edge_at(float(quantity), asks, bids, terms, 1.0)
+            assert last is not None
+            assert tried is not None
+            if last >= min_edge_bps + slack and tried.net_bps >= entry_bps + slack:
+                best[sign] = float(quantity)
+    bought = edge.buy_quantity if edge is not None else 0.0
+    assert best[1] - 1e-9 <= bought <= best[-1] + 1e-9
+
+
+def test_units_at_the_top_pay_for_dearer_ones(make):
+    """Judged by ``min_edge_bps`` alone the walk took all and found the whole too poor: nothing was bought."""
+    terms = terms_of(make.pair, "buy_home")
+    asks = ((140_000_000.0, 0.0012), (140_300_000.0, 0.02))
+    bids = ((101_350.0, 1.0),)
+    of_the_top, of_all = (edge_at(size, asks, bids, terms, 1390.0) for size in (0.0012, 0.0212))
+    assert of_the_top.net_bps == pytest.approx(47.5, abs=0.1)
+    assert of_all.net_bps < 30
+    edge = find_edge(
+        asks, bids, terms, 1390.0, entry_bps=30.0, min_edge_bps=20.0, cost_max=1e15, sell_max=1e9
+    )
+    assert edge is not None
+    assert edge.net_bps == pytest.approx(30.0, abs=0.3)
+    assert 0.0012 < edge.buy_quantity < 0.0212
 
 
 @given(case=cases())
@@ -196,6 +274,7 @@ def test_fx_and_home_prices_scale_together(case, factor):
         bids if terms.buy_is_home else home,
         terms,
         fx * factor,
+        entry_bps=ANY_AVERAGE,
         min_edge_bps=min_edge_bps,
         cost_max=cost_max * factor,
         sell_max=sell_max,

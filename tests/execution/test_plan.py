@@ -36,6 +36,7 @@ def enter(make):
             away.bids if buys_home else home.bids,
             terms_of(pair, direction),
             make.fx[0] if buys_home else make.fx[1],
+            entry_bps=0.0,
             min_edge_bps=0.0,
             cost_max=cost_max,
             sell_max=1e9,

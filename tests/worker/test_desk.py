@@ -123,7 +123,7 @@ def entry(make):
     edge = find_edge(
         make.home_book(-100.0).asks, make.away_book().bids,
         ArbitrageEngine([make.pair], make.fx_leg, Config()).pairs["BTC"].buy_home,
-        1390.0, min_edge_bps=0.0, cost_max=1e6, sell_max=1.0,
+        1390.0, entry_bps=0.0, min_edge_bps=0.0, cost_max=1e6, sell_max=1.0,
     )  # fmt: skip
     assert edge is not None
     return Entry(make.pair, "buy_home", edge, make.fx)

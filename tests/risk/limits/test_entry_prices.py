@@ -62,6 +62,7 @@ def test_what_a_strategy_enters_nets_its_least_edge_at_the_limits(
         away.bids if buys_home else home.bids,
         terms_of(make.pair, direction),
         make.fx[0] if buys_home else make.fx[1],
+        entry_bps=least,
         min_edge_bps=least,
         cost_max=cost_max,
         sell_max=1e9,
