@@ -114,7 +114,7 @@ def trades(
         typer.echo("no closed positions")
         return
     table = _table("Closed positions", ("closed", "symbol", "direction", "reason"))
-    for heading in ("held", "quantity", "notional", "fees", "PnL", "bps"):
+    for heading in ("held", "quantity", "notional", "trade", "fees", "FX", "PnL", "bps"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
@@ -125,7 +125,9 @@ def trades(
             _span(row.held_s),
             row.quantity,
             _amount(row.notional),
+            _signed(row.trade) if row.trade is not None else "-",
             _amount(row.fees),
+            _signed(row.fx) if row.fx is not None else "-",
             _signed(row.pnl),
             f"{row.pnl_bps:+.1f}" if row.pnl_bps is not None else "-",
         )

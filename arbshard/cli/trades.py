@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -29,9 +30,13 @@ class ClosedTrade(msgspec.Struct, frozen=True):
     entry_home_price: str
     entry_away_price: str
     notional: str
+    trade: str | None
+    """What prices have brought, before fees; None where an older program did not say what FX has."""
     fees: str
+    fx: str | None
+    """What the change of the FX rate has brought while the position was open."""
     pnl: str
-    """After all fees."""
+    """``trade`` less ``fees`` and with ``fx``."""
     pnl_bps: float | None
     """Of the notional; None when nothing was bought."""
 
@@ -81,10 +86,16 @@ def trade_row(position: Position) -> ClosedTrade:
         entry_home_price=plain(position.entry_home_price),
         entry_away_price=plain(position.entry_away_price),
         notional=plain(position.entry_notional),
+        trade=_amount(position.trade_pnl),
         fees=plain(position.fees),
+        fx=_amount(position.fx_pnl),
         pnl=plain(position.pnl),
         pnl_bps=pnl_bps,
     )
+
+
+def _amount(value: Decimal | None) -> str | None:
+    return plain(value) if value is not None else None
 
 
 def _quantity(position: Position) -> str:

@@ -23,6 +23,8 @@ class CarriedHolding(msgspec.Struct, frozen=True):
     away_quote: Decimal
     fees: Decimal
     other_fees: Decimal
+    away_cost: Decimal | None = None
+    """None in archives of older programs."""
 
 
 class CarriedOrder(msgspec.Struct, frozen=True):

@@ -39,6 +39,7 @@ COLUMNS: dict[What, tuple[str, ...]] = {
         *("position_id", "pair", "direction", "state", "opened", "closed", "reason", "pnl", "fees"),
         *("entry_notional", "entry_home_price", "entry_away_price", "entry_fx_bid", "entry_fx_ask"),
         *("entry_edge_bps", "home_base", "home_quote", "away_base", "away_quote", "other_fees"),
+        *("trade_pnl", "fx_pnl"),
     ),
     "deposits": (
         *("time", "seq", "venue", "currency", "amount", "why", "pair", "reason", "transfer", "value"),
@@ -158,7 +159,7 @@ def _position(one: Position) -> tuple[Cell, ...]:
         *(plain(one.entry_notional), plain(one.entry_home_price), plain(one.entry_away_price)),
         *(_amount(fx.bid if fx else None), _amount(fx.ask if fx else None), one.entry_edge_bps),
         *(plain(flows.home_base), plain(flows.home_quote), plain(flows.away_base), plain(flows.away_quote)),
-        plain(one.other_fees),
+        *(plain(one.other_fees), _amount(one.trade_pnl), _amount(one.fx_pnl)),
     )
 
 

@@ -66,6 +66,7 @@ class _Holding:
         self.entry = intent
         self.home_base = self.home_quote = self.away_base = self.away_quote = self.fees = ZERO
         self.other_fees = ZERO
+        self.away_cost: Decimal | None = ZERO
         self.is_open = True
 
     def add(self, fill: Fill, fx: FxQuote) -> None:
@@ -91,6 +92,7 @@ class _Holding:
         holding.home_base, holding.home_quote = carried.home_base, carried.home_quote
         holding.away_base, holding.away_quote = carried.away_base, carried.away_quote
         holding.fees, holding.other_fees = carried.fees, carried.other_fees
+        holding.away_cost = carried.away_cost
         return holding
 
     def worth(self, fx: FxQuote, mark: Decimal) -> Decimal:
@@ -147,7 +149,7 @@ class Rebook:
         differences, strays, apart = self._blocks.carry()
         return Carry(
             holdings=tuple(
-                CarriedHolding(name, one.entry, *one.flows(), one.fees, one.other_fees)
+                CarriedHolding(name, one.entry, *one.flows(), one.fees, one.other_fees, one.away_cost)
                 for name, one in self.positions.items()
                 if one.is_open
             ),
@@ -306,8 +308,12 @@ class Rebook:
 
     def _left(self, seq: int, event: IntentConcluded, running: _Running, holding: _Holding) -> None:
         intent = running.intent
+        away_before = holding.away_quote
         for fill in running.fills:
             holding.add(fill, intent.fx)
+        if holding.away_cost is not None:
+            rate = (event.fx.bid + event.fx.ask) / 2
+            holding.away_cost += (holding.away_quote - away_before) * rate
         self._other_fees(seq, event, running, holding)
         if event.position_id != intent.position_id:
             self._differ(f"event {seq}: {event.intent_id} left {intent.position_id}, not {event.position_id}")
@@ -348,6 +354,7 @@ class Rebook:
             ("kind", isinstance(event, PositionClosed), not holding.is_open),
             ("reason", stated.reason, _reason(intent, holding)),
             ("PnL", _text(stated.pnl), _text(_pnl(conclusion, holding))),
+            *_fx_figures(stated, conclusion, holding),
         ):
             if said != found:
                 self._differ(
@@ -374,6 +381,17 @@ def _figures(stated: Position, holding: _Holding) -> list[tuple[str, str, str]]:
     names = ("home base", "home quote", "away base", "away quote", "fees", "fees in other coins")
     found = (*holding.flows(), holding.fees, holding.other_fees)
     return [(name, plain(one), plain(other)) for name, one, other in zip(names, said, found, strict=True)]
+
+
+def _fx_figures(
+    stated: Position, conclusion: IntentConcluded, holding: _Holding
+) -> list[tuple[str, str, str]]:
+    """What FX has brought, where neither this statement nor an earlier one is of a program that did not say."""
+    cost = holding.away_cost
+    if stated.fx_pnl is None or cost is None:
+        return []
+    rate = (conclusion.fx.bid + conclusion.fx.ask) / 2
+    return [("FX part", plain(stated.fx_pnl), plain(holding.away_quote * rate - cost))]
 
 
 def _reason(intent: Intent, holding: _Holding) -> str | None:

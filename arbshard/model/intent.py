@@ -8,6 +8,8 @@ import msgspec
 from arbshard.model.market import Direction
 from arbshard.model.order import Order, OrderResult
 
+_HALF = Decimal("0.5")
+
 IntentKind = Literal["entry", "exit"]
 EntryReason = Literal["net_edge"]
 ExitReason = Literal[
@@ -31,10 +33,15 @@ HaltLevel = Literal["reduce_only", "stopped"]
 """How much a halt stops. ``reduce_only``: entries. ``stopped``: exits too, except those that a person orders."""
 CloseReason = ExitReason | Literal["entry_unwound"]
 """``entry_unwound``: one leg of the entry filled, the other could not be had, and it was taken back."""
-ApartCause = Literal["stuck", "exits_fail", "bad_report", "position_loss", "identity"]
+RETURNED: frozenset[CloseReason] = frozenset(("take_profit", "spread_reversal"))
+"""Positions closed for these reasons: the gap had come back."""
+NOT_RETURNED: frozenset[CloseReason] = frozenset(("stop_loss", "max_hold"))
+"""Positions closed for these reasons: the gap had not come back. All other reasons say nothing about the gap."""
+ApartCause = Literal["stuck", "exits_fail", "bad_report", "position_loss", "identity", "no_reversion"]
 """Why a pair is set apart. ``stuck``: an intent has spent its budgets and one of its legs is open. ``exits_fail``:
 exits cost too much or failed too often. ``bad_report``: risk refused what a worker reported of an intent.
-``position_loss``: an open position has lost too much."""
+``position_loss``: an open position has lost too much. ``no_reversion``: too many of the pair's last positions were
+closed before its gap had come back."""
 CLOSED_BY_HAND: frozenset[ApartCause] = frozenset(("exits_fail", "position_loss", "identity"))
 """Of these causes: positions of the pair are closed only when a person orders it."""
 
@@ -46,6 +53,11 @@ class FxQuote(msgspec.Struct, frozen=True):
     ask: Decimal
     age_ms: int = 0
     """How long ago the rate was last known to hold. What is over is valued at the last known rate, however old."""
+
+    @property
+    def mid(self) -> Decimal:
+        """Mean of both sides."""
+        return (self.bid + self.ask) * _HALF
 
     def value(self, amount: Decimal) -> Decimal:
         """``amount`` of away quote in home quote, at the side that is worse for us."""

@@ -48,6 +48,17 @@ class Position(msgspec.Struct, frozen=True):
     reason: CloseReason | None = None
     pnl: Decimal | None = None
     """Realised result after all fees, in reporting currency; None until closed."""
+    fx_pnl: Decimal | None = None
+    """The part of ``pnl`` that the change of the FX rate has brought: what ``flows.away_quote`` is worth at the end,
+    less what each part of it was worth at the end of the intent that brought it, at mid rates. None until closed,
+    and in statements of older programs."""
+
+    @property
+    def trade_pnl(self) -> Decimal | None:
+        """The part of ``pnl`` that prices have brought: ``pnl`` without fees and ``fx_pnl``; None as these are."""
+        if self.pnl is None or self.fx_pnl is None:
+            return None
+        return self.pnl + self.fees - self.fx_pnl
 
     @property
     def long_base(self) -> Decimal:

@@ -3,12 +3,14 @@
 Money is text in plain notation.
 """
 
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
 
 from arbshard.model.intent import ApartCause, CloseReason, HaltLevel, Lead
 from arbshard.model.market import Direction, Side
+from arbshard.model.money import plain
 from arbshard.model.order import OrderFault
 
 
@@ -27,6 +29,13 @@ class Tally(msgspec.Struct, frozen=True):
     """Of positions closed, after fees."""
     fees: str = "0"
     """Of positions closed."""
+    fx: str = "0"
+    """The part of ``pnl`` that the change of the FX rate has brought while positions were open."""
+
+    @property
+    def trade(self) -> str:
+        """The part of ``pnl`` that prices have brought, before fees: ``pnl`` is this less fees and with ``fx``."""
+        return plain(Decimal(self.pnl) + Decimal(self.fees) - Decimal(self.fx))
 
 
 class PortfolioTally(Tally, frozen=True):
@@ -115,6 +124,30 @@ class EquityNote(msgspec.Struct, frozen=True):
     """All balances at the bids of now: with deposits, and with the price of the inventory."""
     unpriced: tuple[str, ...] = ()
     """Currencies that are not in ``account_value`` because they have no price."""
+
+
+class FxNote(msgspec.Struct, frozen=True):
+    """The FX rate, and what open positions hold of the away quote."""
+
+    rate: float = 0.0
+    """Mid of the FX book; 0 before there was one."""
+    implied: float | None = None
+    """What the coins imply, as the median; None with fresh books of too few pairs."""
+    pairs: int = 0
+    """Pairs with fresh books."""
+    premium_bps: float | None = None
+    """By how much ``implied`` is above ``rate``."""
+    level_bps: float | None = None
+    """The usual premium."""
+    doubt: str = ""
+    """Why no pair is entered; empty while the rate is believed."""
+    since_ms: int = 0
+    held: str = "0"
+    """Away quote in open positions; negative: owed."""
+    quote: str = ""
+    """The away quote's name."""
+    worth: str = "0"
+    """``held`` without its sign, in reporting currency at the rate of now."""
 
 
 class HaltNote(msgspec.Struct, frozen=True):
@@ -334,6 +367,7 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """The last that were closed, newest first."""
     halt: HaltNote | None = None
     equity: EquityNote = EquityNote()
+    fx: FxNote = FxNote()
     closing: dict[str, str] = {}
     """Pairs that are being closed, by order of a person or of the kill switch, and why."""
     apart: dict[str, ApartNote] = {}

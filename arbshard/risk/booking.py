@@ -95,17 +95,30 @@ def book_report(request: Report, trade: Trade, now_ms: int) -> list[Event] | Obj
 
 
 def book_conclusion(
-    request: Conclude, trade: Trade, pair: Pair, before: Position | None, moment: Moment
+    request: Conclude,
+    trade: Trade,
+    pair: Pair,
+    before: Position | None,
+    moment: Moment,
+    away_cost: Decimal | None,
 ) -> tuple[Position | None, list[Event]] | Objection:
-    """The position that the intent leaves, and the events. ``before``: the one that an exit closes."""
+    """The position that the intent leaves, and the events.
+
+    ``before``: the one that an exit closes. ``away_cost``: of that one, see ``settlement.away_cost_after``.
+    """
     problem = _conclusion_problem(request, trade)
     if problem is not None:
         return Objection(Refusal.MALFORMED, problem)
-    return _concluded(request, trade, pair, before, moment)
+    return _concluded(request, trade, pair, before, moment, away_cost)
 
 
 def book_ending(
-    trade: Trade, pair: Pair, before: Position | None, reason: str, moment: Moment
+    trade: Trade,
+    pair: Pair,
+    before: Position | None,
+    reason: str,
+    moment: Moment,
+    away_cost: Decimal | None,
 ) -> tuple[Position | None, list[Event]]:
     """The end of an intent by a person's order, with what is booked: no more is expected of its unfinished orders."""
     intent = trade.intent
@@ -124,16 +137,28 @@ def book_ending(
         if not result.is_final
     ]
     request = Conclude(0, 0, intent.intent_id, intent.home.limit, intent.fx, done=True)
-    position, events = _concluded(request, trade, pair, before, moment)
+    position, events = _concluded(request, trade, pair, before, moment, away_cost)
     return position, ended + events
 
 
 def _concluded(
-    request: Conclude, trade: Trade, pair: Pair, before: Position | None, moment: Moment
+    request: Conclude,
+    trade: Trade,
+    pair: Pair,
+    before: Position | None,
+    moment: Moment,
+    away_cost: Decimal | None,
 ) -> tuple[Position | None, list[Event]]:
     now_ms, other_fees = moment.now_ms, value_other_fees(trade, pair)
     position = settle(
-        trade, before, request.mark, request.fx, done=request.done, now_ms=now_ms, other_fees=other_fees
+        trade,
+        before,
+        request.mark,
+        request.fx,
+        done=request.done,
+        now_ms=now_ms,
+        other_fees=other_fees,
+        away_cost=away_cost,
     )
     events: list[Event] = [
         IntentConcluded(

@@ -22,6 +22,7 @@ from arbshard.model.risk_note import (
     EquityNote,
     FailingNote,
     FeeNote,
+    FxNote,
     HaltNote,
     NakedNote,
     OverdueNote,
@@ -95,6 +96,7 @@ class NoteWriter:
             closed=closed,
             halt=HaltNote(halt.at_ms, halt.cause, halt.reason, halt.level) if halt is not None else None,
             equity=self._equity(now_ms),
+            fx=self._fx(),
             closing={**standing.closing},
             apart={
                 pair: ApartNote(one.since_ms, one.cause, one.reason, one.intent_id, one.is_closed_by_hand)
@@ -270,6 +272,27 @@ class NoteWriter:
             unpriced=valuation.unpriced,
         )
 
+    def _fx(self) -> FxNote:
+        guard = self._core.guard
+        figures = guard.fx.figures
+        held = FxNote(
+            held=plain(self._state.away_held),
+            worth=plain(guard.fx_exposure()),
+            quote=next((pair.away.market.quote for pair in self._core.ownership.pairs.values()), ""),
+        )
+        if figures is None:
+            return held
+        return msgspec.structs.replace(
+            held,
+            rate=figures.rate,
+            implied=figures.implied,
+            pairs=figures.pairs,
+            premium_bps=_rounded(figures.premium_bps(figures.rate)),
+            level_bps=_rounded(figures.level_bps),
+            doubt=guard.fx.doubt,
+            since_ms=guard.fx.since_ms if guard.fx.doubt else 0,
+        )
+
     def _refusals(self) -> dict[str, int]:
         refusals: dict[str, int] = {}
         for table in (self._state.results.refused, self._core.guard.refusals.pending):
@@ -316,6 +339,7 @@ class NoteWriter:
             totals.win_rate,
             plain(totals.pnl),
             plain(totals.fees),
+            plain(totals.fx),
         )
         raw = Raw(_encoder.encode(tally))
         self._symbols[base] = (totals, held, raw)
@@ -369,6 +393,7 @@ class NoteWriter:
             win_rate=totals.win_rate,
             pnl=plain(totals.pnl),
             fees=plain(totals.fees),
+            fx=plain(totals.fx),
             currency=self._currency,
             exposure=plain(state.exposure),
             beside=plain(totals.beside),
@@ -377,6 +402,10 @@ class NoteWriter:
 
 
 _NOTHING = Totals()
+
+
+def _rounded(bps: float | None) -> float | None:
+    return round(bps, 1) if bps is not None else None
 
 
 def _order(one: StrayOrder | UnknownOrder) -> StrayNote:

@@ -6,6 +6,7 @@ from arbshard.model.risk_note import (
     BalanceNote,
     DifferenceNote,
     EquityNote,
+    FxNote,
     PortfolioTally,
     PositionNote,
     StrayNote,
@@ -202,6 +203,7 @@ class Status(msgspec.Struct, frozen=True):
     lifetime: PortfolioTally
     """Since the ledger began."""
     equity: EquityNote
+    fx: FxNote
     """What trading has brought, realised and unrealised, and what the account is worth."""
     symbols: dict[str, Tally]
     reasons: dict[str, int]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arbshard.config import REGIMES
-from arbshard.model.risk_note import EquityNote, PortfolioTally, PositionNote, Tally
+from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally
 from arbshard.status.model import EntriesStatus, Latency, LedgerStatus, RuleWorth, ShardStatus, Status
 from arbshard.status.summary import Summary
 
@@ -39,6 +39,7 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     parts.extend(_weather(status.regime))
     parts.append(_portfolio(status.portfolio, status.lifetime, status.as_of))
     parts.append(_equity(status.equity, status.portfolio.currency))
+    parts.append(Text.assemble(("FX ", "bold"), _fx(status.fx)))
     parts.append(_shards(status))
     parts.append(_spares(status))
     parts.append(_venues(status))
@@ -74,14 +75,13 @@ def render_summary(summary: Summary) -> RenderableType:
     table.add_row("trades", _trades(portfolio) + as_of)
     table.add_row(
         "result",
-        Text.assemble(
-            _money(portfolio.pnl), f" {portfolio.currency} realised, after {_plain(portfolio.fees)} fees"
-        ),
+        Text.assemble(_money(portfolio.pnl), f" {portfolio.currency} realised{_parts(portfolio)}"),
     )
     if float(portfolio.beside):
         beside = Text.assemble(_money(portfolio.beside), f" {portfolio.currency} of it: {_BESIDE}")
         table.add_row("beside trading", beside)
     table.add_row("equity", _equity(summary.equity, portfolio.currency))
+    table.add_row("FX", _fx(summary.fx))
     table.add_row("exits by", _counts(summary.reasons))
     table.add_row(
         "orders",
@@ -162,7 +162,8 @@ def _weather(regime: str) -> Iterable[Text]:
 
 def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) -> Table:
     table = _table(f"Portfolio as of {as_of}: risk says nothing newer" if as_of else "Portfolio")
-    for heading in ("", "entries", "exits", "open", "win rate", "realised", "fees", "exposure"):
+    headings = ("", "entries", "exits", "open", "win rate", "realised", "trade", "fees", "FX", "exposure")
+    for heading in headings:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for label, totals in (("this run", session), ("ledger", lifetime)):
         table.add_row(
@@ -172,7 +173,9 @@ def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) ->
             str(totals.open),
             _rate(totals.win_rate),
             Text.assemble(_money(totals.pnl), f" {totals.currency}"),
+            _money(totals.trade),
             _plain(totals.fees),
+            _money(totals.fx),
             _plain(totals.exposure),
         )
     return table
@@ -396,7 +399,7 @@ def _ago(age_s: float | None) -> str:
 def _symbols(symbols: dict[str, Tally], shown: int) -> Table:
     title = "Symbols" if shown >= len(symbols) else f"Symbols: the {shown} busiest of {len(symbols)}"
     table = _table(title)
-    for heading in ("symbol", "entries", "exits", "open", "win rate", "PnL", "fees"):
+    for heading in ("symbol", "entries", "exits", "open", "win rate", "PnL", "fees", "FX"):
         table.add_column(heading, justify="left" if heading == "symbol" else "right", no_wrap=True)
     busiest = sorted(symbols.items(), key=lambda item: (-item[1].entries, item[0]))[:shown]
     for base, totals in busiest:
@@ -408,8 +411,34 @@ def _symbols(symbols: dict[str, Tally], shown: int) -> Table:
             _rate(totals.win_rate),
             _money(totals.pnl),
             _plain(totals.fees),
+            _money(totals.fx),
         )
     return table
+
+
+def _parts(totals: PortfolioTally) -> str:
+    """What the result consists of."""
+    return (
+        f": trade {float(totals.trade):+,.0f}, fees {-float(totals.fees):+,.0f}, FX {float(totals.fx):+,.0f}"
+    )
+
+
+def _fx(fx: FxNote) -> Text:
+    """The FX rate beside what the coins imply, and what open positions hold of the away quote."""
+    parts: list[str | tuple[str, str]] = []
+    if fx.rate:
+        parts.append(f"{fx.rate:,.2f}")
+        usual = f", usually {fx.level_bps:+.0f}" if fx.level_bps is not None else ""
+        if fx.implied is not None and fx.premium_bps is not None:
+            parts.append(f"; {fx.pairs} coins imply {fx.implied:,.2f} ({fx.premium_bps:+.0f} bps{usual})")
+        else:
+            parts.append(f"; not compared, for only {fx.pairs} pairs have fresh books")
+        parts.append("; ")
+    verb = "owe" if fx.held.startswith("-") else "hold"
+    parts.append(f"open positions {verb} {abs(float(fx.held)):,.0f} {fx.quote} ({_plain(fx.worth)})")
+    if fx.doubt:
+        parts.append(("; in doubt, no pair is entered", "bold red"))
+    return Text.assemble(*parts)
 
 
 def _trades(totals: PortfolioTally) -> str:

@@ -7,6 +7,7 @@ import msgspec
 from arbshard.model.risk_note import (
     DifferenceNote,
     EquityNote,
+    FxNote,
     PortfolioTally,
     PositionNote,
     StrayNote,
@@ -68,6 +69,7 @@ class Summary(msgspec.Struct, frozen=True):
     """How the prices of the simulated exchanges behave; empty for public feeds."""
     rules: dict[str, RuleWorth] = {}
     """What refused entries would have brought, by reason."""
+    fx: FxNote = FxNote()
 
 
 def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positions: bool = False) -> Summary:
@@ -119,6 +121,7 @@ def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positio
         ledger=last.ledger,
         equity=last.equity,
         rules=rules,
+        fx=last.fx,
     )
 
 

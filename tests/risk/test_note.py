@@ -96,7 +96,9 @@ def test_half_a_note_is_no_note(world) -> None:
 def test_a_thousand_pairs_fit_the_page() -> None:
     from arbshard.risk.counters import NOTE_BYTES
 
-    world = w.World(tuple(f"C{n}" for n in range(1000)))
+    far = Decimal(10**9)
+    wide = w.with_limits(correlated_notional_max=far, fx_exposure_max=far)
+    world = w.World(tuple(f"C{n}" for n in range(1000)), config=wide)
     for n in range(0, 1000, 5):
         world.round_trip(f"C{n}")
         if n < 900:

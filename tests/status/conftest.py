@@ -5,12 +5,17 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from arbshard.model.risk_note import EquityNote, PortfolioTally, Tally
+from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, Tally
 from arbshard.status.model import Latency, RiskStatus, ShardStatus, Status, VenueStatus
 
 EQUITY = EquityNote(
     equity="-201201.4", realised="202202", unrealised="-203203.4", high_water="204204", drawdown="205205.4",
     day_loss="206206", week_loss="-207207", naked="208208", account_value="987654321", unpriced=("XYZ",),
+)  # fmt: skip
+
+FX = FxNote(
+    rate=1451.5, implied=1449.25, pairs=21, premium_bps=-15.5, level_bps=-3.0, held="-12345.67", quote="USDT",
+    worth="17919000",
 )  # fmt: skip
 
 
@@ -55,7 +60,7 @@ def status(shards):
         state_dir="/state/desk", shards=shards, venues=(upbit, binance), risk=risk,
         portfolio=PortfolioTally(
             entries=101, exits=102, open=103, wins=104, losses=105, win_rate=0.4976, pnl="-106106.4", fees="107107.6",
-            exposure="109110",
+            fx="-5005.5", exposure="109110",
         ),
         lifetime=PortfolioTally(
             entries=111, exits=112, open=113, wins=114, losses=115, win_rate=None, pnl="116116", fees="117117"
@@ -67,7 +72,7 @@ def status(shards):
         },
         reasons={"take_profit": 141, "max_hold": 142},
         balances={}, positions=(), latency_us=latency(1_500), approval_us=latency(1_600),
-        messages=1_700_000, equity=EQUITY, errors=18, restarts=9,
+        messages=1_700_000, equity=EQUITY, fx=FX, errors=18, restarts=9,
         alerts=("12:00:00 worker-1 given up",), unattended=(),
         memory_mb=190.4, problems=("shard 1 is quarantined", "binance is down"),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from arbshard.clock import ManualClock
 from arbshard.ledger.record import LedgerRecord
 from arbshard.model.notes import ChildNote, SupervisorNote
-from arbshard.model.risk_note import NO_NOTE, ApartNote, FailingNote, PortfolioTally
+from arbshard.model.risk_note import NO_NOTE, ApartNote, FailingNote, FxNote, PortfolioTally
 from arbshard.model.rundir import RunFiles
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
 from arbshard.shm.pages import PageWriter
@@ -137,6 +137,7 @@ def test_the_ledger(instance, tmp_path) -> None:
         ("exits_fail", "'arbshard close BTC' closes it"),
         ("bad_report", "compare the ledger with the venue, then 'arbshard resume BTC'"),
         ("position_loss", "'arbshard close BTC' closes it"),
+        ("no_reversion", "whether the coin can be moved, then 'arbshard resume BTC'"),
     ],
 )
 def test_a_pair_set_apart_is_a_problem_that_says_what_to_do(instance, cause, what_to_do) -> None:
@@ -146,6 +147,15 @@ def test_a_pair_set_apart_is_a_problem_that_says_what_to_do(instance, cause, wha
     (line,) = (line for line in status.problems if "apart" in line)
     assert line.startswith(f"BTC is set apart since {AS_OF} ({cause}): no venue takes the hedge; ")
     assert what_to_do in line
+
+
+def test_a_doubted_fx_rate_is_a_problem_with_both_figures(instance) -> None:
+    doubt = "the FX book is at 1428, and by the median of 10 coins the rate is 1400"
+    instance.start_risk(replace(NOTE, fx=FxNote(rate=1428.0, doubt=doubt, since_ms=AT_MS)))
+    status = instance.status()
+    assert status.state == "degraded"
+    (line,) = (line for line in status.problems if "FX" in line)
+    assert line.startswith(f"the FX rate is in doubt since {AS_OF}: {doubt}; no pair is entered until")
 
 
 def test_a_pair_that_could_not_be_left_is_a_problem(instance) -> None:

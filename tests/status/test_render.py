@@ -33,7 +33,8 @@ class TestStatus:
     def test_portfolio(self, status, row):
         drawing = render_status(status)
         assert row(drawing, "this run") == [
-            "this", "run", "101", "102", "103", "49.8%", "-106,106", "KRW", "107,108", "109,110",
+            "this", "run", "101", "102", "103", "49.8%", "-106,106", "KRW", "+6,007", "107,108", "-5,006",
+            "109,110",
         ]  # fmt: skip
         assert row(drawing, "ledger") == [
             "ledger",
@@ -43,7 +44,9 @@ class TestStatus:
             "-",
             "+116,116",
             "KRW",
+            "+233,233",
             "117,117",
+            "0",
             "0",
         ]
 
@@ -113,9 +116,9 @@ class TestStatus:
 
     def test_symbols_busiest_first(self, status, row, drawn):
         drawing = render_status(status)
-        assert row(drawing, "BTC") == ["BTC", "121", "122", "123", "12.6%", "+127,127", "128"]
-        assert row(drawing, "ETH") == ["ETH", "131", "132", "133", "13.6%", "-137,137", "138"]
-        assert row(drawing, "SOL") == ["SOL", "0", "0", "0", "-", "0", "0"]
+        assert row(drawing, "BTC") == ["BTC", "121", "122", "123", "12.6%", "+127,127", "128", "0"]
+        assert row(drawing, "ETH") == ["ETH", "131", "132", "133", "13.6%", "-137,137", "138", "0"]
+        assert row(drawing, "SOL") == ["SOL", "0", "0", "0", "-", "0", "0", "0"]
         text = drawn(drawing)
         assert text.index("ETH") < text.index("BTC") < text.index("SOL")
 
@@ -154,7 +157,8 @@ class TestSummary:
         for part in (
             "arbshard 'desk': 1234 s on SIMULATED exchanges, paper orders",
             "101 entries, 102 exits, 103 open; 104 won, 105 lost, win rate 49.8%",
-            "-106,106 KRW realised, after 107,108 fees",
+            "-106,106 KRW realised: trade +6,007, fees -107,108, FX -5,006",
+            "1,451.50; 21 coins imply 1,449.25 (-16 bps, usually -3); open positions owe 12,346 USDT (17,919,000)",
             "max_hold 142, take_profit 141",
             "1040, 108 partly filled, 106 rejected",
             "DAILY_LOSS 93, BALANCE 92",

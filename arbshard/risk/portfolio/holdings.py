@@ -251,6 +251,14 @@ def notional_of(intent: Intent) -> Decimal:
     return intent.away.quantity * intent.away.limit * intent.fx.ask
 
 
+def away_change_of(intent: Intent) -> Decimal:
+    """By how much an entry changes the away quote, at its limit price and before fees; 0 for an exit."""
+    if intent.kind == "exit":
+        return ZERO
+    amount = intent.away.quantity * intent.away.limit
+    return amount if intent.away.side == "sell" else -amount
+
+
 class ConcludedIntent(msgspec.Struct, frozen=True):
     """What is remembered of a concluded intent, so that late repeats are answered as before."""
 

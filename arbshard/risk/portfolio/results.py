@@ -14,7 +14,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from arbshard.model.market import Market
+from arbshard.model.intent import NOT_RETURNED, RETURNED
+from arbshard.model.market import Direction, Market
 from arbshard.model.money import MONEY_CONTEXT, ZERO
 from arbshard.model.order import Fill
 from arbshard.model.position import Position
@@ -26,6 +27,8 @@ DRIFT_SPAN_MS = DAY_MS // 6
 DRIFT_SPANS = 7
 """So many spans of drift are kept, the present one included: the last 24 to 28 hours."""
 _DAYS_KEPT = 8
+RETURNS_KEPT = 20
+"""Results of a symbol of which it is remembered whether its gap had come back."""
 _EPOCH = date(1970, 1, 1)
 
 _FAST, _SLOW = 1 / 8, 1 / 64
@@ -57,6 +60,8 @@ class Totals(msgspec.Struct, frozen=True):
     """The fees that closed positions have paid."""
     beside: Decimal = ZERO
     """What ``pnl`` has from no position: fees of transfers, what they lost, differences that nobody could explain."""
+    fx: Decimal = ZERO
+    """The part of ``pnl`` that the change of the FX rate has brought, as far as it is known."""
 
     @property
     def win_rate(self) -> float | None:
@@ -67,17 +72,19 @@ class Totals(msgspec.Struct, frozen=True):
         """Return the sums with one more position."""
         return replace(self, entries=self.entries + 1)
 
-    def with_exit(self, pnl: Decimal, fees: Decimal) -> "Totals":
+    def with_exit(self, position: Position) -> "Totals":
         """Return the sums with one more closed position."""
-        won = pnl > 0
+        assert position.pnl is not None, position.position_id
+        won = position.pnl > 0
         return Totals(
             self.entries,
             self.exits + 1,
             self.wins + won,
             self.losses + (not won),
-            self.pnl + pnl,
-            self.fees + fees,
+            self.pnl + position.pnl,
+            self.fees + position.fees,
             self.beside,
+            self.fx + (position.fx_pnl or ZERO),
         )
 
     def with_beside(self, value: Decimal) -> "Totals":
@@ -91,6 +98,14 @@ class Streak(msgspec.Struct, frozen=True):
     losses: int
     last_ms: int
     """When the last of them was closed."""
+
+
+class FailedReturns(msgspec.Struct, frozen=True):
+    """Positions of a pair and direction in a row that were closed before the gap had come back."""
+
+    exits: int
+    last_ms: int
+    """When the last of them was closed (wall time)."""
 
 
 class Scatter(msgspec.Struct, frozen=True):
@@ -152,6 +167,10 @@ class Results(Part):
     """By symbol, where the last result was a loss."""
     scatter: dict[str, Scatter] = msgspec.field(default_factory=dict)
     """By symbol: how widely its results scatter."""
+    failed_returns: dict[tuple[str, Direction], FailedReturns] = msgspec.field(default_factory=dict)
+    """By symbol and direction of the entry, where the gap had not come back when the last position was closed."""
+    returns: dict[str, tuple[bool, ...]] = msgspec.field(default_factory=dict)
+    """By symbol: whether the gap had come back when each of its last positions was closed, oldest first."""
     residue: dict[tuple[str, str], Decimal] = msgspec.field(default_factory=dict)
     """What closed positions left behind (negative: are short of), by venue and coin."""
     drift: dict[tuple[int, str, str], Decimal] = msgspec.field(default_factory=dict)
@@ -195,12 +214,12 @@ class Results(Part):
         put = self._journal.set_item
         for table in (self.run, self.lifetime):
             for key in (position.pair, ALL):
-                put(table, key, table.get(key, Totals()).with_exit(position.pnl, position.fees))
+                put(table, key, table.get(key, Totals()).with_exit(position))
         for reasons in (self.run_reasons, self.lifetime_reasons):
             put(reasons, position.reason, reasons.get(position.reason, 0) + 1)
-        pnl, fees = position.pnl, position.fees
-        self._count_day(position.pair, pnl, day, lambda totals: totals.with_exit(pnl, fees))
+        self._count_day(position.pair, position.pnl, day, lambda totals: totals.with_exit(position))
         self._count_streak(position.pair, position.pnl, position.closed_ms)
+        self._count_return(position)
         if position.entry_notional:
             bps = float(MONEY_CONTEXT.divide(position.pnl, position.entry_notional)) * 1e4
             put(self.scatter, position.pair, self.scatter.get(position.pair, Scatter()).after(bps))
@@ -249,6 +268,13 @@ class Results(Part):
         """What closed positions have left of ``coin``, over all venues."""
         return sum((left for (_, base), left in self.residue.items() if base == coin), ZERO)
 
+    def forget_returns(self, symbol: str) -> None:
+        """Begin anew with a symbol that a person allowed to trade again."""
+        if symbol in self.returns:
+            self._journal.drop(self.returns, symbol)
+        for key in [key for key in self.failed_returns if key[0] == symbol]:
+            self._journal.drop(self.failed_returns, key)
+
     def count(self, table: dict[str, int], symbol: str) -> None:
         """Add one to a symbol's count in ``approved`` or ``doubted``."""
         self._journal.set_item(table, symbol, table.get(symbol, 0) + 1)
@@ -290,6 +316,23 @@ class Results(Part):
             self._journal.set_item(self.streaks, symbol, Streak(before + 1, closed_ms))
         elif symbol in self.streaks:
             self._journal.drop(self.streaks, symbol)
+
+    def _count_return(self, position: Position) -> None:
+        has_returned = position.reason in RETURNED
+        if not has_returned and position.reason not in NOT_RETURNED:
+            return
+        put, key = self._journal.set_item, (position.pair, position.direction)
+        put(
+            self.returns,
+            position.pair,
+            (*self.returns.get(position.pair, ()), has_returned)[-RETURNS_KEPT:],
+        )
+        known = self.failed_returns.get(key)
+        if not has_returned:
+            exits = known.exits + 1 if known is not None else 1
+            put(self.failed_returns, key, FailedReturns(exits, position.closed_ms))
+        elif known is not None:
+            self._journal.drop(self.failed_returns, key)
 
     def _forget_old_days(self, today: int) -> None:
         oldest = today - _DAYS_KEPT

@@ -33,11 +33,13 @@ def settle(
     done: bool,
     now_ms: int,
     other_fees: Decimal = ZERO,
+    away_cost: Decimal | None = None,
 ) -> Position | None:
     """The position after ``trade``, None when an entry filled nothing.
 
     ``before`` is the position an exit closes. ``mark`` is the home price of the base. A position called ``done``
     is closed unless more than ``RESIDUE_MAX`` is left of it. ``other_fees``: see ``value_other_fees``.
+    ``away_cost``: of ``before``, see ``away_cost_after``.
     """
     fills = trade.fills()
     intent = trade.intent
@@ -53,13 +55,29 @@ def settle(
             position, fees=position.fees + other_fees, other_fees=position.other_fees + other_fees
         )
     if done and left_over(position, mark) <= RESIDUE_MAX:
-        return _closed(position, intent, mark, fx, now_ms)
+        cost = away_cost_after(position, before, away_cost, fx)
+        return _closed(position, intent, mark, fx, now_ms, cost)
     return position
 
 
 def left_over(position: Position, mark: Decimal) -> Decimal:
     """Worth of the larger of the open quantity and the imbalance, in reporting currency."""
     return max(abs(position.imbalance), position.quantity) * mark
+
+
+def away_cost_after(
+    position: Position, before: Position | None, known: Decimal | None, fx: FxQuote
+) -> Decimal | None:
+    """What the away quote that ``position`` holds (negative: owes) was worth when it came, in reporting currency.
+
+    Each part is valued at the mid rate at the end of the intent that brought it. ``known``: the same of ``before``;
+    None where an older program did not keep it. ``fx``: at the end of this intent.
+    """
+    if before is None:
+        return position.flows.away_quote * fx.mid
+    if known is None:
+        return None
+    return known + (position.flows.away_quote - before.flows.away_quote) * fx.mid
 
 
 def add_fills(flows: Flows, home: Market, fills: Iterable[Fill]) -> Flows:
@@ -139,10 +157,13 @@ def _changed(before: Position, intent: Intent, fills: tuple[Fill, ...]) -> Posit
     return replace(before, flows=add_fills(before.flows, home, fills), fees=before.fees + paid)
 
 
-def _closed(position: Position, intent: Intent, mark: Decimal, fx: FxQuote, now_ms: int) -> Position:
+def _closed(
+    position: Position, intent: Intent, mark: Decimal, fx: FxQuote, now_ms: int, away_cost: Decimal | None
+) -> Position:
     reason: CloseReason = "entry_unwound" if intent.reason == "net_edge" else intent.reason
     pnl = position.value(fx, mark)
-    return replace(position, state="CLOSED", closed_ms=now_ms, reason=reason, pnl=pnl)
+    fx_pnl = position.flows.away_quote * fx.mid - away_cost if away_cost is not None else None
+    return replace(position, state="CLOSED", closed_ms=now_ms, reason=reason, pnl=pnl, fx_pnl=fx_pnl)
 
 
 def _average(fills: Iterable[Fill], market: Market, side: Side) -> Decimal:

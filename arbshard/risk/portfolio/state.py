@@ -48,7 +48,7 @@ from arbshard.ledger.events import (
     TransferEnded,
     VenueStateChanged,
 )
-from arbshard.model.intent import Intent, IntentKind
+from arbshard.model.intent import FxQuote, Intent, IntentKind
 from arbshard.model.market import Direction, Pair
 from arbshard.model.money import ZERO
 from arbshard.model.order import Order, OrderResult
@@ -64,12 +64,13 @@ from arbshard.risk.portfolio.holdings import (
     Journal,
     Part,
     Trade,
+    away_change_of,
     notional_of,
     outcome_of,
 )
 from arbshard.risk.portfolio.operator_state import OperatorState, Reconciled
 from arbshard.risk.portfolio.results import ALL, Results, Totals, day_of
-from arbshard.risk.portfolio.settlement import settle
+from arbshard.risk.portfolio.settlement import away_cost_after, settle
 from arbshard.risk.portfolio.transfers import Transfers
 from arbshard.risk.portfolio.venue_states import VenueStates
 
@@ -123,6 +124,8 @@ class PortfolioState(Part):
     positions: dict[str, Position] = msgspec.field(default_factory=dict)
     """Open positions by id."""
     per_symbol_positions: dict[str, dict[str, Position]] = msgspec.field(default_factory=dict)
+    away_costs: dict[str, Decimal] = msgspec.field(default_factory=dict)
+    """By open position: what its away quote was worth when it came (``settlement.away_cost_after``)."""
     exposure: Decimal = ZERO
     """Entry notional of all open positions and of entries under way, in reporting currency. It is kept because
     every check of an entry needs it."""
@@ -191,6 +194,14 @@ class PortfolioState(Part):
         intent = self.trades[intent_id].intent if intent_id is not None else None
         entering = notional_of(intent) if intent is not None and intent.kind == "entry" else ZERO
         return self.get_total_symbol_position_value(symbol) + entering
+
+    @property
+    def away_held(self) -> Decimal:
+        """Away quote that open positions hold (negative: owe), entries under way included as if they were filled."""
+        held = sum((position.flows.away_quote for position in self.positions.values()), ZERO)
+        if not self.entering:
+            return held
+        return held + sum((away_change_of(trade.intent) for trade in self.trades.values()), ZERO)
 
     @property
     def realised(self) -> Decimal:
@@ -297,6 +308,8 @@ class PortfolioState(Part):
                 apart = self.standing.apart.get(event.pair)
                 if apart is not None and "position_loss" in apart.causes:
                     self.equity.accept_losses(self.per_symbol_positions.get(event.pair, ()))
+                if apart is not None and "no_reversion" in apart.causes:
+                    self.results.forget_returns(event.pair)
                 self.standing.apply(event)
             case EquityMarked():
                 self.equity.mark(event, self.realised)
@@ -430,6 +443,7 @@ class PortfolioState(Part):
             done=event.done,
             now_ms=event.at_ms,
             other_fees=event.other_fees,
+            away_cost=self.away_costs.get(intent.position_id),
         )
         derived = (position.position_id, position.state) if position is not None else ("", None)
         if derived != (event.position_id, event.position_state):
@@ -449,6 +463,7 @@ class PortfolioState(Part):
         if position is not None:
             day = event.day if event.day is not None else day_of(event.at_ms)
             self._left(position, intent, day, is_new=before is None, done=event.done)
+            self._keep_away_cost(position, before, event.fx)
         if not self.per_symbol_positions.get(intent.pair):
             self.standing.became_flat(intent.pair)
 
@@ -463,6 +478,14 @@ class PortfolioState(Part):
             self._journal.set_item(self.attempts, key, after)
         elif known is not None:
             self._journal.drop(self.attempts, key)
+
+    def _keep_away_cost(self, position: Position, before: Position | None, fx: FxQuote) -> None:
+        known = self.away_costs.get(position.position_id)
+        after = away_cost_after(position, before, known, fx) if position.state == "OPEN" else None
+        if after is not None:
+            self._journal.set_item(self.away_costs, position.position_id, after)
+        elif known is not None:
+            self._journal.drop(self.away_costs, position.position_id)
 
     def _left(self, position: Position, intent: Intent, day: int, *, is_new: bool, done: bool) -> None:
         """Book the position that a concluded intent leaves."""
@@ -486,8 +509,11 @@ class PortfolioState(Part):
         self.due = intent.intent_id, position, is_new
 
     def _stated(self, event: PositionStatement) -> None:
-        due = self.due
-        if due is None or due[:2] != (event.intent_id, event.position):
+        due, stated = self.due, event.position
+        derived = due[1] if due is not None else None
+        if derived is not None and stated.fx_pnl is None:  # an older program did not state it
+            derived = replace(derived, fx_pnl=None)
+        if due is None or (due[0], derived) != (event.intent_id, stated):
             raise LedgerDamaged(f"position {event.position.position_id} is not what its fills add up to")
         if not isinstance(event, statement_kind(due[1], is_new=due[2])):
             raise LedgerDamaged(f"position {event.position.position_id} is stated as {type(event).__name__}")
