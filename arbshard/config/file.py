@@ -154,6 +154,8 @@ def _check(config: Config, where: str) -> Config:
         raise ConfigError(where, "sizing: order_notional_min is above order_notional_max")
     if config.strategy.min_edge_bps > config.strategy.entry_bps:
         raise ConfigError(where, "strategy: min_edge_bps is above entry_bps")
+    if config.strategy.no_reversion_exits > config.strategy.no_reversion_window:
+        raise ConfigError(where, "strategy: no_reversion_exits is above no_reversion_window")
     if config.limits.edge_bps_min > config.strategy.min_edge_bps:
         raise ConfigError(
             where,

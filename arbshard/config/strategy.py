@@ -49,6 +49,18 @@ class StrategyConfig(Section, frozen=True):
     max_hold_s: Positive = 20.0
     cooldown_ms: NotNegative = 500.0
     """Pause of a pair after each trade or refusal."""
+    rearm_bps: NotNegative = 10.0
+    """After a ``max_hold`` or ``stop_loss`` exit no entry of the same direction until the gap, as risk samples it,
+    has been back this close to its level, or beyond."""
+    rearm_pause_s: NotNegative = 60.0
+    """And not before so long after that exit; doubled after each further one in a row, forgotten after an exit with
+    the gap back."""
+    rearm_pause_max_s: NotNegative = 3600.0
+    """The longest such pause; 0 switches the rule off."""
+    no_reversion_exits: Annotated[int, Meta(ge=0, le=20)] = 5
+    """A pair is set apart when so many of its last ``no_reversion_window`` exits were ``max_hold`` or ``stop_loss``;
+    0 for never."""
+    no_reversion_window: Annotated[int, Meta(ge=1, le=20)] = 10
 
 
 class SeriesConfig(Section, frozen=True):
@@ -73,6 +85,23 @@ class BaselineConfig(Section, frozen=True):
     """Excursions in the window that must have lost half of their height."""
     half_life_share_max: Annotated[float, Meta(gt=0, le=10)] = 0.5
     """The half-life of excursions may be this share of ``strategy.max_hold_s``."""
+
+
+class FxConfig(Section, frozen=True):
+    """When the FX book is not believed: see ``risk.limits.fx_guard``. No pair is entered then."""
+
+    departure_bps_max: Positive = 50.0
+    """How far the premium of the coins over the FX book may be from its own level."""
+    premium_bps_max: Positive = 500.0
+    """How large it may be, whatever is usual."""
+    jump_bps_max: Positive = 50.0
+    """How far the FX book may move within a second."""
+    quiet_s: NotNegative = 30.0
+    """For how long all three must have been back within half of that before pairs are entered again."""
+    pairs_min: Annotated[int, Meta(ge=1, le=1000)] = 3
+    """Pairs with fresh books that are needed for a comparison. With fewer only jumps are noticed."""
+    level_window_s: Annotated[float, Meta(ge=60, le=86_400)] = 900.0
+    """The level is the median over so long: a premium that lasts for half of it is the usual one."""
 
 
 class SizingConfig(Section, frozen=True):

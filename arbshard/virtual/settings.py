@@ -144,6 +144,10 @@ def config_of(settings: Settings) -> Config:
         ),
         # Correlations cost more than all else risk does by itself, so they are told once in five seconds.
         series=replace(base.series, sample_ms=SAMPLE_S * 1000, window=60),
+        # Pauses are short, and exits that fail set no pair apart, or too little would be traded to try the system.
+        strategy=replace(
+            base.strategy, rearm_pause_s=5.0, rearm_pause_max_s=20.0, rearm_bps=30.0, no_reversion_exits=0
+        ),
         baseline=replace(
             base.baseline, is_required=False
         ),  # its samples are too far apart to see gaps return

@@ -62,7 +62,12 @@ def config(exchanges):
     ready = json.loads(exchanges.read_text())
     venues = {name: ready[name] for name in ("upbit", "binance")}
     return load_config(
-        None, {"venues": venues, "baseline": {"is_required": False}, "strategy": {"max_hold_s": 2.0}}
+        None,
+        {
+            "venues": venues,
+            "baseline": {"is_required": False},
+            "strategy": {"max_hold_s": 2.0, "rearm_pause_max_s": 0.0, "no_reversion_exits": 0},
+        },
     )
 
 

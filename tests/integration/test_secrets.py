@@ -75,6 +75,8 @@ edge_bps_min = -100
 [baseline]
 is_required = false
 [strategy]
+rearm_pause_max_s = 0.0
+no_reversion_exits = 0
 entry_bps = -100
 min_edge_bps = -100
 round_trip_bps = -1000

@@ -85,7 +85,12 @@ def quick() -> Config:
         None,
         {
             "baseline": {"is_required": False},
-            "strategy": {"max_hold_s": 5.0, "entry_bps": 30.0},
+            "strategy": {
+                "max_hold_s": 5.0,
+                "entry_bps": 30.0,
+                "rearm_pause_max_s": 0.0,
+                "no_reversion_exits": 0,
+            },
             "paper": KIND_PAPER | {"latency_ms": 40.0},
             "run": {"stop_timeout_s": 5.0},
         },

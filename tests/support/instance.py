@@ -70,12 +70,18 @@ _END_S = 90.0
 Found = TypeVar("Found")
 
 
-def without_baseline(config: str) -> str:
-    """``config`` without the rule that a gap must be known to return: learning it takes a minute.
+def without_learning(config: str) -> str:
+    """``config`` without the rules that a gap must be known to return, and must have returned after a bad exit.
 
-    A test of the rule has a section of its own.
+    Both need a minute or more. A test of one of them has a section or key of its own.
     """
-    return config if "[baseline]" in config else f"{config}\n[baseline]\nis_required = false\n"
+    if "[baseline]" not in config:
+        config = f"{config}\n[baseline]\nis_required = false\n"
+    if "rearm_pause_max_s" in config:
+        return config
+    if "[strategy]\n" not in config:
+        config = f"{config}\n[strategy]\n"
+    return config.replace("[strategy]\n", "[strategy]\nrearm_pause_max_s = 0.0\nno_reversion_exits = 0\n", 1)
 
 
 class Ended(NamedTuple):
@@ -118,7 +124,7 @@ class Instance:
         self.ledger = self.state / "ledger.sqlite"
         self.logs = self.state / "logs"
         self.config = folder / "config.toml"
-        self.config.write_text(f'name = "{name}"\nstate_dir = "{self.state}"\n{without_baseline(config)}')
+        self.config.write_text(f'name = "{name}"\nstate_dir = "{self.state}"\n{without_learning(config)}')
         self.files = RunFiles(self.run_root / name)
         self.env = {**os.environ, "ARBSHARD_RUN_ROOT": str(self.run_root), **(environment or {})}
         self._command = tuple(program)

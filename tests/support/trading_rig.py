@@ -72,6 +72,7 @@ def config_of(**sections: dict[str, object]) -> Config:
         "paper": dict(KIND_PAPER),
         "ledger": {"archive_events": 0},
         "baseline": {"is_required": False},
+        "strategy": {"rearm_pause_max_s": 0.0, "no_reversion_exits": 0},
     }
     for name, changes in sections.items():
         given.setdefault(name, {}).update(changes)

@@ -8,13 +8,16 @@ The limits of all together are tightened while the drawdown is at ``tighten_at``
 half of that. A symbol's limits are tightened while its results scatter ``tighten_volatility`` times as widely as
 they used to, until they are back at three quarters of that, or for ``tighten_lapse_s`` when too little is closed to
 say.
+
+A pair is set apart when an open position has lost too much, and when its exits say that its gap does not come back
+(``rearming``).
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from arbshard.config import LimitsConfig
+from arbshard.config import LimitsConfig, StrategyConfig
 from arbshard.ledger.events import (
     Deposited,
     Event,
@@ -31,6 +34,7 @@ from arbshard.ledger.events import (
 from arbshard.model.money import ONE, plain
 from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.limits.losses import HaltReason, halts_of, refusing_losses
+from arbshard.risk.limits.rearming import not_reverting
 from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment
@@ -133,8 +137,10 @@ class Watch:
         state: PortfolioState,
         valuation: Valuation,
         apply: Callable[[Event], None],
+        strategy: StrategyConfig,
     ) -> None:
         self._guard = guard
+        self._strategy = strategy
         self._valuation = valuation
         self._state = state
         self._apply = apply
@@ -174,6 +180,7 @@ class Watch:
             self._look_at_losses(moment)
         for symbol in closed:
             self._take(made, scale_symbol(self._state, symbol, limits, moment))
+            self._doubt_reversion(made, symbol, moment)
         if is_result:
             self._take(made, scale_all(self._state, self._valuation, limits, moment))
         if is_result or is_trouble:
@@ -209,6 +216,12 @@ class Watch:
             reason = f"{position.position_id} has lost {lost} bps, the limit is {plain(bps_max)}"
             standing, pair = self._state.standing, position.pair
             self._take(made, set_apart(standing, pair, "position_loss", reason, moment.now_ms))
+
+    def _doubt_reversion(self, made: list[Event], symbol: str, moment: Moment) -> None:
+        """Set apart a symbol whose exits say that its gap does not come back."""
+        reason = not_reverting(symbol, self._state.results, self._strategy)
+        if reason is not None:
+            self._take(made, set_apart(self._state.standing, symbol, "no_reversion", reason, moment.now_ms))
 
     def _verdict(self, moment: Moment) -> list[Event]:
         limits = self._guard.limits.portfolio()

@@ -142,7 +142,13 @@ class Stage:
             settings,
             run=replace(settings.run, stuck_after_ms=STUCK_AFTER_MS),
             baseline=replace(settings.baseline, is_required=False),
-            strategy=replace(settings.strategy, max_hold_s=0.2, cooldown_ms=50.0),
+            strategy=replace(
+                settings.strategy,
+                max_hold_s=0.2,
+                cooldown_ms=50.0,
+                rearm_pause_max_s=0.0,
+                no_reversion_exits=0,
+            ),
         )
         self.files = RunFiles(folder / "run")
         self.files.dir.mkdir()

@@ -46,6 +46,8 @@ max_fx_age_ms = 10000
 [baseline]
 is_required = false
 [strategy]
+rearm_pause_max_s = 0.0
+no_reversion_exits = 0
 entry_bps = -100
 min_edge_bps = -100
 round_trip_bps = -1000
