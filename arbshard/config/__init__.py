@@ -14,6 +14,7 @@ from arbshard.config.sim import REGIMES, FaultsConfig, Regime, SimAccountsConfig
 from arbshard.config.strategy import (
     BaselineConfig,
     DataConfig,
+    FxConfig,
     SeriesConfig,
     SizingConfig,
     StrategyConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "DataConfig",
     "ExecutionConfig",
     "FaultsConfig",
+    "FxConfig",
     "InventoryConfig",
     "LimitsConfig",
     "LiveConfig",

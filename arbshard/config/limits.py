@@ -73,6 +73,14 @@ class LimitsConfig(Section, frozen=True):
     """Exposure of a symbol and of all whose gaps move with it, where correlations are known."""
     correlation_min: Share = 0.8
     """From here on two symbols count as moving together."""
+    unknown_correlated: bool = True
+    """Whether two symbols count as moving together while it is not known whether they do: for some minutes after a
+    symbol was added, and where a gap does not move at all."""
+    stress_correlation: Share = 0.5
+    """While the median of the known correlations is this high, all symbols count as one. So they do while the FX
+    book is in doubt (``[fx]``)."""
+    fx_exposure_max: Decimal = Decimal(50_000_000)
+    """What open positions and entries under way hold of the away quote (USDT), or owe of it, worth so much."""
 
     tighten_at: Annotated[float, Meta(gt=0, le=1)] = 0.5
     """Share of ``drawdown_max`` from which order and exposure limits are tightened; loosened again at half of it."""

@@ -13,7 +13,14 @@ from arbshard.config.live import LiveConfig
 from arbshard.config.run import RunConfig
 from arbshard.config.section import Section
 from arbshard.config.sim import SimConfig
-from arbshard.config.strategy import BaselineConfig, DataConfig, SeriesConfig, SizingConfig, StrategyConfig
+from arbshard.config.strategy import (
+    BaselineConfig,
+    DataConfig,
+    FxConfig,
+    SeriesConfig,
+    SizingConfig,
+    StrategyConfig,
+)
 from arbshard.config.symbols import SymbolsConfig
 from arbshard.config.venues import VenuesConfig
 from arbshard.config.warnings import WarningsConfig
@@ -41,6 +48,7 @@ class Config(Section, frozen=True):
     strategy: StrategyConfig = msgspec.field(default_factory=StrategyConfig)
     series: SeriesConfig = msgspec.field(default_factory=SeriesConfig)
     baseline: BaselineConfig = msgspec.field(default_factory=BaselineConfig)
+    fx: FxConfig = msgspec.field(default_factory=FxConfig)
     sizing: SizingConfig = msgspec.field(default_factory=SizingConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     symbols: SymbolsConfig = msgspec.field(default_factory=SymbolsConfig)

@@ -37,6 +37,8 @@ class Refusal(IntEnum):
     """The level that the pair's gap returns to, or whether it returns at all, has not been learned yet."""
     REVERTS_TOO_SLOWLY = 212
     """The pair's gap returns too slowly to its level for ``max_hold_s``, or the excursion of now lasts too long."""
+    FX_DEPARTS = 215
+    """The FX book has departed from the rate that the coins imply, or it has jumped."""
 
     SYMBOL_NOTIONAL = 301
     SYMBOL_POSITIONS = 302
@@ -67,6 +69,8 @@ class Refusal(IntEnum):
     LIFETIME_LOSS = 411
     NAKED_EXPOSURE = 412
     """Too much is bought on one venue and not sold on the other, or the reverse."""
+    FX_EXPOSURE = 413
+    """The open positions would hold, or owe, too much of the away quote."""
 
     BALANCE = 501
     NOT_FUNDED = 502
@@ -108,6 +112,8 @@ class Refusal(IntEnum):
     """Exits of the pair achieved nothing: the next one waits, or has to send the leg that failed first."""
     ENTRY_WAITS = 614
     """Entries of the pair achieved nothing: the next one waits."""
+    NOT_REARMED = 615
+    """The pair was last left in this direction before its gap had come back: it waits, or the gap has to return."""
     MARKET_WARNED = 616
     """A venue warns of a market of the pair, and the rule of ``[warnings]`` for it lets nothing be entered."""
     WALLET_CLOSED = 617

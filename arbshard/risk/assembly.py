@@ -151,6 +151,8 @@ class Risk:
             )
             self._gaps.on_fx = self.core.valuation.set_fx
             self._gaps.on_prices = self._set_prices
+            self._gaps.on_gap = self.core.note_gap
+            self._gaps.on_rate = self.core.guard.fx.set_rate
             self._positions = PositionMarker(books, universe, self.core.valuation)
             service.on_universe = self._set_universe
             self.core.guard.set_views(self._gaps.views)
@@ -280,7 +282,8 @@ class Risk:
             self._service.is_changed = True  # the new values are shown
         feeds_silent = self._feeds.poll(now_ns)
         self._service.set_lost_feeds(self._feeds.lost)
-        self._service.tick(feeds_silent=feeds_silent, correlations=self._gaps.sample(now_ns))
+        self._gaps.sample(now_ns)
+        self._service.tick(feeds_silent=feeds_silent)
         self._gap_files.save_next(self._gaps.series.items())
         moved = self._store.checkpoint_if_due(is_idle=self._transport.batches == self._seen_batches)
         if not moved:  # never two pauses at once
@@ -295,6 +298,7 @@ class Risk:
 
     def _set_universe(self, universe: Universe) -> None:
         self._gaps.set_universe(universe)
+        self.core.guard.correlations.set_series(self._gaps.series)
         self._positions.set_universe(universe)
 
     def _look_at_workers(self, now_ns: int) -> None:

@@ -6,6 +6,7 @@ them.
 """
 
 from decimal import Decimal
+from statistics import median
 
 from arbshard.config import Config, zone_of
 from arbshard.engine.baseline import Baselines
@@ -41,7 +42,9 @@ from arbshard.risk.coin_identity import CoinIdentity
 from arbshard.risk.entry_terms import TermsKeeper
 from arbshard.risk.fee_rule import FeeRule
 from arbshard.risk.inventory import inventory_of
+from arbshard.risk.limits.fx_guard import FxGuard
 from arbshard.risk.limits.guard import RiskGuard, holds_for
+from arbshard.risk.limits.rearming import Rearming
 from arbshard.risk.limits.reversion import ReversionRule
 from arbshard.risk.limits.watch import Watch
 from arbshard.risk.operators import REASON_MAX, Operators
@@ -129,7 +132,10 @@ class RiskCore:
             )
         self.orders = orders_of(config)
         self.states_every_s = config.live.reconcile_every_s if self.reconciler is not None else 0.0
-        self.guard = RiskGuard(config.limits, state, self.reconciler, self._pairs)
+        fx = FxGuard(config.fx, config.series.sample_ms, self._baseline_level)
+        self.guard = RiskGuard(config.limits, state, self.reconciler, self._pairs, fx)
+        self.rearming = Rearming(config.strategy, state, self._level_of)
+        self.guard.entry_rules += (fx, self.rearming)
         self.terms = TermsKeeper(self.guard, self.ownership, state.session + 1, config.sizing)
         self.venue_facts = VenueAcceptance(state, self.reconciler)
         self.warnings = VenueWarnings(config.warnings, self._pairs, state)
@@ -147,7 +153,7 @@ class RiskCore:
         """Fills of open intents that were booked after the end of their orders."""
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
-        self._watch = Watch(self.guard, state, self.valuation, state.apply)
+        self._watch = Watch(self.guard, state, self.valuation, state.apply, config.strategy)
         self._operators = Operators(self._pairs, state, self.guard, self.valuation, self.unclosable)
         self.has_new_terms = False
         """Whether the last tick completed a round over the terms of entry of all pairs."""
@@ -159,6 +165,11 @@ class RiskCore:
         self.inventory_config = config.inventory
         self.lost_feeds: frozenset[str] = frozenset()
         """Venues from which no books come, as the supervisor says."""
+
+    def note_gap(self, base: str, gap: float, implied_rate: float, now_ns: int) -> None:
+        """Take in a sample of a pair: its gap in basis points, and its home mid over its away mid."""
+        self.rearming.note_gap(base, gap)
+        self.guard.fx.set_implied(base, implied_rate, now_ns)
 
     def start(self, now_ms: int, run: str, version: str, now_ns: int | None = None) -> list[Event]:
         """Begin a session; the first one of a ledger on paper is given its opening balances."""
@@ -240,18 +251,19 @@ class RiskCore:
             events += self.warnings.closes(self.unclosable(), now_ms)
         self._apply(events)
         self.guard.ways_out.refresh()
-        self.has_new_terms = self.terms.refresh(moment)
+        self._refresh_terms(moment)
         return events + self._watch.tick(moment, feeds_silent=feeds_silent)
 
     def use_baselines(self, baselines: Baselines) -> None:
         """Judge entries by what each pair's gap returns to; whoever samples the gaps changes it in place."""
         self.guard.baselines = baselines.known
+        self.guard.correlations.set_series(baselines.series)
         config = self._config
         self.guard.entry_rules.append(ReversionRule(config.baseline, config.strategy.max_hold_s, baselines))
 
     def refresh_terms(self, now_ms: int, now_ns: int) -> None:
         """Work out what entries a few of the pairs may make. ``tick`` does it too."""
-        self.terms.refresh(self._moment(now_ms, now_ns))
+        self._refresh_terms(self._moment(now_ms, now_ns))
 
     def fence(self, shard: int, reason: str, now_ms: int) -> list[Event]:
         """Refuse the shard's incarnation, and whatever is older, from now on. Nothing new when that is so."""
@@ -550,7 +562,9 @@ class RiskCore:
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
         before = self.state.positions.get(trade.intent.position_id)
-        concluded = book_conclusion(request, trade, pair, before, moment)
+        concluded = book_conclusion(
+            request, trade, pair, before, moment, self.state.away_costs.get(trade.intent.position_id)
+        )
         if isinstance(concluded, Objection):
             return _refused(*concluded)
         position, events = concluded
@@ -629,7 +643,9 @@ class RiskCore:
         trade = self.state.trades[intent_id]
         before = self.state.positions.get(trade.intent.position_id)
         reason = command.reason[:REASON_MAX] or "by hand"
-        position, events = book_ending(trade, pair, before, reason, moment)
+        position, events = book_ending(
+            trade, pair, before, reason, moment, self.state.away_costs.get(trade.intent.position_id)
+        )
         self._late.pop(intent_id, None)
         if self.reconciler is not None:
             self.reconciler.activity.ended(trade, moment.now_ns)
@@ -659,6 +675,21 @@ class RiskCore:
         if kind == "exit" and pair is not None:
             attempts = self.guard.exit_attempts(pair)
         return retry_of(attempts, kind, self._config.execution)
+
+    def _refresh_terms(self, moment: Moment) -> None:
+        self.guard.fx.judge(moment)
+        self.guard.correlations.update(moment.now_ns)
+        self.has_new_terms = self.terms.refresh(moment)
+
+    def _level_of(self, base: str) -> float:
+        """The level of a pair's gap; 0 while it is not known."""
+        known = self.guard.baselines.get(base)
+        return known.level_bps if known is not None else 0.0
+
+    def _baseline_level(self) -> float | None:
+        """The median of the levels of all pairs' gaps; None while too few are known."""
+        levels = [known.level_bps for known in self.guard.baselines.values()]
+        return median(levels) if len(levels) >= self._config.fx.pairs_min else None
 
     def _moment(self, now_ms: int, now_ns: int | None) -> Moment:
         day = self.days.day_at(now_ms).number

@@ -1,5 +1,6 @@
-"""The gap of every pair as risk sees it for itself, once per sample: what the correlated-exposure limit rests on.
-Whoever values the account is given the prices that were read for it.
+"""The gap of every pair as risk sees it for itself, once per sample, and the FX book at each tick: what the limit of
+correlated exposure, re-arming and the FX guard rest on. Whoever values the account is given the prices that were read
+for it.
 
 The books that it read are kept as risk's own view: entries are compared with it, and ways out are valued at it.
 
@@ -12,7 +13,6 @@ from typing import Protocol
 from arbshard.config import BaselineConfig, SeriesConfig
 from arbshard.engine.baseline import Baselines
 from arbshard.engine.closing import gap_bps
-from arbshard.engine.correlation import CorrelationMatrix
 from arbshard.engine.series import SpreadSeries
 from arbshard.errors import FrameError
 from arbshard.model.book import BookTop, PairView
@@ -22,8 +22,6 @@ from arbshard.venues.registry import get_venue
 
 _PAIRS_PER_TICK = 40
 """A quarter of a millisecond: risk must answer meanwhile."""
-_CORRELATED_PAIRS_MAX = 64
-_CELLS_PER_UPDATE = 3
 
 
 class SampledSlots(Protocol):
@@ -39,7 +37,7 @@ def _nothing(*_: object) -> None:
 
 
 class GapWatch:
-    """Samples gaps and keeps their correlations."""
+    """Samples gaps and FX."""
 
     def __init__(
         self,
@@ -56,11 +54,14 @@ class GapWatch:
         self._age_ns_max = age_ns_max
         self._next = 0
         self.baselines = Baselines(series, baseline if baseline is not None else BaselineConfig(), on_new)
-        self._matrix = CorrelationMatrix({})
         self.set_universe(universe)
         self.bad_frames = 0
         self.views: dict[str, PairView] = {}
         """The books of each pair, by base, when it was sampled last; changed in place."""
+        self.on_rate: Callable[[BookTop, int], None] = _nothing
+        """Called at each tick with the best of the FX book and the time."""
+        self.on_gap: Callable[[str, float, float, int], None] = _nothing
+        """Called for each pair sampled with its base, gap in basis points, home mid over away mid, and the time."""
         self.on_fx: Callable[[Leg, float], None] = _nothing
         """Called at each sample with the FX market and its best bid."""
         self.on_prices: Callable[[Pair, tuple[float, float], float], None] = _nothing
@@ -71,44 +72,36 @@ class GapWatch:
         self._universe = universe
         self._next = self._due_ns = 0
         self.baselines.set_pairs([pair.base for pair in universe.pairs])
-        self._matrix = CorrelationMatrix(
-            self.series,
-            pairs_max=_CORRELATED_PAIRS_MAX,
-            cells_max=_CELLS_PER_UPDATE,
-            known=self._matrix.cells,
-        )
 
     @property
     def series(self) -> Mapping[str, SpreadSeries]:
         """The gap of each pair, by base."""
         return self.baselines.series
 
-    def sample(self, now_ns: int) -> Mapping[tuple[str, str], float]:
-        """Sample the pairs whose turn it is; the correlations known now, by (base, base) in order of name."""
-        if now_ns >= self._due_ns:
-            self._sample_some(now_ns)
+    def sample(self, now_ns: int) -> None:
+        """Sample FX, and the pairs whose turn it is."""
+        rate = self._top(self._universe.fx, now_ns)
+        if rate is not None:  # without one the pairs are sampled when there is one again
+            self.on_rate(rate, now_ns)
+            if now_ns >= self._due_ns:
+                self._sample_some(rate, now_ns)
         self.baselines.refresh(now_ns)
-        self._matrix.update(now_ns)
-        return self._matrix.cells
 
-    def _sample_some(self, now_ns: int) -> None:
+    def _sample_some(self, rate: BookTop, now_ns: int) -> None:
         pairs = self._universe.pairs
-        rate: BookTop | None = None
+        self.on_fx(self._universe.fx, rate.best_bid)
         if len(pairs) <= _PAIRS_PER_TICK:  # nothing is to be done before the first of all is due
             self._due_ns = min((self.series[pair.base].due_ns for pair in pairs), default=now_ns)
         for _ in range(min(_PAIRS_PER_TICK, len(pairs))):
             pair = pairs[self._next]
             series = self.series[pair.base]
             if now_ns >= series.due_ns:
-                if rate is None:  # read only when a pair is due
-                    rate = self._top(self._universe.fx, now_ns)
-                    if rate is None:
-                        break  # this pair is sampled first when there is a rate again
-                    self.on_fx(self._universe.fx, rate.best_bid)
                 home, away = self._top(pair.home, now_ns), self._top(pair.away, now_ns)
                 if home is not None and away is not None:
                     self.views[pair.base] = PairView(home, away, now_ns)
-                    series.add(now_ns, gap_bps(home, away, (rate.best_bid, rate.best_ask)))
+                    gap = gap_bps(home, away, (rate.best_bid, rate.best_ask))
+                    series.add(now_ns, gap)
+                    self.on_gap(pair.base, gap, home.mid / away.mid, now_ns)
                     self.on_prices(pair, (home.best_bid, away.best_bid), rate.best_bid)
             self._next = (self._next + 1) % len(pairs)
 

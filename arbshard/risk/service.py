@@ -199,17 +199,13 @@ class RiskService:
         """End the session. Raises ``LedgerError``."""
         self._keep(self._core.stop(self._clock.wall_ms()))
 
-    def tick(
-        self, *, feeds_silent: bool, correlations: Mapping[tuple[str, str], float] | None = None
-    ) -> None:
+    def tick(self, *, feeds_silent: bool) -> None:
         """Let risk do what the time alone calls for.
 
-        ``feeds_silent``: no venue sends anything. ``correlations``: of the pairs' gaps, None for as they were.
-        Raises ``LedgerError``.
+        ``feeds_silent``: no venue sends anything. Raises ``LedgerError``.
         """
         self._follow_universe()
-        if correlations is not None:
-            self._core.guard.set_correlations(correlations)
+        fx_doubt = self._core.guard.fx.doubt
         now_ms, now_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
         self._look_for_silence(now_ns)
         self._keep(self._core.tick(now_ms, now_ns, feeds_silent=feeds_silent))
@@ -220,6 +216,17 @@ class RiskService:
         day = self._core.days.day_at(now_ms).number
         self.is_changed = self.is_changed or day != self._day
         self._day = day
+        self._show_fx(fx_doubt)
+
+    def _show_fx(self, before: str) -> None:
+        """Log that the FX rate has come into doubt, or is out of it."""
+        now = self._core.guard.fx.doubt
+        if now != before:
+            self.is_changed = True
+        if now and not before:
+            get_logger().error("the FX rate is in doubt: no entries", why=now)
+        elif before and not now:
+            get_logger().warning("the FX rate is believed again: entries go on")
 
     def set_lost_feeds(self, lost: frozenset[str]) -> None:
         """Tell the core from which venues no books come."""

@@ -15,6 +15,7 @@ from arbshard.errors import LedgerError
 from arbshard.ledger.postings import UnstoredLedger
 from arbshard.ledger.replay import recover
 from arbshard.ledger.store import LedgerStore
+from arbshard.model.book import BookTop
 from arbshard.model.phase import Phase
 from arbshard.model.universe import Universe
 from arbshard.risk.assembly import warn_of_untraded
@@ -108,6 +109,11 @@ class LocalRisk:
     def use_baselines(self, baselines: Baselines) -> None:
         """Judge entries by these baselines; they are changed in place."""
         self._core.use_baselines(baselines)
+
+    def note_gap(self, base: str, gap: float, implied_rate: float, rate: BookTop, now_ns: int) -> None:
+        """Take in a sample of a pair, and the best of the FX book: see ``RiskCore.note_gap``."""
+        self._core.guard.fx.set_rate(rate, now_ns)
+        self._core.note_gap(base, gap, implied_rate, now_ns)
 
     def refresh_terms(self) -> int:
         """Work out what entries may be made; the serial of the newest change."""

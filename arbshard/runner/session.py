@@ -242,7 +242,9 @@ class RunnerSession:
         if now_ns < series.due_ns or not self.engine.is_fit(state, now_ns):
             return
         assert home is not None and away is not None and rate is not None  # noqa: PT018 - is_fit() saw to it
-        series.add(now_ns, gap_bps(home, away, (rate.best_bid, rate.best_ask)))
+        gap = gap_bps(home, away, (rate.best_bid, rate.best_ask))
+        series.add(now_ns, gap)
+        self.risk.note_gap(state.pair.base, gap, home.mid / away.mid, rate, now_ns)
 
     async def _update_terms(self) -> None:
         """Learn once in a while what entries may be made, as a worker does from risk's page."""

@@ -143,6 +143,7 @@ class Collector:
             portfolio=risk_note.portfolio,
             lifetime=risk_note.lifetime,
             equity=risk_note.equity,
+            fx=risk_note.fx,
             symbols=risk_note.symbols,
             reasons=risk_note.reasons,
             balances=risk_note.balances,
@@ -389,6 +390,10 @@ _APART: dict[ApartCause, str] = {
         "its position stays open and it enters nothing: 'arbshard close {pair}' closes it, "
         "'arbshard resume {pair}' gives it back to its exit rules"
     ),
+    "no_reversion": (
+        "it enters nothing, for another entry would most likely lose two fees and two spreads; exits go on: see "
+        "'arbshard trades --symbol {pair}' and whether the coin can be moved, then 'arbshard resume {pair}'"
+    ),
 }
 """What it means for the money that a pair is set apart, and what a person can do."""
 
@@ -406,6 +411,12 @@ def _standing(note: RiskNote) -> Iterator[str]:
     if float(note.equity.naked):
         pairs = ", ".join(sorted({one.pair for one in note.equity.naked_by}))
         yield f"{float(note.equity.naked):,.0f} are bought or sold on one venue alone ({pairs})"
+    if note.fx.doubt:
+        yield (
+            f"the FX rate is in doubt since {_iso(note.fx.since_ms)}: {note.fx.doubt}; no pair is entered until that "
+            "has been quiet for a while, and exits go on: compare the venue's FX market with another source; if the "
+            "rate is right and stays there, it becomes the usual one by itself"
+        )
     if note.broken:
         yield f"accounting break: {note.broken}"
     for pair, reason in note.closing.items():

@@ -1,4 +1,4 @@
-"""Risk's own look at the gaps, and what the correlated-exposure limit makes of it."""
+"""Risk's own look at the gaps and at FX, and what the limit of correlated exposure makes of it."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from arbshard.config import SeriesConfig
 from arbshard.model.universe import Universe
 from arbshard.risk.gap_sampler import GapWatch
+from arbshard.risk.limits.correlations import GapCorrelations
 
 S = 1_000_000_000
 SERIES = SeriesConfig(window=60, sample_ms=1000.0)
@@ -50,14 +51,17 @@ def play(make, gaps_of, seconds=50):
     feed = Feed()
     watch = GapWatch(feed, world(make, bases), SERIES, AGE_NS)
     feed.slots[0] = upbit("KRW-USDT", 1450)
-    found = {}
+    correlations = GapCorrelations(lambda: bases)
+    correlations.set_series(watch.series)
     for second in range(seconds):
         feed.now_ns = second * S
         for number, base in enumerate(bases):
             feed.slots[1 + 2 * number] = upbit(f"KRW-{base}", 145_000 * (1 + gaps_of(base, second) / 1e4))
             feed.slots[2 + 2 * number] = binance(f"{base}USDT", 100.0)
-        found = dict(watch.sample(feed.now_ns))
-    return watch, found
+        watch.sample(feed.now_ns)
+    for _ in range(10):
+        correlations.update(feed.now_ns)
+    return watch, correlations
 
 
 def test_gaps_that_move_together_are_found_and_others_are_not(make):
@@ -66,8 +70,8 @@ def test_gaps_that_move_together_are_found_and_others_are_not(make):
         return {"AAA": wave, "BBB": 2 * wave + 5, "CCC": 50 * math.sin(second * 1.7 + 1)}[base]
 
     watch, found = play(make, gaps)
-    assert found["AAA", "BBB"] > 0.99
-    assert abs(found["AAA", "CCC"]) < 0.5
+    assert found.get("BBB", "AAA") > 0.99
+    assert abs(found.get("AAA", "CCC")) < 0.5
     assert abs(watch.series["AAA"].last - gaps("AAA", 49)) < 1.0
 
 
@@ -84,7 +88,8 @@ def test_old_or_missing_books_tell_nothing(make):
     feed = Feed()
     watch = GapWatch(feed, world(make, ("AAA",)), SERIES, AGE_NS)
     feed.slots = {0: upbit("KRW-USDT", 1450), 1: upbit("KRW-AAA", 145_000)}
-    assert watch.sample(1) == {}
+    watch.sample(1)
+    assert watch.views == {}
     feed.slots[2] = binance("AAAUSDT", 100.0)
     watch.sample(3 * S)  # the books are of second 0
     assert watch.series["AAA"].count == 0
@@ -108,5 +113,22 @@ def test_pairs_that_come_and_go_leave_what_is_known_of_the_others(make):
     watch.set_universe(world(make, ("BBB", "AAA", "DDD")))
     assert watch.series.keys() == {"AAA", "BBB", "DDD"}
     assert watch.series["AAA"] is kept
-    after = watch.sample(60 * S)
-    assert after == {("AAA", "BBB"): found["AAA", "BBB"]}
+    found.set_series(watch.series)
+    assert found.get("AAA", "BBB") > 0.99
+
+
+def test_the_fx_book_is_read_at_each_tick_and_each_pair_once_a_second(make):
+    rates, gaps = [], []
+    feed = Feed()
+    watch = GapWatch(feed, world(make, ("AAA", "BBB")), SERIES, AGE_NS)
+    watch.on_rate = lambda top, now_ns: rates.append((top.mid, now_ns))
+    watch.on_gap = lambda base, gap, implied, now_ns: gaps.append((base, round(gap), implied, now_ns))
+    for slot, (code, mid) in {1: ("KRW-AAA", 145_145), 3: ("KRW-BBB", 145_000)}.items():
+        feed.slots[slot] = upbit(code, mid)
+    feed.slots[2], feed.slots[4] = binance("AAAUSDT", 100.0), binance("BBBUSDT", 100.0)
+    for tenth in range(10):
+        feed.now_ns = tenth * S // 10
+        feed.slots[0] = upbit("KRW-USDT", 1450 + tenth)
+        watch.sample(feed.now_ns)
+    assert rates == [(1450 + tenth, tenth * S // 10) for tenth in range(10)]
+    assert gaps == [("AAA", 10, 1451.45, 0), ("BBB", 0, 1450.0, 0)]

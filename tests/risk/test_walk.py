@@ -87,12 +87,10 @@ def test_a_request_enters_few_files(desk) -> None:
         desk.ask(Report(0, 1, entry.intent_id, w.filled(entry.away)), Noted)
         concluded = desk.ask(Conclude(0, 1, entry.intent_id, w.HOME_PRICE, w.FX, done=False), Settled)
     for name, walked, files_max in (
-        (
-            "approval",
-            approved,
-            23,
-        ),  # one of them, as of each, for the ways out, the venues' warnings, the identity
-        ("refusal", refused, 23),
+        # One file each, as of "approval" and "refusal", for the ways out and for the rules of entry: the venues'
+        # warnings, the identity of the coin, FX, and re-arming.
+        ("approval", approved, 25),
+        ("refusal", refused, 25),
         ("fill", fill, 26),  # two of them for whether the venue takes orders
         ("conclusion", concluded, 27),
     ):

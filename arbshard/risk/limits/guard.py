@@ -18,19 +18,21 @@ from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from arbshard.config import LimitsConfig
+from arbshard.config import FxConfig, LimitsConfig
 from arbshard.ledger.events import Hold, RefusalsCounted
 from arbshard.model.book import PairView
 from arbshard.model.entry_terms import Baseline
 from arbshard.model.intent import BY_HAND, Intent, IntentKind, Lead
 from arbshard.model.market import Direction, Pair
-from arbshard.model.money import ZERO, plain
+from arbshard.model.money import ZERO, exact, plain
 from arbshard.model.refusal import Refusal
 from arbshard.risk import validation as forms
+from arbshard.risk.limits.correlations import GapCorrelations
 from arbshard.risk.limits.effective import EffectiveLimits, SymbolRiskLimits, TokenBucket
+from arbshard.risk.limits.fx_guard import FxGuard
 from arbshard.risk.limits.ways_out import WaysOut
 from arbshard.risk.portfolio.attempts import Attempts
-from arbshard.risk.portfolio.holdings import Account, hold_for, notional_of
+from arbshard.risk.portfolio.holdings import Account, away_change_of, hold_for, notional_of
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.reconcile.reconciler import Reconciler
 from arbshard.risk.validation import Moment, Objection
@@ -115,16 +117,18 @@ class RiskGuard:
         state: PortfolioState,
         reconciler: Reconciler | None = None,
         pairs: Mapping[str, Pair] | None = None,
+        fx: FxGuard | None = None,
     ) -> None:
         """``reconciler``: what the venues say; None on paper, where the ledger's balances are all there is.
-        ``pairs``: all that are traded, by base; changed in place.
+        ``pairs``: all that are traded, by base; changed in place. ``fx``: None for one with the default settings.
         """
         self.limits = EffectiveLimits(limits, state.standing)
         self.ways_out = WaysOut(pairs if pairs is not None else {}, state, self.limits)
         self.refusals = RefusalLog()
         self._state = state
         self._bucket = TokenBucket()
-        self._correlations: Mapping[tuple[str, str], float] = {}
+        self.fx = fx if fx is not None else FxGuard(FxConfig())
+        self.correlations = GapCorrelations(self._exposed)
         self._views: Mapping[str, PairView] = {}
         self.entry_rules: list[EntryRule] = [reconciler] if reconciler is not None else []
         """Asked in this order by ``standing_objection``."""
@@ -152,12 +156,6 @@ class RiskGuard:
     def get_symbol_limits(self, symbol: str) -> SymbolRiskLimits:
         """The symbol's own limits, or those of the configuration; before any tightening."""
         return self.limits.of(symbol)
-
-    def set_correlations(self, correlations: Mapping[tuple[str, str], float]) -> None:
-        """How symbols' gaps move together: (base, base) in alphabetical order → -1 to 1. Empty: nobody knows, and
-        the limit of correlated exposure is not in force.
-        """
-        self._correlations = correlations
 
     def set_views(self, views: Mapping[str, PairView]) -> None:
         """Use these books, by base, as risk's own view of the pairs; they are changed in place."""
@@ -268,6 +266,7 @@ class RiskGuard:
                 or self._check_venues(pair)
                 or self.standing_objection(pair, intent.direction, moment)
                 or self.check_trade_allowed_for_symbol(intent, moment)
+                or self.fx.objection_to(intent.fx)
                 or self._check_prices(intent, pair, moment)
                 or self.check_trade_allowed_for_portfolio(intent, pair, moment)
             )
@@ -391,7 +390,7 @@ class RiskGuard:
     def check_trade_allowed_for_portfolio(
         self, intent: Intent, pair: Pair, moment: Moment
     ) -> Objection | None:
-        """401 to 412. What entries under way may come to counts as if they had."""
+        """401 to 413. What entries under way may come to counts as if they had."""
         state, limits = self._state, self.limits.portfolio()
         factor = self.limits.factor("")
         order = notional_of(intent)
@@ -419,9 +418,11 @@ class RiskGuard:
         if self._bucket.tokens(moment.now_ns, limits.orders_per_s_max) < _LEGS:
             return Objection(Refusal.ORDER_RATE, f"{limits.orders_per_s_max:g} orders per second")
         crowd = self._check_crowd(intent.pair, order, gross, limits, factor)
-        if crowd is not None or not self.lost:
+        if crowd is not None:
             return crowd
-        return Objection(*min(self.lost.items()))
+        if self.lost:
+            return Objection(*min(self.lost.items()))
+        return self._check_fx_exposure(intent, limits, factor)
 
     def free(self, venue: str, currency: str) -> Decimal:
         """What of a balance is held for nothing, by the ledger and, live, by the venue."""
@@ -493,12 +494,47 @@ class RiskGuard:
         allowed = results.approved.get(symbol, 0)
         return SymbolStats(allowed, rejected, max(ZERO, results.loss(day, symbol)))
 
-    def correlated_exposure(self, symbol: str) -> Decimal:
-        """Exposure of ``symbol`` and of all that move with it."""
-        state, least = self._state, self.limits.portfolio().correlation_min
-        others = {base for base, held in state.per_symbol_positions.items() if held} | state.busy.keys()
-        alike = (base for base in others if base != symbol and self._correlation(base, symbol) > least)
-        return sum(map(state.get_symbol_exposure, alike), state.get_symbol_exposure(symbol))
+    def correlated_exposure(self, symbol: str) -> tuple[Decimal, str]:
+        """Exposure of ``symbol`` and of all that move with it, and why more than those that are known to."""
+        state, limits = self._state, self.limits.portfolio()
+        stress = self.stress()
+        if stress:
+            return state.exposure, f"all pairs count as one: {stress}"
+        mine = state.get_symbol_exposure(symbol)
+        unknown = []
+        for base in self._exposed():
+            if base == symbol:
+                continue
+            known = self.correlations.get(base, symbol)
+            if known is None:
+                unknown.append(base)
+            if (known is None and limits.unknown_correlated) or (known or 0.0) > limits.correlation_min:
+                mine += state.get_symbol_exposure(base)
+        if not unknown or not limits.unknown_correlated:
+            return mine, ""
+        return mine, f"the correlation with {len(unknown)} of them is not known yet"
+
+    def fx_exposure(self) -> Decimal:
+        """What the away quote that open positions hold or owe is worth, at the FX rate that risk has seen last."""
+        held, figures = self._state.away_held, self.fx.figures
+        if figures is not None:
+            return round(abs(held) * exact(figures.rate), 2)
+        rates = [one.entry_fx.mid for one in self._state.positions.values() if one.entry_fx is not None]
+        return round(abs(held) * rates[-1], 2) if rates else ZERO
+
+    def stress(self) -> str:
+        """Why all pairs count as one for the limit of correlated exposure; empty while they do not."""
+        if self.fx.doubt:
+            return self.fx.doubt
+        typical, least = self.correlations.typical, self.limits.portfolio().stress_correlation
+        if typical is not None and typical >= least:
+            return f"half of the known correlations are {typical:.2f} or more, the limit is {least:g}"
+        return ""
+
+    def _exposed(self) -> set[str]:
+        """The bases with an open position or an intent under way."""
+        state = self._state
+        return {base for base, held in state.per_symbol_positions.items() if held} | state.busy.keys()
 
     def _check_streak(self, limits: SymbolRiskLimits, moment: Moment) -> Objection | None:
         """306. At every ``loss_streak_max``-th loss in a row, not at each one after it."""
@@ -542,16 +578,24 @@ class RiskGuard:
             return Objection(
                 Refusal.CONCENTRATION, f"{detail}, the limit is {limits.concentration_max:g} of it"
             )
-        if not self._correlations:
+        limit = limits.correlated_notional_max * factor
+        if gross <= limit:  # all pairs together are below it
             return None
-        alike = self.correlated_exposure(symbol) + order
-        if alike > limits.correlated_notional_max * factor:
-            what = f"{symbol} and what moves with it"
-            return _above(Refusal.CORRELATED_NOTIONAL, what, alike, limits.correlated_notional_max * factor)
+        alike, why = self.correlated_exposure(symbol)
+        if alike + order > limit:
+            what = f"{symbol} and what moves with it{f' ({why})' if why else ''}"
+            return _above(Refusal.CORRELATED_NOTIONAL, what, alike + order, limit)
         return None
 
-    def _correlation(self, a: str, b: str) -> float:
-        return self._correlations.get((a, b) if a < b else (b, a), 0.0)
+    def _check_fx_exposure(self, intent: Intent, limits: LimitsConfig, factor: Decimal) -> Objection | None:
+        """413: what the open positions and the entries under way hold of the away quote, or owe of it."""
+        held, change = self._state.away_held, away_change_of(intent)
+        limit, rate = limits.fx_exposure_max * factor, intent.fx.ask
+        if abs(held + change) * rate <= limit or abs(held + change) <= abs(held):
+            return None
+        quote = intent.away.market.quote
+        what = f"{plain(held + change)} {quote} in open positions"
+        return _above(Refusal.FX_EXPOSURE, what, abs(held + change) * rate, limit)
 
 
 def holds_for(intent: Intent, pair: Pair) -> tuple[Hold, Hold]:

@@ -15,7 +15,7 @@ from arbshard.wire.messages import LimitLine
 _SCALED = frozenset(
     {
         "symbol_notional_max", "order_notional_max", "portfolio_notional_max", "venue_notional_max",
-        "correlated_notional_max",
+        "correlated_notional_max", "fx_exposure_max",
     }
 )  # fmt: skip
 """Limits that a rule tightens."""
@@ -31,7 +31,7 @@ def limit_lines(
     factor = guard.limits.factor(symbol)
     configured, limits = guard.limits.configured, guard.limits.portfolio()
     own = guard.get_symbol_limits(symbol)
-    used = _used_by(state, valuation, symbol, day) if symbol else _used(state, valuation, day)
+    used = _used_by(state, valuation, symbol, day) if symbol else _used(state, guard, valuation, day)
     return tuple(
         LimitLine(
             key=key,
@@ -55,11 +55,14 @@ def text_of(value: object) -> str:
         return "-"
     if isinstance(value, Decimal):
         return plain(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _used(state: PortfolioState, valuation: Valuation, day: int) -> Used:
+def _used(state: PortfolioState, guard: RiskGuard, valuation: Valuation, day: int) -> Used:
     return {
+        "fx_exposure_max": guard.fx_exposure(),
         "portfolio_notional_max": state.exposure,
         "venue_notional_max": max(state.exposures.values()),
         "portfolio_positions_max": len(state.positions) + state.entering,

@@ -226,6 +226,10 @@ def test_share_of_one_symbol_once_there_is_much() -> None:
     assert ask(world, "A") is None
 
 
+def know(world, correlations) -> None:
+    world.core.guard.correlations.set_known(correlations, world.now_ms * 1_000_000)
+
+
 class TestCorrelated:
     @pytest.fixture
     def world(self):
@@ -234,20 +238,42 @@ class TestCorrelated:
         world.submit(world.entry("A"))
         return world
 
-    def test_without_correlations_there_is_no_limit(self, world) -> None:
+    def test_unknown_counts_as_correlated(self, world) -> None:
+        reply = world.submit(world.entry("B"))
+        assert reply.reason is Refusal.CORRELATED_NOTIONAL
+        assert "the correlation with 2 of them is not known yet" in reply.detail
+
+    def test_unknown_counts_for_nothing_where_that_is_set(self) -> None:
+        limits = {"correlated_notional_max": NOTIONAL * 2, "unknown_correlated": False}
+        world = w.World(("A", "B", "C"), config=w.with_limits(**limits))
+        world.open_position("C")
+        world.submit(world.entry("A"))
         assert ask(world, "B") is None
 
+    @pytest.mark.parametrize(("typical", "expected"), [(0.49, None), (0.5, Refusal.CORRELATED_NOTIONAL)])
+    def test_under_stress_all_count_as_one(self, world, typical, expected) -> None:
+        others = {(f"X{number}", f"Y{number}"): typical for number in range(20)}
+        know(world, others | {("A", "B"): 0.0, ("B", "C"): 0.0})
+        assert ask(world, "B") is expected
+
+    def test_a_doubted_fx_rate_is_stress(self, world) -> None:
+        know(world, {("A", "B"): 0.0, ("B", "C"): 0.0})
+        world.core.guard.fx.doubt = "the FX book is wrong"
+        total, why = world.core.guard.correlated_exposure("B")
+        assert total == world.state.exposure
+        assert why == "all pairs count as one: the FX book is wrong"
+
     def test_what_moves_together_counts_together(self, world) -> None:
-        world.core.guard.set_correlations({("A", "B"): 0.81, ("B", "C"): 0.9, ("B", "D"): 0.99})
+        know(world, {("A", "B"): 0.81, ("B", "C"): 0.9, ("A", "D"): 0.1, ("C", "D"): 0.1})
         assert ask(world, "B") is Refusal.CORRELATED_NOTIONAL
         assert ask(world, "D") is None
 
     def test_at_the_threshold_it_does_not(self, world) -> None:
-        world.core.guard.set_correlations({("A", "B"): 0.8, ("B", "C"): -0.95})
+        know(world, {("A", "B"): 0.8, ("B", "C"): -0.95})
         assert ask(world, "B") is None
 
     def test_at_the_limit_it_passes(self, world) -> None:
-        world.core.guard.set_correlations({("A", "B"): 0.9})
+        know(world, {("A", "B"): 0.9, ("B", "C"): 0.0})
         assert ask(world, "B") is None
 
 
@@ -276,7 +302,7 @@ def test_exits_pass_every_limit() -> None:
         world.state.apply(event)
     world.core.commit()
     world.events = again.events
-    world.core.guard.set_correlations({("BTC", "ETH"): 1.0})
+    know(world, {("BTC", "ETH"): 1.0})
     world.carry_out(world.exit_of(lost), done=True)
     world.tell(w_halt())
     assert ask(world, "ETH") is Refusal.HALTED
@@ -338,7 +364,7 @@ def check_limits(world, config: LimitsConfig, intent) -> None:
     alike = sum(
         state.get_symbol_exposure(base)
         for base in BASES
-        if base == intent.pair or CORRELATED.get(tuple(sorted((base, intent.pair))), 0) > 0.8
+        if base == intent.pair or CORRELATED.get(tuple(sorted((base, intent.pair))), 1.0) > 0.8
     )
     assert alike <= config.correlated_notional_max
 
@@ -348,7 +374,7 @@ def check_limits(world, config: LimitsConfig, intent) -> None:
 def test_no_sequence_of_approvals_exceeds_a_limit(given_limits, made) -> None:
     config = w.with_limits(**given_limits)
     world = w.World(BASES, config=config)
-    world.core.guard.set_correlations(CORRELATED)
+    know(world, CORRELATED)
     orders: list[int] = []
     for step, base, flag, size in made:
         direction = "buy_home" if flag else "buy_away"

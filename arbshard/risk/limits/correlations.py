@@ -1,0 +1,117 @@
+"""``GapCorrelations``: whose gaps move together, as far as the limit of correlated exposure needs it. Pure.
+
+The limit asks how a pair that wants to enter moves with the pairs that are exposed, so these cells are computed, of
+whatever number of pairs: first those that the limit has asked for and did not find, then, in turn, those of every
+exposed pair with all others. A few at each tick, for each takes a tenth of a millisecond and risk must answer
+meanwhile.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from statistics import median
+
+from arbshard.engine.correlation import correlation
+from arbshard.engine.series import SpreadSeries
+
+_CELLS_PER_UPDATE = 3
+_CELLS_MAX = 50_000
+_AGE_NS_MAX = 1_800_000_000_000
+"""An older cell says nothing about now: half an hour."""
+_WANTED_MAX = 4096
+_TYPICAL_CELLS = 500
+_TYPICAL_CELLS_MIN = 10
+_TYPICAL_EVERY_NS = 5_000_000_000
+
+Cell = tuple[str, str]
+"""(base, base) in alphabetical order."""
+
+
+def _nobody() -> Iterable[str]:
+    return ()
+
+
+class GapCorrelations:
+    """Correlations of the pairs' gaps: -1 to 1."""
+
+    def __init__(self, exposed: Callable[[], Iterable[str]] = _nobody) -> None:
+        """``exposed`` returns the bases that have an open position or an intent under way."""
+        self._exposed = exposed
+        self._series: Mapping[str, SpreadSeries] = {}
+        self._cells: OrderedDict[Cell, tuple[float, int]] = OrderedDict()
+        """(correlation, when it was computed in monotonic ns), the newest last."""
+        self._wanted: dict[Cell, None] = {}
+        self._turn: Iterator[Cell] = iter(())
+        self._now_ns = 0
+        self._typical_due_ns = 0
+        self.typical: float | None = None
+        """The median of the correlations computed last; None while too few are known."""
+
+    def set_series(self, series: Mapping[str, SpreadSeries]) -> None:
+        """Use these gaps, by base, from now on."""
+        self._series = series
+        self._turn = iter(())
+
+    def set_known(self, cells: Mapping[Cell, float], now_ns: int) -> None:
+        """Replace what is known."""
+        self._now_ns = max(self._now_ns, now_ns)
+        self._cells = OrderedDict((cell, (value, now_ns)) for cell, value in cells.items())
+        self._find_typical()
+
+    @property
+    def known(self) -> Mapping[Cell, float]:
+        """All that is known now."""
+        oldest_ns = self._now_ns - _AGE_NS_MAX
+        return {cell: value for cell, (value, at_ns) in self._cells.items() if at_ns >= oldest_ns}
+
+    def get(self, a: str, b: str) -> float | None:
+        """The correlation of two pairs; None while it is not known, and it is computed soon then."""
+        cell = (a, b) if a < b else (b, a)
+        found = self._cells.get(cell)
+        if found is not None and found[1] >= self._now_ns - _AGE_NS_MAX:
+            return found[0]
+        if len(self._wanted) < _WANTED_MAX:
+            self._wanted[cell] = None
+        return None
+
+    def update(self, now_ns: int) -> None:
+        """Compute the next cells."""
+        self._now_ns = now_ns
+        for _ in range(_CELLS_PER_UPDATE):
+            cell = self._next()
+            if cell is None:
+                break
+            a, b = (self._series.get(base) for base in cell)
+            value = correlation(a, b) if a is not None and b is not None else None
+            self._cells.pop(cell, None)
+            if value is not None:
+                self._cells[cell] = value, now_ns
+        while len(self._cells) > _CELLS_MAX:
+            self._cells.popitem(last=False)
+        if now_ns >= self._typical_due_ns:
+            self._typical_due_ns = now_ns + _TYPICAL_EVERY_NS
+            self._find_typical()
+
+    def _next(self) -> Cell | None:
+        if self._wanted:
+            cell = next(iter(self._wanted))
+            del self._wanted[cell]
+            return cell
+        planned = next(self._turn, None)
+        if planned is None:
+            self._turn = self._all_of(tuple(self._exposed()), tuple(self._series))
+            planned = next(self._turn, None)
+        return planned
+
+    @staticmethod
+    def _all_of(exposed: tuple[str, ...], bases: tuple[str, ...]) -> Iterator[Cell]:
+        for one in exposed:
+            for other in bases:
+                if one != other:
+                    yield (one, other) if one < other else (other, one)
+
+    def _find_typical(self) -> None:
+        oldest_ns = self._now_ns - _AGE_NS_MAX
+        newest = islice(reversed(self._cells.values()), _TYPICAL_CELLS)
+        values = [value for value, at_ns in newest if at_ns >= oldest_ns]
+        self.typical = median(values) if len(values) >= _TYPICAL_CELLS_MIN else None

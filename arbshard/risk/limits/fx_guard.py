@@ -1,0 +1,197 @@
+"""``FxGuard``: whether the FX book can be believed. Pure; fed by ``risk.gap_sampler``, asked by ``guard``.
+
+One book, KRW-USDT, prices every pair: when it alone moves by two percent, all pairs seem to have a gap of two
+percent. So it is compared with what the coins say. Each coin is quoted in both currencies, and its home mid over its
+away mid is a rate, too; the median of these rates moves only when most coins do. By how much it is above the FX book
+is the premium of the coins. A premium may last for days, so its departure from its own level counts: the median of
+the last ``fx.level_window_s``. The premium itself has a limit too, and so has what the FX book moves within a second.
+
+While any of them is exceeded no pair is entered, and not before all have been back within half of it for
+``fx.quiet_s``. When all coins of one venue move away from the other venue at once, the premium departs as well: that
+this book is right and the coins are wrong is no better reason to enter.
+
+The samples of the level are not stored. Until there are enough of them after a start, the baselines of the pairs say
+what the level is.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from statistics import median
+from typing import NamedTuple
+
+from arbshard.config import FxConfig
+from arbshard.model.book import BookTop
+from arbshard.model.intent import FxQuote
+from arbshard.model.market import Direction, Pair
+from arbshard.model.money import BPS
+from arbshard.model.refusal import Refusal
+from arbshard.risk.validation import Moment, Objection
+
+_FRESH_NS = 3_000_000_000
+"""Older rates say nothing about now. Risk samples the pairs in turn, each once a second."""
+_JUMP_NS = 1_000_000_000
+_LEVEL_EVERY_NS = 1_000_000_000
+_LEVEL_SAMPLES_MIN = 60
+_LIFTED = 0.5
+"""Share of a limit that must be kept to while the guard waits to be lifted."""
+_UNIT = float(BPS)
+
+
+class FxFigures(NamedTuple):
+    """What is known of the FX rate now."""
+
+    rate: float
+    """Mid of the FX book."""
+    implied: float | None
+    """The median of the rates that the coins imply; None with fresh books of fewer pairs than ``fx.pairs_min``."""
+    pairs: int
+    """Pairs with fresh books."""
+    level_bps: float | None
+    """The usual premium of the coins over the FX book; None while it is not known."""
+
+    def premium_bps(self, rate: float) -> float | None:
+        """By how much the coins' rate is above ``rate``."""
+        return (self.implied / rate - 1) * _UNIT if self.implied is not None else None
+
+
+class FxGuard:
+    """Refuses the entries of all pairs while the FX rate is in doubt. An entry rule of ``RiskGuard``."""
+
+    def __init__(
+        self,
+        settings: FxConfig,
+        sample_ms: float = 1000.0,
+        baseline_level: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """``sample_ms``: how often each pair is sampled. ``baseline_level`` returns the median of the levels of the
+        pairs' gaps, in basis points; None while too few are known.
+        """
+        self._settings = settings
+        self._fresh_ns = max(_FRESH_NS, int(3e6 * sample_ms))
+        self._baseline_level = baseline_level
+        self._implied: dict[str, tuple[float, int]] = {}
+        self._rate = 0.0
+        self._rate_ns = 0
+        self._recent: deque[tuple[int, float]] = deque()
+        """(monotonic ns, rate) of the last second, oldest first."""
+        self._premiums: deque[float] = deque(maxlen=max(2, int(settings.level_window_s)))
+        """One a second."""
+        self._level_due_ns = 0
+        self._level: float | None = None
+        self.figures: FxFigures | None = None
+        """None before the first FX book."""
+        self.doubt = ""
+        """Why entries are refused, as the end of a sentence; empty while they are not."""
+        self.since_ms = 0
+        """Since when (wall time)."""
+        self._calm_since_ns: int | None = None
+        self._left_ns = 0
+
+    def set_implied(self, base: str, rate: float, now_ns: int) -> None:
+        """Take in what a coin's two fresh books imply: its home mid over its away mid."""
+        self._implied[base] = rate, now_ns
+
+    def set_rate(self, top: BookTop, now_ns: int) -> None:
+        """Take in the best of the FX book, as of now."""
+        self._rate, self._rate_ns = top.mid, now_ns
+        self._recent.append((now_ns, top.mid))
+
+    def judge(self, moment: Moment) -> bool:
+        """Compare the newest rates; whether the guard has begun or ceased to refuse entries."""
+        now_ns = moment.now_ns
+        if not self._rate or now_ns - self._rate_ns > self._fresh_ns:
+            return False  # there is nothing to be judged by, and workers refuse a rate that is missing or old
+        figures = self.figures = self._figures(now_ns)
+        reason = self._departs(figures, figures.rate, 1.0) or self._jumps(1.0)
+        was_on = bool(self.doubt)
+        if reason:
+            if not was_on:
+                self.since_ms = moment.now_ms
+            self.doubt, self._calm_since_ns = reason, None
+        elif was_on:
+            self._lift(figures, now_ns)
+        return bool(self.doubt) is not was_on
+
+    def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
+        """215: why no pair is entered now."""
+        del pair, direction, moment  # the rate prices all pairs
+        if not self.doubt:
+            return None
+        wait = f"; it has to be quiet for {self._left_ns / 1e9:.0f} s more" if self._left_ns else ""
+        return Objection(Refusal.FX_DEPARTS, self.doubt + wait)
+
+    def objection_to(self, quote: FxQuote) -> Objection | None:
+        """215: why the rate that an entry was decided on cannot be believed. It may be newer than the last sample."""
+        figures = self.figures
+        if figures is None:
+            return None
+        rate = float(quote.bid + quote.ask) / 2
+        moved = (rate / figures.rate - 1) * _UNIT
+        reason = self._departs(figures, rate, 1.0)
+        if not reason and abs(moved) > self._settings.jump_bps_max:
+            seen = f"the FX book is at {figures.rate:.8g}"
+            reason = f"the entry was decided at {rate:.8g}, and {seen} ({moved:+.0f} bps)"
+        return Objection(Refusal.FX_DEPARTS, reason) if reason else None
+
+    def _figures(self, now_ns: int) -> FxFigures:
+        oldest_ns = now_ns - self._fresh_ns
+        fresh = [rate for rate, seen_ns in self._implied.values() if seen_ns >= oldest_ns]
+        if len(fresh) < len(self._implied):
+            self._implied = {base: one for base, one in self._implied.items() if one[1] >= oldest_ns}
+        implied = median(fresh) if len(fresh) >= self._settings.pairs_min else None
+        if implied is not None and now_ns >= self._level_due_ns:
+            self._level_due_ns = now_ns + _LEVEL_EVERY_NS
+            self._premiums.append((implied / self._rate - 1) * _UNIT)
+            is_known = len(self._premiums) >= min(_LEVEL_SAMPLES_MIN, self._premiums.maxlen or 2)
+            self._level = median(self._premiums) if is_known else self._baseline_level()
+        return FxFigures(self._rate, implied, len(fresh), self._level)
+
+    def _departs(self, figures: FxFigures, rate: float, share: float) -> str:
+        """Why ``rate`` and the coins do not agree within ``share`` of the limits; empty when they do."""
+        premium, settings = figures.premium_bps(rate), self._settings
+        if premium is None or figures.implied is None:
+            return ""
+        is_far = abs(premium) > settings.premium_bps_max - (1 - share) * settings.departure_bps_max
+        departure = premium - figures.level_bps if figures.level_bps is not None else 0.0
+        if not is_far and abs(departure) <= settings.departure_bps_max * share:
+            return ""
+        usual = f", usually {figures.level_bps:+.0f} bps" if figures.level_bps is not None else ""
+        limit = (
+            f"{settings.premium_bps_max:g} bps are allowed"
+            if is_far
+            else f"{settings.departure_bps_max:g} bps from there are allowed"
+        )
+        return (
+            f"the FX book is at {rate:.8g}, and by the median of {figures.pairs} coins the rate is "
+            f"{figures.implied:.8g} ({premium:+.0f} bps{usual}; {limit})"
+        )
+
+    def _jumps(self, share: float) -> str:
+        """Why the FX book has moved too far within a second; empty when it has not."""
+        oldest_ns = self._rate_ns - _JUMP_NS
+        while self._recent[0][0] < oldest_ns:
+            self._recent.popleft()
+        rates = [rate for _, rate in self._recent]
+        before = max(rates, key=lambda rate: abs(self._rate / rate - 1))
+        moved = (self._rate / before - 1) * _UNIT
+        if abs(moved) <= self._settings.jump_bps_max * share:
+            return ""
+        return (
+            f"the FX book has gone from {before:.8g} to {self._rate:.8g} within a second ({moved:+.0f} bps)"
+        )
+
+    def _lift(self, figures: FxFigures, now_ns: int) -> None:
+        """End the refusals once everything has been well within the limits for long enough."""
+        if figures.implied is None and self._premiums:
+            is_calm = False  # it was compared before: who can no longer compare knows nothing new
+        else:
+            is_calm = not (self._departs(figures, figures.rate, _LIFTED) or self._jumps(_LIFTED))
+        if not is_calm:
+            self._calm_since_ns = None
+        elif self._calm_since_ns is None:
+            self._calm_since_ns = now_ns
+        quiet_ns = int(self._settings.quiet_s * 1e9)
+        since_ns = self._calm_since_ns if self._calm_since_ns is not None else now_ns
+        self._left_ns = since_ns + quiet_ns - now_ns
+        if is_calm and self._left_ns <= 0:
+            self.doubt, self._calm_since_ns, self._left_ns = "", None, 0

@@ -1,0 +1,68 @@
+"""Which correlations are computed: those that the limit needs, of however many pairs."""
+
+import math
+
+from arbshard.engine.series import SpreadSeries
+from arbshard.risk.limits.correlations import GapCorrelations
+
+S = 1_000_000_000
+MANY = tuple(f"A{number:03}" for number in range(200))
+
+
+def series_of(*bases, samples=60):
+    """Gaps that all move alike, with a little of their own."""
+    made = {base: SpreadSeries(100, 1000.0) for base in bases}
+    for number, one in enumerate(made.values()):
+        for second in range(samples):
+            one.add(second * S, 40 * math.sin(second / 5) + math.sin(second * (number + 2)))
+    return made
+
+
+def play(correlations, ticks, start_ns=100 * S):
+    for tick in range(ticks):
+        correlations.update(start_ns + tick * S // 10)
+
+
+def test_an_exposed_pair_at_the_end_of_the_alphabet_is_known_with_all_others() -> None:
+    found = GapCorrelations(lambda: ("ZZZ",))
+    found.set_series(series_of(*MANY, "ZZZ"))
+    play(found, 70)
+    assert len(found.known) == 200
+    assert all("ZZZ" in cell for cell in found.known)
+    assert found.get("A199", "ZZZ") > 0.9
+
+
+def test_what_the_limit_has_asked_for_comes_first() -> None:
+    found = GapCorrelations(lambda: MANY)
+    found.set_series(series_of(*MANY, "ZZZ"))
+    play(found, 5)
+    assert found.get("A150", "ZZZ") is None
+    play(found, 1)
+    assert found.get("A150", "ZZZ") > 0.9
+
+
+def test_too_short_a_history_stays_unknown() -> None:
+    found = GapCorrelations(lambda: ("A", "B"))
+    found.set_series(series_of("A", "B", samples=20))
+    play(found, 20)
+    assert found.get("A", "B") is None
+
+
+def test_what_is_old_is_unknown_again_and_asked_for() -> None:
+    found = GapCorrelations()
+    found.set_known({("A", "B"): 0.4}, 1 * S)
+    assert found.get("B", "A") == 0.4
+    found.set_series(series_of("A", "B"))
+    found.update(1802 * S)
+    assert found.get("A", "B") is None
+    found.update(1803 * S)
+    assert found.get("A", "B") > 0.9
+
+
+def test_the_typical_correlation_needs_ten_cells_and_follows_the_newest() -> None:
+    found = GapCorrelations()
+    cells = {("A", f"B{number}"): number / 10 for number in range(9)}
+    found.set_known(cells, 1)
+    assert found.typical is None
+    found.set_known(cells | {("A", "Z"): 0.9}, 1)
+    assert found.typical == 0.45
