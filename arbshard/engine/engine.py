@@ -4,7 +4,7 @@ One engine holds any number of pairs; a worker's holds those of its shard, a lib
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from math import inf
+from math import inf, nan
 from typing import NamedTuple
 
 from arbshard.config import Config
@@ -19,6 +19,9 @@ from arbshard.model.intent import ExitReason, Lead
 from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
+
+_FX_DOUBTED_NS = 3_000_000_000
+"""What risk says about FX reaches workers within some two seconds."""
 
 
 class Entry(NamedTuple):
@@ -145,6 +148,10 @@ class ArbitrageEngine:
         self._positions_max = config.limits.symbol_positions_max
         self._fx_slot = fx.slot
         self.fx: View = UNSEEN
+        self._fx_jump = config.fx.jump_bps_max / 1e4
+        self._fx_mid = 0.0
+        self._fx_doubted_until_ns = 0
+        """FX has jumped: until then risk has said what to think of it."""
         self._edge_floor_bps = config.limits.edge_bps_min
         self.pairs: dict[str, PairState] = {}
         self._by_slot: dict[int, tuple[PairState, bool]] = {}
@@ -178,7 +185,7 @@ class ArbitrageEngine:
     def observe(self, slot: int, view: View) -> PairState | None:
         """Take in what is new of a market; the pair it belongs to, None for the FX market."""
         if slot == self._fx_slot:
-            self.fx = view
+            self._observe_fx(view)
             return None
         state, is_home = self._by_slot[slot]
         if is_home:
@@ -210,8 +217,14 @@ class ArbitrageEngine:
         fx = (rate.best_bid, rate.best_ask)
         if state.followed is not None and refusal is None:
             self._go_on_following(state, state.followed, fx, now_ms)
+        is_fx_doubted = now_ns < self._fx_doubted_until_ns
         if state.held and now_ns >= state.exit_rest_until_ns:
-            leaving = self._leaving(state, gap_bps(home, away, fx) - state.level_bps, fx, now_ms)
+            distance = gap_bps(home, away, fx) - state.level_bps
+            if is_fx_doubted or Refusal.FX_DEPARTS in state.barred.values():
+                distance = (
+                    nan  # the gap is not known without FX, and what closing brings hardly depends on it
+                )
+            leaving = self._leaving(state, distance, fx, now_ms)
             if leaving is not None:
                 state.refusal = None
                 return leaving
@@ -222,7 +235,7 @@ class ArbitrageEngine:
             or now_ns < state.rest_until_ns
         ):
             return None
-        return self._entry(state, home, away, fx, now_ms)
+        return self._entry(state, home, away, fx, now_ms, is_fx_doubted=is_fx_doubted)
 
     def follow_refused(self, state: PairState, entry: Entry, reason: Refusal, now_ms: int) -> None:
         """Find out what an entry that risk has refused would have brought."""
@@ -256,6 +269,16 @@ class ArbitrageEngine:
     def set_positions(self, state: PairState, positions: Iterable[Position]) -> None:
         """Replace what the pair holds by what risk says."""
         state.held = [held_of(position) for position in positions]
+
+    def _observe_fx(self, view: View) -> None:
+        """Take in an FX book, and doubt it for a while if it has jumped."""
+        self.fx = view
+        top = view.top
+        if top is None:
+            return
+        if self._fx_mid and abs(top.mid / self._fx_mid - 1) > self._fx_jump:
+            self._fx_doubted_until_ns = top.received_ns + _FX_DOUBTED_NS
+        self._fx_mid = top.mid
 
     def _is_confirmed(self, state: PairState, now_ns: int) -> bool:
         """Whether the pair's books, though quiet, may be left on. Entries need frames that are young."""
@@ -306,7 +329,14 @@ class ArbitrageEngine:
             self.on_followed(FollowedOutcome(followed.reason, closing.pnl))
 
     def _entry(
-        self, state: PairState, home: BookTop, away: BookTop, fx: tuple[float, float], now_ms: int
+        self,
+        state: PairState,
+        home: BookTop,
+        away: BookTop,
+        fx: tuple[float, float],
+        now_ms: int,
+        *,
+        is_fx_doubted: bool,
     ) -> Entry | None:
         """Most ticks end at the tops: no quantity nets more than the first unit."""
         direction: Direction
@@ -320,7 +350,7 @@ class ArbitrageEngine:
             direction = "buy_away"
         else:
             return None
-        barred = state.barred.get(direction)
+        barred = Refusal.FX_DEPARTS if is_fx_doubted else state.barred.get(direction)
         if barred is None and state.funds is None:
             barred = Refusal.NOT_FUNDED
         if barred is not None and state.followed is not None:

@@ -11,7 +11,8 @@ def exit_reason(
     """The reason to close ``held`` now, or None to hold.
 
     ``distance`` of the gap (``closing.gap_bps``) from the level of the pair, in basis points. A position bought at
-    home was opened below the level and is reversed when the gap is above it, and the other way round.
+    home was opened below the level and is reversed when the gap is above it, and the other way round. NaN where the
+    gap is not known: nothing is reversed then.
     """
     if closing.net_bps >= strategy.take_profit_bps and closing.is_whole:
         return "take_profit"

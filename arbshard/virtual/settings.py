@@ -148,6 +148,8 @@ def config_of(settings: Settings) -> Config:
         strategy=replace(
             base.strategy, rearm_pause_s=5.0, rearm_pause_max_s=20.0, rearm_bps=30.0, no_reversion_exits=0
         ),
+        # In the regime "crash" all coins of one venue move together, which is no reason here to trade nothing.
+        fx=replace(base.fx, departure_bps_max=150.0, quiet_s=5.0),
         baseline=replace(
             base.baseline, is_required=False
         ),  # its samples are too far apart to see gaps return

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from arbshard.config import Config, SizingConfig, StrategyConfig
+from arbshard.config import Config, FxConfig, SizingConfig, StrategyConfig
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds, held_of
 from arbshard.engine.quality import View
 from arbshard.model.entry_terms import PairTerms
@@ -190,7 +190,8 @@ class TestFxSide:
     """A wide rate, 1390 to 1460, shows which side was taken."""
 
     def show(self, desk, make, gap):
-        desk.use(Config(strategy=StrategyConfig(max_edge_bps=5000.0, stop_loss_bps=5000.0)))
+        strategy = StrategyConfig(max_edge_bps=5000.0, stop_loss_bps=5000.0)
+        desk.use(Config(strategy=strategy, fx=FxConfig(jump_bps_max=1e6)))
         desk.engine.observe(make.fx_leg.slot, make.view(make.fx_book(1390.0, 1460.0)))
         trade = desk.show(gap)
         assert isinstance(trade, Entry)
@@ -234,6 +235,42 @@ def test_order_size_follows_the_configuration(desk, make):
     trade = desk.show(-WIDE)
     assert isinstance(trade, Entry)
     assert 98_000 < trade.edge.cost <= 100_000
+
+
+class TestFxJump:
+    """FX jumps: until risk has said what to think of it, the gap is not known."""
+
+    S = 1_000_000_000
+
+    def jump(self, desk, make, bps, at_ns):
+        mid = (make.fx[0] + make.fx[1]) / 2 * (1 + bps / 1e4)
+        desk.engine.observe(
+            make.fx_leg.slot, make.view(make.fx_book(mid - 0.5, mid + 0.5, received_ns=at_ns))
+        )
+
+    @pytest.mark.parametrize(("bps", "is_refused"), [(45.0, False), (55.0, True), (-55.0, True)])
+    def test_nothing_is_entered_for_three_seconds(self, desk, make, bps, is_refused):
+        self.jump(desk, make, bps, make.now_ns)
+        gap = -WIDE + bps
+        assert (desk.show(gap) is None) is is_refused
+        assert desk.state.refusal is (Refusal.FX_DEPARTS if is_refused else None)
+        later_ns = make.now_ns + 3 * self.S
+        self.jump(desk, make, bps, later_ns)
+        assert isinstance(desk.show(gap, now_ns=later_ns, received_ns=later_ns), Entry)
+
+    @pytest.mark.parametrize("is_barred", [False, True])
+    def test_nothing_is_left_because_its_gap_seems_reversed(self, desk, make, is_barred):
+        desk.use(Config(strategy=StrategyConfig(take_profit_bps=100.0)))
+        desk.engine.set_positions(desk.state, [make.position()])
+        if is_barred:
+            both = (("buy_home", Refusal.FX_DEPARTS), ("buy_away", Refusal.FX_DEPARTS))
+            desk.state.set_terms(PairTerms("BTC", None, None, Decimal(1), both))
+        else:
+            self.jump(desk, make, 60.0, make.now_ns)
+        assert desk.show(10.0 + 60.0 * (not is_barred)) is None
+        trade = desk.show(10.0, now_ms=make.now_ms + 20_000)
+        assert isinstance(trade, Exit)
+        assert trade.reason == "max_hold"
 
 
 class TestExit:

@@ -143,6 +143,8 @@ class Rig:
         self.pairs = tuple(_pair(base, 1 + 2 * number) for number, base in enumerate(bases))
         self.universe = Universe(_leg("upbit", "KRW-USDT", "USDT", 0), self.pairs, (bases,))
         self.prices = {base: Prices() for base in bases}
+        self.fx_bps = 0.0
+        """By how much the FX book stands beside the rate at which the coins are priced."""
         self.answers: dict[str, Answer] = {}
         """Scripts by venue."""
         self.sent: list[Sent] = []
@@ -294,7 +296,8 @@ class Rig:
         self.writer.set_phase(self.phase)
         if not frames:
             return
-        self._write(0, _upbit_frame("KRW-USDT", (FX_BID + FX_ASK) / 2, Decimal("0.5"), 1e9), now_ns)
+        fx_mid = FX_MID * (1 + Decimal(repr(self.fx_bps)) / 10_000)
+        self._write(0, _upbit_frame("KRW-USDT", fx_mid, Decimal("0.5"), 1e9), now_ns)
         for pair in self.pairs:
             prices = self.prices[pair.base]
             home_mid = prices.away_mid * FX_MID * (1 + Decimal(repr(prices.gap_bps)) / 10_000)
