@@ -50,6 +50,11 @@ class PortfolioTally(Tally, frozen=True):
     residue: dict[str, dict[str, str]] = {}
     """What all closed positions ever have left behind, by venue and coin."""
 
+    @property
+    def trade(self) -> str:
+        """As of a symbol, without what no position brought."""
+        return plain(Decimal(super().trade) - Decimal(self.beside))
+
 
 class BalanceNote(msgspec.Struct, frozen=True):
     """One currency on one venue."""
