@@ -28,6 +28,31 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
+def monotonic_of(at_ms: int, now_ns: int, now_ms: int) -> int:
+    """Return an instant of the wall clock as monotonic nanoseconds; one that is still to come counts as now.
+
+    ``now_ns`` and ``now_ms`` are the same instant by both clocks.
+    """
+    return now_ns - max(now_ms - at_ms, 0) * 1_000_000
+
+
+class KnownInstants:
+    """Instants of the wall clock as monotonic time, by name.
+
+    Each is converted once, when it is first asked for. From then on its age is right however the wall clock is set.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def monotonic_of(self, name: str, at_ms: int, now_ns: int, now_ms: int) -> int:
+        """Return the instant ``at_ms`` of ``name`` as monotonic nanoseconds; a later instant replaces it."""
+        known = self._known.get(name)
+        if known is None or known[0] != at_ms:
+            known = self._known[name] = at_ms, monotonic_of(at_ms, now_ns, now_ms)
+        return known[1]
+
+
 class ManualClock:
     """A clock that stands still until it is moved: for tests and virtual time."""
 
@@ -42,6 +67,10 @@ class ManualClock:
     def wall_ms(self) -> int:
         """See ``Clock``."""
         return self._ns // 1_000_000 + self._wall_offset_ms
+
+    def set_wall_ms(self, wall_ms: int) -> None:
+        """Set the wall clock alone."""
+        self._wall_offset_ms = wall_ms - self._ns // 1_000_000
 
     def advance_ms(self, milliseconds: float) -> None:
         """Move both clocks forward."""

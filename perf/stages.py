@@ -140,14 +140,14 @@ def _engine_stages(costs: _Costs, home_frame: bytes, away_frame: bytes) -> None:
 
     def evaluate() -> None:
         engine.observe(pair.away.slot, view)
-        engine.evaluate(state, RECEIVED_NS, 0)
+        engine.evaluate(state, RECEIVED_NS)
 
     costs.note("edge, no gap", evaluate)
     dear = View(binance.decode(binance_frame("BTCUSDT", 95_500, 0.01), RECEIVED_NS), live=True, bad=False)
 
     def trade() -> Entry:
         engine.observe(pair.away.slot, dear)
-        found = engine.evaluate(state, RECEIVED_NS, 0)
+        found = engine.evaluate(state, RECEIVED_NS)
         assert isinstance(found, Entry), found
         return found
 

@@ -15,6 +15,9 @@ class DataConfig(Section, frozen=True):
     max_leg_skew_ms: Positive = 1000.0
     """Largest difference of receive times between the two books of a pair."""
     max_fx_age_ms: Positive = 5000.0
+    jump_bps: Annotated[float, Meta(ge=1, le=10_000)] = 100.0
+    """A best price further than this from the one before is not acted on before a second frame, the other side of the
+    pair, or the supervisor (as for quiet books) confirms it; the FX rate is confirmed by ``max_fx_age_ms`` alone."""
     quiet_confirm_s: NotNegative = 10.0
     """For so long exits, hedges and unwinds trust a book that does not change while its connection shows signs of
     life. Beyond that REST must have confirmed the book. Entries need frames that are young."""
@@ -29,7 +32,7 @@ class StrategyConfig(Section, frozen=True):
     min_edge_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 20.0
     """Take depth while the next unit still nets this and the average stays at ``entry_bps`` or above."""
     max_edge_bps: Positive = 500.0
-    """Refuse an edge above this: too good to be true."""
+    """Refuse an edge above this: too good to be true. So is a profit on the way out."""
     round_trip_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
     """Enter only if entry and exit together would net this once the gap has closed, at the spreads of now: a coin
     whose tick is wide costs more to leave than its gap brings."""

@@ -18,7 +18,8 @@ class HeldPosition(NamedTuple):
     """Flow so far, all fees included."""
     away_quote: float
     entry_notional: float
-    opened_ms: int
+    opened_ns: int
+    """When it was opened, as monotonic time: see ``clock.monotonic_of``."""
 
 
 class Closing(NamedTuple):

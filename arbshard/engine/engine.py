@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf, nan
 from typing import NamedTuple
 
+from arbshard.clock import monotonic_of
 from arbshard.config import Config
 from arbshard.engine.closing import Closing, HeldPosition, close_now, gap_bps
 from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
 from arbshard.engine.followed import FollowedEntry, FollowedOutcome, follow
-from arbshard.engine.quality import QUIET, UNSEEN, Confirmed, View, data_refusal, quality_of
+from arbshard.engine.quality import QUIET, UNSEEN, Confirmed, View, data_refusal, is_jump_doubted, quality_of
 from arbshard.engine.signals import exit_reason, is_unusual
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.entry_terms import PairTerms
@@ -189,19 +190,19 @@ class ArbitrageEngine:
             return None
         state, is_home = self._by_slot[slot]
         if is_home:
+            view.compare(state.home, self._quality)
             state.home = view
         else:
+            view.compare(state.away, self._quality)
             state.away = view
         return state
 
-    def process_snapshot(
-        self, slot: int, snapshot: OrderBookSnapshot, now_ns: int, now_ms: int
-    ) -> Trade | None:
+    def process_snapshot(self, slot: int, snapshot: OrderBookSnapshot, now_ns: int) -> Trade | None:
         """Take in a good, live book and evaluate its pair."""
         state = self.observe(slot, View(snapshot, live=True, bad=False))
-        return self.evaluate(state, now_ns, now_ms) if state is not None else None
+        return self.evaluate(state, now_ns) if state is not None else None
 
-    def evaluate(self, state: PairState, now_ns: int, now_ms: int) -> Trade | None:
+    def evaluate(self, state: PairState, now_ns: int) -> Trade | None:
         """The trade this pair should do now, or None. Exits come before entries."""
         if state.busy:
             state.refusal = None  # nothing was judged: the last refusal must not be counted again
@@ -212,19 +213,22 @@ class ArbitrageEngine:
             state.held and refusal in QUIET and self._is_confirmed(state, now_ns)
         ):
             return None
+        if (state.home.jumped_ns or state.away.jumped_ns) and is_jump_doubted(
+            state.home, state.away, self._quality, self._confirmed(state)
+        ):
+            state.refusal = Refusal.BOOK_JUMPED
+            return None
         home, away, rate = state.home.top, state.away.top, self.fx.top
         assert home is not None and away is not None and rate is not None  # noqa: PT018 - doubt() saw to it
         fx = (rate.best_bid, rate.best_ask)
         if state.followed is not None and refusal is None:
-            self._go_on_following(state, state.followed, fx, now_ms)
+            self._go_on_following(state, state.followed, fx, now_ns)
         is_fx_doubted = now_ns < self._fx_doubted_until_ns
         if state.held and now_ns >= state.exit_rest_until_ns:
             distance = gap_bps(home, away, fx) - state.level_bps
             if is_fx_doubted or Refusal.FX_DEPARTS in state.barred.values():
-                distance = (
-                    nan  # the gap is not known without FX, and what closing brings hardly depends on it
-                )
-            leaving = self._leaving(state, distance, fx, now_ms)
+                distance = nan  # what closing brings hardly depends on FX, but the gap does
+            leaving = self._leaving(state, distance, fx, now_ns)
             if leaving is not None:
                 state.refusal = None
                 return leaving
@@ -235,13 +239,13 @@ class ArbitrageEngine:
             or now_ns < state.rest_until_ns
         ):
             return None
-        return self._entry(state, home, away, fx, now_ms, is_fx_doubted=is_fx_doubted)
+        return self._entry(state, home, away, fx, now_ns, is_fx_doubted=is_fx_doubted)
 
-    def follow_refused(self, state: PairState, entry: Entry, reason: Refusal, now_ms: int) -> None:
+    def follow_refused(self, state: PairState, entry: Entry, reason: Refusal, now_ns: int) -> None:
         """Find out what an entry that risk has refused would have brought."""
         if state.followed is None:
             terms = state.buy_home if entry.direction == "buy_home" else state.buy_away
-            state.followed = follow(reason, entry.edge, terms, now_ms)
+            state.followed = follow(reason, entry.edge, terms, now_ns)
 
     def close(self, state: PairState, held: HeldPosition, reason: ExitReason) -> Exit | None:
         """Close ``held`` whatever the rules say (stop, by hand); None while a venue of the pair cannot be used.
@@ -266,9 +270,21 @@ class ArbitrageEngine:
         """Whether the pair's books and the FX rate are fit to trade on."""
         return data_refusal(state.home, state.away, self.fx, now_ns, self._quality) is None
 
-    def set_positions(self, state: PairState, positions: Iterable[Position]) -> None:
-        """Replace what the pair holds by what risk says."""
-        state.held = [held_of(position) for position in positions]
+    def set_positions(
+        self, state: PairState, positions: Iterable[Position], now_ns: int, now_ms: int
+    ) -> None:
+        """Replace what the pair holds by what risk says.
+
+        ``now_ns`` and ``now_ms`` are the same instant, monotonic and by the wall clock. The age of a position is
+        derived from the wall clock once, when the position is first set; from then on it goes by monotonic time.
+        """
+        opened = {held.position_id: held.opened_ns for held in state.held}
+        state.held = [
+            held_of(
+                position, opened.get(position.position_id, monotonic_of(position.opened_ms, now_ns, now_ms))
+            )
+            for position in positions
+        ]
 
     def _observe_fx(self, view: View) -> None:
         """Take in an FX book, and doubt it for a while if it has jumped."""
@@ -282,14 +298,17 @@ class ArbitrageEngine:
 
     def _is_confirmed(self, state: PairState, now_ns: int) -> bool:
         """Whether the pair's books, though quiet, may be left on. Entries need frames that are young."""
-        pair, confirmed_ns = state.pair, self._confirmed_ns
-        confirmed = Confirmed(
-            confirmed_ns(pair.home.slot), confirmed_ns(pair.away.slot), confirmed_ns(self._fx_slot)
-        )
+        confirmed = self._confirmed(state)
         return data_refusal(state.home, state.away, self.fx, now_ns, self._quality, confirmed) is None
 
+    def _confirmed(self, state: PairState) -> Confirmed:
+        pair, confirmed_ns = state.pair, self._confirmed_ns
+        return Confirmed(
+            confirmed_ns(pair.home.slot), confirmed_ns(pair.away.slot), confirmed_ns(self._fx_slot)
+        )
+
     def _leaving(
-        self, state: PairState, distance: float, fx: tuple[float, float], now_ms: int
+        self, state: PairState, distance: float, fx: tuple[float, float], now_ns: int
     ) -> Exit | None:
         home, away = state.home.book, state.away.book
         if home is None or away is None:
@@ -298,9 +317,11 @@ class ArbitrageEngine:
         for held in state.held:
             back = state.buy_away if held.buy_is_home else state.buy_home
             closing = close_now(held, home, away, fx, back)
-            reason = exit_reason(held, closing, distance, now_ms, self._strategy)
+            reason = exit_reason(held, closing, distance, now_ns, self._strategy)
             if reason is not None:
                 return self._exit(state, held, closing, reason, fx)
+            if closing.net_bps > self._strategy.max_edge_bps:
+                state.refusal = Refusal.EDGE_TOO_GOOD
         return None
 
     def _exit(
@@ -316,7 +337,7 @@ class ArbitrageEngine:
         return Exit(state.pair, held.position_id, direction, reason, closing, fx, lead)
 
     def _go_on_following(
-        self, state: PairState, followed: FollowedEntry, fx: tuple[float, float], now_ms: int
+        self, state: PairState, followed: FollowedEntry, fx: tuple[float, float], now_ns: int
     ) -> None:
         home, away = state.home.book, state.away.book
         if home is None or away is None:
@@ -324,7 +345,7 @@ class ArbitrageEngine:
         back = state.buy_away if followed.held.buy_is_home else state.buy_home
         closing = close_now(followed.held, home, away, fx, back)
         distance = gap_bps(home, away, fx) - state.level_bps
-        if exit_reason(followed.held, closing, distance, now_ms, self._strategy) is not None:
+        if exit_reason(followed.held, closing, distance, now_ns, self._strategy) is not None:
             state.followed = None
             self.on_followed(FollowedOutcome(followed.reason, closing.pnl))
 
@@ -334,7 +355,7 @@ class ArbitrageEngine:
         home: BookTop,
         away: BookTop,
         fx: tuple[float, float],
-        now_ms: int,
+        now_ns: int,
         *,
         is_fx_doubted: bool,
     ) -> Entry | None:
@@ -363,7 +384,7 @@ class ArbitrageEngine:
         entry, state.refusal = self._judge(state, direction, whole_home, whole_away, fx, barred)
         if state.refusal is None or entry is None:
             return entry
-        self.follow_refused(state, entry, state.refusal, now_ms)
+        self.follow_refused(state, entry, state.refusal, now_ns)
         return None
 
     def _judge(
@@ -475,8 +496,8 @@ class ArbitrageEngine:
         return None
 
 
-def held_of(position: Position) -> HeldPosition:
-    """The floats of an open position."""
+def held_of(position: Position, opened_ns: int = 0) -> HeldPosition:
+    """The floats of an open position; ``opened_ns`` is left out where its age does not matter."""
     return HeldPosition(
         position_id=position.position_id,
         buy_is_home=position.direction == "buy_home",
@@ -485,5 +506,5 @@ def held_of(position: Position) -> HeldPosition:
         home_quote=float(position.flows.home_quote - position.other_fees),
         away_quote=float(position.flows.away_quote),
         entry_notional=float(position.entry_notional),
-        opened_ms=position.opened_ms,
+        opened_ns=opened_ns,
     )

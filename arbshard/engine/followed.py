@@ -26,7 +26,7 @@ class FollowedOutcome(NamedTuple):
     """Of the whole round trip, after fees, in reporting currency."""
 
 
-def follow(reason: Refusal, edge: Edge, terms: Terms, now_ms: int) -> FollowedEntry:
+def follow(reason: Refusal, edge: Edge, terms: Terms, now_ns: int) -> FollowedEntry:
     """The position that ``edge`` would have opened now; ``terms`` are those of its direction."""
     paid = edge.buy_quantity * edge.buy_price * terms.cost_factor
     received = edge.sell_quantity * edge.sell_price * terms.proceeds_factor
@@ -39,6 +39,6 @@ def follow(reason: Refusal, edge: Edge, terms: Terms, now_ms: int) -> FollowedEn
         home_quote=home_quote,
         away_quote=away_quote,
         entry_notional=edge.cost,
-        opened_ms=now_ms,
+        opened_ns=now_ns,
     )
     return FollowedEntry(reason, held)

@@ -1,6 +1,7 @@
 """Whether two books and an FX rate may be traded on. Fail closed: every doubt is a numbered refusal."""
 
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple, Self
 
 from arbshard.config import DataConfig
@@ -14,12 +15,20 @@ class Quality(NamedTuple):
     book_age_ns_max: int
     leg_skew_ns_max: int
     fx_age_ns_max: int
+    jump_up: float = inf
+    """A price that is more than this many times the one before has jumped."""
+    jump_down: float = 0.0
+    """A price that is less than this many times the one before has jumped."""
 
 
 def quality_of(config: DataConfig) -> Quality:
     """Convert the settings once."""
     return Quality(
-        int(config.max_book_age_ms * 1e6), int(config.max_leg_skew_ms * 1e6), int(config.max_fx_age_ms * 1e6)
+        int(config.max_book_age_ms * 1e6),
+        int(config.max_leg_skew_ms * 1e6),
+        int(config.max_fx_age_ms * 1e6),
+        1 + config.jump_bps / 10_000,
+        1 / (1 + config.jump_bps / 10_000),
     )
 
 
@@ -49,13 +58,17 @@ class View:
     Most ticks need its top only. The whole book is decoded when somebody asks for it, and once.
     """
 
-    __slots__ = ("_book", "_load", "bad", "live", "top")
+    __slots__ = ("_book", "_load", "bad", "jumped_ns", "live", "settled", "top")
 
     def __init__(self, book: OrderBookSnapshot | None, live: bool, bad: bool) -> None:
         """``live``: the connection that carries it is up. ``bad``: its newest frame could not be trusted."""
         self.top: BookTop | None = book.top if book is not None else None
         self.live = live
         self.bad = bad
+        self.settled: BookTop | None = self.top
+        """The newest top that is not in doubt: this view's own, or that before it jumped."""
+        self.jumped_ns = 0
+        """Since when frames have been a jump away from ``settled``; 0 when they are not."""
         self._book = book
         self._load: LoadBook | None = None
 
@@ -63,9 +76,32 @@ class View:
     def glanced(cls, top: BookTop, live: bool, load: LoadBook) -> Self:
         """A frame of which only the top was looked at."""
         view = cls(None, live, bad=False)
-        view.top = top
+        view.top = view.settled = top
         view._load = load
         return view
+
+    def compare(self, before: "View", quality: Quality) -> None:
+        """Find out whether the top has jumped since ``before``, the market's last view.
+
+        A top that is a jump away from the settled one is in doubt until the next frame confirms it by being close to
+        it. So one frame that is wrong is never acted on, and neither is the one that puts it right, as that is close
+        to what was settled.
+        """
+        settled, top = before.settled, self.top
+        if settled is None:
+            return
+        if top is None:
+            self.settled, self.jumped_ns = settled, before.jumped_ns
+        elif has_jumped(settled, top, quality):
+            last, since_ns = before.top, before.jumped_ns
+            is_confirmed = (
+                since_ns
+                and last is not None
+                and last.received_ns != top.received_ns
+                and not has_jumped(last, top, quality)
+            )
+            if not is_confirmed:
+                self.settled, self.jumped_ns = settled, since_ns or top.received_ns
 
     @property
     def book(self) -> OrderBookSnapshot | None:
@@ -80,6 +116,32 @@ class View:
 
 
 UNSEEN = View(book=None, live=False, bad=False)
+
+
+def has_jumped(before: BookTop, top: BookTop, quality: Quality) -> bool:
+    """Whether one of the best prices is further from the one before than a book usually moves between two frames."""
+    up, down = quality.jump_up, quality.jump_down
+    bid, ask = before.best_bid, before.best_ask
+    return not (bid * down <= top.best_bid <= bid * up and ask * down <= top.best_ask <= ask * up)
+
+
+def is_jump_doubted(home: View, away: View, quality: Quality, confirmed: Confirmed) -> bool:
+    """Whether a jump of one of the books is not confirmed yet: then nothing is entered and nothing is left.
+
+    A jump is confirmed by a second frame of its market (``View.compare``); by the other side of the pair, when that
+    has jumped as far; and when the supervisor has ``confirmed`` the book since, as a wrong frame is put right before
+    that. A jump of FX is another rule's (``ArbitrageEngine``, ``risk.limits.fx_guard``).
+    """
+    moves = []
+    is_doubted = False
+    for view, confirmed_ns in ((home, confirmed.home_ns), (away, confirmed.away_ns)):
+        top, settled = view.top, view.settled
+        if top is None or settled is None:
+            return False
+        if view.jumped_ns and confirmed_ns < top.received_ns:
+            is_doubted = True
+        moves.append(top.mid / settled.mid)
+    return is_doubted and not quality.jump_down <= moves[0] / moves[1] <= quality.jump_up
 
 
 def data_refusal(

@@ -6,22 +6,24 @@ from arbshard.model.intent import ExitReason
 
 
 def exit_reason(
-    held: HeldPosition, closing: Closing, distance: float, now_ms: int, strategy: StrategyConfig
+    held: HeldPosition, closing: Closing, distance: float, now_ns: int, strategy: StrategyConfig
 ) -> ExitReason | None:
     """The reason to close ``held`` now, or None to hold.
 
     ``distance`` of the gap (``closing.gap_bps``) from the level of the pair, in basis points. A position bought at
     home was opened below the level and is reversed when the gap is above it, and the other way round. NaN where the
-    gap is not known: nothing is reversed then.
+    gap is not known: nothing is reversed then. A profit above ``max_edge_bps`` is too good to be true, like such an
+    entry: neither it nor the reversal behind it is a reason.
     """
-    if closing.net_bps >= strategy.take_profit_bps and closing.is_whole:
+    is_believed = closing.net_bps <= strategy.max_edge_bps
+    if is_believed and closing.net_bps >= strategy.take_profit_bps and closing.is_whole:
         return "take_profit"
     in_favour = distance if held.buy_is_home else -distance
-    if strategy.close_on_spread_reversal and in_favour >= strategy.reversal_bps:
+    if is_believed and strategy.close_on_spread_reversal and in_favour >= strategy.reversal_bps:
         return "spread_reversal"
     if closing.net_bps <= -strategy.stop_loss_bps:
         return "stop_loss"
-    if now_ms - held.opened_ms >= strategy.max_hold_s * 1000:
+    if now_ns - held.opened_ns >= strategy.max_hold_s * 1e9:
         return "max_hold"
     return None
 

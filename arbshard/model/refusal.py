@@ -37,6 +37,8 @@ class Refusal(IntEnum):
     """The level that the pair's gap returns to, or whether it returns at all, has not been learned yet."""
     REVERTS_TOO_SLOWLY = 212
     """The pair's gap returns too slowly to its level for ``max_hold_s``, or the excursion of now lasts too long."""
+    BOOK_JUMPED = 213
+    """A book is far from its own last frame, and nothing has confirmed that it moved: it may be one wrong frame."""
     FX_DEPARTS = 215
     """The FX book has departed from the rate that the coins imply, or it has jumped."""
 

@@ -226,8 +226,8 @@ class RunnerSession:
     def _decide(self, state: PairState) -> None:
         if state.busy:
             return
-        now_ns, now_ms = self.pace.clock.monotonic_ns(), self.pace.clock.wall_ms()
-        trade = self.engine.evaluate(state, now_ns, now_ms)
+        now_ns = self.pace.clock.monotonic_ns()
+        trade = self.engine.evaluate(state, now_ns)
         self._sample(state, now_ns)
         if state.refusal is not None:
             self._meter.doubted(state.refusal)

@@ -297,7 +297,7 @@ class Desk:
             else:
                 self._update_funds(outcome.refused.available)
                 if isinstance(trade, Entry) and outcome.refused.reason in DATA_REFUSALS:
-                    self._engine.follow_refused(state, trade, outcome.refused.reason, self._clock.wall_ms())
+                    self._engine.follow_refused(state, trade, outcome.refused.reason, now_ns)
         if outcome.settled is not None:
             self._update_funds(outcome.settled.available)
             state.exit_refusals = 0
@@ -349,7 +349,8 @@ class Desk:
         state.busy = True
 
     def _refresh(self, state: PairState) -> None:
-        self._engine.set_positions(state, self._executor_of(state).get_positions())
+        positions, clock = self._executor_of(state).get_positions(), self._clock
+        self._engine.set_positions(state, positions, clock.monotonic_ns(), clock.wall_ms())
 
     def _update_funds(self, available: Available) -> None:
         for venue, currency, amount in available:

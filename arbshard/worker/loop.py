@@ -75,7 +75,6 @@ class ShardLoop:
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = 0.0
-        self._wall_offset_ms = 0
         self._started_ns = 0
         self._state = WorkerState.STARTING
         self._renewed = 0
@@ -85,7 +84,6 @@ class ShardLoop:
         """Look at everything once, then sleep until something changes."""
         self._started_ns = self._clock.monotonic_ns()
         self._set_state(WorkerState.RUNNING)
-        self._set_wall_offset()
         self._loop.add_reader(self._waiter.fileno(), self._on_bell)
         self._due_s = self._loop.time() + self._timer_s
         self._timer = self._loop.call_at(self._due_s, self._on_timer)
@@ -136,7 +134,7 @@ class ShardLoop:
         if state is None:
             return
         now_ns = self._clock.monotonic_ns()
-        trade = self._engine.evaluate(state, now_ns, now_ns // 1_000_000 + self._wall_offset_ms)
+        trade = self._engine.evaluate(state, now_ns)
         top = view.top
         # Not what waited for our start, and not what was seen before and has only gone dark.
         if top is not None and view.live and top.received_ns >= self._started_ns:
@@ -169,7 +167,6 @@ class ShardLoop:
         self._meter.beat(
             now_ns, int(late_s * 1e9), self._feed, self._waiter.overflows, self._books.torn, self._desk.busy
         )
-        self._set_wall_offset()
         if self._is_orphan():
             get_logger().error("the supervisor is dead")
             self._stop(4)
@@ -238,10 +235,9 @@ class ShardLoop:
 
     def _watch_positions(self, now_ns: int) -> None:
         """Time passes for a position even when no frame comes."""
-        now_ms = now_ns // 1_000_000 + self._wall_offset_ms
         for state in self._engine.pairs.values():
             if state.held and not state.busy:
-                trade = self._engine.evaluate(state, now_ns, now_ms)
+                trade = self._engine.evaluate(state, now_ns)
                 if trade is not None:
                     self._act(state, trade)
 
@@ -249,6 +245,3 @@ class ShardLoop:
         if state is not self._state:
             self._state = state
             self._meter.state(state)
-
-    def _set_wall_offset(self) -> None:
-        self._wall_offset_ms = self._clock.wall_ms() - self._clock.monotonic_ns() // 1_000_000

@@ -314,6 +314,7 @@ class BookConfirmation:
             self._lane.attach((symbol,))
             self._lane(frame, asked_ns)
             self._lane.detach((symbol,))
+            self._books.confirm(market.slot, asked_ns)
             market.suspected_ns = market.suspected_ns or self._clock.monotonic_ns()
         else:
             self._failed(symbol, "another book of the same number")

@@ -38,7 +38,7 @@ def look(engine, make, gap, now_ns=None, home_ns=None, away_ns=None):
     away = make.away_book(received_ns=away_ns or now_ns)
     engine.observe(1, make.view(home))
     engine.observe(2, make.view(away))
-    return engine.evaluate(engine.pairs["BTC"], now_ns, make.now_ms)
+    return engine.evaluate(engine.pairs["BTC"], now_ns)
 
 
 def run_to_the_end(machine, make, fill=Decimal(1)):
@@ -147,7 +147,7 @@ def test_residue_below_the_other_venues_minimum_does_not_stop_the_pair(engine, m
     machine.record(make.result(intent.home, "EXPIRED", "0.00096"), NOW)
     machine.record(make.result(intent.away, "EXPIRED", Decimal("0.00096") / Decimal("0.999")), NOW)
     assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=True)
-    engine.set_positions(engine.pairs["BTC"], [])
+    engine.set_positions(engine.pairs["BTC"], [], make.now_ns, make.now_ms)
     assert isinstance(look(engine, make, -WIDE), Entry)
 
 
@@ -201,5 +201,5 @@ def test_nothing_is_bought_dear_and_sold_cheap_after_a_crossed_book(engine, make
         upbit.decode(frame, make.now_ns)
     assert isinstance(look(engine, make, -WIDE), Entry)
     engine.observe(1, View(None, live=True, bad=True))
-    assert engine.evaluate(engine.pairs["BTC"], make.now_ns, make.now_ms) is None
+    assert engine.evaluate(engine.pairs["BTC"], make.now_ns) is None
     assert engine.pairs["BTC"].refusal is Refusal.BOOK_BAD

@@ -50,7 +50,7 @@ def show(engine, slot, bids, asks, at):
     engine.observe(0, View(rate, live=True, bad=False))
     book = OrderBookSnapshot("any", "any", bids, asks, None, int(at * 1e9))
     state = engine.observe(slot, View(book, live=True, bad=False))
-    trade = engine.evaluate(state, int(at * 1e9), int(at * 1e3))
+    trade = engine.evaluate(state, int(at * 1e9))
     assert state.refusal in (None, Refusal.BOOK_MISSING), "the data must be judged good, or None says nothing"
     return trade
 

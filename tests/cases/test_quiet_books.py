@@ -131,7 +131,12 @@ class Rig:
     def hold(self):
         """A position is open: risk's note says so to the supervisor, its reply to the worker."""
         opened_ms = self.clock.wall_ms()
-        self.engine.set_positions(self.state, [self.make.position("buy_home", opened_ms=opened_ms)])
+        self.engine.set_positions(
+            self.state,
+            [self.make.position("buy_home", opened_ms=opened_ms)],
+            self.clock.monotonic_ns(),
+            opened_ms,
+        )
         for feed in self.feeds.values():
             feed.attend(frozenset((0, 1, 2)))
 
@@ -141,7 +146,7 @@ class Rig:
             view = self.shard.read(slot)
             if view is not None:
                 self.engine.observe(slot, view)
-        trade = self.engine.evaluate(self.state, self.clock.monotonic_ns(), self.clock.wall_ms())
+        trade = self.engine.evaluate(self.state, self.clock.monotonic_ns())
         if self.state.refusal is not None:
             self.refusals[self.state.refusal] = self.refusals.get(self.state.refusal, 0) + 1
         return trade
@@ -270,7 +275,7 @@ def test_nothing_is_entered_on_quiet_books(on):
 
     async def work(rig):
         rig.hold()
-        rig.engine.set_positions(rig.state, [])
+        rig.engine.set_positions(rig.state, [], rig.clock.monotonic_ns(), rig.clock.wall_ms())
         rig.markets.move("KRW-BTC", HOME * 0.97)
         speaking = asyncio.ensure_future(rig.speak())
         assert (await rig.until_exit(300))[0] is None

@@ -32,10 +32,12 @@ def desk(make):
             self.state.funds = RICH
             self.engine.observe(make.fx_leg.slot, make.view(make.fx_book()))
 
-        def show(self, gap=0.0, now_ns=make.now_ns, now_ms=make.now_ms, **book):
-            self.engine.observe(1, make.view(make.home_book(gap, **book)))
-            self.engine.observe(2, make.view(make.away_book(**book)))
-            return self.engine.evaluate(self.state, now_ns, now_ms)
+        def show(self, gap=0.0, now_ns=make.now_ns, **book):
+            for before_ns in (1, 0):  # two frames, so that no move counts as a jump
+                for slot, shown in ((1, make.home_book(gap, **book)), (2, make.away_book(**book))):
+                    frame = replace(shown, received_ns=shown.received_ns - before_ns)
+                    self.engine.observe(slot, make.view(frame))
+            return self.engine.evaluate(self.state, now_ns)
 
     return Desk()
 
@@ -126,7 +128,7 @@ class TestEntry:
     def test_no_second_position_beyond_the_limit(self, desk, make, gap, direction):
         desk.use(Config(strategy=StrategyConfig(stop_loss_bps=1000.0)))
         assert desk.show(gap) is not None
-        desk.engine.set_positions(desk.state, [make.position(direction)])
+        desk.engine.set_positions(desk.state, [make.position(direction)], make.now_ns, make.now_ms)
         assert desk.show(gap) is None  # neither in profit nor reversed, and one is all it may hold
 
     def test_too_good_to_be_true(self, desk, gap, direction):
@@ -149,7 +151,7 @@ class TestEntry:
         for reason, (home_view, away_view) in spoilt.items():
             desk.engine.observe(1, home_view)
             desk.engine.observe(2, away_view)
-            assert desk.engine.evaluate(desk.state, make.now_ns, make.now_ms) is None
+            assert desk.engine.evaluate(desk.state, make.now_ns) is None
             assert desk.state.refusal is reason
         desk.engine.observe(0, View(None, live=True, bad=True))
         assert desk.show(gap) is None
@@ -191,7 +193,8 @@ class TestFxSide:
 
     def show(self, desk, make, gap):
         strategy = StrategyConfig(max_edge_bps=5000.0, stop_loss_bps=5000.0)
-        desk.use(Config(strategy=strategy, fx=FxConfig(jump_bps_max=1e6)))
+        quality = replace(Config().data_quality, jump_bps=5000.0)
+        desk.use(Config(strategy=strategy, data_quality=quality, fx=FxConfig(jump_bps_max=1e6)))
         desk.engine.observe(make.fx_leg.slot, make.view(make.fx_book(1390.0, 1460.0)))
         trade = desk.show(gap)
         assert isinstance(trade, Entry)
@@ -287,7 +290,7 @@ class TestExit:
     )
     def test_leaves_in_the_reverse_direction(self, desk, make, direction, gap, reason):
         position = make.position(direction)
-        desk.engine.set_positions(desk.state, [position])
+        desk.engine.set_positions(desk.state, [position], make.now_ns, make.now_ms)
         trade = desk.show(gap)
         assert isinstance(trade, Exit)
         assert trade.reason == reason
@@ -296,42 +299,63 @@ class TestExit:
         assert trade.fx == make.fx
 
     def test_age_alone_is_a_reason(self, desk, make):
-        desk.engine.set_positions(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns - 20 * 10**9 + 1, make.now_ms)
         assert desk.show(-5.0) is None
-        trade = desk.show(-5.0, now_ms=make.now_ms + 20_000)
+        trade = desk.show(-5.0, now_ns=make.now_ns + 1)
         assert isinstance(trade, Exit)
         assert trade.reason == "max_hold"
+
+    @pytest.mark.parametrize("step_ms", [-3_600_000, 3_600_000])
+    def test_age_does_not_follow_a_wall_clock_that_is_set(self, desk, make, step_ms):
+        """Set forward it closes nothing, set back it keeps nothing open."""
+        opened_ns = make.now_ns - 19 * 10**9
+        desk.engine.set_positions(desk.state, [make.position()], opened_ns, make.now_ms)
+        # What follows comes from risk again, by a clock that is an hour off.
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms + step_ms)
+        assert desk.show(-5.0) is None
+        desk.engine.set_positions(desk.state, [], make.now_ns, make.now_ms)
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns - 20 * 10**9, make.now_ms)
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms + step_ms)
+        assert desk.show(-5.0).reason == "max_hold"
+
+    def test_age_after_a_restart_is_derived_once_and_never_negative(self, desk, make):
+        old = make.position(opened_ms=make.now_ms - 20_000)
+        desk.engine.set_positions(desk.state, [old], make.now_ns, make.now_ms)
+        assert desk.show(-5.0).reason == "max_hold"
+        of_tomorrow = make.position(position_id="other", opened_ms=make.now_ms + 86_400_000)
+        desk.engine.set_positions(desk.state, [of_tomorrow], make.now_ns - 20 * 10**9, make.now_ms)
+        assert desk.show(-5.0).reason == "max_hold"
 
     def test_exits_come_before_entries(self, desk, make):
         """The gap would pay for an entry; the position has to go first."""
         desk.use(Config(limits=replace(Config().limits, symbol_positions_max=2)))
-        desk.engine.set_positions(desk.state, [make.position("buy_home")])
+        desk.engine.set_positions(desk.state, [make.position("buy_home")], make.now_ns, make.now_ms)
         assert isinstance(desk.show(-WIDE), Exit)
-        desk.engine.set_positions(desk.state, [])
+        desk.engine.set_positions(desk.state, [], make.now_ns, make.now_ms)
         assert isinstance(desk.show(-WIDE), Entry)
 
     def test_exits_go_on_while_stopping_and_resting(self, desk, make):
-        desk.engine.set_positions(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
         desk.engine.entering = False
         desk.state.rest_until_ns = make.now_ns + 10**9
         desk.state.funds = None
         assert isinstance(desk.show(WIDE), Exit)
 
     def test_refused_exit_rests(self, desk, make):
-        desk.engine.set_positions(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
         desk.state.exit_rest_until_ns = make.now_ns + 1
         assert desk.show(WIDE) is None
         assert isinstance(desk.show(WIDE, now_ns=make.now_ns + 1), Exit)
 
     def test_never_on_stale_books(self, desk, make):
-        desk.engine.set_positions(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
         assert desk.show(WIDE, now_ns=make.now_ns + 2 * 10**9) is None
         assert desk.state.refusal is Refusal.BOOK_STALE
 
     def test_the_position_that_has_a_reason_is_the_one_closed(self, desk, make):
         young = make.position(position_id="young")
         old = make.position(position_id="old", opened_ms=make.now_ms - 20_000)
-        desk.engine.set_positions(desk.state, [young, old])
+        desk.engine.set_positions(desk.state, [young, old], make.now_ns, make.now_ms)
         trade = desk.show(-5.0)
         assert isinstance(trade, Exit)
         assert trade.position_id == "old"
@@ -353,17 +377,17 @@ class TestQuietBooks:
         engine.observe(0, make.view(make.fx_book(received_ns=fx_ns)))
         engine.observe(1, make.view(make.home_book(gap, received_ns=home_ns)))
         engine.observe(2, make.view(make.away_book(received_ns=away_ns)))
-        return engine.evaluate(engine.pairs["BTC"], now_ns, make.now_ms)
+        return engine.evaluate(engine.pairs["BTC"], now_ns)
 
     def test_an_exit_needs_all_three_confirmed(self, make):
         old = (make.now_ns - 9 * self.SECOND,) * 3
         for slots in ((), (0, 1), (0, 2), (1, 2)):
             engine = self.engine(make, dict.fromkeys(slots, make.now_ns))
-            engine.set_positions(engine.pairs["BTC"], [make.position()])
+            engine.set_positions(engine.pairs["BTC"], [make.position()], make.now_ns, make.now_ms)
             assert self.show(make, engine, WIDE, old) is None
             assert engine.pairs["BTC"].refusal is Refusal.BOOK_STALE
         engine = self.engine(make, dict.fromkeys((0, 1, 2), make.now_ns))
-        engine.set_positions(engine.pairs["BTC"], [make.position()])
+        engine.set_positions(engine.pairs["BTC"], [make.position()], make.now_ns, make.now_ms)
         assert isinstance(self.show(make, engine, WIDE, old), Exit)
         assert engine.pairs["BTC"].refusal is None
 
@@ -377,7 +401,7 @@ class TestQuietBooks:
         state = engine.pairs["BTC"]
         state.funds = RICH
         assert self.show(make, engine, -WIDE, old) is None
-        engine.set_positions(state, [make.position("buy_home")])
+        engine.set_positions(state, [make.position("buy_home")], make.now_ns, make.now_ms)
         assert self.show(make, engine, -WIDE, old) is None
         assert state.refusal is Refusal.BOOK_STALE
         assert isinstance(self.show(make, engine, -WIDE, (make.now_ns,) * 3), Entry)
@@ -394,7 +418,7 @@ class TestQuietBooks:
         confirmed = {slot: make.now_ns - age * ms for slot, age in enumerate(confirmed_ms) if age is not None}
         engine = self.engine(make, confirmed)
         if is_held:
-            engine.set_positions(engine.pairs["BTC"], [make.position("buy_home")])
+            engine.set_positions(engine.pairs["BTC"], [make.position("buy_home")], make.now_ns, make.now_ms)
         trade = self.show(make, engine, gap, tuple(make.now_ns - age * ms for age in ages_ms))
         known_ms = [
             min(age, age if one is None else one) for age, one in zip(ages_ms, confirmed_ms, strict=True)
@@ -415,26 +439,26 @@ class TestQuietBooks:
 class TestClose:
     def test_closes_whatever_the_rules_say(self, desk, make):
         position = make.position()
-        desk.engine.set_positions(desk.state, [position])
+        desk.engine.set_positions(desk.state, [position], make.now_ns, make.now_ms)
         assert desk.show(-5.0) is None
         trade = desk.engine.close(desk.state, desk.state.held[0], "shutdown")
         assert isinstance(trade, Exit)
         assert (trade.reason, trade.direction) == ("shutdown", "buy_away")
 
     def test_stale_books_will_do(self, desk, make):
-        desk.engine.set_positions(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
         desk.show(-5.0, received_ns=0)
         assert desk.engine.close(desk.state, desk.state.held[0], "manual") is not None
 
     @pytest.mark.parametrize("slot", [0, 1, 2])
     def test_not_without_a_book(self, desk, make, slot):
-        desk.engine.set_positions(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
         desk.show(-5.0)
         desk.engine.observe(slot, View(None, live=True, bad=True))
         assert desk.engine.close(desk.state, desk.state.held[0], "shutdown") is None
 
     def test_not_while_busy(self, desk, make):
-        desk.engine.set_positions(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
         desk.show(-5.0)
         desk.state.busy = True
         assert desk.engine.close(desk.state, desk.state.held[0], "shutdown") is None
@@ -457,9 +481,9 @@ class TestObserve:
         assert engine.fx.book is not None
 
     def test_process_snapshot_is_all_a_library_user_needs(self, desk, make):
-        assert desk.engine.process_snapshot(0, make.fx_book(), make.now_ns, make.now_ms) is None
-        assert desk.engine.process_snapshot(1, make.home_book(-WIDE), make.now_ns, make.now_ms) is None
-        trade = desk.engine.process_snapshot(2, make.away_book(), make.now_ns, make.now_ms)
+        assert desk.engine.process_snapshot(0, make.fx_book(), make.now_ns) is None
+        assert desk.engine.process_snapshot(1, make.home_book(-WIDE), make.now_ns) is None
+        trade = desk.engine.process_snapshot(2, make.away_book(), make.now_ns)
         assert isinstance(trade, Entry)
 
 
@@ -481,7 +505,7 @@ def test_held_has_the_floats_of_the_position(make, direction):
     assert held.home_quote == float(position.flows.home_quote)
     assert held.away_quote == float(position.flows.away_quote)
     assert held.entry_notional == float(position.entry_notional)
-    assert (held.position_id, held.opened_ms) == (position.position_id, position.opened_ms)
+    assert held.position_id == position.position_id
 
 
 def terms(level=None, band=None, cost_max=10**9, barred=()):
@@ -543,7 +567,7 @@ class TestTerms:
     def test_a_reversal_is_measured_from_the_level(self, desk, make, direction):
         side = -1 if direction == "buy_home" else 1
         desk.use(replace(Config(), strategy=StrategyConfig(take_profit_bps=9000.0, stop_loss_bps=9000.0)))
-        desk.engine.set_positions(desk.state, [make.position(direction)])
+        desk.engine.set_positions(desk.state, [make.position(direction)], make.now_ns, make.now_ms)
         desk.state.set_terms(terms(side * 50.0, 3.0))
         assert desk.show(side * 50.0) is None
         assert desk.show(side * 40.0).reason == "spread_reversal"
@@ -577,7 +601,9 @@ class TestFollowed:
         self.refuse(desk)
         for second in (1, 19, 20):
             assert not outcomes
-            desk.show(-WIDE, now_ms=make.now_ms + second * 1000)
+            now_ns = make.now_ns + second * 10**9
+            desk.engine.observe(make.fx_leg.slot, make.view(make.fx_book(received_ns=now_ns)))
+            desk.show(-WIDE, now_ns=now_ns, received_ns=now_ns)
         (outcome,) = outcomes
         assert -4_000 < outcome.pnl < -2_500  # four fees and spreads
 
@@ -599,7 +625,7 @@ class TestFollowed:
 
     def test_what_risk_refuses_is_followed_too(self, desk, make, outcomes):
         entry = desk.show(-WIDE)
-        desk.engine.follow_refused(desk.state, entry, Refusal.DAILY_LOSS, make.now_ms)
+        desk.engine.follow_refused(desk.state, entry, Refusal.DAILY_LOSS, make.now_ns)
         desk.state.rest_until_ns = 2**62
         desk.show(0.0)
         assert [outcome.reason for outcome in outcomes] == [Refusal.DAILY_LOSS]
@@ -609,3 +635,117 @@ class TestFollowed:
         desk.show(0.0, received_ns=0)
         assert not outcomes
         assert desk.state.followed is not None
+
+
+class TestJump:
+    """One frame that is far off neither enters nor leaves; a second one, or the other side, confirms it."""
+
+    FRAME_NS = 100_000_000
+
+    @pytest.fixture
+    def shown(self, desk, make):
+        """Frames by mid, in units of the usual one, each received 100 ms after the one before."""
+        desk.use(Config(data_quality=replace(Config().data_quality, jump_bps=50.0)))
+        self.now_ns = make.now_ns
+
+        def show(home=None, away=None, fx=None):
+            self.now_ns += self.FRAME_NS
+            if home is not None:
+                desk.engine.observe(1, make.view(make.home_book(home, received_ns=self.now_ns)))
+            if away is not None:
+                book = make.away_book(105_000.0 * (1 + away / 1e4), received_ns=self.now_ns)
+                desk.engine.observe(2, make.view(book))
+            if fx is not None:
+                factor = 1 + fx / 1e4
+                rate = make.fx_book(make.fx[0] * factor, make.fx[1] * factor, received_ns=self.now_ns)
+                desk.engine.observe(make.fx_leg.slot, make.view(rate))
+            return desk.engine.evaluate(desk.state, self.now_ns)
+
+        show(0.0, 0.0, 0.0)
+        return show
+
+    def test_one_frame_enters_nothing(self, desk, shown):
+        assert shown(home=-WIDE) is None
+        assert desk.state.refusal is Refusal.BOOK_JUMPED
+        assert shown(home=0.0) is None
+        assert desk.state.refusal is None
+
+    def test_a_second_frame_confirms(self, desk, shown):
+        assert shown(home=-WIDE) is None
+        assert isinstance(shown(home=-WIDE), Entry)
+
+    def test_the_frame_that_is_put_right_does_not_jump(self, desk, make, shown):
+        shown(home=-WIDE)
+        desk.engine.set_positions(desk.state, [make.position("buy_away")], self.now_ns, make.now_ms)
+        assert shown(home=0.0) is None
+        assert desk.state.refusal is not Refusal.BOOK_JUMPED
+
+    def test_the_same_frame_again_confirms_nothing(self, desk, make, shown):
+        """As when its connection is lost and comes back."""
+        shown(home=-WIDE)
+        book = make.home_book(-WIDE, received_ns=self.now_ns)
+        desk.engine.observe(1, make.view(book))
+        assert desk.engine.evaluate(desk.state, self.now_ns) is None
+        assert desk.state.refusal is Refusal.BOOK_JUMPED
+
+    def test_two_frames_that_jump_apart_confirm_nothing(self, desk, shown):
+        shown(home=-WIDE)
+        assert shown(home=-3 * WIDE) is None
+        assert desk.state.refusal is Refusal.BOOK_JUMPED
+
+    def test_frames_that_move_little_by_little_do_not_jump(self, desk, shown):
+        assert shown(home=-40.0) is None
+        assert desk.state.refusal is None
+        assert isinstance(shown(home=-WIDE + 15), Entry)
+
+    @pytest.mark.parametrize("reason", ["take_profit", "stop_loss"])
+    def test_one_frame_leaves_nothing(self, desk, make, shown, reason):
+        gap = 120.0 if reason == "take_profit" else -150.0
+        desk.engine.set_positions(desk.state, [make.position()], self.now_ns, make.now_ms)
+        assert shown(home=gap) is None
+        assert desk.state.refusal is Refusal.BOOK_JUMPED
+        assert shown(home=gap).reason == reason
+
+    def test_the_other_side_confirms(self, desk, shown):
+        assert shown(home=300.0) is None
+        assert desk.state.refusal is Refusal.BOOK_JUMPED
+        assert shown(away=290.0) is None
+        assert desk.state.refusal is None
+
+    def test_the_other_side_does_not_confirm_by_moving_elsewhere(self, desk, shown):
+        shown(home=300.0)
+        assert shown(away=-300.0) is None
+        assert desk.state.refusal is Refusal.BOOK_JUMPED
+
+    def test_the_supervisor_confirms(self, desk, make, shown):
+        desk.engine.set_positions(desk.state, [make.position()], self.now_ns, make.now_ms)
+        assert shown(home=-150.0) is None
+        jumped_ns = self.now_ns
+        desk.engine._confirmed_ns = lambda _: jumped_ns - 1
+        assert shown() is None
+        desk.engine._confirmed_ns = lambda _: jumped_ns
+        assert shown().reason == "stop_loss"
+
+    def test_frames_of_the_fx_rate_do_not_confirm_each_other(self, desk, shown):
+        for _ in range(20):
+            assert shown(home=0.0, away=0.0, fx=200.0) is None
+            assert desk.state.refusal is Refusal.BOOK_JUMPED
+        assert shown(home=0.0, away=0.0, fx=0.0) is None
+        assert desk.state.refusal is None
+
+    def test_an_fx_rate_that_stays_counts_in_the_end(self, desk, shown):
+        for _ in range(51):
+            assert shown(home=0.0, away=0.0, fx=200.0) is None
+        assert isinstance(shown(home=0.0, away=0.0, fx=200.0), Entry)
+
+
+class TestTooGoodProfit:
+    def test_it_is_not_taken(self, desk, make):
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
+        assert desk.show(800.0) is None
+        assert desk.state.refusal is Refusal.EDGE_TOO_GOOD
+        assert desk.show(120.0).reason == "take_profit"
+
+    def test_it_is_left_in_the_end(self, desk, make):
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns - 20 * 10**9, make.now_ms)
+        assert desk.show(800.0).reason == "max_hold"

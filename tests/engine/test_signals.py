@@ -15,7 +15,7 @@ def reason(make):
     def ask(net_bps=-20.0, gap=0.0, age_ms=0, *, direction="buy_home", is_whole=True, strategy=STRATEGY):
         held = held_of(make.position(direction))
         closing = Closing(0.001, 0.001, 1.0, 1.0, net_bps, net_bps, is_whole)
-        return exit_reason(held, closing, gap, held.opened_ms + age_ms, strategy)
+        return exit_reason(held, closing, gap, held.opened_ns + age_ms * 1_000_000, strategy)
 
     return ask
 

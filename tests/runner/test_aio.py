@@ -258,7 +258,7 @@ async def test_decisions_are_those_of_the_engine(recording, quick, tmp_path):
             elif position is not None:
                 held[base].pop(position.position_id, None)
                 residue[base] += position.imbalance
-            engine.set_positions(state, held[base].values())
+            engine.set_positions(state, held[base].values(), now_ns, now_ms)
             state.busy = False
             state.rest_until_ns = (end_ms - offset_ms) * 1_000_000 + int(quick.strategy.cooldown_ms * 1e6)
             del ends[base]
@@ -269,7 +269,7 @@ async def test_decisions_are_those_of_the_engine(recording, quick, tmp_path):
             others = [state for state in engine.pairs.values() if state is not touched and state.held]
         for state in ([touched] if touched is not None else []) + others:
             state.funds = plenty
-            trade = engine.evaluate(state, now_ns, now_ms)
+            trade = engine.evaluate(state, now_ns)
             if trade is None:
                 continue
             name = next(names)

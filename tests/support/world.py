@@ -169,6 +169,8 @@ class World:
     config: Config = field(default_factory=lambda: BOTH_WAYS)
     ready: bool = True
     now_ms: int = NOW_MS
+    wall_off_ms: int = 0
+    """How far the wall clock was set forward since the start; monotonic time goes on."""
     phase: int = Phase.RUNNING
     shard: int = 0
     epoch: int = 1
@@ -206,7 +208,9 @@ class World:
     def ask(self, request: Request) -> Reply:
         """Put a request, and forget that it was under reserve."""
         self.now_ms += 1
-        reply, events = self.core.handle(request, self.now_ms, self.phase)
+        reply, events = self.core.handle(
+            request, self.now_ms + self.wall_off_ms, self.phase, self.now_ms * 1_000_000
+        )
         self.core.commit()
         self.events += events
         return reply
@@ -222,7 +226,9 @@ class World:
     def tick(self, ms: int = 1, *, feeds_silent: bool = False) -> None:
         """Time passes."""
         self.now_ms += ms
-        self.events += self.core.tick(self.now_ms, feeds_silent=feeds_silent)
+        self.events += self.core.tick(
+            self.now_ms + self.wall_off_ms, self.now_ms * 1_000_000, feeds_silent=feeds_silent
+        )
         self.core.commit()
 
     def value(
@@ -331,7 +337,7 @@ class World:
             reason,
             25.0,
             FX,
-            self.now_ms,
+            self.now_ms + self.wall_off_ms,
         )
 
     def submit(self, intent: Intent) -> Reply:

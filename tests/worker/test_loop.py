@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from arbshard.config import Config
+from arbshard.config import Config, DataConfig
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
 from arbshard.model.phase import Phase, WorkerState
 from arbshard.model.refusal import Refusal
@@ -140,6 +140,10 @@ class Meter:
         self.states.append(state)
 
 
+NO_JUMPS = Config(data_quality=DataConfig(jump_bps=10_000.0))
+"""One frame is enough to act on, however far it moves."""
+
+
 class Shop:
     """All of it together."""
 
@@ -147,7 +151,7 @@ class Shop:
         self.books, self.waiter, self.feed, self.desk, self.meter = Books(), Waiter(), Feed(), Desk(), Meter()
         self.orders = Orders()
         self.clock = clock
-        self.engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
+        self.engine = ArbitrageEngine([make.pair], make.fx_leg, NO_JUMPS)
         self.desk._engine, self.desk._clock = self.engine, clock
         self.state = self.engine.pairs["BTC"]
         self.state.funds = Funds(1e9, 10.0, 1e7, 10.0)
@@ -168,6 +172,12 @@ class Shop:
             spin_us,
             is_fenced=lambda: self.is_fenced,
         )
+
+    def hold(self, *positions):
+        """Hold these, known from now on."""
+        now = self.clock.monotonic_ns(), self.clock.wall_ms()
+        self.engine.set_positions(self.state, (), *now)
+        self.engine.set_positions(self.state, positions, *now)
 
     async def until(self, condition):
         async with asyncio.timeout(5):
@@ -280,11 +290,11 @@ async def test_beats_with_the_timer(shop):
 async def test_time_passes_for_a_position_without_frames(make, shop):
     """A position that is too old is closed though no book changes."""
     shop.loop.start()
-    shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+    shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
     await shop.until(lambda: len(shop.meter.beats) >= 2)
     assert shop.desk.acts == []
     opened_ms = shop.clock.wall_ms() - 20_000
-    shop.engine.set_positions(shop.state, [make.position(opened_ms=opened_ms)])
+    shop.hold(make.position(opened_ms=opened_ms))
     await shop.until(lambda: shop.desk.acts)
     (trade,) = shop.desk.acts
     assert isinstance(trade, Exit)
@@ -308,7 +318,7 @@ class TestPhases:
     async def test_draining_while_stopped_leaves_positions_open_and_ends(self, make, shop):
         shop.loop.start()
         shop.orders.halted = shop.orders.stopped = True
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
         shop.desk.open_positions = 1
         shop.books.phase = Phase.DRAINING
         await shop.until(lambda: shop.codes)
@@ -318,7 +328,7 @@ class TestPhases:
     async def test_draining_closes_what_is_open_and_ends(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
         shop.desk.open_positions = 1
         shop.books.phase = Phase.DRAINING
         await shop.until(lambda: shop.desk.acts)
@@ -340,7 +350,7 @@ class TestPhases:
     async def test_draining_tries_again_after_a_pause(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
         shop.desk.open_positions = 1
         shop.books.phase = Phase.DRAINING
         await shop.until(lambda: shop.desk.acts)
@@ -353,7 +363,7 @@ class TestPhases:
 
     async def test_draining_can_keep_positions(self, make, shop):
         shop.loop.start()
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
         shop.desk.open_positions = 1
         shop.desk.busy = 1
         shop.books.phase = Phase.DRAINING_KEEP
@@ -380,7 +390,7 @@ async def test_a_replaced_worker_decides_nothing_on_its_timer(make, shop):
     shop.loop.start()
     shop.is_fenced = True
     shop.clock.advance_ms(30_000)
-    shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
+    shop.hold(make.position(opened_ms=shop.clock.wall_ms() - 20_000))
     shop.feed.news = {1: make.view(make.home_book(-100.0))}
     beats = len(shop.meter.beats)
     await shop.until(lambda: len(shop.meter.beats) > beats + 1)
@@ -428,7 +438,7 @@ class TestSilentSupervisor:
         assert Refusal.SUPERVISOR_SILENT in shop.meter.doubts
 
     async def test_nothing_is_closed_not_even_by_order(self, make, shop):
-        shop.engine.set_positions(shop.state, [make.position()])
+        shop.hold(make.position())
         await self.silence(shop)
         shop.orders.closing = {"BTC": "manual"}
         shop.books.phase = Phase.DRAINING
@@ -494,17 +504,17 @@ class TestOrders:
     async def test_halted_keeps_what_is_open_and_closes_it_by_the_rules(self, make, shop):
         shop.loop.start()
         shop.orders.halted = True
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
         await self.until_beats(shop)
         assert shop.desk.acts == []
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms() - 20_000))
         await shop.until(lambda: shop.desk.acts)
         assert shop.desk.acts[0].reason == "max_hold"
 
     async def test_stopped_keeps_what_is_open_and_closes_it_by_order_alone(self, make, shop):
         shop.loop.start()
         shop.orders.halted = shop.orders.stopped = True
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms() - 20_000)])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms() - 20_000))
         await self.until_beats(shop)
         assert shop.desk.acts == []
         shop.orders.closing = {"BTC": "manual"}
@@ -515,7 +525,7 @@ class TestOrders:
     async def test_closes_what_it_is_told_to_for_the_reason_given(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
         shop.orders.closing = {"ELSEWHERE": "manual", "BTC": "kill_switch"}
         await shop.until(lambda: shop.desk.acts)
         (trade,) = shop.desk.acts
@@ -525,7 +535,7 @@ class TestOrders:
     async def test_tries_again_after_a_pause_until_it_is_flat(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
         shop.orders.closing = {"BTC": "manual"}
         await shop.until(lambda: shop.desk.acts)
         shop.state.busy = False  # refused
@@ -534,7 +544,7 @@ class TestOrders:
         shop.clock.advance_ms(200)
         await shop.until(lambda: len(shop.desk.acts) >= 2)
         shop.state.busy = False
-        shop.engine.set_positions(shop.state, [])
+        shop.hold()
         shop.clock.advance_ms(200)
         await self.until_beats(shop)
         assert len(shop.desk.acts) == 2
@@ -568,7 +578,7 @@ class TestOrders:
     async def test_draining_keeps_the_reason_of_an_order(self, make, shop):
         shop.loop.start()
         shop.clock.advance_ms(1000)
-        shop.engine.set_positions(shop.state, [make.position(opened_ms=shop.clock.wall_ms())])
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
         shop.desk.open_positions = 1
         shop.orders.closing = {"BTC": "kill_switch"}
         shop.books.phase = Phase.DRAINING
@@ -608,7 +618,7 @@ class TestMembership:
         assert shop.desk.acts == []
 
     async def test_what_it_holds_is_closed(self, make, shop, pairs):
-        shop.engine.set_positions(shop.state, [make.position()])
+        shop.hold(make.position())
         shop.loop.start()
         await shop.until(lambda: pairs.looks >= 2)
         assert shop.desk.acts == []

@@ -56,7 +56,7 @@ def test_a_frame_enters_few_files(tmp_path, make, away_mid, is_trade, files_max)
                 assert view is not None
                 found = engine.observe(changed, view)
                 if found is not None:
-                    decided.append(engine.evaluate(found, NOW_NS, 0))
+                    decided.append(engine.evaluate(found, NOW_NS))
 
         waiter.drain()
         tick(make.fx_leg.slot, upbit_frame("KRW-USDT", 1450, 0.5))

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
+from arbshard.clock import KnownInstants
 from arbshard.config import FxConfig, LimitsConfig
 from arbshard.ledger.events import Hold, RefusalsCounted
 from arbshard.model.book import PairView
@@ -127,6 +128,8 @@ class RiskGuard:
         self.refusals = RefusalLog()
         self._state = state
         self._bucket = TokenBucket()
+        self._last_losses = KnownInstants()
+        """When each symbol last lost."""
         self.fx = fx if fx is not None else FxGuard(FxConfig())
         self.correlations = GapCorrelations(self._exposed)
         self._views: Mapping[str, PairView] = {}
@@ -541,7 +544,8 @@ class RiskGuard:
         streak = self._state.results.streaks.get(limits.symbol)
         if streak is None or limits.loss_streak_max is None or streak.losses % limits.loss_streak_max:
             return None
-        left_ms = streak.last_ms + int(limits.loss_streak_pause_s * 1000) - moment.now_ms
+        last_ns = self._last_losses.monotonic_of(limits.symbol, streak.last_ms, moment.now_ns, moment.now_ms)
+        left_ms = int(limits.loss_streak_pause_s * 1000) - (moment.now_ns - last_ns) // 1_000_000
         if left_ms <= 0:
             return None
         detail = f"{limits.symbol} has lost {streak.losses} times in a row and pauses for {left_ms} ms more"

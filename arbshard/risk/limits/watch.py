@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from arbshard.clock import KnownInstants
 from arbshard.config import LimitsConfig, StrategyConfig
 from arbshard.ledger.events import (
     Deposited,
@@ -144,6 +145,8 @@ class Watch:
         self._valuation = valuation
         self._state = state
         self._apply = apply
+        self._tightened = KnownInstants()
+        """Since when each symbol is tightened."""
         self.kill_switch = KillSwitch()
         self._day: int | None = None
         guard.unrealised_by = valuation.lasting_by
@@ -195,7 +198,7 @@ class Watch:
         self._look_at_losses(moment)
         self._take(made, scale_all(self._state, self._valuation, limits, moment))
         if self._state.standing.scales:
-            self._take(made, scales_lapsed(self._state, limits, moment))
+            self._take(made, scales_lapsed(self._state, limits, self._tightened, moment))
         self._take(made, self._verdict(moment))
         self._set_apart(made, moment)
         self._take(made, self._valuation.statement(moment.now_ms))
@@ -265,15 +268,19 @@ def scale_symbol(
     return _scaled(state, symbol, _factor(limits) if ratio >= most else ONE, cause, moment)
 
 
-def scales_lapsed(state: PortfolioState, limits: LimitsConfig, moment: Moment) -> list[LimitsScaled]:
-    """Symbols that were tightened long enough."""
-    lapse_ms = int(limits.tighten_lapse_s * 1000)
+def scales_lapsed(
+    state: PortfolioState, limits: LimitsConfig, tightened: KnownInstants, moment: Moment
+) -> list[LimitsScaled]:
+    """Symbols that were tightened long enough; ``tightened`` keeps since when each is, as monotonic time."""
+    lapse_ns = int(limits.tighten_lapse_s * 1e9)
     return [
         LimitsScaled(
             at_ms=moment.now_ms, symbol=symbol, factor=ONE, cause=f"{limits.tighten_lapse_s:g} s over"
         )
         for symbol, scale in state.standing.scales.items()
-        if symbol and moment.now_ms - scale.since_ms >= lapse_ms
+        if symbol
+        and moment.now_ns - tightened.monotonic_of(symbol, scale.since_ms, moment.now_ns, moment.now_ms)
+        >= lapse_ns
     ]
 
 

@@ -99,6 +99,18 @@ class TestLossStreak:
         assert reason_of(world.submit(intent)) is Refusal.LOSS_STREAK  # at + 9,999
         assert ask(world) is None  # at + 10,000
 
+    @pytest.mark.parametrize("step_ms", [-3_600_000, 3_600_000])
+    def test_the_pause_does_not_follow_a_wall_clock_that_is_set(self, world, step_ms) -> None:
+        world.round_trip()
+        closed_ms = world.round_trip().closed_ms
+        assert ask(world) is Refusal.LOSS_STREAK
+        world.wall_off_ms = step_ms
+        world.now_ms = closed_ms + 9_900
+        intent = world.entry()
+        assert reason_of(world.submit(intent)) is Refusal.LOSS_STREAK
+        world.now_ms = closed_ms + 10_100
+        assert ask(world) is None
+
     def test_a_win_ends_the_streak(self, world) -> None:
         world.round_trip()
         world.round_trip(home_out=Decimal(980_000))

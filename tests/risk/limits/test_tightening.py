@@ -143,6 +143,18 @@ class TestByScatter:
         world.tick(1000)
         assert scaled(world)[-1] == ("BTC", Decimal(1))
 
+    @pytest.mark.parametrize("step_ms", [-3_600_000, 3_600_000])
+    def test_it_does_not_follow_a_wall_clock_that_is_set(self, step_ms) -> None:
+        world = w.World(config=w.with_limits(tighten_lapse_s=100.0))
+        self.wild(world)
+        world.round_trip("BTC")
+        world.tick(50_000)
+        world.wall_off_ms = step_ms
+        world.tick(49_000)
+        assert len(scaled(world)) == 1
+        world.tick(1000)
+        assert scaled(world)[-1] == ("BTC", Decimal(1))
+
 
 def test_replayed_it_is_the_same() -> None:
     from arbshard.risk.portfolio.state import PortfolioState
