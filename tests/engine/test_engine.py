@@ -264,14 +264,16 @@ class TestFxJump:
     @pytest.mark.parametrize("is_barred", [False, True])
     def test_nothing_is_left_because_its_gap_seems_reversed(self, desk, make, is_barred):
         desk.use(Config(strategy=StrategyConfig(take_profit_bps=100.0)))
-        desk.engine.set_positions(desk.state, [make.position()])
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
         if is_barred:
             both = (("buy_home", Refusal.FX_DEPARTS), ("buy_away", Refusal.FX_DEPARTS))
             desk.state.set_terms(PairTerms("BTC", None, None, Decimal(1), both))
         else:
             self.jump(desk, make, 60.0, make.now_ns)
         assert desk.show(10.0 + 60.0 * (not is_barred)) is None
-        trade = desk.show(10.0, now_ms=make.now_ms + 20_000)
+        desk.state.held = []
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns - 20 * self.S, make.now_ms)
+        trade = desk.show(10.0)
         assert isinstance(trade, Exit)
         assert trade.reason == "max_hold"
 
@@ -725,18 +727,6 @@ class TestJump:
         assert shown() is None
         desk.engine._confirmed_ns = lambda _: jumped_ns
         assert shown().reason == "stop_loss"
-
-    def test_frames_of_the_fx_rate_do_not_confirm_each_other(self, desk, shown):
-        for _ in range(20):
-            assert shown(home=0.0, away=0.0, fx=200.0) is None
-            assert desk.state.refusal is Refusal.BOOK_JUMPED
-        assert shown(home=0.0, away=0.0, fx=0.0) is None
-        assert desk.state.refusal is None
-
-    def test_an_fx_rate_that_stays_counts_in_the_end(self, desk, shown):
-        for _ in range(51):
-            assert shown(home=0.0, away=0.0, fx=200.0) is None
-        assert isinstance(shown(home=0.0, away=0.0, fx=200.0), Entry)
 
 
 class TestTooGoodProfit:

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.timeout(
 
 ROUND_TRIPS_A_MONTH = 6_900 * 24 * 30
 """A default run closes 6,650 to 6,900 positions an hour."""
-LIVE_BYTES = 100_000_000
-"""The file of the open period: 100,000 events of 900 bytes, and some more."""
+LIVE_BYTES = 60_000_000
+"""The file of the open period: 40,000 events (``ledger.archive_events``) of 900 bytes, and some more."""
 MONTH_BYTES_MAX = 2_000_000_000
 
 
