@@ -106,13 +106,17 @@ def _settings(
     kind: Regime | None = next((one for one in get_args(Regime) if one == regime), None)
     kinds = tuple(one.strip() for one in only.split(",")) if only else ()
     where: Mode | None = next((one for one in get_args(Mode) if one == mode), None)
-    every = kinds_of(is_live=mode != "paper")
-    unknown = [one for one in kinds if one not in every]
+    on_paper, live = kinds_of(is_live=False), kinds_of(is_live=True)
+    unknown = [one for one in kinds if one not in {**on_paper, **live}]
+    only_live = [one for one in kinds if one in live and one not in on_paper and mode != "live"]
+    only_paper = [one for one in kinds if one in on_paper and one not in live and mode != "paper"]
     for is_wrong, why in (
         (level is None, f"--faults {faults}: {', '.join(get_args(Level))}"),
         (kind is None, f"--regime {regime}: {', '.join(get_args(Regime))}"),
         (where is None, f"--mode {mode}: {', '.join(get_args(Mode))}"),
-        (bool(unknown), f"--only {', '.join(unknown)}: some of {', '.join(every)}"),
+        (bool(unknown), f"--only {', '.join(unknown)}: must be some of {', '.join({**on_paper, **live})}"),
+        (bool(only_live), f"--only {', '.join(only_live)}: exists where orders are live: add --mode live"),
+        (bool(only_paper), f"--only {', '.join(only_paper)}: exists on paper: add --mode paper"),
         (not 0 < hours <= _HOURS_MAX, f"--hours {hours:g}: must be above 0 and at most {_HOURS_MAX}"),
         (seed is not None and not 0 <= seed <= SEED_MAX, f"--seed {seed}: must be from 0 to {SEED_MAX}"),
         (shards > pairs, f"--shards {shards}: there are {pairs} pairs only"),

@@ -104,8 +104,6 @@ class Faults:
     async def run(self, level: Level, only: tuple[str, ...] = ()) -> None:
         """Faults of ``level`` until cancelled; of the kinds in ``only``, if any are named."""
         every = kinds_of(is_live=self._world.live is not None)
-        if self._world.live is not None:
-            del every["late_fills"]  # of the paper venue
         rates = {kind: rate for kind, rate in every.items() if not only or kind in only}
         total = sum(every.values()) * FACTOR[level] * (_ONLY_SHARE if only else 1.0)
         if not total or not rates:

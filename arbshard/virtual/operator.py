@@ -6,6 +6,7 @@ from decimal import Decimal
 from random import Random
 
 from arbshard.errors import TransportError
+from arbshard.model.intent import HaltLevel
 from arbshard.model.universe import Universe
 from arbshard.virtual.loop import VirtualLoop
 from arbshard.virtual.network import Port, VirtualClient
@@ -29,6 +30,8 @@ _TRIES = 3
 _AGAIN_S = 1.0
 _NEAR = 8
 """Hundredths of a percent: the two sides of the FX rate are seven apart."""
+_STOP_SHARE = 0.3
+"""Share of the halts that stop exits too."""
 _LIMITS = {
     "symbol_notional_max": ("0", "600000", "1500000", ""),
     "order_notional_max": ("300000", "900000", ""),
@@ -115,7 +118,8 @@ class Operator:
     def _draw(self, random: Random) -> Command:
         match random.randrange(8):
             case 0:
-                return Halt("a whim", flatten=random.random() < 0.5)
+                level: HaltLevel = "stopped" if random.random() < _STOP_SHARE else "reduce_only"
+                return Halt("a whim", flatten=random.random() < 0.5, level=level)
             case 1:
                 return Resume("a change of mind")
             case 2:

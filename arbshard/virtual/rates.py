@@ -77,7 +77,14 @@ UNKIND_LIVE_PER_HOUR: Mapping[str, float] = {"revoked_key": 0.3, "other_fees": 0
 FACTOR: Mapping[Level, float] = {"none": 0.0, "usual": 1.0, "heavy": 6.0}
 
 
+_ON_PAPER = ("late_fills",)
+"""Faults of the paper venue."""
+
+
 def kinds_of(*, is_live: bool) -> dict[str, float]:
     """Return all kinds and how often each comes."""
     every = {**PER_HOUR, **UNKIND_PER_HOUR}
-    return {**every, **LIVE_PER_HOUR, **UNKIND_LIVE_PER_HOUR} if is_live else every
+    if not is_live:
+        return every
+    every |= {**LIVE_PER_HOUR, **UNKIND_LIVE_PER_HOUR}
+    return {kind: rate for kind, rate in every.items() if kind not in _ON_PAPER}
