@@ -31,6 +31,7 @@ from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.status.collect import Collector
+from support.paper import KIND_PAPER
 
 SMALL = "[sim]\ncoins = 8\nseed = 11\nupdates_per_s = 5.0\n[run]\nshards = 2\n[strategy]\nmax_hold_s = 5.0\n"
 """A configuration that enters and leaves within seconds."""
@@ -70,11 +71,19 @@ _END_S = 90.0
 Found = TypeVar("Found")
 
 
-def without_learning(config: str) -> str:
-    """``config`` without the rules that a gap must be known to return, and must have returned after a bad exit.
+_KIND = "".join(f"{key} = {value}\n" for key, value in KIND_PAPER.items() if key != "reject_share")
 
-    Both need a minute or more. A test of one of them has a section or key of its own.
+
+def for_tests(config: str) -> str:
+    """``config`` without rules that need a minute or more, and without orders that paper loses sight of by chance.
+
+    The rules: a gap must be known to return, and must have returned after a bad exit. A test of one of them, or of
+    unkind paper, has a section or key of its own.
     """
+    if "unknown_share" not in config:
+        if "[paper]\n" not in config:
+            config = f"{config}\n[paper]\n"
+        config = config.replace("[paper]\n", f"[paper]\n{_KIND}", 1)
     if "[baseline]" not in config:
         config = f"{config}\n[baseline]\nis_required = false\n"
     if "rearm_pause_max_s" in config:
@@ -124,7 +133,7 @@ class Instance:
         self.ledger = self.state / "ledger.sqlite"
         self.logs = self.state / "logs"
         self.config = folder / "config.toml"
-        self.config.write_text(f'name = "{name}"\nstate_dir = "{self.state}"\n{without_learning(config)}')
+        self.config.write_text(f'name = "{name}"\nstate_dir = "{self.state}"\n{for_tests(config)}')
         self.files = RunFiles(self.run_root / name)
         self.env = {**os.environ, "ARBSHARD_RUN_ROOT": str(self.run_root), **(environment or {})}
         self._command = tuple(program)
