@@ -87,7 +87,7 @@ def transfer_in(
     config: ConfigOption = None,
 ) -> None:
     """Say that a transfer has arrived: 'transfer in t3'. Or announce a deposit:
-    'transfer in upbit KRW 1000000 --from outside'.
+    'transfer in VENUE KRW 1000000 --from outside'.
     """
     if currency is None or amount is None:
         if currency is not None or source is not None:
