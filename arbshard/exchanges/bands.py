@@ -78,7 +78,7 @@ class BandRules(NamedTuple):
     stress_volatility: float = 3.0
     """By so many times do gaps wander faster at the height of a stress."""
     suspended_share: float = 0.07
-    """Of all coins at a time."""
+    """The share of all coins that is suspended at a time."""
     suspended_s: float = 10_800.0
     """Mean length of a suspension."""
     suspended_bps: Range = (80.0, 400.0)

@@ -29,7 +29,7 @@ missing there has not come back. Otherwise a book whose prices move by a tick wo
 _STEP = Decimal("0.1")
 """Of a level: less than this is not there yet, because others come back with orders and not drop by drop."""
 _LONGEST_UNKNOWN = 10.0
-"""Of ``paper.unknown_s``."""
+"""No order stays unknown for longer than so many times ``paper.unknown_s``."""
 
 
 class _Taken(NamedTuple):

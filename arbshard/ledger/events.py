@@ -131,7 +131,7 @@ class TransferAnnounced(_Event, frozen=True, kw_only=True):
     fee: Decimal
     price: Decimal
     reason: str
-    """All of these as in ``model.transfer.Transfer``."""
+    """These fields mean the same as those of ``model.transfer.Transfer``."""
 
 
 class TransferEnded(_Event, frozen=True, kw_only=True):
@@ -147,7 +147,7 @@ class TransferEnded(_Event, frozen=True, kw_only=True):
     value: Decimal = ZERO
     """What both count as a result, in reporting currency; never above 0."""
     day: int | None = None
-    """As in ``Deposited``."""
+    """The same as in ``Deposited``."""
 
 
 class IntentApproved(_Event, frozen=True, kw_only=True):

@@ -37,7 +37,7 @@ class TermsKeeper:
         self._cost_max = 2 * sizing.order_notional_max
         """More room than that makes no difference, and would be told again after each trade."""
         self.serial = session << 32
-        """Of the last change."""
+        """The serial of the last change."""
         self._pairs: dict[str, tuple[int, PairTerms]] = {}
         self._free: dict[tuple[str, str], tuple[int, Decimal]] = {}
         self.bars: dict[str, tuple[Bar, ...]] = {}

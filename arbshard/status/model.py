@@ -38,7 +38,7 @@ class RuleWorth(msgspec.Struct, frozen=True):
     """All together, after fees, in whole units of the reporting currency."""
 
     def add(self, other: "RuleWorth") -> "RuleWorth":
-        """Both together."""
+        """Return the sum of both."""
         return RuleWorth(self.followed + other.followed, self.won + other.won, self.pnl + other.pnl)
 
 

@@ -29,7 +29,7 @@ class RiskNews:
         self._ask = ask
         self._on_failure = on_failure
         self.serial = 0
-        """Of what is known; 0 for nothing."""
+        """The serial of what is known; 0 before the first answer."""
         self._asking: asyncio.Task[int] | None = None
         self._is_forgotten = False
 

@@ -9,7 +9,7 @@ from arbshard.venues.base.rules import StatedDigits
 from arbshard.venues.registry import ADAPTERS
 
 _UNKNOWN = StatedDigits(is_cut=True)
-"""Of a venue without a folder."""
+"""These are the digits assumed of a venue that has no folder."""
 
 
 class Tolerances:
