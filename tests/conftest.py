@@ -80,7 +80,7 @@ def _leg(venue, symbol, base, quote, slot, *, tick, lot, notional_min, fee_bps, 
     )
 
 
-EXTRAS = {"live": "cryptography", "ccxt": "ccxt", "fast": "picows", "tls": "trustme"}
+EXTRAS = {"live": "cryptography", "ccxt": "ccxt", "fast": "picows", "tls": "trustme", "analysis": "pyarrow"}
 """The library by which it is seen whether an extra is installed."""
 
 
