@@ -6,23 +6,16 @@ from decimal import Decimal
 
 import pytest
 
-from support.instance import Instance
+from support.instance import LIVE, SIM_KEYS, Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 REFUSED_S = float(os.environ.get("ARBSHARD_TEST_REFUSED_S", "20"))
 """The figures of three minutes are had with 180."""
-SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
-KEYS = {"ARBSHARD_BINANCE_KEY": "sim-binance-key", "ARBSHARD_BINANCE_SECRET": SECRET}
 PAUSE_MAX_S = 8
-CONFIG = f"""
-mode = "live"
+CONFIG = f"""{LIVE}
 [sim]
 coins = 4
-[sim.accounts]
-binance_secret = "{SECRET}"
-[live]
-reconcile_every_s = 1.0
 [strategy]
 max_hold_s = 6.0
 [execution]
@@ -81,7 +74,7 @@ def watch(desk: Desk, seconds: float) -> tuple[float, Decimal, float]:
 
 
 def test_what_a_venue_that_refuses_costs_and_that_all_is_right_again(tmp_path):
-    with Desk(tmp_path, CONFIG, arguments=("--live",), environment=KEYS) as desk:
+    with Desk(tmp_path, CONFIG, arguments=("--live",), environment=SIM_KEYS) as desk:
         desk.start()
         desk.wait_for(lambda: len(desk.risk_note().positions) >= 2)
         for venue, fault in (("upbit", REJECTS), ("binance", REVOKED)):

@@ -5,20 +5,13 @@ from decimal import Decimal
 
 import pytest
 
-from support.instance import Instance
+from support.instance import LIVE, SIM_KEYS, Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
-SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
-KEYS = {"ARBSHARD_BINANCE_KEY": "sim-binance-key", "ARBSHARD_BINANCE_SECRET": SECRET}
-CONFIG = f"""
-mode = "live"
+CONFIG = f"""{LIVE}
 [sim]
 coins = 4
-[sim.accounts]
-binance_secret = "{SECRET}"
-[live]
-reconcile_every_s = 1.0
 [strategy]
 entry_bps = 900.0
 [run]
@@ -59,7 +52,7 @@ class Desk(Instance):
 @pytest.fixture
 def desk(tmp_path):
     with Desk(tmp_path, CONFIG) as made:
-        made.start("--live", **KEYS)
+        made.start("--live", **SIM_KEYS)
         made.until_running()
         made.wait_for(lambda: len(made.events("AccountOpened")) == 2)
         made.wait_for(lambda: float(made.status()["equity"]["account_value"]) > 0)

@@ -9,19 +9,13 @@ from arbshard.clock import SystemClock
 from arbshard.ledger.verify import verify
 from arbshard.model.universe import Universe
 from arbshard.status.collect import Collector
-from support.instance import Instance
+from support.instance import LIVE, SIM_KEYS, Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
-CONFIG = f"""
-mode = "live"
+CONFIG = f"""{LIVE}
 [sim]
 coins = 4
-[sim.accounts]
-binance_secret = "{SECRET}"
-[live]
-reconcile_every_s = 1.0
 [venues]
 listing_every_s = 2.0
 [strategy]
@@ -29,7 +23,6 @@ max_hold_s = 4.0
 [run]
 shards = 1
 """
-KEYS = {"ARBSHARD_BINANCE_KEY": "sim-binance-key", "ARBSHARD_BINANCE_SECRET": SECRET}
 
 
 class Desk(Instance):
@@ -45,7 +38,7 @@ class Desk(Instance):
 
 @pytest.fixture
 def desk(tmp_path):
-    with Desk(tmp_path, CONFIG, arguments=("--live",), environment=KEYS) as one:
+    with Desk(tmp_path, CONFIG, arguments=("--live",), environment=SIM_KEYS) as one:
         one.start()
         one.wait_for(lambda: one.risk_note().portfolio.entries > 0)
         yield one
@@ -122,7 +115,7 @@ def test_a_fee_that_is_not_the_configured_one_is_shown_with_both_figures(desk):
 
 def test_a_close_while_one_venue_is_down_says_what_stays_open_and_why(tmp_path):
     patient = CONFIG.replace("max_hold_s = 4.0", "max_hold_s = 3600.0\ntake_profit_bps = 500.0")
-    with Desk(tmp_path, patient, arguments=("--live",), environment=KEYS) as desk:
+    with Desk(tmp_path, patient, arguments=("--live",), environment=SIM_KEYS) as desk:
         desk.start()
         desk.wait_for(lambda: desk.risk_note().positions)
         desk.set_faults("binance", {"set": {"maintenance": {"share": 1, "ms_min": 0, "ms_max": 0}}})

@@ -8,19 +8,13 @@ from arbshard.ledger.verify import verify
 from arbshard.model.risk_note import WarningNote
 from arbshard.model.universe import Universe
 from arbshard.status.collect import Collector
-from support.instance import Instance
+from support.instance import LIVE, SIM_KEYS, Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
-CONFIG = f"""
-mode = "live"
+CONFIG = f"""{LIVE}
 [sim]
 coins = 3
-[sim.accounts]
-binance_secret = "{SECRET}"
-[live]
-reconcile_every_s = 1.0
 [venues]
 listing_every_s = 1.0
 [warnings]
@@ -34,7 +28,6 @@ max_hold_s = 3600.0
 take_profit_bps = 500.0
 stop_loss_bps = 2000.0
 """
-KEYS = {"ARBSHARD_BINANCE_KEY": "sim-binance-key", "ARBSHARD_BINANCE_SECRET": SECRET}
 
 
 class Desk(Instance):
@@ -58,7 +51,7 @@ class Desk(Instance):
 
 @pytest.fixture
 def desk(tmp_path):
-    with Desk(tmp_path, PATIENT, arguments=("--live",), environment=KEYS) as one:
+    with Desk(tmp_path, PATIENT, arguments=("--live",), environment=SIM_KEYS) as one:
         one.start()
         yield one
 
@@ -105,7 +98,7 @@ def test_a_caution_bars_entries_and_closes_nothing_and_one_that_is_ignored_is_on
     ],
 )
 def test_a_closed_wallet_bars_entries_over_a_restart_of_accounts_and_risk(tmp_path, venue, wallet, kinds):
-    with Desk(tmp_path, CONFIG, arguments=("--live",), environment=KEYS) as desk:
+    with Desk(tmp_path, CONFIG, arguments=("--live",), environment=SIM_KEYS) as desk:
         desk.start()
         base = min(desk.wait_for(desk.open_pairs))
         symbol = desk.symbol(base, venue)
@@ -134,7 +127,7 @@ position_loss_bps_max = 20000
 price_ratio_s = 2.0
 """.replace("wallets_every_s = 1.0", "wallets_every_s = 0.0")
     config = config.replace("stop_loss_bps = 2000.0", "stop_loss_bps = 20000.0")
-    with Desk(tmp_path, config, arguments=("--live",), environment=KEYS) as desk:
+    with Desk(tmp_path, config, arguments=("--live",), environment=SIM_KEYS) as desk:
         desk.start()
         base = min(desk.wait_for(desk.open_pairs))
         fault = {"share": 1, "market": desk.symbol(base, "upbit"), "gap_bps": 5000.0}

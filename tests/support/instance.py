@@ -36,6 +36,18 @@ from support.paper import KIND_PAPER
 SMALL = "[sim]\ncoins = 8\nseed = 11\nupdates_per_s = 5.0\n[run]\nshards = 2\n[strategy]\nmax_hold_s = 5.0\n"
 """A configuration that enters and leaves within seconds."""
 
+SIM_SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
+SIM_KEYS = {"ARBSHARD_BINANCE_KEY": "sim-binance-key", "ARBSHARD_BINANCE_SECRET": SIM_SECRET}
+"""The environment in which ``--live`` sends orders to the embedded exchanges of ``LIVE``."""
+LIVE = f"""
+mode = "live"
+[sim.accounts]
+binance_secret = "{SIM_SECRET}"
+[live]
+reconcile_every_s = 1.0
+"""
+"""The head of a configuration with live orders to the embedded exchanges."""
+
 NO_LIMITS = """
 [limits]
 edge_bps_min = -100

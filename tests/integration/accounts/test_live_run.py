@@ -16,27 +16,20 @@ from arbshard.config import Config
 from arbshard.ledger.events import decode_event
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.verify import verify
-from support.instance import Instance
+from support.instance import LIVE, SIM_KEYS, SIM_SECRET, Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
 DOUBLES = Decimal("0.000001")
 """By how much an amount may differ where figures were doubles."""
-SECRET = "opens-nothing-but-this-simulated-exchange-0123456789"
 
 
-CONFIG = f"""
-mode = "live"
+CONFIG = f"""{LIVE}
 [sim]
 coins = 4
-[sim.accounts]
-binance_secret = "{SECRET}"
-[live]
-reconcile_every_s = 1.0
 [run]
 shards = 1
 """
-KEYS = {"ARBSHARD_BINANCE_KEY": "sim-binance-key", "ARBSHARD_BINANCE_SECRET": SECRET}
 
 
 class LiveInstance(Instance):
@@ -62,7 +55,7 @@ class LiveInstance(Instance):
 
 @pytest.fixture
 def running(tmp_path):
-    with LiveInstance(tmp_path, CONFIG, arguments=("--live",), environment=KEYS) as one:
+    with LiveInstance(tmp_path, CONFIG, arguments=("--live",), environment=SIM_KEYS) as one:
         one.start()
         yield one
 
@@ -95,18 +88,18 @@ def test_the_accounts_process_is_killed_and_nothing_is_lost(running):
         path for path in running.files.dir.iterdir() if path.name.startswith(("page", "budget"))
     ]
     assert children_pages
-    assert not any(SECRET.encode() in path.read_bytes() for path in children_pages)
+    assert not any(SIM_SECRET.encode() in path.read_bytes() for path in children_pages)
     children = psutil.Process(running.process.pid).children(recursive=True)
     argv = [" ".join(child.cmdline()) for child in children]
-    assert not any(SECRET in line for line in argv)
+    assert not any(SIM_SECRET in line for line in argv)
     assert len(argv) >= 4
     held = running.stop_watching()
     # A run with a restart in it is told as one to look at; nothing else was wrong.
     assert running.process.returncode == 1, running.output
     assert "0 logged, 1 restarts" in running.output
     for log in running.logs.iterdir():
-        assert SECRET not in log.read_text(), log
-    assert SECRET not in running.output
+        assert SIM_SECRET not in log.read_text(), log
+    assert SIM_SECRET not in running.output
     report = verify(running.ledger)
     assert report.differences == ()
     assert report.positions > 0
