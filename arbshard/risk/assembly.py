@@ -227,6 +227,8 @@ class Risk:
         self._gap_files.save_all(self._gaps.series.items())
         if code is not ExitCode.LEDGER:
             self._service.stop()
+            # The last look may be of before the last fills.
+            self.core.valuation.look_at_naked(clock.monotonic_ns())
             self._show(clock.monotonic_ns(), is_last=True)
             self._store.close()
             self._set("closed", 1)

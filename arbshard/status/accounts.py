@@ -48,6 +48,10 @@ def problems_of(note: RiskNote, accounts: tuple[AccountStatus, ...]) -> Iterator
         )
     for stray in note.strays:
         yield f"{_order(stray)} is open and no intent owns it; {stray.pair or 'no pair'} blocked"
+
+
+def unknown_orders(note: RiskNote) -> Iterator[str]:
+    """A line for each order of which no answer has said how it ended."""
     for unknown in note.unknown:
         yield f"{_order(unknown)}: its fate is not known; {unknown.pair} enters nothing meanwhile"
 

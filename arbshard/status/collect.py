@@ -19,7 +19,7 @@ from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import Histogram, PageReader
-from arbshard.status.accounts import accounts_of, problems_of
+from arbshard.status.accounts import accounts_of, problems_of, unknown_orders
 from arbshard.status.inventory import line_of_status, problems_of_transfers
 from arbshard.status.model import (
     EntriesStatus,
@@ -107,6 +107,7 @@ class Collector:
         as_of = (
             "" if _is_current(children.get("risk"), risk_counters, is_dead=is_dead) else _iso(risk_note.at_ms)
         )
+        passing = (*_orders_under_way(risk_note), *unknown_orders(risk_note))
         problems = (
             *(
                 [f"the supervisor is silent for {silent_ns / 1e9:.0f} s: trading is stopped"]
@@ -123,6 +124,7 @@ class Collector:
             *problems_of_wallets(risk_note),
             *problems_of(risk_note, accounts),
             *problems_of_transfers(risk_note),
+            *passing,
         )
         state = "dead" if is_dead else note.state
         missing: Counter[str] = Counter()
@@ -158,6 +160,7 @@ class Collector:
             unattended=unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
             problems=problems,
+            passing=passing,
             warnings=tuple(notices_of_warnings(risk_note)),
             halted=_halted(risk_note),
             order_mode=risk_note.orders or note.mode,
@@ -408,9 +411,6 @@ def _standing(note: RiskNote) -> Iterator[str]:
     """What risk or a person has stopped."""
     if halted := _halted(note):
         yield halted
-    if float(note.equity.naked):
-        pairs = ", ".join(sorted({one.pair for one in note.equity.naked_by}))
-        yield f"{float(note.equity.naked):,.0f} are bought or sold on one venue alone ({pairs})"
     if note.fx.doubt:
         yield (
             f"the FX rate is in doubt since {_iso(note.fx.since_ms)}: {note.fx.doubt}; no pair is entered until that "
@@ -419,9 +419,6 @@ def _standing(note: RiskNote) -> Iterator[str]:
         )
     if note.broken:
         yield f"accounting break: {note.broken}"
-    for pair, reason in note.closing.items():
-        why = note.unclosable.get(pair)
-        yield f"{pair}: not closed, {why} ({reason})" if why else f"{pair} is being closed ({reason})"
     for pair, one in note.apart.items():
         what = _APART[one.cause].format(pair=pair)
         yield f"{pair} is set apart since {_iso(one.since_ms)} ({one.cause}): {one.reason}; {what}"
@@ -431,6 +428,16 @@ def _standing(note: RiskNote) -> Iterator[str]:
             f"{pair} could not be left, {failing.tries} times in a row ({failing.why}), which cost {failing.cost}: "
             f"it is tried again with pauses that double, {how}; 'arbshard close {pair}' tries at once"
         )
+
+
+def _orders_under_way(note: RiskNote) -> Iterator[str]:
+    """Exposure that orders are about to end."""
+    if float(note.equity.naked):
+        pairs = ", ".join(sorted({one.pair for one in note.equity.naked_by}))
+        yield f"{float(note.equity.naked):,.0f} are bought or sold on one venue alone ({pairs})"
+    for pair, reason in note.closing.items():
+        why = note.unclosable.get(pair)
+        yield f"{pair}: not closed, {why} ({reason})" if why else f"{pair} is being closed ({reason})"
 
 
 def _latency(histogram: Histogram) -> Latency:

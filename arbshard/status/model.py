@@ -222,6 +222,8 @@ class Status(msgspec.Struct, frozen=True):
     """Resident memory of all processes."""
     problems: tuple[str, ...]
     """Why ``state`` is ``degraded``, one line each."""
+    passing: tuple[str, ...] = ()
+    """Those of ``problems`` that orders under way cause, and that end with these orders."""
     bad_requests: int = 0
     """What came on the sockets of risk and supervisor and was no request: none is expected."""
     order_mode: str = "paper"

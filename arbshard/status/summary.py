@@ -128,7 +128,8 @@ def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positio
 def _problems(last: Status, alive: Status | None, failure: str, keeps_positions: bool) -> Iterator[str]:
     """What ``arbshard status`` found wrong at the end, and what is wrong with the whole run.
 
-    A fault that was over before the end, such as a connection that was lost and made anew, is not among them.
+    A fault that was over before the end, such as a connection that was lost and made anew, is not among them; nor is
+    an open leg or an order without an answer that the end itself has settled.
     """
     if failure:
         yield f"the run could not go on: {failure}"
@@ -141,7 +142,9 @@ def _problems(last: Status, alive: Status | None, failure: str, keeps_positions:
     if last.as_of:
         yield f"risk did not close the ledger in order: portfolio and positions are as of {last.as_of}"
     if alive is not None:
-        yield from (problem for problem in alive.problems if problem != alive.halted)
+        over = {alive.halted, *alive.passing}
+        yield from (problem for problem in alive.problems if problem not in over)
+    yield from last.passing
     if last.halted:
         yield last.halted  # ``alive`` may be older than a halt or its end: risk shows them five times a second
     left_open = 0 if keeps_positions else last.portfolio.open
@@ -150,7 +153,6 @@ def _problems(last: Status, alive: Status | None, failure: str, keeps_positions:
         (last.restarts, "process was restarted", "processes were restarted"),
         (len(last.differences), "balance differs from the venue", "balances differ from the venues"),
         (len(last.strays), "open order belongs to no intent", "open orders belong to no intent"),
-        (len(last.unknown), "order has an unknown outcome", "orders have an unknown outcome"),
         (left_open, "position was left open", "positions were left open"),
     ):
         if count:

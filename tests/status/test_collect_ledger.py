@@ -10,7 +10,16 @@ from msgspec.structs import replace
 from arbshard.clock import ManualClock
 from arbshard.ledger.record import LedgerRecord
 from arbshard.model.notes import ChildNote, SupervisorNote
-from arbshard.model.risk_note import NO_NOTE, ApartNote, FailingNote, FxNote, PortfolioTally
+from arbshard.model.risk_note import (
+    NO_NOTE,
+    ApartNote,
+    EquityNote,
+    FailingNote,
+    FxNote,
+    NakedNote,
+    PortfolioTally,
+    StrayNote,
+)
 from arbshard.model.rundir import RunFiles
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
 from arbshard.shm.pages import PageWriter
@@ -169,3 +178,17 @@ def test_a_pair_that_could_not_be_left_is_a_problem(instance) -> None:
     )
     assert "its home leg goes first" in line
     assert "arbshard close BTC" in line
+
+
+def test_what_orders_under_way_cause_is_named_apart(instance):
+    """It is degraded meanwhile, and a run that ends so is judged by what is left of it."""
+    naked = EquityNote(naked="392251", naked_by=(NakedNote("p1", "ETC", "20", "392251", "400000"),))
+    unknown = StrayNote("upbit", "s1-0-1-9-a0", "KRW-ETC", "ETC", AT_MS)
+    instance.start_risk(replace(NOTE, equity=naked, unknown=(unknown,), broken="balances do not add up"))
+    status = instance.status()
+    assert status.passing == (
+        "392,251 are bought or sold on one venue alone (ETC)",
+        "order s1-0-1-9-a0 on upbit KRW-ETC: its fate is not known; ETC enters nothing meanwhile",
+    )
+    assert set(status.passing) < set(status.problems)
+    assert "accounting break: balances do not add up" in status.problems
