@@ -3,8 +3,13 @@
 import subprocess
 import sys
 
-ITS_OWN_EXTRA = "arbshard.data.fast_stream"
-"""This module is the use of an extra."""
+ITS_OWN_EXTRA = (
+    "arbshard.data.fast_stream",
+    "arbshard.series.reading",
+    "arbshard.series.schemas",
+    "arbshard.series.segments",
+)
+"""These modules are the use of an extra."""
 
 _PROGRAM = """
 import importlib, pkgutil, sys
@@ -14,14 +19,14 @@ for package in (arbshard, supervisor):
         if not found.name.endswith("__main__") and found.name not in sys.argv:
             importlib.import_module(found.name)
             print(found.name)
-for extra in ("ccxt", "picows", "trustme", "prometheus_client"):
+for extra in ("ccxt", "picows", "trustme", "prometheus_client", "pyarrow", "plotly"):
     assert extra not in sys.modules, f"{extra} is imported with a module"
 """
 
 
 def test_every_module_is_imported_without_any_extra():
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, ITS_OWN_EXTRA],
+        [sys.executable, "-c", _PROGRAM, *ITS_OWN_EXTRA],
         capture_output=True,
         text=True,
         timeout=60,
