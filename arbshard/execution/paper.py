@@ -24,10 +24,10 @@ _LEVELS_REMEMBERED = 256
 _FORGOTTEN_AFTER = 5.0
 """Time constants after which a level is as if nothing had been taken from it: less than a hundredth is missing."""
 _SAME_MAKER = Decimal("0.0005")
-"""Of the price: a level this near to one that we took from is for the same maker's next quote, as long as what is
+"""A share of the price: a level this near to one that we took from is the same maker's next quote, as long as what is
 missing there has not come back. Otherwise a book whose prices move by a tick would forget what we took."""
 _STEP = Decimal("0.1")
-"""Of a level: less than this is not there yet, because others come back with orders and not drop by drop."""
+"""A share of a level: less than this is not there yet, because others come back with orders and not drop by drop."""
 _LONGEST_UNKNOWN = 10.0
 """No order stays unknown for longer than so many times ``paper.unknown_s``."""
 

@@ -18,13 +18,16 @@ from decimal import Decimal
 from difflib import SequenceMatcher
 
 from arbshard.config import SymbolsConfig
-from arbshard.ledger.events import Event
+from arbshard.ledger.events import CoinConfirmed, Event
 from arbshard.model.market import Direction, Leg, Pair
+from arbshard.model.money import plain
 from arbshard.model.refusal import Refusal
 from arbshard.model.warning import CoinName
+from arbshard.risk.operators import REASON_MAX
 from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment, Objection
+from arbshard.wire.messages import CommandReply, ConfirmCoin, Denied, Done
 
 _ALIKE_MIN = 0.6
 _WORD_MIN = 4
@@ -74,6 +77,25 @@ class CoinIdentity:
             return None
         advice = f"once you are sure, 'arbshard symbols confirm {pair.base} --reason ...'"
         return Objection(Refusal.IDENTITY_DOUBTED, f"{pair.base}: {doubt}; {advice}")
+
+    def confirm(self, command: ConfirmCoin, moment: Moment) -> tuple[CommandReply, list[Event]]:
+        """A person says that both markets trade the same coin: the answer, and the event to apply and store."""
+        pair = next((pair for pair in self._pairs.values() if pair.answers_to(command.symbol)), None)
+        if pair is None:
+            return Denied(f"{command.symbol} is not traded in this run"), []
+        ratio = self.ratio_of(pair.base)
+        known = (
+            "its price ratio is not known yet"
+            if ratio is None
+            else f"its price ratio of {plain(ratio)} is usual"
+        )
+        is_apart = pair.base in self._state.standing.apart
+        more = f"; it stays set apart until 'arbshard resume {pair.base}'" if is_apart else ""
+        reason = command.reason[:REASON_MAX] or "by hand"
+        event = CoinConfirmed(at_ms=moment.now_ms, pair=pair.base, ratio=ratio or Decimal(1), reason=reason)
+        return Done(
+            f"{pair.home.market} and {pair.away.market} trade the same coin, {known} from now on{more}"
+        ), [event]
 
     def tick(self, moment: Moment) -> list[Event]:
         """Set pairs apart whose ratio was within its bounds and has been outside for long."""

@@ -12,7 +12,6 @@ from arbshard.config import Config, zone_of
 from arbshard.engine.baseline import Baselines
 from arbshard.ledger.events import (
     ClosesOrdered,
-    CoinConfirmed,
     Event,
     Halted,
     IntentApproved,
@@ -22,7 +21,7 @@ from arbshard.ledger.events import (
     Stopped,
 )
 from arbshard.model.intent import Intent, IntentKind, Retry
-from arbshard.model.money import BPS, ONE, ZERO, plain
+from arbshard.model.money import BPS, ZERO, plain
 from arbshard.model.order import Fill, Order
 from arbshard.model.phase import Phase
 from arbshard.model.position import Position
@@ -41,7 +40,7 @@ from arbshard.risk.booking import (
 from arbshard.risk.coin_identity import CoinIdentity
 from arbshard.risk.entry_terms import TermsKeeper
 from arbshard.risk.fee_rule import FeeRule
-from arbshard.risk.inventory import inventory_of
+from arbshard.risk.inventory import InventoryKeeper
 from arbshard.risk.limits.fx_guard import FxGuard
 from arbshard.risk.limits.guard import RiskGuard, holds_for
 from arbshard.risk.limits.rearming import Rearming
@@ -71,9 +70,7 @@ from arbshard.risk.venue_warnings import VenueWarnings
 from arbshard.wire.inventory import (
     AnnounceTransfer,
     ArriveTransfer,
-    Ends,
     EndTransfer,
-    Inventory,
     ShowInventory,
     ShowTransfers,
 )
@@ -157,12 +154,12 @@ class RiskCore:
         self._operators = Operators(self._pairs, state, self.guard, self.valuation, self.unclosable)
         self.has_new_terms = False
         """Whether the last tick completed a round over the terms of entry of all pairs."""
+        self.inventory = InventoryKeeper(config, state, self.ownership, self.guard, self.valuation)
         self._transfers = TransferDesk(
-            state, self.reconciler, self._price_of, self._movable, self.ownership.venues
+            state, self.reconciler, self.inventory.price_of, self.inventory.movable, self.ownership.venues
         )
         if self.reconciler is not None:
             self.reconciler.recognise = self._transfers.recognise
-        self.inventory_config = config.inventory
         self.lost_feeds: frozenset[str] = frozenset()
         """Venues from which no books come, as the supervisor says."""
 
@@ -280,31 +277,6 @@ class RiskCore:
         self._apply(events)
         return events
 
-    def _price_of(self, currency: str) -> Decimal | None:
-        """Worth of one unit of a currency, in reporting currency; None while no book has said so."""
-        if currency == self._config.reporting:
-            return ONE
-        prices = (self.valuation.price_of(venue, currency) for venue in sorted(self.ownership.venues()))
-        return next((price for price in prices if price is not None), None)
-
-    def _movable(self, venue: str, currency: str) -> Decimal:
-        """What of a balance is neither held for anything nor needed to leave open positions."""
-        free = self.guard.free(venue, currency)
-        return max(ZERO, free - self.guard.ways_out.needed().get((venue, currency), ZERO))
-
-    def inventory(self, now_ms: int) -> Inventory:
-        """What is owned where, and how long it will last."""
-        fx = self.ownership.universe.fx.market
-        return inventory_of(
-            self.state,
-            Ends(fx.venue, self._config.venues.away, fx.base, fx.quote),
-            self.inventory_config,
-            self.guard.ways_out.needed(),
-            self.guard.free,
-            self._price_of,
-            now_ms,
-        )
-
     def unclosable(self) -> dict[str, str]:
         """Why open pairs cannot be closed on both venues now, by base."""
         state = self.state
@@ -333,11 +305,11 @@ class RiskCore:
             case AnnounceTransfer() | ArriveTransfer() | EndTransfer() | ShowTransfers():
                 return self._transfers.answer(command, moment)
             case ShowInventory():
-                return self.inventory(moment.now_ms), []
+                return self.inventory.of_now(moment.now_ms), []
             case ShowReconciliation():
                 return self.reconciliation(moment.now_ns), []
             case ConfirmCoin():
-                return self._confirm(command, moment)
+                return self.identity.confirm(command, moment)
             case EndIntent():
                 return self._end_intent(command, moment)
             case _:
@@ -354,7 +326,7 @@ class RiskCore:
         if self.reconciler is None:
             return Denied("on paper there is nothing to be stated"), []
         if isinstance(command, AcceptDifference):
-            return self.reconciler.accept(command, self._price_of(command.currency), moment)
+            return self.reconciler.accept(command, self.inventory.price_of(command.currency), moment)
         if command.wallets is not None:
             self.warnings.set_wallets(command.venue, command.wallets)
             self.identity.set_names(self.warnings.coin_names())
@@ -612,24 +584,6 @@ class RiskCore:
         )
         self._apply(events)
         return Noted(request.intent_id), events
-
-    def _confirm(self, command: ConfirmCoin, moment: Moment) -> tuple[CommandReply, list[Event]]:
-        pair = next((pair for pair in self._pairs.values() if pair.answers_to(command.symbol)), None)
-        if pair is None:
-            return Denied(f"{command.symbol} is not traded in this run"), []
-        ratio = self.identity.ratio_of(pair.base)
-        known = (
-            "its price ratio is not known yet"
-            if ratio is None
-            else f"its price ratio of {plain(ratio)} is usual"
-        )
-        is_apart = pair.base in self.state.standing.apart
-        more = f"; it stays set apart until 'arbshard resume {pair.base}'" if is_apart else ""
-        reason = command.reason[:REASON_MAX] or "by hand"
-        event = CoinConfirmed(at_ms=moment.now_ms, pair=pair.base, ratio=ratio or Decimal(1), reason=reason)
-        return Done(
-            f"{pair.home.market} and {pair.away.market} trade the same coin, {known} from now on{more}"
-        ), [event]
 
     def _end_intent(self, command: EndIntent, moment: Moment) -> tuple[CommandReply, list[Event]]:
         pair = next((pair for pair in self._pairs.values() if pair.answers_to(command.symbol)), None)

@@ -8,14 +8,62 @@ back, and the other venue pays for it.
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
-from arbshard.config import InventoryConfig
-from arbshard.model.money import MONEY_CONTEXT, ZERO
+from arbshard.config import Config, InventoryConfig
+from arbshard.model.money import MONEY_CONTEXT, ONE, ZERO
+from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.portfolio.holdings import Account
 from arbshard.risk.portfolio.results import DAY_MS
 from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.shards.ownership import Ownership
+from arbshard.risk.valuation import Valuation
 from arbshard.wire.inventory import Ends, Inventory, InventoryLine
 
 _DAYS_MAX = 365
+
+
+class InventoryKeeper:
+    """What one account owns, what of it is free, and what it is worth."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: PortfolioState,
+        ownership: Ownership,
+        guard: RiskGuard,
+        valuation: Valuation,
+    ) -> None:
+        self.settings = config.inventory
+        self._reporting = config.reporting
+        self._away = config.venues.away
+        self._state = state
+        self._ownership = ownership
+        self._guard = guard
+        self._valuation = valuation
+
+    def price_of(self, currency: str) -> Decimal | None:
+        """Worth of one unit of a currency, in reporting currency; None while no book has said so."""
+        if currency == self._reporting:
+            return ONE
+        prices = (self._valuation.price_of(venue, currency) for venue in sorted(self._ownership.venues()))
+        return next((price for price in prices if price is not None), None)
+
+    def movable(self, venue: str, currency: str) -> Decimal:
+        """What of a balance is neither held for anything nor needed to leave open positions."""
+        needed = self._guard.ways_out.needed().get((venue, currency), ZERO)
+        return max(ZERO, self._guard.free(venue, currency) - needed)
+
+    def of_now(self, now_ms: int) -> Inventory:
+        """All that is owned, by venue and currency, and how long it will last."""
+        fx = self._ownership.universe.fx.market
+        return inventory_of(
+            self._state,
+            Ends(fx.venue, self._away, fx.base, fx.quote),
+            self.settings,
+            self._guard.ways_out.needed(),
+            self._guard.free,
+            self.price_of,
+            now_ms,
+        )
 
 
 def inventory_of(

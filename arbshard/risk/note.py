@@ -201,14 +201,16 @@ class NoteWriter:
         """What runs out soon; looked up every ten seconds, because it takes a walk over all balances."""
         if now_ms - self._soon_out_ms >= _INVENTORY_EVERY_MS:
             self._soon_out_ms = now_ms
-            until_ms = now_ms + int(self._core.inventory_config.warn_days * DAY_MS)
-            lines = [one for one in self._core.inventory(now_ms).lines if 0 < one.runs_out_ms < until_ms]
+            until_ms = now_ms + int(self._core.inventory.settings.warn_days * DAY_MS)
+            lines = [
+                one for one in self._core.inventory.of_now(now_ms).lines if 0 < one.runs_out_ms < until_ms
+            ]
             lines.sort(key=lambda one: one.runs_out_ms)
             self._soon = tuple(RunsOutNote(one.venue, one.currency, one.runs_out_ms) for one in lines)
         return self._soon
 
     def _overdue(self, now_ms: int) -> Iterator[OverdueNote]:
-        after_h = self._core.inventory_config.overdue_h
+        after_h = self._core.inventory.settings.overdue_h
         for one in self._state.transfers.open.values():
             age_h = (now_ms - one.announced_ms) / 3_600_000
             if age_h >= after_h:

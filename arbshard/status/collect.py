@@ -45,7 +45,7 @@ _FOLLOWED = "followed_"
 
 
 class Collector:
-    """Of one instance. Rates are counted between two calls of ``collect``."""
+    """Reads the pages of one instance. Rates are those between two calls of ``collect``."""
 
     def __init__(self, run_dir: Path, clock: Clock) -> None:
         self._files = RunFiles(run_dir)

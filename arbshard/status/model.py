@@ -72,7 +72,7 @@ class ShardStatus(msgspec.Struct, frozen=True):
     missing: dict[str, int] = {}
     """Entries that were not made for want of money or coins, by ``VENUE CURRENCY``."""
     again_in_s: float = 0.0
-    """Of ``restarting``: how long until it is started again."""
+    """How long until it is started again, while its state is ``restarting``."""
     reason: str = ""
     """Why its last incarnation ended; empty when none has."""
     followed: dict[str, RuleWorth] = {}
@@ -215,7 +215,7 @@ class Status(msgspec.Struct, frozen=True):
     messages: int
     errors: int
     restarts: int
-    """Of all children."""
+    """How often any child was started again."""
     alerts: tuple[str, ...]
     unattended: tuple[str, ...]
     memory_mb: float

@@ -21,7 +21,7 @@ _ORDERS_STYLE = {"paper": "", "dry run": "bold black on yellow", "live": "bold w
 _SYMBOLS_SHOWN = 12
 _WARNINGS_SHOWN = 10
 _PROBLEMS_SHOWN = 6
-"""Of a run that has ended, in its one line; ``--summary`` holds all."""
+"""How many problems the last line of a run names; ``--summary`` holds all."""
 _BESIDE = "fees and losses of transfers, and unexplained differences"
 """What results contain from no position."""
 _PLAIN_WIDTH = 140
