@@ -641,9 +641,13 @@ class RiskCore:
         return known.level_bps if known is not None else 0.0
 
     def _baseline_level(self) -> float | None:
-        """The median of the levels of all pairs' gaps; None while too few are known."""
+        """The median of the levels of all pairs' gaps; None while they are known of fewer than half of the pairs.
+
+        The levels of a few pairs differ from the median of all that they would be compared with.
+        """
         levels = [known.level_bps for known in self.guard.baselines.values()]
-        return median(levels) if len(levels) >= self._config.fx.pairs_min else None
+        least = max(self._config.fx.pairs_min, (len(self._pairs) + 1) // 2)
+        return median(levels) if len(levels) >= least else None
 
     def _moment(self, now_ms: int, now_ns: int | None) -> Moment:
         day = self.days.day_at(now_ms).number

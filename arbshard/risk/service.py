@@ -224,7 +224,7 @@ class RiskService:
         if now != before:
             self.is_changed = True
         if now and not before:
-            get_logger().error("the FX rate is in doubt: no entries", why=now)
+            get_logger().warning("the FX rate is in doubt: no entries", why=now)
         elif before and not now:
             get_logger().warning("the FX rate is believed again: entries go on")
 

@@ -227,6 +227,16 @@ def test_the_core_gives_the_median_of_the_baselines_as_the_level() -> None:
     assert world.core._baseline_level() is None
 
 
+def test_the_levels_of_a_few_of_many_pairs_say_nothing_of_the_level_of_all() -> None:
+    """Of thirty pairs three were known after a minute, at -64 bps: FX was in doubt though nothing had moved."""
+    bases = tuple(f"C{number}" for number in range(30))
+    world = w.World(bases)
+    known = {base: Baseline(-64.0, 1.0, 2.0, 300, 5) for base in bases}
+    for count, level in ((3, None), (14, None), (15, -64.0)):
+        world.core.guard.baselines = dict(list(known.items())[:count])
+        assert world.core._baseline_level() == level
+
+
 @settings(max_examples=effort(30, 300))
 @given(st.lists(st.tuples(st.integers(-300, 300), st.integers(-300, 300), st.integers(1, 40)), max_size=12))
 def test_no_entry_passes_while_the_figures_are_beyond_their_limits(weather) -> None:
