@@ -150,7 +150,7 @@ def _headline(status: Status) -> Text:
         f"  {where}, {orders}" if is_paper else "",
         f"  up {status.uptime_s:.0f} s  {status.memory_mb:.0f} MB",
         f"  {status.messages:,} messages  ",
-        (f"{status.errors} errors", "bold red" if status.errors else "dim"),
+        (f"{status.errors} error" + "s" * (status.errors != 1), "bold red" if status.errors else "dim"),
         (f"  {status.bad_requests} bad requests" if status.bad_requests else "", "yellow"),
     )
 
