@@ -143,7 +143,10 @@ def _engine_stages(costs: _Costs, home_frame: bytes, away_frame: bytes) -> None:
         engine.evaluate(state, RECEIVED_NS)
 
     costs.note("edge, no gap", evaluate)
-    dear = View(binance.decode(binance_frame("BTCUSDT", 95_500, 0.01), RECEIVED_NS), live=True, bad=False)
+    dear_frame = binance_frame("BTCUSDT", 95_500, 0.01)
+    before = View(binance.decode(dear_frame, RECEIVED_NS - 1), live=True, bad=False)
+    engine.observe(pair.away.slot, before)  # a jump waits for a second frame
+    dear = View(binance.decode(dear_frame, RECEIVED_NS), live=True, bad=False)
 
     def trade() -> Entry:
         engine.observe(pair.away.slot, dear)

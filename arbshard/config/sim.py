@@ -290,6 +290,12 @@ class QuietBookFault(MarketFault, frozen=True, kw_only=True):
     every_s: Annotated[float, Meta(gt=0, le=86_400)] = 4.0
 
 
+class LateFramesFault(MarketFault, frozen=True, kw_only=True):
+    """Frames are sent so long after they were made, and carry the time of then."""
+
+    late_ms: Annotated[int, Meta(ge=1, le=60_000)] = 3_000
+
+
 class WrongFrameFault(Fault, frozen=True, kw_only=True):
     """A book is sent that is sound in itself and far off, and 5 ms later the right one. Orders meet the right one.
     Each second is an occasion.
@@ -375,6 +381,7 @@ class FaultsConfig(Section, frozen=True, kw_only=True):
     changed_rules: ChangedRulesFault = ChangedRulesFault()
     changed_fees: ChangedFeesFault = ChangedFeesFault()
     quiet_book: QuietBookFault = QuietBookFault()
+    late_frames: LateFramesFault = LateFramesFault()
     wrong_frame: WrongFrameFault = WrongFrameFault()
     fx_blip: FxBlipFault = FxBlipFault()
     closed_wallet: ClosedWalletFault = ClosedWalletFault()

@@ -15,6 +15,10 @@ class DataConfig(Section, frozen=True):
     max_leg_skew_ms: Positive = 1000.0
     """Largest difference of receive times between the two books of a pair."""
     max_fx_age_ms: Positive = 5000.0
+    max_lag_ms: NotNegative = 1500.0
+    """A frame that comes by so much later than usual after the venue sent it, by the venue's own clock, is not
+    entered on, and no profit is taken on it (``docs/feeds.md``); 0 switches the rule off. The default is that of
+    ``max_book_age_ms``: a book should be no older by the venue's clock than it may be by ours."""
     jump_bps: Annotated[float, Meta(ge=1, le=10_000)] = 100.0
     """A best price further than this from the one before is not acted on before a second frame, the other side of the
     pair, or the supervisor (as for quiet books) confirms it; the FX rate is confirmed by ``max_fx_age_ms`` alone."""

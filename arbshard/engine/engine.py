@@ -12,11 +12,20 @@ from arbshard.config import Config
 from arbshard.engine.closing import Closing, HeldPosition, close_now, gap_bps
 from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
 from arbshard.engine.followed import FollowedEntry, FollowedOutcome, follow
-from arbshard.engine.quality import QUIET, UNSEEN, Confirmed, View, data_refusal, is_jump_doubted, quality_of
-from arbshard.engine.signals import exit_reason, is_unusual
+from arbshard.engine.quality import (
+    QUIET,
+    UNSEEN,
+    Confirmed,
+    View,
+    data_refusal,
+    is_jump_doubted,
+    is_late,
+    quality_of,
+)
+from arbshard.engine.signals import due_exit, exit_reason, is_unusual
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.entry_terms import PairTerms
-from arbshard.model.intent import ExitReason, Lead
+from arbshard.model.intent import RETURNED, ExitReason, Lead
 from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
@@ -139,9 +148,15 @@ class ArbitrageEngine:
         fx: Leg,
         config: Config,
         confirmed_ns: Callable[[int], int] = lambda _: 0,
+        late_after_ns: Callable[[int], int] = lambda _: 0,
     ) -> None:
-        """``confirmed_ns`` returns when the book of a slot was last confirmed: see ``quality.Confirmed``."""
+        """``confirmed_ns`` returns when the book of a slot was last confirmed: see ``quality.Confirmed``.
+
+        ``late_after_ns`` returns above which difference of receipt and sending a book of a slot came late: see
+        ``quality.is_late``.
+        """
         self._confirmed_ns = confirmed_ns
+        self._late_after_ns = late_after_ns
         self._strategy = config.strategy
         self._quality = quality_of(config.data_quality)
         self._cost_max = float(config.sizing.order_notional_max)
@@ -301,6 +316,15 @@ class ArbitrageEngine:
         confirmed = self._confirmed(state)
         return data_refusal(state.home, state.away, self.fx, now_ns, self._quality, confirmed) is None
 
+    def _is_late(self, state: PairState) -> bool:
+        """Whether a book of the pair, or the FX book, came late. Asked only when something is about to be done."""
+        pair, late_after_ns = state.pair, self._late_after_ns
+        return (
+            is_late(state.home.book, late_after_ns(pair.home.slot))
+            or is_late(state.away.book, late_after_ns(pair.away.slot))
+            or is_late(self.fx.book, late_after_ns(self._fx_slot))
+        )
+
     def _confirmed(self, state: PairState) -> Confirmed:
         pair, confirmed_ns = state.pair, self._confirmed_ns
         return Confirmed(
@@ -318,6 +342,9 @@ class ArbitrageEngine:
             back = state.buy_away if held.buy_is_home else state.buy_home
             closing = close_now(held, home, away, fx, back)
             reason = exit_reason(held, closing, distance, now_ns, self._strategy)
+            if reason in RETURNED and self._is_late(state):
+                state.refusal = Refusal.BOOK_LATE
+                reason = due_exit(held, closing, now_ns, self._strategy)
             if reason is not None:
                 return self._exit(state, held, closing, reason, fx)
             if closing.net_bps > self._strategy.max_edge_bps:
@@ -380,6 +407,9 @@ class ArbitrageEngine:
         whole_home, whole_away = state.home.book, state.away.book
         if whole_home is None or whole_away is None:
             state.refusal = Refusal.BOOK_BAD
+            return None
+        if self._is_late(state):
+            state.refusal = Refusal.BOOK_LATE
             return None
         entry, state.refusal = self._judge(state, direction, whole_home, whole_away, fx, barred)
         if state.refusal is None or entry is None:

@@ -144,6 +144,18 @@ def is_jump_doubted(home: View, away: View, quality: Quality, confirmed: Confirm
     return is_doubted and not quality.jump_down <= moves[0] / moves[1] <= quality.jump_up
 
 
+def is_late(book: OrderBookSnapshot | None, late_after_ns: int) -> bool:
+    """Whether ``book`` came too long after it was sent, as far as both is known.
+
+    Receipt goes by monotonic time and sending by the venue's clock, so their difference means nothing in itself. The
+    supervisor knows which difference is usual for the venue, and above which one a frame came late:
+    ``late_after_ns``, 0 while it does not know (``supervisor/feeds/lag.py``).
+    """
+    if book is None or book.sent_ms is None or not late_after_ns:
+        return False
+    return book.received_ns - book.sent_ms * 1_000_000 > late_after_ns
+
+
 def data_refusal(
     home: View, away: View, fx: View, now_ns: int, quality: Quality, confirmed: Confirmed | None = None
 ) -> Refusal | None:

@@ -21,6 +21,13 @@ def exit_reason(
     in_favour = distance if held.buy_is_home else -distance
     if is_believed and strategy.close_on_spread_reversal and in_favour >= strategy.reversal_bps:
         return "spread_reversal"
+    return due_exit(held, closing, now_ns, strategy)
+
+
+def due_exit(
+    held: HeldPosition, closing: Closing, now_ns: int, strategy: StrategyConfig
+) -> ExitReason | None:
+    """The reason to close ``held`` whatever its gap does, or None: its loss or its age."""
     if closing.net_bps <= -strategy.stop_loss_bps:
         return "stop_loss"
     if now_ns - held.opened_ns >= strategy.max_hold_s * 1e9:

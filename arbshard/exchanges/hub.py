@@ -3,7 +3,7 @@
 ``connection`` subscribes, ``loop`` publishes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from arbshard.exchanges.session import Feed, SharedStream
@@ -50,3 +50,20 @@ class Hub:
                     for member in members:
                         member.send(frame)
         feed.on_sent()
+
+    def prepare(self, feed: Feed, now_ms: int) -> Callable[[], None]:
+        """Make what ``publish`` would send, and return what sends it to all who want it by then."""
+        symbol = feed.market.symbol
+        frames = [
+            (stream, WsFrame(payload, binary=self.binary))
+            for stream in self._by_symbol.get(symbol, {})
+            for payload in feed.payloads(stream, now_ms)
+        ]
+        feed.on_sent()
+
+        def send() -> None:
+            for stream, frame in frames:
+                for member in self._by_symbol.get(symbol, {}).get(stream, ()):
+                    member.send(frame)
+
+        return send

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -37,6 +38,38 @@ def _send_wrong_frame(hub: Hub, feed: Feed, now_ms: int) -> None:
     asyncio.get_running_loop().call_later(_WRONG_S, hub.publish, feed, now_ms)
 
 
+class _LateFrames:
+    """Frames that a fault holds back. Each is sent in its turn; when the fault is over, all at once."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[tuple[asyncio.TimerHandle, Callable[[], None]]]] = {}
+
+    def is_waiting(self, symbol: str) -> bool:
+        """Whether anything of a market is held back."""
+        return bool(self._waiting.get(symbol))
+
+    def put(self, symbol: str, late_ms: int, send: Callable[[], None]) -> None:
+        """Hold a frame back; there are as many as the market makes in ``late_ms``, which is bounded."""
+        timer = asyncio.get_running_loop().call_later(late_ms / 1000, self._send_next, symbol)
+        self._waiting.setdefault(symbol, deque()).append((timer, send))
+
+    def send_all(self, symbol: str) -> None:
+        """Send what is held back of a market."""
+        while self.is_waiting(symbol):
+            self._waiting[symbol][0][0].cancel()
+            self._send_next(symbol)
+
+    def close(self) -> None:
+        """Send nothing any more."""
+        for waiting in self._waiting.values():
+            for timer, _ in waiting:
+                timer.cancel()
+            waiting.clear()
+
+    def _send_next(self, symbol: str) -> None:
+        self._waiting[symbol].popleft()[1]()
+
+
 async def run_world(
     world: SimWorld,
     feeds: Mapping[str, Mapping[str, Feed]],
@@ -53,6 +86,8 @@ async def run_world(
     outlets = [
         (desks.get(venue), feeds[venue][market.symbol], hubs[venue]) for venue, market, _ in world.places
     ]
+
+    late = _LateFrames()
 
     def turn() -> float:
         now_ns = clock.monotonic_ns()
@@ -75,10 +110,17 @@ async def run_world(
             if not in_time:
                 counters.skipped_sends += 1
                 continue
+            if market.late_ms:
+                late.put(market.symbol, market.late_ms, hub.prepare(feed, now_ms))
+                continue
+            late.send_all(market.symbol)
             hub.publish(feed, now_ms)
             if market.wrong_bps:
                 _send_wrong_frame(hub, feed, now_ms)
         wait_s = (grid.due_ns - clock.monotonic_ns()) / SECOND_NS
         return max(_WAIT_S_MIN, wait_s) if wait_s > 0 else 0.0
 
-    await repeat(turn)
+    try:
+        await repeat(turn)
+    finally:
+        late.close()

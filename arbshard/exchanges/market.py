@@ -78,6 +78,8 @@ class SimMarket:
         self.quiet_s = 0.0
         """The book moves only so often, or when a customer's order has changed it; 0: with every step."""
         self._waited_s = 0.0
+        self.late_ms = 0
+        """Its frames are sent so long after they were made."""
         self.wrong_bps = 0.0
         """The next step also sends a frame that is sound in itself and so far off; 0 for none."""
         self.factors = RuleFactors()

@@ -39,6 +39,9 @@ class OrderBookSnapshot(msgspec.Struct, frozen=True, gc=False):
     """Exchange time in wall milliseconds, or None where the stream carries none."""
     received_ns: int
     """When the frame was received, monotonic nanoseconds."""
+    sent_ms: int | None = None
+    """The exchange time, if it is that of the sending, as it is in a stream's changes. The first frame of a
+    subscription and a book over REST may carry the time of the book's last change, however long ago that is."""
 
     @property
     def top(self) -> BookTop:

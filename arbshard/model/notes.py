@@ -46,6 +46,13 @@ class VenueNote(msgspec.Struct, frozen=True):
     """Quiet books of which REST has shown that they are still the newest."""
     dead: int = 0
     """Times that the stream of one market had stopped though its connection was alive; found by REST."""
+    lag_ms: int | None = None
+    """From the sending of a frame, by the venue's clock, to its receipt, by this computer's; the median of the
+    markets. None where frames do not say when they were sent."""
+    lag_ms_max: int | None = None
+    """Frames with a larger lag come late."""
+    late: tuple[str, ...] = ()
+    """Markets whose newest frame came late; a few at most."""
 
 
 class ChildNote(msgspec.Struct, frozen=True):

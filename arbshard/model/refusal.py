@@ -39,6 +39,8 @@ class Refusal(IntEnum):
     """The pair's gap returns too slowly to its level for ``max_hold_s``, or the excursion of now lasts too long."""
     BOOK_JUMPED = 213
     """A book is far from its own last frame, and nothing has confirmed that it moved: it may be one wrong frame."""
+    BOOK_LATE = 214
+    """A frame came too long after the venue had sent it: it shows what the market was, not what it is."""
     FX_DEPARTS = 215
     """The FX book has departed from the rate that the coins imply, or it has jumped."""
 

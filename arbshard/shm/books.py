@@ -72,6 +72,14 @@ class BooksWriter(Mapped):
         """
         self._slots.set_proof(slot, at_ns)
 
+    def set_late_after(self, slot: int, difference_ns: int) -> None:
+        """Say by how much the receipt of a frame of this market (monotonic) may be above its sending (wall clock).
+
+        A frame with a larger difference came late. The difference is far below 0, as monotonic time begins with the
+        machine's start; 0 means that nothing is known.
+        """
+        self._slots.set_bound(slot, difference_ns)
+
     def times(self, slot: int) -> tuple[int, int]:
         """When the slot's frame was received, and when it was last confirmed (monotonic ns); 0 for never."""
         return self._slots.header(slot)
@@ -129,6 +137,10 @@ class BooksReader(Mapped):
     def confirmed_ns(self, slot: int) -> int:
         """When the slot's book was last confirmed (monotonic): see ``BooksWriter.confirm``; 0 for never."""
         return self._slots.proof(slot)
+
+    def late_after_ns(self, slot: int) -> int:
+        """The difference above which a frame of this market came late: see ``BooksWriter.set_late_after``."""
+        return self._slots.bound(slot)
 
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
         """(sequence, received_ns, live, frame), all of one moment, or None.

@@ -5,7 +5,8 @@ A slot is eight header words and room for the frame::
     0 sequence   odd while the writer is inside   3 flag       a word of the owner's
     1 stamp      a number of the owner's           4 checksum   crc32, where stores may be seen out of order
     2 length     of the frame, bytes               5 proof      a number of the owner's, beside the lock
-                                                   6-7 free
+                                                   6 bound      a signed number of the owner's, likewise
+                                                   7 free
 
 The writer makes the sequence odd, changes the slot, and makes it even as its last store. The reader takes a
 copy between two looks at the sequence and keeps it only if both were the same even number. x86 shows stores
@@ -23,7 +24,7 @@ RETRIES = 64
 """Looks at a slot before a reader gives up. A write takes below a microsecond; longer means the writer was
 put off the CPU inside it (it will announce the change when it is done) or has died there."""
 
-STAMP, LENGTH, FLAG, CHECKSUM, PROOF = 1, 2, 3, 4, 5
+STAMP, LENGTH, FLAG, CHECKSUM, PROOF, BOUND = 1, 2, 3, 4, 5, 6
 
 
 def stride(capacity: int) -> int:
@@ -42,6 +43,7 @@ class SlotsWriter:
     def __init__(self, segment: Segment, offset: int, count: int, capacity: int, *, checked: bool) -> None:
         self._raw = segment.raw
         self._words = segment.words
+        self._signed = segment.signed
         self._first = offset // WORD
         self._step = stride(capacity) // WORD
         self._count = count
@@ -92,6 +94,12 @@ class SlotsWriter:
             raise IndexError(slot)
         self._words[self._first + slot * self._step + PROOF] = proof
 
+    def set_bound(self, slot: int, bound: int) -> None:
+        """Set the slot's bound, which the lock does not cover either. ``IndexError`` as above."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        self._signed[self._first + slot * self._step + BOUND] = bound
+
     def header(self, slot: int) -> tuple[int, int]:
         """(stamp, proof) as they were last written. ``IndexError`` as above."""
         if not 0 <= slot < self._count:
@@ -107,7 +115,7 @@ class SlotsWriter:
         base = self._first + slot * self._step
         odd = words[base] | 1
         words[base] = odd
-        for word in (STAMP, LENGTH, FLAG, CHECKSUM, PROOF):
+        for word in (STAMP, LENGTH, FLAG, CHECKSUM, PROOF, BOUND):
             words[base + word] = 0
         words[base] = odd + 1
 
@@ -124,6 +132,7 @@ class SlotsReader:
     def __init__(self, segment: Segment, offset: int, count: int, capacity: int, *, checked: bool) -> None:
         self._raw = segment.raw
         self._words = segment.words
+        self._signed = segment.signed
         self._first = offset // WORD
         self._step = stride(capacity) // WORD
         self._count = count
@@ -148,6 +157,12 @@ class SlotsReader:
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         return self._words[self._first + slot * self._step + PROOF]
+
+    def bound(self, slot: int) -> int:
+        """The slot's bound now. ``IndexError`` if there is no such slot."""
+        if not 0 <= slot < self._count:
+            raise IndexError(slot)
+        return self._signed[self._first + slot * self._step + BOUND]
 
     def read(self, slot: int) -> tuple[int, int, int, bytes] | None:
         """(sequence, stamp, flag, frame), all of one write; None if there is no frame yet or no whole one.

@@ -93,6 +93,9 @@ class Collector:
                 stalls=venue.stalls,
                 confirmed=venue.confirmed,
                 dead=venue.dead,
+                lag_ms=venue.lag_ms,
+                lag_ms_max=venue.lag_ms_max,
+                late=venue.late,
                 resyncs=venue.resyncs,
                 refusals=venue.refusals,
                 quiet=venue.quiet,
@@ -335,6 +338,13 @@ def _problems(
         f"{venue.name} is {'on REST' if venue.state == 'rest' else venue.state}"
         for venue in venues
         if not venue.is_well
+    ]
+    found += [
+        f"books of {venue.name} come late ({', '.join(venue.late)}; more than {venue.lag_ms_max:,} ms after they "
+        "were sent): nothing is entered on them; the venue or the line to it is slow, or this computer's clock is "
+        "wrong"
+        for venue in venues
+        if venue.late and venue.lag_ms_max is not None
     ]
     if risk.state != "running":
         found.append(f"risk is {risk.state}{f': {risk.reason}' if risk.reason else ''}")

@@ -108,6 +108,13 @@ class VenueStatus(msgspec.Struct, frozen=True):
     """Quiet books of which REST has shown that they are still the newest."""
     dead: int = 0
     """Times that the stream of one market had stopped though its connection was alive."""
+    lag_ms: int | None = None
+    """From the sending of a frame, by the venue's clock, to its receipt, by this computer's; the median of the
+    markets. None where frames do not say when they were sent."""
+    lag_ms_max: int | None = None
+    """Frames with a larger lag come late, and nothing is entered on them."""
+    late: tuple[str, ...] = ()
+    """Markets whose newest frame came late; a few at most."""
     resyncs: int = 0
     """Books made anew from a snapshot after a gap in their changes."""
     refusals: int = 0

@@ -263,6 +263,7 @@ def _venues(status: Status) -> Table:
         "symbols",
         "msg/s",
         "oldest book",
+        "lag",
         "reconnects",
         "planned",
         "stalls",
@@ -279,12 +280,20 @@ def _venues(status: Status) -> Table:
             str(venue.symbols),
             f"{venue.msg_s:,.0f}",
             f"{venue.oldest_ms:,.0f} ms",
+            _lag(venue.lag_ms, venue.lag_ms_max),
             str(venue.reconnects),
             str(venue.planned),
             str(venue.stalls),
             str(venue.bad_frames),
         )
     return table
+
+
+def _lag(lag_ms: int | None, lag_ms_max: int | None) -> str:
+    """How late frames come, and from when on that is too late."""
+    if lag_ms is None:
+        return "-"
+    return f"{lag_ms:,} ms" if lag_ms_max is None else f"{lag_ms:,} of {lag_ms_max:,} ms"
 
 
 def _risk(status: Status) -> Text:

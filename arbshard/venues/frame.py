@@ -73,6 +73,7 @@ def checked_book(
     asks: tuple[Level, ...],
     exchange_ms: int | None,
     received_ns: int,
+    sent_ms: int | None = None,
 ) -> OrderBookSnapshot:
     """The snapshot, if both sides hold finite positive levels, strictly best first and not crossed.
 
@@ -93,7 +94,13 @@ def checked_book(
     if bids[0][0] >= asks[0][0]:
         raise refusal("crossed", f"bid {bids[0][0]!r}, ask {asks[0][0]!r}")
     return OrderBookSnapshot(
-        venue=venue, symbol=symbol, bids=bids, asks=asks, exchange_ms=exchange_ms, received_ns=received_ns
+        venue=venue,
+        symbol=symbol,
+        bids=bids,
+        asks=asks,
+        exchange_ms=exchange_ms,
+        received_ns=received_ns,
+        sent_ms=sent_ms,
     )
 
 

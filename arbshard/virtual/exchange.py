@@ -228,6 +228,24 @@ class VirtualHub(Hub):
                         member.deliver(symbol, payload)
         feed.on_sent()
 
+    def prepare(self, feed: Feed, now_ms: int) -> Callable[[], None]:
+        """Make what ``publish`` would send, and return what sends it to all who want it by then."""
+        symbol = feed.market.symbol
+        payloads = [
+            (stream, payload)
+            for stream in self._members.get(symbol, {})
+            for payload in feed.payloads(stream, now_ms)
+        ]
+        feed.on_sent()
+
+        def send() -> None:
+            for stream, payload in payloads:
+                for member in self._members.get(symbol, {}).get(stream, ()):
+                    self.frames += 1
+                    member.deliver(symbol, payload)
+
+        return send
+
 
 class VirtualVenue:
     """One exchange: its connections, and whether it can be reached."""

@@ -32,6 +32,10 @@ class ReadableSlots(Protocol):
         """When the slot's book was last confirmed; 0 for never."""
         ...
 
+    def late_after_ns(self, slot: int) -> int:
+        """Above which difference of receipt and sending a frame of the slot came late; 0 while that is not known."""
+        ...
+
 
 class SlotChanges(Protocol):
     """Who says what changed: ``shm.doorbell.ShardWaiter``."""
@@ -95,6 +99,10 @@ class ShardFeed:
         confirmed_ns = self._slots.confirmed_ns(slot)
         # In this order: a frame that came in between has another sequence, whatever was confirmed of it.
         return confirmed_ns if self._slots.sequence(slot) == self._sequences[slot] else 0
+
+    def late_after_ns(self, slot: int) -> int:
+        """Above which difference of receipt and sending a book of this slot came late; 0 while that is not known."""
+        return self._slots.late_after_ns(slot)
 
     def changed(self) -> Iterable[int]:
         """Slots to look at now."""

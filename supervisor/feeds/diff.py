@@ -95,7 +95,8 @@ class DiffBooks:
         if kept is None:
             return
         try:
-            outcome = kept.book.apply_event(self._venue.update_of(frame))
+            event = self._venue.update_of(frame)
+            outcome = kept.book.apply_event(event)
         except FrameError as error:  # the gap it leaves is found with the next one
             self.bad += 1
             self.last_error = f"{symbol}: {error}"
@@ -104,7 +105,7 @@ class DiffBooks:
             self.duplicates += 1
             return
         kept.received_ns = received_ns
-        self._follow(symbol, kept, outcome, received_ns)
+        self._follow(symbol, kept, outcome, received_ns, event.event_ms)
 
     async def run(self) -> None:
         """Fetch what is waited for, one at a time, no faster than the venue allows."""
@@ -150,10 +151,12 @@ class DiffBooks:
             return 0.0
         if outcome is DiffOutcome.STALE:
             return 0.0
-        self._follow(symbol, kept, outcome, max(asked_ns, kept.received_ns))
+        self._follow(symbol, kept, outcome, max(asked_ns, kept.received_ns), None)
         return None
 
-    def _follow(self, symbol: str, kept: _Kept, outcome: DiffOutcome, received_ns: int) -> None:
+    def _follow(
+        self, symbol: str, kept: _Kept, outcome: DiffOutcome, received_ns: int, sent_ms: int | None
+    ) -> None:
         """Pass a book on that is whole; have one mended that is not."""
         last_id = kept.book.last_id
         if last_id is None:
@@ -169,7 +172,7 @@ class DiffBooks:
         self._waiting.pop(symbol, None)
         bids, asks = kept.book.top(self._venue.levels)
         if bids and asks:
-            self._out(self._venue.book_frame(symbol, last_id, bids, asks), received_ns)
+            self._out(self._venue.book_frame(symbol, last_id, bids, asks, sent_ms), received_ns)
         else:
             self._out.mark_stale([symbol])
 

@@ -26,6 +26,7 @@ from supervisor.feeds.connection import FeedConnection
 from supervisor.feeds.diff import DiffBooks
 from supervisor.feeds.fallback import RestSource
 from supervisor.feeds.fanout import VenueFanout, targets_of
+from supervisor.feeds.lag import LagWatch
 from supervisor.feeds.link import Dial
 from supervisor.feeds.pacing import Bucket
 from supervisor.feeds.topics import VenueTopics
@@ -96,6 +97,7 @@ class VenueFeed:
             self._fetch,
             self._warn,
         )
+        self._lag = LagWatch(self._fanout, books, self._read_slot, quality.max_lag_ms, clock)
         self._diff: DiffBooks | None = None
         if diff is not None:
             self._diff = DiffBooks(diff, self._fanout, config.rest_url, self._fetch, clock)
@@ -134,6 +136,7 @@ class VenueFeed:
         self._tasks.append(asyncio.create_task(self._watch(), name=f"{self.name}-watch"))
         confirmation = self._confirmation
         self._tasks.append(asyncio.create_task(confirmation.run(), name=f"{self.name}-confirmation"))
+        self._tasks.append(asyncio.create_task(self._lag.run(), name=f"{self.name}-lag"))
         if self._config.rest_url:
             self._tasks.append(asyncio.create_task(confirmation.ask(), name=f"{self.name}-confirmation-rest"))
         if self._diff is not None:
@@ -275,6 +278,9 @@ class VenueFeed:
             lines=tuple(one.line(now_ns) for one in connections[:_LINES_SHOWN]),
             confirmed=self._confirmation.confirmed,
             dead=self._confirmation.dead,
+            lag_ms=self._lag.median_ms,
+            lag_ms_max=self._lag.max_ms,
+            late=self._lag.late,
         )
         self._topics.report(note)
         return note

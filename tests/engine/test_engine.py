@@ -42,6 +42,72 @@ def desk(make):
     return Desk()
 
 
+class TestLateBooks:
+    """A frame that came late is not entered on, and no profit is taken on it; losses and ages do not wait."""
+
+    USUAL_NS = -1_795_000_000 * 10**9
+    """What the difference of receipt and sending is above, from when on a frame is late."""
+
+    @pytest.fixture
+    def show(self, desk, make):
+        """Puts books before an engine that knows the limit; ``late`` names the one that came late."""
+        limits = dict.fromkeys((make.fx_leg.slot, 1, 2), self.USUAL_NS)
+
+        def show(gap, late="", by_ms=1, knows=True):
+            engine = ArbitrageEngine([make.pair], make.fx_leg, Config(), lambda _: 0, limits.get)
+            if not knows:
+                engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
+            desk.engine, state = engine, engine.pairs["BTC"]
+            state.funds, state.held, desk.state = RICH, desk.state.held, state
+            books = {"fx": make.fx_book(), "home": make.home_book(gap), "away": make.away_book()}
+            for name, slot in (("fx", make.fx_leg.slot), ("home", 1), ("away", 2)):
+                book = books[name]
+                sent_ms = (book.received_ns - self.USUAL_NS) // 1_000_000
+                sent = replace(book, sent_ms=sent_ms - (by_ms if name == late else -1))
+                engine.observe(slot, make.view(sent))
+            return engine.evaluate(state, make.now_ns)
+
+        return show
+
+    @pytest.mark.parametrize("late", ["home", "away", "fx"])
+    @pytest.mark.parametrize("gap", [WIDE, -WIDE])
+    def test_nothing_is_entered_on_one_late_book(self, desk, show, late, gap):
+        assert isinstance(show(gap), Entry)
+        assert show(gap, late) is None
+        assert desk.state.refusal is Refusal.BOOK_LATE
+        assert desk.state.followed is None  # what it would bring by books that are late means nothing
+
+    def test_the_limit_itself_is_not_late(self, show):
+        assert isinstance(show(WIDE, "home", by_ms=0), Entry)
+
+    def test_where_the_limit_is_not_known_nothing_is_late(self, show):
+        assert isinstance(show(WIDE, "home", by_ms=60_000, knows=False), Entry)
+
+    def test_no_refusal_where_nothing_was_to_be_done(self, desk, show):
+        assert show(0.0, "home") is None
+        assert desk.state.refusal is None
+
+    def test_no_profit_is_taken_and_nothing_is_reversed(self, desk, make, show):
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
+        assert show(120.0).reason == "take_profit"
+        assert show(120.0, "away") is None
+        assert desk.state.refusal is Refusal.BOOK_LATE
+
+    def test_a_loss_and_an_age_do_not_wait(self, desk, make, show):
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
+        assert show(-150.0, "home").reason == "stop_loss"
+        old = replace(make.position(), opened_ms=make.now_ms - 3_600_000)
+        desk.engine.set_positions(desk.state, [], make.now_ns, make.now_ms)
+        desk.engine.set_positions(desk.state, [old], make.now_ns, make.now_ms)
+        assert show(120.0).reason == "take_profit"
+        assert show(120.0, "home").reason == "max_hold"
+
+    def test_a_person_does_not_wait(self, desk, make, show):
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
+        show(0.0, "home")
+        assert desk.engine.close(desk.state, desk.state.held[0], "manual").reason == "manual"
+
+
 class TestInventory:
     """An entry that is not made for want of money or coins is refused, and says where they are missing."""
 

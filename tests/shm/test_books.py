@@ -155,6 +155,19 @@ def test_a_confirmation_is_beside_the_lock(feed):
     assert writer.times(1) == (0, 0)
 
 
+def test_the_limit_of_lags_is_beside_the_lock(feed):
+    """It is far below 0, as monotonic time is less than the time since 1970, and goes with the market."""
+    writer, reader = feed
+    writer.write(1, b"frame", 7)
+    writer.set_late_after(1, -1_795_000_000 * 10**9)
+    assert (reader.late_after_ns(1), reader.late_after_ns(0)) == (-1_795_000_000 * 10**9, 0)
+    writer.write(1, b"newer", 120)
+    assert reader.read(1) == (4, 120, False, b"newer")
+    assert reader.late_after_ns(1) == -1_795_000_000 * 10**9
+    writer.clear(1)
+    assert reader.late_after_ns(1) == 0
+
+
 @pytest.mark.parametrize("slot", [-1, 4])
 def test_what_does_not_exist_is_not_confirmed(feed, slot):
     writer, reader = feed
@@ -162,6 +175,8 @@ def test_what_does_not_exist_is_not_confirmed(feed, slot):
         lambda: writer.confirm(slot, 1),
         lambda: writer.times(slot),
         lambda: reader.confirmed_ns(slot),
+        lambda: writer.set_late_after(slot, 1),
+        lambda: reader.late_after_ns(slot),
     ):
         with pytest.raises(IndexError):
             call()

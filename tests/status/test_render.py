@@ -82,8 +82,8 @@ class TestStatus:
     def test_venues(self, status, row):
         drawing = render_status(status)
         assert row(drawing, "upbit") == [
-            "upbit", "(simulated)", "connected", "ws", "x2", "71", "of", "70", "72", "7,373", "7,778", "ms", "75",
-            "78", "79", "76",
+            "upbit", "(simulated)", "connected", "ws", "x2", "71", "of", "70", "72", "7,373", "7,778", "ms",
+            "7,474", "of", "9,494", "ms", "75", "78", "79", "76",
         ]  # fmt: skip
         assert row(drawing, "binance ")[:9] == [
             "binance",
@@ -94,7 +94,7 @@ class TestStatus:
             "8,383",
             "8,787",
             "ms",
-            "85",
+            "-",
         ]
 
     def test_rest_is_well_only_where_it_was_asked_for(self, status):

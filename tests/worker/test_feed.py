@@ -30,6 +30,9 @@ class Slots:
     def confirmed_ns(self, slot):
         return self.confirmed.get(slot, 0)
 
+    def late_after_ns(self, slot):
+        return -slot
+
 
 class Changes:
     def __init__(self):
@@ -212,6 +215,9 @@ class TestQuietBook:
         assert feed.confirmed_ns(1) == 0
         feed.read(1)
         assert feed.confirmed_ns(1) == 99
+
+    def test_the_limit_of_lags_is_that_of_the_slot(self, feed):
+        assert feed.late_after_ns(7) == -7
 
     def test_the_last_fx_rate_has_its_age(self, books, slots, clock):
         """What is over is valued at it, and whoever reads the ledger sees how old it was."""

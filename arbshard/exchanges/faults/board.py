@@ -43,6 +43,7 @@ class Board:
         self.changed_rules = self._switch("changed_rules", faults.changed_rules)
         self.changed_fees = self._switch("changed_fees", faults.changed_fees)
         self.quiet_book = self._switch("quiet_book", faults.quiet_book)
+        self.late_frames = self._switch("late_frames", faults.late_frames)
         self.wrong_frame = self._switch("wrong_frame", faults.wrong_frame)
         self.fx_blip = self._switch("fx_blip", faults.fx_blip, only="upbit")
         self.closed_wallet = self._switch("closed_wallet", faults.closed_wallet)

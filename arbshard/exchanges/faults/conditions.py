@@ -10,6 +10,7 @@ from arbshard.config.sim import (
     ChangedFeesFault,
     ChangedRulesFault,
     ClosedWalletFault,
+    LateFramesFault,
     MarketStateFault,
     QuietBookFault,
     WrongFrameFault,
@@ -62,6 +63,11 @@ class Conditions:
         """Let books move less often."""
         for market, is_hit in self._hit(fault.market if fault is not None else None):
             market.quiet_s = fault.every_s if fault is not None and is_hit else 0.0
+
+    def set_lags(self, fault: LateFramesFault | None) -> None:
+        """Send frames late."""
+        for market, is_hit in self._hit(fault.market if fault is not None else None):
+            market.late_ms = fault.late_ms if fault is not None and is_hit else 0
 
     def set_gaps(self, fault: ClosedWalletFault | None) -> None:
         """Close or open the deposits and withdrawals of coins."""

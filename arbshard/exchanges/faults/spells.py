@@ -119,6 +119,11 @@ class Spells:
                 lambda _: conditions.set_quiet(board.quiet_book.fault),
                 lambda: conditions.set_quiet(None),
             ),
+            "late_frames": _Lasting(
+                board.late_frames,
+                lambda _: conditions.set_lags(board.late_frames.fault),
+                lambda: conditions.set_lags(None),
+            ),
             "closed_wallet": _Lasting(
                 board.closed_wallet,
                 lambda _: conditions.set_gaps(board.closed_wallet.fault),

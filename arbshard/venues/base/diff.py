@@ -104,8 +104,11 @@ class DiffVenue(Venue, Protocol):
         """The whole book in a REST body. Raises ``FrameError``."""
         ...
 
-    def book_frame(self, symbol: str, last_id: int, bids: Levels, asks: Levels) -> bytes:
-        """A kept book as a frame that the venue's codec reads."""
+    def book_frame(self, symbol: str, last_id: int, bids: Levels, asks: Levels, sent_ms: int | None) -> bytes:
+        """A kept book as a frame that the venue's codec reads.
+
+        ``sent_ms``: when the venue sent its last change; None where a snapshot was the last to change it.
+        """
         ...
 
 

@@ -151,6 +151,13 @@ class Venue(Protocol):
         """
         ...
 
+    def sent_ms(self, frame: bytes) -> int | None:
+        """When the venue sent an order-book frame, in wall milliseconds of its clock; None where that is not said.
+
+        Found by a search for bytes; ``decode`` gives the same of a book. Never raises.
+        """
+        ...
+
     def route(self, frame: bytes) -> str | None:
         """The market symbol of an order-book frame, found without decoding the book; None for any other frame.
 

@@ -86,11 +86,12 @@ class BinanceDiff(Binance):
         except UNREADABLE as error:
             raise refusal_of(error) from error
 
-    def book_frame(self, symbol: str, last_id: int, bids: Levels, asks: Levels) -> bytes:
-        """Write the book as a partial-depth frame."""
-        return b'{"stream":"%b@depth20@100ms","data":{"lastUpdateId":%d,"bids":%b,"asks":%b}}' % (
+    def book_frame(self, symbol: str, last_id: int, bids: Levels, asks: Levels, sent_ms: int | None) -> bytes:
+        """Write the book as a partial-depth frame, with the time of its last event."""
+        return b'{"stream":"%b@depth20@100ms","data":{"lastUpdateId":%d,%b"bids":%b,"asks":%b}}' % (
             symbol.lower().encode(),
             last_id,
+            b"" if sent_ms is None else b'"E":%d,' % sent_ms,
             msgspec.json.encode(bids),
             msgspec.json.encode(asks),
         )

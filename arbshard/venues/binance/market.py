@@ -1,8 +1,8 @@
 """Binance spot (USDT markets): partial-depth frames of a combined stream, subscriptions, listing, trading rules.
 
 A partial-depth frame carries neither symbol nor time: the symbol is in the stream's name, in the wrapper that
-connections to ``/stream`` put around each event. Reached through ``registry``; ``base.market.Venue`` says what each
-method promises.
+connections to ``/stream`` put around each event. A book that ``diff`` has kept carries the time of its last event.
+Reached through ``registry``; ``base.market.Venue`` says what each method promises.
 """
 
 import re
@@ -52,6 +52,7 @@ _ASKS = b'"asks":['
 _NAME = len(_HEAD)
 _TAIL = b"]}}"
 _LAST_ID = b'"lastUpdateId":'
+_EVENT_TIME = b'"E":'
 
 # Symbols may hold letters of any script.
 _PARTIAL_DEPTH = re.compile(r"([\w.-]{1,50})@depth(?:5|10|20)(?:@100ms|@1000ms)?")
@@ -60,6 +61,7 @@ _PARTIAL_DEPTH = re.compile(r"([\w.-]{1,50})@depth(?:5|10|20)(?:@100ms|@1000ms)?
 class _PartialDepth(msgspec.Struct, gc=False):
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
+    event_ms: int | None = msgspec.field(default=None, name="E")
 
 
 class _Combined(msgspec.Struct, gc=False):
@@ -154,6 +156,10 @@ class Binance:
         """The book's last update id, the same sequence on every connection and over REST."""
         return number_after(frame, _LAST_ID)
 
+    def sent_ms(self, frame: bytes) -> int | None:
+        """The time of the last event, in a book that ``diff`` has kept; a partial-depth frame has none."""
+        return number_after(frame, _EVENT_TIME)
+
     def route(self, frame: bytes) -> str | None:
         """By the stream's name at the front; by its keys when those are in another order."""
         if frame.startswith(_HEAD) and frame.endswith(_TAIL):
@@ -196,7 +202,7 @@ class Binance:
         return self.decode(frame, received_ns).top
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
-        """Wrapped partial depth. ``exchange_ms`` is None: the stream carries no time."""
+        """Wrapped partial depth. ``exchange_ms`` is None where the stream carries no time."""
         try:
             combined = _decode_combined(frame)
         except UNREADABLE as error:
@@ -204,7 +210,9 @@ class Binance:
         symbol = _partial_depth_symbol(combined.stream)
         if symbol is None:
             raise refusal("shape", f"stream {combined.stream!r}")
-        return checked_book(self.name, symbol, combined.data.bids, combined.data.asks, None, received_ns)
+        data = combined.data
+        at_ms = data.event_ms
+        return checked_book(self.name, symbol, data.bids, data.asks, at_ms, received_ns, at_ms)
 
     def listing_paths(self) -> tuple[str, ...]:
         """One call lists all markets with their filters."""

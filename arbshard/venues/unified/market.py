@@ -85,6 +85,11 @@ class UnifiedMarket:
         """Return the venue's time of the book, where it states one."""
         return number_after(frame, b'"at_ms":')
 
+    def sent_ms(self, frame: bytes) -> int | None:
+        """Return None: books are asked for, and may carry the time of their last change."""
+        del frame
+        return None
+
     def route(self, frame: bytes) -> str | None:
         """Find the market between the first bytes."""
         if frame.startswith(_HEAD) and frame.endswith(_TAIL):

@@ -44,6 +44,8 @@ _SIMPLE_TIME = b'"tms":'
 _DEFAULT_TIME = b'"timestamp":'
 _SIMPLE_CODE = len(_SIMPLE_HEAD)
 _DEFAULT_CODE = len(_DEFAULT_HEAD)
+_SENT_NOW = b'"REALTIME"'
+"""Of a snapshot the time may be that of the last change."""
 _TAILS = (b'"lv":0}', b'"level":0}', b'"REALTIME"}', b'"SNAPSHOT"}')
 
 _CAUTIONS: Final[Mapping[str, MarketWarningKind]] = {
@@ -171,6 +173,10 @@ class Upbit:
         found = number_after(frame, _SIMPLE_TIME)
         return number_after(frame, _DEFAULT_TIME) if found is None else found
 
+    def sent_ms(self, frame: bytes) -> int | None:
+        """The time in a change; a snapshot does not say when it was sent."""
+        return self.sequence_number(frame) if _SENT_NOW in frame else None
+
     def route(self, frame: bytes) -> str | None:
         """By the frame's first and last bytes; by its keys when those are in another order."""
         if frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS):
@@ -222,7 +228,10 @@ class Upbit:
         units = book.orderbook_units
         bids = [(unit.bid_price, unit.bid_size) for unit in units]
         asks = [(unit.ask_price, unit.ask_size) for unit in units]
-        return checked_book(self.name, book.code, unpadded(bids), unpadded(asks), book.timestamp, received_ns)
+        sent_ms = book.timestamp if _SENT_NOW in frame else None
+        return checked_book(
+            self.name, book.code, unpadded(bids), unpadded(asks), book.timestamp, received_ns, sent_ms
+        )
 
     def listing_paths(self) -> tuple[str, ...]:
         """One call lists all markets."""

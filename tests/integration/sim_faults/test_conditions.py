@@ -1,5 +1,6 @@
 """Venues that refuse for long, revoke a key, close markets and change their rules, over real sockets."""
 
+import time
 from typing import Any
 
 import pytest
@@ -175,6 +176,30 @@ async def test_a_quiet_book_is_sent_so_often(venue: Any) -> None:
         await venue.told(client, wait_s=0.5)
     await venue.faults(clear=["quiet_book"])
     await venue.told(client)
+
+
+async def test_late_frames_come_in_their_order_with_the_time_of_then(venues: dict[str, Any]) -> None:
+    venue = venues["upbit"]
+    client = await venue.public_stream()
+
+    async def told() -> tuple[float, int]:
+        """How late the next frame comes, in milliseconds, and the time in it."""
+        made_ms = (await venue.told(client))["timestamp"]
+        return time.time() * 1000 - made_ms, made_ms
+
+    assert (await told())[0] < 1_500
+    await venue.faults(set={"late_frames": {"share": 1.0, "late_ms": 1_500}})
+    times: list[int] = []
+    while len(times) < 5:
+        lag_ms, made_ms = await told()
+        if times or lag_ms >= 1_500:  # what was under way when the fault began is not late
+            assert lag_ms >= 1_499
+            times.append(made_ms)
+    await venue.faults(clear=["late_frames"])
+    while lag_ms >= 1_000:  # what was held back comes at once, and before what is made from now on
+        lag_ms, made_ms = await told()
+        times.append(made_ms)
+    assert times == sorted(times)
 
 
 async def test_a_wrong_frame_is_sent_and_then_the_right_one(venue: Any) -> None:

@@ -119,6 +119,17 @@ def test_whole_from_a_snapshot_on_and_then_in_step():
     v.run(work())
 
 
+def test_a_book_says_when_its_last_event_was_sent_unless_a_snapshot_was_the_last_to_change_it():
+    async def work():
+        bench = Bench()
+        await bench.whole()
+        assert get_venue("binance").sent_ms(bench.slots.frames[1]) is None
+        bench.say("AUSDT")
+        assert get_venue("binance").sent_ms(bench.slots.frames[1]) == 1
+
+    v.run(work())
+
+
 def test_a_gap_is_that_markets_alone():
     async def work():
         bench = Bench()

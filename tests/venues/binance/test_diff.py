@@ -31,10 +31,21 @@ def test_routes_events_and_nothing_else(venue):
 
 
 def test_a_kept_book_reads_as_partial_depth(binance):
-    frame = BinanceDiff().book_frame("BTCUSDT", 160, ((60000.0, 1.2), (59999.99, 1e-05)), ((60000.01, 0.75),))
+    frame = BinanceDiff().book_frame(
+        "BTCUSDT", 160, ((60000.0, 1.2), (59999.99, 1e-05)), ((60000.01, 0.75),), None
+    )
     assert (binance.route(frame), binance.sequence_number(frame)) == ("BTCUSDT", 160)
     book = binance.decode(frame, 7)
     assert (book.bids, book.asks) == (((60000.0, 1.2), (59999.99, 1e-05)), ((60000.01, 0.75),))
+    assert binance.top_of_book(frame, 7) == book.top
+    assert (book.exchange_ms, book.sent_ms, binance.sent_ms(frame)) == (None, None, None)
+
+
+def test_a_kept_book_says_when_its_last_event_was_sent(binance):
+    frame = BinanceDiff().book_frame("BTCUSDT", 160, ((60000.0, 1.2),), ((60000.01, 0.75),), 1795239476126)
+    book = binance.decode(frame, 7)
+    assert (book.exchange_ms, book.sent_ms, binance.sent_ms(frame)) == (1795239476126,) * 3
+    assert (binance.route(frame), binance.sequence_number(frame)) == ("BTCUSDT", 160)
     assert binance.top_of_book(frame, 7) == book.top
 
 

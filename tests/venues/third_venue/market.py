@@ -82,6 +82,11 @@ class Third:
         """The book's number."""
         return number_after(frame, b'"n":')
 
+    def sent_ms(self, frame: bytes) -> int | None:
+        """A frame carries no time."""
+        del frame
+        return None
+
     def route(self, frame: bytes) -> str | None:
         """By the first and last bytes."""
         if frame.startswith(_HEAD) and frame.endswith(_TAIL):

@@ -49,7 +49,9 @@ def test_every_book_decodes_to_its_values(upbit, upbit_books):
             asks=tuple((unit["ap"], unit["as"]) for unit in plain["obu"]),
             exchange_ms=plain["tms"],
             received_ns=number,
+            sent_ms=plain["tms"] if plain["st"] == "REALTIME" else None,
         )
+        assert upbit.sent_ms(frame) == upbit.decode(frame, number).sent_ms
         assert upbit.top_of_book(frame, number) == upbit.decode(frame, number).top
         assert upbit.route(frame) == plain["cd"]
 

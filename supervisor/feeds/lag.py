@@ -1,0 +1,217 @@
+"""How late a venue's frames come by the venue's own clock, and from when on a frame is too late to trade on.
+
+The difference between the receipt of a frame and its sending is the lag plus the difference of two clocks, and only
+the sum is known. So the smallest difference of the last hour counts as *usual*, and a frame is late when its
+difference is more than ``data_quality.max_lag_ms`` above that. Two clocks of this computer measure it: monotonic
+time, which nobody sets, and the wall clock, by which the embedded exchanges go too. A frame is late only if it is
+late by both. The usual difference never counts as more than five seconds by the wall clock, because a venue that is
+late from the beginning would otherwise be taken for one whose clock is wrong.
+
+``LagLimit`` is pure. ``LagWatch`` measures the newest frame of each market once a second, off the path of the frames,
+and leaves the limit beside each slot. The worker compares a frame with it when it is about to trade
+(``engine.ArbitrageEngine``).
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from statistics import median_low
+from typing import Protocol
+
+from arbshard.clock import Clock
+from arbshard.log import get_logger
+from arbshard.repeat import repeat
+from supervisor.feeds.fanout import VenueFanout
+from supervisor.feeds.topics import ReadSlot
+
+_PERIOD_S = 1.0
+_AT_ONCE = 32
+"""Markets measured before frames get their turn."""
+_MINUTE_NS = 60_000_000_000
+_MINUTES = 60
+_USUAL_NS_MAX = 5_000_000_000
+_SHOWN_NS = 10_000_000_000
+"""So long a market that was late is shown if no newer frame of it comes."""
+_SHOWN_MAX = 10
+
+
+class BoundedSlots(Protocol):
+    """The slots as ``LagWatch`` sees them: ``shm.books.BooksWriter``."""
+
+    def times(self, slot: int) -> tuple[int, int]:
+        """When the slot's frame was received, and when it was last confirmed."""
+        ...
+
+    def set_late_after(self, slot: int, difference_ns: int) -> None:
+        """Say above which difference of receipt and sending a frame of the market came late."""
+        ...
+
+
+class _Usual:
+    """The smallest of the lower quartiles of the last ``_MINUTES`` minutes in which there were values.
+
+    So what is odd for a few seconds decides nothing, as frames are that were under way when a clock was set. The
+    minute of now counts only while there is no other.
+    """
+
+    def __init__(self) -> None:
+        self._quartiles: deque[int] = deque(maxlen=_MINUTES)
+        self._minute = 0
+        self._values: list[int] = []
+
+    def add(self, value: int, now_ns: int) -> int:
+        """Take in ``value``, and return what is usual. There is at most one value a second."""
+        minute = now_ns // _MINUTE_NS
+        if self._values and minute != self._minute:
+            self._quartiles.append(_lower_quartile(self._values))
+            self._values.clear()
+        self._minute = minute
+        self._values.append(value)
+        return min(self._quartiles) if self._quartiles else _lower_quartile(self._values)
+
+
+def _lower_quartile(values: Sequence[int]) -> int:
+    return sorted(values)[len(values) // 4]
+
+
+class LagLimit:
+    """The largest difference of receipt and sending of a venue's frames that is not late."""
+
+    def __init__(self, lag_ns_max: int) -> None:
+        self._lag_ns_max = lag_ns_max
+        self._by_monotonic = _Usual()
+        self._by_wall = _Usual()
+        self._usual: tuple[int, int] | None = None
+        self.median_ms: int | None = None
+        """The lag of the last frames by this computer's wall clock; None before the first."""
+
+    def learn(self, differences_ns: Sequence[int], now_ns: int, wall_ms: int) -> None:
+        """Take in the differences of the frames that have come since the last call.
+
+        Their median counts, so that a single market with wrong times decides nothing.
+        """
+        if differences_ns:
+            clocks_ns = now_ns - wall_ms * 1_000_000
+            median_ns = median_low(differences_ns)
+            self._usual = (
+                self._by_monotonic.add(median_ns, now_ns),
+                self._by_wall.add(median_ns - clocks_ns, now_ns),
+            )
+            self.median_ms = (median_ns - clocks_ns) // 1_000_000
+
+    def late_after_ns(self, now_ns: int, wall_ms: int) -> int:
+        """The limit as a difference of monotonic receipt and sending by the venue's clock; 0 while not known."""
+        if self._usual is None:
+            return 0
+        clocks_ns = now_ns - wall_ms * 1_000_000
+        monotonic_ns, wall_ns = self._usual
+        usual_ns = min(max(monotonic_ns, clocks_ns + wall_ns), clocks_ns + _USUAL_NS_MAX)
+        return usual_ns + self._lag_ns_max
+
+    def max_ms(self, now_ns: int, wall_ms: int) -> int | None:
+        """The limit as a lag by this computer's wall clock; None before the first frame."""
+        if self._usual is None:
+            return None
+        return (self.late_after_ns(now_ns, wall_ms) - now_ns) // 1_000_000 + wall_ms
+
+
+class LagWatch:
+    """Measures the frames of one venue. ``run`` goes on until it is cancelled."""
+
+    def __init__(
+        self,
+        fanout: VenueFanout,
+        books: BoundedSlots,
+        read_slot: ReadSlot,
+        max_lag_ms: float,
+        clock: Clock,
+    ) -> None:
+        """A ``max_lag_ms`` of 0 means that nothing is late."""
+        self._fanout = fanout
+        self._books = books
+        self._read_slot = read_slot
+        self._clock = clock
+        self._is_on = max_lag_ms > 0
+        self._limit = LagLimit(int(max_lag_ms * 1e6))
+        self._measured: dict[str, int] = {}
+        """When the frame of each market was received that was measured last."""
+        self._new: dict[str, int] = {}
+        """The differences found in this round, by market."""
+        self._late: dict[str, int] = {}
+        """Markets whose last frame was late, and when that was found."""
+
+    @property
+    def median_ms(self) -> int | None:
+        """The lag of the newest frames by this computer's wall clock; None where frames do not say it."""
+        return self._limit.median_ms
+
+    @property
+    def max_ms(self) -> int | None:
+        """The limit by the same clock; None while there is none."""
+        return self._limit.max_ms(self._clock.monotonic_ns(), self._clock.wall_ms())
+
+    @property
+    def late(self) -> tuple[str, ...]:
+        """Markets whose newest frame came late; a few at most."""
+        return tuple(sorted(self._late)[:_SHOWN_MAX])
+
+    async def run(self) -> None:
+        """Measure all markets once a second."""
+        if self._is_on:
+            await repeat(partial(self._measure_next, deque()), first_after_s=_PERIOD_S)
+
+    def _measure_next(self, waiting: deque[str]) -> float:
+        """Measure the next few markets; the pause after it."""
+        if not waiting:
+            waiting.extend(self._fanout.symbols)
+        for _ in range(min(_AT_ONCE, len(waiting))):
+            self._measure(waiting.popleft())
+        if waiting:
+            return 0.0
+        self._conclude()
+        return _PERIOD_S
+
+    def _measure(self, symbol: str) -> None:
+        if symbol not in self._fanout.symbols:
+            return  # taken out since the round began
+        slot = self._fanout.slot_of(symbol)
+        if self._books.times(slot)[0] == self._measured.get(symbol):
+            return
+        found = self._read_slot(slot)
+        if found is None:
+            return
+        _, received_ns, _, frame = found
+        self._measured[symbol] = received_ns
+        sent_ms = self._fanout.venue.sent_ms(frame)
+        if sent_ms is not None:
+            self._new[symbol] = received_ns - sent_ms * 1_000_000
+        else:
+            self._late.pop(symbol, None)
+
+    def _conclude(self) -> None:
+        """Put the limit beside the slots, and note which markets are late."""
+        now_ns, wall_ms = self._clock.monotonic_ns(), self._clock.wall_ms()
+        self._limit.learn(tuple(self._new.values()), now_ns, wall_ms)
+        late_after_ns = self._limit.late_after_ns(now_ns, wall_ms)
+        for symbol in self._fanout.symbols:
+            self._books.set_late_after(self._fanout.slot_of(symbol), late_after_ns)
+        before = self.late
+        for symbol, difference_ns in self._new.items():
+            if difference_ns > late_after_ns:
+                self._late[symbol] = now_ns
+            else:
+                self._late.pop(symbol, None)
+        self._new.clear()
+        for symbol, found_ns in tuple(self._late.items()):
+            if now_ns - found_ns > _SHOWN_NS or symbol not in self._fanout.symbols:
+                del self._late[symbol]
+        if bool(before) != bool(self._late):
+            get_logger().warning(
+                "frames come late" if self._late else "frames come in time again",
+                venue=self._fanout.venue.name,
+                markets=self.late,
+                lag_ms=self.median_ms,
+                lag_ms_max=self.max_ms,
+            )
+        for symbol in self._measured.keys() - self._fanout.symbols:
+            del self._measured[symbol]

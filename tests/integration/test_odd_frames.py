@@ -1,0 +1,67 @@
+"""Frames that are late, wrong or of an odd FX rate, in whole runs: what is refused, what is shown, and the return."""
+
+from typing import Any
+
+import pytest
+
+from support.instance import Instance
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+CONFIG = """
+[sim]
+coins = 8
+seed = 11
+updates_per_s = 5.0
+[run]
+shards = 2
+[strategy]
+max_hold_s = 5.0
+"""
+
+
+class Desk(Instance):
+    """A run on paper, whose exchanges' faults the test sets."""
+
+    def refused(self, reason: str) -> int:
+        """How often workers have refused an entry for ``reason``."""
+        return sum(shard["refusals"].get(reason, 0) for shard in self.status()["shards"])
+
+    def entries(self) -> int:
+        entries: int = self.status()["portfolio"]["entries"]
+        return entries
+
+    def venue(self, name: str) -> dict[str, Any]:
+        return next(dict(one) for one in self.status()["venues"] if one["name"] == name)
+
+    def until_entering(self) -> None:
+        before = self.entries()
+        self.wait_for(lambda: self.entries() > before, 60.0, self.status)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    with Desk(tmp_path, CONFIG) as one:
+        one.start()
+        one.until(lambda status: status["portfolio"]["entries"] > 0)
+        yield one
+
+
+def test_nothing_is_entered_on_frames_that_come_late_and_the_run_says_so(desk):
+    upbit = desk.wait_for(lambda: (one := desk.venue("upbit"))["lag_ms_max"] and one)
+    assert upbit["late"] == ()
+    assert 0 <= upbit["lag_ms"] < upbit["lag_ms_max"]
+    assert desk.venue("binance")["lag_ms"] is None  # its frames carry no time
+    desk.set_faults("upbit", {"set": {"late_frames": {"share": 1, "late_ms": 3000}}})
+    desk.wait_for(lambda: len(desk.venue("upbit")["late"]) == 9)  # eight coins and the FX market
+    status = desk.until(lambda _: desk.refused("BOOK_LATE") > 0)
+    assert status["state"] == "degraded"
+    assert any(line.startswith("books of upbit come late (KRW-") for line in status["problems"])
+    assert desk.venue("upbit")["lag_ms"] >= 3000
+    before, refused = desk.entries(), desk.refused("BOOK_LATE")
+    desk.wait_for(lambda: desk.refused("BOOK_LATE") > refused + 20)
+    assert desk.entries() == before
+    desk.set_faults("upbit", {"clear": ["late_frames"]})
+    desk.until(lambda status: status["state"] == "running" and desk.venue("upbit")["late"] == ())
+    desk.until_entering()
+    assert desk.stop().code == 0
