@@ -11,6 +11,8 @@ from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, LiveConfig, PaperConfig
 from arbshard.crashpoint import reach
@@ -23,7 +25,7 @@ from arbshard.execution.plan import affordable, plan_entry, plan_exit
 from arbshard.execution.ports import BookPort, IntentOver, OrderPort, RiskPort
 from arbshard.execution.two_leg import Ask, Pause, SendOrders, TwoLeg, TwoLegEnd, Withhold
 from arbshard.model.book import OrderBookSnapshot
-from arbshard.model.intent import ExitReason, Intent, OpenIntent, Retry
+from arbshard.model.intent import ExitReason, FxQuote, Intent, OpenIntent, Retry
 from arbshard.model.market import Direction, Pair
 from arbshard.model.money import ZERO, exact, plain
 from arbshard.model.order import Order, OrderFault, OrderResult
@@ -178,9 +180,12 @@ class BaseExecutor:
     async def close_position(
         self, position_id: str, next_id: Callable[[], str], reason: ExitReason = "manual"
     ) -> IntentOutcome:
-        """Close a position at the books as they are. Raises ``KeyError``, ``VenueUnavailable``."""
+        """Close a position at the books as they are. Raises ``KeyError``, ``VenueUnavailable``.
+
+        The last FX rate will do, however old: what closing does on both venues hardly depends on it.
+        """
         held = held_of(self._positions[position_id])
-        home, away, fx = self._look()
+        home, away, fx = self._look(self._books.fx())
         back: Direction = "buy_away" if held.buy_is_home else "buy_home"
         closing = close_now(held, home, away, fx, terms_of(self.pair, back))
         (outcome,) = await self.execute_trades(
@@ -201,19 +206,20 @@ class BaseExecutor:
     def entry_at(self, direction: Direction, quantity: Decimal) -> Entry | None:
         """An entry at the books as they are, whatever it brings; None for less than a lot.
 
-        Raises ``VenueUnavailable`` without both books and an FX rate.
+        Raises ``VenueUnavailable`` without both books and an FX rate that is young enough.
         """
-        home, away, fx = self._look()
+        home, away, fx = self._look(self._books.tradable_fx())
         buys_home = direction == "buy_home"
         asks, bids, rate = (home.asks, away.bids, fx[0]) if buys_home else (away.asks, home.bids, fx[1])
         edge = edge_at(float(quantity), asks, bids, terms_of(self.pair, direction), rate)
         return Entry(self.pair, direction, edge, fx) if edge is not None else None
 
-    def _look(self) -> tuple[OrderBookSnapshot, OrderBookSnapshot, tuple[float, float]]:
+    def _look(self, fx: FxQuote | None) -> tuple[OrderBookSnapshot, OrderBookSnapshot, tuple[float, float]]:
         home, away = self._books.tradable(self.pair.home), self._books.tradable(self.pair.away)
-        fx = self._books.fx()
         if home is None or away is None or fx is None:
-            raise VenueUnavailable(f"{self.pair.base}: no tradable book on both venues, or no FX rate")
+            raise VenueUnavailable(
+                f"{self.pair.base}: no tradable book on both venues, or no tradable FX rate"
+            )
         return home, away, (float(fx.bid), float(fx.ask))
 
     def _settle(self, settled: Settled) -> None:
@@ -243,7 +249,7 @@ class BaseExecutor:
         waited_ns = self._clock.monotonic_ns() - decided_ns
         self._observer.approved(waited_ns)
         machine = self._machine_of(intent)
-        objection = self._missing_book(intent)
+        objection = self._missing_data(intent)
         if intent.kind == "entry" and waited_ns > self._execution.approval_expiry_ms * 1_000_000:
             self._observer.late()
             objection = "approved too late"
@@ -251,11 +257,14 @@ class BaseExecutor:
             await self._withhold(machine, (intent.home, intent.away), objection)
         return await self._run(machine)
 
-    def _missing_book(self, intent: Intent) -> str:
+    def _missing_data(self, intent: Intent) -> str:
         """Why neither leg may be sent: a venue without a book could not complete what the other one fills.
 
-        Of the one leg that a person has closed alone, its own venue counts.
+        Of the one leg that a person has closed alone, its own venue counts. An entry also needs an FX rate that is
+        young enough; without one an exit goes on, because what it does on both venues hardly depends on FX.
         """
+        if intent.kind == "entry" and self._books.tradable_fx() is None:
+            return "no tradable FX rate"
         for leg, lead in ((self.pair.home, "home"), (self.pair.away, "away")):
             is_needed = intent.reason != "one_leg" or intent.lead == lead
             if is_needed and self._books.tradable(leg) is None:
@@ -323,12 +332,17 @@ class BaseExecutor:
                     return await self._conclude(machine.intent, closed=closed)
 
     async def _conclude(self, intent: Intent, *, closed: bool) -> IntentOutcome:
-        fx = self._books.fx() or intent.fx
+        fx = self._books.fx() or self._fx_of(intent)
         reach("before_conclude")
         settled = await self._risk.conclude(intent.intent_id, self._mark(intent), fx, done=closed)
         reach("after_conclude")
         self._settle(settled)
         return IntentOutcome(None, settled)
+
+    def _fx_of(self, intent: Intent) -> FxQuote:
+        """The rate that ``intent`` was decided at, with its age as of now."""
+        decided_ago_ms = max(self._clock.wall_ms() - intent.decided_ms, 0)
+        return replace(intent.fx, age_ms=intent.fx.age_ms + decided_ago_ms)
 
     async def _report_stuck(self, machine: TwoLeg) -> None:
         """Have risk ask a person; a request that is repeated changes nothing."""

@@ -70,6 +70,10 @@ class BookPort(Protocol):
         """The newest good book of a live market; None when there is none, or when it may be out of date."""
         ...
 
+    def tradable_fx(self) -> FxQuote | None:
+        """The FX rate, if an entry may be made at it: of a live market, sound, and not older than the limit."""
+        ...
+
     def fx(self) -> FxQuote | None:
-        """The newest FX rate, with its age: it values what is over. None before the first."""
+        """The last FX rate that is known, with its age: it values what is over. None while none is known."""
         ...

@@ -74,7 +74,7 @@ class RunnerSession:
             self.pace, mode = LivePace(provider, clock), mode_of(config)
         self.engine = ArbitrageEngine(universe.pairs, universe.fx, config)
         self._legs: dict[str, Leg] = {leg.market.symbol: leg for leg in universe.legs()}
-        self._books = ProviderBooks(provider, self.pace, universe.fx, config.data_quality.max_book_age_ms)
+        self._books = ProviderBooks(provider, self.pace, universe.fx, config.data_quality)
         self.page, self._writer = private_page(counters(config.venues.traded), HISTOGRAMS)
         self._meter = WorkerMeter(self._writer, os.getpid(), 1, len(universe.pairs))
         self.risk = LocalRisk.open(config, universe, ledger, mode, self.pace.clock, self._report)

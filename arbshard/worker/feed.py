@@ -8,6 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from arbshard.clock import Clock
+from arbshard.config import DataConfig
 from arbshard.engine.engine import ArbitrageEngine
 from arbshard.engine.quality import View
 from arbshard.errors import FrameError
@@ -152,12 +153,13 @@ class BookView:
     """``execution.ports.BookPort`` over the shard's feed."""
 
     def __init__(
-        self, feed: ShardFeed, engine: ArbitrageEngine, fx: Leg, age_ns_max: int, clock: Clock
+        self, feed: ShardFeed, engine: ArbitrageEngine, fx: Leg, quality: DataConfig, clock: Clock
     ) -> None:
         self._feed = feed
         self._engine = engine
         self._fx = fx
-        self._age_ns_max = age_ns_max
+        self._age_ns_max = int(quality.max_book_age_ms * 1e6)
+        self._fx_age_ns_max = int(quality.max_fx_age_ms * 1e6)
         self._clock = clock
 
     def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
@@ -173,12 +175,21 @@ class BookView:
         is_young = book.received_ns >= oldest_ns or self._feed.confirmed_ns(leg.slot) >= oldest_ns
         return book if is_young else None
 
+    def tradable_fx(self) -> FxQuote | None:
+        """Implements ``BookPort``. A rate is none when it was last known to hold ``max_fx_age_ms`` ago."""
+        is_young = self._fx_age_ns() <= self._fx_age_ns_max
+        return self.fx() if is_young and self._feed.views[self._fx.slot].live else None
+
     def fx(self) -> FxQuote | None:
         """Implements ``BookPort``."""
-        slot = self._fx.slot
-        top = self._feed.views[slot].top
+        top = self._feed.views[self._fx.slot].top
         if top is None:
             return None
-        known_ns = max(top.received_ns, self._feed.confirmed_ns(slot))
-        age_ms = max(self._clock.monotonic_ns() - known_ns, 0) // 1_000_000
-        return FxQuote(exact(top.best_bid), exact(top.best_ask), age_ms)
+        return FxQuote(exact(top.best_bid), exact(top.best_ask), self._fx_age_ns() // 1_000_000)
+
+    def _fx_age_ns(self) -> int:
+        """How long ago the rate was last known to hold; without a rate, since monotonic time began."""
+        slot = self._fx.slot
+        top = self._feed.views[slot].top
+        known_ns = max(top.received_ns, self._feed.confirmed_ns(slot)) if top is not None else 0
+        return max(self._clock.monotonic_ns() - known_ns, 0)

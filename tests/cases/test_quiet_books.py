@@ -124,7 +124,7 @@ class Rig:
         confirmed = [self.shard.confirmed_ns] if is_confirmed else []  # without it: as before there were any
         self.engine = ArbitrageEngine([make.pair], make.fx_leg, config, *confirmed)
         self.state = self.engine.pairs["BTC"]
-        self.books = BookView(self.shard, self.engine, make.fx_leg, 1_500_000_000, clock)
+        self.books = BookView(self.shard, self.engine, make.fx_leg, config.data_quality, clock)
         self.make = make
         self.refusals = {}
 

@@ -76,11 +76,15 @@ class FakeBooks:
     def __init__(self, make):
         self.books = {make.home.market: make.home_book(), make.away.market: make.away_book()}
         self.rate = None
+        self.tradable_rate = make.quote
         self.on_look = lambda: None
 
     def tradable(self, leg):
         self.on_look()
         return self.books[leg.market]
+
+    def tradable_fx(self):
+        return self.tradable_rate
 
     def fx(self):
         return self.rate

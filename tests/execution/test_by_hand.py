@@ -93,10 +93,21 @@ async def test_no_books_no_trade(executor, next_id, books, make, calls):
     with pytest.raises(VenueUnavailable, match="BTC"):
         await executor.execute_sell(QUANTITY, next_id)
     books.books[make.away.market] = make.away_book()
-    books.rate = None
+    books.tradable_rate = None
     with pytest.raises(VenueUnavailable, match="FX"):
         await executor.execute_buy(QUANTITY, next_id)
     assert calls == []
+
+
+async def test_an_old_fx_rate_will_do_to_close_a_position_and_none_will_not(executor, next_id, books):
+    opened = await executor.execute_buy(QUANTITY, next_id)
+    position_id = opened.settled.position.position_id
+    books.rate, books.tradable_rate = None, None
+    with pytest.raises(VenueUnavailable, match="FX"):
+        await executor.close_position(position_id, next_id)
+    books.rate = FxQuote(Decimal(1390), Decimal(1391), 3_600_000)
+    closed = await executor.close_position(position_id, next_id)
+    assert closed.settled.position.state == "CLOSED"
 
 
 async def test_a_position_of_before_can_be_closed(executor, next_id, make):

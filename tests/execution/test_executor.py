@@ -200,6 +200,31 @@ async def test_neither_leg_is_sent_without_both_books(executor, make, books, cal
     assert calls[-1][0] == "conclude"
 
 
+async def test_an_entry_is_not_sent_without_an_fx_rate_that_is_young_enough(executor, make, books, calls):
+    """The last known rate is no default: it values what is over, and nothing is entered at it."""
+    books.rate, books.tradable_rate = FxQuote(Decimal(1390), Decimal(1391), 60_000), None
+    await executor.execute(make.intent("entry", "buy_home", "0.00999"))
+    assert "send" not in names(calls)
+    assert [call[2] for call in calls if call[0] == "report"] == ["NOT_ACCEPTED"] * 2
+    assert calls[-1][:1] + calls[-1][3:] == ("conclude", books.rate, True)
+
+
+async def test_an_exit_is_sent_without_one(executor, make, books, calls):
+    intent = make.intent("exit", "buy_away", "0.00999")
+    executor.take_over([replace(make.position("buy_home", "0.00999"), position_id=intent.position_id)])
+    books.rate, books.tradable_rate = FxQuote(Decimal(1390), Decimal(1391), 60_000), None
+    await executor.execute(intent)
+    assert names(calls).count("send") == 2
+    assert calls[-1][3] == books.rate
+
+
+async def test_the_rate_of_the_decision_has_its_age_when_it_values_what_is_over(
+    executor, intent, clock, calls
+):
+    await executor.execute(replace(intent, decided_ms=clock.wall_ms() - 61_000))
+    assert calls[-1][3] == replace(intent.fx, age_ms=61_000)
+
+
 async def test_book_that_is_lost_with_one_leg_filled_has_the_other_take_it_back(
     executor, intent, make, port, books, calls, clock, monkeypatch
 ):

@@ -114,6 +114,9 @@ class NoBooks:
     def tradable(self, leg):
         return None
 
+    def tradable_fx(self):
+        return None
+
     def fx(self):
         return None
 

@@ -34,6 +34,9 @@ class Books:
     def tradable(self, leg):
         return None
 
+    def tradable_fx(self):
+        return None
+
     def fx(self):
         return None
 

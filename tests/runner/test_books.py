@@ -3,11 +3,14 @@
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
+from arbshard.config import DataConfig
 from arbshard.data.recorded import RecordedMarketDataProvider
 from arbshard.runner.books import ProviderBooks
 
 MS = 1_000_000
+QUALITY = DataConfig(max_book_age_ms=500.0, max_fx_age_ms=70_000.0)
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def world(make, clock):
     )
     pace = SimpleNamespace(clock=clock, has_ended=False)
     return SimpleNamespace(
-        provider=provider, pace=pace, books=ProviderBooks(provider, pace, make.fx_leg, 500.0)
+        provider=provider, pace=pace, books=ProviderBooks(provider, pace, make.fx_leg, QUALITY)
     )
 
 
@@ -55,7 +58,24 @@ def test_a_bad_book_hides_the_one_before(make, world, monkeypatch):
     assert (view.book, view.live, view.bad) == (None, True, True)
 
 
-def test_the_rate_is_exact_and_has_no_age_of_its_own(make, world):
+def test_the_rate_is_exact_and_has_its_age(make, world):
     world.provider.step()
     world.provider.step()
-    assert world.books.fx() == make.quote
+    assert world.books.fx() == replace(make.quote, age_ms=60_000)
+
+
+def test_a_rate_is_tradable_until_it_is_too_old(make, world, clock, monkeypatch):
+    assert world.books.tradable_fx() is None
+    world.provider.step()
+    world.provider.step()
+    clock.advance_ms(10_000)
+    assert world.books.tradable_fx() == replace(make.quote, age_ms=70_000)
+    for broken in ("is_live", "is_bad"):
+        with monkeypatch.context() as patch:
+            patch.setattr(world.provider, broken, lambda _, is_so=broken == "is_bad": is_so)
+            assert world.books.tradable_fx() is None
+    clock.advance_ms(0.001)
+    assert world.books.tradable_fx() is None
+    assert world.books.fx().age_ms == 70_000  # what is over is valued at it
+    world.pace.has_ended = True
+    assert world.books.tradable_fx() is not None

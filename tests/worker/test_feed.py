@@ -1,7 +1,12 @@
 """One shard's view of the feed: each version glanced at once, decoded if need be, bad frames seen and counted."""
 
-import pytest
+from typing import NamedTuple
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbshard.clock import ManualClock
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine
 from arbshard.errors import FrameError
@@ -184,7 +189,7 @@ MS = 1_000_000
 @pytest.fixture
 def books(make, feed, clock):
     engine = ArbitrageEngine([make.pair], make.fx_leg, Config(), feed.confirmed_ns)
-    return BookView(feed, engine, make.fx_leg, 1500 * MS, clock)
+    return BookView(feed, engine, make.fx_leg, Config().data_quality, clock)
 
 
 class TestQuietBook:
@@ -230,3 +235,44 @@ class TestQuietBook:
         assert (books.fx().bid, books.fx().ask, books.fx().age_ms) == (99, 100, 61_000)
         slots.confirmed[0] = received_ns + 60_000 * MS
         assert books.fx().age_ms == 1_000
+
+
+class Fx(NamedTuple):
+    """What the FX market's slot shows, and when: its frame, and how long ago it came and was confirmed."""
+
+    frame: bytes
+    live: bool
+    received_ago_ms: int
+    confirmed_ago_ms: int
+
+
+AGES_MS = st.integers(0, 20_000)
+
+
+@given(
+    st.lists(
+        st.builds(Fx, st.sampled_from([b"frame", b"frame", b"bad"]), st.booleans(), AGES_MS, AGES_MS),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_an_entry_gets_no_rate_but_a_sound_live_and_young_one(make, shown):
+    """Whatever came before, and however old: the last known rate is never taken in place of one that is missing."""
+    clock, slots = ManualClock(100_000 * MS), Slots()
+    codec = Codec(make, make.fx_leg, [])
+    feed = ShardFeed(slots, Changes(), [make.fx_leg], {make.fx_leg.market.venue: codec})
+    quality = Config().data_quality
+    books = BookView(feed, ArbitrageEngine([], make.fx_leg, Config()), make.fx_leg, quality, clock)
+    assert books.tradable_fx() is None
+    for fx in shown:
+        clock.advance_ms(20_001)
+        now_ns = clock.monotonic_ns()
+        slots.put(0, fx.frame, now_ns - fx.received_ago_ms * MS, live=fx.live)
+        slots.confirmed[0] = now_ns - fx.confirmed_ago_ms * MS
+        feed.read(0)
+        age_ms = min(fx.received_ago_ms, fx.confirmed_ago_ms)
+        is_tradable = fx.frame == b"frame" and fx.live and age_ms <= quality.max_fx_age_ms
+        found = books.tradable_fx()
+        assert (found is not None) is is_tradable
+        assert found is None or found.age_ms == age_ms
+        assert (books.fx() is not None) is (fx.frame == b"frame")

@@ -55,6 +55,9 @@ class Books:
             market.venue, market.symbol, ((price * 0.9999, 1e6),), ((price * 1.0001, 1e6),), None, 1
         )
 
+    def tradable_fx(self):
+        return w.FX
+
     def fx(self):
         return w.FX
 

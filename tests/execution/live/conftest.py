@@ -109,6 +109,9 @@ class Books:
     def tradable(self, leg):
         return self.books.get(leg.market)
 
+    def tradable_fx(self):
+        return self.rate
+
     def fx(self):
         return self.rate
 
