@@ -3,8 +3,9 @@
 Owned by ``core``. ``position_marker`` gives it the books a few times a second; ``limits.guard`` and ``limits.watch``
 read figures that are kept here, so that no approval waits for a calculation. Amounts are in reporting currency.
 
-A single wrong frame must neither raise the high-water mark nor halt: of the last two marks of a position the higher
-counts as its loss, the lower as its gain. Naked exposure likewise counts when two looks in a row find it.
+A single wrong frame must neither raise the high-water mark nor halt, so a mark moves only as far as two valuations in
+a row agree: what is shown, what is stored and what limits look at is one figure, which is a second older than the
+newest books. Naked exposure likewise counts when two looks in a row find it.
 """
 
 from collections.abc import Iterator
@@ -36,9 +37,9 @@ class Mark(NamedTuple):
     """What closing a position now would bring."""
 
     pnl: Decimal
-    """Of the whole round trip: flows and fees so far, and the fees of closing."""
-    before: Decimal
-    """The mark before this one; 0 where there was none."""
+    """Of the whole round trip: flows and fees so far, and the fees of closing; as far as two valuations agree."""
+    newest: Decimal
+    """What the newest valuation alone says."""
     pair: str
     notional: Decimal
     """Entry notional."""
@@ -48,19 +49,9 @@ class Mark(NamedTuple):
     """Whether both books are deep enough for all of it."""
 
     @property
-    def lasting(self) -> Decimal:
-        """The result that the last two marks agree on at least: what counts as a loss."""
-        return max(self.pnl, self.before)
-
-    @property
     def bps(self) -> Decimal:
         """``pnl`` in basis points of the entry notional."""
         return _bps(self.pnl, self.notional)
-
-    @property
-    def lasting_bps(self) -> Decimal:
-        """``lasting`` in basis points of the entry notional."""
-        return _bps(self.lasting, self.notional)
 
 
 class NakedExposure(NamedTuple):
@@ -84,12 +75,10 @@ class Valuation:
         """By position; an open intent that has filled something counts, with the position it changes."""
         self.unrealised = ZERO
         """What closing all that is open would bring."""
-        self.lasting_by: dict[str, Decimal] = {}
-        """By symbol, what closing all of its that is open would bring, as far as the last two marks agree."""
+        self.unrealised_by: dict[str, Decimal] = {}
+        """By symbol, what closing all of its that is open would bring."""
         self._fresh: dict[str, None] = {}
         """Positions valued since ``losing`` was asked."""
-        self._lasting = ZERO
-        self._lower = ZERO
         self._peak = state.equity.high_water
         """The highest equity since it was last stored."""
         self.naked: dict[str, NakedExposure] = {}
@@ -137,12 +126,12 @@ class Valuation:
     @property
     def drawdown(self) -> Decimal:
         """How far equity is below its high-water mark; never below 0."""
-        return max(ZERO, self.high_water - self._state.realised - self._lasting)
+        return max(ZERO, self.high_water - self.equity)
 
     def day_loss(self, day: int) -> Decimal:
         """By how much equity has fallen since the trading day began; negative for a gain."""
         began = self._day[1] if self._day[0] == day else ZERO
-        return self._state.results.loss(day) - self._lasting + began
+        return self._state.results.loss(day) - self.unrealised + began
 
     def week_loss(self, day: int) -> Decimal:
         """By how much equity has fallen since the week of the trading day ``day`` began; negative for a gain."""
@@ -150,12 +139,12 @@ class Valuation:
         began = self._day[2] if week_of(self._day[0]) == week else ZERO
         daily = self._state.results.daily
         realised = sum((daily.get((one, ALL), ZERO) for one in range(first_day_of(week), day + 1)), ZERO)
-        return began - realised - self._lasting
+        return began - realised - self.unrealised
 
     @property
     def lifetime_loss(self) -> Decimal:
         """By how much equity is below 0; negative for a gain."""
-        return -self._state.realised - self._lasting
+        return -self.equity
 
     def losing(self, bps_max: Decimal) -> Iterator[tuple[Position, Mark]]:
         """Of the positions valued since the last call, those that lost so many basis points of their notional.
@@ -169,7 +158,7 @@ class Valuation:
             if position is None or mark is None or not mark.notional:
                 continue
             allowed = bps_max * (1 + accepted.get(position_id, 0))
-            if mark.lasting * BPS <= -allowed * mark.notional:
+            if mark.pnl * BPS <= -allowed * mark.notional:
                 yield position, mark
 
     @property
@@ -204,7 +193,7 @@ class Valuation:
         last, _, week_unrealised = self._day
         if day > last:
             is_new_week = week_of(day) > week_of(last)
-            self._day = day, self._lasting, self._lasting if is_new_week else week_unrealised
+            self._day = day, self.unrealised, self.unrealised if is_new_week else week_unrealised
 
     def statement(self, now_ms: int, *, at_once: bool = False) -> list[EquityMarked]:
         """The event that stores the figures of now; none when they are stored, or were within the last minute.
@@ -274,10 +263,11 @@ class Valuation:
         closing = close_now(held_of(position), *books, fx, back)
         if not isfinite(closing.pnl):
             return None
-        pnl = exact(round(closing.pnl, _PLACES) + 0.0)
+        newest = exact(round(closing.pnl, _PLACES) + 0.0)
         known = self.marks.get(position_id)
-        before = known.pnl if known is not None else ZERO
-        mark = Mark(pnl, before, pair.base, position.entry_notional, books_ms, closing.is_whole)
+        pnl, before = (known.pnl, known.newest) if known is not None else (ZERO, ZERO)
+        pnl = min(max(pnl, min(newest, before)), max(newest, before))
+        mark = Mark(pnl, newest, pair.base, position.entry_notional, books_ms, closing.is_whole)
         self._put(position_id, mark)
         self._fresh[position_id] = None
         if self._filled_trade(position_id) is None:
@@ -400,16 +390,14 @@ class Valuation:
 
     def _add(self, mark: Mark, sign: int) -> None:
         self.unrealised += sign * mark.pnl
-        self._lasting += sign * mark.lasting
-        by = self.lasting_by.get(mark.pair, ZERO) + sign * mark.lasting
+        by = self.unrealised_by.get(mark.pair, ZERO) + sign * mark.pnl
         if by:
-            self.lasting_by[mark.pair] = by
+            self.unrealised_by[mark.pair] = by
         else:
-            self.lasting_by.pop(mark.pair, None)
-        self._lower += sign * min(mark.pnl, mark.before)
+            self.unrealised_by.pop(mark.pair, None)
 
     def _reach(self) -> None:
-        self._peak = max(self._peak, self._state.realised + self._lower)
+        self._peak = max(self._peak, self.equity)
 
 
 def _bps(amount: Decimal, notional: Decimal) -> Decimal:

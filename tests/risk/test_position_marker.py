@@ -114,7 +114,7 @@ def test_a_lost_venue_leaves_the_last_mark_and_its_age(world, slots, marker) -> 
     slots.lost = set()
     for tenth in range(3):
         marker.mark(5 * S + tenth * S // 10, NOW_MS + 5000)
-    assert marks(world)[BASES[0]].pnl < first.pnl - Decimal(400_000)
+    assert marks(world)[BASES[0]].newest < first.newest - Decimal(400_000)
 
 
 def test_a_bad_frame_is_counted_and_values_nothing(world, slots, marker) -> None:

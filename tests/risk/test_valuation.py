@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from arbshard.engine.closing import close_now
@@ -73,7 +74,9 @@ class TestMark:
         thin = valuation_of(world).mark(position.position_id, pair, (book, away), (1400, 1400), 1)
         assert not thin.is_whole
         # 0.1 at 1,000,000 and 0.4 at 1,100,000 in place of 0.5 at 1,000,000; and the fee of 5 bps
-        assert whole.pnl - thin.pnl == pytest.approx(Decimal(40_000) * Decimal("1.0005"), abs=Decimal("0.02"))
+        assert whole.newest - thin.newest == pytest.approx(
+            Decimal(40_000) * Decimal("1.0005"), abs=Decimal("0.02")
+        )
 
     def test_an_intent_under_way_counts_with_the_position_that_it_changes(self) -> None:
         world = w.World()
@@ -134,10 +137,23 @@ class TestOutliers:
         world = w.World()
         world.open_position()
         world.value(w.HOME_PRICE * 2, times=1)
-        assert valuation_of(world).unrealised < -400_000
-        assert valuation_of(world).day_loss(world.day) == 0
+        (mark,) = valuation_of(world).marks.values()
+        assert mark.newest < -400_000
+        assert valuation_of(world).equity == valuation_of(world).day_loss(world.day) == 0
         world.value(w.HOME_PRICE / 2, times=1)
         assert valuation_of(world).high_water == 0
+
+    @given(st.lists(st.integers(90, 110), min_size=1, max_size=30))
+    def test_equity_is_never_above_its_mark_and_between_the_last_two_values(self, shares) -> None:
+        world = w.World()
+        world.open_position()
+        valuation, before = valuation_of(world), Decimal(0)
+        for share in shares:
+            world.value(w.HOME_PRICE * share / 100, times=1)
+            (mark,) = valuation.marks.values()
+            assert min(before, mark.newest) <= mark.pnl <= max(before, mark.newest)
+            assert valuation.drawdown == valuation.high_water - valuation.equity >= 0
+            before = mark.newest
 
 
 class TestLosses:

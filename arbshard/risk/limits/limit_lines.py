@@ -68,7 +68,7 @@ def _used(state: PortfolioState, guard: RiskGuard, valuation: Valuation, day: in
         "portfolio_positions_max": len(state.positions) + state.entering,
         "open_intents_max": len(state.trades),
         "position_loss_bps_max": max(
-            (ZERO, *(-mark.lasting_bps.quantize(_TENTH) for mark in valuation.marks.values()))
+            (ZERO, *(-mark.bps.quantize(_TENTH) for mark in valuation.marks.values()))
         ),
         **dict(used_by_losses(valuation, day)),
     }
@@ -81,7 +81,7 @@ def _used_by(state: PortfolioState, valuation: Valuation, symbol: str, day: int)
         "symbol_positions_max": len(state.get_symbol_positions(symbol)),
         "symbol_trades_max": int(symbol in state.busy),
         "symbol_daily_loss_max": max(
-            ZERO, state.results.loss(day, symbol) - valuation.lasting_by.get(symbol, ZERO)
+            ZERO, state.results.loss(day, symbol) - valuation.unrealised_by.get(symbol, ZERO)
         ),
         "loss_streak_max": streak.losses if streak is not None else 0,
     }

@@ -149,7 +149,7 @@ class Watch:
         """Since when each symbol is tightened."""
         self.kill_switch = KillSwitch()
         self._day: int | None = None
-        guard.unrealised_by = valuation.lasting_by
+        guard.unrealised_by = valuation.unrealised_by
 
     def begin(self, moment: Moment) -> None:
         """Something is decided at ``moment``: bring what is kept by trading day up to date."""
@@ -215,7 +215,7 @@ class Watch:
         """Set apart the pairs of positions that have lost too much by their last valuation."""
         bps_max = self._guard.limits.portfolio().position_loss_bps_max
         for position, mark in self._valuation.losing(bps_max):
-            lost = plain(-round(mark.lasting_bps, 1))
+            lost = plain(-round(mark.bps, 1))
             reason = f"{position.position_id} has lost {lost} bps, the limit is {plain(bps_max)}"
             standing, pair = self._state.standing, position.pair
             self._take(made, set_apart(standing, pair, "position_loss", reason, moment.now_ms))
