@@ -13,7 +13,6 @@ loss            no hedge or unwind may trade farther than ``intent_loss_bps_max`
 stuck           an intent that has spent ``naked_krw_s_max`` has its pair set apart: a person is asked
 probe           after an exit that a venue refused, nothing is traded on the other venue before the first one has
                 filled something
-way out         on paper, no exit is refused for want of money: nobody takes away what a position needs to be left
 facts           nothing is entered where a venue has refused an order for its market, key or address, from
                 ``FACTS_S`` after the refusal until it takes an order again or is tried again
 repeats         no more than ``REPEATS`` orders of a pair on one side of one venue fill nothing within
@@ -31,7 +30,6 @@ from arbshard.ledger.events import (
     Event,
     IntentApproved,
     IntentConcluded,
-    IntentRefused,
     OrderExtended,
     OrderReported,
     PairReleased,
@@ -42,7 +40,6 @@ from arbshard.ledger.events import (
 from arbshard.model.intent import Intent
 from arbshard.model.market import Market
 from arbshard.model.order import Order
-from arbshard.model.refusal import Refusal
 from arbshard.virtual.executions import Execution, Executions
 
 _ZERO = Decimal(0)
@@ -142,11 +139,8 @@ class Budgets:
         executions: Executions,
         notional: Callable[[str], Decimal],
         differ: Callable[[str], None],
-        *,
-        is_live: bool,
     ) -> None:
-        """``notional``: of an open position. ``is_live``: a person may take the money away."""
-        self._is_live = is_live
+        """``notional``: of an open position."""
         self._exit_cost_bps_max = Decimal(str(execution.exit_cost_bps_max))
         self._loss_bps_max = Decimal(str(execution.intent_loss_bps_max)) + _FEES_BPS
         self._naked_krw_s_max = execution.naked_krw_s_max
@@ -186,9 +180,6 @@ class Budgets:
                 self._waste.pop(event.position.position_id, None)
                 self._first.pop(event.position.pair, None)
                 self._closing.pop(event.position.pair, None)
-            case IntentRefused():
-                if event.reason is Refusal.BALANCE and event.intent_kind == "exit" and not self._is_live:
-                    self._differ(f"way out: {event.intent_id} of {event.pair} was refused: {event.detail}")
             case _:
                 self._ordered(event)
 

@@ -347,6 +347,12 @@ class VirtualExchanges:
             venue.trading.is_reachable = venue.can_be_reached
             self.trading[core.name] = venue.trading
 
+    def wallets(self) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
+        """What our accounts hold, free and locked, by venue and currency."""
+        return {
+            account: amounts for one in self.trading.values() for account, amounts in one.wallet().items()
+        }
+
     def best_ask(self, venue: str, symbol: str) -> Decimal:
         """What a buyer pays now."""
         market = (self.world.upbit if venue == "upbit" else self.world.binance)[symbol]

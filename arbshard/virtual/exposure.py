@@ -44,6 +44,8 @@ class Stated(NamedTuple):
     buy_home: Decimal
     buy_away: Decimal
     entering: int
+    equity: Decimal
+    high_water: Decimal
 
 
 class Exposure:

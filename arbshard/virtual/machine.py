@@ -98,6 +98,7 @@ class Simulation:
         live: LiveWorld | None = None
         if settings.is_live:
             self._exchanges.open_accounts(self.oracle)
+            self.oracle.wallets = self._exchanges.wallets
             bus = EventBus(loop, self.weather, Random(f"{settings.seed}:bus"))
             live = LiveWorld(config, self._clock, self._exchanges.trading, bus, self._exchanges.open_stream)
         self.world = VirtualWorld(
@@ -317,9 +318,7 @@ class Simulation:
             return
         state = risk.core.state
         self.oracle.balances(state.balances.totals())
-        if self.world.live is not None:
-            wallets = [venue.wallet() for venue in self._exchanges.trading.values()]
-            self.oracle.settled({account: amounts for one in wallets for account, amounts in one.items()})
+        self.oracle.settled()
         for what, left in (
             ("positions", sorted(state.positions)),
             ("intents", sorted(state.trades)),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from arbshard.config import Config
 from arbshard.ledger.events import (
+    EquityMarked,
     Event,
     IntentApproved,
     IntentConcluded,
@@ -40,6 +41,7 @@ from arbshard.virtual.settings import ROUNDED, TAG
 from arbshard.virtual.tally import OracleCounts
 from arbshard.virtual.trace import Trace
 from arbshard.virtual.venue_books import Placed, VenueBooks
+from arbshard.virtual.worth import Worth
 from arbshard.wire.messages import (
     Approved,
     Conclude,
@@ -104,13 +106,11 @@ class Oracle:
         self._printed = ROUNDED if config.sim.faults.rounded_statement.share else ZERO
         self.books = OwnBooks(self.executions, bounds, self.differs, tolerance=self._printed)
         self.venues = VenueBooks(TAG, self.differs, self._printed)
-        self.budgets = Budgets(
-            config.execution,
-            self.executions,
-            self.books.notional,
-            self.differs,
-            is_live=self._is_live,
-        )
+        self.budgets = Budgets(config.execution, self.executions, self.books.notional, self.differs)
+        self.worth = Worth(
+            self.books, self.frames, self.executions.fees, {pair.base: pair for pair in universe.pairs},
+            universe.fx.market.symbol, self.differs, is_live=self._is_live,
+        )  # fmt: skip
         self._exposure = Exposure(config.limits, self.books.notional, self.differs)
         self._told: list[_Told] = []
         """Not compared yet with what is stored."""
@@ -129,6 +129,8 @@ class Oracle:
         self.on_violation: Callable[[], None] = lambda: None
         self.on_execution: Callable[[str, str], None] = lambda _venue, _symbol: None
         """Takes venue and symbol of each execution."""
+        self.wallets: Callable[[], dict[tuple[str, str], tuple[Decimal, Decimal]]] | None = None
+        """What the venues' wallets hold, free and locked, by venue and currency; None on paper."""
         self.audit_event: Callable[[int, Event], None] = lambda _seq, _event: None
         """Takes every stored event, with its number: the system's own audit."""
         self.owners: Callable[[str], list[int]] = lambda _: []
@@ -236,6 +238,7 @@ class Oracle:
         """Risk has ended, was killed or begins anew: what was under reserve is gone."""
         self._told.clear()
         self.venues.count_anew()
+        self.worth.risk_began(self._clock.monotonic_ns())
 
     def handled(self, request: Request, reply: Reply) -> None:
         """Risk has decided on a request, under reserve."""
@@ -276,6 +279,7 @@ class Oracle:
                     f"fills: risk was told of {one.fill_id} and took note, and it is not in the ledger"
                 )
         self._exposure.compare(stated)
+        self.worth.stated(stated.equity, stated.high_water)
 
     def answers(self, replies: list[bytes]) -> None:
         """These replies are about to leave. Ledger first: whoever is told of an approval finds it stored."""
@@ -294,6 +298,9 @@ class Oracle:
                 self.venues.add(event)
             self._exposure.add(event)
             self.budgets.add(event, self._clock.monotonic_ns())
+            self.worth.add(event, self._clock.monotonic_ns(), self._clock.wall_ms())
+            if isinstance(event, EquityMarked) and not self.books.running:
+                self._compare_wallets()
             self._take(event)
             self.audit_event(seq, event)
 
@@ -352,10 +359,18 @@ class Oracle:
         if code in (1, 2):
             self.differs(f"defect: {name}.{epoch} ended with code {code}")
 
-    def settled(self, wallets: dict[tuple[str, str], tuple[Decimal, Decimal]]) -> None:
+    def settled(self) -> None:
         """The venues' wallets are what deposits and executions add up to. Call when nothing is under way."""
-        for what in self.venues.settled(wallets, self.books.owned):
+        if self.wallets is None:
+            return
+        for what in self.venues.settled(self.wallets(), self.books.owned):
             self.differs(f"venues: {what}")
+
+    def _compare_wallets(self) -> None:
+        """What the venues' wallets hold is what executions and deposits make, while no intent is under way."""
+        if self.wallets is not None:
+            for what in self.venues.unexplained(self.wallets(), self.books.owned):
+                self.differs(f"equity: {what}")
 
     def balances(self, totals: Iterable[tuple[str, str, Decimal]]) -> None:
         """Risk's balances are those that deposits and executions add up to. Call when nothing is under way."""

@@ -71,6 +71,8 @@ class Running:
         self.late_base = _ZERO
         """Part of the flows that the exchange told after its order's end: the worker does not reckon with it."""
         self.fills: dict[str, None] = {}
+        self.over: set[str] = set()
+        """Orders that are over."""
         self.follow_ups = 0
         """Those that a venue has looked at, or may have."""
         self.excused = 0
@@ -155,6 +157,9 @@ class OwnBooks:
         self.running: dict[str, Running] = {}
         self.holdings: dict[str, Holding] = {}
         """Open positions by id."""
+        self.realised = _ZERO
+        """What all closed positions have brought, in KRW."""
+        self.closed_count = 0
         self.residue: dict[str, Decimal] = {}
         """Base that closed positions of a pair have left over."""
         self._due: _Due | None = None
@@ -293,6 +298,8 @@ class OwnBooks:
             self._book(running, order, execution)
         if order.role != "leg":
             self._excuse(running, event)
+        if event.state not in ("SUBMITTED", "UNKNOWN"):
+            running.over.add(event.client_id)
         whole = running.executed.get(event.client_id, _ZERO) == order.quantity
         if event.state == "FILLED" and not whole:
             self._differ(f"fills: {event.client_id} is called filled and is not")
@@ -418,6 +425,8 @@ class OwnBooks:
         self.holdings.pop(stated.position_id, None)
         self.residue[holding.pair] = self.residue.get(holding.pair, _ZERO) + holding.flows.excess
         worth = holding.worth(concluded.fx, concluded.mark)
+        self.realised += worth
+        self.closed_count += 1
         if stated.pnl is None or abs(stated.pnl - worth) > _TOLERANCE:
             self._differ(
                 f"results: {stated.position_id} is closed with {stated.pnl}, its executions make {worth}"

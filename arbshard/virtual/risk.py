@@ -126,9 +126,13 @@ class VirtualRisk:
             assert self.core is not None
             state = self.core.state
             exposures = state.exposures
+            valuation = self.core.valuation
             self._oracle.committed(
-                Stated(state.exposure, exposures["buy_home"], exposures["buy_away"], state.entering)
-            )
+                Stated(
+                    state.exposure, exposures["buy_home"], exposures["buy_away"], state.entering,
+                    valuation.equity, valuation.high_water,
+                )
+            )  # fmt: skip
             stored = self._disk.last_seq - before
             if stored:
                 self._around.loop.charge(COMMIT_NS + stored * EVENT_NS, f"stores {stored} events")

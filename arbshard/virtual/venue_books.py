@@ -242,14 +242,21 @@ class VenueBooks:
         """What venues and ledger say differently when nothing is under way. ``wallets``: free and locked."""
         for client_id, there in self._there.items():
             yield f"{there.placed.venue} has {client_id}, whose intent has no outcome in the ledger"
-        for account in sorted(wallets.keys() | owned.keys()):
-            free, locked = wallets.get(account, (_ZERO, _ZERO))
-            moved = self._moves[account].amount if account in self._moves else _ZERO
+        for account, (_, locked) in sorted(wallets.items()):
             if locked:
                 yield f"{' '.join(account)}: {locked:f} are locked"
-            if abs(free + locked - owned.get(account, _ZERO) - moved) > self._printed:
+        yield from self.unexplained(wallets, owned)
+
+    def unexplained(
+        self, wallets: dict[Account, tuple[Decimal, Decimal]], owned: dict[Account, Decimal]
+    ) -> Iterator[str]:
+        """What ``wallets`` hold beyond deposits, executions and what was moved by hand."""
+        for account in sorted(wallets.keys() | owned.keys()):
+            held = sum(wallets.get(account, (_ZERO, _ZERO)))
+            moved = self._moves[account].amount if account in self._moves else _ZERO
+            if abs(held - owned.get(account, _ZERO) - moved) > self._printed:
                 yield (
-                    f"{' '.join(account)}: {free + locked:f} at the venue, {owned.get(account, _ZERO):f} by deposits "
+                    f"{' '.join(account)}: {held:f} at the venue, {owned.get(account, _ZERO):f} by deposits "
                     f"and executions, {moved:f} moved by hand"
                 )
 

@@ -37,7 +37,7 @@ class Desk:
         self.said: list[str] = []
         self.executions = Executions(NO_FEES)
         self.budgets = Budgets(
-            ExecutionConfig(), self.executions, lambda _: Decimal(1_000_000), self.said.append, is_live=False
+            ExecutionConfig(), self.executions, lambda _: Decimal(1_000_000), self.said.append
         )
         self.now_ns = 0
         self._number = 0

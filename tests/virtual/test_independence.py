@@ -24,6 +24,7 @@ JUDGES = (
     "freshness",
     "tally",
     "budgets",
+    "worth",
     "outcome",
 )
 MECHANICS = ("clock", "trace", "loop", "costs", "rates", "settings")

@@ -1,18 +1,30 @@
 """Defects put into the rules against unkind exchanges: the simulation must find each within a few seeds."""
 
+from decimal import Decimal
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 import arbshard.risk.core
+import arbshard.risk.valuation
 from arbshard.config import ExecutionConfig
+from arbshard.engine.edge import Terms
 from arbshard.execution.executor import BaseExecutor
 from arbshard.execution.two_leg import Books, StateEvent, TwoLeg
+from arbshard.ledger.events import EquityMarked
 from arbshard.model.intent import IntentKind, Retry
-from arbshard.model.market import Leg
+from arbshard.model.market import Direction, Leg, Pair
+from arbshard.model.money import ZERO
 from arbshard.model.refusal import Refusal
 from arbshard.risk.limits.guard import RiskGuard
+from arbshard.risk.limits.ways_out import WaysOut
 from arbshard.risk.portfolio.attempts import Attempts
+from arbshard.risk.portfolio.equity import EquityState
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Objection
+from arbshard.risk.valuation import Valuation
+from arbshard.worker.risk_link import RiskLink
 from arbshard.worker.standing_orders import StandingOrders
 from support.mutations import Mutation
 
@@ -100,6 +112,53 @@ def refusing_venues_are_entered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RiskGuard, "_check_venues", lambda self, pair: None)
 
 
+def equity_lacks_what_is_unrealised(patch: pytest.MonkeyPatch) -> None:
+    """As it was once: only closed positions count."""
+    patch.setattr(Valuation, "unrealised", property(lambda self: ZERO, lambda self, _: None), raising=False)
+
+
+def open_positions_are_valued_without_the_fees_of_closing(patch: pytest.MonkeyPatch) -> None:
+    true_terms = arbshard.risk.valuation.terms_of
+
+    def terms_of(pair: Pair, direction: Direction) -> Terms:
+        return true_terms(pair, direction)._replace(proceeds_factor=1.0, cost_factor=1.0)
+
+    patch.setattr(arbshard.risk.valuation, "terms_of", terms_of)
+
+
+def a_restart_resets_the_high_water_mark(patch: pytest.MonkeyPatch) -> None:
+    """Neither what is replayed nor what is stored keeps the mark from falling."""
+    true_init, true_mark = Valuation.__init__, EquityState.mark
+
+    def init(self: Valuation, state: PortfolioState) -> None:
+        true_init(self, state)
+        self._peak = self.equity
+
+    def mark(self: EquityState, event: EquityMarked, realised: Decimal) -> None:
+        true_mark(self, replace(event, high_water=max(event.high_water, self.high_water)), realised)
+        self.high_water = event.high_water
+
+    patch.setattr(Valuation, "__init__", init)
+    patch.setattr(Valuation, "high_water", property(lambda self: self._peak))
+    patch.setattr(EquityState, "mark", mark)
+
+
+def the_money_of_the_way_out_is_not_held(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WaysOut, "_of_pair", lambda self, base: ())
+    patch.setattr(WaysOut, "of_entry", lambda self, intent, pair: ())
+
+
+def a_pair_that_is_set_apart_ends_its_worker(patch: pytest.MonkeyPatch) -> None:
+    """As it was once: a report that risk would not book ended the worker, and each of its successors."""
+    true_set_apart = RiskLink.set_apart
+
+    async def set_apart(self: RiskLink, *args: Any) -> None:
+        await true_set_apart(self, *args)
+        raise RuntimeError("risk has refused a report")
+
+    patch.setattr(RiskLink, "set_apart", set_apart)
+
+
 MUTATIONS = (
     Mutation(exits_in_vain_are_repeated_at_once, _REFUSALS, "waste|repeats|probe|left over"),
     Mutation(entries_in_vain_are_repeated_at_once, _REFUSALS, "repeats|event"),
@@ -109,6 +168,11 @@ MUTATIONS = (
     Mutation(a_naked_leg_waits_for_the_venue_that_refuses, _REFUSALS, "budget|stuck|repeats"),
     Mutation(orders_may_lose_anything, "pair_refuses", "loss"),
     Mutation(pairs_that_wait_for_a_person_go_on, "pair_refuses", "apart"),
+    Mutation(equity_lacks_what_is_unrealised, "", "equity"),
+    Mutation(open_positions_are_valued_without_the_fees_of_closing, "", "equity"),
+    Mutation(a_restart_resets_the_high_water_mark, "kill_risk", "high water"),
+    Mutation(the_money_of_the_way_out_is_not_held, "", "way out"),
+    Mutation(a_pair_that_is_set_apart_ends_its_worker, "pair_refuses", "defect"),
     Mutation(refusing_venues_are_entered, "venue_refuses,market_closes", "facts|event"),
 )
 
