@@ -110,6 +110,7 @@ class Valuation:
             mark = Mark(pnl, pnl, position.pair, position.entry_notional, books_ms, is_whole=False)
             self._put(position.position_id, mark)
             self._note_left(position, position.entry_home_price)
+        self._reach()  # what was realised since the mark was stored counts
 
     # what others ask
 

@@ -38,6 +38,8 @@ _ZERO = Decimal(0)
 _CENT = Decimal("0.01")
 _SETTLED_NS = 5_000_000_000
 """A position that was changed so long ago was valued again since, more than once."""
+_FEW = 2
+"""More frames than this in that time show that a book is alive."""
 _BEFORE_NS = 4_000_000_000
 """A mark is the newer or the older of two, so far apart at most."""
 _BEGUN_NS = 15_000_000_000
@@ -149,7 +151,8 @@ class Worth:
             pnl, age_ms = marks.get(position_id, (None, 0))
             since_ns = now_ns - age_ms * 1_000_000 - _BEFORE_NS
             if pnl is None:
-                self._differ(f"equity: {position_id} is open and has no mark")
+                if self._has_books(self._pairs[holding.pair], now_ns):
+                    self._differ(f"equity: {position_id} is open and has no mark")
             elif 0 <= age_ms <= _AGE_MS_MAX and since_ns > self._changed_ns.get(position_id, 0):
                 self._compare(position_id, holding, pnl, since_ns)
 
@@ -157,6 +160,11 @@ class Worth:
         """Whether nothing is under way of a position, or was a moment ago."""
         is_busy = any(one.intent.position_id == position_id for one in self._books.running.values())
         return not is_busy and now_ns - self._changed_ns.get(position_id, 0) > _SETTLED_NS
+
+    def _has_books(self, pair: Pair, now_ns: int) -> bool:
+        """Whether books came all the while in which a position should have been valued."""
+        symbols = (pair.home.market.symbol, pair.away.market.symbol, self._fx_symbol)
+        return all(len(self._frames.since(one, now_ns - _SETTLED_NS)) > _FEW for one in symbols)
 
     def _compare(self, position_id: str, holding: Holding, pnl: Decimal, since_ns: int) -> None:
         could_be = self._closing(holding, since_ns)

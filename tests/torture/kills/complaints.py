@@ -7,8 +7,13 @@ from pathlib import Path
 
 ORPHANED = ("the supervisor is dead", "the supervisor is gone")
 """What children say, rightly, after the supervisor was killed."""
-REDIRECTED = "redirect"
-"""What is said of a redirect, which the exchange's faults bring about."""
+OF_FAULTS = (
+    "redirect",
+    "orders are refused: no entries, exits are tried with pauses",
+    "the venue refuses our calls",
+    "the venue refused a request",
+)
+"""What is said, rightly, of redirects and refusals, which the exchange's faults bring about."""
 _WORDS_MAX = 300
 _FENCED = 5
 _LEDGER = 3
@@ -39,7 +44,7 @@ def complaints(lines: Iterable[str], *, fenced: bool = False, harmed: bool = Fal
             yield f"{said['child']} ended by itself with code {said['code']}: {said['words'][:_WORDS_MAX]}"
         elif harmed and not said.get("exception"):
             continue
-        elif said.get("level") in ("error", "critical") and event not in (*ORPHANED, REDIRECTED):
+        elif said.get("level") in ("error", "critical") and event not in (*ORPHANED, *OF_FAULTS):
             why = str(said.get("exception") or said.get("error") or said.get("why") or said.get("detail"))
             yield f"{said['process']} logged an error: {event}: {why[-_WORDS_MAX:]}"
 

@@ -33,6 +33,29 @@ FAULTS: tuple[dict[str, dict], ...] = (
     {"rate_limited": {"share": 0.05}, "reject": {"share": 0.15}, "late_event": {"share": 0.5}},
     {"redirect": {"share": 0.15, "status": 307, "calls": "changing"}, "partial_fill": {"share": 0.2}},
     {"redirect": {"share": 0.15, "status": 302, "calls": "all", "carried_out": True}},
+    {
+        "denied": {"share": 0.3, "status": 503, "calls": "all"},
+        "partial_fill": {"share": 0.3, "fill_share": 0.5},
+    },
+    {"denied": {"share": 0.2, "status": 403, "calls": "placing"}, "lost_reply": {"share": 0.1}},
+    {"market_state": {"share": 1.0, "market": "BTC", "state": "break"}, "partial_fill": {"share": 0.2}},
+    {
+        "market_state": {"share": 1.0, "market": "ETH,XRP", "state": "cancel_only"},
+        "late_event": {"share": 0.3},
+    },
+    {"market_state": {"share": 1.0, "market": "SOL", "state": "delisted"}, "lost_request": {"share": 0.1}},
+    {"market_state": {"share": 1.0, "market": "BTC", "state": "warned"}, "error_500": {"share": 0.1}},
+    {"changed_rules": {"share": 1.0, "market": "BTC,SOL", "tick": 5, "lot": 10, "minimum": 2}},
+    {"changed_fees": {"share": 1.0, "bps": 8.0}, "partial_fill": {"share": 0.3, "fill_share": 0.5}},
+    {"key_revoked": {"share": 1.0}, "lost_reply": {"share": 0.1}},
+    {
+        "quiet_book": {"share": 1.0, "market": "ETH", "every_s": 3.0},
+        "wrong_frame": {"share": 0.5, "bps": 300.0},
+    },
+    {
+        "fx_blip": {"share": 0.3, "bps": 100.0},
+        "closed_wallet": {"share": 1.0, "market": "XRP", "gap_bps": 120.0},
+    },
 )
 
 
