@@ -53,7 +53,7 @@ FAULTS: tuple[dict[str, dict], ...] = (
         "wrong_frame": {"share": 0.5, "bps": 300.0},
     },
     {
-        "fx_blip": {"share": 0.3, "bps": 100.0},
+        "fx_blip": {"venue": "upbit", "share": 0.3, "bps": 100.0},
         "closed_wallet": {"share": 1.0, "market": "XRP", "gap_bps": 120.0},
     },
 )
