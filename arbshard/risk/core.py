@@ -326,7 +326,8 @@ class RiskCore:
         if self.reconciler is None:
             return Denied("on paper there is nothing to be stated"), []
         if isinstance(command, AcceptDifference):
-            return self.reconciler.accept(command, self.inventory.price_of(command.currency), moment)
+            price = self.inventory.price_of(command.currency, command.venue)
+            return self.reconciler.accept(command, price, moment)
         if command.wallets is not None:
             self.warnings.set_wallets(command.venue, command.wallets)
             self.identity.set_names(self.warnings.coin_names())

@@ -40,11 +40,15 @@ class InventoryKeeper:
         self._guard = guard
         self._valuation = valuation
 
-    def price_of(self, currency: str) -> Decimal | None:
-        """Worth of one unit of a currency, in reporting currency; None while no book has said so."""
+    def price_of(self, currency: str, at: str = "") -> Decimal | None:
+        """Worth of one unit of a currency in reporting currency, ``at`` that venue if it has a price there.
+
+        None while no book has said so.
+        """
         if currency == self._reporting:
             return ONE
-        prices = (self._valuation.price_of(venue, currency) for venue in sorted(self._ownership.venues()))
+        venues = sorted(self._ownership.venues(), key=lambda venue: (venue != at, venue))
+        prices = (self._valuation.price_of(venue, currency) for venue in venues)
         return next((price for price in prices if price is not None), None)
 
     def movable(self, venue: str, currency: str) -> Decimal:

@@ -3,7 +3,8 @@
 ==============  ================================================================================================
 equity          what is stored of equity is what the executions make: the results of all that was closed, and what
                 closing the open positions would bring at the books of that time. The marks of the positions add up
-                to what is called unrealised
+                to what is called unrealised. A difference that a person accepts as unexplained is a result too, at
+                the prices of that time
 high water      the high-water mark is never below equity, and falls only when a person accepts a drawdown
 way out         an entry leaves on each venue what leaving all open positions takes at the prices of now; and on
                 paper an exit is refused for want of money only where prices have taken it away
@@ -15,9 +16,11 @@ since shortly before its books came. What is under way, or was a moment ago, is 
 
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import NamedTuple
 
 from arbshard.ledger.events import (
+    Deposited,
     EquityMarked,
     Event,
     IntentApproved,
@@ -46,6 +49,8 @@ _BEGUN_NS = 15_000_000_000
 """Risk has valued everything so long after it began."""
 _AGE_MS_MAX = 30_000
 """Marks at older books are not compared: the frames of that time are gone."""
+_PRICED_NS = 15_000_000_000
+"""Risk takes the prices of balances every few seconds, and does nothing while it is stopped."""
 _SHARE = 2e-6
 """Floats against decimals, of the notional."""
 _DUST = Decimal("0.005")
@@ -85,6 +90,8 @@ class Worth:
         self._differ = differ
         self._is_live = is_live
         self._high_water = _ZERO
+        self._accepted = _ZERO
+        """What differences that were accepted have brought, in reporting currency."""
         self._began_ns = 0
         """When risk last began."""
         self._changed_ns: dict[str, int] = {}
@@ -99,15 +106,14 @@ class Worth:
         match event:
             case EquityMarked():
                 self._marked(event, now_ns, wall_ms)
-            case Resumed():
-                if event.high_water is not None:
-                    self._high_water = event.high_water
-            case IntentApproved():
-                if event.intent.kind == "entry":
-                    self._entered(event.intent, now_ns)
-            case IntentRefused():
-                if event.reason is Refusal.BALANCE and event.intent_kind == "exit" and not self._is_live:
-                    self._refused(event, now_ns)
+            case Deposited():
+                self._moved(event, now_ns)
+            case Resumed(high_water=Decimal() as high_water):
+                self._high_water = high_water
+            case IntentApproved(intent=Intent(kind="entry") as intent):
+                self._entered(intent, now_ns)
+            case IntentRefused(reason=Refusal.BALANCE, intent_kind="exit"):
+                self._refused(event, now_ns)
             case PositionOpened() | PositionChanged():
                 self._changed_ns[event.position.position_id] = now_ns
             case PositionClosed():
@@ -133,8 +139,11 @@ class Worth:
         self._high_water = event.high_water
         count = self._books.closed_count + len(event.marks)
         realised = event.equity - event.unrealised
-        if abs(realised - self._books.realised) > _CENT + _CENT * count / 10:
-            self._differ(f"equity: {realised:f} is realised, the executions make {self._books.realised:f}")
+        expected = self._books.realised + self._accepted
+        if abs(realised - expected) > _CENT + _CENT * count / 10:
+            self._differ(
+                f"equity: {realised:f} is realised, executions and accepted differences make {expected:f}"
+            )
         marked = sum((pnl for _, pnl, _ in event.marks), _ZERO)
         if abs(event.unrealised - marked) > _CENT:
             self._differ(f"equity: {event.unrealised:f} is unrealised, the marks add up to {marked:f}")
@@ -155,6 +164,48 @@ class Worth:
                     self._differ(f"equity: {position_id} is open and has no mark")
             elif 0 <= age_ms <= _AGE_MS_MAX and since_ns > self._changed_ns.get(position_id, 0):
                 self._compare(position_id, holding, pnl, since_ns)
+
+    def _moved(self, event: Deposited, now_ns: int) -> None:
+        """Compare what an accepted difference counts as a result with the bids of the last seconds."""
+        self._accepted += event.value
+        if event.why != "unexplained":
+            if event.value:
+                self._differ(f"equity: a {event.why} counts {event.value:f} as a result")
+            return
+        price = self._price(event.venue, event.currency, now_ns - _PRICED_NS)
+        if price is None:
+            return
+        amount = float(event.amount)
+        least, most = sorted((amount * price.least, amount * price.most))
+        if not least - float(_CENT) <= float(event.value) <= most + float(_CENT):
+            self._differ(
+                f"equity: {event.amount:f} {event.currency} count {event.value:f} as a result, "
+                f"the bids make {least:.2f} to {most:.2f}"
+            )
+
+    def _price(self, venue: str, currency: str, since_ns: int) -> _Range | None:
+        """What one unit at a venue could have been sold for since then; None where the books do not say."""
+        one = _Range(1.0, 1.0)
+        fx = self._walked(self._fx_symbol, "bids", 0.0, since_ns)
+        for pair in self._pairs.values():
+            for leg, rate in ((pair.home, one), (pair.away, fx)):
+                if leg.market.venue != venue or currency not in (leg.market.base, leg.market.quote):
+                    continue
+                bid = (
+                    one
+                    if currency == leg.market.quote
+                    else self._walked(leg.market.symbol, "bids", 0.0, since_ns)
+                )
+                legs = pair.home.market.symbol, pair.away.market.symbol, self._fx_symbol
+                if bid is None or rate is None or not all(self._is_steady(one, since_ns) for one in legs):
+                    return None
+                return _Range(bid.least * rate.least, bid.most * rate.most)
+        return fx  # the base of the FX market at its own venue
+
+    def _is_steady(self, symbol: str, since_ns: int) -> bool:
+        """Whether a market's books came without a long pause since then, so that risk has taken prices from them."""
+        times = [one.at_ns for one in self._frames.since(symbol, since_ns)]
+        return len(times) > _FEW and all(newer - older < _BEFORE_NS for newer, older in pairwise(times))
 
     def _is_settled(self, position_id: str, now_ns: int) -> bool:
         """Whether nothing is under way of a position, or was a moment ago."""
@@ -232,6 +283,8 @@ class Worth:
 
     def _refused(self, event: IntentRefused, now_ns: int) -> None:
         """Money that is there and that no other way out needs is not kept from an exit."""
+        if self._is_live:
+            return
         needed = self._needed(now_ns)
         pair = self._pairs[event.pair]
         for market in (pair.home.market, pair.away.market):
