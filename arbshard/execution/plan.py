@@ -161,17 +161,23 @@ def affordable(order: Order, leg: Leg, available: Available) -> Order | None:
 def part_of_exit(intent: Intent, pair: Pair, available: Available, intent_id: str) -> Intent | None:
     """The largest part of an exit that ``available`` pays for, under a new id; None when there is none to send.
 
-    Both legs are made smaller by the same share. Both venues must accept what is sent.
+    Both legs are made smaller by the same quantity, in whole lots of both venues, so that no more is left over
+    than by the whole exit. Both venues must accept what is sent.
     """
-    share = ONE
-    for order, leg in ((intent.home, pair.home), (intent.away, pair.away)):
+    legs = ((intent.home, pair.home, "h"), (intent.away, pair.away, "a"))
+    kept = base_kept(pair.home if intent.home.side == "buy" else pair.away)
+    cut = ZERO  # gross base of the buying leg
+    for order, leg, _ in legs:
         most = affordable(order, leg, available)
         if most is None:
             return None
-        share = min(share, MONEY_CONTEXT.divide(most.quantity, order.quantity))
+        missing = order.quantity - most.quantity
+        cut = max(cut, missing if order.side == "buy" else MONEY_CONTEXT.divide(missing, kept))
+    cut = ceil_to(cut, max(pair.home.rules.lot, pair.away.rules.lot))
     parts: list[Order] = []
-    for order, leg, letter in ((intent.home, pair.home, "h"), (intent.away, pair.away, "a")):
-        quantity = leg.rules.round_quantity(order.quantity * share)
+    for order, leg, letter in legs:
+        smaller = order.quantity - (cut if order.side == "buy" else cut * kept)
+        quantity = leg.rules.round_quantity(max(smaller, ZERO))
         if not leg.rules.accepts(order.limit, quantity):
             return None
         parts.append(replace(order, quantity=quantity, client_id=f"{intent_id}-{letter}0"))

@@ -235,7 +235,7 @@ class TestWhatCanBePaidFor:
         assert (part.home.client_id, part.away.client_id) == ("s1-0-1-9-h0", "s1-0-1-9-a0")
 
     @given(st.decimals("0.001", "0.02", places=6), st.decimals("10", "2000", places=2))
-    def test_both_legs_by_the_same_share_and_never_more_than_there_is(
+    def test_both_legs_by_the_same_quantity_and_never_more_than_there_is(
         self, make, intent, coins, money
     ) -> None:
         available = self.available(make, home_coins=coins, away_money=money)
@@ -256,6 +256,29 @@ class TestWhatCanBePaidFor:
         for leg, order in ((make.home, part.home), (make.away, part.away)):
             assert leg.rules.accepts(order.limit, order.quantity)
             assert is_multiple(order.quantity, leg.rules.lot)
+
+    @given(
+        st.decimals("0.003", "0.03", places=5),
+        st.decimals("0", "0.00001", places=8),
+        st.decimals("0.5", "0.99", places=4),
+    )
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_a_part_leaves_no_more_over_than_the_whole_exit(self, make, direction, size, more, share) -> None:
+        whole = make.intent("exit", direction, str(size))
+        whole = replace(whole, home=replace(whole.home, quantity=size + more))
+        bought, leg = (whole.home, make.home) if whole.home.side == "buy" else (whole.away, make.away)
+        unit = bought.limit * (1 + (0 if leg.fees.buy_fee_in_base else leg.fees.buy_bps / 10_000))
+        where = "home_money" if leg is make.home else "away_money"
+        available = self.available(make, **{where: bought.quantity * unit * share})
+        part = part_of_exit(whole, make.pair, available, "s1-0-1-9")
+        assert part is not None
+
+        def left(intent):
+            home_buys = intent.home.side == "buy"
+            buy, sell = (intent.home, intent.away) if home_buys else (intent.away, intent.home)
+            return buy.quantity * base_kept(leg) - sell.quantity
+
+        assert abs(left(part) - left(whole)) <= min(make.home.rules.lot, make.away.rules.lot)
 
     @pytest.mark.parametrize("short", ["home_coins", "away_money"])
     def test_nothing_when_one_venue_would_not_take_it(self, make, intent, short) -> None:

@@ -426,7 +426,8 @@ async def test_an_exit_that_cannot_be_paid_for_goes_in_part(make, room):
     room.desk.act(room.btc, leaving(make, room, position.position_id))
     await turn()
     whole, part = executor.intents
-    assert part.home.quantity == Decimal("0.004")
+    largest_lot = Decimal("0.00001")
+    assert Decimal("0.004") - largest_lot < part.home.quantity <= Decimal("0.004")
     assert part.away.quantity < whole.away.quantity / 2
     assert part.intent_id != whole.intent_id
     assert part.reason == whole.reason
