@@ -369,7 +369,7 @@ def _sides(intent: Intent) -> tuple[Order, Order]:
 
 
 def _walk(levels: Levels, size: float) -> Walked:
-    """What ``size`` costs, level by level; what is more than there is, at the last level's average."""
+    """What ``size`` costs, level by level; what is more than there is, at the last level's price."""
     left, paid, worst = size, 0.0, levels[0][0]
     for price, offered in levels:
         taken = min(left, offered)
@@ -378,8 +378,7 @@ def _walk(levels: Levels, size: float) -> Walked:
         worst = price
         if left <= size * (1 - _SIZE):
             break
-    done = size - max(left, 0.0)
-    return Walked(paid / done if done > 0 else worst, worst)
+    return Walked((paid + left * worst) / size if size > 0 else worst, worst)
 
 
 def _book(frame: ReceivedFrame) -> ParsedBook:

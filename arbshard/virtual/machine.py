@@ -51,6 +51,8 @@ _RESTART_S = 2.0
 _GIVEN_UP_S = 20.0
 """And so long to see that a shard was given up."""
 _CLOSE_S = 120.0
+_HELP_EVERY_S = 10.0
+"""While the run ends, a person closes the pairs that are closed only by hand, so often."""
 _RECONCILED_S = 90.0
 """Venues and ledger agree so long after the last fault, if a person accepts what differs."""
 _TRIED_S = 30.0
@@ -309,6 +311,8 @@ class Simulation:
         supervisor.request_stop()
         waited_s = 0.0
         while supervisor.process.alive and not self._has_ended(supervisor) and waited_s < _CLOSE_S:
+            if waited_s % _HELP_EVERY_S == 0 and self.oracle.budgets.apart:
+                await self.operator.send(Close(tuple(self.oracle.budgets.apart)))
             await asyncio.sleep(_LOOK_S)
             waited_s += _LOOK_S
         if not self._has_ended(supervisor):
