@@ -225,6 +225,11 @@ class Desk:
                 state.exit_rest_until_ns = 0
                 self._executor_of(state).renew()
 
+    def end_exit_pauses(self) -> None:
+        """Let every position be closed at once. Stuck intents keep what is left of their budgets."""
+        for state in self._engine.pairs.values():
+            state.exit_rest_until_ns = 0
+
     def is_drained(self, *, keep_positions: bool) -> bool:
         """Whether nothing is under way and, unless they are kept, no position is open."""
         return not self.busy and (keep_positions or not self.open_positions)

@@ -202,6 +202,8 @@ class ShardLoop:
             return
         self._engine.entering = False
         if phase is Phase.DRAINING:
+            if self._state is not WorkerState.DRAINING:  # the run has just begun to end
+                self._desk.end_exit_pauses()
             self._set_state(WorkerState.DRAINING)
             self._renew()
             by_rule = {} if self._orders.stopped else dict.fromkeys(self._engine.pairs, _SHUTDOWN)

@@ -6,6 +6,7 @@ books have cases of their own (``test_quiet_books``), and so have malformed repo
 """
 
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
@@ -135,6 +136,44 @@ class TestRejectedExit:
             assert isinstance(rig.command(Close(("AAA",))), Done)
             waited_s = await rig.until(lambda: not rig.is_open("AAA"), 5)
             print(f"\nclosed {waited_s:.1f} s after the command")
+
+        t.run(tmp_path, work)
+
+    @cases(REJECTIONS, gate=("upbit suspends the market",))
+    def test_the_end_of_the_run_does_not_wait_for_the_pause_either(self, tmp_path, venue, answer):
+        async def work(rig):
+            await rig.open()
+            rig.answers[venue] = answer
+            await rig.sleep(HOUR_S / 2)
+            rig.answers.clear()
+            rig.phase = Phase.DRAINING
+            waited_s = await rig.until(lambda: not rig.is_open("AAA"), 5)
+            print(f"\nclosed {waited_s:.1f} s after the run began to end")
+
+        t.run(tmp_path, work)
+
+
+class TestExitWithoutPrice:
+    """Both venues take orders, and neither fills one: what their books show is out of reach."""
+
+    def test_pauses_grow_and_it_ends_when_a_price_is_there(self, tmp_path):
+        def expire(order):
+            return OrderResult(order, "EXPIRED", detail="nothing at or better than the limit")
+
+        async def work(rig):
+            await rig.open()
+            rig.answers.update(dict.fromkeys(t.VENUES, expire))
+            before = len(rig.sent)
+            await rig.sleep(HOUR_S)
+            times = sorted({one.at_s for one in rig.sent[before:]})
+            show(rig, f"no price for an hour: {len(times)} exits", rig.worth_before - rig.worth())
+            assert len(times) <= HOUR_S / PAUSE_MAX_S + 10
+            pauses = [later - earlier for earlier, later in pairwise(times)]
+            assert all(later > 1.5 * earlier for earlier, later in pairwise(pauses[:6]))
+            assert is_hedged(rig)
+            assert any("neither leg" in failing.why for failing in rig.note().failing.values())
+            rig.answers.clear()
+            await rig.until(lambda: not rig.is_open("AAA"), BACK_SOON_S)
 
         t.run(tmp_path, work)
 

@@ -310,6 +310,11 @@ class TestAct:
         room.desk.renew(["BTC", "XRP"])
         assert room.btc.exit_rest_until_ns == 0
 
+    async def test_end_of_the_run_ends_the_pauses_of_all_pairs(self, make, room):
+        room.btc.exit_rest_until_ns = room.eth.exit_rest_until_ns = 10**18
+        room.desk.end_exit_pauses()
+        assert room.btc.exit_rest_until_ns == room.eth.exit_rest_until_ns == 0
+
     @pytest.mark.parametrize("error", [Fenced("newer"), RuntimeError("defect")])
     async def test_failure_is_told_and_the_pair_stays_busy(self, make, room, error):
         """Nobody knows how its orders stand: nothing new may be sent."""

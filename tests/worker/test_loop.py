@@ -86,6 +86,7 @@ class Desk:
         self._closed_ns = 0
         self.acts = []
         self.funded = 0
+        self.pauses_ended = 0
         self.busy = 0
         self.open_positions = 0
 
@@ -96,6 +97,9 @@ class Desk:
 
     def fund(self):
         self.funded += 1
+
+    def end_exit_pauses(self):
+        self.pauses_ended += 1
 
 
 class Terms:
@@ -360,6 +364,7 @@ class TestPhases:
         assert len(shop.desk.acts) == 1
         shop.clock.advance_ms(200)
         await shop.until(lambda: len(shop.desk.acts) >= 2)
+        assert shop.desk.pauses_ended == 1
 
     async def test_draining_can_keep_positions(self, make, shop):
         shop.loop.start()

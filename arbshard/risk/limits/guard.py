@@ -151,6 +151,7 @@ class RiskGuard:
         self.rests: dict[tuple[str, IntentKind], int] = {}
         """Pairs whose last trades of a kind achieved nothing: monotonic time before which none may follow. A restart
         forgets it, and the first trade after it finds out again."""
+        self._is_draining = False
 
     def set_symbol_limits(self, limits: SymbolRiskLimits) -> None:
         """Give a symbol limits of its own."""
@@ -245,12 +246,12 @@ class RiskGuard:
             objection = self._check_exit_way(intent, pair)
             if objection is not None:
                 return objection
-        until_ns = self.rests.get((intent.pair, intent.kind), 0)
-        if moment.now_ns < until_ns:
-            reason = Refusal.EXIT_WAITS if intent.kind == "exit" else Refusal.ENTRY_WAITS
-            wait_ms = (until_ns - moment.now_ns) // 1_000_000
-            return Objection(reason, f"{wait_ms} ms: {self._state.attempts[intent.pair, intent.kind].why}")
-        objection = self.check_trade_allowed(intent, pair, available, moment, draining=draining)
+        if draining and not self._is_draining:  # the run ends: every position may be left at once, once
+            self.rests.clear()
+        self._is_draining = draining
+        objection = self._check_rest(intent, moment) or self.check_trade_allowed(
+            intent, pair, available, moment, draining=draining
+        )
         if objection is not None:
             return objection
         age_ms = moment.now_ms - intent.decided_ms
@@ -311,6 +312,15 @@ class RiskGuard:
         if known is None or known.lead in ("both", intent.lead) or intent.reason == "one_leg":
             return None
         return Objection(Refusal.EXIT_WAITS, f"the {known.lead} leg has to go first: {known.why}")
+
+    def _check_rest(self, intent: Intent, moment: Moment) -> Objection | None:
+        """613, 614: the pause after trades that achieved nothing."""
+        until_ns = self.rests.get((intent.pair, intent.kind), 0)
+        if moment.now_ns >= until_ns:
+            return None
+        reason = Refusal.EXIT_WAITS if intent.kind == "exit" else Refusal.ENTRY_WAITS
+        wait_ms = (until_ns - moment.now_ns) // 1_000_000
+        return Objection(reason, f"{wait_ms} ms: {self._state.attempts[intent.pair, intent.kind].why}")
 
     def set_rest(self, pair: str, kind: IntentKind, until_ns: int) -> None:
         """No trade of this kind of the pair before ``until_ns`` (monotonic)."""

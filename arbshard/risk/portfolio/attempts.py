@@ -4,8 +4,8 @@ Part of ``state.PortfolioState``, so a restart forgets none of it. An exit that 
 other one and taken back there, which costs two fees and two spreads; repeated at once, it would cost more than the
 position within an hour. So each such trade doubles the pause before the next one, and an exit sends the leg that
 failed first and alone: as long as its venue refuses, nothing else is sent and nothing is paid. A first leg that finds
-no price doubles the pause as well. Only where both legs went out and neither found a price is nothing remembered: the
-prices of both venues had moved, and the exit's rule decides anew.
+no price doubles the pause as well, and so do two legs of which neither found one: what is shown at the venues may be
+out of reach for long. Only an exit of which nothing was sent is not remembered.
 """
 
 from decimal import Decimal
@@ -111,9 +111,10 @@ def _passed(known: Attempts | None) -> Attempts | None:
 
 def _missed(trade: Trade, known: Attempts | None) -> Attempts | None:
     """What an exit that filled nothing and was not turned away makes of ``known``; it cost nothing."""
-    lead = trade.intent.lead
-    if not _went_alone(trade) or all(result.state == "NOT_ACCEPTED" for result in trade.orders):
-        return known  # both legs found no price, or nothing was sent
+    if all(result.state == "NOT_ACCEPTED" for result in trade.orders):
+        return known  # nothing was sent
+    lead: Lead = trade.intent.lead if _went_alone(trade) else "both"
+    which = "neither leg" if lead == "both" else f"its {lead} leg"
     known = known if known is not None else Attempts(tries=0)
     return msgspec.structs.replace(
         known,
@@ -121,7 +122,7 @@ def _missed(trade: Trade, known: Attempts | None) -> Attempts | None:
         lead=lead,
         is_small=False,  # its venue has looked at the order
         is_waiting=True,
-        why=f"its {lead} leg found no price within its bounds",
+        why=f"{which} found {'a' if lead == 'both' else 'no'} price within its bounds",
     )
 
 

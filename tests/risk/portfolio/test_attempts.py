@@ -104,10 +104,16 @@ class TestExits:
             known = attempts(world)
             assert (known.tries, known.cost, known.lead) == (tries, cost, first)
 
-    def test_prices_that_had_gone_count_for_nothing(self):
+    def test_two_legs_that_find_no_price_cost_nothing_and_double_the_pause(self):
         world = w.World()
         world.open_position()
-        leave(world, "expired", "expired")
+        for tries, wait_s in ((1, 2), (2, 4), (3, 8), (4, 16)):
+            leave(world, "expired", "expired")
+            known = attempts(world)
+            assert (known.tries, known.cost, known.lead, known.is_small) == (tries, 0, "both", False)
+            assert retry_of(known, "exit", EXECUTION).wait_ms == wait_s * 1_000
+            assert known.why == "neither leg found a price within its bounds"
+        leave(world, "filled", "filled")
         assert attempts(world) is None
 
     @pytest.mark.parametrize("first", ["home", "away"])
