@@ -110,7 +110,7 @@ class Valuation:
             mark = Mark(pnl, pnl, position.pair, position.entry_notional, books_ms, is_whole=False)
             self._put(position.position_id, mark)
             self._note_left(position, position.entry_home_price)
-        self._reach()  # what was realised since the mark was stored counts
+        self.raise_mark()  # what was realised since the mark was stored counts
 
     # what others ask
 
@@ -182,7 +182,11 @@ class Valuation:
         """What a position would bring is realised now."""
         self._drop(position.position_id)
         self._left_naked.pop(position.position_id, None)
-        self._reach()
+        self.raise_mark()
+
+    def raise_mark(self) -> None:
+        """Raise the high-water mark to equity where that is higher: something was valued, or was realised."""
+        self._peak = max(self._peak, self.equity)
 
     def resumed(self, high_water: Decimal | None) -> None:
         """A person resumed; ``high_water`` is the mark from here on, None when it stays as it was."""
@@ -273,7 +277,7 @@ class Valuation:
         self._fresh[position_id] = None
         if self._filled_trade(position_id) is None:
             self._note_left(position, exact(books[0].best_bid))
-        self._reach()
+        self.raise_mark()
         return mark
 
     def set_prices(self, pair: Pair, bids: tuple[float, float], fx_bid: float) -> None:
@@ -396,9 +400,6 @@ class Valuation:
             self.unrealised_by[mark.pair] = by
         else:
             self.unrealised_by.pop(mark.pair, None)
-
-    def _reach(self) -> None:
-        self._peak = max(self._peak, self.equity)
 
 
 def _bps(amount: Decimal, notional: Decimal) -> Decimal:

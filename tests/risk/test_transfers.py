@@ -259,9 +259,21 @@ class TestLive:
         desk.state()
         assert isinstance(world.tell(AcceptDifference(w.HOME, "BTC", "", kind, D(9))), Done)
         assert world.state.realised == value
+        valuation = world.core.valuation
+        assert (valuation.high_water, valuation.drawdown) == (max(value, 0), max(-value, 0))
         assert world.state.results.loss(day_of(world.now_ms)) == -value
         assert world.state.results.run.get("", Totals()).beside == value
         assert is_whole(world)
+
+    @pytest.mark.parametrize(("venue", "value"), [(w.HOME, -1_100), (w.AWAY, -500 * 2)])
+    def test_a_difference_is_valued_at_the_price_of_its_own_venue(self, desk, venue, value) -> None:
+        world = desk.world
+        (pair,) = (one for one in world.core.ownership.universe.pairs if one.base == "BTC")
+        world.core.valuation.set_prices(pair, (1_100.0, 500.0), 2.0)
+        desk.venues.held[venue, "BTC"] -= 1
+        desk.state(venue)
+        assert isinstance(world.tell(AcceptDifference(venue, "BTC", "", "unexplained")), Done)
+        assert world.state.realised == value
 
     @pytest.mark.parametrize(
         ("change", "kind"), [(1, "withdrawal"), (1, "fee"), (-1, "deposit"), (-1, "unexplained")]

@@ -207,6 +207,7 @@ class Watch:
     def _look_at_losses(self, moment: Moment) -> None:
         """Keep for the guard which limits of losses and of naked exposure hold."""
         valuation, limits = self._valuation, self._guard.limits.portfolio()
+        valuation.raise_mark()  # by results beside trading, too
         valuation.roll(moment.day)
         self._day = moment.day
         self._guard.lost = dict(refusing_losses(valuation, limits, moment.day))
