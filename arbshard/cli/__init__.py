@@ -6,6 +6,7 @@ Bad input is one line on stderr and exit code 2.
 import typer
 
 from arbshard.cli import (
+    analyze,
     archive,
     doctor,
     inventory,
@@ -45,6 +46,7 @@ app.command()(doctor.doctor)
 app.command()(positions.positions)
 app.command()(positions.trades)
 app.command()(simulate.simulate)
+app.command()(analyze.analyze)
 app.add_typer(limits.app, name="limits")
 ledger.app.command("archive")(archive.ledger_archive)
 ledger.app.command("prove")(archive.ledger_prove)

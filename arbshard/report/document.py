@@ -1,0 +1,425 @@
+"""A report as sections of sentences, tables and plots: what page and Markdown render, so that both say the same."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from arbshard.report.model import (
+    Finding,
+    LogRecord,
+    Plot,
+    RunReport,
+    SymbolReport,
+)
+
+Tone = Literal["", "good", "bad", "warn"]
+_TIMELINE_SHOWN = 400
+
+
+class Cell(NamedTuple):
+    """One cell of a table."""
+
+    text: str
+    tone: Tone = ""
+    link: str = ""
+    """An anchor of the page."""
+
+
+class PageTable(NamedTuple):
+    """Rows below a header."""
+
+    columns: tuple[str, ...]
+    numbers: frozenset[int]
+    """The columns that hold numbers."""
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+class Tile(NamedTuple):
+    """One figure for the top of the page."""
+
+    title: str
+    value: str
+    detail: str = ""
+    tone: Tone = ""
+
+
+class PageSection(NamedTuple):
+    """A part of a report below a heading of its own."""
+
+    anchor: str
+    title: str
+    intro: str
+    parts: tuple[PageTable | Plot | LogRecord, ...]
+
+
+class Document(NamedTuple):
+    """All that is shown."""
+
+    title: str
+    subtitle: str
+    verdict: tuple[Tone, str, tuple[str, ...]] | None
+    """(tone, outcome, reasons)."""
+    findings: tuple[Finding, ...]
+    tiles: tuple[Tile, ...]
+    sections: tuple[PageSection, ...]
+
+
+# --- how values are written
+
+
+def amount(value: Decimal | float | None, *, signed: bool = False) -> str:
+    """Money: whole units from 1,000 on, two places below."""
+    if value is None:
+        return "–"
+    places = 0 if not value or abs(float(value)) >= 1000 else 2
+    text = f"{value:+,.{places}f}" if signed else f"{value:,.{places}f}"
+    return text.replace("-", "−")
+
+
+def gain(value: Decimal | None) -> Cell:
+    """Money that is a gain or a loss."""
+    if not value:
+        return Cell(amount(value))
+    return Cell(amount(value, signed=True), "good" if value > 0 else "bad")
+
+
+def bps(value: float | None) -> Cell:
+    """Basis points with their sign."""
+    if value is None:
+        return Cell("–")
+    return Cell(f"{value:+,.1f}".replace("-", "−"), "bad" if value < 0 else "")
+
+
+def plain_bps(value: float | None) -> Cell:
+    """Basis points that are neither good nor bad."""
+    return Cell("–" if value is None else f"{value:,.1f}".replace("-", "−"))
+
+
+def number(value: float | None, places: int = 0) -> Cell:
+    """A count or measure."""
+    return Cell("–" if value is None else f"{value:,.{places}f}".replace("-", "−"))
+
+
+def fault(count: int | None) -> Cell:
+    """A count that should be 0."""
+    return Cell("–" if count is None else f"{count:,}", "warn" if count else "")
+
+
+def share(value: float | None) -> Cell:
+    """A share as per cent."""
+    return Cell("–" if value is None else f"{value:.1%}")
+
+
+def seconds(value: float | None) -> Cell:
+    """A span of time."""
+    if value is None:
+        return Cell("–")
+    if value < 120:
+        return Cell(f"{value:,.1f} s")
+    return Cell(f"{value / 60:,.1f} min" if value < 7200 else f"{value / 3600:,.1f} h")
+
+
+def micros(value: float | None) -> Cell:
+    """A latency that is given in microseconds."""
+    if value is None:
+        return Cell("–")
+    return Cell(f"{value:,.0f} µs" if value < 10_000 else f"{value / 1000:,.1f} ms")
+
+
+def wall(at_ms: int | None) -> str:
+    """A wall time to the second, in UTC."""
+    if at_ms is None:
+        return "–"
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell | str]], texts: Sequence[int] = (0,)
+) -> PageTable:
+    """A table whose columns hold numbers, except those of ``texts``."""
+    numbers = frozenset(range(len(columns))) - frozenset(texts)
+    cells = tuple(tuple(one if isinstance(one, Cell) else Cell(one) for one in row) for row in rows)
+    return PageTable(tuple(columns), numbers, cells)
+
+
+# --- the report of one run
+
+
+def document_of(report: RunReport) -> Document:
+    """The report of one run."""
+    span = f"{wall(report.first_ms)} to {wall(report.last_ms)} UTC"
+    verdict = None
+    if (found := report.verdict) is not None:
+        tone: Tone = "good" if found.outcome == "passed" else "bad"
+        verdict = (tone, found.outcome.replace("_", " "), found.reasons)
+    return Document(
+        title=report.title,
+        subtitle=f"{report.mode} · {span} · {report.events:,} events of {report.source}",
+        verdict=verdict,
+        findings=report.findings,
+        tiles=tiles_of(report),
+        sections=tuple(_filled(_sections(report))),
+    )
+
+
+def _filled(sections: Iterator[PageSection]) -> Iterator[PageSection]:
+    for one in sections:
+        parts = tuple(
+            part
+            for part in one.parts
+            if isinstance(part, LogRecord) or (part.lines if isinstance(part, Plot) else part.rows)
+        )
+        if parts or one.intro:
+            yield one._replace(parts=parts)
+
+
+def tiles_of(report: RunReport) -> tuple[Tile, ...]:
+    """The figures at the top."""
+    total, unit = report.total, report.currency
+    result = gain(report.pnl.total)
+    errors = sum(count for level, count in report.log_levels.items() if level != "warning")
+    hourly = f"{amount(report.per_hour, signed=True)} per hour" if report.per_hour is not None else ""
+    return (
+        Tile(f"Result, {unit}", result.text, hourly, result.tone),
+        Tile("Closed positions", f"{total.exits:,}", f"{total.open:,} open, {total.entries:,} entered"),
+        Tile("Won", share(total.win_rate).text, f"{total.wins:,} of {total.exits:,}"),
+        Tile(
+            "Kept of the edge",
+            bps(total.kept_bps).text,
+            f"bps; {plain_bps(total.decided_bps).text} at decision, {plain_bps(total.arrived_bps).text} at arrival",
+        ),
+        Tile(f"Fees, {unit}", amount(total.fees), f"{plain_bps(_of(total.fees, total.notional)).text} bps"),
+        Tile(f"Largest drawdown, {unit}", amount(report.drawdown_max), wall(report.drawdown_max_ms)),
+        Tile(
+            "Errors logged",
+            f"{errors:,}",
+            f"{report.log_levels.get('warning', 0):,} warnings",
+            "bad" if errors else "good",
+        ),
+    )
+
+
+def _of(part: Decimal, whole: Decimal) -> float | None:
+    return float(part) / float(whole) * 10_000 if whole else None
+
+
+def _sections(report: RunReport) -> Iterator[PageSection]:
+    if report.verdict is not None:
+        checks = [
+            (Cell("passed", "good") if one.passed else Cell("failed", "bad"), one.name, one.text)
+            for one in report.verdict.checks
+        ]
+        yield PageSection(
+            "checks", "Checks of the verdict", "", (table(("", "check", "what it found"), checks, (0, 1, 2)),)
+        )
+    yield PageSection("result", "Result", "", (_split(report), *_plots(report, "result")))
+    yield PageSection(
+        "edges",
+        "Where the edges went",
+        "Each line is a step that an edge passes; money is in the reporting currency and basis points are of the "
+        "notional that was filled. What was missed cost nothing, all other losses were paid.",
+        (_funnel(report), *_plots(report, "edges")),
+    )
+    yield PageSection("symbols", "Symbols", "", (*_symbols(report), *_plots(report, "symbols")))
+    yield PageSection(
+        "rules",
+        "What the rules cost",
+        "Refused entries are followed at the books that come, by the rules of exit, without latency and failed "
+        "orders. A rule whose refused entries would have lost has saved money.",
+        (_rules(report), *_plots(report, "rules")),
+    )
+    yield PageSection("pairs", "Gaps in the books", "", _plots(report, "pairs"))
+    yield PageSection("venues", "Venues", "", (_venues(report), *_plots(report, "venues")))
+    yield PageSection("shards", "Shards", "", (_shards(report), *_plots(report, "shards")))
+    yield PageSection(
+        "processes", "Memory, CPU and descriptors", "", (_processes(report), *_plots(report, "processes"))
+    )
+    yield _timeline(report)
+    yield PageSection(
+        "logs",
+        "Logs",
+        "" if not report.logs else "Records of level warning and above; equal ones are shown once.",
+        report.logs,
+    )
+    yield PageSection("sessions", "Sessions", "", (_sessions(report),))
+    notes = tuple((Cell(one),) for one in report.notes)
+    yield PageSection("notes", "What this analysis could not know", "", (table(("note",), notes),))
+
+
+def _plots(report: RunReport, section: str) -> tuple[Plot, ...]:
+    return tuple(one for one in report.plots if one.section == section)
+
+
+def _split(report: RunReport) -> PageTable:
+    parts = report.pnl
+    rows: list[tuple[str, Cell]] = [
+        ("prices, before fees", gain(parts.trade)),
+        ("fees", gain(parts.fees)),
+        ("FX while positions were open", gain(parts.fx)),
+        ("transfers", gain(parts.transfers)),
+        ("unexplained differences", gain(parts.unexplained)),
+        ("total", gain(parts.total)),
+    ]
+    if parts.not_split:
+        rows.insert(3, ("positions of older programs, after fees", gain(parts.not_split)))
+    if report.unrealised is not None and report.total.open:
+        rows.append(("not realised, at the last valuation", gain(report.unrealised)))
+    return table(("part of the result", report.currency), rows)
+
+
+def _funnel(report: RunReport) -> PageTable:
+    rows = [
+        (
+            *(step.name, step.unit, f"{step.count:,}", plain_bps(step.bps)),
+            *(amount(step.money), gain(step.lost), step.why),
+        )
+        for step in report.funnel
+    ]
+    columns = ("step", "unit", "count", "mean bps", f"worth, {report.currency}", "lost here", "why")
+    return table(columns, rows, (0, 1, 6))
+
+
+def _symbols(report: RunReport) -> Iterator[PageTable]:
+    every = (report.total, *report.symbols)
+    results = [_result_row(one) for one in every]
+    columns = (
+        *("symbol", "entries", "exits", "won", f"PnL, {report.currency}", "fees", "mean PnL", "mean bps"),
+        *("5 % below, bps", "worst bps", "mean of worst 5 %, bps", "held, median", "held, 95 % below"),
+    )
+    yield table(columns, results)
+    of_edges = ("symbol", "decided bps", "arrived bps", "kept bps", "approved", "refused by risk")
+    yield table((*of_edges, "exits by reason"), [_edge_row(one) for one in every], (0, 6))
+
+
+def _result_row(one: SymbolReport) -> Sequence[Cell | str]:
+    spread, held = one.results_bps, one.held_s
+    return (
+        *(one.symbol, f"{one.entries:,}", f"{one.exits:,}", share(one.win_rate), gain(one.pnl)),
+        *(amount(one.fees), gain(one.mean_pnl), bps(spread.mean), bps(spread.p5), bps(spread.worst)),
+        *(bps(spread.tail), seconds(held.median), seconds(held.p95)),
+    )
+
+
+def _edge_row(one: SymbolReport) -> Sequence[Cell | str]:
+    reasons = ", ".join(f"{name} {count:,}" for name, count in one.reasons.items())
+    return (
+        *(one.symbol, plain_bps(one.decided_bps), plain_bps(one.arrived_bps), bps(one.kept_bps)),
+        *(f"{one.approved:,}", f"{one.refused:,}", reasons or "–"),
+    )
+
+
+def _rules(report: RunReport) -> PageTable:
+    rows = [
+        (
+            *(one.reason, f"{one.by_risk:,}", f"{one.by_workers:,}", f"{one.followed:,}"),
+            share(one.won / one.followed if one.followed else None),
+            gain(Decimal(one.pnl)) if one.followed else "–",
+            _worth(one.followed, one.pnl),
+        )
+        for one in report.rules
+    ]
+    columns = (
+        *("rule", "refused by risk", "evaluations refused by workers", "followed", "would have won"),
+        *(f"would have brought, {report.currency}", "so the rule"),
+    )
+    return table(columns, rows, (0, 6))
+
+
+def _worth(followed: int, pnl: int) -> Cell:
+    if not followed:
+        return Cell("was not followed")
+    if not pnl:
+        return Cell("cost nothing")
+    return Cell(f"cost {amount(pnl)}", "bad") if pnl > 0 else Cell(f"saved {amount(-pnl)}", "good")
+
+
+def _venues(report: RunReport) -> PageTable:
+    rows = [
+        (
+            *(one.venue, f"{one.orders:,}", f"{one.filled:,}", f"{one.partial:,}", f"{one.unfilled:,}"),
+            *(fault(one.rejected), fault(one.not_accepted), fault(one.refusals), amount(one.fees)),
+            *(bps(-one.slippage_bps if one.slippage_bps is not None else None), number(one.msg_s)),
+            *(number(one.reconnects), fault(one.stalls), fault(one.resyncs), fault(one.bad_frames)),
+            *(
+                number(one.oldest_ms_max),
+                number(one.lag_ms, 1),
+                micros(one.answer_p50_us),
+                micros(one.answer_p99_us),
+            ),
+        )
+        for one in report.venues
+    ]
+    columns = (
+        *("venue", "orders", "filled", "in part", "not filled", "rejected", "not accepted", "refuses us"),
+        *(f"fees, {report.currency}", "fills against the promised price, bps", "messages/s", "reconnects"),
+        *("stalls", "resyncs", "bad frames", "oldest book, ms", "lag, ms", "answer p50", "answer p99"),
+    )
+    return table(columns, rows)
+
+
+def _shards(report: RunReport) -> PageTable:
+    rows = [
+        (
+            *(f"{one.shard}", f"{one.starts:,}", fault(one.fenced), number(one.pairs), number(one.msg_s)),
+            *(micros(one.decision_p50_us), micros(one.decision_p99_us), micros(one.decision_max_us)),
+            *(micros(one.approval_p99_us), micros(one.loop_gap_max_us)),
+        )
+        for one in report.shards
+    ]
+    columns = (
+        *("shard", "starts", "fenced", "pairs", "evaluations/s", "decision p50", "decision p99"),
+        *("decision, longest", "approval p99", "longest gap of its loop"),
+    )
+    return table(columns, rows)
+
+
+def _processes(report: RunReport) -> PageTable:
+    rows = [
+        (
+            *(one.name, number(one.rss_mb, 1), number(one.rss_mb_max, 1), number(one.rss_mb_per_h, 2)),
+            *(number(one.cpu_pct, 1), number(one.fds), number(one.fds_max)),
+        )
+        for one in report.processes
+    ]
+    columns = ("process", "memory, MB", "most, MB", "growth, MB/h", "CPU, %", "descriptors", "most")
+    return table(columns, rows)
+
+
+def _timeline(report: RunReport) -> PageSection:
+    entries = report.timeline
+    if len(entries) > _TIMELINE_SHOWN:
+        grave = [one for one in entries if one.severity != "note"]
+        entries = tuple(grave[:_TIMELINE_SHOWN]) if grave else entries[:_TIMELINE_SHOWN]
+    tones: dict[str, Tone] = {"note": "", "warn": "warn", "stop": "bad"}
+    rows = [
+        (
+            wall(one.first_ms),
+            seconds((one.last_ms - one.first_ms) / 1000) if one.last_ms > one.first_ms else "",
+            Cell(one.severity, tones[one.severity]),
+            one.source,
+            one.subject,
+            Cell(one.text, link=one.anchor),
+        )
+        for one in entries
+    ]
+    left_out = len(report.timeline) - len(entries) + report.timeline_left_out
+    intro = f"{left_out:,} further entries are not shown." if left_out else ""
+    if not rows:
+        intro = "Nothing happened to the desk itself, and nothing was logged as a warning or an error."
+    columns = ("time, UTC", "lasted", "severity", "from", "about", "what")
+    return PageSection("timeline", "What happened", intro, (table(columns, rows, range(6)),))
+
+
+def _sessions(report: RunReport) -> PageTable:
+    rows = [
+        (
+            *(f"{one.session}", one.version, one.mode, wall(one.began_ms), wall(one.ended_ms)),
+            seconds((one.ended_ms - one.began_ms) / 1000),
+            Cell("in order") if one.in_order else Cell("not in order, or it still runs", "warn"),
+        )
+        for one in report.sessions
+    ]
+    return table(
+        ("session", "version", "mode", "began", "last event", "lasted", "end"), rows, (0, 1, 2, 3, 4, 6)
+    )

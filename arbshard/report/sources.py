@@ -1,0 +1,59 @@
+"""What an analysis reads: the ledger with its archives, the logs, and the summary of the run. Reads only."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from arbshard.errors import UsageError
+from arbshard.ledger.history import LedgerHistory
+from arbshard.ledger.reader import EVER
+from arbshard.report.facts import KINDS, RunFacts
+from arbshard.report.logs import LogsRead, read_logs
+from arbshard.status.model import RuleWorth
+
+
+class RunSummary(msgspec.Struct, frozen=True):
+    """What an analysis needs of ``summary.json``; the other keys are left unread."""
+
+    refusals: dict[str, int] = {}
+    data_refusals: dict[str, int] = {}
+    rules: dict[str, RuleWorth] = {}
+    problems: tuple[str, ...] = ()
+    duration_s: float = 0.0
+
+
+class Sources(NamedTuple):
+    """All that was read of one state directory."""
+
+    state_dir: Path
+    name: str
+    since_ms: int
+    facts: RunFacts
+    logs: LogsRead
+    summary: RunSummary | None
+
+
+def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
+    """Read everything; also while the instance runs. Raises ``UsageError``, ``LedgerError``."""
+    facts = RunFacts()
+    with LedgerHistory(state_dir / "ledger.sqlite") as history:
+        name = history.live.meta.get("name", "")
+        for seq, _, _, _, _, body in history.rows(KINDS, since_ms):
+            facts.add(history.decode(seq, body))
+    facts.finish()
+    try:
+        logs = read_logs(state_dir / "logs", since_ms)
+    except OSError as error:
+        raise UsageError(f"{state_dir / 'logs'}: the logs cannot be read: {error.strerror}") from error
+    return Sources(state_dir, name, since_ms, facts, logs, _summary(state_dir / "summary.json"))
+
+
+def _summary(path: Path) -> RunSummary | None:
+    """Raises ``UsageError``."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunSummary)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{path}: not the summary that 'arbshard run --summary' writes: {error}") from error
