@@ -49,6 +49,7 @@ class Exchanges:
         self.upbit_tls_at = self.binance_tls_at = ""
         """The same of the ports with TLS; empty without."""
         self._world = world = SimWorld(config)
+        world.open(clock.wall_ms())
         first_number = clock.wall_ms() * _NUMBERS_PER_MS
         self.token = Secret(secrets.token_urlsafe(24))
         """What the fault switchboard and the accounts' books ask for; another one at each start."""

@@ -104,6 +104,7 @@ async def run_world(
             counters.steps += 1
             if not market.moved:
                 continue
+            market.record(now_ms)
             if desk is not None:
                 desk(market.symbol, now_ms)
             feed.on_step()

@@ -1,4 +1,4 @@
-"""One market of one simulated venue: its book, the trades printed on it, and the day's figures.
+"""One market of one simulated venue: its book, and the trades printed on it with their history.
 
 ``world`` advances it; the venues' frames and REST answers read it.
 """
@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from arbshard.exchanges.book import Shape, SimBook, Text
 from arbshard.exchanges.ladder import Ladder
-from arbshard.exchanges.units import UNIT
+from arbshard.exchanges.trades import TradeHistory
 
 _TRADES_PER_S = 1.5
 
@@ -85,14 +85,13 @@ class SimMarket:
         self.factors = RuleFactors()
         self.prints: tuple[Print, ...] = ()
         """Of the last step."""
-        bid, ask = self.best_bid, self.best_ask
-        self.last_print = Print(rng.randrange(10**9, 10**10), bid, self.book.bids.sizes[0], False)
-        self.previous_close = ask
-        self.open = self.high = self.low = bid
-        self.volume = rng.randrange(200, 2_000) * self.book.bids.sizes[0]
-        """Traded since midnight, units of 1e-8 of the base."""
-        self.turnover = self.volume // UNIT * bid
-        """Traded since midnight, units of 1e-8 of the quote."""
+        number, share = rng.randrange(10**9, 10**10), rng.randrange(200, 2_000)
+        size = max(self.book.bids.sizes[0] * share // 2_000 // shape.lot, 1) * shape.lot
+        self.last_print = Print(number, self.best_bid, size, False)
+        """The one before the first step, too, is a trade that everybody sees."""
+        self.previous_close = self.best_ask
+        """At the end of the day before the exchange was started."""
+        self.history = TradeHistory()
 
     @property
     def best_bid(self) -> int:
@@ -123,6 +122,18 @@ class SimMarket:
         if factors != self.factors:
             self.factors = factors
             self.book.change_rules(factors.tick, self.lot)
+
+    def open(self, now_ms: int) -> None:
+        """Begin the history with the trade before the first step."""
+        self._add(self.last_print, now_ms)
+
+    def record(self, now_ms: int) -> None:
+        """Add what the last step printed to the history."""
+        for one in self.prints:
+            self._add(one, now_ms)
+
+    def _add(self, one: Print, now_ms: int) -> None:
+        self.history.add(one.number, one.price, one.size, now_ms, taker_buys=one.taker_buys)
 
     def show_wrong(self) -> None:
         """Lay the book ``wrong_bps`` off its price, for one frame."""
@@ -165,7 +176,3 @@ class SimMarket:
             return
         self.last_print = Print(self.last_print.number + 1, price, size, buys)
         self.prints = (self.last_print,)
-        self.high = max(self.high, price)
-        self.low = min(self.low, price)
-        self.volume += size
-        self.turnover += size * price // UNIT

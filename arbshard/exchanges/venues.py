@@ -17,7 +17,7 @@ from arbshard.exchanges.binance.frames import BinanceFeed
 from arbshard.exchanges.binance.money import BinanceMoney
 from arbshard.exchanges.binance.operations import Operations
 from arbshard.exchanges.binance.rest import BinanceRest
-from arbshard.exchanges.binance.session import BinanceSession, opening_streams
+from arbshard.exchanges.binance.session import BinanceSession, opening_streams, unknown_streams
 from arbshard.exchanges.binance.wsapi import WsApiSession
 from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.faults.board import Board
@@ -120,7 +120,11 @@ def make_upbit(common: Common, accounts: Accounts, guard: Guard, write_buffer_ma
 def make_binance(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> EmbeddedVenue:
     """The simulated Binance with its server. Raises ``ConfigError`` for an Ed25519 key that cannot be used."""
     updates_per_s = common.config.updates_per_s
-    feeds = {symbol: BinanceFeed(market, updates_per_s) for symbol, market in common.world.binance.items()}
+    markets = list(common.world.binance.values())
+    feeds = {
+        market.symbol: BinanceFeed(market, updates_per_s, markets if market is markets[0] else ())
+        for market in markets
+    }
     core = binance_core(common, accounts, tuple(feeds.values()))
     return _serve(core, Hub(binary=False), feeds, common, guard, write_buffer_max)
 
@@ -176,14 +180,31 @@ def _upbit_opener(world: SimWorld, authenticator: Authenticator, board: Board) -
 def _binance_opener(world: SimWorld, operations: Operations) -> Opener:
     symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
 
-    def open_session(query: Query) -> BinanceSession | WsApiSession | None:
+    def open_session(query: Query) -> BinanceSession | WsApiSession | RestReply | None:
         root = query.path.split("/")[1]
+        in_microseconds = (query.get("timeUnit") or "").upper() == "MICROSECOND"
         if root == "ws-api":
             with_limits = query.get("returnRateLimits") != "false"
-            return WsApiSession(operations, query.peer, query.now_ns, query.now_ms, with_limits=with_limits)
+            return WsApiSession(
+                operations,
+                query.peer,
+                query.now_ns,
+                query.now_ms,
+                with_limits=with_limits,
+                in_microseconds=in_microseconds,
+            )
         if root not in ("ws", "stream"):
             return None
         combined, names = opening_streams(query.path, query.get("streams"))
-        return BinanceSession(symbols, combined=combined, names=names, now_ns=query.now_ns)
+        refused = unknown_streams(names)
+        if refused is not None:
+            return refused
+        return BinanceSession(
+            symbols,
+            combined=combined,
+            names=names,
+            now_ns=query.now_ns,
+            in_microseconds=in_microseconds,
+        )
 
     return open_session

@@ -71,6 +71,11 @@ class SimWorld:
             *(Place("binance", market, index) for index, market in enumerate(binance)),
         )
 
+    def open(self, now_ms: int) -> None:
+        """Open all markets, before the first step."""
+        for place in self.places:
+            place.market.open(now_ms)
+
     def markets(self, venue: str) -> dict[str, SimMarket]:
         """Return the markets of a venue by symbol."""
         return self.upbit if venue == "upbit" else self.binance

@@ -3,9 +3,9 @@ from collections.abc import Callable
 from arbshard.exchanges.market import SimMarket
 
 
-def test_prints_stand_on_the_book_and_add_up(make_market: Callable[..., SimMarket]) -> None:
+def test_prints_stand_on_the_book(make_market: Callable[..., SimMarket]) -> None:
     market = make_market()
-    volume, seen = market.volume, 0
+    seen = 0
     for step in range(400):
         bid, ask = market.best_bid, market.best_ask
         market.advance(100.0 + 0.02 * (step % 7), 0.1)
@@ -14,11 +14,8 @@ def test_prints_stand_on_the_book_and_add_up(make_market: Callable[..., SimMarke
             assert one == market.last_print
             assert one.size > 0
             assert one.price == (market.best_ask if one.taker_buys else market.best_bid)
-            volume += one.size
-        assert market.low <= market.last_print.price <= market.high
         assert bid < ask
     assert 30 < seen < 100  # 1.5 a second for 40 s
-    assert market.volume == volume
 
 
 def test_print_numbers_have_no_gaps(make_market: Callable[..., SimMarket]) -> None:

@@ -4,8 +4,10 @@
 levels as they are now, so skipped sends lose nothing. Ids are the book's own, shared with REST ``/api/v3/depth``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from arbshard.exchanges.binance import statistics
+from arbshard.exchanges.binance.microseconds import event_in_microseconds
 from arbshard.exchanges.book import Side, SimBook
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.session import SharedStream
@@ -13,11 +15,15 @@ from arbshard.exchanges.units import fixed8
 
 COMBINED = "combined"
 RAW = "raw"
+MICROSECONDS = "-us"
+"""At the end of a form: times are in microseconds."""
 
 
 def wrap(stream: SharedStream, payload: str) -> bytes:
-    """``payload`` in the combined wrapper where the connection has it."""
-    if stream.form == COMBINED:
+    """``payload`` in the time unit of the connection, and in the combined wrapper where the connection has it."""
+    if stream.form.endswith(MICROSECONDS):
+        payload = event_in_microseconds(payload)
+    if stream.form.startswith(COMBINED):
         payload = f'{{"stream":"{stream.name}","data":{payload}}}'
     return payload.encode()
 
@@ -109,8 +115,18 @@ class BinanceFeed:
     At more than 10 steps a second that is quicker than the real venue, on purpose: the setting asks for the load.
     """
 
-    def __init__(self, market: SimMarket, steps_per_s: float) -> None:
+    def __init__(
+        self, market: SimMarket, steps_per_s: float, all_markets: Collection[SimMarket] = ()
+    ) -> None:
+        """``all_markets``: those of the streams of all markets, for the feed that sends them with its own."""
         self.market = market
+        self._all_markets = all_markets
+        self._seconds = 0
+        """How often the slow streams were sent."""
+        self._second_ms: int | None = None
+        """When the slow streams were sent last; None where nobody was subscribed to those that ask for the time."""
+        self._this_second_ms: int | None = None
+        """When they are sent now."""
         self._slow_every = max(1, round(steps_per_s))
         self._steps = 0
         self._fast = DiffWindow(market.book)
@@ -135,7 +151,36 @@ class BinanceFeed:
             return () if event is None else (wrap(stream, event),)
         if stream.kind == "bookTicker":
             return (wrap(stream, book_ticker(market)),) if _best(market.book) != self._best else ()
+        if stream.slow:
+            return [wrap(stream, event) for event in self._of_trades(stream.kind, now_ms)]
         return [wrap(stream, event) for event in trades(market, stream.kind, now_ms)]
+
+    def _of_trades(self, kind: str, now_ms: int) -> Sequence[str]:
+        """Return the events of klines, tickers and average prices."""
+        self._this_second_ms, before_ms = now_ms, self._second_ms
+        if kind.startswith("kline_"):
+            return self._klines(kind.removeprefix("kline_"), now_ms, before_ms)
+        if kind.endswith("@arr"):
+            changed = [
+                statistics.event(market, kind.removesuffix("@arr"), now_ms)
+                for market in self._all_markets
+                if before_ms is None or market.history.first_since(before_ms) < market.history.next_number
+            ]
+            return (f"[{','.join(changed)}]",) if changed else ()
+        return (statistics.event(self.market, kind, now_ms),)
+
+    def _klines(self, name: str, now_ms: int, before_ms: int | None) -> Sequence[str]:
+        """Return the kline of now every second or two, and the one before it once it is closed."""
+        interval, offset_ms = statistics.interval_of(name)
+        start_ms = interval.start(now_ms, offset_ms)
+        told_ms = start_ms if before_ms is None else interval.start(before_ms, offset_ms)
+        events = []
+        while told_ms < start_ms:
+            events.append(statistics.kline_event(self.market, name, told_ms, now_ms, is_closed=True))
+            told_ms = interval.after(told_ms, offset_ms)
+        if events or interval.unit == "s" or self._seconds % 2 == 0:
+            events.append(statistics.kline_event(self.market, name, start_ms, now_ms, is_closed=False))
+        return events
 
     def lose_event(self) -> None:
         """See ``faults.spells.Sequenced``: of both speeds."""
@@ -149,6 +194,8 @@ class BinanceFeed:
         if self._steps >= self._slow_every:
             self._slow.restart()
             self._steps = 0
+            self._seconds += 1
+            self._second_ms, self._this_second_ms = self._this_second_ms, None
 
 
 def _best(book: SimBook) -> tuple[str, str, str, str]:

@@ -1,7 +1,7 @@
 """Binance's stream protocol, one session per client: control messages in, replies out, streams as state.
 
-Errors stand nested under ``error``, as on the wire. Streams of a known kind but an unknown symbol, and kinds without
-data here (klines, 24h tickers), are accepted and stay silent, as the venue does with symbols it does not have.
+Errors stand nested under ``error``, as on the wire. A stream of a known kind but an unknown symbol is accepted and
+stays silent, as on the venue. A kind that is not served here is refused: a client must not wait for what never comes.
 """
 
 import re
@@ -9,18 +9,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from arbshard.exchanges.binance.frames import COMBINED, RAW
+from arbshard.exchanges.binance.frames import COMBINED, MICROSECONDS, RAW
 from arbshard.exchanges.binance.keepalive import KeepAlive
+from arbshard.exchanges.binance.statistics import INTERVALS, WINDOW_STREAMS
 from arbshard.exchanges.market import SimMarket
-from arbshard.exchanges.session import Action, CloseClient, MessageWindow, SendData, SharedStream
+from arbshard.exchanges.session import Action, CloseClient, MessageWindow, RestReply, SendData, SharedStream
 
 STREAMS_MAX = 1024
 
-_NAME = re.compile(r"([A-Za-z0-9]{2,40})@(depth(5|10|20)?(@100ms|@1000ms)?|bookTicker|trade|aggTrade)")
-_SILENT = re.compile(
-    r"[A-Za-z0-9]{2,40}@(ticker|miniTicker|ticker_\w+|kline_\w+(@\+08:00)?|avgPrice|referencePrice|blockTrade)"
-    r"|!miniTicker@arr|!ticker_\w+@arr"
+_KLINE = rf"kline_(?:{'|'.join(INTERVALS)})(?:@\+08:00)?"
+_WINDOW = rf"ticker_(?:{'|'.join(WINDOW_STREAMS)})"
+_NAME = re.compile(
+    r"(?P<symbol>[A-Za-z0-9]{2,40})@(?P<kind>depth(?P<levels>5|10|20)?(?P<speed>@100ms|@1000ms)?|bookTicker|trade"
+    rf"|aggTrade|miniTicker|ticker|avgPrice|{_KLINE}|{_WINDOW})"
 )
+_ALL = re.compile(rf"!(?P<kind>(?:miniTicker|{_WINDOW})@arr)")
+"""Streams of all markets."""
+_REAL_TIME = ("bookTicker", "trade", "aggTrade")
 _ID = re.compile(r"[A-Za-z0-9_-]{0,36}")
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
@@ -45,21 +50,40 @@ def opening_streams(path: str, streams_param: str | None) -> tuple[bool, tuple[s
     return combined, tuple(name for name in names if "@" in name)
 
 
+def unknown_streams(names: Iterable[str]) -> RestReply | None:
+    """Return the answer to a handshake whose URL asks for streams that are not served; None where all are.
+
+    The venue does not document what it does then. A client that is let in would wait for what never comes.
+    """
+    unknown = [name for name in names if not is_name(name)]
+    if not unknown:
+        return None
+    error = {"error": {"code": 2, "msg": f"Invalid request: invalid stream {unknown[0]}"}}
+    return RestReply(400, {}, msgspec.json.encode(error))
+
+
 class BinanceSession:
     """See ``session.ForewarningSession``."""
 
     def __init__(
-        self, symbols: Mapping[str, SimMarket], *, combined: bool, names: Iterable[str], now_ns: int
+        self,
+        symbols: Mapping[str, SimMarket],
+        *,
+        combined: bool,
+        names: Iterable[str],
+        now_ns: int,
+        in_microseconds: bool = False,
     ) -> None:
-        """``symbols``: markets by symbol in lower case."""
+        """``symbols``: markets by symbol in lower case. The first one's feed sends the streams of all markets."""
         self._symbols = symbols
+        self._unit = MICROSECONDS if in_microseconds else ""
         self._combined = combined
         self._names: dict[str, None] = {}
         self._messages = MessageWindow(5, 1)
         self._keep_alive = KeepAlive(now_ns)
         self.streams: frozenset[SharedStream] = frozenset()
         for name in names:
-            if _is_name(name) and len(self._names) < STREAMS_MAX:
+            if is_name(name) and len(self._names) < STREAMS_MAX:
                 self._names[name] = None
         self._renew()
 
@@ -95,7 +119,7 @@ class BinanceSession:
 
     def on_shutdown(self, now_ms: int) -> Sequence[Action]:
         """``serverShutdown``; wrapped where the connection has wrappers."""
-        payload = f'{{"e":"serverShutdown","E":{now_ms}}}'
+        payload = f'{{"e":"serverShutdown","E":{now_ms * 1000 if self._unit else now_ms}}}'
         if self._combined:
             payload = f'{{"stream":"!serverShutdown","data":{payload}}}'
         return (SendData(payload.encode()),)
@@ -121,7 +145,7 @@ class BinanceSession:
 
     def _subscribe(self, names: list[str]) -> None:
         wanted = self._names | dict.fromkeys(names)
-        if not all(map(_is_name, names)):
+        if not all(map(is_name, names)):
             raise _Refused(2, "Invalid request: invalid stream")
         if len(wanted) > STREAMS_MAX:
             raise _Refused(2, f"Invalid request: more than {STREAMS_MAX} streams")
@@ -139,24 +163,29 @@ class BinanceSession:
         self._renew()
 
     def _renew(self) -> None:
-        form = COMBINED if self._combined else RAW
+        form = (COMBINED if self._combined else RAW) + self._unit
         found = (self._stream(name, form) for name in self._names)
         self.streams = frozenset(stream for stream in found if stream is not None)
 
     def _stream(self, name: str, form: str) -> SharedStream | None:
+        of_all = _ALL.fullmatch(name)
+        if of_all is not None:
+            symbol = next(iter(self._symbols.values())).symbol
+            return SharedStream(symbol, of_all["kind"], 0, True, form, name)
         match = _NAME.fullmatch(name)
-        if match is None or match[1] not in self._symbols:
+        if match is None or match["symbol"] not in self._symbols:
             return None
-        kind, levels, speed = match[2], match[3], match[4]
-        slow = kind.startswith("depth") and speed != "@100ms"
+        kind, levels = match["kind"], match["levels"]
+        slow = kind not in _REAL_TIME and match["speed"] != "@100ms"
         if kind.startswith("depth"):
             kind = "depth" if levels else "diff"
-        symbol = self._symbols[match[1]].symbol
+        symbol = self._symbols[match["symbol"]].symbol
         return SharedStream(symbol, kind, int(levels or 0), slow, form, name)
 
 
-def _is_name(name: str) -> bool:
-    return bool(_NAME.fullmatch(name) or _SILENT.fullmatch(name))
+def is_name(name: str) -> bool:
+    """Whether ``name`` is that of a stream that is served."""
+    return bool(_NAME.fullmatch(name) or _ALL.fullmatch(name))
 
 
 def _parse(text: str) -> dict[str, Json]:

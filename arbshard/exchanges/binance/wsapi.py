@@ -12,6 +12,7 @@ from arbshard.exchanges.accounts.order import Event, OrderChanged
 from arbshard.exchanges.binance import reports
 from arbshard.exchanges.binance.access import KeyType, not_ed25519
 from arbshard.exchanges.binance.keepalive import KeepAlive
+from arbshard.exchanges.binance.microseconds import event_times, reply_in_microseconds
 from arbshard.exchanges.binance.operations import Operations, PublicCall
 from arbshard.exchanges.binance.refusals import BinanceRefusal, Json, bad_key
 from arbshard.exchanges.binance.signing import payload_sorted
@@ -29,9 +30,17 @@ class WsApiSession:
     """See ``session.PrivateSession`` and ``session.ForewarningSession``."""
 
     def __init__(
-        self, operations: Operations, address: str, now_ns: int, now_ms: int, *, with_limits: bool = True
+        self,
+        operations: Operations,
+        address: str,
+        now_ns: int,
+        now_ms: int,
+        *,
+        with_limits: bool = True,
+        in_microseconds: bool = False,
     ) -> None:
         """``with_limits``: whether replies tell of rate limits where a request does not say."""
+        self._in_microseconds = in_microseconds
         self.streams: frozenset[SharedStream] = frozenset()
         self._operations = operations
         self._address = address
@@ -86,8 +95,11 @@ class WsApiSession:
             reply |= {"status": refused.status, "error": error}
         if with_limits:
             reply["rateLimits"] = self._limits(now_ms)
-        actions: list[Action] = [SendData(msgspec.json.encode(reply))]
-        actions += (_event(number, reports.terminated(now_ms)) for number in self._ended)
+        payload = msgspec.json.encode(reply)
+        actions: list[Action] = [
+            SendData(reply_in_microseconds(payload) if self._in_microseconds else payload)
+        ]
+        actions += (self._event(number, reports.terminated(now_ms)) for number in self._ended)
         if reply.get("status") == BANNED:
             actions.append(CloseClient(1008, "IP banned"))
         return actions
@@ -103,7 +115,7 @@ class WsApiSession:
             else reports.position(event, now_ms)
             for event in events
         ]
-        return [_event(number, one) for one in told if one is not None for number in numbers]
+        return [self._event(number, one) for one in told if one is not None for number in numbers]
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
         """Nothing: the shell has answered it."""
@@ -120,7 +132,8 @@ class WsApiSession:
 
     def on_shutdown(self, now_ms: int) -> Sequence[Action]:
         """``serverShutdown``."""
-        return (SendData(b'{"event":{"e":"serverShutdown","E":%d}}' % now_ms),)
+        at = now_ms * 1000 if self._in_microseconds else now_ms
+        return (SendData(b'{"event":{"e":"serverShutdown","E":%d}}' % at),)
 
     def _run(self, request: WsRequest) -> Json | msgspec.Raw:
         operations, weights = self._operations, self._operations.weights
@@ -234,6 +247,6 @@ class WsApiSession:
             return [weight]
         return [*self._operations.trading.counts(self._placing).listed(now_ms), weight]
 
-
-def _event(number: int, event: dict[str, Json]) -> SendData:
-    return SendData(msgspec.json.encode({"subscriptionId": number, "event": event}))
+    def _event(self, number: int, event: dict[str, Json]) -> SendData:
+        told = event_times(event) if self._in_microseconds else event
+        return SendData(msgspec.json.encode({"subscriptionId": number, "event": told}))

@@ -1,17 +1,31 @@
-"""Upbit's messages as bytes: orderbook, trade and ticker in all four formats.
+"""Upbit's messages as bytes: orderbook, trade, ticker and candle in all four formats.
 
 Used by ``session`` for snapshots and by ``UpbitFeed`` for what follows. Order books are written by hand because they
 are most of the traffic; the rest goes through ``msgspec``.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+from typing import NamedTuple
 
 import msgspec
 
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.session import SharedStream
+from arbshard.exchanges.trades import DAY_MS, MINUTE_MS, Candle, Interval, PublicTrade, flat_candle
 from arbshard.exchanges.units import UNIT, plain
+
+KST = timezone(timedelta(hours=9))
+DAY = Interval(1, "d")
+MINUTES = (1, 3, 5, 10, 15, 30, 60, 240)
+CANDLES: dict[str, Interval] = {
+    "candle.1s": Interval(1, "s"),
+    **{f"candle.{count}m": Interval(count, "m") for count in MINUTES if count < 60},
+    "candle.60m": Interval(1, "h"),
+    "candle.240m": Interval(4, "h"),
+}
+"""The candles that streams have, by type."""
+_YEAR_MS = 364 * DAY_MS
 
 DEPTHS = (1, 5, 15, 30)
 FORMATS = ("DEFAULT", "SIMPLE", "JSON_LIST", "SIMPLE_LIST")
@@ -41,6 +55,11 @@ _SHORT_TICKER = _SHORT | {
     "trade_date": "tdt", "acc_ask_volume": "aav", "acc_bid_volume": "abv",
     "highest_52_week_price": "h52wp", "highest_52_week_date": "h52wdt", "lowest_52_week_price": "l52wp",
     "lowest_52_week_date": "l52wdt", "market_state": "ms", "delisting_date": "dd",
+}  # fmt: skip
+
+_SHORT_CANDLE = _SHORT | {
+    "candle_date_time_utc": "cdttmu", "candle_date_time_kst": "cdttmk", "opening_price": "op",
+    "high_price": "hp", "low_price": "lp", "candle_acc_trade_volume": "catv", "candle_acc_trade_price": "catp",
 }  # fmt: skip
 
 Value = str | int | float | None
@@ -77,26 +96,64 @@ def rest_orderbook(market: SimMarket, depth: int, now_ms: int) -> str:
     return _BOOK_REST % (market.symbol, now_ms, *_book_parts(market, depth, _UNIT_DEFAULT))
 
 
-def _change(market: SimMarket) -> dict[str, Value]:
-    now, before = market.last_print.price, market.previous_close
-    word = "RISE" if now > before else "FALL" if now < before else "EVEN"
-    return {"prev_closing_price": before / UNIT, "change": word, "change_price": abs(now - before) / UNIT}
+def last_trade(market: SimMarket, now_ms: int) -> PublicTrade:
+    """Return the last trade; one of now for a market without a history."""
+    last = market.last_print
+    return market.history.last or PublicTrade(last.number, now_ms, last.price, last.size, last.taker_buys)
+
+
+class _Days(NamedTuple):
+    """What a market's ticker says of days, which begin at midnight UTC."""
+
+    today: Candle
+    previous_close: int
+    year: list[Candle]
+    """The days of the last 52 weeks, today among them."""
+
+
+def _days(market: SimMarket, now_ms: int) -> _Days:
+    start_ms = DAY.start(now_ms)
+    days = market.history.candles(DAY, now_ms - _YEAR_MS)
+    if days and days[-1].start_ms >= start_ms:
+        today, earlier = days[-1], days[:-1]
+    else:
+        last = last_trade(market, now_ms)
+        today, earlier = flat_candle(start_ms, last.price, last.number + 1), days
+    previous_close = earlier[-1].close if earlier else market.previous_close
+    return _Days(today, previous_close, [*earlier, today])
+
+
+def previous_close(market: SimMarket, at_ms: int) -> int:
+    """Return the last price of the day before the one that holds ``at_ms``."""
+    days = market.history.candles(DAY, at_ms - _YEAR_MS)
+    earlier = [day for day in days if day.start_ms < DAY.start(at_ms)]
+    return earlier[-1].close if earlier else market.previous_close
+
+
+def _change(price: int, before: int) -> dict[str, Value]:
+    word = "RISE" if price > before else "FALL" if price < before else "EVEN"
+    return {
+        "prev_closing_price": before / UNIT,
+        "change": word,
+        "change_price": abs(price - before) / UNIT,
+    }
 
 
 def trade(market: SimMarket, form: str, stream_type: str, now_ms: int) -> bytes:
     """The market's last trade."""
-    last, book, at = market.last_print, market.book, datetime.fromtimestamp(now_ms / 1000, UTC)
+    last, book = last_trade(market, now_ms), market.book
+    at = datetime.fromtimestamp(last.at_ms / 1000, UTC)
     fields: dict[str, Value] = {
         "type": "trade",
         "code": market.symbol,
         "timestamp": now_ms,
         "trade_date": f"{at:%Y-%m-%d}",
         "trade_time": f"{at:%H:%M:%S}",
-        "trade_timestamp": now_ms,
+        "trade_timestamp": last.at_ms,
         "trade_price": last.price / UNIT,
         "trade_volume": last.size / UNIT,
         "ask_bid": "BID" if last.taker_buys else "ASK",
-        **_change(market),
+        **_change(last.price, previous_close(market, now_ms)),
         "sequential_id": last.number,
         "best_ask_price": market.best_ask / UNIT,
         "best_ask_size": book.asks.sizes[0] / UNIT,
@@ -109,47 +166,102 @@ def trade(market: SimMarket, form: str, stream_type: str, now_ms: int) -> bytes:
 
 def ticker_fields(market: SimMarket, now_ms: int) -> dict[str, Value]:
     """What WebSocket and REST tickers have in common, under the long names."""
-    last, at = market.last_print, datetime.fromtimestamp(now_ms / 1000, UTC)
-    change = _change(market)
-    moved = (last.price - market.previous_close) / UNIT
-    rate = moved / (market.previous_close / UNIT)
+    last, days = last_trade(market, now_ms), _days(market, now_ms)
+    at = datetime.fromtimestamp(last.at_ms / 1000, UTC)
+    today = days.today
+    window_ms = now_ms - DAY_MS
+    day = market.history.window(window_ms - window_ms % MINUTE_MS + MINUTE_MS)
+    high, low = max(days.year, key=lambda one: one.high), min(days.year, key=lambda one: one.low)
+    moved = (last.price - days.previous_close) / UNIT
+    rate = moved / (days.previous_close / UNIT)
     return {
-        "opening_price": market.open / UNIT,
-        "high_price": market.high / UNIT,
-        "low_price": market.low / UNIT,
+        "opening_price": today.open / UNIT,
+        "high_price": today.high / UNIT,
+        "low_price": today.low / UNIT,
         "trade_price": last.price / UNIT,
-        **change,
+        **_change(last.price, days.previous_close),
         "signed_change_price": moved,
         "change_rate": abs(rate),
         "signed_change_rate": rate,
         "trade_volume": last.size / UNIT,
-        "acc_trade_volume": market.volume / UNIT,
-        "acc_trade_volume_24h": market.volume / UNIT,
-        "acc_trade_price": market.turnover / UNIT,
-        "acc_trade_price_24h": market.turnover / UNIT,
+        "acc_trade_volume": today.volume / UNIT,
+        "acc_trade_volume_24h": day.volume / UNIT if day is not None else 0.0,
+        "acc_trade_price": today.turnover / UNIT,
+        "acc_trade_price_24h": day.turnover / UNIT if day is not None else 0.0,
         "trade_date": f"{at:%Y%m%d}",
         "trade_time": f"{at:%H%M%S}",
-        "trade_timestamp": now_ms,
-        "highest_52_week_price": market.high / UNIT,
-        "highest_52_week_date": f"{at:%Y-%m-%d}",
-        "lowest_52_week_price": market.low / UNIT,
-        "lowest_52_week_date": f"{at:%Y-%m-%d}",
+        "trade_timestamp": last.at_ms,
+        "highest_52_week_price": high.high / UNIT,
+        "highest_52_week_date": _date(high.start_ms),
+        "lowest_52_week_price": low.low / UNIT,
+        "lowest_52_week_date": _date(low.start_ms),
         "timestamp": now_ms,
+    }
+
+
+def _date(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}"
+
+
+def rest_ticker(market: SimMarket, now_ms: int) -> dict[str, Value]:
+    """Return an element of the REST replies ``/v1/ticker`` and ``/v1/ticker/all``."""
+    at = datetime.fromtimestamp(last_trade(market, now_ms).at_ms / 1000, KST)
+    return {
+        "market": market.symbol,
+        "trade_date_kst": f"{at:%Y%m%d}",
+        "trade_time_kst": f"{at:%H%M%S}",
+        **ticker_fields(market, now_ms),
     }
 
 
 def ticker(market: SimMarket, form: str, stream_type: str, now_ms: int) -> bytes:
     """The market's day so far."""
+    today = _days(market, now_ms).today
     fields: dict[str, Value] = {"type": "ticker", "code": market.symbol, **ticker_fields(market, now_ms)}
     fields |= {
         "ask_bid": "BID" if market.last_print.taker_buys else "ASK",
-        "acc_ask_volume": market.volume // 2 / UNIT,
-        "acc_bid_volume": (market.volume - market.volume // 2) / UNIT,
+        "acc_ask_volume": (today.volume - today.bought) / UNIT,
+        "acc_bid_volume": today.bought / UNIT,
         "market_state": "ACTIVE",
         "delisting_date": None,
         "stream_type": stream_type,
     }
     return _encode(fields, form, _SHORT_TICKER)
+
+
+def candle(market: SimMarket, kind: str, form: str, stream_type: str, now_ms: int) -> bytes | None:
+    """Return the market's newest candle of ``kind``; None before the first trade.
+
+    A time without a trade has no candle: the newest one is then that of an earlier time.
+    """
+    last = market.history.last
+    if last is None:
+        return None
+    newest = market.history.candles(CANDLES[kind], last.at_ms)[-1]
+    fields: dict[str, Value] = {
+        "type": kind,
+        "code": market.symbol,
+        **candle_fields(newest),
+        "timestamp": now_ms,
+        "stream_type": stream_type,
+    }
+    return _encode(fields, form, _SHORT_CANDLE)
+
+
+def candle_fields(one: Candle) -> dict[str, Value]:
+    """Return what WebSocket and REST candles have in common, under the long names."""
+    at = datetime.fromtimestamp(one.start_ms / 1000, UTC)
+    return {
+        "candle_date_time_utc": f"{at:%Y-%m-%dT%H:%M:%S}",
+        "candle_date_time_kst": f"{at.astimezone(KST):%Y-%m-%dT%H:%M:%S}",
+        "opening_price": one.open / UNIT,
+        "high_price": one.high / UNIT,
+        "low_price": one.low / UNIT,
+        "trade_price": one.close / UNIT,
+        "timestamp": one.last_ms,
+        "candle_acc_trade_price": one.turnover / UNIT,
+        "candle_acc_trade_volume": one.volume / UNIT,
+    }
 
 
 def _encode(fields: dict[str, Value], form: str, short: dict[str, str]) -> bytes:
@@ -159,14 +271,14 @@ def _encode(fields: dict[str, Value], form: str, short: dict[str, str]) -> bytes
 
 
 def snapshot(market: SimMarket, stream: SharedStream, now_ms: int) -> bytes | None:
-    """What ``stream`` says at once when it is subscribed to; None for kinds without data (candles)."""
+    """What ``stream`` says at once when it is subscribed to; None for a candle before the first trade."""
     if stream.kind == "orderbook":
         return orderbook(market, stream.depth, stream.form, "SNAPSHOT", now_ms)
     if stream.kind == "trade":
         return trade(market, stream.form, "SNAPSHOT", now_ms)
     if stream.kind == "ticker":
         return ticker(market, stream.form, "SNAPSHOT", now_ms)
-    return None
+    return candle(market, stream.kind, stream.form, "SNAPSHOT", now_ms)
 
 
 class UpbitFeed:
@@ -174,20 +286,41 @@ class UpbitFeed:
 
     def __init__(self, market: SimMarket) -> None:
         self.market = market
+        self._told_second = 0
+        self._told_trade = 0
+        """The second in which candles were sent last, and the last trade that was in them."""
+        self._due_second: int | None = None
+        """Of the candles that are being sent."""
 
     def on_step(self) -> None:
         """See ``Feed``."""
 
-    def on_sent(self) -> None:
-        """See ``Feed``."""
-
     def payloads(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
-        """See ``Feed``. Books with every step; trade and ticker when a trade was printed."""
+        """See ``Feed``. Books with every step; trade and ticker when a trade was printed; candles once a second."""
         market = self.market
         if stream.kind == "orderbook":
             return (orderbook(market, stream.depth, stream.form, "REALTIME", now_ms),)
+        if stream.kind in CANDLES:
+            return self._candles(stream, now_ms)
         if market.prints and stream.kind == "trade":
             return (trade(market, stream.form, "REALTIME", now_ms),)
         if market.prints and stream.kind == "ticker":
             return (ticker(market, stream.form, "REALTIME", now_ms),)
         return ()
+
+    def on_sent(self) -> None:
+        """See ``Feed``."""
+        if self._due_second is not None:
+            self._told_second, self._due_second = self._due_second, None
+            self._told_trade = self.market.history.next_number
+
+    def _candles(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
+        """Return the candle if a trade has changed it since it was sent last, a second ago or longer."""
+        second, history = now_ms // 1000, self.market.history
+        if second == self._told_second:
+            return ()
+        self._due_second = second
+        if history.next_number == self._told_trade:
+            return ()
+        made = candle(self.market, stream.kind, stream.form, "REALTIME", now_ms)
+        return () if made is None else (made,)

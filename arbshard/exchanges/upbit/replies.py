@@ -5,17 +5,17 @@
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
 
 from arbshard.exchanges.accounts.order import SimOrder
 from arbshard.exchanges.accounts.wallet import Wallet, WalletBalance
 from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.upbit.frames import KST
 from arbshard.exchanges.upbit.tickets import TOTAL_MAX, total_min
 from arbshard.model.money import ZERO, plain
 
-KST = timezone(timedelta(hours=9))
 _SHOWN = Decimal("1e-8")
 _ORDER_TYPES = ("limit", "limit_ioc", "limit_fok", "limit_post_only", "best_ioc", "best_fok")
 

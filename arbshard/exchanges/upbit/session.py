@@ -28,7 +28,6 @@ IDLE_NS = 120 * SECOND_NS
 UP_EVERY_NS = 10 * SECOND_NS
 _UP = b'{"status":"UP"}'
 _PUBLIC = ("orderbook", "trade", "ticker")
-_CANDLES = tuple(f"candle.{unit}" for unit in ("1s", "1m", "3m", "5m", "10m", "15m", "30m", "60m", "240m"))
 _PRIVATE = ("myOrder", "myAsset")
 _FALSE = (None, False)
 
@@ -134,7 +133,7 @@ class UpbitSession:
         kind = kind_of(entry)
         if kind in _PRIVATE:
             raise UpbitErrorFrame("INVALID_AUTH", "This type needs the private endpoint.")
-        if kind not in _PUBLIC and kind not in _CANDLES:
+        if kind not in _PUBLIC and kind not in frames.CANDLES:
             raise UpbitErrorFrame("INVALID_PARAM", "Type is not valid.")
         given = entry.get("codes")
         if not isinstance(given, list) or not given:
@@ -170,8 +169,8 @@ class UpbitSession:
         )
 
     def _streams_of(self, entry: Wanted) -> list[SharedStream]:
-        if entry.level or entry.kind not in _PUBLIC:
-            return []  # an unsupported level is accepted and silent; so are candles here
+        if entry.level:
+            return []  # a level that is not supported is accepted and silent, as on the venue
         return [
             SharedStream(
                 self._symbol(entry.kind, code),

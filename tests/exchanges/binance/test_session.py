@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from arbshard.exchanges.binance.session import BinanceSession, opening_streams
+from arbshard.exchanges.binance.session import BinanceSession, opening_streams, unknown_streams
 from arbshard.exchanges.session import SECOND_NS, Action, CloseClient, SendData, SendPing
 from arbshard.exchanges.world import SimWorld
 
@@ -57,7 +57,7 @@ def test_what_the_url_asks_for(
 
 
 def test_streams_of_the_url_begin_at_once(world: SimWorld) -> None:
-    client = Client(world, "/stream", "btcusdt@depth5@100ms/ethusdt@bookTicker/junk@nothing")
+    client = Client(world, "/stream", "btcusdt@depth5@100ms/ethusdt@bookTicker")
     assert client.kinds() == {("BTCUSDT", "depth", 5, False), ("ETHUSDT", "bookTicker", 0, False)}
     assert {one.form for one in client.session.streams} == {"combined"}
 
@@ -92,11 +92,57 @@ def test_stream_names(client: Client, name: str, kind: tuple[str, int, bool]) ->
     assert client.kinds() == {("BTCUSDT", *kind)}
 
 
-def test_unknown_symbol_upper_case_and_klines_are_accepted_and_silent(client: Client) -> None:
-    silent = ["nonesuch@trade", "BTCUSDT@trade", "btcusdt@kline_1m", "btcusdt@ticker"]
+def test_unknown_symbol_and_upper_case_are_accepted_and_silent(client: Client) -> None:
+    silent = ["nonesuch@trade", "BTCUSDT@trade"]
     assert client.say("SUBSCRIBE", silent) == {"result": None, "id": 1}
     assert client.kinds() == set()
     assert client.say("LIST_SUBSCRIPTIONS")["result"] == silent
+
+
+NOT_SERVED = [
+    "btcusdt@blockTrade", "btcusdt@referencePrice", "btcusdt@kline_7m", "btcusdt@kline_1m@+09:00", "!ticker@arr",
+    "btcusdt@ticker_2h", "!bookTicker", "btcusdt@nothing",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_SERVED)
+def test_a_stream_that_is_not_served_is_refused(client: Client, name: str) -> None:
+    assert client.say("SUBSCRIBE", ["btcusdt@trade", name], 5) == {
+        "error": {"code": 2, "msg": "Invalid request: invalid stream"},
+        "id": 5,
+    }
+    assert client.kinds() == set()
+    refused = unknown_streams(["btcusdt@trade", name])
+    assert refused is not None
+    assert refused.status == 400
+
+
+SERVED = [
+    "ticker", "miniTicker", "avgPrice", "ticker_1h", "ticker_4h", "ticker_1d", "kline_1s", "kline_1M",
+    "kline_1d@+08:00",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SERVED)
+def test_a_stream_of_statistics_is_slow(client: Client, kind: str) -> None:
+    client.say("SUBSCRIBE", [f"btcusdt@{kind}"])
+    assert client.kinds() == {("BTCUSDT", kind, 0, True)}
+    assert unknown_streams([f"btcusdt@{kind}"]) is None
+
+
+@pytest.mark.parametrize("kind", ["miniTicker@arr", "ticker_1h@arr"])
+def test_streams_of_all_markets_come_with_the_first_one(client: Client, kind: str) -> None:
+    client.say("SUBSCRIBE", [f"!{kind}"])
+    assert client.kinds() == {("BTCUSDT", kind, 0, True)}
+
+
+def test_microseconds_are_a_form_of_their_own(world: SimWorld) -> None:
+    symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
+    session = BinanceSession(symbols, combined=True, names=["btcusdt@trade"], now_ns=0, in_microseconds=True)
+    assert {one.form for one in session.streams} == {"combined-us"}
+    (shutdown,) = session.on_shutdown(1_795_000_000_000)
+    assert isinstance(shutdown, SendData)
+    assert json.loads(shutdown.payload)["data"]["E"] == 1_795_000_000_000_000
 
 
 def test_combined_is_a_property(client: Client) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from arbshard.exchanges.session import SECOND_NS, Action, CloseClient, Cut, SendData
+from arbshard.exchanges.upbit.frames import CANDLES
 from arbshard.exchanges.upbit.session import UpbitSession
 from arbshard.exchanges.world import SimWorld
 
@@ -121,10 +122,32 @@ def test_flags_that_are_false_change_nothing(client: Client) -> None:
     assert len(client.subscribed()) == 1
 
 
-def test_unsupported_level_and_candles_are_silent(client: Client) -> None:
+def test_unsupported_level_is_silent(client: Client) -> None:
     assert client.say(TICKET, book("KRW-BTC", level=10_000)) == []
     assert client.subscribed() == []
-    assert client.say(TICKET, {"type": "candle.1m", "codes": ["KRW-BTC"]}) == []
+
+
+@pytest.mark.parametrize("kind", list(CANDLES))
+def test_a_candle_begins_with_a_snapshot(client: Client, world: SimWorld, kind: str) -> None:
+    market = world.upbit["KRW-BTC"]
+    market.open(NOW_MS - 3_600_000)  # there is a candle, of an earlier time
+    (candle,) = client.say(TICKET, {"type": kind, "codes": ["KRW-BTC"]})
+    assert list(candle) == [
+        "type", "code", "candle_date_time_utc", "candle_date_time_kst", "opening_price", "high_price", "low_price",
+        "trade_price", "timestamp", "candle_acc_trade_price", "candle_acc_trade_volume", "stream_type",
+    ]  # fmt: skip
+    assert (candle["type"], candle["stream_type"]) == (kind, "SNAPSHOT")
+    assert candle["trade_price"] == market.last_print.price / 1e8
+    assert candle["candle_acc_trade_volume"] == market.last_print.size / 1e8
+    assert client.subscribed() == [(kind, "KRW-BTC", 0)]
+    (short,) = client.say(TICKET, {"type": kind, "codes": ["KRW-BTC"]}, {"format": "SIMPLE"})
+    assert list(short) == [
+        "ty", "cd", "cdttmu", "cdttmk", "op", "hp", "lp", "tp", "tms", "catp", "catv", "st",
+    ]  # fmt: skip
+
+
+def test_a_candle_of_another_length_is_refused(client: Client) -> None:
+    assert error_of(client.say(TICKET, {"type": "candle.7m", "codes": ["KRW-BTC"]})) == "INVALID_PARAM"
 
 
 def test_trade_and_ticker_snapshots(client: Client) -> None:
