@@ -31,8 +31,8 @@ REGIMES: Final[Mapping[Regime, str]] = {
 Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
 Number = Annotated[int, Meta(ge=0, le=1_000_000)]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
-Calls = Literal["placing", "changing", "all"]
-"""REST calls: those that place an order; those that place or cancel; all of them."""
+Calls = Literal["placing", "changing", "asking", "all"]
+"""REST calls: those that place an order; those that place or cancel; those that do neither; all of them."""
 Markets = str
 """Symbols or coins, separated by commas; empty for all markets of the venue."""
 Sockets = Literal["all", "public", "private"]

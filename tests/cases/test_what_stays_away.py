@@ -4,9 +4,11 @@ Each case prints what trading brought with the rule and without it. One position
 """
 
 import random
+from typing import ClassVar
 
 import pytest
 
+from arbshard.ledger.events import IntentApproved
 from support import trading_rig as t
 
 HOUR_S = 3600
@@ -83,6 +85,51 @@ def test_a_gap_that_comes_back_only_to_leave_again_is_set_apart(tmp_path):
     assert before.opened > 5 * after.opened
     assert after.pnl > before.pnl / 5
     assert "were closed before the gap had come back" in after.apart["AAA"]
+
+
+class TestWrongFrames:
+    """For an hour, about every ten seconds a frame is sound in itself and wrong for 5 ms: 1.2 % to 10 % off.
+
+    Half of the pairs have no position and no gap. The others are held at a gap at which no rule leaves them.
+    """
+
+    FLAT, HELD = THIRTY[:3], THIRTY[3:6]
+    OFF_BPS = (-1000.0, -450.0, -300.0, -200.0, -120.0, 120.0, 200.0, 300.0, 450.0, 1000.0)
+    PATIENT: ClassVar = {"max_hold_s": 2 * HOUR_S}
+
+    def trade(self, folder, what, **sections):
+        """What the hour came to, and how many intents there were beside those that opened the held positions."""
+        counts = []
+
+        async def work(rig):
+            for base in self.HELD:
+                await rig.open(base)
+                rig.prices[base].gap_bps = -40.0
+            await rig.sleep(5)
+            draw = random.Random(7)
+            frames = 0
+            while rig.now_s < HOUR_S:
+                await rig.sleep(draw.uniform(5, 15))
+                base, venue = draw.choice((*self.FLAT, *self.HELD)), draw.choice(t.VENUES)
+                await rig.show_wrong(base, venue, draw.choice(self.OFF_BPS))
+                frames += 1
+            intents = sum(isinstance(event, IntentApproved) for event in rig.events()) - len(self.HELD)
+            counts.append(intents)
+            print(f"\n{frames} wrong frames, {intents} intents")
+
+        bases = (*self.FLAT, *self.HELD)
+        result = trade(folder, what, work, bases=bases, strategy=self.PATIENT, **UNLEARNED, **sections)
+        return result, counts[0]
+
+    def test_without_the_rule_each_of_many_costs_something(self, tmp_path):
+        result, intents = self.trade(tmp_path, "wrong frames, believed", data_quality={"jump_bps": 10_000.0})
+        assert intents > 50
+        assert result.pnl < 0
+
+    def test_with_it_nothing_is_entered_and_nothing_is_left(self, tmp_path):
+        result, intents = self.trade(tmp_path, "wrong frames, doubted")
+        assert intents == 0
+        assert (result.opened, result.closed) == (len(self.HELD), 0)
 
 
 class TestFxMovesAlone:

@@ -17,6 +17,8 @@ updates_per_s = 5.0
 shards = 2
 [strategy]
 max_hold_s = 5.0
+[fx]
+quiet_s = 3.0
 """
 
 
@@ -63,5 +65,33 @@ def test_nothing_is_entered_on_frames_that_come_late_and_the_run_says_so(desk):
     assert desk.entries() == before
     desk.set_faults("upbit", {"clear": ["late_frames"]})
     desk.until(lambda status: status["state"] == "running" and desk.venue("upbit")["late"] == ())
+    desk.until_entering()
+    assert desk.stop().code == 0
+
+
+def test_nothing_is_entered_on_a_wrong_frame_and_entries_go_on_beside_it(desk):
+    """Each second every market of Binance sends one, 4 % off: an entry on it would promise more than a true one."""
+    desk.set_faults("binance", {"set": {"wrong_frame": {"share": 1, "bps": -400}}})
+    status = desk.until(lambda _: desk.refused("BOOK_JUMPED") > 20)
+    assert {shard["id"] for shard in status["shards"] if shard["refusals"].get("BOOK_JUMPED")} == {0, 1}
+    desk.until_entering()
+    desk.set_faults("binance", {"clear": ["wrong_frame"]})
+    desk.until_entering()
+    assert desk.stop().code == 0
+    promised = [one["intent"]["edge_bps"] for one in desk.events("IntentApproved")]
+    assert len(promised) > 4
+    assert max(promised) < 250
+
+
+def test_nothing_is_entered_while_fx_moves_alone_and_the_run_says_so(desk):
+    desk.set_faults("upbit", {"set": {"fx_blip": {"share": 1, "bps": 200, "ms_min": 0, "ms_max": 0}}})
+    status = desk.until(lambda status: status["fx"]["doubt"] and desk.refused("FX_DEPARTS") > 0)
+    assert status["state"] == "degraded"
+    assert any(line.startswith("the FX rate is in doubt since ") for line in status["problems"])
+    before, refused = desk.entries(), desk.refused("FX_DEPARTS")
+    desk.wait_for(lambda: desk.refused("FX_DEPARTS") > refused + 20)
+    assert desk.entries() == before
+    desk.set_faults("upbit", {"clear": ["fx_blip"]})
+    desk.until(lambda status: status["state"] == "running" and not status["fx"]["doubt"])
     desk.until_entering()
     assert desk.stop().code == 0

@@ -279,6 +279,16 @@ class Rig:
             before_s = sent.at_s
         return Exposure(most, krw_s, seconds)
 
+    async def show_wrong(self, base: str, venue: str, bps: float, seconds: float = 0.005) -> None:
+        """Send a book that is sound in itself and ``bps`` off, and after ``seconds`` the right one."""
+        (pair,) = (pair for pair in self.pairs if pair.base == base)
+        factor = 1 + Decimal(repr(bps)) / 10_000
+        now_ns = self.clock.monotonic_ns()
+        self._write(pair.leg(venue).slot, self._frame(pair.leg(venue), self.prices[base], factor), now_ns)
+        await self.sleep(seconds)
+        now_ns = self.clock.monotonic_ns()
+        self._write(pair.leg(venue).slot, self._frame(pair.leg(venue), self.prices[base]), now_ns)
+
     def publish(self) -> None:
         """Send the books as they are now, and not with the next frames."""
         self._supervise_once(frames=True)
@@ -300,20 +310,21 @@ class Rig:
         self._write(0, _upbit_frame("KRW-USDT", fx_mid, Decimal("0.5"), 1e9), now_ns)
         for pair in self.pairs:
             prices = self.prices[pair.base]
-            home_mid = prices.away_mid * FX_MID * (1 + Decimal(repr(prices.gap_bps)) / 10_000)
-            books = (
-                (
-                    pair.home,
-                    _upbit_frame(pair.home.market.symbol, home_mid, home_mid * HALF_SPREAD, prices.size),
-                ),
-                (pair.away, _binance_frame(pair.away.market.symbol, prices.away_mid, prices.size)),
-            )
-            for leg, frame in books:
+            for leg in (pair.home, pair.away):
                 if prices.live[leg.market.venue]:
-                    self._write(leg.slot, frame, now_ns)
+                    self._write(leg.slot, self._frame(leg, prices), now_ns)
                 elif self.reader.live(leg.slot):
                     self.writer.set_live(leg.slot, False)
                     self.notifier.push(leg.slot)
+
+    @staticmethod
+    def _frame(leg: Leg, prices: Prices, factor: Decimal = Decimal(1)) -> bytes:
+        """The book of a market, its prices multiplied by ``factor``."""
+        market = leg.market
+        if market.venue == "binance":
+            return _binance_frame(market.symbol, prices.away_mid * factor, prices.size)
+        mid = prices.away_mid * FX_MID * (1 + Decimal(repr(prices.gap_bps)) / 10_000) * factor
+        return _upbit_frame(market.symbol, mid, mid * HALF_SPREAD, prices.size)
 
     def _write(self, slot: int, frame: bytes, now_ns: int) -> None:
         self.writer.write(slot, frame, now_ns)

@@ -77,4 +77,4 @@ class RequestFaults:
         if calls == "all":
             return True
         kind = self._words.kind(query)
-        return kind == "placing" or (kind == "canceling" and calls == "changing")
+        return kind == calls or (calls == "changing" and kind != "asking")
