@@ -74,7 +74,7 @@ class _Listener(WSListener):
     """Takes frames as they are parsed. What ``on_message`` raises ends the connection; ``until_over`` raises it."""
 
     def __init__(self, on_message: OnMessage, now_ns: Callable[[], int]) -> None:
-        self._on_message = on_message
+        self.on_message = on_message
         self._now_ns = now_ns
         self._received_ns = 0
         self._parts: list[bytes] = []
@@ -99,7 +99,7 @@ class _Listener(WSListener):
         if kind in _DATA:
             try:
                 if frame.fin and not self._parts:
-                    self._on_message(frame.get_payload_as_bytes(), received_ns)
+                    self.on_message(frame.get_payload_as_bytes(), received_ns)
                 else:
                     self._collect(frame, received_ns)
             except Exception:
@@ -119,7 +119,7 @@ class _Listener(WSListener):
         if frame.fin:
             message = b"".join(self._parts)
             self._parts, self._size = [], 0
-            self._on_message(message, received_ns)
+            self.on_message(message, received_ns)
 
 
 class _PicowsStream:
@@ -153,6 +153,9 @@ class _PicowsStream:
             return "closed without a word"
         said = ending.recv
         return f"closed with code {said.code.value}{f': {said.reason}' if said.reason else ''}"
+
+    def redirect(self, on_message: OnMessage) -> None:
+        self._listener.on_message = on_message
 
     def abort(self) -> None:
         self._transport.disconnect(graceful=False)

@@ -90,6 +90,10 @@ class Stream(Protocol):
         """Wait until the connection is over; why it ended. Raises what the taker of messages raised."""
         ...
 
+    def redirect(self, on_message: OnMessage) -> None:
+        """From the next message on, hand messages to ``on_message``."""
+        ...
+
     def abort(self) -> None:
         """Let go of the socket at once."""
         ...
@@ -239,6 +243,9 @@ class _WebsocketsStream:
             raise self._socket.defect
         said = self._socket.close_reason
         return f"closed with code {self._socket.close_code}{f': {said}' if said else ''}"
+
+    def redirect(self, on_message: OnMessage) -> None:
+        self._socket.take = on_message
 
     def abort(self) -> None:
         self._socket.transport.abort()

@@ -122,6 +122,10 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         assert self._over is not None
         return await self._over
 
+    def redirect(self, on_message: OnMessage) -> None:
+        """See ``Stream``."""
+        self._on_message = on_message
+
     def abort(self) -> None:
         """See ``Stream``."""
         self.end("aborted")

@@ -18,6 +18,7 @@ from arbshard.log import get_logger
 from arbshard.venues.base.diff import DiffBook, DiffOutcome, DiffVenue
 from supervisor.feeds.fanout import Lane, OnControl, VenueFanout
 from supervisor.feeds.pacing import Spacing
+from supervisor.feeds.recording import RecordTopic
 
 _WAIT_S = 3600.0
 _LOST = (DiffOutcome.GAP, DiffOutcome.CROSSED, DiffOutcome.FULL)
@@ -38,12 +39,19 @@ class DiffBooks:
     """All books of a venue that are kept here. ``run`` fetches snapshots until it is cancelled."""
 
     def __init__(
-        self, venue: DiffVenue, fanout: VenueFanout, rest_url: str, fetch: Fetch, clock: Clock
+        self,
+        venue: DiffVenue,
+        fanout: VenueFanout,
+        rest_url: str,
+        fetch: Fetch,
+        clock: Clock,
+        record: RecordTopic | None = None,
     ) -> None:
         self._fanout = fanout
         self._rest_url = rest_url
         self._fetch = fetch
         self._clock = clock
+        self._record = record
         self._venue = venue
         self._out: Lane = fanout.lane(lambda _: None)
         self._kept: dict[str, _Kept] = {}
@@ -164,6 +172,8 @@ class DiffBooks:
                 kept.was_whole = False
                 self.resyncs += 1
                 get_logger().warning("book lost", symbol=symbol, why=outcome.value)
+                if self._record is not None:
+                    self._record.publish("gap", symbol=symbol, detail=outcome.value)
             self._out.mark_stale([symbol])
             self._waiting[symbol] = None
             self._wake.set()

@@ -6,13 +6,14 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from arbshard.clock import Clock
 from arbshard.data.stream import OPEN_TIMEOUT_S, Opener, Receiver, Stream, Target
 from arbshard.errors import VenueUnavailable
 from arbshard.venues.base.market import ControlFrame, FrameKind, Venue
 from supervisor.feeds.pacing import Bucket, Spacing
+from supervisor.feeds.recording import RecordTopic
 
 _SEND_TIMEOUT_S = 5.0
 _GATHER_S = 0.05
@@ -63,6 +64,8 @@ class Dial(NamedTuple):
     connects: Bucket
     """Shared by all connections of the venue."""
     intake: MakeIntake
+    record: RecordTopic | None = None
+    """Publishes what the streams receive; None where nobody can subscribe to it."""
 
 
 class StreamLink:
@@ -80,6 +83,7 @@ class StreamLink:
         self._venue = dial.venue
         self._symbols = dict.fromkeys(symbols)
         self._ticket = ticket
+        self._record = dial.record
         self._tickets = 0
         self._forward_control = on_control
         self._stream: Stream | None = None
@@ -124,6 +128,9 @@ class StreamLink:
 
     async def run(self) -> str:
         """Until it is over; why it ended. Raises ``VenueUnavailable``, and what the taker of frames raised."""
+        record, began_ns, why = self._record, 0, "closed by us"
+        if record is not None:
+            record.join(self._follow_recording)
         try:
             await self._wait_turn()
             async with AsyncExitStack() as stack:
@@ -132,7 +139,9 @@ class StreamLink:
                         stream = await stack.enter_async_context(
                             self._dial.opener(
                                 self._dial.target,
-                                self.intake,
+                                self.intake
+                                if record is None or not record.is_wanted
+                                else self._take_recorded,
                                 self._dial.clock.monotonic_ns,
                                 self._dial.receiver,
                             )
@@ -142,12 +151,20 @@ class StreamLink:
                 # First of all on the way out: what comes while the socket is closed goes nowhere.
                 stack.callback(self.intake.close)
                 self._stream = stream
-                self.opened_ns = self._dial.clock.monotonic_ns()
+                self.opened_ns = began_ns = self._dial.clock.monotonic_ns()
+                if record is not None:  # recording may have begun or ended meanwhile
+                    self._follow_recording(record.is_wanted)
                 self.intake.attach(self._symbols)
-                said = await self._serve(stream)
-                return self._why or said
+                why = await self._serve(stream)
+                return self._why or why
+        except VenueUnavailable as error:
+            why = str(error)
+            raise
         finally:
             self._stream = None
+            if record is not None:
+                record.leave(self._follow_recording)
+                record.publish("disconnect", self._ticket, began_ns=began_ns, detail=self._why or why)
             self.intake.close()
             if self._pinging is not None:
                 self._pinging.cancel()
@@ -202,7 +219,9 @@ class StreamLink:
         self._added.clear()
         self._removed.clear()
         await self._send(
-            stream, self._venue.subscribe_messages(self.symbols, self._dial.depth, self._next_ticket())
+            stream,
+            "subscribe",
+            self._venue.subscribe_messages(self.symbols, self._dial.depth, self._next_ticket()),
         )
         self.subscribed_ns = self._dial.clock.monotonic_ns()
         while True:
@@ -215,12 +234,15 @@ class StreamLink:
             if self._symbols and (added or removed):
                 await self._send(
                     stream,
+                    "resubscribe",
                     self._venue.change_messages(
                         self.symbols, added, removed, self._dial.depth, self._next_ticket()
                     ),
                 )
 
-    async def _send(self, stream: Stream, messages: Iterable[str]) -> None:
+    async def _send(
+        self, stream: Stream, kind: Literal["subscribe", "resubscribe"], messages: Iterable[str]
+    ) -> None:
         for message in messages:
             wait_ns = self._spacing.reserve(self._dial.clock.monotonic_ns())
             if wait_ns:
@@ -230,6 +252,28 @@ class StreamLink:
                     await stream.send(message)
             except TimeoutError:
                 raise VenueUnavailable("a message could not be sent in time") from None
+            if self._record is not None:
+                self._record.publish(kind, self._ticket, data=message.encode())
+
+    def _follow_recording(self, is_wanted: bool) -> None:
+        """Have the stream's messages published on their way to the intake, or not any more."""
+        stream, record = self._stream, self._record
+        if stream is None or record is None:
+            return
+        if is_wanted:
+            # The answers to its subscriptions may have come long ago: what it carries is said here.
+            record.publish(
+                "connect", self._ticket, at_ns=self.opened_ns, detail=f"carries {' '.join(self._symbols)}"
+            )
+        stream.redirect(self._take_recorded if is_wanted else self.intake)
+
+    def _take_recorded(self, frame: bytes, received_ns: int) -> None:
+        """Take in one message, then publish it: what is decided on it does not wait for the recorder."""
+        assert self._record is not None
+        try:
+            self.intake(frame, received_ns)
+        finally:
+            self._record.publish("frame", self._ticket, at_ns=received_ns, data=frame)
 
     async def _ping(self, stream: Stream) -> None:
         try:

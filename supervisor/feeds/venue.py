@@ -29,6 +29,7 @@ from supervisor.feeds.fanout import VenueFanout, targets_of
 from supervisor.feeds.lag import LagWatch
 from supervisor.feeds.link import Dial
 from supervisor.feeds.pacing import Bucket
+from supervisor.feeds.recording import RecordTopic
 from supervisor.feeds.topics import VenueTopics
 
 STALE_NS = 5_000_000_000
@@ -76,13 +77,14 @@ class VenueFeed:
         self._alert = alert
         self._only_rest = data_source == "rest" or not venue.is_streamed
         self._http = open_fetch(venue.name, config)
-        self._fetch: Fetch = fetch or self._http
         self._read_slot = _ReadSlot(books)
         targets = targets_of(universe, venue.name)
         self._fanout = VenueFanout(
             venue, targets, books, notifiers, self._on_stray_control, self._read_slot.frame
         )
         self._topics = VenueTopics(venue.name, self._fanout, self._read_slot, bus, clock)
+        self._record = RecordTopic(venue.name, bus, clock, lambda: self._fanout.symbols, self._newest_frame)
+        self._fetch: Fetch = self._record.recorded(fetch or self._http)
         self._rest = RestSource(self._fanout, config.rest_url, config.depth, clock, self._fetch)
         self._confirmation = BookConfirmation(
             self._fanout,
@@ -100,7 +102,7 @@ class VenueFeed:
         self._lag = LagWatch(self._fanout, books, self._read_slot, quality.max_lag_ms, clock)
         self._diff: DiffBooks | None = None
         if diff is not None:
-            self._diff = DiffBooks(diff, self._fanout, config.rest_url, self._fetch, clock)
+            self._diff = DiffBooks(diff, self._fanout, config.rest_url, self._fetch, clock, self._record)
         rules = venue.connection_rules
         self._dial = Dial(
             venue=diff if diff is not None else venue,
@@ -111,6 +113,7 @@ class VenueFeed:
             receiver=receiver,
             connects=Bucket(rules.connects),
             intake=self._fanout.lane if self._diff is None else self._diff.lane,
+            record=self._record,
         )
         self._most = min(config.symbols_per_connection, rules.symbols_max)
         self._made = 0
@@ -157,6 +160,7 @@ class VenueFeed:
             self._diff.close()
         await self._http.close()
         self._topics.close()
+        self._record.close()
         self._read_slot.close()
 
     def check(self) -> None:
@@ -364,6 +368,10 @@ class VenueFeed:
             self._alert(line)
         else:
             get_logger().warning("feed", what=line)
+
+    def _newest_frame(self, symbol: str) -> tuple[int, bytes] | None:
+        found = self._read_slot(self._fanout.slot_of(symbol)) if symbol in self._fanout.symbols else None
+        return (found[1], found[3]) if found is not None else None
 
     def _on_stray_control(self, _: ControlFrame) -> None:
         raise AssertionError("no connection writes through the fan-out's own lane")

@@ -97,6 +97,9 @@ class FakeStream:
     async def until_over(self):
         return await self._over
 
+    def redirect(self, on_message):
+        self._take = on_message
+
     def abort(self):
         self.end("let go")
 

@@ -1,0 +1,63 @@
+"""What a venue's feed publishes for a recorder: every frame as it came, and what happened to the connections.
+
+The topic is ``raw.<venue>.``. It is not among ``topics.ALL_TOPICS``, so only a recorder asks for it. Its sequence
+numbers count records: where they leap, the recorder has lost as many as are missing.
+"""
+
+from typing import Literal, get_args
+
+import msgspec
+
+from arbshard.errors import ProtocolError
+from arbshard.wire.messages import UNREADABLE
+from arbshard.wire.topics import VERSION
+
+RAW = "raw."
+
+FeedRecordKind = Literal["frame", "known", "connect", "disconnect", "subscribe", "resubscribe", "gap", "rest"]
+"""``frame``: a message of the venue. ``known``: the newest frame of a market, received before the recorder
+subscribed. ``connect``: a stream is open. ``disconnect``: a stream is over. ``subscribe`` and ``resubscribe``: a
+message that was sent to the venue, on a new stream or on one that has been subscribed. ``gap``: changes of a market
+are missing. ``rest``: the answer to a request over REST, for a snapshot or a confirmation."""
+FEED_KINDS: tuple[str, ...] = get_args(FeedRecordKind)
+
+
+class FeedRecord(msgspec.Struct, frozen=True, array_like=True):
+    """One thing that a venue's feed has received or done."""
+
+    kind: FeedRecordKind
+    connection: str
+    """The stream, by a name that no other stream of the run has; empty for REST."""
+    at_ns: int
+    """When it was received or happened: monotonic, of this machine."""
+    began_ns: int
+    """When that began which ended now: a request over REST, the life of a stream. 0 where nothing did."""
+    symbol: str
+    """The market where only one is concerned and the data do not name it."""
+    detail: str
+    """Why a stream ended, what was asked for over REST, what is wrong with a book."""
+    data: bytes
+    """As the venue sent it, or as it was sent to the venue."""
+
+
+_decoder: msgspec.msgpack.Decoder[FeedRecord] = msgspec.msgpack.Decoder(FeedRecord)
+
+
+def raw_topic(venue: str) -> str:
+    """The topic of what one venue's feed receives."""
+    return f"{RAW}{venue}."
+
+
+def encode(record: FeedRecord) -> tuple[bytes, bytes]:
+    """The parts of the record on the bus: version, and the record as MessagePack."""
+    return VERSION, msgspec.msgpack.encode(record)
+
+
+def decode(parts: list[bytes]) -> FeedRecord:
+    """Raises ``ProtocolError`` for anything that is not a whole, well-typed record of this version."""
+    if len(parts) != 2 or parts[0] != VERSION:
+        raise ProtocolError("not a record of this version")
+    try:
+        return _decoder.decode(parts[1])
+    except UNREADABLE as error:
+        raise ProtocolError(f"bad record: {error}") from error

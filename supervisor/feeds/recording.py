@@ -1,0 +1,127 @@
+"""``RecordTopic``: publishes for a recorder what one venue's connections receive and what happens to them.
+
+While nobody subscribes, a stream hands its messages straight to its intake, and nothing here is called for a frame.
+With the first subscriber every open stream is redirected by way of ``StreamLink``, and with the last one back.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection
+
+from yarl import URL
+
+from arbshard.clock import Clock
+from arbshard.data.http import Fetch
+from arbshard.errors import VenueUnavailable
+from arbshard.venues.base.client import Answer
+from arbshard.wire.bus import Prefixes, Publisher
+from arbshard.wire.recording import FeedRecord, FeedRecordKind, encode, raw_topic
+
+_AT_ONCE = 32
+"""Known frames published in one turn of the loop for a new subscriber, so that others do not wait for all of them."""
+
+FollowRecording = Callable[[bool], None]
+"""Is called when recording begins (True) and ends (False)."""
+
+
+class RecordTopic:
+    """Publishes for one venue. Made by ``VenueFeed``, used by its streams."""
+
+    def __init__(
+        self,
+        venue: str,
+        bus: Publisher,
+        clock: Clock,
+        symbols: Callable[[], Collection[str]],
+        read_market: Callable[[str], tuple[int, bytes] | None],
+    ) -> None:
+        """``read_market``: when the newest frame of a market was received, and the frame; None if there is none."""
+        self._topic = raw_topic(venue).encode()
+        self._bus = bus
+        self._clock = clock
+        self._symbols = symbols
+        self._read_market = read_market
+        self._followers: set[FollowRecording] = set()
+        self._due: deque[str] = deque()
+        """Markets whose newest frame is due for a new subscriber."""
+        self._soon: asyncio.Handle | None = None
+        self.is_wanted = bus.wanted(self._topic)
+        self._is_closed = False
+        bus.on_subscriptions(self._subscriptions_changed)
+
+    def join(self, follower: FollowRecording) -> None:
+        """Call ``follower`` whenever recording begins or ends."""
+        self._followers.add(follower)
+
+    def leave(self, follower: FollowRecording) -> None:
+        """Call ``follower`` no longer."""
+        self._followers.discard(follower)
+
+    def publish(
+        self,
+        kind: FeedRecordKind,
+        connection: str = "",
+        *,
+        at_ns: int = 0,
+        began_ns: int = 0,
+        symbol: str = "",
+        detail: str = "",
+        data: bytes = b"",
+    ) -> None:
+        """Publish one record if anybody wants it; ``at_ns`` is now unless it is given."""
+        if self.is_wanted:
+            at_ns = at_ns or self._clock.monotonic_ns()
+            record = FeedRecord(kind, connection, at_ns, began_ns, symbol, detail, data)
+            self._bus.publish(self._topic, encode(record))
+
+    def recorded(self, fetch: Fetch) -> Fetch:
+        """``fetch``, which publishes each answer too."""
+
+        async def fetch_and_publish(address: str) -> Answer:
+            asked_ns = self._clock.monotonic_ns()
+            try:
+                answer = await fetch(address)
+            except VenueUnavailable as error:
+                self._publish_answer(address, str(error), b"", asked_ns)
+                raise
+            self._publish_answer(address, f"HTTP {answer.status}", answer.body, asked_ns)
+            return answer
+
+        return fetch_and_publish
+
+    def close(self) -> None:
+        """Publish nothing any more."""
+        self._is_closed = True
+        self.is_wanted = False
+        self._followers.clear()
+        self._due.clear()
+        if self._soon is not None:
+            self._soon.cancel()
+
+    def _publish_answer(self, address: str, outcome: str, body: bytes, asked_ns: int) -> None:
+        if self.is_wanted:  # the host and what may stand before it are left out
+            detail = f"{URL(address).path_qs} {outcome}"
+            self.publish("rest", began_ns=asked_ns, detail=detail, data=body)
+
+    def _subscriptions_changed(self, new: Prefixes) -> None:
+        if self._is_closed:
+            return
+        before, self.is_wanted = self.is_wanted, self._bus.wanted(self._topic)
+        if self.is_wanted != before:
+            for follower in tuple(self._followers):
+                follower(self.is_wanted)
+        if new.match(self._topic):
+            self._due = deque(self._symbols())
+            if self._due and self._soon is None:
+                self._soon = asyncio.get_running_loop().call_soon(self._publish_due)
+
+    def _publish_due(self) -> None:
+        self._soon = None
+        for _ in range(min(_AT_ONCE, len(self._due))):
+            symbol = self._due.popleft()
+            found = self._read_market(symbol)
+            if found is not None:
+                received_ns, frame = found
+                self.publish("known", at_ns=received_ns, symbol=symbol, data=frame)
+        if self._due:
+            self._soon = asyncio.get_running_loop().call_soon(self._publish_due)
