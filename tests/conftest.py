@@ -80,7 +80,14 @@ def _leg(venue, symbol, base, quote, slot, *, tick, lot, notional_min, fee_bps, 
     )
 
 
-EXTRAS = {"live": "cryptography", "ccxt": "ccxt", "fast": "picows", "tls": "trustme", "analysis": "pyarrow"}
+EXTRAS = {
+    "live": "cryptography",
+    "ccxt": "ccxt",
+    "fast": "picows",
+    "tls": "trustme",
+    "analysis": "pyarrow",
+    "tape": "duckdb",
+}
 """The library by which it is seen whether an extra is installed."""
 
 

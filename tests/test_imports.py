@@ -8,6 +8,12 @@ ITS_OWN_EXTRA = (
     "arbshard.series.reading",
     "arbshard.series.schemas",
     "arbshard.series.segments",
+    "arbshard.tape.format",
+    "arbshard.tape.main",
+    "arbshard.tape.query",
+    "arbshard.tape.reading",
+    "arbshard.tape.recorder",
+    "arbshard.tape.writing",
 )
 """These modules are the use of an extra."""
 
@@ -19,7 +25,7 @@ for package in (arbshard, supervisor):
         if not found.name.endswith("__main__") and found.name not in sys.argv:
             importlib.import_module(found.name)
             print(found.name)
-for extra in ("ccxt", "picows", "trustme", "prometheus_client", "pyarrow", "plotly"):
+for extra in ("ccxt", "picows", "trustme", "prometheus_client", "pyarrow", "plotly", "duckdb"):
     assert extra not in sys.modules, f"{extra} is imported with a module"
 """
 

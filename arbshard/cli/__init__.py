@@ -14,12 +14,14 @@ from arbshard.cli import (
     limits,
     positions,
     reconcile,
+    record,
     run,
     shards,
     simulate,
     status,
     symbols,
     tap,
+    tape,
     transfer,
 )
 from arbshard.cli import halt as desk
@@ -37,6 +39,7 @@ app.command()(run.run)
 app.command()(status.status)
 app.command()(run.stop)
 app.command()(tap.tap)
+app.command()(record.record)
 app.command()(desk.halt)
 app.command()(desk.resume)
 app.command()(desk.close)
@@ -53,6 +56,7 @@ ledger.app.command("prove")(archive.ledger_prove)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(shards.app, name="shards")
 app.add_typer(symbols.app, name="symbols")
+app.add_typer(tape.app, name="tape")
 app.add_typer(transfer.app, name="transfer")
 
 

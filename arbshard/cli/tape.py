@@ -1,0 +1,175 @@
+"""``arbshard tape …``: look into a recording, check it, and query it. None of these changes a segment."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from arbshard.cli.options import ConfigOption, NameOption, StateOption, state_dir_of
+from arbshard.errors import UsageError
+from arbshard.tape import require_libraries
+
+if TYPE_CHECKING:
+    from arbshard.tape.reading import Tape
+
+app = typer.Typer(no_args_is_help=True, help="Look into recordings of `arbshard record`.")
+
+DirOption = Annotated[
+    Path | None, typer.Option("--dir", help="The tape's folder; default: tape in the state directory.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+@app.command("ls")
+def tape_ls(
+    folder: DirOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the segments: when each was begun, its size, its first row, and whether it was closed in order."""
+    from arbshard.tape import TapeError
+    from arbshard.tape.reading import TapeSegment
+
+    bad = 0
+    tape = _tape_of("ls", folder, state_dir, name, config)
+    if not as_json:
+        typer.echo(f"{'segment':<30}  {'recording began':<19}  {'MB':>9}  {'first row':>13}  state")
+    for path in tape.paths:
+        try:
+            segment = TapeSegment(path)
+        except TapeError as error:
+            bad += 1
+            typer.echo(f"arbshard: {error}", err=True)
+            continue
+        info = segment.info
+        state = "closed" if segment.is_closed else "open"
+        if as_json:
+            shown = {
+                "path": str(path), "recording": info.recording, "segment": info.segment, "bytes": segment.size,
+                "first_row": info.first_row, "is_closed": segment.is_closed, "instance": info.instance,
+                "version": info.version,
+            }  # fmt: skip
+            typer.echo(msgspec.json.encode(shown))
+        else:
+            typer.echo(
+                f"{path.name:<30}  {_time(info.recording * 1_000_000):<19}  {segment.size / 1e6:>9,.2f}  "
+                f"{info.first_row:>13,}  {state}"
+            )
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command("info")
+def tape_info(
+    folder: DirOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """What is in it: extent, size, and rows by venue and kind."""
+    _report(_tape_of("info", folder, state_dir, name, config), as_json=as_json)
+
+
+@app.command("verify")
+def tape_verify(
+    folder: DirOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Read every row: whether all batches are whole, and no row is missing without a mark. Exit code 1 if not."""
+    faults = _report(_tape_of("verify", folder, state_dir, name, config), as_json=as_json)
+    if not as_json:
+        typer.echo("every batch is whole, and all losses are marked" if not faults else f"{faults:,} faults")
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command("sql")
+def tape_sql(
+    query: Annotated[str, typer.Argument(help="SQL of DuckDB; the table is called tape.")],
+    folder: DirOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Query the rows: SELECT venue, kind, count(*) FROM tape GROUP BY ALL."""
+    tape = _tape_of("sql", folder, state_dir, name, config)
+    require_libraries("arbshard tape sql", "duckdb")
+    from arbshard.tape.query import run_query
+
+    names, rows = run_query(tape, query)
+    if as_json:
+        for row in rows:
+            sys.stdout.write(
+                msgspec.json.encode(dict(zip(names, row, strict=True)), enc_hook=str).decode() + "\n"
+            )
+        return
+    from rich.table import Table
+
+    from arbshard.status.render import terminal
+
+    table = Table(*names)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    terminal().print(table)
+
+
+def _tape_of(
+    command: str, folder: Path | None, state_dir: str | None, name: str | None, config: Path | None
+) -> "Tape":
+    require_libraries(f"arbshard tape {command}", "pyarrow")
+    from arbshard.tape import TapeError
+    from arbshard.tape.reading import Tape
+
+    try:
+        return Tape(folder or state_dir_of(name, config, state_dir) / "tape")
+    except TapeError as error:
+        raise UsageError(f"{error}: `arbshard record` makes one beside a run") from error
+
+
+def _report(tape: "Tape", *, as_json: bool) -> int:
+    """Print what is in it; the number of faults."""
+    from arbshard.tape.reading import verify
+
+    found = verify(tape)
+    faults = len(found.faults) + found.suppressed
+    if as_json:
+        shown = {
+            "folder": str(tape.folder), "segments": found.segments, "open_segments": found.open_segments,
+            "bytes": found.bytes, "rows": found.rows, "marked_as_missing": found.marked,
+            "content": [
+                {"venue": venue, "kind": kind, **extent._asdict()}
+                for (venue, kind), extent in sorted(found.extents.items())
+            ],
+            "faults": found.faults, "further_faults": found.suppressed,
+        }  # fmt: skip
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(shown)).decode() + "\n")
+        return faults
+    frames = sum(extent.rows for (_, kind), extent in found.extents.items() if kind == "frame")
+    per_million = f", {found.bytes / frames:,.1f} MB per million frames" if frames else ""
+    typer.echo(
+        f"{tape.folder}: {found.segments:,} segments ({found.open_segments:,} not closed), "
+        f"{found.bytes / 1e6:,.2f} MB, {found.rows:,} rows, {found.marked:,} marked as missing{per_million}"
+    )
+    for (venue, kind), extent in sorted(found.extents.items()):
+        typer.echo(
+            f"  {venue:<10}  {kind:<11}  {extent.rows:>13,} rows  {extent.bytes / 1e6:>10,.2f} MB  "
+            f"{_time(extent.first_ns)} to {_time(extent.last_ns)}"
+        )
+    for line in found.faults:
+        typer.echo(f"  fault: {line}")
+    if found.suppressed:
+        typer.echo(f"  and {found.suppressed:,} more")
+    return faults
+
+
+def _time(wall_ns: int) -> str:
+    return datetime.fromtimestamp(wall_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,24 @@
+"""The tape: what a run received and decided, recorded by a process beside it.
+
+It is the folder ``tape`` of the state directory, and holds segments: Arrow IPC streams, compressed with zstd.
+``recorder`` reads the bus and the ledger, ``writing`` makes segments, ``reading`` reads and verifies them,
+``compaction`` derives Parquet files by day from them, and ``tardis`` imports and exports CSV. All but this file need
+pyarrow, which the extra ``tape`` brings.
+"""
+
+from importlib.util import find_spec
+
+from arbshard.errors import ArbshardError, UsageError
+
+INSTALL = "pip install pyarrow duckdb"
+
+
+class TapeError(ArbshardError):
+    """A tape cannot be read or written."""
+
+
+def require_libraries(what: str, *libraries: str) -> None:
+    """Raise ``UsageError`` if one of ``libraries`` is missing, without which ``what`` cannot be done."""
+    for library in libraries:
+        if find_spec(library) is None:
+            raise UsageError(f"{what} needs {library}, which is not installed: {INSTALL}")

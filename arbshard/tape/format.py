@@ -1,0 +1,136 @@
+"""How a segment of the tape looks: columns, kinds of rows, description, file names, checksums. Needs pyarrow.
+
+A segment is an Arrow IPC stream. Its schema carries a ``SegmentInfo``, and each batch a checksum of its content,
+since Arrow itself has none. ``docs/tape.md`` says what each column means.
+"""
+
+import re
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pyarrow as pa
+
+from arbshard.tape import TapeError
+from arbshard.wire.recording import FEED_KINDS
+
+FORMAT = 1
+"""Raised with every change that older readers would misread."""
+
+RUN_KINDS = ("venue", "control", "alert")
+"""Rows with a message of the bus about the run, as JSON."""
+DECISION = "decision"
+"""A row with an event of risk's ledger, as JSON."""
+DROPPED = "dropped"
+"""A row that says how many rows are missing before it, and why."""
+KINDS = (*FEED_KINDS, *RUN_KINDS, DECISION, DROPPED)
+
+SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("venue", pa.string(), nullable=False),
+        pa.field("connection", pa.string(), nullable=False),
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("at_ns", pa.int64(), nullable=False),
+        pa.field("wall_ns", pa.int64(), nullable=False),
+        pa.field("began_ns", pa.int64(), nullable=False),
+        pa.field("number", pa.int64(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+        pa.field("data", pa.binary(), nullable=False),
+    ]
+)
+
+_INFO = b"arbshard.tape"
+CHECKSUM = b"crc32"
+END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""The last bytes of a segment that was closed in order."""
+_NAME = re.compile(r"(\d{13})-(\d{6})\.arrows")
+
+
+class Row(NamedTuple):
+    """One row of the tape, without its number and without the wall time, which the writer adds."""
+
+    kind: str
+    venue: str
+    connection: str
+    symbol: str
+    at_ns: int
+    """Monotonic."""
+    wall_ns: int
+    began_ns: int
+    number: int
+    """The position in the source: sequence number on the bus, number of the ledger's event. ``dropped``: how many
+    rows are missing."""
+    detail: str
+    data: bytes
+
+
+class SegmentInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The description of a segment, enough to understand it without any other file."""
+
+    format: int = FORMAT
+    recording: int
+    """When its recording began: wall time in ms. All segments of a recording have the same."""
+    segment: int
+    """Its number in the recording, from 0."""
+    first_row: int
+    instance: str
+    version: str
+    """Of the arbshard that wrote it."""
+    boot: str
+    """Identity of the machine's boot: monotonic times of different boots cannot be compared."""
+    universe: msgspec.Raw = msgspec.Raw(b"null")
+    """Pairs, markets, rules and fees of the run when the segment was begun, as JSON."""
+    config: msgspec.Raw = msgspec.Raw(b"null")
+    """The run's configuration as JSON, without secrets."""
+
+
+def schema_with(info: SegmentInfo) -> pa.Schema:
+    """The schema of a segment with this description."""
+    return SCHEMA.with_metadata({_INFO: msgspec.json.encode(info)})
+
+
+def info_of(schema: pa.Schema) -> SegmentInfo:
+    """The description in a segment's schema. Raises ``TapeError`` for a schema of something else."""
+    text = (schema.metadata or {}).get(_INFO)
+    if text is None:
+        raise TapeError("not a tape of arbshard")
+    try:
+        info = msgspec.json.decode(text, type=SegmentInfo)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise TapeError(f"its description cannot be read: {error}") from error
+    if info.format != FORMAT:
+        raise TapeError(f"it has format {info.format}, and this arbshard reads format {FORMAT}")
+    if schema.remove_metadata() != SCHEMA:
+        raise TapeError("its columns are not those of format 1")
+    return info
+
+
+def name_of(recording: int, segment: int) -> str:
+    """The file name of a segment. The order of names is the order of segments."""
+    return f"{recording:013d}-{segment:06d}.arrows"
+
+
+def parse_name(path: Path) -> tuple[int, int] | None:
+    """(recording, segment) of a segment's file; None for other files."""
+    found = _NAME.fullmatch(path.name)
+    return (int(found[1]), int(found[2])) if found is not None else None
+
+
+def checksum(batch: pa.RecordBatch) -> bytes:
+    """A checksum over all values of a batch: what was written and what is read have the same."""
+    crc = zlib.crc32(str(batch.num_rows).encode())
+    for column in batch.columns:
+        flat = pa.concat_arrays([column]) if column.offset else column
+        _, *buffers = flat.buffers()
+        if len(buffers) == 1:
+            crc = zlib.crc32(buffers[0][: 8 * len(flat)], crc)
+        else:
+            offsets, values = buffers
+            used = memoryview(offsets[: 4 * (len(flat) + 1)]).cast("i")
+            crc = zlib.crc32(used, crc)
+            if values is not None:
+                crc = zlib.crc32(values[used[0] : used[-1]], crc)
+    return f"{crc:08x}".encode()

@@ -1,0 +1,120 @@
+"""``record_run``: the loop of ``arbshard record``, from the first message to the end of the last segment."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import psutil
+
+from arbshard.clock import SystemClock
+from arbshard.ledger.lock import FileLock
+from arbshard.log import get_logger
+from arbshard.model.rundir import RunFiles
+from arbshard.tape.format import SegmentInfo
+from arbshard.tape.recorder import Recorder
+from arbshard.tape.writing import TapeBounds, TapeWriter
+from arbshard.version import __version__
+
+_STEP_S = 0.1
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NICENESS = 10
+INSTANCE_ENDED = "the instance has ended"
+
+
+class Recorded(NamedTuple):
+    """What one recording has come to."""
+
+    frames: int
+    decisions: int
+    rows: int
+    """Written."""
+    missed: int
+    """Dropped by the bus because the recorder was too slow."""
+    lost: int
+    """Dropped because they could not be written."""
+    unreadable: int
+    why: str
+    """Why it ended."""
+
+
+def hold(folder: Path) -> FileLock:
+    """Keep every other recorder out of ``folder``. Raises ``RunDirError``."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return FileLock(
+        folder / "recorder.lock",
+        lambda holder: (
+            f"process {holder} already records into {folder}: stop that one, or choose another --dir"
+        ),
+    )
+
+
+def record_run(
+    instance: str,
+    files: RunFiles,
+    ledger: Path,
+    folder: Path,
+    bounds: TapeBounds,
+    why_over: Callable[[], str],
+) -> Recorded:
+    """Record until ``why_over``, which is asked several times per second, gives a reason.
+
+    Raises ``TransportError``.
+    """
+    os.nice(_NICENESS)  # the run's processes come first
+    clock = SystemClock()
+    recording, boot = clock.wall_ms(), _boot()
+
+    def describe(segment: int, first_row: int) -> SegmentInfo:
+        return SegmentInfo(
+            recording=recording,
+            segment=segment,
+            first_row=first_row,
+            instance=instance,
+            version=__version__,
+            boot=boot,
+            universe=_json_in(files.universe),
+            config=_json_in(files.config),
+        )
+
+    writer = TapeWriter(folder, recording, describe, bounds)
+    recorder = Recorder(files.bus_endpoint, ledger, writer, clock, time.time_ns)
+    why = ""
+    try:
+        while not why:
+            recorder.step(_STEP_S)
+            why = INSTANCE_ENDED if recorder.is_over else why_over()
+    finally:
+        recorder.close()
+    return Recorded(
+        recorder.frames,
+        recorder.decisions,
+        writer.written,
+        recorder.missed,
+        writer.lost,
+        recorder.unreadable,
+        why,
+    )
+
+
+def _boot() -> str:
+    """The identity of the machine's boot; elsewhere than on Linux, when that was."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return f"{psutil.boot_time():.0f}"
+
+
+def _json_in(path: Path) -> msgspec.Raw:
+    """The JSON text of a file in the run directory; ``null`` if it is not there or is something else."""
+    try:
+        text = path.read_bytes()
+        msgspec.json.decode(text)
+    except FileNotFoundError:
+        return msgspec.Raw(b"null")
+    except (OSError, msgspec.MsgspecError) as error:
+        get_logger().warning("the description of the tape is incomplete", path=str(path), error=str(error))
+        return msgspec.Raw(b"null")
+    return msgspec.Raw(text)

@@ -1,0 +1,228 @@
+"""Reads a tape: ``Tape`` gives its segments and batches, ``verify`` says whether all of it is there. Needs pyarrow.
+
+A segment that is still written, or whose writer was killed, is read to its last whole batch.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from arbshard.tape import TapeError
+from arbshard.tape.format import (
+    CHECKSUM,
+    DECISION,
+    DROPPED,
+    END_OF_STREAM,
+    Row,
+    SegmentInfo,
+    checksum,
+    info_of,
+    parse_name,
+)
+from arbshard.tape.writing import segments_in
+from arbshard.wire.recording import FEED_KINDS
+
+_FAULTS_MAX = 100
+"""Faults that a report names; the others are counted."""
+
+
+class TapeSegment:
+    """One file of a tape."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ``TapeError`` for a file that is not a segment of a tape, or cannot be read."""
+        self.path = path
+        try:
+            with pa.memory_map(str(path)) as source:
+                self.size: int = source.size()
+                self.info: SegmentInfo = info_of(pa.ipc.open_stream(source).schema)
+        except (OSError, pa.ArrowException) as error:
+            raise TapeError(f"{path}: cannot be read as a tape: {_reason(error)}") from error
+        except TapeError as error:
+            raise TapeError(f"{path}: {error}") from error
+        self.is_closed = self._ends_in_order()
+        self.torn = ""
+        """Why reading ended before the end of the file; empty if it did not, and before it was read."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Every whole batch. Raises ``TapeError`` for one whose content has changed since it was written."""
+        self.torn = ""
+        with pa.memory_map(str(self.path)) as source:
+            reader = pa.ipc.open_stream(source)
+            number = 0
+            while True:
+                try:
+                    batch, metadata = reader.read_next_batch_with_custom_metadata()
+                    if batch.num_rows:
+                        batch.validate(full=True)
+                except StopIteration:
+                    return
+                except (OSError, pa.ArrowException) as error:
+                    # The bytes after the last whole batch of a segment that was not closed are no fault.
+                    if self.is_closed:
+                        raise TapeError(
+                            f"{self.path}: batch {number} is damaged: {_reason(error)}"
+                        ) from error
+                    self.torn = _reason(error)
+                    return
+                if (metadata or {}).get(CHECKSUM) != checksum(batch):
+                    raise TapeError(f"{self.path}: batch {number} is damaged: its checksum is wrong")
+                yield batch
+                number += 1
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Every row with its number."""
+        for batch in self.batches():
+            columns = [column.to_pylist() for column in batch.columns]
+            for number, *values in zip(*columns, strict=True):
+                yield number, Row(*values)
+
+    def _ends_in_order(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(max(self.size - len(END_OF_STREAM), 0))
+            return file.read() == END_OF_STREAM
+
+
+class Tape:
+    """All segments in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ``TapeError`` when there is no tape."""
+        self.folder = folder
+        self.paths = segments_in(folder)
+        if not self.paths:
+            raise TapeError(f"there is no tape in {folder}")
+
+    def segments(self) -> Iterator[TapeSegment]:
+        """Every segment, the oldest first. Raises ``TapeError`` at one that cannot be read."""
+        for path in self.paths:
+            if path.exists():  # the recorder may just have removed it
+                yield TapeSegment(path)
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Every row with its number, in the order of recordings and segments."""
+        for segment in self.segments():
+            yield from segment.rows()
+
+
+class Extent(NamedTuple):
+    """What there is of one kind of row of one venue."""
+
+    rows: int
+    bytes: int
+    first_ns: int
+    """Wall time."""
+    last_ns: int
+
+
+class TapeReport:
+    """What ``verify`` has found."""
+
+    def __init__(self) -> None:
+        self.segments = 0
+        self.open_segments = 0
+        """Segments that were not closed in order: the recorder works on them, was killed, or had no room."""
+        self.bytes = 0
+        self.rows = 0
+        self.marked = 0
+        """Rows that are missing and whose loss is marked in the tape."""
+        self.extents: dict[tuple[str, str], Extent] = {}
+        """By venue and kind."""
+        self.faults: list[str] = []
+        self.suppressed = 0
+
+    def fault(self, line: str) -> None:
+        """Note something that should not be so."""
+        if len(self.faults) < _FAULTS_MAX:
+            self.faults.append(line)
+        else:
+            self.suppressed += 1
+
+
+class _Recording:
+    """What was seen of one recording."""
+
+    def __init__(self) -> None:
+        self.segment: int | None = None
+        self.row: int | None = None
+        self.numbers: dict[str, int] = {}
+        self.missing: Counter[str] = Counter()
+        """Rows whose loss was marked since the last one of the venue came, by venue."""
+
+
+def verify(tape: Tape) -> TapeReport:
+    """Read every row: whether each batch is whole, and whether no row is missing without a mark."""
+    report = TapeReport()
+    recordings: dict[int, _Recording] = {}
+    for path in tape.paths:
+        try:
+            segment = TapeSegment(path)
+            report.segments += 1
+            report.bytes += segment.size
+            report.open_segments += not segment.is_closed
+            recording = recordings.setdefault(segment.info.recording, _Recording())
+            _check_place(report, recording, segment)
+            for batch in segment.batches():
+                _check_batch(report, recording, path, batch)
+        except TapeError as error:
+            report.fault(str(error))
+    return report
+
+
+def _check_place(report: TapeReport, recording: _Recording, segment: TapeSegment) -> None:
+    info = segment.info
+    if parse_name(segment.path) != (info.recording, info.segment):
+        report.fault(f"{segment.path}: its name is not that of segment {info.segment} of {info.recording}")
+    # The oldest segments are removed with time, so any may be the first.
+    if recording.segment is not None and info.segment != recording.segment + 1:
+        report.fault(f"{segment.path}: follows segment {recording.segment}; those in between are missing")
+        recording.row = None
+        recording.numbers.clear()
+    recording.segment = info.segment
+
+
+def _check_batch(report: TapeReport, recording: _Recording, path: Path, batch: pa.RecordBatch) -> None:
+    names = ("row", "kind", "venue", "wall_ns", "number", "data")
+    columns = [batch.column(name) for name in names]
+    lengths = columns.pop()
+    sizes = pc.binary_length(lengths).to_pylist()
+    is_first = True
+    for row, kind, venue, wall_ns, number, size in zip(
+        *(column.to_pylist() for column in columns), sizes, strict=True
+    ):
+        report.rows += 1
+        if recording.row is not None and row != recording.row + 1 and not (is_first and kind == DROPPED):
+            report.fault(f"{path}: row {row} follows row {recording.row}, and no mark says why")
+        is_first = False
+        recording.row = row
+        _extend(report.extents, (venue, kind), size, wall_ns)
+        if kind == DROPPED:
+            report.marked += number
+            recording.missing[venue] += number
+        elif kind == DECISION or kind in FEED_KINDS:
+            last = recording.numbers.get(venue)
+            missing = recording.missing.pop(venue, 0)
+            # Marks without a venue count decisions and messages about the run together.
+            if last is not None and (number > last + 1 + missing or (venue and number <= last + missing)):
+                source = venue or "the ledger"
+                report.fault(
+                    f"{path}: row {row}: {source} has {number} after {last}, and {missing} are marked as missing"
+                )
+            recording.numbers[venue] = number
+
+
+def _extend(extents: dict[tuple[str, str], Extent], key: tuple[str, str], size: int, wall_ns: int) -> None:
+    known = extents.get(key)
+    if known is None:
+        extents[key] = Extent(1, size, wall_ns, wall_ns)
+    else:
+        first_ns, last_ns = min(known.first_ns, wall_ns), max(known.last_ns, wall_ns)
+        extents[key] = Extent(known.rows + 1, known.bytes + size, first_ns, last_ns)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

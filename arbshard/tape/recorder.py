@@ -1,0 +1,192 @@
+"""``Recorder``: takes what a running instance publishes and what its ledger says, and hands it to ``TapeWriter``.
+
+It is the loop of the process ``arbshard record``. The run never waits for it: what it does not read in time, the bus
+drops, and the sequence numbers say how many records those were. Needs pyarrow.
+"""
+
+import select
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from arbshard.clock import Clock
+from arbshard.errors import LedgerError, ProtocolError, UsageError
+from arbshard.ledger.reader import LedgerReader
+from arbshard.log import get_logger
+from arbshard.tape.format import DECISION, DROPPED, Row
+from arbshard.tape.writing import TapeWriter
+from arbshard.wire import recording, topics
+from arbshard.wire.bus import BusMessage, Subscriber
+
+HIGH_WATER = 65_536
+"""Messages that are kept while a batch is written: more than ten seconds of a busy run."""
+_FLUSH_NS = 500_000_000
+_LEDGER_NS = 1_000_000_000
+_RAW = recording.RAW.encode()
+
+
+class Recorder:
+    """Records one run of an instance, from the moment it is made. Raises ``TransportError``."""
+
+    def __init__(
+        self, bus_endpoint: str, ledger: Path, writer: TapeWriter, clock: Clock, wall_ns: Callable[[], int]
+    ) -> None:
+        self._subscriber = Subscriber(
+            bus_endpoint,
+            (_RAW, topics.VENUES.encode(), topics.CONTROL.encode(), topics.ALERT.encode()),
+            high_water=HIGH_WATER,
+        )
+        self._ledger = LedgerTail(ledger)
+        self._writer = writer
+        self._clock = clock
+        self._wall_ns = wall_ns
+        self._offset_ns = 0
+        """Wall time minus monotonic time, measured whenever messages are read."""
+        self._last: dict[bytes, int] = {}
+        """The newest sequence number of each topic."""
+        self._flushed_ns = clock.monotonic_ns()
+        self._tailed_ns = 0
+        self.frames = 0
+        self.decisions = 0
+        self.missed = 0
+        """Records and messages that the bus dropped because this process was too slow."""
+        self.unreadable = 0
+        self.is_over = False
+        """Whether a topic's numbers have begun anew: this is another run, which is to be another recording."""
+
+    @property
+    def last_ledger_error(self) -> str:
+        """Why the ledger cannot be read now; empty if it can."""
+        return self._ledger.last_error
+
+    def step(self, timeout_s: float) -> None:
+        """Take what has come, or wait up to ``timeout_s`` for something, and write what is due."""
+        messages = self._subscriber.drain()
+        if not messages:
+            # The descriptor is edge-triggered: it is asked only after the socket said that it has nothing more.
+            select.select([self._subscriber.fileno()], [], [], timeout_s)
+            messages = self._subscriber.drain()
+        now_ns = self._clock.monotonic_ns()
+        self._offset_ns = self._wall_ns() - now_ns
+        for message in messages:
+            self._take(message, now_ns)
+            if self._writer.is_full:
+                self._flush(now_ns)
+        if now_ns - self._tailed_ns >= _LEDGER_NS:
+            self._tailed_ns = now_ns
+            self._take_decisions(now_ns)
+        if now_ns - self._flushed_ns >= _FLUSH_NS:
+            self._flush(now_ns)
+
+    def close(self) -> None:
+        """Write what is in memory, end the segment, and close the socket."""
+        now_ns = self._clock.monotonic_ns()
+        self._take_decisions(now_ns)
+        self._writer.close(now_ns, self._clock.wall_ms())
+        self._subscriber.close()
+
+    def _flush(self, now_ns: int) -> None:
+        self._flushed_ns = now_ns
+        self._writer.flush(now_ns, self._clock.wall_ms())
+
+    def _take(self, message: BusMessage, now_ns: int) -> None:
+        topic, number, parts = message
+        # Not by ``Subscriber.gaps``, which counts those of all messages that were drained together.
+        lost = number - self._last.get(topic, number - 1) - 1
+        self._last[topic] = number
+        self.is_over = self.is_over or lost < 0
+        if self.is_over:
+            return
+        self.missed += lost
+        try:
+            row = (
+                self._feed_row(topic, number, recording.decode(parts))
+                if topic.startswith(_RAW)
+                else self._run_row(number, topics.decode(parts), now_ns)
+            )
+        except ProtocolError as error:
+            self.unreadable += 1
+            get_logger().error("a message of the bus cannot be read", error=str(error))
+            row = self._row(DROPPED, _venue_of(topic), now_ns, number=1, detail=f"bus: {error}")
+        if lost:
+            self._writer.add(
+                self._row(DROPPED, row.venue, row.at_ns, number=lost, detail="bus: the recorder was too slow")
+            )
+        self._writer.add(row)
+
+    def _feed_row(self, topic: bytes, number: int, record: recording.FeedRecord) -> Row:
+        self.frames += record.kind == "frame"
+        return Row(
+            record.kind,
+            _venue_of(topic),
+            record.connection,
+            record.symbol,
+            record.at_ns,
+            record.at_ns + self._offset_ns,
+            record.began_ns,
+            number,
+            record.detail,
+            record.data,
+        )
+
+    def _run_row(self, number: int, message: topics.Publication, now_ns: int) -> Row:
+        kind = str(message.__struct_config__.tag)
+        return self._row(kind, "", now_ns, number=number, data=msgspec.json.encode(message))
+
+    def _take_decisions(self, now_ns: int) -> None:
+        for seq, at_ms, kind, pair, intent_id, body in self._ledger.poll():
+            self.decisions += 1
+            at_ns = at_ms * 1_000_000 - self._offset_ns
+            self._writer.add(
+                Row(DECISION, "", intent_id, pair, at_ns, at_ms * 1_000_000, 0, seq, kind, body.encode())
+            )
+        if self._ledger.missed:
+            lost, self._ledger.missed = self._ledger.missed, 0
+            self.missed += lost
+            detail = "ledger: these events had gone to an archive before they were read"
+            self._writer.add(self._row(DROPPED, "", now_ns, number=lost, detail=detail))
+
+    def _row(
+        self, kind: str, venue: str, at_ns: int, *, number: int, detail: str = "", data: bytes = b""
+    ) -> Row:
+        return Row(kind, venue, "", "", at_ns, at_ns + self._offset_ns, 0, number, detail, data)
+
+
+class LedgerTail:
+    """Gives the events of a ledger that are new since the last call. The first call gives none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: int | None = None
+        self.missed = 0
+        """Events that were archived before they could be read."""
+        self.last_error = ""
+
+    def poll(self) -> list[tuple[int, int, str, str, str, str]]:
+        """(seq, wall ms, kind, pair, intent id, body as JSON) of each new event."""
+        if not self._path.is_file():
+            self._last = 0 if self._last is None else self._last  # it is made later: all of it is new then
+            return []
+        try:
+            with LedgerReader(self._path) as reader:
+                if self._last is None:
+                    self._last = reader.last_seq
+                if reader.first_seq > self._last + 1:
+                    self.missed += reader.first_seq - 1 - self._last
+                rows = list(reader.rows(after=self._last))
+        except (LedgerError, UsageError) as error:
+            if not self.last_error:
+                get_logger().warning(
+                    "the ledger cannot be read: decisions are recorded later", error=str(error)
+                )
+            self.last_error = str(error)
+            return []
+        self.last_error = ""
+        if rows:
+            self._last = rows[-1][0]
+        return rows
+
+
+def _venue_of(topic: bytes) -> str:
+    return topic.removeprefix(_RAW).rstrip(b".").decode(errors="replace") if topic.startswith(_RAW) else ""

@@ -1,0 +1,132 @@
+"""The recorder between a real bus, a ledger and a tape: frames in are frames out, and what was lost is marked."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from arbshard.clock import SystemClock
+from arbshard.model.notes import VenueNote
+from arbshard.tape.format import DROPPED, SegmentInfo
+from arbshard.tape.reading import Tape, verify
+from arbshard.tape.recorder import LedgerTail, Recorder
+from arbshard.tape.writing import TapeBounds, TapeWriter
+from arbshard.wire import topics
+from arbshard.wire.bus import Publisher
+from arbshard.wire.recording import FeedRecord, encode, raw_topic
+
+pytestmark = pytest.mark.needs("analysis", "tape")
+
+
+class World:
+    """A publisher and a recorder that subscribes to it."""
+
+    def __init__(self, folder, socket, high_water):
+        self.folder = folder
+        endpoint = f"ipc://{socket}/bus"
+        self.bus = Publisher(endpoint, high_water=high_water)
+
+        def describe(segment, first_row):
+            return SegmentInfo(
+                recording=1, segment=segment, first_row=first_row, instance="t", version="0", boot="b"
+            )
+
+        self.writer = TapeWriter(folder, 1, describe, TapeBounds(free_bytes_min=0))
+        self.recorder = Recorder(endpoint, folder / "ledger.sqlite", self.writer, SystemClock(), time.time_ns)
+        deadline_s = time.monotonic() + 10
+        while not (self.bus.wanted(b"raw.upbit.") and self.bus.wanted(b"venue.upbit.")):
+            assert time.monotonic() < deadline_s
+            self.bus.pump()
+            time.sleep(0.001)
+
+    def send(self, number, venue="upbit", kind="frame"):
+        record = FeedRecord(kind, f"{venue}-1", number, 0, "", "", b"frame %d" % number)
+        self.bus.publish(raw_topic(venue).encode(), encode(record))
+
+    def step_until(self, condition):
+        deadline_s = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline_s
+            self.recorder.step(0.01)
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+    with tempfile.TemporaryDirectory(prefix="arb") as socket:
+
+        def make_world(high_water=4096):
+            made.append(World(tmp_path, Path(socket), high_water))
+            return made[-1]
+
+        yield make_world
+        for world in made:
+            world.bus.close()
+            world.recorder._subscriber.close()
+
+
+def test_frames_in_are_frames_out_with_both_clocks(make):
+    world = make()
+    before_ns = time.time_ns() - time.monotonic_ns()
+    for number in range(1000):
+        world.send(number, ("upbit", "binance")[number % 2])
+    note = VenueNote(name="upbit", state="connected", connections=1, symbols=2, frames=3, msg_s=1.0, reconnects=0,
+                     bad_frames=0)  # fmt: skip
+    world.bus.publish(b"venue.upbit.", topics.encode(topics.VenueUpdate(7, note)))
+    world.step_until(
+        lambda: world.recorder.frames == 1000 and world.writer.rows + len(world.writer._pending) > 1000
+    )
+    world.recorder.close()
+    rows = [row for _, row in Tape(world.folder).rows()]
+    frames = [row for row in rows if row.kind == "frame"]
+    assert sorted(row.at_ns for row in frames) == list(range(1000))
+    assert all(row.data == b"frame %d" % row.at_ns for row in frames)
+    assert all(row.venue == ("upbit", "binance")[row.at_ns % 2] for row in frames)
+    assert all(abs(row.wall_ns - row.at_ns - before_ns) < 1e9 for row in frames)
+    assert [row.kind for row in rows if row.kind != "frame"] == ["venue"]
+    assert verify(Tape(world.folder)).faults == []
+
+
+def test_what_the_bus_drops_is_marked_exactly(make):
+    world = make(high_water=50)
+    world.recorder._subscriber._socket.rcvhwm = 50
+    for number in range(60_000):
+        world.send(number)
+    for _ in range(2000):  # it reads again, and what comes now shows what did not
+        world.recorder.step(0.001)
+        world.send(60_000)
+        if world.recorder.missed:
+            break
+    world.recorder.close()
+    assert world.recorder.missed > 0
+    rows = [row for _, row in Tape(world.folder).rows()]
+    marks = [row for row in rows if row.kind == DROPPED]
+    assert sum(row.number for row in marks) == world.recorder.missed
+    assert {row.detail for row in marks} == {"bus: the recorder was too slow"}
+    report = verify(Tape(world.folder))
+    assert report.faults == []
+    assert report.marked == world.recorder.missed
+    last = [row for row in rows if row.kind == "frame"][-1].number
+    assert last == len(rows) - len(marks) + world.recorder.missed
+
+
+def test_a_message_that_cannot_be_read_is_counted_and_marked(make):
+    world = make()
+    world.send(1)
+    world.bus.publish(b"raw.upbit.", (b"arb1", b"nonsense"))
+    world.send(3)
+    world.step_until(lambda: world.recorder.frames == 2)
+    world.recorder.close()
+    assert world.recorder.unreadable == 1
+    assert [row.kind for _, row in Tape(world.folder).rows()] == ["frame", DROPPED, "frame"]
+    assert verify(Tape(world.folder)).faults == []
+
+
+def test_a_ledger_that_is_damaged_costs_its_decisions_alone_and_is_reported(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    tail = LedgerTail(path)
+    assert tail.poll() == []
+    path.write_bytes(b"this is no ledger" * 500)
+    assert tail.poll() == []
+    assert tail.last_error.startswith(str(path))
