@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 from arbshard.exchanges.accounts.order import SimFill, SimOrder
 from arbshard.exchanges.binance import replies
+from arbshard.exchanges.binance.filters import filters_json
 from arbshard.exchanges.binance.marketdata import MarketData
 from arbshard.exchanges.binance.params import BinanceParams
-from arbshard.exchanges.binance.refusals import BinanceRefusal, Json
+from arbshard.exchanges.binance.refusals import BinanceRefusal, Json, missing_both
 from arbshard.exchanges.binance.trading import Trading, VerifiedCall
 
 LIMIT = 500
 LIMIT_MAX = 1000
 _SPAN_MAX_MS = 86_400_000
+_ACCOUNT_FILTERS = ("MAX_NUM_ORDERS", "MAX_NUM_ALGO_ORDERS", "MAX_NUM_ORDER_AMENDS")
 
 
 class _Range(NamedTuple):
@@ -65,6 +67,49 @@ class History:
         call.params.finish()
         symbols = self._data.symbols if symbol is None else [self._data.market(symbol).symbol]
         return [replies.trade_fee(one, self._trading.fee_rate) for one in symbols]
+
+    def filters(self, call: VerifiedCall) -> Json:
+        """The filters that concern the account in a symbol. There are none of the exchange or of an asset."""
+        market = self._data.market(call.params.symbol())
+        call.params.finish()
+        of_account: list[Json] = [
+            one
+            for one in filters_json(self._data.rules(market.symbol))
+            if isinstance(one, dict) and one["filterType"] in _ACCOUNT_FILTERS
+        ]
+        return {"exchangeFilters": [], "symbolFilters": of_account, "assetFilters": []}
+
+    def prevented_matches(self, call: VerifiedCall) -> Json:
+        """Trades that were prevented between orders of one account: none, because such orders never meet here."""
+        params = call.params
+        self._data.market(params.symbol())
+        match, order = params.integer("preventedMatchId"), params.integer("orderId")
+        params.integer("fromPreventedMatchId")
+        params.integer("limit")
+        params.finish()
+        if match is None and order is None:
+            raise missing_both("preventedMatchId", "orderId")
+        return []
+
+    def key_rights(self, call: VerifiedCall) -> Json:
+        """What the key may do."""
+        call.params.finish()
+        rights = call.account.permissions
+        return {
+            "ipRestrict": False,
+            "createTime": call.now_ms // _SPAN_MAX_MS * _SPAN_MAX_MS,
+            "enableReading": rights.can_read,
+            "enableSpotAndMarginTrading": rights.can_trade,
+            "enableWithdrawals": rights.can_withdraw,
+            "enableInternalTransfer": False,
+            "permitsUniversalTransfer": False,
+            "enableMargin": False,
+            "enableFutures": False,
+            "enableVanillaOptions": False,
+            "enableFixApiTrade": False,
+            "enableFixReadOnly": False,
+            "enablePortfolioMarginTrading": False,
+        }
 
     def order_counts(self, call: VerifiedCall) -> Json:
         """Unfilled orders against their limits."""

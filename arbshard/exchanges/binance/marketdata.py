@@ -29,6 +29,9 @@ _STATUSES: dict[MarketState, str] = {
     "delisted": "END_OF_DAY",
 }
 """A delisted symbol is in no listing, so that its word is never printed."""
+_ASKED_STATUSES = ("TRADING", "HALT", "BREAK", "CANCEL_ONLY")
+_PERMISSION = "SPOT"
+"""What every symbol here permits."""
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
 
@@ -85,6 +88,7 @@ class MarketData:
         """The book of a symbol."""
         market = self.listed_market(params.symbol())
         limit = params.integer("limit")
+        self.of_status(params, [market.symbol], is_single=True)
         params.finish()
         if limit == 0:
             raise not_valid("limit")
@@ -92,17 +96,33 @@ class MarketData:
 
     def exchange_info(self, params: BinanceParams, now_ms: int) -> bytes:
         """Rate limits, and the symbols asked for with their filters."""
-        symbols = self._asked(params)
-        status = params.text("symbolStatus")
-        params.skip("permissions", "showPermissionSets")
+        is_of_some = params.peek("symbol") is not None or params.peek("symbols") is not None
+        if is_of_some and (params.peek("symbolStatus") or params.peek("permissions")):
+            raise BinanceRefusal(-1128, "Combination of optional parameters invalid.")
+        symbols = self.of_status(params, self.asked_symbols(params), is_single=False)
+        permissions = params.text("permissions")
+        params.skip("showPermissionSets")
         params.finish()
-        if status is not None:
-            symbols = [one for one in symbols if _STATUSES[self._markets[one].state] == status]
+        if permissions is not None and _PERMISSION not in _words(permissions, "permissions"):
+            symbols = []
         head = {"timezone": "UTC", "serverTime": now_ms, "rateLimits": RATE_LIMITS, "exchangeFilters": []}
         listed = b",".join([self._entry(symbol).text for symbol in symbols])
         return msgspec.json.encode(head)[:-1] + b',"symbols":[' + listed + b"]}"
 
-    def _asked(self, params: BinanceParams) -> list[str]:
+    def of_status(self, params: BinanceParams, symbols: list[str], *, is_single: bool) -> list[str]:
+        """Return those of ``symbols`` that have the status asked for; a single one of another status is refused."""
+        status = params.one_of(
+            "symbolStatus", _ASKED_STATUSES, BinanceRefusal(-1122, "Invalid symbolStatus.")
+        )
+        if status is None:
+            return symbols
+        found = [one for one in symbols if _STATUSES[self._markets[one].state] == status]
+        if is_single and not found:
+            raise BinanceRefusal(-1220, "The symbol's status does not match the requested symbolStatus.")
+        return found
+
+    def asked_symbols(self, params: BinanceParams) -> list[str]:
+        """Return the symbols that a request names, or all. Raises ``BinanceRefusal`` for one that is not listed."""
         one, many = params.symbol_if_any(), params.text("symbols")
         if one is not None and many is not None:
             raise BinanceRefusal(-1128, "Combination of optional parameters invalid.")
@@ -110,13 +130,29 @@ class MarketData:
             return [self.listed_market(one).symbol]
         if many is None:
             return self.symbols
-        try:
-            wanted = json.loads(many)
-        except ValueError:
-            wanted = None
-        if not isinstance(wanted, list) or not wanted or not all(isinstance(name, str) for name in wanted):
-            raise BinanceRefusal(-1100, "Illegal characters found in parameter 'symbols'.")
+        wanted = _words(many, "symbols") if many.startswith("[") else []
+        if not wanted:
+            raise _illegal_list("symbols")
+        if len(set(wanted)) != len(wanted):
+            raise BinanceRefusal(-1151, "Symbol is present multiple times in the list.")
         return [self.listed_market(name).symbol for name in wanted]
+
+
+def _words(text: str, name: str) -> list[str]:
+    """Return one word, or the words of a JSON array. Raises ``BinanceRefusal`` for anything else."""
+    if not text.startswith("["):
+        return [text]
+    try:
+        words = json.loads(text)
+    except ValueError:
+        raise _illegal_list(name) from None
+    if not all(isinstance(word, str) for word in words):
+        raise _illegal_list(name)
+    return list(words)
+
+
+def _illegal_list(name: str) -> BinanceRefusal:
+    return BinanceRefusal(-1100, f"Illegal characters found in parameter '{name}'.")
 
 
 def depth_weight(params: BinanceParams) -> int:
@@ -152,7 +188,7 @@ def _symbol(market: SimMarket, rules: Rules) -> dict[str, Json]:
         "isMarginTradingAllowed": False,
         "filters": filters_json(rules),
         "permissions": [],
-        "permissionSets": [["SPOT"]],
+        "permissionSets": [[_PERMISSION]],
         "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
         "allowedSelfTradePreventionModes": list(SELF_TRADE_MODES),
     }

@@ -12,6 +12,12 @@ from arbshard.exchanges.binance.history import History
 from arbshard.exchanges.binance.marketdata import MarketData, depth_weight
 from arbshard.exchanges.binance.params import BinanceParams
 from arbshard.exchanges.binance.refusals import Json
+from arbshard.exchanges.binance.tradedata import (
+    TradeData,
+    day_ticker_weight,
+    rolling_ticker_weight,
+    weight_by_symbols,
+)
 from arbshard.exchanges.binance.trading import Refuse, Trading, VerifiedCall, never
 from arbshard.exchanges.binance.weights import Weights
 from arbshard.exchanges.market import SimMarket
@@ -54,6 +60,17 @@ class Operations:
         time = PublicCall(_flat(1), _time)
         depth = PublicCall(depth_weight, lambda params, _: data.depth(params))
         info = PublicCall(_flat(20), data.exchange_info)
+        told = TradeData(data)
+        recent_trades = PublicCall(_flat(25), told.recent_trades)
+        historical_trades = PublicCall(_flat(25), told.historical_trades)
+        aggregate_trades = PublicCall(_flat(4), told.aggregate_trades)
+        klines = PublicCall(_flat(2), told.klines)
+        average_price = PublicCall(_flat(2), told.average_price)
+        day_ticker = PublicCall(day_ticker_weight, told.day_ticker)
+        price_ticker = PublicCall(weight_by_symbols(2, 4), told.price_ticker)
+        book_ticker = PublicCall(weight_by_symbols(2, 4), told.book_ticker)
+        rolling_ticker = PublicCall(rolling_ticker_weight, told.rolling_ticker)
+        trading_day_ticker = PublicCall(rolling_ticker_weight, told.day_of_trading_ticker)
         place = SignedCall(_flat(1), trading.place, places=True, free=True)
         test = SignedCall(_test_weight, trading.test)
         cancel = SignedCall(_flat(1), trading.cancel, free=True)
@@ -68,11 +85,28 @@ class Operations:
         account = SignedCall(_flat(20), history.account)
         counts = SignedCall(_flat(40), history.order_counts)
         commission = SignedCall(_flat(20), history.commission)
+        filters = SignedCall(_flat(40), history.filters)
+        prevented = SignedCall(
+            lambda params: 2 if params.peek("orderId") is None else 20, history.prevented_matches
+        )
         self.rest: dict[str, dict[str, PublicCall | SignedCall]] = {
             "/api/v3/ping": {"GET": ping},
             "/api/v3/time": {"GET": time},
             "/api/v3/depth": {"GET": depth},
             "/api/v3/exchangeInfo": {"GET": info},
+            "/api/v3/trades": {"GET": recent_trades},
+            "/api/v3/historicalTrades": {"GET": historical_trades},
+            "/api/v3/aggTrades": {"GET": aggregate_trades},
+            "/api/v3/klines": {"GET": klines},
+            "/api/v3/uiKlines": {"GET": klines},
+            "/api/v3/avgPrice": {"GET": average_price},
+            "/api/v3/ticker": {"GET": rolling_ticker},
+            "/api/v3/ticker/24hr": {"GET": day_ticker},
+            "/api/v3/ticker/tradingDay": {"GET": trading_day_ticker},
+            "/api/v3/ticker/price": {"GET": price_ticker},
+            "/api/v3/ticker/bookTicker": {"GET": book_ticker},
+            "/api/v3/myFilters": {"GET": filters},
+            "/api/v3/myPreventedMatches": {"GET": prevented},
             "/api/v3/order": {"POST": place, "GET": status, "DELETE": cancel},
             "/api/v3/order/test": {"POST": test},
             "/api/v3/order/cancelReplace": {"POST": replace},
@@ -82,6 +116,7 @@ class Operations:
             "/api/v3/account": {"GET": account},
             "/api/v3/account/commission": {"GET": commission},
             "/api/v3/rateLimit/order": {"GET": counts},
+            "/sapi/v1/account/apiRestrictions": {"GET": SignedCall(_flat(1), history.key_rights)},
             "/sapi/v1/capital/config/getall": {"GET": SignedCall(_flat(10), history.coins)},
             "/sapi/v1/asset/tradeFee": {"GET": SignedCall(_flat(1), history.trade_fees)},
         }
@@ -91,6 +126,19 @@ class Operations:
             "time": time,
             "depth": depth,
             "exchangeInfo": info,
+            "trades.recent": recent_trades,
+            "trades.historical": historical_trades,
+            "trades.aggregate": aggregate_trades,
+            "klines": klines,
+            "uiKlines": klines,
+            "avgPrice": average_price,
+            "ticker": rolling_ticker,
+            "ticker.24hr": day_ticker,
+            "ticker.tradingDay": trading_day_ticker,
+            "ticker.price": price_ticker,
+            "ticker.book": book_ticker,
+            "myFilters": filters,
+            "myPreventedMatches": prevented,
             "order.place": place,
             "order.test": test,
             "order.status": status,

@@ -5,6 +5,7 @@ Every answer carries ``X-MBX-USED-WEIGHT-1M``. Parameters may stand in the query
 
 import msgspec
 
+from arbshard.exchanges.binance.microseconds import reply_in_microseconds
 from arbshard.exchanges.binance.operations import Operations, PublicCall, SignedCall
 from arbshard.exchanges.binance.params import BinanceParams, from_request
 from arbshard.exchanges.binance.refusals import BinanceRefusal, Json, bad_signature
@@ -44,6 +45,8 @@ class BinanceRest:
             status, body = refused.status, msgspec.json.encode(refused.body())
             if refused.retry_after_s:
                 headers["Retry-After"] = str(refused.retry_after_s)
+        if status == 200 and query.headers.get("x-mbx-time-unit", "").upper() == "MICROSECOND":
+            body = reply_in_microseconds(body)
         spent = str(self._operations.weights.spent(query.peer, query.now_ms))
         headers |= {"X-MBX-USED-WEIGHT": spent, "X-MBX-USED-WEIGHT-1M": spent}
         return RestReply(status, headers, body, kind)

@@ -114,9 +114,9 @@ def sign(secret: str, payload: str) -> str:
 class Client:
     """A client of the WebSocket API."""
 
-    def __init__(self, venue: Venue, *, with_limits: bool = True) -> None:
+    def __init__(self, venue: Venue, **settings: bool) -> None:
         self.venue = venue
-        self.session = WsApiSession(venue.operations, "me", 0, venue.now_ms, with_limits=with_limits)
+        self.session = WsApiSession(venue.operations, "me", 0, venue.now_ms, **settings)
         assert self.session.on_open(venue.now_ms) == ()
         self.events: list[Any] = []
 

@@ -51,6 +51,8 @@ def test_exchange_info_of_some_symbols(venue: Any) -> None:
     two = venue.get("exchangeInfo", symbols='["XRPUSDT","BTCUSDT"]').body
     assert [entry["symbol"] for entry in two["symbols"]] == ["XRPUSDT", "BTCUSDT"]
     assert venue.get("exchangeInfo", symbolStatus="HALT").body["symbols"] == []
+    assert venue.get("exchangeInfo", permissions="MARGIN").body["symbols"] == []
+    assert len(venue.get("exchangeInfo", permissions='["MARGIN","SPOT"]').body["symbols"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,13 @@ def test_exchange_info_of_some_symbols(venue: Any) -> None:
         ("depth", {"symbol": "BTCUSDT", "limit": "many"}, -1100),
         ("depth", {"symbol": "BTCUSDT", "limit": "0"}, -1130),
         ("depth", {"symbol": "BTCUSDT", "colour": "red"}, -1104),
+        ("depth", {"symbol": "BTCUSDT", "symbolStatus": "HALT"}, -1220),
+        ("depth", {"symbol": "BTCUSDT", "symbolStatus": "NOPE"}, -1122),
+        ("exchangeInfo", {"symbolStatus": "NOPE"}, -1122),
+        ("exchangeInfo", {"symbol": "BTCUSDT", "symbolStatus": "TRADING"}, -1128),
+        ("exchangeInfo", {"symbol": "BTCUSDT", "permissions": "SPOT"}, -1128),
+        ("exchangeInfo", {"symbols": '["BTCUSDT","BTCUSDT"]'}, -1151),
+        ("exchangeInfo", {"permissions": '["SPOT"'}, -1100),
         ("exchangeInfo", {"symbol": "NONEUSDT"}, -1121),
         ("exchangeInfo", {"symbol": ""}, -1105),
         ("exchangeInfo", {"symbols": '["BTCUSDT","NONEUSDT"]'}, -1121),
