@@ -27,6 +27,7 @@ from arbshard.exchanges.faults.spells import Sequenced, Spells
 from arbshard.exchanges.faults.venue import VenueFaults
 from arbshard.exchanges.guard import Guard
 from arbshard.exchanges.hub import Hub
+from arbshard.exchanges.limits import WeightBudget
 from arbshard.exchanges.loop import OnStep
 from arbshard.exchanges.server import Opener, VenueServer
 from arbshard.exchanges.session import Feed, Query, Rest, RestReply
@@ -34,12 +35,17 @@ from arbshard.exchanges.upbit import faults as upbit_faults
 from arbshard.exchanges.upbit.auth import Authenticator
 from arbshard.exchanges.upbit.desk import UpbitDesk
 from arbshard.exchanges.upbit.frames import UpbitFeed
+from arbshard.exchanges.upbit.gate import RequestCounter
 from arbshard.exchanges.upbit.money import UpbitMoney
 from arbshard.exchanges.upbit.private import UpbitPrivate
-from arbshard.exchanges.upbit.private_session import Printing, PrivateDoor
+from arbshard.exchanges.upbit.private_session import Printing, PrivateDoor, admit_connection
 from arbshard.exchanges.upbit.rest import UpbitRest
 from arbshard.exchanges.upbit.session import UpbitSession
 from arbshard.exchanges.world import SimWorld
+
+_CONNECTIONS_MAX = 300
+"""Connections to Binance from one address in five minutes. How the venue refuses more is not documented."""
+_CONNECTIONS_S = 300
 
 
 class Common(NamedTuple):
@@ -90,8 +96,9 @@ def upbit_core(common: Common, accounts: Accounts) -> VenueCore:
     faults.spells.owner = AccountOwner(accounts, matcher, clock)
     authenticator = Authenticator(accounts, upbit_faults.revoked_key(board, conditions))
     desk = UpbitDesk(markets, matcher, upbit_faults.UpbitRefuser(board), board.rounded_statement.happens)
-    rest = UpbitRest(markets, UpbitPrivate(desk, authenticator))
-    opener = _upbit_opener(common.world, authenticator, board)
+    gate = RequestCounter()
+    rest = UpbitRest(markets, UpbitPrivate(desk, authenticator), gate)
+    opener = _upbit_opener(common.world, authenticator, board, gate)
     return VenueCore("upbit", rest, opener, accounts, matcher, faults, clock)
 
 
@@ -160,16 +167,21 @@ def _on_step(matcher: Matcher, server: VenueServer, spells: Spells) -> OnStep:
     return on_step
 
 
-def _upbit_opener(world: SimWorld, authenticator: Authenticator, board: Board) -> Opener:
+def _upbit_opener(
+    world: SimWorld, authenticator: Authenticator, board: Board, gate: RequestCounter
+) -> Opener:
     door = PrivateDoor(
         world.upbit,
         authenticator,
         Printing(board.rounded_statement.happens, board.figures_as_doubles.happens),
+        gate,
     )
 
     def open_session(query: Query) -> UpbitSession | RestReply | None:
         if query.path == "/websocket/v1":
-            return UpbitSession(world.upbit)
+            has_origin = "origin" in query.headers
+            refused = admit_connection(gate, query.peer, query.now_ns, has_origin=has_origin)
+            return refused or UpbitSession(world.upbit)
         if query.path == "/websocket/v1/private":
             return door.open(query.headers.get("authorization", ""), query.now_ns)
         return None
@@ -179,9 +191,14 @@ def _upbit_opener(world: SimWorld, authenticator: Authenticator, board: Board) -
 
 def _binance_opener(world: SimWorld, operations: Operations) -> Opener:
     symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
+    connections = WeightBudget(_CONNECTIONS_MAX, _CONNECTIONS_S)
 
     def open_session(query: Query) -> BinanceSession | WsApiSession | RestReply | None:
         root = query.path.split("/")[1]
+        if root not in ("ws", "stream", "ws-api"):
+            return None
+        if connections.spend(query.peer, 1, query.now_ns) > _CONNECTIONS_MAX:
+            return RestReply(429, {"Retry-After": str(connections.wait_s(query.now_ns))}, b"")
         in_microseconds = (query.get("timeUnit") or "").upper() == "MICROSECOND"
         if root == "ws-api":
             with_limits = query.get("returnRateLimits") != "false"
@@ -193,8 +210,6 @@ def _binance_opener(world: SimWorld, operations: Operations) -> Opener:
                 with_limits=with_limits,
                 in_microseconds=in_microseconds,
             )
-        if root not in ("ws", "stream"):
-            return None
         combined, names = opening_streams(query.path, query.get("streams"))
         refused = unknown_streams(names)
         if refused is not None:

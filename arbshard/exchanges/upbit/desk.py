@@ -10,6 +10,7 @@ from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Matcher, Shortage
 from arbshard.exchanges.accounts.order import Side, SimOrder, Ticket
 from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.trades import DAY_MS
 from arbshard.exchanges.upbit import order_lists
 from arbshard.exchanges.upbit.money import uuid_of
 from arbshard.exchanges.upbit.params import UpbitParams
@@ -23,6 +24,7 @@ from arbshard.exchanges.upbit.refusals import (
 from arbshard.exchanges.upbit.replies import (
     Json,
     accounts_reply,
+    at_kst,
     batch_reply,
     chance_reply,
     order_reply,
@@ -31,6 +33,7 @@ from arbshard.exchanges.upbit.replies import (
 )
 from arbshard.exchanges.upbit.tickets import OrderTicket, check_identifier, listed_market, ticket_of
 
+_KEY_DAYS = 365
 _CANCEL_IDS_MAX = 20
 Refuse = Callable[[SimMarket, Side], UpbitRefusal | None]
 """Refuses a new order without a reason of its own, or does not."""
@@ -76,6 +79,11 @@ class UpbitDesk:
     def accounts(self, call: AccountCall) -> Json:
         """``GET /v1/accounts``."""
         return accounts_reply(call.account.wallet, is_rounded=self._rounds())
+
+    def api_keys(self, call: AccountCall) -> Json:
+        """``GET /v1/api_keys``: the key that asks; the simulation has no other one, and it does not expire."""
+        expire_ms = (call.now_ms // DAY_MS + _KEY_DAYS) * DAY_MS
+        return [{"access_key": call.account.key, "expire_at": at_kst(expire_ms)}]
 
     def wallets(self, call: AccountCall) -> Json:
         """``GET /v1/status/wallet``: one network for each coin."""

@@ -1,7 +1,7 @@
 """Upbit's request limits: groups of calls, each with so many requests per window and caller. Pure.
 
 One too many is answered 429; who goes on regardless is blocked with 418, longer each time. The venue does not publish
-when it blocks, nor for how long; the numbers here are of this simulation. Used by ``rest`` and the private socket.
+when it blocks, nor for how long; the numbers here are of this simulation. Used by ``rest`` and for new sockets.
 """
 
 from typing import NamedTuple
@@ -22,6 +22,8 @@ LIMITS: dict[str, tuple[int, int]] = {
     "market": (10, 1),
     "orderbook": (10, 1),
     "ticker": (10, 1),
+    "trade": (10, 1),
+    "candle": (10, 1),
     "default": (30, 1),
     "order": (12, 1),
     "order-test": (8, 1),

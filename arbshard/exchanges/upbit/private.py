@@ -45,6 +45,7 @@ class UpbitPrivate:
         self._authenticator = authenticator
         self._routes = {
             ("GET", "/v1/accounts"): Route("default", _may_read, desk.accounts),
+            ("GET", "/v1/api_keys"): Route("default", _may_read, desk.api_keys),
             ("GET", "/v1/status/wallet"): Route("default", _may_read, desk.wallets),
             ("GET", "/v1/orders/chance"): Route("default", _may_read, desk.chance),
             ("POST", "/v1/orders"): Route("order", _may_trade, desk.create, 201),

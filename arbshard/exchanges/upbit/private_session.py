@@ -99,12 +99,17 @@ class PrivateDoor:
     """Lets clients with a token in to the private endpoint."""
 
     def __init__(
-        self, markets: Mapping[str, SimMarket], authenticator: Authenticator, printing: Printing = EXACT
+        self,
+        markets: Mapping[str, SimMarket],
+        authenticator: Authenticator,
+        printing: Printing = EXACT,
+        gate: RequestCounter | None = None,
     ) -> None:
+        """``gate`` counts the requests and sockets of the whole venue."""
         self._printing = printing
         self._markets = markets
         self._authenticator = authenticator
-        self._gate = RequestCounter()
+        self._gate = gate or RequestCounter()
 
     def open(self, authorization: str, now_ns: int) -> UpbitPrivateSession | RestReply:
         """A session for whoever the handshake's header names, or the answer that refuses it."""
@@ -112,8 +117,16 @@ class PrivateDoor:
             account = self._authenticator.account_of_token(authorization)
         except RequestRefused as refused:
             return RestReply(refused.status, {}, refused.body)
-        verdict = self._gate.admit("websocket-connect", account.key, now_ns)
-        if verdict.status != 200:
-            body = error_body("too_many_requests", "Too many connections.")
-            return RestReply(verdict.status, {"Remaining-Req": verdict.header}, body)
-        return UpbitPrivateSession(self._markets, account, self._printing)
+        refused_connection = admit_connection(self._gate, account.key, now_ns)
+        return refused_connection or UpbitPrivateSession(self._markets, account, self._printing)
+
+
+def admit_connection(
+    gate: RequestCounter, caller: str, now_ns: int, *, has_origin: bool = False
+) -> RestReply | None:
+    """Return the answer that refuses a connection of ``caller`` (key or address), or None where it may pass."""
+    verdict = gate.admit("origin" if has_origin else "websocket-connect", caller, now_ns)
+    if verdict.status == 200:
+        return None
+    body = error_body("too_many_requests", "Too many connections.")
+    return RestReply(verdict.status, {"Remaining-Req": verdict.header}, body)

@@ -13,6 +13,7 @@ from arbshard.exchanges.units import plain
 from arbshard.exchanges.upbit import frames
 from arbshard.exchanges.upbit.gate import RateVerdict, RequestCounter
 from arbshard.exchanges.upbit.private import UpbitPrivate
+from arbshard.exchanges.upbit.quotation import Quotation, QuotationError
 from arbshard.exchanges.upbit.refusals import UpbitRefusal, error_body
 from arbshard.exchanges.upbit.replies import at_kst
 
@@ -32,17 +33,25 @@ Reply = tuple[int, bytes]
 class UpbitRest:
     """``/v1`` of the simulated Upbit."""
 
-    def __init__(self, markets: Mapping[str, SimMarket], private: UpbitPrivate | None = None) -> None:
-        """Without ``private`` there are no accounts."""
+    def __init__(
+        self,
+        markets: Mapping[str, SimMarket],
+        private: UpbitPrivate | None = None,
+        gate: RequestCounter | None = None,
+    ) -> None:
+        """Without ``private`` there are no accounts. ``gate`` counts the sockets of the same venue too."""
         self._markets = markets
         self._private = private
         self._routes: dict[str, tuple[str, Callable[[Query], Reply]]] = {
             "/v1/market/all": ("market", self._market_all),
             "/v1/orderbook": ("orderbook", self._orderbook),
             "/v1/orderbook/instruments": ("orderbook", self._instruments),
+            "/v1/orderbook/supported_levels": ("orderbook", self._supported_levels),
             "/v1/ticker": ("ticker", self._ticker),
+            "/v1/ticker/all": ("ticker", self._ticker_all),
+            **Quotation(markets).routes,
         }
-        self._gate = RequestCounter()
+        self._gate = gate or RequestCounter()
 
     def answer(self, query: Query) -> RestReply:
         """The reply to ``query``; 429 and then 418 to a caller who asks too often in one group."""
@@ -56,14 +65,18 @@ class UpbitRest:
 
     def _answer_public(self, query: Query) -> tuple[RateVerdict, int, bytes]:
         group, handler = self._routes.get(query.path, ("default", None))
-        verdict = self._admit(group, query.peer, query)
+        # A browser's requests, which have an origin, share a narrow limit of their own.
+        verdict = self._admit("origin" if "origin" in query.headers else group, query.peer, query)
         if verdict.status != 200:
             return verdict, verdict.status, _too_many(verdict, query)
         if handler is None:
             return verdict, *_no_route(query)
         if query.method not in _QUOTATION_METHODS:
             return verdict, *_no_method()
-        return verdict, *handler(query)
+        try:
+            return verdict, *handler(query)
+        except QuotationError as refused:
+            return verdict, *refused.reply
 
     def _answer_private(self, private: UpbitPrivate, query: Query) -> tuple[RateVerdict, int, bytes]:
         """Limits count by key; a request that is not known to be anybody's counts by address."""
@@ -86,8 +99,7 @@ class UpbitRest:
             return verdict, refused.status, refused.body
 
     def _admit(self, group: str, caller: str, query: Query) -> RateVerdict:
-        # A browser's requests, which have an origin, share a narrow limit of their own.
-        return self._gate.admit("origin" if "origin" in query.headers else group, caller, query.now_ns)
+        return self._gate.admit(group, caller, query.now_ns)
 
     def _market_all(self, query: Query) -> Reply:
         details = query.get("is_details", "isDetails") in _TRUE
@@ -114,8 +126,6 @@ class UpbitRest:
 
     def _orderbook(self, query: Query) -> Reply:
         markets = self._asked(query)
-        if isinstance(markets, bytes):
-            return 404, markets
         count = query.get("count")
         depth = int(count) if count and count.isascii() and count.isdigit() and len(count) < 4 else 30
         if query.get("level") not in (None, "0"):
@@ -124,9 +134,6 @@ class UpbitRest:
         return 200, f"[{','.join(books)}]".encode()
 
     def _instruments(self, query: Query) -> Reply:
-        markets = self._asked(query)
-        if isinstance(markets, bytes):
-            return 404, markets
         instruments = [
             {
                 "market": market.symbol,
@@ -134,23 +141,43 @@ class UpbitRest:
                 "tick_size": plain(market.tick_at(market.best_bid)),
                 "supported_levels": ["0"],
             }
-            for market in markets
+            for market in self._asked(query)
         ]
         return 200, msgspec.json.encode(instruments)
 
+    def _supported_levels(self, query: Query) -> Reply:
+        levels = [{"market": market.symbol, "supported_levels": [0]} for market in self._asked(query)]
+        return 200, msgspec.json.encode(levels)
+
     def _ticker(self, query: Query) -> Reply:
-        markets = self._asked(query)
-        if isinstance(markets, bytes):
-            return 404, markets
-        tickers = [{"market": m.symbol, **frames.ticker_fields(m, query.now_ms)} for m in markets]
+        tickers = [frames.rest_ticker(market, query.now_ms) for market in self._asked(query)]
         return 200, msgspec.json.encode(tickers)
 
-    def _asked(self, query: Query) -> list[SimMarket] | bytes:
-        """The markets asked for, or the body of the error."""
-        codes = [code.strip() for code in (query.get("markets", "market") or "").split(",")]
+    def _ticker_all(self, query: Query) -> Reply:
+        quotes = _listed(query, "quote_currencies", "quoteCurrencies")
+        if not quotes:
+            raise QuotationError(400, "quote_currencies is missing")
+        tickers = [
+            frames.rest_ticker(market, query.now_ms)
+            for market in self._markets.values()
+            if market.state != "delisted" and market.listing.quote in quotes
+        ]
+        return 200, msgspec.json.encode(tickers)
+
+    def _asked(self, query: Query) -> list[SimMarket]:
+        """Return the markets asked for, in a list joined by commas or in repeated parameters."""
+        codes = _listed(query, "markets", "market")
         found = (self._markets[code] for code in codes if code in self._markets)
         markets = [market for market in found if market.state != "delisted"]
-        return markets if len(markets) == len(codes) else error_body(404, "Code not found")
+        if not codes or len(markets) != len(codes):
+            raise QuotationError(404, "Code not found")
+        return markets
+
+
+def _listed(query: Query, *names: str) -> list[str]:
+    """Return every value of ``names``, those joined by commas taken apart."""
+    values = (value for name, value in query.params if name.removesuffix("[]") in names)
+    return [part.strip() for value in values for part in value.split(",")]
 
 
 def _too_many(verdict: RateVerdict, query: Query) -> bytes:

@@ -273,7 +273,9 @@ def test_every_reply_says_what_remains(customer: Any) -> None:
     assert remaining("GET", "accounts") == "group=default; min=1800; sec=29"
     assert remaining("POST", "orders", {"market": "KRW-NONE"}) == "group=order; min=720; sec=11"
     assert remaining("POST", "orders/test", {}) == "group=order-test; min=480; sec=7"
-    assert remaining("GET", "accounts", origin="https://example.org") == "group=origin; min=6; sec=0"
+    # The narrow limit of browsers is one of quotation calls and sockets alone.
+    assert remaining("GET", "accounts", origin="https://example.org") == "group=default; min=1800; sec=29"
+    assert remaining("GET", "ticker", origin="https://example.org") == "group=origin; min=6; sec=0"
     unsigned = customer.send("GET", "accounts", wait_s=1)
     assert (unsigned.status, unsigned.headers["Remaining-Req"]) == (401, "group=default; min=1800; sec=29")
     assert customer.send("PUT", "orders").status == 405

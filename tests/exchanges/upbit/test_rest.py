@@ -19,6 +19,10 @@ def ask(rest: UpbitRest, path: str, second: int = 1, method: str = "GET", **para
     return rest.answer(Query(method, path, tuple(params.items()), "127.0.0.1", second * SECOND_NS, NOW_MS))
 
 
+def ask_pairs(rest: UpbitRest, path: str, *pairs: tuple[str, str]) -> Any:
+    return body(rest.answer(Query("GET", path, pairs, "127.0.0.1", SECOND_NS, NOW_MS)))
+
+
 def body(answer: RestReply) -> Any:
     return json.loads(answer.body)
 
@@ -53,6 +57,34 @@ def test_instruments_name_the_tick_of_the_current_price(rest: UpbitRest) -> None
     instruments = body(ask(rest, "/v1/orderbook/instruments", markets="KRW-BTC,KRW-XRP,KRW-USDT"))
     assert [entry["tick_size"] for entry in instruments] == ["1000", "1", "1"]
     assert instruments[0]["supported_levels"] == ["0"]
+
+
+@pytest.mark.parametrize("path", ["/v1/orderbook", "/v1/ticker", "/v1/orderbook/instruments"])
+@pytest.mark.parametrize("name", ["markets", "markets[]"])
+def test_repeated_parameters_are_all_read(rest: UpbitRest, path: str, name: str) -> None:
+    found = ask_pairs(rest, path, (name, "KRW-BTC"), (name, "KRW-ETH,KRW-XRP"))
+    assert [one["market"] for one in found] == ["KRW-BTC", "KRW-ETH", "KRW-XRP"]
+
+
+def test_tickers_of_all_markets(rest: UpbitRest) -> None:
+    tickers = body(ask(rest, "/v1/ticker/all", quote_currencies="KRW,BTC"))
+    assert [one["market"] for one in tickers] == ["KRW-USDT", "KRW-BTC", "KRW-ETH", "KRW-XRP"]
+    assert tickers[1] == body(ask(rest, "/v1/ticker", markets="KRW-BTC"))[0]
+    assert body(ask(rest, "/v1/ticker/all", quote_currencies="USDT")) == []
+    assert ask(rest, "/v1/ticker/all").status == 400
+
+
+def test_supported_levels(rest: UpbitRest) -> None:
+    levels = body(ask(rest, "/v1/orderbook/supported_levels", markets="KRW-BTC"))
+    assert levels == [{"market": "KRW-BTC", "supported_levels": [0]}]
+
+
+def test_the_ticker_has_the_time_of_seoul(rest: UpbitRest, world: SimWorld) -> None:
+    world.upbit["KRW-ETH"].open(NOW_MS - 1000)
+    (ticker,) = body(ask(rest, "/v1/ticker", markets="KRW-ETH"))
+    assert (ticker["trade_date"], ticker["trade_time"]) == ("20261118", "110639")
+    assert (ticker["trade_date_kst"], ticker["trade_time_kst"]) == ("20261118", "200639")
+    assert ticker["trade_timestamp"] == NOW_MS - 1000
 
 
 def test_ticker(rest: UpbitRest, world: SimWorld) -> None:
