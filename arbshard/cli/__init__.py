@@ -9,6 +9,7 @@ from arbshard.cli import (
     analyze,
     archive,
     doctor,
+    exchanges,
     inventory,
     ledger,
     limits,
@@ -49,6 +50,7 @@ app.command()(doctor.doctor)
 app.command()(positions.positions)
 app.command()(positions.trades)
 app.command()(simulate.simulate)
+app.command()(exchanges.exchanges)
 app.command()(analyze.analyze)
 app.add_typer(limits.app, name="limits")
 ledger.app.command("archive")(archive.ledger_archive)

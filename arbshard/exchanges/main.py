@@ -1,5 +1,7 @@
 """``python -m arbshard.exchanges``: both simulated exchanges in one process. Started by the supervisor, or by hand.
 
+``arbshard exchanges`` is the same for people, with options in place of ``--settings``.
+
 Says where it listens in the ready file, once all ports are open: ``{"pid", "upbit": {"ws_url", "rest_url"},
 "binance": {...}, "token", "tls": null}``. The token opens the fault switchboard and
 the accounts' books (``guard``). With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
@@ -48,12 +50,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = _settings(Secret(sys.stdin.read() if options.settings == "-" else options.settings))
-        uvloop.run(_run(config, options.ready_file, options.parent_pid, options.accounts_file))
+        serve(config, options.ready_file, options.accounts_file, parent_pid=options.parent_pid)
     except UsageError as error:
         return end_with(2, str(error))
     except RunFailed as error:
         return end_with(1, str(error))
     return 0
+
+
+def serve(
+    config: SimConfig,
+    ready_file: Path | None = None,
+    accounts_file: Path | None = None,
+    *,
+    parent_pid: int | None = None,
+    duration_s: float | None = None,
+) -> None:
+    """Run the exchanges until a signal, the end of the parent, or for ``duration_s``.
+
+    Raises ``UsageError`` for settings that cannot be used and ``RunFailed`` when something broke.
+    """
+    uvloop.run(_run(config, ready_file, accounts_file, parent_pid, duration_s))
 
 
 def _settings(text: Secret) -> SimConfig:
@@ -67,7 +84,11 @@ def _settings(text: Secret) -> SimConfig:
 
 
 async def _run(
-    config: SimConfig, ready_file: Path | None, parent_pid: int | None, accounts_file: Path | None
+    config: SimConfig,
+    ready_file: Path | None,
+    accounts_file: Path | None,
+    parent_pid: int | None,
+    duration_s: float | None,
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -82,6 +103,8 @@ async def _run(
             context = _tls(config.host, clock.wall_ms() // 1000, ca_file)
         await exchanges.start(context)
         parent = Parent(parent_pid) if parent_pid is not None else None  # by hand it runs for itself
+        if duration_s is not None:
+            asyncio.get_running_loop().call_later(duration_s, stop.set)
         await _serve(exchanges, config, stop, parent, ready_file, ca_file)
 
 
