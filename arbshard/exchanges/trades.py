@@ -54,9 +54,9 @@ class PublicTrade(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """The length of a candle."""
+    """The length of a candle: so many units."""
 
-    count: int
+    units: int
     unit: Unit
 
     def start(self, at_ms: int, offset_ms: int = 0) -> int:
@@ -66,7 +66,7 @@ class Interval(NamedTuple):
             day = datetime.fromtimestamp(local_ms // 1000, UTC)
             month = day.month if self.unit == "M" else 1
             return int(datetime(day.year, month, 1, tzinfo=UTC).timestamp()) * 1000 - offset_ms
-        length_ms = self.count * _FIXED_MS[self.unit]
+        length_ms = self.units * _FIXED_MS[self.unit]
         origin_ms = _FIRST_MONDAY_MS if self.unit == "w" else 0
         return local_ms - (local_ms - origin_ms) % length_ms - offset_ms
 
@@ -76,7 +76,7 @@ class Interval(NamedTuple):
             return self.start(start_ms + 31 * DAY_MS, offset_ms)
         if self.unit == "y":
             return self.start(start_ms + 366 * DAY_MS, offset_ms)
-        return start_ms + self.count * _FIXED_MS[self.unit]
+        return start_ms + self.units * _FIXED_MS[self.unit]
 
 
 class Candle(msgspec.Struct):

@@ -117,6 +117,41 @@ async def test_markets_and_balances(exchange: Open) -> None:
     assert (await binance.fetch_balance())["USDT"]["free"] > 0
 
 
+@pytest.mark.parametrize("name", ["upbit", "binance"])
+async def test_market_data(exchange: Open, name: str) -> None:
+    """Tickers, trades and candles agree with each other, by REST and by stream."""
+    one = exchange(name)
+    await one.load_markets()
+    symbol, other = ("BTC/KRW", "ETH/KRW") if name == "upbit" else ("BTC/USDT", "ETH/USDT")
+    streamed_length = "1s" if name == "upbit" else "1m"  # ccxt streams no others of Upbit
+    since, ticker = one.milliseconds(), await one.fetch_ticker(symbol)
+    assert ticker["low"] <= ticker["last"] <= ticker["high"]
+    tickers = await one.fetch_tickers([symbol, other])
+    assert set(tickers) == {symbol, other}
+    async with asyncio.timeout(30):
+        trades = await one.fetch_trades(symbol, limit=100)
+        while len(trades) < 5:  # the exchange has just been started
+            await asyncio.sleep(0.5)
+            trades = await one.fetch_trades(symbol, limit=100)
+        streamed = await one.watch_ticker(symbol)
+        bars = await one.watch_ohlcv(symbol, streamed_length)
+    bars = bars if name == "binance" else [bars]  # of Upbit ccxt returns the candle alone
+    assert [trade["timestamp"] for trade in trades] == sorted(trade["timestamp"] for trade in trades)
+    candles = await one.fetch_ohlcv(symbol, "1m", limit=100)
+    assert sum(bar[5] for bar in candles) >= sum(trade["amount"] for trade in trades) * 0.999999
+    for bar in (*candles, *bars):
+        assert bar[3] <= min(bar[1], bar[4]) <= max(bar[1], bar[4]) <= bar[2]
+    same_length = await one.fetch_ohlcv(symbol, streamed_length, limit=100)
+    assert bars[-1][0] in {bar[0] for bar in same_length}
+    assert streamed["timestamp"] >= since - 5_000
+    assert streamed["baseVolume"] >= sum(trade["amount"] for trade in trades if trade["timestamp"] <= since)
+    if name == "binance":
+        assert set(await one.fetch_bids_asks([symbol])) == {symbol}
+        assert (await one.fetch_last_prices([symbol]))[symbol]["price"] > 0
+        async with asyncio.timeout(30):
+            assert symbol in await one.watch_tickers([symbol])
+
+
 async def test_upbit_orders(exchange: Open) -> None:
     upbit, symbol = exchange("upbit"), "BTC/KRW"
     await upbit.load_markets()

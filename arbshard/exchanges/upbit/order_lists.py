@@ -6,9 +6,10 @@ from itertools import islice
 
 from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import SimOrder
+from arbshard.exchanges.upbit.frames import KST
 from arbshard.exchanges.upbit.params import UpbitParams
 from arbshard.exchanges.upbit.refusals import invalid, missing
-from arbshard.exchanges.upbit.replies import KST, JsonObject, state_of
+from arbshard.exchanges.upbit.replies import JsonObject, state_of
 
 IDS_MAX = 100
 _DAY_MS = 86_400_000
