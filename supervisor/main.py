@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from arbshard.process import (
     pin,
     private_files,
 )
+from arbshard.series import INSTALL
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
@@ -119,6 +121,9 @@ def _prepared(
     *,
     table: bool,
 ) -> Run:
+    keeps_series = config.sampling.enabled and find_spec("pyarrow") is not None
+    if config.sampling.enabled and not keeps_series:
+        get_logger().info(f"no series are kept: pyarrow is not installed ({INSTALL})")
     try:
         return Run(
             config,
@@ -126,6 +131,7 @@ def _prepared(
             state_dir,
             real_ports(config, run_dir, keys),
             table=table,
+            series=keeps_series,
             programs=programs,
             opening=opening,
             keys=keys,

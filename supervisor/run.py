@@ -125,15 +125,20 @@ class Run:
         ports: SupervisorPorts,
         *,
         table: bool = False,
+        series: bool = False,
         programs: Programs = Programs(),  # noqa: B008 - it cannot be changed
         keys: dict[str, Keys] | None = None,
         opening: Opening = "any",
     ) -> None:
-        """``keys``: of all venues; none on paper. ``opening``: what risk must find at its ledger's path."""
+        """``keys``: of all venues; none on paper. ``opening``: what risk must find at its ledger's path.
+
+        ``series``: whether a process keeps series of the run.
+        """
         self.config = config
         self.files = files
         self._state_dir = state_dir
         self._table = table
+        self._series = series
         self._ports = ports
         self._clock = ports.clock
         self._keys = keys or {}
@@ -256,6 +261,8 @@ class Run:
         self._set_state("running")
         if self._table:
             self._start_child(self._specs.viewer())
+        if self._series:
+            self._start_series()
         get_logger().info(
             "running",
             name=self.config.name,
@@ -357,6 +364,7 @@ class Run:
         await self.processes.end(["accounts"], 5.0)
         await self._end_risk()
         await self.processes.end(["viewer"], 2.0)
+        await self.processes.end(["series"], 5.0)
         await self.processes.end(["sim"], 3.0)
         try:
             self._set_state("ended")
@@ -401,6 +409,12 @@ class Run:
         child = Child(spec, self._ports.host)
         self.processes.start(child)
         return child
+
+    def _start_series(self) -> None:
+        try:
+            self._start_child(self._specs.series())
+        except ChildFailed as error:
+            self.alert(f"no series are kept of this run: {error}")
 
     def _check_children(self) -> None:
         now_ns = self._clock.monotonic_ns()

@@ -10,6 +10,7 @@ from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.live import LiveConfig
 from arbshard.config.root import Config, without_secrets
 from arbshard.config.run import RunConfig
+from arbshard.config.sampling import SamplingConfig
 from arbshard.config.sim import REGIMES, FaultsConfig, Regime, SimAccountsConfig, SimConfig, SimPermissions
 from arbshard.config.strategy import (
     BaselineConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "PaperConfig",
     "Regime",
     "RunConfig",
+    "SamplingConfig",
     "SeriesConfig",
     "SimAccountsConfig",
     "SimConfig",

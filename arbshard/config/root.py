@@ -11,6 +11,7 @@ from arbshard.config.ledger import LedgerConfig
 from arbshard.config.limits import LimitsConfig
 from arbshard.config.live import LiveConfig
 from arbshard.config.run import RunConfig
+from arbshard.config.sampling import SamplingConfig
 from arbshard.config.section import Section
 from arbshard.config.sim import SimConfig
 from arbshard.config.strategy import (
@@ -57,6 +58,7 @@ class Config(Section, frozen=True):
     paper: PaperConfig = msgspec.field(default_factory=PaperConfig)
     ledger: LedgerConfig = msgspec.field(default_factory=LedgerConfig)
     inventory: InventoryConfig = msgspec.field(default_factory=InventoryConfig)
+    sampling: SamplingConfig = msgspec.field(default_factory=SamplingConfig)
     live: LiveConfig = msgspec.field(default_factory=LiveConfig)
     sim: SimConfig = msgspec.field(default_factory=SimConfig)
 

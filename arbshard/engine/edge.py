@@ -111,6 +111,15 @@ def top_edge_bps(ask: float, bid: float, terms: Terms, fx: float) -> float:
     return (bid / ask * ratio - 1) * BPS
 
 
+def least_edge_bps(wanted_bps: float, against_bps: float, floor_bps: float) -> float:
+    """The edge that brings ``wanted_bps`` beyond a gap that stands ``against_bps`` at the level of the pair.
+
+    That much of each edge never comes back, or is gained when the pair goes back to its level. No edge is below
+    ``floor_bps``, which is risk's.
+    """
+    return max(wanted_bps + against_bps, floor_bps)
+
+
 def find_edge(
     asks: Levels,
     bids: Levels,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from arbshard.clock import monotonic_of
 from arbshard.config import Config
 from arbshard.engine.closing import Closing, HeldPosition, close_now, gap_bps
-from arbshard.engine.edge import Edge, Terms, find_edge, terms_of, top_edge_bps
+from arbshard.engine.edge import Edge, Terms, find_edge, least_edge_bps, terms_of, top_edge_bps
 from arbshard.engine.followed import FollowedEntry, FollowedOutcome, follow
 from arbshard.engine.quality import (
     QUIET,
@@ -25,6 +25,7 @@ from arbshard.engine.quality import (
 from arbshard.engine.signals import due_exit, exit_reason, is_unusual
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.entry_terms import PairTerms
+from arbshard.model.funnel import EdgeFunnel
 from arbshard.model.intent import RETURNED, ExitReason, Lead
 from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.position import Position
@@ -89,6 +90,7 @@ class PairState:
         "exit_rest_until_ns",
         "followed",
         "funds",
+        "funnel",
         "held",
         "home",
         "level_bps",
@@ -130,6 +132,7 @@ class PairState:
         """Why the last evaluation could not trust its data."""
         self.followed: FollowedEntry | None = None
         """A refused entry that is followed as if it had been made; one at a time."""
+        self.funnel = EdgeFunnel()
 
     def set_terms(self, terms: PairTerms) -> None:
         """Follow what risk says about entries of the pair."""
@@ -388,21 +391,25 @@ class ArbitrageEngine:
     ) -> Entry | None:
         """Most ticks end at the tops: no quantity nets more than the first unit."""
         direction: Direction
-        if top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0]) >= self._least_bps(
-            self._strategy.entry_bps, -state.level_bps
-        ):
+        entry_bps, floor_bps = self._strategy.entry_bps, self._edge_floor_bps
+        top_bps = top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0])
+        if top_bps >= least_edge_bps(entry_bps, -state.level_bps, floor_bps):
             direction = "buy_home"
-        elif top_edge_bps(away.best_ask, home.best_bid, state.buy_away, fx[1]) >= self._least_bps(
-            self._strategy.entry_bps, state.level_bps
-        ):
-            direction = "buy_away"
         else:
-            return None
+            top_bps = top_edge_bps(away.best_ask, home.best_bid, state.buy_away, fx[1])
+            if top_bps < least_edge_bps(entry_bps, state.level_bps, floor_bps):
+                return None
+            direction = "buy_away"
+        funnel = state.funnel
+        funnel.wanted += 1
+        funnel.wanted_bps += top_bps
         barred = Refusal.FX_DEPARTS if is_fx_doubted else state.barred.get(direction)
         if barred is None and state.funds is None:
             barred = Refusal.NOT_FUNDED
         if barred is not None and state.followed is not None:
             state.refusal = barred
+            funnel.barred += 1
+            funnel.barred_bps += top_bps
             return None
         whole_home, whole_away = state.home.book, state.away.book
         if whole_home is None or whole_away is None:
@@ -412,6 +419,12 @@ class ArbitrageEngine:
             state.refusal = Refusal.BOOK_LATE
             return None
         entry, state.refusal = self._judge(state, direction, whole_home, whole_away, fx, barred)
+        if entry is not None:
+            funnel.sized += 1
+            funnel.sized_bps += entry.edge.net_bps
+            if state.refusal is None:
+                funnel.decided += 1
+                funnel.decided_bps += entry.edge.net_bps
         if state.refusal is None or entry is None:
             return entry
         self.follow_refused(state, entry, state.refusal, now_ns)
@@ -463,14 +476,6 @@ class ArbitrageEngine:
             return None
         return (bought.venue, bought.quote) if money < coins else (sold.venue, sold.base)
 
-    def _least_bps(self, wanted_bps: float, against_bps: float) -> float:
-        """The edge that brings ``wanted_bps`` beyond a gap that stands ``against_bps`` at the level of the pair.
-
-        That much of each edge never comes back, or is gained when the pair goes back to its level. No edge is below
-        the floor that risk has for it.
-        """
-        return max(wanted_bps + against_bps, self._edge_floor_bps)
-
     def _sized(
         self,
         state: PairState,
@@ -494,8 +499,8 @@ class ArbitrageEngine:
             bids,
             terms,
             rate,
-            entry_bps=self._least_bps(self._strategy.entry_bps, against_bps),
-            min_edge_bps=self._least_bps(self._strategy.min_edge_bps, against_bps),
+            entry_bps=least_edge_bps(self._strategy.entry_bps, against_bps, self._edge_floor_bps),
+            min_edge_bps=least_edge_bps(self._strategy.min_edge_bps, against_bps, self._edge_floor_bps),
             cost_max=min(self._cost_max, min(cost_max, money) * 0.99),  # limits are above the average
             sell_max=coins,
         )

@@ -1,8 +1,10 @@
-"""What the supervisor says of itself on its page: the part of status that no counter can hold."""
+"""What the supervisor and the workers say of themselves on their pages: the part of status that no counter holds."""
 
 from typing import Literal
 
 import msgspec
+
+from arbshard.model.funnel import EdgeFunnel
 
 FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest"]
 ChildState = Literal["starting", "running", "restarting", "quarantined", "ended"]
@@ -69,6 +71,15 @@ class ChildNote(msgspec.Struct, frozen=True):
     """Of ``restarting``: how long until it is started again."""
     reason: str = ""
     """Why its last incarnation ended; empty when none has."""
+
+
+class WorkerNote(msgspec.Struct, frozen=True):
+    """What a worker says of itself on its page, beside its counters."""
+
+    missing: dict[str, int] = {}
+    """Entries that were not made for want of money or coins, by ``VENUE CURRENCY``."""
+    funnel: dict[str, EdgeFunnel] = {}
+    """How far the edges of its pairs came, by base; pairs without any are left out."""
 
 
 class SupervisorNote(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ OWN_NAMES = frozenset(
         "page-risk",
         "page-accounts",
         "page-ledger",
+        "page-series",
         "budget-accounts",
         "risk.ipc",
         "risk.sock",
@@ -75,6 +76,7 @@ class RunFiles:
         self.risk_page = run_dir / "page-risk"
         self.accounts_page = run_dir / "page-accounts"
         self.ledger_page = run_dir / "page-ledger"
+        self.series_page = run_dir / "page-series"
 
     def worker_page(self, shard: int) -> Path:
         """The page of a shard's worker; a successor writes it anew."""

@@ -7,7 +7,7 @@ lost and counted, because a run must not suffer from its series. Needs pyarrow.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arbshard.log import get_logger
+from arbshard.series import Row, Value
 from arbshard.series.schemas import SCHEMAS
-
-Value = int | float | str | None
-Row = Mapping[str, Value]
 
 ROWS_MAX = 20_000
 """A table with so many rows in memory is written before its segment is over."""

@@ -12,7 +12,7 @@ from arbshard.clock import Clock
 from arbshard.errors import SharedMemoryError
 from arbshard.ledger.record import read_record
 from arbshard.model.intent import ApartCause
-from arbshard.model.notes import ChildNote, SupervisorNote
+from arbshard.model.notes import ChildNote, SupervisorNote, WorkerNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
@@ -27,6 +27,7 @@ from arbshard.status.model import (
     LedgerStatus,
     RiskStatus,
     RuleWorth,
+    SeriesStatus,
     ShardStatus,
     Status,
     VenueStatus,
@@ -42,6 +43,8 @@ from arbshard.status.venues import (
 _REFUSAL = "refusal_"
 _BAD = "bad_"
 _FOLLOWED = "followed_"
+_SERIES = "series"
+"""The child that keeps series: a run without it is as good as one with it."""
 
 
 class Collector:
@@ -158,7 +161,7 @@ class Collector:
             messages=messages,
             bad_requests=bad_orders + risk_counters.get("bad", 0) + risk_counters.get("bad_frames", 0),
             errors=errors + risk_counters.get("errors", 0) + sum(shard.errors for shard in shards),
-            restarts=sum(child.restarts for child in note.children),
+            restarts=sum(child.restarts for child in note.children if child.name != _SERIES),
             alerts=note.alerts,
             unattended=unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
@@ -179,6 +182,7 @@ class Collector:
             missing=dict(missing),
             inventory=line_of_status(risk_note, missing, self._clock.wall_ms()),
             under_way_worth=risk_note.under_way_worth,
+            series=self._series(children.get(_SERIES)),
             ledger=self._ledger(note, risk_counters),
         )
 
@@ -197,6 +201,28 @@ class Collector:
             is_closed=bool(risk.get("closed", 0)),
             disk_free_mb=risk.get("disk_free_mb", 0),
             reserve_kept=bool(risk.get("reserve_kept", 0)),
+        )
+
+    def _series(self, child: ChildNote | None) -> SeriesStatus | None:
+        if child is None:
+            return None
+        counters: dict[str, int] = {}
+        trouble = child.reason
+        try:
+            with PageReader.attach(self._files.series_page) as page:
+                counters = page.values()
+                trouble = page.note().decode(errors="replace") or trouble
+        except SharedMemoryError:
+            counters = {}  # not started yet
+        return SeriesStatus(
+            state=child.state,
+            pid=child.pid,
+            restarts=child.restarts,
+            samples=counters.get("samples", 0),
+            missed=counters.get("missed", 0),
+            lost_rows=counters.get("lost_rows", 0),
+            kept_mb=round(counters.get("kept_bytes", 0) / 1e6, 1),
+            trouble=trouble,
         )
 
     def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, dict[str, int]]:
@@ -247,7 +273,7 @@ class Collector:
                 self._shard(shard, child, counters, decision, approval, risk.get(f"fence_{shard}", 0), now_ns)
             )
             if raw:
-                missing = msgspec.json.decode(raw, type=dict[str, int])
+                missing = msgspec.json.decode(raw, type=WorkerNote).missing
                 shards[-1] = msgspec.structs.replace(shards[-1], missing=missing)
         return decisions, approvals, tuple(shards)
 

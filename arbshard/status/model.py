@@ -177,6 +177,23 @@ class LedgerStatus(msgspec.Struct, frozen=True):
     """Whether the room kept for the last commits is there."""
 
 
+class SeriesStatus(msgspec.Struct, frozen=True):
+    """The process that keeps series of this run. Whatever becomes of it, no run is degraded by it."""
+
+    state: str
+    pid: int
+    restarts: int
+    samples: int
+    missed: int
+    """Samples that could not be taken, or came too late."""
+    lost_rows: int
+    """Rows of files that could not be written."""
+    kept_mb: float
+    """Size of all files after the last segment."""
+    trouble: str = ""
+    """The last thing that went wrong; empty when nothing has."""
+
+
 class AccountStatus(msgspec.Struct, frozen=True):
     """What one venue says of our account there; live only."""
 
@@ -222,7 +239,7 @@ class Status(msgspec.Struct, frozen=True):
     messages: int
     errors: int
     restarts: int
-    """How often any child was started again."""
+    """How often any child was started again, but for the writer of the series, which has its own count."""
     alerts: tuple[str, ...]
     unattended: tuple[str, ...]
     memory_mb: float
@@ -266,6 +283,8 @@ class Status(msgspec.Struct, frozen=True):
     """What runs out soon and what entries lack, in one line; empty where there is nothing to say."""
     under_way_worth: str = "0"
     """Worth of what is between venues, in reporting currency."""
+    series: SeriesStatus | None = None
+    """None where no series are kept."""
 
     @property
     def exit_code(self) -> int:

@@ -10,7 +10,15 @@ from rich.text import Text
 
 from arbshard.config import REGIMES
 from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally
-from arbshard.status.model import EntriesStatus, Latency, LedgerStatus, RuleWorth, ShardStatus, Status
+from arbshard.status.model import (
+    EntriesStatus,
+    Latency,
+    LedgerStatus,
+    RuleWorth,
+    SeriesStatus,
+    ShardStatus,
+    Status,
+)
 from arbshard.status.summary import Summary
 
 _GOOD = {"running", "connected", "drained", "ready"}
@@ -48,6 +56,8 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
         parts.append(_entries(status.risk.entries))
     if status.ledger is not None:
         parts.append(_ledger(status.ledger))
+    if status.series is not None:
+        parts.append(_series(status.series))
     if status.accounts:
         parts.append(_accounts(status))
     if status.symbols:
@@ -327,6 +337,18 @@ def _ledger(ledger: LedgerStatus) -> Text:
         ("" if ledger.is_there else "IS NOT THERE  ", "bold red"),
         f"event {ledger.last_seq:,}  {ledger.disk_free_mb:,} MB free",
         ("" if ledger.reserve_kept else ", no reserve", "yellow"),
+    )
+
+
+def _series(series: SeriesStatus) -> Text:
+    lost = f", {series.lost_rows:,} rows lost" if series.lost_rows else ""
+    missed = f", {series.missed} missed" if series.missed else ""
+    restarted = f", {series.restarts} restarts" if series.restarts else ""
+    return Text.assemble(
+        ("Series ", "bold"),
+        _state(series.state),
+        f"  {series.samples:,} samples{missed}{lost}{restarted}  {series.kept_mb:,.1f} MB kept",
+        (f"  {series.trouble}" if series.trouble else "", "yellow"),
     )
 
 

@@ -192,6 +192,7 @@ class Worker:
             fence = Fence(risk_page, shard, epoch, clock, ending.fail)
             feed = ShardFeed(books, waiter, legs, codecs(config.venues.traded))
             self.engine = engine = ArbitrageEngine(pairs, fx, config, feed.confirmed_ns, feed.late_after_ns)
+            meter.publish_funnels(engine.pairs)
             feed_books = BookView(feed, engine, fx, config.data_quality, clock)
             self._live = (
                 ports.open_live(shard, legs, feed_books, meter.count, ending.fail, fence.is_fenced)

@@ -304,6 +304,9 @@ class Desk:
                 if isinstance(trade, Entry) and outcome.refused.reason in DATA_REFUSALS:
                     self._engine.follow_refused(state, trade, outcome.refused.reason, now_ns)
         if outcome.settled is not None:
+            if isinstance(trade, Entry):
+                state.funnel.approved += 1
+                state.funnel.approved_bps += trade.edge.net_bps
             self._update_funds(outcome.settled.available)
             state.exit_refusals = 0
             for retry in (outcome.settled.exit_retry, outcome.settled.entry_retry):

@@ -1,12 +1,15 @@
 """Writes a worker's counters and latencies to its page."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
 
+from arbshard.engine.engine import PairState
 from arbshard.engine.followed import FollowedOutcome
 from arbshard.log import error_count
 from arbshard.model.book import BookTop
+from arbshard.model.notes import WorkerNote
 from arbshard.model.order import OrderResult
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
@@ -15,6 +18,8 @@ from arbshard.worker.counters import DATA_REFUSALS, HISTOGRAMS
 from arbshard.worker.feed import ShardFeed
 
 _NOTE_EVERY_NS = 500_000_000
+"""Between two notes when something is missing that was not before."""
+_FUNNEL_EVERY_NS = 2_000_000_000
 
 
 class Ring(Protocol):
@@ -49,8 +54,10 @@ class WorkerMeter:
         self._bad: dict[str, int] = {}
         """The counters of bad frames, by venue."""
         self._missing: dict[str, int] = {}
-        """Entries that were not made for want of money or coins, by ``VENUE CURRENCY``: the note of the page."""
+        """Entries that were not made for want of money or coins, by ``VENUE CURRENCY``: part of the page's note."""
         self._is_missing_new = False
+        self._pairs: Mapping[str, PairState] = {}
+        self._note = b""
         self._noted_ns = 0
         self._set("pid", pid)
         self._set("epoch", epoch)
@@ -59,6 +66,10 @@ class WorkerMeter:
     def follow(self, ring: Ring) -> None:
         """Show with every beat how far the loop has looked into ``ring``: risk judges by it."""
         self._ring = ring
+
+    def publish_funnels(self, pairs: Mapping[str, PairState]) -> None:
+        """Note from now on how far the edges of ``pairs`` come, which are the engine's and change with it."""
+        self._pairs = pairs
 
     def decided(self, top: BookTop, now_ns: int) -> None:
         """A pair was evaluated at ``now_ns`` because of a book with this ``top``."""
@@ -117,9 +128,8 @@ class WorkerMeter:
         for gauge, value in zip(self._gauges, values, strict=True):
             set_gauge(gauge, value)
         self._record(self._loop_gap, late_ns)
-        if self._is_missing_new and now_ns - self._noted_ns >= _NOTE_EVERY_NS:
-            self._is_missing_new, self._noted_ns = False, now_ns
-            self._page.write_note(msgspec.json.encode(self._missing))
+        if now_ns - self._noted_ns >= (_NOTE_EVERY_NS if self._is_missing_new else _FUNNEL_EVERY_NS):
+            self._write_note(now_ns)
         for venue, bad in feed.bad.items():
             counter = self._bad.get(venue)
             if counter is None:
@@ -133,7 +143,16 @@ class WorkerMeter:
 
     def state(self, state: WorkerState) -> None:
         """Where the worker stands."""
+        self._write_note(self._noted_ns)  # it may be the last one
         self._set("state", state)
+
+    def _write_note(self, now_ns: int) -> None:
+        self._is_missing_new, self._noted_ns = False, now_ns
+        funnels = {base: state.funnel for base, state in self._pairs.items() if state.funnel.wanted}
+        note = msgspec.json.encode(WorkerNote(self._missing, funnels)) if self._missing or funnels else b""
+        if note and note != self._note:
+            self._note = note
+            self._page.write_note(note)
 
     def _set(self, name: str, value: int) -> None:
         self._page.set(self._page.counter(name), value)

@@ -108,6 +108,48 @@ class TestLateBooks:
         assert desk.engine.close(desk.state, desk.state.held[0], "manual").reason == "manual"
 
 
+class TestFunnel:
+    """How far edges come, counted where the engine has a branch anyway."""
+
+    def counts(self, desk):
+        found = desk.state.funnel
+        return found.wanted, found.barred, found.sized, found.decided
+
+    @pytest.mark.parametrize("gap", [WIDE, -WIDE])
+    def test_an_entry_passes_all_stages_with_its_edge(self, desk, gap):
+        entry = desk.show(gap)
+        assert self.counts(desk) == (1, 0, 1, 1)
+        found = desk.state.funnel
+        assert found.sized_bps == found.decided_bps == entry.edge.net_bps
+        assert found.wanted_bps >= entry.edge.net_bps
+
+    @pytest.mark.parametrize("gap", [0.0, -20.0])
+    def test_an_edge_that_nets_too_little_is_not_wanted(self, desk, gap):
+        assert desk.show(gap) is None
+        assert self.counts(desk) == (0, 0, 0, 0)
+
+    def test_books_that_are_not_deep_enough(self, desk):
+        assert desk.show(-WIDE, size=1e-6) is None
+        assert self.counts(desk) == (1, 0, 0, 0)
+
+    def test_an_objection_comes_after_the_depth(self, desk):
+        assert desk.show(-900.0) is None
+        assert desk.state.refusal is Refusal.EDGE_TOO_GOOD
+        assert self.counts(desk) == (1, 0, 1, 0)
+
+    def test_what_is_barred_is_sized_once_and_followed_then(self, desk):
+        desk.state.barred = {"buy_home": Refusal.SYMBOL_DAILY_LOSS}
+        desk.show(-WIDE)
+        assert self.counts(desk) == (1, 0, 1, 0)
+        desk.show(-WIDE)
+        assert self.counts(desk) == (2, 1, 1, 0)
+        assert desk.state.funnel.barred_bps == desk.state.funnel.wanted_bps / 2
+
+    def test_data_that_are_not_sound_count_nowhere(self, desk, make):
+        desk.show(-WIDE, now_ns=make.now_ns + 10**12)
+        assert self.counts(desk) == (0, 0, 0, 0)
+
+
 class TestInventory:
     """An entry that is not made for want of money or coins is refused, and says where they are missing."""
 

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.model.risk_note import PositionNote
-from arbshard.status.model import LedgerStatus
+from arbshard.status.model import LedgerStatus, SeriesStatus
 from arbshard.status.render import render_status, render_summary
 from arbshard.status.summary import summarise
 
@@ -113,6 +113,15 @@ class TestStatus:
             "9,401 µs",
         ):
             assert part in line
+
+    def test_series_are_shown_with_what_they_lack(self, status, drawn):
+        assert "Series" not in drawn(render_status(status))
+        kept = SeriesStatus("running", 30_010, 0, samples=4_321, missed=0, lost_rows=0, kept_mb=12.3)
+        line = "Series running  4,321 samples  12.3 MB kept\n"
+        assert line in drawn(render_status(replace(status, series=kept)))
+        worse = replace(kept, restarts=2, missed=5, lost_rows=6_000, trouble="no room")
+        line = "Series running  4,321 samples, 5 missed, 6,000 rows lost, 2 restarts  12.3 MB kept  no room"
+        assert line in drawn(render_status(replace(status, series=worse)))
 
     def test_symbols_busiest_first(self, status, row, drawn):
         drawing = render_status(status)

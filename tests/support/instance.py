@@ -87,11 +87,14 @@ _KIND = "".join(f"{key} = {value}\n" for key, value in KIND_PAPER.items() if key
 
 
 def for_tests(config: str) -> str:
-    """``config`` without rules that need a minute or more, and without orders that paper loses sight of by chance.
+    """``config`` without rules that need a minute or more, without orders that paper loses sight of by chance, and
+    without series.
 
-    The rules: a gap must be known to return, and must have returned after a bad exit. A test of one of them, or of
-    unkind paper, has a section or key of its own.
+    The rules: a gap must be known to return, and must have returned after a bad exit. A test of one of them, of
+    unkind paper, or of series has a section or key of its own.
     """
+    if "[sampling]" not in config:
+        config = f"{config}\n[sampling]\nenabled = false\n"
     if "unknown_share" not in config:
         if "[paper]\n" not in config:
             config = f"{config}\n[paper]\n"

@@ -3,8 +3,11 @@
 import json
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
+from arbshard.model.funnel import EdgeFunnel
+from arbshard.model.notes import WorkerNote
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageReader, PageWriter
@@ -96,9 +99,25 @@ def test_what_entries_lack_is_on_the_page_by_venue_and_currency(page):
     for account in (("upbit", "KRW"), ("binance", "BTC"), ("upbit", "KRW")):
         page.meter.lacked(*account)
     page.meter.beat(10**9, 0, feed, 0, 0, 0)
-    assert json.loads(page.note()) == {"upbit KRW": 2, "binance BTC": 1}
+    assert json.loads(page.note())["missing"] == {"upbit KRW": 2, "binance BTC": 1}
     page.meter.lacked("upbit", "KRW")
     page.meter.beat(10**9 + 20_000_000, 0, feed, 0, 0, 0)  # a note is written twice a second at most
-    assert json.loads(page.note())["upbit KRW"] == 2
+    assert json.loads(page.note())["missing"]["upbit KRW"] == 2
     page.meter.beat(2 * 10**9, 0, feed, 0, 0, 0)
-    assert json.loads(page.note())["upbit KRW"] == 3
+    assert json.loads(page.note())["missing"]["upbit KRW"] == 3
+
+
+def test_how_far_edges_come_is_on_the_page_by_pair(page):
+    feed = SimpleNamespace(frames=1, conflated=0, bad={})
+    states = {base: SimpleNamespace(funnel=EdgeFunnel()) for base in ("BTC", "ETH")}
+    page.meter.publish_funnels(states)
+    page.meter.beat(10**9, 0, feed, 0, 0, 0)
+    assert page.note() == b""
+    states["BTC"].funnel.wanted, states["BTC"].funnel.wanted_bps = 2, 70.5
+    page.meter.beat(2 * 10**9, 0, feed, 0, 0, 0)
+    page.meter.beat(4 * 10**9, 0, feed, 0, 0, 0)  # once in two seconds
+    found = msgspec.json.decode(page.note(), type=WorkerNote)
+    assert found.funnel == {"BTC": EdgeFunnel(wanted=2, wanted_bps=70.5)}
+    states["BTC"].funnel.decided = 1
+    page.meter.state(WorkerState.DRAINED)  # the last note has all
+    assert msgspec.json.decode(page.note(), type=WorkerNote).funnel["BTC"].decided == 1
