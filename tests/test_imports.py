@@ -9,11 +9,13 @@ ITS_OWN_EXTRA = (
     "arbshard.series.reading",
     "arbshard.series.schemas",
     "arbshard.series.segments",
+    "arbshard.tape.compaction",
     "arbshard.tape.format",
     "arbshard.tape.main",
     "arbshard.tape.query",
     "arbshard.tape.reading",
     "arbshard.tape.recorder",
+    "arbshard.tape.tables",
     "arbshard.tape.writing",
 )
 """These modules are the use of an extra."""

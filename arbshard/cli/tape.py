@@ -122,6 +122,75 @@ def tape_sql(
     terminal().print(table)
 
 
+@app.command("compact")
+def tape_compact(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to; default: parquet in the tape's folder.")
+    ] = None,
+    levels: Annotated[int, typer.Option("--levels", min=1, max=100, help="Levels per side of a book.")] = 15,
+    folder: DirOption = None,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make Parquet files by venue, type, day and market, with the columns of Tardis' CSV files."""
+    tape = _tape_of("compact", folder, state_dir, name, config)
+    from arbshard.tape.compaction import compact
+
+    target = out or tape.folder / "parquet"
+    done = compact(tape, target, levels)
+    typer.echo(f"{target}: {len(done.files):,} files, {sum(done.files.values()):,} rows")
+    if done.kept:
+        typer.echo(
+            f"  {len(done.kept):,} files hold more of their day than the tape does, and were left as they are"
+        )
+    for reason, count in sorted(done.refused.items()):
+        typer.echo(f"  {count:,} frames left out, {reason}")
+
+
+@app.command("export")
+def tape_export(
+    file: Annotated[Path, typer.Argument(help="A Parquet file of `tape compact` or `tape import`.")],
+    out: Annotated[Path, typer.Argument(help="A new CSV file; .csv.gz for a gzipped one.")],
+) -> None:
+    """Write a Parquet file as Tardis' CSV."""
+    require_libraries("arbshard tape export", "pyarrow")
+    from arbshard.ledger.output import new_file
+    from arbshard.tape import TapeError
+    from arbshard.tape.tables import write_csv
+
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file; `arbshard tape compact` makes them")
+    try:
+        with new_file(out) as partial:
+            rows = write_csv(file, partial, is_gzipped=out.suffix == ".gz")
+    except TapeError as error:
+        raise UsageError(str(error)) from error
+    typer.echo(f"{out}: {rows:,} rows")
+
+
+@app.command("import")
+def tape_import(
+    files: Annotated[list[Path], typer.Argument(help="CSV files of Tardis, plain or gzipped.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder that the Parquet files go to.")],
+) -> None:
+    """Read CSV files of Tardis (book_snapshot_N, incremental_book_L2, quotes) into Parquet, as `compact` makes it."""
+    require_libraries("arbshard tape import", "pyarrow")
+    from arbshard.tape import TapeError
+    from arbshard.tape.compaction import import_csv
+
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file")
+        try:
+            found = import_csv(file, out)
+        except TapeError as error:
+            raise UsageError(str(error)) from error
+        typer.echo(f"{file}: {sum(found.files.values()):,} rows, {len(found.files):,} files")
+        for path in found.kept:
+            typer.echo(f"  {path} holds more of its day, and was left as it is")
+
+
 def _tape_of(
     command: str, folder: Path | None, state_dir: str | None, name: str | None, config: Path | None
 ) -> "Tape":

@@ -6,6 +6,7 @@ import signal
 import time
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 
 from arbshard.ledger.reader import LedgerReader
@@ -31,6 +32,13 @@ def record(instance, *arguments):
 def approved_after(instance, seq):
     with LedgerReader(instance.ledger) as ledger:
         return list(ledger.rows(["IntentApproved"], after=seq))
+
+
+def call_alone(instance, *arguments):
+    """A command that has no ``--config``."""
+    ended = instance.ended(instance.launch(*arguments))
+    assert ended.code == 0, ended
+    return ended.out
 
 
 def size_of(instance):
@@ -74,6 +82,14 @@ def test_a_recording_holds_frames_marks_and_decisions_and_ends_with_the_run(inst
     assert all(float(msgspec.json.decode(one["body"])["intent"]["fx"]["bid"]) > 0 for one in approved)
     listed = instance.do("tape", "ls").splitlines()
     assert len(listed) == info["segments"] + 1
+    assert " frames left out" not in instance.do("tape", "compact", "--levels", "5")
+    quotes = next((instance.state / "tape" / "parquet" / "upbit" / "quotes").rglob("KRW-BTC.parquet"))
+    target = instance.folder / "quotes.csv"
+    assert call_alone(instance, "tape", "export", str(quotes), str(target)).endswith(" rows\n")
+    assert target.read_text().startswith("exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,")
+    call_alone(instance, "tape", "import", str(target), "--out", str(instance.folder / "imported"))
+    (imported,) = (instance.folder / "imported").rglob("*.parquet")
+    assert pq.read_table(imported).equals(pq.read_table(quotes))
 
 
 def test_a_killed_recorder_costs_its_last_moments_and_the_run_nothing(instance):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from arbshard.venues.base.account import AccountVenue
 from arbshard.venues.base.diff import DiffVenue
+from arbshard.venues.base.exact import DecodeExactly
 from arbshard.venues.base.limits import RateLimits
 from arbshard.venues.base.market import Venue
 from arbshard.venues.base.orders import OrderVenue
@@ -34,6 +35,8 @@ class Adapter(NamedTuple):
     """None for a venue that is reached through ccxt, which signs."""
     diff: DiffVenue | None = None
     """Order books kept from their changes; None where the venue has no such stream."""
+    exact_levels: DecodeExactly | None = None
+    """The exact numbers of order-book frames; None where they are not kept exactly."""
 
     @property
     def name(self) -> str:
