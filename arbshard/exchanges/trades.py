@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -29,6 +30,8 @@ _FIRST_MONDAY_MS = 4 * DAY_MS
 _UNITS = 100_000_000
 _PACKED = struct.Struct("<12q")
 """A closed candle of a minute. The turnover of a minute fits into 64 bits; that of a day may not."""
+_FIRST = struct.Struct("<q")
+"""The beginning of a packed candle."""
 
 Unit = Literal["s", "m", "h", "d", "w", "M", "y"]
 _FIXED_MS: dict[Unit, int] = {
@@ -104,19 +107,20 @@ class Candle(msgspec.Struct):
         """Return the number of the last trade."""
         return self.first + self.count - 1
 
-    def add(self, trade: PublicTrade) -> None:
+    def add(self, price: int, size: int, turnover: int, at_ms: int, *, taker_buys: bool) -> None:
         """Take in the next trade."""
-        turnover = trade.turnover
-        self.high = max(self.high, trade.price)
-        self.low = min(self.low, trade.price)
-        self.close = trade.price
-        self.volume += trade.size
+        if price > self.high:
+            self.high = price
+        elif price < self.low:
+            self.low = price
+        self.close = price
+        self.volume += size
         self.turnover += turnover
-        if trade.taker_buys:
-            self.bought += trade.size
+        if taker_buys:
+            self.bought += size
             self.bought_turnover += turnover
         self.count += 1
-        self.last_ms = trade.at_ms
+        self.last_ms = at_ms
 
     def merge(self, later: "Candle") -> None:
         """Take in the candle that follows."""
@@ -164,6 +168,7 @@ class TradeHistory:
     def __init__(self) -> None:
         self._first_ever = 0
         self._next = 0
+        self._last_ms = 0
         self._times = array("q")
         self._prices = array("q")
         self._sizes = array("q")
@@ -196,9 +201,7 @@ class TradeHistory:
         if not self._times:
             self._first_ever = self._next = number
         assert number == self._next, (number, self._next)
-        last = self.last
-        if last is not None:
-            at_ms = max(at_ms, last.at_ms)
+        at_ms = self._last_ms = max(at_ms, self._last_ms)
         signed = size if taker_buys else -size
         if len(self._times) < TRADES_KEPT:
             self._times.append(at_ms)
@@ -208,7 +211,12 @@ class TradeHistory:
             slot = (number - self._first_ever) % TRADES_KEPT
             self._times[slot], self._prices[slot], self._sizes[slot] = at_ms, price, signed
         self._next += 1
-        self._add_to_candles(PublicTrade(number, at_ms, price, size, taker_buys))
+        turnover = size * price // _UNITS
+        for candle, over_ms in ((self._minute, MINUTE_MS), (self._hour, HOUR_MS), (self._day, DAY_MS)):
+            if candle is None or at_ms >= candle.start_ms + over_ms:
+                self._close_candles(PublicTrade(number, at_ms, price, size, taker_buys))
+                break
+            candle.add(price, size, turnover, at_ms, taker_buys=taker_buys)
 
     def trades(self, first: int, limit: int) -> list[PublicTrade]:
         """Return at most ``limit`` trades from number ``first`` on, oldest first."""
@@ -251,8 +259,7 @@ class TradeHistory:
     def window(self, start_ms: int) -> Candle | None:
         """Return all since ``start_ms``, the beginning of a minute, as one candle; None where nothing was traded."""
         hour_ms = -(-start_ms // HOUR_MS) * HOUR_MS
-        minutes = (one for one in self._minutes_since(start_ms) if one.start_ms < hour_ms)
-        parts = [*minutes, *_since(self._hours, self._hour, hour_ms)]
+        parts = [*self._minutes_between(start_ms, hour_ms), *_since(self._hours, self._hour, hour_ms)]
         return fold(parts, lambda _: start_ms)[0] if parts else None
 
     def _trade(self, number: int) -> PublicTrade:
@@ -260,15 +267,11 @@ class TradeHistory:
         size = self._sizes[slot]
         return PublicTrade(number, self._times[slot], self._prices[slot], abs(size), size > 0)
 
-    def _add_to_candles(self, trade: PublicTrade) -> None:
-        minute = self._minute
-        start_ms = trade.at_ms - trade.at_ms % MINUTE_MS
-        if minute is not None and minute.start_ms == start_ms:
-            minute.add(trade)
-        else:
-            if minute is not None:
-                self._minutes.append(_PACKED.pack(*msgspec.structs.astuple(minute)))
-            self._minute = candle_of(trade, start_ms)
+    def _close_candles(self, trade: PublicTrade) -> None:
+        """Begin new candles for ``trade`` where those of now are over: that of a minute always is."""
+        if self._minute is not None:
+            self._minutes.append(_PACKED.pack(*msgspec.structs.astuple(self._minute)))
+        self._minute = candle_of(trade, trade.at_ms - trade.at_ms % MINUTE_MS)
         self._hour = _grown(self._hours, self._hour, trade, HOUR_MS)
         self._day = _grown(self._days, self._day, trade, DAY_MS)
 
@@ -278,26 +281,30 @@ class TradeHistory:
             number = self.first_since(start_ms)
             return [candle_of(trade, trade.at_ms) for trade in self.trades(number, TRADES_KEPT)]
         if unit == "m" or offset_ms % HOUR_MS:
-            return self._minutes_since(start_ms)
+            return self._minutes_between(start_ms)
         if unit == "h" or offset_ms % DAY_MS:
             return _since(self._hours, self._hour, start_ms)
         return _since(self._days, self._day, start_ms)
 
-    def _minutes_since(self, start_ms: int) -> list[Candle]:
-        if self._minute is None or self._minute.start_ms < start_ms:
+    def _minutes_between(self, start_ms: int, until_ms: int | None = None) -> list[Candle]:
+        """Return the candles of minutes that begin at ``start_ms`` or later, and before ``until_ms``."""
+        current = self._minute
+        if current is None or current.start_ms < start_ms:
             return []
-        found = [self._minute]
-        for packed in reversed(self._minutes):
-            candle = Candle(*_PACKED.unpack(packed))
-            if candle.start_ms < start_ms:
-                break
-            found.append(candle)
-        found.reverse()
+        low = bisect_left(self._minutes, start_ms, key=_start_of_packed)
+        high = (
+            len(self._minutes)
+            if until_ms is None
+            else bisect_left(self._minutes, until_ms, key=_start_of_packed)
+        )
+        found = [Candle(*_PACKED.unpack(packed)) for packed in islice(self._minutes, low, high)]
+        if until_ms is None or current.start_ms < until_ms:
+            found.append(current)
         return found
 
 
 def _start_of_packed(packed: bytes) -> int:
-    start_ms: int = _PACKED.unpack(packed)[0]
+    start_ms: int = _FIRST.unpack_from(packed)[0]
     return start_ms
 
 
@@ -306,7 +313,7 @@ def _grown(closed: deque[Candle], current: Candle | None, trade: PublicTrade, le
     start_ms = trade.at_ms - trade.at_ms % length_ms
     if current is not None:
         if current.start_ms == start_ms:
-            current.add(trade)
+            current.add(trade.price, trade.size, trade.turnover, trade.at_ms, taker_buys=trade.taker_buys)
             return current
         closed.append(current)
     return candle_of(trade, start_ms)
