@@ -5,6 +5,7 @@ import sys
 
 ITS_OWN_EXTRA = (
     "arbshard.data.fast_stream",
+    "arbshard.ledger.parquet",
     "arbshard.series.main",
     "arbshard.series.reading",
     "arbshard.series.schemas",

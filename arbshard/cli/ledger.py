@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -18,8 +19,10 @@ from arbshard.cli.options import (
     wall_ms_of,
 )
 from arbshard.errors import LedgerError, UsageError
+from arbshard.series import require_libraries
 
 if TYPE_CHECKING:
+    from arbshard.ledger.export import Cell, Format, TextFormat
     from arbshard.ledger.verify import VerifyReport
 
 app = typer.Typer(no_args_is_help=True, help="Look into the ledger.")
@@ -117,7 +120,7 @@ def ledger_export(
     what: Annotated[
         str, typer.Option("--what", help="fills, positions, deposits, events, balances or postings.")
     ] = "fills",
-    form: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    form: Annotated[str, typer.Option("--format", help="csv, jsonl, json or parquet.")] = "csv",
     since: SinceOption = None,
     out: Annotated[str, typer.Option("--out", help="A new file; - for the terminal.")] = "-",
     state_dir: StateOption = None,
@@ -125,7 +128,7 @@ def ledger_export(
     config: ConfigOption = None,
 ) -> None:
     """Write what it and its archives hold as plain rows. Also while it is written to."""
-    from arbshard.ledger.export import COLUMNS, Format, What, rows_of, write_rows
+    from arbshard.ledger.export import COLUMNS, Format, What, rows_of
     from arbshard.ledger.history import LedgerHistory
     from arbshard.ledger.output import new_file
     from arbshard.model.money import use_money_context
@@ -138,23 +141,49 @@ def ledger_export(
     chosen = msgspec.convert(what, What)
     shape = msgspec.convert(form, Format)
     since_ms = wall_ms_of("since", since)
-    with LedgerHistory(ledger_of(name, config, state_dir)) as history:
-        rows = rows_of(history, chosen, since_ms)
+    if shape == "parquet":
+        require_libraries("--format parquet", "pyarrow")
         if out == "-":
-            try:
-                write_rows(sys.stdout, COLUMNS[chosen], rows, shape)
-                sys.stdout.flush()
-            except BrokenPipeError:
-                # Whoever read has enough. The interpreter would flush again at its end.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise UsageError("--format parquet: say with --out which file is to be written")
+    with LedgerHistory(ledger_of(name, config, state_dir)) as history:
+
+        def read_rows() -> Iterator[tuple["Cell", ...]]:
+            return rows_of(history, chosen, since_ms)
+
+        if out == "-" and shape != "parquet":
+            _print_rows(COLUMNS[chosen], read_rows(), shape)
             return
         with new_file(Path(out)) as partial:
             try:
-                with partial.open("w", encoding="utf-8", newline="") as target:
-                    count = write_rows(target, COLUMNS[chosen], rows, shape)
+                count = _write_rows(partial, COLUMNS[chosen], read_rows, shape)
             except OSError as error:
-                raise LedgerError(f"{out}: cannot be written: {error.strerror}") from error
+                raise LedgerError(f"{out}: cannot be written: {error.strerror or error}") from error
     typer.echo(f"{out}: {count:,} {what}")
+
+
+def _print_rows(columns: Sequence[str], rows: Iterator[tuple["Cell", ...]], form: "TextFormat") -> None:
+    from arbshard.ledger.export import write_rows
+
+    try:
+        write_rows(sys.stdout, columns, rows, form)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has enough. The interpreter would flush again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _write_rows(
+    path: Path, columns: Sequence[str], read_rows: Callable[[], Iterator[tuple["Cell", ...]]], form: "Format"
+) -> int:
+    """The number of rows. Raises ``OSError``."""
+    if form == "parquet":
+        from arbshard.ledger.parquet import write_parquet
+
+        return write_parquet(path, columns, read_rows)
+    from arbshard.ledger.export import write_rows
+
+    with path.open("w", encoding="utf-8", newline="") as target:
+        return write_rows(target, columns, read_rows(), form)
 
 
 @app.command("backup")

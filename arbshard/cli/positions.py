@@ -1,5 +1,6 @@
 """``arbshard positions`` and ``arbshard trades``: what is open, and what was closed."""
 
+import sys
 import time
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from arbshard.cli.options import (
     wall_ms_of,
 )
 from arbshard.cli.risk_client import send_to_risk
-from arbshard.cli.trades import closed_positions, trade_row
+from arbshard.cli.trades import closed_positions, trade_row, write_csv
 from arbshard.errors import UsageError
 from arbshard.model.money import BPS, plain
 from arbshard.model.position import Position
@@ -94,6 +95,7 @@ def trades(
     symbol: Annotated[str, typer.Option("--symbol", help="Of one pair, by base or market.")] = "",
     since: SinceOption = None,
     as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Rows for a spreadsheet, with a header.")] = False,
     state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,
@@ -102,6 +104,8 @@ def trades(
     from arbshard.model.money import use_money_context
 
     use_money_context()
+    if as_json and as_csv:
+        raise UsageError("trades: --json or --csv, not both")
     path = state_dir_of(name, config, state_dir) / "ledger.sqlite"
     if not path.exists():
         raise UsageError(f"there is no ledger at {path}")
@@ -109,6 +113,9 @@ def trades(
     rows = [trade_row(position) for position in closed_positions(path, symbol, last, since_ms)]
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        return
+    if as_csv:
+        write_csv(sys.stdout, rows)
         return
     if not rows:
         typer.echo("no closed positions")

@@ -1,13 +1,16 @@
 """Closed positions, read from the ledger. Used by ``arbshard trades``."""
 
+import csv
 from collections import deque
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
+from typing import TextIO
 
 import msgspec
 
 from arbshard.ledger.events import PositionClosed, decode_event
+from arbshard.ledger.export import iso
 from arbshard.ledger.history import LedgerHistory
 from arbshard.ledger.reader import EVER, Row
 from arbshard.model.money import BPS, MONEY_CONTEXT, ZERO, plain
@@ -92,6 +95,22 @@ def trade_row(position: Position) -> ClosedTrade:
         pnl=plain(position.pnl),
         pnl_bps=pnl_bps,
     )
+
+
+_CSV_COLUMNS = tuple(
+    name.removesuffix("_ms") if name in ("opened_ms", "closed_ms") else name
+    for name in ClosedTrade.__struct_fields__
+)
+
+
+def write_csv(target: TextIO, rows: Iterable[ClosedTrade]) -> None:
+    """Write ``rows`` below a header; times are ISO 8601 in UTC. Raises ``OSError`` of ``target``."""
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS)
+    for row in rows:
+        cells = msgspec.structs.asdict(row)
+        cells.update(opened_ms=iso(row.opened_ms), closed_ms=iso(row.closed_ms))
+        writer.writerow(cells.values())
 
 
 def _amount(value: Decimal | None) -> str | None:

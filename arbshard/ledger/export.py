@@ -27,7 +27,8 @@ from arbshard.model.money import plain
 from arbshard.model.position import Position
 
 What = Literal["fills", "positions", "deposits", "events", "balances", "postings"]
-Format = Literal["csv", "jsonl"]
+TextFormat = Literal["csv", "jsonl", "json"]
+Format = Literal["csv", "jsonl", "json", "parquet"]
 Cell = str | int | float | None | msgspec.Raw
 
 COLUMNS: dict[What, tuple[str, ...]] = {
@@ -83,8 +84,13 @@ def rows_of(reader: LedgerHistory, what: What, since_ms: int = EVER) -> Iterator
         raise damaged(reader.path, f"it holds what is no time or no amount: {error}") from error
 
 
-def write_rows(target: TextIO, columns: Sequence[str], rows: Iterable[tuple[Cell, ...]], form: Format) -> int:
-    """Write a header (csv) and the rows; the number of rows. Raises ``OSError`` of ``target``."""
+def write_rows(
+    target: TextIO, columns: Sequence[str], rows: Iterable[tuple[Cell, ...]], form: TextFormat
+) -> int:
+    """Write the rows, below a header (csv), one a line (jsonl) or as one array (json); the number of rows.
+
+    Raises ``OSError`` of ``target``.
+    """
     count = 0
     if form == "csv":
         writer = csv.writer(target, lineterminator="\n")
@@ -94,10 +100,13 @@ def write_rows(target: TextIO, columns: Sequence[str], rows: Iterable[tuple[Cell
             writer.writerow([bytes(cell).decode() if isinstance(cell, msgspec.Raw) else cell for cell in row])
         return count
     keys = [f"{json.dumps(column)}:" for column in columns]
+    before, between, after = ("[\n", ",\n", "\n]\n") if form == "json" else ("", "\n", "\n")
+    target.write(before)
     for row in rows:
-        count += 1
         cells = (key + msgspec.json.encode(cell).decode() for key, cell in zip(keys, row, strict=True))
-        target.write(f"{{{','.join(cells)}}}\n")
+        target.write(f"{between if count else ''}{{{','.join(cells)}}}")
+        count += 1
+    target.write(after if count or form == "json" else "")
     return count
 
 

@@ -97,9 +97,10 @@ def test_since_is_utc_unless_it_names_a_zone(ledger, call, since, rows) -> None:
     ("arguments", "said"),
     [
         (("--what", "cats"), "--what cats: one of fills, positions, deposits, events, balances, postings"),
-        (("--format", "xml"), "--format xml: one of csv, jsonl"),
+        (("--format", "xml"), "--format xml: one of csv, jsonl, json, parquet"),
         (("--since", "yesterday"), "--since yesterday: not a date or time such as 2026-11-01"),
         (("--since", "2026-13-01"), "--since 2026-13-01: not a date"),
+        (("--format", "parquet"), "--format parquet: say with --out which file is to be written"),
         (("--out", "/no/such/place"), "/no/such/place: cannot be created: No such file or directory"),
     ],
 )
@@ -155,3 +156,34 @@ def test_backup(ledger, call, tmp_path) -> None:
     assert verify(target).is_clean
     code, _, err = call("backup", str(target))
     assert (code, err) == (2, f"arbshard: {target}: exists already, and nothing is overwritten\n")
+
+
+def test_export_as_one_json_array(ledger, call, tmp_path) -> None:
+    target = tmp_path / "fills.json"
+    code, said, _ = call("export", "--format", "json", "--out", str(target))
+    assert (code, said) == (0, f"{target}: 4 fills\n")
+    _, lines, _ = call("export", "--format", "jsonl")
+    assert json.loads(target.read_text()) == [json.loads(line) for line in lines.splitlines()]
+    code, out, _ = call("export", "--format", "json", "--since", "2027-01-01")
+    assert (code, json.loads(out)) == (0, [])
+
+
+@pytest.mark.needs("analysis")
+def test_export_as_parquet(ledger, call, tmp_path) -> None:
+    target = tmp_path / "fills.parquet"
+    code, said, _ = call("export", "--format", "parquet", "--out", str(target))
+    assert (code, said) == (0, f"{target}: 4 fills\n")
+    assert target.read_bytes()[:4] == target.read_bytes()[-4:] == b"PAR1"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_pyarrow_parquet_is_one_line_that_says_what_to_install(
+    ledger, call, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, out, err = call("export", "--format", "parquet", "--out", str(tmp_path / "fills.parquet"))
+    assert (code, out) == (2, "")
+    assert err == (
+        "arbshard: --format parquet needs pyarrow, which is not installed: pip install 'arbshard[analysis]'\n"
+    )
+    assert not (tmp_path / "fills.parquet").exists()
