@@ -6,6 +6,7 @@ import sys
 ITS_OWN_EXTRA = (
     "arbshard.data.fast_stream",
     "arbshard.ledger.parquet",
+    "arbshard.report.sampled",
     "arbshard.series.main",
     "arbshard.series.reading",
     "arbshard.series.schemas",

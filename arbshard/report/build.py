@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -27,7 +28,11 @@ from arbshard.report.model import (
     bps_of,
 )
 from arbshard.report.sources import RunSummary, Sources
+from arbshard.status.model import RuleWorth
 from arbshard.version import __version__
+
+if TYPE_CHECKING:
+    from arbshard.report.sampled import Sampled
 
 _CENT = Decimal("0.01")
 _BARS = 40
@@ -48,7 +53,7 @@ def build(
 ) -> RunReport:
     """The report of one run. ``anomalies`` are those of a campaign's monitor."""
     with localcontext(MONEY_CONTEXT):
-        facts, logs = sources.facts, sources.logs
+        facts, logs, sampled = sources.facts, sources.logs, sources.sampled
         symbols = sorted(
             (_symbol(name, one) for name, one in facts.symbols.items()),
             key=lambda one: (-one.pnl, one.symbol),
@@ -56,7 +61,7 @@ def build(
         total = _symbol("all", facts.all)
         edges = _edges(facts.all)
         pnl = _split(facts)
-        timeline = _timeline(facts, logs, anomalies)
+        timeline = _timeline(facts, logs, sampled.spells if sampled is not None else (), anomalies)
         report = RunReport(
             title=title or f"Run {sources.name}",
             source=str(sources.state_dir),
@@ -82,18 +87,19 @@ def build(
             total=total,
             symbols=tuple(symbols),
             edges=edges,
-            funnel=tuple(_funnel(facts, edges)),
-            rules=_rules(facts, sources.summary),
-            shards=tuple(_shards(facts)),
-            venues=tuple(_venue(name, one) for name, one in sorted(facts.venues.items())),
-            processes=(),
+            funnel=(*(sampled.funnel if sampled is not None else ()), *_funnel(facts, edges)),
+            rules=_rules(facts, sources.summary, sampled),
+            shards=tuple(_shards(facts, sampled)),
+            venues=tuple(_venues(facts, sampled)),
+            processes=sampled.processes if sampled is not None else (),
+            pairs=sampled.pairs if sampled is not None else (),
             timeline=timeline,
             timeline_left_out=facts.timeline.left_out,
             log_levels=logs.levels,
             logs=logs.records,
             unread_log_lines=logs.unread,
-            plots=tuple(_plots(facts, symbols)),
-            notes=tuple(_notes(facts, logs, sources.summary)),
+            plots=(*_plots(facts, symbols), *(sampled.plots if sampled is not None else ())),
+            notes=tuple(_notes(sources)),
         )
         return replace(report, findings=findings_of(report, facts))
 
@@ -170,14 +176,14 @@ def _edges(every: SymbolFacts) -> EdgeSteps:
 
 def _funnel(facts: RunFacts, edges: EdgeSteps) -> Iterator[FunnelStep]:
     sums = facts.all.edges
-    intents = "entry intents in the ledger"
+    intents = "entries sent"
     yield FunnelStep(
         name="sent",
         unit=intents,
         count=sums.ended,
         bps=bps_of(edges.sent, edges.sent_notional),
         money=edges.sent,
-        why="risk approved them and both orders went out",
+        why="entries that risk approved and that have ended, at the edge of their decision",
     )
     yield FunnelStep(
         name="both filled",
@@ -229,7 +235,7 @@ def _funnel(facts: RunFacts, edges: EdgeSteps) -> Iterator[FunnelStep]:
     )
     yield FunnelStep(
         name="kept",
-        unit="closed positions with a result above 0",
+        unit="of them with a gain",
         count=sums.won,
         bps=bps_of(edges.kept, edges.filled_notional),
         money=edges.kept,
@@ -238,33 +244,40 @@ def _funnel(facts: RunFacts, edges: EdgeSteps) -> Iterator[FunnelStep]:
     )
 
 
-def _rules(facts: RunFacts, summary: RunSummary | None) -> tuple[RuleCost, ...]:
-    by_risk = {reason.name: count for reason, count in facts.refused.items()}
-    by_workers = summary.data_refusals if summary is not None else {}
-    worth = summary.rules if summary is not None else {}
-    rules: list[RuleCost] = []
-    for reason in by_risk.keys() | by_workers.keys() | worth.keys():
-        followed = worth.get(reason)
-        rules.append(
-            RuleCost(
-                reason,
-                by_risk.get(reason, 0),
-                by_workers.get(reason, 0),
-                *((followed.followed, followed.won, followed.pnl) if followed is not None else ()),
-            )
-        )
-    return tuple(sorted(rules, key=lambda one: (-one.pnl, -one.by_risk, -one.by_workers, one.reason)))
+def _rules(facts: RunFacts, summary: RunSummary | None, sampled: "Sampled | None") -> tuple[RuleCost, ...]:
+    """Risk's refusals are from the ledger; the rest is from the series, or from the summary of the last run."""
+    rules: dict[str, RuleCost] = {}
+    if sampled is not None and sampled.rules:
+        rules = dict(sampled.rules)
+    elif summary is not None:
+        for reason in summary.data_refusals.keys() | summary.rules.keys():
+            worth = summary.rules.get(reason, RuleWorth())
+            count = summary.data_refusals.get(reason, 0)
+            rules[reason] = RuleCost(reason, 0, count, worth.followed, worth.won, worth.pnl)
+    for refusal, count in facts.refused.items():
+        rules[refusal.name] = replace(rules.get(refusal.name, RuleCost(refusal.name)), by_risk=count)
+    return tuple(
+        sorted(rules.values(), key=lambda one: (-one.pnl, -one.by_risk, -one.by_workers, one.reason))
+    )
 
 
-def _shards(facts: RunFacts) -> Iterator[ShardReport]:
-    for shard in sorted(facts.joined.keys() | facts.fenced.keys()):
-        yield ShardReport(shard, facts.joined[shard], facts.fenced[shard])
+def _shards(facts: RunFacts, sampled: "Sampled | None") -> Iterator[ShardReport]:
+    known = sampled.shards if sampled is not None else {}
+    for shard in sorted(facts.joined.keys() | facts.fenced.keys() | known.keys()):
+        one = known.get(shard, ShardReport(shard, 0, 0))
+        yield replace(one, starts=facts.joined[shard], fenced=facts.fenced[shard])
 
 
-def _venue(name: str, one: VenueTrading) -> VenueReport:
+def _venues(facts: RunFacts, sampled: "Sampled | None") -> Iterator[VenueReport]:
+    known = sampled.venues if sampled is not None else {}
+    for name in sorted(facts.venues.keys() | known.keys()):
+        yield _venue(known.get(name, VenueReport(name)), facts.venues.get(name, VenueTrading()))
+
+
+def _venue(known: VenueReport, one: VenueTrading) -> VenueReport:
     states = one.states
-    return VenueReport(
-        venue=name,
+    return replace(
+        known,
         orders=states.total(),
         filled=states["FILLED"],
         partial=states["partial"],
@@ -277,8 +290,10 @@ def _venue(name: str, one: VenueTrading) -> VenueReport:
     )
 
 
-def _timeline(facts: RunFacts, logs: LogsRead, anomalies: Sequence[Anomaly]) -> tuple[TimelineEntry, ...]:
-    entries = facts.timeline.entries()
+def _timeline(
+    facts: RunFacts, logs: LogsRead, spells: Sequence[TimelineEntry], anomalies: Sequence[Anomaly]
+) -> tuple[TimelineEntry, ...]:
+    entries = [*facts.timeline.entries(), *spells]
     for record in logs.records:
         times = f" ({record.count:,} times)" if record.count > 1 else ""
         entries.append(
@@ -287,13 +302,13 @@ def _timeline(facts: RunFacts, logs: LogsRead, anomalies: Sequence[Anomaly]) -> 
                 *(record.process, f"{record.level}: {record.event}{times}", record.anchor),
             )
         )
-    for one in anomalies:
-        entries.append(
-            TimelineEntry(
-                *(one.first_ms, one.last_ms, one.severity, "monitor", one.subject or one.rule),
-                *(f"{one.rule}: {one.text}{_measured(one)}", _anchor_of(one, logs.records)),
-            )
+    entries.extend(
+        TimelineEntry(
+            *(one.first_ms, one.last_ms, one.severity, "monitor", one.subject or one.rule),
+            *(f"{one.rule}: {one.text}{_measured(one)}", _anchor_of(one, logs.records)),
         )
+        for one in anomalies
+    )
     return tuple(sorted(entries, key=lambda one: (one.first_ms, one.last_ms)))
 
 
@@ -367,12 +382,20 @@ def _histogram(sample: Sequence[float]) -> Plot:
     return Plot("results", "Results of single positions", "positions", "bars", lines, "symbols", "bps")
 
 
-def _notes(facts: RunFacts, logs: LogsRead, summary: RunSummary | None) -> Iterator[str]:
-    if summary is None:
+def _notes(sources: Sources) -> Iterator[str]:
+    facts, logs, summary, sampled = sources.facts, sources.logs, sources.summary, sources.sampled
+    if sampled is None or not sampled.rows:
         yield (
-            "There is no summary.json in the state directory, so what workers refused and what refused entries "
-            "would have brought is not known ('arbshard run --summary' writes it)."
+            "There are no series of the run, so gaps, latencies, venues and memory over time are not known: "
+            f"{sources.unsampled or 'nothing was sampled yet'}."
         )
+        if summary is None:
+            yield (
+                "There is no summary.json in the state directory either, so what workers refused and what refused "
+                "entries would have brought is not known ('arbshard run --summary' writes it)."
+            )
+    if sampled is not None and sampled.skipped:
+        yield f"{sampled.skipped:,} files of the series cannot be read and were left out."
     if facts.all.edges.unmeasured:
         yield (
             f"Positions with a result of {plain(facts.all.edges.unmeasured)} were entered before the time of this "

@@ -18,7 +18,6 @@ from arbshard.report.document import (
     PageSection,
     PageTable,
     Tile,
-    amount,
     bps,
     gain,
     number,
@@ -27,6 +26,7 @@ from arbshard.report.document import (
     table,
     wall,
 )
+from arbshard.report.findings import amount
 from arbshard.report.html import plotly_script
 from arbshard.report.model import Finding, Plot, PlotLine, RunReport, SymbolReport
 from arbshard.report.sources import read_sources

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
+from arbshard.report.findings import amount
 from arbshard.report.model import (
     Finding,
+    FunnelStep,
     LogRecord,
     Plot,
     RunReport,
@@ -66,15 +68,6 @@ class Document(NamedTuple):
 
 
 # --- how values are written
-
-
-def amount(value: Decimal | float | None, *, signed: bool = False) -> str:
-    """Money: whole units from 1,000 on, two places below."""
-    if value is None:
-        return "–"
-    places = 0 if not value or abs(float(value)) >= 1000 else 2
-    text = f"{value:+,.{places}f}" if signed else f"{value:,.{places}f}"
-    return text.replace("-", "−")
 
 
 def gain(value: Decimal | None) -> Cell:
@@ -137,10 +130,15 @@ def wall(at_ms: int | None) -> str:
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[Cell | str]], texts: Sequence[int] = (0,)
 ) -> PageTable:
-    """A table whose columns hold numbers, except those of ``texts``."""
-    numbers = frozenset(range(len(columns))) - frozenset(texts)
-    cells = tuple(tuple(one if isinstance(one, Cell) else Cell(one) for one in row) for row in rows)
-    return PageTable(tuple(columns), numbers, cells)
+    """A table whose columns hold numbers, except those of ``texts``; columns without any value are left out."""
+    cells = [tuple(one if isinstance(one, Cell) else Cell(one) for one in row) for row in rows]
+    assert all(len(row) == len(columns) for row in cells), columns
+    kept = [place for place in range(len(columns)) if any(row[place].text != "–" for row in cells)]
+    return PageTable(
+        tuple(columns[place] for place in kept),
+        frozenset(new for new, place in enumerate(kept) if place not in texts),
+        tuple(tuple(row[place] for place in kept) for row in cells),
+    )
 
 
 # --- the report of one run
@@ -217,8 +215,9 @@ def _sections(report: RunReport) -> Iterator[PageSection]:
     yield PageSection(
         "edges",
         "Where the edges went",
-        "Each line is a step that an edge passes; money is in the reporting currency and basis points are of the "
-        "notional that was filled. What was missed cost nothing, all other losses were paid.",
+        "Each line is a step that an edge passes. A sampled second is one direction of a pair in one second, an "
+        "evaluation is one of a direction by a worker; counts of different units are not to be divided. What is lost "
+        "by orders that did not fill was missed, all other losses were paid.",
         (_funnel(report), *_plots(report, "edges")),
     )
     yield PageSection("symbols", "Symbols", "", (*_symbols(report), *_plots(report, "symbols")))
@@ -229,7 +228,15 @@ def _sections(report: RunReport) -> Iterator[PageSection]:
         "orders. A rule whose refused entries would have lost has saved money.",
         (_rules(report), *_plots(report, "rules")),
     )
-    yield PageSection("pairs", "Gaps in the books", "", _plots(report, "pairs"))
+    yield PageSection(
+        "pairs",
+        "Gaps in the books",
+        ""
+        if not report.pairs
+        else "How often each pair had an edge. Up to 'sound', directions in sampled seconds are "
+        "counted; up to 'decided', evaluations by workers.",
+        (_pairs(report), *_plots(report, "pairs")),
+    )
     yield PageSection("venues", "Venues", "", (_venues(report), *_plots(report, "venues")))
     yield PageSection("shards", "Shards", "", (_shards(report), *_plots(report, "shards")))
     yield PageSection(
@@ -269,15 +276,23 @@ def _split(report: RunReport) -> PageTable:
 
 
 def _funnel(report: RunReport) -> PageTable:
-    rows = [
-        (
-            *(step.name, step.unit, f"{step.count:,}", plain_bps(step.bps)),
-            *(amount(step.money), gain(step.lost), step.why),
+    rows: list[tuple[Cell | str, ...]] = []
+    before: FunnelStep | None = None
+    for step in report.funnel:
+        is_same_unit = before is not None and before.unit == step.unit and before.count > 0
+        rows.append(
+            (
+                *(step.name, step.unit, f"{step.count:,}"),
+                share(step.count / before.count) if before is not None and is_same_unit else Cell(""),
+                *(plain_bps(step.bps), amount(step.money), gain(step.lost), step.why),
+            )
         )
-        for step in report.funnel
-    ]
-    columns = ("step", "unit", "count", "mean bps", f"worth, {report.currency}", "lost here", "why")
-    return table(columns, rows, (0, 1, 6))
+        before = step
+    columns = (
+        *("step", "unit", "count", "of the step before", "mean bps", f"worth, {report.currency}"),
+        *("lost here", "what is lost, and why"),
+    )
+    return table(columns, rows, (0, 1, 7))
 
 
 def _symbols(report: RunReport) -> Iterator[PageTable]:
@@ -334,6 +349,28 @@ def _worth(followed: int, pnl: int) -> Cell:
     return Cell(f"cost {amount(pnl)}", "bad") if pnl > 0 else Cell(f"saved {amount(-pnl)}", "good")
 
 
+def _pairs(report: RunReport) -> PageTable:
+    rows = [
+        (
+            *(one.pair, f"{one.sampled:,}", f"{one.gross:,}", plain_bps(one.gross_bps), f"{one.net:,}"),
+            *(
+                plain_bps(one.net_bps),
+                f"{one.deep:,}",
+                f"{one.sound:,}",
+                f"{one.wanted:,}",
+                f"{one.barred:,}",
+            ),
+            *(f"{one.sized:,}", f"{one.decided:,}", plain_bps(one.decided_bps), f"{one.approved:,}"),
+        )
+        for one in report.pairs
+    ]
+    columns = (
+        *("pair", "looked at", "gap above 0", "mean bps", "after fees", "mean bps", "deep enough", "sound"),
+        *("worth an entry", "barred by a rule", "deep enough", "decided", "mean bps", "approved"),
+    )
+    return table(columns, rows)
+
+
 def _venues(report: RunReport) -> PageTable:
     rows = [
         (
@@ -341,19 +378,16 @@ def _venues(report: RunReport) -> PageTable:
             *(fault(one.rejected), fault(one.not_accepted), fault(one.refusals), amount(one.fees)),
             *(bps(-one.slippage_bps if one.slippage_bps is not None else None), number(one.msg_s)),
             *(number(one.reconnects), fault(one.stalls), fault(one.resyncs), fault(one.bad_frames)),
-            *(
-                number(one.oldest_ms_max),
-                number(one.lag_ms, 1),
-                micros(one.answer_p50_us),
-                micros(one.answer_p99_us),
-            ),
+            *(fault(one.requests_refused), number(one.oldest_ms_max), number(one.lag_ms, 1)),
+            *(micros(one.answer_p50_us), micros(one.answer_p99_us)),
         )
         for one in report.venues
     ]
     columns = (
         *("venue", "orders", "filled", "in part", "not filled", "rejected", "not accepted", "refuses us"),
         *(f"fees, {report.currency}", "fills against the promised price, bps", "messages/s", "reconnects"),
-        *("stalls", "resyncs", "bad frames", "oldest book, ms", "lag, ms", "answer p50", "answer p99"),
+        *("stalls", "resyncs", "bad frames", "requests refused", "oldest book, ms", "lag, ms"),
+        *("answer p50", "answer p99"),
     )
     return table(columns, rows)
 
@@ -361,14 +395,15 @@ def _venues(report: RunReport) -> PageTable:
 def _shards(report: RunReport) -> PageTable:
     rows = [
         (
-            *(f"{one.shard}", f"{one.starts:,}", fault(one.fenced), number(one.pairs), number(one.msg_s)),
+            *(f"{one.shard}", f"{one.starts:,}", fault(one.fenced), fault(one.restarts), number(one.pairs)),
+            number(one.msg_s),
             *(micros(one.decision_p50_us), micros(one.decision_p99_us), micros(one.decision_max_us)),
             *(micros(one.approval_p99_us), micros(one.loop_gap_max_us)),
         )
         for one in report.shards
     ]
     columns = (
-        *("shard", "starts", "fenced", "pairs", "evaluations/s", "decision p50", "decision p99"),
+        *("shard", "starts", "fenced", "restarts", "pairs", "evaluations/s", "decision p50", "decision p99"),
         *("decision, longest", "approval p99", "longest gap of its loop"),
     )
     return table(columns, rows)

@@ -23,9 +23,18 @@ def findings_of(report: RunReport, facts: RunFacts) -> tuple[Finding, ...]:
     )
 
 
+def amount(value: Decimal | float | None, *, signed: bool = False) -> str:
+    """Money: whole units from 1,000 on, two places below."""
+    if value is None:
+        return "–"
+    places = 0 if not value or abs(float(value)) >= 1000 else 2
+    text = f"{value:+,.{places}f}" if signed else f"{value:,.{places}f}"
+    return text.replace("-", "−")
+
+
 def money(value: Decimal, currency: str) -> str:
-    """An amount for people: whole units from 1,000 on, two places below."""
-    return f"{value:,.0f} {currency}" if abs(value) >= 1000 else f"{value:,.2f} {currency}"
+    """An amount with its currency."""
+    return f"{amount(value)} {currency}"
 
 
 def _earned(report: RunReport) -> Finding:

@@ -172,6 +172,8 @@ class ShardReport(msgspec.Struct, frozen=True):
     starts: int
     """Incarnations that said hello to risk."""
     fenced: int
+    restarts: int | None = None
+    """Of its process, the most in one run."""
     pairs: int | None = None
     msg_s: float | None = None
     """Mean of the samples."""
@@ -187,19 +189,19 @@ class VenueReport(msgspec.Struct, frozen=True):
     """One venue: orders from the ledger, the rest from samples."""
 
     venue: str
-    orders: int
+    orders: int = 0
     """Final reports of orders."""
-    filled: int
-    partial: int
-    unfilled: int
+    filled: int = 0
+    partial: int = 0
+    unfilled: int = 0
     """Taken by the venue and not executed at all."""
-    rejected: int
-    not_accepted: int
-    fees: Decimal
+    rejected: int = 0
+    not_accepted: int = 0
+    fees: Decimal = ZERO
     """In reporting currency, each at the FX of its intent; fees in other coins left out."""
-    refusals: int
+    refusals: int = 0
     """Times that it began to refuse our orders."""
-    slippage_bps: float | None
+    slippage_bps: float | None = None
     """Fills of legs against the price that the book promised, weighted by value; above 0 is worse for us."""
     msg_s: float | None = None
     frames: int | None = None
@@ -207,6 +209,8 @@ class VenueReport(msgspec.Struct, frozen=True):
     stalls: int | None = None
     resyncs: int | None = None
     bad_frames: int | None = None
+    requests_refused: int | None = None
+    """Requests of any kind that it refused."""
     oldest_ms_max: float | None = None
     lag_ms: float | None = None
     answer_p50_us: float | None = None
@@ -226,6 +230,32 @@ class ProcessReport(msgspec.Struct, frozen=True):
     """Mean."""
     fds: int
     fds_max: int
+
+
+class PairReport(msgspec.Struct, frozen=True):
+    """How often a pair had an edge, from samples. ``docs/series.md`` says what each count means.
+
+    The counts up to ``sound`` are of directions in sampled seconds, those up to ``decided`` of evaluations by
+    workers, and ``approved`` of entries.
+    """
+
+    pair: str
+    sampled: int
+    gross: int
+    net: int
+    deep: int
+    sound: int
+    wanted: int
+    barred: int
+    sized: int
+    decided: int
+    approved: int
+    gross_bps: float | None
+    """Mean gap at the touch where it is above 0."""
+    net_bps: float | None
+    """Mean edge after fees where it is above 0."""
+    decided_bps: float | None
+    """Mean edge of the entries that were decided."""
 
 
 class SessionReport(msgspec.Struct, frozen=True):
@@ -263,7 +293,7 @@ class TimelineEntry(msgspec.Struct, frozen=True):
     last_ms: int
     severity: Severity
     source: str
-    """``ledger``, ``log`` or ``monitor``."""
+    """``ledger``, ``log``, ``status`` (from samples) or ``monitor``."""
     subject: str
     text: str
     anchor: str = ""
@@ -341,6 +371,7 @@ class RunReport(msgspec.Struct, frozen=True):
     shards: tuple[ShardReport, ...]
     venues: tuple[VenueReport, ...]
     processes: tuple[ProcessReport, ...]
+    pairs: tuple[PairReport, ...]
     timeline: tuple[TimelineEntry, ...]
     timeline_left_out: int
     log_levels: dict[str, int]

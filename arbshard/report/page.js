@@ -50,7 +50,12 @@ function tracesOf(plot) {
 
 function draw(element) {
   const plot = plots[element.dataset.plot];
-  const config = { displaylogo: false, responsive: true, displayModeBar: element.clientWidth < 600 ? false : "hover" };
+  // Named one by one: Plotly also has a button that sends the data of a plot to a server.
+  const buttons = [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]];
+  const config = {
+    displaylogo: false, responsive: true, modeBarButtons: buttons,
+    displayModeBar: element.clientWidth < 600 ? false : "hover",
+  };
   Plotly.react(element, tracesOf(plot), layoutOf(plot, element.clientWidth), config);
   element.dataset.drawn = "yes";
 }

@@ -1,7 +1,8 @@
-"""What an analysis reads: the ledger with its archives, the logs, and the summary of the run. Reads only."""
+"""What an analysis reads: the ledger with its archives, the logs, the summary and the series of a run. Reads only."""
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -10,7 +11,11 @@ from arbshard.ledger.history import LedgerHistory
 from arbshard.ledger.reader import EVER
 from arbshard.report.facts import KINDS, RunFacts
 from arbshard.report.logs import LogsRead, read_logs
+from arbshard.series import INSTALL
 from arbshard.status.model import RuleWorth
+
+if TYPE_CHECKING:
+    from arbshard.report.sampled import Sampled
 
 
 class RunSummary(msgspec.Struct, frozen=True):
@@ -32,6 +37,10 @@ class Sources(NamedTuple):
     facts: RunFacts
     logs: LogsRead
     summary: RunSummary | None
+    sampled: "Sampled | None"
+    """None where there are no series, or pyarrow is not installed."""
+    unsampled: str
+    """Why there are none; empty where there are."""
 
 
 def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
@@ -46,7 +55,16 @@ def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
         logs = read_logs(state_dir / "logs", since_ms)
     except OSError as error:
         raise UsageError(f"{state_dir / 'logs'}: the logs cannot be read: {error.strerror}") from error
-    return Sources(state_dir, name, since_ms, facts, logs, _summary(state_dir / "summary.json"))
+    summary = _summary(state_dir / "summary.json")
+    if not (state_dir / "series").is_dir():
+        return Sources(state_dir, name, since_ms, facts, logs, summary, None, "the run has kept none")
+    if find_spec("pyarrow") is None:
+        why = f"pyarrow is not installed: {INSTALL}"
+        return Sources(state_dir, name, since_ms, facts, logs, summary, None, why)
+    from arbshard.report.sampled import read_sampled
+
+    sampled = read_sampled(state_dir, since_ms, facts.currency)
+    return Sources(state_dir, name, since_ms, facts, logs, summary, sampled, "")
 
 
 def _summary(path: Path) -> RunSummary | None:

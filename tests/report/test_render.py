@@ -10,7 +10,8 @@ import pytest
 from arbshard.model.verdict import Verdict, VerdictCheck
 from arbshard.report.build import build
 from arbshard.report.compare import compare, comparison_document
-from arbshard.report.document import amount, document_of
+from arbshard.report.document import document_of
+from arbshard.report.findings import amount
 from arbshard.report.html import render_html
 from arbshard.report.markdown import render_markdown
 from arbshard.report.sources import read_sources
