@@ -201,7 +201,7 @@ def _equity(equity: EquityNote, currency: str) -> Text:
         ", unrealised ",
         _money(equity.unrealised),
         f"; {_plain(equity.drawdown)} below the high-water mark of {_plain(equity.high_water)}",
-        f"; today {-float(equity.day_loss):+,.0f}, this week {-float(equity.week_loss):+,.0f}",
+        f"; today {0 - round(float(equity.day_loss)):+,}, this week {0 - round(float(equity.week_loss)):+,}",
         "\nNaked exposure ",
         (_plain(equity.naked), "bold red" if float(equity.naked) else ""),
         f"; account value {_plain(equity.account_value)} at the bids of now, deposits and inventory included",
@@ -300,10 +300,11 @@ def _venues(status: Status) -> Table:
 
 
 def _lag(lag_ms: int | None, lag_ms_max: int | None) -> str:
-    """How late frames come, and from when on that is too late."""
+    """How late frames come; where that is too late, the limit as well."""
     if lag_ms is None:
         return "-"
-    return f"{lag_ms:,} ms" if lag_ms_max is None else f"{lag_ms:,} of {lag_ms_max:,} ms"
+    is_late = lag_ms_max is not None and lag_ms > lag_ms_max
+    return f"{lag_ms:,} of {lag_ms_max:,} ms" if is_late else f"{lag_ms:,} ms"
 
 
 def _risk(status: Status) -> Text:

@@ -83,7 +83,7 @@ class TestStatus:
         drawing = render_status(status)
         assert row(drawing, "upbit") == [
             "upbit", "(simulated)", "connected", "ws", "x2", "71", "of", "70", "72", "7,373", "7,778", "ms",
-            "7,474", "of", "9,494", "ms", "75", "78", "79", "76",
+            "7,474", "ms", "75", "78", "79", "76",
         ]  # fmt: skip
         assert row(drawing, "binance ")[:9] == [
             "binance",
@@ -96,6 +96,15 @@ class TestStatus:
             "ms",
             "-",
         ]
+
+    def test_a_venue_whose_frames_come_late_has_its_limit_beside_its_lag(self, status, row, drawn):
+        upbit = replace(status.venues[0], lag_ms=9_495)
+        text = drawn(render_status(replace(status, venues=(upbit,))))
+        assert "9,495 of 9,494 ms" in text
+
+    def test_nothing_lost_today_is_no_negative_zero(self, status, drawn):
+        equity = replace(status.equity, day_loss="0", week_loss="0")
+        assert "today +0, this week +0" in drawn(render_status(replace(status, equity=equity)))
 
     def test_rest_is_well_only_where_it_was_asked_for(self, status):
         fallen_back = replace(status.venues[0], state="rest", source="rest")
