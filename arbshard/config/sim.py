@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from arbshard.config.section import Port, Section, Seed, Share
+from arbshard.config.symbols import CoinPair
 
 _HIDDEN = "********"
 Regime = Literal["calm", "mixed", "high-win", "low-win", "trending", "crash", "band"]
@@ -405,6 +406,8 @@ class SimConfig(Section, frozen=True):
     """Book updates of each market per second."""
     depth: Annotated[int, Meta(ge=5, le=30)] = 30
     """Levels kept on each side of a book."""
+    aliases: tuple[CoinPair, ...] = ()
+    """Coins that Binance lists under another ticker than Upbit, as ``symbols.aliases`` names them."""
     host: str = "127.0.0.1"
     expose: bool = False
     """Let ``host`` be an address that other machines can reach. Whoever knows the keys of the accounts can then
@@ -425,6 +428,12 @@ class SimConfig(Section, frozen=True):
             raise ValueError(
                 f"host {self.host!r} may be reached from other machines: take 127.0.0.1, or set expose = true"
             )
+
+    def binance_ticker(self, base: str) -> str:
+        """The ticker at Binance of the coin that is ``base`` at Upbit."""
+        pairs = (alias.split(" ") for alias in self.aliases)
+        tickers = (away.partition(":")[2] for home, away in pairs if home == f"upbit:{base}")
+        return next(tickers, base)
 
     def on_ports(self, ports: Mapping[str, int], *, tls: bool = False) -> "SimConfig":
         """The same exchanges on these ports, by venue; ``tls``: on these ports with TLS."""

@@ -51,6 +51,13 @@ class SimListing(NamedTuple):
     """Where the tick is the same at every price; units of 1e-8."""
     lot: int
     """Units of 1e-8."""
+    ticker_at_home: str = ""
+    """The ticker of the same coin at Upbit; empty where it is ``base``."""
+
+    @property
+    def coin(self) -> str:
+        """The coin, by one name for both venues."""
+        return self.ticker_at_home or self.base
 
 
 class SimMarket:

@@ -59,7 +59,9 @@ class SimWorld:
                 SimMarket(_upbit_listing(coin), krw, up_shape, plain, coin.price_usdt * FX_START, rng)
             )
             rng = seeded(config.seed, coin.base, "binance")
-            binance.append(SimMarket(_binance_listing(coin), usdt, bin_shape, fixed8, coin.price_usdt, rng))
+            binance.append(
+                SimMarket(_binance_listing(coin, config), usdt, bin_shape, fixed8, coin.price_usdt, rng)
+            )
         self._suspended: set[int] = set()
         """Coins whose transfers Upbit says are suspended, by their process and not by a fault."""
         self._now = [CoinPrices(coin.price_usdt, coin.price_usdt) for coin in coins]
@@ -157,5 +159,8 @@ def _upbit_listing(coin: Coin) -> SimListing:
     )
 
 
-def _binance_listing(coin: Coin) -> SimListing:
-    return SimListing(f"{coin.base}USDT", coin.base, "USDT", coin.english_name, "", coin.tick, coin.lot)
+def _binance_listing(coin: Coin, config: SimConfig) -> SimListing:
+    ticker = config.binance_ticker(coin.base)
+    return SimListing(
+        f"{ticker}USDT", ticker, "USDT", coin.english_name, "", coin.tick, coin.lot, ticker_at_home=coin.base
+    )

@@ -198,10 +198,10 @@ def seeded_accounts(
     at_upbit = {market.listing.base: market for market in upbit.values()}
     with localcontext(MONEY_CONTEXT):
         for market in binance.values():
-            base, lot = market.listing.base, Decimal(market.listing.lot) / UNIT
-            if base in at_upbit:
-                price = Decimal(at_upbit[base].best_bid) / UNIT
-                home[base] = away[base] = floor_to(config.coins_notional / price, lot)
+            listing, lot = market.listing, Decimal(market.listing.lot) / UNIT
+            if listing.coin in at_upbit:
+                price = Decimal(at_upbit[listing.coin].best_bid) / UNIT
+                home[listing.coin] = away[listing.base] = floor_to(config.coins_notional / price, lot)
     upbit_account = TradingAccount(config.upbit_key, config.upbit_secret, Wallet(home), config.permissions)
     binance_account = TradingAccount(
         config.binance_key,

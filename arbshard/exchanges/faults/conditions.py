@@ -74,7 +74,7 @@ class Conditions:
         for market, is_hit in self._hit(fault.market if fault is not None else None):
             market.wallet = fault.wallet if fault is not None and is_hit else "working"
             bps = fault.gap_bps if fault is not None and is_hit else None
-            self._world.hold_gap(self._venue, market.listing.base, bps)
+            self._world.hold_gap(self._venue, market.listing.coin, bps)
 
     def set_fx(self, bps: float) -> None:
         """Move the FX market alone."""
