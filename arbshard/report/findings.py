@@ -109,12 +109,14 @@ def _doubts(report: RunReport) -> Iterator[Finding]:
 def _health(report: RunReport, facts: RunFacts) -> Iterator[Finding]:
     takeovers = sum(max(0, one.starts - report.session_count) for one in report.shards)
     errors = sum(count for level, count in report.log_levels.items() if level != "warning")
+    spells = sum(one.source == "status" for one in report.timeline)
     counts = (
         ("bad", errors, "error was logged", "errors were logged"),
         ("bad", facts.differences, "balance differed from the venue", "balances differed from the venues"),
         ("bad", facts.halts, "halt of entries", "halts of entries"),
         ("warn", facts.set_apart, "pair was set apart", "times a pair was set apart"),
         ("warn", takeovers, "shard was started again", "times a shard was started again"),
+        ("warn", spells, "spell of a degraded status", "spells of a degraded status"),
         ("warn", facts.strays, "open order belonged to no intent", "open orders belonged to no intent"),
         ("warn", report.log_levels.get("warning", 0), "warning was logged", "warnings were logged"),
     )

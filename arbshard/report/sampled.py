@@ -292,7 +292,9 @@ def _spells(system: pa.Table) -> Iterator[TimelineEntry]:
     """Each problem that the status showed, from when to when."""
     if not system.num_rows:
         return
-    shown = system.filter(pc.greater(pc.utf8_length(pc.fill_null(system["problems"], "")), 0))
+    # While a run begins or ends, its parts are missing one after the other; that is no fault.
+    has_problems = pc.greater(pc.utf8_length(pc.fill_null(system["problems"], "")), 0)
+    shown = system.filter(pc.and_kleene(has_problems, pc.equal(system["state"], "degraded")))
     spells: dict[str, tuple[int, int]] = {}
     made = 0
 

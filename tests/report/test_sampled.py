@@ -148,14 +148,17 @@ def test_health_over_time(run_dir, write):
 
 def test_problems_are_spells_on_the_time_line(run_dir, write):
     write(
-        *(("system", second, {"equity": 1.0, "problems": "upbit: silent"}) for second in (1, 2, 3)),
-        ("system", 4, {"equity": 1.0, "problems": ""}),
+        *(("system", second, {"state": "degraded", "problems": "upbit: silent"}) for second in (1, 2, 3)),
+        ("system", 4, {"state": "running", "problems": ""}),
+        ("system", 70, {"state": "draining", "problems": "risk is ended"}),
         *(
-            ("system", second, {"equity": 1.0, "problems": "upbit: silent\nrisk: halted"})
+            ("system", second, {"state": "degraded", "problems": "upbit: silent\nrisk: halted"})
             for second in (60, 61)
         ),
     )
     spells = sorted((one.text, one.first_ms - RUN, one.last_ms - RUN) for one in sampled(run_dir).spells)
+    said = [one.text for one in build(read_sources(run_dir), RUN).findings]
+    assert "3 spells of a degraded status" in said[-1]
     assert spells == [
         ("degraded: risk: halted", 60_000, 61_000),
         ("degraded: upbit: silent", 1000, 3000),
