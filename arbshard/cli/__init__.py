@@ -8,6 +8,7 @@ import typer
 from arbshard.cli import (
     analyze,
     archive,
+    campaign,
     doctor,
     exchanges,
     inventory,
@@ -52,6 +53,7 @@ app.command()(positions.trades)
 app.command()(simulate.simulate)
 app.command()(exchanges.exchanges)
 app.command()(analyze.analyze)
+app.command()(campaign.campaign)
 app.add_typer(limits.app, name="limits")
 ledger.app.command("archive")(archive.ledger_archive)
 ledger.app.command("prove")(archive.ledger_prove)

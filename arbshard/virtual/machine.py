@@ -16,6 +16,7 @@ from time import process_time
 
 import psutil
 
+from arbshard.config import Config
 from arbshard.model.money import use_money_context
 from arbshard.virtual.accounts import LiveWorld
 from arbshard.virtual.audit import Audit
@@ -75,13 +76,18 @@ class Simulation:
     """One run, from its seed."""
 
     def __init__(
-        self, settings: Settings, write: Callable[[str], object] | None = None, timing: Timing | None = None
+        self,
+        settings: Settings,
+        write: Callable[[str], object] | None = None,
+        timing: Timing | None = None,
+        adjust: Callable[[Config], Config] | None = None,
     ) -> None:
-        """``write`` takes every line of the trace."""
+        """``write`` takes every line of the trace. ``adjust`` changes the configuration of the system."""
         self._settings = settings
         self._loop = loop = VirtualLoop()  # type: ignore[abstract]  # what it lacks raises, as it should
         self._clock = VirtualClock(loop)
-        self._config = config = config_of(settings)
+        config = config_of(settings)
+        self._config = config = adjust(config) if adjust is not None else config
         self.trace = Trace(loop, write)
         self.weather = Weather(Random(f"{settings.seed}:weather"))
         self._exchanges = VirtualExchanges(config.sim, self._clock, loop, self.weather)

@@ -1,0 +1,1 @@
+"""Campaigns: run for hours, watch, stop, judge, run again, report."""

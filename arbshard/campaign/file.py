@@ -1,0 +1,320 @@
+"""The file of a campaign: TOML, checked once, frozen. Every error names the file and the key.
+
+The table ``[config]`` holds what a configuration file holds; the rest says how long and how often to run, what the
+monitor watches for, and what a pass is.
+"""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+import arbshard
+from arbshard.config import Config, load_config
+from arbshard.config.run import SHARDS_MAX
+from arbshard.config.section import NotNegative, Positive, Section, Share
+from arbshard.errors import ConfigError, UsageError
+from arbshard.model.verdict import Severity
+
+RuleSeverity = Severity | Literal["off"]
+CAMPAIGNS = Path("configs/campaigns")
+"""Where the campaigns of the project are, below the project's folder or the current one."""
+
+
+class NoEntryRule(Section, frozen=True):
+    """Nothing was entered although edges were there."""
+
+    severity: RuleSeverity = "warn"
+    after_s: Positive = 300.0
+
+
+class NoEdgeRule(Section, frozen=True):
+    """Nothing was entered and no edge was seen."""
+
+    severity: RuleSeverity = "note"
+    after_s: Positive = 300.0
+
+
+class BlockedRule(Section, frozen=True):
+    """One limit or guard refuses all the time, so that its count rose in each tenth of it; or entries are halted."""
+
+    severity: RuleSeverity = "warn"
+    after_s: Positive = 180.0
+    ordinary: tuple[str, ...] = (
+        "SYMBOL_POSITIONS",
+        "SYMBOL_TRADES",
+        "PAIR_BUSY",
+        "ROUND_TRIP_COST",
+        "SPREAD_USUAL",
+    )
+    """Refusals that belong to everyday work and mean nothing."""
+
+
+class ErrorsRule(Section, frozen=True):
+    """A log has a line of level ERROR or above, or a traceback."""
+
+    severity: RuleSeverity = "stop"
+
+
+class StaleMarketRule(Section, frozen=True):
+    """The oldest live book of a venue is too old, for so long."""
+
+    severity: RuleSeverity = "warn"
+    age_ms: Positive = 10_000.0
+    after_s: NotNegative = 10.0
+
+
+class SilentMarketRule(Section, frozen=True):
+    """A venue is not connected the way it should be, or sends nothing, for so long."""
+
+    severity: RuleSeverity = "warn"
+    after_s: NotNegative = 10.0
+
+
+class RestartRule(Section, frozen=True):
+    """A process of the run was started again."""
+
+    severity: RuleSeverity = "stop"
+
+
+class OldPositionRule(Section, frozen=True):
+    """A position is open for longer than ``strategy.max_hold_s`` and the margin."""
+
+    severity: RuleSeverity = "warn"
+    margin_s: NotNegative = 60.0
+
+
+class NakedRule(Section, frozen=True):
+    """More than this is bought on one venue and not sold on the other, for so long."""
+
+    severity: RuleSeverity = "stop"
+    notional: NotNegative = 0.0
+    after_s: NotNegative = 15.0
+
+
+class UnknownOrderRule(Section, frozen=True):
+    """The fate of an order at its venue is unknown for so long, or an open order belongs to no intent."""
+
+    severity: RuleSeverity = "warn"
+    after_s: NotNegative = 30.0
+
+
+class DifferenceRule(Section, frozen=True):
+    """Venue and ledger say different amounts."""
+
+    severity: RuleSeverity = "stop"
+
+
+class GrowthRule(Section, frozen=True):
+    """Memory in MB, or descriptors, rise by more than this per hour, and by so much in all."""
+
+    severity: RuleSeverity = "warn"
+    per_hour: Positive = 60.0
+    rise: NotNegative = 30.0
+    after_s: Positive = 900.0
+    """The fit needs samples over so long a time."""
+    warm_up_s: NotNegative = 120.0
+    """The first samples are left out: caches and windows fill."""
+
+
+class LatencyRule(Section, frozen=True):
+    """Receive to decision, p99: the median of the last tenth of the time against that of the first tenth."""
+
+    severity: RuleSeverity = "warn"
+    factor: Annotated[float, Meta(ge=1, lt=1e6)] = 3.0
+    rise_us: NotNegative = 500.0
+    after_s: Positive = 600.0
+
+
+class DiskRule(Section, frozen=True):
+    """The disk of the state directory has less than this free, or will before the end by the fitted slope."""
+
+    severity: RuleSeverity = "stop"
+    free_mb: Positive = 300.0
+    after_s: Positive = 300.0
+
+
+class IdentityRule(Section, frozen=True):
+    """The accounting contradicts itself. Nothing is run again after that, so no other severity can be chosen."""
+
+    severity: Literal["stop"] = "stop"
+
+
+class RulesConfig(Section, frozen=True):
+    """Every rule of the monitor. The name of a rule is the name of its field."""
+
+    no_entry: NoEntryRule = NoEntryRule()
+    no_edge: NoEdgeRule = NoEdgeRule()
+    blocked: BlockedRule = BlockedRule()
+    errors: ErrorsRule = ErrorsRule()
+    stale_market: StaleMarketRule = StaleMarketRule()
+    silent_market: SilentMarketRule = SilentMarketRule()
+    restart: RestartRule = RestartRule()
+    old_position: OldPositionRule = OldPositionRule()
+    naked: NakedRule = NakedRule()
+    unknown_order: UnknownOrderRule = UnknownOrderRule()
+    difference: DifferenceRule = DifferenceRule()
+    memory: GrowthRule = GrowthRule()
+    descriptors: GrowthRule = GrowthRule()
+    latency: LatencyRule = LatencyRule()
+    disk: DiskRule = DiskRule()
+    identity: IdentityRule = IdentityRule()
+
+
+class VerdictConfig(Section, frozen=True):
+    """What a pass is."""
+
+    entries_min: Annotated[int, Meta(ge=1)] = 1
+    """A campaign without trades shows nothing, so this cannot be 0."""
+    all_won_max: Annotated[int, Meta(ge=1, le=1000)] = 30
+    """More closed positions than this cannot all be wins."""
+    same_edge_min: Annotated[int, Meta(ge=1)] = 10
+    """With fewer entries the edges at arrival are not judged."""
+    same_edge_share_max: Share = 0.8
+    """Largest share of paper entries whose edge at arrival may be exactly the edge at the decision."""
+    beyond_edge_bps_max: NotNegative = 2.0
+    """How much fills may beat the books of the decision on average, in basis points of the notional; more with few
+    entries, of which single ones have luck."""
+    ran_share_min: Share = 0.9
+    """The system must have run for this share of the time."""
+    watched_share_min: Share = 0.8
+    """The monitor must have watched this share of the time that the system ran."""
+    stopped_max: Annotated[int, Meta(ge=0, le=100)] = 0
+    """Attempts that the monitor may have stopped."""
+    warnings_max: Annotated[int, Meta(ge=0)] = 1_000_000
+    """Anomalies of severity ``warn``."""
+
+
+class VirtualConfig(Section, frozen=True):
+    """The same campaign in the simulation (``--virtual``)."""
+
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
+    updates_per_s: Annotated[float, Meta(ge=0.1, le=20)] = 2.0
+    """Frames per market and second."""
+    faults: Literal["none", "usual", "heavy"] = "none"
+    only: tuple[str, ...] = ()
+    """Kinds of faults; empty for all."""
+
+
+class CampaignFile(Section, frozen=True):
+    """The whole file."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,21}\Z")]
+    """The instance of its runs is ``campaign-<name>`` in small letters."""
+    about: str
+    """One sentence for ``arbshard campaign list``."""
+    duration_s: Annotated[float, Meta(gt=0, lt=1e7)]
+    symbols: Annotated[tuple[str, ...], Meta(min_length=1)]
+    shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX)] = 2
+    attempts_max: Annotated[int, Meta(ge=1, le=20)] = 3
+    """Runs at most, the first one included."""
+    rerun_min_s: Positive = 30.0
+    """With less time left nothing is run again."""
+    disk_free_min_mb: NotNegative = 500.0
+    """With less free the campaign does not begin."""
+    sample_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    """How often the monitor takes a sample."""
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
+    """The configuration of the runs, as in a configuration file."""
+    rules: RulesConfig = RulesConfig()
+    verdict: VerdictConfig = VerdictConfig()
+    virtual: VirtualConfig = VirtualConfig()
+
+    @property
+    def instance(self) -> str:
+        """The name of its runs."""
+        return f"campaign-{self.name.lower()}"
+
+
+_OWN_KEYS = {"name": "name", "state_dir": "", "run.shards": "shards", "run.symbols": "symbols"}
+"""Keys of ``[config]`` that the campaign sets itself, and the key of the campaign to write in their place."""
+
+
+def campaign_files() -> dict[str, Path]:
+    """The campaigns of the project by name."""
+    project = Path(arbshard.__file__).parent.parent
+    found: dict[str, Path] = {}
+    for folder in (project / CAMPAIGNS, Path.cwd() / CAMPAIGNS):
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_campaign(name: str) -> Path:
+    """The file that ``name`` means: a campaign of the project, or a path. Raises ``UsageError``."""
+    known = campaign_files()
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    raise UsageError(f"campaign {name}: neither a file nor one of {', '.join(known) or 'none'}")
+
+
+def load_campaign(path: Path) -> CampaignFile:
+    """Read and check the file. Raises ``ConfigError`` with one line that says what is wrong and where."""
+    where = str(path)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(where, f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(where, f"is not valid TOML: {error}") from error
+    try:
+        campaign = msgspec.convert(tree, CampaignFile)
+    except msgspec.ValidationError as error:
+        raise ConfigError(where, _explain(str(error))) from error
+    for key, own in _OWN_KEYS.items():
+        if key in dict(_leaves(campaign.config)):
+            instead = f"write the campaign's own key '{own}'" if own else "the campaign chooses it itself"
+            raise ConfigError(where, f"config.{key}: {instead}")
+    config_of(campaign, where)
+    return campaign
+
+
+def config_of(campaign: CampaignFile, where: str) -> Config:
+    """The checked configuration of its runs. Raises ``ConfigError`` that names ``where``."""
+    try:
+        return load_config(None, tree_of(campaign))
+    except ConfigError as error:
+        raise ConfigError(where, f"in [config]: {error.problem}") from error
+
+
+def tree_of(campaign: CampaignFile) -> dict[str, Any]:
+    """What the configuration file of its runs holds."""
+    tree = {**campaign.config, "name": campaign.instance}
+    tree["run"] = {**tree.get("run", {}), "shards": campaign.shards, "symbols": list(campaign.symbols)}
+    return tree
+
+
+def as_toml(tree: dict[str, Any]) -> str:
+    """The file of a configuration tree, one key a line. JSON's texts, numbers and lists are valid TOML."""
+    return "".join(f"{key} = {_value(value)}\n" for key, value in _leaves(tree))
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _value(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _explain(message: str) -> str:
+    """Turn msgspec's «… - at `$.rules.disk`» round: the path first, as it stands in the file."""
+    problem, _, path = message.partition(" - at `$")
+    key = path.rstrip("`").lstrip(".")
+    section: Any = CampaignFile
+    if problem.startswith("Object contains unknown field"):
+        for part in key.split(".") if key else ():
+            section = next(field.type for field in msgspec.structs.fields(section) if field.name == part)
+        known = ", ".join(field.name for field in msgspec.structs.fields(section))
+        return f"unknown key '{f'{key}.' * bool(key)}{problem.split('`')[1]}'; known here: {known}"
+    return f"{key}: {problem}" if key else problem

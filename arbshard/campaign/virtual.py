@@ -1,0 +1,183 @@
+"""The same campaign in the simulation: hours in minutes, and the same verdict, from a ledger that is really written.
+
+Every event that the simulated ledger stores is also appended to a file by the real ``LedgerStore``, so facts,
+``verify``, the verdict and the report come from the same code as those of a real campaign.
+"""
+
+import time
+from collections.abc import Sequence
+from decimal import localcontext
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from arbshard.campaign.attempt import Paths, Stopping, prepare
+from arbshard.campaign.campaign import (
+    AttemptLine,
+    CampaignResult,
+    check_disk,
+    new_folder,
+    obeying_signals,
+    report_on,
+    write_result,
+)
+from arbshard.campaign.facts import read_facts
+from arbshard.campaign.file import CampaignFile, config_of
+from arbshard.campaign.verdict import CampaignFacts, could_not_run, judge
+from arbshard.config import Config
+from arbshard.errors import UsageError
+from arbshard.ledger.events import Event
+from arbshard.ledger.store import LedgerStore
+from arbshard.model.money import MONEY_CONTEXT
+from arbshard.virtual.clock import WALL_START_MS
+from arbshard.virtual.machine import BrokenOff, Simulation
+from arbshard.virtual.report import lines_of
+from arbshard.virtual.settings import Settings
+
+NOT_WATCHED = (
+    "no monitor runs, because its rules look at pages, logs and the machine of real processes",
+    "logs, restarts, memory, descriptors, disk and latencies: the simulation's judges look for broken invariants",
+    "decoding, shared memory, sockets and processes are virtual, so their time and their faults are models",
+    "paper and the limits of risk are drawn from the seed; strategy, baseline, sizes are those of the campaign",
+)
+"""What this form does not watch or does differently, for the report."""
+_TOGETHER = 500
+"""Events that are written in one transaction."""
+
+
+class LedgerFile:
+    """Writes what the virtual ledger stores into a real one."""
+
+    def __init__(self, path: Path, mode: str) -> None:
+        self._store = LedgerStore.open(path, name="virtual", mode=mode, now_ms=WALL_START_MS)
+        self._waiting: list[Event] = []
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Take in what was stored. Raises ``LedgerError``."""
+        self._waiting += events
+        if len(self._waiting) >= _TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting. Raises ``LedgerError``."""
+        with localcontext(MONEY_CONTEXT):
+            self._store.append(self._waiting)
+            self._store.checkpoint_if_due(is_idle=True)
+        self._waiting = []
+
+    def close(self) -> None:
+        """Write the rest and close the file. Raises ``LedgerError``."""
+        self.flush()
+        self._store.close()
+
+
+class _Ending(Stopping):
+    """Breaks the simulation off when a person wants the campaign to end."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__()
+        self._simulation = simulation
+
+    def request(self, number: int, frame: object) -> None:
+        super().request(number, frame)
+        self._simulation.break_off()
+
+
+def settings_of(campaign: CampaignFile, config: Config) -> Settings:
+    """What the simulation is asked for. Raises ``UsageError`` for a campaign that it cannot do."""
+    if config.data != "sim":
+        raise UsageError("--virtual: the campaign trades real markets, of which there is no simulation")
+    return Settings(
+        seed=campaign.virtual.seed,
+        hours=campaign.duration_s / 3600,
+        pairs=len(campaign.symbols),
+        shards=min(campaign.shards, len(campaign.symbols)),
+        updates=campaign.virtual.updates_per_s,
+        faults=campaign.virtual.faults,
+        only=campaign.virtual.only,
+        regime=config.sim.regime,
+        mode=config.mode,
+    )
+
+
+def run_virtual(campaign: CampaignFile, root: Path) -> CampaignResult:
+    """Simulate it, and judge it by its ledger. Raises ``UsageError``."""
+    config = config_of(campaign, campaign.name)
+    settings = settings_of(campaign, config)
+
+    def adjust(simulated: Config) -> Config:
+        return replace(
+            simulated,
+            strategy=config.strategy,
+            baseline=config.baseline,
+            series=config.series,
+            sizing=config.sizing,
+        )
+
+    began_ms, began_s = time.time_ns() // 1_000_000, time.monotonic()
+    folder = new_folder(root, began_ms, form="virtual")
+    check_disk(folder, campaign)
+    paths = Paths(folder / "attempt-1")
+    prepare(paths, campaign)
+    simulation = Simulation(settings, adjust=adjust)
+    ledger = LedgerFile(paths.ledger, config.mode)
+    judge_events = simulation.disk.on_stored
+
+    def stored(first: int, events: Sequence[Event], bodies: Sequence[str]) -> None:
+        judge_events(first, events, bodies)
+        ledger.add(events)
+
+    simulation.disk.on_stored = stored
+    stopping = _Ending(simulation)
+    report = None
+    try:
+        with obeying_signals(stopping):
+            report = simulation.run()
+    except BrokenOff:
+        pass  # the report is of what there is
+    finally:
+        ledger.close()
+    if report is not None:
+        text = "".join(f"{line}\n" for line in lines_of(report))
+        paths.output.write_text(text, encoding="utf-8")
+    facts = read_facts(paths.ledger)
+    ran_s = report.virtual_s if report is not None else 0.0
+    verdict = (
+        judge(
+            CampaignFacts(
+                ledger=facts,
+                wanted_s=campaign.duration_s,
+                ran_s=ran_s,
+                watched_s=None,
+                is_paper=config.mode == "paper",
+                violations=report.violations if report is not None else (),
+                interrupted=stopping.count > 0,
+            ),
+            campaign.verdict,
+        )
+        if facts.entries or report is not None
+        else could_not_run("it was interrupted before anything was traded")
+    )
+    written, why_not = report_on(paths.folder, (), f"{campaign.name} in the simulation", verdict)
+    result = CampaignResult(
+        name=campaign.name,
+        form="virtual",
+        began_ms=began_ms,
+        took_s=round(time.monotonic() - began_s, 1),
+        wanted_s=campaign.duration_s,
+        ran_s=round(ran_s, 1),
+        folder=str(folder),
+        verdict=verdict,
+        attempts=(
+            AttemptLine(
+                str(paths.folder), "", "", round(ran_s, 1), facts.entries, facts.exits, str(facts.pnl)
+            ),
+        ),
+        anomalies=(),
+        facts=facts,
+        not_watched=NOT_WATCHED,
+        reports=(str(written),) if written is not None else (),
+        no_report=why_not,
+    )
+    write_result(folder, result)
+    return result
