@@ -15,6 +15,8 @@ from arbshard.exchanges.units import fixed8
 
 COMBINED = "combined"
 RAW = "raw"
+_SECONDS_MAX = 60
+"""Klines of a second that are closed at once: a market that was halted for hours does not send thousands."""
 MICROSECONDS = "-us"
 """At the end of a form: times are in microseconds."""
 
@@ -174,6 +176,8 @@ class BinanceFeed:
         interval, offset_ms = statistics.interval_of(name)
         start_ms = interval.start(now_ms, offset_ms)
         told_ms = start_ms if before_ms is None else interval.start(before_ms, offset_ms)
+        if interval.unit == "s":
+            told_ms = max(told_ms, start_ms - _SECONDS_MAX * 1000)
         events = []
         while told_ms < start_ms:
             events.append(statistics.kline_event(self.market, name, told_ms, now_ms, is_closed=True))

@@ -80,6 +80,18 @@ def test_klines_come_every_second_or_two(told: Callable[..., Told]) -> None:
     assert run.events["kline_1m"][0]["k"]["i"] == "1m"
 
 
+def test_after_a_halt_few_klines_are_closed_at_once(told: Callable[..., Told]) -> None:
+    run = told("kline_1s", "kline_1m")
+    run.run(2)
+    run.now_ms += HOUR_MS
+    run.run(1)
+    closed = {kind: [one["k"] for one in events if one["k"]["x"]] for kind, events in run.events.items()}
+    assert len(closed["kline_1s"]) == 61  # one before the halt
+    assert [one["t"] for one in closed["kline_1m"]] == [
+        START_MS // MINUTE_MS * MINUTE_MS + minute * MINUTE_MS for minute in range(60)
+    ]
+
+
 def test_fields_of_the_streams(told: Callable[..., Told]) -> None:
     run = told("ticker", "miniTicker", "ticker_1h", "avgPrice", "miniTicker@arr")
     run.run(20)
