@@ -22,7 +22,7 @@ from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.model.universe import Universe
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.runner import ArbitrageLiveRunner, TradeReport
+from arbshard.runner import ArbitrageLiveRunner, LoopMetrics, MetricsCollector, TradeReport
 from arbshard.version import __version__
 
 __all__ = (
@@ -37,10 +37,12 @@ __all__ = (
     "FeedFailed",
     "LedgerError",
     "Leg",
+    "LoopMetrics",
     "ManualClock",
     "Market",
     "MarketDataProvider",
     "MarketRules",
+    "MetricsCollector",
     "OrderBookSnapshot",
     "Pair",
     "PortfolioState",

@@ -14,8 +14,10 @@ from arbshard import (
     Clock,
     Config,
     CorrelationMatrix,
+    LoopMetrics,
     ManualClock,
     MarketDataProvider,
+    MetricsCollector,
     OrderBookSnapshot,
     Pair,
     PortfolioState,
@@ -67,6 +69,18 @@ async def check_runner_with_a_loop(config: Config) -> None:
         assert_type(await runner.arun_once(), list[TradeReport])
         assert_type(await runner.arun_multisymbol_loop(["BTC"], 1.0, check_report), list[TradeReport])
         assert_type(await runner.astop(), list[TradeReport])
+
+
+async def check_metrics(runner: ArbitrageLiveRunner) -> None:
+    with MetricsCollector(pair.base for pair in runner.pairs) as metrics:
+        assert_type(metrics, MetricsCollector)
+        assert_type(metrics.symbols, tuple[str, ...])
+        metrics.update_loop_metrics(0.1, runner.run_once_for_symbol("BTC"), errors=1, symbol="BTC")
+        await metrics.aupdate_loop_metrics(0.1, await runner.arun_once())
+        assert_type(metrics.get("BTC"), LoopMetrics)
+        assert_type(metrics.get().p99_ms, float)
+        assert_type(metrics.get().results["opened"], int)
+        metrics.update_loop_metrics("0.1")  # type: ignore[arg-type]
 
 
 def check_report(report: TradeReport) -> None:
