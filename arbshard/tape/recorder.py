@@ -19,8 +19,8 @@ from arbshard.tape.writing import TapeWriter
 from arbshard.wire import recording, topics
 from arbshard.wire.bus import BusMessage, Subscriber
 
-HIGH_WATER = 65_536
-"""Messages that are kept while a batch is written: more than ten seconds of a busy run."""
+HIGH_WATER = 8192
+"""Messages that are kept while a batch is written. Each holds some 8 KB at most, as feeds gather records."""
 _FLUSH_NS = 500_000_000
 _LEDGER_NS = 1_000_000_000
 _RAW = recording.RAW.encode()
@@ -44,7 +44,9 @@ class Recorder:
         self._offset_ns = 0
         """Wall time minus monotonic time, measured whenever messages are read."""
         self._last: dict[bytes, int] = {}
-        """The newest sequence number of each topic."""
+        """The newest number of each topic: of its records, or of its messages."""
+        self._unread: set[bytes] = set()
+        """Topics with a message that could not be read since the last one that could."""
         self._flushed_ns = clock.monotonic_ns()
         self._tailed_ns = 0
         self.frames = 0
@@ -92,47 +94,54 @@ class Recorder:
 
     def _take(self, message: BusMessage, now_ns: int) -> None:
         topic, number, parts = message
-        # Not by ``Subscriber.gaps``, which counts those of all messages that were drained together.
-        lost = number - self._last.get(topic, number - 1) - 1
-        self._last[topic] = number
+        try:
+            rows = self._rows_of(topic, number, parts, now_ns)
+        except ProtocolError as error:
+            self.unreadable += 1
+            self._unread.add(topic)
+            get_logger().error("a message of the bus cannot be read", error=str(error))
+            return
+        if not rows:
+            return
+        first = rows[0]
+        lost = first.number - self._last.get(topic, first.number - 1) - 1
+        self._last[topic] = rows[-1].number
         self.is_over = self.is_over or lost < 0
         if self.is_over:
             return
-        self.missed += lost
-        try:
-            row = (
-                self._feed_row(topic, number, recording.decode(parts))
-                if topic.startswith(_RAW)
-                else self._run_row(number, topics.decode(parts), now_ns)
-            )
-        except ProtocolError as error:
-            self.unreadable += 1
-            get_logger().error("a message of the bus cannot be read", error=str(error))
-            row = self._row(DROPPED, _venue_of(topic), now_ns, number=1, detail=f"bus: {error}")
         if lost:
-            self._writer.add(
-                self._row(DROPPED, row.venue, row.at_ns, number=lost, detail="bus: the recorder was too slow")
+            self.missed += lost
+            why = "messages could not be read" if topic in self._unread else "the recorder was too slow"
+            mark = self._row(DROPPED, first.venue, first.at_ns, number=lost, detail=f"bus: {why}")
+            self._writer.add(mark)
+        self._unread.discard(topic)
+        for row in rows:
+            self._writer.add(row)
+
+    def _rows_of(self, topic: bytes, number: int, parts: list[bytes], now_ns: int) -> list[Row]:
+        """The rows of a message. Raises ``ProtocolError``."""
+        if not topic.startswith(_RAW):
+            message = topics.decode(parts)
+            kind = str(message.__struct_config__.tag)
+            return [self._row(kind, "", now_ns, number=number, data=msgspec.json.encode(message))]
+        batch = recording.decode(parts)
+        venue = topic.removeprefix(_RAW).rstrip(b".").decode(errors="replace")
+        self.frames += sum(record.kind == "frame" for record in batch.records)
+        return [
+            Row(
+                record.kind,
+                venue,
+                record.connection,
+                record.symbol,
+                record.at_ns,
+                record.at_ns + self._offset_ns,
+                record.began_ns,
+                position,
+                record.detail,
+                record.data,
             )
-        self._writer.add(row)
-
-    def _feed_row(self, topic: bytes, number: int, record: recording.FeedRecord) -> Row:
-        self.frames += record.kind == "frame"
-        return Row(
-            record.kind,
-            _venue_of(topic),
-            record.connection,
-            record.symbol,
-            record.at_ns,
-            record.at_ns + self._offset_ns,
-            record.began_ns,
-            number,
-            record.detail,
-            record.data,
-        )
-
-    def _run_row(self, number: int, message: topics.Publication, now_ns: int) -> Row:
-        kind = str(message.__struct_config__.tag)
-        return self._row(kind, "", now_ns, number=number, data=msgspec.json.encode(message))
+            for position, record in enumerate(batch.records, batch.first)
+        ]
 
     def _take_decisions(self, now_ns: int) -> None:
         for seq, at_ms, kind, pair, intent_id, body in self._ledger.poll():
@@ -186,7 +195,3 @@ class LedgerTail:
         if rows:
             self._last = rows[-1][0]
         return rows
-
-
-def _venue_of(topic: bytes) -> str:
-    return topic.removeprefix(_RAW).rstrip(b".").decode(errors="replace") if topic.startswith(_RAW) else ""

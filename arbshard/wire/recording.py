@@ -1,7 +1,8 @@
 """What a venue's feed publishes for a recorder: every frame as it came, and what happened to the connections.
 
-The topic is ``raw.<venue>.``. It is not among ``topics.ALL_TOPICS``, so only a recorder asks for it. Its sequence
-numbers count records: where they leap, the recorder has lost as many as are missing.
+The topic is ``raw.<venue>.``. It is not among ``topics.ALL_TOPICS``, so only a recorder asks for it. Several records
+go in one message, which costs the feed a fraction of one message for each. They are numbered: where the numbers leap,
+the recorder has lost as many records as are missing.
 """
 
 from typing import Literal, get_args
@@ -40,7 +41,15 @@ class FeedRecord(msgspec.Struct, frozen=True, array_like=True):
     """As the venue sent it, or as it was sent to the venue."""
 
 
-_decoder: msgspec.msgpack.Decoder[FeedRecord] = msgspec.msgpack.Decoder(FeedRecord)
+class FeedRecords(msgspec.Struct, frozen=True, array_like=True):
+    """A message of the topic."""
+
+    first: int
+    """The number of the first record; grows by one with each record since the run began, from 1."""
+    records: list[FeedRecord]
+
+
+_decoder: msgspec.msgpack.Decoder[FeedRecords] = msgspec.msgpack.Decoder(FeedRecords)
 
 
 def raw_topic(venue: str) -> str:
@@ -48,16 +57,16 @@ def raw_topic(venue: str) -> str:
     return f"{RAW}{venue}."
 
 
-def encode(record: FeedRecord) -> tuple[bytes, bytes]:
-    """The parts of the record on the bus: version, and the record as MessagePack."""
-    return VERSION, msgspec.msgpack.encode(record)
+def encode(records: FeedRecords) -> tuple[bytes, bytes]:
+    """The parts of the message on the bus: version, and the records as MessagePack."""
+    return VERSION, msgspec.msgpack.encode(records)
 
 
-def decode(parts: list[bytes]) -> FeedRecord:
-    """Raises ``ProtocolError`` for anything that is not a whole, well-typed record of this version."""
+def decode(parts: list[bytes]) -> FeedRecords:
+    """Raises ``ProtocolError`` for anything that is not a whole, well-typed message of this version."""
     if len(parts) != 2 or parts[0] != VERSION:
-        raise ProtocolError("not a record of this version")
+        raise ProtocolError("not records of this version")
     try:
         return _decoder.decode(parts[1])
     except UNREADABLE as error:
-        raise ProtocolError(f"bad record: {error}") from error
+        raise ProtocolError(f"bad records: {error}") from error

@@ -15,10 +15,16 @@ from arbshard.data.http import Fetch
 from arbshard.errors import VenueUnavailable
 from arbshard.venues.base.client import Answer
 from arbshard.wire.bus import Prefixes, Publisher
-from arbshard.wire.recording import FeedRecord, FeedRecordKind, encode, raw_topic
+from arbshard.wire.recording import FeedRecord, FeedRecordKind, FeedRecords, encode, raw_topic
 
 _AT_ONCE = 32
 """Known frames published in one turn of the loop for a new subscriber, so that others do not wait for all of them."""
+
+_GATHER_S = 0.01
+"""Records that come within this time go out in one message."""
+_GATHERED_MAX = 128
+_GATHERED_BYTES_MAX = 1 << 13
+"""The bus keeps 4,096 messages for a recorder that stands still: this bounds them to some 32 MB."""
 
 FollowRecording = Callable[[bool], None]
 """Is called when recording begins (True) and ends (False)."""
@@ -45,6 +51,11 @@ class RecordTopic:
         self._due: deque[str] = deque()
         """Markets whose newest frame is due for a new subscriber."""
         self._soon: asyncio.Handle | None = None
+        self._gathered: list[FeedRecord] = []
+        self._gathered_bytes = 0
+        self._later: asyncio.Handle | None = None
+        self._next = 1
+        """The number of the next record."""
         self.is_wanted = bus.wanted(self._topic)
         self._is_closed = False
         bus.on_subscriptions(self._subscriptions_changed)
@@ -68,11 +79,15 @@ class RecordTopic:
         detail: str = "",
         data: bytes = b"",
     ) -> None:
-        """Publish one record if anybody wants it; ``at_ns`` is now unless it is given."""
+        """Publish one record soon if anybody wants it; ``at_ns`` is now unless it is given."""
         if self.is_wanted:
             at_ns = at_ns or self._clock.monotonic_ns()
-            record = FeedRecord(kind, connection, at_ns, began_ns, symbol, detail, data)
-            self._bus.publish(self._topic, encode(record))
+            self._gathered.append(FeedRecord(kind, connection, at_ns, began_ns, symbol, detail, data))
+            self._gathered_bytes += len(data)
+            if len(self._gathered) >= _GATHERED_MAX or self._gathered_bytes >= _GATHERED_BYTES_MAX:
+                self._flush()
+            elif self._later is None:
+                self._later = asyncio.get_running_loop().call_later(_GATHER_S, self._flush)
 
     def recorded(self, fetch: Fetch) -> Fetch:
         """``fetch``, which publishes each answer too."""
@@ -90,13 +105,24 @@ class RecordTopic:
         return fetch_and_publish
 
     def close(self) -> None:
-        """Publish nothing any more."""
+        """Publish what was gathered, and nothing any more."""
+        self._flush()
         self._is_closed = True
         self.is_wanted = False
         self._followers.clear()
         self._due.clear()
         if self._soon is not None:
             self._soon.cancel()
+
+    def _flush(self) -> None:
+        """Send what was gathered."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        records, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        if records:
+            self._bus.publish(self._topic, encode(FeedRecords(self._next, records)))
+            self._next += len(records)
 
     def _publish_answer(self, address: str, outcome: str, body: bytes, asked_ns: int) -> None:
         if self.is_wanted:  # the host and what may stand before it are left out

@@ -14,7 +14,7 @@ from arbshard.tape.recorder import LedgerTail, Recorder
 from arbshard.tape.writing import TapeBounds, TapeWriter
 from arbshard.wire import topics
 from arbshard.wire.bus import Publisher
-from arbshard.wire.recording import FeedRecord, encode, raw_topic
+from arbshard.wire.recording import FeedRecord, FeedRecords, encode, raw_topic
 
 pytestmark = pytest.mark.needs("analysis", "tape")
 
@@ -24,6 +24,7 @@ class World:
 
     def __init__(self, folder, socket, high_water):
         self.folder = folder
+        self.numbers = {}
         endpoint = f"ipc://{socket}/bus"
         self.bus = Publisher(endpoint, high_water=high_water)
 
@@ -42,7 +43,8 @@ class World:
 
     def send(self, number, venue="upbit", kind="frame"):
         record = FeedRecord(kind, f"{venue}-1", number, 0, "", "", b"frame %d" % number)
-        self.bus.publish(raw_topic(venue).encode(), encode(record))
+        first = self.numbers[venue] = self.numbers.get(venue, 0) + 1
+        self.bus.publish(raw_topic(venue).encode(), encode(FeedRecords(first, [record])))
 
     def step_until(self, condition):
         deadline_s = time.monotonic() + 20
@@ -115,12 +117,40 @@ def test_a_message_that_cannot_be_read_is_counted_and_marked(make):
     world = make()
     world.send(1)
     world.bus.publish(b"raw.upbit.", (b"arb1", b"nonsense"))
+    world.numbers["upbit"] += 5
     world.send(3)
     world.step_until(lambda: world.recorder.frames == 2)
     world.recorder.close()
     assert world.recorder.unreadable == 1
-    assert [row.kind for _, row in Tape(world.folder).rows()] == ["frame", DROPPED, "frame"]
+    rows = [row for _, row in Tape(world.folder).rows()]
+    assert [row.kind for row in rows] == ["frame", DROPPED, "frame"]
+    assert (rows[1].number, rows[1].detail) == (5, "bus: messages could not be read")
     assert verify(Tape(world.folder)).faults == []
+
+
+def test_several_records_of_a_message_are_a_row_each(make):
+    world = make()
+    records = [FeedRecord("frame", "c", number, 0, "", "", b"%d" % number) for number in range(5)]
+    world.bus.publish(b"raw.upbit.", encode(FeedRecords(1, records[:3])))
+    world.bus.publish(b"raw.upbit.", encode(FeedRecords(4, records[3:])))
+    world.step_until(lambda: world.recorder.frames == 5)
+    world.recorder.close()
+    assert [(row.number, row.data) for _, row in Tape(world.folder).rows()] == [
+        (number + 1, b"%d" % number) for number in range(5)
+    ]
+    assert verify(Tape(world.folder)).faults == []
+
+
+def test_numbers_that_begin_anew_end_the_recording(make):
+    world = make()
+    world.send(1)
+    world.send(2)
+    world.step_until(lambda: world.recorder.frames == 2)
+    world.numbers.clear()
+    world.send(3)
+    world.step_until(lambda: world.recorder.is_over)
+    world.recorder.close()
+    assert [row.at_ns for _, row in Tape(world.folder).rows()] == [1, 2]
 
 
 def test_a_ledger_that_is_damaged_costs_its_decisions_alone_and_is_reported(tmp_path):

@@ -96,7 +96,9 @@ async def read(subscriber, count):
     found = []
     async with asyncio.timeout(10):
         while len(found) < count:
-            found += [decode(message.parts) for message in subscriber.drain()]
+            for message in subscriber.drain():
+                batch = decode(message.parts)
+                found += batch.records
             await asyncio.sleep(0.001)
     return found
 
@@ -171,6 +173,35 @@ async def test_answers_over_rest_are_published_without_the_host(world):
         assert (good.kind, good.detail, good.data) == ("rest", "/api/v3/depth?symbol=BTCUSDT HTTP 200", b"{}")
         assert 0 < good.began_ns <= good.at_ns
         assert (bad.detail, bad.data) == ("/api/v3/depth?symbol=BAD no answer in time", b"")
+
+
+async def test_records_are_gathered_and_numbered_and_none_waits_for_long(world):
+    stream = world.host.opened[0]
+    with Subscriber(world.endpoint, (b"raw.",)) as recorder:
+        await read(recorder, 2)
+        before = world.bus.published
+        for number in range(300):
+            stream.say(b"%d" % number)
+        batches = []
+        async with asyncio.timeout(10):
+            while sum(len(batch.records) for batch in batches) < 300:
+                batches += [decode(message.parts) for message in recorder.drain()]
+                await asyncio.sleep(0.001)
+        assert world.bus.published - before == len(batches) == 3
+        assert [record.data for batch in batches for record in batch.records] == [
+            b"%d" % n for n in range(300)
+        ]
+        first = batches[0].first
+        assert [batch.first - first for batch in batches] == [0, 128, 256]
+
+
+async def test_what_was_gathered_is_published_at_the_end(world):
+    with Subscriber(world.endpoint, (b"raw.",)) as recorder:
+        await read(recorder, 2)
+        world.host.opened[0].say(b"last")
+        world.record.close()
+        (frame,) = await read(recorder, 1)
+        assert frame.data == b"last"
 
 
 async def test_a_closed_topic_publishes_nothing_any_more(world):
