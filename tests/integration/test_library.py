@@ -155,12 +155,13 @@ def test_what_was_recorded_can_be_replayed(config):
     assert first.portfolio.positions == {}
 
 
-def test_the_ten_lines_of_the_manual_run_as_they_stand(exchanges, tmp_path):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(), re.DOTALL)
-    assert len([line for line in block.splitlines() if line.strip()]) <= 12
+def test_the_programs_of_the_manual_run_as_they_stand(exchanges, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(), re.DOTALL)
+    ten_lines, metrics = blocks  # the second goes on where the first ends
+    assert len([line for line in ten_lines.splitlines() if line.strip()]) <= 12
     (tmp_path / "sim.json").write_bytes(exchanges.read_bytes())
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block],
+        [sys.executable, "-W", "error", "-c", ten_lines + metrics],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path)},
         capture_output=True,
@@ -170,7 +171,9 @@ def test_the_ten_lines_of_the_manual_run_as_they_stand(exchanges, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "Totals(" in done.stdout.splitlines()[-1] or done.stdout.splitlines()[-1] == "{}"
+    *_, totals, counted = done.stdout.splitlines()
+    assert "Totals(" in totals or totals == "{}"
+    assert "'refused'" in counted
     assert verify(tmp_path / "trades.sqlite").is_clean
     assert {path.name for path in tmp_path.iterdir()} >= {"sim.json", "trades.sqlite"}
 
