@@ -73,7 +73,7 @@ def build(
             first_ms=facts.first_ms,
             last_ms=facts.last_ms,
             active_s=facts.active_ms / 1000,
-            events=facts.events,
+            events=sources.events,
             since_ms=None if sources.since_ms == EVER else sources.since_ms,
             sessions=tuple(facts.sessions),
             session_count=facts.session_count,

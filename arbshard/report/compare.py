@@ -167,7 +167,7 @@ def _sections(a: RunReport, b: RunReport) -> Iterator[PageSection]:
         (table(("figure", "A", "B", "difference"), rows), *_plots(a, b)),
     )
     yield PageSection("steps", "Where the edges went", "", (_steps(a, b),))
-    yield PageSection("symbols", "Symbols", "", (_symbols(a, b),))
+    yield PageSection("by-symbol", "Symbols", "", (_symbols(a, b),))
 
 
 def _steps(a: RunReport, b: RunReport) -> PageTable:

@@ -385,7 +385,7 @@ def _venues(report: RunReport) -> PageTable:
     ]
     columns = (
         *("venue", "orders", "filled", "in part", "not filled", "rejected", "not accepted", "refuses us"),
-        *(f"fees, {report.currency}", "fills against the promised price, bps", "messages/s", "reconnects"),
+        *(f"fees, {report.currency}", "price gained, bps", "messages/s", "reconnects"),
         *("stalls", "resyncs", "bad frames", "requests refused", "oldest book, ms", "lag, ms"),
         *("answer p50", "answer p99"),
     )

@@ -230,7 +230,6 @@ class RunFacts:
     """Takes the events of a ledger in order."""
 
     def __init__(self) -> None:
-        self.events = 0
         self.first_ms: int | None = None
         self.last_ms: int | None = None
         self.mode = ""
@@ -269,7 +268,6 @@ class RunFacts:
 
     def add(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per kind of event
         """Count one event."""
-        self.events += 1
         before_ms, self.last_ms = self.last_ms, event.at_ms
         if before_ms is None:
             self.first_ms = before_ms = event.at_ms

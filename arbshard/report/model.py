@@ -348,6 +348,7 @@ class RunReport(msgspec.Struct, frozen=True):
     active_s: float
     """All sessions together."""
     events: int
+    """All that the ledger and its archives hold."""
     since_ms: int | None
     """Only what was decided since then; None for everything."""
     sessions: tuple[SessionReport, ...]

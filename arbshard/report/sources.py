@@ -34,6 +34,8 @@ class Sources(NamedTuple):
     state_dir: Path
     name: str
     since_ms: int
+    events: int
+    """All that the ledger and its archives hold."""
     facts: RunFacts
     logs: LogsRead
     summary: RunSummary | None
@@ -47,7 +49,7 @@ def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
     """Read everything; also while the instance runs. Raises ``UsageError``, ``LedgerError``."""
     facts = RunFacts()
     with LedgerHistory(state_dir / "ledger.sqlite") as history:
-        name = history.live.meta.get("name", "")
+        name, events = history.live.meta.get("name", ""), history.live.last_seq
         for seq, _, _, _, _, body in history.rows(KINDS, since_ms):
             facts.add(history.decode(seq, body))
     facts.finish()
@@ -57,14 +59,14 @@ def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
         raise UsageError(f"{state_dir / 'logs'}: the logs cannot be read: {error.strerror}") from error
     summary = _summary(state_dir / "summary.json")
     if not (state_dir / "series").is_dir():
-        return Sources(state_dir, name, since_ms, facts, logs, summary, None, "the run has kept none")
+        return Sources(state_dir, name, since_ms, events, facts, logs, summary, None, "the run has kept none")
     if find_spec("pyarrow") is None:
         why = f"pyarrow is not installed: {INSTALL}"
-        return Sources(state_dir, name, since_ms, facts, logs, summary, None, why)
+        return Sources(state_dir, name, since_ms, events, facts, logs, summary, None, why)
     from arbshard.report.sampled import read_sampled
 
     sampled = read_sampled(state_dir, since_ms, facts.currency)
-    return Sources(state_dir, name, since_ms, facts, logs, summary, sampled, "")
+    return Sources(state_dir, name, since_ms, events, facts, logs, summary, sampled, "")
 
 
 def _summary(path: Path) -> RunSummary | None:

@@ -37,6 +37,7 @@ def test_counts_are_those_of_the_run(report):
 def test_money_is_what_verify_finds(run_dir, report):
     found = verify(run_dir / "ledger.sqlite")
     assert found.is_clean
+    assert report.events == found.events
     assert report.pnl.total == found.pnl + found.beside
     positions = closed_positions(run_dir / "ledger.sqlite", "", 100)
     assert report.pnl.total == sum(one.pnl for one in positions)
