@@ -18,7 +18,7 @@ from arbshard.tape.recorder import Recorder
 from arbshard.tape.writing import TapeBounds, TapeWriter
 from arbshard.version import __version__
 
-_STEP_S = 0.1
+_PAUSE_S = 0.05
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NICENESS = 10
 INSTANCE_ENDED = "the instance has ended"
@@ -84,7 +84,7 @@ def record_run(
     why = ""
     try:
         while not why:
-            recorder.step(_STEP_S)
+            recorder.step(_PAUSE_S)
             why = INSTANCE_ENDED if recorder.is_over else why_over()
     finally:
         recorder.close()

@@ -4,7 +4,7 @@ It is the loop of the process ``arbshard record``. The run never waits for it: w
 drops, and the sequence numbers say how many records those were. Needs pyarrow.
 """
 
-import select
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from arbshard.wire.bus import BusMessage, Subscriber
 
 HIGH_WATER = 8192
 """Messages that are kept while a batch is written. Each holds some 8 KB at most, as feeds gather records."""
+_AT_ONCE = 1024
+"""Messages that are read in one step."""
 _FLUSH_NS = 500_000_000
 _LEDGER_NS = 1_000_000_000
 _RAW = recording.RAW.encode()
@@ -62,13 +64,12 @@ class Recorder:
         """Why the ledger cannot be read now; empty if it can."""
         return self._ledger.last_error
 
-    def step(self, timeout_s: float) -> None:
-        """Take what has come, or wait up to ``timeout_s`` for something, and write what is due."""
-        messages = self._subscriber.drain()
-        if not messages:
-            # The descriptor is edge-triggered: it is asked only after the socket said that it has nothing more.
-            select.select([self._subscriber.fileno()], [], [], timeout_s)
-            messages = self._subscriber.drain()
+    def step(self, pause_s: float) -> None:
+        """Take what has come and write what is due; if that was all there is, pause.
+
+        It is not woken by each message: nothing waits for a recorder, and each time it runs the run does not.
+        """
+        messages = self._subscriber.drain(_AT_ONCE)
         now_ns = self._clock.monotonic_ns()
         self._offset_ns = self._wall_ns() - now_ns
         for message in messages:
@@ -80,6 +81,8 @@ class Recorder:
             self._take_decisions(now_ns)
         if now_ns - self._flushed_ns >= _FLUSH_NS:
             self._flush(now_ns)
+        if len(messages) < _AT_ONCE:
+            time.sleep(pause_s)
 
     def close(self) -> None:
         """Write what is in memory, end the segment, and close the socket."""
