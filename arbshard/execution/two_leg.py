@@ -216,8 +216,16 @@ class TwoLeg:
 
     @property
     def follow_ups(self) -> int:
-        """How many hedges and unwinds there have been, sent or not; their names are numbered by it."""
+        """How many hedges and unwinds there have been, sent or not."""
         return sum(1 for result in self._results.values() if result.order.role != "leg")
+
+    @property
+    def _next_number(self) -> int:
+        """The number in the next order's name, above all so far.
+
+        They are not counted: an order that could not be paid for had a number too, which no successor learns.
+        """
+        return 1 + max((int(name.rpartition("-")[2][1:]) for name in self._results), default=0)
 
     @property
     def imbalance(self) -> Decimal:
@@ -432,7 +440,7 @@ class TwoLeg:
             side,
             quantity,
             self._limit(leg, book),
-            f"{self.intent.intent_id}-{name}{1 + self.follow_ups}",
+            f"{self.intent.intent_id}-{name}{self._next_number}",
             "hedge" if leg is self._lagging else "unwind",
         )
         # Venues measure their minimum at the limit: what only the touch lifts above it is refused for ever.

@@ -199,6 +199,16 @@ class TestFollowUps:
         assert order.side == "sell"
         assert order.market == (make.away.market if role == "hedge" else make.home.market)
 
+    def test_a_successor_uses_no_name_again_where_a_number_is_missing(self, make, long):
+        """An order that could not be paid for is known to nobody but the worker that made it, and that has died."""
+        machine, clock = long("buy_home"), PauseClock()
+        books = make.home_book(), make.away_book()
+        first = self.sent(clock.step(machine, *books))
+        third = replace(first, client_id=f"{first.client_id[:-1]}3")
+        machine.record(make.result(third, "EXPIRED"), clock.now_ns)
+        after = self.sent(clock.step(machine, *books))
+        assert after.client_id == f"{first.client_id[:-1]}4"
+
     def test_short_position_buys(self, make, begin):
         machine, buy, sell = begin("entry", "buy_home")
         machine.record(make.result(buy, "EXPIRED"), NOW)
