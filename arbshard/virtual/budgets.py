@@ -59,6 +59,10 @@ _ASKED_S = 30
 _BY_HAND = ("manual", "kill_switch", "shutdown")
 
 
+_FEE_IN_COIN = Decimal("0.002")
+"""A fee in coin is bought as well."""
+
+
 class _Turnover:
     """What an intent has bought and sold on one venue."""
 
@@ -104,6 +108,8 @@ class _Running:
         """Whether a person was asked about it."""
         self.first: Market | None = None
         """Where an exit has to fill something first: its venue refused the exit before."""
+        self.naked_before = _ZERO
+        """What was naked before the exit: this much may be brought home on either venue."""
 
     @property
     def wasted(self) -> Decimal:
@@ -138,15 +144,17 @@ class Budgets:
         execution: ExecutionConfig,
         executions: Executions,
         notional: Callable[[str], Decimal],
+        naked_before: Callable[[Intent], Decimal],
         differ: Callable[[str], None],
     ) -> None:
-        """``notional``: of an open position."""
+        """``notional``: of an open position. ``naked_before``: what was naked before an exit began."""
         self._exit_cost_bps_max = Decimal(str(execution.exit_cost_bps_max))
         self._loss_bps_max = Decimal(str(execution.intent_loss_bps_max)) + _FEES_BPS
         self._naked_krw_s_max = execution.naked_krw_s_max
         self._pause_s_max = execution.pause_max_s
         self._executions = executions
         self._notional = notional
+        self._naked_before = naked_before
         self.works: Callable[[str, str], bool] = lambda _venue, _symbol: True
         """Whether a venue takes orders of a symbol, as the exchanges themselves know."""
         self._differ = differ
@@ -273,6 +281,7 @@ class Budgets:
             self._entered(intent, now_ns)
         elif intent.reason not in _BY_HAND:
             running.first = self._first.get(intent.pair)
+            running.naked_before = self._naked_before(intent)
         waste = self._waste.get(intent.position_id)
         if intent.kind == "entry" or waste is None or intent.reason in _BY_HAND:
             return
@@ -312,7 +321,7 @@ class Budgets:
             filled = any(
                 one.bought + one.sold for key, one in running.turnover.items() if key == running.first
             )
-            if not filled:
+            if not filled and not self._brings_home(event, running, order):
                 self._differ(
                     f"probe: {order.client_id} was traded, and {running.first} had refused the exit before it"
                 )
@@ -322,6 +331,15 @@ class Budgets:
             running.refused[order.market] = False
         elif event.state == "REJECTED":
             running.refused.setdefault(order.market, True)
+
+    def _brings_home(self, event: OrderReported, running: _Running, order: Order) -> bool:
+        """Whether what an exit has traded on an order's market is part of what was naked before the exit."""
+        traded = running.turnover[order.market]
+        sign = 1 if order.side == "buy" else -1
+        brought = traded.bought - traded.sold + sign * sum((fill.quantity for fill in event.fills), _ZERO)
+        return brought * running.naked_before < 0 and abs(brought) <= abs(
+            running.naked_before
+        ) + _FEE_IN_COIN * abs(brought)
 
     def _reported(self, event: OrderReported, now_ns: int) -> None:
         running = self._running.get(event.intent_id)

@@ -106,7 +106,9 @@ class Oracle:
         self._printed = ROUNDED if config.sim.faults.rounded_statement.share else ZERO
         self.books = OwnBooks(self.executions, bounds, self.differs, tolerance=self._printed)
         self.venues = VenueBooks(TAG, self.differs, self._printed)
-        self.budgets = Budgets(config.execution, self.executions, self.books.notional, self.differs)
+        self.budgets = Budgets(
+            config.execution, self.executions, self.books.notional, self.books.naked_before, self.differs
+        )
         self.worth = Worth(
             self.books, self.frames, self.executions.fees, {pair.base: pair for pair in universe.pairs},
             universe.fx.market.symbol, self.differs, is_live=self._is_live,

@@ -191,6 +191,12 @@ class OwnBooks:
         holding = self.holdings.get(position_id)
         return holding.notional if holding is not None else _ZERO
 
+    def naked_before(self, intent: Intent) -> Decimal:
+        """Base that was bought and not sold before an exit began, or the reverse (negative)."""
+        holding = self.holdings.get(intent.position_id)
+        excess = holding.flows.excess if holding is not None else _ZERO
+        return excess + self.residue.get(intent.pair, _ZERO)
+
     def free_coins(self, venue: str, base: str) -> Decimal:
         """Coins on a venue, less those that it has sold and that the ledger does not know of yet."""
         booked = {fill_id for running in self.running.values() for fill_id in running.fills}

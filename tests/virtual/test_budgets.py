@@ -37,8 +37,11 @@ class Desk:
         self.said: list[str] = []
         self.executions = Executions(NO_FEES)
         self.budgets = Budgets(
-            ExecutionConfig(), self.executions, lambda _: Decimal(1_000_000), self.said.append
-        )
+            ExecutionConfig(), self.executions, lambda _: Decimal(1_000_000), lambda _: self.imbalance,
+            self.said.append,
+        )  # fmt: skip
+        self.imbalance = Decimal(0)
+        """What is naked before an exit."""
         self.now_ns = 0
         self._number = 0
 
@@ -230,6 +233,26 @@ def test_the_leg_that_was_refused_is_tried_first(desk: Desk) -> None:
     third = desk.approve()
     desk.fill(third, third.away, Decimal(100), 0)
     assert [one.partition(":")[0] for one in desk.said] == ["probe"]
+
+
+@pytest.mark.parametrize(("before", "found"), [(10, []), (9, ["probe"]), (-10, ["probe"])])
+def test_what_was_naked_before_an_exit_may_be_brought_home_at_the_other_venue(
+    desk: Desk, before: int, found: list[str]
+) -> None:
+    """Ten coins too many were there, or too few: the unwind sells ten."""
+    first = desk.approve()
+    desk.fill(first, first.away, Decimal(100), 0)
+    desk.report(first, first.home, "REJECTED")
+    desk.conclude(first)
+    desk.imbalance = Decimal(before)
+    second = desk.approve()
+    unwind = replace(second.away, client_id=f"{second.intent_id}-a1", side="sell", role="unwind")
+    desk.budgets.add(
+        OrderExtended(at_ms=1, intent_id=second.intent_id, pair="ABC", order=unwind, hold=HOLD), 0
+    )
+    desk.said.clear()
+    desk.fill(second, unwind, Decimal(100), 0)
+    assert [one.partition(":")[0] for one in desk.said] == found
 
 
 def test_what_refuses_is_not_entered(desk: Desk) -> None:
