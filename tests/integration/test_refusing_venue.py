@@ -8,10 +8,10 @@ import pytest
 
 from support.instance import LIVE, SIM_KEYS, Instance
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
-
 REFUSED_S = float(os.environ.get("ARBSHARD_TEST_REFUSED_S", "20"))
 """The figures of three minutes are had with 180."""
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(160 + 4 * int(REFUSED_S))]
+
 PAUSE_MAX_S = 8
 CONFIG = f"""{LIVE}
 [sim]
