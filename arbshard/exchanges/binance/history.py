@@ -96,7 +96,7 @@ class History:
         call.params.finish()
         rights = call.account.permissions
         return {
-            "ipRestrict": False,
+            "ipRestrict": True,  # it serves this machine alone
             "createTime": call.now_ms // _SPAN_MAX_MS * _SPAN_MAX_MS,
             "enableReading": rights.can_read,
             "enableSpotAndMarginTrading": rights.can_trade,
