@@ -1,5 +1,6 @@
 """``arbshard exchanges``: the embedded exchanges alone, for any client that speaks the venues' protocols."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,17 +8,17 @@ import typer
 
 from arbshard.cli.options import REGIME_HELP
 from arbshard.config import load_config
+from arbshard.errors import UsageError
+from arbshard.venues.registry import ADAPTERS
 
 
 def exchanges(
     config: Annotated[
         Path | None, typer.Option("--config", help="Its table [sim] says what the options do not.")
     ] = None,
-    upbit_port: Annotated[
-        int | None, typer.Option("--upbit-port", help="Default: a free one, which is shown.")
-    ] = None,
-    binance_port: Annotated[
-        int | None, typer.Option("--binance-port", help="Default: a free one, which is shown.")
+    ports: Annotated[
+        list[str] | None,
+        typer.Option("--port", help="VENUE=PORT, once for each; default: free ones, which are shown."),
     ] = None,
     tls: Annotated[
         bool | None,
@@ -42,12 +43,11 @@ def exchanges(
         Path | None, typer.Option("--accounts-file", help="Keep the accounts here for the next start.")
     ] = None,
 ) -> None:
-    """Run the embedded Upbit and Binance alone, until Ctrl-C. Nothing of it is a real market."""
+    """Run the embedded exchanges alone, until Ctrl-C. Nothing of it is a real market."""
     from arbshard.exchanges.main import serve
 
     asked: dict[str, Any] = {
-        "upbit_port": upbit_port,
-        "binance_port": binance_port,
+        **_ports(ports or ()),
         "tls": tls,
         "regime": regime,
         "coins": coins,
@@ -56,3 +56,16 @@ def exchanges(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     serve(load_config(config, {"sim": given}).sim, ready_file, accounts_file, duration_s=duration)
+
+
+def _ports(wanted: Sequence[str]) -> dict[str, int]:
+    """The keys of ``[sim]`` for what ``--port`` says. Raises ``UsageError``."""
+    known = tuple(ADAPTERS)
+    found = {}
+    for one in wanted:
+        venue, _, port = one.partition("=")
+        if venue not in known or not port.isdecimal():
+            example = " ".join(f"--port {name}={9001 + number}" for number, name in enumerate(known))
+            raise UsageError(f"--port {one}: must be VENUE=PORT, as in {example}")
+        found[f"{venue}_port"] = int(port)
+    return found

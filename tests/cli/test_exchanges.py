@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arbshard.cli import app
-from arbshard.errors import ConfigError
+from arbshard.errors import ConfigError, UsageError
 
 
 def test_it_ends_after_its_duration(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_it_ends_after_its_duration(tmp_path: Path) -> None:
         (["--regime", "wild"], "sim.regime"),
         (["--coins", "0"], "sim.coins"),
         (["--updates", "1000"], "sim.updates_per_s"),
-        (["--upbit-port", "70000"], "sim.upbit_port"),
+        (["--port", "upbit=70000"], "sim.upbit_port"),
     ],
 )
 def test_options_that_cannot_be_used_name_their_setting(options: list[str], name: str) -> None:
@@ -48,10 +48,19 @@ def test_options_that_cannot_be_used_name_their_setting(options: list[str], name
     assert name in str(result.exception)
 
 
+@pytest.mark.parametrize("wrong", ["9001", "upbit", "upbit=", "kraken=9001", "upbit=-1"])
+def test_a_port_of_no_venue_is_refused_with_an_example(wrong: str) -> None:
+    result = CliRunner().invoke(app, ["exchanges", "--port", wrong])
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception) == (
+        f"--port {wrong}: must be VENUE=PORT, as in --port upbit=9001 --port binance=9002"
+    )
+
+
 def test_a_port_that_is_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = CliRunner().invoke(app, ["exchanges", "--coins", "1", "--binance-port", str(port)])
+        result = CliRunner().invoke(app, ["exchanges", "--coins", "1", "--port", f"binance={port}"])
     assert isinstance(result.exception, ConfigError)
     assert "sim.binance_port" in str(result.exception)
 
