@@ -4,6 +4,7 @@ The table ``[config]`` holds what a configuration file holds; the rest says how 
 monitor watches for, and what a pass is.
 """
 
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from arbshard.model.verdict import Severity
 RuleSeverity = Severity | Literal["off"]
 CAMPAIGNS = Path("configs/campaigns")
 """Where the campaigns of the project are, below the project's folder or the current one."""
+_INSTALLED = Path(sys.prefix, "share", "arbshard", "campaigns")
+"""Where an installed wheel has them."""
 
 
 class NoEntryRule(Section, frozen=True):
@@ -237,7 +240,7 @@ def campaign_files() -> dict[str, Path]:
     """The campaigns of the project by name."""
     project = Path(arbshard.__file__).parent.parent
     found: dict[str, Path] = {}
-    for folder in (project / CAMPAIGNS, Path.cwd() / CAMPAIGNS):
+    for folder in (project / CAMPAIGNS, _INSTALLED, Path.cwd() / CAMPAIGNS):
         for path in sorted(folder.glob("*.toml")):
             found.setdefault(path.stem, path)
     return found
