@@ -25,6 +25,7 @@ from arbshard.model.money import use_money_context
 from arbshard.model.notes import RunState
 from arbshard.model.rundir import reason_of
 from arbshard.model.universe import Universe
+from arbshard.optional import how_to_install
 from arbshard.process import (
     forbid_core_dumps,
     forget_variables,
@@ -32,7 +33,6 @@ from arbshard.process import (
     pin,
     private_files,
 )
-from arbshard.series import INSTALL
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
@@ -123,7 +123,7 @@ def _prepared(
 ) -> Run:
     keeps_series = config.sampling.enabled and find_spec("pyarrow") is not None
     if config.sampling.enabled and not keeps_series:
-        get_logger().info(f"no series are kept: pyarrow is not installed ({INSTALL})")
+        get_logger().info(f"no series are kept: pyarrow is not installed ({how_to_install('pyarrow')})")
     try:
         return Run(
             config,

@@ -19,7 +19,7 @@ from arbshard.cli.options import (
     wall_ms_of,
 )
 from arbshard.errors import LedgerError, UsageError
-from arbshard.series import require_libraries
+from arbshard.optional import require_libraries
 
 if TYPE_CHECKING:
     from arbshard.ledger.export import Cell, Format, TextFormat

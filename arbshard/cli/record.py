@@ -52,7 +52,7 @@ def record(
     config: ConfigOption = None,
 ) -> None:
     """Record what a running instance receives and decides, until Ctrl-C or the instance's end."""
-    from arbshard.tape import require_libraries
+    from arbshard.optional import require_libraries
 
     require_libraries("arbshard record", "pyarrow")
     from arbshard.log import flush

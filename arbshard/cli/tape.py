@@ -10,7 +10,7 @@ import typer
 
 from arbshard.cli.options import ConfigOption, NameOption, StateOption, state_dir_of
 from arbshard.errors import UsageError
-from arbshard.tape import require_libraries
+from arbshard.optional import require_libraries
 
 if TYPE_CHECKING:
     from arbshard.tape.reading import Tape

@@ -9,9 +9,9 @@ from importlib.resources import files
 
 import msgspec
 
+from arbshard.optional import require_libraries
 from arbshard.report.document import Cell, Document, PageSection, PageTable
 from arbshard.report.model import LogRecord, Plot
-from arbshard.series import require_libraries
 
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 _MARKS = {"good": "✓", "warn": "!", "bad": "✗", "plain": "·"}

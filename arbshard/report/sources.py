@@ -9,9 +9,9 @@ import msgspec
 from arbshard.errors import UsageError
 from arbshard.ledger.history import LedgerHistory
 from arbshard.ledger.reader import EVER
+from arbshard.optional import how_to_install
 from arbshard.report.facts import KINDS, RunFacts
 from arbshard.report.logs import LogsRead, read_logs
-from arbshard.series import INSTALL
 from arbshard.status.model import RuleWorth
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
     if not (state_dir / "series").is_dir():
         return Sources(state_dir, name, since_ms, events, facts, logs, summary, None, "the run has kept none")
     if find_spec("pyarrow") is None:
-        why = f"pyarrow is not installed: {INSTALL}"
+        why = f"pyarrow is not installed: {how_to_install('pyarrow')}"
         return Sources(state_dir, name, since_ms, events, facts, logs, summary, None, why)
     from arbshard.report.sampled import read_sampled
 

@@ -6,19 +6,8 @@ It is the folder ``tape`` of the state directory, and holds segments: Arrow IPC 
 pyarrow, which the extra ``tape`` brings.
 """
 
-from importlib.util import find_spec
-
-from arbshard.errors import ArbshardError, UsageError
-
-INSTALL = "pip install pyarrow duckdb"
+from arbshard.errors import ArbshardError
 
 
 class TapeError(ArbshardError):
     """A tape cannot be read or written."""
-
-
-def require_libraries(what: str, *libraries: str) -> None:
-    """Raise ``UsageError`` if one of ``libraries`` is missing, without which ``what`` cannot be done."""
-    for library in libraries:
-        if find_spec(library) is None:
-            raise UsageError(f"{what} needs {library}, which is not installed: {INSTALL}")

@@ -108,10 +108,10 @@ def test_a_damaged_summary_is_named(call, run_dir):
 
 
 def test_without_plotly_the_command_that_installs_it_is_said(call, run_dir, monkeypatch):
-    monkeypatch.setattr("arbshard.series.find_spec", lambda _: None)
+    monkeypatch.setattr("arbshard.optional.find_spec", lambda _: None)
     code, _, wrong = call(run_dir)
     assert code == 2
     assert wrong == (
-        "arbshard: the page of an analysis needs plotly, which is not installed: pip install 'arbshard[analysis]'\n"
+        "arbshard: the page of an analysis needs plotly, which is not installed: pip install plotly\n"
     )
     assert call(run_dir, "--json")[0] == 0

@@ -191,4 +191,4 @@ def test_without_pyarrow_the_report_says_why_there_are_no_series(run_dir, write,
     write(("system", 1, {"equity": 1.0}))
     monkeypatch.setattr("arbshard.report.sources.find_spec", lambda _: None)
     (note, *_) = build(read_sources(run_dir), RUN).notes
-    assert "pip install 'arbshard[analysis]'" in note
+    assert "pip install pyarrow" in note
