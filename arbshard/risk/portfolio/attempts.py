@@ -113,14 +113,15 @@ def _missed(trade: Trade, known: Attempts | None) -> Attempts | None:
     """What an exit that filled nothing and was not turned away makes of ``known``; it cost nothing."""
     if all(result.state == "NOT_ACCEPTED" for result in trade.orders):
         return known  # nothing was sent
-    lead: Lead = trade.intent.lead if _went_alone(trade) else "both"
+    # A leg that went first goes first again, also when its worker ended meanwhile and both legs are over unfilled.
+    lead = trade.intent.lead
     which = "neither leg" if lead == "both" else f"its {lead} leg"
     known = known if known is not None else Attempts(tries=0)
     return msgspec.structs.replace(
         known,
         tries=known.tries + 1,
         lead=lead,
-        is_small=False,  # its venue has looked at the order
+        is_small=known.is_small and not _went_alone(trade),  # alone, its venue has looked at the order
         is_waiting=True,
         why=f"{which} found {'a' if lead == 'both' else 'no'} price within its bounds",
     )

@@ -130,6 +130,21 @@ class TestExits:
             assert known.why == f"its {first} leg found no price within its bounds"
 
     @pytest.mark.parametrize("first", ["home", "away"])
+    def test_a_first_leg_goes_first_again_after_its_worker_has_ended(self, first):
+        """A successor on paper finds both legs expired, also the one that its predecessor had not sent."""
+        world = w.World()
+        position = world.open_position()
+        leave(world, *("rejected", "filled") if first == "home" else ("filled", "rejected"))
+        before = attempts(world)
+        world.tick(ENOUGH_MS)
+        intent = replace(world.exit_of(position, reason="manual"), lead=first)
+        assert isinstance(world.submit(intent), Approved)
+        world.report(intent, w.expired(intent.home), w.expired(intent.away))
+        world.conclude(intent)
+        known = attempts(world)
+        assert (known.lead, known.is_small, known.tries) == (first, True, before.tries + 1)
+
+    @pytest.mark.parametrize("first", ["home", "away"])
     def test_a_first_leg_that_is_filled_too_little_for_a_hedge_ends_the_pause(self, first):
         world = w.World()
         position = world.open_position()
