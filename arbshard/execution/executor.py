@@ -316,8 +316,8 @@ class BaseExecutor:
                 case SendOrders(orders):
                     asked = 0
                     await self._send_all(machine, orders)
-                case Withhold(order):
-                    await self._withhold(machine, (order,), "the leg before it decides")
+                case Withhold(order, why):
+                    await self._withhold(machine, (order,), why)
                 case Ask(orders):
                     await self._pause_to_ask(orders, asked)
                     asked += 1

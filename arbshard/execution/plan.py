@@ -162,12 +162,14 @@ def part_of_exit(intent: Intent, pair: Pair, available: Available, intent_id: st
     """The largest part of an exit that ``available`` pays for, under a new id; None when there is none to send.
 
     Both legs are made smaller by the same quantity, in whole lots of both venues, so that no more is left over
-    than by the whole exit. Both venues must accept what is sent.
+    than by the whole exit. Both venues must accept what is sent. A leg that is too small to be sent stays as it is.
     """
     legs = ((intent.home, pair.home, "h"), (intent.away, pair.away, "a"))
     kept = base_kept(pair.home if intent.home.side == "buy" else pair.away)
     cut = ZERO  # gross base of the buying leg
     for order, leg, _ in legs:
+        if leg.rules.is_too_small(order.limit, order.quantity):
+            continue
         most = affordable(order, leg, available)
         if most is None:
             return None
@@ -176,6 +178,9 @@ def part_of_exit(intent: Intent, pair: Pair, available: Available, intent_id: st
     cut = ceil_to(cut, max(pair.home.rules.lot, pair.away.rules.lot))
     parts: list[Order] = []
     for order, leg, letter in legs:
+        if leg.rules.is_too_small(order.limit, order.quantity):
+            parts.append(replace(order, client_id=f"{intent_id}-{letter}0"))
+            continue
         smaller = order.quantity - (cut if order.side == "buy" else cut * kept)
         quantity = leg.rules.round_quantity(max(smaller, ZERO))
         if not leg.rules.accepts(order.limit, quantity):

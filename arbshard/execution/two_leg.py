@@ -107,9 +107,10 @@ class SendOrders(NamedTuple):
 
 
 class Withhold(NamedTuple):
-    """Do not send this leg any more: the one before it decides what is sent in its place."""
+    """Do not send this leg at all."""
 
     order: Order
+    why: str
 
 
 class Ask(NamedTuple):
@@ -263,14 +264,38 @@ class TwoLeg:
         """The legs that are still to be sent, or to be withheld."""
         intent = self.intent
         unsent = tuple(order for order in (intent.home, intent.away) if order.client_id not in self._results)
-        if not unsent or self.state != "first_leg":
-            return SendOrders(unsent) if unsent else None
+        if not unsent:
+            return None
+        for order in unsent:
+            if self._is_too_small(order):
+                return Withhold(order, "it is below the venue's minimum")
+            if self._is_too_small(self._other(order)) and not self._lessens_imbalance(order):
+                return Withhold(order, "the other leg is below its venue's minimum")
         first = intent.home if intent.lead == "home" else intent.away
+        if self.state != "first_leg" or (self._is_too_small(first) and intent.reason != "one_leg"):
+            return SendOrders(unsent)
         if first in unsent:
             return SendOrders((first,))
         if not self._results[first.client_id].is_final:
             return None  # it is asked about before anything else
-        return Withhold(unsent[0])
+        return Withhold(unsent[0], "the leg before it decides")
+
+    def _other(self, leg: Order) -> Order:
+        return self.intent.away if leg is self.intent.home else self.intent.home
+
+    def _is_too_small(self, leg: Order) -> bool:
+        """Whether a leg of an exit is below the minimum of its venue, which would refuse it for ever.
+
+        An exit plans a leg of one lot where the pair's residue leaves no more to be traded. It stays residue.
+        """
+        rules = self._pair.leg(leg.market.venue).rules
+        return self.intent.kind == "exit" and rules.is_too_small(leg.limit, leg.quantity)
+
+    def _lessens_imbalance(self, leg: Order) -> bool:
+        """Whether there is less imbalance after ``leg`` alone: otherwise it would only have to be taken back."""
+        kept = base_kept(self._pair.leg(leg.market.venue))
+        change = leg.quantity * kept if leg.side == "buy" else -leg.quantity
+        return abs(self.imbalance + change) < abs(self.imbalance)
 
     def _follow_up(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None, now_ns: int) -> Step:
         """The next hedge or unwind, on the venue of the state; the state changes where it cannot be sent."""

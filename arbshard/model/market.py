@@ -77,6 +77,10 @@ class MarketRules(msgspec.Struct, frozen=True):
         is_between = quantity > 0 and self.quantity_min <= quantity <= self.quantity_max
         return is_between and self.notional_min <= notional <= self.notional_max
 
+    def is_too_small(self, price: Decimal, quantity: Decimal) -> bool:
+        """Whether an order of ``quantity`` at ``price`` is below the venue's minimum."""
+        return quantity <= 0 or quantity < self.quantity_min or price * quantity < self.notional_min
+
 
 class FeeSchedule(msgspec.Struct, frozen=True):
     """Taker fees of a venue in basis points of the notional, and the coin a buyer's fee is taken in."""

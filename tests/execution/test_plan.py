@@ -234,6 +234,17 @@ class TestWhatCanBePaidFor:
         assert (part.intent_id, part.position_id) == ("s1-0-1-9", intent.position_id)
         assert (part.home.client_id, part.away.client_id) == ("s1-0-1-9-h0", "s1-0-1-9-a0")
 
+    def test_a_leg_too_small_to_be_sent_stays_as_it_is(self, make, intent) -> None:
+        lot = replace(intent.away, quantity=make.away.rules.lot)
+        small = replace(intent, away=lot)
+        part = part_of_exit(
+            small, make.pair, self.available(make, home_coins="0.005", away_money="0"), "s1-0-1-9"
+        )
+        assert part is not None
+        assert Decimal("0.00499") < part.home.quantity <= Decimal("0.005")
+        assert part.away.quantity == lot.quantity
+        assert part.away.client_id == "s1-0-1-9-a0"
+
     @given(st.decimals("0.001", "0.02", places=6), st.decimals("10", "2000", places=2))
     def test_both_legs_by_the_same_quantity_and_never_more_than_there_is(
         self, make, intent, coins, money

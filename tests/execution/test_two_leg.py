@@ -26,6 +26,7 @@ NET = Decimal("0.00999")
 """Base both legs are meant to move; 0.01 gross where 10 bps are kept in the coin."""
 HALF = NET / 2
 EXECUTION = ExecutionConfig()
+DECIDES = "the leg before it decides"
 
 OUTCOMES = ("filled", "partial", "rejected", "expired", "unknown")
 STATES = {
@@ -418,7 +419,7 @@ class TestFirstLeg:
         other = machine.intent.away if lead == "home" else machine.intent.home
         assert machine.next_step(make.home_book(), make.away_book(), NOW) == SendOrders((first,))
         machine.record(make.result(first, "REJECTED"), NOW)
-        assert machine.next_step(make.home_book(), make.away_book(), NOW) == Withhold(other)
+        assert machine.next_step(make.home_book(), make.away_book(), NOW) == Withhold(other, DECIDES)
         machine.record(make.result(other, "NOT_ACCEPTED"), NOW)
         assert machine.next_step(make.home_book(), make.away_book(), NOW) == TwoLegEnd(closed=False)
 
@@ -432,7 +433,7 @@ class TestFirstLeg:
         machine.next_step(*books, NOW)
         quantity = leg_of(make, first).rules.round_quantity(first.quantity * share)
         machine.record(make.result(first, "FILLED" if share == 1 else "EXPIRED", quantity), NOW)
-        assert machine.next_step(*books, NOW) == Withhold(other)
+        assert machine.next_step(*books, NOW) == Withhold(other, DECIDES)
         machine.record(make.result(other, "NOT_ACCEPTED"), NOW)
         (hedge,) = machine.next_step(*books, NOW).orders
         assert (hedge.role, hedge.market, hedge.side) == ("hedge", other.market, other.side)
@@ -451,12 +452,61 @@ class TestFirstLeg:
         away = machine.intent.away
         assert machine.next_step(None, make.away_book(), NOW) == SendOrders((away,))
         machine.record(make.result(away, "FILLED", away.quantity), NOW)
-        assert machine.next_step(None, make.away_book(), NOW) == Withhold(machine.intent.home)
+        assert machine.next_step(None, make.away_book(), NOW) == Withhold(machine.intent.home, DECIDES)
         machine.record(make.result(machine.intent.home, "NOT_ACCEPTED"), NOW)
         assert isinstance(clock.step(machine, None, make.away_book(), 10), Pause)
         assert machine.state == "stuck"
         (hedge,) = clock.step(machine, make.home_book(), make.away_book()).orders
         assert (hedge.role, hedge.market) == ("hedge", make.home.market)
+
+
+class TestLegBelowTheMinimum:
+    """A leg of an exit that is below its venue's minimum is never sent: its venue would refuse it for ever."""
+
+    @pytest.fixture
+    def exiting(self, make):
+        """A machine that closes a position of NET; ``small`` is a leg of one lot, and the residue makes up for it."""
+
+        def build(small, lead="both", residue=None):
+            intent = make.intent("exit", "buy_away", NET)
+            leg = getattr(intent, small)
+            lot = leg_of(make, leg).rules.lot
+            intent = replace(intent, lead=lead, **{small: replace(leg, quantity=lot)})
+            if residue is None:
+                residue = NET if leg.side == "buy" else -NET
+            position = make.position("buy_home", NET)
+            return TwoLeg(intent, make.pair, position, EXECUTION, residue=residue, now_ns=NOW)
+
+        return build
+
+    @pytest.mark.parametrize("lead", ["both", "home", "away"])
+    @pytest.mark.parametrize("small", ["home", "away"])
+    def test_the_other_one_goes_alone_and_the_position_is_over(self, make, exiting, small, lead):
+        machine, books = exiting(small, lead), (make.home_book(), make.away_book())
+        left = getattr(machine.intent, small)
+        other = machine.intent.away if small == "home" else machine.intent.home
+        assert machine.next_step(*books, NOW) == Withhold(left, "it is below the venue's minimum")
+        machine.record(make.result(left, "NOT_ACCEPTED"), NOW)
+        assert machine.next_step(*books, NOW) == SendOrders((other,))
+        machine.record(make.result(other, "FILLED", other.quantity), NOW)
+        assert machine.next_step(*books, NOW) == TwoLegEnd(closed=True)
+
+    @pytest.mark.parametrize("lead", ["both", "home", "away"])
+    @pytest.mark.parametrize("small", ["home", "away"])
+    def test_one_that_would_only_be_taken_back_stays_too(self, make, exiting, small, lead):
+        machine = exiting(small, lead, residue=Decimal(0))
+        books = make.home_book(), make.away_book()
+        for _ in range(2):
+            step = machine.next_step(*books, NOW)
+            assert isinstance(step, Withhold)
+            machine.record(make.result(step.order, "NOT_ACCEPTED"), NOW)
+        assert isinstance(machine.next_step(*books, NOW), TwoLegEnd)
+
+    def test_one_leg_by_hand_sends_nothing_to_the_other_venue(self, make, exiting):
+        machine = exiting("away", "away")
+        machine.intent = replace(machine.intent, reason="one_leg")
+        machine.record(make.result(machine.intent.away, "NOT_ACCEPTED"), NOW)
+        assert machine.next_step(None, make.away_book(), NOW) == Withhold(machine.intent.home, DECIDES)
 
 
 def test_market_without_minimums_still_comes_to_an_end(make, begin, execution):

@@ -86,7 +86,7 @@ def run(machine, world, check):
             case SendOrders(orders):
                 for order in orders:
                     machine.record(world.send(order), world.now_ns)
-            case Withhold(order):
+            case Withhold(order, _):
                 machine.record(OrderResult(order, "NOT_ACCEPTED"), world.now_ns)
             case Ask(orders):
                 for order in orders:

@@ -24,8 +24,9 @@ from arbshard.ledger.events import Hold, RefusalsCounted
 from arbshard.model.book import PairView
 from arbshard.model.entry_terms import Baseline
 from arbshard.model.intent import BY_HAND, Intent, IntentKind, Lead
-from arbshard.model.market import Direction, Pair
+from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.money import ZERO, exact, plain
+from arbshard.model.order import Order
 from arbshard.model.refusal import Refusal
 from arbshard.risk import validation as forms
 from arbshard.risk.limits.correlations import GapCorrelations
@@ -613,8 +614,15 @@ class RiskGuard:
 
 
 def holds_for(intent: Intent, pair: Pair) -> tuple[Hold, Hold]:
-    """What both legs can spend at most."""
-    return hold_for(intent.home, pair.home), hold_for(intent.away, pair.away)
+    """What both legs can spend at most. A leg of an exit that is below its venue's minimum is not sent."""
+    home, away = hold_for(intent.home, pair.home), hold_for(intent.away, pair.away)
+    if intent.kind == "entry":
+        return home, away
+    return _of_sent(home, intent.home, pair.home), _of_sent(away, intent.away, pair.away)
+
+
+def _of_sent(hold: Hold, order: Order, leg: Leg) -> Hold:
+    return replace(hold, amount=ZERO) if leg.rules.is_too_small(order.limit, order.quantity) else hold
 
 
 def amount_of(available: Available, venue: str, currency: str) -> Decimal:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from arbshard.model.refusal import Refusal
 from arbshard.risk.limits.effective import SymbolRiskLimits
@@ -167,6 +168,20 @@ def test_exits_still_need_what_they_spend() -> None:
     position = world.open_position()  # sells at home, buys away
     reply = world.submit(world.exit_of(position, home_limit=Decimal(2_000_000)))
     assert reason_of(reply) is Refusal.BALANCE
+
+
+def test_a_leg_of_an_exit_that_is_too_small_to_be_sent_needs_nothing() -> None:
+    """It is of one lot where the pair's residue makes up for it: an exit is not refused for want of that."""
+    world = w.World(config=w.with_paper(quote_home=Decimal(20_000)))
+    position = world.open_position()  # sells at home, buys away
+    intent = world.exit_of(position)
+    lot = replace(intent.home, quantity=world.pairs["BTC"].home.rules.lot)
+    assert lot.quantity * lot.limit < world.pairs["BTC"].home.rules.notional_min
+    world.state.balances.add("upbit", "KRW", -world.state.balances.available("upbit", "KRW"))
+    assert reason_of(world.submit(replace(intent, home=lot))) is None
+    held = {hold.client_id: hold.amount for hold in world.state.trades[intent.intent_id].holds}
+    assert held[lot.client_id] == 0
+    assert held[intent.away.client_id] > 0
 
 
 @pytest.mark.parametrize("phase", ["DRAINING", "DRAINING_KEEP"])
