@@ -30,6 +30,7 @@ class Health:
         self._oracle: Oracle = world.oracle
         self._loop = world.loop
         self._faults = faults
+        self._spells = faults.spells
         self._stuck_ns = int(world.config.run.stuck_after_ms * 1e6) + _REPLACED_NS
         self._unkind = world.unkind
         self._listing_ns = int(world.config.venues.listing_every_s * 1e9)
@@ -45,14 +46,14 @@ class Health:
         """Say what should be well by now and is not."""
         now_ns = self._loop.now_ns
         if self._is_ending(supervisor, now_ns):
-            self._faults.last_ns = now_ns
+            self._spells.last_ns = now_ns
         self._look_for_stuck(supervisor, now_ns)
         self._look_at_changes(supervisor, now_ns)
-        is_disturbed = self._faults.disturbing or now_ns - self._faults.disturbed_ns < RECOVERED_NS
+        is_disturbed = self._spells.disturbing or now_ns - self._spells.disturbed_ns < RECOVERED_NS
         self._oracle.budgets.judge_naked(
             ((one.intent_id, one.worth) for one in self._oracle.books.naked()), 1.0, is_disturbed=is_disturbed
         )
-        if self._faults.active or now_ns - self._faults.last_ns < RECOVERED_NS:
+        if self._faults.active or now_ns - self._spells.last_ns < RECOVERED_NS:
             self._busy_since_ns.clear()
             return
         if supervisor is None or not supervisor.is_running:
@@ -71,7 +72,7 @@ class Health:
         """No leg is open for long, and every intent comes to its end."""
         for naked in self._oracle.books.naked():
             unknown_ns = self._oracle.budgets.last_unknown_ns(naked.intent_id, now_ns)
-            for_ns = now_ns - max(naked.since_ns, self._faults.last_ns, unknown_ns)
+            for_ns = now_ns - max(naked.since_ns, self._spells.last_ns, unknown_ns)
             if for_ns > NAKED_NS and not self._oracle.budgets.is_asked(naked.intent_id):
                 self._oracle.differs(
                     f"naked: {naked.intent_id} has {naked.worth:.0f} KRW on one leg for {for_ns / 1e9:.0f} s"
@@ -93,7 +94,7 @@ class Health:
         if supervisor is None or not supervisor.is_changing or self._faults.active:
             self._changing_since_ns = now_ns
             return
-        self._faults.last_ns = max(self._faults.last_ns, now_ns - RECOVERED_NS // 2)
+        self._spells.last_ns = max(self._spells.last_ns, now_ns - RECOVERED_NS // 2)
         if now_ns - self._changing_since_ns > _CHANGED_NS:
             self._say(f"a change of the universe goes on for {_CHANGED_NS / 1e9:.0f} s")
 

@@ -149,7 +149,7 @@ class Simulation:
         use_money_context()
         began_s = process_time()
         quietly = quiet(self.trace, self._loop.charge)
-        with place() as self._root, quietly, dying(self.faults.reached), patient_collector():
+        with place() as self._root, quietly, dying(self.faults.processes.reached), patient_collector():
             try:
                 self._loop.run_until_complete(self._live())
             except Exception as error:  # noqa: BLE001 - a defect of the simulated system, or of the simulation

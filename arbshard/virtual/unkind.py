@@ -25,6 +25,7 @@ from arbshard.model.order import Order, OrderFault, OrderState
 from arbshard.model.universe import Universe
 from arbshard.virtual.exchange import VirtualExchanges
 from arbshard.virtual.loop import VirtualLoop
+from arbshard.virtual.spells import Spell
 
 _SECONDS = (20.0, 60.0, 200.0, 600.0)
 """About how long a venue is unkind."""
@@ -36,15 +37,6 @@ class OrderRefusal(NamedTuple):
     state: OrderState
     fault: OrderFault
     code: str
-
-
-class Spell(NamedTuple):
-    """Something that lasts: how long, what begins and ends it, and what it is."""
-
-    seconds: float
-    begin: Callable[[], None]
-    end: Callable[[], None]
-    what: str
 
 
 _MARKET_CODES = {

@@ -2,6 +2,8 @@
 
 from random import Random
 
+from arbshard.virtual.spells import Spell
+
 _REQUEST_NS = (60_000, 300_000)
 _FRAME_NS = (400_000, 2_500_000)
 _CALL_NS = (2_000_000, 25_000_000)
@@ -66,6 +68,20 @@ class Weather:
             self.doubled += 1
             return True
         return False
+
+    def spell(self, seconds: float, what: str, **values: float) -> Spell:
+        """Return a spell in which the named attributes have ``values``; at its end they are 0.
+
+        Raises ``AttributeError`` for a name that is none of this class.
+        """
+        for name in values:
+            getattr(self, name)
+
+        def change(changed: dict[str, float]) -> None:
+            for name, value in changed.items():
+                setattr(self, name, value)
+
+        return Spell(seconds, lambda: change(values), lambda: change(dict.fromkeys(values, 0)), what)
 
     def clear_up(self) -> None:
         """The usual again."""

@@ -5,7 +5,8 @@ import pytest
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.rates import LIVE_PER_HOUR, PER_HOUR, UNKIND_LIVE_PER_HOUR, UNKIND_PER_HOUR
 from arbshard.virtual.settings import Settings
-from arbshard.virtual.unkind import Spell, Unkind
+from arbshard.virtual.spells import Spell
+from arbshard.virtual.unkind import Unkind
 
 KINDS = (*UNKIND_PER_HOUR, *UNKIND_LIVE_PER_HOUR)
 
