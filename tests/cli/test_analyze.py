@@ -89,7 +89,11 @@ def test_an_instance_is_found_by_its_name(call, run_dir, tmp_path):
         (("--since", "soon", "{run}"), "--since soon: not a date or time"),
         (("--compare", "{run}", "{run}", "{run}"), "names both runs"),
         (("--compare", "{run}", "nosuch"), "nosuch: neither"),
-        (("--out", "{run}/ledger.sqlite", "{run}"), "the report cannot be written"),
+        pytest.param(
+            ("--out", "{run}/ledger.sqlite", "{run}"),
+            "the report cannot be written",
+            marks=pytest.mark.needs("analysis"),
+        ),
     ],
 )
 def test_bad_input_is_one_line(call, run_dir, tmp_path, monkeypatch, arguments, why):
