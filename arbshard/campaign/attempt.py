@@ -29,6 +29,8 @@ _MONITOR_END_S = 30.0
 _PAUSE_S = 1.0
 """Before a monitor that has died is started again; doubled each time."""
 _PAUSE_MAX_S = 30.0
+EARLY_END = "early_end"
+"""The cause when no rule stopped the run, and it ended by itself before its time."""
 _PACKAGES = ("msgspec", "pyzmq", "uvloop", "websockets", "picows", "ccxt", "pyarrow", "plotly")
 _OUTPUT_TAIL = 4000
 
@@ -54,13 +56,15 @@ class AttemptResult(NamedTuple):
 
     folder: Path
     cause: str
-    """Why it ended before its time: the name of a rule, ``died``, or empty when it did not."""
+    """Why it ended before its time: the name of a rule, ``early_end``, or empty when it did not."""
     why: str
     """The same as a sentence."""
     ran_s: float
     watched_s: float
     anomalies: tuple[Anomaly, ...]
     facts: TradingFacts
+    refused: dict[str, int]
+    """Evaluations that workers or risk refused, by rule; empty without a summary."""
     problems: tuple[str, ...]
     exit_code: int
 
@@ -249,7 +253,7 @@ class Attempt:
         cause, why = ("", "") if stop is None else (stop.rule, stop.text)
         is_early = took_s < 0.95 * self._duration_s and not self._stopping.count
         if stop is None and is_early:
-            cause, why = "died", f"the run ended by itself with code {code}: {self.last_output()}"
+            cause, why = EARLY_END, f"the run ended by itself with code {code}: {self.last_output()}"
         anomalies = watch.anomalies
         if self.monitor_deaths:
             text = f"the monitor died {self.monitor_deaths} times: see {self._paths.monitor_output.name}"
@@ -271,6 +275,7 @@ class Attempt:
             watch.watched_s,
             anomalies,
             read_facts(self._paths.ledger),
+            summary.data_refusals if summary is not None else {},
             summary.problems if summary is not None else (f"the run wrote no summary: {self.last_output()}",),
             code,
         )

@@ -1,8 +1,11 @@
 """A whole campaign: prepare, run, stop, analyse, run again for the time left, judge, report."""
 
+import fcntl
+import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,17 +16,21 @@ import psutil
 
 from arbshard.campaign.attempt import Attempt, AttemptResult, Paths, Stopping, is_rerun
 from arbshard.campaign.facts import TradingFacts
-from arbshard.campaign.file import CampaignFile
+from arbshard.campaign.file import CampaignFile, KeepConfig
 from arbshard.campaign.monitor import WatchFile
 from arbshard.campaign.progress import Progress
 from arbshard.campaign.verdict import CampaignFacts, could_not_run, judge
 from arbshard.errors import ArbshardError, RunFailed, UsageError
+from arbshard.ledger.lock import writer_of
 from arbshard.model.verdict import Anomaly, Verdict
 from arbshard.report.write import write_report
 
 _LEFTOVER_S = 60.0
 VERDICT = "verdict.json"
 RUNNING = "running.json"
+_STAMP = "%Y%m%dT%H%M%S"
+_FORMS = ("real", "virtual")
+_DAY_S = 86_400.0
 
 
 class AttemptLine(msgspec.Struct, frozen=True):
@@ -66,6 +73,12 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
         return f"campaign {self.name}: {outcome}: {'; '.join(self.verdict.reasons)}"
 
 
+class _Outcome(msgspec.Struct, frozen=True):
+    """What is read of ``verdict.json`` before its folder is removed, by any version that wrote one."""
+
+    verdict: Verdict
+
+
 class _Running(msgspec.Struct, frozen=True):
     """A run of a campaign, noted while it lives."""
 
@@ -73,9 +86,10 @@ class _Running(msgspec.Struct, frozen=True):
     started: float
 
 
-def new_folder(root: Path, began_ms: int, *, form: str) -> Path:
-    """A folder for a campaign that begins now. Raises ``UsageError``."""
-    stamp = datetime.fromtimestamp(began_ms / 1000, UTC).strftime("%Y%m%dT%H%M%S")
+@contextmanager
+def new_folder(root: Path, began_ms: int, *, form: str) -> Iterator[Path]:
+    """A folder for a campaign that begins now, locked while it lasts. Raises ``UsageError``."""
+    stamp = datetime.fromtimestamp(began_ms / 1000, UTC).strftime(_STAMP)
     folder = root / f"{stamp}-{form}"
     try:
         folder.mkdir(parents=True, mode=0o700)
@@ -83,7 +97,76 @@ def new_folder(root: Path, began_ms: int, *, form: str) -> Path:
         raise UsageError(f"{folder}: another campaign began there within the same second") from None
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}") from error
-    return folder
+    with _locked(folder) as is_ours:
+        assert is_ours, "nothing else knows the folder yet"
+        yield folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Lock a campaign's folder; whether no other process has. The lock ends with the process that holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def remove_old(root: Path, newest: Path, keep: KeepConfig, now_ms: int) -> Iterator[str]:
+    """Remove the folders below ``root`` that ``keep`` does not allow, except ``newest`` and those in use.
+
+    One sentence for each folder of a campaign that did not pass, and for each that cannot be removed; one for all
+    others together.
+    """
+    found = sorted((began, path) for path in root.iterdir() if (began := _began_of(path)) is not None)
+    removed = 0
+    for place, (began, folder) in enumerate(reversed(found)):
+        age_days = (now_ms / 1000 - began) / _DAY_S
+        if folder == newest or (place < keep.count and age_days <= keep.days):
+            continue
+        outcome = _outcome_of(folder)
+        try:
+            with _locked(folder) as is_unused:
+                if not is_unused or any(map(writer_of, folder.glob("attempt-*/ledger.sqlite"))):
+                    continue
+                shutil.rmtree(folder)
+        except OSError as error:
+            yield f"{folder}: an old campaign that cannot be removed: {error}"
+            continue
+        if outcome == "passed":
+            removed += 1
+        else:
+            yield f"{folder} was removed: {outcome}; it was {age_days:,.1f} days old"
+    if removed:
+        yield f"{removed} old campaigns that had passed were removed ([keep]: {keep.count}, {keep.days:g} days)"
+
+
+def _began_of(folder: Path) -> float | None:
+    """When the campaign with this folder began, in seconds since 1970; None for what is not a campaign's folder."""
+    stamp, _, form = folder.name.partition("-")
+    if form not in _FORMS or not folder.is_dir() or folder.is_symlink():
+        return None
+    try:
+        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def _outcome_of(folder: Path) -> str:
+    """How the campaign in ``folder`` went, for a person."""
+    try:
+        result = msgspec.json.decode((folder / VERDICT).read_bytes(), type=_Outcome)
+    except FileNotFoundError:
+        return "a campaign that was killed, so it has no verdict"
+    except (OSError, msgspec.MsgspecError) as error:
+        return f"its verdict cannot be read ({error})"
+    if result.verdict.outcome == "passed":
+        return "passed"
+    return f"{result.verdict.outcome.replace('_', ' ')}: {'; '.join(result.verdict.reasons)}"
 
 
 def check_disk(folder: Path, campaign: CampaignFile) -> None:
@@ -159,14 +242,16 @@ class Campaign:
         leftover = end_leftover(
             self._root, self._running_pid(self._campaign.instance), self._campaign.instance
         )
-        folder = new_folder(self._root, began_ms, form="real")
-        check_disk(folder, self._campaign)
-        with obeying_signals(self._stopping), Progress(self._campaign) as progress:
-            if leftover:
-                progress.print_line(leftover)
-            progress.print_line(f"its files are in {folder}")
-            why = self._run_attempts(folder, began_s, progress)
-        return self._close(folder, began_ms, time.monotonic() - began_s, why)
+        with new_folder(self._root, began_ms, form="real") as folder:
+            with obeying_signals(self._stopping), Progress(self._campaign) as progress:
+                if leftover:
+                    progress.print_line(leftover)
+                for line in remove_old(self._root, folder, self._campaign.keep, began_ms):
+                    progress.print_line(line)
+                check_disk(folder, self._campaign)
+                progress.print_line(f"its files are in {folder}")
+                why = self._run_attempts(folder, began_s, progress)
+            return self._close(folder, began_ms, time.monotonic() - began_s, why)
 
     def _run_attempts(self, folder: Path, began_s: float, progress: Progress) -> str:
         """Until the time is over or nothing may be run again. Why it could not run, or nothing."""
@@ -238,6 +323,7 @@ class Campaign:
                     is_paper=self._campaign.config.get("mode", "paper") == "paper",
                     stopped=tuple(f"{one.cause}: {one.why}" for one in results if one.cause),
                     anomalies=anomalies,
+                    refused=dict(sum((Counter(one.refused) for one in results), Counter())),
                     run_problems=results[-1].problems,
                     interrupted=bool(self._stopping.count),
                 ),

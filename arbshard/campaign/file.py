@@ -52,8 +52,14 @@ class BlockedRule(Section, frozen=True):
         "PAIR_BUSY",
         "ROUND_TRIP_COST",
         "SPREAD_USUAL",
+        "BASELINE_UNKNOWN",
+        "REVERTS_TOO_SLOWLY",
+        "NOT_REARMED",
+        "MARKET_WARNED",
+        "WALLET_CLOSED",
     )
-    """Refusals that belong to everyday work and mean nothing."""
+    """Refusals that belong to everyday work. The last five are about the gap or the market of one pair, and can last
+    for hours. When they keep everything from trading, ``no_entry`` and the verdict say so."""
 
 
 class ErrorsRule(Section, frozen=True):
@@ -194,12 +200,21 @@ class VerdictConfig(Section, frozen=True):
 class VirtualConfig(Section, frozen=True):
     """The same campaign in the simulation (``--virtual``)."""
 
-    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    """Without one it is ``config.sim.seed``, so each pair's level, band and half-life are those of a real run."""
     updates_per_s: Annotated[float, Meta(ge=0.1, le=20)] = 2.0
     """Frames per market and second."""
     faults: Literal["none", "usual", "heavy"] = "none"
     only: tuple[str, ...] = ()
     """Kinds of faults; empty for all."""
+
+
+class KeepConfig(Section, frozen=True):
+    """How many folders of earlier campaigns of this name are kept, and for how long."""
+
+    count: Annotated[int, Meta(ge=1, le=100_000)] = 20
+    """The newest ones, the campaign that begins now included."""
+    days: Positive = 90.0
 
 
 class CampaignFile(Section, frozen=True):
@@ -225,6 +240,7 @@ class CampaignFile(Section, frozen=True):
     rules: RulesConfig = RulesConfig()
     verdict: VerdictConfig = VerdictConfig()
     virtual: VirtualConfig = VirtualConfig()
+    keep: KeepConfig = KeepConfig()
 
     @property
     def instance(self) -> str:

@@ -10,13 +10,12 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from arbshard.campaign.rules import HeldSample, LogLine, OddOrder, RunSample, VenueSample
+from arbshard.campaign.rules import BEFORE_EDGE, HeldSample, LogLine, OddOrder, RunSample, VenueSample
 from arbshard.clock import Clock
 from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.history import LedgerHistory
 from arbshard.ledger.reader import Row
 from arbshard.ledger.verify import Verifier
-from arbshard.model.refusal import Refusal
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.collect import Collector
@@ -28,20 +27,6 @@ _LEDGER_EVERY_S = 5.0
 _TEXT_MAX = 300
 _FORGET_EVERY = 10_000
 """Events between two times at which the second bookkeeping lets go of what has ended."""
-_NO_EDGE = frozenset(
-    {
-        "BOOK_MISSING",
-        "BOOK_STALE",
-        "LEG_SKEW",
-        "VENUE_DOWN",
-        "FX_MISSING",
-        "FX_STALE",
-        "BOOK_BAD",
-        "BOOK_JUMPED",
-    }
-)
-"""Refusals for the sake of the data, which workers count before they search an edge. All others come after it."""
-assert {one.name for one in Refusal} >= _NO_EDGE, "a refusal was renamed"
 
 
 class LogTail:
@@ -106,7 +91,8 @@ class LedgerWatch:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._verifier = Verifier()
-        self._seen = 0
+        self.last_seq = 0
+        """Of the events that were read."""
         self._reported = 0
         self._since_forgotten = 0
 
@@ -126,18 +112,18 @@ class LedgerWatch:
 
     def _follow(self, history: LedgerHistory) -> None:
         live = history.live
-        if live.first_seq > self._seen + 1:  # a period was archived meanwhile
+        if live.first_seq > self.last_seq + 1:  # a period was archived meanwhile
             for archive in history.archives():
-                if archive.header.last_seq > self._seen:
-                    rows = (row for row in archive.rows() if row[0] > self._seen)
-                    lines = (line for _, line in archive.lines() if line[0] > self._seen)
+                if archive.header.last_seq > self.last_seq:
+                    rows = (row for row in archive.rows() if row[0] > self.last_seq)
+                    lines = (line for _, line in archive.lines() if line[0] > self.last_seq)
                     for row in self._verifier.walk(rows, lines):
                         self._saw(row)
-        for row in self._verifier.walk(live.rows(after=self._seen), live.lines(self._seen)):
+        for row in self._verifier.walk(live.rows(after=self.last_seq), live.lines(self.last_seq)):
             self._saw(row)
 
     def _saw(self, row: Row) -> None:
-        self._seen = row[0]
+        self.last_seq = row[0]
         self._since_forgotten += 1
         if self._since_forgotten >= _FORGET_EVERY and self._verifier.is_settled:
             self._since_forgotten = 0
@@ -193,7 +179,7 @@ class RunWatch:
         for shard in status.shards:
             for reason, count in shard.refusals.items():
                 refusals[reason] = refusals.get(reason, 0) + count
-        edges = sum(count for reason, count in refusals.items() if reason not in _NO_EDGE)
+        edges = sum(count for reason, count in refusals.items() if reason not in BEFORE_EDGE)
         odd = (("is unknown", status.unknown), ("belongs to no intent", status.strays))
         at_ms = self._clock.wall_ms()
         return RunSample(

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
@@ -27,8 +27,24 @@ from arbshard.campaign.file import (
     StaleMarketRule,
     UnknownOrderRule,
 )
+from arbshard.model.refusal import Refusal
 from arbshard.model.verdict import Anomaly
 
+BEFORE_EDGE = frozenset(
+    {
+        "BOOK_MISSING",
+        "BOOK_STALE",
+        "LEG_SKEW",
+        "VENUE_DOWN",
+        "FX_MISSING",
+        "FX_STALE",
+        "BOOK_BAD",
+        "BOOK_JUMPED",
+    }
+)
+"""Refusals because of the data, which workers count before they search for an edge. All others come after it."""
+assert {one.name for one in Refusal} >= BEFORE_EDGE, "a refusal was renamed"
+_REFUSALS_NAMED = 4
 _PARTS = 10
 """A refusal that is counted in each of so many parts of the time is there all the time."""
 _TREND_MAX = 80
@@ -210,12 +226,24 @@ class RuleFinding(NamedTuple):
     log: str | None = None
 
 
+def name_refusals(counts: Mapping[str, int]) -> str:
+    """The rules that refused most evaluations with an edge, and how many; empty when there were none."""
+    most = sorted(
+        ((count, reason) for reason, count in counts.items() if count > 0 and reason not in BEFORE_EDGE),
+        key=lambda one: (-one[0], one[1]),
+    )
+    return ", ".join(f"{reason} {count:,}" for count, reason in most[:_REFUSALS_NAMED])
+
+
 def _no_entry(history: SampleHistory, rule: NoEntryRule) -> Iterator[RuleFinding]:
     then = history.before(rule.after_s)
     if then is None or history.last.entries > then.entries or history.last.edges <= then.edges:
         return
     edges = history.last.edges - then.edges
     text = f"nothing was entered for {rule.after_s:g} s although {edges:,} evaluations found an edge"
+    since = {reason: count - then.refusals.get(reason, 0) for reason, count in history.last.refusals.items()}
+    if named := name_refusals(since):
+        text += f"; refused by {named}"
     yield RuleFinding("", text, float(edges), 0.0)
 
 

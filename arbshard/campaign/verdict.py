@@ -11,6 +11,7 @@ import msgspec
 
 from arbshard.campaign.facts import TradingFacts
 from arbshard.campaign.file import VerdictConfig
+from arbshard.campaign.rules import name_refusals
 from arbshard.model.money import BPS, MONEY_CONTEXT, ZERO
 from arbshard.model.verdict import Anomaly, Verdict, VerdictCheck
 
@@ -33,6 +34,8 @@ class CampaignFacts(msgspec.Struct, frozen=True, kw_only=True):
     stopped: tuple[str, ...] = ()
     """Attempts that ended before their time, each with the reason."""
     anomalies: tuple[Anomaly, ...] = ()
+    refused: dict[str, int] = {}
+    """Evaluations that workers or risk refused, by rule."""
     run_problems: tuple[str, ...] = ()
     """Why the last run did not end cleanly."""
     violations: tuple[str, ...] = ()
@@ -50,7 +53,13 @@ def judge(facts: CampaignFacts, rules: VerdictConfig) -> Verdict:
     one = facts.ledger
     rate = 100 * one.wins / one.exits if one.exits else 0.0
     text = f"{one.entries:,} entries, {one.exits:,} exits, {rate:.1f} % won, PnL {one.pnl:,.0f}"
-    return Verdict("passed", (f"{text}; all {len(checks)} checks hold",), checks)
+    return Verdict("passed", (f"{text}; all {len(checks)} checks hold", *_refused(facts)), checks)
+
+
+def _refused(facts: CampaignFacts) -> Iterator[str]:
+    """What kept it from trading more. Nothing when no edge was refused."""
+    if named := name_refusals(facts.refused):
+        yield f"evaluations with an edge were refused by {named}"
 
 
 def could_not_run(why: str) -> Verdict:
@@ -81,8 +90,9 @@ def _checks(facts: CampaignFacts, rules: VerdictConfig) -> Iterator[VerdictCheck
     yield _check(
         "trades",
         one.entries >= rules.entries_min,
-        f"{one.entries:,} positions were opened",
-        f"{one.entries:,} positions were opened, {rules.entries_min:,} are wanted",
+        "; ".join((f"{one.entries:,} positions were opened", *_refused(facts))),
+        f"{one.entries:,} positions were opened, {rules.entries_min:,} are wanted; "
+        + next(_refused(facts), "no rule refused an edge, so there was none to enter on"),
     )
     yield _check(
         "exits",

@@ -4,6 +4,7 @@ Every event that the simulated ledger stores is also appended to a file by the r
 ``verify``, the verdict and the report come from the same code as those of a real campaign.
 """
 
+import sys
 import time
 from collections.abc import Sequence
 from decimal import localcontext
@@ -18,6 +19,7 @@ from arbshard.campaign.campaign import (
     check_disk,
     new_folder,
     obeying_signals,
+    remove_old,
     report_on,
     write_result,
 )
@@ -26,6 +28,7 @@ from arbshard.campaign.file import CampaignFile, config_of
 from arbshard.campaign.verdict import CampaignFacts, could_not_run, judge
 from arbshard.config import Config
 from arbshard.errors import UsageError
+from arbshard.exchanges.coins import coin_table
 from arbshard.ledger.events import Event
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.money import MONEY_CONTEXT
@@ -88,7 +91,7 @@ def settings_of(campaign: CampaignFile, config: Config) -> Settings:
     if config.data != "sim":
         raise UsageError("--virtual: the campaign trades real markets, of which there is no simulation")
     return Settings(
-        seed=campaign.virtual.seed,
+        seed=campaign.virtual.seed if campaign.virtual.seed is not None else config.sim.seed,
         hours=campaign.duration_s / 3600,
         pairs=len(campaign.symbols),
         shards=min(campaign.shards, len(campaign.symbols)),
@@ -100,10 +103,39 @@ def settings_of(campaign: CampaignFile, config: Config) -> Settings:
     )
 
 
+def _coins_of(campaign: CampaignFile, config: Config) -> int:
+    """So many of the embedded exchanges' coins that all symbols are among them. Raises ``UsageError``.
+
+    Prices and gaps of a coin are the same whatever coins there are beside it, and coins that are not traded only cost
+    time.
+    """
+    bases = [coin.base for coin in coin_table(config.sim.coins)]
+    missing = [symbol for symbol in campaign.symbols if symbol.upper() not in bases]
+    if missing:
+        raise UsageError(
+            f"--virtual: {', '.join(missing)}: not among the {len(bases)} coins of the embedded exchanges"
+        )
+    return 1 + max(bases.index(symbol.upper()) for symbol in campaign.symbols)
+
+
 def run_virtual(campaign: CampaignFile, root: Path) -> CampaignResult:
     """Simulate it, and judge it by its ledger. Raises ``UsageError``."""
     config = config_of(campaign, campaign.name)
     settings = settings_of(campaign, config)
+    coins = _coins_of(campaign, config)
+
+    began_ms = time.time_ns() // 1_000_000
+    with new_folder(root, began_ms, form="virtual") as folder:
+        for line in remove_old(root, folder, campaign.keep, began_ms):
+            sys.stderr.write(f"campaign {campaign.name}: {line}\n")
+        check_disk(folder, campaign)
+        return _simulate(campaign, config, settings, coins, folder, began_ms)
+
+
+def _simulate(
+    campaign: CampaignFile, config: Config, settings: Settings, coins: int, folder: Path, began_ms: int
+) -> CampaignResult:
+    began_s = time.monotonic()
 
     def adjust(simulated: Config) -> Config:
         return replace(
@@ -112,11 +144,10 @@ def run_virtual(campaign: CampaignFile, root: Path) -> CampaignResult:
             baseline=config.baseline,
             series=config.series,
             sizing=config.sizing,
+            run=replace(simulated.run, symbols=campaign.symbols),
+            sim=replace(simulated.sim, coins=coins),
         )
 
-    began_ms, began_s = time.time_ns() // 1_000_000, time.monotonic()
-    folder = new_folder(root, began_ms, form="virtual")
-    check_disk(folder, campaign)
     paths = Paths(folder / "attempt-1")
     prepare(paths, campaign)
     simulation = Simulation(settings, adjust=adjust)
@@ -150,6 +181,7 @@ def run_virtual(campaign: CampaignFile, root: Path) -> CampaignResult:
                 ran_s=ran_s,
                 watched_s=None,
                 is_paper=config.mode == "paper",
+                refused=dict(report.tally.barred) if report is not None else {},
                 violations=report.violations if report is not None else (),
                 interrupted=stopping.count > 0,
             ),

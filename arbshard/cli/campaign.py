@@ -50,7 +50,7 @@ def campaign(
     if shown is not None:
         raise UsageError(f"campaign {name}: the argument '{shown}' is one too many")
     path = find_campaign(name)
-    changed = _with_options(load_campaign(path), str(path), duration, symbols, shards, speed)
+    changed = with_options(load_campaign(path), str(path), duration, symbols, shards, speed)
     root = _root_of(changed, state_dir)
     if virtual:
         from arbshard.campaign.virtual import run_virtual
@@ -71,7 +71,7 @@ def campaign(
     raise typer.Exit(result.verdict.exit_code)
 
 
-def _with_options(
+def with_options(
     given: "CampaignFile",
     where: str,
     duration: float | None,

@@ -21,6 +21,7 @@ def lines_of(report: SimulationReport) -> Iterator[str]:
     yield f"  closed for    {_counts(tally.reasons)}"
     yield f"  orders        {_counts(tally.orders)}"
     yield f"  refused       {_counts(tally.refused)}"
+    yield f"  evaluations   refused by workers: {_counts(tally.barred)}"
     yield f"  faults        {sum(report.faults.values())}: {_counts(report.faults)}"
     yield f"  system        started {report.starts} times, {tally.fenced} workers fenced"
     yield f"  processes     {_counts(tally.ends)}"

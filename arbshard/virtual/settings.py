@@ -174,10 +174,12 @@ def config_of(settings: Settings) -> Config:
 
 
 def universe_of(world: SimWorld, config: Config) -> Universe:
-    """All coins of ``world``, as both venues list them, sharded."""
+    """The coins of ``world``, or those of ``run.symbols``, as both venues list them, sharded."""
     at_home, at_away = _listing(world, HOME), _listing(world, AWAY)
     home_fees = _fees(config, HOME)
     pairs = pairs_of(at_home, at_away, home_fees, _fees(config, AWAY))
+    if config.run.symbols:
+        pairs = [pair for pair in pairs if any(pair.answers_to(name) for name in config.run.symbols)]
     shards = split([pair.base for pair in pairs], config.run.shards)
     return Universe(fx_leg(at_home, home_fees), tuple(pairs), shards)
 

@@ -21,6 +21,9 @@ class OracleCounts:
         self.pnl = Decimal(0)
         self.orders: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        """Requests, by risk."""
+        self.barred: Counter[str] = Counter()
+        """Evaluations, by workers: the same counts as in the summary of a run."""
         self.reasons: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         """Of processes, by kind and how."""

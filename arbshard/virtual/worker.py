@@ -3,9 +3,12 @@
 The oracle is told of every decision and of every order's end at the instant of it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
+
+from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import Config, ExecutionConfig
@@ -14,6 +17,7 @@ from arbshard.execution.executor import ExecutorFactory, Observer
 from arbshard.execution.ports import BookPort, RiskPort
 from arbshard.model.market import Leg
 from arbshard.model.order import OrderResult
+from arbshard.model.refusal import Refusal
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageWriter
@@ -57,9 +61,15 @@ class VirtualSurroundings(NamedTuple):
 
 
 class WatchedMeter(WorkerMeter):
-    """Tells the oracle of the end of each order as well. ``on_order`` is set before the first."""
+    """Tells the oracle of the end of each order as well, and counts refusals. Its owner sets both fields at once."""
 
     on_order: Callable[[OrderResult], None]
+    refused: Counter[str]
+
+    @override
+    def doubted(self, reason: Refusal) -> None:
+        super().doubted(reason)
+        self.refused[reason.name] += 1
 
     def order_done(self, result: OrderResult) -> None:
         """Count the end of an order, and tell the oracle of it."""
@@ -120,6 +130,7 @@ class VirtualWorker:
 
     def _make_meter(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> WorkerMeter:
         meter = WatchedMeter(page, pid, epoch, pairs)
+        meter.refused = self._around.oracle.tally.barred
         meter.on_order = partial(self._around.oracle.order_done, self.shard, epoch)
         return meter
 

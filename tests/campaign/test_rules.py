@@ -62,6 +62,27 @@ def test_no_entry_although_edges_were_there(after, wanted):
     assert rules_found(seconds(after, edges=lambda at: at // 100)) == wanted
 
 
+def test_no_entry_names_what_refused_since_then():
+    rules = RulesConfig()
+    history = SampleHistory(keep_s(rules))
+    for one in seconds(
+        400,
+        edges=lambda at: at,
+        refusals=lambda at: {
+            "REVERTS_TOO_SLOWLY": 7 + at,
+            "DRAWDOWN": 900,
+            "BOOK_STALE": 9 * at,
+            "EXPIRED": at // 8,
+        },
+    ):
+        history.add(one)
+    (found_one,) = (one for one in findings(history, rules) if one.rule == "no_entry")
+    assert found_one.text == (
+        "nothing was entered for 300 s although 300 evaluations found an edge; refused by REVERTS_TOO_SLOWLY 300, "
+        "EXPIRED 38"
+    )
+
+
 def test_no_entry_and_no_edge_has_another_name():
     assert rules_found(seconds(300)) == {"no_edge"}
 
@@ -75,6 +96,9 @@ def test_an_entry_ends_the_time_without_one():
     [
         (lambda at: at, "DRAWDOWN", {("blocked", "DRAWDOWN")}),
         (lambda at: at, "SYMBOL_POSITIONS", set()),
+        (lambda at: at, "BASELINE_UNKNOWN", set()),
+        (lambda at: at, "REVERTS_TOO_SLOWLY", set()),
+        (lambda at: at, "MARKET_WARNED", set()),
         (lambda at: min(100, at), "HALTED", set()),
         (lambda at: at // 60, "DRAWDOWN", set()),
     ],

@@ -87,6 +87,24 @@ def test_thirty_wins_in_a_row_are_believed_and_one_more_is_not():
     assert failed(**few, exits=31, wins=31) == {"losses"}
 
 
+REFUSED = {"REVERTS_TOO_SLOWLY": 1200, "BASELINE_UNKNOWN": 30, "BOOK_STALE": 9000, "SYMBOL_TRADES": 0}
+
+
+def test_without_trades_it_says_what_kept_it_from_trading():
+    none = {"entries": 0, "exits": 0, "wins": 0, "losses": 0, "measured": 0, "same": 0}
+    (why,) = verdict(**none, course={"refused": REFUSED}).reasons
+    assert why.startswith("0 positions were opened, 1 are wanted; evaluations with an edge were refused by ")
+    assert why.endswith(" REVERTS_TOO_SLOWLY 1,200, BASELINE_UNKNOWN 30")
+    (why,) = verdict(**none, course={"refused": {"BOOK_STALE": 9000}}).reasons
+    assert why.endswith("; no rule refused an edge, so there was none to enter on")
+
+
+def test_a_pass_says_which_rules_refused_most():
+    refused = {**REFUSED, "DRAWDOWN": 5, "SPREAD_USUAL": 20, "VENUE_NOTIONAL": 10}
+    (_, most) = verdict(course={"refused": refused}).reasons
+    assert most.endswith(" REVERTS_TOO_SLOWLY 1,200, BASELINE_UNKNOWN 30, SPREAD_USUAL 20, VENUE_NOTIONAL 10")
+
+
 def test_worse_fills_of_entries_do_not_make_good_better_exits():
     assert failed(arrived=Decimal(0), kept=Decimal(600_000)) == {"edges"}
 

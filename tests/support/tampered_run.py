@@ -1,6 +1,6 @@
 """In place of ``arbshard run``: brings the ledger of a run that has ended, with a change: ``$LEDGER``, ``$CHANGE``.
 
-``$CHANGE`` is OLD=>NEW, applied to the first fill; empty for none.
+``$CHANGE`` is OLD=>NEW, applied to the first fill; empty for none. With ``$LASTS`` it ends after so many seconds.
 """
 
 import contextlib
@@ -26,4 +26,4 @@ if __name__ == "__main__":
             changed = body[:start] + body[start:].replace(old, new, 1)
             assert changed != body, body
             file.execute("UPDATE events SET body = ? WHERE seq = ?", (changed, seq))
-    time.sleep(float(arguments["--duration"]))
+    time.sleep(float(os.environ.get("LASTS", arguments["--duration"])))

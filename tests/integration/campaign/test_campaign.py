@@ -24,6 +24,8 @@ from support.paper import KIND_PAPER
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 _KIND = "".join(f"{key} = {value}\n" for key, value in KIND_PAPER.items())
+KEEPING = ("-m", "support.tampered_run")
+"""Brings the ledger of ``passed`` instead of running, and lasts as long as it should."""
 BROKEN = ("-m", "support.broken_run", "run")
 
 
@@ -168,6 +170,54 @@ def test_an_attempt_is_stopped_and_run_again_with_the_cause_in_its_name(desk):
     assert [one.cause for one in result.attempts] == ["restart", ""]
     assert failed(result) == {"attempts"} | (failed(result) & {"time"})
     assert {one.rule for one in result.anomalies} >= {"restart"}
+
+
+@pytest.mark.parametrize(
+    ("change", "causes", "folders"),
+    [
+        ('"fee":"=>"fee":"1', ["identity"], {"attempt-1"}),
+        ("", ["early_end", "early_end"], {"attempt-1", "attempt-2-after-early_end"}),
+    ],
+)
+def test_a_broken_accounting_is_never_run_again(desk, passed, monkeypatch, change, causes, folders):
+    """The run ends long before its time. The same end with a sound ledger is followed by a second attempt."""
+    monkeypatch.setenv("LEDGER", str(Path(passed.attempts[0].folder) / "ledger.sqlite"))
+    monkeypatch.setenv("CHANGE", change)
+    monkeypatch.setenv("LASTS", "1.0")
+    text = text_of("contradicting").replace("duration_s = 5.0", "duration_s = 600.0")
+    result = desk.run(text, KEEPING)
+    assert [one.cause for one in result.attempts] == causes
+    assert {one.name for one in Path(result.folder).iterdir()} == folders | {"verdict.json"}
+    assert ("ledger_verified" in failed(result)) == bool(change)
+
+
+def test_a_monitor_that_dies_is_started_again_and_goes_on_with_its_file(desk, passed, monkeypatch):
+    monkeypatch.setenv("LEDGER", str(Path(passed.attempts[0].folder) / "ledger.sqlite"))
+    monkeypatch.setenv("CHANGE", "")
+    killed = []
+    ended = threading.Event()
+    killer = threading.Thread(target=kill_the_monitor, args=(killed, ended))
+    killer.start()
+    try:
+        result = desk.run(text_of("unwatched").replace("duration_s = 5.0", "duration_s = 4.0"), KEEPING)
+    finally:
+        ended.set()
+        killer.join()
+    assert len(killed) == 2, "it was started again"
+    (died,) = (one for one in result.anomalies if one.rule == "monitor")
+    assert died.text == "the monitor died 1 times: see monitor.out"
+    assert died.severity == "warn"
+
+
+def kill_the_monitor(found: list[psutil.Process], ended: threading.Event) -> None:
+    """Kill the first monitor of this process, and wait for the second."""
+    while len(found) < 2 and not ended.wait(0.1):
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if child not in found and "arbshard.campaign" in child.cmdline():
+                    found.append(child)
+                    if len(found) == 1:
+                        child.kill()
 
 
 def kill_a_worker(instance: str, ended: threading.Event) -> None:
