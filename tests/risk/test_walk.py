@@ -90,7 +90,7 @@ def test_a_request_enters_few_files(desk) -> None:
         # One file each, as of "approval" and "refusal", for the ways out and for the rules of entry: the venues'
         # warnings, the identity of the coin, FX, and re-arming.
         ("approval", approved, 25),
-        ("refusal", refused, 25),
+        ("refusal", refused, 26),  # and one for the log of refusals
         ("fill", fill, 26),  # two of them for whether the venue takes orders
         ("conclusion", concluded, 27),
     ):

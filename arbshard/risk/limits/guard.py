@@ -4,14 +4,8 @@ The first check that fails names the reason. Halt and ordered closes come first;
 ``model.refusal``, but for BALANCE (501): it comes after 502 to 504, of which it would only be the consequence.
 Entries alone are limited: an exit is spared all but STOPPED, balances, PAIR_BUSY and, of a pair that only a person
 closes, PAIR_SET_APART. Hedges are not checked here.
-
-``RefusalLog`` keeps storms of refusals out of the ledger: the first of a kind is stored whole, its repetitions within
-a short time as one count. A pair that is refused for the same reason again and again costs the ledger one
-``IntentRefused`` and a share of one ``RefusalsCounted`` in ten seconds. Counts are exact; a process that is killed
-loses the repetitions of its last ten seconds.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple, Protocol
@@ -20,7 +14,7 @@ from msgspec.structs import replace
 
 from arbshard.clock import KnownInstants
 from arbshard.config import FxConfig, LimitsConfig
-from arbshard.ledger.events import Hold, RefusalsCounted
+from arbshard.ledger.events import Hold
 from arbshard.model.book import PairView
 from arbshard.model.entry_terms import Baseline
 from arbshard.model.intent import BY_HAND, Intent, IntentKind, Lead
@@ -32,6 +26,7 @@ from arbshard.risk import validation as forms
 from arbshard.risk.limits.correlations import GapCorrelations
 from arbshard.risk.limits.effective import EffectiveLimits, SymbolRiskLimits, TokenBucket
 from arbshard.risk.limits.fx_guard import FxGuard
+from arbshard.risk.limits.refusal_log import RefusalLog
 from arbshard.risk.limits.ways_out import WaysOut
 from arbshard.risk.portfolio.attempts import Attempts
 from arbshard.risk.portfolio.holdings import Account, away_change_of, hold_for, notional_of
@@ -42,55 +37,8 @@ from arbshard.wire.messages import Available, Submit
 
 _LEGS = 2
 _HOLDERS_NAMED = 5
-_APART_NS = 10_000_000_000
-_ANSWERS_KEPT = 2048
 _VIEW_AGE_NS_MAX = 5_000_000_000
 """Older books than this are no view of now. Risk reads those of 400 pairs in a second."""
-
-Subject = tuple[str, Refusal]
-"""(symbol, reason); the symbol is empty for a name that is no pair's."""
-
-
-class RefusalLog:
-    """What was refused lately."""
-
-    def __init__(self) -> None:
-        self._stored: dict[tuple[str, Refusal, IntentKind], int] = {}
-        self._answers: OrderedDict[str, Objection] = OrderedDict()
-        self._counting_since_ns = 0
-        self.pending: dict[Subject, int] = {}
-        """Refusals that no event counts yet."""
-
-    def is_new(self, intent: Intent, reason: Refusal, now_ns: int) -> bool:
-        """Whether this refusal is to be stored whole. Asking makes it the last one stored."""
-        key = _subject(intent, reason)[0], reason, intent.kind
-        last_ns = self._stored.get(key)
-        if last_ns is not None and now_ns - last_ns < _APART_NS:
-            return False
-        self._stored[key] = now_ns
-        return True
-
-    def count(self, intent: Intent, objection: Objection, now_ns: int) -> None:
-        """A refusal that is not stored whole. It is remembered for a while, for late repeats of the question."""
-        if not self.pending:
-            self._counting_since_ns = now_ns
-        subject = _subject(intent, objection.reason)
-        self.pending[subject] = self.pending.get(subject, 0) + 1
-        self._answers[intent.intent_id] = objection
-        if len(self._answers) > _ANSWERS_KEPT:
-            self._answers.popitem(last=False)
-
-    def answer(self, intent_id: str) -> Objection | None:
-        """What was answered to this intent."""
-        return self._answers.get(intent_id)
-
-    def flush(self, now_ms: int, now_ns: int, *, is_last: bool = False) -> list[RefusalsCounted]:
-        """The event that counts what is pending, when it is due or nothing comes after it."""
-        if not self.pending or (not is_last and now_ns - self._counting_since_ns < _APART_NS):
-            return []
-        counts = tuple((symbol, reason, count) for (symbol, reason), count in self.pending.items())
-        self.pending = {}
-        return [RefusalsCounted(at_ms=now_ms, counts=counts)]
 
 
 class EntryRule(Protocol):
@@ -208,7 +156,7 @@ class RiskGuard:
         before = state.refusals.get(intent_id)
         if before is not None:
             return Objection(before.reason, before.detail)
-        answered = self.refusals.answer(intent_id)
+        answered = self.refusals.answers.get(intent_id)
         if answered is not None:
             return answered
         prefix, _, number = intent_id.rpartition("-")
@@ -678,7 +626,3 @@ def _above(reason: Refusal, what: str, value: Decimal, limit: Decimal) -> Object
 
 def _lost(reason: Refusal, whose: str, loss: Decimal, limit: Decimal) -> Objection:
     return Objection(reason, f"{whose} has lost {plain(loss)} today, the limit is {plain(limit)}")
-
-
-def _subject(intent: Intent, reason: Refusal) -> Subject:
-    return "" if reason is Refusal.UNKNOWN_PAIR else intent.pair, reason

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from arbshard.ledger.events import IntentRefused, RefusalsCounted
 from arbshard.model.refusal import Refusal
-from arbshard.risk.limits.guard import _ANSWERS_KEPT, RefusalLog
+from arbshard.risk.limits.refusal_log import _ANSWERS_KEPT, RefusalLog
 from arbshard.risk.validation import Objection
 from arbshard.wire.messages import Approved, Refused, Submit
 from support import world as w
@@ -131,8 +131,8 @@ def test_the_answers_that_are_remembered_are_bounded_and_the_newest_stay() -> No
         log.count(
             replace(intent, intent_id=intent_id), Objection(Refusal.SYMBOL_POSITIONS, str(number)), number
         )
-    assert [log.answer(one) for one in ids[:10]] == [None] * 10
-    assert all(log.answer(one) is not None for one in ids[10:])
+    assert [log.answers.get(one) for one in ids[:10]] == [None] * 10
+    assert all(one in log.answers for one in ids[10:])
     assert sum(log.pending.values()) == len(ids)
 
 
