@@ -245,9 +245,11 @@ class Valuation:
         return found
 
     def not_valued(self) -> list[tuple[str, str]]:
-        """(position, pair) of positions that were never valued."""
-        positions = self._state.positions
-        return [(name, positions[name].pair) for name in positions.keys() - self.marks.keys()]
+        """Return (position, pair) of the open positions that were never valued, the oldest first.
+
+        The order is part of what the ledger stores, so that it must not be that of a set.
+        """
+        return [(name, one.pair) for name, one in self._state.positions.items() if name not in self.marks]
 
     def mark(
         self,
@@ -314,10 +316,10 @@ class Valuation:
             self._imbalances[intent_id] = (
                 known if known is not None and is_same else (trade, self._imbalance(trade))
             )
-        for intent_id in (
-            open_before.keys() - self._imbalances.keys()
-        ):  # it has ended: its position may be naked
-            intent = open_before[intent_id][0].intent
+        for intent_id, (trade, _) in open_before.items():
+            if intent_id in self._imbalances:
+                continue
+            intent = trade.intent  # it has ended: its position may be naked
             position = self._state.positions.get(intent.position_id)
             if position is not None:
                 self._note_left(position, intent.home.limit)

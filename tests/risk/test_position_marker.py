@@ -87,6 +87,13 @@ def test_a_position_that_was_just_opened_does_not_wait(world, slots, marker) -> 
     assert BASES[20] in marks(world)
 
 
+def test_new_positions_are_listed_in_the_order_in_which_they_were_opened(world) -> None:
+    for base in BASES[30:20:-1]:
+        world.open_position(base)
+    not_valued = [pair for _, pair in world.core.valuation.not_valued()]
+    assert not_valued == [*BASES[:12], *BASES[30:20:-1]]
+
+
 def test_what_cannot_be_valued_costs_little_and_is_tried_again_each_second(world, slots, marker) -> None:
     slots.lost = set(slots.frames) - {world.universe.fx.slot}
     for tenth in range(30):
