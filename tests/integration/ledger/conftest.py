@@ -18,7 +18,7 @@ updates_per_s = 5.0
 [run]
 shards = 1
 spare_workers = 0
-stop_timeout_s = 4.0
+stop_timeout_s = {stop_timeout_s}
 restart_tries = 20
 stuck_after_ms = 10000
 {run}
@@ -46,11 +46,18 @@ class System(Instance):
     """One instance that trades all the time. What it prints is compared without the line breaks of its table."""
 
     def __init__(
-        self, folder: Path, *, mode: str = "paper", run: str = "", state: Path | None = None
+        self,
+        folder: Path,
+        *,
+        mode: str = "paper",
+        run: str = "",
+        state: Path | None = None,
+        stop_timeout_s: float = 4.0,
     ) -> None:
+        """``stop_timeout_s``: a run whose positions are not closed within it ends with 1, also because of load."""
         super().__init__(
             folder,
-            CONFIG.format(mode=mode, run=run),
+            CONFIG.format(mode=mode, run=run, stop_timeout_s=stop_timeout_s),
             state=state,
             arguments=("--live",) if mode == "live" else (),
             environment={"COLUMNS": "200"},

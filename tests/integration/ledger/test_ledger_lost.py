@@ -193,7 +193,7 @@ def test_it_is_noticed_before_the_first_trade(system) -> None:
 
 def test_the_right_ledger_is_put_back_and_the_positions_are_taken_over(system, kept) -> None:
     use_money_context()
-    one = system()
+    one = system(stop_timeout_s=30.0)
     one.start()
     before = one.trading(3)
     kept.keep(one.ledger)
