@@ -33,6 +33,9 @@ class LateFills:
 
     They reach risk while their intent is open: the intent is not concluded before. What venues tell after that is a
     matter of their statements, which paper has none of.
+
+    An exchange has taken the money of such an execution at once, and refuses what could only be paid with it. Paper
+    keeps no accounts, so to risk the order stays open until the execution is told: what it may spend stays held.
     """
 
     def __init__(self, risk: RiskPort, random: Random, sleep: Sleep = asyncio.sleep) -> None:
@@ -40,16 +43,27 @@ class LateFills:
         self._random = random
         self._sleep = sleep
         self._pending: dict[str, list[asyncio.Task[None]]] = {}
+        self._held: set[str] = set()
+        """Ids of orders that stay open to risk until their last execution is told."""
 
-    def tell_late(self, result: OrderResult) -> None:
-        """Report ``result`` to risk in a while."""
+    def tell_late(self, result: OrderResult, *, is_held: bool) -> None:
+        """Report the last execution of ``result`` to risk in a while.
+
+        ``is_held``: whether what the order may spend stays held until then; False where an exchange keeps accounts.
+        """
         intent_id = result.order.client_id.rpartition("-")[0]
+        if is_held:
+            self._held.add(result.order.client_id)
         telling = asyncio.ensure_future(self._tell(intent_id, result))
         self._pending.setdefault(intent_id, []).append(telling)
 
     async def _tell(self, intent_id: str, result: OrderResult) -> None:
         await self._sleep(self._random.uniform(*_LATE_S))
+        is_held = result.order.client_id in self._held
+        self._held.discard(result.order.client_id)
         try:
+            if is_held:
+                await self._risk.report(intent_id, replace(result, fills=result.fills[:-1]))
             await self._risk.report(intent_id, result)
         except (Fenced, IntentOver):
             return  # the worker's own fence ends it, or a person has ended the intent with what was booked
@@ -64,6 +78,8 @@ class LateFills:
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
         """Tell risk how an order stands."""
+        if result.order.client_id in self._held:
+            result = replace(result, state="PARTIAL")
         await self._risk.report(intent_id, result)
 
     async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str) -> None:
@@ -78,6 +94,9 @@ class LateFills:
 
 class PaperPort:
     """An ``OrderPort`` that reaches nobody."""
+
+    _KEEPS_ACCOUNTS = False
+    """Whether the exchange behind it refuses what the account cannot pay for (``_refusal_at_arrival``)."""
 
     def __init__(
         self,
@@ -130,7 +149,7 @@ class PaperPort:
         if not is_told_late:
             return result
         told = replace(result, state="EXPIRED", fills=result.fills[:-1])
-        self._late_fills.tell_late(replace(told, fills=result.fills))
+        self._late_fills.tell_late(replace(told, fills=result.fills), is_held=not self._KEEPS_ACCOUNTS)
         return told
 
     async def ask(self, order: Order) -> OrderResult:

@@ -48,6 +48,8 @@ class ExecutionRecord(Protocol):
 class ExchangePort(PaperPort):
     """The paper venue, behind an exchange that refuses orders and records what comes of the others."""
 
+    _KEEPS_ACCOUNTS = True
+
     def __init__(
         self,
         pair: Pair,

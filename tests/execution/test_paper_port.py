@@ -123,7 +123,23 @@ class TestNews:
         told = await paper.send(order)
         assert (told.state, len(told.fills)) == ("EXPIRED", 1)
         await late_fills.conclude("s1-0-1-1", Decimal(1), None, done=True)
-        assert risk.said == [("report", "s1-0-1-1", "EXPIRED", 2), ("conclude", "s1-0-1-1")]
+        late = [("report", "s1-0-1-1", "EXPIRED", 1), ("report", "s1-0-1-1", "EXPIRED", 2)]
+        assert risk.said == [*late, ("conclude", "s1-0-1-1")]
+
+    async def test_what_an_order_may_spend_stays_held_until_its_last_execution_is_told(self, port, order):
+        """To risk the order is not over before."""
+        risk = Risk()
+        paper, late_fills = port(risk, late_fill_share=1.0)
+        told = await paper.send(order)
+        await late_fills.report("s1-0-1-1", told)
+        await late_fills.conclude("s1-0-1-1", Decimal(1), None, done=True)
+        await late_fills.report("s1-0-1-1", told)
+        assert [one[2:] for one in risk.said if one[0] == "report"] == [
+            ("PARTIAL", 1),
+            ("EXPIRED", 1),
+            ("EXPIRED", 2),
+            ("EXPIRED", 1),
+        ]
 
     async def test_another_intent_is_concluded_without_waiting(self, port, order):
         risk = Risk()
@@ -132,7 +148,7 @@ class TestNews:
         await late_fills.conclude("s1-0-1-2", Decimal(1), None, done=True)
         assert risk.said == [("conclude", "s1-0-1-2")]
         await late_fills.conclude("s1-0-1-1", Decimal(1), None, done=True)
-        assert risk.said[1:] == [("report", "s1-0-1-1", "EXPIRED", 2), ("conclude", "s1-0-1-1")]
+        assert risk.said[-2:] == [("report", "s1-0-1-1", "EXPIRED", 2), ("conclude", "s1-0-1-1")]
 
     @pytest.mark.parametrize("error", [Fenced("newer"), IntentOver("by a person")])
     async def test_late_news_of_an_intent_that_is_not_ours_any_more_ends_nothing(self, port, order, error):
