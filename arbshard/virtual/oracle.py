@@ -26,7 +26,6 @@ from arbshard.ledger.events import (
     Started,
 )
 from arbshard.model.intent import Intent
-from arbshard.model.market import Leg
 from arbshard.model.order import Order, OrderResult
 from arbshard.model.universe import Universe
 from arbshard.virtual.bounds import Bounds, MarketFacts
@@ -182,21 +181,20 @@ class Oracle:
             if why is not None:
                 self.differs(f"stale data: shard {shard}.{epoch} decided on {base} {what} though {why}")
 
-    def order_done(self, shard: int, epoch: int, result: OrderResult) -> None:
-        """An order met the book that was there, or none."""
+    def order_done(self, result: OrderResult) -> None:
+        """A worker has learned how an order ended."""
         self.tally.orders[result.state] += 1
-        if not result.fills or self._is_live:  # a venue executes by its own book, whatever we see of it
-            return
-        leg: Leg = self.fresh.legs[result.order.market.symbol]
-        why = self.fresh.objection(leg, self._clock.monotonic_ns(), is_entry=False)
-        if why is not None:
-            self.differs(f"stale data: {result.order.client_id} of shard {shard}.{epoch} filled though {why}")
 
     # risk
 
     def executed(self, fill_id: str, execution: Execution) -> None:
-        """An exchange has executed an order, in part or whole."""
+        """An exchange has executed an order, in part or whole; its worker may learn of it much later."""
         self.executions.happened(fill_id, execution)
+        if not self._is_live:  # a venue executes by its own book, whatever we see of it
+            leg = self.fresh.legs[execution.symbol]
+            why = self.fresh.objection(leg, self._clock.monotonic_ns(), is_entry=False)
+            if why is not None:
+                self.differs(f"stale data: {execution.client_id} of {execution.holder} filled though {why}")
         self.on_execution(execution.venue, execution.symbol)
 
     def placed(self, order: Placed) -> None:

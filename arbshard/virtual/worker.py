@@ -131,7 +131,7 @@ class VirtualWorker:
     def _make_meter(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> WorkerMeter:
         meter = WatchedMeter(page, pid, epoch, pairs)
         meter.refused = self._around.oracle.tally.barred
-        meter.on_order = partial(self._around.oracle.order_done, self.shard, epoch)
+        meter.on_order = self._around.oracle.order_done
         return meter
 
     def _make_executors(
