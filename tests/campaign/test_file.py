@@ -1,11 +1,15 @@
 """The campaign's file: what it says, and one clear line for what is wrong in it."""
 
+import re
 import tomllib
 
 import pytest
 
 from arbshard.campaign.file import as_toml, campaign_files, config_of, find_campaign, load_campaign, tree_of
 from arbshard.errors import ConfigError, UsageError
+from arbshard.exchanges.bands import BandGap, BandRules
+from arbshard.exchanges.coins import coin_table
+from arbshard.exchanges.seeds import seeded
 
 SMALLEST = 'name = "T1"\nabout = "x"\nduration_s = 5\nsymbols = ["BTC"]\n'
 
@@ -26,6 +30,23 @@ def test_the_campaigns_of_the_project_are_whole():
     lengths = {name: (one.duration_s / 60, len(one.symbols)) for name, one in found.items()}
     assert lengths == {"S0": (3, 2), "S1": (60, 2), "S2": (360, 3), "S3": (720, 4)}
     assert all(name == one.name for name, one in found.items())
+
+
+@pytest.mark.parametrize("name", ["S1", "S2", "S3"])
+def test_the_pairs_of_band_return_as_soon_as_their_file_says(name):
+    path = campaign_files()[name]
+    one = load_campaign(path)
+    sim = config_of(one, "").sim
+    assert (sim.regime, one.virtual.seed) == ("band", None)
+    gaps = {
+        coin.base: BandGap(seeded(sim.seed, coin.base, "band"), BandRules()) for coin in coin_table(sim.coins)
+    }
+    assert not any(gaps[symbol].is_suspended for symbol in one.symbols)
+    assert max(gaps[symbol].half_life_s for symbol in one.symbols) < 75.0
+    said = re.findall(r"([A-Z]+) \((\d+) s\)", path.read_text())
+    assert {base for base, _ in said} <= set(one.symbols)
+    assert said
+    assert all(round(gaps[base].half_life_s) == int(seconds) for base, seconds in said)
 
 
 def test_defaults_and_the_configuration_of_the_runs(load):
