@@ -40,11 +40,11 @@ class LiveWorld(NamedTuple):
     opener: Opener
 
     def keys(self) -> dict[str, Keys]:
-        """Those of the simulated accounts."""
+        """Return the API keys of the simulated accounts, by venue."""
         return {name: Keys(name, *self.config.sim.accounts.key_of(name)) for name in self.venues}
 
     def clients(self, process: VirtualProcess) -> dict[str, VenueClient]:
-        """The way of ``process`` to every venue."""
+        """Return a client for each venue, by name, that calls it from ``process``."""
         live, keys = self.config.live, self.keys()
         return {
             name: HttpVenueClient(
@@ -61,7 +61,7 @@ class LiveWorld(NamedTuple):
         }
 
     def worker_ports(self, process: VirtualProcess, files: RunFiles, shard: int) -> LivePorts:
-        """What the worker of ``shard`` needs for live orders."""
+        """Return what the worker of ``shard`` needs for live orders."""
         budget = Budget.open(files.dir, f"worker-{shard}", rate_windows())
         return LivePorts(
             self.clients(process), self.bus.subscriber(process, order_events.topic(shard)), budget
@@ -86,7 +86,7 @@ class VirtualAccounts:
         self._supervisor = supervisor
 
     async def run(self) -> int:
-        """Until it ends by itself or is told to; the exit code."""
+        """Run until the process ends by itself or is asked to stop. Returns the exit code."""
         files, live, process = self._files, self._live, self.process
         with (
             BooksReader.attach(files.books) as books,

@@ -21,14 +21,14 @@ _ENDED_KEPT = 4_000
 
 
 class _Recent(set[str]):
-    """The newest names of a set that would grow for ever."""
+    """A set that keeps only its newest names, so that it cannot grow without bound."""
 
     def __init__(self) -> None:
         super().__init__()
         self._order: deque[str] = deque()
 
     def add(self, element: str) -> None:
-        """Take in ``element``; let the oldest go."""
+        """Add ``element``, and drop the oldest name when there are too many."""
         if element not in self:
             super().add(element)
             self._order.append(element)
@@ -37,7 +37,7 @@ class _Recent(set[str]):
 
 
 class _Books(Rebook):
-    """The second bookkeeping, with a memory that ends."""
+    """The second bookkeeping, with a bounded memory."""
 
     def __init__(self, differ: Callable[[str], None]) -> None:
         super().__init__(differ)
@@ -46,54 +46,54 @@ class _Books(Rebook):
 
 
 class Differ(Protocol):
-    """Who is told what does not hold."""
+    """Takes reports of invariants that do not hold."""
 
     def differs(self, what: str) -> None:
-        """An invariant does not hold."""
+        """Report that an invariant does not hold."""
         ...
 
 
 class Audit:
-    """Told by risk what it does; compares its states."""
+    """Compares the states of risk with the ledger; risk calls it at each step."""
 
     def __init__(self, oracle: Differ, trace: Trace) -> None:
         self._differ = oracle.differs
         self._trace = trace
         self._books = _Books(self._differ)
         self._hash = ""
-        """Of the state that risk had committed when it was last looked at."""
+        """Hash of the state that risk had committed at the last comparison; empty before the first."""
 
     def add(self, seq: int, event: Event) -> None:
-        """The next event was stored."""
+        """Check the next stored event against the second bookkeeping."""
         self._books.add(seq, event)
         if isinstance(event, PositionClosed):  # it is over: the memory of a run has an end
             self._books.positions.pop(event.position.position_id, None)
 
     def began(self, state: PortfolioState) -> None:
-        """A new incarnation of risk has found this state by replay."""
+        """Check that a new incarnation of risk has found by replay the state that the last one had committed."""
         found = state.state_hash()
         self._trace.note("replayed", found)
         if self._hash and found != self._hash:
             self._differ(f"replay: state {found} is not the {self._hash} that risk had before it ended")
 
     def left(self, state: PortfolioState) -> None:
-        """Risk has ended, or was killed."""
+        """Keep the hash of the state that risk had committed when it ended or was killed."""
         state.rollback()  # what stands under reserve dies with it
         self._hash = state.state_hash()
 
     def damaged(self, why: str) -> None:
-        """The ledger cannot be replayed."""
+        """Report that the ledger cannot be replayed."""
         self._differ(f"replay: {why}")
 
     def rolled_back(self, state: PortfolioState) -> None:
-        """The ledger could not be written and the state was taken back."""
+        """Check that the state was restored after the ledger could not be written, and keep its hash."""
         self._trace.note("full", "the ledger could not be written")
         if not state.is_settled:
             self._differ("rollback: risk's state holds what the ledger has not")
         self._hash = state.state_hash()
 
     def replayed(self, disk: Disk, state: PortfolioState) -> None:
-        """What is stored leads to this very state."""
+        """Check that a replay of the stored events leads to exactly this state."""
         try:
             found = recover(MemoryLedger(disk), PortfolioCodec()).state.state_hash()
         except LedgerError as error:

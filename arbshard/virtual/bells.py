@@ -11,27 +11,27 @@ class VirtualBell:
         self._fd = loop.new_descriptor()
 
     def fileno(self) -> int:
-        """See ``Bell``."""
+        """Return the descriptor that is readable after a ring, as ``Bell`` does."""
         return self._fd
 
     def ring(self) -> None:
-        """See ``Ringer``."""
+        """Wake the worker, as ``Ringer`` does."""
         self._loop.ring(self._fd)
 
     def clear(self) -> None:
-        """See ``Bell``."""
+        """Make the descriptor unreadable until the next ring, as ``Bell`` does."""
         self._loop.clear(self._fd)
 
     def close(self) -> None:
-        """Nothing is to be given back."""
+        """Do nothing: a virtual descriptor needs no release."""
 
 
 class Bells:
-    """One for each shard of a run."""
+    """One doorbell for each shard of a run."""
 
     def __init__(self, loop: VirtualLoop, shards: int) -> None:
         self._bells = [VirtualBell(loop) for _ in range(shards)]
 
     def bell(self, shard: int) -> VirtualBell:
-        """The doorbell of ``shard``."""
+        """Return the doorbell of ``shard``."""
         return self._bells[shard]

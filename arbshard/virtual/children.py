@@ -14,15 +14,15 @@ KILLED = -9
 
 
 class Program(Protocol):
-    """What runs in a process."""
+    """A program that runs in a virtual process."""
 
     async def run(self) -> int:
-        """Run until its end; the exit code."""
+        """Run until the program ends. Returns the exit code."""
         ...
 
 
 Make = Callable[[str, VirtualProcess, int], Program]
-"""Makes the program of an incarnation: the name of the child, its process and epoch."""
+"""Makes the program of an incarnation from the name of the child, its process and its epoch."""
 
 
 class VirtualChild:
@@ -34,21 +34,21 @@ class VirtualChild:
         self.epoch = epoch
         self.process = process
         self.program: Program | None = None
-        """None as long as it is a spare."""
+        """The program of the shard; None while the process is a spare."""
         self.has_booted = False
         self._code: int | None = None
 
     @property
     def pid(self) -> int:
-        """0 when it does not run any more."""
+        """The process id; 0 once the process has ended."""
         return self.process.pid if self._code is None else 0
 
     def poll(self) -> int | None:
-        """The exit code once it has ended."""
+        """Return the exit code, or None while the process runs."""
         return self._code
 
     def terminate(self) -> None:
-        """Send SIGTERM. A stopped process gets it when it is continued."""
+        """Send SIGTERM. A stopped process receives it when it is continued."""
         if self._code is None and self._host.is_alive:
             self._host.loop.deliver(self.process, self._host.loop.now_ns, self._terminated)
 
@@ -70,30 +70,30 @@ class VirtualChild:
         self.end(KILLED)
 
     def end(self, code: int) -> None:
-        """Note how it has ended; the first end counts."""
+        """End with exit code ``code``, unless the process has ended already: the first code counts."""
         self._host.loop.kill(self.process)
         if self._code is None:
             self._code = code
             self._host.on_exit(self, code)
 
     def wait(self, timeout_s: float) -> bool:
-        """Killing takes no time here."""
+        """Return True at once: a virtual process ends without a delay."""
         del timeout_s
         return True
 
     def stderr_tail(self) -> str:
-        """Nothing is written to stderr here."""
+        """Return an empty text: virtual processes write nothing to stderr."""
         return ""
 
     def stderr_text(self) -> str:
-        """Nothing is written to stderr here."""
+        """Return an empty text: virtual processes write nothing to stderr."""
         return ""
 
     def close(self) -> None:
-        """There are no pipes."""
+        """Do nothing: there are no pipes."""
 
     def is_ready(self) -> bool:
-        """Whether a spare can take over a shard."""
+        """Return whether a spare can take over a shard."""
         return self.has_booted
 
     def assign(self, shard: int, epoch: int) -> bool:
@@ -129,13 +129,13 @@ class VirtualHost:
         self.children: dict[str, VirtualChild] = {}
         """The newest incarnation of each child, by name."""
         self.spares: dict[VirtualChild, None] = {}
-        """Those that run and wait for a shard."""
+        """Spare workers that run and wait for a shard."""
         self._has_exited = False
         self._waiter: asyncio.Future[None] | None = None
 
     @property
     def is_alive(self) -> bool:
-        """Whether the supervisor is: what a killed one does in a ``finally`` has no effect."""
+        """Whether the supervisor lives. What a killed one does in a ``finally`` has no effect."""
         return self._supervisor.alive
 
     def spawn(self, spec: ChildSpec, epoch: int) -> VirtualChild:
@@ -145,7 +145,7 @@ class VirtualHost:
         return child
 
     def spawn_spare(self, spec: ChildSpec) -> VirtualChild:
-        """Start a worker without a shard. Raises ``OSError`` likewise."""
+        """Start a worker without a shard. Raises ``OSError`` while the machine has no room for a process."""
         spare = self._start(spec.name, 0)
         self.spares[spare] = None
         due_ns = self.loop.now_ns + int(self._boot_s(spec.name) * 1e9)
@@ -181,7 +181,7 @@ class VirtualHost:
         child.end(code)
 
     def on_exit(self, child: VirtualChild, code: int) -> None:
-        """A child has ended."""
+        """Note that a child has ended with exit code ``code``, and wake the supervisor if it waits."""
         if child in self.spares:
             del self.spares[child]
         else:
@@ -191,7 +191,7 @@ class VirtualHost:
             self.loop.deliver(self._supervisor, self.loop.now_ns, _wake, self._waiter)
 
     def notice_exit(self, pid: int) -> None:
-        """Each exit is noticed."""
+        """Do nothing: every exit of a virtual process is noticed without a signal."""
 
     async def wait_for_exit(self, timeout_s: float) -> None:
         """Wait until a child has ended, ``timeout_s`` at most."""
@@ -203,16 +203,16 @@ class VirtualHost:
         self._has_exited = False
 
     def is_stopped(self, pid: int) -> bool:
-        """Whether a child is stopped as by SIGSTOP."""
+        """Return whether a child is stopped as by SIGSTOP."""
         return any(child.process.pid == pid and child.process.stopped for child in self.children.values())
 
     def cpu_s(self, pid: int) -> float | None:
-        """CPU time is charged and not summed up here."""
+        """Return None: CPU time is charged to virtual processes and is not added up."""
         del pid
         return None
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: the host holds no resources."""
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

@@ -14,29 +14,29 @@ class VirtualClock(SystemClock):
         self._offset_ms = WALL_START_MS - loop.now_ns // 1_000_000
 
     def monotonic_ns(self) -> int:
-        """See ``Clock``. Never goes back."""
+        """Return the loop's time in ns, which never goes back."""
         return self._loop.now_ns
 
     def wall_ms(self) -> int:
-        """See ``Clock``."""
+        """Return the wall time in ms, jumps included."""
         return self._loop.now_ns // 1_000_000 + self._offset_ms
 
     def jump(self, milliseconds: int) -> None:
-        """Set the wall clock forward, or back."""
+        """Set the wall clock forward by ``ms``, or back if it is negative."""
         self._offset_ms += milliseconds
 
 
 class SteadyClock:
-    """A clock that is never set: that of a venue, whatever happens to the machine's. See ``clock.Clock``."""
+    """A clock that is never set: a venue's own, which no fault of the machine changes. Implements ``Clock``."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._offset_ms = WALL_START_MS - loop.now_ns // 1_000_000
 
     def monotonic_ns(self) -> int:
-        """The loop's time."""
+        """Return the loop's time in ns."""
         return self._loop.now_ns
 
     def wall_ms(self) -> int:
-        """The true time of day."""
+        """Return the true time of day in ms."""
         return self._loop.now_ns // 1_000_000 + self._offset_ms

@@ -50,7 +50,7 @@ OnTruth = Callable[[str, int, bytes], None]
 
 
 def symbol_of(payload: bytes) -> str | None:
-    """The market a frame is of, found by other means than the system's."""
+    """Return the market of a frame. It is found by other means than those of the system."""
     found = _SYMBOL.search(payload[:120])
     return (found[1] or found[2].upper()).decode() if found is not None else None
 
@@ -72,7 +72,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self.client: VirtualProcess | None = None
         self.is_open = False
         self.is_private = False
-        """Whether it tells of our account."""
+        """Whether it carries events of our account."""
         self.is_silent = False
         """Connected, but nothing comes through."""
 
@@ -102,32 +102,32 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the connection."""
         self.end("closed by us")
 
     async def send(self, text: str) -> None:
-        """See ``Stream``."""
+        """Send a text to the venue, as ``Stream`` does. Raises ``VenueUnavailable`` after the end."""
         if not self.is_open:
             raise VenueUnavailable("the connection is over")
         self._loop.deliver(None, self._loop.now_ns + self._venue.weather.frame_ns(), self._at_venue, text)
 
     async def ping(self) -> None:
-        """See ``Stream``."""
+        """Send a ping to the venue, as ``Stream`` does. Raises ``VenueUnavailable`` after the end."""
         if not self.is_open:
             raise VenueUnavailable("the connection is over")
         self._loop.deliver(None, self._loop.now_ns + self._venue.weather.frame_ns(), self._on_ping)
 
     async def until_over(self) -> str:
-        """See ``Stream``."""
+        """Wait until the connection has ended. Returns the reason, as ``Stream`` does."""
         assert self._over is not None
         return await self._over
 
     def redirect(self, on_message: OnMessage) -> None:
-        """See ``Stream``."""
+        """Set the receiver of frames, as ``Stream`` does."""
         self._on_message = on_message
 
     def abort(self) -> None:
-        """See ``Stream``."""
+        """End the connection at once, as ``Stream`` does."""
         self.end("aborted")
 
     def deliver(self, symbol: str | None, payload: bytes) -> None:
@@ -145,13 +145,13 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
             self._do((action,))
 
     def cut(self, why: str) -> None:
-        """The connection breaks: what is under way is lost, the client hears of it."""
+        """Break the connection: what is under way is lost, and the client is notified."""
         if self.is_open:
             self._venue.leave(self, self._streams)
             self._loop.deliver(self.client, self._loop.now_ns + self._venue.weather.frame_ns(), self.end, why)
 
     def end(self, why: str) -> None:
-        """Over, at the client's side."""
+        """End the connection at the client's side."""
         if not self.is_open:
             return
         self.is_open = False
@@ -222,7 +222,7 @@ class VirtualHub(Hub):
             self._members.setdefault(stream.symbol, {}).setdefault(stream, []).append(who)
 
     def publish(self, feed: Feed, now_ms: int) -> None:
-        """Send what the market's last step says to all who want it."""
+        """Send the frames of the market's last step to all connections that subscribe to it."""
         symbol = feed.market.symbol
         for stream, members in self._members.get(symbol, {}).items():
             if members:
@@ -281,48 +281,48 @@ class VirtualVenue:
         self._numbers = numbers
 
     def new_session(self, target: Target) -> ClientSession | RestReply | None:
-        """The venue's side of a new connection, or the answer that refuses it."""
+        """Return the venue's side of a new connection, or the response that refuses it."""
         if self.trading is not None and _PRIVATE.search(target.address):
             headers = {name.lower(): value for name, value in target.headers}
             return self.trading.session(target.address, headers)
         return embedded.open_session(self.name, self._world, target.address, self.clock.monotonic_ns())
 
     def can_be_reached(self) -> bool:
-        """Whether connections and calls come through."""
+        """Return whether connections and calls reach the venue."""
         return self.is_reachable
 
     def clock_of(self, session: ClientSession) -> Clock:
-        """What the venue goes by: where there are accounts, its own clock."""
+        """Return the clock that the venue uses: where there are accounts, it is its own."""
         if self.trading is not None and isinstance(session, PrivateSession):
             return self.trading.core.clock
         return self.clock
 
     def join(self, stream: VirtualStream) -> None:
-        """A connection is up."""
+        """Add a connection that has been opened."""
         self._numbers[0] += 1
         stream.number = self._numbers[0]
         self.connections[stream] = None
 
     def leave(self, stream: VirtualStream, wanted: Iterable[Wanted]) -> None:
-        """It is over, or cut."""
+        """Remove a connection that has ended or was cut."""
         self.connections.pop(stream, None)
         self.hub.move(stream, wanted, ())
         if self.trading is not None:
             self.trading.leave(stream)
 
     def holds(self, stream: VirtualStream) -> bool:
-        """Whether the venue still has this connection."""
+        """Return whether the venue still has this connection."""
         return stream in self.connections
 
     def forget_dead(self) -> None:
-        """Let go of connections whose client was killed."""
+        """Remove the connections whose client was killed."""
         for stream in tuple(self.connections):
             if stream.client is not None and not stream.client.alive:
                 stream.end("the client died")
 
 
 class VirtualExchanges:
-    """Both venues of one world; with accounts of ours where ``open_accounts`` was called."""
+    """Both venues of one world, with accounts of ours after a call of ``open_accounts``."""
 
     def __init__(self, config: SimConfig, clock: VirtualClock, loop: VirtualLoop, weather: Weather) -> None:
         self.world = SimWorld(config)
@@ -340,7 +340,7 @@ class VirtualExchanges:
         """Our accounts; empty where orders are on paper."""
 
     def open_accounts(self, watch: VenueObserver) -> None:
-        """Have an account of ours on each venue. The venues' clocks are right whatever the machine's shows."""
+        """Open an account of ours on each venue. The venues' clocks are right whatever the machine's clock shows."""
         config, loop = self._config, self._loop
         common = Common(self.world, config, SteadyClock(loop), self.counters, _FIRST_NUMBER)
         at_upbit, at_binance = seeded_accounts(config.accounts, self.world.upbit, self.world.binance)
@@ -352,18 +352,18 @@ class VirtualExchanges:
             self.trading[core.name] = venue.trading
 
     def wallets(self) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
-        """What our accounts hold, free and locked, by venue and currency."""
+        """Return what our accounts hold, free and locked, by venue and currency."""
         return {
             account: amounts for one in self.trading.values() for account, amounts in one.wallet().items()
         }
 
     def best_ask(self, venue: str, symbol: str) -> Decimal:
-        """What a buyer pays now."""
+        """Return the best ask of a market, in its quote currency."""
         market = (self.world.upbit if venue == "upbit" else self.world.binance)[symbol]
         return Decimal(market.best_ask) / UNIT
 
     async def run(self) -> None:
-        """Step the world and tell of it until cancelled."""
+        """Step the world and publish each step until cancelled."""
         hubs = {name: venue.hub for name, venue in self.venues.items()}
         steps = {name: trading.on_step for name, trading in self.trading.items()}
         await run_world(self.world, self._feeds, hubs, self._clock, self.counters, steps)
@@ -371,7 +371,7 @@ class VirtualExchanges:
     def open_stream(
         self, target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver = "auto"
     ) -> AbstractAsyncContextManager[Stream]:
-        """See ``data.stream.open_stream``."""
+        """Return a connection to a venue, as ``data.stream.open_stream`` does."""
         del now_ns, receiver
         name = next(name for name in self.venues if name in target.address)
         return VirtualStream(self.venues[name], target, on_message)

@@ -18,7 +18,7 @@ _KEPT = 20_000
 
 
 class VenueFee(NamedTuple):
-    """What a venue charges."""
+    """The fees that a venue charges."""
 
     buy_bps: Decimal
     sell_bps: Decimal
@@ -39,21 +39,21 @@ class Execution(NamedTuple):
     quantity: Decimal
     price: Decimal
     is_late: bool = False
-    """Whether the exchange tells it only after the order's end."""
+    """Whether the exchange reports it only after the order's end."""
     fee: Decimal | None = None
     """What the exchange took, where it keeps accounts; otherwise it follows from its rates."""
     fee_currency: str = ""
     trade_id: str = ""
-    """The exchange's own name for it."""
+    """The exchange's own id of it."""
 
     @property
     def fill_id(self) -> str:
-        """What the system is to call it."""
+        """The id that the system has to give to the fill."""
         return f"{self.venue}:{self.symbol}:{self.trade_id}"
 
 
 class BalanceChange(NamedTuple):
-    """What an execution does to the account, fee included."""
+    """The change of an account by an execution, fee included."""
 
     base: Decimal
     quote: Decimal
@@ -62,7 +62,7 @@ class BalanceChange(NamedTuple):
 
 
 def fees_of(config: Config) -> dict[str, VenueFee]:
-    """What each venue charges in this run, by name."""
+    """Return the fees that each venue charges in this run, by its name."""
     sections = {name: config.venues.get(name) for name in TAKES_COIN}
     return {
         name: VenueFee(section.buy_fee_bps, section.sell_fee_bps, TAKES_COIN[name])
@@ -71,7 +71,7 @@ def fees_of(config: Config) -> dict[str, VenueFee]:
 
 
 class Executions:
-    """The exchanges' books of record."""
+    """The exchanges' own records of executions."""
 
     def __init__(self, fees: dict[str, VenueFee]) -> None:
         self.fees = fees
@@ -79,40 +79,40 @@ class Executions:
         self._of_order: dict[str, dict[str, None]] = {}
 
     def happened(self, fill_id: str, execution: Execution) -> None:
-        """The exchange has executed this."""
+        """Record an execution."""
         self._by_fill[fill_id] = execution
         self._of_order.setdefault(execution.client_id, {})[fill_id] = None
         if len(self._by_fill) > _KEPT:
             self.forget((next(iter(self._of_order)),))
 
     def get(self, fill_id: str) -> Execution | None:
-        """An execution by the name of its fill."""
+        """Return the execution with this fill id, or None."""
         return self._by_fill.get(fill_id)
 
     def of_order(self, client_id: str) -> dict[str, Execution]:
-        """All executions of an order, by the names of their fills."""
+        """Return all executions of an order, by fill id."""
         return {fill_id: self._by_fill[fill_id] for fill_id in self._of_order.get(client_id, ())}
 
     def of_account(self, venue: str, base: str) -> Iterator[tuple[str, Execution]]:
-        """Executions of a coin on a venue, of intents that are under way."""
+        """Return the executions of a coin on a venue that belong to intents under way."""
         for fill_id, execution in self._by_fill.items():
             if (execution.venue, execution.base) == (venue, base):
                 yield fill_id, execution
 
     def in_quote(self, venue: str, quote: str) -> Iterator[tuple[str, Execution]]:
-        """Executions against a currency on a venue, of intents that are under way."""
+        """Return the executions against a currency on a venue that belong to intents under way."""
         for fill_id, execution in self._by_fill.items():
             if (execution.venue, execution.quote) == (venue, quote):
                 yield fill_id, execution
 
     def forget(self, client_ids: Iterable[str]) -> None:
-        """These orders belong to an intent that is over."""
+        """Drop the executions of these orders: their intent has ended."""
         for client_id in client_ids:
             for fill_id in self._of_order.pop(client_id, ()):
                 del self._by_fill[fill_id]
 
     def change(self, execution: Execution) -> BalanceChange:
-        """What ``execution`` does to the account of its venue."""
+        """Return how ``execution`` changes the account of its venue."""
         fee = self.fees[execution.venue]
         amount = execution.quantity * execution.price
         if execution.fee is not None:

@@ -38,7 +38,7 @@ _TOLERANCE = Decimal("0.01")
 
 
 class Stated(NamedTuple):
-    """What risk reckons with, in reporting currency."""
+    """The exposure as risk calculates it, in reporting currency."""
 
     exposure: Decimal
     buy_home: Decimal
@@ -60,11 +60,11 @@ class Exposure:
         self.costs: dict[str, Decimal] = {}
         """What the last entry of each pair could cost."""
         self._direction: dict[str, str] = {}
-        """Of open positions and of entries under way, by the entry's id."""
+        """Direction of open positions and of entries under way, by the entry's id."""
         self._configured: dict[str, Decimal] = {key: getattr(limits, key) for key in WATCHED}
         self._positions_max = limits.symbol_positions_max
         self._changed: dict[tuple[str, str], Decimal] = {}
-        """By (symbol or empty, key)."""
+        """Limits that an operator has set, by (symbol or empty, key)."""
         self._factors: dict[str, Decimal] = {}
         self._halted = False
         self._stopped = False
@@ -77,7 +77,7 @@ class Exposure:
         """Entry notional of open positions, by base and position."""
 
     def add(self, event: Event) -> None:
-        """The next event."""
+        """Apply the next stored event."""
         match event:
             case IntentApproved():
                 self._approved(event.intent)
@@ -148,7 +148,7 @@ class Exposure:
         self._compare(intent, "portfolio_notional_max", gross, "")
 
     def compare(self, stated: Stated) -> None:
-        """What risk reckons with must be what there is: the next approval depends on it."""
+        """Report where risk's figures differ from the true ones: its next approval depends on them."""
         sums = {"buy_home": ZERO, "buy_away": ZERO}
         for held in self._held.values():
             for position_id, notional in held.items():

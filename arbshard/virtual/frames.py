@@ -16,14 +16,14 @@ Levels = tuple[tuple[float, float], ...]
 
 
 class ParsedBook(NamedTuple):
-    """One frame, read."""
+    """An order book that was parsed from one frame."""
 
     bids: Levels
     asks: Levels
 
 
 class ReceivedFrame(NamedTuple):
-    """One frame as it came."""
+    """One frame as it was received."""
 
     at_ns: int
     payload: bytes
@@ -36,11 +36,11 @@ class Frames:
         self._frames: dict[str, deque[ReceivedFrame]] = {}
 
     def received(self, symbol: str, now_ns: int, payload: bytes) -> None:
-        """A frame of ``symbol`` came."""
+        """Keep a frame of ``symbol`` that was received at ``at_ns``."""
         self._frames.setdefault(symbol, deque(maxlen=_KEPT)).append(ReceivedFrame(now_ns, payload))
 
     def since(self, symbol: str, at_ns: int) -> tuple[ReceivedFrame, ...]:
-        """Every frame that came after ``at_ns``, the newest first, and the one that was the newest then."""
+        """Return every frame that came after ``at_ns``, the newest first, and the one that was the newest then."""
         found: list[ReceivedFrame] = []
         for frame in reversed(self._frames.get(symbol, ())):
             found.append(frame)

@@ -13,7 +13,7 @@ _GRACE_NS = 1_000_000
 
 
 class Freshness:
-    """Told by the connections; asked at every decision and fill."""
+    """Knows which books are fresh; connections report to it, and it is asked at every decision and fill."""
 
     def __init__(self, quality: DataConfig, universe: Universe) -> None:
         self._book_ns_max = int(quality.max_book_age_ms * 1e6)
@@ -23,24 +23,24 @@ class Freshness:
         self.legs: dict[str, Leg] = {leg.market.symbol: leg for leg in universe.legs()}
         self.received_ns: dict[str, int] = dict.fromkeys(self.legs, 0)
         self._carriers: dict[str, dict[int, None]] = {symbol: {} for symbol in self.legs}
-        """Open connections that have brought a frame of a market."""
+        """Open connections that have carried a frame of a market, by its symbol."""
         self._heard_ns: dict[int, int] = {}
-        """When each open connection last brought anything."""
+        """When each open connection last carried anything (monotonic), by its number."""
         self._lost_ns: dict[str, int] = dict.fromkeys(self.legs, 0)
 
     def received(self, symbol: str, connection: int, now_ns: int) -> None:
-        """A frame of ``symbol`` came."""
+        """Note that a connection has carried a frame of ``symbol``."""
         self._heard_ns[connection] = now_ns
         if symbol in self.received_ns:
             self.received_ns[symbol] = now_ns
             self._carriers[symbol][connection] = None
 
     def answered(self, connection: int, now_ns: int) -> None:
-        """The answer to a ping came."""
+        """Note that a connection has carried the response to a ping."""
         self._heard_ns[connection] = now_ns
 
     def lost(self, connection: int, now_ns: int) -> None:
-        """A connection is over, and its client knows."""
+        """Note that a connection has ended and that its client knows it."""
         self._heard_ns.pop(connection, None)
         for symbol, carriers in self._carriers.items():
             if connection in carriers:
@@ -49,15 +49,15 @@ class Freshness:
                     self._lost_ns[symbol] = now_ns
 
     def is_live(self, symbol: str) -> bool:
-        """Whether a connection is up that brings it."""
+        """Return whether an open connection carries the market."""
         return bool(self._carriers[symbol])
 
     def objection(self, leg: Leg, now_ns: int, *, is_entry: bool) -> str | None:
-        """Why a book may not be traded on."""
+        """Return why a book may not be traded on; None if it may."""
         return self._objection(leg.market.symbol, now_ns, self._book_ns_max, is_entry)
 
     def fx_objection(self, now_ns: int, *, is_entry: bool) -> str | None:
-        """Why the FX rate may not be used."""
+        """Return why the FX rate may not be used; None if it may."""
         return self._objection(self._fx.market.symbol, now_ns, self._fx_ns_max, is_entry)
 
     def _objection(self, symbol: str, now_ns: int, age_ns_max: int, is_entry: bool) -> str | None:

@@ -31,17 +31,17 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def cores() -> int:
-    """How many simulations run side by side."""
+    """Return how many simulations run side by side."""
     return os.cpu_count() or 1
 
 
 def fresh_seed() -> int:
-    """One that nobody has chosen."""
+    """Return a random seed."""
     return secrets.randbelow(SEED_MAX)
 
 
 def simulate(settings: Settings) -> SimulationReport:
-    """One simulation, in a process of its own or in this one."""
+    """Run one simulation in this process and return its report."""
     return Simulation(settings).run()
 
 
@@ -54,7 +54,7 @@ def _settings(given: Settings, count: int | None) -> Iterator[Settings]:
 
 
 def run_many(given: Settings, count: int | None, jobs: int) -> int:
-    """Simulate ``count`` fresh seeds, or until interrupted; how many failed."""
+    """Simulate ``count`` fresh seeds, or until interrupted. Returns how many of them failed."""
     failed = done = 0
     wanted = _settings(given, count)
     # Whoever ends us ends all in order: as by Ctrl-C.
@@ -115,7 +115,7 @@ def _break_off(*_: object) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code."""
+    """Run the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m arbshard.virtual.fuzz")
     parser.add_argument("--hours", type=float, default=HOURS, help="virtual hours of each seed")
     parser.add_argument("--pairs", type=int, default=4)

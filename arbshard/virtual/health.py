@@ -7,9 +7,9 @@ from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.worker import VirtualWorker
 
 RECOVERED_NS = 45_000_000_000
-"""So long after the last fault all is well again."""
+"""Time after the last fault within which the system recovers."""
 _LAG_NS = 1_000_000_000
-"""A worker has looked at a frame so long after it came."""
+"""Time within which a worker has evaluated a frame that was received."""
 _SETTLED_NS = 2_000_000_000
 _CHANGED_NS = 400_000_000_000
 """Several changes may wait for each other, each for pairs to close."""
@@ -24,7 +24,7 @@ _ENDED_NS = 10_000_000_000
 
 
 class Health:
-    """Looks once a second."""
+    """Checks once a second that the system has recovered from faults."""
 
     def __init__(self, world: VirtualWorld, faults: Faults) -> None:
         self._oracle: Oracle = world.oracle
@@ -36,14 +36,14 @@ class Health:
         self._listing_ns = int(world.config.venues.listing_every_s * 1e9)
         self._stop_ns = int(world.config.run.stop_timeout_s * 1e9) + _ENDED_NS
         self._ending_since_ns = 0
-        """When the run was asked to end in order; 0 while it was not."""
+        """Monotonic time at which the run was asked to end in order; 0 while it was not."""
         self._changing_since_ns = self._loop.now_ns
         self._busy_since_ns: dict[str, int] = {}
         self._well_since_ns = self._loop.now_ns
         """Since when all is well but for one fault that lasts."""
 
     def check(self, supervisor: VirtualSupervisor | None) -> None:
-        """Say what should be well by now and is not."""
+        """Report what should have recovered by now and has not."""
         now_ns = self._loop.now_ns
         if self._is_ending(supervisor, now_ns):
             self._spells.last_ns = now_ns

@@ -22,16 +22,16 @@ _FREE_BYTES = 10**12
 _PATH = Path("virtual-ledger")
 
 OnStored = Callable[[int, Sequence[Event], Sequence[str]], None]
-"""Takes the number of the first event, the events, and each as it is stored."""
+"""Receives the number of the first event, the events, and the stored bytes of each."""
 
 
 class Disk:
-    """What is stored, and whether there is room for more."""
+    """The stored events, and whether there is room for more."""
 
     def __init__(self, on_stored: OnStored) -> None:
         self.bodies: list[str] = []
         self.first_seq = 1
-        """Of ``bodies``."""
+        """Number of the first event in ``bodies``."""
         self.last_seq = 0
         self.table: dict[tuple[str, str], Decimal] = {}
         """Running balances after the last event."""
@@ -44,7 +44,7 @@ class Disk:
         self.on_stored = on_stored
 
     def let_go(self) -> None:
-        """Forget the events that the oldest snapshot holds, if there are as many snapshots as are kept."""
+        """Drop the events that the oldest snapshot covers, if there are as many snapshots as are kept."""
         if len(self.snapshots) > _SNAPSHOTS_KEPT:
             del self.snapshots[0]
             oldest = self.snapshots[0].seq
@@ -69,37 +69,37 @@ class MemoryLedger(LedgerStore):
 
     @property
     def ended_in_order(self) -> bool:
-        """See ``LedgerStore``."""
+        """Whether the last writer ended in order, as in ``LedgerStore``."""
         return self._disk.ended_in_order
 
     @property
     def period(self) -> PeriodOpening | None:
-        """See ``LedgerStore``: a simulated ledger is never archived."""
+        """The period of the ledger, as in ``LedgerStore``: a simulated ledger is never archived."""
         return None
 
     def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:
-        """See ``LedgerStore``."""
+        """Yield the stored events after number ``after``, as ``LedgerStore`` does."""
         first = self._disk.first_seq
         for number, body in enumerate(self._disk.bodies[max(0, after + 1 - first) :]):
             yield max(first, after + 1) + number, decode_event(body)
 
     def snapshots(self) -> Iterator[Snapshot | LedgerDamaged]:
-        """See ``LedgerStore``."""
+        """Yield the stored snapshots, the newest first, as ``LedgerStore`` does."""
         yield from reversed(self._disk.snapshots)
 
     def check_pages(self) -> None:
-        """Memory has none."""
+        """Do nothing: memory has no pages to check."""
 
     def resume(self, snapshot: Snapshot | None, owned: Amounts) -> None:
-        """See ``LedgerStore``."""
+        """Continue after the last stored event, as ``LedgerStore`` does."""
         self._own.check(_PATH, owned)
         self._last_kept = snapshot.seq if snapshot is not None else 0
 
     def inspect(self) -> None:
-        """Memory needs none."""
+        """Do nothing: memory needs no inspection."""
 
     def append(self, events: Sequence[Event]) -> None:
-        """See ``LedgerStore``: all of it, or nothing and ``LedgerError``."""
+        """Store all events or none. Raises ``LedgerError`` while the disk is full or another writer has written."""
         if not events:
             return
         disk, first = self._disk, self.last_seq + 1
@@ -120,29 +120,29 @@ class MemoryLedger(LedgerStore):
         disk.on_stored(first, events, bodies)
 
     def keep_reserve(self) -> bool:
-        """See ``LedgerStore``: a virtual disk is full at once, without a reserve."""
+        """Return True: a virtual disk is full at once, without a reserve."""
         return True
 
     def free_bytes(self) -> int:
-        """See ``LedgerStore``: that a virtual disk is full shows only when something is written."""
+        """Return the same number always: a full virtual disk shows only when something is written."""
         return _FREE_BYTES
 
     def check_files(self) -> None:
-        """Nobody else reaches this memory."""
+        """Do nothing: no other process reaches this memory."""
 
     @property
     def balances(self) -> Mapping[tuple[str, str], Decimal]:
-        """See ``LedgerStore``."""
+        """Return the running balances, as ``LedgerStore`` does."""
         return self._own.table
 
     def keep_snapshots(self, version: str, take: TakeSnapshot, overdue: int | None = None) -> None:
-        """See ``LedgerStore``; how often is not for the caller to say."""
+        """Set the source of snapshots, as ``LedgerStore`` does. The disk decides how often one is stored."""
         del overdue
         self._snapshot_version = version
         self._snapshot_of = take
 
     def checkpoint_if_due(self, *, is_idle: bool) -> bool:
-        """See ``LedgerStore``: takes a snapshot now and then; there is nothing else to move."""
+        """Store a snapshot if one is due. There is no write-ahead log to checkpoint."""
         del is_idle
         take = self._snapshot_of
         if take is None or self.last_seq - self._last_kept < _SNAPSHOT_EVERY or self._disk.is_full:
@@ -156,7 +156,7 @@ class MemoryLedger(LedgerStore):
         return False
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: all events are stored."""
 
     def abandon(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: no file is open."""

@@ -18,7 +18,7 @@ from arbshard.wire.serve import ReplyServer
 
 _AGAIN_NS = 10_000_000
 _TAG_BYTES = 24
-"""A request's kind stands within so many bytes from its beginning."""
+"""The kind of a request is within this many bytes from its beginning."""
 _HELLO = b"Hello"
 
 OnReply = Callable[[tuple[bytes, bytes] | None], None]
@@ -55,7 +55,9 @@ class Straggler:
     def __init__(
         self, shard: str, kind: str, after_ns: int, on_kept: Callable[[VirtualProcess], None]
     ) -> None:
-        """``on_kept`` is told whose request is kept."""
+        """``on_kept`` is called with the process whose request is kept. The request arrives ``after_ns`` after the
+        first one of its successor.
+        """
         self.shard = shard
         self.kind = kind
         self._tag = kind.encode()
@@ -65,7 +67,7 @@ class Straggler:
         self.has_arrived = False
 
     def keeps(self, request: "PendingRequest") -> bool:
-        """Whether ``request`` is kept."""
+        """Keep ``request`` if it is the one that has to wait. Returns whether it is kept."""
         sender = request.line.asker
         if self._kept is not None or sender is None or not self._is_of_shard(sender):
             return False
@@ -76,7 +78,7 @@ class Straggler:
         return True
 
     def follows(self, request: "PendingRequest") -> "PendingRequest | None":
-        """What arrives after ``request``: the one that was kept, if this is its sender's successor's first word."""
+        """Return the request that was kept if ``request`` is the first of its sender's successor, otherwise None."""
         kept, sender = self._kept, request.line.asker
         is_first = _HELLO in request.payload[:_TAG_BYTES] and sender is not None
         if kept is None or self.has_arrived or not is_first or sender is kept.line.asker:
@@ -87,7 +89,7 @@ class Straggler:
         return kept
 
     def delay_ns(self) -> int:
-        """How long after the successor's first word it arrives."""
+        """Return how long after the successor's first request the kept one arrives."""
         return self._after_ns
 
     def _is_of_shard(self, process: VirtualProcess) -> bool:
@@ -95,7 +97,7 @@ class Straggler:
 
 
 class PortServer:
-    """A process that takes requests at a port."""
+    """A process that receives requests at a port."""
 
     def __init__(self, process: VirtualProcess, on_request: Callable[[PendingRequest], None]) -> None:
         self.process = process
@@ -103,7 +105,7 @@ class PortServer:
 
 
 class Port:
-    """Where risk is reached: the name of its socket, which outlives it."""
+    """The socket of risk, which outlives the process that listens on it."""
 
     def __init__(self, loop: VirtualLoop, weather: Weather) -> None:
         self.loop = loop
@@ -112,17 +114,17 @@ class Port:
         self.stragglers: dict[Straggler, None] = {}
 
     def listen(self, listener: PortServer | None) -> None:
-        """``listener`` takes what comes from now on; None: nobody does."""
+        """Let ``listener`` receive the requests from now on; None if no process listens."""
         self._listener = listener
 
     @property
     def listener(self) -> PortServer | None:
-        """Whoever listens and is alive."""
+        """The listener, if its process is alive; otherwise None."""
         found = self._listener
         return found if found is not None and found.process.alive else None
 
     def ask(self, line: VirtualConnection, request_id: bytes, payload: bytes) -> None:
-        """Send a request to whoever listens now."""
+        """Send a request to the process that listens now."""
         listener = self.listener
         if listener is None or self.weather.loses():
             return
@@ -144,7 +146,7 @@ class Port:
         return False
 
     def answer(self, request: PendingRequest, payload: bytes) -> bool:
-        """Send the reply to ``request``; whether its asker still listens."""
+        """Send the reply to ``request``. Returns whether its sender still listens."""
         line = request.line
         if not line.is_open or (line.asker is not None and not line.asker.alive):
             return False
@@ -174,7 +176,7 @@ class VirtualChannel:
         self._is_trying = False
 
     def send(self, request_id: bytes, payload: bytes) -> None:
-        """See ``Channel``."""
+        """Send a request, or keep it until the port can be reached, as ``Channel`` does."""
         self._questions[request_id] = payload
         if self._line is not None and self._to is self._port.listener:
             self._port.ask(self._line, request_id, payload)
@@ -182,7 +184,7 @@ class VirtualChannel:
             self._connect()
 
     def drop(self) -> None:
-        """See ``Channel``."""
+        """Close the connection and drop the requests without a reply, as ``Channel`` does."""
         self._questions.clear()
         if self._line is not None:
             self._line.is_open = False
@@ -223,7 +225,7 @@ class VirtualListener:
     """Implements ``wire.serve.Listener``: what arrives in one turn is taken as one batch."""
 
     def __init__(self, port: Port, process: VirtualProcess, on_reply: Callable[[list[bytes]], None]) -> None:
-        """``on_reply`` gets every reply just before it leaves."""
+        """``on_reply`` is called with every reply just before it is sent."""
         self._port = port
         self._here = PortServer(process, self._arrived)
         self._on_reply = on_reply
@@ -233,19 +235,19 @@ class VirtualListener:
         self.unsent = 0
 
     def start(self, on_ready: Callable[[], None]) -> None:
-        """See ``PortServer``."""
+        """Listen, and call ``on_ready`` when requests have arrived, as ``Listener`` does."""
         self._on_ready = on_ready
         self._port.listen(self._here)
 
     def receive(self, limit: int) -> list[Asked]:
-        """See ``PortServer``."""
+        """Return the requests that have arrived, ``limit`` at most, as ``Listener`` does."""
         taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
         if self._waiting:
             self._call_soon()
         return [Asked(one.request_id, one.payload, partial(self._reply, one)) for one in taken]
 
     def close(self) -> None:
-        """See ``PortServer``."""
+        """Listen no more, and drop the requests that wait, as ``Listener`` does."""
         self._waiting.clear()
         if self._port.listener in (self._here, None):
             self._port.listen(None)
@@ -276,7 +278,7 @@ class VirtualReplyServer(ReplyServer):
         stored_replies: int,
         on_reply: Callable[[list[bytes]], None],
     ) -> None:
-        """``on_reply`` gets every reply just before it leaves."""
+        """``on_reply`` is called with every reply just before it is sent."""
         self.endpoint = "unix:///virtual"
         self._listeners = [VirtualListener(port, process, on_reply)]
         self._handler = handler

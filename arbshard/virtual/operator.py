@@ -40,7 +40,7 @@ _LIMITS = {
 
 
 class Operator:
-    """Says things at random, and sets them right again when asked to."""
+    """Sends random commands, and restores the configured state when asked to."""
 
     def __init__(
         self,
@@ -50,7 +50,9 @@ class Operator:
         trace: Trace,
         last_cost: Callable[[str], Decimal | None],
     ) -> None:
-        """``last_cost``: what a pair's last entry could cost; a limit just there is met by the next one."""
+        """``last_cost`` returns what a pair's last entry could cost: a limit close to that is reached by the next
+        entry.
+        """
         self._last_cost = last_cost
         self._client = VirtualClient(port, "operator", _TIMEOUT_MS, _TRIES)
         self._loop = loop
@@ -59,7 +61,7 @@ class Operator:
         self._tasks: dict[asyncio.Task[str], None] = {}
 
     def send_random(self, random: Random) -> str:
-        """Something at random; what it was."""
+        """Send a random command to risk. Returns it as text."""
         command = self._draw(random)
         task = asyncio.ensure_future(self.send(command))
         self._tasks[task] = None
@@ -67,7 +69,7 @@ class Operator:
         return repr(command)
 
     async def send(self, command: Command) -> str:
-        """Give ``command`` to risk; what it answered, or nothing when it did not."""
+        """Send ``command`` to risk. Returns the type of the reply, or an empty text when there was none."""
         try:
             answer = decode_command_reply(await self._client.request(encode(command)))
         except TransportError as error:
@@ -77,14 +79,14 @@ class Operator:
         return type(answer).__name__
 
     async def set_right(self) -> None:
-        """Let entries be made again, under the configured limits; until risk has taken it."""
+        """Allow entries again, under the configured limits. Repeats each command until risk has accepted it."""
         commands: list[Command] = [Resume("all is well"), *self._resets()]
         for command in commands:
             while not await self.send(command):  # noqa: ASYNC110 - it is asked again, not waited for
                 await asyncio.sleep(_AGAIN_S)
 
     async def reset_limits(self) -> None:
-        """Go back to the configured limits, if risk hears it."""
+        """Restore the configured limits, unless risk cannot be reached."""
         for command in self._resets():
             await self.send(command)
 
@@ -96,7 +98,7 @@ class Operator:
         ]
 
     async def resume_if_halted(self) -> None:
-        """A person who looks in now and then."""
+        """Resume trading if risk says that it is halted, as a person does who looks at it now and then."""
         try:
             answer = decode_command_reply(await self._client.request(encode(ShowLimits())))
         except TransportError:
@@ -105,13 +107,13 @@ class Operator:
             await self.send(Resume(f"looked at: {answer.halted}"))
 
     async def release(self, pairs: Iterable[str]) -> None:
-        """A person has looked at these pairs, which were set apart: has them closed, and then lets them trade."""
+        """Have these pairs, which were set apart, closed, and then let them trade."""
         for pair in tuple(pairs):
             await self.send(Close((pair,)))
             await self.send(Resume("looked at", (pair,)))
 
     async def accept(self, accounts: Iterable[tuple[str, str]]) -> None:
-        """A person has looked at these differences of venue and ledger."""
+        """Accept these differences of venue and ledger."""
         for venue, currency in tuple(accounts):
             await self.send(AcceptDifference(venue, currency, "looked at"))
 

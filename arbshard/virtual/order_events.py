@@ -15,7 +15,7 @@ _JOINS_S = (0.005, 0.12)
 
 
 class EventBus:
-    """The endpoint, which outlives both ends."""
+    """The endpoint of the bus, which outlives publisher and subscribers."""
 
     def __init__(self, loop: VirtualLoop, weather: Weather, random: Random) -> None:
         self._loop = loop
@@ -25,14 +25,14 @@ class EventBus:
         self._publisher: VirtualPublisher | None = None
 
     def publisher(self) -> "VirtualPublisher":
-        """That of a new accounts process, in place of any before."""
+        """Return the publisher of a new accounts process, which replaces any before."""
         made = self._publisher = VirtualPublisher(self)
         for subscriber in self._subscribers:
             self._connect(subscriber)
         return made
 
     def subscriber(self, process: VirtualProcess, topic: bytes) -> "VirtualSubscriber":
-        """One of ``process`` for ``topic``."""
+        """Return a subscriber of ``process`` to ``topic``."""
         for one in tuple(self._subscribers):
             if not one.process.alive:
                 del self._subscribers[one]
@@ -42,11 +42,11 @@ class EventBus:
         return made
 
     def leave(self, subscriber: "VirtualSubscriber") -> None:
-        """It wants nothing more."""
+        """Remove a subscriber."""
         self._subscribers.pop(subscriber, None)
 
     def send(self, topic: bytes, sequence: int, payload: bytes) -> bool:
-        """Whether anybody gets it."""
+        """Send a message to the subscribers of its topic. Returns whether there are any."""
         now_ns, is_wanted = self._loop.now_ns, False
         for subscriber in self._subscribers:
             if subscriber.topic == topic and subscriber.joined_ns <= now_ns and subscriber.process.alive:
@@ -69,7 +69,7 @@ class VirtualPublisher:
         self._sequences: dict[bytes, int] = {}
 
     def publish(self, topic: bytes, payload: bytes, /) -> bool:
-        """Send to the subscribers of ``topic``; whether there are any."""
+        """Send to the subscribers of ``topic``. Returns whether there are any."""
         sequence = self._sequences.get(topic, 0) + 1
         is_wanted = self._bus.send(topic, sequence, payload)
         if is_wanted:
@@ -96,11 +96,11 @@ class VirtualSubscriber:
         self._on_message = on_message
 
     def receive(self, message: BusMessage) -> None:
-        """A message has arrived."""
+        """Pass on a message that has arrived."""
         if self._on_message is not None:
             self._on_message(message)
 
     def close(self) -> None:
-        """Receive nothing more."""
+        """End the subscription."""
         self._bus.leave(self)
         self._on_message = None

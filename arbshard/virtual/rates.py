@@ -7,7 +7,7 @@ Level = Literal["none", "usual", "heavy"]
 
 WORKER_POINTS = ("before_report", "after_report", "after_extend", "before_conclude", "after_conclude")
 WAKE_POINTS = ("before_report", "after_report", "after_extend", "before_conclude")
-"""Where a worker is stopped until it was fenced: what it does next is another kind of request at each."""
+"""Crash points at which a worker is stopped until it was fenced: its next request is of another kind at each."""
 STRAGGLERS = ("Extend", "Report", "Conclude", "Submit", "Fund")
 RISK_POINTS = ("before_commit", "after_commit", "after_answer")
 
@@ -41,7 +41,7 @@ PER_HOUR: Mapping[str, float] = {
     "move": 6.0,
     "symbols": 2.0,
 }
-"""Of the level ``usual``."""
+"""Faults per virtual hour at the level ``usual``, by kind."""
 LIVE_PER_HOUR: Mapping[str, float] = {
     "slow_calls": 3.0,
     "silent_calls": 3.0,
@@ -71,7 +71,7 @@ UNKIND_PER_HOUR: Mapping[str, float] = {
     "fx_blip": 1.0,
     "wrong_frame": 4.0,
 }
-"""Exchanges that are not kind: each lasts from seconds to a quarter of an hour."""
+"""Faults per virtual hour of unkind exchanges: each lasts from seconds to a quarter of an hour."""
 UNKIND_LIVE_PER_HOUR: Mapping[str, float] = {"revoked_key": 0.3, "other_fees": 0.3, "hand_trade": 1.0}
 """Besides those, where orders are live."""
 FACTOR: Mapping[Level, float] = {"none": 0.0, "usual": 1.0, "heavy": 6.0}
@@ -82,7 +82,7 @@ _ON_PAPER = ("late_fills",)
 
 
 def kinds_of(*, is_live: bool) -> dict[str, float]:
-    """Return all kinds and how often each comes."""
+    """Return all kinds of faults and how often each comes, per virtual hour."""
     every = {**PER_HOUR, **UNKIND_PER_HOUR}
     if not is_live:
         return every

@@ -9,7 +9,7 @@ _WIDTH = 240
 
 
 def lines_of(report: SimulationReport) -> Iterator[str]:
-    """What ``arbshard simulate`` prints."""
+    """Return the lines that ``arbshard simulate`` prints."""
     settings, tally = report.settings, report.tally
     yield (
         f"seed {settings.seed}: {settings.pairs} pairs on {settings.shards} shards, {settings.updates:g} frames per "
@@ -38,7 +38,7 @@ def lines_of(report: SimulationReport) -> Iterator[str]:
 
 
 def line_of(report: SimulationReport) -> str:
-    """One line, and for a failure the command that repeats it."""
+    """Return one line, and for a failure also the command that repeats it."""
     said = f"seed {report.settings.seed:>10} {_mode(report):>5}  {_span(report.virtual_s)}  {report.speed:>4.0f} x  "
     said += f"{report.tally.exits:>5} trades  {sum(report.faults.values()):>4} faults  {report.hash}  "
     if not report.violations:

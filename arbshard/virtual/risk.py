@@ -29,12 +29,12 @@ _NOTE_EVERY_NS = 5_000_000_000
 
 
 class WatchedCore(RiskCore):
-    """Tells the oracle what it decides. ``oracle`` is set before the first request."""
+    """Reports every decision to the oracle. ``oracle`` is set before the first request."""
 
     oracle: Oracle
 
     def handle(self, request: Request, now_ms: int, phase: int, now_ns: int | None = None) -> Decision:
-        """See ``RiskCore``."""
+        """Handle a request as ``RiskCore`` does, and report it to the oracle."""
         reply, events = super().handle(request, now_ms, phase, now_ns)
         self.oracle.handled(request, reply)
         return reply, events
@@ -42,7 +42,7 @@ class WatchedCore(RiskCore):
     def command(
         self, command: Command, now_ms: int, now_ns: int | None = None
     ) -> tuple[CommandReply, list[Event]]:
-        """See ``RiskCore``."""
+        """Carry out a command as ``RiskCore`` does, and report it to the oracle."""
         answer = super().command(command, now_ms, now_ns)
         if isinstance(command, Statement) and self.reconciler is not None:
             heard = self.reconciler.last_statement(command.venue)
@@ -73,7 +73,7 @@ class VirtualRisk:
         self._tick_s = tick_s
         self._risk: Risk | None = None
         self.core: RiskCore | None = None
-        """None before the ledger was replayed."""
+        """The core of risk; None before the ledger was replayed."""
 
     @property
     def is_ready(self) -> bool:
@@ -81,7 +81,7 @@ class VirtualRisk:
         return self._risk is not None and self._risk.is_ready
 
     async def run(self) -> int:
-        """Run until it ends by itself or is told to; the exit code."""
+        """Run until the process ends by itself or is asked to stop. Returns the exit code."""
         around, files = self._around, self._around.files
         ports = RiskPorts(
             clock=around.clock,

@@ -74,7 +74,7 @@ class Settings(NamedTuple):
         return self.is_live and Random(f"{self.seed}:digits").random() < _ROUNDED_SHARE
 
     def command(self) -> str:
-        """What repeats this very run."""
+        """Return the command that repeats this run."""
         parts = [
             f"arbshard simulate --seed {self.seed} --hours {self.hours:g} --pairs {self.pairs}",
             f"--shards {self.shards} --updates {self.updates:g} --faults {self.faults} --regime {self.regime}",
@@ -174,7 +174,7 @@ def config_of(settings: Settings) -> Config:
 
 
 def universe_of(world: SimWorld, config: Config) -> Universe:
-    """The coins of ``world``, or those of ``run.symbols``, as both venues list them, sharded."""
+    """Return all coins of ``world`` as both venues list them, in shards."""
     at_home, at_away = _listing(world, HOME), _listing(world, AWAY)
     home_fees = _fees(config, HOME)
     pairs = pairs_of(at_home, at_away, home_fees, _fees(config, AWAY))

@@ -36,7 +36,7 @@ class Timing(NamedTuple):
     worker_timer_s: float = 0.33
     risk_tick_s: float = 0.33
     worker_boot_s: tuple[float, float] = (0.2, 0.5)
-    """Of a worker that no spare takes the place of."""
+    """Start of a worker that no spare replaces, between the two."""
     risk_boot_s: tuple[float, float] = (0.2, 0.6)
     supervisor_tick_s: float = 0.19
     """The watchdog takes a pause of 200 ms for one of ours."""
@@ -62,7 +62,7 @@ class VirtualWorld(NamedTuple):
     random: Random
     timing: Timing
     live: LiveWorld | None = None
-    """Where live orders go; None on paper."""
+    """The accounts at the venues; None on paper."""
 
 
 class QuietBus(Publisher):
@@ -72,25 +72,25 @@ class QuietBus(Publisher):
         self.published = self.unwanted = 0
 
     def start(self) -> None:
-        """Nothing can subscribe."""
+        """Do nothing: no process can subscribe."""
 
     def on_subscriptions(self, callback: Callable[[Prefixes], None]) -> None:
-        """See ``Publisher``: there will be none."""
+        """Do nothing: there will be no subscriptions."""
         del callback
 
     def wanted(self, topic: bytes) -> bool:
-        """See ``Publisher``."""
+        """Return False: no process subscribes to ``topic``."""
         del topic
         return False
 
     def publish(self, topic: bytes, payload: bytes | tuple[bytes, ...]) -> bool:
-        """See ``Publisher``."""
+        """Count the message and drop it. Returns False."""
         del topic, payload
         self.unwanted += 1
         return False
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no socket is open."""
 
 
 async def no_rest(address: str) -> Answer:
@@ -107,7 +107,7 @@ class VirtualFetch:
         self._calls = 0
 
     async def __call__(self, address: str) -> Answer:
-        """See ``data.http.Fetch``."""
+        """Return the venue's response to a GET of ``address``. Raises ``VenueUnavailable`` during an outage."""
         exchanges, clock = self._world.exchanges, self._world.clock
         await asyncio.sleep(_CALL_S)
         if not exchanges.venues[self._venue].is_reachable:
@@ -118,7 +118,7 @@ class VirtualFetch:
         return Answer(said.status, said.body, {})
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 class VirtualServer:
@@ -130,11 +130,11 @@ class VirtualServer:
         self._handler = handler
 
     def start(self, on_error: Callable[[Exception], None]) -> None:
-        """It answers from the beginning."""
+        """Do nothing: the server answers from the beginning."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no socket is open."""
 
     def ask(self, order: control.Order) -> control.Answer:
-        """What a person would be answered."""
+        """Return the answer to an order of a person."""
         return control.decode_answer(self._handler([control.encode(order)])[0])

@@ -48,7 +48,7 @@ class VirtualSupervisor:
             world.timing.worker_timer_s, process, world.unkind, world.live,
         )  # fmt: skip
         self.control: VirtualServer | None = None
-        """None until it takes orders."""
+        """The control server; None until it takes orders."""
         timing = world.timing
         ports = SupervisorPorts(
             clock=world.clock,
@@ -69,10 +69,10 @@ class VirtualSupervisor:
         )
         self._run = Run(world.config, self.files, _STATE_DIR, ports)
         self.failure = ""
-        """Why it gave up."""
+        """Why the run failed; empty while it has not."""
 
     async def run(self) -> int:
-        """The exit code: 0 in order, 1 when the run could not go on."""
+        """Run until the end. Returns the exit code: 0 in order, 1 when the run could not continue."""
         try:
             await self._run.run(None, None, _remove_nothing)
         except ArbshardError as error:
@@ -87,17 +87,17 @@ class VirtualSupervisor:
         return 1 if self.failure else 0
 
     def request_stop(self, *, keep_positions: bool = False) -> None:
-        """End in order."""
+        """End the run in order, with its positions kept or closed."""
         self._run.request_stop(keep_positions=keep_positions)
 
     @property
     def is_running(self) -> bool:
-        """Whether it has come up and was not told to end."""
+        """Whether it has started and was not asked to end."""
         return self.process.alive and self._run.state == "running" and not self._run.is_stopping
 
     @property
     def is_ending(self) -> bool:
-        """Whether it was told to end, and has not ended."""
+        """Whether it was asked to end and has not ended yet."""
         return self.process.alive and self._run.is_stopping
 
     @property
@@ -106,11 +106,11 @@ class VirtualSupervisor:
         return tuple(self.host.children.values())
 
     def child(self, name: str) -> VirtualChild | None:
-        """The newest incarnation of a child."""
+        """Return the newest incarnation of a child, or None."""
         return self.host.children.get(name)
 
     def worker(self, shard: int) -> VirtualWorker | None:
-        """The program of a shard's newest incarnation."""
+        """Return the program of a shard's newest incarnation, or None."""
         child = self.child(f"worker-{shard}")
         return child.program if child is not None and isinstance(child.program, VirtualWorker) else None
 
@@ -135,7 +135,7 @@ class VirtualSupervisor:
 
     @property
     def universe(self) -> Universe:
-        """In force now."""
+        """The universe in force."""
         shards = self._run.shards
         return shards.assignments.universe if shards is not None else self._world.universe
 

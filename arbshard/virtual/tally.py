@@ -11,7 +11,7 @@ class OracleCounts:
 
     def __init__(self) -> None:
         self.run = ""
-        """Of the newest session."""
+        """Name of the newest session."""
         self.approved = 0
         self.entries = 0
         self.exits = 0
@@ -26,8 +26,8 @@ class OracleCounts:
         """Evaluations, by workers: the same counts as in the summary of a run."""
         self.reasons: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
-        """Of processes, by kind and how."""
+        """Ends of processes, by kind and how they ended."""
 
     def ended(self, name: str, code: int) -> None:
-        """A process ended."""
+        """Count the end of a process with exit code ``code``."""
         self.ends[f"{name.split('-', maxsplit=1)[0]} {_CODES.get(code, str(code))}"] += 1

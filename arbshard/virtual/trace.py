@@ -10,7 +10,7 @@ _KEPT = 60
 
 
 class Trace:
-    """Takes notes. ``write``: given every line as well, for two runs to be compared."""
+    """Writes lines and hashes them. ``write`` gets every line as well, so that two runs can be compared."""
 
     def __init__(self, loop: VirtualLoop, write: Callable[[str], object] | None = None) -> None:
         self._loop = loop
@@ -20,7 +20,7 @@ class Trace:
         self.last: deque[str] = deque(maxlen=_KEPT)
 
     def note(self, kind: str, what: str) -> None:
-        """``what`` happened now. It must hold nothing that differs between two runs of one seed."""
+        """Add a line. ``what`` must hold nothing that differs between two runs of one seed."""
         line = f"{self._loop.now_ns - START_NS} {kind} {what}"
         self._hash.update(line.encode())
         self._hash.update(b"\n")
@@ -31,5 +31,5 @@ class Trace:
 
     @property
     def hash(self) -> str:
-        """Of everything so far."""
+        """The hash of all lines so far."""
         return self._hash.hexdigest()

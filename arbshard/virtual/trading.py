@@ -37,7 +37,7 @@ _PEER = "203.0.113.7"
 
 
 class VenueObserver(Protocol):
-    """Who is told what a venue does with the orders of our account: ``oracle.Oracle``."""
+    """Is notified of what a venue does with the orders of our account: ``oracle.Oracle``."""
 
     def placed(self, order: Placed) -> None:
         """The venue has taken an order on."""
@@ -60,7 +60,7 @@ class PrivateClient(Protocol):
     """A connection that a private session speaks to: ``exchange.VirtualStream``."""
 
     def perform(self, action: Action, delay_ms: float) -> None:
-        """Carry out what the session wants, after a while."""
+        """Carry out what the session wants, after a delay."""
         ...
 
     def cut(self, why: str) -> None:
@@ -69,7 +69,7 @@ class PrivateClient(Protocol):
 
 
 class TradingVenue:
-    """One venue's account of ours, and the way to it."""
+    """Our account at one venue, and the calls and streams that reach it."""
 
     def __init__(
         self,
@@ -91,17 +91,17 @@ class TradingVenue:
         self._usual_reject_share = core.faults.board.reject.fault.share
 
     def session(self, address: str, headers: Mapping[str, str]) -> ClientSession | VenueAnswer | None:
-        """What a WebSocket handshake at ``address`` gets."""
+        """Return the venue's response to a WebSocket handshake at ``address``."""
         parts = urlsplit(address)
         refused = self.core.faults.refusal(self.core.clock.monotonic_ns())
         return refused or self.core.open_session(self.query("GET", parts.path, parts.query, b"", headers))
 
     def join(self, client: PrivateClient, session: PrivateSession) -> None:
-        """``client`` is told from now on what happens in the account, as far as it subscribes."""
+        """Send ``client`` the events of the account from now on, as far as it subscribes to them."""
         self._private[client] = session
 
     def leave(self, client: PrivateClient) -> None:
-        """No longer."""
+        """Send the client no more events."""
         self._private.pop(client, None)
 
     def query(self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> Query:
@@ -113,7 +113,7 @@ class TradingVenue:
         )  # fmt: skip
 
     def arrived(self, make: Callable[[], Query], reply: Callable[[VenueAnswer | None, float], None]) -> None:
-        """A call has arrived. ``reply`` takes the answer (None: the connection is cut) and a delay in ms."""
+        """Handle a call. ``reply`` is called with the response (None: the connection is cut) and a delay in ms."""
         self.calls += 1
         if not self.is_reachable():
             reply(None, 0.0)
@@ -144,17 +144,17 @@ class TradingVenue:
                 client.perform(action, wait_ms)
 
     def on_step(self, symbol: str, now_ms: int) -> None:
-        """The book of ``symbol`` moved: orders that wait may fill."""
+        """Match the orders that wait: the book of ``symbol`` has changed."""
         del now_ms
         if self.core.matcher.on_step(symbol, self.core.clock.wall_ms()):
             self.deliver()
 
     def set_faults(self, order: Mapping[str, object]) -> None:
-        """Turn the venue's own faults on or off, at once: see ``exchanges.faults.control``."""
+        """Turn the venue's own faults on or off at once, by a request to ``exchanges.faults.control``."""
         self.core.faults.change(json.dumps(order).encode(), self.core.clock.monotonic_ns())
 
     def restore_usual_refusals(self) -> None:
-        """Refuse orders by chance again, as the seed has it."""
+        """Refuse orders by chance again, at the rate that the seed determines."""
         self.set_faults({"set": {"reject": {"share": self._usual_reject_share}}})
 
     def cut_private(self, why: str) -> None:
@@ -165,19 +165,19 @@ class TradingVenue:
     # what a person does by hand, or another program with the same key
 
     def deposit(self, currency: str, amount: Decimal) -> None:
-        """Money or coins come; a negative amount goes."""
+        """Credit ``amount`` of a currency; a negative amount is withdrawn."""
         self._watch.moved_by_hand(self.name, currency, amount)
         self.core.matcher.transfer(self.account, currency, amount, self.core.clock.wall_ms())
         self.deliver()
 
     def place_by_hand(self, ticket: Ticket) -> SimOrder | None:
-        """An order that the system does not know; None when the account has too little for it."""
+        """Place an order that the system does not know. Returns None when the account has too little for it."""
         placed = self.core.matcher.place(self.account, ticket, self.core.clock.wall_ms())
         self.deliver()
         return None if isinstance(placed, Shortage) else placed
 
     def wallet(self) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
-        """What we own, free and locked, by venue and currency."""
+        """Return what we own, free and locked, by venue and currency."""
         return {(self.name, one.currency): (one.free, one.locked) for one in self.account.wallet.balances()}
 
     def cancel_by_hand(self, order: SimOrder) -> None:

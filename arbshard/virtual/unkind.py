@@ -28,7 +28,7 @@ from arbshard.virtual.loop import VirtualLoop
 from arbshard.virtual.spells import Spell
 
 _SECONDS = (20.0, 60.0, 200.0, 600.0)
-"""About how long a venue is unkind."""
+"""Typical durations of a spell, in seconds."""
 
 
 class OrderRefusal(NamedTuple):
@@ -85,18 +85,18 @@ class Unkind:
         self._pairs = universe.pairs
         self._conditions = {name: Conditions(name, exchanges.world) for name in exchanges.venues}
         self._refusing: dict[tuple[str, str], OrderRefusal] = {}
-        """By venue and symbol."""
+        """How a market refuses orders, by venue and symbol."""
         self._traps: dict[tuple[str, str], Callable[[], None]] = {}
-        """What begins when an order of ours is executed, by venue and symbol."""
+        """What is called when an order of ours is executed, by venue and symbol."""
         self._under_way: set[tuple[str, str]] = set()
-        """Kinds by venue."""
+        """(venue, kind) of the spells under way."""
         self._coarseness: dict[str, tuple[int, int]] = {}
         """The coarsest rules that a market has had, by symbol: when the system goes back to finer ones is its own."""
         self._listed_ns: dict[str, int] = {}
         """When a market was listed again, by symbol (monotonic)."""
 
     def refusal(self, order: Order) -> OrderRefusal | None:
-        """Why the exchange refuses ``order``; None when it does not. Asked on paper for each order."""
+        """Return how the exchange refuses ``order``; None when it does not. Called on paper for each order."""
         venue, symbol = order.market.venue, order.market.symbol
         refused = self._refusing.get((venue, symbol))
         if refused is not None:
@@ -107,21 +107,21 @@ class Unkind:
         return OrderRefusal("REJECTED", "order", "rules") if _breaks_rules(order, market) else None
 
     def works(self, venue: str, symbol: str) -> bool:
-        """Whether the venue takes orders of this market, by the rules it has always had."""
+        """Return whether the venue takes orders of this market by its usual rules."""
         market = self._exchanges.world.markets(venue)[symbol]
         is_usual = max(market.factors) == 1 and not market.quiet_s
         return market.takes_orders and is_usual and (venue, symbol) not in self._refusing
 
     def coarseness(self, symbol: str) -> tuple[int, int]:
-        """How many times as large lot and smallest order of a market have been at most."""
+        """Return how many times the usual lot and smallest order of a market have been at most."""
         return self._coarseness.get(symbol, (1, 1))
 
     def listed_ns(self, symbol: str) -> int:
-        """When a market was listed again after it had not been (monotonic); 0 if it always was."""
+        """Return when a market was listed again after a delisting (monotonic); 0 if it was always listed."""
         return self._listed_ns.get(symbol, 0)
 
     def disturbed(self) -> Iterator[str]:
-        """The coins of which a market does not work."""
+        """Yield the coins of which a market does not work."""
         for pair in self._pairs:
             legs = (pair.home.market, pair.away.market)
             if not all(self.works(market.venue, market.symbol) for market in legs):
@@ -164,7 +164,7 @@ class Unkind:
         return spell._replace(begin=begin, end=end, what=f"{spell.what}, then {second.symbol} {later.code}")
 
     def on_execution(self, venue: str, symbol: str) -> None:
-        """An order of ours was executed, in part or whole."""
+        """Begin what waits for the execution of an order of ours on this market."""
         begin = self._traps.pop((venue, symbol), None)
         if begin is not None:
             begin()

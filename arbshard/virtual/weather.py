@@ -1,4 +1,4 @@
-"""What the network is like now: set by ``faults``, asked by ``network`` and ``exchange`` for every message."""
+"""The state of the network: ``faults`` sets it; ``network`` and ``exchange`` ask it for every message."""
 
 from random import Random
 
@@ -10,60 +10,60 @@ _CALL_NS = (2_000_000, 25_000_000)
 
 
 class Weather:
-    """Latencies and losses, from one seed."""
+    """Latencies and losses, drawn from one seed."""
 
     def __init__(self, random: Random) -> None:
         self._random = random.random
         self.request_slow_ns = 0
-        """Up to so much is added to a request's and a reply's way."""
+        """Largest delay in ns that is added to a request and to a reply."""
         self.frame_slow_ns = 0
-        """Likewise to a frame's."""
+        """Largest delay in ns that is added to a frame."""
         self.call_slow_ns = 0
-        """Likewise to a REST call's, and to its answer's."""
+        """Largest delay in ns that is added to a REST call and to its response."""
         self.call_lost_share = 0.0
-        """Of REST calls and of their answers: nothing comes, and nothing is said."""
+        """Share of REST calls and of their responses that are lost without an error."""
         self.lost_share = 0.0
-        """Of requests and replies."""
+        """Share of requests and replies that are lost."""
         self.doubled_share = 0.0
-        """Of requests: they come twice."""
+        """Share of requests that arrive twice."""
         self.late_share = 0.0
-        """Of orders with several executions: the last is told after the order's end."""
+        """Share of orders with several executions of which the last is reported after the order's end."""
         self.late = 0
         self.calls_lost = 0
         self.lost = 0
         self.doubled = 0
 
     def request_ns(self) -> int:
-        """How long a request or a reply is under way."""
+        """Return the latency of a request or a reply."""
         least, most = _REQUEST_NS
         return least + int(self._random() * (most - least + self.request_slow_ns))
 
     def frame_ns(self) -> int:
-        """How long a frame is under way."""
+        """Return the latency of a frame."""
         least, most = _FRAME_NS
         return least + int(self._random() * (most - least + self.frame_slow_ns))
 
     def call_ns(self) -> int:
-        """How long a REST call or its answer is under way."""
+        """Return the latency of a REST call or its response."""
         least, most = _CALL_NS
         return least + int(self._random() * (most - least + self.call_slow_ns))
 
     def loses_call(self) -> bool:
-        """Whether this REST call, or this answer, never arrives."""
+        """Return whether this REST call, or this response, is lost."""
         if self.call_lost_share and self._random() < self.call_lost_share:
             self.calls_lost += 1
             return True
         return False
 
     def loses(self) -> bool:
-        """Whether this message never arrives."""
+        """Return whether this message is lost."""
         if self.lost_share and self._random() < self.lost_share:
             self.lost += 1
             return True
         return False
 
     def doubles(self) -> bool:
-        """Whether this message arrives twice."""
+        """Return whether this message arrives twice."""
         if self.doubled_share and self._random() < self.doubled_share:
             self.doubled += 1
             return True
@@ -84,7 +84,7 @@ class Weather:
         return Spell(seconds, lambda: change(values), lambda: change(dict.fromkeys(values, 0)), what)
 
     def clear_up(self) -> None:
-        """The usual again."""
+        """Restore the usual latencies, without losses."""
         self.request_slow_ns = self.frame_slow_ns = self.call_slow_ns = 0
         self.call_lost_share = 0.0
         self.lost_share = self.doubled_share = self.late_share = 0.0
