@@ -167,14 +167,17 @@ class BaseExecutor:
             self._renewed.set()
 
     async def execute_buy(self, quantity: Decimal, next_id: Callable[[], str]) -> IntentOutcome:
-        """By hand, at the books as they are: buy ``quantity`` (base) on home and sell it on away.
+        """Buy ``quantity`` (base) on home and sell it on away, by hand, at the current books.
 
         Limits apply as to any entry. Raises ``VenueUnavailable`` without both books and an FX rate.
         """
         return await self._enter("buy_home", quantity, next_id)
 
     async def execute_sell(self, quantity: Decimal, next_id: Callable[[], str]) -> IntentOutcome:
-        """By hand: sell on home and buy ``quantity`` (base, gross) on away. See ``execute_buy``."""
+        """Sell ``quantity`` (base, gross) on home and buy it on away, by hand, at the current books.
+
+        Limits apply as to any entry. Raises ``VenueUnavailable`` without both books and an FX rate.
+        """
         return await self._enter("buy_away", quantity, next_id)
 
     async def close_position(

@@ -58,7 +58,7 @@ class Archivist:
             self._start(now_ns)
 
     def stop(self) -> None:
-        """End the archiver, if it runs: it may be killed at any time. May be called again."""
+        """End the archiver, if it runs. The archiver may be killed at any time, and this may be called again."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()

@@ -68,7 +68,7 @@ def book_extension(
 
 
 def book_report(request: Report, trade: Trade, now_ms: int) -> list[Event] | Objection:
-    """How an order stands, and its fills that are not booked yet."""
+    """Return the events that book the state of an order and its fills that are not booked yet, or an objection."""
     result = request.result
     problem = forms.report_problem(result, trade)
     known = trade.result(result.order.client_id)
@@ -102,9 +102,10 @@ def book_conclusion(
     moment: Moment,
     away_cost: Decimal | None,
 ) -> tuple[Position | None, list[Event]] | Objection:
-    """The position that the intent leaves, and the events.
+    """Return the position that the intent leaves and the events, or an objection.
 
-    ``before``: the one that an exit closes. ``away_cost``: of that one, see ``settlement.away_cost_after``.
+    ``before`` is the position that an exit closes, ``away_cost`` is what ``settlement.away_cost_after`` returned for
+    it.
     """
     problem = _conclusion_problem(request, trade)
     if problem is not None:
@@ -120,7 +121,10 @@ def book_ending(
     moment: Moment,
     away_cost: Decimal | None,
 ) -> tuple[Position | None, list[Event]]:
-    """The end of an intent by a person's order, with what is booked: no more is expected of its unfinished orders."""
+    """Return the position that an intent leaves and the events that end it by a person's order.
+
+    Nothing more is expected of its unfinished orders.
+    """
     intent = trade.intent
     ended: list[Event] = [
         OrderReported(
@@ -183,7 +187,7 @@ def _concluded(
 def opening_deposits(
     universe: Universe, paper: PaperConfig, balances: Balances, now_ms: int
 ) -> list[Deposited]:
-    """The opening balance of every quote that has none."""
+    """Return an opening balance for every quote currency that has none."""
     amounts = {
         (leg.market.venue, leg.market.quote): amount
         for pair in universe.pairs
@@ -197,7 +201,7 @@ def opening_deposits(
 
 
 def inventory_deposits(pair: Pair, home_price: Decimal, paper: PaperConfig, now_ms: int) -> list[Deposited]:
-    """Coins worth ``inventory_notional`` at ``home_price`` on each of the pair's venues."""
+    """Return deposits of coins worth ``inventory_notional`` at ``home_price`` on each of the pair's venues."""
     coins = MONEY_CONTEXT.divide(paper.inventory_notional, home_price)
     amount = coins.quantize(_COIN_STEP, ROUND_FLOOR, MONEY_CONTEXT)
     return [

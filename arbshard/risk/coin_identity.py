@@ -56,7 +56,7 @@ class CoinIdentity:
         self._names = {(one.venue, one.currency): one for one in names}
 
     def set_ratio(self, base: str, ratio: float, now_ns: int) -> None:
-        """The price of ``base`` at home is ``ratio`` times that away, converted."""
+        """Note that the price of ``base`` at home is ``ratio`` times its price away, converted at the FX rate."""
         self._ratios[base] = ratio
         if self._is_within(base, ratio):
             self._outside_ns.pop(base, None)
@@ -65,12 +65,12 @@ class CoinIdentity:
             self._outside_ns.setdefault(base, now_ns)
 
     def ratio_of(self, base: str) -> Decimal | None:
-        """The newest ratio of ``base``; None before the first."""
+        """Return the newest ratio of ``base``; None before the first."""
         ratio = self._ratios.get(base)
         return None if ratio is None else Decimal(f"{ratio:.6g}")
 
     def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
-        """618: the pair may be two coins."""
+        """Refuse the pair with 618 while its two markets may trade different coins; None when it may be entered."""
         del direction, moment
         doubt = self._doubt(pair)
         if not doubt:
@@ -149,7 +149,7 @@ class CoinIdentity:
 
 
 def are_alike(one: CoinName, other: CoinName) -> bool:
-    """Whether two names may be those of one coin. A name that is the ticker, or that is missing, may be of any."""
+    """Return whether two names may be those of one coin. A missing name, or one that is the ticker, may be of any."""
     first, second = _words(one.name), _words(other.name)
     for words, name in ((first, one), (second, other)):
         if not words or "".join(words) == name.currency.lower():

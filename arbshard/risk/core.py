@@ -164,7 +164,7 @@ class RiskCore:
         """Venues from which no books come, as the supervisor says."""
 
     def note_gap(self, base: str, gap: float, implied_rate: float, now_ns: int) -> None:
-        """Take in a sample of a pair: its gap in basis points, and its home mid over its away mid."""
+        """Use a sample of a pair: its gap in basis points, and its home mid over its away mid."""
         self.rearming.note_gap(base, gap)
         self.guard.fx.set_implied(base, implied_rate, now_ns)
 
@@ -278,21 +278,21 @@ class RiskCore:
         return events
 
     def unclosable(self) -> dict[str, str]:
-        """Why open pairs cannot be closed on both venues now, by base."""
+        """Return why open pairs cannot be closed on both venues now, by base."""
         state = self.state
         held = {base for base, positions in state.per_symbol_positions.items() if positions}
         return unclosable(self._pairs, held | state.busy.keys(), state.busy, state.venues, self.lost_feeds)
 
     def reconciliation(self, now_ns: int) -> Reconciliation:
-        """How venues and ledger differ."""
+        """Return how venues and ledger differ."""
         return reconciliation_of(self.reconciler, self.state, self._tag, now_ns)
 
     def commit(self) -> None:
-        """The ledger has the events."""
+        """Keep what was applied: the ledger has stored the events."""
         self.state.commit()
 
     def rollback(self) -> None:
-        """The ledger does not have the events: be as before them."""
+        """Undo what was applied since the last commit: the ledger has not stored the events."""
         self.state.rollback()
         if self.reconciler is not None:
             self.reconciler.activity.forget_agreements()
@@ -666,12 +666,12 @@ class RiskCore:
 
 
 def mode_of(config: Config) -> str:
-    """What a ledger is for: results of one mode must not be mixed with another's."""
+    """Return the mode that a ledger belongs to: results of one mode must not be mixed with another's."""
     return f"{config.data}-{config.mode}"
 
 
 def orders_of(config: Config) -> Orders:
-    """Where orders go."""
+    """Return where orders are sent."""
     if config.mode == "paper":
         return "paper"
     return "dry run" if config.live.dry_run else "live"

@@ -30,7 +30,7 @@ class Room(IntEnum):
 
 
 def room_of(free_mb: float, run: RunConfig, *, before: Room = Room.AMPLE, reserve_gone: bool = False) -> Room:
-    """The level for ``free_mb``, coming from the level ``before``. ``reserve_gone``: it had to be given up."""
+    """Return the level for ``free_mb``, coming from the level ``before``; ``reserve_gone``: it was deleted."""
     stop = run.disk_free_stop_mb * (_RETURN if before is Room.SHORT else 1)
     if reserve_gone or free_mb < stop:
         return Room.SHORT
@@ -39,7 +39,7 @@ def room_of(free_mb: float, run: RunConfig, *, before: Room = Room.AMPLE, reserv
 
 
 class DiskWatch:
-    """Of the disk with the ledger; keeps the reserve beside it."""
+    """Measures the free space of the ledger's disk, and keeps the reserve file beside the ledger."""
 
     def __init__(self, store: LedgerStore, run: RunConfig, guard: RiskGuard, page: PageWriter) -> None:
         self._store = store
@@ -54,7 +54,7 @@ class DiskWatch:
         self.room = Room.AMPLE
 
     def poll(self, now_ns: int) -> None:
-        """Look when it is due, or at once after the reserve was given up. Raises ``LedgerError``."""
+        """Measure when it is due, or at once after the reserve was deleted. Raises ``LedgerError``."""
         used = self._store.reserve_used
         if now_ns < self._due_ns and used == self._used:
             return

@@ -46,7 +46,7 @@ class TermsKeeper:
         self._due_ns = 0
 
     def refresh(self, moment: Moment) -> bool:
-        """Work out the terms of the pairs whose turn it is; whether that has completed a round."""
+        """Calculate the terms of the pairs whose turn it is. Returns whether that has completed a round."""
         if not self._queue:
             if moment.now_ns < self._due_ns:
                 return False
@@ -62,7 +62,9 @@ class TermsKeeper:
         return not self._queue
 
     def since(self, serial: int, bases: Iterable[str]) -> EntryTerms:
-        """What has changed of these pairs and their balances since ``serial``; all of it for one of another time."""
+        """Return what has changed of these pairs and their balances since ``serial``, or everything if it is not
+        ours.
+        """
         if serial > self.serial:
             serial = 0
         pairs = []

@@ -32,7 +32,7 @@ class StatedFee(NamedTuple):
 
     @property
     def is_above(self) -> bool:
-        """Whether more is paid than configured, so that entries are refused."""
+        """Whether the stated fee is above the configured one, so that entries are refused."""
         return self.stated_bps > self.configured_bps
 
 
@@ -44,13 +44,13 @@ class FeeRule:
         """By venue, and the wall time at which it was first stated."""
 
     def set_fees(self, venue: str, fees: AccountFees, now_ms: int) -> None:
-        """Use what ``venue`` states now."""
+        """Use the fees that ``venue`` states now."""
         known = self._stated.get(venue)
         if known is None or known[0] != fees:
             self._stated[venue] = fees, now_ms
 
     def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
-        """507: why the pair makes no entry, whose way out pays the fee of the other side too."""
+        """Refuse with 507 a pair whose way out pays a fee above the configured one; None when it may be entered."""
         del direction, moment
         for leg in (pair.home, pair.away):
             for one in self.differing(leg):
@@ -63,7 +63,7 @@ class FeeRule:
         return None
 
     def differing(self, leg: Leg) -> list[StatedFee]:
-        """The fees of the leg's venue that are not the configured ones."""
+        """Return the fees of the leg's venue that are not the configured ones."""
         stated = self._stated.get(leg.market.venue)
         if stated is None:
             return []

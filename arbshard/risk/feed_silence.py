@@ -34,7 +34,7 @@ def is_silent(note: SupervisorNote | _Note) -> bool:
 
 
 class FeedWatch:
-    """Looks at the supervisor's note."""
+    """Reads the supervisor's note."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -52,7 +52,7 @@ class FeedWatch:
         return self._silent
 
     def close(self) -> None:
-        """Let go of the page."""
+        """Close the page of the note."""
         if self._page is not None:
             self._page.close()
             self._page = None

@@ -43,7 +43,7 @@ class GapFiles:
         """Files that could not be read or written."""
 
     def load(self, base: str, series: SpreadSeries) -> None:
-        """Give ``series``, which is empty, what is kept of the pair and still within its window."""
+        """Fill the empty ``series`` with the stored samples of the pair that are still within its window."""
         self._saved_ns[base] = self._clock.monotonic_ns()
         path = self._path(base)
         if path is None:

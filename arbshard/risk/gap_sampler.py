@@ -28,7 +28,7 @@ class SampledSlots(Protocol):
     """Where frames are read from: ``shm.books.BooksReader``."""
 
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
-        """(sequence, received_ns, live, frame) or None."""
+        """Return (sequence, received_ns, live, frame), or None for an empty slot."""
         ...
 
 
@@ -68,14 +68,14 @@ class GapWatch:
         """Called for each pair sampled with its best bids (home, away) and that of the FX market."""
 
     def set_universe(self, universe: Universe) -> None:
-        """Sample these pairs from now on; of those that stay, what is known stays."""
+        """Sample these pairs from now on, and keep the series of those that stay."""
         self._universe = universe
         self._next = self._due_ns = 0
         self.baselines.set_pairs([pair.base for pair in universe.pairs])
 
     @property
     def series(self) -> Mapping[str, SpreadSeries]:
-        """The gap of each pair, by base."""
+        """Return the gap of each pair, by base."""
         return self.baselines.series
 
     def sample(self, now_ns: int) -> None:

@@ -52,12 +52,12 @@ class InventoryKeeper:
         return next((price for price in prices if price is not None), None)
 
     def movable(self, venue: str, currency: str) -> Decimal:
-        """What of a balance is neither held for anything nor needed to leave open positions."""
+        """Return what of a balance is neither held for anything nor needed to leave open positions."""
         needed = self._guard.ways_out.needed().get((venue, currency), ZERO)
         return max(ZERO, self._guard.free(venue, currency) - needed)
 
     def of_now(self, now_ms: int) -> Inventory:
-        """All that is owned, by venue and currency, and how long it will last."""
+        """Return all that is owned, by venue and currency, and how long it will last."""
         fx = self._ownership.universe.fx.market
         return inventory_of(
             self._state,
@@ -124,7 +124,7 @@ def _runs_out_ms(free: Decimal, per_day: Decimal, now_ms: int) -> int:
 
 
 def needs_at_entry(state: PortfolioState, ends: Ends) -> dict[Account, Decimal]:
-    """What leaving all open positions needs at their entry prices: for when there are no books."""
+    """Return what leaving all open positions needs at their entry prices, for a time without books."""
     needs: dict[Account, Decimal] = {}
     for position in state.positions.values():
         bought, sold = ends.home, ends.away
@@ -141,7 +141,7 @@ def needs_at_entry(state: PortfolioState, ends: Ends) -> dict[Account, Decimal]:
 
 
 def last_prices(state: PortfolioState, ends: Ends) -> dict[str, Decimal]:
-    """Worth of one unit of each currency at the prices of its newest position: for when there are no books."""
+    """Return the worth of one unit of each currency at its newest position's prices, for a time without books."""
     prices = {ends.home_quote: Decimal(1)}
     for position in (*state.closed.values(), *state.positions.values()):
         fx = position.entry_fx

@@ -40,7 +40,7 @@ Shape = TypeVar("Shape", Config, Universe)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to end; the exit code."""
+    """Run until asked to stop. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m arbshard.risk")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)

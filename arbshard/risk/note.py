@@ -52,7 +52,7 @@ _INVENTORY_EVERY_MS = 10_000
 
 
 class _RawNote(RiskNoteHead, frozen=True, kw_only=True):
-    """``RiskNote`` on its way out."""
+    """``RiskNote`` in the form in which it is encoded."""
 
     symbols: dict[str, Raw]
     balances: dict[str, dict[str, Raw]]
@@ -75,7 +75,7 @@ class NoteWriter:
         self._soon_out_ms = -_INVENTORY_EVERY_MS
 
     def encode(self, now_ms: int, now_ns: int | None = None) -> bytes:
-        """The note of this moment, as JSON. ``now_ns`` is monotonic; without it the wall time stands in."""
+        """Return the current note as JSON. ``now_ns`` is monotonic; without it the wall time is used."""
         state = self._state
         results, standing = state.results, state.standing
         halt = standing.halt

@@ -47,7 +47,7 @@ _GOES_ON: Mapping[HaltLevel, str] = {
 
 
 class Operators:
-    """Answers commands against the state; changes nothing itself."""
+    """Answers commands by the state, and does not change it itself."""
 
     def __init__(
         self,

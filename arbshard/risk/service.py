@@ -83,7 +83,7 @@ class FeedHeader(Protocol):
 
     @property
     def phase(self) -> int:
-        """See ``model.phase``."""
+        """The phase of the run, a value of ``model.phase``."""
         ...
 
     @property

@@ -130,12 +130,12 @@ class Valuation:
         return max(ZERO, self.high_water - self.equity)
 
     def day_loss(self, day: int) -> Decimal:
-        """By how much equity has fallen since the trading day began; negative for a gain."""
+        """Return the fall of equity since the trading day began; negative for a gain."""
         began = self._day[1] if self._day[0] == day else ZERO
         return self._state.results.loss(day) - self.unrealised + began
 
     def week_loss(self, day: int) -> Decimal:
-        """By how much equity has fallen since the week of the trading day ``day`` began; negative for a gain."""
+        """Return the fall of equity since the week of the trading day ``day`` began; negative for a gain."""
         week = week_of(day)
         began = self._day[2] if week_of(self._day[0]) == week else ZERO
         daily = self._state.results.daily
@@ -144,7 +144,7 @@ class Valuation:
 
     @property
     def lifetime_loss(self) -> Decimal:
-        """By how much equity is below 0; negative for a gain."""
+        """The amount by which equity is below 0; negative for a gain."""
         return -self.equity
 
     def losing(self, bps_max: Decimal) -> Iterator[tuple[Position, Mark]]:

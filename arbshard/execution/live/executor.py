@@ -45,7 +45,7 @@ class LiveExecutor(BaseExecutor):
         self._decided_ns: dict[str, int] = {}
 
     async def execute(self, intent: Intent, decided_ns: int | None = None) -> IntentOutcome:
-        """See ``BaseExecutor``."""
+        """Execute ``intent`` with live orders, as ``BaseExecutor`` does."""
         self._decided_ns[intent.intent_id] = (
             decided_ns if decided_ns is not None else self._clock.monotonic_ns()
         )

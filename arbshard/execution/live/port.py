@@ -96,7 +96,11 @@ class LivePort:
     async def send(
         self, order: Order, *, admitted: bool = False, on_sent: Callable[[], None] | None = None
     ) -> OrderResult:
-        """See ``OrderPort``. ``admitted``: the budget is taken. ``on_sent``: called as it goes to the socket."""
+        """Send an order, as ``OrderPort`` does.
+
+        ``admitted``: whether the order was counted against the rate limit already. ``on_sent`` is called when the
+        order is written to the socket.
+        """
         tracked = self.tracker.begin(order, self._clock.monotonic_ns(), self._promised(order))
         name = venue_id(self.tag, order.client_id)
         problem = self._problem(order)
@@ -115,7 +119,10 @@ class LivePort:
         return self.tracker.release(tracked)
 
     async def ask(self, order: Order) -> OrderResult:
-        """See ``OrderPort``. Final only for what the venue says is final, or has never heard of for long enough."""
+        """Ask the venue for the state of an order, as ``OrderPort`` does.
+
+        The state is final only if the venue says so, or has not known the order for long enough.
+        """
         tracked = self.tracker.get(order.client_id)
         if tracked is None:  # sent by a process that has ended, if at all
             tracked = self.tracker.begin(order, self._clock.monotonic_ns())

@@ -60,12 +60,12 @@ class GapCorrelations:
 
     @property
     def known(self) -> Mapping[Cell, float]:
-        """All that is known now."""
+        """Return all known correlations."""
         oldest_ns = self._now_ns - _AGE_NS_MAX
         return {cell: value for cell, (value, at_ns) in self._cells.items() if at_ns >= oldest_ns}
 
     def get(self, a: str, b: str) -> float | None:
-        """The correlation of two pairs; None while it is not known, and it is computed soon then."""
+        """Return the correlation of two pairs, -1 to 1. None while it is not known; it is then computed soon."""
         cell = (a, b) if a < b else (b, a)
         found = self._cells.get(cell)
         if found is not None and found[1] >= self._now_ns - _AGE_NS_MAX:

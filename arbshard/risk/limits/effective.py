@@ -51,7 +51,7 @@ class SymbolRiskLimits(msgspec.Struct, frozen=True):
 
 
 def symbol_limits(symbol: str, limits: LimitsConfig) -> SymbolRiskLimits:
-    """The limits of ``symbol`` where ``limits`` are in force."""
+    """Return the limits of ``symbol`` where ``limits`` are in force."""
     return SymbolRiskLimits(
         symbol=symbol,
         capital_limit_notional=limits.symbol_notional_max,
@@ -76,12 +76,12 @@ class EffectiveLimits:
         self._symbols: dict[str, SymbolRiskLimits] = {}
 
     def portfolio(self) -> LimitsConfig:
-        """The limits of all symbols together."""
+        """Return the limits of all symbols together."""
         self._refresh()
         return self._portfolio
 
     def of(self, symbol: str) -> SymbolRiskLimits:
-        """The limits of one symbol."""
+        """Return the limits of one symbol."""
         self._refresh()
         found = self._symbols.get(symbol)
         if found is None:
@@ -89,7 +89,7 @@ class EffectiveLimits:
         return found
 
     def factor(self, symbol: str) -> Decimal:
-        """What the limits of ``symbol`` (empty: of all together) are multiplied with by the tightening rules."""
+        """Return the factor, 0 to 1, by which limits of ``symbol`` (empty: of all together) are tightened."""
         scales = self._standing.scales
         if not scales:
             return ONE
@@ -101,7 +101,7 @@ class EffectiveLimits:
         self._symbols.pop(limits.symbol, None)
 
     def check(self, symbol: str, changes: tuple[tuple[str, str], ...]) -> None:
-        """Raises ``ConfigError`` when ``changes`` (key, value; empty: back to the configuration) make no sense."""
+        """Check ``changes`` (key, value; empty: the configured one). Raises ``ConfigError`` for invalid ones."""
         if not changes:
             raise ConfigError(_WHERE, "names no limit")
         for key, _ in changes:
@@ -157,13 +157,13 @@ class TokenBucket:
         self._at_ns = 0
 
     def tokens(self, now_ns: int, per_s: float) -> float:
-        """How many orders may go at once; negative after orders that did not wait."""
+        """Return how many orders may be sent at once; negative after orders that did not wait."""
         most = max(per_s, _ENTRY_ORDERS)
         if self._tokens is None:
             return most
         return min(most, self._tokens + max(0, now_ns - self._at_ns) / 1e9 * per_s)
 
     def consume(self, count: int, now_ns: int, per_s: float) -> None:
-        """So many orders go out, whether there are tokens or not; at most one second's worth is owed."""
+        """Remove ``count`` tokens, even if there are fewer; the debt is one second's worth of orders at most."""
         self._tokens = max(-per_s, self.tokens(now_ns, per_s) - count)
         self._at_ns = max(self._at_ns, now_ns)

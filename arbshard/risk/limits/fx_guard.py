@@ -38,7 +38,7 @@ _UNIT = float(BPS)
 
 
 class FxFigures(NamedTuple):
-    """What is known of the FX rate now."""
+    """The newest figures of the FX rate."""
 
     rate: float
     """Mid of the FX book."""
@@ -88,16 +88,16 @@ class FxGuard:
         self._left_ns = 0
 
     def set_implied(self, base: str, rate: float, now_ns: int) -> None:
-        """Take in what a coin's two fresh books imply: its home mid over its away mid."""
+        """Use the FX rate that a coin's two fresh books imply: its home mid over its away mid."""
         self._implied[base] = rate, now_ns
 
     def set_rate(self, top: BookTop, now_ns: int) -> None:
-        """Take in the best of the FX book, as of now."""
+        """Use the best bid and ask of the FX book as of now."""
         self._rate, self._rate_ns = top.mid, now_ns
         self._recent.append((now_ns, top.mid))
 
     def judge(self, moment: Moment) -> bool:
-        """Compare the newest rates; whether the guard has begun or ceased to refuse entries."""
+        """Compare the newest rates. Returns whether the guard has begun or ceased to refuse entries."""
         now_ns = moment.now_ns
         if not self._rate or now_ns - self._rate_ns > self._fresh_ns:
             return False  # there is nothing to be judged by, and workers refuse a rate that is missing or old
@@ -113,7 +113,7 @@ class FxGuard:
         return bool(self.doubt) is not was_on
 
     def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
-        """215: why no pair is entered now."""
+        """Refuse entries of all pairs with 215 while the FX rate is in doubt; None when it is not."""
         del pair, direction, moment  # the rate prices all pairs
         if not self.doubt:
             return None
@@ -121,7 +121,7 @@ class FxGuard:
         return Objection(Refusal.FX_DEPARTS, self.doubt + wait)
 
     def objection_to(self, quote: FxQuote) -> Objection | None:
-        """215: why the rate that an entry was decided on cannot be believed. It may be newer than the last sample."""
+        """Refuse with 215 an entry whose own FX rate, maybe newer than the last sample, is not plausible."""
         figures = self.figures
         if figures is None:
             return None

@@ -45,12 +45,12 @@ class EntryRule(Protocol):
     """A rule that refuses entries whatever their size. Add it to ``RiskGuard.entry_rules``."""
 
     def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
-        """Why the pair makes no entry of this direction now, or None."""
+        """Return why the pair makes no entry of this direction now, or None."""
         ...
 
 
 class SymbolStats(NamedTuple):
-    """What risk has said to a symbol since the last start, and what it has lost today."""
+    """Approvals and refusals of a symbol since the last start, and its loss of the day."""
 
     allowed: int
     rejected: dict[Refusal, int]
@@ -59,7 +59,7 @@ class SymbolStats(NamedTuple):
 
 
 class RiskGuard:
-    """The limits, and the checks of intents against them and the state of the portfolio."""
+    """Checks intents against the limits and the state of the portfolio."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class RiskGuard:
         self.limits.set_own(limits)
 
     def get_symbol_limits(self, symbol: str) -> SymbolRiskLimits:
-        """The symbol's own limits, or those of the configuration; before any tightening."""
+        """Return the symbol's own limits, or those of the configuration, before any tightening."""
         return self.limits.of(symbol)
 
     def set_views(self, views: Mapping[str, PairView]) -> None:
@@ -146,7 +146,7 @@ class RiskGuard:
         return min(rooms)
 
     def check_id(self, request: Submit) -> Objection | None:
-        """Why the intent's id cannot be that of a new intent; a refusal that is known is given again."""
+        """Return the known refusal of the intent, or why its id cannot be that of a new one; None for a new one."""
         state, intent_id = self._state, request.intent.intent_id
         problem = forms.id_problem(intent_id, request.shard, request.epoch)
         if problem is not None:
@@ -211,7 +211,7 @@ class RiskGuard:
     def check_trade_allowed(
         self, intent: Intent, pair: Pair, available: Available, moment: Moment, *, draining: bool
     ) -> Objection | None:
-        """All checks of a well-formed intent, None when it may be traded."""
+        """Run all checks of a well-formed intent. Returns the first objection, None when it may be traded."""
         is_entry = intent.kind == "entry"
         if is_entry:
             objection = (
@@ -272,23 +272,23 @@ class RiskGuard:
         return Objection(reason, f"{wait_ms} ms: {self._state.attempts[intent.pair, intent.kind].why}")
 
     def set_rest(self, pair: str, kind: IntentKind, until_ns: int) -> None:
-        """No trade of this kind of the pair before ``until_ns`` (monotonic)."""
+        """Refuse trades of this kind of the pair before ``until_ns`` (monotonic) if the last achieved nothing."""
         if (pair, kind) in self._state.attempts:
             self.rests[pair, kind] = until_ns
         else:
             self.rests.pop((pair, kind), None)
 
     def end_rests(self, pairs: Iterable[str]) -> None:
-        """Let these pairs be left at once: a person has ordered it."""
+        """Allow exits of these pairs at once: a person has ordered them."""
         for pair in pairs:
             self.rests.pop((pair, "exit"), None)
 
     def count_orders(self, count: int, moment: Moment) -> None:
-        """So many orders go out; of whatever kind, they count against the rate."""
+        """Count ``count`` orders of any kind against the rate of orders."""
         self._bucket.consume(count, moment.now_ns, self.limits.portfolio().orders_per_s_max)
 
     def check_halt(self, symbol: str) -> Objection | None:
-        """605 to 609."""
+        """Return the objection of 605 to 609, or None."""
         if self.is_supervisor_silent:
             return Objection(Refusal.SUPERVISOR_SILENT, "no beat of the supervisor: the books stand still")
         if self.disk_short:
@@ -330,7 +330,7 @@ class RiskGuard:
         return Objection(Refusal.STOPPED, f"exits are stopped too ({halt.cause}): {halt.reason}")
 
     def check_trade_allowed_for_symbol(self, intent: Intent, moment: Moment) -> Objection | None:
-        """301 to 307."""
+        """Return the first objection of 301 to 307, or None."""
         state, symbol = self._state, intent.pair
         limits, factor = self.limits.of(symbol), self.limits.factor(symbol)
         order = notional_of(intent)
@@ -352,7 +352,7 @@ class RiskGuard:
     def check_trade_allowed_for_portfolio(
         self, intent: Intent, pair: Pair, moment: Moment
     ) -> Objection | None:
-        """401 to 413. What entries under way may come to counts as if they had."""
+        """Return the first objection of 401 to 413, or None. Entries under way count as filled."""
         state, limits = self._state, self.limits.portfolio()
         factor = self.limits.factor("")
         order = notional_of(intent)
@@ -387,7 +387,7 @@ class RiskGuard:
         return self._check_fx_exposure(intent, limits, factor)
 
     def free(self, venue: str, currency: str) -> Decimal:
-        """What of a balance is held for nothing, by the ledger and, live, by the venue."""
+        """Return what of a balance is held for nothing, by the ledger and, live, by the venue."""
         source = self._state.balances if self._reconciler is None else self._reconciler
         return source.available(venue, currency)
 
@@ -403,11 +403,11 @@ class RiskGuard:
         )
 
     def available_to_enter(self, pair: Pair) -> Available:
-        """What entries of the pair may spend: ``available``, less what the ways out of all pairs need."""
+        """Return what entries of the pair may spend: ``available``, less what the ways out of all pairs need."""
         return self.left_to_enter(self.available(pair))
 
     def left_to_enter(self, available: Available, holds: Iterable[Hold] = ()) -> Available:
-        """Likewise of what is ``available`` before ``holds`` are set aside."""
+        """Return what entries may spend of ``available`` after ``holds`` are set aside."""
         taken = {(hold.venue, hold.currency): hold.amount for hold in holds}
         needed = self.ways_out.needed()
         return tuple(
@@ -446,7 +446,7 @@ class RiskGuard:
         return f", {plain(held)} of it held for the ways out of {named}{more}"
 
     def get_symbol_stats(self, symbol: str, day: int) -> SymbolStats:
-        """Counts of the session and the loss of ``day``."""
+        """Return the counts of the session and the loss of ``day``."""
         results = self._state.results
         rejected: dict[Refusal, int] = {}
         for table in (results.refused, self.refusals.pending):
@@ -457,7 +457,9 @@ class RiskGuard:
         return SymbolStats(allowed, rejected, max(ZERO, results.loss(day, symbol)))
 
     def correlated_exposure(self, symbol: str) -> tuple[Decimal, str]:
-        """Exposure of ``symbol`` and of all that move with it, and why more than those that are known to."""
+        """Return the exposure of ``symbol`` and of all that correlate with it, and why pairs without a known
+        correlation count too.
+        """
         state, limits = self._state, self.limits.portfolio()
         stress = self.stress()
         if stress:
@@ -485,7 +487,7 @@ class RiskGuard:
         return round(abs(held) * rates[-1], 2) if rates else ZERO
 
     def stress(self) -> str:
-        """Why all pairs count as one for the limit of correlated exposure; empty while they do not."""
+        """Return why all pairs count as one for the limit of correlated exposure; empty while they do not."""
         if self.fx.doubt:
             return self.fx.doubt
         typical, least = self.correlations.typical, self.limits.portfolio().stress_correlation
@@ -574,7 +576,7 @@ def _of_sent(hold: Hold, order: Order, leg: Leg) -> Hold:
 
 
 def amount_of(available: Available, venue: str, currency: str) -> Decimal:
-    """How much of ``available`` is of one venue and currency. Raises ``KeyError`` when it does not say."""
+    """Return how much of ``available`` is of one venue and currency. Raises ``KeyError`` when it is not listed."""
     for where, what, amount in available:
         if where == venue and what == currency:
             return amount
@@ -582,7 +584,7 @@ def amount_of(available: Available, venue: str, currency: str) -> Decimal:
 
 
 def implied_edge_bps(intent: Intent) -> float:
-    """What both legs bring at their limit prices, before fees, in basis points of what is bought."""
+    """Return what both legs bring at their limit prices, before fees, in basis points of what is bought."""
     home, away = intent.home, intent.away
     at_home = float(home.quantity) * float(home.limit)
     rate = intent.fx.ask if away.side == "buy" else intent.fx.bid

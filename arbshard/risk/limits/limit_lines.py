@@ -27,7 +27,7 @@ Used = Mapping[str, Decimal | int]
 def limit_lines(
     state: PortfolioState, guard: RiskGuard, valuation: Valuation, symbol: str, day: int
 ) -> tuple[LimitLine, ...]:
-    """A line for each limit; of ``symbol``, or of all together when it is empty."""
+    """Return a line for each limit of ``symbol``, or of all together when it is empty."""
     factor = guard.limits.factor(symbol)
     configured, limits = guard.limits.configured, guard.limits.portfolio()
     own = guard.get_symbol_limits(symbol)
@@ -45,7 +45,7 @@ def limit_lines(
 
 
 def changed_limits(state: PortfolioState) -> dict[str, str]:
-    """What people changed while risk ran: key, or ``SYMBOL key`` → value."""
+    """Return the limits that people changed while risk ran: key, or ``SYMBOL key`` → value."""
     return {f"{symbol} {key}".strip(): value for (symbol, key), value in state.standing.changes.items()}
 
 

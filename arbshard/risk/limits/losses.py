@@ -80,7 +80,7 @@ _BY_REFUSAL = {one.refusal: one for one in LOSS_LIMITS}
 
 
 class HaltReason(NamedTuple):
-    """Why to halt."""
+    """The reason of a halt."""
 
     cause: HaltCause
     reason: str
@@ -90,14 +90,14 @@ class HaltReason(NamedTuple):
 
 
 def loss_text(refusal: Refusal, valuation: Valuation, limits: LimitsConfig, day: int) -> str | None:
-    """Why entries are refused with ``refusal``; None while its figure is below its limit."""
+    """Return why entries are refused with ``refusal``; None while its figure is below its limit."""
     one = _BY_REFUSAL[refusal]
     value, limit = one.value(valuation, day), _limit(limits, f"{one.name}_max")
     return _text(one, value, limit) if value >= limit else None
 
 
 def refusing_losses(valuation: Valuation, limits: LimitsConfig, day: int) -> Iterator[tuple[Refusal, str]]:
-    """The refusals that are in force now, and why."""
+    """Return the refusals that losses cause now, and why."""
     for refusal in _BY_REFUSAL:
         text = loss_text(refusal, valuation, limits, day)
         if text is not None:
@@ -105,7 +105,7 @@ def refusing_losses(valuation: Valuation, limits: LimitsConfig, day: int) -> Ite
 
 
 def used_by_losses(valuation: Valuation, day: int) -> Iterator[tuple[str, Decimal]]:
-    """(key, figure) of all loss limits, halts and stops."""
+    """Return (key, figure) of all loss limits, halts and stops."""
     for one in LOSS_LIMITS:
         value = max(ZERO, one.value(valuation, day))
         for key in (f"{one.name}_max", f"halt_{one.name}", f"stop_{one.name}"):
@@ -113,7 +113,7 @@ def used_by_losses(valuation: Valuation, day: int) -> Iterator[tuple[str, Decima
 
 
 def halts_of(valuation: Valuation, limits: LimitsConfig, day: int) -> Iterator[HaltReason]:
-    """The losses that are reason to stop or halt, acknowledged or not; those that stop come first."""
+    """Return the losses that cause a stop or a halt, acknowledged or not; those that stop come first."""
     levels: tuple[tuple[str, HaltLevel], ...] = (("stop", "stopped"), ("halt", "reduce_only"))
     figures = [(one, one.value(valuation, day)) for one in LOSS_LIMITS]
     for word, level in levels:
@@ -125,7 +125,7 @@ def halts_of(valuation: Valuation, limits: LimitsConfig, day: int) -> Iterator[H
 
 
 def is_drawdown_reached(valuation: Valuation, limits: LimitsConfig) -> bool:
-    """Whether the drawdown is at any of its three limits, so that a person who resumes accepts it."""
+    """Return whether the drawdown is at any of its three limits, so that a person who resumes accepts it."""
     return valuation.drawdown >= min(limits.drawdown_max, limits.halt_drawdown, limits.stop_drawdown)
 
 

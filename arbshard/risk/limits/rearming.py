@@ -26,7 +26,7 @@ _DIRECTIONS: tuple[Direction, ...] = ("buy_home", "buy_away")
 
 
 class Rearming:
-    """Which directions of which pairs wait for their gap. An entry rule of ``guard``."""
+    """Knows which directions of which pairs wait for their gap. An entry rule of ``guard``."""
 
     def __init__(
         self, settings: StrategyConfig, state: PortfolioState, level_of: Callable[[str], float]
@@ -41,7 +41,7 @@ class Rearming:
         """Until when the direction waits (monotonic ns), since which exit."""
 
     def note_gap(self, base: str, gap: float) -> None:
-        """Take in a sample of the pair's gap, in basis points: positive when home is dearer."""
+        """Use a sample of the pair's gap, in basis points: positive when home is dearer."""
         for direction in _DIRECTIONS:
             key = base, direction
             failed = self._state.results.failed_returns.get(key)
@@ -54,7 +54,7 @@ class Rearming:
                 self._back[key] = failed, samples + 1 if is_back else 0
 
     def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
-        """615: what the direction still waits for."""
+        """Refuse with 615 a direction that still waits for its gap; None when it does not."""
         key = pair.base, direction
         failed = self._state.results.failed_returns.get(key)
         if failed is None or not self._settings.rearm_pause_max_s:
@@ -75,7 +75,7 @@ class Rearming:
         return Objection(Refusal.NOT_REARMED, f"{left}: {' and '.join(awaited)}")
 
     def pause_s(self, exits: int) -> float:
-        """How long a direction waits after so many such exits in a row."""
+        """Return how long, in seconds, a direction waits after so many such exits in a row."""
         doubled = self._settings.rearm_pause_s * (1 << min(exits - 1, _DOUBLINGS_MAX))
         return min(doubled, self._settings.rearm_pause_max_s)
 
@@ -99,7 +99,7 @@ class Rearming:
 
 
 def not_reverting(symbol: str, results: Results, settings: StrategyConfig) -> str | None:
-    """Why the exits of a symbol say that its gap does not come back; None when they do not."""
+    """Return why the exits of a symbol say that its gap does not return; None when they do not."""
     last = results.returns.get(symbol, ())[-settings.no_reversion_window :]
     failed = last.count(False)
     if not settings.no_reversion_exits or failed < settings.no_reversion_exits:

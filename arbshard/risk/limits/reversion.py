@@ -8,7 +8,7 @@ from arbshard.risk.validation import Moment, Objection
 
 
 class ReversionRule:
-    """211, 212: implements ``guard.EntryRule``."""
+    """Refuses with 211 and 212 pairs whose gap may not return soon enough. Implements ``guard.EntryRule``."""
 
     def __init__(self, settings: BaselineConfig, max_hold_s: float, baselines: Baselines) -> None:
         """``baselines``: what is known of the gaps now."""
@@ -17,7 +17,7 @@ class ReversionRule:
         self._baselines = baselines
 
     def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
-        """Why the pair's gap may not return soon enough, or None."""
+        """Return why the pair's gap may not return soon enough, or None."""
         del direction, moment  # the level and its half-life are those of both directions
         settings = self._settings
         if not settings.is_required:

@@ -50,7 +50,7 @@ _QUIET = 0.75
 
 
 class _Window:
-    """How often something happened within the last minute."""
+    """Counts how often something happened within the last minute."""
 
     def __init__(self) -> None:
         self._times: deque[int] = deque(maxlen=_WINDOW_MAX)
@@ -69,7 +69,7 @@ class _Window:
 
 
 class KillSwitch:
-    """Watches what risk decides and hears."""
+    """Decides on a halt or a stop by what risk decides and receives."""
 
     def __init__(self) -> None:
         self._rejects = _Window()
@@ -78,7 +78,7 @@ class KillSwitch:
         self._silent_since_ns: int | None = None
 
     def count(self, event: Event, now_ns: int) -> bool:
-        """Count ``event`` if it is a kind of trouble; whether it is."""
+        """Count ``event`` if it is a kind of trouble. Returns whether it is."""
         window: _Window | None = None
         if isinstance(event, OrderExtended):
             window = self._hedges
@@ -89,14 +89,14 @@ class KillSwitch:
         return window is not None
 
     def hear_feeds(self, now_ns: int, *, is_silent: bool) -> None:
-        """Whether no venue sends anything."""
+        """Note whether no venue sends anything."""
         if not is_silent:
             self._silent_since_ns = None
         elif self._silent_since_ns is None:
             self._silent_since_ns = now_ns
 
     def reset(self) -> None:
-        """Begin to count anew."""
+        """Set all counts to zero."""
         for window in (self._rejects, self._hedges, self._unknown):
             window.clear()
         self._silent_since_ns = None
@@ -104,7 +104,7 @@ class KillSwitch:
     def verdict(
         self, state: PortfolioState, valuation: Valuation, limits: LimitsConfig, moment: Moment
     ) -> HaltReason | None:
-        """Why to halt now, or to stop what is only halted; None when there is no reason for more than there is."""
+        """Return why to halt now, or why to stop what is only halted; None when neither is new."""
         standing = state.standing
         if standing.is_stopped:
             return None
@@ -152,12 +152,12 @@ class Watch:
         guard.unrealised_by = valuation.unrealised_by
 
     def begin(self, moment: Moment) -> None:
-        """Something is decided at ``moment``: bring what is kept by trading day up to date."""
+        """Bring what is kept by trading day up to date, before a decision at ``moment``."""
         if moment.day != self._day:
             self._look_at_losses(moment)
 
     def after(self, events: Sequence[Event], moment: Moment) -> list[Event]:
-        """What follows from ``events``, which were applied; applied as well."""
+        """Apply and return the events that follow from ``events``, which were applied."""
         closed: list[str] = []
         is_trouble = is_changed = is_result = False
         for event in events:
@@ -191,7 +191,7 @@ class Watch:
         return made
 
     def tick(self, moment: Moment, *, feeds_silent: bool) -> list[Event]:
-        """What follows from the time alone; applied."""
+        """Apply and return the events that follow from the time alone."""
         self.kill_switch.hear_feeds(moment.now_ns, is_silent=feeds_silent)
         made: list[Event] = []
         limits = self._guard.limits.portfolio()
@@ -245,7 +245,7 @@ class Watch:
 def scale_all(
     state: PortfolioState, valuation: Valuation, limits: LimitsConfig, moment: Moment
 ) -> list[LimitsScaled]:
-    """What the drawdown makes of the limits of all together."""
+    """Return the event by which the drawdown changes the limits of all together; none without a change."""
     drawdown = valuation.drawdown
     at = limits.drawdown_max * Decimal(repr(limits.tighten_at))
     is_tight = "" in state.standing.scales
@@ -259,7 +259,7 @@ def scale_all(
 def scale_symbol(
     state: PortfolioState, symbol: str, limits: LimitsConfig, moment: Moment
 ) -> list[LimitsScaled]:
-    """What the scatter of a symbol's results makes of its limits; to be asked after each of its results."""
+    """Return the event by which the scatter of a symbol's results changes its limits. Call it after each result."""
     scatter = state.results.scatter.get(symbol)
     ratio = scatter.ratio if scatter is not None else None
     if ratio is None:

@@ -59,12 +59,12 @@ class WaysOut:
         self._views = views
 
     def recalculate(self) -> None:
-        """Calculate everything again: the pairs are others, or the portfolio has become another one."""
+        """Calculate everything again, after a change of the pairs or of the whole portfolio."""
         self._changed.update(self._needs, self._state.per_symbol_positions, self._state.busy)
         self._checked = None
 
     def add(self, event: Event) -> None:
-        """An event was applied to the portfolio."""
+        """Update the needs after an event was applied to the portfolio."""
         match event:
             case IntentApproved():
                 self._approved(event.intent)
@@ -78,7 +78,7 @@ class WaysOut:
                 pass  # changes nothing that is open
 
     def refresh(self) -> None:
-        """Calculate some pairs again at the prices of now."""
+        """Calculate some pairs again at the current prices."""
         if not self._turn:
             self._turn = list(self._needs)
         self._changed.update(self._turn[:_REFRESHED_AT_ONCE])
@@ -86,13 +86,13 @@ class WaysOut:
         self._calculate()
 
     def needed(self) -> Mapping[Account, Decimal]:
-        """What the ways out of all pairs need, by account."""
+        """Return what the ways out of all pairs need, by account."""
         if self._changed:
             self._calculate()
         return self._sums
 
     def holders(self, account: Account) -> tuple[str, ...]:
-        """The pairs whose ways out need something of a balance, the largest needs first."""
+        """Return the pairs whose ways out need something of a balance, the largest needs first."""
         found = [
             (-amount, base)
             for base, needs in self._needs.items()
@@ -102,7 +102,7 @@ class WaysOut:
         return tuple(base for _, base in sorted(found))
 
     def of_entry(self, intent: Intent, pair: Pair) -> Needs:
-        """What the way out of an entry needs from its approval on, beside the coins and the money that it brings."""
+        """Return what the way out of an entry needs from its approval on, beside what the entry itself brings."""
         if self._checked is None or self._checked[0] is not intent:
             sold = pair.away if intent.direction == "buy_home" else pair.home
             order = intent.away if intent.direction == "buy_home" else intent.home

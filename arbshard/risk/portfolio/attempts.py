@@ -85,7 +85,7 @@ def attempts_after(
 
 
 def retry_of(attempts: Attempts | None, kind: IntentKind, execution: ExecutionConfig) -> Retry | None:
-    """How the next trade may be made; None for as usual."""
+    """Return how the next trade may be made; None for as usual."""
     if attempts is None:
         return None
     wait_s = 0.0

@@ -22,17 +22,17 @@ _MONDAY = 3
 
 
 def week_of(day: int) -> int:
-    """Number of the ISO week, Monday to Sunday, that a trading day belongs to."""
+    """Return the number of the ISO week, Monday to Sunday, that a trading day belongs to."""
     return (day + _MONDAY) // _DAYS_OF_WEEK
 
 
 def first_day_of(week: int) -> int:
-    """Number of the trading day that is the Monday of ``week``."""
+    """Return the number of the trading day that is the Monday of ``week``."""
     return week * _DAYS_OF_WEEK - _MONDAY
 
 
 def to_cents(amount: Decimal) -> Decimal:
-    """``amount`` as it is stored in a valuation, which is an estimate: rounded up to two places."""
+    """Round ``amount`` up to two places, as a valuation, which is an estimate, is stored."""
     return amount.quantize(_CENT, ROUND_CEILING, MONEY_CONTEXT)
 
 
@@ -76,12 +76,12 @@ class EquityState(Part):
             self.high_water = equity
 
     def accept_losses(self, position_ids: Iterable[str]) -> None:
-        """A person released a pair that was set apart for the loss of these positions."""
+        """Note that a person released a pair that was set apart for the loss of these positions."""
         for position_id in position_ids:
             self._journal.set_item(self.accepted, position_id, self.accepted.get(position_id, 0) + 1)
 
     def forget(self, position_id: str) -> None:
-        """A position was closed."""
+        """Drop what is kept of a position that was closed."""
         if position_id in self.accepted:
             self._journal.drop(self.accepted, position_id)
 

@@ -136,31 +136,31 @@ class Balances(Part):
     table: dict[Account, Balance] = msgspec.field(default_factory=dict)
 
     def get(self, venue: str, currency: str) -> Balance:
-        """A balance; zero where there never was one."""
+        """Return a balance; zero for an account that was never used."""
         return self.table.get((venue, currency), _NOTHING)
 
     def available(self, venue: str, currency: str) -> Decimal:
-        """What a new order may spend of a balance."""
+        """Return what a new order may spend of a balance."""
         return self.get(venue, currency).available
 
     def __contains__(self, account: Account) -> bool:
         return account in self.table
 
     def items(self) -> Iterator[tuple[Account, Balance]]:
-        """Every balance that ever was."""
+        """Return every balance of an account that was ever used."""
         yield from self.table.items()
 
     def totals(self) -> Amounts:
-        """(venue, currency, total) of every balance, sorted."""
+        """Return (venue, currency, total) of every balance, sorted."""
         return tuple((*account, balance.total) for account, balance in sorted(self.table.items()))
 
     def add(self, venue: str, currency: str, amount: Decimal) -> None:
-        """Own ``amount`` more (negative: less)."""
+        """Add ``amount`` to what is owned; it may be negative."""
         old = self.get(venue, currency)
         self._journal.set_item(self.table, (venue, currency), Balance(old.total + amount, old.held))
 
     def hold(self, venue: str, currency: str, amount: Decimal) -> None:
-        """Set ``amount`` more aside (negative: release it)."""
+        """Set ``amount`` more aside; a negative one is released."""
         old = self.get(venue, currency)
         held = old.held + amount
         assert held >= 0, (venue, currency, held)
@@ -168,7 +168,7 @@ class Balances(Part):
 
 
 def hold_for(order: Order, leg: Leg) -> Hold:
-    """What ``order`` can spend at most: the coins it sells, or the money it buys with and the fee taken in it."""
+    """Return what ``order`` can spend at most: its coins, or its money and the fee taken in it."""
     market = order.market
     if order.side == "sell":
         return Hold(order.client_id, market.venue, market.base, order.quantity)
@@ -186,18 +186,18 @@ class Trade(msgspec.Struct, frozen=True):
 
     @classmethod
     def begin(cls, intent: Intent, holds: tuple[Hold, ...]) -> "Trade":
-        """An approved intent of which nothing else is known."""
+        """Return the trade of an approved intent of which nothing else is known."""
         return cls(intent, (OrderResult(intent.home, "INTENT"), OrderResult(intent.away, "INTENT")), holds)
 
     def result(self, client_id: str) -> OrderResult | None:
-        """How an order stands; None for an order that is not of this intent."""
+        """Return the state of an order; None for an order that is not of this intent."""
         for result in self.orders:
             if result.order.client_id == client_id:
                 return result
         return None
 
     def hold(self, client_id: str) -> Hold | None:
-        """What is held for an order; None when nothing is."""
+        """Return what is held for an order; None when nothing is."""
         for hold in self.holds:
             if hold.client_id == client_id:
                 return hold
@@ -222,37 +222,37 @@ class Trade(msgspec.Struct, frozen=True):
         )
 
     def find_fill(self, fill_id: str) -> Fill | None:
-        """The booked fill of this id."""
+        """Return the booked fill with this id, or None."""
         for fill in self.fills():
             if fill.fill_id == fill_id:
                 return fill
         return None
 
     def fills(self) -> tuple[Fill, ...]:
-        """Returns all fills of the intent."""
+        """Return all fills of the intent."""
         return tuple(fill for result in self.orders for fill in result.fills)
 
     def unfinished(self) -> OrderResult | None:
-        """An order that is not final; None when all are."""
+        """Return an order that is not final; None when all are."""
         for result in self.orders:
             if not result.is_final:
                 return result
         return None
 
     def to_open_intent(self) -> OpenIntent:
-        """Returns what a successor of the worker needs to carry on."""
+        """Return what a successor of the worker needs to continue."""
         return OpenIntent(self.intent, self.orders)
 
 
 def notional_of(intent: Intent) -> Decimal:
-    """Base to buy x limit price, in reporting currency: the most that an entry can cost before fees."""
+    """Return base to buy x limit price in reporting currency: the most that an entry can cost before fees."""
     if intent.home.side == "buy":
         return intent.home.quantity * intent.home.limit
     return intent.away.quantity * intent.away.limit * intent.fx.ask
 
 
 def away_change_of(intent: Intent) -> Decimal:
-    """By how much an entry changes the away quote, at its limit price and before fees; 0 for an exit."""
+    """Return the change of the away quote by an entry, at its limit price and before fees; 0 for an exit."""
     if intent.kind == "exit":
         return ZERO
     amount = intent.away.quantity * intent.away.limit
@@ -270,7 +270,7 @@ class ConcludedIntent(msgspec.Struct, frozen=True):
     """(client id, ids of its fills)."""
 
     def knows(self, result: OrderResult) -> bool:
-        """Whether all that ``result`` says was booked before the conclusion."""
+        """Return whether all that ``result`` says was booked before the conclusion."""
         for client_id, fills in self.orders:
             if client_id == result.order.client_id:
                 return all(fill.fill_id in fills for fill in result.fills)
@@ -278,7 +278,7 @@ class ConcludedIntent(msgspec.Struct, frozen=True):
 
 
 def outcome_of(trade: Trade, position: Position | None) -> ConcludedIntent:
-    """What to remember of ``trade``, now concluded."""
+    """Return what to remember of ``trade``, now concluded."""
     return ConcludedIntent(
         trade.intent.intent_id,
         trade.intent.pair,
@@ -290,7 +290,7 @@ def outcome_of(trade: Trade, position: Position | None) -> ConcludedIntent:
 
 
 def touched(events: Iterable[Event]) -> set[Account]:
-    """Accounts whose balance ``events`` change."""
+    """Return the accounts whose balance ``events`` change."""
     accounts: set[Account] = set()
     for event in events:
         if isinstance(event, Deposited):
@@ -302,7 +302,7 @@ def touched(events: Iterable[Event]) -> set[Account]:
 
 
 def find_break(accounts: Iterable[Account], balances: Balances, booked: Booked) -> str | None:
-    """The first of ``accounts`` that stands differently in portfolio and ledger, as a sentence."""
+    """Return a sentence about the first of ``accounts`` whose amounts in portfolio and ledger differ, or None."""
     for venue, currency in accounts:
         owned = balances.get(venue, currency).total
         entered = booked.get((venue_account(venue), currency), ZERO)
@@ -312,9 +312,9 @@ def find_break(accounts: Iterable[Account], balances: Balances, booked: Booked) 
 
 
 def find_any_break(balances: Balances, booked: Booked, under_way: Mapping[str, Decimal]) -> str | None:
-    """Likewise for every account there is, and whether the double entry of each currency adds up to nothing.
+    """Return such a sentence about any account, or about a currency whose double entry does not sum to zero.
 
-    ``under_way``: what is ours between venues, by currency.
+    Also compared is ``under_way``: what is ours between venues, by currency.
     """
     accounts = {account for account, _ in balances.items()}
     accounts.update(

@@ -40,7 +40,7 @@ ALL = ""
 
 
 def day_of(at_ms: int) -> int:
-    """Number of the UTC day that a wall time lies in."""
+    """Return the number of the UTC day that a wall time lies in."""
     return at_ms // DAY_MS
 
 
@@ -195,7 +195,7 @@ class Results(Part):
                 self._journal.set_item(table, key, table.get(key, Totals()).with_entry())
 
     def drawdown(self, day: int) -> Decimal:
-        """How far the PnL of a trading day stands below its peak, never below 0."""
+        """Return how far the PnL of a trading day is below its peak, never below 0."""
         return self.peaks.get(day, ZERO) - self.daily.get((day, ALL), ZERO)
 
     def rounded(self, venue: str, currency: str, amount: Decimal) -> None:
@@ -204,7 +204,7 @@ class Results(Part):
         self._journal.set_item(self.rounding, account, self.rounding.get(account, ZERO) + amount)
 
     def loss(self, day: int, symbol: str = ALL) -> Decimal:
-        """Realised loss of a trading day, negative for a gain."""
+        """Return the realised loss of a trading day, negative for a gain."""
         return -self.daily.get((day, symbol), ZERO)
 
     def closed(self, position: Position, home: Market, away: Market, day: int) -> None:
@@ -247,7 +247,7 @@ class Results(Part):
         self._count_day(ALL, value, day, lambda totals: totals.with_beside(value))
 
     def drift_per_day(self, now_ms: int) -> tuple[dict[tuple[str, str], Decimal], float]:
-        """(net change per day by venue and currency, hours that it was measured over).
+        """Return (net change per day by venue and currency, hours of the measurement).
 
         The window is ``DRIFT_SPANS`` spans long at most, and begins with the oldest round trip that is known.
         """
@@ -265,7 +265,7 @@ class Results(Part):
         return {account: change * per_day for account, change in sums.items() if change}, measured_ms / 3.6e6
 
     def residue_of(self, coin: str) -> Decimal:
-        """What closed positions have left of ``coin``, over all venues."""
+        """Return what closed positions have left of ``coin``, over all venues."""
         return sum((left for (_, base), left in self.residue.items() if base == coin), ZERO)
 
     def forget_returns(self, symbol: str) -> None:
@@ -344,7 +344,7 @@ class Results(Part):
 
 
 class TradingDay(NamedTuple):
-    """From ``starts_ms`` until before ``ends_ms``, wall time."""
+    """A span of wall time from ``starts_ms`` until before ``ends_ms``."""
 
     number: int
     """Of the local date on which it begins, in days since 1970-01-01."""
@@ -358,7 +358,7 @@ class TradingDay(NamedTuple):
 
 
 def label_of(number: int) -> str:
-    """The date of a trading day's number, as in ``2026-11-21``."""
+    """Return the date of a trading day's number, as in ``2026-11-21``."""
     return (_EPOCH + timedelta(days=number)).isoformat()
 
 

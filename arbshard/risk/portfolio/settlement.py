@@ -96,7 +96,7 @@ def add_fills(flows: Flows, home: Market, fills: Iterable[Fill]) -> Flows:
 
 
 def has_other_fee(fill: Fill) -> bool:
-    """Whether the fee was paid in a coin that is neither base nor quote, but one of the venue's own."""
+    """Return whether the fee was paid in a coin that is neither base nor quote, but one of the venue's own."""
     return bool(fill.fee) and fill.fee_currency not in (fill.market.base, fill.market.quote)
 
 

@@ -176,20 +176,20 @@ class PortfolioState(Part):
         return {pair: self.trades[intent_id].orders for pair, intent_id in self.busy.items()}
 
     def get_symbol_positions(self, symbol: str) -> tuple[Position, ...]:
-        """Open positions of a base."""
+        """Return the open positions of a base."""
         return tuple(self.per_symbol_positions.get(symbol, {}).values())
 
     def get_symbol_orders(self, symbol: str) -> tuple[OrderResult, ...]:
-        """Orders of the open intent of a base, if it has one."""
+        """Return the orders of the open intent of a base, if it has one."""
         intent_id = self.busy.get(symbol)
         return self.trades[intent_id].orders if intent_id is not None else ()
 
     def get_total_symbol_position_value(self, symbol: str) -> Decimal:
-        """Entry notional of a base's open positions, in reporting currency."""
+        """Return the entry notional of a base's open positions, in reporting currency."""
         return sum((position.entry_notional for position in self.get_symbol_positions(symbol)), ZERO)
 
     def get_symbol_exposure(self, symbol: str) -> Decimal:
-        """Entry notional of a base's open positions and of its entry under way."""
+        """Return the entry notional of a base's open positions and of its entry under way."""
         intent_id = self.busy.get(symbol)
         intent = self.trades[intent_id].intent if intent_id is not None else None
         entering = notional_of(intent) if intent is not None and intent.kind == "entry" else ZERO
@@ -209,7 +209,7 @@ class PortfolioState(Part):
         return self.results.lifetime.get(ALL, _NO_TOTALS).pnl
 
     def balance(self, venue: str, currency: str) -> Balance:
-        """A balance; zero where there never was one."""
+        """Return a balance; zero for an account that was never used."""
         return self.balances.get(venue, currency)
 
     def is_funded(self, pair: Pair) -> bool:
@@ -218,13 +218,13 @@ class PortfolioState(Part):
         return pair.base in self.funded or all(leg.market.venue in opened for leg in (pair.home, pair.away))
 
     def state_hash(self) -> str:
-        """A hash of all fields: it must be equal after replay and live."""
+        """Return a hash of all fields. It must be equal after replay and live."""
         return blake2b(_encoder.encode(_canonical(self)), digest_size=16).hexdigest()
 
     # how it changes
 
     def apply(self, event: Event) -> None:
-        """Take in the next event. Raises ``LedgerDamaged`` when it contradicts what came before."""
+        """Apply the next event. Raises ``LedgerDamaged`` when it contradicts the events before."""
         if self.due is not None and not isinstance(event, PositionStatement):
             raise LedgerDamaged(f"no statement of the position follows the end of {self.due[0]}")
         match event:
@@ -268,11 +268,11 @@ class PortfolioState(Part):
                 self._concluded(event)
 
     def commit(self) -> None:
-        """The ledger has what was applied: keep it."""
+        """Keep what was applied: the ledger has stored it."""
         self._journal.commit()
 
     def rollback(self) -> None:
-        """Be as at the last commit."""
+        """Restore the state of the last commit."""
         self._journal.rollback()
 
     @property

@@ -20,9 +20,9 @@ class Transfers(Part):
     """All transfers that have not ended."""
 
     count: int = 0
-    """So many were ever announced: the next one's id follows from it."""
+    """Count of all announced transfers: the next one's id follows from it."""
     open: dict[str, Transfer] = msgspec.field(default_factory=dict)
-    """By id, the oldest first."""
+    """Transfers by id, the oldest first."""
 
     def under_way(self) -> dict[str, Decimal]:
         """What is ours and on no venue, by currency."""
