@@ -21,7 +21,7 @@ def campaign(
     shards: Annotated[int | None, typer.Option("--shards", help="Worker processes.")] = None,
     speed: Annotated[
         float | None,
-        typer.Option("--speed", help="So many times the messages of the embedded exchanges in the file."),
+        typer.Option("--speed", help="Multiply the message rate of the embedded exchanges by this."),
     ] = None,
     virtual: Annotated[
         bool, typer.Option("--virtual", help="The same campaign in the simulation, in minutes.")
