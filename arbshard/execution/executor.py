@@ -50,7 +50,7 @@ _STUCK_WHY: Mapping[str, str] = {
 
 
 class Observer(Protocol):
-    """Who counts what executors do."""
+    """Counts what executors do."""
 
     def approved(self, waited_ns: int) -> None:
         """An intent was approved, ``waited_ns`` after its trade was decided on."""
@@ -125,7 +125,7 @@ class BaseExecutor:
         return self._residue
 
     def get_positions(self) -> tuple[Position, ...]:
-        """Open positions of the pair, as risk last settled them."""
+        """Return the open positions of the pair, as risk last settled them."""
         return tuple(self._positions.values())
 
     def get_position(self, position_id: str) -> Position:
@@ -133,7 +133,9 @@ class BaseExecutor:
         return self._positions[position_id]
 
     def get_pnl(self) -> Decimal:
-        """Realised result of the positions this executor has closed, after all fees, in reporting currency."""
+        """Return the realised result of the positions this executor has closed, after all fees, in reporting
+        currency.
+        """
         return sum(self._pnl.values(), ZERO)
 
     async def execute_trades(
@@ -155,7 +157,7 @@ class BaseExecutor:
         return outcomes
 
     def plan_exit(self, trade: Exit, before: Position, intent_id: str, now_ms: int) -> Intent:
-        """The intent that closes ``before``, as risk wants it made after exits that failed."""
+        """Return the intent that closes ``before``, as risk wants it made after exits that failed."""
         return plan_exit(
             trade, before, intent_id, now_ms, self._execution, self._residue, retry=self.exit_retry
         )
@@ -207,7 +209,7 @@ class BaseExecutor:
         return outcome
 
     def entry_at(self, direction: Direction, quantity: Decimal) -> Entry | None:
-        """An entry at the books as they are, whatever it brings; None for less than a lot.
+        """Return an entry at the current books, whatever it brings; None for less than a lot.
 
         Raises ``VenueUnavailable`` without both books and an FX rate that is young enough.
         """
@@ -436,7 +438,7 @@ class ExecutorFactory:
         self._executors: dict[str, BaseExecutor] = {}
 
     def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
-        """A new paper executor for ``pair``, in place of any it had."""
+        """Return a new paper executor for ``pair``, in place of any it had."""
         late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"))
         port = PaperPort(pair, paper, self._books, self._clock, late_fills)
         executor = PaperExecutor(
@@ -448,7 +450,7 @@ class ExecutorFactory:
     def create_live_executor(
         self, pair: Pair, port: "LivePort", live: LiveConfig, observer: "LiveObserver"
     ) -> "LiveExecutor":
-        """A new live executor for ``pair``, in place of any it had. ``port`` is shared by all of a process."""
+        """Return a new live executor for ``pair``, in place of any it had. ``port`` is shared by all of a process."""
         from arbshard.execution.live.executor import LiveExecutor
 
         executor = LiveExecutor(
@@ -458,13 +460,13 @@ class ExecutorFactory:
         return executor
 
     def get_executor(self, base: str) -> BaseExecutor | None:
-        """The executor of a pair, None when it has none."""
+        """Return the executor of a pair, None when it has none."""
         return self._executors.get(base)
 
     def get_all_executors(self) -> dict[str, BaseExecutor]:
-        """All executors by base."""
+        """Return all executors by base."""
         return dict(self._executors)
 
     def remove_executor(self, base: str) -> None:
-        """Forget a pair's executor; raises ``KeyError`` when it has none."""
+        """Remove a pair's executor. Raises ``KeyError`` when it has none."""
         del self._executors[base]

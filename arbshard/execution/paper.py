@@ -33,10 +33,10 @@ _LONGEST_UNKNOWN = 10.0
 
 
 class _Taken(NamedTuple):
-    """What we took from one level."""
+    """The quantity that we took from one level, and when."""
 
     quantity: Decimal
-    """At ``at_ns``; it comes back from then on."""
+    """Quantity that is missing at ``at_ns``; it comes back from then on."""
     at_ns: int
     least: float
     """The smallest size that the level has displayed since."""
@@ -68,7 +68,7 @@ class _Side:
         ]
 
     def least(self, price: float, size: float) -> float:
-        """The smallest size that a level has displayed since we took from it, ``size`` included."""
+        """Return the smallest size that a level has displayed since we took from it, ``size`` included."""
         taken = self._taken.get(price)
         return size if taken is None else min(size, taken.least)
 
@@ -96,7 +96,7 @@ class _RefusalSpells:
         self._fault: OrderFault = "market"
 
     def fault(self, now_ns: int, paper: PaperConfig) -> OrderFault:
-        """Why every order is refused now; empty while none is."""
+        """Return why every order is refused now; empty while none is."""
         if not paper.refusals_per_day:
             return ""
         if self._ends_ns < 0:
@@ -122,25 +122,27 @@ class PaperVenue:
         self._sides: dict[Side, _Side] = {"buy": _Side(), "sell": _Side()}
 
     def latency_ms(self) -> float:
-        """How long the next order is under way."""
+        """Return the latency of the next order in ms."""
         return self._paper.latency_ms * exp(self._random.gauss(0.0, self._paper.latency_sigma))
 
     def unknown_ns(self) -> int:
-        """For how long nothing will be known of the order that was just executed or not; mostly 0."""
+        """Return for how long, in ns, the result of the order is unknown; mostly 0."""
         if not self._paper.unknown_share or self._random.random() >= self._paper.unknown_share:
             return 0
         mean_s = self._paper.unknown_s
         return int(min(self._random.expovariate(1 / mean_s), _LONGEST_UNKNOWN * mean_s) * _SECOND_NS) + 1
 
     def is_told_late(self, result: OrderResult) -> bool:
-        """Whether the last execution of ``result`` is told after the order's end."""
+        """Return whether the last execution of ``result`` is reported after the order's end."""
         share = self._paper.late_fill_share
         return len(result.fills) > 1 and share > 0 and self._random.random() < share
 
     def match(
         self, order: Order, book: OrderBookSnapshot | None, decision_price: Decimal, now_ns: int
     ) -> OrderResult:
-        """The final result of an IOC order that arrives now. ``book`` None: the venue cannot be reached."""
+        """Return the final result of an IOC order that arrives now. ``book`` is None when the venue cannot be
+        reached.
+        """
 
         def ended(state: OrderState, detail: str, fault: OrderFault = "") -> OrderResult:
             return OrderResult(order, state, detail=detail, decision_price=decision_price, fault=fault)

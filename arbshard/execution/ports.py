@@ -13,18 +13,18 @@ from arbshard.wire.messages import Approved, Refused, Settled
 
 
 class OrderPort(Protocol):
-    """The way to the venues."""
+    """Sends orders to the venues."""
 
     def add_legs(self, legs: Iterable[Leg]) -> None:
-        """Go by the rules and fees of these legs from now on."""
+        """Use the rules and fees of these legs from now on."""
         ...
 
     async def send(self, order: Order) -> OrderResult:
-        """Send an IOC order and wait for its end; state UNKNOWN when no end was heard of in time."""
+        """Send an IOC order and wait for its end. The state is UNKNOWN when no end was reported in time."""
         ...
 
     async def ask(self, order: Order) -> OrderResult:
-        """How an order stands that nothing final is known of."""
+        """Return the state of an order whose final state is not known."""
         ...
 
 
@@ -47,11 +47,13 @@ class RiskPort(Protocol):
         ...
 
     async def extend(self, intent_id: str, order: Order) -> Approved | Refused:
-        """Record a hedge or unwind before it is sent; refused when it cannot be paid for. Raises ``IntentOver``."""
+        """Record a hedge or unwind before it is sent. It is refused when it cannot be paid for. Raises
+        ``IntentOver``.
+        """
         ...
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
-        """Record how an order stands. Raises ``IntentOver``."""
+        """Record the state of an order. Raises ``IntentOver``."""
         ...
 
     async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str) -> None:
@@ -64,14 +66,14 @@ class RiskPort(Protocol):
 
 
 class BookPort(Protocol):
-    """The newest books."""
+    """Gives the newest books."""
 
     def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
-        """The newest good book of a live market; None when there is none, or when it may be out of date."""
+        """Return the newest good book of a live market; None when there is none, or when it may be out of date."""
         ...
 
     def tradable_fx(self) -> FxQuote | None:
-        """The FX rate, if an entry may be made at it: of a live market, sound, and not older than the limit."""
+        """Return the FX rate if an entry may be made at it: of a live market, valid, not older than the limit."""
         ...
 
     def fx(self) -> FxQuote | None:

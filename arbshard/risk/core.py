@@ -231,7 +231,10 @@ class RiskCore:
     def command(
         self, command: Command, now_ms: int, now_ns: int | None = None
     ) -> tuple[CommandReply, list[Event]]:
-        """Likewise for what a person tells or asks, and what the accounts process states."""
+        """Return the reply to a person's command, or to a statement of the accounts process, and the events to store.
+
+        The events are applied already.
+        """
         moment = self._moment(now_ms, now_ns)
         answer, events = self._answer(command, moment)
         self._apply(events)

@@ -41,7 +41,7 @@ class FeeRule:
 
     def __init__(self) -> None:
         self._stated: dict[str, tuple[AccountFees, int]] = {}
-        """By venue, and the wall time at which it was first stated."""
+        """Stated fees and the wall time in ms at which they were first stated, by venue."""
 
     def set_fees(self, venue: str, fees: AccountFees, now_ms: int) -> None:
         """Use the fees that ``venue`` states now."""

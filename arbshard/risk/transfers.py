@@ -40,7 +40,7 @@ _REASON_MAX = 200
 
 
 class TransferDesk:
-    """Decides on transfers; changes nothing itself."""
+    """Decides on transfers, and does not change the state itself."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class TransferDesk:
     def answer(
         self, command: AnnounceTransfer | ArriveTransfer | EndTransfer | ShowTransfers, moment: Moment
     ) -> Answer:
-        """The answer, and the events to apply and store before it is given."""
+        """Return the answer, and the events to apply and store before it is given."""
         match command:
             case AnnounceTransfer():
                 return self._announce(command, moment)

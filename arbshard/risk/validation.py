@@ -32,14 +32,14 @@ _EXPONENT_MIN = -34
 
 
 class Objection(NamedTuple):
-    """Why an intent is refused."""
+    """Reason and explanation of a refusal of an intent."""
 
     reason: Refusal
     detail: str
 
 
 class Moment(NamedTuple):
-    """When something is decided."""
+    """Wall time and monotonic time of a decision."""
 
     now_ms: int
     """Wall time."""
@@ -50,7 +50,7 @@ class Moment(NamedTuple):
 
 
 def is_amount(value: Decimal) -> bool:
-    """Whether ``value`` is finite, not negative, and of a size that is calculated exactly."""
+    """Return whether ``value`` is finite, not negative, and of a size that is calculated exactly."""
     if not value.is_finite() or value < 0:
         return False
     exponent = value.as_tuple().exponent
@@ -58,24 +58,24 @@ def is_amount(value: Decimal) -> bool:
 
 
 def is_positive(value: Decimal) -> bool:
-    """Whether ``value`` is an amount above 0."""
+    """Return whether ``value`` is an amount above 0."""
     return is_amount(value) and value > 0
 
 
 def is_currency(name: str) -> bool:
-    """Whether ``name`` could be a venue's name of a coin or money."""
+    """Return whether ``name`` could be a venue's name of a coin or money."""
     return _CURRENCY.fullmatch(name) is not None
 
 
 def fx_problem(fx: FxQuote) -> str | None:
-    """What is wrong with a rate."""
+    """Return what is wrong with a rate, or None."""
     if is_positive(fx.bid) and is_positive(fx.ask):
         return None
     return f"fx {fx.bid} / {fx.ask} is no rate"
 
 
 def id_problem(intent_id: str, shard: int, epoch: int) -> str | None:
-    """What is wrong with the id of an intent submitted by this incarnation of a shard."""
+    """Return what is wrong with the id of an intent that this incarnation of a shard submits, or None."""
     named = _INTENT_ID.fullmatch(intent_id)
     if named is None or len(intent_id) > _INTENT_ID_MAX:
         return f"{intent_id[:_INTENT_ID_MAX]!r} is no intent id"
@@ -85,13 +85,13 @@ def id_problem(intent_id: str, shard: int, epoch: int) -> str | None:
 
 
 def maker_of(intent_id: str) -> tuple[int, int] | None:
-    """(shard, epoch) of the worker that made an intent; None for what is no intent's id."""
+    """Return (shard, epoch) of the worker that made an intent; None for an invalid id."""
     named = _INTENT_ID.fullmatch(intent_id)
     return (int(named[2]), int(named[3])) if named is not None else None
 
 
 def intent_problem(intent: Intent, pair: Pair) -> str | None:
-    """What is wrong with an intent of ``pair``, apart from its id."""
+    """Return what is wrong with an intent of ``pair``, apart from its id, or None."""
     return (
         fx_problem(intent.fx)
         or _leg_problem(intent, intent.home, pair.home, "h")
@@ -143,7 +143,7 @@ def extension_problem(
 
 
 def _base_change(fill: Fill) -> Decimal:
-    """By how much base the fill changes the balance, a fee taken in the coin included."""
+    """Return the change of the base balance by the fill, a fee taken in the coin included."""
     return sum((amount for currency, amount in fill.changes() if currency == fill.market.base), ZERO)
 
 
@@ -157,7 +157,7 @@ def _takes_away(order: Order, excess: Decimal, leg: Leg) -> bool:
 
 
 def report_problem(result: OrderResult, trade: Trade) -> str | None:
-    """What is wrong with a report of an order of ``trade``."""
+    """Return what is wrong with a report of an order of ``trade``, or None."""
     order = result.order
     known = trade.result(order.client_id)
     if known is None or known.order != order:
@@ -185,7 +185,7 @@ def report_problem(result: OrderResult, trade: Trade) -> str | None:
 
 
 def new_fills(result: OrderResult, trade: Trade) -> tuple[Fill, ...]:
-    """The fills of a report that are not booked yet."""
+    """Return the fills of a report that are not booked yet."""
     return tuple(fill for fill in result.fills if trade.find_fill(fill.fill_id) is None)
 
 

@@ -37,7 +37,8 @@ class Mark(NamedTuple):
     """What closing a position now would bring."""
 
     pnl: Decimal
-    """Of the whole round trip: flows and fees so far, and the fees of closing; as far as two valuations agree."""
+    """Result of the whole round trip: flows and fees so far and the fees of closing, as far as two valuations agree.
+    """
     newest: Decimal
     """What the newest valuation alone says."""
     pair: str
@@ -72,17 +73,17 @@ class Valuation:
         """Begins with the marks that were stored last, and the fills that are booked."""
         self._state = state
         self.marks: dict[str, Mark] = {}
-        """By position; an open intent that has filled something counts, with the position it changes."""
+        """Marks by position. A partly filled open intent counts with the position that it changes."""
         self.unrealised = ZERO
         """What closing all that is open would bring."""
         self.unrealised_by: dict[str, Decimal] = {}
-        """By symbol, what closing all of its that is open would bring."""
+        """What closing all open positions of a symbol would bring, by symbol."""
         self._fresh: dict[str, None] = {}
         """Positions valued since ``losing`` was asked."""
         self._peak = state.equity.high_water
         """The highest equity since it was last stored."""
         self.naked: dict[str, NakedExposure] = {}
-        """By position or entry, where anything is naked."""
+        """Naked exposure by position or entry, where there is any."""
         self._imbalances: dict[str, tuple[Trade, Decimal]] = {}
         """By open intent: what it was when this was worked out, and the base that is naked of it."""
         self._left_naked: dict[str, tuple[str, Decimal, Decimal]] = {}
@@ -164,7 +165,9 @@ class Valuation:
 
     @property
     def account_value(self) -> Decimal:
-        """All balances and what is under way at the bids of now, without what is ``unpriced``."""
+        """Return the worth of all balances and of what is under way, at the current bids, without what is
+        ``unpriced``.
+        """
         return exact(round(sum(self._worth.values()), _PLACES)) + self.under_way_worth
 
     @property
@@ -234,7 +237,7 @@ class Valuation:
     # what the books say
 
     def open_ids(self) -> list[tuple[str, str]]:
-        """(position, pair) of all that is to be valued: positions, and entries that have filled something."""
+        """Return (position, pair) of all that is to be valued: positions, and entries that have filled something."""
         state = self._state
         found = [(one.position_id, one.pair) for one in state.positions.values()]
         found += [
@@ -295,7 +298,9 @@ class Valuation:
         self._value(leg.market.venue, leg.market.quote, 1.0)
 
     def price_of(self, venue: str, currency: str) -> Decimal | None:
-        """What one unit of ``currency`` is worth at ``venue``, in reporting currency; None before a book says so."""
+        """Return the worth of one unit of ``currency`` at ``venue``, in reporting currency; None before a book gives
+        it.
+        """
         price = self._price_of.get((venue, currency))
         return exact(price) if price is not None else None
 

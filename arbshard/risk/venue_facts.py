@@ -197,7 +197,7 @@ class VenueAcceptance:
 
 
 def fee_base(fill: Fill) -> Decimal | None:
-    """The amount that the fee is a share of: base or quote traded; None for a fee in another coin."""
+    """Return the amount that the fee is a share of: base or quote traded; None for a fee in another coin."""
     if fill.fee_currency == fill.market.base:
         return fill.quantity
     return fill.quantity * fill.price if fill.fee_currency == fill.market.quote else None

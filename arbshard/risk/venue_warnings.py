@@ -56,7 +56,7 @@ class VenueWarnings:
         self._rebuild()
 
     def set_wallets(self, venue: str, report: WalletReport) -> None:
-        """Use what ``venue`` says of its wallets. A report of a failed question changes only why it failed."""
+        """Use what ``venue`` states about its wallets. A report of a failed call changes only why it failed."""
         before = self.wallets.get(venue)
         if not report.at_ms and before is not None:
             report = WalletReport(before.at_ms, before.warnings, before.coin_names, report.problem)
@@ -65,7 +65,7 @@ class VenueWarnings:
             self._rebuild()
 
     def coin_names(self) -> Iterator[CoinName]:
-        """What listings and wallets call the coins."""
+        """Return the names that listings and wallets give to the coins."""
         yield from self._listed_names
         for report in self.wallets.values():
             yield from report.coin_names

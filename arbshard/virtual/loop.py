@@ -137,7 +137,7 @@ def _end(task: asyncio.Task[Any], context: Context) -> None:
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """See the module. What it does not implement raises ``NotImplementedError``: nothing real is let in."""
+    """An asyncio event loop on virtual time. What it does not implement raises ``NotImplementedError``."""
 
     def __init__(self) -> None:
         self.now_ns = START_NS

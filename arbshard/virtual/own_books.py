@@ -28,7 +28,7 @@ from arbshard.virtual.executions import Execution, Executions
 
 _ZERO = Decimal(0)
 _TOLERANCE = Decimal("0.001")
-"""Of amounts in reporting currency: average prices are stated with twelve places."""
+"""Tolerance of amounts in reporting currency: average prices are stated with twelve places."""
 
 
 class PairFlows:
@@ -66,7 +66,7 @@ class Running:
         self.orders: dict[str, Order] = {one.client_id: one for one in (intent.home, intent.away)}
         self.executed: dict[str, Decimal] = {}
         self.fees: dict[str, Decimal] = {}
-        """Of each order, stated less recorded: some venues tell an order's fee as one sum."""
+        """Stated fee less recorded fee, by order: some venues report an order's fee as one sum."""
         self.flows = PairFlows()
         self.late_base = _ZERO
         """Part of the flows that the exchange told after its order's end: the worker does not reckon with it."""
@@ -74,11 +74,11 @@ class Running:
         self.over: set[str] = set()
         """Orders that are over."""
         self.follow_ups = 0
-        """Those that a venue has looked at, or may have."""
+        """Follow-up orders that a venue has received, or may have received."""
         self.excused = 0
+        """Follow-up orders that were executed in part or whole, or that a fault of the venue had refused."""
         self.is_stuck = False
         """Whether a person was asked about it: what follows has other bounds (``budgets``)."""
-        """Of these, those that brought something or were refused by a venue at its whim."""
         self.bought = self.paid = _ZERO
         """On the side that an entry buys: gross base, and quote without fees."""
         self.naked_since_ns = 0
@@ -98,7 +98,7 @@ class Holding:
         self.flows = PairFlows()
         self.notional = _ZERO
         self.shortfall = self.allowed = _ZERO
-        """Of all its intents; see ``Running``."""
+        """The sum over all its intents, as in ``Running``."""
 
     @property
     def long(self) -> Decimal:
@@ -166,7 +166,7 @@ class OwnBooks:
         """What the next event must state."""
 
     def add(self, event: Event, now_ns: int) -> None:
-        """The next event."""
+        """Apply the next stored event."""
         match event:
             case Deposited():
                 self._move(event.venue, event.currency, event.amount)

@@ -22,14 +22,14 @@ from arbshard.virtual.rates import Level
 SEED_MAX = 2**31 - 1
 SAMPLE_S = 5.0
 TAG = "virtu"
-"""Of the ledger: what the names of our orders at the venues begin with."""
+"""Tag of the ledger: the names of our orders at the venues begin with it."""
 _WEBSOCKETS = {"upbit": "wss://upbit.virtual/websocket/v1", "binance": "wss://binance.virtual"}
 
 
 Mode = Literal["paper", "live", "mixed"]
 """Where orders go. ``mixed``: the seed says whether they are live."""
 _LIVE_SHARE = 0.5
-"""Of seeds, where both are wanted."""
+"""Share of the seeds with live orders in the mode ``mixed``."""
 ROUNDED = Decimal("0.00001")
 """Largest difference, in any currency, that comes of printed digits."""
 _POOR_SHARE = 0.3

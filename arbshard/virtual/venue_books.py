@@ -47,7 +47,7 @@ class Placed(NamedTuple):
 
     venue: str
     name: str
-    """As the venue has it, tag included."""
+    """Client id as the venue has it, tag included."""
     symbol: str
     side: str
     quantity: Decimal | None
@@ -96,7 +96,7 @@ class VenueBooks:
         self._prefix = f"{tag}-"
         self._differ = differ
         self._there: dict[str, _There] = {}
-        """By our id, of intents that are under way."""
+        """Orders of intents that are under way, by our id."""
         self._booked: dict[str, _Booked] = {}
         self._orders_of: dict[str, dict[str, None]] = {}
         """Our ids by intent."""
@@ -108,7 +108,7 @@ class VenueBooks:
         self._strays: dict[tuple[str, str], int] = {}
         """Orders with our tag that somebody else has placed and that wait, by venue and our id: statements since."""
         self.strays_found: dict[tuple[str, str], str] = {}
-        """Those that the ledger knows of: their pair."""
+        """Pairs of the orders of this kind that the ledger knows, by venue and our id."""
         self.orders = 0
         """Orders of ours that the venues have taken on."""
 
@@ -164,7 +164,7 @@ class VenueBooks:
     # what the ledger stores
 
     def add(self, event: Event) -> None:
-        """The next event."""
+        """Apply the next stored event."""
         match event:
             case IntentApproved():
                 self._approved(event.intent)

@@ -6,7 +6,7 @@ from arbshard.venues.registry import get_adapter
 
 
 def understand(venue: str, status: int, body: bytes) -> Said:
-    """What an answer of HTTP ``status`` means."""
+    """Return what a response of HTTP ``status`` means."""
     if 200 <= status < 300:
         return ACCEPTED
     if is_redirect(status):  # whoever wrote the body is not known to be the venue

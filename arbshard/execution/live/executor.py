@@ -17,7 +17,7 @@ _DOUBLINGS_MAX = 20
 
 
 class LiveObserver(Observer, Protocol):
-    """Who counts what live executors do."""
+    """Counts what live executors do."""
 
     def sent(self, waited_ns: int) -> None:
         """A leg was handed to the socket, ``waited_ns`` after its trade was decided on."""

@@ -62,7 +62,7 @@ def load_keys(config: Config, lookup: Lookup = os.getenv) -> dict[str, Keys]:
 
 
 def hand_over(keys: Mapping[str, Keys]) -> Secret:
-    """The line that ``receive_keys`` reads in a child."""
+    """Return the line that ``receive_keys`` reads in a child."""
     return Secret(encode_revealed({venue: [one.key, one.secret] for venue, one in keys.items()}).decode())
 
 

@@ -15,7 +15,7 @@ _BLOCK_S_MAX = 3 * 86_400.0
 
 
 def sum_costs(*costs: Mapping[str, int]) -> dict[str, int]:
-    """The sum of several calls' costs."""
+    """Return the sum of several calls' costs."""
     total: dict[str, int] = {}
     for cost in costs:
         for window, amount in cost.items():
@@ -29,7 +29,7 @@ def read_headers(venue: str, headers: Mapping[str, str]) -> Iterable[WindowUse]:
 
 
 def blocked_s(venue: str, status: int, headers: Mapping[str, str], body: bytes) -> float:
-    """How long a venue that answered ``status`` wants to hear nothing; 0 when it does not say so."""
+    """Return how long, in seconds, a venue that answered ``status`` wants no call; 0 when it does not say so."""
     if status not in {418, 429}:
         return 0.0
     told = headers.get("retry-after", "")

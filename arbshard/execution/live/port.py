@@ -70,7 +70,7 @@ class LivePort:
         self._legs.update((leg.market, leg) for leg in legs)
 
     def remove_legs(self, legs: Iterable[Leg]) -> None:
-        """Markets of which nothing is under way and nothing will be."""
+        """Stop trading these markets, of which nothing is under way and nothing will be."""
         for leg in legs:
             self._legs.pop(leg.market, None)
 
@@ -82,7 +82,7 @@ class LivePort:
             self._spawn(line.keep_warm(connections, self._live.warm_every_s))
 
     async def close(self) -> None:
-        """Give up what runs in the background, close the connections."""
+        """Stop what runs in the background, and close the connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

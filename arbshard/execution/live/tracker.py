@@ -14,7 +14,7 @@ from arbshard.venues.base.orders import OrderStatus
 
 
 class Tracked:
-    """One order."""
+    """An order under way."""
 
     def __init__(self, order: Order, since_ns: int, decision_price: Decimal = ZERO) -> None:
         self.order = order
@@ -77,12 +77,12 @@ class Tracked:
         self._finish(state, ZERO, (), detail, fault)
 
     def mark_unknown(self, detail: str) -> None:
-        """The call that placed it brought no certainty: whoever waits need not wait longer."""
+        """Note that the call that placed it brought no certainty: a caller that waits need not wait longer."""
         self.detail = detail
         self._news.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Until there is news or the time is over; whether its end is known."""
+        """Wait until there is news or the time is over. Returns whether the final result is known."""
         if self.result is None:
             try:
                 async with asyncio.timeout(timeout_s):
@@ -93,7 +93,7 @@ class Tracked:
         return self.result is not None
 
     def now(self) -> OrderResult:
-        """Its end, or UNKNOWN."""
+        """The final result, or one with the state UNKNOWN."""
         return self.result or OrderResult(
             self.order, "UNKNOWN", detail=self.detail, decision_price=self.decision_price
         )
@@ -127,7 +127,7 @@ class Tracker:
         return tracked
 
     def get(self, client_id: str) -> Tracked | None:
-        """An order under way."""
+        """Return an order under way, or None."""
         return self._orders.get(client_id)
 
     def apply(
@@ -148,7 +148,7 @@ class Tracker:
             tracked.apply(state, filled, fills, venue_order_id, detail, fault)
 
     def release(self, tracked: Tracked) -> OrderResult:
-        """How it stands; forgets it if that is its end."""
+        """Return the state of an order, and drop the order if the state is final."""
         if tracked.result is not None:
             self._orders.pop(tracked.order.client_id, None)
         return tracked.now()

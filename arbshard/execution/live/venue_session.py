@@ -23,7 +23,7 @@ _SKEW_TOLD_MS = 500
 
 
 class CallResult(NamedTuple):
-    """What came of a call."""
+    """The result of a call."""
 
     meaning: Meaning
     detail: str

@@ -50,7 +50,7 @@ class FxFigures(NamedTuple):
     """The usual premium of the coins over the FX book; None while it is not known."""
 
     def premium_bps(self, rate: float) -> float | None:
-        """By how much the coins' rate is above ``rate``."""
+        """Return how far the coins' rate is above ``rate``, in basis points."""
         return (self.implied / rate - 1) * _UNIT if self.implied is not None else None
 
 

@@ -53,7 +53,7 @@ class EquityState(Part):
     """As in ``EquityMarked``: where valuation begins after a restart."""
     marked_ms: int = 0
     accepted: dict[str, int] = msgspec.field(default_factory=dict)
-    """By open position: how often a person released its pair though it had lost too much."""
+    """How often a person released the pair of an open position though it had lost too much, by position."""
 
     def mark(self, event: EquityMarked, realised: Decimal) -> None:
         """Apply a valuation. Raises ``LedgerDamaged`` when it contradicts what was ``realised``, or itself."""

@@ -229,7 +229,7 @@ class Reconciled(Part):
     """When each venue first stated what we own there: wall time by venue."""
     differences: dict[Account, KnownDifference] = msgspec.field(default_factory=dict)
     strays: dict[tuple[str, str], KnownStray] = msgspec.field(default_factory=dict)
-    """By (venue, client id)."""
+    """Stray orders by (venue, client id)."""
 
     def apply(self, event: ReconciliationEvent) -> None:
         """Apply an event. Raises ``LedgerDamaged`` when it contradicts the state."""

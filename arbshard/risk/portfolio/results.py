@@ -146,7 +146,7 @@ class Results(Part):
     """Sums over positions and intents."""
 
     run: dict[str, Totals] = msgspec.field(default_factory=dict)
-    """Of this run, by symbol and for ``ALL``; a restart of risk within the run changes nothing."""
+    """Sums of this run, by symbol and for ``ALL``. A restart of risk within the run changes nothing."""
     lifetime: dict[str, Totals] = msgspec.field(default_factory=dict)
     run_reasons: dict[str, int] = msgspec.field(default_factory=dict)
     """Closed positions of this run by reason."""
@@ -164,9 +164,9 @@ class Results(Part):
     peaks: dict[int, Decimal] = msgspec.field(default_factory=dict)
     """The highest PnL of each trading day so far, at least 0."""
     streaks: dict[str, Streak] = msgspec.field(default_factory=dict)
-    """By symbol, where the last result was a loss."""
+    """Streaks of losses by symbol; a symbol whose last result was no loss has none."""
     scatter: dict[str, Scatter] = msgspec.field(default_factory=dict)
-    """By symbol: how widely its results scatter."""
+    """How widely the results of a symbol scatter, by symbol."""
     failed_returns: dict[tuple[str, Direction], FailedReturns] = msgspec.field(default_factory=dict)
     """By symbol and direction of the entry, where the gap had not come back when the last position was closed."""
     returns: dict[str, tuple[bool, ...]] = msgspec.field(default_factory=dict)

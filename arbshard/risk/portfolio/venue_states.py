@@ -33,7 +33,7 @@ class VenueRefusal(msgspec.Struct, frozen=True):
     since_ms: int
     fault: OrderFault
     in_a_row: int = 1
-    """So many times it began to refuse since it last took an order: the pause before the next try grows with it."""
+    """How often it began to refuse since it last took an order: the pause before the next try grows with it."""
 
     @property
     def place(self) -> Place:

@@ -50,7 +50,7 @@ class Span(NamedTuple):
         return self.high - self.low
 
     def nearest(self, difference: Decimal) -> Decimal:
-        """The value of this span that explains most of ``difference``."""
+        """Return the value of this span that explains most of ``difference``."""
         return min(max(difference, self.low), self.high)
 
 
@@ -90,18 +90,18 @@ class Activity:
         """Of the accounts that have agreed in this session."""
 
     def set_pairs(self, pairs: Iterable[Pair]) -> None:
-        """These are traded now."""
+        """Use these pairs as the traded ones from now on."""
         legs = [leg.market for pair in pairs for leg in (pair.home, pair.away)]
         self.traded = frozenset(
             (market.venue, currency) for market in legs for currency in (market.base, market.quote)
         )
 
     def begin(self, now_ns: int) -> None:
-        """A session begins; what ended before it is not remembered."""
+        """Begin a session: what ended before it is forgotten."""
         self._began_ns = now_ns
 
     def ended(self, trade: Trade, now_ns: int) -> None:
-        """The intent of ``trade`` is concluded."""
+        """Note that the intent of ``trade`` is concluded."""
         for order in (trade.intent.home, trade.intent.away):
             for currency in (order.market.base, order.market.quote):
                 self._ended_ns[order.market.venue, currency] = now_ns
@@ -124,7 +124,7 @@ class Activity:
                 self._forgotten_ns[fill.market.venue] = table.popleft().at_ns
 
     def agreed(self, account: Account) -> None:
-        """Venue and ledger agree on ``account``, and nothing is under way that moves it."""
+        """Note that venue and ledger agree on ``account`` while nothing is under way that moves it."""
         self._fills[account] = _Fills()
 
     def forget_agreements(self) -> None:
@@ -147,11 +147,11 @@ class Activity:
         return at_ns <= max(self._began_ns, self._forgotten_ns.get(venue, 0))
 
     def has_ended_since(self, account: Account, at_ns: int) -> bool:
-        """Whether an intent that trades ``account`` was concluded at ``at_ns`` or later."""
+        """Return whether an intent that trades ``account`` was concluded at ``at_ns`` or later."""
         return self._ended_ns.get(account, 0) >= at_ns
 
     def forget_before(self, venue: str, at_ns: int) -> None:
-        """No statement of ``venue`` that was read before ``at_ns`` will be compared any more."""
+        """Drop what ended before ``at_ns``: no older statement of ``venue`` will be compared any more."""
         table = self._booked.get(venue)
         while table and table[0].at_ns < at_ns:
             table.popleft()

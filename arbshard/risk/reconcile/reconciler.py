@@ -129,11 +129,11 @@ class Reconciler:
     # what others ask
 
     def last_statement(self, venue: str) -> StatementReceipt:
-        """What ``venue`` last said in this session."""
+        """Return what ``venue`` last stated in this session."""
         return self._heard.get(venue, _NOTHING)
 
     def available(self, venue: str, currency: str) -> Decimal:
-        """What a new order may spend: neither held for ours nor locked by anybody else's.
+        """Return what a new order may spend: what is neither held for our orders nor locked by anybody else's.
 
         While venue and ledger differ, the smaller of both counts.
         """
@@ -168,7 +168,7 @@ class Reconciler:
         return None
 
     def trouble_with(self, venue: str, now_ns: int) -> str:
-        """Why entries wait for statements of ``venue``, as a sentence; empty when they do not."""
+        """Return why entries wait for statements of ``venue``, as a sentence; empty when they do not."""
         stale = self._age_objection(venue, now_ns)
         if stale is not None:
             return stale.detail
@@ -198,7 +198,7 @@ class Reconciler:
         )
 
     def blocked_by(self, account: Account) -> tuple[str, ...]:
-        """The pairs that a difference of ``account`` blocks."""
+        """Return the pairs that a difference of ``account`` blocks."""
         return self._blocked.get(account, ())
 
     # what they tell
@@ -268,7 +268,7 @@ class Reconciler:
         return len(exact) == len(every)
 
     def explains(self, venue: str, currency: str, change: Decimal) -> bool:
-        """Whether booking ``change`` would end a difference that is known."""
+        """Return whether booking ``change`` would end a difference that is known."""
         known = self._state.reconciled.differences.get((venue, currency))
         if known is None:
             return False
@@ -461,7 +461,7 @@ def _accounts(pair: Pair) -> tuple[Account, ...]:
 def reconciliation_of(
     reconciler: Reconciler | None, state: PortfolioState, tag: str, now_ns: int
 ) -> Reconciliation:
-    """How venues and ledger differ, for people and for status. ``reconciler``: None on paper."""
+    """Return how venues and ledger differ, for people and for status. ``reconciler`` is None on paper."""
     return Reconciliation(
         tag=tag,
         statements=tuple(_statements(reconciler, now_ns)) if reconciler is not None else (),

@@ -21,7 +21,7 @@ class Tolerances:
         self._price_of = price_of
 
     def of(self, venue: str, currency: str) -> Decimal:
-        """The largest difference that blocks nothing, apart from rounding."""
+        """Return the largest difference that blocks nothing, apart from rounding."""
         asked = self._live.balance_tolerances.get(currency, ZERO)
         worth = self._live.balance_tolerance_worth
         if worth:

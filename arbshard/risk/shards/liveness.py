@@ -50,7 +50,7 @@ class _Neglect:
         """The first quote after that."""
 
     def update(self, moved: int, head: int, now_ns: int) -> int:
-        """Nanoseconds since the first quote that nothing was done about; 0 for none."""
+        """Return the nanoseconds since the first quote that was not acted on; 0 for none."""
         if moved != self.moved:
             self.moved, self.head, self.since_ns = moved, head, None
         elif head != self.head and self.since_ns is None:

@@ -30,7 +30,7 @@ class Ownership:
         self.set(universe)
 
     def set(self, universe: Universe) -> None:
-        """Take the newest universe."""
+        """Use the newest universe."""
         self.universe = universe
         self.pairs.clear()
         self.pairs.update((pair.base, pair) for pair in universe.pairs)
@@ -42,7 +42,7 @@ class Ownership:
         return frozenset(leg.market.venue for pair in self.pairs.values() for leg in (pair.home, pair.away))
 
     def objection(self, base: str, shard: int) -> Objection | None:
-        """102, 106: why a pair is not this shard's."""
+        """Return with 102 or 106 why a pair does not belong to this shard, or None."""
         if base not in self.pairs:
             return Objection(Refusal.UNKNOWN_PAIR, f"{base} is not traded in this run")
         owner = self._owners.get(base)

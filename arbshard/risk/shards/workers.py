@@ -24,7 +24,7 @@ class WorkerWatch:
         self._shards = [_Watched(files, shard, stuck_after_ns) for shard in range(shards)]
 
     def judge(self, now_ns: int, shards: Mapping[int, Shard]) -> dict[int, str]:
-        """Shards that are stuck, and why. ``shards``: what risk knows of them."""
+        """Return the shards that are stuck, and why. ``shards`` is what risk knows of them."""
         stuck: dict[int, str] = {}
         for number, watched in enumerate(self._shards):
             known = shards.get(number)
@@ -35,7 +35,7 @@ class WorkerWatch:
         return stuck
 
     def close(self) -> None:
-        """Let go of pages and rings."""
+        """Close the pages and rings."""
         for watched in self._shards:
             watched.close()
 
