@@ -38,6 +38,8 @@ def config_of(
     config: dict[str, Any] = {
         "run": {"shards": shards, "log_level": "warning", "transport": transport},
         "sim": {"coins": coins, "updates_per_s": updates_of(rate, coins), "regime": "calm"},
+        # The generator sends the same frames again and again, with the exchange time at which they were made.
+        "data_quality": {"max_lag_ms": 0},
     }
     if receiver is not None:
         section = receiver_section()

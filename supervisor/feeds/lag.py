@@ -131,7 +131,8 @@ class LagWatch:
         self._books = books
         self._read_slot = read_slot
         self._clock = clock
-        self._is_on = max_lag_ms > 0
+        self.is_on = max_lag_ms > 0
+        """Whether there is anything to run."""
         self._limit = LagLimit(int(max_lag_ms * 1e6))
         self._measured: dict[str, int] = {}
         """When the frame of each market was received that was measured last."""
@@ -157,8 +158,7 @@ class LagWatch:
 
     async def run(self) -> None:
         """Measure all markets once a second."""
-        if self._is_on:
-            await repeat(partial(self._measure_next, deque()), first_after_s=_PERIOD_S)
+        await repeat(partial(self._measure_next, deque()), first_after_s=_PERIOD_S)
 
     def _measure_next(self, waiting: deque[str]) -> float:
         """Measure the next few markets; the pause after it."""

@@ -139,7 +139,8 @@ class VenueFeed:
         self._tasks.append(asyncio.create_task(self._watch(), name=f"{self.name}-watch"))
         confirmation = self._confirmation
         self._tasks.append(asyncio.create_task(confirmation.run(), name=f"{self.name}-confirmation"))
-        self._tasks.append(asyncio.create_task(self._lag.run(), name=f"{self.name}-lag"))
+        if self._lag.is_on:
+            self._tasks.append(asyncio.create_task(self._lag.run(), name=f"{self.name}-lag"))
         if self._config.rest_url:
             self._tasks.append(asyncio.create_task(confirmation.ask(), name=f"{self.name}-confirmation-rest"))
         if self._diff is not None:

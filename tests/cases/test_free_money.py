@@ -5,9 +5,11 @@ another shard, a deposit or a transfer, and no refusal said so. Money drifts to 
 inventory shows how fast, and when the other venue has none left.
 """
 
-import json
 from decimal import Decimal
 
+import msgspec
+
+from arbshard.model.notes import WorkerNote
 from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageReader
 from arbshard.status.inventory import propose
@@ -22,7 +24,8 @@ DAY_S = 24 * HOUR_S
 def missing(rig) -> tuple[int, dict[str, int]]:
     """What the worker has counted: entries refused as 505, and of which currency on which venue."""
     with PageReader.attach(rig.files.worker_page(0)) as page:
-        return page.value(f"refusal_{Refusal.INVENTORY_SHORT.name}"), json.loads(page.note() or b"{}")
+        note = msgspec.json.decode(page.note() or b"{}", type=WorkerNote)
+        return page.value(f"refusal_{Refusal.INVENTORY_SHORT.name}"), note.missing
 
 
 def shown(rig) -> Inventory:
