@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import psutil
+from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.config import Config
@@ -78,7 +79,10 @@ class RunSampler:
         if status is None:
             return
         note, risk_note = self._supervisor_note(), self._risk_note()
-        self._add("system", at_ms, system_row(status, problems="" if is_last else "\n".join(status.problems)))
+        if is_last:
+            state = "draining" if status.state == "degraded" else status.state
+            status = replace(status, state=state, problems=())
+        self._add("system", at_ms, system_row(status))
         for shard in status.shards:
             self._add("shards", at_ms, {**shard_row(shard), **self._interval_of(shard.id)})
             self._add_changed("refusals", at_ms, f"worker-{shard.id}", shard.refusals)
@@ -231,12 +235,12 @@ class RunSampler:
         return self._funnels.setdefault(base, dict.fromkeys(FUNNEL_COLUMNS, 0))
 
 
-def system_row(status: Status, *, problems: str) -> Row:
+def system_row(status: Status) -> Row:
     """The row of the table ``system``."""
     equity, portfolio, ledger = status.equity, status.portfolio, status.ledger
     return {
         "state": status.state,
-        "problems": problems,
+        "problems": "\n".join(status.problems),
         "equity": float(equity.equity),
         "realised": float(equity.realised),
         "unrealised": float(equity.unrealised),

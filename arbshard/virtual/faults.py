@@ -11,10 +11,10 @@ from random import Random
 
 from arbshard.virtual.process_faults import ProcessFaults
 from arbshard.virtual.rates import FACTOR, UNKIND_LIVE_PER_HOUR, UNKIND_PER_HOUR, Level, kinds_of
-from arbshard.virtual.spells import Spell, Spells
+from arbshard.virtual.spells import Spell, VirtualSpells
 from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
-from arbshard.virtual.venue_faults import VenueFaults
+from arbshard.virtual.venue_faults import VirtualVenueFaults
 from arbshard.virtual.weather import Weather
 from arbshard.wire import control
 
@@ -41,9 +41,9 @@ class Faults:
         self._random = random
         self._supervisor = supervisor
         self._command = command
-        self.spells = Spells(world.loop, world.trace)
+        self.spells = VirtualSpells(world.loop, world.trace)
         self.processes = ProcessFaults(world, weather, random, supervisor, self.spells)
-        self._rooms = (self.processes, VenueFaults(world, weather, random, self.spells), world.unkind)
+        self._rooms = (self.processes, VirtualVenueFaults(world, weather, random, self.spells), world.unkind)
         self.counts: Counter[str] = Counter()
 
     @property

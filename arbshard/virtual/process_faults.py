@@ -19,7 +19,7 @@ from arbshard.virtual.rates import (
     WAKE_POINTS,
     WORKER_POINTS,
 )
-from arbshard.virtual.spells import Spell, Spells
+from arbshard.virtual.spells import Spell, VirtualSpells
 from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.weather import Weather
@@ -46,7 +46,7 @@ class ProcessFaults:
         weather: Weather,
         random: Random,
         supervisor: Callable[[], VirtualSupervisor | None],
-        spells: Spells,
+        spells: VirtualSpells,
     ) -> None:
         """``supervisor`` returns the one that runs now."""
         self._world = world

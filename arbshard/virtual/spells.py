@@ -1,4 +1,4 @@
-"""``Spell``, a fault that lasts for a while, and ``Spells``, which begins and ends them and marks both in the trace.
+"""``Spell``, a fault that lasts for a while, and ``VirtualSpells``, which begins and ends them and traces both.
 
 The rooms that know how a fault is done (``venue_faults``, ``process_faults``, ``unkind``) return a ``Spell``.
 """
@@ -22,7 +22,7 @@ class Spell(NamedTuple):
     """Describes the fault in the trace."""
 
 
-class Spells:
+class VirtualSpells:
     """The spells under way, and when a fault last began or ended."""
 
     def __init__(self, loop: VirtualLoop, trace: Trace) -> None:

@@ -11,7 +11,7 @@ from arbshard.exchanges.accounts.order import Ticket
 from arbshard.venues.registry import HOME
 from arbshard.virtual.exchange import VirtualStream
 from arbshard.virtual.settings import TAG
-from arbshard.virtual.spells import Spell, Spells
+from arbshard.virtual.spells import Spell, VirtualSpells
 from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.trading import TradingVenue
 from arbshard.virtual.venue_books import STRAY
@@ -20,10 +20,10 @@ from arbshard.virtual.weather import Weather
 _LEAST = Decimal("0.00000001")
 
 
-class VenueFaults:
+class VirtualVenueFaults:
     """Draws the details of a fault of a venue and does it."""
 
-    def __init__(self, world: VirtualWorld, weather: Weather, random: Random, spells: Spells) -> None:
+    def __init__(self, world: VirtualWorld, weather: Weather, random: Random, spells: VirtualSpells) -> None:
         self._world = world
         self._weather = weather
         self._random = random
