@@ -90,7 +90,7 @@ def prepare(paths: Paths, campaign: CampaignFile) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that a result may depend on."""
+    """Return the versions of everything that a result may depend on."""
     found = {"arbshard": __version__, "python": sys.version.split()[0], "system": platform.platform()}
     for name in _PACKAGES:
         try:

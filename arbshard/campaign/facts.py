@@ -71,7 +71,7 @@ class TradingFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Why the ledger could not be read to its end."""
 
     def add(self, other: "TradingFacts") -> "TradingFacts":
-        """Both together."""
+        """Return the facts of both ledgers together."""
         return TradingFacts(
             entries=self.entries + other.entries,
             exits=self.exits + other.exits,

@@ -92,7 +92,7 @@ class LedgerWatch:
         self._path = path
         self._verifier = Verifier()
         self.last_seq = 0
-        """Of the events that were read."""
+        """The number of the newest event that was read."""
         self._reported = 0
         self._since_forgotten = 0
 

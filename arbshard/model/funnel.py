@@ -24,5 +24,5 @@ class EdgeFunnel(msgspec.Struct, array_like=True):
     """Of ``sized``: no rule objected, and the entry was decided."""
     decided_bps: float = 0.0
     approved: int = 0
-    """Of ``decided``: entries that risk approved."""
+    """How many of ``decided`` risk has approved."""
     approved_bps: float = 0.0

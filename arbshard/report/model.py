@@ -104,7 +104,7 @@ class SymbolReport(msgspec.Struct, frozen=True):
     losses: int
     win_rate: float | None
     notional: Decimal
-    """Of the positions closed."""
+    """The entry notional of all closed positions."""
     pnl: Decimal
     trade: Decimal
     fees: Decimal
@@ -173,7 +173,7 @@ class ShardReport(msgspec.Struct, frozen=True):
     """Incarnations that said hello to risk."""
     fenced: int
     restarts: int | None = None
-    """Of its process, the most in one run."""
+    """How often its process was started again, at most in one run."""
     pairs: int | None = None
     msg_s: float | None = None
     """Mean of the samples."""
@@ -274,7 +274,7 @@ class LogRecord(msgspec.Struct, frozen=True):
     """A record of level warning or above, or several of one kind."""
 
     anchor: str
-    """Of the page."""
+    """The name of its anchor on the page."""
     process: str
     level: str
     event: str

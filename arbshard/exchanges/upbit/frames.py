@@ -290,7 +290,7 @@ class UpbitFeed:
         self._told_trade = 0
         """The second in which candles were sent last, and the last trade that was in them."""
         self._due_second: int | None = None
-        """Of the candles that are being sent."""
+        """The second whose candles are being sent."""
 
     def on_step(self) -> None:
         """See ``Feed``."""
