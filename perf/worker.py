@@ -2,7 +2,6 @@
 
 from arbshard.model.book import BookTop
 from arbshard.shm.pages import PageWriter
-from arbshard.worker.counters import HISTOGRAMS
 from arbshard.worker.main import main
 from arbshard.worker.meter import WorkerMeter
 from perf.stamp import sent_ns_of
@@ -13,7 +12,7 @@ SEND_DECISION = "send_decision"
 class PerfMeter(WorkerMeter):
     """Reads the send time from the size of the best bid."""
 
-    histograms = (*HISTOGRAMS, SEND_DECISION)
+    further_histograms = (SEND_DECISION,)
 
     def __init__(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> None:
         super().__init__(page, pid, epoch, pairs)

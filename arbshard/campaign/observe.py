@@ -225,14 +225,14 @@ class RunWatch:
         )
 
     def _p99_us(self, shards: int) -> float | None:
-        since = Histogram.of(())
+        since = Histogram()
         for shard in range(shards):
             try:
                 with PageReader.attach(self._files.worker_page(shard)) as page:
                     found = page.histogram("receive_decision")
             except SharedMemoryError:
                 continue  # its worker is being replaced
-            since = since.merge(found.minus(self._decisions.get(shard, Histogram.of(()))))
+            since = since.merge(found.minus(self._decisions.get(shard, Histogram())))
             self._decisions[shard] = found
         return round(since.percentile_ns(99) / 1000, 1) if since.count else None
 

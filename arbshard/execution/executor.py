@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from arbshard.execution.live.executor import LiveExecutor, LiveObserver
     from arbshard.execution.live.port import LivePort
 
+_EXECUTED_STATES: frozenset[str] = frozenset({"FILLED", "CANCELED", "EXPIRED"})
+"""Ends of orders that the venue accepted."""
 _STUCK_WHY: Mapping[str, str] = {
     "barred": "the venue refuses orders",
     "out_of_tries": "orders found nothing at their price",
@@ -58,6 +60,10 @@ class Observer(Protocol):
 
     def order_done(self, result: OrderResult) -> None:
         """An order reached its end."""
+        ...
+
+    def answered(self, venue: str, waited_ns: int) -> None:
+        """A venue accepted an order, and its end was known ``waited_ns`` after it was sent."""
         ...
 
     def late(self) -> None:
@@ -375,9 +381,18 @@ class BaseExecutor:
         return order
 
     async def _send(self, machine: TwoLeg, order: Order) -> OrderResult:
-        result = await self._port.send(order)
+        sent_ns = self._clock.monotonic_ns()
+        result = await self._place(machine, order)
+        # An order that was not sent, or that the venue refused, says nothing about the time of an execution.
+        if result.state in _EXECUTED_STATES:
+            self._observer.answered(order.market.venue, self._clock.monotonic_ns() - sent_ns)
         await self._record(machine, result)
         return result
+
+    async def _place(self, machine: TwoLeg, order: Order) -> OrderResult:
+        """Send an order and wait for its end, or until ``OrderPort.send`` stops waiting."""
+        del machine
+        return await self._port.send(order)
 
     async def _withhold(
         self, machine: TwoLeg, orders: Iterable[Order], why: str, fault: OrderFault = ""

@@ -33,7 +33,7 @@ from arbshard.runner.recording import RecordedPace
 from arbshard.runner.report import TradeReport
 from arbshard.shm.pages import private_page
 from arbshard.worker.assembly import Trader
-from arbshard.worker.counters import HISTOGRAMS, counters
+from arbshard.worker.counters import counters, histograms
 from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.spare import Assignment
 
@@ -75,7 +75,8 @@ class RunnerSession:
         self.engine = ArbitrageEngine(universe.pairs, universe.fx, config)
         self._legs: dict[str, Leg] = {leg.market.symbol: leg for leg in universe.legs()}
         self._books = ProviderBooks(provider, self.pace, universe.fx, config.data_quality)
-        self.page, self._writer = private_page(counters(config.venues.traded), HISTOGRAMS)
+        traded = config.venues.traded
+        self.page, self._writer = private_page(counters(traded), histograms(traded))
         self._meter = WorkerMeter(self._writer, os.getpid(), 1, len(universe.pairs))
         self.risk = LocalRisk.open(config, universe, ledger, mode, self.pace.clock, self._report)
         self._trader = Trader(

@@ -21,7 +21,7 @@ from arbshard.series.pairs import PairSampler
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import Histogram, PageReader
 from arbshard.shm.universe import UniverseFile
-from arbshard.status.collect import Collector
+from arbshard.status.collect import Collector, answers_on
 from arbshard.status.model import ShardStatus, Status, VenueStatus
 
 AddRow = Callable[[str, int, Row], None]
@@ -60,6 +60,8 @@ class RunSampler:
         self._pairs = PairSampler(books, universe, config)
         self._latencies: dict[int, tuple[int, tuple[Histogram, ...]]] = {}
         """(process id, what was read last) by shard."""
+        self._answers: dict[int, tuple[int, dict[str, Histogram]]] = {}
+        """(process id, each venue's times to execute an order, as read last) by shard."""
         self._counts: dict[tuple[str, str], tuple[Value, ...]] = {}
         """The last row of what has a row on a change only, by table and key."""
         self._processes: dict[int, tuple[psutil.Process, float, int]] = {}
@@ -91,8 +93,11 @@ class RunSampler:
         for process in self._process_rows(note, now_ns):
             self._add("processes", at_ms, process)
         if not is_last:  # the feeds have stopped by then, and their books are those of before
+            answers = self._answers_since(len(status.shards))
             for venue in status.venues:
-                self._add("venues", at_ms, venue_row(venue))
+                answer = answers.get(venue.name, Histogram())
+                row = {"answer_p50_us": _us(answer, 50), "answer_p99_us": _us(answer, 99)}
+                self._add("venues", at_ms, {**venue_row(venue), **row})
             self._sample_pairs(at_ms, now_ns, risk_note)
         self._count_workers(note)
         if is_last or now_ns - self._funnel_ns >= _FUNNEL_EVERY_NS:
@@ -143,6 +148,24 @@ class RunSampler:
             "approval_count": approval.count,
             "loop_gap_max_us": _us(gap, 100),
         }
+
+    def _answers_since(self, shards: int) -> dict[str, Histogram]:
+        """How long venues took to execute orders since the sample before, by venue, over all shards."""
+        since: dict[str, Histogram] = {}
+        for shard in range(shards):
+            try:
+                with PageReader.attach(self._files.worker_page(shard)) as page:
+                    pid, now = page.value("pid"), answers_on(page)
+            except SharedMemoryError:
+                continue  # its worker is just being replaced
+            before_pid, before = self._answers.get(shard, (0, {}))
+            self._answers[shard] = pid, now
+            if before_pid != pid:
+                continue  # when these orders were executed is not known
+            for venue, answer in now.items():
+                recent = answer.minus(before.get(venue, Histogram()))
+                since[venue] = since.get(venue, Histogram()).merge(recent)
+        return since
 
     def _add_changed(self, table: str, at_ms: int, source: str, counts: Mapping[str, int]) -> None:
         for reason, count in counts.items():

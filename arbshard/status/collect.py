@@ -43,6 +43,7 @@ from arbshard.status.venues import (
 _REFUSAL = "refusal_"
 _BAD = "bad_"
 _FOLLOWED = "followed_"
+_ANSWER = "answer_"
 _SERIES = "series"
 """The child that keeps series: a run without it is as good as one with it."""
 
@@ -72,7 +73,7 @@ class Collector:
         note = msgspec.json.decode(raw, type=SupervisorNote)
         children = {child.name: child for child in note.children}
         risk_note, risk, risk_counters = self._risk(children.get("risk"))
-        decisions, approvals, shards = self._shards(note, children, risk_counters, now_ns)
+        decisions, approvals, answers, shards = self._shards(note, children, risk_counters, now_ns)
         universe = self._universe()
         oldest = self._oldest_books(universe, now_ns)
         unattended = (*note.unattended, *unattended_of(shards, universe, risk_note.positions))
@@ -99,6 +100,7 @@ class Collector:
                 lag_ms=venue.lag_ms,
                 lag_ms_max=venue.lag_ms_max,
                 late=venue.late,
+                answer_us=_latency(answers.get(venue.name, Histogram())),
                 resyncs=venue.resyncs,
                 refusals=venue.refusals,
                 quiet=venue.quiet,
@@ -228,7 +230,7 @@ class Collector:
     def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, dict[str, int]]:
         note = NO_NOTE
         counters: dict[str, int] = {}
-        commit = Histogram.of(())
+        commit = Histogram()
         try:
             with PageReader.attach(self._files.risk_page) as page:
                 counters = page.values()
@@ -253,8 +255,9 @@ class Collector:
 
     def _shards(
         self, note: SupervisorNote, children: dict[str, ChildNote], risk: dict[str, int], now_ns: int
-    ) -> tuple[Histogram, Histogram, tuple[ShardStatus, ...]]:
-        decisions, approvals = Histogram.of(()), Histogram.of(())
+    ) -> tuple[Histogram, Histogram, dict[str, Histogram], tuple[ShardStatus, ...]]:
+        decisions, approvals = Histogram(), Histogram()
+        answers: dict[str, Histogram] = {}
         shards = []
         for shard in range(note.shards):
             child = children.get(f"worker-{shard}") or ChildNote(f"worker-{shard}", "starting", 0, 0, 0)
@@ -266,8 +269,10 @@ class Collector:
                         page.histogram("receive_decision"),
                         page.histogram("decision_approval"),
                     )
+                    for venue, answer in answers_on(page).items():
+                        answers[venue] = answers.get(venue, Histogram()).merge(answer)
             except SharedMemoryError:
-                counters, decision, approval, raw = {}, Histogram.of(()), Histogram.of(()), b""
+                counters, decision, approval, raw = {}, Histogram(), Histogram(), b""
             decisions, approvals = decisions.merge(decision), approvals.merge(approval)
             shards.append(
                 self._shard(shard, child, counters, decision, approval, risk.get(f"fence_{shard}", 0), now_ns)
@@ -275,7 +280,7 @@ class Collector:
             if raw:
                 missing = msgspec.json.decode(raw, type=WorkerNote).missing
                 shards[-1] = msgspec.structs.replace(shards[-1], missing=missing)
-        return decisions, approvals, tuple(shards)
+        return decisions, approvals, answers, tuple(shards)
 
     def _shard(
         self,
@@ -474,6 +479,15 @@ def _orders_under_way(note: RiskNote) -> Iterator[str]:
     for pair, reason in note.closing.items():
         why = note.unclosable.get(pair)
         yield f"{pair}: not closed, {why} ({reason})" if why else f"{pair} is being closed ({reason})"
+
+
+def answers_on(page: PageReader) -> dict[str, Histogram]:
+    """The times that venues took to execute orders, by venue, as a worker's page has them."""
+    return {
+        name.removeprefix(_ANSWER): page.histogram(name)
+        for name in page.histograms
+        if name.startswith(_ANSWER)
+    }
 
 
 def _latency(histogram: Histogram) -> Latency:

@@ -115,6 +115,8 @@ class VenueStatus(msgspec.Struct, frozen=True):
     """Frames with a larger lag come late, and nothing is entered on them."""
     late: tuple[str, ...] = ()
     """Markets whose newest frame came late; a few at most."""
+    answer_us: Latency = Latency()
+    """From sending an order that the venue accepted until its end was known."""
     resyncs: int = 0
     """Books made anew from a snapshot after a gap in their changes."""
     refusals: int = 0

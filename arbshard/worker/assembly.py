@@ -27,7 +27,7 @@ from arbshard.shm.universe import UniverseFile
 from arbshard.venues.registry import codecs
 from arbshard.wire.messages import Welcome
 from arbshard.wire.request import RequestClient
-from arbshard.worker.counters import HISTOGRAMS, counters
+from arbshard.worker.counters import counters, histograms
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import BookView, ShardFeed
 from arbshard.worker.fence import Fence
@@ -84,8 +84,8 @@ class WorkerPorts(NamedTuple):
     """The doorbell, which the worker closes; None for the FIFO in the run directory."""
     make_meter: MakeMeter = WorkerMeter
     """Makes what writes the worker's page, from the page, the process id, the epoch and the number of pairs."""
-    histograms: tuple[str, ...] = HISTOGRAMS
-    """The names of the histograms on the page."""
+    further_histograms: tuple[str, ...] = ()
+    """The names of histograms that the page has beside the usual ones."""
     make_executors: MakeExecutors = ExecutorFactory
     open_live: OpenLive | None = None
     """None on paper."""
@@ -182,7 +182,11 @@ class Worker:
         files, clock = ports.files, ports.clock
         with ExitStack() as opened:
             page = opened.enter_context(
-                PageWriter.create(files.worker_page(shard), counters(config.venues.traded), ports.histograms)
+                PageWriter.create(
+                    files.worker_page(shard),
+                    counters(config.venues.traded),
+                    (*histograms(config.venues.traded), *ports.further_histograms),
+                )
             )
             waiter = opened.enter_context(ShardWaiter.attach(files.dir, shard, bell=ports.bell))
             risk_page = opened.enter_context(closing(RiskPage(files.risk_page)))

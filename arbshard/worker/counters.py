@@ -69,3 +69,13 @@ def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
 HISTOGRAMS = ("receive_decision", "decision_approval", "decision_wire", "loop_gap")
 """Nanoseconds. ``decision_wire``: until a leg's request was handed to the socket, live only. ``loop_gap``: how late
 the worker's timer came: the longest anything waited."""
+
+
+def answer_histogram(venue: str) -> str:
+    """The name of the histogram of a venue's answers: from sending an order that it accepted to the order's end."""
+    return f"answer_{venue}"
+
+
+def histograms(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
+    """The names of all histograms of a run on the venues ``traded``; all are in nanoseconds."""
+    return (*HISTOGRAMS, *map(answer_histogram, traded))

@@ -126,7 +126,7 @@ async def _trade(
         connect=partial(_risk_client, files, config),
         bell=BusBell(files.bus_endpoint, given.shard) if config.run.transport == "zmq" else None,
         make_meter=meter_type,
-        histograms=meter_type.histograms,
+        further_histograms=meter_type.further_histograms,
         open_live=_live_opener(config, keys, files, clock),
         on_trading=_tidy_soon,
     )

@@ -14,7 +14,7 @@ from arbshard.model.order import OrderResult
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageWriter
-from arbshard.worker.counters import DATA_REFUSALS, HISTOGRAMS
+from arbshard.worker.counters import DATA_REFUSALS, answer_histogram
 from arbshard.worker.feed import ShardFeed
 
 _NOTE_EVERY_NS = 500_000_000
@@ -34,8 +34,8 @@ class Ring(Protocol):
 class WorkerMeter:
     """Implements ``execution.live.executor.LiveObserver``; the tick path calls ``decided`` only."""
 
-    histograms: tuple[str, ...] = HISTOGRAMS
-    """Names of those on its page."""
+    further_histograms: tuple[str, ...] = ()
+    """The names of histograms that it needs beside the usual ones."""
 
     def __init__(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> None:
         self._page = page
@@ -114,6 +114,10 @@ class WorkerMeter:
             self.count("rejected")
         elif result.fills and result.state != "FILLED":
             self.count("partial")
+
+    def answered(self, venue: str, waited_ns: int) -> None:
+        """See ``Observer``."""
+        self._record(self._page.histogram(answer_histogram(venue)), waited_ns)
 
     def late(self) -> None:
         """See ``Observer``."""

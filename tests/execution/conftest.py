@@ -95,6 +95,7 @@ class FakeObserver:
         self.calls = calls
         self.waited_ns = []
         self.done: list[OrderResult] = []
+        self.answers: list[tuple[str, int]] = []
         self.late_count = 0
 
     def approved(self, waited_ns):
@@ -102,6 +103,9 @@ class FakeObserver:
 
     def order_done(self, result):
         self.done.append(result)
+
+    def answered(self, venue, waited_ns):
+        self.answers.append((venue, waited_ns))
 
     def late(self):
         self.late_count += 1

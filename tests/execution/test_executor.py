@@ -43,6 +43,26 @@ async def test_entry_that_fills_at_once(executor, intent, calls, make, mark, obs
     assert len(observer.done) == 2
 
 
+async def test_the_time_of_a_venue_counts_for_orders_that_it_accepted(
+    executor, intent, port, clock, observer
+):
+    send = port.send
+    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)]}
+
+    async def take_time(order):
+        result = await send(order)
+        clock.advance_ms(30)
+        return result
+
+    port.send = take_time
+    await executor.execute(intent)
+    assert sorted(venue for venue, _ in observer.answers) == [
+        "binance",
+        "upbit",
+    ]  # the rejected one: its hedge
+    assert all(30_000_000 <= waited_ns <= 60_000_000 for _, waited_ns in observer.answers)
+
+
 async def test_refused_intent_sends_nothing(executor, intent, risk, calls, observer):
     risk.answer = Refused(Refusal.BALANCE, "not enough")
     outcome = await executor.execute(intent)

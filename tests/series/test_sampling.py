@@ -17,7 +17,7 @@ from arbshard.series.sampling import FUNNEL_COLUMNS, RunSampler
 from arbshard.series.schemas import SCHEMAS
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.pages import PageWriter
-from arbshard.worker.counters import HISTOGRAMS, counters
+from arbshard.worker.counters import counters, histograms
 from supervisor.status_publisher import COUNTERS as SUPERVISOR_COUNTERS
 from supervisor.status_publisher import HISTOGRAMS as SUPERVISOR_HISTOGRAMS
 
@@ -59,7 +59,7 @@ class Pages:
     def start_worker(self, pid):
         if self.worker is not None:
             self.worker.close()
-        self.worker = PageWriter.create(self.files.worker_page(0), counters(), HISTOGRAMS)
+        self.worker = PageWriter.create(self.files.worker_page(0), counters(), histograms())
         self.set_counter("pid", pid)
         self.set_counter("state", WorkerState.RUNNING)
 
@@ -127,6 +127,21 @@ def test_latencies_are_of_the_time_since_the_sample_before(pages):
     assert row["approval_count"] == 0
     pages.start_worker(1)
     assert pages.take(sampler)["shards"][0].get("decision_count") is None
+
+
+def test_the_time_of_a_venue_to_answer_is_of_the_orders_since_the_sample_before(pages):
+    sampler = pages.sampler()
+    answer = pages.worker.histogram("answer_upbit")
+    pages.worker.record(answer, 900_000_000)
+    assert pages.take(sampler)["venues"][0]["answer_p50_us"] is None  # it may have been long ago
+    for ms in (20, 20, 80):
+        pages.worker.record(answer, ms * 1_000_000)
+    row = pages.take(sampler)["venues"][0]
+    assert 20_000 <= row["answer_p50_us"] <= 22_500
+    assert 80_000 <= row["answer_p99_us"] <= 90_000
+    assert pages.take(sampler)["venues"][0]["answer_p50_us"] is None
+    pages.start_worker(1)
+    assert pages.take(sampler)["venues"][0]["answer_p50_us"] is None
 
 
 def test_counts_have_rows_on_a_change_only(pages):

@@ -83,7 +83,7 @@ class TestStatus:
         drawing = render_status(status)
         assert row(drawing, "upbit") == [
             "upbit", "(simulated)", "connected", "ws", "x2", "71", "of", "70", "72", "7,373", "7,778", "ms",
-            "7,474", "ms", "75", "78", "79", "76",
+            "7,474", "ms", "33", "ms", "75", "78", "79", "76",
         ]  # fmt: skip
         assert row(drawing, "binance ")[:9] == [
             "binance",

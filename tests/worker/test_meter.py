@@ -11,14 +11,14 @@ from arbshard.model.notes import WorkerNote
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageReader, PageWriter
-from arbshard.worker.counters import DATA_REFUSALS, HISTOGRAMS, LIVE_COUNTERS, counters
+from arbshard.worker.counters import DATA_REFUSALS, LIVE_COUNTERS, counters, histograms
 from arbshard.worker.meter import WorkerMeter
 
 
 @pytest.fixture
 def page(tmp_path):
     with (
-        PageWriter.create(tmp_path / "page", counters(), HISTOGRAMS) as writer,
+        PageWriter.create(tmp_path / "page", counters(), histograms()) as writer,
         PageReader.attach(writer.path) as page,
     ):
         page.meter = WorkerMeter(writer, pid=42, epoch=3, pairs=7)
@@ -40,6 +40,12 @@ def test_decisions_and_approvals(page):
     assert page.histogram("receive_decision").count == 2
     assert page.histogram("receive_decision").max_ns == 3000
     assert page.histogram("decision_approval").max_ns == 250_000
+
+
+def test_the_time_of_a_venue_to_execute_an_order(page):
+    page.meter.answered("upbit", 30_000_000)
+    assert page.histogram("answer_upbit").max_ns == 30_000_000
+    assert page.histogram("answer_binance").count == 0
 
 
 def test_how_far_the_ring_was_looked_into_is_shown_with_every_beat(page):

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from typing_extensions import override
+
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, LiveConfig
 from arbshard.execution.executor import BaseExecutor, IntentOutcome, Observer
@@ -62,13 +64,12 @@ class LiveExecutor(BaseExecutor):
             return
         await super()._send_all(machine, orders)
 
-    async def _send(self, machine: TwoLeg, order: Order) -> OrderResult:
+    @override
+    async def _place(self, machine: TwoLeg, order: Order) -> OrderResult:
         is_admitted = order.role == "leg" and machine.state == "legs"
-        result = await self._live_port.send(
+        return await self._live_port.send(
             order, admitted=is_admitted, on_sent=self._on_sent(machine.intent, order)
         )
-        await self._record(machine, result)
-        return result
 
     async def _pause_to_ask(self, orders: tuple[Order, ...], asked: int) -> None:
         """Longer each time; shorter when a private event brings the end."""

@@ -15,12 +15,16 @@ class Observer:
     def __init__(self):
         self.sent_ns = []
         self.done = []
+        self.answers = []
 
     def approved(self, waited_ns):
         pass
 
     def order_done(self, result):
         self.done.append(result)
+
+    def answered(self, venue, waited_ns):
+        self.answers.append((venue, waited_ns))
 
     def late(self):
         pass
@@ -71,6 +75,7 @@ async def test_entry(open_room, executor_in, said, entry, calls, observed):
     assert calls[0] == ("submit", "s1-0-1-1")
     assert calls[-1][0] == "conclude"
     assert len(observed.sent_ns) == 2
+    assert sorted(venue for venue, _ in observed.answers) == ["binance", "upbit"]
 
 
 async def test_time_to_the_wire_counts_from_the_decision(
