@@ -91,6 +91,7 @@ def build(
             rules=_rules(facts, sources.summary, sampled),
             shards=tuple(_shards(facts, sampled)),
             venues=tuple(_venues(facts, sampled)),
+            recorded=sources.recorded,
             processes=sampled.processes if sampled is not None else (),
             pairs=sampled.pairs if sampled is not None else (),
             timeline=timeline,
@@ -396,6 +397,8 @@ def _notes(sources: Sources) -> Iterator[str]:
             )
     if sampled is not None and sampled.skipped:
         yield f"{sampled.skipped:,} files of the series cannot be read and were left out."
+    if sources.unrecorded:
+        yield f"The recording was not read to its end: {sources.unrecorded}."
     if facts.all.edges.unmeasured:
         yield (
             f"Positions with a result of {plain(facts.all.edges.unmeasured)} were entered before the time of this "

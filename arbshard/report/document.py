@@ -238,6 +238,14 @@ def _sections(report: RunReport) -> Iterator[PageSection]:
         (_pairs(report), *_plots(report, "pairs")),
     )
     yield PageSection("venues", "Venues", "", (_venues(report), *_plots(report, "venues")))
+    if report.recorded:
+        yield PageSection(
+            "recording",
+            "Recording",
+            "What the tape of the run holds (arbshard tape verify checks it). Rows without a venue are decisions of "
+            "risk and messages about the run.",
+            (_recorded(report),),
+        )
     yield PageSection("shards", "Shards", "", (_shards(report), *_plots(report, "shards")))
     yield PageSection(
         "processes", "Memory, CPU and descriptors", "", (_processes(report), *_plots(report, "processes"))
@@ -390,6 +398,18 @@ def _venues(report: RunReport) -> PageTable:
         *("answer p50", "answer p99"),
     )
     return table(columns, rows)
+
+
+def _recorded(report: RunReport) -> PageTable:
+    rows = [
+        (
+            *(one.venue or "none", f"{one.frames:,}", f"{one.requests:,}", f"{one.decisions:,}"),
+            *(f"{one.disconnects:,}", fault(one.resubscribed), fault(one.gaps), fault(one.lost)),
+        )
+        for one in report.recorded
+    ]
+    columns = ("venue", "frames", "answers over REST", "decisions", "disconnects", "resubscribed", "gaps")
+    return table((*columns, "rows lost and marked"), rows)
 
 
 def _shards(report: RunReport) -> PageTable:

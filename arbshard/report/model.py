@@ -217,6 +217,22 @@ class VenueReport(msgspec.Struct, frozen=True):
     answer_p99_us: float | None = None
 
 
+class RecordedVenue(msgspec.Struct, frozen=True):
+    """What a recording of the run holds of one venue, or of none (an empty name)."""
+
+    venue: str
+    frames: int = 0
+    requests: int = 0
+    """Answers to requests over REST."""
+    disconnects: int = 0
+    resubscribed: int = 0
+    gaps: int = 0
+    """Times that changes of a book were missing."""
+    decisions: int = 0
+    lost: int = 0
+    """Rows that are missing and whose loss is marked."""
+
+
 class ProcessReport(msgspec.Struct, frozen=True):
     """One process, from samples."""
 
@@ -371,6 +387,8 @@ class RunReport(msgspec.Struct, frozen=True):
     rules: tuple[RuleCost, ...]
     shards: tuple[ShardReport, ...]
     venues: tuple[VenueReport, ...]
+    recorded: tuple[RecordedVenue, ...]
+    """Empty without a recording."""
     processes: tuple[ProcessReport, ...]
     pairs: tuple[PairReport, ...]
     timeline: tuple[TimelineEntry, ...]

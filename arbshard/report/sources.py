@@ -1,4 +1,4 @@
-"""What an analysis reads: the ledger with its archives, the logs, the summary and the series of a run. Reads only."""
+"""What an analysis reads: the ledger with its archives, the logs, the summary, the series and the tape of a run."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from arbshard.ledger.reader import EVER
 from arbshard.optional import how_to_install
 from arbshard.report.facts import KINDS, RunFacts
 from arbshard.report.logs import LogsRead, read_logs
+from arbshard.report.model import RecordedVenue
 from arbshard.status.model import RuleWorth
 
 if TYPE_CHECKING:
@@ -39,10 +40,14 @@ class Sources(NamedTuple):
     facts: RunFacts
     logs: LogsRead
     summary: RunSummary | None
-    sampled: "Sampled | None"
+    sampled: "Sampled | None" = None
     """None where there are no series, or pyarrow is not installed."""
-    unsampled: str
+    unsampled: str = "the run has kept none"
     """Why there are none; empty where there are."""
+    recorded: tuple[RecordedVenue, ...] = ()
+    """Empty where there is no recording, or pyarrow is not installed."""
+    unrecorded: str = ""
+    """Why a recording was not read, or not to its end."""
 
 
 def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
@@ -57,16 +62,23 @@ def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
         logs = read_logs(state_dir / "logs", since_ms)
     except OSError as error:
         raise UsageError(f"{state_dir / 'logs'}: the logs cannot be read: {error.strerror}") from error
-    summary = _summary(state_dir / "summary.json")
-    if not (state_dir / "series").is_dir():
-        return Sources(state_dir, name, since_ms, events, facts, logs, summary, None, "the run has kept none")
+    sources = Sources(state_dir, name, since_ms, events, facts, logs, _summary(state_dir / "summary.json"))
     if find_spec("pyarrow") is None:
         why = f"pyarrow is not installed: {how_to_install('pyarrow')}"
-        return Sources(state_dir, name, since_ms, events, facts, logs, summary, None, why)
-    from arbshard.report.sampled import read_sampled
+        return sources._replace(
+            unsampled=why if (state_dir / "series").is_dir() else sources.unsampled,
+            unrecorded=why if (state_dir / "tape").is_dir() else "",
+        )
+    if (state_dir / "series").is_dir():
+        from arbshard.report.sampled import read_sampled
 
-    sampled = read_sampled(state_dir, since_ms, facts.currency)
-    return Sources(state_dir, name, since_ms, events, facts, logs, summary, sampled, "")
+        sources = sources._replace(sampled=read_sampled(state_dir, since_ms, facts.currency), unsampled="")
+    if (state_dir / "tape").is_dir():
+        from arbshard.report.recorded import read_recorded
+
+        recorded, unrecorded = read_recorded(state_dir / "tape", since_ms)
+        sources = sources._replace(recorded=recorded, unrecorded=unrecorded)
+    return sources
 
 
 def _summary(path: Path) -> RunSummary | None:

@@ -17,6 +17,7 @@ from arbshard.tape.format import (
     DECISION,
     DROPPED,
     END_OF_STREAM,
+    SCHEMA,
     Row,
     SegmentInfo,
     checksum,
@@ -73,6 +74,23 @@ class TapeSegment:
                     raise TapeError(f"{self.path}: batch {number} is damaged: its checksum is wrong")
                 yield batch
                 number += 1
+
+    def columns(self, *names: str) -> Iterator[pa.RecordBatch]:
+        """Every whole batch with these columns alone, which is fast: no other is unpacked, and nothing is checked."""
+        options = pa.ipc.IpcReadOptions(
+            included_fields=sorted(SCHEMA.get_field_index(name) for name in names)
+        )
+        with pa.memory_map(str(self.path)) as source:
+            reader = pa.ipc.open_stream(source, options=options)
+            while True:
+                try:
+                    yield reader.read_next_batch()
+                except StopIteration:
+                    return
+                except (OSError, pa.ArrowException) as error:
+                    if self.is_closed:
+                        raise TapeError(f"{self.path}: a batch is damaged: {_reason(error)}") from error
+                    return
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         """Every row with its number."""
