@@ -250,6 +250,7 @@ class Campaign:
                     progress.print_line(line)
                 check_disk(folder, self._campaign)
                 progress.print_line(f"its files are in {folder}")
+                progress.print_line(f"'arbshard status --name {self._campaign.instance}' shows its run")
                 why = self._run_attempts(folder, began_s, progress)
             return self._close(folder, began_ms, time.monotonic() - began_s, why)
 

@@ -16,7 +16,7 @@ from msgspec import Meta
 import arbshard
 from arbshard.config import Config, load_config
 from arbshard.config.run import SHARDS_MAX
-from arbshard.config.section import NotNegative, Positive, Section, Share
+from arbshard.config.section import NotNegative, Positive, Section, Share, explain, matching
 from arbshard.errors import ConfigError, UsageError
 from arbshard.model.verdict import Severity
 
@@ -220,7 +220,13 @@ class KeepConfig(Section, frozen=True):
 class CampaignFile(Section, frozen=True):
     """The whole file."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,21}\Z")]
+    name: Annotated[
+        str,
+        matching(
+            r"^[A-Za-z0-9][A-Za-z0-9_-]{0,21}\Z",
+            "must be 1 to 22 letters, digits, '_' and '-', the first one a letter or a digit",
+        ),
+    ]
     """The instance of its runs is ``campaign-<name>`` in small letters."""
     about: str
     """One sentence for ``arbshard campaign list``."""
@@ -285,7 +291,7 @@ def load_campaign(path: Path) -> CampaignFile:
     try:
         campaign = msgspec.convert(tree, CampaignFile)
     except msgspec.ValidationError as error:
-        raise ConfigError(where, _explain(str(error))) from error
+        raise ConfigError(where, explain(error, CampaignFile)) from error
     for key, own in _OWN_KEYS.items():
         if key in dict(_leaves(campaign.config)):
             instead = f"write the campaign's own key '{own}'" if own else "the campaign chooses it itself"
@@ -324,16 +330,3 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def _value(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _explain(message: str) -> str:
-    """Turn msgspec's «… - at `$.rules.disk`» round: the path first, as it stands in the file."""
-    problem, _, path = message.partition(" - at `$")
-    key = path.rstrip("`").lstrip(".")
-    section: Any = CampaignFile
-    if problem.startswith("Object contains unknown field"):
-        for part in key.split(".") if key else ():
-            section = next(field.type for field in msgspec.structs.fields(section) if field.name == part)
-        known = ", ".join(field.name for field in msgspec.structs.fields(section))
-        return f"unknown key '{f'{key}.' * bool(key)}{problem.split('`')[1]}'; known here: {known}"
-    return f"{key}: {problem}" if key else problem

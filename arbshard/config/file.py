@@ -4,12 +4,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.root import Config
+from arbshard.config.section import explain
 from arbshard.config.venues import AWAY, VenueConfig, VenuesConfig
 from arbshard.errors import ConfigError
 
@@ -45,7 +46,7 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> C
     try:
         return _check(msgspec.convert(merged, Config, strict=False), where)
     except msgspec.ValidationError as error:
-        raise ConfigError(where, _explain(str(error))) from error
+        raise ConfigError(where, explain(error, Config, _REPLACED)) from error
 
 
 def change_limits(limits: LimitsConfig, changes: Mapping[str, str], where: str) -> LimitsConfig:
@@ -54,7 +55,7 @@ def change_limits(limits: LimitsConfig, changes: Mapping[str, str], where: str) 
     try:
         return _check(msgspec.convert(tree, Config, strict=False), where).limits
     except msgspec.ValidationError as error:
-        raise ConfigError(where, _explain(str(error))) from error
+        raise ConfigError(where, explain(error, Config, _REPLACED)) from error
 
 
 def _gather_other_venues(tree: dict[str, Any], where: str) -> None:
@@ -80,38 +81,6 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
-
-
-def _explain(message: str) -> str:
-    """Turn msgspec's «… - at `$.run.shards`» round: the path first, as it stands in the file."""
-    problem, _, path = message.partition(" - at `$")
-    key = path.rstrip("`").lstrip(".")
-    if problem.startswith("Object contains unknown field"):
-        unknown = f"{key}." * bool(key) + problem.split("`")[1]
-        if unknown in _REPLACED:
-            return f"the key '{unknown}' was replaced: write {_REPLACED[unknown]}"
-        return f"unknown key '{unknown}'; known here: {', '.join(_keys_of(key))}"
-    if problem.startswith("Invalid enum value"):
-        problem = f"{problem}; one of {', '.join(get_args(_field(key).type))}"
-    return f"{key}: {problem}" if key else problem
-
-
-def _keys_of(path: str) -> tuple[str, ...]:
-    section: type[msgspec.Struct] = _field(path).type if path else Config
-    return tuple(field.name for field in msgspec.structs.fields(section))
-
-
-def _field(path: str) -> msgspec.structs.FieldInfo:
-    """The field that a dotted path of the file leads to."""
-    section: type[msgspec.Struct] = Config
-    *tables, last = path.split(".")
-    for table in tables:
-        section = _named(section, table).type
-    return _named(section, last)
-
-
-def _named(section: type[msgspec.Struct], name: str) -> msgspec.structs.FieldInfo:
-    return next(field for field in msgspec.structs.fields(section) if field.name == name)
 
 
 def _amounts(section: msgspec.Struct, prefix: str) -> Iterator[tuple[str, Decimal]]:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta
 
-from arbshard.config.section import Count, NotNegative, Positive, Section, Share
+from arbshard.config.section import Count, NotNegative, Positive, Section, Share, matching
 
 _FIXED_ZONES: dict[str, tzinfo] = {"UTC": UTC, "Asia/Seoul": timezone(timedelta(hours=9), "KST")}
 """Without summer time: the default must not depend on whether the machine has a zone database."""
@@ -116,7 +116,10 @@ class LimitsConfig(Section, frozen=True):
     halt_stale_feeds_s: Positive = 30.0
     """Kill switch: no venue has sent anything for so long."""
 
-    day_starts: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "09:00"
+    day_starts: Annotated[
+        str,
+        matching(r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z", "must be a time from 00:00 to 23:59, as in '09:00'"),
+    ] = "09:00"
     """When a trading day begins, by the clocks of ``time_zone``."""
     time_zone: str = "Asia/Seoul"
 

@@ -3,7 +3,6 @@
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
 
 from arbshard.config.execution import ExecutionConfig, PaperConfig
 from arbshard.config.inventory import InventoryConfig
@@ -12,7 +11,7 @@ from arbshard.config.limits import LimitsConfig
 from arbshard.config.live import LiveConfig
 from arbshard.config.run import RunConfig
 from arbshard.config.sampling import SamplingConfig
-from arbshard.config.section import Section
+from arbshard.config.section import Section, matching
 from arbshard.config.sim import SimConfig
 from arbshard.config.strategy import (
     BaselineConfig,
@@ -26,7 +25,13 @@ from arbshard.config.symbols import SymbolsConfig
 from arbshard.config.venues import VenuesConfig
 from arbshard.config.warnings import WarningsConfig
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}\Z")]
+Name = Annotated[
+    str,
+    matching(
+        r"^[a-z0-9][a-z0-9_-]{0,31}\Z",
+        "must be 1 to 32 characters of a-z, 0-9, '_' and '-', the first one a letter or a digit",
+    ),
+]
 
 
 class Config(Section, frozen=True):

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from arbshard.config.section import Port, Section, Seed, Share
+from arbshard.config.section import Port, Section, Seed, Share, matching
 from arbshard.config.symbols import CoinPair
 
 _HIDDEN = "********"
@@ -263,7 +263,7 @@ class MarketStateFault(MarketFault, frozen=True, kw_only=True):
     """
 
     state: Literal["cancel_only", "break", "halt", "delisted", "warned"] = "break"
-    caution: Annotated[str, Meta(pattern=r"^[A-Z_]{0,64}\Z")] = ""
+    caution: Annotated[str, matching(r"^[A-Z_]{0,64}\Z", "must be at most 64 characters of A-Z and '_'")] = ""
     """With ``warned``: the listing has the caution of this name instead of the warning."""
 
 

@@ -4,9 +4,14 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from arbshard.config.section import Positive, Section
+from arbshard.config.section import Positive, Section, matching
 
-CoinPair = Annotated[str, Meta(pattern=r"^[a-z0-9]+:[A-Z0-9]+ [a-z0-9]+:[A-Z0-9]+\Z")]
+CoinPair = Annotated[
+    str,
+    matching(
+        r"^[a-z0-9]+:[A-Z0-9]+ [a-z0-9]+:[A-Z0-9]+\Z", "must name two coins, as in 'upbit:AAA binance:BBB'"
+    ),
+]
 """``upbit:AAA binance:BBB``: a coin of one venue and one of the other, each by its ticker there."""
 
 
