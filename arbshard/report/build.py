@@ -176,73 +176,26 @@ def _edges(every: SymbolFacts) -> EdgeSteps:
 
 
 def _funnel(facts: RunFacts, edges: EdgeSteps) -> Iterator[FunnelStep]:
+    """The steps from what was sent to what was kept, with what was lost at each of them."""
     sums = facts.all.edges
-    intents = "entries sent"
-    yield FunnelStep(
-        name="sent",
-        unit=intents,
-        count=sums.ended,
-        bps=bps_of(edges.sent, edges.sent_notional),
-        money=edges.sent,
-        why="entries that risk approved and that have ended, at the edge of their decision",
-    )
-    yield FunnelStep(
-        name="both filled",
-        unit=intents,
-        count=sums.filled,
-        bps=bps_of(edges.decided, edges.filled_notional),
-        money=edges.decided,
-        lost=edges.not_filled,
-        why="orders that expired, were rejected or filled in part: missed, not paid",
-    )
-    yield FunnelStep(
-        name="at arrival",
-        unit=intents,
-        count=sums.filled,
-        bps=bps_of(edges.arrived, edges.filled_notional),
-        money=edges.arrived,
-        lost=edges.arrival,
-        why="the books moved before the orders came, or a hedge completed a leg at a worse price",
-    )
     after_fees = edges.arrived + edges.exit_fees
-    yield FunnelStep(
-        name="after the fees of the exit",
-        unit=intents,
-        count=sums.filled,
-        bps=bps_of(after_fees, edges.filled_notional),
-        money=after_fees,
-        lost=edges.exit_fees,
-        why="both venues take a fee again on the way out",
-    )
     after_fx = after_fees + edges.fx
-    yield FunnelStep(
-        name="after FX",
-        unit=intents,
-        count=sums.filled,
-        bps=bps_of(after_fx, edges.filled_notional),
-        money=after_fx,
-        lost=edges.fx,
-        why="the rate changed while positions were open",
-    )
-    after_exit = after_fx + edges.way_out
-    yield FunnelStep(
-        name="after the way out",
-        unit="closed positions",
-        count=sums.filled,
-        bps=bps_of(after_exit, edges.filled_notional),
-        money=after_exit,
-        lost=edges.way_out,
-        why="the gap had not come back, and two spreads were crossed",
-    )
-    yield FunnelStep(
-        name="kept",
-        unit="of them with a gain",
-        count=sums.won,
-        bps=bps_of(edges.kept, edges.filled_notional),
-        money=edges.kept,
-        lost=edges.one_legged,
-        why=f"{sums.taken_back:,} entries filled on one venue alone and were taken back",
-    )
+    intents, filled = "entries sent", edges.filled_notional
+    expired = "orders that expired, were rejected or filled in part: missed, not paid"
+    moved = "the books moved before the orders came, or a hedge completed a leg at a worse price"
+    for name, unit, count, notional, money, lost, why in (
+        ("sent", intents, sums.ended, edges.sent_notional, edges.sent, None, "approved by risk, and ended by now"),
+        ("both filled", intents, sums.filled, filled, edges.decided, edges.not_filled, expired),
+        ("at arrival", intents, sums.filled, filled, edges.arrived, edges.arrival, moved),
+        ("after the fees of the exit", intents, sums.filled, filled, after_fees, edges.exit_fees,
+         "both venues take a fee again on the way out"),
+        ("after FX", intents, sums.filled, filled, after_fx, edges.fx, "the rate changed while positions were open"),
+        ("after the way out", "closed positions", sums.filled, filled, after_fx + edges.way_out, edges.way_out,
+         "the gap had not come back, and two spreads were crossed"),
+        ("kept", "of them with a gain", sums.won, filled, edges.kept, edges.one_legged,
+         f"{sums.taken_back:,} entries filled on one venue alone and were taken back"),
+    ):  # fmt: skip
+        yield FunnelStep(name, unit, count, bps_of(money, notional), money, lost, why)
 
 
 def _rules(facts: RunFacts, summary: RunSummary | None, sampled: "Sampled | None") -> tuple[RuleCost, ...]:
