@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from decimal import localcontext
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from arbshard.campaign.attempt import Paths, Stopping, prepare
@@ -32,6 +33,7 @@ from arbshard.exchanges.coins import coin_table
 from arbshard.ledger.events import Event
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.money import MONEY_CONTEXT
+from arbshard.report.sources import RunSummary
 from arbshard.virtual.clock import WALL_START_MS
 from arbshard.virtual.machine import BrokenOff, Simulation
 from arbshard.virtual.report import lines_of
@@ -171,6 +173,9 @@ def _simulate(
     if report is not None:
         text = "".join(f"{line}\n" for line in lines_of(report))
         paths.output.write_text(text, encoding="utf-8")
+        tally = report.tally
+        summary = RunSummary(dict(tally.refused), dict(tally.barred), tally.worth, (), report.virtual_s)
+        paths.summary.write_bytes(msgspec.json.encode(summary))
     facts = read_facts(paths.ledger)
     ran_s = report.virtual_s if report is not None else 0.0
     verdict = (

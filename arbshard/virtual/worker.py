@@ -3,7 +3,6 @@
 The oracle is told of every decision and of every order's end at the instant of it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from typing_extensions import override
 from arbshard.clock import Clock
 from arbshard.config import Config, ExecutionConfig
 from arbshard.engine.engine import ArbitrageEngine, Exit, Trade
+from arbshard.engine.followed import FollowedOutcome
 from arbshard.execution.executor import ExecutorFactory, Observer
 from arbshard.execution.ports import BookPort, RiskPort
 from arbshard.model.market import Leg
@@ -29,6 +29,7 @@ from arbshard.virtual.exchange_port import ExchangeExecutors
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
 from arbshard.virtual.network import Port, VirtualClient
 from arbshard.virtual.oracle import Decision, Oracle
+from arbshard.virtual.tally import OracleCounts
 from arbshard.virtual.unkind import Unkind
 from arbshard.worker.assembly import Worker, WorkerPorts
 from arbshard.worker.live import LiveSide
@@ -61,15 +62,23 @@ class VirtualSurroundings(NamedTuple):
 
 
 class WatchedMeter(WorkerMeter):
-    """Tells the oracle of the end of each order as well, and counts refusals. Its owner sets both fields at once."""
+    """Tells the oracle of the end of each order as well, and counts over all workers what rules refused.
+
+    Its owner sets both fields at once.
+    """
 
     on_order: Callable[[OrderResult], None]
-    refused: Counter[str]
+    tally: OracleCounts
 
     @override
     def doubted(self, reason: Refusal) -> None:
         super().doubted(reason)
-        self.refused[reason.name] += 1
+        self.tally.barred[reason.name] += 1
+
+    @override
+    def followed(self, outcome: FollowedOutcome) -> None:
+        super().followed(outcome)
+        self.tally.followed(outcome.reason.name, outcome.pnl)
 
     def order_done(self, result: OrderResult) -> None:
         """Count the end of an order, and tell the oracle of it."""
@@ -130,7 +139,7 @@ class VirtualWorker:
 
     def _make_meter(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> WorkerMeter:
         meter = WatchedMeter(page, pid, epoch, pairs)
-        meter.refused = self._around.oracle.tally.barred
+        meter.tally = self._around.oracle.tally
         meter.on_order = self._around.oracle.order_done
         return meter
 

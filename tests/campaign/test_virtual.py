@@ -74,6 +74,9 @@ def test_its_report_gives_the_verdict(run):
     assert report["verdict"]["outcome"] == "passed"
     assert report["total"]["exits"] == result.facts.exits
     assert result.verdict.reasons[0] in page.read_text()
+    rules = {one["reason"]: one for one in report["rules"]}
+    assert any(one["by_workers"] for one in rules.values())
+    assert any(one["followed"] for one in rules.values())
 
 
 @pytest.mark.parametrize(
