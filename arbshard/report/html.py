@@ -10,10 +10,12 @@ from importlib.resources import files
 import msgspec
 
 from arbshard.optional import require_libraries
-from arbshard.report.document import Cell, Document, PageSection, PageTable
+from arbshard.report.document import Cell, Document, PageSection, PageTable, Tile
 from arbshard.report.model import LogRecord, Plot
 
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_SHORT_MAX = 9
+"""A figure with more characters is written smaller, so that it stays on one line of its tile."""
 _MARKS = {"good": "✓", "warn": "!", "bad": "✗", "plain": "·"}
 
 
@@ -75,14 +77,18 @@ def _header(document: Document) -> str:
         for one in document.findings
     )
     parts.append(f"<ul class=findings>{said}</ul>\n<div class=tiles>\n")
-    parts += (
-        f'<div class="tile {one.tone}"><span>{escape(one.title)}</span><b>{escape(one.value)}</b>'
-        f"<small>{escape(one.detail)}</small></div>\n"
-        for one in document.tiles
-    )
+    parts += map(_tile, document.tiles)
     links = "".join(f'<a href="#{one.anchor}">{escape(one.title)}</a>' for one in document.sections)
     parts.append(f'</div>\n<nav aria-label="Sections">{links}</nav>\n</header>\n')
     return "".join(parts)
+
+
+def _tile(one: Tile) -> str:
+    size = " class=long" if len(one.value) > _SHORT_MAX else ""
+    return (
+        f'<div class="tile {one.tone}"><span>{escape(one.title)}</span><b{size}>{escape(one.value)}</b>'
+        f"<small>{escape(one.detail)}</small></div>\n"
+    )
 
 
 def _section(section: PageSection) -> str:
