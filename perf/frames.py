@@ -13,7 +13,7 @@ from arbshard.config import SimConfig
 from arbshard.exchanges.binance import frames as binance
 from arbshard.exchanges.book import Side
 from arbshard.exchanges.coins import coin_table
-from arbshard.exchanges.market import SimMarket
+from arbshard.exchanges.market import GeneratedMarket
 from arbshard.exchanges.prices import FX_START
 from arbshard.exchanges.session import SharedStream
 from arbshard.exchanges.upbit import frames as upbit
@@ -44,7 +44,7 @@ class Place(NamedTuple):
     """A market's place in the order of sending."""
 
     venue: str
-    market: SimMarket
+    market: GeneratedMarket
     price: float
     """In quote."""
 
@@ -127,7 +127,7 @@ class FrameMaker:
             levels, tail = rest.split(_MARK.encode())
             yield head, middle, levels, tail
 
-    def _frame(self, venue: str, market: SimMarket, stream: SharedStream) -> bytes:
+    def _frame(self, venue: str, market: GeneratedMarket, stream: SharedStream) -> bytes:
         """One whole WebSocket message, with the mark where the stamp goes."""
         bids = market.book.bids
         if venue == "upbit":
@@ -141,7 +141,7 @@ class FrameMaker:
             text = self._diff_text(market) if is_diff else binance.depth(market.book, levels)
         return WsFrame(binance.wrap(stream, text), binary=False).wire(0)
 
-    def _diff_text(self, market: SimMarket) -> str:
+    def _diff_text(self, market: GeneratedMarket) -> str:
         bids, asks = (
             ",".join(f'["{p}","{q}"]' for p, q in zip(side.prices, side.amounts, strict=True))
             for side in (market.book.bids, market.book.asks)

@@ -8,9 +8,12 @@ level comes first. ``market`` moves it; the venues' frames print it.
 import math
 import operator
 import random
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+from typing_extensions import override
 
 from arbshard.exchanges.ladder import Ladder
 from arbshard.exchanges.units import UNIT
@@ -110,17 +113,79 @@ class Side:
         self.changed.update(self.keys[start:stop])
         del self.keys[start:stop], self.sizes[start:stop], self.prices[start:stop], self.amounts[start:stop]
 
+    def replace(self, keys: list[int], sizes: list[int]) -> None:
+        """Put these levels in place of all that there are."""
+        before = dict(zip(self.keys, zip(self.sizes, self.amounts, strict=True), strict=True))
+        amounts = []
+        for key, size in zip(keys, sizes, strict=True):
+            known = before.pop(key, None)
+            if known is not None and known[0] == size:
+                amounts.append(known[1])
+            else:
+                self.changed.add(key)
+                amounts.append(self._text(size))
+        self.changed.update(before)
+        self.keys, self.sizes, self.amounts = keys, sizes, amounts
+        self.prices = [self.price_text(key) for key in keys]
 
-class SimBook:
-    """Bids and asks of one market, with the number of its last update."""
 
-    def __init__(self, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random) -> None:
-        """``text`` prints units of 1e-8 the venue's way; ``price`` in quote."""
+class SimBook(ABC):
+    """Bids and asks of one market, with the number of its last update, and what customers take out of them."""
+
+    def __init__(self, ladder: Ladder, text: Text) -> None:
+        """``text`` prints units of 1e-8 the venue's way."""
         self.ladder = ladder
         self.bids = Side(-1, ladder, text)
         self.asks = Side(1, ladder, text)
         self.update_id = 0
         """Rises by one with every level that changes."""
+
+    def begin_step(self) -> None:
+        """Forget what the last step changed; what customers have taken since then counts as changed in this one."""
+        for side in (self.bids, self.asks):
+            side.changed.clear()
+            if side.eaten:
+                side.changed |= side.eaten
+                side.eaten.clear()
+
+    def number_changes(self) -> None:
+        """Give the step's changes their update ids; called once when all of a step is done."""
+        self.update_id += len(self.bids.changed) + len(self.asks.changed)
+
+    def eat(self, side: Side, sizes: Sequence[int]) -> None:
+        """Customers take ``sizes`` (units, whole lots) from the best levels of ``side``, all but the last in full.
+
+        A side is never left empty: somebody always stands behind the last level. The update id moves at once, so
+        that a snapshot taken now fits the stream; the stream tells with the next step.
+        """
+        assert 0 < len(sizes) <= len(side.keys), (len(sizes), len(side.keys))
+        assert all(map(operator.eq, sizes[:-1], side.sizes)), "a level was skipped"
+        full = len(sizes) - 1
+        rest = side.sizes[full] - sizes[-1]
+        assert 0 <= rest < side.sizes[full], (sizes[-1], side.sizes[full])
+        touched = set(side.keys[: len(sizes)])
+        if rest:
+            side.resize(full, rest)
+        else:
+            full += 1
+            if full == len(side.keys):
+                self.add_behind(side)
+                touched.add(side.keys[-1])
+        side.remove(0, full)
+        side.eaten |= touched
+        self.update_id += len(touched)
+
+    @abstractmethod
+    def add_behind(self, side: Side) -> None:
+        """Put one more level behind the last one of ``side``."""
+
+
+class GeneratedBook(SimBook):
+    """A book laid around a price that moves, by chance."""
+
+    def __init__(self, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random) -> None:
+        """``text`` prints units of 1e-8 the venue's way; ``price`` in quote."""
+        super().__init__(ladder, text)
         self._shape = shape
         self._rng = rng
         self._price = 0.0
@@ -136,11 +201,7 @@ class SimBook:
     def step(self, price: float, orders: int = 2) -> None:
         """Lay the quotes around ``price`` (quote) and let ``orders`` random orders change a size each."""
         bids, asks = self.bids, self.asks
-        for side in (bids, asks):
-            side.changed.clear()
-            if side.eaten:
-                side.changed |= side.eaten
-                side.eaten.clear()
+        self.begin_step()
         if abs(price - self._price) > self._sticky:
             self._requote(price)
         else:
@@ -167,10 +228,6 @@ class SimBook:
             side.eaten |= side.changed
             self.update_id += len(side.changed)
 
-    def number_changes(self) -> None:
-        """Give the step's changes their update ids; called once when all of a step is done."""
-        self.update_id += len(self.bids.changed) + len(self.asks.changed)
-
     def consume(self, side: Side, share: float) -> int:
         """A taker eats up to ``share`` of the best level of ``side``: the size taken (units), 0 for none."""
         lots = int(side.sizes[0] * share) // self._shape.lot
@@ -180,28 +237,9 @@ class SimBook:
         side.resize(0, side.sizes[0] - taken)
         return taken
 
-    def eat(self, side: Side, sizes: Sequence[int]) -> None:
-        """Customers take ``sizes`` (units, whole lots) from the best levels of ``side``, all but the last in full.
-
-        A side is never left empty: somebody always stands behind the last level. The update id moves at once, so
-        that a snapshot taken now fits the stream; the stream tells with the next step.
-        """
-        assert 0 < len(sizes) <= len(side.keys), (len(sizes), len(side.keys))
-        assert all(map(operator.eq, sizes[:-1], side.sizes)), "a level was skipped"
-        full = len(sizes) - 1
-        rest = side.sizes[full] - sizes[-1]
-        assert 0 <= rest < side.sizes[full], (sizes[-1], side.sizes[full])
-        touched = set(side.keys[: len(sizes)])
-        if rest:
-            side.resize(full, rest)
-        else:
-            full += 1
-            if full == len(side.keys):
-                self._fill_back(side, 0, 1)
-                touched.add(side.keys[-1])
-        side.remove(0, full)
-        side.eaten |= touched
-        self.update_id += len(touched)
+    @override
+    def add_behind(self, side: Side) -> None:
+        self._fill_back(side, 0, 1)
 
     def _refill(self, side: Side) -> None:
         """Put levels behind the last one for those that were eaten; those in front come back with the next quotes."""

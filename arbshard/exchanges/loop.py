@@ -1,4 +1,4 @@
-"""The clockwork: steps the world along the grid of time and has what happened sent. Shell around ``grid``.
+"""The clockwork: steps the world by its schedule and has what happened sent.
 
 ``main`` runs one ``run_world`` per process.
 """
@@ -10,10 +10,9 @@ from types import MappingProxyType
 
 from arbshard.clock import Clock
 from arbshard.exchanges.counters import Counters
-from arbshard.exchanges.grid import Grid
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.session import SECOND_NS, Feed
-from arbshard.exchanges.world import SimWorld
+from arbshard.exchanges.world import MarketWorld
 from arbshard.repeat import repeat
 
 _WAIT_S_MIN = 0.002
@@ -71,7 +70,7 @@ class _LateFrames:
 
 
 async def run_world(
-    world: SimWorld,
+    world: MarketWorld,
     feeds: Mapping[str, Mapping[str, Feed]],
     hubs: Mapping[str, Hub],
     clock: Clock,
@@ -82,20 +81,18 @@ async def run_world(
 
     A venue's desk fills its customers' resting orders: before the step is told, because they eat of the book.
     """
-    grid = Grid(clock.monotonic_ns(), world.dt_s, len(world.places))
-    outlets = [
-        (desks.get(venue), feeds[venue][market.symbol], hubs[venue]) for venue, market, _ in world.places
-    ]
+    schedule = world.schedule(clock.monotonic_ns())
+    outlets = [(desks.get(venue), feeds[venue][market.symbol], hubs[venue]) for venue, market in world.places]
 
     late = _LateFrames()
 
     def turn() -> float:
         now_ns = clock.monotonic_ns()
-        if grid.jumped(now_ns):
+        if schedule.jumped(now_ns):
             counters.time_jumps += 1
         now_ms = clock.wall_ms()
         for _ in range(_BATCH):
-            taken = grid.next_due(now_ns)
+            taken = schedule.next_due(now_ns)
             if taken is None:
                 break
             place, in_time = taken
@@ -112,13 +109,13 @@ async def run_world(
                 counters.skipped_sends += 1
                 continue
             if market.late_ms:
-                late.put(market.symbol, market.late_ms, hub.prepare(feed, now_ms))
+                late.put(market.symbol, market.late_ms, hub.prepare(feed, now_ms - market.lag_ms))
                 continue
             late.send_all(market.symbol)
-            hub.publish(feed, now_ms)
+            hub.publish(feed, now_ms - market.lag_ms)
             if market.wrong_bps:
                 _send_wrong_frame(hub, feed, now_ms)
-        wait_s = (grid.due_ns - clock.monotonic_ns()) / SECOND_NS
+        wait_s = (schedule.due_ns - clock.monotonic_ns()) / SECOND_NS
         return max(_WAIT_S_MIN, wait_s) if wait_s > 0 else 0.0
 
     try:

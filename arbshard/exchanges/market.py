@@ -4,9 +4,12 @@
 """
 
 import random
+from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
-from arbshard.exchanges.book import Shape, SimBook, Text
+from typing_extensions import override
+
+from arbshard.exchanges.book import GeneratedBook, Shape, SimBook, Text
 from arbshard.exchanges.ladder import Ladder
 from arbshard.exchanges.trades import TradeHistory
 
@@ -53,6 +56,10 @@ class SimListing(NamedTuple):
     """Units of 1e-8."""
     ticker_at_home: str = ""
     """The ticker of the same coin at Upbit; empty where it is ``base``."""
+    notional_min: int = 0
+    """The smallest value of an order, units of 1e-8 of the quote; 0 for what is usual at the venue."""
+    quantity_max: int = 0
+    """The largest quantity of an order, units of 1e-8; 0 for what is usual at the venue."""
 
     @property
     def coin(self) -> str:
@@ -60,21 +67,18 @@ class SimListing(NamedTuple):
         return self.ticker_at_home or self.base
 
 
-class SimMarket:
-    """A book that moves, and what happened on it. Prices in units of 1e-8 unless said otherwise."""
+class SimMarket(ABC):
+    """A book, its rules and what happened on it. Prices in units of 1e-8 unless said otherwise."""
 
-    def __init__(
-        self, listing: SimListing, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random
-    ) -> None:
-        """``text`` prints amounts the venue's way; ``price`` in quote; ``rng`` is the market's own."""
+    def __init__(self, listing: SimListing, book: SimBook, last_print: Print, previous_close: int) -> None:
         self.listing = listing
         self.symbol = listing.symbol
-        self.book = SimBook(ladder, shape, text, price, rng)
-        self._rng = rng
-        self._last_price = price
+        self.book = book
         self.steps = 0
+        self.step_weight = 1.0
+        """How many of the steps that its feed expects the last one counts as: 1 where they come regularly."""
         self.moved = False
-        """Whether the last ``advance`` changed the book."""
+        """Whether the last step changed the book."""
         self.state: MarketState = "trading"
         self.is_warned = False
         """Whether the venue warns of this market in its listing; orders are taken all the same."""
@@ -84,19 +88,18 @@ class SimMarket:
         """Whether the coin can be deposited and withdrawn."""
         self.quiet_s = 0.0
         """The book moves only so often, or when a customer's order has changed it; 0: with every step."""
-        self._waited_s = 0.0
         self.late_ms = 0
         """Its frames are sent so long after they were made."""
+        self.lag_ms = 0
+        """So much older than the time at which it is sent is the time that the venue writes into a frame."""
         self.wrong_bps = 0.0
         """The next step also sends a frame that is sound in itself and so far off; 0 for none."""
         self.factors = RuleFactors()
         self.prints: tuple[Print, ...] = ()
         """Of the last step."""
-        number, share = rng.randrange(10**9, 10**10), rng.randrange(200, 2_000)
-        size = max(self.book.bids.sizes[0] * share // 2_000 // shape.lot, 1) * shape.lot
-        self.last_print = Print(number, self.best_bid, size, False)
+        self.last_print = last_print
         """The one before the first step, too, is a trade that everybody sees."""
-        self.previous_close = self.best_ask
+        self.previous_close = previous_close
         """At the end of the day before the exchange was started."""
         self.history = TradeHistory()
 
@@ -115,20 +118,31 @@ class SimMarket:
         """Whether new orders are accepted."""
         return self.state == "trading"
 
-    def tick_at(self, price: int) -> int:
-        """Return the tick in force at ``price``; both in units of 1e-8."""
-        return self.book.ladder.tick_at(price) * self.factors.tick
+    @property
+    def is_open(self) -> bool:
+        """Whether the book moves."""
+        return self.state in ("trading", "cancel_only")
 
     @property
     def lot(self) -> int:
         """The lot in force, units of 1e-8."""
         return self.listing.lot * self.factors.lot
 
+    @abstractmethod
+    def tick_at(self, price: int) -> int:
+        """Return the tick in force at ``price``; both in units of 1e-8."""
+
+    @abstractmethod
     def change_rules(self, factors: RuleFactors) -> None:
         """Put other rules in force."""
-        if factors != self.factors:
-            self.factors = factors
-            self.book.change_rules(factors.tick, self.lot)
+
+    @abstractmethod
+    def show_wrong(self) -> None:
+        """Lay the book ``wrong_bps`` off its price, for one frame."""
+
+    @abstractmethod
+    def show_right(self) -> None:
+        """Lay the book around its own price again, after ``show_wrong``."""
 
     def open(self, now_ms: int) -> None:
         """Begin the history with the trade before the first step."""
@@ -142,15 +156,43 @@ class SimMarket:
     def _add(self, one: Print, now_ms: int) -> None:
         self.history.add(one.number, one.price, one.size, now_ms, taker_buys=one.taker_buys)
 
+
+class GeneratedMarket(SimMarket):
+    """A market whose book and trades are drawn around a price that moves."""
+
+    def __init__(
+        self, listing: SimListing, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random
+    ) -> None:
+        """``text`` prints amounts the venue's way; ``price`` in quote; ``rng`` is the market's own."""
+        self.book: GeneratedBook
+        book = GeneratedBook(ladder, shape, text, price, rng)
+        number, share = rng.randrange(10**9, 10**10), rng.randrange(200, 2_000)
+        size = max(book.bids.sizes[0] * share // 2_000 // shape.lot, 1) * shape.lot
+        best_bid, best_ask = ladder.price(-book.bids.keys[0]), ladder.price(book.asks.keys[0])
+        super().__init__(listing, book, Print(number, best_bid, size, False), best_ask)
+        self._rng = rng
+        self._last_price = price
+        self._waited_s = 0.0
+
+    @override
+    def tick_at(self, price: int) -> int:
+        return self.book.ladder.tick_at(price) * self.factors.tick
+
+    @override
+    def change_rules(self, factors: RuleFactors) -> None:
+        if factors != self.factors:
+            self.factors = factors
+            self.book.change_rules(factors.tick, self.lot)
+
+    @override
     def show_wrong(self) -> None:
-        """Lay the book ``wrong_bps`` off its price, for one frame."""
         wrong, self.wrong_bps = self._last_price * (1 + self.wrong_bps / 10_000), 0.0
         self.prints = ()
         self.book.step(wrong, orders=0)
         self.book.number_changes()
 
+    @override
     def show_right(self) -> None:
-        """Lay the book around its own price again, after ``show_wrong``."""
         self.book.step(self._last_price, orders=0)
         self.book.number_changes()
 
@@ -162,8 +204,7 @@ class SimMarket:
         book = self.book
         self._waited_s += dt_s
         is_eaten = bool(book.bids.eaten or book.asks.eaten)
-        is_open = self.state in ("trading", "cancel_only")
-        self.moved = is_open and (is_eaten or self._waited_s >= self.quiet_s)
+        self.moved = self.is_open and (is_eaten or self._waited_s >= self.quiet_s)
         if not self.moved:
             return
         self._waited_s = 0.0

@@ -41,7 +41,7 @@ from arbshard.exchanges.upbit.private import UpbitPrivate
 from arbshard.exchanges.upbit.private_session import Printing, PrivateDoor, admit_connection
 from arbshard.exchanges.upbit.rest import UpbitRest
 from arbshard.exchanges.upbit.session import UpbitSession
-from arbshard.exchanges.world import SimWorld
+from arbshard.exchanges.world import MarketWorld
 
 _CONNECTIONS_MAX = 300
 """Connections to Binance from one address in five minutes. How the venue refuses more is not documented."""
@@ -51,7 +51,7 @@ _CONNECTIONS_S = 300
 class Common(NamedTuple):
     """What both venues are made of."""
 
-    world: SimWorld
+    world: MarketWorld
     config: SimConfig
     clock: Clock
     counters: Counters
@@ -168,7 +168,7 @@ def _on_step(matcher: Matcher, server: VenueServer, spells: Spells) -> OnStep:
 
 
 def _upbit_opener(
-    world: SimWorld, authenticator: Authenticator, board: Board, gate: RequestCounter
+    world: MarketWorld, authenticator: Authenticator, board: Board, gate: RequestCounter
 ) -> Opener:
     door = PrivateDoor(
         world.upbit,
@@ -189,7 +189,7 @@ def _upbit_opener(
     return open_session
 
 
-def _binance_opener(world: SimWorld, operations: Operations) -> Opener:
+def _binance_opener(world: MarketWorld, operations: Operations) -> Opener:
     symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
     connections = WeightBudget(_CONNECTIONS_MAX, _CONNECTIONS_S)
 

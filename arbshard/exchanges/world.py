@@ -1,17 +1,20 @@
-"""The simulated world: every market of both venues, stepped in one fixed order.
+"""Worlds: every market of both venues, and when each of them moves.
 
-A seed, a regime and a number of coins give the same stream of books step by step, whoever listens. ``loop`` drives
-it by time; tests drive it as fast as they like.
+``MarketWorld`` is what the exchanges need of a world; ``loop`` drives it by time. ``SimWorld`` makes its markets up:
+a seed, a regime and a number of coins give the same stream of books step by step, whoever listens, and tests drive it
+as fast as they like. ``recorded.RecordedWorld`` plays a recording.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from arbshard.config import SimConfig
 from arbshard.exchanges.bands import Stress
 from arbshard.exchanges.book import Shape
 from arbshard.exchanges.coins import Coin, coin_table
+from arbshard.exchanges.grid import Grid
 from arbshard.exchanges.ladder import UPBIT_KRW_BANDS, Ladder
-from arbshard.exchanges.market import SimListing, SimMarket
+from arbshard.exchanges.market import GeneratedMarket, SimListing, SimMarket
 from arbshard.exchanges.prices import FX_START, CoinPrices, CoinProcess, Fx, Tide
 from arbshard.exchanges.regimes import RULES, RegimeRules
 from arbshard.exchanges.seeds import seeded
@@ -27,12 +30,77 @@ class Place(NamedTuple):
 
     venue: str
     market: SimMarket
-    coin: int
-    """Index of its coin; -1 for the FX market."""
+
+
+class Schedule(Protocol):
+    """When the markets of a world make their steps."""
+
+    @property
+    def due_ns(self) -> int:
+        """When the next step is due, monotonic."""
+        ...
+
+    def next_due(self, now_ns: int) -> tuple[int, bool] | None:
+        """Return the place of the next step that is due and whether its update may still be sent; None if none is."""
+        ...
+
+    def jumped(self, now_ns: int) -> bool:
+        """Go on from ``now_ns`` if the process stood still; return whether it did."""
+        ...
+
+
+class MarketWorld(Protocol):
+    """The markets of both venues."""
+
+    @property
+    def upbit(self) -> Mapping[str, SimMarket]:
+        """The markets of Upbit by symbol."""
+        ...
+
+    @property
+    def binance(self) -> Mapping[str, SimMarket]:
+        """The markets of Binance by symbol."""
+        ...
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """All markets; ``Schedule`` counts by them."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing moves any more."""
+        ...
+
+    def open(self, now_ms: int) -> None:
+        """Open all markets, before the first step."""
+        ...
+
+    def markets(self, venue: str) -> Mapping[str, SimMarket]:
+        """Return the markets of a venue by symbol."""
+        ...
+
+    def schedule(self, now_ns: int) -> Schedule:
+        """Begin at ``now_ns``; the schedule says which step is next."""
+        ...
+
+    def step(self, place: int) -> Place:
+        """Make the step that the schedule has named."""
+        ...
+
+    def shift_fx(self, bps: float) -> None:
+        """Move the FX market alone by so much; 0 brings it back."""
+        ...
+
+    def hold_gap(self, venue: str, base: str, bps: float | None) -> None:
+        """Keep the premium of a coin at a venue at ``bps``; None lets it move again."""
+        ...
 
 
 class SimWorld:
     """All markets. ``step(i)`` for i in ``range(len(places))``, over and over, in this order."""
+
+    is_over = False
 
     def __init__(self, config: SimConfig) -> None:
         self.dt_s = 1.0 / config.updates_per_s
@@ -43,8 +111,8 @@ class SimWorld:
         coins = coin_table(config.coins)
         fx_market = _fx_market(config, rules)
         krw = Ladder(UPBIT_KRW_BANDS)
-        upbit: list[SimMarket] = []
-        binance: list[SimMarket] = []
+        upbit: list[GeneratedMarket] = []
+        binance: list[GeneratedMarket] = []
         self.processes: list[CoinProcess] = []
         for coin in coins:
             usdt = Ladder([(0, coin.tick)])
@@ -56,11 +124,11 @@ class SimWorld:
             )
             rng = seeded(config.seed, coin.base, "upbit")
             upbit.append(
-                SimMarket(_upbit_listing(coin), krw, up_shape, plain, coin.price_usdt * FX_START, rng)
+                GeneratedMarket(_upbit_listing(coin), krw, up_shape, plain, coin.price_usdt * FX_START, rng)
             )
             rng = seeded(config.seed, coin.base, "binance")
             binance.append(
-                SimMarket(_binance_listing(coin, config), usdt, bin_shape, fixed8, coin.price_usdt, rng)
+                GeneratedMarket(_binance_listing(coin, config), usdt, bin_shape, fixed8, coin.price_usdt, rng)
             )
         self._suspended: set[int] = set()
         """Coins whose transfers Upbit says are suspended, by their process and not by a fault."""
@@ -68,19 +136,30 @@ class SimWorld:
         self.upbit = {market.symbol: market for market in (fx_market, *upbit)}
         self.binance = {market.symbol: market for market in binance}
         self.places = (
-            Place("upbit", fx_market, -1),
-            *(Place("upbit", market, index) for index, market in enumerate(upbit)),
-            *(Place("binance", market, index) for index, market in enumerate(binance)),
+            Place("upbit", fx_market),
+            *(Place("upbit", market) for market in upbit),
+            *(Place("binance", market) for market in binance),
         )
+        coin_numbers = range(len(coins))
+        self._steps = (
+            (fx_market, -1),
+            *zip(upbit, coin_numbers, strict=True),
+            *zip(binance, coin_numbers, strict=True),
+        )
+        """(market, index of its coin) by place; -1 for the FX market."""
 
     def open(self, now_ms: int) -> None:
         """Open all markets, before the first step."""
         for place in self.places:
             place.market.open(now_ms)
 
-    def markets(self, venue: str) -> dict[str, SimMarket]:
+    def markets(self, venue: str) -> dict[str, GeneratedMarket]:
         """Return the markets of a venue by symbol."""
         return self.upbit if venue == "upbit" else self.binance
+
+    def schedule(self, now_ns: int) -> Grid:
+        """Return the grid of time, on which every market makes a step in each ``dt_s``."""
+        return Grid(now_ns, self.dt_s, len(self.places))
 
     def shift_fx(self, bps: float) -> None:
         """Move the FX market alone, and leave the prices of coins where they are; 0 brings it back."""
@@ -100,14 +179,14 @@ class SimWorld:
     def step(self, place: int) -> Place:
         """Advance one market by one step. A coin's prices move with its first market, FX and tide with theirs."""
         taken = self.places[place]
-        venue, market, coin = taken
+        market, coin = self._steps[place]
         if coin < 0:
             self._tide.step(self.dt_s)
             self._fx.step(self.dt_s)
             if self._stress is not None:
                 self._stress.step(self.dt_s)
             market.advance(self._fx.shown, self.dt_s)
-        elif venue == "upbit":
+        elif taken.venue == "upbit":
             self._now[coin] = self.processes[coin].step(self.dt_s, self._tide.move)
             self._show_suspension(coin, market)
             market.advance(self._now[coin].upbit * self._fx.rate, self.dt_s)
@@ -115,7 +194,7 @@ class SimWorld:
             market.advance(self._now[coin].binance, self.dt_s)
         return taken
 
-    def _show_suspension(self, coin: int, market: SimMarket) -> None:
+    def _show_suspension(self, coin: int, market: GeneratedMarket) -> None:
         """Let Upbit say when a coin's process suspends or resumes its transfers, as the real one does."""
         is_suspended = self.processes[coin].is_suspended
         if is_suspended != (coin in self._suspended):
@@ -139,10 +218,10 @@ def _shapes(config: SimConfig, coin: Coin, rules: RegimeRules) -> tuple[Shape, S
     return upbit, binance
 
 
-def _fx_market(config: SimConfig, rules: RegimeRules) -> SimMarket:
+def _fx_market(config: SimConfig, rules: RegimeRules) -> GeneratedMarket:
     listing = SimListing(FX_SYMBOL, "USDT", "KRW", "Tether (simulated)", "테더 (모의)", UNIT, UPBIT_LOT)
     shape = Shape(config.depth, UPBIT_LOT, 0.0, 0.1, 40_000_000.0 * rules.book_share)
-    return SimMarket(
+    return GeneratedMarket(
         listing, Ladder(UPBIT_KRW_BANDS), shape, plain, FX_START, seeded(config.seed, "USDT", "upbit")
     )
 

@@ -8,7 +8,7 @@ import pytest
 from arbshard.config import SimConfig
 from arbshard.exchanges.book import Shape
 from arbshard.exchanges.ladder import Ladder
-from arbshard.exchanges.market import SimListing, SimMarket
+from arbshard.exchanges.market import GeneratedMarket, SimListing
 from arbshard.exchanges.units import UNIT, fixed8
 from arbshard.exchanges.world import SimWorld
 
@@ -33,12 +33,12 @@ def advance() -> Callable[[SimWorld, int], None]:
 
 
 @pytest.fixture
-def make_market() -> Callable[..., SimMarket]:
+def make_market() -> Callable[..., GeneratedMarket]:
     """A market of one's own: ``make_market(price=100.0, depth=10, seed=1)``."""
 
-    def make(price: float = 100.0, depth: int = 10, seed: int = 1) -> SimMarket:
+    def make(price: float = 100.0, depth: int = 10, seed: int = 1) -> GeneratedMarket:
         listing = SimListing("ABCUSDT", "ABC", "USDT", "Abc", "", UNIT // 100, UNIT // 1000)
         shape = Shape(depth, UNIT // 1000, 3.0, 1.0, 1000.0)
-        return SimMarket(listing, Ladder([(0, UNIT // 100)]), shape, fixed8, price, random.Random(seed))
+        return GeneratedMarket(listing, Ladder([(0, UNIT // 100)]), shape, fixed8, price, random.Random(seed))
 
     return make

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbshard.exchanges.book import Shape, Side, SimBook
+from arbshard.exchanges.book import GeneratedBook, Shape, Side
 from arbshard.exchanges.ladder import UPBIT_KRW_BANDS, Ladder
 from arbshard.exchanges.units import UNIT, fixed8, plain
 from support.effort import effort
@@ -42,7 +42,7 @@ def test_invariants_and_changes(
 ) -> None:
     ladder = LADDERS[ladder_name]
     shape = Shape(depth, lot, 3.0, 1.0, 1_500_000.0)
-    book = SimBook(ladder, shape, plain, price, random.Random(seed))
+    book = GeneratedBook(ladder, shape, plain, price, random.Random(seed))
     for move in steps:
         price = max(0.05, price * (1 + move))
         before = levels(book.bids), levels(book.asks)
@@ -61,7 +61,7 @@ def test_invariants_and_changes(
 
 
 def test_levels_persist_while_the_price_stands() -> None:
-    book = SimBook(LADDERS["krw"], Shape(30, 1, 3.0, 1.0, 1e6), plain, 137e6, random.Random(1))
+    book = GeneratedBook(LADDERS["krw"], Shape(30, 1, 3.0, 1.0, 1e6), plain, 137e6, random.Random(1))
     before = levels(book.asks)
     book.step(137e6)
     after = levels(book.asks)
@@ -70,7 +70,7 @@ def test_levels_persist_while_the_price_stands() -> None:
 
 
 def test_a_small_move_keeps_most_levels_and_a_large_one_none() -> None:
-    book = SimBook(LADDERS["krw"], Shape(30, 1, 3.0, 1.0, 1e6), plain, 137e6, random.Random(1))
+    book = GeneratedBook(LADDERS["krw"], Shape(30, 1, 3.0, 1.0, 1e6), plain, 137e6, random.Random(1))
     before = set(book.bids.keys)
     book.step(137e6 * 1.0002)
     assert len(before & set(book.bids.keys)) > 20
@@ -80,15 +80,15 @@ def test_a_small_move_keeps_most_levels_and_a_large_one_none() -> None:
 
 def test_spread_is_one_tick_where_the_tick_is_coarse_and_some_bps_where_it_is_fine() -> None:
     shape = Shape(10, 1, 3.0, 1.0, 1e6)
-    coarse = SimBook(LADDERS["krw"], shape, plain, 151.4, random.Random(1))
+    coarse = GeneratedBook(LADDERS["krw"], shape, plain, 151.4, random.Random(1))
     assert (coarse.bids.prices[0], coarse.asks.prices[0]) == ("151", "152")
-    fine = SimBook(LADDERS["krw"], shape, plain, 137e6, random.Random(1))
+    fine = GeneratedBook(LADDERS["krw"], shape, plain, 137e6, random.Random(1))
     spread_bps = (int(fine.asks.prices[0]) - int(fine.bids.prices[0])) / 137e6 * 1e4
     assert 2.5 < spread_bps < 4
 
 
 def test_a_taker_eats_whole_lots_and_never_the_last() -> None:
-    book = SimBook(LADDERS["usdt"], Shape(5, UNIT, 3.0, 1.0, 1000.0), fixed8, 100.0, random.Random(1))
+    book = GeneratedBook(LADDERS["usdt"], Shape(5, UNIT, 3.0, 1.0, 1000.0), fixed8, 100.0, random.Random(1))
     size = book.bids.sizes[0]
     taken = book.consume(book.bids, 0.5)
     assert taken % UNIT == 0
@@ -98,8 +98,10 @@ def test_a_taker_eats_whole_lots_and_never_the_last() -> None:
     assert book.consume(book.bids, 1.0) == 0
 
 
-def new_book(depth: int = 5, seed: int = 1) -> SimBook:
-    return SimBook(LADDERS["usdt"], Shape(depth, 1000, 3.0, 1.0, 1000.0), plain, 100.0, random.Random(seed))
+def new_book(depth: int = 5, seed: int = 1) -> GeneratedBook:
+    return GeneratedBook(
+        LADDERS["usdt"], Shape(depth, 1000, 3.0, 1.0, 1000.0), plain, 100.0, random.Random(seed)
+    )
 
 
 def test_customers_eat_exactly_what_they_take() -> None:

@@ -65,6 +65,6 @@ def test_no_book_is_ever_crossed_or_off_its_lots(advance: Advance) -> None:
     world = SimWorld(SimConfig(seed=2, regime="crash", coins=70, depth=8))
     for _ in range(150):
         advance(world, 1)
-        for _, market, _ in world.places:
+        for _, market in world.places:
             assert market.best_bid < market.best_ask
             assert all(size % market.listing.lot == 0 for size in market.book.bids.sizes)

@@ -130,14 +130,14 @@ class BinanceFeed:
         self._this_second_ms: int | None = None
         """When they are sent now."""
         self._slow_every = max(1, round(steps_per_s))
-        self._steps = 0
+        self._steps = 0.0
         self._fast = DiffWindow(market.book)
         self._slow = DiffWindow(market.book)
         self._best = _best(market.book)
 
     def on_step(self) -> None:
         """See ``Feed``."""
-        self._steps += 1
+        self._steps += self.market.step_weight
         self._fast.note()
         self._slow.note()
 
@@ -197,7 +197,7 @@ class BinanceFeed:
         self._best = _best(self.market.book)
         if self._steps >= self._slow_every:
             self._slow.restart()
-            self._steps = 0
+            self._steps = 0.0
             self._seconds += 1
             self._second_ms, self._this_second_ms = self._this_second_ms, None
 

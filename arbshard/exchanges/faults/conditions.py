@@ -17,7 +17,7 @@ from arbshard.config.sim import (
 )
 from arbshard.exchanges.accounts.rules import MoneyRules
 from arbshard.exchanges.market import RuleFactors, SimMarket
-from arbshard.exchanges.world import FX_SYMBOL, SimWorld
+from arbshard.exchanges.world import FX_SYMBOL, MarketWorld
 
 _BPS = Decimal(10_000)
 
@@ -31,7 +31,7 @@ def is_meant(names: str, market: SimMarket) -> bool:
 class Conditions:
     """The conditions at one venue."""
 
-    def __init__(self, venue: str, world: SimWorld, money: MoneyRules | None = None) -> None:
+    def __init__(self, venue: str, world: MarketWorld, money: MoneyRules | None = None) -> None:
         """Without ``money`` nobody pays fees."""
         self.is_key_revoked = False
         self._venue = venue

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arbshard.exchanges.binance.frames import BinanceFeed, book_ticker, depth
 from arbshard.exchanges.book import Shape
 from arbshard.exchanges.ladder import Ladder
-from arbshard.exchanges.market import SimListing, SimMarket
+from arbshard.exchanges.market import GeneratedMarket, SimListing
 from arbshard.exchanges.session import SharedStream
 from arbshard.exchanges.units import UNIT, fixed8
 from support.effort import effort
@@ -24,10 +24,10 @@ def stream(kind: str, levels: int = 0, *, slow: bool = False, form: str = "raw")
     return SharedStream("ABCUSDT", kind, levels, slow, form, "abcusdt@" + kind)
 
 
-def new_market(seed: int) -> SimMarket:
+def new_market(seed: int) -> GeneratedMarket:
     shape = Shape(8, UNIT // 1000, 3.0, 1.0, 1000.0)
     listing = SimListing("ABCUSDT", "ABC", "USDT", "Abc", "", UNIT // 100, UNIT // 1000)
-    return SimMarket(listing, Ladder([(0, UNIT // 100)]), shape, fixed8, 100.0, random.Random(seed))
+    return GeneratedMarket(listing, Ladder([(0, UNIT // 100)]), shape, fixed8, 100.0, random.Random(seed))
 
 
 class Rebuilt:
@@ -50,7 +50,7 @@ class Rebuilt:
                     side[price] = size
         self.last_id = event["u"]
 
-    def same_as(self, market: SimMarket) -> bool:
+    def same_as(self, market: GeneratedMarket) -> bool:
         book = market.book
         return self.bids == dict(zip(book.bids.prices, book.bids.amounts, strict=True)) and self.asks == dict(
             zip(book.asks.prices, book.asks.amounts, strict=True)
@@ -102,7 +102,7 @@ def test_snapshot_plus_diffs_is_the_book_even_when_sends_are_skipped(
     assert rebuilt.last_id == market.book.update_id
 
 
-def test_partial_depth_has_no_symbol_and_no_time(make_market: Callable[..., SimMarket]) -> None:
+def test_partial_depth_has_no_symbol_and_no_time(make_market: Callable[..., GeneratedMarket]) -> None:
     market = make_market(depth=10)
     (payload,) = BinanceFeed(market, 10).payloads(stream("depth", 5), 5)
     message = json.loads(payload)
@@ -114,7 +114,7 @@ def test_partial_depth_has_no_symbol_and_no_time(make_market: Callable[..., SimM
     assert message["lastUpdateId"] == market.book.update_id
 
 
-def test_diff_event(make_market: Callable[..., SimMarket]) -> None:
+def test_diff_event(make_market: Callable[..., GeneratedMarket]) -> None:
     market = make_market()
     feed = BinanceFeed(market, 10)
     assert feed.payloads(stream("diff"), 5) == ()  # nothing has changed yet
@@ -132,7 +132,7 @@ def test_diff_event(make_market: Callable[..., SimMarket]) -> None:
     assert any(size == "0.00000000" for _, size in event["a"])
 
 
-def test_slow_streams_come_about_once_a_second(make_market: Callable[..., SimMarket]) -> None:
+def test_slow_streams_come_about_once_a_second(make_market: Callable[..., GeneratedMarket]) -> None:
     market = make_market()
     feed = BinanceFeed(market, 10)
     slow, fast = 0, 0
@@ -145,7 +145,7 @@ def test_slow_streams_come_about_once_a_second(make_market: Callable[..., SimMar
     assert (slow, fast) == (3, 30)
 
 
-def test_book_ticker_only_when_the_best_changed(make_market: Callable[..., SimMarket]) -> None:
+def test_book_ticker_only_when_the_best_changed(make_market: Callable[..., GeneratedMarket]) -> None:
     market = make_market()
     feed = BinanceFeed(market, 10)
     said = 0
@@ -166,7 +166,7 @@ def test_book_ticker_only_when_the_best_changed(make_market: Callable[..., SimMa
 
 
 @pytest.mark.parametrize(("kind", "number"), [("trade", "t"), ("aggTrade", "a")])
-def test_trades(make_market: Callable[..., SimMarket], kind: str, number: str) -> None:
+def test_trades(make_market: Callable[..., GeneratedMarket], kind: str, number: str) -> None:
     market = make_market()
     feed = BinanceFeed(market, 10)
     seen = []
