@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from arbshard.venues.base.account import AccountVenue
 from arbshard.venues.base.diff import DiffVenue
-from arbshard.venues.base.exact import DecodeExactly
+from arbshard.venues.base.exact import DecodeExactly, DecodeTrade
 from arbshard.venues.base.limits import RateLimits
 from arbshard.venues.base.market import Venue
 from arbshard.venues.base.orders import OrderVenue
@@ -37,6 +37,8 @@ class Adapter(NamedTuple):
     """Order books kept from their changes; None where the venue has no such stream."""
     exact_levels: DecodeExactly | None = None
     """The exact numbers of order-book frames; None where they are not kept exactly."""
+    exact_trade: DecodeTrade | None = None
+    """The trade in a frame of a recording; None where such frames are not known."""
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.binance.diff import BinanceDiff
-from arbshard.venues.binance.exact import exact_levels
+from arbshard.venues.binance.exact import exact_levels, exact_trade
 from arbshard.venues.binance.limits import BinanceLimits
 from arbshard.venues.binance.market import Binance
 from arbshard.venues.binance.orders import BinanceOrders
@@ -23,4 +23,5 @@ ADAPTER = Adapter(
     signing=BinanceSigning(),
     diff=BinanceDiff(),
     exact_levels=exact_levels,
+    exact_trade=exact_trade,
 )

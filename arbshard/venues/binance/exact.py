@@ -1,11 +1,12 @@
-"""Binance: exact numbers of order-book frames, see ``base.exact``."""
+"""Binance: exact numbers of frames of order books and trades, see ``base.exact``."""
 
+import re
 from decimal import Decimal
 
 import msgspec
 
-from arbshard.venues.base.exact import ExactLevels
-from arbshard.venues.frame import UNREADABLE, refusal_of
+from arbshard.venues.base.exact import ExactLevels, ExactTrade
+from arbshard.venues.frame import UNREADABLE, refusal, refusal_of
 
 
 class _Book(msgspec.Struct):
@@ -17,7 +18,21 @@ class _Combined(msgspec.Struct):
     data: _Book
 
 
+class _Trade(msgspec.Struct):
+    kind: str = msgspec.field(name="e")
+    symbol: str = msgspec.field(name="s")
+    price: Decimal = msgspec.field(name="p")
+    quantity: Decimal = msgspec.field(name="q")
+    buyer_is_maker: bool = msgspec.field(name="m")
+
+
+class _CombinedTrade(msgspec.Struct):
+    data: _Trade
+
+
 _decode = msgspec.json.Decoder(_Combined).decode
+_decode_trade = msgspec.json.Decoder(_CombinedTrade).decode
+_TRADE_HEAD = re.compile(rb'\{"stream":"[^"@]{1,50}@(?:trade|aggTrade)"')
 
 
 def exact_levels(frame: bytes) -> tuple[ExactLevels, ExactLevels]:
@@ -27,3 +42,16 @@ def exact_levels(frame: bytes) -> tuple[ExactLevels, ExactLevels]:
     except UNREADABLE as error:
         raise refusal_of(error) from error
     return book.bids, book.asks
+
+
+def exact_trade(frame: bytes) -> ExactTrade | None:
+    """Implements ``base.exact.DecodeTrade``, of combined streams."""
+    if not _TRADE_HEAD.match(frame):
+        return None
+    try:
+        trade = _decode_trade(frame).data
+    except UNREADABLE as error:
+        raise refusal_of(error) from error
+    if trade.price <= 0 or trade.quantity <= 0:
+        raise refusal("number", f"a trade of {trade.quantity} at {trade.price}")
+    return ExactTrade(trade.symbol, trade.kind, trade.price, trade.quantity, not trade.buyer_is_maker)

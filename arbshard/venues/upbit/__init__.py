@@ -2,7 +2,7 @@
 
 from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.upbit.account import UpbitAccount
-from arbshard.venues.upbit.exact import exact_levels
+from arbshard.venues.upbit.exact import exact_levels, exact_trade
 from arbshard.venues.upbit.limits import UpbitLimits
 from arbshard.venues.upbit.market import Upbit
 from arbshard.venues.upbit.orders import UpbitOrders
@@ -21,4 +21,5 @@ ADAPTER = Adapter(
     rules=UpbitRules(),
     signing=UpbitSigning(),
     exact_levels=exact_levels,
+    exact_trade=exact_trade,
 )
