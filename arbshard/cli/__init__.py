@@ -17,6 +17,7 @@ from arbshard.cli import (
     positions,
     reconcile,
     record,
+    replay,
     run,
     shards,
     simulate,
@@ -52,6 +53,7 @@ app.command()(positions.positions)
 app.command()(positions.trades)
 app.command()(simulate.simulate)
 app.command()(exchanges.exchanges)
+app.command()(replay.replay)
 app.command()(analyze.analyze)
 app.command()(campaign.campaign)
 app.add_typer(limits.app, name="limits")

@@ -47,7 +47,7 @@ def exchanges(
     from arbshard.exchanges.main import serve
 
     asked: dict[str, Any] = {
-        **_ports(ports or ()),
+        **ports_of(ports or ()),
         "tls": tls,
         "regime": regime,
         "coins": coins,
@@ -58,7 +58,7 @@ def exchanges(
     serve(load_config(config, {"sim": given}).sim, ready_file, accounts_file, duration_s=duration)
 
 
-def _ports(wanted: Sequence[str]) -> dict[str, int]:
+def ports_of(wanted: Sequence[str]) -> dict[str, int]:
     """The keys of ``[sim]`` for what ``--port`` says. Raises ``UsageError``."""
     known = tuple(ADAPTERS)
     found = {}

@@ -95,6 +95,10 @@ class ClientConnection:
         self._counters.frames_sent += 1
         self._counters.bytes_sent += len(data)
 
+    def carries(self, symbols: frozenset[str]) -> bool:
+        """Return whether the client is subscribed to one of ``symbols``."""
+        return any(stream.symbol in symbols for stream in self._streams)
+
     def on_time(self, now_ns: int) -> None:
         """Let the session see the time."""
         self.act(self._session.on_time(now_ns, now_ns - self._traffic_ns))

@@ -1,4 +1,4 @@
-"""Both simulated exchanges of one world, started and stopped together: ports, servers, clockwork.
+"""Both embedded exchanges of one world, started and stopped together: ports, servers, clockwork.
 
 ``main`` runs one per process; tests may run one inside theirs.
 """
@@ -14,12 +14,13 @@ from arbshard.config import SimAccountsConfig, SimConfig
 from arbshard.exchanges.accounts.account import seeded_accounts
 from arbshard.exchanges.connection import WRITE_BUFFER_MAX
 from arbshard.exchanges.counters import Counters
+from arbshard.exchanges.faults.spells import Sequenced
 from arbshard.exchanges.guard import Guard
 from arbshard.exchanges.keeping import AccountsFile
 from arbshard.exchanges.listening import authority, listen
 from arbshard.exchanges.loop import run_world
 from arbshard.exchanges.venues import Common, make_binance, make_upbit
-from arbshard.exchanges.world import SimWorld
+from arbshard.exchanges.world import MarketWorld, SimWorld
 from arbshard.secret import Secret
 
 _NUMBERS_PER_MS = 1000
@@ -36,8 +37,10 @@ class Exchanges:
         write_buffer_max: int = WRITE_BUFFER_MAX,
         accounts: SimAccountsConfig | None = None,
         accounts_file: Path | None = None,
+        world: MarketWorld | None = None,
     ) -> None:
         """``accounts`` in place of those in ``config``; ``accounts_file`` keeps them, and may know them already.
+        Without a ``world`` it is the simulated one of ``config``.
 
         Raises ``ConfigError`` for a key or a file that cannot be used.
         """
@@ -48,7 +51,7 @@ class Exchanges:
         """``host:port``, once started."""
         self.upbit_tls_at = self.binance_tls_at = ""
         """The same of the ports with TLS; empty without."""
-        self._world = world = SimWorld(config)
+        self._world = world = world or SimWorld(config)
         world.open(clock.wall_ms())
         first_number = clock.wall_ms() * _NUMBERS_PER_MS
         self.token = Secret(secrets.token_urlsafe(24))
@@ -112,6 +115,22 @@ class Exchanges:
         self.clockwork = asyncio.create_task(
             run_world(self._world, feeds, hubs, self._clock, self.counters, desks)
         )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing moves any more in the world."""
+        return self._world.is_over
+
+    def cut(self, venue: str, symbols: frozenset[str], *, clean: bool) -> None:
+        """End the clients' connections that carry one of these markets of ``venue``."""
+        self._venues[venue].server.cut(symbols, "connection lost", clean=clean)
+
+    def lose_changes(self, venue: str, symbols: frozenset[str]) -> None:
+        """Let the next change of these markets of ``venue`` get lost, where their changes are numbered."""
+        for symbol in symbols:
+            feed: object = self._venues[venue].feeds.get(symbol)
+            if isinstance(feed, Sequenced):
+                feed.lose_event()
 
     def on_time(self) -> None:
         """Let every session see the time, and faults begin and end; call a few times a second.

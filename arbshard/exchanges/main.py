@@ -18,18 +18,19 @@ import signal
 import ssl
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 import uvloop
 
-from arbshard.clock import SystemClock
+from arbshard.clock import Clock, SystemClock
 from arbshard.config import SimConfig
 from arbshard.errors import ConfigError, RunFailed, UsageError
 from arbshard.exchanges.exchanges import Exchanges
 from arbshard.exchanges.tls import server_context
+from arbshard.exchanges.world import MarketWorld
 from arbshard.last_words import end_with, write_stderr_line
 from arbshard.process import Parent, add_parent_option
 from arbshard.secret import Secret, encode_revealed
@@ -70,7 +71,9 @@ def serve(
 
     Raises ``UsageError`` for settings that cannot be used and ``RunFailed`` when something broke.
     """
-    uvloop.run(_run(config, ready_file, accounts_file, parent_pid, duration_s))
+    about = f"{config.coins} coins, regime {config.regime}, seed {config.seed}"
+    server = ExchangesServer(config, SystemClock(), about, ready_file=ready_file, accounts_file=accounts_file)
+    uvloop.run(server.run(parent_pid, duration_s))
 
 
 def _settings(text: Secret) -> SimConfig:
@@ -83,72 +86,86 @@ def _settings(text: Secret) -> SimConfig:
         raise ConfigError("--settings", f"is not valid JSON: {error}") from error
 
 
-async def _run(
-    config: SimConfig,
-    ready_file: Path | None,
-    accounts_file: Path | None,
-    parent_pid: int | None,
-    duration_s: float | None,
-) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    clock = SystemClock()
-    exchanges = Exchanges(config, clock, accounts_file=accounts_file)
-    with ExitStack() as folders:
-        context: ssl.SSLContext | None = None
-        ca_file: Path | None = None
-        if config.tls:
-            ca_file = _ca_file(ready_file, folders)
-            context = _tls(config.host, clock.wall_ms() // 1000, ca_file)
-        await exchanges.start(context)
-        parent = Parent(parent_pid) if parent_pid is not None else None  # by hand it runs for itself
-        if duration_s is not None:
-            asyncio.get_running_loop().call_later(duration_s, stop.set)
-        await _serve(exchanges, config, stop, parent, ready_file, ca_file)
+class ExchangesServer:
+    """The process: both exchanges until its end, and the ready file."""
 
+    def __init__(
+        self,
+        config: SimConfig,
+        clock: Clock,
+        about: str,
+        *,
+        ready_file: Path | None = None,
+        accounts_file: Path | None = None,
+        world: MarketWorld | None = None,
+    ) -> None:
+        """``about`` says what the exchanges show. Without a ``world`` it is the simulated one of ``config``."""
+        self._config = config
+        self._about = about
+        self._ready_file = ready_file
+        self._clock = clock
+        self.exchanges = Exchanges(config, clock, accounts_file=accounts_file, world=world)
+        self.on_started: Callable[[], None] = _do_nothing
+        """Is called when all ports are open."""
 
-async def _serve(
-    exchanges: Exchanges,
-    config: SimConfig,
-    stop: asyncio.Event,
-    parent: Parent | None,
-    ready_file: Path | None,
-    ca_file: Path | None,
-) -> None:
-    """Say that the exchanges are started, wait for the end, stop them."""
-    write_stderr_line(
-        f"simulated exchanges (no real market): upbit {exchanges.upbit_at}, binance {exchanges.binance_at}; "
-        f"{config.coins} coins, regime {config.regime}, seed {config.seed}"
-    )
-    if ca_file is not None:
+    async def run(self, parent_pid: int | None = None, duration_s: float | None = None) -> None:
+        """Serve until a signal, the end of the parent, for ``duration_s``, or to the end of the world."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        config = self._config
+        with ExitStack() as folders:
+            context: ssl.SSLContext | None = None
+            ca_file: Path | None = None
+            if config.tls:
+                ca_file = _ca_file(self._ready_file, folders)
+                context = _tls(config.host, self._clock.wall_ms() // 1000, ca_file)
+            await self.exchanges.start(context)
+            parent = Parent(parent_pid) if parent_pid is not None else None  # by hand it runs for itself
+            if duration_s is not None:
+                asyncio.get_running_loop().call_later(duration_s, stop.set)
+            await self._serve(stop, parent, ca_file)
+
+    async def _serve(self, stop: asyncio.Event, parent: Parent | None, ca_file: Path | None) -> None:
+        """Say that the exchanges are started, wait for the end, stop them."""
+        exchanges = self.exchanges
         write_stderr_line(
-            f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}"
+            f"simulated exchanges (no real market): upbit {exchanges.upbit_at}, binance {exchanges.binance_at}; "
+            f"{self._about}"
         )
-    try:
-        if ready_file is not None:
-            _write_ready(ready_file, exchanges, ca_file)
-        await _tend(exchanges, stop, parent)
-    finally:
+        if ca_file is not None:
+            write_stderr_line(
+                f"with TLS: upbit {exchanges.upbit_tls_at}, binance {exchanges.binance_tls_at}, trust {ca_file}"
+            )
         try:
-            await exchanges.stop()
+            self.on_started()
+            if self._ready_file is not None:
+                _write_ready(self._ready_file, exchanges, ca_file)
+            await self._tend(stop, parent)
         finally:
-            write_stderr_line(f"simulated exchanges stopped: {exchanges.counters.line()}")
+            try:
+                await exchanges.stop()
+            finally:
+                write_stderr_line(f"simulated exchanges stopped: {exchanges.counters.line()}")
+
+    async def _tend(self, stop: asyncio.Event, parent: Parent | None) -> None:
+        """Until told to stop, orphaned, over, or the clockwork broke (``Exchanges.stop`` says how)."""
+        exchanges = self.exchanges
+        assert exchanges.clockwork is not None
+        exchanges.clockwork.add_done_callback(lambda _: stop.set())
+        while not stop.is_set() and not exchanges.is_over:
+            exchanges.on_time()
+            if parent is not None and parent.is_gone():
+                return
+            try:
+                async with asyncio.timeout(_TICK_S):
+                    await stop.wait()
+            except TimeoutError:
+                continue
 
 
-async def _tend(exchanges: Exchanges, stop: asyncio.Event, parent: Parent | None) -> None:
-    """Until told to stop, orphaned, or the clockwork broke (``Exchanges.stop`` says how)."""
-    assert exchanges.clockwork is not None
-    exchanges.clockwork.add_done_callback(lambda _: stop.set())
-    while not stop.is_set():
-        exchanges.on_time()
-        if parent is not None and parent.is_gone():
-            return
-        try:
-            async with asyncio.timeout(_TICK_S):
-                await stop.wait()
-        except TimeoutError:
-            continue
+def _do_nothing() -> None:
+    """Nobody waits for the start."""
 
 
 def _ca_file(ready_file: Path | None, folders: ExitStack) -> Path:

@@ -101,6 +101,12 @@ class VenueServer:
             self._faults.spells.on_time(now_ns, tuple(self._connections))
             self.deliver()  # what the accounts' owner did by hand
 
+    def cut(self, symbols: frozenset[str], reason: str, *, clean: bool) -> None:
+        """End the connections that carry one of ``symbols``; ``reason`` is counted."""
+        for connection in tuple(self._connections):
+            if connection.carries(symbols):
+                connection.cut(reason, clean=clean)
+
     def deliver(self) -> None:
         """Tell private clients what happened in the accounts. Called after whatever may change one."""
         for account in self._accounts:

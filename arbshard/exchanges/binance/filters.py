@@ -57,14 +57,14 @@ class Rules(NamedTuple):
 def rules_of(listing: SimListing, factors: RuleFactors) -> Rules:
     """The rules of a market."""
     tick, lot = _decimal(listing.tick * factors.tick), _decimal(listing.lot * factors.lot)
-    quantity_max = lot * 900_000_000
+    quantity_max = _decimal(listing.quantity_max) or lot * 900_000_000
     return Rules(
         tick=tick,
         price_max=tick * 100_000_000,
         lot=lot,
         quantity_max=quantity_max,
         market_quantity_max=quantity_max / 50,
-        notional_min=Decimal(5) * factors.minimum,
+        notional_min=(_decimal(listing.notional_min) or Decimal(5)) * factors.minimum,
         notional_max=Decimal(9_000_000),
     )
 

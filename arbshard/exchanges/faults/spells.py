@@ -4,7 +4,7 @@ Each second is an occasion for each of them, and so is the turn after ``wake``. 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from arbshard.config.sim import Sockets, TimedFault
 from arbshard.exchanges.accounts.owner import AccountOwner
@@ -38,6 +38,7 @@ class Client(Protocol):
         ...
 
 
+@runtime_checkable
 class Sequenced(Protocol):
     """A market whose updates are numbered."""
 

@@ -1,0 +1,257 @@
+"""What a tape holds, as ``exchanges.recorded`` plays it: markets, first books, the events after them. Needs pyarrow.
+
+Frames are read by the code of the venues, with exact numbers. What cannot be played is counted by its reason.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+
+import msgspec
+
+from arbshard.errors import FrameError, UsageError
+from arbshard.exchanges.market import SimListing
+from arbshard.exchanges.recorded import (
+    RecordedBookEvent,
+    RecordedEvent,
+    RecordedLevels,
+    RecordedListing,
+    RecordedLoss,
+    RecordedTrade,
+)
+from arbshard.exchanges.units import UNIT
+from arbshard.model.market import Leg
+from arbshard.model.universe import Universe
+from arbshard.replay.stretch import Stretch
+from arbshard.tape.format import Row
+from arbshard.venues.base.adapter import Adapter
+from arbshard.venues.base.diff import DepthSnapshot, DiffBook, DiffOutcome, DiffVenue
+from arbshard.venues.base.exact import ExactLevels
+from arbshard.venues.registry import ADAPTERS
+
+FIRST_BOOKS_NS = 120_000_000_000
+"""A market without a book in so much of the tape is left out."""
+_CLOSED_BY_US = "closed by us"
+"""Why a stream ended that the recorded run itself closed: in order to renew it, or at its end."""
+_LEVELS = 100
+"""Levels per side that are shown of a book that is kept from its changes."""
+_SIZE_MAX = 1 << 62
+
+
+class TapeEvents:
+    """Reads the events of a stretch, as often as ``read`` is called."""
+
+    def __init__(self, stretch: Stretch) -> None:
+        """Raise ``TapeError`` or ``UsageError`` for a tape that cannot be played."""
+        self._stretch = stretch
+        self.refused: Counter[str] = Counter()
+        """Frames that were left out, by venue and reason."""
+        listings = _listings(stretch)
+        self.first: dict[tuple[str, str], RecordedBookEvent] = {}
+        """The first book of each market."""
+        self.venues_with_trades: set[str] = set()
+        """Venues whose trades were seen beside the first books."""
+        self._find_first_books({(one.venue, one.listing.symbol) for one in listings})
+        self.listings = [one for one in listings if (one.venue, one.listing.symbol) in self.first]
+        """The markets of the tape, in the order of the recorded run."""
+        self.without_book = [
+            f"{one.venue}:{one.listing.symbol}"
+            for one in listings
+            if (one.venue, one.listing.symbol) not in self.first
+        ]
+        """Markets that are left out because no book of theirs came."""
+        if not self.listings:
+            raise UsageError(f"{stretch.tape.folder}: there is no order book in this part of the tape")
+        self.refused.clear()
+
+    def read(self) -> Iterator[RecordedEvent]:
+        """Yield the events in the order of time. Raises ``TapeError`` where the tape is damaged."""
+        decoders = {name: _VenueDecoder(adapter) for name, adapter in ADAPTERS.items()}
+        for at_ns, row in self._stretch.rows():
+            decoder = decoders.get(row.venue)
+            if decoder is None:
+                self.refused[f"{row.venue}: frames of this venue cannot be played"] += 1
+                continue
+            try:
+                yield from decoder.events(at_ns, row)
+            except FrameError as error:
+                self.refused[f"{row.venue}: {error.reason}"] += 1
+
+    def _find_first_books(self, wanted: set[tuple[str, str]]) -> None:
+        began_ns: int | None = None
+        for event in self.read():
+            began_ns = event.at_ns if began_ns is None else began_ns
+            if event.at_ns - began_ns > FIRST_BOOKS_NS:
+                return
+            if isinstance(event, RecordedTrade):
+                self.venues_with_trades.add(event.venue)
+            elif isinstance(event, RecordedBookEvent) and (event.venue, event.symbol) in wanted:
+                self.first[event.venue, event.symbol] = event
+                wanted.discard((event.venue, event.symbol))
+                if not wanted:
+                    return
+
+
+class _VenueDecoder:
+    """Reads the rows of one venue."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._name = adapter.name
+        self._adapter = adapter
+        self._kept: dict[str, DiffBook] = {}
+        """Books that are kept from their changes."""
+        self._carried: dict[str, frozenset[str]] = {}
+        """The markets of each open connection of the recorded run."""
+        self._marks: dict[str, tuple[str, int]] = {}
+        """The connection that brought the newest book of a market, and its number."""
+        self._trades: dict[str, str] = {}
+        """The kind of stream whose trades are played, by market: others repeat them."""
+
+    def events(self, at_ns: int, row: Row) -> Iterator[RecordedEvent]:
+        """Yield what a row says. Raises ``FrameError``."""
+        if row.kind in ("frame", "known"):
+            yield from self._of_frame(at_ns, row)
+        elif row.kind == "rest":
+            yield from self._of_answer(at_ns, row)
+        elif row.kind == "connect":
+            self._carried[row.connection] = frozenset(row.detail.removeprefix("carries ").split())
+        elif row.kind == "disconnect":
+            yield from self._of_disconnect(at_ns, row)
+        elif row.kind == "gap":
+            yield RecordedLoss(at_ns, self._name, frozenset((row.symbol,)), False, row.detail)
+
+    def _of_frame(self, at_ns: int, row: Row) -> Iterator[RecordedEvent]:
+        adapter, data = self._adapter, row.data
+        symbol = adapter.market.route(data)
+        if symbol is not None:
+            assert adapter.exact_levels is not None, adapter.name
+            if self._is_repeated(symbol, row):
+                return
+            bids, asks = adapter.exact_levels(data)
+            if row.kind == "known" and adapter.diff is not None:
+                self._begin_kept(symbol, adapter.market.sequence_number(data), bids, asks)
+            sent_ms = adapter.market.sent_ms(data)
+            # A known book was received before the recording: how late it was is not known any more.
+            lag_ms = at_ns // 1_000_000 - sent_ms if sent_ms is not None and row.kind == "frame" else 0
+            yield self._book(at_ns, symbol, bids, asks, lag_ms)
+        elif adapter.diff is not None and (symbol := adapter.diff.route(data)) is not None:
+            yield from self._of_change(at_ns, symbol, adapter.diff, data)
+        else:
+            trade = adapter.exact_trade(data) if adapter.exact_trade is not None else None
+            if trade is not None and self._trades.setdefault(trade.symbol, trade.stream) == trade.stream:
+                price, size = _units(trade.price), _units(trade.size)
+                yield RecordedTrade(at_ns, self._name, trade.symbol, price, size, trade.taker_buys)
+
+    def _is_repeated(self, symbol: str, row: Row) -> bool:
+        """Whether another connection has brought the same book or a newer one, as two may carry one market."""
+        mark = self._adapter.market.sequence_number(row.data)
+        if mark is None:
+            return False
+        connection, known = self._marks.get(symbol, (row.connection, -1))
+        if connection != row.connection and mark <= known:
+            return True
+        self._marks[symbol] = row.connection, mark
+        return False
+
+    def _of_change(self, at_ns: int, symbol: str, diff: DiffVenue, data: bytes) -> Iterator[RecordedEvent]:
+        book = self._kept.setdefault(symbol, DiffBook())
+        event = diff.update_of(data)
+        if book.apply_event(event) is DiffOutcome.APPLIED:
+            yield self._kept_book(at_ns, symbol, book, at_ns // 1_000_000 - event.event_ms)
+
+    def _of_answer(self, at_ns: int, row: Row) -> Iterator[RecordedEvent]:
+        """Begin a kept book from a snapshot over REST. Other answers are not what streams said."""
+        diff = self._adapter.diff
+        path, _, outcome = row.detail.partition(" ")
+        if diff is None or outcome != "HTTP 200":
+            return
+        for symbol, book in self._kept.items():
+            if diff.snapshot_path(symbol) == path:
+                if book.apply_snapshot(diff.snapshot_of(row.data)) is DiffOutcome.APPLIED:
+                    yield self._kept_book(at_ns, symbol, book, 0)
+                return
+
+    def _begin_kept(self, symbol: str, last_id: int | None, bids: ExactLevels, asks: ExactLevels) -> None:
+        """Begin a kept book from the levels that were known when the recording began."""
+        if last_id is not None:
+            sides = ([(f"{price:.8f}", f"{size:.8f}") for price, size in side] for side in (bids, asks))
+            self._kept[symbol] = book = DiffBook()
+            book.apply_snapshot(DepthSnapshot(last_id, *map(tuple, sides)))
+
+    def _of_disconnect(self, at_ns: int, row: Row) -> Iterator[RecordedEvent]:
+        carried = self._carried.pop(row.connection, frozenset())
+        lost = carried.difference(*self._carried.values())
+        if lost and row.detail != _CLOSED_BY_US:
+            yield RecordedLoss(at_ns, self._name, lost, True, row.detail)
+
+    def _kept_book(self, at_ns: int, symbol: str, book: DiffBook, lag_ms: int) -> RecordedBookEvent:
+        # The shortest text of a float is the number that the venue wrote, up to 15 digits.
+        bids, asks = (
+            tuple((Decimal(repr(price)), Decimal(repr(size))) for price, size in side)
+            for side in book.top(_LEVELS)
+        )
+        return self._book(at_ns, symbol, bids, asks, lag_ms)
+
+    def _book(
+        self, at_ns: int, symbol: str, bids: ExactLevels, asks: ExactLevels, lag_ms: int
+    ) -> RecordedBookEvent:
+        if not bids or not asks:
+            raise FrameError("empty", f"{symbol}: a side without a level")
+        return RecordedBookEvent(at_ns, self._name, symbol, _levels(bids), _levels(asks), lag_ms)
+
+
+def _levels(levels: ExactLevels) -> RecordedLevels:
+    return [(_units(price), _units(size)) for price, size in levels]
+
+
+def _units(value: Decimal) -> int:
+    units = int(value * UNIT)
+    if not 0 < units < _SIZE_MAX:
+        raise FrameError("number", f"{value}")
+    return units
+
+
+def _listings(stretch: Stretch) -> list[RecordedListing]:
+    """Return the markets of all universes in the stretch; the newest rules of each count."""
+    legs: dict[tuple[str, str], tuple[Leg, str]] = {}
+    names: dict[tuple[str, str], str] = {}
+    for info in stretch.infos():
+        try:
+            universe = msgspec.json.decode(info.universe, type=Universe | None)
+        except msgspec.MsgspecError as error:
+            raise UsageError(f"{stretch.tape.folder}: its markets cannot be read: {error}") from error
+        if universe is None:
+            continue
+        names |= {(one.venue, one.currency): one.name for one in universe.coin_names}
+        legs |= {(leg.market.venue, leg.market.symbol): (leg, coin) for leg, coin in _legs_of(universe)}
+    if not legs:
+        raise UsageError(
+            f"{stretch.tape.folder}: the tape does not say which markets it holds, so it cannot be played"
+        )
+    return [_listing(leg, coin, names) for leg, coin in legs.values() if leg.market.venue in ADAPTERS]
+
+
+def _legs_of(universe: Universe) -> Iterable[tuple[Leg, str]]:
+    yield universe.fx, universe.fx.market.base
+    for pair in universe.pairs:
+        yield pair.home, pair.base
+        yield pair.away, pair.base
+
+
+def _listing(leg: Leg, coin: str, names: Mapping[tuple[str, str], str]) -> RecordedListing:
+    market, rules = leg.market, leg.rules
+    ticks = tuple((int(band.price_min * UNIT), int(band.tick * UNIT)) for band in reversed(rules.ticks))
+    name = names.get((market.venue, market.base), market.base)
+    listing = SimListing(
+        market.symbol,
+        market.base,
+        market.quote,
+        name,
+        name,
+        ticks[0][1],
+        int(rules.lot * UNIT),
+        ticker_at_home=coin,
+        notional_min=int(rules.notional_min * UNIT),
+        quantity_max=min(int(rules.quantity_max * UNIT), _SIZE_MAX),
+    )
+    return RecordedListing(market.venue, listing, ticks)
