@@ -6,10 +6,11 @@ import sys
 ITS_OWN_EXTRA = (
     "arbshard.data.fast_stream",
     "arbshard.ledger.parquet",
-    "arbshard.report.sampled",
     "arbshard.replay.events",
     "arbshard.replay.main",
     "arbshard.replay.stretch",
+    "arbshard.report.recorded",
+    "arbshard.report.sampled",
     "arbshard.series.main",
     "arbshard.series.reading",
     "arbshard.series.schemas",
