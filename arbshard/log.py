@@ -25,10 +25,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor
-
+from arbshard.optional import hidden
 from arbshard.private_files import open_private, tighten
+
+# structlog loads rich, and with it pygments and attrs, for tracebacks with local variables, which this log omits.
+# Without them each process starts with a quarter less CPU time and is 5 MB smaller.
+with hidden("rich"):
+    import structlog
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 _FILE_BYTES = 10_000_000
 _FILES_KEPT = 5

@@ -1,6 +1,10 @@
-"""Libraries that an installation may lack, because only an extra brings them."""
+"""Libraries that an installation may lack, because only an extra brings them, and one that is left out on purpose."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import cast
 
 from arbshard.errors import UsageError
 
@@ -15,3 +19,17 @@ def require_libraries(what: str, *libraries: str) -> None:
     for library in libraries:
         if find_spec(library) is None:
             raise UsageError(f"{what} needs {library}, which is not installed: {how_to_install(library)}")
+
+
+@contextmanager
+def hidden(library: str) -> Iterator[None]:
+    """Let imports of ``library`` fail inside the block, as if it were not there. What is loaded already stays."""
+    if library in sys.modules:
+        yield
+        return
+    modules = cast("dict[str, object]", sys.modules)
+    modules[library] = None  # the import system reads this as "there is none"
+    try:
+        yield
+    finally:
+        del modules[library]

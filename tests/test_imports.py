@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 ITS_OWN_EXTRA = (
     "arbshard.data.fast_stream",
     "arbshard.ledger.parquet",
@@ -49,3 +51,14 @@ def test_every_module_is_imported_without_any_extra():
     )
     assert done.returncode == 0, done.stdout.splitlines()[-1:] + done.stderr.splitlines()[-5:]
     assert len(done.stdout.splitlines()) > 200
+
+
+@pytest.mark.parametrize(
+    "process", ["arbshard.worker", "arbshard.risk", "arbshard.exchanges", "arbshard.accounts"]
+)
+def test_a_process_without_a_terminal_does_not_load_what_draws_on_one(process):
+    program = f"import {process}.main, sys; print(*{{'rich', 'pygments', 'typer'}} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == []
