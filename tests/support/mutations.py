@@ -23,13 +23,15 @@ class Mutation(NamedTuple):
     """Kinds that bring it to light, separated by commas; empty for none."""
     says: str
     """What the violation begins with, one of several, separated by bars."""
+    seed: int = 1
+    """The seed tried first: one that is known to find the defect soon."""
 
     def find(self, patch: pytest.MonkeyPatch, mode: Mode = "paper") -> None:
-        """Break the system and simulate it, seed after seed. Fails when no seed finds the defect."""
+        """Break the system and simulate it, with the known seed first. Fails when no seed finds the defect."""
         self.break_it(patch)
         only = tuple(self.faults.split(",")) if self.faults else ()
         level: Level = "heavy" if only else "none"
-        for seed in SEEDS:
+        for seed in (self.seed, *(one for one in SEEDS if one != self.seed)):
             report = Simulation(Settings(seed, hours=HOURS, faults=level, only=only, mode=mode)).run()
             if report.violations:
                 assert report.violations[0].startswith(tuple(self.says.split("|"))), report.violations

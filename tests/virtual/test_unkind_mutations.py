@@ -167,16 +167,30 @@ MUTATIONS = (
     Mutation(stuck_intents_do_not_pause, "pair_refuses", "repeats"),
     Mutation(a_naked_leg_waits_for_the_venue_that_refuses, _REFUSALS, "budget|stuck|repeats"),
     Mutation(orders_may_lose_anything, "pair_refuses", "loss"),
-    Mutation(pairs_that_wait_for_a_person_go_on, "pair_refuses", "apart"),
+    Mutation(pairs_that_wait_for_a_person_go_on, "pair_refuses", "apart", seed=2),
     Mutation(equity_lacks_what_is_unrealised, "", "equity"),
     Mutation(open_positions_are_valued_without_the_fees_of_closing, "", "equity"),
     Mutation(a_restart_resets_the_high_water_mark, "kill_risk", "high water"),
-    Mutation(the_money_of_the_way_out_is_not_held, "", "way out"),
+    Mutation(the_money_of_the_way_out_is_not_held, "", "way out", seed=3),
     Mutation(a_pair_that_is_set_apart_ends_its_worker, "pair_refuses", "defect"),
     Mutation(refusing_venues_are_entered, "venue_refuses,market_closes", "facts|event"),
 )
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.break_it.__name__)
+SLOW = (the_leg_that_failed_is_not_tried_first,)
+"""Found only by what is left over at the end, after 7 s of CPU, as ``exits_in_vain_are_repeated_at_once`` is."""
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        pytest.param(
+            one,
+            id=one.break_it.__name__,
+            marks=[pytest.mark.nightly] if one.break_it in SLOW else [],
+        )
+        for one in MUTATIONS
+    ],
+)
 def test_a_broken_rule_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation.find(monkeypatch)
