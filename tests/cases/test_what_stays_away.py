@@ -52,18 +52,20 @@ def trade(tmp_path, what, work, *, bases=("AAA",), **sections):
 class TestAGapThatStandsStill:
     """No level is learned here: re-arming has to stop what the rules of the baseline let through."""
 
+    SPAN_S = effort(HOUR_S // 3, HOUR_S)
+
     @pytest.fixture
     def gaps(self):
         async def stand(rig):
             rig.prices["AAA"].gap_bps = -75.0
-            await rig.sleep(HOUR_S)
+            await rig.sleep(self.SPAN_S)
 
         return stand
 
     def test_without_the_rule_it_loses_each_time(self, tmp_path, gaps):
         result = trade(tmp_path, "standing gap, no re-arming", gaps, strategy=UNLIMITED, **UNLEARNED)
-        assert result.losses == result.closed > 100
-        assert result.pnl < -300_000
+        assert result.losses == result.closed > 100 * self.SPAN_S / HOUR_S
+        assert result.pnl < -300_000 * self.SPAN_S / HOUR_S
 
     def test_with_it_one_position_is_lost(self, tmp_path, gaps):
         result = trade(tmp_path, "standing gap, re-arming", gaps, strategy=REARMING, **UNLEARNED)
@@ -75,7 +77,7 @@ def test_a_gap_that_comes_back_only_to_leave_again_is_set_apart(tmp_path):
     """It comes back for a few seconds once in two minutes, so it re-arms each time, and each entry is lost."""
 
     async def tease(rig):
-        while rig.now_s < HOUR_S:
+        while rig.now_s < effort(HOUR_S // 2, HOUR_S):
             rig.prices["AAA"].gap_bps = -75.0
             await rig.sleep(115)
             rig.prices["AAA"].gap_bps = 0.0
@@ -196,7 +198,7 @@ class TestFxMovesAlone:
         async def work(rig):
             draw = random.Random(7)
             due_s = 200.0
-            while rig.now_s < HOUR_S / 3:
+            while rig.now_s < effort(HOUR_S // 5, HOUR_S // 3):
                 for prices in rig.prices.values():
                     if draw.random() < 0.01:
                         prices.gap_bps = draw.choice((-90.0, 90.0))
@@ -210,9 +212,7 @@ class TestFxMovesAlone:
                 await rig.sleep(1)
 
         bases = THIRTY[:5]
-        before = trade(
-            tmp_path / "before", "twenty minutes with blips, believed", work, bases=bases, fx=BELIEVING
-        )
-        after = trade(tmp_path / "after", "twenty minutes with blips, guarded", work, bases=bases)
+        before = trade(tmp_path / "before", "minutes with blips, believed", work, bases=bases, fx=BELIEVING)
+        after = trade(tmp_path / "after", "minutes with blips, guarded", work, bases=bases)
         assert after.pnl > before.pnl
         assert after.losses < before.losses

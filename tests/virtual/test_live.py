@@ -6,6 +6,7 @@ from arbshard.virtual.machine import Simulation
 from arbshard.virtual.outcome import SimulationReport
 from arbshard.virtual.rates import LIVE_PER_HOUR, PER_HOUR
 from arbshard.virtual.settings import Settings
+from support.effort import effort
 
 
 def _run(seed: int, **settings: object) -> SimulationReport:
@@ -26,13 +27,13 @@ def test_without_faults_everything_is_traded_and_settled() -> None:
 
 
 def test_the_invariants_hold_with_the_usual_faults() -> None:
-    assert _run(301, hours=0.15).tally.exits > 20
+    assert _run(301, hours=effort(6, 15) / 100).tally.exits > effort(8, 20)
 
 
 @pytest.mark.parametrize("seed", [401, pytest.param(402, marks=pytest.mark.nightly)])
 def test_the_invariants_hold_with_heavy_faults(seed: int) -> None:
-    report = _run(seed, hours=0.12, faults="heavy")
-    assert sum(report.faults.values()) > 15
+    report = _run(seed, hours=effort(6, 12) / 100, faults="heavy")
+    assert sum(report.faults.values()) > effort(7, 15)
 
 
 _GROUPS = {

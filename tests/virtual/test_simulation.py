@@ -20,17 +20,17 @@ def _hold(report: SimulationReport) -> None:
 
 @pytest.mark.parametrize("seed", [101, pytest.param(102, marks=pytest.mark.nightly)])
 def test_the_invariants_hold_with_the_usual_faults(seed: int) -> None:
-    report = Simulation(Settings(seed, hours=0.15)).run()
+    report = Simulation(Settings(seed, hours=effort(6, 15) / 100)).run()
     _hold(report)
-    assert report.tally.exits > 20
+    assert report.tally.exits > effort(8, 20)
     assert report.faults
 
 
 @pytest.mark.parametrize("seed", [201, pytest.param(202, marks=pytest.mark.nightly)])
 def test_the_invariants_hold_with_heavy_faults(seed: int) -> None:
-    report = Simulation(Settings(seed, hours=0.12, faults="heavy")).run()
+    report = Simulation(Settings(seed, hours=effort(6, 12) / 100, faults="heavy")).run()
     _hold(report)
-    assert sum(report.faults.values()) > 15
+    assert sum(report.faults.values()) > effort(7, 15)
 
 
 @pytest.mark.nightly
@@ -60,7 +60,7 @@ _GROUPS = {
     ],
 )
 def test_each_group_of_faults_alone_is_survived(name: str) -> None:
-    report = Simulation(Settings(7, hours=0.1, faults="heavy", only=_GROUPS[name])).run()
+    report = Simulation(Settings(7, hours=effort(5, 10) / 100, faults="heavy", only=_GROUPS[name])).run()
     _hold(report)
     assert report.faults.keys() <= set(_GROUPS[name])
     assert sum(report.faults.values()) > 2
@@ -98,7 +98,7 @@ def test_one_seed_gives_one_trace_whatever_the_interpreters_own_randomness(mode:
     outputs = []
     for hash_seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, mode, str(effort(40, 100) / 1000)],
+            [sys.executable, "-c", _PROGRAM, mode, str(effort(15, 100) / 1000)],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,

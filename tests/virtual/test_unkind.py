@@ -7,6 +7,7 @@ from arbshard.virtual.rates import LIVE_PER_HOUR, PER_HOUR, UNKIND_LIVE_PER_HOUR
 from arbshard.virtual.settings import Settings
 from arbshard.virtual.spells import Spell
 from arbshard.virtual.unkind import Unkind
+from support.effort import effort
 
 KINDS = (*UNKIND_PER_HOUR, *UNKIND_LIVE_PER_HOUR)
 
@@ -48,7 +49,7 @@ def test_odd_books_and_gaps_break_no_invariant(mode: str) -> None:
     kinds = ("quiet_book", "closed_wallet", "fx_blip", "wrong_frame")
     if mode == "live":
         kinds += ("other_fees", "hand_trade")
-    report = Simulation(Settings(11, hours=0.1, faults="heavy", only=kinds, mode=mode)).run()
+    report = Simulation(Settings(11, hours=effort(7, 10) / 100, faults="heavy", only=kinds, mode=mode)).run()
     assert not report.violations, report.violations
     assert sum(report.faults.values()) > 4
 
