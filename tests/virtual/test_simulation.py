@@ -87,18 +87,20 @@ import sys
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.settings import Settings
 lines = []
-report = Simulation(Settings(55, hours=float(sys.argv[2]), faults="heavy", mode=sys.argv[1]), lines.append).run()
+seed, mode, hours = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+report = Simulation(Settings(seed, hours=hours, faults="heavy", mode=mode), lines.append).run()
 assert not report.violations, report.violations
 sys.stdout.write("".join(lines) + report.hash)
 """
 
 
-@pytest.mark.parametrize("mode", ["paper", "live"])
-def test_one_seed_gives_one_trace_whatever_the_interpreters_own_randomness(mode: str) -> None:
+# After the faults of some seeds it takes minutes of virtual time, and thus seconds, until all has come to rest.
+@pytest.mark.parametrize(("seed", "mode"), [(55, "paper"), (5, "live")])
+def test_one_seed_gives_one_trace_whatever_the_interpreters_own_randomness(seed: int, mode: str) -> None:
     outputs = []
     for hash_seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, mode, str(effort(15, 100) / 1000)],
+            [sys.executable, "-c", _PROGRAM, str(seed), mode, str(effort(15, 100) / 1000)],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
