@@ -41,6 +41,14 @@ class TestBinance:
         assert (result.state, result.detail) == ("NOT_ACCEPTED", "not sent: this worker has been replaced")
         assert sent(room.binance, "order") == []
 
+    async def test_hedge_is_sent_also_when_its_book_is_lost(self, open_room, said, ask):
+        """What the book promised is for statistics alone."""
+        room = open_room()
+        room.books.books.clear()
+        room.binance.says("order", said.answer(said.binance()))
+        result = await room.port.send(ask)
+        assert (result.state, result.decision_price) == ("FILLED", 0)
+
     async def test_partly(self, open_room, said, ask):
         room = open_room()
         room.binance.says("order", said.answer(said.binance("EXPIRED", "0.00040000")))
@@ -302,6 +310,41 @@ class TestBudget:
         assert (await room.port.ask(bid)).state == "UNKNOWN"
         assert room.upbit.calls == []
 
+    async def test_event_while_the_budget_is_waited_for_saves_the_question(
+        self, open_room, said, ask, monkeypatch
+    ):
+        room = open_room()
+        fills = read_order(ask, said.answer(said.binance()).body).fills
+
+        async def admit(_):
+            room.port.tracker.apply(ask.client_id, "FILLED", Decimal("0.001"), fills, "7", "")
+            return True
+
+        monkeypatch.setattr(room.gate, "admit", admit)
+        result = await room.port.ask(ask)
+        assert (result.state, result.fills) == ("FILLED", fills)
+        assert room.binance.calls == []
+
+    async def test_fill_is_not_booked_without_its_commission(self, open_room, said, ask, monkeypatch):
+        """The budget has room for the question about the order, and then none for that about its commission."""
+        room = open_room()
+        found = said.binance()
+        del found["fills"]
+        row = {"id": 5, "price": "60001", "qty": "0.001", "commission": "0.06", "commissionAsset": "USDT"}
+        room.binance.says("order", said.answer(found), said.answer(found))
+        room.binance.says("myTrades", said.answer([row]))
+        admitted = iter([True, False, True, True])
+
+        async def admit(_):
+            return next(admitted)
+
+        monkeypatch.setattr(room.gate, "admit", admit)
+        unknown = await room.port.ask(ask)
+        assert (unknown.state, unknown.fills) == ("UNKNOWN", ())
+        assert room.binance.paths() == ["order"]
+        result = await room.port.ask(ask)
+        assert (result.state, [fill.fee for fill in result.fills]) == ("FILLED", [Decimal("0.06")])
+
 
 class TestDryRun:
     async def test_everything_but_the_sending(self, open_room, said, bid, ask):
@@ -315,6 +358,13 @@ class TestDryRun:
         assert sent(room.upbit, "orders") == []
         assert sent(room.binance, "order") == []
         assert room.counts["dry_run"] == 2
+
+    async def test_without_budget_to_spare_the_venue_is_not_asked(self, open_room, bid):
+        room = open_room(dry_run=True)
+        assert room.gate.spare({"upbit_order": 8})
+        result = await room.port.send(bid)
+        assert result.detail == "DRY RUN: not sent (not checked by the venue)"
+        assert room.upbit.calls == []
 
     async def test_venue_out_of_reach(self, open_room, said, ask):
         room = open_room(dry_run=True)
