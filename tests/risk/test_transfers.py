@@ -9,6 +9,7 @@ from arbshard.ledger.postings import UnstoredLedger
 from arbshard.ledger.verify import verify
 from arbshard.risk.portfolio.holdings import find_any_break
 from arbshard.risk.portfolio.results import Totals, day_of
+from arbshard.risk.transfers import _OPEN_MAX
 from arbshard.wire.inventory import (
     AnnounceTransfer,
     ArriveTransfer,
@@ -132,6 +133,8 @@ class TestOnPaper:
             ({"amount": D(0)}, "0 is no amount to move"),
             ({"fee": D("1.5")}, "leaves nothing of 1.5"),
             ({"price": None}, "give --price"),
+            ({"price": D(0)}, "0 is no price"),
+            ({"currency": "B T C"}, "'B T C' is no currency"),
             ({"source": "outside", "target": w.HOME}, "only what arrives counts"),
             ({"amount": D(10**9)}, "neither held for orders nor needed"),
         ],
@@ -149,6 +152,19 @@ class TestOnPaper:
         world.tell(announce())
         assert isinstance(world.tell(ArriveTransfer("t1", D(2))), Denied)
         assert isinstance(world.tell(ArriveTransfer("t7")), Denied)
+
+    def test_what_is_not_open_cannot_end(self) -> None:
+        world = w.World()
+        world.tell(announce())
+        answer = world.tell(EndTransfer("t7", "lost"))
+        assert answer == Denied("no transfer t7 is open; open: t1")
+
+    def test_so_many_can_be_open(self) -> None:
+        world = w.World()
+        for _ in range(_OPEN_MAX):
+            assert isinstance(world.tell(announce(amount=D("0.001"), fee=D(0))), Done)
+        answer = world.tell(announce(amount=D("0.001"), fee=D(0)))
+        assert answer == Denied(f"{_OPEN_MAX} transfers are open; end some of them first")
 
 
 @pytest.fixture

@@ -359,9 +359,10 @@ class TestDryRun:
         assert sent(room.binance, "order") == []
         assert room.counts["dry_run"] == 2
 
-    async def test_without_budget_to_spare_the_venue_is_not_asked(self, open_room, bid):
-        room = open_room(dry_run=True)
-        assert room.gate.spare({"upbit_order": 8})
+    async def test_without_budget_to_spare_the_venue_is_not_asked(self, open_room, bid, clock):
+        room = open_room(clock, dry_run=True)
+        while room.gate.spare({"upbit_order_test": 1}):
+            pass
         result = await room.port.send(bid)
         assert result.detail == "DRY RUN: not sent (not checked by the venue)"
         assert room.upbit.calls == []
