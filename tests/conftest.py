@@ -57,6 +57,8 @@ settings.register_profile("nightly", deadline=None, max_examples=800)
 settings.load_profile("nightly" if IS_NIGHTLY else "gate")
 
 ROOT = Path(__file__).parents[1]
+_SIMULATED = ("cases", "virtual")
+"""Folders of tests that take seconds of CPU each."""
 NIGHTLY_TIMEOUT_S = 1800
 """Of one test with ten times the examples; in the gate each test has its own."""
 NOW_NS = 10_000_000_000
@@ -130,12 +132,12 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=left_out)
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers > 1:
-        items[:] = slow_first(
-            items,
-            workers,
-            lambda item: item.get_closest_marker("integration") is not None,
-            lambda item: item.nodeid.partition("::")[0],
-        )
+        items[:] = slow_first(items, workers, _is_slow, lambda item: item.nodeid.partition("::")[0])
+
+
+def _is_slow(item):
+    """Whether a test waits for real processes, or computes minutes of virtual time."""
+    return item.get_closest_marker("integration") is not None or item.path.parent.name in _SIMULATED
 
 
 def pytest_runtest_setup(item):

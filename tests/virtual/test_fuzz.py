@@ -29,8 +29,9 @@ def test_so_many_seeds_are_run_and_told(capfd: pytest.CaptureFixture[str]) -> No
 def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     # A shell that starts the tests in its background has them ignore SIGINT, and what they start inherits that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    smallest = ["--hours", "0.01", "--pairs", "1", "--mode", "paper"]
     running = subprocess.Popen(
-        [sys.executable, "-m", "arbshard.virtual.fuzz", "--jobs", "1", "--hours", "0.05"],
+        [sys.executable, "-m", "arbshard.virtual.fuzz", "--jobs", "1", *smallest],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
