@@ -6,8 +6,8 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 # Without bytecode each process would compile all that it imports. Many containers set this.
 unexport PYTHONDONTWRITEBYTECODE
-# Tests side by side: most of the integration tests' time is waiting for real processes.
-JOBS   ?= 3
+# Tests side by side: two for each of two cores, because integration tests wait more than they compute.
+JOBS   ?= 4
 # Of `make torture`: how many kills, and drawn from which seed (none: a new one, which is said).
 N      ?= 1000
 SEED   ?=
