@@ -113,7 +113,7 @@ async def refuse_for_long(rig, what):
 class TestRejectedExit:
     """A position is open, and one venue rejects its exit for long while its books go on."""
 
-    @cases(REJECTIONS, gate=("upbit has no coins", "binance has another tick", "upbit suspends the market"))
+    @cases(REJECTIONS, gate=("upbit has no coins", "binance has another tick"))
     def test_costs_little_and_ends_when_the_venue_works_again(self, tmp_path, venue, answer):
         async def work(rig):
             await rig.open()

@@ -68,6 +68,7 @@ def trades_of(desk: Desk) -> list[tuple[str, str]]:
     )
 
 
+@pytest.mark.nightly  # the live run shows the same, and more
 def test_on_paper_each_venue_has_its_own_ticker(tmp_path):
     with Desk(tmp_path, CONFIG, arguments=("--symbols", "ADA")) as desk:
         desk.start()

@@ -25,7 +25,7 @@ def test_so_many_seeds_are_run_and_told(capfd: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
 def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     # A shell that starts the tests in its background has them ignore SIGINT, and what they start inherits that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

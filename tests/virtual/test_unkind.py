@@ -44,7 +44,7 @@ def test_no_name_is_given_twice() -> None:
     assert not set(KINDS) & {*PER_HOUR, *LIVE_PER_HOUR}
 
 
-@pytest.mark.parametrize("mode", ["paper", "live"])
+@pytest.mark.parametrize("mode", [pytest.param("paper", marks=pytest.mark.nightly), "live"])
 def test_odd_books_and_gaps_break_no_invariant(mode: str) -> None:
     kinds = ("quiet_book", "closed_wallet", "fx_blip", "wrong_frame")
     if mode == "live":

@@ -72,6 +72,7 @@ def test_log_directory_removed(start, make_config):
     end_flat(system)
 
 
+@pytest.mark.nightly  # tests/test_log.py shows what a process does then
 def test_log_directory_that_cannot_be_made_again(start, make_config):
     """A file stands in its place: processes go on without a log."""
     system = start(make_config(strategy=LONG))
