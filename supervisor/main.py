@@ -25,7 +25,7 @@ from arbshard.model.money import use_money_context
 from arbshard.model.notes import RunState
 from arbshard.model.rundir import reason_of
 from arbshard.model.universe import Universe
-from arbshard.optional import how_to_install
+from arbshard.optional import how_to_install, require_libraries
 from arbshard.process import (
     forbid_core_dumps,
     forget_variables,
@@ -121,9 +121,14 @@ def _prepared(
     *,
     table: bool,
 ) -> Run:
-    keeps_series = config.sampling.enabled and find_spec("pyarrow") is not None
-    if config.sampling.enabled and not keeps_series:
+    companions = []
+    if config.sampling.enabled and find_spec("pyarrow") is None:
         get_logger().info(f"no series are kept: pyarrow is not installed ({how_to_install('pyarrow')})")
+    elif config.sampling.enabled:
+        companions.append("series")
+    if config.metrics.enabled:
+        require_libraries("[metrics] enabled = true", "prometheus_client")
+        companions.append("metrics")
     try:
         return Run(
             config,
@@ -131,7 +136,7 @@ def _prepared(
             state_dir,
             real_ports(config, run_dir, keys),
             table=table,
-            series=keeps_series,
+            companions=companions,
             programs=programs,
             opening=opening,
             keys=keys,

@@ -20,7 +20,7 @@ from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryE
 from arbshard.execution.live.keys import hand_over
 from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
-from arbshard.model.notes import RunState, VenueNote
+from arbshard.model.notes import COMPANIONS, RunState, VenueNote
 from arbshard.model.phase import Phase
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note, open_pairs
 from arbshard.model.rundir import RunFiles
@@ -125,20 +125,20 @@ class Run:
         ports: SupervisorPorts,
         *,
         table: bool = False,
-        series: bool = False,
+        companions: Sequence[str] = (),
         programs: Programs = Programs(),  # noqa: B008 - it cannot be changed
         keys: dict[str, Keys] | None = None,
         opening: Opening = "any",
     ) -> None:
         """``keys``: of all venues; none on paper. ``opening``: what risk must find at its ledger's path.
 
-        ``series``: whether a process keeps series of the run.
+        ``companions``: the processes beside the run that are wanted, of ``model.notes.COMPANIONS``.
         """
         self.config = config
         self.files = files
         self._state_dir = state_dir
         self._table = table
-        self._series = series
+        self._companions = companions
         self._ports = ports
         self._clock = ports.clock
         self._keys = keys or {}
@@ -261,8 +261,8 @@ class Run:
         self._set_state("running")
         if self._table:
             self._start_child(self._specs.viewer())
-        if self._series:
-            self._start_series()
+        for name in self._companions:
+            self._start_companion(name)
         get_logger().info(
             "running",
             name=self.config.name,
@@ -364,7 +364,7 @@ class Run:
         await self.processes.end(["accounts"], 5.0)
         await self._end_risk()
         await self.processes.end(["viewer"], 2.0)
-        await self.processes.end(["series"], 5.0)
+        await self.processes.end(COMPANIONS, 5.0)
         await self.processes.end(["sim"], 3.0)
         try:
             self._set_state("ended")
@@ -410,11 +410,11 @@ class Run:
         self.processes.start(child)
         return child
 
-    def _start_series(self) -> None:
+    def _start_companion(self, name: str) -> None:
         try:
-            self._start_child(self._specs.series())
+            self._start_child(self._specs.companion(name))
         except ChildFailed as error:
-            self.alert(f"no series are kept of this run: {error}")
+            self.alert(f"this run has no {name}: {error}")
 
     def _check_children(self) -> None:
         now_ns = self._clock.monotonic_ns()

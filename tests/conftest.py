@@ -89,6 +89,7 @@ EXTRAS = {
     "tls": "trustme",
     "analysis": "pyarrow",
     "tape": "duckdb",
+    "metrics": "prometheus_client",
 }
 """The library by which it is seen whether an extra is installed."""
 

@@ -8,6 +8,10 @@ import pytest
 ITS_OWN_EXTRA = (
     "arbshard.data.fast_stream",
     "arbshard.ledger.parquet",
+    "arbshard.metrics.families",
+    "arbshard.metrics.main",
+    "arbshard.metrics.reading",
+    "arbshard.metrics.serving",
     "arbshard.replay.events",
     "arbshard.replay.main",
     "arbshard.replay.stretch",

@@ -9,6 +9,7 @@ from arbshard.config.inventory import InventoryConfig
 from arbshard.config.ledger import LedgerConfig
 from arbshard.config.limits import LimitsConfig
 from arbshard.config.live import LiveConfig
+from arbshard.config.metrics import MetricsConfig
 from arbshard.config.run import RunConfig
 from arbshard.config.sampling import SamplingConfig
 from arbshard.config.section import Section, matching
@@ -64,6 +65,7 @@ class Config(Section, frozen=True):
     ledger: LedgerConfig = msgspec.field(default_factory=LedgerConfig)
     inventory: InventoryConfig = msgspec.field(default_factory=InventoryConfig)
     sampling: SamplingConfig = msgspec.field(default_factory=SamplingConfig)
+    metrics: MetricsConfig = msgspec.field(default_factory=MetricsConfig)
     live: LiveConfig = msgspec.field(default_factory=LiveConfig)
     sim: SimConfig = msgspec.field(default_factory=SimConfig)
 

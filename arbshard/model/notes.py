@@ -8,6 +8,8 @@ from arbshard.model.funnel import EdgeFunnel
 
 FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest"]
 ChildState = Literal["starting", "running", "restarting", "quarantined", "ended"]
+COMPANIONS = ("series", "metrics")
+"""Children that only look at what a run shows: a run without them is as good as one with them."""
 SpareState = Literal["starting", "ready"]
 RunState = Literal["starting", "running", "draining", "ended"]
 

@@ -29,6 +29,7 @@ OWN_NAMES = frozenset(
         "page-accounts",
         "page-ledger",
         "page-series",
+        "page-metrics",
         "budget-accounts",
         "risk.ipc",
         "risk.sock",
@@ -77,6 +78,7 @@ class RunFiles:
         self.accounts_page = run_dir / "page-accounts"
         self.ledger_page = run_dir / "page-ledger"
         self.series_page = run_dir / "page-series"
+        self.metrics_page = run_dir / "page-metrics"
 
     def worker_page(self, shard: int) -> Path:
         """The page of a shard's worker; a successor writes it anew."""

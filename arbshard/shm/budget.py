@@ -85,6 +85,11 @@ class Budget(Mapped):
                 raise
         return cls(create_segment(path, _MAGIC, size, ()), windows)
 
+    @classmethod
+    def attach(cls, run_dir: Path, owner: str, windows: Sequence[Window]) -> Self:
+        """The file of ``owner`` for looking at, with all others. Raises ``SharedMemoryError`` when there is none."""
+        return cls(attach_segment(run_dir / f"{_PREFIX}{owner}", _MAGIC), windows)
+
     def spend(self, costs: Mapping[str, int], share: float, now_ns: int) -> bool:
         """Take ``costs`` (by window) if that leaves every window within ``share`` of its limit; else take nothing.
 

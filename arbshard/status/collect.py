@@ -12,7 +12,7 @@ from arbshard.clock import Clock
 from arbshard.errors import SharedMemoryError
 from arbshard.ledger.record import read_record
 from arbshard.model.intent import ApartCause
-from arbshard.model.notes import ChildNote, SupervisorNote, WorkerNote
+from arbshard.model.notes import COMPANIONS, ChildNote, SupervisorNote, WorkerNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
@@ -25,6 +25,7 @@ from arbshard.status.model import (
     EntriesStatus,
     Latency,
     LedgerStatus,
+    MetricsStatus,
     RiskStatus,
     RuleWorth,
     SeriesStatus,
@@ -44,8 +45,7 @@ _REFUSAL = "refusal_"
 _BAD = "bad_"
 _FOLLOWED = "followed_"
 _ANSWER = "answer_"
-_SERIES = "series"
-"""The child that keeps series: a run without it is as good as one with it."""
+_SERIES, _METRICS = COMPANIONS
 
 
 class Collector:
@@ -163,7 +163,7 @@ class Collector:
             messages=messages,
             bad_requests=bad_orders + risk_counters.get("bad", 0) + risk_counters.get("bad_frames", 0),
             errors=errors + risk_counters.get("errors", 0) + sum(shard.errors for shard in shards),
-            restarts=sum(child.restarts for child in note.children if child.name != _SERIES),
+            restarts=sum(child.restarts for child in note.children if child.name not in COMPANIONS),
             alerts=note.alerts,
             unattended=unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
@@ -185,6 +185,7 @@ class Collector:
             inventory=line_of_status(risk_note, missing, self._clock.wall_ms()),
             under_way_worth=risk_note.under_way_worth,
             series=self._series(children.get(_SERIES)),
+            metrics=self._metrics(children.get(_METRICS)),
             ledger=self._ledger(note, risk_counters),
         )
 
@@ -225,6 +226,26 @@ class Collector:
             lost_rows=counters.get("lost_rows", 0),
             kept_mb=round(counters.get("kept_bytes", 0) / 1e6, 1),
             trouble=trouble,
+        )
+
+    def _metrics(self, child: ChildNote | None) -> MetricsStatus | None:
+        if child is None:
+            return None
+        counters: dict[str, int] = {}
+        try:
+            with PageReader.attach(self._files.metrics_page) as page:
+                # Until it has made a page of its own there may be that of a process that was killed.
+                counters = page.values() if page.value("pid") == child.pid else {}
+        except SharedMemoryError:
+            counters = {}  # not started yet
+        return MetricsStatus(
+            state=child.state,
+            pid=child.pid,
+            restarts=child.restarts,
+            port=counters.get("port", 0),
+            requests=counters.get("scrapes", 0),
+            failures=counters.get("failures", 0),
+            trouble=child.reason,
         )
 
     def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, dict[str, int]]:

@@ -196,6 +196,21 @@ class SeriesStatus(msgspec.Struct, frozen=True):
     """The last thing that went wrong; empty when nothing has."""
 
 
+class MetricsStatus(msgspec.Struct, frozen=True):
+    """The process that offers figures to Prometheus. Whatever becomes of it, no run is degraded by it."""
+
+    state: str
+    pid: int
+    restarts: int
+    port: int
+    """Where it listens; 0 before it does."""
+    requests: int
+    failures: int
+    """Requests that were not answered."""
+    trouble: str = ""
+    """Why its last incarnation ended; empty when none has."""
+
+
 class AccountStatus(msgspec.Struct, frozen=True):
     """What one venue says of our account there; live only."""
 
@@ -241,7 +256,7 @@ class Status(msgspec.Struct, frozen=True):
     messages: int
     errors: int
     restarts: int
-    """How often any child was started again, but for the writer of the series, which has its own count."""
+    """How often any child was started again, without companions, which have counts of their own."""
     alerts: tuple[str, ...]
     unattended: tuple[str, ...]
     memory_mb: float
@@ -287,6 +302,8 @@ class Status(msgspec.Struct, frozen=True):
     """Worth of what is between venues, in reporting currency."""
     series: SeriesStatus | None = None
     """None where no series are kept."""
+    metrics: MetricsStatus | None = None
+    """None where no figures are offered."""
 
     @property
     def exit_code(self) -> int:

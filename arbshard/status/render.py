@@ -14,6 +14,7 @@ from arbshard.status.model import (
     EntriesStatus,
     Latency,
     LedgerStatus,
+    MetricsStatus,
     RuleWorth,
     SeriesStatus,
     ShardStatus,
@@ -58,6 +59,8 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
         parts.append(_ledger(status.ledger))
     if status.series is not None:
         parts.append(_series(status.series))
+    if status.metrics is not None:
+        parts.append(_metrics(status.metrics))
     if status.accounts:
         parts.append(_accounts(status))
     if status.symbols:
@@ -352,6 +355,16 @@ def _series(series: SeriesStatus) -> Text:
         _state(series.state),
         f"  {series.samples:,} samples{missed}{lost}{restarted}  {series.kept_mb:,.1f} MB kept",
         (f"  {series.trouble}" if series.trouble else "", "yellow"),
+    )
+
+
+def _metrics(metrics: MetricsStatus) -> Text:
+    failed = f", {metrics.failures:,} failed" if metrics.failures else ""
+    return Text.assemble(
+        ("Metrics ", "bold"),
+        _state(metrics.state),
+        f"  port {metrics.port or '-'}: /metrics, /health/live, /health/ready  {metrics.requests:,} requests{failed}",
+        (f"  {metrics.trouble}" if metrics.trouble else "", "yellow"),
     )
 
 

@@ -94,10 +94,10 @@ class ChildSpecs:
         argv = _python(self._programs.worker, *self._places, "--spare")
         return ChildSpec("spare", lambda _: argv, hands_over=self._keys)
 
-    def series(self) -> ChildSpec:
-        """The writer of the series. It is up at once: a run waits for nothing of it."""
-        argv = _python("arbshard.series", *self._places)
-        return ChildSpec("series", lambda _: argv)
+    def companion(self, name: str) -> ChildSpec:
+        """One of ``COMPANIONS``. It is up at once: a run waits for nothing of it."""
+        argv = _python(f"arbshard.{name}", *self._places)
+        return ChildSpec(name, lambda _: argv)
 
     def viewer(self) -> ChildSpec:
         """The live table."""
