@@ -26,6 +26,7 @@ from arbshard.cli import (
     tap,
     tape,
     transfer,
+    why,
 )
 from arbshard.cli import halt as desk
 from arbshard.errors import ArbshardError, LedgerError, UsageError
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(status.status)
+app.command()(why.why)
 app.command()(run.stop)
 app.command()(tap.tap)
 app.command()(record.record)

@@ -81,6 +81,21 @@ def read_sampled(state_dir: Path, since_ms: int, currency: str) -> Sampled:
     )
 
 
+def pair_since(state_dir: Path, base: str, since_ms: int) -> dict[str, float | None] | None:
+    """How far the edges of one pair came since then, and the best net edge of a full order as ``best_bps``.
+
+    None when the series hold nothing of that time; what is newer than the last segment is not in them yet.
+    """
+    reader = _Reader(open_series(state_dir), since_ms)
+    counts = [row for row in reader.counted("funnel", ("pair",), _FUNNEL) if row["pair"] == base]
+    pairs = reader.recent("pairs")
+    edges = pairs.filter(pc.equal(pairs["pair"], base))["depth_edge_bps"] if pairs.num_rows else None
+    if not counts:
+        return None
+    best = pc.max(edges).as_py() if edges is not None else None
+    return {**{name: float(_count(counts[0], name)) for name in _FUNNEL}, "best_bps": best}
+
+
 class _Reader:
     """Tables of a series from some time on."""
 

@@ -177,6 +177,11 @@ class TestOneRun:
         assert "halted" in type_it("halt")
         assert "halted since" in type_it("resume")
         assert type_it("close", "NOPE", code=2).startswith("arbshard: ")
+        explained = type_it("why", symbol)
+        assert explained.startswith(f"{symbol}  KRW-{symbol} and ")
+        assert "buying away: net edge" in explained
+        assert json.loads(type_it("why", symbol, "--json"))["now"]["pair"] == symbol
+        assert type_it("why", "NOPE", code=2).startswith("arbshard: why NOPE: this run does not trade it")
         type_it("limits", "set", "daily_loss_max=default")
 
     def test_a_limit_holds_from_the_next_intent_on(self, shared):

@@ -1,0 +1,107 @@
+"""``arbshard why COIN``: what stands between a pair and a trade, now and over the last hour."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.errors import FrameError, UsageError
+
+_HOUR_MS = 3_600_000
+_STEPS = (
+    ("gross", "had a gap"),
+    ("net", "netted something after fees"),
+    ("deep", "were deep enough for an order"),
+    ("sound", "were sound data"),
+)
+
+
+def why(
+    coin: Annotated[str, typer.Argument(help="A pair, by base or market: BTC, KRW-ETH, SOLUSDT.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Which rule or cost stands between a pair and a trade, now and over the last hour.
+
+    Example: arbshard why BTC. Exit code: 0, or 2 when nothing runs or the pair is not traded.
+    """
+    from arbshard.clock import SystemClock
+    from arbshard.config import Config
+    from arbshard.engine.quality import UNSEEN, View
+    from arbshard.model.market import Leg
+    from arbshard.model.risk_note import NO_NOTE, decode_risk_note
+    from arbshard.shm.books import BooksReader
+    from arbshard.shm.pages import PageReader
+    from arbshard.shm.universe import UniverseFile
+    from arbshard.status.collect import Collector
+    from arbshard.status.why import lines_of, reasons_of
+    from arbshard.venues.registry import get_venue
+
+    instance, files = running_files(name, config)
+    clock = SystemClock()
+    status = Collector(files.dir, clock).collect()
+    if status is None:
+        raise UsageError(f"'{instance}' has not got as far as its books")
+    settings = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
+    with BooksReader.attach(files.books) as books, PageReader.attach(files.risk_page) as page:
+        universe = UniverseFile(books, files.universe).load()
+        pair = next((one for one in universe.pairs if one.answers_to(coin)), None)
+        if pair is None:
+            raise UsageError(
+                f"why {coin}: this run does not trade it; 'arbshard symbols' lists what it trades"
+            )
+        raw = page.note()
+        note = decode_risk_note(raw) if raw else NO_NOTE
+
+        def view(leg: Leg) -> View:
+            found = books.read(leg.slot)
+            if found is None:
+                return UNSEEN
+            _, received_ns, live, frame = found
+            try:
+                return View(get_venue(leg.market.venue).decode(frame, received_ns), live, bad=False)
+            except FrameError:
+                return View(None, live, bad=True)
+
+        views = view(pair.home), view(pair.away), view(universe.fx)
+        shard = next((number for number, bases in enumerate(universe.shards) if pair.base in bases), -1)
+        reasons = reasons_of(pair, shard, views, clock.monotonic_ns(), settings, note, status.halted)
+    hour = _last_hour(Path(status.state_dir), pair.base, clock.wall_ms() - _HOUR_MS)
+    if as_json:
+        shown = {"now": reasons, "last_hour": hour if isinstance(hour, dict) else None}
+        typer.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
+        return
+    for line in (*lines_of(reasons), *_hour_lines(hour)):
+        typer.echo(line)
+
+
+def _last_hour(state_dir: Path, base: str, since_ms: int) -> dict[str, float | None] | str:
+    """How often the pair had an edge since then, from the series; or why that is not known."""
+    from importlib.util import find_spec
+
+    if find_spec("pyarrow") is None or not (state_dir / "series").is_dir():
+        return "no series are kept, so the last hour is not known"
+    from arbshard.report.sampled import pair_since
+
+    found = pair_since(state_dir, base, since_ms)
+    return found if found is not None else "the series hold nothing of the last hour yet"
+
+
+def _hour_lines(hour: dict[str, float | None] | str) -> Iterator[str]:
+    if isinstance(hour, str):
+        yield f"last hour: {hour}"
+        return
+    best = hour["best_bps"]
+    sampled = hour["sampled"] or 0
+    yield f"last hour: {sampled:,.0f} directions were sampled; of these"
+    for step, what in _STEPS:
+        yield f"  {hour[step] or 0:>8,.0f} {what}"
+    wanted, barred = hour["wanted"] or 0, hour["barred"] or 0
+    yield f"  {wanted:>8,.0f} evaluations netted what an entry must; a rule barred {barred:,.0f} of them"
+    yield f"  {hour['approved'] or 0:>8,.0f} entries were approved"
+    if best is not None:
+        yield f"  {best:>+8.1f} bps was the best net edge of a full order"
