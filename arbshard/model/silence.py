@@ -13,32 +13,29 @@ silent are stamped with the time at which it read them, so they look new; within
 
 
 class SilenceWatch:
-    """Follows the beats of one supervisor. Call ``update`` several times a second."""
+    """Follows the beats of one supervisor. Call ``update`` before the first decision, and several times a second."""
 
     def __init__(self) -> None:
         self.is_silent = False
-        """Whether trading must stop, as of the last look."""
+        """Whether trading must stop, as of the last update."""
         self.silent_ns = 0
-        """How long no beat was seen when silence was found; it grows while the silence lasts."""
+        """How long this process saw no beat in the last silence; 0 if it has seen none, for it began after it."""
         self._beat_ns = 0
         """The newest beat that was seen."""
-        self._back_ns = 0
-        """The first beat after the silence; 0 while it lasts."""
 
-    def update(self, beat_ns: int, now_ns: int) -> bool:
-        """Whether trading must stop. ``beat_ns``: the newest beat, 0 before the first, when nobody trades yet.
+    def update(self, beat_ns: int, back_ns: int, now_ns: int) -> bool:
+        """Return whether trading must stop.
 
-        Two beats that lie far apart are a silence too, even if the second one has come by now: this process may have
-        stood still at the same time and have seen nothing of the pause.
+        ``beat_ns``: the newest beat, 0 before the first, when nobody trades yet. ``back_ns``: the first beat after
+        the supervisor's last silence, 0 if there was none. The supervisor says the second, because a process that
+        begins right after a silence, or that stood still at the same time, has seen nothing of it.
         """
         before_ns, self._beat_ns = self._beat_ns, beat_ns
         if not beat_ns:
             return self.is_silent
-        gap_ns = max(now_ns - beat_ns, beat_ns - before_ns if before_ns else 0)
-        if gap_ns > SUPERVISOR_SILENT_NS:
-            self.is_silent, self.silent_ns = True, gap_ns
-            self._back_ns = beat_ns if now_ns - beat_ns <= SUPERVISOR_SILENT_NS else 0
-        elif self.is_silent:
-            self._back_ns = self._back_ns or beat_ns
-            self.is_silent = beat_ns - self._back_ns < SETTLED_NS
+        seen_ns = max(now_ns - beat_ns, beat_ns - before_ns if before_ns else 0)
+        is_back = now_ns - beat_ns <= SUPERVISOR_SILENT_NS
+        self.is_silent = not is_back or (back_ns > 0 and beat_ns - back_ns < SETTLED_NS)
+        if self.is_silent and seen_ns > SUPERVISOR_SILENT_NS:
+            self.silent_ns = seen_ns
         return self.is_silent

@@ -91,6 +91,11 @@ class FeedHeader(Protocol):
         """Monotonic time of the supervisor's newest beat; 0 before the first."""
         ...
 
+    @property
+    def back_ns(self) -> int:
+        """Monotonic time of the supervisor's first beat after its last silence; 0 if it never was silent."""
+        ...
+
 
 class UniverseSource(Protocol):
     """Where universes come from: ``shm.universe.UniverseFile``."""
@@ -238,8 +243,10 @@ class RiskService:
         """Entries are refused while the supervisor shows no beat."""
         guard = self._core.guard
         was_silent = guard.is_supervisor_silent
-        guard.is_supervisor_silent = self._silence.update(self._feed.beat_ns, now_ns)
-        if guard.is_supervisor_silent is not was_silent:
+        guard.is_supervisor_silent = self._silence.update(self._feed.beat_ns, self._feed.back_ns, now_ns)
+        if (
+            guard.is_supervisor_silent is not was_silent and self._silence.silent_ns
+        ):  # not over before risk began
             _log_silence(self._silence)
 
     def _follow_universe(self) -> None:

@@ -47,7 +47,7 @@ SHARD = 0
 class LocalRisk:
     """Implements ``worker.risk_link.RiskTransport``. Use ``open`` to make one."""
 
-    beat_ns = 0
+    beat_ns = back_ns = 0
     """There is no supervisor whose beat could be missed."""
 
     def __init__(

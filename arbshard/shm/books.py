@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Self
 
+from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.shm.layout import (
     HOT_A,
     HOT_B,
@@ -21,6 +22,7 @@ _PHASE = HOT_A
 _BEAT = HOT_B
 _UNIVERSE = 24
 """First word of the header's fourth cache line."""
+_BACK = 25
 
 
 class BooksWriter(Mapped):
@@ -101,7 +103,14 @@ class BooksWriter(Mapped):
         self._words[_PHASE] = phase
 
     def beat(self, now_ns: int) -> None:
-        """Note that the supervisor's loop was alive at ``now_ns`` (monotonic)."""
+        """Note that the supervisor's loop was alive at ``now_ns`` (monotonic).
+
+        After a silence the header says since when the supervisor is back, and says it before the beat: a process that
+        sees the new beat knows of the silence.
+        """
+        before_ns = self._words[_BEAT]
+        if before_ns and now_ns - before_ns > SUPERVISOR_SILENT_NS:
+            self._words[_BACK] = now_ns
         self._words[_BEAT] = now_ns
 
 
@@ -173,3 +182,8 @@ class BooksReader(Mapped):
     def beat_ns(self) -> int:
         """When the supervisor's loop was last known to be alive (monotonic); 0 before the first beat."""
         return self._words[_BEAT]
+
+    @property
+    def back_ns(self) -> int:
+        """The first beat after the supervisor's last silence (monotonic); 0 if it never was silent."""
+        return self._words[_BACK]

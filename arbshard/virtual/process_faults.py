@@ -194,12 +194,23 @@ class ProcessFaults:
         )
 
     def stop_supervisor(self) -> Spell | None:
-        """The supervisor is stopped as by SIGSTOP, and continued."""
+        """The supervisor is stopped as by SIGSTOP, and continued.
+
+        In half of the pauses a worker dies meanwhile, so that its successor begins right after the pause.
+        """
         supervisor = self._supervisor()
         if supervisor is None or not supervisor.process.alive or supervisor.process.stopped:
             return None
         seconds = self._random.choice((0.3, 2.0, 8.0)) * self._random.uniform(0.5, 1.5)
+        worker = self._a_worker() if self._random.random() < 0.5 else None
+        if worker is not None:
+            at_s = seconds * self._random.uniform(0.1, 0.9)
+            self._loop.call_later(at_s, self._die_meanwhile, worker, context=self._spells.context)
         return self._pause_supervisor(supervisor, seconds)
+
+    def _die_meanwhile(self, child: VirtualChild) -> None:
+        if child.pid and not self._is_over:
+            self._spells.mark(f"died {_kill(child)} while the supervisor stands still")
 
     def slow_callback(self) -> Spell | None:
         """A callback of a process takes long: its loop is blocked, and the process lives."""

@@ -87,6 +87,7 @@ class ShardLoop:
         self._loop.add_reader(self._waiter.fileno(), self._on_bell)
         self._due_s = self._loop.time() + self._timer_s
         self._timer = self._loop.call_at(self._due_s, self._on_timer)
+        self._look_for_silence(self._started_ns)
         self._cycle()
 
     def close(self) -> None:
@@ -186,7 +187,10 @@ class ShardLoop:
     def _look_for_silence(self, now_ns: int) -> None:
         """While the supervisor shows no beat nothing is decided; what is under way comes to its end."""
         was_silent = self._silence.is_silent
-        if self._silence.update(self._books.beat_ns, now_ns) is not was_silent:
+        is_silent = self._silence.update(self._books.beat_ns, self._books.back_ns, now_ns)
+        if (
+            is_silent is not was_silent and self._silence.silent_ns
+        ):  # otherwise it was over before this worker began
             get_logger().warning(
                 "the supervisor beats again" if was_silent else "the supervisor is silent: trading stops",
                 silent_ms=self._silence.silent_ns // 1_000_000,

@@ -35,7 +35,7 @@ class Feed:
     """A run that goes on."""
 
     phase = 1
-    beat_ns = 0
+    beat_ns = back_ns = 0
 
 
 class Desk:

@@ -69,6 +69,15 @@ def test_a_slot_that_does_not_exist_is_an_error(feed, slot):
             call()
 
 
+def test_the_first_beat_after_a_silence_is_in_the_header(feed):
+    writer, reader = feed
+    found = []
+    for second in (100.0, 101.0, 102.0, 103.1, 103.2, 120.0):
+        writer.beat(int(second * 10**9))
+        found.append(reader.back_ns / 10**9)
+    assert found == [0, 0, 0, 103.1, 103.1, 120.0]
+
+
 def test_phase_beat_epoch_and_size_are_in_the_header(feed):
     writer, reader = feed
     assert (reader.phase, reader.beat_ns) == (0, 0)

@@ -123,7 +123,17 @@ def orphans_live_on(patch: pytest.MonkeyPatch) -> None:
 
 
 def silence_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SilenceWatch, "update", lambda self, beat_ns, now_ns: False)
+    patch.setattr(SilenceWatch, "update", lambda self, beat_ns, back_ns, now_ns: False)
+
+
+def silence_before_the_start_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
+    update = SilenceWatch.update
+    old: dict[SilenceWatch, int] = {}
+
+    def without_old(self: SilenceWatch, beat_ns: int, back_ns: int, now_ns: int) -> bool:
+        return update(self, beat_ns, 0 if back_ns == old.setdefault(self, back_ns) else back_ns, now_ns)
+
+    patch.setattr(SilenceWatch, "update", without_old)
 
 
 def stuck_is_not_seen(patch: pytest.MonkeyPatch) -> None:
@@ -337,6 +347,7 @@ MUTATIONS = (
     Mutation(fills_counted_again, "slow_requests,lossy", "replay"),
     Mutation(orphans_live_on, "kill_supervisor", "orphans"),
     Mutation(silence_is_not_heeded, "stop_supervisor", "silence"),
+    Mutation(silence_before_the_start_is_not_heeded, "stop_supervisor", "silence"),
     Mutation(stuck_is_not_seen, "stop_worker", "liveness"),
     Mutation(refusals_are_not_caught, "no_room", "defect"),
     Mutation(fee_in_coin_forgotten_on_exit, "", "plan"),

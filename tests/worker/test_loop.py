@@ -15,7 +15,7 @@ from arbshard.worker.loop import ShardLoop
 
 class Books:
     phase = Phase.RUNNING
-    beat_ns = 0
+    beat_ns = back_ns = 0
     torn = 0
 
 
@@ -417,9 +417,11 @@ class TestSilentSupervisor:
         await self.beats(shop)
 
     async def be_back(self, shop):
-        for _ in range(2):
+        for number in range(2):
             shop.clock.advance_ms(501)
             shop.books.beat_ns = shop.clock.monotonic_ns()
+            if not number:
+                shop.books.back_ns = shop.books.beat_ns
             await self.beats(shop)
 
     async def test_it_does_not_end_for_it(self, shop):
@@ -433,6 +435,16 @@ class TestSilentSupervisor:
         shop.loop.start()
         await self.beats(shop)
         assert shop.desk.funded > 0
+
+    @pytest.mark.parametrize(("back_ms", "is_entered"), [(499, False), (500, True), (None, True)])
+    async def test_one_that_begins_right_after_a_silence_waits_too(self, make, shop, back_ms, is_entered):
+        """The frames waited while the supervisor was silent, and look new."""
+        shop.books.beat_ns = shop.clock.monotonic_ns()
+        shop.books.back_ns = shop.books.beat_ns - back_ms * 1_000_000 if back_ms is not None else 0
+        shop.feed.news[1] = make.view(make.home_book(-100.0))
+        shop.loop.start()  # decides before the first turn of the timer
+        assert bool(shop.desk.acts) is is_entered
+        assert (Refusal.SUPERVISOR_SILENT in shop.meter.doubts) is not is_entered
 
     async def test_nothing_is_entered_on_frames_that_waited(self, make, shop):
         await self.silence(shop)

@@ -65,7 +65,7 @@ class _Running:
     """A run that goes on."""
 
     phase = 1
-    beat_ns = 0
+    beat_ns = back_ns = 0
 
 
 class _Desk:
