@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, LiveConfig, PaperConfig
@@ -339,8 +340,13 @@ class BaseExecutor:
                             await self._record(machine, result)
                 case Pause(wait_ns):
                     await self._pause(wait_ns / 1e9)
-                case TwoLegEnd(closed):
+                case TwoLegEnd(closed) if not await self._has_more_news(machine.intent):
                     return await self._conclude(machine.intent, closed=closed)
+
+    async def _has_more_news(self, intent: Intent) -> bool:
+        """Wait for what the venues tell after the end of the orders. Returns whether there was any."""
+        del intent
+        return False
 
     async def _conclude(self, intent: Intent, *, closed: bool) -> IntentOutcome:
         fx = self._books.fx() or self._fx_of(intent)
@@ -432,6 +438,28 @@ class BaseExecutor:
 
 class PaperExecutor(BaseExecutor):
     """Fills against the books as they are when an order would arrive."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        port: OrderPort,
+        late_fills: LateFills,
+        books: BookPort,
+        execution: ExecutionConfig,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        super().__init__(pair, port, late_fills, books, execution, clock, observer)
+        self._late_fills = late_fills
+        late_fills.on_told = self._on_late_fill
+
+    def _on_late_fill(self, intent_id: str, result: OrderResult) -> None:
+        if self._machine is not None and self._machine.intent.intent_id == intent_id:
+            self._machine.record(result, self._clock.monotonic_ns())
+
+    @override
+    async def _has_more_news(self, intent: Intent) -> bool:
+        return await self._late_fills.wait_for_all(intent.intent_id)
 
 
 class ExecutorFactory:

@@ -31,8 +31,8 @@ _UNTOLD_MAX = 64
 class LateFills:
     """Executions that the venue tells after their orders' end. A ``RiskPort`` between an executor and risk.
 
-    They reach risk while their intent is open: the intent is not concluded before. What venues tell after that is a
-    matter of their statements, which paper has none of.
+    They reach risk, and then the executor, while their intent is open: the intent is not concluded before. What
+    venues tell after that is a matter of their statements, which paper has none of.
 
     An exchange has taken the money of such an execution at once, and refuses what could only be paid with it. Paper
     keeps no accounts, so to risk the order stays open until the execution is told: what it may spend stays held.
@@ -45,6 +45,8 @@ class LateFills:
         self._pending: dict[str, list[asyncio.Task[None]]] = {}
         self._held: set[str] = set()
         """Ids of orders that stay open to risk until their last execution is told."""
+        self.on_told: Callable[[str, OrderResult], None] = lambda _intent_id, _result: None
+        """Takes the id of the intent and the whole result of an order, once risk has booked its last execution."""
 
     def tell_late(self, result: OrderResult, *, is_held: bool) -> None:
         """Report the last execution of ``result`` to risk in a while.
@@ -67,6 +69,13 @@ class LateFills:
             await self._risk.report(intent_id, result)
         except (Fenced, IntentOver):
             return  # the worker's own fence ends it, or a person has ended the intent with what was booked
+        self.on_told(intent_id, result)
+
+    async def wait_for_all(self, intent_id: str) -> bool:
+        """Wait until all executions of an intent are told. Returns whether any was told since the last call."""
+        pending = self._pending.pop(intent_id, ())
+        await asyncio.gather(*pending)
+        return bool(pending)
 
     async def submit(self, intent: Intent) -> Approved | Refused:
         """Ask risk for approval."""
@@ -88,7 +97,7 @@ class LateFills:
 
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
         """Conclude the intent at risk, once all of it is told."""
-        await asyncio.gather(*self._pending.pop(intent_id, ()))
+        await self.wait_for_all(intent_id)
         return await self._risk.conclude(intent_id, mark, fx, done=done)
 
 

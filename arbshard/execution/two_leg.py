@@ -3,7 +3,9 @@
 Both legs go out at once (or, after an exit that failed, the leg that failed first and alone). When they are final,
 what was bought and what was sold are compared. A difference is first completed on the lagging venue (hedging), then
 taken back on the leading one, and then a person is asked (stuck). ``TRANSITIONS`` is the whole table; what follows
-depends on the state and one event, and each state needs the book of its own venue alone.
+depends on the state and one event, and each state needs the book of its own venue alone. The lagging venue completes
+what its leg has still to trade. What was traded beyond that, as by an execution that the venue told after its order's
+end, is taken back where it happened: traded on the other venue, it would turn the position round.
 
 Two budgets bound what an intent may cost. No order's limit is farther than ``intent_loss_bps_max`` behind the limit
 of its leg. And what is naked, in reporting currency times seconds, may come to half of ``naked_krw_s_max`` while
@@ -45,7 +47,8 @@ StateEvent = Literal[
     "overdue",
     "renewed",
 ]
-"""``level``: no leg is open, or too little for either venue. ``open``: the legs are final and one is open. ``moved``,
+"""``level``: no leg is open, or too little for either venue. ``open``: the legs are final and one is open, or an
+execution that was told late has opened one again. ``moved``,
 ``missed``: an order filled something, or nothing at its price. ``refused``: the venue rejected it or did not take it.
 ``barred``: it refused for good (key, market, rules). ``out_of_tries``: ``hedge_tries`` orders filled nothing.
 ``dark``: the venue has had no tradable book for a while. ``too_small``: the venue takes no order of this size.
@@ -83,6 +86,7 @@ TRANSITIONS: Final[Mapping[tuple[State, StateEvent], State]] = {
     ("stuck", "refused"): "stuck",
     ("stuck", "barred"): "stuck",
     ("stuck", "renewed"): "hedging",
+    ("done", "open"): "hedging",
 }
 """(state, event) → next state. An event that is not listed for a state cannot happen there."""
 
@@ -186,14 +190,18 @@ class TwoLeg:
         self._pair = pair
 
     def record(self, result: OrderResult, now_ns: int) -> None:
-        """Take in how an order stands. A final state is never left again, and a known fill stays."""
+        """Take in how an order stands. A final state is never left again, and a known fill stays.
+
+        A venue may tell an execution after the end of its order: it counts like any other.
+        """
         name = result.order.client_id
         old = self._results.get(name)
         if old is not None:
+            fills = tuple({fill.fill_id: fill for fill in (*old.fills, *result.fills)}.values())
             if old.is_final:
+                self._results[name] = replace(old, fills=fills)
                 return
-            fills = {fill.fill_id: fill for fill in (*old.fills, *result.fills)}
-            result = replace(result, fills=tuple(fills.values()))
+            result = replace(result, fills=fills)
         if result.order.role != "leg" and old is None:
             self._follow_role(result.order.role)
         self._results[name] = result
@@ -253,7 +261,7 @@ class TwoLeg:
         if self._is_level(home, away):
             self._enter("level", now_ns)
             return TwoLegEnd(closed=not self._is_tradable(home, away))
-        if self.state in ("legs", "first_leg"):
+        if self.state in ("legs", "first_leg", "done"):
             self._enter("open", now_ns)
         self._watch(now_ns)
         if now_ns < self._not_before_ns:
@@ -374,7 +382,7 @@ class TwoLeg:
 
     def _enter(self, event: StateEvent, now_ns: int) -> None:
         """Go to the state that follows. ``KeyError``: a defect."""
-        if self.state == "done":
+        if (self.state, event) == ("done", "level"):  # the end was asked for once more
             return
         after = TRANSITIONS[self.state, event]
         if self.intent.reason == "one_leg" and after == "taking_back":
@@ -456,8 +464,16 @@ class TwoLeg:
 
         Without a book it is priced at the limit of the leg, to know whether the venue would take it.
         """
-        side = self._side
         excess = abs(self.imbalance)
+        if leg is self._lagging and self.intent.reason != "one_leg":
+            beyond = max(excess - self._room, ZERO)
+            if self._order_of(self._leading, None, beyond) is not None:
+                excess -= beyond
+        return self._order_of(leg, book, excess)
+
+    def _order_of(self, leg: Leg, book: OrderBookSnapshot | None, excess: Decimal) -> Order | None:
+        """The order on ``leg`` that takes so much of the imbalance away; None when it is too small for the venue."""
+        side = self._side
         quantity = leg.rules.round_quantity(excess / base_kept(leg) if side == "buy" else excess)
         name = "h" if leg is self._pair.home else "a"
         order = make_order(
@@ -470,6 +486,20 @@ class TwoLeg:
         )
         # Venues measure their minimum at the limit: what only the touch lifts above it is refused for ever.
         return order if leg.rules.accepts(order.limit, quantity) else None
+
+    @property
+    def _room(self) -> Decimal:
+        """Base that the lagging leg may still trade: an entry what was approved, an exit what is open.
+
+        What earlier positions have left over may lie on either venue.
+        """
+        long, short = self._open()
+        is_selling = self._side == "sell"
+        if self.intent.kind == "exit":
+            return max(long if is_selling else short, ZERO) + abs(self._residue)
+        order = self.intent.order(self._lagging.market.venue)
+        planned = order.quantity * (ONE if is_selling else base_kept(self._lagging))
+        return max(planned - (short if is_selling else long), ZERO)
 
     def _limit(self, leg: Leg, book: OrderBookSnapshot | None) -> Decimal:
         """Behind the touch by the reach of this try, never beyond the loss budget."""

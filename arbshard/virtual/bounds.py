@@ -232,16 +232,35 @@ class Bounds:
         amount = sign * execution.quantity * (1 if order.market == intent.home.market else intent.fx.ask)
         return Cost(amount * (execution.price - price.promised), amount * (price.worst - price.promised))
 
-    def left_over(self, intent: Intent, excesses: tuple[Decimal, ...], mark: Decimal) -> None:
-        """What an intent leaves open at its end. ``excesses``: what its worker may take for open."""
-        lots = sum((self._facts_of(order.market.symbol).lot for order in (intent.home, intent.away)), _ZERO)
-        most = self.least_order(intent) / (1 - _REACH_BPS_MAX / _BPS) + lots * mark
-        least = min(abs(excess) for excess in excesses)
-        if least * mark > most * _MOVED:
+    def left_over(self, intent: Intent, excess: Decimal, mark: Decimal) -> None:
+        """Judge what an intent leaves open at its end: base of one venue that the other has not."""
+        most = self._left_most(intent, mark)
+        if abs(excess) * mark > most * _MOVED:
             self._differ(
-                f"residue: {intent.intent_id} leaves {least:f} {intent.pair} open, worth {least * mark:.0f} KRW, "
-                f"{most:.0f} may be"
+                f"residue: {intent.intent_id} leaves {abs(excess):f} {intent.pair} open, "
+                f"worth {abs(excess) * mark:.0f} KRW, {most:.0f} may be"
             )
+
+    def left_on_each_venue(
+        self, intent: Intent, legs: tuple[Decimal, Decimal], residue: Decimal, mark: Decimal
+    ) -> None:
+        """Judge the legs of a position that is over: neither may be open, nor have turned round.
+
+        Legs that make up for each other leave no excess, but coins on the wrong venue, and money on the other one.
+        ``residue``: base that earlier positions had left over, which either leg may have used up.
+        """
+        most = self._left_most(intent, mark) * _MOVED + residue * mark
+        for leg in legs:
+            if abs(leg) * mark > most:
+                self._differ(
+                    f"turned: {intent.position_id} is over, and a leg of {leg:f} {intent.pair} is open, "
+                    f"worth {abs(leg) * mark:.0f} KRW, {most:.0f} may be"
+                )
+
+    def _left_most(self, intent: Intent, mark: Decimal) -> Decimal:
+        """Return the worth, in KRW, of what is too little for an order on either venue, and a lot of each leg."""
+        lots = sum((self._facts_of(order.market.symbol).lot for order in (intent.home, intent.away)), _ZERO)
+        return self.least_order(intent) / (1 - _REACH_BPS_MAX / _BPS) + lots * mark
 
     def closed(self, position_id: str, shortfall: Decimal, allowed: Decimal) -> None:
         """What a round trip cost beside what its intents promised."""

@@ -69,7 +69,7 @@ class Running:
         """Stated fee less recorded fee, by order: some venues report an order's fee as one sum."""
         self.flows = PairFlows()
         self.late_base = _ZERO
-        """Part of the flows that the exchange told after its order's end: the worker does not reckon with it."""
+        """Part of the flows that was told after its order's end: a follow-up may have been decided on before."""
         self.fills: dict[str, None] = {}
         self.over: set[str] = set()
         """Orders that are over."""
@@ -269,7 +269,7 @@ class OwnBooks:
         order = event.order
         running.orders[order.client_id] = order
         excess = self._excess(running)
-        # A worker does not reckon with what was told after an order's end; its successor does.
+        # What was told after an order's end may have come when the follow-up had been decided on.
         self._bounds.follow_up(
             running.intent,
             order,
@@ -391,7 +391,7 @@ class OwnBooks:
             holding.flows.join(running.flows)
             holding.shortfall += running.shortfall
             holding.allowed += running.allowed
-            self._bounds.left_over(intent, (excess, excess - running.late_base), event.mark)
+            self._bounds.left_over(intent, excess, event.mark)
         self._executions.forget(running.orders)
         if holding is not None and event.position_state is not None:
             self._due = _Due(holding, event, running)
@@ -439,6 +439,10 @@ class OwnBooks:
             )
         self._bounds.closed(stated.position_id, holding.shortfall, holding.allowed)
         intent = running.intent
+        if intent.reason != "one_leg":
+            self._bounds.left_on_each_venue(
+                intent, (holding.long, holding.short), abs(running.residue), concluded.mark
+            )
         if intent.kind == "exit" and not running.late_base:
             # At the rate of the decision: what the FX market moved since is nobody's cost.
             worth = holding.worth(intent.fx, concluded.mark)

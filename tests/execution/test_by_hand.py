@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from itertools import count
+from random import Random
 
 import pytest
 from msgspec.structs import replace
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 from arbshard.config import Config
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.executor import PaperExecutor
+from arbshard.execution.paper_port import LateFills
 from arbshard.model.intent import FxQuote
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import Trade
@@ -44,11 +46,15 @@ class SettlingRisk:
 
 
 @pytest.fixture
-def executor(make, port, books, risk, observer, clock):
+def settling(make, risk):
+    return SettlingRisk(make, risk)
+
+
+@pytest.fixture
+def executor(make, port, books, settling, observer, clock):
     books.rate = FxQuote(Decimal(1390), Decimal(1391))
-    return PaperExecutor(
-        make.pair, port, SettlingRisk(make, risk), books, Config().execution, clock, observer
-    )
+    late_fills = LateFills(settling, Random(1))
+    return PaperExecutor(make.pair, port, late_fills, books, Config().execution, clock, observer)
 
 
 @pytest.fixture
@@ -110,9 +116,9 @@ async def test_an_old_fx_rate_will_do_to_close_a_position_and_none_will_not(exec
     assert closed.settled.position.state == "CLOSED"
 
 
-async def test_a_position_of_before_can_be_closed(executor, next_id, make):
+async def test_a_position_of_before_can_be_closed(executor, next_id, make, settling):
     old = replace(make.position("buy_home", QUANTITY), position_id="s1-0-1-0")
-    executor._risk.positions["s1-0-1-0"] = old
+    settling.positions["s1-0-1-0"] = old
     executor.take_over([old])
     assert executor.get_positions() == (old,)
     await executor.close_position("s1-0-1-0", next_id)

@@ -2,14 +2,17 @@
 
 import asyncio
 from decimal import Decimal
+from random import Random
 
 import pytest
 from msgspec.structs import replace
 
 from arbshard.config import ExecutionConfig, PaperConfig
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome, PaperExecutor
+from arbshard.execution.paper_port import LateFills
 from arbshard.execution.ports import IntentOver
 from arbshard.model.intent import FxQuote, OpenIntent
+from arbshard.model.order import OrderResult
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
 from support.paper import KIND_PAPER
@@ -370,3 +373,44 @@ class TestFactory:
         assert outcome.settled is not None
         assert {call[2] for call in calls if call[0] == "report"} <= {"FILLED", "EXPIRED"}
         assert calls[-1][0] == "conclude"
+
+
+class LatePort:
+    """Of the first leg at home the last execution is told after the order's end; all other orders fill whole."""
+
+    def __init__(self, make, late_fills, calls):
+        self.make, self.late_fills, self.calls = make, late_fills, calls
+
+    async def send(self, order):
+        self.calls.append(("send", order.client_id, order.side))
+        if not order.client_id.endswith("-h0"):
+            return self.make.result(order, "FILLED", order.quantity)
+        fills = tuple(self.make.fill(order, order.quantity / 2, order.limit, number) for number in range(2))
+        self.late_fills.tell_late(OrderResult(order, "EXPIRED", fills), is_held=False)
+        return OrderResult(order, "EXPIRED", fills[:1])
+
+
+async def test_what_a_venue_tells_after_the_end_is_taken_back_before_the_intent_is_concluded(
+    make, risk, books, clock, observer, calls, intent
+):
+    may_tell = asyncio.Event()
+
+    async def sleep(_seconds):
+        await may_tell.wait()
+
+    late_fills = LateFills(risk, Random(1), sleep)
+    port = LatePort(make, late_fills, calls)
+    executor = PaperExecutor(make.pair, port, late_fills, books, EXECUTION, clock, observer)
+    running = asyncio.ensure_future(executor.execute(intent))
+    while ("report", "s1-0-1-1-h1", "FILLED") not in calls:  # the hedge of what is not known to be filled
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert "conclude" not in names(calls)
+    may_tell.set()
+    await running
+    sent = [call[1:] for call in calls if call[0] == "send"]
+    assert sent[2:] == [("s1-0-1-1-h1", "buy"), ("s1-0-1-1-h2", "sell")]
+    told = calls.index(("report", "s1-0-1-1-h0", "EXPIRED"), calls.index(("send", "s1-0-1-1-h1", "buy")))
+    assert told < calls.index(("extend", "s1-0-1-1-h2"))
+    assert names(calls)[-1] == "conclude"

@@ -21,7 +21,7 @@ from arbshard.engine import engine as engine_module
 from arbshard.engine.quality import Quality, View
 from arbshard.engine.quality import data_refusal as true_doubt
 from arbshard.execution import plan
-from arbshard.execution.executor import BaseExecutor
+from arbshard.execution.executor import BaseExecutor, PaperExecutor
 from arbshard.execution.two_leg import TwoLeg
 from arbshard.ledger.events import Event, IntentApproved, ShardJoined
 from arbshard.model.book import OrderBookSnapshot
@@ -134,6 +134,14 @@ def silence_before_the_start_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
         return update(self, beat_ns, 0 if back_ns == old.setdefault(self, back_ns) else back_ns, now_ns)
 
     patch.setattr(SilenceWatch, "update", without_old)
+
+
+def late_executions_are_not_reckoned_with(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(PaperExecutor, "_on_late_fill", lambda self, intent_id, result: None)
+
+
+def what_was_traded_twice_is_traded_on_the_other_venue_too(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(TwoLeg, "_room", Decimal(10**9))
 
 
 def stuck_is_not_seen(patch: pytest.MonkeyPatch) -> None:
@@ -354,6 +362,8 @@ MUTATIONS = (
     Mutation(lot_rounded_up_on_exit, "", "plan"),
     Mutation(hedge_on_the_wrong_side_after_two_partial_fills, "", "budget|direction|naked"),
     Mutation(fill_told_after_the_end_dropped, "late_fills", "fills"),
+    Mutation(late_executions_are_not_reckoned_with, "late_fills", "residue"),
+    Mutation(what_was_traded_twice_is_traded_on_the_other_venue_too, "late_fills", "turned"),
     Mutation(epoch_ignored_for_extend, "straggler", "fencing"),
     Mutation(epoch_ignored_for_conclude, "straggler", "fencing"),
     Mutation(epoch_ignored_for_report, "straggler", "fencing"),
