@@ -45,6 +45,7 @@ StateEvent = Literal[
     "too_small",
     "too_dear",
     "overdue",
+    "waited",
     "renewed",
 ]
 """``level``: no leg is open, or too little for either venue. ``open``: the legs are final and one is open, or an
@@ -53,6 +54,8 @@ execution that was told late has opened one again. ``moved``,
 ``barred``: it refused for good (key, market, rules). ``out_of_tries``: ``hedge_tries`` orders filled nothing.
 ``dark``: the venue has had no tradable book for a while. ``too_small``: the venue takes no order of this size.
 ``too_dear``: the price is too far behind the leg's limit. ``overdue``: the state's part of the naked budget is spent.
+``waited``: a venue had refused an order for the rules of its market, and these have been read again, or waited for in
+vain.
 ``renewed``: a person ordered the pair closed, which grants both budgets anew."""
 
 TRANSITIONS: Final[Mapping[tuple[State, StateEvent], State]] = {
@@ -80,6 +83,7 @@ TRANSITIONS: Final[Mapping[tuple[State, StateEvent], State]] = {
     ("taking_back", "too_small"): "stuck",
     ("taking_back", "too_dear"): "stuck",
     ("taking_back", "overdue"): "stuck",
+    ("taking_back", "waited"): "hedging",
     ("stuck", "level"): "done",
     ("stuck", "moved"): "stuck",
     ("stuck", "missed"): "stuck",
@@ -99,6 +103,9 @@ _SLIPPAGE_BPS_MAX = Decimal(1000)
 _EXIT_PRICE_SHARE = Decimal("0.95")
 _DARK_NS = 2_000_000_000
 """A venue that has had no tradable book for so long is taken for unusable, if the other one has one."""
+_RULES_NS = 5_000_000_000
+"""Before a person is asked about an intent of which a venue has refused an order for the rules of its market (tick,
+lot, minimum), these are waited for so long, once: they are read again at once, and workers follow within a second."""
 _DOUBLINGS_MAX = 10
 _STUCK_TRIES_MAX = 100
 """Then only a person makes a stuck intent send again: about eight hours at the longest pause by default."""
@@ -182,12 +189,21 @@ class TwoLeg:
         """What was naked in this state, in reporting currency times nanoseconds."""
         self._from_touch = False
         """Whether a person has renewed the budgets: the price of now replaces the legs' limits."""
+        self._doubts_rules = False
+        """Whether a venue has refused an order for rules that have not been revised since."""
+        self._rules_until_ns = 0
+        """Until when revised rules are waited for; 0 for not."""
+        self._has_waited = False
+        """Whether they were waited for. All states after that share what was left of the naked budget."""
         for result in known:
             self.record(result, now_ns)
 
     def revise(self, pair: Pair) -> None:
         """Go on with changed rules and fees of the same two markets."""
         self._pair = pair
+        self._doubts_rules = False
+        if self._rules_until_ns:
+            self._enter("waited", self._watched_ns)
 
     def record(self, result: OrderResult, now_ns: int) -> None:
         """Take in how an order stands. A final state is never left again, and a known fill stays.
@@ -205,6 +221,7 @@ class TwoLeg:
         if result.order.role != "leg" and old is None:
             self._follow_role(result.order.role)
         self._results[name] = result
+        self._doubts_rules = self._doubts_rules or result.fault == "order"
         if result.is_final and result.order.role != "leg":
             self._judge(result, now_ns)
 
@@ -246,6 +263,7 @@ class TwoLeg:
         """Grant both budgets anew, from the prices of now on. A person has ordered the pair closed."""
         if self.state == "stuck":
             self._from_touch = True
+            self._has_waited = False
             self._reach = 0
             self._enter("renewed", now_ns)
 
@@ -308,6 +326,10 @@ class TwoLeg:
     def _follow_up(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None, now_ns: int) -> Step:
         """The next hedge or unwind, on the venue of the state; the state changes where it cannot be sent."""
         books = {self._pair.home.market: home, self._pair.away.market: away}
+        if self._rules_until_ns and self._naked_krw_ns < self._naked_krw_ns_max:
+            if now_ns < self._rules_until_ns:
+                return self._retry()
+            self._enter("waited", now_ns)
         while self.state in ("hedging", "taking_back"):
             leg = self._lagging if self.state == "hedging" else self._leading
             event = self._obstacle(leg, books, now_ns)
@@ -315,6 +337,8 @@ class TwoLeg:
                 book = books[leg.market]
                 return self._send(leg, book) if book is not None else self._retry()
             self._enter(event, now_ns)
+            if self._rules_until_ns:
+                return self._retry()
         return self._unstick(books)
 
     def _obstacle(self, leg: Leg, books: Books, now_ns: int) -> StateEvent | None:
@@ -387,14 +411,25 @@ class TwoLeg:
         after = TRANSITIONS[self.state, event]
         if self.intent.reason == "one_leg" and after == "taking_back":
             after = "stuck"  # a person wanted one leg closed alone: it is not taken back
+        if self._waits_for_rules(after, event):
+            self._has_waited = True
+            self._rules_until_ns = now_ns + _RULES_NS
+            return
         if after != self.state:
             self._change_state(after, event, now_ns)
+
+    def _waits_for_rules(self, after: State, event: StateEvent) -> bool:
+        """Whether rules that are being read again may help, before a person is asked."""
+        is_last = (self.state, after) == ("taking_back", "stuck") and event != "overdue"
+        return is_last and self._doubts_rules and not self._has_waited
 
     def _change_state(self, after: State, event: StateEvent, now_ns: int) -> None:
         self.state, self.why = after, event
         self._tries = 0
         self._dark_since_ns = None
-        self._naked_krw_ns = ZERO
+        self._rules_until_ns = 0
+        if not self._has_waited:
+            self._naked_krw_ns = ZERO
         self._watched_ns = self._not_before_ns = now_ns
 
     def _follow_role(self, role: str) -> None:

@@ -143,6 +143,78 @@ class TestChangedRules:
         assert order.market == lagging.market
         assert order.limit % tick == 0
 
+    @pytest.fixture
+    def refused(self, make, begin):
+        """Both venues have refused what would have ended the naked leg, for rules that nobody here knows yet."""
+        machine, buy, sell = begin()
+        clock = PauseClock()
+        machine.record(make.result(buy, "FILLED", NET), NOW)
+        machine.record(make.result(sell, "REJECTED"), NOW)
+        for role in ("hedge", "unwind"):
+            (order,) = clock.step(machine, make.home_book(), make.away_book()).orders
+            assert order.role == role
+            machine.record(replace(make.result(order, "REJECTED"), fault="order"), clock.now_ns)
+        return machine, clock, order
+
+    def test_the_rules_are_waited_for_before_a_person_is_asked(self, make, refused):
+        machine, clock, _ = refused
+        books = make.home_book(), make.away_book()
+        assert isinstance(clock.step(machine, *books, 4.8), Pause)
+        assert machine.state == "taking_back"
+        machine.revise(make.pair)
+        (hedge,) = clock.step(machine, *books, 0.2).orders
+        assert (hedge.role, hedge.market) == ("hedge", make.away.market)
+        machine.record(make.result(hedge, "FILLED", hedge.quantity), clock.now_ns)
+        assert machine.next_step(*books, clock.now_ns) == TwoLegEnd(closed=False)
+
+    def test_they_are_waited_for_once_and_for_five_seconds(self, make, refused):
+        """Then both venues are tried once more: the rules may have been new already when this process began."""
+        machine, clock, _ = refused
+        began_ns = clock.now_ns
+        for role in ("hedge", "unwind"):
+            (again,) = clock.step(machine, make.home_book(), make.away_book()).orders
+            assert again.role == role
+            assert 5.0 <= (clock.now_ns - began_ns) / 1e9 < 5.2
+            machine.record(replace(make.result(again, "REJECTED"), fault="order"), clock.now_ns)
+        assert machine.state == "stuck"
+
+    def test_a_hedge_that_was_refused_is_tried_again_where_the_other_venue_takes_nothing_so_small(
+        self, make, begin
+    ):
+        """8,000 KRW at home; the other venue takes no order below 10 USDT."""
+        away = replace(make.away, rules=replace(make.away.rules, notional_min=Decimal(10)))
+        machine, buy, sell = begin("entry", "buy_away")
+        machine.revise(replace(make.pair, away=away))
+        clock, books = PauseClock(), (make.home_book(), make.away_book())
+        little = Decimal("0.00006")
+        machine.record(make.result(buy, "FILLED", gross(buy, NET)), NOW)
+        machine.record(make.result(sell, "EXPIRED", NET - little), NOW)
+        (hedge,) = machine.next_step(*books, NOW).orders
+        machine.record(replace(make.result(hedge, "REJECTED"), fault="order"), NOW)
+        (again,) = clock.step(machine, *books).orders
+        assert (again.role, again.market, machine.state) == ("hedge", make.home.market, "hedging")
+
+    def test_they_are_not_waited_for_beyond_the_naked_budget(self, make, refused):
+        """1,460 KRW × 1,000 are naked, so that half of a budget of 4 million KRW × s lasts for 1.4 s."""
+        machine, clock, _ = refused
+        machine._execution = replace(EXECUTION, naked_krw_s_max=4_000_000.0)
+        clock.step(machine, make.home_book(), make.away_book(), 2.0)
+        assert machine.state == "stuck"
+
+    def test_an_intent_that_is_level_meanwhile_is_over(self, make, refused):
+        machine, clock, unwind = refused
+        found = make.fill(unwind, unwind.quantity, unwind.limit)
+        machine.record(OrderResult(unwind, "REJECTED", (found,)), clock.now_ns)
+        assert machine.next_step(make.home_book(), make.away_book(), clock.now_ns) == TwoLegEnd(closed=True)
+        machine.revise(make.pair)
+        assert machine.state == "done"
+
+    def test_a_successor_waits_for_them_too(self, make, refused):
+        machine, clock, _ = refused
+        successor = TwoLeg(machine.intent, make.pair, None, EXECUTION, machine.results, now_ns=clock.now_ns)
+        assert isinstance(clock.step(successor, make.home_book(), make.away_book(), 4.8), Pause)
+        assert successor.state == "taking_back"
+
 
 class TestRecord:
     def test_final_state_is_never_left(self, make, begin):
