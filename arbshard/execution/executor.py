@@ -56,11 +56,11 @@ class Observer(Protocol):
     """Counts what executors do."""
 
     def approved(self, waited_ns: int) -> None:
-        """An intent was approved, ``waited_ns`` after its trade was decided on."""
+        """Count an intent that was approved ``waited_ns`` after its trade was decided on."""
         ...
 
     def order_done(self, result: OrderResult) -> None:
-        """An order reached its end."""
+        """Count an order that reached its end."""
         ...
 
     def answered(self, venue: str, waited_ns: int) -> None:
@@ -68,7 +68,7 @@ class Observer(Protocol):
         ...
 
     def late(self) -> None:
-        """An approval came when the opportunity had expired; nothing was sent."""
+        """Count an approval that came when the opportunity had expired, so that nothing was sent."""
         ...
 
 
@@ -128,7 +128,10 @@ class BaseExecutor:
 
     @property
     def residue(self) -> Decimal:
-        """Base that closed positions of the pair have left over (negative: are short of); the next exit uses it."""
+        """Return the base that closed positions of the pair have left over (negative: are short of).
+
+        The next exit uses it.
+        """
         return self._residue
 
     def get_positions(self) -> tuple[Position, ...]:
@@ -270,7 +273,9 @@ class BaseExecutor:
         return await self._run(machine)
 
     def _missing_data(self, intent: Intent) -> str:
-        """Why neither leg may be sent: a venue without a book could not complete what the other one fills.
+        """Return why neither leg may be sent; empty if both may.
+
+        A venue without a book could not complete what the other one fills.
 
         Of the one leg that a person has closed alone, its own venue counts. An entry also needs an FX rate that is
         young enough; without one an exit goes on, because what it does on both venues hardly depends on FX.
@@ -299,7 +304,7 @@ class BaseExecutor:
         return await self._run(self._machine_of(intent, known))
 
     def _machine_of(self, intent: Intent, known: Iterable[OrderResult] = ()) -> TwoLeg:
-        """The run of ``intent``: an exit closes its position and uses up the left-over base of the pair."""
+        """Return a machine for ``intent``. An exit closes its position and uses up the left-over base of the pair."""
         before = self._positions.get(intent.position_id) if intent.kind == "exit" else None
         return TwoLeg(
             intent, self.pair, before, self._execution, known, self._residue, self._clock.monotonic_ns()
@@ -357,7 +362,7 @@ class BaseExecutor:
         return IntentOutcome(None, settled)
 
     def _fx_of(self, intent: Intent) -> FxQuote:
-        """The rate that ``intent`` was decided at, with its age as of now."""
+        """Return the rate that ``intent`` was decided at, with its age as of now."""
         decided_ago_ms = max(self._clock.wall_ms() - intent.decided_ms, 0)
         return replace(intent.fx, age_ms=intent.fx.age_ms + decided_ago_ms)
 
@@ -426,12 +431,15 @@ class BaseExecutor:
             pass  # the pause is over
 
     async def _pause_to_ask(self, orders: tuple[Order, ...], asked: int) -> None:
-        """Before ``orders`` are asked about, ``asked`` times already; the first time there is no pause."""
+        """Wait before ``orders`` are asked about; ``asked``: how often they were already.
+
+        The first time does not wait.
+        """
         if asked and orders:
             await self._pause(self._execution.retry_ms / 1000)
 
     def _mark(self, intent: Intent) -> Decimal:
-        """Home price of the base: the book's bid, or what the intent was ready to trade at."""
+        """Return the home price of the base: the book's bid, or what the intent was ready to trade at."""
         book = self._books.tradable(self.pair.home)
         return exact(book.best_bid) if book is not None else intent.home.limit
 

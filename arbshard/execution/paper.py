@@ -61,7 +61,7 @@ class _Side:
                 self._taken[price] = taken._replace(least=displayed[price])
 
     def missing(self, now_ns: int, refill_s: float) -> list[tuple[Decimal, Decimal]]:
-        """(price, quantity) of what has not come back."""
+        """Return (price, quantity) of what has not come back."""
         return [
             (exact(price), taken.quantity * _share_left(now_ns - taken.at_ns, refill_s))
             for price, taken in self._taken.items()
@@ -187,7 +187,7 @@ class PaperVenue:
         return tuple(fills)
 
     def _depth_share(self) -> Decimal:
-        """The share of the displayed sizes that the next order finds."""
+        """Return the share of the displayed sizes that the next order finds."""
         share = Decimal(str(self._paper.depth_share))
         if self._paper.partial_share and self._random.random() < self._paper.partial_share:
             return share * exact(round(self._random.random(), 6))
@@ -213,7 +213,7 @@ class PaperVenue:
 
 
 def _less_missing(free: Decimal, price: Decimal, missing: list[tuple[Decimal, Decimal]]) -> Decimal:
-    """What is left of ``free`` without what we took from this level and those near it. Uses ``missing`` up."""
+    """Return ``free`` less what we took from this level and those near it. Uses ``missing`` up."""
     for number, (where, quantity) in enumerate(missing):
         if free <= 0:
             return ZERO

@@ -162,7 +162,7 @@ class PaperPort:
         return told
 
     async def ask(self, order: Order) -> OrderResult:
-        """How an order ended. One that this process has not sent died with the process that did."""
+        """Return how an order ended. An order that this process has not sent ended with the process that sent it."""
         known_at_ns, result = self._untold.get(order.client_id, (0, None))
         if result is None:
             return OrderResult(order, "EXPIRED", detail="the process that held this paper order has ended")
@@ -174,8 +174,9 @@ class PaperPort:
         return OrderResult(order, "UNKNOWN", detail="no answer in time (paper.unknown_share)")
 
     def _refusal_at_arrival(self, order: Order) -> OrderResult | None:
-        """Why the account cannot pay for an order that has arrived. Here risk has held the money for it; an exchange
-        that keeps accounts looks at them.
+        """Return the refusal of an order that the account cannot pay for; None if it can.
+
+        Here risk has held the money for it. An exchange that keeps accounts looks at them.
         """
         del order
         return None
@@ -184,4 +185,7 @@ class PaperPort:
         return venue.is_told_late(result)
 
     def _record(self, result: OrderResult, *, is_told_late: bool) -> None:
-        """What has happened at the venue, whatever is told of it; for exchanges that keep books of their own."""
+        """Record what has happened at the venue, whatever is reported of it.
+
+        For exchanges that keep books of their own.
+        """

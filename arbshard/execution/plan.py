@@ -20,17 +20,17 @@ _SMALL_PRICE_SHARE = Decimal("0.9")
 def make_order(
     leg: Leg, side: Side, quantity: Decimal, limit: Decimal, client_id: str, role: OrderRole
 ) -> Order:
-    """An IOC limit order; its limit is rounded to the tick, never against ourselves."""
+    """Return an IOC limit order; its limit is rounded to the tick, never against ourselves."""
     return Order(client_id, leg.market, side, quantity, leg.rules.round_price(limit, side), role)
 
 
 def base_kept(leg: Leg) -> Decimal:
-    """Share of a bought quantity that arrives: less than 1 where the fee is taken in the coin."""
+    """Return the share of a bought quantity that arrives: less than 1 where the fee is taken in the coin."""
     return ONE - leg.fees.buy_bps / BPS if leg.fees.buy_fee_in_base else ONE
 
 
 def plan_entry(trade: Entry, intent_id: str, now_ms: int) -> Intent:
-    """Both legs at the worst price the walk touched."""
+    """Return an entry with both legs at the worst price that the walk touched."""
     edge = trade.edge
     buys_home = trade.direction == "buy_home"
     home, away = trade.pair.home, trade.pair.away
@@ -78,7 +78,9 @@ def plan_exit(
     residue: Decimal = ZERO,
     retry: Retry | None = None,
 ) -> Intent:
-    """Both legs for all that is open, ``exit_slippage_bps`` behind the walk: to be out matters more than a tick.
+    """Return an exit with both legs for all that is open, ``exit_slippage_bps`` behind the walk.
+
+    To leave the position matters more than a tick.
 
     ``residue``: base that earlier positions of the pair left over (negative: are short of). It is used up here:
     what lies there already need not be bought back, what is missing is not sold. ``retry``: after exits that failed,
@@ -129,7 +131,7 @@ def plan_exit(
 
 
 def _smallest_exit(trade: Exit, position: Position, home: Leg, away: Leg) -> Decimal:
-    """The smallest quantity that both venues take, also if it is taken back a little lower.
+    """Return the smallest quantity that both venues take, also if it is taken back a little lower.
 
     All of the position when what is left after that could not be traded any more.
     """
@@ -146,7 +148,7 @@ def _smallest_exit(trade: Exit, position: Position, home: Leg, away: Leg) -> Dec
 
 
 def affordable(order: Order, leg: Leg, available: Available) -> Order | None:
-    """``order``, or as much of it as ``available`` pays for; None when its venue takes no order so small."""
+    """Return ``order``, or as much of it as ``available`` pays for; None when its venue takes no order so small."""
     market = order.market
     currency = market.base if order.side == "sell" else market.quote
     free = sum(
@@ -159,7 +161,7 @@ def affordable(order: Order, leg: Leg, available: Available) -> Order | None:
 
 
 def part_of_exit(intent: Intent, pair: Pair, available: Available, intent_id: str) -> Intent | None:
-    """The largest part of an exit that ``available`` pays for, under a new id; None when there is none to send.
+    """Return the largest part of an exit that ``available`` pays for, under a new id; None if there is none.
 
     Both legs are made smaller by the same quantity, in whole lots of both venues, so that no more is left over
     than by the whole exit. Both venues must accept what is sent. A leg that is too small to be sent stays as it is.
@@ -190,10 +192,10 @@ def part_of_exit(intent: Intent, pair: Pair, available: Available, intent_id: st
 
 
 def _most(home: Leg, away: Leg) -> Decimal:
-    """The largest quantity that one order may have on either venue."""
+    """Return the largest quantity that one order may have on either venue."""
     return min(home.rules.quantity_max, away.rules.quantity_max)
 
 
 def _lots(quantity: float, leg: Leg) -> Decimal:
-    """The whole number of lots that the float stands for."""
+    """Return the quantity in whole lots that is nearest to the float."""
     return Decimal(round(quantity / float(leg.rules.lot))) * leg.rules.lot

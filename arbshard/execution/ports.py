@@ -77,5 +77,5 @@ class BookPort(Protocol):
         ...
 
     def fx(self) -> FxQuote | None:
-        """The last FX rate that is known, with its age: it values what is over. None while none is known."""
+        """Return the last FX rate that is known, with its age: it values what is over. None while none is known."""
         ...

@@ -226,7 +226,7 @@ class TwoLeg:
             self._judge(result, now_ns)
 
     def is_news(self, result: OrderResult) -> bool:
-        """Whether ``result`` says anything that was not recorded yet."""
+        """Return whether ``result`` says anything that was not recorded yet."""
         old = self._results.get(result.order.client_id)
         known = {fill.fill_id for fill in old.fills} if old is not None else set()
         return (
@@ -237,17 +237,17 @@ class TwoLeg:
 
     @property
     def results(self) -> tuple[OrderResult, ...]:
-        """All orders of the intent that were sent, and how they stand."""
+        """Return the results of all orders of the intent that were sent."""
         return tuple(self._results.values())
 
     @property
     def follow_ups(self) -> int:
-        """How many hedges and unwinds there have been, sent or not."""
+        """Return how many hedges and unwinds there have been, sent or not."""
         return sum(1 for result in self._results.values() if result.order.role != "leg")
 
     @property
     def _next_number(self) -> int:
-        """The number in the next order's name, above all so far.
+        """Return the number for the next order's name, above all numbers so far.
 
         They are not counted: an order that could not be paid for had a number too, which no successor learns.
         """
@@ -255,7 +255,7 @@ class TwoLeg:
 
     @property
     def imbalance(self) -> Decimal:
-        """Net base that there is too much (negative: too little) of: the position's, and the residue."""
+        """Return how much base there is too much (negative: too little) of, from the position and the residue."""
         long, short = self._open()
         return long - short + self._residue
 
@@ -268,7 +268,7 @@ class TwoLeg:
             self._enter("renewed", now_ns)
 
     def next_step(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None, now_ns: int) -> Step:
-        """What to do now, at these books."""
+        """Return what to do now, at these books."""
         waiting = self._unsent()
         if waiting is not None:
             return waiting
@@ -287,7 +287,7 @@ class TwoLeg:
         return self._follow_up(home, away, now_ns)
 
     def _unsent(self) -> Step | None:
-        """The legs that are still to be sent, or to be withheld."""
+        """Return the step for legs that are still to be sent or withheld; None if there are none."""
         intent = self.intent
         unsent = tuple(order for order in (intent.home, intent.away) if order.client_id not in self._results)
         if not unsent:
@@ -310,7 +310,7 @@ class TwoLeg:
         return self.intent.away if leg is self.intent.home else self.intent.home
 
     def _is_too_small(self, leg: Order) -> bool:
-        """Whether a leg of an exit is below the minimum of its venue, which would refuse it for ever.
+        """Return whether a leg of an exit is below the minimum of its venue, which would always refuse it.
 
         An exit plans a leg of one lot where the pair's residue leaves no more to be traded. It stays residue.
         """
@@ -318,13 +318,13 @@ class TwoLeg:
         return self.intent.kind == "exit" and rules.is_too_small(leg.limit, leg.quantity)
 
     def _lessens_imbalance(self, leg: Order) -> bool:
-        """Whether there is less imbalance after ``leg`` alone: otherwise it would only have to be taken back."""
+        """Return whether ``leg`` alone makes the imbalance smaller; otherwise it would only have to be taken back."""
         kept = base_kept(self._pair.leg(leg.market.venue))
         change = leg.quantity * kept if leg.side == "buy" else -leg.quantity
         return abs(self.imbalance + change) < abs(self.imbalance)
 
     def _follow_up(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None, now_ns: int) -> Step:
-        """The next hedge or unwind, on the venue of the state; the state changes where it cannot be sent."""
+        """Return the next hedge or unwind on the state's venue; the state changes where it cannot be sent."""
         books = {self._pair.home.market: home, self._pair.away.market: away}
         if self._rules_until_ns and self._naked_krw_ns < self._naked_krw_ns_max:
             if now_ns < self._rules_until_ns:
@@ -342,7 +342,7 @@ class TwoLeg:
         return self._unstick(books)
 
     def _obstacle(self, leg: Leg, books: Books, now_ns: int) -> StateEvent | None:
-        """Why this state's venue is given up."""
+        """Return the event for which this state's venue is given up; None while it is not."""
         if self._naked_krw_ns >= self._naked_krw_ns_max:
             return "overdue"
         book = books[leg.market]
@@ -357,7 +357,7 @@ class TwoLeg:
         return None if self._is_within(leg, book) else "too_dear"
 
     def _unstick(self, books: Books) -> Step:
-        """An order that is still within the loss budget, on both venues in turn."""
+        """Return an order that is still within the loss budget, on both venues in turn."""
         legs: tuple[Leg, ...] = (self._lagging, self._leading)
         if self.intent.reason == "one_leg":
             legs = (self._lagging,)
@@ -379,7 +379,7 @@ class TwoLeg:
         return Pause(int(self._execution.retry_ms * 1e6))
 
     def _judge(self, result: OrderResult, now_ns: int) -> None:
-        """What the end of a hedge or unwind means for the state."""
+        """Change the state as the end of a hedge or unwind requires."""
         event: StateEvent = "moved"
         if not result.fills:
             self._tries += 1
@@ -397,7 +397,10 @@ class TwoLeg:
             self._not_before_ns = now_ns + self._pause_ns()
 
     def _pause_ns(self) -> int:
-        """The pause after an order that filled nothing. It doubles, and starts with seconds for a stuck intent."""
+        """Return the pause after an order that filled nothing.
+
+        It doubles, and starts with seconds for a stuck intent.
+        """
         execution = self._execution
         if self.state == "stuck":
             doubled_s = execution.pause_s * (1 << min(self._tries, _DOUBLINGS_MAX))
@@ -419,7 +422,7 @@ class TwoLeg:
             self._change_state(after, event, now_ns)
 
     def _waits_for_rules(self, after: State, event: StateEvent) -> bool:
-        """Whether rules that are being read again may help, before a person is asked."""
+        """Return whether rules that are being read again may help before a person is asked."""
         is_last = (self.state, after) == ("taking_back", "stuck") and event != "overdue"
         return is_last and self._doubts_rules and not self._has_waited
 
@@ -433,7 +436,7 @@ class TwoLeg:
         self._watched_ns = self._not_before_ns = now_ns
 
     def _follow_role(self, role: str) -> None:
-        """An order was sent that a predecessor decided on: be in the state in which it did."""
+        """Enter the state in which a predecessor decided on an order that was sent."""
         if self.state == "stuck":
             return
         meant = _FOLLOW_UP_STATE[role]
@@ -450,16 +453,16 @@ class TwoLeg:
 
     @property
     def _naked_krw_ns_max(self) -> Decimal:
-        """The share of the naked budget that one state may use."""
+        """Return the share of the naked budget that one state may use."""
         return Decimal(repr(self._execution.naked_krw_s_max)) * 1_000_000_000 / 2
 
     @property
     def naked_notional(self) -> Decimal:
-        """What is naked now, in reporting currency, at the price that the intent was ready to trade at."""
+        """Return what is naked now, in reporting currency, at the price that the intent was ready to trade at."""
         return abs(self.imbalance) * self.intent.home.limit
 
     def _open(self) -> tuple[Decimal, Decimal]:
-        """(long, short) base of the position after all fills so far."""
+        """Return (long, short) base of the position after all fills so far."""
         home, away = ZERO, ZERO
         for result in self._results.values():
             is_home = result.order.market == self._pair.home.market
@@ -473,21 +476,21 @@ class TwoLeg:
 
     @property
     def _side(self) -> Side:
-        """The side of an order that takes the imbalance away."""
+        """Return the side of an order that takes the imbalance away."""
         return "sell" if self.imbalance > 0 else "buy"
 
     @property
     def _lagging(self) -> Leg:
-        """The leg whose intended order is on that side: it traded too little."""
+        """Return the leg whose intended order is on that side: it traded too little."""
         return self._pair.home if self.intent.home.side == self._side else self._pair.away
 
     @property
     def _leading(self) -> Leg:
-        """The other leg: it traded too much."""
+        """Return the other leg: it traded too much."""
         return self._pair.away if self._lagging is self._pair.home else self._pair.home
 
     def _is_level(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None) -> bool:
-        """Whether what is open is too little for an order on either venue."""
+        """Return whether what is open is too little for an order on either venue."""
         if not self.imbalance:
             return True
         return all(
@@ -495,7 +498,7 @@ class TwoLeg:
         )
 
     def _order(self, leg: Leg, book: OrderBookSnapshot | None) -> Order | None:
-        """The order on ``leg`` that takes the imbalance away; None when it is too small for the venue.
+        """Return the order on ``leg`` that takes the imbalance away; None when it is too small for the venue.
 
         Without a book it is priced at the limit of the leg, to know whether the venue would take it.
         """
@@ -507,7 +510,7 @@ class TwoLeg:
         return self._order_of(leg, book, excess)
 
     def _order_of(self, leg: Leg, book: OrderBookSnapshot | None, excess: Decimal) -> Order | None:
-        """The order on ``leg`` that takes so much of the imbalance away; None when it is too small for the venue."""
+        """Return the order on ``leg`` that trades ``excess``; None when it is too small for the venue."""
         side = self._side
         quantity = leg.rules.round_quantity(excess / base_kept(leg) if side == "buy" else excess)
         name = "h" if leg is self._pair.home else "a"
@@ -524,9 +527,10 @@ class TwoLeg:
 
     @property
     def _room(self) -> Decimal:
-        """Base that the lagging leg may still trade: an entry what was approved, an exit what is open.
+        """Return the base that the lagging leg may still trade.
 
-        What earlier positions have left over may lie on either venue.
+        That is for an entry what was approved, and for an exit what is open. What earlier positions have left over
+        may lie on either venue.
         """
         long, short = self._open()
         is_selling = self._side == "sell"
@@ -537,7 +541,7 @@ class TwoLeg:
         return max(planned - (short if is_selling else long), ZERO)
 
     def _limit(self, leg: Leg, book: OrderBookSnapshot | None) -> Decimal:
-        """Behind the touch by the reach of this try, never beyond the loss budget."""
+        """Return a limit behind the touch by the reach of this try, and never beyond the loss budget."""
         side = self._side
         bound = self._bound(leg, book)
         if book is None:
@@ -552,7 +556,7 @@ class TwoLeg:
         return max(touch * (ONE - slip), bound)
 
     def _bound(self, leg: Leg, book: OrderBookSnapshot | None) -> Decimal:
-        """The worst price that the loss budget allows on ``leg``."""
+        """Return the worst price that the loss budget allows on ``leg``."""
         side = self._side
         reference = self.intent.order(leg.market.venue).limit
         if self._from_touch and book is not None:
@@ -561,8 +565,8 @@ class TwoLeg:
         return reference * (ONE + loss if side == "buy" else ONE - loss)
 
     def _is_within(self, leg: Leg, book: OrderBookSnapshot) -> bool:
-        """Whether the price to be had is near enough: while hedging within ``max_hedge_slippage_bps`` of the leg's
-        limit, otherwise as far as the loss budget reaches.
+        """Return whether the price to be had is near enough: while hedging within ``max_hedge_slippage_bps`` of the
+        leg's limit, otherwise as far as the loss budget reaches.
         """
         side = self._side
         best = exact(_touch(book, side))
@@ -575,7 +579,7 @@ class TwoLeg:
         return best <= bound if side == "buy" else best >= bound
 
     def _is_tradable(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None) -> bool:
-        """Whether both legs that are left could still be closed by orders that their venues accept.
+        """Return whether both legs that are left could still be closed by orders that their venues accept.
 
         Valued a little below the books, for an exit's limits stand behind them: a position that is just large
         enough today could never be left tomorrow. Without a book the limit of the leg takes its place.
@@ -595,5 +599,5 @@ class TwoLeg:
 
 
 def _touch(book: OrderBookSnapshot, side: Side) -> float:
-    """The price an order on ``side`` meets first."""
+    """Return the price that an order on ``side`` meets first."""
     return book.best_ask if side == "buy" else book.best_bid

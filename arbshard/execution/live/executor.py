@@ -22,7 +22,7 @@ class LiveObserver(Observer, Protocol):
     """Counts what live executors do."""
 
     def sent(self, waited_ns: int) -> None:
-        """A leg was handed to the socket, ``waited_ns`` after its trade was decided on."""
+        """Count a leg that was handed to the socket ``waited_ns`` after its trade was decided on."""
         ...
 
 
@@ -57,7 +57,7 @@ class LiveExecutor(BaseExecutor):
             del self._decided_ns[intent.intent_id]
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
-        """Both legs go out or none: one alone, for want of rate budget, would cost a hedge."""
+        """Send both legs or none: one leg alone, for want of rate budget, would cost a hedge."""
         is_entry = machine.intent.kind == "entry"
         if len(orders) > 1 and not await self._live_port.admit_legs(orders, is_entry=is_entry):
             await self._withhold(machine, orders, "no rate budget left", "busy")
@@ -72,7 +72,7 @@ class LiveExecutor(BaseExecutor):
         )
 
     async def _pause_to_ask(self, orders: tuple[Order, ...], asked: int) -> None:
-        """Longer each time; shorter when a private event brings the end."""
+        """Wait longer each time, but no longer than until a private event brings the end of an order."""
         doubled_ms = self._live.ask_pause_ms * (1 << min(asked, _DOUBLINGS_MAX))
         await self._live_port.wait_for_news(orders, min(doubled_ms, self._live.ask_pause_max_ms) / 1000)
 

@@ -32,12 +32,12 @@ Lookup = Callable[[str, str], str]
 
 
 def is_key_variable(name: str) -> bool:
-    """Whether a key may be read from the environment variable ``name``; no child process gets such a variable."""
+    """Return whether a key may be read from the environment variable ``name``; no child gets such a variable."""
     return _KEY_VARIABLE.fullmatch(name) is not None
 
 
 def load_keys(config: Config, lookup: Lookup = os.getenv) -> dict[str, Keys]:
-    """The keys of all venues, by name: from the environment, else ``live.keys_file``, else the simulated accounts'.
+    """Return the keys of all venues by name: from the environment, ``live.keys_file`` or the simulated accounts.
 
     The last only for ``data = "sim"``, whose keys open nothing. From here on this process writes no core dump. Raises
     ``UsageError`` in one line for a key that is missing or incomplete, and for a file that others can read; the line
@@ -67,7 +67,7 @@ def hand_over(keys: Mapping[str, Keys]) -> Secret:
 
 
 def receive_keys(descriptor: int) -> dict[str, Keys]:
-    """What the supervisor hands over at the start of a process. From here on this process writes no core dump.
+    """Receive what the supervisor hands over at the start of a process. It writes no core dump from here on.
 
     Raises ``ProtocolError`` when nothing, or something else, comes.
     """
@@ -159,7 +159,7 @@ def _read_pem(path: Path) -> Secret:
 
 
 def _read_private(path: Path, where: str) -> str:
-    """The text of a file that nobody else can read. Raises ``ConfigError``."""
+    """Return the text of a file that nobody else can read. Raises ``ConfigError``."""
     try:
         with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode

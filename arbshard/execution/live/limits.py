@@ -24,7 +24,7 @@ def sum_costs(*costs: Mapping[str, int]) -> dict[str, int]:
 
 
 def read_headers(venue: str, headers: Mapping[str, str]) -> Iterable[WindowUse]:
-    """What an answer's headers (names in lower case) say of the windows; nothing for headers in another form."""
+    """Return what an answer's headers (names in lower case) say of the windows; nothing for other headers."""
     return get_adapter(venue).limits.read_headers(headers)
 
 

@@ -50,7 +50,7 @@ class LivePort:
         on_failure: Callable[[BaseException], None],
         is_fenced: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``is_fenced``: whether this worker has been replaced, looked at before every order."""
+        """Make a port. ``is_fenced`` says whether this worker has been replaced; it is called before every order."""
         self._is_fenced = is_fenced
         self._legs: dict[Market, Leg] = {leg.market: leg for leg in legs}
         self._lines = dict(lines)
@@ -131,7 +131,7 @@ class LivePort:
         return self.tracker.release(tracked)
 
     async def wait_for_news(self, orders: Iterable[Order], timeout_s: float) -> None:
-        """Until the end of one of ``orders`` has become known by itself, or the time is over."""
+        """Wait until the end of one of ``orders`` has become known by itself, or the time is over."""
         tracked = [found for order in orders if (found := self.tracker.get(order.client_id)) is not None]
         if not tracked:
             await asyncio.sleep(timeout_s)
@@ -177,7 +177,7 @@ class LivePort:
             tracked.mark_unknown(heard.detail)
 
     async def _follow(self, tracked: Tracked) -> None:
-        """The answer shows the order as it was before it met the book: ask until it is over.
+        """Ask about an order until it is over: the answer shows it as it was before it met the book.
 
         The private stream is usually faster; ``send`` stops waiting, and then the executor asks.
         """
@@ -238,7 +238,7 @@ class LivePort:
         tracked.settle(standing)
 
     def _miss(self, tracked: Tracked, detail: str) -> None:
-        """The venue does not know the order. That is its end once the request cannot be on its way any more."""
+        """Note that the venue does not know the order. It has ended once its request cannot arrive any more."""
         age_ns = self._clock.monotonic_ns() - tracked.since_ns
         if tracked.sending or tracked.accepted or age_ns < self._live.not_found_after_s * 1e9:
             tracked.detail = detail
@@ -246,7 +246,7 @@ class LivePort:
         tracked.end("NOT_ACCEPTED", f"never accepted: {detail}", "busy")
 
     async def _rehearse(self, tracked: Tracked, name: str) -> None:
-        """A dry run: all but the sending. The venue's own check is asked while there is budget to spare."""
+        """Do all but the sending, for a dry run. The venue's own check is asked while there is budget to spare."""
         order = tracked.order
         request = _orders(order.market).rehearse(order, name)
         checked = "not checked by the venue"
@@ -270,7 +270,7 @@ class LivePort:
         tracked.end("NOT_ACCEPTED", f"{DRY_RUN} ({checked})", fault)
 
     def _problem(self, order: Order) -> str:
-        """What of the venue's rules ``order`` breaks; empty for an order it must accept."""
+        """Return which of the venue's rules ``order`` breaks; empty for an order that it must accept."""
         rules = self._legs[order.market].rules
         if rules.round_price(order.limit, order.side) != order.limit:
             return f"price {plain(order.limit)} is off the tick"
@@ -283,7 +283,7 @@ class LivePort:
         return ""
 
     def _promised(self, order: Order) -> Decimal:
-        """Average price that the book promises for the order now; 0 without a book."""
+        """Return the average price that the book promises for the order now; 0 without a book."""
         book = self._books.tradable(self._legs[order.market])
         if book is None:
             return ZERO

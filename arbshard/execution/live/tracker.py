@@ -44,7 +44,10 @@ class Tracked:
         detail: str,
         fault: OrderFault = "",
     ) -> None:
-        """A private event: ``fills`` are new ones, ``filled`` is the sum so far. Repeated events change nothing."""
+        """Apply a private event: ``fills`` are new ones, ``filled`` is the sum so far.
+
+        Repeated events change nothing.
+        """
         self.accept(venue_order_id)
         for fill in fills:
             self._fills.setdefault(fill.fill_id, fill)
@@ -57,19 +60,19 @@ class Tracked:
             self._finish(ended, total, tuple(self._fills.values()), why, refused_for)
 
     def settle(self, standing: OrderStatus) -> None:
-        """An answer. It ends the order only if it is final and whole."""
+        """Apply an answer. It ends the order only if it is final and whole."""
         self.accept(standing.venue_order_id)
         if standing.state == "UNKNOWN":
             self.mark_unknown(f"unknown order state {standing.word!r}")
         self._finish(standing.state, standing.filled, standing.fills, "", standing.fault)
 
     def accept(self, venue_order_id: str = "") -> None:
-        """The venue has it, whatever comes of it."""
+        """Note that the venue has the order, whatever comes of it."""
         self.accepted = True
         self.venue_order_id = self.venue_order_id or venue_order_id
 
     def end(self, state: OrderState, detail: str, fault: OrderFault = "") -> None:
-        """Nothing was executed, and nothing can be any more. Not believed of an order that the venue has shown."""
+        """End the order: nothing was executed or can be any more. Ignored for an order that the venue has shown."""
         if self.accepted:
             self.mark_unknown(f"contradiction: {detail}")
             get_logger().warning("a known order was denied", order=self.order.client_id, detail=detail)
@@ -93,7 +96,7 @@ class Tracked:
         return self.result is not None
 
     def now(self) -> OrderResult:
-        """The final result, or one with the state UNKNOWN."""
+        """Return the final result, or one with the state UNKNOWN."""
         return self.result or OrderResult(
             self.order, "UNKNOWN", detail=self.detail, decision_price=self.decision_price
         )

@@ -80,7 +80,7 @@ class VenueSession:
             await asyncio.gather(*(self._warm(request) for _ in range(connections)))
 
     async def keep_warm(self, connections: int, every_s: float) -> None:
-        """``warm`` every so often, and at once when the venue finds our time wrong. Runs until cancelled."""
+        """Call ``warm`` every so often, and at once when the venue finds our time wrong. Runs until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(every_s):
