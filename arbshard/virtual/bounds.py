@@ -133,7 +133,7 @@ class Bounds:
         """Exits under way whose promise was found in the books."""
 
     def decided(self, base: str, home: str, away: str, now_ns: int, wall_ms: int) -> None:
-        """A worker has just decided on a trade of the markets ``home`` and ``away``."""
+        """Note that a worker has just decided on a trade of the markets ``home`` and ``away``."""
         since = self._frames.since
         self._looks[base] = Look(
             wall_ms,
@@ -143,7 +143,7 @@ class Bounds:
         )
 
     def approved(self, intent: Intent, held: PositionCost | None) -> None:
-        """The limits and the promise of an intent. ``held``: the position that an exit closes."""
+        """Judge the limits and the promise of an intent. ``held``: the position that an exit closes."""
         look = self._looks.pop(intent.pair, None)
         if look is None or look.wall_ms != intent.decided_ms:
             return  # of another decision
@@ -168,14 +168,14 @@ class Bounds:
     def _promised_bps(
         self, intent: Intent, held: PositionCost | None, home: ParsedBook, away: ParsedBook
     ) -> float | None:
-        """What the books promise; None for what cannot be valued."""
+        """Return what the books promise; None for what cannot be valued."""
         if held is None:
             return self._entry_bps(intent, home, away)
         is_open = held.long > 0 and held.short > 0 and held.notional > 0
         return self._exit_bps(intent, held, home, away) if is_open else None
 
     def planned_exit(self, intent: Intent, held: PositionCost, residue: Decimal, arrives: Decimal) -> None:
-        """What an exit is to leave over if both legs fill whole. ``arrives``: base that its buying leg brings."""
+        """Judge what an exit leaves over if both legs fill whole. ``arrives``: base that its buying leg brings."""
         sold, bought = _sides(intent)
         sell, buy = self._facts_of(sold.market.symbol), self._facts_of(bought.market.symbol)
         if max(sold.quantity, bought.quantity) >= min(sell.quantity_max, buy.quantity_max):
@@ -202,7 +202,7 @@ class Bounds:
         excesses: tuple[Decimal, ...],
         since_ns: int,
     ) -> None:
-        """One more order. ``number``: how many there were before, ``excused`` among them.
+        """Judge one more order. ``number``: how many there were before, ``excused`` among them.
 
         ``excesses``: what the worker may take for open.
         """
@@ -224,7 +224,7 @@ class Bounds:
         self._limit(order, _Price(promised.promised if promised is not None else worst, worst))
 
     def cost(self, intent: Intent, order: Order, execution: Execution) -> Cost:
-        """What an execution cost beside what was promised."""
+        """Return what an execution cost beside what was promised."""
         price = self._prices.get(order.client_id)
         if price is None:
             return Cost(_ZERO, _ZERO)
@@ -263,7 +263,7 @@ class Bounds:
         return self.least_order(intent) / (1 - _REACH_BPS_MAX / _BPS) + lots * mark
 
     def closed(self, position_id: str, shortfall: Decimal, allowed: Decimal) -> None:
-        """What a round trip cost beside what its intents promised."""
+        """Judge what a round trip cost beside what its intents promised."""
         if shortfall > allowed + _TOLERANCE:
             self._differ(
                 f"cost: {position_id} cost {shortfall:.2f} KRW more than promised, {allowed:.2f} are accounted for"
@@ -278,7 +278,7 @@ class Bounds:
         aside: Decimal,
         mark: Decimal,
     ) -> None:
-        """What a round trip brought, at the FX rate of its exit's decision, beside what the exit promised.
+        """Judge what a round trip brought, at the FX rate of its exit's decision, beside what the exit promised.
 
         Promise less shortfall is the result, but for what was rounded to lots and for ``aside``: base that lay there
         already or is too little to be traded. That was promised at one price and is valued at another.
@@ -296,14 +296,14 @@ class Bounds:
             )
 
     def least_order(self, intent: Intent) -> Decimal:
-        """The smallest order that one of both venues takes, in KRW."""
+        """Return the smallest order that one of both venues takes, in KRW."""
         home, away = (
             self._facts_of(order.market.symbol).notional_min for order in (intent.home, intent.away)
         )
         return min(home, away * intent.fx.ask)
 
     def forget(self, intent_id: str, client_ids: Iterable[str]) -> None:
-        """This intent is over, and its orders."""
+        """Forget an intent that is over, and its orders."""
         self._promised.pop(intent_id, None)
         for client_id in client_ids:
             self._prices.pop(client_id, None)
@@ -314,7 +314,7 @@ class Bounds:
         return MarketFacts(usual.lot * lot, usual.notional_min * minimum, usual.quantity_max)
 
     def _brings(self, order: Order) -> Decimal:
-        """Base that comes when ``order`` fills whole; negative: that goes."""
+        """Return the base that comes when ``order`` fills whole; negative for base that goes."""
         if order.side == "sell":
             return -order.quantity
         fee = self._fees[order.market.venue]
@@ -373,22 +373,22 @@ class Bounds:
 
 
 def price_of(intent: Intent) -> Decimal:
-    """What one of the base is worth in KRW, about."""
+    """Return about what one unit of the base is worth in KRW."""
     return intent.home.limit
 
 
 def value_of(amount: Decimal, fx: FxQuote) -> Decimal:
-    """USDT in KRW: what was received is sold at the bid, what is owed is bought at the ask."""
+    """Return USDT in KRW: what was received is sold at the bid, what is owed is bought at the ask."""
     return amount * (fx.bid if amount >= 0 else fx.ask)
 
 
 def _sides(intent: Intent) -> tuple[Order, Order]:
-    """(the selling leg, the buying leg)."""
+    """Return (the selling leg, the buying leg)."""
     return (intent.home, intent.away) if intent.home.side == "sell" else (intent.away, intent.home)
 
 
 def _walk(levels: Levels, size: float) -> Walked:
-    """What ``size`` costs, level by level; what is more than there is, at the last level's price."""
+    """Return what ``size`` costs, level by level; what is more than there is counts at the last level's price."""
     left, paid, worst = size, 0.0, levels[0][0]
     for price, offered in levels:
         taken = min(left, offered)
@@ -405,5 +405,5 @@ def _book(frame: ReceivedFrame) -> ParsedBook:
 
 
 def _exact(value: float) -> Decimal:
-    """The decimal that a float was written as."""
+    """Return the decimal that a float was written as."""
     return Decimal(repr(value))

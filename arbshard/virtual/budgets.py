@@ -70,7 +70,7 @@ class _Turnover:
         self.bought = self.paid = self.sold = self.received = self.fees = _ZERO
 
     def add(self, execution: Execution, quote_fee: Decimal, rate: Decimal) -> None:
-        """An execution; ``rate``: KRW per unit of its quote."""
+        """Add an execution; ``rate``: KRW per unit of its quote."""
         worth = execution.quantity * execution.price * rate
         if execution.side == "buy":
             self.bought += execution.quantity
@@ -82,7 +82,7 @@ class _Turnover:
 
     @property
     def wasted(self) -> Decimal:
-        """What it cost that coins went forth and back, KRW."""
+        """Return what it cost in KRW that coins were bought and sold back."""
         there_and_back = min(self.bought, self.sold)
         if not there_and_back:
             return _ZERO
@@ -147,7 +147,10 @@ class Budgets:
         naked_before: Callable[[Intent], Decimal],
         differ: Callable[[str], None],
     ) -> None:
-        """``notional``: of an open position. ``naked_before``: what was naked before an exit began."""
+        """Make the judge.
+
+        ``notional`` returns that of a position, ``naked_before`` what was naked before an exit began.
+        """
         self._exit_cost_bps_max = Decimal(str(execution.exit_cost_bps_max))
         self._loss_bps_max = Decimal(str(execution.intent_loss_bps_max)) + _FEES_BPS
         self._naked_krw_s_max = execution.naked_krw_s_max
@@ -174,7 +177,7 @@ class Budgets:
         """Pairs that wait for a person, and why."""
 
     def add(self, event: Event, now_ns: int) -> None:
-        """The next event."""
+        """Apply the next event."""
         match event:
             case IntentApproved():
                 self._approved(event.intent, now_ns)
@@ -225,21 +228,21 @@ class Budgets:
             )
 
     def last_unknown_ns(self, intent_id: str, now_ns: int) -> int:
-        """When the fate of an order of an intent was unknown last: nothing could be sent until then."""
+        """Return when the state of an order of an intent was last unknown: nothing could be sent until then."""
         running = self._running.get(intent_id)
         if running is None:
             return 0
         return now_ns if running.unknown else running.known_ns
 
     def is_asked(self, intent_id: str) -> bool:
-        """Whether a person was asked about an intent: it is tried again with long pauses."""
+        """Return whether a person was asked about an intent: it is tried again with long pauses."""
         running = self._running.get(intent_id)
         return running is not None and running.is_asked
 
     def judge_naked(
         self, naked: Iterable[tuple[str, Decimal]], seconds: float, *, is_disturbed: bool
     ) -> None:
-        """``naked``: intents of which one leg is open, and what it is worth. Called every so many ``seconds``.
+        """Judge ``naked``: intents of which one leg is open, and what it is worth. Call it every ``seconds``.
 
         ``is_disturbed``: processes, network or machine may be the reason.
         """
@@ -333,7 +336,7 @@ class Budgets:
             running.refused.setdefault(order.market, True)
 
     def _brings_home(self, event: OrderReported, running: _Running, order: Order) -> bool:
-        """Whether what an exit has traded on an order's market is part of what was naked before the exit."""
+        """Return whether what an exit has traded on an order's market is part of what was naked before the exit."""
         traded = running.turnover[order.market]
         sign = 1 if order.side == "buy" else -1
         brought = traded.bought - traded.sold + sign * sum((fill.quantity for fill in event.fills), _ZERO)

@@ -40,7 +40,7 @@ class VirtualChild:
 
     @property
     def pid(self) -> int:
-        """The process id; 0 once the process has ended."""
+        """Return the process id; 0 once the process has ended."""
         return self.process.pid if self._code is None else 0
 
     def poll(self) -> int | None:
@@ -117,7 +117,7 @@ class VirtualHost:
         boot_s: Callable[[str], float],
         on_end: Callable[[str, int, int], None],
     ) -> None:
-        """``boot_s``: how long an incarnation of a child takes to come to its first line.
+        """Make a host. ``boot_s`` returns how long an incarnation of a child takes to come to its first line.
 
         ``on_end`` is called with name, epoch and exit code of each incarnation that has ended.
         """
@@ -135,7 +135,7 @@ class VirtualHost:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the supervisor lives. What a killed one does in a ``finally`` has no effect."""
+        """Return whether the supervisor lives. What a killed one does in a ``finally`` has no effect."""
         return self._supervisor.alive
 
     def spawn(self, spec: ChildSpec, epoch: int) -> VirtualChild:

@@ -26,7 +26,7 @@ _RUN = re.compile(r"run-[0-9]+")
 
 @contextmanager
 def place() -> Iterator[Path]:
-    """A directory for mapped files, where run directories are made; removes those of simulations that were killed."""
+    """Return a directory for the mapped files of runs; those of simulations that were killed are removed."""
     root = usable_roots()[0]
     _remove_leftovers(root)
     held = LockedDir.acquire(root, f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
@@ -37,7 +37,7 @@ def place() -> Iterator[Path]:
 
 
 def _remove_leftovers(root: Root) -> None:
-    """A directory whose lock nobody holds is of a process that was killed."""
+    """Remove the directories whose lock nobody holds: their processes were killed."""
     if not root.path.is_dir():
         return
     for path in sorted(root.path.glob(f"{_PREFIX}*")):
@@ -66,7 +66,7 @@ def _remove(held: LockedDir) -> None:
 
 @contextmanager
 def quiet(trace: Trace, charge: Callable[[int, str], None]) -> Iterator[None]:
-    """Nothing is logged meanwhile; errors become lines of the trace. ``charge`` takes what writing one takes."""
+    """Log nothing meanwhile, but make errors lines of the trace. ``charge`` takes what writing one takes."""
 
     def keep(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         charge(costs.ERROR_NS, "logs an error")
@@ -89,7 +89,7 @@ def quiet(trace: Trace, charge: Callable[[int, str], None]) -> Iterator[None]:
 
 @contextmanager
 def patient_collector() -> Iterator[None]:
-    """Cycles are few and short here: looking for them at the usual rate takes a tenth of the time.
+    """Look for cycles seldom: they are few here, and the usual rate would take a tenth of the time.
 
     What was there before the run is left out of every look: it outlives the run, and there is more of it.
     """
@@ -105,7 +105,7 @@ def patient_collector() -> Iterator[None]:
 
 @contextmanager
 def dying(reached: Callable[[str], None]) -> Iterator[None]:
-    """Virtual processes die at crash points meanwhile."""
+    """Let virtual processes die at crash points meanwhile."""
     crashpoint.listen(reached)
     try:
         yield

@@ -169,7 +169,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self._subscribed()
 
     def _on_ping(self) -> None:
-        """The answer comes after what was sent before it. A silent connection is a line that carries nothing."""
+        """Answer after what was sent before. A silent connection carries nothing."""
         if not self.is_open or self.is_silent or not self._venue.holds(self):
             return
         self._arrives_ns = max(self._arrives_ns, self._loop.now_ns + self._venue.weather.frame_ns())
@@ -263,7 +263,7 @@ class VirtualVenue:
         weather: Weather,
         numbers: list[int],
     ) -> None:
-        """``numbers``: one counter of connections, shared by all venues."""
+        """Make a venue. ``numbers`` is one counter of connections, shared by all venues."""
         self.name = name
         self.loop = loop
         self.clock = clock

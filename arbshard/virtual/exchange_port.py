@@ -37,11 +37,11 @@ class ExecutionRecord(Protocol):
     """The exchanges' own books: ``oracle.Oracle``."""
 
     def executed(self, fill_id: str, execution: Execution) -> None:
-        """An order was executed, in part or whole."""
+        """Record that an order was executed, in part or whole."""
         ...
 
     def has_coins(self, order: Order) -> bool:
-        """Whether the account can deliver what ``order`` sells, or pay for what it buys."""
+        """Return whether the account can deliver what ``order`` sells, or pay for what it buys."""
         ...
 
 
@@ -63,7 +63,7 @@ class ExchangePort(PaperPort):
         account: ExecutionRecord,
         refusal: Callable[[Order], OrderRefusal | None],
     ) -> None:
-        """``refusal`` is asked for each order whether the exchange refuses it."""
+        """Make a port. ``refusal`` returns for each order why the exchange refuses it, or None."""
         super().__init__(pair, paper, books, clock, late_fills)
         self._refusal = refusal
         self._holder = str(holder.pid)
@@ -128,7 +128,7 @@ class ExchangeExecutors(ExecutorFactory):
         self._account = account
 
     def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
-        """A new executor for ``pair``, in place of any it had; it trades by way of the exchange."""
+        """Return a new executor for ``pair``, in place of any it had. It trades by way of the exchange."""
         random = Random(f"{paper.seed}:{pair.base}:{self._holder.pid}")
         late_fills = LateFills(self._risk, random)
         port = ExchangePort(

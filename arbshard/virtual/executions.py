@@ -48,7 +48,7 @@ class Execution(NamedTuple):
 
     @property
     def fill_id(self) -> str:
-        """The id that the system has to give to the fill."""
+        """Return the id that the system has to give to the fill."""
         return f"{self.venue}:{self.symbol}:{self.trade_id}"
 
 
@@ -134,7 +134,7 @@ class Executions:
 
 
 def _recorded(execution: Execution, amount: Decimal, fee: Decimal) -> BalanceChange:
-    """With the fee that the exchange has recorded."""
+    """Return the change with the fee that the exchange has recorded."""
     sign = 1 if execution.side == "buy" else -1
     base, quote = sign * execution.quantity, -sign * amount
     if execution.fee_currency == execution.base:

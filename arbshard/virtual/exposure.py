@@ -54,7 +54,10 @@ class Exposure:
     def __init__(
         self, limits: LimitsConfig, notional: Callable[[str], Decimal], differ: Callable[[str], None]
     ) -> None:
-        """``notional``: what the entry of a position has come to by its executions; 0 for one that is not open."""
+        """Make the judge.
+
+        ``notional`` returns what a position's entry came to by its executions; 0 if it is not open.
+        """
         self._notional = notional
         self._differ = differ
         self.costs: dict[str, Decimal] = {}
@@ -120,7 +123,7 @@ class Exposure:
             held[position.position_id] = self._notional(position.position_id)
 
     def _if_flat(self, base: str) -> None:
-        """What is flat need not be closed any more."""
+        """Forget the order to close a pair that is flat."""
         if not self._held.get(base):
             self._closing.pop(base, None)
 
@@ -198,7 +201,7 @@ class Exposure:
 
 
 def _cost(intent: Intent) -> Decimal:
-    """What an entry may cost at its limit price, in reporting currency; see the module for the side of the FX."""
+    """Return what an entry may cost at its limit price, in reporting currency (the module says at which FX side)."""
     if intent.home.side == "buy":
         return intent.home.quantity * intent.home.limit
     return intent.away.quantity * intent.away.limit * intent.fx.ask

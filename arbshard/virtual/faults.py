@@ -48,12 +48,12 @@ class Faults:
 
     @property
     def active(self) -> int:
-        """How many faults last at the moment; one that waits at a crash point counts twice."""
+        """Return how many faults last at the moment; one that waits at a crash point counts twice."""
         return len(self.spells) + len(self.processes.plans)
 
     @property
     def was_unkind(self) -> bool:
-        """Whether an exchange has been unkind: pairs may wait for a person, or pause for long."""
+        """Return whether an exchange has been unkind: pairs may wait for a person, or pause for long."""
         return any(kind in _UNKIND for kind in self.counts)
 
     async def run(self, level: Level, only: tuple[str, ...] = ()) -> None:
@@ -114,7 +114,7 @@ class Faults:
         return f"{order!r}: {type(answer).__name__}"
 
     def _move(self) -> str:
-        """Pairs are moved to another shard, or the shards are balanced."""
+        """Move pairs to another shard, or balance the shards."""
         if self._random.random() < 0.2:
             return self._order(control.BalanceShards())
         bases = [pair.base for pair in self._world.universe.pairs]
@@ -122,7 +122,7 @@ class Faults:
         return self._order(control.MovePairs(chosen, self._random.randrange(self._world.config.run.shards)))
 
     def _change_symbols(self) -> str:
-        """A pair is taken out; if some are out already, all of them are added."""
+        """Take a pair out; if some are out already, add all of them."""
         supervisor = self._supervisor()
         if supervisor is None:
             return ""

@@ -50,7 +50,7 @@ class Frames:
 
 
 def read(payload: bytes) -> ParsedBook:
-    """A frame of either venue."""
+    """Read a frame of either venue."""
     message: dict[str, Any] = msgspec.json.decode(payload)
     if "data" in message or "bids" in message:
         book = message.get("data", message)

@@ -70,6 +70,6 @@ class Freshness:
         return None
 
     def _is_confirmed(self, symbol: str, now_ns: int, age_ns: int, age_ns_max: int) -> bool:
-        """Whether a quiet book is still good, by what its connections have brought of other markets."""
+        """Return whether a quiet book is still good, by what its connections have brought of other markets."""
         heard_ns = max((self._heard_ns.get(one, 0) for one in self._carriers[symbol]), default=0)
         return age_ns <= self._quiet_ns_max + _GRACE_NS and now_ns - heard_ns <= age_ns_max + _GRACE_NS

@@ -46,7 +46,7 @@ def simulate(settings: Settings) -> SimulationReport:
 
 
 def _settings(given: Settings, count: int | None) -> Iterator[Settings]:
-    """``given`` again and again, each with a fresh seed; heavier faults every other time."""
+    """Yield ``given`` again and again, each time with a fresh seed; every other time with heavier faults."""
     number = 0
     while count is None or number < count:
         yield given._replace(seed=fresh_seed(), faults="heavy" if number % 2 else given.faults)
@@ -100,7 +100,7 @@ def _end(pool: Pool) -> None:
 
 
 def _obey_the_parent() -> None:
-    """Ctrl-C reaches all, but who started us decides; and whoever is ended by it tidies up."""
+    """Leave Ctrl-C to the parent process, which decides; a process that it ends tidies up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _break_off)
 

@@ -82,7 +82,7 @@ class Health:
                 self._say(f"{intent_id} has no outcome after {(now_ns - since_ns) / 1e9:.0f} s")
 
     def _is_ending(self, supervisor: VirtualSupervisor | None, now_ns: int) -> bool:
-        """Whether the run ends in order, and may still close what is open."""
+        """Return whether the run ends in order, and may still close what is open."""
         if supervisor is None or not supervisor.is_ending:
             self._ending_since_ns = 0
             return False

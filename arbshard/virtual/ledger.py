@@ -69,12 +69,12 @@ class MemoryLedger(LedgerStore):
 
     @property
     def ended_in_order(self) -> bool:
-        """Whether the last writer ended in order, as in ``LedgerStore``."""
+        """Return whether the last writer ended in order, as in ``LedgerStore``."""
         return self._disk.ended_in_order
 
     @property
     def period(self) -> PeriodOpening | None:
-        """The period of the ledger, as in ``LedgerStore``: a simulated ledger is never archived."""
+        """Return the period of the ledger, as in ``LedgerStore``: a simulated ledger is never archived."""
         return None
 
     def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:

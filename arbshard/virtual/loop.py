@@ -171,7 +171,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     # processes
 
     def new_process(self, name: str) -> VirtualProcess:
-        """A process that does nothing yet. Raises ``OSError`` while the machine has no room for one."""
+        """Return a process that does nothing yet. Raises ``OSError`` while the machine has no room for one."""
         if self.has_no_room:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._pids += 1
@@ -180,7 +180,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return process
 
     def kill(self, process: VirtualProcess) -> None:
-        """Nothing of ``process`` runs from now on."""
+        """Kill ``process``: nothing of it runs from now on."""
         if not process.alive:
             return
         process.alive = False
@@ -204,7 +204,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._unpark(process)
 
     def charge(self, taken_ns: int, what: str) -> None:
-        """The callback that runs does ``what``, which takes so long. Nothing for the world around."""
+        """Charge the process whose callback runs for ``what``. The world around is charged nothing."""
         process = _PROCESS.get()
         if process is not None and process.alive:
             self._charged_ns += taken_ns
@@ -235,7 +235,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             process.parked.clear()
 
     def current_process(self) -> VirtualProcess | None:
-        """Whose callback is running; None for the world around."""
+        """Return the process whose callback is running; None for the world around."""
         return _PROCESS.get()
 
     def spawn(self, process: VirtualProcess, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -273,7 +273,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     # descriptors
 
     def new_descriptor(self) -> int:
-        """A number that ``add_reader`` takes and ``ring`` makes readable."""
+        """Return a number that ``add_reader`` takes and ``ring`` makes readable."""
         self._descriptors += 1
         return self._descriptors
 
@@ -285,7 +285,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._call_reader(fd)
 
     def clear(self, fd: int) -> None:
-        """What made ``fd`` readable was read."""
+        """Note that what made ``fd`` readable was read."""
         self._rung.pop(fd, None)
 
     def add_reader(self, fd: Any, callback: Callable[[*Ts], object], *args: *Ts) -> None:  # noqa: D102
@@ -358,7 +358,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     # running
 
     def run_forever(self) -> None:
-        """Until ``stop``. Raises ``Stalled`` when nothing is left to happen."""
+        """Run until ``stop``. Raises ``Stalled`` when nothing is left to happen."""
         events._set_running_loop(self)  # noqa: SLF001 - meant for those who write event loops
         self._running = True
         try:
@@ -368,7 +368,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             events._set_running_loop(None)  # noqa: SLF001 - see above
 
     def run_until_complete(self, future: Any) -> Any:
-        """The result of ``future``. Raises what it raises."""
+        """Run until ``future`` is done, and return its result. Raises what it raises."""
         task: asyncio.Future[Any] = asyncio.ensure_future(future, loop=self)
         task.add_done_callback(lambda _: self.stop())
         self.run_forever()
@@ -462,5 +462,5 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     @property
     def planned(self) -> int:
-        """Callbacks that are planned."""
+        """Return the callbacks that are planned."""
         return len(self._ready) + len(self._heap)

@@ -82,7 +82,10 @@ class Simulation:
         timing: Timing | None = None,
         adjust: Callable[[Config], Config] | None = None,
     ) -> None:
-        """``write`` takes every line of the trace. ``adjust`` changes the configuration of the system."""
+        """Make a simulation.
+
+        ``write`` takes every line of the trace; ``adjust`` changes the system's configuration.
+        """
         self._settings = settings
         self._loop = loop = VirtualLoop()  # type: ignore[abstract]  # what it lacks raises, as it should
         self._clock = VirtualClock(loop)
@@ -137,7 +140,7 @@ class Simulation:
             venue.on_pong = self._answered
 
     def run(self) -> SimulationReport:
-        """All of it. Raises ``BrokenOff`` after ``break_off``, when everything has been tidied up."""
+        """Run all of it. Raises ``BrokenOff`` after ``break_off``, when everything has been tidied up."""
         return copy_context().run(self._run)
 
     def break_off(self) -> None:
@@ -256,7 +259,7 @@ class Simulation:
                     await asyncio.sleep(_RESTART_S)
 
     async def _bury(self, supervisor: VirtualSupervisor) -> None:
-        """Children notice that they are alone. One that is stopped cannot; the next start sees to it."""
+        """Wait until the children of a dead supervisor have ended. The next start ends one that is stopped."""
         self._loop.kill(supervisor.process)
         for spare in tuple(supervisor.host.spares):  # its standard input is closed
             spare.die()

@@ -119,7 +119,7 @@ class Port:
 
     @property
     def listener(self) -> PortServer | None:
-        """The listener, if its process is alive; otherwise None."""
+        """Return the listener, if its process is alive; otherwise None."""
         found = self._listener
         return found if found is not None and found.process.alive else None
 

@@ -136,7 +136,7 @@ class Operator:
                 return ShowPositions()
 
     def _just_there(self, random: Random) -> Command:
-        """A limit so near to what entries cost that a few hundredths of a percent decide."""
+        """Return a limit so near to what entries cost that a few hundredths of a percent decide."""
         base = random.choice(self._bases)
         cost = self._last_cost(base)
         if cost is None:

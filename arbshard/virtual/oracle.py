@@ -142,19 +142,19 @@ class Oracle:
         """When risk last decided on an intent (monotonic)."""
 
     def differs(self, what: str) -> None:
-        """An invariant does not hold."""
+        """Note that an invariant does not hold."""
         self._trace.note("VIOLATION", what)
         self.violations.append(what)
         self.on_violation()
 
     def last_cost(self, base: str) -> Decimal | None:
-        """What the last entry of a pair could cost at most, in KRW; None before the first."""
+        """Return what the last entry of a pair could cost at most, in KRW; None before the first."""
         return self._exposure.costs.get(base)
 
     # decisions and fills
 
     def decided(self, shard: int, epoch: int, decision: Decision) -> None:
-        """A worker has decided to trade."""
+        """Judge a worker's decision to trade."""
         base, what = decision.base, decision.what
         self._trace.note("decided", f"{shard}.{epoch} {base} {what}")
         silent_ns = self.silent_ns()
@@ -182,13 +182,13 @@ class Oracle:
                 self.differs(f"stale data: shard {shard}.{epoch} decided on {base} {what} though {why}")
 
     def order_done(self, result: OrderResult) -> None:
-        """A worker has learned how an order ended."""
+        """Count an order of which a worker has learned how it ended."""
         self.tally.orders[result.state] += 1
 
     # risk
 
     def executed(self, fill_id: str, execution: Execution) -> None:
-        """An exchange has executed an order, in part or whole; its worker may learn of it much later."""
+        """Note that an exchange has executed an order, in part or whole; its worker may learn of it much later."""
         self.executions.happened(fill_id, execution)
         if not self._is_live:  # a venue executes by its own book, whatever we see of it
             leg = self.fresh.legs[execution.symbol]
@@ -198,12 +198,12 @@ class Oracle:
         self.on_execution(execution.venue, execution.symbol)
 
     def placed(self, order: Placed) -> None:
-        """A venue has taken an order on. See ``trading.VenueObserver``."""
+        """Note that a venue has taken an order on."""
         self._trace.note("placed", f"{order.venue} {order.name} {order.side} {order.quantity} {order.price}")
         self.venues.placed(order)
 
     def executed_at_venue(self, execution: Execution) -> None:
-        """A venue has executed an order, in part or whole."""
+        """Note that a venue has executed an order, in part or whole."""
         name = execution.client_id
         self._trace.note("executed", f"{execution.venue} {name} {execution.quantity} {execution.price}")
         client_id = self.venues.client_id(name)
@@ -217,16 +217,16 @@ class Oracle:
         self.on_execution(execution.venue, execution.symbol)
 
     def ended_at_venue(self, venue: str, name: str, executed: Decimal) -> None:
-        """An order is over at its venue."""
+        """Note that an order is over at its venue."""
         self._trace.note("over", f"{venue} {name} {executed}")
         self.venues.ended(venue, name)
 
     def moved_by_hand(self, venue: str, currency: str, amount: Decimal) -> None:
-        """Somebody else has changed what we own at a venue."""
+        """Note that somebody else has changed what we own at a venue."""
         self.venues.moved_by_hand(venue, currency, amount)
 
     def has_coins(self, order: Order) -> bool:
-        """Whether the exchange's account can deliver what ``order`` sells, or pay for what it buys."""
+        """Return whether the exchange's account can deliver what ``order`` sells, or pay for what it buys."""
         market = order.market
         if order.side == "sell":
             return self.books.free_coins(market.venue, market.base) >= order.quantity
@@ -235,13 +235,13 @@ class Oracle:
         return self.books.free_quote(market.venue, market.quote) >= order.quantity * order.limit * (1 + rate)
 
     def ended_risk(self) -> None:
-        """Risk has ended, was killed or begins anew: what was under reserve is gone."""
+        """Note that risk has ended, was killed or begins anew: what was under reserve is gone."""
         self._told.clear()
         self.venues.count_anew()
         self.worth.risk_began(self._clock.monotonic_ns())
 
     def handled(self, request: Request, reply: Reply) -> None:
-        """Risk has decided on a request, under reserve."""
+        """Note that risk has decided on a request, under reserve."""
         accepted = not isinstance(reply, Refused)
         if isinstance(reply, Refused):
             self.tally.refused[reply.reason.name] += 1
@@ -261,7 +261,7 @@ class Oracle:
                 self._is_told_all(request)
 
     def _is_told_all(self, request: Conclude) -> None:
-        """Who concludes an intent has told of everything that the exchanges have executed for it."""
+        """Judge whether everything that the exchanges have executed for an intent was reported before its end."""
         holder = str(self._pids.get((request.shard, request.epoch), ""))
         for fill_id in self.books.unbooked(request.intent_id, holder):
             self.differs(f"fills: {fill_id} was executed, and {request.intent_id} is concluded without it")
@@ -271,7 +271,7 @@ class Oracle:
         self.venues.stated(venue, is_full=is_full)
 
     def committed(self, stated: Stated) -> None:
-        """Everything that was decided is stored; risk reckons with ``stated``."""
+        """Note that everything that was decided is stored; risk reckons with ``stated``."""
         told, self._told = self._told, []
         for one in told:
             if not self.books.is_booked(one.intent_id, one.fill_id):
@@ -282,7 +282,7 @@ class Oracle:
         self.worth.stated(stated.equity, stated.high_water)
 
     def answers(self, replies: list[bytes]) -> None:
-        """These replies are about to leave. Ledger first: whoever is told of an approval finds it stored."""
+        """Judge replies that are about to leave: an approval must be in the ledger before."""
         for reply in replies:
             if _APPROVED in reply[:32]:
                 told = decode_reply(reply)
@@ -290,7 +290,7 @@ class Oracle:
                     self.differs(f"ledger first: {told.intent_id} is approved and not in the ledger")
 
     def stored(self, first_seq: int, events: Sequence[Event], bodies: Sequence[str]) -> None:
-        """Events were committed. See ``ledger.Disk``."""
+        """Judge events that were committed, as ``ledger.Disk`` asks for."""
         for seq, (event, body) in enumerate(zip(events, bodies, strict=True), first_seq):
             self._trace.note("event", f"{seq} {body}")
             self.books.add(event, self._clock.monotonic_ns())
@@ -354,26 +354,26 @@ class Oracle:
     # processes
 
     def ended(self, name: str, epoch: int, code: int) -> None:
-        """A child ended."""
+        """Judge how a child ended."""
         self.tally.ended(name, code)
         if code in (1, 2):
             self.differs(f"defect: {name}.{epoch} ended with code {code}")
 
     def settled(self) -> None:
-        """The venues' wallets are what deposits and executions add up to. Call when nothing is under way."""
+        """Judge whether wallets are what deposits and executions add up to. Call it when nothing is under way."""
         if self.wallets is None:
             return
         for what in self.venues.settled(self.wallets(), self.books.owned):
             self.differs(f"venues: {what}")
 
     def _compare_wallets(self) -> None:
-        """What the venues' wallets hold is what executions and deposits make, while no intent is under way."""
+        """Judge whether the wallets hold what executions and deposits make, while no intent is under way."""
         if self.wallets is not None:
             for what in self.venues.unexplained(self.wallets(), self.books.owned):
                 self.differs(f"equity: {what}")
 
     def balances(self, totals: Iterable[tuple[str, str, Decimal]]) -> None:
-        """Risk's balances are those that deposits and executions add up to. Call when nothing is under way."""
+        """Judge whether risk's balances are what deposits and executions make. Call it when nothing is under way."""
         said = {(venue, currency): amount for venue, currency, amount in totals}
         for account in sorted(said.keys() | self.books.owned.keys()):
             theirs, ours = said.get(account, ZERO), self.books.owned.get(account, ZERO)

@@ -37,5 +37,5 @@ class SimulationReport(NamedTuple):
 
     @property
     def speed(self) -> float:
-        """Virtual seconds in a second of the CPU."""
+        """Return the virtual seconds in a second of the CPU."""
         return self.virtual_s / max(self.cpu_s, 1e-9)

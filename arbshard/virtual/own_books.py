@@ -38,7 +38,7 @@ class PairFlows:
         self.home_base = self.home_quote = self.away_base = self.away_quote = _ZERO
 
     def add(self, *, is_home: bool, base: Decimal, quote: Decimal) -> None:
-        """An execution."""
+        """Add an execution."""
         if is_home:
             self.home_base += base
             self.home_quote += quote
@@ -47,13 +47,13 @@ class PairFlows:
             self.away_quote += quote
 
     def join(self, other: "PairFlows") -> None:
-        """Adds everything that ``other`` holds."""
+        """Add everything that ``other`` holds."""
         self.add(is_home=True, base=other.home_base, quote=other.home_quote)
         self.add(is_home=False, base=other.away_base, quote=other.away_quote)
 
     @property
     def excess(self) -> Decimal:
-        """Base that was bought and not sold; negative: sold and not bought."""
+        """Return the base that was bought and not sold; negative: sold and not bought."""
         return self.home_base + self.away_base
 
 
@@ -102,21 +102,21 @@ class Holding:
 
     @property
     def long(self) -> Decimal:
-        """Base on the venue where the entry bought."""
+        """Return the base on the venue where the entry bought."""
         return self.flows.home_base if self.is_home_bought else self.flows.away_base
 
     @property
     def short(self) -> Decimal:
-        """Base that the entry sold on the other venue and that has not come back."""
+        """Return the base that the entry sold on the other venue and that has not come back."""
         return -(self.flows.away_base if self.is_home_bought else self.flows.home_base)
 
     def held(self) -> PositionCost:
-        """What it has come to."""
+        """Return what the position has come to."""
         flows = self.flows
         return PositionCost(self.long, self.short, flows.home_quote, flows.away_quote, self.notional)
 
     def worth(self, fx: FxQuote, mark: Decimal) -> Decimal:
-        """The value in KRW of everything that came and went."""
+        """Return the value in KRW of everything that came and went."""
         return self.flows.home_quote + value_of(self.flows.away_quote, fx) + self.flows.excess * mark
 
 
@@ -147,7 +147,7 @@ class OwnBooks:
         *,
         tolerance: Decimal = _ZERO,
     ) -> None:
-        """``tolerance``: the largest difference that comes of the digits that a venue prints."""
+        """Make the books. ``tolerance`` is the largest difference that comes of the digits that a venue prints."""
         self._printed = tolerance
         self._executions = executions
         self._bounds = bounds
@@ -187,18 +187,18 @@ class OwnBooks:
                 pass  # moves nothing
 
     def notional(self, position_id: str) -> Decimal:
-        """What the entry of an open position has come to, in KRW; 0 for one that is not open."""
+        """Return what the entry of an open position has come to, in KRW; 0 for one that is not open."""
         holding = self.holdings.get(position_id)
         return holding.notional if holding is not None else _ZERO
 
     def naked_before(self, intent: Intent) -> Decimal:
-        """Base that was bought and not sold before an exit began, or the reverse (negative)."""
+        """Return the base that was bought and not sold before an exit began, or the reverse (negative)."""
         holding = self.holdings.get(intent.position_id)
         excess = holding.flows.excess if holding is not None else _ZERO
         return excess + self.residue.get(intent.pair, _ZERO)
 
     def free_coins(self, venue: str, base: str) -> Decimal:
-        """Coins on a venue, less those that it has sold and that the ledger does not know of yet."""
+        """Return the coins on a venue, less those that it has sold and that the ledger does not know of yet."""
         booked = {fill_id for running in self.running.values() for fill_id in running.fills}
         sold = (
             execution.quantity
@@ -218,12 +218,12 @@ class OwnBooks:
         return self.owned.get((venue, quote), _ZERO) + sum(spent, _ZERO)
 
     def is_booked(self, intent_id: str, fill_id: str) -> bool:
-        """Whether a fill of an intent that is under way is in the ledger; so it is if the intent is over."""
+        """Return whether a fill of an intent is in the ledger; so it is if the intent is over."""
         running = self.running.get(intent_id)
         return running is None or fill_id in running.fills
 
     def unbooked(self, intent_id: str, holder: str) -> Iterator[str]:
-        """Fills of an intent that the exchanges have executed for ``holder`` and that the ledger has not."""
+        """Yield the fills of an intent that the exchanges have executed for ``holder`` and the ledger has not."""
         running = self.running.get(intent_id)
         for client_id in running.orders if running is not None else ():
             for fill_id, execution in self._executions.of_order(client_id).items():
@@ -233,7 +233,7 @@ class OwnBooks:
                     yield fill_id
 
     def naked(self) -> Iterator[Naked]:
-        """Intents of which one leg is open."""
+        """Yield the intents of which one leg is open."""
         for intent_id, running in self.running.items():
             if running.naked_since_ns:
                 yield Naked(intent_id, self._worth_open(running), running.naked_since_ns)
@@ -253,7 +253,7 @@ class OwnBooks:
         self._bounds.approved(intent, held)
 
     def _kept(self, intent: Intent) -> Decimal:
-        """Base that arrives if the intent's buying order fills whole."""
+        """Return the base that arrives if the intent's buying order fills whole."""
         order = intent.home if intent.home.side == "buy" else intent.away
         market = order.market
         whole = Execution(
@@ -281,7 +281,7 @@ class OwnBooks:
         running.follow_ups += 1
 
     def _excess(self, running: Running) -> Decimal:
-        """Base that is too much or too little, as the intent has to bring it to nothing."""
+        """Return the base that is too much or too little, and that the intent has to bring to nothing."""
         excess = running.flows.excess
         if running.intent.kind == "exit":
             holding = self.holdings.get(running.intent.position_id)
@@ -316,8 +316,9 @@ class OwnBooks:
             running.naked_since_ns = now_ns
 
     def _excuse(self, running: Running, event: OrderReported) -> None:
-        """A follow-up that never reached its venue does not count; one that brought something, or that a fault
-        had refused, is no reason to give up.
+        """Excuse a follow-up that brought something, or that a fault had refused: it is no reason to give up.
+
+        One that never reached its venue does not count.
         """
         if event.state == "NOT_ACCEPTED":
             running.follow_ups -= 1

@@ -48,7 +48,7 @@ class ProcessFaults:
         supervisor: Callable[[], VirtualSupervisor | None],
         spells: VirtualSpells,
     ) -> None:
-        """``supervisor`` returns the one that runs now."""
+        """Make the faults. ``supervisor`` returns the supervisor that runs now."""
         self._world = world
         self._loop = world.loop
         self._weather = weather

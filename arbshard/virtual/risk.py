@@ -63,7 +63,7 @@ class VirtualRisk:
         audit: Audit,
         tick_s: float,
     ) -> None:
-        """``run`` names the supervisor's run."""
+        """Make a risk process. ``run`` names the supervisor's run."""
         self._around = around
         self.process = process
         self._disk = disk
@@ -77,7 +77,7 @@ class VirtualRisk:
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are answered."""
+        """Return whether requests are answered."""
         return self._risk is not None and self._risk.is_ready
 
     async def run(self) -> int:

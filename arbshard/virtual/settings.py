@@ -58,19 +58,19 @@ class Settings(NamedTuple):
 
     @property
     def is_live(self) -> bool:
-        """Whether this very run has live orders."""
+        """Return whether this very run has live orders."""
         if self.mode == "mixed":
             return Random(f"{self.seed}:mode").random() < _LIVE_SHARE
         return self.mode == "live"
 
     @property
     def is_poor(self) -> bool:
-        """Whether there is money for little more than one position of each pair."""
+        """Return whether there is money for little more than one position of each pair."""
         return Random(f"{self.seed}:money").random() < _POOR_SHARE
 
     @property
     def is_rounded(self) -> bool:
-        """Whether Upbit cuts its balances to 8 decimals and prints private figures as doubles."""
+        """Return whether Upbit cuts its balances to 8 decimals and prints private figures as doubles."""
         return self.is_live and Random(f"{self.seed}:digits").random() < _ROUNDED_SHARE
 
     def command(self) -> str:
@@ -86,7 +86,7 @@ class Settings(NamedTuple):
 
 
 def config_of(settings: Settings) -> Config:
-    """The configuration: the usual one, but for limits so narrow that they are met.
+    """Return the usual configuration, but for limits so narrow that they are met.
 
     How the venues treat orders is drawn from the seed: shallow books make partial fills on both legs, refusals make
     hedges, and two positions a pair make exits that are not the only ones.

@@ -45,7 +45,7 @@ class VirtualSpells:
 
     @property
     def disturbing(self) -> bool:
-        """Whether any spell under way befalls processes, network or machine."""
+        """Return whether any spell under way befalls processes, network or machine."""
         return len(self._tasks) > len(self._undisturbing)
 
     def new_number(self) -> int:

@@ -92,17 +92,17 @@ class VirtualSupervisor:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has started and was not asked to end."""
+        """Return whether it has started and was not asked to end."""
         return self.process.alive and self._run.state == "running" and not self._run.is_stopping
 
     @property
     def is_ending(self) -> bool:
-        """Whether it was asked to end and has not ended yet."""
+        """Return whether it was asked to end and has not ended yet."""
         return self.process.alive and self._run.is_stopping
 
     @property
     def children(self) -> Sequence[VirtualChild]:
-        """The newest incarnation of each child."""
+        """Return the newest incarnation of each child."""
         return tuple(self.host.children.values())
 
     def child(self, name: str) -> VirtualChild | None:
@@ -116,18 +116,18 @@ class VirtualSupervisor:
 
     @property
     def risk(self) -> VirtualRisk | None:
-        """The program of the newest incarnation of risk."""
+        """Return the program of the newest incarnation of risk."""
         child = self.child("risk")
         return child.program if child is not None and isinstance(child.program, VirtualRisk) else None
 
     @property
     def has_given_up(self) -> bool:
-        """Whether a child is not started again."""
+        """Return whether a child is not started again."""
         return any(child.state == "quarantined" for child in self._run.processes.children)
 
     @property
     def silent_ns(self) -> int:
-        """For how long this process has done nothing, or did nothing until a moment ago; otherwise 0."""
+        """Return for how long this process has done nothing, or did nothing until a moment ago; otherwise 0."""
         process, now_ns = self.process, self._world.clock.monotonic_ns()
         if process.stopped or process.held:
             return now_ns - process.stopped_ns
@@ -135,13 +135,13 @@ class VirtualSupervisor:
 
     @property
     def universe(self) -> Universe:
-        """The universe in force."""
+        """Return the universe in force."""
         shards = self._run.shards
         return shards.assignments.universe if shards is not None else self._world.universe
 
     @property
     def is_changing(self) -> bool:
-        """Whether a change of the universe waits or is under way."""
+        """Return whether a change of the universe waits or is under way."""
         return self._run.shards is not None and not self._run.shards.assignments.is_idle
 
     def _make(self, name: str, process: VirtualProcess, epoch: int) -> Program:
@@ -207,9 +207,9 @@ class VirtualSupervisor:
 
 
 def _keep_no_note(children: Mapping[str, int]) -> None:
-    """``machine`` knows the children of a killed supervisor."""
+    """Do nothing: ``machine`` knows the children of a killed supervisor."""
     del children
 
 
 async def _remove_nothing() -> None:
-    """``machine`` removes the run directory."""
+    """Do nothing: ``machine`` removes the run directory."""

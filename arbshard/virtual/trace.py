@@ -31,5 +31,5 @@ class Trace:
 
     @property
     def hash(self) -> str:
-        """The hash of all lines so far."""
+        """Return the hash of all lines so far."""
         return self._hash.hexdigest()

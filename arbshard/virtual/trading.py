@@ -40,19 +40,19 @@ class VenueObserver(Protocol):
     """Is notified of what a venue does with the orders of our account: ``oracle.Oracle``."""
 
     def placed(self, order: Placed) -> None:
-        """The venue has taken an order on."""
+        """Note that the venue has taken an order on."""
         ...
 
     def executed_at_venue(self, execution: Execution) -> None:
-        """The venue has executed an order, in part or whole."""
+        """Note that the venue has executed an order, in part or whole."""
         ...
 
     def ended_at_venue(self, venue: str, name: str, executed: Decimal) -> None:
-        """An order is over."""
+        """Note that an order is over."""
         ...
 
     def moved_by_hand(self, venue: str, currency: str, amount: Decimal) -> None:
-        """Somebody else than the system has changed what we own."""
+        """Note that somebody else than the system has changed what we own."""
         ...
 
 
@@ -105,7 +105,7 @@ class TradingVenue:
         self._private.pop(client, None)
 
     def query(self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> Query:
-        """A request as it arrives now."""
+        """Return a request as it arrives now."""
         clock = self.core.clock
         return Query(
             method, path, tuple(parse_qsl(query, keep_blank_values=True)), _PEER, clock.monotonic_ns(),

@@ -343,7 +343,7 @@ class Unkind:
     def _spell(
         self, venue: str, kind: str, begin: Callable[[], None], end: Callable[[], None], what: str
     ) -> Spell | None:
-        """None while something of this kind is under way at the venue."""
+        """Return a spell, or None while something of this kind is under way at the venue."""
         name = venue, kind
         if name in self._under_way:
             return None
@@ -383,7 +383,7 @@ def _reject(market: str, code: str) -> dict[str, object]:
 
 
 def _breaks_rules(order: Order, market: SimMarket) -> bool:
-    """Whether rules that were changed forbid the order."""
+    """Return whether rules that were changed forbid the order."""
     if max(market.factors) == 1:
         return False
     price, size = int(order.limit.scaleb(8)), int(order.quantity.scaleb(8))

@@ -91,7 +91,7 @@ class VenueBooks:
     """Takes what the venues do, and every stored event in order."""
 
     def __init__(self, tag: str, differ: Callable[[str], None], tolerance: Decimal = _ZERO) -> None:
-        """``tolerance``: the largest difference that comes of the digits that a venue prints."""
+        """Make the books. ``tolerance`` is the largest difference that comes of the digits that a venue prints."""
         self._printed = tolerance
         self._prefix = f"{tag}-"
         self._differ = differ
@@ -113,13 +113,13 @@ class VenueBooks:
         """Orders of ours that the venues have taken on."""
 
     def client_id(self, name: str) -> str | None:
-        """Our id of an order that its venue calls ``name``; None for an order of somebody else."""
+        """Return our id of an order that its venue calls ``name``; None for an order of somebody else."""
         return name[len(self._prefix) :] if name.startswith(self._prefix) else None
 
     # what the venues do
 
     def placed(self, placed: Placed) -> None:
-        """A venue has taken an order on."""
+        """Note that a venue has taken an order on."""
         client_id = self.client_id(placed.name)
         if client_id is None:
             return
@@ -142,13 +142,13 @@ class VenueBooks:
         self._there[client_id] = _There(placed)
 
     def executed(self, client_id: str, quantity: Decimal) -> None:
-        """A venue has executed an order of ours, in part or whole."""
+        """Note that a venue has executed an order of ours, in part or whole."""
         there = self._there.get(client_id)
         if there is not None:
             there.executed += quantity
 
     def ended(self, venue: str, name: str) -> None:
-        """An order is over."""
+        """Note that an order is over."""
         client_id = self.client_id(name)
         if client_id is None:
             return
@@ -158,7 +158,7 @@ class VenueBooks:
             there.is_open = False
 
     def moved_by_hand(self, venue: str, currency: str, amount: Decimal) -> None:
-        """Somebody else has changed what we own."""
+        """Note that somebody else has changed what we own."""
         self._moves.setdefault((venue, currency), _HandMoves()).move(amount)
 
     # what the ledger stores
@@ -196,7 +196,7 @@ class VenueBooks:
     # what risk compares
 
     def stated(self, venue: str, *, is_full: bool) -> None:
-        """Risk compares a settled statement; ``is_full``: every currency of the venue.
+        """Note that risk compares a settled statement; ``is_full``: of every currency of the venue.
 
         A statement may have been read before the newest change, and its events are stored a little later.
         """
@@ -214,19 +214,19 @@ class VenueBooks:
                     self._differ(f"reconciliation: {self._moved(account)}, and no difference is found")
 
     def count_anew(self) -> None:
-        """What risk had decided and not stored is gone."""
+        """Forget what risk had decided and not stored."""
         self._strays = dict.fromkeys(self._strays, 0)
         for moves in self._moves.values():
             moves.seen = 0
 
     @property
     def is_reconciled(self) -> bool:
-        """Whether nothing differs, by the truth and by the ledger."""
+        """Return whether nothing differs, by the truth and by the ledger."""
         is_moved = any(map(self._is_much, self._moves.values()))
         return not (is_moved or self.differences or self._strays or self.strays_found)
 
     def open_questions(self) -> str:
-        """What differs, by the truth and by the ledger."""
+        """Return what differs, by the truth and by the ledger."""
         moved = [self._moved(account) for account, moves in self._moves.items() if self._is_much(moves)]
         return f"{moved}, differences {list(self.differences)}, strays {[*self._strays, *self.strays_found]}"
 
@@ -239,7 +239,7 @@ class VenueBooks:
     def settled(
         self, wallets: dict[Account, tuple[Decimal, Decimal]], owned: dict[Account, Decimal]
     ) -> Iterator[str]:
-        """What venues and ledger say differently when nothing is under way. ``wallets``: free and locked."""
+        """Yield what venues and ledger say differently when nothing is under way. ``wallets``: free and locked."""
         for client_id, there in self._there.items():
             yield f"{there.placed.venue} has {client_id}, whose intent has no outcome in the ledger"
         for account, (_, locked) in sorted(wallets.items()):
@@ -250,7 +250,7 @@ class VenueBooks:
     def unexplained(
         self, wallets: dict[Account, tuple[Decimal, Decimal]], owned: dict[Account, Decimal]
     ) -> Iterator[str]:
-        """What ``wallets`` hold beyond deposits, executions and what was moved by hand."""
+        """Yield what ``wallets`` hold beyond deposits, executions and what was moved by hand."""
         for account in sorted(wallets.keys() | owned.keys()):
             held = sum(wallets.get(account, (_ZERO, _ZERO)))
             moved = self._moves[account].amount if account in self._moves else _ZERO

@@ -57,7 +57,7 @@ class VirtualSurroundings(NamedTuple):
     """Where live orders go; None on paper."""
 
     def is_orphan(self) -> bool:
-        """Whether the supervisor has died."""
+        """Return whether the supervisor has died."""
         return not self.supervisor.alive
 
 
@@ -99,16 +99,16 @@ class VirtualWorker:
 
     @property
     def engine(self) -> ArbitrageEngine | None:
-        """The engine; None before the worker has begun."""
+        """Return the engine; None before the worker has begun."""
         return self._worker.engine if self._worker is not None else None
 
     @property
     def trading_since_ns(self) -> int:
-        """When it began to trade; 0 before."""
+        """Return when the worker began to trade; 0 before."""
         return self._worker.trading_since_ns if self._worker is not None else 0
 
     def may_trade(self, base: str) -> bool:
-        """Whether it takes ``base`` for its own."""
+        """Return whether the worker takes ``base`` for its own."""
         worker = self._worker
         if worker is None or not worker.trading_since_ns:
             return False

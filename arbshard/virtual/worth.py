@@ -81,7 +81,7 @@ class Worth:
         *,
         is_live: bool,
     ) -> None:
-        """``pairs`` by base. ``is_live``: a person may take the money away."""
+        """Make the judge. ``pairs`` are by base; ``is_live``: a person may take the money away."""
         self._books = books
         self._frames = frames
         self._fees = fees
@@ -102,7 +102,7 @@ class Worth:
         """Marks that were compared."""
 
     def add(self, event: Event, now_ns: int, wall_ms: int) -> None:
-        """The next event."""
+        """Apply the next event."""
         match event:
             case EquityMarked():
                 self._marked(event, now_ns, wall_ms)
@@ -124,14 +124,14 @@ class Worth:
     # equity
 
     def stated(self, equity: Decimal, high_water: Decimal) -> None:
-        """What risk reckons with now. A mark that was reached and not stored yet may be lost with its process."""
+        """Judge what risk reckons with now. A mark that was not stored yet may be lost with its process."""
         if high_water < self._high_water - _CENT:
             self._differ(f"high water: the mark fell from {self._high_water:f} to {high_water:f}")
         if equity > high_water:
             self._differ(f"high water: equity is {equity:f}, its mark {high_water:f}")
 
     def risk_began(self, now_ns: int) -> None:
-        """Risk has begun anew: it values what is open from what was stored, and then by two books at least."""
+        """Note that risk has begun anew: it values what is open from what was stored, then by two books at least."""
         self._began_ns = now_ns
 
     def _marked(self, event: EquityMarked, now_ns: int, wall_ms: int) -> None:
@@ -184,7 +184,7 @@ class Worth:
             )
 
     def _price(self, venue: str, currency: str, since_ns: int) -> _Range | None:
-        """What one unit at a venue could have been sold for since then; None where the books do not say."""
+        """Return what one unit at a venue could have been sold for since then; None where the books do not say."""
         one = _Range(1.0, 1.0)
         fx = self._walked(self._fx_symbol, "bids", 0.0, since_ns)
         for pair in self._pairs.values():
@@ -203,17 +203,17 @@ class Worth:
         return fx  # the base of the FX market at its own venue
 
     def _is_steady(self, symbol: str, since_ns: int) -> bool:
-        """Whether a market's books came without a long pause since then, so that risk has taken prices from them."""
+        """Return whether a market's books came without a long pause since then, so that risk took their prices."""
         times = [one.at_ns for one in self._frames.since(symbol, since_ns)]
         return len(times) > _FEW and all(newer - older < _BEFORE_NS for newer, older in pairwise(times))
 
     def _is_settled(self, position_id: str, now_ns: int) -> bool:
-        """Whether nothing is under way of a position, or was a moment ago."""
+        """Return whether nothing is under way of a position, or was a moment ago."""
         is_busy = any(one.intent.position_id == position_id for one in self._books.running.values())
         return not is_busy and now_ns - self._changed_ns.get(position_id, 0) > _SETTLED_NS
 
     def _has_books(self, pair: Pair, now_ns: int) -> bool:
-        """Whether books came all the while in which a position should have been valued."""
+        """Return whether books came all the while in which a position should have been valued."""
         symbols = (pair.home.market.symbol, pair.away.market.symbol, self._fx_symbol)
         return all(len(self._frames.since(one, now_ns - _SETTLED_NS)) > _FEW for one in symbols)
 
@@ -230,7 +230,7 @@ class Worth:
             )
 
     def _closing(self, holding: Holding, since_ns: int) -> _Range | None:
-        """What closing a position could have brought since then; None where the books do not say."""
+        """Return what closing a position could have brought since then; None where the books do not say."""
         pair, long, short = self._pairs[holding.pair], float(holding.long), float(holding.short)
         if long <= 0 or short <= 0:
             return None
@@ -257,7 +257,7 @@ class Worth:
         return _Range(min(results), max(results))
 
     def _walked(self, symbol: str, side: str, size: float, since_ns: int) -> _Range | None:
-        """What ``size`` came to since then, or the best price without a size; None where that is not known."""
+        """Return what ``size`` came to since then, or the best price without a size; None where that is not known."""
         frames = self._frames.since(symbol, since_ns)
         if not frames or frames[-1].at_ns > since_ns:
             return None
@@ -282,7 +282,7 @@ class Worth:
                 )
 
     def _refused(self, event: IntentRefused, now_ns: int) -> None:
-        """Money that is there and that no other way out needs is not kept from an exit."""
+        """Judge a refused exit: money that is there and that no other way out needs is not kept from it."""
         if self._is_live:
             return
         needed = self._needed(now_ns)
@@ -295,7 +295,7 @@ class Worth:
         self._differ(f"way out: {event.intent_id} of {event.pair} was refused: {event.detail}")
 
     def _needed(self, now_ns: int) -> dict[Account, Decimal]:
-        """What leaving all that is open takes, and what entries under way may still spend, by account."""
+        """Return what leaving all that is open takes, and what entries under way may still spend, by account."""
         found: dict[Account, Decimal] = {}
         for holding, running in self._open():
             pair = self._pairs[holding.pair]
@@ -315,7 +315,7 @@ class Worth:
         return found
 
     def _open(self) -> Iterator[tuple[Holding, Running | None]]:
-        """Positions and entries that have filled something, each with the intent that changes it."""
+        """Yield positions and entries that have filled something, each with the intent that changes it."""
         changing = {running.intent.position_id: running for running in self._books.running.values()}
         for position_id, holding in self._books.holdings.items():
             yield holding, changing.pop(position_id, None)
@@ -348,7 +348,7 @@ def _currencies(intent: Intent, venue: str) -> tuple[str, str]:
 
 
 def _walk(levels: Levels, size: float) -> float | None:
-    """What ``size`` comes to, or the best price where there is no size; None where there is less than that."""
+    """Return what ``size`` comes to, or the best price without a size; None where there is less than that."""
     if not size:
         return levels[0][0]
     left, amount = size, 0.0
