@@ -33,7 +33,7 @@ class Archivist:
     def __init__(
         self, store: LedgerStore, period_events: int, environ: Mapping[str, str], count: Count
     ) -> None:
-        """``period_events``: length of a period; 0 has nothing archived."""
+        """Make an archivist. ``period_events`` is the length of a period; 0 has nothing archived."""
         self._store = store
         self._period_events = period_events
         self._environ = {name: environ[name] for name in _PASSED_ON if name in environ}
@@ -105,7 +105,7 @@ class Archivist:
             self._failed(said[-1] if said else f"the archiver ended with code {code}", now_ns)
 
     def _hand_over(self, now_ns: int, monotonic_ns: Callable[[], int]) -> None:
-        """In three steps, a tick each, so that none of the pauses is long."""
+        """Hand a period over in three steps, a tick each, so that none of the pauses is long."""
         done = self._steps_done or 0
         store, successor = self._store, successor_of(self._store.path)
         began_ns = monotonic_ns()

@@ -109,7 +109,7 @@ class Risk:
     """One incarnation of risk. ``run`` it once, and close it."""
 
     def __init__(self, ports: RiskPorts, config: Config, universe: Universe, books: BooksReader) -> None:
-        """Replays the ledger and begins a session.
+        """Replay the ledger and begin a session.
 
         Raises ``LedgerError``, ``UsageError``, ``SharedMemoryError``.
         """
@@ -304,7 +304,10 @@ class Risk:
         self._positions.set_universe(universe)
 
     def _look_at_workers(self, now_ns: int) -> None:
-        """Ledger first, then why, then the word on which workers and supervisor act. Raises ``LedgerError``."""
+        """Fence workers that do not run: in the ledger, then why, then the epoch on which others act.
+
+        Raises ``LedgerError``.
+        """
         stuck = self._workers.judge(now_ns, self.core.state.shards)
         for shard, reason in stuck.items():
             self._service.fence(shard, reason)
@@ -370,7 +373,7 @@ def warn_of_untraded(state: PortfolioState, universe: Universe) -> None:
 
 
 def exit_code_of(error: Exception) -> ExitCode:
-    """The exit code of a risk process that ends because of ``error``."""
+    """Return the exit code of a risk process that ends because of ``error``."""
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, LedgerError) or is_full:
         return ExitCode.LEDGER

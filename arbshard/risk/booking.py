@@ -45,7 +45,7 @@ def book_extension(
     late: Iterable[Fill],
     is_paper: bool,
 ) -> OrderExtended | Objection | None:
-    """The event of one more order; None when it is known. ``carried``, ``late``: see ``extension_problem``.
+    """Return the event of one more order; None when it is known. ``carried``, ``late``: see ``extension_problem``.
 
     It reduces exposure, so live it holds what it can spend, or as much of that as is ``available``: the venue decides
     whether that suffices. On paper nobody else would, so what is not available is not spent.

@@ -40,7 +40,7 @@ class CoinIdentity:
     """Judges the pairs of one core. ``set_prices`` is fed by whoever samples the books."""
 
     def __init__(self, settings: SymbolsConfig, pairs: Mapping[str, Pair], state: PortfolioState) -> None:
-        """``pairs``: those that are traded, by base; changed in place."""
+        """Begin with ``pairs``: those that are traded, by base; changed in place."""
         self._settings = settings
         self._pairs = pairs
         self._state = state
@@ -79,7 +79,7 @@ class CoinIdentity:
         return Objection(Refusal.IDENTITY_DOUBTED, f"{pair.base}: {doubt}; {advice}")
 
     def confirm(self, command: ConfirmCoin, moment: Moment) -> tuple[CommandReply, list[Event]]:
-        """A person says that both markets trade the same coin: the answer, and the event to apply and store."""
+        """Return the answer and the event when a person says that both markets trade the same coin."""
         pair = next((pair for pair in self._pairs.values() if pair.answers_to(command.symbol)), None)
         if pair is None:
             return Denied(f"{command.symbol} is not traded in this run"), []

@@ -110,7 +110,7 @@ class RiskCore:
     """Decides on requests against the portfolio, and changes it by the events it decides on."""
 
     def __init__(self, config: Config, universe: Universe, state: PortfolioState, tag: str = "") -> None:
-        """``tag``: of the ledger, part of every order's name at its venue."""
+        """Make a core. ``tag`` is the ledger's: part of every order's name at its venue."""
         self._config = config
         self.ownership = Ownership(universe)
         self._pairs = self.ownership.pairs
@@ -202,7 +202,7 @@ class RiskCore:
         return events
 
     def set_universe(self, universe: Universe, now_ms: int, now_ns: int | None = None) -> list[Event]:
-        """Pairs have come, gone, changed their shard or their rules; the events to store, applied already."""
+        """Take over pairs that came, went, or changed; returns the events to store, applied already."""
         self.ownership.set(universe)
         self.warnings.set_universe(universe)
         self.identity.set_names(self.warnings.coin_names())
@@ -216,7 +216,7 @@ class RiskCore:
         return events + self._compare_listing(self._moment(now_ms, now_ns))
 
     def handle(self, request: Request, now_ms: int, phase: int, now_ns: int | None = None) -> Decision:
-        """The reply to ``request`` and the events to store before it is sent; they are applied already.
+        """Return the reply to ``request`` and the events to store before it is sent; they are applied already.
 
         ``phase`` is the run's (``model.phase``). ``now_ns`` is monotonic; without it the wall time stands in, which
         is right for a virtual clock. Nothing is raised for what a worker sends: it is refused.
@@ -242,7 +242,7 @@ class RiskCore:
         return answer, events
 
     def tick(self, now_ms: int, now_ns: int | None = None, *, feeds_silent: bool = False) -> list[Event]:
-        """What follows from the passing of time; a few times a second. ``feeds_silent``: no venue sends anything."""
+        """Return what follows from the passing of time. Call it often; ``feeds_silent``: no venue sends anything."""
         moment = self._moment(now_ms, now_ns)
         events: list[Event] = [*self.guard.refusals.flush(now_ms, moment.now_ns)]
         events += self.venue_facts.tick(moment)
@@ -272,7 +272,7 @@ class RiskCore:
         return events
 
     def note_break(self, broken: str, now_ms: int) -> list[Event]:
-        """The books do not balance: halt. Nothing new when that is known."""
+        """Halt because the books do not balance. Nothing changes when that is known."""
         is_known, self.broken = self.broken is not None, broken
         if is_known or self.state.standing.halt is not None:
             return []
@@ -405,7 +405,7 @@ class RiskCore:
         return Funded(self.guard.available_to_enter(pair)), events
 
     def _is_repeat(self, intent: Intent) -> bool:
-        """Whether this very intent is approved and open: its worker did not get the reply and asks again."""
+        """Return whether this very intent is approved and open: its worker did not get the reply and asks again."""
         known = self.state.trades.get(intent.intent_id)
         return known is not None and known.intent == intent
 
@@ -433,7 +433,7 @@ class RiskCore:
         return Approved(intent.intent_id, self.guard.left_to_enter(available, holds)), events
 
     def _refusal(self, intent: Intent, objection: Objection, available: Available) -> Refused:
-        """An exit learns all that it may spend, an entry what entries may."""
+        """Return a refusal. It tells an exit all that it may spend, and an entry what entries may."""
         if intent.kind == "entry":
             return Refused(objection.reason, objection.detail, self.guard.left_to_enter(available))
         return Refused(objection.reason, objection.detail, available, self._retry(intent.pair, "exit"))
@@ -506,7 +506,7 @@ class RiskCore:
         return noted, events + self._learn(events, request.result.order, trade.intent.pair, moment)
 
     def _learn(self, events: list[Event], order: Order, base: str, moment: Moment) -> list[Event]:
-        """What a report says about the venue and the market; applied."""
+        """Apply what a report says about the venue and the market."""
         pair = self._pairs.get(base)
         leg = pair.leg(order.market.venue) if pair is not None else None
         made: list[Event] = []
@@ -560,7 +560,7 @@ class RiskCore:
         ), events
 
     def _check_exit_cost(self, position: Position, before: Decimal, moment: Moment) -> list[Event]:
-        """Exits that achieve nothing may cost a position so much; then only a person has it closed.
+        """Set a pair apart whose exits in vain have cost so much that only a person has it closed.
 
         ``before``: what they had cost before the last one. Another one like it must not go beyond the limit.
         """
@@ -627,7 +627,7 @@ class RiskCore:
         return [retry for kind in kinds if (retry := self._retry(base, kind)) is not None]
 
     def _retry(self, base: str, kind: IntentKind) -> Retry | None:
-        """How the pair's next trade of this kind may be made, after some that achieved nothing."""
+        """Return how the pair's next trade of this kind may be made, after some that achieved nothing."""
         pair = self._pairs.get(base)
         attempts = self.state.attempts.get((base, kind))
         if kind == "exit" and pair is not None:
@@ -640,12 +640,12 @@ class RiskCore:
         self.has_new_terms = self.terms.refresh(moment)
 
     def _level_of(self, base: str) -> float:
-        """The level of a pair's gap; 0 while it is not known."""
+        """Return the level of a pair's gap; 0 while it is not known."""
         known = self.guard.baselines.get(base)
         return known.level_bps if known is not None else 0.0
 
     def _baseline_level(self) -> float | None:
-        """The median of the levels of all pairs' gaps; None while they are known of fewer than half of the pairs.
+        """Return the median of the levels of all pairs' gaps; None while fewer than half of them are known.
 
         The levels of a few pairs differ from the median of all that they would be compared with.
         """

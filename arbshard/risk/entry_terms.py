@@ -30,7 +30,7 @@ class TermsKeeper:
     """The terms of all pairs, and the serial at which each was last changed."""
 
     def __init__(self, guard: RiskGuard, ownership: Ownership, session: int, sizing: SizingConfig) -> None:
-        """``session``: of risk, so that the serials of two incarnations differ."""
+        """Make the table. ``session`` is that of risk, so that the serials of two incarnations differ."""
         self._guard = guard
         self._ownership = ownership
         self._cost_min = sizing.order_notional_min

@@ -32,7 +32,7 @@ class StatedFee(NamedTuple):
 
     @property
     def is_above(self) -> bool:
-        """Whether the stated fee is above the configured one, so that entries are refused."""
+        """Return whether the stated fee is above the configured one, so that entries are refused."""
         return self.stated_bps > self.configured_bps
 
 

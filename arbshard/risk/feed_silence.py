@@ -29,7 +29,7 @@ _decoder = msgspec.json.Decoder(_Note)
 
 
 def is_silent(note: SupervisorNote | _Note) -> bool:
-    """Whether every venue's feed is lost. A run that is ending or has no venues yet is not silent."""
+    """Return whether every venue's feed is lost. A run that is ending or has no venues yet is not silent."""
     return note.state == "running" and bool(note.venues) and all(one.state in _SILENT for one in note.venues)
 
 
@@ -45,7 +45,7 @@ class FeedWatch:
         """Venues whose feed was lost when last looked at; none as long as nobody says."""
 
     def poll(self, now_ns: int) -> bool:
-        """Whether all feeds were silent when last looked at; False as long as nobody says."""
+        """Return whether all feeds were silent at the last check; False as long as nothing is known."""
         if now_ns >= self._next_ns:
             self._next_ns = now_ns + _EVERY_NS
             self._silent = self._read()

@@ -35,7 +35,7 @@ class GapFiles:
     """Loads each pair's series once, and saves one pair at a time."""
 
     def __init__(self, folder: Path | None, clock: Clock) -> None:
-        """``folder`` is made when something is saved; None keeps nothing."""
+        """Keep files in ``folder``, which is made when something is saved; None keeps nothing."""
         self._folder = folder
         self._clock = clock
         self._saved_ns: dict[str, int] = {}

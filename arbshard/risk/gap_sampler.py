@@ -48,7 +48,7 @@ class GapWatch:
         baseline: BaselineConfig | None = None,
         on_new: Callable[[str, SpreadSeries], None] = _nothing,
     ) -> None:
-        """``age_ns_max``: an older book tells nothing about now. ``on_new``: see ``Baselines``."""
+        """Make a sampler. A book older than ``age_ns_max`` is not sampled. ``on_new``: see ``Baselines``."""
         self._slots = slots
         self._universe = universe
         self._age_ns_max = age_ns_max

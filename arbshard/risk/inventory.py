@@ -41,7 +41,7 @@ class InventoryKeeper:
         self._valuation = valuation
 
     def price_of(self, currency: str, at: str = "") -> Decimal | None:
-        """Worth of one unit of a currency in reporting currency, ``at`` that venue if it has a price there.
+        """Return the worth of a unit of a currency in reporting currency, ``at`` that venue if it has a price there.
 
         None while no book has said so.
         """
@@ -79,7 +79,7 @@ def inventory_of(
     price_of: Callable[[str], Decimal | None],
     now_ms: int,
 ) -> Inventory:
-    """All that is owned, by venue and currency.
+    """Return all that is owned, by venue and currency.
 
     ``ways_out``: what leaving all open positions needs. ``free_of``: what of a balance nothing is held for.
     ``price_of``: worth of one unit of a currency.

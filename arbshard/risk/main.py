@@ -96,7 +96,7 @@ def _listen(files: RunFiles, config: Config, handler: Handler, stored_replies: i
 
 
 def _open_ledger(files: RunFiles, path: Path, config: Config, clock: SystemClock, which: str) -> LedgerStore:
-    """The ledger that may be written in this run. Raises ``LedgerError``, ``UsageError``."""
+    """Return the ledger that may be written in this run. Raises ``LedgerError``, ``UsageError``."""
     noted = read_record(files.ledger_page)
     is_successor = which == SAME
     if is_successor and noted is None:

@@ -198,7 +198,10 @@ class NoteWriter:
         return found
 
     def _soon_out(self, now_ms: int) -> tuple[RunsOutNote, ...]:
-        """What runs out soon; looked up every ten seconds, because it takes a walk over all balances."""
+        """Return what runs out soon.
+
+        It is calculated every ten seconds, because that takes a walk over all balances.
+        """
         if now_ms - self._soon_out_ms >= _INVENTORY_EVERY_MS:
             self._soon_out_ms = now_ms
             until_ms = now_ms + int(self._core.inventory.settings.warn_days * DAY_MS)
@@ -360,7 +363,7 @@ class NoteWriter:
         return found
 
     def _all_positions(self) -> tuple[tuple[PositionNote, ...], tuple[PositionNote, ...]]:
-        """Those that are open, and the newest that are closed."""
+        """Return the positions that are open, and the newest that are closed."""
         state, before, kept = self._state, self._positions, {}
         marks = {name: mark for name, mark in self._core.valuation.marks.items() if mark.books_ms}
         found = []
@@ -422,7 +425,7 @@ def _rounding(shown: Reconciliation) -> dict[str, dict[str, str]]:
 
 
 def _brief(position: Position, mark: Mark | None) -> PositionNote:
-    """``mark``: what closing an open position would bring; None while no book has said so, and once it is closed."""
+    """Return a position for the note. ``mark`` is what closing it would bring; None if unknown or closed."""
     return PositionNote(
         position_id=position.position_id,
         pair=position.pair,

@@ -57,7 +57,7 @@ class Operators:
         valuation: Valuation,
         unclosable: Callable[[], Mapping[str, str]],
     ) -> None:
-        """``unclosable``: why open pairs cannot be closed on both venues now, by base."""
+        """Make the desk. ``unclosable`` returns why open pairs cannot be closed on both venues now, by base."""
         self._unclosable = unclosable
         self._pairs = pairs
         self._valuation = valuation
@@ -65,7 +65,7 @@ class Operators:
         self._guard = guard
 
     def answer(self, command: Order, moment: Moment, day: TradingDay, broken: str | None) -> Answer:
-        """The answer, and the events to apply and store before it is given.
+        """Return the answer, and the events to apply and store before it is given.
 
         ``broken``: why the books do not balance; None when they do.
         """
@@ -136,7 +136,7 @@ class Operators:
         return Done("; ".join(texts)), events
 
     def _release(self, command: Resume, moment: Moment) -> Answer:
-        """All of the pairs, or none when one of them is not set apart."""
+        """Release all of the pairs, or none when one of them is not set apart."""
         apart = self._state.standing.apart
         bases: list[str] = []
         for symbol in command.symbols:
@@ -222,7 +222,7 @@ class Operators:
         return next((base for base, pair in self._pairs.items() if pair.answers_to(name)), None)
 
     def _open_pairs(self) -> list[str]:
-        """Pairs of this run with anything open or under way."""
+        """Return the pairs of this run with anything open or under way."""
         state = self._state
         busy = {base for base in state.busy if base in self._pairs}
         held = {base for base, held in state.per_symbol_positions.items() if held and base in self._pairs}
@@ -234,7 +234,7 @@ class Operators:
         return [ClosesOrdered(at_ms=moment.now_ms, pairs=new, reason=reason)] if new else []
 
     def _not_closed(self, pairs: Sequence[str]) -> str:
-        """Of ``pairs`` those that wait for a venue: a hedged position is left alone until both can be used."""
+        """Return those of ``pairs`` that wait for a venue: a hedged position is left alone until both can be used."""
         reasons = self._unclosable()
         return "".join(f"; {pair}: not closed, {reasons[pair]}" for pair in pairs if pair in reasons)
 

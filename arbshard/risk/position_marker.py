@@ -71,7 +71,7 @@ class PositionMarker:
         return not self._queue
 
     def _read(self, leg: Leg) -> tuple[OrderBookSnapshot, int] | None:
-        """The newest book of a market and when it was received; None while its venue is lost or its frame is bad."""
+        """Return a market's newest book and when it was received; None if its venue is lost or its frame is bad."""
         found = self._slots.read(leg.slot)
         if found is None or not found[2]:
             return None

@@ -70,7 +70,7 @@ class EventLedger(Protocol):
 
     @property
     def balances(self) -> Mapping[tuple[str, str], Decimal]:
-        """Running balance by (account, currency)."""
+        """Return the running balances by (account, currency)."""
         ...
 
     def append(self, events: Sequence[Event]) -> None:
@@ -83,17 +83,17 @@ class FeedHeader(Protocol):
 
     @property
     def phase(self) -> int:
-        """The phase of the run, a value of ``model.phase``."""
+        """Return the phase of the run, a value of ``model.phase``."""
         ...
 
     @property
     def beat_ns(self) -> int:
-        """Monotonic time of the supervisor's newest beat; 0 before the first."""
+        """Return the monotonic time of the supervisor's newest beat; 0 before the first."""
         ...
 
     @property
     def back_ns(self) -> int:
-        """Monotonic time of the supervisor's first beat after its last silence; 0 if it never was silent."""
+        """Return the monotonic time of the supervisor's first beat after its last silence; 0 if there was none."""
         ...
 
 
@@ -102,7 +102,7 @@ class UniverseSource(Protocol):
 
     @property
     def serial(self) -> int:
-        """The serial of the newest universe."""
+        """Return the serial of the newest universe."""
         ...
 
     def load(self) -> Universe:
@@ -122,7 +122,7 @@ class RiskService:
         clock: Clock,
         universes: UniverseSource | None = None,
     ) -> None:
-        """``universes``: None where the pairs never change."""
+        """Make a service. ``universes`` is None where the pairs never change."""
         self._universes = universes
         self._serial = core.ownership.universe.serial
         self.on_universe: Callable[[Universe], None] = _nobody
@@ -158,7 +158,7 @@ class RiskService:
         """Whether the state has changed since this was last set to False."""
 
     def handle(self, payloads: list[bytes]) -> list[bytes]:
-        """The replies to ``payloads``, in their order. Raises ``LedgerError``; then nothing has happened."""
+        """Return the replies to ``payloads``, in their order. Raises ``LedgerError``; then nothing has happened."""
         self._follow_universe()
         began_ns = self._clock.monotonic_ns()
         self._look_for_silence(began_ns)
@@ -240,7 +240,7 @@ class RiskService:
             self.is_changed = True
 
     def _look_for_silence(self, now_ns: int) -> None:
-        """Entries are refused while the supervisor shows no beat."""
+        """Refuse entries while the supervisor shows no beat."""
         guard = self._core.guard
         was_silent = guard.is_supervisor_silent
         guard.is_supervisor_silent = self._silence.update(self._feed.beat_ns, self._feed.back_ns, now_ns)
@@ -250,7 +250,7 @@ class RiskService:
             _log_silence(self._silence)
 
     def _follow_universe(self) -> None:
-        """Before anything is decided: who owns which pair."""
+        """Learn who owns which pair, before anything is decided."""
         if self._universes is None or self._universes.serial <= self._serial:
             return
         try:
@@ -284,7 +284,7 @@ class RiskService:
     def _answer_command(
         self, payload: bytes, now_ms: int, now_ns: int, events: list[Event], error: ProtocolError
     ) -> Reply | CommandReply:
-        """What is no request may be a command of an operator; ``error`` says why it is no request."""
+        """Answer a command of an operator. ``error`` says why the payload is not a request of a worker."""
         try:
             command = decode_command(payload)
         except ProtocolError:
@@ -356,7 +356,7 @@ class RiskService:
 
 
 def _nobody(_: object) -> None:
-    """Does nothing: the default of the service's callbacks."""
+    """Do nothing: the default of the service's callbacks."""
 
 
 def _log_event(event: Event) -> None:

@@ -50,7 +50,7 @@ class TransferDesk:
         movable: Callable[[str, str], Decimal],
         venues: Callable[[], frozenset[str]],
     ) -> None:
-        """``price_of``: worth of a currency's unit. ``movable``: what of a balance nothing needs."""
+        """Make the desk. ``price_of`` returns the worth of a unit, ``movable`` what nothing needs of a balance."""
         self._state = state
         self._reconciler = reconciler
         self._price_of = price_of
@@ -72,7 +72,7 @@ class TransferDesk:
                 return OpenTransfers(tuple(self._state.transfers.open.values())), []
 
     def _announce(self, command: AnnounceTransfer, moment: Moment) -> Answer:
-        """A person moves money or coins."""
+        """Announce that a person moves money or coins."""
         problem = self._problem(command)
         if problem is not None:
             return Denied(problem), []
@@ -114,7 +114,7 @@ class TransferDesk:
         return Done(f"{transfer.text}: {text}"), [announced, *made]
 
     def _arrive(self, command: ArriveTransfer, moment: Moment) -> Answer:
-        """A person says that a transfer, or a part of it, has arrived."""
+        """Book that a transfer, or a part of it, has arrived, as a person says."""
         known = self._state.transfers.open.get(command.transfer_id)
         if known is None:
             return Denied(self._unknown(command.transfer_id)), []
@@ -137,7 +137,7 @@ class TransferDesk:
         return Done(f"{known.text}: {text}"), events
 
     def _end(self, command: EndTransfer, moment: Moment) -> Answer:
-        """A person says that a transfer is cancelled or lost."""
+        """Book that a transfer is cancelled or lost, as a person says."""
         known = self._state.transfers.open.get(command.transfer_id)
         if known is None:
             return Denied(self._unknown(command.transfer_id)), []
@@ -163,7 +163,7 @@ class TransferDesk:
     def recognise(
         self, venue: str, currency: str, fits: Callable[[Decimal], bool], moment: Moment
     ) -> list[Event]:
-        """The events that explain what a venue states of a currency; none when nothing does.
+        """Return the events that explain what a venue states of a currency; none when nothing does.
 
         ``fits``: whether a change of what we own there explains it.
         """
@@ -183,7 +183,7 @@ class TransferDesk:
         return []
 
     def _at_once(self, transfer: Transfer, moment: Moment) -> tuple[list[Event], str]:
-        """What an announcement makes happen at once, and what is to be said."""
+        """Return what an announcement makes happen at once, and what is to be said."""
         end, expected = transfer.source, -transfer.amount
         if transfer.source == OUTSIDE:
             end, expected = transfer.target, transfer.expected
@@ -206,7 +206,7 @@ class TransferDesk:
         return [], f"{plain(transfer.amount)} is held on {end} until its statement shows that it has left"
 
     def _resolved(self, venue: str, currency: str, change: Decimal, moment: Moment) -> list[Event]:
-        """The end of a difference that booking ``change`` explains; nothing where there is none."""
+        """Return the end of a difference that booking ``change`` explains; nothing where there is none."""
         if self._reconciler is None or not self._reconciler.explains(venue, currency, change):
             return []
         return [DifferenceResolved(at_ms=moment.now_ms, venue=venue, currency=currency, how="accepted")]
@@ -241,14 +241,14 @@ class TransferDesk:
 
 
 def _moved(transfer: Transfer, change: Decimal, moment: Moment) -> list[Event]:
-    """The events of an amount that has left (below 0) or arrived."""
+    """Return the events of an amount that has left (below 0) or arrived."""
     if change < 0:
         return [*_departure(transfer, moment)]
     return [*_departure(transfer, moment), *_arrival(transfer, change, moment)]
 
 
 def _departure(transfer: Transfer, moment: Moment) -> Iterator[Event]:
-    """The whole amount leaves its source, if it has not; what goes to outside has then come to its end."""
+    """Yield the events with which the whole amount leaves its source; a transfer to outside then ends."""
     if not transfer.is_waiting or transfer.source == OUTSIDE:
         return
     if transfer.target != OUTSIDE:
@@ -283,7 +283,7 @@ def _deposit(transfer: Transfer, venue: str, amount: Decimal, why: DepositKind, 
 
 
 def _counts(spent: Decimal, transfer: Transfer) -> Decimal:
-    """What ``spent``, for which nothing was got, counts as a result."""
+    """Return what ``spent``, for which nothing was received, counts as a result."""
     return -to_cents(spent * transfer.price)
 
 

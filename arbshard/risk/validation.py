@@ -101,7 +101,7 @@ def intent_problem(intent: Intent, pair: Pair) -> str | None:
 
 
 def exit_problem(intent: Intent, pair: Pair, position: Position) -> str | None:
-    """What is wrong with an exit of ``position``, apart from itself."""
+    """Return what is wrong with an exit of ``position``, apart from the intent itself."""
     if position.pair != intent.pair:
         return f"{position.position_id} is a position of {position.pair}"
     if intent.direction != reverse(position.direction):
@@ -117,7 +117,7 @@ def exit_problem(intent: Intent, pair: Pair, position: Position) -> str | None:
 def extension_problem(
     order: Order, trade: Trade, pair: Pair, carried: Decimal, late: Iterable[Fill] = ()
 ) -> str | None:
-    """What is wrong with a hedge or unwind of ``trade``: it takes away what is out of balance, and no more.
+    """Return what is wrong with a hedge or unwind of ``trade``: it takes away what is out of balance, and no more.
 
     ``carried``: net base that the position and the residue of the pair had before this intent. ``late``: fills that
     were booked after the end of their orders, of which the worker may not know.
@@ -148,7 +148,9 @@ def _base_change(fill: Fill) -> Decimal:
 
 
 def _takes_away(order: Order, excess: Decimal, leg: Leg) -> bool:
-    """Whether ``order`` makes the excess (negative: the shortage) of base smaller, beyond zero by a lot at most."""
+    """Return whether ``order`` makes the excess (negative: the shortage) of base smaller, beyond zero by a lot at
+    most.
+    """
     if not excess or order.side != ("sell" if excess > 0 else "buy"):
         return False
     is_kept = order.side == "buy" and leg.fees.buy_fee_in_base

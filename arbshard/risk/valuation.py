@@ -51,7 +51,7 @@ class Mark(NamedTuple):
 
     @property
     def bps(self) -> Decimal:
-        """``pnl`` in basis points of the entry notional."""
+        """Return ``pnl`` in basis points of the entry notional."""
         return _bps(self.pnl, self.notional)
 
 
@@ -70,7 +70,7 @@ class Valuation:
     """The figures of one portfolio."""
 
     def __init__(self, state: PortfolioState) -> None:
-        """Begins with the marks that were stored last, and the fills that are booked."""
+        """Begin with the marks that were stored last, and the fills that are booked."""
         self._state = state
         self.marks: dict[str, Mark] = {}
         """Marks by position. A partly filled open intent counts with the position that it changes."""
@@ -117,17 +117,17 @@ class Valuation:
 
     @property
     def equity(self) -> Decimal:
-        """Realised since the ledger began, and unrealised."""
+        """Return what was realised since the ledger began, plus what is unrealised."""
         return self._state.realised + self.unrealised
 
     @property
     def high_water(self) -> Decimal:
-        """The highest equity so far."""
+        """Return the highest equity so far."""
         return max(self._state.equity.high_water, self._peak)
 
     @property
     def drawdown(self) -> Decimal:
-        """How far equity is below its high-water mark; never below 0."""
+        """Return how far equity is below its high-water mark; never below 0."""
         return max(ZERO, self.high_water - self.equity)
 
     def day_loss(self, day: int) -> Decimal:
@@ -145,11 +145,11 @@ class Valuation:
 
     @property
     def lifetime_loss(self) -> Decimal:
-        """The amount by which equity is below 0; negative for a gain."""
+        """Return the amount by which equity is below 0; negative for a gain."""
         return -self.equity
 
     def losing(self, bps_max: Decimal) -> Iterator[tuple[Position, Mark]]:
-        """Of the positions valued since the last call, those that lost so many basis points of their notional.
+        """Return those of the positions valued since the last call that lost so many basis points of their notional.
 
         Each time that a person released the pair, as much again is allowed to its position.
         """
@@ -172,7 +172,7 @@ class Valuation:
 
     @property
     def under_way_worth(self) -> Decimal:
-        """What is between venues at the bids of now, or at the prices when it was announced."""
+        """Return the worth of what is between venues, at the bids of now or the prices when it was announced."""
         worth = ZERO
         for one in self._state.transfers.open.values():
             price = self.price_of(one.target, one.currency)
@@ -182,7 +182,7 @@ class Valuation:
     # how it follows the portfolio
 
     def closed(self, position: Position) -> None:
-        """What a position would bring is realised now."""
+        """Forget what a position would bring, because it is realised now."""
         self._drop(position.position_id)
         self._left_naked.pop(position.position_id, None)
         self.raise_mark()
@@ -192,7 +192,7 @@ class Valuation:
         self._peak = max(self._peak, self.equity)
 
     def resumed(self, high_water: Decimal | None) -> None:
-        """A person resumed; ``high_water`` is the mark from here on, None when it stays as it was."""
+        """Go on after a person resumed; ``high_water`` is the mark from here on, None when it stays as it was."""
         if high_water is not None:
             self._peak = high_water
 
@@ -204,7 +204,7 @@ class Valuation:
             self._day = day, self.unrealised, self.unrealised if is_new_week else week_unrealised
 
     def statement(self, now_ms: int, *, at_once: bool = False) -> list[EquityMarked]:
-        """The event that stores the figures of now; none when they are stored, or were within the last minute.
+        """Return the event that stores the figures of now; none when they are stored, or were within the last minute.
 
         ``at_once``: do not wait for the minute to pass. The beginning of a day is not waited with either.
         """
@@ -354,7 +354,7 @@ class Valuation:
             self._left_naked.pop(position.position_id, None)
 
     def _imbalance(self, trade: Trade) -> Decimal:
-        """Base that an intent and the position it changes have bought and not sold."""
+        """Return the base that an intent and the position it changes have bought and not sold."""
         position = self._state.positions.get(trade.intent.position_id)
         flows = add_fills(
             position.flows if position is not None else Flows(), trade.intent.home.market, trade.fills()
@@ -368,7 +368,7 @@ class Valuation:
             self._worth[venue, currency] = float(balance.total) * price
 
     def _filled_trade(self, position_id: str) -> Trade | None:
-        """The open intent that changes a position, if it has filled something."""
+        """Return the open intent that changes a position, if it has filled something."""
         position = self._state.positions.get(position_id)
         intent_id = self._state.busy.get(position.pair, "") if position is not None else position_id
         trade = self._state.trades.get(intent_id)
@@ -377,7 +377,7 @@ class Valuation:
         )
 
     def _as_of_now(self, position_id: str, pair: Pair) -> Position | None:
-        """The position with the fills of its open intent; None when nothing is open."""
+        """Return the position with the fills of its open intent; None when nothing is open."""
         position = self._state.positions.get(position_id)
         trade = self._filled_trade(position_id)
         if trade is None:

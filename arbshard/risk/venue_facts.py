@@ -81,13 +81,13 @@ class VenueAcceptance:
         """Grows by one with each refusal that a listing may explain: the supervisor reads the listings again."""
 
     def begin_run(self, now_ms: int) -> list[Event]:
-        """A new run has begun: what refused in the last one is tried again."""
+        """Return the events of a new run: what refused in the last one is tried again."""
         return [_changed(place, "unknown", "a new run began", now_ms) for place in self._state.venues.refuses]
 
     def after(
         self, event: OrderReported, order: Order, rules: MarketRules | None, moment: Moment
     ) -> list[Event]:
-        """What follows from a report of ``order``, which is applied. ``rules``: of its market, as they are known."""
+        """Return what follows from a report of ``order``, which is applied. ``rules``: of its market, as known."""
         market, venue = order.market, order.market.venue
         if event.fault != "busy":
             self._busy.pop(venue, None)
@@ -119,7 +119,7 @@ class VenueAcceptance:
             self.new_fees.append(self.fees[seen])
 
     def compare_listing(self, universe: Universe, moment: Moment) -> list[Event]:
-        """The newest listing, as ``universe`` has it: markets that stopped trading refuse.
+        """Return what follows from the newest listing in ``universe``: markets that stopped trading refuse.
 
         What it explains ends at once: a market that trades again, and one whose rules have changed.
         """
@@ -157,7 +157,7 @@ class VenueAcceptance:
         return [_changed(place, "unknown", sign, moment.now_ms) for place, sign in signs if sign]
 
     def _sign_for(self, refusal: VenueRefusal, moment: Moment) -> str:
-        """Why what refused is to be tried again; empty while it is not."""
+        """Return why what refused is to be tried again; empty while it is not."""
         # After a restart of risk the pause begins anew: only the wall time of the beginning is stored.
         last = self._refused.setdefault(refusal.place, moment)
         rested_ms = (moment.now_ns - last.now_ns) // 1_000_000
@@ -213,5 +213,5 @@ def _changed(
 
 
 def pause_ms(in_a_row: int) -> int:
-    """How long nothing is tried after the last refusal, when it began to refuse so many times in a row."""
+    """Return how long nothing is tried after the last refusal, when it began to refuse so many times in a row."""
     return min(PAUSE_MS << min(in_a_row - 1, _DOUBLINGS_MAX), PAUSE_MS_MAX)

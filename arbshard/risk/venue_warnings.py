@@ -28,7 +28,7 @@ class PairWarning(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What the venue says, for people."""
+        """Return what the venue says, for people."""
         one = self.warning
         if isinstance(one, MarketWarning):
             return f"{one.venue} warns of {one.symbol}: {one}"
@@ -39,7 +39,7 @@ class VenueWarnings:
     """The warnings of one core's pairs."""
 
     def __init__(self, config: WarningsConfig, pairs: Mapping[str, Pair], state: PortfolioState) -> None:
-        """``pairs``: those that are traded, by base; changed in place."""
+        """Begin with ``pairs``: those that are traded, by base; changed in place."""
         self._config = config
         self._pairs = pairs
         self._state = state
@@ -71,7 +71,7 @@ class VenueWarnings:
             yield from report.coin_names
 
     def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
-        """616, 617: a rule for what a venue warns of lets nothing be entered, in either direction."""
+        """Return why a venue's warning lets nothing be entered in either direction (616, 617); None if it does."""
         del direction, moment
         for one in self.by_pair.get(pair.base, ()):
             if one.rule != "ignore":
@@ -81,7 +81,7 @@ class VenueWarnings:
         return None
 
     def closes(self, unclosable: Mapping[str, str], now_ms: int) -> list[Event]:
-        """The order to close open pairs whose warning has the rule ``close``, once both venues can be used."""
+        """Return the order to close open pairs whose warning has the rule ``close``, once both venues can be used."""
         state, standing = self._state, self._state.standing
         pairs = tuple(
             base

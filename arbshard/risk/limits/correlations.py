@@ -35,7 +35,7 @@ class GapCorrelations:
     """Correlations of the pairs' gaps: -1 to 1."""
 
     def __init__(self, exposed: Callable[[], Iterable[str]] = _nobody) -> None:
-        """``exposed`` returns the bases that have an open position or an intent under way."""
+        """Make the table. ``exposed`` returns the bases that have an open position or an intent under way."""
         self._exposed = exposed
         self._series: Mapping[str, SpreadSeries] = {}
         self._cells: OrderedDict[Cell, tuple[float, int]] = OrderedDict()

@@ -147,7 +147,7 @@ class FxGuard:
         return FxFigures(self._rate, implied, len(fresh), self._level)
 
     def _departs(self, figures: FxFigures, rate: float, share: float) -> str:
-        """Why ``rate`` and the coins do not agree within ``share`` of the limits; empty when they do."""
+        """Return why ``rate`` and the coins do not agree within ``share`` of the limits; empty when they do."""
         premium, settings = figures.premium_bps(rate), self._settings
         if premium is None or figures.implied is None:
             return ""
@@ -167,7 +167,7 @@ class FxGuard:
         )
 
     def _jumps(self, share: float) -> str:
-        """Why the FX book has moved too far within a second; empty when it has not."""
+        """Return why the FX book has moved too far within a second; empty when it has not."""
         oldest_ns = self._rate_ns - _JUMP_NS
         while self._recent[0][0] < oldest_ns:
             self._recent.popleft()

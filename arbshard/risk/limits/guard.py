@@ -116,7 +116,7 @@ class RiskGuard:
         self.ways_out.set_views(views)
 
     def standing_objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
-        """Why entries of this direction are refused whatever their size, or None.
+        """Return why entries of this direction are refused whatever their size, or None.
 
         Workers are told of it (``risk.entry_terms``), so that they do not ask in vain.
         """
@@ -127,8 +127,8 @@ class RiskGuard:
         return None
 
     def room(self, symbol: str) -> tuple[Decimal, Refusal]:
-        """The largest entry of ``symbol`` in reporting currency for which the limits in force have room, and the
-        refusal of a larger one.
+        """Return the largest entry of ``symbol`` in reporting currency for which the limits in force have room, and
+        the refusal of a larger one.
 
         Only limits of amounts count; the smaller of both venues' room is taken.
         """
@@ -175,7 +175,7 @@ class RiskGuard:
         *,
         draining: bool,
     ) -> Objection | None:
-        """Why a new intent is refused, None when it may be traded.
+        """Return why a new intent is refused; None when it may be traded.
 
         ``available``: what the pair's orders may spend. ``expiry_ms``: how old an entry's decision may be.
         ``draining``: the run is ending, only exits are let through.
@@ -238,7 +238,7 @@ class RiskGuard:
         return None
 
     def exit_attempts(self, pair: Pair) -> Attempts | None:
-        """The exits of the pair that achieved nothing, and which leg has to go first; None for as usual.
+        """Return the exits of the pair that achieved nothing, and which leg goes first; None for as usual.
 
         A venue or market that is known to take no orders counts like an exit that has failed there.
         """
@@ -256,14 +256,14 @@ class RiskGuard:
         return Attempts(tries=0, lead=lead, is_small=True, is_waiting=False, why=why)
 
     def _check_exit_way(self, intent: Intent, pair: Pair) -> Objection | None:
-        """613: the leg that failed in the last exit, or whose venue takes no orders, goes first and alone."""
+        """Refuse (613) an exit unless the leg that failed, or whose venue refuses orders, goes first and alone."""
         known = self.exit_attempts(pair)
         if known is None or known.lead in ("both", intent.lead) or intent.reason == "one_leg":
             return None
         return Objection(Refusal.EXIT_WAITS, f"the {known.lead} leg has to go first: {known.why}")
 
     def _check_rest(self, intent: Intent, moment: Moment) -> Objection | None:
-        """613, 614: the pause after trades that achieved nothing."""
+        """Refuse (613, 614) a trade in the pause after trades that achieved nothing."""
         until_ns = self.rests.get((intent.pair, intent.kind), 0)
         if moment.now_ns >= until_ns:
             return None
@@ -305,7 +305,7 @@ class RiskGuard:
         return None
 
     def _check_venues(self, pair: Pair) -> Objection | None:
-        """610, 611."""
+        """Refuse (610, 611) what a venue or market takes no orders for."""
         if not self._state.venues.refuses:  # the usual case
             return None
         refusal = self._state.venues.refusal(pair)
@@ -315,7 +315,7 @@ class RiskGuard:
         return Objection(reason, f"{refusal.where} takes no orders: {refusal.why}")
 
     def _check_apart(self, intent: Intent) -> Objection | None:
-        """609, for exits: some causes leave it to a person to close the pair."""
+        """Refuse (609) exits of a pair that is set apart for a cause that leaves it to a person to close the pair."""
         apart = self._state.standing.apart.get(intent.pair)
         if apart is None or not apart.is_closed_by_hand or intent.reason in BY_HAND:
             return None
@@ -323,7 +323,7 @@ class RiskGuard:
         return Objection(Refusal.PAIR_SET_APART, detail)
 
     def _check_stop(self, intent: Intent) -> Objection | None:
-        """612, for exits: a halt of this level leaves it to a person to close anything."""
+        """Refuse (612) exits under a halt of a level that leaves it to a person to close anything."""
         halt = self._state.standing.halt
         if halt is None or halt.level != "stopped" or intent.reason in BY_HAND:
             return None
@@ -392,7 +392,7 @@ class RiskGuard:
         return source.available(venue, currency)
 
     def available(self, pair: Pair) -> Available:
-        """What new orders of the pair may spend: its four balances, less what is held for orders under way.
+        """Return what new orders of the pair may spend: its four balances, less what is held for orders under way.
 
         Live, what orders of others have locked at the venue is not available either.
         """
@@ -416,7 +416,7 @@ class RiskGuard:
         )
 
     def check_balances(self, intent: Intent, pair: Pair, available: Available) -> Objection | None:
-        """502, 501: whether both legs can be paid for out of what is ``available``.
+        """Refuse (502, 501) what cannot be paid for out of what is ``available``.
 
         An entry cannot spend what the ways out of all pairs need, and needs one itself.
         """
@@ -479,7 +479,7 @@ class RiskGuard:
         return mine, f"the correlation with {len(unknown)} of them is not known yet"
 
     def fx_exposure(self) -> Decimal:
-        """What the away quote that open positions hold or owe is worth, at the FX rate that risk has seen last."""
+        """Return the worth of the away quote that open positions hold or owe, at the FX rate that risk saw last."""
         held, figures = self._state.away_held, self.fx.figures
         if figures is not None:
             return round(abs(held) * exact(figures.rate), 2)
@@ -496,12 +496,14 @@ class RiskGuard:
         return ""
 
     def _exposed(self) -> set[str]:
-        """The bases with an open position or an intent under way."""
+        """Return the bases with an open position or an intent under way."""
         state = self._state
         return {base for base, held in state.per_symbol_positions.items() if held} | state.busy.keys()
 
     def _check_streak(self, limits: SymbolRiskLimits, moment: Moment) -> Objection | None:
-        """306. At every ``loss_streak_max``-th loss in a row, not at each one after it."""
+        """Refuse (306) an entry in the pause after every ``loss_streak_max``-th loss in a row, and not after each
+        further one.
+        """
         streak = self._state.results.streaks.get(limits.symbol)
         if streak is None or limits.loss_streak_max is None or streak.losses % limits.loss_streak_max:
             return None
@@ -513,7 +515,7 @@ class RiskGuard:
         return Objection(Refusal.LOSS_STREAK, detail)
 
     def _check_prices(self, intent: Intent, pair: Pair, moment: Moment) -> Objection | None:
-        """309, 310: the entry's own limit prices, by themselves and beside the books that risk has read."""
+        """Refuse (309, 310) an entry by its own limit prices, compared with each other and with risk's books."""
         limits = self.limits.portfolio()
         net_bps = net_edge_bps(intent, pair)
         if net_bps < limits.edge_bps_min:
@@ -536,7 +538,7 @@ class RiskGuard:
     def _check_crowd(
         self, symbol: str, order: Decimal, gross: Decimal, limits: LimitsConfig, factor: Decimal
     ) -> Objection | None:
-        """408, 409: too much of one thing."""
+        """Refuse (408, 409) an entry when there is too much of one kind."""
         mine = self._state.get_symbol_exposure(symbol) + order
         if gross > limits.concentration_floor and mine > gross * Decimal(repr(limits.concentration_max)):
             detail = f"{symbol} would be {plain(mine)} of {plain(gross)}"
@@ -553,7 +555,7 @@ class RiskGuard:
         return None
 
     def _check_fx_exposure(self, intent: Intent, limits: LimitsConfig, factor: Decimal) -> Objection | None:
-        """413: what the open positions and the entries under way hold of the away quote, or owe of it."""
+        """Refuse (413) an entry by what open positions and entries under way hold or owe of the away quote."""
         held, change = self._state.away_held, away_change_of(intent)
         limit, rate = limits.fx_exposure_max * factor, intent.fx.ask
         if abs(held + change) * rate <= limit or abs(held + change) <= abs(held):
@@ -564,7 +566,7 @@ class RiskGuard:
 
 
 def holds_for(intent: Intent, pair: Pair) -> tuple[Hold, Hold]:
-    """What both legs can spend at most. A leg of an exit that is below its venue's minimum is not sent."""
+    """Return what both legs can spend at most. A leg of an exit that is below its venue's minimum is not sent."""
     home, away = hold_for(intent.home, pair.home), hold_for(intent.away, pair.away)
     if intent.kind == "entry":
         return home, away
@@ -594,7 +596,7 @@ def implied_edge_bps(intent: Intent) -> float:
 
 
 def net_edge_bps(intent: Intent, pair: Pair) -> float:
-    """What one coin brings that is bought and sold at the limit prices, after both fees, in basis points of its cost.
+    """Return what a coin brings, bought and sold at the limit prices, after fees, in basis points of its cost.
 
     Quantities do not count: what a lot leaves over is kept.
     """
@@ -614,7 +616,7 @@ def net_edge_bps(intent: Intent, pair: Pair) -> float:
 
 
 def _check_edge(intent: Intent, limits: LimitsConfig) -> Objection | None:
-    """307. The worker's word is not enough: what its own limit prices promise is looked at too."""
+    """Refuse (307) an entry whose own limit prices promise too little, whatever its worker says."""
     edge_bps = max(intent.edge_bps, implied_edge_bps(intent))
     if edge_bps <= limits.edge_bps_max:
         return None

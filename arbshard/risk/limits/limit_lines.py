@@ -50,7 +50,7 @@ def changed_limits(state: PortfolioState) -> dict[str, str]:
 
 
 def text_of(value: object) -> str:
-    """A limit's value in plain notation; a dash for none."""
+    """Return a limit's value in plain notation; a dash for none."""
     if value is None:
         return "-"
     if isinstance(value, Decimal):

@@ -136,7 +136,7 @@ def _limit(limits: LimitsConfig, key: str) -> Decimal:
 
 
 def _key(one: LossLimit, word: str, value: Decimal, limit: Decimal, day: int) -> str:
-    """What resuming accepts.
+    """Return the key of what resuming accepts.
 
     A loss of a day or a week is accepted until its end. A lifetime has none, so what is accepted is the loss until
     the next multiple of the limit. Resuming after a drawdown sets the high-water mark anew.

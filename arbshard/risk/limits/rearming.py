@@ -31,7 +31,7 @@ class Rearming:
     def __init__(
         self, settings: StrategyConfig, state: PortfolioState, level_of: Callable[[str], float]
     ) -> None:
-        """``level_of`` returns the level of a pair's gap in basis points, by base; 0 where it is not known."""
+        """Make the rule. ``level_of`` returns the level of a pair's gap in basis points; 0 where it is not known."""
         self._settings = settings
         self._state = state
         self._level_of = level_of
@@ -84,7 +84,7 @@ class Rearming:
         return known[1] if known is not None and known[0] == failed else 0
 
     def _until_ns(self, key: tuple[str, Direction], failed: FailedReturns, moment: Moment) -> int:
-        """The wall clock says once how much of the pause is left; from then on monotonic time does."""
+        """Return the end of a pause. The wall clock says once how much is left; from then on monotonic time does."""
         known = self._waits.get(key)
         if known is None or known[0] != failed:
             pause_ms = int(self.pause_s(failed.exits) * 1000)
@@ -93,7 +93,7 @@ class Rearming:
         return known[1]
 
     def _distance(self, base: str, direction: Direction, gap: float) -> float:
-        """How far the gap is from its level on the side on which the direction enters; negative beyond the level."""
+        """Return how far the gap is from its level on the side of the direction's entries; negative beyond it."""
         distance = gap - self._level_of(base)
         return -distance if direction == "buy_home" else distance
 

@@ -11,7 +11,7 @@ class ReversionRule:
     """Refuses with 211 and 212 pairs whose gap may not return soon enough. Implements ``guard.EntryRule``."""
 
     def __init__(self, settings: BaselineConfig, max_hold_s: float, baselines: Baselines) -> None:
-        """``baselines``: what is known of the gaps now."""
+        """Make the rule. ``baselines`` is what is known of the gaps now."""
         self._settings = settings
         self._max_hold_s = max_hold_s
         self._baselines = baselines

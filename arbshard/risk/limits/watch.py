@@ -272,7 +272,7 @@ def scale_symbol(
 def scales_lapsed(
     state: PortfolioState, limits: LimitsConfig, tightened: KnownInstants, moment: Moment
 ) -> list[LimitsScaled]:
-    """Symbols that were tightened long enough; ``tightened`` keeps since when each is, as monotonic time."""
+    """Return the symbols that were tightened long enough; ``tightened`` has since when each is (monotonic)."""
     lapse_ns = int(limits.tighten_lapse_s * 1e9)
     return [
         LimitsScaled(

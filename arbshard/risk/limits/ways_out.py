@@ -173,7 +173,7 @@ class WaysOut:
         _add(table, bought, _base_change(trade, bought), sold, cost - _proceeds(sold, to_come, limit))
 
     def _cost(self, pair: Pair, leg: Leg, quantity: Decimal, known_price: Decimal) -> Decimal:
-        """What buying ``quantity`` back costs at the ask that risk saw last, else at ``known_price``."""
+        """Return what buying ``quantity`` back costs at the ask that risk saw last, else at ``known_price``."""
         if quantity <= 0:
             return ZERO
         view = self._views.get(pair.base)
@@ -187,12 +187,12 @@ class WaysOut:
 
 
 def _is_leg(client_id: str) -> bool:
-    """Whether an order is one of the two with which its intent began."""
+    """Return whether an order is one of the two with which its intent began."""
     return client_id.endswith(("-h0", "-a0"))
 
 
 def _proceeds(leg: Leg, quantity: Decimal, limit: Decimal) -> Decimal:
-    """What selling ``quantity`` brings at least."""
+    """Return what selling ``quantity`` brings at least."""
     return quantity * limit * (ONE - leg.fees.sell_bps / BPS)
 
 
@@ -206,12 +206,12 @@ def _add(table: dict[Account, Decimal], bought: Leg, coins: Decimal, sold: Leg, 
 
 
 def _legs(pair: Pair, direction: Direction) -> tuple[Leg, Leg]:
-    """(where an entry buys, where it sells)."""
+    """Return (where an entry buys, where it sells)."""
     return (pair.home, pair.away) if direction == "buy_home" else (pair.away, pair.home)
 
 
 def _base_change(trade: Trade, leg: Leg) -> Decimal:
-    """How much base the fills of ``trade`` have brought on one venue."""
+    """Return how much base the fills of ``trade`` have brought on one venue."""
     return sum(
         (
             amount

@@ -50,7 +50,7 @@ def attempts_after(
     mark: Decimal,
     fx: FxQuote,
 ) -> Attempts | None:
-    """What ``trade``, now concluded, makes of ``known``; None when nothing has to be remembered.
+    """Return what ``trade``, now concluded, makes of ``known``; None when nothing has to be remembered.
 
     ``before`` and ``left``: the position before and after it. ``mark`` (home quote per base) and ``fx`` value what it
     cost.
@@ -96,7 +96,7 @@ def retry_of(attempts: Attempts | None, kind: IntentKind, execution: ExecutionCo
 
 
 def _after_entry(trade: Trade, left: Position | None, known: Attempts | None) -> Attempts | None:
-    """An entry achieved nothing when it was taken back, or when a venue refused it."""
+    """Return what remains after an entry: it achieved nothing if it was taken back, or a venue refused it."""
     if left is not None and left.state == "OPEN":
         return None
     if left is None and not any(_is_refused(result) for result in trade.orders):
@@ -105,12 +105,12 @@ def _after_entry(trade: Trade, left: Position | None, known: Attempts | None) ->
 
 
 def _passed(known: Attempts | None) -> Attempts | None:
-    """What remains of ``known`` after the first leg was filled, at least in part."""
+    """Return what remains of ``known`` after the first leg was filled, at least in part."""
     return msgspec.structs.replace(known, is_small=False, is_waiting=False) if known is not None else None
 
 
 def _missed(trade: Trade, known: Attempts | None) -> Attempts | None:
-    """What an exit that filled nothing and was not turned away makes of ``known``; it cost nothing."""
+    """Return what an exit that filled nothing and was not turned away makes of ``known``; it cost nothing."""
     if all(result.state == "NOT_ACCEPTED" for result in trade.orders):
         return known  # nothing was sent
     # A leg that went first goes first again, also when its worker ended meanwhile and both legs are over unfilled.
@@ -128,7 +128,7 @@ def _missed(trade: Trade, known: Attempts | None) -> Attempts | None:
 
 
 def _went_alone(trade: Trade) -> bool:
-    """Whether one leg was sent first, and the other leg was never sent, nor was any hedge."""
+    """Return whether one leg was sent first, and neither the other leg nor any hedge was sent."""
     leads: dict[str, Lead] = {"home": "away", "away": "home"}
     other = leads.get(trade.intent.lead)
     if other is None or len(trade.orders) != len(leads):
@@ -137,7 +137,7 @@ def _went_alone(trade: Trade) -> bool:
 
 
 def _failed_leg(trade: Trade) -> tuple[Lead, bool]:
-    """(leg, whether its venue refused it): the leg of which nothing was traded the way it was meant."""
+    """Return (leg, whether its venue refused it): the leg of which nothing was traded the way it was meant."""
     names: tuple[Lead, ...] = ("home", "away")
     failed = [name for name in names if not any(result.fills for result in _meant(trade, name))]
     refused = [name for name in names if any(map(_is_refused, _meant(trade, name)))]
@@ -152,7 +152,7 @@ def _failed_leg(trade: Trade) -> tuple[Lead, bool]:
 
 
 def _meant(trade: Trade, lead: Lead) -> list[OrderResult]:
-    """The orders that were to trade this leg the way it was meant: the leg itself and its hedges."""
+    """Return the orders that were to trade this leg the way it was meant: the leg itself and its hedges."""
     leg = trade.intent.home if lead == "home" else trade.intent.away
     return [
         result
@@ -162,17 +162,17 @@ def _meant(trade: Trade, lead: Lead) -> list[OrderResult]:
 
 
 def _is_refused(result: OrderResult) -> bool:
-    """Whether the venue refused the order, for whatever reason but its price."""
+    """Return whether the venue refused the order, for whatever reason but its price."""
     return result.state == "REJECTED" or result.fault in ("order", "funds", "market", "venue")
 
 
 def _is_turned_away(result: OrderResult) -> bool:
-    """Whether the order was refused, or not taken because the venue or our rate budget was busy."""
+    """Return whether the order was refused, or not taken because the venue or our rate budget was busy."""
     return result.state == "REJECTED" or bool(result.fault)
 
 
 def _why(trade: Trade, lead: Lead) -> str:
-    """Why the last order of the leg that was turned away was (of either leg, where both go first)."""
+    """Return why the last order of the leg was turned away (of either leg, where both go first)."""
     for result in reversed(trade.orders if lead == "both" else _meant(trade, lead)):
         if _is_turned_away(result):
             return f"{result.order.market.venue}: {result.detail}"

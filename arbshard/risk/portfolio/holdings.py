@@ -69,7 +69,7 @@ class Journal:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has changed since the last commit or rollback."""
+        """Return whether nothing has changed since the last commit or rollback."""
         return not self._undo
 
     def commit(self) -> None:
@@ -123,7 +123,7 @@ class Balance(msgspec.Struct, frozen=True):
 
     @property
     def available(self) -> Decimal:
-        """What a new order may spend; never below 0."""
+        """Return what a new order may spend; never below 0."""
         return max(ZERO, self.total - self.held)
 
 

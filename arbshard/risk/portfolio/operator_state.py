@@ -76,12 +76,12 @@ class Apart(msgspec.Struct, frozen=True):
 
     @property
     def causes(self) -> tuple[ApartCause, ...]:
-        """All causes that apply."""
+        """Return all causes that apply."""
         return (*self.earlier, self.cause)
 
     @property
     def is_closed_by_hand(self) -> bool:
-        """Whether positions of the pair are closed only when a person orders it."""
+        """Return whether positions of the pair are closed only when a person orders it."""
         return not CLOSED_BY_HAND.isdisjoint(self.causes)
 
 
@@ -118,7 +118,7 @@ class OperatorState(Part):
 
     @property
     def is_stopped(self) -> bool:
-        """Whether exits are stopped too."""
+        """Return whether exits are stopped too."""
         return self.halt is not None and self.halt.level == "stopped"
 
     def apply(self, event: StandingEvent) -> None:
@@ -184,7 +184,7 @@ class OperatorState(Part):
 def set_apart(
     standing: OperatorState, pair: str, cause: ApartCause, reason: str, at_ms: int, intent_id: str = ""
 ) -> list[Event]:
-    """The events that set a pair apart; none when it is set apart for this cause already."""
+    """Return the events that set a pair apart; none when it is set apart for this cause already."""
     known = standing.apart.get(pair)
     if known is not None and cause in known.causes:
         return []
@@ -203,13 +203,13 @@ class KnownDifference(msgspec.Struct, frozen=True):
 
     @property
     def amount(self) -> Decimal:
-        """What the venue has more at least, whatever became of orders under way; negative: less."""
+        """Return what the venue has more at least, whatever became of orders under way; negative: less."""
         difference = self.stated - self.booked
         return difference - min(max(difference, self.low), self.high)
 
     @property
     def uncertain(self) -> Decimal:
-        """How much larger the difference may be, depending on what became of orders under way."""
+        """Return how much larger the difference may be, depending on what became of orders under way."""
         return self.high - self.low
 
 

@@ -65,7 +65,7 @@ class Totals(msgspec.Struct, frozen=True):
 
     @property
     def win_rate(self) -> float | None:
-        """Wins per closed position, 0 to 1; None when none was closed."""
+        """Return the wins per closed position, 0 to 1; None when none was closed."""
         return self.wins / self.exits if self.exits else None
 
     def with_entry(self) -> "Totals":
@@ -136,7 +136,7 @@ class Scatter(msgspec.Struct, frozen=True):
 
     @property
     def ratio(self) -> float | None:
-        """How many times as wide as usual; None when that is not known yet."""
+        """Return how many times as wide as usual it is; None when that is not known yet."""
         if self.count < _RESULTS_MIN or self.slow <= 0:
             return None
         return sqrt(self.fast / self.slow)
@@ -353,7 +353,7 @@ class TradingDay(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The local date on which it begins."""
+        """Return the local date on which the day begins."""
         return label_of(self.number)
 
 
@@ -366,13 +366,13 @@ class TradingDays:
     """The division of time into trading days."""
 
     def __init__(self, starts: str, zone: tzinfo) -> None:
-        """``starts``: ``HH:MM`` by the clocks of ``zone``."""
+        """Make the calendar. ``starts`` is ``HH:MM`` by the clocks of ``zone``."""
         self._starts = time.fromisoformat(starts)
         self._zone = zone
         self._last = TradingDay(0, 0, 0)
 
     def day_at(self, at_ms: int) -> TradingDay:
-        """The trading day that ``at_ms`` lies in.
+        """Return the trading day that ``at_ms`` lies in.
 
         Where the clocks skip the hour of its beginning a day begins as if they had not; where they repeat it, the
         first time. So each instant lies in exactly one day, and days have 23 to 25 hours.

@@ -35,7 +35,7 @@ def settle(
     other_fees: Decimal = ZERO,
     away_cost: Decimal | None = None,
 ) -> Position | None:
-    """The position after ``trade``, None when an entry filled nothing.
+    """Return the position after ``trade``; None when an entry filled nothing.
 
     ``before`` is the position an exit closes. ``mark`` is the home price of the base. A position called ``done``
     is closed unless more than ``RESIDUE_MAX`` is left of it. ``other_fees``: see ``value_other_fees``.
@@ -61,14 +61,14 @@ def settle(
 
 
 def left_over(position: Position, mark: Decimal) -> Decimal:
-    """Worth of the larger of the open quantity and the imbalance, in reporting currency."""
+    """Return the worth of the larger of the open quantity and the imbalance, in reporting currency."""
     return max(abs(position.imbalance), position.quantity) * mark
 
 
 def away_cost_after(
     position: Position, before: Position | None, known: Decimal | None, fx: FxQuote
 ) -> Decimal | None:
-    """What the away quote that ``position`` holds (negative: owes) was worth when it came, in reporting currency.
+    """Return what the away quote that ``position`` holds (negative: owes) was worth when it came, in home quote.
 
     Each part is valued at the mid rate at the end of the intent that brought it. ``known``: the same of ``before``;
     None where an older program did not keep it. ``fx``: at the end of this intent.
@@ -81,7 +81,7 @@ def away_cost_after(
 
 
 def add_fills(flows: Flows, home: Market, fills: Iterable[Fill]) -> Flows:
-    """``flows`` after ``fills``; those not on ``home`` are of the away market."""
+    """Return ``flows`` after ``fills``; those not on ``home`` are of the away market."""
     amounts = {
         (True, True): flows.home_base,
         (True, False): flows.home_quote,
@@ -101,7 +101,7 @@ def has_other_fee(fill: Fill) -> bool:
 
 
 def value_other_fees(trade: Trade, pair: Pair) -> Decimal:
-    """What fees in other coins are worth, in reporting currency: as if they were paid at the venue's full rate.
+    """Return the worth of fees in other coins, in reporting currency: as if paid at the venue's full rate.
 
     Nobody here knows the other coin's price; the discount for which people pay so is left out, against ourselves.
     """
@@ -116,7 +116,7 @@ def value_other_fees(trade: Trade, pair: Pair) -> Decimal:
 
 
 def fee_value(fill: Fill, home: Market, fx: FxQuote) -> Decimal:
-    """The fee in reporting currency when it was paid: coins at the fill's price, away quote at the FX ask.
+    """Return the fee in reporting currency when it was paid: coins at the fill's price, away quote at the FX ask.
 
     0 for a fee in another coin: see ``value_other_fees``.
     """
@@ -167,7 +167,7 @@ def _closed(
 
 
 def _average(fills: Iterable[Fill], market: Market, side: Side) -> Decimal:
-    """Average price of the fills on one side of ``market``; 0 when there are none."""
+    """Return the average price of the fills on one side of ``market``; 0 when there are none."""
     quantity = notional = ZERO
     for fill in fills:
         if fill.market == market and fill.side == side:

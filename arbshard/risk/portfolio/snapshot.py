@@ -36,34 +36,34 @@ class PortfolioCodec:
     """Makes states, and snapshots of them."""
 
     def __init__(self, version: int = VERSION) -> None:
-        """``version``: of the snapshots it makes and loads."""
+        """Make the format. ``version`` is that of the snapshots it makes and loads."""
         self._version = version
 
     @property
     def version(self) -> str:
-        """The version of the snapshots it makes and loads, as the ledger has it."""
+        """Return the version of the snapshots it makes and loads, as the ledger has it."""
         return str(self._version)
 
     def fresh(self) -> PortfolioState:
-        """A state before the first event."""
+        """Return a state before the first event."""
         return PortfolioState()
 
     def owned(self, state: PortfolioState) -> Amounts:
-        """(venue, currency, total) of every balance."""
+        """Return (venue, currency, total) of every balance."""
         return state.balances.totals()
 
     def open_positions(self, state: PortfolioState) -> tuple[Position, ...]:
-        """The positions that are open."""
+        """Return the positions that are open."""
         return tuple(state.positions.values())
 
     def dump(self, state: PortfolioState) -> tuple[str, bytes]:
-        """Hash and body. Raises ``LedgerError`` in the middle of a change."""
+        """Return hash and body. Raises ``LedgerError`` in the middle of a change."""
         if not state.is_settled:
             raise LedgerError("the state is in the middle of a change")
         return state.state_hash(), _encoder.encode(state)
 
     def load(self, snapshot: Snapshot) -> PortfolioState:
-        """The state of a snapshot of this version. Raises ``LedgerDamaged`` for any other."""
+        """Return the state of a snapshot of this version. Raises ``LedgerDamaged`` for any other."""
         if _version_of(snapshot) != self._version:
             raise LedgerDamaged("it was made by another version of the program")
         state = self.adopt(snapshot)
@@ -72,7 +72,7 @@ class PortfolioCodec:
         return state
 
     def adopt(self, snapshot: Snapshot) -> PortfolioState:
-        """The state of a snapshot of this or an older version; what that did not keep yet has its default.
+        """Return the state of a snapshot of this or an older version; what that did not keep has its default.
 
         Raises ``LedgerDamaged`` for a newer version, and for a body that cannot be read.
         """
@@ -91,7 +91,7 @@ def _is_legacy(snapshot: Snapshot) -> bool:
 
 
 def _version_of(snapshot: Snapshot) -> int:
-    """Raises ``LedgerDamaged`` for a version that no program gives."""
+    """Return the version of a snapshot. Raises ``LedgerDamaged`` for a version that no program gives."""
     if _is_legacy(snapshot):
         return 1
     if not snapshot.version.isdecimal():
@@ -100,7 +100,7 @@ def _version_of(snapshot: Snapshot) -> int:
 
 
 def _from_legacy(body: bytes) -> bytes:
-    """The body of an older program in the format of version 1."""
+    """Return the body of an older program in the format of version 1."""
     parts: dict[str, object] = {}
     for path, (_, value) in _legacy_decoder.decode(body).items():
         owner, _, name = path.rpartition(".")
@@ -117,7 +117,7 @@ def _from_legacy(body: bytes) -> bytes:
 
 
 def _with_orders_as_meant(state: PortfolioState) -> PortfolioState:
-    """Orders of open intents that older programs called canceled though no venue had accepted them."""
+    """Correct orders of open intents that older programs called canceled though no venue had accepted them."""
 
     def mended(result: OrderResult) -> OrderResult:
         if not is_not_accepted(result.state, result.detail):

@@ -94,12 +94,12 @@ class Shard(msgspec.Struct, frozen=True):
 
     @property
     def lowest(self) -> int:
-        """The lowest epoch that may still speak."""
+        """Return the lowest epoch that may still speak."""
         return max(self.epoch, self.fence)
 
     @property
     def is_fenced(self) -> bool:
-        """Whether nobody may speak for it before a new incarnation comes."""
+        """Return whether no incarnation may speak for the shard before a new one comes."""
         return self.epoch < self.fence
 
 
@@ -172,7 +172,7 @@ class PortfolioState(Part):
 
     @property
     def per_symbol_orders(self) -> dict[str, tuple[OrderResult, ...]]:
-        """Orders of open intents by base."""
+        """Return the orders of open intents by base."""
         return {pair: self.trades[intent_id].orders for pair, intent_id in self.busy.items()}
 
     def get_symbol_positions(self, symbol: str) -> tuple[Position, ...]:
@@ -197,7 +197,7 @@ class PortfolioState(Part):
 
     @property
     def away_held(self) -> Decimal:
-        """Away quote that open positions hold (negative: owe), entries under way included as if they were filled."""
+        """Return the away quote that open positions hold (negative: owe); entries under way count as if filled."""
         held = sum((position.flows.away_quote for position in self.positions.values()), ZERO)
         if not self.entering:
             return held
@@ -205,7 +205,7 @@ class PortfolioState(Part):
 
     @property
     def realised(self) -> Decimal:
-        """The PnL of all positions ever closed, and what counts beside them, in reporting currency."""
+        """Return the PnL of all positions ever closed, and what counts beside them, in reporting currency."""
         return self.results.lifetime.get(ALL, _NO_TOTALS).pnl
 
     def balance(self, venue: str, currency: str) -> Balance:
@@ -213,7 +213,9 @@ class PortfolioState(Part):
         return self.balances.get(venue, currency)
 
     def is_funded(self, pair: Pair) -> bool:
-        """Whether it is known what the pair can be traded with: by its paper inventory, or by its venues' word."""
+        """Return whether it is known what the pair can be traded with, by its paper inventory or its venues'
+        statements.
+        """
         opened = self.reconciled.opened
         return pair.base in self.funded or all(leg.market.venue in opened for leg in (pair.home, pair.away))
 
@@ -277,18 +279,18 @@ class PortfolioState(Part):
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing stands under reserve."""
+        """Return whether nothing is under reserve."""
         return self._journal.is_empty
 
     def add_symbol_order(self, trade: Trade, order: Order, hold: Hold) -> None:
-        """Part of ``apply``: one more order of an open intent."""
+        """Add one more order of an open intent, as a part of ``apply``."""
         if trade.result(order.client_id) is not None:
             raise LedgerDamaged(f"{order.client_id} was recorded before")
         self.balances.hold(hold.venue, hold.currency, hold.amount)
         self._journal.set_item(self.trades, trade.intent.intent_id, trade.extended(order, hold))
 
     def add_symbol_position(self, position: Position) -> None:
-        """Part of ``apply``: an open position, new or changed."""
+        """Add an open position, new or changed, as a part of ``apply``."""
         mine = self.per_symbol_positions.get(position.pair)
         if mine is None:
             mine = {}
@@ -326,7 +328,7 @@ class PortfolioState(Part):
         self._journal.set_item(self.shards, event.shard, new)
 
     def _move(self, event: Deposited | TransferAnnounced | TransferEnded) -> None:
-        """A balance changes otherwise than by trading, or is going to: what a transfer takes away is held for it."""
+        """Change a balance otherwise than by trading. What a transfer is going to take away is held for it."""
         match event:
             case TransferAnnounced():
                 self.transfers.announce(event)
@@ -541,14 +543,14 @@ class PortfolioState(Part):
 
 
 def statement_kind(position: Position, *, is_new: bool) -> type[PositionStatement]:
-    """The event that states ``position`` after a conclusion."""
+    """Return the event that states ``position`` after a conclusion."""
     if position.state == "CLOSED":
         return PositionClosed
     return PositionOpened if is_new else PositionChanged
 
 
 def _canonical(value: object) -> object:
-    """Tables as lists sorted by key, so that the order in which they were filled does not count."""
+    """Return tables as lists sorted by key, so that the order in which they were filled does not count."""
     if isinstance(value, Part):
         return [[name, _canonical(getattr(value, name))] for name in value.__struct_fields__]
     if isinstance(value, dict):  # the fields' only kind of table

@@ -25,7 +25,7 @@ class Transfers(Part):
     """Transfers by id, the oldest first."""
 
     def under_way(self) -> dict[str, Decimal]:
-        """What is ours and on no venue, by currency."""
+        """Return what is ours and on no venue, by currency."""
         sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
         for one in self.open.values():
             if one.under_way:

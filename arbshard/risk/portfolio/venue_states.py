@@ -19,7 +19,7 @@ _SHORTAGES_KEPT = 200
 
 
 def place_of(market: Market) -> Place:
-    """The key of a market."""
+    """Return the key of a market."""
     return market.venue, market.symbol
 
 
@@ -37,12 +37,12 @@ class VenueRefusal(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> Place:
-        """Its key."""
+        """Return the key of what refuses."""
         return self.venue, self.symbol
 
     @property
     def where(self) -> str:
-        """The market or venue, for people."""
+        """Return the market or venue, for people."""
         return f"{self.venue} {self.symbol}" if self.symbol else self.venue
 
 
@@ -68,7 +68,7 @@ class VenueStates(Part):
     """By (venue, currency), until the venue takes an order that spends this currency."""
 
     def refusal(self, pair: Pair) -> VenueRefusal | None:
-        """Why one of the pair's venues or markets takes no orders; None if nothing is known against them."""
+        """Return why one of the pair's venues or markets takes no orders; None if nothing is known against them."""
         for market in (pair.home.market, pair.away.market):
             found = self.refuses.get((market.venue, "")) or self.refuses.get(place_of(market))
             if found is not None:
@@ -97,7 +97,7 @@ class VenueStates(Part):
             drop(self.takes, place)
 
     def begin_run(self) -> None:
-        """A new run begins: what took orders in the last one is unknown."""
+        """Begin a new run: what took orders in the last one is unknown."""
         self._journal.keep_fields(self)
         self.takes = {}
 
@@ -129,7 +129,7 @@ def unclosable(
     venues: VenueStates,
     lost_feeds: Container[str],
 ) -> dict[str, str]:
-    """Why open pairs of the run cannot be closed on both venues now, by base: the end of a sentence.
+    """Return why open pairs of the run cannot be closed on both venues now, by base, as the end of a sentence.
 
     ``busy``: pairs with an intent under way. ``lost_feeds``: venues from which no books come.
     """
@@ -151,5 +151,5 @@ def unclosable(
 
 
 def is_taken(event: OrderReported) -> bool:
-    """Whether the venue has taken the order, filled or not."""
+    """Return whether the venue has taken the order, filled or not."""
     return event.fault == "" and event.state in {"ACCEPTED", "PARTIAL", "FILLED", "CANCELED", "EXPIRED"}

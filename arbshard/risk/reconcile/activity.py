@@ -46,7 +46,7 @@ class Span(NamedTuple):
 
     @property
     def width(self) -> Decimal:
-        """How much is uncertain; 0 when the two amounts must be equal."""
+        """Return how much is uncertain; 0 when the two amounts must be equal."""
         return self.high - self.low
 
     def nearest(self, difference: Decimal) -> Decimal:
@@ -128,11 +128,11 @@ class Activity:
         self._fills[account] = _Fills()
 
     def forget_agreements(self) -> None:
-        """What was booked last is not stored, so it is not known on what venues and ledger agree."""
+        """Forget on what venues and ledger agree, because what was booked last is not stored."""
         self._fills.clear()
 
     def rounding(self, account: Account, unit: Decimal, fills_max: int) -> Decimal:
-        """How far the account may have drifted since both agreed last, because a venue rounds each fill.
+        """Return how far an account may have drifted since both agreed last, because a venue rounds each fill.
 
         That is one ``unit`` for each fill, but for no more than ``fills_max`` of them; an account that has not agreed
         in this session counts as if it had so many.
@@ -143,7 +143,7 @@ class Activity:
         return unit * min(known.count, fills_max) + known.turnover * _DOUBLE
 
     def is_too_old(self, venue: str, at_ns: int) -> bool:
-        """Whether it is not known what was under way at ``venue`` at ``at_ns``, as before this session."""
+        """Return whether it is unknown what was under way at ``venue`` at ``at_ns``, as before this session."""
         return at_ns <= max(self._began_ns, self._forgotten_ns.get(venue, 0))
 
     def has_ended_since(self, account: Account, at_ns: int) -> bool:
@@ -159,7 +159,7 @@ class Activity:
     def spans(
         self, venue: str, at_ns: int, trades: Iterable[Trade], balances: Balances
     ) -> Mapping[str, Span]:
-        """What may have moved the currencies of ``venue`` between ``at_ns`` and now; those without a span are still.
+        """Return what may have moved the currencies of ``venue`` since ``at_ns``; those without a span did not move.
 
         ``trades``: all open ones.
         """

@@ -86,7 +86,7 @@ class Reconciler:
         age_max_s: float,
         tag: str,
     ) -> None:
-        """``age_max_s``: how old the comparisons of a venue may be for entries. ``tag``: of the ledger."""
+        """Make a reconciler. For entries, a venue's comparison may be ``age_max_s`` old. ``tag`` is the ledger's."""
         self._pairs = pairs
         self._state = state
         self._tolerances = tolerances
@@ -110,7 +110,7 @@ class Reconciler:
         """Simulated venues that have begun anew and not yet said with what."""
 
     def set_pairs(self) -> None:
-        """The pairs have changed; what was heard and compared stands."""
+        """Follow a change of the pairs; what was stated and compared stays."""
         pairs = self._pairs.values()
         self.activity.set_pairs(pairs)
         legs = [(pair, leg.market) for pair in pairs for leg in (pair.home, pair.away)]
@@ -123,7 +123,7 @@ class Reconciler:
         self.venues = tuple(sorted({market.venue for _, market in legs}))
 
     def begin_anew(self) -> None:
-        """The simulated exchanges of another run know nothing of what was there before."""
+        """Begin anew: the simulated exchanges of another run know nothing of what was there before."""
         self._new = set(self.venues)
 
     # what others ask
@@ -145,7 +145,7 @@ class Reconciler:
         return free if locked is None else max(ZERO, free - locked)
 
     def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
-        """504, 506, 503: why nothing of ``pair`` may be entered, in either direction."""
+        """Return why nothing of ``pair`` may be entered in either direction (504, 506, 503); None if it may."""
         del direction
         for venue in _venues(pair):
             stale = self._age_objection(venue, moment.now_ns)
@@ -191,7 +191,7 @@ class Reconciler:
         return now_ns - at_ns > self._age_max_ns
 
     def _not_compared(self, account: Account) -> str:
-        """The same text for as long as it lasts, because workers are told of each change."""
+        """Return a text that stays the same while it lasts, because workers are told of each change."""
         seconds = self._age_max_ns // 10**9
         return (
             f"{' '.join(account)} could not be compared for {seconds} s: orders under way may pay fees in it"
@@ -204,7 +204,7 @@ class Reconciler:
     # what they tell
 
     def compare(self, said: Statement, moment: Moment) -> Answer:
-        """A venue's statement; the events are to be applied before the next one."""
+        """Return the events of a venue's statement; they are to be applied before the next one."""
         problem = self._problem(said)
         if problem is not None:
             return Denied(problem), []
@@ -253,7 +253,7 @@ class Reconciler:
         return Done(f"{said.venue}: {len(every)} currencies compared{ways}"), events
 
     def _note_comparison(self, said: Statement, every: list[str], spans: Mapping[str, Span]) -> bool:
-        """Remember what this statement was compared for; whether all of it was compared with amounts."""
+        """Remember what this statement was compared for. Returns whether all of it was compared with amounts."""
         venue, before_ns = said.venue, self.last_statement(said.venue).settled_ns or said.read_ns
         exact = [one for one in every if not spans.get(one, EXACT).width]
         self._lock(said, exact)
@@ -330,7 +330,7 @@ class Reconciler:
         return f"{said.venue} names a currency twice" if len(set(names)) < len(names) else None
 
     def _currencies(self, venue: str, stated: dict[str, Decimal]) -> list[str]:
-        """All that the venue or the ledger has any of."""
+        """Return all currencies that the venue or the ledger has any of."""
         booked = {
             currency
             for (where, currency), held in self._state.balances.items()
@@ -433,7 +433,7 @@ class Reconciler:
 
 
 def _is_still(known: KnownDifference, difference: Decimal, span: Span, slack: Decimal) -> bool:
-    """Whether the difference that is known is still there, as far as ``span`` lets it be seen."""
+    """Return whether the difference that is known is still there, as far as ``span`` lets it be seen."""
     if known.uncertain and not span.width:
         return False
     off = slack + known.uncertain

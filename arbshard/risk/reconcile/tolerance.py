@@ -16,7 +16,7 @@ class Tolerances:
     """The tolerance of each currency, and the digits that each venue prints."""
 
     def __init__(self, live: LiveConfig, price_of: Callable[[str, str], Decimal | None]) -> None:
-        """``price_of``: takes venue and currency and returns the price in reporting currency; None: it is unknown."""
+        """Make the tolerance. ``price_of`` returns the price of a venue's currency in reporting currency, or None."""
         self._live = live
         self._price_of = price_of
 
@@ -32,6 +32,6 @@ class Tolerances:
 
 
 def digits_of(venue: str) -> StatedDigits:
-    """The digits in which ``venue`` prints balances."""
+    """Return the digits in which ``venue`` prints balances."""
     adapter = ADAPTERS.get(venue)
     return adapter.rules.stated_digits if adapter is not None else _UNKNOWN

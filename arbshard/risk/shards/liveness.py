@@ -74,7 +74,7 @@ class ShardJudge:
         self._seen: _Neglect | None = None
 
     def judge(self, sample: Sample | None, epoch: int, now_ns: int) -> LivenessVerdict:
-        """The verdict at ``now_ns``. ``sample``: None without a page; ``epoch``: the incarnation that may speak.
+        """Return the verdict at ``now_ns``. ``sample``: None without a page; ``epoch``: of who may speak.
 
         Call it several times within ``stuck_after``: a longer pause between two calls makes all times begin anew.
         """

@@ -38,7 +38,7 @@ class Ownership:
         self._leaving = frozenset(universe.leaving)
 
     def venues(self) -> frozenset[str]:
-        """The venues that the run trades on."""
+        """Return the venues that the run trades on."""
         return frozenset(leg.market.venue for pair in self.pairs.values() for leg in (pair.home, pair.away))
 
     def objection(self, base: str, shard: int) -> Objection | None:
@@ -52,7 +52,7 @@ class Ownership:
         return Objection(Refusal.NOT_OWNER, f"{base} is {whose}, not shard {shard}'s")
 
     def trade_objection(self, intent: Intent, shard: int) -> Objection | None:
-        """102, 106, 606: why an intent is not this shard's to make, or of a pair that is being taken out."""
+        """Return why this shard may not make an intent (102, 106), or its pair is being taken out (606)."""
         objection = self.objection(intent.pair, shard)
         if objection is not None:
             return objection
@@ -61,7 +61,7 @@ class Ownership:
         return None
 
     def still_at_work(self, base: str, shard: int, state: PortfolioState) -> Objection | None:
-        """602: why a pair cannot be taken over, for all that the universe says: its owner of before is not done."""
+        """Return why a pair cannot be taken over yet (602): its former owner is not done."""
         intent_id = state.busy.get(base)
         maker = maker_of(intent_id) if intent_id is not None else None
         if maker is None or maker[0] == shard or maker[0] in self.universe.given_up:
@@ -93,7 +93,7 @@ class HandOver:
         self._tag = tag
 
     def welcome(self, named: tuple[str, ...], shard: int) -> Welcome:
-        """All that the shard must know of those of ``named`` that are its own."""
+        """Return all that the shard must know of those of ``named`` that are its own."""
         state = self._state
         bases = tuple(base for base in named if self._ownership.objection(base, shard) is None)
         pairs = self._ownership.pairs
@@ -117,7 +117,7 @@ class HandOver:
         )
 
     def adopt(self, named: tuple[str, ...], shard: int) -> Welcome | Refused:
-        """The same, but for all of ``named`` or for none of them."""
+        """Return the same for all of ``named``, or for none of them."""
         for base in named:
             objection = self._ownership.objection(base, shard)
             objection = objection or self._ownership.still_at_work(base, shard, self._state)
@@ -127,7 +127,7 @@ class HandOver:
 
 
 def greeting_objection(known: Shard | None, hello: Hello) -> Objection | None:
-    """Why this incarnation may not begin; None when it may."""
+    """Return why this incarnation may not begin; None when it may."""
     if not (0 <= hello.shard < SHARDS_MAX and 0 <= hello.epoch < _EPOCHS_MAX):
         return Objection(
             Refusal.MALFORMED, f"shard {hello.shard}, epoch {hello.epoch}: there is no such incarnation"
@@ -136,7 +136,7 @@ def greeting_objection(known: Shard | None, hello: Hello) -> Objection | None:
 
 
 def objection_to_speaker(known: Shard | None, request: Request) -> Objection | None:
-    """Why the sender of ``request`` is refused; None when it is the newest incarnation."""
+    """Return why the sender of ``request`` is refused; None when it is the newest incarnation."""
     if known is None:
         detail = f"shard {request.shard} has not said hello, this is epoch {request.epoch}"
         return Objection(Refusal.STALE_EPOCH, detail)
@@ -145,14 +145,14 @@ def objection_to_speaker(known: Shard | None, request: Request) -> Objection | N
 
 
 def joined(known: Shard | None, hello: Hello, now_ms: int) -> list[Event]:
-    """What a hello that may be said changes."""
+    """Return the events of a greeting that is accepted."""
     if known is not None and hello.epoch <= known.epoch:
         return []  # said before
     return [ShardJoined(at_ms=now_ms, shard=hello.shard, epoch=hello.epoch, pid=hello.pid)]
 
 
 def fenced(known: Shard | None, shard: int, reason: str, now_ms: int) -> list[Event]:
-    """The events of fencing a shard's incarnation; none when no incarnation may speak for the shard."""
+    """Return the events of fencing a shard's incarnation; none when no incarnation may speak for the shard."""
     if known is None or known.is_fenced:
         return []
     return [ShardFenced(at_ms=now_ms, shard=shard, epoch=known.epoch, reason=reason)]

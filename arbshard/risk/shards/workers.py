@@ -55,7 +55,7 @@ class _Watched:
         self._attached_ns = 0
 
     def sample(self, epoch: int, now_ns: int) -> Sample | None:
-        """What is to be seen of the incarnation ``epoch``; None as long as there is nothing."""
+        """Return a sample of the incarnation ``epoch``; None as long as there is nothing."""
         page, ring = self._page, self._ring
         is_still = page is None or page.value("epoch") != epoch or page.value("beat") == self._beats
         if (is_still or ring is None) and now_ns - self._attached_ns >= _AGAIN_NS:
