@@ -34,6 +34,7 @@ from arbshard.ledger.events import Event
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.money import MONEY_CONTEXT
 from arbshard.report.sources import RunSummary
+from arbshard.status.model import RuleWorth
 from arbshard.virtual.clock import WALL_START_MS
 from arbshard.virtual.machine import BrokenOff, Simulation
 from arbshard.virtual.report import lines_of
@@ -174,7 +175,8 @@ def _simulate(
         text = "".join(f"{line}\n" for line in lines_of(report))
         paths.output.write_text(text, encoding="utf-8")
         tally = report.tally
-        summary = RunSummary(dict(tally.refused), dict(tally.barred), tally.worth, (), report.virtual_s)
+        worth = {reason: RuleWorth(*counts) for reason, counts in tally.worth.items()}
+        summary = RunSummary(dict(tally.refused), dict(tally.barred), worth, (), report.virtual_s)
         paths.summary.write_bytes(msgspec.json.encode(summary))
     facts = read_facts(paths.ledger)
     ran_s = report.virtual_s if report is not None else 0.0

@@ -3,8 +3,6 @@
 from collections import Counter
 from decimal import Decimal
 
-from arbshard.status.model import RuleWorth
-
 _CODES = {-9: "killed", 0: "ended in order", 1: "defect", 3: "ledger", 4: "orphaned", 5: "fenced"}
 
 
@@ -26,15 +24,18 @@ class OracleCounts:
         """Requests, by risk."""
         self.barred: Counter[str] = Counter()
         """Evaluations, by workers: the same counts as in the summary of a run."""
-        self.worth: dict[str, RuleWorth] = {}
-        """What entries that workers refused would have brought, by the rule."""
+        self.worth: dict[str, tuple[int, int, int]] = {}
+        """Entries that workers refused, by the rule: how many were followed, how many of them would have won, and
+        what all would have brought, in reporting currency.
+        """
         self.reasons: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         """Ends of processes, by kind and how they ended."""
 
     def followed(self, reason: str, pnl: float) -> None:
         """Count a refused entry that was followed to its end and would have brought ``pnl``."""
-        self.worth[reason] = self.worth.get(reason, RuleWorth()).add(RuleWorth(1, int(pnl > 0), round(pnl)))
+        followed, won, brought = self.worth.get(reason, (0, 0, 0))
+        self.worth[reason] = (followed + 1, won + (pnl > 0), brought + round(pnl))
 
     def ended(self, name: str, code: int) -> None:
         """Count the end of a process with exit code ``code``."""
