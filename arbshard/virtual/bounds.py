@@ -234,7 +234,7 @@ class Bounds:
 
     def left_over(self, intent: Intent, excess: Decimal, mark: Decimal) -> None:
         """Judge what an intent leaves open at its end: base of one venue that the other has not."""
-        most = self._left_most(intent, mark)
+        most = self._too_little(intent, self.least_order(intent), mark)
         if abs(excess) * mark > most * _MOVED:
             self._differ(
                 f"residue: {intent.intent_id} leaves {abs(excess):f} {intent.pair} open, "
@@ -247,9 +247,10 @@ class Bounds:
         """Judge the legs of a position that is over: neither may be open, nor have turned round.
 
         Legs that make up for each other leave no excess, but coins on the wrong venue, and money on the other one.
-        ``residue``: base that earlier positions had left over, which either leg may have used up.
+        A position is over when one of its venues takes no order so small, so the larger minimum counts. ``residue``:
+        base that earlier positions had left over, which either leg may have used up.
         """
-        most = self._left_most(intent, mark) * _MOVED + residue * mark
+        most = self._too_little(intent, max(self._minimums(intent)), mark) * _MOVED + residue * mark
         for leg in legs:
             if abs(leg) * mark > most:
                 self._differ(
@@ -257,10 +258,10 @@ class Bounds:
                     f"worth {abs(leg) * mark:.0f} KRW, {most:.0f} may be"
                 )
 
-    def _left_most(self, intent: Intent, mark: Decimal) -> Decimal:
-        """Return the worth, in KRW, of what is too little for an order on either venue, and a lot of each leg."""
+    def _too_little(self, intent: Intent, minimum: Decimal, mark: Decimal) -> Decimal:
+        """Return the worth of what is too little for an order of ``minimum``, with a lot of each leg, in KRW."""
         lots = sum((self._facts_of(order.market.symbol).lot for order in (intent.home, intent.away)), _ZERO)
-        return self.least_order(intent) / (1 - _REACH_BPS_MAX / _BPS) + lots * mark
+        return minimum / (1 - _REACH_BPS_MAX / _BPS) + lots * mark
 
     def closed(self, position_id: str, shortfall: Decimal, allowed: Decimal) -> None:
         """Judge what a round trip cost beside what its intents promised."""
@@ -297,10 +298,14 @@ class Bounds:
 
     def least_order(self, intent: Intent) -> Decimal:
         """Return the smallest order that one of both venues takes, in KRW."""
+        return min(self._minimums(intent))
+
+    def _minimums(self, intent: Intent) -> tuple[Decimal, Decimal]:
+        """Return the smallest orders that both venues take, in KRW."""
         home, away = (
             self._facts_of(order.market.symbol).notional_min for order in (intent.home, intent.away)
         )
-        return min(home, away * intent.fx.ask)
+        return home, away * intent.fx.ask
 
     def forget(self, intent_id: str, client_ids: Iterable[str]) -> None:
         """Forget an intent that is over, and its orders."""
