@@ -64,6 +64,11 @@ class Desk(Instance):
         counts = (status["risk"]["refusals"], *(shard["refusals"] for shard in status["shards"]))
         return sum(one.get(reason, 0) for one in counts)
 
+    def has_settled(self) -> bool:
+        """Whether risk shows the halt, and nothing that it has approved is under way."""
+        note = self.risk_note()
+        return note.halt is not None and not note.open_intents
+
     def kill_and_replace(self, child: str) -> None:
         self.until_replaced(child, self.kill(child))
         self.until(lambda s: s["state"] in ("running", "degraded"))  # halted is degraded
@@ -212,7 +217,7 @@ def test_halted_it_enters_nothing_over_a_restart_of_everything_until_resumed(des
     desk.begin()
     desk.until_open(2)
     assert "halted" in desk.do("halt", "--reason", "lunch")
-    time.sleep(0.3)  # what was approved before is still brought home
+    desk.wait_for(desk.has_settled)  # what was approved before is still brought home
     entries, held = desk.entries(), len(desk.positions())
     assert held >= 2
     assert desk.limits()["halted"].startswith("operator: lunch; halted: no new entries")

@@ -41,12 +41,14 @@ class Desk(Instance):
         self.wait_for(lambda: self.entries() > before, 60.0, self.status)
 
 
-@pytest.fixture
-def desk(tmp_path):
-    with Desk(tmp_path, CONFIG) as one:
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """One run for all tests. Each waits until what it has disturbed is over."""
+    with Desk(tmp_path_factory.mktemp("desk"), CONFIG) as one:
         one.start()
         one.until(lambda status: status["portfolio"]["entries"] > 0)
         yield one
+        assert one.stop().code == 0
 
 
 def test_nothing_is_entered_on_frames_that_come_late_and_the_run_says_so(desk):
@@ -66,7 +68,6 @@ def test_nothing_is_entered_on_frames_that_come_late_and_the_run_says_so(desk):
     desk.set_faults("upbit", {"clear": ["late_frames"]})
     desk.until(lambda status: status["state"] == "running" and desk.venue("upbit")["late"] == ())
     desk.until_entering()
-    assert desk.stop().code == 0
 
 
 def test_nothing_is_entered_on_a_wrong_frame_and_entries_go_on_beside_it(desk):
@@ -77,7 +78,6 @@ def test_nothing_is_entered_on_a_wrong_frame_and_entries_go_on_beside_it(desk):
     desk.until_entering()
     desk.set_faults("binance", {"clear": ["wrong_frame"]})
     desk.until_entering()
-    assert desk.stop().code == 0
     promised = [one["intent"]["edge_bps"] for one in desk.events("IntentApproved")]
     assert len(promised) > 4
     assert max(promised) < 250
@@ -94,4 +94,3 @@ def test_nothing_is_entered_while_fx_moves_alone_and_the_run_says_so(desk):
     desk.set_faults("upbit", {"clear": ["fx_blip"]})
     desk.until(lambda status: status["state"] == "running" and not status["fx"]["doubt"])
     desk.until_entering()
-    assert desk.stop().code == 0

@@ -81,19 +81,6 @@ def test_status_shows_a_healthy_run_and_stop_ends_it(instance):
     assert instance.leftovers() == []
 
 
-def stops_in_order(instance, number) -> None:
-    code, _, err = instance.stop(number)
-    assert code == 0, err
-    assert instance.leftovers() == []
-    instance.verify()
-
-
-def test_an_interrupt_stops_in_order(instance):
-    instance.start()
-    instance.until(healthy)
-    stops_in_order(instance, signal.SIGINT)
-
-
 def test_positions_kept_are_taken_over_by_the_next_start(instance):
     process = instance.start()
     kept = instance.until(lambda s: healthy(s) and s["portfolio"]["open"] > 0)["name"]
@@ -156,14 +143,17 @@ def test_bad_input_is_one_line_and_exit_code_2(instance):
         taken.close()
 
 
-def test_a_second_instance_of_the_same_name_is_refused_and_the_first_ends_in_order(instance):
+def test_a_second_instance_of_the_same_name_is_refused_and_an_interrupt_ends_the_first_in_order(instance):
     first = instance.start()
     instance.until(healthy)
     code, _, err = instance.ended(instance.launch("run", "--config", str(instance.config)))
     assert code == 2
     assert "already running" in err
     assert str(first.pid) in err
-    stops_in_order(instance, signal.SIGTERM)
+    code, _, err = instance.stop(signal.SIGINT)
+    assert code == 0, err
+    assert instance.leftovers() == []
+    instance.verify()
 
 
 def test_a_run_directory_that_cannot_be_written_is_said(instance, tmp_path):

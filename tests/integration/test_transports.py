@@ -11,10 +11,19 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 ZMQ = SMALL.replace("[run]", '[run]\ntransport = "zmq"')
 
 
-def test_a_run_trades_and_ends_in_order(tmp_path):
+def test_a_run_asks_over_zeromq_alone_trades_and_ends_in_order(tmp_path):
+    """It does without the Unix socket for limit checks, which is removed as soon as it runs."""
     with Instance(tmp_path, ZMQ) as instance:
         summary = tmp_path / "out.json"
-        ended = instance.run("--duration", "10", "--summary", str(summary))
+        instance.start("--summary", str(summary))
+        instance.until_running()
+        (instance.files.dir / "risk.sock").unlink()
+        requests = instance.risk()["requests"]
+        instance.wait_for(lambda: instance.risk()["requests"] > requests + 20)
+        entries = instance.status()["portfolio"]["entries"]
+        instance.until(lambda s: s["portfolio"]["entries"] > entries)
+        instance.wait_for(lambda: sum(instance.worker(shard).get("ticks", 0) for shard in (0, 1)) > 300)
+        ended = instance.stop()
         assert ended.code == 0, ended.err
         found = json.loads(summary.read_text())
         assert found["portfolio"]["entries"] > 0
@@ -41,16 +50,3 @@ def test_zmq_carries_on_after_the_death_of_a_worker_and_of_risk(tmp_path):
         assert " 0 open" in ended.out
         instance.verify()
         assert instance.leftovers() == []
-
-
-def test_workers_ask_over_zeromq_alone(tmp_path):
-    """A run without its Unix socket for limit checks trades all the same."""
-    with Instance(tmp_path, ZMQ) as instance:
-        instance.start()
-        instance.until_running()
-        (instance.files.dir / "risk.sock").unlink()
-        requests = instance.risk()["requests"]
-        instance.wait_for(lambda: instance.risk()["requests"] > requests + 20)
-        entries = instance.status()["portfolio"]["entries"]
-        instance.until(lambda s: s["portfolio"]["entries"] > entries)
-        assert instance.stop().code == 0

@@ -77,7 +77,7 @@ halt_stale_feeds_s = 3600
 """
 """The table of the limits, as the last of a configuration: trades at a loss, without end and at any rate."""
 
-_POLL_S = 0.05
+_POLL_S = 0.1
 _END_S = 90.0
 
 Found = TypeVar("Found")
@@ -88,11 +88,15 @@ _KIND = "".join(f"{key} = {value}\n" for key, value in KIND_PAPER.items() if key
 
 def for_tests(config: str) -> str:
     """``config`` without rules that need a minute or more, without orders that paper loses sight of by chance, and
-    without series.
+    without series and spare workers.
 
     The rules: a gap must be known to return, and must have returned after a bad exit. A test of one of them, of
-    unkind paper, or of series has a section or key of its own.
+    unkind paper, of series or of spares has a section or key of its own. A spare costs a tenth of a small run.
     """
+    if "spare_workers" not in config:
+        if "[run]\n" not in config:
+            config = f"{config}\n[run]\n"
+        config = config.replace("[run]\n", "[run]\nspare_workers = 0\n", 1)
     if "[sampling]" not in config:
         config = f"{config}\n[sampling]\nenabled = false\n"
     if "unknown_share" not in config:

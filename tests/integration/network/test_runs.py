@@ -22,9 +22,27 @@ def public(ready, *, receiver="auto", more=""):
     return f'data = "public"\n{ONE_SHARD}receiver = "{receiver}"\n{venues}[strategy]\nmax_hold_s = 3.0\n'
 
 
+def libraries(gate):
+    """Receives with each library in the night, and before each change with ``gate``."""
+    return pytest.mark.parametrize(
+        "library",
+        [
+            pytest.param(
+                name,
+                marks=[
+                    *([pytest.mark.needs("fast")] if name == "picows" else []),
+                    *([pytest.mark.nightly] if name != gate else []),
+                ],
+            )
+            for name in ("websockets", "picows")
+        ],
+    )
+
+
 @pytest.mark.needs("tls")
-def test_with_tls_it_trades(place, receiver):
-    here = place(f'{ONE_SHARD}receiver = "{receiver}"\n{SMALL}tls = true\n')
+@libraries("picows")
+def test_with_tls_it_trades(place, library):
+    here = place(f'{ONE_SHARD}receiver = "{library}"\n{SMALL}tls = true\n')
     here.start("--duration", "10", "--summary", str(here.folder / "summary.json"))
     here.until_running()
     config = json.loads(here.files.config.read_text())
@@ -39,15 +57,9 @@ def test_with_tls_it_trades(place, receiver):
 
 
 @pytest.mark.needs("tls", "live")
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param("websockets", marks=pytest.mark.nightly),
-        pytest.param("picows", marks=pytest.mark.needs("fast")),
-    ],
-)
-def test_live_orders_and_private_streams_with_tls(place, kind):
-    here = place(f'mode = "live"\n{ONE_SHARD}receiver = "{kind}"\n{SMALL}tls = true\n')
+@libraries("picows")
+def test_live_orders_and_private_streams_with_tls(place, library):
+    here = place(f'mode = "live"\n{ONE_SHARD}receiver = "{library}"\n{SMALL}tls = true\n')
     code, summary, said = here.run_to_its_end("--live", "--duration", "12")
     assert code == 0, said
     assert summary["order_mode"] == "live"
@@ -75,9 +87,10 @@ def test_exchanges_that_come_back_under_another_authority_are_trusted(place):
 
 
 @pytest.mark.needs("tls")
-def test_public_feeds_that_the_system_trusts(place, exchanges, receiver):
+@libraries("websockets")
+def test_public_feeds_that_the_system_trusts(place, exchanges, library):
     tls = exchanges(tls=True)["tls"]
-    here = place(public(tls, receiver=receiver))
+    here = place(public(tls, receiver=library))
     code, summary, said = here.run_to_its_end("--duration", "6", SSL_CERT_FILE=tls["ca_file"])
     assert code == 0, said
     assert summary["messages"] > 50

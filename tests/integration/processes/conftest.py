@@ -32,7 +32,8 @@ def start(tmp_path):
     made = []
 
     def build(settings: str = "") -> Watched:
-        made.append(Watched(tmp_path, CONFIG + settings))
+        spares = "" if "spare_workers" in settings else "spare_workers = 1\n"
+        made.append(Watched(tmp_path, CONFIG + spares + settings))
         made[-1].start()
         made[-1].until_running()
         return made[-1]

@@ -27,6 +27,7 @@ mode = "live"
 data = "public"
 [run]
 shards = 2
+spare_workers = 1
 restart_tries = 100
 restart_window_s = 0.5
 stop_timeout_s = 30
