@@ -1,7 +1,7 @@
 """Each kind of process killed and stopped while the system trades: the work goes on, and nothing is lost.
 
-The limits are three times what is promised: this machine may be busy with other tests. ``python -m perf failover``
-judges the promises themselves.
+How long each takes is shown and not judged, because this machine may be busy with other tests. ``python -m perf
+failover`` judges it. Here the work has to be done again within ``perf.breaking.TIMEOUT_S``.
 """
 
 import os
@@ -11,19 +11,6 @@ import time
 import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
-
-SHARDS = 2
-STUCK_AFTER_MS = 300
-LIMITS_MS = {
-    ("worker", "SIGKILL"): 3 * 500,
-    ("worker", "SIGSTOP"): 3 * (STUCK_AFTER_MS + 500),
-    ("risk", "SIGKILL"): 3 * 2_000,
-    ("risk", "SIGSTOP"): 3 * (3 * STUCK_AFTER_MS + 2_000),
-    ("connections", "disconnect"): 3 * 300,
-    ("sim", "SIGKILL"): 3 * 3_000,
-    ("spare", "SIGKILL"): 3 * 3_000,
-    ("viewer", "SIGKILL"): 3 * 3_000,
-}
 
 
 def standing_still(system):
@@ -54,9 +41,6 @@ def test_every_kind_of_process_is_replaced(start, make_config, on_terminal, brea
     ]
     with capsys.disabled():
         print("\n" + ", ".join(f"{one.victim} {one.kind} {one.took_ms:.0f} ms" for one in took))
-    for one in took:
-        kind = one.victim.partition("-")[0], one.kind
-        assert one.took_ms <= LIMITS_MS[kind], f"{one.victim} after {one.kind}: {one.took_ms:.0f} ms"
     standing_still(system)
     breaks.settle()
     shown = system.call("status", "--json")
@@ -70,8 +54,7 @@ def test_every_kind_of_process_is_replaced(start, make_config, on_terminal, brea
 def test_a_live_run_replaces_its_accounts_process(start, make_config, breaker):
     # It is killed here, not judged: beside other tests its loop may well be late.
     system = start(make_config(mode="live", run={"stuck_after_ms": 10_000.0}), "--live")
-    one = breaker(system).accounts("SIGKILL")
-    assert one.took_ms <= 3 * 5_000, f"{one.took_ms:.0f} ms"
+    breaker(system).accounts("SIGKILL")
     note = system.note()
     assert [child.restarts for child in note.children if child.name == "accounts"] == [1]
     assert system.end(40.0) == 1, system.last_words()

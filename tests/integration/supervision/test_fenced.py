@@ -23,9 +23,7 @@ def test_it_ends_itself_and_has_sent_nothing(stage, is_fence):
     stopped = time.monotonic()
     stage.until(lambda: stage.risk_page.value("fence_0") > 1, "the fence")
     took_s = time.monotonic() - stopped
-    # It stood still for as long as it takes, and no longer than need be.
-    assert took_s >= STUCK_AFTER_S * 0.9
-    assert took_s < STUCK_AFTER_S + 1.5
+    assert took_s >= STUCK_AFTER_S * 0.9, "a shorter stop is no reason to fence a worker"
     assert stage.risk_page.value("fenced") == 1
 
     new = stage.worker(epoch=2)
