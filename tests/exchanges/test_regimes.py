@@ -12,6 +12,7 @@ import pytest
 from arbshard.config import Regime, SimConfig
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.world import FX_SYMBOL, SimWorld
+from support.effort import effort
 
 UPBIT_FEE, BINANCE_FEE = 5e-4, 10e-4
 ENTRY_BPS, PROFIT_BPS, STOP_BPS, REVERSAL_BPS, HOLD_S = 30.0, 5.0, 60.0, 3.0, 20.0
@@ -132,7 +133,7 @@ class Outcome:
 
 
 def outcome(regime: Regime) -> Outcome:
-    desks = trade(regime, coins=16, seconds=100)
+    desks = trade(regime, coins=16, seconds=effort(60, 100))
     results = [trip.result_bps for desk in desks.values() for trip in desk.trips]
     wins = sum(result > 0 for result in results)
     count = max(1, len(results))
@@ -159,7 +160,7 @@ def test_calm_trades_least(outcomes: dict[Regime, Outcome]) -> None:
 
 @pytest.mark.parametrize("regime", ["low-win", "trending", "crash"])
 def test_hard_regimes_lose_money(outcomes: dict[Regime, Outcome], regime: Regime) -> None:
-    assert outcomes[regime].trips > 50
+    assert outcomes[regime].trips > effort(30, 50)
     assert outcomes[regime].mean_bps < -10
 
 

@@ -264,7 +264,7 @@ def test_reading_commands_beside_a_run(desk) -> None:
         ["export", "--what", "balances"],
         ["backup", str(desk.state / "b")],
     ):
-        done = desk.call("ledger", *command)
+        done = desk.carry_out("ledger", *command)
         assert (done.code, done.err) == (0, ""), command
     process.send_signal(signal.SIGTERM)
     code, _, err = desk.ended(process)

@@ -124,7 +124,7 @@ def test_a_campaign_passes_and_keeps_all_that_it_rests_on(passed):
 
 @pytest.mark.nightly  # tests/campaign/test_verdict.py judges the same facts
 def test_no_trades_fail(desk):
-    result = desk.run(text_of("none", entry_bps=490.0))
+    result = desk.run(text_of("none", entry_bps=490.0).replace("duration_s = 5.0", "duration_s = 2.0"))
     assert failed(result) == {"trades"}
     assert result.line().startswith("campaign none: failed: 0 positions were opened, 1 are wanted")
 
