@@ -23,7 +23,7 @@ def replay(
     hole_max: Annotated[
         float,
         typer.Option(
-            "--hole-max", min=0.0, help="Shorten times in which nothing was recorded to this, seconds."
+            "--hole-max", min=1.0, help="Shorten times in which nothing was recorded to this, seconds."
         ),
     ] = 60.0,
     clock: Annotated[
@@ -76,16 +76,16 @@ def replay(
         raise UsageError("--to: must be later than --from")
     try:
         stretch = Stretch(Tape(tape), start_ns, end_ns)
-        play(
-            stretch,
-            load_config(config, {"sim": given}).sim,
-            ReplayPace(speed, loop, int(hole_max * 1e9)),
-            ReplayPlaces(ready_file, config_dir, accounts_file),
-            time_shown=clock,
-            duration_s=duration,
-        )
     except TapeError as error:
         raise UsageError(str(error)) from error
+    play(
+        stretch,
+        load_config(config, {"sim": given}).sim,
+        ReplayPace(speed, loop, int(hole_max * 1e9)),
+        ReplayPlaces(ready_file, config_dir, accounts_file),
+        time_shown=clock,
+        duration_s=duration,
+    )
 
 
 def _instant(option: str, text: str | None) -> int | None:

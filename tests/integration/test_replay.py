@@ -169,6 +169,23 @@ def test_a_lost_connection_of_the_recording_is_lost_again(tmp_path):
         assert stats["venues"]["upbit"]["closed"] == {"connection lost": 1}
 
 
+def test_damage_ends_the_replay_where_it_is_found(tmp_path):
+    recording = Recording(tmp_path / "tape").both()
+    for step in range(1, 200):
+        recording.add(step, "upbit", upbit(137_000_000 + step * 1000, 137_500_000))
+    folder = recording.end()
+    (path,) = Tape(folder).paths
+    data = bytearray(path.read_bytes())
+    middle = len(data) * 9 // 10
+    data[middle : middle + 64] = bytes(byte ^ 0xFF for byte in data[middle : middle + 64])
+    path.write_bytes(data)
+    with desk_in(tmp_path / "desk") as desk:
+        ended = desk.ended(desk.launch("replay", str(folder), "--speed", "100"))
+        assert ended.code == 1, ended
+        assert ended.err.splitlines()[-1].startswith(f"arbshard: {path}: batch "), ended.err
+        assert re.search(r"replay: 1[0-9]{2} events played, 0 times to the end", ended.err), ended.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
