@@ -16,7 +16,7 @@ SEED   ?=
 MINUTES ?= 10
 RATE    ?= 5000
 
-.PHONY: run test nightly coverage test-wheel check perf torture fuzz fuzz-messages soak setup lock clean
+.PHONY: run test nightly coverage test-wheel check perf clients torture fuzz fuzz-messages soak setup lock clean
 
 run: setup
 	$(BIN)/arbshard run $(ARGS)
@@ -53,6 +53,10 @@ check: setup
 
 perf: setup
 	$(BIN)/python -m perf $(ARGS)
+
+# Public client libraries against the embedded exchanges and a replay, each in an environment of its own.
+clients: setup
+	$(BIN)/python -m tests.clients $(ARGS)
 
 # Kills every process of a live run against the simulated exchanges, then compares both to the last digit.
 torture: setup

@@ -16,20 +16,23 @@ class PeerUnavailable(Exception):
 
 
 def ensure_environment(name: str) -> Path:
-    """The interpreter of the peer's environment, made when it is not there or its requirements have changed.
+    """The interpreter of the peer's environment. Raises ``PeerUnavailable``."""
+    return environment_of(name, _HERE / f"requirements-{name}.txt", _PLACE / name)
 
-    Raises ``PeerUnavailable``.
+
+def environment_of(name: str, requirements: Path, place: Path, maker: str = "") -> Path:
+    """The interpreter of the environment at ``place``, made when it is not there or its requirements have changed.
+
+    ``maker``: the interpreter that makes it; this one where none is given. Raises ``PeerUnavailable``.
     """
-    requirements = _HERE / f"requirements-{name}.txt"
     wanted = hashlib.blake2b(requirements.read_bytes() + sys.version.encode(), digest_size=8).hexdigest()
-    place = _PLACE / name
     python, made = place / "bin" / "python", place / "made"
     if python.exists() and made.exists() and made.read_text() == wanted:
         return python
     shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     print(f"making an environment for {name} (once) ...", file=sys.stderr, flush=True)
-    _run([sys.executable, "-m", "venv", str(place)], name)
+    _run([maker or sys.executable, "-m", "venv", str(place)], name)
     install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary"]
     _run([str(python), *install, "-r", str(requirements)], name)
     made.write_text(wanted)
