@@ -49,7 +49,7 @@ class Recording:
         now_ns = START_NS
         for _ in range(int(seconds / world.dt_s)):
             for place in range(len(world.places)):
-                venue, market, _ = world.step(place)
+                venue, market = world.step(place)
                 now_ns += step_ns
                 now_ms = START_MS + (now_ns - START_NS) // 1_000_000
                 call = BookRequest("", (market.symbol,))
