@@ -34,6 +34,7 @@ OWN_NAMES = frozenset(
         "risk.ipc",
         "risk.sock",
         "bus.ipc",
+        "raw.ipc",
         "accounts.ipc",
         "control.sock",
     }
@@ -98,6 +99,11 @@ class RunFiles:
     def bus_endpoint(self) -> str:
         """Where the supervisor publishes."""
         return f"ipc://{self.dir}/bus.ipc"
+
+    @property
+    def raw_endpoint(self) -> str:
+        """Where the supervisor publishes for recorders what its feeds receive."""
+        return f"ipc://{self.dir}/raw.ipc"
 
     @property
     def accounts_endpoint(self) -> str:

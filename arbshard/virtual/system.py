@@ -55,7 +55,7 @@ class VirtualSupervisor:
             pid=process.pid,
             cpu_ns=lambda: 0,
             host=self.host,
-            open_bus=lambda _: QuietBus(),
+            open_bus=lambda *_: QuietBus(),
             open_server=self._open_server,
             open_ringer=lambda _, shard: bells.bell(shard),
             opener=world.exchanges.open_stream,

@@ -19,6 +19,8 @@ _SUBSCRIBE = b"\x01"
 _UNSUBSCRIBE = b"\x00"
 _SEQUENCE_BYTES = 8
 _BATCH = 1024
+HIGH_WATER = 4096
+"""Messages that are usually kept for a subscriber."""
 _TOPIC_BYTES_MAX = 4096
 """What subscribers send is topics."""
 _PREFIXES_MAX = 65536
@@ -71,7 +73,7 @@ class Prefixes:
 class Publisher:
     """Binds ``endpoint``. ``high_water``: messages kept per subscriber. Raises ``TransportError``."""
 
-    def __init__(self, endpoint: str, *, high_water: int = 4096) -> None:
+    def __init__(self, endpoint: str, *, high_water: int = HIGH_WATER) -> None:
         self._socket = open_socket(
             zmq.XPUB, endpoint, bind=True, high_water=high_water, frame_max=_TOPIC_BYTES_MAX
         )
@@ -161,7 +163,9 @@ class Publisher:
 class Subscriber:
     """Connects to ``endpoint``, there or not yet. ``high_water``: messages kept. Raises ``TransportError``."""
 
-    def __init__(self, endpoint: str, topics: tuple[bytes, ...] = (), *, high_water: int = 4096) -> None:
+    def __init__(
+        self, endpoint: str, topics: tuple[bytes, ...] = (), *, high_water: int = HIGH_WATER
+    ) -> None:
         self._socket = open_socket(zmq.SUB, endpoint, bind=False, high_water=high_water)
         self._reader: SocketReader | None = None
         self._last: dict[bytes, int] = {}

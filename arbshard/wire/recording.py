@@ -1,8 +1,8 @@
 """What a venue's feed publishes for a recorder: every frame as it came, and what happened to the connections.
 
-The topic is ``raw.<venue>.``. It is not among ``topics.ALL_TOPICS``, so only a recorder asks for it. Several records
-go in one message, which costs the feed a fraction of one message for each. They are numbered: where the numbers leap,
-the recorder has lost as many records as are missing.
+The topic is ``raw.<venue>.``, on a socket of its own with a bound of its own. Many records go in one message, as each
+message costs a feed some 40 µs, and the system as much again on its way to the recorder. They are numbered: where the
+numbers leap, the recorder has lost as many records as are missing.
 """
 
 from typing import Literal, get_args
@@ -14,6 +14,8 @@ from arbshard.wire.messages import UNREADABLE
 from arbshard.wire.topics import VERSION
 
 RAW = "raw."
+RAW_HIGH_WATER = 1024
+"""Messages that are kept for a recorder that stands still. Each has some 60 KB at most."""
 
 FeedRecordKind = Literal["frame", "known", "connect", "disconnect", "subscribe", "resubscribe", "gap", "rest"]
 """``frame``: a message of the venue. ``known``: the newest frame of a market, received before the recorder

@@ -20,11 +20,11 @@ from arbshard.wire.recording import FeedRecord, FeedRecordKind, FeedRecords, enc
 _AT_ONCE = 32
 """Known frames published in one turn of the loop for a new subscriber, so that others do not wait for all of them."""
 
-_GATHER_S = 0.01
+_GATHER_S = 0.05
 """Records that come within this time go out in one message."""
-_GATHERED_MAX = 128
-_GATHERED_BYTES_MAX = 1 << 13
-"""The bus keeps 4,096 messages for a recorder that stands still: this bounds them to some 32 MB."""
+_GATHERED_MAX = 512
+_GATHERED_BYTES_MAX = 60_000
+"""Above 64 KB pyzmq keeps a message until its thread has sent it, which costs more than a copy does."""
 
 FollowRecording = Callable[[bool], None]
 """Is called when recording begins (True) and ends (False)."""

@@ -62,8 +62,11 @@ class VenueFeed:
         fetch: Fetch | None = None,
         alert: Callable[[str], None] | None = None,
         quality: DataConfig = DataConfig(),  # noqa: B008 - it cannot be changed
+        raw: Publisher | None = None,
     ) -> None:
         """``opener`` and ``fetch`` are the ways out, over sockets unless there are others.
+
+        ``raw``: where recorders subscribe; None where that is ``bus`` too.
 
         Raises ``UsageError`` for a stream that the venue does not have, and for settings that cannot work.
         """
@@ -83,7 +86,9 @@ class VenueFeed:
             venue, targets, books, notifiers, self._on_stray_control, self._read_slot.frame
         )
         self._topics = VenueTopics(venue.name, self._fanout, self._read_slot, bus, clock)
-        self._record = RecordTopic(venue.name, bus, clock, lambda: self._fanout.symbols, self._newest_frame)
+        self._record = RecordTopic(
+            venue.name, raw or bus, clock, lambda: self._fanout.symbols, self._newest_frame
+        )
         self._fetch: Fetch = self._record.recorded(fetch or self._http)
         self._rest = RestSource(self._fanout, config.rest_url, config.depth, clock, self._fetch)
         self._confirmation = BookConfirmation(

@@ -180,19 +180,19 @@ async def test_records_are_gathered_and_numbered_and_none_waits_for_long(world):
     with Subscriber(world.endpoint, (b"raw.",)) as recorder:
         await read(recorder, 2)
         before = world.bus.published
-        for number in range(300):
+        for number in range(1200):
             stream.say(b"%d" % number)
         batches = []
         async with asyncio.timeout(10):
-            while sum(len(batch.records) for batch in batches) < 300:
+            while sum(len(batch.records) for batch in batches) < 1200:
                 batches += [decode(message.parts) for message in recorder.drain()]
                 await asyncio.sleep(0.001)
         assert world.bus.published - before == len(batches) == 3
         assert [record.data for batch in batches for record in batch.records] == [
-            b"%d" % n for n in range(300)
+            b"%d" % n for n in range(1200)
         ]
         first = batches[0].first
-        assert [batch.first - first for batch in batches] == [0, 128, 256]
+        assert [batch.first - first for batch in batches] == [0, 512, 1024]
 
 
 async def test_what_was_gathered_is_published_at_the_end(world):
