@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from arbshard.last_words import settle_streams
 from arbshard.ledger.file import Opening, check_opening
 from arbshard.log import flush, get_logger, setup
 from arbshard.model.money import use_money_context
-from arbshard.model.notes import RunState
+from arbshard.model.notes import RECORDING, RunState
 from arbshard.model.rundir import reason_of
 from arbshard.model.universe import Universe
 from arbshard.optional import how_to_install, require_libraries
@@ -57,6 +58,8 @@ class Options(NamedTuple):
     summary: Path | None = None
     keep_positions: bool = False
     new_ledger: bool = False
+    recorder: tuple[str, ...] | None = None
+    """Arguments of the process that writes a tape, for a run that only records; None for a run that trades."""
 
 
 _PROGRAMS = Programs()
@@ -75,12 +78,14 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     with private_files():
         summary = _supervise(config, options, programs)
     # The summary belongs to the user: it is made with the mode that the user's files have.
+    if options.recorder is not None:
+        return 0
     return _report(summary, options) if summary is not None else 1
 
 
 def _supervise(config: Config, options: Options, programs: Programs) -> Summary | None:
-    """The run itself. None when it left nothing to tell."""
-    table = sys.stdout.isatty()
+    """The run itself. None for a run that only records, and for one whose pages could not be read at its end."""
+    table = sys.stdout.isatty() and options.recorder is None
     state_dir = state_dir_of(config)
     opening = opening_of(config, is_new=options.new_ledger)
     check_opening(ledger_in(state_dir), opening)  # before anything is made there
@@ -94,7 +99,9 @@ def _supervise(config: Config, options: Options, programs: Programs) -> Summary 
             for warning in (*run_dir.warnings, *state.warnings):
                 get_logger().warning(warning)
             pin(config.run.pin_cores, 0)
-            one = _prepared(config, run_dir, state_dir, programs, opening, keys, table=table)
+            one = _prepared(
+                config, run_dir, state_dir, programs, opening, keys, table=table, recorder=options.recorder
+            )
             return uvloop.run(_run(one, options))
         finally:
             state.release()
@@ -120,7 +127,27 @@ def _prepared(
     keys: dict[str, Keys],
     *,
     table: bool,
+    recorder: Sequence[str] | None,
 ) -> Run:
+    try:
+        return Run(
+            config,
+            run_dir.files,
+            state_dir,
+            real_ports(config, run_dir, keys),
+            table=table,
+            companions=_companions(config) if recorder is None else (),
+            programs=programs,
+            opening=opening,
+            keys=keys,
+            recorder=recorder,
+        )
+    except SharedMemoryError as error:
+        raise RunDirError(f"could not start: {error}") from error
+
+
+def _companions(config: Config) -> list[str]:
+    """The processes beside a run that are wanted. Raises ``UsageError`` for a missing library that was asked for."""
     companions = []
     if config.sampling.enabled and find_spec("pyarrow") is None:
         get_logger().info(f"no series are kept: pyarrow is not installed ({how_to_install('pyarrow')})")
@@ -129,20 +156,7 @@ def _prepared(
     if config.metrics.enabled:
         require_libraries("[metrics] enabled = true", "prometheus_client")
         companions.append("metrics")
-    try:
-        return Run(
-            config,
-            run_dir.files,
-            state_dir,
-            real_ports(config, run_dir, keys),
-            table=table,
-            companions=companions,
-            programs=programs,
-            opening=opening,
-            keys=keys,
-        )
-    except SharedMemoryError as error:
-        raise RunDirError(f"could not start: {error}") from error
+    return companions
 
 
 class _RunLog:
@@ -170,7 +184,7 @@ def real_ports(config: Config, run_dir: RunDir, keys: dict[str, Keys]) -> Superv
         pid=os.getpid(),
         cpu_ns=time.thread_time_ns,
         host=PosixHost(),
-        open_bus=Publisher,
+        open_bus=lambda endpoint, high_water: Publisher(endpoint, high_water=high_water),
         open_server=ReplyServer,
         open_ringer=lambda bus, shard: BusRinger(bus, shard) if config.run.transport == "zmq" else None,
         opener=open_stream,
@@ -201,22 +215,10 @@ async def _run(one: Run, options: Options) -> Summary | None:
         if status is None:
             return
         seen[:] = [status]
-        portfolio = status.portfolio
-        get_logger().info(
-            "progress",
-            state=status.state,
-            entries=portfolio.entries,
-            exits=portfolio.exits,
-            open=portfolio.open,
-            pnl=f"{float(portfolio.pnl):,.0f} {portfolio.currency}",
-            msg_s=round(sum(venue.msg_s for venue in status.venues)),
-            p50_us=status.latency_us.p50,
-            p99_us=status.latency_us.p99,
-            errors=status.errors,
-        )
+        _log_progress(status)
 
     async def last_look() -> None:
-        status = _last_status(collector)
+        status = _last_status(collector) if options.recorder is None else None
         if status is not None:
             failure = str(one.failure) if one.failure is not None else ""
             alive = seen[0] if seen else None
@@ -236,7 +238,30 @@ async def _run(one: Run, options: Options) -> Summary | None:
             raise
         where = error.filename or one.files.dir
         raise RunDirError(f"could not start: {where}: {reason_of(error)}") from error
+    if options.recorder is not None and one.failure is not None:
+        raise one.failure
     return summaries[0] if summaries else None
+
+
+def _log_progress(status: Status) -> None:
+    msg_s = round(sum(venue.msg_s for venue in status.venues))
+    if status.order_mode == RECORDING:
+        frames = sum(venue.frames for venue in status.venues)
+        get_logger().info("recording", frames=frames, msg_s=msg_s, errors=status.errors)
+        return
+    portfolio = status.portfolio
+    get_logger().info(
+        "progress",
+        state=status.state,
+        entries=portfolio.entries,
+        exits=portfolio.exits,
+        open=portfolio.open,
+        pnl=f"{float(portfolio.pnl):,.0f} {portfolio.currency}",
+        msg_s=msg_s,
+        p50_us=status.latency_us.p50,
+        p99_us=status.latency_us.p99,
+        errors=status.errors,
+    )
 
 
 def _last_status(collector: Collector) -> Status | None:

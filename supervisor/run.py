@@ -32,7 +32,8 @@ from arbshard.shm.pages import PageReader
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import AWAY, get_venue
 from arbshard.wire import control
-from arbshard.wire.bus import Publisher
+from arbshard.wire.bus import HIGH_WATER, Publisher
+from arbshard.wire.recording import RAW, RAW_HIGH_WATER
 from supervisor.control import ControlServer, OpenServer
 from supervisor.exchanges import with_exchanges
 from supervisor.feeds.venue import VenueFeed
@@ -41,7 +42,7 @@ from supervisor.preflight import FindUniverse, ReadListings
 from supervisor.processes.child import Child, ChildSpec, ProcessHost
 from supervisor.processes.health import PageHealth
 from supervisor.processes.probe import HttpProbe
-from supervisor.processes.process_supervisor import ProcessSupervisor
+from supervisor.processes.process_supervisor import READY_S, ProcessSupervisor
 from supervisor.processes.spares import SparePool
 from supervisor.processes.specs import ChildSpecs, Programs
 from supervisor.processes.watchdog import Watchdog
@@ -93,7 +94,8 @@ class SupervisorPorts(NamedTuple):
     cpu_ns: Callable[[], int]
     """CPU time that the supervisor's loop has used so far."""
     host: ProcessHost
-    open_bus: Callable[[str], Publisher]
+    open_bus: Callable[[str, int], Publisher]
+    """Takes the endpoint, and how many messages are kept for a subscriber."""
     open_server: OpenServer
     open_ringer: Callable[[Publisher, int], Ringer | None]
     """The doorbell of a shard; None for the one that ``ShardNotifier`` makes itself."""
@@ -129,21 +131,31 @@ class Run:
         programs: Programs = Programs(),  # noqa: B008 - it cannot be changed
         keys: dict[str, Keys] | None = None,
         opening: Opening = "any",
+        recorder: Sequence[str] | None = None,
     ) -> None:
         """``keys``: of all venues; none on paper. ``opening``: what risk must find at its ledger's path.
 
         ``companions``: the processes beside the run that are wanted, of ``model.notes.COMPANIONS``.
+        ``recorder``: the arguments of the process that writes a tape, for a run that has feeds and neither risk nor
+        workers; None for a run that trades.
         """
         self.config = config
         self.files = files
         self._state_dir = state_dir
         self._table = table
         self._companions = companions
+        self._recorder = recorder
         self._ports = ports
         self._clock = ports.clock
         self._keys = keys or {}
         self._status = StatusPublisher(
-            files.supervisor_page, config, state_dir, ports.clock, ports.pid, ports.timers.note_s
+            files.supervisor_page,
+            config,
+            state_dir,
+            ports.clock,
+            ports.pid,
+            ports.timers.note_s,
+            only_records=recorder is not None,
         )
         handed_over = (lambda: hand_over(self._keys)) if self._keys else None
         self._specs = ChildSpecs(programs, files, state_dir, opening, handed_over)
@@ -238,23 +250,18 @@ class Run:
         self._closers.append(books.close)
         books.beat(self._clock.monotonic_ns())
         self._books = books
-        bus = self._ports.open_bus(self.files.bus_endpoint)
-        self._closers.append(bus.close)
-        bus.start()
+        bus = self._open_bus(self.files.bus_endpoint, HIGH_WATER)
+        raw = self._open_bus(self.files.raw_endpoint, RAW_HIGH_WATER)
         self._status.topics = RunTopics(bus, self._clock, self._risk_note_text)
         notifiers = [self._notifier(bus, shard) for shard in range(self.config.run.shards)]
         self._open_control()
-        risk = self._start_child(self._specs.risk())
-        if self.config.mode == "live":
-            # Only once risk answers: what the venues say is compared with its ledger.
-            await self.processes.until_up(risk)
-            await self.processes.until_up(self._start_child(self._specs.accounts()))
-        workers = [self._start_child(self._specs.worker(shard)) for shard in range(self.config.run.shards)]
-        await self._start_feeds(universe, books, notifiers, bus)
-        await self.processes.until_up(risk)
-        for worker in workers:
-            await self.processes.until_up(worker)
-        self._find_unattended(universe)
+        if self._recorder is None:
+            await self._start_trading(universe, books, notifiers, bus, raw)
+        else:
+            # It subscribes before the first connection is opened, so the tape begins with the first message.
+            recorder = self._start_child(self._specs.recorder(self._recorder))
+            await self.processes.until_ready(recorder, lambda: raw.wanted(RAW.encode()), READY_S)
+            await self._start_feeds(universe, books, notifiers, bus, raw)
         self._open_shards(universe, books)
         self._ports.before_trading()
         books.set_phase(Phase.RUNNING)
@@ -268,11 +275,37 @@ class Run:
             name=self.config.name,
             data="SIMULATED exchanges" if self.config.data == "sim" else "public feeds",
             regime=self.config.regime,
-            orders=_orders(self.config),
+            orders=_orders(self.config) if self._recorder is None else "none: it only records",
             pairs=len(universe.pairs),
             shards=self.config.run.shards,
             state_dir=str(self._state_dir),
         )
+
+    def _open_bus(self, endpoint: str, high_water: int) -> Publisher:
+        bus = self._ports.open_bus(endpoint, high_water)
+        self._closers.append(bus.close)
+        bus.start()
+        return bus
+
+    async def _start_trading(
+        self,
+        universe: Universe,
+        books: BooksWriter,
+        notifiers: Sequence[ShardNotifier],
+        bus: Publisher,
+        raw: Publisher,
+    ) -> None:
+        risk = self._start_child(self._specs.risk())
+        if self.config.mode == "live":
+            # Only once risk answers: what the venues say is compared with its ledger.
+            await self.processes.until_up(risk)
+            await self.processes.until_up(self._start_child(self._specs.accounts()))
+        workers = [self._start_child(self._specs.worker(shard)) for shard in range(self.config.run.shards)]
+        await self._start_feeds(universe, books, notifiers, bus, raw)
+        await self.processes.until_up(risk)
+        for worker in workers:
+            await self.processes.until_up(worker)
+        self._find_unattended(universe)
 
     async def serve(self, duration_s: float | None, progress: Callable[[], None] | None) -> None:
         """Run until told to stop, for ``duration_s`` at most, or until the run cannot go on (``failure``)."""
@@ -317,7 +350,7 @@ class Run:
 
     async def drain(self) -> None:
         """No new entries; close the positions, or keep them if told to; wait for the workers to end."""
-        if self._books is None or self.state != "running":
+        if self._books is None or self.state != "running" or self._recorder is not None:
             return
         self._set_state("draining")
         self.processes.ending = True
@@ -363,6 +396,7 @@ class Run:
             await feed.stop()
         await self.processes.end(["accounts"], 5.0)
         await self._end_risk()
+        await self.processes.end(["recorder"], 10.0)
         await self.processes.end(["viewer"], 2.0)
         await self.processes.end(COMPANIONS, 5.0)
         await self.processes.end(["sim"], 3.0)
@@ -431,7 +465,12 @@ class Run:
         self._tasks.append(asyncio.create_task(probe.run(), name="probe"))
 
     async def _start_feeds(
-        self, universe: Universe, books: BooksWriter, notifiers: Sequence[ShardNotifier], bus: Publisher
+        self,
+        universe: Universe,
+        books: BooksWriter,
+        notifiers: Sequence[ShardNotifier],
+        bus: Publisher,
+        raw: Publisher,
     ) -> None:
         self._feeds = {
             name: VenueFeed(
@@ -448,6 +487,7 @@ class Run:
                 fetch=self._ports.fetch,
                 alert=self.alert,
                 quality=self.config.data_quality,
+                raw=raw,
             )
             for name in self.config.venues.traded
         }
@@ -477,7 +517,7 @@ class Run:
             cpu_s=self._ports.host.cpu_s,
         )
         self._closers.append(self._shards.close)
-        if self._control is not None:
+        if self._control is not None and self._recorder is None:
             self._shards.register(self._control)
 
     def _on_universe(self, universe: Universe) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.log import error_count
-from arbshard.model.notes import RunState, SupervisorNote, VenueNote
+from arbshard.model.notes import RECORDING, RunState, SupervisorNote, VenueNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.model.universe import Universe
 from arbshard.shm.pages import PageWriter
@@ -28,11 +28,23 @@ class StatusPublisher:
     """Written by ``run``, read by status and risk."""
 
     def __init__(
-        self, path: Path, config: Config, state_dir: Path, clock: Clock, pid: int, note_s: float
+        self,
+        path: Path,
+        config: Config,
+        state_dir: Path,
+        clock: Clock,
+        pid: int,
+        note_s: float,
+        *,
+        only_records: bool = False,
     ) -> None:
-        """``pid``: of the supervisor. ``note_s``: how often a note is written. Raises ``SharedMemoryError``."""
+        """``pid``: of the supervisor. ``note_s``: how often a note is written. Raises ``SharedMemoryError``.
+
+        ``only_records``: the run has neither risk nor workers.
+        """
         self._page = PageWriter.create(path, COUNTERS, HISTOGRAMS)
         self._config = config
+        self._only_records = only_records
         self._state_dir = state_dir
         self._clock = clock
         self._pid = pid
@@ -95,14 +107,14 @@ class StatusPublisher:
         config = self._config
         note = SupervisorNote(
             name=config.name,
-            mode=config.mode,
+            mode=RECORDING if self._only_records else config.mode,
             data=config.data,
             regime=config.regime,
             state=self.state,
             pid=self._pid,
             started_ms=self._started_ms,
             state_dir=str(self._state_dir),
-            shards=config.run.shards,
+            shards=0 if self._only_records else config.run.shards,
             pairs=len(self.universe.pairs) if self.universe is not None else 0,
             venues=self._venues,
             children=processes.notes(),

@@ -1,5 +1,6 @@
 """Options that several commands share, and what they mean."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -46,14 +47,27 @@ def wall_ms_of(option: str, text: str | None) -> int:
         ) from error
 
 
-def config_of(name: str | None, config: Path | None, state_dir: str | None = None) -> Config:
-    """The configuration these options lead to. Raises ``ConfigError``."""
-    overrides: dict[str, Any] = {}
+def config_of(
+    name: str | None,
+    config: Path | None,
+    state_dir: str | None = None,
+    others: Mapping[str, Any] | None = None,
+) -> Config:
+    """The configuration these options lead to. ``others``: values of further options. Raises ``ConfigError``."""
+    overrides: dict[str, Any] = dict(others or {})
     if name is not None:
         overrides["name"] = name
     if state_dir is not None:
         overrides["state_dir"] = state_dir
     return load_config(config, overrides)
+
+
+def symbols_of(text: str) -> list[str]:
+    """The pairs that ``--symbols`` names. Raises ``UsageError``."""
+    names = [one.strip() for one in text.split(",") if one.strip()]
+    if not names:
+        raise UsageError("--symbols: names no pair")
+    return names
 
 
 def state_dir_of(name: str | None, config: Path | None, state_dir: str | None) -> Path:

@@ -1,4 +1,4 @@
-"""``arbshard record``: the tape of a running instance, written by this process beside it."""
+"""``arbshard record``: the tape of a running instance, or of feeds that are opened for the recording alone."""
 
 import signal
 import time
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
+from msgspec.structs import replace
 
-from arbshard.cli.options import ConfigOption, NameOption, config_of
+from arbshard.cli.options import REGIME_HELP, ConfigOption, NameOption, StateOption, config_of, symbols_of
 from arbshard.errors import UsageError
 
 if TYPE_CHECKING:
+    from arbshard.config import Config
     from arbshard.model.rundir import RunFiles
     from arbshard.tape.writing import TapeBounds
 
@@ -48,10 +50,26 @@ def record(
     free_mb: Annotated[
         float, typer.Option("--free-mb", min=0.0, help="Write nothing while less is free on the disk.")
     ] = 500.0,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="Record without a run, with connections of its own; nothing is traded."),
+    ] = False,
+    symbols: Annotated[
+        str | None,
+        typer.Option("--symbols", help="Record these pairs alone, by base or market: KRW-BTC,ETH,SOLUSDT."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Record alone, of sim (embedded) or public (real) exchanges.")
+    ] = None,
+    regime: Annotated[str | None, typer.Option("--regime", help=f"Record alone. {REGIME_HELP}")] = None,
+    state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Record what a running instance receives and decides, until Ctrl-C or the instance's end."""
+    """Record what a running instance receives and decides, until Ctrl-C or the instance's end.
+
+    With --alone, --symbols, --data or --regime no instance is needed: the feeds are opened for the recording.
+    """
     from arbshard.optional import require_libraries
 
     require_libraries("arbshard record", "pyarrow")
@@ -66,6 +84,19 @@ def record(
         keep_bytes=int(keep_mb * 1e6),
         free_bytes_min=int(free_mb * 1e6),
     )
+    if alone or symbols is not None or data is not None or regime is not None:
+        if follow:
+            raise UsageError("--follow: records an instance that trades; a recording of its own needs none")
+        overrides = {
+            "run": {} if symbols is None else {"symbols": symbols_of(symbols)},
+            "sim": {} if regime is None else {"regime": regime},
+        } | ({} if data is None else {"data": data})
+        _record_alone(config_of(name, config, state_dir, overrides), folder, duration, bounds)
+        return
+    if state_dir is not None:
+        raise UsageError(
+            "--state-dir: the instance that is recorded has its own; --dir says where the tape goes"
+        )
     watched = _Watched(config_of(name, config).name, duration, follows=follow)
     why = INSTANCE_ENDED
     while why == INSTANCE_ENDED and watched.wait_for_start():
@@ -98,8 +129,8 @@ class _Watched:
                 return True
             if not self._follows:
                 raise UsageError(
-                    f"no instance named '{self.name}' is running, and recording with feeds of its own is not built: "
-                    "start `arbshard run`, or wait for it with --follow"
+                    f"no instance named '{self.name}' is running: start `arbshard run`, wait for it with --follow, "
+                    "or record without one with --alone"
                 )
             time.sleep(_FOLLOW_S)
         return False
@@ -149,12 +180,23 @@ def _record_run(watched: _Watched, folder: Path | None, bounds: "TapeBounds") ->
         found = record_run(watched.name, files, state_dir / "ledger.sqlite", target, bounds, watched.why_over)
     finally:
         lock.release()
-    typer.echo(
-        f"record: {found.frames:,} frames, {found.decisions:,} decisions, {found.rows:,} rows written, "
-        f"{found.missed:,} missed, {found.lost:,} lost, {found.unreadable:,} unreadable: {found.why}",
-        err=True,
-    )
+    typer.echo(found.line(), err=True)
     return found.why
+
+
+def _record_alone(
+    config: "Config", folder: Path | None, duration: float | None, bounds: "TapeBounds"
+) -> None:
+    """Record with feeds of its own: a supervisor whose children are neither risk nor workers but the recorder."""
+    from supervisor.main import Options
+    from supervisor.main import run as supervise
+    from supervisor.statedir import state_dir_of
+
+    target = (folder or state_dir_of(config) / "tape").absolute()
+    typer.echo(f"recording {config.name} alone into {target}", err=True)
+    config = replace(config, mode="paper", run=replace(config.run, shards=1, spare_workers=0))
+    recorder = ("--dir", str(target), "--bounds", msgspec.json.encode(bounds).decode())
+    raise typer.Exit(supervise(config, Options(duration, recorder=recorder)))
 
 
 def _signals() -> list[int]:

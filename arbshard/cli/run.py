@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import replace
 
-from arbshard.cli.options import REGIME_HELP, ConfigOption, NameOption, StateOption, running_files
+from arbshard.cli.options import REGIME_HELP, ConfigOption, NameOption, StateOption, running_files, symbols_of
 from arbshard.config import Config, load_config
 from arbshard.errors import UsageError
 
@@ -47,10 +47,7 @@ def run(
     if shards is not None:
         overrides.setdefault("run", {})["shards"] = shards
     if symbols is not None:
-        names = [one.strip() for one in symbols.split(",") if one.strip()]
-        if not names:
-            raise UsageError("--symbols: names no pair")
-        overrides.setdefault("run", {})["symbols"] = names
+        overrides.setdefault("run", {})["symbols"] = symbols_of(symbols)
     if regime is not None:
         overrides["sim"] = {"regime": regime}
     if name is not None:

@@ -84,12 +84,16 @@ class WorkerNote(msgspec.Struct, frozen=True):
     """How far the edges of its pairs came, by base; pairs without any are left out."""
 
 
+RECORDING = "recording"
+"""The mode of a run that has feeds and a recorder, and neither risk nor workers."""
+
+
 class SupervisorNote(msgspec.Struct, frozen=True):
     """The run as a whole."""
 
     name: str
     mode: str
-    """``paper``."""
+    """``paper`` or ``live``; ``RECORDING`` of a run that trades nothing."""
     data: str
     """``sim`` (simulated exchanges) or ``public``."""
     state: RunState

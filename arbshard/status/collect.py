@@ -12,7 +12,7 @@ from arbshard.clock import Clock
 from arbshard.errors import SharedMemoryError
 from arbshard.ledger.record import read_record
 from arbshard.model.intent import ApartCause
-from arbshard.model.notes import COMPANIONS, ChildNote, SupervisorNote, WorkerNote
+from arbshard.model.notes import COMPANIONS, RECORDING, ChildNote, SupervisorNote, WorkerNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
@@ -123,7 +123,7 @@ class Collector:
                 else ()
             ),
             *problems_of_shards(shards, universe),
-            *_problems(unattended, venues, risk),
+            *_problems(unattended, venues, risk, trades=note.mode != RECORDING),
             *([f"portfolio, balances and positions are as of {as_of}"] if as_of else []),
             *_disk_problems(risk_counters),
             *_standing(risk_note),
@@ -384,7 +384,7 @@ class Collector:
 
 
 def _problems(
-    unattended: tuple[str, ...], venues: tuple[VenueStatus, ...], risk: RiskStatus
+    unattended: tuple[str, ...], venues: tuple[VenueStatus, ...], risk: RiskStatus, *, trades: bool
 ) -> tuple[str, ...]:
     found = [
         f"{venue.name} is {'on REST' if venue.state == 'rest' else venue.state}"
@@ -398,7 +398,7 @@ def _problems(
         for venue in venues
         if venue.late and venue.lag_ms_max is not None
     ]
-    if risk.state != "running":
+    if trades and risk.state != "running":
         found.append(f"risk is {risk.state}{f': {risk.reason}' if risk.reason else ''}")
     found += [f"open position without a worker: {position}" for position in unattended]
     return tuple(found)

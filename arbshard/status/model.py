@@ -268,7 +268,7 @@ class Status(msgspec.Struct, frozen=True):
     bad_requests: int = 0
     """What came on the sockets of risk and supervisor and was no request: none is expected."""
     order_mode: str = "paper"
-    """``paper``, ``dry run`` or ``live``."""
+    """``paper``, ``dry run`` or ``live``; ``recording`` of a run that trades nothing."""
     accounts: tuple[AccountStatus, ...] = ()
     differences: tuple[DifferenceNote, ...] = ()
     """Currencies of which venue and ledger say different amounts: their pairs are blocked."""

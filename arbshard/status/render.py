@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arbshard.config import REGIMES
+from arbshard.model.notes import RECORDING
 from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally
 from arbshard.status.model import (
     EntriesStatus,
@@ -24,9 +25,14 @@ from arbshard.status.summary import Summary
 
 _GOOD = {"running", "connected", "drained", "ready"}
 _WAITING = {"starting", "connecting", "draining", "restarting", "partly", "degraded", "missing"}
-_ORDERS = {"paper": "paper orders", "dry run": "DRY RUN: no order is sent", "live": "LIVE ORDERS"}
+_ORDERS = {
+    RECORDING: "records only, no orders",
+    "paper": "paper orders",
+    "dry run": "DRY RUN: no order is sent",
+    "live": "LIVE ORDERS",
+}
 """The first words on the screen."""
-_ORDERS_STYLE = {"paper": "", "dry run": "bold black on yellow", "live": "bold white on red"}
+_ORDERS_STYLE = {RECORDING: "", "paper": "", "dry run": "bold black on yellow", "live": "bold white on red"}
 _SYMBOLS_SHOWN = 12
 _WARNINGS_SHOWN = 10
 _PROBLEMS_SHOWN = 6
@@ -46,6 +52,23 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     """The whole picture."""
     parts: list[RenderableType] = [_headline(status)]
     parts.extend(_weather(status.regime))
+    if status.order_mode == RECORDING:
+        parts.append(_venues(status))
+    else:
+        parts.extend(_trading(status, symbols_shown))
+    parts.extend(Text(f"! {line}", style="yellow") for line in status.problems)
+    parts.extend(Text(line, style="dim") for line in status.warnings[:_WARNINGS_SHOWN])
+    if len(status.warnings) > _WARNINGS_SHOWN:
+        parts.append(
+            Text(f"and {len(status.warnings) - _WARNINGS_SHOWN} more: --json lists them", style="dim")
+        )
+    parts.extend(Text(f"  {line}", style="yellow") for line in status.alerts)
+    return Group(*parts)
+
+
+def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
+    """What there is to see of a run that trades."""
+    parts: list[RenderableType] = []
     parts.append(_portfolio(status.portfolio, status.lifetime, status.as_of))
     parts.append(_equity(status.equity, status.portfolio.currency))
     parts.append(Text.assemble(("FX ", "bold"), _fx(status.fx)))
@@ -68,14 +91,7 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     parts.extend(_beside(status))
     if status.inventory:
         parts.append(Text(f"Inventory: {status.inventory}", style="yellow"))
-    parts.extend(Text(f"! {line}", style="yellow") for line in status.problems)
-    parts.extend(Text(line, style="dim") for line in status.warnings[:_WARNINGS_SHOWN])
-    if len(status.warnings) > _WARNINGS_SHOWN:
-        parts.append(
-            Text(f"and {len(status.warnings) - _WARNINGS_SHOWN} more: --json lists them", style="dim")
-        )
-    parts.extend(Text(f"  {line}", style="yellow") for line in status.alerts)
-    return Group(*parts)
+    return parts
 
 
 def render_summary(summary: Summary) -> RenderableType:
@@ -140,7 +156,7 @@ def _table(title: str) -> Table:
 def _where(data: str, order_mode: str) -> str:
     if data == "sim":
         return "SIMULATED exchanges"
-    return "public feeds" if order_mode == "paper" else "REAL exchanges"
+    return "public feeds" if order_mode in (RECORDING, "paper") else "REAL exchanges"
 
 
 def _title(summary: Summary) -> str:
@@ -151,7 +167,7 @@ def _title(summary: Summary) -> str:
 def _headline(status: Status) -> Text:
     where = _where(status.data, status.order_mode)
     orders = _ORDERS[status.order_mode]
-    is_paper = status.order_mode == "paper"
+    is_paper = status.order_mode in (RECORDING, "paper")
     # What may cost money stands above everything, in a line of its own.
     banner = "" if is_paper else f" {orders} on {where} \n"
     return Text.assemble(

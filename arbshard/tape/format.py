@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 import pyarrow as pa
 
+from arbshard.model.universe import Universe
 from arbshard.tape import TapeError
 from arbshard.wire.recording import FEED_KINDS
 
@@ -22,9 +23,11 @@ RUN_KINDS = ("venue", "control", "alert")
 """Rows with a message of the bus about the run, as JSON."""
 DECISION = "decision"
 """A row with an event of risk's ledger, as JSON."""
+REFUSED = "refused"
+"""A row with what one worker has refused so far, as JSON."""
 DROPPED = "dropped"
 """A row that says how many rows are missing before it, and why."""
-KINDS = (*FEED_KINDS, *RUN_KINDS, DECISION, DROPPED)
+KINDS = (*FEED_KINDS, *RUN_KINDS, DECISION, REFUSED, DROPPED)
 
 SCHEMA = pa.schema(
     [
@@ -85,6 +88,13 @@ class SegmentInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs, markets, rules and fees of the run when the segment was begun, as JSON."""
     config: msgspec.Raw = msgspec.Raw(b"null")
     """The run's configuration as JSON, without secrets."""
+
+    def described_universe(self) -> Universe | None:
+        """The pairs with their rules and fees; None where they are not known. Raises ``TapeError``."""
+        try:
+            return msgspec.json.decode(self.universe, type=Universe | None)
+        except msgspec.MsgspecError as error:
+            raise TapeError(f"the pairs in its description cannot be read: {error}") from error
 
 
 def schema_with(info: SegmentInfo) -> pa.Schema:

@@ -39,6 +39,13 @@ class Recorded(NamedTuple):
     why: str
     """Why it ended."""
 
+    def line(self) -> str:
+        """Describe it in one line, for people."""
+        return (
+            f"record: {self.frames:,} frames, {self.decisions:,} decisions, {self.rows:,} rows written, "
+            f"{self.missed:,} missed, {self.lost:,} lost, {self.unreadable:,} unreadable: {self.why}"
+        )
+
 
 def hold(folder: Path) -> FileLock:
     """Keep every other recorder out of ``folder``. Raises ``RunDirError``."""
@@ -80,7 +87,15 @@ def record_run(
         )
 
     writer = TapeWriter(folder, recording, describe, bounds)
-    recorder = Recorder(files.bus_endpoint, ledger, writer, clock, time.time_ns)
+    recorder = Recorder(
+        files.bus_endpoint,
+        files.raw_endpoint,
+        ledger,
+        lambda: sorted(files.dir.glob("page-worker-*")),
+        writer,
+        clock,
+        time.time_ns,
+    )
     why = ""
     try:
         while not why:

@@ -5,41 +5,54 @@ drops, and the sequence numbers say how many records those were. Needs pyarrow.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from arbshard.clock import Clock
-from arbshard.errors import LedgerError, ProtocolError, UsageError
+from arbshard.errors import LedgerError, ProtocolError, SharedMemoryError, UsageError
 from arbshard.ledger.reader import LedgerReader
 from arbshard.log import get_logger
-from arbshard.tape.format import DECISION, DROPPED, Row
+from arbshard.model.funnel import EdgeFunnel
+from arbshard.model.notes import WorkerNote
+from arbshard.shm.pages import PageReader
+from arbshard.tape.format import DECISION, DROPPED, REFUSED, Row
 from arbshard.tape.writing import TapeWriter
 from arbshard.wire import recording, topics
 from arbshard.wire.bus import BusMessage, Subscriber
 
-HIGH_WATER = 8192
-"""Messages that are kept while a batch is written. Each holds some 8 KB at most, as feeds gather records."""
-_AT_ONCE = 1024
-"""Messages that are read in one step."""
+_AT_ONCE = 64
+"""Messages of each socket that are read in one step: with 60 KB in each, some 4 MB."""
+_READS_MAX = 128
+"""Steps in which all that may wait is read."""
 _FLUSH_NS = 500_000_000
 _LEDGER_NS = 1_000_000_000
 _RAW = recording.RAW.encode()
+_REFUSAL = "refusal_"
+_note_decoder: msgspec.json.Decoder[WorkerNote] = msgspec.json.Decoder(WorkerNote)
 
 
 class Recorder:
     """Records one run of an instance, from the moment it is made. Raises ``TransportError``."""
 
     def __init__(
-        self, bus_endpoint: str, ledger: Path, writer: TapeWriter, clock: Clock, wall_ns: Callable[[], int]
+        self,
+        bus_endpoint: str,
+        raw_endpoint: str,
+        ledger: Path,
+        worker_pages: Callable[[], Iterable[Path]],
+        writer: TapeWriter,
+        clock: Clock,
+        wall_ns: Callable[[], int],
     ) -> None:
-        self._subscriber = Subscriber(
-            bus_endpoint,
-            (_RAW, topics.VENUES.encode(), topics.CONTROL.encode(), topics.ALERT.encode()),
-            high_water=HIGH_WATER,
+        # The order counts: whoever waits for the second subscription knows that the first one has been asked for.
+        self._bus = Subscriber(
+            bus_endpoint, (topics.VENUES.encode(), topics.CONTROL.encode(), topics.ALERT.encode())
         )
+        self._raw = Subscriber(raw_endpoint, (_RAW,), high_water=recording.RAW_HIGH_WATER)
         self._ledger = LedgerTail(ledger)
+        self._refusals = RefusalTail(worker_pages)
         self._writer = writer
         self._clock = clock
         self._wall_ns = wall_ns
@@ -53,6 +66,8 @@ class Recorder:
         self._tailed_ns = 0
         self.frames = 0
         self.decisions = 0
+        self.refusals = 0
+        """Rows about what workers refused."""
         self.missed = 0
         """Records and messages that the bus dropped because this process was too slow."""
         self.unreadable = 0
@@ -69,27 +84,40 @@ class Recorder:
 
         It is not woken by each message: nothing waits for a recorder, and each time it runs the run does not.
         """
-        messages = self._subscriber.drain(_AT_ONCE)
+        messages = self._read()
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._tailed_ns >= _LEDGER_NS:
+            self._take_decisions(now_ns)
+            self._take_refusals(now_ns)
+            self._tailed_ns = now_ns
+        if now_ns - self._flushed_ns >= _FLUSH_NS:
+            self._flush(now_ns)
+        if messages < _AT_ONCE:
+            time.sleep(pause_s)
+
+    def close(self) -> None:
+        """Read what has come, write what is in memory, end the segment, and close the socket."""
+        # Bounded, because an instance that goes on publishing would never leave the queue empty.
+        for _ in range(_READS_MAX):
+            if not self._read():
+                break
+        now_ns = self._clock.monotonic_ns()
+        self._take_decisions(now_ns)
+        self._take_refusals(now_ns)
+        self._writer.close(now_ns, self._clock.wall_ms())
+        self._bus.close()
+        self._raw.close()
+
+    def _read(self) -> int:
+        """Take in some of the messages that have come; how many those were."""
+        messages = self._bus.drain(_AT_ONCE) + self._raw.drain(_AT_ONCE)
         now_ns = self._clock.monotonic_ns()
         self._offset_ns = self._wall_ns() - now_ns
         for message in messages:
             self._take(message, now_ns)
             if self._writer.is_full:
                 self._flush(now_ns)
-        if now_ns - self._tailed_ns >= _LEDGER_NS:
-            self._tailed_ns = now_ns
-            self._take_decisions(now_ns)
-        if now_ns - self._flushed_ns >= _FLUSH_NS:
-            self._flush(now_ns)
-        if len(messages) < _AT_ONCE:
-            time.sleep(pause_s)
-
-    def close(self) -> None:
-        """Write what is in memory, end the segment, and close the socket."""
-        now_ns = self._clock.monotonic_ns()
-        self._take_decisions(now_ns)
-        self._writer.close(now_ns, self._clock.wall_ms())
-        self._subscriber.close()
+        return len(messages)
 
     def _flush(self, now_ns: int) -> None:
         self._flushed_ns = now_ns
@@ -159,6 +187,12 @@ class Recorder:
             detail = "ledger: these events had gone to an archive before they were read"
             self._writer.add(self._row(DROPPED, "", now_ns, number=lost, detail=detail))
 
+    def _take_refusals(self, now_ns: int) -> None:
+        for worker, counts in self._refusals.poll():
+            self.refusals += 1
+            row = self._row(REFUSED, "", now_ns, number=self.refusals, data=msgspec.json.encode(counts))
+            self._writer.add(row._replace(connection=worker, began_ns=self._tailed_ns))
+
     def _row(
         self, kind: str, venue: str, at_ns: int, *, number: int, detail: str = "", data: bytes = b""
     ) -> Row:
@@ -198,3 +232,49 @@ class LedgerTail:
         if rows:
             self._last = rows[-1][0]
         return rows
+
+
+class WorkerRefusals(msgspec.Struct, frozen=True):
+    """What one worker has refused by itself since it was started: only the counts that have changed."""
+
+    pid: int
+    """Another one begins to count anew."""
+    reasons: dict[str, int]
+    """Evaluations that ended with this reason."""
+    edges: dict[str, EdgeFunnel]
+    """By base, how far the edges of a pair came; the difference of two stages is what was refused between them."""
+
+
+class RefusalTail:
+    """Reads from the pages of workers what they refuse. Workers do nothing for it: they count in any case."""
+
+    def __init__(self, pages: Callable[[], Iterable[Path]]) -> None:
+        self._pages = pages
+        self._known: dict[str, WorkerRefusals] = {}
+
+    def poll(self) -> Iterator[tuple[str, WorkerRefusals]]:
+        """Yield the name of each worker whose counts have changed since the last call, and these counts."""
+        for path in self._pages():
+            try:
+                with PageReader.attach(path) as page:
+                    counters, note = page.values(), page.note()
+            except SharedMemoryError:
+                continue  # its worker is being replaced
+            now = WorkerRefusals(
+                pid=counters.get("pid", 0),
+                reasons={
+                    name.removeprefix(_REFUSAL): count
+                    for name, count in counters.items()
+                    if name.startswith(_REFUSAL) and count
+                },
+                edges=_note_decoder.decode(note).funnel if note else {},
+            )
+            name = path.name.removeprefix("page-")
+            before = self._known.get(name)
+            self._known[name] = now
+            if before is None or before.pid != now.pid:
+                before = WorkerRefusals(now.pid, {}, {})
+            reasons = {one: count for one, count in now.reasons.items() if count != before.reasons.get(one)}
+            edges = {base: funnel for base, funnel in now.edges.items() if funnel != before.edges.get(base)}
+            if reasons or edges:
+                yield name, WorkerRefusals(now.pid, reasons, edges)

@@ -18,8 +18,9 @@ _SPARE_READY_S = 3.0
 """How long a spare worker may take likewise; it has done most of it before."""
 _POLL_S = 0.02
 _FATAL_CODES = {2: "cannot run with these settings", 3: "the ledger cannot be trusted or written"}
-_ESSENTIAL = ("sim", "risk", "accounts")
-"""Without them nothing can be traded; without a worker its pairs cannot, without a viewer nothing is lost."""
+_ESSENTIAL = ("sim", "risk", "accounts", "recorder")
+"""Without them nothing can be traded, or recorded; without a worker its pairs cannot, without a viewer nothing is
+lost."""
 _REFUSED_NS = 30_000_000_000
 """A worker that the system would not start for so long is given up, so that others take its pairs over."""
 _KILLED_S = 5.0

@@ -99,6 +99,11 @@ class ChildSpecs:
         argv = _python(f"arbshard.{name}", *self._places)
         return ChildSpec(name, lambda _: argv)
 
+    def recorder(self, arguments: Sequence[str]) -> ChildSpec:
+        """The writer of the tape of a run that only records."""
+        argv = _python("arbshard.tape", *self._places, *arguments)
+        return ChildSpec("recorder", lambda _: argv)
+
     def viewer(self) -> ChildSpec:
         """The live table."""
         argv = [sys.executable, "-m", "arbshard.status", "--run-dir", str(self._files.dir)]

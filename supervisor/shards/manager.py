@@ -109,7 +109,9 @@ class ShardManager:
         """Go on with changes; read listings and measure now and then; begin a balancing that is due."""
         self.assignments.step(now_ns)
         risk = self._processes.get("risk")
-        if risk is not None and risk.pid and self._risk_page.is_up(risk.pid):
+        if risk is None:  # the run only records
+            self._listing.step(now_ns, 0)
+        elif risk.pid and self._risk_page.is_up(risk.pid):
             self._listing.step(now_ns, self._risk_page.value("listing_wanted", risk.pid))
         if now_ns - self._sampled_ns < _SAMPLE_NS:
             return

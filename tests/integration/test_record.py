@@ -1,11 +1,13 @@
 """`arbshard record` beside a real run: what it keeps, what a kill and a full disk cost; the run goes on."""
 
 import json
+import os
 import resource
 import signal
 import time
 
 import msgspec
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,14 +21,16 @@ pytestmark = [
 ]
 
 
+BOUNDS = ("--free-mb", "0", "--segment-minutes", "0.05")
+
+
 @pytest.fixture
 def instance(tmp_path):
     yield from running(tmp_path, SMALL)
 
 
 def record(instance, *arguments):
-    bounds = ("--free-mb", "0", "--segment-minutes", "0.05")
-    return instance.launch("record", "--config", str(instance.config), *bounds, *arguments)
+    return instance.launch("record", "--config", str(instance.config), *BOUNDS, *arguments)
 
 
 def approved_after(instance, seq):
@@ -43,6 +47,10 @@ def call_alone(instance, *arguments):
 
 def size_of(instance):
     return sum(path.stat().st_size for path in (instance.state / "tape").glob("*.arrows"))
+
+
+def recordings(instance):
+    return {path.name[:13] for path in (instance.state / "tape").glob("*.arrows")}
 
 
 def info_of(instance):
@@ -71,7 +79,7 @@ def test_a_recording_holds_frames_marks_and_decisions_and_ends_with_the_run(inst
     kinds = {(one["venue"], one["kind"]) for one in info["content"]}
     for venue in ("upbit", "binance"):
         assert {(venue, "frame"), (venue, "known"), (venue, "connect"), (venue, "disconnect")} <= kinds
-    assert {("", "control"), ("", "venue"), ("", "decision")} <= kinds
+    assert {("", "control"), ("", "venue"), ("", "decision"), ("", "refused")} <= kinds
     with LedgerReader(instance.ledger) as ledger:
         kept = {seq: body for seq, _, _, _, _, body in ledger.rows(after=before)}
     recorded = rows_of(instance, "SELECT number, decode(data) AS body FROM tape WHERE kind = 'decision'")
@@ -140,12 +148,48 @@ def test_a_full_disk_costs_marked_rows_alone(instance):
     assert instance.do("ledger", "verify")
 
 
+def test_a_recorder_that_stands_still_delays_nothing_and_loses_nothing_for_a_while(instance):
+    process = record(instance)
+    instance.wait_for(lambda: size_of(instance) > 20_000)
+    supervisor = psutil.Process(instance.process.pid)
+    with LedgerReader(instance.ledger) as ledger:
+        before = ledger.last_seq
+    messages, memory = instance.status()["messages"], supervisor.memory_info().rss
+    os.kill(process.pid, signal.SIGSTOP)
+    stopped_s = time.monotonic()
+    try:
+        instance.wait_for(lambda: approved_after(instance, before))
+        while time.monotonic() - stopped_s < 20.0:
+            time.sleep(1.0)
+            assert instance.status()["state"] in ("running", "degraded")
+        status = instance.status()
+        assert status["messages"] - messages > 500
+        assert status["loop_late_ms"] < 1000  # beyond that workers stop
+        assert supervisor.memory_info().rss - memory < 60_000_000 + 10_000_000
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    before = size_of(instance)
+    instance.wait_for(lambda: size_of(instance) > before + 20_000)
+    process.send_signal(signal.SIGINT)
+    assert instance.ended(process).code == 0
+    code, info = info_of(instance)
+    assert (code, info["faults"]) == (0, [])
+    numbers = rows_of(
+        instance,
+        "SELECT venue, max(number) - min(number) + 1 - count(*) AS missing FROM tape "
+        "WHERE kind != 'dropped' AND venue != '' GROUP BY venue",
+    )
+    marked = rows_of(instance, "SELECT coalesce(sum(number), 0) AS n FROM tape WHERE kind = 'dropped'")
+    assert sum(one["missing"] for one in numbers) == marked[0]["n"]
+    assert instance.stop().code == 0
+
+
 def test_without_an_instance_it_is_refused_and_follow_waits_for_one(tmp_path):
     with Instance(tmp_path) as instance:
         ended = instance.call("record")
         assert (ended.code, ended.out) == (2, "")
         assert ended.err.startswith(
-            "arbshard: no instance named 't' is running, and recording with feeds of its own"
+            "arbshard: no instance named 't' is running: start `arbshard run`, wait for it with --follow, or"
         )
         assert ended.err.count("\n") == 1
         assert instance.call("tape", "info").code == 2
@@ -156,10 +200,63 @@ def test_without_an_instance_it_is_refused_and_follow_waits_for_one(tmp_path):
         assert instance.stop().code == 0
         instance.start()
         instance.until_running()
-        instance.wait_for(
-            lambda: len({path.name[:13] for path in (instance.state / "tape").glob("*.arrows")}) == 2
-        )
+        instance.wait_for(lambda: len(recordings(instance)) == 2)
         process.send_signal(signal.SIGTERM)
         assert instance.ended(process).code == 0
         assert instance.stop().code == 0
         assert info_of(instance)[1]["faults"] == []
+
+
+@pytest.mark.needs("tls")
+def test_alone_it_records_over_tls_without_risk_and_workers_and_ends_in_order(tmp_path):
+    config = SMALL.replace("[sim]\n", "[sim]\ntls = true\n")
+    with Instance(tmp_path, config, program=("-m", "arbshard", "record"), arguments=BOUNDS) as instance:
+        process = instance.start("--symbols", "BTC,ETH")
+        instance.wait_for(lambda: size_of(instance) > 20_000)
+        status = instance.until(lambda status: status["state"] == "running")
+        assert (status["order_mode"], status["shards"], status["problems"]) == ("recording", (), ())
+        children = {one.name: one.pid for one in instance.note().children}
+        assert children.keys() == {"sim", "recorder"}
+        denied = instance.call("symbols", "add", "SOL")
+        assert denied.code == 2, denied
+        assert "not possible in this run" in denied.err
+        # A recorder that dies costs what it had in memory: another one takes its place.
+        os.kill(children["recorder"], signal.SIGKILL)
+        instance.wait_for(lambda: len(recordings(instance)) == 2)
+        before = size_of(instance)
+        instance.wait_for(lambda: size_of(instance) > before + 20_000)
+        process.send_signal(signal.SIGINT)
+        ended = instance.ended(process)
+        assert ended.code == 0, ended
+        assert not instance.ledger.exists()
+        code, info = info_of(instance)
+        assert (code, info["faults"], info["open_segments"]) == (0, [], 1)
+        kinds = {(one["venue"], one["kind"]): one["rows"] for one in info["content"]}
+        for venue in ("upbit", "binance"):
+            assert kinds[venue, "frame"] > 20
+            # The first recording begins before the first connection, and the second one ends after the last.
+            assert (kinds[venue, "subscribe"], kinds[venue, "connect"], kinds[venue, "disconnect"]) == (
+                1,
+                2,
+                1,
+            )
+        symbols = rows_of(
+            instance, "SELECT DISTINCT detail FROM tape WHERE kind = 'connect' AND venue = 'binance'"
+        )
+        assert symbols == [{"detail": "carries BTCUSDT ETHUSDT"}]
+        assert not instance.files.dir.exists()
+
+
+def test_alone_it_refuses_what_cannot_be(tmp_path):
+    with Instance(tmp_path) as instance:
+        for arguments, why in (
+            (("--follow",), "--follow: records an instance that trades"),
+            (("--symbols", " ,"), "--symbols: names no pair"),
+            (("--data", "public"), 'data = "public" needs ws_url and rest_url'),
+            (("--data", "live"), "data"),
+            (("--dir", str(instance.config)), "cannot be recorded into"),
+        ):
+            ended = instance.ended(record(instance, "--alone", *arguments))
+            assert (ended.code, ended.out) == (2, ""), ended
+            assert why in ended.err.splitlines()[-1]
+            assert not list(instance.run_root.glob("*"))

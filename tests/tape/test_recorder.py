@@ -4,13 +4,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from arbshard.clock import SystemClock
-from arbshard.model.notes import VenueNote
+from arbshard.model.funnel import EdgeFunnel
+from arbshard.model.notes import VenueNote, WorkerNote
+from arbshard.shm.pages import PageWriter
 from arbshard.tape.format import DROPPED, SegmentInfo
 from arbshard.tape.reading import Tape, verify
-from arbshard.tape.recorder import LedgerTail, Recorder
+from arbshard.tape.recorder import LedgerTail, Recorder, RefusalTail, WorkerRefusals
 from arbshard.tape.writing import TapeBounds, TapeWriter
 from arbshard.wire import topics
 from arbshard.wire.bus import Publisher
@@ -34,7 +37,15 @@ class World:
             )
 
         self.writer = TapeWriter(folder, 1, describe, TapeBounds(free_bytes_min=0))
-        self.recorder = Recorder(endpoint, folder / "ledger.sqlite", self.writer, SystemClock(), time.time_ns)
+        self.recorder = Recorder(
+            endpoint,
+            endpoint,
+            folder / "ledger.sqlite",
+            lambda: folder.glob("page-worker-*"),
+            self.writer,
+            SystemClock(),
+            time.time_ns,
+        )
         deadline_s = time.monotonic() + 10
         while not (self.bus.wanted(b"raw.upbit.") and self.bus.wanted(b"venue.upbit.")):
             assert time.monotonic() < deadline_s
@@ -65,7 +76,8 @@ def make(tmp_path):
         yield make_world
         for world in made:
             world.bus.close()
-            world.recorder._subscriber.close()
+            world.recorder._bus.close()
+            world.recorder._raw.close()
 
 
 def test_frames_in_are_frames_out_with_both_clocks(make):
@@ -92,7 +104,7 @@ def test_frames_in_are_frames_out_with_both_clocks(make):
 
 def test_what_the_bus_drops_is_marked_exactly(make):
     world = make(high_water=50)
-    world.recorder._subscriber._socket.rcvhwm = 50
+    world.recorder._raw._socket.rcvhwm = 50
     for number in range(60_000):
         world.send(number)
     for _ in range(2000):  # it reads again, and what comes now shows what did not
@@ -160,3 +172,44 @@ def test_a_ledger_that_is_damaged_costs_its_decisions_alone_and_is_reported(tmp_
     path.write_bytes(b"this is no ledger" * 500)
     assert tail.poll() == []
     assert tail.last_error.startswith(str(path))
+
+
+def worker_page(folder, pid):
+    page = PageWriter.create(
+        folder / "page-worker-0", ("pid", "refusal_BOOK_STALE", "refusal_LATE", "ticks"), (), 4096
+    )
+    page.set(page.counter("pid"), pid)
+    return page
+
+
+def test_what_workers_refuse_is_read_from_their_pages_as_it_changes(tmp_path):
+    tail = RefusalTail(lambda: [tmp_path / "page-worker-0", tmp_path / "page-worker-1"])
+    assert list(tail.poll()) == []
+    with worker_page(tmp_path, 7) as page:
+        page.add(page.counter("ticks"))
+        assert list(tail.poll()) == []
+        page.add(page.counter("refusal_BOOK_STALE"), 3)
+        assert list(tail.poll()) == [("worker-0", WorkerRefusals(7, {"BOOK_STALE": 3}, {}))]
+        assert list(tail.poll()) == []
+        page.add(page.counter("refusal_LATE"))
+        funnel = EdgeFunnel(wanted=5, barred=2)
+        page.write_note(msgspec.json.encode(WorkerNote(funnel={"BTC": funnel})))
+        assert list(tail.poll()) == [("worker-0", WorkerRefusals(7, {"LATE": 1}, {"BTC": funnel}))]
+    with worker_page(tmp_path, 8) as page:  # a successor begins to count anew
+        page.add(page.counter("refusal_BOOK_STALE"), 3)
+        assert list(tail.poll()) == [("worker-0", WorkerRefusals(8, {"BOOK_STALE": 3}, {}))]
+
+
+def test_refusals_of_workers_are_rows_with_the_time_between_two_readings(make):
+    world = make()
+    with worker_page(world.folder, 7) as page:
+        page.add(page.counter("refusal_BOOK_STALE"))
+        world.step_until(lambda: world.recorder.refusals == 1)
+        page.add(page.counter("refusal_BOOK_STALE"))
+        world.step_until(lambda: world.recorder.refusals == 2)
+        world.recorder.close()
+    first, second = [row for _, row in Tape(world.folder).rows()]
+    assert (first.kind, first.connection, first.number) == ("refused", "worker-0", 1)
+    assert msgspec.json.decode(second.data) == {"pid": 7, "reasons": {"BOOK_STALE": 2}, "edges": {}}
+    assert second.began_ns == first.at_ns < second.at_ns
+    assert verify(Tape(world.folder)).faults == []
