@@ -13,6 +13,7 @@ from arbshard.errors import UsageError
 from arbshard.optional import require_libraries
 
 if TYPE_CHECKING:
+    from arbshard.tape.format import SegmentInfo
     from arbshard.tape.reading import Tape
 
 app = typer.Typer(no_args_is_help=True, help="Look into recordings of `arbshard record`.")
@@ -151,35 +152,93 @@ def tape_compact(
 @app.command("export")
 def tape_export(
     file: Annotated[Path, typer.Argument(help="A Parquet file of `tape compact` or `tape import`.")],
-    out: Annotated[Path, typer.Argument(help="A new CSV file; .csv.gz for a gzipped one.")],
+    out: Annotated[
+        Path, typer.Argument(help="A new file: .csv or .csv.gz as Tardis has it, .npz for hftbacktest.")
+    ],
 ) -> None:
-    """Write a Parquet file as Tardis' CSV."""
+    """Write a Parquet file as Tardis' CSV, or as events for hftbacktest."""
     require_libraries("arbshard tape export", "pyarrow")
     from arbshard.ledger.output import new_file
     from arbshard.tape import TapeError
+    from arbshard.tape.exports import write_events
     from arbshard.tape.tables import write_csv
 
     if not file.is_file():
         raise UsageError(f"{file}: no such file; `arbshard tape compact` makes them")
     try:
         with new_file(out) as partial:
-            rows = write_csv(file, partial, is_gzipped=out.suffix == ".gz")
+            if out.suffix != ".npz":
+                rows = write_csv(file, partial, is_gzipped=out.suffix == ".gz")
+                typer.echo(f"{out}: {rows:,} rows")
+                return
+            done = write_events(file, partial)
     except TapeError as error:
         raise UsageError(str(error)) from error
-    typer.echo(f"{out}: {rows:,} rows")
+    typer.echo(f"{out}: {done.events:,} events")
+    if done.shifted_us:
+        typer.echo(f"  local times were moved by {done.shifted_us:,} µs, as some were before the venue's own")
+
+
+@app.command("catalog")
+def tape_catalog(
+    out: Annotated[Path, typer.Argument(help="The catalog's folder.")],
+    parquet: Annotated[
+        Path | None,
+        typer.Option("--parquet", help="Files of `tape compact`; default: parquet in the tape's folder."),
+    ] = None,
+    folder: DirOption = None,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the Parquet files of `compact` as a catalog that NautilusTrader reads (ParquetDataCatalog)."""
+    from arbshard.tape import TapeError
+    from arbshard.tape.exports import write_catalog
+
+    tape = _tape_of("catalog", folder, state_dir, name, config)
+    try:
+        universe = _newest_info(tape).described_universe()
+        done = write_catalog(
+            parquet or tape.folder / "parquet", out, universe.legs() if universe is not None else ()
+        )
+    except TapeError as error:
+        raise UsageError(str(error)) from error
+    typer.echo(f"{out}: {done.files:,} files, {done.rows:,} rows")
+    if done.undescribed:
+        typer.echo(f"  the tape does not have the rules of {', '.join(done.undescribed)}")
 
 
 @app.command("import")
 def tape_import(
-    files: Annotated[list[Path], typer.Argument(help="CSV files of Tardis, plain or gzipped.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder that the Parquet files go to.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="CSV files of Tardis, plain or gzipped; with --native VENUE:FILE of messages."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="The folder that the Parquet files go to; with --native the tape's.")
+    ],
+    native: Annotated[
+        bool, typer.Option("--native", help="The files hold messages as the venue sent them, one a line.")
+    ] = False,
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", help="With --native: take pairs, rules and configuration from this tape."),
+    ] = None,
 ) -> None:
-    """Read CSV files of Tardis (book_snapshot_N, incremental_book_L2, quotes) into Parquet, as `compact` makes it."""
+    """Read CSV files of Tardis (book_snapshot_N, incremental_book_L2, quotes) into Parquet, as `compact` makes it.
+
+    With --native, files of messages become a recording in the tape --out instead.
+    """
     require_libraries("arbshard tape import", "pyarrow")
+    if native:
+        _import_native(files, out, like)
+        return
+    if like is not None:
+        raise UsageError("--like: only with --native")
     from arbshard.tape import TapeError
     from arbshard.tape.compaction import import_csv
 
-    for file in files:
+    for file in map(Path, files):
         if not file.is_file():
             raise UsageError(f"{file}: no such file")
         try:
@@ -189,6 +248,44 @@ def tape_import(
         typer.echo(f"{file}: {sum(found.files.values()):,} rows, {len(found.files):,} files")
         for path in found.kept:
             typer.echo(f"  {path} holds more of its day, and was left as it is")
+
+
+def _import_native(names: list[str], out: Path, like: Path | None) -> None:
+    from arbshard.tape import TapeError
+    from arbshard.tape.main import hold
+    from arbshard.tape.native import NativeFile, import_native
+    from arbshard.tape.reading import Tape
+
+    files = []
+    for given in names:
+        venue, _, file = given.partition(":")
+        if not file:
+            raise UsageError(f"{given}: with --native name the venue too, as in upbit:{given}")
+        files.append(NativeFile(venue, Path(file)))
+    try:
+        described = _newest_info(Tape(like)) if like is not None else None
+        lock = hold(out)
+        try:
+            done = import_native(files, out, described)
+        finally:
+            lock.release()
+    except TapeError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from error
+    typer.echo(f"{out}: {done.rows:,} rows, {_time(done.first_ns)} to {_time(done.last_ns)}")
+    for venue, count in sorted(done.frames.items()):
+        typer.echo(f"  {venue}: {count:,} messages, {done.books.get(venue, 0):,} of them with books")
+    if described is None:
+        typer.echo(
+            "  without pairs and rules (--like), so it can be looked at and compacted, and not be traded on"
+        )
+
+
+def _newest_info(tape: "Tape") -> "SegmentInfo":
+    from arbshard.tape.reading import TapeSegment
+
+    return TapeSegment(tape.paths[-1]).info
 
 
 def _tape_of(
