@@ -123,11 +123,16 @@ class _Watched:
         """Whether the instance runs; waits for that if it is to be followed. Raises ``UsageError`` otherwise."""
         from supervisor.places import running_pid
 
+        is_said = False
         while not self._why_stopped():
             self._pid = running_pid(self.name)
-            if self._pid is not None and self.files().config.is_file():
+            if self._pid is not None and self.files().raw_socket.exists():
                 return True
-            if not self._follows:
+            if self._pid is not None and not is_said:
+                # It asks the venues what they list, or is of a version that has no such socket.
+                typer.echo(f"waiting for {self.name}, which does not publish its messages yet", err=True)
+                is_said = True
+            if self._pid is None and not self._follows:
                 raise UsageError(
                     f"no instance named '{self.name}' is running: start `arbshard run`, wait for it with --follow, "
                     "or record without one with --alone"

@@ -80,6 +80,7 @@ class RunFiles:
         self.ledger_page = run_dir / "page-ledger"
         self.series_page = run_dir / "page-series"
         self.metrics_page = run_dir / "page-metrics"
+        self.raw_socket = run_dir / "raw.ipc"
 
     def worker_page(self, shard: int) -> Path:
         """The page of a shard's worker; a successor writes it anew."""
@@ -103,7 +104,7 @@ class RunFiles:
     @property
     def raw_endpoint(self) -> str:
         """Where the supervisor publishes for recorders what its feeds receive."""
-        return f"ipc://{self.dir}/raw.ipc"
+        return f"ipc://{self.raw_socket}"
 
     @property
     def accounts_endpoint(self) -> str:

@@ -23,6 +23,14 @@ class TestStatus:
         assert "public feeds" in text
         assert "SIMULATED" not in text
 
+    def test_a_run_that_only_records_shows_its_feeds_and_no_trading(self, status, drawn):
+        text = drawn(render_status(replace(status, order_mode="recording")))
+        assert "records only, no orders" in text.splitlines()[0]
+        assert "Venues" in text
+        assert "Portfolio" not in text
+        assert "Shards" not in text
+        assert all(f"! {line}" in text for line in status.problems)
+
     def test_weather_and_what_it_means(self, status, drawn):
         line = drawn(render_status(status)).splitlines()[1]
         assert line.startswith(
