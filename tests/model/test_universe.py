@@ -20,8 +20,13 @@ def test_run_files_are_apart(tmp_path):
     paths += [files.worker_page(0), files.worker_page(1)]
     assert len(set(paths)) == len(paths)
     assert {path.parent for path in paths} == {tmp_path}
-    endpoints = {files.bus_endpoint, files.accounts_endpoint, files.risk_zmq_endpoint}
-    assert len(endpoints) == 3
+    endpoints = {
+        files.bus_endpoint,
+        files.raw_endpoint,
+        files.accounts_endpoint,
+        files.risk_zmq_endpoint,
+    }
+    assert len(endpoints) == 4
     assert all(endpoint.startswith(f"ipc://{tmp_path}/") for endpoint in endpoints)
     assert files.risk_endpoint != files.control_endpoint
     for endpoint in (files.risk_endpoint, files.control_endpoint):

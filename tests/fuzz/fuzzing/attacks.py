@@ -194,7 +194,7 @@ class Attacks:
         teller = zmq.Context.instance().socket(zmq.XSUB)
         try:
             teller.setsockopt(zmq.LINGER, 1000)
-            teller.connect(self._files.bus_endpoint)
+            teller.connect(self._rng.choice((self._files.bus_endpoint, self._files.raw_endpoint)))
             for payload in payloads:
                 teller.send_multipart(
                     [self._rng.choice((b"\x01", b"\x00", b"\x02", b"")) + payload[:300], payload]
@@ -206,7 +206,7 @@ class Attacks:
         """Bytes that are no ZeroMQ, to each of its sockets."""
         files = self._files
         for payload in payloads:
-            endpoint = self._rng.choice((files.risk_zmq_endpoint, files.bus_endpoint))
+            endpoint = self._rng.choice((files.risk_zmq_endpoint, files.bus_endpoint, files.raw_endpoint))
             with _connected(endpoint.removeprefix("ipc://")) as line:
                 try:
                     greeting = self._rng.choice(
@@ -276,6 +276,7 @@ class Attacks:
             unix.path_of(files.control_endpoint),
             files.risk_zmq_endpoint.removeprefix("ipc://"),
             files.bus_endpoint.removeprefix("ipc://"),
+            files.raw_endpoint.removeprefix("ipc://"),
         ):
             lines = []
             try:
