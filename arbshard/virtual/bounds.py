@@ -247,10 +247,11 @@ class Bounds:
         """Judge the legs of a position that is over: neither may be open, nor have turned round.
 
         Legs that make up for each other leave no excess, but coins on the wrong venue, and money on the other one.
-        A position is over when one of its venues takes no order so small, so the larger minimum counts. ``residue``:
-        base that earlier positions had left over, which either leg may have used up.
+        A position is over when one of its venues takes no order so small. Besides, one leg may be larger than the
+        other one by what is too little for either venue, so both minimums count. ``residue``: base that earlier
+        positions had left over, which either leg may have used up.
         """
-        most = self._too_little(intent, max(self._minimums(intent)), mark) * _MOVED + residue * mark
+        most = self._too_little(intent, sum(self._minimums(intent), _ZERO), mark) * _MOVED + residue * mark
         for leg in legs:
             if abs(leg) * mark > most:
                 self._differ(
