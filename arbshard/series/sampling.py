@@ -198,6 +198,8 @@ class RunSampler:
                 known = self._processes.get(pid)
                 process = known[0] if known is not None else psutil.Process(pid)
                 with process.oneshot():
+                    if process.status() == psutil.STATUS_ZOMBIE:  # it has ended, and holds nothing any more
+                        continue
                     times = process.cpu_times()
                     row: dict[str, Value] = {
                         "name": name,

@@ -1,6 +1,8 @@
 """Rows made from the pages of a run that stands still, and changes as the test has it."""
 
 import os
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -45,8 +47,8 @@ class Pages:
         for one in (self.reader, self.books, self.supervisor, self.worker):
             one.close()
 
-    def set_note(self, **changes):
-        child = ChildNote("worker-0", "running", os.getpid(), epoch=1, restarts=changes.pop("restarts"))
+    def set_note(self, *, restarts, child_pid=None):
+        child = ChildNote("worker-0", "running", child_pid or os.getpid(), epoch=1, restarts=restarts)
         series = ChildNote("series", "running", 0, epoch=4, restarts=3)
         venue = VenueNote("upbit", "connected", 1, 2, frames=3, msg_s=4.0, reconnects=5, bad_frames=6)
         self.supervisor.set(self.supervisor.counter("beat_ns"), self.clock.monotonic_ns())
@@ -206,3 +208,13 @@ def test_a_run_whose_pages_are_gone_is_an_error_or_nothing(pages, tmp_path):
 def test_restarts_of_the_writer_are_no_restarts_of_the_run(pages):
     pages.set_note(restarts=2)
     assert pages.take(pages.sampler())["system"][0]["restarts"] == 2
+
+
+def test_a_child_that_has_ended_has_no_row(pages):
+    child = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.DEVNULL)
+    try:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+        pages.set_note(restarts=0, child_pid=child.pid)
+        assert [row["name"] for row in pages.take(pages.sampler())["processes"]] == ["supervisor"]
+    finally:
+        child.wait()
