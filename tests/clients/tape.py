@@ -1,4 +1,4 @@
-"""A tape for the clients: what the made-up exchanges send within two minutes, written without waiting for them."""
+"""A tape for the clients: what the made-up exchanges send in a while, written without waiting for them."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ _STEP_NS = 100_000_000
 _RECORDING = 1_795_780_800_000
 
 
-def write_tape(folder: Path, coins: int) -> None:
-    """Write the tape into ``folder``."""
+def write_tape(folder: Path, coins: int, seconds: int = SECONDS) -> None:
+    """Write so many seconds into ``folder``."""
     config: Config = load_config(None, {"sim": {"coins": coins}})
     world = SimWorld(config.sim)
     universe = msgspec.Raw(msgspec.json.encode(universe_of(world, config)))
@@ -46,7 +46,7 @@ def write_tape(folder: Path, coins: int) -> None:
         ]
         outlets.append((venue, feed, streams))
     numbers = {"upbit": 0, "binance": 0}
-    for step in range(SECONDS * 10):
+    for step in range(seconds * 10):
         at_ns = _RECORDING * 1_000_000 + step * _STEP_NS
         for place, (venue, feed, streams) in enumerate(outlets):
             world.step(place)
@@ -60,4 +60,4 @@ def write_tape(folder: Path, coins: int) -> None:
             feed.on_sent()
         if step % 5 == 0:
             writer.flush(step * _STEP_NS, at_ns)
-    writer.close(SECONDS * 10 * _STEP_NS, _RECORDING * 1_000_000)
+    writer.close(seconds * 10 * _STEP_NS, _RECORDING * 1_000_000)

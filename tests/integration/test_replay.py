@@ -14,7 +14,7 @@ import websockets
 from arbshard.ledger.reader import LedgerReader
 from arbshard.tape.reading import Tape
 from support.instance import SMALL, Instance
-from support.tapes import Recording, binance, upbit
+from support.tapes import RECORDING, Recording, binance, upbit
 
 pytestmark = [
     pytest.mark.integration,
@@ -162,7 +162,9 @@ def test_a_lost_connection_of_the_recording_is_lost_again(tmp_path):
                 pass
             return socket.close_code
 
-    with desk_in(tmp_path / "desk") as desk, replaying(desk, folder) as (_, ready):
+    with desk_in(tmp_path / "desk") as desk, replaying(desk, folder, "--clock", "recorded") as (_, ready):
+        shown_ms = answer(f"{ready['binance']['rest_url']}/api/v3/time")["serverTime"] - RECORDING
+        assert 0 <= shown_ms < 60_000
         assert asyncio.run(asyncio.wait_for(until_closed(ready["upbit"]["ws_url"]), 20)) == 1001
         assert answer(f"{ready['upbit']['rest_url']}/v1/orderbook?markets=KRW-BTC")[0]["market"] == "KRW-BTC"
         stats = answer(f"{ready['upbit']['rest_url']}/sim/stats")

@@ -11,6 +11,7 @@ from arbshard.replay.events import TapeEvents
 from arbshard.replay.stretch import Stretch
 from arbshard.tape.reading import Tape
 from support.tapes import NS, RECORDING, UNIVERSE, Recording, binance, change, combined, upbit
+from tests.clients.tape import write_tape
 
 pytestmark = pytest.mark.needs("analysis", "tape")
 
@@ -169,6 +170,17 @@ def test_what_cannot_be_played_is_counted(tmp_path):
         "upbit: empty": 1,
         "elsewhere: frames of this venue cannot be played": 1,
     }
+
+
+def test_the_tape_of_make_clients_has_books_and_trades_of_both_venues(tmp_path):
+    write_tape(tmp_path, coins=2, seconds=20)
+    events = events_of(tmp_path)
+    assert len(events.listings) == 5
+    assert events.without_book == []
+    played = list(events.read())
+    assert sum(isinstance(one, RecordedBookEvent) for one in played) == 5 * 200
+    assert {one.venue for one in played if isinstance(one, RecordedTrade)} == {"upbit", "binance"}
+    assert dict(events.refused) == {}
 
 
 @pytest.mark.parametrize(
