@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
-import msgspec
-
 from arbshard.errors import FrameError, UsageError
 from arbshard.exchanges.market import SimListing
 from arbshard.exchanges.recorded import (
@@ -216,10 +214,7 @@ def _listings(stretch: Stretch) -> list[RecordedListing]:
     legs: dict[tuple[str, str], tuple[Leg, str]] = {}
     names: dict[tuple[str, str], str] = {}
     for info in stretch.infos():
-        try:
-            universe = msgspec.json.decode(info.universe, type=Universe | None)
-        except msgspec.MsgspecError as error:
-            raise UsageError(f"{stretch.tape.folder}: its markets cannot be read: {error}") from error
+        universe = info.described_universe()
         if universe is None:
             continue
         names |= {(one.venue, one.currency): one.name for one in universe.coin_names}
