@@ -31,6 +31,11 @@ function layoutOf(plot, width) {
   };
 }
 
+// A single value between two gaps is no line: it needs a marker to be seen.
+function isSparse(line) {
+  return line.y.filter((value) => value !== null).length < 60;
+}
+
 function tracesOf(plot) {
   const isTime = !plot.x_title;
   return plot.lines.map((line, place) => {
@@ -42,7 +47,7 @@ function tracesOf(plot) {
       return { type: "bar", name: line.name, x, y: line.y, marker: { color: shades } };
     }
     return {
-      type: "scatter", mode: line.x.length < 3 ? "lines+markers" : "lines", name: line.name, x, y: line.y,
+      type: "scatter", mode: isSparse(line) ? "lines+markers" : "lines", name: line.name, x, y: line.y,
       line: { color: shade, width: 1.5, shape: plot.kind === "steps" ? "hv" : "linear" }, connectgaps: false,
     };
   });
