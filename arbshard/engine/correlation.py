@@ -16,6 +16,9 @@ def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
     """
     if a.sample_ms != b.sample_ms:
         raise ValueError(f"sampled every {a.sample_ms} ms and every {b.sample_ms} ms")
+    samples_min = max(a.samples_min, b.samples_min)
+    if min(a.count, b.count) < samples_min:
+        return None
     a_start, a_values = a.intervals()
     b_start, b_values = b.intervals()
     start = max(a_start, b_start)
@@ -24,7 +27,7 @@ def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
         for x, y in zip(a_values[start - a_start :], b_values[start - b_start :], strict=False)
         if x == x and y == y  # noqa: PLR0124 - not NaN
     ]
-    if len(common) < max(a.samples_min, b.samples_min):
+    if len(common) < samples_min:
         return None
     xs, ys = [x for x, _ in common], [y for _, y in common]
     if min(xs) == max(xs) or min(ys) == max(ys):

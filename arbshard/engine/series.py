@@ -152,6 +152,11 @@ class SpreadSeries:
         return self._due_ns
 
     @property
+    def newest(self) -> int:
+        """The number of the newest interval with a sample; -1 before the first. It changes with every sample."""
+        return self._newest
+
+    @property
     def sample_ms(self) -> float:
         """Length of an interval in milliseconds."""
         return self._sample_ns / 1_000_000

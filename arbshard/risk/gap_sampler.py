@@ -53,6 +53,8 @@ class GapWatch:
         self._universe = universe
         self._age_ns_max = age_ns_max
         self._next = 0
+        self._tops: dict[int, tuple[int, BookTop]] = {}
+        """By slot: the sequence number of the frame that was read last, and its best prices."""
         self.baselines = Baselines(series, baseline if baseline is not None else BaselineConfig(), on_new)
         self.set_universe(universe)
         self.bad_frames = 0
@@ -71,6 +73,7 @@ class GapWatch:
         """Sample these pairs from now on, and keep the series of those that stay."""
         self._universe = universe
         self._next = self._due_ns = 0
+        self._tops.clear()  # a slot may have been given to another market
         self.baselines.set_pairs([pair.base for pair in universe.pairs])
 
     @property
@@ -109,8 +112,13 @@ class GapWatch:
         found = self._slots.read(leg.slot)
         if found is None or not found[2] or now_ns - found[1] > self._age_ns_max:
             return None
+        known = self._tops.get(leg.slot)
+        if known is not None and known[0] == found[0] and known[1].received_ns == found[1]:
+            return known[1]
         try:
-            return get_venue(leg.market.venue).top_of_book(found[3], found[1])
+            top = get_venue(leg.market.venue).top_of_book(found[3], found[1])
         except FrameError:
             self.bad_frames += 1
             return None
+        self._tops[leg.slot] = found[0], top
+        return top

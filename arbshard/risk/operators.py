@@ -15,7 +15,7 @@ from arbshard.model.money import plain
 from arbshard.model.refusal import Refusal
 from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.limits.limit_lines import limit_lines
-from arbshard.risk.limits.losses import halts_of, is_drawdown_reached, refusing_losses
+from arbshard.risk.limits.losses import figures_of, halts_of, is_drawdown_reached, refusing_losses
 from arbshard.risk.portfolio.results import TradingDay
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment
@@ -110,7 +110,7 @@ class Operators:
         if broken is not None:
             return Denied(f"the books do not balance: {broken}"), []
         # A drawdown is accepted by the mark, so that as much again halts again.
-        losses = halts_of(valuation, limits, moment.day)
+        losses = halts_of(figures_of(valuation, moment.day), limits, moment.day)
         accepted = tuple(loss.key for loss in losses if loss.cause != "drawdown")
         high_water = valuation.equity if is_fallen else None
         events: list[Event] = [*valuation.statement(moment.now_ms, at_once=True)] if is_fallen else []
@@ -130,7 +130,7 @@ class Operators:
             )
         texts += [
             f"entries are still refused: {text}"
-            for refusal, text in refusing_losses(valuation, limits, moment.day)
+            for refusal, text in refusing_losses(figures_of(valuation, moment.day), limits)
             if high_water is None or refusal is not Refusal.DRAWDOWN
         ]
         return Done("; ".join(texts)), events

@@ -3,7 +3,7 @@
 The limit asks how a pair that wants to enter moves with the pairs that are exposed, so these cells are computed, of
 whatever number of pairs: first those that the limit has asked for and did not find, then, in turn, those of every
 exposed pair with all others. A few at each tick, for each takes a tenth of a millisecond and risk must answer
-meanwhile.
+meanwhile. A cell without a new sample on either side keeps its value, and is not computed again.
 """
 
 from collections import OrderedDict
@@ -40,6 +40,8 @@ class GapCorrelations:
         self._series: Mapping[str, SpreadSeries] = {}
         self._cells: OrderedDict[Cell, tuple[float, int]] = OrderedDict()
         """(correlation, when it was computed in monotonic ns), the newest last."""
+        self._computed: dict[Cell, tuple[int, int]] = {}
+        """The newest samples (``SpreadSeries.newest``) of both pairs when the cell was computed last."""
         self._wanted: dict[Cell, None] = {}
         self._turn: Iterator[Cell] = iter(())
         self._now_ns = 0
@@ -51,11 +53,13 @@ class GapCorrelations:
         """Use these gaps, by base, from now on."""
         self._series = series
         self._turn = iter(())
+        self._computed.clear()  # a pair that has come back has another series
 
     def set_known(self, cells: Mapping[Cell, float], now_ns: int) -> None:
         """Replace what is known."""
         self._now_ns = max(self._now_ns, now_ns)
         self._cells = OrderedDict((cell, (value, now_ns)) for cell, value in cells.items())
+        self._computed.clear()
         self._find_typical()
 
     @property
@@ -81,16 +85,31 @@ class GapCorrelations:
             cell = self._next()
             if cell is None:
                 break
-            a, b = (self._series.get(base) for base in cell)
-            value = correlation(a, b) if a is not None and b is not None else None
-            self._cells.pop(cell, None)
-            if value is not None:
-                self._cells[cell] = value, now_ns
+            self._update(cell, now_ns)
         while len(self._cells) > _CELLS_MAX:
-            self._cells.popitem(last=False)
+            cell, _ = self._cells.popitem(last=False)
+            self._computed.pop(cell, None)
         if now_ns >= self._typical_due_ns:
             self._typical_due_ns = now_ns + _TYPICAL_EVERY_NS
             self._find_typical()
+
+    def _update(self, cell: Cell, now_ns: int) -> None:
+        """Compute one cell, unless its pairs have no sample that is newer than what it was computed from."""
+        a, b = self._series.get(cell[0]), self._series.get(cell[1])
+        known = self._cells.pop(cell, None)
+        if a is None or b is None:
+            self._computed.pop(cell, None)
+            return
+        samples = a.newest, b.newest
+        if known is not None and self._computed.get(cell) == samples:
+            value: float | None = known[0]
+        else:
+            value = correlation(a, b)
+        if value is not None:
+            self._cells[cell] = value, now_ns
+            self._computed[cell] = samples
+        else:
+            self._computed.pop(cell, None)
 
     def _next(self) -> Cell | None:
         if self._wanted:

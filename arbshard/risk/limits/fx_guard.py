@@ -14,6 +14,7 @@ The samples of the level are not stored. Until there are enough of them after a 
 what the level is.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
 from statistics import median
@@ -54,6 +55,32 @@ class FxFigures(NamedTuple):
         return (self.implied / rate - 1) * _UNIT if self.implied is not None else None
 
 
+class RunningMedian:
+    """The median of the newest numbers, kept in order, so that a new one costs a search and not a sort."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._newest: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def add(self, number: float) -> None:
+        """Add a number; the oldest one goes when there are too many."""
+        if len(self._newest) == self._most:
+            del self._sorted[bisect_left(self._sorted, self._newest.popleft())]
+        self._newest.append(number)
+        insort(self._sorted, number)
+
+    @property
+    def value(self) -> float:
+        """The median, of at least one number."""
+        ordered = self._sorted
+        middle = len(ordered) // 2
+        return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
 class FxGuard:
     """Refuses the entries of all pairs while the FX rate is in doubt. An entry rule of ``RiskGuard``."""
 
@@ -74,7 +101,8 @@ class FxGuard:
         self._rate_ns = 0
         self._recent: deque[tuple[int, float]] = deque()
         """(monotonic ns, rate) of the last second, oldest first."""
-        self._premiums: deque[float] = deque(maxlen=max(2, int(settings.level_window_s)))
+        self._premiums_max = max(2, int(settings.level_window_s))
+        self._premiums = RunningMedian(self._premiums_max)
         """One a second."""
         self._level_due_ns = 0
         self._level: float | None = None
@@ -141,9 +169,9 @@ class FxGuard:
         implied = median(fresh) if len(fresh) >= self._settings.pairs_min else None
         if implied is not None and now_ns >= self._level_due_ns:
             self._level_due_ns = now_ns + _LEVEL_EVERY_NS
-            self._premiums.append((implied / self._rate - 1) * _UNIT)
-            is_known = len(self._premiums) >= min(_LEVEL_SAMPLES_MIN, self._premiums.maxlen or 2)
-            self._level = median(self._premiums) if is_known else self._baseline_level()
+            self._premiums.add((implied / self._rate - 1) * _UNIT)
+            is_known = len(self._premiums) >= min(_LEVEL_SAMPLES_MIN, self._premiums_max)
+            self._level = self._premiums.value if is_known else self._baseline_level()
         return FxFigures(self._rate, implied, len(fresh), self._level)
 
     def _departs(self, figures: FxFigures, rate: float, share: float) -> str:
@@ -172,6 +200,9 @@ class FxGuard:
         while self._recent[0][0] < oldest_ns:
             self._recent.popleft()
         rates = [rate for _, rate in self._recent]
+        low, high = min(rates), max(rates)
+        if low == high:  # the usual case, many times a second: the rate is one of them
+            return ""
         before = max(rates, key=lambda rate: abs(self._rate / rate - 1))
         moved = (self._rate / before - 1) * _UNIT
         if abs(moved) <= self._settings.jump_bps_max * share:
@@ -182,7 +213,7 @@ class FxGuard:
 
     def _lift(self, figures: FxFigures, now_ns: int) -> None:
         """End the refusals once everything has been well within the limits for long enough."""
-        if figures.implied is None and self._premiums:
+        if figures.implied is None and len(self._premiums):
             is_calm = False  # it was compared before: who can no longer compare knows nothing new
         else:
             is_calm = not (self._departs(figures, figures.rate, _LIFTED) or self._jumps(_LIFTED))

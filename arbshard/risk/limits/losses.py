@@ -76,7 +76,8 @@ LOSS_LIMITS = (
 )
 """In the order of their refusals."""
 
-_BY_REFUSAL = {one.refusal: one for one in LOSS_LIMITS}
+Figures = tuple[Decimal, ...]
+"""The figures of ``LOSS_LIMITS``, in their order."""
 
 
 class HaltReason(NamedTuple):
@@ -89,19 +90,17 @@ class HaltReason(NamedTuple):
     level: HaltLevel = "reduce_only"
 
 
-def loss_text(refusal: Refusal, valuation: Valuation, limits: LimitsConfig, day: int) -> str | None:
-    """Return why entries are refused with ``refusal``; None while its figure is below its limit."""
-    one = _BY_REFUSAL[refusal]
-    value, limit = one.value(valuation, day), _limit(limits, f"{one.name}_max")
-    return _text(one, value, limit) if value >= limit else None
+def figures_of(valuation: Valuation, day: int) -> Figures:
+    """Return the figures of all loss limits on the trading day ``day``."""
+    return tuple([one.value(valuation, day) for one in LOSS_LIMITS])
 
 
-def refusing_losses(valuation: Valuation, limits: LimitsConfig, day: int) -> Iterator[tuple[Refusal, str]]:
+def refusing_losses(figures: Figures, limits: LimitsConfig) -> Iterator[tuple[Refusal, str]]:
     """Return the refusals that losses cause now, and why."""
-    for refusal in _BY_REFUSAL:
-        text = loss_text(refusal, valuation, limits, day)
-        if text is not None:
-            yield refusal, text
+    for one, value in zip(LOSS_LIMITS, figures, strict=True):
+        limit = _limit(limits, f"{one.name}_max")
+        if value >= limit:
+            yield one.refusal, _text(one, value, limit)
 
 
 def used_by_losses(valuation: Valuation, day: int) -> Iterator[tuple[str, Decimal]]:
@@ -112,12 +111,11 @@ def used_by_losses(valuation: Valuation, day: int) -> Iterator[tuple[str, Decima
             yield key, value
 
 
-def halts_of(valuation: Valuation, limits: LimitsConfig, day: int) -> Iterator[HaltReason]:
+def halts_of(figures: Figures, limits: LimitsConfig, day: int) -> Iterator[HaltReason]:
     """Return the losses that cause a stop or a halt, acknowledged or not; those that stop come first."""
     levels: tuple[tuple[str, HaltLevel], ...] = (("stop", "stopped"), ("halt", "reduce_only"))
-    figures = [(one, one.value(valuation, day)) for one in LOSS_LIMITS]
     for word, level in levels:
-        for one, value in figures:
+        for one, value in zip(LOSS_LIMITS, figures, strict=True):
             limit = _limit(limits, f"{word}_{one.name}")
             if value >= limit:
                 key = _key(one, word, value, limit, day)

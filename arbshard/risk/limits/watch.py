@@ -34,7 +34,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.model.money import ONE, plain
 from arbshard.risk.limits.guard import RiskGuard
-from arbshard.risk.limits.losses import HaltReason, halts_of, refusing_losses
+from arbshard.risk.limits.losses import Figures, HaltReason, figures_of, halts_of, refusing_losses
 from arbshard.risk.limits.rearming import not_reverting
 from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.state import PortfolioState
@@ -76,6 +76,9 @@ class KillSwitch:
         self._hedges = _Window()
         self._unknown = _Window()
         self._silent_since_ns: int | None = None
+        self._losses: tuple[HaltReason, ...] = ()
+        """The losses that cause a stop or a halt, by the figures in ``_judged``."""
+        self._judged: tuple[Figures, LimitsConfig, int] | None = None
 
     def count(self, event: Event, now_ns: int) -> bool:
         """Count ``event`` if it is a kind of trouble. Returns whether it is."""
@@ -108,7 +111,7 @@ class KillSwitch:
         standing = state.standing
         if standing.is_stopped:
             return None
-        for loss in halts_of(valuation, limits, moment.day):
+        for loss in self._halting(figures_of(valuation, moment.day), limits, moment.day):
             is_more = standing.halt is None or loss.level == "stopped"
             if is_more and loss.key not in standing.acknowledged:
                 return loss
@@ -127,6 +130,14 @@ class KillSwitch:
             reason = f"no venue has sent anything for {limits.halt_stale_feeds_s:g} s"
             return HaltReason("stale_feeds", reason, "")
         return None
+
+    def _halting(self, figures: Figures, limits: LimitsConfig, day: int) -> tuple[HaltReason, ...]:
+        """Return what ``halts_of`` does. Most ticks find the figures of the tick before."""
+        judged = self._judged
+        if judged is None or judged[1] is not limits or judged[0] != figures or judged[2] != day:
+            self._judged = figures, limits, day
+            self._losses = tuple(halts_of(figures, limits, day))
+        return self._losses
 
 
 class Watch:
@@ -149,6 +160,8 @@ class Watch:
         """Since when each symbol is tightened."""
         self.kill_switch = KillSwitch()
         self._day: int | None = None
+        self._judged: tuple[Figures, LimitsConfig] | None = None
+        """What the guard's ``lost`` was worked out from."""
         guard.unrealised_by = valuation.unrealised_by
 
     def begin(self, moment: Moment) -> None:
@@ -210,7 +223,10 @@ class Watch:
         valuation.raise_mark()  # by results beside trading, too
         valuation.roll(moment.day)
         self._day = moment.day
-        self._guard.lost = dict(refusing_losses(valuation, limits, moment.day))
+        figures, judged = figures_of(valuation, moment.day), self._judged
+        if judged is None or judged[1] is not limits or judged[0] != figures:
+            self._judged = figures, limits
+            self._guard.lost = dict(refusing_losses(figures, limits))
 
     def _set_apart(self, made: list[Event], moment: Moment) -> None:
         """Set apart the pairs of positions that have lost too much by their last valuation."""

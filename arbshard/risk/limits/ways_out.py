@@ -7,7 +7,7 @@ become; until its sale has been made, what the sale will bring counts as there. 
 already is not held twice.
 
 Amounts are derived from the portfolio and not stored. The sums by account are kept. A pair is calculated again when
-something of it was booked, and by turns because prices move.
+something of it was booked, and by turns when risk has seen other prices of it.
 """
 
 from collections.abc import Mapping
@@ -47,6 +47,8 @@ class WaysOut:
         self._limits = limits
         self._views: Mapping[str, PairView] = {}
         self._needs: dict[str, Needs] = {}
+        self._priced: dict[str, PairView | None] = {}
+        """The books by which the needs of each pair were calculated."""
         self._sums: dict[Account, Decimal] = {}
         self._changed: set[str] = set()
         self._turn: list[str] = []
@@ -57,6 +59,7 @@ class WaysOut:
     def set_views(self, views: Mapping[str, PairView]) -> None:
         """Use these books, by base, from now on."""
         self._views = views
+        self._priced.clear()
 
     def recalculate(self) -> None:
         """Calculate everything again, after a change of the pairs or of the whole portfolio."""
@@ -78,10 +81,13 @@ class WaysOut:
                 pass  # changes nothing that is open
 
     def refresh(self) -> None:
-        """Calculate some pairs again at the current prices."""
+        """Calculate those of the next pairs again of which there are other books."""
         if not self._turn:
             self._turn = list(self._needs)
-        self._changed.update(self._turn[:_REFRESHED_AT_ONCE])
+        views, priced = self._views, self._priced
+        for base in self._turn[:_REFRESHED_AT_ONCE]:
+            if base not in priced or priced[base] is not views.get(base):
+                self._changed.add(base)
         del self._turn[:_REFRESHED_AT_ONCE]
         self._calculate()
 
@@ -124,6 +130,7 @@ class WaysOut:
             self._changed.add(intent.pair)
             return
         assert self._checked is not None, intent.intent_id
+        self._priced.pop(intent.pair, None)
         self._set(intent.pair, self._checked[1])
 
     def _calculate(self) -> None:
@@ -131,6 +138,7 @@ class WaysOut:
             base = self._changed.pop()
             for account, amount in self._needs.pop(base, ()):
                 self._sums[account] -= amount
+            self._priced[base] = self._views.get(base)
             self._set(base, self._of_pair(base))
 
     def _set(self, base: str, needs: Needs) -> None:

@@ -2,7 +2,9 @@
 
 import math
 
+from arbshard.engine.correlation import correlation
 from arbshard.engine.series import SpreadSeries
+from arbshard.risk.limits import correlations as correlations_module
 from arbshard.risk.limits.correlations import GapCorrelations
 
 S = 1_000_000_000
@@ -66,3 +68,37 @@ def test_the_typical_correlation_needs_ten_cells_and_follows_the_newest() -> Non
     assert found.typical is None
     found.set_known(cells | {("A", "Z"): 0.9}, 1)
     assert found.typical == 0.45
+
+
+def test_nothing_is_computed_anew_without_a_new_sample(monkeypatch) -> None:
+    computed = []
+    monkeypatch.setattr(
+        correlations_module, "correlation", lambda a, b: (computed.append((a, b)), correlation(a, b))[1]
+    )
+    found = GapCorrelations(lambda: ("A", "B"))
+    series = series_of("A", "B", "C")
+    found.set_series(series)
+    play(found, 10)
+    assert len(computed) == 3
+    known = found.known
+    for one in ("A", "C"):
+        series[one].add(60 * S, -90.0)
+    play(found, 10, start_ns=110 * S)
+    assert len(computed) == 6
+    assert found.known != known
+    fresh = GapCorrelations(lambda: ("A", "B"))
+    fresh.set_series(series)
+    play(fresh, 10)
+    assert found.known == fresh.known
+    found.set_series(series_of("A", "B", "C"))  # of the same samples' numbers, and others all the same
+    play(found, 10, start_ns=120 * S)
+    assert found.known == known
+
+
+def test_a_value_that_is_computed_no_more_stays_known_while_the_pair_is_looked_at() -> None:
+    found = GapCorrelations(lambda: ("A", "B"))
+    found.set_series(series_of("A", "B"))
+    play(found, 2)
+    found.update(1000 * S)
+    found.update(2500 * S)
+    assert found.get("A", "B") > 0.9

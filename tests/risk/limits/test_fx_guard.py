@@ -1,6 +1,7 @@
 """The FX book beside what the coins imply: figures, refusals, and what lifts them again."""
 
 from decimal import Decimal
+from statistics import median
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from arbshard.model.book import BookTop
 from arbshard.model.entry_terms import Baseline
 from arbshard.model.intent import FxQuote
 from arbshard.model.refusal import Refusal
-from arbshard.risk.limits.fx_guard import FxGuard
+from arbshard.risk.limits.fx_guard import FxGuard, RunningMedian
 from arbshard.risk.validation import Moment
 from arbshard.wire.messages import Approved, Refused
 from support import world as w
@@ -263,3 +264,13 @@ def test_no_entry_passes_while_the_figures_are_beyond_their_limits(weather) -> N
             if not desk.guard.doubt and len(desk.changes) % 2 == 0 and desk.changes:
                 lifted_s = desk.changes[-1][0]
                 assert lifted_s <= calm_since or lifted_s - calm_since >= 5.0 - 0.11 or calm_since > lifted_s
+
+
+@given(st.lists(st.floats(-500.0, 500.0), min_size=1, max_size=60), st.integers(2, 20))
+def test_the_running_median_is_that_of_the_newest_numbers(numbers, most) -> None:
+    running = RunningMedian(most)
+    for count, number in enumerate(numbers, 1):
+        running.add(number)
+        newest = numbers[max(0, count - most) : count]
+        assert running.value == median(newest)
+        assert len(running) == len(newest)

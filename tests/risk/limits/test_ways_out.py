@@ -89,6 +89,28 @@ def test_pairs_are_looked_at_by_turns() -> None:
     assert needed(world, w.AWAY, "USDT") == 50 * Decimal("0.5") * 1400 * AWAY_FEE * MARGIN
 
 
+def test_without_other_books_nothing_is_calculated_again(monkeypatch) -> None:
+    world = w.World()
+    world.open_position("BTC", "buy_home")
+    views = {"BTC": view(1_000_000.0, 1400.0)}
+    world.core.guard.set_views(views)
+    world.tick()
+    calculated = []
+    real = WaysOut._of_pair
+    monkeypatch.setattr(
+        WaysOut, "_of_pair", lambda self, base: (calculated.append(base), real(self, base))[1]
+    )
+    for _ in range(5):
+        world.tick()
+    assert calculated == []
+    views["BTC"] = view(1_000_000.0, 350.0)
+    world.tick()
+    assert calculated == ["BTC"]
+    world.open_position("ETH", "buy_home")
+    world.tick()
+    assert "ETH" in calculated
+
+
 def test_a_changed_margin_counts_at_once() -> None:
     world = w.World()
     world.open_position("BTC", "buy_home")
