@@ -9,8 +9,10 @@ Histograms have fixed log-linear buckets: eight per power of two, 1 ns to about 
 edge of its bucket: never below the truth, and at most 12.5 % above it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -258,6 +260,14 @@ class PageReader(Mapped):
     def value(self, name: str) -> int:
         """A counter or gauge now. Raises ``KeyError``."""
         return self._signed[self._plan.counters[name]]
+
+    def reader(self, *names: str) -> Callable[[], tuple[int, ...]]:
+        """Return what reads these counters and gauges, two at least, in this order: for who reads them all the time.
+
+        Raises ``KeyError``.
+        """
+        assert len(names) > 1, names
+        return partial(itemgetter(*[self._plan.counters[name] for name in names]), self._signed)
 
     def values(self) -> dict[str, int]:
         """All counters and gauges by name."""

@@ -40,6 +40,19 @@ def test_counters_count_and_gauges_hold_negative_numbers(page):
     assert reader.value("open") == 3 - 2**63
 
 
+def test_some_counters_are_read_in_one_step(page):
+    writer, reader = page
+    first, second = reader.counters[:2]
+    read = reader.reader(second, first)
+    writer.set(writer.counter(first), -3)
+    writer.add(writer.counter(second), 8)
+    assert read() == (8, -3)
+    writer.set(writer.counter(first), 5)
+    assert read() == (8, 5)
+    with pytest.raises(KeyError):
+        reader.reader(first, "nothing")
+
+
 def test_unknown_names_are_key_errors(page):
     writer, reader = page
     for call in (writer.counter, writer.histogram, reader.value, reader.histogram):

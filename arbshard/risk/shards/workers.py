@@ -1,6 +1,6 @@
 """Reads what workers and their rings show, and has each shard judged. Used by ``assembly``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from arbshard.errors import SharedMemoryError
@@ -48,6 +48,8 @@ class _Watched:
         self._page_path = files.worker_page(shard)
         self._ring_path: Path = ShardFiles(files.dir, shard).ring
         self._page: PageReader | None = None
+        self._read: Callable[[], tuple[int, ...]] = lambda: ()
+        """Returns epoch, state, beats and what was seen, of the page."""
         self._ring: RingReader | None = None
         self._beats = -1
         self._page_file: tuple[int, int] | None = None
@@ -56,22 +58,18 @@ class _Watched:
 
     def sample(self, epoch: int, now_ns: int) -> Sample | None:
         """Return a sample of the incarnation ``epoch``; None as long as there is nothing."""
-        page, ring = self._page, self._ring
-        is_still = page is None or page.value("epoch") != epoch or page.value("beat") == self._beats
-        if (is_still or ring is None) and now_ns - self._attached_ns >= _AGAIN_NS:
+        found = self._read()
+        is_still = not found or found[0] != epoch or found[2] == self._beats
+        if (is_still or self._ring is None) and now_ns - self._attached_ns >= _AGAIN_NS:
             self._attached_ns = now_ns
             self._attach()
-            page, ring = self._page, self._ring
-        if page is None or ring is None:
+            found = self._read()
+        ring = self._ring
+        if not found or ring is None:
             return None
-        self._beats = page.value("beat")
-        return Sample(
-            epoch=page.value("epoch"),
-            is_running=page.value("state") in _AT_WORK,
-            beats=self._beats,
-            seen=page.value("seen"),
-            head=ring.head,  # after what was seen of it
-        )
+        shown, state, self._beats, seen = found
+        head = ring.head  # after what was seen of it
+        return Sample(shown, state in _AT_WORK, self._beats, seen, head)
 
     def close(self) -> None:
         if self._page is not None:
@@ -79,6 +77,7 @@ class _Watched:
         if self._ring is not None:
             self._ring.close()
         self._page = self._ring = None
+        self._read = lambda: ()
 
     def _attach(self) -> None:
         try:
@@ -94,3 +93,4 @@ class _Watched:
         if self._page is not None:
             self._page.close()
         self._page, self._page_file = page, page_file
+        self._read = page.reader("epoch", "state", "beat", "seen")
