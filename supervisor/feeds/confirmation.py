@@ -15,7 +15,7 @@ and alerted, the market is subscribed to anew, and then its connection is renewe
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from random import Random
 from typing import Protocol
@@ -139,8 +139,10 @@ class BookConfirmation:
         self._ping_after_ns = age_ns // 2
         self._attended: frozenset[int] = frozenset()
         self._markets: dict[str, _AttendedMarket] = {}
-        self._has_markets = asyncio.Event()
-        """Set while something is open: otherwise nothing need be asked."""
+        self._lives: dict[Carrier, tuple[int, ...]] = {}
+        """The signs of life of each group, by its first connection, by which its books were confirmed last."""
+        self._is_due = asyncio.Event()
+        """Set while REST is to be asked about a market."""
         self.confirmed = 0
         """Books that REST has shown unchanged."""
         self.dead = 0
@@ -163,21 +165,27 @@ class BookConfirmation:
         if not waiting:
             self._follow()
             waiting.extend(self._groups())
+            if len(self._lives) > len(waiting):  # of connections that are no more
+                self._lives.clear()
         if waiting:
             self._confirm_by_life(waiting.popleft(), self._clock.monotonic_ns())
-        return 0.0 if waiting else _LOOK_S
+        if waiting:
+            return 0.0
+        if self._markets and self._due(self._clock.monotonic_ns()):
+            self._is_due.set()
+        return _LOOK_S
 
     async def ask(self) -> None:
         """Confirm books over REST."""
         while True:
-            await asyncio.sleep(_LOOK_S)
-            await self._has_markets.wait()
+            await self._is_due.wait()
             due = self._due(self._clock.monotonic_ns())
             # One market that the venue refuses must not spoil the answer for others.
             together = [symbol for symbol in due if not self._markets[symbol].is_failing]
             alone = [[symbol] for symbol in due if self._markets[symbol].is_failing]
             for symbols in ([together] if together else []) + alone:
                 await self._poller.ask_once(symbols, self._depth)
+            self._is_due.clear()  # the next round says whether there is more to ask
 
     def answered(self, call: BookRequest, body: bytes, asked_ns: int) -> None:
         """Implements ``poller.Taker``: compare what REST shows with what the streams have brought."""
@@ -212,20 +220,23 @@ class BookConfirmation:
         for symbol, market in tuple(self._markets.items()):
             if market.slot not in slots or symbol not in self._fanout.symbols:
                 del self._markets[symbol]
-        if self._markets:
-            self._has_markets.set()
-        else:
-            self._has_markets.clear()
 
     def _confirm_by_life(self, group: Sequence[Carrier], now_ns: int) -> None:
-        lives = [(one, one.alive_ns(now_ns)) for one in group]
-        alive_ns = max(life_ns for _, life_ns in lives)
+        lives = tuple([one.alive_ns(now_ns) for one in group])
+        alive_ns = max(lives)
+        symbols: Iterable[str] = group[0].symbols
+        if self._lives.get(group[0]) == lives:
+            # No connection has shown a new sign of life: no book can be confirmed for longer by it. What REST has
+            # shown and which markets need a sign of life may be another.
+            symbols = [symbol for symbol in symbols if symbol in self._markets] if self._markets else ()
+        self._lives[group[0]] = lives
         wants_sign = False
-        for symbol in group[0].symbols:
-            if self._fanout.is_down(symbol):
+        fanout, times = self._fanout, self._books.times
+        for symbol in symbols:
+            if fanout.is_down(symbol):
                 continue
-            slot = self._fanout.slot_of(symbol)
-            received_ns, confirmed_ns = self._books.times(slot)
+            slot = fanout.slot_of(symbol)
+            received_ns, confirmed_ns = times(slot)
             market = self._markets.get(symbol)
             proof_ns = received_ns
             if market is not None:
@@ -238,7 +249,7 @@ class BookConfirmation:
             if until_ns <= max(received_ns, confirmed_ns):
                 continue
             # A new connection vouches for a market once it has brought it.
-            carried_ns = max((life_ns for one, life_ns in lives if one.frames_received(symbol)), default=0)
+            carried_ns = _carried_ns(group, lives, symbol)
             self._books.confirm(slot, max(min(until_ns, carried_ns), confirmed_ns))
         if wants_sign and now_ns - alive_ns > self._ping_after_ns:
             for connection in group:
@@ -276,19 +287,19 @@ class BookConfirmation:
     def _due(self, now_ns: int) -> list[str]:
         """Markets to ask about now, the one with the oldest proof first."""
         due: list[tuple[int, str]] = []
-        groups = self._groups()
         for symbol, market in self._markets.items():
-            group = next((group for group in groups if symbol in group[0].symbols), None)
-            if group is None or symbol not in self._fanout.symbols or self._fanout.is_down(symbol):
-                continue  # a market that is down is the fallback's
             received_ns, confirmed_ns = self._books.times(market.slot)
             proof_ns = max(received_ns, market.shown_ns)
             known_ns = max(received_ns, confirmed_ns)
             is_due = now_ns - known_ns > self._unconfirmed_ns or now_ns - proof_ns > self._ask_after_ns
-            if is_due and now_ns >= market.ask_ns:
-                if not market.suspected_ns:
-                    market.frames = _frames(group, symbol)
-                due.append((proof_ns, symbol))
+            if not is_due or now_ns < market.ask_ns:
+                continue
+            group = next((group for group in self._groups() if symbol in group[0].symbols), None)
+            if group is None or symbol not in self._fanout.symbols or self._fanout.is_down(symbol):
+                continue  # a market that is down is the fallback's
+            if not market.suspected_ns:
+                market.frames = _frames(group, symbol)
+            due.append((proof_ns, symbol))
         return [symbol for _, symbol in sorted(due)[:_AT_ONCE]]
 
     def _compare(self, symbol: str, frame: bytes, asked_ns: int) -> None:
@@ -354,6 +365,15 @@ class ConfirmableSlots(Protocol):
     def confirm(self, slot: int, at_ns: int) -> None:
         """Say that the slot's book was still the newest one then."""
         ...
+
+
+def _carried_ns(group: Sequence[Carrier], lives: tuple[int, ...], symbol: str) -> int:
+    """The newest sign of life of the connections that have brought a market; 0 when none has."""
+    carried_ns = 0
+    for one, life_ns in zip(group, lives, strict=True):
+        if life_ns > carried_ns and one.frames_received(symbol):
+            carried_ns = life_ns
+    return carried_ns
 
 
 def _frames(group: Sequence[Carrier], symbol: str) -> int:

@@ -80,6 +80,21 @@ class Notifier:
         pass
 
 
+class Looked:
+    """The slots, and which of them were looked at."""
+
+    def __init__(self, books, looked):
+        self.books = books
+        self.looked = looked
+
+    def times(self, slot):
+        self.looked.append(slot)
+        return self.books.times(slot)
+
+    def confirm(self, slot, at_ns):
+        self.books.confirm(slot, at_ns)
+
+
 class World:
     """One venue: what its markets truly look like, what its stream tells, and what confirms the slots."""
 
@@ -178,6 +193,23 @@ def test_no_sign_of_life_confirms_nothing(tmp_path):
         world.connection.die()
         await asyncio.sleep(5)
         assert world.books.times(SLOTS["AUSDT"])[1] <= world.began_ns
+
+    on(tmp_path, work)
+
+
+def test_without_new_signs_of_life_no_slot_is_looked_at_but_of_what_is_open(tmp_path):
+    async def work(world):
+        world.connection.answers_pings = False
+        await asyncio.sleep(1)
+        world.connection.die()
+        await asyncio.sleep(1)
+        looked = []
+        world.confirmation._books = Looked(world.books, looked)
+        await asyncio.sleep(1)
+        assert looked == []
+        world.attend("AUSDT")
+        await asyncio.sleep(1)
+        assert set(looked) == {SLOTS["AUSDT"]}
 
     on(tmp_path, work)
 
