@@ -17,6 +17,8 @@ from typing import Literal, NamedTuple
 import msgspec
 
 TRADES_KEPT = 2_000
+_UNFOLDED_MAX = 500
+"""Trades that are not yet part of candles, at most."""
 MINUTES_KEPT = 25 * 60
 HOURS_KEPT = 42 * 24
 DAYS_KEPT = 400
@@ -168,6 +170,8 @@ class TradeHistory:
     def __init__(self) -> None:
         self._first_ever = 0
         self._next = 0
+        self._folded = 0
+        """The number of the first trade that is not yet part of the candles: nobody may ever ask for them."""
         self._last_ms = 0
         self._times = array("q")
         self._prices = array("q")
@@ -199,7 +203,7 @@ class TradeHistory:
     def add(self, number: int, price: int, size: int, at_ms: int, *, taker_buys: bool) -> None:
         """Take in the next trade. Numbers have no gaps; time does not go back even when the clock does."""
         if not self._times:
-            self._first_ever = self._next = number
+            self._first_ever = self._next = self._folded = number
         assert number == self._next, (number, self._next)
         at_ms = self._last_ms = max(at_ms, self._last_ms)
         signed = size if taker_buys else -size
@@ -211,12 +215,8 @@ class TradeHistory:
             slot = (number - self._first_ever) % TRADES_KEPT
             self._times[slot], self._prices[slot], self._sizes[slot] = at_ms, price, signed
         self._next += 1
-        turnover = size * price // _UNITS
-        for candle, over_ms in ((self._minute, MINUTE_MS), (self._hour, HOUR_MS), (self._day, DAY_MS)):
-            if candle is None or at_ms >= candle.start_ms + over_ms:
-                self._close_candles(PublicTrade(number, at_ms, price, size, taker_buys))
-                break
-            candle.add(price, size, turnover, at_ms, taker_buys=taker_buys)
+        if self._next - self._folded >= _UNFOLDED_MAX:
+            self._fold()
 
     def trades(self, first: int, limit: int) -> list[PublicTrade]:
         """Return at most ``limit`` trades from number ``first`` on, oldest first."""
@@ -241,6 +241,7 @@ class TradeHistory:
 
     def close_before(self, at_ms: int) -> int | None:
         """Return the price of the last trade before ``at_ms``, the beginning of a minute; None where none is kept."""
+        self._fold()
         if self._minute is not None and self._minute.start_ms < at_ms:
             return self._minute.close
         index = bisect_left(self._minutes, at_ms, key=_start_of_packed)
@@ -251,6 +252,7 @@ class TradeHistory:
 
         A candle is whole only where all that it is made of is kept: the oldest one may not be.
         """
+        self._fold()
         start_ms = interval.start(since_ms, offset_ms) if since_ms else 0
         return fold(
             self._base(interval.unit, start_ms, offset_ms), lambda at_ms: interval.start(at_ms, offset_ms)
@@ -258,6 +260,7 @@ class TradeHistory:
 
     def window(self, start_ms: int) -> Candle | None:
         """Return all since ``start_ms``, the beginning of a minute, as one candle; None where nothing was traded."""
+        self._fold()
         hour_ms = -(-start_ms // HOUR_MS) * HOUR_MS
         parts = [*self._minutes_between(start_ms, hour_ms), *_since(self._hours, self._hour, hour_ms)]
         return fold(parts, lambda _: start_ms)[0] if parts else None
@@ -267,13 +270,35 @@ class TradeHistory:
         size = self._sizes[slot]
         return PublicTrade(number, self._times[slot], self._prices[slot], abs(size), size > 0)
 
-    def _close_candles(self, trade: PublicTrade) -> None:
-        """Begin new candles for ``trade`` where those of now are over: that of a minute always is."""
+    def _fold(self) -> None:
+        """Make the trades that came since the last call a part of the candles, minute by minute."""
+        minute: Candle | None = None
+        for number in range(self._folded, self._next):
+            slot = (number - self._first_ever) % TRADES_KEPT
+            at_ms, price, size = self._times[slot], self._prices[slot], self._sizes[slot]
+            taker_buys = size > 0
+            size = abs(size)
+            if minute is None or at_ms >= minute.start_ms + MINUTE_MS:
+                if minute is not None:
+                    self._add_minute(minute)
+                trade = PublicTrade(number, at_ms, price, size, taker_buys)
+                minute = candle_of(trade, at_ms - at_ms % MINUTE_MS)
+            else:
+                minute.add(price, size, size * price // _UNITS, at_ms, taker_buys=taker_buys)
+        if minute is not None:
+            self._add_minute(minute)
+        self._folded = self._next
+
+    def _add_minute(self, minute: Candle) -> None:
+        """Merge what was traded within one minute into the candles of now, after closing those that are over."""
+        self._hour = _grown(self._hours, self._hour, minute, HOUR_MS)
+        self._day = _grown(self._days, self._day, minute, DAY_MS)
+        if self._minute is not None and self._minute.start_ms == minute.start_ms:
+            self._minute.merge(minute)
+            return
         if self._minute is not None:
             self._minutes.append(_PACKED.pack(*msgspec.structs.astuple(self._minute)))
-        self._minute = candle_of(trade, trade.at_ms - trade.at_ms % MINUTE_MS)
-        self._hour = _grown(self._hours, self._hour, trade, HOUR_MS)
-        self._day = _grown(self._days, self._day, trade, DAY_MS)
+        self._minute = minute
 
     def _base(self, unit: Unit, start_ms: int, offset_ms: int) -> list[Candle]:
         """Return the coarsest candles that candles of ``unit`` can be made of."""
@@ -308,15 +333,15 @@ def _start_of_packed(packed: bytes) -> int:
     return start_ms
 
 
-def _grown(closed: deque[Candle], current: Candle | None, trade: PublicTrade, length_ms: int) -> Candle:
-    """Return the candle of now with ``trade`` in it; the one before is closed when it is over."""
-    start_ms = trade.at_ms - trade.at_ms % length_ms
+def _grown(closed: deque[Candle], current: Candle | None, minute: Candle, length_ms: int) -> Candle:
+    """Return the candle of now with ``minute`` in it; the one before is closed when it is over."""
+    start_ms = minute.start_ms - minute.start_ms % length_ms
     if current is not None:
         if current.start_ms == start_ms:
-            current.add(trade.price, trade.size, trade.turnover, trade.at_ms, taker_buys=trade.taker_buys)
+            current.merge(minute)
             return current
         closed.append(current)
-    return candle_of(trade, start_ms)
+    return msgspec.structs.replace(minute, start_ms=start_ms)
 
 
 def _since(closed: deque[Candle], current: Candle | None, start_ms: int) -> list[Candle]:

@@ -104,6 +104,30 @@ def test_a_window_is_the_fold_of_its_minutes(drawn: list[Deal], minutes: int) ->
     assert history.window(trades[-1].at_ms // MINUTE_MS * MINUTE_MS + MINUTE_MS) is None
 
 
+@settings(max_examples=effort(50, 500), deadline=None)
+@given(st.lists(deals, min_size=1, max_size=40), st.sets(st.integers(0, 39)), st.sampled_from(INTERVALS))
+def test_reading_in_between_changes_nothing(drawn: list[Deal], reads: set[int], interval: Interval) -> None:
+    """Trades become a part of the candles when somebody asks for these."""
+    expected, trades = history_of(drawn)
+    history = TradeHistory()
+    for index, trade in enumerate(trades):
+        history.add(trade.number, trade.price, trade.size, trade.at_ms, taker_buys=trade.taker_buys)
+        if index in reads:
+            assert history.candles(interval)[-1].last == trade.number
+    assert history.candles(interval) == expected.candles(interval)
+    assert history.window(START_MS) == expected.window(START_MS)
+    assert history.close_before(trades[-1].at_ms) == expected.close_before(trades[-1].at_ms)
+
+
+def test_trades_that_nobody_asks_for_are_in_the_candles_all_the_same() -> None:
+    history, trades = history_of([Deal(20, UNIT + step, UNIT, step % 3 == 0) for step in range(1_700)])
+    assert history.candles(Interval(1, "d")) == [candle_by_hand(trades, START_MS)]
+    minutes = history.candles(Interval(1, "m"))
+    assert [one.count for one in minutes] == [
+        sum(one.at_ms // MINUTE_MS == minute.start_ms // MINUTE_MS for one in trades) for minute in minutes
+    ]
+
+
 def test_what_is_kept_is_bounded_and_the_newest() -> None:
     history = TradeHistory()
     for number in range(3_000):
