@@ -1,9 +1,13 @@
 """``VirtualClock``: monotonic time is the loop's; the wall clock may jump. One for all processes of a machine."""
 
+from functools import partial
+from operator import attrgetter
+
 from arbshard.clock import SystemClock
 from arbshard.virtual.loop import VirtualLoop
 
 WALL_START_MS = 1_795_000_000_000
+_NOW_NS = attrgetter("now_ns")
 
 
 class VirtualClock(SystemClock):
@@ -12,10 +16,9 @@ class VirtualClock(SystemClock):
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._offset_ms = WALL_START_MS - loop.now_ns // 1_000_000
-
-    def monotonic_ns(self) -> int:
-        """Return the loop's time in ns, which never goes back."""
-        return self._loop.now_ns
+        # The loop's time in ns, which never goes back. It is asked for several times in each callback, and this costs
+        # half of what a method does.
+        self.monotonic_ns = partial(_NOW_NS, loop)  # type: ignore[method-assign]
 
     def wall_ms(self) -> int:
         """Return the wall time in ms, jumps included."""

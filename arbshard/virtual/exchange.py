@@ -134,7 +134,8 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         """Send a frame to the client."""
         if self.is_silent:
             return
-        self._arrives_ns = max(self._arrives_ns, self._loop.now_ns + self._venue.weather.frame_ns())
+        arrives_ns = self._loop.now_ns + self._venue.weather.frame_ns()
+        self._arrives_ns = max(self._arrives_ns, arrives_ns)
         self._loop.deliver(self.client, self._arrives_ns, self._at_client, symbol, payload)
 
     def perform(self, action: Action, delay_ms: float) -> None:

@@ -37,7 +37,10 @@ class Frames:
 
     def received(self, symbol: str, now_ns: int, payload: bytes) -> None:
         """Keep a frame of ``symbol`` that was received at ``at_ns``."""
-        self._frames.setdefault(symbol, deque(maxlen=_KEPT)).append(ReceivedFrame(now_ns, payload))
+        frames = self._frames.get(symbol)
+        if frames is None:
+            frames = self._frames[symbol] = deque(maxlen=_KEPT)
+        frames.append(ReceivedFrame(now_ns, payload))
 
     def since(self, symbol: str, at_ns: int) -> tuple[ReceivedFrame, ...]:
         """Return every frame that came after ``at_ns``, the newest first, and the one that was the newest then."""
