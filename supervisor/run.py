@@ -61,9 +61,9 @@ _SLOT_BYTES = 8192
 class Timers(NamedTuple):
     """How often the supervisor does what it does again and again, in seconds."""
 
-    tick_s: float = 0.02
+    tick_s: float = 0.04
     """Between two checks of children, feeds and changes of the universe."""
-    beat_s: float = 0.02
+    beat_s: float = 0.04
     """Between two beats."""
     note_s: float = 0.25
     """Between two notes for status."""

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 RISK_TIMEOUT_MS = 500
 RISK_TRIES = 2
+_BEATS = 5
+"""Risk sees so many beats at least within the time after which a worker counts as stuck."""
 _ORPHAN_CHECK_S = 0.5
 """How often a worker that waits for risk's greeting looks whether its supervisor still lives."""
 
@@ -91,8 +93,10 @@ class WorkerPorts(NamedTuple):
     """None on paper."""
     on_trading: Callable[[], None] = _nothing
     """Called once, when the worker has begun to trade."""
-    timer_s: float = TIMER_S
-    """The period of the worker's timer, which limits every sleep of its loop."""
+    timer_s: float | None = None
+    """The period of the worker's timer, which limits every sleep of its loop; None for the one that
+    ``run.stuck_after_ms`` asks for.
+    """
 
 
 class Trader:
@@ -235,7 +239,7 @@ class Worker:
                 ports.is_orphan,
                 config.run.spin_us,
                 self._membership,
-                ports.timer_s,
+                ports.timer_s or min(TIMER_S, config.run.stuck_after_ms / 1000 / _BEATS),
                 fence.is_fenced,
             )
             self._opened = opened.pop_all()
