@@ -20,7 +20,8 @@ from support.instance import NO_LIMITS, Instance
 _DAMAGED = (b"", b"null", b'{"a":1}', b'[{"pid":-1,"name":"risk","started":0}]', b"\xff\x00 not JSON")
 START_S = 60.0
 
-# Enters whatever it costs, leaves soon, never pauses for its losses: the more orders, the more there is to lose.
+# Enters whatever it costs, leaves soon, never pauses for its losses, and only briefly after a blip of the FX rate:
+# the more orders, the more there is to lose.
 CONFIG = (
     """
 mode = "live"
@@ -46,6 +47,8 @@ max_leg_skew_ms = 5000
 max_fx_age_ms = 10000
 [baseline]
 is_required = false
+[fx]
+quiet_s = 3
 [strategy]
 rearm_pause_max_s = 0.0
 no_reversion_exits = 0
