@@ -443,6 +443,9 @@ Event = (
     | VenueStateChanged
 )
 
+MOVING = (OrderReported, Deposited, TransferEnded)
+"""The kinds of events that move money between accounts. All others have no postings."""
+
 _NOT_ACCEPTED_BEFORE_5 = (
     "not sent: ",
     "not accepted: ",

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arbshard.ledger import schema
-from arbshard.ledger.events import Amounts, Deposited, Event, OrderReported, TransferEnded
+from arbshard.ledger.events import MOVING, Amounts, Deposited, Event, OrderReported
 from arbshard.ledger.file import damaged
 from arbshard.model.money import ZERO, plain
 from arbshard.model.order import Fill
@@ -55,22 +55,22 @@ def venue_account(venue: str) -> str:
 
 def postings_of(event: Event) -> list[Posting]:
     """The lines of ``event``; empty for an event that moves nothing."""
+    if not isinstance(event, MOVING):
+        return []
     if isinstance(event, OrderReported):
         return [line for fill in event.fills for line in _of_fill(fill)]
     if isinstance(event, Deposited):
         return list(_moved(event.venue, _other_side(event), event.currency, event.amount))
-    if isinstance(event, TransferEnded):
-        ends = ((f"fees:{TRANSFERS}", event.fee), ("lost", event.lost))
-        return [
-            line
-            for account, amount in ends
-            if amount
-            for line in (
-                Posting(account, event.currency, amount),
-                Posting(TRANSFERS, event.currency, -amount),
-            )
-        ]
-    return []
+    ends = ((f"fees:{TRANSFERS}", event.fee), ("lost", event.lost))
+    return [
+        line
+        for account, amount in ends
+        if amount
+        for line in (
+            Posting(account, event.currency, amount),
+            Posting(TRANSFERS, event.currency, -amount),
+        )
+    ]
 
 
 def _other_side(event: Deposited) -> str:

@@ -24,7 +24,7 @@ from arbshard.errors import (
     UsageError,
 )
 from arbshard.ledger import file, schema, snapshots
-from arbshard.ledger.events import Amounts, Event, decode_event, encode_event, kind_of, subject_of
+from arbshard.ledger.events import MOVING, Amounts, Event, decode_event, encode_event, kind_of, subject_of
 from arbshard.ledger.file import Opening, damaged, failure
 from arbshard.ledger.filewatch import FileWatch, LedgerIdentity
 from arbshard.ledger.inspection import Inspection, check_pages
@@ -208,7 +208,8 @@ class LedgerStore:
         self.last_seq += len(events)
         self._newest_ms = events[-1].at_ms
         self._unmoved += 1
-        self._balances().table.update(moved)
+        if moved:
+            self._balances().table.update(moved)
 
     def _write(self, events: Sequence[Event]) -> dict[tuple[str, str], Decimal]:
         """Commit ``events`` and their postings in one transaction; returns the balances that have changed."""
@@ -218,7 +219,8 @@ class LedgerStore:
             for seq, event in enumerate(events, first)
         ]
         moved: dict[tuple[str, str], Decimal] = {}
-        lines = list(self._balances().lines(first, events, moved))
+        moves = any(isinstance(event, MOVING) for event in events)
+        lines = list(self._balances().lines(first, events, moved)) if moves else []
         try:
             writer = self._writer()
             self._check(self._files.look_before_write)

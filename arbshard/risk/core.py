@@ -42,9 +42,8 @@ from arbshard.risk.entry_terms import TermsKeeper
 from arbshard.risk.fee_rule import FeeRule
 from arbshard.risk.inventory import InventoryKeeper
 from arbshard.risk.limits.fx_guard import FxGuard
-from arbshard.risk.limits.guard import RiskGuard, holds_for
-from arbshard.risk.limits.rearming import Rearming
-from arbshard.risk.limits.reversion import ReversionRule
+from arbshard.risk.limits.guard import LEGS, RiskGuard, holds_for
+from arbshard.risk.limits.reversion import Rearming, ReversionRule
 from arbshard.risk.limits.watch import Watch
 from arbshard.risk.operators import REASON_MAX, Operators
 from arbshard.risk.portfolio.attempts import retry_of
@@ -222,9 +221,10 @@ class RiskCore:
         is right for a virtual clock. Nothing is raised for what a worker sends: it is refused.
         """
         moment = self._moment(now_ms, now_ns)
-        self._watch.begin(moment)
+        if moment.day != self._watch.day:
+            self._watch.begin_day(moment)
         reply, events = self._decide(request, moment, phase)
-        if events:
+        if events and not isinstance(request, Submit):  # an approval is no result yet, a refusal never is
             events += self._watch.after(events, moment)
         return reply, events
 
@@ -353,7 +353,7 @@ class RiskCore:
             case Conclude():
                 return self._conclude(request, moment)
             case Extend():
-                return self._extend(request, now_ms)
+                return self._extend(request, moment)
             case Fund() | Adopt() | Instructions() | ReadTerms() | SetApart():
                 return self._decide_beside_trading(request, now_ms)
 
@@ -430,6 +430,7 @@ class RiskCore:
         holds = holds_for(intent, pair)
         events: list[Event] = [IntentApproved(at_ms=moment.now_ms, intent=intent, holds=holds)]
         self._apply(events)
+        self.guard.count_orders(LEGS, moment)
         return Approved(intent.intent_id, self.guard.left_to_enter(available, holds)), events
 
     def _refusal(self, intent: Intent, objection: Objection, available: Available) -> Refused:
@@ -457,7 +458,7 @@ class RiskCore:
         self._apply(events)
         return events
 
-    def _extend(self, request: Extend, now_ms: int) -> Decision:
+    def _extend(self, request: Extend, moment: Moment) -> Decision:
         trade = self.state.trades.get(request.intent_id)
         if trade is None:
             return self._unknown(request.intent_id)
@@ -473,15 +474,18 @@ class RiskCore:
             trade,
             pair,
             available,
-            now_ms,
+            moment.now_ms,
             carried=carried,
             late=self._late.get(request.intent_id, ()),
             is_paper=self.reconciler is None,
         )
         if isinstance(extended, Objection):
             return Refused(*extended, available), []
-        events: list[Event] = [extended] if extended is not None else []
-        self._apply(events)
+        events: list[Event] = []
+        if extended is not None:
+            events.append(extended)
+            self._apply(events)
+            self.guard.count_orders(1, moment)
         return Approved(request.intent_id, self.guard.available_to_enter(pair)), events
 
     def _report(self, request: Report, moment: Moment) -> Decision:

@@ -35,7 +35,8 @@ from arbshard.risk.reconcile.reconciler import Reconciler
 from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import Available, Submit
 
-_LEGS = 2
+LEGS = 2
+"""Orders of an intent."""
 _HOLDERS_NAMED = 5
 _VIEW_AGE_NS_MAX = 5_000_000_000
 """Older books than this are no view of now. Risk reads those of 400 pairs in a second."""
@@ -377,7 +378,7 @@ class RiskGuard:
             return _above(Refusal.VENUE_NOTIONAL, what, venue, limits.venue_notional_max * factor)
         if Refusal.DRAWDOWN in self.lost:
             return Objection(Refusal.DRAWDOWN, self.lost[Refusal.DRAWDOWN])
-        if self._bucket.tokens(moment.now_ns, limits.orders_per_s_max) < _LEGS:
+        if self._bucket.tokens(moment.now_ns, limits.orders_per_s_max) < LEGS:
             return Objection(Refusal.ORDER_RATE, f"{limits.orders_per_s_max:g} orders per second")
         crowd = self._check_crowd(intent.pair, order, gross, limits, factor)
         if crowd is not None:
@@ -432,7 +433,7 @@ class RiskGuard:
         for number, (account, amount) in enumerate(wanted):
             free, held = amount_of(available, *account), needed.get(account, ZERO)
             if amount > free - held:
-                what = "needed" if number < _LEGS else "needed to leave again"
+                what = "needed" if number < LEGS else "needed to leave again"
                 detail = f"{' '.join(account)}: {plain(amount)} {what}, {plain(free)} free"
                 return Objection(Refusal.BALANCE, detail + self._why_held(account, held))
         return None

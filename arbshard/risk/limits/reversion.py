@@ -1,10 +1,32 @@
-"""Entries need a gap that is known to come back: the rule over what ``engine.baseline`` has learned. Pure."""
+"""Entries need a gap that comes back: what has been learned of it, and what became of it the last times. Pure.
 
-from arbshard.config import BaselineConfig
+``ReversionRule`` asks what ``engine.baseline`` has learned of the gap: that its excursions return, and soon enough.
+
+``Rearming`` allows no second entry on a gap that has just been left without its having come back. A position that was
+closed by ``max_hold`` or ``stop_loss`` says that its gap does not come back, at least not now: the coin cannot be
+moved, or its premium stays. Entered again at once, such a gap costs two fees and two spreads each time. So the same
+direction of the pair waits, twice as long after each further such exit in a row, and it has to re-arm: the gap must
+have been back near its level. How many exits were such is part of the portfolio (``portfolio.results``), so a restart
+forgets none of it. Whether the gap has been back since is not stored: after a restart a direction begins as not
+re-armed.
+
+``not_reverting`` says when the exits of a pair are reason to set it apart.
+"""
+
+from collections.abc import Callable
+
+from arbshard.config import BaselineConfig, StrategyConfig
 from arbshard.engine.baseline import Baselines
 from arbshard.model.market import Direction, Pair
 from arbshard.model.refusal import Refusal
+from arbshard.risk.portfolio.results import FailedReturns, Results
+from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment, Objection
+
+_SAMPLES = 2
+"""Samples in a row that must find the gap back: a single wrong frame re-arms nothing."""
+_DOUBLINGS_MAX = 30
+_DIRECTIONS: tuple[Direction, ...] = ("buy_home", "buy_away")
 
 
 class ReversionRule:
@@ -45,3 +67,85 @@ class ReversionRule:
             what = f"half of an excursion should return within {half_life_max_s:g} s, this one has lasted "
             return Objection(Refusal.REVERTS_TOO_SLOWLY, f"{pair.base}: {what}{known.excursion_s:.0f} s")
         return None
+
+
+class Rearming:
+    """Knows which directions of which pairs wait for their gap. An entry rule of ``guard``."""
+
+    def __init__(
+        self, settings: StrategyConfig, state: PortfolioState, level_of: Callable[[str], float]
+    ) -> None:
+        """Make the rule. ``level_of`` returns the level of a pair's gap in basis points; 0 where it is not known."""
+        self._settings = settings
+        self._state = state
+        self._level_of = level_of
+        self._back: dict[tuple[str, Direction], tuple[FailedReturns, int]] = {}
+        """Samples in a row that found the gap back, since which exit; no more are counted than are needed."""
+        self._waits: dict[tuple[str, Direction], tuple[FailedReturns, int]] = {}
+        """Until when the direction waits (monotonic ns), since which exit."""
+
+    def note_gap(self, base: str, gap: float) -> None:
+        """Use a sample of the pair's gap, in basis points: positive when home is dearer."""
+        for direction in _DIRECTIONS:
+            key = base, direction
+            failed = self._state.results.failed_returns.get(key)
+            if failed is None:
+                self._back.pop(key, None)
+                continue
+            samples = self._samples_back(key, failed)
+            if samples < _SAMPLES:
+                is_back = self._distance(base, direction, gap) <= self._settings.rearm_bps
+                self._back[key] = failed, samples + 1 if is_back else 0
+
+    def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
+        """Refuse with 615 a direction that still waits for its gap; None when it does not."""
+        key = pair.base, direction
+        failed = self._state.results.failed_returns.get(key)
+        if failed is None or not self._settings.rearm_pause_max_s:
+            self._waits.pop(key, None)
+            return None
+        until_ns = self._until_ns(key, failed, moment)
+        awaited = []
+        if self._samples_back(key, failed) < _SAMPLES:
+            level, within = self._level_of(pair.base), self._settings.rearm_bps
+            edge, side = (level - within, "above") if direction == "buy_home" else (level + within, "below")
+            awaited.append(f"its gap has to be {side} {edge:.1f} bps (level {level:.1f})")
+        if moment.now_ns < until_ns:
+            awaited.append(f"its pause of {self.pause_s(failed.exits):g} s has to pass")
+        if not awaited:
+            return None
+        times = "once" if failed.exits == 1 else f"{failed.exits} times in a row"
+        left = f"{pair.base} {direction} was left {times} before its gap had come back"
+        return Objection(Refusal.NOT_REARMED, f"{left}: {' and '.join(awaited)}")
+
+    def pause_s(self, exits: int) -> float:
+        """Return how long, in seconds, a direction waits after so many such exits in a row."""
+        doubled = self._settings.rearm_pause_s * (1 << min(exits - 1, _DOUBLINGS_MAX))
+        return min(doubled, self._settings.rearm_pause_max_s)
+
+    def _samples_back(self, key: tuple[str, Direction], failed: FailedReturns) -> int:
+        known = self._back.get(key)
+        return known[1] if known is not None and known[0] == failed else 0
+
+    def _until_ns(self, key: tuple[str, Direction], failed: FailedReturns, moment: Moment) -> int:
+        """Return the end of a pause. The wall clock says once how much is left; from then on monotonic time does."""
+        known = self._waits.get(key)
+        if known is None or known[0] != failed:
+            pause_ms = int(self.pause_s(failed.exits) * 1000)
+            left_ms = min(max(failed.last_ms + pause_ms - moment.now_ms, 0), pause_ms)
+            known = self._waits[key] = failed, moment.now_ns + left_ms * 1_000_000
+        return known[1]
+
+    def _distance(self, base: str, direction: Direction, gap: float) -> float:
+        """Return how far the gap is from its level on the side of the direction's entries; negative beyond it."""
+        distance = gap - self._level_of(base)
+        return -distance if direction == "buy_home" else distance
+
+
+def not_reverting(symbol: str, results: Results, settings: StrategyConfig) -> str | None:
+    """Return why the exits of a symbol say that its gap does not return; None when they do not."""
+    last = results.returns.get(symbol, ())[-settings.no_reversion_window :]
+    failed = last.count(False)
+    if not settings.no_reversion_exits or failed < settings.no_reversion_exits:
+        return None
+    return f"of its last {len(last)} positions {failed} were closed before the gap had come back"

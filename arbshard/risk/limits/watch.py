@@ -10,7 +10,7 @@ they used to, until they are back at three quarters of that, or for ``tighten_la
 say.
 
 A pair is set apart when an open position has lost too much, and when its exits say that its gap does not come back
-(``rearming``).
+(``reversion``).
 """
 
 from collections import deque
@@ -23,7 +23,6 @@ from arbshard.ledger.events import (
     Deposited,
     Event,
     Halted,
-    IntentApproved,
     LimitsChanged,
     LimitsScaled,
     OrderExtended,
@@ -35,13 +34,12 @@ from arbshard.ledger.events import (
 from arbshard.model.money import ONE, plain
 from arbshard.risk.limits.guard import RiskGuard
 from arbshard.risk.limits.losses import Figures, HaltReason, figures_of, halts_of, refusing_losses
-from arbshard.risk.limits.rearming import not_reverting
+from arbshard.risk.limits.reversion import not_reverting
 from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment
 from arbshard.risk.valuation import Valuation
 
-_LEGS = 2
 _MINUTE_NS = 60_000_000_000
 _WINDOW_MAX = 100_000
 """No limit can be above it."""
@@ -159,26 +157,27 @@ class Watch:
         self._tightened = KnownInstants()
         """Since when each symbol is tightened."""
         self.kill_switch = KillSwitch()
-        self._day: int | None = None
+        self.day: int | None = None
+        """The trading day that the figures of losses are of."""
         self._judged: tuple[Figures, LimitsConfig] | None = None
         """What the guard's ``lost`` was worked out from."""
         guard.unrealised_by = valuation.unrealised_by
 
-    def begin(self, moment: Moment) -> None:
-        """Bring what is kept by trading day up to date, before a decision at ``moment``."""
-        if moment.day != self._day:
-            self._look_at_losses(moment)
+    def begin_day(self, moment: Moment) -> None:
+        """Bring what is kept by trading day up to date, before the first decision of a day."""
+        self._look_at_losses(moment)
 
     def after(self, events: Sequence[Event], moment: Moment) -> list[Event]:
-        """Apply and return the events that follow from ``events``, which were applied."""
+        """Apply and return the events that follow from ``events``, which were applied.
+
+        Nothing follows from an approval or a refusal, so it need not be called for them.
+        """
         closed: list[str] = []
         is_trouble = is_changed = is_result = False
         for event in events:
             is_trouble |= self.kill_switch.count(event, moment.now_ns)
             is_result |= isinstance(event, Deposited | TransferEnded) and bool(event.value)
             match event:
-                case IntentApproved() | OrderExtended():
-                    self._guard.count_orders(_LEGS if isinstance(event, IntentApproved) else 1, moment)
                 case PositionClosed():
                     is_result = True
                     closed.append(event.position.pair)
@@ -191,13 +190,13 @@ class Watch:
                 case _:
                     pass  # nothing follows from it
         made: list[Event] = []
-        limits = self._guard.limits.portfolio()
         if is_result or is_changed:
             self._look_at_losses(moment)
-        for symbol in closed:
-            self._take(made, scale_symbol(self._state, symbol, limits, moment))
-            self._doubt_reversion(made, symbol, moment)
         if is_result:
+            limits = self._guard.limits.portfolio()
+            for symbol in closed:
+                self._take(made, scale_symbol(self._state, symbol, limits, moment))
+                self._doubt_reversion(made, symbol, moment)
             self._take(made, scale_all(self._state, self._valuation, limits, moment))
         if is_result or is_trouble:
             self._take(made, self._verdict(moment))
@@ -222,7 +221,7 @@ class Watch:
         valuation, limits = self._valuation, self._guard.limits.portfolio()
         valuation.raise_mark()  # by results beside trading, too
         valuation.roll(moment.day)
-        self._day = moment.day
+        self.day = moment.day
         figures, judged = figures_of(valuation, moment.day), self._judged
         if judged is None or judged[1] is not limits or judged[0] != figures:
             self._judged = figures, limits

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from arbshard.ledger.events import PairSetApart
 from arbshard.model.entry_terms import Baseline
 from arbshard.model.refusal import Refusal
-from arbshard.risk.limits.rearming import Rearming
+from arbshard.risk.limits.reversion import Rearming
 from arbshard.wire.messages import Approved, Refused, Resume, Submit
 from support import world as w
 from support.effort import effort
