@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from arbshard.config import Config
-from arbshard.engine.engine import ArbitrageEngine, Entry, Funds
+from arbshard.engine.engine import ArbitrageEngine, Entry
 from arbshard.engine.quality import View
 from arbshard.execution.plan import plan_entry
 from arbshard.model.market import Pair
@@ -29,6 +29,10 @@ from arbshard.wire.doorbell import BusBell, BusRinger
 RECEIVED_NS = 1_000_000_000
 REFERENCE = "decode binance"
 """The stage that others are compared with across machines."""
+RICH = tuple(
+    (venue, currency, Decimal(10) ** 9)
+    for venue, currency in (("upbit", "KRW"), ("upbit", "BTC"), ("binance", "USDT"), ("binance", "BTC"))
+)
 _CALLS = 5_000
 _SUBSCRIBED_S = 5.0
 
@@ -173,5 +177,6 @@ def _engine() -> tuple[Pair, ArbitrageEngine]:
     home_fees = upbit.fee_schedule(Decimal(5), Decimal(5))
     pairs = pairs_of(home, away, home_fees, binance.fee_schedule(Decimal(10), Decimal(10)))
     engine = ArbitrageEngine(pairs, fx_leg(home, home_fees), Config())
-    engine.pairs["BTC"].funds = Funds(1e9, 1e3, 1e6, 1e3)
+    engine.pairs["BTC"].is_funded = True
+    engine.set_free(RICH)
     return pairs[0], engine

@@ -4,6 +4,7 @@ One engine holds any number of pairs; a worker's holds those of its shard, a lib
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from math import inf, nan
 from typing import NamedTuple
 
@@ -61,16 +62,6 @@ class Exit(NamedTuple):
 Trade = Entry | Exit
 
 
-class Funds(NamedTuple):
-    """What may be spent on a pair, as last heard from risk; risk has the last word."""
-
-    home_quote: float
-    home_base: float
-    away_quote: float
-    away_base: float
-
-
-_UNLIMITED = Funds(inf, inf, inf, inf)
 _ROOM_FOR_LOTS = 1.1
 """Below so many times the smallest entry, rounding to lots may leave less than that."""
 
@@ -89,15 +80,16 @@ class PairState:
         "exit_refusals",
         "exit_rest_until_ns",
         "followed",
-        "funds",
         "funnel",
         "held",
         "home",
+        "is_funded",
         "level_bps",
         "pair",
         "refusal",
-        "short",
         "rest_until_ns",
+        "short",
+        "suspended",
     )
 
     def __init__(self, pair: Pair) -> None:
@@ -116,10 +108,12 @@ class PairState:
         self.buy_home: Terms = terms_of(pair, "buy_home")
         self.buy_away: Terms = terms_of(pair, "buy_away")
         self.held: list[HeldPosition] = []
-        self.funds: Funds | None = None
-        """None until the pair's inventory is known: nothing is entered before."""
+        self.is_funded = False
+        """Whether the pair's inventory is known: nothing is entered before."""
         self.busy = False
         """An intent has no outcome yet: nothing new until it has."""
+        self.suspended = False
+        """Nothing new is done with the pair: it is not ours, or not any more."""
         self.rest_until_ns = 0
         """No entry before."""
         self.exit_rest_until_ns = 0
@@ -133,6 +127,11 @@ class PairState:
         self.followed: FollowedEntry | None = None
         """A refused entry that is followed as if it had been made; one at a time."""
         self.funnel = EdgeFunnel()
+
+    @property
+    def may_act(self) -> bool:
+        """Whether a new intent of the pair may begin."""
+        return not (self.busy or self.suspended)
 
     def set_terms(self, terms: PairTerms) -> None:
         """Follow what risk says about entries of the pair."""
@@ -172,6 +171,8 @@ class ArbitrageEngine:
         self._fx_doubted_until_ns = 0
         """FX has jumped: until then risk has said what to think of it."""
         self._edge_floor_bps = config.limits.edge_bps_min
+        self.free: dict[tuple[str, str], float] = {}
+        """What entries may spend, by (venue, currency), as last heard from risk; risk has the last word."""
         self.pairs: dict[str, PairState] = {}
         self._by_slot: dict[int, tuple[PairState, bool]] = {}
         for pair in pairs:
@@ -222,7 +223,7 @@ class ArbitrageEngine:
 
     def evaluate(self, state: PairState, now_ns: int) -> Trade | None:
         """The trade this pair should do now, or None. Exits come before entries."""
-        if state.busy:
+        if state.busy or state.suspended:
             state.refusal = None  # nothing was judged: the last refusal must not be counted again
             return None
         refusal = data_refusal(state.home, state.away, self.fx, now_ns, self._quality)
@@ -273,7 +274,7 @@ class ArbitrageEngine:
         the order's limit protects the price.
         """
         home, away, rate = state.home.book, state.away.book, self.fx.top
-        if home is None or away is None or rate is None or state.busy:
+        if home is None or away is None or rate is None or not state.may_act:
             return None
         lead: Lead = "both"
         if not (state.home.live and state.away.live):
@@ -283,6 +284,11 @@ class ArbitrageEngine:
         fx = (rate.best_bid, rate.best_ask)
         back = state.buy_away if held.buy_is_home else state.buy_home
         return self._exit(state, held, close_now(held, home, away, fx, back), reason, fx, lead)
+
+    def set_free(self, available: Iterable[tuple[str, str, Decimal]]) -> None:
+        """Use what entries may spend of (venue, currency, amount) from now on."""
+        for venue, currency, amount in available:
+            self.free[venue, currency] = float(amount)
 
     def is_fit(self, state: PairState, now_ns: int) -> bool:
         """Whether the pair's books and the FX rate are fit to trade on."""
@@ -404,7 +410,7 @@ class ArbitrageEngine:
         funnel.wanted += 1
         funnel.wanted_bps += top_bps
         barred = Refusal.FX_DEPARTS if is_fx_doubted else state.barred.get(direction)
-        if barred is None and state.funds is None:
+        if barred is None and not state.is_funded:
             barred = Refusal.NOT_FUNDED
         if barred is not None and state.followed is not None:
             state.refusal = barred
@@ -463,18 +469,15 @@ class ArbitrageEngine:
         fx: tuple[float, float],
     ) -> tuple[str, str] | None:
         """(venue, currency) of which there is too little for the smallest entry; None if there is enough."""
-        funds, pair = state.funds, state.pair
-        if funds is None:
-            return None
+        paid, sold = _spent(state.pair, direction)
+        money, coins = self.free.get(paid, 0.0), self.free.get(sold, 0.0)
         if direction == "buy_home":
-            bought, sold = pair.home.market, pair.away.market
-            money, coins = funds.home_quote, funds.away_base * home.best_ask
+            coins *= home.best_ask
         else:
-            bought, sold = pair.away.market, pair.home.market
-            money, coins = funds.away_quote * fx[0], funds.home_base * away.best_ask * fx[0]
+            money, coins = money * fx[0], coins * away.best_ask * fx[0]
         if min(money, coins) >= self._cost_min * _ROOM_FOR_LOTS:
             return None
-        return (bought.venue, bought.quote) if money < coins else (sold.venue, sold.base)
+        return paid if money < coins else sold
 
     def _sized(
         self,
@@ -485,15 +488,20 @@ class ArbitrageEngine:
         fx: tuple[float, float],
         barred: Refusal | None,
     ) -> Entry | None:
-        """The largest entry that the books, the limits and the funds allow; if ``barred``, the books alone."""
-        funds = state.funds if barred is None and state.funds is not None else _UNLIMITED
-        cost_max = state.cost_max if barred is None else inf
+        """The largest entry that the books, the limits and what is free allow; if ``barred``, the books alone."""
+        money = coins = cost_max = inf
+        if barred is None:
+            paid, sold = _spent(state.pair, direction)
+            money, coins, cost_max = self.free.get(paid, 0.0), self.free.get(sold, 0.0), state.cost_max
         if direction == "buy_home":
-            terms, rate, asks, bids = state.buy_home, fx[0], home.asks, away.bids
-            money, coins, against_bps = funds.home_quote, funds.away_base, -state.level_bps
+            terms, rate, asks, bids, against_bps = (
+                state.buy_home, fx[0], home.asks, away.bids, -state.level_bps
+            )  # fmt: skip
         else:
-            terms, rate, asks, bids = state.buy_away, fx[1], away.asks, home.bids
-            money, coins, against_bps = funds.away_quote * fx[0], funds.home_base, state.level_bps
+            terms, rate, asks, bids, against_bps = (
+                state.buy_away, fx[1], away.asks, home.bids, state.level_bps
+            )  # fmt: skip
+            money *= fx[0]
         edge = find_edge(
             asks,
             bids,
@@ -529,6 +537,13 @@ class ArbitrageEngine:
         if not is_unusual(away_from_level, state.band_bps, self._strategy.entry_z):
             return Refusal.SPREAD_USUAL
         return None
+
+
+def _spent(pair: Pair, direction: Direction) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return (venue, currency) of what an entry spends: money where it buys, coins where it sells."""
+    home, away = pair.home.market, pair.away.market
+    bought, sold = (home, away) if direction == "buy_home" else (away, home)
+    return (bought.venue, bought.quote), (sold.venue, sold.base)
 
 
 def held_of(position: Position, opened_ns: int = 0) -> HeldPosition:

@@ -215,17 +215,17 @@ class RunnerSession:
         waiting = [
             state
             for state in self.engine.pairs.values()
-            if state.funds is None and state.home.top is not None
+            if not state.is_funded and state.home.top is not None
         ]
         if waiting:
             self.desk.fund()
             for _ in range(_FUND_TURNS):
-                if all(state.funds is not None for state in waiting):
+                if all(state.is_funded for state in waiting):
                     return
                 await asyncio.sleep(0)
 
     def _decide(self, state: PairState) -> None:
-        if state.busy:
+        if not state.may_act:
             return
         now_ns = self.pace.clock.monotonic_ns()
         trade = self.engine.evaluate(state, now_ns)

@@ -144,7 +144,7 @@ class Health:
                     )
                 elif not view.live:
                     self._say(f"{leg.market.symbol} is not live for shard {worker.shard}")
-            if state.busy:
+            if not state.may_act:
                 since_ns = self._busy_since_ns.setdefault(base, now_ns)
                 if now_ns - since_ns > RECOVERED_NS and not any(
                     intent.pair == base for intent, _ in self._oracle.open.values()
@@ -152,7 +152,7 @@ class Health:
                     self._say(f"{base} is busy with nothing for {(now_ns - since_ns) / 1e9:.0f} s")
             else:
                 self._busy_since_ns.pop(base, None)
-            if state.funds is None:
+            if not state.is_funded:
                 self._say(f"{base} is not funded")
 
     def _say(self, what: str) -> None:

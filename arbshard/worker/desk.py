@@ -1,8 +1,9 @@
 """The worker's trading desk: carries out what the engine decides, and tells the engine what it holds.
 
 Positions, open intents and balances come from risk at the start and with every reply, so that a successor begins
-where this process ended. The executors keep the positions of their pairs; the engine gets what it needs of them as
-floats.
+where this process ended. The desk itself keeps nothing of them. The executors keep the positions of their pairs, and
+the engine gets what it decides by of them as floats; the engine keeps what is free, and which pairs are funded,
+suspended, or busy with an intent.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds, PairState, Trade
+from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, PairState, Trade
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome
 from arbshard.execution.plan import part_of_exit, plan_entry
 from arbshard.log import get_logger
@@ -20,7 +21,7 @@ from arbshard.model.intent import ExitReason, Intent, OpenIntent, Retry
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, exact
 from arbshard.model.refusal import Refusal
-from arbshard.wire.messages import Available, Refused, Welcome
+from arbshard.wire.messages import Refused, Welcome
 from arbshard.worker.counters import DATA_REFUSALS
 from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.risk_link import RiskLink
@@ -58,13 +59,8 @@ class Desk:
         self._clock = clock
         self._meter = meter
         self._on_failure = on_failure
-        self._free: dict[tuple[str, str], float] = {}
-        self._funded: set[str] = set()
         self._funding: set[str] = set()
-        self._under_way: set[str] = set()
-        """Pairs with an intent that has no outcome."""
-        self._suspended: set[str] = set()
-        """Pairs that are to do nothing new."""
+        """Pairs that risk is being asked to fund."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed_ns = 0
         """When ``close_positions`` last closed anything."""
@@ -80,22 +76,23 @@ class Desk:
         self._prefix = f"s{welcome.session}-{shard}-{epoch}"
         for base in welcome.strangers:
             self.suspend(base)
-        self.adopt(welcome, [base for base in self._engine.pairs if base not in self._suspended])
+        self.adopt(welcome, [base for base, state in self._engine.pairs.items() if not state.suspended])
 
     def adopt(self, welcome: Welcome, bases: Iterable[str]) -> None:
         """Trade these pairs of the engine from now on, beginning with what risk knows of them."""
         mine = tuple(bases)
-        self._funded.update(welcome.funded)
+        for base in welcome.funded:
+            self._engine.pairs[base].is_funded = True
         residues = dict(welcome.residues)
         exit_retries = {base: retry for base, retry in welcome.retries if retry.kind == "exit"}
         for base in mine:
-            assert base not in self._under_way, base
             state = self._engine.pairs[base]
+            assert not state.busy, base
             self.activate(base)
             executor = self._make_executor(state.pair)
             positions = [position for position in welcome.positions if position.pair == base]
             executor.take_over(positions, residues.get(base, ZERO), exit_retries.get(base))
-        self._update_funds(welcome.available)
+        self._engine.set_free(welcome.available)
         for base, retry in welcome.retries:
             if base in mine:
                 self._rest(self._engine.pairs[base], retry)
@@ -104,7 +101,7 @@ class Desk:
             get_logger().warning(
                 "intent taken over", intent=taken_over.intent.intent_id, pair=state.pair.base
             )
-            self._begin(state)
+            state.busy = True
             self._spawn(self._resume(state, taken_over))
         for base in mine:
             self._refresh(self._engine.pairs[base])
@@ -117,27 +114,25 @@ class Desk:
             state = self._engine.pairs.get(one.pair)
             if state is not None:
                 state.set_terms(one)
-        self._update_funds(terms.available)
+        self._engine.set_free(terms.available)
         return terms.serial
 
     def suspend(self, base: str) -> None:
         """Do nothing new with a pair; what is under way comes to its end."""
-        self._suspended.add(base)
-        self._engine.pairs[base].busy = True
+        self._engine.pairs[base].suspended = True
 
     def activate(self, base: str) -> None:
         """Trade a pair again that was to do nothing new."""
-        self._suspended.discard(base)
-        self._engine.pairs[base].busy = base in self._under_way
+        self._engine.pairs[base].suspended = False
 
     def is_suspended(self, base: str) -> bool:
         """Whether nothing new is done with the pair."""
-        return base in self._suspended
+        return self._engine.pairs[base].suspended
 
     @property
     def has_suspended(self) -> bool:
         """Whether any pair is suspended."""
-        return bool(self._suspended)
+        return any(state.suspended for state in self._engine.pairs.values())
 
     def is_adopted(self, base: str) -> bool:
         """Whether risk has said what there is to carry on with of this pair."""
@@ -145,7 +140,7 @@ class Desk:
 
     def is_idle(self, base: str) -> bool:
         """Whether nothing of the pair is under way, at a venue or at risk."""
-        return base not in self._under_way and base not in self._funding
+        return not self._engine.pairs[base].busy and base not in self._funding
 
     def is_flat(self, base: str) -> bool:
         """Whether the pair has no position and nothing under way."""
@@ -161,10 +156,8 @@ class Desk:
 
     def forget(self, base: str) -> None:
         """Let go of a pair that is suspended and idle, before the engine does."""
-        assert base in self._suspended, base
+        assert self.is_suspended(base), base
         assert self.is_idle(base), base
-        self._suspended.discard(base)
-        self._funded.discard(base)
         if self.is_adopted(base):
             self._executors.remove_executor(base)
             if self._port is not None:
@@ -174,7 +167,7 @@ class Desk:
     @property
     def busy(self) -> int:
         """Pairs with an intent under way."""
-        return len(self._under_way)
+        return sum(state.busy for state in self._engine.pairs.values())
 
     @property
     def open_positions(self) -> int:
@@ -183,11 +176,11 @@ class Desk:
 
     def act(self, state: PairState, trade: Trade) -> None:
         """Carry out ``trade``; the pair is busy until its intent has an outcome."""
-        assert not state.busy, state.pair.base
+        assert state.may_act, state.pair.base
         self.on_decision(trade)
         decided_ns = self._clock.monotonic_ns()
         intent_id = self._next_id()
-        self._begin(state)
+        state.busy = True
         now_ms = self._clock.wall_ms()
         executor = self._executor_of(state)
         if isinstance(trade, Exit):
@@ -211,7 +204,7 @@ class Desk:
         self._closed_ns = now_ns
         for base, reason in reasons.items():
             state = self._engine.pairs.get(base)
-            if state is None or not state.held or state.busy or now_ns < state.exit_rest_until_ns:
+            if state is None or not state.held or not state.may_act or now_ns < state.exit_rest_until_ns:
                 continue
             trade = self._engine.close(state, state.held[0], reason)
             if trade is not None:
@@ -237,15 +230,9 @@ class Desk:
     def fund(self) -> None:
         """Have pairs funded whose price has become known: on paper with inventory, live with what venues state."""
         for base, state in self._engine.pairs.items():
-            if (
-                base in self._funded
-                or base in self._funding
-                or base in self._suspended
-                or state.home.top is None
-            ):
-                continue
-            self._funding.add(base)
-            self._spawn(self._fund(state))
+            if not (state.is_funded or state.suspended or base in self._funding or state.home.top is None):
+                self._funding.add(base)
+                self._spawn(self._fund(state))
 
     async def close(self) -> None:
         """Give up what is under way; risk keeps it as open, and a successor takes it over."""
@@ -273,8 +260,8 @@ class Desk:
         if funded is None:
             await asyncio.sleep(_FUND_AGAIN_S)
         else:
-            self._funded.add(state.pair.base)
-            self._update_funds(funded.available)
+            state.is_funded = True
+            self._engine.set_free(funded.available)
         self._funding.discard(state.pair.base)
 
     async def _resume(self, state: PairState, taken_over: OpenIntent) -> None:
@@ -300,21 +287,20 @@ class Desk:
             if is_exit:  # which is told what exits may spend: more than entries
                 self._refused_exit(state, outcome.refused, now_ns)
             else:
-                self._update_funds(outcome.refused.available)
+                self._engine.set_free(outcome.refused.available)
                 if isinstance(trade, Entry) and outcome.refused.reason in DATA_REFUSALS:
                     self._engine.follow_refused(state, trade, outcome.refused.reason, now_ns)
         if outcome.settled is not None:
             if isinstance(trade, Entry):
                 state.funnel.approved += 1
                 state.funnel.approved_bps += trade.edge.net_bps
-            self._update_funds(outcome.settled.available)
+            self._engine.set_free(outcome.settled.available)
             state.exit_refusals = 0
             for retry in (outcome.settled.exit_retry, outcome.settled.entry_retry):
                 if retry is not None and (retry.kind == "exit") is is_exit:
                     self._rest(state, retry)
         self._refresh(state)
-        self._under_way.discard(state.pair.base)
-        state.busy = state.pair.base in self._suspended
+        state.busy = False
 
     def _refused_exit(self, state: PairState, refused: Refused, now_ns: int) -> None:
         """Ask again after a pause that doubles: an exit that is refused costs nothing but the question."""
@@ -352,27 +338,9 @@ class Desk:
         assert executor is not None, state.pair.base
         return executor
 
-    def _begin(self, state: PairState) -> None:
-        self._under_way.add(state.pair.base)
-        state.busy = True
-
     def _refresh(self, state: PairState) -> None:
         positions, clock = self._executor_of(state).get_positions(), self._clock
         self._engine.set_positions(state, positions, clock.monotonic_ns(), clock.wall_ms())
-
-    def _update_funds(self, available: Available) -> None:
-        for venue, currency, amount in available:
-            self._free[venue, currency] = float(amount)
-        for base, state in self._engine.pairs.items():
-            if base not in self._funded:
-                continue
-            home, away = state.pair.home.market, state.pair.away.market
-            state.funds = Funds(
-                home_quote=self._free.get((home.venue, home.quote), 0.0),
-                home_base=self._free.get((home.venue, home.base), 0.0),
-                away_quote=self._free.get((away.venue, away.quote), 0.0),
-                away_base=self._free.get((away.venue, away.base), 0.0),
-            )
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)

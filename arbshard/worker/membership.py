@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable, Container, Iterable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from arbshard.engine.engine import ArbitrageEngine
 from arbshard.errors import SharedMemoryError
 from arbshard.log import get_logger
@@ -177,12 +179,11 @@ class Membership:
 def _of(welcome: Welcome, bases: Iterable[str]) -> Welcome:
     """``welcome`` as far as it concerns ``bases``."""
     kept = frozenset(bases)
-    return Welcome(
-        session=welcome.session,
+    return replace(
+        welcome,
         positions=tuple(one for one in welcome.positions if one.pair in kept),
         intents=tuple(one for one in welcome.intents if one.intent.pair in kept),
         funded=tuple(base for base in welcome.funded if base in kept),
-        available=welcome.available,
         residues=tuple(one for one in welcome.residues if one[0] in kept),
-        tag=welcome.tag,
+        retries=tuple(one for one in welcome.retries if one[0] in kept),
     )

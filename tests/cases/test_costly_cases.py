@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from arbshard.config import Config
-from arbshard.engine.engine import ArbitrageEngine, Entry, Funds
+from arbshard.engine.engine import ArbitrageEngine, Entry
 from arbshard.engine.quality import View
 from arbshard.errors import FrameError
 from arbshard.execution.plan import plan_entry
@@ -17,9 +17,9 @@ from arbshard.model.refusal import Refusal
 from arbshard.venues.registry import get_venue
 from arbshard.wire.messages import Approved, Conclude, Noted, Refused, Report, Submit
 from support import world as w
+from support.funds import give
 from support.two_leg import NOW
 
-RICH = Funds(home_quote=1e9, home_base=10.0, away_quote=1e7, away_base=10.0)
 WIDE = 100.0
 MS = 1_000_000
 
@@ -27,7 +27,7 @@ MS = 1_000_000
 @pytest.fixture
 def engine(make):
     one = ArbitrageEngine([make.pair], make.fx_leg, Config())
-    one.pairs["BTC"].funds = RICH
+    give(one, one.pairs["BTC"])
     one.observe(0, make.view(make.fx_book()))
     return one
 
@@ -168,7 +168,7 @@ def test_quantities_are_right_although_the_two_quotes_differ(engine, make, gap):
 
 def test_a_missing_fx_rate_is_not_taken_as_1(make):
     engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
-    engine.pairs["BTC"].funds = RICH
+    give(engine, engine.pairs["BTC"])
     assert look(engine, make, -WIDE) is None
     assert engine.pairs["BTC"].refusal is Refusal.FX_MISSING
     engine.observe(0, make.view(make.fx_book(received_ns=make.now_ns - 6_000 * MS)))

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.config import Config, DataConfig, StrategyConfig
-from arbshard.engine.engine import ArbitrageEngine, Funds
+from arbshard.engine.engine import ArbitrageEngine
 from arbshard.engine.quality import View
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import MarketRules, TickBand
@@ -22,6 +22,7 @@ from arbshard.venues.base.market import FrameKind
 from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.registry import get_venue
 from support import frames
+from support.funds import Funds, give
 
 RICH = Funds(1e12, 1e9, 1e12, 1e9)
 
@@ -41,7 +42,7 @@ def engine(make):
         sizing=replace(Config().sizing, order_notional_min=Decimal("1e-9")),
     )
     one = ArbitrageEngine([pair], make.fx_leg, config)
-    one.pairs["BTC"].funds = RICH
+    give(one, one.pairs["BTC"], RICH)
     return one
 
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from arbshard.config import Config, FxConfig, SizingConfig, StrategyConfig
-from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds, held_of
+from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, held_of
 from arbshard.engine.quality import View
 from arbshard.model.entry_terms import PairTerms
 from arbshard.model.refusal import Refusal
+from support.funds import RICH, Funds, give
 
-RICH = Funds(home_quote=1e9, home_base=10.0, away_quote=1e7, away_base=10.0)
 WIDE = 100.0
 """A gap in basis points that pays for everything."""
 
@@ -29,7 +29,10 @@ def desk(make):
         def use(self, config) -> None:
             self.engine = ArbitrageEngine([make.pair], make.fx_leg, config)
             self.state = self.engine.pairs["BTC"]
-            self.state.funds = RICH
+            self.give(RICH)
+
+        def give(self, funds) -> None:
+            give(self.engine, self.state, funds)
             self.engine.observe(make.fx_leg.slot, make.view(make.fx_book()))
 
         def show(self, gap=0.0, now_ns=make.now_ns, **book):
@@ -58,7 +61,8 @@ class TestLateBooks:
             if not knows:
                 engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
             desk.engine, state = engine, engine.pairs["BTC"]
-            state.funds, state.held, desk.state = RICH, desk.state.held, state
+            state.held, desk.state = desk.state.held, state
+            desk.give(RICH)
             books = {"fx": make.fx_book(), "home": make.home_book(gap), "away": make.away_book()}
             for name, slot in (("fx", make.fx_leg.slot), ("home", 1), ("away", 2)):
                 book = books[name]
@@ -163,24 +167,24 @@ class TestInventory:
         ],
     )
     def test_what_is_missing_is_named(self, desk, gap, funds, missing):
-        desk.state.funds = RICH._replace(**funds)
+        desk.give(RICH._replace(**funds))
         assert desk.show(gap) is None
         assert desk.state.refusal is Refusal.INVENTORY_SHORT
         assert desk.state.short == missing
         assert desk.state.followed is not None  # what it would have brought is found out
 
     def test_what_the_other_direction_needs_is_not_missing(self, desk):
-        desk.state.funds = RICH._replace(away_quote=0.0, home_base=0.0)
+        desk.give(RICH._replace(away_quote=0.0, home_base=0.0))
         assert isinstance(desk.show(-WIDE), Entry)
 
     @pytest.mark.parametrize("gap", [0.0, -15.0])
     def test_no_gap_lacks_nothing(self, desk, gap):
-        desk.state.funds = Funds(0.0, 0.0, 0.0, 0.0)
+        desk.give(Funds(0.0, 0.0, 0.0, 0.0))
         assert desk.show(gap) is None
         assert desk.state.refusal is None
 
     def test_another_objection_is_named_first(self, desk):
-        desk.state.funds = RICH._replace(home_quote=0.0)
+        desk.give(RICH._replace(home_quote=0.0))
         assert desk.show(-900.0) is None
         assert desk.state.refusal is Refusal.EDGE_TOO_GOOD
 
@@ -200,11 +204,11 @@ class TestEntry:
         assert desk.state.refusal is None
 
     def test_size_stays_below_the_maximum_and_what_is_there(self, desk, gap, direction):
-        desk.state.funds = Funds(300_000.0, 1.0, 300_000 / 1390, 1.0)
+        desk.give(Funds(300_000.0, 1.0, 300_000 / 1390, 1.0))
         trade = desk.show(gap)
         assert isinstance(trade, Entry)
         assert 290_000 < trade.edge.cost <= 300_000 * 0.99
-        desk.state.funds = Funds(1e9, 0.001, 1e7, 0.001)
+        desk.give(Funds(1e9, 0.001, 1e7, 0.001))
         trade = desk.show(gap)
         assert isinstance(trade, Entry)
         assert trade.edge.sell_quantity == pytest.approx(0.001, abs=0.00001)
@@ -219,14 +223,14 @@ class TestEntry:
         assert desk.show(gap, now_ns=make.now_ns + 1) is not None
 
     def test_unfunded_pair_does_nothing_and_says_so(self, desk, gap, direction):
-        desk.state.funds = None
+        desk.state.is_funded = False
         assert desk.show(gap) is None
         assert desk.state.refusal is Refusal.NOT_FUNDED
 
     def test_without_money_or_coins_nothing(self, desk, gap, direction):
-        desk.state.funds = Funds(0.0, 1.0, 0.0, 1.0)
+        desk.give(Funds(0.0, 1.0, 0.0, 1.0))
         assert desk.show(gap) is None
-        desk.state.funds = Funds(1e9, 0.0, 1e7, 0.0)
+        desk.give(Funds(1e9, 0.0, 1e7, 0.0))
         assert desk.show(gap) is None
 
     def test_no_entry_while_stopping(self, desk, gap, direction):
@@ -321,7 +325,7 @@ class TestFxSide:
     def test_dollars_at_hand_count_at_the_bid(self, desk, make):
         """What they would cost is not what they are worth."""
         self.show(desk, make, 800.0)
-        desk.state.funds = Funds(1e9, 1.0, 500.0, 1.0)
+        desk.give(Funds(1e9, 1.0, 500.0, 1.0))
         trade = desk.show(800.0)
         assert isinstance(trade, Entry)
         assert trade.edge.cost <= 500.0 * 1390.0 * 0.99
@@ -448,7 +452,7 @@ class TestExit:
         desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
         desk.engine.entering = False
         desk.state.rest_until_ns = make.now_ns + 10**9
-        desk.state.funds = None
+        desk.state.is_funded = False
         assert isinstance(desk.show(WIDE), Exit)
 
     def test_refused_exit_rests(self, desk, make):
@@ -478,7 +482,7 @@ class TestQuietBooks:
 
     def engine(self, make, confirmed):
         engine = ArbitrageEngine([make.pair], make.fx_leg, Config(), lambda slot: confirmed.get(slot, 0))
-        engine.pairs["BTC"].funds = RICH
+        give(engine, engine.pairs["BTC"])
         return engine
 
     def show(self, make, engine, gap, received_ns, now_ns=None):
@@ -509,7 +513,7 @@ class TestQuietBooks:
         )
         engine = ArbitrageEngine([make.pair], make.fx_leg, config, lambda _: make.now_ns)
         state = engine.pairs["BTC"]
-        state.funds = RICH
+        give(engine, state)
         assert self.show(make, engine, -WIDE, old) is None
         engine.set_positions(state, [make.position("buy_home")], make.now_ns, make.now_ms)
         assert self.show(make, engine, -WIDE, old) is None
@@ -718,7 +722,7 @@ class TestFollowed:
         assert -4_000 < outcome.pnl < -2_500  # four fees and spreads
 
     def test_one_at_a_time_and_funds_do_not_matter(self, desk, make, outcomes):
-        desk.state.funds = Funds(0.0, 0.0, 0.0, 0.0)
+        desk.give(Funds(0.0, 0.0, 0.0, 0.0))
         self.refuse(desk)
         first = desk.state.followed
         assert first.held.entry_notional == pytest.approx(1_000_000, rel=0.01)

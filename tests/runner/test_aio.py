@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from arbshard.config import load_config
 from arbshard.data.recorded import RecordedMarketDataProvider
-from arbshard.engine.engine import ArbitrageEngine, Entry, Funds
+from arbshard.engine.engine import ArbitrageEngine, Entry
 from arbshard.engine.quality import View
 from arbshard.errors import LedgerError, RunDirError, UsageError
 from arbshard.execution.plan import plan_entry, plan_exit
@@ -19,6 +19,7 @@ from arbshard.ledger.verify import verify
 from arbshard.model.refusal import Refusal
 from arbshard.runner import ArbitrageLiveRunner
 from arbshard.runner.session import WATCH_NS
+from support.funds import Funds, give
 from support.paper import KIND_PAPER
 
 
@@ -268,7 +269,7 @@ async def test_decisions_are_those_of_the_engine(recording, quick, tmp_path):
             watched_ns = now_ns
             others = [state for state in engine.pairs.values() if state is not touched and state.held]
         for state in ([touched] if touched is not None else []) + others:
-            state.funds = plenty
+            give(engine, state, plenty)
             trade = engine.evaluate(state, now_ns)
             if trade is None:
                 continue

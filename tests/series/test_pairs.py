@@ -7,11 +7,12 @@ from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.engine.edge import terms_of, top_edge_bps
-from arbshard.engine.engine import ArbitrageEngine, Entry, Funds
+from arbshard.engine.engine import ArbitrageEngine, Entry
 from arbshard.engine.quality import View
 from arbshard.model.universe import Universe
 from arbshard.series.pairs import PairSampler
 from arbshard.venues.registry import get_venue
+from support.funds import Funds, give
 
 S = 1_000_000_000
 NOW = 100 * S
@@ -93,7 +94,7 @@ def test_what_is_deep_is_what_the_engine_would_enter(make, slots, sampler):
     sample(sampler)
     engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
     state = engine.pairs["BTC"]
-    state.funds = Funds(1e12, 1e9, 1e9, 1e9)
+    give(engine, state, Funds(1e12, 1e9, 1e9, 1e9))
     for slot, leg in ((0, make.fx_leg), (1, make.home), (2, make.away)):
         book = get_venue(leg.market.venue).decode(slots.frames[slot][3], NOW)
         engine.observe(slot, View(book, live=True, bad=False))

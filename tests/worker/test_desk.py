@@ -2,6 +2,7 @@
 
 import asyncio
 from decimal import Decimal
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from arbshard.config import Config, StrategyConfig
 from arbshard.engine.closing import close_now
 from arbshard.engine.edge import find_edge
-from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
+from arbshard.engine.engine import ArbitrageEngine, Entry, Exit
 from arbshard.execution.executor import BaseExecutor, IntentOutcome
 from arbshard.execution.plan import plan_exit
 from arbshard.execution.ports import Fenced
@@ -17,6 +18,7 @@ from arbshard.model.intent import OpenIntent, Retry
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Funded, Refused, Settled, Welcome
 from arbshard.worker.desk import Desk
+from support.funds import Funds, funds_of
 
 ALL = (
     ("upbit", "KRW", Decimal("1000000.5")),
@@ -108,7 +110,7 @@ async def room(make, clock):
     desk = Desk(engine, executors, risk, config, clock, meter, failures.append)
     around = SimpleNamespace(
         desk=desk, engine=engine, executors=executors, risk=risk, clock=clock, counts=counts,
-        failures=failures, btc=engine.pairs["BTC"], eth=engine.pairs["ETH"],
+        failures=failures, btc=engine.pairs["BTC"], eth=engine.pairs["ETH"], funds=partial(funds_of, engine),
     )  # fmt: skip
     yield around
     await desk.close()
@@ -154,8 +156,8 @@ class TestTakeOver:
         assert room.desk.open_positions == 1
         assert room.executors.made["BTC"].get_positions() == (position,)
         assert room.executors.made["ETH"].get_positions() == ()
-        assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.4)
-        assert room.eth.funds is None
+        assert room.funds(room.btc) == Funds(1_000_000.5, 0.3, 700.0, 0.4)
+        assert room.funds(room.eth) is None
         assert sorted(room.executors.made) == ["BTC", "ETH"]
         assert room.desk.busy == 0
 
@@ -230,7 +232,7 @@ class TestAct:
         left = (("upbit", "KRW", Decimal(9)),)
         await finish(room, "BTC", IntentOutcome(None, Settled("s5-2-9-1", opened, left)))
         assert [held.position_id for held in room.btc.held] == ["s1-0-1-0", "s5-2-9-1"]
-        assert room.btc.funds == Funds(9.0, 0.3, 700.0, 0.4)  # only what the reply concerns
+        assert room.funds(room.btc) == Funds(9.0, 0.3, 700.0, 0.4)  # only what the reply concerns
         assert not room.btc.busy
         assert room.btc.rest_until_ns == room.clock.monotonic_ns() + 500_000_000
         assert room.btc.exit_rest_until_ns == 0
@@ -270,7 +272,7 @@ class TestAct:
         left = (("binance", "BTC", Decimal(0)),)
         await finish(room, "BTC", IntentOutcome(Refused(Refusal.BALANCE, "", left), None))
         assert room.counts == ["opportunities", "refused"]
-        assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.0)
+        assert room.funds(room.btc) == Funds(1_000_000.5, 0.3, 700.0, 0.0)
         assert room.btc.rest_until_ns == room.clock.monotonic_ns() + 500_000_000
         assert room.btc.exit_rest_until_ns == 0
         assert not room.btc.busy
@@ -354,10 +356,10 @@ class TestFund:
         room.desk.fund()
         await turn()
         assert room.risk.funds == [("BTC", Decimal(str(book.best_bid)))]
-        assert room.btc.funds is None
+        assert room.funds(room.btc) is None
         room.risk.go_on.set()
         await turn()
-        assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.4)
+        assert room.funds(room.btc) == Funds(1_000_000.5, 0.3, 700.0, 0.4)
         room.desk.fund()
         await turn()
         assert len(room.risk.funds) == 1
@@ -371,12 +373,12 @@ class TestFund:
         room.risk.answer = None
         room.desk.fund()
         await turn()
-        assert room.btc.funds is None
+        assert room.funds(room.btc) is None
         room.risk.answer = Funded(ALL)
         room.desk.fund()
         await turn()
         assert len(room.risk.funds) == 2
-        assert room.btc.funds == Funds(1_000_000.5, 0.3, 700.0, 0.4)
+        assert room.funds(room.btc) == Funds(1_000_000.5, 0.3, 700.0, 0.4)
 
     async def test_not_what_was_funded_before(self, make, room):
         room.desk.take_over(welcome(funded=["BTC"], available=ALL), shard=0, epoch=1)

@@ -6,11 +6,12 @@ import os
 import pytest
 
 from arbshard.config import Config, DataConfig
-from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, Funds
+from arbshard.engine.engine import ArbitrageEngine, Entry, Exit
 from arbshard.model.phase import Phase, WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.worker.desk import Desk as RealDesk
 from arbshard.worker.loop import ShardLoop
+from support.funds import give
 
 
 class Books:
@@ -158,7 +159,7 @@ class Shop:
         self.engine = ArbitrageEngine([make.pair], make.fx_leg, NO_JUMPS)
         self.desk._engine, self.desk._clock = self.engine, clock
         self.state = self.engine.pairs["BTC"]
-        self.state.funds = Funds(1e9, 10.0, 1e7, 10.0)
+        give(self.engine, self.state)
         self.codes = []
         self.is_orphan = self.is_fenced = False
         self.loop = ShardLoop(

@@ -11,6 +11,7 @@ from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine
 from arbshard.errors import SharedMemoryError
 from arbshard.execution.executor import BaseExecutor
+from arbshard.model.intent import Retry
 from arbshard.shm.universe import ShardUniverse
 from arbshard.wire.messages import Welcome
 from arbshard.worker.desk import Desk
@@ -166,6 +167,19 @@ async def test_a_pair_that_comes_is_asked_about_and_its_books_are_there(room):
     assert room.shown == [(0, 1), (1, 2)]
 
 
+async def test_a_pair_that_comes_is_left_as_risk_wants_it_after_exits_that_failed(room):
+    """What became of it at its former owner is known to risk, and goes with the pair."""
+    await look(room)
+    room.source.set("BTC", "ETH")
+    retry = Retry("exit", tries=2, wait_ms=3000, lead="away", is_small=True, why="rejected")
+    room.risk.answer = Welcome(1, (), (), (), (), retries=(("ETH", retry), ("SOL", retry)))
+    await look(room)
+    assert room.desk._executors.get_executor("ETH").exit_retry == retry
+    rest_ns = room.engine.pairs["ETH"].exit_rest_until_ns - room.desk._clock.monotonic_ns()
+    assert rest_ns == 3000 * MS
+    assert room.engine.pairs["BTC"].exit_rest_until_ns == 0
+
+
 async def test_a_pair_that_goes_is_forgotten_when_idle(room):
     await look(room)
     room.source.set()
@@ -178,21 +192,21 @@ async def test_a_pair_that_goes_is_forgotten_when_idle(room):
 
 async def test_a_pair_with_an_intent_under_way_is_held_until_its_end(room):
     await look(room)
-    room.desk._begin(room.engine.pairs["BTC"])
+    room.engine.pairs["BTC"].busy = True
     room.source.set()
     await look(room)
     await look(room)
     assert room.shown == [(0, 1)]
     assert not room.one.is_settled
     assert room.engine.pairs["BTC"].busy
-    room.desk._under_way.clear()  # its end
+    room.engine.pairs["BTC"].busy = False  # its end
     await look(room)
     assert room.shown[-1] == (1, 0)
 
 
 async def test_a_pair_that_is_given_back_before_it_was_let_go(room):
     await look(room)
-    room.desk._begin(room.engine.pairs["BTC"])
+    room.engine.pairs["BTC"].busy = True
     room.source.set()
     await look(room)
     room.source.set("BTC")
@@ -239,13 +253,13 @@ async def test_a_stranger_of_the_welcome_is_held_and_asked_about(make, room):
     room.engine.add(room.eth)
     room.feed.add((room.eth.home, room.eth.away))
     room.desk.take_over(Welcome(1, (), (), (), (), strangers=("ETH",)), 0, 1)
-    assert room.engine.pairs["ETH"].busy
-    assert not room.engine.pairs["BTC"].busy
+    assert room.engine.pairs["ETH"].suspended
+    assert not room.engine.pairs["BTC"].suspended
     room.source.set("BTC", "ETH")
     await look(room)
     assert room.risk.asked == [("ETH",)]
     await look(room)
-    assert not room.engine.pairs["ETH"].busy
+    assert room.engine.pairs["ETH"].may_act
     assert room.shown[-1] == (1, 2)
 
 

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from arbshard.config import Config
-from arbshard.engine.engine import ArbitrageEngine, Entry, Funds
+from arbshard.engine.engine import ArbitrageEngine, Entry
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier, ShardWaiter
 from arbshard.venues.registry import codecs
 from arbshard.worker.feed import ShardFeed
+from support.funds import give
 from support.walk import walk
 
 NOW_NS = 1_000_000_000
@@ -36,7 +37,7 @@ def test_a_frame_enters_few_files(tmp_path, make, away_mid, is_trade, files_max)
     """The supervisor's write and ring, and the worker's look and decision: the way of every frame."""
     engine = ArbitrageEngine([make.pair], make.fx_leg, Config())
     state = engine.pairs["BTC"]
-    state.funds = Funds(1e9, 1e3, 1e6, 1e3)
+    give(engine, state)
     legs = [make.fx_leg, make.pair.home, make.pair.away]
     decided = []
     with (
