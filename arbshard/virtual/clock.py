@@ -18,7 +18,7 @@ class VirtualClock(SystemClock):
         self._offset_ms = WALL_START_MS - loop.now_ns // 1_000_000
         # The loop's time in ns, which never goes back. It is asked for several times in each callback, and this costs
         # half of what a method does.
-        self.monotonic_ns = partial(_NOW_NS, loop)  # type: ignore[method-assign]
+        self.monotonic_ns = partial(_NOW_NS, loop)
 
     def wall_ms(self) -> int:
         """Return the wall time in ms, jumps included."""
