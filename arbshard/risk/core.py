@@ -481,12 +481,12 @@ class RiskCore:
         )
         if isinstance(extended, Objection):
             return Refused(*extended, available), []
-        events: list[Event] = []
-        if extended is not None:
-            events.append(extended)
-            self._apply(events)
-            self.guard.count_orders(1, moment)
-        return Approved(request.intent_id, self.guard.available_to_enter(pair)), events
+        if extended is None:  # the order is known
+            return Approved(request.intent_id, self.guard.left_to_enter(available)), []
+        events: list[Event] = [extended]
+        self._apply(events)
+        self.guard.count_orders(1, moment)
+        return Approved(request.intent_id, self.guard.left_to_enter(available, (extended.hold,))), events
 
     def _report(self, request: Report, moment: Moment) -> Decision:
         noted = Noted(request.intent_id)

@@ -455,3 +455,33 @@ def test_a_pair_of_an_earlier_run_is_neither_entered_nor_hedged_nor_settled(worl
     assert entry.intent_id in world.state.trades
     world.core.set_universe(w.make_universe("BTC", "ETH"), world.now_ms)
     assert isinstance(world.ask(requests[2]), Settled)
+
+
+# what may be spent
+
+
+def test_each_decision_asks_once_what_may_be_spent_and_says_what_is_left(world, monkeypatch) -> None:
+    asked = []
+    available = world.core.guard.available
+    monkeypatch.setattr(
+        world.core.guard, "available", lambda pair: asked.append(pair.base) or available(pair)
+    )
+
+    def decide(request, expected):
+        asked.clear()
+        reply = world.ask(request)
+        assert isinstance(reply, expected), reply
+        assert asked == ["BTC"], type(request).__name__
+        assert reply.available == world.core.guard.available_to_enter(world.pairs["BTC"])
+
+    entry = world.entry()
+    decide(Submit(0, 1, entry), Approved)
+    decide(Submit(0, 1, entry), Approved)  # again
+    decide(Submit(0, 1, world.entry()), Refused)
+    let_buy(world, entry)
+    hedge = extend(world, entry)
+    decide(hedge, Approved)
+    decide(hedge, Approved)  # again
+    world.report(entry, w.filled(entry.home), w.filled(hedge.order))
+    decide(Conclude(0, 1, entry.intent_id, w.HOME_PRICE, w.FX, done=False), Settled)
+    decide(Fund(0, 1, "BTC", w.HOME_PRICE), Funded)
