@@ -1,7 +1,33 @@
-"""Work that a process repeats for as long as it lives: beats, looks, and the steps of the embedded exchanges."""
+"""Work beside what a process is just doing: what it repeats for as long as it lives, and tasks in the background."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+
+
+class BackgroundTasks:
+    """Tasks of one owner, who is told when one of them fails."""
+
+    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+        """``on_failure`` gets the exception of each task that ends by one."""
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[None, None, None], *, name: str | None = None) -> None:
+        """Run ``work`` in a task of its own."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Cancel what still runs, and wait for its end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
 
 
 async def repeat(turn: Callable[[], float | None], *, first_after_s: float = 0.0) -> None:

@@ -1,10 +1,10 @@
-"""``arbshard.repeat``: turns come one after the other until they end, fail or are cancelled."""
+"""``arbshard.repeat``: turns come one after the other until they end or fail; tasks run in the background."""
 
 import asyncio
 
 import pytest
 
-from arbshard.repeat import repeat
+from arbshard.repeat import BackgroundTasks, repeat
 
 
 async def test_turns_come_until_one_returns_none():
@@ -62,3 +62,39 @@ async def test_no_turn_comes_after_a_cancellation():
     for _ in range(5):
         await asyncio.sleep(0)
     assert len(turns) == count
+
+
+class TestBackgroundTasks:
+    async def test_a_failure_is_heard_of_and_ends_no_other_task(self):
+        failures, done = [], asyncio.Event()
+
+        async def fail():
+            raise RuntimeError("a defect")
+
+        async def work():
+            await asyncio.sleep(0)
+            done.set()
+
+        tasks = BackgroundTasks(failures.append)
+        tasks.start(fail(), name="one that fails")
+        tasks.start(work())
+        await asyncio.wait_for(done.wait(), 5)
+        assert [str(failure) for failure in failures] == ["a defect"]
+        await tasks.close()
+        assert len(failures) == 1
+
+    async def test_what_still_runs_is_cancelled_and_its_end_is_waited_for(self):
+        failures, ended = [], []
+
+        async def work():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0)
+                ended.append(None)
+
+        tasks = BackgroundTasks(failures.append)
+        tasks.start(work())
+        await asyncio.sleep(0)
+        await tasks.close()
+        assert (ended, failures) == ([None], [])

@@ -20,7 +20,7 @@ from arbshard.crashpoint import reach
 from arbshard.data.stream import Opener
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.log import get_logger
-from arbshard.repeat import repeat
+from arbshard.repeat import BackgroundTasks, repeat
 from arbshard.shm.budget import Budget
 from arbshard.shm.pages import PageWriter
 from arbshard.venues.base.client import VenueClient
@@ -100,10 +100,10 @@ class AccountsProcess:
         """Watch until told to end, or until a part fails; the exit code."""
         self._meter.set("pid", self._ports.pid)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop, 0)
-        tasks = [asyncio.create_task(watch.run()) for watch in self._watches]
-        tasks.append(asyncio.create_task(self._beat()))
-        for task in tasks:
-            task.add_done_callback(self._finished)
+        tasks = BackgroundTasks(self._failed)
+        for watch in self._watches:
+            tasks.start(watch.run())
+        tasks.start(self._beat())
         self._meter.set("ready", 1)
         get_logger().info("watching accounts", venues=tuple(self._ports.clients))
         try:
@@ -112,14 +112,11 @@ class AccountsProcess:
                 await _last_statements(self._watches)
             return code
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await tasks.close()
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            get_logger().error("watching ended in a defect", exc_info=error)
-            self.stop(1)
+    def _failed(self, error: BaseException) -> None:
+        get_logger().error("watching ended in a defect", exc_info=error)
+        self.stop(1)
 
     async def _beat(self) -> None:
         """Show that the loop is alive, see that the supervisor is, and whether pairs have come.

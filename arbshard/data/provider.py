@@ -14,6 +14,7 @@ from types import MappingProxyType
 from arbshard.errors import FeedFailed
 from arbshard.log import get_logger
 from arbshard.model.book import OrderBookSnapshot
+from arbshard.repeat import BackgroundTasks
 
 
 class MarketDataProvider(ABC):
@@ -24,7 +25,7 @@ class MarketDataProvider(ABC):
         self._bad: set[str] = set()
         self._changed: set[str] = set()
         self._bell = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(self._failed)
         self._failure: BaseException | None = None
         self._counters: Counter[str] = Counter()
         self.last_error = ""
@@ -64,10 +65,7 @@ class MarketDataProvider(ABC):
 
     async def stop(self) -> None:
         """Close connections and end all tasks. The newest books can still be read, and no market is live."""
-        tasks = [task for task in self._tasks if not task.done()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
 
     async def changes(self, timeout_s: float) -> frozenset[str]:
         """Wait up to ``timeout_s`` seconds, and return the symbols that changed since the last call.
@@ -107,13 +105,7 @@ class MarketDataProvider(ABC):
         self._counters[counter] += 1
         self.last_error = why
 
-    def _spawn(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            get_logger().error("market data ended in a defect", exc_info=error)
-            self._failure = error
-            self._bell.set()
+    def _failed(self, error: BaseException) -> None:
+        get_logger().error("market data ended in a defect", exc_info=error)
+        self._failure = error
+        self._bell.set()

@@ -3,7 +3,6 @@
 ``poller`` does the asking.
 """
 
-import asyncio
 from collections.abc import Iterable
 
 from arbshard.clock import Clock
@@ -52,7 +51,7 @@ class RestMarketDataProvider(MarketDataProvider):
         """Begin to poll."""
         for poller, symbols, depth, name in self._polled:
             for number, lane in enumerate(poller.lanes(symbols, depth)):
-                self._spawn(asyncio.create_task(lane, name=f"{name}-{number}"))
+                self._tasks.start(lane, name=f"{name}-{number}")
 
     async def stop(self) -> None:
         """Stop polling."""

@@ -61,7 +61,7 @@ class WebSocketMarketDataProvider(MarketDataProvider):
             if line.venue.name in opened:
                 await asyncio.sleep(self._gap_s[line.venue.name])
             opened.add(line.venue.name)
-            self._spawn(asyncio.create_task(self._keep(line), name=line.name))
+            self._tasks.start(self._keep(line), name=line.name)
 
     async def stop(self) -> None:
         """Close all connections."""

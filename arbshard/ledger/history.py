@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from arbshard.closable import Closable
 from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.ledger.archive import ArchiveReader, folder_of
 from arbshard.ledger.events import Event
@@ -13,7 +12,7 @@ from arbshard.ledger.postings import Line
 from arbshard.ledger.reader import EVER, LedgerReader, Row
 
 
-class LedgerHistory:
+class LedgerHistory(Closable):
     """All periods, as of the moment it was made. What it tells has the shape of what ``LedgerReader`` tells."""
 
     def __init__(self, ledger: Path) -> None:
@@ -74,11 +73,3 @@ class LedgerHistory:
     def close(self) -> None:
         """Let go of the ledger."""
         self.live.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -3,9 +3,9 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
+from arbshard.closable import Closable
 from arbshard.errors import LedgerDamaged, LedgerError, UsageError
 from arbshard.ledger import schema, snapshots
 from arbshard.ledger.events import Event, decode_event
@@ -24,7 +24,7 @@ EVER = -(2**63)
 _PIECE_ROWS = 2000
 
 
-class LedgerReader:
+class LedgerReader(Closable):
     """A read-only connection; ``ledger.file`` says what makes it so.
 
     All it tells is of one moment, the one it was made in: events and postings are only ever added, so the number of
@@ -182,14 +182,6 @@ class LedgerReader:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _all(self, query: str, given: Sequence[object]) -> list[T]:
         try:

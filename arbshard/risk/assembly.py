@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from arbshard.clock import Clock
+from arbshard.closable import Closable
 from arbshard.config import Config
 from arbshard.errors import LedgerError, SharedMemoryError, UsageError
 from arbshard.ledger.record import LedgerRecord, read_record, require_same
@@ -105,7 +105,7 @@ class RiskPorts(NamedTuple):
     """The least time between two notes on the page."""
 
 
-class Risk:
+class Risk(Closable):
     """One incarnation of risk. ``run`` it once, and close it."""
 
     def __init__(self, ports: RiskPorts, config: Config, universe: Universe, books: BooksReader) -> None:
@@ -353,14 +353,6 @@ class Risk:
 
     def _archived(self, done: bool) -> None:
         self._page.add(self._page.counter("archived" if done else "archive_failures"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def warn_of_untraded(state: PortfolioState, universe: Universe) -> None:

@@ -7,11 +7,11 @@ For scripts that drive a runner themselves, with an event loop and without.
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from threading import Lock
-from types import TracebackType
-from typing import Self, get_args
+from typing import get_args
 
 import msgspec
 
+from arbshard.closable import Closable
 from arbshard.errors import UsageError
 from arbshard.runner.report import Result, TradeReport
 from arbshard.shm.pages import private_page
@@ -34,7 +34,7 @@ class LoopMetrics(msgspec.Struct, frozen=True):
     max_ms: float
 
 
-class MetricsCollector:
+class MetricsCollector(Closable):
     """Counts turns of a loop. May be used from several threads. Use it in ``with``, or call ``close``."""
 
     def __init__(self, symbols: Iterable[str] = ()) -> None:
@@ -46,14 +46,6 @@ class MetricsCollector:
             [f"{_LOOP}{place}" for place in places],
         )
         self._lock = Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def update_loop_metrics(
         self,

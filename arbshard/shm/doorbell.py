@@ -9,9 +9,9 @@ import stat
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic_ns
-from types import TracebackType
 from typing import Protocol, Self
 
+from arbshard.closable import Closable
 from arbshard.errors import SharedMemoryError
 from arbshard.shm.rings import ParkReader, ParkWriter, RingReader, RingWriter
 
@@ -109,7 +109,7 @@ class ShardFiles:
         self.bell = run_dir / f"bell-{shard}"
 
 
-class ShardNotifier:
+class ShardNotifier(Closable):
     """The supervisor's end: tells one shard which slots changed."""
 
     def __init__(self, ring: RingWriter, park: ParkReader, ringer: Ringer) -> None:
@@ -155,16 +155,8 @@ class ShardNotifier:
         self._park.close()
         self._ring.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class ShardWaiter:
+class ShardWaiter(Closable):
     """The worker's end. Its loop: ``drain``; nothing there: ``park``; True: wait for ``fileno`` with a time
     limit, then ``unpark`` and ``clear``; and again.
     """
@@ -240,11 +232,3 @@ class ShardWaiter:
         self._bell.close()
         self._park.close()
         self._ring.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

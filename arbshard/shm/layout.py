@@ -11,9 +11,8 @@ import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from arbshard.closable import Closable
 from arbshard.errors import SharedMemoryError
 from arbshard.model.rundir import reason_of
 
@@ -38,7 +37,7 @@ def aligned(size: int, step: int = 64) -> int:
     return -(-size // step) * step
 
 
-class Segment:
+class Segment(Closable):
     """A mapped file. ``raw`` is addressed by byte, ``words`` by 8-byte word, ``signed`` likewise."""
 
     def __init__(self, path: Path, raw: mmap.mmap) -> None:
@@ -59,16 +58,8 @@ class Segment:
             view.release()
         self.raw.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Mapped:
+class Mapped(Closable):
     """Base of all that owns one segment: ``path``, ``close()``, context manager."""
 
     def __init__(self, segment: Segment) -> None:
@@ -82,14 +73,6 @@ class Mapped:
     def close(self) -> None:
         """Unmap the file. May be called again."""
         self._segment.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def create_segment(

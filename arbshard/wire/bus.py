@@ -8,11 +8,11 @@ when that changes (``on_subscriptions``), and does nothing for a topic without a
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import zmq
 
+from arbshard.closable import Closable
 from arbshard.wire.sockets import SocketReader, descriptor, open_socket, receive
 
 _SUBSCRIBE = b"\x01"
@@ -70,7 +70,7 @@ class Prefixes:
         return any(topic[:length] in self._all for length in self._lengths)
 
 
-class Publisher:
+class Publisher(Closable):
     """Binds ``endpoint``. ``high_water``: messages kept per subscriber. Raises ``TransportError``."""
 
     def __init__(self, endpoint: str, *, high_water: int = HIGH_WATER) -> None:
@@ -151,16 +151,8 @@ class Publisher:
         self._prefixes = Prefixes()
         self._wanted.clear()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Subscriber:
+class Subscriber(Closable):
     """Connects to ``endpoint``, there or not yet. ``high_water``: messages kept. Raises ``TransportError``."""
 
     def __init__(
@@ -250,11 +242,3 @@ class Subscriber:
         if self._reader is not None:
             self._reader.close()
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -11,9 +11,9 @@ import os
 import socket
 from dataclasses import dataclass, field
 from time import monotonic, sleep
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from arbshard.closable import Closable
 from arbshard.errors import ProtocolError, RequestTimeout, TransportError
 from arbshard.wire.envelope import REPLY_BYTES_MAX, require_size
 from arbshard.wire.router import RouterChannel
@@ -55,7 +55,7 @@ class _Question:
     """When its try is over, by the loop's clock."""
 
 
-class RequestClient:
+class RequestClient(Closable):
     """Asks the server at ``endpoint`` (``unix://`` or ZeroMQ's own), there or not yet. For use in a running loop.
 
     A question waits ``timeout_ms`` for its reply on each of ``tries`` tries; time spent in the queue is not
@@ -194,14 +194,6 @@ class RequestClient:
         for question in waiting:
             if not question.answer.done():
                 question.answer.set_exception(TransportError(f"{self.endpoint}: the client was closed"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def ask(endpoint: str, payload: bytes, timeout_ms: int) -> bytes:

@@ -4,9 +4,9 @@ Risk and the supervisor's control socket are such servers.
 """
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from arbshard.closable import Closable
 from arbshard.crashpoint import reach
 from arbshard.errors import TransportError
 from arbshard.wire.replies import Asked, Handler, StoredReplies
@@ -37,7 +37,7 @@ class Listener(Protocol):
         ...
 
 
-class ReplyServer:
+class ReplyServer(Closable):
     """Binds ``endpoint`` and those of ``also``; ``handler`` gets the payloads of all new requests that wait at once.
 
     A repeated request id gets its stored reply and ``handler`` never hears of it. Endpoints are ``unix://`` or
@@ -116,11 +116,3 @@ class ReplyServer:
         """Close the sockets. May be called again."""
         for listener in self._listeners:
             listener.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

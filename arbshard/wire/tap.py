@@ -6,9 +6,9 @@ topic those were.
 
 import select
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
+from arbshard.closable import Closable
 from arbshard.errors import ProtocolError
 from arbshard.wire.bus import BusMessage, Subscriber
 from arbshard.wire.topics import ALL_TOPICS, Publication, decode
@@ -23,7 +23,7 @@ class Received(NamedTuple):
     message: Publication
 
 
-class Tap:
+class Tap(Closable):
     """Subscribes to topics (prefixes, see ``topics``) of the bus at ``endpoint``. Raises ``TransportError``.
 
     Read it with ``read`` from a program without a loop, or with ``start`` in a running loop.
@@ -79,11 +79,3 @@ class Tap:
         except (ProtocolError, UnicodeDecodeError):
             self._unreadable += 1
             return None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

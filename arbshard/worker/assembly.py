@@ -8,10 +8,10 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from arbshard.clock import Clock
+from arbshard.closable import Closable
 from arbshard.config import Config, ExecutionConfig
 from arbshard.engine.engine import ArbitrageEngine
 from arbshard.execution.executor import ExecutorFactory, Observer
@@ -162,7 +162,7 @@ class _Ending:
             self.stop(1)
 
 
-class Worker:
+class Worker(Closable):
     """One incarnation of a shard's worker. Make it in its event loop, ``run`` it once, and close it."""
 
     def __init__(
@@ -295,11 +295,3 @@ class Worker:
     def close(self) -> None:
         """Close what was opened. Does not end what is under way: that is done by ``run``."""
         self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

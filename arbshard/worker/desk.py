@@ -21,6 +21,7 @@ from arbshard.model.intent import ExitReason, Intent, OpenIntent, Retry
 from arbshard.model.market import Pair
 from arbshard.model.money import ZERO, exact
 from arbshard.model.refusal import Refusal
+from arbshard.repeat import BackgroundTasks
 from arbshard.wire.messages import Refused, Welcome
 from arbshard.worker.counters import DATA_REFUSALS
 from arbshard.worker.meter import WorkerMeter
@@ -58,10 +59,9 @@ class Desk:
         self._config = config
         self._clock = clock
         self._meter = meter
-        self._on_failure = on_failure
         self._funding: set[str] = set()
         """Pairs that risk is being asked to fund."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(on_failure)
         self._closed_ns = 0
         """When ``close_positions`` last closed anything."""
         self.on_decision: Callable[[Trade], None] = _ignore
@@ -102,7 +102,7 @@ class Desk:
                 "intent taken over", intent=taken_over.intent.intent_id, pair=state.pair.base
             )
             state.busy = True
-            self._spawn(self._resume(state, taken_over))
+            self._tasks.start(self._resume(state, taken_over))
         for base in mine:
             self._refresh(self._engine.pairs[base])
         self.on_adopted()
@@ -190,7 +190,7 @@ class Desk:
             intent = plan_entry(trade, intent_id, now_ms)
             self._meter.count("opportunities")
         run = partial(self._execute, executor, intent, decided_ns)
-        self._spawn(self._settle(state, run, is_exit=intent.kind == "exit", trade=trade))
+        self._tasks.start(self._settle(state, run, is_exit=intent.kind == "exit", trade=trade))
 
     def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
         """Close what is held of these pairs, each for its reason, whatever the rules say. Call it again and again.
@@ -232,13 +232,11 @@ class Desk:
         for base, state in self._engine.pairs.items():
             if not (state.is_funded or state.suspended or base in self._funding or state.home.top is None):
                 self._funding.add(base)
-                self._spawn(self._fund(state))
+                self._tasks.start(self._fund(state))
 
     async def close(self) -> None:
         """Give up what is under way; risk keeps it as open, and a successor takes it over."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
     def _next_id(self) -> str:
         self._intents += 1
@@ -341,16 +339,6 @@ class Desk:
     def _refresh(self, state: PairState) -> None:
         positions, clock = self._executor_of(state).get_positions(), self._clock
         self._engine.set_positions(state, positions, clock.monotonic_ns(), clock.wall_ms())
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_failure(error)
 
 
 def _nothing() -> None:

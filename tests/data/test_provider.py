@@ -19,7 +19,9 @@ class ByHand(MarketDataProvider):
 
     give = MarketDataProvider._take
     spoil = MarketDataProvider._distrust
-    run = MarketDataProvider._spawn
+
+    def run(self, work):
+        self._tasks.start(work)
 
 
 async def test_unknown_is_none_and_known_is_the_newest(make):
@@ -72,7 +74,7 @@ async def test_a_defect_reaches_the_listener():
     async def broken():
         raise ZeroDivisionError("of ours")
 
-    provider.run(asyncio.create_task(broken()))
+    provider.run(broken())
     with pytest.raises(FeedFailed, match="ZeroDivisionError: of ours"):
         await provider.changes(5)
     with pytest.raises(FeedFailed):  # and stays
@@ -82,8 +84,16 @@ async def test_a_defect_reaches_the_listener():
 
 async def test_stop_ends_what_runs():
     provider = ByHand()
-    task = asyncio.create_task(asyncio.sleep(60))
-    provider.run(task)
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(None)
+
+    provider.run(work())
+    await asyncio.sleep(0)
     await provider.stop()
-    assert task.cancelled()
+    assert ended == [None]
     assert await provider.changes(0) == frozenset()

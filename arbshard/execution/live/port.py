@@ -5,7 +5,7 @@ longer than ``live.order_timeout_s``, and what is then not known is UNKNOWN, nev
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from arbshard.clock import Clock
@@ -22,6 +22,7 @@ from arbshard.log import get_logger
 from arbshard.model.market import Leg, Market
 from arbshard.model.money import ZERO, exact, plain
 from arbshard.model.order import FINAL_STATES, Order, OrderFault, OrderResult
+from arbshard.repeat import BackgroundTasks
 from arbshard.venues.base.orders import OrderVenue
 from arbshard.venues.ids import venue_id
 from arbshard.venues.registry import get_adapter
@@ -59,8 +60,7 @@ class LivePort:
         self._live = live
         self._clock = clock
         self._count = count
-        self._on_failure = on_failure
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(on_failure)
         self.tracker = Tracker()
         self.tag = ""
         """The ledger's, set before the first order: see ``ids.venue_id``."""
@@ -79,13 +79,11 @@ class LivePort:
         connections = self._live.connections
         await asyncio.gather(*(line.connect(connections) for line in self._lines.values()))
         for line in self._lines.values():
-            self._spawn(line.keep_warm(connections, self._live.warm_every_s))
+            self._tasks.start(line.keep_warm(connections, self._live.warm_every_s))
 
     async def close(self) -> None:
         """Stop what runs in the background, and close the connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         await asyncio.gather(*(line.close() for line in self._lines.values()))
 
     async def admit_legs(self, orders: Iterable[Order], *, is_entry: bool) -> bool:
@@ -112,7 +110,7 @@ class LivePort:
             await self._rehearse(tracked, name)
         else:
             tracked.sending = True
-            self._spawn(self._place(tracked, name, on_sent))
+            self._tasks.start(self._place(tracked, name, on_sent))
             if not await tracked.wait(self._live.order_timeout_s):
                 self._count("unknown")
                 get_logger().warning("order unknown", order=order.client_id, detail=tracked.detail)
@@ -289,16 +287,6 @@ class LivePort:
             return ZERO
         levels = book.asks if order.side == "buy" else book.bids
         return exact(round(walk(levels, float(order.quantity)).price, 12))
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_failure(error)
 
 
 def _orders(market: Market) -> OrderVenue:
