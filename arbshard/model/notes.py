@@ -29,7 +29,7 @@ class VenueNote(msgspec.Struct, frozen=True):
     """Frames the supervisor could not use; the workers count those they could not decode."""
     last_error: str = ""
     wanted: int = 0
-    """Connections there should be."""
+    """Connections there should be; 0 when books are asked for over REST only."""
     planned: int = 0
     """Connections renewed before they ended, without a gap; not counted as ``reconnects``."""
     duplicates: int = 0
@@ -41,7 +41,7 @@ class VenueNote(msgspec.Struct, frozen=True):
     refusals: int = 0
     """Requests that the venue refused; they are made again."""
     source: str = "ws"
-    """``ws``, ``ws x2`` or ``rest``."""
+    """Where books come from: ``ws``, ``ws x2``, ``rest``, ``ws + rest``."""
     quiet: tuple[str, ...] = ()
     """Markets from which nothing comes, whatever is done; a few at most."""
     lines: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class VenueNote(msgspec.Struct, frozen=True):
     """From the sending of a frame, by the venue's clock, to its receipt, by this computer's; the median of the
     markets. None where frames do not say when they were sent."""
     lag_ms_max: int | None = None
-    """Frames with a larger lag come late."""
+    """Frames with a larger lag come late, and nothing is entered on them."""
     late: tuple[str, ...] = ()
     """Markets whose newest frame came late; a few at most."""
 

@@ -79,32 +79,11 @@ class Collector:
         unattended = (*note.unattended, *unattended_of(shards, universe, risk_note.positions))
         venues = tuple(
             VenueStatus(
-                name=venue.name,
-                state=venue.state,
-                simulated=note.data == "sim",
-                connections=venue.connections,
-                symbols=venue.symbols,
-                msg_s=venue.msg_s,
-                frames=venue.frames,
-                reconnects=venue.reconnects,
+                **{name: getattr(venue, name) for name in venue.__struct_fields__ if name != "bad_frames"},
                 bad_frames=venue.bad_frames + sum(shard.bad_frames.get(venue.name, 0) for shard in shards),
+                simulated=note.data == "sim",
                 oldest_ms=oldest.get(venue.name, 0.0),
-                last_error=venue.last_error,
-                wanted=venue.wanted,
-                source=venue.source,
-                planned=venue.planned,
-                duplicates=venue.duplicates,
-                stalls=venue.stalls,
-                confirmed=venue.confirmed,
-                dead=venue.dead,
-                lag_ms=venue.lag_ms,
-                lag_ms_max=venue.lag_ms_max,
-                late=venue.late,
                 answer_us=_latency(answers.get(venue.name, Histogram())),
-                resyncs=venue.resyncs,
-                refusals=venue.refusals,
-                quiet=venue.quiet,
-                lines=venue.lines,
             )
             for venue in note.venues
         )

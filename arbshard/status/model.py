@@ -2,6 +2,7 @@
 
 import msgspec
 
+from arbshard.model.notes import VenueNote
 from arbshard.model.risk_note import (
     BalanceNote,
     DifferenceNote,
@@ -79,52 +80,17 @@ class ShardStatus(msgspec.Struct, frozen=True):
     """What refused entries would have brought, by reason."""
 
 
-class VenueStatus(msgspec.Struct, frozen=True):
-    """One exchange."""
+class VenueStatus(VenueNote, frozen=True, kw_only=True):
+    """One exchange: what the supervisor says of its feed, and what is known beside that.
 
-    name: str
-    state: str
+    ``bad_frames`` also counts those that workers could not decode.
+    """
+
     simulated: bool
-    connections: int
-    symbols: int
-    msg_s: float
-    frames: int
-    reconnects: int
-    bad_frames: int
     oldest_ms: float
     """Age of the oldest live book."""
-    last_error: str
-    wanted: int = 0
-    """Connections there should be; 0 when books are asked for over REST only."""
-    source: str = "ws"
-    """Where books come from: ``ws``, ``ws x2``, ``rest``, ``ws + rest``."""
-    planned: int = 0
-    """Connections renewed before they ended, without a gap."""
-    duplicates: int = 0
-    """Frames that another connection had brought before."""
-    stalls: int = 0
-    """Times that a connection or a market was silent for too long."""
-    confirmed: int = 0
-    """Quiet books of which REST has shown that they are still the newest."""
-    dead: int = 0
-    """Times that the stream of one market had stopped though its connection was alive."""
-    lag_ms: int | None = None
-    """From the sending of a frame, by the venue's clock, to its receipt, by this computer's; the median of the
-    markets. None where frames do not say when they were sent."""
-    lag_ms_max: int | None = None
-    """Frames with a larger lag come late, and nothing is entered on them."""
-    late: tuple[str, ...] = ()
-    """Markets whose newest frame came late; a few at most."""
     answer_us: Latency = Latency()
     """From sending an order that the venue accepted until its end was known."""
-    resyncs: int = 0
-    """Books made anew from a snapshot after a gap in their changes."""
-    refusals: int = 0
-    """Requests that the venue refused."""
-    quiet: tuple[str, ...] = ()
-    """Markets from which nothing comes, whatever is done; a few at most."""
-    lines: tuple[str, ...] = ()
-    """Each connection in one line, a few at most."""
 
     @property
     def is_well(self) -> bool:
