@@ -260,7 +260,7 @@ def _import_native(names: list[str], out: Path, like: Path | None) -> None:
     for given in names:
         venue, _, file = given.partition(":")
         if not file:
-            raise UsageError(f"{given}: with --native name the venue too, as in upbit:{given}")
+            raise UsageError(f"{given}: with --native name the venue too, as in VENUE:{given}")
         files.append(NativeFile(venue, Path(file)))
     try:
         described = _newest_info(Tape(like)) if like is not None else None
