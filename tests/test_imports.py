@@ -6,6 +6,10 @@ import sys
 import pytest
 
 ITS_OWN_EXTRA = (
+    "arbshard.backtest.feeds",
+    "arbshard.backtest.replaying",
+    "arbshard.backtest.rows",
+    "arbshard.backtest.run",
     "arbshard.data.fast_stream",
     "arbshard.ledger.parquet",
     "arbshard.metrics.families",

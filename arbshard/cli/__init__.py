@@ -8,6 +8,7 @@ import typer
 from arbshard.cli import (
     analyze,
     archive,
+    backtest,
     campaign,
     doctor,
     exchanges,
@@ -58,6 +59,7 @@ app.command()(exchanges.exchanges)
 app.command()(replay.replay)
 app.command()(analyze.analyze)
 app.command()(campaign.campaign)
+app.command()(backtest.backtest)
 app.add_typer(limits.app, name="limits")
 ledger.app.command("archive")(archive.ledger_archive)
 ledger.app.command("prove")(archive.ledger_prove)

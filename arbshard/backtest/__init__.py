@@ -1,0 +1,5 @@
+"""Backtests: the code of a run on virtual time, fed with the frames of a tape. Needs pyarrow.
+
+``rows`` reads a tape in the order of receipt, ``feeds`` brings rows into the slots, ``replaying`` runs worker and
+risk on them, ``decisions`` says what was decided, and ``run`` has ``backtest``, which the command and sweeps call.
+"""

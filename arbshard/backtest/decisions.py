@@ -1,0 +1,188 @@
+"""What a system decided, in a form that two runs over the same frames can be compared by.
+
+``DecisionLog`` is given every event of risk's ledger. Of each decision (approval with pair, direction, sizes, limit
+prices and FX; refusal; hedge or unwind; how an order stood, with its fills; how an intent ended; halts and pairs set
+apart) it makes one line. Ids differ between runs and are left out: an intent is named by its pair and its number
+among the intents of the pair. Statements that are derived from fills, and marks of equity, are no decisions.
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from hashlib import blake2b
+
+import msgspec
+
+from arbshard.ledger.events import (
+    ClosesOrdered,
+    Event,
+    Halted,
+    IntentApproved,
+    IntentConcluded,
+    IntentRefused,
+    OrderExtended,
+    OrderReported,
+    PairReleased,
+    PairSetApart,
+    PositionClosed,
+    PositionOpened,
+    Resumed,
+    VenueStateChanged,
+)
+from arbshard.model.intent import FxQuote, Intent
+from arbshard.model.money import ZERO, plain
+from arbshard.model.order import Fill, Order
+
+
+class DecisionLine(msgspec.Struct, frozen=True):
+    """One decision."""
+
+    at_ms: int
+    """Wall time at which risk decided."""
+    pair: str
+    """The base; empty where it concerns no pair."""
+    what: str
+    """Everything else, as text."""
+
+    def __str__(self) -> str:
+        return f"{self.at_ms} {self.pair} {self.what}"
+
+
+class DecisionLog:
+    """Takes in events in their order."""
+
+    def __init__(self, keep: bool = False) -> None:
+        """``keep``: whether all lines are kept, to compare them."""
+        self._hash = blake2b(digest_size=16)
+        self._keep = keep
+        self._names: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+        self._fx: FxQuote | None = None
+        self._entries: dict[str, Decimal] = {}
+        self.lines: list[DecisionLine] = []
+        self.count = 0
+        self.entries = 0
+        """Positions opened."""
+        self.exits = 0
+        """Positions closed."""
+        self.wins = 0
+        self.fees = ZERO
+        """In reporting currency."""
+
+    @property
+    def hash(self) -> str:
+        """Over all lines so far."""
+        return self._hash.hexdigest()
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Take in what was stored."""
+        for event in events:
+            self._tally(event)
+            line = self._line_of(event)
+            if line is not None:
+                self.count += 1
+                self._hash.update(f"{line}\n".encode())
+                if self._keep:
+                    self.lines.append(line)
+
+    def _tally(self, event: Event) -> None:
+        match event:
+            case IntentApproved():
+                self._fx = event.intent.fx
+            case OrderReported():
+                self.fees += sum((self._worth(fill) for fill in event.fills), ZERO)
+            case PositionOpened():
+                self.entries += 1
+            case PositionClosed():
+                self.exits += 1
+                self.wins += (event.position.pnl or ZERO) > 0
+
+    def _worth(self, fill: Fill) -> Decimal:
+        """The fee of ``fill`` in the home quote, at the FX rate of the newest intent."""
+        fee = fill.fee if fill.fee_currency != fill.market.base else fill.fee * fill.price
+        is_home = fill.market.quote == "KRW"
+        return fee if is_home or self._fx is None else fee * self._fx.mid
+
+    def _line_of(self, event: Event) -> DecisionLine | None:
+        match event:
+            case IntentApproved():
+                pair, what = event.intent.pair, self._approved(event.intent)
+            case IntentRefused():
+                pair, what = event.pair, f"refused {event.intent_kind} {event.reason.name}"
+            case OrderExtended() | OrderReported() | IntentConcluded():
+                pair, what = event.pair, self._carried_out(event)
+            case PairSetApart():
+                pair, what = event.pair, f"apart {event.cause}"
+            case PairReleased():
+                pair, what = event.pair, "released"
+            case Halted():
+                pair, what = "", f"halted {event.cause} {event.level}"
+            case Resumed():
+                pair, what = "", "resumed"
+            case ClosesOrdered():
+                pair, what = "", f"closes {' '.join(event.pairs)} {event.reason}"
+            case VenueStateChanged():
+                pair, what = "", f"venue {event.venue} {event.symbol} {event.state}"
+            case _:
+                return None
+        return DecisionLine(event.at_ms, pair, what)
+
+    def _approved(self, intent: Intent) -> str:
+        number = self._counts[intent.pair] = self._counts.get(intent.pair, 0) + 1
+        name = self._names[intent.intent_id] = f"{intent.kind} {number}"
+        return (
+            f"approved {name} {intent.direction} {intent.reason} {intent.lead} home {_terms(intent.home)} "
+            f"away {_terms(intent.away)} fx {plain(intent.fx.bid)}/{plain(intent.fx.ask)}"
+        )
+
+    def _carried_out(self, event: OrderExtended | OrderReported | IntentConcluded) -> str:
+        name = self._names.get(event.intent_id, "of an earlier intent")
+        match event:
+            case OrderExtended():
+                return f"extended {name} {event.order.role} {_terms(event.order)}"
+            case OrderReported():
+                fills = " ".join(_fill(fill) for fill in event.fills)
+                order = event.client_id.rpartition("-")[2]
+                return f"order {name} {order} {event.state} [{fills}] {event.fault}".rstrip()
+            case IntentConcluded():
+                return f"concluded {name} {event.position_state or 'nothing filled'}"
+
+
+def _terms(order: Order) -> str:
+    return f"{order.side} {plain(order.quantity)} at {plain(order.limit)}"
+
+
+def _fill(fill: Fill) -> str:
+    return f"{plain(fill.quantity)} at {plain(fill.price)} fee {plain(fill.fee)} {fill.fee_currency}"
+
+
+class DecisionDifference(msgspec.Struct, frozen=True):
+    """Where two logs part ways, for one pair."""
+
+    pair: str
+    number: int
+    """The position of the line among those of the pair, from 0."""
+    ours: DecisionLine | None
+    theirs: DecisionLine | None
+    """None where one log has ended."""
+
+
+def differences(
+    ours: Sequence[DecisionLine], theirs: Sequence[DecisionLine], within_ms: int
+) -> list[DecisionDifference]:
+    """The first difference of each pair. Lines are the same if their text is, and their times by ``within_ms``."""
+    found = []
+    for pair in dict.fromkeys(line.pair for line in (*ours, *theirs)):
+        left = [line for line in ours if line.pair == pair]
+        right = [line for line in theirs if line.pair == pair]
+        for number in range(max(len(left), len(right))):
+            one = left[number] if number < len(left) else None
+            other = right[number] if number < len(right) else None
+            if (
+                one is None
+                or other is None
+                or one.what != other.what
+                or abs(one.at_ms - other.at_ms) > within_ms
+            ):
+                found.append(DecisionDifference(pair, number, one, other))
+                break
+    return found

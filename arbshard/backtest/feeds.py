@@ -1,0 +1,315 @@
+"""One venue's feed in a backtest: what the tape says goes into the slots by the supervisor's own code.
+
+The fan-out, the books kept from changes, the confirmation of quiet books and the watch of lags are those of a run. In
+place of connections there are ``TapeConnection``s, which are up from a mark ``connect`` to a mark ``disconnect``, and
+answers over REST are those of the tape. What a run would have done itself about a connection (reconnecting, renewing,
+subscribing again) is not done here, because its outcome is on the tape.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import unquote
+
+from arbshard.backtest.rows import TapeMark
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.errors import FrameError, UsageError, VenueUnavailable
+from arbshard.log import get_logger
+from arbshard.model.notes import FeedState
+from arbshard.model.universe import Universe
+from arbshard.shm.books import BooksReader, BooksWriter
+from arbshard.shm.doorbell import ShardNotifier
+from arbshard.venues.base.client import Answer
+from arbshard.venues.base.market import ControlFrame
+from arbshard.venues.base.rest import BookRequest
+from arbshard.venues.registry import get_adapter, get_venue
+from supervisor.feeds.confirmation import BookConfirmation
+from supervisor.feeds.diff import DiffBooks
+from supervisor.feeds.fanout import VenueFanout, targets_of
+from supervisor.feeds.lag import LagWatch
+from supervisor.feeds.link import Intake
+from supervisor.feeds.venue import STALE_NS
+
+_CARRIES = "carries "
+_ANSWER_S = 30.0
+"""A snapshot that the tape does not answer within this time counts as lost."""
+_UNASKED_NS = 5_000_000_000
+"""An answer may come so long before it is asked for here: a backtest asks at nearly the same time as the run did."""
+_NAMES = re.compile(r"[^A-Za-z0-9-]+")
+_STATUS = re.compile(r"(?P<path>\S+) HTTP (?P<status>\d{3})")
+
+
+class TapeConnection:
+    """One stream of the tape. Implements ``confirmation.Carrier``."""
+
+    def __init__(self, name: str, intake: Intake) -> None:
+        self.name = name
+        self.intake = intake
+        self._symbols: dict[str, None] = {}
+        self._frames = 0
+        self._counted_ns = 0
+        self._alive_ns = 0
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The markets it carries."""
+        return tuple(self._symbols)
+
+    def carry(self, symbols: Sequence[str]) -> None:
+        """Carry these markets too."""
+        self._symbols.update(dict.fromkeys(symbols))
+        self.intake.attach(symbols)
+
+    def alive_ns(self, now_ns: int) -> int:
+        """Until when it is known to have brought what the venue sent: since when a frame came last.
+
+        A frame counts from the call before it, as in ``FeedConnection``. Answers to pings are not on the tape.
+        """
+        if self.intake.frames != self._frames:
+            self._frames, self._alive_ns = self.intake.frames, self._counted_ns
+        self._counted_ns = now_ns
+        return self._alive_ns
+
+    def ping(self, now_ns: int, pause_ns: int) -> None:
+        """Do nothing: the tape answers no pings."""
+        del now_ns, pause_ns
+
+    def frames_received(self, symbol: str) -> int:
+        """Frames of a market on this stream."""
+        return self.intake.frames_received(symbol) if symbol in self._symbols else 0
+
+    def ask_again(self, symbol: str) -> None:
+        """Do nothing: what the run did about it is on the tape."""
+        del symbol
+
+    def renew(self) -> None:
+        """Do nothing: what the run did about it is on the tape."""
+
+
+class TapeVenueFeed:
+    """All that the tape says of one venue."""
+
+    def __init__(
+        self,
+        name: str,
+        config: Config,
+        universe: Universe,
+        books: BooksWriter,
+        reader: BooksReader,
+        notifiers: Sequence[ShardNotifier],
+        clock: Clock,
+    ) -> None:
+        """Raises ``UsageError`` for a stream that the venue does not have."""
+        self.name = name
+        venue, settings = get_venue(name), config.venues.get(name)
+        self._clock = clock
+        self._rest = get_adapter(name).rest
+        self._fetch = TapeFetch(clock)
+        targets = targets_of(universe, name)
+        self.fanout = VenueFanout(
+            venue, targets, books, notifiers, _ignore_control, lambda slot: _frame_in(reader, slot)
+        )
+        self._other = self.fanout.lane(_ignore_control)
+        """The way of books that came by no stream: known before, or over REST."""
+        self._connections: dict[str, TapeConnection] = {}
+        self._confirmation = BookConfirmation(
+            self.fanout, self._groups, books, reader.read, config.data_quality, universe.fx.slot, "",
+            settings.depth, clock, self._fetch, _log_alert,
+        )  # fmt: skip
+        self._lag = LagWatch(self.fanout, books, reader.read, config.data_quality.max_lag_ms, clock)
+        self._diff: DiffBooks | None = None
+        if settings.stream == "diff":
+            diff = get_adapter(name).diff
+            if diff is None:
+                raise UsageError(f'{name}: there is no stream "diff"')
+            self._diff = DiffBooks(diff, self.fanout, "", self._fetch, clock)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._counted = (clock.monotonic_ns(), 0)
+        self.unreadable = 0
+        """Marks and answers over REST that could not be used."""
+
+    def start(self) -> None:
+        """Begin what runs beside the frames."""
+        self._tasks.append(asyncio.create_task(self._confirmation.run()))
+        if self._lag.is_on:
+            self._tasks.append(asyncio.create_task(self._lag.run()))
+        if self._diff is not None:
+            self._tasks.append(asyncio.create_task(self._diff.run()))
+
+    async def stop(self) -> None:
+        """End it."""
+        for task in self._tasks:
+            task.cancel()
+        for end in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(end, Exception):
+                raise end
+        self._confirmation.close()
+        if self._diff is not None:
+            self._diff.close()
+
+    def attend(self, slots: frozenset[int]) -> None:
+        """Keep the books in these slots confirmed by what the tape has of REST."""
+        self._confirmation.attend(slots)
+
+    def state(self, now_ns: int) -> FeedState:
+        """How the feed stands, by the rules of ``VenueFeed``."""
+        then_ns, frames = self._counted
+        if self.fanout.frames != frames:
+            self._counted = then_ns, frames = now_ns, self.fanout.frames
+        if not self._connections:
+            return "down" if frames else "connecting"
+        return "stale" if now_ns - then_ns > STALE_NS else "connected"
+
+    def open(self, name: str, symbols: Sequence[str] = ()) -> Callable[[bytes, int], None]:
+        """A stream is open that carries ``symbols``; where its frames go."""
+        known = self._connections.get(name)
+        if known is None:
+            make = self.fanout.lane if self._diff is None else self._diff.lane
+            known = self._connections[name] = TapeConnection(name, make(_ignore_control))
+        mine = [symbol for symbol in symbols if symbol in self.fanout.symbols]
+        known.carry(mine)
+        self._other.detach(mine)
+        return known.intake
+
+    def open_unmarked(self, name: str) -> Callable[[bytes, int], None]:
+        """Where the frames of a stream go whose beginning is not in this part of the tape.
+
+        It carries each market from its first frame on.
+        """
+        self.open(name)
+        connection, route, seen = self._connections[name], self.fanout.venue.route, set[str]()
+
+        def take(frame: bytes, received_ns: int) -> None:
+            symbol = route(frame)
+            if symbol is not None and symbol not in seen:
+                seen.add(symbol)
+                if symbol in self.fanout.symbols:
+                    connection.carry((symbol,))
+            connection.intake(frame, received_ns)
+
+        return take
+
+    def close(self, name: str) -> None:
+        """A stream is over: what no other brings is not live any more."""
+        connection = self._connections.pop(name, None)
+        if connection is not None:
+            connection.intake.close()
+
+    def close_all(self) -> None:
+        """Another recording begins: nothing is known of the streams of the last one."""
+        for name in tuple(self._connections):
+            self.close(name)
+
+    def mark(self, mark: TapeMark, name: str, received_ns: int, data: bytes) -> None:
+        """Act on a mark of this venue as the run did on what it stands for."""
+        if mark.kind == "known":
+            self._know(mark.symbol, received_ns, data)
+        elif mark.kind == "rest":
+            self._answer(mark, received_ns, data)
+        elif mark.kind == "dropped":
+            # Nobody knows what was in these frames: the books count as lost until the next ones come.
+            self.fanout.mark_down(
+                [symbol for symbol in self.fanout.symbols if not self.fanout.is_down(symbol)]
+            )
+        elif mark.kind == "disconnect":
+            self.close(name)
+
+    def _know(self, symbol: str, received_ns: int, frame: bytes) -> None:
+        if symbol not in self.fanout.symbols or not self.fanout.is_down(symbol):
+            return
+        carriers = [one for one in self._connections.values() if symbol in one.symbols]
+        if self._diff is None and carriers:
+            carriers[0].intake(frame, received_ns)
+            return
+        self._other.attach((symbol,))
+        self._other(frame, received_ns)
+
+    def _answer(self, mark: TapeMark, now_ns: int, body: bytes) -> None:
+        found = _STATUS.fullmatch(mark.detail)
+        if found is None:
+            self._fetch.answered(mark.detail.split(" ", 1)[0], None, now_ns)
+            return
+        answer = Answer(int(found["status"]), body, {})
+        if self._fetch.answered(found["path"], answer, now_ns) or answer.status != 200:
+            return
+        names = dict.fromkeys(_NAMES.split(unquote(found["path"])))
+        symbols = tuple(name for name in names if name in self.fanout.symbols)
+        if not symbols:
+            return
+        call = BookRequest(found["path"], symbols)
+        carried = {symbol for one in self._connections.values() for symbol in one.symbols}
+        try:
+            if carried.issuperset(symbols):
+                self._confirmation.answered(call, body, mark.began_ns)
+            else:
+                self._other.attach([symbol for symbol in symbols if symbol not in carried])
+                for frame in self._rest.frames(call, body):
+                    if self.fanout.venue.route(frame) not in carried:
+                        self._other(frame, mark.began_ns)
+        except FrameError as error:
+            self.unreadable += 1
+            get_logger().warning("an answer over REST cannot be read", venue=self.name, error=str(error))
+
+    def _groups(self) -> Sequence[Sequence[TapeConnection]]:
+        groups: dict[tuple[str, ...], list[TapeConnection]] = {}
+        for one in self._connections.values():
+            groups.setdefault(one.symbols, []).append(one)
+        return tuple(groups.values())
+
+
+class TapeFetch:
+    """Answers over REST as the tape has them. Implements ``data.http.Fetch``."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: dict[str, asyncio.Future[Answer | None]] = {}
+        self._unasked: dict[str, tuple[int, Answer | None]] = {}
+
+    async def __call__(self, address: str) -> Answer:
+        """The answer that the tape has next, or had just now. Raises ``VenueUnavailable`` where it has none."""
+        unasked = self._unasked.pop(address, None)
+        if unasked is not None and self._clock.monotonic_ns() - unasked[0] <= _UNASKED_NS:
+            return _or_unavailable(unasked[1])
+        coming: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._waiting[address] = coming
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return _or_unavailable(await coming)
+        except TimeoutError:
+            raise VenueUnavailable("the tape has no answer to this request") from None
+        finally:
+            self._waiting.pop(address, None)
+
+    def answered(self, path: str, answer: Answer | None, now_ns: int) -> bool:
+        """The tape has come to an answer, None for a failure; whether somebody waits for it."""
+        waiting = self._waiting.get(path)
+        if waiting is None or waiting.done():
+            self._unasked[path] = now_ns, answer
+            return False
+        waiting.set_result(answer)
+        return True
+
+
+def _or_unavailable(answer: Answer | None) -> Answer:
+    if answer is None:
+        raise VenueUnavailable("the request failed in the run that was recorded")
+    return answer
+
+
+def carried_by(detail: str) -> tuple[str, ...]:
+    """The markets that a mark ``connect`` names."""
+    return tuple(detail.removeprefix(_CARRIES).split()) if detail.startswith(_CARRIES) else ()
+
+
+def _frame_in(reader: BooksReader, slot: int) -> bytes | None:
+    found = reader.read(slot)
+    return found[3] if found is not None else None
+
+
+def _ignore_control(_: ControlFrame) -> None:
+    """Do nothing: what the run did about it is on the tape."""
+
+
+def _log_alert(line: str) -> None:
+    get_logger().warning(line)

@@ -1,0 +1,539 @@
+"""The system on virtual time, fed with the rows of a tape: one worker, risk with a real ledger, the slots of a run.
+
+Worker and risk are the assemblies of a run (``worker.assembly``, ``risk.assembly``) with the periods of a run. The
+supervisor's part is ``feeds``. Requests between worker and risk take no time, unlike in a run, where they take some
+hundreds of microseconds.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVarTuple
+
+import msgspec
+from typing_extensions import override
+
+from arbshard.backtest.decisions import DecisionLog
+from arbshard.backtest.feeds import TapeVenueFeed, carried_by
+from arbshard.backtest.rows import FeedRow, TapeMark, TapeStart
+from arbshard.clock import SystemClock
+from arbshard.config import Config
+from arbshard.errors import ArbshardError
+from arbshard.ledger.events import Event
+from arbshard.ledger.store import LedgerStore
+from arbshard.model.notes import FeedState, SupervisorNote, VenueNote
+from arbshard.model.phase import Phase
+from arbshard.model.rundir import RunFiles
+from arbshard.model.universe import Universe
+from arbshard.risk.assembly import Risk, RiskPorts
+from arbshard.shm.books import BooksReader, BooksWriter
+from arbshard.shm.doorbell import ShardNotifier
+from arbshard.shm.pages import PageWriter
+from arbshard.shm.universe import UniverseFile
+from arbshard.virtual.loop import Stalled, VirtualLoop
+from arbshard.wire.replies import Asked, Handler, StoredReplies
+from arbshard.wire.request import RequestClient
+from arbshard.wire.serve import ReplyServer
+from arbshard.worker.assembly import Worker, WorkerPorts
+from arbshard.worker.spare import Assignment
+from supervisor.rundir import write_whole
+from supervisor.shards.manager import slots_for
+
+Ts = TypeVarTuple("Ts")
+
+_SLOT_BYTES = 8192
+_LEAD_NS = 500_000_000
+"""The system is started so long before the first frame."""
+_BEAT_S = 0.25
+"""How often the supervisor's beat is written, what is open is attended to, and the venues' states are noted."""
+_MINUTE_NS = 60_000_000_000
+_END_S = 60.0
+"""So long what is under way at the end of the tape may take to come to its end."""
+_LOOK_S = 0.05
+_PID = 1
+_FREE_BYTES = 10**12
+
+
+class BacktestFailed(ArbshardError):
+    """A backtest cannot go on: a part of the system has ended in a defect."""
+
+
+class TapeLoop(VirtualLoop):
+    """A virtual loop on which frames are handed in without an event for each."""
+
+    def __init__(self, now_ns: int) -> None:
+        super().__init__()
+        self.now_ns = now_ns
+        self.is_feeding = False
+        """While this holds, who is rung is called by ``answer_bells``."""
+        self.has_rung = False
+        self._terminations: dict[asyncio.Task[Any] | None, Callable[[], object]] = {}
+
+    @override
+    def ring(self, fd: int) -> None:
+        if not self.is_feeding:
+            super().ring(fd)
+        elif fd not in self._rung:
+            self._rung[fd] = None
+            self.has_rung = True
+
+    def answer_bells(self) -> None:
+        """Call those who were rung while frames were handed in."""
+        self.has_rung = False
+        for fd in tuple(self._rung):
+            reader = self._readers.get(fd)
+            if reader is not None:
+                reader[0](*reader[1])
+
+    @override
+    def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Keep what ``terminate`` calls for the task that runs."""
+        self._terminations[asyncio.current_task(self)] = partial(callback, *args)
+
+    @override
+    def remove_signal_handler(self, sig: int) -> bool:
+        return self._terminations.pop(asyncio.current_task(self), None) is not None
+
+    def terminate(self, task: "asyncio.Task[int]") -> None:
+        """Do what ``task`` does on SIGTERM, if it has said so."""
+        self._terminations.get(task, _nothing)()
+
+    def can_skip_to(self, due_ns: int) -> bool:
+        """Whether nothing is planned up to ``due_ns``."""
+        return not self._ready and not (self._heap and self._heap[0][0] <= due_ns)
+
+
+class TapeClock(SystemClock):
+    """The clocks of the machine on which the tape was recorded."""
+
+    def __init__(self, loop: TapeLoop, wall_offset_ns: int) -> None:
+        self._loop = loop
+        self._offset_ns = wall_offset_ns
+
+    @override
+    def monotonic_ns(self) -> int:
+        return self._loop.now_ns
+
+    @override
+    def wall_ms(self) -> int:
+        return (self._loop.now_ns + self._offset_ns) // 1_000_000
+
+    def wall_ns(self) -> int:
+        """The wall time in ns."""
+        return self._loop.now_ns + self._offset_ns
+
+
+class WatchedLedger(LedgerStore):
+    """A real ledger that also hands every event to ``on_events``."""
+
+    on_events: Callable[[Sequence[Event]], None]
+
+    @override
+    def append(self, events: Sequence[Event]) -> None:
+        super().append(events)
+        self.on_events(events)
+
+    @override
+    def keep_reserve(self) -> bool:
+        return True  # what decides must not depend on the disk of this machine
+
+    @override
+    def free_bytes(self) -> int:
+        return _FREE_BYTES
+
+
+class InnerListener:
+    """Requests of a worker in the same process. Implements ``wire.serve.Listener``."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Asked] = []
+        self._on_ready: Callable[[], None] | None = None
+        self.bad = 0
+        self.unsent = 0
+
+    def start(self, on_ready: Callable[[], None]) -> None:
+        """Call ``on_ready`` when requests wait."""
+        self._on_ready = on_ready
+        self._call()
+
+    def receive(self, limit: int) -> list[Asked]:
+        """Return up to ``limit`` waiting requests."""
+        taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
+        self._call()
+        return taken
+
+    def put(self, request: Asked) -> None:
+        """Take in a request."""
+        self._waiting.append(request)
+        if len(self._waiting) == 1:
+            self._call()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._on_ready = None
+        self._waiting.clear()
+
+    def _call(self) -> None:
+        if self._waiting and self._on_ready is not None:
+            asyncio.get_running_loop().call_soon(self._on_ready)
+
+
+class InnerReplyServer(ReplyServer):
+    """The server of risk without a socket."""
+
+    def __init__(self, listener: InnerListener, handler: Handler, stored_replies: int) -> None:
+        self.endpoint = "in this process"
+        self._listeners = [listener]
+        self._handler = handler
+        self._replies = StoredReplies(stored_replies)
+        self._on_error = None
+        self.requests = self.batches = 0
+
+
+class InnerClient(RequestClient):
+    """The client of a worker without a socket: requests and replies take no time."""
+
+    def __init__(self, listener: InnerListener, timeout_ms: float, tries: int) -> None:
+        super().__init__("unix:///in-this-process", timeout_ms, tries)
+        self._channel = _InnerChannel(listener, self._heard)
+        self._id_prefix = b"backtest"
+
+
+class _InnerChannel:
+    """Implements ``wire.request.Channel``."""
+
+    WINDOW = 64
+
+    def __init__(
+        self, listener: InnerListener, on_reply: Callable[[tuple[bytes, bytes] | None], None]
+    ) -> None:
+        self._listener = listener
+        self._on_reply = on_reply
+
+    def send(self, request_id: bytes, payload: bytes) -> None:
+        self._listener.put(Asked(request_id, payload, partial(self._reply, request_id)))
+
+    def drop(self) -> None:
+        """Do nothing: a reply is never late."""
+
+    def _reply(self, request_id: bytes, payload: bytes) -> None:
+        asyncio.get_running_loop().call_soon(self._on_reply, (request_id, payload))
+
+
+class SlotBell:
+    """The worker's doorbell: ``shm.doorbell.Bell`` and ``Ringer``."""
+
+    def __init__(self, loop: TapeLoop) -> None:
+        self._loop = loop
+        self._fd = loop.new_descriptor()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable after a ring."""
+        return self._fd
+
+    def ring(self) -> None:
+        """Wake the worker."""
+        self._loop.ring(self._fd)
+
+    def clear(self) -> None:
+        """Make the descriptor unreadable until the next ring."""
+        self._loop.clear(self._fd)
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
+
+class TapeSystem:
+    """One run of the system over a tape. ``run`` it once."""
+
+    def __init__(
+        self,
+        config: Config,
+        universe: Universe,
+        start: TapeStart,
+        run_dir: Path,
+        ledger: Path,
+        log: DecisionLog,
+    ) -> None:
+        """``config`` and ``universe`` are what the system works by: one shard."""
+        self._config = config
+        self._universe = universe
+        self._files = RunFiles(run_dir)
+        self._ledger_path = ledger
+        self._log = log
+        self.loop = TapeLoop(start.first_ns - _LEAD_NS)  # type: ignore[abstract]  # what it lacks raises
+        self.clock = TapeClock(self.loop, start.wall_offset_ns)
+        self._intakes: dict[str, Callable[[bytes, int], None]] = {}
+        self._feeds: dict[str, TapeVenueFeed] = {}
+        self._recording = 0
+        self._states: tuple[FeedState, ...] = ()
+        self._attended: frozenset[int] = frozenset()
+        self._venues_of: dict[str, str] = {}
+        self._failure: BaseException | None = None
+        self._batches: Iterator[list[FeedRow]] = iter(())
+        self._rows: Iterator[FeedRow] = iter(())
+        self._row: FeedRow | None = None
+        self._is_fed = False
+        self._risk: Risk | None = None
+        self._worker: Worker | None = None
+        self._minute_ns = 0
+        self.frames = 0
+        self.first_ns = self.last_ns = 0
+        """Wall time of the first and the last row."""
+        self.equity: list[tuple[int, Decimal]] = []
+        """(wall time in ns, equity), once a minute."""
+
+    def run(self, batches: Iterator[list[FeedRow]]) -> None:
+        """Feed the system with all of ``batches``. Raises ``BacktestFailed`` and other ``ArbshardError``."""
+        self._batches = batches
+        try:
+            self.loop.run_until_complete(self._run())
+        except Stalled as error:
+            raise BacktestFailed(self._why(str(error))) from error
+        finally:
+            self.loop.finish()
+        if self.loop.defects:
+            raise BacktestFailed(self._why(""))
+
+    def _why(self, otherwise: str) -> str:
+        first = self.loop.defects[0] if self.loop.defects else otherwise
+        return f"the backtest ended in a defect: {first}"
+
+    async def _run(self) -> None:
+        config, universe, files = self._config, self._universe, self._files
+        with ExitStack() as opened:
+            write_whole(files.config, msgspec.json.encode(config))
+            write_whole(files.universe, msgspec.json.encode(universe))
+            slots = max(slots_for(len(universe.pairs)), 1 + max(leg.slot for leg in universe.legs()))
+            books = opened.enter_context(BooksWriter.create(files.books, slots, _SLOT_BYTES, epoch=_PID))
+            books.beat(self.clock.monotonic_ns())
+            page = opened.enter_context(PageWriter.create(files.supervisor_page, ("pid",)))
+            bell = SlotBell(self.loop)
+            notifier = opened.enter_context(ShardNotifier.create(files.dir, 0, ringer=bell))
+            reader = opened.enter_context(BooksReader.attach(files.books))
+            listener = InnerListener()
+            risk = self._risk = opened.enter_context(self._open_risk(reader, listener))
+            risk_task = asyncio.ensure_future(risk.run())
+            worker = self._worker = opened.enter_context(self._open_worker(reader, bell, listener))
+            worker_task = asyncio.ensure_future(worker.run())
+            for name in config.venues.traded:
+                feed = TapeVenueFeed(name, config, universe, books, reader, (notifier,), self.clock)
+                self._feeds[name] = feed
+                feed.start()
+            beating = asyncio.ensure_future(self._beat(books, page))
+            books.set_phase(Phase.RUNNING)
+            feeding = asyncio.ensure_future(self._feed())
+            await asyncio.wait(
+                (risk_task, worker_task, beating, feeding), return_when=asyncio.FIRST_COMPLETED
+            )
+            if feeding.done():
+                await feeding
+                books.set_phase(Phase.DRAINING_KEEP)
+                await asyncio.wait(
+                    (risk_task, worker_task), timeout=_END_S, return_when=asyncio.FIRST_COMPLETED
+                )
+            self.equity.append((self.clock.wall_ns(), risk.core.valuation.equity))
+            for feed in self._feeds.values():
+                await feed.stop()
+            await self._end(risk, risk_task, worker_task, beating)
+
+    async def _end(
+        self,
+        risk: Risk,
+        risk_task: "asyncio.Task[int]",
+        worker_task: "asyncio.Task[int]",
+        beating: "asyncio.Task[None]",
+    ) -> None:
+        """End both processes in order. Raises what either of them raised."""
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        self.loop.terminate(worker_task)
+        code = await worker_task
+        self.loop.terminate(risk_task)
+        risk_code = await risk_task
+        if code:
+            raise BacktestFailed(f"the worker ended with code {code}: see the log")
+        if risk_code or risk.failure is not None:
+            raise BacktestFailed(f"risk ended with code {int(risk_code)}: {risk.failure or 'see the log'}")
+
+    def _open_risk(self, reader: BooksReader, listener: InnerListener) -> Risk:
+        ports = RiskPorts(
+            clock=self.clock,
+            files=self._files,
+            pid=_PID,
+            run="backtest",
+            is_orphan=_never,
+            open_ledger=self._open_ledger,
+            listen=partial(InnerReplyServer, listener),
+        )
+        return Risk(ports, self._config, UniverseFile(reader, self._files.universe).load(), reader)
+
+    def _open_ledger(self) -> LedgerStore:
+        ledger = WatchedLedger.open(
+            self._ledger_path,
+            name=self._config.name,
+            mode="backtest",
+            now_ms=self.clock.wall_ms(),
+            opening="new",
+        )
+        ledger.on_events = self._log.add
+        return ledger
+
+    def _open_worker(self, reader: BooksReader, bell: SlotBell, listener: InnerListener) -> Worker:
+        ports = WorkerPorts(
+            clock=self.clock,
+            files=self._files,
+            pid=_PID,
+            is_orphan=_never,
+            connect=partial(InnerClient, listener),
+            bell=bell,
+        )
+        return Worker(ports, self._config, self._universe, reader, Assignment(0, 1))
+
+    async def _beat(self, books: BooksWriter, page: PageWriter) -> None:
+        """What the supervisor does again and again beside its feeds."""
+        while True:
+            now_ns = self.clock.monotonic_ns()
+            books.beat(now_ns)
+            self._note_states(page, now_ns)
+            self._attend()
+            if now_ns - self._minute_ns >= _MINUTE_NS and self._risk is not None:
+                self._minute_ns = now_ns
+                self.equity.append((self.clock.wall_ns(), self._risk.core.valuation.equity))
+            await asyncio.sleep(_BEAT_S)
+
+    def _note_states(self, page: PageWriter, now_ns: int) -> None:
+        states = tuple(feed.state(now_ns) for feed in self._feeds.values())
+        if states == self._states:
+            return
+        self._states = states
+        venues = tuple(
+            VenueNote(name, state, 1, 0, 0, 0.0, 0, 0)
+            for name, state in zip(self._feeds, states, strict=True)
+        )
+        config = self._config
+        note = SupervisorNote(
+            config.name, config.mode, config.data, "running", _PID, self.clock.wall_ms(), "", 1,
+            len(self._universe.pairs), venues,
+        )  # fmt: skip
+        page.write_note(msgspec.json.encode(note))
+
+    def _attend(self) -> None:
+        """Have the quiet books of what is open confirmed, as the supervisor does by risk's note."""
+        if self._risk is None:
+            return
+        state = self._risk.core.state
+        open_pairs = {one.pair for one in state.positions.values()} | state.busy.keys()
+        slots = {
+            leg.slot
+            for pair in self._universe.pairs
+            if pair.base in open_pairs
+            for leg in (pair.home, pair.away)
+        }
+        if slots:
+            slots.add(self._universe.fx.slot)
+        if slots != self._attended:
+            self._attended = frozenset(slots)
+            for feed in self._feeds.values():
+                feed.attend(self._attended)
+
+    async def _feed(self) -> None:
+        """Hand in all rows."""
+        done: asyncio.Future[None] = self.loop.create_future()
+        self._row = self._next_row()
+        self._pump(done)
+        await done
+
+    def _pump(self, done: "asyncio.Future[None]") -> None:
+        """Hand in rows until something else is to be done first."""
+        try:
+            if self._pump_some():
+                self.loop.deliver(None, self._due_ns(), self._pump, done)
+            elif not done.done():
+                done.set_result(None)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the end of the tape gets it
+            done.set_exception(error)
+
+    def _due_ns(self) -> int:
+        assert self._row is not None
+        return self._row[0]
+
+    def _pump_some(self) -> bool:
+        """Hand in rows until another event is due; whether there are more."""
+        loop, intakes, row = self.loop, self._intakes, self._row
+        while row is not None:
+            due_ns = row[0]
+            if due_ns > loop.now_ns:
+                if not loop.can_skip_to(due_ns):
+                    self._row = row
+                    return True
+                loop.now_ns = due_ns
+            loop.is_feeding = True
+            mark = row[4]
+            if mark is not None:
+                self._mark(row, mark)
+            else:
+                intake = intakes.get(row[2])
+                if intake is None:
+                    intake = self._unmarked(row)
+                self.frames += 1
+                intake(row[3], row[1])
+            if loop.has_rung:
+                loop.answer_bells()
+            loop.is_feeding = False
+            row = self._next_row()
+        self._row = None
+        return False
+
+    def _unmarked(self, row: FeedRow) -> Callable[[bytes, int], None]:
+        """Where the frames of a stream go whose beginning is not in this part of the tape."""
+        feed = self._feeds.get(row[5])
+        intake: Callable[[bytes, int], None] = (
+            feed.open_unmarked(row[2]) if feed is not None else _ignore_frame
+        )
+        self._intakes[row[2]] = intake
+        return intake
+
+    def _mark(self, row: FeedRow, mark: TapeMark) -> None:
+        _, received_ns, connection, data, _, venue = row
+        if mark.recording != self._recording:
+            self._recording = mark.recording
+            self._intakes.clear()
+            for feed in self._feeds.values():
+                feed.close_all()
+        own = self._feeds.get(venue)
+        if own is None:
+            return
+        if mark.kind == "connect":
+            self._intakes[connection] = own.open(connection, carried_by(mark.detail))
+        else:
+            if mark.kind == "disconnect":
+                self._intakes.pop(connection, None)
+            own.mark(mark, connection, received_ns, data)
+
+    def _next_row(self) -> FeedRow | None:
+        row = next(self._rows, None)
+        while row is None:
+            batch = next(self._batches, None)
+            if batch is None:
+                return None
+            self._rows = iter(batch)
+            row = next(self._rows, None)
+        return row
+
+
+def _never() -> bool:
+    """Return False: the supervisor of a backtest does not die."""
+    return False
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _ignore_frame(frame: bytes, received_ns: int) -> None:
+    """Do nothing: the tape has frames of a venue that the recorded run did not trade."""
+    del frame, received_ns

@@ -1,0 +1,166 @@
+"""``backtest``: the engine, execution, risk and ledger of a run over a part of a tape, in one process.
+
+It writes into one folder only, and may be called many times in one process.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+from structlog.typing import EventDict, WrappedLogger
+
+from arbshard.backtest.decisions import DecisionLog
+from arbshard.backtest.replaying import TapeSystem
+from arbshard.backtest.rows import TapePart, TapeRows, delayed
+from arbshard.config import Config
+from arbshard.errors import UsageError
+from arbshard.model.money import use_money_context
+from arbshard.model.universe import Universe
+from arbshard.venues.registry import get_venue
+from arbshard.virtual.confines import patient_collector, place
+
+LEDGER = "ledger.sqlite"
+SUMMARY = "backtest.json"
+DECISIONS = "decisions.txt"
+LOG = "backtest.log"
+
+
+class BacktestSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backtest has come to."""
+
+    decisions_hash: str
+    """Over all decisions."""
+    decisions: int
+    frames: int
+    """Frames that were fed to the system or left out by screening."""
+    screened: int
+    """Frames that screening left out."""
+    wall_s: float
+    cpu_s: float
+    entries: int
+    exits: int
+    wins: int
+    pnl_krw: Decimal
+    """Realised and unrealised at the end."""
+    fees_krw: Decimal
+    equity: tuple[tuple[int, Decimal], ...]
+    """(wall time in ns, equity in KRW), once per minute of the tape's time and at the end."""
+    first_ns: int
+    last_ns: int
+    """Wall time of the first row and of the end."""
+    ledger: str
+    """Path of the ledger that was written."""
+
+
+def backtest(
+    part: TapePart, config: Config, out: Path, *, screening: bool = True, delay_frames: int = 0
+) -> BacktestSummary:
+    """Trade ``part`` on paper by ``config``, and write ledger, decisions, log and summary into the folder ``out``.
+
+    Pairs, markets, rules, fees and the settings of the venues are those on the tape; strategy, sizes, limits,
+    execution, paper and all else are those of ``config``. With ``delay_frames`` = n each frame is received when the
+    n-th next frame of its market was received: a strategy that needs to look ahead does not get worse by that, and
+    an honest one does. Raises ``UsageError`` and ``TapeError`` for bad input, ``LedgerError``, and
+    ``BacktestFailed``.
+    """
+    del screening
+    if delay_frames < 0:
+        raise UsageError(f"frames cannot be delayed by {delay_frames}")
+    wall_s, cpu_s = time.monotonic(), time.process_time()
+    ledger = out / LEDGER
+    if ledger.exists():
+        raise UsageError(f"{ledger}: there is a ledger already; choose another folder, or remove it")
+    rows = TapeRows(part)
+    adapted = adapted_config(config, rows.start.config)
+    universe = _in_one_shard(rows.start.universe)
+    out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = DecisionLog(keep=True)
+
+    def run(run_dir: Path) -> TapeSystem:
+        use_money_context()
+        system = TapeSystem(adapted, universe, rows.start, run_dir, ledger, log)
+        with _logged(out / LOG, system), patient_collector():
+            batches = rows.rows()
+            system.run(delayed(batches, delay_frames, _routes(adapted)) if delay_frames else batches)
+        return system
+
+    with place() as root:
+        run_dir = root / "run-1"
+        run_dir.mkdir(mode=0o700)
+        system = copy_context().run(run, run_dir)
+    (out / DECISIONS).write_text("".join(f"{line}\n" for line in log.lines), encoding="utf-8")
+    summary = BacktestSummary(
+        decisions_hash=log.hash,
+        decisions=log.count,
+        frames=system.frames,
+        screened=0,
+        wall_s=round(time.monotonic() - wall_s, 3),
+        cpu_s=round(time.process_time() - cpu_s, 3),
+        entries=log.entries,
+        exits=log.exits,
+        wins=log.wins,
+        pnl_krw=system.equity[-1][1],
+        fees_krw=log.fees,
+        equity=tuple(system.equity),
+        first_ns=rows.start.first_ns + rows.start.wall_offset_ns,
+        last_ns=system.clock.wall_ns(),
+        ledger=str(ledger),
+    )
+    (out / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    return summary
+
+
+def tape_config(folder: Path) -> Config:
+    """The configuration of the run that was recorded. Raises ``TapeError``."""
+    return TapeRows(TapePart(str(folder))).start.config
+
+
+def adapted_config(config: Config, recorded: Config) -> Config:
+    """``config`` with what the tape decides: the venues, where the data came from, and the symbols."""
+    return replace(
+        config,
+        mode="paper",
+        data=recorded.data,
+        data_source=recorded.data_source,
+        venues=recorded.venues,
+        sim=recorded.sim,
+        run=replace(config.run, shards=1, spin_us=0, symbols=recorded.run.symbols),
+        ledger=replace(config.ledger, archive_events=0),
+    )
+
+
+def _routes(config: Config) -> dict[str, Callable[[bytes], str | None]]:
+    return {name: get_venue(name).route for name in config.venues.traded}
+
+
+def _in_one_shard(universe: Universe) -> Universe:
+    bases = tuple(pair.base for pair in universe.pairs)
+    return replace(universe, shards=(bases,), serial=0, leaving=(), given_up=(), revised={})
+
+
+@contextmanager
+def _logged(path: Path, system: TapeSystem) -> Iterator[None]:
+    """Warnings and errors go to the file ``path`` meanwhile, with the time of the tape."""
+    before = structlog.get_config()
+    with path.open("w", encoding="utf-8") as file:
+
+        def write(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
+            line = {"at_ms": system.clock.wall_ms(), "level": level, **event}
+            file.write(msgspec.json.encode(line, enc_hook=repr).decode() + "\n")
+            raise structlog.DropEvent
+
+        structlog.configure(
+            processors=[write],
+            wrapper_class=structlog.make_filtering_bound_logger("warning"),
+            cache_logger_on_first_use=False,
+        )
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
