@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from perf import failover
+from perf import backtest, failover
 from perf.results import ARBSHARD, Results
 
 Found = Callable[[Results], float | None]
@@ -140,6 +140,20 @@ BUDGETS = (
         "×",
         False,
         _failover(failover.LIVE_SPEED, failover.SIMULATION_GROUP),
+    ),
+    Budget(
+        "backtest where nothing trades, every frame fed",
+        60_000,
+        "frames/s",
+        False,
+        _failover(backtest.UNSCREENED, backtest.GROUP),
+    ),
+    Budget(
+        "backtest where nothing trades, screened",
+        1_000_000,
+        "frames/s",
+        False,
+        _failover(backtest.SCREENED, backtest.GROUP),
     ),
 )
 

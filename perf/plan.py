@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
-from perf import approval, clients, failover, load, services, stages, startup, wire
+from perf import approval, backtest, clients, failover, load, services, stages, startup, wire
 from perf.criterion import LADDER, faults, highest_sustained
 from perf.figures import LoadRow
 from perf.peers.environment import PeerUnavailable
@@ -16,7 +16,7 @@ from perf.peers.run import PEERS, measure_peer
 from perf.results import ARBSHARD, EQUAL_RATES, Highest, Results
 from perf.running import MeasurementFailed
 
-PARTS = ("stages", "load", "transports", "approval", "wire", "startup", "failover", "peers")
+PARTS = ("stages", "load", "transports", "approval", "wire", "startup", "failover", "backtest", "peers")
 _SEARCH_S, _QUICK_SEARCH_S = 4.0, 2.0
 _PEER_STARTS = {"ccxt": 3_000, "cryptofeed": 7_000}
 """Where the search for a peer's highest rate begins: near what was found the last time."""
@@ -87,6 +87,8 @@ def measure(plan: Plan, results: Results, tell: Tell) -> bool:
         run("start-up and memory", lambda: setattr(results, "startup", startup.measure(starts)))
     if "failover" in plan.parts:
         _failover(plan, results, run)
+    if "backtest" in plan.parts:
+        run("backtest", lambda: results.more.update({backtest.GROUP: backtest.measure(quick=plan.quick)}))
     is_whole = not results.not_measured
     if "peers" in plan.parts:
         _peers(plan, results, run)

@@ -32,6 +32,9 @@ from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.money import ZERO, plain
 from arbshard.model.order import Fill, Order
 
+BY_PERSONS = ("halted operator", "resumed", "closes ", "released")
+"""Lines of what persons ordered begin so. A backtest does not repeat it, but for the closing of positions."""
+
 
 class DecisionLine(msgspec.Struct, frozen=True):
     """One decision."""
@@ -55,6 +58,7 @@ class DecisionLog:
         self._hash = blake2b(digest_size=16)
         self._keep = keep
         self._names: dict[str, str] = {}
+        self._numbers: dict[str, tuple[str, int]] = {}
         self._counts: dict[str, int] = {}
         self._fx: FxQuote | None = None
         self._entries: dict[str, Decimal] = {}
@@ -72,6 +76,10 @@ class DecisionLog:
     def hash(self) -> str:
         """Over all lines so far."""
         return self._hash.hexdigest()
+
+    def number_of(self, intent_id: str) -> tuple[str, int] | None:
+        """The pair of an approved intent, and its number among those of the pair, from 1."""
+        return self._numbers.get(intent_id)
 
     def add(self, events: Iterable[Event]) -> None:
         """Take in what was stored."""
@@ -128,6 +136,7 @@ class DecisionLog:
 
     def _approved(self, intent: Intent) -> str:
         number = self._counts[intent.pair] = self._counts.get(intent.pair, 0) + 1
+        self._numbers[intent.intent_id] = intent.pair, number
         name = self._names[intent.intent_id] = f"{intent.kind} {number}"
         return (
             f"approved {name} {intent.direction} {intent.reason} {intent.lead} home {_terms(intent.home)} "

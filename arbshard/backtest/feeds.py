@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
 from arbshard.backtest.rows import TapeMark
+from arbshard.backtest.screening import Screen
+from arbshard.backtest.slots import TapeBooks
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.errors import FrameError, UsageError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.model.notes import FeedState
 from arbshard.model.universe import Universe
-from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.venues.base.client import Answer
 from arbshard.venues.base.market import ControlFrame
@@ -26,7 +27,7 @@ from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.registry import get_adapter, get_venue
 from supervisor.feeds.confirmation import BookConfirmation
 from supervisor.feeds.diff import DiffBooks
-from supervisor.feeds.fanout import VenueFanout, targets_of
+from supervisor.feeds.fanout import Lane, VenueFanout, targets_of
 from supervisor.feeds.lag import LagWatch
 from supervisor.feeds.link import Intake
 from supervisor.feeds.venue import STALE_NS
@@ -95,10 +96,10 @@ class TapeVenueFeed:
         name: str,
         config: Config,
         universe: Universe,
-        books: BooksWriter,
-        reader: BooksReader,
+        books: TapeBooks,
         notifiers: Sequence[ShardNotifier],
         clock: Clock,
+        screen: Screen | None,
     ) -> None:
         """Raises ``UsageError`` for a stream that the venue does not have."""
         self.name = name
@@ -108,16 +109,17 @@ class TapeVenueFeed:
         self._fetch = TapeFetch(clock)
         targets = targets_of(universe, name)
         self.fanout = VenueFanout(
-            venue, targets, books, notifiers, _ignore_control, lambda slot: _frame_in(reader, slot)
+            venue, targets, books, notifiers, _ignore_control, lambda slot: books.frames[slot] or None
         )
+        self._screen = screen
         self._other = self.fanout.lane(_ignore_control)
         """The way of books that came by no stream: known before, or over REST."""
         self._connections: dict[str, TapeConnection] = {}
         self._confirmation = BookConfirmation(
-            self.fanout, self._groups, books, reader.read, config.data_quality, universe.fx.slot, "",
+            self.fanout, self._groups, books, books.read, config.data_quality, universe.fx.slot, "",
             settings.depth, clock, self._fetch, _log_alert,
         )  # fmt: skip
-        self._lag = LagWatch(self.fanout, books, reader.read, config.data_quality.max_lag_ms, clock)
+        self._lag = LagWatch(self.fanout, books, books.read, config.data_quality.max_lag_ms, clock)
         self._diff: DiffBooks | None = None
         if settings.stream == "diff":
             diff = get_adapter(name).diff
@@ -170,14 +172,17 @@ class TapeVenueFeed:
         mine = [symbol for symbol in symbols if symbol in self.fanout.symbols]
         known.carry(mine)
         self._other.detach(mine)
-        return known.intake
+        intake = known.intake
+        if self._screen is not None and isinstance(intake, Lane):
+            return self._screen.lane(self.fanout, intake)
+        return intake
 
     def open_unmarked(self, name: str) -> Callable[[bytes, int], None]:
         """Where the frames of a stream go whose beginning is not in this part of the tape.
 
         It carries each market from its first frame on.
         """
-        self.open(name)
+        intake = self.open(name)
         connection, route, seen = self._connections[name], self.fanout.venue.route, set[str]()
 
         def take(frame: bytes, received_ns: int) -> None:
@@ -186,7 +191,7 @@ class TapeVenueFeed:
                 seen.add(symbol)
                 if symbol in self.fanout.symbols:
                     connection.carry((symbol,))
-            connection.intake(frame, received_ns)
+            intake(frame, received_ns)
 
         return take
 
@@ -300,11 +305,6 @@ def _or_unavailable(answer: Answer | None) -> Answer:
 def carried_by(detail: str) -> tuple[str, ...]:
     """The markets that a mark ``connect`` names."""
     return tuple(detail.removeprefix(_CARRIES).split()) if detail.startswith(_CARRIES) else ()
-
-
-def _frame_in(reader: BooksReader, slot: int) -> bytes | None:
-    found = reader.read(slot)
-    return found[3] if found is not None else None
 
 
 def _ignore_control(_: ControlFrame) -> None:

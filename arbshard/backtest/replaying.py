@@ -18,21 +18,27 @@ from typing_extensions import override
 
 from arbshard.backtest.decisions import DecisionLog
 from arbshard.backtest.feeds import TapeVenueFeed, carried_by
+from arbshard.backtest.recorded import RecordedOrders, RecordedTimes
 from arbshard.backtest.rows import FeedRow, TapeMark, TapeStart
+from arbshard.backtest.screening import Screen
+from arbshard.backtest.slots import TapeBooks
 from arbshard.clock import SystemClock
 from arbshard.config import Config
+from arbshard.engine.engine import PairState
 from arbshard.errors import ArbshardError
+from arbshard.execution.executor import ExecutorFactory
 from arbshard.ledger.events import Event
 from arbshard.ledger.store import LedgerStore
+from arbshard.model.intent import ExitReason
 from arbshard.model.notes import FeedState, SupervisorNote, VenueNote
 from arbshard.model.phase import Phase
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.risk.assembly import Risk, RiskPorts
-from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
+from arbshard.virtual.bells import VirtualBell
 from arbshard.virtual.loop import Stalled, VirtualLoop
 from arbshard.wire.replies import Asked, Handler, StoredReplies
 from arbshard.wire.request import RequestClient
@@ -44,7 +50,6 @@ from supervisor.shards.manager import slots_for
 
 Ts = TypeVarTuple("Ts")
 
-_SLOT_BYTES = 8192
 _LEAD_NS = 500_000_000
 """The system is started so long before the first frame."""
 _BEAT_S = 0.25
@@ -52,7 +57,8 @@ _BEAT_S = 0.25
 _MINUTE_NS = 60_000_000_000
 _END_S = 60.0
 """So long what is under way at the end of the tape may take to come to its end."""
-_LOOK_S = 0.05
+_RISK_TICK_S = 0.1
+"""At every second tick of a run risk does what decides; the others only judge workers."""
 _PID = 1
 _FREE_BYTES = 10**12
 
@@ -62,31 +68,12 @@ class BacktestFailed(ArbshardError):
 
 
 class TapeLoop(VirtualLoop):
-    """A virtual loop on which frames are handed in without an event for each."""
+    """A virtual loop on which many frames may be handed in by one event."""
 
     def __init__(self, now_ns: int) -> None:
         super().__init__()
         self.now_ns = now_ns
-        self.is_feeding = False
-        """While this holds, who is rung is called by ``answer_bells``."""
-        self.has_rung = False
         self._terminations: dict[asyncio.Task[Any] | None, Callable[[], object]] = {}
-
-    @override
-    def ring(self, fd: int) -> None:
-        if not self.is_feeding:
-            super().ring(fd)
-        elif fd not in self._rung:
-            self._rung[fd] = None
-            self.has_rung = True
-
-    def answer_bells(self) -> None:
-        """Call those who were rung while frames were handed in."""
-        self.has_rung = False
-        for fd in tuple(self._rung):
-            reader = self._readers.get(fd)
-            if reader is not None:
-                reader[0](*reader[1])
 
     @override
     def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
@@ -139,6 +126,10 @@ class WatchedLedger(LedgerStore):
     @override
     def keep_reserve(self) -> bool:
         return True  # what decides must not depend on the disk of this machine
+
+    @override
+    def check_files(self) -> None:
+        """Do nothing: no other process knows of this ledger yet, and the look costs as much as many frames."""
 
     @override
     def free_bytes(self) -> int:
@@ -223,25 +214,18 @@ class _InnerChannel:
         asyncio.get_running_loop().call_soon(self._on_reply, (request_id, payload))
 
 
-class SlotBell:
-    """The worker's doorbell: ``shm.doorbell.Bell`` and ``Ringer``."""
+class InnerNotifier(ShardNotifier):
+    """Tells the worker in the same process at once which slot has changed, in place of ring and doorbell."""
 
-    def __init__(self, loop: TapeLoop) -> None:
-        self._loop = loop
-        self._fd = loop.new_descriptor()
+    def __init__(self, worker: Worker) -> None:  # the parent's would write into a ring
+        self._worker = worker
+        self.rings = 0
 
-    def fileno(self) -> int:
-        """Return the descriptor that is readable after a ring."""
-        return self._fd
+    @override
+    def push(self, slot: int) -> None:
+        self._worker.loop.look_at(slot)
 
-    def ring(self) -> None:
-        """Wake the worker."""
-        self._loop.ring(self._fd)
-
-    def clear(self) -> None:
-        """Make the descriptor unreadable until the next ring."""
-        self._loop.clear(self._fd)
-
+    @override
     def close(self) -> None:
         """Do nothing: nothing is open."""
 
@@ -257,8 +241,19 @@ class TapeSystem:
         run_dir: Path,
         ledger: Path,
         log: DecisionLog,
+        *,
+        is_screened: bool,
+        times: RecordedTimes | None = None,
     ) -> None:
-        """``config`` and ``universe`` are what the system works by: one shard."""
+        """``config`` and ``universe`` are what the system works by: one shard.
+
+        ``times``: None for the system's own.
+        """
+        self._times = times
+        self._deciding = ""
+        self.unrecorded = 0
+        """With recorded times: turns on which something would have been decided at other instants than recorded."""
+        self._is_screened = is_screened
         self._config = config
         self._universe = universe
         self._files = RunFiles(run_dir)
@@ -278,7 +273,7 @@ class TapeSystem:
         self._row: FeedRow | None = None
         self._is_fed = False
         self._risk: Risk | None = None
-        self._worker: Worker | None = None
+        self.screen: Screen | None = None
         self._minute_ns = 0
         self.frames = 0
         self.first_ns = self.last_ns = 0
@@ -308,19 +303,25 @@ class TapeSystem:
             write_whole(files.config, msgspec.json.encode(config))
             write_whole(files.universe, msgspec.json.encode(universe))
             slots = max(slots_for(len(universe.pairs)), 1 + max(leg.slot for leg in universe.legs()))
-            books = opened.enter_context(BooksWriter.create(files.books, slots, _SLOT_BYTES, epoch=_PID))
+            books = TapeBooks(slots, _PID)
             books.beat(self.clock.monotonic_ns())
             page = opened.enter_context(PageWriter.create(files.supervisor_page, ("pid",)))
-            bell = SlotBell(self.loop)
-            notifier = opened.enter_context(ShardNotifier.create(files.dir, 0, ringer=bell))
-            reader = opened.enter_context(BooksReader.attach(files.books))
+            bell = VirtualBell(self.loop)
+            opened.enter_context(ShardNotifier.create(files.dir, 0, ringer=bell))  # the worker attaches to it
             listener = InnerListener()
-            risk = self._risk = opened.enter_context(self._open_risk(reader, listener))
+            risk = self._risk = opened.enter_context(self._open_risk(books, listener))
             risk_task = asyncio.ensure_future(risk.run())
-            worker = self._worker = opened.enter_context(self._open_worker(reader, bell, listener))
+            worker = opened.enter_context(self._open_worker(books, bell, listener))
             worker_task = asyncio.ensure_future(worker.run())
+            if self._is_screened:
+                self.screen = Screen(worker.engine, worker.feed, books, config)
+            notifiers = (InnerNotifier(worker),)
+            if self._times is not None:
+                worker.loop.may_act = self._may_act
+                for decided_ns, base, ordered in self._times.decisions:
+                    self.loop.deliver(None, decided_ns, self._decide, worker, base, ordered)
             for name in config.venues.traded:
-                feed = TapeVenueFeed(name, config, universe, books, reader, (notifier,), self.clock)
+                feed = TapeVenueFeed(name, config, universe, books, notifiers, self.clock, self.screen)
                 self._feeds[name] = feed
                 feed.start()
             beating = asyncio.ensure_future(self._beat(books, page))
@@ -359,7 +360,21 @@ class TapeSystem:
         if risk_code or risk.failure is not None:
             raise BacktestFailed(f"risk ended with code {int(risk_code)}: {risk.failure or 'see the log'}")
 
-    def _open_risk(self, reader: BooksReader, listener: InnerListener) -> Risk:
+    def _may_act(self, state: PairState) -> bool:
+        """With recorded times: whether this is the instant of a recorded decision on the pair."""
+        is_due = state.pair.base == self._deciding
+        self.unrecorded += not is_due
+        return is_due
+
+    def _decide(self, worker: Worker, base: str, ordered: ExitReason | None) -> None:
+        """A decision was recorded now."""
+        self._deciding = base
+        try:
+            worker.loop.decide(base, ordered)
+        finally:
+            self._deciding = ""
+
+    def _open_risk(self, reader: TapeBooks, listener: InnerListener) -> Risk:
         ports = RiskPorts(
             clock=self.clock,
             files=self._files,
@@ -368,6 +383,7 @@ class TapeSystem:
             is_orphan=_never,
             open_ledger=self._open_ledger,
             listen=partial(InnerReplyServer, listener),
+            tick_s=_RISK_TICK_S,
         )
         return Risk(ports, self._config, UniverseFile(reader, self._files.universe).load(), reader)
 
@@ -382,7 +398,7 @@ class TapeSystem:
         ledger.on_events = self._log.add
         return ledger
 
-    def _open_worker(self, reader: BooksReader, bell: SlotBell, listener: InnerListener) -> Worker:
+    def _open_worker(self, reader: TapeBooks, bell: VirtualBell, listener: InnerListener) -> Worker:
         ports = WorkerPorts(
             clock=self.clock,
             files=self._files,
@@ -390,10 +406,13 @@ class TapeSystem:
             is_orphan=_never,
             connect=partial(InnerClient, listener),
             bell=bell,
+            make_executors=partial(RecordedOrders, self._times, self.loop, self._log)
+            if self._times is not None
+            else ExecutorFactory,
         )
         return Worker(ports, self._config, self._universe, reader, Assignment(0, 1))
 
-    async def _beat(self, books: BooksWriter, page: PageWriter) -> None:
+    async def _beat(self, books: TapeBooks, page: PageWriter) -> None:
         """What the supervisor does again and again beside its feeds."""
         while True:
             now_ns = self.clock.monotonic_ns()
@@ -471,7 +490,6 @@ class TapeSystem:
                     self._row = row
                     return True
                 loop.now_ns = due_ns
-            loop.is_feeding = True
             mark = row[4]
             if mark is not None:
                 self._mark(row, mark)
@@ -481,9 +499,6 @@ class TapeSystem:
                     intake = self._unmarked(row)
                 self.frames += 1
                 intake(row[3], row[1])
-            if loop.has_rung:
-                loop.answer_bells()
-            loop.is_feeding = False
             row = self._next_row()
         self._row = None
         return False
@@ -499,20 +514,22 @@ class TapeSystem:
 
     def _mark(self, row: FeedRow, mark: TapeMark) -> None:
         _, received_ns, connection, data, _, venue = row
+        if self.screen is not None:
+            self.screen.settle()
         if mark.recording != self._recording:
             self._recording = mark.recording
             self._intakes.clear()
             for feed in self._feeds.values():
                 feed.close_all()
         own = self._feeds.get(venue)
-        if own is None:
-            return
-        if mark.kind == "connect":
+        if own is not None and mark.kind == "connect":
             self._intakes[connection] = own.open(connection, carried_by(mark.detail))
-        else:
+        elif own is not None:
             if mark.kind == "disconnect":
                 self._intakes.pop(connection, None)
             own.mark(mark, connection, received_ns, data)
+        if self.screen is not None:
+            self.screen.refresh()
 
     def _next_row(self) -> FeedRow | None:
         row = next(self._rows, None)

@@ -4,31 +4,53 @@ It writes into one folder only, and may be called many times in one process.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 from structlog.typing import EventDict, WrappedLogger
 
-from arbshard.backtest.decisions import DecisionLog
+from arbshard.backtest.decisions import BY_PERSONS, DecisionDifference, DecisionLog, differences
+from arbshard.backtest.recorded import RecordedTimes, as_seen
 from arbshard.backtest.replaying import TapeSystem
 from arbshard.backtest.rows import TapePart, TapeRows, delayed
 from arbshard.config import Config
 from arbshard.errors import UsageError
+from arbshard.ledger.events import decode_event
 from arbshard.model.money import use_money_context
 from arbshard.model.universe import Universe
 from arbshard.venues.registry import get_venue
 from arbshard.virtual.confines import patient_collector, place
 
+Latency = Literal["paper", "recorded"]
+"""When decisions are made and orders arrive: ``paper``, at once and after what ``[paper]`` draws; ``recorded``, when
+they were and did in the recorded run."""
+_SAME_MS = 1_000
+"""The times of two decisions that are the same may differ by what requests and replies took in the recorded run."""
 LEDGER = "ledger.sqlite"
 SUMMARY = "backtest.json"
 DECISIONS = "decisions.txt"
 LOG = "backtest.log"
+
+
+class RecordedComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What the recorded run decided, and what was decided here at the same instants."""
+
+    decisions: int
+    """On the tape, without what persons ordered."""
+    same: int
+    """Lines that are the same, up to the first difference of each pair."""
+    differences: tuple[DecisionDifference, ...]
+    """The first one of each pair."""
+    unrecorded: int
+    """Turns on which a decision would have been made at another instant than a recorded one."""
 
 
 class BacktestSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,20 +78,28 @@ class BacktestSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time of the first row and of the end."""
     ledger: str
     """Path of the ledger that was written."""
+    recorded: RecordedComparison | None = None
+    """The comparison with the tape's own decisions; None where times are not those recorded."""
 
 
 def backtest(
-    part: TapePart, config: Config, out: Path, *, screening: bool = True, delay_frames: int = 0
+    part: TapePart,
+    config: Config,
+    out: Path,
+    *,
+    screening: bool = True,
+    delay_frames: int = 0,
+    latency: Latency = "paper",
 ) -> BacktestSummary:
     """Trade ``part`` on paper by ``config``, and write ledger, decisions, log and summary into the folder ``out``.
 
     Pairs, markets, rules, fees and the settings of the venues are those on the tape; strategy, sizes, limits,
     execution, paper and all else are those of ``config``. With ``delay_frames`` = n each frame is received when the
-    n-th next frame of its market was received: a strategy that needs to look ahead does not get worse by that, and
-    an honest one does. Raises ``UsageError`` and ``TapeError`` for bad input, ``LedgerError``, and
-    ``BacktestFailed``.
+    n-th next frame of its market was received: a result that gets better by that has looked ahead. With ``latency`` =
+    "recorded" decisions are made and orders arrive when they did in the recorded run (``recorded``), nothing is
+    screened, and the decisions are compared with those on the tape. Raises ``UsageError`` and ``TapeError`` for bad
+    input, ``LedgerError``, and ``BacktestFailed``.
     """
-    del screening
     if delay_frames < 0:
         raise UsageError(f"frames cannot be delayed by {delay_frames}")
     wall_s, cpu_s = time.monotonic(), time.process_time()
@@ -80,14 +110,27 @@ def backtest(
     adapted = adapted_config(config, rows.start.config)
     universe = _in_one_shard(rows.start.universe)
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log = DecisionLog(keep=True)
+    log, live = DecisionLog(keep=True), DecisionLog(keep=True)
+    times: RecordedTimes | None = None
+    if latency == "recorded":
+        events = [decode_event(body.decode()) for _, _, body in rows.decisions()]
+        live.add(events)
+        times = RecordedTimes(events, universe)
+        if not times.decisions:
+            raise UsageError(f"{part.folder}: no times of decisions are recorded in this part of the tape")
 
     def run(run_dir: Path) -> TapeSystem:
         use_money_context()
-        system = TapeSystem(adapted, universe, rows.start, run_dir, ledger, log)
+        system = TapeSystem(adapted, universe, rows.start, run_dir, ledger, log,
+            is_screened=screening and times is None, times=times,
+        )  # fmt: skip
         with _logged(out / LOG, system), patient_collector():
-            batches = rows.rows()
-            system.run(delayed(batches, delay_frames, _routes(adapted)) if delay_frames else batches)
+            batches, routes = rows.rows(), _routes(adapted)
+            if delay_frames:
+                batches = delayed(batches, delay_frames, routes)
+            if times is not None:
+                batches = as_seen(batches, times, routes)
+            system.run(batches)
         return system
 
     with place() as root:
@@ -99,7 +142,7 @@ def backtest(
         decisions_hash=log.hash,
         decisions=log.count,
         frames=system.frames,
-        screened=0,
+        screened=system.screen.screened if system.screen is not None else 0,
         wall_s=round(time.monotonic() - wall_s, 3),
         cpu_s=round(time.process_time() - cpu_s, 3),
         entries=log.entries,
@@ -111,6 +154,7 @@ def backtest(
         first_ns=rows.start.first_ns + rows.start.wall_offset_ns,
         last_ns=system.clock.wall_ns(),
         ledger=str(ledger),
+        recorded=_comparison(log, live, system.unrecorded) if times is not None else None,
     )
     (out / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     return summary
@@ -137,6 +181,17 @@ def adapted_config(config: Config, recorded: Config) -> Config:
 
 def _routes(config: Config) -> dict[str, Callable[[bytes], str | None]]:
     return {name: get_venue(name).route for name in config.venues.traded}
+
+
+def _comparison(log: DecisionLog, live: DecisionLog, unrecorded: int) -> RecordedComparison:
+    theirs = [line for line in live.lines if not line.what.startswith(BY_PERSONS)]
+    found = differences(log.lines, theirs, _SAME_MS)
+    differing = {one.pair: one.number for one in found}
+    counts = Counter(line.pair for line in theirs)
+    same = sum(min(differing.get(pair, count), count) for pair, count in counts.items())
+    return RecordedComparison(
+        decisions=len(theirs), same=same, differences=tuple(found), unrecorded=unrecorded
+    )
 
 
 def _in_one_shard(universe: Universe) -> Universe:

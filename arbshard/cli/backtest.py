@@ -4,7 +4,7 @@ import sys
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import msgspec
 import typer
@@ -16,6 +16,9 @@ from arbshard.optional import require_libraries
 
 if TYPE_CHECKING:
     from arbshard.backtest.run import BacktestSummary
+
+_SHOWN = 10
+"""Differences that are printed; backtest.json has the first one of every pair."""
 
 
 def backtest(
@@ -42,6 +45,13 @@ def backtest(
         int,
         typer.Option("--delay-frames", min=0, help="Receive each frame so many frames of its market later."),
     ] = 0,
+    latency: Annotated[
+        str,
+        typer.Option(
+            "--latency",
+            help="paper: as [paper] draws. recorded: decisions and orders at their recorded times, compared.",
+        ),
+    ] = "paper",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Trade a recorded tape on paper, in the tape's own time and as fast as one core can.
@@ -51,9 +61,12 @@ def backtest(
     """
     require_libraries("arbshard backtest", "pyarrow")
     from arbshard.backtest.rows import TapePart
+    from arbshard.backtest.run import Latency, tape_config
     from arbshard.backtest.run import backtest as run_backtest
-    from arbshard.backtest.run import tape_config
 
+    kind: Latency | None = next((one for one in get_args(Latency) if one == latency), None)
+    if kind is None:
+        raise UsageError(f"--latency {latency}: must be one of {', '.join(get_args(Latency))}")
     chosen = load_config(config) if config is not None else tape_config(tape)
     part = TapePart(
         str(tape),
@@ -67,6 +80,7 @@ def backtest(
         folder,
         screening=not no_screening,
         delay_frames=delay_frames,
+        latency=kind,
     )
     if as_json:
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
@@ -108,5 +122,20 @@ def _lines_of(summary: "BacktestSummary", folder: Path) -> list[str]:
         f"{summary.entries:,} positions opened, {summary.exits:,} closed, {summary.wins:,} of them with a gain",
         f"result {summary.pnl_krw:,.0f} KRW after {summary.fees_krw:,.0f} KRW of fees",
         f"{summary.decisions:,} decisions, hash {summary.decisions_hash}",
+        *_comparison_lines(summary),
         f"written to {folder}; arbshard analyze {folder} makes a report of it",
     ]
+
+
+def _comparison_lines(summary: "BacktestSummary") -> list[str]:
+    found = summary.recorded
+    if found is None:
+        return []
+    lines = [
+        f"{found.same:,} of the {found.decisions:,} decisions on the tape are the same",
+        f"on {found.unrecorded:,} turns something would have been decided at another instant than recorded",
+    ]
+    for one in found.differences[:_SHOWN]:
+        lines.append(f"{one.pair or 'all'}: decision {one.number}")
+        lines += [f"  here:     {one.ours or 'none'}", f"  recorded: {one.theirs or 'none'}"]
+    return lines

@@ -142,10 +142,12 @@ class PaperPort:
         if promised is not None:
             levels = promised.asks if order.side == "buy" else promised.bids
             price = exact(round(walk(levels, float(order.quantity)).price, 12))
-        await self._sleep(venue.latency_ms() / 1000)
-        now_ns = self._clock.monotonic_ns()
-        result = self._refusal_at_arrival(order) or venue.match(
-            order, self._books.tradable(leg), price, now_ns
+        await self._arrival(order, venue.latency_ms() / 1000)
+        now_ns, book = self._clock.monotonic_ns(), self._books.tradable(leg)
+        result = replace(
+            self._refusal_at_arrival(order) or venue.match(order, book, price, now_ns),
+            matched_ns=now_ns,
+            book_ns=book.received_ns if book is not None else 0,
         )
         unknown_ns = venue.unknown_ns()
         is_told_late = not unknown_ns and self._is_told_late(venue, result)
@@ -169,6 +171,11 @@ class PaperPort:
         if self._clock.monotonic_ns() < known_at_ns:
             return self._unknown(order)
         return result
+
+    async def _arrival(self, order: Order, latency_s: float) -> None:
+        """Wait until ``order`` arrives at the venue."""
+        del order
+        await self._sleep(latency_s)
 
     def _unknown(self, order: Order) -> OrderResult:
         return OrderResult(order, "UNKNOWN", detail="no answer in time (paper.unknown_share)")

@@ -188,6 +188,10 @@ class OrderReported(_Event, frozen=True, kw_only=True):
     fills: tuple[Fill, ...]
     fault: OrderFault = ""
     """Why the venue did not take the order; empty for an order that it took, and in ledgers of older programs."""
+    matched_ns: int = 0
+    """When the paper venue compared the order with a book (monotonic); 0 where that is not known."""
+    book_ns: int = 0
+    """When that book was received; 0 without one."""
 
 
 class IntentConcluded(_Event, frozen=True, kw_only=True):

@@ -85,6 +85,10 @@ class OrderResult(msgspec.Struct, frozen=True):
     """Average price the book promised for this quantity when the decision was made; 0 if not known."""
     fault: OrderFault = ""
     """Why the venue did not take the order; empty for an order that it took."""
+    matched_ns: int = 0
+    """When the paper venue compared the order with a book (monotonic); 0 where that is not known."""
+    book_ns: int = 0
+    """When that book was received; 0 without one."""
 
     @property
     def filled(self) -> Decimal:

@@ -90,6 +90,8 @@ def book_report(request: Report, trade: Trade, now_ms: int) -> list[Event] | Obj
             decision_price=result.decision_price or known.decision_price,
             fills=fills,
             fault=known.fault if known.is_final else result.fault,
+            matched_ns=result.matched_ns,
+            book_ns=result.book_ns,
         )
     ]
 

@@ -199,6 +199,7 @@ class Worker(Closable):
             meter.follow(waiter)
             fence = Fence(risk_page, shard, epoch, clock, ending.fail)
             feed = ShardFeed(books, waiter, legs, codecs(config.venues.traded))
+            self.feed = feed
             self.engine = engine = ArbitrageEngine(pairs, fx, config, feed.confirmed_ns, feed.late_after_ns)
             meter.publish_funnels(engine.pairs)
             feed_books = BookView(feed, engine, fx, config.data_quality, clock)
@@ -225,7 +226,7 @@ class Worker(Closable):
                 meter.carried_out,
                 ending.fail,
             )
-            self._loop = ShardLoop(
+            self.loop = ShardLoop(
                 books,
                 waiter,
                 feed,
@@ -277,12 +278,12 @@ class Worker(Closable):
         self._orders.apply(welcome)
         get_logger().info("trading", pairs=len(self.engine.pairs), epoch=self.epoch)
         self.trading_since_ns = self._ports.clock.monotonic_ns()
-        self._loop.start()
+        self.loop.start()
         self._ports.on_trading()
 
     async def _end(self) -> None:
         """Stop listening first: what is read from is unmapped soon after."""
-        self._loop.close()
+        self.loop.close()
         await self._membership.close()
         await self._orders.close()
         await self._terms.close()

@@ -11,9 +11,12 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, PairState, Trade
+from arbshard.engine.quality import View
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome
 from arbshard.execution.plan import part_of_exit, plan_entry
 from arbshard.log import get_logger
@@ -189,6 +192,7 @@ class Desk:
         else:
             intent = plan_entry(trade, intent_id, now_ms)
             self._meter.count("opportunities")
+        intent = replace(intent, decided_ns=decided_ns, seen_ns=_seen_ns(state, self._engine.fx))
         run = partial(self._execute, executor, intent, decided_ns)
         self._tasks.start(self._settle(state, run, is_exit=intent.kind == "exit", trade=trade))
 
@@ -339,6 +343,16 @@ class Desk:
     def _refresh(self, state: PairState) -> None:
         positions, clock = self._executor_of(state).get_positions(), self._clock
         self._engine.set_positions(state, positions, clock.monotonic_ns(), clock.wall_ms())
+
+
+def _seen_ns(state: PairState, fx: View) -> tuple[int, int, int]:
+    """When the books of a decision were received."""
+    home, away, rate = state.home.top, state.away.top, fx.top
+    return (
+        home.received_ns if home is not None else 0,
+        away.received_ns if away is not None else 0,
+        rate.received_ns if rate is not None else 0,
+    )
 
 
 def _nothing() -> None:

@@ -78,6 +78,8 @@ class ShardLoop:
         self._due_s = 0.0
         self._started_ns = 0
         self._state = WorkerState.STARTING
+        self.may_act: Callable[[PairState], bool] = lambda _: True
+        """Whether what was found for a pair is done; a backtest that repeats recorded decisions says when."""
         self._renewed = 0
         """The serial of the orders that pairs were renewed for."""
 
@@ -90,6 +92,22 @@ class ShardLoop:
         self._timer = self._loop.call_at(self._due_s, self._on_timer)
         self._look_for_silence(self._started_ns)
         self._cycle()
+
+    def look_at(self, slot: int) -> None:
+        """Act on a change of ``slot`` at once, if the loop sleeps: for a feed in the same process, without a ring."""
+        if self._parked:
+            self._on_slot(slot)
+
+    def decide(self, base: str, ordered: ExitReason | None = None) -> None:
+        """Evaluate a pair at the books that it has now, and act; ``ordered``: close what it holds for this reason."""
+        state = self._engine.pairs[base]
+        trade: Trade | None
+        if ordered is None:
+            trade = self._engine.evaluate(state, self._clock.monotonic_ns())
+        else:
+            trade = self._engine.close(state, state.held[0], ordered) if state.held else None
+        if trade is not None:
+            self._act(state, trade)
 
     def close(self) -> None:
         """Stop listening, and do nothing more: the feed is about to be unmapped."""
@@ -149,6 +167,8 @@ class ShardLoop:
             self._act(state, trade)
 
     def _act(self, state: PairState, trade: Trade) -> None:
+        if not self.may_act(state):
+            return
         if self._silence.is_silent:  # exits too: whoever decides now decides on books that stood still
             self._meter.doubted(Refusal.SUPERVISOR_SILENT)
             return

@@ -1,0 +1,165 @@
+"""Recorded times: when a run decided and when its orders met a book, so that a backtest does so at the same instants.
+
+How long a process takes to see a frame, and a request to be answered, depends on the machine of that moment. A run
+leaves both on the tape: each intent says when it was decided on and when the books were received that it was decided
+on, and each paper order says when it met a book and when that was received. With ``RecordedTimes``
+
+- a frame that was received before a decision, or before an order met a book, and was not seen by it, is received here
+  just after it (``as_seen``);
+- a pair is decided on at the recorded instants only. What is decided is computed: direction, reason, sizes, limit
+  prices, and whether risk approves;
+- an order meets a book at its recorded instant. What it fills is computed.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from random import Random
+
+from typing_extensions import override
+
+from arbshard.backtest.decisions import DecisionLog
+from arbshard.backtest.rows import FeedRow
+from arbshard.clock import Clock
+from arbshard.config import ExecutionConfig, PaperConfig
+from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
+from arbshard.execution.paper_port import LateFills, PaperPort
+from arbshard.execution.ports import BookPort, RiskPort
+from arbshard.ledger.events import Event, IntentApproved, OrderReported
+from arbshard.model.intent import ExitReason
+from arbshard.model.market import Pair
+from arbshard.model.order import Order
+from arbshard.model.universe import Universe
+from arbshard.virtual.loop import VirtualLoop
+
+_UNSEEN_NS_MAX = 2_000_000_000
+"""A book is never taken for unseen for longer than this: then something else was wrong with it."""
+
+_ORDERED: tuple[ExitReason, ...] = ("manual", "kill_switch", "shutdown", "one_leg", "warned")
+"""What is closed for these reasons is closed whatever the books say."""
+
+OrderKey = tuple[str, int, str]
+"""Pair, number of the intent among the approved ones of the pair, from 1, and the end of the order's name: ``h0``."""
+
+
+class RecordedTimes:
+    """What the decisions on a tape say about times."""
+
+    def __init__(self, events: Iterable[Event], universe: Universe) -> None:
+        """``events``: those of the tape, in their order."""
+        self.decisions: list[tuple[int, str, ExitReason | None]] = []
+        """(monotonic time, base, reason) of each decision that was approved. The reason is None if rules decided, and
+        otherwise that of an order to close: by a person, by the end of the run, or because of a warning."""
+        self.arrivals: dict[OrderKey, int] = {}
+        """When each order met a book."""
+        self.unseen: dict[str, list[tuple[int, int]]] = {}
+        """By market: frames received after the first time, up to the second, were not seen at the second."""
+        pairs = {pair.base: pair for pair in universe.pairs}
+        numbers: dict[str, tuple[str, int]] = {}
+        counts: dict[str, int] = {}
+        for event in events:
+            if isinstance(event, IntentApproved):
+                intent = event.intent
+                counts[intent.pair] = counts.get(intent.pair, 0) + 1
+                numbers[intent.intent_id] = intent.pair, counts[intent.pair]
+                pair = pairs.get(intent.pair)
+                if intent.decided_ns and pair is not None:
+                    ordered = intent.reason if intent.reason in _ORDERED else None
+                    self.decisions.append((intent.decided_ns, intent.pair, ordered))
+                    legs = (pair.home, pair.away, universe.fx)
+                    for leg, seen_ns in zip(legs, intent.seen_ns, strict=True):
+                        self._note(leg.market.symbol, seen_ns, intent.decided_ns)
+            elif isinstance(event, OrderReported) and event.matched_ns and event.intent_id in numbers:
+                base, number = numbers[event.intent_id]
+                name = event.client_id.rpartition("-")[2]
+                self.arrivals[base, number, name] = event.matched_ns
+                pair = pairs.get(base)
+                if pair is not None:
+                    leg = pair.home if name.startswith("h") else pair.away
+                    self._note(leg.market.symbol, event.book_ns, event.matched_ns)
+
+    def _note(self, symbol: str, seen_ns: int, at_ns: int) -> None:
+        if 0 < at_ns - seen_ns <= _UNSEEN_NS_MAX:
+            self.unseen.setdefault(symbol, []).append((seen_ns, at_ns))
+
+    def seen_ns(self, symbol: str, received_ns: int) -> int:
+        """When a frame was seen at the earliest, as far as that is known."""
+        for seen_ns, at_ns in self.unseen.get(symbol, ()):
+            if seen_ns < received_ns <= at_ns:
+                return at_ns + 1
+        return received_ns
+
+
+def as_seen(
+    batches: Iterator[list[FeedRow]],
+    times: RecordedTimes,
+    routes: Mapping[str, Callable[[bytes], str | None]],
+) -> Iterator[list[FeedRow]]:
+    """``batches`` with each frame due when it was seen. When it was received stays as it is."""
+    waiting: list[FeedRow] = []
+    for batch in batches:
+        until_ns = batch[-1][0]
+        for row in batch:
+            due_ns, received_ns, connection, data, mark, venue = row
+            route = routes.get(venue)
+            symbol = route(data) if mark is None and route is not None else None
+            seen_ns = times.seen_ns(symbol, received_ns) if symbol is not None else received_ns
+            waiting.append((max(due_ns, seen_ns), received_ns, connection, data, mark, venue))
+        waiting.sort(key=lambda row: row[0])
+        ready = [row for row in waiting if row[0] <= until_ns]
+        waiting = waiting[len(ready) :]
+        if ready:
+            yield ready
+    if waiting:
+        yield waiting
+
+
+class RecordedPaperPort(PaperPort):
+    """The paper venue, where orders arrive when they did in the recorded run."""
+
+    times: RecordedTimes
+    loop: VirtualLoop
+    log: DecisionLog
+    """All three are set by who makes it."""
+
+    @override
+    async def _arrival(self, order: Order, latency_s: float) -> None:
+        intent_id, _, name = order.client_id.rpartition("-")
+        found = self.log.number_of(intent_id)
+        due_ns = self.times.arrivals.get((*found, name)) if found is not None else None
+        if due_ns is None or due_ns < self._clock.monotonic_ns():
+            await super()._arrival(order, latency_s)
+            return
+        arrived: asyncio.Future[None] = self.loop.create_future()
+        self.loop.deliver(None, due_ns, arrived.set_result, None)
+        await arrived
+
+
+class RecordedOrders(ExecutorFactory):
+    """Makes executors on paper whose orders arrive when they did in the recorded run."""
+
+    def __init__(
+        self,
+        times: RecordedTimes,
+        loop: VirtualLoop,
+        log: DecisionLog,
+        risk: RiskPort,
+        books: BookPort,
+        execution: ExecutionConfig,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        super().__init__(risk, books, execution, clock, observer)
+        self._times = times
+        self._loop = loop
+        self._log = log
+
+    @override
+    def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
+        late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"))
+        port = RecordedPaperPort(pair, paper, self._books, self._clock, late_fills)
+        port.times, port.loop, port.log = self._times, self._loop, self._log
+        executor = PaperExecutor(
+            pair, port, late_fills, self._books, self._execution, self._clock, self._observer
+        )
+        self._executors[pair.base] = executor
+        return executor

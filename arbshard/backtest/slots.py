@@ -1,0 +1,128 @@
+"""The slots of a feed within one process: ``BooksWriter`` and ``BooksReader`` at once, without shared memory."""
+
+from pathlib import Path
+
+from typing_extensions import override
+
+from arbshard.errors import FrameError
+from arbshard.shm.books import BooksReader, BooksWriter
+
+_FRAME_BYTES_MAX = 8192
+_PATH = Path("books")
+_STEP = 2
+"""By so much the sequence of a slot grows with each change, as in shared memory."""
+
+
+class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's slots are used
+    """All slots of one feed. Only one thread uses it, so that no read meets a write."""
+
+    def __init__(self, count: int, pid: int) -> None:  # the parents' would map files
+        self.slot_count = count
+        self.slot_bytes = _FRAME_BYTES_MAX
+        self.epoch = pid
+        self.frames: list[bytes] = [b""] * count
+        """The newest frame of each slot; empty before the first."""
+        self.received_ns = [0] * count
+        """When it was received."""
+        self.sequences = [0] * count
+        self._live = [False] * count
+        self._confirmed_ns = [0] * count
+        self._late_after_ns = [0] * count
+        self._phase = self._universe = self._beat_ns = 0
+
+    @property
+    @override
+    def path(self) -> Path:
+        return _PATH
+
+    @override
+    def write(self, slot: int, frame: bytes | bytearray | memoryview, received_ns: int) -> None:
+        length = len(frame)
+        if not 0 < length <= _FRAME_BYTES_MAX:
+            raise FrameError("oversize" if length else "empty", f"{length} bytes")
+        self.frames[slot] = bytes(frame)
+        self.received_ns[slot] = received_ns
+        self.sequences[slot] += _STEP
+
+    @override
+    def set_live(self, slot: int, live: bool) -> None:
+        self._live[slot] = live
+        self.sequences[slot] += _STEP
+
+    @override
+    def confirm(self, slot: int, at_ns: int) -> None:
+        self._confirmed_ns[slot] = at_ns
+
+    @override
+    def set_late_after(self, slot: int, difference_ns: int) -> None:
+        self._late_after_ns[slot] = difference_ns
+
+    @override
+    def times(self, slot: int) -> tuple[int, int]:
+        return self.received_ns[slot], self._confirmed_ns[slot]
+
+    @override
+    def clear(self, slot: int) -> None:
+        self.frames[slot] = b""
+        self.received_ns[slot] = self._confirmed_ns[slot] = self._late_after_ns[slot] = 0
+        self._live[slot] = False
+        self.sequences[slot] += _STEP
+
+    @override
+    def sequence(self, slot: int) -> int:
+        return self.sequences[slot]
+
+    @override
+    def set_universe(self, serial: int) -> None:
+        self._universe = serial
+
+    @override
+    def set_phase(self, phase: int) -> None:
+        self._phase = phase
+
+    @override
+    def beat(self, now_ns: int) -> None:
+        self._beat_ns = now_ns
+
+    @override
+    def live(self, slot: int) -> bool:
+        return self._live[slot]
+
+    @override
+    def confirmed_ns(self, slot: int) -> int:
+        return self._confirmed_ns[slot]
+
+    @override
+    def late_after_ns(self, slot: int) -> int:
+        return self._late_after_ns[slot]
+
+    @override
+    def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
+        frame = self.frames[slot]
+        if not frame:
+            return None
+        return self.sequences[slot], self.received_ns[slot], self._live[slot], frame
+
+    @property
+    @override
+    def torn(self) -> int:
+        return 0
+
+    @property
+    @override
+    def phase(self) -> int:
+        return self._phase
+
+    @property
+    @override
+    def universe(self) -> int:
+        return self._universe
+
+    @property
+    @override
+    def beat_ns(self) -> int:
+        return self._beat_ns
+
+    @override
+    def close(self) -> None:
+        """Do nothing: nothing is mapped."""

@@ -1,0 +1,110 @@
+"""Screening decides nothing: with it and without it a backtest makes the same decisions, whatever is on the tape."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from arbshard.backtest import screening
+from arbshard.backtest.rows import TapePart
+from arbshard.backtest.run import backtest, tape_config
+from arbshard.config import Config
+from arbshard.tape.reading import Tape
+from arbshard.tape.writing import TapeBounds, TapeWriter
+from perf.tapes import make_tape
+
+pytestmark = pytest.mark.needs("analysis", "tape")
+
+NS = 1_000_000_000
+BASE = Config()
+SECONDS = 24
+
+
+def rewritten(tape, folder, seed, share):
+    """The tape with a few frames lost, doubled, cut, of a wrong price or replaced by marks."""
+    info = next(Tape(tape).segments()).info
+    writer = TapeWriter(folder, info.recording, lambda *_: info, TapeBounds(free_bytes_min=0))
+    folder.mkdir()
+    random = Random(seed)
+    rows = [row for _, row in Tape(tape).rows()]
+    connects = {row.venue: row for row in rows if row.kind == "connect"}
+    for row in rows:
+        if row.kind != "frame" or random.random() >= share:
+            writer.add(row)
+            continue
+        fault = random.choice(("lost", "doubled", "cut", "wrong", "over", "dropped"))
+        if fault == "doubled":
+            writer.add(row)
+            writer.add(row)
+        elif fault == "cut":
+            writer.add(row._replace(data=row.data[: len(row.data) // 2]))
+        elif fault == "wrong":  # another leading digit: the price has jumped, or the book is crossed
+            at = next(place for place in range(60, len(row.data)) if row.data[place : place + 1].isdigit())
+            writer.add(row._replace(data=row.data[:at] + b"%d" % random.randint(1, 9) + row.data[at + 1 :]))
+        elif fault == "over" and random.random() < 0.2:
+            writer.add(row._replace(kind="disconnect", detail="cut", data=b""))
+            again = connects[row.venue]
+            writer.add(again._replace(at_ns=row.at_ns, wall_ns=row.wall_ns))
+        elif fault == "dropped" and random.random() < 0.2:
+            writer.add(row._replace(kind="dropped", number=1, detail="slow", data=b""))
+    writer.close(0, 0)
+    return folder
+
+
+def decided(summary):
+    return (Path(summary.ledger).parent / "decisions.txt").read_text()
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10_000),
+    entry_bps=st.sampled_from([5.0, 20.0, 35.0, 60.0]),
+    is_required=st.booleans(),
+    regime=st.sampled_from(["mixed", "calm", "band", "low-win"]),
+    share=st.sampled_from([0.0, 0.01, 0.1]),
+)
+def test_decisions_are_the_same_with_and_without_screening(
+    tmp_path_factory, seed, entry_bps, is_required, regime, share
+):
+    folder = tmp_path_factory.mktemp("screening")
+    base = replace(
+        BASE,
+        strategy=replace(BASE.strategy, entry_bps=entry_bps, min_edge_bps=min(entry_bps, 20.0)),
+        series=replace(BASE.series, sample_ms=200.0),
+        baseline=replace(BASE.baseline, is_required=is_required, samples_min=30, returns_min=1),
+    )
+    make_tape(folder, seconds=SECONDS, pairs=3, updates_per_s=4, regime=regime, seed=seed, base=base)
+    tape = rewritten(folder, folder / "rewritten", seed, share)
+    part, config = TapePart(str(tape)), tape_config(tape)
+    with_it = backtest(part, config, folder / "with")
+    without = backtest(part, config, folder / "without", screening=False)
+    assert decided(with_it) == decided(without)
+    assert with_it.decisions_hash == without.decisions_hash
+    assert with_it.equity == without.equity
+    assert with_it.frames == without.frames
+    assert without.screened == 0
+    assert with_it.screened > 0
+
+
+def test_most_frames_are_screened_out_where_nothing_can_happen(tmp_path):
+    make_tape(tmp_path, seconds=SECONDS, pairs=3, updates_per_s=4, regime="calm", seed=5)
+    config = tape_config(tmp_path)
+    strict = replace(config, strategy=replace(config.strategy, entry_bps=450.0))
+    found = backtest(TapePart(str(tmp_path)), strict, tmp_path / "out")
+    assert found.entries == 0
+    assert found.screened > 0.8 * found.frames
+
+
+def test_a_bound_that_is_too_high_is_found(tmp_path, monkeypatch):
+    """The comparison can fail: screening by a wrong bound loses entries."""
+    base = replace(BASE, baseline=replace(BASE.baseline, is_required=False))
+    make_tape(tmp_path, seconds=SECONDS, pairs=3, updates_per_s=4, seed=5, base=base)
+    part, config = TapePart(str(tmp_path)), tape_config(tmp_path)
+    right = backtest(part, config, tmp_path / "right", screening=False)
+    monkeypatch.setattr(screening, "_MARGIN_BPS", -60.0)
+    wrong = backtest(part, config, tmp_path / "wrong")
+    assert right.entries > wrong.entries
+    assert right.decisions_hash != wrong.decisions_hash
