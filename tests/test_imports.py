@@ -7,6 +7,7 @@ import pytest
 
 ITS_OWN_EXTRA = (
     "arbshard.backtest.feeds",
+    "arbshard.backtest.recorded",
     "arbshard.backtest.replaying",
     "arbshard.backtest.rows",
     "arbshard.backtest.run",

@@ -174,6 +174,21 @@ class DecisionDifference(msgspec.Struct, frozen=True):
     theirs: DecisionLine | None
     """None where one log has ended."""
 
+    @property
+    def why(self) -> str:
+        """The difference in words."""
+        if self.ours is None or self.theirs is None:
+            where = "recorded" if self.ours is None else "made here"
+            return f"it was {where} only"
+        later_ms = self.ours.at_ms - self.theirs.at_ms
+        when = f"{abs(later_ms):,} ms {'later' if later_ms > 0 else 'earlier'} here"
+        kinds = {self.ours.what.split(" ", 1)[0], self.theirs.what.split(" ", 1)[0]}
+        if kinds == {"order"}:
+            return f"the order was answered {when}, and met another book or found another share of it"
+        if kinds == {"approved"}:
+            return f"it was decided {when}, on other books"
+        return f"another step followed, {when}"
+
 
 def differences(
     ours: Sequence[DecisionLine], theirs: Sequence[DecisionLine], within_ms: int

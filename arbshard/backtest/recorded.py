@@ -24,7 +24,7 @@ from arbshard.config import ExecutionConfig, PaperConfig
 from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
 from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.ports import BookPort, RiskPort
-from arbshard.ledger.events import Event, IntentApproved, OrderReported
+from arbshard.ledger.events import Event, IntentApproved, IntentRefused, OrderReported
 from arbshard.model.intent import ExitReason
 from arbshard.model.market import Pair
 from arbshard.model.order import Order
@@ -47,13 +47,14 @@ class RecordedTimes:
     def __init__(self, events: Iterable[Event], universe: Universe) -> None:
         """``events``: those of the tape, in their order."""
         self.decisions: list[tuple[int, str, ExitReason | None]] = []
-        """(monotonic time, base, reason) of each decision that was approved. The reason is None if rules decided, and
-        otherwise that of an order to close: by a person, by the end of the run, or because of a warning."""
+        """(monotonic time, base, reason) of each decision, approved or refused. The reason is None if rules decided,
+        and otherwise that of an order to close: by a person, by the end of the run, or because of a warning."""
         self.arrivals: dict[OrderKey, int] = {}
         """When each order met a book."""
         self.unseen: dict[str, list[tuple[int, int]]] = {}
         """By market: frames received after the first time, up to the second, were not seen at the second."""
-        pairs = {pair.base: pair for pair in universe.pairs}
+        self._pairs = {pair.base: pair for pair in universe.pairs}
+        self._fx = universe.fx
         numbers: dict[str, tuple[str, int]] = {}
         counts: dict[str, int] = {}
         for event in events:
@@ -61,21 +62,28 @@ class RecordedTimes:
                 intent = event.intent
                 counts[intent.pair] = counts.get(intent.pair, 0) + 1
                 numbers[intent.intent_id] = intent.pair, counts[intent.pair]
-                pair = pairs.get(intent.pair)
-                if intent.decided_ns and pair is not None:
-                    ordered = intent.reason if intent.reason in _ORDERED else None
-                    self.decisions.append((intent.decided_ns, intent.pair, ordered))
-                    legs = (pair.home, pair.away, universe.fx)
-                    for leg, seen_ns in zip(legs, intent.seen_ns, strict=True):
-                        self._note(leg.market.symbol, seen_ns, intent.decided_ns)
+                ordered = intent.reason if intent.reason in _ORDERED else None
+                self._decided(intent.pair, intent.decided_ns, intent.seen_ns, ordered)
+            elif isinstance(event, IntentRefused):
+                self._decided(event.pair, event.decided_ns, event.seen_ns, None)
             elif isinstance(event, OrderReported) and event.matched_ns and event.intent_id in numbers:
                 base, number = numbers[event.intent_id]
                 name = event.client_id.rpartition("-")[2]
                 self.arrivals[base, number, name] = event.matched_ns
-                pair = pairs.get(base)
+                pair = self._pairs.get(base)
                 if pair is not None:
                     leg = pair.home if name.startswith("h") else pair.away
                     self._note(leg.market.symbol, event.book_ns, event.matched_ns)
+
+    def _decided(
+        self, base: str, decided_ns: int, seen_ns: tuple[int, int, int], ordered: ExitReason | None
+    ) -> None:
+        pair = self._pairs.get(base)
+        if not decided_ns or pair is None:
+            return
+        self.decisions.append((decided_ns, base, ordered))
+        for leg, received_ns in zip((pair.home, pair.away, self._fx), seen_ns, strict=True):
+            self._note(leg.market.symbol, received_ns, decided_ns)
 
     def _note(self, symbol: str, seen_ns: int, at_ns: int) -> None:
         if 0 < at_ns - seen_ns <= _UNSEEN_NS_MAX:

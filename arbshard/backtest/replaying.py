@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from arbshard.backtest.decisions import DecisionLog
 from arbshard.backtest.feeds import TapeVenueFeed, carried_by
+from arbshard.backtest.measured import MeasuredOrders, MeasuredVenues
 from arbshard.backtest.recorded import RecordedOrders, RecordedTimes
 from arbshard.backtest.rows import FeedRow, TapeMark, TapeStart
 from arbshard.backtest.screening import Screen
@@ -43,7 +44,7 @@ from arbshard.virtual.loop import Stalled, VirtualLoop
 from arbshard.wire.replies import Asked, Handler, StoredReplies
 from arbshard.wire.request import RequestClient
 from arbshard.wire.serve import ReplyServer
-from arbshard.worker.assembly import Worker, WorkerPorts
+from arbshard.worker.assembly import MakeExecutors, Worker, WorkerPorts
 from arbshard.worker.spare import Assignment
 from supervisor.rundir import write_whole
 from supervisor.shards.manager import slots_for
@@ -244,11 +245,13 @@ class TapeSystem:
         *,
         is_screened: bool,
         times: RecordedTimes | None = None,
+        measured: MeasuredVenues | None = None,
     ) -> None:
         """``config`` and ``universe`` are what the system works by: one shard.
 
-        ``times``: None for the system's own.
+        ``times``: None for the system's own. ``measured``: how orders are treated; None for as ``[paper]`` says.
         """
+        self._measured = measured
         self._times = times
         self._deciding = ""
         self.unrecorded = 0
@@ -319,7 +322,8 @@ class TapeSystem:
             if self._times is not None:
                 worker.loop.may_act = self._may_act
                 for decided_ns, base, ordered in self._times.decisions:
-                    self.loop.deliver(None, decided_ns, self._decide, worker, base, ordered)
+                    # After the frames of this very instant, and before those that were not seen (``as_seen``).
+                    self.loop.deliver(None, decided_ns + 1, self._decide, worker, base, ordered)
             for name in config.venues.traded:
                 feed = TapeVenueFeed(name, config, universe, books, notifiers, self.clock, self.screen)
                 self._feeds[name] = feed
@@ -406,11 +410,14 @@ class TapeSystem:
             is_orphan=_never,
             connect=partial(InnerClient, listener),
             bell=bell,
-            make_executors=partial(RecordedOrders, self._times, self.loop, self._log)
-            if self._times is not None
-            else ExecutorFactory,
+            make_executors=self._executors(),
         )
         return Worker(ports, self._config, self._universe, reader, Assignment(0, 1))
+
+    def _executors(self) -> MakeExecutors:
+        if self._times is not None:
+            return partial(RecordedOrders, self._times, self.loop, self._log)
+        return partial(MeasuredOrders, self._measured) if self._measured is not None else ExecutorFactory
 
     async def _beat(self, books: TapeBooks, page: PageWriter) -> None:
         """What the supervisor does again and again beside its feeds."""

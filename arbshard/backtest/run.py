@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from structlog.typing import EventDict, WrappedLogger
 
 from arbshard.backtest.decisions import BY_PERSONS, DecisionDifference, DecisionLog, differences
+from arbshard.backtest.measured import MeasuredVenues
 from arbshard.backtest.recorded import RecordedTimes, as_seen
 from arbshard.backtest.replaying import TapeSystem
 from arbshard.backtest.rows import TapePart, TapeRows, delayed
@@ -29,9 +30,10 @@ from arbshard.model.universe import Universe
 from arbshard.venues.registry import get_venue
 from arbshard.virtual.confines import patient_collector, place
 
-Latency = Literal["paper", "recorded"]
+Latency = Literal["paper", "recorded", "model"]
 """When decisions are made and orders arrive: ``paper``, at once and after what ``[paper]`` draws; ``recorded``, when
-they were and did in the recorded run."""
+they were and did in the recorded run; ``model``, at once and after what is drawn from the latencies measured on the
+tape, as are refusals and fills."""
 _SAME_MS = 1_000
 """The times of two decisions that are the same may differ by what requests and replies took in the recorded run."""
 LEDGER = "ledger.sqlite"
@@ -79,7 +81,7 @@ class BacktestSummary(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str
     """Path of the ledger that was written."""
     recorded: RecordedComparison | None = None
-    """The comparison with the tape's own decisions; None where times are not those recorded."""
+    """The comparison with the tape's own decisions; None with ``latency`` = "paper"."""
 
 
 def backtest(
@@ -96,8 +98,9 @@ def backtest(
     Pairs, markets, rules, fees and the settings of the venues are those on the tape; strategy, sizes, limits,
     execution, paper and all else are those of ``config``. With ``delay_frames`` = n each frame is received when the
     n-th next frame of its market was received: a result that gets better by that has looked ahead. With ``latency`` =
-    "recorded" decisions are made and orders arrive when they did in the recorded run (``recorded``), nothing is
-    screened, and the decisions are compared with those on the tape. Raises ``UsageError`` and ``TapeError`` for bad
+    "recorded" decisions are made and orders arrive when they did in the recorded run (``recorded``), and nothing is
+    screened; with "model" orders draw from what was measured on the tape (``measured``). With both the decisions are
+    compared with those on the tape. Raises ``UsageError`` and ``TapeError`` for bad
     input, ``LedgerError``, and ``BacktestFailed``.
     """
     if delay_frames < 0:
@@ -112,17 +115,21 @@ def backtest(
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     log, live = DecisionLog(keep=True), DecisionLog(keep=True)
     times: RecordedTimes | None = None
-    if latency == "recorded":
+    measured: MeasuredVenues | None = None
+    if latency != "paper":
         events = [decode_event(body.decode()) for _, _, body in rows.decisions()]
         live.add(events)
-        times = RecordedTimes(events, universe)
-        if not times.decisions:
-            raise UsageError(f"{part.folder}: no times of decisions are recorded in this part of the tape")
+        if latency == "model":
+            measured = MeasuredVenues(events)
+        else:
+            times = RecordedTimes(events, universe)
+        if not (measured.orders if measured is not None else times and times.decisions):
+            raise UsageError(f"{part.folder}: no decisions and their times are in this part of the tape")
 
     def run(run_dir: Path) -> TapeSystem:
         use_money_context()
         system = TapeSystem(adapted, universe, rows.start, run_dir, ledger, log,
-            is_screened=screening and times is None, times=times,
+            is_screened=screening and times is None, times=times, measured=measured,
         )  # fmt: skip
         with _logged(out / LOG, system), patient_collector():
             batches, routes = rows.rows(), _routes(adapted)
@@ -154,7 +161,7 @@ def backtest(
         first_ns=rows.start.first_ns + rows.start.wall_offset_ns,
         last_ns=system.clock.wall_ns(),
         ledger=str(ledger),
-        recorded=_comparison(log, live, system.unrecorded) if times is not None else None,
+        recorded=_comparison(log, live, system.unrecorded) if latency != "paper" else None,
     )
     (out / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     return summary

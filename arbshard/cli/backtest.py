@@ -49,7 +49,8 @@ def backtest(
         str,
         typer.Option(
             "--latency",
-            help="paper: as [paper] draws. recorded: decisions and orders at their recorded times, compared.",
+            help="paper: as [paper] draws. recorded: decisions and orders at their recorded times. model: orders as "
+            "measured on the tape. With the last two, decisions are compared with those on the tape.",
         ),
     ] = "paper",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -133,9 +134,10 @@ def _comparison_lines(summary: "BacktestSummary") -> list[str]:
         return []
     lines = [
         f"{found.same:,} of the {found.decisions:,} decisions on the tape are the same",
-        f"on {found.unrecorded:,} turns something would have been decided at another instant than recorded",
     ]
+    if found.unrecorded:
+        lines.append(f"on {found.unrecorded:,} turns something would have been decided at another instant")
     for one in found.differences[:_SHOWN]:
-        lines.append(f"{one.pair or 'all'}: decision {one.number}")
+        lines.append(f"{one.pair or 'all'}, decision {one.number}: {one.why}")
         lines += [f"  here:     {one.ours or 'none'}", f"  recorded: {one.theirs or 'none'}"]
     return lines

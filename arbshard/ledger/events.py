@@ -165,6 +165,10 @@ class IntentRefused(_Event, frozen=True, kw_only=True):
     intent_kind: IntentKind
     reason: Refusal
     detail: str
+    decided_ns: int = 0
+    """Monotonic time of the decision; 0 in ledgers of older programs."""
+    seen_ns: tuple[int, int, int] = (0, 0, 0)
+    """When the books were received that it was decided on: home, away, FX; 0 for none."""
 
 
 class OrderExtended(_Event, frozen=True, kw_only=True):

@@ -453,6 +453,8 @@ class RiskCore:
                 intent_kind=intent.kind,
                 reason=objection.reason,
                 detail=objection.detail,
+                decided_ns=intent.decided_ns,
+                seen_ns=intent.seen_ns,
             )
         ]
         self._apply(events)
