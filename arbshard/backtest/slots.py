@@ -123,6 +123,11 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
     def beat_ns(self) -> int:
         return self._beat_ns
 
+    @property
+    @override
+    def back_ns(self) -> int:
+        return 0  # whoever feeds a backtest is never silent
+
     @override
     def close(self) -> None:
         """Do nothing: nothing is mapped."""
