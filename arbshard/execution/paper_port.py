@@ -120,6 +120,7 @@ class PaperPort:
         self._clock = clock
         self._late_fills = late_fills
         self._sleep = sleep
+        self._records_times = paper.record_times
         self._venues: dict[Market, tuple[Leg, PaperVenue]] = {
             leg.market: (leg, PaperVenue(leg, paper, Random(f"{paper.seed}:{leg.market}")))
             for leg in (pair.home, pair.away)
@@ -144,11 +145,10 @@ class PaperPort:
             price = exact(round(walk(levels, float(order.quantity)).price, 12))
         await self._arrival(order, venue.latency_ms() / 1000)
         now_ns, book = self._clock.monotonic_ns(), self._books.tradable(leg)
-        result = replace(
-            self._refusal_at_arrival(order) or venue.match(order, book, price, now_ns),
-            matched_ns=now_ns,
-            book_ns=book.received_ns if book is not None else 0,
-        )
+        result = self._refusal_at_arrival(order) or venue.match(order, book, price, now_ns)
+        if self._records_times:
+            book_ns = book.received_ns if book is not None else 0
+            result = replace(result, matched_ns=now_ns, book_ns=book_ns)
         unknown_ns = venue.unknown_ns()
         is_told_late = not unknown_ns and self._is_told_late(venue, result)
         self._record(result, is_told_late=is_told_late)

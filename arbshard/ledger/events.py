@@ -166,7 +166,7 @@ class IntentRefused(_Event, frozen=True, kw_only=True):
     reason: Refusal
     detail: str
     decided_ns: int = 0
-    """Monotonic time of the decision; 0 in ledgers of older programs."""
+    """Monotonic time of the decision; 0 without ``paper.record_times``."""
     seen_ns: tuple[int, int, int] = (0, 0, 0)
     """When the books were received that it was decided on: home, away, FX; 0 for none."""
 
@@ -193,7 +193,7 @@ class OrderReported(_Event, frozen=True, kw_only=True):
     fault: OrderFault = ""
     """Why the venue did not take the order; empty for an order that it took, and in ledgers of older programs."""
     matched_ns: int = 0
-    """When the paper venue compared the order with a book (monotonic); 0 where that is not known."""
+    """When the paper venue compared the order with a book (monotonic); 0 without ``paper.record_times``."""
     book_ns: int = 0
     """When that book was received; 0 without one."""
 

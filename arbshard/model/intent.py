@@ -87,7 +87,7 @@ class Intent(msgspec.Struct, frozen=True):
     lead: Lead = "both"
     """The leg that is sent first and alone; what it fills is then completed on the other venue."""
     decided_ns: int = 0
-    """Monotonic time of the decision; 0 in ledgers of older programs."""
+    """Monotonic time of the decision; 0 without ``paper.record_times``."""
     seen_ns: tuple[int, int, int] = (0, 0, 0)
     """When the books were received that it was decided on: home, away, FX; 0 for none."""
 

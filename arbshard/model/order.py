@@ -86,7 +86,7 @@ class OrderResult(msgspec.Struct, frozen=True):
     fault: OrderFault = ""
     """Why the venue did not take the order; empty for an order that it took."""
     matched_ns: int = 0
-    """When the paper venue compared the order with a book (monotonic); 0 where that is not known."""
+    """When the paper venue compared the order with a book (monotonic); 0 without ``paper.record_times``."""
     book_ns: int = 0
     """When that book was received; 0 without one."""
 

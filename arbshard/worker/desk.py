@@ -192,7 +192,8 @@ class Desk:
         else:
             intent = plan_entry(trade, intent_id, now_ms)
             self._meter.count("opportunities")
-        intent = replace(intent, decided_ns=decided_ns, seen_ns=_seen_ns(state, self._engine.fx))
+        if self._config.paper.record_times:
+            intent = replace(intent, decided_ns=decided_ns, seen_ns=_seen_ns(state, self._engine.fx))
         run = partial(self._execute, executor, intent, decided_ns)
         self._tasks.start(self._settle(state, run, is_exit=intent.kind == "exit", trade=trade))
 

@@ -23,7 +23,7 @@ BASE = Config()
 CONFIG = replace(
     BASE,
     baseline=replace(BASE.baseline, is_required=False),
-    paper=replace(BASE.paper, reject_share=0.05, partial_share=0.3, late_fill_share=0.1),
+    paper=replace(BASE.paper, reject_share=0.05, partial_share=0.3, late_fill_share=0.1, record_times=True),
 )
 
 

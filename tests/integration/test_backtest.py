@@ -29,6 +29,7 @@ rebalance_s = 0
 [strategy]
 max_hold_s = 5.0
 [paper]
+record_times = true
 unknown_share = 0.0
 late_fill_share = 0.05
 refusals_per_day = 0.0
