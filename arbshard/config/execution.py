@@ -40,8 +40,8 @@ class PaperConfig(Section, frozen=True):
 
     seed: Seed = 1
     record_times: bool = False
-    """Whether intents and orders say to the nanosecond when they were decided on and met a book, and which books these
-    were: ``arbshard backtest --latency recorded`` needs it. It makes archives larger by a quarter."""
+    """Whether intents and orders say to the nanosecond when they were decided on and met a book, and which books
+    these were: ``arbshard backtest --latency recorded`` needs it. It makes archives larger by a quarter."""
     latency_ms: Positive = 40.0
     """Median time from sending an order to its arrival in the book; log-normally distributed."""
     latency_sigma: Annotated[float, Meta(ge=0, le=5)] = 0.5
