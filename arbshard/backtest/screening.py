@@ -153,7 +153,7 @@ class Screen:
         if (
             state.held
             or state.busy
-            or state.funds is None
+            or not state.is_funded
             or state.followed is not None
             or other.top is None
             or fx is None
