@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+RAY    := $(VENV)/.ray
 ARGS   ?=
 # Without bytecode each process would compile all that it imports. Many containers set this.
 unexport PYTHONDONTWRITEBYTECODE
@@ -16,7 +17,7 @@ SEED   ?=
 MINUTES ?= 10
 RATE    ?= 5000
 
-.PHONY: run test nightly coverage test-wheel check perf clients torture fuzz fuzz-messages soak setup lock clean
+.PHONY: run test nightly coverage test-wheel check perf clients torture fuzz fuzz-messages soak setup ray lock clean
 
 run: setup
 	$(BIN)/arbshard run $(ARGS)
@@ -26,7 +27,7 @@ test: setup
 
 # Everything that is too slow before each change: all tests with more examples and fresh seeds, kills, faults, mutated
 # messages, and a run at a steady rate.
-nightly: setup
+nightly: setup ray
 	ARBSHARD_TESTS=nightly $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 	$(BIN)/python tests/torture --kills $(N)
 	$(BIN)/python -m arbshard.virtual.fuzz --seeds 100
@@ -76,18 +77,26 @@ soak: setup
 
 setup: $(STAMP)
 
+# Ray is large (240 MB), and only sweeps over several machines need it: `make nightly` tests them.
+ray: $(RAY)
+
+$(RAY): requirements-ray.lock $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-ray.lock
+	touch $(RAY)
+
 # Python 3.11 or newer, named or found; uv when the machine has it, plain venv and pip otherwise.
 $(STAMP): requirements.lock pyproject.toml scripts/setup_env.sh
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup_env.sh
 	touch $(STAMP)
 
 # Pins every dependency with its hashes for Python 3.11 and newer on every platform; writes no index address. The
-# second file, for live orders, has the versions of the first, with which the tests run.
+# other files, for live orders and for sweeps on Ray, have the versions of the first, with which the tests run.
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --custom-compile-command 'make lock' --group build
 lock: setup
 	$(LOCK) --extra dev -o requirements.lock
 	$(LOCK) --extra live --extra fast --constraints requirements.lock -o requirements-live.lock
+	$(LOCK) --extra sweep --constraints requirements.lock -o requirements-ray.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

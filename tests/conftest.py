@@ -90,8 +90,10 @@ EXTRAS = {
     "analysis": "pyarrow",
     "tape": "duckdb",
     "metrics": "prometheus_client",
+    "sweep": "optuna",
+    "ray": "ray",
 }
-"""The library by which it is seen whether an extra is installed."""
+"""The library by which it is seen whether an extra is installed. Ray is the large half of ``sweep``, for nightly."""
 
 
 def pytest_addoption(parser):

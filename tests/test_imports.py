@@ -26,6 +26,14 @@ ITS_OWN_EXTRA = (
     "arbshard.series.reading",
     "arbshard.series.schemas",
     "arbshard.series.segments",
+    "arbshard.sweep.judging",
+    "arbshard.sweep.page",
+    "arbshard.sweep.parts",
+    "arbshard.sweep.plots",
+    "arbshard.sweep.pools",
+    "arbshard.sweep.store",
+    "arbshard.sweep.sweep",
+    "arbshard.sweep.tasks",
     "arbshard.tape.compaction",
     "arbshard.tape.exports",
     "arbshard.tape.format",
@@ -47,7 +55,7 @@ for package in (arbshard, supervisor):
         if not found.name.endswith("__main__") and found.name not in sys.argv:
             importlib.import_module(found.name)
             print(found.name)
-for extra in ("ccxt", "picows", "trustme", "prometheus_client", "pyarrow", "plotly", "duckdb"):
+for extra in ("ccxt", "picows", "trustme", "prometheus_client", "pyarrow", "plotly", "duckdb", "optuna", "ray"):
     assert extra not in sys.modules, f"{extra} is imported with a module"
 """
 

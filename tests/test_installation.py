@@ -47,7 +47,7 @@ def test_no_text_installs_our_name_from_an_index():
     assert found == []
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-live.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-live.lock", "requirements-ray.lock"])
 def test_every_pin_has_hashes_and_no_file_names_an_index(name):
     text = (ROOT / name).read_text()
     assert not re.search(r"://|--index|--extra-index|--find-links", text)

@@ -23,6 +23,7 @@ from arbshard.cli import (
     shards,
     simulate,
     status,
+    sweep,
     symbols,
     tap,
     tape,
@@ -58,6 +59,7 @@ app.command()(simulate.simulate)
 app.command()(exchanges.exchanges)
 app.command()(replay.replay)
 app.command()(analyze.analyze)
+app.command()(sweep.sweep)
 app.command()(campaign.campaign)
 app.command()(backtest.backtest)
 app.add_typer(limits.app, name="limits")

@@ -331,13 +331,18 @@ class Plot(msgspec.Struct, frozen=True):
     name: str
     title: str
     unit: str
-    kind: Literal["lines", "steps", "bars"]
+    kind: Literal["lines", "steps", "bars", "heat"]
+    """``heat``: a map whose rows are the lines, from below; a value is a colour, and ``x`` has the columns."""
     lines: tuple[PlotLine, ...]
     section: str
     """The section of the page that it belongs to."""
     x_title: str = ""
     """Empty where ``x`` is wall time."""
     is_log: bool = False
+    y_title: str = ""
+    """Of a map; elsewhere ``unit`` is the title."""
+    mark: tuple[str, ...] = ()
+    """A place to mark: column and row of a map, or the ``x`` of a line."""
 
 
 class Finding(msgspec.Struct, frozen=True):

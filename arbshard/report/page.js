@@ -7,24 +7,54 @@ function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
+// A map over two keys: rows from below, green above 0, red below, and a circle at the marked place.
+function mapOf(plot, width) {
+  const columns = plot.lines[0].x;
+  const rows = plot.lines.map((line) => line.name);
+  const z = plot.lines.map((line) => line.y);
+  const limit = Math.max(1e-9, ...z.flat().filter((value) => value !== null).map(Math.abs));
+  const hasRoom = width / columns.length > 75 && rows.length <= 12;
+  const traces = [{
+    type: "heatmap", x: columns, y: rows, z, zmin: -limit, zmax: limit, xgap: 2, ygap: 2, hoverongaps: false,
+    colorscale: [[0, color("--bad")], [0.5, color("--card")], [1, color("--good")]],
+    texttemplate: hasRoom ? "%{z:.3f}" : undefined,
+    hovertemplate: `${plot.x_title} %{x}<br>${plot.y_title} %{y}<br>${plot.unit} %{z:.4f}<extra></extra>`,
+    colorbar: { thickness: 10, outlinewidth: 0, tickformat: ",~r", nticks: 5 },
+  }];
+  if (plot.mark.length === 2) {
+    traces.push({
+      type: "scatter", mode: "markers", x: [plot.mark[0]], y: [plot.mark[1]], hoverinfo: "skip",
+      marker: { symbol: "circle-open", size: hasRoom ? 44 : 18, color: color("--text"), line: { width: 2 } },
+    });
+  }
+  return traces;
+}
+
 function layoutOf(plot, width) {
   const axis = {
     gridcolor: color("--grid"), zerolinecolor: color("--line"), linecolor: color("--line"), automargin: true,
   };
   const isTime = !plot.x_title;
+  const isMap = plot.kind === "heat";
+  const line = { color: color("--soft"), dash: "dot", width: 1.5 };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: color("--text"), size: 12 },
-    margin: { l: 10, r: 10, t: 10, b: 10 },
+    margin: { l: 10, r: 10, t: isMap ? 30 : 10, b: 10 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--soft"), activecolor: color("--text") },
-    hovermode: plot.kind === "bars" ? "closest" : "x unified",
+    hovermode: plot.kind === "bars" || isMap ? "closest" : "x unified",
     hoverlabel: { bgcolor: color("--card"), font: { color: color("--text") } },
-    xaxis: { ...axis, type: isTime ? "date" : undefined, title: isTime ? undefined : { text: plot.x_title } },
-    yaxis: {
+    xaxis: {
+      ...axis, type: isMap ? "category" : isTime ? "date" : undefined,
+      title: isTime ? undefined : { text: plot.x_title },
+    },
+    yaxis: isMap ? { ...axis, type: "category", title: { text: plot.y_title } } : {
       ...axis, title: { text: plot.unit }, type: plot.is_log ? "log" : "linear",
       tickformat: plot.is_log ? undefined : ",~r", exponentformat: "none",
     },
-    showlegend: plot.lines.length > 1,
+    shapes: plot.mark.length === 1
+      ? [{ type: "line", x0: plot.mark[0], x1: plot.mark[0], yref: "paper", y0: 0, y1: 1, line }] : [],
+    showlegend: plot.lines.length > 1 && !isMap,
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
     barmode: "group",
     dragmode: width < 600 ? false : "zoom",
@@ -36,7 +66,8 @@ function isSparse(line) {
   return line.y.filter((value) => value !== null).length < 60;
 }
 
-function tracesOf(plot) {
+function tracesOf(plot, width) {
+  if (plot.kind === "heat") return mapOf(plot, width);
   const isTime = !plot.x_title;
   return plot.lines.map((line, place) => {
     const shade = palette[place % palette.length];
@@ -61,7 +92,7 @@ function draw(element) {
     displaylogo: false, responsive: true, modeBarButtons: buttons,
     displayModeBar: element.clientWidth < 600 ? false : "hover",
   };
-  Plotly.react(element, tracesOf(plot), layoutOf(plot, element.clientWidth), config);
+  Plotly.react(element, tracesOf(plot, element.clientWidth), layoutOf(plot, element.clientWidth), config);
   element.dataset.drawn = "yes";
 }
 

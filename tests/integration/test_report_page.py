@@ -211,3 +211,26 @@ def test_a_comparison_draws_itself(browser, state_dir):
     assert browser.draw_all() == 2
     assert browser.complaints() == []
     assert browser.value("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.fixture(scope="module")
+def sweep_page(tmp_path_factory):
+    pytest.importorskip("plotly")
+    pytest.importorskip("pyarrow")
+    from arbshard.sweep.sweep import write_page
+    from support.sweep_rig import swept
+
+    folder = tmp_path_factory.mktemp("sweep")
+    report = swept(folder, ("entry_bps=25:50:5", "max_hold_s=25,30,35", "stop_room_bps=20,40"))
+    return write_page(report, folder).html
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_the_page_of_a_sweep_draws_its_maps(browser, sweep_page, width, theme):
+    browser.open(sweep_page, width, theme)
+    assert browser.draw_all() == 10
+    assert browser.complaints() == []
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    # Three maps over all other keys, and three through the best point, which is marked in each.
+    assert browser.value("document.querySelectorAll('.heatmaplayer .hm').length") == 6
+    assert browser.value("document.querySelectorAll('.scatterlayer .points path').length") >= 6

@@ -1,0 +1,125 @@
+"""Which points of the lattice are tried: all of them, some drawn at random, or those that optuna proposes.
+
+A search gives points in generations and learns the score of each one before it gives the next generation. The size
+of a generation depends on nothing outside, so a seed leads to the same points with any number of processes.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Literal, Protocol
+
+from arbshard.errors import UsageError
+from arbshard.sweep.space import GridPoint, SearchSpace
+
+SearchKind = Literal["grid", "random", "optuna"]
+GRID_MAX = 20_000
+"""Points of a grid that is tried as a whole."""
+GENERATION = 10
+"""Points that optuna proposes before it learns how they did."""
+
+
+class Search(Protocol):
+    """Gives points and learns from their scores."""
+
+    @property
+    def total(self) -> int:
+        """How many points it gives in all."""
+
+    def ask(self) -> list[GridPoint]:
+        """The next generation; empty when the search is over."""
+
+    def learn(self, scores: Sequence[float | None]) -> None:
+        """The score of each point of the last generation, None for one that could not be tried."""
+
+
+class FixedSearch:
+    """Points that are known from the beginning."""
+
+    def __init__(self, points: Sequence[GridPoint]) -> None:
+        self._points = list(points)
+        self.total = len(points)
+
+    def ask(self) -> list[GridPoint]:
+        """All points at once."""
+        points, self._points = self._points, []
+        return points
+
+    def learn(self, scores: Sequence[float | None]) -> None:
+        """Nothing is learned."""
+
+
+class OptunaSearch:
+    """The Tree-structured Parzen Estimator of optuna, on the places of the values."""
+
+    def __init__(self, space: SearchSpace, trials: int, seed: int) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._axes = space.axes
+        self.total = trials
+        self._left = trials
+        self._kinds: dict[str, Any] = {
+            axis.key: optuna.distributions.IntDistribution(0, len(axis.values) - 1)
+            if axis.is_ordered
+            else optuna.distributions.CategoricalDistribution(range(len(axis.values)))
+            for axis in space.axes
+        }
+        self._study = optuna.create_study(
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * GENERATION),
+        )
+        self._asked: list[optuna.Trial] = []
+
+    def ask(self) -> list[GridPoint]:
+        """As many points as a generation has, fewer at the end."""
+        self._asked = [self._study.ask(self._kinds) for _ in range(min(GENERATION, self._left))]
+        self._left -= len(self._asked)
+        return [tuple(int(trial.params[axis.key]) for axis in self._axes) for trial in self._asked]
+
+    def learn(self, scores: Sequence[float | None]) -> None:
+        """In the order of the trials, whatever order they ended in."""
+        import optuna
+
+        for trial, score in zip(self._asked, scores, strict=True):
+            if score is None:
+                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                self._study.tell(trial, score)
+
+
+def search_of(
+    kind: SearchKind,
+    space: SearchSpace,
+    trials: int,
+    seed: int,
+    is_valid: Callable[[GridPoint], bool],
+) -> Search:
+    """The search that was asked for. Raises ``UsageError`` for a grid that is too large."""
+    if kind == "optuna":
+        return OptunaSearch(space, trials, seed)
+    if kind == "random":
+        return FixedSearch(_drawn(space, trials, seed, is_valid))
+    if space.size > GRID_MAX:
+        raise UsageError(
+            f"--search grid: the grid has {space.size:,} points, at most {GRID_MAX:,} are tried as a whole; "
+            "--search random or optuna tries as many as --trials says"
+        )
+    return FixedSearch([space.point(number) for number in range(space.size)])
+
+
+def _drawn(
+    space: SearchSpace, trials: int, seed: int, is_valid: Callable[[GridPoint], bool]
+) -> list[GridPoint]:
+    """Different valid points; fewer than ``trials`` where there are not so many."""
+    random = Random(seed)
+    if space.size <= GRID_MAX:
+        numbers = random.sample(range(space.size), space.size)
+    else:
+        numbers = list(dict.fromkeys(random.randrange(space.size) for _ in range(20 * trials)))
+    points: list[GridPoint] = []
+    for number in numbers:
+        if len(points) == trials:
+            break
+        if is_valid(point := space.point(number)):
+            points.append(point)
+    return points
