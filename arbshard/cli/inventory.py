@@ -6,9 +6,7 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from arbshard.cli.ledger_state import newest_state
@@ -16,6 +14,7 @@ from arbshard.cli.options import ConfigOption, NameOption, StateOption, config_o
 from arbshard.cli.risk_client import send_to_risk
 from arbshard.cli.transfer import describe
 from arbshard.model.money import ONE
+from arbshard.status.tables import WholeTable
 from arbshard.wire.inventory import Ends, Inventory, InventoryLine, ShowInventory
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -107,14 +106,14 @@ def _print_window(console: Console, shown: Inventory) -> None:
         console.print("per day: no round trip was closed yet, so nothing is known")
 
 
-def _table(shown: Inventory) -> Table:
-    table = Table(title="Inventory", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(shown: Inventory) -> WholeTable:
+    table = WholeTable("Inventory", keys=2)
     for heading in ("venue", "currency"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading)
     for heading in ("have", "free", "for orders", "for ways out", "per day", "runs out (UTC)"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column(f"worth in {shown.ends.home_quote}", justify="right", no_wrap=True)
-    table.add_column("entries refused", justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
+    table.add_column(f"worth in {shown.ends.home_quote}", justify="right")
+    table.add_column("entries refused", justify="right")
     for line in shown.lines:
         table.add_row(
             line.venue,

@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from arbshard.cli.options import ConfigOption, NameOption, running_files
 from arbshard.cli.risk_client import send_to_risk
 from arbshard.errors import UsageError
+from arbshard.status.tables import WholeTable
 from arbshard.wire.messages import Done, LimitLine, Limits, SetLimits, ShowLimits
 
 app = typer.Typer(no_args_is_help=True, help="See and change limits while it runs.")
@@ -69,11 +68,11 @@ def set_limits(
     typer.echo(f"{instance}: {done.text}")
 
 
-def _table(shown: Limits) -> Table:
+def _table(shown: Limits) -> WholeTable:
     title = f"Limits of {shown.symbol}" if shown.symbol else "Limits"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = WholeTable(title)
     for heading in ("limit", "in force", "used", "tightened", "configured"):
-        table.add_column(heading, justify="left" if heading == "limit" else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading == "limit" else "right")
     for line in shown.lines:
         table.add_row(
             line.key,

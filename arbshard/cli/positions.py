@@ -6,8 +6,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from arbshard.cli.options import (
@@ -24,6 +22,7 @@ from arbshard.cli.trades import closed_positions, trade_row, write_csv
 from arbshard.errors import UsageError
 from arbshard.model.money import BPS, plain
 from arbshard.model.position import Position
+from arbshard.status.tables import WholeTable
 from arbshard.wire.messages import Positions, ShowPositions, ValuedPosition
 
 JsonOption = Annotated[bool, typer.Option("--json", help="A JSON list.")]
@@ -84,7 +83,7 @@ def positions(as_json: JsonOption = False, name: NameOption = None, config: Conf
         return
     table = _table("Open positions", ("symbol", "direction", "age", "quantity", "entry home", "entry away"))
     for heading in ("notional", "fees", "flow home", "flow away", "unrealised", "bps", "books", ""):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(*_cells(row))
     _print(table)
@@ -122,7 +121,7 @@ def trades(
         return
     table = _table("Closed positions", ("closed", "symbol", "direction", "reason"))
     for heading in ("held", "quantity", "notional", "trade", "fees", "FX", "PnL", "bps"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
             time.strftime("%m-%d %H:%M:%S", time.localtime(row.closed_ms / 1000)),
@@ -183,14 +182,14 @@ def _cells(row: OpenPosition) -> tuple[str | Text, ...]:
     )
 
 
-def _table(title: str, headings: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(title: str, headings: tuple[str, ...]) -> WholeTable:
+    table = WholeTable(title)
     for heading in headings:
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading)
     return table
 
 
-def _print(table: Table) -> None:
+def _print(table: WholeTable) -> None:
     from arbshard.status.render import terminal
 
     terminal().print(table)

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from arbshard.cli.options import (
@@ -24,6 +22,7 @@ from arbshard.cli.risk_client import send_to_risk
 from arbshard.errors import UsageError
 from arbshard.model.money import plain
 from arbshard.model.transfer import AdjustmentKind
+from arbshard.status.tables import WholeTable
 from arbshard.wire.messages import Done
 from arbshard.wire.reconciliation import AcceptDifference, EndIntent, Reconciliation, ShowReconciliation
 
@@ -164,11 +163,13 @@ def _statements(shown: Reconciliation, now_ns: int) -> Iterator[Text]:
             yield Text(f"{one.trouble}: its pairs enter nothing", style="yellow")
 
 
-def _differences(shown: Reconciliation) -> Table:
-    table = _table("Differences", ("venue", "currency"))
+def _differences(shown: Reconciliation) -> WholeTable:
+    table = WholeTable("Differences", keys=2)
+    for heading in ("venue", "currency"):
+        table.add_column(heading)
     for heading in ("by the venue", "by the ledger", "difference", "since"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("blocked")  # the one that may wrap: an amount must not be cut
+        table.add_column(heading, justify="right")
+    table.add_column("blocked", no_wrap=False)
     for one in shown.differences:
         named = ", ".join(one.pairs[:_PAIRS_SHOWN]) or "nothing"
         more = f" and {len(one.pairs) - _PAIRS_SHOWN} more" if len(one.pairs) > _PAIRS_SHOWN else ""
@@ -190,10 +191,12 @@ def _differences(shown: Reconciliation) -> Table:
     return table
 
 
-def _strays(shown: Reconciliation) -> Table:
-    table = _table("Open orders that no open intent owns", ("venue", "order", "market"))
+def _strays(shown: Reconciliation) -> WholeTable:
+    table = WholeTable("Open orders that no open intent owns", keys=2)
+    for heading in ("venue", "order", "market"):
+        table.add_column(heading)
     for heading in ("remaining", "since", "blocked"):
-        table.add_column(heading, justify="left" if heading == "blocked" else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading == "blocked" else "right")
     for one in shown.strays:
         table.add_row(
             one.venue,
@@ -203,13 +206,6 @@ def _strays(shown: Reconciliation) -> Table:
             _clock(one.since_ms),
             one.pair or "nothing",
         )
-    return table
-
-
-def _table(title: str, headings: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
     return table
 
 

@@ -6,14 +6,13 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from arbshard.cli.options import ConfigOption, NameOption, running_files
 from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
 from arbshard.model.rundir import RunFiles
 from arbshard.status.model import ShardStatus, Status
+from arbshard.status.tables import WholeTable
 from arbshard.wire import control
 
 app = typer.Typer(help="See shards and move pairs between them while it runs.")
@@ -152,12 +151,12 @@ def _shard(line: control.ShardLine, status: ShardStatus | None, positions: int) 
     )
 
 
-def _shard_table(view: ShardsView) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="Shards", title_justify="left", pad_edge=False)
+def _shard_table(view: ShardsView) -> WholeTable:
+    table = WholeTable("Shards")
     headings = ("shard", "state", "pid", "epoch", "pairs", "frames/s", "CPU %", "p50 µs", "p99 µs", "open")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
-    table.add_column("", overflow="ellipsis", no_wrap=True)
+        table.add_column(heading, justify="left" if heading == "state" else "right")
+    table.add_column("", no_wrap=False)
     for one in view.shards:
         table.add_row(
             str(one.shard),
@@ -180,11 +179,11 @@ def _shard_table(view: ShardsView) -> Table:
 
 def _shortened(bases: Sequence[str]) -> str:
     more = len(bases) - _NAMES_SHOWN
-    return " ".join(bases[:_NAMES_SHOWN]) + (f" … +{more}" if more > 0 else "")
+    return " ".join(bases[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _pair_table(view: ShardsView) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="Pairs", title_justify="left", pad_edge=False)
+def _pair_table(view: ShardsView) -> WholeTable:
+    table = WholeTable("Pairs")
     for heading in ("pair", "home", "away", "shard", "frames/s", ""):
         table.add_column(heading, justify="right" if heading in ("shard", "frames/s") else "left")
     for pair in sorted(view.pairs, key=lambda pair: (pair.shard, pair.base)):

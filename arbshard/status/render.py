@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich import box
 from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +21,7 @@ from arbshard.status.model import (
     Status,
 )
 from arbshard.status.summary import Summary
+from arbshard.status.tables import WholeTable
 
 _GOOD = {"running", "connected", "drained", "ready"}
 _WAITING = {"starting", "connecting", "draining", "restarting", "partly", "degraded", "missing"}
@@ -49,21 +49,33 @@ def terminal() -> Console:
 
 
 def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> RenderableType:
-    """The whole picture."""
+    """The whole picture. What needs a person comes before every table, for a low terminal shows only the top."""
     parts: list[RenderableType] = [_headline(status)]
+    parts.extend(Text(f"! {line}", style=_style_of(line, status)) for line in _problems_first(status))
+    parts.extend(Text(f"  {line}", style="yellow") for line in reversed(status.alerts))
     parts.extend(_weather(status.regime))
     if status.order_mode == RECORDING:
         parts.append(_venues(status))
     else:
         parts.extend(_trading(status, symbols_shown))
-    parts.extend(Text(f"! {line}", style="yellow") for line in status.problems)
     parts.extend(Text(line, style="dim") for line in status.warnings[:_WARNINGS_SHOWN])
     if len(status.warnings) > _WARNINGS_SHOWN:
         parts.append(
             Text(f"and {len(status.warnings) - _WARNINGS_SHOWN} more: --json lists them", style="dim")
         )
-    parts.extend(Text(f"  {line}", style="yellow") for line in status.alerts)
     return Group(*parts)
+
+
+def _problems_first(status: Status) -> list[str]:
+    """The halt before all other problems, and last what ends with the orders under way."""
+    urgency = {status.halted: 0, **dict.fromkeys(status.passing, 2)}
+    return sorted(status.problems, key=lambda line: urgency.get(line, 1))
+
+
+def _style_of(problem: str, status: Status) -> str:
+    if problem == status.halted:
+        return "bold white on red"
+    return "yellow" if problem in status.passing else "bold red"
 
 
 def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
@@ -149,10 +161,6 @@ def render_summary(summary: Summary) -> RenderableType:
     return Group(*parts)
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-
-
 def _where(data: str, order_mode: str) -> str:
     if data == "sim":
         return "SIMULATED exchanges"
@@ -176,6 +184,7 @@ def _headline(status: Status) -> Text:
         (status.name, "bold"),
         "  ",
         _state(status.state),
+        ("  HALTED" if status.halted else "", "bold white on red"),
         f"  {where}, {orders}" if is_paper else "",
         f"  up {status.uptime_s:.0f} s  {status.memory_mb:.0f} MB",
         f"  {status.messages:,} messages  ",
@@ -189,11 +198,11 @@ def _weather(regime: str) -> Iterable[Text]:
     return [Text(f"{name}: {what}", style="dim") for name, what in REGIMES.items() if name == regime]
 
 
-def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) -> Table:
-    table = _table(f"Portfolio as of {as_of}: risk says nothing newer" if as_of else "Portfolio")
+def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) -> WholeTable:
+    table = WholeTable(f"Portfolio as of {as_of}: risk says nothing newer" if as_of else "Portfolio")
     headings = ("", "entries", "exits", "open", "win rate", "realised", "trade", "fees", "FX", "exposure")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if heading else "left")
     for label, totals in (("this run", session), ("ledger", lifetime)):
         table.add_row(
             label,
@@ -244,14 +253,13 @@ def _beside(status: Status) -> Iterator[Text]:
         )
 
 
-def _shards(status: Status) -> Table:
-    table = _table("Shards: receive → decision, µs")
+def _shards(status: Status) -> WholeTable:
+    table = WholeTable("Shards: receive → decision, µs")
     for heading in (
         "shard", "state", "pid", "epoch", "restarts", "pairs", "msg/s", "p50", "p99", "approval p50", "refused most",
     ):  # fmt: skip
-        # On a narrow terminal what has two words breaks, and no number is cut.
         justify: JustifyMethod = "right" if heading != "state" else "left"
-        table.add_column(heading, justify=justify, no_wrap=" " not in heading)
+        table.add_column(heading, justify=justify)
     for shard in status.shards:
         table.add_row(
             str(shard.id),
@@ -282,8 +290,8 @@ def _spares(status: Status) -> Text:
     return Text.assemble("Spare workers: ", Text(", ").join(states))
 
 
-def _venues(status: Status) -> Table:
-    table = _table("Venues")
+def _venues(status: Status) -> WholeTable:
+    table = WholeTable("Venues")
     for heading in (
         "venue",
         "state",
@@ -300,7 +308,7 @@ def _venues(status: Status) -> Table:
         "bad frames",
     ):
         justify: JustifyMethod = "left" if heading in ("venue", "state", "source") else "right"
-        table.add_column(heading, justify=justify, no_wrap=" " not in heading)
+        table.add_column(heading, justify=justify)
     for venue in status.venues:
         table.add_row(
             f"{venue.name} (simulated)" if venue.simulated else venue.name,
@@ -396,9 +404,9 @@ def _ledger_at_end(summary: Summary) -> Text:
     return Text(f"{ledger.path}, {ledger.last_seq:,} events")
 
 
-def _rules(rules: dict[str, RuleWorth]) -> Table:
+def _rules(rules: dict[str, RuleWorth]) -> WholeTable:
     """What each rule has saved or cost, by the entries that it refused."""
-    table = _table("What refused entries would have brought")
+    table = WholeTable("What refused entries would have brought")
     table.add_column("refused by")
     for heading in ("followed", "would have won", "would have brought"):
         table.add_column(heading, justify="right")
@@ -409,8 +417,8 @@ def _rules(rules: dict[str, RuleWorth]) -> Table:
     return table
 
 
-def _still_open(positions: tuple[PositionNote, ...], as_of: str) -> Table:
-    table = _table(f"Still open, as of {as_of}" if as_of else "Still open")
+def _still_open(positions: tuple[PositionNote, ...], as_of: str) -> WholeTable:
+    table = WholeTable(f"Still open, as of {as_of}" if as_of else "Still open")
     for heading in ("position", "pair", "direction"):
         table.add_column(heading)
     for heading in ("quantity", "entered for", "fees", "unrealised"):
@@ -429,8 +437,8 @@ def _still_open(positions: tuple[PositionNote, ...], as_of: str) -> Table:
     return table
 
 
-def _accounts(status: Status) -> Table:
-    table = _table("Accounts: what the venues say, against the ledger")
+def _accounts(status: Status) -> WholeTable:
+    table = WholeTable("Accounts: what the venues say, against the ledger")
     for heading in (
         "venue",
         "last statement",
@@ -439,7 +447,7 @@ def _accounts(status: Status) -> Table:
         "stray orders",
         "unknown orders",
     ):
-        table.add_column(heading, justify="left" if heading == "venue" else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading == "venue" else "right")
     for account in status.accounts:
         counts = [
             sum(one.venue == account.venue for one in found)
@@ -459,11 +467,11 @@ def _ago(age_s: float | None) -> str:
     return f"{age_s:,.0f} s ago" if age_s is not None else "not yet"
 
 
-def _symbols(symbols: dict[str, Tally], shown: int) -> Table:
+def _symbols(symbols: dict[str, Tally], shown: int) -> WholeTable:
     title = "Symbols" if shown >= len(symbols) else f"Symbols: the {shown} busiest of {len(symbols)}"
-    table = _table(title)
+    table = WholeTable(title)
     for heading in ("symbol", "entries", "exits", "open", "win rate", "PnL", "fees", "FX"):
-        table.add_column(heading, justify="left" if heading == "symbol" else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading == "symbol" else "right")
     busiest = sorted(symbols.items(), key=lambda item: (-item[1].entries, item[0]))[:shown]
     for base, totals in busiest:
         table.add_row(

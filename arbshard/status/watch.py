@@ -4,14 +4,16 @@ import signal
 import time
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from arbshard.clock import SystemClock
 from arbshard.status.collect import Collector
+from arbshard.status.model import Status
 from arbshard.status.render import render_status
 
 _EVERY_S = 0.5
+_SYMBOLS_MIN = 3
 
 
 def watch(run_dir: Path) -> int:
@@ -29,8 +31,16 @@ def watch(run_dir: Path) -> int:
     console = Console()
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while status is not None and status.state not in ("ended", "dead") and not told:
-            shown = max(console.height - 24 - len(status.shards) - len(status.alerts), 3)
-            live.update(render_status(status, symbols_shown=shown), refresh=True)
+            live.update(_fitting(status, console), refresh=True)
             time.sleep(_EVERY_S)
             status = collector.collect()
     return status.exit_code if status is not None else 2
+
+
+def _fitting(status: Status, console: Console) -> RenderableType:
+    """The whole picture with as many symbols as there is room for below it, and at least three."""
+    fewest = render_status(status, symbols_shown=_SYMBOLS_MIN)
+    if not console.is_terminal:
+        return fewest
+    room = console.height - len(console.render_lines(fewest))
+    return fewest if room <= 0 else render_status(status, symbols_shown=_SYMBOLS_MIN + room)

@@ -32,7 +32,8 @@ class TestStatus:
         assert all(f"! {line}" in text for line in status.problems)
 
     def test_weather_and_what_it_means(self, status, drawn):
-        line = drawn(render_status(status)).splitlines()[1]
+        calm = replace(status, problems=(), alerts=())
+        line = drawn(render_status(calm)).splitlines()[1]
         assert line.startswith(
             "mixed: every gap closes within seconds, so nearly every trade wins; this shows the"
         )
@@ -158,6 +159,28 @@ class TestStatus:
         text = drawn(render_status(status))
         for line in ("! shard 1 is quarantined", "! binance is down", "12:00:00 worker-1 given up"):
             assert line in text
+
+    def test_the_halt_problems_and_alerts_come_before_every_table(self, status, drawn):
+        halted = "halted (operator): lunch; exits go on; 'arbshard resume' ends it"
+        closing = "BTC is being closed (stop_loss)"
+        drawing = render_status(
+            replace(
+                status,
+                problems=(closing, *status.problems, halted),
+                passing=(closing,),
+                halted=halted,
+                alerts=("12:00:00 older", "12:00:01 newest"),
+            )
+        )
+        lines = [line.rstrip() for line in drawn(drawing).splitlines()]
+        assert "HALTED" in lines[0]
+        assert lines[1:7] == [
+            f"! {halted}", "! shard 1 is quarantined", "! binance is down", f"! {closing}", "  12:00:01 newest",
+            "  12:00:00 older",
+        ]  # fmt: skip
+
+    def test_a_run_that_is_not_halted_does_not_say_so(self, status, drawn):
+        assert "HALTED" not in drawn(render_status(status))
 
     def test_what_children_say_is_shown_as_it_is(self, status, drawn):
         """Brackets in an error text are no markup."""
