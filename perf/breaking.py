@@ -161,12 +161,15 @@ class Breaker:
         """Until there is another spare worker that is ready."""
         self.settle()
         pid = spare_pid(self._system)
-        is_missed = False
+        last, renewed = self._system.note(), 0
 
         def replaced() -> bool:
-            nonlocal is_missed  # the note is a quarter of a second old
-            is_missed = is_missed or not self._has_spares()
-            return is_missed and self._has_spares() and spare_pid(self._system) not in (pid, 0)
+            # A note is up to a quarter of a second old, and a spare may be replaced between two of them. So the
+            # second note since the kill counts; the frames that have come make each note another one.
+            nonlocal last, renewed
+            if (note := self._system.note()) != last:
+                last, renewed = note, renewed + 1
+            return renewed > 1 and self._has_spares() and spare_pid(self._system) not in (pid, 0)
 
         return self._measured("spare", kind, lambda: _send(pid, kind), replaced, self._all)
 

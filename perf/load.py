@@ -36,7 +36,7 @@ def config_of(
 ) -> dict[str, Any]:
     """What differs from the default configuration."""
     config: dict[str, Any] = {
-        "run": {"shards": shards, "log_level": "warning", "transport": transport},
+        "run": {"shards": shards, "spare_workers": 1, "log_level": "warning", "transport": transport},
         "sim": {"coins": coins, "updates_per_s": updates_of(rate, coins), "regime": "calm"},
         # The generator sends the same frames again and again, with the exchange time at which they were made.
         "data_quality": {"max_lag_ms": 0},
