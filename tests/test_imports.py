@@ -11,6 +11,8 @@ ITS_OWN_EXTRA = (
     "arbshard.backtest.replaying",
     "arbshard.backtest.rows",
     "arbshard.backtest.run",
+    "arbshard.backtest.screening",
+    "arbshard.backtest.tops",
     "arbshard.data.fast_stream",
     "arbshard.ledger.parquet",
     "arbshard.metrics.families",

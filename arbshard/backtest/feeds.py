@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
-from arbshard.backtest.rows import TapeMark
-from arbshard.backtest.screening import Screen
+from arbshard.backtest.rows import Glance, TapeMark
+from arbshard.backtest.screening import Screen, ScreenedLane
 from arbshard.backtest.slots import TapeBooks
 from arbshard.clock import Clock
 from arbshard.config import Config
@@ -86,6 +86,32 @@ class TapeConnection:
 
     def renew(self) -> None:
         """Do nothing: what the run did about it is on the tape."""
+
+
+class UnmarkedStream:
+    """A stream whose beginning is not on the tape: it carries each market from its first frame on."""
+
+    def __init__(
+        self, fanout: VenueFanout, connection: TapeConnection, intake: Callable[[bytes, int], None]
+    ) -> None:
+        self._fanout = fanout
+        self._connection = connection
+        self._intake = intake
+        self._skip = intake.skip if isinstance(intake, ScreenedLane) else None
+        self._seen: set[str] = set()
+
+    def __call__(self, frame: bytes, received_ns: int) -> None:
+        """Take in a frame."""
+        symbol = self._fanout.venue.route(frame)
+        if symbol is not None and symbol not in self._seen:
+            self._seen.add(symbol)
+            if symbol in self._fanout.symbols:
+                self._connection.carry((symbol,))
+        self._intake(frame, received_ns)
+
+    def skip(self, frame: bytes, received_ns: int, glance: Glance) -> bool:
+        """Skip a frame that is not the first of its market, if it can be skipped; whether it was."""
+        return self._skip is not None and glance[0] in self._seen and self._skip(frame, received_ns, glance)
 
 
 class TapeVenueFeed:
@@ -177,23 +203,10 @@ class TapeVenueFeed:
             return self._screen.lane(self.fanout, intake)
         return intake
 
-    def open_unmarked(self, name: str) -> Callable[[bytes, int], None]:
-        """Where the frames of a stream go whose beginning is not in this part of the tape.
-
-        It carries each market from its first frame on.
-        """
+    def open_unmarked(self, name: str) -> "UnmarkedStream":
+        """Where the frames of a stream go whose beginning is not in this part of the tape."""
         intake = self.open(name)
-        connection, route, seen = self._connections[name], self.fanout.venue.route, set[str]()
-
-        def take(frame: bytes, received_ns: int) -> None:
-            symbol = route(frame)
-            if symbol is not None and symbol not in seen:
-                seen.add(symbol)
-                if symbol in self.fanout.symbols:
-                    connection.carry((symbol,))
-            intake(frame, received_ns)
-
-        return take
+        return UnmarkedStream(self.fanout, self._connections[name], intake)
 
     def close(self, name: str) -> None:
         """A stream is over: what no other brings is not live any more."""

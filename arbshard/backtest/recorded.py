@@ -107,11 +107,11 @@ def as_seen(
     for batch in batches:
         until_ns = batch[-1][0]
         for row in batch:
-            due_ns, received_ns, connection, data, mark, venue = row
+            due_ns, received_ns, connection, data, mark, venue, glance = row
             route = routes.get(venue)
             symbol = route(data) if mark is None and route is not None else None
             seen_ns = times.seen_ns(symbol, received_ns) if symbol is not None else received_ns
-            waiting.append((max(due_ns, seen_ns), received_ns, connection, data, mark, venue))
+            waiting.append((max(due_ns, seen_ns), received_ns, connection, data, mark, venue, glance))
         waiting.sort(key=lambda row: row[0])
         ready = [row for row in waiting if row[0] <= until_ns]
         waiting = waiting[len(ready) :]

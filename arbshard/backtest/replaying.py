@@ -17,11 +17,11 @@ import msgspec
 from typing_extensions import override
 
 from arbshard.backtest.decisions import DecisionLog
-from arbshard.backtest.feeds import TapeVenueFeed, carried_by
+from arbshard.backtest.feeds import TapeVenueFeed, UnmarkedStream, carried_by
 from arbshard.backtest.measured import MeasuredOrders, MeasuredVenues
 from arbshard.backtest.recorded import RecordedOrders, RecordedTimes
 from arbshard.backtest.rows import FeedRow, TapeMark, TapeStart
-from arbshard.backtest.screening import Screen
+from arbshard.backtest.screening import Screen, ScreenedLane
 from arbshard.backtest.slots import TapeBooks
 from arbshard.clock import SystemClock
 from arbshard.config import Config
@@ -256,7 +256,7 @@ class TapeSystem:
         self._deciding = ""
         self.unrecorded = 0
         """With recorded times: turns on which something would have been decided at other instants than recorded."""
-        self._is_screened = is_screened
+        self.is_screened = is_screened
         self._config = config
         self._universe = universe
         self._files = RunFiles(run_dir)
@@ -265,6 +265,8 @@ class TapeSystem:
         self.loop = TapeLoop(start.first_ns - _LEAD_NS)  # type: ignore[abstract]  # what it lacks raises
         self.clock = TapeClock(self.loop, start.wall_offset_ns)
         self._intakes: dict[str, Callable[[bytes, int], None]] = {}
+        self._screened: dict[str, ScreenedLane | UnmarkedStream] = {}
+        """Those of the intakes that may skip a frame by its glance."""
         self._feeds: dict[str, TapeVenueFeed] = {}
         self._recording = 0
         self._states: tuple[FeedState, ...] = ()
@@ -316,7 +318,7 @@ class TapeSystem:
             risk_task = asyncio.ensure_future(risk.run())
             worker = opened.enter_context(self._open_worker(books, bell, listener))
             worker_task = asyncio.ensure_future(worker.run())
-            if self._is_screened:
+            if self.is_screened:
                 self.screen = Screen(worker.engine, worker.feed, books, config)
             notifiers = (InnerNotifier(worker),)
             if self._times is not None:
@@ -489,7 +491,7 @@ class TapeSystem:
 
     def _pump_some(self) -> bool:
         """Hand in rows until another event is due; whether there are more."""
-        loop, intakes, row = self.loop, self._intakes, self._row
+        loop, intakes, screened, row = self.loop, self._intakes, self._screened, self._row
         while row is not None:
             due_ns = row[0]
             if due_ns > loop.now_ns:
@@ -501,11 +503,13 @@ class TapeSystem:
             if mark is not None:
                 self._mark(row, mark)
             else:
-                intake = intakes.get(row[2])
-                if intake is None:
-                    intake = self._unmarked(row)
                 self.frames += 1
-                intake(row[3], row[1])
+                glance, lane = row[6], screened.get(row[2])
+                if lane is None or glance is None or not lane.skip(row[3], row[1], glance):
+                    intake = intakes.get(row[2])
+                    if intake is None:
+                        intake = self._unmarked(row)
+                    intake(row[3], row[1])
             row = self._next_row()
         self._row = None
         return False
@@ -513,27 +517,31 @@ class TapeSystem:
     def _unmarked(self, row: FeedRow) -> Callable[[bytes, int], None]:
         """Where the frames of a stream go whose beginning is not in this part of the tape."""
         feed = self._feeds.get(row[5])
-        intake: Callable[[bytes, int], None] = (
-            feed.open_unmarked(row[2]) if feed is not None else _ignore_frame
-        )
+        intake: Callable[[bytes, int], None] = _ignore_frame
+        if feed is not None:
+            intake = self._screened[row[2]] = feed.open_unmarked(row[2])
         self._intakes[row[2]] = intake
         return intake
 
     def _mark(self, row: FeedRow, mark: TapeMark) -> None:
-        _, received_ns, connection, data, _, venue = row
+        _, received_ns, connection, data, _, venue, _ = row
         if self.screen is not None:
             self.screen.settle()
         if mark.recording != self._recording:
             self._recording = mark.recording
             self._intakes.clear()
+            self._screened.clear()
             for feed in self._feeds.values():
                 feed.close_all()
         own = self._feeds.get(venue)
         if own is not None and mark.kind == "connect":
-            self._intakes[connection] = own.open(connection, carried_by(mark.detail))
+            intake = self._intakes[connection] = own.open(connection, carried_by(mark.detail))
+            if isinstance(intake, ScreenedLane):
+                self._screened[connection] = intake
         elif own is not None:
             if mark.kind == "disconnect":
                 self._intakes.pop(connection, None)
+                self._screened.pop(connection, None)
             own.mark(mark, connection, received_ns, data)
         if self.screen is not None:
             self.screen.refresh()

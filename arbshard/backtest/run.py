@@ -22,6 +22,7 @@ from arbshard.backtest.measured import MeasuredVenues
 from arbshard.backtest.recorded import RecordedTimes, as_seen
 from arbshard.backtest.replaying import TapeSystem
 from arbshard.backtest.rows import TapePart, TapeRows, delayed
+from arbshard.backtest.tops import TapeTops
 from arbshard.config import Config
 from arbshard.errors import UsageError
 from arbshard.ledger.events import decode_event
@@ -132,7 +133,7 @@ def backtest(
             is_screened=screening and times is None, times=times, measured=measured,
         )  # fmt: skip
         with _logged(out / LOG, system), patient_collector():
-            batches, routes = rows.rows(), _routes(adapted)
+            batches, routes = rows.rows(TapeTops() if system.is_screened else None), _routes(adapted)
             if delay_frames:
                 batches = delayed(batches, delay_frames, routes)
             if times is not None:

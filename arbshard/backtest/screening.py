@@ -20,11 +20,15 @@ whose books are kept from changes, or that cannot be read. Slots, and the number
 judged, are brought up to date with every frame, so whoever reads books on a timer (risk, the confirmation of quiet
 books, the watch of lags) reads the same.
 
+The market and the best prices of a frame are those that were parsed once for the tape (``tops``), where its row has
+them, and are parsed here otherwise.
+
 What differs is only what counts turns: ticks, refusals of data and latencies on the worker's page.
 """
 
-from collections.abc import Callable
+from math import nan
 
+from arbshard.backtest.rows import Glance
 from arbshard.backtest.slots import TapeBooks
 from arbshard.config import Config
 from arbshard.engine.edge import least_edge_bps, top_edge_bps
@@ -90,63 +94,31 @@ class Screen:
     def __init__(self, engine: ArbitrageEngine, feed: ShardFeed, books: TapeBooks, config: Config) -> None:
         self._engine = engine
         self._feed = feed
-        self._books = books
+        self.books = books
         self._quality = quality_of(config.data_quality)
         self._pairs = [_ScreenedPair(state, config) for state in engine.pairs.values()]
-        self._markets: dict[int, _ScreenedMarket] = {
+        self.markets: dict[int, _ScreenedMarket] = {
             market.slot: market for pair in self._pairs for market in (pair.home, pair.away)
         }
         self.screened = 0
         """Frames that were skipped."""
 
-    def lane(self, fanout: VenueFanout, lane: Lane) -> Callable[[bytes, int], None]:
+    def lane(self, fanout: VenueFanout, lane: Lane) -> "ScreenedLane":
         """A way in for the frames of ``lane``, which skips what can be skipped."""
-        by_symbol = {
-            symbol: market
-            for symbol in fanout.symbols
-            if (market := self._markets.get(fanout.slot_of(symbol))) is not None
-        }
-        route, targets, down, books = fanout.venue.route, fanout.targets, fanout.down, self._books
-        size_max = books.slot_bytes
-
-        def take(frame: bytes, received_ns: int) -> None:
-            symbol = route(frame)
-            market = by_symbol.get(symbol) if symbol is not None else None
-            if market is None:
-                lane(frame, received_ns)
-                return
-            slot = market.slot
-            if (
-                market.top is not None
-                and symbol in targets
-                and slot not in down
-                and len(frame) <= size_max
-                and self._skips(market, frame, received_ns)
-            ):
-                lane.frames += 1
-                books.frames[slot] = frame
-                books.received_ns[slot] = received_ns
-                books.sequences[slot] += 2
-                self.screened += 1
-                return
-            self._settle_pair(market.pair)
-            lane(frame, received_ns)
-            self._follow(market)
-
-        return take
+        return ScreenedLane(self, fanout, lane)
 
     def settle(self) -> None:
         """Have the engine see the newest frame of every market."""
         for pair in self._pairs:
-            self._settle_pair(pair)
+            self.settle_pair(pair)
 
     def refresh(self) -> None:
         """Go by what the engine sees of every market now."""
-        for market in self._markets.values():
-            self._follow(market)
+        for market in self.markets.values():
+            self.follow(market)
 
-    def _skips(self, market: _ScreenedMarket, frame: bytes, received_ns: int) -> bool:
-        """Whether a frame of a market that is not in doubt is to be skipped; its top is then the market's newest."""
+    def skips(self, market: _ScreenedMarket, top: BookTop) -> bool:
+        """Whether a frame with this top is to be skipped; it is then the market's newest. Sizes are not used."""
         pair = market.pair
         state, other = pair.state, pair.away if market.is_home else pair.home
         fx = self._engine.fx.top
@@ -160,10 +132,6 @@ class Screen:
             or market.top is None
         ):
             return False
-        try:
-            top = market.glance(frame, received_ns)
-        except FrameError:
-            return False
         home, away = (top, other.top) if market.is_home else (other.top, top)
         if has_jumped(market.top, top, self._quality) or not pair.is_out_of_reach(home, away, fx):
             return False
@@ -171,7 +139,8 @@ class Screen:
         market.is_pending = True
         return True
 
-    def _settle_pair(self, pair: _ScreenedPair) -> None:
+    def settle_pair(self, pair: _ScreenedPair) -> None:
+        """Have the engine see the newest frames of one pair."""
         for market in (pair.home, pair.away):
             if not market.is_pending:
                 continue
@@ -183,9 +152,67 @@ class Screen:
             else:
                 pair.state.away = view
 
-    def _follow(self, market: _ScreenedMarket) -> None:
+    def follow(self, market: _ScreenedMarket) -> None:
+        """Go by what the engine sees of one market now."""
         state = market.pair.state
         view = state.home if market.is_home else state.away
         market.is_pending = False
         is_clear = view.live and not view.bad and not view.jumped_ns and view.settled is view.top
         market.top = view.top if is_clear else None
+
+
+class ScreenedLane:
+    """A lane whose frames go through the screen. Calling it takes in a frame."""
+
+    def __init__(self, screen: Screen, fanout: VenueFanout, lane: Lane) -> None:
+        self._screen = screen
+        self._lane = lane
+        self._route = fanout.venue.route
+        self._targets, self._down, self._books = fanout.targets, fanout.down, screen.books
+        self._by_symbol = {
+            symbol: market
+            for symbol in fanout.symbols
+            if (market := screen.markets.get(fanout.slot_of(symbol))) is not None
+        }
+
+    def __call__(self, frame: bytes, received_ns: int) -> None:
+        """Take in a frame, skipped or not."""
+        symbol = self._route(frame)
+        market = self._by_symbol.get(symbol) if symbol is not None else None
+        if symbol is None or market is None:
+            self._lane(frame, received_ns)
+            return
+        try:
+            top = market.glance(frame, received_ns) if market.top is not None else None
+        except FrameError:
+            top = None
+        if top is None or not self._skip(symbol, market, frame, top):
+            self._screen.settle_pair(market.pair)
+            self._lane(frame, received_ns)
+            self._screen.follow(market)
+
+    def skip(self, frame: bytes, received_ns: int, glance: Glance) -> bool:
+        """Skip a frame of which ``glance`` is known, if it can be skipped; whether it was."""
+        symbol, bid, ask = glance
+        market = self._by_symbol.get(symbol)
+        # Comparisons with prices that are NaN are false, so that such a frame counts as a jump.
+        return market is not None and self._skip(
+            symbol, market, frame, BookTop(bid, nan, ask, nan, received_ns)
+        )
+
+    def _skip(self, symbol: str, market: _ScreenedMarket, frame: bytes, top: BookTop) -> bool:
+        slot, books = market.slot, self._books
+        if (
+            market.top is None
+            or symbol not in self._targets
+            or slot in self._down
+            or len(frame) > books.slot_bytes
+            or not self._screen.skips(market, top)
+        ):
+            return False
+        self._lane.frames += 1
+        books.frames[slot] = frame
+        books.received_ns[slot] = top.received_ns
+        books.sequences[slot] += 2
+        self._screen.screened += 1
+        return True

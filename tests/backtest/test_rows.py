@@ -80,9 +80,11 @@ def test_another_boot_goes_on_by_the_wall_clock(tmp_path):
 
 def test_a_frame_is_delayed_by_frames_of_its_own_market():
     def row(at_ns, data):
-        return (at_ns, at_ns, "c", data, None, "upbit")
+        return (at_ns, at_ns, "c", data, None, "upbit", (data.decode(), 1.0, 2.0))
 
     rows = [row(1, b"a1"), row(2, b"b1"), row(3, b"a2"), row(4, b"control"), row(5, b"a3"), row(6, b"b2")]
     route = {"upbit": lambda data: data[:1].decode() if data != b"control" else None}
     found = [(one[0], one[1], one[3]) for batch in delayed(iter([rows]), 1, route) for one in batch]
     assert found == [(3, 3, b"a1"), (4, 4, b"control"), (5, 5, b"a2"), (6, 6, b"b1")]
+    again = [one for batch in delayed(iter([rows]), 1, route) for one in batch]
+    assert all(one[6][0] == one[3].decode() for one in again)  # each frame keeps its own glance

@@ -80,13 +80,36 @@ def test_decisions_are_the_same_with_and_without_screening(
     tape = rewritten(folder, folder / "rewritten", seed, share)
     part, config = TapePart(str(tape)), tape_config(tape)
     with_it = backtest(part, config, folder / "with")
+    again = backtest(part, config, folder / "again")  # by the prices that the first one has kept
     without = backtest(part, config, folder / "without", screening=False)
     assert decided(with_it) == decided(without)
+    assert decided(again) == decided(without)
+    assert (again.screened, again.equity) == (with_it.screened, with_it.equity)
     assert with_it.decisions_hash == without.decisions_hash
     assert with_it.equity == without.equity
     assert with_it.frames == without.frames
     assert without.screened == 0
     assert with_it.screened > 0
+
+
+def test_frames_are_screened_by_kept_prices_as_by_their_own(tmp_path, monkeypatch):
+    """Rows without a glance are parsed one by one, and both ways skip the same frames, also in a part of a tape."""
+    base = replace(BASE, baseline=replace(BASE.baseline, is_required=False))
+    make_tape(tmp_path, seconds=SECONDS, pairs=3, updates_per_s=4, seed=5, base=base)
+    tape = rewritten(tmp_path, tmp_path / "rewritten", 5, 0.05)
+    first_ns = next(row.wall_ns for _, row in Tape(tape).rows())
+    for name, part in (
+        ("all", TapePart(str(tape))),
+        ("part", TapePart(str(tape), first_ns + 5 * NS, first_ns + 20 * NS)),
+    ):
+        config = tape_config(tape)
+        by_kept = backtest(part, config, tmp_path / name / "kept")
+        with monkeypatch.context() as patched:
+            patched.setattr(screening.ScreenedLane, "skip", lambda *_: False)
+            by_own = backtest(part, config, tmp_path / name / "own")
+        assert by_kept.screened == by_own.screened > 0
+        assert decided(by_kept) == decided(by_own)
+        assert by_kept.equity == by_own.equity
 
 
 def test_most_frames_are_screened_out_where_nothing_can_happen(tmp_path):

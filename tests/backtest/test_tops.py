@@ -1,0 +1,150 @@
+"""The best prices beside a tape are what the codecs say of its frames, and are parsed anew where anything changed."""
+
+from math import isnan
+
+import pyarrow as pa
+import pytest
+
+from arbshard.backtest import tops
+from arbshard.backtest.tops import ASK, BID, FOLDER, MARKET, TapeTops
+from arbshard.errors import FrameError
+from arbshard.tape.reading import Tape
+from arbshard.tape.writing import TapeBounds, TapeWriter
+from arbshard.venues.registry import get_venue
+from perf.tapes import make_tape
+
+pytestmark = pytest.mark.needs("analysis", "tape")
+
+
+@pytest.fixture
+def tape(tmp_path):
+    """Some seconds of two pairs, with frames that are cut, and two batches that differ in one."""
+    made, folder = tmp_path / "made", tmp_path / "tape"
+    make_tape(made, seconds=4, pairs=2, updates_per_s=3, seed=3)
+    folder.mkdir()
+    info = next(Tape(made).segments()).info
+    writer = TapeWriter(folder, info.recording, lambda *_: info, TapeBounds(free_bytes_min=0))
+    for number, (_, row) in enumerate(Tape(made).rows()):
+        writer.add(row if number % 7 else row._replace(data=row.data[:-9]))
+        if number % 20 == 19:
+            writer.flush(0, 0)
+    writer.close(0, 0)
+    return folder
+
+
+def read(folder):
+    """What each row is given, and how many batches were parsed for it."""
+    found = TapeTops()
+    rows = []
+    for segment in Tape(folder).segments():
+        for batch in found.batches(segment):
+            columns = [batch.column(name).to_pylist() for name in ("kind", "venue", "data", MARKET, BID, ASK)]
+            rows += zip(*columns, strict=True)
+    return rows, found.parsed
+
+
+def plain(rows):
+    return [tuple(map(repr, row)) for row in rows]  # NaN is not equal to itself
+
+
+def kept_file(folder):
+    (path,) = (folder / FOLDER).iterdir()
+    return path
+
+
+def test_each_frame_is_given_what_its_codec_says(tape):
+    rows, parsed = read(tape)
+    sound = 0
+    for kind, venue, data, market, bid, ask in rows:
+        codec = get_venue(venue)
+        assert (market or None) == (codec.route(data) if kind == "frame" else None)
+        try:
+            top = codec.top_of_book(data, 1) if market else None
+        except FrameError:
+            top = None
+        if top is None:
+            assert isnan(bid)
+            assert isnan(ask)
+        else:
+            assert (bid, ask) == (top.best_bid, top.best_ask)
+            sound += 1
+    assert parsed > 1
+    assert 0.5 * len(rows) < sound < len(rows)
+
+
+def test_what_was_parsed_is_kept(tape):
+    first, _ = read(tape)
+    again, parsed = read(tape)
+    assert parsed == 0
+    assert plain(again) == plain(first)
+
+
+def test_batches_that_have_changed_are_parsed_anew(tape):
+    first, before = read(tape)
+    (path,) = Tape(tape).paths
+    rows = [row for _, row in Tape(tape).rows()]
+    info = next(Tape(tape).segments()).info
+    path.unlink()
+    writer = TapeWriter(tape, info.recording, lambda *_: info, TapeBounds(free_bytes_min=0))
+    for number, row in enumerate(rows):
+        writer.add(row._replace(data=b"{}") if number == 25 else row)
+        if number % 20 == 19:
+            writer.flush(0, 0)
+    writer.close(0, 0)
+    again, parsed = read(tape)
+    assert 0 < parsed < before
+    differing = [place for place, (a, b) in enumerate(zip(plain(again), plain(first), strict=True)) if a != b]
+    assert differing == [25]
+    assert again[25][3] == ""
+
+
+def test_another_codec_parses_anew(tape, monkeypatch):
+    _, before = read(tape)
+    monkeypatch.setattr(tops, "_codecs_hash", lambda: "other")
+    assert read(tape)[1] == before
+    assert read(tape)[1] == 0
+
+
+@pytest.mark.parametrize("place", [0.0, 0.2, 0.5, 0.9])
+def test_a_damaged_file_is_not_used(tape, place):
+    first, before = read(tape)
+    path = kept_file(tape)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 0x55
+    path.write_bytes(content)
+    again, parsed = read(tape)
+    assert plain(again) == plain(first)
+    assert parsed == before
+    assert read(tape)[1] == 0
+
+
+def test_a_file_cut_short_is_not_used(tape):
+    first, before = read(tape)
+    path = kept_file(tape)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    again, parsed = read(tape)
+    assert plain(again) == plain(first)
+    assert parsed == before
+
+
+def test_what_is_kept_goes_with_its_segment(tape):
+    read(tape)
+    kept = kept_file(tape)
+    kept.rename(kept.with_name("1000000000000-000000.arrows.tops"))
+    read(tape)
+    assert kept_file(tape) == kept
+
+
+def test_a_folder_that_cannot_be_written_costs_the_time_alone(tape):
+    (tape / FOLDER).write_bytes(b"")
+    first, parsed = read(tape)
+    again, parsed_again = read(tape)
+    assert plain(first) == plain(again)
+    assert parsed == parsed_again > 0
+
+
+def test_the_columns_are_those_of_the_segment_and_three_more(tape):
+    segment = next(Tape(tape).segments())
+    batch = next(TapeTops().batches(segment))
+    assert isinstance(batch, pa.RecordBatch)
+    assert batch.schema.names == [*next(segment.batches()).schema.names, MARKET, BID, ASK]
