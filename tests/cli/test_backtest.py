@@ -10,13 +10,15 @@ from arbshard.cli import app, main
 from arbshard.cli.backtest import with_settings
 from arbshard.config import Config
 from arbshard.errors import UsageError
-from perf.tapes import make_tape
 
 pytestmark = pytest.mark.needs("analysis", "tape")
 
 
 @pytest.fixture(scope="module")
 def tape(tmp_path_factory):
+    # Here, because an installation without the extra has neither pyarrow nor the harness.
+    from perf.tapes import make_tape
+
     folder = tmp_path_factory.mktemp("tape")
     make_tape(folder, seconds=15, pairs=2, updates_per_s=2, seed=3)
     return folder
