@@ -369,7 +369,13 @@ class BaseExecutor:
     async def _report_stuck(self, machine: TwoLeg) -> None:
         """Have risk ask a person; a request that is repeated changes nothing."""
         why = _STUCK_WHY[machine.why]
-        reason = f"{plain(abs(machine.imbalance))} {self.pair.base} stays naked: {why}"
+        turned = machine.turned()
+        what = (
+            f"{plain(turned)} {self.pair.base} too much was traded on both venues"
+            if turned
+            else f"{plain(abs(machine.imbalance))} {self.pair.base} stays naked"
+        )
+        reason = f"{what}: {why}"
         await self._risk.set_apart(self.pair.base, "stuck", reason, machine.intent.intent_id)
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:

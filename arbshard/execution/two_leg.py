@@ -5,7 +5,8 @@ what was bought and what was sold are compared. A difference is first completed 
 taken back on the leading one, and then a person is asked (stuck). ``TRANSITIONS`` is the whole table; what follows
 depends on the state and one event, and each state needs the book of its own venue alone. The lagging venue completes
 what its leg has still to trade. What was traded beyond that, as by an execution that the venue told after its order's
-end, is taken back where it happened: traded on the other venue, it would turn the position round.
+end, is taken back where it happened: traded on the other venue, it would turn the position round. If both legs were
+traded beyond what there was, nothing need be naked, yet the position has turned round: both are taken back.
 
 Two budgets bound what an intent may cost. No order's limit is farther than ``intent_loss_bps_max`` behind the limit
 of its leg. And what is naked, in reporting currency times seconds, may come to half of ``naked_krw_s_max`` while
@@ -44,6 +45,7 @@ StateEvent = Literal[
     "dark",
     "too_small",
     "too_dear",
+    "turned",
     "overdue",
     "waited",
     "renewed",
@@ -53,7 +55,8 @@ execution that was told late has opened one again. ``moved``,
 ``missed``: an order filled something, or nothing at its price. ``refused``: the venue rejected it or did not take it.
 ``barred``: it refused for good (key, market, rules). ``out_of_tries``: ``hedge_tries`` orders filled nothing.
 ``dark``: the venue has had no tradable book for a while. ``too_small``: the venue takes no order of this size.
-``too_dear``: the price is too far behind the leg's limit. ``overdue``: the state's part of the naked budget is spent.
+``too_dear``: the price is too far behind the leg's limit. ``turned``: both legs were traded beyond what there was,
+which only the venues where it happened can undo. ``overdue``: the state's part of the naked budget is spent.
 ``waited``: a venue had refused an order for the rules of its market, and these have been read again, or waited for in
 vain.
 ``renewed``: a person ordered the pair closed, which grants both budgets anew."""
@@ -72,6 +75,7 @@ TRANSITIONS: Final[Mapping[tuple[State, StateEvent], State]] = {
     ("hedging", "dark"): "taking_back",
     ("hedging", "too_small"): "taking_back",
     ("hedging", "too_dear"): "taking_back",
+    ("hedging", "turned"): "taking_back",
     ("hedging", "overdue"): "taking_back",
     ("taking_back", "level"): "done",
     ("taking_back", "moved"): "taking_back",
@@ -276,7 +280,7 @@ class TwoLeg:
         if unclear:
             self._watched_ns = now_ns  # nothing can be done about a naked leg meanwhile
             return Ask(unclear)
-        if self._is_level(home, away):
+        if self._is_level(home, away) and not self.turned(home, away):
             self._enter("level", now_ns)
             return TwoLegEnd(closed=not self._is_tradable(home, away))
         if self.state in ("legs", "first_leg", "done"):
@@ -330,6 +334,8 @@ class TwoLeg:
             if now_ns < self._rules_until_ns:
                 return self._retry()
             self._enter("waited", now_ns)
+        if self._is_level(home, away):  # but turned, or the end would have come
+            return self._turn_back(books, now_ns)
         while self.state in ("hedging", "taking_back"):
             leg = self._lagging if self.state == "hedging" else self._leading
             event = self._obstacle(leg, books, now_ns)
@@ -341,20 +347,49 @@ class TwoLeg:
                 return self._retry()
         return self._unstick(books)
 
+    def _turn_back(self, books: Books, now_ns: int) -> Step:
+        """Return the two orders that take both legs back to nothing. Neither goes alone: it would be a naked leg."""
+        if self.state == "hedging":
+            self._enter("turned", now_ns)
+        if self._is_dark(books.values(), now_ns) and any(books.values()):
+            if self.state == "taking_back":
+                self._enter("dark", now_ns)
+            return self._retry()
+        beyond = self.turned(*books.values())
+        orders: list[Order] = []
+        for leg in (self._pair.home, self._pair.away):
+            book, side = books[leg.market], self._side_back(leg)
+            order = self._order_of(leg, book, beyond, side)
+            if book is None or order is None:
+                return self._retry()
+            if not self._is_within(leg, book, side):
+                if self.state == "taking_back":
+                    self._enter("too_dear", now_ns)
+                return self._retry()
+            orders.append(order)
+        return SendOrders(tuple(orders)) if self._tries < _STUCK_TRIES_MAX else self._retry()
+
+    def _is_dark(self, books: Iterable[OrderBookSnapshot | None], now_ns: int) -> bool:
+        """Return whether one of the ``books`` that are needed has been missing for a while."""
+        if all(books):
+            self._dark_since_ns = None
+            return False
+        if self._dark_since_ns is None:
+            self._dark_since_ns = now_ns
+        return now_ns - self._dark_since_ns >= _DARK_NS
+
     def _obstacle(self, leg: Leg, books: Books, now_ns: int) -> StateEvent | None:
         """Return the event for which this state's venue is given up; None while it is not."""
         if self._naked_krw_ns >= self._naked_krw_ns_max:
             return "overdue"
         book = books[leg.market]
+        if self._is_dark((book,), now_ns) and any(books.values()):
+            return "dark"
         if book is None:
-            if self._dark_since_ns is None:
-                self._dark_since_ns = now_ns
-            is_dark = now_ns - self._dark_since_ns >= _DARK_NS
-            return "dark" if is_dark and any(books.values()) else None
-        self._dark_since_ns = None
+            return None
         if self._order(leg, book) is None:
             return "too_small"
-        return None if self._is_within(leg, book) else "too_dear"
+        return None if self._is_within(leg, book, self._side) else "too_dear"
 
     def _unstick(self, books: Books) -> Step:
         """Return an order that is still within the loss budget, on both venues in turn."""
@@ -366,7 +401,11 @@ class TwoLeg:
         if self._tries < _STUCK_TRIES_MAX:
             for leg in legs:
                 book = books[leg.market]
-                if book is not None and self._order(leg, book) is not None and self._is_within(leg, book):
+                if (
+                    book is not None
+                    and self._order(leg, book) is not None
+                    and self._is_within(leg, book, self._side)
+                ):
                     return self._send(leg, book)
         return self._retry()
 
@@ -505,25 +544,47 @@ class TwoLeg:
         excess = abs(self.imbalance)
         if leg is self._lagging and self.intent.reason != "one_leg":
             beyond = max(excess - self._room, ZERO)
-            if self._order_of(self._leading, None, beyond) is not None:
+            if self._order_of(self._leading, None, beyond, self._side) is not None:
                 excess -= beyond
-        return self._order_of(leg, book, excess)
+        return self._order_of(leg, book, excess, self._side)
 
-    def _order_of(self, leg: Leg, book: OrderBookSnapshot | None, excess: Decimal) -> Order | None:
+    def _order_of(
+        self, leg: Leg, book: OrderBookSnapshot | None, excess: Decimal, side: Side
+    ) -> Order | None:
         """Return the order on ``leg`` that trades ``excess``; None when it is too small for the venue."""
-        side = self._side
         quantity = leg.rules.round_quantity(excess / base_kept(leg) if side == "buy" else excess)
         name = "h" if leg is self._pair.home else "a"
         order = make_order(
             leg,
             side,
             quantity,
-            self._limit(leg, book),
+            self._limit(leg, book, side),
             f"{self.intent.intent_id}-{name}{self._next_number}",
-            "hedge" if leg is self._lagging else "unwind",
+            "hedge" if side == self.intent.order(leg.market.venue).side else "unwind",
         )
         # Venues measure their minimum at the limit: what only the touch lifts above it is refused for ever.
         return order if leg.rules.accepts(order.limit, quantity) else None
+
+    def turned(self, home: OrderBookSnapshot | None = None, away: OrderBookSnapshot | None = None) -> Decimal:
+        """Return the base by which both legs were traded beyond what there was; 0 if a venue would not take it back.
+
+        The residue may lie on either venue, and was to be used up.
+        """
+        back = -max(self._open()) - abs(self._residue)
+        if back <= 0 or self.intent.reason == "one_leg":
+            return ZERO
+        are_taken = all(
+            self._order_of(leg, book, back, self._side_back(leg)) is not None
+            for leg, book in ((self._pair.home, home), (self._pair.away, away))
+        )
+        return back if are_taken else ZERO
+
+    def _side_back(self, leg: Leg) -> Side:
+        """Return the side that makes the position on ``leg`` larger: that of its entry."""
+        side = self.intent.order(leg.market.venue).side
+        if self.intent.kind == "entry":
+            return side
+        return "buy" if side == "sell" else "sell"
 
     @property
     def _room(self) -> Decimal:
@@ -540,10 +601,9 @@ class TwoLeg:
         planned = order.quantity * (ONE if is_selling else base_kept(self._lagging))
         return max(planned - (short if is_selling else long), ZERO)
 
-    def _limit(self, leg: Leg, book: OrderBookSnapshot | None) -> Decimal:
+    def _limit(self, leg: Leg, book: OrderBookSnapshot | None, side: Side) -> Decimal:
         """Return a limit behind the touch by the reach of this try, and never beyond the loss budget."""
-        side = self._side
-        bound = self._bound(leg, book)
+        bound = self._bound(leg, book, side)
         if book is None:
             return bound
         doubled = Decimal(str(self._execution.max_hedge_slippage_bps)) * (
@@ -555,22 +615,20 @@ class TwoLeg:
             return min(touch * (ONE + slip), bound)
         return max(touch * (ONE - slip), bound)
 
-    def _bound(self, leg: Leg, book: OrderBookSnapshot | None) -> Decimal:
+    def _bound(self, leg: Leg, book: OrderBookSnapshot | None, side: Side) -> Decimal:
         """Return the worst price that the loss budget allows on ``leg``."""
-        side = self._side
         reference = self.intent.order(leg.market.venue).limit
         if self._from_touch and book is not None:
             reference = exact(_touch(book, side))
         loss = Decimal(repr(self._execution.intent_loss_bps_max)) / BPS
         return reference * (ONE + loss if side == "buy" else ONE - loss)
 
-    def _is_within(self, leg: Leg, book: OrderBookSnapshot) -> bool:
+    def _is_within(self, leg: Leg, book: OrderBookSnapshot, side: Side) -> bool:
         """Return whether the price to be had is near enough: while hedging within ``max_hedge_slippage_bps`` of the
         leg's limit, otherwise as far as the loss budget reaches.
         """
-        side = self._side
         best = exact(_touch(book, side))
-        bound = self._bound(leg, book)
+        bound = self._bound(leg, book, side)
         if self.state == "hedging" and not self._from_touch and self.intent.reason != "one_leg":
             near = Decimal(str(self._execution.max_hedge_slippage_bps)) / BPS
             limit = self.intent.order(leg.market.venue).limit

@@ -41,11 +41,14 @@ def book_extension(
     available: Available,
     now_ms: int,
     *,
-    carried: Decimal,
+    before: Position | None,
+    residue: Decimal,
     late: Iterable[Fill],
     is_paper: bool,
 ) -> OrderExtended | Objection | None:
-    """Return the event of one more order; None when it is known. ``carried``, ``late``: see ``extension_problem``.
+    """Return the event of one more order; None when it is known.
+
+    ``before``, ``residue``, ``late``: see ``extension_problem``.
 
     It reduces exposure, so live it holds what it can spend, or as much of that as is ``available``: the venue decides
     whether that suffices. On paper nobody else would, so what is not available is not spent.
@@ -54,7 +57,7 @@ def book_extension(
     known = trade.result(order.client_id)
     if known is not None and known.order == order:
         return None
-    problem = forms.extension_problem(order, trade, pair, carried, late)
+    problem = forms.extension_problem(order, trade, pair, before, residue, late)
     if known is not None or problem is not None:
         return Objection(Refusal.MALFORMED, problem or f"{order.client_id} is another order")
     wanted = hold_for(order, pair.leg(order.market.venue))

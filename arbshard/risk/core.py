@@ -469,15 +469,15 @@ class RiskCore:
             return _refused(Refusal.UNKNOWN_PAIR, f"{trade.intent.pair} is not traded in this run")
         available = self.guard.available(pair)
         before = self.state.positions.get(trade.intent.position_id)
-        residue = self.state.results.residue_of(pair.base)
-        carried = before.imbalance + residue if before is not None else ZERO
+        residue = self.state.results.residue_of(pair.base) if before is not None else ZERO
         extended = book_extension(
             request,
             trade,
             pair,
             available,
             moment.now_ms,
-            carried=carried,
+            before=before,
+            residue=residue,
             late=self._late.get(request.intent_id, ()),
             is_paper=self.reconciler is None,
         )

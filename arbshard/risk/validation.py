@@ -115,12 +115,18 @@ def exit_problem(intent: Intent, pair: Pair, position: Position) -> str | None:
 
 
 def extension_problem(
-    order: Order, trade: Trade, pair: Pair, carried: Decimal, late: Iterable[Fill] = ()
+    order: Order,
+    trade: Trade,
+    pair: Pair,
+    before: Position | None,
+    residue: Decimal,
+    late: Iterable[Fill] = (),
 ) -> str | None:
     """Return what is wrong with a hedge or unwind of ``trade``: it takes away what is out of balance, and no more.
 
-    ``carried``: net base that the position and the residue of the pair had before this intent. ``late``: fills that
-    were booked after the end of their orders, of which the worker may not know.
+    Or it takes back what was traded on both venues beyond what there was. ``before``, ``residue``: the position that
+    an exit closes, and the base that earlier positions of its pair have left over. ``late``: fills that were booked
+    after the end of their orders, of which the worker may not know.
     """
     home = order.market == pair.home.market
     if not home and order.market != pair.away.market:
@@ -134,12 +140,26 @@ def extension_problem(
     problem = _amounts_problem(order)
     if problem is not None:
         return problem
-    imbalance = carried + sum(map(_base_change, trade.fills()), ZERO)
+    bases = [before.flows.home_base, before.flows.away_base] if before is not None else [ZERO, ZERO]
+    for fill in trade.fills():
+        bases[fill.market != pair.home.market] += _base_change(fill)
+    imbalance = sum(bases, residue)
     leg = pair.home if home else pair.away
     as_known = imbalance - sum(map(_base_change, late), ZERO)
-    if any(_takes_away(order, excess, leg) for excess in (imbalance, as_known)):
+    turned = _turned(trade.intent, bases[0], bases[1], residue)[0 if home else 1]
+    if any(_takes_away(order, excess, leg) for excess in (imbalance, as_known, turned)):
         return None
     return f"{order.client_id}: {order.side} {order.quantity} does not take away an imbalance of {imbalance}"
+
+
+def _turned(
+    intent: Intent, home_base: Decimal, away_base: Decimal, residue: Decimal
+) -> tuple[Decimal, Decimal]:
+    """Return what is too much (negative: too little) on each venue because both legs went beyond what there was."""
+    enters_home = (intent.direction == "buy_home") == (intent.kind == "entry")
+    sign = 1 if enters_home else -1
+    beyond = max(min(-sign * home_base, sign * away_base) - abs(residue), ZERO)
+    return -sign * beyond, sign * beyond
 
 
 def _base_change(fill: Fill) -> Decimal:

@@ -10,7 +10,8 @@ Each bound has its reason, and none is wider than that:
                     its intents promised as these limits allow, from the market's own prices at the time
     hedges          ``hedge_tries`` orders on each of both legs. By the last of them an order reaches farther than any
                     book here is deep, so that one more would mean that hedging does not help
-    direction       a hedge or unwind makes the open leg smaller and never turns it
+    direction       a hedge or unwind makes the open leg smaller and never turns it; or it takes back what was traded
+                    on both venues beyond what there was
     plan            an exit that fills whole leaves at most one lot of each leg over, and is never short of anything:
                     the buying leg is rounded up to the lot, fee in coin included, the selling one down
     residue         what is left at the end of an intent is too small for both venues at the farthest limit that a
@@ -204,7 +205,7 @@ class Bounds:
     ) -> None:
         """Judge one more order. ``number``: how many there were before, ``excused`` among them.
 
-        ``excesses``: what the worker may take for open.
+        ``excesses``: what the worker may take for open, or for traded beyond what there was on the order's venue.
         """
         if number - excused >= self._hedges_max:
             self._differ(f"hedges: {order.client_id} is number {number + 1}, {self._hedges_max} must do")

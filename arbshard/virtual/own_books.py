@@ -269,16 +269,20 @@ class OwnBooks:
         order = event.order
         running.orders[order.client_id] = order
         excess = self._excess(running)
+        back = self._turned(running, order)
         # What was told after an order's end may have come when the follow-up had been decided on.
         self._bounds.follow_up(
             running.intent,
             order,
             running.follow_ups,
             running.follow_ups if running.is_stuck else running.excused,
-            (excess, excess - running.late_base),
+            (excess, excess - running.late_base, back),
             running.approved_ns,
         )
         running.follow_ups += 1
+        price = price_of(running.intent)
+        if order.role == "unwind" and abs(back) * price >= self._bounds.least_order(running.intent):
+            running.excused += 1  # it is no try to hedge
 
     def _excess(self, running: Running) -> Decimal:
         """Return the base that is too much or too little, and that the intent has to bring to nothing."""
@@ -288,6 +292,25 @@ class OwnBooks:
             excess += holding.flows.excess if holding is not None else _ZERO
             excess += self.residue.get(running.intent.pair, _ZERO)
         return excess
+
+    def _turned(self, running: Running, order: Order) -> Decimal:
+        """Return the base that is too much or too little on the order's venue, if both legs have turned round."""
+        intent = running.intent
+        holding, residue = self.holdings.get(intent.position_id), _ZERO
+        after = PairFlows()
+        after.join(running.flows)
+        if intent.kind == "exit" and holding is not None:
+            after.join(holding.flows)
+            residue = abs(self.residue.get(intent.pair, _ZERO))
+        enters_home = (intent.home.side == "buy") == (intent.kind == "entry")
+        long, short = after.home_base, -after.away_base
+        if not enters_home:
+            long, short = -short, -long
+        beyond = min(-long, -short) - residue
+        if beyond <= 0:
+            return _ZERO
+        is_long_venue = (order.market == intent.home.market) == enters_home
+        return -beyond if is_long_venue else beyond
 
     def _reported(self, event: OrderReported, now_ns: int) -> None:
         running = self.running.get(event.intent_id)

@@ -418,6 +418,98 @@ class TestLateExecutions:
         machine.record(make.result(back, "FILLED", back.quantity), NOW)
         assert machine.next_step(*books, NOW) == TwoLegEnd(closed=kind == "exit")
 
+    @pytest.fixture
+    def turned(self, make, begin):
+        """An exit of which both legs have traded half as much again as there was: what was told late."""
+
+        def build(direction, more=HALF):
+            machine, buy, sell = begin("exit", direction)
+            for order in (buy, sell):
+                machine.record(make.result(order, "FILLED", gross(order, NET + more)), NOW)
+            assert abs(machine.imbalance) < make.away.rules.lot
+            return machine, buy, sell
+
+        return build
+
+    @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
+    def test_legs_that_have_both_turned_are_taken_back_together(self, make, turned, direction):
+        machine, buy, _ = turned(direction)
+        books = make.home_book(), make.away_book()
+        step = machine.next_step(*books, NOW)
+        assert machine.state == "taking_back"
+        assert [(order.market, order.role) for order in step.orders] == [
+            (make.home.market, "unwind"),
+            (make.away.market, "unwind"),
+        ]
+        for order in step.orders:
+            assert order.side == ("sell" if order.market == buy.market else "buy")
+            assert abs(order.quantity - gross(order, HALF)) <= leg_of(make, order).rules.lot
+            machine.record(make.result(order, "FILLED", order.quantity), NOW)
+        assert machine.next_step(*books, NOW) == TwoLegEnd(closed=True)
+
+    @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
+    @pytest.mark.parametrize("first", ["upbit", "binance"])
+    def test_when_one_is_taken_back_the_other_follows_where_it_happened(self, make, turned, direction, first):
+        machine, _, _ = turned(direction)
+        clock, books = PauseClock(), (make.home_book(), make.away_book())
+        for order in clock.step(machine, *books).orders:
+            is_first = order.market.venue == first
+            result = (
+                make.result(order, "FILLED", order.quantity) if is_first else make.result(order, "EXPIRED")
+            )
+            machine.record(result, clock.now_ns)
+        (other,) = clock.step(machine, *books).orders
+        assert (other.market.venue != first, other.role) == (True, "unwind")
+        machine.record(make.result(other, "FILLED", other.quantity), clock.now_ns)
+        assert clock.step(machine, *books) == TwoLegEnd(closed=True)
+
+    def test_neither_goes_alone_and_a_dark_venue_leads_to_a_person(self, make, turned):
+        machine, _, _ = turned("buy_home")
+        clock = PauseClock()
+        assert isinstance(clock.step(machine, make.home_book(), None, limit_s=10), Pause)
+        assert machine.state == "stuck"
+        step = clock.step(machine, make.home_book(), make.away_book())
+        assert len(step.orders) == 2
+        for order in step.orders:
+            machine.record(make.result(order, "FILLED", order.quantity), clock.now_ns)
+        assert clock.step(machine, make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
+
+    def test_a_successor_takes_back_what_is_left(self, make, turned):
+        machine, _, _ = turned("buy_away")
+        books = make.home_book(), make.away_book()
+        for order in machine.next_step(*books, NOW).orders:
+            machine.record(make.result(order, "EXPIRED"), NOW)
+        before = make.position("buy_home", NET)
+        clock = PauseClock()
+        successor = TwoLeg(machine.intent, make.pair, before, EXECUTION, machine.results, now_ns=clock.now_ns)
+        assert [order.role for order in clock.step(successor, *books).orders] == ["unwind", "unwind"]
+
+    def test_orders_that_find_nothing_lead_to_a_person_with_pauses(self, make, turned):
+        machine, _, _ = turned("buy_home")
+        clock, books = PauseClock(), (make.home_book(), make.away_book())
+        sent = []
+        while machine.state != "stuck":
+            sent.append(clock.now_ns)
+            for order in clock.step(machine, *books).orders:
+                machine.record(make.result(order, "EXPIRED"), clock.now_ns)
+        assert len(sent) <= EXECUTION.hedge_tries
+        before_ns = clock.now_ns
+        for order in clock.step(machine, *books).orders:
+            machine.record(make.result(order, "EXPIRED"), clock.now_ns)
+        assert len(clock.step(machine, *books).orders) == 2
+        assert clock.now_ns - before_ns >= EXECUTION.pause_s * 1_000_000_000
+
+    @pytest.mark.parametrize("residue", ["0", "0.00999", "-0.00999"])
+    def test_what_a_venue_would_not_take_or_the_residue_makes_up_for_stays(self, make, turned, residue):
+        """5 USDT are the least that Binance takes; what earlier positions left over lies on either venue."""
+        little = Decimal("0.00004") if residue == "0" else HALF
+        machine, _, _ = turned("buy_home", little)
+        before = make.position("buy_away", NET)
+        machine = TwoLeg(
+            machine.intent, make.pair, before, EXECUTION, machine.results, Decimal(residue), now_ns=NOW
+        )
+        assert machine.turned() == 0
+
     def test_what_is_lacking_is_completed_before_what_is_too_much_is_taken_back(self, make, begin):
         """An exit has bought half as much again as it should, and has sold nothing."""
         machine, buy, sell = begin("exit", "buy_home")

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.model.intent import FxQuote
+from arbshard.model.position import Flows, Position
 from arbshard.risk import validation as forms
 from arbshard.risk.portfolio.holdings import Trade
 from support import world as w
@@ -145,7 +146,7 @@ def test_hedges(world, intent, changes, said) -> None:
         for key, value in {"client_id": "{}-h1", "role": "hedge", **changes}.items()
     }
     order = replace(w.Order("", intent.home.market, "sell", Decimal("0.1"), Decimal(5)), **named)
-    problem = forms.extension_problem(order, trade, world.pairs["BTC"], Decimal(0))
+    problem = forms.extension_problem(order, trade, world.pairs["BTC"], None, Decimal(0))
     assert problem is None if said is None else said in problem
 
 
@@ -153,7 +154,7 @@ def test_a_hedge_on_another_pairs_market(world, intent) -> None:
     market = world.pairs["ETH"].home.market
     order = w.Order(f"{intent.intent_id}-h1", market, "sell", Decimal(1), Decimal(1), "hedge")
     trade = Trade.begin(intent, ())
-    assert "no market of BTC" in forms.extension_problem(order, trade, world.pairs["BTC"], Decimal(0))
+    assert "no market of BTC" in forms.extension_problem(order, trade, world.pairs["BTC"], None, Decimal(0))
 
 
 @pytest.mark.parametrize(
@@ -175,9 +176,38 @@ def test_a_hedge_is_at_most_what_is_out_of_balance_and_a_lot(
     for quantity, is_right in ((Decimal(most), True), (Decimal(most) + lot, False)):
         hedge = w.Order(name, order.market, side, quantity, Decimal(5), "hedge")
         problem = forms.extension_problem(
-            hedge, Trade.begin(intent, ()), world.pairs["BTC"], Decimal(carried)
+            hedge, Trade.begin(intent, ()), world.pairs["BTC"], None, Decimal(carried)
         )
         assert (problem is None) is is_right, problem
+
+
+@pytest.mark.parametrize(
+    ("venue", "side", "quantity", "residue", "is_right"),
+    [
+        ("home", "sell", "0.3", "0", True),
+        ("home", "sell", "0.3001", "0", False),
+        ("home", "buy", "0.3", "0", False),
+        ("away", "buy", "0.3", "0", True),
+        ("away", "sell", "0.3", "0", False),
+        ("away", "buy", "0.2", "0.1", True),
+        ("away", "buy", "0.3", "0.1", False),  # the residue may lie there, and was to be used up
+    ],
+)
+def test_legs_that_have_both_turned_may_be_taken_back(
+    world, intent, venue, side, quantity, residue, is_right
+) -> None:
+    """A position that bought away has come to 0.3 too much at home and 0.3 too little away."""
+    flows = Flows(home_base=Decimal("0.3"), away_base=Decimal("-0.3"))
+    position = Position("p", "BTC", "buy_away", "OPEN", flows)
+    back = replace(intent, kind="exit", direction="buy_home")
+    order = intent.home if venue == "home" else intent.away
+    unwind = w.Order(
+        f"{intent.intent_id}-{venue[0]}1", order.market, side, Decimal(quantity), Decimal(5), "unwind"
+    )
+    problem = forms.extension_problem(
+        unwind, Trade.begin(back, ()), world.pairs["BTC"], position, Decimal(residue)
+    )
+    assert (problem is None) is is_right, problem
 
 
 def fill(result, **changes):
