@@ -45,9 +45,11 @@ class Mark(NamedTuple):
     notional: Decimal
     """Entry notional."""
     books_ms: int
-    """Wall time at which the older of both books was received; 0: no book was there yet."""
+    """Wall time at which the oldest book that ``pnl`` depends on was received; 0: no book was there yet."""
     is_whole: bool
     """Whether both books are deep enough for all of it."""
+    newest_ms: int
+    """Wall time at which the older of both books of ``newest`` was received; 0: no book was there yet."""
 
     @property
     def bps(self) -> Decimal:
@@ -108,7 +110,9 @@ class Valuation:
         for position in state.positions.values():
             pnl, age_ms = stored.get(position.position_id, (-position.fees, -1))
             books_ms = state.equity.marked_ms - age_ms if age_ms >= 0 else 0
-            mark = Mark(pnl, pnl, position.pair, position.entry_notional, books_ms, is_whole=False)
+            mark = Mark(
+                pnl, pnl, position.pair, position.entry_notional, books_ms, is_whole=False, newest_ms=books_ms
+            )
             self._put(position.position_id, mark)
             self._note_left(position, position.entry_home_price)
         self.raise_mark()  # what was realised since the mark was stored counts
@@ -264,7 +268,8 @@ class Valuation:
     ) -> Mark | None:
         """Value what is open of a position at the ``books`` (home, away); None when nothing is, or they are no use.
 
-        ``fx`` is (bid, ask).
+        ``fx`` is (bid, ask). ``books_ms``: wall time at which the older of both books was received. A mark that lies
+        between two valuations is as old as the older one, which was long ago after a venue was lost.
         """
         position = self._as_of_now(position_id, pair)
         if position is None:
@@ -277,7 +282,12 @@ class Valuation:
         known = self.marks.get(position_id)
         pnl, before = (known.pnl, known.newest) if known is not None else (ZERO, ZERO)
         pnl = min(max(pnl, min(newest, before)), max(newest, before))
-        mark = Mark(pnl, newest, pair.base, position.entry_notional, books_ms, closing.is_whole)
+        oldest_ms = books_ms
+        if known is not None and known.newest_ms and pnl != newest:
+            oldest_ms = min(known.newest_ms, books_ms)
+        mark = Mark(
+            pnl, newest, pair.base, position.entry_notional, oldest_ms, closing.is_whole, newest_ms=books_ms
+        )
         self._put(position_id, mark)
         self._fresh[position_id] = None
         if self._filled_trade(position_id) is None:

@@ -121,7 +121,14 @@ def test_a_lost_venue_leaves_the_last_mark_and_its_age(world, slots, marker) -> 
     slots.lost = set()
     for tenth in range(3):
         marker.mark(5 * S + tenth * S // 10, NOW_MS + 5000)
-    assert marks(world)[BASES[0]].newest < first.newest - Decimal(400_000)
+    later = marks(world)[BASES[0]]
+    assert later.newest < first.newest - Decimal(400_000)
+    assert later.newest_ms > first.newest_ms
+    assert (later.pnl, later.books_ms) == (first.newest, first.newest_ms)  # what the books of before said
+    for tenth in range(3):
+        marker.mark(6 * S + tenth * S // 10, NOW_MS + 6000)
+    last = marks(world)[BASES[0]]
+    assert (last.pnl, last.books_ms) == (last.newest, last.newest_ms)
 
 
 def test_a_bad_frame_is_counted_and_values_nothing(world, slots, marker) -> None:
