@@ -2,8 +2,10 @@
 
 import errno
 import io
+import lzma
 import shutil
 import sqlite3
+from hashlib import blake2b
 
 import pytest
 from hypothesis import given, settings
@@ -311,3 +313,28 @@ def test_an_archives_name_says_what_is_in_it(tmp_path, close_at) -> None:
     (found,) = folder_of(path).iterdir()
     assert found.name == f"000001-1-{last}.jsonl.xz"
     assert ArchiveReader(found).header.kinds["PositionClosed"] == 1
+
+
+def test_an_archive_of_a_program_with_other_fields_reads_back(tmp_path, close_at) -> None:
+    """Fields that were added or removed since it was written change nothing of what its digest covers."""
+    world = w.World()
+    world.round_trip()
+    path = tmp_path / "ledger.sqlite"
+    world.write_ledger(path)
+    close_at(path, len(world.events))
+    (found,) = folder_of(path).iterdir()
+    reader = ArchiveReader(found)
+    bodies, digest = list(reader.bodies()), reader.header.digest.encode()
+    header, block = lzma.decompress(found.read_bytes()).splitlines()
+    header = header.replace(b'{"archive":1', b'{"archive":1,"of_another_program":[0]', 1)
+    covered = blake2b(header.replace(digest, b""), digest_size=32)
+    for seq, body in bodies:
+        covered.update(b"%d %d %s" % (seq, len(body.encode()), body.encode()))
+    digests = digest, covered.hexdigest().encode()
+    other = tmp_path / found.name
+    other.write_bytes(lzma.compress(b"".join(line.replace(*digests) + b"\n" for line in (header, block))))
+    assert list(ArchiveReader(other).bodies()) == bodies
+    changed = header.replace(b"[0]", b"[1]").replace(*digests)
+    other.write_bytes(lzma.compress(changed + b"\n" + block.replace(*digests) + b"\n"))
+    with pytest.raises(LedgerDamaged, match="expected digest"):
+        list(ArchiveReader(other).bodies())
