@@ -19,6 +19,19 @@ def test_an_error_is_a_complaint_but_for_orphans():
     assert said == "worker-0 logged an error: a trade ended in a defect: ProtocolError"
 
 
+def test_a_person_is_rightly_asked_when_both_venues_refuse_and_for_nothing_else():
+    apart = "pair set apart: it enters nothing until somebody releases it"
+    stuck = "35.8 XRP stays naked: "
+    for cause, reason, is_right in (
+        ("stuck", stuck + "the venue refuses orders", True),
+        ("stuck", stuck + "the price ran beyond the loss budget", False),
+        ("exits_fail", "2 exits that failed have cost 1273: the venue refuses orders", False),
+        ("bad_report", "no fill of this order", False),
+    ):
+        said = list(complaints([line(apart, "error", cause=cause, reason=reason)]))
+        assert (said == []) is is_right, reason
+
+
 def test_half_a_line_is_no_complaint():
     assert list(complaints(['{"event": "chi'])) == []
 

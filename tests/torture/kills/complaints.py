@@ -14,6 +14,9 @@ OF_FAULTS = (
     "the venue refused a request",
 )
 """What is said, rightly, of redirects and refusals, which the exchange's faults bring about."""
+_APART = "pair set apart: it enters nothing until somebody releases it"
+_BOTH_REFUSE = "the venue refuses orders"
+"""Why a pair is rightly set apart as ``stuck``: both of its venues have refused orders for good with a leg open."""
 _WORDS_MAX = 300
 _FENCED = 5
 _LEDGER = 3
@@ -44,9 +47,16 @@ def complaints(lines: Iterable[str], *, fenced: bool = False, harmed: bool = Fal
             yield f"{said['child']} ended by itself with code {said['code']}: {said['words'][:_WORDS_MAX]}"
         elif harmed and not said.get("exception"):
             continue
-        elif said.get("level") in ("error", "critical") and event not in (*ORPHANED, *OF_FAULTS):
+        elif said.get("level") in ("error", "critical") and not _is_right(said):
             why = str(said.get("exception") or said.get("error") or said.get("why") or said.get("detail"))
             yield f"{said['process']} logged an error: {event}: {why[-_WORDS_MAX:]}"
+
+
+def _is_right(said: dict) -> bool:
+    """Return whether what is said follows from a kill of the supervisor or from a fault of the exchange."""
+    if said.get("event") == _APART:
+        return said["cause"] == "stuck" and said["reason"].endswith(_BOTH_REFUSE)
+    return said.get("event") in (*ORPHANED, *OF_FAULTS)
 
 
 def log_lines(folder: Path) -> Iterator[str]:

@@ -65,6 +65,7 @@ order_notional_min = "40000"
 [execution]
 approval_expiry_ms = 2000
 retry_ms = 50
+exit_cost_bps_max = 1e6
 [ledger]
 archive_events = 1000
 [live]
