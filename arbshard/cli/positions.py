@@ -8,11 +8,13 @@ import msgspec
 import typer
 from rich.text import Text
 
+from arbshard.cli.ledger_state import find_remains
 from arbshard.cli.options import (
     ConfigOption,
     NameOption,
     SinceOption,
     StateOption,
+    config_of,
     running_files,
     state_dir_of,
     wall_ms_of,
@@ -65,15 +67,28 @@ def open_rows(answer: Positions, now_ms: int) -> list[OpenPosition]:
     return [_row(one, values.get(one.position_id), closing.get(one.pair, ""), now_ms) for one in ordered]
 
 
-def positions(as_json: JsonOption = False, name: NameOption = None, config: ConfigOption = None) -> None:
-    """Open positions of a running instance, and what closing each of them now would bring, as risk values them."""
+def positions(
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Open positions, and what closing each of them now would bring, as risk values them.
+
+    Of an instance that does not run, what its ledger says is open; it is not valued then.
+    """
     from arbshard.clock import SystemClock
     from arbshard.model.money import use_money_context
 
     use_money_context()
-    _, files = running_files(name, config)
-    answer = send_to_risk(files, ShowPositions())
-    assert isinstance(answer, Positions), answer
+    from supervisor.places import running_pid
+
+    if running_pid(config_of(name, config).name) is not None:
+        _, files = running_files(name, config)
+        answer = send_to_risk(files, ShowPositions())
+        assert isinstance(answer, Positions), answer
+    else:
+        answer = _from_ledger(name, config, state_dir)
     rows = open_rows(answer, SystemClock().wall_ms())
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
@@ -87,6 +102,18 @@ def positions(as_json: JsonOption = False, name: NameOption = None, config: Conf
     for row in rows:
         table.add_row(*_cells(row))
     _print(table)
+
+
+def _from_ledger(name: NameOption, config: ConfigOption, state_dir: StateOption) -> Positions:
+    """What is open by the ledger alone. Raises ``UsageError`` (no ledger), ``LedgerError``."""
+    found = find_remains(name, config, state_dir)
+    if found is None:
+        raise UsageError(
+            f"no instance named '{config_of(name, config).name}' is running, and it has no ledger"
+        )
+    remains, state = found
+    typer.echo(f"not running: {remains.sentence()}", err=True)
+    return Positions(tuple(state.positions.values()), tuple(state.standing.closing.items()))
 
 
 def trades(

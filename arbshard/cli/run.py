@@ -2,12 +2,21 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from msgspec.structs import replace
 
-from arbshard.cli.options import REGIME_HELP, ConfigOption, NameOption, StateOption, running_files, symbols_of
+from arbshard.cli.ledger_state import find_remains, last_state_dir
+from arbshard.cli.options import (
+    REGIME_HELP,
+    ConfigOption,
+    NameOption,
+    StateOption,
+    config_of,
+    running_files,
+    symbols_of,
+)
 from arbshard.config import Config, load_config
 from arbshard.errors import UsageError
 
@@ -88,10 +97,14 @@ def stop(
     ] = 30.0,
 ) -> None:
     """Stop a running instance in order: no new entries, positions closed, ledger closed."""
+    from arbshard.model.money import use_money_context
     from arbshard.wire import control
     from arbshard.wire.request import ask
-    from supervisor.places import running_pid
+    from supervisor.places import find_run_dir, running_pid
 
+    use_money_context()
+    if running_pid(config_of(name, config).name) is None:
+        _refuse_to_stop(name, config)
     instance, files = running_files(name, config)
     answer = control.decode_answer(
         ask(files.control_endpoint, control.encode(control.Stop(keep_positions)), 3000)
@@ -100,6 +113,7 @@ def stop(
         raise UsageError(answer.why)
     assert isinstance(answer, control.ControlDone), answer
     typer.echo(f"{instance}: {answer.text}")
+    state_dir = last_state_dir(find_run_dir(instance))
     end_s = time.monotonic() + wait
     while wait and running_pid(instance) is not None:
         if time.monotonic() > end_s:
@@ -107,4 +121,13 @@ def stop(
             raise typer.Exit(1)
         time.sleep(0.05)
     if wait:
-        typer.echo(f"{instance}: stopped")
+        found = find_remains(name, config, state_dir)
+        typer.echo(f"{instance}: {found[0].sentence() if found is not None else 'stopped'}")
+
+
+def _refuse_to_stop(name: NameOption, config: ConfigOption) -> NoReturn:
+    """Nothing runs: say what the ledger knows. Raises ``UsageError``, ``LedgerError``."""
+    instance = config_of(name, config).name
+    found = find_remains(name, config, None)
+    known = f": {found[0].sentence()}" if found is not None else ""
+    raise UsageError(f"no instance named '{instance}' is running{known}")

@@ -26,7 +26,8 @@ class ShardView(msgspec.Struct, frozen=True):
 
     shard: int
     state: str
-    pid: int
+    pid: int | None
+    """None while there is no such process."""
     epoch: int
     pairs: tuple[str, ...]
     frames_s: float
@@ -138,7 +139,7 @@ def _shard(line: control.ShardLine, status: ShardStatus | None, positions: int) 
     return ShardView(
         shard=line.shard,
         state=status.state if status is not None else "unknown",
-        pid=status.pid if status is not None else 0,
+        pid=status.pid if status is not None else None,
         epoch=status.epoch if status is not None else 0,
         pairs=line.bases,
         frames_s=line.frames_s,

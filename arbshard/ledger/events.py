@@ -29,6 +29,9 @@ from arbshard.model.transfer import TransferEnd
 
 SCHEMA_VERSION = 5
 
+SUPERVISOR_VANISHED = "the supervisor vanished"
+"""Why a run was cut off whose risk process closed the ledger after the supervisor was killed or had crashed."""
+
 Amounts = tuple[tuple[str, str, Decimal], ...]
 """(venue, currency, amount)."""
 
@@ -60,9 +63,11 @@ class Started(_Event, frozen=True, kw_only=True):
 
 
 class Stopped(_Event, frozen=True, kw_only=True):
-    """Risk ended in order. ``balances`` are the totals of all accounts."""
+    """Risk has closed the ledger. ``balances`` are the totals of all accounts."""
 
     balances: Amounts
+    cut_off: str = ""
+    """Why the run did not end in order, though the ledger did; empty after an orderly end."""
 
 
 class ShardJoined(_Event, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import msgspec
 from arbshard.model.funnel import EdgeFunnel
 
 FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest"]
-ChildState = Literal["starting", "running", "restarting", "quarantined", "ended"]
+ChildState = Literal["starting", "running", "restarting", "quarantined", "ending", "ended"]
 COMPANIONS = ("series", "metrics")
 """Children that only look at what a run shows: a run without them is as good as one with them."""
 SpareState = Literal["starting", "ready"]

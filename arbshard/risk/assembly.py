@@ -18,6 +18,7 @@ from arbshard.clock import Clock
 from arbshard.closable import Closable
 from arbshard.config import Config
 from arbshard.errors import LedgerError, SharedMemoryError, UsageError
+from arbshard.ledger.events import SUPERVISOR_VANISHED
 from arbshard.ledger.record import LedgerRecord, read_record, require_same
 from arbshard.ledger.replay import recover
 from arbshard.ledger.snapshots import SNAPSHOT_OVERDUE
@@ -226,7 +227,7 @@ class Risk(Closable):
             self._archivist.stop()
         self._gap_files.save_all(self._gaps.series.items())
         if code is not ExitCode.LEDGER:
-            self._service.stop()
+            self._service.stop(SUPERVISOR_VANISHED if code is ExitCode.ORPHANED else "")
             # The last look may be of before the last fills.
             self.core.valuation.look_at_naked(clock.monotonic_ns())
             self._show(clock.monotonic_ns(), is_last=True)

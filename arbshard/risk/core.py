@@ -192,11 +192,11 @@ class RiskCore:
         self.guard.ways_out.recalculate()
         return events + self._compare_listing(self._moment(now_ms, now_ns))
 
-    def stop(self, now_ms: int) -> list[Event]:
-        """End the session."""
+    def stop(self, now_ms: int, cut_off: str = "") -> list[Event]:
+        """End the session. ``cut_off``: why the run does not end in order; empty where it does."""
         events: list[Event] = [*self.guard.refusals.flush(now_ms, 0, is_last=True)]
         events += self.valuation.statement(now_ms, at_once=True)
-        events.append(Stopped(at_ms=now_ms, balances=self.state.balances.totals()))
+        events.append(Stopped(at_ms=now_ms, balances=self.state.balances.totals(), cut_off=cut_off))
         self._apply(events)
         return events
 

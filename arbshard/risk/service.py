@@ -200,9 +200,9 @@ class RiskService:
         for number, shard in self._core.state.shards.items():
             self._page.set(self._page.counter(f"fence_{number}"), shard.lowest)
 
-    def stop(self) -> None:
-        """End the session. Raises ``LedgerError``."""
-        self._keep(self._core.stop(self._clock.wall_ms()))
+    def stop(self, cut_off: str = "") -> None:
+        """End the session. ``cut_off``: why the run does not end in order. Raises ``LedgerError``."""
+        self._keep(self._core.stop(self._clock.wall_ms(), cut_off))
 
     def tick(self, *, feeds_silent: bool) -> None:
         """Let risk do what the time alone calls for.

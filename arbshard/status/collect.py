@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.errors import SharedMemoryError
@@ -71,6 +72,11 @@ class Collector:
         if not raw:
             return None
         note = msgspec.json.decode(raw, type=SupervisorNote)
+        silent_ns = now_ns - beat_ns if note.state != "ended" else 0
+        is_silent = silent_ns > SUPERVISOR_SILENT_NS
+        is_dead = is_silent and not _lives(note.pid)
+        if is_dead:
+            note = _without_supervisor(note)
         children = {child.name: child for child in note.children}
         risk_note, risk, risk_counters = self._risk(children.get("risk"))
         decisions, approvals, answers, shards = self._shards(note, children, risk_counters, now_ns)
@@ -88,21 +94,21 @@ class Collector:
             for venue in note.venues
         )
         accounts = accounts_of(risk_note, now_ns)
-        silent_ns = now_ns - beat_ns if note.state != "ended" else 0
-        is_silent = silent_ns > SUPERVISOR_SILENT_NS
-        is_dead = is_silent and not _lives(note.pid)
         as_of = (
             "" if _is_current(children.get("risk"), risk_counters, is_dead=is_dead) else _iso(risk_note.at_ms)
         )
+        is_ending = is_dead or note.state in ("draining", "ended")
         passing = (*_orders_under_way(risk_note), *unknown_orders(risk_note))
         problems = (
             *(
-                [f"the supervisor is silent for {silent_ns / 1e9:.0f} s: trading is stopped"]
+                [f"the supervisor vanished {silent_ns / 1e9:.0f} s ago: the run was cut off"]
+                if is_dead
+                else [f"the supervisor is silent for {silent_ns / 1e9:.0f} s: trading is stopped"]
                 if is_silent
                 else ()
             ),
-            *problems_of_shards(shards, universe),
-            *_problems(unattended, venues, risk, trades=note.mode != RECORDING),
+            *problems_of_shards(shards, universe, is_ending=is_ending),
+            *_problems(unattended, venues, risk, trades=note.mode != RECORDING, is_ending=is_ending),
             *([f"portfolio, balances and positions are as of {as_of}"] if as_of else []),
             *_disk_problems(risk_counters),
             *_standing(risk_note),
@@ -123,7 +129,7 @@ class Collector:
             mode=note.mode,
             data=note.data,
             regime=note.regime,
-            pid=note.pid,
+            pid=None if is_dead else note.pid,
             uptime_s=round((self._clock.wall_ms() - note.started_ms) / 1000, 1),
             state_dir=note.state_dir,
             shards=shards,
@@ -198,7 +204,7 @@ class Collector:
             counters = {}  # not started yet
         return SeriesStatus(
             state=child.state,
-            pid=child.pid,
+            pid=_pid_of(child),
             restarts=child.restarts,
             samples=counters.get("samples", 0),
             missed=counters.get("missed", 0),
@@ -219,7 +225,7 @@ class Collector:
             counters = {}  # not started yet
         return MetricsStatus(
             state=child.state,
-            pid=child.pid,
+            pid=_pid_of(child),
             restarts=child.restarts,
             port=counters.get("port", 0),
             requests=counters.get("scrapes", 0),
@@ -241,7 +247,7 @@ class Collector:
             counters = {}  # not started yet: shown as such
         status = RiskStatus(
             state=child.state if child is not None else "starting",
-            pid=child.pid if child is not None else 0,
+            pid=_pid_of(child),
             restarts=child.restarts if child is not None else 0,
             approvals=counters.get("approvals", 0),
             refusals=note.refusals,
@@ -279,7 +285,7 @@ class Collector:
             )
             if raw:
                 missing = msgspec.json.decode(raw, type=WorkerNote).missing
-                shards[-1] = msgspec.structs.replace(shards[-1], missing=missing)
+                shards[-1] = replace(shards[-1], missing=missing)
         return decisions, approvals, answers, tuple(shards)
 
     def _shard(
@@ -304,7 +310,7 @@ class Collector:
         return ShardStatus(
             id=shard,
             state=state,
-            pid=child.pid,
+            pid=_pid_of(child),
             epoch=child.epoch,
             restarts=child.restarts,
             pairs=counters.get("pairs", 0),
@@ -363,7 +369,12 @@ class Collector:
 
 
 def _problems(
-    unattended: tuple[str, ...], venues: tuple[VenueStatus, ...], risk: RiskStatus, *, trades: bool
+    unattended: tuple[str, ...],
+    venues: tuple[VenueStatus, ...],
+    risk: RiskStatus,
+    *,
+    trades: bool,
+    is_ending: bool,
 ) -> tuple[str, ...]:
     found = [
         f"{venue.name} is {'on REST' if venue.state == 'rest' else venue.state}"
@@ -377,7 +388,7 @@ def _problems(
         for venue in venues
         if venue.late and venue.lag_ms_max is not None
     ]
-    if trades and risk.state != "running":
+    if trades and risk.state != "running" and not (is_ending and risk.state == "ended"):
         found.append(f"risk is {risk.state}{f': {risk.reason}' if risk.reason else ''}")
     found += [f"open position without a worker: {position}" for position in unattended]
     return tuple(found)
@@ -495,6 +506,22 @@ def _latency(histogram: Histogram) -> Latency:
         return Latency()
     p50, p90, p99, p999 = (round(histogram.percentile_ns(p) / 1000, 1) for p in (50, 90, 99, 99.9))
     return Latency(p50, p90, p99, p999, round(histogram.max_ns / 1000, 1), histogram.count)
+
+
+def _pid_of(child: ChildNote | None) -> int | None:
+    return child.pid or None if child is not None else None
+
+
+def _without_supervisor(note: SupervisorNote) -> SupervisorNote:
+    """What is true of a run whose supervisor vanished: nothing trades, and what still lives is about to end."""
+    children = (
+        replace(child, state="ending")
+        if child.pid and _lives(child.pid)
+        else replace(child, state="ended", pid=0)
+        for child in note.children
+    )
+    venues = (replace(venue, state="down", connections=0, msg_s=0.0) for venue in note.venues)
+    return replace(note, children=tuple(children), venues=tuple(venues), spares=(), spares_wanted=0)
 
 
 def _lives(pid: int) -> bool:

@@ -48,9 +48,11 @@ class ShardStatus(msgspec.Struct, frozen=True):
 
     id: int
     state: str
-    """``starting``, ``running``, ``draining``, ``drained``, ``fenced``, ``restarting``, ``quarantined`` or ``ended``.
+    """``starting``, ``running``, ``draining``, ``drained``, ``fenced``, ``restarting``, ``quarantined``,
+    ``ended``, or ``ending`` after the supervisor vanished.
     """
-    pid: int
+    pid: int | None
+    """None while there is no such process."""
     epoch: int
     restarts: int
     pairs: int
@@ -112,7 +114,8 @@ class RiskStatus(msgspec.Struct, frozen=True):
     """The risk process."""
 
     state: str
-    pid: int
+    pid: int | None
+    """None while there is no such process."""
     restarts: int
     approvals: int
     refusals: dict[str, int]
@@ -149,7 +152,8 @@ class SeriesStatus(msgspec.Struct, frozen=True):
     """The process that keeps series of this run. Whatever becomes of it, no run is degraded by it."""
 
     state: str
-    pid: int
+    pid: int | None
+    """None while there is no such process."""
     restarts: int
     samples: int
     missed: int
@@ -166,7 +170,8 @@ class MetricsStatus(msgspec.Struct, frozen=True):
     """The process that offers figures to Prometheus. Whatever becomes of it, no run is degraded by it."""
 
     state: str
-    pid: int
+    pid: int | None
+    """None while there is no such process."""
     restarts: int
     port: int
     """Where it listens; 0 before it does."""
@@ -199,7 +204,8 @@ class Status(msgspec.Struct, frozen=True):
     mode: str
     data: str
     """``sim``: simulated exchanges. ``public``: real feeds."""
-    pid: int
+    pid: int | None
+    """Of the supervisor; None when there is no such process."""
     uptime_s: float
     state_dir: str
     shards: tuple[ShardStatus, ...]

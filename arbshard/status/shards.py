@@ -10,10 +10,16 @@ _NAMED = 8
 """So many pairs are named in a line."""
 
 
-def problems_of_shards(shards: Sequence[ShardStatus], universe: Universe | None) -> Iterator[str]:
-    """A line for every shard that does not run."""
+_ENDING = ("draining", "drained", "ended")
+"""What shards do while a run ends in order."""
+
+
+def problems_of_shards(
+    shards: Sequence[ShardStatus], universe: Universe | None, *, is_ending: bool = False
+) -> Iterator[str]:
+    """A line for every shard that does not run. ``is_ending``: the run ends in order, and its shards with it."""
     for shard in shards:
-        if shard.state == "running":
+        if shard.state == "running" or (is_ending and shard.state in _ENDING):
             continue
         pause = f" in {shard.again_in_s:g} s" if shard.state == "restarting" else ""
         why = f" (its worker {shard.reason})" if shard.reason else ""

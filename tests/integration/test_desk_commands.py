@@ -234,7 +234,10 @@ def test_halted_it_enters_nothing_over_a_restart_of_everything_until_resumed(des
     assert desk.do("resume").strip() == "t: nothing is halted"
     desk.end()
     assert len(desk.trades()) >= 1  # from the ledger alone
-    for arguments in (("positions",), ("halt",), ("limits", "show")):
+    left = desk.carry_out("positions")
+    assert (left.code, left.out) == (0, "no open positions\n")
+    assert left.err.startswith("not running: stopped in order at ")
+    for arguments in (("halt",), ("limits", "show")):
         assert "is running" in desk.do(*arguments, code=2)
 
 

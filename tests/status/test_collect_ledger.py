@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from arbshard.clock import ManualClock
 from arbshard.ledger.record import LedgerRecord
-from arbshard.model.notes import ChildNote, SupervisorNote
+from arbshard.model.notes import ChildNote, SupervisorNote, VenueNote
 from arbshard.model.risk_note import (
     NO_NOTE,
     ApartNote,
@@ -192,3 +192,49 @@ def test_what_orders_under_way_cause_is_named_apart(instance):
     )
     assert set(status.passing) < set(status.problems)
     assert "accounting break: balances do not add up" in status.problems
+
+
+class TestWithoutSupervisor:
+    """A supervisor that was killed: no shard runs, and no pid is shown of a process that does not exist."""
+
+    NOBODY = 2**22 - 1
+
+    def test_nothing_is_shown_as_running(self, instance):
+        note = SupervisorNote(
+            name="t", mode="live", data="sim", state="running", pid=self.NOBODY, started_ms=1,
+            state_dir=str(instance.folder), shards=2, pairs=0, spares=("ready",), spares_wanted=1,
+            venues=(VenueNote("upbit", "connected", 1, 1, 1, 1.0, 0, 0),),
+            children=(
+                ChildNote("risk", "running", self.NOBODY, 1, 0),
+                ChildNote("worker-0", "running", self.NOBODY, 1, 0),
+                ChildNote("worker-1", "running", os.getpid(), 1, 0),
+            ),
+        )  # fmt: skip
+        instance.supervisor.write_note(msgspec.json.encode(note))
+        instance.supervisor.set(instance.supervisor.counter("beat_ns"), NOW_NS - 4_000_000_000)
+        instance.start_risk(NOTE)
+        status = instance.status()
+        assert (status.state, status.exit_code, status.pid) == ("dead", 2, None)
+        assert [(shard.state, shard.pid) for shard in status.shards] == [
+            ("ended", None),
+            ("ending", os.getpid()),
+        ]
+        assert (status.risk.state, status.risk.pid) == ("ended", None)
+        assert status.spares == ()
+        assert [venue.state for venue in status.venues] == ["down"]
+        assert status.problems[0] == "the supervisor vanished 4 s ago: the run was cut off"
+
+
+def test_a_child_that_does_not_run_has_no_pid(instance):
+    instance.say("running", "restarting", 0)
+    assert instance.status().risk.pid is None
+
+
+def test_an_orderly_stop_is_no_problem(instance):
+    instance.start_risk(NOTE, closed=1)
+    instance.say("draining", "ended", 0)
+    status = instance.status()
+    assert status.state == "draining"
+    assert not any("risk is" in line for line in status.problems)
+    instance.say("running", "ended", 0)
+    assert any("risk is ended" in line for line in instance.status().problems)

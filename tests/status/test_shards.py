@@ -47,3 +47,14 @@ def test_what_it_holds_is_unattended(shards, universe):
     held = [position("BTC"), position("C3")]
     assert unattended_of(shards, universe, held) == ("C3 s1-C3",)
     assert unattended_of(shards[:1], universe, held) == ()
+
+
+@pytest.mark.parametrize("state", ["draining", "drained", "ended"])
+def test_a_shard_that_ends_with_its_run_is_no_problem(shards, universe, state):
+    ending = replace(shards[0], state=state)
+    assert list(problems_of_shards([ending], universe, is_ending=True)) == []
+    assert list(problems_of_shards([ending], universe)) == [f"shard 0 is {state}"]
+
+
+def test_a_quarantined_shard_is_a_problem_also_while_the_run_ends(shards, universe):
+    assert list(problems_of_shards(shards[1:], universe, is_ending=True))

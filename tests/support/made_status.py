@@ -26,7 +26,7 @@ def made_shards() -> tuple[ShardStatus, ...]:
         orders=420, rejected=43, partial=44, errors=0,
     )  # fmt: skip
     two = ShardStatus(
-        id=1, state="quarantined", pid=0, epoch=51, restarts=3, pairs=53, msg_s=0.0,
+        id=1, state="quarantined", pid=None, epoch=51, restarts=3, pairs=53, msg_s=0.0,
         latency_us=Latency(), approval_us=Latency(), ticks=570, frames=580, conflated=590,
         bad_frames={}, refusals={"BOOK_STALE": 61, "FX_STALE": 62},
         orders=620, rejected=63, partial=64, errors=0,
