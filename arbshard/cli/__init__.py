@@ -3,6 +3,8 @@
 Bad input is one line on stderr and exit code 2.
 """
 
+from typing import Annotated
+
 import typer
 
 from arbshard.cli import (
@@ -12,6 +14,7 @@ from arbshard.cli import (
     campaign,
     doctor,
     exchanges,
+    instances,
     inventory,
     ledger,
     limits,
@@ -30,6 +33,7 @@ from arbshard.cli import (
     transfer,
     why,
 )
+from arbshard.cli import config as configuration
 from arbshard.cli import halt as desk
 from arbshard.errors import ArbshardError, LedgerError, UsageError
 from arbshard.version import __version__
@@ -39,10 +43,29 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Cross-exchange crypto arbitrage: many pairs, many processes, one ledger.",
 )
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Cross-exchange crypto arbitrage: many pairs, many processes, one ledger."""
+
+
 app.command()(run.run)
 app.command()(status.status)
+app.command()(instances.instances)
 app.command()(why.why)
 app.command()(run.stop)
 app.command()(tap.tap)
@@ -62,6 +85,7 @@ app.command()(analyze.analyze)
 app.command()(sweep.sweep)
 app.command()(campaign.campaign)
 app.command()(backtest.backtest)
+app.add_typer(configuration.app, name="config")
 app.add_typer(limits.app, name="limits")
 ledger.app.command("archive")(archive.ledger_archive)
 ledger.app.command("prove")(archive.ledger_prove)

@@ -1,0 +1,97 @@
+"""``arbshard config …``: check a configuration, show all of it, and its JSON Schema for editors."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from arbshard.config import Config, load_config, without_secrets
+
+app = typer.Typer(no_args_is_help=True, help="Check a configuration file and show what is in force.")
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file.")]
+_Value = str | int | float | bool | list[Any] | dict[str, Any] | None
+
+
+@app.command("check")
+def check_config(file: FileArgument) -> None:
+    """Say whether a run would accept FILE; what is wrong with it otherwise. Exit code: 0 accepted, 2 not."""
+    config = load_config(file)
+    typer.echo(f"{file}: accepted; instance '{config.name}', {config.mode} orders, data {config.data}")
+
+
+@app.command("show")
+def show_config(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A TOML file; none: all defaults.")
+    ] = None,
+    origin: Annotated[
+        bool, typer.Option("--origin", help="Say of each key whether FILE or the default sets it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Every key with the value in force, one a line: as TOML takes it, after a dotted name."""
+    tree: dict[str, Any] = msgspec.to_builtins(without_secrets(load_config(file)))
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(tree)).decode())
+        return
+    given = set(_keys(tomllib.loads(file.read_text(encoding="utf-8")))) if file is not None else set()
+    for key, value in _leaves(tree):
+        line = f"{key} = {msgspec.json.encode(value).decode()}"
+        if origin:
+            # Of a table whose keys are free, the file gives the keys below it.
+            is_given = any(one == key or one.startswith(f"{key}.") for one in given)
+            line += f"  # {file if is_given else 'default'}"
+        typer.echo(line)
+
+
+@app.command("schema")
+def show_schema() -> None:
+    """The JSON Schema of the configuration, for editors that check TOML by one, such as those with taplo."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(_schema_of_files())).decode())
+
+
+def _schema_of_files() -> dict[str, Any]:
+    """The JSON Schema of what ``load_config`` accepts in a file."""
+    schema: dict[str, Any] = _as_in_files(msgspec.json.schema(Config))
+    venues = schema["$defs"]["VenuesConfig"]
+    # Sections of venues that ccxt carries stand beside the others: [venues.NAME].
+    venues["additionalProperties"] = venues["properties"].pop("others")["additionalProperties"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+def _as_in_files(node: Any) -> Any:
+    """``node`` with amounts as TOML has them, regular expressions as editors read them, and nothing required.
+
+    A file is laid over the defaults, so it may leave out any key.
+    """
+    if isinstance(node, list):
+        return [_as_in_files(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    changed = {key: _as_in_files(value) for key, value in node.items()}
+    if isinstance(changed.get("required"), list):
+        del changed["required"]
+    if changed.get("format") == "decimal":
+        del changed["format"]
+        changed["type"] = ["number", "string"]
+    if isinstance(changed.get("pattern"), str):
+        changed["pattern"] = changed["pattern"].replace("\\Z", "$")
+    return changed
+
+
+def _leaves(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, _Value]]:
+    """Every dotted key with its value; an empty table is a value."""
+    for key, value in tree.items():
+        name = f"{above}{key}"
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _keys(tree: dict[str, Any]) -> Iterator[str]:
+    return (key for key, _ in _leaves(tree))
