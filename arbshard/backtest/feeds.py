@@ -97,21 +97,19 @@ class UnmarkedStream:
         self._fanout = fanout
         self._connection = connection
         self._intake = intake
-        self._skip = intake.skip if isinstance(intake, ScreenedLane) else None
         self._seen: set[str] = set()
 
-    def __call__(self, frame: bytes, received_ns: int) -> None:
-        """Take in a frame."""
-        symbol = self._fanout.venue.route(frame)
+    def __call__(self, frame: bytes, received_ns: int, glance: Glance | None = None) -> None:
+        """Take in a frame. ``glance``: None, or without a market, to find it in the frame."""
+        symbol = glance[0] if glance is not None and glance[0] else self._fanout.venue.route(frame)
         if symbol is not None and symbol not in self._seen:
             self._seen.add(symbol)
             if symbol in self._fanout.symbols:
                 self._connection.carry((symbol,))
-        self._intake(frame, received_ns)
-
-    def skip(self, frame: bytes, received_ns: int, glance: Glance) -> bool:
-        """Skip a frame that is not the first of its market, if it can be skipped; whether it was."""
-        return self._skip is not None and glance[0] in self._seen and self._skip(frame, received_ns, glance)
+        if isinstance(self._intake, ScreenedLane):
+            self._intake(frame, received_ns, glance)
+        else:
+            self._intake(frame, received_ns)
 
 
 class TapeVenueFeed:

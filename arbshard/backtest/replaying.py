@@ -266,7 +266,7 @@ class TapeSystem:
         self.clock = TapeClock(self.loop, start.wall_offset_ns)
         self._intakes: dict[str, Callable[[bytes, int], None]] = {}
         self._screened: dict[str, ScreenedLane | UnmarkedStream] = {}
-        """Those of the intakes that may skip a frame by its glance."""
+        """Those of the intakes that make use of the glance at a frame."""
         self._feeds: dict[str, TapeVenueFeed] = {}
         self._recording = 0
         self._states: tuple[FeedState, ...] = ()
@@ -504,13 +504,15 @@ class TapeSystem:
                 self._mark(row, mark)
             else:
                 self.frames += 1
-                glance, lane = row[6], screened.get(row[2])
-                if lane is None or glance is None or not lane.skip(row[3], row[1], glance):
+                lane = screened.get(row[2])
+                if lane is not None:
+                    lane(row[3], row[1], row[6])
+                else:
                     intake = intakes.get(row[2])
                     if intake is None:
                         intake = self._unmarked(row)
                     intake(row[3], row[1])
-            row = self._next_row()
+            row = next(self._rows, None) or self._next_row()
         self._row = None
         return False
 

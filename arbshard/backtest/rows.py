@@ -129,8 +129,10 @@ class TapeRows:
                 yield from zip(*columns, strict=True)
 
     def _choose(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        kinds = pc.is_in(batch.column("kind"), value_set=pa.array(sorted(_FED)))
-        return self._bounded(batch if pc.all(kinds).as_py() else batch.filter(kinds))
+        kinds = batch.column("kind")
+        if not _FED.issuperset(kinds.unique().to_pylist()):
+            batch = batch.filter(pc.is_in(kinds, value_set=pa.array(sorted(_FED))))
+        return self._bounded(batch)
 
     def _bounded(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         part = self._part
@@ -265,7 +267,10 @@ def _texts(column: pa.Array) -> list[str]:
 def _marks_of(batch: pa.RecordBatch, shift_ns: int, info: SegmentInfo) -> list[TapeMark | None]:
     """What each row says that is not a frame; None for a frame."""
     marks: list[TapeMark | None] = [None] * batch.num_rows
-    for place in pc.indices_nonzero(pc.not_equal(batch.column("kind"), _FRAME)).to_pylist():
+    kinds = batch.column("kind")
+    if kinds.unique().to_pylist() == [_FRAME]:
+        return marks
+    for place in pc.indices_nonzero(pc.not_equal(kinds, _FRAME)).to_pylist():
         kind, symbol, began_ns, detail, number = (
             batch.column(name)[place].as_py() for name in ("kind", "symbol", "began_ns", "detail", "number")
         )

@@ -31,9 +31,9 @@ from math import nan
 from arbshard.backtest.rows import Glance
 from arbshard.backtest.slots import TapeBooks
 from arbshard.config import Config
-from arbshard.engine.edge import least_edge_bps, top_edge_bps
+from arbshard.engine.edge import BPS, Terms, least_edge_bps
 from arbshard.engine.engine import ArbitrageEngine, PairState
-from arbshard.engine.quality import has_jumped, quality_of
+from arbshard.engine.quality import quality_of
 from arbshard.errors import FrameError
 from arbshard.model.book import BookTop
 from arbshard.model.market import Leg
@@ -45,7 +45,7 @@ _MARGIN_BPS = 1e-6
 
 
 class _ScreenedPair:
-    """A pair, and the bounds that its edges must reach for anything to happen."""
+    """A pair, and the limits that its prices must reach for anything to happen."""
 
     def __init__(self, state: PairState, config: Config) -> None:
         self.state = state
@@ -53,38 +53,51 @@ class _ScreenedPair:
         self.away = _ScreenedMarket(self, state.pair.away, is_home=False)
         self._entry_bps = config.strategy.entry_bps
         self._floor_bps = config.limits.edge_bps_min
-        self._level_bps = 0.0
-        self._bounds = self._bounds_at(0.0)
+        self._renew_limits()
 
-    def is_out_of_reach(self, home: BookTop, away: BookTop, fx: BookTop) -> bool:
-        """Whether no entry can be made at these tops."""
+    def is_out_of_reach(
+        self, home_bid: float, home_ask: float, away_bid: float, away_ask: float, fx: BookTop
+    ) -> bool:
+        """Whether no entry can be made at these prices.
+
+        ``top_edge_bps(ask, bid, terms, fx) < bound``, with all that is constant brought to one side: the few bits by
+        which this rounds otherwise are far below the margin.
+        """
         state = self.state
-        if state.level_bps != self._level_bps:
-            self._level_bps = state.level_bps
-            self._bounds = self._bounds_at(state.level_bps)
-        buy_home_bps, buy_away_bps = self._bounds
+        if (
+            state.level_bps != self._level_bps
+            or state.buy_home is not self._buy_home
+            or state.buy_away is not self._buy_away
+        ):
+            self._renew_limits()
         return (
-            top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx.best_bid) < buy_home_bps
-            and top_edge_bps(away.best_ask, home.best_bid, state.buy_away, fx.best_ask) < buy_away_bps
+            away_bid * fx.best_bid < home_ask * self._limit_home
+            and home_bid < away_ask * fx.best_ask * self._limit_away
         )
 
-    def _bounds_at(self, level_bps: float) -> tuple[float, float]:
-        return (
-            least_edge_bps(self._entry_bps, -level_bps, self._floor_bps) - _MARGIN_BPS,
-            least_edge_bps(self._entry_bps, level_bps, self._floor_bps) - _MARGIN_BPS,
-        )
+    def _renew_limits(self) -> None:
+        state = self.state
+        level_bps, self._buy_home, self._buy_away = state.level_bps, state.buy_home, state.buy_away
+        self._level_bps = level_bps
+        self._limit_home = self._limit(-level_bps, state.buy_home)
+        self._limit_away = self._limit(level_bps, state.buy_away)
+
+    def _limit(self, against_bps: float, terms: Terms) -> float:
+        bound_bps = least_edge_bps(self._entry_bps, against_bps, self._floor_bps) - _MARGIN_BPS
+        return (1 + bound_bps / BPS) / (terms.base_kept * terms.proceeds_factor / terms.cost_factor)
 
 
 class _ScreenedMarket:
-    """One market of a pair: its newest top, skipped or not, and whether the engine has yet to see it."""
+    """One market of a pair: its newest prices, skipped or not, and whether the engine has yet to see them."""
 
     def __init__(self, pair: _ScreenedPair, leg: Leg, *, is_home: bool) -> None:
         self.pair = pair
         self.slot = leg.slot
         self.is_home = is_home
         self.glance = get_venue(leg.market.venue).top_of_book
-        self.top: BookTop | None = None
-        """None where a frame must not be skipped."""
+        self.is_clear = False
+        """Whether a frame may be skipped."""
+        self.bid = self.ask = nan
         self.is_pending = False
 
 
@@ -95,7 +108,8 @@ class Screen:
         self._engine = engine
         self._feed = feed
         self.books = books
-        self._quality = quality_of(config.data_quality)
+        quality = quality_of(config.data_quality)
+        self._jump_up, self._jump_down = quality.jump_up, quality.jump_down
         self._pairs = [_ScreenedPair(state, config) for state in engine.pairs.values()]
         self.markets: dict[int, _ScreenedMarket] = {
             market.slot: market for pair in self._pairs for market in (pair.home, pair.away)
@@ -117,25 +131,31 @@ class Screen:
         for market in self.markets.values():
             self.follow(market)
 
-    def skips(self, market: _ScreenedMarket, top: BookTop) -> bool:
-        """Whether a frame with this top is to be skipped; it is then the market's newest. Sizes are not used."""
+    def skips(self, market: _ScreenedMarket, bid: float, ask: float) -> bool:
+        """Whether a frame with these best prices is to be skipped; they are then the market's newest."""
         pair = market.pair
-        state, other = pair.state, pair.away if market.is_home else pair.home
+        state, home, away = pair.state, pair.home, pair.away
         fx = self._engine.fx.top
         if (
             state.held
             or state.busy
             or not state.is_funded
             or state.followed is not None
-            or other.top is None
             or fx is None
-            or market.top is None
+            or not (home.is_clear and away.is_clear)
         ):
             return False
-        home, away = (top, other.top) if market.is_home else (other.top, top)
-        if has_jumped(market.top, top, self._quality) or not pair.is_out_of_reach(home, away, fx):
+        up, down, last_bid, last_ask = self._jump_up, self._jump_down, market.bid, market.ask
+        # As ``has_jumped``. Comparisons with NaN are false, so that a frame without prices counts as a jump.
+        if not (last_bid * down <= bid <= last_bid * up and last_ask * down <= ask <= last_ask * up):
             return False
-        market.top = top
+        if not (
+            pair.is_out_of_reach(bid, ask, away.bid, away.ask, fx)
+            if market.is_home
+            else pair.is_out_of_reach(home.bid, home.ask, bid, ask, fx)
+        ):
+            return False
+        market.bid, market.ask = bid, ask
         market.is_pending = True
         return True
 
@@ -157,8 +177,12 @@ class Screen:
         state = market.pair.state
         view = state.home if market.is_home else state.away
         market.is_pending = False
-        is_clear = view.live and not view.bad and not view.jumped_ns and view.settled is view.top
-        market.top = view.top if is_clear else None
+        top = view.top
+        market.is_clear = (
+            top is not None and view.live and not view.bad and not view.jumped_ns and view.settled is top
+        )
+        if top is not None:
+            market.bid, market.ask = top.best_bid, top.best_ask
 
 
 class ScreenedLane:
@@ -175,44 +199,37 @@ class ScreenedLane:
             if (market := screen.markets.get(fanout.slot_of(symbol))) is not None
         }
 
-    def __call__(self, frame: bytes, received_ns: int) -> None:
-        """Take in a frame, skipped or not."""
-        symbol = self._route(frame)
-        market = self._by_symbol.get(symbol) if symbol is not None else None
-        if symbol is None or market is None:
+    def __call__(self, frame: bytes, received_ns: int, glance: Glance | None = None) -> None:
+        """Take in a frame, skipped or not. ``glance``: None, or without a market, to find it in the frame."""
+        symbol, bid, ask = glance if glance is not None and glance[0] else self._glance(frame, received_ns)
+        market = self._by_symbol.get(symbol)
+        if market is None:
             self._lane(frame, received_ns)
             return
-        try:
-            top = market.glance(frame, received_ns) if market.top is not None else None
-        except FrameError:
-            top = None
-        if top is None or not self._skip(symbol, market, frame, top):
-            self._screen.settle_pair(market.pair)
-            self._lane(frame, received_ns)
-            self._screen.follow(market)
-
-    def skip(self, frame: bytes, received_ns: int, glance: Glance) -> bool:
-        """Skip a frame of which ``glance`` is known, if it can be skipped; whether it was."""
-        symbol, bid, ask = glance
-        market = self._by_symbol.get(symbol)
-        # Comparisons with prices that are NaN are false, so that such a frame counts as a jump.
-        return market is not None and self._skip(
-            symbol, market, frame, BookTop(bid, nan, ask, nan, received_ns)
-        )
-
-    def _skip(self, symbol: str, market: _ScreenedMarket, frame: bytes, top: BookTop) -> bool:
         slot, books = market.slot, self._books
         if (
-            market.top is None
-            or symbol not in self._targets
-            or slot in self._down
-            or len(frame) > books.slot_bytes
-            or not self._screen.skips(market, top)
+            symbol in self._targets
+            and slot not in self._down
+            and len(frame) <= books.slot_bytes
+            and self._screen.skips(market, bid, ask)
         ):
-            return False
-        self._lane.frames += 1
-        books.frames[slot] = frame
-        books.received_ns[slot] = top.received_ns
-        books.sequences[slot] += 2
-        self._screen.screened += 1
-        return True
+            self._lane.frames += 1
+            books.frames[slot] = frame
+            books.received_ns[slot] = received_ns
+            books.sequences[slot] += 2
+            self._screen.screened += 1
+            return
+        self._screen.settle_pair(market.pair)
+        self._lane(frame, received_ns)
+        self._screen.follow(market)
+
+    def _glance(self, frame: bytes, received_ns: int) -> Glance:
+        symbol = self._route(frame) or ""
+        market = self._by_symbol.get(symbol)
+        if market is None or not market.is_clear:
+            return symbol, nan, nan
+        try:
+            top = market.glance(frame, received_ns)
+        except FrameError:  # the feed counts it when the frame comes to it
+            return symbol, nan, nan
+        return symbol, top.best_bid, top.best_ask

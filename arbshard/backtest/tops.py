@@ -28,7 +28,9 @@ from supervisor.rundir import write_whole
 
 FOLDER = "tops"
 MARKET, BID, ASK = "glance_market", "glance_bid", "glance_ask"
-"""Columns that a batch gets. A row that is not a frame with a sound book has no market, or prices that are NaN."""
+"""Columns that a batch gets. A row that is not a frame with a sound book has no market, or prices that are NaN.
+Frames of venues that ccxt brings have no market either: the hash over the codecs does not cover all that reads them.
+"""
 _SCHEMA = pa.schema(
     [
         pa.field(MARKET, pa.string(), nullable=False),
