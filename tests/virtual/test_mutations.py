@@ -142,6 +142,7 @@ def late_executions_are_not_reckoned_with(patch: pytest.MonkeyPatch) -> None:
 
 def what_was_traded_twice_is_traded_on_the_other_venue_too(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TwoLeg, "_room", Decimal(10**9))
+    patch.setattr(TwoLeg, "turned", lambda *_: Decimal(0))  # which would take it back on both venues
 
 
 def stuck_is_not_seen(patch: pytest.MonkeyPatch) -> None:
