@@ -26,7 +26,7 @@ from arbshard.execution.two_leg import TwoLeg
 from arbshard.ledger.events import Event, IntentApproved, ShardJoined
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.intent import FxQuote, Intent
-from arbshard.model.market import Leg, MarketRules
+from arbshard.model.market import Leg, MarketRules, Side
 from arbshard.model.money import ONE, ceil_to
 from arbshard.model.order import Order
 from arbshard.model.refusal import Refusal
@@ -293,11 +293,11 @@ def exit_slippage_in_the_wrong_unit(patch: pytest.MonkeyPatch) -> None:
 def hedges_reach_ten_times_as_far(patch: pytest.MonkeyPatch) -> None:
     true_limit = TwoLeg._limit
 
-    def limit(self: TwoLeg, leg: Leg, book: OrderBookSnapshot | None) -> Decimal:
-        near = true_limit(self, leg, book)
+    def limit(self: TwoLeg, leg: Leg, book: OrderBookSnapshot | None, side: Side) -> Decimal:
+        near = true_limit(self, leg, book, side)
         if book is None:
             return near
-        touch = Decimal(repr(book.best_ask if self._side == "buy" else book.best_bid))
+        touch = Decimal(repr(book.best_ask if side == "buy" else book.best_bid))
         return touch + (near - touch) * 10
 
     patch.setattr(TwoLeg, "_limit", limit)
