@@ -11,6 +11,7 @@ from arbshard.cli import (
     analyze,
     archive,
     backtest,
+    balances,
     campaign,
     doctor,
     exchanges,
@@ -74,6 +75,7 @@ app.command()(desk.halt)
 app.command()(desk.resume)
 app.command()(desk.close)
 app.command()(reconcile.reconcile)
+app.command()(balances.balances)
 app.command()(inventory.inventory)
 app.command()(doctor.doctor)
 app.command()(positions.positions)
