@@ -37,7 +37,8 @@ def instances(
         for root in usable_roots()
         if root.path.is_dir()
         for path in sorted(root.path.iterdir())
-        if path.is_dir() and (path / LOCK).is_file()
+        # No instance has a name that begins with a dot; the simulation keeps its files in such folders meanwhile.
+        if not path.name.startswith(".") and path.is_dir() and (path / LOCK).is_file()
     ]
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())

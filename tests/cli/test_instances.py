@@ -24,7 +24,7 @@ def test_nothing_runs(root):
 
 
 def test_one_that_starts_and_one_that_was_cut_off(root):
-    for name in ("gone", "desk"):
+    for name in ("gone", "desk", ".simulation-1-2"):
         (root / name).mkdir(mode=0o700)
         (root / name / "arbshard.lock").write_text(str(os.getpid()))
     with (root / "desk" / "arbshard.lock").open("r+") as lock:
