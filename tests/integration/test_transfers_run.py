@@ -25,8 +25,9 @@ class Desk(Instance):
     """A live run, and what its owner does at the embedded exchanges."""
 
     def has(self, venue: str, currency: str) -> Decimal:
-        """What the ledger says."""
-        return Decimal(self.status()["balances"][venue][currency]["total"])
+        """What the ledger says. There is nothing to see while risk is being replaced, as on a machine under load."""
+        balances = self.wait_for(lambda: self.status()["balances"].get(venue))
+        return Decimal(balances[currency]["total"])
 
     def share(self, venue: str, currency: str, part: str) -> Decimal:
         """What ``move`` will move."""
