@@ -6,26 +6,22 @@ figures only. Exit codes: 0 told to end, 1 a defect or an address that is in use
 
 import argparse
 import os
-import signal
 import threading
-from pathlib import Path
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from arbshard.clock import Clock, SystemClock
+from arbshard.companion import run_companion
 from arbshard.config import Config
-from arbshard.errors import ArbshardError
-from arbshard.last_words import end_with
 from arbshard.log import get_logger, setup
 from arbshard.metrics import COUNTERS
 from arbshard.metrics.reading import RunReader
 from arbshard.metrics.serving import MetricsServer, serve_metrics
 from arbshard.model.rundir import RunFiles
-from arbshard.process import Parent, add_parent_option, leave_ending_to_the_supervisor
+from arbshard.process import Parent
 from arbshard.shm.pages import PageWriter
 
-_NICE = 10
 _CHECK_S = 1.0
 
 
@@ -65,17 +61,4 @@ def _until_stopped(
 
 def main() -> int:
     """Answer until told to end; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m arbshard.metrics")
-    parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--state-dir", type=Path, required=True)
-    add_parent_option(parser)
-    given = parser.parse_args()
-    leave_ending_to_the_supervisor()
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    os.nice(_NICE)
-    try:
-        return _work(given, stop)
-    except (ArbshardError, OSError) as error:
-        get_logger().error("metrics end", why=str(error))
-        return end_with(1, f"metrics: {error}")
+    return run_companion("metrics", _work)

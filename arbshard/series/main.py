@@ -7,7 +7,6 @@ Exit codes: 0 told to end, 1 a defect (logged), 4 the supervisor died.
 
 import argparse
 import os
-import signal
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,13 +15,12 @@ import msgspec
 import pyarrow as pa
 
 from arbshard.clock import Clock, SystemClock
+from arbshard.companion import run_companion
 from arbshard.config import Config
-from arbshard.errors import ArbshardError
-from arbshard.last_words import end_with
 from arbshard.log import get_logger, setup
 from arbshard.model.notes import SupervisorNote
 from arbshard.model.rundir import RunFiles
-from arbshard.process import Parent, add_parent_option, freeze_gc, leave_ending_to_the_supervisor
+from arbshard.process import Parent, freeze_gc
 from arbshard.series.counters import COUNTERS
 from arbshard.series.reading import RunInfo, open_series
 from arbshard.series.sampling import FUNNEL_COLUMNS, RunSampler
@@ -32,7 +30,6 @@ from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.shm.universe import UniverseFile
 from arbshard.version import __version__
 
-_NICE = 10
 _NOTE_BYTES = 1024
 
 
@@ -168,19 +165,6 @@ def _counted_before(state_dir: Path, run: int) -> dict[str, dict[str, float]]:
 
 def main() -> int:
     """Sample until told to end; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m arbshard.series")
-    parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--state-dir", type=Path, required=True)
-    add_parent_option(parser)
-    given = parser.parse_args()
-    leave_ending_to_the_supervisor()
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    os.nice(_NICE)
     pa.set_cpu_count(1)  # the cores belong to the run
     pa.set_io_thread_count(1)
-    try:
-        return _work(given, stop)
-    except (ArbshardError, OSError) as error:
-        get_logger().error("series ends", why=str(error))
-        return end_with(1, f"series: {error}")
+    return run_companion("series", _work)
