@@ -38,12 +38,12 @@ _UNSENT = "NOT_ACCEPTED"
 
 
 class _Figures:
-    """Of one venue in one hour of the day, or in all of them."""
+    """What was measured of one venue in one hour of the day, or in all of them."""
 
     def __init__(self) -> None:
         self.latencies_s: list[float] = []
         self.shares: list[float] = []
-        """Of orders that were not refused."""
+        """The share that each order filled, of those that were not refused."""
         self.refused = 0
 
 

@@ -340,7 +340,7 @@ class Plot(msgspec.Struct, frozen=True):
     """Empty where ``x`` is wall time."""
     is_log: bool = False
     y_title: str = ""
-    """Of a map; elsewhere ``unit`` is the title."""
+    """What the vertical axis of a map shows; in other plots ``unit`` says it."""
     mark: tuple[str, ...] = ()
     """A place to mark: column and row of a map, or the ``x`` of a line."""
 

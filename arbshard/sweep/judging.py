@@ -51,7 +51,7 @@ class Evaluations:
         return found if found and len(found) == len(parts) else None
 
     def moments(self, point: GridPoint, parts: Sequence[int]) -> Moments | None:
-        """Of the changes from minute to minute over ``parts``."""
+        """Return the moments of the changes from minute to minute over ``parts``; None if a part is missing."""
         found = self.whole(point, parts)
         return None if found is None else moments(changes_of(found))
 
@@ -118,7 +118,7 @@ class FoldReport(msgspec.Struct, frozen=True, kw_only=True):
     entries: int = 0
     """Out of sample."""
     rank: int | None = None
-    """Of the chosen point by the Sharpe ratio out of sample."""
+    """The place of the chosen point among all by the Sharpe ratio out of sample."""
     ranked: int = 0
     """Points that have one."""
     is_seen: bool = False

@@ -115,7 +115,7 @@ def _lines(
 def _equity(
     space: SearchSpace, parts: Sequence[SweepPart], found: Evaluations, best: GridPoint
 ) -> Iterator[Plot]:
-    """Of the best point: what each part added, one after the other."""
+    """Draw the equity of the best point: what each part added, one after the other."""
     inside = in_sample(parts)
     lines = []
     reached = 0.0

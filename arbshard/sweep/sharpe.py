@@ -15,7 +15,7 @@ _NORMAL = NormalDist()
 
 
 class Moments(NamedTuple):
-    """Of a series of changes."""
+    """The moments that the deflated Sharpe ratio needs of a series of changes."""
 
     length: int
     sharpe: float
@@ -35,7 +35,7 @@ class DeflatedSharpe(NamedTuple):
     """That the true Sharpe ratio is above 0, given that it is the best of so many."""
     trials: int
     variance: float
-    """Of the Sharpe ratios of all trials."""
+    """How much the Sharpe ratios of all trials vary."""
     moments: Moments
 
 

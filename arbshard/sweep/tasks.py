@@ -44,7 +44,7 @@ class SweepTask(NamedTuple):
     """What is to be computed."""
 
     folder: str
-    """Of the tape."""
+    """Where the tape is."""
     part: SweepPart
     config: Config
     config_hash: str
