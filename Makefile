@@ -17,6 +17,9 @@ SEED   ?=
 MINUTES ?= 10
 RATE    ?= 5000
 
+# The texts that scripts/check_prose.py has been through. Without a list it checks everything.
+PROSE := scripts examples README.md CONTRIBUTING.md SECURITY.md
+
 .PHONY: run test nightly coverage test-wheel check perf clients torture fuzz fuzz-messages soak setup ray lock clean
 
 run: setup
@@ -51,6 +54,8 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell arbshard supervisor configs deploy docs examples perf scripts tests *.md --skip "*.tsv"
+	$(BIN)/python scripts/check_prose.py $(PROSE)
 
 perf: setup
 	$(BIN)/python -m perf $(ARGS)

@@ -10,7 +10,7 @@ from arbshard import ArbitrageLiveRunner, TradeReport, load_config
 
 
 def show(report: TradeReport) -> None:
-    """One line for each trade."""
+    """Print one line for each trade."""
     pnl = report.position.pnl if report.position is not None else None
     print(
         f"{report.pair:6} {report.kind:5} {report.result:8} {report.reason:16} {pnl if pnl is not None else ''}"

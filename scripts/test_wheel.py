@@ -67,14 +67,14 @@ def main(arguments: Sequence[str]) -> int:
             *arguments,
             *map(str, tests),
         ]
-        # Neither the folder that Python is started in nor that of a script may stand before the installed wheel.
+        # Neither the folder that Python is started in nor that of a script may come before the installed wheel.
         return subprocess.run(
             command, cwd=work, env={**environ, "PYTHONSAFEPATH": "1"}, check=False, timeout=_TIMEOUT_S
         ).returncode
 
 
 def _build(work: Path) -> Path:
-    """From a copy, because setuptools would also pack what an earlier build left in the checkout."""
+    """Build the wheel of a copy: setuptools would also pack what an earlier build left in the checkout."""
     source = work / "source"
     for name in ("arbshard", "supervisor"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -92,7 +92,7 @@ def _build(work: Path) -> Path:
 
 
 def _install(work: Path, wheel: Path) -> str:
-    """The interpreter of a new environment with the wheel, its dependencies and the tools of the tests."""
+    """Make an environment with the wheel, its dependencies and the tools of tests; return its interpreter."""
     pins = re.findall(r"^[\w.-]+==[^\\\n]+", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     constraints = work / "constraints.txt"
     constraints.write_text("\n".join(pin.strip() for pin in pins) + "\n")
@@ -113,7 +113,7 @@ def _install(work: Path, wheel: Path) -> str:
 
 
 def _has_uv() -> bool:
-    """Whether uv is there; ``setup_env.sh`` decides by the same."""
+    """Return whether uv is installed; ``setup_env.sh`` decides by the same."""
     return shutil.which("uv") is not None
 
 

@@ -34,7 +34,7 @@ class Branch(NamedTuple):
 
 
 def branches_of(path: Path, report: dict[str, Any]) -> Iterator[Branch]:
-    """The branches of a file that were not entered, though the line before them ran; then functions never called."""
+    """Yield the branches that were not entered though the line before them ran, then functions never called."""
     source = path.read_text().splitlines()
     executed = set(report["executed_lines"])
     for name, region in sorted(report["functions"].items(), key=lambda item: item[1]["start_line"]):
