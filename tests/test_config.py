@@ -340,3 +340,78 @@ def test_a_slash_at_the_end_of_an_address_makes_no_other_address(slash):
     moved = VenuesConfig().at({"upbit": (f"ws://here{slash}", f"http://here{slash}")})
     assert (moved.upbit.ws_url, moved.upbit.rest_url) == ("ws://here", "http://here")
     assert msgspec.convert(msgspec.to_builtins(moved), VenuesConfig).upbit == moved.upbit
+
+
+class TestEnvironment:
+    """``ARBSHARD__SECTION__KEY`` lies over the file and below the command line."""
+
+    @pytest.mark.parametrize(
+        ("variable", "text", "key", "value"),
+        [
+            ("ARBSHARD__RUN__SHARDS", "8", "run.shards", 8),
+            ("ARBSHARD__NAME", "desk", "name", "desk"),
+            ("ARBSHARD__METRICS__ENABLED", "true", "metrics.enabled", True),
+            ("ARBSHARD__STATE_DIR", "/var/lib/desk", "state_dir", "/var/lib/desk"),
+            ("ARBSHARD__STATE_DIR", "8", "state_dir", "8"),
+            ("ARBSHARD__RUN__STOP_TIMEOUT_S", "2.5", "run.stop_timeout_s", 2.5),
+            ("ARBSHARD__RUN__SYMBOLS", '["BTC", "KRW-ETH"]', "run.symbols", ("BTC", "KRW-ETH")),
+            ("ARBSHARD__PAPER__QUOTE_AWAY", "0.1", "paper.quote_away", Decimal("0.1")),
+            ("ARBSHARD__LIVE__BALANCE_TOLERANCES__KRW", "1", "live.balance_tolerances", {"KRW": Decimal(1)}),
+            (
+                "ARBSHARD__LIVE__BALANCE_TOLERANCES",
+                "{ KRW = 1 }",
+                "live.balance_tolerances",
+                {"KRW": Decimal(1)},
+            ),
+            ("ARBSHARD__RUN", "{ shards = 3 }", "run.shards", 3),
+            ("ARBSHARD__VENUES__UPBIT__BUY_FEE_BPS", "2.5", "venues.upbit.buy_fee_bps", Decimal("2.5")),
+        ],
+    )
+    def test_each_kind_of_value(self, variable, text, key, value):
+        found = load_config(None, environ={variable: text, "HOME": "/", "ARBSHARD_UPBIT_KEY": "k"})
+        for name in key.split("."):
+            found = getattr(found, name)
+        assert found == value
+
+    def test_lies_over_the_file_and_below_the_command_line(self, tmp_path):
+        path = tmp_path / "my.toml"
+        path.write_text("[run]\nshards = 2\nmax_pairs = 9\nspare_workers = 3\n")
+        environ = {"ARBSHARD__RUN__SHARDS": "5", "ARBSHARD__RUN__MAX_PAIRS": "7"}
+        run = load_config(path, {"run": {"shards": 6}}, environ).run
+        assert (run.shards, run.max_pairs, run.spare_workers) == (6, 7, 3)
+
+    def test_section_of_a_venue_that_the_file_has(self, tmp_path):
+        path = tmp_path / "my.toml"
+        path.write_text('[venues.kraken]\nadapter = "ccxt"\nbuy_fee_bps = 20\nsell_fee_bps = 20\ndepth = 5\n')
+        kraken = load_config(path, environ={"ARBSHARD__VENUES__KRAKEN__DEPTH": "7"}).venues.get("kraken")
+        assert (kraken.adapter, kraken.depth) == ("ccxt", 7)
+
+    @pytest.mark.parametrize(
+        ("variable", "text", "said"),
+        [
+            ("ARBSHARD__RUN__SHARD", "8", "unknown key 'run.shard'; known here: shards"),
+            ("ARBSHARD__SPEED", "8", "unknown key 'speed'; known here: name"),
+            ("ARBSHARD__RUN__SHARDS", "many", "run.shards: Expected `int`, got `str`"),
+            ("ARBSHARD__RUN__SHARDS", "0", "run.shards: Expected `int` >= 1"),
+            ("ARBSHARD__RUN__SYMBOLS", "[1]", "run.symbols[0]: Expected `str`, got `int`"),
+            ("ARBSHARD__RUN__REQUESTS", "unix", "the key 'run.requests' was replaced"),
+            ("ARBSHARD__RUN__SHARDS__MORE", "1", "run.shards: Expected `int`, got `object`"),
+            ("ARBSHARD____SHARDS", "1", "names no key"),
+        ],
+    )
+    def test_what_is_wrong_names_the_variable(self, variable, text, said):
+        with pytest.raises(ConfigError) as caught:
+            load_config(None, environ={"ARBSHARD__NAME": "desk", variable: text})
+        assert str(caught.value).startswith(f"{variable}: {said}")
+
+    def test_what_is_wrong_in_the_file_is_not_blamed_on_a_variable(self, tmp_path):
+        path = tmp_path / "my.toml"
+        path.write_text("[run]\nshards = 0\n")
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, environ={"ARBSHARD__NAME": "desk"})
+        assert str(caught.value).startswith(f"{path}: run.shards")
+
+    def test_keys_that_contradict_name_the_variables_too(self):
+        with pytest.raises(ConfigError) as caught:
+            load_config(None, environ={"ARBSHARD__SIZING__ORDER_NOTIONAL_MIN": "1e12"})
+        assert "with ARBSHARD__SIZING__ORDER_NOTIONAL_MIN: sizing: " in str(caught.value)

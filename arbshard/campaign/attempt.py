@@ -16,6 +16,7 @@ import msgspec
 from arbshard.campaign.facts import TradingFacts, read_facts
 from arbshard.campaign.file import CampaignFile, as_toml, tree_of
 from arbshard.campaign.monitor import WatchFile, read_watch
+from arbshard.config.environment import PREFIX
 from arbshard.errors import RunFailed
 from arbshard.model.verdict import Anomaly
 from arbshard.status.summary import Summary
@@ -168,6 +169,8 @@ class Attempt:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # The file of the campaign says everything, so no setting of the environment may change it.
+            env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
         )
 
     def _follow(self, run: "subprocess.Popen[bytes]", end_ms: int, beside: IO[bytes]) -> Anomaly | None:

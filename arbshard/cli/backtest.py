@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import msgspec
 import typer
 
-from arbshard.cli.options import ConfigOption, wall_ms_of
+from arbshard.cli.options import ConfigOption, config_of, wall_ms_of
 from arbshard.config import Config, load_config
 from arbshard.errors import UsageError
 from arbshard.optional import require_libraries
@@ -68,7 +68,7 @@ def backtest(
     kind: Latency | None = next((one for one in get_args(Latency) if one == latency), None)
     if kind is None:
         raise UsageError(f"--latency {latency}: must be one of {', '.join(get_args(Latency))}")
-    chosen = load_config(config) if config is not None else tape_config(tape)
+    chosen = config_of(None, config) if config is not None else tape_config(tape)
     part = TapePart(
         str(tape),
         wall_ms_of("from", begin) * 1_000_000 if begin is not None else None,

@@ -1,5 +1,9 @@
-"""``arbshard config …``: check a configuration, show all of it, and its JSON Schema for editors."""
+"""``arbshard config …``: check a configuration, show all of it, and its JSON Schema for editors.
 
+All of them count what the environment sets (``ARBSHARD__RUN__SHARDS=8``), as a run does.
+"""
+
+import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +12,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from arbshard.config import Config, load_config, without_secrets
+from arbshard.cli.options import config_of
+from arbshard.config import Config, without_secrets
+from arbshard.config.environment import settings_of
 
 app = typer.Typer(no_args_is_help=True, help="Check a configuration file and show what is in force.")
 
@@ -19,8 +25,10 @@ _Value = str | int | float | bool | list[Any] | dict[str, Any] | None
 @app.command("check")
 def check_config(file: FileArgument) -> None:
     """Say whether a run would accept FILE; what is wrong with it otherwise. Exit code: 0 accepted, 2 not."""
-    config = load_config(file)
-    typer.echo(f"{file}: accepted; instance '{config.name}', {config.mode} orders, data {config.data}")
+    config = config_of(None, file)
+    told = f"{file}: accepted; instance '{config.name}', {config.mode} orders, data {config.data}"
+    keys = [setting.key for setting in settings_of(os.environ)]
+    typer.echo(told + (f"; the environment sets {', '.join(keys)}" if keys else ""))
 
 
 @app.command("show")
@@ -29,23 +37,32 @@ def show_config(
         Path | None, typer.Argument(metavar="[FILE]", help="A TOML file; none: all defaults.")
     ] = None,
     origin: Annotated[
-        bool, typer.Option("--origin", help="Say of each key whether FILE or the default sets it.")
+        bool, typer.Option("--origin", help="Say of each key what sets it: a variable, FILE or the default.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Every key with the value in force, one a line: as TOML takes it, after a dotted name."""
-    tree: dict[str, Any] = msgspec.to_builtins(without_secrets(load_config(file)))
+    tree: dict[str, Any] = msgspec.to_builtins(without_secrets(config_of(None, file)))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(tree)).decode())
         return
-    given = set(_keys(tomllib.loads(file.read_text(encoding="utf-8")))) if file is not None else set()
+    # The environment lies over the file, and a key over the table that it is in.
+    origins = dict.fromkeys(_keys(tomllib.loads(file.read_text(encoding="utf-8"))), str(file)) if file else {}
+    origins |= {setting.key: setting.variable for setting in settings_of(os.environ)}
     for key, value in _leaves(tree):
         line = f"{key} = {msgspec.json.encode(value).decode()}"
         if origin:
-            # Of a table whose keys are free, the file gives the keys below it.
-            is_given = any(one == key or one.startswith(f"{key}.") for one in given)
-            line += f"  # {file if is_given else 'default'}"
+            line += f"  # {_origin_of(key, origins)}"
         typer.echo(line)
+
+
+def _origin_of(key: str, origins: dict[str, str]) -> str:
+    """Return what sets ``key``. ``origins``: by key or table, the later above the earlier."""
+    found = "default"
+    for one, origin in origins.items():
+        if one == key or key.startswith(f"{one}.") or one.startswith(f"{key}."):
+            found = origin
+    return found
 
 
 @app.command("schema")

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from arbshard.cli.options import REGIME_HELP
-from arbshard.config import load_config
+from arbshard.cli.options import REGIME_HELP, config_of
 from arbshard.errors import UsageError
 from arbshard.venues.registry import ADAPTERS
 
@@ -55,7 +54,7 @@ def exchanges(
         "seed": seed,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    serve(load_config(config, {"sim": given}).sim, ready_file, accounts_file, duration_s=duration)
+    serve(config_of(None, config, others={"sim": given}).sim, ready_file, accounts_file, duration_s=duration)
 
 
 def ports_of(wanted: Sequence[str]) -> dict[str, int]:

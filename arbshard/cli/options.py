@@ -1,5 +1,6 @@
 """Options that several commands share, and what they mean."""
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -16,7 +17,11 @@ NameOption = Annotated[
     str | None, typer.Option("--name", help="Which instance; default: the configuration's name.")
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="TOML file; default: embedded exchanges, paper.")
+    Path | None,
+    typer.Option(
+        "--config",
+        help="TOML file; default: embedded exchanges, paper. The environment lies over it: ARBSHARD__RUN__SHARDS=8.",
+    ),
 ]
 StateOption = Annotated[
     str | None,
@@ -53,13 +58,16 @@ def config_of(
     state_dir: str | None = None,
     others: Mapping[str, Any] | None = None,
 ) -> Config:
-    """The configuration these options lead to. ``others``: values of further options. Raises ``ConfigError``."""
+    """Return the configuration of these options and of the environment. ``others``: values of further options.
+
+    Raises ``ConfigError``.
+    """
     overrides: dict[str, Any] = dict(others or {})
     if name is not None:
         overrides["name"] = name
     if state_dir is not None:
         overrides["state_dir"] = state_dir
-    return load_config(config, overrides)
+    return load_config(config, overrides, os.environ)
 
 
 def symbols_of(text: str) -> list[str]:

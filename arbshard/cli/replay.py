@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from arbshard.cli.exchanges import ports_of
-from arbshard.cli.options import wall_ms_of
-from arbshard.config import load_config
+from arbshard.cli.options import config_of, wall_ms_of
 from arbshard.errors import UsageError
 from arbshard.optional import require_libraries
 
@@ -80,7 +79,7 @@ def replay(
         raise UsageError(str(error)) from error
     play(
         stretch,
-        load_config(config, {"sim": given}).sim,
+        config_of(None, config, others={"sim": given}).sim,
         ReplayPace(speed, loop, int(hole_max * 1e9)),
         ReplayPlaces(ready_file, config_dir, accounts_file),
         time_shown=clock,

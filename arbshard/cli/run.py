@@ -17,7 +17,7 @@ from arbshard.cli.options import (
     running_files,
     symbols_of,
 )
-from arbshard.config import Config, load_config
+from arbshard.config import Config
 from arbshard.errors import UsageError
 
 
@@ -59,14 +59,10 @@ def run(
         overrides.setdefault("run", {})["symbols"] = symbols_of(symbols)
     if regime is not None:
         overrides["sim"] = {"regime": regime}
-    if name is not None:
-        overrides["name"] = name
-    if state_dir is not None:
-        overrides["state_dir"] = state_dir
     from supervisor.main import Options
     from supervisor.main import run as supervise
 
-    checked = _checked(load_config(config, overrides), sends=live)
+    checked = _checked(config_of(name, config, state_dir, overrides), sends=live)
     code = supervise(checked, Options(duration, summary, keep_positions, new_ledger))
     raise typer.Exit(code)
 

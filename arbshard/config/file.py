@@ -1,4 +1,4 @@
-"""Reads a TOML file, checks it once. Every error names the file and the key's path."""
+"""Reads a TOML file, checks it once. Every error names the file, or the environment variable, and the key's path."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from arbshard.config.environment import EnvironmentSetting, settings_of
 from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.root import Config
 from arbshard.config.section import explain
@@ -25,26 +26,56 @@ _FEE_BPS_MAX = Decimal(10_000)
 """The whole notional: at this fee nothing would be left to divide by."""
 
 
-def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
-    """Read a TOML file, apply ``overrides`` and check everything; return the frozen configuration.
+def load_config(
+    path: Path | None, overrides: dict[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Config:
+    """Read a TOML file, lay ``environ`` and then ``overrides`` over it, check everything; return it frozen.
 
-    ``path`` is None for the defaults. ``overrides`` is nested like the file, as ``{"run": {"shards": 2}}``. Raises
-    ``ConfigError`` with the file, the path of the key and what would be right.
+    ``path`` is None for the defaults. ``environ``: environment variables, of which those that begin with
+    ``ARBSHARD__`` set a key (``environment``). ``overrides`` is nested like the file, as ``{"run": {"shards": 2}}``.
+    Raises ``ConfigError`` with the file or the variable, the path of the key and what would be right.
     """
     where = str(path) if path is not None else "configuration"
-    tree: dict[str, Any] = {}
-    if path is not None:
-        try:
-            tree = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(where, f"cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(where, f"is not valid TOML: {error}") from error
-    defaults: dict[str, Any] = msgspec.to_builtins(Config())
-    merged = _merge(_merge(defaults, tree), overrides or {})
-    _gather_other_venues(merged, where)
+    tree = _merge(msgspec.to_builtins(Config()), _read(path, where) if path is not None else {})
+    settings = settings_of(environ or {})
+    if settings:
+        _convert(tree, where)  # what is wrong in the file is not the fault of a variable
+    for setting in settings:
+        tree = _with_setting(tree, setting)
+    if settings:
+        where += f" with {', '.join(setting.variable for setting in settings)}"
+    return _check(_convert(_merge(tree, overrides or {}), where), where)
+
+
+def _read(path: Path, where: str) -> dict[str, Any]:
     try:
-        return _check(msgspec.convert(merged, Config, strict=False), where)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(where, f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(where, f"is not valid TOML: {error}") from error
+
+
+def _with_setting(tree: dict[str, Any], setting: EnvironmentSetting) -> dict[str, Any]:
+    """Return ``tree`` with what the environment variable sets, by the reading that fits the type of its key."""
+    refusal: ConfigError | None = None
+    for value in setting.readings():
+        changed = _merge(tree, setting.tree(value))
+        try:
+            _convert(changed, setting.variable)
+        except ConfigError as error:
+            refusal = error
+        else:
+            return changed
+    assert refusal is not None, "a text can always be read as itself"
+    raise refusal
+
+
+def _convert(tree: dict[str, Any], where: str) -> Config:
+    """Return the configuration of ``tree`` as far as types can tell. Raises ``ConfigError``."""
+    gathered = _with_other_venues(tree, where)
+    try:
+        return msgspec.convert(gathered, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(where, explain(error, Config, _REPLACED)) from error
 
@@ -58,21 +89,29 @@ def change_limits(limits: LimitsConfig, changes: Mapping[str, str], where: str) 
         raise ConfigError(where, explain(error, Config, _REPLACED)) from error
 
 
-def _gather_other_venues(tree: dict[str, Any], where: str) -> None:
-    """Move the sections of venues that ccxt carries to where ``VenuesConfig`` has them. Raises ``ConfigError``."""
+def _with_other_venues(tree: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return ``tree`` with the sections of venues that ccxt carries where ``VenuesConfig`` has them.
+
+    Raises ``ConfigError``.
+    """
     venues = tree["venues"]
     if not isinstance(venues, dict):
-        return  # the conversion says what is wrong
-    for name, section in list(venues.items()):
-        if name in VenuesConfig.__struct_fields__ or not isinstance(section, dict):
+        return tree  # the conversion says what is wrong
+    kept: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for name, section in venues.items():
+        # Without the adapter the conversion says that the key is unknown.
+        is_other = isinstance(section, dict) and section.get("adapter") == "ccxt"
+        if name in VenuesConfig.__struct_fields__ or not is_other:
+            kept[name] = section
             continue
-        if section.get("adapter") != "ccxt":
-            continue  # the conversion says that the key is unknown
-        del venues[name]
         try:
-            venues["others"][name] = msgspec.to_builtins(msgspec.convert(section, VenueConfig, strict=False))
+            others[name] = msgspec.to_builtins(msgspec.convert(section, VenueConfig, strict=False))
         except msgspec.ValidationError as error:
             raise ConfigError(where, f"venues.{name}: {error}") from error
+    if others and isinstance(kept["others"], dict):
+        kept["others"] = {**kept["others"], **others}
+    return {**tree, "venues": kept}
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

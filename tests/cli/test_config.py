@@ -49,6 +49,27 @@ def test_show_says_where_each_value_is_from(tmp_path):
     assert all(line.endswith("# default") for line in lines if f"# {file}" not in line)
 
 
+def test_show_says_which_variable_sets_a_value(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARBSHARD__RUN__SHARDS", "5")
+    monkeypatch.setenv("ARBSHARD__SAMPLING", "{ enabled = false }")
+    monkeypatch.setenv("ARBSHARD__LIVE__BALANCE_TOLERANCES__KRW", "1")
+    file = tmp_path / "c.toml"
+    file.write_text("[run]\nshards = 3\nmax_pairs = 9\n")
+    lines = run("show", file, "--origin").stdout.splitlines()
+    assert "run.shards = 5  # ARBSHARD__RUN__SHARDS" in lines
+    assert f"run.max_pairs = 9  # {file}" in lines
+    assert "sampling.enabled = false  # ARBSHARD__SAMPLING" in lines
+    assert 'live.balance_tolerances.KRW = "1"  # ARBSHARD__LIVE__BALANCE_TOLERANCES__KRW' in lines
+    said = run("check", file).stdout
+    assert said.endswith("the environment sets live.balance_tolerances.KRW, run.shards, sampling\n")
+
+
+def test_every_command_counts_the_environment(monkeypatch):
+    monkeypatch.setenv("ARBSHARD__NAME", "never-started")
+    said = CliRunner().invoke(app, ["positions"]).exception
+    assert "no instance named 'never-started' is running" in str(said)
+
+
 def test_show_as_json_has_no_secret():
     shown = json.loads(run("show", "--json").stdout)
     assert shown["run"]["shards"] == 4
