@@ -46,7 +46,10 @@ FAULTS: tuple[dict[str, dict], ...] = (
     {"market_state": {"share": 1.0, "market": "SOL", "state": "delisted"}, "lost_request": {"share": 0.1}},
     {"market_state": {"share": 1.0, "market": "BTC", "state": "warned"}, "error_500": {"share": 0.1}},
     {"changed_rules": {"share": 1.0, "market": "BTC,SOL", "tick": 5, "lot": 10, "minimum": 2}},
-    {"changed_fees": {"share": 1.0, "bps": 8.0}, "partial_fill": {"share": 0.3, "fill_share": 0.5}},
+    {  # below the configured fee: one above it stops all entries, and with them whatever the kills wait for
+        "changed_fees": {"venue": "binance", "share": 1.0, "bps": 8.0},
+        "partial_fill": {"share": 0.3, "fill_share": 0.5},
+    },
     {"key_revoked": {"share": 1.0}, "lost_reply": {"share": 0.1}},
     {
         "quiet_book": {"share": 1.0, "market": "ETH", "every_s": 3.0},
