@@ -5,10 +5,9 @@ from collections.abc import Iterable
 
 import typer
 
-from arbshard.errors import RequestTimeout, SharedMemoryError, UsageError
-from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
+from arbshard.errors import RequestTimeout, UsageError
 from arbshard.model.rundir import RunFiles
-from arbshard.shm.pages import PageReader
+from arbshard.status.risk_note import read_risk_note
 from arbshard.wire.messages import (
     Command,
     CommandReply,
@@ -47,16 +46,6 @@ def wait_until_flat(instance: str, files: RunFiles, pairs: tuple[str, ...], wait
             typer.echo(f"{instance}: not closed within {wait_s:g} s: {_reasons(files, left)}", err=True)
             raise typer.Exit(1)
         time.sleep(_LOOK_EVERY_S)
-
-
-def read_risk_note(files: RunFiles) -> RiskNote:
-    """What risk said last; an empty note while it is being restarted."""
-    try:
-        with PageReader.attach(files.risk_page) as page:
-            raw = page.note()
-    except SharedMemoryError:
-        raw = b""
-    return decode_risk_note(raw) if raw else NO_NOTE
 
 
 def _reasons(files: RunFiles, pairs: Iterable[str]) -> str:

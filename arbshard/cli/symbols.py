@@ -6,10 +6,11 @@ import msgspec
 import typer
 
 from arbshard.cli.options import ConfigOption, NameOption, running_files
-from arbshard.cli.risk_client import read_risk_note, send_to_risk
+from arbshard.cli.risk_client import send_to_risk
 from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
 from arbshard.errors import UsageError
 from arbshard.model.risk_note import EntryNote
+from arbshard.status.risk_note import read_risk_note
 from arbshard.wire import control
 from arbshard.wire.messages import ConfirmCoin, Done
 

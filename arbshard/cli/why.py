@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from arbshard.cli.options import ConfigOption, NameOption, running_files
-from arbshard.errors import FrameError, UsageError
+from arbshard.errors import UsageError
 
 _HOUR_MS = 3_600_000
 _STEPS = (
@@ -30,47 +30,17 @@ def why(
     Example: arbshard why BTC. Exit code: 0, or 2 when nothing runs or the pair is not traded.
     """
     from arbshard.clock import SystemClock
-    from arbshard.config import Config
-    from arbshard.engine.quality import UNSEEN, View
-    from arbshard.model.market import Leg
-    from arbshard.model.risk_note import NO_NOTE, decode_risk_note
-    from arbshard.shm.books import BooksReader
-    from arbshard.shm.pages import PageReader
-    from arbshard.shm.universe import UniverseFile
     from arbshard.status.collect import Collector
-    from arbshard.status.why import lines_of, reasons_of
-    from arbshard.venues.registry import get_venue
+    from arbshard.status.pair_view import read_reasons
+    from arbshard.status.why import lines_of
 
     instance, files = running_files(name, config)
     clock = SystemClock()
     status = Collector(files.dir, clock).collect()
     if status is None:
         raise UsageError(f"'{instance}' has not got as far as its books")
-    settings = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
-    with BooksReader.attach(files.books) as books, PageReader.attach(files.risk_page) as page:
-        universe = UniverseFile(books, files.universe).load()
-        pair = next((one for one in universe.pairs if one.answers_to(coin)), None)
-        if pair is None:
-            raise UsageError(
-                f"why {coin}: this run does not trade it; 'arbshard symbols' lists what it trades"
-            )
-        raw = page.note()
-        note = decode_risk_note(raw) if raw else NO_NOTE
-
-        def view(leg: Leg) -> View:
-            found = books.read(leg.slot)
-            if found is None:
-                return UNSEEN
-            _, received_ns, live, frame = found
-            try:
-                return View(get_venue(leg.market.venue).decode(frame, received_ns), live, bad=False)
-            except FrameError:
-                return View(None, live, bad=True)
-
-        views = view(pair.home), view(pair.away), view(universe.fx)
-        shard = next((number for number, bases in enumerate(universe.shards) if pair.base in bases), -1)
-        reasons = reasons_of(pair, shard, views, clock.monotonic_ns(), settings, note, status.halted)
-    hour = _last_hour(Path(status.state_dir), pair.base, clock.wall_ms() - _HOUR_MS)
+    reasons = read_reasons(files, coin, clock, status.halted)
+    hour = _last_hour(Path(status.state_dir), reasons.pair, clock.wall_ms() - _HOUR_MS)
     if as_json:
         shown = {"now": reasons, "last_hour": hour if isinstance(hour, dict) else None}
         typer.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())

@@ -22,6 +22,7 @@ from arbshard.model.funnel import EdgeFunnel
 from arbshard.model.refusal import Refusal
 from arbshard.model.risk_note import RiskNote
 from arbshard.shm.pages import Histogram, bucket_end
+from arbshard.status.limits import limit_uses
 from arbshard.status.model import ShardStatus, Status, VenueStatus
 from arbshard.version import __version__
 
@@ -68,7 +69,7 @@ def families(
     yield from _money(status)
     yield from _trading(status)
     if note is not None:
-        yield from _limits(status, note, config.limits)
+        yield from _limits(note, config.limits)
     yield from _funnel("arbshard_edge", (), {(): _summed(pages.funnels.values())})
     pairs = sorted(shown)
     if pairs:
@@ -267,31 +268,19 @@ def _trading(status: Status) -> Iterator[Metric]:
     yield _by_label("arbshard_pairs_barred", "Pairs that a rule bars.", "reason", barred)
 
 
-def _limits(status: Status, note: RiskNote, limits: LimitsConfig) -> Iterator[Metric]:
-    equity = note.equity
-    used = {
-        "portfolio_notional_max": Decimal(note.portfolio.exposure),
-        "portfolio_positions_max": Decimal(note.portfolio.open),
-        "open_intents_max": Decimal(note.open_intents),
-        "naked_notional_max": Decimal(equity.naked),
-        "daily_loss_max": max(Decimal(equity.day_loss), Decimal(0)),
-        "weekly_loss_max": max(Decimal(equity.week_loss), Decimal(0)),
-        "lifetime_loss_max": max(-Decimal(equity.equity), Decimal(0)),
-        "drawdown_max": Decimal(equity.drawdown),
-        "fx_exposure_max": Decimal(status.fx.worth),
-    }
-    in_force = {key: Decimal(note.limits_changed.get(key) or str(getattr(limits, key))) for key in used}
+def _limits(note: RiskNote, limits: LimitsConfig) -> Iterator[Metric]:
+    uses = limit_uses(note, limits)
     yield _by_label(
         "arbshard_limit", "A limit in force, before it is tightened.", "limit",
-        {key: float(value) for key, value in in_force.items()},
+        {key: float(use.limit) for key, use in uses.items()},
     )  # fmt: skip
     yield _by_label(
         "arbshard_limit_used", "What stands against the limit.", "limit",
-        {key: float(value) for key, value in used.items()},
+        {key: float(use.used) for key, use in uses.items()},
     )  # fmt: skip
     yield _by_label(
         "arbshard_limit_used_ratio", "Used share of the limit.", "limit",
-        {key: float(used[key] / value) for key, value in in_force.items() if value},
+        {key: float(use.share) for key, use in uses.items() if use.limit},
     )  # fmt: skip
     tight = {symbol or "all": float(one.factor) for symbol, one in note.tightened.items()}
     yield _by_label("arbshard_limits_tightened_ratio", "Factor on tightened limits.", "symbol", tight)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from arbshard.model.risk_note import RiskNote, StrayNote
-from arbshard.status.model import AccountStatus
+from arbshard.status.model import AccountStatus, Problem
 
 _LATE_TIMES = 5.0
 _LATE_S = 10.0
@@ -28,32 +28,39 @@ def accounts_of(note: RiskNote, now_ns: int) -> tuple[AccountStatus, ...]:
     return tuple(accounts)
 
 
-def problems_of(note: RiskNote, accounts: tuple[AccountStatus, ...]) -> Iterator[str]:
-    """A line for everything that venues and ledger do not agree on."""
+def problems_of(note: RiskNote, accounts: tuple[AccountStatus, ...]) -> Iterator[Problem]:
+    """A problem for everything that venues and ledger do not agree on."""
     for account in accounts:
         trouble = note.accounts[account.venue].trouble
         if account.statement_age_s is None:
-            yield f"{account.venue} has not stated what we own there: no entries until it has"
+            line = f"{account.venue} has not stated what we own there: no entries until it has"
         elif trouble:
-            yield (
+            line = (
                 f"{trouble}: pairs of {account.venue} enter nothing, their exits go on; see what accounts.jsonl says "
                 "of it, and whether the key still works with 'arbshard doctor'"
             )
         elif account.is_late:
-            yield f"{account.venue} last stated what we own there {account.statement_age_s:,.0f} s ago"
+            line = f"{account.venue} last stated what we own there {account.statement_age_s:,.0f} s ago"
+        else:
+            continue
+        yield Problem("statement", account.venue, line)
     for one in note.differences:
-        yield (
+        yield Problem(
+            "difference",
+            f"{one.venue} {one.currency}",
             f"{one.venue} {one.currency}: the venue says {one.stated}, the ledger {one.booked}; "
-            f"{_pairs(one.pairs)} blocked; 'arbshard reconcile' shows it"
+            f"{_pairs(one.pairs)} blocked; 'arbshard reconcile' shows it",
         )
     for stray in note.strays:
-        yield f"{_order(stray)} is open and no intent owns it; {stray.pair or 'no pair'} blocked"
+        line = f"{_order(stray)} is open and no intent owns it; {stray.pair or 'no pair'} blocked"
+        yield Problem("stray", f"{stray.venue} {stray.client_id}", line)
 
 
-def unknown_orders(note: RiskNote) -> Iterator[str]:
-    """A line for each order of which no answer has said how it ended."""
+def unknown_orders(note: RiskNote) -> Iterator[Problem]:
+    """A problem for each order of which no answer has said how it ended."""
     for unknown in note.unknown:
-        yield f"{_order(unknown)}: its fate is not known; {unknown.pair} enters nothing meanwhile"
+        line = f"{_order(unknown)}: its fate is not known; {unknown.pair} enters nothing meanwhile"
+        yield Problem("unknown_order", f"{unknown.venue} {unknown.client_id}", line)
 
 
 def _order(order: StrayNote) -> str:

@@ -27,6 +27,7 @@ from arbshard.status.model import (
     Latency,
     LedgerStatus,
     MetricsStatus,
+    Problem,
     RiskStatus,
     RuleWorth,
     SeriesStatus,
@@ -99,17 +100,29 @@ class Collector:
         )
         is_ending = is_dead or note.state in ("draining", "ended")
         passing = (*_orders_under_way(risk_note), *unknown_orders(risk_note))
-        problems = (
+        causes = (
             *(
-                [f"the supervisor vanished {silent_ns / 1e9:.0f} s ago: the run was cut off"]
+                [
+                    Problem(
+                        "vanished",
+                        "",
+                        f"the supervisor vanished {silent_ns / 1e9:.0f} s ago: the run was cut off",
+                    )
+                ]
                 if is_dead
-                else [f"the supervisor is silent for {silent_ns / 1e9:.0f} s: trading is stopped"]
+                else [
+                    Problem(
+                        "silent",
+                        "",
+                        f"the supervisor is silent for {silent_ns / 1e9:.0f} s: trading is stopped",
+                    )
+                ]
                 if is_silent
                 else ()
             ),
             *problems_of_shards(shards, universe, is_ending=is_ending),
             *_problems(unattended, venues, risk, trades=note.mode != RECORDING, is_ending=is_ending),
-            *([f"portfolio, balances and positions are as of {as_of}"] if as_of else []),
+            *([Problem("old", "", f"portfolio, balances and positions are as of {as_of}")] if as_of else []),
             *_disk_problems(risk_counters),
             *_standing(risk_note),
             *problems_of_orders(risk_note),
@@ -119,6 +132,7 @@ class Collector:
             *problems_of_transfers(risk_note),
             *passing,
         )
+        problems = tuple(cause.text for cause in causes)
         state = "dead" if is_dead else note.state
         missing: Counter[str] = Counter()
         for shard in shards:
@@ -153,7 +167,8 @@ class Collector:
             unattended=unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
             problems=problems,
-            passing=passing,
+            causes=causes,
+            passing=tuple(cause.text for cause in passing),
             warnings=tuple(notices_of_warnings(risk_note)),
             halted=_halted(risk_note),
             order_mode=risk_note.orders or note.mode,
@@ -375,23 +390,24 @@ def _problems(
     *,
     trades: bool,
     is_ending: bool,
-) -> tuple[str, ...]:
-    found = [
-        f"{venue.name} is {'on REST' if venue.state == 'rest' else venue.state}"
-        for venue in venues
-        if not venue.is_well
-    ]
-    found += [
-        f"books of {venue.name} come late ({', '.join(venue.late)}; more than {venue.lag_ms_max:,} ms after they "
-        "were sent): nothing is entered on them; the venue or the line to it is slow, or this computer's clock is "
-        "wrong"
-        for venue in venues
-        if venue.late and venue.lag_ms_max is not None
-    ]
+) -> Iterator[Problem]:
+    for venue in venues:
+        if not venue.is_well:
+            how = "on REST" if venue.state == "rest" else venue.state
+            yield Problem("feed", venue.name, f"{venue.name} is {how}")
+    for venue in venues:
+        if venue.late and venue.lag_ms_max is not None:
+            yield Problem(
+                "late",
+                venue.name,
+                f"books of {venue.name} come late ({', '.join(venue.late)}; more than {venue.lag_ms_max:,} ms after "
+                "they were sent): nothing is entered on them; the venue or the line to it is slow, or this "
+                "computer's clock is wrong",
+            )
     if trades and risk.state != "running" and not (is_ending and risk.state == "ended"):
-        found.append(f"risk is {risk.state}{f': {risk.reason}' if risk.reason else ''}")
-    found += [f"open position without a worker: {position}" for position in unattended]
-    return tuple(found)
+        yield Problem("risk", "", f"risk is {risk.state}{f': {risk.reason}' if risk.reason else ''}")
+    for position in unattended:
+        yield Problem("unattended", position, f"open position without a worker: {position}")
 
 
 def _is_current(child: ChildNote | None, shown: dict[str, int], *, is_dead: bool) -> bool:
@@ -402,10 +418,10 @@ def _is_current(child: ChildNote | None, shown: dict[str, int], *, is_dead: bool
     return runs and not is_dead and bool(shown.get("ready", 0))
 
 
-def _disk_problems(shown: dict[str, int]) -> Iterator[str]:
+def _disk_problems(shown: dict[str, int]) -> Iterator[Problem]:
     if shown.get("disk_room", 0):
         what = "; nothing is entered" if shown["disk_room"] > 1 else ""
-        yield f"{shown['disk_free_mb']} MB are free on the ledger's disk{what}"
+        yield Problem("disk", "", f"{shown['disk_free_mb']} MB are free on the ledger's disk{what}")
 
 
 def _iso(at_ms: int) -> str:
@@ -459,37 +475,44 @@ def _entries_of(note: RiskNote) -> EntriesStatus:
     return EntriesStatus(len(note.entries), free, dict(barred.most_common()))
 
 
-def _standing(note: RiskNote) -> Iterator[str]:
+def _standing(note: RiskNote) -> Iterator[Problem]:
     """What risk or a person has stopped."""
     if halted := _halted(note):
-        yield halted
+        yield Problem("halt", "", halted)
     if note.fx.doubt:
-        yield (
+        yield Problem(
+            "fx",
+            "",
             f"the FX rate is in doubt since {_iso(note.fx.since_ms)}: {note.fx.doubt}; no pair is entered until that "
             "has been quiet for a while, and exits go on: compare the venue's FX market with another source; if the "
-            "rate is right and stays there, it becomes the usual one by itself"
+            "rate is right and stays there, it becomes the usual one by itself",
         )
     if note.broken:
-        yield f"accounting break: {note.broken}"
+        yield Problem("ledger", "", f"accounting break: {note.broken}")
     for pair, one in note.apart.items():
         what = _APART[one.cause].format(pair=pair)
-        yield f"{pair} is set apart since {_iso(one.since_ms)} ({one.cause}): {one.reason}; {what}"
+        line = f"{pair} is set apart since {_iso(one.since_ms)} ({one.cause}): {one.reason}; {what}"
+        yield Problem("apart", pair, line)
     for pair, failing in note.failing.items():
         how = "both legs go" if failing.lead == "both" else f"its {failing.lead} leg goes first, alone"
-        yield (
+        yield Problem(
+            "failing",
+            pair,
             f"{pair} could not be left, {failing.tries} times in a row ({failing.why}), which cost {failing.cost}: "
-            f"it is tried again with pauses that double, {how}; 'arbshard close {pair}' tries at once"
+            f"it is tried again with pauses that double, {how}; 'arbshard close {pair}' tries at once",
         )
 
 
-def _orders_under_way(note: RiskNote) -> Iterator[str]:
+def _orders_under_way(note: RiskNote) -> Iterator[Problem]:
     """Exposure that orders are about to end."""
     if float(note.equity.naked):
         pairs = ", ".join(sorted({one.pair for one in note.equity.naked_by}))
-        yield f"{float(note.equity.naked):,.0f} are bought or sold on one venue alone ({pairs})"
+        line = f"{float(note.equity.naked):,.0f} are bought or sold on one venue alone ({pairs})"
+        yield Problem("naked", "", line)
     for pair, reason in note.closing.items():
         why = note.unclosable.get(pair)
-        yield f"{pair}: not closed, {why} ({reason})" if why else f"{pair} is being closed ({reason})"
+        line = f"{pair}: not closed, {why} ({reason})" if why else f"{pair} is being closed ({reason})"
+        yield Problem("closing", pair, line)
 
 
 def answers_on(page: PageReader) -> dict[str, Histogram]:

@@ -12,6 +12,7 @@ import msgspec
 
 from arbshard.model.money import MONEY_CONTEXT, ZERO
 from arbshard.model.risk_note import RiskNote
+from arbshard.status.model import Problem
 from arbshard.wire.inventory import Inventory, InventoryLine
 
 Missing = Mapping[str, int]
@@ -153,10 +154,12 @@ def line_of_status(note: RiskNote, missing: Missing, now_ms: int) -> str:
     return f"{'; '.join(told)}{more}: 'arbshard inventory' says what to move"
 
 
-def problems_of_transfers(note: RiskNote) -> Iterator[str]:
-    """A line for each transfer that should have ended long ago."""
+def problems_of_transfers(note: RiskNote) -> Iterator[Problem]:
+    """A problem for each transfer that should have ended long ago."""
     for one in note.overdue:
-        yield (
+        yield Problem(
+            "transfer",
+            one.transfer_id,
             f"transfer {one.text} was announced {one.age_h:.0f} h ago: {one.amount} has not arrived; say "
-            f"'arbshard transfer in {one.transfer_id}' or 'arbshard transfer lost {one.transfer_id}'"
+            f"'arbshard transfer in {one.transfer_id}' or 'arbshard transfer lost {one.transfer_id}'",
         )

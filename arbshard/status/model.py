@@ -15,6 +15,17 @@ from arbshard.model.risk_note import (
 )
 
 
+class Problem(msgspec.Struct, frozen=True):
+    """One reason why a run is degraded."""
+
+    kind: str
+    """What is wrong, in one word; the same for all problems of a kind, whatever their text says."""
+    subject: str
+    """What it is about: a pair, a venue, an order; empty where there is only one."""
+    text: str
+    """One line for a person. It may change while the problem lasts."""
+
+
 class Latency(msgspec.Struct, frozen=True):
     """Percentiles in microseconds; 0 when nothing was measured yet."""
 
@@ -235,6 +246,8 @@ class Status(msgspec.Struct, frozen=True):
     """Resident memory of all processes."""
     problems: tuple[str, ...]
     """Why ``state`` is ``degraded``, one line each."""
+    causes: tuple[Problem, ...] = ()
+    """The same with kind and subject, in the same order."""
     passing: tuple[str, ...] = ()
     """Those of ``problems`` that orders under way cause, and that end with these orders."""
     bad_requests: int = 0

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from arbshard.model.risk_note import PositionNote
 from arbshard.model.universe import Universe
-from arbshard.status.model import ShardStatus
+from arbshard.status.model import Problem, ShardStatus
 
 _NAMED = 8
 """So many pairs are named in a line."""
@@ -16,8 +16,8 @@ _ENDING = ("draining", "drained", "ended")
 
 def problems_of_shards(
     shards: Sequence[ShardStatus], universe: Universe | None, *, is_ending: bool = False
-) -> Iterator[str]:
-    """A line for every shard that does not run. ``is_ending``: the run ends in order, and its shards with it."""
+) -> Iterator[Problem]:
+    """A problem for every shard that does not run. ``is_ending``: the run ends in order, and its shards with it."""
     for shard in shards:
         if shard.state == "running" or (is_ending and shard.state in _ENDING):
             continue
@@ -28,7 +28,7 @@ def problems_of_shards(
             bases = _bases(shard.id, universe)
             lost = f": {_listed(bases)} not traded" if bases else ""  # others may have its pairs by now
             line += f"{lost}; 'arbshard shards restart {shard.id}' starts it again"
-        yield line
+        yield Problem("shard", str(shard.id), line)
 
 
 def unattended_of(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from arbshard.model.order import OrderFault
 from arbshard.model.risk_note import RiskNote, VenueRefusalNote
+from arbshard.status.model import Problem
 
 _PAIRS_SHOWN = 8
 
@@ -22,27 +23,31 @@ _WHAT_WARNED_PAIRS_DO: dict[str, str] = {
 }
 
 
-def problems_of_orders(note: RiskNote) -> Iterator[str]:
-    """A line for each venue and market that takes no orders, and for each currency that orders lacked."""
+def problems_of_orders(note: RiskNote) -> Iterator[Problem]:
+    """A problem for each venue and market that takes no orders, and for each currency that orders lacked."""
     for refusal in note.refusing:
-        yield _refused(refusal)
+        yield Problem("refusing", f"{refusal.venue} {refusal.symbol}".rstrip(), _refused(refusal))
     for short in note.short:
         times = "an order" if short.count == 1 else f"{short.count} orders"
-        yield (
+        yield Problem(
+            "shortage",
+            f"{short.venue} {short.currency}",
             f"{short.venue} has refused {times} for want of {short.currency} since {_at(short.since_ms)} "
             f"({short.why}): what spends {short.currency} there cannot be entered, hedged or closed; "
-            f"compare with 'arbshard reconcile', or deposit {short.currency}"
+            f"compare with 'arbshard reconcile', or deposit {short.currency}",
         )
 
 
-def problems_of_wallets(note: RiskNote) -> Iterator[str]:
-    """A line for each venue that does not say which deposits and withdrawals are open."""
+def problems_of_wallets(note: RiskNote) -> Iterator[Problem]:
+    """A problem for each venue that does not say which deposits and withdrawals are open."""
     for one in note.wallets:
         if one.problem:
             known = f"what it said at {_at(one.at_ms)} is used" if one.at_ms else "nothing is barred there"
-            yield (
+            yield Problem(
+                "wallets",
+                one.venue,
                 f"{one.venue} does not say which deposits and withdrawals are open ({one.problem}): {known}; "
-                "give the key the right to read, or set warnings.wallets_every_s = 0"
+                "give the key the right to read, or set warnings.wallets_every_s = 0",
             )
 
 
@@ -52,24 +57,29 @@ def notices_of_warnings(note: RiskNote) -> Iterator[str]:
         yield f"{one.pair}: {one.text}: {_WHAT_WARNED_PAIRS_DO[one.rule]}"
 
 
-def notices_of_fees(note: RiskNote) -> Iterator[str]:
-    """A line for each fee that is not the configured one."""
+def notices_of_fees(note: RiskNote) -> Iterator[Problem]:
+    """A problem for each fee that is not the configured one."""
     for fee in note.fees:
+        subject = f"{fee.venue} {fee.symbol} {fee.side}"
         if fee.stated:
             means = (
                 f"pairs of {fee.venue} enter nothing, exits go on"
                 if fee.stated == "above"
                 else "edges are calculated with the configured one, which is larger"
             )
-            yield (
+            yield Problem(
+                "fee",
+                subject,
                 f"{fee.venue} states a fee of {fee.paid_bps} bps for a {fee.side}, configured are "
-                f"{fee.configured_bps}: {means}; set venues.{fee.venue}.{fee.side}_fee_bps and start again"
+                f"{fee.configured_bps}: {means}; set venues.{fee.venue}.{fee.side}_fee_bps and start again",
             )
             continue
-        yield (
+        yield Problem(
+            "fee",
+            subject,
             f"{fee.venue} charged {fee.paid_bps} bps for a {fee.side} on {fee.symbol}, configured are "
             f"{fee.configured_bps}: results are booked as charged, decisions use the configured fee; "
-            f"set venues.{fee.venue}.{fee.side}_fee_bps"
+            f"set venues.{fee.venue}.{fee.side}_fee_bps",
         )
 
 

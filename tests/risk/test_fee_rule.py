@@ -22,9 +22,8 @@ def tell(desk, venue, *fees, paid_in=""):
 
 
 def shown(desk):
-    return list(
-        notices_of_fees(decode_risk_note(NoteWriter(desk.world.core, "KRW").encode(desk.world.now_ms)))
-    )
+    note = decode_risk_note(NoteWriter(desk.world.core, "KRW").encode(desk.world.now_ms))
+    return [one.text for one in notices_of_fees(note)]
 
 
 def test_the_configured_fee_says_nothing(desk) -> None:

@@ -87,7 +87,7 @@ def test_a_venue_that_cannot_be_asked_leaves_what_was_known() -> None:
     assert answer(world) is Refusal.WALLET_CLOSED
     note = decode_risk_note(NoteWriter(world.core, "KRW").encode(world.now_ms))
     assert [one.at_ms for one in note.wallets] == [5]
-    (line,) = problems_of_wallets(note)
+    (line,) = (one.text for one in problems_of_wallets(note))
     assert line.startswith(
         "upbit does not say which deposits and withdrawals are open (out_of_scope): what it said"
     )

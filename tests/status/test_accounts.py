@@ -23,7 +23,7 @@ def note(**words):
 class TestAccounts:
     def test_on_paper_there_are_none(self):
         assert accounts_of(NO_NOTE, NOW_NS) == ()
-        assert list(problems_of(NO_NOTE, ())) == []
+        assert [one.text for one in problems_of(NO_NOTE, ())] == []
 
     def test_ages(self):
         one, two = accounts_of(
@@ -53,14 +53,14 @@ class TestAccounts:
         found = note(upbit=VenueWord(0, 0, False))
         (one,) = accounts_of(found, NOW_NS)
         assert one.is_late
-        assert list(problems_of(found, (one,))) == [
+        assert [one.text for one in problems_of(found, (one,))] == [
             "upbit has not stated what we own there: no entries until it has"
         ]
 
     def test_a_comparison_that_is_too_old_is_shown_with_what_to_do(self):
         word = VenueWord(NOW_NS - 200 * 10**9, NOW_NS - 200 * 10**9, True, "upbit stated it 200 s ago")
         found = note(upbit=word)
-        (line,) = problems_of(found, accounts_of(found, NOW_NS))
+        (line,) = (one.text for one in problems_of(found, accounts_of(found, NOW_NS)))
         assert line.startswith("upbit stated it 200 s ago: pairs of upbit enter nothing, their exits go on; ")
         assert line.endswith("whether the key still works with 'arbshard doctor'")
 
@@ -68,10 +68,10 @@ class TestAccounts:
         found = replace(
             NO_NOTE, differences=(BTC, KRW), strays=(ORDER, replace(ORDER, pair="")), unknown=(ORDER,)
         )
-        assert list(unknown_orders(found)) == [
+        assert [one.text for one in unknown_orders(found)] == [
             "order s1-0-1-9-a0 on binance BTCUSDT: its fate is not known; BTC enters nothing meanwhile",
         ]
-        assert list(problems_of(found, ())) == [
+        assert [one.text for one in problems_of(found, ())] == [
             "upbit BTC: the venue says 3, the ledger 4; 1 pair blocked; 'arbshard reconcile' shows it",
             "upbit KRW: the venue says 99, the ledger 100; 30 pairs blocked; 'arbshard reconcile' shows it",
             "order s1-0-1-9-a0 on binance BTCUSDT is open and no intent owns it; BTC blocked",

@@ -191,6 +191,10 @@ def test_what_orders_under_way_cause_is_named_apart(instance):
         "order s1-0-1-9-a0 on upbit KRW-ETC: its fate is not known; ETC enters nothing meanwhile",
     )
     assert set(status.passing) < set(status.problems)
+    assert [cause.text for cause in status.causes] == list(status.problems)
+    assert {(cause.kind, cause.subject) for cause in status.causes} >= {
+        ("ledger", ""), ("naked", ""), ("unknown_order", "upbit s1-0-1-9-a0"),
+    }  # fmt: skip
     assert "accounting break: balances do not add up" in status.problems
 
 

@@ -102,7 +102,7 @@ def test_the_line_of_status_names_what_runs_out_first_and_what_is_missing_most()
 
 def test_a_transfer_that_should_have_ended_is_a_problem() -> None:
     one = OverdueNote("t3", "t3, BTC from upbit to binance", "1.5", 26.0)
-    (problem,) = problems_of_transfers(replace(NO_NOTE, overdue=(one,)))
+    (problem,) = (one.text for one in problems_of_transfers(replace(NO_NOTE, overdue=(one,))))
     assert "announced 26 h ago: 1.5 has not arrived" in problem
     assert "arbshard transfer lost t3" in problem
 

@@ -21,12 +21,12 @@ def position(pair):
 
 
 def said(shard, universe):
-    (line,) = problems_of_shards([shard], universe)
+    (line,) = (one.text for one in problems_of_shards([shard], universe))
     return line
 
 
 def test_one_that_runs_is_no_problem(shards, universe):
-    assert list(problems_of_shards(shards[:1], universe)) == []
+    assert [one.text for one in problems_of_shards(shards[:1], universe)] == []
 
 
 def test_one_that_waits_says_how_long_and_why(shards, universe):
@@ -52,8 +52,8 @@ def test_what_it_holds_is_unattended(shards, universe):
 @pytest.mark.parametrize("state", ["draining", "drained", "ended"])
 def test_a_shard_that_ends_with_its_run_is_no_problem(shards, universe, state):
     ending = replace(shards[0], state=state)
-    assert list(problems_of_shards([ending], universe, is_ending=True)) == []
-    assert list(problems_of_shards([ending], universe)) == [f"shard 0 is {state}"]
+    assert [one.text for one in problems_of_shards([ending], universe, is_ending=True)] == []
+    assert [one.text for one in problems_of_shards([ending], universe)] == [f"shard 0 is {state}"]
 
 
 def test_a_quarantined_shard_is_a_problem_also_while_the_run_ends(shards, universe):

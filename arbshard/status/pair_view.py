@@ -1,0 +1,44 @@
+"""Reads what ``status.why`` judges of one pair: its books, risk's note and the configuration of the run."""
+
+import msgspec
+
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.engine.quality import UNSEEN, View
+from arbshard.errors import FrameError, UsageError
+from arbshard.model.market import Leg
+from arbshard.model.rundir import RunFiles
+from arbshard.shm.books import BooksReader
+from arbshard.shm.universe import UniverseFile
+from arbshard.status.risk_note import read_risk_note
+from arbshard.status.why import PairReasons, reasons_of
+from arbshard.venues.registry import get_venue
+
+
+def read_reasons(files: RunFiles, coin: str, clock: Clock, halted: str) -> PairReasons:
+    """Return why ``coin`` is not entered now. ``halted``: as in the status.
+
+    Raises ``UsageError`` where the run does not trade it, ``SharedMemoryError``.
+    """
+    settings = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
+    with BooksReader.attach(files.books) as books:
+        universe = UniverseFile(books, files.universe).load()
+        pair = next((one for one in universe.pairs if one.answers_to(coin)), None)
+        if pair is None:
+            raise UsageError(
+                f"why {coin}: this run does not trade it; 'arbshard symbols' lists what it trades"
+            )
+        views = _view(books, pair.home), _view(books, pair.away), _view(books, universe.fx)
+        shard = next((number for number, bases in enumerate(universe.shards) if pair.base in bases), -1)
+        return reasons_of(pair, shard, views, clock.monotonic_ns(), settings, read_risk_note(files), halted)
+
+
+def _view(books: BooksReader, leg: Leg) -> View:
+    found = books.read(leg.slot)
+    if found is None:
+        return UNSEEN
+    _, received_ns, live, frame = found
+    try:
+        return View(get_venue(leg.market.venue).decode(frame, received_ns), live, bad=False)
+    except FrameError:
+        return View(None, live, bad=True)

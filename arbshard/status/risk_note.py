@@ -1,0 +1,16 @@
+"""Reads what risk noted last on its page."""
+
+from contextlib import suppress
+
+from arbshard.errors import SharedMemoryError
+from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
+from arbshard.model.rundir import RunFiles
+from arbshard.shm.pages import PageReader
+
+
+def read_risk_note(files: RunFiles) -> RiskNote:
+    """Return what risk noted last; an empty note while it is being replaced."""
+    with suppress(SharedMemoryError), PageReader.attach(files.risk_page) as page:
+        if raw := page.note():
+            return decode_risk_note(raw)
+    return NO_NOTE
