@@ -1,8 +1,10 @@
-"""The simulated exchanges: one child process that speaks the wire protocols of Upbit and Binance on loopback.
+"""Contains the simulated exchanges: one child process that speaks the wire protocols of Upbit and Binance
+on loopback.
 
-Pure core (no socket, no clock): ``coins``, ``ladder``, ``regimes``, ``prices``, ``book``, ``market``, ``world`` make
-the prices; ``trades`` keeps what was traded, for candles and tickers; ``accounts`` keeps customers' wallets and
-matches their orders against the books; the venues' own folders, ``upbit`` and ``binance``, make text of it all and
-answer text; ``faults`` decides what goes wrong. ``tls`` makes certificates. Thin shell: ``server``, ``connection``,
-``loop``, ``main``.
+The pure core has neither sockets nor clocks. ``coins``, ``ladder``, ``regimes``, ``prices``, ``book``,
+``market`` and ``world`` make the prices. ``trades`` keeps what was traded, for candles and tickers.
+``accounts`` keeps customers' wallets and matches their orders against the books. The venues' own folders,
+``upbit`` and ``binance``, format all of it as the venues do, and parse and answer requests. ``faults``
+decides what goes wrong. ``tls`` makes certificates. The thin shell around it is ``server``, ``connection``,
+``loop`` and ``main``.
 """

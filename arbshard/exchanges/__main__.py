@@ -1,4 +1,4 @@
-"""Entry point of ``python -m arbshard.exchanges``."""
+"""Serves both simulated exchanges: ``python -m arbshard.exchanges``."""
 
 import sys
 

@@ -43,48 +43,53 @@ from typing import NamedTuple
 from arbshard.exchanges.seeds import seeded
 
 Range = tuple[float, float]
-"""Drawn from evenly."""
+"""Bounds between which a value is drawn evenly."""
 _SUSPENDED_RATE = 0.2
 """Speed, 1/s, at which the gap of a suspended coin opens and closes its extra height."""
 
 
 class BandRules(NamedTuple):
-    """Parameters of the regime. Gaps in basis points, times in seconds; see the module for where they come from."""
+    """Holds the parameters of the regime. Gaps are in basis points, times in seconds; the module states the
+    sources.
+    """
 
     level_bps: Range = (8.0, 70.0)
     """Distance of a pair's level from zero, on either side."""
     half_width_bps: Range = (20.0, 55.0)
-    """From the level to each edge of the band."""
+    """Distance from the level to each edge of the band."""
     half_life_s: Range = (20.0, 7200.0)
-    """Of what is outside of the band. Drawn evenly on a logarithmic scale."""
+    """Half-life of what is outside of the band, drawn evenly on a logarithmic scale."""
     outside_bps: Range = (3.0, 8.0)
-    """Standard deviation of what the random walk alone brings outside of the band; its speed follows from this and
-    the half-life."""
+    """Standard deviation of what the random walk alone brings outside of the band; its speed follows from
+    this and the half-life.
+    """
     flow_every_s: float = 600.0
     """Shortest mean time between two large orders at one of the venues, which move the gap at once."""
     flow_every_half_lives: float = 8.0
-    """Where this is longer it counts, so that gaps that return slowly do not heap up."""
+    """The mean time is at least so many half-lives, so that gaps that return slowly do not grow without
+    end.
+    """
     flow_bps: Range = (15.0, 35.0)
-    """Smallest such move, and the mean of what comes on top (exponential)."""
+    """Smallest such move, and the mean of what is added to it (exponential)."""
     stress_every_s: float = 10_800.0
     """Mean time from the end of one stress to the next."""
     stress_bps: Range = (40.0, 160.0)
     stress_rise_s: Range = (20.0, 120.0)
     stress_half_life_s: Range = (300.0, 1200.0)
     stress_positive_share: float = 0.7
-    """How often the coins get dearer in Korea than KRW-USDT says, and not cheaper."""
+    """Share of stresses in which the coins become dearer in Korea than KRW-USDT says, and not cheaper."""
     stress_beta: Range = (0.6, 1.4)
     """A coin's share of the stress."""
     stress_volatility: float = 3.0
-    """By so many times do gaps wander faster at the height of a stress."""
+    """Factor by which gaps wander faster at the height of a stress."""
     suspended_share: float = 0.07
-    """The share of all coins that is suspended at a time."""
+    """Share of all coins that are suspended at a time."""
     suspended_s: float = 10_800.0
     """Mean length of a suspension."""
     suspended_bps: Range = (80.0, 400.0)
-    """Extra height of the gap meanwhile, on either side."""
+    """Extra height of the gap during a suspension, on either side."""
     fx_bps: float = 12.0
-    """Standard deviation of what KRW-USDT wanders off the rate that the coins imply."""
+    """Standard deviation of KRW-USDT around the rate that the coins imply."""
     fx_half_life_s: float = 1800.0
     fx_jump_every_s: float = 3600.0
     fx_jump_bps: Range = (25.0, 150.0)
@@ -101,18 +106,20 @@ def _signed(rng: random.Random, bounds: Range, positive_share: float = 0.5) -> f
 
 
 def _decay(half_life_s: float, dt_s: float) -> float:
-    """The part that is left after ``dt_s``."""
+    """Return the share that is left after ``dt_s``."""
     return math.exp(-math.log(2.0) / half_life_s * dt_s)
 
 
 class Stress:
-    """The common factor of all gaps: at rest most of the time, then up within a minute or two, and slowly back."""
+    """Is the common factor of all gaps: zero most of the time, then rising within a minute or two and
+    slowly falling.
+    """
 
     def __init__(self, seed: int, rules: BandRules) -> None:
         self._rng = seeded(seed, "stress")
         self._rules = rules
         self.bps = 0.0
-        """How much all gaps are widened, for a coin whose share is 1."""
+        """By how much all gaps are widened, in basis points, for a coin whose share is 1."""
         self._peak_bps = 0.0
         self._rise_left_s = 0.0
         self._half_life_s = 1.0
@@ -120,7 +127,7 @@ class Stress:
 
     @property
     def volatility(self) -> float:
-        """By how many times gaps wander faster than usual."""
+        """Return the factor by which gaps wander faster than usual."""
         if not self._peak_bps:
             return 1.0
         return 1.0 + (self._rules.stress_volatility - 1.0) * min(1.0, abs(self.bps / self._peak_bps))
@@ -142,10 +149,10 @@ class Stress:
 
 
 class BandGap:
-    """The gap of one pair. ``bps`` is where it stands."""
+    """Simulates the gap of one pair; ``bps`` is its present size."""
 
     def __init__(self, rng: random.Random, rules: BandRules) -> None:
-        """``rng`` is the pair's own."""
+        """Draw the pair's parameters; ``rng`` is used by this pair alone."""
         self._rng = rng
         self._rules = rules
         self.level_bps = _signed(rng, rules.level_bps)
@@ -159,7 +166,8 @@ class BandGap:
         self._flow_every_s = max(rules.flow_every_s, rules.flow_every_half_lives * self.half_life_s)
         self._flow_left_s = rng.expovariate(1 / self._flow_every_s)
         self.is_suspended = rng.random() < rules.suspended_share
-        """Whether the coin can be neither deposited nor withdrawn at Upbit, so that nothing bounds its gap."""
+        """Whether the coin can be neither deposited nor withdrawn at Upbit, so that nothing bounds its gap.
+        """
         self._suspended_bps = self._suspended_target_bps = 0.0
         if self.is_suspended:
             self._suspended_bps = self._suspended_target_bps = _signed(rng, rules.suspended_bps)
@@ -167,7 +175,7 @@ class BandGap:
         self.bps = self.level_bps + self._wandered_bps + self._suspended_bps
 
     def step(self, dt_s: float, stress: Stress, *, is_bounded: bool = True) -> None:
-        """Let ``dt_s`` pass; unless ``is_bounded``, nobody can bring the gap back into its band."""
+        """Let ``dt_s`` pass; unless ``is_bounded``, no arbitrage brings the gap back into its band."""
         rng = self._rng
         self._suspend(dt_s)
         edge = math.copysign(self.half_width_bps, self._wandered_bps)
@@ -183,7 +191,7 @@ class BandGap:
         self.bps = self.level_bps + self._beta * stress.bps + self._wandered_bps + self._suspended_bps
 
     def _suspend(self, dt_s: float) -> None:
-        """Suspend or resume the coin's transfers when their time has come."""
+        """Suspend or resume the coin's transfers when that is due."""
         self._change_left_s -= dt_s
         if self._change_left_s <= 0:
             self.is_suspended = not self.is_suspended
@@ -196,13 +204,15 @@ class BandGap:
         )
 
     def _draw_change(self) -> float:
-        """The time until transfers are suspended, or resumed."""
+        """Draw the time until transfers are suspended, or resumed."""
         mean_s, share = self._rules.suspended_s, self._rules.suspended_share
         return self._rng.expovariate(1 / (mean_s if self.is_suspended else mean_s * (1 - share) / share))
 
 
 class FxPremium:
-    """How far KRW-USDT stands off the rate that the coins imply: it wanders, and jumps. In basis points."""
+    """Simulates how far KRW-USDT is off the rate that the coins imply: it wanders and jumps. In basis
+    points.
+    """
 
     def __init__(self, seed: int, rules: BandRules) -> None:
         self._rng = seeded(seed, "fx premium")
@@ -215,7 +225,7 @@ class FxPremium:
 
     @property
     def bps(self) -> float:
-        """Where it stands."""
+        """Return the present premium in basis points."""
         return self._wandered_bps + self._jump_bps
 
     def step(self, dt_s: float) -> None:

@@ -1,8 +1,9 @@
-"""A simulated order book: levels in whole rungs and lots, kept from step to step.
+"""Generates and keeps a simulated order book, whose levels are whole rungs and lots.
 
-A level keeps its size until the price walks over it, a taker eats of it, or a random order changes it. Both sides
-count in keys: the rung itself for asks, its negative for bids, so that a side is always sorted upwards and its best
-level comes first. ``market`` moves it; the venues' frames print it.
+A level keeps its size from step to step, until the price moves past it, a taker takes of it, or a random
+order changes it. Both sides count in keys: the rung itself for asks, its negative for bids, so that a side
+is always sorted upwards and its best level comes first. ``market`` moves the book; the venues' frames print
+it.
 """
 
 import math
@@ -23,30 +24,30 @@ _GROWTH = 0.2
 """A level is worth this share more than the one before it."""
 _STICKY_BPS = 0.3
 _STICKY_TICKS = 0.2
-"""Smaller moves of the price (the larger of the two) leave the quotes where they are."""
+"""Smaller moves of the price leave the quotes where they are; the larger of the two limits counts."""
 _PRICE_TEXTS_KEPT = 4096
-"""Prices whose texts are kept, per side: a market comes back to the same ones again and again."""
+"""Prices whose texts are kept, per side: a market returns to the same prices again and again."""
 _TURN = 2.0 * math.pi
 
 Text = Callable[[int], str]
 
 
 class Shape(NamedTuple):
-    """How a market's book looks."""
+    """Describes the form of a market's book."""
 
     depth: int
     lot: int
-    """Step of a size, units of 1e-8."""
+    """Step of sizes, in units of 1e-8."""
     spread_bps: float
-    """Least distance of best bid and best ask."""
+    """Smallest distance of best bid and best ask, in basis points."""
     gap_bps: float
-    """Mean distance of two levels; one tick where that is more."""
+    """Mean distance of two levels, in basis points; one tick where that is more."""
     top_value: float
-    """What the best level is worth, in quote."""
+    """Value of the best level, in quote."""
 
 
 class Side:
-    """One side of a book. Its four lists run in step; only the methods here change them."""
+    """Is one side of a book. Its four lists run in step; only the methods here change them."""
 
     __slots__ = (
         "_price_texts",
@@ -68,25 +69,29 @@ class Side:
         self._text = text
         self._price_texts: dict[int, str] = {}
         self.keys: list[int] = []
-        """Rung times sign, rising: the best first."""
+        """Rung times sign, rising, so that the best comes first."""
         self.sizes: list[int] = []
-        """Units of 1e-8, always whole lots."""
+        """Sizes in units of 1e-8, always whole lots."""
         self.prices: list[str] = []
-        """As the venue prints them. Made once per level, because books are printed far more often than changed."""
+        """Prices as the venue prints them, made once per level: books are printed far more often than
+        changed.
+        """
         self.amounts: list[str] = []
         """Sizes as the venue prints them."""
         self.changed: set[int] = set()
-        """Keys whose size is another than before the last step, or that are gone."""
+        """Keys whose size is not what it was before the last step, or that were removed."""
         self.eaten: set[int] = set()
-        """Those that customers' orders changed since the last step began; they count as changed in the next one."""
+        """Keys that customers' orders changed since the last step began; they count as changed in the next
+        one.
+        """
 
     def size_at(self, key: int) -> int:
-        """Size at ``key`` in units of 1e-8; 0 when there is no such level."""
+        """Return the size at ``key`` in units of 1e-8; 0 when there is no such level."""
         index = bisect_left(self.keys, key)
         return self.sizes[index] if index < len(self.keys) and self.keys[index] == key else 0
 
     def price_text(self, key: int) -> str:
-        """The price of ``key`` as the venue prints it."""
+        """Return the price of ``key`` as the venue prints it."""
         known = self._price_texts.get(key)
         if known is None:
             if len(self._price_texts) >= _PRICE_TEXTS_KEPT:
@@ -101,7 +106,7 @@ class Side:
         self.changed.add(self.keys[index])
 
     def insert(self, index: int, keys: list[int], sizes: list[int]) -> None:
-        """Put new levels in before the one at ``index``."""
+        """Insert new levels before the one at ``index``."""
         self.keys[index:index] = keys
         self.sizes[index:index] = sizes
         self.prices[index:index] = [self.price_text(key) for key in keys]
@@ -109,12 +114,12 @@ class Side:
         self.changed.update(keys)
 
     def remove(self, start: int, stop: int) -> None:
-        """Take the levels from ``start`` up to ``stop`` out."""
+        """Remove the levels from ``start`` up to ``stop``."""
         self.changed.update(self.keys[start:stop])
         del self.keys[start:stop], self.sizes[start:stop], self.prices[start:stop], self.amounts[start:stop]
 
     def replace(self, keys: list[int], sizes: list[int]) -> None:
-        """Put these levels in place of all that there are."""
+        """Replace all levels by these."""
         before = dict(zip(self.keys, zip(self.sizes, self.amounts, strict=True), strict=True))
         amounts = []
         for key, size in zip(keys, sizes, strict=True):
@@ -130,18 +135,22 @@ class Side:
 
 
 class SimBook(ABC):
-    """Bids and asks of one market, with the number of its last update, and what customers take out of them."""
+    """Holds bids and asks of one market and the number of its last update, and lets customers take of its
+    levels.
+    """
 
     def __init__(self, ladder: Ladder, text: Text) -> None:
-        """``text`` prints units of 1e-8 the venue's way."""
+        """Begin without levels; ``text`` prints units of 1e-8 as the venue does."""
         self.ladder = ladder
         self.bids = Side(-1, ladder, text)
         self.asks = Side(1, ladder, text)
         self.update_id = 0
-        """Rises by one with every level that changes."""
+        """Grows by one with every level that changes."""
 
     def begin_step(self) -> None:
-        """Forget what the last step changed; what customers have taken since then counts as changed in this one."""
+        """Clear what the last step changed; what customers have taken since then counts as changed in this
+        step.
+        """
         for side in (self.bids, self.asks):
             side.changed.clear()
             if side.eaten:
@@ -149,14 +158,16 @@ class SimBook(ABC):
                 side.eaten.clear()
 
     def number_changes(self) -> None:
-        """Give the step's changes their update ids; called once when all of a step is done."""
+        """Give the step's changes their update ids; this is called once, when all of a step is done."""
         self.update_id += len(self.bids.changed) + len(self.asks.changed)
 
     def eat(self, side: Side, sizes: Sequence[int]) -> None:
-        """Customers take ``sizes`` (units, whole lots) from the best levels of ``side``, all but the last in full.
+        """Take ``sizes`` (units, whole lots) from the best levels of ``side``, all but the last of them in
+        full.
 
-        A side is never left empty: somebody always stands behind the last level. The update id moves at once, so
-        that a snapshot taken now fits the stream; the stream tells with the next step.
+        A side is never left empty: another level is added behind the last one. The update id grows at once,
+        so that a snapshot that is made now agrees with the stream; the stream publishes the change with the
+        next step.
         """
         assert 0 < len(sizes) <= len(side.keys), (len(sizes), len(side.keys))
         assert all(map(operator.eq, sizes[:-1], side.sizes)), "a level was skipped"
@@ -177,14 +188,14 @@ class SimBook(ABC):
 
     @abstractmethod
     def add_behind(self, side: Side) -> None:
-        """Put one more level behind the last one of ``side``."""
+        """Add one more level behind the last one of ``side``."""
 
 
 class GeneratedBook(SimBook):
-    """A book laid around a price that moves, by chance."""
+    """Is a book whose levels are drawn at random around a price that moves."""
 
     def __init__(self, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random) -> None:
-        """``text`` prints units of 1e-8 the venue's way; ``price`` in quote."""
+        """Lay the book around ``price`` (in quote); ``text`` prints units of 1e-8 as the venue does."""
         super().__init__(ladder, text)
         self._shape = shape
         self._rng = rng
@@ -192,14 +203,16 @@ class GeneratedBook(SimBook):
         self._sticky = 0.0
         self._gap = 1
         self._grain = 1
-        """Prices stand on every so many rungs."""
+        """Prices are multiples of so many rungs."""
         self._spare_normal: float | None = None
         """The second of two normal numbers that are drawn together."""
         self.step(price)
         self.update_id = 1 + rng.randrange(10**6, 10**9)
 
     def step(self, price: float, orders: int = 2) -> None:
-        """Lay the quotes around ``price`` (quote) and let ``orders`` random orders change a size each."""
+        """Lay the quotes around ``price`` (in quote), and let ``orders`` random orders change one size
+        each.
+        """
         bids, asks = self.bids, self.asks
         self.begin_step()
         if abs(price - self._price) > self._sticky:
@@ -214,9 +227,11 @@ class GeneratedBook(SimBook):
             side.resize(index, *self._sizes(index, 1))
 
     def change_rules(self, grain: int, lot: int) -> None:
-        """From now on prices stand on every ``grain`` rungs and sizes are whole ``lot`` (units of 1e-8).
+        """Use, from now on, prices on every ``grain`` rungs, and sizes that are multiples of ``lot`` (units
+        of 1e-8).
 
-        The levels are laid anew at once. As with ``eat``, the update id moves now and the next step publishes them.
+        The levels are laid anew at once. As with ``eat``, the update id grows now and the next step
+        publishes them.
         """
         self._grain = grain
         self._shape = self._shape._replace(lot=lot)
@@ -229,7 +244,9 @@ class GeneratedBook(SimBook):
             self.update_id += len(side.changed)
 
     def consume(self, side: Side, share: float) -> int:
-        """A taker eats up to ``share`` of the best level of ``side``: the size taken (units), 0 for none."""
+        """Take up to ``share`` of the best level of ``side``; return the size (units), 0 when nothing was
+        taken.
+        """
         lots = int(side.sizes[0] * share) // self._shape.lot
         taken = lots * self._shape.lot
         if not 0 < taken < side.sizes[0]:
@@ -242,7 +259,9 @@ class GeneratedBook(SimBook):
         self._fill_back(side, 0, 1)
 
     def _refill(self, side: Side) -> None:
-        """Put levels behind the last one for those that were eaten; those in front come back with the next quotes."""
+        """Add levels behind the last one for those that were taken; levels in front return with the next
+        quotes.
+        """
         missing = self._shape.depth - len(side.keys)
         if missing > 0:
             self._fill_back(side, 0, missing)
@@ -261,7 +280,9 @@ class GeneratedBook(SimBook):
         self._lay(self.asks, ask)
 
     def _lay(self, side: Side, best: int) -> None:
-        """Make ``best`` the best key of ``side``: drop what was walked over, fill in front and behind."""
+        """Make ``best`` the best key of ``side``: remove levels that the price has passed, fill in front
+        and behind.
+        """
         keys, depth = side.keys, self._shape.depth
         gone = bisect_left(keys, best)
         if gone:
@@ -305,7 +326,8 @@ class GeneratedBook(SimBook):
     def _sizes(self, first: int, count: int) -> list[int]:
         """Draw the sizes of ``count`` levels, the first of which is the level number ``first``.
 
-        The normal numbers are those of ``random.Random.gauss``, which costs more than all the rest of a level.
+        The normal numbers are drawn as ``random.Random.gauss`` does (Box and Muller), inlined because the
+        call would cost more than all the rest of a level.
         """
         shape, price, random_, spare = self._shape, self._price, self._rng.random, self._spare_normal
         lot, top_value = shape.lot, shape.top_value

@@ -1,6 +1,7 @@
-"""The coins of the simulated exchanges: well-known ones at plausible prices, then made-up ones up to 1,000.
+"""Defines the coins of the simulated exchanges: well-known ones at plausible prices, then invented ones, up
+to 1,000.
 
-The table is the same for every seed; only what the prices do from here on is random. Used by ``world``.
+The table is the same for every seed; only what the prices do from here on is random. ``world`` uses it.
 """
 
 from itertools import product
@@ -13,20 +14,20 @@ COINS_MAX = 1000
 
 
 class Coin(NamedTuple):
-    """A coin as both venues list it."""
+    """Describes a coin as both venues list it."""
 
     base: str
     english_name: str
     korean_name: str
     price_usdt: float
-    """Where the reference price starts."""
+    """Where the reference price starts, in USDT."""
     tick: int
-    """Of the USDT market, in units of 1e-8."""
+    """Tick of the USDT market, in units of 1e-8."""
     lot: int
-    """Of the USDT market, in units of 1e-8."""
+    """Lot of the USDT market, in units of 1e-8."""
 
 
-# base, English name, Korean name, price in USDT. Coins whose KRW tick is coarse (0.1 to 1 %) stand last.
+# base, English name, Korean name, price in USDT. Coins whose KRW tick is coarse (0.1 to 1 %) come last.
 _KNOWN: tuple[tuple[str, str, str, float], ...] = (
     ("BTC", "Bitcoin", "비트코인", 94_500.0),
     ("ETH", "Ethereum", "이더리움", 3_320.0),
@@ -92,12 +93,12 @@ _KNOWN: tuple[tuple[str, str, str, float], ...] = (
     ("BLUR", "Blur", "블러", 0.25),
 )
 
-# Finer ticks than others of their price have on the real venue.
+# Coins that have a finer tick on the real venue than others of their price.
 _TICKS = {"XRP": 10_000, "DOGE": 1_000}
 
 
 def coin_table(count: int) -> tuple[Coin, ...]:
-    """The first ``count`` coins, 1 to 1,000."""
+    """Return the first ``count`` coins, 1 to 1,000."""
     assert 1 <= count <= COINS_MAX, count
     known = [
         Coin(base, english, korean, price, _TICKS.get(base, binance_tick(price)), binance_lot(price))
@@ -107,7 +108,7 @@ def coin_table(count: int) -> tuple[Coin, ...]:
 
 
 def _made_up(count: int) -> list[Coin]:
-    """``count`` coins nobody has heard of: Q and a syllable, prices spread evenly over eight magnitudes."""
+    """Return ``count`` invented coins: Q and a syllable, with prices spread evenly over eight magnitudes."""
     known = {row[0] for row in _KNOWN}
     names = ["Q" + "".join(letters) for letters in product("BDFGKLMNPRSTVZ", "AEIOU", "BDFGKLMNPRSTVZ")]
     names = [name for name in names if name not in known]  # QTUM

@@ -1,8 +1,10 @@
-"""One client's WebSocket: carries a session's actions out, and never lets a client that does not read hold much.
+"""Serves one client's WebSocket: carries out a session's actions, and limits what waits for a client that
+is slow.
 
-Frames are written straight to the transport, complete and unmasked, the same bytes to every client. Every frame
-passes ``ClientConnection.send`` or ``ClientConnection._act``. Faults that befall a connection (see
-``faults.spells.Client``) cost those it does not befall nothing: a stalled client just leaves its streams for a while.
+Frames are written straight to the transport, complete and unmasked, the same bytes to every client. Every
+frame passes ``ClientConnection.send`` or ``ClientConnection._act``. Faults that concern some connections
+(see ``faults.spells.Client``) cost the others nothing: a stalled client just leaves its streams for a
+while.
 """
 
 import asyncio
@@ -27,15 +29,15 @@ from arbshard.exchanges.session import (
 from arbshard.exchanges.wsframe import WsFrame, close_frame, ping_frame, pong_frame
 
 WRITE_BUFFER_MAX = 8 * 1024 * 1024
-"""Bytes waiting for one client before it is dropped: about three seconds of everything 60 coins say."""
+"""Bytes waiting for one client before it is dropped: about three seconds of all streams of 60 coins."""
 CLOSE_WITHIN_S = 1.0
-"""How long a client that was sent away has to go."""
+"""How long a client may take to disconnect after a close frame, in seconds."""
 LATE_MAX = 10_000
-"""Events held back for one client; those beyond it are told at once."""
+"""Events that are held back for one client at most; any beyond these are sent at once."""
 
 
 class ClientConnection:
-    """A connected client."""
+    """Is the connection of one client."""
 
     def __init__(
         self,
@@ -48,7 +50,9 @@ class ClientConnection:
         write_buffer_max: int = WRITE_BUFFER_MAX,
         after_message: Callable[[], None] | None = None,
     ) -> None:
-        """``after_message`` is called when a message was answered: it may have changed an account."""
+        """Serve ``session``; ``after_message`` is called after each answered message, which may have
+        changed an account.
+        """
         self._socket = socket
         self._transport = transport
         self._session = session
@@ -64,10 +68,10 @@ class ClientConnection:
         self._stalled = False
         self._late = 0
         self.is_private = isinstance(session, PrivateSession)
-        """Whether it tells of accounts."""
+        """Whether it reports events of accounts."""
 
     async def run(self) -> None:
-        """Serve the client until it goes or is sent away."""
+        """Serve the client until it disconnects or is disconnected."""
         self._counters.clients += 1
         self._counters.clients_seen += 1
         try:
@@ -76,13 +80,13 @@ class ClientConnection:
             async for message in self._socket:
                 self._on_message(message.type, message.data)
         finally:
-            self._leaving = True  # whatever is still planned for this client comes too late
+            self._leaving = True  # actions that are still planned for this client have no effect any more
             self._hub.change(self, self._streams, ())
             self._streams = frozenset()
             self._counters.clients -= 1
 
     def send(self, frame: WsFrame) -> None:
-        """Write ``frame`` without waiting; drop the client when too much is waiting already."""
+        """Write ``frame`` without waiting; drop the client when too much is waiting for it already."""
         if self._leaving or self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() > self._write_buffer_max:
@@ -100,16 +104,16 @@ class ClientConnection:
         return any(stream.symbol in symbols for stream in self._streams)
 
     def on_time(self, now_ns: int) -> None:
-        """Let the session see the time."""
+        """Pass the time to the session."""
         self.act(self._session.on_time(now_ns, now_ns - self._traffic_ns))
 
     def act(self, actions: Iterable[Action]) -> None:
-        """Carry out what the session wants, unless the client is leaving."""
+        """Carry out the session's actions, unless the client is leaving."""
         if not self._leaving:
             self._act(actions)
 
     def act_later(self, wait_ms: float, action: Action) -> None:
-        """Carry ``action`` out after a while."""
+        """Carry out ``action`` after a while."""
         if self._late >= LATE_MAX:
             self.act((action,))
             return
@@ -125,17 +129,17 @@ class ClientConnection:
             self.act((Cut(reason),))
 
     def stall(self, *, on: bool) -> None:
-        """Answer pings and say nothing else, or speak again."""
+        """Stop sending anything but answers to pings, or send again."""
         self._stalled = on
         self._follow()
 
     def announce_shutdown(self) -> None:
-        """Tell that the exchange will shut down, where the protocol has a word for it."""
+        """Announce that the exchange will shut down, where the protocol has a message for it."""
         if isinstance(self._session, ForewarningSession):
             self.act(self._session.on_shutdown(self._clock.wall_ms()))
 
     def go_away(self) -> None:
-        """The exchange shuts down."""
+        """Disconnect the client because the exchange shuts down."""
         self._leave(close_frame(1001, "simulated exchange shuts down"))
 
     def _on_message(self, kind: WSMsgType, data: bytes | bytearray | str) -> None:
@@ -174,7 +178,7 @@ class ClientConnection:
                     self._transport.abort()
 
     def _follow(self) -> None:
-        """Take part in the session's streams, as they are now."""
+        """Subscribe to the session's streams as they are now."""
         wanted = frozenset() if self._leaving or self._stalled else self._session.streams
         if wanted != self._streams:
             # Sorted: what is sent first within an update must not depend on the hashes of this process.

@@ -1,9 +1,12 @@
-"""The embedded exchanges without sockets and accounts: their sessions, feeds and listings, by the venue's name.
+"""Gives whole-system simulations the embedded exchanges without sockets: sessions, feeds and listings by
+venue.
 
-For whole-system simulations, which bring frames over virtual connections.
+Such simulations bring the frames over virtual connections; accounts are not part of it.
 """
 
 from urllib.parse import parse_qs, urlsplit
+
+from typing_extensions import override
 
 from arbshard.exchanges.binance.frames import BinanceFeed
 from arbshard.exchanges.binance.marketdata import MarketData
@@ -16,23 +19,27 @@ from arbshard.exchanges.upbit.session import UpbitSession
 from arbshard.exchanges.world import SimWorld
 
 BINARY = {"upbit": True, "binance": False}
-"""Whether the venue sends its text in binary frames."""
+"""Whether the venue sends its messages in binary frames."""
 TAKES_COIN = {"upbit": False, "binance": True}
-"""Whether the venue takes a buyer's fee in the coin. Written down here and not asked of the product's venues."""
+"""Whether the venue takes a buyer's fee in the coin. It is written down here, independently of the
+product's venues.
+"""
 
 
 class _DepthFeed(BinanceFeed):
-    """A feed without the windows of diff streams: nobody subscribes to any, and they cost as much as a frame."""
+    """Is a feed without the windows of diff streams: nothing subscribes to them, and they cost as much as a
+    frame.
+    """
 
-    def on_step(self) -> None:
-        """See ``Feed``."""
+    @override
+    def on_step(self) -> None: ...
 
-    def on_sent(self) -> None:
-        """See ``Feed``."""
+    @override
+    def on_sent(self) -> None: ...
 
 
 def open_session(name: str, world: SimWorld, address: str, now_ns: int) -> ClientSession:
-    """The venue's side of a new connection to ``address``."""
+    """Return the venue's session for a new connection to ``address``."""
     if name == "upbit":
         return UpbitSession(world.upbit)
     parts = urlsplit(address)
@@ -43,7 +50,7 @@ def open_session(name: str, world: SimWorld, address: str, now_ns: int) -> Clien
 
 
 def feeds_of(world: SimWorld, updates_per_s: float) -> dict[str, dict[str, Feed]]:
-    """What each venue sends, by venue and symbol."""
+    """Return the feeds of each venue, by venue and symbol."""
     return {
         "upbit": {symbol: UpbitFeed(market) for symbol, market in world.upbit.items()},
         "binance": {symbol: _DepthFeed(market, updates_per_s) for symbol, market in world.binance.items()},
@@ -51,7 +58,10 @@ def feeds_of(world: SimWorld, updates_per_s: float) -> dict[str, dict[str, Feed]
 
 
 def listing_of(name: str, world: SimWorld, path: str, number: int, wall_ms: int) -> RestReply:
-    """The answer to the venue's listing at ``path``. ``number``: of the call, each a second after the one before."""
+    """Return the answer to a request for the venue's listing at ``path``.
+
+    ``number`` is that of the call; each call is taken to be a second after the one before.
+    """
     if name == "binance":
         return RestReply(200, {}, MarketData(world.binance).exchange_info(BinanceParams({}), wall_ms))
     where, _, query = path.partition("?")

@@ -1,6 +1,6 @@
-"""Both embedded exchanges of one world, started and stopped together: ports, servers, clockwork.
+"""Manages both embedded exchanges of one world: their ports, servers and clockwork start and stop together.
 
-``main`` runs one per process; tests may run one inside theirs.
+``main`` runs one instance per process; tests may run one in theirs.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from arbshard.exchanges.world import MarketWorld, SimWorld
 from arbshard.secret import Secret
 
 _NUMBERS_PER_MS = 1000
-"""Orders and trades are numbered from the start's wall time on, so that no later run repeats an id."""
+"""Orders and trades are numbered from the wall time of the start on, so that no later run repeats an id."""
 
 
 class Exchanges:
-    """The two venues of one world, with a trading account on each."""
+    """Holds the two venues of one world, with a trading account on each."""
 
     def __init__(
         self,
@@ -39,23 +39,23 @@ class Exchanges:
         accounts_file: Path | None = None,
         world: MarketWorld | None = None,
     ) -> None:
-        """``accounts`` in place of those in ``config``; ``accounts_file`` keeps them, and may know them already.
-        Without a ``world`` it is the simulated one of ``config``.
+        """Build the venues; without a ``world`` it is the simulated one of ``config``.
 
-        Raises ``ConfigError`` for a key or a file that cannot be used.
+        ``accounts`` replaces those of ``config``. ``accounts_file`` keeps the accounts; those that are in
+        it already are restored. Raises ``ConfigError`` for a key or a file that cannot be used.
         """
         self._config = config
         self._clock = clock
         self.counters = Counters()
         self.upbit_at = self.binance_at = ""
-        """``host:port``, once started."""
+        """``host:port`` of each venue, once started."""
         self.upbit_tls_at = self.binance_tls_at = ""
-        """The same of the ports with TLS; empty without."""
+        """``host:port`` of each venue with TLS; empty without it."""
         self._world = world = world or SimWorld(config)
         world.open(clock.wall_ms())
         first_number = clock.wall_ms() * _NUMBERS_PER_MS
         self.token = Secret(secrets.token_urlsafe(24))
-        """What the fault switchboard and the accounts' books ask for; another one at each start."""
+        """Needed to switch faults and to read the accounts' books; a new one is made at each start."""
         guard = Guard(self.token, exposed=config.expose)
         common = Common(world, config, clock, self.counters, first_number)
         at_upbit, at_binance = seeded_accounts(accounts or config.accounts, world.upbit, world.binance)
@@ -71,10 +71,12 @@ class Exchanges:
                 for account in accounts_there:
                     self._kept.keep(name, account, venue.matcher)
         self.clockwork: asyncio.Task[None] | None = None
-        """Runs until ``stop``; when it ends before, something broke."""
+        """Runs until ``stop``; when it ends earlier, something broke."""
 
     def addresses(self, *, tls: bool = False) -> dict[str, tuple[str, str]]:
-        """(WebSocket address, REST address) of each venue, once started; those with ``tls`` where there are any."""
+        """Return (WebSocket address, REST address) of each venue, once started; with ``tls`` those of the
+        TLS ports.
+        """
         s = "s" if tls else ""
         upbit, binance = (self.upbit_tls_at, self.binance_tls_at) if tls else (self.upbit_at, self.binance_at)
         return {
@@ -83,7 +85,7 @@ class Exchanges:
         }
 
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
-        """Open the ports, with ``tls`` two more, and set the world going.
+        """Open the ports, with ``tls`` two more, and start the world.
 
         Raises ``ConfigError`` for a port or host that cannot be used.
         """
@@ -118,7 +120,7 @@ class Exchanges:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing moves any more in the world."""
+        """Return whether no market of the world will move any more."""
         return self._world.is_over
 
     def cut(self, venue: str, symbols: frozenset[str], *, clean: bool) -> None:
@@ -126,16 +128,16 @@ class Exchanges:
         self._venues[venue].server.cut(symbols, "connection lost", clean=clean)
 
     def lose_changes(self, venue: str, symbols: frozenset[str]) -> None:
-        """Let the next change of these markets of ``venue`` get lost, where their changes are numbered."""
+        """Lose the next change of these markets of ``venue``, where changes are numbered."""
         for symbol in symbols:
             feed: object = self._venues[venue].feeds.get(symbol)
             if isinstance(feed, Sequenced):
                 feed.lose_event()
 
     def on_time(self) -> None:
-        """Let every session see the time, and faults begin and end; call a few times a second.
+        """Pass the time to every session, and begin and end faults; call it a few times a second.
 
-        Raises ``RunFailed`` when an account could not be kept.
+        Raises ``RunFailed`` when an account could not be saved.
         """
         if self._kept is not None and self._kept.failure is not None:
             raise self._kept.failure
@@ -144,7 +146,9 @@ class Exchanges:
             venue.server.on_time(now_ns)
 
     async def stop(self) -> None:
-        """Send all clients away, close the ports, stop the world. Raises what broke the clockwork, if anything."""
+        """Disconnect all clients, close the ports and stop the world. Raises what broke the clockwork, if
+        anything did.
+        """
         await asyncio.gather(*(venue.server.stop() for venue in self._venues.values()))
         if self.clockwork is not None:
             self.clockwork.cancel()

@@ -1,9 +1,10 @@
-"""Who may talk to the simulated exchanges: programs of this machine, and no page in a browser. Pure; ``server`` asks.
+"""Decides which requests the simulated exchanges accept: those of programs on this machine, and none of a
+web page.
 
-A browser lets every page send requests to this machine, and the accounts' default keys are known to everybody. What a
-page cannot do is to leave out the ``Origin`` header, or to send the ``Host`` of this machine under a name of its own.
-The fault switchboard and the accounts' books under ``/sim`` also need the token of this start, which stands in the
-ready file: other users of the machine cannot read it.
+It is pure; ``server`` calls it. A browser lets every page send requests to this machine, and the accounts'
+default keys are public. But a page can neither leave out the ``Origin`` header nor send this machine's
+``Host`` from a domain of its own. The fault switchboard and the accounts' books below ``/sim`` also need
+the token of this start. It is in the ready file, which other users of the machine cannot read.
 """
 
 from collections.abc import Mapping
@@ -19,15 +20,17 @@ _DEFAULT_PORT = 80
 
 
 class Guard:
-    """Refuses requests by their headers, before anything else looks at them."""
+    """Refuses requests by their headers, before anything else reads them."""
 
     def __init__(self, token: Secret, *, exposed: bool) -> None:
-        """``exposed``: other machines may call, under whatever name they know this one."""
+        """Guard the controls by ``token``; ``exposed`` lets other machines call, by any host name."""
         self._token = token
         self._exposed = exposed
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str], port: int) -> RestReply | None:
-        """The answer to a request that is refused; None for one that may pass. ``port``: where it came in."""
+        """Return the answer to a request that is refused; None when it may pass. ``port`` is the local port
+        it came to.
+        """
         host = headers.get("Host", "")
         name, named_port = _parts(host)
         is_control = path in CONTROLS
@@ -54,7 +57,7 @@ class Guard:
 
 
 def _parts(host: str) -> tuple[str, int]:
-    """Name and port; an empty name for what is not a host."""
+    """Return name and port of a ``Host`` header; the name is empty when the header is invalid."""
     try:
         parts = urlsplit(f"//{host}")
         return parts.hostname or "", parts.port or _DEFAULT_PORT

@@ -1,4 +1,5 @@
-"""Who gets what: streams to subscribers, per market. Each message is made once, and only if somebody wants it.
+"""Distributes streams to subscribers, per market: each message is made once, and only if there is a
+subscriber.
 
 ``connection`` subscribes, ``loop`` publishes.
 """
@@ -11,15 +12,15 @@ from arbshard.exchanges.wsframe import WsFrame
 
 
 class StreamSubscriber(Protocol):
-    """A client."""
+    """Receives the frames of the streams it has subscribed to."""
 
     def send(self, frame: WsFrame) -> None:
-        """Send without waiting; may end in the client being dropped."""
+        """Send without waiting; a client that is too slow may be dropped."""
         ...
 
 
 class Hub:
-    """The subscriptions of one venue."""
+    """Holds the subscriptions of one venue."""
 
     def __init__(self, *, binary: bool) -> None:
         self.binary = binary
@@ -40,7 +41,7 @@ class Hub:
             members[stream] = (*members.get(stream, ()), who)
 
     def publish(self, feed: Feed, now_ms: int) -> None:
-        """Send what the market's last step says to all who want it."""
+        """Send the messages of the market's last step to all subscribers."""
         streams = self._by_symbol.get(feed.market.symbol)
         if streams:
             # A slow client may be dropped, and leave, while this goes on: hence the copy.
@@ -52,7 +53,9 @@ class Hub:
         feed.on_sent()
 
     def prepare(self, feed: Feed, now_ms: int) -> Callable[[], None]:
-        """Make what ``publish`` would send, and return what sends it to all who want it by then."""
+        """Make the messages that ``publish`` would send; return a function that sends them to the
+        subscribers of then.
+        """
         symbol = feed.market.symbol
         frames = [
             (stream, WsFrame(payload, binary=self.binary))

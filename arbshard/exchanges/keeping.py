@@ -1,8 +1,10 @@
-"""``AccountsFile``: keeps the simulated accounts, so that exchanges that are killed and started again know them.
+"""Keeps the simulated accounts in a file, so that exchanges that are killed and started again continue with
+them.
 
-A SQLite file. Every change is in it before anybody is told: ``matching`` calls ``on_change`` at the end of each
-change, and answers and events go out after that. It is written without ``fsync``, because the file has to outlive the
-process and not the machine. ``exchanges`` opens it when ``--accounts-file`` names one.
+It is a SQLite file. Every change is written before anything about it is sent: ``matching`` calls
+``on_change`` at the end of each change, and answers and events are sent after that. There is no ``fsync``,
+because the file has to survive the process and not the machine. ``exchanges`` opens it when
+``--accounts-file`` names one.
 """
 
 import sqlite3
@@ -32,10 +34,10 @@ _order = msgspec.json.Decoder(SimOrder).decode
 
 
 class AccountsFile:
-    """The accounts of both venues, one account each. ``close`` it."""
+    """Saves and restores the accounts of both venues, one account each. Call ``close`` at the end."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ``ConfigError`` for a file that cannot be used."""
+        """Open or create the file. Raises ``ConfigError`` when it cannot be used."""
         self._path = path
         try:
             path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
@@ -50,10 +52,10 @@ class AccountsFile:
         except (sqlite3.Error, OSError) as error:
             raise ConfigError("--accounts-file", f"{path} cannot be used: {error}") from error
         self.failure: RunFailed | None = None
-        """Why the last change could not be kept. The exchanges must not go on then."""
+        """Why the last change could not be saved. The exchanges must not continue then."""
 
     def keep(self, venue: str, account: TradingAccount, matcher: Matcher) -> None:
-        """Restore ``account`` if it is known here, and save every change of it from now on."""
+        """Restore ``account`` if the file has it, and save every change of it from now on."""
         with_counters = self._db.execute(
             "SELECT next_order, next_trade, orders_dropped FROM counters WHERE venue = ?", (venue,)
         ).fetchone()

@@ -1,7 +1,7 @@
-"""A price ladder: the prices a market knows, numbered from the bottom. Books count in rungs, never in floats.
+"""Defines a price ladder, which numbers the prices of a market from the bottom.
 
-A rung is an integer; the same step up the ladder is one tick whatever band the price is in. Used by ``book``
-and by the venues' REST rules.
+Books count in rungs, never in floats. A rung is an integer; one rung up is one tick, whatever band the price is in.
+``book`` and the venues' REST rules use it.
 """
 
 import itertools
@@ -32,10 +32,12 @@ UPBIT_KRW_BANDS: tuple[tuple[int, int], ...] = (
 
 
 class Ladder:
-    """Prices in bands of equal ticks. Prices in and out as said; rungs count from 0 at price 0."""
+    """Converts between prices and rungs, in bands of equal ticks. Rung 0 is price 0."""
 
     def __init__(self, bands: Sequence[tuple[int, int]]) -> None:
-        """``bands``: (price from, tick) in units of 1e-8, rising; the first starts at 0."""
+        """Build the ladder of ``bands``: (price from, tick) in units of 1e-8, rising; the first band starts
+        at 0.
+        """
         assert bands[0][0] == 0, bands
         self._from = [price for price, _ in bands]
         self._tick = [tick for _, tick in bands]
@@ -45,42 +47,48 @@ class Ladder:
             self._rung.append(self._rung[-1] + (high - low) // tick)
 
     def price(self, rung: int) -> int:
-        """The price of ``rung`` in units of 1e-8."""
+        """Return the price of ``rung`` in units of 1e-8."""
         band = bisect_right(self._rung, rung) - 1
         return self._from[band] + (rung - self._rung[band]) * self._tick[band]
 
     def floor(self, price: float) -> int:
-        """The highest rung that is not above ``price`` (quote, not units)."""
+        """Return the highest rung that is not above ``price`` (in quote, not in units)."""
         units = price * UNIT
         band = bisect_right(self._from, units) - 1
         return self._rung[band] + math.floor((units - self._from[band]) / self._tick[band])
 
     def ceil(self, price: float) -> int:
-        """The lowest rung that is not below ``price`` (quote, not units)."""
+        """Return the lowest rung that is not below ``price`` (in quote, not in units)."""
         units = price * UNIT
         band = bisect_right(self._from, units) - 1
         return self._rung[band] + math.ceil((units - self._from[band]) / self._tick[band])
 
     def tick(self, price: float) -> int:
-        """The tick at ``price`` (quote), in units of 1e-8."""
+        """Return the tick at ``price`` (in quote), in units of 1e-8."""
         return self._tick[bisect_right(self._from, price * UNIT) - 1]
 
     def tick_at(self, price: int) -> int:
-        """The tick at ``price``; both in units of 1e-8, exact."""
+        """Return the tick at ``price``; both are in units of 1e-8 and exact."""
         return self._tick[bisect_right(self._from, price) - 1]
 
     def tick_bps(self, price: float) -> float:
-        """The tick at ``price`` (quote) in basis points of it."""
+        """Return the tick at ``price`` (in quote) in basis points of that price."""
         return self.tick(price) / UNIT / price * 10_000
 
 
 def binance_tick(price_usdt: float) -> int:
-    """The tick Binance gives a coin of such a price: 0.5 to 5 bps, between 1e-8 and 0.01; in units of 1e-8."""
+    """Return the tick that Binance gives a coin of such a price, in units of 1e-8.
+
+    It is 0.5 to 5 basis points, and between 1e-8 and 0.01.
+    """
     digits = math.floor(math.log10(price_usdt / 2) + 1e-9) - 3
     return int(10 ** (8 + min(-2, max(-8, digits))))
 
 
 def binance_lot(price_usdt: float) -> int:
-    """The lot Binance gives a coin of such a price: worth 0.1 to 1 USDT, at most 1 coin; in units of 1e-8."""
+    """Return the lot that Binance gives a coin of such a price, in units of 1e-8.
+
+    It is worth 0.1 to 1 USDT, and is at most 1 coin.
+    """
     digits = math.floor(-math.log10(price_usdt) + 1e-9)
     return int(10 ** (8 + min(0, max(-8, digits))))

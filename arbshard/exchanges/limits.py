@@ -1,6 +1,7 @@
-"""Request budgets of the simulated REST interfaces: so much per whole second or minute, per caller.
+"""Enforces the request budgets of the simulated REST interfaces: per caller, and per second or minute.
 
-Used by the venues' ``rest``. Whole windows (not sliding) because that is what both venues report in their headers.
+The venues' ``rest`` uses it. Windows are whole seconds or minutes and do not slide, because both venues
+report whole windows in their headers.
 """
 
 from arbshard.exchanges.session import SECOND_NS
@@ -9,7 +10,7 @@ _CALLERS_MAX = 1024
 
 
 class WeightBudget:
-    """Weight spent by each caller in the current window."""
+    """Counts the weight that each caller has spent in the current window."""
 
     def __init__(self, limit: int, window_s: int) -> None:
         self.limit = limit
@@ -18,7 +19,7 @@ class WeightBudget:
         self._spent: dict[str, int] = {}
 
     def spend(self, caller: str, weight: int, now_ns: int) -> int:
-        """Count ``weight`` to ``caller``: what is spent in this window, this request included."""
+        """Add ``weight`` to ``caller``; return what it has spent in this window, this request included."""
         window = now_ns // self._window_ns
         if window != self._window or len(self._spent) >= _CALLERS_MAX:
             self._window = window
@@ -28,5 +29,5 @@ class WeightBudget:
         return spent
 
     def wait_s(self, now_ns: int) -> int:
-        """Whole seconds until the window is over, at least 1."""
+        """Return the whole seconds until the window is over, at least 1."""
         return -(-(self._window_ns - now_ns % self._window_ns) // SECOND_NS)

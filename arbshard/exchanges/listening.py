@@ -1,6 +1,7 @@
-"""Ports of the simulated exchanges: bound before anything is served, every failure named by its setting.
+"""Binds the ports of the simulated exchanges before anything is served, and names the setting of every
+failure.
 
-Used by ``exchanges``.
+``exchanges`` uses it.
 """
 
 import errno
@@ -10,7 +11,9 @@ from arbshard.errors import ConfigError
 
 
 def listen(setting: str, host: str, port: int) -> socket.socket:
-    """A bound socket. Raises ``ConfigError`` that names the setting."""
+    """Return a listening socket. Raises ``ConfigError``, which names the setting, when the port cannot be
+    opened.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
@@ -32,7 +35,7 @@ def listen(setting: str, host: str, port: int) -> socket.socket:
 
 
 def authority(listener: socket.socket) -> str:
-    """``host:port`` as a client may call it."""
+    """Return ``host:port`` as a client can connect to it."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a wildcard cannot be called
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""The clockwork: steps the world by its schedule and has what happened sent.
+"""Drives the world by its schedule, and publishes what has changed.
 
 ``main`` runs one ``run_world`` per process.
 """
@@ -16,18 +16,20 @@ from arbshard.exchanges.world import MarketWorld
 from arbshard.repeat import repeat
 
 _WAIT_S_MIN = 0.002
-"""Wake at most so often; updates due meanwhile go out together."""
+"""Shortest wait between two turns, in seconds; updates that become due meanwhile are sent together."""
 _WRONG_S = 0.005
-"""How long a wrong frame is the newest."""
+"""How long a wrong frame stays the newest one, in seconds."""
 _BATCH = 32
-"""Updates made before sockets get their turn."""
+"""Updates that are made before sockets get a turn."""
 
 OnStep = Callable[[str, int], None]
-"""Takes the symbol that moved and the wall time in ms."""
+"""Is called with the symbol whose market moved and the wall time in milliseconds."""
 
 
 def _send_wrong_frame(hub: Hub, feed: Feed, now_ms: int) -> None:
-    """Send a frame that is off, and the right one after it. Orders meet the right book all the while."""
+    """Send a frame with wrong prices, and the right one after it. Orders are matched against the right book
+    throughout.
+    """
     market = feed.market
     market.show_wrong()
     feed.on_step()
@@ -38,28 +40,30 @@ def _send_wrong_frame(hub: Hub, feed: Feed, now_ms: int) -> None:
 
 
 class _LateFrames:
-    """Frames that a fault holds back. Each is sent in its turn; when the fault is over, all at once."""
+    """Holds back the frames of a fault. Each is sent when it is due; when the fault ends, all are sent at
+    once.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[tuple[asyncio.TimerHandle, Callable[[], None]]]] = {}
 
     def is_waiting(self, symbol: str) -> bool:
-        """Whether anything of a market is held back."""
+        """Return whether frames of a market are held back."""
         return bool(self._waiting.get(symbol))
 
     def put(self, symbol: str, late_ms: int, send: Callable[[], None]) -> None:
-        """Hold a frame back; there are as many as the market makes in ``late_ms``, which is bounded."""
+        """Hold a frame back for ``late_ms``; their number is bounded by what a market makes in that time."""
         timer = asyncio.get_running_loop().call_later(late_ms / 1000, self._send_next, symbol)
         self._waiting.setdefault(symbol, deque()).append((timer, send))
 
     def send_all(self, symbol: str) -> None:
-        """Send what is held back of a market."""
+        """Send all frames of a market that are held back."""
         while self.is_waiting(symbol):
             self._waiting[symbol][0][0].cancel()
             self._send_next(symbol)
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Cancel all frames that are held back."""
         for waiting in self._waiting.values():
             for timer, _ in waiting:
                 timer.cancel()
@@ -77,9 +81,10 @@ async def run_world(
     counters: Counters,
     desks: Mapping[str, OnStep] = MappingProxyType({}),
 ) -> None:
-    """Step and publish until cancelled. ``feeds`` by venue and symbol, ``hubs`` and ``desks`` by venue.
+    """Step and publish until cancelled. ``feeds`` are by venue and symbol, ``hubs`` and ``desks`` by venue.
 
-    A venue's desk fills its customers' resting orders: before the step is told, because they eat of the book.
+    A venue's desk fills its customers' resting orders. This is done before the step is published, because
+    fills take quantity out of the book.
     """
     schedule = world.schedule(clock.monotonic_ns())
     outlets = [(desks.get(venue), feeds[venue][market.symbol], hubs[venue]) for venue, market in world.places]

@@ -1,14 +1,17 @@
-"""``python -m arbshard.exchanges``: both simulated exchanges in one process. Started by the supervisor, or by hand.
+"""Serves both simulated exchanges from one process: ``python -m arbshard.exchanges``.
 
-``arbshard exchanges`` is the same for people, with options in place of ``--settings``.
+The supervisor starts it, or a person does by hand; ``arbshard exchanges`` does the same with options in
+place of ``--settings``.
 
-Says where it listens in the ready file, once all ports are open: ``{"pid", "upbit": {"ws_url", "rest_url"},
-"binance": {...}, "token", "tls": null}``. The token opens the fault switchboard and
-the accounts' books (``guard``). With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
-``ca_file``: the certificate that clients are to trust, made at each start, beside the ready file (in a temporary
-folder where there is none). ``--accounts-file`` keeps the accounts for the next start (``keeping``).
-Exit codes: 0 after SIGTERM, SIGINT, SIGHUP or the end of the parent, 1 when something broke, 2 when settings are
-wrong or a port is taken.
+Once all ports are open, the addresses are written to the ready file: ``{"pid", "upbit": {"ws_url",
+"rest_url"}, "binance": {...}, "token", "tls": null}``. The token is needed to switch faults and to read the
+accounts' books (``guard``). With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
+``ca_file``: the certificate that clients should trust. It is made at each start, beside the ready file (in
+a temporary folder when there is none). ``--accounts-file`` keeps the accounts for the next start
+(``keeping``).
+
+The exit code is 0 after SIGTERM, SIGINT, SIGHUP or the end of the parent, 1 when something broke, and 2
+when settings are wrong or a port is taken.
 """
 
 import argparse
@@ -36,11 +39,11 @@ from arbshard.process import Parent, add_parent_option
 from arbshard.secret import Secret, encode_revealed
 
 _TICK_S = 0.25
-"""How often sessions see the time and the parent is looked for."""
+"""How often sessions are given the time and the parent is checked, in seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to stop; the exit code."""
+    """Run until a signal or the end of the parent; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m arbshard.exchanges", description="Simulated Upbit and Binance on loopback."
     )
@@ -87,7 +90,7 @@ def _settings(text: Secret) -> SimConfig:
 
 
 class ExchangesServer:
-    """The process: both exchanges until its end, and the ready file."""
+    """Runs both exchanges until they end, and writes the ready file."""
 
     def __init__(
         self,
@@ -99,7 +102,10 @@ class ExchangesServer:
         accounts_file: Path | None = None,
         world: MarketWorld | None = None,
     ) -> None:
-        """``about`` says what the exchanges show. Without a ``world`` it is the simulated one of ``config``."""
+        """Prepare the exchanges; without a ``world`` it is the simulated one of ``config``.
+
+        ``about`` is a short description of what the exchanges show; it is printed at the start.
+        """
         self._config = config
         self._about = about
         self._ready_file = ready_file
@@ -127,7 +133,7 @@ class ExchangesServer:
             await self._serve(stop, parent, ca_file)
 
     async def _serve(self, stop: asyncio.Event, parent: Parent | None, ca_file: Path | None) -> None:
-        """Say that the exchanges are started, wait for the end, stop them."""
+        """Announce that the exchanges have started, wait for the end, and stop them."""
         exchanges = self.exchanges
         write_stderr_line(
             f"simulated exchanges (no real market): upbit {exchanges.upbit_at}, binance {exchanges.binance_at}; "
@@ -149,7 +155,10 @@ class ExchangesServer:
                 write_stderr_line(f"simulated exchanges stopped: {exchanges.counters.line()}")
 
     async def _tend(self, stop: asyncio.Event, parent: Parent | None) -> None:
-        """Until told to stop, orphaned, over, or the clockwork broke (``Exchanges.stop`` says how)."""
+        """Run until a signal, the end of the parent, the end of the world, or a failure of the clockwork.
+
+        ``Exchanges.stop`` raises what broke the clockwork.
+        """
         exchanges = self.exchanges
         assert exchanges.clockwork is not None
         exchanges.clockwork.add_done_callback(lambda _: stop.set())
@@ -165,18 +174,22 @@ class ExchangesServer:
 
 
 def _do_nothing() -> None:
-    """Nobody waits for the start."""
+    """Do nothing: the default for ``on_started``."""
 
 
 def _ca_file(ready_file: Path | None, folders: ExitStack) -> Path:
-    """Where the authority's certificate goes; a temporary folder goes with ``folders``."""
+    """Return the path of the authority's certificate; a temporary folder for it is removed with
+    ``folders``.
+    """
     if ready_file is not None:
         return ready_file.absolute().with_name(f"{ready_file.stem}-ca.pem")
     return Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="arbshard-sim-"))) / "ca.pem"
 
 
 def _tls(host: str, now_s: int, ca_file: Path) -> ssl.SSLContext:
-    """A new certificate, in use. Raises ``ConfigError``."""
+    """Return a server context with a new certificate. Raises ``ConfigError`` when its file cannot be
+    written.
+    """
     try:
         return server_context(host, now_s, ca_file)
     except OSError as error:
@@ -184,7 +197,7 @@ def _tls(host: str, now_s: int, ca_file: Path) -> ssl.SSLContext:
 
 
 def _write_ready(path: Path, exchanges: Exchanges, ca_file: Path | None) -> None:
-    """Write the addresses in one piece: a reader sees nothing or all of it."""
+    """Write the addresses atomically, so that a reader never sees half of them."""
     ready: dict[str, object] = {
         "pid": os.getpid(),
         "token": exchanges.token,
@@ -203,6 +216,6 @@ def _write_ready(path: Path, exchanges: Exchanges, ca_file: Path | None) -> None
 
 
 def _addresses(exchanges: Exchanges, *, tls: bool) -> dict[str, dict[str, str]]:
-    """What clients call."""
+    """Return the WebSocket and REST addresses of each venue."""
     found = exchanges.addresses(tls=tls)
     return {venue: {"ws_url": ws_url, "rest_url": rest_url} for venue, (ws_url, rest_url) in found.items()}

@@ -1,4 +1,4 @@
-"""One market of one simulated venue: its book, and the trades printed on it with their history.
+"""Holds one market of one simulated venue: its book, its rules, and its trades with their history.
 
 ``world`` advances it; the venues' frames and REST answers read it.
 """
@@ -17,28 +17,28 @@ _TRADES_PER_S = 1.5
 
 WalletState = Literal["working", "paused", "deposit_only", "withdraw_only"]
 MarketState = Literal["trading", "cancel_only", "break", "halt", "delisted"]
-"""Only a market that is ``trading`` takes orders. The book moves while it is ``trading`` or ``cancel_only``."""
+"""States of a market. Orders are taken only in ``trading``; the book moves in ``trading`` and ``cancel_only``."""
 
 
 class RuleFactors(NamedTuple):
-    """By how much the rules of a market are coarser than usual."""
+    """Says by which factors the rules of a market are coarser than usual."""
 
     tick: int = 1
-    """1, 2, 5 or 10: the bands of Upbit's ticks divide by no other."""
+    """Factor on ticks: 1, 2, 5 or 10, because no other divides the bands of Upbit's ticks."""
     lot: int = 1
-    """Binance only: Upbit has no lots."""
+    """Factor on lots; Binance only, because Upbit has no lots."""
     minimum: int = 1
-    """How many times as large the smallest value of an order is."""
+    """Factor on the smallest value of an order."""
 
 
 class Print(NamedTuple):
-    """A trade between others, as a venue reports it."""
+    """Is a trade between other participants, as a venue reports it."""
 
     number: int
     price: int
-    """Units of 1e-8."""
+    """Price in units of 1e-8."""
     size: int
-    """Units of 1e-8."""
+    """Size in units of 1e-8."""
     taker_buys: bool
 
 
@@ -51,24 +51,24 @@ class SimListing(NamedTuple):
     english_name: str
     korean_name: str
     tick: int
-    """Where the tick is the same at every price; units of 1e-8."""
+    """Tick in units of 1e-8, where it is the same at every price."""
     lot: int
-    """Units of 1e-8."""
+    """Step of quantities in units of 1e-8."""
     ticker_at_home: str = ""
     """The ticker of the same coin at Upbit; empty where it is ``base``."""
     notional_min: int = 0
-    """The smallest value of an order, units of 1e-8 of the quote; 0 for what is usual at the venue."""
+    """Smallest value of an order, in units of 1e-8 of the quote; 0 for the venue's usual one."""
     quantity_max: int = 0
-    """The largest quantity of an order, units of 1e-8; 0 for what is usual at the venue."""
+    """Largest quantity of an order, in units of 1e-8; 0 for the venue's usual one."""
 
     @property
     def coin(self) -> str:
-        """The coin, by one name for both venues."""
+        """Return the name of the coin that is the same for both venues."""
         return self.ticker_at_home or self.base
 
 
 class SimMarket(ABC):
-    """A book, its rules and what happened on it. Prices in units of 1e-8 unless said otherwise."""
+    """Holds a book, its rules and its trades. Prices are in units of 1e-8 unless stated otherwise."""
 
     def __init__(self, listing: SimListing, book: SimBook, last_print: Print, previous_close: int) -> None:
         self.listing = listing
@@ -76,56 +76,60 @@ class SimMarket(ABC):
         self.book = book
         self.steps = 0
         self.step_weight = 1.0
-        """How many of the steps that its feed expects the last one counts as: 1 where they come regularly."""
+        """As how many of the steps that its feed expects the last step counts: 1 where steps come regularly."""
         self.moved = False
         """Whether the last step changed the book."""
         self.state: MarketState = "trading"
         self.is_warned = False
         """Whether the venue warns of this market in its listing; orders are taken all the same."""
         self.caution = ""
-        """The caution that its listing has raised; empty for none."""
+        """The caution that the venue's listing shows; empty for none."""
         self.wallet: WalletState = "working"
         """Whether the coin can be deposited and withdrawn."""
         self.quiet_s = 0.0
-        """The book moves only so often, or when a customer's order has changed it; 0: with every step."""
+        """Shortest time between two moves of the book, unless a customer's order has changed it, in
+        seconds; 0 for none.
+        """
         self.late_ms = 0
-        """Its frames are sent so long after they were made."""
+        """How long frames are held back before they are sent, in milliseconds."""
         self.lag_ms = 0
-        """So much older than the time at which it is sent is the time that the venue writes into a frame."""
+        """How much older than the time of sending the venue's time in a frame is, in milliseconds."""
         self.wrong_bps = 0.0
-        """The next step also sends a frame that is sound in itself and so far off; 0 for none."""
+        """The next step also sends a valid frame with prices that are wrong by so much, in basis points; 0
+        for none.
+        """
         self.factors = RuleFactors()
         self.prints: tuple[Print, ...] = ()
-        """Of the last step."""
+        """Trades of the last step."""
         self.last_print = last_print
-        """The one before the first step, too, is a trade that everybody sees."""
+        """The last trade. The one before the first step is public too."""
         self.previous_close = previous_close
-        """At the end of the day before the exchange was started."""
+        """Price at the end of the day before the exchange was started."""
         self.history = TradeHistory()
 
     @property
     def best_bid(self) -> int:
-        """Highest bid."""
+        """Return the highest bid."""
         return self.book.ladder.price(-self.book.bids.keys[0])
 
     @property
     def best_ask(self) -> int:
-        """Lowest ask."""
+        """Return the lowest ask."""
         return self.book.ladder.price(self.book.asks.keys[0])
 
     @property
     def takes_orders(self) -> bool:
-        """Whether new orders are accepted."""
+        """Return whether new orders are accepted."""
         return self.state == "trading"
 
     @property
     def is_open(self) -> bool:
-        """Whether the book moves."""
+        """Return whether the book moves."""
         return self.state in ("trading", "cancel_only")
 
     @property
     def lot(self) -> int:
-        """The lot in force, units of 1e-8."""
+        """Return the lot in force, in units of 1e-8."""
         return self.listing.lot * self.factors.lot
 
     @abstractmethod
@@ -149,7 +153,7 @@ class SimMarket(ABC):
         self._add(self.last_print, now_ms)
 
     def record(self, now_ms: int) -> None:
-        """Add what the last step printed to the history."""
+        """Add the trades of the last step to the history."""
         for one in self.prints:
             self._add(one, now_ms)
 
@@ -158,12 +162,14 @@ class SimMarket(ABC):
 
 
 class GeneratedMarket(SimMarket):
-    """A market whose book and trades are drawn around a price that moves."""
+    """Is a market whose book and trades are drawn at random around a price that moves."""
 
     def __init__(
         self, listing: SimListing, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random
     ) -> None:
-        """``text`` prints amounts the venue's way; ``price`` in quote; ``rng`` is the market's own."""
+        """Begin at ``price`` (in quote); ``text`` prints amounts as the venue does, ``rng`` is used by this
+        market alone.
+        """
         self.book: GeneratedBook
         book = GeneratedBook(ladder, shape, text, price, rng)
         number, share = rng.randrange(10**9, 10**10), rng.randrange(200, 2_000)
@@ -197,7 +203,8 @@ class GeneratedMarket(SimMarket):
         self.book.number_changes()
 
     def advance(self, price: float, dt_s: float) -> None:
-        """Step the book to ``price`` (quote) after ``dt_s``, and maybe print a trade in the move's direction.
+        """Step the book to ``price`` (in quote) after ``dt_s``, and perhaps print a trade in the direction
+        of the move.
 
         The book of a market that is closed or quiet stays as it is, and ``moved`` is false.
         """

@@ -1,7 +1,8 @@
-"""The price processes: one reference price per coin, each venue's premium over it, the market's tide, and FX.
+"""Simulates the prices: one reference price per coin, each venue's premium over it, the market's tide, and
+FX.
 
-Pure: every step takes the time that passed and draws from the process's own seeded generator. ``world`` steps
-them; nothing here knows of books or venues' rules.
+It is pure: every step gets the time that passed, and draws from the process's own seeded generator.
+``world`` steps these processes; they know nothing of books or of the venues' rules.
 """
 
 import math
@@ -19,24 +20,26 @@ _YEAR_S = 365.25 * 86_400
 _TREND_BPS_MAX = 260.0
 _REFERENCE_FLOOR = 0.2
 _HELD_RATE = 0.2
-"""Speed, 1/s, at which a gap opens that then stays."""
+"""Speed, 1/s, at which a gap opens that is then held open."""
 
 
 class CoinPrices(NamedTuple):
-    """Where a coin stands, in USDT: what the books of the two venues are laid around."""
+    """Holds the price of a coin on each venue in USDT, around which the books are laid."""
 
     upbit: float
     binance: float
 
 
 class _Premium:
-    """An Ornstein-Uhlenbeck process whose mean and speed a plan may change. In basis points."""
+    """Is an Ornstein-Uhlenbeck process whose mean and speed a plan may change, in basis points."""
 
     def __init__(self, mean_bps: float) -> None:
         self.value = self.target = self.mean = mean_bps
         self.rate = 0.4
         self.held_bps: float | None = None
-        """Where the premium stays whatever the plan says: nobody can bring coins to the venue or take them away."""
+        """Where the premium is held whatever the plan says, because no transfer to or from the venue can
+        close it.
+        """
 
     def step(self, dt_s: float, shock: float) -> None:
         if self.held_bps is not None:
@@ -46,7 +49,7 @@ class _Premium:
 
 
 class _Leg(NamedTuple):
-    """A stretch of a gap's life: where the premium is drawn to, how fast, for how long."""
+    """Is one stretch of a gap's course: where the premium is drawn to, how fast, and for how long."""
 
     target_bps: float
     rate: float
@@ -54,20 +57,24 @@ class _Leg(NamedTuple):
 
 
 class Gaps:
-    """Opens and closes gaps on a coin: every so often one venue's premium jumps, and reverts in some manner."""
+    """Opens and closes gaps of a coin: from time to time one venue's premium jumps, and reverts in some
+    way.
+    """
 
     def __init__(self, rng: random.Random, rules: RegimeRules, spread_bps: float) -> None:
-        """``spread_bps``: what both venues' spreads cost together; a gap stands that much higher."""
+        """Plan the first gap; ``spread_bps`` is what both venues' spreads cost together, which is added to
+        each gap.
+        """
         self._rng = rng
         self._rules = rules
         self._spread_bps = spread_bps
         self._legs: list[_Leg] = []
         self._left_s = self._draw((0.3, 0.8)) * rules.quiet_s[1]
-        """The first gap comes early: nobody likes to wait for it."""
+        """Seconds until the next leg begins. The first gap comes early, so that a short run sees one."""
         self._premium: _Premium | None = None
 
     def step(self, dt_s: float, venues: tuple[_Premium, _Premium]) -> None:
-        """Let ``dt_s`` pass; sets where the premiums are drawn to."""
+        """Let ``dt_s`` pass, and set where the premiums are drawn to."""
         self._left_s -= dt_s
         while self._left_s <= 0:
             if not self._legs:
@@ -102,7 +109,7 @@ class Gaps:
 
 
 class Tide:
-    """What moves all coins together: still, except in a crash, which comes in waves with false recoveries."""
+    """Is what moves all coins together: nothing, except in a crash, which comes in waves with false recoveries."""
 
     def __init__(self, seed: int, rules: RegimeRules) -> None:
         self._rng = seeded(seed, "tide")
@@ -127,19 +134,21 @@ class Tide:
 
 
 class Fx:
-    """KRW per USDT: slow, and drawn back to where it started."""
+    """Simulates KRW per USDT, which moves slowly and is drawn back to where it started."""
 
     def __init__(self, seed: int, band: BandRules | None = None) -> None:
-        """With ``band`` the FX market has a premium of its own over the rate at which coins are priced."""
+        """Begin at ``FX_START``; with ``band`` the FX market has a premium over the rate at which coins are
+        priced.
+        """
         self._rng = seeded(seed, "fx")
         self._premium = FxPremium(seed, band) if band is not None else None
         self.rate = FX_START
         self.blip_bps = 0.0
-        """How far the FX market alone is off the rate at which coins are priced."""
+        """How far the FX market alone is off the rate at which coins are priced, in basis points."""
 
     @property
     def shown(self) -> float:
-        """The price of the FX market."""
+        """Return the price of the FX market."""
         premium_bps = self._premium.bps if self._premium is not None else 0.0
         return self.rate * (1 + (self.blip_bps + premium_bps) / BPS)
 
@@ -152,7 +161,7 @@ class Fx:
 
 
 class CoinProcess:
-    """A coin's reference price and its premium on each venue."""
+    """Simulates a coin's reference price and its premium on each venue."""
 
     def __init__(
         self,
@@ -163,7 +172,10 @@ class CoinProcess:
         rules: RegimeRules,
         stress: Stress | None = None,
     ) -> None:
-        """``stress``: what widens the gaps of all coins together, stepped by the caller; regime ``band`` only."""
+        """Begin at ``price_usdt``; ``stress`` widens the gaps of all coins together in the regime ``band``.
+
+        The caller steps ``stress``.
+        """
         self.base = base
         self._rng = seeded(seed, base, "prices")
         self._rules = rules
@@ -175,7 +187,7 @@ class CoinProcess:
         self._gaps = Gaps(self._rng, rules, spread_bps)
         self._stress = stress
         self.band: BandGap | None = None
-        """The gap in the regime ``band``; the venues' premiums are only noise around it then."""
+        """The gap in the regime ``band``, in which the venues' premiums are only noise around it."""
         if rules.band is not None:
             assert stress is not None, "one stress for all coins"
             self.band = BandGap(seeded(seed, base, "band"), rules.band)
@@ -184,8 +196,9 @@ class CoinProcess:
         self._trend_left_s = self._rng.uniform(*rules.trend_s)
 
     def hold_gap(self, venue: str, bps: float | None) -> None:
-        """Keep the premium of a venue at ``bps``: deposits and withdrawals are closed, so that no arbitrage moves
-        it. None opens them.
+        """Keep the premium of a venue at ``bps``; None lets it move again.
+
+        It is held while deposits and withdrawals are closed, because arbitrage cannot move it then.
         """
         held, other = (self._upbit, self._binance) if venue == "upbit" else (self._binance, self._upbit)
         held.held_bps = bps
@@ -194,21 +207,21 @@ class CoinProcess:
 
     @property
     def gap_bps(self) -> float:
-        """How much dearer the coin is on Upbit than on Binance."""
+        """Return by how many basis points the coin is dearer on Upbit than on Binance."""
         return self._upbit.value + self._extra_bps - self._binance.value
 
     @property
     def is_suspended(self) -> bool:
-        """Whether the coin can be neither deposited nor withdrawn at Upbit, by its own process and not by a fault."""
+        """Return whether the coin's process, and not a fault, has suspended its transfers at Upbit."""
         return self.band is not None and self.band.is_suspended
 
     @property
     def _extra_bps(self) -> float:
-        """What Upbit is dearer by besides its premium."""
+        """Return by how many basis points Upbit is dearer besides its premium."""
         return self._trend_bps if self.band is None else self.band.bps
 
     def step(self, dt_s: float, tide: float) -> CoinPrices:
-        """Let ``dt_s`` pass while the whole market moves by ``tide`` (logarithm)."""
+        """Let ``dt_s`` pass while the whole market moves by ``tide`` (logarithm); return the new prices."""
         rng, root = self._rng, math.sqrt(dt_s)
         move = self._beta * tide + self._sigma * root * rng.gauss(0.0, 1.0)
         self._reference = max(self._reference * math.exp(move), self._start * _REFERENCE_FLOOR)

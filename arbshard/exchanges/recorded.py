@@ -1,14 +1,16 @@
-"""A world that plays a recording: books, trades and losses in the order in which they were received. Pure.
+"""Plays a recording as a world: books, trades and losses in the order in which they were received. It is
+pure.
 
-``RecordedWorld`` is a ``world.MarketWorld``, so sessions, REST, accounts, matching and limits work on it as they do
-on ``SimWorld``. It takes ``RecordedEvent`` from whoever reads the recording, one at a time.
+``RecordedWorld`` is a ``world.MarketWorld``, so sessions, REST, accounts, matching and limits work on it as
+they do on ``SimWorld``. It takes its events from an iterator that reads the recording, one at a time.
 
-What customers take: a level that was taken, in part or in full, stays so until the recorded book has another size at
-that price, or until ``REFILL_NS`` of the recording have passed. When all recorded levels of a side are taken, one
-more level is shown a tick behind the last one, with the size of the last one.
+A level of which customers have taken a part, or all, stays so until the recorded book has another size at
+that price, or until ``REFILL_NS`` of the recording have passed. When all recorded levels of a side are
+taken, one more level is shown a tick behind the last one, with the size of the last one.
 
-Trades are those of the recording. Of a venue without recorded trades they are made of the books: when a best price is
-gone, a trade of its whole size at that price is printed, at most one per market and second.
+Trades are those of the recording. For a venue without recorded trades they are inferred from the books:
+when a best price is gone, a trade of its whole size at that price is printed, at most one per market and
+second.
 """
 
 from bisect import bisect_right
@@ -25,13 +27,14 @@ from arbshard.exchanges.units import fixed8, plain
 from arbshard.exchanges.world import FX_SYMBOL, Place
 
 REFILL_NS = 10 * SECOND_NS
-"""A level that was taken is whole again after so long, if the recording shows no change there before."""
+"""A level that was taken is whole again after this time, if the recording shows no change there earlier."""
 _LATE_NS = SECOND_NS
 """When the next event is later than this, the recording is played from now on, at its own pace."""
 _FIRST_TRADE = 1_000_000_000
-"""The number of a market's first trade: the numbers of the recording may have gaps, those of a venue have none."""
+"""The number of a market's first trade: numbers in the recording may have gaps, those of a venue have none.
+"""
 _EVERY_UNIT = Ladder([(0, 1)])
-"""A rung is a price in units: recorded prices may lie between the ticks that are in force today."""
+"""A ladder whose rungs are prices in units: recorded prices may be between the ticks of today."""
 
 RecordedLevels = Sequence[tuple[int, int]]
 """(price, size) in units of 1e-8, best first."""
@@ -40,7 +43,7 @@ Ticks = tuple[tuple[int, int], ...]
 
 
 class RecordedBookEvent(NamedTuple):
-    """The whole book of a market, as far as it was received."""
+    """Is the whole book of a market, as far as it was received."""
 
     at_ns: int
     """When it was received, by the clock of the recording."""
@@ -49,11 +52,11 @@ class RecordedBookEvent(NamedTuple):
     bids: RecordedLevels
     asks: RecordedLevels
     lag_ms: int = 0
-    """How much older the venue's own time was; 0 where the venue states none."""
+    """How much older the venue's own time was, in milliseconds; 0 where the venue states none."""
 
 
 class RecordedTrade(NamedTuple):
-    """A public trade. Price and size in units of 1e-8."""
+    """Is a public trade. Price and size are in units of 1e-8."""
 
     at_ns: int
     venue: str
@@ -64,7 +67,7 @@ class RecordedTrade(NamedTuple):
 
 
 class RecordedLoss(NamedTuple):
-    """Something was lost: a connection, or changes of books."""
+    """Reports that something was lost: a connection, or changes of books."""
 
     at_ns: int
     venue: str
@@ -78,7 +81,7 @@ RecordedEvent = RecordedBookEvent | RecordedTrade | RecordedLoss
 
 
 class RecordedListing(NamedTuple):
-    """A market that was recorded."""
+    """Describes a market that was recorded."""
 
     venue: str
     listing: SimListing
@@ -86,17 +89,17 @@ class RecordedListing(NamedTuple):
 
 
 class ReplayPace(NamedTuple):
-    """How a recording is played."""
+    """Says how a recording is played."""
 
     speed: float = 1.0
     loops: bool = False
-    """Whether it begins anew at its end."""
+    """Whether it begins again after its end."""
     hole_ns: int = 60 * SECOND_NS
-    """A time in which nothing was recorded is shortened to this."""
+    """A longer time in which nothing was recorded is shortened to this."""
 
 
 class _Taken(NamedTuple):
-    """What customers have taken of a level."""
+    """Records what customers have taken of a level."""
 
     size: int
     recorded: int
@@ -105,10 +108,10 @@ class _Taken(NamedTuple):
 
 
 class RecordedBook(SimBook):
-    """A book that is shown as it was recorded, less what customers have taken."""
+    """Is a book that is shown as it was recorded, less what customers have taken."""
 
     def __init__(self, text: Text, tick_at: Callable[[int], int], first: RecordedBookEvent) -> None:
-        """``tick_at`` returns the tick at a price, both in units."""
+        """Show ``first``; ``tick_at`` returns the tick at a price, both in units."""
         super().__init__(_EVERY_UNIT, text)
         self._tick_at = tick_at
         self._shown_ns = first.at_ns
@@ -163,16 +166,16 @@ class RecordedBook(SimBook):
 
 
 class RecordedMarket(SimMarket):
-    """A market whose book and trades are those of a recording."""
+    """Is a market whose book and trades are those of a recording."""
 
     def __init__(self, recorded: RecordedListing, first: RecordedBookEvent) -> None:
-        """``first`` is its first book."""
+        """Begin with ``first``, the market's first book."""
         self._ticks = recorded.ticks
         self._tick_from = [price for price, _ in recorded.ticks]
         self._shown = first
         """The newest recorded book."""
         self.shift_bps = 0.0
-        """All prices are shown so far off."""
+        """How far all prices are shown off the recorded ones, in basis points."""
         self._step_ns = self._printed_ns = first.at_ns
         text = plain if recorded.venue == "upbit" else fixed8
         self.book: RecordedBook
@@ -203,7 +206,9 @@ class RecordedMarket(SimMarket):
         self._show()
 
     def play_book(self, event: RecordedBookEvent, *, makes_trades: bool) -> None:
-        """Show the next recorded book; ``makes_trades`` where the venue's trades were not recorded."""
+        """Show the next recorded book; ``makes_trades`` infers trades from it where the venue's were not
+        recorded.
+        """
         before, self._shown = self._shown, event
         self.lag_ms = event.lag_ms
         is_eaten = bool(self.book.bids.eaten or self.book.asks.eaten)
@@ -226,7 +231,7 @@ class RecordedMarket(SimMarket):
             self.book.number_changes()
 
     def _wait_since_step(self, at_ns: int) -> int:
-        """Return how long the last step was before ``at_ns``: no time when the recording has begun anew since."""
+        """Return how long before ``at_ns`` the last step was: 0 when the recording has begun again since."""
         if at_ns < self._step_ns:
             self._step_ns = self._printed_ns = at_ns
         return at_ns - self._step_ns
@@ -272,11 +277,11 @@ class RecordedMarket(SimMarket):
 
 
 def _ignore(_loss: RecordedLoss) -> None:
-    """Nothing is done about losses."""
+    """Do nothing about a loss."""
 
 
 class RecordedWorld:
-    """The markets of a recording, and its own schedule."""
+    """Holds the markets of a recording, and is its own schedule."""
 
     def __init__(
         self,
@@ -285,7 +290,10 @@ class RecordedWorld:
         events: Callable[[], Iterator[RecordedEvent]],
         pace: ReplayPace = ReplayPace(),  # noqa: B008 - it is immutable
     ) -> None:
-        """``first``: the first book of each market, by venue and symbol. ``events`` begins the recording anew."""
+        """Prepare to play ``events``, a function that begins the recording anew.
+
+        ``first`` holds the first book of each market, by venue and symbol.
+        """
         markets = [(one.venue, RecordedMarket(one, first[one.venue, one.listing.symbol])) for one in listings]
         self.upbit = {market.symbol: market for venue, market in markets if venue == "upbit"}
         self.binance = {market.symbol: market for venue, market in markets if venue == "binance"}
@@ -297,9 +305,9 @@ class RecordedWorld:
         self.with_trades: set[str] = set()
         """The venues whose trades were recorded."""
         self.played = 0
-        """Events that were played."""
+        """Number of events that were played."""
         self.unknown = 0
-        """Events of markets that are not listed."""
+        """Number of events of markets that are not listed."""
         self.rounds = 0
         """How often the recording was played to its end."""
         self._events = events
@@ -307,7 +315,7 @@ class RecordedWorld:
         self._pace = pace
         self._next = next(self._playing, None)
         self._due: RecordedBookEvent | RecordedTrade | None = None
-        """What the next ``step`` plays."""
+        """The event that the next ``step`` plays."""
         self._now_ns = 0
         self._is_playing = False
         self._from_ns = self._next.at_ns if self._next is not None else 0
@@ -316,7 +324,7 @@ class RecordedWorld:
 
     @property
     def is_over(self) -> bool:
-        """Whether the recording has been played to its end."""
+        """Return whether the recording has been played to its end."""
         return self._next is None
 
     def open(self, now_ms: int) -> None:
@@ -329,7 +337,7 @@ class RecordedWorld:
         return self.upbit if venue == "upbit" else self.binance
 
     def shift_fx(self, bps: float) -> None:
-        """Show the FX market so far off."""
+        """Show the FX market so many basis points off."""
         if FX_SYMBOL in self.upbit:
             self.upbit[FX_SYMBOL].shift_bps = bps
 
@@ -337,7 +345,7 @@ class RecordedWorld:
         """Leave prices as they were recorded."""
 
     def schedule(self, now_ns: int) -> "RecordedWorld":
-        """Play from now on."""
+        """Play from now on; return the schedule, which is the world itself."""
         self._now_ns = self._start_ns = now_ns
         self._is_playing = True
         return self
@@ -350,13 +358,15 @@ class RecordedWorld:
 
     @property
     def due_ns(self) -> int:
-        """When the next event is due; a second from now when there is none."""
+        """Return when the next event is due, in monotonic nanoseconds; a second from now when there is
+        none.
+        """
         if self._next is None:
             return self._now_ns + SECOND_NS
         return self._start_ns + int((self._next.at_ns - self._from_ns) / self._pace.speed)
 
     def next_due(self, now_ns: int) -> tuple[int, bool] | None:
-        """Return the place of the next event that is due. All are sent, however late."""
+        """Return the place of the next event that is due; None when none is. All are sent, however late."""
         self._now_ns = now_ns
         while self._next is not None and self.due_ns <= now_ns:
             event = self._next
@@ -374,7 +384,9 @@ class RecordedWorld:
         return None
 
     def jumped(self, now_ns: int) -> bool:
-        """Go on from ``now_ns`` if the process stood still, or cannot keep up with the speed."""
+        """Continue from ``now_ns`` if the process was suspended, or cannot keep up with the speed; return
+        whether it did.
+        """
         late_ns = now_ns - self.due_ns
         if late_ns <= _LATE_NS:
             return False
@@ -382,7 +394,7 @@ class RecordedWorld:
         return True
 
     def step(self, place: int) -> Place:
-        """Play what ``next_due`` has named."""
+        """Play the event that ``next_due`` has named; return its place."""
         event, self._due = self._due, None
         assert event is not None, "nothing is due"
         if isinstance(event, RecordedTrade):
@@ -393,7 +405,7 @@ class RecordedWorld:
         return self.places[place]
 
     def _read_next(self) -> None:
-        """Read the next event, shorten a hole before it, and begin anew at the end if that is wanted."""
+        """Read the next event, shorten a hole before it, and begin again after the end if that is wanted."""
         played = self._next
         assert played is not None
         self._next = next(self._playing, None)

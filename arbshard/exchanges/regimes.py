@@ -1,6 +1,7 @@
-"""The regimes: how gaps between the venues open, widen, linger and close. Numbers only; ``prices`` acts on them.
+"""Defines the regimes: how gaps between the venues open, widen, linger and close, as numbers that
+``prices`` uses.
 
-No regime touches a result: a strategy wins or loses by the prices it meets.
+No regime touches a result: a strategy wins or loses only by the prices.
 """
 
 from typing import NamedTuple
@@ -10,41 +11,43 @@ from arbshard.exchanges.bands import BandRules, Range
 
 
 class RegimeRules(NamedTuple):
-    """Parameters of the price processes. Gaps in basis points of the reference, times in seconds."""
+    """Holds the parameters of the price processes. Gaps are in basis points of the reference, times in
+    seconds.
+    """
 
     quiet_s: Range = (6.0, 15.0)
-    """Between the end of one gap and the next."""
+    """Time between the end of one gap and the next."""
     amplitude_bps: Range = (60.0, 115.0)
     """Height of a gap, on top of both venues' spreads."""
     open_rate: float = 80.0
     """Speed of opening, 1/s: 80 is a jump within one update."""
     open_s: Range = (0.8, 3.0)
-    """Opening and standing at the top."""
+    """Time in which a gap opens and stays at its height."""
     widen_share: float = 0.3
     """Share of gaps that widen further before they close."""
     widen_bps: Range = (25.0, 60.0)
     widen_s: Range = (0.8, 2.5)
     linger_share: float = 0.1
-    """Share of gaps that close only in part and stay there a while."""
+    """Share of gaps that close only in part and stay there for a while."""
     linger_left: Range = (0.4, 0.7)
-    """What stays open then, as a share of the gap."""
+    """What then stays open, as a share of the gap."""
     linger_s: Range = (10.0, 26.0)
     close_rate: Range = (1.5, 10.0)
     """Speed of closing, 1/s."""
     close_s: Range = (1.5, 3.5)
     overshoot_bps: Range = (3.0, 14.0)
-    """How far past zero a closing gap aims."""
+    """How far beyond zero the target of a closing gap is."""
     noise_bps: float = 1.6
-    """Of each venue's premium, per square root of a second."""
+    """Noise of each venue's premium, per square root of a second."""
     volatility: float = 1.0
-    """Multiplies each coin's own."""
+    """Factor on each coin's own volatility."""
     trend_bps_per_s: float = 0.0
-    """Drift of Upbit's premium, one way for minutes."""
+    """Drift of Upbit's premium, which keeps its direction for minutes."""
     trend_s: Range = (60.0, 180.0)
     falling: bool = False
     """Whether the whole market crashes."""
     book_share: float = 1.0
-    """Multiplies the sizes in the books."""
+    """Factor on the sizes in the books."""
     band: BandRules | None = None
     """How gaps move in the regime ``band``, in place of gaps that open and close. None in all others."""
 
@@ -84,4 +87,4 @@ RULES: dict[Regime, RegimeRules] = {
         book_share=0.2,
     ),
 }
-"""Every regime of the configuration."""
+"""The rules of every regime that the configuration knows."""

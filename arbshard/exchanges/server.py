@@ -1,15 +1,17 @@
-"""One simulated venue on its own ports, plain and TLS: an aiohttp application for REST and WebSocket. Shell only.
+"""Serves one simulated venue on its own ports, plain and TLS, as an aiohttp application for REST and
+WebSocket.
 
-``exchanges`` makes one per venue. What is said is decided in ``upbit`` and ``binance``, what goes wrong in
-``faults``; here is only how it gets to the socket. Beside the venue's own interface each port answers:
+``exchanges`` makes one per venue. ``upbit`` and ``binance`` decide what is answered, and ``faults`` what
+goes wrong; here it only gets to the socket. Beside the venue's own interface each port answers:
 
-- ``GET /sim/stats``: what all venues counted, faults among it (``counters``).
+- ``GET /sim/stats``: the counters of all venues, including those of faults (``counters``).
 - ``GET /sim/accounts``: ``{key: {"opening": {currency: amount}, "balances": {currency: {"free", "locked"}}, "orders":
-  [...], "orders_dropped", "events_lost"}}``: the venue's own books, exact, for whoever compares them with his. Orders
-  stand oldest first, with their fills; amounts are text (``accounts.state``).
+  [...], "orders_dropped", "events_lost"}}``: the venue's own books, exact, to be compared with a customer's. Orders
+  are oldest first, with their fills; amounts are text (``accounts.state``).
 - ``GET`` and ``POST /sim/faults``: what goes wrong on this venue (``faults.control``).
 
-Faults do not befall these. ``guard`` says what a request for the last two needs, and which requests are refused.
+Faults do not concern these. ``guard`` says what a request for the last two needs, and which requests are
+refused.
 """
 
 import asyncio
@@ -34,15 +36,17 @@ from arbshard.exchanges.session import Action, ClientSession, PrivateSession, Qu
 
 SERVER = "arbshard simulated exchange"
 MESSAGE_MAX = 256 * 1024
-"""Bytes of one message or request body from a client: 1,000 codes fit ten times."""
+"""Largest message or request body of a client, in bytes: 1,000 codes fit ten times."""
 _SHUTDOWN_S = 0.3
 
 Opener = Callable[[Query], ClientSession | RestReply | None]
-"""The session a WebSocket handshake gets, the answer that refuses it, or None where the venue has no socket."""
+"""Returns the session for a WebSocket handshake, the answer that refuses it, or None when the path is
+unknown.
+"""
 
 
 class VenueServer:
-    """A venue, listening."""
+    """Serves one venue."""
 
     def __init__(
         self,
@@ -57,7 +61,9 @@ class VenueServer:
         faults: VenueFaults | None = None,
         guard: Guard | None = None,
     ) -> None:
-        """Without ``faults`` nothing goes wrong; without ``guard`` nobody is refused."""
+        """Prepare the application; without ``faults`` nothing goes wrong, without ``guard`` no request is
+        refused.
+        """
         self._guard = guard
         self._name = name
         self._hub = hub
@@ -70,7 +76,7 @@ class VenueServer:
         self._accounts = accounts
         self._faults = faults
         self._connections: dict[ClientConnection, None] = {}
-        """In the order they came."""
+        """Connections in the order in which they were opened."""
         self._private: dict[ClientConnection, PrivateSession] = {}
         application = web.Application(client_max_size=MESSAGE_MAX)
         application.router.add_route("*", "/{path:.*}", self._serve)
@@ -80,26 +86,26 @@ class VenueServer:
     async def start(
         self, listener: socket.socket, tls: tuple[socket.socket, ssl.SSLContext] | None = None
     ) -> None:
-        """Serve on ``listener``, which is bound already, and with TLS on another one."""
+        """Serve on ``listener``, which is bound already, and with TLS on another socket."""
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=1024).start()
         if tls is not None:
             await web.SockSite(self._runner, tls[0], ssl_context=tls[1], backlog=1024).start()
 
     async def stop(self) -> None:
-        """Send every client away and close the ports."""
+        """Disconnect every client and close the ports."""
         for connection in self._connections:
             connection.go_away()
         await asyncio.sleep(0.05)  # let the close frames leave
         await self._runner.cleanup()
 
     def on_time(self, now_ns: int) -> None:
-        """Let every session see the time, and faults begin and end."""
+        """Pass the time to every session, and begin and end faults."""
         for connection in tuple(self._connections):
             connection.on_time(now_ns)
         if self._faults is not None:
             self._faults.spells.on_time(now_ns, tuple(self._connections))
-            self.deliver()  # what the accounts' owner did by hand
+            self.deliver()  # events of what the accounts' owner did by hand
 
     def cut(self, symbols: frozenset[str], reason: str, *, clean: bool) -> None:
         """End the connections that carry one of ``symbols``; ``reason`` is counted."""
@@ -108,7 +114,9 @@ class VenueServer:
                 connection.cut(reason, clean=clean)
 
     def deliver(self) -> None:
-        """Tell private clients what happened in the accounts. Called after whatever may change one."""
+        """Send private clients the events of the accounts. This is called after everything that may change
+        an account.
+        """
         for account in self._accounts:
             events = account.take_events()
             if events:
@@ -133,7 +141,7 @@ class VenueServer:
         try:
             return await self._dispatch(request)
         except ConnectionResetError:  # the client did not wait for its answer
-            return web.Response()  # nobody gets it
+            return web.Response()  # is not received by anything
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
@@ -163,7 +171,7 @@ class VenueServer:
         return await self._serve_rest(request)
 
     async def _serve_rest(self, request: web.Request) -> web.Response:
-        """Answer, and then tell of what the call did; when a fault keeps the answer back, the other way round."""
+        """Answer, and then report what the call did; when a fault delays the answer, events are sent first."""
         self._counters.rest_requests += 1
         fate = self._fate(await self._query(request))
         if fate.answer is None:
@@ -236,16 +244,16 @@ def _response(answer: RestReply) -> web.Response:
 
 
 def _port_of(request: web.Request) -> int:
-    """Where the request came in; 0 when the client is gone."""
+    """Return the port on which the request came in; 0 when the client is gone."""
     name = request.transport.get_extra_info("sockname") if request.transport is not None else None
     return int(name[1]) if name else 0
 
 
 def _cut(request: web.Request) -> web.Response:
-    """End the connection without a word."""
+    """Drop the connection without a close frame."""
     if request.transport is not None:
         request.transport.abort()
-    return web.Response()  # nobody gets it
+    return web.Response()  # is not received by anything
 
 
 async def _sign(_request: web.Request, response: web.StreamResponse) -> None:

@@ -1,9 +1,9 @@
-"""What a venue's protocol session and the shell agree on: streams, what a session wants done, message windows.
+"""Defines what a venue's protocol session and the shell exchange: streams, actions, message windows.
 
-A session is pure: text and the time go in, actions come out, the set of streams is its state. ``connection`` carries
-the actions out. One session per connection; ``upbit.session`` and ``binance.session`` implement
-``ClientSession``, those that tell an account's owner of its changes implement ``PrivateSession`` too, those that
-tell that the exchange will shut down ``ForewarningSession``.
+A session is pure: text and the time go in, actions come out, the set of streams is its state.
+``connection`` carries the actions out. There is one session per connection. ``upbit.session`` and
+``binance.session`` implement ``ClientSession``. Sessions that report the changes of an account implement
+``PrivateSession`` too, and those whose protocol announces a shutdown implement ``ForewarningSession``.
 """
 
 from collections import deque
@@ -19,18 +19,18 @@ SECOND_NS = 1_000_000_000
 
 
 class SharedStream(NamedTuple):
-    """Something to be sent again and again: the same text for everybody who subscribed to it."""
+    """Is a stream that is sent again and again: the same text for every client that subscribed to it."""
 
     symbol: str
     kind: str
     depth: int
-    """Levels; 0 where the kind has none."""
+    """Number of levels; 0 where the kind has none."""
     slow: bool
-    """About once a second instead of every update."""
+    """Whether it is sent about once a second, and not with every update."""
     form: str
-    """The venue's word for the outer form of the message."""
+    """The venue's name for the outer form of the message."""
     name: str
-    """As the client wrote it."""
+    """The name of the stream as the client wrote it."""
 
 
 class SendData(NamedTuple):
@@ -53,7 +53,7 @@ class CloseClient(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Drop the TCP connection without a word."""
+    """Drop the TCP connection without a close frame."""
 
     reason: str
 
@@ -62,49 +62,53 @@ Action = SendData | SendPing | CloseClient | Cut
 
 
 class ClientSession(Protocol):
-    """One client's side of the protocol. Times are monotonic nanoseconds, ``now_ms`` wall milliseconds."""
+    """Is one client's side of the protocol. Times are monotonic nanoseconds, ``now_ms`` is wall time in
+    milliseconds.
+    """
 
     @property
     def streams(self) -> frozenset[SharedStream]:
-        """What the client is subscribed to and gets in real time."""
+        """Return the streams that the client is subscribed to in real time."""
         ...
 
     def on_open(self, now_ms: int) -> Sequence[Action]:
-        """The handshake is done."""
+        """Return the actions after the handshake."""
         ...
 
     def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:
-        """A data message came."""
+        """Handle a data message."""
         ...
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:
-        """A ping frame came; the shell has answered it."""
+        """Handle a ping frame, which the shell has answered already."""
         ...
 
     def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:
-        """A pong frame came."""
+        """Handle a pong frame."""
         ...
 
     def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:
-        """Time passes; ``quiet_ns`` is how long nothing was sent or received. Called a few times a second."""
+        """Pass the time, a few times a second; ``quiet_ns`` is how long nothing was sent or received."""
         ...
 
 
 @runtime_checkable
 class PrivateSession(ClientSession, Protocol):
-    """A session that may tell of accounts."""
+    """Is a session that may report events of accounts."""
 
     def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
-        """Something happened in ``account``, which need not be the client's. Called after every change, in order."""
+        """Handle events of ``account``, which need not be the client's. It is called after every change, in
+        order.
+        """
         ...
 
 
 @runtime_checkable
 class ForewarningSession(ClientSession, Protocol):
-    """A session whose protocol has a word for a shutdown to come."""
+    """Is a session whose protocol announces a coming shutdown."""
 
     def on_shutdown(self, now_ms: int) -> Sequence[Action]:
-        """The connection will be closed soon."""
+        """Announce that the connection will be closed soon."""
         ...
 
 
@@ -113,24 +117,24 @@ class Feed(Protocol):
 
     @property
     def market(self) -> SimMarket:
-        """The market."""
+        """Return the market."""
         ...
 
     def on_step(self) -> None:
-        """The market made a step; called for every step, whether anything is sent or not."""
+        """Handle a step of the market; this is called for every step, whether anything is sent or not."""
         ...
 
     def payloads(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
-        """What ``stream`` says of the last step: nothing, one message or several."""
+        """Return the messages of ``stream`` about the last step: none, one or several."""
         ...
 
     def on_sent(self) -> None:
-        """All streams of the step have been served."""
+        """Note that all streams of the step have been served."""
         ...
 
 
 class RestReply(NamedTuple):
-    """A REST reply."""
+    """Is a reply over REST."""
 
     status: int
     headers: dict[str, str]
@@ -139,7 +143,7 @@ class RestReply(NamedTuple):
 
 
 class Query(NamedTuple):
-    """A REST request: path, parameters in order, who asks, when."""
+    """Is a REST request: path, parameters in order, caller and time."""
 
     method: str
     path: str
@@ -148,27 +152,27 @@ class Query(NamedTuple):
     now_ns: int
     now_ms: int
     raw_query: str = ""
-    """As sent, percent-encoded: what signatures cover."""
+    """The query as sent, percent-encoded; signatures cover it."""
     body: bytes = b""
-    """As sent."""
+    """The body as sent."""
     headers: Mapping[str, str] = MappingProxyType({})
-    """Names in lower case."""
+    """Headers; names are in lower case."""
 
     def get(self, *names: str) -> str | None:
-        """The first parameter that has one of ``names``."""
+        """Return the first parameter that has one of ``names``; None when there is none."""
         return next((value for name, value in self.params if name in names), None)
 
 
 class Rest(Protocol):
-    """A venue's REST interface."""
+    """Is a venue's REST interface."""
 
     def answer(self, query: Query) -> RestReply:
-        """The reply to ``query``."""
+        """Return the reply to ``query``."""
         ...
 
 
 class MessageWindow:
-    """Counts messages in a sliding window. Holds at most ``limit`` times."""
+    """Counts messages in a sliding window; at most ``limit`` times are kept."""
 
     def __init__(self, limit: int, seconds: float) -> None:
         self._limit = limit
@@ -176,7 +180,7 @@ class MessageWindow:
         self._times: deque[int] = deque(maxlen=limit)
 
     def admit(self, now_ns: int) -> bool:
-        """Count a message; False when it is one too many."""
+        """Count a message; return False when it is one too many."""
         times = self._times
         while times and now_ns - times[0] >= self._span_ns:
             times.popleft()

@@ -1,6 +1,8 @@
-"""Certificates of the simulated exchanges: an authority of their own, made at each start with ``trustme``.
+"""Makes the certificates of the simulated exchanges with ``trustme``: a new authority of their own at each
+start.
 
-The authority's private key is never stored, so nobody can sign with it afterwards. ``main`` calls it.
+The authority's private key is never stored, so nothing can be signed with it afterwards. ``main`` calls
+this module.
 """
 
 import os
@@ -12,13 +14,13 @@ from pathlib import Path
 from arbshard.errors import ConfigError
 
 VALID_FOR = timedelta(days=397)
-"""Some clients refuse certificates that live longer."""
+"""How long a certificate is valid; some clients refuse certificates that are valid for longer."""
 _ALWAYS = ("localhost", "127.0.0.1", "::1")
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - nothing is bound here
 
 
 def require_trustme() -> None:
-    """Raises ``ConfigError`` when the library is not installed."""
+    """Raise ``ConfigError`` when the library is not installed."""
     if find_spec("trustme") is None:
         raise ConfigError(
             "sim.tls", "needs the library trustme, which the extra 'tls' of this project installs"
@@ -26,10 +28,10 @@ def require_trustme() -> None:
 
 
 def server_context(host: str, now_s: int, authority_file: Path) -> ssl.SSLContext:
-    """A context for a server on ``host`` and on loopback; writes the authority's certificate to ``authority_file``.
+    """Return a context for a server on ``host`` and on loopback.
 
-    The file appears in one piece and replaces that of an earlier start. Raises ``ConfigError`` without trustme,
-    ``OSError`` when the file cannot be written.
+    The authority's certificate is written to ``authority_file``, atomically and in place of that of an
+    earlier start. Raises ``ConfigError`` without trustme and ``OSError`` when the file cannot be written.
     """
     require_trustme()
     import trustme

@@ -1,8 +1,9 @@
-"""The public trades of one simulated market and the candles made of them. Pure.
+"""Keeps the public trades of one simulated market and the candles made of them. It is pure.
 
-``TradeHistory`` is the single source of what both venues say about the past: trades, candles, tickers and average
-prices all come from it, so that they agree with each other. Its memory is bounded: the last 2,000 trades, the candles
-of 25 hours by the minute, of six weeks by the hour, and of 400 days. Candles of seconds are made of the trades.
+``TradeHistory`` is the only source of what both venues report about the past: trades, candles, tickers and
+average prices all come from it, so that they agree with each other. Its memory is bounded: the last 2,000
+trades, and candles of 25 hours by the minute, of six weeks by the hour, and of 400 days by the day. Candles
+of seconds are made of the trades.
 """
 
 import struct
@@ -18,7 +19,7 @@ import msgspec
 
 TRADES_KEPT = 2_000
 _UNFOLDED_MAX = 500
-"""Trades that are not yet part of candles, at most."""
+"""Largest number of trades that are not yet part of candles."""
 MINUTES_KEPT = 25 * 60
 HOURS_KEPT = 42 * 24
 DAYS_KEPT = 400
@@ -28,12 +29,12 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 _WEEK_MS = 7 * DAY_MS
 _FIRST_MONDAY_MS = 4 * DAY_MS
-"""The Unix epoch was a Thursday; weeks begin on Monday."""
+"""Start of the first whole week: the Unix epoch was a Thursday, and weeks begin on Monday."""
 _UNITS = 100_000_000
 _PACKED = struct.Struct("<12q")
 """A closed candle of a minute. The turnover of a minute fits into 64 bits; that of a day may not."""
 _FIRST = struct.Struct("<q")
-"""The beginning of a packed candle."""
+"""The first field of a packed candle, its start."""
 
 Unit = Literal["s", "m", "h", "d", "w", "M", "y"]
 _FIXED_MS: dict[Unit, int] = {
@@ -42,24 +43,24 @@ _FIXED_MS: dict[Unit, int] = {
 
 
 class PublicTrade(NamedTuple):
-    """A trade as everybody sees it."""
+    """Is a trade as every participant sees it."""
 
     number: int
     at_ms: int
     price: int
-    """Units of 1e-8."""
+    """Price in units of 1e-8."""
     size: int
-    """Units of 1e-8."""
+    """Size in units of 1e-8."""
     taker_buys: bool
 
     @property
     def turnover(self) -> int:
-        """What was paid, in units of 1e-8 of the quote."""
+        """Return what was paid, in units of 1e-8 of the quote."""
         return self.size * self.price // _UNITS
 
 
 class Interval(NamedTuple):
-    """The length of a candle: so many units."""
+    """Is the length of a candle: a number of units."""
 
     units: int
     unit: Unit
@@ -85,7 +86,7 @@ class Interval(NamedTuple):
 
 
 class Candle(msgspec.Struct):
-    """What was traded within a time. Prices, volumes and turnovers are in units of 1e-8."""
+    """Summarises the trades of an interval. Prices, volumes and turnovers are in units of 1e-8."""
 
     start_ms: int
     open: int
@@ -95,7 +96,7 @@ class Candle(msgspec.Struct):
     volume: int
     turnover: int
     bought: int
-    """The share of the volume that takers bought."""
+    """The volume that takers bought."""
     bought_turnover: int
     first: int
     """The number of the first trade."""
@@ -110,7 +111,7 @@ class Candle(msgspec.Struct):
         return self.first + self.count - 1
 
     def add(self, price: int, size: int, turnover: int, at_ms: int, *, taker_buys: bool) -> None:
-        """Take in the next trade."""
+        """Add the next trade."""
         if price > self.high:
             self.high = price
         elif price < self.low:
@@ -125,7 +126,7 @@ class Candle(msgspec.Struct):
         self.last_ms = at_ms
 
     def merge(self, later: "Candle") -> None:
-        """Take in the candle that follows."""
+        """Add the candle that follows."""
         self.high = max(self.high, later.high)
         self.low = min(self.low, later.low)
         self.close = later.close
@@ -165,22 +166,24 @@ def fold(candles: Iterable[Candle], start_of: Callable[[int], int]) -> list[Cand
 
 
 class TradeHistory:
-    """The last trades and the candles of one market."""
+    """Keeps the last trades and the candles of one market."""
 
     def __init__(self) -> None:
         self._first_ever = 0
         self._next = 0
         self._folded = 0
-        """The number of the first trade that is not yet part of the candles: nobody may ever ask for them."""
+        """The number of the first trade that is not yet part of the candles. They are made only when they
+        are asked for.
+        """
         self._last_ms = 0
         self._times = array("q")
         self._prices = array("q")
         self._sizes = array("q")
-        """Negative where the taker sold."""
+        """Sizes, negative where the taker sold."""
         self._minutes: deque[bytes] = deque(maxlen=MINUTES_KEPT)
         self._hours: deque[Candle] = deque(maxlen=HOURS_KEPT)
         self._days: deque[Candle] = deque(maxlen=DAYS_KEPT)
-        """Closed ones, packed or not; those of now follow."""
+        """Closed candles, those of minutes packed. The current ones follow."""
         self._minute: Candle | None = None
         self._hour: Candle | None = None
         self._day: Candle | None = None
@@ -201,7 +204,7 @@ class TradeHistory:
         return self._trade(self._next - 1) if self._times else None
 
     def add(self, number: int, price: int, size: int, at_ms: int, *, taker_buys: bool) -> None:
-        """Take in the next trade. Numbers have no gaps; time does not go back even when the clock does."""
+        """Add the next trade. Numbers have no gaps; times never decrease, even when the clock is set back."""
         if not self._times:
             self._first_ever = self._next = self._folded = number
         assert number == self._next, (number, self._next)
@@ -259,7 +262,9 @@ class TradeHistory:
         )
 
     def window(self, start_ms: int) -> Candle | None:
-        """Return all since ``start_ms``, the beginning of a minute, as one candle; None where nothing was traded."""
+        """Return all trades since ``start_ms``, the beginning of a minute, as one candle; None when there
+        was none.
+        """
         self._fold()
         hour_ms = -(-start_ms // HOUR_MS) * HOUR_MS
         parts = [*self._minutes_between(start_ms, hour_ms), *_since(self._hours, self._hour, hour_ms)]
@@ -271,7 +276,7 @@ class TradeHistory:
         return PublicTrade(number, self._times[slot], self._prices[slot], abs(size), size > 0)
 
     def _fold(self) -> None:
-        """Make the trades that came since the last call a part of the candles, minute by minute."""
+        """Add the trades since the last call to the candles, minute by minute."""
         minute: Candle | None = None
         for number in range(self._folded, self._next):
             slot = (number - self._first_ever) % TRADES_KEPT
@@ -290,7 +295,7 @@ class TradeHistory:
         self._folded = self._next
 
     def _add_minute(self, minute: Candle) -> None:
-        """Merge what was traded within one minute into the candles of now, after closing those that are over."""
+        """Merge the trades of one minute into the current candles, after closing those that are over."""
         self._hour = _grown(self._hours, self._hour, minute, HOUR_MS)
         self._day = _grown(self._days, self._day, minute, DAY_MS)
         if self._minute is not None and self._minute.start_ms == minute.start_ms:
@@ -301,7 +306,7 @@ class TradeHistory:
         self._minute = minute
 
     def _base(self, unit: Unit, start_ms: int, offset_ms: int) -> list[Candle]:
-        """Return the coarsest candles that candles of ``unit`` can be made of."""
+        """Return the coarsest candles of which candles of ``unit`` can be made."""
         if unit == "s":
             number = self.first_since(start_ms)
             return [candle_of(trade, trade.at_ms) for trade in self.trades(number, TRADES_KEPT)]
@@ -334,7 +339,7 @@ def _start_of_packed(packed: bytes) -> int:
 
 
 def _grown(closed: deque[Candle], current: Candle | None, minute: Candle, length_ms: int) -> Candle:
-    """Return the candle of now with ``minute`` in it; the one before is closed when it is over."""
+    """Return the current candle with ``minute`` in it; the one before is closed when it is over."""
     start_ms = minute.start_ms - minute.start_ms % length_ms
     if current is not None:
         if current.start_ms == start_ms:

@@ -1,6 +1,7 @@
-"""Each simulated venue put together out of its parts: feeds, accounts, matching, both interfaces, faults, server.
+"""Assembles each simulated venue of its parts: feeds, accounts, matching, both interfaces, faults, server.
 
-``exchanges`` makes both of one world, with servers. A simulation on virtual time takes them without: ``VenueCore``.
+``exchanges`` makes both of one world, with servers. A simulation on virtual time uses ``VenueCore``,
+without servers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,18 +50,18 @@ _CONNECTIONS_S = 300
 
 
 class Common(NamedTuple):
-    """What both venues are made of."""
+    """Holds what both venues are made of."""
 
     world: MarketWorld
     config: SimConfig
     clock: Clock
     counters: Counters
     first_number: int
-    """Orders and trades are numbered from here on."""
+    """The number of the first order and of the first trade."""
 
 
 class VenueCore(NamedTuple):
-    """A venue without sockets: what answers, what keeps the accounts, and what goes wrong."""
+    """Is a venue without sockets: what answers, what keeps the accounts, and what goes wrong."""
 
     name: str
     rest: Rest
@@ -69,23 +70,23 @@ class VenueCore(NamedTuple):
     matcher: Matcher
     faults: VenueFaults
     clock: SkewedClock
-    """The venue's own, which a fault may set wrong."""
+    """The venue's own clock, which a fault may set wrong."""
 
 
 class EmbeddedVenue(NamedTuple):
-    """A venue, ready to be started."""
+    """Is a venue that is ready to be started."""
 
     server: VenueServer
     hub: Hub
     feeds: Mapping[str, Feed]
-    """By symbol."""
+    """Feeds by symbol."""
     on_step: OnStep
     """Fills resting orders when a market moves."""
     matcher: Matcher
 
 
 def upbit_core(common: Common, accounts: Accounts) -> VenueCore:
-    """The simulated Upbit without sockets."""
+    """Return the simulated Upbit without sockets."""
     markets = common.world.upbit
     board = Board("upbit", common.config.faults, common.counters.venues["upbit"].faults)
     money = UpbitMoney()
@@ -103,7 +104,7 @@ def upbit_core(common: Common, accounts: Accounts) -> VenueCore:
 
 
 def binance_core(common: Common, accounts: Accounts, feeds: Sequence[Sequenced] = ()) -> VenueCore:
-    """The simulated Binance without sockets. Raises ``ConfigError`` for an Ed25519 key that cannot be used."""
+    """Return the simulated Binance without sockets. Raises ``ConfigError`` for an invalid Ed25519 key."""
     markets = common.world.binance
     board = Board("binance", common.config.faults, common.counters.venues["binance"].faults)
     money = BinanceMoney()
@@ -119,13 +120,13 @@ def binance_core(common: Common, accounts: Accounts, feeds: Sequence[Sequenced] 
 
 
 def make_upbit(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> EmbeddedVenue:
-    """The simulated Upbit with its server."""
+    """Return the simulated Upbit with its server."""
     feeds = {symbol: UpbitFeed(market) for symbol, market in common.world.upbit.items()}
     return _serve(upbit_core(common, accounts), Hub(binary=True), feeds, common, guard, write_buffer_max)
 
 
 def make_binance(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> EmbeddedVenue:
-    """The simulated Binance with its server. Raises ``ConfigError`` for an Ed25519 key that cannot be used."""
+    """Return the simulated Binance with its server. Raises ``ConfigError`` for an invalid Ed25519 key."""
     updates_per_s = common.config.updates_per_s
     markets = list(common.world.binance.values())
     feeds = {

@@ -1,8 +1,8 @@
-"""Worlds: every market of both venues, and when each of them moves.
+"""Defines worlds: every market of both venues, and when each of them moves.
 
-``MarketWorld`` is what the exchanges need of a world; ``loop`` drives it by time. ``SimWorld`` makes its markets up:
-a seed, a regime and a number of coins give the same stream of books step by step, whoever listens, and tests drive it
-as fast as they like. ``recorded.RecordedWorld`` plays a recording.
+``MarketWorld`` is what the exchanges need of a world; ``loop`` drives it by time. ``SimWorld`` generates
+its markets: a seed, a regime and a number of coins give the same stream of books, step by step, whatever
+subscribes to it, and tests drive it as fast as they like. ``recorded.RecordedWorld`` plays a recording.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,22 +22,22 @@ from arbshard.exchanges.units import UNIT, fixed8, plain
 
 FX_SYMBOL = "KRW-USDT"
 UPBIT_LOT = 1
-"""Upbit takes eight decimals."""
+"""Step of quantities at Upbit, which accepts eight decimals, in units of 1e-8."""
 
 
 class Place(NamedTuple):
-    """A market's place in the order of stepping."""
+    """Is a market's place in the order of stepping."""
 
     venue: str
     market: SimMarket
 
 
 class Schedule(Protocol):
-    """When the markets of a world make their steps."""
+    """Decides when the markets of a world make their steps."""
 
     @property
     def due_ns(self) -> int:
-        """When the next step is due, monotonic."""
+        """Return when the next step is due, in monotonic nanoseconds."""
         ...
 
     def next_due(self, now_ns: int) -> tuple[int, bool] | None:
@@ -45,31 +45,31 @@ class Schedule(Protocol):
         ...
 
     def jumped(self, now_ns: int) -> bool:
-        """Go on from ``now_ns`` if the process stood still; return whether it did."""
+        """Continue from ``now_ns`` if the process was suspended; return whether it was."""
         ...
 
 
 class MarketWorld(Protocol):
-    """The markets of both venues."""
+    """Holds and steps the markets of both venues."""
 
     @property
     def upbit(self) -> Mapping[str, SimMarket]:
-        """The markets of Upbit by symbol."""
+        """Return the markets of Upbit by symbol."""
         ...
 
     @property
     def binance(self) -> Mapping[str, SimMarket]:
-        """The markets of Binance by symbol."""
+        """Return the markets of Binance by symbol."""
         ...
 
     @property
     def places(self) -> Sequence[Place]:
-        """All markets; ``Schedule`` counts by them."""
+        """Return all markets; ``Schedule`` counts by their index."""
         ...
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing moves any more."""
+        """Return whether no market will move any more."""
         ...
 
     def open(self, now_ms: int) -> None:
@@ -81,15 +81,15 @@ class MarketWorld(Protocol):
         ...
 
     def schedule(self, now_ns: int) -> Schedule:
-        """Begin at ``now_ns``; the schedule says which step is next."""
+        """Return a schedule that begins at ``now_ns`` and says which step is next."""
         ...
 
     def step(self, place: int) -> Place:
-        """Make the step that the schedule has named."""
+        """Make the step that the schedule has named; return its place."""
         ...
 
     def shift_fx(self, bps: float) -> None:
-        """Move the FX market alone by so much; 0 brings it back."""
+        """Move the FX market alone by so many basis points; 0 moves it back."""
         ...
 
     def hold_gap(self, venue: str, base: str, bps: float | None) -> None:
@@ -98,7 +98,9 @@ class MarketWorld(Protocol):
 
 
 class SimWorld:
-    """All markets. ``step(i)`` for i in ``range(len(places))``, over and over, in this order."""
+    """Generates all markets. Call ``step(i)`` for i in ``range(len(places))``, over and over, in this
+    order.
+    """
 
     is_over = False
 
@@ -131,7 +133,9 @@ class SimWorld:
                 GeneratedMarket(_binance_listing(coin, config), usdt, bin_shape, fixed8, coin.price_usdt, rng)
             )
         self._suspended: set[int] = set()
-        """Coins whose transfers Upbit says are suspended, by their process and not by a fault."""
+        """Coins whose transfers Upbit reports as suspended, because of their price process and not of a
+        fault.
+        """
         self._now = [CoinPrices(coin.price_usdt, coin.price_usdt) for coin in coins]
         self.upbit = {market.symbol: market for market in (fx_market, *upbit)}
         self.binance = {market.symbol: market for market in binance}
@@ -146,7 +150,7 @@ class SimWorld:
             *zip(upbit, coin_numbers, strict=True),
             *zip(binance, coin_numbers, strict=True),
         )
-        """(market, index of its coin) by place; -1 for the FX market."""
+        """Market and index of its coin, by place; the index is -1 for the FX market."""
 
     def open(self, now_ms: int) -> None:
         """Open all markets, before the first step."""
@@ -162,22 +166,28 @@ class SimWorld:
         return Grid(now_ns, self.dt_s, len(self.places))
 
     def shift_fx(self, bps: float) -> None:
-        """Move the FX market alone, and leave the prices of coins where they are; 0 brings it back."""
+        """Move the FX market alone by so many basis points, and leave the prices of coins as they are; 0
+        moves it back.
+        """
         self._fx.blip_bps = bps
 
     def hold_gap(self, venue: str, base: str, bps: float | None) -> None:
-        """Keep the premium of a coin at a venue; None lets it move again. See ``CoinProcess``."""
+        """Keep the premium of a coin at a venue (``CoinProcess.hold_gap``); None lets it move again."""
         for process in self.processes:
             if process.base == base:
                 process.hold_gap(venue, bps)
 
     @property
     def fx_rate(self) -> float:
-        """KRW per USDT, before it is put on the FX book's ticks."""
+        """Return KRW per USDT, before it is rounded to the FX book's ticks."""
         return self._fx.rate
 
     def step(self, place: int) -> Place:
-        """Advance one market by one step. A coin's prices move with its first market, FX and tide with theirs."""
+        """Advance one market by one step; return its place.
+
+        The first market of a coin moves the coin's prices, and the FX market moves the rate, the tide and
+        the stress.
+        """
         taken = self.places[place]
         market, coin = self._steps[place]
         if coin < 0:
@@ -195,7 +205,9 @@ class SimWorld:
         return taken
 
     def _show_suspension(self, coin: int, market: GeneratedMarket) -> None:
-        """Let Upbit say when a coin's process suspends or resumes its transfers, as the real one does."""
+        """Let Upbit report when a coin's process suspends or resumes its transfers, as the real exchange
+        does.
+        """
         is_suspended = self.processes[coin].is_suspended
         if is_suspended != (coin in self._suspended):
             self._suspended ^= {coin}
@@ -204,7 +216,7 @@ class SimWorld:
 
 
 def _shapes(config: SimConfig, coin: Coin, rules: RegimeRules) -> tuple[Shape, Shape]:
-    """The looks of the two books of ``coin``."""
+    """Return the shapes of the two books of ``coin``."""
     rng = seeded(config.seed, coin.base, "shape")
     value_krw = rng.uniform(1_000_000, 2_400_000) * rules.book_share
     upbit = Shape(config.depth, UPBIT_LOT, rng.uniform(2.0, 4.5), rng.uniform(0.7, 1.6), value_krw)

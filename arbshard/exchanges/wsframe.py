@@ -1,7 +1,8 @@
-"""A WebSocket data frame as the bytes on the wire, made once and sent to every subscriber.
+"""Encodes WebSocket frames, once for all subscribers.
 
-A server's frames are not masked (RFC 6455, 5.1), so they are the same for all clients. Compressed frames (RFC 7692)
-are too, as long as each message starts with an empty window: a client that keeps its window can still read them.
+A server's frames are not masked (RFC 6455, 5.1), so they are the same for all clients. Compressed frames
+(RFC 7692) are too, as long as each message starts with an empty window: a client that keeps its window can
+still read them.
 """
 
 import zlib
@@ -13,7 +14,7 @@ _WINDOW_BITS_MIN = 9  # zlib cannot make raw deflate with 8
 
 
 class WsFrame:
-    """One message. ``wire`` is called by ``connection`` for each client that gets it."""
+    """Is one message as a data frame. ``connection`` calls ``wire`` for each client that receives it."""
 
     __slots__ = ("_deflated", "_opcode", "_payload", "_plain")
 
@@ -24,7 +25,7 @@ class WsFrame:
         self._deflated: dict[int, bytes] = {}
 
     def wire(self, window_bits: int) -> bytes:
-        """The whole frame. ``window_bits``: what the client agreed to, 0 for no compression."""
+        """Return the encoded frame. ``window_bits`` is what the client agreed to; 0 means no compression."""
         if window_bits < _WINDOW_BITS_MIN:
             if self._plain is None:
                 self._plain = _header(self._opcode, len(self._payload)) + self._payload
@@ -46,17 +47,17 @@ def _header(first: int, length: int) -> bytes:
 
 
 def close_frame(code: int, reason: str) -> bytes:
-    """A close frame; ``reason`` is cut to what a control frame may carry."""
+    """Return an encoded close frame; ``reason`` is cut to what a control frame may carry."""
     body = code.to_bytes(2, "big") + reason.encode()[:123]
     return _header(0x88, len(body)) + body
 
 
 def ping_frame(payload: bytes) -> bytes:
-    """A ping frame; at most 125 bytes of payload."""
+    """Return an encoded ping frame; ``payload`` has at most 125 bytes."""
     assert len(payload) <= 125, len(payload)
     return _header(0x89, len(payload)) + payload
 
 
 def pong_frame(payload: bytes) -> bytes:
-    """The answer to a ping."""
+    """Return an encoded pong frame; ``payload`` has at most 125 bytes."""
     return _header(0x8A, len(payload)) + payload

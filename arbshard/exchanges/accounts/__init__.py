@@ -1,4 +1,5 @@
-"""What both simulated venues know of their customers: wallets, orders, matching. Pure: no socket, no clock.
+"""Keeps what both simulated venues know of their customers: wallets, orders, matching. It is pure.
 
-``matching.Matcher`` is the way in; ``upbit`` and ``binance`` check requests first and print what came of them.
+``matching.Matcher`` is the entry point; ``upbit`` and ``binance`` check requests first and print the
+results.
 """

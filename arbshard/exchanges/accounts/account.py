@@ -1,6 +1,6 @@
-"""A customer of a simulated venue: key, wallet, orders, and what has not been told about them yet.
+"""Holds a customer of a simulated venue: key, wallet, orders, and the events that were not sent yet.
 
-``exchanges`` makes one trading account per venue out of ``[sim.accounts]``; the venues find it by its key.
+``exchanges`` makes one trading account per venue from ``[sim.accounts]``; the venues find it by its key.
 """
 
 from collections import deque
@@ -17,37 +17,37 @@ from arbshard.model.money import MONEY_CONTEXT, floor_to
 
 EVENTS_MAX = 100_000
 ORDERS_MAX = 200_000
-"""Finished orders kept; older ones are forgotten and counted."""
+"""Finished orders that are kept; older ones are removed and counted."""
 CLIENT_IDS_MAX = 1_000_000
 
 
 class AccountChanges(NamedTuple):
-    """What has changed in an account since this was last asked."""
+    """Lists what has changed in an account since the last call."""
 
     orders: tuple[SimOrder, ...]
     """The changed orders in their present state."""
     dropped: tuple[int, ...]
-    """Numbers of orders that were forgotten."""
+    """Numbers of orders that were removed."""
     client_ids: tuple[str, ...]
-    """Used for the first time."""
+    """Client ids that were used for the first time."""
     forgotten_ids: tuple[str, ...]
     balances: tuple[WalletBalance, ...]
 
 
 class Restored(NamedTuple):
-    """An account as it was before the exchange was killed."""
+    """Is an account as it was before the exchange was killed."""
 
     opening: tuple[WalletBalance, ...]
     balances: tuple[WalletBalance, ...]
     orders: tuple[SimOrder, ...]
-    """Oldest first."""
+    """Orders, oldest first."""
     client_ids: tuple[str, ...]
-    """Oldest first."""
+    """Client ids, oldest first."""
     orders_dropped: int
 
 
 class _Unsaved:
-    """Changes as they gather."""
+    """Collects changes until they are fetched."""
 
     def __init__(self) -> None:
         self.orders: dict[str, SimOrder] = {}
@@ -58,7 +58,7 @@ class _Unsaved:
 
 
 class TradingAccount:
-    """One customer. ``matching`` changes wallet and orders; the venue reads them."""
+    """Is one customer. ``matching`` changes wallet and orders; the venue reads them."""
 
     def __init__(
         self, key: str, secret: str, wallet: Wallet, permissions: SimPermissions, *, ed25519_public: str = ""
@@ -71,22 +71,22 @@ class TradingAccount:
         self.opening = tuple(wallet.balances())
         """What the wallet held at first."""
         self.orders: dict[str, SimOrder] = {}
-        """By the venue's id, oldest first."""
+        """Orders by the venue's id, oldest first."""
         self.open_orders: dict[str, SimOrder] = {}
         """Those of ``orders`` that are open."""
         self.by_client_id: dict[str, SimOrder] = {}
         """The newest order of each client id."""
         self.orders_dropped = 0
-        """Finished orders that were forgotten."""
+        """Number of finished orders that were removed."""
         self.events_lost = 0
-        """Events that nobody fetched in time."""
+        """Number of events that were not fetched in time."""
         self._client_ids: dict[str, None] = {}
         self._events: deque[Event] = deque()
         self._unsaved: _Unsaved | None = None
-        """None: nobody saves the changes."""
+        """Changes to be saved; None when they are not followed."""
 
     def add_order(self, order: SimOrder) -> None:
-        """Take a new order into the books."""
+        """Add a new order."""
         self.orders[order.id] = self.open_orders[order.id] = order
         if order.client_id:
             self.by_client_id[order.client_id] = order
@@ -95,11 +95,11 @@ class TradingAccount:
             self._drop_oldest()
 
     def close_order(self, order: SimOrder) -> None:
-        """The order is over."""
+        """Remove an order, which is over, from the open ones."""
         del self.open_orders[order.id]
 
     def burn_client_id(self, client_id: str) -> None:
-        """Remember that ``client_id`` was used, whatever came of it."""
+        """Remember that ``client_id`` was used, whatever became of the order."""
         self._client_ids[client_id] = None
         if self._unsaved is not None:
             self._unsaved.client_ids.append(client_id)
@@ -110,11 +110,11 @@ class TradingAccount:
                 self._unsaved.forgotten_ids.append(oldest)
 
     def has_used(self, client_id: str) -> bool:
-        """Whether ``client_id`` was ever used."""
+        """Return whether ``client_id`` was ever used."""
         return client_id in self._client_ids
 
     def record(self, event: Event) -> None:
-        """Keep ``event`` until it is fetched. Every change of an order or a balance comes by here."""
+        """Keep ``event`` until it is fetched. Every change of an order or a balance passes here."""
         if self._unsaved is not None:
             if isinstance(event, OrderChanged):
                 self._unsaved.orders[event.order.id] = event.order
@@ -126,7 +126,7 @@ class TradingAccount:
         self._events.append(event)
 
     def take_events(self) -> tuple[Event, ...]:
-        """All that happened since this was last asked, in order."""
+        """Return and remove all events since the last call, in order."""
         if not self._events:
             return ()
         taken = tuple(self._events)
@@ -134,13 +134,13 @@ class TradingAccount:
         return taken
 
     def follow_changes(self) -> None:
-        """From now on somebody calls ``take_changes`` after every change."""
+        """Collect changes from now on; the caller fetches them with ``take_changes`` after every change."""
         self._unsaved = _Unsaved()
 
     def take_changes(self) -> AccountChanges:
-        """What has changed since this was last asked."""
+        """Return and reset what has changed since the last call."""
         taken, self._unsaved = self._unsaved, _Unsaved()
-        assert taken is not None, "nobody follows the changes"
+        assert taken is not None, "follow_changes was not called"
         return AccountChanges(
             tuple(taken.orders.values()),
             tuple(taken.dropped),
@@ -150,7 +150,7 @@ class TradingAccount:
         )
 
     def restore(self, known: Restored) -> None:
-        """Become the account that was known before."""
+        """Restore the state that was saved."""
         assert not self.orders, "the account is in use already"
         self.wallet = Wallet.restored(known.balances)
         self.opening = known.opening
@@ -175,14 +175,14 @@ class TradingAccount:
 
 
 class Accounts:
-    """The customers of one venue, by API key."""
+    """Holds the customers of one venue, by API key."""
 
     def __init__(self, *accounts: TradingAccount) -> None:
         self._by_key = {account.key: account for account in accounts}
         assert len(self._by_key) == len(accounts), "two accounts with one key"
 
     def get(self, key: str) -> TradingAccount | None:
-        """The account of ``key``."""
+        """Return the account of ``key``; None when there is none."""
         return self._by_key.get(key)
 
     def __iter__(self) -> Iterator[TradingAccount]:
@@ -192,7 +192,7 @@ class Accounts:
 def seeded_accounts(
     config: SimAccountsConfig, upbit: Mapping[str, SimMarket], binance: Mapping[str, SimMarket]
 ) -> tuple[Accounts, Accounts]:
-    """(Upbit's, Binance's) accounts with their opening balances: the same quantity of each coin on both venues."""
+    """Return Upbit's and Binance's accounts with their opening balances, the same quantity of each coin on both."""
     home = {"KRW": config.quote_home}
     away = {"USDT": config.quote_away}
     at_upbit = {market.listing.base: market for market in upbit.values()}

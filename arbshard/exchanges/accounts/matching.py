@@ -1,8 +1,9 @@
-"""Matching: customers' orders against the simulated books of one venue, and the money that changes hands.
+"""Executes customers' orders against the simulated books of one venue, and moves the money.
 
-A taker eats the visible levels, best first. A resting order fills at its own price when the book comes to it, up to
-the depth that crossed it. Customers' orders never meet each other, and do not show in the public book. ``upbit`` and
-``binance`` place and cancel, ``exchanges`` calls ``on_step``. Every change is told to the account as an event.
+A taker takes the visible levels, best first. A resting order fills at its own price when the book comes to
+it, up to the depth that crossed it. Customers' orders never match each other, and are not part of the
+public book. ``upbit`` and ``binance`` place and cancel, ``exchanges`` calls ``on_step``. Every change is
+recorded in the account as an event.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ from arbshard.model.money import MONEY_CONTEXT, ZERO
 
 
 class Shortage(NamedTuple):
-    """An account has less free than an order would lock."""
+    """Says that an account has less free than an order would lock."""
 
     currency: str
     needed: Decimal
@@ -37,16 +38,16 @@ class Shortage(NamedTuple):
 
 
 def _ignore(_account: TradingAccount) -> None:
-    """Nobody keeps the accounts."""
+    """Do nothing: the default when accounts are not saved."""
 
 
 def _whole() -> float:
-    """Takers get all there is."""
+    """Return the whole share: takers get all that the book has for them."""
     return 1.0
 
 
 class Matcher:
-    """The order desk of one venue."""
+    """Executes the orders of one venue."""
 
     def __init__(
         self,
@@ -55,9 +56,10 @@ class Matcher:
         first_number: int = 1,
         fill_share: Callable[[], float] = _whole,
     ) -> None:
-        """``first_number``: where orders and trades begin to count; another one for every run of the exchange.
+        """Number orders and trades from ``first_number`` on, which differs for every run of the exchange.
 
-        ``fill_share`` is asked once for each order that takes: what share it gets of what the book has for it.
+        ``fill_share`` is asked once for each order that takes: what share it gets of what the book has for
+        it.
         """
         self._markets = markets
         self._rules = rules
@@ -65,38 +67,38 @@ class Matcher:
         self._resting: dict[str, Resting] = {}
         self._next_order = self._next_trade = first_number
         self.on_change: Callable[[TradingAccount], None] = _ignore
-        """Called at the end of every change of an account, before anybody is told of it."""
+        """Is called at the end of every change of an account, before anything about it is sent."""
 
     @property
     def fee_rate(self) -> Decimal:
-        """The fee of a new order, as a share."""
+        """Return the fee of a new order, as a share."""
         return self._rules.fee_rate
 
     @property
     def next_numbers(self) -> tuple[int, int]:
-        """Returns the numbers that the next order and the next trade will get."""
+        """Return the numbers that the next order and the next trade will get."""
         return self._next_order, self._next_trade
 
     def resume(self, account: TradingAccount, next_order: int, next_trade: int) -> None:
-        """Go on with an account of before: its open orders wait again, and no number is used twice."""
+        """Continue with a restored account: its open orders wait again, and no number is used twice."""
         self._next_order = max(self._next_order, next_order)
         self._next_trade = max(self._next_trade, next_trade)
         for order in account.open_orders.values():
-            if not order.fee_rate:  # of a file of an earlier version, which did not keep the rate
+            if not order.fee_rate:  # from a file of an earlier version, which did not keep the rate
                 order.fee_rate = self.fee_rate
             self._resting.setdefault(order.symbol, Resting()).add(account, order)
 
     def shortage(self, account: TradingAccount, ticket: Ticket) -> Shortage | None:
-        """What ``account`` lacks in order to place ``ticket`` now; None when it has enough."""
+        """Return what ``account`` lacks in order to place ``ticket`` now; None when it has enough."""
         with localcontext(MONEY_CONTEXT):
             return self._shortage(account, ticket, self._plan(ticket))
 
     def would_take(self, symbol: str, side: Side, price: Decimal) -> bool:
-        """Whether a limit order at ``price`` would meet the book at once."""
+        """Return whether a limit order at ``price`` would match at once."""
         return next(levels(self._opposite(symbol, side), price), None) is not None
 
     def place(self, account: TradingAccount, ticket: Ticket, now_ms: int) -> SimOrder | Shortage:
-        """Take an order on and match it at once. A ``Shortage`` changes nothing."""
+        """Accept an order and match it at once. A ``Shortage`` changes nothing."""
         with localcontext(MONEY_CONTEXT):
             found = self._plan(ticket)
             lack = self._shortage(account, ticket, found)
@@ -114,7 +116,7 @@ class Matcher:
         return order
 
     def cancel(self, account: TradingAccount, order: SimOrder, now_ms: int) -> None:
-        """End ``order``, which is open, at its owner's wish."""
+        """Cancel ``order``, which is open, as its owner wants."""
         assert order.is_open, order.id
         with localcontext(MONEY_CONTEXT):
             self._unrest(account, order)
@@ -122,7 +124,7 @@ class Matcher:
         self.on_change(account)
 
     def transfer(self, account: TradingAccount, currency: str, amount: Decimal, now_ms: int) -> None:
-        """Bring ``amount`` to the account, or take it away (below 0)."""
+        """Add ``amount`` to the account, or remove it (when below 0)."""
         wallet = account.wallet
         with localcontext(MONEY_CONTEXT):
             if amount >= 0:
@@ -134,7 +136,7 @@ class Matcher:
         self.on_change(account)
 
     def on_step(self, symbol: str, now_ms: int) -> bool:
-        """The book of ``symbol`` moved: fill what it crosses. Whether anything was filled."""
+        """Fill the orders that the moved book of ``symbol`` crosses; return whether anything was filled."""
         resting = self._resting.get(symbol)
         if resting is None:
             return False
@@ -153,7 +155,7 @@ class Matcher:
         return bool(changed)
 
     def _make(self, account: TradingAccount, order: SimOrder, now_ms: int) -> bool:
-        """Fill a resting order by what crosses it, at its own price. Whether anything did."""
+        """Fill a resting order at its own price by the levels that cross it; return whether there were any."""
         price, left = order.price, units_of(order.remaining)
         assert price is not None, order.id
         side = self._opposite(order.symbol, order.side)
@@ -212,7 +214,7 @@ class Matcher:
         *,
         is_maker: bool,
     ) -> None:
-        """Book one execution; ``ended`` says that it was the last one and why."""
+        """Book one execution; ``ended`` says that it was the last one, and why."""
         quantity = take.quantity
         funds = take.price * quantity
         fee, in_base = self._rules.fee(order.side, quantity, funds, order.fee_rate)
@@ -287,7 +289,7 @@ class Matcher:
         return Shortage(currency, needed, free) if free < needed else None
 
     def _needed(self, ticket: Ticket, found: MatchPlan) -> Decimal:
-        """What a new order locks. A market buy by quantity locks what its fills will cost."""
+        """Return what a new order locks. A market buy by quantity locks what its fills will cost."""
         if ticket.side == "sell":
             assert ticket.quantity is not None, ticket
             return ticket.quantity
@@ -299,7 +301,7 @@ class Matcher:
         return self._rules.lock(found.funds, self.fee_rate)
 
     def _still_needed(self, order: SimOrder) -> Decimal:
-        """What an open order must hold after a fill."""
+        """Return what an open order must hold after a fill."""
         if order.side == "sell":
             return order.remaining
         if order.funds is not None:

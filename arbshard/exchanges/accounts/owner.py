@@ -1,4 +1,4 @@
-"""What an account's owner does beside the program that trades on it: moves money, trades by hand."""
+"""Simulates what an account's owner does beside the program that trades on it: moving money, trading by hand."""
 
 from collections.abc import Iterable
 from decimal import Decimal, localcontext
@@ -15,7 +15,7 @@ _LEAST = Decimal("0.00000001")
 
 
 class AccountOwner:
-    """The owner of every account of a venue."""
+    """Acts for the owner of every account of a venue."""
 
     def __init__(self, accounts: Accounts, matcher: Matcher, clock: Clock) -> None:
         self._accounts = accounts
@@ -23,7 +23,7 @@ class AccountOwner:
         self._clock = clock
 
     def transfer(self, currency: str, part: float) -> None:
-        """Move ``part`` of what is free of ``currency`` to the venue, or away from it (below 0)."""
+        """Move ``part`` of what is free of ``currency`` to the venue, or away from it (when below 0)."""
         with localcontext(MONEY_CONTEXT):
             for account in self._accounts:
                 amount = (account.wallet.free(currency) * Decimal(str(part))).quantize(_LEAST)
@@ -31,7 +31,7 @@ class AccountOwner:
                     self._matcher.transfer(account, currency, amount, self._clock.wall_ms())
 
     def trade(self, markets: Iterable[SimMarket], side: Side, part: float) -> None:
-        """Trade ``part`` of what is free in the first of ``markets``, at what its book offers."""
+        """Trade ``part`` of what is free in the first of ``markets``, at the prices of its book."""
         market = next(iter(markets), None)
         if market is None or not market.takes_orders:
             return
@@ -42,7 +42,7 @@ class AccountOwner:
             lot, share = amount_of(market.lot), Decimal(str(part))
             for account in self._accounts:
                 free = account.wallet.free(listing.quote if side == "buy" else listing.base)
-                # What is left pays the fee on top of a buy.
+                # A buy spends at most half of the part, so that the rest covers the fee.
                 quantity = free * share / worst / 2 if side == "buy" else free * share
                 quantity = floor_to(quantity, lot)
                 if quantity:

@@ -1,4 +1,4 @@
-"""Customers' limit orders that wait in one market, best first. ``matching`` keeps one per market that has any."""
+"""Queues customers' limit orders that wait in one market, best first. ``matching`` keeps one per such market."""
 
 from bisect import bisect_left, insort
 from typing import NamedTuple
@@ -9,17 +9,17 @@ from arbshard.exchanges.accounts.taking import units_of
 
 
 class RestingOrder(NamedTuple):
-    """An order in its queue. Sorts by price, then by age: ``number`` never repeats."""
+    """Is an order in its queue. Entries are sorted by price, then by age: ``number`` never repeats."""
 
     rank: int
-    """Units of 1e-8: the price of a sell, minus the price of a buy."""
+    """Price of a sell, or minus the price of a buy, in units of 1e-8."""
     number: int
     account: TradingAccount
     order: SimOrder
 
 
 class Resting:
-    """Both queues of a market."""
+    """Holds both queues of a market."""
 
     def __init__(self) -> None:
         self.buys: list[RestingOrder] = []
@@ -29,11 +29,11 @@ class Resting:
         return bool(self.buys or self.sells)
 
     def add(self, account: TradingAccount, order: SimOrder) -> None:
-        """Let ``order``, which has a price, wait."""
+        """Add ``order``, which has a price."""
         insort(self._queue(order), _waiting(account, order))
 
     def remove(self, account: TradingAccount, order: SimOrder) -> None:
-        """Take ``order``, which waits here, out."""
+        """Remove ``order``, which waits here."""
         queue, entry = self._queue(order), _waiting(account, order)
         index = bisect_left(queue, entry)
         assert queue[index].order is order, order.id

@@ -1,6 +1,6 @@
-"""What differs between the venues' handling of money: fees, locks, ids. Each venue's folder has its own.
+"""Defines what differs between the venues' handling of money: fees, locks, ids. Each venue implements it.
 
-``matching`` asks them; amounts are Decimal, inside ``MONEY_CONTEXT``.
+``matching`` calls it; amounts are Decimal, inside ``MONEY_CONTEXT``.
 """
 
 from decimal import Decimal
@@ -10,34 +10,34 @@ from arbshard.exchanges.accounts.order import Side
 
 
 class FillFee(NamedTuple):
-    """What a fill costs."""
+    """Is the fee of a fill."""
 
     amount: Decimal
     in_base: bool
-    """Taken from the coin bought; otherwise paid in quote."""
+    """Whether it is taken from the coin that was bought; otherwise it is paid in quote."""
 
 
 class MoneyRules(Protocol):
-    """A venue's rules."""
+    """Is a venue's set of rules."""
 
     @property
     def dust_is_done(self) -> bool:
-        """Whether an order by funds is done, not canceled, when what is left buys less than one lot."""
+        """Return whether an order by funds is done, not canceled, when what is left buys less than one lot."""
         ...
 
     def order_id(self, number: int) -> str:
-        """The venue's name for its order ``number``."""
+        """Return the venue's id of its order ``number``."""
         ...
 
     def trade_id(self, number: int) -> str:
-        """The venue's name for its trade ``number``."""
+        """Return the venue's id of its trade ``number``."""
         ...
 
     fee_rate: Decimal
     """The fee of a new order, as a share; it may change while the exchange runs. An order keeps its own."""
 
     def lock(self, funds: Decimal, rate: Decimal) -> Decimal:
-        """Return the quote that is set aside in order to spend ``funds``; it is proportional to them."""
+        """Return the quote that is locked in order to spend ``funds``; it is proportional to them."""
         ...
 
     def fee(self, side: Side, quantity: Decimal, funds: Decimal, rate: Decimal) -> FillFee:

@@ -1,6 +1,6 @@
-"""An account in plain values, for whoever compares the exchange's books with its own. ``server`` shows it.
+"""Formats an account as plain values, so that the exchange's books can be compared with a customer's.
 
-Amounts are text in plain notation, as in our ledger.
+``server`` shows it. Amounts are text in plain notation, as in our ledger.
 """
 
 from arbshard.exchanges.accounts.account import TradingAccount
@@ -10,7 +10,7 @@ from arbshard.model.money import plain
 
 
 def audit(account: TradingAccount) -> dict[str, object]:
-    """Balances by currency, and all orders kept with their fills, oldest first."""
+    """Return balances by currency, and all orders that are kept with their fills, oldest first."""
     return {
         "opening": {balance.currency: plain(balance.free) for balance in account.opening},
         "balances": {balance.currency: _balance(balance) for balance in account.wallet.balances()},

@@ -1,4 +1,4 @@
-"""What a taker gets out of one side of a book, before anything is touched. Used by ``matching``."""
+"""Computes what a taker gets from one side of a book, before anything is changed. ``matching`` uses it."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,37 +11,39 @@ from arbshard.model.money import ZERO
 
 
 class Take(NamedTuple):
-    """Part of a level, or all of it."""
+    """Is a part of a level, or all of it."""
 
     price: Decimal
     size: int
-    """Units of 1e-8."""
+    """Size in units of 1e-8."""
 
     @property
     def quantity(self) -> Decimal:
-        """Base."""
+        """Return the quantity in base."""
         return amount_of(self.size)
 
 
 class MatchPlan(NamedTuple):
-    """Levels best first, and how the order ends with them; empty when the rest goes into the book."""
+    """Lists levels best first, and says how the order ends with them; it ends not at all when the rest
+    joins the book.
+    """
 
     takes: tuple[Take, ...]
     ended: Ended
 
     @property
     def funds(self) -> Decimal:
-        """What all takes are worth, quote."""
+        """Return what all takes are worth, in quote."""
         return sum((take.price * take.quantity for take in self.takes), ZERO)
 
 
 def amount_of(units: int) -> Decimal:
-    """Units of 1e-8 as an exact amount."""
+    """Return units of 1e-8 as an exact amount."""
     return Decimal(units).scaleb(-8)
 
 
 def units_of(amount: Decimal) -> int:
-    """An amount of at most 8 decimals in units of 1e-8."""
+    """Return an amount of at most 8 decimals in units of 1e-8."""
     units = amount.scaleb(8)
     whole = int(units)
     assert whole == units, amount
@@ -49,7 +51,7 @@ def units_of(amount: Decimal) -> int:
 
 
 def levels(side: BookSide, worst: Decimal | None) -> Iterator[tuple[Decimal, int]]:
-    """(price, size in units) of the levels that are no worse for a taker than ``worst``."""
+    """Yield (price, size in units) of the levels that are no worse for a taker than ``worst``."""
     sign = side.sign
     limit = None if worst is None else units_of(worst) * sign
     for key, size in zip(side.keys, side.sizes, strict=True):
@@ -60,7 +62,10 @@ def levels(side: BookSide, worst: Decimal | None) -> Iterator[tuple[Decimal, int
 
 
 def plan(ticket: Ticket, side: BookSide, lot: int, share: float = 1.0) -> MatchPlan:
-    """What ``ticket`` takes from ``side``. ``lot`` in units of 1e-8; ``share``: of what the book has for it."""
+    """Return what ``ticket`` takes from ``side``.
+
+    ``lot`` is in units of 1e-8; ``share`` is the share that it gets of what the book has for it.
+    """
     found = (
         _by_funds(ticket, ticket.funds, side, lot) if ticket.funds is not None else _by_quantity(ticket, side)
     )
@@ -78,7 +83,7 @@ def plan(ticket: Ticket, side: BookSide, lot: int, share: float = 1.0) -> MatchP
 
 
 def _part_of(found: MatchPlan, share: float, lot: int) -> MatchPlan:
-    """The best of ``found``, whole lots, and not the end of it."""
+    """Return the best levels of ``found`` that make up ``share``, in whole lots; the order does not end with them."""
     left = int(sum(take.size for take in found.takes) * share) // lot * lot
     takes: list[Take] = []
     for take in found.takes:

@@ -1,4 +1,4 @@
-"""An account's money at a venue: free and locked per currency, exact. Changed by ``matching`` alone.
+"""Holds an account's money at a venue: free and locked per currency, exact. Only ``matching`` changes it.
 
 Nothing here rounds: callers run inside ``MONEY_CONTEXT``.
 """
@@ -11,7 +11,7 @@ from arbshard.model.money import ZERO
 
 
 class WalletBalance(NamedTuple):
-    """One currency as it stands."""
+    """Is the balance of one currency."""
 
     currency: str
     free: Decimal
@@ -19,10 +19,12 @@ class WalletBalance(NamedTuple):
 
 
 class Wallet:
-    """Balances by currency. Every method asserts that nothing becomes negative: callers ask ``free`` first."""
+    """Holds balances by currency. Every method asserts that nothing becomes negative: callers check
+    ``free`` first.
+    """
 
     def __init__(self, opening: Mapping[str, Decimal]) -> None:
-        """``opening``: free amounts by currency."""
+        """Begin with ``opening``: free amounts by currency."""
         assert all(amount >= 0 for amount in opening.values()), opening
         self._free = dict(opening)
         self._locked: dict[str, Decimal] = dict.fromkeys(opening, ZERO)
@@ -30,33 +32,33 @@ class Wallet:
 
     @classmethod
     def restored(cls, balances: Sequence[WalletBalance]) -> "Wallet":
-        """A wallet that holds just this, free and locked."""
+        """Return a wallet that holds exactly ``balances``."""
         wallet = cls({one.currency: one.free for one in balances})
         wallet._locked.update({one.currency: one.locked for one in balances})
         return wallet
 
     def free(self, currency: str) -> Decimal:
-        """What may be spent or locked."""
+        """Return what may be spent or locked."""
         return self._free.get(currency, ZERO)
 
     def locked(self, currency: str) -> Decimal:
-        """What open orders hold."""
+        """Return what open orders have locked."""
         return self._locked.get(currency, ZERO)
 
     def balance(self, currency: str) -> WalletBalance:
-        """Both parts of ``currency``."""
+        """Return both parts of ``currency``."""
         return WalletBalance(currency, self.free(currency), self.locked(currency))
 
     def balances(self) -> Iterator[WalletBalance]:
-        """All currencies ever held, in the order in which they came."""
+        """Return the balances of all currencies that were ever held, in the order in which they came."""
         return (self.balance(currency) for currency in self._free)
 
     def lock(self, currency: str, amount: Decimal) -> None:
-        """Set ``amount`` aside for an order."""
+        """Lock ``amount`` for an order."""
         self._move(currency, -amount, amount)
 
     def unlock(self, currency: str, amount: Decimal) -> None:
-        """Give ``amount`` of what was set aside back."""
+        """Unlock ``amount`` of what was locked."""
         self._move(currency, amount, -amount)
 
     def credit(self, currency: str, amount: Decimal) -> None:
@@ -65,12 +67,12 @@ class Wallet:
         self._move(currency, amount, ZERO)
 
     def spend(self, currency: str, amount: Decimal) -> None:
-        """Pay ``amount`` out of what an order has set aside."""
+        """Spend ``amount`` of what an order has locked."""
         assert amount >= 0, (currency, amount)
         self._move(currency, ZERO, -amount)
 
     def take_changed(self) -> tuple[WalletBalance, ...]:
-        """The currencies that changed since this was last asked, as they are now."""
+        """Return the balances that changed since the last call, as they are now."""
         changed = tuple(self.balance(currency) for currency in self._changed)
         self._changed.clear()
         return changed

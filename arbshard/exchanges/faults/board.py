@@ -1,4 +1,4 @@
-"""The switchboard of one venue: a switch for every fault. ``venue`` makes it; everything in this folder asks it."""
+"""Holds the switches of one venue, one for each fault. ``venue`` makes it, and everything in this folder uses it."""
 
 from collections.abc import Iterator
 from typing import TypeVar
@@ -12,10 +12,10 @@ F = TypeVar("F", bound=Fault)
 
 
 class Board:
-    """All switches by their names in ``[sim.faults]``."""
+    """Holds all switches by their names in ``[sim.faults]``."""
 
     def __init__(self, venue: str, faults: FaultsConfig, counts: dict[str, int]) -> None:
-        """``counts`` is told how often each fault happened."""
+        """Make the switches; ``counts`` receives how often each fault happened, by name."""
         self.venue = venue
         self._seed = faults.seed
         self._counts = counts
@@ -56,20 +56,20 @@ class Board:
         return iter(self._switches.values())
 
     def get(self, name: str) -> Switch[Fault] | None:
-        """The switch of this name."""
+        """Return the switch of this name; None when there is none."""
         return self._switches.get(name)
 
     @property
     def names(self) -> list[str]:
-        """All names."""
+        """Return all names."""
         return list(self._switches)
 
     def fill_share(self) -> float:
-        """Asked once for each order that takes: what share of the book it gets."""
+        """Return what share of the book an order gets; it is called once for each order that takes."""
         return self.partial_fill.fault.fill_share if self.partial_fill.happens() else 1.0
 
     def _switch(self, name: str, fault: F, only: str = "") -> Switch[F]:
-        """``only``: the one venue whose protocol has such a thing."""
+        """Add a switch; ``only`` names the one venue whose protocol has such a fault."""
         if fault.venue not in ("", self.venue) or only not in ("", self.venue):
             fault = type(fault)()
         switch = Switch(name, fault, self._counts, seeded(self._seed, "fault", self.venue, name))

@@ -1,20 +1,22 @@
-"""The clock of a venue, which may be wrong while the machine's is not. Server and sessions of the venue go by it."""
+"""Provides the clock of a venue, which may be wrong while the machine's is not; server and sessions use it."""
+
+from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.exchanges.faults.spells import Spells
 
 
 class SkewedClock:
-    """See ``clock.Clock``; durations are never wrong."""
+    """Is a ``clock.Clock`` whose wall time a fault may shift; durations are never wrong."""
 
     def __init__(self, clock: Clock, spells: Spells) -> None:
         self._clock = clock
         self._spells = spells
 
+    @override
     def monotonic_ns(self) -> int:
-        """See ``Clock``."""
         return self._clock.monotonic_ns()
 
     def wall_ms(self) -> int:
-        """What the venue believes."""
+        """Return the venue's wall time in milliseconds, with the skew of the fault."""
         return self._clock.wall_ms() + self._spells.skew_ms

@@ -1,6 +1,8 @@
-"""What lasting faults change at a venue: whether its key is valid, its markets, its fees, the gaps of its coins.
+"""Applies what lasting faults change at a venue: whether its key is valid, its markets, its fees, the gaps
+of coins.
 
-Pure; ``spells`` says when. Each method puts one fault's settings in force; None restores what is usual.
+It is pure; ``spells`` says when. Each method puts one fault's settings in force; None restores what is
+usual.
 """
 
 from collections.abc import Iterable
@@ -29,10 +31,10 @@ def is_meant(names: str, market: SimMarket) -> bool:
 
 
 class Conditions:
-    """The conditions at one venue."""
+    """Holds the conditions at one venue."""
 
     def __init__(self, venue: str, world: MarketWorld, money: MoneyRules | None = None) -> None:
-        """Without ``money`` nobody pays fees."""
+        """Begin with the usual conditions; without ``money`` the venue has no fees."""
         self.is_key_revoked = False
         self._venue = venue
         self._world = world
@@ -45,7 +47,7 @@ class Conditions:
         return [one for one in self._markets.values() if is_meant(names, one) and one.symbol != FX_SYMBOL]
 
     def set_states(self, fault: MarketStateFault | None) -> None:
-        """Close markets, take them out of the listing, or warn of them."""
+        """Close markets, remove them from the listing, or warn of them."""
         for market, is_hit in self._hit(fault.market if fault is not None else None):
             state = fault.state if fault is not None and is_hit else "trading"
             caution = fault.caution if fault is not None and state == "warned" else ""
@@ -60,7 +62,7 @@ class Conditions:
             market.change_rules(factors if is_hit else usual)
 
     def set_quiet(self, fault: QuietBookFault | None) -> None:
-        """Let books move less often."""
+        """Make books move less often."""
         for market, is_hit in self._hit(fault.market if fault is not None else None):
             market.quiet_s = fault.every_s if fault is not None and is_hit else 0.0
 
@@ -70,24 +72,24 @@ class Conditions:
             market.late_ms = fault.late_ms if fault is not None and is_hit else 0
 
     def set_gaps(self, fault: ClosedWalletFault | None) -> None:
-        """Close or open the deposits and withdrawals of coins."""
+        """Close or open the deposits and withdrawals of coins, and hold or release their gaps."""
         for market, is_hit in self._hit(fault.market if fault is not None else None):
             market.wallet = fault.wallet if fault is not None and is_hit else "working"
             bps = fault.gap_bps if fault is not None and is_hit else None
             self._world.hold_gap(self._venue, market.listing.coin, bps)
 
     def set_fx(self, bps: float) -> None:
-        """Move the FX market alone."""
+        """Move the FX market alone by so many basis points."""
         self._world.shift_fx(bps)
 
     def send_wrong_frames(self, fault: WrongFrameFault) -> None:
-        """Have the next frame of markets be far off."""
+        """Send the next frame of markets with wrong prices."""
         for market, is_hit in self._hit(fault.market):
             if is_hit:
                 market.wrong_bps = fault.bps
 
     def set_fees(self, fault: ChangedFeesFault | None) -> None:
-        """Change what new orders pay."""
+        """Change the fee of new orders."""
         if self._money is not None:
             self._money.fee_rate = self._usual_rate if fault is None else Decimal(str(fault.bps)) / _BPS
 

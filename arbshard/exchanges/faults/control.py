@@ -1,8 +1,10 @@
-"""The remote control of a venue's faults: ``GET`` and ``POST /sim/faults`` as JSON. Pure; ``venue`` hands over.
+"""Changes a venue's faults by request: ``GET`` and ``POST /sim/faults`` as JSON. It is pure; ``venue``
+calls it.
 
-``{"clear": ["delay"], "set": {"delay": {"share": 0.1}}, "once": {"lost_reply": {}}}``: cleared first, then set, then
-once more; ``"clear": "all"`` clears everything. ``set`` starts from the defaults, ``once`` keeps the settings there
-are and lets the fault happen at its next occasion. A request with a mistake in it changes nothing.
+``{"clear": ["delay"], "set": {"delay": {"share": 0.1}}, "once": {"lost_reply": {}}}`` first clears, then
+sets, then handles ``once``; ``"clear": "all"`` clears everything. ``set`` starts from the defaults.
+``once`` keeps the present settings and lets the fault happen at its next occasion. A request with a mistake
+in it changes nothing.
 """
 
 from typing import Literal
@@ -16,7 +18,7 @@ from arbshard.exchanges.faults.switch import Setting, Settings, Switch
 
 
 class _Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request may hold."""
+    """Is the body of a request."""
 
     clear: Literal["all"] | list[str] = []
     to_set: dict[str, Settings] = msgspec.field(default_factory=dict, name="set")
@@ -24,12 +26,14 @@ class _Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def state(board: Board) -> dict[str, object]:
-    """What is on, and how often each fault happened."""
+    """Return which faults are on, and how often each happened."""
     return {"venue": board.venue, "faults": {switch.name: switch.state() for switch in board}}
 
 
 def change(board: Board, body: bytes) -> list[str]:
-    """Do what ``body`` says: the names that were cleared. Raises ``UsageError`` with what is wrong with it."""
+    """Apply a request; return the names that were cleared. Raises ``UsageError``, which says what is wrong
+    with it.
+    """
     try:
         order = msgspec.json.decode(body, type=_Order)
     except (msgspec.DecodeError, UnicodeError) as error:
@@ -57,7 +61,7 @@ def _switch(board: Board, name: str) -> Switch[Fault]:
 
 
 def _checked(board: Board, name: str, wish: Settings, *, once: bool) -> Setting:
-    """What the switch is to be set to: for this venue, whatever the wish says of others."""
+    """Return what the switch is set to. Raises ``UsageError`` for wrong settings, or when another venue is meant."""
     switch = _switch(board, name)
     if wish.get("venue", "") not in ("", board.venue):
         raise UsageError(f"{name}: this is {board.venue}")

@@ -1,4 +1,4 @@
-"""When private events are told, under the faults that are on. Pure; ``server`` asks for each client."""
+"""Decides when private events are sent, under the faults that are on. It is pure; ``server`` asks for each client."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,15 +8,15 @@ from arbshard.exchanges.session import Action
 
 
 class Dealt(NamedTuple):
-    """Events for one client."""
+    """Holds the events for one client."""
 
     now: Sequence[Action]
     later: Sequence[tuple[float, Action]]
-    """Milliseconds from now, and what to tell then."""
+    """Milliseconds from now, and the event to send then."""
 
 
 class EventFaults:
-    """Deals out events, in their order."""
+    """Delays and duplicates events, in their order."""
 
     def __init__(self, board: Board) -> None:
         self._late = board.late_event
@@ -24,11 +24,13 @@ class EventFaults:
 
     @property
     def on(self) -> bool:
-        """Whether anything may happen to an event."""
+        """Return whether anything may happen to an event."""
         return self._late.on or self._twice.on
 
     def deal(self, actions: Sequence[Action]) -> Dealt:
-        """What to tell now, and what later. An event may be late and still come twice: at once, and late."""
+        """Return which events to send now, and which later. An event that is late and duplicated comes both
+        now and later.
+        """
         now: list[Action] = []
         later: list[tuple[float, Action]] = []
         for action in actions:

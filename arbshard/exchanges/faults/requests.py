@@ -1,4 +1,6 @@
-"""What becomes of a REST call under faults. Pure; ``server`` asks before the venue answers, and after."""
+"""Decides what becomes of a REST call under faults. It is pure; ``server`` asks before and after the venue
+answers.
+"""
 
 from typing import NamedTuple
 
@@ -10,12 +12,12 @@ from arbshard.exchanges.session import Query, RestReply
 
 
 class Fate(NamedTuple):
-    """What to do with a call that was looked at."""
+    """Says what to do with a call."""
 
     answer: RestReply | None
-    """None: cut the connection."""
+    """The reply; None when the connection is to be cut."""
     wait_ms: float = 0.0
-    """Before the reply; what the call caused is told before."""
+    """Milliseconds to wait before the reply. The events of the call are sent before the wait."""
 
 
 CUT = Fate(None)
@@ -30,7 +32,7 @@ class RequestFaults:
         self._spells = spells
 
     def before(self, query: Query) -> Fate | None:
-        """The fate of a call that the venue does not get to see; None for all others."""
+        """Return the fate of a call that does not reach the venue; None for all others."""
         board, words = self._board, self._words
         if self._spells.is_closed(query.now_ns):
             return Fate(words.maintenance())
@@ -46,7 +48,7 @@ class RequestFaults:
         return None
 
     def after(self, query: Query, answer: RestReply) -> Fate:
-        """The fate of a call that got ``answer``. What was refused is never lost."""
+        """Return the fate of a call that got ``answer``. A refusal is never lost."""
         board, wait_ms = self._board, 0.0
         if 200 <= answer.status < 300:
             lost, error = board.lost_reply, board.error_500

@@ -1,6 +1,6 @@
-"""Faults that come with time rather than with a call, and what they leave behind for a while. Pure.
+"""Handles faults that come with time rather than with a call, and those that last for a while. It is pure.
 
-Each second is an occasion for each of them, and so is the turn after ``wake``. ``server`` tells the time.
+Each second is an occasion for each of them, and so is the turn after ``wake``. ``server`` passes the time.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ _MS_NS = 1_000_000
 
 
 class Client(Protocol):
-    """A WebSocket that something may befall."""
+    """Is a WebSocket that a fault may concern."""
 
     @property
     def is_private(self) -> bool:
-        """Whether it tells of accounts."""
+        """Return whether the connection reports events of accounts."""
         ...
 
     def cut(self, reason: str, *, clean: bool) -> None:
@@ -30,25 +30,25 @@ class Client(Protocol):
         ...
 
     def stall(self, *, on: bool) -> None:
-        """Say nothing any more, or speak again."""
+        """Stop sending anything, or send again."""
         ...
 
     def announce_shutdown(self) -> None:
-        """Tell that the connection will end."""
+        """Announce that the connection will end."""
         ...
 
 
 @runtime_checkable
 class Sequenced(Protocol):
-    """A market whose updates are numbered."""
+    """Is a market whose updates are numbered."""
 
     def lose_event(self) -> None:
-        """Let the next update get lost."""
+        """Lose the next update."""
         ...
 
 
 class _Lasting:
-    """A fault that lasts from when it happens until its time is over."""
+    """Is a fault that lasts from when it happens until its time is over."""
 
     def __init__(
         self,
@@ -56,14 +56,14 @@ class _Lasting:
         begin: Callable[[Sequence[Client]], None],
         end: Callable[[], None],
     ) -> None:
-        """``begin`` may happen again while the fault lasts: its settings may have changed."""
+        """Bind the switch to what it does; ``begin`` may be called again during the fault, with changed settings."""
         self._switch = switch
         self._begin = begin
         self._end = end
         self.until_ns = 0
 
     def on_second(self, now_ns: int, clients: Sequence[Client]) -> None:
-        """An occasion."""
+        """Let the fault happen or not: this is called once a second."""
         if self._switch.happens():
             self.until_ns = max(self.until_ns, _until(self._switch, self._switch.fault, now_ns))
             self._begin(clients)
@@ -80,17 +80,17 @@ class _Lasting:
 
 
 class Spells:
-    """What lasts at one venue. Times are monotonic nanoseconds."""
+    """Holds what lasts at one venue. Times are monotonic nanoseconds."""
 
     def __init__(self, board: Board, sequenced: Sequence[Sequenced], conditions: Conditions) -> None:
-        """``sequenced``: markets with numbered updates."""
+        """Begin without faults; ``sequenced`` are markets with numbered updates."""
         self._board = board
         self._sequenced = sequenced
         self.conditions = conditions
         self.owner: AccountOwner | None = None
-        """Who acts in the accounts by hand; None where there are no accounts."""
+        """Acts in the accounts by hand; None where there are no accounts."""
         self.skew_ms = 0
-        """How far the venue's clock is ahead."""
+        """How far the venue's clock is ahead, in milliseconds."""
         self._stalled: dict[Client, int] = {}
         self._announced: dict[Client, int] = {}
         self._second = -1
@@ -142,11 +142,11 @@ class Spells:
         self._second = -1
 
     def is_closed(self, now_ns: int) -> bool:
-        """Whether the venue is under maintenance."""
+        """Return whether the venue is under maintenance."""
         return now_ns < self._lasting["maintenance"].until_ns
 
     def on_time(self, now_ns: int, clients: Sequence[Client]) -> None:
-        """End what is over, and begin what happens now. ``clients``: those connected, in the order they came."""
+        """End what is over, and begin what happens now. ``clients`` are those connected, oldest first."""
         self._expire(now_ns, clients)
         second = now_ns // SECOND_NS
         if second == self._second:
@@ -187,7 +187,7 @@ class Spells:
         self.conditions.is_key_revoked = False
 
     def _befall(self, now_ns: int, clients: Sequence[Client]) -> None:
-        """What happens to some clients or all."""
+        """Begin the faults that concern some clients or all."""
         board = self._board
         cut, stall, notice = board.disconnect, board.silent_stall, board.shutdown_notice
         if cut.happens():
@@ -204,7 +204,7 @@ class Spells:
                 self._announced.setdefault(client, now_ns + int(notice.draw_ms(notice.fault) * _MS_NS))
 
     def end(self, name: str) -> None:
-        """What the fault ``name`` has begun is over at once."""
+        """End what the fault ``name`` has begun."""
         if name == "silent_stall":
             for client in self._stalled:
                 client.stall(on=False)
@@ -237,5 +237,5 @@ def _of_kind(clients: Sequence[Client], sockets: Sockets) -> Sequence[Client]:
 
 
 def _until(switch: Switch[TimedFault], fault: TimedFault, now_ns: int) -> int:
-    """When it is over; without an end where the range is nothing."""
+    """Return when the fault is over; it has no end where its range is zero."""
     return now_ns + int(switch.draw_ms(fault) * _MS_NS) if fault.ms_max else FOREVER_NS

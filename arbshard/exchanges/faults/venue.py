@@ -1,4 +1,4 @@
-"""All faults of one venue, as its server and connections meet them. Pure. ``exchanges`` makes one per venue."""
+"""Combines all faults of one venue for its server and connections. It is pure; ``venues`` makes one per venue."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from arbshard.exchanges.session import Query, RestReply
 
 
 class VenueFaults:
-    """The switchboard and all who decide by it."""
+    """Holds the switchboard, and everything that decides by it."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class VenueFaults:
         conditions: Conditions,
         sequenced: Sequence[Sequenced] = (),
     ) -> None:
-        """``sequenced``: markets with numbered updates."""
+        """Connect the parts; ``sequenced`` are markets with numbered updates."""
         self.board = board
         self.spells = Spells(board, sequenced, conditions)
         self.requests = RequestFaults(board, words, self.spells)
@@ -33,7 +33,7 @@ class VenueFaults:
         self._words = words
 
     def refusal(self, now_ns: int) -> RestReply | None:
-        """The answer to whoever wants a WebSocket while there is none; None when all is well."""
+        """Return the answer to a WebSocket handshake that is refused; None when it is not."""
         if self.spells.is_closed(now_ns):
             return self._words.maintenance()
         denied = self.board.denied
@@ -42,14 +42,16 @@ class VenueFaults:
         return None
 
     def change(self, body: bytes, now_ns: int, clients: Sequence[Client] = ()) -> None:
-        """Do what a request says, at once. Raises ``UsageError`` with what is wrong with it."""
+        """Apply a request at once. Raises ``UsageError``, which says what is wrong with it."""
         for name in control.change(self.board, body):
             self.spells.end(name)
         self.spells.wake()
         self.spells.on_time(now_ns, clients)
 
     def control(self, query: Query, clients: Sequence[Client]) -> RestReply:
-        """``/sim/faults``: show, or change. What is set counts at once for ``clients``, those connected."""
+        """Answer ``/sim/faults``: show the faults, or change them at once for ``clients``, those that are
+        connected.
+        """
         if query.method not in ("GET", "HEAD", "POST"):
             return RestReply(405, {"Allow": "GET, POST"}, b'{"error":"GET or POST"}')
         if query.method == "POST":

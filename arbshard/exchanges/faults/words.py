@@ -1,4 +1,4 @@
-"""How a venue says that something went wrong. ``upbit.faults`` and ``binance.faults`` each have their own."""
+"""Defines the replies in which a venue reports failures; ``upbit.faults`` and ``binance.faults`` implement them."""
 
 from typing import Literal, Protocol
 
@@ -9,24 +9,24 @@ CallKind = Literal["placing", "canceling", "asking"]
 
 
 class FaultReplies(Protocol):
-    """A venue's answers to calls that a fault befalls."""
+    """Makes a venue's answers to calls that a fault concerns."""
 
     def kind(self, query: Query) -> CallKind:
-        """Whether the call places an order (or replaces one), cancels, or neither."""
+        """Return whether the call places an order (or replaces one), cancels, or does neither."""
         ...
 
     def rate_limited(self, status: int, retry_after_s: int, query: Query) -> RestReply:
-        """429 or 418."""
+        """Return a reply with status 429 or 418."""
         ...
 
     def denied(self, fault: DeniedFault) -> RestReply:
-        """The refusal of a call that the venue does not look at."""
+        """Return the refusal of a call that the venue does not process."""
         ...
 
     def unknown_outcome(self) -> RestReply:
-        """An error that does not say whether the call was carried out."""
+        """Return an error that does not say whether the call was carried out."""
         ...
 
     def maintenance(self) -> RestReply:
-        """503."""
+        """Return a reply with status 503."""
         ...
