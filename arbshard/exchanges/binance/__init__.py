@@ -1,1 +1,4 @@
-"""Binance's public spot protocol: ``session`` and ``frames`` for the WebSocket, ``rest`` for HTTP. No sockets."""
+"""Contains the simulated Binance's spot protocol, without sockets.
+
+``session`` and ``frames`` are the streams, ``rest`` is the HTTP interface and ``wsapi`` the WebSocket API.
+"""

@@ -1,4 +1,4 @@
-"""Who may do what: the account behind a signed request. Pure; used by ``rest`` and ``wsapi``."""
+"""Finds and verifies the account behind a signed request. It is pure; ``rest`` and ``wsapi`` use it."""
 
 import re
 from collections.abc import Callable
@@ -13,24 +13,25 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class KeyType(Enum):
-    """How a request was signed."""
+    """Says how a request was signed."""
 
     HMAC = "HMAC_SHA256"
     ED25519 = "Ed25519"
 
 
 def _never() -> bool:
-    """No key is revoked."""
+    """Return that no key is revoked: the default."""
     return False
 
 
 class Access:
-    """The accounts by key, and their public keys."""
+    """Holds the accounts by key, and their public keys."""
 
     def __init__(self, accounts: Accounts, is_revoked: Callable[[], bool] = _never) -> None:
-        """Raises ``ConfigError`` for an Ed25519 key that is none, or cannot be used here.
+        """Read the public keys. Raises ``ConfigError`` for an Ed25519 key that is invalid, or cannot be
+        used here.
 
-        ``is_revoked`` says whether the keys are valid no longer.
+        ``is_revoked`` returns whether the keys have been revoked.
         """
         self._accounts = accounts
         self._is_revoked = is_revoked
@@ -39,7 +40,7 @@ class Access:
         }
 
     def account(self, key: str) -> TradingAccount:
-        """The account of an API key. Raises ``BinanceRefusal`` where there is none, or it may not even read."""
+        """Return the account of an API key. Raises ``BinanceRefusal`` when there is none, or it may not even read."""
         if not _KEY.fullmatch(key):
             raise bad_key_format()
         account = self._accounts.get(key)
@@ -48,10 +49,10 @@ class Access:
         return account
 
     def check(self, account: TradingAccount, params: BinanceParams, payload: str, now_ms: int) -> KeyType:
-        """How ``params``, whose signature covers ``payload``, are signed. Raises ``BinanceRefusal`` where they
-        are not.
+        """Return how ``params``, whose signature covers ``payload``, are signed. Raises ``BinanceRefusal``
+        otherwise.
 
-        Either of an account's keys will do: its secret, or its Ed25519 key where it has one.
+        Either of an account's keys will do: its secret, or its Ed25519 key if it has one.
         """
         self.check_time(params, now_ms)
         signature = params.need("signature")
@@ -63,10 +64,10 @@ class Access:
         return KeyType.ED25519
 
     def check_time(self, params: BinanceParams, now_ms: int) -> None:
-        """Raises ``BinanceRefusal`` for a request that was not made just now."""
+        """Raise ``BinanceRefusal`` for a request that was not made just now."""
         check_time(params.need("timestamp"), params.text("recvWindow"), now_ms)
 
 
 def not_ed25519() -> BinanceRefusal:
-    """A logon with another kind of key."""
+    """Return the error for a logon with another kind of key."""
     return BinanceRefusal(-4056, f"{KeyType.HMAC.value} API key is not supported.")

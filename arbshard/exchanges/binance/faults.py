@@ -1,7 +1,8 @@
-"""What Binance says when something goes wrong at its end: ``faults.words.FaultReplies``. ``trading`` asks
-``BinanceRefuser``.
+"""Words Binance's answers when something goes wrong at its end: it implements
+``faults.words.FaultReplies``.
 
-``/sapi`` and the like are hosts of their own on the venue; faults befall them here like all the rest.
+``trading`` asks ``BinanceRefuser``. ``/sapi`` and similar paths are on hosts of their own at the venue;
+here faults concern them like all others.
 """
 
 import msgspec
@@ -31,7 +32,7 @@ _TEXTS: dict[int, tuple[int, str]] = {
     -2014: (401, "API-key format invalid."),
     -2015: (401, "Invalid API-key, IP, or permissions for action."),
 }
-"""HTTP status and words of each code."""
+"""HTTP status and message of each code."""
 _DENIED: dict[int, int] = {401: -2015, 418: -1003, 451: 0, 503: -1008}
 """The usual code where access is denied. A firewall answers 403 with a page."""
 _REGION = (
@@ -42,16 +43,16 @@ _REGION = (
 
 
 class BinanceWords:
-    """See ``FaultReplies``."""
+    """Makes Binance's answers to calls that a fault concerns."""
 
     def kind(self, query: Query) -> CallKind:
-        """See ``FaultReplies``."""
+        """Return whether the call places an order (or replaces one), cancels, or does neither."""
         if query.method == "POST" and query.path in _PLACING:
             return "placing"
         return "canceling" if query.method == "DELETE" else "asking"
 
     def rate_limited(self, status: int, retry_after_s: int, query: Query) -> RestReply:
-        """See ``FaultReplies``."""
+        """Return a reply with status 429 or 418."""
         text = "Too many requests; please use WebSocket Streams for live updates to avoid polling the API."
         if status != 429:
             until_ms = query.now_ms + retry_after_s * 1000
@@ -59,7 +60,7 @@ class BinanceWords:
         return _answer(status, -1003, text, {"Retry-After": str(retry_after_s)})
 
     def denied(self, fault: DeniedFault) -> RestReply:
-        """See ``FaultReplies``."""
+        """Return the refusal of a call that the venue does not process."""
         code = fault.binance_code or _DENIED.get(fault.status)
         if code is None:
             return RestReply(
@@ -68,25 +69,25 @@ class BinanceWords:
         return _answer(fault.status, code, _REGION if fault.status == 451 else _text(code)[1])
 
     def unknown_outcome(self) -> RestReply:
-        """See ``FaultReplies``."""
+        """Return an error that does not say whether the call was carried out."""
         text = (
             "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
         )
         return _answer(408, -1007, text)
 
     def maintenance(self) -> RestReply:
-        """See ``FaultReplies``."""
+        """Return a reply with status 503."""
         return _answer(503, 1, "System is under maintenance.")
 
 
 class BinanceRefuser:
-    """Refuses orders without a reason of their own."""
+    """Refuses orders that break no rule, when the fault ``reject`` happens."""
 
     def __init__(self, board: Board) -> None:
         self._reject = board.reject
 
     def __call__(self, market: SimMarket) -> BinanceRefusal | None:
-        """The refusal of a new order, or None."""
+        """Return the refusal of a new order; None when it is accepted."""
         fault = self._reject.fault
         if not self._reject.on or not is_meant(fault.market, market) or not self._reject.happens():
             return None

@@ -1,6 +1,7 @@
-"""A symbol's trading rules: how ``exchangeInfo`` prints them, and what they do to an order.
+"""Defines a symbol's trading rules, checks orders against them, and formats them for ``exchangeInfo``.
 
-The filters are the venue's, in its order; the failures carry its words. Used by ``info`` and ``trading``.
+The filters are the venue's, in its order; the errors have its texts. ``marketdata`` and ``neworder`` use
+it.
 """
 
 from decimal import Decimal
@@ -12,13 +13,13 @@ from arbshard.exchanges.units import UNIT, fixed8
 from arbshard.model.money import ZERO
 
 OPEN_ORDERS_MAX = 200
-"""Of an account, per symbol."""
+"""Largest number of open orders of an account, per symbol."""
 _BAND_UP = Decimal(2)
 _BAND_DOWN = Decimal("0.5")
 
 
 class Rules(NamedTuple):
-    """What one symbol accepts. Prices in quote, quantities in base."""
+    """Holds what one symbol accepts. Prices are in quote, quantities in base."""
 
     tick: Decimal
     price_max: Decimal
@@ -29,33 +30,33 @@ class Rules(NamedTuple):
     notional_max: Decimal
 
     def check_price(self, price: Decimal, reference: Decimal) -> None:
-        """Raises ``BinanceRefusal`` for a limit price off the tick, out of bounds, or too far from ``reference``."""
+        """Raise ``BinanceRefusal`` for a limit price off the tick, out of bounds, or too far from ``reference``."""
         if not self.tick <= price <= self.price_max or price % self.tick != 0:
             raise filter_failure("PRICE_FILTER")
         if not reference * _BAND_DOWN <= price <= reference * _BAND_UP:
             raise filter_failure("PERCENT_PRICE_BY_SIDE")
 
     def check_quantity(self, quantity: Decimal, *, is_market: bool) -> None:
-        """Raises ``BinanceRefusal`` for a quantity off the lot or out of bounds."""
+        """Raise ``BinanceRefusal`` for a quantity off the lot or out of bounds."""
         if not self.lot <= quantity <= self.quantity_max or quantity % self.lot != 0:
             raise filter_failure("LOT_SIZE")
         if is_market and quantity > self.market_quantity_max:
             raise filter_failure("MARKET_LOT_SIZE")
 
     def check_notional(self, notional: Decimal, *, is_market: bool) -> None:
-        """Raises ``BinanceRefusal`` for an order worth too little, or (limit orders only) too much."""
+        """Raise ``BinanceRefusal`` for an order worth too little, or (limit orders only) too much."""
         if notional < self.notional_min or (notional > self.notional_max and not is_market):
             raise filter_failure("NOTIONAL")
 
     @staticmethod
     def check_open_orders(open_orders: int) -> None:
-        """Raises ``BinanceRefusal`` when one more open order would be one too many."""
+        """Raise ``BinanceRefusal`` when one more open order would be one too many."""
         if open_orders >= OPEN_ORDERS_MAX:
             raise filter_failure("MAX_NUM_ORDERS")
 
 
 def rules_of(listing: SimListing, factors: RuleFactors) -> Rules:
-    """The rules of a market."""
+    """Return the rules of a market."""
     tick, lot = _decimal(listing.tick * factors.tick), _decimal(listing.lot * factors.lot)
     quantity_max = _decimal(listing.quantity_max) or lot * 900_000_000
     return Rules(
@@ -74,7 +75,9 @@ def _decimal(units: int) -> Decimal:
 
 
 def filters_json(rules: Rules) -> list[Json]:
-    """As ``exchangeInfo`` prints them. PRICE_FILTER first: some clients read ``filters[0].tickSize``."""
+    """Return the filters as ``exchangeInfo`` prints them, PRICE_FILTER first: some clients read
+    ``filters[0].tickSize``.
+    """
     return [
         {
             "filterType": "PRICE_FILTER",
@@ -125,7 +128,7 @@ def filters_json(rules: Rules) -> list[Json]:
 
 
 def text8(value: Decimal) -> str:
-    """``value`` with exactly 8 decimals, as the venue prints every amount. It must not have more."""
+    """Return ``value`` with exactly 8 decimals, as the venue prints every amount. It must not have more."""
     units = value * UNIT
     whole = int(units)
     assert whole == units, value

@@ -1,6 +1,6 @@
-"""What the simulated Binance tells an account's owner: balances, rates, open and past orders, trades. Pure.
+"""Answers an account's owner: balances, rates, open and past orders, trades. It is pure.
 
-REST and the WebSocket API both ask here, through ``operations``.
+REST and the WebSocket API of the simulated Binance both ask here, through ``operations``.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _ACCOUNT_FILTERS = ("MAX_NUM_ORDERS", "MAX_NUM_ALGO_ORDERS", "MAX_NUM_ORDER_AMEN
 
 
 class _Range(NamedTuple):
-    """What part of a list is wanted."""
+    """Is the part of a list that is requested."""
 
     start_ms: int | None
     end_ms: int | None
@@ -33,43 +33,43 @@ class _Range(NamedTuple):
         )
 
     def cut(self, found: list[Json], *, from_the_start: bool) -> list[Json]:
-        """The first ones where a beginning was named, the newest otherwise; always the oldest first."""
+        """Return the first ones when a beginning was named, otherwise the newest; always with the oldest first."""
         return found[: self.limit] if from_the_start or self.start_ms is not None else found[-self.limit :]
 
 
 class History:
-    """Answers to the owner's questions."""
+    """Handles the owner's queries."""
 
     def __init__(self, data: MarketData, trading: Trading) -> None:
         self._data = data
         self._trading = trading
 
     def account(self, call: VerifiedCall) -> Json:
-        """Balances and rights."""
+        """Return balances and permissions."""
         omit_zero = call.params.flag("omitZeroBalances")
         call.params.finish()
         return replies.account(call.account, self._trading.fee_rate, omit_zero=omit_zero, now_ms=call.now_ms)
 
     def commission(self, call: VerifiedCall) -> Json:
-        """The rates of a symbol."""
+        """Return the rates of a symbol."""
         market = self._data.market(call.params.symbol())
         call.params.finish()
         return replies.commission(market.symbol, self._trading.fee_rate)
 
     def coins(self, call: VerifiedCall) -> Json:
-        """All coins with their networks, one each."""
+        """Return all coins with their networks, one each."""
         call.params.finish()
         return [replies.coin(self._data.market(symbol)) for symbol in self._data.symbols]
 
     def trade_fees(self, call: VerifiedCall) -> Json:
-        """The rates of one symbol or of all, in the short form of ``/sapi``."""
+        """Return the rates of one symbol or of all, in the short form of ``/sapi``."""
         symbol = call.params.symbol_if_any()
         call.params.finish()
         symbols = self._data.symbols if symbol is None else [self._data.market(symbol).symbol]
         return [replies.trade_fee(one, self._trading.fee_rate) for one in symbols]
 
     def filters(self, call: VerifiedCall) -> Json:
-        """The filters that concern the account in a symbol. There are none of the exchange or of an asset."""
+        """Return the filters that concern the account in a symbol. There are none of the exchange or of an asset."""
         market = self._data.market(call.params.symbol())
         call.params.finish()
         of_account: list[Json] = [
@@ -80,7 +80,9 @@ class History:
         return {"exchangeFilters": [], "symbolFilters": of_account, "assetFilters": []}
 
     def prevented_matches(self, call: VerifiedCall) -> Json:
-        """Trades that were prevented between orders of one account: none, because such orders never meet here."""
+        """Return the trades that were prevented between orders of one account: none, as such orders never
+        match here.
+        """
         params = call.params
         self._data.market(params.symbol())
         match, order = params.integer("preventedMatchId"), params.integer("orderId")
@@ -92,7 +94,7 @@ class History:
         return []
 
     def key_rights(self, call: VerifiedCall) -> Json:
-        """What the key may do."""
+        """Return the permissions of the key."""
         call.params.finish()
         rights = call.account.permissions
         return {
@@ -112,12 +114,12 @@ class History:
         }
 
     def order_counts(self, call: VerifiedCall) -> Json:
-        """Unfilled orders against their limits."""
+        """Return the unfilled orders and their limits."""
         call.params.finish()
         return self._trading.counts(call.account).listed(call.now_ms)
 
     def open_orders(self, call: VerifiedCall) -> Json:
-        """Open orders, of one symbol or of all."""
+        """Return the open orders, of one symbol or of all."""
         symbol = call.params.symbol_if_any()
         call.params.finish()
         if symbol is not None:
@@ -129,7 +131,7 @@ class History:
         ]
 
     def orders(self, call: VerifiedCall) -> Json:
-        """All orders of a symbol, open or not."""
+        """Return all orders of a symbol, open or not."""
         symbol = self._data.market(call.params.symbol()).symbol
         from_id = call.params.integer("orderId")
         wanted = _range(call.params)
@@ -144,7 +146,7 @@ class History:
         return wanted.cut(found, from_the_start=from_id is not None)
 
     def trades(self, call: VerifiedCall) -> Json:
-        """The fills of a symbol, with their commission."""
+        """Return the fills of a symbol, with their commission."""
         symbol = self._data.market(call.params.symbol()).symbol
         order_id, from_id = call.params.integer("orderId"), call.params.integer("fromId")
         wanted = _range(call.params)

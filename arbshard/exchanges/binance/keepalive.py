@@ -1,4 +1,7 @@
-"""Binance's keep-alive: a ping every 20 s, a pong within 60 s, or the client is sent away. Pure; for both sockets."""
+"""Implements Binance's keep-alive: a ping every 20 s; a client without a pong within 60 s is disconnected.
+
+It is pure; both kinds of sockets use it.
+"""
 
 from collections.abc import Sequence
 
@@ -9,19 +12,19 @@ PONG_WITHIN_NS = 60 * SECOND_NS
 
 
 class KeepAlive:
-    """The pings of one connection. Times are monotonic nanoseconds."""
+    """Holds the pings of one connection. Times are monotonic nanoseconds."""
 
     def __init__(self, now_ns: int) -> None:
         self._ping_at_ns = now_ns + PING_EVERY_NS
         self._pings: dict[bytes, int] = {}
 
     def on_pong(self, payload: bytes) -> None:
-        """Only a pong with the payload of a ping shows life."""
+        """Accept a pong, if it has the payload of a ping."""
         if payload in self._pings:
             self._pings.clear()
 
     def on_time(self, now_ns: int) -> Sequence[Action]:
-        """Ping, or close a client that left one unanswered."""
+        """Return a ping when it is due, or the close of a client that has left one unanswered."""
         oldest = min(self._pings.values(), default=now_ns)
         if now_ns - oldest >= PONG_WITHIN_NS:
             return (CloseClient(1008, "Pong timeout"),)

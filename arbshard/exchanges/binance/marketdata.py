@@ -1,6 +1,6 @@
-"""What the simulated Binance tells everybody: server time, symbols and their rules, order books.
+"""Answers the simulated Binance's public calls: server time, symbols and their rules, order books.
 
-Pure. REST and the WebSocket API both ask here, through ``operations``.
+It is pure. REST and the WebSocket API both ask here, through ``operations``.
 """
 
 import json
@@ -20,7 +20,7 @@ from arbshard.exchanges.market import MarketState, RuleFactors, SimMarket
 DEPTH_MAX = 5000
 ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET")
 SELF_TRADE_MODES = ("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "NONE")
-"""Taken with an order and told again; an account here never meets its own orders."""
+"""Modes that an order may name and that replies repeat; an account here never trades with its own orders."""
 _STATUSES: dict[MarketState, str] = {
     "trading": "TRADING",
     "cancel_only": "CANCEL_ONLY",
@@ -28,15 +28,15 @@ _STATUSES: dict[MarketState, str] = {
     "halt": "HALT",
     "delisted": "END_OF_DAY",
 }
-"""A delisted symbol is in no listing, so that its word is never printed."""
+"""The venue's names of the states. A delisted symbol is in no listing, so that its name is never printed."""
 _ASKED_STATUSES = ("TRADING", "HALT", "BREAK", "CANCEL_ONLY")
 _PERMISSION = "SPOT"
-"""What every symbol here permits."""
+"""The only permission that symbols here have."""
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
 
 class _Entry(NamedTuple):
-    """What ``exchangeInfo`` says of a symbol, and under which state and rules it was made."""
+    """Holds what ``exchangeInfo`` shows of a symbol, and for which state and rules it was made."""
 
     state: MarketState
     factors: RuleFactors
@@ -45,34 +45,34 @@ class _Entry(NamedTuple):
 
 
 class MarketData:
-    """The markets as everybody sees them. Answers are finished JSON."""
+    """Holds the markets as every client sees them. Answers are finished JSON."""
 
     def __init__(self, markets: Mapping[str, SimMarket]) -> None:
         self._markets = markets
         self._entries: dict[str, _Entry] = {}
-        """Made once for each state of a market."""
+        """Entries by symbol, made once for each state of a market."""
 
     @property
     def symbols(self) -> list[str]:
-        """All symbols that are listed."""
+        """Return all symbols that are listed."""
         return [symbol for symbol, market in self._markets.items() if market.state != "delisted"]
 
     def market(self, symbol: str) -> SimMarket:
-        """The market of ``symbol``, listed or delisted. Raises ``BinanceRefusal`` where there never was one."""
+        """Return the market of ``symbol``, listed or delisted. Raises ``BinanceRefusal`` when there never was one."""
         market = self._markets.get(symbol)
         if market is None:
             raise invalid_symbol()
         return market
 
     def listed_market(self, symbol: str) -> SimMarket:
-        """The market of ``symbol``. Raises ``BinanceRefusal`` for one that is not listed, or not any more."""
+        """Return the market of ``symbol``. Raises ``BinanceRefusal`` for one that is not listed, or not any more."""
         market = self.market(symbol)
         if market.state == "delisted":
             raise invalid_symbol()
         return market
 
     def rules(self, symbol: str) -> Rules:
-        """The trading rules of a listed symbol."""
+        """Return the trading rules of a listed symbol."""
         return self._entry(symbol).rules
 
     def _entry(self, symbol: str) -> "_Entry":
@@ -85,7 +85,7 @@ class MarketData:
         return found
 
     def depth(self, params: BinanceParams) -> bytes:
-        """The book of a symbol."""
+        """Return the book of a symbol."""
         market = self.listed_market(params.symbol())
         limit = params.integer("limit")
         self.of_status(params, [market.symbol], is_single=True)
@@ -95,7 +95,7 @@ class MarketData:
         return frames.depth(market.book, min(limit or 100, DEPTH_MAX)).encode()
 
     def exchange_info(self, params: BinanceParams, now_ms: int) -> bytes:
-        """Rate limits, and the symbols asked for with their filters."""
+        """Return rate limits, and the requested symbols with their filters."""
         is_of_some = params.peek("symbol") is not None or params.peek("symbols") is not None
         if is_of_some and (params.peek("symbolStatus") or params.peek("permissions")):
             raise BinanceRefusal(-1128, "Combination of optional parameters invalid.")
@@ -110,7 +110,7 @@ class MarketData:
         return msgspec.json.encode(head)[:-1] + b',"symbols":[' + listed + b"]}"
 
     def of_status(self, params: BinanceParams, symbols: list[str], *, is_single: bool) -> list[str]:
-        """Return those of ``symbols`` that have the status asked for; a single one of another status is refused."""
+        """Return those of ``symbols`` that have the requested status; a single one of another status is refused."""
         status = params.one_of(
             "symbolStatus", _ASKED_STATUSES, BinanceRefusal(-1122, "Invalid symbolStatus.")
         )
@@ -156,7 +156,7 @@ def _illegal_list(name: str) -> BinanceRefusal:
 
 
 def depth_weight(params: BinanceParams) -> int:
-    """What a call of ``depth`` costs."""
+    """Return the weight of a call of ``depth``."""
     limit = params.peek("limit") or "100"
     levels = int(limit) if _DIGITS.fullmatch(limit) else 100
     return 5 if levels <= 100 else 25 if levels <= 500 else 50 if levels <= 1000 else 250

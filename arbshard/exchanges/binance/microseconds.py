@@ -1,6 +1,8 @@
-"""Times in microseconds, for clients that ask for them (``X-MBX-TIME-UNIT``, ``timeUnit``). Pure.
+"""Converts times to microseconds for clients that ask for them (``X-MBX-TIME-UNIT``, ``timeUnit``). It is
+pure.
 
-Everything here keeps milliseconds; replies and events are rewritten by the names of the fields that hold times.
+Everything here is kept in milliseconds; replies and events are rewritten by the names of the fields that
+hold times.
 """
 
 import msgspec
@@ -58,5 +60,5 @@ def _reply(value: Json) -> Json:
 
 
 def _scaled(time: Json) -> Json:
-    """Return milliseconds as microseconds. No time at all (0, -1, None, a client's text) stays as it is."""
+    """Return milliseconds as microseconds. A value that is no time (0, -1, None, a client's text) stays as it is."""
     return time * 1000 if isinstance(time, int) and not isinstance(time, bool) and time > 0 else _reply(time)

@@ -1,6 +1,6 @@
-"""Binance's rules of money: commission out of what is received, rounded down to 8 decimals; nothing locked for it.
+"""Implements Binance's rules of money: a commission on what is received, rounded down to 8 decimals.
 
-Implements ``accounts.rules.MoneyRules``.
+Nothing is locked for it. This is ``accounts.rules.MoneyRules``.
 """
 
 from decimal import ROUND_DOWN, Decimal
@@ -9,12 +9,12 @@ from arbshard.exchanges.accounts.order import Side
 from arbshard.exchanges.accounts.rules import FillFee
 
 FEE_RATE = Decimal("0.001")
-"""Maker and taker of an ordinary user who does not pay in BNB."""
+"""Commission of makers and takers, for an ordinary user who does not pay in BNB."""
 _STEP = Decimal("0.00000001")
 
 
 class BinanceMoney:
-    """See ``MoneyRules``."""
+    """Computes commissions, locks and ids as Binance does."""
 
     dust_is_done = True
 
@@ -22,18 +22,18 @@ class BinanceMoney:
         self.fee_rate = FEE_RATE
 
     def order_id(self, number: int) -> str:
-        """The number."""
+        """Return the number as text."""
         return str(number)
 
     def trade_id(self, number: int) -> str:
-        """The number."""
+        """Return the number as text."""
         return str(number)
 
     def lock(self, funds: Decimal, rate: Decimal) -> Decimal:  # noqa: ARG002 - the fee is taken from what comes
-        """The funds alone."""
+        """Return the funds alone."""
         return funds
 
     def fee(self, side: Side, quantity: Decimal, funds: Decimal, rate: Decimal) -> FillFee:
-        """A share of the coins bought, or of the quote sold for."""
+        """Return a share of the coins that were bought, or of the quote that was received."""
         received = quantity if side == "buy" else funds
         return FillFee((received * rate).quantize(_STEP, ROUND_DOWN), in_base=side == "buy")

@@ -1,7 +1,7 @@
-"""A new order as a client asks for it: its parameters read and checked against the symbol's rules. Pure.
+"""Reads the parameters of a new order and checks them against the symbol's rules. It is pure.
 
-``trading`` places what is made here. Stop, iceberg and pegged orders are not traded on the simulated Binance, and
-``exchangeInfo`` says so.
+``trading`` places the result. Stop, iceberg and pegged orders are not traded on the simulated Binance, as
+its ``exchangeInfo`` states.
 """
 
 from decimal import Decimal
@@ -38,14 +38,14 @@ _REPLY_KINDS: tuple[ReplyKind, ...] = ("ACK", "RESULT", "FULL")
 
 
 class NewOrder(NamedTuple):
-    """An order that breaks no filter."""
+    """Is an order that breaks no filter."""
 
     ticket: Ticket
     reply: ReplyKind
 
 
 class _Asked(NamedTuple):
-    """The parameters, well-formed."""
+    """Holds the parameters of a new order, in a valid form."""
 
     market: SimMarket
     side: Side
@@ -60,7 +60,7 @@ class _Asked(NamedTuple):
 
 
 def read(params: BinanceParams, data: MarketData, fresh_id: str) -> _Asked:
-    """The order in ``params``; ``fresh_id`` is its client id where it brings none. Raises ``BinanceRefusal``."""
+    """Read the order in ``params``; ``fresh_id`` is its client id when it has none. Raises ``BinanceRefusal``."""
     market = data.listed_market(params.symbol())
     params.need("side")
     side = params.one_of("side", _SIDES, BinanceRefusal(-1117, "Invalid side."))
@@ -74,7 +74,7 @@ def read(params: BinanceParams, data: MarketData, fresh_id: str) -> _Asked:
     )
     client_id = params.client_id("newClientOrderId")
     iceberg = params.decimal("icebergQty")
-    # The customer's own bookkeeping: taken, and not told again.
+    # These are for the customer's own use: the venue accepts them and does not print them.
     params.skip("strategyId", "strategyType")
     assert side is not None
     assert kind is not None
@@ -126,7 +126,7 @@ def _check_combination(
 
 
 def check(asked: _Asked, account: TradingAccount, data: MarketData) -> NewOrder:
-    """The order as the matcher takes it. Raises ``BinanceRefusal`` for what breaks a filter."""
+    """Return the order for the matcher. Raises ``BinanceRefusal`` when it breaks a filter."""
     market, rules = asked.market, data.rules(asked.market.symbol)
     if not market.takes_orders:
         raise market_closed()
@@ -161,7 +161,7 @@ def check(asked: _Asked, account: TradingAccount, data: MarketData) -> NewOrder:
 
 
 def _quantity_for(funds: Decimal, side: Side, market: SimMarket) -> Decimal:
-    """Whole lots that ``funds`` (quote) buy from the book, or whose sale brings as much."""
+    """Return the whole lots that ``funds`` (quote) buy from the book, or whose sale brings as much."""
     book = market.book
     levels = book.asks if side == "buy" else book.bids
     found = plan(Ticket(market.symbol, side, "market", funds=funds), levels, market.lot)
@@ -169,8 +169,8 @@ def _quantity_for(funds: Decimal, side: Side, market: SimMarket) -> Decimal:
 
 
 def _reference(market: SimMarket) -> Decimal:
-    """The price that market orders are valued at and limits are compared with: the middle of the book.
+    """Return the price that values market orders and that limits are compared with: the middle of the book.
 
-    The venue takes a mean of the last minutes or a reference price; in whole percent they are the same.
+    The venue uses a mean of the last minutes or a reference price; in whole percent they are the same.
     """
     return Decimal(market.best_bid + market.best_ask) / (2 * UNIT)

@@ -1,4 +1,4 @@
-"""The table of what the simulated Binance does: each call once, with its REST path, its WebSocket method, its weight.
+"""Lists what the simulated Binance does: each call once, with its REST path, WebSocket method and weight.
 
 ``rest`` and ``wsapi`` look calls up here; neither knows what they do.
 """
@@ -26,31 +26,31 @@ Weigh = Callable[[BinanceParams], int]
 
 
 class PublicCall(NamedTuple):
-    """Anybody may call it."""
+    """Describes a call that needs no account."""
 
     weigh: Weigh
     run: Callable[[BinanceParams, int], bytes]
-    """Parameters and wall time in; finished JSON out."""
+    """Returns finished JSON for parameters and wall time in ms."""
 
 
 class SignedCall(NamedTuple):
-    """An account's owner may call it."""
+    """Describes a call that an account's owner signs."""
 
     weigh: Weigh
     run: Callable[[VerifiedCall], Json]
     places: bool = False
-    """Whether the account's order counts are told with the answer."""
+    """Whether the account's order counts are part of the answer."""
     free: bool = False
     """Whether it weighs nothing when it succeeds."""
 
 
 class Operations:
-    """All that stands behind both ways in."""
+    """Holds everything that REST and the WebSocket API have in common."""
 
     def __init__(
         self, markets: Mapping[str, SimMarket], access: Access, matcher: Matcher, refuse: Refuse = never
     ) -> None:
-        """``refuse`` is asked once for each new order that breaks no rule."""
+        """Build the table; ``refuse`` is asked once for each new order that breaks no rule."""
         self.access = access
         self.weights = Weights()
         data = MarketData(markets)
@@ -120,7 +120,7 @@ class Operations:
             "/sapi/v1/capital/config/getall": {"GET": SignedCall(_flat(10), history.coins)},
             "/sapi/v1/asset/tradeFee": {"GET": SignedCall(_flat(1), history.trade_fees)},
         }
-        """By path and method."""
+        """REST calls by path and method."""
         self.methods: dict[str, PublicCall | SignedCall] = {
             "ping": ping,
             "time": time,
@@ -152,7 +152,7 @@ class Operations:
             "account.rateLimits.orders": counts,
             "account.commission": commission,
         }
-        """Of the WebSocket API, by name."""
+        """Calls of the WebSocket API by name."""
 
 
 def _flat(weight: int) -> Weigh:

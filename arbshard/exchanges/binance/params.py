@@ -1,7 +1,8 @@
-"""The parameters of one request, read one by one. What was sent and never read is refused, as on the venue.
+"""Reads the parameters of one request one by one. As on the venue, what was sent and is never read is
+refused.
 
-Values arrive as text, whether from a query string, a form body or the JSON of the WebSocket API. Used by every file
-that carries out a request.
+Values are text, whether from a query string, a form body or the JSON of the WebSocket API. Every file that
+carries out a request uses it.
 """
 
 import re
@@ -25,14 +26,14 @@ _LONG_MAX = 2**63 - 1
 
 
 class BinanceParams:
-    """Names to values. Each reading method marks its parameter as read."""
+    """Holds values by name. Each reading method marks its parameter as read."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values
         self._read: set[str] = set()
 
     def peek(self, name: str) -> str | None:
-        """The value as it was sent, without marking it."""
+        """Return the value as it was sent, without marking it; None when it was not sent."""
         return self._values.get(name)
 
     def skip(self, *names: str) -> None:
@@ -40,7 +41,7 @@ class BinanceParams:
         self._read.update(names)
 
     def text(self, name: str) -> str | None:
-        """The value, or None where it was not sent. Raises ``BinanceRefusal`` for an empty one."""
+        """Return the value; None when it was not sent. Raises ``BinanceRefusal`` for an empty one."""
         self._read.add(name)
         value = self._values.get(name)
         if value == "":
@@ -48,7 +49,7 @@ class BinanceParams:
         return value
 
     def need(self, name: str) -> str:
-        """The value. Raises ``BinanceRefusal`` where there is none."""
+        """Return the value. Raises ``BinanceRefusal`` when it is missing."""
         self._read.add(name)
         value = self._values.get(name)
         if not value:
@@ -56,20 +57,20 @@ class BinanceParams:
         return value
 
     def symbol(self) -> str:
-        """The symbol, well-formed. Raises ``BinanceRefusal`` where there is none."""
+        """Return the symbol, in a valid form. Raises ``BinanceRefusal`` when it is missing."""
         self.need("symbol")
         return self.symbol_if_any() or ""
 
     def symbol_if_any(self) -> str | None:
-        """The symbol, well-formed, where one was sent."""
+        """Return the symbol, in a valid form; None when none was sent."""
         return self._formed("symbol", _SYMBOL)
 
     def client_id(self, name: str) -> str | None:
-        """A client order id, well-formed."""
+        """Return a client order id, in a valid form; None when none was sent."""
         return self._formed(name, _CLIENT_ID)
 
     def decimal(self, name: str) -> Decimal | None:
-        """An amount of at most 8 decimals. Raises ``BinanceRefusal`` for more, or for no amount."""
+        """Return an amount of at most 8 decimals. Raises ``BinanceRefusal`` for more, or for an invalid amount."""
         value = self._formed(name, _DECIMAL)
         if value is None:
             return None
@@ -79,7 +80,7 @@ class BinanceParams:
         return Decimal(value)
 
     def integer(self, name: str) -> int | None:
-        """A whole number, not negative."""
+        """Return a whole number that is not negative; None when none was sent."""
         value = self._formed(name, _INTEGER)
         if value is None:
             return None
@@ -88,18 +89,18 @@ class BinanceParams:
         return int(value)
 
     def flag(self, name: str) -> bool:
-        """Whether ``name`` is true; False where it was not sent."""
+        """Return whether ``name`` is true; False when it was not sent."""
         return self._formed(name, _FLAG, fold=True) == "true"
 
     def one_of(self, name: str, allowed: Iterable[str], refusal: BinanceRefusal | None = None) -> str | None:
-        """One of ``allowed``. Raises ``refusal`` (by default: illegal characters) for anything else."""
+        """Return one of ``allowed``. Raises ``refusal`` (by default: illegal characters) for anything else."""
         value = self.text(name)
         if value is None or value in allowed:
             return value
         raise refusal or illegal(name, "|".join(allowed))
 
     def finish(self) -> None:
-        """All is read that the call knows. Raises ``BinanceRefusal`` when more was sent."""
+        """Raise ``BinanceRefusal`` when more was sent than the call has read."""
         sent = len(self._values)
         unread = len(self._values.keys() - self._read)
         if unread:
@@ -120,7 +121,8 @@ class BinanceParams:
 
 
 def from_request(raw_query: str, raw_body: str) -> BinanceParams:
-    """Parameters of a REST request: of the query and of the form body; the query wins.
+    """Return the parameters of a REST request: of the query and of the form body; the query takes
+    precedence.
 
     Raises ``BinanceRefusal`` for a name that comes twice in one of them.
     """

@@ -1,6 +1,7 @@
-"""How the simulated Binance says no: one exception with the venue's code, words and HTTP status.
+"""Defines the simulated Binance's errors: one exception with the venue's code, message and HTTP status.
 
-Raised by every file that reads or carries out a request; ``rest`` and ``wsapi`` turn it into their error bodies.
+Every file that reads or carries out a request raises them; ``rest`` and ``wsapi`` turn them into error
+bodies.
 """
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
@@ -8,7 +9,7 @@ Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
 
 
 class BinanceRefusal(Exception):
-    """A request that is not carried out."""
+    """Is raised for a request that is not carried out."""
 
     def __init__(
         self, code: int, message: str, status: int = 400, data: dict[str, Json] | None = None
@@ -18,88 +19,88 @@ class BinanceRefusal(Exception):
         self.message = message
         self.status = status
         self.data = data
-        """More about it, where the venue says more."""
+        """Further data, where the venue returns such."""
         self.retry_after_s = 0
         """Whole seconds to wait; 0 where waiting does not help."""
         self.retry_at_ms = 0
-        """Wall time when waiting is over; 0 likewise."""
+        """Wall time in ms when the wait is over; 0 where waiting does not help."""
 
     def body(self) -> dict[str, Json]:
-        """As the venue prints it."""
+        """Return the error as the venue prints it."""
         body: dict[str, Json] = {"code": self.code, "msg": self.message}
         return body if self.data is None else {**body, "data": self.data}
 
 
 def missing(name: str) -> BinanceRefusal:
-    """A mandatory parameter is not there."""
+    """Return the error for a mandatory parameter that is missing."""
     return BinanceRefusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
 def missing_both(one: str, other: str) -> BinanceRefusal:
-    """One of two parameters is needed."""
+    """Return the error for two parameters of which one is needed."""
     return BinanceRefusal(-1102, f"Param '{one}' or '{other}' must be sent, but both were empty/null!")
 
 
 def illegal(name: str, legal: str) -> BinanceRefusal:
-    """A parameter is not of its form; ``legal`` is the form as a regular expression."""
+    """Return the error for a parameter with illegal characters; ``legal`` is its form as a regular expression."""
     return BinanceRefusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
 
 
 def not_required(name: str) -> BinanceRefusal:
-    """A parameter that does not go with the others."""
+    """Return the error for a parameter that does not go with the others."""
     return BinanceRefusal(-1106, f"Parameter '{name}' sent when not required.")
 
 
 def not_valid(name: str) -> BinanceRefusal:
-    """A parameter of the right form whose value makes no sense."""
+    """Return the error for a parameter of the right form with an invalid value."""
     return BinanceRefusal(-1130, f"Data sent for parameter '{name}' is not valid.")
 
 
 def too_precise(name: str) -> BinanceRefusal:
-    """More decimals than the asset has."""
+    """Return the error for an amount with more decimals than the asset has."""
     return BinanceRefusal(-1111, f"Parameter '{name}' has too much precision.")
 
 
 def filter_failure(name: str) -> BinanceRefusal:
-    """An order breaks the filter of this name."""
+    """Return the error for an order that breaks the filter of this name."""
     return BinanceRefusal(-1013, f"Filter failure: {name}")
 
 
 def rejected(message: str) -> BinanceRefusal:
-    """The matching engine does not take an order."""
+    """Return the error for an order that the matching engine does not accept."""
     return BinanceRefusal(-2010, message)
 
 
 def invalid_symbol() -> BinanceRefusal:
-    """There is no such symbol."""
+    """Return the error for a symbol that does not exist."""
     return BinanceRefusal(-1121, "Invalid symbol.")
 
 
 def market_closed() -> BinanceRefusal:
-    """The symbol does not trade at present."""
+    """Return the error for a symbol that does not trade at present."""
     return rejected("Market is closed.")
 
 
 def unknown_order() -> BinanceRefusal:
-    """There is no open order to cancel."""
+    """Return the error for a cancel of an order that is not open."""
     return BinanceRefusal(-2011, "Unknown order sent.")
 
 
 def no_such_order() -> BinanceRefusal:
-    """There is no order to tell about."""
+    """Return the error for a query about an order that does not exist."""
     return BinanceRefusal(-2013, "Order does not exist.")
 
 
 def bad_signature() -> BinanceRefusal:
-    """The signature is not that of the request."""
+    """Return the error for a signature that is not that of the request."""
     return BinanceRefusal(-1022, "Signature for this request is not valid.")
 
 
 def bad_key() -> BinanceRefusal:
-    """No account has this key, or the key may not do this."""
+    """Return the error for a key of no account, or without this permission."""
     return BinanceRefusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
 
 
 def bad_key_format() -> BinanceRefusal:
-    """The key is missing or no key at all."""
+    """Return the error for a key that is missing or invalid."""
     return BinanceRefusal(-2014, "API-key format invalid.", 401)

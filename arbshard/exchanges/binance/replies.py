@@ -1,6 +1,7 @@
-"""Orders, fills and balances as the simulated Binance's REST and WebSocket API print them. Pure text-making.
+"""Formats orders, fills and balances as the simulated Binance's REST and WebSocket API print them. It is
+pure.
 
-Used by ``trading``; ``reports`` shares the words for states.
+``trading`` and ``history`` use it; ``reports`` shares the names of states.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ _EXPIRY_REASONS = {
 
 
 def status_of(order: SimOrder) -> str:
-    """The venue's word for an order's state."""
+    """Return the venue's name of an order's state."""
     if order.status == "done":
         return "FILLED"
     if order.status == "canceled":
@@ -36,28 +37,28 @@ def status_of(order: SimOrder) -> str:
 
 
 def expiry_reason(order: SimOrder) -> str | None:
-    """Why an order expired; None when it did not."""
+    """Return why an order expired; None when it did not."""
     return _EXPIRY_REASONS.get(order.ended)
 
 
 def time_in_force(order: SimOrder) -> str:
-    """The venue's word for how long an order may wait."""
+    """Return the venue's name of an order's time in force."""
     return "GTC" if order.kind == "market" else _TIFS[order.tif]
 
 
 def side_of(order: SimOrder) -> str:
-    """``BUY`` or ``SELL``."""
+    """Return ``BUY`` or ``SELL``."""
     return order.side.upper()
 
 
 def quantity_of(order: SimOrder) -> Decimal:
-    """Base asked for."""
+    """Return the base that was requested."""
     assert order.quantity is not None, order.id
     return order.quantity
 
 
 def placed(order: SimOrder, kind: ReplyKind) -> dict[str, Json]:
-    """The reply to a new order."""
+    """Return the reply to a new order."""
     reply: dict[str, Json] = {
         "symbol": order.symbol,
         "orderId": order.number,
@@ -103,7 +104,7 @@ def _fill(fill: SimFill) -> dict[str, Json]:
 
 
 def canceled(order: SimOrder, cancel_id: str) -> dict[str, Json]:
-    """The reply to a cancel; ``cancel_id`` is the cancel's own client id."""
+    """Return the reply to a cancel; ``cancel_id`` is the cancel's own client id."""
     return {
         "symbol": order.symbol,
         "origClientOrderId": order.client_id,
@@ -117,7 +118,7 @@ def canceled(order: SimOrder, cancel_id: str) -> dict[str, Json]:
 
 
 def queried(order: SimOrder) -> dict[str, Json]:
-    """An order as it stands, as queries and lists show it. Without commission, as on the venue."""
+    """Return an order in its present state, as queries and lists show it, without commission as on the venue."""
     reply: dict[str, Json] = {
         "symbol": order.symbol,
         "orderId": order.number,
@@ -137,7 +138,7 @@ def queried(order: SimOrder) -> dict[str, Json]:
 
 
 def trade(order: SimOrder, fill: SimFill) -> dict[str, Json]:
-    """A fill as ``myTrades`` shows it."""
+    """Return a fill as ``myTrades`` shows it."""
     return {
         "symbol": order.symbol,
         "id": int(fill.trade_id),
@@ -156,7 +157,7 @@ def trade(order: SimOrder, fill: SimFill) -> dict[str, Json]:
 
 
 def account(owner: TradingAccount, fee_rate: Decimal, *, omit_zero: bool, now_ms: int) -> dict[str, Json]:
-    """Fees, rights and balances."""
+    """Return commissions, permissions and balances."""
     rate, permissions = text8(fee_rate), owner.permissions
     in_ten_thousandths = int(fee_rate * 10_000)
     balances: Sequence[Json] = [
@@ -185,7 +186,7 @@ def account(owner: TradingAccount, fee_rate: Decimal, *, omit_zero: bool, now_ms
 
 
 def commission(symbol: str, fee_rate: Decimal) -> dict[str, Json]:
-    """The rates of a symbol."""
+    """Return the rates of a symbol."""
     standard: dict[str, Json] = {
         "maker": text8(fee_rate), "taker": text8(fee_rate), "buyer": text8(ZERO), "seller": text8(ZERO),
     }  # fmt: skip
@@ -200,12 +201,12 @@ def commission(symbol: str, fee_rate: Decimal) -> dict[str, Json]:
 
 
 def trade_fee(symbol: str, fee_rate: Decimal) -> dict[str, Json]:
-    """The rates of a symbol, in the short form."""
+    """Return the rates of a symbol, in the short form."""
     return {"symbol": symbol, "makerCommission": plain(fee_rate), "takerCommission": plain(fee_rate)}
 
 
 def test_commission(fee_rate: Decimal) -> dict[str, Json]:
-    """What ``order/test`` says of an order's commission."""
+    """Return what ``order/test`` reports of an order's commission."""
     none: dict[str, Json] = {"maker": text8(ZERO), "taker": text8(ZERO)}
     return {
         "standardCommissionForOrder": {"maker": text8(fee_rate), "taker": text8(fee_rate)},
@@ -216,7 +217,7 @@ def test_commission(fee_rate: Decimal) -> dict[str, Json]:
 
 
 def _discount() -> dict[str, Json]:
-    """Nobody here pays in BNB."""
+    """Return the discount for paying in BNB, which is not enabled."""
     return {
         "enabledForAccount": False,
         "enabledForSymbol": False,
@@ -226,7 +227,7 @@ def _discount() -> dict[str, Json]:
 
 
 def coin(market: SimMarket) -> dict[str, Json]:
-    """A market's coin in the form of ``/sapi/v1/capital/config/getall``."""
+    """Return a market's coin in the form of ``/sapi/v1/capital/config/getall``."""
     listing = market.listing
     deposits, withdrawals = market.wallet in _DEPOSITS, market.wallet in _WITHDRAWALS
     network: dict[str, Json] = {

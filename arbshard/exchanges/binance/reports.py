@@ -1,6 +1,6 @@
-"""Private events of the simulated Binance: execution reports and account positions, as JSON text.
+"""Formats the private events of the simulated Binance: execution reports and account positions.
 
-Pure: what the matcher said of an account goes in, messages come out. Used by ``wsapi``.
+It is pure: the matcher's events go in, JSON comes out. ``wsapi`` uses it.
 """
 
 from arbshard.exchanges.accounts.order import OrderChanged, SimFill, WalletChanged
@@ -11,7 +11,7 @@ from arbshard.model.money import ZERO
 
 
 def position(change: WalletChanged, now_ms: int) -> dict[str, Json]:
-    """``outboundAccountPosition``: the balances that changed."""
+    """Return ``outboundAccountPosition``: the balances that changed."""
     return {
         "e": "outboundAccountPosition",
         "E": now_ms,
@@ -21,7 +21,7 @@ def position(change: WalletChanged, now_ms: int) -> dict[str, Json]:
 
 
 def execution(change: OrderChanged, now_ms: int) -> dict[str, Json] | None:
-    """``executionReport``; None for what the venue does not report by itself: that a filled order is done."""
+    """Return ``executionReport``; None for the event that a filled order is done, which the venue does not report."""
     order, fill = change.order, change.fill
     if change.kind == "done":
         return None
@@ -63,7 +63,7 @@ def execution(change: OrderChanged, now_ms: int) -> dict[str, Json] | None:
 
 
 def _last(fill: SimFill | None) -> dict[str, Json]:
-    """What an execution report says of the fill it reports, or that it reports none."""
+    """Return the fields of an execution report about its fill, or those that say that there is none."""
     if fill is None:
         none = text8(ZERO)
         return {"l": none, "L": none, "Y": none, "n": "0", "N": None, "t": -1, "m": False}
@@ -79,12 +79,12 @@ def _last(fill: SimFill | None) -> dict[str, Json]:
 
 
 def _number(change: OrderChanged) -> int:
-    """A number for an execution: no other has it, and every client can hold it exactly (below 2**53)."""
+    """Return a number for an execution: it is unique, and every client can hold it exactly (it is below 2**53)."""
     if change.fill is not None:
         return int(change.fill.trade_id) * 4
     return change.order.number * 4 + (1 if change.kind == "new" else 2)
 
 
 def terminated(now_ms: int) -> dict[str, Json]:
-    """``eventStreamTerminated``: a subscription was ended."""
+    """Return ``eventStreamTerminated``: a subscription has ended."""
     return {"e": "eventStreamTerminated", "E": now_ms}

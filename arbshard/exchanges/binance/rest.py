@@ -1,6 +1,7 @@
-"""The simulated Binance's REST interface: pure, a query in and an answer out. What calls do stands in ``operations``.
+"""Answers the requests of the simulated Binance's REST interface. It is pure; the calls are in
+``operations``.
 
-Every answer carries ``X-MBX-USED-WEIGHT-1M``. Parameters may stand in the query, in a form body, or in both.
+Every answer carries ``X-MBX-USED-WEIGHT-1M``. Parameters may be in the query, in a form body, or in both.
 """
 
 import msgspec
@@ -21,17 +22,17 @@ _OTHER_HOSTS: dict[str, Json] = {
     "/fapi/v1/exchangeInfo": {"symbols": []},
     "/dapi/v1/exchangeInfo": {"symbols": []},
 }
-"""What clients ask of Binance's other interfaces while they load their markets: there is nothing there."""
+"""What clients request of Binance's other interfaces while they load their markets; these have no markets here."""
 
 
 class BinanceRest:
-    """``/api/v3``, and what clients look for beside it."""
+    """Serves ``/api/v3``, and the paths beside it that clients need."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
 
     def answer(self, query: Query) -> RestReply:
-        """The reply to ``query``; 429 and 418 with ``Retry-After`` (seconds) when too much was asked."""
+        """Return the reply to ``query``; 429 and 418 with ``Retry-After`` (seconds) when too much was requested."""
         headers: dict[str, str] = {}
         kind = "application/json"
         try:

@@ -1,7 +1,8 @@
-"""Signatures and timestamps of signed requests. Pure: keys, texts and the time go in, a verdict comes out.
+"""Verifies signatures and timestamps of signed requests. It is pure: keys, texts and the time are
+arguments.
 
-HMAC-SHA256 is what most clients use. Ed25519 needs the ``cryptography`` package, which is the extra ``live``; it is
-looked for only where such a key is configured. Used by ``access``.
+Most clients use HMAC-SHA256. Ed25519 needs the ``cryptography`` package, which is part of the extra
+``live`` and is imported only when such a key is configured. ``access`` uses it.
 """
 
 import base64
@@ -20,7 +21,7 @@ RECV_WINDOW_MS = Decimal(5000)
 _RECV_WINDOW_MAX_MS = 60_000
 _AHEAD_MAX_US = 1_000_000
 _MICROSECONDS_FROM = 10**14
-"""A timestamp from here on counts microseconds: as milliseconds it would lie in the year 5138."""
+"""A timestamp from here on counts microseconds: as milliseconds it would be in the year 5138."""
 _TIMESTAMP = re.compile(r"[0-9]{1,20}")
 _WINDOW = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?")
 _RAW_KEY_BYTES = 32
@@ -28,15 +29,15 @@ _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class _Verifier(Protocol):
-    """What is used of ``cryptography``'s Ed25519 key."""
+    """Is what we use of ``cryptography``'s Ed25519 key."""
 
     def verify(self, signature: bytes, data: bytes) -> None:
-        """Raises when ``signature`` is not that of ``data``."""
+        """Raise an exception when ``signature`` is not that of ``data``."""
         ...
 
 
 def payload_of(raw_query: str, raw_body: str) -> str:
-    """What a REST request's signature covers: query and body as sent, one behind the other, without itself."""
+    """Return what a REST request's signature covers: query and body as sent, joined, without the signature."""
     return _unsigned(raw_query) + _unsigned(raw_body)
 
 
@@ -45,35 +46,38 @@ def _unsigned(text: str) -> str:
 
 
 def payload_sorted(params: Mapping[str, str]) -> str:
-    """What a WebSocket API request's signature covers: all parameters but itself, sorted by name."""
+    """Return what a WebSocket API request's signature covers: all other parameters, sorted by name."""
     return "&".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
 
 
 def hmac_hex(secret: str, payload: str) -> str:
-    """The HMAC-SHA256 of ``payload``, 64 hexadecimal digits."""
+    """Return the HMAC-SHA256 of ``payload`` as 64 hexadecimal digits."""
     return hmac.digest(secret.encode(), payload.encode(), "sha256").hex()
 
 
 def check_hmac(signature: str, payload: str, secret: str) -> None:
-    """Raises ``BinanceRefusal`` when ``signature`` (either case) is not that of ``payload``."""
+    """Raise ``BinanceRefusal`` when ``signature`` (in either case) is not that of ``payload``."""
     expected = hmac_hex(secret, payload)
     if not _HEX.fullmatch(signature) or not hmac.compare_digest(expected, signature.lower()):
         raise bad_signature()
 
 
 def is_hmac(signature: str) -> bool:
-    """Whether ``signature`` has the form of an HMAC-SHA256: Ed25519 signatures are longer and in base64."""
+    """Return whether ``signature`` has the form of an HMAC-SHA256: Ed25519 signatures are longer and in base64."""
     return _HEX.fullmatch(signature) is not None
 
 
 class PublicKey:
-    """An Ed25519 public key, from PEM, or from base64 of the 32 raw bytes or of the DER form."""
+    """Is an Ed25519 public key."""
 
     def __init__(self, text: str) -> None:
-        """Raises ``ConfigError`` for what is no such key, and where ``cryptography`` is not installed."""
+        """Read PEM, or base64 of the 32 raw bytes or of the DER form.
+
+        Raises ``ConfigError`` for an invalid key, and when ``cryptography`` is not installed.
+        """
         where = "sim.accounts.binance_ed25519_public"
         try:
-            # By name: the package is optional, so no type checker may count on it.
+            # Imported by name: the package is optional, so type checkers cannot rely on it.
             ed25519 = import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
             serialization = import_module("cryptography.hazmat.primitives.serialization")
             self._invalid = import_module("cryptography.exceptions").InvalidSignature
@@ -97,7 +101,7 @@ class PublicKey:
         self._key: _Verifier = key
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
-        """Whether ``signature`` is that of ``data``."""
+        """Return whether ``signature`` is that of ``data``."""
         try:
             self._key.verify(signature, data)
         except self._invalid:
@@ -106,7 +110,7 @@ class PublicKey:
 
 
 def check_ed25519(signature: str, payload: str, key: PublicKey) -> None:
-    """Raises ``BinanceRefusal`` when ``signature`` (base64) is not that of ``payload`` under ``key``."""
+    """Raise ``BinanceRefusal`` when ``signature`` (base64) is not that of ``payload`` under ``key``."""
     try:
         # A plus that was not percent-encoded has arrived as a blank.
         raw = base64.b64decode(signature.replace(" ", "+"), validate=True)
@@ -117,9 +121,7 @@ def check_ed25519(signature: str, payload: str, key: PublicKey) -> None:
 
 
 def check_time(timestamp: str, recv_window: str | None, now_ms: int) -> None:
-    """Raises ``BinanceRefusal`` for a timestamp (ms or µs since the epoch) too old or too far ahead, or of no
-    form.
-    """
+    """Raise ``BinanceRefusal`` for a timestamp (ms or µs since the epoch) too old, too far ahead, or invalid."""
     if not _TIMESTAMP.fullmatch(timestamp):
         raise illegal("timestamp", "^[0-9]{1,20}$")
     window_us = int(_recv_window_ms(recv_window) * 1000)

@@ -1,6 +1,7 @@
-"""What the simulated Binance makes of a market's trades: klines, tickers over a window, the average price. Pure.
+"""Computes figures of a market's trades: klines, tickers over a window, the average price. It is pure.
 
-``marketdata`` answers requests with it, ``frames`` fills streams with it. All figures come from ``TradeHistory``.
+``tradedata`` answers requests with it, and ``frames`` sends streams. All figures come from
+``TradeHistory``.
 """
 
 import re
@@ -46,7 +47,7 @@ def interval_of(name: str) -> tuple[Interval, int]:
 
 
 def zone_ms(text: str) -> int | None:
-    """Return how far a time zone is from UTC; None for a text that is not one."""
+    """Return how far a time zone is from UTC, in milliseconds; None for an invalid zone."""
     match = _ZONE.fullmatch(text)
     if match is None:
         return None
@@ -56,13 +57,15 @@ def zone_ms(text: str) -> int | None:
 
 
 def last_trade(market: SimMarket, now_ms: int) -> PublicTrade:
-    """Return the last trade; one of now for a market without a history."""
+    """Return the last trade; a market without a history has one with the present time."""
     last = market.last_print
     return market.history.last or PublicTrade(last.number, now_ms, last.price, last.size, last.taker_buys)
 
 
 def klines(market: SimMarket, interval: Interval, now_ms: int, offset_ms: int) -> list[Candle]:
-    """Return all klines that are kept, oldest first, the one of now last. A time without a trade has a flat one."""
+    """Return all klines that are kept, oldest first and the present one last. A time without a trade has a
+    flat one.
+    """
     until_ms = interval.start(now_ms, offset_ms) + 1
     return list(without_gaps(market.history.candles(interval, 0, offset_ms), interval, until_ms, offset_ms))
 
@@ -102,7 +105,7 @@ def kline_event(market: SimMarket, name: str, start_ms: int, now_ms: int, *, is_
 
 
 def average(market: SimMarket, now_ms: int) -> int:
-    """Return the average price of the last five minutes, weighted by size; the last price where none was traded."""
+    """Return the average price of the last five minutes, weighted by size; the last price when there was no trade."""
     history = market.history
     recent = history.trades(history.first_since(now_ms - _AVERAGE_MS), TRADES_KEPT)
     size = sum(trade.size for trade in recent)
@@ -112,7 +115,7 @@ def average(market: SimMarket, now_ms: int) -> int:
 
 
 def window(market: SimMarket, start_ms: int, now_ms: int) -> Candle:
-    """Return all that was traded since ``start_ms``, which begins a minute; flat where nothing was."""
+    """Return all trades since ``start_ms``, which begins a minute, as a candle; it is flat when there was none."""
     found = market.history.window(start_ms)
     last = last_trade(market, now_ms)
     return found or flat_candle(start_ms, last.price, last.number + 1)

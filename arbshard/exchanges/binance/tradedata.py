@@ -1,6 +1,8 @@
-"""What the simulated Binance tells everybody about trades: lists of trades, klines, tickers, the average price. Pure.
+"""Answers the simulated Binance's public calls about trades: lists of trades, klines, tickers, the average
+price.
 
-REST and the WebSocket API both ask here, through ``operations``. Figures come from ``statistics``.
+It is pure. REST and the WebSocket API both ask here, through ``operations``. The figures come from
+``statistics``.
 """
 
 import re
@@ -27,7 +29,7 @@ Figures = Callable[[SimMarket], Json]
 
 
 class TradeData:
-    """Answers about trades and what is made of them. Answers are finished JSON."""
+    """Handles the calls about trades and figures made of them. Answers are finished JSON."""
 
     def __init__(self, data: MarketData) -> None:
         self._data = data
@@ -47,7 +49,7 @@ class TradeData:
         return _listed(found, _trade)
 
     def aggregate_trades(self, params: BinanceParams, now_ms: int) -> bytes:  # noqa: ARG002 - the shape of calls
-        """Return aggregate trades from an id or a time on, or the last ones. Each one is a single trade here."""
+        """Return aggregate trades from an id or a time on, or the last ones. Each of them is a single trade here."""
         market, limit = self._data.listed_market(params.symbol()), _limit(params)
         from_id, (start_ms, end_ms) = params.integer("fromId"), _span(params)
         params.finish()
@@ -130,7 +132,7 @@ class TradeData:
         return self._answer(params, figures, needs_symbols=True)
 
     def _answer(self, params: BinanceParams, figures: Figures, *, needs_symbols: bool = False) -> bytes:
-        """Return one object where one symbol was asked for, an array otherwise."""
+        """Return one object when a single symbol was requested, otherwise an array."""
         if needs_symbols and not params.peek("symbol") and not params.peek("symbols"):
             raise missing_both("symbol", "symbols")
         is_single = params.peek("symbol") is not None

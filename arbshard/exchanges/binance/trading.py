@@ -1,7 +1,8 @@
-"""Orders of the simulated Binance: place, test, cancel, replace, and what is told of them. Pure.
+"""Implements the calls on orders of the simulated Binance: place, test, cancel, replace, status. It is
+pure.
 
-REST and the WebSocket API both come here, through ``operations``. What happens in an account is told by the matcher's
-events; ``wsapi`` prints them.
+REST and the WebSocket API both come here, through ``operations``. The matcher's events report what happens
+in an account; ``wsapi`` prints them.
 """
 
 import hashlib
@@ -32,15 +33,15 @@ _RESTRICTIONS = ("ONLY_NEW", "ONLY_PARTIALLY_FILLED")
 _REPLACE_MODES = ("STOP_ON_FAILURE", "ALLOW_FAILURE")
 _EXCEEDED_MODES = ("DO_NOTHING", "CANCEL_ONLY")
 Refuse = Callable[[SimMarket], BinanceRefusal | None]
-"""Refuses a new order without a reason of its own, or does not."""
+"""Returns a refusal of a new order that breaks no rule, or None."""
 
 
 def never(_market: SimMarket) -> None:
-    """All is well."""
+    """Refuse no order: the default."""
 
 
 class VerifiedCall(NamedTuple):
-    """A signed request whose signature was right."""
+    """Is a signed request whose signature is valid."""
 
     account: TradingAccount
     params: BinanceParams
@@ -48,7 +49,7 @@ class VerifiedCall(NamedTuple):
 
 
 class _Cancel(NamedTuple):
-    """Which order to cancel, and how."""
+    """Says which order to cancel, and how."""
 
     order_id: int | None
     client_id: str | None
@@ -57,10 +58,10 @@ class _Cancel(NamedTuple):
 
 
 class Trading:
-    """The order desk as Binance's clients know it."""
+    """Handles the calls on orders."""
 
     def __init__(self, data: MarketData, matcher: Matcher, refuse: Refuse = never) -> None:
-        """``refuse`` is asked once for each new order that breaks no rule."""
+        """Trade on the markets of ``data``; ``refuse`` is asked once for each new order that breaks no rule."""
         self._data = data
         self._matcher = matcher
         self._refuse = refuse
@@ -68,16 +69,16 @@ class Trading:
         self._ids_made = 0
 
     def counts(self, account: TradingAccount) -> OrderCounts:
-        """The unfilled orders of ``account``."""
+        """Return the counts of unfilled orders of ``account``."""
         return self._counts.setdefault(account.key, OrderCounts())
 
     @property
     def fee_rate(self) -> Decimal:
-        """The commission of a new order, as a share."""
+        """Return the commission of a new order, as a share."""
         return self._matcher.fee_rate
 
     def place(self, call: VerifiedCall) -> Json:
-        """A new order."""
+        """Place a new order; return the reply."""
         asked = neworder.read(call.params, self._data, self._fresh_id(call))
         call.params.finish()
         self._may_trade(call.account)
@@ -85,7 +86,7 @@ class Trading:
         return self._place(call, neworder.check(asked, call.account, self._data))
 
     def test(self, call: VerifiedCall) -> Json:
-        """Whether an order would be taken; it is not placed."""
+        """Check whether an order would be accepted, without placing it; return the reply."""
         wants_rates = call.params.flag("computeCommissionRates")
         asked = neworder.read(call.params, self._data, self._fresh_id(call))
         call.params.finish()
@@ -94,7 +95,7 @@ class Trading:
         return replies.test_commission(self.fee_rate) if wants_rates else {}
 
     def cancel(self, call: VerifiedCall) -> Json:
-        """End an open order."""
+        """Cancel an open order; return the reply."""
         self._data.market(call.params.symbol())
         wanted = self._read_cancel(call, "orderId", "origClientOrderId", "newClientOrderId")
         call.params.finish()
@@ -102,7 +103,7 @@ class Trading:
         return self._cancel(call, wanted)
 
     def cancel_all(self, call: VerifiedCall) -> Json:
-        """End all open orders of a symbol."""
+        """Cancel all open orders of a symbol; return the replies."""
         market = self._data.market(call.params.symbol())
         call.params.finish()
         self._may_trade(call.account)
@@ -112,7 +113,7 @@ class Trading:
         return [self._end(call, order, self._fresh_id(call)) for order in found]
 
     def replace(self, call: VerifiedCall) -> Json:
-        """Cancel an order and place another. Filters and limits are looked at before either."""
+        """Cancel an order and place another; return the reply. Filters and limits are checked before either."""
         params = call.params
         params.need("cancelReplaceMode")
         mode = params.one_of("cancelReplaceMode", _REPLACE_MODES, not_valid("cancelReplaceMode"))
@@ -129,7 +130,7 @@ class Trading:
             raise too_many.refused
         canceled = _attempt(lambda: self._cancel(call, wanted))
         if canceled.refused is not None and mode == "STOP_ON_FAILURE":
-            # An order that was not tried counts all the same.
+            # The new order was not tried, but counts all the same.
             self.counts(call.account).add(call.now_ms)
             raise _replace_failed(canceled, None)
         placed = too_many if too_many.refused is not None else _attempt(lambda: self._place(call, new))
@@ -143,7 +144,7 @@ class Trading:
         }
 
     def status(self, call: VerifiedCall) -> Json:
-        """An order, open or not."""
+        """Return an order, open or not."""
         market = self._data.market(call.params.symbol())
         order_id, client_id = call.params.integer("orderId"), call.params.client_id("origClientOrderId")
         call.params.finish()
@@ -209,7 +210,7 @@ class Trading:
             raise bad_key()
 
     def _fresh_id(self, call: VerifiedCall) -> str:
-        """A client id for what brings none: never the same one twice in a run."""
+        """Return a client id for an order without one; none is returned twice in a run."""
         self._ids_made += 1
         return hashlib.blake2b(f"{call.now_ms} {self._ids_made}".encode(), digest_size=11).hexdigest()
 
@@ -217,8 +218,9 @@ class Trading:
 def _find(
     account: TradingAccount, symbol: str, order_id: int | None, client_id: str | None
 ) -> SimOrder | None:
-    """The order that both ids (where given) stand for. Raises ``BinanceRefusal`` where none is given, or they
-    disagree.
+    """Return the order that both ids (where given) name; None when there is none.
+
+    Raises ``BinanceRefusal`` when no id is given, or they disagree.
     """
     if order_id is None and client_id is None:
         raise missing_both("origClientOrderId", "orderId")
@@ -236,7 +238,7 @@ def _restricted() -> BinanceRefusal:
 
 
 class _Attempt(NamedTuple):
-    """How one half of a replacement went."""
+    """Is the outcome of one half of a replacement."""
 
     reply: Json
     refused: BinanceRefusal | None
@@ -250,7 +252,10 @@ def _attempt(action: Callable[[], Json]) -> _Attempt:
 
 
 def _replace_failed(canceled: _Attempt, placed: _Attempt | None) -> BinanceRefusal:
-    """Half or all of a replacement failed; ``placed`` is None where the new order was not tried."""
+    """Return the error for a replacement that failed in part or completely.
+
+    ``placed`` is None when the new order was not tried.
+    """
     data: dict[str, Json] = {
         "cancelResult": "SUCCESS" if canceled.refused is None else "FAILURE",
         "newOrderResult": "NOT_ATTEMPTED" if placed is None else "FAILURE" if placed.refused else "SUCCESS",

@@ -1,7 +1,7 @@
-"""The simulated Binance's rate limits: request weight per address and minute, unfilled orders per account.
+"""Enforces the simulated Binance's rate limits: request weight per address, unfilled orders per account.
 
-Windows are whole ones of the wall clock, as on the venue: a minute starts at :00, ten seconds at :00, :10, :20, a
-day at midnight UTC. Who goes on after 429 is banned. Used by ``rest`` and ``wsapi``.
+Windows are whole ones of the wall clock, as on the venue: a minute starts at :00, ten seconds at :00, :10,
+:20, a day at midnight UTC. A caller that goes on after 429 is banned. ``rest`` and ``wsapi`` use it.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ WEIGHT_MAX = 6000
 ORDERS_10S_MAX = 100
 ORDERS_DAY_MAX = 200_000
 WARNINGS_MAX = 20
-"""Requests of a minute answered with 429 before the address is banned. The venue does not say how many."""
+"""Requests per minute that are answered with 429 before the address is banned. The venue does not publish it."""
 BAN_S = 120
 BAN_S_MAX = 3 * 86_400
 _MINUTE_MS = 60_000
@@ -29,7 +29,7 @@ _TAIL = "Please use WebSocket Streams for live updates to avoid "
 
 
 class _Caller:
-    """What one address has used."""
+    """Holds what one address has used."""
 
     __slots__ = ("ban_s", "banned_until_ms", "minute", "spent", "warnings")
 
@@ -42,7 +42,7 @@ class _Caller:
 
 
 class Weights:
-    """Request weight, per address."""
+    """Enforces the limit of request weight, per address."""
 
     def __init__(self) -> None:
         self._callers: dict[str, _Caller] = {}
@@ -68,12 +68,12 @@ class Weights:
         raise _wait(BinanceRefusal(-1003, message, 429), (caller.minute + 1) * _MINUTE_MS, now_ms)
 
     def refund(self, address: str, weight: int, now_ms: int) -> None:
-        """Take back what was counted for a request that costs nothing after all."""
+        """Subtract the weight of a request that turned out to cost nothing."""
         caller = self._caller(address, now_ms)
         caller.spent = max(0, caller.spent - weight)
 
     def spent(self, address: str, now_ms: int) -> int:
-        """What ``address`` has used in this minute."""
+        """Return what ``address`` has used in this minute."""
         return self._caller(address, now_ms).spent
 
     def _caller(self, address: str, now_ms: int) -> _Caller:
@@ -100,7 +100,7 @@ def _wait(refused: BinanceRefusal, until_ms: int, now_ms: int) -> BinanceRefusal
 
 
 class OrderCount(NamedTuple):
-    """One window of an account's orders."""
+    """Describes one window in which an account's orders are counted."""
 
     interval: str
     interval_num: int
@@ -116,10 +116,11 @@ ORDER_WINDOWS = (
 
 
 class OrderCounts:
-    """Unfilled orders of one account. An order's first fill gives its place back, in the windows of that moment.
+    """Counts the unfilled orders of one account. An order's first fill reduces the counts of that moment's
+    windows.
 
-    Orders are looked through whenever the counts are asked for: a fill in an earlier window changes nothing, because
-    that window's count is gone.
+    Fills are looked for whenever the counts are asked for: a fill in an earlier window changes nothing,
+    because that window's count is gone.
     """
 
     def __init__(self) -> None:
@@ -128,7 +129,7 @@ class OrderCounts:
         self._unfilled: list[SimOrder] = []
 
     def check(self, now_ms: int) -> None:
-        """Raises ``BinanceRefusal`` (429) when one more order would be one too many."""
+        """Raise ``BinanceRefusal`` (429) when one more order would be one too many."""
         self._turn(now_ms)
         for window, count in zip(ORDER_WINDOWS, self._counts, strict=True):
             if count >= window.limit:
@@ -140,19 +141,19 @@ class OrderCounts:
                 raise _wait(BinanceRefusal(-1015, message, 429), until_ms, now_ms)
 
     def add(self, now_ms: int, order: SimOrder | None = None) -> None:
-        """An order was taken; None for one that counts but was not placed."""
+        """Count an order; None is one that counts but was not placed."""
         self._turn(now_ms)
         self._counts = [count + 1 for count in self._counts]
         if order is not None:
             self._unfilled.append(order)
 
     def headers(self, now_ms: int) -> dict[str, str]:
-        """As REST replies to orders show them."""
+        """Return the counts as headers of REST replies to orders."""
         self._turn(now_ms)
         return {window.header: str(count) for window, count in zip(ORDER_WINDOWS, self._counts, strict=True)}
 
     def listed(self, now_ms: int) -> list[Json]:
-        """As ``rateLimit/order`` and the WebSocket API show them."""
+        """Return the counts as ``rateLimit/order`` and the WebSocket API show them."""
         self._turn(now_ms)
         return [
             {

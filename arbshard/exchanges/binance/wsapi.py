@@ -1,6 +1,7 @@
-"""Binance's WebSocket API, one session per client: requests in, replies and the account's events out. Pure.
+"""Implements Binance's WebSocket API, one session per client: requests in, replies and the account's events
+out.
 
-What calls do stands in ``operations``; here are logon, subscriptions and the outer form. See ``PrivateSession``.
+It is pure. The calls are in ``operations``; here are logon, subscriptions and the outer form.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ _SESSION_WEIGHT = 2
 
 
 class WsApiSession:
-    """See ``session.PrivateSession`` and ``session.ForewarningSession``."""
+    """Is a ``session.PrivateSession`` and a ``session.ForewarningSession``."""
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class WsApiSession:
         with_limits: bool = True,
         in_microseconds: bool = False,
     ) -> None:
-        """``with_limits``: whether replies tell of rate limits where a request does not say."""
+        """Begin without a logon; ``with_limits`` is whether replies have rate limits when a request does not say."""
         self._in_microseconds = in_microseconds
         self.streams: frozenset[SharedStream] = frozenset()
         self._operations = operations
@@ -48,10 +49,10 @@ class WsApiSession:
         self._keep_alive = KeepAlive(now_ns)
         self._connected_ms = now_ms
         self._account: TradingAccount | None = None
-        """Of the logon."""
+        """The account of the logon."""
         self._authorized_ms: int | None = None
         self._subscriptions: dict[int, tuple[TradingAccount, bool]] = {}
-        """By id: whose events, and whether they end with the logon."""
+        """Account by subscription id, and whether the subscription ends with the logon."""
         self._next_subscription = 0
         self._session_calls: dict[str, Callable[[WsRequest], Json]] = {
             "session.logon": self._logon,
@@ -63,12 +64,12 @@ class WsApiSession:
             "userDataStream.unsubscribe": self._unsubscribe,
         }
         self._ended: list[int] = []
-        """Subscriptions that the request at hand ended."""
+        """Subscriptions that the present request has ended."""
         self._placing: TradingAccount | None = None
-        """Whose order counts the request at hand may change."""
+        """The account whose order counts the present request may change."""
 
     def on_open(self, now_ms: int) -> Sequence[Action]:
-        """Connecting weighs something too."""
+        """Count the weight of the connection."""
         try:
             self._operations.weights.spend(self._address, CONNECT_WEIGHT, now_ms)
         except BinanceRefusal as refused:
@@ -76,7 +77,7 @@ class WsApiSession:
         return ()
 
     def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
-        """A request."""
+        """Answer a request."""
         reply: dict[str, Json | msgspec.Raw] = {"id": None}
         with_limits = self._with_limits
         self._ended.clear()
@@ -105,7 +106,7 @@ class WsApiSession:
         return actions
 
     def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
-        """What happened in ``account``, for every subscription to it."""
+        """Return the events of ``account``, once for every subscription to it."""
         numbers = [number for number, (whose, _) in self._subscriptions.items() if whose is account]
         if not numbers:
             return ()
@@ -118,20 +119,20 @@ class WsApiSession:
         return [self._event(number, one) for one in told if one is not None for number in numbers]
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
-        """Nothing: the shell has answered it."""
+        """Return no actions: the shell has answered the ping."""
         return ()
 
     def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
-        """A pong with the payload of a ping shows life."""
+        """Accept a pong."""
         self._keep_alive.on_pong(payload)
         return ()
 
     def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
-        """See ``KeepAlive``."""
+        """Ping when it is due, or close an unresponsive connection (``KeepAlive``)."""
         return self._keep_alive.on_time(now_ns)
 
     def on_shutdown(self, now_ms: int) -> Sequence[Action]:
-        """``serverShutdown``."""
+        """Announce the shutdown with ``serverShutdown``."""
         at = now_ms * 1000 if self._in_microseconds else now_ms
         return (SendData(b'{"event":{"e":"serverShutdown","E":%d}}' % at),)
 
@@ -157,7 +158,7 @@ class WsApiSession:
         return result
 
     def _signer(self, request: WsRequest) -> TradingAccount:
-        """The account that signed the request, or that of the logon."""
+        """Return the account that signed the request, or that of the logon."""
         params = request.params
         if self._account is not None and params.peek("apiKey") is None and params.peek("signature") is None:
             self._operations.access.check_time(params, request.now_ms)

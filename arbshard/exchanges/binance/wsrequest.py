@@ -1,4 +1,7 @@
-"""One message of Binance's WebSocket API, taken apart: id, method, parameters as text. Pure; used by ``wsapi``."""
+"""Parses one message of Binance's WebSocket API into id, method and parameters as text. It is pure.
+
+``wsapi`` uses it.
+"""
 
 import json
 from typing import NamedTuple
@@ -10,11 +13,11 @@ from arbshard.exchanges.binance.refusals import BinanceRefusal, missing
 
 Id = int | str | None
 _decoder = msgspec.json.Decoder(float_hook=str)
-"""Decimals stay as they were written: a signature covers their text."""
+"""Keeps decimals as they were written, because a signature covers their text."""
 
 
 class WsRequest(NamedTuple):
-    """A request."""
+    """Is a request."""
 
     method: str
     values: dict[str, str]
@@ -24,7 +27,7 @@ class WsRequest(NamedTuple):
 
 
 def parse(text: str) -> dict[str, object]:
-    """The JSON object. Raises ``BinanceRefusal`` for anything else."""
+    """Return the JSON object. Raises ``BinanceRefusal`` for anything else."""
     try:
         message: object = _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -35,7 +38,7 @@ def parse(text: str) -> dict[str, object]:
 
 
 def id_of(message: dict[str, object]) -> Id:
-    """The request's id, echoed as it came. Raises ``BinanceRefusal`` for what is none."""
+    """Return the request's id, which is echoed. Raises ``BinanceRefusal`` for an invalid one."""
     value = message.get("id")
     if value is None or isinstance(value, str):
         return value
@@ -45,7 +48,7 @@ def id_of(message: dict[str, object]) -> Id:
 
 
 def request_of(message: dict[str, object], now_ms: int) -> WsRequest:
-    """The request. Raises ``BinanceRefusal`` where it is not one."""
+    """Return the request. Raises ``BinanceRefusal`` for an invalid one."""
     method, sent = message.get("method"), message.get("params")
     if not isinstance(method, str):
         raise missing("method")
@@ -58,7 +61,7 @@ def request_of(message: dict[str, object], now_ms: int) -> WsRequest:
 
 
 def _text(value: object) -> str:
-    """A parameter as text; lists stay JSON, as they stand in a query."""
+    """Return a parameter as text; lists stay JSON, as they are in a query."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

@@ -1,7 +1,5 @@
 """Provides the clock of a venue, which may be wrong while the machine's is not; server and sessions use it."""
 
-from typing_extensions import override
-
 from arbshard.clock import Clock
 from arbshard.exchanges.faults.spells import Spells
 
@@ -13,8 +11,8 @@ class SkewedClock:
         self._clock = clock
         self._spells = spells
 
-    @override
     def monotonic_ns(self) -> int:
+        """Return the machine's monotonic time in nanoseconds."""
         return self._clock.monotonic_ns()
 
     def wall_ms(self) -> int:

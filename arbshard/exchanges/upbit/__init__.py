@@ -1,5 +1,6 @@
-"""Upbit's protocol. No sockets here.
+"""Contains the simulated Upbit's protocol, without sockets.
 
-Public: ``session`` and ``frames`` for the WebSocket, ``rest`` for HTTP, with trades and candles in ``quotation``.
-Accounts: ``auth``, ``private``, ``desk`` for HTTP, ``private_session`` and ``private_frames`` for the WebSocket.
+The public part is ``session`` and ``frames`` for the WebSocket and ``rest`` for HTTP, with trades and
+candles in ``quotation``. Accounts are in ``auth``, ``private`` and ``desk`` for HTTP, and in
+``private_session`` and ``private_frames`` for the WebSocket.
 """

@@ -1,8 +1,9 @@
-"""Upbit's authentication: a JWT whose claims may carry a hash over the request's parameters. Pure.
+"""Verifies Upbit's authentication: a JWT whose claims may carry a hash of the request's parameters. It is
+pure.
 
-Clients differ in what they hash, and the venue takes all of it: the query as sent or decoded, the body as sent or
-decoded, or the JSON body's members joined as a query (with blanks as they are, or as plus signs). Used by ``private``
-for REST and by the private WebSocket's opener.
+Clients differ in what they hash, and the venue accepts all of it: the query as sent or decoded, the body as
+sent or decoded, or the JSON body's members joined as a query (with blanks as they are, or as plus signs).
+``private`` uses it for REST, and the private WebSocket's opener too.
 """
 
 import base64
@@ -18,31 +19,33 @@ from arbshard.exchanges.session import Query
 from arbshard.exchanges.upbit.refusals import UpbitRefusal, unauthorised
 
 NONCES_MAX = 100_000
-"""Remembered per key; an older one could be used again."""
+"""Nonces that are remembered per key; an older one could be used again."""
 _HASHES = {"HS256": "sha256", "HS512": "sha512"}
 
 
 def _never() -> None:
-    """No key is revoked."""
+    """Refuse no key: the default."""
 
 
 class Authenticator:
     """Knows the venue's accounts and the nonces they have used."""
 
     def __init__(self, accounts: Accounts, refuse: Callable[[], UpbitRefusal | None] = _never) -> None:
-        """``refuse`` is asked for each key that is right: it may have been revoked."""
+        """Verify requests for ``accounts``; ``refuse`` is asked for each valid key: it may have been revoked."""
         self._accounts = accounts
         self._refuse = refuse
         self._nonces: dict[str, dict[str, None]] = {}
 
     def account_of_request(self, query: Query) -> TradingAccount:
-        """Whose request it is. Raises ``UpbitRefusal`` (401)."""
+        """Return the account that sent the request. Raises ``UpbitRefusal`` (401)."""
         account, claims = self._verify(query.headers.get("authorization", ""))
         _check_hash(claims, query)
         return account
 
     def account_of_token(self, authorization: str) -> TradingAccount:
-        """Whose token the header carries; parameters do not count. Raises ``UpbitRefusal`` (401)."""
+        """Return the account whose token the header has, without a hash of parameters. Raises
+        ``UpbitRefusal`` (401).
+        """
         return self._verify(authorization)[0]
 
     def _verify(self, authorization: str) -> tuple[TradingAccount, dict[str, str]]:
@@ -79,7 +82,7 @@ class Authenticator:
 
 
 def _decoded(part: str) -> bytes:
-    """A part of the token. Raises ``UpbitRefusal``."""
+    """Decode a part of the token. Raises ``UpbitRefusal``."""
     try:
         return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -87,7 +90,7 @@ def _decoded(part: str) -> bytes:
 
 
 def _members(part: str) -> dict[str, str]:
-    """The text members of a token's JSON part. Raises ``UpbitRefusal``."""
+    """Return the text members of a token's JSON part. Raises ``UpbitRefusal``."""
     try:
         parsed = json.loads(_decoded(part))
     except (ValueError, RecursionError):
@@ -114,7 +117,9 @@ def _check_hash(claims: dict[str, str], query: Query) -> None:
 
 
 def json_joined(body: str) -> str:
-    """A JSON object's members in order: ``k=v`` joined with ``&``, lists as ``k[]=v``. Empty for anything else."""
+    """Join a JSON object's members in order: ``k=v`` with ``&``, lists as ``k[]=v``. Other texts give an
+    empty result.
+    """
     try:
         parsed = json.loads(body, parse_float=str, parse_int=str)
     except (ValueError, RecursionError):

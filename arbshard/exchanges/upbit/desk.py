@@ -1,6 +1,6 @@
-"""Upbit's calls on an account: balances, orders, lists, cancels. Pure: account and parameters in, a reply out.
+"""Implements Upbit's calls on an account: balances, orders, lists, cancels. It is pure.
 
-``private`` knows who asks and calls these; ``accounts.matching`` does what is ordered. Refusals are raised.
+``private`` authenticates and calls these; ``accounts.matching`` executes the orders. Refusals are raised.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,20 +36,20 @@ from arbshard.exchanges.upbit.tickets import OrderTicket, check_identifier, list
 _KEY_DAYS = 365
 _CANCEL_IDS_MAX = 20
 Refuse = Callable[[SimMarket, Side], UpbitRefusal | None]
-"""Refuses a new order without a reason of its own, or does not."""
+"""Returns a refusal of a new order that breaks no rule, or None."""
 
 
 def _never(_market: SimMarket, _side: Side) -> None:
-    """All is well."""
+    """Refuse no order: the default."""
 
 
 def _exact() -> bool:
-    """Statements have all digits."""
+    """Return that statements have all digits: the default."""
     return False
 
 
 class AccountCall(NamedTuple):
-    """A call on an account."""
+    """Is a call on an account."""
 
     account: TradingAccount
     params: UpbitParams
@@ -57,8 +57,9 @@ class AccountCall(NamedTuple):
 
 
 class UpbitDesk:
-    """The private calls of one venue. Each takes a ``AccountCall``, returns the reply's JSON and may raise
-    ``UpbitRefusal``.
+    """Answers the private calls of one venue.
+
+    Each method takes an ``AccountCall`` and returns the reply's JSON, and may raise ``UpbitRefusal``.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class UpbitDesk:
         refuse: Refuse = _never,
         rounds: Callable[[], bool] = _exact,
     ) -> None:
-        """``refuse`` is asked once for each new order that breaks no rule, ``rounds`` for each statement of the
-        account whether it is cut to the digits that the venue shows.
+        """Serve ``markets``; ``refuse`` is asked once for each new order that breaks no rule.
+
+        ``rounds`` is asked for each statement of the account whether it is cut to the digits that the venue
+        shows.
         """
         self._rounds = rounds
         self._markets = markets
@@ -77,35 +80,37 @@ class UpbitDesk:
         self._refuse = refuse
 
     def accounts(self, call: AccountCall) -> Json:
-        """``GET /v1/accounts``."""
+        """Answer ``GET /v1/accounts``."""
         return accounts_reply(call.account.wallet, is_rounded=self._rounds())
 
     def api_keys(self, call: AccountCall) -> Json:
-        """``GET /v1/api_keys``: the key that asks; the simulation has no other one, and it does not expire."""
+        """Answer ``GET /v1/api_keys``: the key of the request, which is the only one and does not expire."""
         expire_ms = (call.now_ms // DAY_MS + _KEY_DAYS) * DAY_MS
         return [{"access_key": call.account.key, "expire_at": at_kst(expire_ms)}]
 
     def wallets(self, call: AccountCall) -> Json:
-        """``GET /v1/status/wallet``: one network for each coin."""
+        """Answer ``GET /v1/status/wallet``: one network for each coin."""
         del call
         return [wallet_reply(market) for market in self._markets.values()]
 
     def chance(self, call: AccountCall) -> Json:
-        """``GET /v1/orders/chance``."""
+        """Answer ``GET /v1/orders/chance``."""
         market = listed_market(self._markets, call.params.need("market"))
         return chance_reply(market, call.account.wallet, self._matcher.fee_rate)
 
     def create(self, call: AccountCall) -> Json:
-        """``POST /v1/orders``: the order as it was taken on, before it met the book.
+        """Answer ``POST /v1/orders``: the order as it was accepted, before it was matched.
 
-        An identifier is used up by the attempt, whatever comes of it.
+        The attempt uses up an identifier, whatever its outcome is.
         """
         self._burn(call.account, call.params.get("identifier"))
         ticket = ticket_of(_request(call.params), self._markets)
         return order_reply(self._place(call, ticket))
 
     def test(self, call: AccountCall) -> Json:
-        """``POST /v1/orders/test``: all the checks, and nothing done. The reply shows what would have been."""
+        """Answer ``POST /v1/orders/test``: check everything and do nothing. The reply shows what the order
+        would be.
+        """
         identifier = call.params.get("identifier")
         if identifier is not None:
             _check_unused(call.account, identifier)
@@ -121,19 +126,19 @@ class UpbitDesk:
         return order_reply(order)
 
     def order(self, call: AccountCall) -> Json:
-        """``GET /v1/order``."""
+        """Answer ``GET /v1/order``."""
         order = _one(call.account, call.params, "uuid", "identifier")
         return {**order_reply(order, with_funds=True), "trades": trades_reply(order)}
 
     def cancel(self, call: AccountCall) -> Json:
-        """``DELETE /v1/order``: the order as it was when the request was taken."""
+        """Answer ``DELETE /v1/order``: the order as it was when the request was accepted."""
         order = _one(call.account, call.params, "uuid", "identifier")
         reply = order_reply(order)
         self._cancel(call, order)
         return reply
 
     def cancel_and_new(self, call: AccountCall) -> Json:
-        """``POST /v1/orders/cancel_and_new``: the old order as it was, and the name of the new one.
+        """Answer ``POST /v1/orders/cancel_and_new``: the old order as it was, and the id of the new one.
 
         Nothing is cancelled when the new order could not be placed.
         """
@@ -155,25 +160,25 @@ class UpbitDesk:
         return reply
 
     def open_orders(self, call: AccountCall) -> Json:
-        """``GET /v1/orders/open``."""
+        """Answer ``GET /v1/orders/open``."""
         return _listed(order_lists.open_orders(call.account, call.params))
 
     def closed_orders(self, call: AccountCall) -> Json:
-        """``GET /v1/orders/closed``."""
+        """Answer ``GET /v1/orders/closed``."""
         return _listed(order_lists.closed_orders(call.account, call.params, call.now_ms))
 
     def legacy_orders(self, call: AccountCall) -> Json:
-        """``GET /v1/orders``."""
+        """Answer ``GET /v1/orders``."""
         return _listed(order_lists.legacy_orders(call.account, call.params))
 
     def orders_by_id(self, call: AccountCall) -> Json:
-        """``GET /v1/orders/uuids``."""
+        """Answer ``GET /v1/orders/uuids``."""
         found, _ = order_lists.found_orders(call.account, call.params, order_lists.IDS_MAX)
         market = call.params.get("market")
         return _listed([order for order in found if market in (None, order.symbol)])
 
     def cancel_by_id(self, call: AccountCall) -> Json:
-        """``DELETE /v1/orders/uuids``."""
+        """Answer ``DELETE /v1/orders/uuids``."""
         found, unknown = order_lists.found_orders(call.account, call.params, _CANCEL_IDS_MAX)
         open_ones = [order for order in found if order.is_open]
         over = [order for order in found if not order.is_open]
@@ -182,7 +187,7 @@ class UpbitDesk:
         return batch_reply(open_ones, over, unknown)
 
     def cancel_open(self, call: AccountCall) -> Json:
-        """``DELETE /v1/orders/open``."""
+        """Answer ``DELETE /v1/orders/open``."""
         orders = order_lists.orders_to_cancel(call.account, call.params)
         for order in orders:
             self._cancel(call, order)
@@ -194,7 +199,7 @@ class UpbitDesk:
             account.burn_client_id(identifier)
 
     def _place(self, call: AccountCall, ticket: Ticket) -> SimOrder:
-        """The new order as it was before it met the book: that is what Upbit answers."""
+        """Place an order; return it as it was before it was matched, which is what Upbit answers."""
         refused = self._refuse(self._markets[ticket.symbol], ticket.side)
         if refused is not None:
             raise refused
@@ -226,7 +231,7 @@ def _request(params: UpbitParams) -> OrderTicket:
 
 
 def _renewed(old: SimOrder, params: UpbitParams) -> OrderTicket:
-    """The order that takes the place of ``old``: same market and side, new terms."""
+    """Return the order that replaces ``old``: same market and side, new terms."""
     volume = params.get("new_volume")
     if volume == "remain_only":
         if old.quantity is None:
@@ -245,7 +250,7 @@ def _renewed(old: SimOrder, params: UpbitParams) -> OrderTicket:
 
 
 def _one(account: TradingAccount, params: UpbitParams, by_uuid: str, by_identifier: str) -> SimOrder:
-    """The order named; the uuid wins. Raises ``UpbitRefusal``."""
+    """Return the order that is named; the uuid takes precedence. Raises ``UpbitRefusal``."""
     uuid, identifier = params.get(by_uuid), params.get(by_identifier)
     if uuid is None and identifier is None:
         raise missing(f"{by_uuid} or {by_identifier}")

@@ -1,7 +1,7 @@
-"""What Upbit says when something goes wrong at its end: ``faults.words.FaultReplies``. ``desk`` asks
-``UpbitRefuser``.
+"""Words Upbit's answers when something goes wrong at its end: it implements ``faults.words.FaultReplies``.
 
-Upbit documents neither its 500 nor what it says under maintenance; there is no ``Retry-After``.
+``desk`` asks ``UpbitRefuser``. Upbit documents neither its error 500 nor its answers under maintenance;
+there is no ``Retry-After``.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _TEXTS: dict[str, tuple[int, str]] = {
     "too_many_requests": (429, "Too many API requests."),
     "internal_server_error": (500, "Internal Server Error"),
 }
-"""HTTP status and words of errors that are not 400."""
+"""HTTP status and message of errors that are not 400."""
 _DENIED: dict[int, str] = {
     401: "no_authorization_ip",
     403: "out_of_scope",
@@ -41,20 +41,20 @@ _DENIED: dict[int, str] = {
     451: "unavailable_for_legal_reasons",
     503: "internal_server_error",
 }
-"""The usual name where access is denied. Of 451 nothing is known; its name is of this simulation."""
+"""The usual name where access is denied. The name for 451 is invented, because Upbit's is not known."""
 
 
 class UpbitWords:
-    """See ``FaultReplies``."""
+    """Makes Upbit's answers to calls that a fault concerns."""
 
     def kind(self, query: Query) -> CallKind:
-        """See ``FaultReplies``."""
+        """Return whether the call places an order (or replaces one), cancels, or does neither."""
         if query.method == "POST" and query.path in _PLACING:
             return "placing"
         return "canceling" if query.method == "DELETE" else "asking"
 
     def rate_limited(self, status: int, retry_after_s: int, query: Query) -> RestReply:
-        """See ``FaultReplies``."""
+        """Return a reply with status 429 or 418."""
         text = "Too many API requests."
         if status != 429:
             text = f"Blocked for {retry_after_s} s, until {at_kst(query.now_ms + retry_after_s * 1000)}."
@@ -62,27 +62,27 @@ class UpbitWords:
         return RestReply(status, headers, error_body("too_many_requests", text), _JSON)
 
     def denied(self, fault: DeniedFault) -> RestReply:
-        """See ``FaultReplies``."""
+        """Return the refusal of a call that the venue does not process."""
         refusal = _refusal(fault.upbit_error or _DENIED[fault.status])
         return RestReply(fault.status, {}, refusal.body, _JSON)
 
     def unknown_outcome(self) -> RestReply:
-        """See ``FaultReplies``."""
+        """Return an error that does not say whether the call was carried out."""
         return RestReply(500, {}, error_body("internal_server_error", "Internal Server Error"), _JSON)
 
     def maintenance(self) -> RestReply:
-        """See ``FaultReplies``."""
+        """Return a reply with status 503."""
         return RestReply(503, {}, b"<html><body><h1>503 Service Unavailable</h1></body></html>", "text/html")
 
 
 class UpbitRefuser:
-    """Refuses orders without a reason of their own."""
+    """Refuses orders that break no rule, when the fault ``reject`` happens."""
 
     def __init__(self, board: Board) -> None:
         self._reject = board.reject
 
     def __call__(self, market: SimMarket, side: Side) -> UpbitRefusal | None:
-        """The refusal of a new order, or None."""
+        """Return the refusal of a new order; None when it is accepted."""
         fault = self._reject.fault
         if not self._reject.on or not is_meant(fault.market, market) or not self._reject.happens():
             return None
@@ -94,7 +94,7 @@ class UpbitRefuser:
 
 
 def revoked_key(board: Board, conditions: Conditions) -> Callable[[], UpbitRefusal | None]:
-    """Return what refuses every key while keys are revoked."""
+    """Return a function that refuses every key while keys are revoked."""
 
     def refuse() -> UpbitRefusal | None:
         return _refusal(board.key_revoked.fault.upbit_error) if conditions.is_key_revoked else None

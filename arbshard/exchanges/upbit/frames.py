@@ -1,7 +1,7 @@
-"""Upbit's messages as bytes: orderbook, trade, ticker and candle in all four formats.
+"""Encodes Upbit's messages: orderbook, trade, ticker and candle in all four formats.
 
-Used by ``session`` for snapshots and by ``UpbitFeed`` for what follows. Order books are written by hand because they
-are most of the traffic; the rest goes through ``msgspec``.
+``session`` uses it for snapshots, and ``UpbitFeed`` for real-time messages. Order books are formatted by
+hand because they are most of the traffic; the rest is encoded by ``msgspec``.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ CANDLES: dict[str, Interval] = {
     "candle.60m": Interval(1, "h"),
     "candle.240m": Interval(4, "h"),
 }
-"""The candles that streams have, by type."""
+"""The candles of which there are streams, by type."""
 _YEAR_MS = 364 * DAY_MS
 
 DEPTHS = (1, 5, 15, 30)
@@ -66,17 +66,17 @@ Value = str | int | float | None
 
 
 def is_short(form: str) -> bool:
-    """Whether ``form`` has the short keys."""
+    """Return whether ``form`` has the short keys."""
     return form.startswith("SIMPLE")
 
 
 def in_list(form: str, payload: bytes) -> bytes:
-    """``payload`` in an array, where ``form`` says so."""
+    """Return ``payload``, in an array where ``form`` says so."""
     return b"[" + payload + b"]" if form.endswith("_LIST") else payload
 
 
 def _book_parts(market: SimMarket, depth: int, unit: str) -> tuple[str, str, str]:
-    """(total ask size, total bid size, units) as JSON text."""
+    """Return total ask size, total bid size and units as JSON text."""
     asks, bids = market.book.asks, market.book.bids
     levels = zip(asks.prices[:depth], bids.prices, asks.amounts, bids.amounts, strict=False)
     units = ",".join([unit % level for level in levels])
@@ -84,7 +84,7 @@ def _book_parts(market: SimMarket, depth: int, unit: str) -> tuple[str, str, str
 
 
 def orderbook(market: SimMarket, depth: int, form: str, stream_type: str, now_ms: int) -> bytes:
-    """A whole order book message; ``stream_type`` is SNAPSHOT or REALTIME."""
+    """Return an order book message; ``stream_type`` is SNAPSHOT or REALTIME."""
     short = is_short(form)
     parts = _book_parts(market, depth, _UNIT_SIMPLE if short else _UNIT_DEFAULT)
     text = (_BOOK_SIMPLE if short else _BOOK_DEFAULT) % (market.symbol, now_ms, *parts, stream_type)
@@ -92,18 +92,18 @@ def orderbook(market: SimMarket, depth: int, form: str, stream_type: str, now_ms
 
 
 def rest_orderbook(market: SimMarket, depth: int, now_ms: int) -> str:
-    """An element of the REST reply ``/v1/orderbook``."""
+    """Return an element of the REST reply ``/v1/orderbook``."""
     return _BOOK_REST % (market.symbol, now_ms, *_book_parts(market, depth, _UNIT_DEFAULT))
 
 
 def last_trade(market: SimMarket, now_ms: int) -> PublicTrade:
-    """Return the last trade; one of now for a market without a history."""
+    """Return the last trade; a market without a history has one with the present time."""
     last = market.last_print
     return market.history.last or PublicTrade(last.number, now_ms, last.price, last.size, last.taker_buys)
 
 
 class _Days(NamedTuple):
-    """What a market's ticker says of days, which begin at midnight UTC."""
+    """Holds what a market's ticker says of days, which begin at midnight UTC."""
 
     today: Candle
     previous_close: int
@@ -140,7 +140,7 @@ def _change(price: int, before: int) -> dict[str, Value]:
 
 
 def trade(market: SimMarket, form: str, stream_type: str, now_ms: int) -> bytes:
-    """The market's last trade."""
+    """Return a message with the market's last trade."""
     last, book = last_trade(market, now_ms), market.book
     at = datetime.fromtimestamp(last.at_ms / 1000, UTC)
     fields: dict[str, Value] = {
@@ -165,7 +165,7 @@ def trade(market: SimMarket, form: str, stream_type: str, now_ms: int) -> bytes:
 
 
 def ticker_fields(market: SimMarket, now_ms: int) -> dict[str, Value]:
-    """What WebSocket and REST tickers have in common, under the long names."""
+    """Return what WebSocket and REST tickers have in common, under the long names."""
     last, days = last_trade(market, now_ms), _days(market, now_ms)
     at = datetime.fromtimestamp(last.at_ms / 1000, UTC)
     today = days.today
@@ -215,7 +215,7 @@ def rest_ticker(market: SimMarket, now_ms: int) -> dict[str, Value]:
 
 
 def ticker(market: SimMarket, form: str, stream_type: str, now_ms: int) -> bytes:
-    """The market's day so far."""
+    """Return a message with the market's day so far."""
     today = _days(market, now_ms).today
     fields: dict[str, Value] = {"type": "ticker", "code": market.symbol, **ticker_fields(market, now_ms)}
     fields |= {
@@ -271,7 +271,7 @@ def _encode(fields: dict[str, Value], form: str, short: dict[str, str]) -> bytes
 
 
 def snapshot(market: SimMarket, stream: SharedStream, now_ms: int) -> bytes | None:
-    """What ``stream`` says at once when it is subscribed to; None for a candle before the first trade."""
+    """Return the first message of ``stream`` after it is subscribed to; None for a candle before the first trade."""
     if stream.kind == "orderbook":
         return orderbook(market, stream.depth, stream.form, "SNAPSHOT", now_ms)
     if stream.kind == "trade":
@@ -282,21 +282,21 @@ def snapshot(market: SimMarket, stream: SharedStream, now_ms: int) -> bytes | No
 
 
 class UpbitFeed:
-    """Real-time messages of one market."""
+    """Makes the real-time messages of one market."""
 
     def __init__(self, market: SimMarket) -> None:
         self.market = market
         self._told_second = 0
         self._told_trade = 0
-        """The second in which candles were sent last, and the last trade that was in them."""
+        """The second in which candles were sent last, and the number of the first trade that was not in them."""
         self._due_second: int | None = None
         """The second whose candles are being sent."""
 
     def on_step(self) -> None:
-        """See ``Feed``."""
+        """Ignore the step: nothing is prepared before it is sent."""
 
     def payloads(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
-        """See ``Feed``. Books with every step; trade and ticker when a trade was printed; candles once a second."""
+        """Return books with every step, trade and ticker when a trade was printed, and candles once a second."""
         market = self.market
         if stream.kind == "orderbook":
             return (orderbook(market, stream.depth, stream.form, "REALTIME", now_ms),)
@@ -309,7 +309,7 @@ class UpbitFeed:
         return ()
 
     def on_sent(self) -> None:
-        """See ``Feed``."""
+        """Remember what the candles that were just sent contained."""
         if self._due_second is not None:
             self._told_second, self._due_second = self._due_second, None
             self._told_trade = self.market.history.next_number

@@ -1,7 +1,9 @@
-"""Upbit's request limits: groups of calls, each with so many requests per window and caller. Pure.
+"""Enforces Upbit's request limits: groups of calls, each with a number of requests per window and caller.
+It is pure.
 
-One too many is answered 429; who goes on regardless is blocked with 418, longer each time. The venue does not publish
-when it blocks, nor for how long; the numbers here are of this simulation. Used by ``rest`` and for new sockets.
+A request beyond the limit is answered with 429; a caller that goes on is blocked with 418, longer each
+time. The venue does not publish when it blocks, nor for how long; the numbers here are invented. ``rest``
+uses it, and so do new sockets.
 """
 
 from typing import NamedTuple
@@ -10,14 +12,14 @@ from arbshard.exchanges.limits import WeightBudget
 from arbshard.exchanges.session import SECOND_NS, MessageWindow
 
 REFUSALS_MAX = 50
-"""Requests refused within the span before the caller is blocked."""
+"""Requests that are refused within the span before the caller is blocked."""
 _SPAN_S = 10
 _BLOCK_S_MIN = 10
 _BLOCK_S_MAX = 3600
 _CALLERS_MAX = 1024
-"""Callers with refusals that are remembered."""
+"""Largest number of callers whose refusals are remembered."""
 
-# requests, seconds
+# Requests, seconds.
 LIMITS: dict[str, tuple[int, int]] = {
     "market": (10, 1),
     "orderbook": (10, 1),
@@ -34,35 +36,35 @@ LIMITS: dict[str, tuple[int, int]] = {
 
 
 class RateVerdict(NamedTuple):
-    """Whether a request may pass."""
+    """Says whether a request may pass."""
 
     status: int
     """200, 429 or 418."""
     header: str
-    """Of ``Remaining-Req``."""
+    """Value of the header ``Remaining-Req``."""
     blocked_s: int
     """Seconds until the block ends; 0 where there is none."""
 
 
 class _Offender:
-    """A caller that was refused."""
+    """Is a caller that was refused."""
 
     def __init__(self) -> None:
         self.refusals = MessageWindow(REFUSALS_MAX, _SPAN_S)
         self.block_s = _BLOCK_S_MIN
-        """How long the next block takes."""
+        """How long the next block lasts, in seconds."""
         self.blocked_until_ns = 0
 
 
 class RequestCounter:
-    """Counts requests by group and caller."""
+    """Enforces the limits: it counts requests by group and caller."""
 
     def __init__(self) -> None:
         self._budgets = {group: WeightBudget(limit, window_s) for group, (limit, window_s) in LIMITS.items()}
         self._offenders: dict[str, _Offender] = {}
 
     def admit(self, group: str, caller: str, now_ns: int) -> RateVerdict:
-        """Count a request of ``caller`` (key or address) in ``group``."""
+        """Count a request of ``caller`` (key or address) in ``group``; return whether it may pass."""
         budget = self._budgets[group]
         spent = budget.spend(caller, 1, now_ns)
         limit, window_s = LIMITS[group]

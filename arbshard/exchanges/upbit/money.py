@@ -1,6 +1,8 @@
-"""Upbit's rules of money: fees in KRW on top of what is bought and out of what is sold; exact, never rounded.
+"""Implements Upbit's rules of money: fees in KRW, added to a buy and taken from a sale; exact, never
+rounded.
 
-Implements ``accounts.rules.MoneyRules``. The formulas are those of real orders' reserved, remaining and paid fees.
+This is ``accounts.rules.MoneyRules``. The formulas are those of real orders' reserved, remaining and paid
+fees.
 """
 
 import uuid
@@ -11,11 +13,11 @@ from arbshard.exchanges.accounts.order import Side
 from arbshard.exchanges.accounts.rules import FillFee
 
 FEE_RATE = Decimal("0.0005")
-"""Of KRW markets, maker and taker."""
+"""Fee of KRW markets, for makers and takers."""
 
 
 class UpbitMoney:
-    """See ``MoneyRules``."""
+    """Computes fees, locks and ids as Upbit does."""
 
     dust_is_done = False
 
@@ -23,23 +25,23 @@ class UpbitMoney:
         self.fee_rate = FEE_RATE
 
     def order_id(self, number: int) -> str:
-        """A UUID that depends on ``number`` alone."""
+        """Return a UUID that depends on ``number`` alone."""
         return uuid_of("order", number)
 
     def trade_id(self, number: int) -> str:
-        """A UUID that depends on ``number`` alone."""
+        """Return a UUID that depends on ``number`` alone."""
         return uuid_of("trade", number)
 
     def lock(self, funds: Decimal, rate: Decimal) -> Decimal:
-        """The funds and their fee."""
+        """Return the funds and their fee."""
         return funds + funds * rate
 
     def fee(self, side: Side, quantity: Decimal, funds: Decimal, rate: Decimal) -> FillFee:  # noqa: ARG002
-        """A share of the funds, in quote."""
+        """Return a share of the funds, in quote."""
         return FillFee(funds * rate, in_base=False)
 
 
 def uuid_of(kind: str, number: int) -> str:
-    """The same UUID for the same thing, looking like a random one."""
+    """Return a UUID that looks random, and is always the same for the same arguments."""
     digest = blake2b(f"{kind} {number}".encode(), digest_size=16).digest()
     return str(uuid.UUID(bytes=digest, version=4))

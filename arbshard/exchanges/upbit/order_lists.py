@@ -1,4 +1,4 @@
-"""Which of an account's orders a list call asks for. Pure; used by ``desk``."""
+"""Selects the orders of an account that a list call asks for. It is pure; ``desk`` uses it."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -21,13 +21,16 @@ _CLOSED_STATES = ("done", "cancel")
 
 
 def open_orders(account: TradingAccount, params: UpbitParams) -> list[SimOrder]:
-    """``GET /v1/orders/open``."""
+    """Return the orders of ``GET /v1/orders/open``."""
     states = _states(params, _OPEN_STATES, _OPEN_STATES)
     return _page(_wanted(_ordered(account.open_orders.values(), params), params, states), params)
 
 
 def closed_orders(account: TradingAccount, params: UpbitParams, now_ms: int) -> list[SimOrder]:
-    """``GET /v1/orders/closed``: made within at most seven days, the last ones unless told otherwise."""
+    """Return the orders of ``GET /v1/orders/closed``.
+
+    They were made within at most seven days; without a time these are the last seven.
+    """
     states = _states(params, _CLOSED_STATES, _CLOSED_STATES)
     start_ms, end_ms = _span(params, now_ms)
     limit = params.count("limit", 100, _CLOSED_MAX)
@@ -36,7 +39,10 @@ def closed_orders(account: TradingAccount, params: UpbitParams, now_ms: int) -> 
 
 
 def legacy_orders(account: TradingAccount, params: UpbitParams) -> list[SimOrder]:
-    """``GET /v1/orders``, the list that older clients call: by ids, or by state (``wait`` unless told otherwise)."""
+    """Return the orders of ``GET /v1/orders``, the list that older clients call, by ids or by state.
+
+    The default state is ``wait``; with ids it is every state.
+    """
     states = _states(params, (*_OPEN_STATES, *_CLOSED_STATES), ("wait",))
     if params.all("uuids", "identifiers"):
         if params.get("state", "states") is None:
@@ -48,8 +54,9 @@ def legacy_orders(account: TradingAccount, params: UpbitParams) -> list[SimOrder
 def found_orders(
     account: TradingAccount, params: UpbitParams, largest: int
 ) -> tuple[list[SimOrder], list[JsonObject]]:
-    """(orders, the ids of none) by ``uuids`` or else ``identifiers``. Raises ``UpbitRefusal`` for none or too
-    many.
+    """Return the orders that ``uuids`` or else ``identifiers`` name, and those ids that name none.
+
+    Raises ``UpbitRefusal`` for no ids or too many.
     """
     kind = "uuids" if params.all("uuids") else "identifiers"
     ids, by_id = params.all(kind), account.orders if kind == "uuids" else account.by_client_id
@@ -63,7 +70,9 @@ def found_orders(
 
 
 def orders_to_cancel(account: TradingAccount, params: UpbitParams) -> list[SimOrder]:
-    """``DELETE /v1/orders/open``: by side, by pairs or by quote currencies, at most 300, 20 unless told otherwise."""
+    """Return the orders of ``DELETE /v1/orders/open``: by side, by pairs or by quote currencies; at most
+    300, usually 20.
+    """
     side = params.one_of("cancel_side", ("all", "ask", "bid"), "all")
     pairs, excluded = params.listed("pairs"), params.listed("excluded_pairs")
     quotes = params.listed("quote_currencies")
@@ -89,7 +98,7 @@ def _states(params: UpbitParams, allowed: tuple[str, ...], default: tuple[str, .
 
 
 def _ordered(orders: Iterable[SimOrder], params: UpbitParams) -> list[SimOrder]:
-    """Oldest first or newest first."""
+    """Return ``orders`` with the oldest or the newest first, as the call wants."""
     listed = list(orders)
     if params.one_of("order_by", ("asc", "desc"), "desc") == "desc":
         listed.reverse()
@@ -107,7 +116,7 @@ def _page(orders: Iterator[SimOrder], params: UpbitParams) -> list[SimOrder]:
 
 
 def _span(params: UpbitParams, now_ms: int) -> tuple[int, int]:
-    """(start, end) in wall ms, at most seven days apart."""
+    """Return start and end in wall ms, at most seven days apart."""
     start_ms, end_ms = _time_ms(params, "start_time"), _time_ms(params, "end_time")
     if start_ms is None:
         end_ms = now_ms if end_ms is None else end_ms
@@ -120,7 +129,7 @@ def _span(params: UpbitParams, now_ms: int) -> tuple[int, int]:
 
 
 def _time_ms(params: UpbitParams, name: str) -> int | None:
-    """Wall ms out of milliseconds or an ISO 8601 time, which is Korean where it has no zone."""
+    """Return a time in wall ms, from milliseconds or an ISO 8601 time, which is Korean where it names no zone."""
     value = params.get(name)
     if value is None:
         return None

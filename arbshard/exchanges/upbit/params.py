@@ -1,6 +1,7 @@
-"""A request's parameters, wherever they were sent: query, form body or JSON body. Pure; used by ``private``.
+"""Reads a request's parameters, wherever they were sent: query, form body or JSON body. It is pure.
 
-Lists come as ``name[]`` several times, or as ``name`` several times; both are read as ``name``.
+Lists come as ``name[]`` several times, or as ``name`` several times; both are read as ``name``. ``private``
+uses it.
 """
 
 import json
@@ -11,39 +12,41 @@ from arbshard.exchanges.upbit.refusals import UpbitRefusal, invalid, missing
 
 
 class UpbitParams:
-    """Names and texts, in the order of sending. An empty text counts as not sent."""
+    """Holds names and values, in the order of sending. An empty value counts as not sent."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self._pairs = [(name.removesuffix("[]"), value) for name, value in pairs if value]
 
     def get(self, *names: str) -> str | None:
-        """The first parameter that has one of ``names``."""
+        """Return the first parameter that has one of ``names``; None when there is none."""
         return next((value for name, value in self._pairs if name in names), None)
 
     def need(self, name: str) -> str:
-        """The parameter. Raises ``UpbitRefusal`` where it is missing."""
+        """Return the parameter. Raises ``UpbitRefusal`` when it is missing."""
         value = self.get(name)
         if value is None:
             raise missing(name)
         return value
 
     def all(self, *names: str) -> list[str]:
-        """Every value of ``names``."""
+        """Return every value of ``names``."""
         return [value for name, value in self._pairs if name in names]
 
     def listed(self, *names: str) -> list[str]:
-        """Every value of ``names``, those joined by commas taken apart."""
+        """Return every value of ``names``, with those that are joined by commas split."""
         return [part.strip() for value in self.all(*names) for part in value.split(",") if part.strip()]
 
     def one_of(self, name: str, allowed: tuple[str, ...], default: str) -> str:
-        """A word out of ``allowed``. Raises ``UpbitRefusal`` for any other."""
+        """Return a value that is one of ``allowed``. Raises ``UpbitRefusal`` for any other."""
         value = self.get(name) or default
         if value not in allowed:
             raise invalid(name)
         return value
 
     def count(self, name: str, default: int, largest: int) -> int:
-        """A number from 1 to ``largest``; larger ones are cut. Raises ``UpbitRefusal`` for anything else."""
+        """Return a number from 1 to ``largest``, to which larger ones are cut. Raises ``UpbitRefusal`` for
+        anything else.
+        """
         value = self.get(name)
         if value is None:
             return default
@@ -53,9 +56,10 @@ class UpbitParams:
 
 
 def params_of(query: Query) -> UpbitParams:
-    """What ``query`` carries. Raises ``UpbitRefusal`` for a body that cannot be read.
+    """Return the parameters of ``query``. Raises ``UpbitRefusal`` for an unreadable body.
 
-    POST takes JSON only. GET and DELETE are read from the query; older clients send them a form or JSON as a body.
+    POST takes JSON only. GET and DELETE are read from the query; older clients send them a form or JSON as
+    a body.
     """
     body = query.body.decode(errors="replace")
     if query.method == "POST":

@@ -1,6 +1,6 @@
-"""Upbit's REST calls that need a key: who asks, whether he may, and which call it is. Pure; ``rest`` hands over.
+"""Routes Upbit's REST calls that need a key: it authenticates, checks permissions, and finds the call.
 
-What the calls do is in ``desk``.
+It is pure; ``rest`` calls it. The calls themselves are in ``desk``.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ from arbshard.model.money import MONEY_CONTEXT
 
 
 class Route(NamedTuple):
-    """One call."""
+    """Describes one call."""
 
     group: str
-    """Of the request limits."""
+    """Group of the request limits."""
     allowed: Callable[[SimPermissions], bool]
     handler: Callable[[AccountCall], Json]
     status: int = 200
@@ -39,7 +39,7 @@ def _may_trade(permissions: SimPermissions) -> bool:
 
 
 class UpbitPrivate:
-    """The private half of ``/v1``."""
+    """Serves the private calls of ``/v1``."""
 
     def __init__(self, desk: UpbitDesk, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
@@ -63,15 +63,15 @@ class UpbitPrivate:
         self.paths = frozenset(path for _, path in self._routes)
 
     def route(self, method: str, path: str) -> Route | None:
-        """The call, or None where there is none."""
+        """Return the call; None when there is none."""
         return self._routes.get((method, path))
 
     def account(self, query: Query) -> TradingAccount:
-        """Whose request it is. Raises ``UpbitRefusal`` (401)."""
+        """Return the account that sent the request. Raises ``UpbitRefusal`` (401)."""
         return self._authenticator.account_of_request(query)
 
     def reply(self, route: Route, account: TradingAccount, query: Query) -> tuple[int, bytes]:
-        """(status, body) of a request that has passed the limits. Raises ``UpbitRefusal``."""
+        """Return status and body for a request that has passed the limits. Raises ``UpbitRefusal``."""
         if not route.allowed(account.permissions):
             raise UpbitRefusal(403, "out_of_scope", "The key does not have this permission.")
         with localcontext(MONEY_CONTEXT):

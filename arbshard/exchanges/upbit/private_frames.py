@@ -1,7 +1,7 @@
-"""myOrder and myAsset messages as bytes, in all four formats. Used by ``private_session``.
+"""Encodes myOrder and myAsset messages, in all four formats. ``private_session`` uses it.
 
-Amounts are JSON numbers: exact decimals, or doubles where the venue is to print them so. Callers run inside
-``MONEY_CONTEXT``.
+Amounts are JSON numbers: exact decimals, or doubles where the venue should print them so. Callers run
+inside ``MONEY_CONTEXT``.
 """
 
 from decimal import Decimal
@@ -60,7 +60,7 @@ Fields = dict[str, Value]
 
 
 class _Traded(NamedTuple):
-    """What a message says differently when it tells of a fill."""
+    """Holds the fields that only a message about a fill has."""
 
     uuid: Value = None
     fee: Value = None
@@ -69,7 +69,7 @@ class _Traded(NamedTuple):
 
 
 def my_order(change: OrderChanged, form: str, now_ms: int, *, doubles: bool = False) -> bytes:
-    """What happened to an order. Of a fill, ``price`` and ``volume`` are the fill's."""
+    """Return a message about a change of an order. For a fill, ``price`` and ``volume`` are those of the fill."""
     order, fill = change.order, change.fill
     price = printed_price(order) if fill is None else fill.price
     volume = order.quantity if fill is None else fill.quantity
@@ -118,7 +118,7 @@ def my_asset(
     is_rounded: bool = False,
     doubles: bool = False,
 ) -> bytes:
-    """The currencies that changed: what is free, and what is locked beside it."""
+    """Return a message with the currencies that changed: what is free, and what is locked beside it."""
     short = is_short(form)
     fields: Fields = {
         "type": "myAsset",
@@ -152,7 +152,7 @@ def _traded(order: SimOrder, fill: SimFill | None) -> _Traded:
 
 
 def _average(order: SimOrder) -> Decimal:
-    """Average price of the fills; printed with 8 decimals at most, as nothing is booked by it."""
+    """Return the average price of the fills, with 8 decimals at most, because nothing is booked by it."""
     return (order.executed_funds / order.executed).quantize(_CENT) if order.executed else ZERO
 
 

@@ -1,6 +1,7 @@
-"""Upbit's private WebSocket: the same protocol as the public one, with myOrder and myAsset of one account.
+"""Implements Upbit's private WebSocket: the protocol of the public one, with myOrder and myAsset of one
+account.
 
-Opened for a client whose token was checked. There are no snapshots: only what happens is told.
+It is opened for a client whose token was checked. There are no snapshots: only changes are sent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,12 +29,12 @@ from arbshard.model.money import MONEY_CONTEXT
 
 
 class Printing(NamedTuple):
-    """How the venue prints figures; asked for each event."""
+    """Says how the venue prints figures; its functions are called for each event."""
 
     rounds: Callable[[], bool]
-    """Whether balances are cut to the digits that the venue shows."""
+    """Returns whether balances are cut to the digits that the venue shows."""
     doubles: Callable[[], bool]
-    """Whether amounts are doubles."""
+    """Returns whether amounts are doubles."""
 
 
 def _exact() -> bool:
@@ -44,7 +45,7 @@ EXACT = Printing(_exact, _exact)
 
 
 class UpbitPrivateSession(UpbitSession):
-    """See ``session.PrivateSession``."""
+    """Is a ``session.PrivateSession`` of one account."""
 
     def __init__(
         self, markets: Mapping[str, SimMarket], account: TradingAccount, printing: Printing = EXACT
@@ -54,7 +55,7 @@ class UpbitPrivateSession(UpbitSession):
         self._printing = printing
 
     def wanted_of(self, entry: JsonObject) -> Wanted:
-        """MyOrder of some markets, or of all; myAsset."""
+        """Return a checked subscription to myOrder, of some markets or of all, or to myAsset."""
         kind, given = kind_of(entry), entry.get("codes")
         if kind == "myAsset":
             if "codes" in entry:
@@ -72,7 +73,7 @@ class UpbitPrivateSession(UpbitSession):
         return Wanted(kind, codes)
 
     def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
-        """What the client is subscribed to of its own account."""
+        """Return messages about the client's own account, as far as it is subscribed to them."""
         if account is not self._account or not self.wanted:
             return ()
         assets = any(entry.kind == "myAsset" for entry in self.wanted)
@@ -96,7 +97,7 @@ class UpbitPrivateSession(UpbitSession):
 
 
 class PrivateDoor:
-    """Lets clients with a token in to the private endpoint."""
+    """Opens private sessions for clients with a valid token."""
 
     def __init__(
         self,
@@ -105,14 +106,14 @@ class PrivateDoor:
         printing: Printing = EXACT,
         gate: RequestCounter | None = None,
     ) -> None:
-        """``gate`` counts the requests and sockets of the whole venue."""
+        """Open sessions on ``markets``; ``gate`` counts the requests and sockets of the whole venue."""
         self._printing = printing
         self._markets = markets
         self._authenticator = authenticator
         self._gate = gate or RequestCounter()
 
     def open(self, authorization: str, now_ns: int) -> UpbitPrivateSession | RestReply:
-        """A session for whoever the handshake's header names, or the answer that refuses it."""
+        """Return a session for the account that the handshake's header names, or the answer that refuses it."""
         try:
             account = self._authenticator.account_of_token(authorization)
         except RequestRefused as refused:
@@ -124,7 +125,7 @@ class PrivateDoor:
 def admit_connection(
     gate: RequestCounter, caller: str, now_ns: int, *, has_origin: bool = False
 ) -> RestReply | None:
-    """Return the answer that refuses a connection of ``caller`` (key or address), or None where it may pass."""
+    """Return the answer that refuses a connection of ``caller`` (key or address); None when it may pass."""
     verdict = gate.admit("origin" if has_origin else "websocket-connect", caller, now_ns)
     if verdict.status == 200:
         return None

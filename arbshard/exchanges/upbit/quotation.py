@@ -1,6 +1,7 @@
-"""Upbit's REST calls about trades and candles: newest first, and no candle for a time without a trade. Pure.
+"""Answers Upbit's REST calls about trades and candles. It is pure; ``rest`` routes here.
 
-``rest`` routes here. Errors of quotation calls have an integer as their name.
+The newest is first, and a time without a trade has no candle. Errors of quotation calls have an integer as
+their name.
 """
 
 import re
@@ -27,7 +28,7 @@ Handler = Callable[[Query], Reply]
 
 
 class QuotationError(Exception):
-    """A request that is answered with an error."""
+    """Is raised for a request that is answered with an error."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -35,7 +36,7 @@ class QuotationError(Exception):
 
 
 class Quotation:
-    """Answers about the trades of the markets."""
+    """Handles the calls about the trades of the markets."""
 
     def __init__(self, markets: Mapping[str, SimMarket]) -> None:
         self._markets = markets
@@ -63,7 +64,7 @@ class Quotation:
         return market
 
     def _trades(self, query: Query) -> Reply:
-        """``GET /v1/trades/ticks``: the trades of one day, until a time or before one of them."""
+        """Answer ``GET /v1/trades/ticks``: the trades of one day, up to a time or before one of them."""
         market, limit = self._market(query), _count(query, TRADES_MAX)
         days_ago = query.get("days_ago")
         if days_ago and not (
@@ -104,7 +105,7 @@ class Quotation:
         interval: Interval,
         more: "Callable[[Candle, int, Query], Fields] | None" = None,
     ) -> Handler:
-        """Return the call for candles of one length; ``more`` makes the fields that only these have."""
+        """Return the handler for candles of one length; ``more`` makes the fields that only these have."""
 
         def answer(query: Query) -> Reply:
             market, limit, to_ms = self._market(query), _count(query, CANDLES_MAX), _to_ms(query.get("to"))
@@ -147,7 +148,7 @@ def _period_fields(one: Candle, _close: int, _query: Query) -> Fields:
 
 
 def _count(query: Query, largest: int) -> int:
-    """Return how many are asked for; more than ``largest`` are cut."""
+    """Return how many are requested, cut to ``largest``."""
     text = query.get("count")
     if not text:
         return 1
@@ -157,7 +158,7 @@ def _count(query: Query, largest: int) -> int:
 
 
 def _to_ms(text: str | None) -> int | None:
-    """Return an ISO 8601 time, UTC unless it names a zone."""
+    """Return an ISO 8601 time in wall ms; it is UTC unless it names a zone."""
     if not text:
         return None
     try:
@@ -168,7 +169,7 @@ def _to_ms(text: str | None) -> int | None:
 
 
 def _clock_ms(text: str | None, day_ms: int) -> int:
-    """Return the time of a day that ``HHmmss`` or ``HH:mm:ss`` names; the end of the day for none."""
+    """Return the time of a day that ``HHmmss`` or ``HH:mm:ss`` names, in wall ms; the end of the day for no text."""
     if not text:
         return day_ms + DAY_MS
     match = _CLOCK.fullmatch(text)

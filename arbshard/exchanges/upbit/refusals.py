@@ -1,6 +1,6 @@
-"""How the simulated Upbit says no: the venue's name for the error, its words and the HTTP status.
+"""Defines the simulated Upbit's errors: the venue's name, its message and the HTTP status.
 
-Raised by all that read or carry out a request; ``rest`` makes the reply of it.
+Everything that reads or carries out a request raises them; ``rest`` turns them into replies.
 """
 
 from typing import Literal
@@ -9,7 +9,7 @@ import msgspec
 
 
 class UpbitRefusal(Exception):
-    """A request that is not carried out."""
+    """Is raised for a request that is not carried out."""
 
     def __init__(self, status: int, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}")
@@ -18,40 +18,40 @@ class UpbitRefusal(Exception):
 
 
 def error_body(name: str | int, message: str) -> bytes:
-    """The JSON of an error."""
+    """Return the JSON of an error."""
     return msgspec.json.encode({"error": {"name": name, "message": message}})
 
 
 def unauthorised(name: str, message: str) -> UpbitRefusal:
-    """401."""
+    """Return an error with status 401."""
     return UpbitRefusal(401, name, message)
 
 
 def missing(parameter: str) -> UpbitRefusal:
-    """A parameter that must be there is not."""
+    """Return the error for a mandatory parameter that is missing."""
     return UpbitRefusal(400, "validation_error", f"{parameter} is missing")
 
 
 def invalid(parameter: str) -> UpbitRefusal:
-    """A parameter has a value that it cannot have."""
+    """Return the error for a parameter with an invalid value."""
     return UpbitRefusal(400, "invalid_parameter", f"{parameter} does not have a valid value")
 
 
 def order_not_found() -> UpbitRefusal:
-    """No such order, or none that could still be cancelled."""
+    """Return the error for an order that does not exist, or cannot be cancelled any more."""
     return UpbitRefusal(404, "order_not_found", "The order was not found.")
 
 
 def market_not_found() -> UpbitRefusal:
-    """No such market."""
+    """Return the error for a market that does not exist."""
     return UpbitRefusal(404, "notfoundmarket", "The market was not found.")
 
 
 def market_offline() -> UpbitRefusal:
-    """The market does not trade at present."""
+    """Return the error for a market that does not trade at present."""
     return UpbitRefusal(403, "market_offline", "The market is not open for orders.")
 
 
 def by_side(kind: str, side: Literal["bid", "ask"], message: str) -> UpbitRefusal:
-    """An error that has the side in its name."""
+    """Return an error that has the side in its name."""
     return UpbitRefusal(400, f"{kind}_{side}", message)

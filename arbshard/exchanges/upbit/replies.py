@@ -1,6 +1,6 @@
-"""Orders, trades and accounts as Upbit's REST interface prints them: decimals as text, times at +09:00.
+"""Formats orders, trades and accounts as Upbit's REST interface does: decimals as text, times at +09:00.
 
-``figures`` holds the venue's formulas; the private WebSocket prints the same numbers. Callers run inside
+``figures`` has the venue's formulas; the private WebSocket prints the same numbers. Callers run inside
 ``MONEY_CONTEXT``.
 """
 
@@ -24,17 +24,17 @@ JsonObject = dict[str, Json]
 
 
 class Figures(NamedTuple):
-    """An order's money in the venue's terms."""
+    """Holds an order's money in the venue's terms."""
 
     reserved_fee: Decimal
     remaining_fee: Decimal
     paid_fee: Decimal
     locked: Decimal
-    """What is not executed and its fee: of a cancelled order too, which locks nothing any more."""
+    """What is not executed and its fee, also of a cancelled order, which locks nothing any more."""
 
 
 def figures(order: SimOrder) -> Figures:
-    """A bid's fee is reserved on top, an ask's is taken from what comes in."""
+    """Return an order's money: a bid's fee is reserved in addition, an ask's is taken from what is received."""
     if order.side == "sell":
         return Figures(ZERO, ZERO, order.fee_paid, order.remaining)
     if order.funds is not None:
@@ -48,29 +48,29 @@ def figures(order: SimOrder) -> Figures:
 
 
 def state_of(order: SimOrder) -> str:
-    """The venue's word."""
+    """Return the venue's name of an order's state."""
     return {"open": "wait", "done": "done", "canceled": "cancel"}[order.status]
 
 
 def printed_price(order: SimOrder) -> Decimal | None:
-    """A limit, a total to spend, or nothing."""
+    """Return a limit price, the total to spend, or None."""
     if order.kind == "limit":
         return order.price
     return order.funds
 
 
 def time_in_force(order: SimOrder) -> str | None:
-    """As it was sent."""
+    """Return the time in force as it was sent."""
     return None if order.tif == "gtc" else order.tif
 
 
 def at_kst(at_ms: int) -> str:
-    """``2026-11-21T14:00:00+09:00``."""
+    """Return a time as in ``2026-11-21T14:00:00+09:00``."""
     return datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(KST).isoformat()
 
 
 def order_reply(order: SimOrder, *, with_funds: bool = False) -> JsonObject:
-    """An order object; ``with_funds`` where the call tells what was spent or received."""
+    """Return an order object; ``with_funds`` where the call reports what was spent or received."""
     money = figures(order)
     reply: JsonObject = {
         "market": order.symbol,
@@ -104,7 +104,7 @@ def order_reply(order: SimOrder, *, with_funds: bool = False) -> JsonObject:
 
 
 def trades_reply(order: SimOrder) -> list[Json]:
-    """The fills of an order. Upbit tells no fee here; the trend is the taker's direction."""
+    """Return the fills of an order. Upbit reports no fee here; the trend is the taker's direction."""
     buys = order.side == "buy"
     return [
         {
@@ -122,13 +122,13 @@ def trades_reply(order: SimOrder) -> list[Json]:
 
 
 def accounts_reply(wallet: Wallet, *, is_rounded: bool = False) -> list[Json]:
-    """What the account holds; KRW always. ``is_rounded``: cut to the digits that the venue shows."""
+    """Return the account's balances, KRW always; ``is_rounded`` cuts them to the digits that the venue shows."""
     held = (one for one in wallet.balances() if one.free or one.locked or one.currency == "KRW")
     return [_account(shown(balance) if is_rounded else balance) for balance in held]
 
 
 def shown(balance: WalletBalance) -> WalletBalance:
-    """Return ``balance`` cut to eight decimals, as public records of Upbit's statements have it."""
+    """Return ``balance`` cut to eight decimals, as public records of Upbit's statements show it."""
     free, locked = (amount.quantize(_SHOWN, ROUND_DOWN) for amount in (balance.free, balance.locked))
     return WalletBalance(balance.currency, free, locked)
 
@@ -145,7 +145,7 @@ def _account(balance: WalletBalance) -> JsonObject:
 
 
 def chance_reply(market: SimMarket, wallet: Wallet, fee_rate: Decimal) -> JsonObject:
-    """What may be ordered in ``market``, at which fees and with which balances."""
+    """Return what may be ordered in ``market``, at which fees and with which balances."""
     listing, fee, least = market.listing, plain(fee_rate), plain(total_min(market))
     return {
         "bid_fee": fee,
@@ -172,7 +172,7 @@ def chance_reply(market: SimMarket, wallet: Wallet, fee_rate: Decimal) -> JsonOb
 def batch_reply(
     cancelled: Iterable[SimOrder], over: Iterable[SimOrder], unknown: Iterable[JsonObject]
 ) -> JsonObject:
-    """Which of many orders were cancelled, which were over before, and which there are not."""
+    """Return which of many orders were cancelled, which were over before, and which do not exist."""
     done: list[Json] = [_named(order) for order in cancelled]
     failed: list[Json] = [*map(_named, over), *unknown]
     return {
@@ -193,7 +193,7 @@ def _text(value: Decimal | None) -> str | None:
 
 
 def wallet_reply(market: SimMarket) -> dict[str, Json]:
-    """The state of the wallet of a market's coin."""
+    """Return the state of the wallet of a market's coin."""
     base = market.listing.base
     return {
         "currency": base,

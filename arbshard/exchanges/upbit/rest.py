@@ -1,6 +1,7 @@
-"""Upbit's REST interface: pure, a query in and an answer out. Quotation here, accounts in ``private``.
+"""Answers the requests of Upbit's REST interface: quotation here, accounts in ``private``. It is pure.
 
-Every answer carries ``Remaining-Req``, errors too. Errors of quotation endpoints have an integer as their name.
+Every answer carries ``Remaining-Req``, errors too. Errors of quotation endpoints have an integer as their
+name.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ Reply = tuple[int, bytes]
 
 
 class UpbitRest:
-    """``/v1`` of the simulated Upbit."""
+    """Serves ``/v1`` of the simulated Upbit."""
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class UpbitRest:
         private: UpbitPrivate | None = None,
         gate: RequestCounter | None = None,
     ) -> None:
-        """Without ``private`` there are no accounts. ``gate`` counts the sockets of the same venue too."""
+        """Serve ``markets``; without ``private`` there are no accounts. ``gate`` also counts the venue's sockets."""
         self._markets = markets
         self._private = private
         self._routes: dict[str, tuple[str, Callable[[Query], Reply]]] = {
@@ -54,7 +55,7 @@ class UpbitRest:
         self._gate = gate or RequestCounter()
 
     def answer(self, query: Query) -> RestReply:
-        """The reply to ``query``; 429 and then 418 to a caller who asks too often in one group."""
+        """Return the reply to ``query``; a caller that asks too often in one group gets 429 and then 418."""
         private = self._private
         if private is not None and query.path in private.paths:
             verdict, status, body = self._answer_private(private, query)
@@ -79,7 +80,7 @@ class UpbitRest:
             return verdict, *refused.reply
 
     def _answer_private(self, private: UpbitPrivate, query: Query) -> tuple[RateVerdict, int, bytes]:
-        """Limits count by key; a request that is not known to be anybody's counts by address."""
+        """Answer a private call. Limits count by key, or by address when the request has no valid one."""
         route = private.route(query.method, query.path)
         if route is None:
             return self._admit("default", query.peer, query), *_no_method()
@@ -165,7 +166,7 @@ class UpbitRest:
         return 200, msgspec.json.encode(tickers)
 
     def _asked(self, query: Query) -> list[SimMarket]:
-        """Return the markets asked for, in a list joined by commas or in repeated parameters."""
+        """Return the requested markets, which are in a list joined by commas or in repeated parameters."""
         codes = _listed(query, "markets", "market")
         found = (self._markets[code] for code in codes if code in self._markets)
         markets = [market for market in found if market.state != "delisted"]
@@ -175,7 +176,7 @@ class UpbitRest:
 
 
 def _listed(query: Query, *names: str) -> list[str]:
-    """Return every value of ``names``, those joined by commas taken apart."""
+    """Return every value of ``names``, with those that are joined by commas split."""
     values = (value for name, value in query.params if name.removesuffix("[]") in names)
     return [part.strip() for value in values for part in value.split(",")]
 

@@ -1,10 +1,11 @@
-"""Upbit's WebSocket protocol, one session per client: an array of objects in, replies and snapshots out.
+"""Implements Upbit's WebSocket protocol, one session per client: an array of objects in, replies and
+snapshots out.
 
 ``private_session`` is the same protocol on the private endpoint and overrides what differs.
 
-A subscription replaces the one before and is not acknowledged: data is the answer. Where the venue does not say
-what it does (which error a wrong code gets, whether it closes after one), the session sends the error, keeps what
-was subscribed and stays open.
+A subscription replaces the one before and is not acknowledged: data is the answer. Where the venue does not
+document what it does (which error a wrong code gets, whether it closes after one), the session sends the
+error, keeps the present subscription and stays open.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ JsonObject = dict[str, Json]
 
 
 class UpbitErrorFrame(Exception):
-    """A message that is answered by an error frame."""
+    """Is raised for a message that is answered by an error frame."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -44,18 +45,18 @@ class UpbitErrorFrame(Exception):
 
 
 class Wanted(NamedTuple):
-    """One type object of a subscription."""
+    """Is one type object of a subscription."""
 
     kind: str
     codes: tuple[str, ...]
-    """Empty where the type has none, or means all."""
+    """Empty where the type has no codes, or where all are meant."""
     level: int = 0
     snapshot: bool = False
     realtime: bool = True
 
 
 class UpbitSession:
-    """See ``session.ClientSession``."""
+    """Is a ``session.ClientSession`` on the public endpoint."""
 
     def __init__(self, markets: Mapping[str, SimMarket]) -> None:
         self.markets = markets
@@ -67,11 +68,11 @@ class UpbitSession:
         self.streams: frozenset[SharedStream] = frozenset()
 
     def on_open(self, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
-        """Nothing: Upbit waits for the subscription."""
+        """Return no actions: Upbit waits for the subscription."""
         return ()
 
     def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:
-        """A subscription, a method or PING."""
+        """Handle a subscription, a method or PING."""
         if text == "PING":
             self._next_up_ns = now_ns + UP_EVERY_NS
             return (SendData(_UP),)
@@ -83,15 +84,15 @@ class UpbitSession:
             return (SendData(refused.frame),)
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002
-        """Pings are not counted."""
+        """Return no actions: pings are not counted."""
         return ()
 
     def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:  # noqa: ARG002
-        """Upbit sends no pings, so a pong means nothing."""
+        """Return no actions: Upbit sends no pings, so a pong means nothing."""
         return ()
 
     def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:
-        """Repeat the status to a client that has asked for it; cut one that nothing passes to or from."""
+        """Repeat the status for a client that has asked for it; cut a connection on which nothing passes."""
         if quiet_ns >= IDLE_NS:
             return (Cut("idle"),)
         if self._next_up_ns is not None and now_ns >= self._next_up_ns:
@@ -129,7 +130,7 @@ class UpbitSession:
         return form
 
     def wanted_of(self, entry: JsonObject) -> Wanted:
-        """A type object, checked. Raises ``UpbitErrorFrame``."""
+        """Return a checked type object. Raises ``UpbitErrorFrame``."""
         kind = kind_of(entry)
         if kind in _PRIVATE:
             raise UpbitErrorFrame("INVALID_AUTH", "This type needs the private endpoint.")
@@ -209,7 +210,7 @@ class UpbitSession:
 
 
 def kind_of(entry: JsonObject) -> str:
-    """The type of a type object. Raises ``UpbitErrorFrame``."""
+    """Return the type of a type object. Raises ``UpbitErrorFrame``."""
     kind = entry.get("type")
     if not isinstance(kind, str) or not kind:
         raise UpbitErrorFrame("NO_TYPE", "Type is missing.")
@@ -217,7 +218,7 @@ def kind_of(entry: JsonObject) -> str:
 
 
 def texts_of(codes: list[Json]) -> tuple[str, ...]:
-    """``codes`` when all are text. Raises ``UpbitErrorFrame``."""
+    """Return ``codes`` when all are text. Raises ``UpbitErrorFrame``."""
     texts = tuple(code for code in codes if isinstance(code, str))
     if len(texts) < len(codes):
         raise UpbitErrorFrame("INVALID_PARAM", "Code is not valid.")
@@ -225,7 +226,7 @@ def texts_of(codes: list[Json]) -> tuple[str, ...]:
 
 
 def _objects_of(text: str) -> list[JsonObject]:
-    """The objects of a request, at least one."""
+    """Return the objects of a request, at least one. Raises ``UpbitErrorFrame``."""
     try:
         parsed: Json = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -1,6 +1,6 @@
-"""Order requests checked by Upbit's rules and turned into tickets. Pure; used by ``desk``.
+"""Checks order requests by Upbit's rules, and turns them into tickets. It is pure; ``desk`` uses it.
 
-Every refusal has the venue's name for it. What cannot be known without an account (funds, used identifiers) is not
+Every refusal has the venue's name. What cannot be known without an account (funds, used identifiers) is not
 checked here.
 """
 
@@ -23,7 +23,7 @@ from arbshard.exchanges.upbit.refusals import (
 from arbshard.model.money import ZERO
 
 _TOTAL_MIN = Decimal(5_000)
-"""KRW, of a market whose rules were not changed."""
+"""Smallest order in KRW, of a market whose rules were not changed."""
 TOTAL_MAX = Decimal(1_000_000_000)
 IDENTIFIER_MAX = 64
 SELF_TRADE = ("cancel_maker", "cancel_taker", "reduce", "none")
@@ -35,7 +35,7 @@ BookSide = Literal["bid", "ask"]
 
 
 class OrderTicket(NamedTuple):
-    """What a customer has written, nothing checked."""
+    """Is what a customer has sent, unchecked."""
 
     market: str | None
     side: str | None
@@ -61,13 +61,13 @@ def listed_market(markets: Mapping[str, SimMarket], symbol: str) -> SimMarket:
 
 
 def check_identifier(identifier: str) -> None:
-    """Raises ``UpbitRefusal`` for one that is too long."""
+    """Raise ``UpbitRefusal`` when ``identifier`` is too long."""
     if len(identifier) > IDENTIFIER_MAX:
         raise invalid("identifier")
 
 
 def ticket_of(request: OrderTicket, markets: Mapping[str, SimMarket]) -> Ticket:
-    """What ``request`` asks for. Raises ``UpbitRefusal``."""
+    """Return the ticket for ``request``. Raises ``UpbitRefusal``."""
     if request.market is None:
         raise missing("market")
     market = listed_market(markets, request.market)
@@ -108,7 +108,7 @@ def _tif(request: OrderTicket) -> TimeInForce:
 
 
 def _self_trade(request: OrderTicket, tif: TimeInForce) -> str:
-    """What applies, as the venue prints it: nothing where it is switched off."""
+    """Return the self-trade rule that applies, as the venue prints it; empty where it is switched off."""
     word = request.smp_type
     if word is not None and word not in SELF_TRADE:
         raise invalid("smp_type")
@@ -149,7 +149,7 @@ def _by_volume(request: OrderTicket, market: SimMarket, side: BookSide, tif: Tim
 
 
 def _best(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInForce) -> Ticket:
-    """At the best price of the other side at this moment, and no worse."""
+    """Order at the present best price of the other side, and no worse."""
     if side == "bid":
         return Ticket(
             market.symbol, "buy", "market", tif, amount_of(market.best_ask), funds=_total(request, market)
@@ -162,7 +162,7 @@ _TERMS = {"limit": _limit, "price": _by_total, "market": _by_volume, "best": _be
 
 
 def _total(request: OrderTicket, market: SimMarket) -> Decimal:
-    """KRW to spend."""
+    """Return the KRW to spend."""
     if request.volume is not None:
         raise invalid("volume")
     total = _price(request, "bid")
@@ -173,7 +173,7 @@ def _total(request: OrderTicket, market: SimMarket) -> Decimal:
 
 
 def _sold(request: OrderTicket, market: SimMarket) -> Decimal:
-    """Coins to sell at what they are worth now."""
+    """Return the coins to sell; the limits count what they are worth now."""
     if request.price is not None:
         raise invalid("price")
     volume = _volume(request, "ask")
