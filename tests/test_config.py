@@ -5,7 +5,8 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from arbshard.config import Config, VenueConfig, VenuesConfig, load_config
+from arbshard.config import Config, VenueConfig, VenuesConfig, decode_recorded, find_remarks, load_config
+from arbshard.config.contradictions import ENTRY_LIMITS
 from arbshard.errors import ConfigError, UsageError
 
 
@@ -42,8 +43,8 @@ class TestValid:
         """Entry above what an exit costs, a smallest order above every venue's minimum."""
         config = load_config(None)
         assert config.strategy.entry_bps >= 22 + config.strategy.take_profit_bps
-        assert config.sizing.order_notional_min > 10_000
-        assert config.limits.symbol_notional_max >= config.sizing.order_notional_max
+        assert config.sizing.entry_notional_min > 10_000
+        assert config.limits.symbol_notional_max >= config.sizing.entry_notional_max
         assert config.venues.binance.depth == 20
 
     def test_file_lies_over_the_defaults(self, load):
@@ -146,7 +147,7 @@ class TestWrongValues:
         "key",
         [
             "strategy.entry_bps", "strategy.stop_loss_bps", "data_quality.max_book_age_ms", "paper.reject_share",
-            "sizing.order_notional_max", "limits.daily_loss_max", "paper.quote_home", "venues.upbit.buy_fee_bps",
+            "sizing.entry_notional_max", "limits.daily_loss_max", "paper.quote_home", "venues.upbit.buy_fee_bps",
         ],
     )  # fmt: skip
     def test_not_a_number_is_not_a_value(self, problem, key, value):
@@ -161,7 +162,7 @@ class TestWrongValues:
 
 
 class TestAmounts:
-    @pytest.mark.parametrize("key", ["sizing.order_notional_max", "limits.portfolio_notional_max"])
+    @pytest.mark.parametrize("key", ["sizing.entry_notional_max", "limits.portfolio_notional_max"])
     def test_limits_are_above_zero(self, problem, key):
         table, _, name = key.rpartition(".")
         assert problem(f"[{table}]\n{name} = 0") == f"{key}: must be above 0"
@@ -193,8 +194,14 @@ class TestAmounts:
 
 class TestAcrossKeys:
     def test_order_sizes(self, problem):
-        said = problem("[sizing]\norder_notional_min = 2000000")
-        assert said == "sizing: order_notional_min is above order_notional_max"
+        said = problem("[sizing]\nentry_notional_min = 2000000")
+        assert said == "sizing: entry_notional_min is above entry_notional_max"
+
+    @pytest.mark.parametrize("key", ["order_notional_max", "order_notional_min"])
+    def test_the_former_names_of_sizes_are_answered_with_the_new_ones(self, problem, key):
+        new = key.replace("order", "entry")
+        said = problem(f"[sizing]\n{key} = 500000")
+        assert said == f"the key 'sizing.{key}' was replaced: write sizing.{new}"
 
     def test_edges(self, problem):
         assert problem("[strategy]\nmin_edge_bps = 31") == "strategy: min_edge_bps is above entry_bps"
@@ -215,6 +222,109 @@ class TestAcrossKeys:
         other = "binance" if venue == "upbit" else "upbit"
         said = problem(f'data = "public"\n[venues.{other}]\nws_url = "wss://a"\nrest_url = "https://a"\n')
         assert said == f'venues.{venue}: data = "public" needs ws_url and rest_url'
+
+
+class TestNothingCouldBeTraded:
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            (f"[limits]\n{key} = 20000", f"limits.{key}: 20,000 has no room for the smallest entry, ")
+            for key in ENTRY_LIMITS
+        ]
+        + [
+            (
+                "[limits]\nconcentration_floor = 19999",
+                "limits.concentration_floor: 19,999 is below the smallest",
+            ),
+            (
+                "[strategy]\nentry_bps = 600",
+                "strategy.entry_bps: 600 is above strategy.max_edge_bps = 500, so",
+            ),
+            (
+                "[limits]\nedge_bps_max = 599\n[strategy]\nentry_bps = 600\nmax_edge_bps = 700",
+                "strategy.entry_bps: 600 is above limits.edge_bps_max = 599, so",
+            ),
+            (
+                "[strategy]\nround_trip_bps = 501",
+                "strategy.round_trip_bps: 501 is above strategy.max_edge_bps",
+            ),
+            (
+                "[strategy]\nstop_loss_bps = 43",
+                "strategy.stop_room_bps: 40 is never left of stop_loss_bps = 43",
+            ),
+            ("[series]\nwindow = 59", "baseline.samples_min: 60 is above series.window = 59"),
+            (
+                "[baseline]\nreturns_min = 451",
+                "baseline.returns_min: 451 returns do not fit into series.window",
+            ),
+            (
+                "[strategy]\nmax_hold_s = 3.9",
+                "baseline.half_life_share_max: with strategy.max_hold_s = 3.9 a gap",
+            ),
+            ("[paper]\nreject_share = 1", "paper.reject_share: 1 refuses every order"),
+        ],
+    )
+    def test_is_refused_with_the_reason(self, problem, text, said):
+        assert problem(text).startswith(said)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[limits]\norder_notional_max = 20300",
+            "[limits]\nconcentration_floor = 19999\nconcentration_max = 1.0",
+            "[limits]\nconcentration_floor = 20000",
+            "[strategy]\nentry_bps = 500",
+            "[strategy]\nstop_loss_bps = 44",
+            "[series]\nwindow = 60\n[baseline]\nreturns_min = 30",
+            "[series]\nwindow = 59\n[baseline]\nis_required = false",
+            "[strategy]\nmax_hold_s = 4",
+            'mode = "live"\n[paper]\nreject_share = 1',
+            "[paper]\nreject_share = 0.999",
+        ],
+    )
+    def test_what_may_trade_is_not_refused(self, load, text):
+        load(text)
+
+    def test_a_size_above_its_limit_is_remarked_upon(self, load):
+        config = load("[sizing]\nentry_notional_max = 5000000")
+        (remark,) = find_remarks(config)
+        assert remark == (
+            "sizing.entry_notional_max (5,000,000) is above limits.order_notional_max (3,000,000): "
+            "entries are sized down to the limit"
+        )
+        assert find_remarks(Config()) == []
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("inventory_notional = 19999", "paper.inventory_notional (19,999) is below the smallest entry, "),
+            ("quote_home = 0", "paper.quote_home is 0: a new ledger has no money on that venue"),
+            ("quote_away = 0", "paper.quote_away is 0: a new ledger has no money on that venue"),
+        ],
+    )
+    def test_paper_that_begins_with_too_little_is_remarked_upon(self, load, text, said):
+        (remark,) = find_remarks(load(f"[paper]\n{text}"))
+        assert remark.startswith(said)
+        assert find_remarks(load(f'mode = "live"\n[paper]\n{text}')) == []
+
+    def test_an_address_that_is_not_used_is_remarked_upon(self, load):
+        (remark,) = find_remarks(load('[venues.upbit]\nws_url = "ws://x"'))
+        assert remark.startswith("venues.upbit: ws_url and rest_url are not used")
+
+
+class TestRecorded:
+    def test_sizes_of_earlier_versions_are_read(self):
+        tree = msgspec.to_builtins(Config(name="old"))
+        sizing = tree["sizing"] = {"order_notional_max": "700000", "order_notional_min": "30000"}
+        config = decode_recorded(msgspec.json.encode(tree))
+        assert (config.name, config.sizing.entry_notional_max) == (
+            "old",
+            Decimal(sizing["order_notional_max"]),
+        )
+        assert config.sizing.entry_notional_min == Decimal(30_000)
+
+    def test_todays_are_read_as_they_are(self):
+        assert decode_recorded(msgspec.json.encode(Config())) == Config()
 
 
 class TestFile:
@@ -413,5 +523,5 @@ class TestEnvironment:
 
     def test_keys_that_contradict_name_the_variables_too(self):
         with pytest.raises(ConfigError) as caught:
-            load_config(None, environ={"ARBSHARD__SIZING__ORDER_NOTIONAL_MIN": "1e12"})
-        assert "with ARBSHARD__SIZING__ORDER_NOTIONAL_MIN: sizing: " in str(caught.value)
+            load_config(None, environ={"ARBSHARD__SIZING__ENTRY_NOTIONAL_MIN": "1e12"})
+        assert "with ARBSHARD__SIZING__ENTRY_NOTIONAL_MIN: sizing: " in str(caught.value)

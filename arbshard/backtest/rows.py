@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arbshard.backtest.tops import ASK, BID, MARKET, TapeTops
-from arbshard.config import Config
+from arbshard.config import Config, decode_recorded
 from arbshard.errors import UsageError
 from arbshard.model.universe import Universe
 from arbshard.tape import TapeError
@@ -31,6 +31,7 @@ _HORIZON_NS = 1_000_000_000
 """Rows of one venue may be written so long after rows of another venue that were received later."""
 _FRAME = "frame"
 _T = TypeVar("_T")
+_UNIVERSES = msgspec.json.Decoder(Universe, strict=False)
 _FED = frozenset((*FEED_KINDS, "dropped"))
 
 
@@ -172,19 +173,19 @@ class _Shifts:
 
 def config_on_tape(info: SegmentInfo, path: Path) -> Config:
     """The configuration of the run that was recorded. Raises ``TapeError``."""
-    return _decoded(info.config, Config, f"{path}: the configuration of the run")
+    return _decoded(info.config, decode_recorded, f"{path}: the configuration of the run")
 
 
 def universe_on_tape(info: SegmentInfo, path: Path) -> Universe:
     """The pairs, markets, rules and fees of the run that was recorded. Raises ``TapeError``."""
-    return _decoded(info.universe, Universe, f"{path}: the pairs of the run")
+    return _decoded(info.universe, _UNIVERSES.decode, f"{path}: the pairs of the run")
 
 
-def _decoded(raw: msgspec.Raw, kind: type[_T], what: str) -> _T:
+def _decoded(raw: msgspec.Raw, decode: Callable[[msgspec.Raw], _T], what: str) -> _T:
     if bytes(raw) == b"null":
         raise TapeError(f"{what} were not recorded")
     try:
-        return msgspec.json.decode(raw, type=kind, strict=False)
+        return decode(raw)
     except msgspec.MsgspecError as error:
         raise TapeError(f"{what} cannot be read: {error}") from error
 

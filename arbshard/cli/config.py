@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from arbshard.cli.options import config_of
-from arbshard.config import Config, without_secrets
+from arbshard.config import Config, find_remarks, without_secrets
 from arbshard.config.environment import settings_of
 
 app = typer.Typer(no_args_is_help=True, help="Check a configuration file and show what is in force.")
@@ -29,6 +29,8 @@ def check_config(file: FileArgument) -> None:
     told = f"{file}: accepted; instance '{config.name}', {config.mode} orders, data {config.data}"
     keys = [setting.key for setting in settings_of(os.environ)]
     typer.echo(told + (f"; the environment sets {', '.join(keys)}" if keys else ""))
+    for remark in find_remarks(config):
+        typer.echo(f"{file}: note: {remark}")
 
 
 @app.command("show")

@@ -17,7 +17,7 @@ from arbshard.cli.options import (
     running_files,
     symbols_of,
 )
-from arbshard.config import Config
+from arbshard.config import Config, find_remarks
 from arbshard.errors import UsageError
 
 
@@ -63,6 +63,8 @@ def run(
     from supervisor.main import run as supervise
 
     checked = _checked(config_of(name, config, state_dir, overrides), sends=live)
+    for remark in find_remarks(checked):
+        typer.echo(f"note: {remark}", err=True)
     code = supervise(checked, Options(duration, summary, keep_positions, new_ledger))
     raise typer.Exit(code)
 

@@ -3,8 +3,9 @@
 An empty file is a valid one: the embedded exchanges, on paper.
 """
 
+from arbshard.config.contradictions import find_remarks
 from arbshard.config.execution import ExecutionConfig, PaperConfig
-from arbshard.config.file import change_limits, load_config
+from arbshard.config.file import change_limits, decode_recorded, load_config
 from arbshard.config.inventory import InventoryConfig
 from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.live import LiveConfig
@@ -51,6 +52,8 @@ __all__ = [
     "WarningRule",
     "WarningsConfig",
     "change_limits",
+    "decode_recorded",
+    "find_remarks",
     "load_config",
     "without_secrets",
     "zone_of",

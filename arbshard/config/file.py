@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from arbshard.config.contradictions import find_contradiction
 from arbshard.config.environment import EnvironmentSetting, settings_of
 from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.root import Config
@@ -19,9 +20,15 @@ _AMOUNT_MAX = Decimal(10**15)
 _REPLACED = {
     "run.doorbell": 'run.transport = "local" or "zmq"',
     "run.requests": 'run.transport = "local" or "zmq"',
+    "sizing.order_notional_max": "sizing.entry_notional_max",
+    "sizing.order_notional_min": "sizing.entry_notional_min",
     "live.balance_tolerance": "live.balance_tolerances by currency, as { KRW = 1 }, or leave it out when it was 0",
 }
 """Keys of earlier versions, and what to write in their place."""
+_RENAMED = {
+    "sizing": {"order_notional_max": "entry_notional_max", "order_notional_min": "entry_notional_min"}
+}
+"""Keys by section that recordings of earlier versions have under another name, with the same meaning."""
 _FEE_BPS_MAX = Decimal(10_000)
 """The whole notional: at this fee nothing would be left to divide by."""
 
@@ -44,7 +51,11 @@ def load_config(
         tree = _with_setting(tree, setting)
     if settings:
         where += f" with {', '.join(setting.variable for setting in settings)}"
-    return _check(_convert(_merge(tree, overrides or {}), where), where)
+    config = _check(_convert(_merge(tree, overrides or {}), where), where)
+    problem = find_contradiction(config)
+    if problem:
+        raise ConfigError(where, problem)
+    return config
 
 
 def _read(path: Path, where: str) -> dict[str, Any]:
@@ -78,6 +89,19 @@ def _convert(tree: dict[str, Any], where: str) -> Config:
         return msgspec.convert(gathered, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(where, explain(error, Config, _REPLACED)) from error
+
+
+def decode_recorded(raw: bytes | msgspec.Raw) -> Config:
+    """Decode the configuration that a recording holds, which may be of an earlier version.
+
+    Raises ``msgspec.MsgspecError``.
+    """
+    tree = msgspec.json.decode(raw, type=dict[str, Any])
+    for section, names in _RENAMED.items():
+        keys = tree.get(section)
+        if isinstance(keys, dict):
+            tree[section] = {names.get(key, key): value for key, value in keys.items()}
+    return msgspec.convert(tree, Config, strict=False)
 
 
 def change_limits(limits: LimitsConfig, changes: Mapping[str, str], where: str) -> LimitsConfig:
@@ -157,17 +181,6 @@ def _check(config: Config, where: str) -> Config:
         raise ConfigError(
             where,
             "live: not_found_after_s must be above order_timeout_s and recv_window_ms: an order may still arrive",
-        )
-    if config.sizing.order_notional_min > config.sizing.order_notional_max:
-        raise ConfigError(where, "sizing: order_notional_min is above order_notional_max")
-    if config.strategy.min_edge_bps > config.strategy.entry_bps:
-        raise ConfigError(where, "strategy: min_edge_bps is above entry_bps")
-    if config.strategy.no_reversion_exits > config.strategy.no_reversion_window:
-        raise ConfigError(where, "strategy: no_reversion_exits is above no_reversion_window")
-    if config.limits.edge_bps_min > config.strategy.min_edge_bps:
-        raise ConfigError(
-            where,
-            "limits: edge_bps_min is above strategy.min_edge_bps, so risk would refuse what the strategy enters",
         )
     return config
 

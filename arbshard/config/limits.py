@@ -31,7 +31,8 @@ class LimitsConfig(Section, frozen=True):
     position_loss_bps_max: Decimal = Decimal(300)
     """Loss of one position in basis points of its notional. Its pair is set apart until a person releases it."""
     order_notional_max: Decimal = Decimal(3_000_000)
-    """One entry. Workers size theirs by ``sizing.order_notional_max``; this is risk's own word."""
+    """One entry, at its limit prices. Entries are sized by ``sizing.entry_notional_max``, and down to this limit
+    where it is lower."""
     loss_streak_max: Count = 20
     """Losses of a symbol in a row after which it pauses, and again after as many more."""
     loss_streak_pause_s: NotNegative = 60.0

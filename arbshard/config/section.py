@@ -37,6 +37,7 @@ def explain(
     ``replaced``: what to write in place of keys of earlier versions, by their paths.
     """
     problem, _, path = str(error).partition(" - at `$")
+    problem = problem.replace("Invalid decimal string", "must be a number such as 500000 or 1.5")
     key = path.rstrip("`").lstrip(".")
     if problem.startswith("Object contains unknown field"):
         unknown = f"{key}." * bool(key) + problem.split("`")[1]

@@ -114,6 +114,8 @@ class FxConfig(Section, frozen=True):
 class SizingConfig(Section, frozen=True):
     """How much to trade at once, in the reporting currency (KRW)."""
 
-    order_notional_max: Decimal = Decimal(1_000_000)
-    order_notional_min: Decimal = Decimal(20_000)
+    entry_notional_max: Decimal = Decimal(1_000_000)
+    """Entries are as large as their edge allows, up to this. Where a limit in force (``limits.order_notional_max``
+    and those of exposure) has less room, they are sized down to it."""
+    entry_notional_min: Decimal = Decimal(20_000)
     """Below this an entry is not worth two orders; must leave room for both venues' minimum."""

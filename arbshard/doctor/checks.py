@@ -163,16 +163,16 @@ def _balances(sizing: SizingConfig, facts: DoctorFacts, venue: VenueFacts) -> Ch
     if rate is None:
         return Check("", name, "fail", "the FX rate is not known", "the FX market's book must be readable")
     money = venue.free.get(quote, ZERO)
-    need_min, need_max = sizing.order_notional_min / rate, sizing.order_notional_max / rate
+    need_min, need_max = sizing.entry_notional_min / rate, sizing.entry_notional_max / rate
     if money < need_min:
         advice = f"at least {_round(need_min)} {quote}, better {_round(need_max)}, for the smallest order"
         return Check("", name, "fail", f"{_round(money)} {quote}", advice)
     worths = {pair.base: _worth(facts, venue, pair) for pair in facts.pairs}
-    empty = [base for base, worth in worths.items() if worth < sizing.order_notional_min]
-    small = [base for base, worth in worths.items() if worth < sizing.order_notional_max]
+    empty = [base for base, worth in worths.items() if worth < sizing.entry_notional_min]
+    small = [base for base, worth in worths.items() if worth < sizing.entry_notional_max]
     found = f"{_round(money)} {quote}; coins for {len(worths) - len(empty)} of {len(worths)} pairs"
     if len(empty) == len(worths):
-        advice = f"at least one pair's coin, worth {_round(sizing.order_notional_min)} {_home_quote(facts)}"
+        advice = f"at least one pair's coin, worth {_round(sizing.entry_notional_min)} {_home_quote(facts)}"
         return Check("", name, "fail", found, advice)
     if empty:
         return Check("", name, "warning", found, f"nothing can be sold of {_some(empty)}")
@@ -199,14 +199,14 @@ def _minimum(sizing: SizingConfig, facts: DoctorFacts, venue: VenueFacts) -> Che
         found.append((needed, leg.market.symbol))
     if not found:
         return Check("", name, "fail", "no price is known", "the books must be readable")
-    least, home = sizing.order_notional_min, _home_quote(facts)
+    least, home = sizing.entry_notional_min, _home_quote(facts)
     needed, symbol = max(found)
     said = f"{_round(needed)} {home} needed ({symbol}), ours {_round(least)} or more"
     if least < needed:
-        advice = f"sizing.order_notional_min of {_round(needed * _HEADROOM)} or more"
+        advice = f"sizing.entry_notional_min of {_round(needed * _HEADROOM)} or more"
         return Check("", name, "fail", said, advice)
     if least < needed * _HEADROOM:
-        advice = f"sizing.order_notional_min of {_round(needed * _HEADROOM)} leaves room for hedges"
+        advice = f"sizing.entry_notional_min of {_round(needed * _HEADROOM)} leaves room for hedges"
         return Check("", name, "warning", said, advice)
     return Check("", name, "ok", said)
 

@@ -9,7 +9,7 @@ from math import inf, nan
 from typing import NamedTuple
 
 from arbshard.clock import monotonic_of
-from arbshard.config import Config
+from arbshard.config import Config, LimitsConfig
 from arbshard.engine.closing import Closing, HeldPosition, close_now, gap_bps
 from arbshard.engine.edge import Edge, Terms, find_edge, least_edge_bps, terms_of, top_edge_bps
 from arbshard.engine.followed import FollowedEntry, FollowedOutcome, follow
@@ -77,6 +77,7 @@ class PairState:
         "buy_away",
         "buy_home",
         "cost_max",
+        "edge_floor_bps",
         "exit_refusals",
         "exit_rest_until_ns",
         "followed",
@@ -86,14 +87,15 @@ class PairState:
         "is_funded",
         "level_bps",
         "pair",
+        "positions_max",
         "refusal",
         "rest_until_ns",
         "short",
         "suspended",
     )
 
-    def __init__(self, pair: Pair) -> None:
-        """Begin without terms of entry: risk refuses what it has not told of yet."""
+    def __init__(self, pair: Pair, limits: LimitsConfig) -> None:
+        """Begin with the limits as configured. Risk refuses what is beyond those in force until its terms come."""
         self.pair = pair
         self.level_bps = 0.0
         """The level that the pair's gap returns to, in basis points; 0 while it is not known."""
@@ -101,6 +103,8 @@ class PairState:
         """Its usual distance from there; 0 while that is not known."""
         self.cost_max = inf
         """The largest entry that the limits have room for, in reporting currency."""
+        self.edge_floor_bps = limits.edge_bps_min
+        self.positions_max = limits.symbol_positions_max
         self.barred: Mapping[Direction, Refusal] = {}
         """Directions that make no entry, and why."""
         self.home: View = UNSEEN
@@ -138,6 +142,8 @@ class PairState:
         self.level_bps = terms.level_bps if terms.level_bps is not None else 0.0
         self.band_bps = terms.band_bps if terms.band_bps is not None else 0.0
         self.cost_max = float(terms.cost_max)
+        self.edge_floor_bps = terms.edge_bps_min
+        self.positions_max = terms.positions_max
         self.barred = dict(terms.barred)
 
 
@@ -161,16 +167,15 @@ class ArbitrageEngine:
         self._late_after_ns = late_after_ns
         self._strategy = config.strategy
         self._quality = quality_of(config.data_quality)
-        self._cost_max = float(config.sizing.order_notional_max)
-        self._cost_min = float(config.sizing.order_notional_min)
-        self._positions_max = config.limits.symbol_positions_max
+        self._cost_max = float(config.sizing.entry_notional_max)
+        self._cost_min = float(config.sizing.entry_notional_min)
+        self._limits = config.limits
         self._fx_slot = fx.slot
         self.fx: View = UNSEEN
         self._fx_jump = config.fx.jump_bps_max / 1e4
         self._fx_mid = 0.0
         self._fx_doubted_until_ns = 0
         """FX has jumped: until then risk has said what to think of it."""
-        self._edge_floor_bps = config.limits.edge_bps_min
         self.free: dict[tuple[str, str], float] = {}
         """What entries may spend, by (venue, currency), as last heard from risk; risk has the last word."""
         self.pairs: dict[str, PairState] = {}
@@ -185,7 +190,7 @@ class ArbitrageEngine:
     def add(self, pair: Pair) -> PairState:
         """Evaluate ``pair`` from now on; its books, funds and positions are told later."""
         assert pair.base not in self.pairs, pair.base
-        state = PairState(pair)
+        state = PairState(pair, self._limits)
         self.pairs[pair.base] = state
         self._by_slot[pair.home.slot] = (state, True)
         self._by_slot[pair.away.slot] = (state, False)
@@ -254,7 +259,7 @@ class ArbitrageEngine:
         if (
             state.refusal is not None
             or not self.entering
-            or len(state.held) >= self._positions_max
+            or len(state.held) >= state.positions_max
             or now_ns < state.rest_until_ns
         ):
             return None
@@ -397,7 +402,7 @@ class ArbitrageEngine:
     ) -> Entry | None:
         """Most ticks end at the tops: no quantity nets more than the first unit."""
         direction: Direction
-        entry_bps, floor_bps = self._strategy.entry_bps, self._edge_floor_bps
+        entry_bps, floor_bps = self._strategy.entry_bps, state.edge_floor_bps
         top_bps = top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0])
         if top_bps >= least_edge_bps(entry_bps, -state.level_bps, floor_bps):
             direction = "buy_home"
@@ -507,8 +512,8 @@ class ArbitrageEngine:
             bids,
             terms,
             rate,
-            entry_bps=least_edge_bps(self._strategy.entry_bps, against_bps, self._edge_floor_bps),
-            min_edge_bps=least_edge_bps(self._strategy.min_edge_bps, against_bps, self._edge_floor_bps),
+            entry_bps=least_edge_bps(self._strategy.entry_bps, against_bps, state.edge_floor_bps),
+            min_edge_bps=least_edge_bps(self._strategy.min_edge_bps, against_bps, state.edge_floor_bps),
             cost_max=min(self._cost_max, min(cost_max, money) * 0.99),  # limits are above the average
             sell_max=coins,
         )

@@ -46,5 +46,9 @@ class PairTerms(msgspec.Struct, frozen=True):
     band_bps: float | None
     cost_max: Decimal
     """The largest entry, in reporting currency, that the limits in force have room for."""
+    edge_bps_min: float
+    """``limits.edge_bps_min`` as it is in force."""
+    positions_max: int
+    """How many positions of the pair may be open."""
     barred: tuple[tuple[Direction, Refusal], ...] = ()
     """Directions that make no entry, and why."""

@@ -150,7 +150,7 @@ class RiskCore:
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
         self._watch = Watch(self.guard, state, self.valuation, state.apply, config.strategy)
-        self._operators = Operators(self._pairs, state, self.guard, self.valuation, self.unclosable)
+        self._operators = Operators(self._pairs, state, self.guard, self.valuation, self.unclosable, config)
         self.has_new_terms = False
         """Whether the last tick completed a round over the terms of entry of all pairs."""
         self.inventory = InventoryKeeper(config, state, self.ownership, self.guard, self.valuation)

@@ -33,8 +33,8 @@ class TermsKeeper:
         """Make the table. ``session`` is that of risk, so that the serials of two incarnations differ."""
         self._guard = guard
         self._ownership = ownership
-        self._cost_min = sizing.order_notional_min
-        self._cost_max = 2 * sizing.order_notional_max
+        self._cost_min = sizing.entry_notional_min
+        self._cost_max = 2 * sizing.entry_notional_max
         """More room than that makes no difference, and would be told again after each trade."""
         self.serial = session << 32
         """The serial of the last change."""
@@ -113,6 +113,8 @@ class TermsKeeper:
             level_bps=_rounded(known.level_bps) if known is not None else None,
             band_bps=_rounded(known.band_bps) if known is not None else None,
             cost_max=min(self._cost_max, max(room, ZERO)),
+            edge_bps_min=self._guard.limits.portfolio().edge_bps_min,
+            positions_max=self._guard.limits.of(base).max_positions,
             barred=tuple(barred),
         )
         before = self._pairs.get(base)

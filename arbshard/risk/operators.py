@@ -7,6 +7,7 @@ survives whatever happens to the processes that carry it out.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from arbshard.config import Config
 from arbshard.errors import ConfigError
 from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, PairReleased, Resumed
 from arbshard.model.intent import ExitReason, HaltLevel
@@ -14,7 +15,7 @@ from arbshard.model.market import Pair
 from arbshard.model.money import plain
 from arbshard.model.refusal import Refusal
 from arbshard.risk.limits.guard import RiskGuard
-from arbshard.risk.limits.limit_lines import limit_lines
+from arbshard.risk.limits.limit_lines import consequence_of, grouped, limit_lines, text_of
 from arbshard.risk.limits.losses import figures_of, halts_of, is_drawdown_reached, refusing_losses
 from arbshard.risk.portfolio.results import TradingDay
 from arbshard.risk.portfolio.state import PortfolioState
@@ -56,8 +57,10 @@ class Operators:
         guard: RiskGuard,
         valuation: Valuation,
         unclosable: Callable[[], Mapping[str, str]],
+        config: Config,
     ) -> None:
         """Make the desk. ``unclosable`` returns why open pairs cannot be closed on both venues now, by base."""
+        self._config = config
         self._unclosable = unclosable
         self._pairs = pairs
         self._valuation = valuation
@@ -79,7 +82,7 @@ class Operators:
             case Close():
                 return self._close(command, moment)
             case SetLimits():
-                return self._set_limits(command, moment)
+                return self._set_limits(command, moment, day)
             case ShowLimits():
                 return self._show_limits(command, day), []
             case ShowPositions():
@@ -170,14 +173,14 @@ class Operators:
         ordered = ClosesOrdered(at_ms=moment.now_ms, pairs=tuple(pairs), reason=reason)
         return Done(text, tuple(pairs)), [ordered]
 
-    def _set_limits(self, command: SetLimits, moment: Moment) -> Answer:
+    def _set_limits(self, command: SetLimits, moment: Moment, day: TradingDay) -> Answer:
         symbol = ""
         if command.symbol:
             symbol = self._base_of(command.symbol) or ""
             if not symbol:
                 return Denied(f"{command.symbol} is not traded in this run"), []
         try:
-            self._guard.limits.check(symbol, command.changes)
+            checked = self._guard.limits.check(symbol, command.changes)
         except ConfigError as error:
             return Denied(str(error)), []
         known = self._state.standing.changes
@@ -186,9 +189,22 @@ class Operators:
         )
         if not changes:
             return Done("nothing changes"), []
-        said = ", ".join(f"{key} = {value or 'as configured'}" for key, value in changes)
+        lines = limit_lines(self._state, self._guard, self._valuation, symbol, day.number)
+        before = {line.key: line for line in lines}
+        # A limit of a symbol that is taken back is what holds for all again.
+        below = self._guard.limits.portfolio() if symbol else self._guard.limits.configured
+        said = []
+        for key, value in changes:
+            new = getattr(checked if value else below, key)
+            what = f"{key} = {grouped(text_of(new))}" + ("" if value else ", as configured")
+            if value == "" and symbol:
+                what = f"{key} = {grouped(text_of(new))}, as for all pairs"
+            follows = consequence_of(key, new, before[key].used, self._config)
+            said.append(f"{what} (it was {grouped(before[key].value)})" + (f": {follows}" if follows else ""))
         whose = f"{symbol}: " if symbol else ""
-        return Done(whose + said), [LimitsChanged(at_ms=moment.now_ms, symbol=symbol, changes=changes)]
+        return Done(whose + "; ".join(said)), [
+            LimitsChanged(at_ms=moment.now_ms, symbol=symbol, changes=changes)
+        ]
 
     def _show_limits(self, command: ShowLimits, day: TradingDay) -> CommandReply:
         symbol = ""

@@ -135,7 +135,7 @@ class PairSampler:
     def _depth_bps(self, asks: Levels, bids: Levels, terms: Terms, fx: float) -> float | None:
         """The net edge of the largest order that the configuration allows, or of all that the books hold."""
         ask_cost = asks[0][0] * terms.cost_factor * (1.0 if terms.buy_is_home else fx)
-        quantity = float(self._config.sizing.order_notional_max) / ask_cost
+        quantity = float(self._config.sizing.entry_notional_max) / ask_cost
         edge = edge_at(quantity, asks, bids, terms, fx)
         return edge.net_bps if edge is not None else None
 
@@ -176,10 +176,10 @@ class PairSampler:
             fx,
             entry_bps=least_edge_bps(strategy.entry_bps, against_bps, floor_bps),
             min_edge_bps=least_edge_bps(strategy.min_edge_bps, against_bps, floor_bps),
-            cost_max=float(sizing.order_notional_max) * 0.99,  # as the engine has it
+            cost_max=float(sizing.entry_notional_max) * 0.99,  # as the engine has it
             sell_max=inf,
         )
-        if edge is None or edge.cost < float(sizing.order_notional_min):
+        if edge is None or edge.cost < float(sizing.entry_notional_min):
             return
         counts["deep"] += 1
         counts["deep_bps"] += edge.net_bps

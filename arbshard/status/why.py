@@ -11,6 +11,7 @@ from math import inf
 import msgspec
 
 from arbshard.config import Config
+from arbshard.config.contradictions import SIZED_DOWN
 from arbshard.engine.closing import gap_bps
 from arbshard.engine.edge import find_edge, least_edge_bps, terms_of, top_edge_bps
 from arbshard.engine.quality import View, data_refusal, quality_of
@@ -134,12 +135,21 @@ def _direction(
         rate,
         entry_bps=least_bps,
         min_edge_bps=least_edge_bps(config.strategy.min_edge_bps, against_bps, floor_bps),
-        cost_max=float(config.sizing.order_notional_max),
+        cost_max=float(
+            min(config.sizing.entry_notional_max, SIZED_DOWN * _order_limit(pair.base, config, note))
+        ),
         sell_max=inf,
     )
-    is_large = order is not None and order.cost >= float(config.sizing.order_notional_min)
+    is_large = order is not None and order.cost >= float(config.sizing.entry_notional_min)
     depth_bps = round(order.net_bps, 2) if order is not None and is_large else None
     return msgspec.structs.replace(found, least_bps=round(least_bps, 2), depth_bps=depth_bps)
+
+
+def _order_limit(base: str, config: Config, note: RiskNote) -> Decimal:
+    """The limit of one entry as it is in force for a pair."""
+    changed = note.limits_changed
+    key = "order_notional_max"
+    return Decimal(changed.get(f"{base} {key}") or changed.get(key) or config.limits.order_notional_max)
 
 
 def _bars_of(known: EntryNote, direction: Direction) -> tuple[BarNote, ...]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
+from itertools import chain
 from math import prod
 from typing import Any, NamedTuple, get_origin
 
@@ -177,12 +178,14 @@ def _expanded(value: str, text: str) -> Iterator[str]:
 
 
 def _require_valid_point(space: SearchSpace) -> None:
-    """Raise ``UsageError`` if no point near to the corners and on the diagonal is a valid configuration."""
+    """Raise ``UsageError`` if none of many points, evenly spread and on the diagonal, is a valid configuration."""
     tries = min(space.size, 1000)
     problem = ""
-    for number in range(tries):
+    spread = (space.point(number * space.size // tries) for number in range(tries))
+    diagonal = (tuple(number * len(axis.values) // tries for axis in space.axes) for number in range(tries))
+    for point in chain(spread, diagonal):
         try:
-            space.config(space.point(number * space.size // tries))
+            space.config(point)
         except ConfigError as error:
             problem = error.problem
         else:

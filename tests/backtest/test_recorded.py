@@ -81,7 +81,7 @@ def test_other_settings_decide_otherwise_at_the_same_times(recorded, tmp_path):
     smaller = replace(
         config,
         paper=replace(config.paper, seed=9),
-        sizing=replace(config.sizing, order_notional_max=config.sizing.order_notional_max / 2),
+        sizing=replace(config.sizing, entry_notional_max=config.sizing.entry_notional_max / 2),
     )
     found = backtest(TapePart(str(tape)), smaller, tmp_path / "out", latency="recorded")
     assert found.recorded.same < found.recorded.decisions

@@ -401,7 +401,7 @@ class TestWayOut:
             show(rig, f"left after {waited_s:.1f} s", rig.worth_before - rig.worth())
 
         t.run(
-            tmp_path, work, bases=("AAA", "BBB"), paper=paper, sizing={"order_notional_min": Decimal(100_000)}
+            tmp_path, work, bases=("AAA", "BBB"), paper=paper, sizing={"entry_notional_min": Decimal(100_000)}
         )
 
 

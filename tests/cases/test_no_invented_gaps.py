@@ -39,7 +39,7 @@ def engine(make):
             entry_bps=0.1, min_edge_bps=0.0, round_trip_bps=-1000, stop_room_bps=0, stop_loss_bps=9999
         ),
         data_quality=DataConfig(max_book_age_ms=1e9, max_leg_skew_ms=1e9, max_fx_age_ms=1e9),
-        sizing=replace(Config().sizing, order_notional_min=Decimal("1e-9")),
+        sizing=replace(Config().sizing, entry_notional_min=Decimal("1e-9")),
     )
     one = ArbitrageEngine([pair], make.fx_leg, config)
     give(one, one.pairs["BTC"], RICH)

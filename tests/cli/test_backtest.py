@@ -26,12 +26,12 @@ def tape(tmp_path_factory):
 
 def test_settings_are_read_as_in_the_file():
     changes = (
-        "strategy.entry_bps=25", "sizing.order_notional_max=500000", 'run.symbols=["BTC", "ETH"]',
+        "strategy.entry_bps=25", "sizing.entry_notional_max=500000", 'run.symbols=["BTC", "ETH"]',
         "strategy.close_on_spread_reversal = false", "name=other",
     )  # fmt: skip
     config = with_settings(Config(), changes)
     assert config.strategy.entry_bps == 25.0
-    assert config.sizing.order_notional_max == Decimal(500_000)
+    assert config.sizing.entry_notional_max == Decimal(500_000)
     assert config.strategy.close_on_spread_reversal is False
     assert config.name == "other"
     assert config.run.symbols == ("BTC", "ETH")

@@ -122,7 +122,7 @@ def test_what_cannot_be_asked_is_left_out(facts):
 )
 def test_the_smallest_order_against_the_dearer_venue(facts, least, verdict):
     """5 USDT are 6,950 KRW here, and a lot of 0.00001 BTC is worth 1,460."""
-    config = replace(Config(), sizing=replace(Config().sizing, order_notional_min=Decimal(least)))
+    config = replace(Config(), sizing=replace(Config().sizing, entry_notional_min=Decimal(least)))
     assert verdicts(config, facts, "binance")["minimum order"].verdict == verdict
     if verdict == "fail":
         assert "8,340" in verdicts(config, facts, "binance")["minimum order"].advice

@@ -346,7 +346,7 @@ def test_edge_of_the_whole_quantity_decides(desk):
 
 
 def test_order_size_follows_the_configuration(desk, make):
-    desk.use(Config(sizing=SizingConfig(order_notional_max=100_000, order_notional_min=50_000)))
+    desk.use(Config(sizing=SizingConfig(entry_notional_max=100_000, entry_notional_min=50_000)))
     trade = desk.show(-WIDE)
     assert isinstance(trade, Entry)
     assert 98_000 < trade.edge.cost <= 100_000
@@ -379,7 +379,7 @@ class TestFxJump:
         desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
         if is_barred:
             both = (("buy_home", Refusal.FX_DEPARTS), ("buy_away", Refusal.FX_DEPARTS))
-            desk.state.set_terms(PairTerms("BTC", None, None, Decimal(1), both))
+            desk.state.set_terms(terms(cost_max=1, barred=both))
         else:
             self.jump(desk, make, 60.0, make.now_ns)
         assert desk.show(10.0 + 60.0 * (not is_barred)) is None
@@ -622,8 +622,8 @@ def test_held_has_the_floats_of_the_position(make, direction):
     assert held.position_id == position.position_id
 
 
-def terms(level=None, band=None, cost_max=10**9, barred=()):
-    return PairTerms("BTC", level, band, Decimal(cost_max), barred)
+def terms(level=None, band=None, cost_max=10**9, barred=(), edge_bps_min=0.0, positions_max=1):
+    return PairTerms("BTC", level, band, Decimal(cost_max), edge_bps_min, positions_max, barred)
 
 
 class TestTerms:
@@ -660,8 +660,22 @@ class TestTerms:
         assert desk.show(-side * 10.0) is None
         limits = replace(Config().limits, edge_bps_min=-50.0)
         desk.use(replace(Config(), limits=limits))
-        desk.state.set_terms(terms(side * WIDE, 3.0))
+        assert desk.state.edge_floor_bps == -50.0
+        desk.state.set_terms(terms(side * WIDE, 3.0, edge_bps_min=-50.0))
         assert isinstance(desk.show(-side * 10.0), Entry)
+
+    def test_a_floor_that_was_raised_while_it_runs_is_followed(self, desk):
+        desk.state.set_terms(terms())
+        assert isinstance(desk.show(-WIDE), Entry)
+        desk.state.set_terms(terms(edge_bps_min=WIDE))
+        assert desk.show(-WIDE) is None
+
+    def test_positions_are_limited_as_the_limits_in_force_say(self, desk, make):
+        self.use(desk, take_profit_bps=900.0, close_on_spread_reversal=False, stop_loss_bps=5000.0)
+        desk.engine.set_positions(desk.state, [make.position()], make.now_ns, make.now_ms)
+        assert desk.show(-WIDE) is None
+        desk.state.set_terms(terms(positions_max=2))
+        assert isinstance(desk.show(-WIDE), Entry)
 
     def test_a_barred_direction_is_not_entered_and_says_why(self, desk):
         desk.state.set_terms(terms(barred=(("buy_home", Refusal.REVERTS_TOO_SLOWLY),)))

@@ -175,7 +175,8 @@ class TestOneRun:
             return done.out if code == 0 else done.err
 
         assert symbol in {one["symbol"] for one in json.loads(type_it("positions", "--json"))}
-        assert type_it("limits", "set", "daily_loss_max=12345").strip() == "t: daily_loss_max = 12345"
+        said = type_it("limits", "set", "daily_loss_max=12345").strip()
+        assert said == "t: daily_loss_max = 12,345 (it was 5,000,000)"
         assert "changed from" in type_it("limits", "show")
         assert f"closed {symbol}" in type_it("close", symbol)
         assert "manual" in type_it("trades")
@@ -193,7 +194,9 @@ class TestOneRun:
         shared.until_open(1)
         before = shared.refused("PORTFOLIO_NOTIONAL")
         assert (
-            shared.do("limits", "set", "portfolio_notional_max=1").strip() == "t: portfolio_notional_max = 1"
+            shared.do("limits", "set", "portfolio_notional_max=1").strip()
+            == "t: portfolio_notional_max = 1 (it was 100,000,000): no entry is made any more, because "
+            "sizing.entry_notional_min is 20,000; positions are left as usual"
         )
         (line,) = (one for one in shared.limits()["lines"] if one["key"] == "portfolio_notional_max")
         assert (line["value"], line["configured"]) == ("1", "100000000")
@@ -203,6 +206,19 @@ class TestOneRun:
         shared.wait_for(lambda: shared.refused("PORTFOLIO_NOTIONAL") > before)
         shared.do("limits", "set", "portfolio_notional_max=default")
         shared.wait_for(shared.positions)  # by risk itself: status may still show what was just closed
+
+        said = shared.do("limits", "set", "order_notional_max=300000")
+        assert "(it was 3,000,000): entries are sized down to it" in said
+        before = {one["position_id"] for one in shared.positions()}
+        shared.do("close", "--all")
+        shared.wait_for(
+            lambda: [
+                float(one["notional"]) <= 300_000
+                for one in shared.positions()
+                if one["position_id"] not in before
+            ].count(True)
+        )
+        shared.do("limits", "set", "order_notional_max=default")
 
         symbol = shared.positions()[0]["symbol"]
         before = shared.refused("ORDER_NOTIONAL")

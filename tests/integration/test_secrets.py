@@ -84,8 +84,8 @@ stop_loss_bps = 5000
 stop_room_bps = 0
 max_hold_s = 1
 [sizing]
-order_notional_max = "120000"
-order_notional_min = "40000"
+entry_notional_max = "120000"
+entry_notional_min = "40000"
 """
 
 

@@ -13,7 +13,7 @@ from arbshard.risk.core import RiskCore
 from arbshard.risk.limits.reversion import ReversionRule
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment, Objection
-from arbshard.wire.messages import Fund, Hello, ReadTerms
+from arbshard.wire.messages import Fund, Hello, ReadTerms, SetLimits
 from support import world as w
 
 
@@ -116,13 +116,25 @@ def test_bars_say_why(core):
 def test_a_tightened_limit_reaches_the_worker(core):
     refresh(core, 1)
     terms = read(core)
-    assert {one.cost_max for one in terms.pairs} == {2 * SizingConfig().order_notional_max}
+    assert {one.cost_max for one in terms.pairs} == {2 * SizingConfig().entry_notional_max}
     core.guard.set_symbol_limits(
         replace(core.guard.get_symbol_limits("BTC"), max_order_notional=Decimal(300_000))
     )
     refresh(core, 2)
     (changed,) = read(core, terms.serial).pairs
     assert (changed.pair, changed.cost_max, changed.barred) == ("BTC", Decimal(300_000), ())
+
+
+def test_limits_that_workers_go_by_reach_them_when_they_are_changed(core):
+    refresh(core, 1)
+    terms = read(core)
+    assert {(one.edge_bps_min, one.positions_max) for one in terms.pairs} == {(0.0, 1)}
+    changes = (("edge_bps_min", "25"), ("symbol_positions_max", "2"), ("order_notional_max", "500000"))
+    core.command(SetLimits(changes, ""), w.NOW_MS)
+    core.commit()
+    refresh(core, 2)
+    changed = {(one.edge_bps_min, one.positions_max, one.cost_max) for one in read(core, terms.serial).pairs}
+    assert changed == {(25.0, 2, Decimal(500_000))}
 
 
 def test_room_that_is_too_small_for_any_entry_is_said(core):

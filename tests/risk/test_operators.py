@@ -306,12 +306,48 @@ class TestLimits:
 
     def test_the_next_intent_feels_it(self, world) -> None:
         answer = self.set(world, ("portfolio_notional_max", "100000"))
-        assert answer == Done("portfolio_notional_max = 100000")
+        assert answer == Done("portfolio_notional_max = 100,000 (it was 100,000,000)")
         assert world.submit(world.entry()).reason is Refusal.PORTFOLIO_NOTIONAL
-        assert (
-            self.set(world, ("portfolio_notional_max", "")).text == "portfolio_notional_max = as configured"
-        )
+        said = self.set(world, ("portfolio_notional_max", "")).text
+        assert said == "portfolio_notional_max = 100,000,000, as configured (it was 100,000)"
         assert isinstance(world.submit(world.entry()), Approved)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "follows"),
+        [
+            ("order_notional_max", "5e5", "500,000 (it was 3,000,000): entries are sized down to it"),
+            (
+                "order_notional_max",
+                "4000000",
+                "(it was 3,000,000): entries have 1,000,000 at most, by sizing.",
+            ),
+            (
+                "order_notional_max",
+                "20000",
+                "no entry is made any more, because sizing.entry_notional_min is 20,000",
+            ),
+            (
+                "venue_notional_max",
+                "5",
+                "no entry is made any more, because sizing.entry_notional_min is 20,000",
+            ),
+            ("edge_bps_max", "25", "no entry is made any more, because strategy.entry_bps is 30"),
+            ("edge_bps_min", "25", "it takes the place of strategy.min_edge_bps, which is 20"),
+            ("portfolio_positions_max", "1", "1 of it are used, so entries are refused until it is less"),
+        ],
+    )
+    def test_the_answer_says_what_follows(self, world, key, value, follows) -> None:
+        world.open_position()
+        said = self.set(world, (key, value)).text
+        assert follows in said
+        assert said.startswith(f"{key} = ")
+
+    def test_the_answer_of_a_symbol_names_what_held_for_it(self, world) -> None:
+        self.set(world, ("order_notional_max", "900000"))
+        said = self.set(world, ("order_notional_max", "800000"), symbol="BTC").text
+        assert said == "BTC: order_notional_max = 800,000 (it was 900,000): entries are sized down to it"
+        said = self.set(world, ("order_notional_max", ""), symbol="BTC").text
+        assert said.startswith("BTC: order_notional_max = 900,000, as for all pairs (it was 800,000)")
 
     def test_of_one_symbol(self, world) -> None:
         assert self.set(world, ("order_notional_max", "100000"), symbol="KRW-BTC").text.startswith("BTC: ")
@@ -336,7 +372,11 @@ class TestLimits:
             ((("nope", ""),), "", "unknown key 'limits.nope'"),
             ((("nope", "1"),), "BTC", "unknown key 'limits.nope'"),
             ((("symbol_positions_max", "0"),), "", "limits.symbol_positions_max: Expected `int` >= 1"),
-            ((("daily_loss_max", "much"),), "", "limits.daily_loss_max: Invalid decimal string"),
+            (
+                (("daily_loss_max", "much"),),
+                "",
+                "limits.daily_loss_max: must be a number such as 500000 or 1.5",
+            ),
             ((("daily_loss_max", "NaN"),), "", "limits.daily_loss_max: must be a number"),
             ((("daily_loss_max", "-5"),), "", "limits.daily_loss_max: must be a number that is not negative"),
             ((("daily_loss_max", "5"),), "BTC", "limits.daily_loss_max: is not a limit of one symbol"),

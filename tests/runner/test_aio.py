@@ -6,7 +6,6 @@ from decimal import Decimal, getcontext
 import pytest
 from msgspec.structs import replace
 
-from arbshard.config import load_config
 from arbshard.data.recorded import RecordedMarketDataProvider
 from arbshard.engine.engine import ArbitrageEngine, Entry
 from arbshard.engine.quality import View
@@ -20,7 +19,6 @@ from arbshard.model.refusal import Refusal
 from arbshard.runner import ArbitrageLiveRunner
 from arbshard.runner.session import WATCH_NS
 from support.funds import Funds, give
-from support.paper import KIND_PAPER
 
 
 def runner_of(config, universe, records, **options):
@@ -186,14 +184,8 @@ async def test_the_loop_ends_when_asked(quick, universe, gap_recording):
 
 
 async def test_what_risk_refuses_is_reported(quick, universe, gap_recording):
-    tight = load_config(
-        None,
-        {
-            "baseline": {"is_required": False},
-            "limits": {"edge_bps_max": 1.0},
-            "paper": dict(KIND_PAPER),
-        },
-    )
+    # A file with this limit would be refused, because risk then refuses every entry.
+    tight = replace(quick, limits=replace(quick.limits, edge_bps_max=1.0))
     runner, reports = await play(tight, universe, gap_recording)
     assert {report.result for report in reports} == {"refused"}
     assert reports[0].refusal is Refusal.EDGE_IMPLAUSIBLE

@@ -88,3 +88,13 @@ def test_while_the_level_is_learned_no_edge_is_asked_for(look):
     found, lines = look(200.0, known=EntryNote(samples=12))
     assert found.directions[1].least_bps is None
     assert any("is being learned (12 samples)" in line for line in lines)
+
+
+def test_an_order_is_sized_by_the_limit_in_force(look):
+    assert look(200.0)[0].directions[1].is_worth_it
+    for limits_changed in ({"order_notional_max": "20000"}, {"BTC order_notional_max": "20000"}):
+        found, lines = look(200.0, note=replace(NO_NOTE, limits_changed=limits_changed))
+        assert not found.directions[1].is_worth_it
+        assert any("not deep enough" in line for line in lines)
+    other = replace(NO_NOTE, limits_changed={"ETH order_notional_max": "20000"})
+    assert look(200.0, note=other)[0].directions[1].is_worth_it

@@ -25,7 +25,7 @@ def test_values_are_sorted_as_numbers_and_kept_as_written():
         ("entry_bps=20:29:5", ("20", "25")),
         ("stop_loss_bps=0.1:0.3:0.1,50", ("0.1", "0.2", "0.3", "50")),
         ("take_profit_bps=-10:0:10", ("-10", "0")),
-        ("sizing.order_notional_max=500000,1000000", ("500000", "1000000")),
+        ("sizing.entry_notional_max=500000,1000000", ("500000", "1000000")),
     ],
 )
 def test_ranges(text, values):

@@ -100,8 +100,11 @@ class EffectiveLimits:
         self._own[limits.symbol] = limits
         self._symbols.pop(limits.symbol, None)
 
-    def check(self, symbol: str, changes: tuple[tuple[str, str], ...]) -> None:
-        """Check ``changes`` (key, value; empty: the configured one). Raises ``ConfigError`` for invalid ones."""
+    def check(self, symbol: str, changes: tuple[tuple[str, str], ...]) -> LimitsConfig:
+        """Return the configured limits with ``changes`` (key, value; empty: the configured one).
+
+        Raises ``ConfigError`` for invalid ones.
+        """
         if not changes:
             raise ConfigError(_WHERE, "names no limit")
         for key, _ in changes:
@@ -111,7 +114,7 @@ class EffectiveLimits:
                 raise ConfigError(_WHERE, f"limits.{key}: is not a limit of one symbol")
         # An empty value only says whether the key exists.
         tried = {key: value for key, value in changes if value or key not in _KEYS}
-        change_limits(self.configured, tried, _WHERE)
+        return change_limits(self.configured, tried, _WHERE)
 
     def _refresh(self) -> None:
         changes = self._standing.changes

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from arbshard.config import LimitsConfig
+from arbshard.config import Config, LimitsConfig
+from arbshard.config.contradictions import ENTRY_LIMITS, SIZED_DOWN
 from arbshard.model.money import ONE, ZERO, plain
 from arbshard.risk.limits.effective import SYMBOL_KEYS
 from arbshard.risk.limits.guard import RiskGuard
@@ -47,6 +48,42 @@ def limit_lines(
 def changed_limits(state: PortfolioState) -> dict[str, str]:
     """Return the limits that people changed while risk ran: key, or ``SYMBOL key`` → value."""
     return {f"{symbol} {key}".strip(): value for (symbol, key), value in state.standing.changes.items()}
+
+
+def consequence_of(key: str, value: object, used: str, config: Config) -> str:
+    """Return what follows once the limit ``key`` is ``value``; empty when nothing follows at once.
+
+    ``used``: how much of it is used now, as in ``LimitLine``.
+    """
+    sizing, strategy = config.sizing, config.strategy
+    if key in ENTRY_LIMITS and isinstance(value, Decimal):
+        least, most = sizing.entry_notional_min, sizing.entry_notional_max
+        if least > value * SIZED_DOWN:
+            return (
+                f"no entry is made any more, because sizing.entry_notional_min is {grouped(plain(least))}; "
+                "positions are left as usual"
+            )
+        if key == "order_notional_max":
+            if value >= most:
+                return f"entries have {grouped(plain(most))} at most, by sizing.entry_notional_max"
+            return "entries are sized down to it"
+    if key == "edge_bps_max" and isinstance(value, float) and value < strategy.entry_bps:
+        return f"no entry is made any more, because strategy.entry_bps is {strategy.entry_bps:g}"
+    if key == "edge_bps_min" and isinstance(value, float) and value > strategy.min_edge_bps:
+        return f"it takes the place of strategy.min_edge_bps, which is {strategy.min_edge_bps:g}"
+    if used and isinstance(value, Decimal | int) and Decimal(used) >= value:
+        if key.startswith(("halt_", "stop_")):
+            return f"{grouped(used)} of it are used, so the kill switch acts at once"
+        return f"{grouped(used)} of it are used, so entries are refused until it is less"
+    return ""
+
+
+def grouped(value: str) -> str:
+    """Return an amount with separators between thousands; any other value as it is."""
+    whole, point, rest = value.partition(".")
+    if not whole.lstrip("-").isdecimal():
+        return value
+    return f"{int(whole):,}{point}{rest}"
 
 
 def text_of(value: object) -> str:

@@ -113,7 +113,7 @@ async def test_fees_that_are_higher_than_configured(world, venue):
 
 
 async def test_orders_that_are_too_small(world):
-    sizing = replace(world.config.sizing, order_notional_min=Decimal(3000))
+    sizing = replace(world.config.sizing, entry_notional_min=Decimal(3000))
     found = failed(await checks_of(world, replace(world.config, sizing=sizing)))
     assert found == {("upbit", "minimum order"), ("binance", "minimum order")}
 

@@ -51,8 +51,8 @@ stop_room_bps = 0
 max_hold_s = 0.4
 cooldown_ms = 100
 [sizing]
-order_notional_max = "120000"
-order_notional_min = "40000"
+entry_notional_max = "120000"
+entry_notional_min = "40000"
 [live]
 order_timeout_s = 1
 recv_window_ms = 3000

@@ -60,8 +60,8 @@ stop_room_bps = 0
 max_hold_s = 0.4
 cooldown_ms = 50
 [sizing]
-order_notional_max = "120000"
-order_notional_min = "40000"
+entry_notional_max = "120000"
+entry_notional_min = "40000"
 [execution]
 approval_expiry_ms = 2000
 retry_ms = 50
