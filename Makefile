@@ -20,7 +20,7 @@ RATE    ?= 5000
 # The texts that scripts/check_prose.py has been through. Without a list it checks everything.
 PROSE := scripts examples README.md CONTRIBUTING.md SECURITY.md
 
-.PHONY: run test nightly coverage test-wheel check perf clients torture fuzz fuzz-messages soak setup ray lock clean
+.PHONY: run test nightly coverage test-wheel check perf instructions clients torture fuzz fuzz-messages soak setup ray lock clean
 
 run: setup
 	$(BIN)/arbshard run $(ARGS)
@@ -59,6 +59,10 @@ check: setup
 
 perf: setup
 	$(BIN)/python -m perf $(ARGS)
+
+# Instructions of each stage under valgrind, against those of perf/instructions.json: what CI compares.
+instructions: setup
+	$(BIN)/python -m perf.instructions $(ARGS)
 
 # Public client libraries against the embedded exchanges and a replay, each in an environment of its own.
 clients: setup

@@ -89,7 +89,7 @@ def _commit(*, durable: bool) -> float:
         store = LedgerStore.open(path, name="perf", mode="sim-paper", now_ms=1, durable=durable)
         try:
             for number in range(_COMMITS):
-                event = _approval(number)
+                event = approval_event(number)
                 began_ns = time.perf_counter_ns()
                 store.append([event])
                 took.append((time.perf_counter_ns() - began_ns) / 1000)
@@ -98,7 +98,8 @@ def _commit(*, durable: bool) -> float:
     return statistics.median(took[_COMMITS // 10 :])
 
 
-def _approval(number: int) -> IntentApproved:
+def approval_event(number: int) -> IntentApproved:
+    """Return what one approved intent adds to the ledger."""
     name = f"s1-0-1-{number}"
     home = Order(
         f"{name}-h0", Market("upbit", "KRW-BTC", "BTC", "KRW"), "buy", exact(0.01), exact(137_000_000), "leg"

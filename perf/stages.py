@@ -11,6 +11,7 @@ import timeit
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Protocol
 
 from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine, Entry
@@ -56,7 +57,14 @@ def binance_frame(symbol: str, mid: float, tick: float, levels: int = 20) -> byt
     return json.dumps({"stream": stream, "data": data}, separators=(",", ":")).encode()
 
 
-class _Costs:
+class Costs(Protocol):
+    """What measures the stages, one after the other."""
+
+    def note(self, name: str, call: Callable[[], object], calls: int = _CALLS) -> None:
+        """Measure ``call`` under ``name``; ``calls`` says how often it is worth repeating."""
+
+
+class _Times:
     """Takes the best of ``repeat`` repetitions of each stage."""
 
     def __init__(self, repeat: int) -> None:
@@ -70,23 +78,30 @@ class _Costs:
 
 
 def measure(repeat: int = 7) -> dict[str, float]:
-    """Stage → µs per call."""
+    """Return the cost of each stage in µs per call."""
+    times = _Times(repeat)
+    visit(times)
+    return times.found
+
+
+def visit(costs: Costs) -> None:
+    """Let ``costs`` measure every stage."""
     use_money_context()
-    costs = _Costs(repeat)
     upbit, binance = get_venue("upbit"), get_venue("binance")
     home_frame, away_frame = upbit_frame("KRW-BTC", 137_000_000, 1000), binance_frame("BTCUSDT", 94_500, 0.01)
     costs.note("route upbit", lambda: upbit.route(home_frame))
     costs.note("route binance", lambda: binance.route(away_frame))
+    costs.note("top of book upbit", lambda: upbit.top_of_book(home_frame, RECEIVED_NS))
+    costs.note("top of book binance", lambda: binance.top_of_book(away_frame, RECEIVED_NS))
     with tempfile.TemporaryDirectory(prefix="arbperf-") as folder:
         _shared_memory(costs, Path(folder), home_frame)
         _zmq_doorbell(costs, Path(folder))
     costs.note("decode upbit", lambda: upbit.decode(home_frame, RECEIVED_NS))
     costs.note("decode binance", lambda: binance.decode(away_frame, RECEIVED_NS))
     _engine_stages(costs, home_frame, away_frame)
-    return costs.found
 
 
-def _shared_memory(costs: _Costs, place: Path, frame: bytes) -> None:
+def _shared_memory(costs: Costs, place: Path, frame: bytes) -> None:
     with BooksWriter.create(place / "books", 3, epoch=1) as writer:
         costs.note("slot write", lambda: writer.write(1, frame, RECEIVED_NS))
         with BooksReader.attach(place / "books") as reader:
@@ -118,7 +133,7 @@ def _ring_once(notifier: ShardNotifier, waiter: ShardWaiter) -> Callable[[], Non
     return ring
 
 
-def _zmq_doorbell(costs: _Costs, place: Path) -> None:
+def _zmq_doorbell(costs: Costs, place: Path) -> None:
     endpoint = f"ipc://{place}/bus.ipc"
     with Publisher(endpoint) as bus:
         notifier = ShardNotifier.create(place, 1, ringer=BusRinger(bus, 1))
@@ -133,7 +148,7 @@ def _zmq_doorbell(costs: _Costs, place: Path) -> None:
             costs.note("doorbell (zmq): push, ring, clear, drain, park", ring, _CALLS // 5)
 
 
-def _engine_stages(costs: _Costs, home_frame: bytes, away_frame: bytes) -> None:
+def _engine_stages(costs: Costs, home_frame: bytes, away_frame: bytes) -> None:
     upbit, binance = get_venue("upbit"), get_venue("binance")
     pair, engine = _engine()
     state = engine.pairs[pair.base]

@@ -1,0 +1,176 @@
+"""Counts the instructions of each stage: a measure that other work on the machine does not change.
+
+``python -m perf.instructions`` runs the stages of ``stages`` and the append of an event under valgrind's callgrind
+and compares the instructions per call with ``instructions.json``. Counts are divided by those of a loop of plain
+Python, so that two builds of the interpreter can be compared. ``--save`` writes the file.
+
+Exit codes: 0 nothing costs more than before, 1 a stage does, 2 there is no valgrind, or it failed.
+"""
+
+import argparse
+import gc
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from arbshard.ledger.store import LedgerStore
+from perf import stages
+from perf.services import approval_event
+
+PATH = Path(__file__).resolve().parent / "instructions.json"
+ROOT = PATH.parent.parent
+REFERENCE = "reference: a loop of Python"
+WORSE, WORSE_ELSEWHERE = 1.05, 1.2
+"""A stage that takes this many times the instructions of before is worse: with the interpreter of before, whose
+counts differ by 0.2 % from run to run, and with another build, where they were found to differ by up to 9 %.
+"""
+_CALLS, _WARM_UP = 200, 50
+_THREADED = "zmq"
+"""Stages with threads of a library: how much these do depends on the machine."""
+_TIMEOUT_S = 300.0
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Holds what was counted before, as multiples of the reference."""
+
+    interpreter: str
+    """``sys.version`` of the interpreter that was counted."""
+    ratios: dict[str, float]
+
+
+class Change(NamedTuple):
+    """One stage now and before, as multiples of the reference. ``before`` is None for a new stage."""
+
+    name: str
+    now: float
+    before: float | None
+    is_worse: bool
+
+
+class _Counts:
+    """Runs each stage between two calls of ``getpgrp``; callgrind writes its counts at each of these calls."""
+
+    def note(self, name: str, call: Callable[[], object], calls: int = _CALLS) -> None:
+        """Run ``call`` so often that the interpreter has specialised it, then ``_CALLS`` times between two marks."""
+        if _THREADED in name:
+            return
+        rounds = range(min(calls, _CALLS))
+        for _ in range(_WARM_UP):
+            call()
+        gc.collect()
+        os.getpgrp()
+        for _ in rounds:
+            call()
+        os.getpgrp()
+        print(f"{len(rounds)} {name}", flush=True)
+
+
+def _loop() -> int:
+    total = 0
+    for number in range(100):
+        total += len(str(number)) if number % 3 else number
+    return total
+
+
+def _run_stages() -> None:
+    gc.disable()
+    counts = _Counts()
+    counts.note(REFERENCE, _loop)
+    stages.visit(counts)
+    with tempfile.TemporaryDirectory(prefix="arbperf-") as folder:
+        path = Path(folder) / "ledger.sqlite"
+        store = LedgerStore.open(path, name="perf", mode="sim-paper", now_ms=1, durable=False)
+        numbers = itertools.count()
+        try:
+            counts.note("ledger append", lambda: store.append([approval_event(next(numbers))]))
+        finally:
+            store.close()
+
+
+def count() -> dict[str, float]:
+    """Return the instructions per call of each stage. Raises ``RuntimeError`` when valgrind does not do its work."""
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        raise RuntimeError("valgrind is not installed: apt-get install valgrind")
+    with tempfile.TemporaryDirectory(prefix="arbperf-") as folder:
+        command = [valgrind, "--tool=callgrind", "--dump-before=getpgrp", "--log-file=/dev/null"]
+        command += [
+            f"--callgrind-out-file={folder}/out",
+            sys.executable,
+            "-m",
+            "perf.instructions",
+            "--stages",
+        ]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"the stages ended with code {done.returncode}: {done.stderr.strip()[-500:]}")
+        found = {}
+        for number, line in enumerate(done.stdout.splitlines(), 1):
+            calls, _, name = line.partition(" ")
+            # The first file of a stage has what came before its first mark, the second what was between both.
+            text = Path(f"{folder}/out.{2 * number}").read_text()
+            total = re.search(r"^totals: (\d+)", text, re.MULTILINE)
+            assert total is not None, text[:200]
+            found[name] = int(total[1]) / int(calls)
+        return found
+
+
+def compare(now: dict[str, float], kept: Kept, interpreter: str) -> list[Change]:
+    """Compare counts per call with those of before, dearest stage first."""
+    limit = WORSE if interpreter == kept.interpreter else WORSE_ELSEWHERE
+    changes = []
+    for name, counted in sorted(now.items(), key=lambda item: -item[1]):
+        if name != REFERENCE:
+            ratio, before = counted / now[REFERENCE], kept.ratios.get(name)
+            changes.append(Change(name, ratio, before, before is not None and ratio > before * limit))
+    return changes
+
+
+def main() -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m perf.instructions", description=__doc__)
+    parser.add_argument("--save", action="store_true", help=f"write {PATH.name}")
+    parser.add_argument("--stages", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.stages:
+        _run_stages()
+        return 0
+    try:
+        now = count()
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        print(f"instructions: {error}", file=sys.stderr)
+        return 2
+    changes = compare(now, msgspec.json.decode(PATH.read_bytes(), type=Kept), sys.version)
+    print(f"{'stage':<50} {'instructions':>13} {'of reference':>13} {'before':>9}")
+    for change in changes:
+        then = f"{change.before:9.3f}" if change.before is not None else "        -"
+        worse = "  worse" if change.is_worse else ""
+        print(f"{change.name:<50} {now[change.name]:13,.0f} {change.now:13.3f} {then}{worse}")
+    if given.save:
+        ratios = {change.name: round(change.now, 3) for change in changes}
+        kept = Kept(sys.version, dict(sorted(ratios.items())))
+        PATH.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
+        print(f"saved as {PATH.name}")
+        return 0
+    return 1 if any(change.is_worse for change in changes) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
